@@ -17,6 +17,7 @@ from gateway.console.parts import ConsoleParts
 from gateway.console.responses import html, see_other
 from gateway.console.sessions import Role, Session
 from gateway.errors import GatewayError
+from gateway.model.caller import AuthMethod, Principal, User
 from gateway.model.decision import Reason, Refusal
 from gateway.steps.refusing import sentence
 
@@ -133,8 +134,28 @@ async def _answer(visit: ConsoleVisit, role: Role | None, handler: Handler) -> R
 
 
 def find_session(console: ConsoleParts, request: Request, *, is_use: bool = True) -> Session | None:
-    """Return the session of a request, `None` without one."""
-    return console.sessions.find(request.cookies.get(console.cookie), is_use=is_use)
+    """Return the session of a request, `None` without one. A signal of the identity provider ends the sessions of a login."""
+    cookie = request.cookies.get(console.cookie)
+    session = console.sessions.find(cookie, is_use=is_use)
+    if session is not None and _has_ended(console, session):
+        console.sessions.close(cookie)
+        return None
+    return session
+
+
+def _has_ended(console: ConsoleParts, session: Session) -> bool:
+    visitor = session.visitor
+    if visitor.login != "oidc":
+        return False
+    person = visitor.person
+    named = Principal(
+        person.id,
+        person.issuer,
+        AuthMethod.JWT,
+        user=User(person.id, person.groups),
+        logged_in=visitor.logged_in,
+    )
+    return console.gateway.signals.register.is_ended(named)
 
 
 def _send_to_login(console: ConsoleParts, request: Request) -> Response:

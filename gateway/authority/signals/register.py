@@ -123,10 +123,12 @@ class SignalRegister:
 
     def is_ended(self, principal: Principal) -> bool:
         """Return whether an identity provider ended the login that the caller's token comes from."""
-        return any(signal.effect == "end" for signal in self._about(principal))
+        return bool(self._signals) and any(signal.effect == "end" for signal in self._about(principal))
 
     def facts(self, principal: Principal) -> tuple[SignalFact, ...]:
         """Return the open facts about a caller, the oldest first."""
+        if not self._signals:
+            return ()
         found = {
             SignalFact(each.type, each.at, each.level)
             for each in self._about(principal)
@@ -135,8 +137,6 @@ class SignalRegister:
         return tuple(sorted(found, key=lambda fact: (fact.at, fact.type, fact.level or "")))
 
     def _about(self, principal: Principal) -> Iterable[Signal]:
-        if not self._signals:
-            return
         seen: set[str] = set()
         for key in caller_keys(principal):
             for identifier in self._by_key.get(key, ()):

@@ -114,10 +114,14 @@ def names(subject: Subject, principal: Principal, issuers: frozenset[str]) -> bo
     """Return whether a subject names a caller. `issuers` are those about whose users the transmitter may speak."""
     if principal.issuer not in issuers:
         # The caller is of another issuer, and so is all that a transmitter could say of it, but for an actor of its own issuer.
-        accounts = _accounts(principal)
-        return bool(subject.members) and all(_has_account(member, accounts, issuers) for member in subject.members)
-    judgements = {_judge(member, principal) for member in subject.members}
-    return Judgement.OTHER not in judgements and (Judgement.NAMED in judgements or not subject.members)
+        return bool(subject.members) and all(_has_account(member, principal, issuers) for member in subject.members)
+    is_named = not subject.members
+    for member in subject.members:
+        judgement = _judge(member, principal)
+        if judgement is Judgement.OTHER:
+            return False
+        is_named = is_named or judgement is Judgement.NAMED
+    return is_named
 
 
 def names_session_only(subject: Subject) -> bool:
@@ -131,7 +135,7 @@ def names_session_only(subject: Subject) -> bool:
 
 def index_keys(subject: Subject) -> tuple[IndexKey, ...]:
     """Return keys of a subject. Each named caller has at least one of them (`caller_keys`)."""
-    if len(subject.members) == 1:
+    if len(subject.members) == 1 and subject.members[0].name != "group":
         keys = [_key(each) for each in subject.members[0].identifiers]
         return tuple(key for key in keys if key is not None) or (ANYBODY,)
     for member in subject.members:
@@ -196,6 +200,8 @@ def _read_identifier(value: Json) -> Identifier | None:
 
 
 def _judge(member: Member, principal: Principal) -> Judgement:
+    if len(member.identifiers) == 1:
+        return _judge_identifier(member.name, member.identifiers[0], principal)
     judgements = {_judge_identifier(member.name, each, principal) for each in member.identifiers}
     for judgement in (Judgement.NAMED, Judgement.UNKNOWN):
         if judgement in judgements:
@@ -206,7 +212,7 @@ def _judge(member: Member, principal: Principal) -> Judgement:
 def _judge_identifier(member: str, each: Identifier, principal: Principal) -> Judgement:
     match each.format:
         case "iss_sub" if member in {"", "user", "application"}:
-            return _judged(each.values in _accounts(principal))
+            return _judged(_is_account(principal, *each.values))
         case "email" | "account" if member in {"", "user"}:
             return _judge_address(each.values[0].removeprefix("acct:").casefold(), principal)
         case "jwt_id":
@@ -258,11 +264,20 @@ def _accounts(principal: Principal) -> set[tuple[str, str]]:
     return names | {(actor.issuer or principal.issuer, actor.id) for actor in principal.delegation}
 
 
-def _has_account(member: Member, accounts: set[tuple[str, str]], issuers: frozenset[str]) -> bool:
+def _has_account(member: Member, principal: Principal, issuers: frozenset[str]) -> bool:
     return any(
-        each.format == "iss_sub" and each.values[0] in issuers and each.values in accounts
+        each.format == "iss_sub" and each.values[0] in issuers and _is_account(principal, *each.values)
         for each in member.identifiers
     )
+
+
+def _is_account(principal: Principal, issuer: str, name: str) -> bool:
+    """Return whether an account is behind a request. A signal asks it for each open lease."""
+    if principal.issuer == issuer and (
+        principal.id == name or (principal.user is not None and principal.user.id == name)
+    ):
+        return True
+    return any(actor.id == name and (actor.issuer or principal.issuer) == issuer for actor in principal.delegation)
 
 
 def _is_every_session(member: Member) -> bool:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.authority.signals.subjects import (
@@ -189,6 +189,7 @@ MEMBERS = st.sampled_from(["user", "session", "application", "group", "device", 
 SUBJECTS = IDENTIFIERS | st.builds(several, st.dictionaries(MEMBERS, IDENTIFIERS, min_size=1, max_size=3))
 
 
+@settings(max_examples=500)
 @given(SUBJECTS, st.sampled_from([ANN, BOB, STRANGER, DELEGATED, WORKLOAD]))
 def test_the_index_leads_to_each_caller_that_a_subject_names(value: dict[str, Any], principal: Principal):
     found = subject(value)
@@ -201,4 +202,5 @@ def test_the_index_leads_to_each_caller_that_a_subject_names(value: dict[str, An
 
 def test_a_subject_without_a_single_identifier_is_indexed_for_anybody():
     assert index_keys(Subject()) == (ANYBODY,)
+    assert index_keys(subject(whole(group=opaque("sre")))) == (ANYBODY,)
     assert index_keys(subject(whole(group=opaque("sre"), session=opaque("ALL")))) == (ANYBODY,)
