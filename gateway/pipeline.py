@@ -138,11 +138,11 @@ async def serve(
     refused = refused or await subscriptions.refusal(gateway, visit, request)
     if refused is not None:
         return refused
-    take_back_held_call(gateway, upstream, request)
     if message is not None and message.disposition is Disposition.DECIDE:
         prepare = partial(_prepare, gateway, request, message, exposed)
         work = decide_and_forward(gateway, visit, request, prepare, resumed)
     else:
+        take_back_held_call(gateway, upstream, request)
         work = pass_through(gateway, visit, transport, request)
     return await sessionless.during(gateway.conversations, upstream, request, work)
 

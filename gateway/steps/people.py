@@ -55,7 +55,9 @@ class _OpenHold(Hold):
     __slots__ = ("_open", "_request", "earlier")
 
     def __init__(self, open_holds: dict[RequestName, _OpenHold], request: RequestName) -> None:
-        super().__init__()
+        # Not by `super`: each call of the handshake era pays for it.
+        self.is_taken_back = False
+        self._woken = None
         self._open = open_holds
         self._request = request
         self.earlier: _OpenHold | None = None
