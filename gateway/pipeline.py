@@ -26,6 +26,7 @@ from gateway.steps import sessionless, subscriptions
 from gateway.steps.admission import admitted
 from gateway.steps.approving import Passed, Prepare, decide_with_people, open_hold, take_back_held_call
 from gateway.steps.case import Case, gather
+from gateway.steps.connecting import hold_for_connection
 from gateway.steps.exposure import refuse_exposure
 from gateway.steps.forwarding import forward, pass_through
 from gateway.steps.known_credentials import with_safe_trace
@@ -37,6 +38,7 @@ from gateway.steps.visit import Gateway, Visit
 from gateway.transport.exchange import Exchange
 
 Answer = TypeVar("Answer", bound="Reply | Relay | None")
+Outcome = TypeVar("Outcome", bound="Relay | Reply | Refusal")
 
 
 async def handle(gateway: Gateway, exchange: Exchange) -> Reply | Relay:
@@ -176,10 +178,19 @@ async def decide_and_forward(
     """Have policy, and people where it asks for them, decide on a call, and forward an allowed call."""
     upstream = visit.exchange.upstream
     await gateway.catalogue.ensure(upstream)
+    if (unconnected := await hold_for_connection(gateway, request, resumed)) is not None:
+        return _end_trace(visit, unconnected, "credential/connect")
     with open_hold(gateway, upstream, request) as hold:
         outcome = await decide_with_people(gateway, visit, prepare, resumed, hold)
-    if isinstance(outcome, Reply):
-        visit.trace.end({"opagate.decision.id": visit.id, "opagate.reason": "approval/pending"}, failed=False)
     if not isinstance(outcome, Passed):
-        return outcome
-    return await forward(gateway, outcome.visit, gateway.upstreams[upstream], outcome.case, outcome.decision)
+        return _end_trace(visit, outcome, "approval/pending")
+    transport = gateway.upstreams[upstream]
+    forwarded = await forward(gateway, outcome.visit, transport, outcome.case, outcome.decision, resumed=resumed)
+    return _end_trace(visit, forwarded, "credential/connect")
+
+
+def _end_trace(visit: Visit, outcome: Outcome, reason: str) -> Outcome:
+    """End the trace of a request whose client is asked to come again. `refuse` and `Relay` end the others."""
+    if isinstance(outcome, Reply):
+        visit.trace.end({"opagate.decision.id": visit.id, "opagate.reason": reason}, failed=False)
+    return outcome

@@ -16,6 +16,7 @@ from importlib.metadata import version
 
 from gateway.app import content, events, memory
 from gateway.app.authority import AuthorityParts, lend_to_listings, open_authority
+from gateway.app.connections import build_user_connections
 from gateway.app.events import DefinitionChanges, EventRecorder, note_flood, note_policy, revision
 from gateway.app.people import DeskParts, build_registers, open_people
 from gateway.app.signals import Lending, SignalMemory, open_signals
@@ -66,8 +67,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         metrics, tracing = Metrics(), _tracing(stack, configuration)
         keys = load_keys(configuration, begun=has_begun(configuration.journal.path))
         journal, recorder = _record(stack, configuration, keys, metrics, clock)
-        policy = await _policy(stack, configuration, recorder, clock)
-        await journal.append("start", start_entry(version("opagate"), configuration.listen, revision(policy.status())))
+        policy = await _policy(stack, configuration, recorder, journal, clock)
         signalled = await SignalMemory.open(stack, configuration, keys)
         identities = await _identities(stack, configuration, clock, signalled.is_ended)
         origins, vault, worker = Origins(), Vault(secrets.token_urlsafe), stack.enter_context(closing(WorkerThread()))
@@ -79,7 +79,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         lends = AuthorityParts(parts, origins, inspector, ends, metrics, upstreams, signalled)
         authority, catalogue, review = await _lending(stack, lends, policy, recorder)
         flood, registers = events.flood(stack, configuration, recorder, clock), build_registers(parts)
-        ownership, unanswered = Ownership(clock), Ownership(clock)
+        ownership, unanswered, worker = Ownership(clock), Ownership(clock), stack.enter_context(closing(WorkerThread()))
         forget = partial(memory.forget, (ownership, unanswered), vault, history, clock)
         await memory.keep_memory(stack, parts, registers, forget, partial(note_flood, recorder, flood))
         people = await open_people(stack, parts, registers, inspector.spots, signalled.is_ended)
@@ -119,6 +119,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             authority=authority,
             signals=signals,
             answers=signalled.answers,
+            user_connections=build_user_connections(parts, authority, people),
         )
 
 
@@ -159,9 +160,13 @@ async def _identities(
 
 
 async def _policy(
-    stack: AsyncExitStack, configuration: Configuration, recorder: EventRecorder, clock: Callable[[], float]
+    stack: AsyncExitStack,
+    configuration: Configuration,
+    recorder: EventRecorder,
+    journal: Journal,
+    clock: Callable[[], float],
 ) -> Policy:
-    """The policy, in force, and watched by a metric."""
+    """The policy, in force, and watched by a metric. The record of this start names it."""
     policy = Policy.build(
         configuration.policy,
         supported=frozenset(SUPPORTED_OBLIGATIONS),
@@ -171,6 +176,7 @@ async def _policy(
     await policy.start()
     stack.push_async_callback(policy.stop)
     recorder.metrics.policy_ready.set_function(lambda: float(policy.status().ready and policy.status().problem is None))
+    await journal.append("start", start_entry(version("opagate"), configuration.listen, revision(policy.status())))
     return policy
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
+from gateway.approvals.seal import TicketSeal
 from gateway.authority.brokers.issuer_client import IssuerClient
 from gateway.authority.brokers.oauth_client import OAuthClient
 from gateway.authority.brokers.user_oauth import UserConnectionBroker
@@ -20,11 +22,14 @@ from gateway.authority.connections.store import ConnectionStore
 from gateway.authority.model import NotEnded
 from gateway.background import Job
 from gateway.config.brokers import UserOAuthBroker, UserOAuthCredential
+from gateway.config.connections import callback_of
 from gateway.errors import GatewayError
 from gateway.identity.id_token import LoginFault
 from gateway.identity.login import BegunLogin, Client, LoginProvider
 from gateway.line_socket import LineSocket, SocketName, own_uid
 from gateway.model.decision import Reason
+from gateway.steps.completion_notices import CompletionNotices
+from gateway.steps.user_connections import UserConnections
 from gateway.subkeys import subkey
 
 if TYPE_CHECKING:
@@ -32,8 +37,10 @@ if TYPE_CHECKING:
 
     from gateway.app.people import DeskParts
     from gateway.authority.connections.model import Connection
+    from gateway.authority.lending import Authority
     from gateway.config import Configuration
     from gateway.config.connections import ConnectionLogin
+    from gateway.steps.people import People
 
 log = structlog.get_logger("gateway")
 
@@ -81,6 +88,21 @@ async def open_connections(stack: AsyncExitStack, parts: DeskParts) -> Connectio
     return ConnectionParts(office, brokers)
 
 
+def build_user_connections(
+    parts: DeskParts, authority: Authority | None, people: People | None
+) -> UserConnections | None:
+    """Return the way of calls to users who have to connect, `None` without users' connections."""
+    office, settings = None if authority is None else authority.office, parts.configuration.connections
+    if office is None or settings is None:
+        return None
+    # A call may wait for people and for its user, with one ticket and one stream of notices.
+    notices = CompletionNotices(None) if people is None else people.notices
+    office.watch(notices.note_link)
+    tickets = TicketSeal(subkey(parts.keys.sessions, "approvals"), os.urandom) if people is None else people.tickets
+    page_url, hold = f"{parts.configuration.base_url}/connect", settings.hold.total_seconds()
+    return UserConnections(office, tickets, page_url, hold, notices)
+
+
 def _server(
     name: str,
     settings: UserOAuthBroker,
@@ -101,7 +123,7 @@ def _server(
         settings,
         OAuthClient(settings.issuer, http, clock),
         store,
-        addresses=Addresses(f"{base}/oauth/callback/{name}", f"{base}/.well-known/oauth-client/{name}"),
+        addresses=Addresses(callback_of(base, name), f"{base}/.well-known/oauth-client/{name}"),
         resources=resources,
         scopes=tuple(dict.fromkeys(scopes)),
         clock=clock,

@@ -106,6 +106,8 @@ async def serve(
             console.parts.feed.close()
         if gateway.people is not None:
             gateway.people.desk.end_waits()
+        if gateway.user_connections is not None:
+            gateway.user_connections.office.end_waits()
 
     def ready() -> None:
         _settle_memory()

@@ -22,7 +22,8 @@ _LONGEST: Final = 2**20
 
 class Ticket(Struct, frozen=True):
     """Contents of a state. `round` counts the answers that asked the client to wait. `state` and `responses` are the upstream's
-    own, for the upstream, as the first request had them."""
+    own, for the upstream, as the first request had them. `connection` is the link that the user was sent to, if the caller waits for
+    a connection and not for an approval."""
 
     approval: str
     call: str
@@ -31,6 +32,7 @@ class Ticket(Struct, frozen=True):
     expires: float
     state: str | None = None
     responses: dict[str, Any] | None = None
+    connection: str | None = None
 
 
 class TicketSeal:

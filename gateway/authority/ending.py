@@ -34,6 +34,8 @@ ATTEMPT: Final = 10.0
 """Seconds for one attempt."""
 LONGEST_WAIT: Final = 60.0
 """Seconds of a pause that a broker asks for."""
+_LOOK: Final = 0.05
+"""Seconds between two looks for ends that only wait for time."""
 AT_ONCE: Final = 16
 """Attempts at one broker at the same time."""
 STARTS: Final = 32
@@ -115,6 +117,7 @@ class Ender:
         self._starter: asyncio.Task[None] | None = None
         self._is_closing = False
         self._room: dict[str, asyncio.Semaphore] = {}
+        self._idle: set[str] = set()
 
     def start(self, lease: Lease, credential: Credential | None) -> None:
         """Begin to end a lease in the state `ending` or `stuck`. `credential` is its value, for issuers that ask for it."""
@@ -137,6 +140,7 @@ class Ender:
 
     def _forget(self, identifier: str, _job: asyncio.Task[None]) -> None:
         self._jobs.pop(identifier, None)
+        self._idle.discard(identifier)
 
     def stop(self, identifier: str) -> None:
         """Stop to try the end of a lease that an operator abandoned."""
@@ -152,11 +156,15 @@ class Ender:
                 job.cancel()
 
     async def settle(self, seconds: float) -> None:
-        """Wait until all ends that began are over, at most so many seconds."""
+        """Wait until all ends that began are over or only wait for time, at most so many seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while running := self._running():
-                    await asyncio.wait(running)
+                while busy := self._busy():
+                    await asyncio.wait(busy, timeout=_LOOK, return_when=asyncio.FIRST_COMPLETED)
+
+    def _busy(self) -> list[asyncio.Task[None]]:
+        jobs = [job for identifier, job in self._jobs.items() if identifier not in self._idle]
+        return [*jobs, *([] if self._starter is None else [self._starter])]
 
     def _running(self) -> list[asyncio.Task[None]]:
         return [*self._jobs.values(), *([] if self._starter is None else [self._starter])]
@@ -214,6 +222,8 @@ class Ender:
         if isinstance(result, NotEnded) and state.life_left(lease, now) <= 0:
             lease = state.lapse(lease, Proof("time", now, result.problem))
         elif isinstance(result, NotEnded):
+            if result.waits:
+                self._idle.add(lease.id)
             return await self._note_attempt(lease, result, now), result.after
         else:
             lease = state.prove(lease, result)

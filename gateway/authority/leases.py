@@ -328,7 +328,7 @@ class Leases:
         self._register.put(lease)
         if isinstance(answer, BrokerRefusal):
             self._note_failure(terms)
-            await self._give_up(lease, answer, may_exist=bool(prepared) or answer.may_retry)
+            await self._give_up(lease, answer, may_exist=not answer.is_certain and (bool(prepared) or answer.may_retry))
             return answer
         is_wider = not set(answer.scope) <= set(request.scope.names)
         if broker.revocable != "at_once" and broker.kind not in LONG_LIVED:

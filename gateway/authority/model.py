@@ -137,12 +137,16 @@ class Issued(Struct, frozen=True):
 
 
 class BrokerRefusal(Struct, frozen=True):
-    """A broker's refusal. `code` is a reason code (`credential/…`). `may_retry`: the same request may succeed later."""
+    """A broker's refusal. `code` is a reason code (`credential/…`). `may_retry`: the same request may succeed later.
+
+    `is_certain`: the issuer has issued nothing, whatever `prepare` announced.
+    """
 
     code: str
     message: str
     remedy: str
     may_retry: bool = False
+    is_certain: bool = False
 
 
 class Proof(Struct, frozen=True):

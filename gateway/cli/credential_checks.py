@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from gateway.cli.approval_checks import Told
 from gateway.config.authority import LeasedCredential
+from gateway.config.brokers import UserOAuthBroker, UserOAuthCredential
+from gateway.config.connections import callback_of
 from gateway.upstream.stdio.private_folder import choose_folder
 
 if TYPE_CHECKING:
@@ -35,6 +37,16 @@ def look(settings: Configuration) -> Iterator[Told]:
             yield Told(f"{name}: leased ({kind}) for tools that {effects}")
         if isinstance(credential, LeasedCredential) and credential.hand_over is not None:
             yield _describe_hand_over(name, credential.hand_over, settings.state)
+        if isinstance(credential, UserOAuthCredential):
+            yield Told(
+                f"{name}: each user connects their own account. The gateway lists tools without a user, so without a"
+                " credential; what users' own lists show is pinned too"
+            )
+    for name, broker in settings.brokers.items():
+        if isinstance(broker, UserOAuthBroker):
+            yield Told(
+                f"broker {name}: users connect at {broker.issuer}; register {callback_of(settings.base_url, name)} there"
+            )
 
 
 def _describe_hand_over(name: str, hand_over: HandOver, state: Path) -> Told:

@@ -244,9 +244,10 @@ class UserOAuthBroker(BrokerSettings):
         " all scopes of the connection.",
     )
     revoke: Literal["introspect", "blind", "none"] = Field(
-        default="introspect",
+        default="none",
         description="The end of an access token. `introspect`: revoke, then ask whether it is active. `blind`: revoke without a"
-        " proof. `none`: wait for the expiry; for servers that end a whole connection with one token.",
+        " proof. `none`: wait for the expiry, since many servers end the whole connection with one token. The end of a"
+        " connection always revokes its tokens.",
     )
     max_life: Duration = Field(default=timedelta(hours=1), description="An access token that expires later is refused.")
 

@@ -38,6 +38,11 @@ class ConnectionSettings(Settings):
     )
 
 
+def callback_of(base_url: str, broker: str) -> str:
+    """Return the redirect URI of a broker. Each has its own, so that no server answers for another."""
+    return f"{base_url}/oauth/callback/{broker}"
+
+
 def find_login_problem(
     brokers: Mapping[str, Broker],
     connections: ConnectionSettings | None,

@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from gateway.model.decision import Reason, Refusal
 from gateway.pages.approvals import approval_routes
+from gateway.pages.connect import connect_routes
 from gateway.pages.documents import document_routes
 from gateway.pages.probes import probe_routes
 from gateway.pages.responses import ReplyResponse, allowed_methods, exchange_of
@@ -48,6 +49,7 @@ def build_pages(
         *document_routes(configuration),
         *token_routes(configuration, gateway),
         *signal_routes(gateway),
+        *connect_routes(configuration, gateway),
         *more,
     ]
     handlers = {404: partial(_refuse_path, gateway), 405: partial(_refuse_method, gateway)}

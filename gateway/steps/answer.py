@@ -86,7 +86,7 @@ def relay(
         on_sent=settlement.read,
         idle=idle,
         announcement=partial(_announcement, gateway, upstream, request) if idle else None,
-        listen=listener(gateway.people, upstream, request) if idle else None,
+        listen=listener(gateway, upstream, request) if idle else None,
     )
 
 

@@ -15,6 +15,7 @@ from gateway.model.wire import Era
 from gateway.protocol.classify import state_of
 from gateway.steps.asking import ask_people, digest_case
 from gateway.steps.case import Case
+from gateway.steps.connecting import ask_if_unconnected
 from gateway.steps.deciding import decide, denied
 from gateway.steps.people import Hold, RequestName
 from gateway.steps.releasing import Release
@@ -62,7 +63,7 @@ async def decide_with_people(
             if declined is not None:
                 return declined
         if approval is None or approval.state in _SETTLED:
-            outcome = await _decide_once(gateway, visit, case, release)
+            outcome = await _decide_once(gateway, visit, case, release, resumed)
             if not isinstance(outcome, Approval):
                 return outcome
             approval = outcome
@@ -160,11 +161,15 @@ def _find(gateway: Gateway, people: People, case: Case) -> Release | None:
 
 
 async def _decide_once(
-    gateway: Gateway, visit: Visit, case: Case, release: Release | None
-) -> Passed | Refusal | Approval:
+    gateway: Gateway, visit: Visit, case: Case, release: Release | None, resumed: Resumed | None
+) -> Passed | Refusal | Reply | Approval:
     ruling = await decide(gateway, visit, case, release)
     if ruling.decision.allowed:
         return Passed(visit, case, ruling.decision)
     if ruling.decision.effect == "ask":
+        # The user connects first: an approval would be used up by a call that has no credential.
+        unconnected = await ask_if_unconnected(gateway, visit.id, case.call.target.upstream, case.request, resumed)
+        if unconnected is not None:
+            return unconnected
         return await ask_people(gateway, visit, case, ruling)
     return denied(ruling.decision)

@@ -18,13 +18,21 @@ from gateway.model.content import ResultContent
 from gateway.model.decision import Decision, Refusal
 from gateway.model.wire import Disposition, JsonObject, UpstreamReply, UpstreamRequest, UpstreamTransport
 from gateway.protocol.headers import values_of
+from gateway.protocol.replies import Reply
 from gateway.steps.answer import Settlement, relay
 from gateway.steps.case import Case
 from gateway.steps.concealing import Concealing, concealing, demanded, withholding
 from gateway.steps.current_task import task_of
 from gateway.steps.deciding import called_off
 from gateway.steps.ended_logins import LOGIN_ENDED
-from gateway.steps.issuing import Attached, issue_credential, issue_for_message, note_accepted, note_rejected
+from gateway.steps.issuing import (
+    Attached,
+    ask_after_rejection,
+    issue_credential,
+    issue_for_message,
+    note_accepted,
+    note_rejected,
+)
 from gateway.steps.known_credentials import known_to
 from gateway.steps.observation import Observation, label
 from gateway.steps.open_answers import OpenAnswer
@@ -33,6 +41,7 @@ from gateway.steps.readings import Readings, unanswered
 from gateway.steps.recording import append_or_log
 from gateway.steps.relay import NO_BOUNDS, Bounds, EndedAs, Ending, Relay
 from gateway.steps.shielding import shielded
+from gateway.steps.tickets import Resumed
 from gateway.steps.visit import Gateway, Visit
 
 log = structlog.get_logger("gateway.forwarding")
@@ -40,9 +49,21 @@ log = structlog.get_logger("gateway.forwarding")
 
 async def pass_through(
     gateway: Gateway, visit: Visit, transport: UpstreamTransport, request: UpstreamRequest
+) -> Relay | Refusal | Reply:
+    """Pass on a message without a decision. An upstream may reject it for want of a user's connection."""
+    try:
+        return await _pass_through(gateway, visit, transport, request)
+    except UpstreamUnauthorized as error:
+        asked = await ask_after_rejection(gateway, visit, request, error)
+        if asked is None:
+            raise
+        return asked
+
+
+async def _pass_through(
+    gateway: Gateway, visit: Visit, transport: UpstreamTransport, request: UpstreamRequest
 ) -> Relay | Refusal:
-    """Pass on a message without a decision. The gateway inspects the answer all the same, since its content counts as
-    read from then on."""
+    """Pass on a message. The gateway inspects the answer all the same, since its content counts as read from then on."""
     upstream = visit.exchange.upstream
     attached = await issue_for_message(gateway, visit, request)
     if isinstance(attached, Refusal):
@@ -93,11 +114,20 @@ def _may_answer_a_call(request: UpstreamRequest) -> bool:
 
 
 async def forward(
-    gateway: Gateway, visit: Visit, transport: UpstreamTransport, case: Case, decision: Decision
-) -> Relay | Refusal:
-    """Obtain the credential of an allowed call, send the call, and settle it exactly once, however it ends."""
-    attached = await _issue(gateway, visit, case, decision)
-    if isinstance(attached, Refusal):
+    gateway: Gateway,
+    visit: Visit,
+    transport: UpstreamTransport,
+    case: Case,
+    decision: Decision,
+    *,
+    resumed: Resumed | None = None,
+) -> Relay | Refusal | Reply:
+    """Obtain the credential of an allowed call, send the call, and settle it exactly once, however it ends.
+
+    `resumed` is the ticket of an earlier request for the call.
+    """
+    attached = await _issue(gateway, visit, case, decision, resumed)
+    if not isinstance(attached, Attached):
         return attached
     kept = gateway.result_record()
     upstream, principal, target = visit.exchange.upstream, case.request.principal, case.call.target
@@ -135,17 +165,19 @@ async def forward(
         raise
 
 
-async def _issue(gateway: Gateway, visit: Visit, case: Case, decision: Decision) -> Attached | Refusal:
+async def _issue(
+    gateway: Gateway, visit: Visit, case: Case, decision: Decision, resumed: Resumed | None
+) -> Attached | Refusal | Reply:
     """Return the credential of an allowed call. A call without one is settled here, since it goes no further."""
     try:
         # The call may have waited for a person since its caller was identified.
         has_ended = gateway.signals.register.is_ended(case.request.principal)
-        attached = LOGIN_ENDED if has_ended else await issue_credential(gateway, visit, case, decision)
+        attached = LOGIN_ENDED if has_ended else await issue_credential(gateway, visit, case, decision, resumed)
     except BaseException as error:
         outcome = Outcome.CANCELLED if isinstance(error, asyncio.CancelledError) else Outcome.REFUSED
         await shielded(called_off(gateway, visit, case, outcome))
         raise
-    if isinstance(attached, Refusal):
+    if not isinstance(attached, Attached):
         await shielded(called_off(gateway, visit, case, Outcome.REFUSED))
     return attached
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, structs
 
+from gateway.authority.connections.model import owner_of
 from gateway.authority.leases import Lent
 from gateway.authority.lending import CATALOGUE, MESSAGES, Purpose
 from gateway.authority.model import BrokerRefusal, Credential, Grounds, Scope
@@ -19,13 +20,17 @@ from gateway.model.target import Effect
 from gateway.model.wire import HandedCredential, UpstreamCredential, UpstreamReply, UpstreamRequest
 from gateway.protocol.error_codes import REFUSED
 from gateway.protocol.headers import values_of
+from gateway.steps.connecting import ask_if_unconnected, find_unconnected
 
 if TYPE_CHECKING:
     from gateway.authority.lending import Authority, UpstreamTerms
+    from gateway.authority.model import LeaseRequest
     from gateway.model.caller import Principal
     from gateway.model.decision import Decision
     from gateway.model.wire import UpstreamTransport
+    from gateway.protocol.replies import Reply
     from gateway.steps.case import Case
+    from gateway.steps.tickets import Resumed
     from gateway.steps.visit import Gateway, Visit
 
 
@@ -58,9 +63,12 @@ class Attached(Struct, frozen=True):
 NOTHING: Final = Attached()
 
 
-async def issue_credential(gateway: Gateway, visit: Visit, case: Case, decision: Decision) -> Attached | Refusal:
+async def issue_credential(
+    gateway: Gateway, visit: Visit, case: Case, decision: Decision, resumed: Resumed | None = None
+) -> Attached | Refusal | Reply:
     """Return the credential of an allowed call, as broad as the configuration and the policy both permit.
 
+    Without a connection that the call needs, the answer sends the user to make one. `resumed` is the ticket of an earlier request.
     Raises `JournalError` and `LeaseStoreError`.
     """
     authority, upstream = gateway.authority, visit.exchange.upstream
@@ -89,14 +97,27 @@ async def issue_credential(gateway: Gateway, visit: Visit, case: Case, decision:
     )
     request = authority.request(upstream, purpose, breadth.scope, breadth.seconds)
     if not is_of_call:
-        lent = await authority.leases.lend(terms.broker, request, visit.id)
-        return _attached(authority, lent, case.task.id, principal, upstream)
+        return await _lend(gateway, authority, visit, case, request, resumed=resumed)
     outgoing = case.presented.outgoing.message or case.message
     method, policy = outgoing.method or "", decision.policy.revision
     minted = authority.mint_call(request, method, outgoing.params, decision=visit.id, policy=policy)
     if isinstance(minted, BrokerRefusal):
         return _refusal(minted)
     return Attached(minted, shown=(*minted.secrets(), *_of_messages(authority, principal, upstream)))
+
+
+async def _lend(
+    gateway: Gateway, authority: Authority, visit: Visit, case: Case, request: LeaseRequest, *, resumed: Resumed | None
+) -> Attached | Refusal | Reply:
+    """Lend a credential of the task, or send the user to connect."""
+    asked = await ask_if_unconnected(gateway, visit.id, request.upstream, case.request, resumed)
+    if asked is not None:
+        return asked
+    lent = await authority.leases.lend(authority.terms[request.upstream].broker, request, visit.id)
+    if isinstance(lent, BrokerRefusal):
+        # The server may have ended the connection a moment ago.
+        asked = await ask_if_unconnected(gateway, visit.id, request.upstream, case.request, resumed)
+    return asked or _attached(authority, lent, request.task, request.principal, request.upstream)
 
 
 async def issue_for_message(gateway: Gateway, visit: Visit, request: UpstreamRequest) -> Attached | Refusal:
@@ -112,6 +133,9 @@ async def issue_for_message(gateway: Gateway, visit: Visit, request: UpstreamReq
         # A GET or a DELETE of a session starts no process.
         return NOTHING
     principal, token = request.principal, _presented(visit)
+    if find_unconnected(gateway, upstream, principal) is not None:
+        # Some upstreams answer such messages without a credential. `ask_after_rejection` tells the user of others.
+        return NOTHING
     purpose = Purpose(
         task=f"{MESSAGES}{principal.key}",
         principal=principal,
@@ -125,10 +149,22 @@ async def issue_for_message(gateway: Gateway, visit: Visit, request: UpstreamReq
     return await _lend_reading(authority, upstream, terms, purpose)
 
 
+async def ask_after_rejection(
+    gateway: Gateway, visit: Visit, request: UpstreamRequest, error: UpstreamUnauthorized
+) -> Refusal | Reply | None:
+    """Return the answer that sends a user to connect, after an upstream rejected a message without a credential."""
+    if not error.is_unknown:
+        return None
+    return await ask_if_unconnected(gateway, visit.id, visit.exchange.upstream, request, None)
+
+
 async def _lend_reading(
     authority: Authority, upstream: str, terms: UpstreamTerms, purpose: Purpose
 ) -> Attached | Refusal:
     scope = Scope(terms.scopes.get(Effect.READ, ()))
+    if terms.kind == "user_oauth" and owner_of(purpose.principal) is None:
+        # No connection is the gateway's own. The upstream answers such messages without a credential, or not at all.
+        return NOTHING
     if not scope.names and terms.kind != "gateway":
         # An issuer takes no scopes for all that it has. The upstream answers such messages without a credential, or not at all.
         return NOTHING

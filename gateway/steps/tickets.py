@@ -32,7 +32,9 @@ class Resumed(Struct, frozen=True):
 
 
 RESPONSE_KEY: Final = "io.opagate/approval"
-"""Name of the gateway's own question in `inputRequests`."""
+"""Name of the gateway's question to people in `inputRequests`."""
+CONNECTION_KEY: Final = "io.opagate/connection"
+"""Name there of the gateway's request to connect."""
 
 
 def take_out_ticket(
@@ -46,9 +48,10 @@ def take_out_ticket(
     state = None if message is None else state_of(message)
     if message is None or state is None or not state.startswith(PREFIX):
         return None
-    people = gateway.people
+    # Both parts have the same seal: a call may wait for people first, and then for its user's connection.
+    waited = gateway.people or gateway.user_connections
     is_call = message.disposition is Disposition.DECIDE and message.era is Era.STATELESS
-    ticket = people.tickets.open(state, principal.key, now) if people is not None and is_call else None
+    ticket = waited.tickets.open(state, principal.key, now) if waited is not None and is_call else None
     return foreign(message) if ticket is None else Resumed(_restored(message, ticket), ticket, _is_declined(message))
 
 
@@ -58,8 +61,10 @@ def _is_declined(message: Message) -> bool:
     `cancel` is no choice of a person: agents without one answer so by themselves (2026-07-28, client/elicitation, "Response Actions").
     """
     responses = message.params.get("inputResponses")
-    own = responses.get(RESPONSE_KEY) if isinstance(responses, dict) else None
-    return isinstance(own, dict) and own.get("action") == "decline"
+    if not isinstance(responses, dict):
+        return False
+    given = [responses.get(key) for key in (RESPONSE_KEY, CONNECTION_KEY)]
+    return any(isinstance(own, dict) and own.get("action") == "decline" for own in given)
 
 
 def _restored(message: Message, ticket: Ticket) -> Message:

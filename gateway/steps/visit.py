@@ -35,6 +35,7 @@ from gateway.steps.open_answers import OpenAnswers
 from gateway.steps.people import People
 from gateway.steps.places import Places
 from gateway.steps.signals import Signals
+from gateway.steps.user_connections import UserConnections
 from gateway.tasks.endpoints import TaskEndpoints
 from gateway.tasks.tokens import TaskTokens
 from gateway.telemetry.metrics import Metrics
@@ -91,6 +92,8 @@ class Gateway:
     """The way to people who approve calls; `None`: a call that needs a person is refused."""
     authority: Authority | None = None
     """The credentials lent to calls; `None`: no upstream has a leased credential."""
+    user_connections: UserConnections | None = None
+    """The way to users who have to connect; `None`: no upstream is used through users' own connections."""
     signals: Signals = field(default_factory=Signals)
     """The signals of identity providers: ended logins, and open facts about callers."""
     answers: OpenAnswers = field(default_factory=OpenAnswers)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gateway.steps.people import People
     from gateway.steps.tickets import Resumed
 
-_ROUNDS: Final = 9
+ROUNDS: Final = 9
 """Answers that ask a client to come again. SDKs raise an error at the eleventh request of a call."""
 _ELICITATION_VERSION: Final = "2025-11-25"
 """The only revision with the error `URLElicitationRequiredError`."""
@@ -85,10 +85,9 @@ def tell_to_wait(people: People, case: Case, approval: Approval, resumed: Resume
     never left out. The SDK for Go 1.8.0 takes a result without it as a complete and empty one.
     """
     message, number = case.message, 1 if resumed is None else resumed.ticket.round + 1
-    if not may_be_told_to_wait(message) or number > _ROUNDS:
+    if not may_be_told_to_wait(message) or number > ROUNDS:
         return None
     question = approval.question
-    responses = message.params.get("inputResponses")
     own = Ticket(
         approval.id,
         question.call,
@@ -96,16 +95,29 @@ def tell_to_wait(people: People, case: Case, approval: Approval, resumed: Resume
         number,
         approval.until + people.desk.times.grant,
         state_of(message),
-        dict(responses) if isinstance(responses, Mapping) else None,
+        responses_of(message),
     )
-    shows_address = resumed is None and opens_urls(message)
-    result: dict[str, Any] = {
-        "resultType": "input_required",
-        "requestState": people.tickets.seal(own),
-        "inputRequests": {RESPONSE_KEY: _elicitation(people, approval)} if shows_address else {},
-    }
+    shows_address = _waits_for_no_person(resumed) and opens_urls(message)
+    requests = {RESPONSE_KEY: _elicitation(people, approval)} if shows_address else {}
+    return ask_for_input(message, people.tickets.seal(own), requests)
+
+
+def responses_of(message: Message) -> dict[str, Any] | None:
+    """Return the answers of a request to earlier questions of its upstream."""
+    responses = message.params.get("inputResponses")
+    return dict(responses) if isinstance(responses, Mapping) else None
+
+
+def ask_for_input(message: Message, state: str, requests: JsonObject) -> Reply:
+    """Return the result `input_required` of a request."""
+    result: dict[str, Any] = {"resultType": "input_required", "requestState": state, "inputRequests": requests}
     body = msgspec.json.encode({"jsonrpc": "2.0", "id": message.id, "result": result})
     return Reply(200, ((b"content-type", b"application/json"),), body)
+
+
+def _waits_for_no_person(resumed: Resumed | None) -> bool:
+    """Return whether the client was not asked to wait for people: it called for the first time, or waited for a connection."""
+    return resumed is None or resumed.ticket.connection is not None
 
 
 def is_shown_address(case: Case, approval: Approval, resumed: Resumed | None, request: str) -> bool:
@@ -114,7 +126,7 @@ def is_shown_address(case: Case, approval: Approval, resumed: Resumed | None, re
     `request` is the decision id of the request. A session gets the address with the answer to the call that made the question.
     """
     if may_be_told_to_wait(case.message):
-        return resumed is None and opens_urls(case.message)
+        return _waits_for_no_person(resumed) and opens_urls(case.message)
     return approval.question.decision == request and may_be_elicited(case.request)
 
 

@@ -7,7 +7,7 @@ counts only for a token that introspection called active before.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from gateway.authority.brokers.issuer_client import NoAnswer, read_object
 from gateway.authority.brokers.oauth_client import describe_error, has_error
@@ -21,30 +21,47 @@ if TYPE_CHECKING:
     from gateway.model.wire import JsonObject
 
 
+Mode: TypeAlias = Literal["introspect", "blind", "none"]
+
+
 class IssuedTokens:
     """Questions to one server about its tokens. `mode` is the setting `revoke` of a broker."""
 
-    def __init__(
-        self, client: OAuthClient, mode: Literal["introspect", "blind", "none"], clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, client: OAuthClient, mode: Mode, clock: Callable[[], float]) -> None:
         self._client = client
-        self._mode = mode
+        self._mode: Mode = mode
         self._clock = clock
 
     async def end(
-        self, lease: Lease, credential: Credential | None, proof: ClientProof, introspector: ClientProof
+        self,
+        lease: Lease,
+        credential: Credential | None,
+        proof: ClientProof,
+        introspector: ClientProof,
+        *,
+        mode: Mode | None = None,
     ) -> Proof | NotEnded:
-        """End the token of a lease whose handle has `expires`, and `seen` if introspection called the token active."""
-        now = self._clock()
+        """End the token of a lease whose handle has `expires`, and `seen` if introspection called the token active.
+
+        `mode` replaces that of the broker. Without a word of introspection it is asked before the revocation.
+        """
+        now, mode = self._clock(), mode or self._mode
         if "expires" not in lease.handle:
             return Proof("absent", now, "no token was asked for")
         over = float(lease.handle["expires"]) + SKEW
         if now >= over:
             return Proof("time", now, f"expired at {_moment(over - SKEW)}")
-        if credential is None or self._mode == "none":
+        if credential is None or mode == "none":
             return NotEnded(f"the token lives until {_moment(over - SKEW)}", after=over - now, waits=True)
-        is_seen = lease.handle.get("seen") == "active"
+        is_seen = mode == "introspect" and await self._is_seen(lease, credential.value, introspector)
         return await self._end_value(credential.value, over, proof, introspector, is_seen=is_seen)
+
+    async def _is_seen(self, lease: Lease, value: str, introspector: ClientProof) -> bool:
+        """Return whether introspection calls, or has called, the token active."""
+        if self._mode == "introspect":
+            return lease.handle.get("seen") == "active"
+        seen = await self.introspect(value, introspector)
+        return not isinstance(seen, NotEnded) and seen.get("active") is True
 
     async def _end_value(
         self, value: str, over: float, proof: ClientProof, introspector: ClientProof, *, is_seen: bool
@@ -53,7 +70,7 @@ class IssuedTokens:
         problem = await self.revoke(value, proof)
         if isinstance(problem, NotEnded):
             return problem
-        if problem is not None or not is_seen or self._mode == "blind":
+        if problem is not None or not is_seen:
             # The server knows no revocation of this token, or its answer proves nothing.
             return NotEnded(
                 f"no proof is to be had; the token lives until {_moment(over - SKEW)}", after=over - now, waits=True

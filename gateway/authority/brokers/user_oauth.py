@@ -19,6 +19,7 @@ from gateway.model.decision import Reason
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.authority.brokers.issued_tokens import Mode
     from gateway.authority.brokers.oauth_client import ClientProof
     from gateway.authority.connections.connections import Connections
     from gateway.authority.connections.flow import Grant
@@ -65,11 +66,15 @@ class UserConnectionBroker:
         return await to_the_end(self._issue(connection, request))
 
     async def end(self, lease: Lease, credential: Credential | None) -> Proof | NotEnded:
-        """Revoke the token and ask whether it is active. Without the value, or without a proof, only its expiry ends it."""
+        """Revoke the token and ask whether it is active. Without the value, or without a proof, only its expiry ends it.
+
+        With its connection the token is revoked in any case: there is nothing more that the server could end with it.
+        """
         proof = await self._server.identify()
         if isinstance(proof, Reason):
             return NotEnded(proof.message)
-        return await self._server.tokens.end(lease, credential, proof, proof)
+        mode: Mode | None = "introspect" if lease.cause == "connection-removed" else None
+        return await self._server.tokens.end(lease, credential, proof, proof, mode=mode)
 
     async def aclose(self) -> None:
         await self._server.aclose()
@@ -119,7 +124,7 @@ class UserConnectionBroker:
                 await self._connections.remove([connection], "lost")
                 return _CONNECT
             if isinstance(answer, Refused | NoAnswer):
-                return _unavailable(self.name, answer.problem, may_retry=isinstance(answer, NoAnswer))
+                return _unavailable(self.name, answer.problem, is_certain=isinstance(answer, Refused))
             if answer.refresh_token is not None and answer.refresh_token != token:
                 await self._connections.renew(connection, answer.refresh_token)
             return answer
@@ -149,9 +154,10 @@ _CONNECT: Final = BrokerRefusal(
     CONNECT,
     "This system needs a connection of the user, and the user has made none, or it is gone.",
     "Have the user connect, then repeat the same call.",
+    is_certain=True,
 )
 _NO_USER: Final = BrokerRefusal(
-    "credential/user",
+    "credential/no-user",
     "This system is used through users' own connections, and this caller acts for no user.",
     "Call with a token that names a user.",
 )
@@ -165,18 +171,19 @@ def _lacking(scope: str, issuer: str) -> BrokerRefusal:
     )
 
 
-def _unavailable(broker: str, problem: str, *, may_retry: bool) -> BrokerRefusal:
+def _unavailable(broker: str, problem: str, *, is_certain: bool) -> BrokerRefusal:
     return BrokerRefusal(
-        "credential/unavailable" if may_retry else "credential/refused",
+        "credential/refused" if is_certain else "credential/unavailable",
         f"broker {broker} has no token: {problem}",
-        "try again later" if may_retry else "an operator should look at the authorization server",
-        may_retry=may_retry,
+        "an operator should look at the authorization server" if is_certain else "try again later",
+        may_retry=not is_certain,
+        is_certain=is_certain,
     )
 
 
 def _unusable(issuer: str, problem: str) -> BrokerRefusal:
     return BrokerRefusal(
         "credential/wider",
-        f"the token that {issuer} gave cannot be used: {problem}; its revocation was asked for",
+        f"the token that {issuer} gave cannot be used: {problem}",
         "an operator should narrow the gateway's client at the authorization server, or the settings of the broker",
     )

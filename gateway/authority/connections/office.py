@@ -289,7 +289,7 @@ class ConnectionOffice:
         unusable = self._find_problem(link, grant)
         if unusable is not None or grant.refresh_token is None:
             if grant.refresh_token is not None:
-                await server.drop(grant.refresh_token, proof, "refresh_token")
+                await server.tokens.revoke(grant.refresh_token, proof, "refresh_token")
             return unusable or _NO_REFRESH
         return await self._make(link, grant, grant.refresh_token, proof.client_id)
 

@@ -36,7 +36,7 @@ class Addresses(Struct, frozen=True):
 
 
 class Refused(Struct, frozen=True):
-    """A refusal of the token endpoint. `is_final`: the server does not know the grant any more."""
+    """A refusal of the token endpoint, or an answer without usable tokens. `is_final`: the server knows the grant no more."""
 
     problem: str
     is_final: bool
@@ -146,10 +146,10 @@ class AuthorizationServer:
             form.append(("scope", " ".join(scopes)))
         return await self._ask(form, proof, scopes)
 
-    async def drop(self, token: str, proof: ClientProof, hint: str = "access_token") -> None:
-        """Ask for the end of a token that is not used, unless the server ends a whole connection with one token."""
+    async def drop(self, token: str, proof: ClientProof) -> None:
+        """Ask for the end of an access token that is not used, unless the server ends a whole connection with one token."""
         if self.settings.revoke != "none":
-            await self.tokens.revoke(token, proof, hint)
+            await self.tokens.revoke(token, proof)
 
     def describe_client(self) -> JsonObject:
         """Return the gateway's metadata as a client (RFC 7591 section 2)."""

@@ -1,6 +1,7 @@
 // A real OAuth 2.1 / OIDC server for the identity tests: `oidc-provider` on loopback, with client credentials, the
 // authorization code grant for whoever registers (RFC 7591), resource indicators (RFC 8707), JWT access tokens (RFC 9068)
-// and DPoP (RFC 9449). At the browser sits alice, who agrees to everything, or the person of /test/person.
+// and DPoP (RFC 9449). Tokens for a resource that ends with `/opaque` are opaque, and can be revoked. Refresh tokens rotate.
+// At the browser sits alice, who agrees to everything, or the person of /test/person.
 //
 // Started as: node provider.mjs MODULES PORT. Beside the server's own endpoints there are, for the tests:
 // POST /test/rotate (the server signs with a new key and publishes only that one), POST /test/sign (a token of any
@@ -46,21 +47,25 @@ function serve(key) {
       devInteractions: { enabled: false },
       registration: { enabled: true },
       dPoP: { enabled: true },
+      introspection: { enabled: true },
+      revocation: { enabled: true },
       resourceIndicators: {
         enabled: true,
         getResourceServerInfo: (_, resource) => ({
           scope: "mcp:call mcp:list",
           audience: resource,
           accessTokenTTL: 300,
-          accessTokenFormat: "jwt",
+          accessTokenFormat: resource.endsWith("/opaque") ? "opaque" : "jwt",
           jwt: { sign: { alg: "ES256" } },
         }),
       },
     },
+    rotateRefreshToken: true,
     interactions: { url: (_, interaction) => `/test/interaction/${interaction.uid}` },
     jwks: { keys: [key] },
     scopes: ["mcp:call", "mcp:list", "offline_access"],
   });
+  provider.on("grant.error", (_, error) => console.log(`refused: ${error.message} ${error.error_detail ?? ""}`));
   return { key, provider, handle: provider.callback() };
 }
 

@@ -20,6 +20,7 @@ from gateway.model.caller import AuthMethod, Principal
 from gateway.model.decision import Decision, Obligation, PolicyRevision, Refusal
 from gateway.model.target import Effect, Labels, Sensitivity, Target
 from gateway.model.wire import UpstreamCredential, UpstreamRequest
+from gateway.protocol.replies import Reply
 from gateway.steps.issuing import Attached, issue_credential, issue_for_message, note_rejected
 from tests.unit.authority.lending import Lending
 
@@ -56,7 +57,9 @@ class Bench:
             lambda: self.lending.now,
             lambda: f"l{next(numbers)}",
         )
-        self.gateway = cast("Any", SimpleNamespace(authority=authority, catalogue=_Catalogue(), policy=_Policy()))
+        self.gateway = cast(
+            "Any", SimpleNamespace(authority=authority, catalogue=_Catalogue(), policy=_Policy(), user_connections=None)
+        )
         headers = ((b"authorization", f"Bearer {TOKEN}".encode()),)
         self.visit = cast("Any", SimpleNamespace(id="d1", exchange=SimpleNamespace(upstream="crm", headers=headers)))
         self.subjects: list[str | None] = []
@@ -81,7 +84,9 @@ class Bench:
         )
         obligations = (Obligation("issue_credential", narrowed),) if narrowed else ()
         decision = Decision("allow", (), obligations, PolicyRevision("p", "1"))
-        return await issue_credential(self.gateway, self.visit, cast("Any", case), decision)
+        found = await issue_credential(self.gateway, self.visit, cast("Any", case), decision)
+        assert not isinstance(found, Reply)
+        return found
 
 
 @pytest.fixture

@@ -50,7 +50,8 @@ class Connecting:
 
     def build(self) -> None:
         """Build all parts, as a start of the gateway does."""
-        given = {"kind": "user_oauth", "issuer": self.at.url, "client": {"id": "gw"}, "timeout": "2s", **self.settings}
+        given = {"kind": "user_oauth", "issuer": self.at.url, "client": {"id": "gw"}, "timeout": "2s"}
+        given |= {"revoke": "introspect", **self.settings}
         parsed = UserOAuthBroker.model_validate(given)
         login = ConnectionLogin.model_validate({"issuer": self.idp.url, "client_id": "gw-login"})
         self.store = ConnectionStore(self.folder / "connections", KEY)

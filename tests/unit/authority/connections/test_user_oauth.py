@@ -66,7 +66,7 @@ async def test_without_a_proof_only_time_ends_it(there: Connecting, mode: str):
 
 async def test_without_a_connection_or_a_user_nothing_is_lent(there: Connecting):
     refused(await lend(there, there.request()), "credential/connect")
-    refused(await lend(there, there.request(user=None)), "credential/user")
+    refused(await lend(there, there.request(user=None)), "credential/no-user")
     await there.connect()
     refused(await lend(there, there.request(agent="agent-2")), "credential/connect")
     refused(await lend(there, there.request(user="bob")), "credential/connect")
@@ -260,3 +260,17 @@ async def test_a_wrong_secret_ends_no_connection(there: Connecting):
 
     refused(await lend(there, there.request()), "credential/refused")
     assert there.connections.find(connection.owner.key, "crm") is connection
+
+
+async def test_with_its_connection_a_token_is_revoked_and_proven_whatever_the_setting(there: Connecting):
+    there.settings = {"revoke": "none"}
+    there.build()
+    await there.connect()
+    request = there.request()
+    found = issued(await lend(there, request))
+
+    lease = lease_of(request, found.handle, cause="connection-removed")
+    proof = await there.broker.end(lease, found.credential)
+    assert isinstance(proof, Proof)
+    assert proof.kind == "introspection"
+    assert found.credential.value not in there.at.live
