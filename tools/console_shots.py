@@ -97,7 +97,12 @@ def find_pages(page: Page) -> dict[str, str]:
     question = page.locator("#questions td a").first.get_attribute("href") or ""
     found = {"overview": "/console", "approvals": "/console/approvals", "approval": question}
     page.goto(f"http://127.0.0.1:{PORT}/console/decisions?effect=deny")
-    found |= {"decisions": "/console/decisions", "tools": "/console/tools", "leases": "/console/leases"}
+    found |= {
+        "decisions": "/console/decisions",
+        "tools": "/console/tools",
+        "leases": "/console/leases",
+        "policy": "/console/policy",
+    }
     found["decision"] = page.locator("#decisions td a").first.get_attribute("href") or ""
     found["task"] = page.locator("#decisions td a[aria-label]").first.get_attribute("href") or ""
     return found

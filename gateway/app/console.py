@@ -60,7 +60,7 @@ async def open_console(
     )
     accounts = find_accounts(configuration)
     if provider is None:
-        await LinkSocket(configuration.state / FILE, parts, accounts).start(stack)
+        await LinkSocket(settings.socket or configuration.state / FILE, parts, accounts).start(stack)
     return Console(parts, accounts)
 
 

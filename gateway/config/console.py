@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from gateway.config.formats import Issuer
-from gateway.config.values import Count, Duration, Secret, Settings, Text
+from gateway.config.values import Count, Duration, FilePath, Secret, Settings, Text
 
 
 class ConsoleRoles(Settings):
@@ -45,6 +45,9 @@ class ConsoleSettings(Settings):
     login: ConsoleLogin | None = Field(
         default=None,
         description="Login at an OpenID provider. Without it people log in by a one-time link, on this machine alone.",
+    )
+    socket: FilePath | None = Field(
+        default=None, description="Unix socket of `opagate console link`; by default `<state>/console.sock`."
     )
     lifetime: Duration = Field(default=timedelta(hours=8), description="The longest time that a login lasts.")
     idle: Duration = Field(default=timedelta(minutes=30), description="The longest pause of a login.")

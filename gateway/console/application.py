@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.console import approvals, decisions, leases, tasks, tools
+from gateway.console import approvals, decisions, leases, policy, tasks, tools
 from gateway.console.events import event_routes
 from gateway.console.logins import login_routes
 from gateway.console.overview import show_overview
@@ -61,6 +61,7 @@ def find_navigation(gateway: Gateway) -> tuple[NavigationEntry, ...]:
         NavigationEntry(decisions.PATH, "Decisions", "viewer"),
         NavigationEntry(tools.PATH, "Tools", "viewer"),
         *(() if gateway.authority is None else (NavigationEntry(leases.PATH, "Leases", "viewer"),)),
+        NavigationEntry(policy.PATH, "Policy", "viewer"),
     )
 
 
@@ -73,6 +74,7 @@ def console_routes(console: ConsoleParts) -> list[Route]:
         *tasks.task_routes(console),
         *tools.tool_routes(console),
         *leases.lease_routes(console),
+        *policy.policy_routes(console),
         *event_routes(console),
         *login_routes(console),
         *(Route(f"/console/static/{name}", partial(_show_file, _load(name), kind)) for name, kind in _FILES.items()),

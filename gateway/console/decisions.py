@@ -12,7 +12,6 @@ import msgspec
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.background import in_thread
 from gateway.console.visits import ConsoleVisit, page_route
 from gateway.errors import GatewayError, JournalError
 from gateway.explain.facts import Facts, facts_of
@@ -96,7 +95,7 @@ async def _list(visit: ConsoleVisit) -> Response:
         count=_COUNT,
         key=console.journal_key,
     )
-    page = await in_thread(work)
+    page = await console.read(work)
     older = None if page.before is None else f"{PATH}?{urlencode({**wanted, 'before': write_place(page.before)})}"
     return visit.page(
         "decisions.html",
@@ -149,7 +148,7 @@ async def _show(visit: ConsoleVisit) -> Response:
         return visit.refuse(_NO_DECISION, 404)
     place, decision = found
     try:
-        described = await in_thread(partial(_describe, visit.console, decision, place))
+        described = await visit.console.read(partial(_describe, visit.console, decision, place))
         described["grants"] = await _near_grants(visit.console, decision, described["explanation"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise JournalError(f"the entry of {identifier} is damaged: {error}", "run `opagate journal verify`") from error
@@ -163,7 +162,7 @@ async def find_decision(
     folder, key = console.configuration.journal.path, console.journal_key
     if place is not None:
         try:
-            entry = await in_thread(partial(read_at, folder, place, key=key))
+            entry = await console.read(partial(read_at, folder, place, key=key))
         except JournalError:
             entry = None
         if entry is not None and entry.get("id") == identifier and entry["kind"] in {"call", "refused"}:
@@ -175,7 +174,7 @@ async def find_decision(
             return False
         return cast("Mapping[str, Any]", msgspec.json.decode(line)).get("id") == identifier
 
-    page = await in_thread(partial(find_page, folder, fits, count=1, budget=_FAR, key=key))
+    page = await console.read(partial(find_page, folder, fits, count=1, budget=_FAR, key=key))
     return page.found[0] if page.found else None
 
 
@@ -212,7 +211,7 @@ async def _near_grants(
         return None
     configuration = console.configuration
     try:
-        asked = await in_thread(partial(_rebuild, console, decision, explanation))
+        asked = await console.read(partial(_rebuild, console, decision, explanation))
     except GatewayError:
         return None
     fits = await console.gateway.policy.fits(asked)
@@ -221,7 +220,7 @@ async def _near_grants(
     entry = cast("Mapping[str, Any]", decision)
     pointers = {fact for reason in entry.get("reasons") or () for fact in reason.get("facts") or ()}
     found = chosen([settle(fit, pointers, allowed=entry["effect"] == "allow") for fit in fits])
-    return as_json(found, await in_thread(partial(places, configuration.policy)))
+    return as_json(found, await console.read(partial(places, configuration.policy)))
 
 
 def _rebuild(console: ConsoleParts, decision: JsonObject, explanation: Explanation) -> JsonObject:

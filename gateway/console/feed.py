@@ -26,6 +26,8 @@ PER_SESSION: Final = 16
 _KEEP_ALIVE: Final = 15.0
 _PAUSE: Final = 0.5
 """Seconds between two events of one page. Changes in between are one event."""
+_PAUSE_EACH: Final = 0.05
+"""The same for each open page: many pages load themselves again less often, and leave the gateway to the calls."""
 
 
 class Subscription:
@@ -61,6 +63,11 @@ class Feed:
         self.is_closed = True
         for one in self._open:
             one.woken.set()
+
+    @property
+    def pause(self) -> float:
+        """Return the seconds between two events of one page."""
+        return max(_PAUSE, _PAUSE_EACH * len(self._open))
 
     def has_room(self, owner: str) -> bool:
         """Return whether a session may open another page with news."""
@@ -105,7 +112,7 @@ class EventStream(Response):
         except TimeoutError:
             return b": open\n\n" if self._is_welcome() else None
         if not self._feed.is_closed:
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(self._feed.pause)
         subscription.woken.clear()
         if self._feed.is_closed or not self._is_welcome():
             return None

@@ -97,7 +97,13 @@ async def _start(console: ConsoleParts, request: Request) -> Response:
     answer = leave_for(url)
     sealed = console.seal.seal(begun, console.gateway.clock())
     answer.set_cookie(
-        console.login_cookie, sealed, max_age=SECONDS, secure=console.is_https, httponly=True, samesite="lax"
+        console.login_cookie,
+        sealed,
+        max_age=SECONDS,
+        path=console.cookie_path,
+        secure=console.is_https,
+        httponly=True,
+        samesite="lax",
     )
     return answer
 
@@ -121,7 +127,9 @@ async def _finish(console: ConsoleParts, request: Request) -> Response:
         return await refuse_login(console, request, _NO_ROLE)
     # The browser came from the provider, so it would keep the strict cookie back from a redirection.
     onward = html(console.templates.render("onward.html", {"to": own_path(begun.back)}))
-    onward.delete_cookie(console.login_cookie, secure=console.is_https, httponly=True, samesite="lax")
+    onward.delete_cookie(
+        console.login_cookie, console.cookie_path, secure=console.is_https, httponly=True, samesite="lax"
+    )
     return await _begin(console, request, visitor, onward)
 
 
@@ -147,7 +155,9 @@ async def _begin(console: ConsoleParts, request: Request, visitor: Visitor, answ
         console.sessions.close(cookie)
         return _refusal_page(console, Reason(error.code, sentence(error.message), sentence(error.remedy)), 503)
     console.sessions.close(request.cookies.get(console.cookie))
-    answer.set_cookie(console.cookie, cookie, secure=console.is_https, httponly=True, samesite="strict")
+    answer.set_cookie(
+        console.cookie, cookie, path=console.cookie_path, secure=console.is_https, httponly=True, samesite="strict"
+    )
     return answer
 
 
@@ -156,7 +166,7 @@ async def _log_out(visit: ConsoleVisit) -> Response:
     console.sessions.close(visit.request.cookies.get(console.cookie))
     await visit.record("logout")
     answer = see_other("/console/login")
-    answer.delete_cookie(console.cookie, secure=console.is_https, httponly=True, samesite="strict")
+    answer.delete_cookie(console.cookie, console.cookie_path, secure=console.is_https, httponly=True, samesite="strict")
     return answer
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from gateway.background import in_thread
 
 if TYPE_CHECKING:
     from gateway.config import Configuration
@@ -14,6 +18,11 @@ if TYPE_CHECKING:
     from gateway.identity.login import LoginProvider
     from gateway.identity.login_cookie import LoginSeal
     from gateway.steps.visit import Gateway
+
+
+Result = TypeVar("Result")
+
+_READERS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +49,12 @@ class ConsoleParts:
     navigation: tuple[NavigationEntry, ...]
     feed: Feed
     journal_key: bytes | None
+    readers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_READERS))
+
+    async def read(self, work: Callable[[], Result]) -> Result:
+        """Do work that reads the journal in a thread. Few do so at once: a large journal takes time from the calls."""
+        async with self.readers:
+            return await in_thread(work)
 
     @property
     def is_https(self) -> bool:
@@ -48,8 +63,16 @@ class ConsoleParts:
 
     @property
     def cookie(self) -> str:
-        """Return the name of the session's cookie. The prefix binds it to this host and to https (RFC 6265bis)."""
-        return f"__Host-{_COOKIE}" if self.is_https else _COOKIE
+        """Return the name of the session's cookie. The prefix binds it to this host and to https (RFC 6265bis).
+
+        Browsers send a cookie to all ports of a host, so the name without https has the port.
+        """
+        return f"__Host-{_COOKIE}" if self.is_https else f"{_COOKIE}-{self.configuration.port}"
+
+    @property
+    def cookie_path(self) -> str:
+        """Return the paths that get the cookies. The prefix `__Host-` demands all."""
+        return "/" if self.is_https else "/console"
 
     @property
     def login_cookie(self) -> str:

@@ -10,7 +10,6 @@ import msgspec
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.background import in_thread
 from gateway.console.decisions import read_place
 from gateway.console.graph import Edge, Graph, Node, find_causes, lay_out, read_leases, read_task
 from gateway.console.responses import HEADERS
@@ -73,7 +72,7 @@ def _file_name(task: str) -> str:
 async def _find_graph(visit: ConsoleVisit) -> Graph | None:
     task, query = visit.request.path_params["id"], visit.request.query_params
     try:
-        return await in_thread(
+        return await visit.console.read(
             partial(make_graph, visit.console, task, read_place(query.get("at", "")), query.get("call"))
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:

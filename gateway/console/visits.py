@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, quote
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -16,8 +17,8 @@ from starlette.routing import Route
 from gateway.console.parts import ConsoleParts
 from gateway.console.responses import html, see_other
 from gateway.console.sessions import Role, Session
-from gateway.errors import GatewayError
 from gateway.model.caller import AuthMethod, Principal, User
+from gateway.errors import GatewayError, JournalError
 from gateway.model.decision import Reason, Refusal
 from gateway.steps.refusing import sentence
 
@@ -131,6 +132,9 @@ async def _answer(visit: ConsoleVisit, role: Role | None, handler: Handler) -> R
         return await handler(visit)
     except GatewayError as error:
         return visit.refuse(Reason(error.code, sentence(error.message), sentence(error.remedy)), 503)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        # Only lines of the journal are decoded on the way of a page.
+        return visit.refuse(_DAMAGED, 503)
 
 
 def find_session(console: ConsoleParts, request: Request, *, is_use: bool = True) -> Session | None:
@@ -202,6 +206,7 @@ _UNREADABLE: Final = Refusal(
 STALE: Final = Reason(
     "console/fresh", "This action needs a fresh login.", "Log in again: with a new link, or at your identity provider."
 )
+_DAMAGED: Final = Reason(JournalError.code, "An entry of the journal cannot be read.", "Run `opagate journal verify`.")
 _NO_REASON: Final = Reason("console/reason", "The form has no reason.", "Write one, of at most 500 characters.")
 _FOREIGN_FORM: Final = Reason(
     "console/csrf", "The form does not belong to your login.", "Load the page again, and send its form."

@@ -45,7 +45,7 @@ def build_pages(
     routes = [
         *probe_routes(gateway, is_draining),
         *task_routes(gateway),
-        *approval_routes(gateway),
+        *approval_routes(gateway, has_console=configuration.console is not None),
         *document_routes(configuration),
         *token_routes(configuration, gateway),
         *signal_routes(gateway),

@@ -61,12 +61,12 @@ _STORE: Final = (b"cache-control", b"no-store")
 Handler = Callable[["Gateway", Office, "Request", Person], Awaitable[Response]]
 
 
-def approval_routes(gateway: Gateway) -> list[Route]:
-    """Return the routes of the desk: none without people."""
+def approval_routes(gateway: Gateway, *, has_console: bool = False) -> list[Route]:
+    """Return the routes of the desk: none without people. With a console, the page of a question leads there."""
     people = gateway.people
     if people is None:
         return []
-    routes = [Route("/approvals/{id}", partial(_show_state, people))]
+    routes = [Route("/approvals/{id}", partial(_show_state, people, has_console))]
     if people.approvers is not None:
         known = partial(_for_person, gateway, people.office, people.approvers)
         routes += [
@@ -163,19 +163,24 @@ async def _show_interface(_request: Request) -> Response:
     return json_response(describe_api())
 
 
-async def _show_state(people: People, request: Request) -> Response:
+async def _show_state(people: People, has_console: bool, request: Request) -> Response:  # noqa: FBT001 - bound by partial
     """Show the state of a question. The id is a random name that the waiting caller was given."""
     approval = people.desk.get(request.path_params["id"])
     if approval is None:
         return _page(404, "There is no such question", "It was answered, or its time is over.", None)
     told = {"granted": "A person approved the call. It passes when it comes again.", "used": "The call has passed."}
     text = told.get(approval.state) or reason_of(approval).message
-    return _page(200, f"A call that needs a person: {approval.state}", text, code_of(approval.question))
+    return _page(
+        200,
+        f"A call that needs a person: {approval.state}",
+        text,
+        code_of(approval.question),
+        _HELP + (_CONSOLE.format(escape(approval.id)) if has_console else ""),
+    )
 
 
-def _page(status: int, title: str, text: str, code: str | None) -> Response:
+def _page(status: int, title: str, text: str, code: str | None, help_text: str = "") -> Response:
     named = "" if code is None else f"<p>The code of the question is <strong>{escape(code)}</strong>.</p>"
-    help_text = "<p>Approvers answer with <code>opagate approvals</code>.</p>"
     page = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
         f"<h1>{escape(title)}</h1><p>{escape(text)}</p>{named}{help_text}"
@@ -183,6 +188,8 @@ def _page(status: int, title: str, text: str, code: str | None) -> Response:
     return ReplyResponse(Reply(status, _PAGE_HEADERS, page.encode()))
 
 
+_HELP: Final = "<p>Approvers answer with <code>opagate approvals</code>.</p>"
+_CONSOLE: Final = '<p>Or they answer <a href="/console/approvals/{}">at the console</a>.</p>'
 _PAGE_HEADERS: Final = (
     (b"content-type", b"text/html; charset=utf-8"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),

@@ -56,5 +56,8 @@ if (live && "EventSource" in window) {
     source.close();
     location.reload();
   });
-  source.addEventListener("error", () => tell("not connected"));
+  // A gateway that is away is asked again by the browser; one that refuses is not.
+  source.addEventListener("error", () =>
+    tell(source.readyState === EventSource.CLOSED ? "not connected: load the page again" : "not connected"),
+  );
 }

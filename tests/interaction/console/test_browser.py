@@ -214,7 +214,7 @@ async def test_axe_finds_nothing_on_any_page_at_either_width(there: There, node_
         await page.locator("#decisions .badge.deny").first.wait_for()
         decision = await page.locator("#decisions td a").first.get_attribute("href")
         task = await page.locator("#decisions td a[aria-label]").first.get_attribute("href")
-        others = ["/console", "/console/approvals", "/console/decisions", "/console/tools"]
+        others = ["/console", "/console/approvals", "/console/decisions", "/console/tools", "/console/policy"]
         for width in (390, 1600):
             await page.set_viewport_size({"width": width, "height": 900})
             for path in (question, decision, task, *others):

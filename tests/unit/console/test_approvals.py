@@ -101,6 +101,13 @@ async def test_two_persons_answer_and_the_first_one_sees_that_it_is_so(
     assert (found.state, found.scopes) == ("granted", ("once", "destination"))
 
 
+async def test_the_page_that_clients_show_leads_to_the_console(stranger: Browser):
+    identifier = await asked(stranger)
+    public = (await stranger.get(f"/approvals/{identifier}")).body.decode()
+
+    assert f'href="/console/approvals/{identifier}"' in public
+
+
 async def test_the_vote_holds_for_the_question_that_was_shown(stranger: Browser):
     identifier = await asked(stranger)
     inside = stranger.visit(bob())

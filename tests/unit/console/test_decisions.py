@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -86,6 +87,15 @@ async def test_a_decision_tells_rule_grant_and_outcome(stranger: Browser):
         assert "it was not forwarded" in text
     assert "completed" in await page(inside, f"/console/decisions/{passed}")
     assert "holds" in await page(inside, f"/console/decisions/{passed}")
+
+
+async def test_the_policy_page_counts_what_each_rule_asked_and_stopped(stranger: Browser):
+    await made(stranger)
+    text = await page(viewer(stranger), "/console/policy")
+
+    assert "1 passed, 1 asked a person, and 1 were stopped" in text
+    assert re.search(r"tool/not-granted.*?tool\.rego:\d+", text, re.DOTALL)
+    assert 'href="/console/decisions?code=approval/grant"' in text
 
 
 async def test_an_approved_call_names_its_approver(stranger: Browser):
@@ -211,3 +221,23 @@ def test_a_filter_fits_values_and_not_texts_that_contain_them():
     assert not make_filter({"effect": "deny"})(line)
     assert not make_filter({"agent": "deny"})(line)
     assert not make_filter({})(b'{"seq":1,"kind":"settled","id":"x"}')
+
+
+@pytest.mark.parametrize(
+    "line", [b'{"kind":"call","id":1,"effect":2}', b'{"kind":"call","effect":"\xff"}', b'{"kind":"call"']
+)
+async def test_a_damaged_journal_is_a_sentence_on_every_page(stranger: Browser, line: bytes):
+    (identifier, *_) = await made(stranger)
+    task = stranger.there.entries("call")[0]["task"]["id"]
+    (segment,) = (stranger.there.folder / "state/journal").glob("*.jsonl")
+    size = segment.stat().st_size
+    with segment.open("ab") as file:
+        file.write(line + b"\n")
+    inside = viewer(stranger)
+    paths = ("decisions", "decisions?agent=dev", f"decisions/{identifier}", f"tasks/{task}", "policy")
+    answers = [await inside.get(f"/console/{path}") for path in paths]
+    # The writer looks at the size when it ends.
+    os.truncate(segment, size)
+
+    assert {answer.status for answer in answers} <= {200, 503}
+    assert all(b"journal/unavailable" in answer.body for answer in answers if answer.status == 503)

@@ -65,6 +65,14 @@ def test_pages_follow_each_other_without_a_gap(tmp_path: Path):
     assert seen == [text for text in texts[::-1] if "3" not in text]
 
 
+def test_a_page_of_a_large_journal_reads_the_page_alone(tmp_path: Path):
+    write(tmp_path, *([f"{segment}-{number}" * 20 for number in range(2_000)] for segment in range(3)))
+    page = find_page(tmp_path, lambda _line: True, count=50)
+
+    assert len(page.found) == 50
+    assert page.searched < 50 * 300
+
+
 @pytest.mark.parametrize("place", [EntryPlace(1, 3), EntryPlace(1, 10_000), EntryPlace(7, 0)])
 def test_a_place_where_no_entry_begins_is_refused(tmp_path: Path, place: EntryPlace):
     write(tmp_path, ["a", "b"])

@@ -1,0 +1,84 @@
+"""The policy in force, and what each of its rules asked and stopped lately."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import msgspec
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.console.overview import describe_policy
+from gateway.console.visits import ConsoleVisit, page_route
+from gateway.explain.reasons import rules_of
+from gateway.journal.placed import lines_before
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.console.parts import ConsoleParts
+
+PATH: Final = "/console/policy"
+_BUDGET: Final = 16 * 2**20
+"""Bytes of the journal that the counts rest on."""
+
+
+class _Reason(msgspec.Struct, frozen=True):
+    code: str
+
+
+class _Call(msgspec.Struct, frozen=True):
+    """The parts of a `call` entry that the counts rest on."""
+
+    time: str
+    effect: str
+    reasons: tuple[_Reason, ...] = ()
+
+
+def policy_routes(console: ConsoleParts) -> list[Route]:
+    """Return the routes of the policy."""
+    return [page_route(console, PATH, "viewer", _show)]
+
+
+async def _show(visit: ConsoleVisit) -> Response:
+    console = visit.console
+    counts = await console.read(partial(count_reasons, console.configuration.journal.path))
+    rules = await console.read(partial(rules_of, console.configuration))
+    return visit.page(
+        "policy.html",
+        policy=describe_policy(console.gateway),
+        counts={**counts, "rows": [_row(code, found, rules) for code, found in counts["codes"].items()]},
+    )
+
+
+def _row(code: str, found: Mapping[str, int], rules: Mapping[str, Any]) -> dict[str, Any]:
+    rule = rules.get(code)
+    return {
+        "code": code,
+        "title": None if rule is None else rule.title,
+        "place": None if rule is None else f"{rule.file}:{rule.line}",
+        "asked": found.get("ask", 0),
+        "stopped": found.get("deny", 0),
+    }
+
+
+def count_reasons(folder: Path, budget: int = _BUDGET) -> dict[str, Any]:
+    """Return how many of the latest calls passed, asked and were stopped, and for which codes. Raises `JournalError`."""
+    effects, codes = Counter[str](), dict[str, Counter[str]]()
+    read, since = 0, None
+    for _, line in lines_before(folder):
+        read += len(line)
+        if read > budget:
+            break
+        if b'"kind":"call"' not in line[:200]:
+            continue
+        call = msgspec.json.decode(line, type=_Call)
+        since = call.time
+        effects[call.effect] += 1
+        for reason in {one.code for one in call.reasons}:
+            codes.setdefault(reason, Counter())[call.effect] += 1
+    ordered = sorted(codes.items(), key=lambda item: -item[1].total())
+    return {"since": since, "effects": cast("dict[str, int]", effects), "codes": dict(ordered)}
