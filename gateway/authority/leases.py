@@ -121,6 +121,11 @@ class Leases:
         leases = [lease for lease in self._register.of_task(task) if lease.upstream == upstream]
         return tuple(text for lease in leases if (found := self._values.get(lease.id)) for text in found.secrets())
 
+    def values_of_owner(self, owner: str, upstream: str) -> tuple[str, ...]:
+        """Return the texts of the credentials that all tasks of a caller carry to an upstream now."""
+        leases = [lease for lease in self._register if lease.owner == owner and lease.upstream == upstream]
+        return tuple(text for lease in leases if (found := self._values.get(lease.id)) for text in found.secrets())
+
     async def lend(self, broker: str, request: LeaseRequest, decision: str | None = None) -> Lent | BrokerRefusal:
         """Return the lease with the terms of a request. Parallel calls share one request to the broker.
 

@@ -17,7 +17,7 @@ from gateway.inspection.caller_tokens import expiry
 from gateway.model.caller import AuthMethod
 from gateway.model.decision import Reason, Refusal
 from gateway.model.target import Effect
-from gateway.model.wire import HandedCredential, UpstreamCredential, UpstreamReply, UpstreamRequest
+from gateway.model.wire import HandedCredential, Kind, UpstreamCredential, UpstreamReply, UpstreamRequest
 from gateway.protocol.error_codes import REFUSED
 from gateway.protocol.headers import values_of
 from gateway.steps.connecting import ask_if_unconnected, find_unconnected
@@ -129,9 +129,9 @@ async def issue_for_message(gateway: Gateway, visit: Visit, request: UpstreamReq
     terms = None if authority is None else authority.terms.get(upstream)
     if authority is None or terms is None:
         return NOTHING
-    if terms.hands_over and request.message is None:
-        # A GET or a DELETE of a session starts no process.
-        return NOTHING
+    if terms.hands_over and (request.message is None or request.message.kind is not Kind.REQUEST):
+        # A GET, a notification or a response starts no process. The stream of a GET may have the answers of any task.
+        return Attached(shown=authority.leases.values_of_owner(request.principal.key, upstream))
     principal, token = request.principal, _presented(visit)
     if find_unconnected(gateway, upstream, principal) is not None:
         # Some upstreams answer such messages without a credential. `ask_after_rejection` tells the user of others.

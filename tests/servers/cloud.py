@@ -33,6 +33,7 @@ def build() -> MCPServer:
             notes.write(json.dumps(noted) + "\n")
         return f"{os.getpid()} {arn}"
 
+    server.tool(name="whoami_again")(whoami)
     return server
 
 

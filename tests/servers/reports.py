@@ -31,6 +31,8 @@ def build() -> MCPServer:
         said, _ = await program.communicate()
         return f"{os.getpid()} {said.decode().strip()}"
 
+    server.tool(name="query_again")(query)
+
     @server.tool()
     async def leave() -> str:
         """Leave a helper behind, as a daemon does, and tell its process."""

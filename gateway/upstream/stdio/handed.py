@@ -6,6 +6,7 @@ The process runs below a keeper (`keeper`). The keeper ends the whole tree of pr
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import signal
@@ -31,6 +32,8 @@ log = structlog.get_logger("gateway.upstream.stdio")
 
 MARK: Final = "OPAGATE_PROCESS"
 """A variable of the process and of its helpers. It finds them if somebody killed their keeper."""
+_SHORTEST_SECRET: Final = 8
+"""Characters below which a part of a credential may stand in any text by chance."""
 _NO_OTHERS: Final = {
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     "AWS_CONFIG_FILE": os.devnull,
@@ -110,6 +113,15 @@ class HandedProcess:
             write_private(self._file, render_text(self._hand_over, credential).encode())
         self.credential = credential
         return True
+
+    def is_in(self, line: bytes) -> bool:
+        """Return whether a JSON text has a part of the credential, however it is escaped, or cannot be read."""
+        try:
+            text = json.dumps(json.loads(line), ensure_ascii=False)
+        except (ValueError, RecursionError):
+            return True
+        secret = [value for value in self.credential.secrets() if len(value) >= _SHORTEST_SECRET]
+        return any(json.dumps(value, ensure_ascii=False)[1:-1] in text for value in secret)
 
     def ask_end(self) -> None:
         """Have the keeper end the tree: SIGTERM, then SIGKILL."""

@@ -56,7 +56,7 @@ class Keeper:
             if self._status is not None:
                 self._end()
             if self._kill_at is not None and time.monotonic() >= self._kill_at:
-                signal_tree(signal.SIGKILL)
+                self._signal(signal.SIGKILL)
             self._wait()
         with contextlib.suppress(OSError):
             os.write(self._link, GONE)
@@ -78,7 +78,13 @@ class Keeper:
     def _end(self) -> None:
         if self._kill_at is None:
             self._kill_at = time.monotonic() + GRACE
-            signal_tree(signal.SIGTERM)
+            self._signal(signal.SIGTERM)
+
+    def _signal(self, number: int) -> None:
+        """Signal the server's group, and each descendant. Systems without `/proc` have the group alone."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._server, number)
+        signal_tree(number)
 
     def _wait(self) -> None:
         links = [self._link] if self._is_linked else []
@@ -134,7 +140,8 @@ def start(command: list[str], moves: list[tuple[int, int]]) -> int:
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
     # Beyond all targets first, so that no move overwrites another.
-    held = [(move_up(source), target) for source, target in moves]
+    above = 1 + max((target for _, target in moves), default=2)
+    held = [(fcntl.fcntl(source, fcntl.F_DUPFD, above), target) for source, target in moves]
     for source, target in held:
         os.dup2(source, target, inheritable=True)
     kept = {0, 1, 2, *(target for _, target in moves)}
@@ -145,11 +152,6 @@ def start(command: list[str], moves: list[tuple[int, int]]) -> int:
     except OSError as error:
         os.write(2, f"{command[0]}: {error.strerror}\n".encode())
     os._exit(_UNKNOWN_COMMAND)
-
-
-def move_up(descriptor: int) -> int:
-    """Return a copy of a descriptor with a number that nothing else has."""
-    return fcntl.fcntl(descriptor, fcntl.F_DUPFD, 512)
 
 
 def open_descriptors() -> set[int]:

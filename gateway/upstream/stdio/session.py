@@ -181,7 +181,11 @@ class Session:
         if message.kind is not Kind.RESPONSE:
             if message.kind is Kind.REQUEST and message.id is not None and len(self._asked) < MAX_IN_FLIGHT:
                 self._asked.add(message.id)
-            self._route(message).publish(message.line)
+            stream = self._route(message)
+            if self._is_part and stream is self._standalone and self._shows_credential(message):
+                log.warning("upstream.credential-withheld", upstream=self._upstream)
+                return
+            stream.publish(message.line)
             return
         stream = self._in_flight.get(message.id) if message.id is not None else None
         if stream is None:
@@ -192,6 +196,10 @@ class Session:
         self.refused = self.refused or (stream.number == self._first and message.error is not None)
         stream.publish(message.line, last=True, error=message.error)
         self._close(stream)
+
+    def _shows_credential(self, message: wire.Inbound) -> bool:
+        """Return whether a message without a request has the credential of its process. Its stream began before the credential."""
+        return self.child.handed is not None and self.child.handed.is_in(message.line)
 
     def _route(self, message: wire.Inbound) -> EventStream:
         if message.token is not None and message.token in self._tokens:

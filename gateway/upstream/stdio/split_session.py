@@ -69,6 +69,10 @@ class SplitSession:
     def in_flight(self) -> int:
         return sum(part.in_flight for part in self._all())
 
+    def idle_parts(self) -> list[Session]:
+        """Return the parts without a request, whose processes may end."""
+        return [part for part in self._all() if not part.busy and not part.in_flight and part.child.usable]
+
     def children(self) -> tuple[Child, ...]:
         return tuple(part.child for part in self._all())
 
@@ -130,8 +134,8 @@ class SplitSession:
 
     def reap(self, idle: float) -> None:
         """End the processes that were unused for `idle` seconds."""
-        for part in self._all():
-            if not part.busy and not part.in_flight and self._clock() - part.touched > idle:
+        for part in self.idle_parts():
+            if self._clock() - part.touched > idle:
                 self._stop(part.child)
 
     # --- the parts -------------------------------------------------------------------------------------

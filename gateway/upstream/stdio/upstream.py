@@ -228,9 +228,12 @@ class StdioUpstream:
 
     async def _make_room(self, principal: str) -> None:
         """End what this principal has not used for longest: a process with a credential, or a session."""
-        idle = [pool for key, pool in self._pools.items() if key[0] == principal and key[1] and pool.is_idle]
-        if idle:
-            await min(idle, key=lambda pool: pool.touched).aclose()
+        pools = [pool for key, pool in self._pools.items() if key[0] == principal and key[1] and pool.is_idle]
+        splits = [each for each in self._sessions.values() if isinstance(each, SplitSession)]
+        parts = [part for session in splits if session.principal == principal for part in session.idle_parts()]
+        if pools or parts:
+            oldest = min([*pools, *parts], key=lambda each: each.touched)
+            await (oldest.child.stop() if isinstance(oldest, Session) else oldest.aclose())
             return
         spare = [
             session

@@ -211,6 +211,10 @@ async def test_no_process_gets_the_credential_of_one_call(tmp_path: Path, kind: 
 
 async def test_a_get_of_a_session_starts_no_process(tmp_path: Path):
     bench = Bench(tmp_path, {Effect.READ: ("crm.read",)}, hands_over=True)
-    request = UpstreamRequest("GET", (), Principal(id="agent", issuer="i", method=AuthMethod.JWT))
+    request = UpstreamRequest("GET", (), Principal(id="agent", issuer="https://idp.example", method=AuthMethod.JWT))
     assert await issue_for_message(bench.gateway, bench.visit, request) == Attached()
     assert bench.lending.broker.asked == 0
+
+    await bench.call()
+    found = await issue_for_message(bench.gateway, bench.visit, request)
+    assert found == Attached(shown=("secret-1",)), "its stream may have the answers of any task"

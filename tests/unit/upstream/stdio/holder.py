@@ -2,7 +2,8 @@
 
 `initialize` and `server/discover` are answered. Any other request is answered with `given`: the variables of this test, the text of
 the file that `SECRET_FILE` names, the text of descriptor 3, and the process. `params.arguments.do` is `leave` (a helper that left its
-group and its parent, without environment, deaf to SIGTERM; `helper` is its process), `ask` (a request of the server first), `wait` (no
+group and its parent, without environment, deaf to SIGTERM; `helper` is its process), `ask` (a request of the server first), `tell-later`
+(the secret on no stream of a request), `wait` (no
 answer) or `kill-keeper` (the last argument is a file for the helper).
 """
 
@@ -56,6 +57,14 @@ def answer(message: dict[str, Any]) -> None:
     if do == "kill-keeper":
         Path(sys.argv[-1]).write_text(str(leave()))
         os.kill(os.getppid(), signal.SIGKILL)
+        return
+    if do == "tell-later":
+        put({"id": message["id"], "result": result})
+        told = json.dumps(
+            {"jsonrpc": "2.0", "method": "notifications/message", "params": {"data": os.environ["SECRET"]}}
+        )
+        sys.stdout.write(told.replace("secret-", "secret\\u002d") + "\n")
+        put({"method": "notifications/message", "params": {"data": "harmless"}})
         return
     if do == "ask":
         put({"id": 0, "method": "elicitation/create", "params": {}})

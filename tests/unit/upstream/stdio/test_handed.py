@@ -446,3 +446,27 @@ async def test_delete_ends_all_processes_of_a_session(make: Make):
 
     await until(lambda: caller.upstream.status().processes == 0)
     assert not any(map(is_alive, pids))
+
+
+async def test_a_stream_without_a_request_never_has_the_credential(make: Make):
+    caller = await begun(make, Era.HANDSHAKE, env="SECRET", template="{password}")
+    stream = await caller.upstream.send(UpstreamRequest("GET", (), ALICE, session=caller.session))
+    with capture_logs() as logs:
+        await caller.told(lent(), "tell-later")
+        message = await next_event(stream)
+
+    assert message["params"]["data"] == "harmless"
+    assert "upstream.credential-withheld" in {entry["event"] for entry in logs}
+    await stream.close()
+
+
+async def test_many_tasks_of_a_session_end_the_process_that_was_idle_for_longest(make: Make, clock: Clock):
+    caller = await begun(make, Era.HANDSHAKE, file="SECRET_FILE")
+    pids: list[int] = []
+    for number in range(MAX_CHILDREN_PER_PRINCIPAL + 1):
+        clock.now += 1
+        pids.append((await caller.told(lent(number, terms=f"t{number}")))["pid"])
+
+    assert caller.upstream.status().processes == MAX_CHILDREN_PER_PRINCIPAL
+    assert not any(map(is_alive, pids[:1]))
+    assert caller.upstream.status().sessions == 1
