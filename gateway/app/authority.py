@@ -206,6 +206,7 @@ def _keep_time(stack: AsyncExitStack, leases: Leases, parts: AuthorityParts) -> 
         await leases.sweep()
         if gateway.journal.problem() is None:
             down_since.clear()
+            await leases.catch_up()
             return
         down_since[:] = [*down_since, leases.now()][:1]
         if leases.now() - down_since[0] >= outage:

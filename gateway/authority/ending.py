@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -38,6 +39,8 @@ _LOOK: Final = 0.05
 """Seconds between two looks for ends that only wait for time."""
 AT_ONCE: Final = 16
 """Attempts at one broker at the same time."""
+OWED: Final = 50_000
+"""Entries that wait for the end of an outage of the journal: more than the open leases have."""
 STARTS: Final = 32
 """Ends that start in one turn of the event loop."""
 
@@ -51,6 +54,7 @@ class LeaseRecord:
     def __init__(self, store: LeaseStore, append: Callable[[str, JsonObject], Awaitable[None]]) -> None:
         self._store = store
         self._append = append
+        self._owed: deque[tuple[Lease, JsonObject]] = deque(maxlen=OWED)
 
     async def request(self, lease: Lease, decision: str | None) -> None:
         """Record a request before the broker is asked. Raises `JournalError` and `LeaseStoreError`: then nobody may be asked."""
@@ -72,15 +76,39 @@ class LeaseRecord:
         await self._append(events.KIND, events.changed_entry(lease, now))
 
     async def note(self, lease: Lease, now: float, event: str | None = None) -> None:
-        """Record a change that has happened. A failed write is logged: the end of a credential waits for no disk."""
+        """Record a change that has happened. A failed write is logged: the end of a credential waits for no disk.
+
+        The store keeps a lease until the journal has its end. So no crash in an outage of the journal hides an end.
+        """
+        if lease.is_open:
+            await self._save(lease)
+        entry = events.changed_entry(lease, now, event)
+        try:
+            await self._append(events.KIND, entry)
+        except GatewayError as error:
+            log.critical("journal.lost", kind=events.KIND, id=lease.id, problem=error.message)
+            self._owed.append((lease, entry))
+            return
+        if not lease.is_open:
+            await self._save(lease)
+
+    async def catch_up(self) -> None:
+        """Write the entries of an outage that the journal takes now."""
+        while self._owed:
+            lease, entry = self._owed[0]
+            try:
+                await self._append(events.KIND, entry)
+            except GatewayError:
+                return
+            self._owed.popleft()
+            if not lease.is_open:
+                await self._save(lease)
+
+    async def _save(self, lease: Lease) -> None:
         try:
             await (self._store.put(lease) if lease.is_open else self._store.remove(lease.id))
         except GatewayError as error:
             log.error("lease.unsaved", id=lease.id, problem=error.message)  # noqa: TRY400 - the message says it all
-        try:
-            await self._append(events.KIND, events.changed_entry(lease, now, event))
-        except GatewayError as error:
-            log.critical("journal.lost", kind=events.KIND, id=lease.id, problem=error.message)
 
 
 WITHDRAW: Final = 15.0

@@ -7,6 +7,8 @@ loop: from then on no call carries it. Only then the broker is asked to end it (
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +19,7 @@ from gateway.authority import state
 from gateway.authority.lifetime import SKEW
 from gateway.authority.model import LONG_LIVED, BrokerRefusal, Issued, Lease, LeaseRequest
 from gateway.authority.register import LeaseRegister, Terms, terms_of
+from gateway.authority.steady_clock import SteadyClock
 from gateway.background import to_the_end
 from gateway.errors import GatewayError
 from gateway.model.lease import OpenLeases
@@ -65,8 +68,9 @@ class Failures(Struct):
 class LeaseHooks(Struct, frozen=True):
     """Functions of the gateway that leases need.
 
-    `clock` gives seconds since the epoch. `is_open` tells whether a task still is. `fingerprint` names a value. `on_issued` hears of
-    each value before any call carries it. `is_ended` tells whether the login behind a caller was ended.
+    `clock` gives seconds since the epoch, `elapsed` seconds that no setting of the clock changes. `is_open` tells whether a task
+    still is. `fingerprint` names a value. `on_issued` hears of each value before any call carries it. `is_ended` tells whether the
+    login behind a caller was ended.
     """
 
     clock: Callable[[], float]
@@ -75,6 +79,7 @@ class LeaseHooks(Struct, frozen=True):
     on_issued: Callable[[Lease, Credential], None] = lambda _lease, _credential: None
     on_ending: Callable[[Lease, Cause], None] = lambda _lease, _cause: None
     is_ended: Callable[[Principal], bool] = lambda _principal: False
+    elapsed: Callable[[], float] = time.monotonic
 
 
 class Leases:
@@ -92,9 +97,10 @@ class Leases:
         self._brokers = brokers
         self._record = record
         self._hooks = hooks
+        self._clock = SteadyClock(hooks.clock, hooks.elapsed)
         self._ender = ender(self.now)
-        self._latest = 0.0
         self._values: dict[str, Credential] = {}
+        self._deadlines: dict[str, float] = {}
         self._grounds: dict[str, Grounds] = {}
         self._by_terms: dict[Terms, str] = {}
         self._terms: dict[str, Terms] = {}
@@ -103,9 +109,8 @@ class Leases:
         self._failures: dict[Terms, Failures] = {}
 
     def now(self) -> float:
-        """Return the time. A clock that is set back revives nothing."""
-        self._latest = max(self._latest, self._hooks.clock())
-        return self._latest
+        """Return the time. It never goes back."""
+        return self._clock.now()
 
     # --- for calls -------------------------------------------------------------------------------------
 
@@ -239,12 +244,16 @@ class Leases:
             del self._failures[terms]
 
     def _sweep_one(self, lease: Lease, now: float) -> None:
-        if lease.state == "active" and lease.expires <= now:
+        if lease.state == "active" and self._is_over(lease):
             self.end([lease], "lease-expired")
         elif lease.state == "active" and not self._hooks.is_open(lease.task, now):
             self.end([lease], "task-expired")
         elif lease.state in {"ending", "stuck"}:
             self._ender.start(lease, None)
+
+    async def catch_up(self) -> None:
+        """Write the entries that the journal owes since an outage."""
+        await self._record.catch_up()
 
     async def drain(self, seconds: float) -> tuple[Lease, ...]:
         """End all leases, wait for their proofs at most so many seconds, and return the leases without proof."""
@@ -257,6 +266,7 @@ class Leases:
         self._ender.stop_waiting()
         await self._ender.settle(max(0.0, latest - loop.time()))
         await self._ender.aclose()
+        await self._record.catch_up()
         return tuple(self._register)
 
     # --- for people ------------------------------------------------------------------------------------
@@ -281,13 +291,16 @@ class Leases:
     def _is_due(self, identifier: str, early: float) -> bool:
         """Return whether a lease is so near its end that the next call gets another."""
         lease = self._register.get(identifier)
-        return lease is not None and self.now() >= lease.expires - early * (lease.expires - lease.requested)
+        return lease is not None and self._is_over(lease, early * (lease.expires - lease.requested))
 
     def _lent(self, identifier: str, until: float) -> Lent | None:
         credential, lease = self._values.get(identifier), self._register.get(identifier)
-        if credential is None or lease is None or lease.expires - MARGIN <= self.now() or lease.expires > until:
+        if credential is None or lease is None or lease.expires > until or self._is_over(lease, MARGIN):
             return None
         return Lent(lease, credential)
+
+    def _is_over(self, lease: Lease, margin: float = 0.0) -> bool:
+        return self._clock.is_over(lease.expires, self._deadlines.get(lease.id, math.inf), margin)
 
     def _object(self, broker: str, request: LeaseRequest, terms: Terms) -> BrokerRefusal | None:
         """Return the refusal of a request that no broker is asked about."""
@@ -369,6 +382,7 @@ class Leases:
         active = state.activate(lease, issued, fingerprints)
         self._register.put(active)
         self._values[lease.id] = issued.credential
+        self._deadlines[lease.id] = self._clock.deadline(active.expires)
         self._hooks.on_issued(active, issued.credential)
         cause = self._doomed.pop(lease.id, None)
         if cause is None and not self._hooks.is_open(lease.task, now):
@@ -399,6 +413,7 @@ class Leases:
 
     def _begin_end(self, lease: Lease, cause: Cause, now: float) -> None:
         credential = self._values.pop(lease.id, None)
+        self._deadlines.pop(lease.id, None)
         self._grounds.pop(lease.id, None)
         terms = self._terms.pop(lease.id, None)
         if terms is not None and self._by_terms.get(terms) == lease.id:

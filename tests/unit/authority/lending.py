@@ -75,11 +75,12 @@ class ScriptedBroker:
 
 @dataclass
 class Lending:
-    """A gateway's leases in a test. `now` is the time, `open_tasks` are the open tasks, `entries` the journal."""
+    """A gateway's leases in a test. `now` is the time of the clock, `elapsed` the time that passes, `open_tasks` are the open tasks, `entries` the journal."""
 
     folder: Path
     broker: ScriptedBroker = field(default_factory=ScriptedBroker)
     now: float = 1000.0
+    elapsed: float = 50.0
     entries: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     open_tasks: set[str] = field(default_factory=lambda: {"t1", "t2"})
     is_journal_down: Callable[[str], bool] = lambda _event: False
@@ -98,6 +99,7 @@ class Lending:
             clock=lambda: self.now,
             is_open=lambda task, _now: task in self.open_tasks,
             fingerprint=lambda value: f"fp-{value}",
+            elapsed=lambda: self.elapsed,
         )
         self.leases = Leases(
             self.register,
