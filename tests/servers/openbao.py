@@ -6,7 +6,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 
+from tests.gateway_process import free_port
 from tests.machine import skip_or_fail
 from tests.servers.serving import stop
 
@@ -153,11 +153,6 @@ def running_postgres(folder: Path) -> Generator[Postgres]:
         yield postgres
     finally:
         postgres.stop()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
 
 
 def _set_up(server: OpenBao) -> None:

@@ -1,0 +1,101 @@
+"""A relay to an HTTP server that holds a chosen request, before or after the server has carried it out."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+from contextlib import contextmanager, suppress
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+When = Literal["before", "after"]
+
+
+class Holding:
+    """A relay at `url`. A held request gets no answer until the end of the relay."""
+
+    def __init__(self, server: str) -> None:
+        self.server = urlsplit(server)
+        self.reached = threading.Event()
+        self.released = threading.Event()
+        self._held: tuple[When, str] | None = None
+        self._listening = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
+        self._listening.daemon_threads = True
+        threading.Thread(target=self._listening.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._listening.server_port}"
+
+    def hold(self, when: When, path: str) -> None:
+        """Hold each request from now on whose path has this part."""
+        self.reached.clear()
+        self._held = when, path
+
+    def pass_on(self) -> None:
+        """Hold no further request."""
+        self._held = None
+
+    def wait(self, when: When, path: str) -> None:
+        """Wait until the end if a request is to be held here."""
+        if self._held is not None and self._held[0] == when and self._held[1] in path:
+            self.reached.set()
+            self.released.wait()
+
+    def close(self) -> None:
+        self.released.set()
+        self._listening.shutdown()
+        self._listening.server_close()
+
+
+@contextmanager
+def holding(server: str) -> Generator[Holding]:
+    """Run a relay until the block ends."""
+    relay = Holding(server)
+    try:
+        yield relay
+    finally:
+        relay.close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def __init__(self, relay: Holding, *connection: object) -> None:
+        self._relay = relay
+        with suppress(OSError):
+            super().__init__(*connection)  # type: ignore[arg-type]
+
+    def _serve(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        self._relay.wait("before", self.path)
+        if self._relay.released.is_set():
+            return
+        connection = http.client.HTTPConnection(str(self._relay.server.netloc), timeout=30)
+        headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
+        connection.request(self.command, self.path, body, headers)
+        answer = connection.getresponse()
+        data = answer.read()
+        connection.close()
+        self._relay.wait("after", self.path)
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in {"transfer-encoding", "content-length", "connection", "date", "server"}:
+                self.send_header(name, value)
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def __getattr__(self, name: str) -> object:
+        """Serve each method, also LIST."""
+        if name.startswith("do_"):
+            return self._serve
+        raise AttributeError(name)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of the base class
+        """Print nothing."""
