@@ -34,21 +34,24 @@ def test_without_the_journal_nothing_is_lent_and_all_leases_end(echo_server: Ser
     journal, away = tmp_path / "state/journal", tmp_path / "away"
     with mortal_gateway(yaml.safe_dump(config), tmp_path) as gateway:
         ann, bob = caller(gateway, "ann", "task"), caller(gateway, "bob", "task")
-        answers = [ann.call("echo", text="before-the-outage")]
+        answers = [ann.call("echo", text="before-the-journal-is-away")]
         journal.rename(away)
-        answers += [ann.call("echo", text="in-the-outage"), bob.call("echo", text="in-the-outage")]
+        answers += [
+            ann.call("echo", text="while-the-journal-is-away"),
+            bob.call("echo", text="while-the-journal-is-away"),
+        ]
         assert [answer.codes for answer in answers[1:]] == [["journal/unavailable"]] * 2
         until(lambda: leases_of(tmp_path, "ann") == [])
         away.rename(journal)
         until(lambda: '"journal.resumed"' in gateway.printed())
-        answers.append(ann.call("echo", text="after-the-outage"))
+        answers.append(ann.call("echo", text="after-the-journal-was-away"))
         until(lambda: "journal-outage" in {entry.get("cause") for entry in entries(tmp_path, "lease")})
         gateway.process.terminate()
         assert gateway.process.wait(60) == 0
 
     sent = [record["body"] for record in Recorder(echo_server.origin).requests()]
-    assert not [body for body in sent if "in-the-outage" in body]
-    values = [carried(echo_server, text) for text in ("before-the-outage", "after-the-outage")]
+    assert not [body for body in sent if "while-the-journal-is-away" in body]
+    values = [carried(echo_server, text) for text in ("before-the-journal-is-away", "after-the-journal-was-away")]
     assert values[0] != values[1]
     assert sum(entry["lost"].get("lease", 0) for entry in entries(tmp_path, "resumed")) >= 1
     check_all_ended(tmp_path, values, answers)
