@@ -15,7 +15,7 @@ from gateway import config
 from gateway.app import assembled, serving
 from gateway.authority.leases import Lent
 from gateway.authority.lending import MESSAGES, Authority, Purpose
-from gateway.authority.model import Scope
+from gateway.authority.model import Grounds, Scope
 from gateway.config import Configuration
 from gateway.config.brokers import OWN
 from gateway.model.caller import AuthMethod, Principal, User
@@ -33,7 +33,7 @@ async def run(path: Path, leases: int) -> None:
     @asynccontextmanager
     async def assembled_with_leases(configuration: Configuration) -> AsyncGenerator[Gateway]:
         async with assembled(configuration) as gateway:
-            await fill(authority_of(gateway), leases)
+            await fill(gateway, leases)
             yield gateway
 
     serving.assembled = assembled_with_leases
@@ -46,18 +46,19 @@ def authority_of(gateway: Gateway) -> Authority:
     return gateway.authority
 
 
-async def fill(authority: Authority, leases: int) -> None:
+async def fill(gateway: Gateway, leases: int) -> None:
     """Lend tokens of the gateway to tasks of many users."""
     for first in range(0, leases, _AT_ONCE):
-        await asyncio.gather(*(lend(authority, number) for number in range(first, min(first + _AT_ONCE, leases))))
+        await asyncio.gather(*(lend(gateway, number) for number in range(first, min(first + _AT_ONCE, leases))))
 
 
-async def lend(authority: Authority, number: int) -> Lent:
+async def lend(gateway: Gateway, number: int) -> Lent:
     """Return a lease of a task of its own."""
     user = f"user-{number // OF_USER}"
     principal = Principal(f"agent-of-{user}", "https://idp.example", AuthMethod.JWT, user=User(user))
-    purpose = Purpose(f"{MESSAGES}{number}", principal)
-    return await lend_for(authority, OWN, UPSTREAM, purpose, Scope(("read",)))
+    grounds = Grounds(principal, gateway.catalogue.target(UPSTREAM, "tool", "echo"), gateway.policy.status().revision)
+    purpose = Purpose(f"{MESSAGES}{number}", principal, grounds=grounds)
+    return await lend_for(authority_of(gateway), OWN, UPSTREAM, purpose, Scope(("read",)))
 
 
 async def lend_for(authority: Authority, broker: str, upstream: str, purpose: Purpose, scope: Scope) -> Lent:

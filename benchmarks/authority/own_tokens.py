@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,15 +21,17 @@ from benchmarks.authority.figures import Figure
 from benchmarks.authority.lending_gateway import OF_USER, UPSTREAM
 from benchmarks.gateway import targets
 from gateway import config
-from gateway.cli.desk_client import connected
+from gateway.cli.desk_client import DeskRefusal, connected
 from gateway.demo.thief import Thief
 from gateway.identity import development
+from tests.signalling import ISSUER, Provider, account
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
 SECRET: Final = "s" * 40
 AUDIENCE: Final = "https://u.example"
+SIGNALS: Final = "https://gateway.example/signals"
 GRANTS: Final = """
 upstreams:
   u: [{id: bench, agents: ["*"], issuers: ["*"], tools: ["*"]}]
@@ -99,18 +101,27 @@ async def measure_own_tokens(folder: Path, echo: str, *, leases: int, runs: int)
     """Measure the ends of tasks and the kill switch beside open leases."""
     thief = Thief()
     async with thief.before(echo) as url:
-        path = configure(folder, url)
+        provider = Provider()
+        signals = {"kind": "ssf", "transmitter": ISSUER, "name": "idp", "audience": SIGNALS, "jwks": "file:idp.json"}
+        path = configure(folder, url, signals=[signals])
+        provider.write_keys(folder)
         with lending(path, leases) as (gateway, _):
             headers = {"Authorization": f"Bearer {gateway.token}"}
             async with httpx2.AsyncClient(base_url=gateway.origin, headers=headers, timeout=30) as http:
                 ends = [await _end_task(http, thief, gateway) for _ in range(runs)]
-                revoked = [_revoke(gateway, user=f"user-{number}") for number in range(min(runs, leases // OF_USER))]
+                told = [
+                    await _signal(http, gateway, provider, f"user-{number}") for number in _last_users(leases, runs)
+                ]
+                revoked = [
+                    _revoke(gateway, user=f"user-{number}") for number in range(min(runs, leases // OF_USER // 2))
+                ]
                 whole = await _revoke_all(http, gateway)
     beside = f"{leases:,} open leases"
     return [
         Figure(f"end of a task → no call can carry its token ({beside})", tuple(end[0] for end in ends), "ms", 0.01),
         Figure("end of a task → introspection says inactive", tuple(end[1] for end in ends), "ms", 0.01),
         Figure(f"`leases revoke --user` → no call can carry one of {OF_USER}", tuple(revoked), "ms", 0.01),
+        Figure(f"pushed signal → {OF_USER} leases of its user ended and proven", tuple(told), "ms", 1.0),
         Figure(f"`leases revoke --all` → no call can carry one of {beside}", (whole[0],), "ms"),
         Figure(f"`leases revoke --all` → {beside} proven dead", (whole[1],), "s", 5.0),
         Figure("longest answer to another request meanwhile", (whole[2],), "ms"),
@@ -140,6 +151,31 @@ async def _end_task(http: httpx2.AsyncClient, thief: Thief, gateway: Running) ->
 async def _is_active(http: httpx2.AsyncClient, token: str) -> bool:
     answer = await http.post("/oauth/introspect", data={"token": token}, auth=httpx2.BasicAuth(UPSTREAM, SECRET))
     return bool(answer.json()["active"])
+
+
+def _last_users(leases: int, runs: int) -> range:
+    """Return the numbers of users that no other measurement has."""
+    users = leases // OF_USER
+    return range(max(users - runs, users // 2), users)
+
+
+async def _signal(http: httpx2.AsyncClient, gateway: Running, provider: Provider, user: str) -> float:
+    """Return the seconds from the push of an event until each lease of its user is proven dead."""
+    with connected(gateway.state / "leases.sock", None, []) as operator:
+        left = [lease["id"] for lease in operator.ask("list") if lease.get("user") == user]
+        if len(left) != OF_USER:
+            raise SystemExit(f"{user} had {len(left)} leases")
+        event = provider.event(account(user), aud=SIGNALS)
+        begun = time.perf_counter()
+        answer = await http.post("/ssf/idp", content=event, headers={"content-type": "application/secevent+jwt"})
+        if answer.status_code != 202:
+            raise SystemExit(f"the event was refused: {answer.status_code} {answer.text}")
+        while left:
+            with suppress(DeskRefusal):
+                operator.ask("show", id=left[-1])
+                continue
+            left.pop()
+        return time.perf_counter() - begun
 
 
 def _revoke(gateway: Running, **chosen: Any) -> float:

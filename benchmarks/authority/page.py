@@ -66,7 +66,7 @@ async def _measure_cached(configuration: config.Configuration, leases: int) -> f
     async with assembled(configuration) as gateway:
         parts = authority_of(gateway)
         for number in range(min(leases, 1_000)):
-            await lend(parts, number)
+            await lend(gateway, number)
         return min([await _batch(parts) for _ in range(9)])
 
 
