@@ -30,7 +30,7 @@ PUSH = "Bearer push-4b7e9d11c2"
 """The header of pushed signals."""
 SSF_SCOPES = ("ssf.read", "ssf.manage")
 _ADMIN = {"KC_BOOTSTRAP_ADMIN_USERNAME": "admin", "KC_BOOTSTRAP_ADMIN_PASSWORD": "admin"}
-_PASSWORD = "ada-7Kq2x-password"
+PASSWORD = "ada-7Kq2x-password"
 _TRANSMITTER = ("allow-insecure-push-targets=true", "outbox-drainer-interval=200ms")
 """Options of the transmitter of signals: pushes over HTTP, five times a second instead of every 30 s."""
 _START = 180.0
@@ -76,7 +76,7 @@ class Keycloak:
             "email": f"{name}@corp.example",
             "emailVerified": True,
         }
-        password = {"type": "password", "value": _PASSWORD, "temporary": False}
+        password = {"type": "password", "value": PASSWORD, "temporary": False}
         made = self.admin(
             "POST", f"{REALM}/users", {**fields, "firstName": "Ada", "lastName": "L", "credentials": [password]}
         )
@@ -94,7 +94,7 @@ class Keycloak:
 
     def login(self, person: Person, client: str = "agent") -> dict[str, Any]:
         """Return the tokens of a new session of a user's agent."""
-        form = {"grant_type": "password", "username": person.name, "password": _PASSWORD}
+        form = {"grant_type": "password", "username": person.name, "password": PASSWORD}
         answer = httpx2.post(f"{self._protocol}/token", data=form, auth=(client, SECRETS[client]))
         assert answer.status_code == 200, answer.text
         return answer.json()
