@@ -123,4 +123,6 @@ def test_a_revocation_under_load_ends_these_leases_and_no_others(
         assert len(after) == 1
         assert (after & {values[1]} == set()) if is_chosen else (before == after)
         check_all_ended(tmp_path, {value.removeprefix("Bearer ") for value in values.values()}, load.answers)
-    assert {answer.status for answer in load.answers} == {200}
+    # The answers that were under way are cut.
+    assert len([answer for answer in load.answers if answer.status != 200]) <= len(begun)
+    assert {answer.status for answer in load.answers} <= {200, 502}
