@@ -1,7 +1,8 @@
 """Gateways and commands forked from a process that has imported the code: a start takes a tenth of the processor time.
 
 Each is a process of its own that runs `gateway.cli.main`, as `opagate` does. Two things differ: the interpreter
-has imported the code before, and a policy that passed its trial in one gateway of a worker is not tried again in the next.
+has imported the code and compiled the shipped policy before, and a policy that passed its trial in one gateway of a worker is
+not tried again in the next.
 `tests/e2e/test_stopping.py`, `tests/interaction/cli/test_commands.py` and `tests/interaction/demo` run the command itself.
 
 This module is also the program of the process that forks. It reads requests from a Unix socket, each with three files.
@@ -170,9 +171,12 @@ def main() -> None:
     for name in ("uvloop", "gateway.app", "gateway.cli.running", "gateway.telemetry.logs"):
         importlib.import_module(name)
     from gateway.policy import policy, trial  # noqa: PLC0415
+    from gateway.policy.plan import compile_process, loading, store  # noqa: PLC0415
     from tests.policy_trials import PassedInFolder, RememberedTrials  # noqa: PLC0415
 
     policy.trial = RememberedTrials(PassedInFolder(Path(os.environ.pop(_TRIALS))), trial.require)  # type: ignore[assignment] # pyright: ignore[reportAttributeAccessIssue]
+    plan = bytes(store.unpack(store.SHIPPED.read_bytes(), store.SHIPPED.name).plan)
+    loading.remember(plan, compile_process.compiled(plan))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.collect()
     gc.freeze()

@@ -183,6 +183,7 @@ PURE = (
     "gateway.policy.plan.program",
     "gateway.policy.plan.regex_functions",
     "gateway.policy.plan.text_functions",
+    "gateway.policy.plan.time_functions",
     "gateway.policy.plan.usage",
     "gateway.policy.plan.values",
     "gateway.policy.references",

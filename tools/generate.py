@@ -5,6 +5,7 @@
     docs/reference/reasons.md               the same, for people
     docs/reference/cli.md                   from the commands
     docs/reference/configuration.md         from the settings
+    gateway/policy/plan/shipped.plan        from the rules, by the OPA of `make tools`
 
 `--check` writes nothing, names each file that differs, and exits with status 1.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,13 +22,18 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # as a script has it, also when a test imports this file
 
+import msgspec
 import reference
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, PolicyBroken
 from gateway.policy import annotations, bundle, contract, verdict
+from gateway.policy.plan import compile_process, opa_build, store
+from gateway.policy.plan.store import StoredPlan
 from gateway.steps import credential_chain
 
 ROOT = Path(__file__).resolve().parent.parent
+OPA = Path(os.environ.get("OPAGATE_TOOLS") or ROOT / ".tools") / "opa"
+PLAN = "gateway/policy/plan/shipped.plan"
 
 
 def generated(root: Path) -> dict[str, str]:
@@ -53,20 +60,61 @@ def write(root: Path, files: Mapping[str, str]) -> list[str]:
     return stale
 
 
+def planned(root: Path) -> StoredPlan | None:
+    """Return the plan that belongs to the rules, `None` for rules that answer no question. Raise `PolicyBroken` if it has to be made and there is no OPA, or a function is missing."""
+    modules = tuple(bundle.sources(root / "rego").items())
+    if not opa_build.entries(modules):
+        return None
+    rules = store.digest(modules)
+    if OPA.exists():
+        plan = opa_build.build(OPA, modules)
+        compile_process.compiled(plan)
+        return StoredPlan(rules, opa_build.version(OPA), msgspec.Raw(plan))
+    found = _stored(root)
+    if found is None or found.rules != rules:
+        raise PolicyBroken("the rules have changed, and their plan needs an OPA", "run `make tools`, which installs it")
+    return found
+
+
+def check_plan(root: Path, plan: StoredPlan | None) -> list[str]:
+    """Return the path of the plan if another plan is there. Its compression may differ with the library."""
+    if plan is None:
+        return []
+    found = _stored(root)
+    same = found is not None and (found.rules, bytes(found.plan)) == (plan.rules, bytes(plan.plan))
+    return [] if same else [PLAN]
+
+
+def write_plan(root: Path, plan: StoredPlan | None) -> list[str]:
+    """Write the plan if another is there, and give its path."""
+    stale = check_plan(root, plan)
+    if plan is not None and stale:
+        (root / PLAN).parent.mkdir(parents=True, exist_ok=True)
+        (root / PLAN).write_bytes(store.pack(plan))
+    return stale
+
+
+def _stored(root: Path) -> StoredPlan | None:
+    try:
+        return store.unpack((root / PLAN).read_bytes(), PLAN)
+    except (FileNotFoundError, PolicyBroken):
+        return None
+
+
 def main(arguments: list[str], root: Path = ROOT, tell: Callable[[str], None] = print) -> int:
     parser = argparse.ArgumentParser(description="Write what is generated from the code.")
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a file differs")
     only_check = parser.parse_args(arguments).check
     try:
-        files = generated(root)
+        files, plan = generated(root), planned(root)
     except GatewayError as error:
         tell(f"{error.message}; {error.remedy}")
         return 2
     if not only_check:
-        for path in write(root, files):
+        for path in [*write(root, files), *write_plan(root, plan)]:
             tell(f"wrote {path}")
         return 0
-    stale = check(root, files)
+    stale = [*check(root, files), *check_plan(root, plan)]
     for path in stale:
         tell(f"{path} is not what the code says; run `make generate` and commit it")
     return 1 if stale else 0

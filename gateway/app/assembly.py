@@ -40,6 +40,8 @@ from gateway.keys import load as load_keys
 from gateway.loop_turns import LoopTurns
 from gateway.model.caller import Principal
 from gateway.model.wire import UpstreamTransport
+from gateway.policy.plan.code_cache import CodeCache
+from gateway.policy.plan.loading import Plans
 from gateway.policy.policy import Policy
 from gateway.steps.credential_chain import CredentialChain
 from gateway.steps.hidden_tools import HiddenTools
@@ -67,7 +69,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         metrics, tracing = Metrics(), _tracing(stack, configuration)
         keys = load_keys(configuration, begun=has_begun(configuration.journal.path))
         journal, recorder = _record(stack, configuration, keys, metrics, clock)
-        policy = await _policy(stack, configuration, recorder, journal, clock)
+        policy = await _policy(stack, configuration, recorder, journal, clock, keys=keys)
         signalled = await SignalMemory.open(stack, configuration, keys)
         identities = await _identities(stack, configuration, clock, signalled.is_ended)
         origins, vault, worker = Origins(), Vault(secrets.token_urlsafe), stack.enter_context(closing(WorkerThread()))
@@ -165,10 +167,14 @@ async def _policy(
     recorder: EventRecorder,
     journal: Journal,
     clock: Callable[[], float],
+    *,
+    keys: Keys,
 ) -> Policy:
     """The policy, in force, and watched by a metric. The record of this start names it."""
+    cache = CodeCache(configuration.state / "compiled-policy", subkey(keys.chain, "compiled policy"))
     policy = Policy.build(
         configuration.policy,
+        plans=Plans(cache),
         supported=frozenset(SUPPORTED_OBLIGATIONS),
         clock=clock,
         on_event=partial(note_policy, recorder),

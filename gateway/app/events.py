@@ -114,7 +114,10 @@ def note_policy(recorder: EventRecorder, event: PolicyEvent) -> None:
         # The `start` entry names the first policy.
         recorder.write("policy", lambda: policy_entry(revision(status)))
     if is_in_force:
-        log.info("policy.loaded", name=status.name, revision=status.revision, engine=status.engine)
+        engine = {"engine": status.engine, "evaluator": status.evaluator}
+        log.info("policy.loaded", name=status.name, revision=status.revision, **engine)
+        if status.detour is not None:
+            log.warning("policy.not_compiled", reason=status.detour)
     elif event.kind == "mended":
         log.info("policy.mended", name=status.name, revision=status.revision, engine=status.engine)
     elif event.kind == "stale":

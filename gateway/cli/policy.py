@@ -75,6 +75,24 @@ def build(
     out.print(f"wrote {folder}, revision {policy.revision}", markup=False)
 
 
+@app.command("compile", epilog="Example: opagate policy compile --overlay overlay")
+def compile_rules(
+    path: PathOption = None,
+    grants: GrantsOption = None,
+    overlay: OverlayOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Compile own rules, so that the embedded engine takes half the time for them. Needs `opa` on PATH.
+
+    The result stands beside the folder, as FOLDER.plan. A running gateway takes it at its next look. Compile again after each change
+    of a rule; other data, such as grants, may change.
+    """
+    from gateway.cli import policy_compile
+
+    place, revision = loop.run(policy_compile.write(_folders(path, grants, overlay, config)))
+    out.print(f"wrote {place}, for revision {revision}", markup=False)
+
+
 @app.command("check", epilog="Example: opagate policy check --path rego/")
 def check(
     path: PathOption = None,

@@ -42,6 +42,11 @@ class EmbeddedEngine(Settings):
     """Rego evaluated inside the gateway."""
 
     kind: Literal["embedded"] = "embedded"
+    evaluator: Literal["auto", "regorus"] = Field(
+        default="auto",
+        description="`auto`: OPA's compiled plan where one fits the rules, else regorus. `regorus`: always regorus, at half the"
+        " speed.",
+    )
     deadline: Duration = Field(
         default=timedelta(milliseconds=250), description="Processor time of one decision; a longer one is refused."
     )

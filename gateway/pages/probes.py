@@ -49,4 +49,6 @@ def probe_routes(gateway: Gateway, is_draining: Callable[[], bool]) -> list[Rout
 def _describe_policy(gateway: Gateway) -> JsonObject:
     status = gateway.policy.status()
     since = timestamp(status.since) if status.since else None
-    return {"name": status.name, "revision": status.revision, "engine": status.engine, "since": since}
+    described: JsonObject = {"name": status.name, "revision": status.revision, "engine": status.engine, "since": since}
+    described["evaluator"] = status.evaluator
+    return described if status.detour is None else {**described, "evaluator_note": status.detour}

@@ -2,7 +2,7 @@
 
 The input is what every rule sees. Its fields are described in `rego/schemas/input.json`, which is generated from
 `contract.py`; a test holds the two together. A fact that is not known is absent, never an empty stand-in. The size
-of the input decides how fast the engine is, so nothing is in it twice.
+of the input decides how fast the engine is, so nothing is in it twice. `encode` and `plain` put the same input to the engines.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from gateway.model.signal import SignalFact
 from gateway.model.target import System, Target, TargetCredential
 from gateway.model.task import Contract, Task
 from gateway.model.wire import Json, JsonObject
+from gateway.policy.plan import values
+from gateway.policy.plan.values import Value
 
 VERSION = 1
 
@@ -80,6 +82,18 @@ def encode(document: JsonObject) -> bytes:
         raise PolicyInput("the call holds text that is not valid Unicode", "send well-formed UTF-8") from None
     except RecursionError:
         raise PolicyInput("the call's arguments are nested too deeply", "send flatter arguments") from None
+
+
+def plain(document: JsonObject) -> Value:
+    """Return the document for a compiled policy, in values of its own. Raises `PolicyInput` as `encode` does."""
+    try:
+        return {name: values.plain(part) for name, part in document.items()}
+    except UnicodeEncodeError:
+        raise PolicyInput("the call holds text that is not valid Unicode", "send well-formed UTF-8") from None
+    except RecursionError:
+        raise PolicyInput("the call's arguments are nested too deeply", "send flatter arguments") from None
+    except values.Inexact as error:
+        raise PolicyInput(f"the call holds {error}", error.remedy) from None
 
 
 def _plain(value: object) -> object:

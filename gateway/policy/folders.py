@@ -10,6 +10,7 @@ from gateway.config import PolicySettings
 from gateway.errors import PolicyBroken
 from gateway.policy import bundle, embedded, overlay, parse_cost
 from gateway.policy.bundle import Bundle, Fingerprint
+from gateway.policy.plan import store
 from gateway.policy.selftest import Suite
 
 
@@ -35,6 +36,12 @@ class PolicyFolders:
     def is_shipped(self) -> bool:
         """Return whether the policy, without the overlay, comes with opagate."""
         return self.policy.resolve() == shipped().resolve()
+
+    @property
+    def planned(self) -> tuple[Path, ...]:
+        """Return the folders beside which a compiled form of the policy may be: of the overlay, and of an own policy."""
+        own = () if self.is_shipped else (self.policy,)
+        return own if self.overlay is None else (self.overlay, *own)
 
 
 def shipped() -> Path:
@@ -91,8 +98,10 @@ def texts(folders: PolicyFolders) -> dict[str, str]:
 def fingerprint(folders: PolicyFolders) -> Fingerprint:
     """Return what changes when a file of the policy does. Raise `PolicyBroken`."""
     places = (folders.policy, folders.overlay)
+    plans = [plan for plan in map(store.beside, folders.planned) if plan.exists()]
     return bundle.fingerprint(
-        [place for place in places if place is not None], () if folders.grants is None else (folders.grants,)
+        [place for place in places if place is not None],
+        plans if folders.grants is None else (folders.grants, *plans),
     )
 
 

@@ -28,6 +28,7 @@ from gateway.policy.embedded import Entrypoint
 from gateway.policy.folders import PolicyFolders
 from gateway.policy.grant_fits import Fit
 from gateway.policy.opa_client import OpaClient
+from gateway.policy.plan.loading import Plans
 from gateway.policy.reload import PolicyFolder
 from gateway.policy.remote import RemotePolicy
 
@@ -54,6 +55,9 @@ class PolicyStatus:
     engine: Literal["embedded", "opa"]
     problem: str | None
     since: float
+    evaluator: Literal["plan", "regorus", "opa"] = "regorus"
+    detour: str | None = None
+    """Why regorus evaluates the rules in the place of a compiled form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,17 @@ class Source(Protocol):
 
     async def open(self) -> None: ...
     async def look(self) -> bool: ...
-    async def evaluate(self, entrypoint: Entrypoint, document: bytes, /) -> object: ...
+    @property
+    def evaluator(self) -> Literal["plan", "regorus", "opa"]:
+        """Return what evaluates the rules."""
+        ...
+
+    @property
+    def detour(self) -> str | None:
+        """Return why regorus evaluates the rules in the place of a compiled form."""
+        ...
+
+    async def evaluate(self, entrypoint: Entrypoint, document: JsonObject, /) -> object: ...
     async def malformed_rule(self, document: bytes, /) -> str | None:
         """Return the rule of a family that gives a finding without a code on this input."""
         ...
@@ -131,13 +145,14 @@ class Policy:
         monotonic: Callable[[], float] = time.monotonic,
         on_event: Callable[[PolicyEvent], None] | None = None,
         is_for_calls: bool = True,
+        plans: Plans | None = None,
     ) -> Policy:
         """Return a policy, not yet loaded. Raise `PolicyBroken` for settings that contradict each other.
 
-        A policy that serves no calls (`is_for_calls`) is neither timed nor tested.
+        A policy that serves no calls (`is_for_calls`) is neither timed nor tested. Without `plans`, regorus evaluates it.
         """
         return cls(
-            _source(settings, monotonic, is_for_calls=is_for_calls),
+            _source(settings, monotonic, plans, is_for_calls=is_for_calls),
             supported=supported,
             clock=clock,
             interval=settings.reload.total_seconds(),
@@ -203,7 +218,16 @@ class Policy:
 
     def status(self) -> PolicyStatus:
         source = self._source
-        return PolicyStatus(source.ready, source.name, source.revision, source.kind, self._problem(), self._since)
+        return PolicyStatus(
+            source.ready,
+            source.name,
+            source.revision,
+            source.kind,
+            self._problem(),
+            self._since,
+            source.evaluator,
+            source.detour,
+        )
 
     async def _blame(self, decision: Decision, document: JsonObject) -> Decision:
         """Return a decision; if it is malformed, with the rule that gave a finding without a code."""
@@ -217,7 +241,7 @@ class Policy:
     async def _answer(self, entrypoint: Entrypoint, document: JsonObject) -> object:
         if self._is_stale():
             raise PolicyStale(*_STALE)
-        return await self._source.evaluate(entrypoint, documents.encode(document))
+        return await self._source.evaluate(entrypoint, document)
 
     def _is_stale(self) -> bool:
         """On the clock, and not as the last look found it: looks may hang."""
@@ -278,7 +302,9 @@ def _stale_after(settings: PolicySettings) -> float:
     return math.inf if settings.stale_after is None else settings.stale_after.total_seconds()
 
 
-def _source(settings: PolicySettings, monotonic: Callable[[], float], *, is_for_calls: bool) -> Source:
+def _source(
+    settings: PolicySettings, monotonic: Callable[[], float], plans: Plans | None, *, is_for_calls: bool
+) -> Source:
     engine = settings.engine
     if isinstance(engine, EmbeddedEngine):
         folders = PolicyFolders.configured(settings)
@@ -288,6 +314,7 @@ def _source(settings: PolicySettings, monotonic: Callable[[], float], *, is_for_
             monotonic=monotonic,
             trial=trial.require if is_for_calls and not folders.are_shipped else None,
             require_tests=settings.require_tests,
+            plans=plans if engine.evaluator == "auto" else None,
         )
     server = OpaClient(engine)
     agreement = None

@@ -17,10 +17,14 @@ from typing import Final, Literal, TypeVar
 
 from gateway.background import in_thread
 from gateway.errors import PolicyBroken, PolicyError, PolicyUnavailable
+from gateway.model.wire import JsonObject
+from gateway.policy import document as documents
 from gateway.policy import fixtures, folders
 from gateway.policy.bundle import Bundle, Fingerprint
+from gateway.policy.compiled import Compiled
 from gateway.policy.embedded import Embedded, Entrypoint
 from gateway.policy.folders import PolicyFolders
+from gateway.policy.plan.loading import Plans
 from gateway.policy.problems import DATA_FILES, GRANTS, DataFile
 from gateway.policy.selftest import Suite
 from gateway.policy.trial import Trial
@@ -44,16 +48,20 @@ class PolicyFolder:
         thread_time: Callable[[], float] = time.thread_time,
         trial: Callable[[Trial], Awaitable[None]] | None = None,
         require_tests: bool = True,
+        plans: Plans | None = None,
     ) -> None:
         """Take the folders, and what tries a policy. `trial` raises `PolicyBroken`; without a trial the policy is checked here,
-        and its speed and tests are not looked at."""
+        and its speed and tests are not looked at. Without `plans` regorus answers."""
         self._folders = place
         self._deadline = deadline
         self._thread_time = thread_time
         self._monotonic = monotonic
         self._trial = trial
         self._require_tests = require_tests
+        self._plans = plans
         self._engine: Embedded | None = None
+        self._compiled: Compiled | None = None
+        self.detour: str | None = None
         self._loaded: Fingerprint = ()
         self._seen: Fingerprint = ()
         self._tests = 0
@@ -69,6 +77,10 @@ class PolicyFolder:
         return self._engine is not None
 
     @property
+    def evaluator(self) -> Literal["plan", "regorus", "opa"]:
+        return "regorus" if self._compiled is None else "plan"
+
+    @property
     def revision(self) -> str:
         return self._engine.revision if self._engine else ""
 
@@ -77,9 +89,9 @@ class PolicyFolder:
         seen, found, suites = await self._read()
         if self._trial is None:
             # Nothing waits yet. A thread would keep the memory that the checks take.
-            await self._replace(Embedded(found, deadline=self._deadline, thread_time=self._thread_time))
+            await self._replace(Embedded(found, deadline=self._deadline, thread_time=self._thread_time), found)
         else:
-            await self._replace(await self._tried(found, suites))
+            await self._replace(await self._tried(found, suites), found)
         self._loaded = self._seen = seen
         self._tests = hash(found.tests)
 
@@ -115,9 +127,12 @@ class PolicyFolder:
         """Put a changed policy into force, or remember what is wrong with it or with changed tests. Raise `PolicyError`."""
         try:
             if found.revision != self.revision:
-                await self._replace(await self._tried(found, suites))
+                await self._replace(await self._tried(found, suites), found)
             elif self._require_tests and hash(found.tests) != self._tests:
                 await self._require_trial(found, suites)
+            if self._compiled is None and self._engine is not None:
+                # A plan may have come for the policy in force.
+                self._compiled, self.detour = await self._compile(self._engine, found)
         except PolicyUnavailable:
             self._loaded = ()  # the next look tries again
             raise
@@ -140,17 +155,19 @@ class PolicyFolder:
         places = {file.name: self._place(file) for file in DATA_FILES}
         await self._trial(Trial(found, suites if self._require_tests else (), self._deadline / 2, places))
 
-    async def evaluate(self, entrypoint: Entrypoint, document: bytes) -> object:
+    async def evaluate(self, entrypoint: Entrypoint, document: JsonObject) -> object:
+        if self._compiled is not None:
+            return self._compiled.evaluate(entrypoint, document)
         if self._engine is None:
             raise PolicyUnavailable("no policy is loaded", "wait until the gateway is ready")
-        return await self._engine.evaluate(entrypoint, document)
+        return await self._engine.evaluate(entrypoint, documents.encode(document))
 
     async def malformed_rule(self, document: bytes) -> str | None:
         """Return the rule of a family that gives a finding without a code, `None` if no family does."""
         return None if self._engine is None else self._engine.malformed_rule(document)
 
     async def aclose(self) -> None:
-        self._engine = None
+        self._engine = self._compiled = None
 
     async def _read(self) -> tuple[Fingerprint, Bundle, _Suites]:
         seen = await read_in_thread(folders.fingerprint, self._folders)
@@ -160,7 +177,7 @@ class PolicyFolder:
         own = self._folders.grants if file is GRANTS else None
         return str(own or self._folders.policy / file.path)
 
-    async def _replace(self, engine: Embedded) -> None:
+    async def _replace(self, engine: Embedded, found: Bundle) -> None:
         try:
             if self._trial is None:
                 for file in DATA_FILES:
@@ -170,7 +187,19 @@ class PolicyFolder:
             raise
         except PolicyError as error:
             raise PolicyBroken(f"the policy fails on a fixture: {error.message}", error.remedy) from None
-        self._engine, self.name = engine, name
+        compiled, detour = await self._compile(engine, found)
+        self._engine, self._compiled, self.detour, self.name = engine, compiled, detour, name
+
+    async def _compile(self, engine: Embedded, found: Bundle) -> tuple[Compiled | None, str | None]:
+        """Return the compiled form of a policy, or the reason for having none. Raise `PolicyBroken` if it answers differently."""
+        if self._plans is None:
+            return None, None
+        loaded = await self._plans.load(found, self._folders.planned)
+        if loaded.program is None:
+            return None, loaded.reason
+        compiled = Compiled(loaded.program, deadline=self._deadline, thread_time=self._thread_time)
+        await compiled.require_agreement(engine, found)
+        return compiled, None
 
 
 async def read_in_thread(read: Callable[[PolicyFolders], _Read], places: PolicyFolders) -> _Read:

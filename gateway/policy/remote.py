@@ -12,6 +12,8 @@ from collections.abc import Callable
 from typing import Literal
 
 from gateway.errors import PolicyError, PolicyUnavailable
+from gateway.model.wire import JsonObject
+from gateway.policy import document as documents
 from gateway.policy import fixtures
 from gateway.policy.agreement import Agreement
 from gateway.policy.bundle_age import BundleAges
@@ -23,6 +25,8 @@ class RemotePolicy:
     """A policy in an OPA. Without an `agreement` the gateway takes any policy that OPA holds."""
 
     kind: Literal["embedded", "opa"] = "opa"
+    evaluator: Literal["plan", "regorus", "opa"] = "opa"
+    detour: str | None = None
 
     def __init__(
         self,
@@ -120,11 +124,11 @@ class RemotePolicy:
         except PolicyError as error:
             self._doubt = f"{error.message}; {error.remedy}; after policy.stale_after of that, calls are refused"
 
-    async def evaluate(self, entrypoint: Entrypoint, document: bytes) -> object:
+    async def evaluate(self, entrypoint: Entrypoint, document: JsonObject) -> object:
         """Return OPA's answer to one input. Raise a `PolicyError`, always so before the first agreement."""
         if self._agreement is not None and not self._agreement.is_reached:
             raise PolicyUnavailable("OPA does not hold the configured policy", "see /readyz or the log, which say why")
-        return await self._server.evaluate(entrypoint, document)
+        return await self._server.evaluate(entrypoint, documents.encode(document))
 
     async def malformed_rule(self, document: bytes) -> str | None:
         """Return the rule of a family that gives a finding without a code. Raise a `PolicyError`."""

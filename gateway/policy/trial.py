@@ -64,7 +64,7 @@ async def _started() -> asyncio.subprocess.Process:
             "-P",
             "-m",
             "gateway.policy.trial_process",
-            env=_environment(),
+            env=clean_environment(),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
@@ -76,8 +76,8 @@ async def _started() -> asyncio.subprocess.Process:
         ) from None
 
 
-def _environment() -> dict[str, str]:
-    """Return what the process needs to find this code. The environment of the gateway holds secrets."""
+def clean_environment() -> dict[str, str]:
+    """Return the environment for a process with this code. The environment of the gateway holds secrets."""
     own = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     return {**own, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import CodeType
 from typing import Any, cast
 
 import pytest
@@ -19,7 +20,10 @@ import yaml
 
 from gateway.errors import PolicyError
 from gateway.policy import bundle
+from gateway.policy.compiled import Compiled
 from gateway.policy.embedded import Embedded, Entrypoint
+from gateway.policy.plan import compile_process, store, values
+from gateway.policy.plan.program import Program
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -73,20 +77,32 @@ class Engines:
 
     embedded: Embedded
     opa: Opa | None = None
+    compiled: Compiled | None = None
 
     async def both(self, entrypoint: Entrypoint, document: dict[str, Any], *, typed: bool = True) -> dict[str, Any]:
-        """The answer, which must be the same whole document on both. For a document that breaks the schema, one
+        """The answer, which must be the same whole document on both, and of the compiled policy. For a document that breaks the schema, one
         engine may fail (a refusal by the gateway) where the other refuses in words."""
         encoded = json.dumps(document).encode()
         try:
             answer = await self.embedded.evaluate(entrypoint, encoded)
         except PolicyError:
             answer = FAILED
+        if self.compiled is not None:
+            other = self._of_compiled(entrypoint, document)
+            refused = not typed and _refuses(answer) and _refuses(other)
+            assert refused or other == answer, json.dumps(document)
         if self.opa is not None:
             other = self.opa.evaluate(entrypoint, encoded)
             refused = not typed and _refuses(answer) and _refuses(other)
             assert refused or other == answer, json.dumps(document)
         return cast("dict[str, Any]", answer)
+
+    def _of_compiled(self, entrypoint: Entrypoint, document: dict[str, Any]) -> object:
+        assert self.compiled is not None
+        try:
+            return self.compiled.answer(entrypoint, document)
+        except PolicyError:
+            return FAILED
 
 
 def _refuses(answer: object) -> bool:
@@ -156,7 +172,9 @@ def policies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def embedded(policies: dict[str, Path]) -> dict[str, Engines]:
     """Each policy on the embedded engine."""
-    return {name: Engines(_embedded(folder)) for name, folder in policies.items()}
+    stored = store.unpack(store.SHIPPED.read_bytes(), store.SHIPPED.name)
+    code = compile_process.compiled(bytes(stored.plan))
+    return {name: Engines(_embedded(folder), compiled=_compiled(folder, code)) for name, folder in policies.items()}
 
 
 @pytest.fixture(scope="session")
@@ -176,13 +194,18 @@ def engines(
         command = [opa_path, "run", "--server", "--addr", f"unix://{address}", "--log-level", "error", "--bundle", path]
         processes.append(subprocess.Popen(command))
         connections.append(connected(address))
-        found[name] = Engines(embedded[name].embedded, Opa(connections[-1]))
+        found[name] = Engines(embedded[name].embedded, Opa(connections[-1]), embedded[name].compiled)
     yield found
     for connection in connections:
         connection.close()
     for process in processes:
         process.kill()
         process.wait()
+
+
+def _compiled(folder: Path, code: CodeType) -> Compiled:
+    program = Program(code, values.read_json(bundle.read(folder).data))
+    return Compiled(program, deadline=5.0, thread_time=time.thread_time)
 
 
 def _embedded(folder: Path) -> Embedded:

@@ -105,7 +105,16 @@ def _arity(name: str) -> int:
     return _ARGUMENTS[name] if name in _ARGUMENTS else len(BUILTINS[name].arguments)
 
 
+_TIME: Final = st.from_regex(
+    r"(0000|1[67]\d\d|2\d\d\d)-[01]\d-[0-3]\d[Tt][012]?\d:[0-6]\d:[0-6]\d([.,]\d{0,11})?([Zz]|[+-][012]\d:[0-6]\d)",
+    fullmatch=True,
+    alphabet=st.characters(codec="ascii"),
+)
+
+
 def _arguments(name: str) -> st.SearchStrategy[list[Any]]:
+    if name.startswith("time.parse"):
+        return st.tuples(_TIME | _VALUE).map(list)
     if name in _ARGUMENTS:
         kinds = [_OF_KIND["number"] | _OF_KIND["set"] | _VALUE] * _ARGUMENTS[name]
     else:

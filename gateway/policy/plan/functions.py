@@ -11,7 +11,14 @@ from decimal import Decimal
 from typing import Any, Final
 
 from gateway.policy.plan import collection_functions as collections
-from gateway.policy.plan import format_functions, network_functions, numbers, regex_functions, values
+from gateway.policy.plan import (
+    format_functions,
+    network_functions,
+    numbers,
+    regex_functions,
+    time_functions,
+    values,
+)
 from gateway.policy.plan import text_functions as texts
 
 FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
@@ -86,6 +93,7 @@ FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
     "strings.reverse": texts.reverse,
     "substring": texts.substring,
     "sum": numbers.total,
+    "time.parse_rfc3339_ns": time_functions.parse_rfc3339_ns,
     "to_number": collections.to_number,
     "trim": texts.trim,
     "trim_left": texts.trim_left,

@@ -20,9 +20,6 @@ from gateway.policy.plan.functions import python_name
 from gateway.policy.plan.intermediate import Entry, Function, Plan
 from gateway.policy.plan.values import number
 
-VERSION: Final = 1
-"""The version of the written Python: another means other Python for the same plan."""
-
 _HEAD: Final = '''"""Written by opagate from OPA's plan of a policy."""
 
 from decimal import Decimal

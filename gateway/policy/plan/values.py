@@ -21,6 +21,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from functools import cmp_to_key
+from math import isfinite
 from typing import Any, Final, TypeAlias, cast
 
 Value: TypeAlias = Any
@@ -282,25 +283,61 @@ def upsert(value: Value, path: Sequence[str], item: Value) -> dict[Value, Value]
 # --- to and from JSON --------------------------------------------------------------------------------
 
 
+class Inexact(Exception):
+    """A number that engines would read in several ways."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(problem)
+        self.remedy = remedy
+
+
 def plain(value: object) -> Value:
-    """Return a value that JSON can write as a value of Rego, in new lists and dictionaries."""
+    """Return a value that JSON can write as a value of Rego, in new lists and dictionaries.
+
+    Raise `Inexact`, `UnicodeEncodeError` for text that is no Unicode, and `RecursionError`.
+    """
     kind = type(value)
-    if kind is str or kind is bool or kind is int or value is None:
+    if kind is str:
+        text = cast("str", value)
+        if not text.isascii():
+            text.encode()
+        return text
+    if kind is bool or value is None:
         return value
     if kind is dict:
+        parts = cast("dict[Any, Any]", value)
         return {
-            name if type(name) is str else str(name): plain(item)
-            for name, item in cast("dict[Any, Any]", value).items()
+            name if type(name) is str and name.isascii() else _name(name): plain(item) for name, item in parts.items()
         }
     if kind is list or kind is tuple:
         return [plain(item) for item in cast("Sequence[Any]", value)]
+    if kind is int:
+        return _integer(cast("int", value))
+    return _other(value)
+
+
+def _name(name: object) -> str:
+    found = str.__str__(name) if isinstance(name, str) else str(name)
+    found.encode()
+    return found
+
+
+def _integer(value: int) -> int:
+    if -(2**63) <= value < 2**64:
+        return value
+    raise Inexact("an integer beyond 64 bits", "send such a number as a string")
+
+
+def _other(value: object) -> Value:
     if isinstance(value, str):
-        return str.__str__(value)
+        return plain(str.__str__(value))
     if isinstance(value, float):
-        return number(repr(value))
+        if not isfinite(value):
+            raise Inexact("a number that is not finite", "send numbers that JSON can write")
+        return number(repr(float(value)))
     if isinstance(value, Mapping):
-        return {str(name): plain(item) for name, item in cast("Mapping[Any, Any]", value).items()}
-    raise EvaluationFailed(f"a value of the type {kind.__name__} is no value of JSON")
+        return plain(dict(cast("Mapping[Any, Any]", value)))
+    raise TypeError(f"a policy input holds a {type(value).__name__}")
 
 
 def number(text: str) -> Decimal:

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.wire import until
 from tests.interaction.cli.conftest import ROOT, Opagate
 from tests.machine import needs_proc
@@ -200,3 +202,25 @@ def test_policy_and_overlay_are_built_for_an_opa(opagate: Opagate, tmp_path: Pat
     (tmp_path / "own/reports/reports.rego").write_text("package overlay.reports\n\ndeny := 1\n", "utf-8")
     assert opagate("policy", "build", "other", "--overlay", "own").status == 2
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.opa
+def test_own_rules_are_compiled_beside_their_folder(opagate: Opagate, opa_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PATH", f"{opa_path.parent}{os.pathsep}{os.environ['PATH']}")
+    assert opagate("policy", "init", "own").status == 0
+
+    compiled = opagate("policy", "compile", "--overlay", "own")
+
+    assert compiled.status == 0, compiled.err
+    assert compiled.out.startswith("wrote own.plan, for revision ")
+
+
+def test_compiling_names_a_missing_opa_and_leaves_the_shipped_rules(opagate: Opagate, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert opagate("policy", "init", "own").status == 0
+
+    missing, shipped = opagate("policy", "compile", "--overlay", "own"), opagate("policy", "compile")
+
+    assert (missing.status, shipped.status) == (2, 2)
+    assert "no `opa` on PATH" in missing.err
+    assert "the shipped rules come compiled" in shipped.err

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final, Literal
 
 from gateway.errors import PolicyInput, PolicyLate, PolicyUnavailable
+from gateway.model.wire import JsonObject
 from gateway.policy.embedded import Entrypoint
 from gateway.policy.policy import Policy
 
@@ -35,6 +36,8 @@ class _Engine:
     problem = None
     ready = True
     current = 0.0
+    evaluator: Literal["plan", "regorus", "opa"] = "opa"
+    detour = None
 
     def __init__(self, answer: object) -> None:
         self._answer = answer
@@ -44,7 +47,7 @@ class _Engine:
     async def look(self) -> bool:
         return False
 
-    async def evaluate(self, _entrypoint: Entrypoint, _document: bytes, /) -> object:
+    async def evaluate(self, _entrypoint: Entrypoint, _document: JsonObject, /) -> object:
         if isinstance(self._answer, Exception):
             raise self._answer
         return self._answer

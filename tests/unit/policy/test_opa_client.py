@@ -193,9 +193,9 @@ async def test_no_task_is_made_for_a_question_over_a_kept_connection(socket: Pat
 
     async with peer_answering(socket, result(1), result(2)), client_of(socket) as client:
         remote = RemotePolicy(client, stale_after=math.inf, monotonic=time.monotonic)
-        assert await remote.evaluate("decision", b"{}") == 1
+        assert await remote.evaluate("decision", {}) == 1
         asyncio.get_running_loop().set_task_factory(note)
-        assert await remote.evaluate("decision", b"{}") == 2
+        assert await remote.evaluate("decision", {}) == 2
 
     assert made == []
 

@@ -166,7 +166,7 @@ def test_a_written_policy_is_the_same_policy(own: Own, tmp_path: Path):
 
 async def _codes(policy: PolicyFolder) -> list[str]:
     call = {"resource": {"id": "tickets/close_ticket"}, "context": {"task": {"kind": "implicit"}}}
-    answer = verdict.read(await policy.evaluate("decision", json.dumps(call).encode()), verdict.KNOWN)
+    answer = verdict.read(await policy.evaluate("decision", call), verdict.KNOWN)
     return [reason.code for reason in answer.reasons]
 
 

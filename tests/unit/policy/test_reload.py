@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
-import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import PolicyBroken, PolicyLate, PolicyUnavailable
+from gateway.model.wire import JsonObject
 from gateway.policy import bundle, embedded, folders
 from gateway.policy.folders import PolicyFolders, shipped
 from gateway.policy.reload import PolicyFolder
@@ -19,7 +19,7 @@ from tests.unit.clock import Clock
 
 Tree = Callable[[dict[str, str]], Path]
 
-AGENT = json.dumps({"subject": {"id": "spiffe://corp/agent/triage"}}).encode()
+AGENT: JsonObject = {"subject": {"id": "spiffe://corp/agent/triage"}}
 EMPTY_GRANTS = {"gateway/grants/data.yaml": "upstreams: {agents: []}\n"}
 PROBLEMS = """package gateway.grants.problems
 

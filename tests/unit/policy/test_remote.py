@@ -69,7 +69,7 @@ async def test_an_opa_that_is_ready_is_tried_and_named():
 
     assert remote.ready
     assert (remote.name, remote.revision, remote.problem) == ("tiny", "r1", None)
-    assert await remote.evaluate("decision", b"{}") == DENIED
+    assert await remote.evaluate("decision", {}) == DENIED
     await remote.aclose()
     assert server.closed
 

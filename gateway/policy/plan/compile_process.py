@@ -1,0 +1,43 @@
+"""The process that compiles a plan: it reads the plan from standard input, and writes code or a problem.
+
+Compiling takes half a second and 100 MB, so a process of its own does it.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import sys
+from types import CodeType
+from typing import Final
+
+from gateway.errors import PolicyBroken
+from gateway.policy.plan import generator, intermediate
+from gateway.policy.plan.program import FILE
+
+CODE: Final = b"code\n"
+PROBLEM: Final = b"problem\n"
+_NICENESS: Final = 5
+
+
+def compiled(plan: bytes) -> CodeType:
+    """Return the code of a plan. Raise `PolicyBroken`."""
+    source = generator.source(intermediate.read(plan))
+    try:
+        return compile(source, FILE, "exec", dont_inherit=True, optimize=2)
+    except (SyntaxError, RecursionError, MemoryError) as error:
+        raise PolicyBroken(f"the policy cannot be compiled: {error}", intermediate.REMEDY) from None
+
+
+def main() -> None:
+    """Compile the plan on standard input."""
+    os.nice(_NICENESS)
+    try:
+        answer = CODE + marshal.dumps(compiled(sys.stdin.buffer.read()))
+    except PolicyBroken as error:
+        answer = PROBLEM + f"{error.message}\n{error.remedy}".encode()
+    sys.stdout.buffer.write(answer)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Loading of compiled policies: the plan of the rules, and its code from the cache or from a compiling process."""
+
+from __future__ import annotations
+
+import asyncio
+import marshal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import CodeType
+from typing import Final, cast
+
+from gateway.background import in_thread
+from gateway.errors import PolicyBroken
+from gateway.policy.bundle import Bundle
+from gateway.policy.plan import code_cache, store
+from gateway.policy.plan.code_cache import CodeCache
+from gateway.policy.plan.compile_process import CODE, PROBLEM
+from gateway.policy.plan.program import Program
+from gateway.policy.plan.store import StoredPlan
+from gateway.policy.plan.values import read_json
+from gateway.policy.trial import clean_environment
+
+_PATIENCE: Final = 120
+"""Seconds for a process that compiles."""
+_KEPT: Final = 4
+"""Codes of this process that are kept: a change of grants alone compiles nothing."""
+_CODES: Final[dict[str, CodeType]] = {}
+
+UNFIT: Final = "no compiled form fits the rules in force, so regorus evaluates them, at half the speed; `opagate policy compile` makes it"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A compiled policy, or the reason for having none in one sentence."""
+
+    program: Program | None
+    reason: str = ""
+
+
+class Plans:
+    """Compiled policies. `cache` keeps their code; without it each start compiles anew."""
+
+    def __init__(self, cache: CodeCache | None = None) -> None:
+        self._cache = cache
+
+    async def load(self, policy: Bundle, folders: Sequence[Path]) -> Loaded:
+        """Return the compiled form of a policy. `folders` are its folders, with plans beside them."""
+        try:
+            stored = await in_thread(partial(_find, policy, folders))
+            if stored is None:
+                return Loaded(None, UNFIT)
+            code = await self._code(bytes(stored.plan))
+        except PolicyBroken as error:
+            return Loaded(None, f"{error.message}; {error.remedy}; regorus evaluates the rules")
+        return Loaded(Program(code, read_json(policy.data)))
+
+    async def _code(self, plan: bytes) -> CodeType:
+        mark = code_cache.mark(plan)
+        code = _CODES.get(mark)
+        if code is None:
+            code = await in_thread(partial(self._cache.read, mark)) if self._cache is not None else None
+        if code is None:
+            encoded = await _compiled(plan)
+            code = cast("CodeType", marshal.loads(encoded))  # noqa: S302 - from a process that this one started
+            if self._cache is not None:
+                await in_thread(partial(self._cache.write, mark, encoded))
+        _remember(mark, code)
+        return code
+
+
+def remember(plan: bytes, code: CodeType) -> None:
+    """Keep the code of a plan for this process."""
+    _remember(code_cache.mark(plan), code)
+
+
+def _remember(mark: str, code: CodeType) -> None:
+    _CODES[mark] = code
+    while len(_CODES) > _KEPT:
+        del _CODES[next(iter(_CODES))]
+
+
+def _find(policy: Bundle, folders: Sequence[Path]) -> StoredPlan | None:
+    return store.find(store.digest(policy.modules), [store.SHIPPED, *map(store.beside, folders)])
+
+
+async def _compiled(plan: bytes) -> bytes:
+    """Return the code of a plan, made by a process. Raise `PolicyBroken`."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "gateway.policy.plan.compile_process"),
+            env=clean_environment(),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+    except OSError as error:
+        raise PolicyBroken(f"the process that compiles a policy cannot be started: {error.strerror}", _ROOM) from None
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            answer, _ = await process.communicate(plan)
+    except TimeoutError:
+        raise PolicyBroken(f"the policy was not compiled within {_PATIENCE} s", _ROOM) from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if answer.startswith(PROBLEM):
+        message, _, remedy = answer.removeprefix(PROBLEM).decode().partition("\n")
+        raise PolicyBroken(message, remedy)
+    if process.returncode != 0 or not answer.startswith(CODE):
+        raise PolicyBroken(f"the process that compiles a policy ended with status {process.returncode}", _ROOM)
+    return answer.removeprefix(CODE)
+
+
+_ROOM: Final = "allow the gateway one more process, and 200 MB of memory for it"

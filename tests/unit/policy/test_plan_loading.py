@@ -1,0 +1,200 @@
+"""A policy folder with its compiled form in force, and without."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from gateway.errors import PolicyBroken, PolicyInput, PolicyLate, PolicyUnavailable
+from gateway.policy import fixtures, folders, verdict
+from gateway.policy.bundle import Bundle
+from gateway.policy.compiled import Compiled
+from gateway.policy.embedded import Embedded
+from gateway.policy.folders import PolicyFolders
+from gateway.policy.plan import loading, store
+from gateway.policy.plan.code_cache import CodeCache
+from gateway.policy.plan.loading import UNFIT, Plans
+from gateway.policy.plan.program import Program
+from gateway.policy.plan.values import EvaluationFailed, U
+from gateway.policy.reload import PolicyFolder
+from tests.unit.policy.conftest import Tree
+
+SHIPPED = PolicyFolders(folders.shipped())
+
+
+def _folder(place: PolicyFolders, plans: Plans | None) -> PolicyFolder:
+    return PolicyFolder(place, deadline=5.0, monotonic=lambda: 0.0, plans=plans)
+
+
+async def test_the_shipped_policy_is_asked_in_its_compiled_form(tmp_path: Path):
+    folder = _folder(SHIPPED, Plans(CodeCache(tmp_path / "cache", b"k" * 32)))
+
+    await folder.open()
+
+    assert (folder.evaluator, folder.detour) == ("plan", None)
+    for call in fixtures.CALLS:
+        answer = await folder.evaluate("decision", call)
+        assert verdict.read(answer, verdict.KNOWN).effect == "deny"
+        assert answer == Embedded(folders.read(SHIPPED), deadline=5.0).answer("decision", _encoded(call))
+    assert len(os.listdir(tmp_path / "cache")) == 1  # noqa: PTH208
+
+
+async def test_a_forged_cache_is_made_again_and_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(loading, "_CODES", {})
+    plans = Plans(CodeCache(tmp_path, b"k" * 32))
+    policy = folders.read(SHIPPED)
+    await plans.load(policy, ())
+    path, good = _forge(tmp_path)
+    loading._CODES.clear()
+
+    loaded = await plans.load(policy, ())
+
+    assert loaded.program is not None
+    assert path.read_bytes()[:32] == good[:32]
+
+
+def _forge(folder: Path) -> tuple[Path, bytes]:
+    """Take the digest from the file of the cache. Return the file, and what it held."""
+    (path,) = folder.iterdir()
+    good = path.read_bytes()
+    path.write_bytes(b"\0" * 32 + good[32:])
+    return path, good
+
+
+async def test_changed_rules_run_on_regorus_and_say_so(tree: Tree):
+    folder = _folder(PolicyFolders(tree({})), Plans())
+
+    await folder.open()
+
+    assert (folder.evaluator, folder.detour) == ("regorus", UNFIT)
+    assert cast("dict[str, Any]", await folder.evaluate("decision", {}))["effect"] == "deny"
+
+
+async def test_a_broken_plan_beside_a_policy_is_left_and_named(tree: Tree):
+    policy = tree({})
+    store.beside(policy).write_bytes(b"no plan")
+    folder = _folder(PolicyFolders(policy), Plans())
+
+    await folder.open()
+
+    assert folder.evaluator == "regorus"
+    assert str(store.beside(policy)) in (folder.detour or "")
+
+
+async def test_without_plans_regorus_is_no_detour():
+    folder = _folder(SHIPPED, None)
+
+    await folder.open()
+
+    assert (folder.evaluator, folder.detour) == ("regorus", None)
+
+
+class _Program:
+    """A compiled policy with one answer."""
+
+    def __init__(self, answer: object) -> None:
+        self._answer = answer
+
+    def has(self, _entry: str) -> bool:
+        return True
+
+    def answer(self, _entry: str, _document: object) -> object:
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
+
+
+def _compiled(answer: object, seconds: float = 0.0) -> Compiled:
+    times = iter([0.0, seconds, seconds, seconds])
+    return Compiled(cast("Program", _Program(answer)), deadline=1.0, thread_time=lambda: next(times))
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [(EvaluationFailed("a.rego:3"), "policy/unavailable"), ([], "policy/malformed"), (True, "policy/malformed")],
+)
+def test_an_answer_that_is_no_object_is_a_failure(answer: object, code: str):
+    with pytest.raises(Exception, match=r"a\.rego:3|no object|not an object") as raised:
+        _compiled(answer).evaluate("decision", {})
+    assert cast("Any", raised.value).code == code
+
+
+def test_an_answer_after_the_deadline_is_refused():
+    with pytest.raises(PolicyLate):
+        _compiled({}, seconds=1.5).evaluate("decision", {})
+
+
+@pytest.mark.parametrize("argument", [2**64, -(2**63) - 1, float("nan"), float("inf"), "\ud800", {"\ud800": 1}])
+def test_an_argument_with_several_readings_is_refused(argument: object):
+    with pytest.raises(PolicyInput):
+        _compiled({}).evaluate("decision", cast("Any", {"arguments": {"x": argument}}))
+
+
+@pytest.mark.parametrize("answer", [{"version": 1, "effect": "allow"}, None, {}])
+async def test_a_compiled_form_that_answers_differently_is_refused(answer: object):
+    policy = folders.read(SHIPPED)
+
+    with pytest.raises(PolicyBroken) as raised:
+        await _compiled(answer).require_agreement(Embedded(policy, deadline=5.0), policy)
+    assert "differ" in raised.value.message
+
+
+async def test_a_policy_whose_compiled_form_differs_is_not_put_into_force(monkeypatch: pytest.MonkeyPatch):
+    plans = Plans()
+
+    async def load(_policy: Bundle, _folders: object) -> loading.Loaded:
+        return loading.Loaded(cast("Program", _Program({"version": 1, "effect": "allow"})))
+
+    monkeypatch.setattr(plans, "load", load)
+    folder = _folder(SHIPPED, plans)
+
+    with pytest.raises(PolicyBroken):
+        await folder.open()
+    assert not folder.ready
+    with pytest.raises(PolicyUnavailable):
+        await folder.evaluate("decision", {})
+
+
+async def test_grants_are_read_with_the_policy_and_are_no_part_of_the_plan():
+    policy = folders.read(SHIPPED)
+    changed = policy.decoded_data()
+    changed["gateway"]["grants"]["upstreams"] = {"*": []}
+    plans = Plans()
+
+    loaded = await plans.load(policy, ())
+    other = await plans.load(replace(policy, data=policy.data.replace('"upstreams"', '"nothing"')), ())
+
+    assert loaded.program is not None
+    assert other.program is not None
+
+
+def test_a_failure_names_the_rule():
+    program = _failing()
+
+    with pytest.raises(EvaluationFailed, match=r"^a\.rego:3$"):
+        program.answer("e", U)
+
+
+def _failing() -> Program:
+    source = """
+from gateway.policy.plan.values import once
+def f0_rule(m, v0, v1):
+    return once(1, 2)
+def entry_0(m, v0, v1):
+    return f0_rule(m, v0, v1)
+ENTRIES = {"e": entry_0}
+PLACES = {"f0_rule": "a.rego:3"}
+"""
+    from gateway.policy.plan.program import FILE  # noqa: PLC0415
+
+    return Program(compile(source, FILE, "exec"), {})
+
+
+def _encoded(document: object) -> bytes:
+    from gateway.policy import document as documents  # noqa: PLC0415
+
+    return documents.encode(cast("Any", document))

@@ -1,0 +1,129 @@
+"""Plans in files, and the cache of their code: nothing but what belongs to the rules and the gateway is used."""
+
+from __future__ import annotations
+
+import marshal
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gateway.errors import PolicyBroken
+from gateway.policy import folders
+from gateway.policy.plan import code_cache, compile_process, store
+from gateway.policy.plan.code_cache import CodeCache
+from gateway.policy.plan.store import StoredPlan
+
+RULES = [("a.rego", "package a"), ("b.rego", "package b")]
+KEY = b"k" * 32
+MARK = "0" * 64
+
+
+def _stored(rules: str = "r") -> StoredPlan:
+    return StoredPlan(rules, "1.22.2", msgspec.Raw(b'{"static":{}}'))
+
+
+def test_the_shipped_plan_is_of_the_shipped_rules():
+    shipped = store.unpack(store.SHIPPED.read_bytes(), "shipped.plan")
+
+    assert shipped.rules == store.digest(folders.read(folders.PolicyFolders(folders.shipped())).modules)
+
+
+def test_a_digest_of_rules_depends_on_names_and_texts_and_not_on_their_order():
+    assert store.digest(RULES) == store.digest(RULES[::-1])
+    assert store.digest(RULES) != store.digest([("a.rego", "package a"), ("c.rego", "package b")])
+    assert store.digest([("ab", "c")]) != store.digest([("a", "bc")])
+
+
+def test_a_plan_is_found_beside_a_folder_for_its_own_rules_alone(tmp_path: Path):
+    place = store.beside(tmp_path / "policy")
+    place.write_bytes(store.pack(_stored("mine")))
+
+    found = store.find("mine", [tmp_path / "none.plan", place])
+
+    assert found is not None
+    assert bytes(found.plan) == b'{"static":{}}'
+    assert store.find("other", [place]) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"no plan", store.pack(_stored())[:-3], store.pack(_stored()) + b"x"])
+def test_a_file_that_is_no_plan_is_refused_by_name(tmp_path: Path, content: bytes):
+    place = tmp_path / "policy.plan"
+    place.write_bytes(content)
+
+    with pytest.raises(PolicyBroken) as raised:
+        store.find("mine", [place])
+    assert str(place) in raised.value.message
+
+
+def test_code_is_read_back_by_the_gateway_that_wrote_it(tmp_path: Path):
+    cache = CodeCache(tmp_path / "cache", KEY)
+    cache.write(MARK, marshal.dumps(compile("x = 1", "f", "exec")))
+
+    code = cache.read(MARK)
+
+    assert code is not None
+    assert [path.stat().st_mode & 0o777 for path in (tmp_path / "cache").iterdir()] == [0o600]
+    assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
+
+
+def test_code_that_was_changed_swapped_or_written_by_others_is_not_read(tmp_path: Path):
+    cache = CodeCache(tmp_path, KEY)
+    cache.write(MARK, marshal.dumps(compile("x = 1", "f", "exec")))
+    (path,) = tmp_path.iterdir()
+    content = path.read_bytes()
+
+    assert CodeCache(tmp_path, b"o" * 32).read(MARK) is None
+    for changed in (
+        b"",
+        content[:31],
+        content[:-1],
+        content + b"x",
+        content[:40] + bytes([content[40] ^ 1]) + content[41:],
+    ):
+        path.write_bytes(changed)
+        assert cache.read(MARK) is None
+    path.write_bytes(content)
+    path.rename(tmp_path / f"{'1' * 32}.code")
+    assert cache.read("1" * 64) is None
+
+
+def test_the_cache_keeps_the_newest_code_alone(tmp_path: Path):
+    cache = CodeCache(tmp_path, KEY)
+    for mark in (MARK, "1" * 64):
+        cache.write(mark, marshal.dumps(compile("x = 1", "f", "exec")))
+
+    assert cache.read(MARK) is None
+    assert cache.read("1" * 64) is not None
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_cache_that_cannot_be_written_is_no_failure(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    cache = CodeCache(tmp_path / "file", KEY)
+
+    cache.write(MARK, b"")
+
+    assert cache.read(MARK) is None
+
+
+def test_another_plan_has_another_mark():
+    assert code_cache.mark(b"a") != code_cache.mark(b"b")
+    assert code_cache.mark(b"a") == code_cache.mark(b"a")
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        b"",
+        b"{}",
+        b'{"static":{},"plans":{"plans":[]},"funcs":{"funcs":[{"name":"f","params":[0,1],"return":2,"blocks":[{"stmts":[{"type":"EvalStmt","stmt":{}}]}]}]}}',
+        b'{"static":{"builtin_funcs":[{"name":"http.send"}]},"plans":{"plans":[]},"funcs":{}}',
+        b'{"static":{},"plans":{"plans":[]},"funcs":{"funcs":[{"name":"f","params":[0,1],"return":2,"blocks":[{"stmts":[{"type":"BreakStmt","stmt":{"index":1}}]}]}]}}',
+        b'{"static":{},"plans":{"plans":[]},"funcs":{"funcs":[{"name":"f","params":[0,1],"return":2,"blocks":[{"stmts":[{"type":"CallStmt","stmt":{"func":"os.system","args":[],"result":3}}]}]}]}}',
+        b'{"static":{},"plans":{"plans":[]},"funcs":{"funcs":[{"name":"f","params":[0,1],"return":2,"blocks":[{"stmts":[{"type":"AssignVarStmt","stmt":{"source":{"type":"string_index","value":7},"target":3}}]}]}]}}',
+    ],
+)
+def test_a_plan_with_anything_unknown_is_refused(plan: bytes):
+    with pytest.raises(PolicyBroken):
+        compile_process.compiled(plan)
