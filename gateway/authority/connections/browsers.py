@@ -53,13 +53,17 @@ class PendingLogin(Struct, frozen=True):
 
 
 class Browser(Struct):
-    """The session of one browser. `csrf` proves that a form is from a page of this session."""
+    """The session of one browser. `csrf` is the secret in the forms of this session.
+
+    `refused` are the opened links of other people. The journal has one entry for each.
+    """
 
     csrf: str
     ends: float
     person: Person | None = None
     login: PendingLogin | None = None
     authorizations: dict[str, Pending] = field(default_factory=dict[str, Pending])
+    refused: set[str] = field(default_factory=set[str])
 
     def begin(self, broker: str, pending: Pending) -> None:
         """Note a request to the server of a broker, in place of an earlier one."""

@@ -21,6 +21,7 @@ from gateway.authority.connections.links import Links
 from gateway.authority.connections.model import Connection, Link
 from gateway.authority.connections.server import Refused
 from gateway.background import to_the_end
+from gateway.errors import GatewayError
 from gateway.model.decision import Reason
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ class ConnectionOffice:
         browser = self._browsers.find(cookie, now)
         if browser is None or browser.person is None:
             return await self._send_to_login(link, browser)
-        stranger = await self._check_person(link, browser.person)
+        stranger = await self._check_person(link, browser)
         if stranger is not None:
             return stranger
         if link.state != "open":
@@ -207,7 +208,7 @@ class ConnectionOffice:
             return _NO_LINK
         if browser is None or browser.person is None or not is_same(browser.csrf, csrf):
             return _OTHER_BROWSER
-        stranger = await self._check_person(link, browser.person)
+        stranger = await self._check_person(link, browser)
         if stranger is not None:
             return stranger
         if link.state != "open":
@@ -232,7 +233,7 @@ class ConnectionOffice:
         if link is None or link.state != "open":
             return _NO_LINK
         # A browser that leaves meanwhile must not leave tokens behind that nothing knows.
-        made = await to_the_end(self._redeem(link, browser.person, pending, answer))
+        made = await to_the_end(self._redeem(link, browser, pending, answer))
         if isinstance(made, Reason):
             await self._append(events.KIND, events.refused_entry(link, made.code, self._clock()))
             return made
@@ -262,18 +263,21 @@ class ConnectionOffice:
         browser.begin(link.broker, pending)
         return SentAway(await server.authorize(endpoints, proof, pending, link.upstream, link.scopes))
 
-    async def _check_person(self, link: Link, person: Person) -> Reason | None:
+    async def _check_person(self, link: Link, browser: Browser) -> Reason | None:
         """Refuse another person than the user of the agent."""
-        if (person.issuer, person.id) == (link.owner.issuer, link.owner.user):
+        person = browser.person
+        if person is not None and (person.issuer, person.id) == (link.owner.issuer, link.owner.user):
             return None
-        entry = events.refused_entry(link, _STRANGER.code, self._clock(), (person.issuer, person.id))
-        await self._append(events.KIND, entry)
+        if person is not None and link.id not in browser.refused:
+            browser.refused.add(link.id)
+            entry = events.refused_entry(link, _STRANGER.code, self._clock(), (person.issuer, person.id))
+            await self._append(events.KIND, entry)
         return _STRANGER
 
     async def _redeem(
-        self, link: Link, person: Person, pending: Pending, answer: CallbackAnswer
+        self, link: Link, browser: Browser, pending: Pending, answer: CallbackAnswer
     ) -> Connection | Reason:
-        problem = check_issuer(pending, answer.issuer) or await self._check_person(link, person)
+        problem = check_issuer(pending, answer.issuer) or await self._check_person(link, browser)
         if problem is not None:
             return problem
         if answer.code is None:
@@ -291,7 +295,12 @@ class ConnectionOffice:
             if grant.refresh_token is not None:
                 await server.tokens.revoke(grant.refresh_token, proof, "refresh_token")
             return unusable or _NO_REFRESH
-        return await self._make(link, grant, grant.refresh_token, proof.client_id)
+        try:
+            return await self._make(link, grant, grant.refresh_token, proof.client_id)
+        except GatewayError:
+            # What cannot be recorded and kept must not live on at the server.
+            await server.tokens.revoke(grant.refresh_token, proof, "refresh_token")
+            raise
 
     def _find_problem(self, link: Link, grant: Grant) -> Reason | None:
         if not self.connections.has_room():

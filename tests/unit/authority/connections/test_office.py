@@ -58,8 +58,10 @@ async def test_nothing_is_bound_for_another_person_who_opens_the_link(there: Con
     there.idp.person = "mallory"
     cookie = await there.log_in(link)
 
-    refused(await there.office.open(link.id, cookie), "connection/person")
+    for _ in range(3):
+        refused(await there.office.open(link.id, cookie), "connection/person")
     refused(await there.office.answer(link.id, cookie, "guess", "allow"), "connection/browser")
+    assert there.events() == ["asked", "refused"]
     assert there.connections.all() == ()
     assert there.entries[-1]["person"] == {"issuer": there.idp.url, "id": "mallory"}
 
@@ -264,6 +266,7 @@ async def test_without_a_journal_nobody_connects(there: Connecting):
     with pytest.raises(JournalError):
         await there.office.finish("crm", query, cookie)
     assert there.connections.all() == ()
+    assert [family.is_dead for family in there.at.families] == [True]
 
 
 async def test_a_waiting_call_hears_of_the_connection(there: Connecting):
