@@ -17,6 +17,8 @@ const load = (path) => import(pathToFileURL(`${modules}/${path}`));
 const { Provider } = await load("oidc-provider/lib/index.js");
 const { SignJWT, importJWK } = await load("jose/dist/webapi/index.js");
 const issuer = `http://127.0.0.1:${port}`;
+// Documents of https://gateway.test come from the gateway of a test (POST /test/gateway).
+let gateway = "";
 let person = { id: "alice", groups: [] };
 const groups = new Map();
 
@@ -42,7 +44,10 @@ function serve(key) {
     conformIdTokenClaims: false,
     findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id, groups: groups.get(id) ?? [] }) }),
     cookies: { keys: [randomUUID()] },
+    fetch: (url, options) =>
+      globalThis.fetch(String(url).replace("https://gateway.test", gateway), { ...options, dispatcher: undefined }),
     features: {
+      clientIdMetadataDocument: { enabled: true, ack: "draft-02" },
       clientCredentials: { enabled: true },
       devInteractions: { enabled: false },
       registration: { enabled: true },
@@ -103,6 +108,9 @@ async function answer(request, response) {
     person = await body(request);
     groups.set(person.id, person.groups);
     response.end(person.id);
+  } else if (request.url === "/test/gateway") {
+    gateway = (await body(request)).origin;
+    response.end();
   } else if (request.url.startsWith("/test/interaction/")) {
     await agree(current, request, response);
   } else {

@@ -61,6 +61,10 @@ class OAuthServer:
         """Have a person log in from now on, with these groups in the ID token."""
         await _post(f"{self.issuer}/test/person", json={"id": name, "groups": groups})
 
+    async def read_documents_at(self, origin: str) -> None:
+        """Have the server read the documents of https://gateway.test at this address."""
+        await _post(f"{self.issuer}/test/gateway", json={"origin": origin})
+
     async def register(self, redirect_uri: str) -> tuple[str, str]:
         """Register a client for logins (RFC 7591). Returns its id and secret."""
         body = {"redirect_uris": [redirect_uri], "token_endpoint_auth_method": "client_secret_basic"}
