@@ -184,8 +184,10 @@ async def decide_and_forward(
         outcome = await decide_with_people(gateway, visit, prepare, resumed, hold)
     if not isinstance(outcome, Passed):
         return _end_trace(visit, outcome, "approval/pending")
-    transport = gateway.upstreams[upstream]
-    forwarded = await forward(gateway, outcome.visit, transport, outcome.case, outcome.decision, resumed=resumed)
+    transport, ends = gateway.upstreams[upstream], outcome.approval_ends
+    forwarded = await forward(
+        gateway, outcome.visit, transport, outcome.case, outcome.decision, resumed=resumed, approval_ends=ends
+    )
     return _end_trace(visit, forwarded, "credential/connect")
 
 

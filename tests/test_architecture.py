@@ -157,6 +157,7 @@ PURE = (
     "gateway.inspection.credentials.phrases",
     "gateway.inspection.credentials.recent",
     "gateway.inspection.credentials.stream",
+    "gateway.inspection.credentials.written_forms",
     "gateway.journal.chain",
     "gateway.journal.entry",
     "gateway.journal.floor",

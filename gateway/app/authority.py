@@ -154,7 +154,8 @@ def _mint(parts: DeskParts) -> Mint:
 
 def _leases(parts: AuthorityParts, store: LeaseStore, brokers: Mapping[str, Broker]) -> Leases:
     gateway, fingerprints = parts.gateway, parts.inspector.detector.fingerprints
-    register, record = LeaseRegister(), LeaseRecord(store, gateway.journal.append)
+    keeps_values = gateway.configuration.authority.leases.keep == "sealed"
+    register, record = LeaseRegister(), LeaseRecord(store, gateway.journal.append, keeps_values=keeps_values)
     stuck_after = _seconds(gateway.configuration.authority.stuck_after)
 
     def is_open(task: str, now: float) -> bool:

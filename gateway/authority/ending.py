@@ -15,7 +15,7 @@ import structlog
 from msgspec import structs
 
 from gateway.authority import events, state
-from gateway.authority.model import Lease, NotEnded, Proof
+from gateway.authority.model import ENDED_BY_VALUE, Lease, NotEnded, Proof
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -48,13 +48,16 @@ STARTS: Final = 32
 class LeaseRecord:
     """The record of leases: each change goes to the journal and to the store.
 
-    `append` writes to the journal.
+    `append` writes to the journal. With `keeps_values` the store also has the values that an issuer wants to see at the end.
     """
 
-    def __init__(self, store: LeaseStore, append: Callable[[str, JsonObject], Awaitable[None]]) -> None:
+    def __init__(
+        self, store: LeaseStore, append: Callable[[str, JsonObject], Awaitable[None]], *, keeps_values: bool = False
+    ) -> None:
         self._store = store
         self._append = append
         self._owed: deque[tuple[Lease, JsonObject]] = deque(maxlen=OWED)
+        self._keeps_values = keeps_values
 
     async def request(self, lease: Lease, decision: str | None) -> None:
         """Record a request before the broker is asked. Raises `JournalError` and `LeaseStoreError`: then nobody may be asked."""
@@ -70,9 +73,10 @@ class LeaseRecord:
         """Keep a handle that the broker prepared. Raises `LeaseStoreError`."""
         await self._store.put(lease)
 
-    async def issue(self, lease: Lease, now: float) -> None:
+    async def issue(self, lease: Lease, credential: Credential, now: float) -> None:
         """Record an issued credential. Raises `JournalError` and `LeaseStoreError`: then no call may carry it."""
-        await self._store.put(lease)
+        is_kept = self._keeps_values and lease.kind in ENDED_BY_VALUE
+        await self._store.put(lease, credential if is_kept else None)
         await self._append(events.KIND, events.changed_entry(lease, now))
 
     async def note(self, lease: Lease, now: float, event: str | None = None) -> None:

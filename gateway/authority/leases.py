@@ -176,6 +176,11 @@ class Leases:
         """End all leases of a task, and return their number."""
         return self.end(self._register.of_task(task), cause)
 
+    def end_token(self, token: str, cause: Cause) -> int:
+        """End the lease of a token of the gateway, named by its `jti`. Return the number of ended leases."""
+        lease = self._register.of_token(token)
+        return 0 if lease is None else self.end([lease], cause)
+
     def end_all(self, chosen: Callable[[Lease], bool], cause: Cause) -> int:
         """End the leases for which `chosen` is true, and return their number."""
         return self.end([lease for lease in self._register if chosen(lease)], cause)
@@ -222,14 +227,18 @@ class Leases:
     # --- life ------------------------------------------------------------------------------------------
 
     async def restore(self, store: LeaseStore) -> int:
-        """End the leases of the gateway before this one: their values are lost, or were kept by nobody. Returns their number."""
+        """End the leases of the gateway before this one, with their kept values. Return the number of leases."""
         leases, unreadable = await store.load()
+        values = await store.load_values()
         if unreadable:
             log.error("lease.unreadable", rows=unreadable)
         for lease in leases:
             ending = state.begin_end(lease, "restart", self.now())
             self._register.put(ending)
-            self._ender.start(ending, None)
+            self._ender.start(ending, values.get(lease.id))
+        for identifier in values.keys() - {lease.id for lease in leases}:
+            # Its lease has ended, or cannot be read: nobody needs the value.
+            await store.remove(identifier)
         return len(leases)
 
     async def sweep(self) -> None:
@@ -391,7 +400,7 @@ class Leases:
             self.end([active], cause or "not-issued")
             return _WIDER if is_wider else _ENDED
         try:
-            await self._record.issue(active, now)
+            await self._record.issue(active, issued.credential, now)
         except BaseException:
             self.end([active], "journal-outage")
             raise

@@ -63,6 +63,7 @@ class Purpose(Struct, frozen=True):
     sensitivity: Sensitivity | None = None
     task_ends: float | None = None
     caller_ends: float | None = None
+    approval_ends: float | None = None
     subject_token: str | None = None
     permits_calls: bool = True
     grounds: Grounds | None = None
@@ -93,6 +94,7 @@ class Authority:
             of_upstream=terms.longest,
             task_ends=purpose.task_ends,
             caller_ends=purpose.caller_ends,
+            approval_ends=purpose.approval_ends,
         )
         return LeaseRequest(
             id=self.new_id(),

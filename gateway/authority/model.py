@@ -49,6 +49,9 @@ LONG_LIVED: Final[frozenset[str]] = frozenset({"user_oauth"})
 """Kinds whose issuer alone chooses the life of a credential. The user agreed to the connection, which lives longer."""
 
 
+ENDED_BY_VALUE: Final[frozenset[str]] = frozenset({"exchange", "user_oauth"})
+"""Kinds whose issuer ends a credential only if it is shown the value."""
+
 SHORTEST_SECRET: Final = 8
 """Characters below which a part of a dynamic secret is no secret by itself."""
 

@@ -1,6 +1,7 @@
 """Open leases on disk: `<state>/leases/leases.db`. A lease stays there until its end is proven or its time is over.
 
-No row has a value of a credential. A restarted gateway ends each lease that it finds here.
+A restarted gateway ends each lease that it finds here. With `authority.leases.keep: sealed`, a second table has the values without
+which an issuer ends no credential. Without it no row has a value.
 """
 
 from __future__ import annotations
@@ -8,25 +9,39 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from gateway.authority.model import Lease
+from gateway.authority.model import Credential, Lease
 from gateway.background import in_thread
 from gateway.errors import LeaseStoreError
 from gateway.sealed_database import SealedDatabase
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-_SCHEMA: Final = "create table if not exists leases (id text primary key, lease blob not null) without rowid"
+_SCHEMA: Final = """
+create table if not exists leases (id text primary key, lease blob not null) without rowid;
+create table if not exists credentials (id text primary key, credential blob not null) without rowid;
+"""
 _ALL: Final = "select id, lease from leases"
 _PUT: Final = "insert or replace into leases values (?, ?)"
 _REMOVE: Final = "delete from leases where id = ?"
+_VALUES: Final = "select id, credential from credentials"
+_PUT_VALUE: Final = "insert or replace into credentials values (?, ?)"
+_REMOVE_VALUE: Final = "delete from credentials where id = ?"
 AT_ONCE: Final = 128
 """Changes in one write: the wait for the disk is shared, and the answers to all of them fit into one turn of the event loop."""
+
+
+class _Change(NamedTuple):
+    """A lease to write, with or without its value; without a lease, the row is to be removed."""
+
+    id: str
+    lease: Lease | None = None
+    credential: Credential | None = None
 
 
 class LeaseStore:
@@ -36,7 +51,9 @@ class LeaseStore:
         self.path = folder / "leases.db"
         # A lease that a loss of power hides would live on at its issuer.
         self._database = SealedDatabase(self.path, key, _SCHEMA, _broken, synchronous="full")
-        self._queue: deque[tuple[str, Lease | None, asyncio.Future[None]]] = deque()
+        self._queue: deque[tuple[_Change, asyncio.Future[None]]] = deque()
+        self._valued: set[str] = set()
+        """The leases whose values are on disk. The thread that writes uses it too."""
         self._writer: asyncio.Task[None] | None = None
 
     async def load(self) -> tuple[tuple[Lease, ...], int]:
@@ -48,22 +65,31 @@ class LeaseStore:
         leases = tuple(lease for lease in found if lease is not None)
         return leases, len(found) - len(leases)
 
-    async def put(self, lease: Lease) -> None:
-        """Write a lease. It is on disk when this returns."""
-        await self._change(lease.id, lease)
+    async def load_values(self) -> dict[str, Credential]:
+        """Return the kept values of open leases, by the id of the lease."""
+        if not self.path.exists():
+            return {}
+        rows = await in_thread(partial(self._database.read, _VALUES))
+        self._valued.update(name for name, _ in rows)
+        found = {name: self._open_value(name, sealed) for name, sealed in rows}
+        return {name: credential for name, credential in found.items() if credential is not None}
+
+    async def put(self, lease: Lease, credential: Credential | None = None) -> None:
+        """Write a lease, and its value if one is given. Both are on disk when this returns."""
+        await self._change(_Change(lease.id, lease, credential))
 
     async def remove(self, identifier: str) -> None:
-        """Remove a lease, if it is there."""
-        await self._change(identifier, None)
+        """Remove a lease and its value, if they are there."""
+        await self._change(_Change(identifier))
 
     def close(self) -> None:
         """Close the file. The next use opens it again."""
         self._database.close()
 
-    async def _change(self, identifier: str, lease: Lease | None) -> None:
+    async def _change(self, change: _Change) -> None:
         """Change a row. Changes that come while the disk works share the next write. A caller that is cancelled goes afterwards."""
         written = asyncio.get_running_loop().create_future()
-        self._queue.append((identifier, lease, written))
+        self._queue.append((change, written))
         if self._writer is None:
             self._writer = asyncio.create_task(self._write_queue(), name="leases on disk")
         try:
@@ -80,13 +106,13 @@ class LeaseStore:
         finally:
             self._writer = None
             while self._queue:
-                self._queue.popleft()[2].cancel()
+                self._queue.popleft()[1].cancel()
 
-    async def _write_together(self, changes: Sequence[tuple[str, Lease | None, asyncio.Future[None]]]) -> None:
+    async def _write_together(self, changes: Sequence[tuple[_Change, asyncio.Future[None]]]) -> None:
         try:
-            await in_thread(partial(self._write, [(identifier, lease) for identifier, lease, _ in changes]))
+            await in_thread(partial(self._write, [change for change, _ in changes]))
         except BaseException as error:
-            for _, _, written in changes:
+            for _, written in changes:
                 if isinstance(error, Exception):
                     written.set_exception(error)
                 else:
@@ -94,18 +120,31 @@ class LeaseStore:
             if not isinstance(error, Exception):
                 raise
         else:
-            for _, _, written in changes:
+            for _, written in changes:
                 written.set_result(None)
 
-    def _write(self, changes: Sequence[tuple[str, Lease | None]]) -> None:
-        self._database.write(
-            [
-                (_REMOVE, (identifier,))
-                if lease is None
-                else (_PUT, (identifier, self._database.seal(identifier, msgspec.json.encode(lease))))
-                for identifier, lease in changes
-            ]
-        )
+    def _write(self, changes: Sequence[_Change]) -> None:
+        self._database.write([statement for change in changes for statement in self._statements(change)])
+        self._valued.difference_update(change.id for change in changes if change.lease is None)
+
+    def _statements(self, change: _Change) -> Iterator[tuple[str, tuple[str | bytes, ...]]]:
+        if change.lease is None:
+            yield _REMOVE, (change.id,)
+            if change.id in self._valued:
+                yield _REMOVE_VALUE, (change.id,)
+            return
+        yield _PUT, (change.id, self._database.seal(change.id, msgspec.json.encode(change.lease)))
+        if change.credential is not None:
+            self._valued.add(change.id)
+            name = _value_name(change.id)
+            yield _PUT_VALUE, (change.id, self._database.seal(name, msgspec.json.encode(change.credential)))
+
+    def _open_value(self, identifier: str, sealed: bytes) -> Credential | None:
+        text = self._database.open(_value_name(identifier), sealed)
+        try:
+            return None if text is None else msgspec.json.decode(text, type=Credential)
+        except msgspec.MsgspecError:
+            return None
 
     def _open(self, name: str, sealed: bytes) -> Lease | None:
         text = self._database.open(name, sealed)
@@ -113,6 +152,11 @@ class LeaseStore:
             return None if text is None else msgspec.json.decode(text, type=Lease)
         except msgspec.MsgspecError:
             return None
+
+
+def _value_name(identifier: str) -> str:
+    """Return the name under which a value is sealed, so that no row of another table opens in its place."""
+    return f"credential {identifier}"
 
 
 def _broken(problem: str) -> LeaseStoreError:

@@ -91,7 +91,13 @@ class IntrospectionSettings(Settings):
 
 
 class LeaseSettings(Settings):
-    """Calls in flight when their lease ends. Streams that wait for news are closed in any case, and clients open them again."""
+    """The keeping of lent values, and calls in flight when their lease ends. Streams that wait for news are closed in any case."""
+
+    keep: Literal["memory", "sealed"] = Field(
+        default="memory",
+        description="`sealed`: values without which an issuer ends no credential are on disk until the end, encrypted. Then a gateway"
+        " that was killed has them revoked after its restart.",
+    )
 
     on_signal: Literal["cut", "finish"] = Field(
         default="cut",
@@ -117,7 +123,9 @@ class AuthoritySettings(Settings):
     journal_outage: Duration = Field(
         default=timedelta(seconds=60), description="All leases end if the journal cannot be written for so long."
     )
-    leases: LeaseSettings = Field(default=LeaseSettings(), description="Calls in flight at the end of a lease.")
+    leases: LeaseSettings = Field(
+        default=LeaseSettings(), description="Lent values, and calls in flight at the end of a lease."
+    )
     introspection: IntrospectionSettings = Field(
         default=IntrospectionSettings(), description="Questions of upstreams about the gateway's own tokens."
     )

@@ -17,8 +17,8 @@ from starlette.routing import Route
 from gateway.console.parts import ConsoleParts
 from gateway.console.responses import html, see_other
 from gateway.console.sessions import Role, Session
-from gateway.model.caller import AuthMethod, Principal, User
 from gateway.errors import GatewayError, JournalError
+from gateway.model.caller import AuthMethod, Principal, User
 from gateway.model.decision import Reason, Refusal
 from gateway.steps.refusing import sentence
 

@@ -94,7 +94,7 @@ class _Desk:
     def end(self, token: MintedToken) -> None:
         """End a token and its lease. No call carries it from now on."""
         self.authority.tokens.end(token.jti)
-        self.authority.leases.end_all(lambda lease: lease.handle.get("jti") == token.jti, "revoked")
+        self.authority.leases.end_token(token.jti, "revoked")
 
 
 async def _show_keys(authority: Authority | None, _request: Request) -> Response:

@@ -35,11 +35,12 @@ _SETTLED: Final = frozenset({"granted", "used"})
 
 
 class Passed(Struct, frozen=True):
-    """A call that the policy allowed, under the visit that its record names."""
+    """An allowed call, with the visit of its record. `approval_ends` is the last moment for an approved call, by the setting `grant`."""
 
     visit: Visit
     case: Case
     decision: Decision
+    approval_ends: float | None = None
 
 
 async def decide_with_people(
@@ -160,12 +161,19 @@ def _find(gateway: Gateway, people: People, case: Case) -> Release | None:
     return None if found is None else Release(found)
 
 
+def _approval_ends(gateway: Gateway, release: Release | None) -> float | None:
+    """Return the last moment for an approved call, `None` for a call without an approval, and for later rounds of an exchange."""
+    if release is None or gateway.people is None or release.approval.granted is None or release.earlier is not None:
+        return None
+    return release.approval.granted + gateway.people.desk.times.grant
+
+
 async def _decide_once(
     gateway: Gateway, visit: Visit, case: Case, release: Release | None, resumed: Resumed | None
 ) -> Passed | Refusal | Reply | Approval:
     ruling = await decide(gateway, visit, case, release)
     if ruling.decision.allowed:
-        return Passed(visit, case, ruling.decision)
+        return Passed(visit, case, ruling.decision, _approval_ends(gateway, release))
     if ruling.decision.effect == "ask":
         # The user connects first: an approval would be used up by a call that has no credential.
         unconnected = await ask_if_unconnected(gateway, visit.id, case.call.target.upstream, case.request, resumed)

@@ -12,6 +12,7 @@ from typing import Final
 
 from gateway.inspection.concealment import Concealment, Recalling
 from gateway.inspection.credentials.finding import Finding
+from gateway.inspection.credentials.written_forms import written_forms
 from gateway.model.content import Sighting
 from gateway.model.decision import Decision
 from gateway.model.target import Target
@@ -68,7 +69,7 @@ class Concealing:
 
 def withholding(gateway: Gateway, values: tuple[str, ...]) -> Concealing:
     """Return the rewriter of an answer that puts a mark in the place of the gateway's own credentials, for good. Others stay."""
-    looking = Recalling(gateway.inspector.detector, values, alone=True)
+    looking = Recalling(gateway.inspector.detector, _forms(values), alone=True)
     return Concealing(Concealment(looking, lambda _findings, _text: WITHHELD), gateway.worker)
 
 
@@ -84,6 +85,7 @@ def concealing(
     """Return the rewriter of one answer to a call of `task`. The call carried `values`, and the gateway lent `lent`: the answer
     never shows these, even where they do not look like credentials."""
     detector = gateway.inspector.detector
+    lent = _forms(lent)
     looking = Recalling(detector, (*values, *lent)) if values or lent else detector
     quiet, seen = gateway.inspector.suppressions.of(target, now), gateway.history.seen(task)
     kept = gateway.history.find(task.id)
@@ -96,6 +98,11 @@ def concealing(
         return gateway.vault.keep(owner, task.id, target.audience, seen, text)
 
     return Concealing(Concealment(looking, keep, none=lambda finding: quiet.covers(finding, seen)), gateway.worker)
+
+
+def _forms(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the values in each form in which an upstream may repeat them."""
+    return tuple(form for value in values for form in written_forms(value))
 
 
 def _sighting(finding: Finding) -> Sighting:

@@ -121,12 +121,13 @@ async def forward(
     decision: Decision,
     *,
     resumed: Resumed | None = None,
+    approval_ends: float | None = None,
 ) -> Relay | Refusal | Reply:
     """Obtain the credential of an allowed call, send the call, and settle it exactly once, however it ends.
 
-    `resumed` is the ticket of an earlier request for the call.
+    `resumed` is the ticket of an earlier request for the call. The credential of an approved call ends by `approval_ends`.
     """
-    attached = await _issue(gateway, visit, case, decision, resumed)
+    attached = await _issue(gateway, visit, case, decision, resumed=resumed, approval_ends=approval_ends)
     if not isinstance(attached, Attached):
         return attached
     kept = gateway.result_record()
@@ -166,13 +167,23 @@ async def forward(
 
 
 async def _issue(
-    gateway: Gateway, visit: Visit, case: Case, decision: Decision, resumed: Resumed | None
+    gateway: Gateway,
+    visit: Visit,
+    case: Case,
+    decision: Decision,
+    *,
+    resumed: Resumed | None,
+    approval_ends: float | None,
 ) -> Attached | Refusal | Reply:
     """Return the credential of an allowed call. A call without one is settled here, since it goes no further."""
     try:
         # The call may have waited for a person since its caller was identified.
         has_ended = gateway.signals.register.is_ended(case.request.principal)
-        attached = LOGIN_ENDED if has_ended else await issue_credential(gateway, visit, case, decision, resumed)
+        attached = LOGIN_ENDED
+        if not has_ended:
+            attached = await issue_credential(
+                gateway, visit, case, decision, resumed=resumed, approval_ends=approval_ends
+            )
     except BaseException as error:
         outcome = Outcome.CANCELLED if isinstance(error, asyncio.CancelledError) else Outcome.REFUSED
         await shielded(called_off(gateway, visit, case, outcome))

@@ -14,6 +14,7 @@ from gateway.authority.narrowing import OBLIGATION, narrow_credential
 from gateway.authority.register import terms_of
 from gateway.errors import UpstreamUnauthorized
 from gateway.inspection.caller_tokens import expiry
+from gateway.inspection.credentials.written_forms import written_forms
 from gateway.model.caller import AuthMethod
 from gateway.model.decision import Reason, Refusal
 from gateway.model.target import Effect
@@ -55,7 +56,7 @@ class Attached(Struct, frozen=True):
 
     def without_secrets(self, reply: UpstreamReply) -> UpstreamReply:
         """Return the reply without header fields that repeat a credential."""
-        written = [text.encode() for text in self.shown]
+        written = [form.encode() for text in self.shown for form in written_forms(text)]
         kept = tuple(field for field in reply.headers if not any(text in field[1] for text in written))
         return reply if len(kept) == len(reply.headers) else structs.replace(reply, headers=kept)
 
@@ -64,11 +65,19 @@ NOTHING: Final = Attached()
 
 
 async def issue_credential(
-    gateway: Gateway, visit: Visit, case: Case, decision: Decision, resumed: Resumed | None = None
+    gateway: Gateway,
+    visit: Visit,
+    case: Case,
+    decision: Decision,
+    *,
+    resumed: Resumed | None = None,
+    approval_ends: float | None = None,
 ) -> Attached | Refusal | Reply:
     """Return the credential of an allowed call, as broad as the configuration and the policy both permit.
 
     Without a connection that the call needs, the answer sends the user to make one. `resumed` is the ticket of an earlier request.
+    The credential of an approved call ends by `approval_ends`.
+
     Raises `JournalError` and `LeaseStoreError`.
     """
     authority, upstream = gateway.authority, visit.exchange.upstream
@@ -92,6 +101,7 @@ async def issue_credential(
         sensitivity=target.labels.sensitivity,
         task_ends=case.task.expires,
         caller_ends=_expiry(token),
+        approval_ends=approval_ends,
         subject_token=_subject_token(token, principal),
         grounds=Grounds(principal, target, decision.policy.revision, case.task),
     )

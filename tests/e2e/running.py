@@ -12,7 +12,7 @@ import subprocess
 import tarfile
 import threading
 import urllib.request
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +32,7 @@ def mortal_gateway(
     tls: ssl.SSLContext | None = None,
     port: int | None = None,
     by_command: bool = False,
+    environment: Mapping[str, str] | None = None,
 ) -> Generator[GatewayProcess]:
     """A gateway that the test may end or kill. Ready when the block starts, and dead when it has ended.
 
@@ -41,7 +42,7 @@ def mortal_gateway(
     path, log = folder / "gateway.yaml", folder / "gateway.log"
     path.write_text(f"listen: 127.0.0.1:{port}\n{config}", "utf-8")
     with log.open("ab") as output:
-        process = started_gateway(path, output, {}, by_command=by_command)
+        process = started_gateway(path, output, environment or {}, by_command=by_command)
     gateway = GatewayProcess(f"{'https' if tls else 'http'}://127.0.0.1:{port}", folder, log, process)
     try:
         until(lambda: _is_ready(gateway, tls), 90)

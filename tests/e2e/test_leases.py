@@ -265,3 +265,16 @@ def test_an_upstream_that_repeats_its_credential_does_not_give_it_to_the_agent(t
             assert b"eyJ" not in each.body
             assert "eyJ" not in str(each.headers)
         assert left_behind(tmp_path, "eyJhbGciOiJFUzI1NiI") == []
+
+
+@pytest.mark.parametrize("form", ["base64", "base64url", "hex", "percent"])
+def test_an_upstream_that_repeats_its_credential_in_another_form_does_not_give_it_either(tmp_path: Path, form: str):
+    with repeating_server() as url, mortal_gateway(configured(tmp_path, url), tmp_path) as gateway:
+        answer = caller(gateway, "ann", "task").call("repeat", form=form)
+        (lent,) = [
+            each for each in entries(tmp_path, "lease") if each["event"] == "issued" and each["task"] != "catalogue"
+        ]
+
+    assert "[credential of the gateway]" in answer.text
+    assert lent["fingerprints"]
+    assert len(answer.text) < 100

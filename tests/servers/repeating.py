@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -36,13 +37,24 @@ class _Repeating(BaseHTTPRequestHandler):
                 tools = [{"name": "repeat", "inputSchema": {"type": "object"}}]
                 return {"result": {"tools": tools, "_meta": {"x": self.headers["authorization"]}}}
             case "tools/call":
-                text = f"You sent {self.headers['authorization']} to me"
+                form = FORMS[message["params"].get("arguments", {}).get("form", "plain")]
+                text = f"You sent {form(str(self.headers['authorization']))} to me"
                 return {"result": {"content": [{"type": "text", "text": text}]}}
             case _:
                 return {"error": {"code": -32601, "message": "no such method"}}
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is that of http.server
         pass
+
+
+FORMS: Mapping[str, Callable[[str], str]] = {
+    "plain": str,
+    "base64": lambda text: base64.b64encode(text.encode()).decode(),
+    "base64url": lambda text: base64.urlsafe_b64encode(f"x{text}".encode()).decode(),
+    "hex": lambda text: text.encode().hex(),
+    "percent": lambda text: "".join(f"%{byte:02X}" for byte in text.encode()),
+}
+"""How the server writes what it repeats."""
 
 
 @contextmanager

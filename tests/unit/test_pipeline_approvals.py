@@ -15,6 +15,7 @@ from gateway.approvals.model import Approval, Person, Vote
 from gateway.errors import JournalError
 from gateway.model.decision import Decision, Reason
 from gateway.policy.verdict import refused
+from gateway.steps import forwarding
 from gateway.steps.people import HELD_PER_CALLER
 from gateway.telemetry.spans import Spans
 from gateway.telemetry.tracing import Tracing
@@ -468,3 +469,23 @@ async def test_another_session_cannot_cancel_a_held_call(tmp_path: Path):
         await approve(there)
 
         assert (await waiting).json["result"] == {"content": []}
+
+
+async def test_the_credential_of_an_approved_call_ends_with_the_time_that_people_gave(
+    there: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    ends: list[float | None] = []
+    issue = forwarding.issue_credential
+
+    async def watch(*given: Any, **named: Any) -> Any:
+        ends.append(named["approval_ends"])
+        return await issue(*given, **named)
+
+    monkeypatch.setattr(forwarding, "issue_credential", watch)
+    await there.ask(call("read_file", path="a"))
+    await there.ask(call("ask_first", path="a"))
+    approved = await approve(there)
+    await there.ask(call("ask_first", path="a"))
+
+    assert approved.granted is not None
+    assert ends == [None, approved.granted + desk(there).times.grant]

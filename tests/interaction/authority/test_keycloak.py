@@ -15,8 +15,9 @@ from gateway.authority.brokers.oauth_client import OAuthClient
 from gateway.authority.brokers.token_checks import read_claims
 from gateway.authority.model import LeaseRequest, Proof, Scope
 from gateway.config.brokers import ExchangeBroker, ExchangeCredential
+from tests.e2e.running import mortal_gateway
 from tests.e2e.wire import Caller, call, entries, stateless, until, verified
-from tests.gateway_process import ANYONE_ANYTHING, running_gateway
+from tests.gateway_process import ANYONE_ANYTHING, free_port, running_gateway
 from tests.servers.echo import Recorder
 from tests.servers.keycloak import SECRETS
 from tests.unit.authority.brokers.asking import (
@@ -241,3 +242,45 @@ def test_a_task_through_a_gateway_ends_with_a_proven_end_of_its_token(
     last = {entry["id"]: entry["event"] for entry in entries(tmp_path, "lease")}
     assert set(last.values()) <= {"revoked", "failed"}, last
     assert verified(tmp_path).ok
+
+
+def test_a_killed_gateway_has_its_token_revoked_after_the_restart(
+    keycloak: Keycloak, person: Person, echo_server: ServerProcess, tmp_path: Path
+):
+    config = yaml.safe_load(configured(keycloak, echo_server, tmp_path)) | {"authority": {"leases": {"keep": "sealed"}}}
+    environment, port = {"GATEWAY_SECRET": SECRETS["gw"], "INTROSPECT_SECRET": SECRETS["gw-introspect"]}, free_port()
+    headers = {"authorization": f"Bearer {keycloak.token(person)}"}
+    with mortal_gateway(yaml.safe_dump(config), tmp_path, port=port, environment=environment) as gateway:
+        answer = Caller(gateway, "tickets", headers).ask(call("echo", stateless, text="before-the-kill"))
+        assert answer.text == "before-the-kill"
+        gateway.process.kill()
+        gateway.process.wait(30)
+    (value,) = {
+        text.removeprefix("Bearer ")
+        for found in Recorder(echo_server.origin).requests()
+        if "before-the-kill" in found["body"]
+        for name, text in found["headers"]
+        if name == "authorization"
+    }
+    assert keycloak.is_active(value)
+    assert values_shown([value], *written_in(tmp_path)) == []
+
+    with mortal_gateway(yaml.safe_dump(config), tmp_path, port=port, environment=environment) as gateway:
+        until(lambda: not keycloak.is_active(value))
+        until(lambda: {entry["event"] for entry in ended(tmp_path)} >= {"revoked"})
+        assert {entry["cause"] for entry in ended(tmp_path) if entry["event"] == "revoked"} == {"restart"}
+        gateway.process.terminate()
+        gateway.process.wait(30)
+    assert values_shown([value], *written_in(tmp_path)) == []
+    assert verified(tmp_path).ok
+
+
+def ended(folder: Path) -> list[dict[str, Any]]:
+    """Return the entries about leases of calls that have begun to end."""
+    found = entries(folder, "lease")
+    calls = {entry["id"] for entry in found if entry["event"] == "requested" and entry.get("decision")}
+    return [entry for entry in found if entry["id"] in calls and "cause" in entry]
+
+
+def written_in(folder: Path) -> list[str]:
+    return [path.read_bytes().decode("latin-1") for path in folder.rglob("*") if path.is_file()]

@@ -84,6 +84,7 @@ class Lending:
     entries: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     open_tasks: set[str] = field(default_factory=lambda: {"t1", "t2"})
     is_journal_down: Callable[[str], bool] = lambda _event: False
+    keeps_values: bool = False
     withdraw: Callable[[Lease], Awaitable[bool | None]] | None = None
 
     def __post_init__(self) -> None:
@@ -93,7 +94,7 @@ class Lending:
         """Build the leases, as a start of the gateway does."""
         self.store = LeaseStore(self.folder / "leases", KEY)
         self.register = LeaseRegister()
-        record = LeaseRecord(self.store, self._append)
+        record = LeaseRecord(self.store, self._append, keeps_values=self.keeps_values)
         brokers = {self.broker.name: self.broker}
         hooks = LeaseHooks(
             clock=lambda: self.now,

@@ -1,0 +1,74 @@
+"""Values that a killed gateway needs to revoke: sealed on disk until the end, and leases found by the token of the gateway."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.unit.authority.lending import Lending, ScriptedBroker
+from tests.unit.authority.test_leases import lent, settled
+
+
+@pytest.fixture
+def lending(tmp_path: Path) -> Lending:
+    return Lending(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("keeps", "kind", "is_kept"), [(True, "exchange", True), (True, "openbao", False), (False, "exchange", False)]
+)
+async def test_a_kept_value_is_sealed_and_shown_to_its_issuer_after_a_restart(
+    tmp_path: Path, kind: str, *, keeps: bool, is_kept: bool
+):
+    lending = Lending(tmp_path, broker=ScriptedBroker(kind=kind), keeps_values=keeps)
+    await lent(lending)
+    before = lending.leases
+    lending.start()
+    await lending.leases.restore(lending.store)
+    on_disk = written_in(tmp_path)
+    await settled(lending)
+
+    ((_, shown),) = lending.broker.ended
+    assert (None if shown is None else shown.value) == ("secret-1" if is_kept else None)
+    assert b"secret-1" not in on_disk
+    assert await lending.store.load_values() == {}
+    await before.drain(0.0)
+
+
+def written_in(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+async def test_a_value_of_another_lease_does_not_open(tmp_path: Path):
+    lending = Lending(tmp_path, keeps_values=True)
+    await lent(lending)
+    await lending.store.put(lending.leases.all()[0])
+    with closing(sqlite3.connect(lending.store.path)) as database, database:
+        database.execute("update credentials set id = 'l2'")
+        database.execute("insert into credentials select 'l1', lease from leases")
+
+    assert await lending.store.load_values() == {}
+
+
+async def test_a_value_without_a_lease_is_removed_at_the_start(tmp_path: Path):
+    lending = Lending(tmp_path, keeps_values=True)
+    await lent(lending)
+    with closing(sqlite3.connect(lending.store.path)) as database, database:
+        database.execute("delete from leases")
+    lending.start()
+
+    assert await lending.leases.restore(lending.store) == 0
+    assert await lending.store.load_values() == {}
+
+
+async def test_a_token_of_the_gateway_leads_to_its_lease(lending: Lending):
+    lending.broker.prepared = {"jti": "j1"}
+    await lent(lending)
+
+    assert lending.leases.end_token("j2", "revoked") == 0
+    assert lending.leases.end_token("j1", "revoked") == 1
+    await settled(lending)
+    assert lending.leases.end_token("j1", "revoked") == 0
