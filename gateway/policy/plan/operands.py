@@ -1,8 +1,9 @@
 """Operands of built-in functions, checked as OPA checks them. Pure."""
 
-from __future__ import annotations
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# A value of Rego is of any type, and the type of such a value is unknown.
 
-from typing import cast
+from __future__ import annotations
 
 from gateway.policy.plan.values import EvaluationFailed, Value, integer, members
 
@@ -24,29 +25,29 @@ def whole(value: Value, place: int) -> int:
 
 def array(value: Value, place: int) -> list[Value]:
     if type(value) is list:
-        return cast("list[Value]", value)
+        return value
     raise EvaluationFailed(f"operand {place} must be an array")
 
 
 def mapping(value: Value, place: int) -> dict[Value, Value]:
     if type(value) is dict:
-        return cast("dict[Value, Value]", value)
+        return value
     raise EvaluationFailed(f"operand {place} must be an object")
 
 
 def collection(value: Value, place: int) -> set[Value]:
     """Return an operand that is a set, with its members as keys."""
     if type(value) is set:
-        return cast("set[Value]", value)
+        return value
     raise EvaluationFailed(f"operand {place} must be a set")
 
 
 def listed(value: Value, place: int) -> list[Value]:
     """Return the items of an array, or the members of a set in order."""
     if type(value) is list:
-        return cast("list[Value]", value)
+        return value
     if type(value) is set:
-        return members(cast("set[Value]", value))
+        return members(value)
     raise EvaluationFailed(f"operand {place} must be a set or an array")
 
 

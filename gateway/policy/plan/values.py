@@ -125,9 +125,15 @@ def compare(a: Value, b: Value) -> int:
         return 0
     if order <= 3:
         return (a > b) - (a < b)
-    if order == 4:
+    return _compare_collections(a, b)
+
+
+def _compare_collections(a: Value, b: Value) -> int:
+    if not a or not b:
+        return bool(a) - bool(b)
+    if type(a) is list:
         return _compare_each(a, b)
-    if order == 5:
+    if type(a) is dict:
         return _compare_each(_flat(a), _flat(b))
     return _compare_each(members(a), members(b))
 
@@ -291,28 +297,26 @@ class Inexact(Exception):
         self.remedy = remedy
 
 
-def plain(value: object) -> Value:
+def plain(value: Any) -> Value:
     """Return a value that JSON can write as a value of Rego, in new lists and dictionaries.
 
     Raise `Inexact`, `UnicodeEncodeError` for text that is no Unicode, and `RecursionError`.
     """
     kind = type(value)
     if kind is str:
-        text = cast("str", value)
-        if not text.isascii():
-            text.encode()
-        return text
+        if not value.isascii():
+            value.encode()
+        return value
     if kind is bool or value is None:
         return value
     if kind is dict:
-        parts = cast("dict[Any, Any]", value)
         return {
-            name if type(name) is str and name.isascii() else _name(name): plain(item) for name, item in parts.items()
+            name if type(name) is str and name.isascii() else _name(name): plain(item) for name, item in value.items()
         }
     if kind is list or kind is tuple:
-        return [plain(item) for item in cast("Sequence[Any]", value)]
+        return [plain(item) for item in value]
     if kind is int:
-        return _integer(cast("int", value))
+        return _integer(value)
     return _other(value)
 
 
