@@ -58,19 +58,14 @@ class HandedProcess:
         self._is_gone = False
         self._is_withdrawn = False
         self._mark = secrets.token_hex(12)
-        self.variables = {**render_variables(hand_over, credential), MARK: self._mark}
-        if hand_over.file is not None:
-            self._file = self._write(folder, render_text(hand_over, credential).encode())
-            self.variables[hand_over.file] = str(self._file)
-            if hand_over.chosen_form == "pgservice":
-                self.variables["PGSERVICE"] = SERVICE
-        if hand_over.aws_container:
-            self._asks_as, asked = endpoint.register(lambda: self.credential)
-            self.variables |= asked
-        if hand_over.fd is not None:
-            self._pipe = _filled_pipe(render_text(hand_over, credential).encode())
         self._link, self._keepers_link = socket.socketpair()
         self._link.setblocking(False)  # noqa: FBT003 - its only form
+        self.variables = {MARK: self._mark}
+        try:
+            self.variables |= self._prepare(folder)
+        except (ValueError, OSError):
+            self.finish()
+            raise
 
     @property
     def lease(self) -> str:
@@ -161,11 +156,23 @@ class HandedProcess:
             except OSError as error:
                 log.error("upstream.file-left", file=str(self._file), problem=error.strerror)  # noqa: TRY400 - the message says it all
 
-    def _write(self, folder: Path, content: bytes) -> Path:
-        make_private(folder)
-        path = folder / secrets.token_hex(12)
-        write_private(path, content)
-        return path
+    def _prepare(self, folder: Path) -> dict[str, str]:
+        """Put the credential where the process finds it, and return the variables for the process."""
+        hand_over = self._hand_over
+        variables = render_variables(hand_over, self.credential)
+        if hand_over.file is not None:
+            make_private(folder)
+            self._file = folder / secrets.token_hex(12)
+            write_private(self._file, render_text(hand_over, self.credential).encode())
+            variables[hand_over.file] = str(self._file)
+            if hand_over.chosen_form == "pgservice":
+                variables["PGSERVICE"] = SERVICE
+        if hand_over.aws_container:
+            self._asks_as, asked = self._endpoint.register(lambda: self.credential)
+            variables |= asked
+        if hand_over.fd is not None:
+            self._pipe = _filled_pipe(render_text(hand_over, self.credential).encode())
+        return variables
 
 
 def _marked(mark: bytes) -> list[int]:

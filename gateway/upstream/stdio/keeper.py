@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Final
 
 GONE: Final = b"."
+UNFINISHED: Final = ".new"
+"""Suffix of a file that the gateway did not finish to write."""
 GRACE: Final = 1.0
 """Seconds between SIGTERM and SIGKILL."""
 _AGAIN: Final = 0.05
@@ -197,6 +199,7 @@ def main(arguments: list[str]) -> int:
     finally:
         if removed:
             Path(removed).unlink(missing_ok=True)
+            Path(removed).with_suffix(UNFINISHED).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Final
 
 import structlog
+
+from gateway.upstream.stdio.keeper import UNFINISHED
 
 log = structlog.get_logger("gateway.upstream.stdio")
 
@@ -69,11 +72,19 @@ def _may_be_used(folder: Path) -> bool:
 
 def write_private(path: Path, content: bytes) -> None:
     """Write a file that only this account may read. A file of the name is replaced at once, so a reader has the old or the new text."""
-    fresh = path.with_name(f".{path.name}.new")
+    fresh = path.with_suffix(UNFINISHED)
     fresh.unlink(missing_ok=True)
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        os.write(descriptor, content)
+        _write_whole(descriptor, content)
+        fresh.replace(path)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise
     finally:
         os.close(descriptor)
-    fresh.replace(path)
+
+
+def _write_whole(descriptor: int, content: bytes) -> None:
+    if os.write(descriptor, content) != len(content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

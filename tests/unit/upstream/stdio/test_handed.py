@@ -194,6 +194,17 @@ async def test_a_secret_without_the_field_starts_no_process_and_names_no_value(m
     assert caller.upstream.status().processes == 0
 
 
+@needs_proc
+async def test_a_hand_over_that_fails_leaves_no_descriptor_and_no_file(make: Make):
+    caller = Caller(make(file="SECRET_FILE", form="pgpass"))
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names of descriptors
+    bad = HandedCredential("lease-1", "t1", 1.0, "v", (("username", "u"), ("password", "a\nb")), 2000.0)
+    with pytest.raises(UpstreamUnreachable, match="control character"):
+        await caller.told(bad)
+
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
 async def test_a_program_that_is_missing_is_named(make: Make):
     with pytest.raises(UpstreamUnreachable, match="No such file or directory"):
         await Caller(make("no-such-program", env="SECRET")).told(lent())

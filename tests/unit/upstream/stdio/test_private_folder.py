@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,23 @@ def test_a_file_is_private_and_replaced_at_once(tmp_path: Path):
     assert path.read_bytes() == b"new"
     assert path.stat().st_mode & 0o777 == 0o600
     assert [found.name for found in tmp_path.iterdir()] == ["secret"]
+
+
+def test_a_file_system_that_is_full_keeps_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = tmp_path / "secret"
+    write_private(path, b"old")
+
+    def write_half(descriptor: int, content: bytes) -> int:
+        return write(descriptor, content[:1])
+
+    write = os.write
+    monkeypatch.setattr(private_folder.os, "write", write_half)
+    with pytest.raises(OSError, match="No space left"):
+        write_private(path, b"new")
+
+    assert [(found.name, found.read_bytes()) for found in tmp_path.iterdir()] == [("secret", b"old")]
 
 
 def test_a_start_removes_what_a_power_failure_left(tmp_path: Path):
