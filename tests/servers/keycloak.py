@@ -82,9 +82,9 @@ class Keycloak:
         )
         return Person(made.headers["location"].rpartition("/")[2], name)
 
-    def token(self, person: Person, client: str = "agent") -> str:
+    def token(self, person: Person, client: str = "agent", password: str = _PASSWORD) -> str:
         """Return an access token of a user's agent."""
-        return str(self.login(person, client)["access_token"])
+        return str(self.login(person, client, password)["access_token"])
 
     def logout(self, refresh_token: str, client: str = "agent") -> None:
         """End one session, as its user does."""
@@ -92,9 +92,10 @@ class Keycloak:
         answer = httpx2.post(f"{self._protocol}/logout", data=form, auth=(client, SECRETS[client]))
         assert answer.status_code == 204, answer.text
 
-    def login(self, person: Person, client: str = "agent") -> dict[str, Any]:
+    def login(self, person: Person, client: str = "agent", password: str = _PASSWORD) -> dict[str, Any]:
         """Return the tokens of a new session of a user's agent."""
         form = {"grant_type": "password", "username": person.name, "password": PASSWORD}
+        form = {"grant_type": "password", "username": person.name, "password": password}
         answer = httpx2.post(f"{self._protocol}/token", data=form, auth=(client, SECRETS[client]))
         assert answer.status_code == 200, answer.text
         return answer.json()

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(300)
 
 AUDIENCE = "https://gateway.example/signals"
+ANOTHER = "another-7Kq2x-password"
 
 
 @pytest.fixture(autouse=True)
@@ -132,23 +133,27 @@ def test_a_logout_by_the_user_ends_that_session_alone(keycloak: Keycloak, echo_s
         assert ask(found, second["access_token"]).text == "hello"
 
 
-def test_a_new_password_is_a_fact_for_the_policy(keycloak: Keycloak, echo_server: ServerProcess, tmp_path: Path):
+def test_after_a_new_password_the_policy_asks_until_the_next_login(
+    keycloak: Keycloak, echo_server: ServerProcess, tmp_path: Path
+):
     ann = keycloak.new_person()
     with gateway(keycloak, echo_server, tmp_path, "push") as found:
         own = keycloak.token(ann)
         keycloak.admin(
             "PUT",
             f"corp/users/{ann.id}/reset-password",
-            {"type": "password", "value": "Another-7Kq2x-password", "temporary": False},
+            {"type": "password", "value": ANOTHER, "temporary": False},
         )
 
         def noted() -> bool:
             return any(entry["action"] == "noted" for entry in entries(tmp_path, "signal"))
 
         until(noted)
-        assert ask(found, own).text == "hello"
+        assert "signal/doubtful" in ask(found, own).codes
         (fact,) = entries(tmp_path, "call")[-1]["signals"]
         assert (fact["type"], fact["level"]) == ("credential-change", "update")
+        until(lambda: time.time() >= fact["at"] + 1)
+        assert ask(found, keycloak.token(ann, password=ANOTHER)).text == "hello"
 
 
 def test_the_stream_of_a_running_gateway_can_be_tried_and_looked_at(

@@ -471,3 +471,26 @@ async def test_a_full_register_takes_no_further_subject_and_forgets_none(
         assert answer.status == 503
         assert (await here.push(here.idp.event(account("u-1")))).status == 202, "a known subject needs no room"
         assert [entry["reasons"][0]["code"] for entry in here.there.entries("refused")] == ["signal/store"]
+
+
+async def test_a_device_that_no_longer_complies_ends_the_leases_until_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    lend(monkeypatch)
+    async with place(tmp_path) as here:
+        kind, status = f"{CAEP}device-compliance-change", "current_status"
+        tokens = {name: here.token(name, issued=time.time() - 60) for name in ("ann", "bob")}
+        for token in tokens.values():
+            assert (await here.call(token)).status == 200
+        assert here.leases() == ["ann active", "bob active"]
+
+        await here.push(here.idp.event(account("ann"), kind, details={status: "not-compliant"}))
+        await until(lambda: here.leases() == ["bob active"])
+        assert (await here.call(tokens["ann"])).codes == ["signal/adverse"]
+        causes = [entry.get("cause") for entry in here.there.entries("lease") if entry["event"] == "ending"]
+        assert causes == ["signal"]
+
+        later = {status: "compliant", "event_timestamp": time.time() + 1}
+        await here.push(here.idp.event(account("ann"), kind, details=later))
+        answer = await here.call(tokens["ann"])
+        assert b"io.opagate/decision" not in answer.body
