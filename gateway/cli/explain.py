@@ -170,6 +170,7 @@ def _facts(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> It
     if "arguments" in decision:
         yield "arguments", sent(decision["arguments"])
     yield from _people(decision)
+    yield from _signals(decision)
     if decision.get("obligations"):
         yield "obligations", ", ".join(decision["obligations"])
     yield "settled", outcome(decision, settled)
@@ -188,6 +189,14 @@ def _people(decision: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if endorsed is not None:
         yield "endorsed by", f"{_names(endorsed)}, at {endorsed['granted']}, for tasks of the kind {endorsed['kind']}"
         yield "values", f"{', '.join(endorsed['facts'])}, in the endorsement {endorsed['id']}"
+
+
+def _signals(decision: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the open facts that identity providers signalled about the caller."""
+    from gateway.journal.chain import timestamp
+
+    for fact in decision.get("signals", ()):
+        yield "signal", f"{fact['type']} {fact.get('level', '')}".strip() + f", of {timestamp(fact['at'])}"
 
 
 def _names(fact: Mapping[str, Any]) -> str:

@@ -82,7 +82,7 @@ class Keycloak:
         )
         return Person(made.headers["location"].rpartition("/")[2], name)
 
-    def token(self, person: Person, client: str = "agent", password: str = _PASSWORD) -> str:
+    def token(self, person: Person, client: str = "agent", password: str = PASSWORD) -> str:
         """Return an access token of a user's agent."""
         return str(self.login(person, client, password)["access_token"])
 
@@ -92,9 +92,8 @@ class Keycloak:
         answer = httpx2.post(f"{self._protocol}/logout", data=form, auth=(client, SECRETS[client]))
         assert answer.status_code == 204, answer.text
 
-    def login(self, person: Person, client: str = "agent", password: str = _PASSWORD) -> dict[str, Any]:
+    def login(self, person: Person, client: str = "agent", password: str = PASSWORD) -> dict[str, Any]:
         """Return the tokens of a new session of a user's agent."""
-        form = {"grant_type": "password", "username": person.name, "password": PASSWORD}
         form = {"grant_type": "password", "username": person.name, "password": password}
         answer = httpx2.post(f"{self._protocol}/token", data=form, auth=(client, SECRETS[client]))
         assert answer.status_code == 200, answer.text

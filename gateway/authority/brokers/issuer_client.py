@@ -47,10 +47,13 @@ class NoAnswer(Struct, frozen=True):
 
 
 class IssuerClient:
-    """An HTTP client for an issuer. `socket` is the path of a Unix socket to use."""
+    """An HTTP client for an issuer. `socket` is the path of a Unix socket to use. A larger answer than `largest` is none."""
 
-    def __init__(self, *, seconds: float, ca: Path | None = None, socket: str | None = None) -> None:
+    def __init__(
+        self, *, seconds: float, ca: Path | None = None, socket: str | None = None, largest: int = MAX_ANSWER
+    ) -> None:
         self._seconds = seconds
+        self._largest = largest
         self._tls = _tls(ca)
         self._socket = socket
         self._client: httpx2.AsyncClient | None = None
@@ -81,7 +84,7 @@ class IssuerClient:
             client = self._open()
             client.cookies.clear()
             async with client.stream(method, url, headers=headers, content=body) as response:
-                return await _read(url, response)
+                return await _read(url, response, self._largest)
         except (httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, OSError) as error:
             return NoAnswer(f"{_place(url)} cannot be reached: {type(error).__name__}")
 
@@ -105,14 +108,14 @@ def read_object(answer: Answer) -> JsonObject | None:
     return None if isinstance(document, strict.Unreadable) else document
 
 
-async def _read(url: str, response: httpx2.Response) -> Answer | NoAnswer:
+async def _read(url: str, response: httpx2.Response, largest: int) -> Answer | NoAnswer:
     if response.headers.get("content-encoding", "identity") != "identity":
         return NoAnswer(f"{_place(url)} sent a compressed answer, which was not asked for")
     data = bytearray()
     async for chunk in response.aiter_raw():
         data += chunk
-        if len(data) > MAX_ANSWER:
-            return NoAnswer(f"{_place(url)} sent more than {MAX_ANSWER // 1024} KiB")
+        if len(data) > largest:
+            return NoAnswer(f"{_place(url)} sent more than {largest // 1024} KiB")
     return Answer(response.status_code, bytes(data), _pause(response.headers.get("retry-after", "")))
 
 

@@ -26,6 +26,8 @@ AT_ONCE: Final = 20
 _SECONDS: Final = 10.0
 _LONG_POLL: Final = 60.0
 """Seconds for one poll: the transmitter may hold it until there are events."""
+_LARGEST_POLL: Final = 2**20
+"""Bytes. An event too many has to be read before it can be refused, else it would block the stream."""
 _POLLED: Final = "urn:ietf:rfc:8936"
 _TOKEN_MARGIN: Final = 10.0
 _SHORT_TOKEN: Final = 60.0
@@ -76,7 +78,7 @@ class Transmitter:
         self._access = access
         self._clock = clock
         self._http = IssuerClient(seconds=_SECONDS, ca=settings.ca)
-        self._polls = IssuerClient(seconds=_LONG_POLL + _SECONDS, ca=settings.ca)
+        self._polls = IssuerClient(seconds=_LONG_POLL + _SECONDS, ca=settings.ca, largest=_LARGEST_POLL)
         self._oauth = OAuthClient(
             access.issuer or settings.transmitter, IssuerClient(seconds=_SECONDS, ca=settings.ca), clock
         )
@@ -110,6 +112,7 @@ class Transmitter:
         if isinstance(stream, str):
             return stream
         if stream.poll_url is None:
+            self._stream = None
             return f"the stream {stream.id} at {self._issuer} is not for polls"
         asked: dict[str, Any] = {"maxEvents": AT_ONCE, "returnImmediately": not wait, "ack": taken}
         if refused:
