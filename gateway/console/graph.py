@@ -287,11 +287,18 @@ def _y(row: int) -> int:
 
 
 def _path(source: Node, target: Node) -> str:
-    """Return a curve from one call down to another. A curve within a lane bends to the left."""
-    bend = max(18, min(70, (target.y - source.y) // 3))
-    left = bend if source.x == target.x else 0
+    """Return a curve from a call down to a later call. A long way runs between the lanes, and crosses no call there."""
     end = target.y - _NODE
-    return f"M{source.x} {source.y}C{source.x - left} {source.y + bend} {target.x - left} {end - bend} {target.x} {end}"
+    if end - source.y <= 4 * _ROW:
+        bend = max(18, (end - source.y) // 3)
+        left = bend if source.x == target.x else 0
+        return f"M{source.x} {source.y}C{source.x - left} {source.y + bend} {target.x - left} {end - bend} {target.x} {end}"
+    side = -_LANE // 4 if source.x == target.x else -_LANE // 2 if source.x < target.x else _LANE // 2
+    way, top, bottom = target.x + side, source.y + 2 * _ROW, end - 2 * _ROW
+    return (
+        f"M{source.x} {source.y}C{source.x} {source.y + _ROW} {way} {source.y + _ROW} {way} {top}"
+        f"L{way} {bottom}C{way} {end - _ROW} {target.x} {end - _ROW} {target.x} {end}"
+    )
 
 
 def _place_lease(lease: LeaseBar, nodes: Sequence[Node], lanes: Mapping[str, int], height: int) -> LeaseBar:
