@@ -34,6 +34,7 @@ HEAD: Final = """\
 NOTES: Final = """\
 - "No call can carry it": the gateway has answered. The value leaves memory before that, whatever the issuer does.
 - Ends of tasks, introspection and `opagate leases` are requests to a gateway in a process of its own.
+- A signal is a push of an identity provider (RFC 8935) to the same gateway, with an event of CAEP: session revoked.
 - "Proven": the issuer has answered that it knows the credential no more (introspection, or OpenBao's lookup).
 - OpenBao drops roles one after the other. Its own time is measured without a gateway, with as many secrets.
 - The start after kill -9 counts from the beginning of the new process.

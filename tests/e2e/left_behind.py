@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
 from tests.e2e.wire import Answer, entries, verified
+from tests.servers.echo import Recorder
+from tests.servers.serving import ServerProcess
 
 ENDED = frozenset({"revoked", "expired", "lapsed", "failed", "abandoned"})
+
+
+def tokens_of(issuer: str, echo: ServerProcess) -> set[str]:
+    """Return the tokens of a gateway that an echo server has received."""
+    found: set[str] = set()
+    for record in Recorder(echo.origin).requests():
+        for name, value in record["headers"]:
+            if name == "authorization" and value.startswith("Bearer ey"):
+                token = value.removeprefix("Bearer ")
+                payload = token.split(".")[1]
+                if json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["iss"] == issuer:
+                    found.add(token)
+    assert found, "the gateway issued nothing"
+    return found
 
 
 def forms_of(value: str) -> tuple[bytes, ...]:

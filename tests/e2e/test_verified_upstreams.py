@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from opagate.verify import Caller, Introspection, Refusal, Verifier
+from tests.e2e.left_behind import check_all_ended, tokens_of
 from tests.e2e.running import mortal_gateway
 from tests.e2e.wire import call, caller, stateless, token, until
 from tests.gateway_process import GatewayProcess, free_port, running_gateway
@@ -59,6 +60,7 @@ def gateway(echo_server: ServerProcess, tmp_path_factory: pytest.TempPathFactory
     config = configured(folder, urls, authority={"introspection": {"clients": clients}})
     with running_gateway(config, folder, environment={"UPSTREAM_SECRET": SECRET}) as found:
         yield found
+    check_all_ended(folder, [*tokens_of(found.origin, echo_server), SECRET])
 
 
 def verifier_of(gateway: GatewayProcess, bind: Any, *, asks: bool = True) -> Verifier:

@@ -17,7 +17,7 @@ When = Literal["before", "after"]
 
 
 class Holding:
-    """A relay at `url`. A held request gets no answer until the end of the relay."""
+    """A relay at `url`, whose name the server sees as its own. A held request gets no answer until the end of the relay."""
 
     def __init__(self, server: str) -> None:
         self.server = urlsplit(server)
@@ -77,8 +77,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self._relay.released.is_set():
             return
         connection = http.client.HTTPConnection(str(self._relay.server.netloc), timeout=30)
-        headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
-        connection.request(self.command, self.path, body, headers)
+        connection.request(self.command, self.path, body, dict(self.headers.items()))
         answer = connection.getresponse()
         data = answer.read()
         connection.close()

@@ -15,6 +15,7 @@ from gateway.authority.brokers.oauth_client import OAuthClient
 from gateway.authority.brokers.token_checks import read_claims
 from gateway.authority.model import LeaseRequest, Proof, Scope
 from gateway.config.brokers import ExchangeBroker, ExchangeCredential
+from tests.e2e.left_behind import check_all_ended
 from tests.e2e.running import mortal_gateway
 from tests.e2e.wire import Caller, call, entries, stateless, until, verified
 from tests.gateway_process import ANYONE_ANYTHING, free_port, running_gateway
@@ -237,11 +238,7 @@ def test_a_task_through_a_gateway_ends_with_a_proven_end_of_its_token(
         assert not keycloak.is_active(value)
         assert [entry["event"] for entry in events()] == ["requested", "issued", "ending", "revoked"]
         assert (events()[-2]["cause"], events()[-1]["proof"]["kind"]) == ("task-completed", "introspection")
-    written = [path.read_bytes().decode("latin-1") for path in tmp_path.rglob("*") if path.is_file()]
-    assert values_shown([own, value, *environment.values()], *written) == []
-    last = {entry["id"]: entry["event"] for entry in entries(tmp_path, "lease")}
-    assert set(last.values()) <= {"revoked", "failed"}, last
-    assert verified(tmp_path).ok
+    check_all_ended(tmp_path, [own, value, *environment.values()], [answer])
 
 
 def test_a_killed_gateway_has_its_token_revoked_after_the_restart(

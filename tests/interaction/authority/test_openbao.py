@@ -16,7 +16,8 @@ from gateway.authority.brokers.openbao import DynamicSecretBroker
 from gateway.authority.brokers.openbao_login import Login
 from gateway.authority.model import Issued, NotEnded, Proof
 from gateway.config.brokers import OpenBaoBroker, OpenBaoCredential
-from tests.e2e.wire import call, caller, entries, until, verified
+from tests.e2e.left_behind import check_all_ended
+from tests.e2e.wire import call, caller, until
 from tests.gateway_process import ANYONE_ANYTHING, running_gateway
 from tests.servers.echo import Recorder
 from tests.servers.openbao import PATH, OpenBao, running_openbao
@@ -305,8 +306,4 @@ def test_a_task_through_a_gateway_logs_in_and_its_login_ends(bao: OpenBao, echo_
         assert bao.postgres.may_log_in(user, password)
     until(lambda: not bao.postgres.may_log_in(user, password))
 
-    last = {entry["id"]: entry["event"] for entry in entries(tmp_path, "lease")}
-    assert set(last.values()) == {"revoked"}
-    written = [path.read_bytes().decode("latin-1") for path in tmp_path.rglob("*") if path.is_file()]
-    assert values_shown([password, encoded], *written) == []
-    assert verified(tmp_path).ok
+    check_all_ended(tmp_path, [user, password, encoded])
