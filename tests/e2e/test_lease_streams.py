@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,10 +18,13 @@ import yaml
 from gateway.cli.desk_client import connected
 from tests.e2e.running import mortal_gateway
 from tests.e2e.test_leases import configured
+from tests.e2e.test_signals import configured as signals_config
 from tests.e2e.wire import Answer, Caller, call, caller, entries, stateless, token, until, verified
-from tests.gateway_process import GatewayProcess
+from tests.gateway_process import GatewayProcess, free_port, running_gateway
 from tests.servers.echo import Recorder
 from tests.servers.serving import ServerProcess
+from tests.servers.transmitter import TOKEN, running_transmitter
+from tests.signalling import account
 
 
 @dataclass
@@ -153,3 +157,31 @@ def test_a_stream_for_news_is_closed_with_its_lease_and_opens_again(handles_serv
 
     (opened,) = [each for each in first if each["event"] == "request" and "subscriptions/listen" in each["body"]]
     assert dict(opened["headers"])["authorization"] != dict(second["headers"])["authorization"]
+
+
+@pytest.mark.parametrize("bind", ["call", "task"])
+def test_a_signal_cuts_the_answers_of_its_user_and_no_others(echo_server: ServerProcess, tmp_path: Path, bind: str):
+    received, port = Recorder(echo_server.origin), free_port()
+    with running_transmitter() as idp:
+        config = yaml.safe_load(signals_config(idp, echo_server, tmp_path))
+        config["upstreams"]["tickets"]["credential"]["bind"] = bind
+        idp.push_to = f"http://127.0.0.1:{port}/ssf/idp"
+        with running_gateway(yaml.safe_dump(config), tmp_path, environment={"SSF_TOKEN": TOKEN}, port=port) as gateway:
+            issued = time.time() - 60
+            ann, bob = (
+                Caller(
+                    gateway, "tickets", {"authorization": f"Bearer {idp.idp.token(name, audience='gw', issued=issued)}"}
+                )
+                for name in ("ann", "bob")
+            )
+            with asking(ann, "hold", key=f"of-ann-{bind}"), asking(bob, "hold", key=f"of-bob-{bind}") as other:
+                for name in ("ann", "bob"):
+                    received.wait("request", f"of-{name}-{bind}")
+                status, _ = idp.push(idp.idp.event(account("ann", idp.origin)))
+                assert status == 202
+                received.wait("disconnect", f"of-ann-{bind}")
+                received.release(f"of-bob-{bind}")
+            assert other.answer is not None
+            assert other.answer.text == "released"
+            until(lambda: sorted(outcomes(tmp_path, "hold")) == ["cancelled", "completed"])
+    assert verified(tmp_path).ok
