@@ -124,7 +124,7 @@ def test_the_end_of_a_task_ends_its_lease_with_a_proof(gateway: GatewayProcess, 
 def test_a_killed_gateway_ends_the_leases_of_the_one_before(echo_server: ServerProcess, tmp_path: Path):
     config, port = configured(tmp_path, echo_server.mcp), free_port()
     with mortal_gateway(config, tmp_path, port=port) as gateway:
-        caller(gateway, "ann", "task").call("echo", text="before-the-kill")
+        caller(gateway, "ann", "task").call("echo", text="before-the-kill-of-a-gateway")
         gateway.process.kill()
         gateway.process.wait(30)
     (lent,) = [
@@ -139,7 +139,7 @@ def test_a_killed_gateway_ends_the_leases_of_the_one_before(echo_server: ServerP
         gateway.process.terminate()
         gateway.process.wait(30)
 
-    check_all_ended(tmp_path, [carried(echo_server, "before-the-kill")])
+    check_all_ended(tmp_path, [carried(echo_server, "before-the-kill-of-a-gateway")])
 
 
 def test_an_operator_ends_the_leases_of_an_agent_at_once(gateway: GatewayProcess, echo_server: ServerProcess):
