@@ -151,8 +151,8 @@ async def test_metadata_that_does_not_fit_ends_the_search(site: Site, metadata: 
     assert site.asked == [first]
 
 
-def test_an_https_issuer_cannot_send_to_plain_http_on_loopback():
-    source = DiscoverySource("https://idp.example")
+async def test_an_https_issuer_cannot_send_to_plain_http_on_loopback(site: Site):
     body = b'{"issuer":"https://idp.example","jwks_uri":"http://127.0.0.1:9/keys"}'
+    site.answers |= {"/metadata": Answer(body)}
     with pytest.raises(LoadError, match="not https"):
-        source._read("https://idp.example/.well-known/openid-configuration", body)  # pyright: ignore[reportPrivateUsage] - no https server here
+        await load(DiscoverySource("https://idp.example", (f"{site.url}/metadata",)))
