@@ -13,6 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 from urllib.parse import urlencode
 
+from msgspec import structs
+
 from gateway.authority.brokers.issuer_client import Answer, IssuerClient, NoAnswer
 from gateway.authority.model import BrokerRefusal, Credential, Issued, Lease, LeaseRequest, NotEnded, Proof
 from gateway.background import in_thread
@@ -162,7 +164,8 @@ class RoleSessionBroker:
         shown = f" {code}" if isinstance(code, str) and _CODE.fullmatch(code) else ""
         passing = answer.status == 429 or answer.status >= 500 or code in {"Throttling", "ThrottlingException"}
         kind = "credential/unavailable" if passing else "credential/refused"
-        return self._refusal(kind, f"{self._url} answered {answer.status}{shown}", may_retry=passing)
+        denied = self._refusal(kind, f"{self._url} answered {answer.status}{shown}", may_retry=passing)
+        return structs.replace(denied, is_certain=answer.is_denial)
 
     def _refusal(self, code: str, problem: str, *, may_retry: bool = False) -> BrokerRefusal:
         remedy = "try again later" if may_retry else "an operator should look at the role and its trust policy"

@@ -260,6 +260,7 @@ class TokenExchangeBroker:
             if passing
             else "an operator should look at the gateway's client at the authorization server",
             may_retry=passing,
+            is_certain=answer.is_denial,
         )
 
     def _malformed(self, problem: str) -> BrokerRefusal:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -38,6 +39,11 @@ class Answer(Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"Answer({self.status})"
+
+    @property
+    def is_denial(self) -> bool:
+        """Return whether the issuer read the request and did not carry it out. A proxy may give the statuses 408 and 5xx."""
+        return 400 <= self.status < 500 and self.status != HTTPStatus.REQUEST_TIMEOUT
 
 
 class NoAnswer(Struct, frozen=True):

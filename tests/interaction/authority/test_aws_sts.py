@@ -181,6 +181,7 @@ async def test_other_answers_are_refusals(
     request = lease_request()
     refusal = refused(await broker.issue(request, prepared(await broker.prepare(request))), code)
     assert shown in refusal.message
+    assert refusal.is_certain is (400 <= status < 500)
 
 
 def test_a_policy_without_actions_permits_nothing():

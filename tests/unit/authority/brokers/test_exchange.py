@@ -297,6 +297,17 @@ async def test_an_opaque_token_that_nobody_describes_is_refused(server: HostileI
 
 # --- an issuer that misbehaves -------------------------------------------------------------------------
 
+
+async def test_a_denial_of_the_issuer_is_certain_and_any_other_failure_is_not(server: HostileIssuer, clock: Time):
+    found: dict[str, bool] = {}
+    for fault, _, _ in FAULTS:
+        server.faults["/token"] = fault
+        outcome = await ask(broker(server, clock, timeout="300ms"), request_at(server))
+        assert not isinstance(outcome, Issued)
+        found[fault] = outcome.is_certain
+    assert {fault for fault, is_certain in found.items() if is_certain} == {"error"}
+
+
 FAULTS: list[tuple[Fault, str, bool]] = [
     ("redirect", "credential/refused", False),
     ("large", "credential/unavailable", True),
