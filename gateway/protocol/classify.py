@@ -1,18 +1,17 @@
-"""What a client's message is, and whether it may be looked at any further.
+"""Strict reading of a client's message: its kind, its era, and its refusal if it may go no further.
 
-`classify` is a ladder; the first rung that fails answers:
+`classify` checks in this order, and the first failed check answers:
 
-1. The body is JSON with one reading (`strict`). First, since nothing can be said about a body that is two messages.
-2. Each routing header stands once and is well formed (`headers`). Before the era, which one of them helps to decide.
-3. The JSON-RPC envelope is a request, a notification or a response and nothing besides. Before all that follows,
-   which reads `method` and `params`.
-4. Header and body agree on the protocol version, and it is a known one: that is the era. A client that disagrees
-   with itself is told so, rather than that a version is unknown.
-5. A response belongs to the handshake era: stateless clients must not post one (streamable-http.mdx, "Sending
-   Messages"). It has no method, so no routing header may name one.
-6. The method is one that a client may send in this era (`methods`).
-7. The members of `params` that the gateway reads have the right types. After the method, which says which those are.
-8. `Mcp-Method` and `Mcp-Name` agree with the body. Last, since it compares with what the rungs before have read.
+1. The body is JSON with one reading (`strict`). A body of two messages permits no further check.
+2. Each routing header stands once and is well formed (`headers`). They help to decide the era.
+3. The JSON-RPC envelope is a request, a notification or a response, and nothing besides.
+4. Header and body agree on the protocol version, and the version is known. It gives the era. A client that disagrees with itself is told so
+   before an unknown version is.
+5. A response belongs to the handshake era: stateless clients must not post one (streamable-http.mdx, "Sending Messages"). It has no
+   method, so no routing header may name one.
+6. A client may send the method in this era (`methods`).
+7. The members of `params` that the gateway reads have the right types. The method names these members.
+8. `Mcp-Method` and `Mcp-Name` agree with the body, as the earlier checks have read it.
 """
 
 from __future__ import annotations

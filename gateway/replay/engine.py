@@ -1,6 +1,6 @@
-"""Each step of a trace decided as the gateway would decide it: the same fold, the same facts, the same policy input and
-the same reading of the answer as for a live call. What is not there is the wire, and the upstream: the trace says what
-it answered.
+"""Decides each step of a trace as the gateway decides a live call: with the same fold, facts, policy input and reading of answers.
+
+It has no wire and no upstream. The trace has the answers.
 """
 
 from __future__ import annotations

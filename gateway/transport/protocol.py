@@ -56,11 +56,11 @@ class _Flow(FlowControl):
 
 
 class Protocol(HttpToolsProtocol):
-    """Adds to the scope what uvicorn does not: whether the client is still there, and its verified certificates, DER.
+    """The HTTP protocol of uvicorn, with two additions to the scope: the client's presence, and its verified certificates (DER).
 
-    uvicorn waits for ever for a head (RFC 9112 section 9.5 leaves it to the server), so it is bounded here: while nothing is
-    being answered, a whole head has to come within `head` seconds, from the connection on, or from the first byte
-    after an answer. That byte may as well be the rest of a body, or an empty line: neither is a reason to wait longer.
+    uvicorn waits for a head without a bound (RFC 9112 section 9.5 leaves it to the server). Here a whole head has to come within
+    `head` seconds while no request is being answered. The time begins with the connection, or with the first byte after an answer.
+    This byte may be the rest of a body, or an empty line: neither is a reason to wait longer.
     """
 
     __slots__ = (

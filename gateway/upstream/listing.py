@@ -68,8 +68,11 @@ _ACCEPT: Final[Headers] = ((b"accept", b"application/json, text/event-stream"),)
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How much of a listing is taken. Seconds and bytes, for all pages together; `probe` is for `server/discover`,
-    which servers of the handshake era may leave unanswered, and `prompts` for what tools should not wait for."""
+    """Bounds of a listing, for all its pages together, in seconds and bytes.
+
+    `probe` bounds `server/discover`, which servers of the handshake era may leave unanswered. `prompts` bounds the list of prompts, for
+    which tools do not wait.
+    """
 
     seconds: float = 20.0
     probe: float = 5.0
