@@ -84,8 +84,9 @@ def compile_rules(
 ) -> None:
     """Compile own rules, so that the embedded engine takes half the time for them. Needs `opa` on PATH.
 
-    The result stands beside the folder, as FOLDER.plan. A running gateway takes it at its next look. Compile again after each change
-    of a rule; other data, such as grants, may change.
+    The result stands beside the folder, as FOLDER.plan. A running gateway takes it at its next look.
+
+    Compile again after each change of a rule. Other data, such as grants, may change.
     """
     from gateway.cli import policy_compile
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gateway.console.sessions import Visitor
+from gateway.console.sessions import Role, Visitor
 from gateway.model.wire import UpstreamReply, UpstreamRequest
 from tests.unit.console.visiting import Browser, headers_of, person, visited
 from tests.unit.harness import READING, Held, Upstream, call, listed, result
@@ -19,8 +19,16 @@ from tests.unit.harness import READING, Held, Upstream, call, listed, result
 LEASED = f"{READING}\n    credential: {{kind: gateway, bind: task, scopes: {{read: [files:read]}}}}"
 
 
-def operator(*, age: float = 0.0) -> Visitor:
-    return person("olga", "operator", logged_in=time.time() - age)
+NAMES: dict[Role, str] = {"viewer": "vera", "approver": "bob", "operator": "olga"}
+
+
+def visitor(role: Role, *, age: float = 0.0) -> Visitor:
+    """Return a visitor who logged in `age` seconds ago. A test calls it when it runs: a long run makes older logins stale."""
+    return person(NAMES[role], role, logged_in=time.time() - age)
+
+
+def operator() -> Visitor:
+    return visitor("operator")
 
 
 @pytest.fixture
@@ -72,21 +80,21 @@ async def test_all_leases_end_at_once(lending: Browser):
 
 
 @pytest.mark.parametrize(
-    ("visitor", "fields", "code"),
+    ("role", "age", "fields", "code"),
     [
-        (person("vera", "viewer", logged_in=time.time()), {}, "console/role"),
-        (person("bob", "approver", logged_in=time.time()), {}, "console/role"),
-        (operator(age=3600), {}, "console/fresh"),
-        (operator(), {"reason": " "}, "console/reason"),
-        (operator(), {"reason": "x" * 501}, "console/reason"),
-        (operator(), {"by": "agent", "value": " "}, "lease/invalid"),
-        (operator(), {"by": "is_open", "value": "x"}, "lease/invalid"),
+        ("viewer", 0, {}, "console/role"),
+        ("approver", 0, {}, "console/role"),
+        ("operator", 3600, {}, "console/fresh"),
+        ("operator", 0, {"reason": " "}, "console/reason"),
+        ("operator", 0, {"reason": "x" * 501}, "console/reason"),
+        ("operator", 0, {"by": "agent", "value": " "}, "lease/invalid"),
+        ("operator", 0, {"by": "is_open", "value": "x"}, "lease/invalid"),
     ],
 )
 async def test_no_lease_ends_without_role_fresh_login_reason_and_choice(
-    lending: Browser, visitor: Visitor, fields: dict[str, str], code: str
+    lending: Browser, role: Role, age: float, fields: dict[str, str], code: str
 ):
-    inside = lending.visit(visitor)
+    inside = lending.visit(visitor(role, age=age))
     answer = await end(inside, **fields)
 
     assert answer.status in {400, 403}
@@ -177,24 +185,24 @@ async def test_only_the_definition_that_was_shown_is_accepted(changed: Browser):
 
 
 @pytest.mark.parametrize(
-    ("visitor", "fields", "status"),
+    ("role", "age", "fields", "status"),
     [
-        (person("vera", "viewer", logged_in=time.time()), {}, 403),
-        (operator(age=3600), {}, 403),
-        (operator(), {"reason": ""}, 403),
-        (operator(), {"upstream": "none"}, 409),
-        (operator(), {"name": "none"}, 409),
-        (operator(), {"shown": ""}, 409),
+        ("viewer", 0, {}, 403),
+        ("operator", 3600, {}, 403),
+        ("operator", 0, {"reason": ""}, 403),
+        ("operator", 0, {"upstream": "none"}, 409),
+        ("operator", 0, {"name": "none"}, 409),
+        ("operator", 0, {"shown": ""}, 409),
     ],
 )
 async def test_no_definition_is_accepted_otherwise(
-    changed: Browser, visitor: Visitor, fields: dict[str, str], status: int
+    changed: Browser, role: Role, age: float, fields: dict[str, str], status: int
 ):
     shown = (await changed.visit(operator()).get("/console/tools")).body.decode()
     digest = re.search(r'name="shown" value="([^"]+)"', shown)
     assert digest is not None
     sent = {"upstream": "files", "name": "read_file", "shown": digest[1], "reason": "read it"} | fields
-    answer = await changed.visit(visitor).send("/console/tools/accept", **sent)
+    answer = await changed.visit(visitor(role, age=age)).send("/console/tools/accept", **sent)
 
     assert answer.status == status
     assert states(changed)["read_file"] == "changed"

@@ -30,7 +30,8 @@ def _folder(place: PolicyFolders, plans: Plans | None) -> PolicyFolder:
     return PolicyFolder(place, deadline=5.0, monotonic=lambda: 0.0, plans=plans)
 
 
-async def test_the_shipped_policy_is_asked_in_its_compiled_form(tmp_path: Path):
+async def test_the_shipped_policy_is_asked_in_its_compiled_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(loading, "_CODES", {})
     folder = _folder(SHIPPED, Plans(CodeCache(tmp_path / "cache", b"k" * 32)))
 
     await folder.open()
