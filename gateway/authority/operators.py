@@ -12,7 +12,8 @@ A refused request is answered with `{"error": {"code", "message", "remedy"}}`. T
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 from msgspec import Struct
@@ -21,6 +22,9 @@ from gateway.authority.leases import Leases
 from gateway.authority.model import Lease, describe_lease
 from gateway.line_socket import Peer, describe_refusal
 from gateway.model.decision import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT: Final = 0
 _LONGEST_REASON: Final = 500
@@ -40,9 +44,14 @@ class Chosen(Struct, frozen=True, forbid_unknown_fields=True):
     def is_empty(self) -> bool:
         return not self.all and all(getattr(self, name) is None for name in _FIELDS)
 
-    def fits(self, lease: Lease) -> bool:
-        """Return whether a lease has all given values."""
-        return all(getattr(self, name) in (None, getattr(lease, name)) for name in _FIELDS)
+    def predicate(self) -> Callable[[Lease], bool]:
+        """Return the test whether a lease has all given values. It runs for each open lease, so it looks at given fields alone."""
+        names = [name for name in _FIELDS if getattr(self, name) is not None]
+        if not names:
+            return lambda _lease: self.all
+        read = attrgetter(*names)
+        wanted = read(self)
+        return lambda lease: read(lease) == wanted
 
 
 _FIELDS: Final = ("id", "task", "user", "agent", "upstream", "broker")
@@ -95,7 +104,7 @@ class LeaseOperators:
             case "revoke":
                 if request.chosen.is_empty():
                     return _NOTHING_CHOSEN
-                return {"ended": self._leases.end_all(request.chosen.fits, "operator")}
+                return {"ended": self._leases.end_all(request.chosen.predicate(), "operator")}
             case "abandon":
                 reason = request.reason.strip()
                 if not reason or len(reason) > _LONGEST_REASON:

@@ -65,7 +65,7 @@ async def _end(visit: ConsoleVisit) -> Response:
     chosen = Chosen(all=True) if by == "all" else msgspec.convert({by: value}, Chosen)
     choice: dict[str, Any] = {"by": by, **({} if by == "all" else {"value": value[:500]})}
     await visit.record("leases-end", chosen=choice, reason=reason)
-    ended = _leases(visit).end_all(chosen.fits, "operator")
+    ended = _leases(visit).end_all(chosen.predicate(), "operator")
     return see_other(f"{PATH}?ended={ended}")
 
 
