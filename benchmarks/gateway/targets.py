@@ -215,7 +215,7 @@ def opagate(folder: Path, upstream: str, *, engine: str) -> Generator[Target]:
     (folder / "grants.yaml").write_text(GRANTS)
     (folder / "gateway.yaml").write_text(
         f"listen: 127.0.0.1:{port}\nidentity: [{{kind: development}}]\npolicy: {policy}\n"
-        f"telemetry: {{level: warning}}\nlimits: {{in_flight: 2000, in_flight_per_caller: 2000}}\nupstreams:\n  echo:\n    url: {upstream}\n    audience: echo\n"
+        f"telemetry: {{level: warning}}\nlimits: {{in_flight: 2000, in_flight_per_caller: 2000, streams: 2000, streams_per_caller: 2000}}\nupstreams:\n  echo:\n    url: {upstream}\n    audience: echo\n"
         "    environment: bench\n    tenant: bench\n    tools: {'*': {effect: read, egress: false}}\n"
     )
     command = [sys.executable, "-m", "gateway", "serve", "--config", str(folder / "gateway.yaml")]
