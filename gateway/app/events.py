@@ -55,7 +55,7 @@ class EventRecorder:
 def flood(
     stack: AsyncExitStack, configuration: Configuration, recorder: EventRecorder, clock: Callable[[], float]
 ) -> Flood:
-    """Counts refusals of callers that nobody knows; what is only counted is recorded at the end too."""
+    """Return the counter of refusals of unknown callers. Record its last counts when the stack ends."""
     counted = Flood(configuration.journal.refusals, clock)
     stack.callback(partial(note_flood, recorder, counted, last=True))
     return counted

@@ -109,7 +109,7 @@ async def remembered(parts: DeskParts, registers: ApprovalRegisters | None = Non
 
 
 def forget(owned: tuple[Ownership, ...], vault: Vault, history: History, clock: Callable[[], float]) -> None:
-    """Let go of what is too old, also if nobody calls."""
+    """Remove expired entries of all memories. A job calls this, so an idle gateway frees memory too."""
     for each in owned:
         each.expire()
     vault.retain(partial(history.is_open, now=clock()))

@@ -21,6 +21,7 @@ from gateway.policy.plan.store import StoredPlan
 from gateway.policy.plan.values import read_json
 
 if TYPE_CHECKING:
+    from gateway.policy.bundle import Bundle
     from gateway.policy.folders import PolicyFolders
 
 _LONG = 60.0
@@ -34,6 +35,26 @@ async def write(places: PolicyFolders) -> tuple[Path, str]:
     `ConfigurationError` without an OPA.
     """
     policy = folders.read(places)
+    stored = await _compile(places, policy)
+    return _written(store.beside(places.planned[0]), store.pack(stored)), policy.revision
+
+
+async def check(places: PolicyFolders) -> tuple[Path, str | None]:
+    """Compile a policy, and return the place of its plan with the difference from the plan there, `None` without one.
+
+    Raise as `write` does.
+    """
+    policy = folders.read(places)
+    made, place = await _compile(places, policy), store.beside(places.planned[0])
+    there = store.find(made.rules, [place])
+    if there is None:
+        return place, "there is none for these rules"
+    if bytes(there.plan) == bytes(made.plan):
+        return place, None
+    return place, f"OPA {made.opa} makes another one (the file says that OPA {there.opa} made it)"
+
+
+async def _compile(places: PolicyFolders, policy: Bundle) -> StoredPlan:
     if not places.planned or store.find(store.digest(policy.modules), [store.SHIPPED]) is not None:
         raise ConfigurationError("the shipped rules come compiled", "name own rules with --path or --overlay")
     found = shutil.which("opa")
@@ -45,8 +66,7 @@ async def write(places: PolicyFolders) -> tuple[Path, str]:
     program = Program(compile_process.compiled(plan), read_json(policy.data))
     compiled = Compiled(program, deadline=_LONG, thread_time=time.thread_time)
     await compiled.require_agreement(Embedded(policy, deadline=_LONG), policy)
-    stored = StoredPlan(store.digest(policy.modules), opa_build.version(Path(found)), msgspec.Raw(plan))
-    return _written(store.beside(places.planned[0]), store.pack(stored)), policy.revision
+    return StoredPlan(store.digest(policy.modules), opa_build.version(Path(found)), msgspec.Raw(plan))
 
 
 def _written(place: Path, content: bytes) -> Path:

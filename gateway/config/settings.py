@@ -440,7 +440,7 @@ class Configuration(Settings):
         return self
 
     def credential_of(self, upstream: str) -> TargetCredential | None:
-        """Return the credential that an upstream gets, as policy sees it. Raises `KeyError` for an unknown upstream."""
+        """Return the policy's description of the credential of an upstream. Raises `KeyError` for an unknown upstream."""
         credential = self.upstreams[upstream].credential
         if isinstance(credential, BrokerCredential):
             return describe_credential(credential, self.brokers)

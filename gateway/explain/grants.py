@@ -36,7 +36,7 @@ def places(settings: PolicySettings) -> Places:
 
 
 def chosen(fits: Sequence[Fit]) -> tuple[Fit, ...]:
-    """Return the grants that hold; without one, the nearest grants."""
+    """Return the grants that cover the call. If no grant covers it, return the nearest grants."""
     return tuple(fit for fit in fits if fit.holds) or grant_fits.nearest(fits)
 
 

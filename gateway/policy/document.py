@@ -106,8 +106,10 @@ _ENCODER = msgspec.json.Encoder(enc_hook=_plain)
 
 
 def _require_exact(value: Json) -> None:
-    """Looks only at the parts that hold what callers and upstreams wrote. Concrete types come first: this is on the
-    path of every call, and asking for `Mapping` costs as much as encoding a small document."""
+    """Refuse values that the two engines may read differently. Checks only the parts with texts of callers and upstreams.
+
+    Concrete types come first: each call takes this path, and a test for `Mapping` costs as much as encoding a small document.
+    """
     if isinstance(value, _PLAIN):
         return
     if isinstance(value, int):

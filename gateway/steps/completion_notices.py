@@ -59,7 +59,7 @@ class CompletionNotices:
             self._send(approval.question.requester.session, approval.id)
 
     def _send(self, session: str, elicitation: str) -> None:
-        """Send a notice on one stream of a session, or keep it. A question without a session has none."""
+        """Send a notice on one stream of a session. Without a stream, keep the notice. A question without a session has none."""
         if not session:
             return
         if streams := self._streams.get(session):

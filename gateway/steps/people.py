@@ -95,7 +95,7 @@ class Holds:
 
     @contextmanager
     def enter(self, caller: str) -> Generator[bool]:
-        """Give whether the request may wait, and count it while it does."""
+        """Yield whether a request may wait, and count the request while it waits."""
         if not self._left or not self._of_caller.admit(caller):
             yield False
             return

@@ -87,7 +87,7 @@ class Connections:
         return token if self._active.get(_place(connection)) is connection else None
 
     async def renew(self, connection: Connection, refresh_token: str) -> None:
-        """Keep the refresh token that replaces the one before. Raises `ConnectionStoreError`."""
+        """Store a new refresh token in the place of the old token. Raises `ConnectionStoreError`."""
         await self._store.renew(connection.id, refresh_token)
 
     async def make(self, connection: Connection, refresh_token: str, link: Link) -> None:

@@ -64,7 +64,7 @@ class Link(Struct, frozen=True):
 
 
 class RegisteredClient(Struct, frozen=True):
-    """The gateway as a client that it registered itself (RFC 7591)."""
+    """The client that the gateway registered at an authorization server (RFC 7591)."""
 
     id: str
     secret: str | None

@@ -63,7 +63,7 @@ class ConnectionStore:
         await self._write(_CHANGE, self._seal(connection.id, connection), connection.id)
 
     async def renew(self, identifier: str, refresh_token: str) -> None:
-        """Write the refresh token that replaces the one before."""
+        """Write a new refresh token over the old token."""
         await self._write(_RENEW, self._seal_token(identifier, refresh_token), identifier)
 
     async def token(self, identifier: str) -> str | None:

@@ -108,7 +108,7 @@ class SignalRegister:
         return signal
 
     def remove(self, identifier: str) -> Signal | None:
-        """Remove a signal, and return it if there was one."""
+        """Remove a signal and return the removed signal. Return `None` for an unknown id."""
         signal = self._signals.pop(identifier, None)
         for key in () if signal is None else index_keys(signal.subject):
             others = self._by_key.get(key, set())

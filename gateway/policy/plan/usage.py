@@ -45,7 +45,7 @@ def operands(statement: Statement) -> list[Operand]:
 
 
 def reads(statement: Statement) -> list[int]:
-    """Return the locals that a statement reads, without the blocks within it."""
+    """Return the locals that a statement itself reads. Its inner blocks do not count."""
     found = [int(operand.value) for operand in operands(statement) if operand.type == "local"]
     found += [statement.local(field) for field in _READ.get(statement.type, ())]
     return found + (statement.fields["args"] if statement.type == "CallDynamicStmt" else [])
@@ -151,7 +151,7 @@ def _all_blocks(blocks: Iterable[Block]) -> Iterable[Block]:
 
 
 def read_before_assigned(blocks: Iterable[Block], params: Sequence[int]) -> set[int]:
-    """Return the locals that may be read before they have a value."""
+    """Return the locals with a possible read before their first assignment."""
     absent: set[int] = set()
     assigned = set(params)
     for block in blocks:

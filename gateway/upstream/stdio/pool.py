@@ -236,7 +236,7 @@ class Pool:
 
     @property
     def is_idle(self) -> bool:
-        """Return whether it has children, and no request in them."""
+        """Return whether the pool has child processes and none of them has an open request."""
         return bool(self._workers) and self.in_flight == 0 and not self._choosing.locked()
 
     @property

@@ -52,7 +52,7 @@ def make_private(folder: Path) -> None:
 
 
 def clean(folder: Path) -> None:
-    """Remove the files that a gateway before this one left behind."""
+    """Remove the files of an earlier gateway, such as a killed gateway."""
     try:
         if folder.exists():
             make_private(folder)

@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
+from gateway.policy.plan import store
 from tests.e2e.wire import until
 from tests.interaction.cli.conftest import ROOT, Opagate
 from tests.machine import needs_proc
@@ -213,6 +215,31 @@ def test_own_rules_are_compiled_beside_their_folder(opagate: Opagate, opa_path: 
 
     assert compiled.status == 0, compiled.err
     assert compiled.out.startswith("wrote own.plan, for revision ")
+
+
+@pytest.mark.opa
+def test_a_plan_that_is_not_of_its_rules_is_found(
+    opagate: Opagate, opa_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PATH", f"{opa_path.parent}{os.pathsep}{os.environ['PATH']}")
+    assert opagate("policy", "init", "own").status == 0
+    place = tmp_path / "own.plan"
+    missing = opagate("policy", "compile", "--overlay", "own", "--check")
+    assert missing.status == 1
+    assert not place.exists()
+
+    assert opagate("policy", "compile", "--overlay", "own").status == 0
+    assert opagate("policy", "compile", "--overlay", "own", "--check").status == 0
+
+    written = place.read_bytes()
+    stored = store.unpack(written, "own.plan")
+    foreign = store.unpack(store.SHIPPED.read_bytes(), "shipped")
+    forged = store.pack(structs.replace(foreign, rules=stored.rules))
+    place.write_bytes(forged)
+    found = opagate("policy", "compile", "--overlay", "own", "--check")
+    assert found.status == 1
+    assert "own.plan is not the plan of these rules" in found.err + found.out
+    assert place.read_bytes() == forged, "a check writes nothing"
 
 
 def test_compiling_names_a_missing_opa_and_leaves_the_shipped_rules(opagate: Opagate, monkeypatch: pytest.MonkeyPatch):
