@@ -9,8 +9,9 @@ import os
 import sqlite3
 import threading
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
+import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _NONCE: Final = 12
+Form = TypeVar("Form")
 
 
 class SealedDatabase:
@@ -76,6 +78,18 @@ class SealedDatabase:
         try:
             return self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], name.encode())
         except (InvalidTag, ValueError):
+            return None
+
+    def seal_record(self, name: str, record: object) -> bytes:
+        """Return a record as JSON, encrypted under a name."""
+        return self.seal(name, msgspec.json.encode(record))
+
+    def open_record(self, name: str, sealed: bytes, form: type[Form]) -> Form | None:
+        """Return the record that was sealed under a name. Return `None` for another name, or for another form."""
+        text = self.open(name, sealed)
+        try:
+            return None if text is None else msgspec.json.decode(text, type=form)
+        except msgspec.MsgspecError:
             return None
 
     def close(self) -> None:

@@ -9,9 +9,7 @@ Safe to use from several threads: one works with the file at a time.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
-
-import msgspec
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.approvals.model import Approval
 from gateway.errors import ApprovalStoreError
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-Form = TypeVar("Form")
 
 _SCHEMA: Final = """
 create table if not exists approvals (id text primary key, approval blob not null, description blob not null) without rowid;
@@ -58,7 +55,7 @@ class ApprovalStore:
         """Return the stored approvals."""
         if not self.path.exists():
             return StoredApprovals()
-        found = [self._open(name, sealed, Approval) for name, sealed in self._database.read(_APPROVALS)]
+        found = [self._database.open_record(name, sealed, Approval) for name, sealed in self._database.read(_APPROVALS)]
         whole = tuple(approval for approval in found if approval is not None)
         journal, seq = next(iter(self._database.read(_POSITION)), ("", 0))
         return StoredApprovals(whole, len(found) - len(whole), journal, seq)
@@ -70,31 +67,24 @@ class ApprovalStore:
     def describe(self, identifier: str) -> dict[str, Any] | None:
         """Return the description of a call, `None` if there is no whole one."""
         rows = self._database.read(_DESCRIPTION, (identifier,))
-        return self._open(_description(identifier), rows[0][0], dict[str, Any]) if rows else None
+        return self._database.open_record(_description(identifier), rows[0][0], dict[str, Any]) if rows else None
 
     def add(self, approval: Approval, description: Mapping[str, Any]) -> None:
         """Write a new approval with the description of its call."""
-        sealed = self._seal(approval.id, approval), self._seal(_description(approval.id), description)
+        sealed = (
+            self._database.seal_record(approval.id, approval),
+            self._database.seal_record(_description(approval.id), description),
+        )
         self._database.write([(_ADD, (approval.id, *sealed))])
 
     def save(self, changed: Iterable[Approval], gone: Iterable[str] = ()) -> None:
         """Write changed approvals and remove others, all or nothing."""
-        changes = [(_CHANGE, (self._seal(approval.id, approval), approval.id)) for approval in changed]
+        changes = [(_CHANGE, (self._database.seal_record(approval.id, approval), approval.id)) for approval in changed]
         self._database.write([*changes, *((_REMOVE, (identifier,)) for identifier in gone)])
 
     def close(self) -> None:
         """Close the file. The next use opens it again."""
         self._database.close()
-
-    def _seal(self, name: str, value: object) -> bytes:
-        return self._database.seal(name, msgspec.json.encode(value))
-
-    def _open(self, name: str, sealed: bytes, form: type[Form]) -> Form | None:
-        text = self._database.open(name, sealed)
-        try:
-            return None if text is None else msgspec.json.decode(text, type=form)
-        except msgspec.MsgspecError:
-            return None
 
     def _broken(self, problem: str) -> ApprovalStoreError:
         return ApprovalStoreError(f"the approvals {problem}", f"make {self.path.parent} writable, or remove it")

@@ -11,8 +11,6 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import msgspec
-
 from gateway.authority.model import Credential, Lease
 from gateway.background import in_thread
 from gateway.errors import LeaseStoreError
@@ -61,7 +59,7 @@ class LeaseStore:
         if not self.path.exists():
             return (), 0
         rows = await in_thread(partial(self._database.read, _ALL))
-        found = [self._open(name, sealed) for name, sealed in rows]
+        found = [self._database.open_record(name, sealed, Lease) for name, sealed in rows]
         leases = tuple(lease for lease in found if lease is not None)
         return leases, len(found) - len(leases)
 
@@ -71,7 +69,7 @@ class LeaseStore:
             return {}
         rows = await in_thread(partial(self._database.read, _VALUES))
         self._valued.update(name for name, _ in rows)
-        found = {name: self._open_value(name, sealed) for name, sealed in rows}
+        found = {name: self._database.open_record(_value_name(name), sealed, Credential) for name, sealed in rows}
         return {name: credential for name, credential in found.items() if credential is not None}
 
     async def put(self, lease: Lease, credential: Credential | None = None) -> None:
@@ -133,25 +131,11 @@ class LeaseStore:
             if change.id in self._valued:
                 yield _REMOVE_VALUE, (change.id,)
             return
-        yield _PUT, (change.id, self._database.seal(change.id, msgspec.json.encode(change.lease)))
+        yield _PUT, (change.id, self._database.seal_record(change.id, change.lease))
         if change.credential is not None:
             self._valued.add(change.id)
             name = _value_name(change.id)
-            yield _PUT_VALUE, (change.id, self._database.seal(name, msgspec.json.encode(change.credential)))
-
-    def _open_value(self, identifier: str, sealed: bytes) -> Credential | None:
-        text = self._database.open(_value_name(identifier), sealed)
-        try:
-            return None if text is None else msgspec.json.decode(text, type=Credential)
-        except msgspec.MsgspecError:
-            return None
-
-    def _open(self, name: str, sealed: bytes) -> Lease | None:
-        text = self._database.open(name, sealed)
-        try:
-            return None if text is None else msgspec.json.decode(text, type=Lease)
-        except msgspec.MsgspecError:
-            return None
+            yield _PUT_VALUE, (change.id, self._database.seal_record(name, change.credential))
 
 
 def _value_name(identifier: str) -> str:

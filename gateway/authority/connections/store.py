@@ -6,9 +6,7 @@ A row has the connection and, sealed apart, its refresh token. Another table has
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar
-
-import msgspec
+from typing import TYPE_CHECKING, Final
 
 from gateway.authority.connections.model import Connection, RegisteredClient
 from gateway.background import in_thread
@@ -18,7 +16,6 @@ from gateway.sealed_database import SealedDatabase
 if TYPE_CHECKING:
     from pathlib import Path
 
-Form = TypeVar("Form")
 
 _SCHEMA: Final = """
 create table if not exists connections (id text primary key, connection blob not null, token blob not null) without rowid;
@@ -48,19 +45,22 @@ class ConnectionStore:
         if not self.path.exists():
             return (), 0
         rows = await in_thread(partial(self._database.read, _ALL))
-        found = [self._open(name, sealed, Connection) for name, sealed in rows]
+        found = [self._database.open_record(name, sealed, Connection) for name, sealed in rows]
         whole = tuple(connection for connection in found if connection is not None)
         return whole, len(found) - len(whole)
 
     async def put(self, connection: Connection, refresh_token: str) -> None:
         """Write a new connection with its refresh token."""
         await self._write(
-            _PUT, connection.id, self._seal(connection.id, connection), self._seal_token(connection.id, refresh_token)
+            _PUT,
+            connection.id,
+            self._database.seal_record(connection.id, connection),
+            self._seal_token(connection.id, refresh_token),
         )
 
     async def change(self, connection: Connection) -> None:
         """Write a changed connection. Its refresh token stays."""
-        await self._write(_CHANGE, self._seal(connection.id, connection), connection.id)
+        await self._write(_CHANGE, self._database.seal_record(connection.id, connection), connection.id)
 
     async def renew(self, identifier: str, refresh_token: str) -> None:
         """Write a new refresh token over the old token."""
@@ -81,11 +81,11 @@ class ConnectionStore:
         if not self.path.exists():
             return None
         rows = await in_thread(partial(self._database.read, _CLIENT, (broker,)))
-        return self._open(_client_name(broker), rows[0][0], RegisteredClient) if rows else None
+        return self._database.open_record(_client_name(broker), rows[0][0], RegisteredClient) if rows else None
 
     async def put_client(self, broker: str, client: RegisteredClient) -> None:
         """Write the client of a broker."""
-        await self._write(_PUT_CLIENT, broker, self._seal(_client_name(broker), client))
+        await self._write(_PUT_CLIENT, broker, self._database.seal_record(_client_name(broker), client))
 
     async def remove_client(self, broker: str) -> None:
         """Remove the client of a broker: its server does not know it any more."""
@@ -98,18 +98,8 @@ class ConnectionStore:
     async def _write(self, statement: str, *values: str | bytes) -> None:
         await in_thread(partial(self._database.write, [(statement, values)]))
 
-    def _seal(self, name: str, value: object) -> bytes:
-        return self._database.seal(name, msgspec.json.encode(value))
-
     def _seal_token(self, identifier: str, token: str) -> bytes:
         return self._database.seal(_token_name(identifier), token.encode("ascii"))
-
-    def _open(self, name: str, sealed: bytes, form: type[Form]) -> Form | None:
-        text = self._database.open(name, sealed)
-        try:
-            return None if text is None else msgspec.json.decode(text, type=form)
-        except msgspec.MsgspecError:
-            return None
 
 
 def _token_name(identifier: str) -> str:

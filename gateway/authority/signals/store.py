@@ -57,7 +57,7 @@ class SignalStore:
         """Return the signals in force, and the number of rows that cannot be read."""
         rows = await in_thread(partial(self._database.read, _ALL))
         ((self._events,),) = await in_thread(partial(self._database.read, _COUNT))
-        found = [self._open(name, sealed) for name, sealed in rows]
+        found = [self._database.open_record(name, sealed, Signal) for name, sealed in rows]
         signals = tuple(signal for signal in found if signal is not None)
         return signals, len(found) - len(signals)
 
@@ -77,7 +77,7 @@ class SignalStore:
         statements: list[tuple[str, tuple[Any, ...]]] = [(_NOTE, (event.digest, event.content, now))]
         statements += [(_REMOVE, (identifier,)) for identifier in removed]
         if put is not None:
-            statements.append((_PUT, (put.id, self._database.seal(put.id, msgspec.json.encode(put)))))
+            statements.append((_PUT, (put.id, self._database.seal_record(put.id, put))))
         await in_thread(partial(self._database.write, statements))
         self._events += 1
 
@@ -95,13 +95,6 @@ class SignalStore:
     def close(self) -> None:
         """Close the file. The next use opens it again."""
         self._database.close()
-
-    def _open(self, name: str, sealed: bytes) -> Signal | None:
-        text = self._database.open(name, sealed)
-        try:
-            return None if text is None else msgspec.json.decode(text, type=Signal)
-        except msgspec.MsgspecError:
-            return None
 
 
 def _broken(problem: str) -> SignalStoreError:
