@@ -2,6 +2,8 @@
 
 A block is a frame: a `while` if something may leave it early, else its lines alone. The body of a scan is a `for`. To leave
 several frames at once, a statement sets the mark of the frame that it leaves for, and each frame between asks for it.
+
+A local that only copies another, a constant, or a field read before is not written: its readers read the original (`known.py`).
 """
 
 from __future__ import annotations
@@ -11,9 +13,11 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from gateway.errors import PolicyBroken
-from gateway.policy.plan import usage
+from gateway.policy.plan import forms, usage
+from gateway.policy.plan.forms import Term
 from gateway.policy.plan.functions import UNDEFINED, python_name
 from gateway.policy.plan.intermediate import REMEDY, Block, Operand, Plan, Statement
+from gateway.policy.plan.known import Frame, Known
 
 _MOST_FRAMES: Final = 18
 """Python takes 20 nested loops."""
@@ -23,7 +27,7 @@ class _Constants(Protocol):
     @property
     def strings(self) -> tuple[str, ...]: ...
     def name(self, literal: str) -> str: ...
-    def number(self, index: int) -> str: ...
+    def number(self, index: int) -> Term: ...
 
 
 @dataclass(frozen=True)
@@ -38,21 +42,13 @@ class Body:
     kept: str
 
 
-@dataclass
-class _Frame:
-    """A block in writing. `leave` is the statement to leave it by, and `mark` the name of its mark, or empty."""
-
-    leave: str
-    mark: str = ""
-
-
 def written_body(body: Body) -> list[str]:
     """Return the lines of a function's body."""
     writer = _Writer(body)
     for block in body.blocks:
         if usage.escapes(block) - {0}:
             raise PolicyBroken("the plan of the policy leaves a function in a way that is not known", REMEDY)
-        writer.block(block)
+        writer.rule(block)
     absent = sorted(usage.read_before_assigned(body.blocks, body.params))
     return [*(f"    v{local} = U" for local in absent), *writer.lines]
 
@@ -61,20 +57,25 @@ class _Writer:
     def __init__(self, body: Body) -> None:
         self._body = body
         self._constants = body.constants
-        self._frames: list[_Frame] = []
+        self._known = Known(body.blocks, body.params)
+        self._frames = self._known.frames
         self._indent = 1
         self._made = 0
         self._place = (-1, -1)
-        self._grown = usage.grown(body.blocks)
         self.lines: list[str] = []
 
     # --- frames ---
 
-    def block(self, block: Block) -> None:
+    def rule(self, block: Block) -> None:
+        """Write a block of the function itself. OPA numbers the locals of each anew."""
+        self._known.enter(block)
+        self._block(block)
+
+    def _block(self, block: Block) -> None:
         """Write a block that stands for itself."""
         leaving = usage.escapes(block)
         if not leaving:
-            self._frames.append(_Frame(""))
+            self._frames.append(Frame(""))
             self._statements(block)
             self._frames.pop()
             return
@@ -86,7 +87,7 @@ class _Writer:
         """Write the body of a loop. `after` is the line for a block that reaches its end."""
         if len(self._frames) > _MOST_FRAMES:
             raise PolicyBroken("the policy is nested too deeply to be compiled", "give inner parts names")
-        frame = _Frame(leave, self._new("j") if usage.is_left_from_within(block) else "")
+        frame = Frame(leave, self._new("j") if usage.is_left_from_within(block) else "")
         self._frames.append(frame)
         self._indent += 1
         if frame.mark:
@@ -95,7 +96,7 @@ class _Writer:
         self._statements(block)
         if after:
             self._write(after)
-        if is_ended:
+        if is_ended and not self._has_left():
             self._write("break")
         elif len(self.lines) == before:
             self._write("pass")
@@ -117,6 +118,13 @@ class _Writer:
             self._write(f"{self._frames[-1 - index].mark} = True")
         self._write(self._frames[-1].leave)
 
+    def _has_left(self) -> bool:
+        """Return whether the last line leaves the block in every case."""
+        last = self.lines[-1]
+        inner = last.lstrip()
+        is_here = len(last) - len(inner) == 4 * self._indent
+        return is_here and (inner in {"break", "continue"} or inner.startswith("return "))
+
     def _write(self, line: str) -> None:
         self.lines.append("    " * self._indent + line)
 
@@ -136,6 +144,7 @@ class _Writer:
         """Write a statement. Return how many were written with it."""
         statement = waiting[at]
         self._comment(statement)
+        self._known.forget(usage.written(Block((statement,))))
         if statement.type in usage.COLLECTIONS:
             return self._collection(waiting, at)
         if statement.type == "CallStmt":
@@ -149,30 +158,71 @@ class _Writer:
             self._place = place
             self._write(f"# {self._body.plan.files[place[0]]}:{place[1]}")
 
-    def _operand(self, operand: Operand) -> str:
+    # --- terms ---
+
+    def _name(self, local: int) -> str:
+        return self._known.term(local).text
+
+    def _term(self, operand: Operand) -> Term:
         if operand.type == "local":
-            return f"v{operand.value}"
+            return self._known.term(int(operand.value))
         if operand.type == "bool":
-            return "True" if operand.value else "False"
-        return repr(self._constants.strings[operand.value])
+            return forms.TRUE if operand.value else forms.FALSE
+        return forms.string(self._constants.strings[operand.value])
+
+    def _operand(self, operand: Operand) -> str:
+        return self._term(operand).text
+
+    def _assign(self, local: int, found: Term) -> None:
+        """Write an assignment, unless the readers of the local can read the term itself."""
+        if not self._known.note_copy(local, found):
+            self._write(f"v{local} = {found.text}")
+            self._known.note_constant(local, found)
 
     def _key(self, operand: Operand) -> str:
-        found = self._operand(operand)
-        if operand.type == "string_index":
-            return found
-        return f"({found} if type({found}) is str else key({found}))" if operand.type == "local" else f"key({found})"
+        found = self._term(operand)
+        if found.kind in {"str", "int"}:
+            return found.text
+        if found.literal:
+            return f"key({found.text})"
+        return f"({found.text} if type({found.text}) is str else key({found.text}))"
 
     def _collection(self, waiting: Sequence[Statement], at: int) -> int:
         """Write a collection with the items that are put into it at once."""
         made = waiting[at]
         target = made.local("target")
         added = usage.added_at_once(waiting, at)
+        following = waiting[at + 1 + len(added)] if at + 1 + len(added) < len(waiting) else None
+        if following is not None and self._is_union(following, target, added):
+            self._known.forget([following.local("result")])
+            sets = ", ".join(self._operand(found.operand("value")) for found in added)
+            self._write(f"v{following.local('result')} = union_of({sets})")
+            return 2 + len(added)
         literal = self._literal(made.type, added)
-        constant = all(operand.type != "local" for found in added for operand in usage.operands(found))
-        if constant and target not in self._grown:
-            literal = self._constants.name(literal)
-        self._write(f"v{target} = {literal}")
+        if self._known.never_grows(target) and self._is_constant(added):
+            self._assign(target, self._constant(made.type, literal, added))
+        else:
+            self._write(f"v{target} = {literal}")
         return 1 + len(added)
+
+    def _is_union(self, following: Statement, target: int, added: Sequence[Statement]) -> bool:
+        """Return whether a set of sets is made for their union alone, which needs no keys of them."""
+        return (
+            following.type == "CallStmt"
+            and following.fields["func"] == "union"
+            and following.operands("args") == [Operand("local", target)]
+            and all(found.type == "SetAddStmt" for found in added)
+            and self._known.times_read(target) == len(added) + 1
+        )
+
+    def _is_constant(self, added: Sequence[Statement]) -> bool:
+        terms = [self._term(operand) for found in added for operand in usage.operands(found)]
+        return all(term.literal for term in terms)
+
+    def _constant(self, made: str, literal: str, added: Sequence[Statement]) -> Term:
+        kind = {"MakeArrayStmt": "list", "MakeSetStmt": "set", "MakeObjectStmt": "dict"}[made]
+        strings = kind != "dict" and all(self._term(found.operand("value")).kind == "str" for found in added)
+        return Term(self._constants.name(literal), kind, literal, strings)
 
     def _literal(self, made: str, added: Sequence[Statement]) -> str:
         if made == "MakeArrayStmt":
@@ -182,30 +232,41 @@ class _Writer:
         pairs = (f"{self._key(found.operand('key'))}: {self._operand(found.operand('value'))}" for found in added)
         return f"{{{', '.join(pairs)}}}"
 
+    # --- calls ---
+
     def _call(self, statement: Statement, following: Statement | None) -> int:
-        name, result = statement.fields["func"], f"v{statement.local('result')}"
-        arguments = [self._operand(operand) for operand in statement.operands("args")]
-        self._write(f"{result} = {self._called(name, arguments)}")
+        name, local = statement.fields["func"], statement.local("result")
+        result, found = f"v{local}", self._called(name, statement.operands("args"))
         may_lack = name in self._body.names or name in UNDEFINED
-        if following is not None and usage.is_test_of(following, statement.local("result")):
+        is_tested = following is not None and usage.is_test_of(following, local)
+        is_truth = forms.RESULTS.get(name) == "bool"
+        if is_tested and is_truth and self._known.is_read_once(local):
+            self._leave_if(f"not {found}")
+            return 2
+        self._write(f"{result} = {_bare(found)}")
+        if name in forms.RESULTS:
+            self._known.note_type(local, forms.RESULTS[name])
+        if is_tested:
             self._leave_if(f"{result} is U or {result} is False" if may_lack else f"{result} is False")
             return 2
         if may_lack:
             self._leave_if(f"{result} is U")
         return 1
 
-    def _called(self, name: str, arguments: Sequence[str]) -> str:
+    def _called(self, name: str, operands: Sequence[Operand]) -> str:
+        terms = [self._term(operand) for operand in operands]
+        arguments = ", ".join(term.text for term in terms)
         if name in self._body.names:
-            return f"{self._body.names[name]}(m, {', '.join(arguments)})"
-        if name == "neq":
-            return f"not equal({', '.join(arguments)})"
-        return f"{python_name(name)}({', '.join(arguments)})"
+            return f"{self._body.names[name]}(m, {arguments})"
+        return forms.called(name, f"{python_name(name)}({arguments})", terms)
+
+    # --- statements ---
 
     def assign(self, statement: Statement) -> None:
-        self._write(f"v{statement.local('target')} = {self._operand(statement.operand('source'))}")
+        self._assign(statement.local("target"), self._term(statement.operand("source")))
 
     def assign_integer(self, statement: Statement) -> None:
-        self._write(f"v{statement.local('target')} = {int(statement.fields['value'])}")
+        self._assign(statement.local("target"), forms.integer(int(statement.fields["value"])))
 
     def assign_once(self, statement: Statement) -> None:
         target, source = f"v{statement.local('target')}", self._operand(statement.operand("source"))
@@ -213,7 +274,7 @@ class _Writer:
 
     def nested(self, statement: Statement) -> None:
         for block in statement.inner:
-            self.block(block)
+            self._block(block)
 
     def leave(self, statement: Statement) -> None:
         self._leave(statement.fields["index"])
@@ -221,7 +282,7 @@ class _Writer:
     def call_by_path(self, statement: Statement) -> None:
         """Write the call of a rule whose path is known when it is asked."""
         path = ", ".join(self._operand(operand) for operand in statement.operands("path"))
-        arguments = ", ".join(f"v{local}" for local in statement.fields["args"])
+        arguments = ", ".join(map(self._name, statement.fields["args"]))
         called, result = self._new("c"), f"v{statement.local('result')}"
         self._write(f"{called} = BY_PATH.get(tuple(map(key, ({path},))))")
         self._leave_if(f"{called} is None")
@@ -232,90 +293,96 @@ class _Writer:
         self._indent -= 1
 
     def dot(self, statement: Statement) -> None:
-        source, name = statement.operand("source"), statement.operand("key")
-        target, found = f"v{statement.local('target')}", self._operand(source)
-        if source.type != "local":
+        source, name = self._term(statement.operand("source")), self._term(statement.operand("key"))
+        target = statement.local("target")
+        if source.kind in forms.SCALARS:
             self._leave(0)
             return
-        if name.type == "string_index":
-            at = self._operand(name)
-            self._write(f"{target} = {found}.get({at}, U) if type({found}) is dict else dot({found}, {at})")
-        else:
-            self._write(f"{target} = dot({found}, {self._operand(name)})")
-        self._leave_if(f"{target} is U")
+        known = self._known.field(source, name)
+        if known is not None and self._known.note_copy(target, known):
+            return
+        self._write(f"v{target} = {_bare(forms.field(source, name))}")
+        self._leave_if(f"v{target} is U")
+        self._known.note_field(source, name, target)
 
     def length(self, statement: Statement) -> None:
-        self._write(f"v{statement.local('target')} = length({self._operand(statement.operand('source'))})")
+        target = statement.local("target")
+        self._write(f"v{target} = {forms.length(self._term(statement.operand('source')))}")
+        self._known.note_type(target, "int")
 
     def equal(self, statement: Statement) -> None:
-        self._leave_if(self._comparison(statement, "!=", "is not", "not equal"))
+        self._leave_if(f"not {self._equality(statement)}")
 
     def not_equal(self, statement: Statement) -> None:
-        self._leave_if(self._comparison(statement, "==", "is", "equal"))
+        self._leave_if(_bare(self._equality(statement)))
 
-    def _comparison(self, statement: Statement, of_strings: str, of_booleans: str, of_others: str) -> str:
-        a, b = statement.operand("a"), statement.operand("b")
-        first, second = self._operand(a), self._operand(b)
-        kinds = {a.type, b.type}
-        if "bool" in kinds:
-            return f"{first} {of_booleans} {second}" if "string_index" not in kinds else f"not equal({first}, {second})"
-        if "string_index" in kinds:
-            return f"{first} {of_strings} {second}"
-        return f"{of_others}({first}, {second})"
+    def _equality(self, statement: Statement) -> str:
+        return forms.equality(self._term(statement.operand("a")), self._term(statement.operand("b")))
 
     def make_null(self, statement: Statement) -> None:
-        self._write(f"v{statement.local('target')} = None")
+        self._assign(statement.local("target"), forms.NONE)
 
     def make_number(self, statement: Statement) -> None:
         index = statement.fields["Index"] if "Index" in statement.fields else statement.fields["index"]
-        self._write(f"v{statement.local('target')} = {self._constants.number(index)}")
+        self._assign(statement.local("target"), self._constants.number(index))
 
     def is_of(self, statement: Statement) -> None:
-        source = statement.operand("source")
+        source = self._term(statement.operand("source"))
         kind = {"IsArrayStmt": "list", "IsObjectStmt": "dict", "IsSetStmt": "set"}[statement.type]
-        if source.type != "local":
+        if source.kind == kind:
+            return
+        if source.kind:
             self._leave(0)
-        else:
-            self._leave_if(f"type({self._operand(source)}) is not {kind}")
+            return
+        self._leave_if(f"type({source.text}) is not {kind}")
+        self._known.note_kind(source, kind)
 
     def is_defined(self, statement: Statement) -> None:
-        self._leave_if(f"v{statement.local('source')} is U")
+        found = self._known.term(statement.local("source"))
+        if not found.literal:
+            self._leave_if(f"{found.text} is U")
 
     def is_undefined(self, statement: Statement) -> None:
-        self._leave_if(f"v{statement.local('source')} is not U")
+        found = self._known.term(statement.local("source"))
+        if found.literal:
+            self._leave(0)
+        else:
+            self._leave_if(f"{found.text} is not U")
 
     def reset(self, statement: Statement) -> None:
         self._write(f"v{statement.local('target')} = U")
 
     def append(self, statement: Statement) -> None:
-        self._write(f"v{statement.local('array')}.append({self._operand(statement.operand('value'))})")
+        self._write(f"{self._name(statement.local('array'))}.append({self._operand(statement.operand('value'))})")
 
     def insert(self, statement: Statement) -> None:
         at, item = self._key(statement.operand("key")), self._operand(statement.operand("value"))
-        self._write(f"v{statement.local('object')}[{at}] = {item}")
+        self._write(f"{self._name(statement.local('object'))}[{at}] = {item}")
 
     def insert_once(self, statement: Statement) -> None:
         at, item = self._operand(statement.operand("key")), self._operand(statement.operand("value"))
-        self._write(f"insert_once(v{statement.local('object')}, {at}, {item})")
+        self._write(f"insert_once({self._name(statement.local('object'))}, {at}, {item})")
 
     def merge(self, statement: Statement) -> None:
-        self._write(f"v{statement.local('target')} = merge(v{statement.local('a')}, v{statement.local('b')})")
+        target, a, b = statement.local("target"), *map(self._known.term, map(statement.local, ("a", "b")))
+        written = forms.merged(a, b) if self._known.may_share(target) else None
+        self._write(f"v{target} = {written or f'merge({a.text}, {b.text})'}")
 
     def add(self, statement: Statement) -> None:
-        self._write(f"v{statement.local('set')}.add({self._key(statement.operand('value'))})")
+        self._write(f"{self._name(statement.local('set'))}.add({self._key(statement.operand('value'))})")
 
     def add_result(self, statement: Statement) -> None:
-        self._write(f"results.append(v{statement.local('value')})")
+        self._write(f"results.append({self._name(statement.local('value'))})")
 
     def give_back(self, statement: Statement) -> None:
-        found = f"v{statement.local('source')}"
+        found = self._name(statement.local("source"))
         if self._body.kept:
             self._write(f"m[{self._body.kept!r}] = {found}")
         self._write(f"return {found}")
 
     def scan(self, statement: Statement) -> None:
-        name, item, source = (f"v{statement.local(field)}" for field in ("key", "value", "source"))
-        self._write(f"for {name}, {item} in scan({source}):")
+        name, item = f"v{statement.local('key')}", f"v{statement.local('value')}"
+        self._write(f"for {name}, {item} in {_bare(forms.items(self._known.term(statement.local('source'))))}:")
         self._within(statement.inner[0], "continue", is_ended=False)
 
     def negate(self, statement: Statement) -> None:
@@ -323,16 +390,22 @@ class _Writer:
         if len(block.statements) == 2 and block.statements[0].type == "CallStmt":
             call, test = block.statements
             if usage.is_test_of(test, call.local("result")):
-                result = f"v{call.local('result')}"
-                arguments = [self._operand(operand) for operand in call.operands("args")]
-                self._write(f"{result} = {self._called(call.fields['func'], arguments)}")
-                self._leave_if(f"{result} is not U and {result} is not False")
+                self._leave_if_true(call)
                 return
         failed = self._new("n")
         self._write(f"{failed} = True")
         self._write("while True:")
         self._within(block, "break", is_ended=True, after=f"{failed} = False")
         self._leave_if(f"not {failed}")
+
+    def _leave_if_true(self, call: Statement) -> None:
+        name, result = call.fields["func"], f"v{call.local('result')}"
+        found = self._called(name, call.operands("args"))
+        if forms.RESULTS.get(name) == "bool":
+            self._leave_if(_bare(found))
+            return
+        self._write(f"{result} = {_bare(found)}")
+        self._leave_if(f"{result} is not U and {result} is not False")
 
     def replace(self, statement: Statement) -> None:
         """Write `with`: another input or other data for a block, and no values that were kept."""
@@ -349,6 +422,11 @@ class _Writer:
 
     def nothing(self, statement: Statement) -> None:
         """Write nothing."""
+
+
+def _bare(written: str) -> str:
+    """Return what a form wrote without its outer parentheses."""
+    return written[1:-1] if written.startswith("(") else written
 
 
 _WRITERS: Final[Mapping[str, Callable[[_Writer, Statement], None]]] = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Final
+from typing import Final, cast
 
 from gateway.policy.plan.operands import array, collection, listed, mapping, text, whole
 from gateway.policy.plan.values import (
@@ -116,9 +116,16 @@ def set_or(a: Value, b: Value) -> Value:
 
 
 def union(value: Value) -> Value:
+    return union_of(*map(unkey, collection(value, 1)))
+
+
+def union_of(*sets: Value) -> Value:
+    """Return the union of sets. Raise `EvaluationFailed` for another value among them."""
     found: set[Value] = set()
-    for item in collection(value, 1):
-        found |= collection(unkey(item), 1)
+    for item in sets:
+        if type(item) is not set:
+            raise EvaluationFailed("operand 1 must be a set of sets")
+        found |= item
     return found
 
 
@@ -130,7 +137,8 @@ def intersection(value: Value) -> Value:
 def object_get(value: Value, path: Value, default: Value) -> Value:
     found: Value = mapping(value, 1)
     for step in path if type(path) is list else [path]:
-        found = dot(found, step)
+        is_field = type(found) is dict and type(step) is str
+        found = cast("dict[str, Value]", found).get(step, U) if is_field else dot(found, step)
     return default if found is U else found
 
 

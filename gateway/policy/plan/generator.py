@@ -15,7 +15,9 @@ from decimal import Decimal
 from typing import Final
 
 from gateway.errors import PolicyBroken
+from gateway.policy.plan import forms
 from gateway.policy.plan.blocks import Body, written_body
+from gateway.policy.plan.forms import Term
 from gateway.policy.plan.functions import python_name
 from gateway.policy.plan.intermediate import Entry, Function, Plan
 from gateway.policy.plan.values import number
@@ -24,10 +26,12 @@ _HEAD: Final = '''"""Written by opagate from OPA's plan of a policy."""
 
 from decimal import Decimal
 
+from gateway.policy.plan.collection_functions import union_of
 from gateway.policy.plan.functions import FUNCTIONS
-from gateway.policy.plan.values import (
-    U, dot, equal, insert_once, key, length, less, less_or_equal, merge, once, scan, upsert,
-)
+from gateway.policy.plan.values import U, dot, equal, insert_once, key, length, merge, once, scan, upsert
+
+LISTS = frozenset({list, set})
+COUNTED = frozenset({str, list, dict, set})
 '''
 
 
@@ -65,18 +69,19 @@ class Constants:
         """Return the name of a collection."""
         return self._made.setdefault(literal, f"C{len(self._made)}")
 
-    def number(self, index: int) -> str:
+    def number(self, index: int) -> Term:
         """Return the number that a string of the plan spells."""
         text = self.strings[index]
         if re.fullmatch(r"-?[0-9]+", text):
-            return str(int(text))
+            return forms.integer(int(text))
         try:
             found: Decimal = number(text)
         except ValueError as error:
             raise PolicyBroken(
                 f"the policy has a number that cannot be worked with: {error}", "write another"
             ) from None
-        return self.name(f"Decimal({str(found)!r})")
+        literal = f"Decimal({str(found)!r})"
+        return Term(self.name(literal), "Decimal", literal)
 
     def lines(self) -> list[str]:
         return [f"{name} = {literal}" for literal, name in self._made.items()]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Final, cast
 
 from gateway.errors import PolicyBroken
@@ -34,6 +36,8 @@ _READ: Final[Mapping[str, tuple[str, ...]]] = {
     "WithStmt": ("local",),
 }
 """Fields that name locals which a statement reads, beside its operands."""
+_REBOUND: Final[Mapping[str, tuple[str, ...]]] = {"ScanStmt": ("key", "value"), "WithStmt": ("local",)}
+"""Fields that name locals to which a statement gives values for its block."""
 
 
 def operands(statement: Statement) -> list[Operand]:
@@ -53,6 +57,42 @@ def reads(statement: Statement) -> list[int]:
 
 def _writes(statement: Statement) -> set[int]:
     return {statement.local(field) for field in ("target", "result") if field in statement.fields}
+
+
+def settled(block: Block, absent: AbstractSet[int]) -> set[int]:
+    """Return the locals with one assignment in a block, before each read in the block.
+
+    `absent` are the locals with a possible read before their assignment, in any block of the function.
+    """
+    return {local for local, times in _times_written([block]).items() if times == 1} - absent
+
+
+def unchanged(blocks: Iterable[Block], params: Sequence[int]) -> set[int]:
+    """Return the parameters that no statement gives another value."""
+    return set(params) - _times_written(blocks).keys()
+
+
+def absent_in_each(blocks: Iterable[Block]) -> set[int]:
+    """Return the locals with a possible read in a block before an assignment in the same block."""
+    return {local for block in blocks for local in read_before_assigned([block], ())}
+
+
+def written(block: Block) -> set[int]:
+    """Return the locals that a block may give a value."""
+    return set(_times_written([block]))
+
+
+def _times_written(blocks: Iterable[Block]) -> Counter[int]:
+    times: Counter[int] = Counter()
+    for statement in statements(blocks):
+        times.update(_writes(statement))
+        times.update(statement.local(field) for field in _REBOUND.get(statement.type, ()))
+    return times
+
+
+def times_read(blocks: Iterable[Block]) -> Counter[int]:
+    """Return the number of reads of each local."""
+    return Counter(local for statement in statements(blocks) for local in reads(statement))
 
 
 def escapes(block: Block) -> set[int]:
@@ -112,16 +152,22 @@ def grown(blocks: Iterable[Block]) -> set[int]:
         if statement.type in COLLECTIONS
         for added in added_at_once(block.statements, at)
     }
-    origins: dict[int, set[bool]] = {}
-    is_known = True
-    for block in blocks:
-        is_known &= _grows_what_it_made(block, origins)
+    is_known = grows_what_it_made(blocks)
     return {
         statement.local("target" if statement.type in COLLECTIONS else _GROWING[statement.type])
         for statement in statements(blocks)
         if (statement.type in _GROWING and id(statement) not in at_once)
         or (not is_known and statement.type in COLLECTIONS)
     }
+
+
+def grows_what_it_made(blocks: Iterable[Block]) -> bool:
+    """Return whether every growing local was made as a collection. Then no other value grows."""
+    origins: dict[int, set[bool]] = {}
+    is_known = True
+    for block in blocks:
+        is_known &= _grows_what_it_made(block, origins)
+    return is_known
 
 
 def _grows_what_it_made(block: Block, origins: dict[int, set[bool]]) -> bool:

@@ -1,0 +1,166 @@
+"""Forms written in the place of calls have the value of the function itself, on operands of every type."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from decimal import Decimal
+from typing import Any, Final
+
+import pytest
+
+from gateway.policy.plan import collection_functions, forms, values
+from gateway.policy.plan.forms import Term
+from gateway.policy.plan.functions import FUNCTIONS
+from gateway.policy.plan.values import EvaluationFailed, U
+
+_TRUE, _FALSE, _ARRAY = map(values.key, (True, False, []))
+_VALUES: Final[tuple[Any, ...]] = (
+    *(None, True, False, 0, 1, -1, 2, 2**64, Decimal(0), Decimal("1.0"), Decimal("0.5"), Decimal(-1)),
+    *("", "a", "b", "ab", "True", "0", "*", "\U0001f600", "\uffff"),
+    *([], [0], [1], [True], [False], ["a"], ["a", "b"], [None], [[]], [Decimal("1.0")], [{"a": 1}]),
+    *({}, {"a": 1}, {"a": True}, {"b": []}, {0: "a"}, {_TRUE: 1}, {"a": {"b": 2}}),
+    *(set[Any](), {"a"}, {"a", "b"}, {0}, {_TRUE}, {_FALSE}, {_ARRAY, 1}, {None}),
+)
+_STRINGS: Final = ("", "a", "b", "*")
+_CONSTANTS: Final[tuple[tuple[Term, Any], ...]] = (
+    *((forms.string(found), found) for found in _STRINGS),
+    *((forms.integer(found), found) for found in (0, 1, -1, 2, 2**64)),
+    *((term, value) for term, value in ((forms.NONE, None), (forms.TRUE, True), (forms.FALSE, False))),
+    (Term("C", "Decimal", "Decimal('1.0')"), Decimal("1.0")),
+    (Term("C", "list", "[]", has_only_strings=True), list[Any]()),
+    (Term("C", "dict", "{}"), dict[Any, Any]()),
+    (Term("C", "set", "set()", has_only_strings=True), set[Any]()),
+    (Term("C", "list", "[True, False]"), [True, False]),
+    (Term("C", "list", "['a', 'b']", has_only_strings=True), ["a", "b"]),
+    (Term("C", "set", "{'a', ''}", has_only_strings=True), {"a", ""}),
+    (Term("C", "set", "{0, 'a'}"), {0, "a"}),
+    (Term("C", "list", "[0, 'a']"), [0, "a"]),
+)
+_NAMES: Final[dict[str, Any]] = {
+    name: getattr(values, name) for name in ("U", "dot", "equal", "key", "length", "merge", "scan")
+} | {
+    "Decimal": Decimal,
+    "NoneType": type(None),
+    "LISTS": frozenset({list, set}),
+    "COUNTED": frozenset({str, list, dict, set}),
+}
+_FAILED: Final = "failed"
+
+
+def _outcome(function: Any, *given: Any) -> Any:
+    try:
+        return function(*given)
+    except EvaluationFailed:
+        return _FAILED
+
+
+def _same(a: Any, b: Any) -> bool:
+    return type(a) is type(b) and (a is U or a == _FAILED or bool(values.equal(a, b)))
+
+
+def _operands(letter: str) -> list[tuple[Term, Any]]:
+    """Return terms with values: of no known type, of the value's own type, and constants."""
+    unknown = [(Term(letter), value) for value in _VALUES]
+    known = [(Term(letter, type(value).__name__), value) for value in _VALUES]
+    constants = [(Term(letter if term.text == "C" else term.text, *_rest(term)), value) for term, value in _CONSTANTS]
+    return [*unknown, *known, *constants]
+
+
+def _rest(term: Term) -> tuple[str, str, bool]:
+    return term.kind, term.literal, term.has_only_strings
+
+
+def _differences(name: str, write: Any, function: Any, many: int) -> list[Any]:
+    """Return the operands for which the written form has another value than the function."""
+    found: list[Any] = []
+    made: dict[str, Any] = {}
+    lists = [_operands(letter) for letter in "abc"[:many]]
+    if many == 3:
+        lists = [[*each[::2]] for each in lists]
+    for operands in itertools.product(*lists):
+        written = write(*(term for term, _ in operands))
+        if written is None:
+            continue
+        code = made.get(written) or made.setdefault(written, eval(f"lambda a, b=None, c=None: {written}", _NAMES))
+        given = [value for _, value in operands]
+        answers = _outcome(code, *given), _outcome(function, *given)
+        if not _same(*answers):
+            found.append((name, written, given, answers))
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(forms.INLINE))
+def test_a_form_has_the_value_of_its_function_on_every_type(name: str):
+    many = {"object.get": 3, "count": 1}.get(name, 1 if name.startswith("is_") else 2)
+
+    def write(*terms: Term) -> str:
+        return forms.called(name, f"function({', '.join(term.text for term in terms)})", terms)
+
+    _NAMES["function"] = FUNCTIONS[name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert _differences(name, write, FUNCTIONS[name], many)[:3] == []
+
+
+def _field(value: Term, name: Term) -> str | None:
+    """Return the form of a field. The writer leaves a block in which a field of a scalar is read."""
+    return None if value.kind in forms.SCALARS else forms.field(value, name)
+
+
+def test_the_form_of_a_field_has_the_value_of_its_function():
+    assert _differences("field", _field, values.dot, 2)[:3] == []
+
+
+def test_the_form_of_an_equality_has_the_value_of_its_function():
+    assert _differences("equality", forms.equality, values.equal, 2)[:3] == []
+
+
+def test_the_form_of_a_merge_has_the_value_of_its_function():
+    assert _differences("merged", forms.merged, values.merge, 2)[:3] == []
+
+
+def test_the_form_of_a_length_has_the_value_of_its_function():
+    assert _differences("length", forms.length, values.length, 1)[:3] == []
+
+
+def test_the_form_of_a_scan_has_the_items_of_its_function():
+    def write(value: Term) -> str:
+        return f"[[*pair] for pair in {forms.items(value)}]"
+
+    def function(value: Any) -> Any:
+        return [[*pair] for pair in values.scan(value)]
+
+    assert _differences("items", write, function, 1)[:3] == []
+
+
+def test_an_absent_value_merged_with_an_empty_object_is_empty():
+    written = forms.merged(Term("a"), Term("b", "dict", "{}"))
+    assert written is not None
+    assert eval(written, _NAMES, {"a": U, "b": {}}) == {}
+
+
+def test_the_result_of_each_function_has_the_type_that_is_taken_for_certain():
+    made = {"bool": bool, "int": int, "str": str, "list": list}
+    for name, kind in forms.RESULTS.items():
+        arguments = {
+            "concat": 2,
+            "replace": 3,
+            "sprintf": 2,
+            "substring": 3,
+            "trim": 2,
+            "count": 1,
+            "lower": 1,
+            "upper": 1,
+        }
+        many = arguments.get(name, 1 if name.startswith("is_") else 2)
+        for given in itertools.product(_VALUES, repeat=min(many, 2)):
+            extra = [-1] if name == "substring" else [""] * (many - len(given))
+            answer = _outcome(FUNCTIONS[name], *given, *extra)
+            assert answer == _FAILED or type(answer) is made[kind], (name, given)
+
+
+def test_the_union_of_sets_is_that_of_a_set_of_sets():
+    for sets in itertools.product([set[Any](), {"a"}, {_TRUE, 1}, "a", [], None], repeat=2):
+        direct = _outcome(collection_functions.union_of, *sets)
+        assert direct == _outcome(collection_functions.union, {values.key(found) for found in sets})
