@@ -20,7 +20,7 @@ from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Disposition, Message, UpstreamRequest
 from gateway.protocol.classify import classify
 from gateway.protocol.error_codes import REFUSED
-from gateway.protocol.headers import passed_on, values_of
+from gateway.protocol.headers import is_passed_on, texts_of
 from gateway.protocol.replies import Reply
 from gateway.steps import sessionless, subscriptions
 from gateway.steps.admission import admitted
@@ -44,7 +44,7 @@ Outcome = TypeVar("Outcome", bound="Relay | Reply | Refusal")
 async def handle(gateway: Gateway, exchange: Exchange) -> Reply | Relay:
     """Take one request all the way. Never raises for anything that a caller, a policy or an upstream did."""
     known = exchange.upstream if exchange.upstream in gateway.upstreams else None
-    trace = gateway.tracing.start(exchange.headers, f"{exchange.method} /mcp/{known or '-'}")
+    trace = gateway.tracing.start(exchange.fields, f"{exchange.method} /mcp/{known or '-'}")
     visit = Visit(gateway.new_id(), exchange, gateway.clock(), gateway.monotonic(), trace, known)
     return await for_caller(gateway, visit, answer)
 
@@ -93,16 +93,16 @@ async def answer(gateway: Gateway, visit: Visit, principal: Principal, place: Pl
 
 
 async def identify(gateway: Gateway, visit: Visit) -> Principal | Refusal:
-    """The verified caller of a request, from its headers and its connection alone."""
+    """Return the verified caller of a request, from its headers and its connection alone."""
     exchange = visit.exchange
     credentials = Credentials(
         method=exchange.method,
         url=exchange.url,
-        authorization=values_of(exchange.headers, b"authorization"),
-        dpop=values_of(exchange.headers, b"dpop"),
+        authorization=texts_of(exchange.fields, b"authorization"),
+        dpop=texts_of(exchange.fields, b"dpop"),
         certificate=exchange.certificates[0] if exchange.certificates else None,
         issuers=exchange.certificates[1:],
-        passed_on=passed_on(exchange.headers),
+        passed_on=is_passed_on(exchange.fields),
     )
     try:
         return await gateway.identities.identify(credentials, exchange.client_ip)
@@ -111,11 +111,11 @@ async def identify(gateway: Gateway, visit: Visit) -> Principal | Refusal:
 
 
 async def read(exchange: Exchange) -> Message | Refusal | None:
-    """The message of a request, strictly read; `None` for GET and DELETE, which have none."""
+    """Return the message of a request, strictly read; `None` for GET and DELETE, which have none."""
     if exchange.method != "POST":
         return None
     body = await exchange.body()
-    return body if isinstance(body, Refusal) else classify(body, exchange.headers)
+    return body if isinstance(body, Refusal) else classify(body, exchange.fields)
 
 
 async def serve(

@@ -381,7 +381,7 @@ def refuse(event, arguments):
         raise SystemExit(f"a pure module reached for {{event}} {{arguments[:1]}}")
 sys.addaudithook(refuse)
 from gateway.protocol.classify import classify
-classify(b'{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"x","arguments":{{}}}}}}', ())
+classify(b'{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"x","arguments":{{}}}}}}', {{}})
 print("pure")
 """
     done = subprocess.run(

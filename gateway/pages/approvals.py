@@ -36,7 +36,7 @@ from gateway.model.caller import Credentials
 from gateway.model.decision import Reason, Refusal
 from gateway.pages.responses import ReplyResponse, exchange_of, json_response
 from gateway.protocol.error_codes import UNAUTHENTICATED
-from gateway.protocol.headers import passed_on, values_of
+from gateway.protocol.headers import is_passed_on, texts_of
 from gateway.protocol.replies import Reply
 from gateway.steps.refusing import failure, refuse_early, sentence
 from gateway.transport.edge import Client
@@ -88,9 +88,9 @@ async def _for_person(
     credentials = Credentials(
         method=exchange.method,
         url=exchange.url,
-        authorization=values_of(exchange.headers, b"authorization"),
-        dpop=values_of(exchange.headers, b"dpop"),
-        passed_on=passed_on(exchange.headers),
+        authorization=texts_of(exchange.fields, b"authorization"),
+        dpop=texts_of(exchange.fields, b"dpop"),
+        passed_on=is_passed_on(exchange.fields),
     )
     try:
         principal = await approvers.identities.identify(credentials, exchange.client_ip)

@@ -71,7 +71,7 @@ class KnownCallers:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gateway, exchange = self._gateway, scope["opagate.exchange"]
-        trace = gateway.tracing.start(exchange.headers, self._name)
+        trace = gateway.tracing.start(exchange.fields, self._name)
 
         async def answer(gateway: Gateway, visit: Visit, principal: Principal, _place: Place) -> None:
             scope[_KNOWN] = KnownCaller(gateway, visit, principal)

@@ -23,7 +23,7 @@ from gateway.errors import GatewayError
 from gateway.model.decision import Reason, Refusal
 from gateway.pages.responses import ReplyResponse, exchange_of, json_response
 from gateway.protocol.error_codes import INVALID_REQUEST
-from gateway.protocol.headers import values_of
+from gateway.protocol.headers import texts_of
 from gateway.protocol.replies import Reply
 from gateway.steps.refusing import refuse_early
 from gateway.steps.signals import take_token
@@ -78,12 +78,12 @@ async def _receive(page: _Page, request: Request) -> Response:
 
 
 def _check_request(source: VerifiedStream, exchange: Exchange) -> SetFault | None:
-    types = values_of(exchange.headers, b"content-type")
+    types = texts_of(exchange.fields, b"content-type")
     if len(types) != 1 or types[0].partition(";")[0].strip().lower() != _TYPE:
         return SetFault("invalid_request", f"the body is not declared as {_TYPE}")
     if source.authorization is None:
         return None
-    named = values_of(exchange.headers, b"authorization")
+    named = texts_of(exchange.fields, b"authorization")
     given = named[0].strip() if len(named) == 1 else ""
     if not hmac.compare_digest(given.encode(), source.authorization.encode()):
         return SetFault("authentication_failed", "the Authorization header is not the one of this stream")

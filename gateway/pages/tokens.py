@@ -32,7 +32,7 @@ from gateway.model.decision import Reason, Refusal
 from gateway.pages.callers import KnownCallers, known_caller
 from gateway.pages.responses import ReplyResponse, exchange_of, json_response
 from gateway.protocol.error_codes import UNAUTHENTICATED
-from gateway.protocol.headers import values_of
+from gateway.protocol.headers import texts_of
 from gateway.protocol.replies import Reply
 from gateway.steps.refusing import refuse_early
 from gateway.transport.edge import Client as Origin
@@ -82,7 +82,7 @@ class _Desk:
     async def identify(self, request: Request) -> Client | Response:
         """Return the upstream that asks, or the answer of a question over its bound. Strangers get the answer of an inactive token."""
         exchange, now = exchange_of(request), self.authority.clock()
-        client = self.introspector.authenticate(values_of(exchange.headers, b"authorization"))
+        client = self.introspector.authenticate(texts_of(exchange.fields, b"authorization"))
         if client is not None:
             return client if self.questions.admits(client.id, now) else _too_many()
         if not self.failures.admits(exchange.client_ip or "", now):
@@ -123,7 +123,7 @@ class _Revocation:
         request = Request(scope, receive)
         if request.method != "POST":
             raise HTTPException(405, headers={"Allow": "POST"})
-        named = values_of(exchange_of(request).headers, b"authorization")
+        named = texts_of(exchange_of(request).fields, b"authorization")
         if any(value.lower().startswith("basic ") for value in named):
             await (await self._answer_upstream(request))(scope, receive, send)
         else:

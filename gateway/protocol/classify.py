@@ -24,7 +24,7 @@ from typing import Final, cast
 from msgspec import Struct
 
 from gateway.model.decision import Reason, Refusal
-from gateway.model.wire import Disposition, Era, Headers, Json, JsonObject, Kind, Message, RequestId
+from gateway.model.wire import Disposition, Era, Json, JsonObject, Kind, Message, RequestId
 from gateway.protocol import completions, strict
 from gateway.protocol import headers as routing_headers
 from gateway.protocol.error_codes import (
@@ -35,7 +35,7 @@ from gateway.protocol.error_codes import (
     PARSE_ERROR,
     UNSUPPORTED_VERSION,
 )
-from gateway.protocol.headers import Fault, Routing
+from gateway.protocol.headers import Fault, HeaderFields, Routing
 from gateway.protocol.methods import STATELESS_VERSIONS, VERSIONS, Method, from_client
 
 _VERSION_META: Final = "io.modelcontextprotocol/protocolVersion"
@@ -98,26 +98,32 @@ RULES: Final[Mapping[str, Rule]] = MappingProxyType(
 """Reason code → how it is answered. Codes are part of the interface."""
 
 
-def classify(body: bytes, headers: Headers) -> Message | Refusal:
-    """Read one POSTed message. Pure; never raises. `headers` have lower-case names."""
+def classify(body: bytes, fields: HeaderFields) -> Message | Refusal:
+    """Read one POSTed message. Pure; never raises. `fields` have lower-case names."""
     document = strict.read(body)
     if isinstance(document, strict.Unreadable):
         return _refusal(document.code, document.message)
+    identifier = _id(document)
     # Only a request is answered under its id; the error for a refused response has none ("Sending Messages").
-    id = _id(document) if "method" in document else None  # noqa: A001 - the field's own name
-    routing = routing_headers.read(headers)
+    id = identifier if "method" in document else None  # noqa: A001 - the field's own name
+    routing = routing_headers.read(fields)
     if isinstance(routing, Fault):
         return _refusal("request/header", routing.message, id)
-    kind = _envelope(document)
+    kind = _envelope(document, identifier)
     if isinstance(kind, Fault):
         return _refusal("request/envelope", kind.message, id)
-    params = cast("JsonObject", document.get("params", {}))
+    params = document.get("params")
+    params = params if isinstance(params, dict) else dict[str, Json]()
     era = _era(params, routing, kind, id)
     if isinstance(era, Refusal):
         return era
     if kind is _RESPONSE:
-        return _response(era, routing, body, _id(document))
-    return _method(document, params, _Frame(body, id, kind, era, routing))
+        return _response(era, routing, body, identifier)
+    return _method(str(document["method"]), params, _Frame(body, id, kind, era, routing))
+
+
+_NAMES_TASKS: Final = frozenset({"taskId", "notifications", "_meta"})
+_NO_TASKS: Final[frozenset[str]] = frozenset()
 
 
 def state_of(message: Message) -> str | None:
@@ -129,14 +135,18 @@ def state_of(message: Message) -> str | None:
 def tasks_of(message: Message) -> frozenset[str]:
     """Return every protocol task id of a server in any place of the message. The caller must own all of them."""
     params = message.params
-    found: list[object] = [] if message.method == OWN_TASK else [params.get("taskId")]
+    if _NAMES_TASKS.isdisjoint(params):
+        return _NO_TASKS
+    found: list[object] = []
+    if "taskId" in params and message.method != OWN_TASK:
+        found.append(params["taskId"])
     notifications = params.get("notifications")
     if isinstance(notifications, dict):
         found.extend(cast("Iterable[object]", notifications.get("taskIds", ())))
     meta = params.get("_meta")
     if isinstance(meta, dict) and isinstance(related := meta.get(strict.RELATED_TASK), dict):
         found.append(related.get("taskId"))
-    return frozenset([item for item in found if isinstance(item, str)])
+    return frozenset([item for item in found if isinstance(item, str)]) if found else _NO_TASKS
 
 
 def client_capabilities(message: Message) -> JsonObject:
@@ -184,7 +194,9 @@ def _refusal(code: str, detail: str, id: RequestId | None = None, *, status: int
 
 # --- 3: the envelope -------------------------------------------------------------------------------
 
-_RESPONSE: Final = Kind.RESPONSE
+# A member of an enumeration costs a call of Python on 3.11.
+_REQUEST, _NOTIFICATION, _RESPONSE = Kind
+_HANDSHAKE, _STATELESS = Era
 MAX_ID: Final = 1024
 """Characters. An id is kept while its request is open, and longer by the stdio transport."""
 _CALL_MEMBERS: Final = frozenset({"jsonrpc", "id", "method", "params"})
@@ -196,12 +208,12 @@ def _id(document: JsonObject) -> RequestId | None:
     return value if isinstance(value, int | str) and not isinstance(value, bool) else None
 
 
-def _envelope(document: JsonObject) -> Kind | Fault:
+def _envelope(document: JsonObject, identifier: RequestId | None) -> Kind | Fault:
     if document.get("jsonrpc") != "2.0":
         return Fault('jsonrpc is not "2.0"')
-    if "id" in document and _id(document) is None:
+    if "id" in document and identifier is None:
         return Fault("id is neither a string nor an integer")
-    if len(str(document.get("id"))) > MAX_ID:
+    if len(str(identifier)) > MAX_ID:
         return Fault(f"id is longer than {MAX_ID} characters")
     return _call_envelope(document) if "method" in document else _reply_envelope(document)
 
@@ -216,7 +228,7 @@ def _call_envelope(document: JsonObject) -> Kind | Fault:
         return Fault("params is not an object")
     if not isinstance(params.get("_meta", {}), dict):
         return Fault("params._meta is not an object")
-    return Kind.REQUEST if "id" in document else Kind.NOTIFICATION
+    return _REQUEST if "id" in document else _NOTIFICATION
 
 
 def _reply_envelope(document: JsonObject) -> Kind | Fault:
@@ -236,20 +248,20 @@ def _reply_envelope(document: JsonObject) -> Kind | Fault:
 
 
 def _era(params: JsonObject, routing: Routing, kind: Kind, id: RequestId | None) -> Era | Refusal:  # noqa: A002 - as JSON-RPC calls it
-    meta = cast("JsonObject", params.get("_meta", {}))
-    if _VERSION_META in meta:
+    meta = params.get("_meta")
+    if isinstance(meta, dict) and _VERSION_META in meta:
         return _declared_era(meta[_VERSION_META], routing, id)
     if routing.version is None:
         # 2025-11-25/basic/transports.mdx, "Protocol Version Header": assume 2025-03-26.
-        return Era.HANDSHAKE
+        return _HANDSHAKE
     if routing.version not in VERSIONS:
         return _unsupported(routing.version, VERSIONS, id)
     if routing.version not in STATELESS_VERSIONS:
-        return Era.HANDSHAKE
-    if kind is Kind.REQUEST:
+        return _HANDSHAKE
+    if kind is _REQUEST:
         # 2026-07-28/basic/index.mdx, "Per-request protocol fields": a missing field is -32602.
         return _refusal("request/params", f"params._meta lacks {_VERSION_META}, which this version requires", id)
-    return Era.STATELESS
+    return _STATELESS
 
 
 def _declared_era(version: object, routing: Routing, id: RequestId | None) -> Era | Refusal:  # noqa: A002 - as JSON-RPC calls it
@@ -260,7 +272,7 @@ def _declared_era(version: object, routing: Routing, id: RequestId | None) -> Er
         detail = "is missing" if routing.version is None else f"does not match {_VERSION_META} of the body"
         return _refusal("request/header", f"the header MCP-Protocol-Version {detail}", id)
     if version in STATELESS_VERSIONS:
-        return Era.STATELESS
+        return _STATELESS
     # An older version in `_meta` is stateless to a reader of bodies and has a session to a reader of headers.
     return _unsupported(version, STATELESS_VERSIONS, id)
 
@@ -283,8 +295,7 @@ def _response(era: Era, routing: Routing, body: bytes, id: RequestId | None) -> 
 # --- 6 to 8: the method ----------------------------------------------------------------------------
 
 
-def _method(document: JsonObject, params: JsonObject, frame: _Frame) -> Message | Refusal:
-    method = cast("str", document["method"])
+def _method(method: str, params: JsonObject, frame: _Frame) -> Message | Refusal:
     row = from_client(method, frame.era)
     if row is None:
         return _refusal("request/method", "A client cannot send this method here", frame.id, status=_unknown(frame))
@@ -296,7 +307,7 @@ def _method(document: JsonObject, params: JsonObject, frame: _Frame) -> Message 
         detail = completions.fault(params)
     if detail is not None:
         return _refusal("request/params", detail, frame.id)
-    name = cast("str", params[row.named_by]) if row.named_by is not None else None
+    name = str(params[row.named_by]) if row.named_by is not None else None
     fault = routing_headers.disagreement(frame.routing, kind=frame.kind, era=frame.era, method=method, name=name)
     if fault is not None:
         return _refusal("request/header", fault.message, frame.id)
@@ -329,24 +340,25 @@ def _wrong_params(row: Method, params: JsonObject) -> str | None:
     for key in _STRINGS:
         if key in params and not isinstance(params[key], str):
             return f"{key} is not a string"
-    return _wrong_task_ids(params)
-
-
-def _wrong_task_ids(params: JsonObject) -> str | None:
-    notifications = cast("JsonObject", params.get("notifications", {}))
-    ids = notifications.get("taskIds", [])
-    if not isinstance(ids, list) or not all(isinstance(item, str) for item in cast("list[object]", ids)):
+    notifications, meta = params.get("notifications"), params.get("_meta")
+    if isinstance(notifications, dict) and _are_wrong_task_ids(notifications.get("taskIds", [])):
         return "notifications.taskIds is not a list of strings"
-    meta = cast("JsonObject", params.get("_meta", {}))
-    if strict.RELATED_TASK in meta:
+    if isinstance(meta, dict) and strict.RELATED_TASK in meta:
         related = meta[strict.RELATED_TASK]
-        if not isinstance(related, dict) or not isinstance(cast("JsonObject", related).get("taskId"), str):
+        if not isinstance(related, dict) or not isinstance(related.get("taskId"), str):
             return f"_meta {strict.RELATED_TASK} has no taskId"
     return None
 
 
+def _are_wrong_task_ids(ids: Json) -> bool:
+    return not isinstance(ids, list) or not all(isinstance(item, str) for item in ids)
+
+
 def _client_name(method: str, params: JsonObject) -> str | None:
-    meta = cast("JsonObject", params.get("_meta", {}))
-    info = params.get("clientInfo") if method == "initialize" else meta.get(_CLIENT_META)
-    name = cast("JsonObject", info).get("name") if isinstance(info, dict) else None
+    meta = params.get("_meta")
+    if method == "initialize":
+        info = params.get("clientInfo")
+    else:
+        info = meta.get(_CLIENT_META) if isinstance(meta, dict) else None
+    name = info.get("name") if isinstance(info, dict) else None
     return name[:_MAX_CLIENT_NAME] if isinstance(name, str) else None

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from msgspec import Struct
 
@@ -33,6 +34,12 @@ _TOKEN: Final = re.compile(rb"[\x21-\x7e]{1,4096}")
 _SENTINEL: Final = re.compile(r"=\?base64\?(.*)\?=", re.DOTALL)
 
 
+_ROUTING_PATTERNS: Final = ((VERSION, _TOKEN), (METHOD, _VISIBLE), (NAME, _VISIBLE), (SESSION, _TOKEN))
+
+HeaderFields: TypeAlias = Mapping[bytes, tuple[bytes, ...]]
+"""The headers of a message by name: `group_headers` makes them."""
+
+
 class Routing(Struct, frozen=True):
     """The values of the routing headers; `None` for an absent one. `name` is decoded."""
 
@@ -48,36 +55,53 @@ class Fault:
     message: str
 
 
+def group_headers(headers: Headers) -> HeaderFields:
+    """Return the values of each header, by its name, in their order."""
+    fields: dict[bytes, tuple[bytes, ...]] = {}
+    for name, value in headers:
+        fields[name] = (*fields[name], value) if name in fields else (value,)
+    return fields
+
+
+def texts_of(fields: HeaderFields, name: bytes) -> tuple[str, ...]:
+    """Return all values of one header, in their order, as they were sent."""
+    values = fields.get(name)
+    return () if values is None else tuple([value.decode("latin-1") for value in values])
+
+
 def values_of(headers: Headers, name: bytes) -> tuple[str, ...]:
-    """All values of one header, in their order, as they were sent."""
+    """Return all values of one header, in their order, as they were sent."""
     # A list is built in half the time that a generator takes, and this is asked for each header that matters.
     return tuple([value.decode("latin-1") for key, value in headers if key == name])
 
 
 def value_of(headers: Headers, name: bytes) -> str | None:
-    """The first value of one header; `None` if it is not there."""
+    """Return the first value of one header; `None` if it is not there."""
     return next((value.decode("latin-1") for key, value in headers if key == name), None)
 
 
-def read(headers: Headers) -> Routing | Fault:
+def read(fields: HeaderFields) -> Routing | Fault:
     """Read the routing headers. Each may stand once, in visible ASCII. `Connection` must not name a routing header, or
     the next hop would remove it (RFC 9110 section 7.6.1)."""
-    found: dict[bytes, bytes] = {}
-    for name, value in headers:
-        if name in ROUTING:
-            if name in found:
-                return Fault(f"the header {_title(name)} is given more than once")
-            found[name] = value.strip(b" \t")
-        elif name == b"connection" and not ROUTING.isdisjoint(_listed(value)):
-            return Fault("the header Connection names a routing header")
-    for name, value in found.items():
-        pattern = _TOKEN if name in {SESSION, VERSION} else _VISIBLE
+    if b"connection" in fields and not ROUTING.isdisjoint(_connection_options(fields)):
+        return Fault("the header Connection names a routing header")
+    found: dict[bytes, str] = {}
+    for name, pattern in _ROUTING_PATTERNS:
+        values = fields.get(name)
+        if values is None:
+            continue
+        if len(values) != 1:
+            return Fault(f"the header {_title(name)} is given more than once")
+        value = values[0].strip(b" \t")
         if pattern.fullmatch(value) is None:
             return Fault(f"the header {_title(name)} is empty or has characters that it must not have")
-    name_value = _decoded(found.get(NAME))
-    if isinstance(name_value, Fault):
-        return name_value
-    return Routing(_text(found.get(VERSION)), _text(found.get(METHOD)), name_value)
+        found[name] = value.decode("ascii")
+    name_value = found.get(NAME)
+    if name_value is not None and name_value.startswith("=?"):
+        name_value = decode(name_value)
+        if name_value is None:
+            return Fault("the header Mcp-Name has a malformed Base64 value")
+    return Routing(found.get(VERSION), found.get(METHOD), name_value)
 
 
 def decode(value: str) -> str | None:
@@ -104,9 +128,14 @@ def encode(text: str) -> bytes:
     return b"=?base64?" + base64.b64encode(value) + b"?="
 
 
-def passed_on(headers: Headers) -> bool:
+def is_passed_on(fields: HeaderFields) -> bool:
     """Return whether a proxy's header shows that it passed the request on. Its absence shows nothing."""
-    return any(name in _PROXIES or name.startswith(b"x-forwarded-") for name, _ in headers)
+    if not _PROXIES.isdisjoint(fields):
+        return True
+    for name in fields:  # noqa: SIM110 - a generator would cost more than all other work here
+        if name.startswith(b"x-forwarded-"):
+            return True
+    return False
 
 
 _PROXIES: Final = frozenset(
@@ -184,16 +213,26 @@ _RESPONSE_DROPPED: Final = _HOP_BY_HOP | {
 }  # fmt: skip
 
 
+_RESPONSE_PREFIXES_DROPPED: Final = (b"access-control-", b"proxy-", b"opagate-")
+
+
 def forwardable_request(headers: Headers, *, without: AbstractSet[bytes] = frozenset()) -> Headers:
     """Return the headers that travel to an upstream, `without` these names. A name with `_` for `-` counts as the name
     that CGI-style servers would read. Routing headers travel only under their own name. The type of a body is the type
     that the gateway read."""
-    named = _connection_options(headers) | without
-    kept = [
-        (name, _JSON if name == b"content-type" else value)
-        for name, value in headers
-        if name not in named and not _stays_here(name)
-    ]
+    kept: list[tuple[bytes, bytes]] = []
+    options: AbstractSet[bytes] = without
+    for name, value in headers:
+        if name in _USUAL_TRAVELLERS:
+            kept.append((name, value))
+        elif name == b"content-type":
+            kept.append((name, _JSON))
+        elif name == b"connection":
+            options = options | _listed(value)
+        elif not (name in _USUALLY_DROPPED or _stays_here(name)):
+            kept.append((name, value))
+    if options:
+        kept = [field for field in kept if field[0] not in options]
     kept.append((b"accept-encoding", b"identity"))
     return tuple(kept)
 
@@ -201,19 +240,25 @@ def forwardable_request(headers: Headers, *, without: AbstractSet[bytes] = froze
 def forwardable_response(headers: Headers) -> Headers:
     """Return the headers that travel back to the client. The sender of the body sets `Content-Length` anew, and the
     type of messages is the type that the gateway read."""
-    named = _connection_options(headers) | _RESPONSE_DROPPED
+    named = _RESPONSE_DROPPED
+    for name, value in headers:
+        if name == b"connection":
+            named = named | _listed(value)
     return tuple(
         [
             (name, _type_as_read(value) if name == b"content-type" else value)
             for name, value in headers
-            if name not in named and not name.startswith((b"access-control-", b"proxy-", b"opagate-"))
+            if name not in named and not name.startswith(_RESPONSE_PREFIXES_DROPPED)
         ]
     )
 
 
 def message_type(headers: Headers) -> bytes | None:
-    """The type of messages that an answer is taken for; `None` for none."""
-    return next((_named_type(value) for name, value in headers if name == b"content-type"), None)
+    """Return the type of messages that an answer is taken for; `None` for none."""
+    for name, value in headers:
+        if name == b"content-type":
+            return _named_type(value)
+    return None
 
 
 def is_event_stream(headers: Headers) -> bool:
@@ -222,16 +267,17 @@ def is_event_stream(headers: Headers) -> bool:
 
 def _named_type(content_type: bytes) -> bytes | None:
     """Some clients look for no more than the name of a type in `Content-Type`."""
+    if content_type == _JSON:
+        return _JSON
     written = content_type.lower()
-    return next((known for known in _MESSAGE_TYPES if known in written), None)
+    if b"text/event-stream" in written:
+        return b"text/event-stream"
+    return _JSON if _JSON in written else None
 
 
 def _type_as_read(value: bytes) -> bytes:
     """Messages were read in UTF-8. A client that honours another character encoding would find other lines in them."""
     return _named_type(value) or value
-
-
-_MESSAGE_TYPES: Final = (b"text/event-stream", b"application/json")
 
 
 @short_text_cache(1_024)
@@ -245,27 +291,21 @@ def _stays_here(name: bytes) -> bool:
     return read_as in _REQUEST_DROPPED or read_as.startswith(_PREFIXES_DROPPED)
 
 
-def _connection_options(headers: Headers) -> frozenset[bytes]:
-    values = [value for name, value in headers if name == b"connection"]
-    return frozenset(_listed(b",".join(values))) if values else _NO_OPTIONS
+_USUAL: Final = (
+    b"accept", b"accept-language", b"authorization", b"baggage", b"content-length", b"host", b"mcp-method", b"mcp-name",
+    b"mcp-protocol-version", b"mcp-session-id", b"opagate-task", b"traceparent", b"tracestate", b"user-agent",
+)  # fmt: skip
+"""Headers of most requests. `_stays_here` is asked for each of them once, at start."""
+_USUALLY_DROPPED: Final = frozenset([name for name in _USUAL if _stays_here(name)])
+_USUAL_TRAVELLERS: Final = frozenset(_USUAL) - _USUALLY_DROPPED
 
 
-_NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
+def _connection_options(fields: HeaderFields) -> set[bytes]:
+    return _listed(b",".join(fields.get(b"connection", ())))
 
 
 def _listed(value: bytes) -> set[bytes]:
     return {part.strip(b" \t").lower() for part in value.split(b",")}
-
-
-def _decoded(value: bytes | None) -> str | Fault | None:
-    if value is None:
-        return None
-    text = decode(value.decode("ascii"))
-    return Fault("the header Mcp-Name has a malformed Base64 value") if text is None else text
-
-
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode("ascii")
 
 
 def _title(name: bytes) -> str:

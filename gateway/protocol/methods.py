@@ -115,8 +115,8 @@ TABLE: Final[Mapping[str, Method]] = MappingProxyType({row.name: row for row in 
 
 
 def from_client(name: str, era: Era) -> Method | None:
-    """The row of a method that a client may send in an era, or `None` for every other name."""
+    """Return the row of a method that a client may send in an era, or `None` for every other name."""
     row = TABLE.get(name)
-    if row is None or era not in row.eras or row.disposition is Disposition.REFUSE:
+    if row is None or era not in row.eras or row.disposition is _REFUSE:
         return None
     return row

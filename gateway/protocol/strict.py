@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
 from math import isfinite
-from typing import Final, NoReturn, cast
+from typing import Final, NoReturn
 
 from gateway.model.wire import Json, JsonObject
 
@@ -105,7 +105,7 @@ def _read(body: bytes, decoder: json.JSONDecoder) -> JsonObject | Unreadable:
     if (too_large := bulk(body)) is not None:
         return too_large
     try:
-        document: object = decoder.decode(body.decode())
+        document: Json = decoder.decode(body.decode())
         if _SURROGATE.search(body) is not None:
             json.dumps(document, ensure_ascii=False).encode()
     except _Refused as refused:
@@ -115,7 +115,7 @@ def _read(body: bytes, decoder: json.JSONDecoder) -> JsonObject | Unreadable:
     except ValueError as error:
         return _encoding_or_json(body, error)
     if isinstance(document, dict):
-        return cast("JsonObject", document)
+        return document
     return _BATCH if isinstance(document, list) else _NO_OBJECT
 
 
@@ -241,6 +241,7 @@ def _fold_all(known: frozenset[str]) -> frozenset[str]:
 _ENVELOPE_FOLDED: Final = _folded(ENVELOPE)
 _PARAMS_FOLDED: Final = _folded(PARAMS)
 _META_FOLDED: Final = _folded(META)
+_NESTED_NAMES: Final = frozenset(NESTED)
 _NESTED_FOLDED: Final = tuple((name, _folded(known)) for name, known in NESTED.items())
 _RELATED_FOLDED: Final = _folded(RELATED)
 
@@ -253,22 +254,26 @@ def _ambiguous_key(document: JsonObject) -> Unreadable | None:
     if not isinstance(params, dict):
         return None
     found = _look_alike(params, _PARAMS_FOLDED)
-    for name, known in _NESTED_FOLDED:
-        if name in params:
-            found = found or _look_alike(params[name], known)
+    if not _NESTED_NAMES.isdisjoint(params):
+        for name, known in _NESTED_FOLDED:
+            if name in params:
+                found = found or _look_alike(params[name], known)
     meta = params.get("_meta")
     if found is not None or not isinstance(meta, dict):
         return found
-    return _look_alike(meta, _META_FOLDED) or _look_alike(meta.get(RELATED_TASK), _RELATED_FOLDED)
+    found = _look_alike(meta, _META_FOLDED)
+    if found is None and RELATED_TASK in meta:
+        found = _look_alike(meta[RELATED_TASK], _RELATED_FOLDED)
+    return found
 
 
-def _look_alike(value: object, known: tuple[frozenset[str], frozenset[str]]) -> Unreadable | None:
+def _look_alike(value: Json, known: tuple[frozenset[str], frozenset[str]]) -> Unreadable | None:
     if not isinstance(value, dict):
         return None
     exact, folded = known
-    if exact.issuperset(cast("Iterable[str]", value)):
+    if exact.issuperset(value):
         return None
-    for key in cast("Iterable[str]", value):
+    for key in value:
         if key not in exact and fold(key) in folded:
             return Unreadable(
                 "request/ambiguous-key", "a key of the body differs from a protocol field only in writing"

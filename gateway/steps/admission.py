@@ -6,17 +6,17 @@ from typing import Final, Literal, cast
 
 from msgspec import structs
 
-from gateway.binding.ownership import Ownership
 from gateway.binding.sessions import Session, Sessions
 from gateway.model.caller import Principal
 from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Era, Headers, Message, UpstreamRequest
 from gateway.protocol.classify import TASKS_EXTENSION, declares_tasks, state_of, tasks_of
 from gateway.protocol.error_codes import INVALID_PARAMS, MISSING_CAPABILITY, REFUSED
-from gateway.protocol.headers import forwardable_request, values_of
+from gateway.protocol.headers import forwardable_request, texts_of
 from gateway.steps.visit import Gateway, Visit
 from gateway.transport.exchange import Exchange
 
+_STATELESS: Final = Era.STATELESS
 _NONE: Final[frozenset[bytes]] = frozenset()
 _NOT_STATELESS: Final = frozenset({b"last-event-id"})
 
@@ -30,8 +30,10 @@ def admitted(
     session = own_session(gateway.sessions, exchange, principal, message)
     if isinstance(session, Refusal):
         return session
-    if message is not None and not owns_handles(gateway.ownership, exchange.upstream, principal, message):
-        return foreign(message)
+    if message is not None and (handles := handles_of(message)):
+        belongs = gateway.ownership.belongs
+        if not all(belongs(exchange.upstream, handle, principal) for handle in handles):
+            return foreign(message)
     method = cast("Literal['POST', 'GET', 'DELETE']", exchange.method)
     request = UpstreamRequest(method, headers, principal, message)
     return request if session is None else structs.replace(request, session=session.id, opens_urls=session.opens_urls)
@@ -41,7 +43,7 @@ def forwardable(visit: Visit, message: Message | None) -> Headers:
     """Return the headers that travel on: without the headers for this gateway, and with this gateway's place in the
     trace."""
     traceparent = visit.trace.traceparent
-    left_out = _NOT_STATELESS if _is_stateless(message) else _NONE
+    left_out = _NOT_STATELESS if message is not None and message.era is _STATELESS else _NONE
     if traceparent is None:
         return forwardable_request(visit.exchange.headers, without=left_out)
     headers = forwardable_request(visit.exchange.headers, without=left_out | {b"traceparent"})
@@ -53,11 +55,11 @@ def own_session(
 ) -> Session | Refusal | None:
     """Return the session that the caller names, if it is its own. The stateless era has none, and ignores the headers
     of sessions (2026-07-28 streamable HTTP, "Backward Compatibility")."""
-    if _is_stateless(message):
+    if message is not None and message.era is _STATELESS:
         return None
-    sealed = values_of(exchange.headers, b"mcp-session-id")
+    sealed = texts_of(exchange.fields, b"mcp-session-id")
     if not sealed:
-        if values_of(exchange.headers, b"last-event-id"):
+        if b"last-event-id" in exchange.fields:
             return _refusal(400, "session/missing", "A stream is resumed without its session.", "Send Mcp-Session-Id.")
         return None
     session = sessions.open(sealed[0], upstream=exchange.upstream, principal=principal)
@@ -66,17 +68,16 @@ def own_session(
     return session
 
 
-def owns_handles(ownership: Ownership, upstream: str, principal: Principal, message: Message) -> bool:
-    """Return whether this caller was given every protocol task and request state that the message names."""
-    state = state_of(message)
-    handles = tasks_of(message) if state is None else {state, *tasks_of(message)}
-    return all(ownership.belongs(upstream, handle, principal) for handle in handles)
+def handles_of(message: Message) -> frozenset[str]:
+    """Return every protocol task and request state that a message names. Its caller must have been given all of them."""
+    state, tasks = state_of(message), tasks_of(message)
+    return tasks if state is None else tasks | {state}
 
 
 def foreign(message: Message) -> Refusal:
     """Return the error of a server that does not know a task or a state (SEP-2663, "Protocol Errors"). A client without
     support for tasks gets that error first."""
-    if _is_stateless(message) and tasks_of(message) and not declares_tasks(message):
+    if message.era is _STATELESS and tasks_of(message) and not declares_tasks(message):
         return _UNDECLARED
     return _FOREIGN
 
@@ -96,10 +97,6 @@ _UNDECLARED: Final = Refusal(
     MISSING_CAPABILITY,
     data={"requiredCapabilities": {"extensions": {TASKS_EXTENSION: {}}}},
 )
-
-
-def _is_stateless(message: Message | None) -> bool:
-    return message is not None and message.era is Era.STATELESS
 
 
 def _refusal(status: int, code: str, message: str, remedy: str) -> Refusal:

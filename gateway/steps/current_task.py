@@ -16,7 +16,7 @@ def task_of(
 ) -> Task | Refusal:
     """The task of a request at `now`, in seconds since the epoch. A refusal (403) for a task that is not the caller's, or that
     is over."""
-    named = selected(message, visit.exchange.headers)
+    named = selected(message, visit.exchange.fields)
     if named is None:
         return gateway.history.task(request.principal, now)
     found: str | Task | Reason = named

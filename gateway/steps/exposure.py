@@ -11,7 +11,7 @@ from gateway.model.content import Piece
 from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import UpstreamRequest
 from gateway.protocol.error_codes import REFUSED
-from gateway.protocol.headers import values_of
+from gateway.protocol.headers import texts_of
 from gateway.steps.credential_chain import FOREIGN
 from gateway.steps.current_task import task_of
 from gateway.steps.visit import Gateway, Visit
@@ -56,7 +56,7 @@ async def refuse_exposure(gateway: Gateway, visit: Visit, request: UpstreamReque
 
 async def _own_tokens(gateway: Gateway, visit: Visit, request: UpstreamRequest) -> own_token.Found:
     """Return what a request has of the tokens of its caller."""
-    authorization = values_of(visit.exchange.headers, b"authorization")
+    authorization = texts_of(visit.exchange.fields, b"authorization")
     searches = gateway.caller_tokens.searches(request.principal.key, authorization, visit.arrived)
     if not searches:
         return ()

@@ -16,8 +16,7 @@ from gateway.journal.entry import Outcome, settled_entry
 from gateway.journal.results import ResultRecord
 from gateway.model.content import ResultContent
 from gateway.model.decision import Decision, Refusal
-from gateway.model.wire import Disposition, JsonObject, UpstreamReply, UpstreamRequest, UpstreamTransport
-from gateway.protocol.headers import values_of
+from gateway.model.wire import Disposition, Headers, JsonObject, UpstreamReply, UpstreamRequest, UpstreamTransport
 from gateway.protocol.replies import Reply
 from gateway.steps.answer import Settlement, relay
 from gateway.steps.case import Case
@@ -331,37 +330,46 @@ async def accepted(upstream: str, reply: UpstreamReply) -> UpstreamReply:
             "have the operator check the upstream's credential",
             is_unknown=reply.status == 401,
         )
-    if any(coding.strip().lower() != "identity" for coding in values_of(reply.headers, b"content-encoding")):
+    if (fault := _unreadable(reply.headers)) is not None:
         await reply.close()
-        raise UpstreamBroken(
-            f"upstream {upstream} compressed its answer, though it was asked not to, so it cannot be looked into",
-            "have the operator turn compression off there",
-        )
-    if len(values_of(reply.headers, b"content-type")) > 1:
-        await reply.close()
-        raise UpstreamBroken(
-            f"upstream {upstream} gave its answer two types, and clients differ in which one they believe",
-            "have the operator mend the upstream",
-        )
-    if not _charsets(reply) <= _PLAIN:
-        await reply.close()
-        raise UpstreamBroken(
-            f"upstream {upstream} answered in another character encoding than UTF-8, so it cannot be looked into",
-            "have the upstream answer in UTF-8",
-        )
+        problem, remedy = fault
+        raise UpstreamBroken(f"upstream {upstream} {problem}", remedy)
     return reply
 
 
+def _unreadable(headers: Headers) -> tuple[str, str] | None:
+    """Return why an answer cannot be inspected, and the remedy; `None` for an answer in UTF-8."""
+    types: list[bytes] = []
+    for name, value in headers:
+        if name == b"content-type":
+            types.append(value)
+        elif name == b"content-encoding" and value.strip().lower() != b"identity":
+            return _COMPRESSED
+    if len(types) > 1:
+        return _TWO_TYPES
+    return None if not types or types[0] in _USUAL_TYPES or _charsets(types[0]) <= _PLAIN else _OTHER_ENCODING
+
+
+_COMPRESSED: Final = (
+    "compressed its answer, though it was asked not to, so it cannot be looked into",
+    "have the operator turn compression off there",
+)
+_TWO_TYPES: Final = (
+    "gave its answer two types, and clients differ in which one they believe",
+    "have the operator mend the upstream",
+)
+_OTHER_ENCODING: Final = (
+    "answered in another character encoding than UTF-8, so it cannot be looked into",
+    "have the upstream answer in UTF-8",
+)
+_USUAL_TYPES: Final = frozenset({b"application/json", b"text/event-stream"})
 _PLAIN: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin1"})
-"""Character encodings in which what is looked for is written as it is in UTF-8."""
+"""Character encodings that write every searched sign as UTF-8 writes it."""
 
 
-def _charsets(reply: UpstreamReply) -> set[str]:
-    parameters = [
-        part.strip().lower().partition("=")
-        for value in values_of(reply.headers, b"content-type")
-        for part in value.split(";")[1:]
-    ]
+def _charsets(content_type: bytes) -> set[str]:
+    parts = content_type.decode("latin-1").split(";")[1:]
+    parameters = [part.strip().lower().partition("=") for part in parts]
     return {value.strip(" \"'") for name, _, value in parameters if name.strip() == "charset"}
 
 

@@ -20,7 +20,7 @@ from gateway.model.decision import Reason, Refusal
 from gateway.model.target import Effect
 from gateway.model.wire import HandedCredential, Kind, UpstreamCredential, UpstreamReply, UpstreamRequest
 from gateway.protocol.error_codes import REFUSED
-from gateway.protocol.headers import values_of
+from gateway.protocol.headers import texts_of
 from gateway.steps.connecting import ask_if_unconnected, find_unconnected
 
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ def _refusal(refusal: BrokerRefusal) -> Refusal:
 
 def _presented(visit: Visit) -> str | None:
     """Return the presented access token, without its scheme."""
-    values = values_of(visit.exchange.headers, b"authorization")
+    values = texts_of(visit.exchange.fields, b"authorization")
     return values[0].strip().rpartition(" ")[2] if len(values) == 1 else None
 
 

@@ -17,7 +17,7 @@ from gateway.model.content import Sighting
 from gateway.model.decision import Reason, Refusal
 from gateway.model.task import Task
 from gateway.model.wire import Json, JsonObject, Message
-from gateway.protocol.headers import values_of
+from gateway.protocol.headers import texts_of
 from gateway.steps.visit import Gateway, Visit
 from gateway.tasks.selection import selected
 from gateway.tasks.tokens import is_token
@@ -64,11 +64,11 @@ def with_safe_trace(gateway: Gateway, visit: Visit, principal: Principal) -> Vis
     Callers choose the ids of a trace. The record and the exporter repeat them. The span in the caller's trace is not ended,
     and so not exported.
     """
-    sent = values_of(visit.exchange.headers, b"traceparent")
+    sent = texts_of(visit.exchange.fields, b"traceparent")
     known = known_to(gateway, principal.key) if sent else None
     if known is None or not known.holds_any(list(sent)):
         return visit
-    return structs.replace(visit, trace=gateway.tracing.start((), visit.trace.name))
+    return structs.replace(visit, trace=gateway.tracing.start({}, visit.trace.name))
 
 
 def _of_task(gateway: Gateway, task: Task) -> Iterator[Index]:
@@ -83,7 +83,7 @@ def _of_task(gateway: Gateway, task: Task) -> Iterator[Index]:
 
 def _current_task(gateway: Gateway, visit: Visit, principal: Principal, message: Message | None) -> Task | None:
     """Return the task of a request, if there is one already: a refusal begins none."""
-    named = selected(message, visit.exchange.headers)
+    named = selected(message, visit.exchange.fields)
     if named is None:
         return gateway.history.present(principal, visit.arrived)
     if isinstance(named, str) and is_token(named):
@@ -98,7 +98,7 @@ def _of_tokens(gateway: Gateway, visit: Visit, owner: str) -> Iterator[Index]:
         yield Index(earlier)
     of = gateway.inspector.detector.fingerprints
     parts: set[str] = set()
-    for value in values_of(visit.exchange.headers, b"authorization"):
+    for value in texts_of(visit.exchange.fields, b"authorization"):
         credential = value.strip().rpartition(" ")[2]
         parts |= {credential, credential.rpartition(".")[2]}
     if parts:

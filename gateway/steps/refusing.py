@@ -15,6 +15,7 @@ from gateway.model.caller import Principal
 from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Json, JsonObject, Message
 from gateway.protocol.error_codes import UNAVAILABLE, UPSTREAM_FAILED
+from gateway.protocol.headers import group_headers
 from gateway.protocol.replies import Reply, render
 from gateway.steps.known_credentials import known_to_request, reworded
 from gateway.steps.recording import append_or_log
@@ -76,7 +77,7 @@ async def refuse_early(gateway: Gateway, refusal: Refusal, client: Client) -> Re
     """Record and render a refusal that HTTP alone was enough for."""
     decision_id, code = gateway.new_id(), refusal.reason.code
     gateway.metrics.refused(code)
-    trace = gateway.tracing.start(client.headers, "refused")
+    trace = gateway.tracing.start(group_headers(client.headers), "refused")
     entry = refused_entry(decision_id, refusal, trace_id=trace.trace_id, client_ip=client.ip)
     await record_refusal(gateway, entry, refusal, known=False)
     trace.end({"opagate.decision.id": decision_id, "opagate.reason": code}, failed=True)

@@ -11,7 +11,8 @@ from gateway.model.decision import Reason
 from gateway.tasks.tokens import MAX_TOKEN
 
 if TYPE_CHECKING:
-    from gateway.model.wire import Headers, Message
+    from gateway.model.wire import Message
+    from gateway.protocol.headers import HeaderFields
 
 HEADER: Final = b"opagate-task"
 META: Final = "io.opagate/task"
@@ -22,18 +23,24 @@ _AMBIGUOUS: Final = Reason(
 _UNREADABLE: Final = Reason("task/unknown", "There is no such task of yours.", "Open one with POST /tasks.")
 
 
-def selected(message: Message | None, headers: Headers) -> str | Reason | None:
+def selected(message: Message | None, fields: HeaderFields) -> str | Reason | None:
     """Return the id or token that the request names, `None` without one. Refuse a request with two names, or with an
     impossible name. An empty name is refused too, so that its caller does not get the implicit task."""
-    named: list[str] = [value.decode("latin-1").strip() for name, value in headers if name == HEADER]
+    sent = fields.get(HEADER)
     meta = None if message is None else message.params.get("_meta")
     if isinstance(meta, Mapping) and META in meta:
         value = meta[META]
         if not isinstance(value, str):
             return _UNREADABLE
-        named.append(value)
-    if not named:
+        named = [*_names(sent or ()), value]
+    elif sent is None:
         return None
+    else:
+        named = _names(sent)
     if len(set(named)) > 1:
         return _AMBIGUOUS
     return named[0] if 0 < len(named[0]) <= MAX_TOKEN else _UNREADABLE
+
+
+def _names(values: tuple[bytes, ...]) -> list[str]:
+    return [value.decode("latin-1").strip() for value in values]

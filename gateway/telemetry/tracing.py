@@ -3,14 +3,14 @@ gateway records nothing, and passes the caller's `traceparent` on unchanged, so 
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from gateway.model.wire import Headers
+from gateway.protocol.headers import HeaderFields
 
 if TYPE_CHECKING:
     from gateway.telemetry.spans import Recording, Spans
@@ -48,12 +48,14 @@ class Tracing:
 
         return cls(Spans.to(endpoint))
 
-    def start(self, headers: Headers, name: str) -> Trace:
+    def start(self, fields: HeaderFields, name: str) -> Trace:
         """Join the caller's trace, or begin one."""
-        sent = next((value for key, value in headers if key == b"traceparent"), None)
-        parent = _parse(sent)
+        sent = fields.get(b"traceparent")
+        parent = None if sent is None else _parse(sent[0])
         if self._spans is None:
-            return Trace(name, parent[0].decode() if parent else secrets.token_hex(16), sent if parent else None)
+            if sent is None or parent is None:
+                return Trace(name, os.urandom(16).hex(), None)
+            return Trace(name, parent[0].decode(), sent[0])
         recording = self._spans.start(parent, name)
         return Trace(name, recording.trace_id, recording.traceparent, recording)
 
@@ -63,8 +65,8 @@ class Tracing:
             self._spans.stop()
 
 
-def _parse(value: bytes | None) -> tuple[bytes, bytes, bytes] | None:
-    match = _TRACEPARENT.fullmatch(value) if value else None
+def _parse(value: bytes) -> tuple[bytes, bytes, bytes] | None:
+    match = _TRACEPARENT.fullmatch(value)
     if match is None or match[1] == _NO_TRACE or match[2] == _NO_SPAN:
         return None
     return match[1], match[2], match[3]

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
-from msgspec import Struct
+from msgspec import Struct, field
+from msgspec.structs import force_setattr
 
 from gateway.model.decision import Refusal
 from gateway.model.wire import Headers
+from gateway.protocol.headers import HeaderFields, group_headers
 
 
 async def _no_body() -> bytes:
@@ -23,7 +25,7 @@ class Exchange(Struct, frozen=True):
     """A request to an MCP endpoint or to `/tasks`, checked as far as HTTP alone goes, before its body is read.
 
     `url` is the address that the client used, without query. `certificates` are DER, verified by TLS: the client's own first, then its
-    authorities. `body` reads the body once, or returns the refusal of a large or slow body. `become_stream` tells the edge that the
+    authorities. `fields` are the headers by name. `body` reads the body once, or returns the refusal of a large or slow body. `become_stream` tells the edge that the
     request waits for news from now on.
     """
 
@@ -36,6 +38,10 @@ class Exchange(Struct, frozen=True):
     path: str = ""
     body: Callable[[], Awaitable[bytes | Refusal]] = _no_body
     become_stream: Callable[[], None] = _do_nothing
+    fields: HeaderFields = field(default_factory=dict[bytes, tuple[bytes, ...]])
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "fields", group_headers(self.headers))
 
 
 class Presence:

@@ -20,6 +20,7 @@ from gateway.model.content import Piece, Sighting
 from gateway.model.decision import Refusal
 from gateway.model.wire import Headers, Message
 from gateway.protocol.classify import classify
+from gateway.protocol.headers import group_headers
 
 KEYED = Fingerprints(b"k" * 32)
 DETECTOR = Detector(ruleset.load(), KEYED)
@@ -40,7 +41,7 @@ def shown(*values: str, lost: str | None = None) -> Shown:
 
 
 def message(document: dict[str, Any], headers: Headers = ()) -> Message:
-    found = classify(json.dumps({"jsonrpc": "2.0", **document}).encode(), headers)
+    found = classify(json.dumps({"jsonrpc": "2.0", **document}).encode(), group_headers(headers))
     assert not isinstance(found, Refusal), found
     return found
 

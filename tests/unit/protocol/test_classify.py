@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gateway.model.decision import Refusal
 from gateway.model.wire import Disposition, Era, Headers, Kind, Message
 from gateway.protocol.classify import MAX_ID, RULES, classify, cursor_of, state_of, tasks_of
-from gateway.protocol.headers import Fault
+from gateway.protocol.headers import Fault, group_headers
 from gateway.protocol.headers import read as read_headers
 from gateway.protocol.methods import STATELESS_VERSIONS, TABLE, VERSIONS
 
@@ -43,13 +43,13 @@ def routed(version: str | None = "2026-07-28", method: str | None = "tools/call"
 
 
 def accepted(document: object, headers: Headers = ()) -> Message:
-    outcome = classify(encoded(document), headers)
+    outcome = classify(encoded(document), group_headers(headers))
     assert isinstance(outcome, Message), outcome
     return outcome
 
 
 def refused(document: object, headers: Headers = ()) -> Refusal:
-    outcome = classify(document if isinstance(document, bytes) else encoded(document), headers)
+    outcome = classify(document if isinstance(document, bytes) else encoded(document), group_headers(headers))
     assert isinstance(outcome, Refusal), outcome
     return outcome
 
@@ -63,7 +63,7 @@ def code(document: object, headers: Headers = ()) -> str:
 
 def test_a_handshake_call_is_read_with_the_bytes_that_came():
     body = b' {"params":{"arguments":{"text":"hi"},"name":"echo"},"method":"tools/call","id":"7","jsonrpc":"2.0"}\n'
-    message = classify(body, ())
+    message = classify(body, {})
     assert message == Message(
         Kind.REQUEST,
         Era.HANDSHAKE,
@@ -453,20 +453,20 @@ header_lists = st.lists(
 
 @given(st.binary(max_size=100), header_lists)
 def test_classification_of_bytes_never_raises(body: bytes, headers: Headers):
-    assert isinstance(classify(body, headers), Message | Refusal)
+    assert isinstance(classify(body, group_headers(headers)), Message | Refusal)
 
 
 @given(documents, header_lists)
 def test_classification_never_raises_and_what_it_accepts_has_one_reading(document: dict[str, Any], headers: Headers):
     body = encoded(document)
-    outcome = classify(body, headers)
+    outcome = classify(body, group_headers(headers))
     if isinstance(outcome, Refusal):
         assert outcome.reason.code in RULES
         return
     again = msgspec.json.decode(body)
     assert (outcome.body, outcome.method, outcome.id) == (body, again.get("method"), again.get("id"))
     assert outcome.params == again.get("params", {})
-    routing = read_headers(headers)
+    routing = read_headers(group_headers(headers))
     assert not isinstance(routing, Fault)
     assert routing.method in {None, outcome.method}
     assert routing.name in {None, outcome.name}
@@ -479,7 +479,7 @@ def test_classification_never_raises_and_what_it_accepts_has_one_reading(documen
 def test_what_is_decided_is_always_a_request_with_an_id_and_a_name(
     method: str, given_params: dict[str, Any], identity: dict[str, int]
 ):
-    outcome = classify(encoded({"jsonrpc": "2.0", "method": method, "params": given_params, **identity}), ())
+    outcome = classify(encoded({"jsonrpc": "2.0", "method": method, "params": given_params, **identity}), {})
     if isinstance(outcome, Message) and outcome.disposition is Disposition.DECIDE:
         assert (outcome.kind, outcome.id) == (Kind.REQUEST, 1)
         assert outcome.name

@@ -18,14 +18,15 @@ from gateway.protocol.headers import (
     encode,
     forwardable_request,
     forwardable_response,
+    group_headers,
     is_event_stream,
-    passed_on,
+    is_passed_on,
     read,
 )
 
 
 def fault(*headers: tuple[bytes, bytes]) -> str:
-    outcome = read(headers)
+    outcome = read(group_headers(headers))
     assert isinstance(outcome, Fault), outcome
     return outcome.message
 
@@ -43,11 +44,11 @@ def test_the_routing_headers_are_read():
         (b"mcp-param-region", b"one"),
         (b"mcp-param-region", b"two"),
     )
-    assert read(headers) == Routing("2026-07-28", "tools/call", "Hello, 世界")
+    assert read(group_headers(headers)) == Routing("2026-07-28", "tools/call", "Hello, 世界")
 
 
 def test_absent_headers_are_none():
-    assert read(((b"accept", b"*/*"),)) == Routing()
+    assert read(group_headers(((b"accept", b"*/*"),))) == Routing()
 
 
 @pytest.mark.parametrize("name", [b"mcp-protocol-version", b"mcp-method", b"mcp-name", b"mcp-session-id"])
@@ -74,7 +75,7 @@ def test_a_connection_header_that_would_strip_a_routing_header_is_refused(value:
 
 
 def test_a_connection_header_about_others_is_none_of_its_business():
-    assert read(((b"connection", b"keep-alive, x-hop"), (b"x-note", b"mcp-name"))) == Routing()
+    assert read(group_headers(((b"connection", b"keep-alive, x-hop"), (b"x-note", b"mcp-name")))) == Routing()
 
 
 @pytest.mark.parametrize(
@@ -271,7 +272,7 @@ def test_answers_are_asked_for_uncompressed():
     ],
 )
 def test_a_proxy_is_known_by_what_it_adds(name: str, *, said: bool):
-    assert passed_on(((b"host", b"here"), (name.encode(), b"1"))) is said
+    assert is_passed_on(group_headers(((b"host", b"here"), (name.encode(), b"1")))) is said
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ def test_a_message_that_was_not_read_is_answered_with_the_id_null():
 
 def test_a_version_refusal_has_the_form_of_the_specification():
     raw = b'{"jsonrpc":"2.0","id":"v","method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"1900-01-01"}}}'
-    refusal = classify(raw, ((b"mcp-protocol-version", b"1900-01-01"),))
+    refusal = classify(raw, {b"mcp-protocol-version": (b"1900-01-01",)})
     assert isinstance(refusal, Refusal)
     reply = render(refusal, None, decision_id=None, style="result")
     answer = json.loads(reply.body)

@@ -9,6 +9,7 @@ from gateway.model.content import ResultContent
 from gateway.model.decision import Refusal
 from gateway.model.task import Task
 from gateway.model.wire import Headers, UpstreamRequest
+from gateway.protocol.headers import group_headers
 from gateway.steps.current_task import task_of
 from gateway.steps.visit import Visit
 from gateway.transport.exchange import Exchange
@@ -22,7 +23,7 @@ DECLARED = Task("task-1", "declared", 1000.0, expires=ENDS)
 
 def found(there: Bench, *named: bytes, by: Principal = ADA, at: float = 1000.0) -> Task | Refusal:
     headers: Headers = tuple((b"opagate-task", name) for name in named)
-    trace = there.gateway.tracing.start(headers, "test")
+    trace = there.gateway.tracing.start(group_headers(headers), "test")
     visit = Visit("d-1", Exchange("POST", "files", URL, headers), at, 0.0, trace)
     return task_of(there.gateway, visit, UpstreamRequest("POST", headers, by, None), None, at)
 

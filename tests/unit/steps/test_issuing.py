@@ -21,6 +21,7 @@ from gateway.model.decision import Decision, Obligation, PolicyRevision, Refusal
 from gateway.model.target import Effect, Labels, Sensitivity, Target
 from gateway.model.wire import UpstreamCredential, UpstreamRequest
 from gateway.protocol.replies import Reply
+from gateway.protocol.headers import group_headers
 from gateway.steps.issuing import Attached, issue_credential, issue_for_message, note_rejected
 from tests.unit.authority.lending import Lending
 
@@ -61,7 +62,9 @@ class Bench:
             "Any", SimpleNamespace(authority=authority, catalogue=_Catalogue(), policy=_Policy(), user_connections=None)
         )
         headers = ((b"authorization", f"Bearer {TOKEN}".encode()),)
-        self.visit = cast("Any", SimpleNamespace(id="d1", exchange=SimpleNamespace(upstream="crm", headers=headers)))
+        self.visit = cast(
+            "Any", SimpleNamespace(id="d1", exchange=SimpleNamespace(upstream="crm", fields=group_headers(headers)))
+        )
         self.subjects: list[str | None] = []
         issue = self.lending.broker.issue
 

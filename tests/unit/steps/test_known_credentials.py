@@ -14,6 +14,7 @@ from gateway.model.decision import Decision, PolicyRevision, Reason, Refusal
 from gateway.model.task import Task
 from gateway.model.wire import JsonObject, Message
 from gateway.protocol.classify import classify
+from gateway.protocol.headers import group_headers
 from gateway.steps.known_credentials import known_to, known_to_request, reworded, with_safe_trace
 from gateway.steps.visit import Visit
 from gateway.transport.exchange import Exchange
@@ -43,7 +44,7 @@ def sighting(there: Bench, value: str, *, handle: str | None = None) -> Sighting
 
 
 def visit(there: Bench, *headers: tuple[bytes, bytes]) -> Visit:
-    trace = there.gateway.tracing.start(headers, "test")
+    trace = there.gateway.tracing.start(group_headers(headers), "test")
     return Visit("d-1", Exchange("POST", "files", URL, headers), NOW, 0.0, trace)
 
 
@@ -171,7 +172,7 @@ async def test_marks_stand_in_the_place_of_known_credentials_in_all_texts_of_a_r
         "deny", (Reason("a/b", f"no {KEY}", "", facts=(f"/arguments/{KEY}",)),), (), PolicyRevision("p", "1")
     )
     sent = classify(
-        message("tools/call", name=f"read-{KEY}", arguments={}), ((b"mcp-protocol-version", b"2025-11-25"),)
+        message("tools/call", name=f"read-{KEY}", arguments={}), {b"mcp-protocol-version": (b"2025-11-25",)}
     )
     assert isinstance(sent, Message)
     full = refusal(f"/arguments/{KEY}", data={"task": KEY, "count": 1}, decision=decided)
@@ -201,6 +202,6 @@ async def test_a_text_too_long_to_be_searched_is_not_repeated(there: Bench):
 
 async def test_a_message_without_a_name_stays(there: Bench):
     show(there)
-    sent = classify(message("ping"), ())
+    sent = classify(message("ping"), {})
     assert isinstance(sent, Message)
     assert reworded(refusal(), sent, known_to(there.gateway, ADA.key))[1] is sent

@@ -18,7 +18,7 @@ PARENT = f"00-{TRACE}-{SPAN}-01".encode()
 def test_a_span_is_recorded_and_named_to_the_upstream(parent: bytes | None, failed: bool):  # noqa: FBT001 - a parameter of pytest
     exporter = InMemorySpanExporter()
     tracing = Tracing(Spans(exporter))
-    trace = tracing.start(() if parent is None else ((b"traceparent", parent),), "POST /mcp/files")
+    trace = tracing.start({} if parent is None else {b"traceparent": (parent,)}, "POST /mcp/files")
     trace.end({"opagate.outcome": "completed"}, failed=failed)
     tracing.stop()
     (span,) = exporter.get_finished_spans()

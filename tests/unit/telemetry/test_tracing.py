@@ -15,7 +15,7 @@ PARENT = f"00-{TRACE}-{SPAN}-01".encode()
 
 def test_without_a_collector_the_callers_trace_passes_as_it_came():
     tracing = Tracing.build(None)
-    trace = tracing.start(((b"x-other", b"x"), (b"traceparent", PARENT)), "POST /mcp/files")
+    trace = tracing.start({b"x-other": (b"x",), b"traceparent": (PARENT,)}, "POST /mcp/files")
     trace.end({"a": "b"}, failed=False)
     tracing.stop()
 
@@ -35,7 +35,7 @@ def test_without_a_collector_the_callers_trace_passes_as_it_came():
     ],
 )
 def test_what_is_no_trace_is_not_passed_on(sent: bytes):
-    trace = Tracing.build(None).start(((b"traceparent", sent),), "x")
+    trace = Tracing.build(None).start({b"traceparent": (sent,)}, "x")
 
     assert trace.traceparent is None
     assert len(trace.trace_id) == 32
@@ -43,7 +43,7 @@ def test_what_is_no_trace_is_not_passed_on(sent: bytes):
 
 def test_an_endpoint_makes_an_exporter():
     tracing = Tracing.build("http://127.0.0.1:9/v1/traces")
-    assert tracing.start((), "x").traceparent is not None
+    assert tracing.start({}, "x").traceparent is not None
     # Nothing has ended, so stopping sends nothing.
     tracing.stop()
 
@@ -52,7 +52,7 @@ def test_the_library_for_spans_is_loaded_only_for_who_collects_them():
     script = """
 import sys
 from gateway.telemetry.tracing import Tracing
-Tracing.build(None).start((), "x")
+Tracing.build(None).start({}, "x")
 assert not any(name.startswith("opentelemetry") for name in sys.modules)
 tracing = Tracing.build("http://127.0.0.1:9/v1/traces")
 assert "opentelemetry" in sys.modules
