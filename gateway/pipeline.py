@@ -37,6 +37,9 @@ from gateway.steps.tickets import Resumed, take_out_ticket
 from gateway.steps.visit import Gateway, Visit
 from gateway.transport.exchange import Exchange
 
+_DECIDE: Final = Disposition.DECIDE
+_ANONYMOUS: Final = AuthMethod.ANONYMOUS
+
 Answer = TypeVar("Answer", bound="Reply | Relay | None")
 Outcome = TypeVar("Outcome", bound="Relay | Reply | Refusal")
 
@@ -70,8 +73,7 @@ async def for_caller(
 
 def _caller(visit: Visit, principal: Principal) -> str:
     """Return the name that a request is counted under. Only addresses tell callers without credentials apart."""
-    anonymous = principal.method is AuthMethod.ANONYMOUS
-    return visit.exchange.client_ip or "" if anonymous else principal.key
+    return visit.exchange.client_ip or "" if principal.method is _ANONYMOUS else principal.key
 
 
 async def answer(gateway: Gateway, visit: Visit, principal: Principal, place: Place) -> Reply | Relay:
@@ -79,7 +81,7 @@ async def answer(gateway: Gateway, visit: Visit, principal: Principal, place: Pl
     message = await read(visit.exchange)
     if isinstance(message, Refusal):
         return await refuse(gateway, visit, message, principal)
-    if waits_for_news(visit.exchange.method, message):
+    if (message is None or message.disposition is not _DECIDE) and waits_for_news(visit.exchange.method, message):
         if (refusal := place.become_stream()) is not None:
             return await refuse(gateway, visit, refusal, principal, message)
         visit.exchange.become_stream()
@@ -136,14 +138,14 @@ async def serve(
     exposed = await refuse_exposure(gateway, visit, request)
     if isinstance(exposed, Refusal):
         return exposed
-    refused = sessionless.refusal(gateway.conversations, upstream, request)
-    refused = refused or await subscriptions.refusal(gateway, visit, request)
-    if refused is not None:
-        return refused
-    if message is not None and message.disposition is Disposition.DECIDE:
+    if message is not None and message.disposition is _DECIDE:
         prepare = partial(_prepare, gateway, request, message, exposed)
         work = decide_and_forward(gateway, visit, request, prepare, resumed)
     else:
+        refused = sessionless.refusal(gateway.conversations, upstream, request)
+        refused = refused or await subscriptions.refusal(gateway, visit, request)
+        if refused is not None:
+            return refused
         take_back_held_call(gateway, upstream, request)
         work = pass_through(gateway, visit, transport, request)
     return await sessionless.during(gateway.conversations, upstream, request, work)

@@ -28,8 +28,8 @@ class WorkerThread:
         return size > AT_ONCE and not self._closed
 
     async def run(self, size: int, work: Callable[[], Found]) -> Found:
-        """The result of `work` on `size` bytes: done at once if they are few, else in the thread, in the order of the calls."""
-        if not self.offloads(size):
+        """Return the result of `work` on `size` bytes: done at once if they are few, else in the thread, in the order of the calls."""
+        if size <= AT_ONCE or self._closed:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 

@@ -155,9 +155,10 @@ class Identities:
     def _scoped(
         self, credentials: Credentials, presented: AccessToken | None, verified: Verified
     ) -> Principal | Refusal:
-        missing = [scope for scope in verified.required_scopes if scope not in verified.principal.scopes]
+        required, principal = verified.required_scopes, verified.principal
+        missing = [scope for scope in required if scope not in principal.scopes] if required else None
         if not missing:
-            return verified.principal
+            return principal
         dpop = presented is not None and presented.dpop
         return challenge.insufficient_scope(missing, self._protection, credentials.url, dpop=dpop)
 

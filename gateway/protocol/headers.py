@@ -77,7 +77,10 @@ def values_of(headers: Headers, name: bytes) -> tuple[str, ...]:
 
 def value_of(headers: Headers, name: bytes) -> str | None:
     """Return the first value of one header; `None` if it is not there."""
-    return next((value.decode("latin-1") for key, value in headers if key == name), None)
+    for key, value in headers:
+        if key == name:
+            return value.decode("latin-1")
+    return None
 
 
 def read(fields: HeaderFields) -> Routing | Fault:

@@ -45,15 +45,22 @@ def ambiguous(arguments: JsonObject, schema: Json) -> bool:
     any. Inside an argument, only objects and lists of objects in the schema are checked. Open parts may hold any names,
     such as variables of an environment."""
     named = _properties(schema)
-    strange = [name for name in arguments if name not in named]
-    if not strange:
+    if named.keys() >= arguments.keys():
         return _inside(arguments, named)
+    strange = [name for name in arguments if name not in named]
     folded = {fold(name) for name in named}
     return len({fold(name) for name in strange} | folded) < len(strange) + len(folded) or _inside(arguments, named)
 
 
+_SCALARS: Final = (str, int, float)
+
+
 def _inside(arguments: JsonObject, named: JsonObject) -> bool:
-    return any(_member(value, named[name]) for name, value in arguments.items() if name in named)
+    for name, value in arguments.items():
+        # Texts and numbers, the usual values, have no members.
+        if not isinstance(value, _SCALARS) and name in named and _member(value, named[name]):
+            return True
+    return False
 
 
 def _member(value: Json, schema: Json) -> bool:
@@ -73,7 +80,10 @@ def _properties(schema: Json) -> JsonObject:
 def contradicted(arguments: JsonObject, schema: Json, headers: Headers) -> bool:
     """Return whether a header that repeats an argument by definition has another value, or is given twice. A missing
     header contradicts nothing."""
-    sent = [(_read_as(name), value) for name, value in headers if name.startswith(PARAM_PREFIX)]
+    sent: list[tuple[bytes, bytes]] = []
+    for name, value in headers:
+        if name.startswith(PARAM_PREFIX):
+            sent.append((_read_as(name), value))
     if not sent:
         return False
     for name, value in _repeated(arguments, schema, _DEPTH):

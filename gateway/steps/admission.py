@@ -12,7 +12,7 @@ from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Era, Headers, Message, UpstreamRequest
 from gateway.protocol.classify import TASKS_EXTENSION, declares_tasks, state_of, tasks_of
 from gateway.protocol.error_codes import INVALID_PARAMS, MISSING_CAPABILITY, REFUSED
-from gateway.protocol.headers import forwardable_request, texts_of
+from gateway.protocol.headers import forwardable_request
 from gateway.steps.visit import Gateway, Visit
 from gateway.transport.exchange import Exchange
 
@@ -57,12 +57,12 @@ def own_session(
     of sessions (2026-07-28 streamable HTTP, "Backward Compatibility")."""
     if message is not None and message.era is _STATELESS:
         return None
-    sealed = texts_of(exchange.fields, b"mcp-session-id")
-    if not sealed:
+    sealed = exchange.fields.get(b"mcp-session-id")
+    if sealed is None:
         if b"last-event-id" in exchange.fields:
             return _refusal(400, "session/missing", "A stream is resumed without its session.", "Send Mcp-Session-Id.")
         return None
-    session = sessions.open(sealed[0], upstream=exchange.upstream, principal=principal)
+    session = sessions.open(sealed[0].decode("latin-1"), upstream=exchange.upstream, principal=principal)
     if session is None or len(sealed) > 1:
         return _refusal(404, "session/unknown", "There is no such session.", "Start a new one with initialize.")
     return session

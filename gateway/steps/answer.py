@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
+from typing import Final
 
 import structlog
 from msgspec import Struct
@@ -23,7 +24,7 @@ from gateway.model.caller import Principal
 from gateway.model.wire import Headers, RequestId, UpstreamReply, UpstreamRequest
 from gateway.protocol import sse
 from gateway.protocol.classify import opens_urls
-from gateway.protocol.headers import forwardable_response, is_event_stream, message_type, values_of
+from gateway.protocol.headers import forwardable_response, message_type, value_of
 from gateway.steps.changed_lists import changed_lists
 from gateway.steps.completion_notices import listener
 from gateway.steps.places import waits_for_news
@@ -33,6 +34,9 @@ from gateway.steps.relay import NO_BOUNDS, Bounds, Ending, Hasher, Relay, Transf
 from gateway.steps.stateless_rounds import note_round
 from gateway.steps.visibility import notice_for_caller, trusted_instructions, visible_names
 from gateway.steps.visit import Gateway, Visit
+
+_EVENTS: Final = b"text/event-stream"
+_JSON: Final = b"application/json"
 
 log = structlog.get_logger("gateway.answer")
 
@@ -57,8 +61,9 @@ class Settlement(Struct, frozen=True):
 def relay(
     gateway: Gateway, visit: Visit, request: UpstreamRequest, reply: UpstreamReply, settlement: Settlement
 ) -> Relay:
-    """An upstream's answer, made ready for this caller."""
+    """Return an upstream's answer, made ready for this caller."""
     upstream, principal, message = visit.exchange.upstream, request.principal, request.message
+    written_as = message_type(reply.headers)
     idle = waits_for_news(visit.exchange.method, message)
     names = ReservedNames(gateway.worker, partial(gateway.metrics.reserved, upstream))
     answers = Answers(
@@ -77,9 +82,16 @@ def relay(
         reply,
         headers=_answer_headers(gateway.sessions, upstream, request, reply),
         on_end=partial(_end, gateway, visit, names, settlement.settle),
-        on_broken=partial(_broken_off, visit, reply, answers),
+        on_broken=partial(_broken_off, visit, written_as, answers),
         transform=settlement.observe(
-            _transform(answers, names, reply, settlement, partial(gateway.turns.take, principal.key))
+            _transform(
+                answers,
+                names,
+                reply.status,
+                written_as,
+                settlement,
+                turn=partial(gateway.turns.take, principal.key),
+            )
         ),
         bounds=settlement.bounds,
         hasher=settlement.hasher,
@@ -128,14 +140,20 @@ def _asked(conversations: Conversations, upstream: str, request: UpstreamRequest
 
 
 def _transform(
-    answers: Answers, names: ReservedNames, reply: UpstreamReply, settlement: Settlement, turn: Turn
+    answers: Answers,
+    names: ReservedNames,
+    status: int,
+    written_as: bytes | None,
+    settlement: Settlement,
+    *,
+    turn: Turn,
 ) -> Transform:
     unseen = answers.may_pass_unseen
     rewriter, observer = settlement.rewriter, settlement.observer
     # Some clients read a list whatever its type says, so a good answer of another type is read as what it should be.
-    if is_event_stream(reply.headers):
+    if written_as == _EVENTS:
         messages: type[EventMessages | JsonMessages] = EventMessages
-    elif message_type(reply.headers) == b"application/json" or (not unseen and reply.status < 300):
+    elif written_as == _JSON or (not unseen and status < 300):
         messages = JsonMessages
     else:
         return OpaqueBody(names, rewriter, observer)
@@ -154,29 +172,29 @@ def _transform(
 
 def _broken_off(
     visit: Visit,
-    reply: UpstreamReply,
+    written_as: bytes | None,
     answers: Answers,
     error: UpstreamError,
     begun: bool,  # noqa: FBT001 - as `Relay` asks
 ) -> bytes | None:
-    """The last words of an answer that has failed, if words still fit; the log has them in any case."""
+    """Return the last words of an answer that has failed, if words still fit; the log has them in any case."""
     log.warning("answer.broken-off", id=visit.id, upstream=visit.upstream, problem=error.message)
     identifier = answers.expected
     if identifier is None:
         return None
     words = failure_response(identifier, sentence(error.message))
-    if is_event_stream(reply.headers):
+    if written_as == _EVENTS:
         return (sse.NEW_EVENT if begun else b"") + sse.encode(words)
-    return words if message_type(reply.headers) == b"application/json" and not begun else None
+    return words if written_as == _JSON and not begun else None
 
 
 def _answer_headers(sessions: Sessions, upstream: str, request: UpstreamRequest, reply: UpstreamReply) -> Headers:
     """Return the headers for the client, with the upstream's session id replaced by the caller's own."""
-    given = values_of(reply.headers, b"mcp-session-id")
+    given = value_of(reply.headers, b"mcp-session-id")
     headers = forwardable_response(reply.headers)
-    if not given:
+    if given is None:
         return headers
-    session = Session(given[0], _has_client_that_opens_urls(request))
+    session = Session(given, _has_client_that_opens_urls(request))
     sealed = sessions.seal(session, upstream=upstream, principal=request.principal)
     return (*headers, (b"mcp-session-id", sealed.encode("latin-1")))
 

@@ -27,7 +27,7 @@ WITHHELD: Final = "[credential of the gateway]"
 
 def demanded(decision: Decision) -> bool:
     """Return whether policy requires the credentials of the answer to be concealed."""
-    return any(item.id == OBLIGATION for item in decision.obligations)
+    return bool(decision.obligations) and any(item.id == OBLIGATION for item in decision.obligations)
 
 
 class Concealing:

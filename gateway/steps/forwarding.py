@@ -236,7 +236,8 @@ async def settled(
         history=history,
     )
     await append_or_log(gateway, "settled", entry)
-    gateway.metrics.handles(visit.exchange.upstream, concealed=concealed or 0, put_back=case.presented.count)
+    if concealed or case.presented.count:
+        gateway.metrics.handles(visit.exchange.upstream, concealed=concealed or 0, put_back=case.presented.count)
     _measure(gateway, visit, ending)
 
 

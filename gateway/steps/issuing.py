@@ -56,6 +56,8 @@ class Attached(Struct, frozen=True):
 
     def without_secrets(self, reply: UpstreamReply) -> UpstreamReply:
         """Return the reply without header fields that repeat a credential."""
+        if not self.shown:
+            return reply
         written = [form.encode() for text in self.shown for form in written_forms(text)]
         kept = tuple(field for field in reply.headers if not any(text in field[1] for text in written))
         return reply if len(kept) == len(reply.headers) else structs.replace(reply, headers=kept)
@@ -83,7 +85,8 @@ async def issue_credential(
     authority, upstream = gateway.authority, visit.exchange.upstream
     terms = None if authority is None else authority.terms.get(upstream)
     if authority is None or terms is None:
-        return _UNCONFIGURED if any(item.id == OBLIGATION for item in decision.obligations) else NOTHING
+        is_demanded = bool(decision.obligations) and any(item.id == OBLIGATION for item in decision.obligations)
+        return _UNCONFIGURED if is_demanded else NOTHING
     target = case.call.target
     breadth = narrow_credential(
         decision.obligations, terms.scopes.get(target.labels.effect), terms.audience, terms.bind

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -27,18 +27,20 @@ _LONGEST: Final = 4096
 
 
 def known_to(
-    gateway: Gateway, owner: str, task: Task | None = None, sightings: Iterable[Sighting] = ()
+    gateway: Gateway, owner: str, task: Task | None = None, sightings: Sequence[Sighting] = ()
 ) -> KnownSpots | None:
     """Return the known credentials of a caller; `None` for none, as is usual.
 
     Systems have shown them to its tasks, `task` among them, or its call carries them (`sightings`). `owner` is the caller's
     `Principal.key`.
     """
-    indexes = list(_of_caller(gateway, owner, task))
-    presented = {item.fingerprint: item for item in sightings if item.handle is None}
-    if presented:
-        indexes.append(Index({name: item.shingles for name, item in presented.items()}))
-    rules = {name: item.detector for name, item in presented.items()}
+    indexes = _of_caller(gateway, owner, task)
+    rules: dict[str, str] = {}
+    if sightings:
+        presented = {item.fingerprint: item for item in sightings if item.handle is None}
+        rules = {name: item.detector for name, item in presented.items()}
+        if presented:
+            indexes.append(Index({name: item.shingles for name, item in presented.items()}))
     return KnownSpots(gateway.inspector.detector, indexes, rules) if indexes else None
 
 
@@ -51,11 +53,10 @@ def known_to_request(
     return KnownSpots(gateway.inspector.detector, indexes) if indexes else None
 
 
-def _of_caller(gateway: Gateway, owner: str, task: Task | None) -> Iterator[Index]:
-    if (shown := gateway.credential_chain.origins.of(owner)) is not None:
-        yield shown.index
-    if task is not None:
-        yield from _of_task(gateway, task)
+def _of_caller(gateway: Gateway, owner: str, task: Task | None) -> list[Index]:
+    shown = gateway.credential_chain.origins.of(owner)
+    seen = None if task is None else _of_task(gateway, task)
+    return [index for index in (None if shown is None else shown.index, seen) if index is not None]
 
 
 def with_safe_trace(gateway: Gateway, visit: Visit, principal: Principal) -> Visit:
@@ -64,21 +65,20 @@ def with_safe_trace(gateway: Gateway, visit: Visit, principal: Principal) -> Vis
     Callers choose the ids of a trace. The record and the exporter repeat them. The span in the caller's trace is not ended,
     and so not exported.
     """
-    sent = texts_of(visit.exchange.fields, b"traceparent")
-    known = known_to(gateway, principal.key) if sent else None
-    if known is None or not known.holds_any(list(sent)):
+    if b"traceparent" not in visit.exchange.fields:
+        return visit
+    known = known_to(gateway, principal.key)
+    if known is None or not known.holds_any(list(texts_of(visit.exchange.fields, b"traceparent"))):
         return visit
     return structs.replace(visit, trace=gateway.tracing.start({}, visit.trace.name))
 
 
-def _of_task(gateway: Gateway, task: Task) -> Iterator[Index]:
+def _of_task(gateway: Gateway, task: Task) -> Index | None:
     try:
-        index = gateway.credential_chain.index(task, gateway.history.seen(task))
+        return gateway.credential_chain.index(task, gateway.history.seen(task))
     except HistoryError:
         # Its state cannot be read, so nothing of it is decided either; the caller's other tasks still count.
-        return
-    if index is not None:
-        yield index
+        return None
 
 
 def _current_task(gateway: Gateway, visit: Visit, principal: Principal, message: Message | None) -> Task | None:

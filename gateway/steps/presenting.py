@@ -35,14 +35,16 @@ class Presented:
 
     def stand_ins(self) -> dict[str, StandIn]:
         """Return the original values of the handles, for the detector."""
+        if not self.held:
+            return {}
         return {
             handle: StandIn(found.audience, tuple((seen.fingerprint, seen.detector) for seen in found.sightings))
             for handle, found in self.held.items()
         }
 
     def judged(self, decision: Decision, audience: str) -> Decision:
-        """The verdict, unless a policy allows what no policy can: a handle is put back for no other audience."""
-        if not decision.allowed or all(found.audience == audience for found in self.held.values()):
+        """Return the verdict. Refuse a call with a handle of another audience, whatever the policy says."""
+        if not self.held or not decision.allowed or all(found.audience == audience for found in self.held.values()):
             return decision
         reason = Reason(
             "credential-chain/presentation",

@@ -15,6 +15,9 @@ from gateway.protocol.error_codes import REFUSED
 from gateway.protocol.replies import Reply
 from gateway.steps.relay import Relay, until_ended
 
+_HANDSHAKE: Final = Era.HANDSHAKE
+_REQUEST: Final = Kind.REQUEST
+
 _NOT_ASKED: Final = Refusal(
     400,
     Reason("session/foreign", "This answers a question that you were not asked.", "Answer what comes on your streams."),
@@ -75,4 +78,4 @@ def _may_converse(request: UpstreamRequest) -> bool:
         return False
     if message is None:
         return request.method == "GET"
-    return message.kind is Kind.REQUEST and message.era is Era.HANDSHAKE
+    return message.era is _HANDSHAKE and message.kind is _REQUEST

@@ -20,8 +20,8 @@ from gateway.model.caller import AuthMethod, Principal
 from gateway.model.decision import Decision, Obligation, PolicyRevision, Refusal
 from gateway.model.target import Effect, Labels, Sensitivity, Target
 from gateway.model.wire import UpstreamCredential, UpstreamRequest
-from gateway.protocol.replies import Reply
 from gateway.protocol.headers import group_headers
+from gateway.protocol.replies import Reply
 from gateway.steps.issuing import Attached, issue_credential, issue_for_message, note_rejected
 from tests.unit.authority.lending import Lending
 
