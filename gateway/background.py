@@ -8,6 +8,7 @@ and not again and again as in a scope of anyio. Its way out may wait, such as fo
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeVar
 
@@ -19,6 +20,8 @@ log = structlog.get_logger("gateway.background")
 
 Result = TypeVar("Result")
 
+_TURN: Final = 0.001
+_REST: Final = 0.0005
 _AFTER_DEFECT: Final = 1.0
 """Seconds until a job goes on after a defect."""
 
@@ -46,6 +49,20 @@ async def in_parallel(*works: Callable[[], Coroutine[Any, Any, None]]) -> None:
                 group.start_soon(work)
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
+
+
+class ThreadTurns:
+    """Rests of a thread with long work. Without them the event loop waits 5 ms for the interpreter, again and again."""
+
+    def __init__(self, rest: Callable[[float], None] = time.sleep) -> None:
+        self._rest = rest
+        self._until = time.monotonic() + _TURN
+
+    def give(self) -> None:
+        """Rest if a millisecond of work is over."""
+        if time.monotonic() >= self._until:
+            self._rest(_REST)
+            self._until = time.monotonic() + _TURN
 
 
 class Job:

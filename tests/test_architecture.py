@@ -99,6 +99,7 @@ PURE = (
     "gateway.approvals.state",
     "gateway.config.problems",
     "gateway.console.accounts",
+    "gateway.journal.columns",
     "gateway.errors",
     "gateway.binding.sessions",
     "gateway.http1.address",

@@ -1,4 +1,7 @@
-"""The entries around a recorded decision, read from the place of the decision outwards. A large journal is not read whole."""
+"""The entries around a recorded decision, found by an index or read from the place of the decision outwards.
+
+A large journal is not read whole.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,12 @@ import msgspec
 
 from gateway.journal.chain import Chain, timestamp
 from gateway.journal.entry import closed_by, opened_by
-from gateway.journal.placed import BUDGET, EntryPlace, lines_before, lines_from, read_line
+from gateway.journal.placed import BUDGET, EntryPlace, PlacedLine, lines_before, lines_from, place_after, read_line
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gateway.journal.entry_index import EntryIndex
     from gateway.model.wire import JsonObject
 
 _TIME: Final = re.compile(rb'"time":"([^"]+)"')
@@ -27,11 +31,20 @@ _AFTER: Final = 2 * 2**20
 class Window:
     """The entries of a journal before a place, within a budget of bytes. `is_cut` tells whether the budget was over first."""
 
-    def __init__(self, folder: Path, place: EntryPlace, key: bytes | None, budget: int = BUDGET) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        place: EntryPlace,
+        key: bytes | None,
+        budget: int = BUDGET,
+        *,
+        index: EntryIndex | None = None,
+    ) -> None:
         self._folder = folder
         self._place = place
         self._chain = None if key is None else Chain.of(key)
         self._budget = budget
+        self._index = index
         self.is_cut = False
 
     def outcome(self, decision: str) -> list[JsonObject]:
@@ -56,10 +69,12 @@ class Window:
         """Return the entries of tasks and the outcomes of their calls, oldest first, from a time on. Raises `JournalError`."""
         marks = list(map(msgspec.json.encode, ids))
         begin = timestamp(since).encode("ascii")
+        if self._index is not None:
+            return self._indexed(self._index, ids, marks, begin)
         found: list[JsonObject] = []
         ends: dict[str, tuple[EntryPlace, bytes]] = {}
         for place, line in self._before():
-            if (time := _TIME.search(line, 0, 200)) is not None and time[1] < begin:
+            if _is_before(line, begin):
                 break
             if _ENDS.search(line, 0, 200):
                 ends[_id_of(line)] = (place, line)
@@ -70,6 +85,24 @@ class Window:
                     self._add_end(entry, ends, found)
         after = [entry for entry in self._after() if _is_of(entry, ids) or _ends_one_of(entry, found)]
         return sorted((*found, *after), key=lambda entry: cast("int", entry["seq"]))
+
+    def _indexed(
+        self, index: EntryIndex, ids: Collection[str], marks: Collection[bytes], begin: bytes
+    ) -> list[JsonObject]:
+        """Return the same by an index, which reads only the lines of the tasks."""
+        before = place_after(self._folder, self._place, _AFTER)
+        lines, self.is_cut = index.find_task_lines(ids, before, since=begin.decode(), budget=self._budget)
+        found: list[JsonObject] = []
+        ends: list[PlacedLine] = []
+        for placed in lines:
+            if _ENDS.search(placed.line, 0, 200):
+                ends.append(placed)
+            elif any(mark in placed.line for mark in marks) and not _is_before(placed.line, begin):
+                entry = read_line(self._folder, *placed, self._chain)
+                found += [entry] if _is_of(entry, ids) else []
+        calls = {opened_by(str(entry.get("kind")), entry) for entry in found}
+        found += [read_line(self._folder, *end, self._chain) for end in ends if _id_of(end.line) in calls]
+        return sorted(found, key=lambda entry: cast("int", entry["seq"]))
 
     def _add_end(self, entry: JsonObject, ends: dict[str, tuple[EntryPlace, bytes]], found: list[JsonObject]) -> None:
         call = opened_by(str(entry.get("kind")), entry)
@@ -93,6 +126,10 @@ class Window:
             if read > _AFTER:
                 return
             yield read_line(self._folder, place, line, self._chain)
+
+
+def _is_before(line: bytes, begin: bytes) -> bool:
+    return (time := _TIME.search(line, 0, 200)) is not None and time[1] < begin
 
 
 def _id_of(line: bytes) -> str:

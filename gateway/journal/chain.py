@@ -111,6 +111,10 @@ class Chain:
         state.update(tail)
         return state.hexdigest()
 
+    def follows(self, line: bytes, link: str) -> bool:
+        """Return whether an intact line names a link as that of the line before."""
+        return line.endswith(b'"prev":"%b"' % link.encode(), 0, len(line) - _TAIL_LENGTH)
+
     def _over(self, data: bytes) -> _Hash:
         state = self._start.copy()
         state.update(data)

@@ -79,7 +79,7 @@ def _lines_of(path: Path, end: int | None) -> Iterator[tuple[int, bytes]]:
             if rest and not is_last:
                 yield 0, rest
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def lines_from(folder: Path, place: EntryPlace) -> Iterator[PlacedLine]:
@@ -95,10 +95,31 @@ def lines_from(folder: Path, place: EntryPlace) -> Iterator[PlacedLine]:
                     yield PlacedLine(EntryPlace(number, offset), line[:-1])
                     offset += len(line)
         except OSError as error:
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error) from error
 
 
-def _unreadable(path: Path, error: OSError) -> JournalError:
+def find_last_line(path: Path) -> bytes | None:
+    """Return the last whole line of a segment, `None` without one. Raises `JournalError`."""
+    return next((line for _, line in _lines_of(path, None)), None)
+
+
+def place_after(folder: Path, place: EntryPlace, size: int) -> EntryPlace:
+    """Return the place so many bytes after a place, or in the last segment beyond its end. Raises `JournalError`."""
+    number, offset = place.segment, place.offset + size
+    following = [(one, path) for one, path in segments(folder) if one >= number]
+    for number, path in following:
+        try:
+            end = path.stat().st_size
+        except OSError as error:
+            raise unreadable(path, error) from error
+        if offset <= end or number == following[-1][0]:
+            break
+        offset -= end
+    return EntryPlace(number, offset)
+
+
+def unreadable(path: Path, error: OSError) -> JournalError:
+    """Return the error for a segment that cannot be read."""
     return JournalError(
         f"the journal segment {path} cannot be read: {error.strerror}", "run this as the gateway's user"
     )

@@ -1,0 +1,370 @@
+"""The index of a journal: it finds what a reading of all lines finds, and no file beside the journal hides or invents an entry."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.errors import JournalError
+from gateway.explain.window import Window
+from gateway.journal.chain import GENESIS, Chain, timestamp
+from gateway.journal.columns import ALLOWED, CALLS, EFFECTS, REFUSED, Search, SegmentColumns
+from gateway.journal.entry_index import EntryIndex
+from gateway.journal.placed import EntryPage, EntryPlace, find_page
+from tests.unit.journal.written import KEY, Written, fill, named
+
+DECISIONS = frozenset({*CALLS, REFUSED})
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Written:
+    return Written(tmp_path / "journal")
+
+
+def fitting(search: Search) -> Callable[[bytes], bool]:
+    """Return the same search by a look at a line, as the pages have one."""
+
+    def fits(line: bytes) -> bool:
+        entry = msgspec.json.decode(line)
+        kind = EFFECTS.get("refused" if entry["kind"] == "refused" else entry.get("effect", ""), 0)
+        codes = {reason["code"] for reason in entry.get("reasons", ())}
+        return (
+            all(named(entry)[name] == value for name, value in search.values.items())
+            and (search.code is None or search.code in codes)
+            and (not search.kinds or kind in search.kinds)
+        )
+
+    return fits
+
+
+def ids(page: EntryPage) -> list[Any]:
+    return [entry.get("id") for _, entry in page.found]
+
+
+def all_pages(index: EntryIndex, search: Search, *, count: int, budget: int) -> list[Any]:
+    found: list[Any] = []
+    before: EntryPlace | None = None
+    for _ in range(500):
+        page = index.find_page(search, fitting(search), before=before, count=count, budget=budget)
+        found += ids(page)
+        before = page.before
+        if before is None:
+            return found
+    raise AssertionError("the pages do not end")
+
+
+SEARCHES = [
+    Search(kinds=DECISIONS),
+    Search({"agent": "ann"}, kinds=DECISIONS),
+    Search({"agent": "<script>", "upstream": "mail"}, kinds=DECISIONS),
+    Search(code="a/two", kinds=DECISIONS),
+    Search({"task": "task-3"}, code="b/three"),
+    Search({"upstream": "mail"}, code="a/one", kinds=frozenset({EFFECTS["deny"]})),
+    Search(kinds=frozenset({REFUSED})),
+    Search({"id": "id-7"}, kinds=DECISIONS),
+    Search({"agent": "nobody"}, kinds=DECISIONS),
+]
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+@pytest.mark.parametrize(("count", "budget"), [(7, 10**9), (50, 1), (1, 1)])
+def test_pages_by_the_index_are_those_of_reading_all_lines(written: Written, search: Search, count: int, budget: int):
+    fill(written)
+    wanted = ids(find_page(written.folder, fitting(search), count=10_000, budget=10**9, key=KEY))
+
+    assert all_pages(written.index(), search, count=count, budget=budget) == wanted
+    assert all_pages(written.index(), search, count=count, budget=budget) == wanted, "the second from its files"
+
+
+def count_added(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    added: list[int] = []
+    add = SegmentColumns.add
+
+    def counted(self: SegmentColumns, line: bytes, chain: Chain) -> None:
+        added.append(self.segment)
+        add(self, line, chain)
+
+    monkeypatch.setattr(SegmentColumns, "add", counted)
+    return added
+
+
+def test_a_closed_segment_is_indexed_once_and_the_last_one_grows(written: Written, monkeypatch: pytest.MonkeyPatch):
+    fill(written)
+    added = count_added(monkeypatch)
+    search = Search({"agent": "ann"})
+    first = written.index()
+    first.find_page(search, fitting(search), count=10_000)
+    whole = len(added)
+    written.call("new", agent="ann")
+    page = first.find_page(search, fitting(search), count=1)
+
+    assert (ids(page), len(added)) == (["new"], whole + 1)
+    added.clear()
+    written.index().find_page(search, fitting(search), count=10_000)
+    assert set(added) == {written.segment}
+
+
+def index_path(written: Written, segment: int) -> Path:
+    return written.folder / "index" / f"{segment:08d}.index"
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 1
+    path.write_bytes(data)
+
+
+def forge(path: Path) -> None:
+    """Write an index without rows for the same segment, under a key that is not the gateway's."""
+    chain = Chain.of(KEY)
+    columns = SegmentColumns(1, b"x" * 32)
+    lines = (path.parent.parent / "00000001.jsonl").read_bytes().splitlines()
+    columns.add(lines[0], chain)
+    columns.size = sum(len(line) + 1 for line in lines)
+    columns.link = chain.link(lines[-1])
+    path.write_bytes(columns.dump())
+
+
+def swap(path: Path) -> None:
+    path.write_bytes(path.with_name("00000002.index").read_bytes())
+
+
+def plant_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def plant_link(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def plant_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def grow(path: Path) -> None:
+    os.truncate(path, 2**40)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+HARMS: list[Callable[[Path], None]] = [
+    truncate,
+    flip,
+    forge,
+    swap,
+    plant_pipe,
+    plant_link,
+    plant_folder,
+    grow,
+    empty,
+    remove,
+]
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_an_index_that_is_not_as_it_was_written_is_made_anew(written: Written, harm: Callable[[Path], None]):
+    fill(written)
+    search = Search({"task": "task-3"}, kinds=DECISIONS)
+    wanted = all_pages(written.index(), search, count=50, budget=10**9)
+    harm(index_path(written, 1))
+
+    assert all_pages(written.index(), search, count=50, budget=10**9) == wanted
+    assert all_pages(written.index(), search, count=50, budget=10**9) == wanted
+
+
+def test_an_index_without_a_journal_key_stays_in_memory(tmp_path: Path):
+    written = Written(tmp_path / "journal")
+    fill(written)
+    index = EntryIndex(written.folder, None)
+    search = Search({"id": "id-7"})
+
+    assert not (written.folder / "index").exists()
+    with pytest.raises(JournalError):  # these lines are chained with a key
+        index.find_page(search, lambda line: b'"id-7"' in line)
+
+
+def test_an_edited_line_is_hidden_from_no_search(written: Written):
+    fill(written)
+    path = written.path(2)
+    data = path.read_bytes()
+    at = data.index(b'"effect":"deny"')
+    path.write_bytes(data[:at] + b'"effect":"fine"' + data[at + len(b'"effect":"fine"') :])
+    index = written.index()
+
+    with pytest.raises(JournalError, match="not as it was written"):
+        index.find_page(Search({"agent": "nobody"}), lambda line: b'"effect":"fine"' in line)
+    assert index.broken_lines() >= 1
+
+
+def test_a_removed_line_breaks_the_chain_of_its_segment(written: Written):
+    fill(written)
+    lines = written.path(1).read_bytes().splitlines(keepends=True)
+    written.path(1).write_bytes(b"".join(lines[:5] + lines[6:]))
+    index = written.index()
+    index.find_page(Search(), lambda _: False)
+
+    assert index.broken_lines() == 1
+
+
+def test_a_segment_put_back_to_another_content_of_the_same_size_is_indexed_anew(written: Written):
+    fill(written)
+    search = Search({"id": "id-7"}, kinds=DECISIONS)
+    written.index().find_page(search, fitting(search))
+    path = written.path(1)
+    before = path.read_bytes()
+    other = Written(written.folder.parent / "other")
+    fill(other)
+    lines = [line.replace(b"id-7", b"id-X") for line in other.path(1).read_bytes().splitlines()]
+    link = GENESIS
+    changed: list[bytes] = []
+    for line in lines:
+        fields = msgspec.json.decode(line)
+        inner = {k: v for k, v in fields.items() if k not in {"seq", "time", "kind", "prev", "check"}}
+        again, link = other.chain.linked(
+            fields["seq"], fields["time"], fields["kind"], msgspec.json.encode(inner), link
+        )
+        changed.append(again + b"\n")
+    path.write_bytes(b"".join(changed))
+
+    assert path.stat().st_size == len(before)
+    assert ids(written.index().find_page(search, fitting(search))) == []
+    moved = Search({"id": "id-X"}, kinds=DECISIONS)
+    assert ids(written.index().find_page(moved, fitting(moved))) == ["id-X"]
+
+
+def test_the_index_of_a_removed_segment_goes_with_it(written: Written):
+    fill(written)
+    index = written.index()
+    search = Search({"agent": "ann"})
+    index.find_page(search, fitting(search), count=10_000)
+    kept = {entry["id"] for segment, entry in written.lines if segment > 1 and named(entry)["agent"] == "ann"}
+    written.path(1).unlink()
+    page = index.find_page(search, fitting(search), count=10_000)
+
+    assert set(ids(page)) == kept
+    assert not index_path(written, 1).exists()
+    assert index_path(written, 2).exists()
+
+
+def test_a_half_line_is_no_entry_and_its_rest_makes_it_one(written: Written):
+    written.call("a")
+    index = written.index()
+    search = Search(kinds=DECISIONS)
+    line, _ = written.chain.linked(3, timestamp(3), "call", b'{"id":"b","effect":"allow"}', written.link)
+    with written.path().open("ab") as file:
+        file.write(line[:30])
+        file.flush()
+        assert ids(index.find_page(search, fitting(search))) == ["a"]
+        file.write(line[30:] + b"\n")
+        file.flush()
+        assert ids(index.find_page(search, fitting(search))) == ["b", "a"]
+
+
+def test_what_a_crash_left_beside_an_index_disturbs_nothing(written: Written):
+    fill(written)
+    search = Search({"task": "task-3"}, kinds=DECISIONS)
+    wanted = all_pages(written.index(), search, count=50, budget=10**9)
+    for path in (written.folder / "index").iterdir():
+        half = path.with_name(f".{path.name}.{os.getpid()}.new")
+        half.write_bytes(path.read_bytes()[:100])
+        path.unlink()
+
+    assert all_pages(written.index(), search, count=50, budget=10**9) == wanted
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes to every folder")
+def test_a_folder_without_a_right_to_write_is_searched_all_the_same(written: Written):
+    fill(written)
+    written.folder.chmod(0o500)
+    search = Search({"id": "id-7"}, kinds=DECISIONS)
+    try:
+        assert ids(written.index().find_page(search, fitting(search))) == ["id-7"]
+    finally:
+        written.folder.chmod(0o700)
+
+
+def test_a_file_in_the_place_of_the_folder_is_searched_all_the_same(written: Written):
+    fill(written)
+    (written.folder / "index").write_text("mine")
+    search = Search({"id": "id-7"}, kinds=DECISIONS)
+
+    assert ids(written.index().find_page(search, fitting(search))) == ["id-7"]
+
+
+def test_the_lines_of_a_task_have_the_outcomes_of_its_calls(written: Written):
+    fill(written)
+    calls = {entry["id"] for _, entry in written.lines if named(entry)["task"] == "task-3"}
+    wanted = [entry["seq"] for _, entry in written.lines if entry.get("id") in calls]
+    found, is_cut = written.index().find_task_lines(["task-3"], EntryPlace(99, 0), since="")
+
+    assert sorted(msgspec.json.decode(one.line)["seq"] for one in found) == wanted
+    assert not is_cut
+    assert written.index().find_task_lines(["task-3"], EntryPlace(99, 0), since="", budget=1)[1]
+
+
+@pytest.mark.parametrize("since", [0.0, 60.0])
+def test_the_entries_of_a_task_are_those_of_reading_all_lines(written: Written, since: float):
+    fill(written)
+    for before in find_page(written.folder, lambda line: b'"kind":"call"' in line, count=200, key=KEY).found[:-60:9]:
+        read = Window(written.folder, before[0], KEY).tasks(["task-3", "task-5"], since=since)
+        found = Window(written.folder, before[0], KEY, index=written.index()).tasks(["task-3", "task-5"], since=since)
+
+        # By the index also the calls from the place on have their outcomes.
+        later = {entry["id"] for _, entry in written.lines if entry["seq"] >= before[1]["seq"] and "id" in entry}
+        more = [entry for entry in found if entry not in read]
+        assert read
+        assert [entry for entry in found if entry not in more] == read
+        assert all(entry["kind"] == "settled" and entry["id"] in later for entry in more)
+
+
+def test_two_readers_and_a_writer_get_on(written: Written):
+    fill(written)
+    index = written.index()
+    search = Search({"agent": "ann"}, kinds=frozenset({ALLOWED}))
+
+    def look(_: int) -> int:
+        return len(index.find_page(search, fitting(search), count=10_000).found)
+
+    before = look(0)
+    with ThreadPoolExecutor(4) as pool:
+        looks = [pool.submit(look, number) for number in range(30)]
+        for number in range(50):
+            written.call(f"more-{number}", agent="ann")
+        seen = [one.result() for one in looks]
+
+    assert all(before <= one <= before + 50 for one in seen)
+    assert look(0) == before + 50
+
+
+def test_values_across_two_rows_are_no_value_of_a_row():
+    columns = SegmentColumns(1, KEY)
+    chain, link = Chain.of(KEY), GENESIS
+    for number in range(300):
+        line, link = chain.linked(number, timestamp(number), "call", b'{"id":"a","effect":"allow"}', link)
+        columns.add(line, chain)
+    digest = columns._digest("a")
+    shifted = digest[3:] + digest[:3]
+    columns._columns["task"][:] = b"".join([digest] * 300)
+
+    assert list(columns.find(Search({"id": "a"}), 300)) == list(range(299, -1, -1))
+    columns._digest = lambda _value: shifted  # type: ignore[method-assign]
+    assert list(columns.find(Search({"task": "b"}), 300)) == []
