@@ -11,6 +11,7 @@ from gateway import keys
 from gateway.app.people import find_accounts
 from gateway.background import Job
 from gateway.console.application import Console, find_navigation
+from gateway.console.events import render_region
 from gateway.console.feed import Feed
 from gateway.console.parts import ConsoleParts
 from gateway.console.rendering import Templates
@@ -18,6 +19,7 @@ from gateway.console.sessions import LinkRegister, SessionRegister
 from gateway.console.socket import FILE, LinkSocket
 from gateway.identity.login import Client, LoginProvider
 from gateway.identity.login_cookie import LoginSeal
+from gateway.journal.entry_index import EntryIndex
 
 if TYPE_CHECKING:
     from gateway.config import Configuration
@@ -41,7 +43,8 @@ async def open_console(
         limit=settings.sessions,
         monotonic=gateway.monotonic,
     )
-    feed = Feed()
+    feed = Feed(lambda view: render_region(parts, view))
+    journal_key = keys.read_chain(configuration)
     if gateway.people is not None:
         stack.callback(gateway.people.office.watch(lambda _summary: feed.tell("approvals")))
     stack.push_async_callback(_watch_journal(gateway, feed).stop)
@@ -56,7 +59,8 @@ async def open_console(
         provider=provider,
         navigation=find_navigation(gateway),
         feed=feed,
-        journal_key=keys.read_chain(configuration),
+        journal_key=journal_key,
+        index=EntryIndex(configuration.journal.path, journal_key),
     )
     accounts = find_accounts(configuration)
     if provider is None:
@@ -72,7 +76,7 @@ def _watch_journal(gateway: Gateway, feed: Feed) -> Job:
         await asyncio.sleep(_LOOK_SECONDS)
         if told != [entries := gateway.journal.entries]:
             told[:] = [entries]
-            feed.tell("decisions")
+            feed.tell("decisions", "tasks")
 
     return Job.repeating(look, "console")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.console import approvals, decisions, leases, policy, tasks, tools
+from gateway.console import approvals, decisions, leases, policy, task_list, tasks, tools
 from gateway.console.events import event_routes
 from gateway.console.logins import login_routes
 from gateway.console.overview import show_overview
@@ -59,6 +59,7 @@ def find_navigation(gateway: Gateway) -> tuple[NavigationEntry, ...]:
         NavigationEntry("/console", "Overview", None),
         *(() if gateway.people is None else (NavigationEntry(approvals.PATH, "Approvals", "approver"),)),
         NavigationEntry(decisions.PATH, "Decisions", "viewer"),
+        NavigationEntry(task_list.PATH, "Tasks", "viewer"),
         NavigationEntry(tools.PATH, "Tools", "viewer"),
         *(() if gateway.authority is None else (NavigationEntry(leases.PATH, "Leases", "viewer"),)),
         NavigationEntry(policy.PATH, "Policy", "viewer"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlencode
@@ -19,6 +19,7 @@ from gateway.explain.grants import as_json, chosen, places, settle
 from gateway.explain.reasons import rules_of
 from gateway.explain.recorded import describe_reason, explain_history, read_approval
 from gateway.explain.window import Window, since_of
+from gateway.journal.columns import CALLS, EFFECTS, REFUSED, UNREADABLE, Search
 from gateway.journal.placed import EntryPlace, find_page, read_at
 from gateway.model.decision import Reason
 from gateway.replay.asking import inspector_of
@@ -27,16 +28,20 @@ from gateway.replay.rebuilt import rebuild_input
 if TYPE_CHECKING:
     from gateway.console.parts import ConsoleParts
     from gateway.history.provenance import Explanation
+    from gateway.journal.columns import Column
+    from gateway.journal.placed import EntryPage
     from gateway.model.wire import JsonObject
 
 PATH: Final = "/console/decisions"
+EVENTS: Final = "/console/events"
 _EFFECTS: Final = ("allow", "ask", "deny", "refused")
-_FILTERS: Final = ("agent", "upstream", "code", "effect")
+FILTERS: Final = ("agent", "upstream", "code", "effect", "task")
 _COUNT: Final = 50
 _PLACE: Final = re.compile(r"([0-9]{1,8})-([0-9]{1,15})")
 _DECISION: Final = re.compile(rb'"kind":"(?:call|refused)"')
+DECISIONS: Final = frozenset({*CALLS, REFUSED})
 _FAR: Final = 256 * 2**20
-"""Bytes that a search for one decision reads at most."""
+"""Bytes that a search for one decision indexes at most."""
 
 
 def decision_routes(console: ConsoleParts) -> list[Route]:
@@ -57,6 +62,7 @@ class _Heading(msgspec.Struct, frozen=True):
     effect: str = "refused"
     principal: _Named = _Named()
     target: _Named = _Named()
+    task: _Named = _Named()
     reasons: tuple[_Named, ...] = ()
 
 
@@ -75,6 +81,7 @@ def make_filter(wanted: Mapping[str, str]) -> Callable[[bytes], bool]:
             "agent": {heading.principal.id},
             "upstream": {heading.target.upstream},
             "effect": {heading.effect},
+            "task": {heading.task.id},
             "code": {reason.code for reason in heading.reasons},
         }
         return all(value in found[name] for name, value in wanted.items())
@@ -83,31 +90,48 @@ def make_filter(wanted: Mapping[str, str]) -> Callable[[bytes], bool]:
 
 
 async def _list(visit: ConsoleVisit) -> Response:
-    query = visit.request.query_params
-    wanted = {name: query[name][:200] for name in _FILTERS if query.get(name)}
-    before = read_place(query.get("before", ""))
-    console = visit.console
-    work = partial(
-        find_page,
-        console.configuration.journal.path,
-        make_filter(wanted),
-        before=before,
-        count=_COUNT,
-        key=console.journal_key,
-    )
-    page = await console.read(work)
-    older = None if page.before is None else f"{PATH}?{urlencode({**wanted, 'before': write_place(page.before)})}"
-    return visit.page(
-        "decisions.html",
-        rows=[describe_row(place, entry) for place, entry in page.found],
-        wanted=wanted,
-        effects=_EFFECTS,
-        upstreams=sorted(console.configuration.upstreams),
-        older=older,
-        newest=before is None,
-        searched=page.searched,
-        newest_path=f"{PATH}?{urlencode(wanted)}",
-    )
+    query, console = visit.request.query_params, visit.console
+    context = await console.read(partial(load_decisions, console, query))
+    return visit.page("decisions.html", **context, effects=_EFFECTS, upstreams=sorted(console.configuration.upstreams))
+
+
+def load_decisions(console: ConsoleParts, query: Mapping[str, str]) -> dict[str, Any]:
+    """Return the content of the list for a query. It reads files. Raises `JournalError`."""
+    wanted, before = read_filters(query, FILTERS), read_place(query.get("before", ""))
+    page = find_decisions(console, wanted, before)
+    older = None if page.before is None else {**wanted, "before": write_place(page.before)}
+    return {
+        "rows": [describe_row(place, entry) for place, entry in page.found],
+        "wanted": wanted,
+        "older": older and f"{PATH}?{urlencode(older)}",
+        "newest": before is None,
+        "newest_path": f"{PATH}?{urlencode(wanted)}",
+        "events": f"{EVENTS}/decisions?{urlencode(wanted)}",
+        "searched": page.searched,
+        "broken": console.index.broken_lines(),
+    }
+
+
+def read_filters(query: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
+    """Return the filters of a query that have a value."""
+    return {name: query[name][:200] for name in names if query.get(name)}
+
+
+def find_decisions(console: ConsoleParts, wanted: Mapping[str, str], before: EntryPlace | None) -> EntryPage:
+    """Return the decisions before a place that fit. It reads files: the lines of the page, found by the index if there is a filter."""
+    fits = make_filter(wanted)
+    if not wanted:
+        folder = console.configuration.journal.path
+        return find_page(folder, fits, before=before, count=_COUNT, key=console.journal_key)
+    return console.index.find_page(make_search(wanted), fits, before=before, count=_COUNT)
+
+
+def make_search(wanted: Mapping[str, str]) -> Search:
+    """Return the search of the index for the wanted values."""
+    effect = wanted.get("effect")
+    values: dict[Column, str] = {name: wanted[name] for name in ("agent", "upstream", "task") if name in wanted}
+    kinds = DECISIONS if effect is None else frozenset({EFFECTS.get(effect, UNREADABLE)})
+    return Search(values, wanted.get("code"), kinds)
 
 
 def describe_row(place: EntryPlace, entry: JsonObject) -> dict[str, Any]:
@@ -158,7 +182,7 @@ async def _show(visit: ConsoleVisit) -> Response:
 async def find_decision(
     console: ConsoleParts, identifier: str, place: EntryPlace | None
 ) -> tuple[EntryPlace, JsonObject] | None:
-    """Return a decision and its place; `None` for an unknown one. Without a place the journal is searched from its end."""
+    """Return a decision and its place; `None` for an unknown one. Without a place the index finds it."""
     folder, key = console.configuration.journal.path, console.journal_key
     if place is not None:
         try:
@@ -174,13 +198,14 @@ async def find_decision(
             return False
         return cast("Mapping[str, Any]", msgspec.json.decode(line)).get("id") == identifier
 
-    page = await console.read(partial(find_page, folder, fits, count=1, budget=_FAR, key=key))
+    search = Search({"id": identifier}, kinds=DECISIONS)
+    page = await console.read(partial(console.index.find_page, search, fits, count=1, budget=_FAR))
     return page.found[0] if page.found else None
 
 
 def _describe(console: ConsoleParts, decision: JsonObject, place: EntryPlace) -> dict[str, Any]:
     """Return all that the record and the policy of today know of a decision, but for the grants. It reads files."""
-    window = Window(console.configuration.journal.path, place, console.journal_key)
+    window = Window(console.configuration.journal.path, place, console.journal_key, index=console.index)
     explanation = explain_history(decision, lambda tasks: window.tasks(tasks, since=since_of(decision)))
     outcome = window.outcome(str(decision["id"]))
     settled = next((entry for entry in outcome if entry["kind"] in {"settled", "abandoned"}), None)

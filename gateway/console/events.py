@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qsl, urlencode
 
+import msgspec
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.console.feed import EventStream, Topic
+from gateway.console import decisions, task_list
+from gateway.console.decisions import read_filters
+from gateway.console.feed import EventStream, Topic, View
 from gateway.console.sessions import Role
 from gateway.console.visits import find_session
+from gateway.errors import JournalError
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
     from gateway.console.parts import ConsoleParts
 
-_ROLES: Final[dict[Topic, Role]] = {"approvals": "approver", "decisions": "viewer"}
+_FILTERS: Final[Mapping[Topic, tuple[str, ...]]] = {"decisions": decisions.FILTERS, "tasks": task_list.FILTERS}
+_LISTS: Final[Mapping[Topic, tuple[Callable[[ConsoleParts, Mapping[str, str]], dict[str, Any]], str]]] = {
+    "decisions": (decisions.load_decisions, "decisions_list.html"),
+    "tasks": (task_list.load_tasks, "tasks_list.html"),
+}
+_ROLES: Final[dict[Topic, Role]] = {"approvals": "approver", "decisions": "viewer", "tasks": "viewer"}
 
 
 def event_routes(console: ConsoleParts) -> list[Route]:
@@ -37,4 +48,24 @@ async def _stream(console: ConsoleParts, topic: Topic, request: Request) -> Resp
         return Response(status_code=403)
     if console.feed.is_closed or not console.feed.has_room(session.id):
         return Response(status_code=503, headers={"retry-after": "5"})
-    return EventStream(console.feed, topic, session.id, is_welcome)
+    return EventStream(console.feed, find_view(topic, request.query_params), session.id, is_welcome)
+
+
+def find_view(topic: Topic, query: Mapping[str, str]) -> View:
+    """Return the view of a page. Parts of the query that are no filters make no view of their own."""
+    wanted = read_filters(query, _FILTERS.get(topic, ()))
+    return View(topic, urlencode(sorted(wanted.items())))
+
+
+async def render_region(console: ConsoleParts, view: View) -> str:
+    """Return the list of a view, made in a thread. Raises `JournalError`."""
+    load, template = _LISTS[view.topic]
+    query = dict(parse_qsl(view.query))
+
+    def render() -> str:
+        try:
+            return console.templates.render_aside(template, load(console, query))
+        except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise JournalError(f"an entry is damaged: {error}", "run `opagate journal verify`") from error
+
+    return await console.read(render)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gateway.console.sessions import LinkRegister, Role, SessionRegister
     from gateway.identity.login import LoginProvider
     from gateway.identity.login_cookie import LoginSeal
+    from gateway.journal.entry_index import EntryIndex
     from gateway.steps.visit import Gateway
 
 
@@ -49,6 +50,7 @@ class ConsoleParts:
     navigation: tuple[NavigationEntry, ...]
     feed: Feed
     journal_key: bytes | None
+    index: EntryIndex
     readers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_READERS))
 
     async def read(self, work: Callable[[], Result]) -> Result:

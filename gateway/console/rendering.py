@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from gateway.background import ThreadTurns
 from gateway.upstream.pins import visible
 
 if TYPE_CHECKING:
@@ -41,6 +42,15 @@ class Templates:
     def render(self, name: str, context: Mapping[str, Any]) -> str:
         """Return the text of a page."""
         return self._environment.get_template(name).render(context)
+
+    def render_aside(self, name: str, context: Mapping[str, Any]) -> str:
+        """Return the same text for a thread beside the event loop, which gets its turn in between."""
+        pieces: list[str] = []
+        turns = ThreadTurns()
+        for piece in self._environment.get_template(name).generate(context):
+            pieces.append(piece)
+            turns.give()
+        return "".join(pieces)
 
 
 def spell(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""One task as a graph, on a page and as a file."""
+"""The pages of tasks: their list, and one task as a graph, on a page and as a file."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from starlette.routing import Route
 from gateway.console.decisions import read_place
 from gateway.console.graph import Edge, Graph, Node, find_causes, lay_out, read_leases, read_task
 from gateway.console.responses import HEADERS
+from gateway.console.task_list import PATH, show_tasks
 from gateway.console.visits import ConsoleVisit, page_route
 from gateway.errors import JournalError
 from gateway.explain.recorded import explain_history
 from gateway.explain.window import Window, since_of
-from gateway.journal.placed import EntryPlace, find_page
+from gateway.journal.columns import CALLS, Search
+from gateway.journal.placed import EntryPlace
 from gateway.model.decision import Reason
 
 if TYPE_CHECKING:
     from gateway.console.parts import ConsoleParts
     from gateway.model.wire import JsonObject
 
-PATH: Final = "/console/tasks"
 _FAR: Final = 256 * 2**20
 _NO_TASK: Final = Reason(
     "console/task",
@@ -36,6 +37,7 @@ _NO_TASK: Final = Reason(
 def task_routes(console: ConsoleParts) -> list[Route]:
     """Return the routes of tasks."""
     return [
+        page_route(console, PATH, "viewer", show_tasks),
         page_route(console, f"{PATH}/{{id}}", "viewer", _show),
         page_route(console, f"{PATH}/{{id}}/graph.svg", "viewer", _export),
     ]
@@ -88,7 +90,7 @@ def make_graph(console: ConsoleParts, task: str, place: EntryPlace | None, lit: 
     if found is None:
         return None
     place, call = found
-    window = Window(console.configuration.journal.path, place, console.journal_key)
+    window = Window(console.configuration.journal.path, place, console.journal_key, index=console.index)
     entries = window.tasks({task}, since=_since(call))
     nodes, edges = read_task(task, entries)
     audiences = {name: upstream.audience for name, upstream in console.configuration.upstreams.items()}
@@ -115,8 +117,8 @@ def _find_call(console: ConsoleParts, task: str, place: EntryPlace | None) -> tu
         return isinstance(named, Mapping) and cast("Mapping[str, Any]", named).get("id") == task
 
     before = None if place is None else EntryPlace(place.segment, place.offset + 1)
-    folder = console.configuration.journal.path
-    page = find_page(folder, fits, before=before, count=1, budget=_FAR, key=console.journal_key)
+    search = Search({"task": task}, kinds=CALLS)
+    page = console.index.find_page(search, fits, before=before, count=1, budget=_FAR)
     return page.found[0] if page.found else None
 
 

@@ -1,5 +1,5 @@
 // Progressive enhancement: the pages work without this file. It keeps the regions marked `data-live` fresh while somebody looks:
-// the gateway says by server-sent events that something changed, and the same page is then loaded again, region by region.
+// the gateway says by server-sent events that something changed. A list comes with its event; another page is loaded again.
 "use strict";
 
 const live = document.querySelector("[data-events]");
@@ -9,6 +9,27 @@ function isBusy(region) {
   // Nobody loses a half-written reason, an opened part, or the place of the keyboard.
   const focused = document.activeElement;
   return region.contains(focused) && focused.matches("input, textarea, select, button");
+}
+
+function show(fresh) {
+  for (const region of document.querySelectorAll("[data-live]")) {
+    const next = fresh.getElementById(region.id);
+    if (!next || next.innerHTML === region.innerHTML) continue;
+    if (isBusy(region)) {
+      schedule();
+      continue;
+    }
+    // The keyboard stays at its link. A link that would go keeps the region as it is until the keyboard has left.
+    const place = region.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+    const kept = place && [...next.querySelectorAll("a[href]")].find((link) => link.getAttribute("href") === place);
+    if (place && !kept) continue;
+    region.replaceWith(document.adoptNode(next));
+    if (kept) kept.focus({ preventScroll: true });
+  }
+}
+
+function parse(text) {
+  return new DOMParser().parseFromString(text, "text/html");
 }
 
 async function refresh() {
@@ -22,18 +43,7 @@ async function refresh() {
     location.assign(response.url);
     return;
   }
-  if (!response.ok) return;
-  const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
-  for (const region of document.querySelectorAll("[data-live]")) {
-    const next = fresh.getElementById(region.id);
-    if (next && next.innerHTML !== region.innerHTML) {
-      if (isBusy(region)) {
-        schedule();
-      } else {
-        region.replaceWith(document.adoptNode(next));
-      }
-    }
-  }
+  if (response.ok) show(parse(await response.text()));
 }
 
 function schedule() {
@@ -49,8 +59,9 @@ if (live && "EventSource" in window) {
   };
   source.addEventListener("open", () => {
     tell("live");
-    schedule();
+    if (!("pushed" in live.dataset)) schedule();
   });
+  source.addEventListener("region", (event) => show(parse(JSON.parse(event.data))));
   source.addEventListener("changed", schedule);
   source.addEventListener("ended", () => {
     source.close();

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import time
@@ -15,7 +14,7 @@ import pytest
 from gateway.console.sessions import Visitor
 from gateway.model.decision import Decision, Obligation, Reason
 from tests.unit.approving import QUICK, REVISION, approve, desk
-from tests.unit.console.visiting import Browser, headers_of, person, visited
+from tests.unit.console.visiting import Browser, Stream, headers_of, person, visited
 from tests.unit.harness import call, deciding
 
 TWO = Obligation("require_approvers", {"count": 2, "scopes": ["destination"]})
@@ -201,31 +200,6 @@ async def test_an_approved_and_an_ended_question_stay_on_the_list(stranger: Brow
 
     assert "Approved, and not used yet" in granted
     assert "The call has passed." in used
-
-
-class Stream:
-    """A stream of events that a browser reads."""
-
-    def __init__(self, browser: Browser, path: str) -> None:
-        self.chunks: list[bytes] = []
-        self.came = asyncio.Event()
-        self.task = asyncio.ensure_future(self._read(browser, path))
-
-    async def _read(self, browser: Browser, path: str) -> None:
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": b"", "more_body": False}
-
-        async def send(message: dict[str, Any]) -> None:
-            self.chunks.append(message.get("body", b""))
-            self.came.set()
-
-        await browser.edge(browser.scope("GET", path), receive, send)
-
-    async def until(self, text: bytes) -> None:
-        async with asyncio.timeout(10):
-            while text not in b"".join(self.chunks):
-                self.came.clear()
-                await self.came.wait()
 
 
 async def test_an_open_page_hears_of_a_new_question_and_of_the_end(stranger: Browser):

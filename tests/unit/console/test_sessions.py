@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from gateway.approvals.model import Person
 from gateway.approvals.socket import Accounts
 from gateway.console.accounts import find_visitor
-from gateway.console.feed import PER_SESSION, STREAMS, Feed
+from gateway.console.feed import PER_SESSION, STREAMS, Feed, View
 from gateway.console.sessions import LINK_SECONDS, LINKS, PER_PERSON, LinkRegister, SessionRegister, Visitor
 from gateway.model.decision import Reason
 
@@ -125,24 +125,28 @@ def test_the_owner_approves_in_development_alone():
     assert found.person.id == "developer"
 
 
+async def never(_view: View) -> str:
+    raise AssertionError("nobody asked for a list")
+
+
 async def test_many_open_pages_hear_less_often():
-    feed = Feed()
+    feed = Feed(never)
     with ExitStack() as stack:
         for number in range(100):
-            stack.enter_context(feed.subscribe("decisions", str(number)))
+            stack.enter_context(feed.subscribe(View("decisions"), str(number)))
         assert feed.pause == 5.0
     assert feed.pause == 0.5
 
 
 async def test_open_pages_are_bounded_for_a_login_and_in_all():
-    feed = Feed()
+    feed = Feed(never)
     with ExitStack() as stack:
         for _ in range(PER_SESSION):
             assert feed.has_room("alice")
-            stack.enter_context(feed.subscribe("decisions", "alice"))
+            stack.enter_context(feed.subscribe(View("decisions"), "alice"))
         assert not feed.has_room("alice")
         assert feed.has_room("bob")
         for number in range(STREAMS - PER_SESSION):
-            stack.enter_context(feed.subscribe("decisions", str(number)))
+            stack.enter_context(feed.subscribe(View("decisions"), str(number)))
         assert not feed.has_room("bob")
     assert feed.has_room("alice")

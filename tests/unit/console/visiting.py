@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -90,3 +91,28 @@ async def visited(
         assert settings is not None
         console = await open_console(stack, there.configuration, settings, there.gateway)
         yield Browser(there, console, build_edge(there.configuration, there.gateway, lambda: False, console))
+
+
+class Stream:
+    """A stream of events that a browser reads."""
+
+    def __init__(self, browser: Browser, path: str) -> None:
+        self.chunks: list[bytes] = []
+        self.came = asyncio.Event()
+        self.task = asyncio.ensure_future(self._read(browser, path))
+
+    async def _read(self, browser: Browser, path: str) -> None:
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: dict[str, Any]) -> None:
+            self.chunks.append(message.get("body", b""))
+            self.came.set()
+
+        await browser.edge(browser.scope("GET", path), receive, send)
+
+    async def until(self, text: bytes) -> None:
+        async with asyncio.timeout(10):
+            while text not in b"".join(self.chunks):
+                self.came.clear()
+                await self.came.wait()
