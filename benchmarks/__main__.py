@@ -21,7 +21,7 @@ from benchmarks.gateway.history import history
 from benchmarks.gateway.load import Load, run
 from benchmarks.gateway.memory import memory
 from benchmarks.gateway.minting import minting
-from benchmarks.gateway.report import Measured, picture, ratios, table
+from benchmarks.gateway.report import Measured, cost_between, picture, ratios, table
 
 LOADS = (Load(1, pause=0.005), Load(1), Load(16), Load(64))
 DOCS = targets.ROOT / "docs/benchmarks"
@@ -106,6 +106,8 @@ def measure(folder: Path, *, rounds: int, seconds: float, without: list[str]) ->
             "transport": lambda: targets.transport(folder / "transport", base.request.url),
             "embedded": lambda: targets.opagate(folder / "embedded", base.request.url, engine="embedded"),
             "opa": lambda: targets.opagate(folder / "opa", base.request.url, engine="opa"),
+            "constant": lambda: targets.opagate(folder / "constant", base.request.url, engine="constant"),
+            "envoy": lambda: targets.envoy(folder / "envoy", base.request.url),
             "mcp-proxy": lambda: targets.mcp_proxy(folder / "mcp-proxy"),
             "fastmcp": lambda: targets.fastmcp(folder / "fastmcp", base.request.url),
         }.items():
@@ -132,12 +134,14 @@ def report(measured: list[Measured]) -> str:
     head = (
         f"Measured on {today}, CPython {platform.python_version()}, {os.cpu_count()} shared cores: load and echo server on"
         " one, the target on the other. `tools/call` of a 64-byte echo; opagate with the shipped policy, development"
-        ' tokens and the journal on; "transport alone" is its HTTP server and client with nothing between them; "with pauses"'
+        ' tokens and the journal on; "constant" is the same without decisions; "envoy" has its MCP filter and RBAC on a name; "transport alone" is its HTTP server and client with nothing between them; "with pauses"'
         " is a call every five milliseconds, as an agent that does something between its calls has it. Medians over"
         " the rounds; compare only within the table."
     )
-    quotients = ratios(measured, "opagate (embedded)", ("mcp-proxy", "fastmcp"), Load(16))
-    return f"{head}\n\n{table(measured)}\n\n{quotients}"
+    mine = "opagate (embedded)"
+    quotients = ratios(measured, mine, ("mcp-proxy", "fastmcp", "envoy"), Load(16))
+    decision = cost_between(measured, mine, "opagate (constant)", Load(16))
+    return f"{head}\n\n{table(measured)}\n\n{quotients}\n\n{decision}"
 
 
 if __name__ == "__main__":

