@@ -235,7 +235,7 @@ FORBIDDEN_TO_PURE = {
 
 
 CACHES = {
-    "history/facts.py": "labels of tasks",
+    "history/events.py": "systems, tenants and environments of the configuration",
     "history/reach.py": "what a task has touched; its state bounds how much that is",
     "identity/identities.py": "addresses of connections",
     "inspection/label_cases.py": "expressions of the operator's labels",

@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Final, Literal
 from msgspec import Struct
 
 from gateway.errors import HistoryError, TaskExpired
-from gateway.history import dump, relevance
-from gateway.history.carried import carried
-from gateway.history.events import Ended, Endorsed, Event, Observed, Opened, Passed, Read, Released, Settled, shown
+from gateway.history import dump, fold, relevance
+from gateway.history.carried import NOTHING, carried
+from gateway.history.events import Ended, Endorsed, Event, Observed, Opened, Read, Released, shown
 from gateway.history.exposure import Exposures
 from gateway.history.facts import facts
 from gateway.history.fields import to_fields
-from gateway.history.fold import apply
 from gateway.history.kept_tasks import KeptTasks
 from gateway.history.new_events import changes_nothing, observed, read, reserved
 from gateway.history.origins import Teller
@@ -93,6 +92,8 @@ class History:
         self.exposures: Final = Exposures()
         self._store: Store | None = None
         self._kept = KeptTasks(settings)
+        # A method for each look-up would cost a call of each kind more than its fold does.
+        self._by_id = self._kept.by_id
         self._gone: set[str] = set()  # rows that the store still has, so not many, also when it cannot be written
         self._lost: set[str] = set()  # tasks whose state the store alone had, and has no more
 
@@ -132,7 +133,7 @@ class History:
         Returns the fields of a `task` entry; the task is not safe from a crash before that is written. Raises
         `HistoryFull`, and `ValueError` for a task without expiry or with an id that is taken.
         """
-        if task.kind != "declared" or task.expires is None or self._kept.get(task.id) is not None:
+        if task.kind != "declared" or task.expires is None or self._by_id.get(task.id) is not None:
             raise ValueError("a declared task has an expiry and an id of its own")
         self.forget(task.opened)
         event = Opened(content.tokens, shown(content.sightings))
@@ -176,9 +177,9 @@ class History:
 
     def end(self, task: Task, how: Literal["completed", "cancelled"]) -> JsonObject:
         """End a declared task. Calls that are open go on to their end. Returns the fields of a `task` entry."""
-        event = Ended(how)
-        self._fold(task, event)
-        self._known(task).ended = how
+        event, kept = Ended(how), self._known(task)
+        self._apply(kept, event)
+        kept.ended = how
         self._on_end(task.id, how)
         return {"task": task.id, **to_fields(event)}
 
@@ -192,17 +193,23 @@ class History:
         `call_id` is the decision id. `depth` is the delegation depth plus aggregator hops. Each call that was reserved
         is ended once, by `release` or `settle`. Raises `TaskExpired`, and `ValueError` for an id that is open.
         """
-        kept = self._known(task)
+        kept = self._by_id.get(task.id) or self._known(task)
         if kept.status(now) != "open":
             raise TaskExpired(f"the task {task.id} is over", "open a new one with POST /tasks")
-        state, before = self.state(kept), self._carried(kept)
+        state, before = kept.state or self.state(kept), self._carried(kept) if kept.earlier else NOTHING
         if content is not None and content.pieces:
             content = self.exposures.complete(kept, state, call.target, content, before)
         event = reserved(state, call_id, call, content, now, depth=depth, carried=before)
-        self._apply(kept, event)
+        fold.reserve(state, event)
+        kept.changed = True
+        if event.exposed:
+            self.exposures.follow(kept.owner, task.id, state, event)
         self._kept.use(kept, now)
         known = facts(state, now, call=call_id, content=content, depth=depth, carried=before)
-        return Reservation(known, {**kept.origin, **self._carries(kept), **to_fields(event)})
+        fields = {**kept.origin, **to_fields(event)}
+        if kept.earlier:
+            fields["carried"] = [earlier.task.id for earlier in kept.earlier]
+        return Reservation(known, fields)
 
     def facts(
         self,
@@ -219,23 +226,27 @@ class History:
 
     def readings_of(self, task: Task) -> tuple[str, ...]:
         """Return the ids of the task and of the earlier tasks with readings that count in it. Raises `TaskExpired`."""
-        return (task.id, *(before.task.id for before in self._kept.earlier(self._known(task))))
+        kept = self._by_id.get(task.id) or self._known(task)
+        return (task.id, *[before.task.id for before in kept.earlier]) if kept.earlier else (task.id,)
 
     def seen(self, task: Task) -> Mapping[str, frozenset[int]]:
         """Return the credentials that the task was shown: fingerprint → shingles. For finding them again in arguments; the
         mapping goes on changing. Raises `TaskExpired`."""
-        kept = self._known(task)
-        shingles, earlier = self.state(kept).shingles, self._carried(kept).shingles
+        kept = self._by_id.get(task.id) or self._known(task)
+        shingles = (kept.state or self.state(kept)).shingles
+        earlier = self._carried(kept).shingles if kept.earlier else None
         return ChainMap(shingles, dict(earlier)) if earlier else shingles
 
     def relevance(self, task: Task, target: Target) -> Relevance:
         """Return what matters of the words of a call. Raises `TaskExpired`."""
-        kept = self._known(task)
-        return relevance.of_call(self.state(kept), target, self._carried(kept))
+        kept = self._by_id.get(task.id) or self._known(task)
+        before = self._carried(kept) if kept.earlier else NOTHING
+        return relevance.of_call(kept.state or self.state(kept), target, before)
 
     def keeps_words(self, task: Task, target: Target) -> bool:
         """Return whether the words of a call's result matter. Raises `TaskExpired`."""
-        return relevance.of_result(self.state(self._known(task)), target)
+        kept = self._by_id.get(task.id) or self._known(task)
+        return relevance.of_result(kept.state or self.state(kept), target)
 
     def observe(
         self, task: Task, call_id: str, content: ResultContent, *, label: Sensitivity = Sensitivity.PUBLIC
@@ -245,12 +256,14 @@ class History:
         Returns the fields of an `observed` entry, `None` if it says nothing new. Raises `ValueError` for a call that
         is not open.
         """
-        kept = self._known(task)
-        state = self.state(kept)
-        event = observed(state, call_id, content, label, self._carried(kept))
+        kept = self._by_id.get(task.id) or self._known(task)
+        state = kept.state or self.state(kept)
+        event = observed(state, call_id, content, label, self._carried(kept) if kept.earlier else NOTHING)
         if changes_nothing(state, event):
             return None
-        self._fold(task, event)
+        fold.observe(state, event)
+        kept.changed = True
+        self._tell_origins(kept, state, event)
         return {"id": call_id, "task": task.id, **to_fields(event)}
 
     def past_call(
@@ -282,7 +295,7 @@ class History:
 
     def is_open(self, task_id: str, now: float) -> bool:
         """Return whether the task may still make calls, or has an open call."""
-        kept = self._kept.get(task_id)
+        kept = self._by_id.get(task_id)
         if kept is None:
             return False
         return kept.busy or (
@@ -291,7 +304,7 @@ class History:
 
     def was_ended(self, task_id: str) -> bool:
         """Return whether somebody ended the task. The end of an implicit task by its time does not count."""
-        kept = self._kept.get(task_id)
+        kept = self._by_id.get(task_id)
         return kept is not None and kept.ended is not None
 
     def endorse(
@@ -303,7 +316,7 @@ class History:
         Return the fields of a `task` entry. Raises `TaskExpired`.
         """
         event = Endorsed(values, tuple(limits.items()))
-        self._fold(task, event)
+        self._apply(self._known(task), event)
         return {"task": task.id, **to_fields(event)}
 
     def sources(self, task: Task, values: frozenset[int]) -> list[JsonObject]:
@@ -317,22 +330,27 @@ class History:
 
     def let_pass(self, task: Task, call_id: str) -> None:
         """Let a reserved call go on, after its verdict was recorded. Raise `ValueError` for a call without a reservation."""
-        self._fold(task, Passed(call_id))
+        kept = self._by_id.get(task.id) or self._open(task)
+        fold.let_pass(kept.state or self.state(kept), call_id)
+        kept.changed = True
 
     def release(self, task: Task, call_id: str, *, denied: bool) -> None:
         """Take back a reserved call that does not go on. Raises `ValueError` for a closed call."""
-        self._fold(task, Released(call_id, denied))
-        self._kept.use(self._known(task), self._clock())
+        kept = self._open(task)
+        self._apply(kept, Released(call_id, denied))
+        self._kept.use(kept, self._clock())
 
     def settle(self, task: Task, call_id: str) -> None:
         """End a reserved call after any outcome. Raises `ValueError` for a closed call."""
-        self._fold(task, Settled(call_id))
-        self._kept.use(self._known(task), self._clock())
+        kept = self._by_id.get(task.id) or self._open(task)
+        fold.settle(kept.state or self.state(kept), call_id)
+        kept.changed = True
+        self._kept.use(kept, self._clock())
 
     # --- what is kept --------------------------------------------------------------------------------
 
     def find(self, task_id: str) -> TaskHistory | None:
-        return self._kept.get(task_id)
+        return self._by_id.get(task_id)
 
     def tasks(self) -> tuple[TaskHistory, ...]:
         return tuple(self._kept.all())
@@ -378,7 +396,7 @@ class History:
         if done:
             self._gone.difference_update(gone)
         for written in rows:
-            kept = self._kept.get(written.id)
+            kept = self._by_id.get(written.id)
             if kept is not None:
                 kept.stored, kept.changed = kept.stored or done, kept.changed or not done
             elif done:
@@ -434,42 +452,38 @@ class History:
     def _conceal_goal(self, kept: TaskHistory, goal: str) -> str:
         return self._conceal(goal, kept)
 
-    def _fold(self, task: Task, event: Event) -> None:
-        kept = self._known(task) if not isinstance(event, Passed | Released | Settled | Observed) else self._open(task)
-        self._apply(kept, event)
-
     def _apply(self, kept: TaskHistory, event: Event) -> None:
         state = self.state(kept)
-        apply(state, event)
+        fold.apply(state, event)
         kept.changed = True
         self.exposures.follow(kept.owner, kept.task.id, state, event)
-        if isinstance(event, Observed | Read) and (event.credentials or event.lost):
-            names = (shows.fingerprint for shows in event.credentials)
+        if isinstance(event, Observed | Read):
+            self._tell_origins(kept, state, event)
+
+    def _tell_origins(self, kept: TaskHistory, state: TaskState, event: Observed | Read) -> None:
+        """Tell of the credentials that a part of a result has shown to the task."""
+        if event.credentials or event.lost:
+            names = [shows.fingerprint for shows in event.credentials]
             self._origins.tell(kept.owner, kept.task.id, state, names)
 
     def _known(self, task: Task) -> TaskHistory:
-        kept = self._kept.get(task.id)
+        kept = self._by_id.get(task.id)
         if kept is None:
             raise TaskExpired(f"the task {task.id} is no longer kept", "send the request again; it begins a new task")
         return kept
 
     def _open(self, task: Task) -> TaskHistory:
-        kept = self._kept.get(task.id)
+        kept = self._by_id.get(task.id)
         if kept is None:
             raise ValueError(f"the task {task.id} has no open call")
         return kept
 
     def _owned_by(self, principal: Principal, task_id: str) -> TaskHistory | None:
-        kept = self._kept.get(task_id)
+        kept = self._by_id.get(task_id)
         return kept if kept is not None and not kept.is_implicit and kept.owner == principal.key else None
 
-    def _carries(self, kept: TaskHistory) -> JsonObject:
-        """Return the record's field with the tasks whose readings the decision on a call rests on too."""
-        earlier = self._kept.earlier(kept)
-        return {"carried": [before.task.id for before in earlier]} if earlier else {}
-
     def _carried(self, kept: TaskHistory) -> Carried:
-        return carried([self.state(before) for before in self._kept.earlier(kept)])
+        return carried([self.state(before) for before in kept.earlier])
 
     def _drop(self, kept: TaskHistory) -> None:
         self._kept.remove(kept)

@@ -9,7 +9,8 @@ Events hold keyed digests and fingerprints in the place of values. `fields` enco
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from msgspec import Struct
 
@@ -19,11 +20,11 @@ from gateway.model.target import Effect, Sensitivity, System
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.model.call import Call
     from gateway.model.content import Sighting
     from gateway.model.target import Target
 
 NO_DIGESTS: frozenset[int] = frozenset()
+_READ: Final = Effect.READ
 
 
 class Touch(NamedTuple):
@@ -63,7 +64,7 @@ class Opened:
     credentials: tuple[Shown, ...] = ()
 
 
-class Reserved(NamedTuple):
+class Reserved(Struct, frozen=True):
     """A call that is about to be decided. Made by `new_events.reserved`.
 
     `call` is its decision id. `number` counts the calls of the task from 1. `at` is in seconds since the epoch.
@@ -220,12 +221,12 @@ def shown(sightings: Iterable[Sighting]) -> tuple[Shown, ...]:
     return tuple(found.values())
 
 
-def touch(call: Call) -> Touch:
-    """Return the systems that a call touches."""
-    return touch_of(call.target)
-
-
 def touch_of(target: Target) -> Touch:
     """Return the systems that a call of this target touches. Anything but a read may change something."""
+    writes = target.labels.effect is not _READ
     behind = tuple(sorted({*target.aggregates} - {target.audience})) if target.aggregates else ()
-    return Touch(target.audience, target.labels.effect is not Effect.READ, target.tenant, target.environment, behind)
+    return _touch(target.audience, writes, target.tenant, target.environment, behind)
+
+
+# The same few systems are touched again and again: a hit enters no Python function.
+_touch: Final = lru_cache(maxsize=4096)(Touch)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.history.carried import NOTHING
 from gateway.history.codes import is_requested
@@ -15,8 +14,8 @@ from gateway.model.facts import CredentialFact, SessionFacts, TaskLabels
 from gateway.model.target import Role
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from collections.abc import Set as AbstractSet
-    from collections.abc import Sized
     from typing import TypeAlias
 
     from gateway.history.carried import Carried
@@ -45,7 +44,12 @@ def facts(
     that was not looked at whole is unknown. `carried` is what earlier tasks have read.
     """
     whole = content if content is not None and content.complete else None
-    reach = reach_of(state.touched)
+    reach = reach_of(tuple(state.touched))
+    counts = _NO_DESTINATIONS
+    if state.destinations or state.inside or state.blind or state.crowded:
+        counts = _destination_counts(state)
+    has_spread = state.blind or state.unkept or carried.unkept or state.widths
+    confidential = state.confidential_systems | carried.confidential_systems
     return SessionFacts(
         calls=state.settled + len(state.open),
         in_flight=len(state.open),
@@ -55,27 +59,29 @@ def facts(
         environments=reach.environments,
         denials=state.denials,
         audiences_in_window=audiences_in_window(state, now),
-        destinations=_count(state, state.destinations),
-        unnamed_destinations=_count(state, state.destinations.keys() - state.named.keys()),
-        own_destinations=_count(state, state.inside),
+        destinations=counts[0],
+        unnamed_destinations=counts[1],
+        own_destinations=counts[2],
         call_destinations=None if whole is None else tuple(sorted(set(whole.destinations.values()))),
         known_destinations=() if whole is None else tuple(sorted(whole.known_destinations)),
         named_accounts=() if whole is None else tuple(sorted(whole.accounts)),
         depth=depth,
-        spread=_spread(state, carried),
-        credentials=None if whole is None or call is None else _credentials(state, call, whole, carried),
-        labels=_labels(state.untrusted or carried.untrusted, higher(state.confidentiality, carried.confidentiality)),
-        ungrounded=None if whole is None else _ungrounded(state, call, whole, carried),
-        unread=() if whole is None else _unread(state, call, whole, carried),
-        recorded=() if whole is None else _recorded(state, call, whole, carried),
+        spread=_spread(state, carried) if has_spread else 0,
+        credentials=None if call is None or whole is None else _credentials(state, call, whole, carried),
+        labels=TaskLabels(state.untrusted or carried.untrusted, higher(state.confidentiality, carried.confidentiality)),
+        ungrounded=None if whole is None else _ungrounded(state, call, whole, carried) if whole.authority else (),
+        unread=_unread(state, call, whole, carried) if whole is not None and whole.pieces_of else (),
+        recorded=_recorded(state, call, whole, carried) if whole is not None and whole.places else (),
         dictated=None if whole is None else whole.dictated,
-        followed=None if whole is None else _followed(state, whole),
-        unsourced=None if whole is None or call is None else _unsourced(state, call, whole, carried),
+        followed=None if whole is None else _followed(state, whole) if whole.links else (),
+        unsourced=None
+        if call is None or whole is None or whole.unnamed is None
+        else _unsourced(state, call, whole.unnamed, carried),
         approvals_used=state.approvals,
         call_own_destinations=None if whole is None else len(whole.inside - whole.named),
         raises=None if call is None else dict(state.open[call].raises),
         approved=dict(state.approved),
-        confidential_systems=tuple(sorted(state.confidential_systems | carried.confidential_systems, key=repr)),
+        confidential_systems=tuple(sorted(confidential, key=repr)) if confidential else (),
     )
 
 
@@ -84,21 +90,23 @@ def depth_of(principal: Principal, target: Target) -> int | None:
     return None if target.aggregates == () else len(principal.delegation) + (target.aggregates is not None)
 
 
-_labels = lru_cache(TaskLabels)
+_NO_DESTINATIONS: Final = (0, 0, 0)
 
 
-def _count(state: TaskState, destinations: Sized) -> int | None:
+def _destination_counts(state: TaskState) -> tuple[int | None, int | None, int | None]:
+    """Return the numbers of destinations outside of own domains, of the unnamed ones of these, and of those inside."""
     if state.blind:
-        return None
-    return ENDLESS if state.crowded else len(destinations)
+        return None, None, None
+    if state.crowded:
+        return ENDLESS, ENDLESS, ENDLESS
+    unnamed = state.destinations.keys() - state.named.keys()
+    return len(state.destinations), len(unnamed), len(state.inside)
 
 
 def _spread(state: TaskState, carried: Carried) -> int | None:
     """Return the width of the widest result, and for results that are not kept apart the widest possible."""
     if state.blind:
         return None
-    if not state.unkept and not carried.unkept and not state.widths:
-        return 0
     unkept = max((len(state.flood.keys() - {source}) for source in state.unkept | carried.unkept), default=0)
     return max(unkept, max(state.widths, default=0))
 
@@ -109,6 +117,8 @@ def _credentials(
     """Return the facts of credentials: unknown as a whole if one that could not be kept may be in the call."""
     if content.unsure:
         return None
+    if not content.sightings:
+        return ()
     number = state.open[call].number
     found: list[CredentialFact] = []
     for sighting in content.sightings:
@@ -210,8 +220,6 @@ def _given(sighting: Sighting, content: CallContent) -> bool:
 
 
 def _ungrounded(state: TaskState, call: str | None, content: CallContent, carried: Carried) -> tuple[str, ...]:
-    if not content.authority:
-        return ()
     grounds = (state.trusted, state.endorsed, carried.trusted)
     recorded = _record_grounds(state, call, carried) if content.selects else grounds
     return tuple(
@@ -234,20 +242,18 @@ def _is_in(grounds: Grounds, digest: int) -> bool:
     return any(digest in known for known in grounds)
 
 
-def _unsourced(state: TaskState, call: str, content: CallContent, carried: Carried) -> tuple[str, ...] | None:
+def _unsourced(state: TaskState, call: str, unnamed: Mapping[str, frozenset[int]], carried: Carried) -> tuple[str, ...]:
     """Return the pointers of values without a source, for a call with a declared lasting effect.
 
     Sources are the goal, the contract, the directory, trusted results and approvals. What the task itself made in the called
     system has one too.
     """
-    if content.unnamed is None:
-        return None
     grounds = (state.trusted, state.endorsed, carried.trusted)
     audience = state.open[call].touch.audience
     return tuple(
         sorted(
             pointer
-            for pointer, digests in content.unnamed.items()
+            for pointer, digests in unnamed.items()
             if not all(
                 _is_in(grounds, digest) or _is_made_by_task(audience, digest, state, carried) for digest in digests
             )
@@ -269,8 +275,6 @@ def _is_made_by_task(audience: str, word: int, state: TaskState, carried: Carrie
 def _unread(state: TaskState, call: str | None, content: CallContent, carried: Carried) -> tuple[str, ...]:
     """Return the pointers of selected records of which each value stands in a record, or was certainly shown by no
     untrusted result."""
-    if not content.pieces_of:
-        return ()
     grounds = _record_grounds(state, call, carried)
     return tuple(
         sorted(
@@ -288,8 +292,6 @@ def _unread(state: TaskState, call: str | None, content: CallContent, carried: C
 
 def _recorded(state: TaskState, call: str | None, content: CallContent, carried: Carried) -> tuple[str, ...]:
     """Return the pointers of destinations inside the called system of which each value stands in a record."""
-    if not content.places:
-        return ()
     grounds = _record_grounds(state, call, carried)
     return tuple(
         sorted(pointer for pointer, values in content.places.items() if all(_is_in(grounds, value) for value in values))
@@ -299,6 +301,6 @@ def _recorded(state: TaskState, call: str | None, content: CallContent, carried:
 def _followed(state: TaskState, content: CallContent) -> tuple[str, ...]:
     """A link is followed once, whether or not the call before has ended. Where there are many to choose from, which one
     is read says something itself."""
-    if not content.links or len(state.links) > MAX_LINKS:
+    if len(state.links) > MAX_LINKS:
         return ()
     return tuple(sorted(pointer for pointer, link in content.links.items() if state.followed.get(link) == 1))

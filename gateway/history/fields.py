@@ -89,11 +89,11 @@ def _reserved(event: Reserved) -> JsonObject:
         "call": event.call,
         "number": event.number,
         "at": event.at,
-        "sensitivity": event.sensitivity.value,
+        "sensitivity": event.sensitivity,
     }
     _write_touch(fields, event.touch)
     if event.destinations is not None:
-        fields["destinations"] = pack(event.destinations)
+        fields["destinations"] = pack(event.destinations) if event.destinations else ""
     if not event.untrusted:
         fields["trusted"] = True
     if event.credentials:
@@ -102,8 +102,12 @@ def _reserved(event: Reserved) -> JsonObject:
         fields["fed"] = list(event.fed)
     if event.raises:
         fields["raises"] = dict(event.raises)
-    fields.update((name, pack(digests)) for name in _DIGESTS if (digests := getattr(event, name)))
-    fields.update((name, True) for name in _FLAGS if getattr(event, name))
+    for name in _DIGESTS:
+        if digests := getattr(event, name):
+            fields[name] = pack(digests)
+    for name in _FLAGS:
+        if getattr(event, name):
+            fields[name] = True
     return fields
 
 
@@ -144,7 +148,7 @@ def _settled(event: Settled) -> JsonObject:
 def _observed(event: Observed) -> JsonObject:
     return {
         "call": event.call,
-        "sensitivity": event.sensitivity.value,
+        "sensitivity": event.sensitivity,
         **_some(
             **_shown(event.credentials),
             tokens=event.tokens and pack(event.tokens),
@@ -163,7 +167,7 @@ def _read(event: Read) -> JsonObject:
     fields: dict[str, Json] = {
         "number": event.number,
         "at": event.at,
-        "sensitivity": event.sensitivity.value,
+        "sensitivity": event.sensitivity,
     }
     _write_touch(fields, event.touch)
     if event.call is not None:

@@ -45,13 +45,13 @@ def apply(state: TaskState, event: Event) -> TaskState:
     reserved twice, and for what happens to a call that is not open."""
     match event:
         case Reserved():
-            _reserve(state, event)
+            reserve(state, event)
         case Passed() | Settled() | Released():
             _decide(state, event)
         case Exposed():
             _expose(state, event.touch, event.exposed)
         case Observed():
-            _observe(state, event)
+            observe(state, event)
         case Read():
             _read(state, event)
         case Opened():
@@ -66,13 +66,19 @@ def apply(state: TaskState, event: Event) -> TaskState:
 def _decide(state: TaskState, event: Passed | Settled | Released) -> None:
     match event:
         case Passed():
-            passed = open_call(state, event.call)
-            state.undecided.end(passed)
-            _give_codes(state, passed)
+            let_pass(state, event.call)
         case Settled():
-            _settle(state, event)
+            settle(state, event.call)
         case Released():
             _release(state, event)
+
+
+def let_pass(state: TaskState, call: str) -> None:
+    """Fold that an open call may go on. Raises `ValueError` for any other call."""
+    passed = open_call(state, call)
+    state.undecided.end(passed)
+    if passed.credentials:
+        _give_codes(state, passed)
 
 
 def _give_codes(state: TaskState, passed: Reserved) -> None:
@@ -102,29 +108,45 @@ def _open(state: TaskState, event: Opened) -> None:
     state.trusted = _grown(state.trusted, known)
 
 
-def _reserve(state: TaskState, event: Reserved) -> None:
+def reserve(state: TaskState, event: Reserved) -> None:
+    """Fold the reservation of a call. Raises `ValueError` for a call that is open already."""
     if event.call in state.open:
         raise ValueError(f"the call {event.call} is open already")
-    audience = event.touch.audience
+    touch, audience = event.touch, event.touch.audience
     state.open[event.call] = event
     state.undecided.begin(event)
     state.number = max(state.number, event.number)
-    _add(state.touched, event.touch)
-    for system in event.touch.reached:
+    state.touched[touch] = state.touched.get(touch, 0) + 1
+    state.busy[audience] = state.busy.get(audience, 0) + 1
+    for system in touch.behind:
         _add(state.busy, system)
     state.blind += event.destinations is None
     state.crowded += event.crowded
+    state.spoken += event.own
+    # Each of these is rare, so that a call without them enters no function for them.
+    if event.destinations or event.inside or event.fed or event.flooded or event.links:
+        _reach(state, event)
+    if event.said or event.told or event.uttered or event.wordy:
+        _say(state, event)
+    if event.exposed or event.credentials:
+        _present(state, event)
+
+
+def _reach(state: TaskState, event: Reserved) -> None:
+    """Count the destinations of a call, the results in its arguments, and the links that it follows."""
     for counts, digests in _counted_destinations(state, event):
         for digest in digests:
             _add(counts, digest)
     for number in event.fed:
-        _feed(state, number, audience)
+        _feed(state, number, event.touch.audience)
     if event.flooded:
-        _add(state.flood, audience)
-    state.spoken += event.own
+        _add(state.flood, event.touch.audience)
     for link in event.links:
         _add(state.followed, link)
-    _say(state, event)
+
+
+def _present(state: TaskState, event: Reserved) -> None:
+    """Count the credentials in a call, and the grams of foreign ones."""
     _expose(state, event.touch, event.exposed)
     for fingerprint in event.credentials:
         first = state.presented.get(fingerprint, event.number)
@@ -191,15 +213,19 @@ def _expose(state: TaskState, touch: Touch, grams: tuple[int, ...]) -> None:
             _add(counts, digest)
 
 
-def _settle(state: TaskState, event: Settled) -> None:
-    done = _close(state, event.call)
+def settle(state: TaskState, call: str) -> None:
+    """Fold the end of an open call. Raises `ValueError` for any other call."""
+    done = _close(state, call)
     state.settled += 1
-    for system in done.touch.reached:
-        state.last[system] = max(state.last.get(system, done.at), done.at)
+    at, audience = done.at, done.touch.audience
+    state.last[audience] = max(state.last.get(audience, at), at)
+    for system in done.touch.behind:
+        state.last[system] = max(state.last.get(system, at), at)
     _label(state, done.touch, done.sensitivity, untrusted=done.untrusted)
 
 
-def _observe(state: TaskState, event: Observed) -> None:
+def observe(state: TaskState, event: Observed) -> None:
+    """Fold a part of an open call's result. Raises `ValueError` for any other call."""
     source = open_call(state, event.call)
     audience = source.touch.audience
     _label(state, source.touch, event.sensitivity, untrusted=source.untrusted)
@@ -303,7 +329,8 @@ def _close(state: TaskState, call: str) -> Reserved:
     del state.open[call]
     state.undecided.end(reservation)
     state.kept.pop(call, None)
-    for system in reservation.touch.reached:
+    _take(state.busy, reservation.touch.audience)
+    for system in reservation.touch.behind:
         _take(state.busy, system)
     return reservation
 

@@ -35,21 +35,18 @@ class KeptTasks:
         self._lifetime = max(settings.lifetime, settings.idle).total_seconds()
         self._places = Room(settings.tasks, settings.tasks_per_caller)
         self._bytes = Room(settings.declarations, settings.declarations_per_caller)
-        self._all: dict[str, TaskHistory] = {}
+        self.by_id: Final[dict[str, TaskHistory]] = {}
+        """Task id → task. Only `add` and `remove` change it."""
         self._implicit: dict[str, list[str]] = {}  # owner → its implicit tasks, in the order in which they began
         self._unused: OrderedDict[str, None] = OrderedDict()  # implicit tasks, the longest unused first
         self._expiries: list[tuple[float, str]] = []  # declared tasks, a heap
 
     def __len__(self) -> int:
-        return len(self._all)
-
-    def get(self, task_id: str) -> TaskHistory | None:
-        """Return a task by its id."""
-        return self._all.get(task_id)
+        return len(self.by_id)
 
     def all(self) -> Sequence[TaskHistory]:
         """Return all tasks, as they are now."""
-        return tuple(self._all.values())
+        return tuple(self.by_id.values())
 
     def present(self, principal: Principal, now: float) -> TaskHistory | None:
         """Return the implicit task of a caller for a request at `now`; `None` if the request begins a new task. Without room
@@ -57,43 +54,47 @@ class KeptTasks:
         ids = self._implicit.get(principal.key)
         if ids is None:
             return None
-        latest = self._all[ids[-1]]
+        latest = self.by_id[ids[-1]]
         is_over = now - latest.task.opened >= self._lifetime and len(ids) < MAX_IMPLICIT
         return None if is_over and self._full(principal) is None else latest
-
-    def earlier(self, kept: TaskHistory) -> list[TaskHistory]:
-        """Return the implicit tasks of the caller before this one, the latest first. A declared task has none."""
-        ids = self._implicit[kept.owner] if kept.is_implicit else []
-        if not ids or ids[0] == kept.task.id:
-            return []
-        return [self._all[task_id] for task_id in reversed(ids[: ids.index(kept.task.id)])]
 
     def add(self, kept: TaskHistory) -> None:
         """Keep a task, whatever room there is."""
         task = kept.task
-        self._all[task.id] = kept
+        self.by_id[task.id] = kept
         self._places.give(kept.owner, kept.parties, 1)
         self._bytes.give(kept.owner, kept.parties, kept.size)
         if kept.is_implicit:
             ids = self._implicit.setdefault(kept.owner, [])
             ids.append(task.id)
-            ids.sort(key=lambda task_id: self._all[task_id].task.opened)
+            ids.sort(key=lambda task_id: self.by_id[task_id].task.opened)
             self._unused[task.id] = None
+            self._order(ids)
         elif task.expires is not None:
             heappush(self._expiries, (task.expires + REMEMBERED, task.id))
 
     def remove(self, kept: TaskHistory) -> None:
         """Keep a task no longer."""
         task_id, owner = kept.task.id, kept.owner
-        del self._all[task_id]
+        del self.by_id[task_id]
         if kept.is_implicit:
             self._unused.pop(task_id)
             ids = self._implicit[owner]
             ids.remove(task_id)
+            kept.earlier = ()
+            self._order(ids)
             if not ids:
                 del self._implicit[owner]
         self._places.give(owner, kept.parties, -1)
         self._bytes.give(owner, kept.parties, -kept.size)
+
+    def _order(self, ids: Sequence[str]) -> None:
+        """Tell each implicit task of a caller which tasks come before it."""
+        before: tuple[TaskHistory, ...] = ()
+        for task_id in ids:
+            kept = self.by_id[task_id]
+            kept.earlier = before
+            before = (kept, *before)
 
     def use(self, kept: TaskHistory, now: float) -> None:
         """Note that a task was used."""
@@ -104,7 +105,7 @@ class KeptTasks:
     def over(self, now: float) -> TaskHistory | None:
         """Return a task after its end, for the caller to remove; `None` if there is none."""
         while self._unused:
-            kept = self._all[next(iter(self._unused))]
+            kept = self.by_id[next(iter(self._unused))]
             if now - kept.used <= self.idle:
                 break
             if not kept.busy:
@@ -112,7 +113,7 @@ class KeptTasks:
             self.use(kept, now)
         while self._expiries and self._expiries[0][0] <= now:
             _, task_id = heappop(self._expiries)
-            kept = self._all[task_id]
+            kept = self.by_id[task_id]
             if not kept.busy:
                 return kept
             heappush(self._expiries, (now + REMEMBERED, task_id))

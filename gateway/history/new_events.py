@@ -4,11 +4,13 @@ and the event notes the loss."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from msgspec import structs
 
 from gateway.history.carried import NOTHING
-from gateway.history.events import NO_DIGESTS, Observed, Read, Reserved, Shown, Touch, shown, touch, touch_of
-from gateway.history.reach import own_numbers, raised
+from gateway.history.events import NO_DIGESTS, Observed, Read, Reserved, Shown, Touch, shown, touch_of
+from gateway.history.reach import raised
 from gateway.history.relevance import is_unread, records_of
 from gateway.history.state import (
     MAX_CREDENTIALS,
@@ -30,15 +32,14 @@ from gateway.history.state import (
     open_call,
     smallest,
 )
+from gateway.model.content import CallContent
 from gateway.model.shingles import is_word_mark, mark_of, name_of
 from gateway.model.target import Effect, Sensitivity
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from gateway.history.carried import Carried
     from gateway.model.call import Call, Source
-    from gateway.model.content import CallContent, ResultContent
+    from gateway.model.content import ResultContent
 
 
 def reserved(
@@ -53,70 +54,100 @@ def reserved(
 ) -> Reserved:
     """Return the reservation of a call. `depth` is the delegation depth plus aggregator hops.
 
-    Without whole content, every fact that depends on the content is unknown.
+    Without whole content, every fact that depends on the content is unknown. Most calls have none of the rarer contents,
+    so each is looked at only where it can say something.
     """
-    target = call.target
-    touched = touch(call)
-    whole = content is not None and content.complete
-    digests = frozenset(content.destinations) if content is not None and whole else NO_DIGESTS
-    inside, named = (NO_DIGESTS, NO_DIGESTS) if content is None else (content.inside, content.named)
-    links = () if content is None else tuple(sorted(state.links.intersection(content.links.values())))
-    told = NO_DIGESTS if content is None or not (state.untrusted or carried.untrusted) else content.said
-    said = told - state.trusted - carried.trusted
-    fresh = NO_DIGESTS if content is None else _told(state, touched.audience, content, carried)
-    crowded = len(state.destinations) + len(state.inside) + len(digests) > MAX_DESTINATIONS
-    counted = NO_DIGESTS if crowded else digests
-    uttered, wordy = _uttered(state, content, carried)
+    seen, target = _UNSEEN if content is None else content, call.target
+    touch = touch_of(target)
+    links = tuple(sorted(state.links.intersection(seen.links.values()))) if state.links and seen.links else ()
+    said, told = _told(state, touch.audience, seen, carried) if seen.said or seen.told else ((), ())
+    outside, inside, named, crowded = _destinations(state, seen)
+    uttered, wordy = _uttered(state, seen, carried)
     event = Reserved(
         call=call_id,
         number=state.number + 1,
         at=round(at, 3),
-        touch=touched,
-        mint=target.labels.effect is Effect.MINT,
+        touch=touch,
+        mint=target.labels.effect is _MINT,
         untrusted=target.trust == "untrusted",
         sensitivity=target.labels.sensitivity,
-        destinations=tuple(sorted(counted - inside)) if whole else None,
-        named=tuple(sorted(counted & named)),
-        inside=tuple(sorted(counted & inside)),
+        destinations=outside if seen.complete else None,
+        named=named,
+        inside=inside,
         crowded=crowded,
-        credentials=_fingerprints(content),
-        fed=_fed(state, touched.audience, content.tokens if content is not None else NO_DIGESTS, carried),
-        flooded=bool(state.unkept or carried.unkept)
-        and not (content is not None and whole and content.tokens - carried.trusted <= state.trusted),
+        credentials=_fingerprints(seen) if seen.sightings else (),
+        fed=_fed(state, touch.audience, seen.tokens, carried) if seen.tokens else (),
+        flooded=_is_flooded(state, seen, carried) if state.unkept or carried.unkept else False,
         links=links,
-        own=(content is None or content.own) and not links,
-        directed=content is not None and content.directed,
-        pointed=content is not None and content.pointed,
-        said=tuple(sorted(smallest(said, MAX_SAID + 1 - len(state.said)))),
+        own=seen.own and not links,
+        directed=seen.directed,
+        pointed=seen.pointed,
+        said=said,
         uttered=uttered,
         wordy=wordy,
-        exposed=() if content is None else content.exposed,
-        told=tuple(sorted(smallest(fresh, MAX_TOLD + 1 - len(state.told)))),
+        exposed=seen.exposed,
+        told=told,
     )
-    raises = {**raised(state, event, carried), **own_numbers(content, depth)}
-    return event._replace(raises=tuple(raises.items()))
+    raises = raised(state, event, seen, depth, carried)
+    return structs.replace(event, raises=raises) if raises else event
 
 
-def _told(state: TaskState, audience: str, content: CallContent, carried: Carried) -> frozenset[int]:
-    """Return the values of a call that no record had, and that an untrusted result may have shown."""
+_MINT: Final = Effect.MINT
+_UNSEEN: Final = CallContent(complete=False, own=True)
+"""The content of arguments of which nothing is known."""
+
+
+def _destinations(
+    state: TaskState, content: CallContent
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], bool]:
+    """Return the destinations outside and inside of own domains, the named ones of both, and whether there are too many."""
+    found = frozenset(content.destinations) if content.destinations and content.complete else NO_DIGESTS
+    if len(state.destinations) + len(state.inside) + len(found) > MAX_DESTINATIONS:
+        return (), (), (), True
+    if not found:
+        return (), (), (), False
+    inside, named = found & content.inside, found & content.named
+    return tuple(sorted(found - inside)), tuple(sorted(inside)), tuple(sorted(named)), False
+
+
+def _told(
+    state: TaskState, audience: str, content: CallContent, carried: Carried
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the values told to a trusted system, and the values without a record. Both stay empty before the first
+    untrusted result."""
     if not (state.untrusted or carried.untrusted):
-        return NO_DIGESTS
+        return (), ()
+    said = content.said - state.trusted - carried.trusted
     known = (*records_of(audience, state, carried), state.trusted, carried.trusted)
-    return frozenset(
+    fresh = frozenset(
         value
         for value, pieces in content.told.items()
         if not any(value in values for values in known) and not is_unread(state, pieces, carried)
     )
+    return (
+        tuple(sorted(smallest(said, MAX_SAID + 1 - len(state.said)))),
+        tuple(sorted(smallest(fresh, MAX_TOLD + 1 - len(state.told)))),
+    )
 
 
-def _uttered(state: TaskState, content: CallContent | None, carried: Carried) -> tuple[tuple[int, ...], bool]:
+def _uttered(state: TaskState, content: CallContent, carried: Carried) -> tuple[tuple[int, ...], bool]:
     """Return the words of a call that the task has read nowhere, and whether there are more than are kept."""
-    if content is None or content.words is None:
+    words = content.words
+    if words is None:
         return (), True
-    read: list[Collection[int]] = [state.tokens, state.trusted, state.uttered, carried.tokens, carried.trusted]
-    words = frozenset(word for word in content.words if not any(word in known for known in read))
+    # One difference for each: with several at once, each of the larger sets would be walked whole.
+    for known in (state.uttered, state.tokens, state.trusted, carried.tokens, carried.trusted):
+        if words and known:
+            words = words.difference(known)
+    if not words:
+        return (), False
     room = max(0, min(MAX_UTTERED_IN_CALL, MAX_UTTERED - len(state.uttered)))
     return tuple(sorted(smallest(words, room))), len(words) > room
+
+
+def _is_flooded(state: TaskState, content: CallContent, carried: Carried) -> bool:
+    """Return whether data of results that are not kept whole may be in the arguments."""
+    return not (content.complete and content.tokens - carried.trusted <= state.trusted)
 
 
 def observed(
@@ -132,13 +163,16 @@ def observed(
     """
     reservation = open_call(state, call_id)
     room = MAX_RESULT_TOKENS - state.kept.get(call_id, 0)
-    tokens, complete = _bounded(state, reservation.number, content, room, carried, untrusted=reservation.untrusted)
-    links = content.links - state.links if reservation.directed and not state.spoken else NO_DIGESTS
-    links = smallest(links, MAX_LINKS + 1 - len(state.links))
+    tokens, complete = NO_DIGESTS, content.complete
+    if content.tokens:
+        tokens, complete = _bounded(state, reservation.number, content, room, carried, untrusted=reservation.untrusted)
+    links = NO_DIGESTS
+    if content.links and reservation.directed and not state.spoken:
+        links = smallest(content.links - state.links, MAX_LINKS + 1 - len(state.links))
     sensitivity = higher(reservation.sensitivity, label)
-    fresh, whole = _fresh(state, content)
+    fresh, whole = _fresh(state, content) if content.sightings else ((), True)
     lost = not (whole and content.complete) and reservation.touch.audience not in state.lost
-    confirmed = () if reservation.untrusted else _confirmed(state, content)
+    confirmed = _confirmed(state, content) if content.sightings and not reservation.untrusted else ()
     waits = content.requests_code and reservation.touch.audience not in state.code_requests
     return Observed(
         call_id,
@@ -150,7 +184,7 @@ def observed(
         links=links,
         confirmed=confirmed,
         requested=state.number if waits else 0,
-        records=_recorded(state, reservation.touch, content, carried),
+        records=_recorded(state, reservation.touch, content, carried) if content.records else NO_DIGESTS,
         sampled=content.sampled,
     )
 
@@ -246,7 +280,7 @@ def _fresh(state: TaskState, content: ResultContent) -> tuple[tuple[Shown, ...],
     no room, its mark has."""
     fresh: dict[str, Shown] = {}
     complete = True
-    for item in shown(content.sightings) if content.sightings else ():
+    for item in shown(content.sightings):
         marked = _marked(item)
         names = {item.fingerprint, item.fingerprint if marked is None else marked.fingerprint}
         if any(name in state.credentials or name in fresh for name in names):
@@ -272,9 +306,7 @@ def _marked(item: Shown) -> Shown | None:
     return None if mark is None else item._replace(fingerprint=name_of(mark), shingles=NO_DIGESTS)
 
 
-def _fingerprints(content: CallContent | None) -> tuple[str, ...]:
-    if content is None or not content.sightings:
-        return ()
+def _fingerprints(content: CallContent) -> tuple[str, ...]:
     return tuple(dict.fromkeys(item.fingerprint for item in content.sightings))
 
 

@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from msgspec import structs
+
 from gateway.errors import HistoryError
 from gateway.history.carried import STRIDE, carried
 from gateway.history.events import Read, Released, Reserved, Touch
@@ -138,7 +140,7 @@ class Provenance:
         known = facts(
             self._marks.state, self._own.at, call=self._own.call, content=content, depth=depth, carried=before
         )
-        return replace(
+        return structs.replace(
             known,
             credentials=_with_plain_words(known.credentials, found),
             call_destinations=None,

@@ -59,22 +59,24 @@ class Undecided:
             self._count(event, -1)
 
     def _count(self, event: Reserved, step: int) -> None:
-        audience = event.touch.audience
-        _shift(self.touched, (event.touch,), step)
-        _shift(self.destinations, event.destinations or (), step)
-        _shift(self.inside, event.unnamed_inside, step)
-        _shift(self.fed, [(number, audience) for number in event.fed], step)
-        _shift(self.flood, (audience,) if event.flooded else (), step)
-
-
-def reach_of(touched: Iterable[Touch]) -> Reach:
-    """Return the systems that calls with these touches reached."""
-    return _reach(tuple(touched))
+        """Count a call in or out. Most calls reach nothing but their systems."""
+        left = self.touched.get(event.touch, 0) + step
+        if left:
+            self.touched[event.touch] = left
+        else:
+            del self.touched[event.touch]
+        if event.destinations or event.inside:
+            _shift(self.destinations, event.destinations or (), step)
+            _shift(self.inside, event.unnamed_inside, step)
+        if event.fed or event.flooded:
+            audience = event.touch.audience
+            _shift(self.fed, [(number, audience) for number in event.fed], step)
+            _shift(self.flood, (audience,) if event.flooded else (), step)
 
 
 @lru_cache(maxsize=4096)
-def _reach(touched: tuple[Touch, ...]) -> Reach:
-    """Most calls touch what the calls before did."""
+def reach_of(touched: tuple[Touch, ...]) -> Reach:
+    """Return the systems that calls with these touches reached. Most calls touch the same as the calls before."""
     return Reach(
         frozenset(system for touch in touched for system in touch.reached),
         frozenset(system for touch in touched if touch.write for system in touch.reached),
@@ -85,23 +87,33 @@ def _reach(touched: tuple[Touch, ...]) -> Reach:
 
 def audiences_in_window(state: TaskState, now: float) -> frozenset[str]:
     """Return the systems with an open call, or with a call within the last minute."""
+    if state.last.keys() <= state.busy.keys():
+        return frozenset(state.busy)
     return frozenset([*state.busy, *(name for name, at in state.last.items() if now - at <= WINDOW)])
 
 
-def raised(state: TaskState, event: Reserved, carried: Carried) -> dict[str, int]:
+def raised(
+    state: TaskState, event: Reserved, content: CallContent, depth: int | None, carried: Carried
+) -> tuple[tuple[str, int], ...]:
     """Return the numbers that a call is about to raise, by the name of their limit, and how far. `state` is that before
-    the call."""
-    return {
-        **_systems(state, event),
-        **_destinations(state, event),
-        **_spread(state, event, carried),
-    }
+    the call. `depth` is the delegation depth plus aggregator hops."""
+    found: dict[str, int] = {}
+    # A call to systems that an earlier call has certainly reached raises none of their numbers.
+    if state.touched.get(event.touch, 0) <= state.undecided.touched.get(event.touch, 0):
+        found |= _systems(state, event)
+    if event.crowded or event.destinations or event.inside:
+        found |= _destinations(state, event)
+    if event.fed or event.flooded:
+        found |= _spread(state, event, carried)
+    if depth or content.destinations:
+        found |= _own_numbers(content, depth)
+    return tuple(found.items())
 
 
-def own_numbers(content: CallContent | None, depth: int | None) -> dict[str, int]:
+def _own_numbers(content: CallContent, depth: int | None) -> dict[str, int]:
     """Return the numbers of a call by itself: each call has its own, so it raises them."""
     found = {} if depth is None else {"depth": depth}
-    if content is not None and content.destinations:
+    if content.destinations:
         outside = frozenset(content.destinations) - content.inside
         found["call_destinations"] = len(outside)
         found["call_unnamed_destinations"] = len(outside - content.named)
@@ -110,12 +122,10 @@ def own_numbers(content: CallContent | None, depth: int | None) -> dict[str, int
 
 
 def _systems(state: TaskState, event: Reserved) -> dict[str, int]:
-    touch = event.touch
-    mine = reach_of([touch])
-    if not state.undecided.calls and touch in state.touched:
-        return {}
-    every = reach_of(state.touched)
-    certain = reach_of(_certain(state.touched, state.undecided.touched)) if state.undecided.calls else every
+    mine, every = reach_of((event.touch,)), reach_of(tuple(state.touched))
+    certain = every
+    if state.undecided.calls:
+        certain = reach_of(tuple(_certain(state.touched, state.undecided.touched)))
     found: dict[str, int] = {}
     for name, index in _SETS:
         if not mine[index] <= certain[index]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -50,15 +50,15 @@ class TaskHistory:
     """Whether a system had shown the task a credential when it was stored."""
     size: int = 0
     """Bytes of memory that the declaration takes at most; zero for an implicit task."""
+    earlier: tuple[TaskHistory, ...] = field(default=(), init=False, repr=False, compare=False)
+    """The kept implicit tasks of the caller before this one, the latest first. `KeptTasks` keeps it up to date."""
+    is_implicit: bool = field(init=False)
+    origin: JsonObject = field(init=False, repr=False, compare=False)
+    """Fields by which the record can begin an implicit task again; a declared task has an entry of its own."""
 
-    @property
-    def is_implicit(self) -> bool:
-        return self.task.kind == "implicit"
-
-    @property
-    def origin(self) -> JsonObject:
-        """Return what the record needs to begin an implicit task again; a declared one has an entry of its own."""
-        return {"opened": self.task.opened, "parties": self.parties} if self.is_implicit else {}
+    def __post_init__(self) -> None:
+        self.is_implicit = self.task.kind == "implicit"
+        self.origin = {"opened": self.task.opened, "parties": self.parties} if self.is_implicit else {}
 
     @property
     def busy(self) -> bool:

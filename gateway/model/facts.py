@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
+from msgspec import Struct
 
 from gateway.model.content import Dictation, Sighting
 from gateway.model.target import Sensitivity, System
@@ -30,16 +33,14 @@ class CredentialFact:
     """The goal names the source and the place of the call, or the goal has the credential and names the place."""
 
 
-@dataclass(frozen=True, slots=True)
-class TaskLabels:
+class TaskLabels(Struct, frozen=True):
     """Of all that the task has read: whether anything was untrusted, and the highest confidentiality."""
 
     untrusted: bool
     confidentiality: Sensitivity
 
 
-@dataclass(frozen=True, slots=True)
-class SessionFacts:
+class SessionFacts(Struct, frozen=True):
     """The history of a task, including the call under decision. Unknown facts (`None`) are absent from the policy
     input, never an empty stand-in."""
 
@@ -80,7 +81,7 @@ class SessionFacts:
     """How many destinations of this call are inside of own domains, without the named ones."""
     raises: Mapping[str, int] | None = None
     """The numbers that this call raises, by the name of their limit, and how far."""
-    approved: Mapping[str, int] = field(default_factory=dict[str, int])
+    approved: Mapping[str, int] = msgspec.field(default_factory=dict[str, int])
     """The numbers up to which a person approved a limit for the task."""
     confidential_systems: tuple[System, ...] = ()
     """The systems that the task has read something confidential from."""

@@ -11,6 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, cast
 
+from msgspec import structs
+
 from gateway.model.call import ActionName, Call, Context
 from gateway.model.caller import AuthMethod, Principal, User
 from gateway.model.facts import SessionFacts, TaskLabels
@@ -147,7 +149,7 @@ def _full_call() -> Probe:
     roles = {f"/a{number}": role for number, role in enumerate(Role)}
     target = Target("tool", "probe", "probe", "probe", labels=Labels(effect=Effect.WRITE, roles=roles), pin=Pin.MATCH)
     names = frozenset(f"probe-{number}" for number in range(_POINTERS))
-    facts = replace(
+    facts = structs.replace(
         _FACTS,
         audiences=names,
         write_audiences=names,

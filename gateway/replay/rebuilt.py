@@ -6,8 +6,10 @@ The journal keeps less than policy saw: `Rebuilt.missing` names what is left out
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
+
+from msgspec import structs
 
 from gateway.errors import JournalError
 from gateway.history.task_history import read_task
@@ -69,7 +71,9 @@ def _with_destinations(explanation: Explanation, call: Call, task: Task, inspect
         return explanation.facts
     known = tuple(sorted(content.known_destinations))
     accounts = tuple(sorted(content.accounts))
-    return replace(explanation.facts, call_destinations=names, known_destinations=known, named_accounts=accounts)
+    return structs.replace(
+        explanation.facts, call_destinations=names, known_destinations=known, named_accounts=accounts
+    )
 
 
 def _missing(

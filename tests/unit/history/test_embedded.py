@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec import structs
 
 from gateway.config import HistorySettings
 from gateway.errors import HistoryError, HistoryFull, TaskExpired
@@ -97,7 +98,9 @@ def test_the_facts_of_an_open_call_can_be_asked_for_again(
 
     again = history.facts(task, 0, call="c1", content=content, depth=1)
 
-    assert again == replace(first, calls=2, in_flight=2, audiences=frozenset("ab"), audiences_in_window=frozenset("ab"))
+    assert again == structs.replace(
+        first, calls=2, in_flight=2, audiences=frozenset("ab"), audiences_in_window=frozenset("ab")
+    )
 
 
 async def test_of_1000_calls_in_parallel_none_passes_a_limit(

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
+from msgspec import structs
 
 from gateway.history.events import (
     Ended,
@@ -40,8 +40,8 @@ EVENTS: tuple[Event, ...] = (
     Opened(),
     Opened(frozenset({1, 2}), (Shown("fp:1", frozenset({3})),)),
     RESERVED,
-    RESERVED._replace(destinations=None),
-    RESERVED._replace(destinations=(), crowded=True),
+    structs.replace(RESERVED, destinations=None),
+    structs.replace(RESERVED, destinations=(), crowded=True),
     Reserved("c", 1, 0.0, Touch("a", write=False, tenant=None, environment=None), destinations=()),
     Reserved("c", 1, 0.0, Touch("hub", write=False, tenant=None, environment=None, behind=("a", "b"))),
     Released("c", denied=True),
@@ -98,7 +98,7 @@ def test_digests_are_eight_bytes_each_in_ascending_order():
 def test_an_ordinary_call_takes_little_room():
     event = Reserved("c" * 24, 3, 1764000000.123, Touch("github", write=False, tenant=None, environment=None))
 
-    assert len(json.dumps(to_fields(event._replace(destinations=())))) < 200
+    assert len(json.dumps(to_fields(structs.replace(event, destinations=())))) < 200
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_a_call_that_was_taken_back_leaves_what_it_would_be_without_it(life: Lif
         if getattr(event, "call", None) not in dropped:
             apply(without, event)
 
-    assert facts(without, 500) == replace(facts(life.state, 500), denials=without.denials)
+    assert facts(without, 500) == structs.replace(facts(life.state, 500), denials=without.denials)
 
 
 @given(lives())

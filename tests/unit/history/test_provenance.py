@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from gateway.errors import HistoryError
 from gateway.history.provenance import DENIALS, Provenance
@@ -77,7 +78,7 @@ def test_the_facts_are_those_of_the_decision(data: DataObject):
 
     for call_id, then in session.facts.items():
         explanation = session.explain(call_id)
-        assert explanation.facts == replace(then, call_destinations=None)
+        assert explanation.facts == structs.replace(then, call_destinations=None)
         assert explanation.destinations == (None if then.call_destinations is None else explanation.destinations)
         assert explanation.missing == 0
 
@@ -140,7 +141,7 @@ def test_calls_at_the_same_time_are_told_though_their_entries_come_later(session
     session.settle(slow)
     session.settle(quick)
 
-    assert session.explain(quick).facts == replace(session.facts[quick], call_destinations=None)
+    assert session.explain(quick).facts == structs.replace(session.facts[quick], call_destinations=None)
     assert session.causes(quick, "audiences") == [
         (slow, "was the first to touch a"),
         (quick, "was the first to touch b"),
@@ -318,7 +319,7 @@ def test_what_was_read_after_the_call_was_counted_is_not_told(session: Session):
     session.write("call", entry)
 
     explanation = session.explain(last)
-    assert explanation.facts == replace(session.facts[last], call_destinations=None)
+    assert explanation.facts == structs.replace(session.facts[last], call_destinations=None)
     assert explanation.missing == 0
 
 

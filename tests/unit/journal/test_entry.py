@@ -4,6 +4,8 @@ import json
 from dataclasses import replace
 from typing import Any
 
+from msgspec import structs
+
 from gateway.journal.entry import (
     Outcome,
     call_entry,
@@ -127,7 +129,7 @@ def test_a_credential_that_a_caller_made_the_name_of_an_argument_is_not_in_the_p
         Decision("deny", (reason,), (), REVISION),
         context=Context(0.0, "trace-1", "127.0.0.1", None, TASK),
         arguments_record={"mode": "none"},
-        facts=replace(FACTS, ungrounded=(f"/{SECRET}",), followed=(f"/{SECRET}",)),
+        facts=structs.replace(FACTS, ungrounded=(f"/{SECRET}",), followed=(f"/{SECRET}",)),
     )
 
     assert SECRET not in str(fields)
@@ -136,7 +138,7 @@ def test_a_credential_that_a_caller_made_the_name_of_an_argument_is_not_in_the_p
 
 def test_a_call_says_which_credentials_it_holds_and_what_nobody_gave():
     held = CredentialFact(Sighting("f1", "jwt", "/token", Role.CREDENTIAL, "base64"), "user")
-    facts = replace(
+    facts = structs.replace(
         FACTS,
         credentials=(held, CredentialFact(Sighting("f2", "pem", f"/{SECRET}", shown_by="crm"), "result")),
         ungrounded=("/to",),
@@ -179,7 +181,7 @@ def test_what_a_result_says_is_in_the_record_if_it_was_kept():
 
 
 def test_what_was_not_looked_at_whole_is_null_in_the_record():
-    assert call_fields(facts=replace(FACTS, credentials=None, ungrounded=None, followed=None))["found"] == {
+    assert call_fields(facts=structs.replace(FACTS, credentials=None, ungrounded=None, followed=None))["found"] == {
         "credentials": None,
         "ungrounded": None,
         "followed": None,
@@ -189,7 +191,7 @@ def test_what_was_not_looked_at_whole_is_null_in_the_record():
 def test_of_very_many_credentials_the_first_are_recorded():
     held = tuple(CredentialFact(Sighting(f"f{number}", "jwt"), "unknown") for number in range(1000))
 
-    assert len(call_fields(facts=replace(FACTS, credentials=held))["found"]["credentials"]) == 64
+    assert len(call_fields(facts=structs.replace(FACTS, credentials=held))["found"]["credentials"]) == 64
 
 
 def test_a_secret_in_a_name_that_the_caller_chose_is_not_recorded():

@@ -49,7 +49,7 @@ TASK = Task("t1", "declared", 1_000_000_000.25, 2_000_000_000, "mend it")
 CONTEXT = Context(1_500_000_000.5, "0af7", "10.0.0.1", "cursor", TASK, ("redact", "label"))
 FACTS = SessionFacts(3, 1, frozenset({"y", "x"}), frozenset({"x"}), frozenset({"acme"}), frozenset({"production"}), 2)
 SEEN = Sighting("fp:1", "github-pat", "/headers/Authorization", Role.CREDENTIAL, "base64")
-ALL_FACTS = dataclasses.replace(
+ALL_FACTS = structs.replace(
     FACTS,
     audiences_in_window=frozenset({"y", "x"}),
     destinations=7,
@@ -201,7 +201,7 @@ def test_every_fact_that_is_known_has_its_name_in_the_contract():
 
 
 def test_a_fact_of_nothing_is_not_an_absent_fact():
-    facts = dataclasses.replace(FACTS, call_destinations=(), credentials=(), ungrounded=(), destinations=0, spread=0)
+    facts = structs.replace(FACTS, call_destinations=(), credentials=(), ungrounded=(), destinations=0, spread=0)
 
     session = _read(document.decision(PRINCIPAL, CALL, CONTEXT, facts))["session"]
 
