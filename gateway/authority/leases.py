@@ -357,10 +357,7 @@ class Leases:
             self._note_failure(terms)
             await self._give_up(lease, answer, may_exist=not answer.is_certain and (bool(prepared) or answer.may_retry))
             return answer
-        is_wider = not set(answer.scope) <= set(request.scope.names)
-        if broker.revocable != "at_once" and broker.kind not in LONG_LIVED:
-            is_wider = is_wider or answer.expires > request.expires + SKEW
-        return await self._accept(lease, answer, terms, is_wider=is_wider)
+        return await self._accept(lease, answer, terms, _find_excess(broker, request, answer))
 
     async def _ask(
         self, broker: Broker, request: LeaseRequest, lease: Lease
@@ -384,7 +381,9 @@ class Leases:
             log.exception("defect", broker=broker.name)
             return _late(broker.name), prepared
 
-    async def _accept(self, lease: Lease, issued: Issued, terms: Terms, *, is_wider: bool) -> Lent | BrokerRefusal:
+    async def _accept(
+        self, lease: Lease, issued: Issued, terms: Terms, excess: BrokerRefusal | None
+    ) -> Lent | BrokerRefusal:
         """Put an issued credential into use, unless its lease was ended meanwhile or it is wider than the request."""
         now = self.now()
         fingerprints = tuple(map(self._hooks.fingerprint, issued.credential.secrets()))
@@ -396,9 +395,9 @@ class Leases:
         cause = self._doomed.pop(lease.id, None)
         if cause is None and not self._hooks.is_open(lease.task, now):
             cause = "task-expired"
-        if cause is not None or is_wider:
+        if cause is not None or excess is not None:
             self.end([active], cause or "not-issued")
-            return _WIDER if is_wider else _ENDED
+            return excess or _ENDED
         try:
             await self._record.issue(active, issued.credential, now)
         except BaseException:
@@ -459,6 +458,15 @@ def _requested(request: LeaseRequest, broker: Broker) -> Lease:
     )
 
 
+def _find_excess(broker: Broker, request: LeaseRequest, issued: Issued) -> BrokerRefusal | None:
+    """Refuse a credential with other scopes than the request, or one that nobody can end at the end of its lease."""
+    if not set(issued.scope) <= set(request.scope.names):
+        return _WIDER
+    if broker.revocable == "at_once" or broker.kind in LONG_LIVED:
+        return None
+    return _OUTLIVES if issued.expires > request.expires + SKEW else None
+
+
 def _late(broker: str) -> BrokerRefusal:
     return BrokerRefusal(
         "credential/unavailable",
@@ -488,4 +496,9 @@ _WIDER: Final = BrokerRefusal(
     "credential/wider",
     "The issuer gave a wider credential than the gateway asked for, so the gateway ended it.",
     "Have the operator correct the issuer's settings for this gateway.",
+)
+_OUTLIVES: Final = BrokerRefusal(
+    "credential/wider",
+    "The issuer gave a credential that lives longer than its lease, and that the issuer cannot end early.",
+    "Have the operator shorten the life of the issuer's tokens, or lengthen the lease (`authority.ttl`).",
 )

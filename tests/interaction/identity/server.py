@@ -65,9 +65,23 @@ class OAuthServer:
         """Have the server read the documents of https://gateway.test at this address."""
         await _post(f"{self.issuer}/test/gateway", json={"origin": origin})
 
-    async def register(self, redirect_uri: str) -> tuple[str, str]:
-        """Register a client for logins (RFC 7591). Returns its id and secret."""
-        body = {"redirect_uris": [redirect_uri], "token_endpoint_auth_method": "client_secret_basic"}
+    async def differ(self, **changes: dict[str, Any]) -> None:
+        """Have ID-JAGs differ from now on: in their `header` and `claims`, and in the `answer` around them."""
+        await _post(f"{self.issuer}/test/assertion", json=changes)
+
+    async def live(self, seconds: int) -> None:
+        """Have access tokens live so long from now on."""
+        await _post(f"{self.issuer}/test/life", json={"seconds": seconds})
+
+    async def log_out(self, name: str) -> None:
+        """End all that a person has agreed to."""
+        await _post(f"{self.issuer}/test/logout", json={"id": name})
+
+    async def register(self, redirect_uri: str, *grants: str) -> tuple[str, str]:
+        """Register a client for logins, or with other grants (RFC 7591). Returns its id and secret."""
+        body: dict[str, Any] = {"redirect_uris": [redirect_uri], "token_endpoint_auth_method": "client_secret_basic"}
+        if grants:
+            body["grant_types"] = list(grants)
         async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
             answer = await client.post(f"{self.issuer}/reg", json=body)
         assert answer.status_code == 201, answer.text
