@@ -83,6 +83,7 @@ PURE = (
     "gateway.authority.signals.watch",
     "gateway.authority.state",
     "gateway.authority.steady_clock",
+    "gateway.authority.brokers.assertions",
     "gateway.authority.brokers.token_checks",
     "gateway.authority.model",
     "gateway.approvals.channels.notice",

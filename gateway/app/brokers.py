@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gateway.authority.brokers.aws_sts import BotocoreSigner, RoleSessionBroker
 from gateway.authority.brokers.exchange import TokenExchangeBroker
+from gateway.authority.brokers.id_jag import AssertionBroker
 from gateway.authority.brokers.issuer_client import IssuerClient
-from gateway.authority.brokers.oauth_client import OAuthClient
+from gateway.authority.brokers.oauth_client import ClientProof, OAuthClient
 from gateway.authority.brokers.openbao import DynamicSecretBroker
 from gateway.authority.brokers.openbao_login import Login
+from gateway.authority.brokers.subjects import CallerSubjects
 from gateway.config.brokers import (
     AwsStsBroker,
     AwsStsCredential,
@@ -18,12 +20,15 @@ from gateway.config.brokers import (
     OpenBaoBroker,
     OpenBaoCredential,
 )
+from gateway.config.connections import server_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.authority.broker import Broker
+    from gateway.authority.brokers.subjects import Subjects
     from gateway.config import Configuration
+    from gateway.config.brokers import BrokerSettings, IdJag
 
 Credential = TypeVar("Credential", bound=ExchangeCredential | OpenBaoCredential | AwsStsCredential)
 
@@ -36,8 +41,23 @@ def build_brokers(configuration: Configuration, clock: Callable[[], float]) -> d
     return {
         name: _build(name, settings, configuration, clock)
         for name, settings in configuration.brokers.items()
-        if isinstance(settings, ExchangeBroker | OpenBaoBroker | AwsStsBroker)
+        if isinstance(settings, ExchangeBroker | OpenBaoBroker | AwsStsBroker) and server_of(settings) is None
     }
+
+
+def build_assertion_broker(
+    name: str,
+    settings: ExchangeBroker,
+    configuration: Configuration,
+    *,
+    idp: OAuthClient,
+    subjects: Subjects,
+    clock: Callable[[], float],
+) -> AssertionBroker:
+    """Return a broker whose tokens an identity provider's assertions obtain. `idp` is its client there."""
+    client = OAuthClient(settings.issuer, _http(settings), clock)
+    upstreams = _credentials(configuration, name, ExchangeCredential)
+    return AssertionBroker(name, settings, upstreams, idp=idp, client=client, subjects=subjects, clock=clock)
 
 
 def _build(
@@ -46,19 +66,36 @@ def _build(
     configuration: Configuration,
     clock: Callable[[], float],
 ) -> Broker:
-    seconds = settings.timeout.total_seconds()
+    if isinstance(settings, ExchangeBroker) and settings.id_jag is not None:
+        return _build_of_callers(name, settings, settings.id_jag, configuration, clock)
     if isinstance(settings, ExchangeBroker):
-        client = OAuthClient(settings.issuer, IssuerClient(seconds=seconds, ca=settings.ca), clock)
+        client = OAuthClient(settings.issuer, _http(settings), clock)
         upstreams = _credentials(configuration, name, ExchangeCredential)
         return TokenExchangeBroker(name, settings, upstreams, client, clock)
     if isinstance(settings, AwsStsBroker):
         sessions = _credentials(configuration, name, AwsStsCredential)
-        http, signer = IssuerClient(seconds=seconds, ca=settings.ca), BotocoreSigner(settings.region)
-        return RoleSessionBroker(name, settings, sessions, http=http, signer=signer, clock=clock)
-    socket = settings.url.removeprefix("unix://") if settings.url.startswith("unix://") else None
-    http = IssuerClient(seconds=seconds, ca=settings.ca, socket=socket)
+        signer = BotocoreSigner(settings.region)
+        return RoleSessionBroker(name, settings, sessions, http=_http(settings), signer=signer, clock=clock)
+    http = _http(settings, settings.url.removeprefix("unix://") if settings.url.startswith("unix://") else None)
     secrets = _credentials(configuration, name, OpenBaoCredential)
     return DynamicSecretBroker(name, settings, secrets, http=http, login=Login(settings, http, clock), clock=clock)
+
+
+def _build_of_callers(
+    name: str,
+    settings: ExchangeBroker,
+    given: IdJag,
+    configuration: Configuration,
+    clock: Callable[[], float],
+) -> AssertionBroker:
+    """Return the broker that shows an identity provider the access tokens of callers."""
+    proof = ClientProof(given.client.id or "", given.client.auth, clock)
+    idp, subjects = OAuthClient(given.idp, _http(settings), clock), CallerSubjects(given.idp, proof)
+    return build_assertion_broker(name, settings, configuration, idp=idp, subjects=subjects, clock=clock)
+
+
+def _http(settings: BrokerSettings, socket: str | None = None) -> IssuerClient:
+    return IssuerClient(seconds=settings.timeout.total_seconds(), ca=settings.ca, socket=socket)
 
 
 def _credentials(configuration: Configuration, broker: str, kind: type[Credential]) -> dict[str, Credential]:

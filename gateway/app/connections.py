@@ -9,20 +9,23 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
+from gateway.app.brokers import build_assertion_broker
 from gateway.approvals.seal import TicketSeal
+from gateway.authority.brokers.connected_users import ConnectedUsers
 from gateway.authority.brokers.issuer_client import IssuerClient
 from gateway.authority.brokers.oauth_client import OAuthClient
+from gateway.authority.brokers.subjects import LoginSubjects
 from gateway.authority.brokers.user_oauth import UserConnectionBroker
 from gateway.authority.connections.browsers import Person
 from gateway.authority.connections.connections import Connections
 from gateway.authority.connections.office import ConnectionOffice
 from gateway.authority.connections.operators import ConnectionOperators
-from gateway.authority.connections.server import Addresses, AuthorizationServer
+from gateway.authority.connections.server import Addresses, AuthorizationServer, ServerTerms
 from gateway.authority.connections.store import ConnectionStore
 from gateway.authority.model import NotEnded
 from gateway.background import Job
-from gateway.config.brokers import UserOAuthBroker, UserOAuthCredential
-from gateway.config.connections import callback_of
+from gateway.config.brokers import BrokeredCredential, ExchangeBroker, UserOAuthBroker, UserOAuthCredential
+from gateway.config.connections import callback_of, server_of
 from gateway.errors import GatewayError
 from gateway.identity.id_token import LoginFault
 from gateway.identity.login import BegunLogin, Client, LoginProvider
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.app.people import DeskParts
+    from gateway.authority.broker import Broker
     from gateway.authority.connections.model import Connection
     from gateway.authority.lending import Authority
     from gateway.config import Configuration
@@ -53,23 +57,38 @@ class ConnectionParts(NamedTuple):
     """The connections, their way for people, and the broker of each server."""
 
     office: ConnectionOffice
-    brokers: dict[str, UserConnectionBroker]
+    brokers: dict[str, Broker]
 
 
 async def open_connections(stack: AsyncExitStack, parts: DeskParts) -> ConnectionParts | None:
-    """Return the connections until the stack ends, `None` without a broker of kind `user_oauth`.
+    """Return the connections until the stack ends, `None` without a broker that users connect to.
 
     Raises `ConfigurationError` and `ConnectionStoreError`.
     """
     configuration, settings = parts.configuration, parts.configuration.connections
-    given = {name: each for name, each in configuration.brokers.items() if isinstance(each, UserOAuthBroker)}
+    given = {
+        name: each
+        for name, each in configuration.brokers.items()
+        if isinstance(each, UserOAuthBroker | ExchangeBroker) and server_of(each) is not None
+    }
     if settings is None or not given:
         return None
     store = ConnectionStore(configuration.state / "connections", subkey(parts.keys.chain, "connections"))
     stack.callback(store.close)
     connections = Connections(store, parts.journal.append, parts.clock)
-    await connections.load({name: each.issuer for name, each in given.items()})
-    servers = {name: _server(name, each, configuration, store, parts.clock) for name, each in given.items()}
+    clients = {name: _client(each, parts.clock) for name, each in given.items()}
+    servers = {
+        name: AuthorizationServer(
+            name,
+            _terms(name, each, configuration),
+            clients[name],
+            store,
+            addresses=_addresses(configuration.base_url, name),
+            clock=parts.clock,
+        )
+        for name, each in given.items()
+    }
+    await connections.load({name: server.issuer for name, server in servers.items()})
     login = OpenIdLogin(settings.login, f"{configuration.base_url}/oauth/login", parts.clock)
     stack.push_async_callback(login.aclose)
     office = ConnectionOffice(
@@ -84,7 +103,9 @@ async def open_connections(stack: AsyncExitStack, parts: DeskParts) -> Connectio
     operators = ConnectionOperators(connections, own_uid())
     path = configuration.state / "connections.sock"
     await LineSocket(path, _SOCKET, operators.serve, mode=0o600).start(stack)
-    brokers = {name: UserConnectionBroker(server, connections, parts.clock) for name, server in servers.items()}
+    brokers: dict[str, Broker] = {}
+    for name, each in given.items():
+        brokers[name] = _broker(each, servers[name], clients[name], connections, parts)
     return ConnectionParts(office, brokers)
 
 
@@ -103,30 +124,48 @@ def build_user_connections(
     return UserConnections(office, tickets, page_url, hold, notices)
 
 
-def _server(
-    name: str,
-    settings: UserOAuthBroker,
-    configuration: Configuration,
-    store: ConnectionStore,
-    clock: Callable[[], float],
-) -> AuthorizationServer:
+def _client(settings: UserOAuthBroker | ExchangeBroker, clock: Callable[[], float]) -> OAuthClient:
+    server = server_of(settings)
     http = IssuerClient(seconds=settings.timeout.total_seconds(), ca=settings.ca)
-    base = configuration.base_url
+    return OAuthClient(settings.issuer if server is None else server.issuer, http, clock)
+
+
+def _addresses(base: str, name: str) -> Addresses:
+    return Addresses(callback_of(base, name), f"{base}/.well-known/oauth-client/{name}")
+
+
+def _terms(name: str, settings: UserOAuthBroker | ExchangeBroker, configuration: Configuration) -> ServerTerms:
+    """Return the terms of the server that users of a broker connect to."""
     resources: dict[str, str] = {}
-    scopes = list(settings.scopes)
+    scopes = [] if isinstance(settings, ExchangeBroker) else list(settings.scopes)
     for upstream, each in configuration.upstreams.items():
-        if isinstance(each.credential, UserOAuthCredential) and each.credential.broker == name:
-            resources[upstream] = each.credential.resource or each.url or each.audience
-            scopes += [scope for names in each.credential.scopes.values() for scope in names]
-    return AuthorizationServer(
-        name,
-        settings,
-        OAuthClient(settings.issuer, http, clock),
-        store,
-        addresses=Addresses(callback_of(base, name), f"{base}/.well-known/oauth-client/{name}"),
-        resources=resources,
-        scopes=tuple(dict.fromkeys(scopes)),
-        clock=clock,
+        credential = each.credential
+        if not isinstance(credential, BrokeredCredential) or credential.broker != name:
+            continue
+        scopes += [scope for names in credential.scopes.values() for scope in names]
+        if isinstance(credential, UserOAuthCredential):
+            resources[upstream] = credential.resource or each.url or each.audience
+    named = tuple(dict.fromkeys(scopes))
+    if isinstance(settings, UserOAuthBroker):
+        return ServerTerms(settings.issuer, settings.client, named, settings.revoke, resources)
+    given = settings.id_jag
+    assert given is not None  # noqa: S101 - brokers without it have no server that users connect to
+    return ServerTerms(given.idp, given.client, named, login=given.scopes)
+
+
+def _broker(
+    settings: UserOAuthBroker | ExchangeBroker,
+    server: AuthorizationServer,
+    client: OAuthClient,
+    connections: Connections,
+    parts: DeskParts,
+) -> Broker:
+    if isinstance(settings, UserOAuthBroker):
+        return UserConnectionBroker(settings, server, connections, parts.clock)
+    shows = "refresh_token" if settings.id_jag and settings.id_jag.subject == "refresh_token" else "id_token"
+    subjects = LoginSubjects(ConnectedUsers(server, connections), parts.clock, shows=shows)
+    return build_assertion_broker(
+        server.name, settings, parts.configuration, idp=client, subjects=subjects, clock=parts.clock
     )
 
 

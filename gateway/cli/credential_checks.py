@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from gateway.cli.approval_checks import Told
 from gateway.config.authority import LeasedCredential
-from gateway.config.brokers import UserOAuthBroker, UserOAuthCredential
-from gateway.config.connections import callback_of
+from gateway.config.brokers import BrokeredCredential, ExchangeBroker
+from gateway.config.connections import callback_of, server_of
 from gateway.upstream.stdio.private_folder import choose_folder
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.config import Configuration
+    from gateway.config.brokers import IdJag
     from gateway.config.hand_over import HandOver
 
 _STANDING = "it lives for ever, and no end of a task revokes it (OWASP NHI7)"
@@ -37,16 +38,30 @@ def look(settings: Configuration) -> Iterator[Told]:
             yield Told(f"{name}: leased ({kind}) for tools that {effects}")
         if isinstance(credential, LeasedCredential) and credential.hand_over is not None:
             yield _describe_hand_over(name, credential.hand_over, settings.state)
-        if isinstance(credential, UserOAuthCredential):
+        if isinstance(credential, BrokeredCredential) and server_of(settings.brokers[credential.broker]) is not None:
             yield Told(
-                f"{name}: each user connects their own account. The gateway lists tools without a user, so without a"
+                f"{name}: each user connects once for each agent. The gateway lists tools without a user, so without a"
                 " credential; what users' own lists show is pinned too"
             )
     for name, broker in settings.brokers.items():
-        if isinstance(broker, UserOAuthBroker):
+        if (server := server_of(broker)) is not None:
             yield Told(
-                f"broker {name}: users connect at {broker.issuer}; register {callback_of(settings.base_url, name)} there"
+                f"broker {name}: users connect at {server.issuer}; register {callback_of(settings.base_url, name)} there"
             )
+        if isinstance(broker, ExchangeBroker) and broker.id_jag is not None:
+            yield _describe_assertions(name, broker, broker.id_jag)
+
+
+def _describe_assertions(name: str, broker: ExchangeBroker, given: IdJag) -> Told:
+    found = (
+        f"broker {name}: {given.idp} vouches for users at {broker.issuer} (ID-JAG, client {broker.client_id!r} there)"
+    )
+    if given.subject != "caller_token":
+        return Told(found)
+    remedy = "ask the provider for ID tokens of the gateway's own client: subject: id_token, docs/lent-credentials.md"
+    return Told(
+        f"{found}; its proof is the access token of the agent, which the draft does not name", remedy, is_warning=True
+    )
 
 
 def _describe_hand_over(name: str, hand_over: HandOver, state: Path) -> Told:

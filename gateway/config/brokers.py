@@ -68,6 +68,57 @@ class IntrospectionClient(Settings):
     client_auth: ClientAuthentication = Field(description="Its key or secret.")
 
 
+class ConnectionClient(Settings):
+    """The gateway as a client of the server that users connect to: one of three ways."""
+
+    id: Text | None = Field(default=None, description="A client that somebody registered at the server.")
+    auth: ClientAuthentication | None = Field(
+        default=None, description="Key or secret of `id`; without it the client is public, and PKCE protects it."
+    )
+    cimd: bool = Field(
+        default=False,
+        description="The id is the address of a document at this gateway, which the server reads. It needs an `https`"
+        " `public_url`.",
+    )
+    dcr: bool = Field(default=False, description="The gateway registers itself at the server (RFC 7591).")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if sum((self.id is not None, self.cimd, self.dcr)) != 1:
+            raise ValueError("give one of id, cimd and dcr")
+        if self.auth is not None and self.id is None:
+            raise ValueError("auth is the key or secret of id, which is missing")
+        return self
+
+
+class IdJag(Settings):
+    """ID-JAG: the identity provider vouches for the user at the server of the upstream (MCP enterprise-managed authorization)."""
+
+    idp: IssuerUrl = Field(description="The exact `issuer` of the identity provider: that of `connections.login`.")
+    client: ConnectionClient = Field(
+        description="How the identity provider knows the gateway. Its tokens of users are of this client."
+    )
+    subject: Literal["id_token", "refresh_token", "caller_token"] = Field(
+        default="id_token",
+        description="The proof of the user. `id_token`: each user connects once; the gateway keeps a refresh token, and obtains"
+        " an ID token for each lease. `refresh_token`: the refresh token itself is the proof, for providers without ID tokens at a"
+        " refresh. `caller_token`: the access token of the agent, which the draft does not name; nobody connects.",
+    )
+    scopes: tuple[ScopeName, ...] = Field(
+        default=("openid", "offline_access"),
+        description="Scopes of the users' login. Without `offline_access`, some providers end the connection with the user's"
+        " session there.",
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.subject == "caller_token" and (self.client.id is None or self.client.auth is None):
+            raise ValueError("subject caller_token needs client.id and client.auth: no user registers a client")
+        if self.subject != "caller_token" and "openid" not in self.scopes:
+            raise ValueError("scopes must hold openid: the ID token tells who has logged in")
+        return self
+
+
 class ExchangeBroker(BrokerSettings):
     """Token exchange at an authorization server (RFC 8693): the caller's token becomes one for the upstream."""
 
@@ -103,6 +154,22 @@ class ExchangeBroker(BrokerSettings):
         default=timedelta(minutes=5),
         description="A token that expires later is refused. Without a provable revocation it is 5 minutes at most.",
     )
+    id_jag: IdJag | None = Field(
+        default=None,
+        description="Two steps instead of one: an identity provider gives an assertion about the user (ID-JAG), and `issuer` a"
+        " token for it.",
+    )
+
+    @model_validator(mode="after")
+    def _fits_assertions(self) -> Self:
+        if self.id_jag is None:
+            return self
+        idle = sorted(self.model_fields_set & {"actor", "token_type", "user_claim"})
+        if idle:
+            raise ValueError(f"id_jag has no use for {' and '.join(idle)}; remove it")
+        if self.id_jag.idp == self.issuer:
+            raise ValueError("id_jag.idp is the issuer itself, which may take no assertion of its own; remove id_jag")
+        return self
 
 
 class OpenBaoAuthentication(Settings):
@@ -203,29 +270,6 @@ class AwsStsCredential(BrokeredCredential):
         default=("*",), min_length=1, description="ARNs that the session may touch; the role's own policy holds too."
     )
     external_id: Secret | None = Field(default=None, description="The external id that the role asks for.")
-
-
-class ConnectionClient(Settings):
-    """The gateway as a client of the server that users connect to: one of three ways."""
-
-    id: Text | None = Field(default=None, description="A client that somebody registered at the server.")
-    auth: ClientAuthentication | None = Field(
-        default=None, description="Key or secret of `id`; without it the client is public, and PKCE protects it."
-    )
-    cimd: bool = Field(
-        default=False,
-        description="The id is the address of a document at this gateway, which the server reads. It needs an `https`"
-        " `public_url`.",
-    )
-    dcr: bool = Field(default=False, description="The gateway registers itself at the server (RFC 7591).")
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        if sum((self.id is not None, self.cimd, self.dcr)) != 1:
-            raise ValueError("give one of id, cimd and dcr")
-        if self.auth is not None and self.id is None:
-            raise ValueError("auth is the key or secret of id, which is missing")
-        return self
 
 
 class UserOAuthBroker(BrokerSettings):

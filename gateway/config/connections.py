@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import Field
 
-from gateway.config.brokers import IssuerUrl, UserOAuthBroker
+from gateway.config.brokers import ExchangeBroker, IssuerUrl, UserOAuthBroker
 from gateway.config.identities import JwtIdentity
 from gateway.config.values import Duration, Secret, Settings, Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from gateway.config.brokers import Broker
+    from gateway.config.brokers import Broker, ConnectionClient
     from gateway.config.identities import Identity
 
 
@@ -43,6 +43,23 @@ def callback_of(base_url: str, broker: str) -> str:
     return f"{base_url}/oauth/callback/{broker}"
 
 
+class ConnectedServer(NamedTuple):
+    """The server that users of a broker connect to, and the gateway's client there."""
+
+    issuer: str
+    client: ConnectionClient
+
+
+def server_of(broker: Broker) -> ConnectedServer | None:
+    """Return the server that users of a broker connect to, `None` if they connect nowhere."""
+    if isinstance(broker, UserOAuthBroker):
+        return ConnectedServer(broker.issuer, broker.client)
+    given = broker.id_jag if isinstance(broker, ExchangeBroker) else None
+    if given is None or given.subject == "caller_token":
+        return None
+    return ConnectedServer(given.idp, given.client)
+
+
 def find_login_problem(
     brokers: Mapping[str, Broker],
     connections: ConnectionSettings | None,
@@ -51,12 +68,18 @@ def find_login_problem(
 ) -> str | None:
     """Return the problem of brokers whose users cannot log in, or whose client document no server can read."""
     for name, broker in brokers.items():
-        if not isinstance(broker, UserOAuthBroker):
+        server = server_of(broker)
+        if server is None:
             continue
         if connections is None:
             return f"brokers.{name}: users connect there, and nothing says how they log in; add connections.login"
-        if broker.client.cimd and not base_url.startswith("https://"):
-            return f"brokers.{name}.client.cimd: the server reads a document at public_url, which has to be https"
+        if server.client.cimd and not base_url.startswith("https://"):
+            return f"brokers.{name}: client.cimd: the server reads a document at public_url, which has to be https"
+        if isinstance(broker, ExchangeBroker) and server.issuer != connections.login.issuer:
+            return (
+                f"brokers.{name}.id_jag.idp: users log in at {connections.login.issuer} (connections.login), and only that"
+                " provider can vouch for them; name it here"
+            )
     if connections is not None:
         issuers = {identity.issuer for identity in identities if isinstance(identity, JwtIdentity)}
         if connections.login.issuer not in issuers:

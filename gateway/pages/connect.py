@@ -51,7 +51,7 @@ _STATUS: Final = {
 
 
 def connect_routes(configuration: Configuration, gateway: Gateway) -> list[Route]:
-    """Return the routes: none without a broker of kind `user_oauth`."""
+    """Return the routes: none without a broker that users connect to."""
     office = None if gateway.authority is None else gateway.authority.office
     if office is None:
         return []
@@ -60,7 +60,7 @@ def connect_routes(configuration: Configuration, gateway: Gateway) -> list[Route
     documents = [
         Route(f"/.well-known/oauth-client/{name}", partial(_show_document, office, name))
         for name, server in office.servers.items()
-        if server.settings.client.cimd
+        if server.terms.client.cimd
     ]
     return [
         Route("/connect/{id}", pages.safely(pages.open)),

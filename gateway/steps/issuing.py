@@ -175,7 +175,8 @@ async def _lend_reading(
     authority: Authority, upstream: str, terms: UpstreamTerms, purpose: Purpose
 ) -> Attached | Refusal:
     scope = Scope(terms.scopes.get(Effect.READ, ()))
-    if terms.kind == "user_oauth" and owner_of(purpose.principal) is None:
+    is_of_users = authority.office is not None and terms.broker in authority.office.servers
+    if is_of_users and owner_of(purpose.principal) is None:
         # No connection is the gateway's own. The upstream answers such messages without a credential, or not at all.
         return NOTHING
     if not scope.names and terms.kind != "gateway":

@@ -34,7 +34,8 @@ class Endpoints(Struct, frozen=True):
     """The endpoints that an issuer's metadata names, and what the server says of itself there.
 
     `names_issuer`: answers of the authorization endpoint have `iss` (RFC 9207). `has_pkce`: the server verifies S256 (RFC 7636).
-    `reads_documents`: the id of a client may be the address of its document. `methods` are the proofs of clients.
+    `reads_documents`: the id of a client may be the address of its document. `methods` are the proofs of clients. The profiles of
+    assertions that a server takes, and the types that it gives, are `None` if it says nothing of them.
     """
 
     token: str
@@ -48,6 +49,8 @@ class Endpoints(Struct, frozen=True):
     has_pkce: bool = False
     reads_documents: bool = False
     methods: tuple[str, ...] = ("client_secret_basic",)
+    grant_profiles: tuple[str, ...] | None = None
+    asserted_types: tuple[str, ...] | None = None
 
 
 class ClientProof:
@@ -167,6 +170,8 @@ class OAuthClient:
             has_pkce="S256" in _texts(document.get("code_challenge_methods_supported")),
             reads_documents=document.get("client_id_metadata_document_supported") is True,
             methods=_texts(document.get("token_endpoint_auth_methods_supported")) or ("client_secret_basic",),
+            grant_profiles=_listed(document, "authorization_grant_profiles_supported"),
+            asserted_types=_listed(document, "identity_chaining_requested_token_types_supported"),
         )
         return self._endpoints
 
@@ -193,6 +198,11 @@ def has_error(answer: Answer, code: str) -> bool:
 def _texts(value: Json) -> tuple[str, ...]:
     """Return the texts of a list in a document."""
     return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
+
+
+def _listed(document: JsonObject, name: str) -> tuple[str, ...] | None:
+    """Return the texts of a list in metadata, `None` if the metadata does not have it."""
+    return _texts(document[name]) if name in document else None
 
 
 def _import_key(pem: str) -> ECKey | RSAKey:

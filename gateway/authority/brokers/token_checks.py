@@ -27,7 +27,7 @@ _FARTHEST: Final = 2**40
 
 
 class Asked(Struct, frozen=True):
-    """The bounds of a token. `actor` is the `sub` of the actor if the token has to name one.
+    """The bounds of a token. `actor` is the `sub` of the actor if the token has to name one. Without `user` it may name anybody.
 
     The token names one of `audiences` at least. It may name `introspector` besides.
     """
@@ -37,21 +37,18 @@ class Asked(Struct, frozen=True):
     introspector: str | None
     scopes: frozenset[str]
     user_claim: str
-    user: str
+    user: str | None
     actor: str | None
 
 
 def read_claims(token: str) -> JsonObject | None:
     """Return the claims of a signed JWT, `None` for an opaque or encrypted token."""
-    parts = token.split(".")
-    if len(parts) != 3 or len(token) > MAX_TOKEN:
-        return None
-    try:
-        data = base64.b64decode(parts[1] + "=" * (-len(parts[1]) % 4), altchars=b"-_", validate=True)
-    except (ValueError, binascii.Error):
-        return None
-    claims = strict.read_part(data)
-    return None if isinstance(claims, strict.Unreadable) else claims
+    return _read_part(token, 1)
+
+
+def read_header(token: str) -> JsonObject | None:
+    """Return the JOSE header of a signed JWT."""
+    return _read_part(token, 0)
 
 
 def find_excess(asked: Asked, claims: JsonObject, granted: str | None) -> str | None:
@@ -66,7 +63,7 @@ def find_excess(asked: Asked, claims: JsonObject, granted: str | None) -> str | 
         return "its audience is not the upstream's alone"
     if not read_scopes(granted, claims) <= asked.scopes:
         return "it has scopes that were not asked for"
-    if claims.get(asked.user_claim) != asked.user:
+    if asked.user is not None and claims.get(asked.user_claim) != asked.user:
         return "it is for another user"
     if asked.actor is not None and read_actor(claims) != asked.actor:
         return "it does not name the actor"
@@ -118,6 +115,18 @@ def is_token(value: Json) -> TypeGuard[str]:
         and value.isprintable()
         and " " not in value
     )
+
+
+def _read_part(token: str, place: int) -> JsonObject | None:
+    parts = token.split(".")
+    if len(parts) != 3 or len(token) > MAX_TOKEN:
+        return None
+    try:
+        data = base64.b64decode(parts[place] + "=" * (-len(parts[place]) % 4), altchars=b"-_", validate=True)
+    except (ValueError, binascii.Error):
+        return None
+    found = strict.read_part(data)
+    return None if isinstance(found, strict.Unreadable) else found
 
 
 def _texts(value: Json) -> frozenset[str]:

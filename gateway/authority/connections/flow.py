@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from msgspec import Struct
 
-from gateway.authority.brokers.token_checks import is_token, latest_expiry, read_claims, read_scopes
+from gateway.authority.brokers.token_checks import SKEW, is_token, latest_expiry, read_claims, read_scopes, read_seconds
 from gateway.model.decision import Reason
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Grant(Struct, frozen=True):
     scopes: frozenset[str]
     expires: float | None
     claims: JsonObject | None = None
+    id_token: str | None = None
 
     def __repr__(self) -> str:
         return "Grant(…)"
@@ -106,7 +107,20 @@ def read_grant(document: JsonObject, asked: Collection[str], now: float) -> Gran
     if scope is None and not granted:
         granted = frozenset(asked)
     expires = latest_expiry((claims or {}).get("exp"), document.get("expires_in"), now)
-    return Grant(value, refresh, granted, expires, claims)
+    named = document.get("id_token")
+    return Grant(value, refresh, granted, expires, claims, named if isinstance(named, str) else None)
+
+
+def proves_user(id_token: str | None, *, issuer: str, client_id: str, user: str, now: float) -> bool:
+    """Return whether an ID token says that a user logged in at this client.
+
+    It came from the token endpoint over TLS, so no signature is verified (OpenID Connect Core 1.0 section 3.1.3.7, item 6).
+    """
+    claims = read_claims(id_token or "") or {}
+    audience, expiry = claims.get("aud"), read_seconds(claims.get("exp"))
+    if (claims.get("iss"), claims.get("sub")) != (issuer, user) or expiry is None or expiry + SKEW < now:
+        return False
+    return audience == client_id or (isinstance(audience, list) and client_id in audience)
 
 
 def _malformed(problem: str) -> Reason:

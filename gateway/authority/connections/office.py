@@ -16,7 +16,7 @@ from msgspec import Struct
 from gateway.authority.brokers.issuer_client import NoAnswer
 from gateway.authority.connections import events
 from gateway.authority.connections.browsers import LIFE, Browser, Browsers, Pending, PendingLogin, Person, is_same
-from gateway.authority.connections.flow import CallbackAnswer, check_issuer, read_answer
+from gateway.authority.connections.flow import CallbackAnswer, check_issuer, proves_user, read_answer
 from gateway.authority.connections.links import Links
 from gateway.authority.connections.model import Connection, Link
 from gateway.authority.connections.server import Refused
@@ -130,7 +130,9 @@ class ConnectionOffice:
             return Asked(present, is_new=False)
         identifier = f"connect-{secrets.token_urlsafe(_BYTES)}"
         expires = now + self._link_life
-        link = Link(identifier, owner, broker, upstream, audience, self.servers[broker].scopes, now, expires, session)
+        link = Link(
+            identifier, owner, broker, upstream, audience, self.servers[broker].terms.scopes, now, expires, session
+        )
         self._links.add(link, now)
         await self._append(events.KIND, events.link_entry(link, "asked", now, decision))
         return Asked(link, is_new=True)
@@ -290,7 +292,7 @@ class ConnectionOffice:
         if isinstance(grant, NoAnswer | Refused):
             return _unredeemed(grant.problem)
         await server.drop(grant.access_token, proof)
-        unusable = self._find_problem(link, grant)
+        unusable = self._find_problem(link, grant, proof.client_id)
         if unusable is not None or grant.refresh_token is None:
             if grant.refresh_token is not None:
                 await server.tokens.revoke(grant.refresh_token, proof, "refresh_token")
@@ -302,22 +304,28 @@ class ConnectionOffice:
             await server.tokens.revoke(grant.refresh_token, proof, "refresh_token")
             raise
 
-    def _find_problem(self, link: Link, grant: Grant) -> Reason | None:
+    def _find_problem(self, link: Link, grant: Grant, client_id: str) -> Reason | None:
         if not self.connections.has_room():
             return _NO_ROOM
-        if not grant.scopes <= set(link.scopes):
+        server, now = self.servers[link.broker], self._clock()
+        if server.terms.login:
+            # The scopes of a login reach no upstream. Its person has to be the user: the browser may have changed accounts.
+            user = link.owner.user
+            if not proves_user(grant.id_token, issuer=server.issuer, client_id=client_id, user=user, now=now):
+                return _STRANGER
+        elif not grant.scopes <= set(link.scopes):
             return _WIDER
         return None if link.state == "open" else _NO_LINK
 
     async def _make(self, link: Link, grant: Grant, refresh_token: str, client_id: str) -> Connection:
-        now = self._clock()
+        now, server = self._clock(), self.servers[link.broker]
         connection = Connection(
             f"connection-{secrets.token_hex(12)}",
             link.owner,
             link.broker,
-            self.servers[link.broker].issuer,
+            server.issuer,
             client_id,
-            tuple(name for name in link.scopes if name in grant.scopes),
+            tuple(name for name in link.scopes if server.terms.login or name in grant.scopes),
             now,
         )
         await self.connections.make(connection, refresh_token, link)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from gateway.authority.brokers.issued_tokens import IssuedTokens
+from gateway.authority.brokers.issued_tokens import IssuedTokens, Mode
 from gateway.authority.brokers.issuer_client import Answer, NoAnswer, read_object
 from gateway.authority.brokers.oauth_client import ClientProof, describe_error, has_error
 from gateway.authority.connections.flow import authorization_url, challenge_of, read_grant
@@ -16,15 +17,16 @@ from gateway.authority.connections.model import RegisteredClient
 from gateway.model.decision import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from gateway.authority.brokers.oauth_client import Endpoints, OAuthClient
     from gateway.authority.connections.browsers import Pending
     from gateway.authority.connections.flow import Grant
     from gateway.authority.connections.store import ConnectionStore
-    from gateway.config.brokers import UserOAuthBroker
+    from gateway.config.brokers import ConnectionClient
     from gateway.model.wire import JsonObject
 
+_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 CLIENT_NAME: Final = "opagate, a gateway for agents"
 
 
@@ -42,34 +44,44 @@ class Refused(Struct, frozen=True):
     is_final: bool
 
 
+class ServerTerms(Struct, frozen=True):
+    """Settings of a server. `scopes` are the scopes of a connection. `resources` maps upstreams to the resources of their tokens.
+
+    With `login`, the server is the identity provider itself. It is asked for these scopes, and its ID token names the user.
+    """
+
+    issuer: str
+    client: ConnectionClient
+    scopes: tuple[str, ...]
+    revoke: Mode = "none"
+    resources: Mapping[str, str] = {}
+    login: tuple[str, ...] = ()
+
+
 class AuthorizationServer:
-    """One server. `resources` maps upstreams to the resources of their tokens. `scopes` are the scopes of a connection."""
+    """One server."""
 
     def __init__(
         self,
         name: str,
-        settings: UserOAuthBroker,
+        terms: ServerTerms,
         client: OAuthClient,
         store: ConnectionStore,
         *,
         addresses: Addresses,
-        resources: Mapping[str, str],
-        scopes: tuple[str, ...],
         clock: Callable[[], float],
     ) -> None:
         """Raises `ConfigurationError` for a key that cannot sign."""
         self.name = name
-        self.settings = settings
-        self.issuer = settings.issuer
+        self.terms = terms
+        self.issuer = terms.issuer
         self.addresses = addresses
-        self.scopes = scopes
-        self.tokens = IssuedTokens(client, settings.revoke, clock)
+        self.tokens = IssuedTokens(client, terms.revoke, clock)
         self._client = client
         self._store = store
-        self._resources = resources
         self._clock = clock
         self._registering = asyncio.Lock()
-        given = settings.client
+        given = terms.client
         fixed = addresses.document if given.cimd else given.id
         self._fixed = None if fixed is None else ClientProof(fixed, given.auth, clock)
 
@@ -80,7 +92,7 @@ class AuthorizationServer:
             return _unavailable(found.problem)
         if found.authorization is None or not found.has_pkce:
             return _unfit(f"{self.issuer} has no authorization endpoint, or does not verify PKCE with S256.")
-        if self.settings.client.cimd and not found.reads_documents:
+        if self.terms.client.cimd and not found.reads_documents:
             return _unfit(
                 f"{self.issuer} does not read client documents: `client: {{cimd: true}}` cannot be used there."
             )
@@ -113,6 +125,7 @@ class AuthorizationServer:
             ("code_challenge_method", "S256"),
             *(("resource", each) for each in self._all_resources(upstream)),
         ]
+        scopes = self.terms.login or scopes
         if scopes:
             fields.append(("scope", " ".join(scopes)))
         if "offline_access" in scopes:
@@ -129,7 +142,7 @@ class AuthorizationServer:
             ("code", code),
             ("redirect_uri", pending.redirect_uri),
             ("code_verifier", pending.verifier),
-            ("resource", self._resources[upstream]),
+            *self._resource(upstream),
         ]
         return await self._ask(form, proof, scopes)
 
@@ -140,7 +153,7 @@ class AuthorizationServer:
         form = [
             ("grant_type", "refresh_token"),
             ("refresh_token", token),
-            ("resource", self._resources[upstream]),
+            *self._resource(upstream),
         ]
         if narrowed and scopes:
             form.append(("scope", " ".join(scopes)))
@@ -148,7 +161,7 @@ class AuthorizationServer:
 
     async def drop(self, token: str, proof: ClientProof) -> None:
         """Ask for the end of an access token that is not used, unless the server ends a whole connection with one token."""
-        if self.settings.revoke != "none":
+        if self.terms.revoke != "none":
             await self.tokens.revoke(token, proof)
 
     def describe_client(self) -> JsonObject:
@@ -156,7 +169,7 @@ class AuthorizationServer:
         return {
             "client_name": CLIENT_NAME,
             "redirect_uris": [self.addresses.redirect_uri],
-            "grant_types": ["authorization_code", "refresh_token"],
+            "grant_types": ["authorization_code", "refresh_token", *([_EXCHANGE] if self.terms.login else [])],
             "response_types": ["code"],
             "application_type": "web",
         }
@@ -174,7 +187,13 @@ class AuthorizationServer:
 
     def _all_resources(self, upstream: str) -> list[str]:
         """Return the resources that a connection is for, that of the present call first."""
-        return list(dict.fromkeys((self._resources[upstream], *self._resources.values())))
+        present = [each for _, each in self._resource(upstream)]
+        return list(dict.fromkeys((*present, *self.terms.resources.values())))
+
+    def _resource(self, upstream: str) -> list[tuple[str, str]]:
+        """Return the resource of a request for an upstream. A login is for none."""
+        found = self.terms.resources.get(upstream)
+        return [] if found is None else [("resource", found)]
 
     async def _ask(
         self, form: list[tuple[str, str]], proof: ClientProof, scopes: Sequence[str]
@@ -210,8 +229,8 @@ class AuthorizationServer:
             return _unfit(f"{self.issuer} registers no clients: `client: {{dcr: true}}` cannot be used there.")
         method = "client_secret_basic" if "client_secret_basic" in endpoints.methods else "none"
         wanted = {**self.describe_client(), "token_endpoint_auth_method": method}
-        if self.scopes:
-            wanted["scope"] = " ".join(self.scopes)
+        if scopes := self.terms.login or self.terms.scopes:
+            wanted["scope"] = " ".join(scopes)
         answer = await self._client.post_json(endpoints.registration, json.dumps(wanted).encode())
         if isinstance(answer, NoAnswer):
             return _unavailable(answer.problem)

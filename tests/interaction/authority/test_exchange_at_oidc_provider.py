@@ -19,7 +19,15 @@ from gateway.config.brokers import ExchangeBroker, ExchangeCredential
 from tests.e2e.wire import Caller, call, until, verified
 from tests.gateway_process import ANYONE_ANYTHING, gateway_process
 from tests.servers.echo import Recorder
-from tests.unit.authority.brokers.asking import UPSTREAM, issued, lease_of, lease_request, prepared, refused, values_shown
+from tests.unit.authority.brokers.asking import (
+    UPSTREAM,
+    issued,
+    lease_of,
+    lease_request,
+    prepared,
+    refused,
+    values_shown,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -55,9 +63,21 @@ async def brokers(provider: OAuthServer, settings: dict[str, Any]) -> AsyncGener
         await broker.aclose()
 
 
+def written_in(folder: Path) -> list[str]:
+    return [path.read_bytes().decode("latin-1") for path in folder.rglob("*") if path.is_file()]
+
+
 async def request(provider: OAuthServer, audience: str, **claims: Any) -> LeaseRequest:
     now = int(time.time())
-    given = {"iss": provider.issuer, "sub": "alice", "aud": audience, "iat": now, "exp": now + 600, "jti": "a1", **claims}
+    given = {
+        "iss": provider.issuer,
+        "sub": "alice",
+        "aud": audience,
+        "iat": now,
+        "exp": now + 600,
+        "jti": "a1",
+        **claims,
+    }
     token = await provider.sign(given)
     return lease_request(issuer=provider.issuer, subject=token, scope=Scope(("mcp:call",)), seconds=120.0)
 
@@ -117,7 +137,13 @@ async def test_a_lease_of_a_gateway_waits_for_the_time_of_its_token_or_refuses_a
     (tmp_path / "grants.yaml").write_text(ANYONE_ANYTHING, "utf-8")
     credential = {"kind": "exchange", "broker": "idp", "resource": f"{RESOURCE}/jwt", "scopes": {"read": ["mcp:call"]}}
     tools = {"*": {"effect": "read", "egress": False, "sensitivity": "internal"}}
-    echo = {"url": echo_server.mcp, "audience": RESOURCE, "environment": "test", "tools": tools, "credential": credential}
+    echo = {
+        "url": echo_server.mcp,
+        "audience": RESOURCE,
+        "environment": "test",
+        "tools": tools,
+        "credential": credential,
+    }
     config = {
         "identity": [{"kind": "jwt", "issuer": provider.issuer, "audience": settings["client_id"]}],
         "policy": {"grants": "grants.yaml", "engine": {"kind": "embedded", "deadline": "20s"}},
@@ -145,4 +171,4 @@ async def test_a_lease_of_a_gateway_waits_for_the_time_of_its_token_or_refuses_a
     assert (lease["state"], lease["kind"], lease["cause"]) == ("ending", "exchange", "operator")
     assert "no proof is to be had" in lease["problem"]
     assert verified(tmp_path).ok
-    assert values_shown([shown], *(path.read_bytes().decode("latin-1") for path in tmp_path.rglob("*") if path.is_file())) == []
+    assert values_shown([shown], *written_in(tmp_path)) == []

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from gateway.app.connections import OpenIdLogin
+from gateway.authority.broker import Broker
 from gateway.authority.brokers.issuer_client import IssuerClient
 from gateway.authority.brokers.oauth_client import OAuthClient
 from gateway.authority.brokers.user_oauth import UserConnectionBroker
 from gateway.authority.connections.connections import Connections
 from gateway.authority.connections.model import Connection, Link, Owner, owner_of
 from gateway.authority.connections.office import ConnectionOffice, Consent, SentAway, Told
-from gateway.authority.connections.server import Addresses, AuthorizationServer
+from gateway.authority.connections.server import Addresses, AuthorizationServer, ServerTerms
 from gateway.authority.connections.store import ConnectionStore
 from gateway.authority.model import LeaseRequest, Scope
 from gateway.config.brokers import UserOAuthBroker
@@ -64,7 +65,7 @@ class Connecting:
         self.office = ConnectionOffice(
             self.connections, self.servers, self.login, self._append, clock=self.now, link_life=600.0
         )
-        self.broker = UserConnectionBroker(self.servers["crm"], self.connections, self.now)
+        self.broker: Broker = UserConnectionBroker(parsed, self.servers["crm"], self.connections, self.now)
 
     async def load(self) -> None:
         """Read the connections of the gateway before this one."""
@@ -111,11 +112,15 @@ class Connecting:
         link = await self.ask(user, agent=agent)
         self.idp.person = user
         cookie = await self.log_in(link)
-        told = await self.office.finish("crm", self.at.authorize(await self.agree(link, cookie)), cookie)
+        told = await self.office.finish("crm", self.server().authorize(await self.agree(link, cookie)), cookie)
         assert isinstance(told, Told), told
         found = self.connections.find(self.owner(user, agent).key, "crm")
         assert found is not None
         return found
+
+    def server(self) -> FakeServer:
+        """Return the server that users connect to."""
+        return self.at
 
     def request(self, number: int = 1, *, scope: tuple[str, ...] = ("crm.read",), **who: Any) -> LeaseRequest:
         now = self.now()
@@ -145,25 +150,16 @@ class Connecting:
         assert not fields.keys() & {"kind", "seq", "time"}
         self.entries.append({"kind": kind, **fields})
 
-    def _client(self, issuer: str) -> OAuthClient:
+    def client(self, issuer: str) -> OAuthClient:
         client = OAuthClient(issuer, IssuerClient(seconds=5), self.now)
         self.opened.append(client)
         return client
 
     def _server(self, name: str, settings: UserOAuthBroker) -> AuthorizationServer:
         addresses = Addresses(f"{BASE}/oauth/callback/{name}", f"{BASE}/.well-known/oauth-client/{name}")
-        client = self._client(self.at.url)
-        resources = {"crm": RESOURCE}
-        return AuthorizationServer(
-            name,
-            settings,
-            client,
-            self.store,
-            addresses=addresses,
-            resources=resources,
-            scopes=SCOPES,
-            clock=self.now,
-        )
+        client = self.client(self.at.url)
+        terms = ServerTerms(settings.issuer, settings.client, SCOPES, settings.revoke, {"crm": RESOURCE})
+        return AuthorizationServer(name, terms, client, self.store, addresses=addresses, clock=self.now)
 
 
 def refused(outcome: object, code: str) -> Reason:

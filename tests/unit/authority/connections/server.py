@@ -1,4 +1,7 @@
-"""An authorization server and identity provider on loopback: code flow, rotation with reuse detection, revocation, introspection."""
+"""An authorization server and identity provider on loopback: code flow, rotation with reuse detection, revocation, introspection.
+
+As an identity provider it gives assertions (ID-JAG). As an authorization server it takes each of them once.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,13 @@ from aiohttp import web
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
+from gateway.authority.brokers.token_checks import read_claims
 from gateway.authority.connections.flow import challenge_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+
+TYPE = "urn:ietf:params:oauth:token-type:"
 
 
 @dataclass
@@ -27,11 +33,16 @@ class Family:
     refresh: str
     used: set[str] = field(default_factory=set[str])
     is_dead: bool = False
+    person: str = ""
+    client_id: str = ""
 
 
 @dataclass
 class FakeServer:
-    """`person` is whoever sits at the browser. `answer` changes the answers of the token endpoint, `metadata` the metadata.
+    """`assertion` changes the claims of assertions, `header` their header, and `exchanged` the answer around them. `denies` is the
+    error of each request for one.
+
+    `person` is whoever sits at the browser. `answer` changes the answers of the token endpoint, `metadata` the metadata.
 
     `fails` is the error of each request for tokens.
     """
@@ -41,6 +52,11 @@ class FakeServer:
     metadata: dict[str, Any] = field(default_factory=dict[str, Any])
     answer: dict[str, Any] = field(default_factory=dict[str, Any])
     claims: dict[str, Any] = field(default_factory=dict[str, Any])
+    assertion: dict[str, Any] = field(default_factory=dict[str, Any])
+    header: dict[str, Any] = field(default_factory=dict[str, Any])
+    exchanged: dict[str, Any] = field(default_factory=dict[str, Any])
+    denies: str = ""
+    presented: list[str] = field(default_factory=list[str])
     rotates: bool = True
     narrows: bool = True
     is_down: bool = False
@@ -107,18 +123,22 @@ class FakeServer:
         return {name: value for name, value in found.items() if value is not None}
 
     def _token(self, form: dict[str, list[str]]) -> dict[str, Any] | str:
-        if form["grant_type"] == ["refresh_token"]:
-            return self._refresh(form)
+        kind = form["grant_type"][0].rpartition(":")[2]
+        if kind != "authorization_code":
+            return {"refresh_token": self._refresh, "token-exchange": self._assert, "jwt-bearer": self._take}[kind](
+                form
+            )
         asked = self.codes.pop(form["code"][0], None)
         if asked is None or form["redirect_uri"] != asked["redirect_uri"]:
             return "invalid_grant"
         if challenge_of(form["code_verifier"][0]) != asked["code_challenge"][0]:
             return "invalid_grant"
-        family = Family(frozenset(asked.get("scope", [""])[0].split()), self._secret("refresh"))
+        scopes = frozenset(asked.get("scope", [""])[0].split())
+        family = Family(scopes, self._secret("refresh"), person=self.person, client_id=asked["client_id"][0])
         self.families.append(family)
         found = self._tokens(family, family.scopes)
         if "openid" in family.scopes:
-            found["id_token"] = self._id_token(asked)
+            found["id_token"] = self._id_token(family.client_id, self.person, asked.get("nonce", [""])[0])
         return found
 
     def _refresh(self, form: dict[str, list[str]]) -> dict[str, Any] | str:
@@ -133,7 +153,42 @@ class FakeServer:
         if self.rotates:
             family.used.add(family.refresh)
             family.refresh = self._secret("refresh")
-        return self._tokens(family, wanted)
+        found = self._tokens(family, wanted)
+        return {**found, "id_token": self._id_token(family.client_id, family.person)} if "openid" in wanted else found
+
+    def _assert(self, form: dict[str, list[str]]) -> dict[str, Any] | str:
+        subject, kind = form["subject_token"][0], form["subject_token_type"][0].rpartition(":")[2]
+        family = next((each for each in self.families if each.refresh == subject and not each.is_dead), None)
+        if self.denies or (kind == "refresh_token" and family is None):
+            return self.denies or "invalid_grant"
+        person = family.person if family is not None else (read_claims(subject) or {})["sub"]
+        now = int(time.time())
+        claims = {
+            "iss": self.url,
+            "sub": person,
+            "aud": form["audience"][0],
+            "client_id": "gw-there",
+            "jti": self._secret("jti"),
+        }
+        claims |= {"iat": now, "exp": now + 300, "scope": form["scope"][0], **self.assertion}
+        claims = {name: value for name, value in claims.items() if value is not None}
+        header = {"alg": "ES256", "kid": "k1", "typ": "oauth-id-jag+jwt", **self.header}
+        value = jwt.encode(header, claims, self.key, algorithms=["ES256"])
+        self.secrets.append(value)
+        answer = {"access_token": value, "token_type": "N_A", "issued_token_type": f"{TYPE}id-jag", "expires_in": 300}
+        return {**answer, **self.exchanged}
+
+    def _take(self, form: dict[str, list[str]]) -> dict[str, Any] | str:
+        (assertion,) = form["assertion"]
+        if assertion in self.presented:
+            return "invalid_grant"
+        self.presented.append(assertion)
+        now, resource = int(time.time()), "https://crm.example"
+        claims = {"iss": self.url, "sub": "7f3a", "aud": resource, "scope": form["scope"][0], "exp": now + 120}
+        token = jwt.encode({"alg": "ES256", "kid": "k1"}, {**claims, **self.claims}, self.key, algorithms=["ES256"])
+        self.live[token] = Family(frozenset(), "")
+        self.secrets.append(token)
+        return {"access_token": token, "token_type": "Bearer", "expires_in": 120}
 
     def _tokens(self, family: Family, scopes: frozenset[str]) -> dict[str, Any]:
         access = self._secret("access")
@@ -146,13 +201,13 @@ class FakeServer:
             "refresh_token": family.refresh,
         }
 
-    def _id_token(self, asked: dict[str, list[str]]) -> str:
+    def _id_token(self, client_id: str, person: str, nonce: str = "") -> str:
         now = int(time.time())
         claims = {
             "iss": self.url,
-            "sub": self.person,
-            "aud": asked["client_id"][0],
-            "nonce": asked["nonce"][0],
+            "sub": person,
+            "aud": client_id,
+            "nonce": nonce,
             "iat": now,
             "exp": now + 60,
             "auth_time": now,

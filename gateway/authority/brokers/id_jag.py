@@ -1,0 +1,232 @@
+"""ID-JAG as a mode of `exchange` (MCP enterprise-managed authorization): two servers, two steps.
+
+The identity provider exchanges a proof of the user for an assertion. The authorization server of the upstream gives an access token
+for it (`jwt-bearer`). Nobody but the gateway sees the assertion, and the gateway presents it once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gateway.authority.brokers.assertions import ID_JAG, PROFILE, Assertion, Expected, Fault, read_assertion
+from gateway.authority.brokers.exchange import GRANT
+from gateway.authority.brokers.issued_answers import TYPE_PREFIX, AnswerJudge
+from gateway.authority.brokers.issued_tokens import IssuedTokens
+from gateway.authority.brokers.issuer_client import Answer, NoAnswer, read_object
+from gateway.authority.brokers.oauth_client import ClientProof, OAuthClient, describe_error, has_error
+from gateway.authority.brokers.token_checks import SKEW, Asked, is_token
+from gateway.authority.model import BrokerRefusal, Credential, Issued, Lease, LeaseRequest, NotEnded, Proof
+from gateway.background import to_the_end
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gateway.authority.brokers.subjects import Subject, Subjects
+    from gateway.config.brokers import ExchangeBroker, ExchangeCredential
+    from gateway.model.target import Revocable
+    from gateway.model.wire import JsonObject
+
+JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+_REMEMBERED: Final = 10_000
+"""Assertions whose ids are kept until they expire; beyond it the oldest goes."""
+
+
+class AssertionBroker:
+    """The broker of kind `exchange` with `id_jag`. `idp` is the identity provider, `client` the upstream's authorization server."""
+
+    kind = "exchange"
+    min_ttl = 1.0
+
+    def __init__(
+        self,
+        name: str,
+        settings: ExchangeBroker,
+        upstreams: Mapping[str, ExchangeCredential],
+        *,
+        idp: OAuthClient,
+        client: OAuthClient,
+        subjects: Subjects,
+        clock: Callable[[], float],
+    ) -> None:
+        """Raises `ConfigurationError` for a key that cannot sign."""
+        self.name = name
+        self._settings = settings
+        self._upstreams = upstreams
+        self._idp = idp
+        self._client = client
+        self._subjects = subjects
+        self._clock = clock
+        self._proof = ClientProof(settings.client_id, settings.client_auth, clock)
+        self._judge = AnswerJudge(name, settings, self._client, self._proof, clock)
+        self._presented: dict[str, float] = {}
+
+    @property
+    def revocable(self) -> Revocable:
+        """Return `at_once` as long as the authorization server introspects its tokens."""
+        return self._judge.revocable
+
+    async def prepare(self, request: LeaseRequest) -> dict[str, str] | BrokerRefusal:
+        found = self._subjects.prepare(request)
+        if isinstance(found, BrokerRefusal):
+            return found
+        return {**found, "expires": repr(request.asked + self._settings.max_life.total_seconds() + 2 * SKEW)}
+
+    async def issue(self, request: LeaseRequest, prepared: dict[str, str]) -> Issued | BrokerRefusal:
+        """Obtain an access token. All steps go on to their end if the caller leaves, since a refresh token may be rotated."""
+        return await to_the_end(self._issue(request, prepared))
+
+    async def end(self, lease: Lease, credential: Credential | None) -> Proof | NotEnded:
+        """Revoke the access token and ask whether it is active. Without the value, or without a proof, only its expiry ends it."""
+        return await self._judge.end(lease, credential)
+
+    async def aclose(self) -> None:
+        await self._idp.aclose()
+        await self._client.aclose()
+
+    async def _issue(self, request: LeaseRequest, prepared: dict[str, str]) -> Issued | BrokerRefusal:
+        subject = await self._subjects.obtain(request, prepared)
+        if isinstance(subject, BrokerRefusal):
+            return subject
+        assertion = await self._assert(request, subject)
+        return assertion if isinstance(assertion, BrokerRefusal) else await self._redeem(request, assertion)
+
+    # --- the identity provider ---------------------------------------------------------------------
+
+    async def _assert(self, request: LeaseRequest, subject: Subject) -> Assertion | BrokerRefusal:
+        endpoints = await self._idp.endpoints()
+        if isinstance(endpoints, NoAnswer):
+            return self._unanswered(endpoints)
+        if endpoints.asserted_types is not None and ID_JAG not in endpoints.asserted_types:
+            return self._unfit(self._idp.issuer, "its metadata names no ID-JAG among the types that it gives")
+        answer = await self._idp.post(endpoints.token, self._form(request, subject), subject.proof)
+        if isinstance(answer, NoAnswer):
+            return self._unanswered(answer)
+        if answer.status != 200:
+            return await self._denied(subject, answer)
+        document = read_object(answer)
+        if document is None:
+            return self._unfit(self._idp.issuer, "its answer is no JSON object")
+        return await self._read(request, subject, document)
+
+    def _form(self, request: LeaseRequest, subject: Subject) -> list[tuple[str, str]]:
+        form = [
+            ("grant_type", GRANT),
+            ("requested_token_type", ID_JAG),
+            ("audience", self._client.issuer),
+            ("resource", self._resource(request)),
+            ("subject_token", subject.token),
+            ("subject_token_type", f"{TYPE_PREFIX}{subject.kind}"),
+        ]
+        return [*form, ("scope", " ".join(request.scope.names))] if request.scope.names else form
+
+    async def _read(self, request: LeaseRequest, subject: Subject, document: JsonObject) -> Assertion | BrokerRefusal:
+        expected = Expected(
+            issuer=self._idp.issuer,
+            audience=self._client.issuer,
+            client_id=self._settings.client_id,
+            user=subject.user,
+            resource=self._resource(request),
+            scopes=frozenset(request.scope.names),
+        )
+        if is_token(refresh := document.get("refresh_token")):
+            await IssuedTokens(self._idp, "blind", self._clock).revoke(refresh, subject.proof, "refresh_token")
+            return self._faulty(Fault("credential/assertion-malformed", "a refresh token came with it"))
+        found = read_assertion(expected, document, self._clock())
+        if isinstance(found, Fault):
+            return self._faulty(found)
+        return found if self._note(found) else self._faulty(_REPLAYED)
+
+    def _note(self, assertion: Assertion) -> bool:
+        """Note an assertion before it is presented. Return whether it is a new one."""
+        if assertion.id in self._presented:
+            return False
+        while self._presented:
+            oldest, ends = next(iter(self._presented.items()))
+            if len(self._presented) < _REMEMBERED and ends + SKEW >= self._clock():
+                break
+            del self._presented[oldest]
+        self._presented[assertion.id] = assertion.expires
+        return True
+
+    # --- the authorization server ------------------------------------------------------------------
+
+    async def _redeem(self, request: LeaseRequest, assertion: Assertion) -> Issued | BrokerRefusal:
+        endpoints = await self._client.endpoints()
+        if isinstance(endpoints, NoAnswer):
+            return self._unanswered(endpoints)
+        if endpoints.grant_profiles is not None and PROFILE not in endpoints.grant_profiles:
+            return self._unfit(self._client.issuer, "its metadata names no ID-JAG among the assertions that it takes")
+        names = [name for name in request.scope.names if name in assertion.scopes]
+        form = [("grant_type", JWT_BEARER), ("assertion", assertion.value)]
+        if names:
+            form.append(("scope", " ".join(names)))
+        answer = await self._client.post(endpoints.token, form, self._proof)
+        if isinstance(answer, NoAnswer):
+            return self._judge.refuse_unanswered(answer)
+        own = self._settings.introspect_as
+        asked = Asked(
+            issuer=self._client.issuer,
+            audiences=self._audiences(request),
+            introspector=None if own is None else own.client_id,
+            scopes=frozenset(names) | frozenset(self._settings.extra_scopes),
+            # The server has a name of its own for the user, and the assertion named the user.
+            user_claim="sub",
+            user=None,
+            actor=None,
+        )
+        return await self._judge.judge(request, asked, answer)
+
+    def _resource(self, request: LeaseRequest) -> str:
+        return self._upstreams[request.upstream].resource or request.audience
+
+    def _audiences(self, request: LeaseRequest) -> frozenset[str]:
+        """Return the names of the upstream at its server: `audience` alone, or beside the configured `resource`."""
+        settings = self._upstreams[request.upstream]
+        named = {settings.audience, settings.resource} - {None}
+        return frozenset(name for name in (named or {request.audience}) if name is not None)
+
+    # --- refusals ----------------------------------------------------------------------------------
+
+    def _unanswered(self, failure: NoAnswer) -> BrokerRefusal:
+        """Refuse a call before an access token was asked for."""
+        return BrokerRefusal(
+            "credential/unavailable",
+            f"broker {self.name} has no assertion: {failure.problem}",
+            "try again; an operator should look at the identity provider",
+            may_retry=True,
+            is_certain=True,
+        )
+
+    async def _denied(self, subject: Subject, answer: Answer) -> BrokerRefusal:
+        lost = await self._subjects.lose(subject) if has_error(answer, "invalid_grant") else None
+        if lost is not None:
+            return lost
+        passing = answer.status == 429 or answer.status >= 500
+        return BrokerRefusal(
+            "credential/unavailable" if passing else "credential/refused",
+            f"{self._idp.issuer} gave no assertion for {self._client.issuer}: {describe_error(answer)}",
+            "try again later"
+            if passing
+            else "an administrator of the identity provider decides who may use this system with the gateway",
+            may_retry=passing,
+            is_certain=True,
+        )
+
+    def _unfit(self, issuer: str, problem: str) -> BrokerRefusal:
+        return BrokerRefusal(
+            "credential/refused",
+            f"{issuer} cannot be used for ID-JAG: {problem}",
+            f"an operator should look at the server, and at brokers.{self.name}",
+            is_certain=True,
+        )
+
+    def _faulty(self, fault: Fault) -> BrokerRefusal:
+        return BrokerRefusal(
+            fault.code,
+            f"the assertion that {self._idp.issuer} gave is not used: {fault.problem}",
+            "an operator should look at the identity provider's settings for the gateway and for this system",
+            is_certain=True,
+        )
+
+
+_REPLAYED: Final = Fault("credential/assertion-replayed", "the gateway has presented it before (jti)")

@@ -1,0 +1,142 @@
+"""Proofs of a user for an identity provider: from the user's connection there, or the access token of the caller."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal, Protocol
+
+from msgspec import Struct
+
+from gateway.authority.brokers.connected_users import CONNECT, ConnectedUsers
+from gateway.authority.brokers.token_checks import read_subject
+from gateway.authority.connections.flow import proves_user
+from gateway.authority.model import BrokerRefusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.authority.brokers.oauth_client import ClientProof
+    from gateway.authority.connections.model import Connection
+    from gateway.authority.model import LeaseRequest
+
+
+class Subject(Struct, frozen=True):
+    """A token that proves a user to the provider that issued it. `proof` is of the client that it belongs to."""
+
+    token: str
+    kind: Literal["id_token", "refresh_token", "access_token"]
+    user: str
+    proof: ClientProof
+    connection: Connection | None = None
+
+    def __repr__(self) -> str:
+        return f"Subject({self.kind!r})"
+
+
+class Subjects(Protocol):
+    """A source of such proofs."""
+
+    def prepare(self, request: LeaseRequest) -> dict[str, str] | BrokerRefusal:
+        """Return the part of a lease's handle that names the source."""
+        ...
+
+    async def obtain(self, request: LeaseRequest, prepared: dict[str, str]) -> Subject | BrokerRefusal: ...
+
+    async def lose(self, subject: Subject) -> BrokerRefusal | None:
+        """Note that the provider does not know a grant any more. Return the refusal of the call, `None` if that says nothing of it."""
+        ...
+
+
+class CallerSubjects:
+    """The access tokens of callers. Each goes to the token endpoint of its own issuer, and to no other place."""
+
+    def __init__(self, issuer: str, proof: ClientProof) -> None:
+        self._issuer = issuer
+        self._proof = proof
+
+    def prepare(self, request: LeaseRequest) -> dict[str, str] | BrokerRefusal:
+        return {} if self._find(request) else self._refuse()
+
+    async def obtain(self, request: LeaseRequest, prepared: dict[str, str]) -> Subject | BrokerRefusal:  # noqa: ARG002
+        token = self._find(request)
+        if token is None:
+            return self._refuse()
+        principal = request.principal
+        user = read_subject(token) or (principal.user.id if principal.user else principal.id)
+        return Subject(token, "access_token", user, self._proof)
+
+    async def lose(self, subject: Subject) -> BrokerRefusal | None:  # noqa: ARG002
+        return None
+
+    def _find(self, request: LeaseRequest) -> str | None:
+        return request.subject_token if request.principal.issuer == self._issuer else None
+
+    def _refuse(self) -> BrokerRefusal:
+        return BrokerRefusal(
+            "credential/subject",
+            f"this system takes users of {self._issuer}, and this caller has no access token of it",
+            f"call with an access token of {self._issuer}",
+            is_certain=True,
+        )
+
+
+class LoginSubjects:
+    """The connections of users to the identity provider. `shows`: the refresh token itself is the proof."""
+
+    def __init__(
+        self, users: ConnectedUsers, clock: Callable[[], float], *, shows: Literal["id_token", "refresh_token"]
+    ) -> None:
+        self._users = users
+        self._clock = clock
+        self._shows = shows
+
+    def prepare(self, request: LeaseRequest) -> dict[str, str] | BrokerRefusal:
+        found = self._users.find(request)
+        return found if isinstance(found, BrokerRefusal) else {"connection": found.id}
+
+    async def obtain(self, request: LeaseRequest, prepared: dict[str, str]) -> Subject | BrokerRefusal:
+        connection = self._users.find(request)
+        if isinstance(connection, BrokerRefusal):
+            return connection
+        if connection.id != prepared["connection"]:
+            return CONNECT
+        proof = await self._users.identify(connection)
+        if isinstance(proof, BrokerRefusal):
+            return proof
+        if self._shows == "id_token":
+            return await self._refresh(connection, proof, request)
+        token = await self._users.token(connection)
+        return CONNECT if token is None else Subject(token, "refresh_token", connection.owner.user, proof, connection)
+
+    async def lose(self, subject: Subject) -> BrokerRefusal | None:
+        """Remove the connection whose refresh token was shown. An ID token was fresh, so the refusal has another reason."""
+        if subject.kind != "refresh_token" or subject.connection is None:
+            return None
+        return await self._users.lose(subject.connection)
+
+    async def _refresh(
+        self, connection: Connection, proof: ClientProof, request: LeaseRequest
+    ) -> Subject | BrokerRefusal:
+        server, user = self._users.server, connection.owner.user
+        grant = await self._users.refresh(connection, proof, request.upstream, server.terms.login, narrowed=False)
+        if isinstance(grant, BrokerRefusal):
+            return grant
+        if grant.id_token is None:
+            return _NO_ID_TOKEN
+        known = {"issuer": server.issuer, "client_id": proof.client_id, "user": user}
+        if not proves_user(grant.id_token, **known, now=self._clock()):
+            return _OTHER_USER
+        return Subject(grant.id_token, "id_token", user, proof, connection)
+
+
+_NO_ID_TOKEN: Final = BrokerRefusal(
+    "credential/malformed",
+    "The identity provider gave no ID token at the refresh.",
+    "Have an operator set `id_jag.subject: refresh_token`, if the provider takes a refresh token as the proof.",
+    is_certain=True,
+)
+_OTHER_USER: Final = BrokerRefusal(
+    "credential/subject",
+    "The identity provider gave an ID token of another user, or for another client.",
+    "Have an operator look at the gateway's client at the identity provider.",
+    is_certain=True,
+)
