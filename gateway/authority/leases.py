@@ -16,8 +16,8 @@ import structlog
 from msgspec import Struct, structs
 
 from gateway.authority import state
-from gateway.authority.lifetime import SKEW
-from gateway.authority.model import LONG_LIVED, BrokerRefusal, Issued, Lease, LeaseRequest
+from gateway.authority.model import BrokerRefusal, Issued, Lease, LeaseRequest
+from gateway.authority.narrowing import find_excess
 from gateway.authority.register import LeaseRegister, Terms, terms_of
 from gateway.authority.steady_clock import SteadyClock
 from gateway.background import to_the_end
@@ -357,7 +357,7 @@ class Leases:
             self._note_failure(terms)
             await self._give_up(lease, answer, may_exist=not answer.is_certain and (bool(prepared) or answer.may_retry))
             return answer
-        return await self._accept(lease, answer, terms, _find_excess(broker, request, answer))
+        return await self._accept(lease, answer, terms, find_excess(broker.kind, broker.revocable, request, answer))
 
     async def _ask(
         self, broker: Broker, request: LeaseRequest, lease: Lease
@@ -458,15 +458,6 @@ def _requested(request: LeaseRequest, broker: Broker) -> Lease:
     )
 
 
-def _find_excess(broker: Broker, request: LeaseRequest, issued: Issued) -> BrokerRefusal | None:
-    """Refuse a credential with other scopes than the request, or one that nobody can end at the end of its lease."""
-    if not set(issued.scope) <= set(request.scope.names):
-        return _WIDER
-    if broker.revocable == "at_once" or broker.kind in LONG_LIVED:
-        return None
-    return _OUTLIVES if issued.expires > request.expires + SKEW else None
-
-
 def _late(broker: str) -> BrokerRefusal:
     return BrokerRefusal(
         "credential/unavailable",
@@ -491,14 +482,4 @@ _TOO_SHORT: Final = BrokerRefusal(
 )
 _TOO_MANY: Final = BrokerRefusal(
     "credential/too-many", "Too many credentials are lent already.", "End tasks that are done, then call again."
-)
-_WIDER: Final = BrokerRefusal(
-    "credential/wider",
-    "The issuer gave a wider credential than the gateway asked for, so the gateway ended it.",
-    "Have the operator correct the issuer's settings for this gateway.",
-)
-_OUTLIVES: Final = BrokerRefusal(
-    "credential/wider",
-    "The issuer gave a credential that lives longer than its lease, and that the issuer cannot end early.",
-    "Have the operator shorten the life of the issuer's tokens, or lengthen the lease (`authority.ttl`).",
 )

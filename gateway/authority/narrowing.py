@@ -1,17 +1,23 @@
 """The breadth of a lease: the configured scopes for the effect of a tool, narrowed by the policy. Pure.
 
 The policy can take scopes away, shorten the life, bind a token to its call and add authorization details. It can never widen.
+An issuer's credential that is wider all the same is refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 from msgspec import Struct
 
-from gateway.authority.model import Scope
+from gateway.authority.lifetime import SKEW
+from gateway.authority.model import LONG_LIVED, BrokerRefusal, Scope
 from gateway.model.decision import Obligation, Reason
+
+if TYPE_CHECKING:
+    from gateway.authority.model import Issued, LeaseRequest
+    from gateway.model.target import Revocable
 
 Bind: TypeAlias = Literal["call", "task"]
 
@@ -79,3 +85,24 @@ def _scope(message: str) -> Reason:
         message,
         "Have the operator compare `credential.scopes` of the upstream with `issue_credential` in the policy.",
     )
+
+
+def find_excess(kind: str, revocable: Revocable, request: LeaseRequest, issued: Issued) -> BrokerRefusal | None:
+    """Refuse a credential with other scopes than the request, or one that no issuer can end at the end of its lease."""
+    if not set(issued.scope) <= set(request.scope.names):
+        return _WIDER
+    if revocable == "at_once" or kind in LONG_LIVED:
+        return None
+    return _OUTLIVES if issued.expires > request.expires + SKEW else None
+
+
+_WIDER: Final = BrokerRefusal(
+    "credential/wider",
+    "The issuer gave a wider credential than the gateway asked for, so the gateway ended it.",
+    "Have the operator correct the issuer's settings for this gateway.",
+)
+_OUTLIVES: Final = BrokerRefusal(
+    "credential/wider",
+    "The issuer gave a credential that lives longer than its lease, and that the issuer cannot end early.",
+    "Have the operator shorten the life of the issuer's tokens, or lengthen the lease (`authority.ttl`).",
+)

@@ -116,6 +116,32 @@ class Keycloak:
         assert answer.status_code < 300, answer.text
         return answer
 
+    def trust(self, issuer: str, keys: str, person: Person, *, user: str) -> str:
+        """Take assertions (ID-JAG) of an identity provider about one user. Return the client that presents them, which also is its secret."""
+        name = f"asserted-{os.getpid()}-{next(self.count)}"
+        config = {
+            "issuer": issuer,
+            "authorizationUrl": f"{issuer}/auth",
+            "tokenUrl": f"{issuer}/token",
+            "jwksUrl": keys,
+            "useJwksUrl": "true",
+            "validateSignature": "true",
+            "clientId": "keycloak",
+            "clientSecret": "unused",
+            "jwtAuthorizationGrantEnabled": "true",
+            "jwtAuthorizationGrantAllowedClockSkew": "10",
+        }
+        provider = {"alias": name, "providerId": "oidc", "enabled": True, "config": config}
+        self.admin("POST", f"{REALM}/identity-provider/instances", provider)
+        grant = "oauth2.jwt.authorization.grant"
+        client = {"clientId": name, "secret": name, "standardFlowEnabled": False, "defaultClientScopes": ["basic"]}
+        optional = {"optionalClientScopes": ["tickets.read", "tickets.write"]}
+        attributes = {f"{grant}.enabled": "true", f"{grant}.idp": name}
+        self.admin("POST", f"{REALM}/clients", {**client, **optional, "attributes": attributes})
+        link = {"identityProvider": name, "userId": user, "userName": user}
+        self.admin("POST", f"{REALM}/users/{person.id}/federated-identity/{name}", link)
+        return name
+
     def new_receiver(self, gateway: str, delivery: str, *, audience: str) -> Receiver:
         """Make a client that receives signals about all users, and its stream to the gateway at this origin."""
         name = f"receiver-{os.getpid()}-{next(self.count)}"

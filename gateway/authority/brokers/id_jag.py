@@ -137,7 +137,7 @@ class AssertionBroker:
         return found if self._note(found) else self._faulty(_REPLAYED)
 
     def _note(self, assertion: Assertion) -> bool:
-        """Note an assertion before it is presented. Return whether it is a new one."""
+        """Note an assertion before its presentation. Return whether it is new."""
         if assertion.id in self._presented:
             return False
         while self._presented:

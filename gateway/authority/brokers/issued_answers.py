@@ -48,7 +48,7 @@ class _Token(Struct, frozen=True):
 
 
 class AnswerJudge:
-    """Judge of one server's answers to one broker. `kinds` are the types of token that an answer may name; empty: it need name none."""
+    """Judge of one server's answers to one broker. `kinds` are the permitted token types; without any, an answer names no type."""
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Subject(Struct, frozen=True):
-    """A token that proves a user to the provider that issued it. `proof` is of the client that it belongs to."""
+    """A proof of a user for the issuer of its `token`. The token belongs to the client of `proof`."""
 
     token: str
     kind: Literal["id_token", "refresh_token", "access_token"]
@@ -42,7 +42,7 @@ class Subjects(Protocol):
     async def obtain(self, request: LeaseRequest, prepared: dict[str, str]) -> Subject | BrokerRefusal: ...
 
     async def lose(self, subject: Subject) -> BrokerRefusal | None:
-        """Note that the provider does not know a grant any more. Return the refusal of the call, `None` if that says nothing of it."""
+        """Note the provider's `invalid_grant`. Return the refusal of the call, `None` if another cause is likelier."""
         ...
 
 

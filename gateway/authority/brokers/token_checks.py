@@ -27,9 +27,9 @@ _FARTHEST: Final = 2**40
 
 
 class Asked(Struct, frozen=True):
-    """The bounds of a token. `actor` is the `sub` of the actor if the token has to name one. Without `user` it may name anybody.
+    """Bounds of a token. With `actor`, the token names this `sub` as its actor. Without `user`, any user is right.
 
-    The token names one of `audiences` at least. It may name `introspector` besides.
+    The token names one of `audiences` at least, and `introspector` perhaps.
     """
 
     issuer: str
