@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations, permutations
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, cast
 
 from gateway.inspection import followable_links
 from gateway.inspection.credentials.calls import Index
@@ -68,6 +68,9 @@ _TOO_MANY: Final = "\0 more links than are told apart"
 """Stands for them. Nothing that is trusted has this word."""
 
 
+_NONE: Final[frozenset[int]] = frozenset()
+
+
 class Detects(Protocol):
     """Finds credentials: by their form, and, given the credentials that a task has seen, these again in any disguise."""
 
@@ -117,24 +120,27 @@ def analyse(
     operator's. `caller` makes the call. `records`: the deployment has tools that select records.
     """
     given = grounds(goal, None if contract is None else contract.destinations, directory)
+    labels = call.target.labels
     shown = _Shown() if detector is None else _shown(call, detector, known, given, key)
     authority = _Authority(key, given, own_domains)
-    authority.add_all(call.arguments, _roles_of_authority(call.target.labels))
-    identity = parts_of_texts((*own_domains, *(() if caller is None else identity_of(caller))))
-    own = (given.parts, identity, directory.parts)
-    selects = _with_role(Role.RECORD, authority, call.target.labels)
-    link = followable_links.sole_argument(call)
-    named = _named(call.arguments, given) if call.target.labels.effect is Effect.READ else False
+    if labels.roles:
+        authority.add_all(call.arguments, _roles_of_authority(labels))
+    selects = _with_role(Role.RECORD, authority, labels) if authority.digests else frozenset[str]()
+    link = followable_links.sole_argument(call) if labels.roles else None
+    named = _named(call.arguments, given) if labels.effect is Effect.READ else False
     text, whole = _text(call.arguments)
-    tells = relevance.told and call.target.trust == "trusted"
-    words = _words(text, relevance, key, own, tells=tells)
+    own: OwnParts = ()
+    if relevance.words != "none":
+        identity = parts_of_texts((*own_domains, *(() if caller is None else identity_of(caller))))
+        own = (given.parts, identity, directory.parts)
+    words = _words(text, relevance, key, own, tells=relevance.told and call.target.trust == "trusted")
     return CallContent(
         destinations=authority.destinations,
         sightings=shown.sightings,
         authority=authority.digests,
         grounded=frozenset(authority.grounded),
         known_destinations=frozenset(authority.known),
-        accounts=_accounts(given, text),
+        accounts=_accounts(given, text) if given.accounts else given.accounts,
         tokens=words.tokens,
         complete=authority.complete and whole and shown.complete,
         links={} if link is None else {link[0]: digest(link[1], key)},
@@ -147,13 +153,13 @@ def analyse(
         pieces=shown.pieces,
         named=frozenset(authority.named),
         inside=frozenset(authority.inside),
-        unnamed=unnamed_values(call, contract, given, key),
+        unnamed=None if contract is None else unnamed_values(call, contract, given, key),
         selects=selects,
         pieces_of={
             pointer: record_pieces(at(call.arguments, pointer), key) for pointer in selects - authority.grounded
         },
-        places=_places(call, authority, given, key),
-        dictated=None if goal is None or call.target.labels.effect is Effect.READ else dictation(call, given),
+        places=_places(call, authority, given, key) if authority.digests else {},
+        dictated=None if goal is None or labels.effect is Effect.READ else dictation(call, given),
         told=told_values(call.arguments, given, key) if records and relevance.told else {},
     )
 
@@ -178,6 +184,8 @@ def _with_role(role: Role, authority: _Authority, labels: Labels) -> frozenset[s
 
 def _shown(call: Call, detector: Detects, known: Known | Index | None, given: Grounds, key: bytes) -> _Shown:
     found = detector.inspect(call.arguments, call.target.labels.roles, known)
+    if not found.findings:
+        return _Shown((), not found.incomplete, found.pieces)
     told = _sightings(found.findings, call.arguments)
     sightings = tuple(_with_word(item, call.arguments, detector, given, key) for item in told)
     return _Shown(sightings, not found.incomplete, found.pieces)
@@ -186,17 +194,19 @@ def _shown(call: Call, detector: Detects, known: Known | Index | None, given: Gr
 def _words(text: str, relevance: Relevance, key: bytes, own: OwnParts, *, tells: bool) -> _Words:
     tokens = _enough(text, relevance, key, own)
     encoded = decoded(text) if tokens is None or tells else ""
-    said = distinctive(text) | distinctive(encoded) if tokens is None or len(text) <= MAX_WORDS else None
+    said: set[bytes] | None = None
+    if tokens is None or len(text) <= MAX_WORDS:
+        said = distinctive(text)
+        if encoded:
+            said |= distinctive(encoded)
     if tokens is None:
         tokens = sampled(digests(foreign(said or (), own), key))
     words = None if said is None else digests(said, key)
-    return _Words(tokens, words, _said(text, encoded, key) if tells else frozenset())
+    return _Words(tokens, words, _said(text, encoded, key) if tells else _NONE)
 
 
 def _accounts(given: Grounds, text: str) -> frozenset[str]:
     """Return the accounts that the goal gives to log in as, as far as a text has them."""
-    if not given.accounts:
-        return given.accounts
     lowered = folded(text)
     return frozenset(account for account in given.accounts if account in lowered)
 
@@ -204,12 +214,12 @@ def _accounts(given: Grounds, text: str) -> frozenset[str]:
 def _enough(text: str, relevance: Relevance, key: bytes, own: OwnParts) -> frozenset[int] | None:
     """Return the foreign words of a text if its beginning has enough of them, else `None`."""
     if relevance.words == "none":
-        return frozenset()
+        return _NONE
     if relevance.words == "one":
         # Where one of these marks stands, no word and no number goes on, so that the beginning has no word of its own.
         for most in BEGINNINGS:
             end = max(text.rfind('"', 0, most), text.rfind(",", 0, most), text.rfind("\n", 0, most)) + 1
-            found = digests(foreign(distinctive(text[:end]), own), key)
+            found = digests(foreign(distinctive(text[:end]), own), key) if end else _NONE
             if not found <= relevance.trusted:
                 return found
     return None
@@ -419,7 +429,7 @@ def _named(arguments: JsonObject, given: Grounds) -> bool | None:
         elif isinstance(item, list | tuple):
             waiting.extend(item)
         elif isinstance(item, str):
-            if not given.name(followable_links.followable(item) or item):
+            if not given.caseless or not given.name(followable_links.followable(item) or item):
                 return False
             found = True
         if left < 0:
@@ -448,16 +458,18 @@ def _text(arguments: JsonObject) -> tuple[str, bool]:
     waiting: list[Json] = [arguments]
     while waiting:
         item = waiting.pop()
-        if isinstance(item, str):
+        kind = type(item)
+        if kind is str:
+            item = cast("str", item)
             if len(item) > left:
                 return "\n".join([*parts, item[:left]]), False
             left -= len(item) + 1
             parts.append(item)
+        elif kind is int or kind is float:
+            parts.append(repr(item))
         elif isinstance(item, Mapping):
             waiting.extend(item.keys())
             waiting.extend(item.values())
         elif isinstance(item, list | tuple):
             waiting.extend(item)
-        elif item is not None and not isinstance(item, bool):
-            parts.append(repr(item))
     return "\n".join(parts), True

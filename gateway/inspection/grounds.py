@@ -143,6 +143,8 @@ class Grounds:
 
     def name(self, text: str) -> bool:
         """Return whether the goal names the text, in one or several meaningful words."""
+        if not self.caseless:
+            return False
         word = folded(text)
         return len(word) >= _NAMES and word not in NAMES_NOBODY and stands(word, self.caseless)
 

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 from collections.abc import Iterable, Iterator
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from struct import pack, unpack
 from typing import Final
 
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
 
 from gateway.inspection.common_words import COMMON
 from gateway.inspection.credentials.ruleset import compiled
@@ -31,9 +32,10 @@ MAX_VALUE: Final = 64
 
 
 _BLOCK: Final = 16
+_MOST_KEYS: Final = 8
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=_MOST_KEYS)
 def _keyed(key: bytes) -> tuple[hashlib.blake2b, Cipher[modes.ECB]]:
     """For words of more than a block, and for those of at most one."""
     if not key:
@@ -59,12 +61,31 @@ def digests(words: Iterable[bytes], key: bytes) -> frozenset[int]:
     if 0 in b"".join(short):
         # Filled up, it would be the word without its last zeros.
         short = [word for word in short if 0 not in word]
-    # A context raises for a second thread that asks meanwhile.
-    encrypted = cipher.encryptor().update(pack(f"{_BLOCK}s" * len(short), *short))
+    encryptor = _contexts.encryptors.get(cipher)
+    if encryptor is None:
+        encryptor = _contexts.begin(cipher)
+    encrypted = encryptor.update(pack(f"{_BLOCK}s" * len(short), *short))
     found = frozenset(unpack("<" + "Q8x" * len(short), encrypted))
     if len(short) == len(words):
         return found
     return found.union([_of_long(word, keyed) for word in words if len(word) > _BLOCK or 0 in word])
+
+
+class _Contexts(threading.local):
+    """The AES contexts of one thread. To make one costs as much as forty words, and a second thread may not use it."""
+
+    def __init__(self) -> None:
+        self.encryptors: dict[Cipher[modes.ECB], CipherContext] = {}
+
+    def begin(self, cipher: Cipher[modes.ECB]) -> CipherContext:
+        """Return a new context, and keep it for further blocks: in ECB they do not depend on each other."""
+        if len(self.encryptors) >= _MOST_KEYS:
+            self.encryptors.clear()
+        self.encryptors[cipher] = cipher.encryptor()
+        return self.encryptors[cipher]
+
+
+_contexts: Final = _Contexts()
 
 
 def _of_long(word: bytes, keyed: hashlib.blake2b) -> int:

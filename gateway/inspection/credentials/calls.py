@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias, cast
 
 from gateway.inspection.credentials.between import without_fillers
 from gateway.inspection.credentials.codes import bare
@@ -168,7 +168,10 @@ def inspect(
 ) -> Inspection:
     """See `Detector.inspect`. `look` finds credentials by form; without it only known ones are looked for."""
     leaves, complete = _leaves(arguments, roles)
-    search = _Search(index, fingerprints, look, sum(len(leaf.text) + len(leaf.member) for leaf in leaves))
+    size = sum([len(leaf.text) + len(leaf.member) for leaf in leaves])
+    if look is not None and not handles and not index and _shows_none(leaves, size, look):
+        return _NOTHING if complete else Inspection((), incomplete=True)
+    search = _Search(index, fingerprints, look, size)
     if handles:
         leaves = [search.by_handle(leaf, handles) for leaf in leaves]
     if look is not None:
@@ -177,6 +180,24 @@ def inspect(
     search.among(leaves)
     search.together(leaves)
     return Inspection(tuple(search.found.values()), search.incomplete or not complete, search.pieces())
+
+
+_NOTHING: Final = Inspection()
+
+
+def _shows_none(leaves: list[_Leaf], size: int, look: Look) -> bool:
+    """Return whether no leaf may be a credential, by its name, its role or its form in any reading, as is usual.
+
+    It asks what `_Search` asks first, for a task that knows no credential.
+    """
+    for leaf in leaves:
+        if leaf.role is Role.CREDENTIAL or (leaf.name and strength(leaf.name) is not None):
+            return False
+    readings, incomplete = forms(_joined(leaves), Budget(size), rare=False)
+    for reading in readings:
+        if look(reading.text):
+            return False
+    return not incomplete
 
 
 class _Search:
@@ -377,7 +398,7 @@ def _glued(texts: list[bytes]) -> bytes:
 
 def _joined(leaves: list[_Leaf]) -> bytes:
     """Return the values, then the names, joined with zero bytes. Pieces of a split credential so follow each other."""
-    return b"\0".join([*(leaf.text for leaf in leaves), *(leaf.member for leaf in leaves if leaf.member)])
+    return b"\0".join([leaf.text for leaf in leaves] + [leaf.member for leaf in leaves if leaf.member])
 
 
 # --- the arguments ---------------------------------------------------------------------------------
@@ -388,42 +409,44 @@ def _leaves(arguments: JsonObject, roles: Mapping[str, Role]) -> tuple[list[_Lea
     steps = [(tuple(map(_folded, pointer.split("/")[1:])), role) for pointer, role in roles.items()]
     found: list[_Leaf] = []
     left = MAX_BYTES
-    waiting = [_Place(arguments)]
+    waiting: list[_Place] = [(arguments, "", "", (), b"")]
     while waiting:
-        place = waiting.pop()
-        value, text = place.value, b""
-        if isinstance(value, str):
-            text = value.encode("utf-8", "surrogatepass")
-        elif isinstance(value, Mapping | list | tuple):
-            waiting.extend(reversed(list(_members(value, place))))
-        elif isinstance(value, int | float) and not isinstance(value, bool):
+        value, pointer, name, path, member = waiting.pop()
+        kind = type(value)
+        text = b""
+        if kind is str:
+            text = cast("str", value).encode("utf-8", "surrogatepass")
+        elif kind is int or kind is float:
             text = repr(value).encode()
-        member = place.name.encode("utf-8", "surrogatepass") if place.is_member else b""
+        elif isinstance(value, Mapping | list | tuple):
+            waiting.extend(reversed(_members(value, pointer, name, path if steps else None)))
         if text or member:
             left -= len(text) + len(member)
             if left < 0:
                 return found, False
-            role = _role(place.path, steps)
-            found.append(_Leaf(place.pointer, place.name, text, role, isinstance(value, str), member))
+            role = _role(path, steps) if steps else None
+            found.append(_Leaf(pointer, name, text, role, kind is str, member))
     return found, True
 
 
-class _Place(NamedTuple):
-    value: Json
-    pointer: str = ""
-    name: str = ""
-    path: tuple[str, ...] = ()
-    is_member: bool = False
+_Place: TypeAlias = tuple[Json, str, str, tuple[str, ...], bytes]
+"""A value of the arguments: its pointer, its name, the folded steps to it, and its name as text outside of lists."""
+_Container: TypeAlias = Mapping[str, Json] | list[Json] | tuple[Json, ...]
 
 
-def _members(value: Mapping[str, Json] | list[Json] | tuple[Json, ...], above: _Place) -> Iterator[_Place]:
+def _members(value: _Container, pointer: str, name: str, path: tuple[str, ...] | None) -> list[_Place]:
+    """Return the places in a container. Without a `path` nobody asks for theirs."""
+    found: list[_Place] = []
     if isinstance(value, Mapping):
         for member, item in value.items():
             step = member.replace("~", "~0").replace("/", "~1")
-            yield _Place(item, f"{above.pointer}/{step}", member, (*above.path, _folded(step)), is_member=True)
+            there = () if path is None else (*path, _folded(step))
+            found.append((item, f"{pointer}/{step}", member, there, member.encode("utf-8", "surrogatepass")))
     else:
         for number, item in enumerate(value):
-            yield _Place(item, f"{above.pointer}/{number}", above.name, (*above.path, str(number)))
+            there = () if path is None else (*path, str(number))
+            found.append((item, f"{pointer}/{number}", name, there, b""))
+    return found
 
 
 def role_at(path: Sequence[str | int], roles: Mapping[str, Role]) -> Role | None:

@@ -10,12 +10,14 @@ before a run hide nothing. Only text is kept of the result.
 from __future__ import annotations
 
 import base64
+import binascii
 import re
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from gateway.inspection.credentials.base64_text import groups
+from gateway.inspection.credentials.base64_text import groups, readable_text
 from gateway.inspection.credentials.decoders import base85, quoted_printable, uuencoded
 from gateway.inspection.credentials.fingerprint import bare
 from gateway.inspection.credentials.ruleset import compiled
@@ -35,6 +37,11 @@ _NOT_HEX: Final = bytes(code if re.match(rb"[A-Fa-f0-9]", bytes([code])) else 32
 _SHORTEST_BASE64: Final = 10
 """Letters that decode to eight bytes, the least that is looked at."""
 _SHORTEST_HEX: Final = 16
+_BASE64_TEXT: Final = compiled(readable_text(), groups=False)
+"""Matches in all base64 that reads as text, once the text around it is without white space."""
+_FEWEST_PLACES: Final = 32
+_FOR_EACH_PLACE: Final = 128
+"""Bytes of a text for each place of base64 that is told apart. Of more places, to decode all costs less."""
 _FILL: Final = (b"", b"AAA", b"AA", b"A")
 """What makes a run of base64 whole, by the letters that it has beyond a multiple of four."""
 _HEX_CHARACTER: Final = (
@@ -97,34 +104,42 @@ class Budget:
 
 def forms(text: bytes, budget: Budget | None = None, *, rare: bool = True) -> Forms:
     """Return `text` itself and every other reading of it; without `rare`, those of common encodings. Never raises."""
-    decodings = (*_DECODINGS, *_RARE) if rare else _DECODINGS
     allowed = budget or Budget(len(text))
     found = [Form(text, "raw")]
     seen = {text}
     latest = found
     for _ in range(ROUNDS):
-        latest = [
-            Form(decoded, name if form.name == "raw" else f"{form.name}+{name}")
-            for form in latest
-            for name, decode in decodings
-            for decoded in decode(form.text)
-            if decoded not in seen and not seen.add(decoded) and allowed.take(len(decoded))
-        ]
+        more: list[Form] = []
+        for form in latest:
+            for name, decoded in _decoded(form.text, rare=rare):
+                if decoded not in seen and not seen.add(decoded) and allowed.take(len(decoded)):
+                    more.append(Form(decoded, name if form.name == "raw" else f"{form.name}+{name}"))
+        latest = more
+        if not latest:
+            break
         found.extend(latest)
     return Forms(tuple(found), allowed.incomplete)
 
 
-# --- one round -------------------------------------------------------------------------------------
-
-
-def _percent(text: bytes) -> Iterator[bytes]:
+def _decoded(text: bytes, *, rare: bool) -> list[tuple[str, bytes]]:
+    """Return each decoding of a text by one round, with its name. Nearly every text shows none of the signs asked for here."""
+    found: list[tuple[str, bytes]] = []
     if _PERCENT_SIGN in text and _PERCENT.search(text) is not None:
-        yield unquote_to_bytes(text)
-
-
-def _escapes(text: bytes) -> Iterator[bytes]:
+        found.append(("percent", unquote_to_bytes(text)))
     if _BACKSLASH in text:
-        yield unescaped(text)
+        found.append(("escape", unescaped(text)))
+    if not text.isascii():
+        found.extend([("compatible", decoded) for decoded in _compatible(text)])
+    if decoded := _base64(text):
+        found.append(("base64", decoded))
+    if _HEX_SIGN.search(text) is not None:
+        found.extend([("hex", decoded) for decoded in _hex(text)])
+    if rare:
+        found.extend([(name, decoded) for name, decode in _RARE for decoded in decode(text)])
+    return found
+
+
+# --- one round -------------------------------------------------------------------------------------
 
 
 _TAGS: Final = re.compile("[\U000e0020-\U000e007e]+")
@@ -135,13 +150,12 @@ _SELECTORS: Final = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{4,}")
 
 
 def _compatible(text: bytes) -> Iterator[bytes]:
-    if not text.isascii():
-        written = string(text)
-        yield bare(written).encode("utf-8", "surrogatepass")
-        if rows := [_selected(row) for row in _SELECTORS.findall(written)]:
-            yield b"\n".join(rows)
-        if hidden := "".join(_TAGS.findall(written)):
-            yield hidden.translate(_UNTAGGED).encode()
+    written = string(text)
+    yield bare(written).encode("utf-8", "surrogatepass")
+    if rows := [_selected(row) for row in _SELECTORS.findall(written)]:
+        yield b"\n".join(rows)
+    if hidden := "".join(_TAGS.findall(written)):
+        yield hidden.translate(_UNTAGGED).encode()
 
 
 def _selected(row: str) -> bytes:
@@ -156,18 +170,39 @@ def string(text: bytes) -> str:
         return text.decode("utf-8", "replace")
 
 
-def _base64(text: bytes) -> Iterator[bytes]:
-    """Yield the decodings as written, and at every alignment without white space. Line breaks and preceding letters so
+def _base64(text: bytes) -> bytes:
+    """Return the decodings as written, and at every alignment without white space. Line breaks and preceding letters so
     hide nothing."""
     standard = text.translate(_STANDARD)
-    packed = _LINES.sub(b"", standard).translate(None, _SPACE)
-    runs = _runs(packed, _NOT_BASE64, _SHORTEST_BASE64)
-    if not runs:
-        return
-    parts = _aligned(runs)
+    packed = (_LINES.sub(b"", standard) if _BACKSLASH in standard else standard).translate(None, _SPACE)
+    # The `n` of an escaped line end is a letter of base64 in the text as written alone.
+    if _BASE64_TEXT.search(packed) is None and (_BACKSLASH not in text or _BASE64_TEXT.search(standard) is None):
+        return b""
+    parts = _aligned(_telling_runs(packed))
     if packed != standard:
-        parts.append(_decoded64(_runs(standard, _NOT_BASE64, _SHORTEST_BASE64)))
-    yield from _joined(_readable(parts))
+        parts.append(_decoded64(_telling_runs(standard)))
+    return b"\n".join(_readable(parts))
+
+
+def _telling_runs(text: bytes) -> list[bytes]:
+    """Return the runs of base64 that may decode to text, in order. In prose these are few of many.
+
+    An empty run ends them, so that zero bytes follow the last one, and its last character of UTF-16 is whole.
+    """
+    marked = text.translate(_NOT_BASE64)
+    most = _FEWEST_PLACES + len(text) // _FOR_EACH_PLACE
+    places = [match.span() for match in islice(_BASE64_TEXT.finditer(text), most)]
+    if len(places) == most:
+        return [*[run for run in marked.split() if len(run) >= _SHORTEST_BASE64], b""]
+    runs: list[bytes] = []
+    end = 0
+    for start, last in places:
+        if start >= end:
+            begin = marked.rfind(b" ", end, start) + 1 or end
+            stop = marked.find(b" ", last)
+            end = len(marked) if stop < 0 else stop
+            runs.append(marked[begin:end])
+    return [*runs, b""]
 
 
 def _runs(text: bytes, others: bytes, shortest: int) -> list[bytes]:
@@ -177,7 +212,7 @@ def _runs(text: bytes, others: bytes, shortest: int) -> list[bytes]:
 
 def _decoded64(runs: list[bytes]) -> bytes:
     """All runs decoded in one go, with zero bytes between them."""
-    return base64.b64decode(b"AAAA".join([_filled(run) for run in runs]))
+    return binascii.a2b_base64(b"AAAA".join([run + _FILL[len(run) & 3] for run in runs]))
 
 
 def _aligned(runs: list[bytes]) -> list[bytes]:
@@ -197,13 +232,7 @@ def _aligned(runs: list[bytes]) -> list[bytes]:
     return found
 
 
-def _filled(run: bytes) -> bytes:
-    return run + _FILL[len(run) & 3]
-
-
 def _hex(text: bytes) -> Iterator[bytes]:
-    if _HEX_SIGN.search(text) is None:
-        return
     if _HEX_TEXT.search(text) is not None:
         yield from _joined(_hex_runs(text))
     if _HEX_MARKED.search(text) is not None:
@@ -217,13 +246,6 @@ def _hex_runs(text: bytes) -> Iterator[bytes]:
     )
 
 
-_DECODINGS: Final[tuple[tuple[str, Callable[[bytes], Iterator[bytes]]], ...]] = (
-    ("percent", _percent),
-    ("escape", _escapes),
-    ("compatible", _compatible),
-    ("base64", _base64),
-    ("hex", _hex),
-)
 _RARE: Final[tuple[tuple[str, Callable[[bytes], Iterator[bytes]]], ...]] = (
     ("quoted-printable", quoted_printable),
     ("uuencode", uuencoded),

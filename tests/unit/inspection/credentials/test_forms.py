@@ -164,3 +164,45 @@ def test_what_was_left_undone_is_said():
     assert got.incomplete
     assert [form.name for form in got.readings] == ["raw"]
     assert not forms(BASE64).incomplete
+
+
+PARTS_WITH_BASE64 = st.one_of(
+    st.text(min_size=5, max_size=14).map(lambda text: base64.b64encode(text.encode("utf-8", "surrogatepass"))),
+    st.text(min_size=6, max_size=12).map(lambda text: base64.b64encode(text.encode("utf-16-le", "surrogatepass"))),
+    st.binary(max_size=20).map(base64.b64encode),
+    st.text("abcdefghijklmnopqrstuvwxyz ABCgh01+/-_", max_size=40).map(str.encode),
+    st.sampled_from([b"n", b"\\n", b" ", b"\n", b".", b"\0", b"=", b"meeting", b"Zm9vYmFyYmF6", "\u00e9".encode()]),
+)
+
+
+def every_base64(text: bytes) -> bytes:
+    """Return what `_base64` decodes if it looks at each run."""
+    standard = text.translate(module._STANDARD)
+    packed = module._LINES.sub(b"", standard).translate(None, module._SPACE)
+    runs = module._runs(packed, module._NOT_BASE64, module._SHORTEST_BASE64)
+    parts = module._aligned([*runs, b""])
+    if packed != standard:
+        written = module._runs(standard, module._NOT_BASE64, module._SHORTEST_BASE64)
+        parts.append(module._decoded64([*written, b""]))
+    return b"\n".join(module._readable(parts))
+
+
+@given(st.lists(PARTS_WITH_BASE64, max_size=12).map(b"".join))
+@settings(max_examples=1_500, deadline=None)
+def test_a_run_of_base64_is_passed_over_only_where_it_decodes_to_no_text(text: bytes):
+    assert module._base64(text) == every_base64(text)
+
+
+@given(st.text(min_size=8, max_size=12), st.integers(0, 3), st.integers(0, 3))
+@settings(max_examples=600, deadline=None)
+def test_base64_of_whatever_reads_as_text_is_decoded_behind_any_letters(text: str, before: int, cut: int):
+    written = base64.b64encode(text.encode("utf-8", "surrogatepass")).rstrip(b"=")
+    written = b"xyz"[:before] + written[: len(written) - cut]
+
+    assert module._base64(written) == every_base64(written)
+
+
+def test_text_that_is_full_of_base64_is_decoded_whole():
+    words = [base64.b64encode(b"%08d plain" % number) for number in range(400)]
+
+    assert module._base64(b".".join(words)) == every_base64(b".".join(words))
