@@ -11,6 +11,7 @@ from typing import Final
 from gateway.inspection.text import Unescaper
 from gateway.model.target import Effect, Target
 from gateway.protocol.strict import fold
+from gateway.text_cache import short_text_cache
 
 _LOOKED_AT: Final = 65_536
 """Characters of a result that are looked through."""
@@ -72,10 +73,17 @@ class CodeRequests:
 
 def may_request(target: Target) -> CodeRequests | None:
     """Return a search of the result of a call; `None` for a call that cannot request a code."""
-    by_name = target.type == "tool" and _TOOL.fullmatch(fold(target.name)) is not None
-    labels = target.labels
-    changes = target.type == "tool" and labels.effect is not Effect.READ and "effect" not in labels.assumed
+    if target.type != "tool":
+        return None
+    by_name, labels = _is_named_so(target.name), target.labels
+    changes = labels.effect is not Effect.READ and "effect" not in labels.assumed
     return CodeRequests(by_name=by_name) if by_name or changes else None
+
+
+@short_text_cache(1_024)
+def _is_named_so(tool: str) -> bool:
+    """Return whether the name of a tool says that it has a code sent."""
+    return _TOOL.fullmatch(fold(tool)) is not None
 
 
 def _says(text: str) -> bool:

@@ -101,7 +101,8 @@ class Inspector:
 
     def result_words(self, call: Call, task: Task, *, words: bool = True) -> ResultWords | None:
         """Return the part of `result` for the words, and for the links that may be followed."""
-        trusted, links = call.target.trust == "trusted", followable_links.may_be_followed(call, task.goal)
+        trusted = call.target.trust == "trusted"
+        links = task.goal is not None and followable_links.may_be_followed(call, task.goal)
         # A completion repeats what it was told by its nature, and code in a sandbox can say anything: they ground nothing.
         repeats = call.action == "completion/complete" or call.target.labels.in_sandbox
         if (trusted and repeats) or not (words or links):

@@ -89,8 +89,7 @@ class TokenSearch:
 
     def is_near(self, counted: Iterable[bytes]) -> bool:
         """Return whether texts, given as their letters, may hold a piece of the token."""
-        near = self._near
-        return near is None or any(near.search(text) is not None for text in counted)
+        return self._near is None or any(map(self._near.search, counted))
 
     def is_whole(self, texts: Iterable[bytes]) -> bool:
         """Return whether a text has the token whole, as it is or in one round of an encoding."""
@@ -126,15 +125,19 @@ def examine(searches: Sequence[TokenSearch], headers: Headers, body: bytes, fing
     values = _values(body)
     if values is None:
         return WHOLE
-    sent = b"\n".join([plain(body), *(value for _, value in headers), *(name for name, _ in headers)])
-    counted = [letters(sent), letters(values), *_simplified(sent)]
+    sent = b"\n".join([plain(body)] + [value for _, value in headers] + [name for name, _ in headers])
+    counted = [letters(sent), letters(values)]
+    if _PERCENT in sent or _BACKSLASH in sent or not sent.isascii():
+        counted += _simplified(sent)
     near = [search for search in searches if search.is_near(counted)]
-    if any(search.is_whole((sent, values)) for search in near):
+    if near and any(search.is_whole((sent, values)) for search in near):
         return WHOLE
     if near or LONG_HIDDEN.search(sent) is not None:
         hidden = forms(sent).readings[1:]
         counted += [letters(reading.text) for reading in hidden]
         near = [search for search in searches if search.is_near(counted)]
+    if not near:
+        return ()
     pieces = (search.piece(counted, fingerprints) for search in near)
     return tuple(piece for piece in pieces if piece is not None)
 
@@ -154,22 +157,19 @@ def _values(body: bytes) -> bytes | None:
     except (msgspec.DecodeError, RecursionError):
         return None
     found: list[str] = []
-    _collect(document, found)
+    waiting: list[object] = [document]
+    while waiting:
+        value = waiting.pop()
+        kind = type(value)
+        if kind is str:
+            found.append(cast("str", value))
+        elif kind is dict:
+            waiting.extend(reversed(cast("dict[str, object]", value).values()))
+        elif kind is list:
+            waiting.extend(reversed(cast("list[object]", value)))
+        elif kind is int or kind is float:
+            found.append(repr(value))
     return encoded("\n".join(found))
-
-
-def _collect(value: object, found: list[str]) -> None:
-    kind = type(value)
-    if kind is str:
-        found.append(cast("str", value))
-    elif kind is dict:
-        for member in cast("dict[str, object]", value).values():
-            _collect(member, found)
-    elif kind is list:
-        for item in cast("list[object]", value):
-            _collect(item, found)
-    elif kind is int or kind is float:
-        found.append(repr(value))
 
 
 def _simplified(sent: bytes) -> Iterator[bytes]:

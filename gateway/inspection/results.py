@@ -11,7 +11,7 @@ from gateway.inspection import followable_links
 from gateway.inspection.code_requests import CodeRequests
 from gateway.inspection.credentials.finding import Finding
 from gateway.inspection.records import ResultRecords
-from gateway.inspection.text import Unescaper
+from gateway.inspection.text import Unescaper, text_of
 from gateway.inspection.words import digests, distinctive, mentions
 from gateway.model.content import ResultContent, Sighting
 
@@ -34,7 +34,19 @@ class ResultWords:
     """The words of one result, chunk by chunk. An untrusted result gives distinctive words (spread), a trusted result
     the values that it grounds. With `links`, an untrusted result also gives the addresses for its reader."""
 
-    __slots__ = ("_follows", "_highest", "_kept", "_key", "_limit", "_links", "_skipping", "_tail", "_text", "_trusted")
+    __slots__ = (
+        "_follows",
+        "_highest",
+        "_kept",
+        "_key",
+        "_limit",
+        "_links",
+        "_skipping",
+        "_tail",
+        "_text",
+        "_trusted",
+        "is_sampled",
+    )
 
     def __init__(self, key: bytes, *, trusted: bool, links: bool = False) -> None:
         self._key = key
@@ -42,19 +54,22 @@ class ResultWords:
         self._follows = links and not trusted
         self._links: frozenset[int] = frozenset()
         self._limit = MAX_MENTIONS if trusted else MAX_WORDS
-        self._text = Unescaper()
+        self._text: Unescaper | None = None
         self._tail: str = ""
         self._skipping = False
         self._kept: frozenset[int] = frozenset()
         self._highest: int | None = None
+        self.is_sampled: bool = False
+        """Whether an untrusted result had more words than are kept."""
 
     def feed(self, chunk: bytes) -> frozenset[int]:
         """The digests that this chunk adds."""
+        self._text = self._text or Unescaper()
         return self._more(self._text.feed(chunk))
 
     def finish(self, chunk: bytes = b"") -> frozenset[int]:
         """Return the digests of this last chunk, and those that waited for the end."""
-        text = self._text.feed(chunk) + self._text.finish()
+        text = text_of(chunk) if self._text is None else self._text.feed(chunk) + self._text.finish()
         if not self._skipping and len(self._tail) + len(text) <= _REACH:
             rest, self._tail = self._tail + text, ""
             return self._keep(rest)
@@ -68,9 +83,9 @@ class ResultWords:
         return found
 
     @property
-    def sampled(self) -> bool:
-        """Return whether an untrusted result had more words than are kept."""
-        return self._highest is not None and not self._trusted
+    def has_links(self) -> bool:
+        """Return whether links have come up since `links` was last asked."""
+        return bool(self._links)
 
     def _more(self, text: str) -> frozenset[int]:
         if self._skipping:
@@ -112,6 +127,7 @@ class ResultWords:
             # Few are too many, once there are so many: to find those costs a fifth of sorting all.
             kept = kept.difference(heapq.nlargest(len(kept) - self._limit, kept))
             self._highest = max(kept)
+            self.is_sampled = not self._trusted
         self._kept = kept
         return fresh & kept
 
@@ -197,8 +213,10 @@ class ResultInspector:
         requests_code: bool = False,
     ) -> ResultContent | None:
         complete = self._told or self._scanner is None or not self._scanner.incomplete
-        links = self._words.links() if self._words is not None else _NONE
-        sampled = self._words is not None and self._words.sampled and not self._sampled
+        links, sampled = _NONE, False
+        if self._words is not None:
+            links = self._words.links() if self._words.has_links else _NONE
+            sampled = self._words.is_sampled and not self._sampled
         if not (tokens or seen or links or records or sampled or requests_code) and complete:
             return None
         self._told = self._told or not complete

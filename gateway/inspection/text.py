@@ -38,6 +38,15 @@ class Unescaper:
         return unescaped(text[:at])
 
 
+def text_of(document: bytes) -> str:
+    """Return the text of a whole document, as an `Unescaper` gives it."""
+    text = document.decode("utf-8", "replace")
+    if "\\" not in text:
+        return text
+    unescaper = Unescaper()
+    return unescaper.feed(document) + unescaper.finish()
+
+
 def _begun(text: str) -> int:
     """Return the start of an escape cut off by the end of `text`, or the length of `text`."""
     if "\\" not in text[-_LONGEST:]:

@@ -181,6 +181,11 @@ class _Window:
         return pieces
 
 
+def _has_hits(detector: Detects, text: bytes) -> bool:
+    """Return whether a `_Window` with only this text may find something: in most results nothing."""
+    return bool(detector.hits(text)) or (_WRAPPED.search(text) is not None and _LONG_RUN.search(text) is not None)
+
+
 def _merged(places: list[_Place]) -> list[tuple[int, int, tuple[_Place, ...]]]:
     merged: list[tuple[int, int, tuple[_Place, ...]]] = []
     for place in places:
@@ -229,17 +234,22 @@ class Scanner:
 
     def __init__(self, detector: Detects) -> None:
         self._detector = detector
-        self._window = _Window(detector)
+        self._window: _Window | None = None
         self._told: dict[str, None] = {}
         self.incomplete = False
         """There were more different credentials than are told apart."""
 
     def feed(self, chunk: bytes) -> tuple[Finding, ...]:
         """Return the credentials found with this chunk."""
+        self._window = self._window or _Window(self._detector)
         return self._findings(self._window.feed(chunk))
 
     def finish(self, chunk: bytes = b"") -> tuple[Finding, ...]:
         """Return the credentials found with this last chunk, and those settled by the end."""
+        if self._window is None:
+            if not _has_hits(self._detector, plain(chunk) if _BACKSLASH in chunk else chunk):
+                return ()
+            self._window = _Window(self._detector)
         return self._findings(self._window.feed(chunk, last=True))
 
     def _findings(self, pieces: list[_Piece]) -> tuple[Finding, ...]:
