@@ -72,7 +72,7 @@ def digests(words: Iterable[bytes], key: bytes) -> frozenset[int]:
 
 
 class _Contexts(threading.local):
-    """The AES contexts of one thread. To make one costs as much as forty words, and a second thread may not use it."""
+    """AES contexts of a thread, by key. Making a context costs as much as forty words; two threads cannot share one."""
 
     def __init__(self) -> None:
         self.encryptors: dict[Cipher[modes.ECB], CipherContext] = {}

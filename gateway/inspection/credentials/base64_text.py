@@ -74,9 +74,8 @@ def readable_text() -> str:
 
 
 def _bytes(place: int, left: int, due: int, *, may_go_on: bool = False) -> str:
-    """Return an expression for `left` bytes from a place in a group, of which `due` continue a character.
-
-    With `may_go_on` one byte more may continue it.
+    """Return an expression for `left` bytes from a place in a group. The first `due` bytes continue a character, and with
+    `may_go_on` another byte can.
     """
     if not left:
         return ""
