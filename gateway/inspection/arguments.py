@@ -129,10 +129,7 @@ def analyse(
     link = followable_links.sole_argument(call) if labels.roles else None
     named = _named(call.arguments, given) if labels.effect is Effect.READ else False
     text, whole = _text(call.arguments)
-    own: OwnParts = ()
-    if relevance.words != "none":
-        identity = parts_of_texts((*own_domains, *(() if caller is None else identity_of(caller))))
-        own = (given.parts, identity, directory.parts)
+    own = () if relevance.words == "none" else _own_parts(given, directory, caller, own_domains)
     words = _words(text, relevance, key, own, tells=relevance.told and call.target.trust == "trusted")
     return CallContent(
         destinations=authority.destinations,
@@ -162,6 +159,14 @@ def analyse(
         dictated=None if goal is None or labels.effect is Effect.READ else dictation(call, given),
         told=told_values(call.arguments, given, key) if records and relevance.told else {},
     )
+
+
+def _own_parts(
+    given: Grounds, directory: Directory, caller: Principal | None, own_domains: tuple[str, ...]
+) -> OwnParts:
+    """Return the parts of words that the user, the caller's identity and the operator gave."""
+    identity = parts_of_texts((*own_domains, *(() if caller is None else identity_of(caller))))
+    return (given.parts, identity, directory.parts)
 
 
 def _places(call: Call, authority: _Authority, given: Grounds, key: bytes) -> Mapping[str, frozenset[int]]:

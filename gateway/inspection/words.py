@@ -6,12 +6,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-import threading
 from collections.abc import Iterable, Iterator
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from struct import pack, unpack
-from typing import Final
+from typing import Final, NamedTuple
 
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
 
@@ -32,17 +31,27 @@ MAX_VALUE: Final = 64
 
 
 _BLOCK: Final = 16
-_MOST_KEYS: Final = 8
 
 
-@lru_cache(maxsize=_MOST_KEYS)
-def _keyed(key: bytes) -> tuple[hashlib.blake2b, Cipher[modes.ECB]]:
-    """For words of more than a block, and for those of at most one."""
+class _Keyed(NamedTuple):
+    """Keyed functions: for words of more than a block, and for words of at most a block.
+
+    `idle` has AES contexts. Making a context costs as much as forty words. A context in use belongs to one thread alone.
+    """
+
+    long: hashlib.blake2b
+    cipher: Cipher[modes.ECB]
+    idle: list[CipherContext]
+
+
+@lru_cache(maxsize=8)
+def _keyed(key: bytes) -> _Keyed:
     if not key:
         raise ValueError("digests of words need a key")
     long = hashlib.blake2b(digest_size=8, key=key[:64], person=b"opagate/words")
     derived = hashlib.blake2b(digest_size=32, key=key[:64], person=b"opagate/words/16").digest()
-    return long, Cipher(algorithms.AES256(derived), modes.ECB())  # noqa: S305 - blocks are independent on purpose
+    cipher = Cipher(algorithms.AES256(derived), modes.ECB())  # noqa: S305 - blocks are independent on purpose
+    return _Keyed(long, cipher, [])
 
 
 def digests(words: Iterable[bytes], key: bytes) -> frozenset[int]:
@@ -54,38 +63,23 @@ def digests(words: Iterable[bytes], key: bytes) -> frozenset[int]:
     per word: 0.05 µs for all blocks at once, 0.37 µs for a copied BLAKE2b state, 1.3 µs for HMAC-SHA-256. `key` is the
     deployment's, of 1 to 64 bytes.
     """
-    keyed, cipher = _keyed(key)
+    keyed, cipher, idle = _keyed(key)
     if not (words := list(words)):
         return frozenset()
     short = [word for word in words if len(word) <= _BLOCK]
     if 0 in b"".join(short):
         # Filled up, it would be the word without its last zeros.
         short = [word for word in short if 0 not in word]
-    encryptor = _contexts.encryptors.get(cipher)
-    if encryptor is None:
-        encryptor = _contexts.begin(cipher)
-    encrypted = encryptor.update(pack(f"{_BLOCK}s" * len(short), *short))
+    try:
+        context = idle.pop()
+    except IndexError:
+        context = cipher.encryptor()
+    encrypted = context.update(pack(f"{_BLOCK}s" * len(short), *short))
+    idle.append(context)
     found = frozenset(unpack("<" + "Q8x" * len(short), encrypted))
     if len(short) == len(words):
         return found
     return found.union([_of_long(word, keyed) for word in words if len(word) > _BLOCK or 0 in word])
-
-
-class _Contexts(threading.local):
-    """AES contexts of a thread, by key. Making a context costs as much as forty words; two threads cannot share one."""
-
-    def __init__(self) -> None:
-        self.encryptors: dict[Cipher[modes.ECB], CipherContext] = {}
-
-    def begin(self, cipher: Cipher[modes.ECB]) -> CipherContext:
-        """Return a new context, and keep it for further blocks: in ECB they do not depend on each other."""
-        if len(self.encryptors) >= _MOST_KEYS:
-            self.encryptors.clear()
-        self.encryptors[cipher] = cipher.encryptor()
-        return self.encryptors[cipher]
-
-
-_contexts: Final = _Contexts()
 
 
 def _of_long(word: bytes, keyed: hashlib.blake2b) -> int:

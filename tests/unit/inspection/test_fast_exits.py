@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from unittest.mock import Mock
 
@@ -143,17 +144,21 @@ def test_the_text_of_a_document_is_what_an_unescaper_gives(data: bytes):
 @given(st.lists(st.binary(max_size=24), max_size=6))
 def test_words_have_the_same_digests_from_a_context_of_their_own(found: list[bytes]):
     kept = words.digests(found, KEY)
-    words._contexts.encryptors.clear()
+    words._keyed(KEY).idle.clear()
 
     assert words.digests(found, KEY) == kept
     assert kept == frozenset().union(*(words.digests([word], KEY) for word in found))
 
 
-def test_no_more_contexts_are_kept_than_keys():
-    for number in range(30):
-        words.digests([b"word"], number.to_bytes(16, "big"))
+def test_threads_that_make_digests_at_once_get_the_same_and_keep_few_contexts():
+    def make(number: int) -> frozenset[int]:
+        return frozenset[int]().union(*(words.digests([b"word-%d" % (number * 100 + at)], KEY) for at in range(100)))
 
-    assert len(words._contexts.encryptors) <= words._MOST_KEYS
+    with ThreadPoolExecutor(4) as executor:
+        found = list(executor.map(make, range(40)))
+
+    assert found == [make(number) for number in range(40)]
+    assert 0 < len(words._keyed(KEY).idle) <= 5
 
 
 @given(st.text(max_size=20))
