@@ -58,6 +58,7 @@ class LeaseRecord:
         self._append = append
         self._owed: deque[tuple[Lease, JsonObject]] = deque(maxlen=OWED)
         self._keeps_values = keeps_values
+        self._catching_up = asyncio.Lock()
 
     async def request(self, lease: Lease, decision: str | None) -> None:
         """Record a request before the broker is asked. Raises `JournalError` and `LeaseStoreError`: then nobody may be asked."""
@@ -86,27 +87,37 @@ class LeaseRecord:
         """
         if lease.is_open:
             await self._save(lease)
-        entry = events.changed_entry(lease, now, event)
+        noted = lease, events.changed_entry(lease, now, event)
+        if self._owed:
+            # The entries of an outage come first: a lease's last entry tells of its present state.
+            self._owed.append(noted)
+            problem = await self.catch_up()
+        elif (problem := await self._write(*noted)) is not None:
+            self._owed.append(noted)
+        if problem is not None:
+            log.critical("journal.lost", kind=events.KIND, id=lease.id, problem=problem)
+
+    async def catch_up(self) -> str | None:
+        """Write the entries of an outage in their order. Return the problem of a journal that takes no more."""
+        async with self._catching_up:
+            while self._owed:
+                noted = self._owed[0]
+                if (problem := await self._write(*noted)) is not None:
+                    return problem
+                # A full queue forgets its first entry.
+                if self._owed and self._owed[0] is noted:
+                    self._owed.popleft()
+        return None
+
+    async def _write(self, lease: Lease, entry: JsonObject) -> str | None:
+        """Write an entry, and forget a lease that has ended. Return the problem of the journal."""
         try:
             await self._append(events.KIND, entry)
         except GatewayError as error:
-            log.critical("journal.lost", kind=events.KIND, id=lease.id, problem=error.message)
-            self._owed.append((lease, entry))
-            return
+            return error.message
         if not lease.is_open:
             await self._save(lease)
-
-    async def catch_up(self) -> None:
-        """Write the entries of an outage that the journal takes now."""
-        while self._owed:
-            lease, entry = self._owed[0]
-            try:
-                await self._append(events.KIND, entry)
-            except GatewayError:
-                return
-            self._owed.popleft()
-            if not lease.is_open:
-                await self._save(lease)
+        return None
 
     async def _save(self, lease: Lease) -> None:
         try:

@@ -64,3 +64,15 @@ async def test_a_crash_in_an_outage_of_the_journal_hides_no_end(lending: Lending
     await settled(lending)
 
     assert lending.events()[-1] == "revoked"
+
+
+async def test_an_end_after_an_outage_is_recorded_after_the_entries_of_the_outage(lending: Lending):
+    """The journal came back between the beginning and the proof of an end: the last entry has to be the proof."""
+    await lent(lending)
+    failures = iter([True])
+    lending.is_journal_down = lambda _event: next(failures, False)
+    lending.leases.end_task("t1", "journal-outage")
+    await settled(lending)
+
+    assert lending.events() == ["requested", "issued", "ending", "revoked"]
+    assert (await lending.store.load())[0] == ()
