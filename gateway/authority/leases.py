@@ -254,7 +254,7 @@ class Leases:
 
     def _sweep_one(self, lease: Lease, now: float) -> None:
         if lease.state == "active" and self._is_over(lease):
-            self.end([lease], "lease-expired")
+            self.end([lease], lease.ends_by)
         elif lease.state == "active" and not self._hooks.is_open(lease.task, now):
             self.end([lease], "task-expired")
         elif lease.state in {"ending", "stuck"}:
@@ -455,6 +455,7 @@ def _requested(request: LeaseRequest, broker: Broker) -> Lease:
         requested=request.asked,
         expires=request.expires,
         dies=request.asked + max(request.seconds, _UNKNOWN_LIFE),
+        ends_by=request.ends_by,
     )
 
 

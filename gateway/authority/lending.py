@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from gateway.authority.lifetime import Ends, choose_end
+from gateway.authority.lifetime import Ends, choose_end, name_end
 from gateway.authority.minting import bind_call
 from gateway.authority.model import BrokerRefusal, Credential, LeaseRequest, Scope, describe_to_owner
 from gateway.authority.narrowing import Bind
@@ -82,6 +85,15 @@ class Authority:
     new_id: Callable[[], str] = field(repr=False)
     office: ConnectionOffice | None = None
     """Users' connections; `None`: no upstream is used through them."""
+    process_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+    """The key of the tokens with which processes ask for their credentials. It ends with the gateway's process."""
+
+    spent: set[str] = field(default_factory=set[str], repr=False)
+    """The open tasks that have used up their budget."""
+
+    def token_of_process(self, upstream: str, terms: str) -> str:
+        """Return the token of the process with these terms. A renewal keeps it, so an answer can be searched for it."""
+        return hmac.digest(self.process_key, f"{upstream} {terms}".encode(), hashlib.sha256).hex()
 
     def request(self, upstream: str, purpose: Purpose, scope: Scope, seconds: float | None) -> LeaseRequest:
         """Return the request for a credential that lives as long as all limits permit. `seconds` is the life that the policy permits."""
@@ -96,6 +108,7 @@ class Authority:
             caller_ends=purpose.caller_ends,
             approval_ends=purpose.approval_ends,
         )
+        expires = choose_end(ends, now)
         return LeaseRequest(
             id=self.new_id(),
             task=purpose.task,
@@ -104,7 +117,8 @@ class Authority:
             audience=terms.audience,
             scope=scope,
             asked=now,
-            expires=choose_end(ends, now),
+            expires=expires,
+            ends_by=name_end(ends, expires),
             subject_token=purpose.subject_token,
             permits_calls=purpose.permits_calls,
             grounds=purpose.grounds,
@@ -135,8 +149,20 @@ class Authority:
 
     def end_task(self, task: str, how: TaskEnd) -> None:
         """End the leases of a task and the tokens of its calls."""
+        self.spent.discard(task)
         self.tokens.end_task(task)
         self.leases.end_task(task, _CAUSES[how])
+
+    def end_spent(self, task: str) -> None:
+        """End the leases of a task that has used up its budget, and the tokens of its calls, once.
+
+        The policy may let such a task read on. Its refused calls then end no further leases, which would burden the issuers.
+        """
+        if task in self.spent:
+            return
+        self.spent.add(task)
+        self.tokens.end_task(task)
+        self.leases.end_task(task, "budget")
 
 
 _CAUSES: Final[Mapping[TaskEnd, Cause]] = {

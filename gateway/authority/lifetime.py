@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
+
+if TYPE_CHECKING:
+    from gateway.authority.model import Cause
 
 SKEW: Final = 30.0
 """Seconds by which the clocks of issuers, upstreams and the gateway may differ."""
@@ -30,3 +33,12 @@ def choose_end(ends: Ends, now: float) -> float:
     times = (ends.task_ends, ends.caller_ends, ends.approval_ends)
     shortest = min(each for each in lives if each is not None)
     return min([now + shortest, *(each for each in times if each is not None)])
+
+
+def name_end(ends: Ends, expires: float) -> Cause:
+    """Return the cause of a lease's end at a time that `choose_end` chose."""
+    if ends.task_ends is not None and ends.task_ends <= expires:
+        return "task-expired"
+    if ends.caller_ends is not None and ends.caller_ends <= expires:
+        return "caller-expired"
+    return "lease-expired"

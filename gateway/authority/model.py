@@ -82,7 +82,7 @@ class LeaseRequest(Struct, frozen=True):
     `subject_token` is the caller's own access token. A broker may send it to the token endpoint of its issuer and to no other place.
     Without `permits_calls`, the credential is for messages that need no decision, such as `initialize` and lists. The gateway's own
     listings have no `grounds`: they are of no caller. `renew_early` is the share of a lease's life before its end in which the next
-    call gets another lease.
+    call gets another lease. `ends_by` is the cause of the end at `expires`.
     """
 
     id: str
@@ -97,6 +97,7 @@ class LeaseRequest(Struct, frozen=True):
     permits_calls: bool = True
     grounds: Grounds | None = None
     renew_early: float = 0.0
+    ends_by: Cause = "lease-expired"
 
     @property
     def seconds(self) -> float:
@@ -202,6 +203,7 @@ class Lease(Struct, frozen=True):
     proof: Proof | None = None
     problem: str = ""
     processes: Literal["absent", "left"] | None = None
+    ends_by: Cause = "lease-expired"
 
     @property
     def is_open(self) -> bool:

@@ -25,6 +25,8 @@ def activate(lease: Lease, issued: Issued, fingerprints: tuple[str, ...]) -> Lea
         lease,
         state="active",
         expires=min(lease.expires, issued.expires),
+        # Issuers count whole seconds.
+        ends_by=lease.ends_by if issued.expires > lease.expires - 1 else "lease-expired",
         dies=issued.expires,
         scope=structs.replace(lease.scope, names=issued.scope),
         handle={**lease.handle, **issued.handle},

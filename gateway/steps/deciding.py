@@ -4,7 +4,7 @@ the gateway sends anything."""
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
@@ -28,6 +28,10 @@ from gateway.steps.visit import Gateway, Visit
 if TYPE_CHECKING:
     from gateway.approvals.endorsement import Endorsement
     from gateway.model.call import Context
+
+
+SPENT: Final = frozenset({"budget/calls", "budget/denials"})
+"""Reasons after which a task changes nothing any more. Those of other budgets pass."""
 
 
 class Ruling(Struct, frozen=True):
@@ -98,10 +102,21 @@ async def ruled(
         note_use(gateway, endorsement)
     else:
         gateway.history.release(task, visit.id, denied=decision.is_denial)
+        _end_if_spent(gateway, task.id, decision)
     code = decision.reasons[0].code if decision.reasons else "allowed"
     gateway.metrics.decided(call.target.upstream, call.action, decision.effect, code, seconds)
     await settle_release(gateway, visit.id, task, decision, claimed)
     return Ruling(decision, counted.facts, content)
+
+
+def _end_if_spent(gateway: Gateway, task: str, decision: Decision) -> None:
+    """End the leases of a task that has used up its calls or its denials beyond the hard limit."""
+    if (
+        gateway.authority is not None
+        and decision.is_denial
+        and not SPENT.isdisjoint(reason.code for reason in decision.reasons)
+    ):
+        gateway.authority.end_spent(task)
 
 
 async def _ask_policy(

@@ -42,7 +42,6 @@ _TASK_ENDS: Final[frozenset[Cause]] = frozenset(
         "task-completed",
         "task-cancelled",
         "task-expired",
-        "caller-expired",
         "budget",
         "signal",
         "journal-outage",
@@ -50,7 +49,10 @@ _TASK_ENDS: Final[frozenset[Cause]] = frozenset(
         "shutdown",
     }
 )
-"""Causes that end all leases of a task: the accessor ends them at once, and is faster than one revocation for each."""
+"""Causes that end all leases of a task: the accessor ends them at once, and is faster than one revocation for each.
+
+A caller's token is none of them: a declared task goes on with the next token.
+"""
 
 
 class _Child(msgspec.Struct):

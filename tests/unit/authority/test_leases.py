@@ -5,6 +5,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from gateway.authority.ending import choose_pause
 from gateway.authority.leases import Lent
@@ -268,6 +269,8 @@ async def test_a_lease_serves_until_shortly_before_its_end(lending: Lending):
 async def test_the_sweep_ends_leases_after_their_time_and_of_closed_tasks(lending: Lending):
     await lent(lending, 1, seconds=60.0)
     await lent(lending, 2, task="t2", seconds=600.0)
+    of_token = structs.replace(lending.request(3, task="t2", scope=("write",)), ends_by="caller-expired")
+    assert isinstance(await lending.leases.lend("bao", of_token), Lent)
     lending.now += 60.0
     await lending.leases.sweep()
     lending.open_tasks.clear()
@@ -275,7 +278,7 @@ async def test_the_sweep_ends_leases_after_their_time_and_of_closed_tasks(lendin
     await settled(lending)
 
     causes = {entry["id"]: entry["cause"] for entry in lending.entries if entry["event"] == "ending"}
-    assert causes == {"l1": "lease-expired", "l2": "task-expired"}
+    assert causes == {"l1": "lease-expired", "l2": "task-expired", "l3": "caller-expired"}
 
 
 async def test_an_end_without_proof_is_stuck_and_blocks_its_broker(lending: Lending):

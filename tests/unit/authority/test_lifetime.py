@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from gateway.authority.lifetime import Ends, choose_end
+from gateway.authority.lifetime import Ends, choose_end, name_end
 
 NOW = 1_800_000_000.0
 lives = st.floats(0.0, 86_400.0)
@@ -61,3 +62,19 @@ def test_time_that_passes_never_brings_an_end_nearer_than_its_limits(limits: End
     first, later = choose_end(limits, NOW), choose_end(limits, NOW + passed)
 
     assert first <= later <= first + passed + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("limits", "cause"),
+    [
+        ({}, "lease-expired"),
+        ({"task_ends": NOW + 30, "caller_ends": NOW + 40}, "task-expired"),
+        ({"task_ends": NOW + 40, "caller_ends": NOW + 30}, "caller-expired"),
+        ({"task_ends": NOW + 30, "caller_ends": NOW + 30}, "task-expired"),
+        ({"caller_ends": NOW + 30, "approval_ends": NOW + 20}, "lease-expired"),
+    ],
+)
+def test_the_limit_that_ends_a_lease_is_its_cause(limits: dict[str, float], cause: str):
+    found = Ends(default=60.0, longest=900.0, **limits)
+
+    assert name_end(found, choose_end(found, NOW)) == cause
