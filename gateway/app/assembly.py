@@ -74,14 +74,13 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         identities = await _identities(stack, configuration, clock, signalled.is_ended)
         origins, vault, worker = Origins(), Vault(secrets.token_urlsafe), stack.enter_context(closing(WorkerThread()))
         inspector = content.inspector(configuration, keys.fingerprints, metrics)
-        conceal = content.stderr_concealer(configuration, inspector, origins)
-        upstreams = _upstreams(stack, configuration, metrics, clock, conceal)
+        upstreams = _upstreams(stack, configuration, metrics, clock, (inspector, origins))
         history, ends = memory.history(configuration, origins, inspector.detector, vault, clock)
         parts = DeskParts(configuration, keys, journal, history, clock, time.monotonic)
         lends = AuthorityParts(parts, origins, inspector, ends, metrics, upstreams, signalled)
         authority, catalogue, review = await _lending(stack, lends, policy, recorder)
         flood, registers = events.flood(stack, configuration, recorder, clock), build_registers(parts)
-        ownership, unanswered, worker = Ownership(clock), Ownership(clock), stack.enter_context(closing(WorkerThread()))
+        ownership, unanswered = Ownership(clock), Ownership(clock)
         forget = partial(memory.forget, (ownership, unanswered), vault, history, clock)
         await memory.keep_memory(stack, parts, registers, forget, partial(note_flood, recorder, flood))
         people = await open_people(stack, parts, registers, inspector.spots, signalled.is_ended)
@@ -119,6 +118,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             style=configuration.errors,
             people=people,
             authority=authority,
+            standing=content.standing_credentials(configuration),
             signals=signals,
             answers=signalled.answers,
             user_connections=build_user_connections(parts, authority, people),
@@ -263,9 +263,9 @@ def _upstreams(
     configuration: Configuration,
     metrics: Metrics,
     clock: Callable[[], float],
-    conceal: Callable[[str], Conceal],
+    known: tuple[Inspector, Origins],
 ) -> dict[str, HttpUpstream | StdioUpstream]:
-    found = upstream_transports(configuration, clock, conceal)
+    found = upstream_transports(configuration, clock, content.stderr_concealer(configuration, *known))
     # A power failure may have left files of the gateway before this one.
     clean(choose_folder(configuration.state)[0])
     servers = {name: transport for name, transport in found.items() if isinstance(transport, StdioUpstream)}

@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from gateway.config import Configuration
+from gateway.config import Configuration, HeaderCredential
 from gateway.inspection.credentials import ruleset
 from gateway.inspection.credentials.calls import Index
 from gateway.inspection.credentials.detect import Detector, detectors
@@ -42,6 +42,12 @@ def inspector(configuration: Configuration, key: bytes, metrics: Metrics) -> Ins
     own_domains = configuration.history.own_domains
     records = any(selects_records(upstream.tools.values()) for upstream in configuration.upstreams.values())
     return Inspector(subkey(key, "content"), detector, suppressions, directory, own_domains, records)
+
+
+def standing_credentials(configuration: Configuration) -> dict[str, tuple[str, ...]]:
+    """Return the texts of the standing credentials, by upstream."""
+    credentials = {name: upstream.credential for name, upstream in configuration.upstreams.items()}
+    return {name: each.secrets() for name, each in credentials.items() if isinstance(each, HeaderCredential)}
 
 
 def _suppressions(configuration: Configuration, detector: Detector, metrics: Metrics) -> Suppressions:

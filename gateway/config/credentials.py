@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+import base64
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
 
 from pydantic import Field
 
@@ -14,6 +16,9 @@ from gateway.config.values import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+_SHORTEST: Final = 8
+"""Characters below which a text stands in answers by chance."""
 
 
 class NoCredential(Settings):
@@ -28,6 +33,15 @@ class HeaderCredential(Settings):
     kind: Literal["header"]
     name: HeaderName = Field(default="authorization", description="The header's name.")
     value: HeaderValue = Field(description="Its whole value, such as `${NAME}` that holds `Bearer …`.")
+
+    def secrets(self) -> tuple[str, ...]:
+        """Return each text that no answer may show: the value without its scheme, and the password of `Basic` (RFC 7617)."""
+        scheme, _, rest = self.value.get_secret_value().strip().rpartition(" ")
+        found = [rest]
+        if scheme.lower() == "basic":
+            with suppress(ValueError):
+                found.append(base64.b64decode(rest, validate=True).decode().partition(":")[2])
+        return tuple(text for text in found if len(text) >= _SHORTEST)
 
 
 UpstreamCredential: TypeAlias = Annotated[

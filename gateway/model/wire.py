@@ -74,7 +74,7 @@ class HandedCredential(Struct, frozen=True):
     """A leased credential for the process of a stdio upstream. No text shows its value.
 
     Leases with equal `terms` replace each other in a process, the one with the later `since` the other. `fields` has the
-    parts of a dynamic secret by their names.
+    parts of a dynamic secret by their names. With `token` the process asks the gateway's endpoint for the credential.
     """
 
     lease: str
@@ -83,10 +83,12 @@ class HandedCredential(Struct, frozen=True):
     value: str
     fields: tuple[tuple[str, str], ...]
     expires: float
+    token: str = ""
 
     def secrets(self) -> tuple[str, ...]:
         """Return each text that must not appear anywhere else."""
-        return (self.value, *(value for _, value in self.fields))
+        texts = (self.value, *(value for _, value in self.fields), self.token)
+        return tuple(text for text in texts if text)
 
     def __repr__(self) -> str:
         return f"HandedCredential({self.lease!r})"

@@ -25,7 +25,7 @@ from gateway.steps.connecting import ask_if_unconnected, find_unconnected
 
 if TYPE_CHECKING:
     from gateway.authority.lending import Authority, UpstreamTerms
-    from gateway.authority.model import LeaseRequest
+    from gateway.authority.model import Lease, LeaseRequest
     from gateway.model.caller import Principal
     from gateway.model.decision import Decision
     from gateway.model.wire import UpstreamTransport
@@ -38,20 +38,20 @@ if TYPE_CHECKING:
 class Attached(Struct, frozen=True):
     """The credential of one request, and its lease if other requests share the lease. Both are `None` without a leased credential.
 
-    `shown` are all texts of credentials that the upstream has of this caller now. `is_handed`: a process gets the credential.
+    `shown` are all texts of credentials that the upstream has now, for this caller or from the operator. `handed` is for a process.
     """
 
     credential: Credential | None = None
     lent: Lent | None = None
     shown: tuple[str, ...] = ()
-    is_handed: bool = False
+    handed: HandedCredential | None = None
 
     def carried_by(self, request: UpstreamRequest) -> UpstreamRequest:
         """Return the request with the credential."""
         if self.credential is None:
             return request
-        if self.is_handed and self.lent is not None:
-            return structs.replace(request, handed=_handed(self.lent))
+        if self.handed is not None:
+            return structs.replace(request, handed=self.handed)
         return structs.replace(request, credential=_header(self.credential))
 
     def without_secrets(self, reply: UpstreamReply) -> UpstreamReply:
@@ -85,8 +85,7 @@ async def issue_credential(
     authority, upstream = gateway.authority, visit.exchange.upstream
     terms = None if authority is None else authority.terms.get(upstream)
     if authority is None or terms is None:
-        is_demanded = bool(decision.obligations) and any(item.id == OBLIGATION for item in decision.obligations)
-        return _UNCONFIGURED if is_demanded else NOTHING
+        return _unleased(gateway, upstream, decision)
     target = case.call.target
     breadth = narrow_credential(
         decision.obligations, terms.scopes.get(target.labels.effect), terms.audience, terms.bind
@@ -141,10 +140,10 @@ async def issue_for_message(gateway: Gateway, visit: Visit, request: UpstreamReq
     authority, upstream = gateway.authority, visit.exchange.upstream
     terms = None if authority is None else authority.terms.get(upstream)
     if authority is None or terms is None:
-        return NOTHING
+        return Attached(shown=gateway.standing.get(upstream, ()))
     if terms.hands_over and (request.message is None or request.message.kind is not Kind.REQUEST):
         # A GET, a notification or a response starts no process. The stream of a GET may have the answers of any task.
-        return Attached(shown=authority.leases.values_of_owner(request.principal.key, upstream))
+        return Attached(shown=_of_owner(authority, request.principal.key, upstream))
     principal, token = request.principal, _presented(visit)
     if find_unconnected(gateway, upstream, principal) is not None:
         # Some upstreams answer such messages without a credential. `ask_after_rejection` tells the user of others.
@@ -225,7 +224,18 @@ def _attached(
     if isinstance(answer, BrokerRefusal):
         return _refusal(answer)
     shown = (*authority.leases.values_of(task, upstream), *_of_messages(authority, principal, upstream))
-    return Attached(answer.credential, answer, shown, authority.terms[upstream].hands_over)
+    if not authority.terms[upstream].hands_over:
+        return Attached(answer.credential, answer, shown)
+    handed = _handed(authority, answer)
+    return Attached(answer.credential, answer, (*shown, handed.token), handed)
+
+
+def _unleased(gateway: Gateway, upstream: str, decision: Decision) -> Attached | Refusal:
+    """Attach nothing, since an upstream has no lease. The transport adds a standing credential, and no answer may show it."""
+    if decision.obligations and any(item.id == OBLIGATION for item in decision.obligations):
+        return _UNCONFIGURED
+    standing = gateway.standing.get(upstream)
+    return NOTHING if standing is None else Attached(shown=standing)
 
 
 def _of_messages(authority: Authority, principal: Principal, upstream: str) -> tuple[str, ...]:
@@ -255,11 +265,24 @@ def _header(credential: Credential) -> UpstreamCredential:
     return UpstreamCredential(credential.header.encode(), f"{credential.scheme} {credential.value}".strip().encode())
 
 
-def _handed(lent: Lent) -> HandedCredential:
+def _of_owner(authority: Authority, owner: str, upstream: str) -> tuple[str, ...]:
+    """Return all texts of credentials that the processes of a caller have."""
+    held = (lease for lease in authority.leases.all() if lease.owner == owner and lease.upstream == upstream)
+    tokens = tuple(authority.token_of_process(upstream, _process_terms(lease)) for lease in held)
+    return (*authority.leases.values_of_owner(owner, upstream), *tokens)
+
+
+def _handed(authority: Authority, lent: Lent) -> HandedCredential:
     lease, credential = lent.lease, lent.credential
+    terms = _process_terms(lease)
+    token = authority.token_of_process(lease.upstream, terms)
+    return HandedCredential(lease.id, terms, lease.requested, credential.value, credential.fields, lease.expires, token)
+
+
+def _process_terms(lease: Lease) -> str:
+    """Return the terms that all leases of one process have."""
     _, _, names, details = terms_of(lease.task, lease.upstream, lease.scope)
-    terms = " ".join([lease.task, *names, details.decode()])
-    return HandedCredential(lease.id, terms, lease.requested, credential.value, credential.fields, lease.expires)
+    return " ".join([lease.task, *names, details.decode()])
 
 
 _UNCONFIGURED: Final = Refusal(

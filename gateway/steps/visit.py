@@ -92,6 +92,8 @@ class Gateway:
     """The way to people who approve calls; `None`: a call that needs a person is refused."""
     authority: Authority | None = None
     """The credentials lent to calls; `None`: no upstream has a leased credential."""
+    standing: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]], repr=False)
+    """The texts of standing credentials, by upstream. No answer shows them."""
     user_connections: UserConnections | None = None
     """The way to users who have to connect; `None`: no upstream is used through users' own connections."""
     signals: Signals = field(default_factory=Signals)

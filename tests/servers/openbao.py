@@ -73,6 +73,27 @@ class Postgres:
         assert done.returncode == 0 or not check, done.stderr
         return done.stdout.strip() if done.returncode == 0 else f"refused: {done.stderr.strip()}"
 
+    def open_session(self, user: str, password: str) -> subprocess.Popen[bytes]:
+        """Log in, and stay. The process ends with the session."""
+        address = f"host=127.0.0.1 port={self.port} dbname=postgres user={user} connect_timeout=5"
+        environment = {"PGPASSWORD": password, "PATH": os.environ["PATH"]}
+        asked = [
+            "psql",
+            "-AtX",
+            "-v",
+            "ON_ERROR_STOP=1",
+            address,
+            "-c",
+            "SELECT count(*) FROM seen",
+            "-c",
+            "SELECT pg_sleep(600)",
+        ]
+        found = subprocess.Popen(asked, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        assert found.stdout is not None
+        with found.stdout as said:
+            assert said.readline() == b"0\n"
+        return found
+
     def may_log_in(self, user: str, password: str) -> bool:
         return self.query("SELECT count(*) FROM seen", user=user, password=password, check=False) == "0"
 

@@ -1,6 +1,6 @@
 """The endpoint on loopback where the SDKs of AWS ask for the credential of their process, as in a container.
 
-Each process has an address and a token of its own. The answer is the credential that the process has now, so a renewal needs no
+Each process has an address of its own, and a token that answers to agents never show. The answer is the credential that the process has now, so a renewal needs no
 restart. The SDKs come back by themselves before `Expiration`.
 """
 
@@ -38,13 +38,16 @@ class ContainerEndpoint:
         self._server: _Server | None = None
         self._job: Job | None = None
 
-    def register(self, credential: Callable[[], HandedCredential | None]) -> tuple[str, dict[str, str]]:
-        """Return the id of a process, and the variables for it. `credential` gives its credential of that moment. Raises `OSError`."""
+    def register(self, token: str, credential: Callable[[], HandedCredential | None]) -> tuple[str, dict[str, str]]:
+        """Return a new id and the variables for a process. `token` authenticates its requests. Raises `OSError`.
+
+        `credential` gives the credential of the process at each request.
+        """
         if self._listening is None:
             self._listening = socket.create_server((_HOST, 0))
             self._server = _Server(self._answer)
             self._job = Job(lambda: self._serve(self._listening, self._server), "container endpoint")
-        process, token = secrets.token_hex(12), secrets.token_urlsafe(32)
+        process = secrets.token_hex(12)
         self._given[process] = (token, credential)
         address = f"http://{_HOST}:{self._listening.getsockname()[1]}{_PATH}{process}"
         return process, {

@@ -168,7 +168,7 @@ class HandedProcess:
             if hand_over.chosen_form == "pgservice":
                 variables["PGSERVICE"] = SERVICE
         if hand_over.aws_container:
-            self._asks_as, asked = self._endpoint.register(lambda: self.credential)
+            self._asks_as, asked = self._endpoint.register(self.credential.token, lambda: self.credential)
             variables |= asked
         if hand_over.fd is not None:
             self._pipe = _filled_pipe(render_text(hand_over, self.credential).encode())

@@ -158,3 +158,21 @@ def test_loopback_addresses():
         assert is_loopback(host)
     for host in ("10.0.0.1", "::ffff:10.0.0.1", "localhost.evil.example", "", "testclient", "0.0.0.0"):
         assert not is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    ("value", "secrets"),
+    [
+        ("Bearer a-standing-token", ("a-standing-token",)),
+        ("a-standing-token", ("a-standing-token",)),
+        ("Basic dXNlcjphLXBhc3N3b3Jk", ("dXNlcjphLXBhc3N3b3Jk", "a-password")),
+        ("Basic not-base64!", ("not-base64!",)),
+        ("Bearer short", ()),
+    ],
+)
+def test_a_fixed_header_names_the_texts_that_no_answer_may_show(
+    monkeypatch: pytest.MonkeyPatch, value: str, secrets: tuple[str, ...]
+):
+    monkeypatch.setenv("HELD", value)
+
+    assert HeaderCredential.model_validate({"kind": "header", "value": "${HELD}"}).secrets() == secrets

@@ -59,7 +59,14 @@ class Bench:
             lambda: f"l{next(numbers)}",
         )
         self.gateway = cast(
-            "Any", SimpleNamespace(authority=authority, catalogue=_Catalogue(), policy=_Policy(), user_connections=None)
+            "Any",
+            SimpleNamespace(
+                authority=authority,
+                catalogue=_Catalogue(),
+                policy=_Policy(),
+                user_connections=None,
+                standing={"old": ("standing-secret",)},
+            ),
         )
         headers = ((b"authorization", f"Bearer {TOKEN}".encode()),)
         self.visit = cast(
@@ -220,4 +227,24 @@ async def test_a_get_of_a_session_starts_no_process(tmp_path: Path):
 
     await bench.call()
     found = await issue_for_message(bench.gateway, bench.visit, request)
-    assert found == Attached(shown=("secret-1",)), "its stream may have the answers of any task"
+    assert isinstance(found, Attached)
+    assert found.shown[0] == "secret-1", "its stream may have the answers of any task"
+    assert len(found.shown) == 2, "and the token with which its process asks for its credential"
+
+
+async def test_a_standing_credential_is_concealed_though_the_transport_adds_it(bench: Bench):
+    visit = cast("Any", SimpleNamespace(exchange=SimpleNamespace(upstream="old")))
+    request = UpstreamRequest("POST", (), Principal(id="agent", issuer="https://idp.example", method=AuthMethod.JWT))
+
+    assert await issue_for_message(bench.gateway, visit, request) == Attached(shown=("standing-secret",))
+
+
+async def test_a_used_up_budget_ends_the_leases_of_its_task_once(bench: Bench):
+    first = lease_of(await bench.call())
+    bench.gateway.authority.end_spent(first.task)
+    assert bench.lending.leases.permitted() == ()
+
+    # The policy lets the task read on. Its refused calls end nothing any more.
+    second = lease_of(await bench.call())
+    bench.gateway.authority.end_spent(first.task)
+    assert [lease.id for lease, _ in bench.lending.leases.permitted()] == [second.id]

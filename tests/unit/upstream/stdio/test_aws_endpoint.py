@@ -10,6 +10,7 @@ import pytest
 from gateway.model.wire import HandedCredential
 from gateway.upstream.stdio.aws_endpoint import ContainerEndpoint
 
+TOKEN = "token-of-a-process-4f1c"
 FIELDS = (("access_key_id", "AK"), ("secret_access_key", "SK"), ("session_token", "ST"))
 
 
@@ -32,7 +33,7 @@ async def ask(variables: dict[str, str], token: str | None = None, method: str =
 
 
 async def test_a_process_gets_its_credential_in_the_form_of_the_sdks(endpoint: ContainerEndpoint):
-    _, variables = endpoint.register(credential)
+    _, variables = endpoint.register(TOKEN, credential)
     answer = await ask(variables)
 
     assert answer.json() == {
@@ -46,8 +47,8 @@ async def test_a_process_gets_its_credential_in_the_form_of_the_sdks(endpoint: C
 
 
 async def test_a_process_gets_nothing_of_another(endpoint: ContainerEndpoint):
-    _, one = endpoint.register(credential)
-    _, other = endpoint.register(credential)
+    _, one = endpoint.register(TOKEN, credential)
+    _, other = endpoint.register(TOKEN[::-1], credential)
     unknown = {**one, "AWS_CONTAINER_CREDENTIALS_FULL_URI": one["AWS_CONTAINER_CREDENTIALS_FULL_URI"][:-1] + "_"}
     answers = [
         await ask(one, other["AWS_CONTAINER_AUTHORIZATION_TOKEN"]),
@@ -63,20 +64,20 @@ async def test_a_process_gets_nothing_of_another(endpoint: ContainerEndpoint):
 
 @pytest.mark.parametrize("found", [None, credential((("username", "u"),))])
 async def test_without_a_session_the_sdk_hears_that(endpoint: ContainerEndpoint, found: HandedCredential | None):
-    _, variables = endpoint.register(lambda: found)
+    _, variables = endpoint.register(TOKEN, lambda: found)
 
     assert (await ask(variables)).status_code == 404
 
 
 async def test_a_process_that_has_ended_is_unknown(endpoint: ContainerEndpoint):
-    process, variables = endpoint.register(credential)
+    process, variables = endpoint.register(TOKEN, credential)
     endpoint.forget(process)
 
     assert (await ask(variables)).status_code == 403
 
 
 async def test_a_closed_endpoint_listens_no_more(endpoint: ContainerEndpoint):
-    _, variables = endpoint.register(credential)
+    _, variables = endpoint.register(TOKEN, credential)
     await ask(variables)
     await endpoint.aclose()
 
