@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gateway.config.approvals import ApprovalSettings
 
 
-class Told(NamedTuple):
+class ApprovalFinding(NamedTuple):
     """A finding in words. `is_warning`: an operator should do what `remedy` says."""
 
     found: str
@@ -23,7 +23,7 @@ class Told(NamedTuple):
     is_warning: bool = False
 
 
-def look(settings: Configuration) -> Iterator[Told]:
+def look(settings: Configuration) -> Iterator[ApprovalFinding]:
     """Yield what is configured. Raises `GatewayError` for a channel that cannot be built."""
     approvals = settings.approvals
     if approvals is None:
@@ -33,24 +33,26 @@ def look(settings: Configuration) -> Iterator[Told]:
     yield from _channels(approvals)
 
 
-def _answering(approvals: ApprovalSettings, *, is_development: bool) -> Told:
+def _answering(approvals: ApprovalSettings, *, is_development: bool) -> ApprovalFinding:
     ways = [f"{counted(len(approvals.peers), 'account')} over the socket"] if approvals.peers else []
     if approvals.people is not None:
         ways.append(f"people of {approvals.people.issuer} over /api/approvals")
     if is_development:
         ways.append("the gateway's own account (development)")
     if not ways:
-        return Told(
+        return ApprovalFinding(
             "nobody can answer a question", "list people under approvals.peers or approvals.people", is_warning=True
         )
-    return Told(f"answers come from {', '.join(ways)}")
+    return ApprovalFinding(f"answers come from {', '.join(ways)}")
 
 
-def _channels(approvals: ApprovalSettings) -> Iterator[Told]:
+def _channels(approvals: ApprovalSettings) -> Iterator[ApprovalFinding]:
     for settings, channel in zip(approvals.sending, build_channels(approvals, time.time), strict=True):
         end = ", and the end of a question too" if channel.tells_end else ""
-        yield Told(f"channel {channel.name} ({settings.kind}) sends to {channel.place}{end}")
+        yield ApprovalFinding(f"channel {channel.name} ({settings.kind}) sends to {channel.place}{end}")
     if not approvals.sending:
-        yield Told("no channel sends messages: people look with `opagate approvals`, or over /api/approvals")
+        yield ApprovalFinding("no channel sends messages: people look with `opagate approvals`, or over /api/approvals")
     elif not approvals.has_watchers:
-        yield Told("a question that no channel delivers ends as approval/unreachable; try `opagate approvals test`")
+        yield ApprovalFinding(
+            "a question that no channel delivers ends as approval/unreachable; try `opagate approvals test`"
+        )

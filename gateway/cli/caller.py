@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class CallerNames:
     """The names of a caller on a command line. `issuer` chooses among the identities."""
 
     agent: str
@@ -31,7 +31,7 @@ class Named:
     bound: bool = False
 
 
-def verified(settings: Configuration, named: Named) -> Principal:
+def verified(settings: Configuration, named: CallerNames) -> Principal:
     """Return the principal that the first fitting identity would make. Raises `ConfigurationError` if none fits."""
     found = list(_principals(settings, named))
     if not found:
@@ -43,7 +43,7 @@ def verified(settings: Configuration, named: Named) -> Principal:
     return found[0]
 
 
-def _principals(settings: Configuration, named: Named) -> Iterator[Principal]:
+def _principals(settings: Configuration, named: CallerNames) -> Iterator[Principal]:
     # A SPIFFE ID is most likely a workload's own, and an anonymous caller proves nothing.
     order = {"spiffe": 0, "anonymous": 2}
     for identity in sorted(settings.identity, key=lambda item: order.get(item.kind, 1)):
@@ -66,7 +66,7 @@ def _issuer(identity: Identity) -> str:
             return anonymous.ISSUER
 
 
-def _principal(identity: Identity, named: Named) -> Principal | None:
+def _principal(identity: Identity, named: CallerNames) -> Principal | None:
     issuer = _issuer(identity)
     match identity.kind:
         case "anonymous":
@@ -91,7 +91,7 @@ def _trust(issuer: str) -> Trust:
     return Trust(frozenset({issuer}), frozenset())
 
 
-def _of_token(named: Named, rules: Rules, *, acts: bool) -> Principal | None:
+def _of_token(named: CallerNames, rules: Rules, *, acts: bool) -> Principal | None:
     """Return the caller of a token with these names. `acts`: the agent is an actor (RFC 8693), as in `opagate token`."""
     if delegation.identifier(named.agent) is None:
         return None

@@ -60,14 +60,14 @@ def can(
 
     Exit status 1 if the call would not be allowed.
     """
-    from gateway.cli.caller import Named, verified
+    from gateway.cli.caller import CallerNames, verified
 
     if group and not user:
         raise typer.BadParameter("a group is that of a user; add --user")
     now = time.time()
     when = now if at is None else moment(at, now=now)
     settings = configuration(config)
-    named = Named(caller, issuer, user, group or (), scope or (), bound)
+    named = CallerNames(caller, issuer, user, group or (), scope or (), bound)
     principal = verified(settings, named)
     call = _call(settings, target, kind, _object(arguments))
     asked = _question(settings, principal, call, when)

@@ -129,7 +129,7 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _LINE_LENGTH else f"{text[:_LINE_LENGTH]}…"
 
 
-class Opened(NamedTuple):
+class OpenedCatalogue(NamedTuple):
     """`written` is what the upstreams' programs had to say of themselves."""
 
     catalogue: Catalogue
@@ -150,7 +150,7 @@ class Opened(NamedTuple):
 
 
 @asynccontextmanager
-async def opened(settings: Configuration) -> AsyncGenerator[Opened]:
+async def opened(settings: Configuration) -> AsyncGenerator[OpenedCatalogue]:
     """The catalogue of these upstreams, listed once. Nothing is pinned by listing, whatever `catalogue.trust` says."""
     import asyncio
 
@@ -169,7 +169,7 @@ async def opened(settings: Configuration) -> AsyncGenerator[Opened]:
         listed = Catalogue(settings.upstreams, locked, signed, clock=time.time)
         with err.status("Listing the upstreams") if err.is_terminal else nullcontext():
             await listed.refresh()
-        yield Opened(listed, written)
+        yield OpenedCatalogue(listed, written)
     finally:
         await asyncio.gather(*(transport.aclose() for transport in transports.values()))
 

@@ -38,7 +38,7 @@ from gateway.upstream import lockfile
 from gateway.upstream.pins import called
 
 if TYPE_CHECKING:
-    from gateway.cli.approval_checks import Told
+    from gateway.cli.approval_checks import ApprovalFinding
     from gateway.config import Configuration, OpaEngine, PolicySettings, TlsSettings
     from gateway.model.target import Target
     from gateway.upstream.catalogue import UpstreamStatus
@@ -47,7 +47,7 @@ _SOON_DAYS: Final = 21
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """A checked subject with its result, for people. `remedy` is empty if there is nothing to do. `lines` are output of
     a tried program."""
 
@@ -58,20 +58,20 @@ class Finding:
     lines: tuple[str, ...] = ()
 
 
-def as_json(finding: Finding) -> dict[str, Any]:
+def as_json(finding: CheckResult) -> dict[str, Any]:
     return asdict(finding)
 
 
-async def run(path: Path) -> list[Finding]:
+async def run(path: Path) -> list[CheckResult]:
     """Look at everything that the configuration file names."""
     logs.configure("console", "critical")
     try:
         settings = config.load(path)
     except config.InvalidSettings as error:
-        return [Finding("fail", "configuration", problem) for problem in error.problems]
+        return [CheckResult("fail", "configuration", problem) for problem in error.problems]
     except ConfigurationError as error:
         return [_failed("configuration", error)]
-    found = [Finding("ok", "configuration", f"{path} is valid")]
+    found = [CheckResult("ok", "configuration", f"{path} is valid")]
     found += [*_listen(settings), *_tls(settings.tls)]
     found += [item async for item in _identity(settings)]
     found += [item async for item in _policy(settings)]
@@ -88,22 +88,22 @@ async def run(path: Path) -> list[Finding]:
 # --- parts -------------------------------------------------------------------------------------------
 
 
-def _listen(settings: Configuration) -> Iterator[Finding]:
+def _listen(settings: Configuration) -> Iterator[CheckResult]:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         socket.create_server((settings.host, settings.port), family=family).close()
     except OSError as error:
-        yield Finding(
+        yield CheckResult(
             "warn",
             "listen",
             f"{settings.listen}: {os.strerror(error.errno) if error.errno else error}",
             "fine if the gateway is running; else stop what uses it",
         )
     else:
-        yield Finding("ok", "listen", f"{settings.listen} is free; callers use {settings.base_url}")
+        yield CheckResult("ok", "listen", f"{settings.listen} is free; callers use {settings.base_url}")
 
 
-def _tls(settings: TlsSettings | None) -> Iterator[Finding]:
+def _tls(settings: TlsSettings | None) -> Iterator[CheckResult]:
     if settings is None:
         return
     try:
@@ -115,16 +115,16 @@ def _tls(settings: TlsSettings | None) -> Iterator[Finding]:
     left = certificate.not_valid_after_utc - datetime.now(UTC)
     until = f"{settings.certificate} is valid until {certificate.not_valid_after_utc:%Y-%m-%d}"
     if left.total_seconds() < 0:
-        yield Finding("fail", "tls", f"{settings.certificate} has expired", "renew the certificate")
+        yield CheckResult("fail", "tls", f"{settings.certificate} has expired", "renew the certificate")
     elif left.days < _SOON_DAYS:
-        yield Finding("warn", "tls", until, "renew the certificate soon")
+        yield CheckResult("warn", "tls", until, "renew the certificate soon")
     else:
-        yield Finding("ok", "tls", until)
+        yield CheckResult("ok", "tls", until)
 
 
-async def _identity(settings: Configuration) -> AsyncIterator[Finding]:
+async def _identity(settings: Configuration) -> AsyncIterator[CheckResult]:
     if not settings.identity:
-        yield Finding("warn", "identity", "nobody can call: no identity is configured", "add one under identity")
+        yield CheckResult("warn", "identity", "nobody can call: no identity is configured", "add one under identity")
         return
     try:
         identities = Identities.build(settings, clock=time.time)
@@ -135,22 +135,22 @@ async def _identity(settings: Configuration) -> AsyncIterator[Finding]:
     try:
         for issuer in identities.status():
             if issuer.ready:
-                yield Finding("ok", "identity", f"{issuer.issuer}: {issuer.keys} keys")
+                yield CheckResult("ok", "identity", f"{issuer.issuer}: {issuer.keys} keys")
             else:
                 problem = issuer.problem or "its keys are not known"
-                yield Finding(
+                yield CheckResult(
                     "fail", "identity", f"{issuer.issuer}: {problem}", "see that its keys can be reached from here"
                 )
     finally:
         await identities.stop()
     for identity in settings.identity:
         if identity.kind == "development" and identity.reach == "private":
-            yield Finding("ok", "identity", "development: callers on this machine and at private addresses")
+            yield CheckResult("ok", "identity", "development: callers on this machine and at private addresses")
         elif identity.kind in {"development", "anonymous"}:
-            yield Finding("ok", "identity", f"{identity.kind}: callers on this machine only")
+            yield CheckResult("ok", "identity", f"{identity.kind}: callers on this machine only")
 
 
-async def _policy(settings: Configuration) -> AsyncIterator[Finding]:
+async def _policy(settings: Configuration) -> AsyncIterator[CheckResult]:
     section = settings.policy
     problems = list(_own_data(section)) if section.has_files else []
     for finding in problems:
@@ -166,16 +166,16 @@ async def _policy(settings: Configuration) -> AsyncIterator[Finding]:
     status = policy.status()
     await policy.stop()
     if status.problem is not None or not status.ready:
-        yield Finding(
+        yield CheckResult(
             "fail", "policy", status.problem or "it is not loaded", "start OPA, or mend its bundle or its configuration"
         )
         return
-    yield Finding("ok", "policy", f"{revised(status.name, status.revision)}, {status.engine} engine")
+    yield CheckResult("ok", "policy", f"{revised(status.name, status.revision)}, {status.engine} engine")
     if section.engine.kind == "opa":
         async for finding in _opa_data(section.engine):
             yield finding
     else:
-        yield Finding("ok", "grants", f"{_place(section, GRANTS)} can be read in full")
+        yield CheckResult("ok", "grants", f"{_place(section, GRANTS)} can be read in full")
 
 
 def _place(section: PolicySettings, file: DataFile) -> str:
@@ -183,7 +183,7 @@ def _place(section: PolicySettings, file: DataFile) -> str:
     return str(own or PolicyFolders.configured(section).policy / file.path)
 
 
-def _own_data(section: PolicySettings) -> Iterator[Finding]:
+def _own_data(section: PolicySettings) -> Iterator[CheckResult]:
     """Yield problems of the policy's data. Loading the policy shows its other problems."""
     try:
         loaded = folders.read(PolicyFolders.configured(section))
@@ -192,19 +192,19 @@ def _own_data(section: PolicySettings) -> Iterator[Finding]:
         return
     for file, problems in found.items():
         for problem in problems:
-            yield Finding("fail", file.name, f"{_place(section, file)}: {problem}", file.remedy)
+            yield CheckResult("fail", file.name, f"{_place(section, file)}: {problem}", file.remedy)
 
 
-async def _opa_data(engine: OpaEngine) -> AsyncIterator[Finding]:
+async def _opa_data(engine: OpaEngine) -> AsyncIterator[CheckResult]:
     """Yield problems of the data in OPA. OPA takes any policy, so the person who loads it has to check its data."""
     server = OpaClient(engine)
     try:
         for file in DATA_FILES:
             problems = await server.problems(file)
             for problem in problems:
-                yield Finding("fail", file.name, f"in OPA: {problem}", file.remedy)
+                yield CheckResult("fail", file.name, f"in OPA: {problem}", file.remedy)
             if not problems and file is GRANTS:
-                yield Finding("ok", "grants", "those in OPA can be read in full")
+                yield CheckResult("ok", "grants", "those in OPA can be read in full")
     except GatewayError as error:
         yield _failed("grants", error)
     finally:
@@ -222,11 +222,11 @@ def _grants(settings: Configuration) -> grant_checks.Grants:
     return found if own else {name: items for name, items in found.items() if name in settings.upstreams}
 
 
-def _warned(item: grant_checks.Warned) -> Finding:
-    return Finding("warn", "grants", item.found, item.remedy)
+def _warned(item: grant_checks.Warned) -> CheckResult:
+    return CheckResult("warn", "grants", item.found, item.remedy)
 
 
-def _inspection(settings: Configuration) -> Iterator[Finding]:
+def _inspection(settings: Configuration) -> Iterator[CheckResult]:
     """Yield unreadable rules, and suppressions that have expired or cover nothing."""
     section = settings.inspection
     try:
@@ -235,11 +235,11 @@ def _inspection(settings: Configuration) -> Iterator[Finding]:
         yield _failed("inspection.rules", error)
         return
     if section.rules:
-        yield Finding("ok", "inspection.rules", f"{', '.join(map(str, section.rules))} can be read in full")
+        yield CheckResult("ok", "inspection.rules", f"{', '.join(map(str, section.rules))} can be read in full")
     yield from _suppressions(settings, names)
 
 
-def _directory(settings: Configuration) -> Iterator[Finding]:
+def _directory(settings: Configuration) -> Iterator[CheckResult]:
     section = settings.directory
     if not section.entries and not section.files:
         return
@@ -248,10 +248,10 @@ def _directory(settings: Configuration) -> Iterator[Finding]:
     except GatewayError as error:
         yield _failed("directory", error)
         return
-    yield Finding("ok", "directory", f"{len(found):,} people, accounts, hosts and patterns are known")
+    yield CheckResult("ok", "directory", f"{len(found):,} people, accounts, hosts and patterns are known")
 
 
-def _approvals(settings: Configuration) -> Iterator[Finding]:
+def _approvals(settings: Configuration) -> Iterator[CheckResult]:
     try:
         for told in approval_checks.look(settings):
             yield _told("approvals", told)
@@ -259,7 +259,7 @@ def _approvals(settings: Configuration) -> Iterator[Finding]:
         yield _failed("approvals", error)
 
 
-async def _signals(settings: Configuration) -> AsyncIterator[Finding]:
+async def _signals(settings: Configuration) -> AsyncIterator[CheckResult]:
     try:
         async for told in signal_checks.look(settings):
             yield _told("signals", told)
@@ -267,30 +267,30 @@ async def _signals(settings: Configuration) -> AsyncIterator[Finding]:
         yield _failed("signals", error)
 
 
-def _told(what: str, told: Told) -> Finding:
-    return Finding("warn" if told.is_warning else "ok", what, told.found, told.remedy)
+def _told(what: str, told: ApprovalFinding) -> CheckResult:
+    return CheckResult("warn" if told.is_warning else "ok", what, told.found, told.remedy)
 
 
-def _suppressions(settings: Configuration, names: frozenset[str]) -> Iterator[Finding]:
+def _suppressions(settings: Configuration, names: frozenset[str]) -> Iterator[CheckResult]:
     from fnmatch import fnmatchcase
 
     today = datetime.now(UTC).date()
     for number, rule in enumerate(settings.inspection.suppressions):
         what = f"inspection.suppressions.{number}"
         if rule.until < today:
-            yield Finding(
+            yield CheckResult(
                 "warn",
                 what,
                 f"it ended on {rule.until}: what it covered counts as a credential again",
                 "look at it once more, then give it a new date or remove it",
             )
         if not any(fnmatchcase(name, rule.upstream) for name in settings.upstreams):
-            yield Finding("warn", what, "no upstream has such a name, so it covers nothing", "correct its upstream")
+            yield CheckResult("warn", what, "no upstream has such a name, so it covers nothing", "correct its upstream")
         if (problem := suppressions.unknown(rule.detector, names)) is not None:
-            yield Finding("warn", what, problem, "correct its detector")
+            yield CheckResult("warn", what, problem, "correct its detector")
 
 
-def _lock(settings: Configuration) -> Iterator[Finding]:
+def _lock(settings: Configuration) -> Iterator[CheckResult]:
     path, trust = settings.catalogue.lock, settings.catalogue.trust
     try:
         lock = lockfile.load(path)
@@ -302,21 +302,21 @@ def _lock(settings: Configuration) -> Iterator[Finding]:
         for subject in ("tool", "prompt")
     )
     if path.exists():
-        yield Finding("ok", "catalogue", f"{path} pins {tools} and {prompts} (trust: {trust})")
+        yield CheckResult("ok", "catalogue", f"{path} pins {tools} and {prompts} (trust: {trust})")
     elif trust == "locked":
-        yield Finding(
+        yield CheckResult(
             "warn",
             "catalogue",
             f"there is no {path}: no tool can be used",
             "review the tools, then `opagate catalogue pin`",
         )
     else:
-        yield Finding("ok", "catalogue", f"{path} is written when tools are first seen (trust: first_use)")
+        yield CheckResult("ok", "catalogue", f"{path} is written when tools are first seen (trust: first_use)")
 
 
-async def _upstreams(settings: Configuration, grants: grant_checks.Grants) -> AsyncIterator[Finding]:
+async def _upstreams(settings: Configuration, grants: grant_checks.Grants) -> AsyncIterator[CheckResult]:
     if not settings.upstreams:
-        yield Finding(
+        yield CheckResult(
             "warn", "upstreams", "there are none", "add one under upstreams, or import some: `opagate init --from FILE`"
         )
         return
@@ -343,20 +343,22 @@ async def _upstreams(settings: Configuration, grants: grant_checks.Grants) -> As
             yield _warned(warned)
 
 
-def _unlisted(status: UpstreamStatus, lines: tuple[str, ...]) -> Finding:
+def _unlisted(status: UpstreamStatus, lines: tuple[str, ...]) -> CheckResult:
     problem = status.error or "it could not be listed"
     remedy = "see that it runs, and that url or command is right"
-    return Finding("fail", f"upstream {status.upstream}", problem, remedy, lines)
+    return CheckResult("fail", f"upstream {status.upstream}", problem, remedy, lines)
 
 
-def _upstream(status: UpstreamStatus, tools: list[Target], settings: Configuration) -> Iterator[Finding]:
+def _upstream(status: UpstreamStatus, tools: list[Target], settings: Configuration) -> Iterator[CheckResult]:
     what = f"upstream {status.upstream}"
-    yield Finding("ok", what, f"{counted(len(tools), 'tool')}, MCP {status.revision}")
+    yield CheckResult("ok", what, f"{counted(len(tools), 'tool')}, MCP {status.revision}")
     if status.unlisted is not None:
-        yield Finding("warn", what, f"its prompts are kept from callers: {status.unlisted}", "mend its prompts/list")
+        yield CheckResult(
+            "warn", what, f"its prompts are kept from callers: {status.unlisted}", "mend its prompts/list"
+        )
     changed = [called(*named) for named, pin in status.states.items() if pin is Pin.CHANGED]
     if changed:
-        yield Finding(
+        yield CheckResult(
             "warn",
             what,
             f"not as pinned, and so kept from callers: {', '.join(changed)}",
@@ -364,17 +366,17 @@ def _upstream(status: UpstreamStatus, tools: list[Target], settings: Configurati
         )
     unpinned = [called(*named) for named, pin in status.states.items() if pin is Pin.UNREVIEWED]
     if unpinned and settings.catalogue.trust == "locked":
-        yield Finding(
+        yield CheckResult(
             "warn",
             what,
             f"not pinned, and so kept from callers: {', '.join(unpinned)}",
             f"review, then `opagate catalogue pin {status.upstream}`",
         )
     for warning in status.warnings:
-        yield Finding("warn", what, warning, "mend the label, or remove it")
+        yield CheckResult("warn", what, warning, "mend the label, or remove it")
     unlabelled = [tool.name for tool in tools if not _labelled(tool, settings)]
     if unlabelled:
-        yield Finding(
+        yield CheckResult(
             "warn",
             what,
             f"without labels, and so taken for writes that leave: {', '.join(unlabelled)}",
@@ -388,7 +390,7 @@ def _labelled(tool: Target, settings: Configuration) -> bool:
     return any(fnmatchcase(tool.name, pattern) for pattern in settings.upstreams[tool.upstream].tools)
 
 
-def _journal(settings: Configuration) -> Iterator[Finding]:
+def _journal(settings: Configuration) -> Iterator[CheckResult]:
     folder = settings.journal.path
     try:
         found = keys.read(settings, begun=storage.has_begun(folder))
@@ -397,7 +399,9 @@ def _journal(settings: Configuration) -> Iterator[Finding]:
             return
         storage.prepare_folder(folder, storage.Disk())
         if not os.access(folder, os.W_OK | os.X_OK):
-            yield Finding("fail", "journal", f"{folder} cannot be written", "make it writable for the gateway's user")
+            yield CheckResult(
+                "fail", "journal", f"{folder} cannot be written", "make it writable for the gateway's user"
+            )
             return
         segments = storage.segments(folder)
     except GatewayError as error:
@@ -406,7 +410,7 @@ def _journal(settings: Configuration) -> Iterator[Finding]:
     try:
         os.close(storage.lock(folder))
     except storage.InUse:
-        yield Finding("ok", "journal", f"{folder}: {counted(len(segments), 'segment')}; a gateway is writing to it")
+        yield CheckResult("ok", "journal", f"{folder}: {counted(len(segments), 'segment')}; a gateway is writing to it")
         return
     except GatewayError as error:
         yield _failed("journal", error)
@@ -414,24 +418,24 @@ def _journal(settings: Configuration) -> Iterator[Finding]:
     yield _continued(folder, found, len(segments))
 
 
-def _continued(folder: Path, found: Mapping[keys.Name, bytes], segments: int) -> Finding:
+def _continued(folder: Path, found: Mapping[keys.Name, bytes], segments: int) -> CheckResult:
     """Return whether a gateway could go on with a journal that is there."""
     try:
         if segments:
             recovery.require_end(folder, Chain.of(found["chain"]), key_id(found["fingerprints"]))
     except GatewayError as error:
         return _failed("journal", error)
-    return Finding("ok", "journal", f"{folder}: {counted(segments, 'segment')}, writable")
+    return CheckResult("ok", "journal", f"{folder}: {counted(segments, 'segment')}, writable")
 
 
-def _creatable(folder: Path) -> Finding:
+def _creatable(folder: Path) -> CheckResult:
     parent = next(path for path in folder.absolute().parents if path.exists())
     if os.access(parent, os.W_OK | os.X_OK):
-        return Finding("ok", "journal", f"{folder} will be made")
-    return Finding(
+        return CheckResult("ok", "journal", f"{folder} will be made")
+    return CheckResult(
         "fail", "journal", f"{folder} cannot be made in {parent}", "make that folder writable, or set journal.path"
     )
 
 
-def _failed(what: str, error: GatewayError) -> Finding:
-    return Finding("fail", what, error.message, error.remedy)
+def _failed(what: str, error: GatewayError) -> CheckResult:
+    return CheckResult("fail", what, error.message, error.remedy)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.cli.approval_checks import Told
+from gateway.cli.approval_checks import ApprovalFinding
 from gateway.config.authority import LeasedCredential
 from gateway.config.brokers import BrokeredCredential, ExchangeBroker
 from gateway.config.connections import callback_of, server_of
@@ -21,58 +21,58 @@ if TYPE_CHECKING:
 _STANDING = "it lives for ever, and no end of a task revokes it (OWASP NHI7)"
 
 
-def look(settings: Configuration) -> Iterator[Told]:
+def look(settings: Configuration) -> Iterator[ApprovalFinding]:
     """Yield a finding for each upstream with a credential."""
     for name, upstream in settings.upstreams.items():
         kind, credential = upstream.credential_kind, upstream.credential
         if kind == "standing":
             remedy = f"lend one where the system can take it: upstreams.{name}.credential, docs/lent-credentials.md"
-            yield Told(f"{name}: a standing credential; {_STANDING}", remedy, is_warning=True)
+            yield ApprovalFinding(f"{name}: a standing credential; {_STANDING}", remedy, is_warning=True)
         elif isinstance(credential, LeasedCredential) and not credential.scopes:
             remedy = f"name them in upstreams.{name}.credential.scopes: {{read: [...], write: [...]}}"
-            yield Told(
+            yield ApprovalFinding(
                 f"{name}: no effect has scopes, so every call is refused (credential/scope)", remedy, is_warning=True
             )
         elif isinstance(credential, LeasedCredential):
             effects = ", ".join(sorted(credential.scopes))
-            yield Told(f"{name}: leased ({kind}) for tools that {effects}")
+            yield ApprovalFinding(f"{name}: leased ({kind}) for tools that {effects}")
         if isinstance(credential, LeasedCredential) and credential.hand_over is not None:
             yield _describe_hand_over(name, credential.hand_over, settings.state)
         if isinstance(credential, BrokeredCredential) and server_of(settings.brokers[credential.broker]) is not None:
-            yield Told(
+            yield ApprovalFinding(
                 f"{name}: each user connects once for each agent. The gateway lists tools without a user, so without a"
                 " credential; what users' own lists show is pinned too"
             )
     for name, broker in settings.brokers.items():
         if (server := server_of(broker)) is not None:
-            yield Told(
+            yield ApprovalFinding(
                 f"broker {name}: users connect at {server.issuer}; register {callback_of(settings.base_url, name)} there"
             )
         if isinstance(broker, ExchangeBroker) and broker.id_jag is not None:
             yield _describe_assertions(name, broker, broker.id_jag)
 
 
-def _describe_assertions(name: str, broker: ExchangeBroker, given: IdJag) -> Told:
+def _describe_assertions(name: str, broker: ExchangeBroker, given: IdJag) -> ApprovalFinding:
     found = (
         f"broker {name}: {given.idp} vouches for users at {broker.issuer} (ID-JAG, client {broker.client_id!r} there)"
     )
     if given.subject != "caller_token":
-        return Told(found)
+        return ApprovalFinding(found)
     remedy = "ask the provider for ID tokens of the gateway's own client: subject: id_token, docs/lent-credentials.md"
-    return Told(
+    return ApprovalFinding(
         f"{found}; its proof is the access token of the agent, which the draft does not name", remedy, is_warning=True
     )
 
 
-def _describe_hand_over(name: str, hand_over: HandOver, state: Path) -> Told:
+def _describe_hand_over(name: str, hand_over: HandOver, state: Path) -> ApprovalFinding:
     renewal = "a renewal replaces it" if hand_over.may_renew else "a renewal starts another process"
     if hand_over.file is None:
-        return Told(f"{name}: handed over to a process for each task; {renewal}")
+        return ApprovalFinding(f"{name}: handed over to a process for each task; {renewal}")
     folder, is_in_memory = choose_folder(state)
     found = f"{name}: handed over in a file of {folder}, for a process for each task; {renewal}"
     if is_in_memory:
-        return Told(found)
-    return Told(
+        return ApprovalFinding(found)
+    return ApprovalFinding(
         f"{found}; the folder is on a disk, which may keep what was removed",
         "let the gateway write to /dev/shm, or set XDG_RUNTIME_DIR to a folder of a tmpfs",
         is_warning=True,

@@ -8,7 +8,7 @@ import typer
 from typer.main import get_command
 
 
-class Program(typer.Typer):
+class CommandLine(typer.Typer):
     """A command line whose help names no types of Python, which typer would put beside flags and arguments."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

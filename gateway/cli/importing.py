@@ -45,7 +45,7 @@ def read(text: str, name: str, taken: Collection[str] = ()) -> Imported:
         if not isinstance(settings, Mapping):
             found.notes.append(f"{given}: it is no mapping, and was left out")
             continue
-        _Server(given, upstream, cast("Mapping[str, Any]", settings), found).take()
+        _ImportedServer(given, upstream, cast("Mapping[str, Any]", settings), found).take()
     return found
 
 
@@ -60,7 +60,7 @@ def _unique(name: str, taken: Collection[str]) -> str:
     return next(f"{name}-{n}" for n in range(2, len(taken) + 3) if f"{name}-{n}" not in taken)
 
 
-class _Server:
+class _ImportedServer:
     """One server on its way from a client's file into the configuration."""
 
     def __init__(self, given: str, upstream: str, settings: Mapping[str, Any], found: Imported) -> None:

@@ -50,7 +50,7 @@ _CALLS_KEPT = 1_000
 _HEAD = re.compile(r"[0-9a-f]{64}")
 
 
-class Form(StrEnum):
+class ExportForm(StrEnum):
     """Forms of an export."""
 
     ENTRIES = "entries"
@@ -133,8 +133,9 @@ def export(
         list[str] | None, typer.Option(metavar="KIND", help="Only entries of this kind, such as call. Repeatable.")
     ] = None,
     form: Annotated[
-        Form, typer.Option("--format", help="`entries`, or `trace`: each task with its calls, for `opagate replay`.")
-    ] = Form.ENTRIES,
+        ExportForm,
+        typer.Option("--format", help="`entries`, or `trace`: each task with its calls, for `opagate replay`."),
+    ] = ExportForm.ENTRIES,
     task: Annotated[
         list[str] | None, typer.Option(metavar="ID", help="With traces: only this task. Repeatable.")
     ] = None,
@@ -146,7 +147,7 @@ def export(
     """Print entries as JSON lines, oldest first; or the tasks in them as traces."""
     from gateway.journal import reader
 
-    if form is Form.TRACE:
+    if form is ExportForm.TRACE:
         if since or until or kind:
             raise typer.BadParameter("traces are of whole tasks: --since, --until and --kind go with entries")
         _export_traces(configuration(config).journal.path, frozenset(task or ()), output)

@@ -39,7 +39,7 @@ class Rejected(PolicyBroken):
 
 
 @dataclass(frozen=True, slots=True)
-class _Reach:
+class _OpaEndpoint:
     """The way to an OPA. `path` is a Unix socket, empty for TCP; `ca` a file of authorities, empty for the usual ones."""
 
     path: str
@@ -52,9 +52,9 @@ class OpaAdmin:
     def __init__(self, settings: OpaEngine) -> None:
         parts = urlsplit(settings.url)
         on_socket = parts.scheme == "unix"
-        reach = _Reach(parts.path if on_socket else "", str(settings.ca or ""))
+        reach = _OpaEndpoint(parts.path if on_socket else "", str(settings.ca or ""))
         base = "" if on_socket else parts.path.rstrip("/")
-        self._client = _Client(
+        self._client = _AdminClient(
             reach,
             base,
             host="opa" if on_socket else _host(parts.hostname or ""),
@@ -97,7 +97,7 @@ class OpaAdmin:
         """Return the roots of each bundle that OPA has, by the names of the bundles."""
         found = self.value(("system", "bundles"))
         try:
-            states = {} if found == verdict.UNDEFINED else msgspec.convert(found, dict[str, _BundleState])
+            states = {} if found == verdict.UNDEFINED else msgspec.convert(found, dict[str, _BundleStatus])
         except msgspec.ValidationError:
             raise PolicyUnavailable("OPA's report on its bundles cannot be read", "use OPA 1.20.2 or newer") from None
         return {name: state.manifest.roots for name, state in states.items()}
@@ -134,7 +134,7 @@ class _Manifest(msgspec.Struct):
     roots: tuple[str, ...] = ("",)
 
 
-class _BundleState(msgspec.Struct):
+class _BundleStatus(msgspec.Struct):
     manifest: _Manifest = msgspec.field(default_factory=_Manifest)
 
 
@@ -142,10 +142,10 @@ class _Missing(PolicyError):
     """Nothing stands at a path."""
 
 
-class _Client(OpaClient):
+class _AdminClient(OpaClient):
     """The library's client, with a session that reaches the configured OPA and no other."""
 
-    def __init__(self, reach: _Reach, base: str, **options: Any) -> None:
+    def __init__(self, reach: _OpaEndpoint, base: str, **options: Any) -> None:
         self._reach = reach
         super().__init__(**options)  # pyright: ignore[reportUnknownMemberType] - untyped
         self.root_url = f"{self.schema}{self.host}:{self.port}{base}/{self.version}"

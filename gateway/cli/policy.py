@@ -21,7 +21,7 @@ from gateway.cli.terminal import counted, emit, out, pairs, revised, show, style
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.cli.rego import Check
+    from gateway.cli.rego import FolderCheck
     from gateway.config import PolicySettings
     from gateway.model.decision import Decision
     from gateway.model.wire import JsonObject
@@ -313,7 +313,7 @@ async def _chosen(
 # --- for people --------------------------------------------------------------------------------------
 
 
-def _show_checks(found: Sequence[Check], places: PolicyFolders) -> None:
+def _show_checks(found: Sequence[FolderCheck], places: PolicyFolders) -> None:
     title = f"Policy {places.policy}" + (f" with {places.overlay}" if places.overlay else "")
     rows = table("", "check", "what", title=title)
     for item in found:

@@ -49,7 +49,7 @@ SPEED: Final = "speed"
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class FolderCheck:
     """A check of a policy folder. `findings` are sentences, empty on success; `skipped` is the reason for not running."""
 
     name: str
@@ -65,7 +65,7 @@ class Check:
 # --- checks ------------------------------------------------------------------------------------------
 
 
-async def checks(places: PolicyFolders, limit: float) -> Sequence[Check]:
+async def checks(places: PolicyFolders, limit: float) -> Sequence[FolderCheck]:
     """Return the checks of a gateway at load, and the checks of OPA and Regal where there are such programs.
 
     `limit` is the processor time of one answer, in seconds.
@@ -78,7 +78,7 @@ async def checks(places: PolicyFolders, limit: float) -> Sequence[Check]:
     loaded = await _tried(LOADED, policy, None)
     found = [
         loaded,
-        await _tried(SPEED, policy, limit) if loaded.state == "ok" else Check(SPEED, skipped="it is not loaded"),
+        await _tried(SPEED, policy, limit) if loaded.state == "ok" else FolderCheck(SPEED, skipped="it is not loaded"),
     ]
     found += [*_static(policy), _annotated(places.policy)]
     found += [_readable(file, policy) for file in DATA_FILES]
@@ -105,18 +105,18 @@ async def loadable(places: PolicyFolders, limit: float) -> Bundle:
     return policy
 
 
-def _skipped(error: PolicyError) -> list[Check]:
+def _skipped(error: PolicyError) -> list[FolderCheck]:
     names = (SPEED, *STATIC, "annotations", *(file.name for file in DATA_FILES), "opa check", "regal")
-    return [Check(name, skipped=f"it cannot be loaded: {error.message}") for name in names]
+    return [FolderCheck(name, skipped=f"it cannot be loaded: {error.message}") for name in names]
 
 
-def _formatted(places: PolicyFolders) -> Check:
+def _formatted(places: PolicyFolders) -> FolderCheck:
     """Return the check of the form of the files that the operator writes: the overlay, if there is one."""
     own = str(places.overlay or places.policy)
     return _program("opa fmt", "opa", "fmt", "--list", own, says="is not formatted; run `opa fmt --write`")
 
 
-async def _tried(name: str, policy: Bundle, limit: float | None) -> Check:
+async def _tried(name: str, policy: Bundle, limit: float | None) -> FolderCheck:
     begun = time.monotonic()
     try:
         await trial.require(Trial(policy, limit=limit))
@@ -125,14 +125,14 @@ async def _tried(name: str, policy: Bundle, limit: float | None) -> Check:
     return _check(name, [], begun)
 
 
-def _static(policy: Bundle) -> list[Check]:
+def _static(policy: Bundle) -> list[FolderCheck]:
     """Return every finding of the static checks, of which a load names the first."""
     begun = time.monotonic()
     try:
         modules = embedded.parse(policy.modules)
     except PolicyError as error:
-        return [Check(name, skipped=f"it cannot be loaded: {error.message}") for name in STATIC]
-    found: list[Check] = []
+        return [FolderCheck(name, skipped=f"it cannot be loaded: {error.message}") for name in STATIC]
+    found: list[FolderCheck] = []
     for name, check in STATIC.items():
         findings = [f"{item.message}; {item.remedy}" for item in check(modules, policy)]
         found.append(_check(name, findings, begun))
@@ -140,7 +140,7 @@ def _static(policy: Bundle) -> list[Check]:
     return found
 
 
-def _annotated(folder: Path) -> Check:
+def _annotated(folder: Path) -> FolderCheck:
     """Check that each reason code has an annotation and a rule, and that the generated table is current."""
     begun = time.monotonic()
     try:
@@ -158,12 +158,12 @@ def _annotated(folder: Path) -> Check:
     return _check("annotations", stale, begun)
 
 
-def _readable(file: DataFile, policy: Bundle) -> Check:
+def _readable(file: DataFile, policy: Bundle) -> FolderCheck:
     begun = time.monotonic()
     try:
         return _check(file.name, problems(policy, file), begun)
     except PolicyError as error:
-        return Check(file.name, skipped=f"it cannot be loaded: {error.message}")
+        return FolderCheck(file.name, skipped=f"it cannot be loaded: {error.message}")
 
 
 def problems(policy: Bundle, file: DataFile) -> list[str]:
@@ -175,8 +175,8 @@ def problems(policy: Bundle, file: DataFile) -> list[str]:
     return file.sentences(failure or answer)
 
 
-def _check(name: str, findings: Sequence[str], begun: float) -> Check:
-    return Check(name, tuple(findings), None, time.monotonic() - begun)
+def _check(name: str, findings: Sequence[str], begun: float) -> FolderCheck:
+    return FolderCheck(name, tuple(findings), None, time.monotonic() - begun)
 
 
 # --- tests -------------------------------------------------------------------------------------------
@@ -232,10 +232,10 @@ def program(name: str) -> str | None:
     return str(tools) if tools.is_file() else shutil.which(name)
 
 
-def _program(title: str, name: str, *arguments: str, says: str = "") -> Check:
+def _program(title: str, name: str, *arguments: str, says: str = "") -> FolderCheck:
     found, begun = program(name), time.monotonic()
     if found is None:
-        return Check(title, skipped=f"{name} is not on the PATH")
+        return FolderCheck(title, skipped=f"{name} is not on the PATH")
     done = _run(found, *arguments)
     lines = [f"{line} {says}".strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     if done.returncode == 0 and not says:
@@ -245,7 +245,7 @@ def _program(title: str, name: str, *arguments: str, says: str = "") -> Check:
     return _check(title, lines, begun)
 
 
-def _opa_check(places: PolicyFolders, policy: Bundle) -> Check:
+def _opa_check(places: PolicyFolders, policy: Bundle) -> FolderCheck:
     """Return the findings of `opa check`: in all files, and in the deciding files with the gateway's own types of the input."""
     name, begun = "opa check", time.monotonic()
     if program("opa") is None:
@@ -271,11 +271,11 @@ def _opa_findings(place: Path, *options: str) -> list[str]:
     return [line for line in lines if line and not line.endswith("undefined schema: schema.input")]
 
 
-def _linted(places: PolicyFolders, policy: Bundle) -> Check:
+def _linted(places: PolicyFolders, policy: Bundle) -> FolderCheck:
     """Return Regal's findings in the policy; in the overlay alone, if there is one."""
     begun, regal = time.monotonic(), program("regal")
     if regal is None:
-        return Check("regal", skipped="regal is not on the PATH")
+        return FolderCheck("regal", skipped="regal is not on the PATH")
     with _merged(policy) as merged:
         done = _run(regal, "lint", *_regal_config(places.policy), "--format", "json", str(merged))
     try:

@@ -56,7 +56,7 @@ def replay(
     chosen, inspector = policy_settings(path, grants, config), operator_inspector(config)
     with err.status("Reading the traces") if err.is_terminal else nullcontext():
         steps = sum(check(trace) for trace in traces)
-    shown = _Shown(as_json=as_json, summary=summary)
+    shown = _OutcomePrinter(as_json=as_json, summary=summary)
 
     def replaying(policy: Policy) -> AsyncIterator[StepOutcome]:
         return replayed(every_trace(traces), policy.decide, assume=assume, inspector=inspector)
@@ -70,7 +70,7 @@ def replay(
         raise typer.Exit(1)
 
 
-class _Shown:
+class _OutcomePrinter:
     """A printer of outcomes, one at a time."""
 
     def __init__(self, *, as_json: bool, summary: bool) -> None:
@@ -116,7 +116,7 @@ Replaying = Callable[["Policy"], "AsyncIterator[StepOutcome]"]
 """The outcomes of all traces on a policy."""
 
 
-async def _one(replaying: Replaying, chosen: PolicySettings, shown: _Shown, steps: int) -> None:
+async def _one(replaying: Replaying, chosen: PolicySettings, shown: _OutcomePrinter, steps: int) -> None:
     async with AsyncExitStack() as stack:
         policy = await started(stack, chosen)
         with _progress(steps) as advance:
@@ -125,7 +125,9 @@ async def _one(replaying: Replaying, chosen: PolicySettings, shown: _Shown, step
                 advance()
 
 
-async def _two(replaying: Replaying, chosen: PolicySettings, other: PolicySettings, shown: _Shown, steps: int) -> None:
+async def _two(
+    replaying: Replaying, chosen: PolicySettings, other: PolicySettings, shown: _OutcomePrinter, steps: int
+) -> None:
     from gateway.replay import compare
 
     async with AsyncExitStack() as stack:

@@ -28,10 +28,10 @@ from gateway.cli import (
     token,
     up,
 )
-from gateway.cli.help import Program
+from gateway.cli.help import CommandLine
 from gateway.cli.running import run
 
-app = Program(
+app = CommandLine(
     name="opagate",
     help="A Model Context Protocol tool gateway: Open Policy Agent decides on every tool call.",
     no_args_is_help=True,

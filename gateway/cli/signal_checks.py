@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from gateway.cli.approval_checks import Told
+from gateway.cli.approval_checks import ApprovalFinding
 from gateway.config.identities import JwtIdentity
 from gateway.identity.assembly import transmitter_keys
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gateway.config.signals import SsfSignals
 
 
-async def look(settings: Configuration) -> AsyncIterator[Told]:
+async def look(settings: Configuration) -> AsyncIterator[ApprovalFinding]:
     """Yield what is configured. Raises `GatewayError` for keys that cannot be configured."""
     known = {identity.issuer for identity in settings.identity if isinstance(identity, JwtIdentity)}
     for signals in settings.signals:
@@ -28,27 +28,31 @@ async def look(settings: Configuration) -> AsyncIterator[Told]:
         await keys.stop()
         if not status.ready:
             problem = status.problem or "its keys are not known"
-            yield Told(f"{signals.label}: {problem}", "see that its metadata can be reached from here", is_warning=True)
+            yield ApprovalFinding(
+                f"{signals.label}: {problem}", "see that its metadata can be reached from here", is_warning=True
+            )
     for issuer in (
         () if not settings.signals else sorted(known - {named for each in settings.signals for named in _issuers(each)})
     ):
         remedy = "add its transmitter under signals, if it has one: docs/signals.md"
-        yield Told(f"{issuer} sends no signals: a token stays good until it expires, also after a logout", remedy)
+        yield ApprovalFinding(
+            f"{issuer} sends no signals: a token stays good until it expires, also after a logout", remedy
+        )
 
 
-def _describe(signals: SsfSignals, known: set[str], base_url: str) -> Iterator[Told]:
+def _describe(signals: SsfSignals, known: set[str], base_url: str) -> Iterator[ApprovalFinding]:
     name = signals.label
     place = f"POST {base_url}/ssf/{name}" if signals.delivery == "push" else "polls"
-    yield Told(f"{name}: events of {signals.transmitter} come by {signals.delivery} ({place})")
+    yield ApprovalFinding(f"{name}: events of {signals.transmitter} come by {signals.delivery} ({place})")
     if not known.intersection(_issuers(signals)):
         remedy = "name the issuers of your callers in signals.issuers"
-        yield Told(f"{name}: no identity is of an issuer that it may speak about", remedy, is_warning=True)
+        yield ApprovalFinding(f"{name}: no identity is of an issuer that it may speak about", remedy, is_warning=True)
     if signals.verify_every is None:
         remedy = "set verify_every, and stream with the gateway's access to it"
-        yield Told(f"{name}: nobody notices if it falls silent", remedy, is_warning=True)
+        yield ApprovalFinding(f"{name}: nobody notices if it falls silent", remedy, is_warning=True)
     if signals.delivery == "push" and base_url.startswith("http:"):
         remedy = "set public_url to an https address; most transmitters push to no other"
-        yield Told(f"{name}: events would be pushed over plain HTTP", remedy, is_warning=True)
+        yield ApprovalFinding(f"{name}: events would be pushed over plain HTTP", remedy, is_warning=True)
 
 
 def _issuers(signals: SsfSignals) -> tuple[str, ...]:

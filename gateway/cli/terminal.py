@@ -43,7 +43,7 @@ _STYLES: Final = {
 }
 
 
-class _Console(Console):
+class _PlainConsole(Console):
     """A console on which no text is a command to the terminal, whoever wrote the text.
 
     Hidden characters are spelled out as in `plain`; line ends stay.
@@ -69,8 +69,8 @@ def _width(*, stderr: bool = False) -> int | None:
     return None if stream.isatty() or "COLUMNS" in os.environ else _WIDE
 
 
-out = _Console(highlight=False, soft_wrap=True, width=_width())
-err = _Console(stderr=True, highlight=False, soft_wrap=True, width=_width(stderr=True))
+out = _PlainConsole(highlight=False, soft_wrap=True, width=_width())
+err = _PlainConsole(stderr=True, highlight=False, soft_wrap=True, width=_width(stderr=True))
 
 
 def complain(error: GatewayError) -> None:

@@ -37,7 +37,7 @@ _SHOWN: Final = 100
 """Characters of an upstream's answer; a refusal is shown in full."""
 
 
-class Form(StrEnum):
+class TourForm(StrEnum):
     """Forms of a tour: a line for each step, each step in full, or JSON lines."""
 
     BRIEF = "brief"
@@ -46,16 +46,16 @@ class Form(StrEnum):
 
 
 @dataclass(slots=True)
-class _Tally:
+class _TourCounts:
     allowed: int = 0
     refused: int = 0
     unexpected: int = 0
 
 
-async def run(*, port: int | None, state: Path | None, form: Form) -> bool:
+async def run(*, port: int | None, state: Path | None, form: TourForm) -> bool:
     """Return whether every step went as it should, and the journal is whole. Raise `GatewayError` if nothing can start."""
     with tempfile.TemporaryDirectory(prefix="opagate-", ignore_cleanup_errors=True) as folder:
-        tally, thief, task = _Tally(), Thief(), LentTask()
+        tally, thief, task = _TourCounts(), Thief(), LentTask()
         lent = trial.LentServer(lease.UPSTREAM, thief.before)
         chosen, kept = port or trial.free_port(), state or Path(folder)
         async with trial.serving(port=chosen, state=kept, lent=lent) as configuration:
@@ -96,8 +96,8 @@ async def _up(configuration: Configuration) -> AsyncGenerator[None]:
         await server
 
 
-async def _walk(configuration: Configuration, steps: AsyncIterator[Step], tally: _Tally, form: Form) -> None:
-    if form is not Form.JSON:
+async def _walk(configuration: Configuration, steps: AsyncIterator[Step], tally: _TourCounts, form: TourForm) -> None:
+    if form is not TourForm.JSON:
         out.print(f"[bold]A scripted agent goes through the gateway at {configuration.base_url}[/]")
     try:
         number = 0
@@ -107,9 +107,9 @@ async def _walk(configuration: Configuration, steps: AsyncIterator[Step], tally:
             tally.allowed += step.outcome == "allowed"
             tally.refused += step.outcome == "refused"
             tally.unexpected += not expected
-            if form is Form.JSON:
+            if form is TourForm.JSON:
                 line(json.dumps(_as_json(number, step, expected=expected)))
-            elif form is Form.FULL:
+            elif form is TourForm.FULL:
                 _show(number, step, expected=expected)
             else:
                 out.print(_in_one_line(number, step, expected=expected))
@@ -175,8 +175,8 @@ def _show(number: int, step: Step, *, expected: bool) -> None:
         out.print(f"    This is not as expected: it should have been {attempt.expect}.", style="bold red")
 
 
-def _finish(tally: _Tally, record: Verification, proof: dict[str, Any] | None, form: Form) -> None:
-    if form is Form.JSON:
+def _finish(tally: _TourCounts, record: Verification, proof: dict[str, Any] | None, form: TourForm) -> None:
+    if form is TourForm.JSON:
         line(
             json.dumps(
                 {
@@ -191,7 +191,7 @@ def _finish(tally: _Tally, record: Verification, proof: dict[str, Any] | None, f
         return
     out.print(_told_proof(proof))
     passed = f"{tally.allowed} allowed, {tally.refused} refused"
-    if form is Form.BRIEF and not tally.unexpected and record.ok:
+    if form is TourForm.BRIEF and not tally.unexpected and record.ok:
         out.print(styled("ok", f"{passed}, all as expected; the journal of {record.entries} entries verifies"))
         return
     out.print()

@@ -47,7 +47,7 @@ def up(
     if (as_json or verbose) and not once:
         raise typer.BadParameter(f"{'--json' if as_json else '--verbose'} goes with --once")
     if once:
-        form = tour.Form.JSON if as_json else tour.Form.FULL if verbose else tour.Form.BRIEF
+        form = tour.TourForm.JSON if as_json else tour.TourForm.FULL if verbose else tour.TourForm.BRIEF
         passed = uvloop.run(tour.run(port=port, state=state, form=form))
         if not passed:
             raise typer.Exit(1)

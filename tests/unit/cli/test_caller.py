@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gateway import config
-from gateway.cli.caller import Named, verified
+from gateway.cli.caller import CallerNames, verified
 from gateway.errors import ConfigurationError
 from gateway.identity import anonymous, development
 from gateway.model.caller import Actor, AuthMethod, Principal, User
@@ -22,7 +22,7 @@ def settings(*identities: str) -> config.Configuration:
 
 
 def test_a_development_caller_is_what_its_token_would_make_it():
-    made = verified(settings(DEVELOPMENT), Named("triage", user="ana", groups=("ops",), scopes=("a", "b")))
+    made = verified(settings(DEVELOPMENT), CallerNames("triage", user="ana", groups=("ops",), scopes=("a", "b")))
 
     assert made == Principal(
         "triage",
@@ -33,11 +33,11 @@ def test_a_development_caller_is_what_its_token_would_make_it():
         (Actor("triage", None),),
         token_id="none",
     )
-    assert verified(settings(DEVELOPMENT), Named("triage")).user is None
+    assert verified(settings(DEVELOPMENT), CallerNames("triage")).user is None
 
 
 def test_a_caller_of_an_issuer_is_the_client_of_its_user():
-    made = verified(settings(JWT), Named("triage", user="ana", groups=("ops",), bound=True))
+    made = verified(settings(JWT), CallerNames("triage", user="ana", groups=("ops",), bound=True))
 
     assert (made.id, made.issuer, made.method, made.bound) == ("triage", "https://idp.example", AuthMethod.JWT, True)
     assert (made.user, made.delegation) == (User("ana", ("ops",)), ())
@@ -45,44 +45,46 @@ def test_a_caller_of_an_issuer_is_the_client_of_its_user():
 
 def test_what_an_issuer_demands_of_every_token_is_there():
     demanding = "{kind: jwt, issuer: 'https://idp.example', required_scopes: [mcp], require_bound: true}"
-    made = verified(settings(demanding), Named("triage", scopes=("x",)))
+    made = verified(settings(demanding), CallerNames("triage", scopes=("x",)))
 
     assert (made.scopes, made.bound) == ({"mcp", "x"}, True)
 
 
 @pytest.mark.parametrize(("identity", "method", "bound"), [(SPIFFE, "spiffe-jwt", False), (X509, "spiffe-x509", True)])
 def test_a_workload_is_verified_by_its_trust_domain(identity: str, method: str, *, bound: bool):
-    made = verified(settings(JWT, DEVELOPMENT, identity), Named("spiffe://corp/a"))
+    made = verified(settings(JWT, DEVELOPMENT, identity), CallerNames("spiffe://corp/a"))
 
     assert (made.issuer, made.method, made.bound) == ("spiffe://corp", method, bound)
 
 
 def test_the_first_identity_that_fits_is_taken_and_anonymous_last():
-    assert verified(settings(ANONYMOUS, DEVELOPMENT), Named("dev")).issuer == development.ISSUER
-    assert verified(settings(ANONYMOUS), Named("dev")).method is AuthMethod.ANONYMOUS
-    assert verified(settings(JWT, DEVELOPMENT), Named("a")).issuer == "https://idp.example"
-    assert verified(settings(JWT, DEVELOPMENT), Named("a", development.ISSUER)).issuer == development.ISSUER
-    assert verified(settings(ANONYMOUS, DEVELOPMENT), Named("dev", anonymous.ISSUER)).method is AuthMethod.ANONYMOUS
+    assert verified(settings(ANONYMOUS, DEVELOPMENT), CallerNames("dev")).issuer == development.ISSUER
+    assert verified(settings(ANONYMOUS), CallerNames("dev")).method is AuthMethod.ANONYMOUS
+    assert verified(settings(JWT, DEVELOPMENT), CallerNames("a")).issuer == "https://idp.example"
+    assert verified(settings(JWT, DEVELOPMENT), CallerNames("a", development.ISSUER)).issuer == development.ISSUER
+    assert (
+        verified(settings(ANONYMOUS, DEVELOPMENT), CallerNames("dev", anonymous.ISSUER)).method is AuthMethod.ANONYMOUS
+    )
 
 
 @pytest.mark.parametrize(
     ("identities", "named"),
     [
-        ([], Named("a")),
-        ([ANONYMOUS], Named("other")),
-        ([ANONYMOUS], Named("dev", user="ana")),
-        ([ANONYMOUS], Named("dev", scopes=("a",))),
-        ([SPIFFE], Named("a")),
-        ([SPIFFE], Named("spiffe://other/a")),
-        ([SPIFFE], Named("spiffe://corp/a", user="ana")),
-        ([DEVELOPMENT], Named("a", "https://idp.example")),
-        ([DEVELOPMENT], Named("")),
-        ([DEVELOPMENT], Named("spiffe://corp/../a")),
-        ([DEVELOPMENT], Named("a\nb")),
-        ([DEVELOPMENT], Named("a", scopes=('"',))),
+        ([], CallerNames("a")),
+        ([ANONYMOUS], CallerNames("other")),
+        ([ANONYMOUS], CallerNames("dev", user="ana")),
+        ([ANONYMOUS], CallerNames("dev", scopes=("a",))),
+        ([SPIFFE], CallerNames("a")),
+        ([SPIFFE], CallerNames("spiffe://other/a")),
+        ([SPIFFE], CallerNames("spiffe://corp/a", user="ana")),
+        ([DEVELOPMENT], CallerNames("a", "https://idp.example")),
+        ([DEVELOPMENT], CallerNames("")),
+        ([DEVELOPMENT], CallerNames("spiffe://corp/../a")),
+        ([DEVELOPMENT], CallerNames("a\nb")),
+        ([DEVELOPMENT], CallerNames("a", scopes=('"',))),
     ],
 )
-def test_a_caller_that_no_identity_would_verify_is_refused(identities: list[str], named: Named):
+def test_a_caller_that_no_identity_would_verify_is_refused(identities: list[str], named: CallerNames):
     with pytest.raises(ConfigurationError, match="no identity of the configuration would verify") as refused:
         verified(settings(*identities), named)
 
