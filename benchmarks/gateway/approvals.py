@@ -26,7 +26,7 @@ from benchmarks.gateway.ways import Upstream
 from gateway import config, pipeline
 from gateway.app import assembled
 from gateway.approvals.desk import Desk
-from gateway.approvals.model import Question, Requester, Rule, ShownReason
+from gateway.approvals.model import ApproverRule, Question, Requester, ShownReason
 from gateway.identity import development
 from gateway.pipeline import handle
 from gateway.protocol.replies import Reply
@@ -338,7 +338,7 @@ def _question(number: int, now: float) -> Question:
         task="",
         target="tickets/close_ticket",
         requester=Requester(caller, f"spiffe://corp/agent/{caller}", "spiffe://corp", "ursula@corp.example"),
-        rule=Rule(count=2, groups=("sre",), scopes=("once", "destination")),
+        rule=ApproverRule(count=2, groups=("sre",), scopes=("once", "destination")),
         reasons=(
             ShownReason(
                 "approval/effect", "The call cannot be taken back.", "A person approves it.", ("/arguments/id",)

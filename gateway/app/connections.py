@@ -28,7 +28,7 @@ from gateway.config.brokers import BrokeredCredential, ExchangeBroker, UserOAuth
 from gateway.config.connections import callback_of, server_of
 from gateway.errors import GatewayError
 from gateway.identity.id_token import LoginFault
-from gateway.identity.login import BegunLogin, Client, LoginProvider
+from gateway.identity.login import BegunLogin, LoginClient, LoginProvider
 from gateway.line_socket import LineSocket, SocketName, own_uid
 from gateway.model.decision import Reason
 from gateway.steps.completion_notices import CompletionNotices
@@ -174,7 +174,7 @@ class OpenIdLogin:
 
     def __init__(self, settings: ConnectionLogin, redirect_uri: str, clock: Callable[[], float]) -> None:
         secret = None if settings.client_secret is None else settings.client_secret.get_secret_value()
-        client = Client(settings.issuer, settings.client_id, secret, redirect_uri)
+        client = LoginClient(settings.issuer, settings.client_id, secret, redirect_uri)
         self.issuer = settings.issuer
         self._provider = LoginProvider(client, clock=clock)
 

@@ -17,7 +17,7 @@ from gateway.console.parts import ConsoleParts
 from gateway.console.rendering import Templates
 from gateway.console.sessions import LinkRegister, SessionRegister
 from gateway.console.socket import FILE, LinkSocket
-from gateway.identity.login import Client, LoginProvider
+from gateway.identity.login import LoginClient, LoginProvider
 from gateway.identity.login_cookie import LoginSeal
 from gateway.journal.entry_index import EntryIndex
 
@@ -85,7 +85,7 @@ def _provider(configuration: Configuration, settings: ConsoleSettings, gateway: 
     login = settings.login
     if login is None:
         return None
-    client = Client(
+    client = LoginClient(
         issuer=login.issuer,
         client_id=login.client_id,
         secret=None if login.client_secret is None else login.client_secret.get_secret_value(),

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gateway.model.wire import JsonObject
 
 
-class Store(Protocol):
+class QuestionStore(Protocol):
     """Questions on disk: `store.ApprovalStore`."""
 
     def load(self) -> StoredApprovals: ...
@@ -59,7 +59,7 @@ class Desk:
     def __init__(
         self,
         times: Times,
-        store: Store,
+        store: QuestionStore,
         *,
         append: Callable[[str, JsonObject], Awaitable[None]],
         clock: Callable[[], float],
@@ -233,12 +233,12 @@ class Desk:
             self._unreached.add(identifier)
             self._wake(identifier)
 
-    async def note_sent(self, identifier: str, delivery: events.Delivery) -> None:
+    async def note_sent(self, identifier: str, delivery: events.NoticeDelivery) -> None:
         """Note that a channel delivered news of a question. Raises `JournalError` and `ApprovalStoreError`."""
         self._unreached.discard(identifier)
         await to_the_end(self._note_sent(identifier, delivery))
 
-    async def _note_sent(self, identifier: str, delivery: events.Delivery) -> None:
+    async def _note_sent(self, identifier: str, delivery: events.NoticeDelivery) -> None:
         approval = self._index.get(identifier)
         if approval is None:
             return
@@ -249,7 +249,7 @@ class Desk:
                 self._index.put(state.note_told(current, delivery.channel, delivery.notice))
                 await self._save(identifier)
 
-    async def note_unsent(self, identifier: str, delivery: events.Delivery, problem: str) -> None:
+    async def note_unsent(self, identifier: str, delivery: events.NoticeDelivery, problem: str) -> None:
         """Note that a channel gave news of a question up. Raises `JournalError`."""
         if (approval := self._index.get(identifier)) is not None:
             entry = events.delivery_entry(approval, self.now(), delivery, problem=problem)

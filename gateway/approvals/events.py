@@ -68,7 +68,7 @@ def changed_entry(approval: Approval, now: float, *, vote: Vote | None = None, c
     return fields
 
 
-class Delivery(NamedTuple):
+class NoticeDelivery(NamedTuple):
     """News of a question on one channel. `message` is the id of the message, which may tell of several questions."""
 
     channel: str
@@ -76,7 +76,7 @@ class Delivery(NamedTuple):
     message: str
 
 
-def delivery_entry(approval: Approval, now: float, delivery: Delivery, *, problem: str = "") -> JsonObject:
+def delivery_entry(approval: Approval, now: float, delivery: NoticeDelivery, *, problem: str = "") -> JsonObject:
     """Return the fields of the entry for a delivered message, or for one that the channel gave up because of `problem`."""
     fields: dict[str, Any] = {
         "id": approval.id,

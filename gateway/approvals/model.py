@@ -49,7 +49,7 @@ class Requester(Struct, frozen=True):
     session: str = ""
 
 
-class Rule(Struct, frozen=True):
+class ApproverRule(Struct, frozen=True):
     """Requirements on the approvers. `seconds` is the time that people have to answer, and `max_age` the longest time in
     seconds between the login of a person and the vote. `recur_seconds` is the time for which values approved with the scope
     `recurring` hold."""
@@ -115,7 +115,7 @@ class Question(Struct, frozen=True):
     task: str
     target: str
     requester: Requester
-    rule: Rule
+    rule: ApproverRule
     reasons: tuple[ShownReason, ...]
     asked: float
     expires: float

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gateway.approvals.endorsements import Endorsements
 
 
-class Answer(Struct, frozen=True, forbid_unknown_fields=True):
+class SubmittedAnswer(Struct, frozen=True, forbid_unknown_fields=True):
     """A person's answer, as it comes from outside. `shown` is the digest of the question that the person saw."""
 
     answer: str
@@ -47,7 +47,7 @@ class Office:
             return NO_SUCH
         return describe(approval, await self.desk.describe(identifier), person, self.desk.now())
 
-    async def vote(self, identifier: str, person: Person, answer: Answer) -> dict[str, Any] | Reason:
+    async def vote(self, identifier: str, person: Person, answer: SubmittedAnswer) -> dict[str, Any] | Reason:
         """Count a person's answer. Raises `JournalError` and `ApprovalStoreError`."""
         if answer.answer not in {"approve", "deny"}:
             return Reason("vote/invalid", "An answer is approve or deny.", "Write one of the two.")
@@ -62,7 +62,7 @@ class Office:
         ended = answer.end_task and counted.state == "denied" and await self._end_task(counted.question.task)
         return {**summarize(counted), "task_ended": ended}
 
-    def _vote(self, person: Person, answer: Answer, scopes: tuple[Scope, ...]) -> Vote:
+    def _vote(self, person: Person, answer: SubmittedAnswer, scopes: tuple[Scope, ...]) -> Vote:
         is_yes = answer.answer == "approve"
         return Vote(
             person,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from msgspec import structs
 
-from gateway.approvals.model import ASSURANCES, SCOPES, Approval, Excluded, Person, Requester, Rule, Scope, Vote
+from gateway.approvals.model import ASSURANCES, SCOPES, Approval, ApproverRule, Excluded, Person, Requester, Scope, Vote
 from gateway.model.decision import Reason
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ OBLIGATION: Final = "require_approvers"
 _ALL_EXCLUDED: Final[tuple[Excluded, ...]] = ("requester", "user", "delegates")
 
 
-def merge_rules(obligations: Sequence[Obligation], *, seconds: float) -> Rule:
+def merge_rules(obligations: Sequence[Obligation], *, seconds: float) -> ApproverRule:
     """Return the rule of all `require_approvers` obligations together, which is at least as strict as each.
 
     `seconds` is the configured time for an answer, which a policy can only shorten. Without an obligation one person other than the
@@ -26,10 +26,10 @@ def merge_rules(obligations: Sequence[Obligation], *, seconds: float) -> Rule:
     """
     found = [cast("dict[str, Any]", item.properties) for item in obligations if item.id == OBLIGATION]
     if not found:
-        return Rule(seconds=seconds)
+        return ApproverRule(seconds=seconds)
     times = [item["recur_seconds"] for item in found if "recur_seconds" in item]
     excluded = {name for item in found for name in item.get("exclude", _ALL_EXCLUDED)} | {"requester"}
-    return Rule(
+    return ApproverRule(
         count=max(item["count"] for item in found),
         groups=tuple(sorted({item["group"] for item in found if "group" in item})),
         exclude=tuple(name for name in _ALL_EXCLUDED if name in excluded),
@@ -47,7 +47,7 @@ def _is_in_reach(scope: Scope, found: Sequence[Mapping[str, Any]], times: Sequen
     return scope == "once" or (listed and (scope != "recurring" or bool(times)))
 
 
-def without_recurrence(rule: Rule) -> Rule:
+def without_recurrence(rule: ApproverRule) -> ApproverRule:
     """Return a rule for a call of which nothing can recur."""
     scopes = tuple(scope for scope in rule.scopes if scope != "recurring")
     return structs.replace(rule, scopes=scopes, recur_seconds=None)
@@ -67,7 +67,7 @@ def object_to_vote(approval: Approval, vote: Vote) -> Reason | None:
     return None
 
 
-def _object_to_proof(rule: Rule, vote: Vote) -> Reason | None:
+def _object_to_proof(rule: ApproverRule, vote: Vote) -> Reason | None:
     """Return the reason for which a person's groups and login do not suffice."""
     person = vote.person
     if missing := [group for group in rule.groups if group not in person.groups]:
@@ -97,7 +97,7 @@ def may_vote(approval: Approval, person: Person, now: float) -> bool:
     return object_to_vote(approval, Vote(person, "approve", now)) is None
 
 
-def _excluded_names(rule: Rule, requester: Requester) -> frozenset[str]:
+def _excluded_names(rule: ApproverRule, requester: Requester) -> frozenset[str]:
     """Return the names that may not vote. The same name at another issuer counts as the same person."""
     names = {_name(requester.id)} if "requester" in rule.exclude else set[str]()
     if "user" in rule.exclude and requester.user is not None:

@@ -20,7 +20,7 @@ _LONGEST: Final = 2**20
 """Characters of a state that is opened."""
 
 
-class Ticket(Struct, frozen=True):
+class StateTicket(Struct, frozen=True):
     """Contents of a state. `round` counts the answers that asked the client to wait. `state` and `responses` are the upstream's
     own, for the upstream, as the first request had them. `connection` is the link that the user was sent to, if the caller waits for
     a connection and not for an approval."""
@@ -42,13 +42,13 @@ class TicketSeal:
         self._cipher = AESGCM(key)
         self._nonce = nonce
 
-    def seal(self, ticket: Ticket) -> str:
+    def seal(self, ticket: StateTicket) -> str:
         """Return the state that the client gets."""
         nonce = self._nonce(_NONCE)
         sealed = self._cipher.encrypt(nonce, msgspec.json.encode(ticket), PREFIX.encode("ascii"))
         return PREFIX + base64.urlsafe_b64encode(nonce + sealed).decode("ascii").rstrip("=")
 
-    def open(self, state: str, principal: str, now: float) -> Ticket | None:
+    def open(self, state: str, principal: str, now: float) -> StateTicket | None:
         """Return the ticket, `None` if this gateway did not give it to this caller, or if its time is over."""
         if not state.startswith(PREFIX) or len(state) > _LONGEST:
             return None
@@ -56,7 +56,7 @@ class TicketSeal:
         try:
             data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
             ticket = msgspec.json.decode(
-                self._cipher.decrypt(data[:_NONCE], data[_NONCE:], PREFIX.encode("ascii")), type=Ticket
+                self._cipher.decrypt(data[:_NONCE], data[_NONCE:], PREFIX.encode("ascii")), type=StateTicket
             )
         except (binascii.Error, InvalidTag, ValueError, msgspec.MsgspecError):
             return None

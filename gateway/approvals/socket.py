@@ -25,7 +25,7 @@ from msgspec import Struct
 
 from gateway.approvals.endorsement import Selection
 from gateway.approvals.model import Person
-from gateway.approvals.office import Answer, Office
+from gateway.approvals.office import Office, SubmittedAnswer
 from gateway.errors import GatewayError
 from gateway.line_socket import IDLE_SECONDS, LineSocket, Peer, SocketName, describe_refusal
 from gateway.model.decision import Reason
@@ -60,12 +60,12 @@ class Accounts:
         return found if speaks_as is None else _NOT_AS
 
 
-class Request(Struct, frozen=True, forbid_unknown_fields=True):
+class ApprovalRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """One request of a peer. `speaks_as` and `groups` are for development."""
 
     do: Literal["list", "show", "vote", "endorsements", "revoke", "watch"]
     id: str = ""
-    vote: Answer | None = None
+    vote: SubmittedAnswer | None = None
     selection: Selection = Selection()
     speaks_as: str | None = None
     groups: tuple[str, ...] = ()
@@ -87,7 +87,7 @@ class DeskSocket:
     async def _answer(self, line: bytes, peer: Peer) -> bool:
         """Answer a request. Returns whether the peer may send another: a stranger may not."""
         try:
-            request = msgspec.json.decode(line, type=Request)
+            request = msgspec.json.decode(line, type=ApprovalRequest)
         except msgspec.MsgspecError as error:
             refusal = Reason("vote/invalid", f"The request cannot be read: {error}.", "Correct it.")
             await peer.send(describe_refusal(refusal))
@@ -102,7 +102,7 @@ class DeskSocket:
         await peer.send(await self._do(request, person))
         return True
 
-    async def _do(self, request: Request, person: Person) -> dict[str, Any]:
+    async def _do(self, request: ApprovalRequest, person: Person) -> dict[str, Any]:
         try:
             if request.do == "list":
                 return {"ok": self._office.list()}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from gateway.approvals.model import Question, Requester, Rule, ShownReason
+from gateway.approvals.model import ApproverRule, Question, Requester, ShownReason
 from gateway.approvals.suggestions import suggest_settings
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Fatigue:
 def _question(code: str, target: str) -> Question:
     """Return a question with one reason code, for `suggest_settings`."""
     nobody = Requester("", "", "")
-    return Question("", "", "", "", "", "", "", target, nobody, Rule(), (ShownReason(code, ""),), 0.0, 0.0)
+    return Question("", "", "", "", "", "", "", target, nobody, ApproverRule(), (ShownReason(code, ""),), 0.0, 0.0)
 
 
 _WARNING: Final = (

@@ -43,7 +43,7 @@ class Concealed:
 
 
 @dataclass(slots=True)
-class _Kept:
+class _TaskHandles:
     """The handles of one task."""
 
     name: str
@@ -70,7 +70,7 @@ class Vault:
         self._limits = (per_task, task_bytes, in_all, all_bytes)
         self._share = share
         self._held: dict[str, tuple[int, int]] = {}  # caller → handles, bytes
-        self._tasks: dict[str, _Kept] = {}
+        self._tasks: dict[str, _TaskHandles] = {}
         self._lock = threading.Lock()
         self._concealing: set[tuple[str, str]] = set()
         self._count = 0
@@ -107,7 +107,7 @@ class Vault:
         if not self._has_room(owner, kept, size):
             return None
         if kept is None:
-            kept = self._tasks[task_id] = _Kept(self._new_id(_TASK_BYTES), owner)
+            kept = self._tasks[task_id] = _TaskHandles(self._new_id(_TASK_BYTES), owner)
         made = Concealed(f"cred://{kept.name}/{self._new_id(_ID_BYTES)}", audience, sightings, text)
         kept.by_handle[made.handle] = made
         if text is not None:
@@ -140,7 +140,7 @@ class Vault:
         if held[0] + count:
             self._held[owner] = held[0] + count, held[1] + size
 
-    def _has_room(self, owner: str, kept: _Kept | None, size: int) -> bool:
+    def _has_room(self, owner: str, kept: _TaskHandles | None, size: int) -> bool:
         per_task, task_bytes, in_all, all_bytes = self._limits
         if self._count >= in_all or self._size + size > all_bytes:
             return False

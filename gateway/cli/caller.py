@@ -10,7 +10,7 @@ from gateway.errors import ConfigurationError
 from gateway.identity import anonymous, claims, delegation, development, spiffeid
 from gateway.identity.claims import Rules
 from gateway.identity.delegation import Trust
-from gateway.identity.outcomes import Fault
+from gateway.identity.outcomes import CredentialFault
 from gateway.model.caller import AuthMethod, Principal
 
 if TYPE_CHECKING:
@@ -100,4 +100,4 @@ def _of_token(named: CallerNames, rules: Rules, *, acts: bool) -> Principal | No
         members |= {"act": {"sub": named.agent}} if acts else {"client_id": named.agent}
         members[rules.groups_claim] = list(named.groups)
     made = claims.principal(members, rules, digest="none")
-    return None if isinstance(made, Fault) else replace(made, bound=named.bound)
+    return None if isinstance(made, CredentialFault) else replace(made, bound=named.bound)

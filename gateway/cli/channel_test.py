@@ -11,7 +11,7 @@ import typer
 
 from gateway.approvals.channels.building import build_channels
 from gateway.approvals.channels.channel import UndeliveredError
-from gateway.approvals.channels.notice import Message
+from gateway.approvals.channels.notice import NoticeMessage
 from gateway.approvals.channels.sender import ATTEMPT_SECONDS
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ async def try_channels(settings: Configuration, name: str | None) -> list[dict[s
 async def _try(channel: Channel) -> dict[str, Any]:
     problem = None
     try:
-        await channel.send(Message(f"msg_{secrets.token_hex(16)}", "test"), ATTEMPT_SECONDS)
+        await channel.send(NoticeMessage(f"msg_{secrets.token_hex(16)}", "test"), ATTEMPT_SECONDS)
     except UndeliveredError as error:
         problem = error.problem
     finally:

@@ -61,7 +61,7 @@ class ClientAuthentication(Settings):
         return self
 
 
-class IntrospectionClient(Settings):
+class BrokerIntrospectionClient(Settings):
     """A client that only introspects. Nothing else may accept tokens with its id in their audience."""
 
     client_id: Text = Field(description="Its id at the server; each token gets it as a further audience.")
@@ -145,7 +145,7 @@ class ExchangeBroker(BrokerSettings):
         description="`introspect`: revoke, then ask whether the token is active. `blind`: revoke without a proof. `none`: wait"
         " for the expiry.",
     )
-    introspect_as: IntrospectionClient | None = Field(
+    introspect_as: BrokerIntrospectionClient | None = Field(
         default=None,
         description="A second client for introspection, for servers that call a token inactive unless the asking client is in"
         " its audience, as Keycloak 26.7 does.",

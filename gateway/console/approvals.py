@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.approvals.endorsement import Selection
-from gateway.approvals.office import NO_SUCH, Answer
+from gateway.approvals.office import NO_SUCH, SubmittedAnswer
 from gateway.approvals.rendering import summarize
 from gateway.console.responses import see_other
 from gateway.console.visits import ConsoleVisit, action_route, page_route
@@ -97,7 +97,7 @@ async def _vote(visit: ConsoleVisit) -> Response:
     counted = await _people(visit).office.vote(
         visit.request.path_params["id"],
         visit.session.visitor.person,
-        Answer("deny" if end_task else answer, visit.value("shown"), scopes, end_task),
+        SubmittedAnswer("deny" if end_task else answer, visit.value("shown"), scopes, end_task),
     )
     if isinstance(counted, Reason):
         return visit.refuse(counted, 404) if counted == NO_SUCH else await _show_question(visit, refused=counted)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from gateway.config.console import ConsoleLogin
     from gateway.console.parts import ConsoleParts
-    from gateway.identity.id_token import Login
+    from gateway.identity.id_token import VerifiedLogin
 
 
 def login_routes(console: ConsoleParts) -> list[Route]:
@@ -133,7 +133,7 @@ async def _finish(console: ConsoleParts, request: Request) -> Response:
     return await _begin(console, request, visitor, onward)
 
 
-def visitor_of(login: Login, settings: ConsoleLogin) -> Visitor:
+def visitor_of(login: VerifiedLogin, settings: ConsoleLogin) -> Visitor:
     """Return the visitor of a login, with the roles of the person's groups."""
     groups = frozenset(login.groups)
     held: dict[Role, tuple[str, ...]] = {

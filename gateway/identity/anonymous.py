@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gateway.identity.outcomes import NOT_MINE, Fault, Verified
+from gateway.identity.outcomes import NOT_MINE, CredentialFault, Verified
 from gateway.identity.signed import CACHED
 from gateway.model.caller import AuthMethod, Principal
 
 if TYPE_CHECKING:
     from gateway.config.identities import AnonymousIdentity
-    from gateway.identity.outcomes import NotMine, Presented
+    from gateway.identity.outcomes import NotMine, PresentedCredentials
 
 ISSUER: Final = "urn:opagate:anonymous"
 
@@ -24,10 +24,12 @@ class AnonymousAuthenticator:
     def __init__(self, identity: AnonymousIdentity) -> None:
         self._principal = Principal(id=identity.id, issuer=ISSUER, method=AuthMethod.ANONYMOUS)
 
-    async def authenticate(self, presented: Presented) -> Verified | NotMine | Fault:
+    async def authenticate(self, presented: PresentedCredentials) -> Verified | NotMine | CredentialFault:
         credentials = presented.credentials
         if presented.token is not None or credentials.dpop or credentials.certificate is not None:
             return NOT_MINE
         if not presented.local:
-            return Fault("identity/missing", "callers without credentials are accepted from this machine only")
+            return CredentialFault(
+                "identity/missing", "callers without credentials are accepted from this machine only"
+            )
         return Verified(self._principal, until=presented.now + CACHED)

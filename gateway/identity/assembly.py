@@ -12,7 +12,7 @@ from gateway.identity import anonymous, development, metadata, spiffeid
 from gateway.identity.delegation import Trust
 from gateway.identity.fetching import DiscoverySource, FileSource, UrlSource
 from gateway.identity.jwt import JwtAuthenticator
-from gateway.identity.keys import Keys
+from gateway.identity.keys import IssuerKeys
 from gateway.identity.spiffe import SpiffeAuthenticator
 from gateway.identity.x509 import X509Authenticator
 from gateway.protocol.issuers import is_acceptable_url, ssf_metadata_urls
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from gateway.config import Configuration
     from gateway.config.identities import Identity
     from gateway.identity.challenge import Protection
-    from gateway.identity.fetching import Source
+    from gateway.identity.fetching import KeySource
     from gateway.identity.outcomes import Authenticator
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
     authenticators: tuple[Authenticator, ...]
-    keys: tuple[Keys, ...]
+    keys: tuple[IssuerKeys, ...]
     protection: Protection
 
 
@@ -45,15 +45,15 @@ def assemble(configuration: Configuration, *, clock: Callable[[], float]) -> Par
     # Nobody acts in the name of the anonymous issuer: it vouches for nothing.
     trust = Trust(frozenset(issuers) - {anonymous.ISSUER}, _own_audiences(configuration, audience))
     authenticators: list[Authenticator] = []
-    keys: list[Keys] = []
+    keys: list[IssuerKeys] = []
     for identity in configuration.identity:
         match identity:
             case JwtIdentity():
-                keys.append(Keys(identity.issuer, _jwt_source(identity), clock=clock))
+                keys.append(IssuerKeys(identity.issuer, _jwt_source(identity), clock=clock))
                 authenticators.append(JwtAuthenticator(identity, keys[-1], trust, default_audience=audience))
             case SpiffeIdentity():
                 source = _source(identity.bundle, "bundle")
-                keys.append(Keys(issuer_of(identity), source, clock=clock, use="jwt-svid"))
+                keys.append(IssuerKeys(issuer_of(identity), source, clock=clock, use="jwt-svid"))
                 authenticators.append(SpiffeAuthenticator(identity, keys[-1], trust, default_audience=audience))
                 if identity.x509:
                     authenticators.append(X509Authenticator(identity, keys[-1]))
@@ -76,16 +76,16 @@ def assemble_approvers(configuration: Configuration, identity: JwtIdentity, *, c
             f"approvals.people: the audience {audience} is that of callers, so that agents' tokens would approve calls",
             "give approvers an audience of their own",
         )
-    keys = Keys(identity.issuer, _jwt_source(identity), clock=clock)
+    keys = IssuerKeys(identity.issuer, _jwt_source(identity), clock=clock)
     trust = Trust(frozenset({identity.issuer}), frozenset({audience}))
     authenticator = JwtAuthenticator(identity, keys, trust, default_audience=audience)
     return Parts((authenticator,), (keys,), metadata.protection(configuration))
 
 
-def transmitter_keys(issuer: str, jwks: str | None, *, clock: Callable[[], float]) -> Keys:
+def transmitter_keys(issuer: str, jwks: str | None, *, clock: Callable[[], float]) -> IssuerKeys:
     """Return the keys of a transmitter of signals. Raises `ConfigurationError`."""
     source = DiscoverySource(issuer, ssf_metadata_urls(issuer)) if jwks is None else _source(jwks, "jwks")
-    return Keys(issuer, source, clock=clock)
+    return IssuerKeys(issuer, source, clock=clock)
 
 
 def issuer_of(identity: Identity) -> str:
@@ -107,7 +107,7 @@ def _own_audiences(configuration: Configuration, whole: str) -> frozenset[str]:
     return frozenset({whole, *named, *(f"{whole}/{upstream}" for upstream in configuration.upstreams)})
 
 
-def _jwt_source(identity: JwtIdentity) -> Source:
+def _jwt_source(identity: JwtIdentity) -> KeySource:
     if identity.jwks is not None:
         return _source(identity.jwks, "jwks")
     if not is_acceptable_url(identity.issuer):
@@ -118,7 +118,7 @@ def _jwt_source(identity: JwtIdentity) -> Source:
     return DiscoverySource(identity.issuer)
 
 
-def _source(location: str, field: str) -> Source:
+def _source(location: str, field: str) -> KeySource:
     if location.startswith("file:"):
         return FileSource(Path(location.removeprefix("file:")))
     if not is_acceptable_url(location):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from gateway.identity.jose import MAX_TOKEN
-from gateway.identity.outcomes import Fault
+from gateway.identity.outcomes import CredentialFault
 
 if TYPE_CHECKING:
     from gateway.model.caller import Credentials
@@ -25,7 +25,7 @@ class AccessToken(Struct, frozen=True):
     dpop: bool
 
 
-def access_token(credentials: Credentials) -> AccessToken | Fault | None:
+def access_token(credentials: Credentials) -> AccessToken | CredentialFault | None:
     """The token of a request; `None` when there is no Authorization header."""
     match credentials.authorization:
         case ():
@@ -33,16 +33,16 @@ def access_token(credentials: Credentials) -> AccessToken | Fault | None:
         case (value,):
             return _read(value)
         case _:
-            return Fault("identity/malformed", "there is more than one Authorization header")
+            return CredentialFault("identity/malformed", "there is more than one Authorization header")
 
 
-def _read(value: str) -> AccessToken | Fault:
+def _read(value: str) -> AccessToken | CredentialFault:
     """The token itself is read strictly later, by `jose.read`: a cached one need not be looked at again."""
     scheme, _, token = value.partition(" ")
     dpop = _SCHEMES.get(scheme.lower())
     token = token.lstrip(" ")
     if dpop is None or not token or not token.isascii():
-        return Fault("identity/malformed", "the Authorization header is not `Bearer` or `DPoP` with a token")
+        return CredentialFault("identity/malformed", "the Authorization header is not `Bearer` or `DPoP` with a token")
     if len(token) > MAX_TOKEN:
-        return Fault("identity/malformed", "the token is longer than 16 KiB")
+        return CredentialFault("identity/malformed", "the token is longer than 16 KiB")
     return AccessToken(token, dpop)

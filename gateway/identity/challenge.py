@@ -17,7 +17,7 @@ from gateway.protocol.error_codes import UNAUTHENTICATED
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from gateway.identity.outcomes import Code, Fault
+    from gateway.identity.outcomes import Code, CredentialFault
 
 WELL_KNOWN: Final = "/.well-known/oauth-protected-resource"
 
@@ -25,7 +25,7 @@ DPOP_ALGORITHMS: Final = tuple(sorted(ALGORITHMS))
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
+class _ChallengeKind:
     error: str | None
     """The OAuth error code; `None` when no credentials came (RFC 6750 section 3.1)."""
     remedy: str
@@ -34,21 +34,33 @@ class _Kind:
 
 _NEW_TOKEN: Final = "Get a new access token for this gateway and call again."  # noqa: S105 - a sentence
 
-_KINDS: Final[Mapping[Code, _Kind]] = {
-    "identity/missing": _Kind(None, "Send an access token in the Authorization header."),
-    "identity/malformed": _Kind("invalid_token", "Send one Authorization header, with one signed JWT."),
-    "identity/issuer": _Kind("invalid_token", "Get a token from an authorization server of this gateway's metadata."),
-    "identity/signature": _Kind("invalid_token", _NEW_TOKEN),
-    "identity/expired": _Kind("invalid_token", _NEW_TOKEN),
-    "identity/audience": _Kind("invalid_token", "Ask for the token with this gateway as its resource (RFC 8707)."),
-    "identity/claims": _Kind("invalid_token", "Send an access token with iss, sub, aud, exp and iat (RFC 9068)."),
-    "identity/delegation": _Kind("invalid_token", "Get a token by one token exchange from end to end (RFC 8693)."),
-    "identity/proof": _Kind("invalid_dpop_proof", "Prove possession of the key that the token is bound to."),
-    "identity/replay": _Kind("invalid_dpop_proof", "Make a new proof for each request."),
-    "identity/unbound": _Kind("invalid_token", "Get a token that is bound to a DPoP key or a client certificate."),
-    "identity/certificate": _Kind("invalid_token", "Present a valid X.509-SVID of the configured trust domain."),
-    "identity/revoked": _Kind("invalid_token", "Log in again, and call with a token of the new login."),
-    "identity/scope": _Kind("insufficient_scope", "Get a token with all of the scopes that are named."),
+_KINDS: Final[Mapping[Code, _ChallengeKind]] = {
+    "identity/missing": _ChallengeKind(None, "Send an access token in the Authorization header."),
+    "identity/malformed": _ChallengeKind("invalid_token", "Send one Authorization header, with one signed JWT."),
+    "identity/issuer": _ChallengeKind(
+        "invalid_token", "Get a token from an authorization server of this gateway's metadata."
+    ),
+    "identity/signature": _ChallengeKind("invalid_token", _NEW_TOKEN),
+    "identity/expired": _ChallengeKind("invalid_token", _NEW_TOKEN),
+    "identity/audience": _ChallengeKind(
+        "invalid_token", "Ask for the token with this gateway as its resource (RFC 8707)."
+    ),
+    "identity/claims": _ChallengeKind(
+        "invalid_token", "Send an access token with iss, sub, aud, exp and iat (RFC 9068)."
+    ),
+    "identity/delegation": _ChallengeKind(
+        "invalid_token", "Get a token by one token exchange from end to end (RFC 8693)."
+    ),
+    "identity/proof": _ChallengeKind("invalid_dpop_proof", "Prove possession of the key that the token is bound to."),
+    "identity/replay": _ChallengeKind("invalid_dpop_proof", "Make a new proof for each request."),
+    "identity/unbound": _ChallengeKind(
+        "invalid_token", "Get a token that is bound to a DPoP key or a client certificate."
+    ),
+    "identity/certificate": _ChallengeKind(
+        "invalid_token", "Present a valid X.509-SVID of the configured trust domain."
+    ),
+    "identity/revoked": _ChallengeKind("invalid_token", "Log in again, and call with a token of the new login."),
+    "identity/scope": _ChallengeKind("insufficient_scope", "Get a token with all of the scopes that are named."),
 }
 
 
@@ -75,7 +87,7 @@ class Protection:
         return f"{parts.scheme}://{parts.netloc}{WELL_KNOWN}{parts.path}"
 
 
-def refusal(fault: Fault, protection: Protection, url: str, *, dpop: bool = False) -> Refusal:
+def refusal(fault: CredentialFault, protection: Protection, url: str, *, dpop: bool = False) -> Refusal:
     """A 401 for credentials that are missing or do not hold. `dpop`: the caller used the DPoP scheme."""
     kind = _KINDS[fault.code]
     error = kind.error if dpop or kind.error != "invalid_dpop_proof" else "invalid_token"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.identity import delegation
 from gateway.identity.jose import is_object, number, text, texts
-from gateway.identity.outcomes import Confirmation, Fault
+from gateway.identity.outcomes import Confirmation, CredentialFault
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 
 if TYPE_CHECKING:
@@ -67,43 +67,43 @@ def unaccounted(claims: JsonObject, groups_claim: str) -> tuple[str, ...]:
     return tuple(sorted(name[:64] for name in names if text(name)))
 
 
-def expiry(claims: JsonObject, rules: Rules, now: float) -> float | Fault:
+def expiry(claims: JsonObject, rules: Rules, now: float) -> float | CredentialFault:
     """Return the end of a currently valid token (RFC 7519 section 4.1), else its fault."""
     times: dict[str, float] = {}
     for name in ("exp", "nbf", "iat"):
         if name in claims:
             value = number(claims[name])
             if value is None:
-                return Fault("identity/claims", f"the token's {name} is not a time")
+                return CredentialFault("identity/claims", f"the token's {name} is not a time")
             times[name] = value
     if "exp" not in times or (rules.issued_at and "iat" not in times):
-        return Fault("identity/claims", "the token lacks exp or iat")
+        return CredentialFault("identity/claims", "the token lacks exp or iat")
     if now >= times["exp"] + rules.leeway:
-        return Fault("identity/expired", "the token has expired")
+        return CredentialFault("identity/expired", "the token has expired")
     if now + rules.leeway < max(times.get("nbf", 0.0), times.get("iat", 0.0)):
-        return Fault("identity/expired", "the token is not valid yet; compare the clocks")
+        return CredentialFault("identity/expired", "the token is not valid yet; compare the clocks")
     return times["exp"]
 
 
-def audiences(claims: JsonObject) -> frozenset[str] | Fault:
+def audiences(claims: JsonObject) -> frozenset[str] | CredentialFault:
     """The audiences that the token names."""
     named = texts(claims.get("aud"))
-    return frozenset(named) if named else Fault("identity/claims", "the token lacks a usable aud")
+    return frozenset(named) if named else CredentialFault("identity/claims", "the token lacks a usable aud")
 
 
-def confirmation(claims: JsonObject) -> Confirmation | Fault | None:
+def confirmation(claims: JsonObject) -> Confirmation | CredentialFault | None:
     """Return the token's binding. A binding without a check here refuses the token."""
     if "cnf" not in claims:
         return None
     cnf = claims["cnf"]
     if not is_object(cnf) or not cnf or not cnf.keys() <= {"jkt", "x5t#S256"}:
-        return Fault("identity/proof", "the token is bound in a way that is not supported here")
+        return CredentialFault("identity/proof", "the token is bound in a way that is not supported here")
     if not all(map(text, cnf.values())):
-        return Fault("identity/claims", "the token's cnf is malformed")
+        return CredentialFault("identity/claims", "the token's cnf is malformed")
     return Confirmation(jkt=text(cnf.get("jkt")), x5t=text(cnf.get("x5t#S256")))
 
 
-def principal(claims: JsonObject, rules: Rules, *, digest: str) -> Principal | Fault:
+def principal(claims: JsonObject, rules: Rules, *, digest: str) -> Principal | CredentialFault:
     """The caller of a token whose signature, times and issuer were verified.
 
     `act` names the agent (RFC 8693 section 4.1) and `sub` the user. Without `act` the client is the agent, if it is
@@ -115,9 +115,9 @@ def principal(claims: JsonObject, rules: Rules, *, digest: str) -> Principal | F
         return fault
     subject = delegation.identifier(claims.get("sub"))
     if subject is None:
-        return Fault("identity/claims", "the token lacks a usable sub")
+        return CredentialFault("identity/claims", "the token lacks a usable sub")
     parties = _parties(claims, subject, rules)
-    if isinstance(parties, Fault):
+    if isinstance(parties, CredentialFault):
         return parties
     return _assemble(claims, rules, parties, digest=digest)
 
@@ -129,16 +129,16 @@ class _Parties:
     chain: tuple[Actor, ...] = ()
 
 
-def _assemble(claims: JsonObject, rules: Rules, parties: _Parties, *, digest: str) -> Principal | Fault:
+def _assemble(claims: JsonObject, rules: Rules, parties: _Parties, *, digest: str) -> Principal | CredentialFault:
     scopes = _scopes(claims)
-    if isinstance(scopes, Fault):
+    if isinstance(scopes, CredentialFault):
         return scopes
     groups = texts(claims.get(rules.groups_claim, []))
     if groups is None:
-        return Fault("identity/claims", "the token's groups are not texts")
+        return CredentialFault("identity/claims", "the token's groups are not texts")
     token_id = text(claims.get("jti", digest))
     if token_id is None:
-        return Fault("identity/claims", "the token's jti is malformed")
+        return CredentialFault("identity/claims", "the token's jti is malformed")
     return Principal(
         id=parties.agent,
         issuer=rules.issuer,
@@ -154,24 +154,24 @@ def _assemble(claims: JsonObject, rules: Rules, parties: _Parties, *, digest: st
     )
 
 
-def _other_kind(claims: JsonObject) -> Fault | None:
+def _other_kind(claims: JsonObject) -> CredentialFault | None:
     if not FOREIGN.isdisjoint(claims):
-        return Fault("identity/claims", "the token is of another kind than an access token")
+        return CredentialFault("identity/claims", "the token is of another kind than an access token")
     for name, kinds in _ACCESS_TOKEN_KINDS.items():
         if name in claims and (text(claims[name]) or "").lower() not in kinds:
-            return Fault("identity/claims", "the token is of another kind than an access token")
+            return CredentialFault("identity/claims", "the token is of another kind than an access token")
     return None
 
 
-def _parties(claims: JsonObject, subject: str, rules: Rules) -> _Parties | Fault:
+def _parties(claims: JsonObject, subject: str, rules: Rules) -> _Parties | CredentialFault:
     if "act" in claims:
         chain = delegation.chain(claims["act"], rules.trust)
-        if isinstance(chain, Fault):
+        if isinstance(chain, CredentialFault):
             return chain
         parties = _Parties(chain[0].id, subject, chain)
     else:
         client = _client(claims)
-        if isinstance(client, Fault):
+        if isinstance(client, CredentialFault):
             return client
         parties = _undelegated(claims, subject, client)
     if "may_act" in claims:
@@ -190,23 +190,23 @@ def _undelegated(claims: JsonObject, subject: str, client: str | None) -> _Parti
     return _Parties(client, None if own else subject)
 
 
-def _client(claims: JsonObject) -> str | Fault | None:
+def _client(claims: JsonObject) -> str | CredentialFault | None:
     names = {delegation.identifier(claims[name]) for name in ("client_id", "azp") if name in claims}
     if None in names:
-        return Fault("identity/claims", "the token's client_id or azp is not a usable id")
+        return CredentialFault("identity/claims", "the token's client_id or azp is not a usable id")
     if len(names) > 1:
-        return Fault("identity/claims", "the token's client_id and azp disagree")
+        return CredentialFault("identity/claims", "the token's client_id and azp disagree")
     return names.pop() if names else None
 
 
-def _scopes(claims: JsonObject) -> frozenset[str] | Fault:
+def _scopes(claims: JsonObject) -> frozenset[str] | CredentialFault:
     """`scope` is a text (RFC 8693 section 4.2); `scp` is a text or a list, by issuer."""
     scp = claims.get("scp", [])
     words = [_split(claims.get("scope", "")), list(scp) if isinstance(scp, list) else _split(scp)]
     found: set[str] = set()
     for word in (word for part in words for word in part):
         if not isinstance(word, str) or _SCOPE.fullmatch(word) is None:
-            return Fault("identity/claims", "the token's scopes are malformed")
+            return CredentialFault("identity/claims", "the token's scopes are malformed")
         found.add(word)
     return frozenset(found)
 

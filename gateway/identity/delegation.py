@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.identity import spiffeid
 from gateway.identity.jose import is_object, text, texts
-from gateway.identity.outcomes import Fault
+from gateway.identity.outcomes import CredentialFault
 from gateway.model.caller import Actor
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Trust:
     audiences: frozenset[str]
 
 
-def chain(act: Json, trust: Trust) -> tuple[Actor, ...] | Fault:
+def chain(act: Json, trust: Trust) -> tuple[Actor, ...] | CredentialFault:
     """The actors of an `act` claim, the present one first."""
     actors: list[Actor] = []
     successors = trust.audiences
@@ -38,7 +38,7 @@ def chain(act: Json, trust: Trust) -> tuple[Actor, ...] | Fault:
         if not is_object(link):
             return _fault("a link of the delegation chain is not an object")
         actor = _actor(link, trust.issuers)
-        if isinstance(actor, Fault):
+        if isinstance(actor, CredentialFault):
             return actor
         if "aud" in link and not _made_out_to(link, successors):
             return _fault("a link of the delegation chain was made out to somebody else than the next actor")
@@ -49,7 +49,7 @@ def chain(act: Json, trust: Trust) -> tuple[Actor, ...] | Fault:
         link = link["act"]
 
 
-def permits(may_act: Json, actor: Actor) -> Fault | None:
+def permits(may_act: Json, actor: Actor) -> CredentialFault | None:
     """Check that a `may_act` claim names the present actor. `actor.issuer` is never `None` here."""
     if not is_object(may_act) or text(may_act.get("sub")) is None:
         return _fault("may_act does not name anybody")
@@ -66,7 +66,7 @@ def identifier(value: Json) -> str | None:
     return name
 
 
-def _actor(link: JsonObject, issuers: frozenset[str]) -> Actor | Fault:
+def _actor(link: JsonObject, issuers: frozenset[str]) -> Actor | CredentialFault:
     name = identifier(link.get("sub"))
     if name is None:
         return _fault("a link of the delegation chain has no usable sub")
@@ -83,5 +83,5 @@ def _made_out_to(link: JsonObject, successors: frozenset[str]) -> bool:
     return names is not None and not successors.isdisjoint(names)
 
 
-def _fault(detail: str) -> Fault:
-    return Fault("identity/delegation", detail)
+def _fault(detail: str) -> CredentialFault:
+    return CredentialFault("identity/delegation", detail)

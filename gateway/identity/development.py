@@ -11,7 +11,7 @@ from joserfc import jwt
 
 from gateway import signing_keys
 from gateway.identity import claims, jose, signed
-from gateway.identity.outcomes import NOT_MINE, Fault
+from gateway.identity.outcomes import NOT_MINE, CredentialFault
 from gateway.model.caller import AuthMethod
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from joserfc.jwk import ECKey
 
     from gateway.identity.delegation import Trust
-    from gateway.identity.outcomes import NotMine, Peer, Presented, Verified
+    from gateway.identity.outcomes import NotMine, Peer, PresentedCredentials, Verified
 
 ISSUER: Final = "urn:opagate:development"
 KEY_FILE: Final = "development-key.pem"
@@ -44,17 +44,19 @@ class DevelopmentAuthenticator:
             rules=claims.Rules(issuer=ISSUER, method=AuthMethod.DEVELOPMENT, trust=trust),
         )
 
-    async def authenticate(self, presented: Presented) -> Verified | NotMine | Fault:
+    async def authenticate(self, presented: PresentedCredentials) -> Verified | NotMine | CredentialFault:
         jws = presented.jws
         if jws is None or jws.claims.get("iss") != ISSUER:
             return NOT_MINE
         if presented.peer not in self._peers:
-            return Fault("identity/issuer", "development tokens are accepted from this machine only")
+            return CredentialFault("identity/issuer", "development tokens are accepted from this machine only")
         fault = jose.check_header(jws, self._demands.algorithms, self._demands.types)
         if fault is not None:
             return fault
         if not jose.signed_by(jws, self._key):
-            return Fault("identity/signature", "the token is of another development key; make one with `opagate token`")
+            return CredentialFault(
+                "identity/signature", "the token is of another development key; make one with `opagate token`"
+            )
         return signed.verified(
             jws, self._demands, now=presented.now, generation=None, usable_until=presented.now + signed.CACHED
         )

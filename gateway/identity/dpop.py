@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from gateway.identity import jose
 from gateway.identity.keyset import import_public
-from gateway.identity.outcomes import Fault
+from gateway.identity.outcomes import CredentialFault
 from gateway.identity.replay import ReplayMemory
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Possession:
 
     def check(
         self, credentials: Credentials, token: str, *, dpop: bool, bound_to: Confirmation | None, now: float
-    ) -> Fault | None:
+    ) -> CredentialFault | None:
         """`dpop`: the DPoP scheme was used. `bound_to`: the token's confirmation."""
         jkt = bound_to.jkt if bound_to else None
         if dpop != (jkt is not None):
@@ -59,11 +59,11 @@ class Possession:
             return _fault("the token is bound to another client certificate")
         return self._check_proof(credentials, token, jkt, now) if jkt else None
 
-    def _check_proof(self, credentials: Credentials, token: str, jkt: str, now: float) -> Fault | None:
+    def _check_proof(self, credentials: Credentials, token: str, jkt: str, now: float) -> CredentialFault | None:
         if len(credentials.dpop) != 1:
             return _fault("there must be exactly one DPoP header")
         proof = jose.read(credentials.dpop[0])
-        if isinstance(proof, Fault):
+        if isinstance(proof, CredentialFault):
             return _fault("the DPoP proof is malformed")
         return (
             _check_key(proof, jkt)
@@ -72,7 +72,7 @@ class Possession:
             or self._check_first_use(proof, jkt, now)
         )
 
-    def _check_time(self, proof: jose.Jws, now: float) -> Fault | None:
+    def _check_time(self, proof: jose.Jws, now: float) -> CredentialFault | None:
         issued = jose.number(proof.claims.get("iat"))
         if issued is None:
             return _fault("the DPoP proof has no iat")
@@ -82,7 +82,7 @@ class Possession:
             return _fault("the DPoP proof is older than this gateway's memory; make a new one")
         return None
 
-    def _check_first_use(self, proof: jose.Jws, jkt: str, now: float) -> Fault | None:
+    def _check_first_use(self, proof: jose.Jws, jkt: str, now: float) -> CredentialFault | None:
         jti = jose.text(proof.claims.get("jti"))
         if jti is None:
             return _fault("the DPoP proof has no jti")
@@ -91,9 +91,9 @@ class Possession:
         if use == "fresh":
             return self._remember(jose.number(proof.claims.get("iat")), now)
         detail = "the DPoP proof was used before" if use == "replayed" else "too many DPoP proofs are in use; slow down"
-        return Fault("identity/replay", detail)
+        return CredentialFault("identity/replay", detail)
 
-    def _remember(self, issued: float | None, now: float) -> Fault | None:
+    def _remember(self, issued: float | None, now: float) -> CredentialFault | None:
         if self._watermark is None or issued is None or issued <= now - _TICK or self._watermark.note(issued):
             return None
         return _fault("the DPoP proof's time cannot be remembered; the gateway cannot write its state folder")
@@ -120,7 +120,7 @@ def thumbprint(certificate: bytes) -> str:
     return jose.encode(hashlib.sha256(certificate).digest())
 
 
-def _check_key(proof: jose.Jws, jkt: str) -> Fault | None:
+def _check_key(proof: jose.Jws, jkt: str) -> CredentialFault | None:
     if proof.typ != "dpop+jwt" or proof.alg not in jose.ALGORITHMS:
         return _fault("the DPoP proof has a wrong typ or algorithm")
     jwk = proof.header.get("jwk")
@@ -131,7 +131,7 @@ def _check_key(proof: jose.Jws, jkt: str) -> Fault | None:
     return _check_signature(proof, jwk, jkt)
 
 
-def _check_signature(proof: jose.Jws, jwk: JsonObject, jkt: str) -> Fault | None:
+def _check_signature(proof: jose.Jws, jwk: JsonObject, jkt: str) -> CredentialFault | None:
     try:
         key = import_public(jwk)
     except ValueError:
@@ -143,7 +143,7 @@ def _check_signature(proof: jose.Jws, jwk: JsonObject, jkt: str) -> Fault | None
     return None
 
 
-def _check_request(proof: jose.Jws, credentials: Credentials, token: str) -> Fault | None:
+def _check_request(proof: jose.Jws, credentials: Credentials, token: str) -> CredentialFault | None:
     claims = proof.claims
     if claims.get("htm") != credentials.method:
         return _fault("the DPoP proof is for another method")
@@ -170,5 +170,5 @@ def _path(path: str) -> str:
     return "".join(result)
 
 
-def _fault(detail: str) -> Fault:
-    return Fault("identity/proof", detail)
+def _fault(detail: str) -> CredentialFault:
+    return CredentialFault("identity/proof", detail)

@@ -29,7 +29,7 @@ class LoadError(Exception):
     """A key document cannot be had."""
 
 
-class Source(Protocol):
+class KeySource(Protocol):
     """A place that keys come from."""
 
     @property

@@ -16,7 +16,7 @@ LEEWAY: Final = 10.0
 _GROUPS: Final = 256
 
 
-class Login(Struct, frozen=True):
+class VerifiedLogin(Struct, frozen=True):
     """A verified login of a person. `logged_in` is the time of the person's own login at the provider."""
 
     subject: str
@@ -42,7 +42,7 @@ class ExpectedLogin(Struct, frozen=True):
     max_age: float
 
 
-def read_login(claims: JsonObject, expected: ExpectedLogin, now: float) -> Login | LoginFault:
+def read_login(claims: JsonObject, expected: ExpectedLogin, now: float) -> VerifiedLogin | LoginFault:
     """Return the login of an ID token with a verified signature."""
     logged_in, subject = number(claims.get("auth_time")), text(claims.get("sub"))
     fault = _find_foreign(claims, expected) or _find_late(claims, now)
@@ -55,7 +55,7 @@ def read_login(claims: JsonObject, expected: ExpectedLogin, now: float) -> Login
     if subject is None:
         return LoginFault("the ID token names no person")
     name = text(claims.get("name")) or text(claims.get("preferred_username"))
-    return Login(subject, expected.issuer, _groups(claims.get(expected.groups_claim)), logged_in, name)
+    return VerifiedLogin(subject, expected.issuer, _groups(claims.get(expected.groups_claim)), logged_in, name)
 
 
 def _find_foreign(claims: JsonObject, expected: ExpectedLogin) -> str | None:

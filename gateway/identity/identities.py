@@ -13,7 +13,7 @@ from gateway.config.values import is_loopback, is_private
 from gateway.identity import assembly, authorization_header, challenge, jose
 from gateway.identity.cache import VerifiedCache
 from gateway.identity.dpop import Possession
-from gateway.identity.outcomes import Fault, NotMine, Presented
+from gateway.identity.outcomes import CredentialFault, NotMine, PresentedCredentials
 from gateway.identity.proof_watermark import ProofWatermark
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.identity.authorization_header import AccessToken
     from gateway.identity.cache import CacheKey
     from gateway.identity.challenge import Protection
-    from gateway.identity.keys import Keys, KeyStatus
+    from gateway.identity.keys import IssuerKeys, KeyStatus
     from gateway.identity.outcomes import Authenticator, Peer, Verified
     from gateway.model.caller import Credentials, Principal
     from gateway.model.decision import Refusal
@@ -36,7 +36,7 @@ class Identities:
     def __init__(
         self,
         authenticators: tuple[Authenticator, ...],
-        keys: tuple[Keys, ...],
+        keys: tuple[IssuerKeys, ...],
         protection: Protection,
         *,
         clock: Callable[[], float],
@@ -99,15 +99,15 @@ class Identities:
         Raises `IdentityUnavailable` when a key server that is needed is away and no key that is kept serves.
         """
         presented = authorization_header.access_token(credentials)
-        if isinstance(presented, Fault):
+        if isinstance(presented, CredentialFault):
             return challenge.refusal(presented, self._protection, credentials.url)
         now = self._clock()
         peer = "remote" if credentials.passed_on else _place_of(client_ip)
         outcome = await self._verify(credentials, presented, peer=peer, now=now)
-        if not isinstance(outcome, Fault):
+        if not isinstance(outcome, CredentialFault):
             fault = self._check_request(credentials, presented, outcome, now)
             if fault is None and self._is_ended(outcome.principal):
-                fault = Fault("identity/revoked", "the login that these credentials come from was ended")
+                fault = CredentialFault("identity/revoked", "the login that these credentials come from was ended")
             if fault is None:
                 return self._scoped(credentials, presented, outcome)
             outcome = fault
@@ -116,35 +116,37 @@ class Identities:
 
     async def _verify(
         self, credentials: Credentials, presented: AccessToken | None, *, peer: Peer, now: float
-    ) -> Verified | Fault:
+    ) -> Verified | CredentialFault:
         key = _cache_key(credentials, presented, peer)
         if key is not None and (known := self._cache.get(key, now)) is not None:
             return known
         jws = jose.read(presented.token) if presented else None
-        if isinstance(jws, Fault):
+        if isinstance(jws, CredentialFault):
             return jws
-        request = Presented(credentials, now, token=presented.token if presented else None, jws=jws, peer=peer)
+        request = PresentedCredentials(
+            credentials, now, token=presented.token if presented else None, jws=jws, peer=peer
+        )
         for authenticator in self._authenticators:
             outcome = await authenticator.authenticate(request)
             if isinstance(outcome, NotMine):
                 continue
-            if key is not None and not isinstance(outcome, Fault):
+            if key is not None and not isinstance(outcome, CredentialFault):
                 self._cache.put(key, authenticator, outcome)
             return outcome
         return _nobody(credentials, presented)
 
     def _check_request(
         self, credentials: Credentials, presented: AccessToken | None, verified: Verified, now: float
-    ) -> Fault | None:
+    ) -> CredentialFault | None:
         if presented is None:
             return None
         if verified.audience not in verified.named and not self._names_upstream(credentials, verified):
-            return Fault("identity/audience", "the token is for another audience than this gateway")
+            return CredentialFault("identity/audience", "the token is for another audience than this gateway")
         fault = self._possession.check(
             credentials, presented.token, dpop=presented.dpop, bound_to=verified.confirmation, now=now
         )
         if fault is None and verified.require_bound and verified.confirmation is None:
-            return Fault("identity/unbound", "the token is not bound to a key")
+            return CredentialFault("identity/unbound", "the token is not bound to a key")
         return fault
 
     def _names_upstream(self, credentials: Credentials, verified: Verified) -> bool:
@@ -178,10 +180,10 @@ def _cache_key(credentials: Credentials, presented: AccessToken | None, peer: Pe
     return None
 
 
-def _nobody(credentials: Credentials, presented: AccessToken | None) -> Fault:
+def _nobody(credentials: Credentials, presented: AccessToken | None) -> CredentialFault:
     """No authenticator knows the credentials."""
     if presented is not None:
-        return Fault("identity/issuer", "the token's issuer is not accepted here")
+        return CredentialFault("identity/issuer", "the token's issuer is not accepted here")
     if credentials.certificate is not None:
-        return Fault("identity/certificate", "the client certificate alone does not identify a caller here")
-    return Fault("identity/missing", "there are no credentials")
+        return CredentialFault("identity/certificate", "the client certificate alone does not identify a caller here")
+    return CredentialFault("identity/missing", "there are no credentials")

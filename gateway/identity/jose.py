@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, TypeGuard, cast
 from joserfc import jwa
 from joserfc.errors import JoseError
 
-from gateway.identity.outcomes import Fault
+from gateway.identity.outcomes import CredentialFault
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -66,34 +66,34 @@ class Jws:
         return value.lower().removeprefix("application/") if value is not None else None
 
 
-def read(token: str) -> Jws | Fault:
+def read(token: str) -> Jws | CredentialFault:
     """Read a compact JWS whose payload is a JSON object."""
     if len(token) > MAX_TOKEN:
-        return Fault("identity/malformed", "the token is longer than 16 KiB")
+        return CredentialFault("identity/malformed", "the token is longer than 16 KiB")
     parts = token.split(".")
     if len(parts) != 3:
-        return Fault("identity/malformed", "the token is not a signed JWT in compact form")
+        return CredentialFault("identity/malformed", "the token is not a signed JWT in compact form")
     try:
         header, claims = (_object(_decode(part)) for part in parts[:2])
         signature = _decode(parts[2])
     except (ValueError, RecursionError):
-        return Fault("identity/malformed", "the token is not strict base64url and JSON")
+        return CredentialFault("identity/malformed", "the token is not strict base64url and JSON")
     signed = f"{parts[0]}.{parts[1]}".encode("ascii")
     return Jws(header, claims, signed, signature)
 
 
-def check_header(jws: Jws, algorithms: Collection[str], types: Collection[str | None]) -> Fault | None:
+def check_header(jws: Jws, algorithms: Collection[str], types: Collection[str | None]) -> CredentialFault | None:
     """The rules for the header of a token whose key comes from configuration."""
     if any(name in jws.header for name in _FORBIDDEN):
-        return Fault("identity/signature", "the token's header brings a key or an extension of its own")
+        return CredentialFault("identity/signature", "the token's header brings a key or an extension of its own")
     if "kid" in jws.header and not jws.kid:
-        return Fault("identity/malformed", "the token's kid is not a text")
+        return CredentialFault("identity/malformed", "the token's kid is not a text")
     if "typ" in jws.header and jws.typ is None:
-        return Fault("identity/malformed", "the token's typ is not a text")
+        return CredentialFault("identity/malformed", "the token's typ is not a text")
     if jws.alg not in algorithms or jws.alg not in ALGORITHMS:
-        return Fault("identity/signature", "the token's signature algorithm is not accepted here")
+        return CredentialFault("identity/signature", "the token's signature algorithm is not accepted here")
     if jws.typ not in types:
-        return Fault("identity/claims", "the token's typ is not that of an access token")
+        return CredentialFault("identity/claims", "the token's typ is not that of an access token")
     return None
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.identity import claims, signed
-from gateway.identity.outcomes import NOT_MINE, Fault
+from gateway.identity.outcomes import NOT_MINE, CredentialFault
 from gateway.model.caller import AuthMethod
 
 if TYPE_CHECKING:
     from gateway.config.identities import JwtIdentity
     from gateway.identity.delegation import Trust
-    from gateway.identity.keys import Keys
-    from gateway.identity.outcomes import NotMine, Presented, Verified
+    from gateway.identity.keys import IssuerKeys
+    from gateway.identity.outcomes import NotMine, PresentedCredentials, Verified
 
 TYPES: Final = frozenset({"at+jwt", "jwt", None})
 """RFC 9068 asks for `at+jwt`; many issuers send `JWT`, and Kubernetes none. What else is told by claims."""
@@ -21,7 +21,7 @@ TYPES: Final = frozenset({"at+jwt", "jwt", None})
 class JwtAuthenticator:
     """An authenticator of tokens with the `iss` of one configured issuer."""
 
-    def __init__(self, identity: JwtIdentity, keys: Keys, trust: Trust, *, default_audience: str) -> None:
+    def __init__(self, identity: JwtIdentity, keys: IssuerKeys, trust: Trust, *, default_audience: str) -> None:
         self.issuer = identity.issuer
         self._keys = keys
         self._groups_claim = identity.groups_claim
@@ -45,7 +45,7 @@ class JwtAuthenticator:
     def generation(self) -> int | None:
         return self._keys.generation
 
-    async def authenticate(self, presented: Presented) -> Verified | NotMine | Fault:
+    async def authenticate(self, presented: PresentedCredentials) -> Verified | NotMine | CredentialFault:
         jws = presented.jws
         if jws is None or jws.claims.get("iss") != self.issuer:
             return NOT_MINE

@@ -18,7 +18,7 @@ from gateway.identity.fetching import FileSource, LoadError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.identity.fetching import Source
+    from gateway.identity.fetching import KeySource
     from gateway.identity.jose import VerificationKey
 
 MAX_AGE: Final = 24 * 3600.0
@@ -46,10 +46,10 @@ class KeyStatus:
     problem: str | None
 
 
-class Keys:
+class IssuerKeys:
     """The keys of one issuer."""
 
-    def __init__(self, issuer: str, source: Source, *, clock: Callable[[], float], use: str = "sig") -> None:
+    def __init__(self, issuer: str, source: KeySource, *, clock: Callable[[], float], use: str = "sig") -> None:
         self.issuer = issuer
         self.generation = 0
         """Grows with every change of the document."""

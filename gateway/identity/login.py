@@ -18,9 +18,9 @@ from msgspec import Struct
 from gateway.errors import IdentityUnavailable
 from gateway.identity import jose
 from gateway.identity.fetching import DEADLINE, DiscoverySource, Fetcher, LoadError, load_metadata
-from gateway.identity.id_token import ExpectedLogin, Login, LoginFault, read_login
-from gateway.identity.keys import Keys
-from gateway.identity.outcomes import Fault
+from gateway.identity.id_token import ExpectedLogin, LoginFault, VerifiedLogin, read_login
+from gateway.identity.keys import IssuerKeys
+from gateway.identity.outcomes import CredentialFault
 from gateway.protocol.issuers import is_acceptable_url, is_downgrade
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _BYTES: Final = 32
 _REMEDY: Final = "try again; an operator can look at the provider's address in the configuration"
 
 
-class Client(Struct, frozen=True):
+class LoginClient(Struct, frozen=True):
     """The gateway's client at a provider. `max_age` is the longest time in seconds since a person's login."""
 
     issuer: str
@@ -59,10 +59,10 @@ class BegunLogin(Struct, frozen=True):
 class LoginProvider:
     """An OpenID provider as its client sees it. `clock` gives seconds since the epoch."""
 
-    def __init__(self, client: Client, *, clock: Callable[[], float]) -> None:
+    def __init__(self, client: LoginClient, *, clock: Callable[[], float]) -> None:
         self.client = client
         self._clock = clock
-        self._keys = Keys(client.issuer, DiscoverySource(client.issuer), clock=clock)
+        self._keys = IssuerKeys(client.issuer, DiscoverySource(client.issuer), clock=clock)
         self._fetcher = Fetcher()
         self._metadata: tuple[float, JsonObject] | None = None
 
@@ -90,7 +90,7 @@ class LoginProvider:
             )
         return url, begun
 
-    async def finish(self, begun: BegunLogin, query: str) -> Login | LoginFault:
+    async def finish(self, begun: BegunLogin, query: str) -> VerifiedLogin | LoginFault:
         """Return the login that a provider's answer proves. `query` is the query of the address that the browser came back to.
 
         Raises `IdentityUnavailable`.
@@ -122,11 +122,11 @@ class LoginProvider:
         found: object = token.get("id_token")
         return found if isinstance(found, str) else LoginFault("the provider's answer has no ID token")
 
-    async def _verify(self, token: str, begun: BegunLogin) -> Login | LoginFault:
+    async def _verify(self, token: str, begun: BegunLogin) -> VerifiedLogin | LoginFault:
         """Return the login of an ID token. Raises `IdentityUnavailable`."""
         jws = jose.read(token)
-        fault = jws if isinstance(jws, Fault) else jose.check_header(jws, _ALGORITHMS, {None, "jwt"})
-        if isinstance(jws, Fault) or fault is not None:
+        fault = jws if isinstance(jws, CredentialFault) else jose.check_header(jws, _ALGORITHMS, {None, "jwt"})
+        if isinstance(jws, CredentialFault) or fault is not None:
             return LoginFault("the ID token cannot be read")
         keys = await self._keys.find(jws.kid, jws.alg)
         if not any(jose.signed_by(jws, key) for key in keys):

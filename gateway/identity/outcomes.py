@@ -1,5 +1,5 @@
 """Results of authenticators. Pure. After Ory Oathkeeper, there are three: a proven caller (`Verified`), another
-authenticator's credentials (`NOT_MINE`), or a refusal (`Fault`). `Fault` carries no HTTP: `challenge.refusal` gives it
+authenticator's credentials (`NOT_MINE`), or a refusal (`CredentialFault`). `CredentialFault` carries no HTTP: `challenge.refusal` gives it
 its form."""
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ NOT_MINE: Final = NotMine.NOT_MINE
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class CredentialFault:
     """The reason for refused credentials. `detail` is a fixed sentence with names of claims, never their values."""
 
     code: Code
@@ -77,7 +77,7 @@ Peer = Literal["local", "private", "remote"]
 
 
 @dataclass(frozen=True, slots=True)
-class Presented:
+class PresentedCredentials:
     """Credentials after their form was checked. `token` and `jws` are `None` without an Authorization header."""
 
     credentials: Credentials
@@ -103,6 +103,6 @@ class Authenticator(Protocol):
         """Of its keys, now. A cached result of another generation counts for nothing."""
         ...
 
-    async def authenticate(self, presented: Presented) -> Verified | NotMine | Fault:
+    async def authenticate(self, presented: PresentedCredentials) -> Verified | NotMine | CredentialFault:
         """Raises `IdentityUnavailable` when a key that is needed cannot be had."""
         ...

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.identity import claims as read
 from gateway.identity import jose
-from gateway.identity.outcomes import Fault, Verified
+from gateway.identity.outcomes import CredentialFault, Verified
 
 if TYPE_CHECKING:
     import structlog
 
     from gateway.identity.jose import Jws, VerificationKey
-    from gateway.identity.keys import Keys
+    from gateway.identity.keys import IssuerKeys
 
 CACHED: Final = 60.0
 """Seconds that a verified credential is believed without verifying it again."""
@@ -54,7 +54,7 @@ class ClaimReport:
             _log().warning("identity.unaccounted-claims", issuer=self.issuer, names=new)
 
 
-async def signature(jws: Jws, demands: Demands, keys: Keys) -> Fault | None:
+async def signature(jws: Jws, demands: Demands, keys: IssuerKeys) -> CredentialFault | None:
     """Check header and signature with the issuer's keys. Raises `IdentityUnavailable`."""
     fault = jose.check_header(jws, demands.algorithms, demands.types)
     if fault is not None:
@@ -64,21 +64,21 @@ async def signature(jws: Jws, demands: Demands, keys: Keys) -> Fault | None:
 
 def verified(
     jws: Jws, demands: Demands, *, now: float, generation: int | None, usable_until: float
-) -> Verified | Fault:
+) -> Verified | CredentialFault:
     """Return the content of a token with a verified signature. `usable_until`: the end of its keys' trusted age."""
     expires = read.expiry(jws.claims, demands.rules, now)
-    if isinstance(expires, Fault):
+    if isinstance(expires, CredentialFault):
         return expires
     named = read.audiences(jws.claims)
-    if isinstance(named, Fault):
+    if isinstance(named, CredentialFault):
         return named
     confirmation = read.confirmation(jws.claims)
-    if isinstance(confirmation, Fault):
+    if isinstance(confirmation, CredentialFault):
         return confirmation
     # Without the signature: whoever holds a token can write that of ECDSA in another way, and be counted anew.
     digest = hashlib.sha256(jws.signed).hexdigest()
     principal = read.principal(jws.claims, demands.rules, digest=digest)
-    if isinstance(principal, Fault):
+    if isinstance(principal, CredentialFault):
         return principal
     return Verified(
         # Whoever is let in with a bound token has proved possession: `Identities` asks for it each time.
@@ -93,9 +93,9 @@ def verified(
     )
 
 
-def _verify(jws: Jws, keys: tuple[VerificationKey, ...]) -> Fault | None:
+def _verify(jws: Jws, keys: tuple[VerificationKey, ...]) -> CredentialFault | None:
     if not keys:
-        return Fault("identity/signature", "the token is signed with a key that its issuer does not publish")
+        return CredentialFault("identity/signature", "the token is signed with a key that its issuer does not publish")
     if not any(jose.signed_by(jws, key) for key in keys):
-        return Fault("identity/signature", "the token's signature does not verify")
+        return CredentialFault("identity/signature", "the token's signature does not verify")
     return None

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.identity import claims, signed, spiffeid
 from gateway.identity.jose import text
-from gateway.identity.outcomes import NOT_MINE, Fault
+from gateway.identity.outcomes import NOT_MINE, CredentialFault
 from gateway.model.caller import AuthMethod
 
 if TYPE_CHECKING:
     from gateway.config.identities import SpiffeIdentity
     from gateway.identity.delegation import Trust
-    from gateway.identity.keys import Keys
-    from gateway.identity.outcomes import NotMine, Presented, Verified
+    from gateway.identity.keys import IssuerKeys
+    from gateway.identity.outcomes import NotMine, PresentedCredentials, Verified
 
 ALGORITHMS: Final = frozenset(
     {"RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512"},
@@ -26,7 +26,7 @@ TYPES: Final = frozenset({"jwt", "jose", None})
 class SpiffeAuthenticator:
     """The JWT-SVIDs of one trust domain. `iss` and `iat` are optional in them (section 3)."""
 
-    def __init__(self, identity: SpiffeIdentity, keys: Keys, trust: Trust, *, default_audience: str) -> None:
+    def __init__(self, identity: SpiffeIdentity, keys: IssuerKeys, trust: Trust, *, default_audience: str) -> None:
         self.issuer = f"{spiffeid.SCHEME}{identity.trust_domain}"
         self._foreign = trust.issuers
         self._keys = keys
@@ -42,7 +42,7 @@ class SpiffeAuthenticator:
     def generation(self) -> int | None:
         return self._keys.generation
 
-    async def authenticate(self, presented: Presented) -> Verified | NotMine | Fault:
+    async def authenticate(self, presented: PresentedCredentials) -> Verified | NotMine | CredentialFault:
         jws = presented.jws
         if jws is None or not self._is_mine(text(jws.claims.get("sub")), text(jws.claims.get("iss"))):
             return NOT_MINE
@@ -50,7 +50,7 @@ class SpiffeAuthenticator:
         if fault is not None:
             return fault
         if not jws.claims.keys().isdisjoint({"act", "may_act", "client_id", "azp"}):
-            return Fault("identity/delegation", "a JWT-SVID speaks for its workload only; it cannot delegate")
+            return CredentialFault("identity/delegation", "a JWT-SVID speaks for its workload only; it cannot delegate")
         self._report.note(claims.unaccounted(jws.claims, "groups"))
         return signed.verified(
             jws,

@@ -14,7 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from gateway.identity import spiffeid
 from gateway.identity.dpop import thumbprint
-from gateway.identity.outcomes import NOT_MINE, Fault, Verified
+from gateway.identity.outcomes import NOT_MINE, CredentialFault, Verified
 from gateway.identity.signed import CACHED
 from gateway.model.caller import AuthMethod, Principal
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from gateway.config.identities import SpiffeIdentity
-    from gateway.identity.keys import Keys
-    from gateway.identity.outcomes import NotMine, Presented
+    from gateway.identity.keys import IssuerKeys
+    from gateway.identity.outcomes import NotMine, PresentedCredentials
 
 _E = TypeVar("_E", bound=x509.ExtensionType)
 
@@ -31,7 +31,7 @@ _E = TypeVar("_E", bound=x509.ExtensionType)
 class X509Authenticator:
     """The client certificates of one trust domain."""
 
-    def __init__(self, identity: SpiffeIdentity, keys: Keys) -> None:
+    def __init__(self, identity: SpiffeIdentity, keys: IssuerKeys) -> None:
         self.issuer = f"{spiffeid.SCHEME}{identity.trust_domain}"
         self._domain = identity.trust_domain
         self._keys = keys
@@ -40,7 +40,7 @@ class X509Authenticator:
     def generation(self) -> int | None:
         return self._keys.generation
 
-    async def authenticate(self, presented: Presented) -> Verified | NotMine | Fault:
+    async def authenticate(self, presented: PresentedCredentials) -> Verified | NotMine | CredentialFault:
         certificate = presented.credentials.certificate
         if certificate is None or presented.token is not None:
             return NOT_MINE
@@ -86,7 +86,7 @@ def spiffe_name(leaf: x509.Certificate) -> str | None:
     return uris[0] if len(uris) == 1 and spiffeid.workload(uris[0]) is not None else None
 
 
-def check_leaf(leaf: x509.Certificate, now: datetime) -> Fault | None:
+def check_leaf(leaf: x509.Certificate, now: datetime) -> CredentialFault | None:
     """A workload's certificate is a leaf, for digital signatures, for clients, and valid now (section 4)."""
     if not leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc:
         return _fault("the client certificate is outside its validity")
@@ -104,7 +104,7 @@ def check_leaf(leaf: x509.Certificate, now: datetime) -> Fault | None:
 
 def check_issued(
     leaf: x509.Certificate, issuers: Iterable[x509.Certificate], authorities: Sequence[x509.Certificate], now: datetime
-) -> Fault | None:
+) -> CredentialFault | None:
     """Check that an authority of the trust domain issued the certificate, or a certificate above it among `issuers`,
     nearest first. TLS has checked the length and names of the path."""
     path = [leaf]
@@ -135,5 +135,5 @@ def _extension(certificate: x509.Certificate, kind: type[_E]) -> _E | None:
         return None
 
 
-def _fault(detail: str) -> Fault:
-    return Fault("identity/certificate", detail)
+def _fault(detail: str) -> CredentialFault:
+    return CredentialFault("identity/certificate", detail)

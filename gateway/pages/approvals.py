@@ -27,7 +27,7 @@ from starlette.routing import Route
 from gateway.approvals.digest import code_of
 from gateway.approvals.endorsement import Selection
 from gateway.approvals.model import Person
-from gateway.approvals.office import Answer, Office
+from gateway.approvals.office import Office, SubmittedAnswer
 from gateway.approvals.openapi import describe_api
 from gateway.approvals.state import reason_of
 from gateway.errors import GatewayError, IdentityUnavailable
@@ -124,7 +124,7 @@ async def _vote(_gateway: Gateway, office: Office, request: Request, person: Per
     if isinstance(body, Refusal):
         return _refuse(body.reason, body.status)
     try:
-        answer = msgspec.json.decode(body, type=Answer)
+        answer = msgspec.json.decode(body, type=SubmittedAnswer)
     except msgspec.MsgspecError as error:
         return _refuse(Reason("vote/invalid", f"The vote cannot be read: {error}.", "Correct it."))
     identifier = request.path_params["id"]

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from gateway.approvals.digest import digest_session
-from gateway.approvals.seal import Ticket
+from gateway.approvals.seal import StateTicket
 from gateway.authority.connections.model import owner_of
 from gateway.model.decision import Reason, Refusal
 from gateway.protocol.classify import opens_urls, state_of
@@ -108,7 +108,7 @@ def _tell_to_wait(
     number = 1 if resumed is None else resumed.ticket.round + 1
     if not may_be_told_to_wait(message) or not opens_urls(message) or number > ROUNDS:
         return None
-    own = Ticket(
+    own = StateTicket(
         "",
         "",
         request.principal.key,

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Final
 from gateway.authority.signals.register import SignalRegister
 from gateway.authority.signals.set import TYPE, SetFault, check_claims
 from gateway.identity import jose
-from gateway.identity.outcomes import Fault
+from gateway.identity.outcomes import CredentialFault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.authority.signals.receiver import SignalReceiver, SignalStream
     from gateway.identity.jose import Jws
-    from gateway.identity.keys import Keys
+    from gateway.identity.keys import IssuerKeys
 
 _TYPES: Final = frozenset({TYPE})
 
@@ -28,7 +28,7 @@ class VerifiedStream:
     """
 
     stream: SignalStream
-    keys: Keys
+    keys: IssuerKeys
     algorithms: frozenset[str]
     is_pushed: bool
     authorization: str | None = None
@@ -65,7 +65,7 @@ def _read_token(source: VerifiedStream, token: bytes) -> Jws | SetFault:
     if not token.isascii():
         return _MALFORMED
     jws = jose.read(token.decode("ascii"))
-    if isinstance(jws, Fault):
+    if isinstance(jws, CredentialFault):
         return SetFault("invalid_request", jws.detail)
     if jws.typ not in _TYPES:
         return SetFault("invalid_request", f"the token's typ is not {TYPE}")

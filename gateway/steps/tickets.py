@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, structs
 
-from gateway.approvals.seal import PREFIX, Ticket
+from gateway.approvals.seal import PREFIX, StateTicket
 from gateway.model.wire import Disposition, Era, Message
 from gateway.protocol.classify import state_of
 from gateway.steps.admission import foreign
@@ -27,7 +27,7 @@ class Resumed(Struct, frozen=True):
     the gateway's question."""
 
     message: Message
-    ticket: Ticket
+    ticket: StateTicket
     is_declined: bool
 
 
@@ -67,7 +67,7 @@ def _is_declined(message: Message) -> bool:
     return any(isinstance(own, dict) and own.get("action") == "decline" for own in given)
 
 
-def _restored(message: Message, ticket: Ticket) -> Message:
+def _restored(message: Message, ticket: StateTicket) -> Message:
     kept = {name: value for name, value in message.params.items() if name not in {"requestState", "inputResponses"}}
     params: dict[str, Json] = kept
     if ticket.state is not None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from gateway.approvals.digest import code_of
-from gateway.approvals.seal import Ticket
+from gateway.approvals.seal import StateTicket
 from gateway.approvals.state import UNREACHABLE, reason_of
 from gateway.model.decision import Decision, PolicyRevision, Reason, Refusal
 from gateway.model.wire import Era
@@ -88,7 +88,7 @@ def tell_to_wait(people: People, case: Case, approval: Approval, resumed: Resume
     if not may_be_told_to_wait(message) or number > ROUNDS:
         return None
     question = approval.question
-    own = Ticket(
+    own = StateTicket(
         approval.id,
         question.call,
         case.request.principal.key,

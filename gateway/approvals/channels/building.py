@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.approvals.channels.mail import Mail, Server
+from gateway.approvals.channels.mail import MailSender, SmtpServer
 from gateway.approvals.channels.slack import Slack
 from gateway.approvals.channels.webhook import Webhook
 from gateway.config.channels import EmailChannel, SlackChannel, name_of, signing_key
@@ -31,7 +31,7 @@ def _build(settings: SendingChannel, clock: Callable[[], float]) -> Channel:
         return Slack(name, settings.url.get_secret_value(), tells_end=tells_end)
     if isinstance(settings, EmailChannel):
         password = None if settings.password is None else settings.password.get_secret_value()
-        server = Server(settings.host, settings.port, settings.tls, settings.user, password, settings.ca)
-        return Mail(name, server, settings.sender, settings.to, clock=clock, tells_end=tells_end)
+        server = SmtpServer(settings.host, settings.port, settings.tls, settings.user, password, settings.ca)
+        return MailSender(name, server, settings.sender, settings.to, clock=clock, tells_end=tells_end)
     key = signing_key(settings.secret)
     return Webhook(name, settings.url, key, clock=clock, ca=settings.ca, tells_end=tells_end)

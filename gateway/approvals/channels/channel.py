@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from gateway.approvals.channels.notice import Message
+    from gateway.approvals.channels.notice import NoticeMessage
 
 
 class UndeliveredError(Exception):
@@ -33,7 +33,7 @@ class Channel(Protocol):
     @property
     def tells_end(self) -> bool: ...
 
-    async def send(self, message: Message, within: float) -> None:
+    async def send(self, message: NoticeMessage, within: float) -> None:
         """Send a message within so many seconds. Raises `UndeliveredError`. May be cancelled."""
         ...
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from gateway.approvals.channels.notice import Message
+    from gateway.approvals.channels.notice import NoticeMessage
 
 log = structlog.get_logger("gateway.approvals")
 
@@ -35,7 +35,7 @@ _FINAL: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class SmtpServer:
     """An SMTP server. `ca` is a file of authorities in the place of the system's."""
 
     host: str
@@ -46,13 +46,13 @@ class Server:
     ca: Path | None = None
 
 
-class Mail:
+class MailSender:
     """Sends each message as a mail. Raises `ConfigurationError` for authorities that cannot be read."""
 
     def __init__(
         self,
         name: str,
-        server: Server,
+        server: SmtpServer,
         sender: str,
         to: tuple[str, ...],
         *,
@@ -69,9 +69,9 @@ class Mail:
         self._to = to
         self._clock = clock
 
-    async def send(self, message: Message, within: float) -> None:
+    async def send(self, message: NoticeMessage, within: float) -> None:
         """Send a mail to all addresses. Raises `UndeliveredError`."""
-        attempt = _Attempt(self._server, self._tls, within)
+        attempt = _SmtpAttempt(self._server, self._tls, within)
         mail = mail_of(message, self._sender, self._to, self._clock())
         try:
             async with asyncio.timeout(within):
@@ -85,7 +85,7 @@ class Mail:
         """Nothing is kept open."""
 
 
-def mail_of(message: Message, sender: str, to: tuple[str, ...], now: float) -> EmailMessage:
+def mail_of(message: NoticeMessage, sender: str, to: tuple[str, ...], now: float) -> EmailMessage:
     """Return a message as a mail. Its Message-ID is the same at each attempt."""
     mail = EmailMessage()
     mail["From"], mail["To"] = sender, ", ".join(to)
@@ -97,10 +97,10 @@ def mail_of(message: Message, sender: str, to: tuple[str, ...], now: float) -> E
     return mail
 
 
-class _Attempt:
+class _SmtpAttempt:
     """One connection to a server, used in a thread and closed from another."""
 
-    def __init__(self, server: Server, tls: ssl.SSLContext | None, within: float) -> None:
+    def __init__(self, server: SmtpServer, tls: ssl.SSLContext | None, within: float) -> None:
         self._server = server
         self._tls = tls
         self._within = within
@@ -155,7 +155,7 @@ class _Attempt:
         options: dict[str, Any] = {"timeout": self._within, "local_hostname": socket.gethostname()}
         if server.tls == "tls":
             return _TlsClient(self, server.host, server.port, context=self._tls, **options)
-        return _Client(self, server.host, server.port, **options)
+        return _PlainSmtpClient(self, server.host, server.port, **options)
 
     def _secure(self, connection: smtplib.SMTP) -> None:
         if self._is_over:
@@ -170,7 +170,7 @@ class _Attempt:
 class _Noted(smtplib.SMTP):
     """A client that its attempt knows before the server has said a word. A timeout of a socket is for one byte only."""
 
-    def __init__(self, attempt: _Attempt, *arguments: Any, **options: Any) -> None:
+    def __init__(self, attempt: _SmtpAttempt, *arguments: Any, **options: Any) -> None:
         self._attempt = attempt
         super().__init__(*arguments, **options)
 
@@ -179,7 +179,7 @@ class _Noted(smtplib.SMTP):
         return super().connect(*arguments, **options)
 
 
-class _Client(_Noted):
+class _PlainSmtpClient(_Noted):
     """A client that begins in plain text."""
 
 

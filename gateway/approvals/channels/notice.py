@@ -37,7 +37,7 @@ _ENDS: Final = {
 }
 
 
-class Item(Struct, frozen=True):
+class QuestionNews(Struct, frozen=True):
     """News of one question. `end` is the text of its end, and empty for an open question."""
 
     id: str
@@ -51,19 +51,19 @@ class Item(Struct, frozen=True):
     end: str = ""
 
 
-class Message(Struct, frozen=True):
+class NoticeMessage(Struct, frozen=True):
     """A message. Its id is the same at each attempt to deliver it, also after a restart."""
 
     id: str
     kind: Kind
-    items: tuple[Item, ...] = ()
+    items: tuple[QuestionNews, ...] = ()
 
 
-def item_of(approval: Approval, notice: Notice, page_url: str) -> Item:
+def item_of(approval: Approval, notice: Notice, page_url: str) -> QuestionNews:
     """Return the news of a question. `page_url` is the address of its page, without its id."""
     question = approval.question
     tool = question.target if question.sort != "resource" else question.target.partition("/")[0] + "/(resource)"
-    return Item(
+    return QuestionNews(
         id=approval.id,
         notice=notice,
         code=code_of(question),
@@ -76,14 +76,14 @@ def item_of(approval: Approval, notice: Notice, page_url: str) -> Item:
     )
 
 
-def compose(channel: str, items: tuple[Item, ...]) -> Message:
+def compose(channel: str, items: tuple[QuestionNews, ...]) -> NoticeMessage:
     """Return the message of a channel with at least one piece of news, all of the same sort."""
     named = "\0".join([channel, *sorted(f"{item.notice} {item.id}" for item in items)])
     identifier = "msg_" + hashlib.sha256(named.encode()).hexdigest()[:32]
-    return Message(identifier, items[0].notice if len(items) == 1 else "digest", items)
+    return NoticeMessage(identifier, items[0].notice if len(items) == 1 else "digest", items)
 
 
-def title_of(message: Message) -> str:
+def title_of(message: NoticeMessage) -> str:
     """Return the message in one line."""
     match message.kind:
         case "asked":
@@ -98,7 +98,7 @@ def title_of(message: Message) -> str:
             return "opagate: this is a test of a channel of approvals"
 
 
-def lines_of(message: Message) -> Iterator[str]:
+def lines_of(message: NoticeMessage) -> Iterator[str]:
     """Yield the text of the message, line by line. The address of a question has a line of its own."""
     if message.kind == "test":
         yield "Nothing is to be done. Questions to approvers will arrive here."
@@ -115,7 +115,7 @@ def lines_of(message: Message) -> Iterator[str]:
         yield "Answer with `opagate approvals show CODE-OR-ID`, or over /api/approvals. Compare the code of four letters."
 
 
-def event_of(message: Message, at: float) -> bytes:
+def event_of(message: NoticeMessage, at: float) -> bytes:
     """Return the message as the payload of a webhook (Standard Webhooks 1.0, "Payload structure"). `at` is the time in seconds."""
     shown = [_fields(item) for item in message.items[:_LISTED]]
     data: dict[str, Any] = {}
@@ -126,7 +126,7 @@ def event_of(message: Message, at: float) -> bytes:
     return msgspec.json.encode({"type": f"approval.{message.kind}", "timestamp": _time(at), "data": data})
 
 
-def _fields(item: Item) -> dict[str, Any]:
+def _fields(item: QuestionNews) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "id": item.id,
         "code": item.code,

@@ -11,14 +11,14 @@ import structlog
 
 from gateway.approvals.channels.notice import item_of
 from gateway.approvals.channels.sender import Sender, Timing
-from gateway.approvals.events import Delivery
+from gateway.approvals.events import NoticeDelivery
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.approvals.channels.channel import Channel
-    from gateway.approvals.channels.notice import Item, Message
+    from gateway.approvals.channels.notice import NoticeMessage, QuestionNews
     from gateway.approvals.desk import Desk
     from gateway.approvals.model import Approval, Notice
 
@@ -73,18 +73,18 @@ class Notifier:
 
     # --- reports of senders ----------------------------------------------------------------------------
 
-    def is_current(self, item: Item) -> bool:
+    def is_current(self, item: QuestionNews) -> bool:
         """Return whether people still have to hear news: a question that has ended needs no answer."""
         approval = self._desk.get(item.id)
         return approval is not None and (item.notice == "closed" or approval.state == "pending")
 
-    async def note_delivered(self, channel: Channel, message: Message) -> None:
+    async def note_delivered(self, channel: Channel, message: NoticeMessage) -> None:
         """Note that people were told."""
         for item in message.items:
             self._failing.pop(item.id, None)
             self._closing.discard((channel.name, item.id))
             try:
-                await self._desk.note_sent(item.id, Delivery(channel.name, item.notice, message.id))
+                await self._desk.note_sent(item.id, NoticeDelivery(channel.name, item.notice, message.id))
             except GatewayError as error:
                 # The next start sends the message again, with the same id.
                 log.warning("approvals.unrecorded", id=item.id, channel=channel.name, problem=error.message)
@@ -92,7 +92,7 @@ class Notifier:
             if item.notice == "asked" and approval is not None and approval.state != "pending":
                 self._tell_end(approval, channel.name)
 
-    async def note_failed(self, channel: Channel, message: Message, problem: str, *, is_final: bool) -> None:
+    async def note_failed(self, channel: Channel, message: NoticeMessage, problem: str, *, is_final: bool) -> None:
         """Note that an attempt failed, and have callers told if no channel reaches people."""
         log.warning(
             "approvals.undelivered", channel=channel.name, message=message.id, problem=problem, given_up=is_final
@@ -104,9 +104,9 @@ class Notifier:
             if item.notice == "asked":
                 await self._judge(item.id, channel.name, is_final=is_final)
 
-    async def _record_failure(self, channel: Channel, message: Message, item: Item, problem: str) -> None:
+    async def _record_failure(self, channel: Channel, message: NoticeMessage, item: QuestionNews, problem: str) -> None:
         try:
-            await self._desk.note_unsent(item.id, Delivery(channel.name, item.notice, message.id), problem)
+            await self._desk.note_unsent(item.id, NoticeDelivery(channel.name, item.notice, message.id), problem)
         except GatewayError as error:
             log.warning("approvals.unrecorded", id=item.id, channel=channel.name, problem=error.message)
 

@@ -14,11 +14,11 @@ import structlog
 
 from gateway.approvals.channels.channel import UndeliveredError
 from gateway.approvals.channels.notice import compose
-from gateway.approvals.channels.throttle import Throttle
+from gateway.approvals.channels.throttle import CallerThrottle
 
 if TYPE_CHECKING:
     from gateway.approvals.channels.channel import Channel
-    from gateway.approvals.channels.notice import Item, Message
+    from gateway.approvals.channels.notice import NoticeMessage, QuestionNews
 
 log = structlog.get_logger("gateway.approvals")
 
@@ -31,12 +31,12 @@ _PLACES: Final = 4
 """Messages of one channel that are sent at once."""
 
 
-class Report(Protocol):
+class DeliveryListener(Protocol):
     """Hears how deliveries go on: `notifier.Notifier`."""
 
-    def is_current(self, item: Item) -> bool: ...
-    async def note_delivered(self, channel: Channel, message: Message) -> None: ...
-    async def note_failed(self, channel: Channel, message: Message, problem: str, *, is_final: bool) -> None: ...
+    def is_current(self, item: QuestionNews) -> bool: ...
+    async def note_delivered(self, channel: Channel, message: NoticeMessage) -> None: ...
+    async def note_failed(self, channel: Channel, message: NoticeMessage, problem: str, *, is_final: bool) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +52,16 @@ class Timing:
 class Sender:
     """Sends the news of one channel."""
 
-    def __init__(self, channel: Channel, report: Report, timing: Timing) -> None:
+    def __init__(self, channel: Channel, report: DeliveryListener, timing: Timing) -> None:
         self.channel = channel
         self._report = report
         self._timing = timing
-        self._throttle = Throttle()
-        self._waiting: dict[str, dict[tuple[str, str], Item]] = {}
+        self._throttle = CallerThrottle()
+        self._waiting: dict[str, dict[tuple[str, str], QuestionNews]] = {}
         self._places = asyncio.Semaphore(_PLACES)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def put(self, caller: str, item: Item) -> None:
+    def put(self, caller: str, item: QuestionNews) -> None:
         """Send news of a caller's question soon. News under the same name `caller` that come meanwhile go with it."""
         waiting = self._waiting.get(caller)
         if waiting is None:
@@ -88,7 +88,7 @@ class Sender:
         if items:
             await self._deliver(compose(self.channel.name, items))
 
-    async def _deliver(self, message: Message) -> None:
+    async def _deliver(self, message: NoticeMessage) -> None:
         for number in range(1, ATTEMPTS + 1):
             failure = await self._attempt(message)
             if failure is None:
@@ -102,7 +102,7 @@ class Sender:
             if not any(map(self._report.is_current, message.items)):
                 return
 
-    async def _attempt(self, message: Message) -> UndeliveredError | None:
+    async def _attempt(self, message: NoticeMessage) -> UndeliveredError | None:
         """Return the failure of an attempt; `None` if the message was delivered. A long wait for a place counts as a failure."""
         try:
             async with asyncio.timeout(self._timing.attempt):

@@ -10,7 +10,7 @@ from gateway.approvals.channels.notice import lines_of, title_of
 from gateway.approvals.channels.posting import Poster
 
 if TYPE_CHECKING:
-    from gateway.approvals.channels.notice import Message
+    from gateway.approvals.channels.notice import NoticeMessage
 
 _LONGEST: Final = 2_800
 """Characters of a text that Slack takes, less the title."""
@@ -29,7 +29,7 @@ class Slack:
         """The address without its path, which is a secret."""
         return self._poster.place
 
-    async def send(self, message: Message, within: float) -> None:
+    async def send(self, message: NoticeMessage, within: float) -> None:
         """Send a message. Raises `UndeliveredError`."""
         await self._poster.post(msgspec.json.encode(payload_of(message)), {}, within)
 
@@ -38,7 +38,7 @@ class Slack:
         await self._poster.aclose()
 
 
-def payload_of(message: Message) -> dict[str, Any]:
+def payload_of(message: NoticeMessage) -> dict[str, Any]:
     """Return the message for Slack. `&`, `<` and `>` are escaped, so that no text is a link or a mention."""
     urls = {item.url for item in message.items}
     lines = (f"<{line}>" if line in urls else _escaped(line) for line in lines_of(message))

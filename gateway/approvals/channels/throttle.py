@@ -10,7 +10,7 @@ SECONDS: Final = 20.0
 """Between messages after that."""
 
 
-class Throttle:
+class CallerThrottle:
     """A token bucket for each caller. Callers with a full bucket take no memory."""
 
     def __init__(self) -> None:

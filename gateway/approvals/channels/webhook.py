@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from gateway.approvals.channels.notice import Message
+    from gateway.approvals.channels.notice import NoticeMessage
 
 
 class Webhook:
@@ -41,7 +41,7 @@ class Webhook:
         """The address without path and query."""
         return self._poster.place
 
-    async def send(self, message: Message, within: float) -> None:
+    async def send(self, message: NoticeMessage, within: float) -> None:
         """Send a message. Raises `UndeliveredError`."""
         now = self._clock()
         body = event_of(message, now)

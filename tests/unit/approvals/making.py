@@ -10,7 +10,7 @@ from msgspec import structs
 from gateway.approvals import ApprovalStore, Desk, Times
 from gateway.approvals.endorsement import Endorsement
 from gateway.approvals.endorsements import Endorsements
-from gateway.approvals.model import Binding, Person, Question, Requester, Rule, ShownReason, Vote
+from gateway.approvals.model import ApproverRule, Binding, Person, Question, Requester, ShownReason, Vote
 from gateway.approvals.sealed_file import EndorsementFile
 from gateway.errors import JournalError
 from tests.unit.clock import Clock
@@ -37,7 +37,7 @@ def question(identifier: str = "q1", **changes: Any) -> Question:
         task="t1",
         target="files/delete",
         requester=Requester("k1", "agent", "https://idp.example", "ursula", ("relay",)),
-        rule=Rule(seconds=900.0, scopes=("once", "destination", "limit")),
+        rule=ApproverRule(seconds=900.0, scopes=("once", "destination", "limit")),
         reasons=(ShownReason("approval/effect", "It cannot be taken back."),),
         asked=1_000.0,
         expires=1_900.0,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.approvals import ApprovalStore, Desk, Times
-from gateway.approvals.events import Delivery
+from gateway.approvals.events import NoticeDelivery
 from gateway.approvals.index import PER_TASK
 from gateway.approvals.model import Approval, Question, Requester
 from gateway.errors import ApprovalStoreError, JournalError
@@ -172,7 +172,7 @@ async def test_a_slow_disk_keeps_the_newest_state(tmp_path: Path, recorder: Reco
     granting = asyncio.create_task(desk.vote("q1", yes(), asked.question.shown))
     await asyncio.to_thread(begun.wait)
     assert desk.claim("q1")
-    await asyncio.gather(desk.use("q1", "d2"), desk.note_sent("q1", Delivery("hook", "asked", "msg_1")), granting)
+    await asyncio.gather(desk.use("q1", "d2"), desk.note_sent("q1", NoticeDelivery("hook", "asked", "msg_1")), granting)
 
     (stored,) = ApprovalStore(tmp_path, KEY).load().approvals
     assert (stored.state, stored.told) == ("used", ("hook",))
@@ -183,9 +183,9 @@ async def test_a_delivery_beside_a_use_brings_nothing_back(desk: Desk, recorder:
     await grant(desk)
     desk.claim(asked.id)
     await asyncio.gather(
-        *(desk.note_sent("q1", Delivery(f"hook-{number}", "asked", "msg_1")) for number in range(20)),
+        *(desk.note_sent("q1", NoticeDelivery(f"hook-{number}", "asked", "msg_1")) for number in range(20)),
         desk.use("q1", "d2"),
-        *(desk.note_sent("q1", Delivery(f"late-{number}", "asked", "msg_1")) for number in range(20)),
+        *(desk.note_sent("q1", NoticeDelivery(f"late-{number}", "asked", "msg_1")) for number in range(20)),
     )
 
     found = desk.get("q1")

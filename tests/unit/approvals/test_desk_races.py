@@ -12,7 +12,7 @@ import pytest
 
 from gateway.approvals import ApprovalStore, Desk, Times, state
 from gateway.approvals.events import fold_entry
-from gateway.approvals.model import Approval, Person, Question, Rule
+from gateway.approvals.model import Approval, ApproverRule, Person, Question
 from gateway.model.decision import Reason
 from tests.unit.approvals.making import BOB, DESCRIPTION, KEY, Recorder, make_desk, no, question, yes
 from tests.unit.clock import Clock
@@ -121,7 +121,7 @@ async def test_an_approval_is_used_or_its_task_ended_first(tmp_path: Path, seed:
 async def test_of_a_thousand_racing_votes_exactly_the_asked_number_counts(tmp_path: Path):
     clock, recorder = Clock(), SlowRecorder(1)
     desk = make_desk(tmp_path, recorder, clock)
-    asked = await desk.ask(question(rule=Rule(count=3)), DESCRIPTION)
+    asked = await desk.ask(question(rule=ApproverRule(count=3)), DESCRIPTION)
     assert isinstance(asked, Approval)
     people = [Person(f"person-{number % 500}", "https://idp.example", (), "login") for number in range(1_000)]
     random.Random(1).shuffle(people)
@@ -138,7 +138,7 @@ async def test_of_a_thousand_racing_votes_exactly_the_asked_number_counts(tmp_pa
 
 async def test_one_person_by_two_channels_and_issuers_is_one_person(tmp_path: Path):
     desk = make_desk(tmp_path, Recorder(), Clock())
-    asked = await desk.ask(question(rule=Rule(count=2)), DESCRIPTION)
+    asked = await desk.ask(question(rule=ApproverRule(count=2)), DESCRIPTION)
     assert isinstance(asked, Approval)
     same = [
         Person("bob", "https://idp.example", (), "login", "api"),

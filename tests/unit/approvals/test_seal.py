@@ -6,10 +6,10 @@ import os
 
 import pytest
 
-from gateway.approvals.seal import PREFIX, Ticket, TicketSeal
+from gateway.approvals.seal import PREFIX, StateTicket, TicketSeal
 
 KEY = b"k" * 32
-TICKET = Ticket("q1", "sha256:call", "k1", 3, 100.0, "theirs", {"k": {"action": "accept"}})
+TICKET = StateTicket("q1", "sha256:call", "k1", 3, 100.0, "theirs", {"k": {"action": "accept"}})
 
 
 @pytest.fixture

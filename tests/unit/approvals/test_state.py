@@ -9,12 +9,12 @@ from msgspec import structs
 
 from gateway.approvals import state
 from gateway.approvals.events import asked_entry, changed_entry, fold_call, fold_entry
-from gateway.approvals.model import Approval, Person, Rule
+from gateway.approvals.model import Approval, ApproverRule, Person
 from gateway.approvals.rules import merge_rules, without_recurrence
 from gateway.model.decision import Obligation, Reason
 from tests.unit.approvals.making import ALICE, BOB, no, question, yes
 
-STRICT = Rule(count=2, groups=("sre",), assurance="login", seconds=900.0, scopes=("once", "destination"))
+STRICT = ApproverRule(count=2, groups=("sre",), assurance="login", seconds=900.0, scopes=("once", "destination"))
 
 
 def counted(approval: Approval, vote: Any, shown: str | None = None) -> Approval | Reason:
@@ -170,8 +170,8 @@ def obligation(**properties: Any) -> Obligation:
 
 
 def test_without_an_obligation_one_other_person_approves_once():
-    assert merge_rules((), seconds=60.0) == Rule(seconds=60.0)
-    assert merge_rules((Obligation("limit", {"max_bytes": 1}),), seconds=60.0) == Rule(seconds=60.0)
+    assert merge_rules((), seconds=60.0) == ApproverRule(seconds=60.0)
+    assert merge_rules((Obligation("limit", {"max_bytes": 1}),), seconds=60.0) == ApproverRule(seconds=60.0)
 
 
 def test_of_several_obligations_the_strictest_part_of_each_holds():
@@ -183,7 +183,7 @@ def test_of_several_obligations_the_strictest_part_of_each_holds():
         seconds=60.0,
     )
 
-    assert merged == Rule(2, ("leads", "sre"), ("requester", "user"), "mfa", 30.0, ("once", "destination"))
+    assert merged == ApproverRule(2, ("leads", "sre"), ("requester", "user"), "mfa", 30.0, ("once", "destination"))
 
 
 def test_a_policy_shortens_the_time_and_never_lengthens_it():
@@ -196,7 +196,7 @@ def test_the_freshest_login_that_an_obligation_asks_for_holds():
 
 
 def test_what_an_obligation_leaves_out_is_the_narrowest():
-    assert merge_rules((obligation(count=1),), seconds=60.0) == Rule(seconds=60.0)
+    assert merge_rules((obligation(count=1),), seconds=60.0) == ApproverRule(seconds=60.0)
 
 
 RECURRING = ["once", "recurring"]
@@ -218,4 +218,4 @@ def test_values_recur_for_the_shortest_time():
 
 def test_a_call_of_which_nothing_can_recur_has_no_such_scope():
     rule = merge_rules((obligation(count=1, scopes=RECURRING, recur_seconds=600),), seconds=60.0)
-    assert without_recurrence(rule) == Rule(1, seconds=60.0)
+    assert without_recurrence(rule) == ApproverRule(1, seconds=60.0)

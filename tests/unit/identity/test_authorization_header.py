@@ -1,11 +1,11 @@
 import pytest
 
 from gateway.identity import authorization_header
-from gateway.identity.outcomes import Fault
+from gateway.identity.outcomes import CredentialFault
 from gateway.model.caller import Credentials
 
 
-def present(*authorization: str) -> authorization_header.AccessToken | Fault | None:
+def present(*authorization: str) -> authorization_header.AccessToken | CredentialFault | None:
     return authorization_header.access_token(Credentials("POST", "https://gateway.example/mcp", authorization))
 
 
@@ -38,5 +38,5 @@ def test_no_header_is_no_token():
 )
 def test_anything_else_is_refused(values: tuple[str, ...]):
     result = present(*values)
-    assert isinstance(result, Fault)
+    assert isinstance(result, CredentialFault)
     assert result.code == "identity/malformed"

@@ -1,7 +1,7 @@
 from dataclasses import dataclass
 
 from gateway.identity.cache import VerifiedCache
-from gateway.identity.outcomes import NOT_MINE, NotMine, Presented, Verified
+from gateway.identity.outcomes import NOT_MINE, NotMine, PresentedCredentials, Verified
 from gateway.model.caller import AuthMethod, Principal
 
 
@@ -12,7 +12,7 @@ class Keyed:
     issuer: str = "https://idp.example"
     generation: int | None = 1
 
-    async def authenticate(self, presented: Presented) -> NotMine:
+    async def authenticate(self, presented: PresentedCredentials) -> NotMine:
         return NOT_MINE
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from gateway.identity import challenge
 from gateway.identity.challenge import Protection
-from gateway.identity.outcomes import Code, Fault
+from gateway.identity.outcomes import Code, CredentialFault
 from gateway.protocol.error_codes import UNAUTHENTICATED
 
 URL = "https://gateway.example/mcp"
@@ -15,7 +15,7 @@ METADATA = 'resource_metadata="https://gateway.example/.well-known/oauth-protect
 
 
 def challenged(code: Code, protection: Protection = PLAIN, *, url: str = URL, dpop: bool = False) -> str:
-    refusal = challenge.refusal(Fault(code, "a detail"), protection, url, dpop=dpop)
+    refusal = challenge.refusal(CredentialFault(code, "a detail"), protection, url, dpop=dpop)
     assert refusal.status == 401
     assert refusal.challenge is not None
     return refusal.challenge
@@ -40,7 +40,7 @@ def test_an_expired_token_is_told_so_in_the_words_of_rfc_6750():
 @pytest.mark.parametrize("code", get_args(Code))
 def test_every_code_has_a_remedy_and_a_challenge_that_is_well_formed(code: Code):
     for dpop in (False, True):
-        refusal = challenge.refusal(Fault(code, "a detail"), SCOPED, URL, dpop=dpop)
+        refusal = challenge.refusal(CredentialFault(code, "a detail"), SCOPED, URL, dpop=dpop)
         assert refusal.reason.code == code
         assert refusal.reason.message == "A detail."
         assert re.fullmatch(r"[A-Z].*\.", refusal.reason.remedy)

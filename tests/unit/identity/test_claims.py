@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.identity import claims, delegation
-from gateway.identity.outcomes import Confirmation, Fault
+from gateway.identity.outcomes import Confirmation, CredentialFault
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ def principal(**members: "Json") -> Principal:
     return result
 
 
-def fault(**members: "Json") -> Fault:
+def fault(**members: "Json") -> CredentialFault:
     result = claims.principal(members, RULES, digest="d")
-    assert isinstance(result, Fault), result
+    assert isinstance(result, CredentialFault), result
     return result
 
 
@@ -192,7 +192,7 @@ def test_a_token_is_valid_within_its_times_and_the_leeway():
 )
 def test_a_token_outside_its_times_is_refused(members: "dict[str, Json]"):
     result = claims.expiry(members, RULES, NOW)
-    assert isinstance(result, Fault)
+    assert isinstance(result, CredentialFault)
     assert result.code == "identity/expired"
 
 
@@ -213,7 +213,7 @@ def test_a_token_outside_its_times_is_refused(members: "dict[str, Json]"):
 )
 def test_times_that_are_missing_or_none_are_refused(members: "dict[str, Json]"):
     result = claims.expiry(members, RULES, NOW)
-    assert isinstance(result, Fault)
+    assert isinstance(result, CredentialFault)
     assert result.code == "identity/claims"
 
 
@@ -227,9 +227,9 @@ def test_audiences_are_a_text_or_a_list():
     assert claims.audiences({"aud": ["a", "b"]}) == {"a", "b"}
     for aud in ([], None, 7, ["a", 7], "", [""]):
         result = claims.audiences({"aud": aud})
-        assert isinstance(result, Fault)
+        assert isinstance(result, CredentialFault)
         assert result.code == "identity/claims"
-    assert isinstance(claims.audiences({}), Fault)
+    assert isinstance(claims.audiences({}), CredentialFault)
 
 
 def test_a_confirmation_is_read():
@@ -242,14 +242,14 @@ def test_a_confirmation_is_read():
 @pytest.mark.parametrize("cnf", [None, {}, "a", [], {"jwk": {}}, {"kid": "a"}, {"jkt": "a", "x": "b"}, {"jku": "a"}])
 def test_a_binding_that_cannot_be_checked_refuses_the_token(cnf: "Json"):
     result = claims.confirmation({"cnf": cnf})
-    assert isinstance(result, Fault)
+    assert isinstance(result, CredentialFault)
     assert result.code == "identity/proof"
 
 
 @pytest.mark.parametrize("cnf", [{"jkt": 7}, {"jkt": ""}, {"jkt": None}, {"jkt": "a", "x5t#S256": 7}])
 def test_a_malformed_confirmation_is_refused(cnf: "Json"):
     result = claims.confirmation({"cnf": cnf})
-    assert isinstance(result, Fault)
+    assert isinstance(result, CredentialFault)
     assert result.code == "identity/claims"
 
 
@@ -269,7 +269,7 @@ def test_whatever_an_issuer_signs_is_a_principal_that_can_be_used_or_a_fault(mem
         assert len(result.key) == 32
         assert result.id.isprintable()
         assert len(result.delegation) <= delegation.MAX_DEPTH
-    assert isinstance(claims.audiences(members), Fault | frozenset)
-    assert isinstance(claims.expiry(members, RULES, NOW), Fault | float)
-    assert isinstance(claims.confirmation(members), Fault | Confirmation | None)
+    assert isinstance(claims.audiences(members), CredentialFault | frozenset)
+    assert isinstance(claims.expiry(members, RULES, NOW), CredentialFault | float)
+    assert isinstance(claims.confirmation(members), CredentialFault | Confirmation | None)
     assert all(name in members for name in claims.unaccounted(members, "groups"))

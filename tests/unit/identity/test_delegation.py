@@ -3,7 +3,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.identity import delegation
-from gateway.identity.outcomes import Fault
+from gateway.identity.outcomes import CredentialFault
 from gateway.model.caller import Actor
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ def test_a_chain_is_read_with_the_present_actor_first():
 
 def test_eight_links_are_read_and_nine_are_refused():
     links = delegation.chain(nested(8), TRUST)
-    assert not isinstance(links, Fault)
+    assert not isinstance(links, CredentialFault)
     assert len(links) == 8
-    assert delegation.chain(nested(9), TRUST) == Fault(
+    assert delegation.chain(nested(9), TRUST) == CredentialFault(
         "identity/delegation", "the delegation chain is longer than 8 links"
     )
 
@@ -65,7 +65,7 @@ def test_eight_links_are_read_and_nine_are_refused():
 )
 def test_a_link_that_is_not_sound_refuses_the_chain(act: "Json"):
     result = delegation.chain(act, TRUST)
-    assert isinstance(result, Fault)
+    assert isinstance(result, CredentialFault)
     assert result.code == "identity/delegation"
 
 
@@ -88,7 +88,7 @@ def test_links_that_were_made_out_to_the_next_actor_pass():
 )
 def test_spliced_links_are_refused(act: "Json"):
     result = delegation.chain(act, TRUST)
-    assert isinstance(result, Fault)
+    assert isinstance(result, CredentialFault)
     assert result.detail == "a link of the delegation chain was made out to somebody else than the next actor"
 
 

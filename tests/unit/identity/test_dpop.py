@@ -5,7 +5,7 @@ import pytest
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from gateway.identity.dpop import LEEWAY, WINDOW, Possession, normalised, thumbprint
-from gateway.identity.outcomes import Confirmation, Fault
+from gateway.identity.outcomes import Confirmation, CredentialFault
 from gateway.identity.proof_watermark import FILE, ProofWatermark
 from gateway.identity.replay import ReplayMemory
 from gateway.model.caller import Credentials
@@ -18,7 +18,7 @@ BOUND = Confirmation(jkt=KEY.thumbprint())
 
 def check(
     credentials: Credentials, bound_to: Confirmation | None = BOUND, *, now: float = NOW, **more: Any
-) -> Fault | None:
+) -> CredentialFault | None:
     possession = more.get("possession") or Possession(started=NOW - 3600)
     scheme = credentials.authorization[0].split(" ")[0]
     return possession.check(credentials, TOKEN, dpop=scheme == "DPoP", bound_to=bound_to, now=now)
@@ -66,7 +66,7 @@ def test_a_proof_works_once():
     possession = Possession(started=NOW - 3600)
     assert check(dpop(TOKEN, proof(KEY, TOKEN)), possession=possession) is None
     again = check(dpop(TOKEN, proof(KEY, TOKEN)), possession=possession, now=NOW + 1)
-    assert again == Fault("identity/replay", "the DPoP proof was used before")
+    assert again == CredentialFault("identity/replay", "the DPoP proof was used before")
     assert check(dpop(TOKEN, proof(KEY, TOKEN, jti="proof-2")), possession=possession) is None
 
 
@@ -92,7 +92,7 @@ def test_a_full_memory_refuses():
     possession = Possession(started=NOW - 3600, memory=ReplayMemory(80, capacity=1))
     assert check(dpop(TOKEN, proof(KEY, TOKEN)), possession=possession) is None
     fault = check(dpop(TOKEN, proof(KEY, TOKEN, jti="proof-2")), possession=possession)
-    assert fault == Fault("identity/replay", "too many DPoP proofs are in use; slow down")
+    assert fault == CredentialFault("identity/replay", "too many DPoP proofs are in use; slow down")
 
 
 def test_a_proof_from_before_a_restart_is_refused():

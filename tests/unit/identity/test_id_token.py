@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.identity.id_token import ExpectedLogin, Login, LoginFault, read_login
+from gateway.identity.id_token import ExpectedLogin, LoginFault, VerifiedLogin, read_login
 
 NOW = 1_800_000_000.0
 EXPECTED = ExpectedLogin("https://idp.example", "console", "nonce", "groups", 300.0)
@@ -22,15 +22,17 @@ CLAIMS: dict[str, Any] = {
 }
 
 
-def read(**changes: Any) -> Login | LoginFault:
+def read(**changes: Any) -> VerifiedLogin | LoginFault:
     claims = {name: value for name, value in (CLAIMS | changes).items() if value is not None}
     return read_login(claims, EXPECTED, NOW)
 
 
 def test_a_login_has_the_person_groups_and_time():
-    assert read() == Login("alice", "https://idp.example", ("sre", "staff"), NOW - 20, None)
-    assert read(groups="sre", name="Alice") == Login("alice", "https://idp.example", ("sre",), NOW - 20, "Alice")
-    assert read(groups=None) == Login("alice", "https://idp.example", (), NOW - 20, None)
+    assert read() == VerifiedLogin("alice", "https://idp.example", ("sre", "staff"), NOW - 20, None)
+    assert read(groups="sre", name="Alice") == VerifiedLogin(
+        "alice", "https://idp.example", ("sre",), NOW - 20, "Alice"
+    )
+    assert read(groups=None) == VerifiedLogin("alice", "https://idp.example", (), NOW - 20, None)
     assert read(aud=["console", "other"], azp="console") == read()
 
 
@@ -61,5 +63,5 @@ def test_a_token_of_another_login_is_none(changes: dict[str, Any]):
 def test_groups_of_another_form_give_no_role():
     login = read(groups=[{"name": "sre"}])
 
-    assert isinstance(login, Login)
+    assert isinstance(login, VerifiedLogin)
     assert login.groups == ()

@@ -5,7 +5,7 @@ import pytest
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from gateway.identity import jose
-from gateway.identity.outcomes import Fault
+from gateway.identity.outcomes import CredentialFault
 from tests.unit.identity.tokens import Signer, b64, raw_token
 
 ACCEPTED = frozenset({"ES256", "RS256", "EdDSA"})
@@ -135,7 +135,7 @@ def test_a_header_member_of_another_type_is_refused(name: str, value: object):
 )
 def test_what_is_not_a_strict_token_is_refused(token: str):
     result = jose.read(token)
-    assert isinstance(result, Fault)
+    assert isinstance(result, CredentialFault)
     assert result.code == "identity/malformed"
 
 

@@ -9,11 +9,11 @@ from structlog.testing import capture_logs
 from gateway.errors import IdentityUnavailable
 from gateway.identity import keys as module
 from gateway.identity.fetching import FileSource, LoadError, UrlSource
-from gateway.identity.keys import Keys
+from gateway.identity.keys import IssuerKeys
 from tests.unit.identity.tokens import ISSUER, Authority, Clock, Signer
 
 if TYPE_CHECKING:
-    from gateway.identity.fetching import Source
+    from gateway.identity.fetching import KeySource
 
 
 class Place:
@@ -39,8 +39,8 @@ class Place:
         self.closed = True
 
 
-def make(source: "Source", clock: Clock | None = None) -> Keys:
-    return Keys(ISSUER, source, clock=clock or Clock())
+def make(source: "KeySource", clock: Clock | None = None) -> IssuerKeys:
+    return IssuerKeys(ISSUER, source, clock=clock or Clock())
 
 
 async def test_keys_are_loaded_at_the_start_and_found():
@@ -239,7 +239,7 @@ async def test_how_often_keys_are_looked_at(tmp_path: Path):
 
 async def test_the_authorities_of_a_trust_domain_are_found_or_unavailable():
     place = Place(json.dumps({"keys": [Authority().jwk()]}).encode())
-    keys = Keys("spiffe://corp", place, clock=Clock(), use="jwt-svid")
+    keys = IssuerKeys("spiffe://corp", place, clock=Clock(), use="jwt-svid")
     assert len((await keys.authorities()).authorities) == 1
     assert len((await keys.authorities()).authorities) == 1
     assert place.loads == 1
@@ -268,7 +268,7 @@ async def test_an_older_bundle_does_not_replace_a_newer_one():
         return json.dumps({"keys": [Signer(kid).jwk(use="jwt-svid")], **members}).encode()
 
     place = Place(bundle(7, "new"))
-    keys = Keys("spiffe://corp", place, clock=Clock(), use="jwt-svid")
+    keys = IssuerKeys("spiffe://corp", place, clock=Clock(), use="jwt-svid")
     await keys.refresh()
     place.data = bundle(6, "old")
     await keys.refresh()

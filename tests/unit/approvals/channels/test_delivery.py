@@ -18,8 +18,8 @@ from pydantic import SecretStr
 from gateway import config
 from gateway.approvals.channels.building import build_channels
 from gateway.approvals.channels.channel import UndeliveredError
-from gateway.approvals.channels.mail import Mail, Server
-from gateway.approvals.channels.notice import Item, Message, compose, event_of, lines_of, title_of
+from gateway.approvals.channels.mail import MailSender, SmtpServer
+from gateway.approvals.channels.notice import NoticeMessage, QuestionNews, compose, event_of, lines_of, title_of
 from gateway.approvals.channels.slack import Slack
 from gateway.approvals.channels.webhook import Webhook
 from gateway.config.channels import signing_key
@@ -30,7 +30,7 @@ from tests.unit.clock import Clock
 from tests.unit.identity.tokens import Authority
 
 KEY = signing_key(SecretStr(SECRET))
-ITEM = Item(
+ITEM = QuestionNews(
     "q1",
     "asked",
     "QKZT",
@@ -65,7 +65,7 @@ def webhook(url: str, ca: Path | None = None) -> Webhook:
     return Webhook("hook", url, KEY, clock=time.time, ca=ca)
 
 
-async def undelivered(channel: Webhook | Slack | Mail, within: float = 10.0) -> UndeliveredError:
+async def undelivered(channel: Webhook | Slack | MailSender, within: float = 10.0) -> UndeliveredError:
     with pytest.raises(UndeliveredError) as found:
         await channel.send(MESSAGE, within)
     await channel.aclose()
@@ -158,10 +158,10 @@ async def test_slack_gets_a_link_and_no_text_that_slack_could_take_for_more(hook
 # --- mail --------------------------------------------------------------------------------------------
 
 
-def mail(mails: Mails, ca: Path | None, *, tls: str = "starttls", password: str = PASSWORD) -> Mail:
-    server = Server(mails.host, mails.port, tls, "gateway", password, ca)  # pyright: ignore[reportArgumentType]
+def mail(mails: Mails, ca: Path | None, *, tls: str = "starttls", password: str = PASSWORD) -> MailSender:
+    server = SmtpServer(mails.host, mails.port, tls, "gateway", password, ca)  # pyright: ignore[reportArgumentType]
     to = ("Ann <ann@corp.example>", "bob@corp.example")
-    return Mail("mail", server, "opagate@corp.example", to, clock=Clock())
+    return MailSender("mail", server, "opagate@corp.example", to, clock=Clock())
 
 
 @pytest.mark.parametrize("from_first_byte", [False, True])
@@ -301,8 +301,12 @@ async def test_a_silent_server_is_left_at_the_deadline_and_its_thread_ends(greet
 
         serving = threading.Thread(target=serve)
         serving.start()
-        channel = Mail(
-            "mail", Server("127.0.0.1", server.getsockname()[1], "none"), "a@x.example", ("b@x.example",), clock=Clock()
+        channel = MailSender(
+            "mail",
+            SmtpServer("127.0.0.1", server.getsockname()[1], "none"),
+            "a@x.example",
+            ("b@x.example",),
+            clock=Clock(),
         )
         failure = await undelivered(channel, within=0.2)
         while [thread for thread in threading.enumerate() if thread.name == "mail"]:
@@ -314,7 +318,7 @@ async def test_a_silent_server_is_left_at_the_deadline_and_its_thread_ends(greet
 
 
 def test_no_secret_is_in_the_form_of_a_server():
-    assert "very-secret" not in repr(Server("h", 25, "tls", "user", "very-secret"))
+    assert "very-secret" not in repr(SmtpServer("h", 25, "tls", "user", "very-secret"))
 
 
 def test_authorities_that_cannot_be_read_are_told(tmp_path: Path):
@@ -323,7 +327,7 @@ def test_authorities_that_cannot_be_read_are_told(tmp_path: Path):
 
 
 def test_a_test_message_says_that_nothing_is_to_be_done():
-    message = Message("msg_1", "test")
+    message = NoticeMessage("msg_1", "test")
     assert "test" in title_of(message)
     assert "Nothing is to be done" in "".join(lines_of(message))
     assert json.loads(event_of(message, 0.0)) == {

@@ -9,7 +9,7 @@ import pytest
 from msgspec import structs
 
 from gateway.approvals import state
-from gateway.approvals.channels.notice import Item, compose, event_of, item_of, lines_of, title_of
+from gateway.approvals.channels.notice import QuestionNews, compose, event_of, item_of, lines_of, title_of
 from gateway.approvals.channels.slack import payload_of
 from gateway.approvals.model import ShownReason
 from tests.unit.approvals.making import question
@@ -17,11 +17,11 @@ from tests.unit.approvals.making import question
 PAGE = "https://gateway.example/approvals"
 
 
-def item(identifier: str = "q1", notice: Any = "asked", **changes: Any) -> Item:
+def item(identifier: str = "q1", notice: Any = "asked", **changes: Any) -> QuestionNews:
     return item_of(state.ask(question(identifier, **changes)), notice, PAGE)
 
 
-def texts(*items: Item) -> str:
+def texts(*items: QuestionNews) -> str:
     message = compose("hook", items)
     return "\n".join(
         [title_of(message), *lines_of(message), event_of(message, 0.0).decode(), json.dumps(payload_of(message))]

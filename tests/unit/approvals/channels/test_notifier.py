@@ -15,7 +15,7 @@ import pytest
 
 from gateway.approvals import Desk
 from gateway.approvals.channels.channel import UndeliveredError
-from gateway.approvals.channels.notice import Message
+from gateway.approvals.channels.notice import NoticeMessage
 from gateway.approvals.channels.notifier import Notifier
 from gateway.approvals.channels.sender import ATTEMPTS, Timing, pause_before
 from gateway.approvals.model import Approval, Requester
@@ -37,10 +37,10 @@ class Scripted:
     failures: list[UndeliveredError | Exception] = field(default_factory=list[Any])
     always: UndeliveredError | None = None
     gate: asyncio.Event | None = None
-    sent: list[Message] = field(default_factory=list[Message])
+    sent: list[NoticeMessage] = field(default_factory=list[NoticeMessage])
     attempts: int = 0
 
-    async def send(self, message: Message, within: float) -> None:
+    async def send(self, message: NoticeMessage, within: float) -> None:
         self.attempts += 1
         if self.gate is not None:
             await self.gate.wait()

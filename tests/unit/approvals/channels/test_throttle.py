@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from gateway.approvals.channels.throttle import _SWEPT, BURST, SECONDS, Throttle
+from gateway.approvals.channels.throttle import _SWEPT, BURST, SECONDS, CallerThrottle
 
 
 def test_a_caller_has_a_burst_and_then_one_message_at_a_time():
-    throttle = Throttle()
+    throttle = CallerThrottle()
 
     assert [throttle.take("a", 0.0) for _ in range(BURST + 1)] == [0.0] * BURST + [SECONDS]
     assert throttle.take("b", 0.0) == 0.0
@@ -18,7 +18,7 @@ def test_a_caller_has_a_burst_and_then_one_message_at_a_time():
 
 
 def test_callers_that_ask_no_more_take_no_memory():
-    throttle = Throttle()
+    throttle = CallerThrottle()
     for number in range(_SWEPT + 1):
         throttle.take(f"early-{number}", 0.0)
     throttle.take("late", SECONDS)
