@@ -58,8 +58,15 @@ class Fault:
 def group_headers(headers: Headers) -> HeaderFields:
     """Return the values of each header, by its name, in their order."""
     fields: dict[bytes, tuple[bytes, ...]] = {}
+    repeated: dict[bytes, list[bytes]] = {}
     for name, value in headers:
-        fields[name] = (*fields[name], value) if name in fields else (value,)
+        if name in fields:
+            # A head has room for thousands of one name: a new tuple for each would take their number squared.
+            repeated.setdefault(name, [*fields[name]]).append(value)
+        else:
+            fields[name] = (value,)
+    for name, values in repeated.items():
+        fields[name] = tuple(values)
     return fields
 
 

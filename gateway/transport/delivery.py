@@ -16,27 +16,20 @@ import structlog
 from gateway.config import Limits
 from gateway.errors import UpstreamError
 from gateway.model.decision import Reason, Refusal
-from gateway.model.wire import Headers
 from gateway.protocol.error_codes import INVALID_REQUEST
 from gateway.protocol.headers import is_event_stream
-from gateway.transport.exchange import Answer, Exchange, Presence, Stream
+from gateway.transport.channel import Channel, ClientGone
+from gateway.transport.exchange import Answer, Exchange, Stream
 from gateway.transport.keepalive import KeepAlive
 from gateway.transport.listeners import Listeners
 
 log = structlog.get_logger("gateway.transport")
-
-Receive = Callable[[], Awaitable[Any]]
-Send = Callable[[Any], Awaitable[None]]
 
 BODY_SECONDS: Final = 30.0
 """How long a client may take to send a request's body: a slow one must not hold a place for ever."""
 
 _LENGTH_DIGITS: Final = 19
 """Digits of the longest body that anybody could send."""
-
-
-class ClientGone(Exception):
-    """The client closed the connection before its request was complete."""
 
 
 class Delivery:
@@ -82,8 +75,7 @@ class Delivery:
         self,
         exchange: Exchange,
         handle: Callable[[Exchange], Awaitable[Answer | Stream | None]],
-        presence: Presence,
-        send: Send,
+        channel: Channel,
         *,
         counted: bool = True,
     ) -> None:
@@ -91,6 +83,7 @@ class Delivery:
 
         `counted`: the exchange is in progress, and a drain waits for its end.
         """
+        presence = channel.presence
         if presence.gone:
             return
         worker = cast("asyncio.Task[Any]", asyncio.current_task())
@@ -100,9 +93,10 @@ class Delivery:
         try:
             answer = await handle(exchange)
             if hasattr(answer, "body"):
-                await send_answer(send, cast("Answer", answer))
+                whole = cast("Answer", answer)
+                await channel.respond(whole.status, whole.headers, whole.body)
             elif answer is not None:
-                await self._send_stream(cast("Stream", answer), send)
+                await self._send_stream(cast("Stream", answer), channel)
         except asyncio.CancelledError:
             if not presence.gone:
                 raise
@@ -118,21 +112,21 @@ class Delivery:
             self._working.discard(worker)
             self._streams.discard(worker)
 
-    async def _send_stream(self, stream: Stream, send: Send) -> None:
+    async def _send_stream(self, stream: Stream, channel: Channel) -> None:
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         if self._draining and stream.idle:
             await stream.close()
-            await send({"type": "http.response.start", "status": 503, "headers": [(b"retry-after", b"1")]})
-            await send(_END)
+            channel.start(503, ((b"retry-after", b"1"),))
+            channel.end()
             return
         if stream.idle:
             self._idle.add(task)
         try:
-            await (self._pump_events if is_event_stream(stream.headers) else self._pump)(stream, send)
+            await (self._pump_events if is_event_stream(stream.headers) else self._pump)(stream, channel)
         except asyncio.CancelledError:
             if not (self._draining and stream.idle):
                 raise
-            await send(_END)
+            channel.end()
         else:
             # The answer leaves at the end of this turn, so that the client does not wait while `close` settles it. What
             # the client sends next is read in a later turn, so that it is handled after `close` has begun.
@@ -141,30 +135,30 @@ class Delivery:
             self._idle.discard(task)
             await stream.close()
 
-    async def _pump(self, stream: Stream, send: Send) -> None:
+    async def _pump(self, stream: Stream, channel: Channel) -> None:
         try:
             chunk = await anext(stream, None)
         except UpstreamError:
             # The upstream broke off before anything of the body. See below.
-            await send({"type": "http.response.start", "status": stream.status, "headers": stream.headers})
+            channel.start(stream.status, stream.headers)
             return
         if stream.whole:
-            await send_whole(send, stream.status, stream.headers, chunk or b"")
+            await channel.respond(stream.status, stream.headers, chunk or b"")
             return
-        await send({"type": "http.response.start", "status": stream.status, "headers": stream.headers})
+        channel.start(stream.status, stream.headers)
         try:
             while chunk is not None:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                await channel.write(chunk)
                 chunk = await anext(stream, None)
         except UpstreamError:
             # The upstream broke off in mid-body. Returning without completing the answer makes the server
             # close the connection, which is what the client would have seen from the upstream itself.
             return
-        await send(_END)
+        channel.end()
 
-    async def _pump_events(self, stream: Stream, send: Send) -> None:
-        await send({"type": "http.response.start", "status": stream.status, "headers": stream.headers})
-        keep_alive = KeepAlive(send, self._keep_alive)
+    async def _pump_events(self, stream: Stream, channel: Channel) -> None:
+        channel.start(stream.status, stream.headers)
+        keep_alive = KeepAlive(channel.write, self._keep_alive)
         end = None
         if stream.idle:
             self._listeners.add(keep_alive, stream)
@@ -180,23 +174,23 @@ class Delivery:
             if end is not None:
                 end()
             await keep_alive.stop()
-        await send(_END)
+        channel.end()
 
 
-_END: Final = {"type": "http.response.body", "body": b""}
-
-
-async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes | Refusal:
-    """The whole body, at most `limit` bytes, or the refusal to read it. Raises `ClientGone`."""
-    declared = next((value for name, value in headers if name == b"content-length"), b"0").lstrip(b"0")
+async def read_body(channel: Channel, limit: int) -> bytes | Refusal:
+    """Return the whole body, of at most `limit` bytes, or the refusal to read it. Raises `ClientGone`."""
+    if channel.is_whole:
+        body = channel.take()
+        return body if len(body) <= limit else _too_large(limit)
+    declared = next((value for name, value in channel.request.headers if name == b"content-length"), b"0").lstrip(b"0")
     # Zeros before a number are legal, and as many as a header has room for; a number of so many digits Python refuses.
     if len(declared) > _LENGTH_DIGITS or int(declared or b"0") > limit:
         return _too_large(limit)
     reader = _Reader(cast("asyncio.Task[Any]", asyncio.current_task()))
-    # Not `asyncio.timeout`, which costs several times as much, and the body is nearly always there already.
+    # Not `asyncio.timeout`, which costs several times as much.
     timer = asyncio.get_running_loop().call_later(BODY_SECONDS, reader.stop)
     try:
-        return await _read(receive, limit)
+        return await _read(channel, limit)
     except asyncio.CancelledError:
         if not reader.stopped or reader.task.uncancel() > 0:
             raise
@@ -220,17 +214,12 @@ class _Reader:
         self.task.cancel()
 
 
-async def _read(receive: Receive, limit: int) -> bytes | Refusal:
+async def _read(channel: Channel, limit: int) -> bytes | Refusal:
     chunks: list[bytes] = []
     size = 0
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        chunks.append(message.get("body", b""))
-        more = message.get("more_body", False)
-        size += len(chunks[-1])
+    while chunk := await channel.read():
+        chunks.append(chunk)
+        size += len(chunk)
         if size > limit:
             return _too_large(limit)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
@@ -243,16 +232,3 @@ def _too_large(limit: int) -> Refusal:
         "Send less, or have the operator raise limits.request_bytes.",
     )
     return Refusal(status=413, reason=reason, rpc_code=INVALID_REQUEST)
-
-
-async def send_answer(send: Send, answer: Answer) -> None:
-    """Send a complete answer."""
-    await send_whole(send, answer.status, answer.headers, answer.body)
-
-
-async def send_whole(send: Send, status: int, headers: Headers, body: bytes) -> None:
-    """Send an answer with a whole body, and its length unless its status has no body (RFC 9110 section 8.6)."""
-    if status not in {204, 304}:
-        headers = (*headers, (b"content-length", b"%d" % len(body)))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -1,4 +1,4 @@
-"""The ASGI application: MCP endpoints, the pages beside them, and the refusals for which HTTP alone is enough.
+"""The HTTP edge: MCP endpoints, the pages beside them, and the refusals for which HTTP alone is enough.
 
 Before anything is parsed or anyone is asked, the edge refuses:
 
@@ -12,11 +12,11 @@ Before anything is parsed or anyone is asked, the edge refuses:
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -25,11 +25,10 @@ from gateway.config import Configuration
 from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Headers
 from gateway.protocol.error_codes import INVALID_REQUEST
-from gateway.transport.delivery import Delivery, Receive, Send, read_body, send_whole
+from gateway.transport.asgi import Application, run_application
+from gateway.transport.channel import Channel
+from gateway.transport.delivery import Delivery, read_body
 from gateway.transport.exchange import Answer, Exchange, Stream
-
-Pages = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
-"""An ASGI application."""
 
 _JUDGED: Final = frozenset({b"host", b"origin", b"sec-fetch-site", b"content-type", b"content-encoding"})
 """The headers that are looked at here."""
@@ -60,13 +59,13 @@ class Handlers:
     """
 
     mcp: Callable[[Exchange], Awaitable[Answer | Stream]]
-    pages: Pages
+    pages: Application
     probes: Mapping[str, bool]
     refuse: Callable[[Refusal, Client], Awaitable[Answer]]
 
 
 class Edge:
-    """The ASGI application."""
+    """The handler of all requests."""
 
     def __init__(self, configuration: Configuration, handlers: Handlers) -> None:
         self._handlers = handlers
@@ -100,48 +99,43 @@ class Edge:
         """End the streams that wait for news rather than for a call's result. Calls go on to their end."""
         self._delivery.drain()
 
-    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        headers: Headers = tuple(scope["headers"])
-        # As it stands: to whoever routes before the gateway, `/mcp%2Ffiles` is not below `/mcp/`.
-        path: str = scope["raw_path"].decode("ascii")
-        client = Client(scope["client"][0] if scope.get("client") else None, headers)
-        judged = tuple([field for field in headers if field[0] in _JUDGED])
-        if path.startswith("/mcp/"):
-            refusal = self._foreign(judged) or self._unserved(scope["method"], judged)
+    async def __call__(self, channel: Channel) -> None:
+        request = channel.request
+        client = Client(channel.client_ip, request.headers)
+        judged = tuple([field for field in request.headers if field[0] in _JUDGED])
+        # The path as it stands: to whoever routes before the gateway, `/mcp%2Ffiles` is not below `/mcp/`.
+        if request.path.startswith("/mcp/"):
+            refusal = self._foreign(judged) or self._unserved(request.method, judged)
             if refusal is None:
-                exchange = self._exchange(scope, client, path, receive)
-                await self._delivery.converse(exchange, self._handlers.mcp, scope["opagate.presence"], send)
+                await self._delivery.converse(self._exchange(channel), self._handlers.mcp, channel)
         else:
-            refusal = await self._serve_page(scope, client, judged, receive, send)
+            refusal = await self._serve_page(channel, judged)
         if refusal is not None:
             answer = await self._handlers.refuse(refusal, client)
             allowed = _MCP_METHODS if refusal is _NO_METHOD_OF_MCP else ()
-            await send_whole(send, answer.status, (*answer.headers, *allowed), answer.body)
+            await channel.respond(answer.status, (*answer.headers, *allowed), answer.body)
 
-    async def _serve_page(
-        self, scope: Mapping[str, Any], client: Client, judged: Headers, receive: Receive, send: Send
-    ) -> Refusal | None:
+    async def _serve_page(self, channel: Channel, judged: Headers) -> Refusal | None:
         """Have the pages answer, unless the edge refuses."""
-        path: str = scope["raw_path"].decode("ascii")
+        request = channel.request
+        path = request.path
         short, for_callers = self._handlers.probes.get(path), path == "/tasks" or path.startswith("/tasks/")
-        own_host = short is None or self._is_own_host(judged, scope["http_version"])
+        own_host = short is None or self._is_own_host(judged, request.version)
         if short is not None:
             refusal = self._foreign_origin(judged) or (None if own_host or short else _OTHER_HOST)
         else:
             refusal = self._foreign(judged)
             if for_callers and refusal is None:
-                refusal = self._unserved_caller(scope["method"], path, judged)
+                refusal = self._unserved_caller(request.method, path, judged)
         if refusal is not None:
             return refusal
-        exchange = self._exchange(scope, client, path, receive)
-        inner = {**scope, "path": path, "opagate.exchange": exchange, "opagate.own_host": own_host}
+        exchange = self._exchange(channel)
 
         async def show(_exchange: Exchange) -> None:
-            await self._handlers.pages(inner, receive, send)
+            more = {"opagate.exchange": exchange, "opagate.own_host": own_host}
+            await run_application(self._handlers.pages, channel, more)
 
-        await self._delivery.converse(exchange, show, scope["opagate.presence"], send, counted=for_callers)
+        await self._delivery.converse(exchange, show, channel, counted=for_callers)
         return None
 
     def _is_foreign(self, headers: Headers) -> Refusal | None:
@@ -160,16 +154,18 @@ class Edge:
             not hosts and version == "1.0"
         )
 
-    def _exchange(self, scope: Mapping[str, Any], client: Client, path: str, receive: Receive) -> Exchange:
+    def _exchange(self, channel: Channel) -> Exchange:
+        request = channel.request
+        path = request.path
         return Exchange(
-            method=scope["method"],
+            method=request.method,
             upstream=path.removeprefix("/mcp/").removesuffix("/") if path.startswith("/mcp/") else "",
             url=f"{self._base_url}{path}",
-            headers=client.headers,
-            client_ip=client.ip,
-            certificates=scope.get("opagate.certificates", ()),
+            headers=request.headers,
+            client_ip=channel.client_ip,
+            certificates=channel.certificates,
             path=path,
-            body=partial(read_body, client.headers, receive, self._request_bytes),
+            body=partial(read_body, channel, self._request_bytes),
             become_stream=self._delivery.become_stream,
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Final
 
 COMMENT: Final = b": keep-alive\n\n"
 _BOUNDARIES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
@@ -28,7 +28,7 @@ class KeepAlive:
         "_waiting",
     )
 
-    def __init__(self, send: Callable[[Any], Awaitable[None]], interval: float) -> None:
+    def __init__(self, send: Callable[[bytes], Awaitable[None]], interval: float) -> None:
         self._send = send
         self._interval = interval
         self._loop = asyncio.get_running_loop()
@@ -44,7 +44,7 @@ class KeepAlive:
         self._between_events = False
         if self._sending is not None:
             await self._sending
-        await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await self._send(chunk)
         self._last = self._loop.time()
         self._tail = (self._tail + chunk)[-4:] if len(chunk) < 4 else chunk[-4:]
         self._between_events = self._tail.endswith(_BOUNDARIES)
@@ -86,6 +86,6 @@ class KeepAlive:
 
     async def _say(self) -> None:
         text, self._waiting, self._notices = self._waiting + self._notices or COMMENT, b"", b""
-        await self._send({"type": "http.response.body", "body": text, "more_body": True})
+        await self._send(text)
         self._sending = None
         self._say_what_waits()

@@ -1,6 +1,6 @@
-"""uvicorn, with a clear sentence when the address is taken, and a drain on SIGTERM in which no call is lost.
+"""The server: a clear sentence when the address is taken, and a drain on SIGTERM in which no call is lost.
 
-`protocol` has the bounds of a connection.
+`connection` has the bounds of a connection.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ import asyncio
 import signal
 import socket
 import ssl
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import FrameType
-from typing import Any, Final, cast
-
-import uvicorn
+from typing import Final
 
 from gateway.config import Configuration, TlsSettings
 from gateway.errors import ConfigurationError
+from gateway.transport.channel import Channel
 from gateway.transport.concurrency import ConcurrencyLimit
+from gateway.transport.connection import Connection, Serving
 from gateway.transport.draining import BACKLOG, QUIET, accept_waiting
-from gateway.transport.protocol import Protocol, Stop
 
 ACCEPTED: Final = 16
 """Connections that are accepted in a turn of the event loop."""
@@ -29,13 +29,15 @@ ACCEPTED: Final = 16
 _LOOK_SECONDS: Final = 0.05
 """Between two looks at what is left while the server stops."""
 
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
-class Server(uvicorn.Server):
-    """Runs the application until SIGTERM or SIGINT, then drains."""
+
+class Server:
+    """A server of HTTP/1.1 that runs until SIGTERM or SIGINT, then drains."""
 
     def __init__(
         self,
-        app: Any,
+        handler: Callable[[Channel], Awaitable[None]],
         configuration: Configuration,
         *,
         tls: ssl.SSLContext | None,
@@ -46,54 +48,63 @@ class Server(uvicorn.Server):
         """Listen. The server calls `on_ready` when it accepts, `on_stop` at the first signal, and `on_drain` when its socket is
         closed. Raises `ConfigurationError` for an address in use."""
         limits = configuration.limits
-        self._stop = Stop()
-        connections = ConcurrencyLimit(limits.connections)
-        protocol = partial(Protocol, connections, limits.request_head.total_seconds(), self._stop)
-        options = uvicorn.Config(
-            app,
-            http=cast("type[asyncio.Protocol]", protocol),
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            log_config=None,
-            log_level="critical",
-            access_log=False,
-            # A header of the caller must not say where the caller is.
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            timeout_keep_alive=75,
-            backlog=BACKLOG,
-            ssl_context_factory=(lambda _config, _default: tls) if tls else None,
-        )
-        super().__init__(options)
+        self.serving = Serving(handler, ConcurrencyLimit(limits.connections), limits.request_head.total_seconds())
+        self.is_told = False
+        """The first signal has come."""
+        self.is_hurried = False
+        """A second interrupt has come: calls are not waited for."""
+        self._tls = tls
         self._on_ready = on_ready
         self._on_stop = on_stop
         self._on_drain = on_drain
         self._delay = limits.drain_delay.total_seconds()
         self._drain = limits.drain.total_seconds()
         self._listener = listen(configuration)
+        self._accepting: list[asyncio.Server] = []
         self._handshakes: set[asyncio.Future[None]] = set()
+        self._told = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
 
     async def run_until_stopped(self) -> None:
         # libuv accepts one connection of each socket in a turn, and a busy turn is long: those who connect would wait for
         # seconds. So the socket is there several times.
-        with self._listener:
-            await self.serve(sockets=[self._listener.dup() for _ in range(ACCEPTED)])
+        with self._listener, self._hear_signals():
+            for _ in range(ACCEPTED):
+                accepting = await self._loop.create_server(
+                    partial(Connection, self.serving), sock=self._listener.dup(), ssl=self._tls, backlog=BACKLOG
+                )
+                self._accepting.append(accepting)
+            self._on_ready()
+            await self._told.wait()
+            await self._shut_down()
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's signature
-        """Stop at the first signal, SIGINT without delay. A second SIGINT does not wait for calls. The handler of uvicorn
-        would raise the signal again, and end the process before the journal is closed."""
-        if sig == signal.SIGINT:
+    def stop(self) -> None:
+        """Begin to drain."""
+        self.is_told = True
+        # Also from the handler of a signal, which may run between any two steps.
+        self._loop.call_soon_threadsafe(self._told.set)
+
+    def hear_signal(self, number: int, _frame: FrameType | None = None) -> None:
+        """Stop at the first signal, SIGINT without delay. A second SIGINT does not wait for calls."""
+        if number == signal.SIGINT:
             self._delay = 0.0
-            self.force_exit = self.should_exit
-        self.should_exit = True
+            self.is_hurried = self.is_told
+        self.stop()
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
-        self._on_ready()
+    @contextmanager
+    def _hear_signals(self) -> Generator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            # Signals are not for other threads.
+            yield
+            return
+        before = {number: signal.signal(number, self.hear_signal) for number in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - uvicorn's signature
+    async def _shut_down(self) -> None:
         """Stop without losing a request that has arrived.
 
         1. For `limits.drain_delay` all goes on, but each answer closes its connection, and readiness is refused.
@@ -101,22 +112,20 @@ class Server(uvicorn.Server):
         3. Quiet connections are closed. Requests that are read or answered go on, for at most `limits.drain`.
         4. The rest is cut off.
         """
-        self._stop.begun = True
+        self.serving.is_stopping = True
         self._on_stop()
-        for connection in self._open():
-            connection.close_after_answer()
         await self._wait(self._delay, lambda: self._delay == 0.0)
         await self._stop_listening()
         self._on_drain()
         # A connection that is not there yet is in its TLS handshake.
-        begun, handshake = self._now(), QUIET if self.config.ssl else 0.0
-        await self._wait(self._drain, lambda: self._is_done() and self._now() - begun >= handshake)
-        for task in (*self.server_state.tasks, *self._handshakes):
+        begun, handshake = self._loop.time(), QUIET if self._tls else 0.0
+        await self._wait(self._drain, lambda: self._is_done() and self._loop.time() - begun >= handshake)
+        for task in (*self.serving.tasks, *self._handshakes):
             task.cancel("the drain is over")
 
     async def _stop_listening(self) -> None:
-        for server in self.servers:
-            server.close()
+        for accepting in self._accepting:
+            accepting.close()
         # The event loop closes its sockets in its next turn, and the system the last one here.
         await asyncio.sleep(0)
         waiting = accept_waiting(self._listener)
@@ -127,30 +136,21 @@ class Server(uvicorn.Server):
             serving.add_done_callback(self._handshakes.discard)
 
     async def _serve_accepted(self, connection: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        protocol = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
-        serve = partial(protocol, config=self.config, server_state=self.server_state, app_state={}, _loop=loop)
         with suppress(OSError):  # the client left meanwhile, or failed in the handshake
-            await loop.connect_accepted_socket(serve, connection, ssl=self.config.ssl)
-
-    def _open(self) -> tuple[Protocol, ...]:
-        return cast("tuple[Protocol, ...]", tuple(self.server_state.connections))
+            await self._loop.connect_accepted_socket(partial(Connection, self.serving), connection, ssl=self._tls)
 
     def _is_done(self) -> bool:
         """Close what is quiet, and return whether nothing is left."""
-        for connection in self._open():
+        for connection in tuple(self.serving.connections):
             connection.close_if_quiet()
-        return not self.server_state.connections and not self.server_state.tasks and not self._handshakes
+        return not self.serving.connections and not self.serving.tasks and not self._handshakes
 
     async def _wait(self, seconds: float, is_over: Callable[[], bool]) -> None:
         """Wait until it is over, for at most so many seconds, and not at all after a second SIGINT."""
-        until = self._now() + seconds
+        until = self._loop.time() + seconds
         # A signal comes between any two steps, and connections end in many places: neither sets an event.
-        while not is_over() and self._now() < until and not self.force_exit:  # noqa: ASYNC110
+        while not is_over() and self._loop.time() < until and not self.is_hurried:  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_SECONDS)
-
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()
 
 
 def listen(configuration: Configuration) -> socket.socket:

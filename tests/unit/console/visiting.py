@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlencode
 
 from gateway.app.console import open_console
@@ -17,8 +16,10 @@ from gateway.approvals.model import Person
 from gateway.console.application import Console
 from gateway.console.sessions import Role, Visitor
 from gateway.transport.edge import Edge
+from gateway.transport.request_parser import Request
 from tests.unit.harness import READING, Answer, Bench, Upstream, bench
-from tests.unit.pages.asking import ask_page, scope_of
+from tests.unit.pages.asking import ask_page, request_of
+from tests.unit.transport.channels import RecordedChannel
 
 ORIGIN = (b"origin", b"http://127.0.0.1:8080")
 FORM = (b"content-type", b"application/x-www-form-urlencoded")
@@ -45,8 +46,8 @@ class Browser:
         """Send a form of a page, with its CSRF token."""
         return await self.post(path, csrf=await self.csrf(), **fields)
 
-    def scope(self, method: str, path: str) -> dict[str, Any]:
-        return scope_of(method, path, *self.cookie())
+    def request(self, method: str, path: str) -> Request:
+        return request_of(method, path, *self.cookie())
 
     async def csrf(self) -> str:
         page = (await self.get("/console")).body.decode()
@@ -93,26 +94,19 @@ async def visited(
         yield Browser(there, console, build_edge(there.configuration, there.gateway, lambda: False, console))
 
 
-class Stream:
+class Stream(RecordedChannel):
     """A stream of events that a browser reads."""
 
     def __init__(self, browser: Browser, path: str) -> None:
-        self.chunks: list[bytes] = []
-        self.came = asyncio.Event()
-        self.task = asyncio.ensure_future(self._read(browser, path))
+        super().__init__(browser.request("GET", path))
+        self.task = asyncio.ensure_future(browser.edge(self))
 
-    async def _read(self, browser: Browser, path: str) -> None:
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": b"", "more_body": False}
-
-        async def send(message: dict[str, Any]) -> None:
-            self.chunks.append(message.get("body", b""))
-            self.came.set()
-
-        await browser.edge(browser.scope("GET", path), receive, send)
+    @property
+    def chunks(self) -> list[bytes]:
+        return [message.get("body", b"") for message in self.sent]
 
     async def until(self, text: bytes) -> None:
         async with asyncio.timeout(10):
             while text not in b"".join(self.chunks):
-                self.came.clear()
-                await self.came.wait()
+                self.begun.clear()
+                await self.begun.wait()

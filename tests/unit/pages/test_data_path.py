@@ -12,9 +12,9 @@ from typing import Any
 
 from gateway.app.serving import build_edge
 from gateway.transport.edge import Edge
-from gateway.transport.exchange import Presence
 from tests.unit.harness import JSON, Bench, call
 from tests.unit.pages.asking import HOST, ask_page
+from tests.unit.transport.channels import RecordedChannel, request
 
 PAGE = (Path(__file__).parents[3] / "docs/dependencies.md").read_text("utf-8")
 OFF_THE_PATH = set(re.findall(r"^\| ([a-z0-9-]+) \| \d\S* \| [^|]+ \| [^|]+ \| no \|", PAGE, re.MULTILINE))
@@ -46,18 +46,9 @@ def packages_of(modules: set[str]) -> set[str]:
 
 async def ask_upstream(edge: Edge) -> None:
     """Have the edge carry an allowed call."""
-    sent: list[dict[str, Any]] = []
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": call(path="a"), "more_body": False}
-
-    async def send(event: dict[str, Any]) -> None:
-        sent.append(event)
-
-    scope = {"type": "http", "method": "POST", "http_version": "1.1", "raw_path": b"/mcp/files", "query_string": b""}
-    scope |= {"client": ("127.0.0.1", 5), "headers": (HOST, *JSON), "opagate.presence": Presence()}
-    await edge(scope, receive, send)
-    assert sent[0]["status"] == 200, sent
+    channel = RecordedChannel(request("POST", "/mcp/files", (HOST, *JSON), call(path="a")))
+    await edge(channel)
+    assert channel.sent[0]["status"] == 200, channel.sent
 
 
 async def test_a_call_runs_no_code_that_is_off_the_data_path(there: Bench):

@@ -18,9 +18,11 @@ from gateway.errors import UpstreamBroken
 from gateway.model.decision import Refusal
 from gateway.model.wire import Headers
 from gateway.transport import delivery
+from gateway.transport.channel import Channel
 from gateway.transport.delivery import Delivery, read_body
-from gateway.transport.exchange import Exchange, Presence
+from gateway.transport.exchange import Exchange
 from tests.requirements import requirement
+from tests.unit.transport.channels import RecordedChannel, request
 from tests.unit.transport.servers import running_server
 
 EVENTS: Headers = ((b"content-type", b"text/event-stream"),)
@@ -70,20 +72,13 @@ class Whole(Stream):
         return chunk
 
 
-class Wire:
-    """What a server hands to an application."""
+class Wire(RecordedChannel):
+    """What a server hands to its handler."""
 
-    def __init__(self, *received: dict[str, Any]) -> None:
-        self.presence = Presence()
-        self.incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    def __init__(self, *received: dict[str, Any], headers: Headers = (), body: bytes | None = None) -> None:
+        super().__init__(request("POST", "/mcp/files", headers, body))
         for message in received:
             self.incoming.put_nowait(message)
-        self.sent: list[dict[str, Any]] = []
-        self.begun = asyncio.Event()
-
-    async def send(self, message: dict[str, Any]) -> None:
-        self.sent.append(message)
-        self.begun.set()
 
     @property
     def complete(self) -> bool:
@@ -98,8 +93,8 @@ class Wire:
 
         exchange = Exchange(method, "files", "http://127.0.0.1/mcp/files", ())
         if method == "POST":
-            exchange = structs.replace(exchange, body=partial(read_body, (), self.incoming.get, 100))
-        await found.converse(exchange, handle, self.presence, self.send)
+            exchange = structs.replace(exchange, body=partial(read_body, self, 100))
+        await found.converse(exchange, handle, self)
 
 
 def fresh(**limits: str) -> Delivery:
@@ -332,7 +327,7 @@ async def test_an_idle_stream_that_begins_while_draining_is_refused():
     found.drain()
     await wire.converse(found, stream)
 
-    assert wire.sent[0] == {"type": "http.response.start", "status": 503, "headers": [(b"retry-after", b"1")]}
+    assert wire.sent[0] == {"type": "http.response.start", "status": 503, "headers": ((b"retry-after", b"1"),)}
     assert wire.complete
     assert stream.closed == 1
 
@@ -340,7 +335,7 @@ async def test_an_idle_stream_that_begins_while_draining_is_refused():
 @requirement("strangers/body")
 async def test_a_body_that_does_not_arrive_in_time_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(delivery, "BODY_SECONDS", 0.01)
-    found = await read_body((), Wire({"type": "http.request", "body": b"{", "more_body": True}).incoming.get, 100)
+    found = await read_body(Wire({"type": "http.request", "body": b"{", "more_body": True}), 100)
 
     assert isinstance(found, Refusal)
     assert (found.status, found.reason.code) == (408, "request/slow")
@@ -350,7 +345,7 @@ async def test_a_body_that_does_not_arrive_in_time_is_refused(monkeypatch: pytes
 async def test_the_time_for_a_body_ends_with_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(delivery, "BODY_SECONDS", 0)
     wire = Wire({"type": "http.request", "body": b"{}", "more_body": False})
-    assert await read_body((), wire.incoming.get, 100) == b"{}"
+    assert await read_body(wire, 100) == b"{}"
     for _ in range(5):
         await asyncio.sleep(0)
 
@@ -358,8 +353,8 @@ async def test_the_time_for_a_body_ends_with_it(monkeypatch: pytest.MonkeyPatch)
 async def test_a_body_may_be_as_large_as_the_limit():
     for headers in ((), ((b"content-length", b"100"),)):
         for size, whole in ((100, True), (101, False)):
-            wire = Wire({"type": "http.request", "body": b"x" * size, "more_body": False})
-            found = await read_body(headers, wire.incoming.get, 100)
+            wire = Wire({"type": "http.request", "body": b"x" * size, "more_body": False}, headers=headers)
+            found = await read_body(wire, 100)
             assert (found == b"x" * size) is whole
             if not whole:
                 assert isinstance(found, Refusal)
@@ -367,7 +362,7 @@ async def test_a_body_may_be_as_large_as_the_limit():
 
 
 async def test_a_reader_that_is_cancelled_is_not_told_that_its_body_was_slow():
-    reading = asyncio.create_task(read_body((), Wire().incoming.get, 100))
+    reading = asyncio.create_task(read_body(Wire(), 100))
     await asyncio.sleep(0)
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -393,12 +388,12 @@ def test_an_answer_is_with_its_client_before_it_is_settled_and_settled_before_th
     order: list[str] = []
     sent = threading.Event()
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def answer(channel: Channel) -> None:
         async def handle(_exchange: Exchange) -> Any:
-            order.append(scope["path"])
+            order.append(channel.request.path)
             return Settling(sent, order)
 
-        await found.converse(Exchange("GET", "files", "", ()), handle, scope["opagate.presence"], send)
+        await found.converse(Exchange("GET", "files", "", ()), handle, channel)
 
     def ask(port: int) -> None:
         with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
@@ -409,7 +404,7 @@ def test_an_answer_is_with_its_client_before_it_is_settled_and_settled_before_th
             assert client.recv(1_000).endswith(b"an answer")
 
     async def main() -> None:
-        async with running_server(app) as (_, port):
+        async with running_server(answer, is_handler=True) as (_, port):
             await asyncio.to_thread(ask, port)
 
     found = fresh()
@@ -426,9 +421,7 @@ async def test_a_stream_that_waits_for_news_is_counted_apart_from_requests():
         found.become_stream()
         return Stream(b"a", release, idle=True)
 
-    conversing = asyncio.create_task(
-        found.converse(Exchange("GET", "files", "http://x/mcp/files", ()), handle, Presence(), wire.send)
-    )
+    conversing = asyncio.create_task(found.converse(Exchange("GET", "files", "http://x/mcp/files", ()), handle, wire))
     await wire.begun.wait()
     assert (found.in_flight, found.streams) == (0, 1)
     release.set()

@@ -18,13 +18,13 @@ import uvloop
 from gateway.config import TlsSettings
 from gateway.transport import draining
 from gateway.transport import server as servers
-from gateway.transport.delivery import Receive, Send, send_whole
+from gateway.transport.asgi import Receive, Send
 from gateway.transport.draining import accept_waiting
 from gateway.transport.server import tls_context
 from tests.e2e import certificates
 from tests.requirements import requirement
 from tests.unit.identity.tokens import Authority
-from tests.unit.transport.servers import make_server, running_server
+from tests.unit.transport.servers import make_server, running_server, send_whole
 from tests.unit.transport.test_server import GET, answered, configured, connected
 
 LONG = "limits: {drain_delay: 1h, drain: 1h}\n"
@@ -90,7 +90,7 @@ async def test_for_a_while_it_serves_on_and_each_answer_closes_its_connection(ap
     ):
         writer.write(get("/"))
         assert b"connection: close" not in await head_of(old)
-        server.should_exit = True
+        server.stop()
         await application.stopped.wait()
         writer.write(get("/"))
         assert b"connection: close" in await head_of(old)
@@ -100,7 +100,7 @@ async def test_for_a_while_it_serves_on_and_each_answer_closes_its_connection(ap
             assert b"connection: close" in await head_of(new)
             assert await new.read() == b""
         assert application.told == ["stop"]
-        server.handle_exit(signal.SIGINT, None)
+        server.hear_signal(signal.SIGINT)
     assert application.told == ["stop", "drain"]
 
 
@@ -113,7 +113,7 @@ async def test_an_answer_in_progress_ends_and_the_next_one_closes_the_connection
     ):
         writer.write(get(path))
         await application.arrived.wait()
-        server.should_exit = True
+        server.stop()
         await application.stopped.wait()
         application.proceed.set()
         closes = [b"connection: close" in await head_of(reader)]
@@ -121,7 +121,7 @@ async def test_an_answer_in_progress_ends_and_the_next_one_closes_the_connection
             writer.write(get("/"))
             closes.append(b"connection: close" in await head_of(reader))
         assert await reader.read() == b""
-        server.handle_exit(signal.SIGINT, None)
+        server.hear_signal(signal.SIGINT)
     assert closes == ([False, True] if path == "/begun" else [True])
 
 
@@ -134,17 +134,17 @@ async def test_requests_that_wait_in_a_row_are_all_answered_and_the_last_closes(
     ):
         writer.write(get("/held") + get("/") * before)
         await application.arrived.wait()
-        server.should_exit = True
+        server.stop()
         await application.stopped.wait()
-        (connection,) = server._open()
+        (connection,) = server.serving.connections
         if not before:
             writer.write(get("/"))
-            while not connection.pipeline:
+            while len(connection._parser.requests) < 2:
                 await asyncio.sleep(0)
         application.proceed.set()
         heads = [await head_of(reader) for _ in range(1 + (before or 1))]
         assert await reader.read() == b""
-        server.handle_exit(signal.SIGINT, None)
+        server.hear_signal(signal.SIGINT)
     assert [b"connection: close" in head for head in heads] == [*[False] * (before or 1), True]
 
 
@@ -160,9 +160,9 @@ async def test_a_request_whose_head_has_begun_is_read_and_answered(
         writer.write(get("/"))
         await head_of(reader)
         writer.write(GET)
-        while not server._open()[0]._head_begun:
+        while not next(iter(server.serving.connections))._parser.in_head:
             await asyncio.sleep(0)
-        server.should_exit = True
+        server.stop()
         await application.drained.wait()
         writer.write(b"\r\n")
         assert b"connection: close" in await head_of(reader)
@@ -186,7 +186,7 @@ async def test_a_connection_that_was_just_made_or_just_used_may_still_send_a_req
     ):
         sender.write(get("/"))
         await head_of(used)
-        server.should_exit = True
+        server.stop()
         await application.drained.wait()
         sender.write(get("/"))
         writer.write(get("/"))
@@ -205,7 +205,7 @@ async def test_quiet_connections_are_closed(application: Application, monkeypatc
     ):
         sender.write(get("/"))
         await head_of(used)
-        server.handle_exit(signal.SIGINT, None)
+        server.hear_signal(signal.SIGINT)
         assert (await used.read(), await new.read()) == (b"", b"")
 
 
@@ -218,7 +218,7 @@ async def test_a_connection_with_a_request_that_nobody_has_read_yet_is_not_quiet
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(get("/"))
         await head_of(reader)
-        (connection,) = server._open()
+        (connection,) = server.serving.connections
         # Past the event loop, which would read it in the same turn.
         os.write(writer.get_extra_info("socket").fileno(), get("/"))
         connection.close_if_quiet()
@@ -247,7 +247,7 @@ def test_those_that_have_connected_before_it_listens_no_more_are_served(run: Any
         application = Application()
         async with running_server(application, "", **stopping(application)) as (server, port):
             server._stop_listening, stop = _noted(application), server._stop_listening  # type: ignore[method-assign]
-            server.should_exit = True
+            server.stop()
             await application.arrived.wait()
             # Nothing is awaited from here to the end of listening, so that nobody accepts them before.
             clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(20)]
@@ -284,7 +284,7 @@ async def test_a_handshake_that_goes_on_when_it_is_told_to_stop_is_waited_for(tm
     tls = tls_context(TlsSettings(certificate=pair.certificate, key=pair.key))
     async with running_server(application, "", tls=tls, **stopping(application)) as (server, port):
         raw = await asyncio.to_thread(socket.create_connection, ("127.0.0.1", port))
-        server.should_exit = True
+        server.stop()
         await application.drained.wait()
         trusting = ssl.create_default_context(cafile=certificates.written(authority, tmp_path, "ca"))
         with await asyncio.to_thread(trusting.wrap_socket, raw, server_hostname="127.0.0.1") as client:
@@ -295,9 +295,9 @@ async def test_a_handshake_that_goes_on_when_it_is_told_to_stop_is_waited_for(tm
 async def test_an_interrupt_does_not_wait_for_the_delay(application: Application):
     server = make_server(application, configured("127.0.0.1:0"))
     server._delay = 60.0
-    server.handle_exit(signal.SIGTERM, None)
-    server.handle_exit(signal.SIGTERM, None)
-    assert (server._delay, server.force_exit) == (60.0, False)
-    server.handle_exit(signal.SIGINT, None)
-    assert (server._delay, server.force_exit) == (0.0, True)
+    server.hear_signal(signal.SIGTERM)
+    server.hear_signal(signal.SIGTERM)
+    assert (server._delay, server.is_hurried) == (60.0, False)
+    server.hear_signal(signal.SIGINT)
+    assert (server._delay, server.is_hurried) == (0.0, True)
     server._listener.close()

@@ -16,8 +16,9 @@ from gateway.model.wire import Headers
 from gateway.protocol.replies import Reply, render
 from gateway.transport import edge as edges
 from gateway.transport.edge import Edge, Handlers
-from gateway.transport.exchange import Answer, Exchange, Presence, Stream
+from gateway.transport.exchange import Answer, Exchange, Stream
 from tests.requirements import requirement
+from tests.unit.transport.channels import RecordedChannel, request
 
 HOST = (b"host", b"127.0.0.1:8080")
 JSON = (b"content-type", b"application/json")
@@ -29,13 +30,19 @@ def configured(text: str = "") -> config.Configuration:
 
 @dataclass
 class Client:
-    """One HTTP request, driven through the application as a server would drive it."""
+    """One HTTP request, driven through the edge as a server would drive it."""
 
     edge: Edge
-    sent: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    incoming: asyncio.Queue[dict[str, Any]] = field(default_factory=asyncio.Queue[dict[str, Any]])
-    presence: Presence = field(default_factory=Presence)
+    channel: RecordedChannel = field(default_factory=lambda: RecordedChannel(request("GET", "/")))
     version: str = "1.1"
+
+    @property
+    def incoming(self) -> asyncio.Queue[dict[str, Any]]:
+        return self.channel.incoming
+
+    @property
+    def sent(self) -> list[dict[str, Any]]:
+        return self.channel.sent
 
     async def ask(self, method: str, path: str, *headers: tuple[bytes, bytes], body: bytes = b"") -> int:
         self.incoming.put_nowait({"type": "http.request", "body": body, "more_body": False})
@@ -43,22 +50,12 @@ class Client:
         return self.status
 
     async def send(self, method: str, path: str, *headers: tuple[bytes, bytes]) -> None:
-        scope: dict[str, Any] = {
-            "type": "http",
-            "method": method,
-            "http_version": self.version,
-            "raw_path": path.encode(),
-            "client": ("127.0.0.1", 5),
-        }
-        scope |= {"headers": headers, "opagate.presence": self.presence}
-        await self.edge(scope, self.incoming.get, self._sent)
-
-    async def _sent(self, message: dict[str, Any]) -> None:
-        self.sent.append(message)
+        self.channel.request = request(method, path, headers, version=self.version)
+        await self.edge(self.channel)
 
     def leave(self) -> None:
         self.incoming.put_nowait({"type": "http.disconnect"})
-        self.presence.leave()
+        self.channel.presence.leave()
 
     @property
     def status(self) -> int:
@@ -450,10 +447,3 @@ async def test_a_defect_in_the_pipeline_reaches_the_server_and_gives_its_place_b
         await there.ask("POST", "/mcp/files", HOST, JSON)
 
     assert there.edge.in_flight == 0
-
-
-async def test_other_protocols_than_http_are_ignored():
-    there = client()
-    await there.edge({"type": "websocket", "headers": []}, there.incoming.get, there._sent)
-
-    assert there.sent == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
@@ -21,11 +20,10 @@ class Wire:
         self.reads.set()
         self._changed = asyncio.Condition()
 
-    async def send(self, message: Any) -> None:
+    async def send(self, data: bytes) -> None:
         await self.reads.wait()
-        assert message == {"type": "http.response.body", "body": message["body"], "more_body": True}
         async with self._changed:
-            self.sent.append(message["body"])
+            self.sent.append(data)
             self._changed.notify_all()
 
     async def got(self, body: bytes) -> None:

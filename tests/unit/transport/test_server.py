@@ -14,18 +14,18 @@ from typing import Any
 
 import pytest
 import uvloop
-from uvicorn.protocols.http.flow_control import FlowControl
 
 from gateway import config
 from gateway.config import TlsSettings
 from gateway.errors import ConfigurationError
-from gateway.transport.delivery import Receive, Send, send_whole
-from gateway.transport.protocol import HEAD_BYTES, WAITING
+from gateway.transport.asgi import Receive, Send
+from gateway.transport.connection import Connection
+from gateway.transport.request_parser import HEAD_BYTES, WAITING
 from gateway.transport.server import ACCEPTED, Server, listen, tls_context
 from tests.e2e import certificates
 from tests.requirements import requirement
 from tests.unit.identity.tokens import Authority
-from tests.unit.transport.servers import make_server, running_server
+from tests.unit.transport.servers import make_server, running_server, send_whole
 
 
 def settings(tmp_path: Path, authority: Authority, *, client_ca: bool = False) -> TlsSettings:
@@ -80,11 +80,11 @@ def test_it_listens_on_either_family(listening: str, family: socket.AddressFamil
 
 async def test_the_first_signal_drains_and_a_second_interrupt_does_not_wait():
     server = make_server(None, configured("127.0.0.1:0"))
-    server.handle_exit(signal.SIGTERM, None)
-    server.handle_exit(signal.SIGTERM, None)
-    assert (server.should_exit, server.force_exit) == (True, False)
-    server.handle_exit(signal.SIGINT, None)
-    assert server.force_exit
+    server.hear_signal(signal.SIGTERM)
+    server.hear_signal(signal.SIGTERM)
+    assert (server.is_told, server.is_hurried) == (True, False)
+    server.hear_signal(signal.SIGINT)
+    assert server.is_hurried
     server._listener.close()
 
 
@@ -177,13 +177,13 @@ async def test_requests_that_do_not_wait_for_their_answers_get_them_in_order():
 
 
 async def test_an_answer_waits_for_a_slow_reader_and_goes_on_when_it_reads(monkeypatch: pytest.MonkeyPatch):
-    drain, paused = FlowControl.drain, list[FlowControl]()
+    drain, paused = Connection.drain, list[Connection]()
 
-    async def noted(flow: FlowControl) -> None:
-        paused.append(flow)
-        await drain(flow)
+    async def noted(connection: Connection) -> None:
+        paused.append(connection)
+        await drain(connection)
 
-    monkeypatch.setattr(FlowControl, "drain", noted)
+    monkeypatch.setattr(Connection, "drain", noted)
     async with serving(PATIENT) as port, connected(port) as (reader, writer):
         writer.write(b"GET /pieces HTTP/1.1\r\nhost: here\r\n\r\n")
         while not paused:
@@ -452,7 +452,7 @@ async def turns_until_connected(connections: int) -> int:
     async with serving("", running) as port:
         clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(connections)]
         turns = 0
-        while len(running[0].server_state.connections) < connections:
+        while len(running[0].serving.connections) < connections:
             await asyncio.sleep(0)
             turns += 1
         for client in clients:
@@ -470,7 +470,7 @@ async def test_what_a_client_does_not_read_does_not_keep_its_connection():
     async with serving(SOON, running) as port, connected(port) as (reader, writer):
         writer.write(b"GET /huge HTTP/1.1\r\nhost: here\r\n\r\n")
         await reader.readuntil(b"\r\n\r\n")
-        connections = running[0].server_state.connections
+        connections = running[0].serving.connections
         assert len(connections) == 1
         writer.write(b"\r\n")
         async with asyncio.timeout(10):
