@@ -152,6 +152,7 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "operations/prune": Requirement("docs/design/0004-pruning-the-journal.md", "A pruned journal is whole from its floor on, and not without it."),
         "strangers/head": Requirement("docs/operations.md#strangers", "A head that is late gets 408, one that is too large 431."),
         "strangers/waiting": Requirement("docs/operations.md#strangers", "So many requests wait for the answer before them; more end the connection."),
+        "strangers/one-reading": Requirement("https://www.rfc-editor.org/rfc/rfc9112#section-11.2", "A request that can be read in two ways gets 400."),
         "strangers/body": Requirement("docs/operations.md#strangers", "A body that is late gets 408."),
         "strangers/connections": Requirement("docs/operations.md#strangers", "One address holds so many connections open, and no more."),
         "strangers/told": Requirement("docs/operations.md#strangers", "Of refused strangers so many a minute are told, the rest is counted."),

@@ -106,6 +106,7 @@ PURE = (
     "gateway.http1.address",
     "gateway.http1.failures",
     "gateway.http1.response_parser",
+    "gateway.transport.request_parser",
     "gateway.history.dump",
     "gateway.history.events",
     "gateway.history.exposure",

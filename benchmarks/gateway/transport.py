@@ -6,12 +6,16 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any, Final
 
-import uvicorn
+import uvloop
 
+from gateway import config
 from gateway.http1.address import of_url
 from gateway.http1.client import Client
+from gateway.transport.channel import Channel
+from gateway.transport.server import Server
 
 PATIENCE: Final = 20.0
 _OURS: Final = frozenset({b"host", b"content-length", b"transfer-encoding"})
@@ -22,33 +26,33 @@ class Transport:
     """Sends each request on to one upstream, and its answer back."""
 
     def __init__(self, upstream: str) -> None:
-        self._upstream = of_url(upstream)
-        self._client: Client | None = None
+        self._client = Client(of_url(upstream), connect=PATIENCE)
 
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        body, more = b"", True
-        while more:
-            message = await receive()
-            body, more = body + message["body"], message["more_body"]
-        self._client = self._client or Client(self._upstream, connect=PATIENCE)
-        answer = await self._client.request(b"POST", _theirs(scope["headers"]), body, within=PATIENCE)
-        await send({"type": "http.response.start", "status": answer.status, "headers": _theirs(answer.headers)})
-        async for piece in answer:
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+    async def __call__(self, channel: Channel) -> None:
+        body = b""
+        while piece := await channel.read():
+            body += piece
+        answer = await self._client.request(b"POST", _theirs(channel.request.headers), body, within=PATIENCE)
+        pieces = [piece async for piece in answer]
+        await channel.respond(answer.status, _theirs(answer.headers), b"".join(pieces))
 
 
 def _theirs(headers: Any) -> list[tuple[bytes, bytes]]:
-    return [(name, value) for name, value in headers if name.lower() not in _OURS]
+    return [(name, value) for name, value in headers if name not in _OURS]
+
+
+def _do_nothing() -> None:
+    """Do nothing."""
+
+
+async def serve(port: int, upstream: str) -> None:
+    """Serve until told to stop."""
+    configuration = config.parse(f"listen: 127.0.0.1:{port}\nlimits: {{drain_delay: 0s}}\n", base=Path())
+    server = Server(
+        Transport(upstream), configuration, tls=None, on_ready=_do_nothing, on_stop=_do_nothing, on_drain=_do_nothing
+    )
+    await server.run_until_stopped()
 
 
 if __name__ == "__main__":
-    uvicorn.run(
-        Transport(sys.argv[2]),
-        host="127.0.0.1",
-        port=int(sys.argv[1]),
-        log_level="error",
-        access_log=False,
-        ws="none",
-        lifespan="off",
-    )
+    uvloop.run(serve(int(sys.argv[1]), sys.argv[2]))

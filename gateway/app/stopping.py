@@ -1,5 +1,5 @@
-"""Signal handling from the first step of the process to its last. While the gateway serves, uvicorn hears SIGTERM and
-SIGINT (`transport.server`). Before that, a signal would end the process between two journal entries, or do nothing to
+"""Signal handling from the first step of the process to its last. While the gateway serves, its server hears SIGTERM
+and SIGINT (`transport.server`). Before that, a signal would end the process between two journal entries, or do nothing to
 the first process of a container. Afterwards, a signal would end the gateway while it closes its parts, and leave its
 servers behind."""
 

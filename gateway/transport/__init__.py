@@ -1,1 +1,1 @@
-"""The HTTP edge: raw ASGI on uvicorn. Nothing here knows what a message means."""
+"""The HTTP server and its edge. Nothing here knows what a message means."""

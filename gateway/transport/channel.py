@@ -172,7 +172,7 @@ class Channel:
         self._finish()
 
     async def fail(self) -> None:
-        """Answer 500, or cut off an answer that has begun, so that nobody takes it for a whole one."""
+        """Answer 500, or cut off an answer that has begun. A client must not take a part for the whole."""
         if self.has_ended or self.presence.gone:
             return
         self.keep_alive = False

@@ -18,7 +18,7 @@ KEEP_ALIVE_SECONDS: Final = 75.0
 """How long a connection is kept without a request."""
 
 BODY_BYTES: Final = 64 * 2**10
-"""Bytes of a request's body that wait for their reader before the client is made to wait."""
+"""Bytes of requests' bodies that wait for their readers before the client is made to wait."""
 
 _HELD_BYTES: Final = 64 * 2**10
 """Bytes that are held back at most, so that flow control has its say in the middle of a turn too."""
@@ -140,13 +140,14 @@ class Connection(asyncio.Protocol):
         if channel is not None:
             channel.tell_news()
         elif parser.requests:
-            channel = self._begin()
+            self._begin()
         else:
             # The time runs on if it has begun.
             if not (self._awaits_head and self._due is not None):
                 self._expect(self._serving.head_seconds, awaits_head=True)
             return
-        if len(parser.requests) > 1 or len(channel.request.body) > BODY_BYTES:
+        # Reading goes on while requests wait for their turn: a client that leaves is noticed by it.
+        if sum([len(request.body) for request in parser.requests]) > BODY_BYTES:
             self._pause_reading()
 
     def pause_writing(self) -> None:
@@ -203,8 +204,8 @@ class Connection(asyncio.Protocol):
             await self._writable.wait()
 
     def resume_reading(self) -> None:
-        """Let the client send on, unless another request waits for its turn."""
-        if self._is_read_paused and len(self._parser.requests) < 2 and not self._transport.is_closing():
+        """Let the client send on."""
+        if self._is_read_paused and not self._transport.is_closing():
             self._is_read_paused = False
             self._transport.resume_reading()
 
@@ -253,13 +254,12 @@ class Connection(asyncio.Protocol):
 
     # --- inside ------------------------------------------------------------------------------------
 
-    def _begin(self) -> Channel:
+    def _begin(self) -> None:
         """Begin to answer the oldest request."""
         self._due = None
         channel = self._channel = Channel(self._parser.requests[0], self)
         task = self._loop.create_task(self._answer(channel))
         self._serving.tasks.add(task)
-        return channel
 
     async def _answer(self, channel: Channel) -> None:
         try:
@@ -279,8 +279,8 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def _refuse(self, fault: Fault) -> None:
-        """Refuse what a client sends, and close. The refusal is the answer to a request whose body is at fault. An answer
-        that is due or has begun is cut off instead: the client would take the refusal for it, or for a part of it."""
+        """Refuse the bytes of a client, and close. A fault in a body makes the refusal the answer to its request. Any other
+        answer that is due or has begun is cut off instead: the client would read the refusal as a part of it."""
         self._due = None
         requests, channel = self._parser.requests, self._channel
         is_answer = len(requests) == 1 and not requests[0].is_complete and fault is INVALID

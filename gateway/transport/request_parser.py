@@ -63,8 +63,8 @@ class Request:
 
 
 class RequestParser:
-    """A reader of one connection. `requests` are those without a whole answer, the oldest first; their server removes
-    them. After a `fault`, or when it `has_ended`, the parser reads nothing more."""
+    """A reader of one connection. `requests` have no whole answer yet, the oldest first; the server removes each with its
+    answer. After a `fault`, or when it `has_ended`, the parser reads nothing more."""
 
     __slots__ = (
         "_current",
