@@ -314,3 +314,11 @@ def test_headers_named_by_connection_do_not_travel_on():
 def test_what_an_upstream_says_of_itself_does_not_travel_back(name: str):
     kept = ((b"content-type", b"text/event-stream"), (b"x-accel-buffering", b"no"), (b"x-vendor", b"1"))
     assert forwardable_response((*kept, (name.encode(), b"x"))) == kept
+
+
+def test_values_of_one_name_stay_in_their_order_however_many_they_are():
+    many = tuple((b"a", b"%d" % number) for number in range(10_000))
+    assert group_headers(((b"b", b"x"), *many, (b"b", b"y"))) == {
+        b"a": tuple(value for _, value in many),
+        b"b": (b"x", b"y"),
+    }
