@@ -167,7 +167,7 @@ def main() -> None:
     from gateway import cli  # noqa: PLC0415
     from gateway.cli import start  # noqa: PLC0415
 
-    start._load_structlog()
+    start.load_lean()
     for name in ("uvloop", "gateway.app", "gateway.cli.running", "gateway.telemetry.logs"):
         importlib.import_module(name)
     from gateway.policy import policy, trial  # noqa: PLC0415

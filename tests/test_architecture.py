@@ -40,6 +40,7 @@ VOCABULARY = {
     "errors",
     "config",
     "file_access",
+    "free_memory",
     "key_files",
     "keys",
     "protocol",

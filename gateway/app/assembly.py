@@ -182,7 +182,9 @@ async def _policy(
     await policy.start()
     stack.push_async_callback(policy.stop)
     recorder.metrics.policy_ready.set_function(lambda: float(policy.status().ready and policy.status().problem is None))
-    await journal.append("start", start_entry(version("opagate"), configuration.listen, revision(policy.status())))
+    status = policy.status()
+    entry = start_entry(version("opagate"), configuration.listen, revision(status), plan=status.plan)
+    await journal.append("start", entry)
     return policy
 
 

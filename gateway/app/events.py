@@ -112,9 +112,9 @@ def note_policy(recorder: EventRecorder, event: PolicyEvent) -> None:
     recorder.metrics.policy_reloads.labels("loaded" if is_in_force else event.kind).inc()
     if event.kind == "loaded":
         # The `start` entry names the first policy.
-        recorder.write("policy", lambda: policy_entry(revision(status)))
+        recorder.write("policy", lambda: policy_entry(revision(status), plan=status.plan))
     if is_in_force:
-        engine = {"engine": status.engine, "evaluator": status.evaluator}
+        engine = {"engine": status.engine, "evaluator": status.evaluator, "plan": status.plan}
         log.info("policy.loaded", name=status.name, revision=status.revision, **engine)
         if status.detour is not None:
             log.warning("policy.not_compiled", reason=status.detour)

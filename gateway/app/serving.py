@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from gateway import free_memory
 from gateway.app.assembly import assembled
 from gateway.app.stopping import Stopping
 from gateway.config import Configuration
@@ -58,6 +59,7 @@ async def run(
         try:
             async with assembled(configuration) as gateway, AsyncExitStack() as stack:
                 console = await _open_console(stack, configuration, gateway)
+                free_memory.give_back()
                 await serve(configuration, gateway, console, on_ready=ready, on_link=on_link)
         except asyncio.CancelledError:
             if not stopping.told:

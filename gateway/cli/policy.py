@@ -94,14 +94,14 @@ def compile_rules(
     from gateway.cli import policy_compile
 
     if check:
-        place, difference = loop.run(policy_compile.check(_folders(path, grants, overlay, config)))
+        place, digest, difference = loop.run(policy_compile.check(_folders(path, grants, overlay, config)))
         if difference is not None:
             out.print(f"{place} is not the plan of these rules: {difference}", markup=False)
             raise typer.Exit(1)
-        out.print(f"{place} is the plan of these rules", markup=False)
+        out.print(f"{place} is the plan of these rules, {digest}", markup=False)
         return
-    place, revision = loop.run(policy_compile.write(_folders(path, grants, overlay, config)))
-    out.print(f"wrote {place}, for revision {revision}", markup=False)
+    place, revision, digest = loop.run(policy_compile.write(_folders(path, grants, overlay, config)))
+    out.print(f"wrote {place}, for revision {revision}: plan {digest}", markup=False)
 
 
 @app.command("check", epilog="Example: opagate policy check --path rego/")

@@ -28,30 +28,31 @@ _LONG = 60.0
 """Seconds for one answer; the trial of the policy looks at its speed."""
 
 
-async def write(places: PolicyFolders) -> tuple[Path, str]:
-    """Write the plan of a policy beside its folder. Return its place and the revision of the policy.
+async def write(places: PolicyFolders) -> tuple[Path, str, str]:
+    """Write the plan of a policy beside its folder. Return its place, the revision of the policy and the plan's digest.
 
     Raise `PolicyBroken` for rules that OPA or opagate cannot compile, or that answer differently on regorus, and
     `ConfigurationError` without an OPA.
     """
     policy = folders.read(places)
     stored = await _compile(places, policy)
-    return _written(store.beside(places.planned[0]), store.pack(stored)), policy.revision
+    digest = store.digest_of(bytes(stored.plan))
+    return _written(store.beside(places.planned[0]), store.pack(stored)), policy.revision, digest
 
 
-async def check(places: PolicyFolders) -> tuple[Path, str | None]:
-    """Compile a policy, and return the place of its plan with the difference from the plan there, `None` without one.
+async def check(places: PolicyFolders) -> tuple[Path, str, str | None]:
+    """Compile a policy. Return the place of its plan, the digest of the made plan, and the difference from the plan there.
 
     Raise as `write` does.
     """
     policy = folders.read(places)
     made, place = await _compile(places, policy), store.beside(places.planned[0])
-    there = store.find(made.rules, [place])
+    there, digest = store.find(made.rules, [place]), store.digest_of(bytes(made.plan))
     if there is None:
-        return place, "there is none for these rules"
+        return place, digest, "there is none for these rules"
     if bytes(there.plan) == bytes(made.plan):
-        return place, None
-    return place, f"OPA {made.opa} makes another one (the file says that OPA {there.opa} made it)"
+        return place, digest, None
+    return place, digest, f"OPA {made.opa} makes another one (the file says that OPA {there.opa} made it)"
 
 
 async def _compile(places: PolicyFolders, policy: Bundle) -> StoredPlan:

@@ -14,7 +14,7 @@
 | `reserved` | an answer ended from which names or error codes of the gateway's own were taken out | id, upstream, count |
 | `refused` | refused before policy | id, status, reasons, principal, method, name, … |
 | `flood` | refusals of unidentified callers beyond the number that is recorded | since, count, codes |
-| `policy` | a policy came into force | name, revision |
+| `policy` | a policy came into force | name, revision, digest of the compiled form |
 | `pin` | a definition, or instructions, were pinned or have changed | type, target, state, digest |
 | `recovered` | at start, after a crash: bytes were moved aside | file, bytes, digest |
 | `cut` | at start: the journal ended before the entry that the snapshots of history know | journal, entries, known |
@@ -166,14 +166,16 @@ def reserved_entry(decision_id: str, upstream: str, count: int) -> JsonObject:
     return {"id": decision_id, "upstream": upstream, "count": count}
 
 
-def start_entry(version: str, listen: str, policy: PolicyRevision | None) -> JsonObject:
-    """Fields of a `start`."""
-    return {"version": version, "listen": listen, "policy": None if policy is None else policy_entry(policy)}
+def start_entry(version: str, listen: str, policy: PolicyRevision | None, *, plan: str | None = None) -> JsonObject:
+    """Return the fields of a `start`."""
+    described = None if policy is None else policy_entry(policy, plan=plan)
+    return {"version": version, "listen": listen, "policy": described}
 
 
-def policy_entry(policy: PolicyRevision) -> JsonObject:
-    """Fields of a `policy`."""
-    return {"name": policy.name, "revision": policy.revision}
+def policy_entry(policy: PolicyRevision, *, plan: str | None = None) -> JsonObject:
+    """Return the fields of a `policy`. `plan` is the digest of the plan that decides in the place of the rules."""
+    described: JsonObject = {"name": policy.name, "revision": policy.revision}
+    return described if plan is None else {**described, "plan": plan}
 
 
 def pin_entry(subject: str, identifier: str, state: Pin | None, digest: str) -> JsonObject:

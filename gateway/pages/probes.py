@@ -51,4 +51,6 @@ def _describe_policy(gateway: Gateway) -> JsonObject:
     since = timestamp(status.since) if status.since else None
     described: JsonObject = {"name": status.name, "revision": status.revision, "engine": status.engine, "since": since}
     described["evaluator"] = status.evaluator
+    if status.plan is not None:
+        described["plan"] = status.plan
     return described if status.detour is None else {**described, "evaluator_note": status.detour}

@@ -58,6 +58,8 @@ class PolicyStatus:
     evaluator: Literal["plan", "regorus", "opa"] = "regorus"
     detour: str | None = None
     """Why regorus evaluates the rules in the place of a compiled form."""
+    plan: str | None = None
+    """The digest of the plan that decides, `None` if no compiled form is in force."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,11 @@ class Source(Protocol):
     @property
     def detour(self) -> str | None:
         """Return why regorus evaluates the rules in the place of a compiled form."""
+        ...
+
+    @property
+    def plan(self) -> str | None:
+        """Return the digest of the plan in force."""
         ...
 
     async def evaluate(self, entrypoint: Entrypoint, document: JsonObject, /) -> object: ...
@@ -227,6 +234,7 @@ class Policy:
             self._since,
             source.evaluator,
             source.detour,
+            source.plan,
         )
 
     async def _blame(self, decision: Decision, document: JsonObject) -> Decision:
@@ -312,7 +320,7 @@ def _source(
             folders,
             deadline=engine.deadline.total_seconds(),
             monotonic=monotonic,
-            trial=trial.require if is_for_calls and not folders.are_shipped else None,
+            trial=trial.require if is_for_calls else None,
             require_tests=settings.require_tests,
             plans=plans if engine.evaluator == "auto" else None,
         )

@@ -1,11 +1,12 @@
-"""A policy folder kept in force: looked at, tried, compiled, and swapped whole, or left as it was.
+"""A policy folder kept in force. A changed folder is tried, compiled, and put into force as a whole, or left out.
 
-A changed folder is loaded once it has been still for one look: a copy under way is no policy. A policy stays out if it cannot
-be loaded or read in full, is too slow, or fails a fixture or a test. Then `problem` says why, the last good policy stays in
-force, and `current` keeps the time at which that policy was last the newest.
+A changed folder is loaded once it has been still for one look, since a copy under way is no policy. A policy stays out if it cannot
+be loaded or read in full, is too slow, or fails a fixture or a test. Then `problem` says why, and the last good policy stays in
+force. `current` keeps the time of the last proof that no policy is newer.
 
-Files are read in a thread, and the policy is tried in a process (`trial.py`). It is compiled on the event loop, in steps
-between which the policy before decides calls: an engine belongs to the thread that made it.
+Files are read in a thread. A process tries the policy, and compares its compiled form with the engine (`trial.py`). Where a
+compiled form decides, this process has no engine, which would take 16 MB. Otherwise the engine loads on the event loop in
+steps, since an engine belongs to its thread. Between the steps the policy before decides calls.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Final, Literal, TypeVar
 
+from gateway import free_memory
 from gateway.background import in_thread
 from gateway.errors import PolicyBroken, PolicyError, PolicyUnavailable
 from gateway.model.wire import JsonObject
@@ -24,7 +27,9 @@ from gateway.policy.bundle import Bundle, Fingerprint
 from gateway.policy.compiled import Compiled
 from gateway.policy.embedded import Embedded, Entrypoint
 from gateway.policy.folders import PolicyFolders
-from gateway.policy.plan.loading import Plans
+from gateway.policy.plan.loading import Loaded, Plans
+from gateway.policy.plan.program import Program
+from gateway.policy.plan.values import read_json
 from gateway.policy.problems import DATA_FILES, GRANTS, DataFile
 from gateway.policy.selftest import Suite
 from gateway.policy.trial import Trial
@@ -59,9 +64,13 @@ class PolicyFolder:
         self._trial = trial
         self._require_tests = require_tests
         self._plans = plans
+        self._bundle: Bundle | None = None
+        """The policy in force."""
         self._engine: Embedded | None = None
+        """The engine. Where a compiled form decides, there is none until a malformed answer needs it."""
         self._compiled: Compiled | None = None
         self.detour: str | None = None
+        self.plan: str | None = None
         self._loaded: Fingerprint = ()
         self._seen: Fingerprint = ()
         self._tests = 0
@@ -74,7 +83,7 @@ class PolicyFolder:
 
     @property
     def ready(self) -> bool:
-        return self._engine is not None
+        return self._bundle is not None
 
     @property
     def evaluator(self) -> Literal["plan", "regorus", "opa"]:
@@ -82,16 +91,12 @@ class PolicyFolder:
 
     @property
     def revision(self) -> str:
-        return self._engine.revision if self._engine else ""
+        return self._bundle.revision if self._bundle else ""
 
     async def open(self) -> None:
         """Load for the first time. Raise `PolicyError`."""
         seen, found, suites = await self._read()
-        if self._trial is None:
-            # Nothing waits yet. A thread would keep the memory that the checks take.
-            await self._replace(Embedded(found, deadline=self._deadline, thread_time=self._thread_time), found)
-        else:
-            await self._replace(await self._tried(found, suites), found)
+        await self._adopt(found, suites, await self._load(found))
         self._loaded = self._seen = seen
         self._tests = hash(found.tests)
 
@@ -118,21 +123,22 @@ class PolicyFolder:
         if seen != self._seen:
             return False
         self._loaded, self._flaw = seen, _FAILED
-        changed = found.revision != self.revision
+        before = self.revision, self.plan
         await self._try(found, suites)
         self.problem, self._flaw, self.current = None, None, begun
-        return changed
+        return before != (self.revision, self.plan)
 
     async def _try(self, found: Bundle, suites: _Suites) -> None:
         """Put a changed policy into force, or remember what is wrong with it or with changed tests. Raise `PolicyError`."""
         try:
-            if found.revision != self.revision:
-                await self._replace(await self._tried(found, suites), found)
+            is_new = found.revision != self.revision
+            loaded = await self._load(found) if is_new or self._compiled is None else Loaded(None)
+            if is_new or loaded.program is not None:
+                await self._adopt(found, suites, loaded)
             elif self._require_tests and hash(found.tests) != self._tests:
-                await self._require_trial(found, suites)
-            if self._compiled is None and self._engine is not None:
-                # A plan may have come for the policy in force.
-                self._compiled, self.detour = await self._compile(self._engine, found)
+                await self._require_trial(found, suites, b"")
+            if self._compiled is None:
+                self.detour = loaded.reason or None
         except PolicyUnavailable:
             self._loaded = ()  # the next look tries again
             raise
@@ -141,19 +147,41 @@ class PolicyFolder:
             raise
         self._tests = hash(found.tests)
 
-    async def _tried(self, found: Bundle, suites: _Suites) -> Embedded:
-        """Return an engine with a policy that has been tried. Raise `PolicyError`."""
-        await self._require_trial(found, suites)
+    async def _load(self, found: Bundle) -> Loaded:
+        return Loaded(None) if self._plans is None else await self._plans.load(found, self._folders.planned)
+
+    async def _adopt(self, found: Bundle, suites: _Suites, loaded: Loaded) -> None:
+        """Put a policy into force, once it has been tried. Raise `PolicyError`."""
+        await self._require_trial(found, suites, loaded.code)
+        compiled = None if loaded.program is None else self._timed(loaded.program)
+        needs_engine = compiled is None or self._trial is None
+        engine = await self._started(found) if needs_engine else None
+        name = await self._judged(engine, compiled, found)
+        self._bundle = replace(found, tests=(), sources=())
+        self._engine, self._compiled, self.name = engine, compiled, name
+        self.detour, self.plan = loaded.reason or None, loaded.digest or None
+        free_memory.give_back()
+
+    def _timed(self, program: Program) -> Compiled:
+        return Compiled(program, deadline=self._deadline, thread_time=self._thread_time)
+
+    async def _started(self, found: Bundle) -> Embedded:
+        """Return an engine with a policy. Raise `PolicyError`."""
+        if self._trial is None and self._bundle is None:
+            # Nothing waits yet. A thread would keep the memory that the checks take.
+            return Embedded(found, deadline=self._deadline, thread_time=self._thread_time)
         is_checked = self._trial is not None
         return await Embedded.gradually(
             found, deadline=self._deadline, thread_time=self._thread_time, is_checked=is_checked
         )
 
-    async def _require_trial(self, found: Bundle, suites: _Suites) -> None:
+    async def _require_trial(self, found: Bundle, suites: _Suites, code: bytes) -> None:
         if self._trial is None:
             return
         places = {file.name: self._place(file) for file in DATA_FILES}
-        await self._trial(Trial(found, suites if self._require_tests else (), self._deadline / 2, places))
+        is_own = not self._folders.are_shipped
+        tests = suites if is_own and self._require_tests else ()
+        await self._trial(Trial(found, tests, self._deadline / 2 if is_own else None, places, code))
 
     async def evaluate(self, entrypoint: Entrypoint, document: JsonObject) -> object:
         if self._compiled is not None:
@@ -164,10 +192,17 @@ class PolicyFolder:
 
     async def malformed_rule(self, document: bytes) -> str | None:
         """Return the rule of a family that gives a finding without a code, `None` if no family does."""
-        return None if self._engine is None else self._engine.malformed_rule(document)
+        if self._bundle is None:
+            return None
+        found, engine = self._bundle, self._engine
+        if engine is None:
+            engine = await self._started(found)
+            if self._bundle is found:
+                self._engine = engine
+        return engine.malformed_rule(document)
 
     async def aclose(self) -> None:
-        self._engine = self._compiled = None
+        self._bundle = self._engine = self._compiled = None
 
     async def _read(self) -> tuple[Fingerprint, Bundle, _Suites]:
         seen = await read_in_thread(folders.fingerprint, self._folders)
@@ -177,29 +212,20 @@ class PolicyFolder:
         own = self._folders.grants if file is GRANTS else None
         return str(own or self._folders.policy / file.path)
 
-    async def _replace(self, engine: Embedded, found: Bundle) -> None:
+    async def _judged(self, engine: Embedded | None, compiled: Compiled | None, found: Bundle) -> str:
+        """Return the name of a policy, after the checks that no trial made. Raise `PolicyBroken`."""
         try:
-            if self._trial is None:
+            if self._trial is None and engine is not None:
                 for file in DATA_FILES:
                     file.require(engine.problems(file), self._place(file))
-            name = await fixtures.require(_Patient(engine))
+            name = await fixtures.require(_Patient(engine or compiled))
         except PolicyBroken:
             raise
         except PolicyError as error:
             raise PolicyBroken(f"the policy fails on a fixture: {error.message}", error.remedy) from None
-        compiled, detour = await self._compile(engine, found)
-        self._engine, self._compiled, self.detour, self.name = engine, compiled, detour, name
-
-    async def _compile(self, engine: Embedded, found: Bundle) -> tuple[Compiled | None, str | None]:
-        """Return the compiled form of a policy, or the reason for having none. Raise `PolicyBroken` if it answers differently."""
-        if self._plans is None:
-            return None, None
-        loaded = await self._plans.load(found, self._folders.planned)
-        if loaded.program is None:
-            return None, loaded.reason
-        compiled = Compiled(loaded.program, deadline=self._deadline, thread_time=self._thread_time)
-        await compiled.require_agreement(engine, found)
-        return compiled, None
+        if self._trial is None and engine is not None and compiled is not None:
+            await compiled.require_agreement(engine, found)
+        return name
 
 
 async def read_in_thread(read: Callable[[PolicyFolders], _Read], places: PolicyFolders) -> _Read:
@@ -228,9 +254,11 @@ def _told(error: PolicyError) -> str:
 class _Patient:
     """Fixtures are about answers, not about time: the first evaluation on a busy machine is slow. Calls go on between."""
 
-    def __init__(self, engine: Embedded) -> None:
-        self._engine = engine
+    def __init__(self, evaluator: Embedded | Compiled | None) -> None:
+        self._evaluator = evaluator
 
     async def evaluate(self, entrypoint: Entrypoint, document: bytes) -> object:
         await asyncio.sleep(0)
-        return self._engine.answer(entrypoint, document)
+        if isinstance(self._evaluator, Compiled):
+            return self._evaluator.answer(entrypoint, read_json(document.decode()))
+        return None if self._evaluator is None else self._evaluator.answer(entrypoint, document)

@@ -27,6 +27,7 @@ class RemotePolicy:
     kind: Literal["embedded", "opa"] = "opa"
     evaluator: Literal["plan", "regorus", "opa"] = "opa"
     detour: str | None = None
+    plan: str | None = None
 
     def __init__(
         self,

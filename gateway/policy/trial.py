@@ -35,6 +35,8 @@ class Trial:
     suites: tuple[Suite, ...] = ()
     limit: float | None = None
     places: dict[str, str] = field(default_factory=dict[str, str])
+    code: bytes = b""
+    """The code of the compiled policy, which has to answer as the engine does; empty without one."""
     seconds: int = 60
     """Processor time of the whole trial."""
     memory: int = 2 * 2**30

@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import marshal
 import os
 import resource
 import signal
 import sys
-from typing import Final
+import time
+from types import CodeType
+from typing import Final, cast
 
 import msgspec
 
 from gateway.errors import PolicyBroken, PolicyError, PolicyUnavailable
 from gateway.policy import fixtures, selftest, speed
+from gateway.policy.compiled import Compiled
 from gateway.policy.embedded import Embedded, Entrypoint
+from gateway.policy.plan.program import Program
+from gateway.policy.plan.values import read_json
 from gateway.policy.problems import DATA_FILES, GRANTS, DataFile
 from gateway.policy.selftest import Suite
 from gateway.policy.trial import Trial
@@ -69,8 +75,17 @@ async def require(trial: Trial) -> None:
     if trial.limit is not None:
         _at("its probes")
         speed.require(engine, trial.policy, trial.limit)
+    if trial.code:
+        _at("its compiled form")
+        await _compiled(trial).require_agreement(engine, trial.policy)
     for suite in trial.suites:
         _require_passed(suite)
+
+
+def _compiled(trial: Trial) -> Compiled:
+    code = cast("CodeType", marshal.loads(trial.code))  # noqa: S302 - the gateway that started this process runs it too
+    program = Program(code, read_json(trial.policy.data))
+    return Compiled(program, deadline=trial.seconds, thread_time=time.thread_time)
 
 
 def _require_readable(file: DataFile, engine: Embedded, trial: Trial) -> None:

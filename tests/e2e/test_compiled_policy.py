@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from gateway.policy.plan import store
 from tests.e2e.conftest import policy
 from tests.e2e.faults import config
-from tests.e2e.wire import Caller, page, until
+from tests.e2e.wire import Caller, entries, page, until
 from tests.gateway_process import GatewayProcess, running_gateway
 from tests.servers.serving import ROOT, ServerProcess
 
@@ -38,6 +39,8 @@ def test_the_shipped_rules_are_compiled_with_the_grants_of_the_operator(echo_ser
     with running_gateway(config(echo_server, policy(tmp_path)), tmp_path) as gateway:
         assert _policy(gateway)["evaluator"] == "plan"
         assert "evaluator_note" not in _policy(gateway)
+        shipped = store.digest_of(bytes(store.unpack(store.SHIPPED.read_bytes(), "shipped.plan").plan))
+        assert _policy(gateway)["plan"] == entries(tmp_path, "start")[0]["policy"]["plan"] == shipped
         assert Caller(gateway).call("echo", text="hello").text == "hello"
 
 
@@ -60,6 +63,9 @@ def test_own_rules_are_compiled_by_a_command_while_the_gateway_runs(
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         until(lambda: _policy(gateway)["evaluator"] == "plan")
+        digest = _policy(gateway)["plan"]
+        assert digest in done.stdout
+        until(lambda: [entry["plan"] for entry in entries(tmp_path, "policy")] == [digest])
 
         assert before["evaluator"] == "regorus"
         assert "opagate policy compile" in before["evaluator_note"]

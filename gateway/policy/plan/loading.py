@@ -26,8 +26,8 @@ from gateway.policy.trial import clean_environment
 _PATIENCE: Final = 120
 """Seconds for a process that compiles."""
 _KEPT: Final = 4
-"""Codes of this process that are kept: a change of grants alone compiles nothing."""
-_CODES: Final[dict[str, CodeType]] = {}
+"""Codes that are kept where no cache keeps them: a change of grants alone compiles nothing."""
+_CODES: Final[dict[str, bytes]] = {}
 
 UNFIT: Final = "no compiled form fits the rules in force, so regorus evaluates them, at half the speed; `opagate policy compile` makes it"
 
@@ -38,6 +38,10 @@ class Loaded:
 
     program: Program | None
     reason: str = ""
+    code: bytes = b""
+    """The code of the program, for another process of this gateway."""
+    digest: str = ""
+    """The digest of the plan in hex."""
 
 
 class Plans:
@@ -52,31 +56,34 @@ class Plans:
             stored = await in_thread(partial(_find, policy, folders))
             if stored is None:
                 return Loaded(None, UNFIT)
-            code = await self._code(bytes(stored.plan))
+            plan = bytes(stored.plan)
+            code = await self._code(plan)
         except PolicyBroken as error:
             return Loaded(None, f"{error.message}; {error.remedy}; regorus evaluates the rules")
-        return Loaded(Program(code, read_json(policy.data)))
+        decoded = cast("CodeType", marshal.loads(code))  # noqa: S302 - from a process that this one started, or its cache
+        return Loaded(Program(decoded, read_json(policy.data)), code=code, digest=store.digest_of(plan))
 
-    async def _code(self, plan: bytes) -> CodeType:
+    async def _code(self, plan: bytes) -> bytes:
         mark = code_cache.mark(plan)
         code = _CODES.get(mark)
-        if code is None:
-            code = await in_thread(partial(self._cache.read, mark)) if self._cache is not None else None
-        if code is None:
-            encoded = await _compiled(plan)
-            code = cast("CodeType", marshal.loads(encoded))  # noqa: S302 - from a process that this one started
-            if self._cache is not None:
-                await in_thread(partial(self._cache.write, mark, encoded))
-        _remember(mark, code)
+        if code is None and self._cache is not None:
+            code = await in_thread(partial(self._cache.read, mark))
+        if code is not None:
+            return code
+        code = await _compiled(plan)
+        if self._cache is None:
+            _remember(mark, code)
+        else:
+            await in_thread(partial(self._cache.write, mark, code))
         return code
 
 
 def remember(plan: bytes, code: CodeType) -> None:
     """Keep the code of a plan for this process."""
-    _remember(code_cache.mark(plan), code)
+    _remember(code_cache.mark(plan), marshal.dumps(code))
 
 
-def _remember(mark: str, code: CodeType) -> None:
+def _remember(mark: str, code: bytes) -> None:
     _CODES[mark] = code
     while len(_CODES) > _KEPT:
         del _CODES[next(iter(_CODES))]

@@ -43,6 +43,11 @@ def digest(modules: Iterable[tuple[str, str]]) -> str:
     return found.hexdigest()
 
 
+def digest_of(plan: bytes) -> str:
+    """Return the digest of a plan, by which people tell it from another."""
+    return hashlib.sha256(plan).hexdigest()
+
+
 def pack(stored: StoredPlan) -> bytes:
     return lzma.compress(msgspec.json.encode(stored), preset=9)
 

@@ -6,22 +6,20 @@ restart. The SDKs come back by themselves before `Expiration`.
 
 from __future__ import annotations
 
-import contextlib
 import hmac
 import json
 import secrets
 import socket
 from typing import TYPE_CHECKING, Any, Final
 
-import uvicorn
-
 from gateway.background import Job
 from gateway.upstream.stdio.rendering import describe_moment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
     from gateway.model.wire import HandedCredential
+    from gateway.upstream.stdio.quiet_server import QuietServer
 
 _HOST: Final = "127.0.0.1"
 _PATH: Final = "/credentials/"
@@ -35,7 +33,7 @@ class ContainerEndpoint:
     def __init__(self) -> None:
         self._given: dict[str, tuple[str, Callable[[], HandedCredential | None]]] = {}
         self._listening: socket.socket | None = None
-        self._server: _Server | None = None
+        self._server: QuietServer | None = None
         self._job: Job | None = None
 
     def register(self, token: str, credential: Callable[[], HandedCredential | None]) -> tuple[str, dict[str, str]]:
@@ -44,8 +42,10 @@ class ContainerEndpoint:
         `credential` gives the credential of the process at each request.
         """
         if self._listening is None:
+            from gateway.upstream.stdio.quiet_server import QuietServer  # noqa: PLC0415 - uvicorn takes 6 MB, for few gateways
+
             self._listening = socket.create_server((_HOST, 0))
-            self._server = _Server(self._answer)
+            self._server = QuietServer(self._answer)
             self._job = Job(lambda: self._serve(self._listening, self._server), "container endpoint")
         process = secrets.token_hex(12)
         self._given[process] = (token, credential)
@@ -66,7 +66,7 @@ class ContainerEndpoint:
             self._server.should_exit = self._server.force_exit = True
             await self._job.wait()
 
-    async def _serve(self, listening: socket.socket | None, server: _Server | None) -> None:
+    async def _serve(self, listening: socket.socket | None, server: QuietServer | None) -> None:
         if listening is not None and server is not None:
             with listening:
                 await server.serve(sockets=[listening])
@@ -90,31 +90,6 @@ class ContainerEndpoint:
         if found is None or any(name not in fields for name in _NAMES.values()):
             return 404, {"code": "NoCredential", "message": "the credential of this process has ended"}
         return 200, {**{to: fields[name] for to, name in _NAMES.items()}, "Expiration": describe_moment(found.expires)}
-
-
-class _Server(uvicorn.Server):
-    """uvicorn beside the gateway's own server: it leaves signals alone."""
-
-    def __init__(self, app: Any) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                interface="asgi3",
-                lifespan="off",
-                ws="none",
-                log_config=None,
-                log_level="critical",
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                limit_concurrency=256,
-                timeout_keep_alive=5,
-            )
-        )
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        yield
 
 
 def _nothing() -> None:

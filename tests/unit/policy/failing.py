@@ -38,6 +38,7 @@ class _Engine:
     current = 0.0
     evaluator: Literal["plan", "regorus", "opa"] = "opa"
     detour = None
+    plan = None
 
     def __init__(self, answer: object) -> None:
         self._answer = answer

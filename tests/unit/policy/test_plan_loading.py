@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import hashlib
+import marshal
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +13,8 @@ from typing import Any, cast
 import pytest
 
 from gateway.errors import PolicyBroken, PolicyInput, PolicyLate, PolicyUnavailable
-from gateway.policy import fixtures, folders, verdict
+from gateway.policy import document as documents
+from gateway.policy import fixtures, folders, trial, verdict
 from gateway.policy.bundle import Bundle
 from gateway.policy.compiled import Compiled
 from gateway.policy.embedded import Embedded
@@ -21,6 +25,7 @@ from gateway.policy.plan.loading import UNFIT, Plans
 from gateway.policy.plan.program import Program
 from gateway.policy.plan.values import EvaluationFailed, U
 from gateway.policy.reload import PolicyFolder
+from gateway.policy.trial import Trial
 from tests.unit.policy.conftest import Tree
 
 SHIPPED = PolicyFolders(folders.shipped())
@@ -37,6 +42,8 @@ async def test_the_shipped_policy_is_asked_in_its_compiled_form(tmp_path: Path, 
     await folder.open()
 
     assert (folder.evaluator, folder.detour) == ("plan", None)
+    stored = store.unpack(store.SHIPPED.read_bytes(), "shipped.plan")
+    assert folder.plan == hashlib.sha256(bytes(stored.plan)).hexdigest()
     for call in fixtures.CALLS:
         answer = await folder.evaluate("decision", call)
         assert verdict.read(answer, verdict.KNOWN).effect == "deny"
@@ -64,6 +71,73 @@ def _forge(folder: Path) -> tuple[Path, bytes]:
     good = path.read_bytes()
     path.write_bytes(b"\0" * 32 + good[32:])
     return path, good
+
+
+async def _passes(_trial: Trial) -> None:
+    """Stand for a trial that a policy passes."""
+
+
+async def test_a_compiled_policy_has_no_engine_until_a_malformed_answer_needs_it():
+    others = _engines()
+    folder = PolicyFolder(SHIPPED, deadline=5.0, monotonic=lambda: 0.0, plans=Plans(), trial=_passes)
+    await folder.open()
+    without = _engines() - others
+
+    rule = await folder.malformed_rule(documents.encode(fixtures.CALLS[0]))
+
+    assert (without, folder.evaluator, rule) == (0, "plan", None)
+    assert _engines() - others == 1
+
+
+def _engines() -> int:
+    gc.collect()
+    return sum(isinstance(item, Embedded) for item in gc.get_objects())
+
+
+async def test_the_trial_compares_the_compiled_form_that_decides():
+    seen: list[Trial] = []
+
+    async def note(given: Trial) -> None:
+        seen.append(given)
+
+    folder = PolicyFolder(SHIPPED, deadline=5.0, monotonic=lambda: 0.0, plans=Plans(), trial=note)
+    await folder.open()
+
+    (given,) = seen
+    await trial.require(given)
+    allows_all = marshal.dumps(compile(_ALLOWS_ALL, "plan", "exec"))
+    with pytest.raises(PolicyBroken, match="differ"):
+        await trial.require(replace(given, code=allows_all))
+
+
+_ALLOWS_ALL = """
+def allow(m, v0, v1):
+    return [{"result": {"version": 1, "effect": "allow", "reasons": [], "obligations": [], "policy": {"name": "x"}}}]
+
+ENTRIES, PLACES = {"gateway/decision/result": allow}, {}
+"""
+
+
+async def test_a_plan_that_comes_for_the_rules_in_force_is_told_as_another_policy(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+):
+    plans, policy = Plans(), tree({})
+    folder = _folder(PolicyFolders(policy), plans)
+    await folder.open()
+    engine = Embedded(folders.read(PolicyFolders(policy)), deadline=5.0)
+
+    class AsRegorus(_Program):
+        def answer(self, entry: str, document: object) -> object:
+            return engine.answer(cast("Any", entry.split("/")[1]), documents.encode(cast("Any", document)))
+
+    async def load(_policy: Bundle, _folders: object) -> loading.Loaded:
+        return loading.Loaded(cast("Program", AsRegorus(None)), digest="d1")
+
+    monkeypatch.setattr(plans, "load", load)
+    store.beside(policy).write_bytes(b"a plan")
+
+    assert [await folder.look(), await folder.look(), await folder.look()] == [False, True, False]
+    assert (folder.evaluator, folder.plan, folder.detour) == ("plan", "d1", None)
 
 
 async def test_changed_rules_run_on_regorus_and_say_so(tree: Tree):

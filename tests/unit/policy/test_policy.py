@@ -45,6 +45,7 @@ class _Source:
     kind: Literal["embedded", "opa"] = "opa"
     evaluator: Literal["plan", "regorus", "opa"] = "regorus"
     detour = None
+    plan = None
     ready = True
 
     def __init__(self, answer: object = ALLOWED, name: str = "", revision: str = "") -> None:
