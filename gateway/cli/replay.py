@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.config import PolicySettings
     from gateway.inspection.inspector import Inspector
     from gateway.policy.policy import Policy
-    from gateway.replay import Difference, StepOutcome, Totals, Trace
+    from gateway.replay import DecisionDifference, StepOutcome, Totals, Trace
 
 _LONG: Final = 2_000
 """Steps from which on a run takes seconds."""
@@ -91,7 +91,7 @@ class _OutcomePrinter:
         elif not self._summary or not outcome.met:
             _show_step(outcome)
 
-    def difference(self, difference: Difference) -> None:
+    def difference(self, difference: DecisionDifference) -> None:
         from gateway.replay.report import row
 
         self._differences += 1
@@ -215,7 +215,7 @@ def _show_step(outcome: StepOutcome) -> None:
     _print(text)
 
 
-def _show_difference(difference: Difference) -> None:
+def _show_difference(difference: DecisionDifference) -> None:
     from gateway.replay.report import place
 
     one, other = difference.one, difference.other

@@ -30,7 +30,7 @@ from gateway.journal import reader
 
 if TYPE_CHECKING:
     from gateway.config import Configuration
-    from gateway.demo.agent import Step
+    from gateway.demo.agent import AttemptResult
     from gateway.journal.reader import Verification
 
 _SHOWN: Final = 100
@@ -67,7 +67,7 @@ async def run(*, port: int | None, state: Path | None, form: TourForm) -> bool:
         return tally.unexpected == 0 and record.ok and proof is not None
 
 
-async def _all_steps(configuration: Configuration, thief: Thief, task: LentTask) -> AsyncIterator[Step]:
+async def _all_steps(configuration: Configuration, thief: Thief, task: LentTask) -> AsyncIterator[AttemptResult]:
     """Yield the steps of the scripted agent, and then those of a lent credential."""
     bearer = trial.token(configuration)
     async for step in agent.tour(configuration.base_url, bearer):
@@ -96,7 +96,9 @@ async def _up(configuration: Configuration) -> AsyncGenerator[None]:
         await server
 
 
-async def _walk(configuration: Configuration, steps: AsyncIterator[Step], tally: _TourCounts, form: TourForm) -> None:
+async def _walk(
+    configuration: Configuration, steps: AsyncIterator[AttemptResult], tally: _TourCounts, form: TourForm
+) -> None:
     if form is not TourForm.JSON:
         out.print(f"[bold]A scripted agent goes through the gateway at {configuration.base_url}[/]")
     try:
@@ -119,7 +121,7 @@ async def _walk(configuration: Configuration, steps: AsyncIterator[Step], tally:
         ) from error
 
 
-def _as_json(number: int, step: Step, *, expected: bool) -> dict[str, object]:
+def _as_json(number: int, step: AttemptResult, *, expected: bool) -> dict[str, object]:
     attempt = step.attempt
     return {
         "step": number,
@@ -135,7 +137,7 @@ def _as_json(number: int, step: Step, *, expected: bool) -> dict[str, object]:
     }
 
 
-def _in_one_line(number: int, step: Step, *, expected: bool) -> Text:
+def _in_one_line(number: int, step: AttemptResult, *, expected: bool) -> Text:
     """Return a step as a line: its outcome, its target, and the reason codes of a refusal or the point of the step."""
     told = ", ".join(step.codes) if step.codes else step.attempt.why
     if not expected:
@@ -148,13 +150,13 @@ def _in_one_line(number: int, step: Step, *, expected: bool) -> Text:
     )
 
 
-def _target(step: Step) -> str:
+def _target(step: AttemptResult) -> str:
     attempt = step.attempt
     target = f"{attempt.upstream}/{attempt.tool}" if attempt.tool else f"{attempt.upstream}: list the tools"
     return target if attempt.by == "agent" else f"{target}, {attempt.by}"
 
 
-def _show(number: int, step: Step, *, expected: bool) -> None:
+def _show(number: int, step: AttemptResult, *, expected: bool) -> None:
     attempt = step.attempt
     what = _target(step)
     out.print()

@@ -18,7 +18,7 @@ from gateway.explain.facts import Facts, facts_of
 from gateway.explain.grants import as_json, chosen, places, settle
 from gateway.explain.reasons import rules_of
 from gateway.explain.recorded import describe_reason, explain_history, read_approval
-from gateway.explain.window import Window, since_of
+from gateway.explain.window import JournalWindow, since_of
 from gateway.journal.columns import CALLS, EFFECTS, REFUSED, UNREADABLE, Search
 from gateway.journal.placed import EntryPlace, find_page, read_at
 from gateway.model.decision import Reason
@@ -205,7 +205,7 @@ async def find_decision(
 
 def _describe(console: ConsoleParts, decision: JsonObject, place: EntryPlace) -> dict[str, Any]:
     """Return all that the record and the policy of today know of a decision, but for the grants. It reads files."""
-    window = Window(console.configuration.journal.path, place, console.journal_key, index=console.index)
+    window = JournalWindow(console.configuration.journal.path, place, console.journal_key, index=console.index)
     explanation = explain_history(decision, lambda tasks: window.tasks(tasks, since=since_of(decision)))
     outcome = window.outcome(str(decision["id"]))
     settled = next((entry for entry in outcome if entry["kind"] in {"settled", "abandoned"}), None)

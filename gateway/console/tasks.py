@@ -17,7 +17,7 @@ from gateway.console.task_list import PATH, show_tasks
 from gateway.console.visits import ConsoleVisit, page_route
 from gateway.errors import JournalError
 from gateway.explain.recorded import explain_history
-from gateway.explain.window import Window, since_of
+from gateway.explain.window import JournalWindow, since_of
 from gateway.journal.columns import CALLS, Search
 from gateway.journal.placed import EntryPlace
 from gateway.model.decision import Reason
@@ -90,7 +90,7 @@ def make_graph(console: ConsoleParts, task: str, place: EntryPlace | None, lit: 
     if found is None:
         return None
     place, call = found
-    window = Window(console.configuration.journal.path, place, console.journal_key, index=console.index)
+    window = JournalWindow(console.configuration.journal.path, place, console.journal_key, index=console.index)
     entries = window.tasks({task}, since=_since(call))
     nodes, edges = read_task(task, entries)
     audiences = {name: upstream.audience for name, upstream in console.configuration.upstreams.items()}

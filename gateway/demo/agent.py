@@ -39,7 +39,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class AttemptResult:
     """The result of an attempt. `outcome`: `allowed` (the upstream answered), `refused` (the gateway refused), `failed`
     (the tool reported an error). `codes` are reason codes of a refusal, `decision` its id. `text` is the answer to the
     agent."""
@@ -127,7 +127,7 @@ SCRIPT: Final = (
 )
 
 
-async def tour(endpoint: str, token: str) -> AsyncIterator[Step]:
+async def tour(endpoint: str, token: str) -> AsyncIterator[AttemptResult]:
     """Go through the script. `endpoint` is the gateway's base URL, such as `http://127.0.0.1:8080`.
 
     Raises `MCPError` or `httpx2.HTTPError` if the gateway cannot be spoken to at all.
@@ -148,7 +148,7 @@ def _with_token(arguments: JsonObject, token: str) -> JsonObject:
     }
 
 
-async def make(endpoint: str, token: str, attempt: Attempt, more: Mapping[str, str] | None = None) -> Step:
+async def make(endpoint: str, token: str, attempt: Attempt, more: Mapping[str, str] | None = None) -> AttemptResult:
     """Make one attempt, over a connection of its own. `more` are further headers."""
     headers = {"Authorization": f"Bearer {token}", **(more or {})}
     url = f"{endpoint.rstrip('/')}/mcp/{attempt.upstream}"
@@ -162,7 +162,7 @@ async def make(endpoint: str, token: str, attempt: Attempt, more: Mapping[str, s
     ):
         if attempt.tool is None:
             listed = await client.list_tools()
-            return Step(attempt, "allowed", ", ".join(tool.name for tool in listed.tools))
+            return AttemptResult(attempt, "allowed", ", ".join(tool.name for tool in listed.tools))
         try:
             result = await client.call_tool(attempt.tool, dict(cast("Mapping[str, Any]", attempt.arguments)))
         except MCPError as error:
@@ -170,23 +170,23 @@ async def make(endpoint: str, token: str, attempt: Attempt, more: Mapping[str, s
         return _step(attempt, result)
 
 
-def _step(attempt: Attempt, result: CallToolResult) -> Step:
+def _step(attempt: Attempt, result: CallToolResult) -> AttemptResult:
     text = "\n".join(block.text for block in result.content if isinstance(block, TextContent))
     decision = _member(result.meta, DECISION_META)
     if decision is not None:
-        return Step(attempt, "refused", text, _codes(decision), str(decision.get("id")))
-    return Step(attempt, "failed" if result.is_error else "allowed", text)
+        return AttemptResult(attempt, "refused", text, _codes(decision), str(decision.get("id")))
+    return AttemptResult(attempt, "failed" if result.is_error else "allowed", text)
 
 
-def _told_by_error(attempt: Attempt, error: MCPError) -> Step:
+def _told_by_error(attempt: Attempt, error: MCPError) -> AttemptResult:
     """A refusal as a JSON-RPC error, or the upstream's own error."""
     decision = _member(error.data, DECISION_META)
     if decision is not None:
-        return Step(attempt, "refused", error.message, _codes(decision), str(decision.get("id")))
+        return AttemptResult(attempt, "refused", error.message, _codes(decision), str(decision.get("id")))
     reason = _member(error.data, REASON_META)
     if reason is not None:
-        return Step(attempt, "refused", error.message, (str(reason.get("code")),))
-    return Step(attempt, "failed", error.message)
+        return AttemptResult(attempt, "refused", error.message, (str(reason.get("code")),))
+    return AttemptResult(attempt, "failed", error.message)
 
 
 def _member(value: object, name: str) -> Mapping[str, object] | None:

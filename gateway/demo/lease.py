@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
 
-from gateway.demo.agent import Attempt, Step, make
+from gateway.demo.agent import Attempt, AttemptResult, make
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -40,7 +40,7 @@ class LentTask:
     id: str = ""
 
 
-async def lease_tour(endpoint: str, token: str, thief: Thief, task: LentTask) -> AsyncIterator[Step]:
+async def lease_tour(endpoint: str, token: str, thief: Thief, task: LentTask) -> AsyncIterator[AttemptResult]:
     """Go through the life of a lease. Raises `httpx2.HTTPError` and `MCPError` if the gateway cannot be spoken to."""
     async with httpx2.AsyncClient(base_url=endpoint, headers={"Authorization": f"Bearer {token}"}) as http:
         opened = await http.post("/tasks", json={"goal": "Read ticket T-1041", "expires_in": 300})
@@ -53,7 +53,7 @@ async def lease_tour(endpoint: str, token: str, thief: Thief, task: LentTask) ->
         yield await _refused(thief, credential)
 
 
-async def _refused(thief: Thief, credential: str) -> Step:
+async def _refused(thief: Thief, credential: str) -> AttemptResult:
     """Try until the server refuses. It asks the gateway about a credential once a second."""
     step = await _steal(thief, credential, _ENDED)
     for _ in range(int(_WITHIN_SECONDS / _PAUSE_SECONDS)):
@@ -64,11 +64,11 @@ async def _refused(thief: Thief, credential: str) -> Step:
     return step
 
 
-async def _steal(thief: Thief, credential: str, attempt: Attempt) -> Step:
+async def _steal(thief: Thief, credential: str, attempt: Attempt) -> AttemptResult:
     status, document = await thief.call(credential, _TOOL, _ARGUMENTS)
     if status == 200:
-        return Step(attempt, "allowed", str(document["result"]["content"][0]["text"]))
-    return Step(attempt, "refused", str(document.get("error_description")), (str(document.get("code")),))
+        return AttemptResult(attempt, "allowed", str(document["result"]["content"][0]["text"]))
+    return AttemptResult(attempt, "refused", str(document.get("error_description")), (str(document.get("code")),))
 
 
 def proof_of(entries: Iterable[JsonObject], task: str) -> dict[str, Any] | None:

@@ -75,7 +75,7 @@ def tickets() -> list[Ticket]:
     ]
 
 
-class Desk:
+class TicketDesk:
     """The tickets, and what can be done with them."""
 
     def __init__(self, start: list[Ticket]) -> None:
@@ -127,7 +127,7 @@ class Desk:
 
 def build() -> MCPServer:
     """The server, with its tickets as they are at the start."""
-    desk = Desk(tickets())
+    desk = TicketDesk(tickets())
     server = MCPServer("tickets", instructions="The support desk of the shop.", version="1", log_level="WARNING")
     server.add_tool(desk.search_tickets, annotations=READS)
     server.add_tool(desk.read_ticket, annotations=READS)

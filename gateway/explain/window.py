@@ -28,7 +28,7 @@ _AFTER: Final = 2 * 2**20
 """Bytes after the decision: calls counted before it may stand there, and its outcome."""
 
 
-class Window:
+class JournalWindow:
     """The entries of a journal before a place, within a budget of bytes. `is_cut` tells whether the budget was over first."""
 
     def __init__(
@@ -133,10 +133,10 @@ def _is_before(line: bytes, begin: bytes) -> bool:
 
 
 def _id_of(line: bytes) -> str:
-    return msgspec.json.decode(line, type=_Heading).id
+    return msgspec.json.decode(line, type=_EntryHeading).id
 
 
-class _Heading(msgspec.Struct):
+class _EntryHeading(msgspec.Struct):
     id: str = ""
 
 

@@ -18,7 +18,7 @@ from gateway.protocol.error_codes import REFUSED
 from gateway.protocol.replies import Reply
 from gateway.steps.refusing import sentence
 from gateway.steps.task_approval import approve_task, settle_task, task_id_of
-from gateway.tasks.endpoints import End, Refused, refuse_task
+from gateway.tasks.endpoints import End, RefusalReply, refuse_task
 
 if TYPE_CHECKING:
     from gateway.steps.visit import Gateway
@@ -72,7 +72,7 @@ def _inner_routes(tasks: TaskEndpoints) -> list[Route]:
 async def _answer(request: Request, reply: Reply) -> Response:
     """Record a refusal, or the end of a request that succeeded."""
     caller = known_caller(request)
-    if isinstance(reply, Refused):
+    if isinstance(reply, RefusalReply):
         await caller.note_refusal(Refusal(reply.status, reply.reason, REFUSED))
     else:
         caller.end()

@@ -63,7 +63,7 @@ def token_routes(configuration: Configuration, gateway: Gateway) -> list[Route]:
         Client(each.id, digest_secret(each.secret.get_secret_value()), frozenset(each.audiences))
         for each in configuration.authority.introspection.clients
     ]
-    desk = _Desk(gateway, authority, Introspector(clients, authority.tokens))
+    desk = _TokenDesk(gateway, authority, Introspector(clients, authority.tokens))
     return [
         *routes,
         Route("/oauth/introspect", partial(_introspect, desk), methods=["POST"]),
@@ -72,7 +72,7 @@ def token_routes(configuration: Configuration, gateway: Gateway) -> list[Route]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Desk:
+class _TokenDesk:
     gateway: Gateway
     authority: Authority
     introspector: Introspector
@@ -101,7 +101,7 @@ async def _show_keys(authority: Authority | None, _request: Request) -> Response
     return json_response({"keys": []} if authority is None else authority.mint.jwks(), *_KEYS)
 
 
-async def _introspect(desk: _Desk, request: Request) -> Response:
+async def _introspect(desk: _TokenDesk, request: Request) -> Response:
     client = await desk.identify(request)
     if isinstance(client, Response):
         return client
@@ -115,7 +115,7 @@ async def _introspect(desk: _Desk, request: Request) -> Response:
 class _Revocation:
     """An ASGI application: HTTP Basic is the upstream of the token, and any other credentials are of a caller of the gateway."""
 
-    def __init__(self, desk: _Desk) -> None:
+    def __init__(self, desk: _TokenDesk) -> None:
         self._desk = desk
         self._for_callers = KnownCallers(self._answer_caller, desk.gateway, "revocation")
 

@@ -3,11 +3,11 @@ makes its credentials. `engine` decides its steps as the gateway would, and `rep
 
 from gateway.replay.engine import StepOutcome, replay
 from gateway.replay.reader import check, read
-from gateway.replay.report import Difference, Totals, compare
+from gateway.replay.report import DecisionDifference, Totals, compare
 from gateway.replay.trace import Expectation, Step, Trace, TraceInvalid
 
 __all__ = [
-    "Difference",
+    "DecisionDifference",
     "Expectation",
     "Step",
     "StepOutcome",

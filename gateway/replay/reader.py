@@ -51,7 +51,7 @@ def _traces(file: TextIO, path: Path) -> Iterator[Trace]:
     number = 0
     while True:
         number += 1
-        line = _Line(file)
+        line = _TraceLine(file)
         if line.ended:
             return
         if line.blank():
@@ -65,7 +65,7 @@ def _traces(file: TextIO, path: Path) -> Iterator[Trace]:
             pass
 
 
-def _trace(line: _Line, path: Path, number: int) -> Trace:
+def _trace(line: _TraceLine, path: Path, number: int) -> Trace:
     members: dict[str, Any] = {}
     line.take("{", "a trace is a JSON object")
     while True:
@@ -82,16 +82,16 @@ def _trace(line: _Line, path: Path, number: int) -> Trace:
             raise Flaw("steps", "it is missing")
         line.take(",", f"a comma is missing after {name[:64]!r}")
     line.take("[", "steps is no list")
-    steps = _Steps(line, path, number)
+    steps = _StepIterator(line, path, number)
     trace = head(members, steps)
     steps.trace = trace.id
     return trace
 
 
-class _Steps(Iterator[Step]):
+class _StepIterator(Iterator[Step]):
     """The steps of the trace that is being read."""
 
-    def __init__(self, line: _Line, path: Path, number: int) -> None:
+    def __init__(self, line: _TraceLine, path: Path, number: int) -> None:
         self._line = line
         self._path = path
         self._number = number
@@ -129,7 +129,7 @@ class _Steps(Iterator[Step]):
         raise StopIteration
 
 
-class _Line:
+class _TraceLine:
     """One line of a file, read as far as it was asked for."""
 
     def __init__(self, file: TextIO) -> None:
@@ -165,7 +165,7 @@ class _Line:
             except JSONDecodeError as error:
                 if self._whole:
                     raise Flaw(place, f"it is not JSON: {error.msg}") from None
-            except _Refused as error:
+            except _AmbiguousJson as error:
                 raise Flaw(place, str(error)) from None
             except RecursionError:
                 raise Flaw(place, "it is nested too deeply") from None
@@ -196,19 +196,19 @@ class _Line:
         return bool(piece)
 
 
-class _Refused(ValueError):
+class _AmbiguousJson(ValueError):
     """JSON that two readers may understand differently."""
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise _Refused("a name is given twice in one object")
+        raise _AmbiguousJson("a name is given twice in one object")
     return found
 
 
 def _constant(name: str) -> NoReturn:
-    raise _Refused(f"{name} is no JSON")
+    raise _AmbiguousJson(f"{name} is no JSON")
 
 
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_constant)

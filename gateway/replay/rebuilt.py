@@ -1,6 +1,6 @@
 """The policy input of a recorded decision, built again from the journal. Pure.
 
-The journal keeps less than policy saw: `Rebuilt.missing` names what is left out. Nothing is made up in its place.
+The journal keeps less than policy saw: `RebuiltInput.missing` names what is left out. Nothing is made up in its place.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Rebuilt:
+class RebuiltInput:
     """A policy input, and sentences about the parts that the record does not have."""
 
     document: JsonObject
@@ -39,7 +39,7 @@ class Rebuilt:
 
 def rebuild_input(
     decision: JsonObject, explanation: Explanation, inspector: Inspector, approval: JsonObject | None = None
-) -> Rebuilt:
+) -> RebuiltInput:
     """Return the policy input of a `call` entry. `explanation` is from the provenance of its task. `approval` is the fact of the
     approval that the entry names.
 
@@ -60,7 +60,7 @@ def rebuild_input(
         ) from error
     if not kept:
         asked = {name: member for name, member in asked.items() if name != "arguments"}
-    return Rebuilt(asked, missing)
+    return RebuiltInput(asked, missing)
 
 
 def _with_destinations(explanation: Explanation, call: Call, task: Task, inspector: Inspector) -> SessionFacts:

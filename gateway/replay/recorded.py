@@ -85,7 +85,7 @@ def write_task(index: Index, task: str, write: Callable[[str], object], omitted:
     omitted.readings += index.readings(task)
     write(json.dumps(head, separators=(",", ":"))[:-1] + ',"steps":[')
     count = 0
-    for step in _Steps(omitted, head["upstreams"]).of(index, task):
+    for step in _RecordedSteps(omitted, head["upstreams"]).of(index, task):
         write("," * (count > 0) + json.dumps(step, separators=(",", ":")))
         count += 1
     write("]}\n")
@@ -110,7 +110,7 @@ def _head(index: Index, task: str) -> dict[str, Any] | None:
     return {"id": task, "task": {**stated, **who}, "upstreams": sites}
 
 
-class _Steps:
+class _RecordedSteps:
     """The steps of a task. A credential has the same name in every step, whatever its finder."""
 
     def __init__(self, omitted: Omitted, sites: Mapping[str, Any]) -> None:

@@ -47,20 +47,22 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class DecisionDifference:
     """Step with different decisions of two policies."""
 
     one: StepOutcome
     other: StepOutcome
 
 
-async def compare(one: AsyncIterator[StepOutcome], other: AsyncIterator[StepOutcome]) -> AsyncIterator[Difference]:
+async def compare(
+    one: AsyncIterator[StepOutcome], other: AsyncIterator[StepOutcome]
+) -> AsyncIterator[DecisionDifference]:
     """The steps with another effect or other codes, of two replays of the same traces. Each replay has its own
     history: a step that one policy refuses has no result there, and the steps after it are others."""
     async for first in one:
         second = await anext(other)
         if (first.decision.effect, first.codes) != (second.decision.effect, second.codes):
-            yield Difference(first, second)
+            yield DecisionDifference(first, second)
 
 
 def place(outcome: StepOutcome) -> str:

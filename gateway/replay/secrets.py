@@ -64,7 +64,7 @@ def escaped(text: str) -> str:
 def secret(trace: str, name: str) -> str:
     """The value of one name in one trace."""
     kind = name if name in _KINDS else name.partition("-")[0]
-    stream = _Stream(f"{trace}\n{name}")
+    stream = _SeededBytes(f"{trace}\n{name}")
     return _KINDS.get(kind, _plain)(stream)
 
 
@@ -87,7 +87,7 @@ _FORMS: Final[Mapping[str, Callable[[str], str]]] = {
 }
 
 
-class _Stream:
+class _SeededBytes:
     """Bytes that follow from a seed alone."""
 
     def __init__(self, seed: str) -> None:
@@ -106,15 +106,15 @@ class _Stream:
         return "".join(alphabet[byte % len(alphabet)] for byte in self.take(length))
 
 
-def _plain(stream: _Stream) -> str:
+def _plain(stream: _SeededBytes) -> str:
     return stream.text(40)
 
 
-def _with_checksum(prefix: str) -> Callable[[_Stream], str]:
+def _with_checksum(prefix: str) -> Callable[[_SeededBytes], str]:
     """GitHub's and npm's form: 30 characters and the CRC-32 of them in base 62 (GitHub blog, "Behind GitHub's new
     authentication token formats", 2021)."""
 
-    def made(stream: _Stream) -> str:
+    def made(stream: _SeededBytes) -> str:
         body = stream.text(30)
         left, checksum = zlib.crc32(body.encode()), ""
         while left:
@@ -125,21 +125,21 @@ def _with_checksum(prefix: str) -> Callable[[_Stream], str]:
     return made
 
 
-def _uuid(stream: _Stream) -> str:
+def _uuid(stream: _SeededBytes) -> str:
     digits = stream.take(16).hex()
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
-def _password(stream: _Stream) -> str:
+def _password(stream: _SeededBytes) -> str:
     return f"{stream.text(6)}!{stream.text(6)}-{stream.text(1, string.digits)}{stream.text(3)}"
 
 
-def _slack(stream: _Stream) -> str:
+def _slack(stream: _SeededBytes) -> str:
     numbers = "-".join(stream.text(1, "123456789") + stream.text(11, string.digits) for _ in range(2))
     return f"xoxb-{numbers}-{stream.text(24)}"
 
 
-def _jwt(stream: _Stream) -> str:
+def _jwt(stream: _SeededBytes) -> str:
     parts = (
         b'{"alg":"HS256","typ":"JWT"}',
         f'{{"iss":"supabase","ref":"{stream.text(20, string.ascii_lowercase)}","role":"service_role"}}'.encode(),
@@ -148,13 +148,13 @@ def _jwt(stream: _Stream) -> str:
     return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
 
 
-def _pem(stream: _Stream) -> str:
+def _pem(stream: _SeededBytes) -> str:
     body = base64.b64encode(b"openssh-key-v1\0\0\0\0\x04none\0\0\0\x04none" + stream.take(400)).decode()
     lines = [body[at : at + 70] for at in range(0, len(body), 70)]
     return "\n".join(["-----BEGIN OPENSSH PRIVATE KEY-----", *lines, "-----END OPENSSH PRIVATE KEY-----"])
 
 
-_KINDS: Final[Mapping[str, Callable[[_Stream], str]]] = {
+_KINDS: Final[Mapping[str, Callable[[_SeededBytes], str]]] = {
     "aws": lambda stream: "AKIA" + stream.text(16, string.ascii_uppercase + "234567"),
     "aws-secret": lambda stream: stream.text(40, _ALPHANUMERIC + "+/"),
     "github": _with_checksum("ghp_"),

@@ -158,25 +158,25 @@ class Trace:
 _Name = Annotated[str, Field(min_length=1, max_length=256)]
 
 
-class _Form(BaseModel):
+class _TraceForm(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-class _Flow(_Form):
+class _FlowForm(_TraceForm):
     source: _Name = Field(alias="from")
     to: _Name
 
 
-class _Contract(_Form):
+class _ContractForm(_TraceForm):
     audiences: frozenset[_Name] | None = None
     tools: tuple[_Name, ...] | None = None
     destinations: tuple[_Name, ...] | None = None
-    credential_flows: tuple[_Flow, ...] = ()
+    credential_flows: tuple[_FlowForm, ...] = ()
     limits: dict[_Name, StrictInt] = {}
     effects: dict[Literal["destructive", "mint"], tuple[_Name, ...]] = {}
 
 
-class _StepApprover(_Form):
+class _StepApprover(_TraceForm):
     id: _Name
     issuer: _Name = "urn:opagate:trace"
     groups: tuple[_Name, ...] = ()
@@ -184,13 +184,13 @@ class _StepApprover(_Form):
     login_age_seconds: Annotated[StrictFloat, Field(ge=0, allow_inf_nan=False)] | None = None
 
 
-class _Task(_Form):
+class _TaskForm(_TraceForm):
     goal: str | None = None
     kind: _Name | None = None
     risk: Literal["low", "medium", "high"] | None = None
     tenant: _Name | None = None
     environment: _Name | None = None
-    contract: _Contract | None = None
+    contract: _ContractForm | None = None
     approved_by: tuple[_StepApprover, ...] = ()
     agent: _Name = "dev"
     user: _Name | None = None
@@ -200,7 +200,7 @@ class _Task(_Form):
     delegation: tuple[_Name, ...] = ()
 
 
-class _Upstream(_Form):
+class _UpstreamForm(_TraceForm):
     audience: _Name | None = None
     trust: Literal["trusted", "untrusted"] = "untrusted"
     tenant: _Name | None = None
@@ -210,52 +210,52 @@ class _Upstream(_Form):
     credential: CredentialKind | None = None
 
 
-class _Head(_Form):
+class _HeadForm(_TraceForm):
     id: _Name
-    task: _Task = _Task()
-    upstreams: dict[_Name, _Upstream] = {}
+    task: _TaskForm = _TaskForm()
+    upstreams: dict[_Name, _UpstreamForm] = {}
     directory: tuple[_Name, ...] | None = None
     own_domains: tuple[Domain, ...] | None = None
 
 
-class _Expectation(_Form):
+class _ExpectationForm(_TraceForm):
     effect: Annotated[str, Field(pattern=r"^(allow|deny|ask)(\|(allow|deny|ask)){0,2}$")]
     code: _Name | None = None
 
 
-class _StepApproval(_Form):
+class _ApprovalForm(_TraceForm):
     approvers: Annotated[tuple[_StepApprover, ...], Field(min_length=1)]
     scopes: Annotated[tuple[Scope, ...], Field(min_length=1)] = ("once",)
     answers: tuple[_Name, ...] | None = None
 
 
-class _StepEndorsement(_Form):
+class _EndorsementForm(_TraceForm):
     approvers: Annotated[tuple[_StepApprover, ...], Field(min_length=1)]
     facts: Annotated[tuple[_Name, ...], Field(min_length=1)]
     age_seconds: Annotated[StrictInt, Field(ge=0)] = 0
 
 
-class _StepSignal(_Form):
+class _SignalForm(_TraceForm):
     type: SignalType
     age_seconds: Annotated[StrictFloat, Field(ge=0, allow_inf_nan=False)] = 0.0
     level: _Name | None = None
 
 
-class _Step(_Form):
+class _StepForm(_TraceForm):
     upstream: Annotated[str, Field(pattern=r"^[^/]{1,256}$")]
     tool: _Name
     arguments: dict[str, JsonValue] = {}
     result: JsonValue = None
-    expect: _Expectation | None = None
-    approve: _StepApproval | None = None
-    endorsed: _StepEndorsement | None = None
-    signals: tuple[_StepSignal, ...] = ()
+    expect: _ExpectationForm | None = None
+    approve: _ApprovalForm | None = None
+    endorsed: _EndorsementForm | None = None
+    signals: tuple[_SignalForm, ...] = ()
     labels: ToolLabels | None = None
     at: Annotated[StrictFloat, Field(ge=0, le=LATEST, allow_inf_nan=False)] | None = None
 
 
-_HEAD: Final = TypeAdapter(_Head)
-_STEP: Final = TypeAdapter(_Step)
+_HEAD: Final = TypeAdapter(_HeadForm)
+_STEP: Final = TypeAdapter(_StepForm)
 
 
 def head(members: Mapping[str, Any], steps: Iterable[Step]) -> Trace:
@@ -333,7 +333,7 @@ def step(value: object, number: int, trace: str, after: float | None) -> Step:
 # --- small parts -----------------------------------------------------------------------------------
 
 
-def _principal(task: _Task) -> Principal:
+def _principal(task: _TaskForm) -> Principal:
     """Return the caller of a trace, with the best proof of its kind, since a trace does not try identity.
 
     A SPIFFE workload has a certificate, and a caller of a named issuer a bound token. Any other is as in development.
@@ -356,7 +356,7 @@ def _principal(task: _Task) -> Principal:
     )
 
 
-def _contract(contract: _Contract, trace: str) -> Contract:
+def _contract(contract: _ContractForm, trace: str) -> Contract:
     destinations = filled(list(contract.destinations), trace) if contract.destinations is not None else None
     return Contract(
         audiences=contract.audiences,
@@ -368,11 +368,11 @@ def _contract(contract: _Contract, trace: str) -> Contract:
     )
 
 
-def _approval(read: _StepApproval) -> StepApproval:
+def _approval(read: _ApprovalForm) -> StepApproval:
     return StepApproval(_people(read.approvers), read.scopes, read.answers)
 
 
-def _endorsement(read: _StepEndorsement) -> StepEndorsement:
+def _endorsement(read: _EndorsementForm) -> StepEndorsement:
     return StepEndorsement(_people(read.approvers), read.facts, read.age_seconds)
 
 
@@ -384,7 +384,7 @@ def _people(approvers: tuple[_StepApprover, ...]) -> tuple[JsonObject, ...]:
     )
 
 
-def _upstream(name: str, upstream: _Upstream) -> TraceUpstream:
+def _upstream(name: str, upstream: _UpstreamForm) -> TraceUpstream:
     return TraceUpstream(
         upstream.audience or name,
         upstream.trust,

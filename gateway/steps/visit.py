@@ -39,7 +39,7 @@ from gateway.steps.user_connections import UserConnections
 from gateway.tasks.endpoints import TaskEndpoints
 from gateway.tasks.tokens import TaskTokens
 from gateway.telemetry.metrics import Metrics
-from gateway.telemetry.tracing import Trace, Tracing
+from gateway.telemetry.tracing import TraceContext, Tracing
 from gateway.transport.exchange import Exchange
 from gateway.upstream.catalogue import Catalogue
 from gateway.worker_thread import WorkerThread
@@ -111,7 +111,7 @@ class Visit(Struct, frozen=True):
     exchange: Exchange
     arrived: float
     began: float
-    trace: Trace
+    trace: TraceContext
     upstream: str | None = None
 
     def seconds(self, monotonic: float) -> float:

@@ -46,7 +46,7 @@ _CREDENTIAL: Final = Reason(
 
 
 @dataclass(frozen=True, slots=True)
-class Refused(Reply):
+class RefusalReply(Reply):
     """An answer that refuses, and why."""
 
     reason: Reason
@@ -214,11 +214,11 @@ def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat()[:-6] + "Z"
 
 
-def refuse_task(reason: Reason, status: int | None = None, *headers: tuple[bytes, bytes]) -> Refused:
+def refuse_task(reason: Reason, status: int | None = None, *headers: tuple[bytes, bytes]) -> RefusalReply:
     """Return the answer that refuses a request. The status is the reason's own unless given."""
     shown = {"code": reason.code, "message": printable(reason.message), "remedy": printable(reason.remedy)}
     reply = _json(status or _STATUS[reason.code], {"error": shown}, *headers)
-    return Refused(reply.status, reply.headers, reply.body, reason)
+    return RefusalReply(reply.status, reply.headers, reply.body, reason)
 
 
 def _json(status: int, body: JsonObject, *headers: tuple[bytes, bytes]) -> Reply:

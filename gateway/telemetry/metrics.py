@@ -109,7 +109,7 @@ class Metrics:
 
     def observe_leases(self, read: Callable[[], Mapping[str, int]]) -> None:
         """Report `read()` as the number of open leases in each state."""
-        self.registry.register(_Leases(read))
+        self.registry.register(_LeaseCollector(read))
 
     def signal_taken(self, stream: str, action: str) -> None:
         """Count an event of an identity provider."""
@@ -117,14 +117,14 @@ class Metrics:
 
     def observe_signals(self, read: Callable[[], SignalCounts]) -> None:
         """Report `read()` as the signals in force."""
-        self.registry.register(_Signals(read))
+        self.registry.register(_SignalCollector(read))
 
     def exposition(self) -> bytes:
         """The text format of Prometheus, version 0.0.4."""
         return generate_latest(self.registry)
 
 
-class _Leases(Collector):
+class _LeaseCollector(Collector):
     """The number of open leases in each state."""
 
     def __init__(self, read: Callable[[], Mapping[str, int]]) -> None:
@@ -146,7 +146,7 @@ class SignalCounts(NamedTuple):
     silent: Mapping[str, bool]
 
 
-class _Signals(Collector):
+class _SignalCollector(Collector):
     """The signals in force, and the silent streams."""
 
     def __init__(self, read: Callable[[], SignalCounts]) -> None:

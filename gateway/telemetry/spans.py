@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, StatusCode, TraceFlags
 
 
-class Recording:
+class OpenSpan:
     """A span that is going on. `traceparent` names it to the upstream."""
 
     def __init__(self, span: Span) -> None:
@@ -41,10 +41,10 @@ class Spans:
         """Sent to an OTLP endpoint over HTTP."""
         return cls(OTLPSpanExporter(endpoint=endpoint))
 
-    def start(self, parent: tuple[bytes, bytes, bytes] | None, name: str) -> Recording:
+    def start(self, parent: tuple[bytes, bytes, bytes] | None, name: str) -> OpenSpan:
         """`parent` is the trace id, span id and flags of the caller's `traceparent`, in hex."""
         context = trace.set_span_in_context(NonRecordingSpan(_span_context(*parent))) if parent else None
-        return Recording(self._tracer.start_span(name, context=context, kind=SpanKind.SERVER))
+        return OpenSpan(self._tracer.start_span(name, context=context, kind=SpanKind.SERVER))
 
     def stop(self) -> None:
         """Send what is still to be sent."""

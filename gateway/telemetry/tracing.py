@@ -13,20 +13,20 @@ from msgspec import Struct
 from gateway.protocol.headers import HeaderFields
 
 if TYPE_CHECKING:
-    from gateway.telemetry.spans import Recording, Spans
+    from gateway.telemetry.spans import OpenSpan, Spans
 
 _TRACEPARENT: Final = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _NO_TRACE: Final = b"0" * 32
 _NO_SPAN: Final = b"0" * 16
 
 
-class Trace(Struct, frozen=True):
+class TraceContext(Struct, frozen=True):
     """One request's place in a trace. `traceparent` is what goes to the upstream, `None` for none."""
 
     name: str
     trace_id: str
     traceparent: bytes | None
-    recording: Recording | None = None
+    recording: OpenSpan | None = None
 
     def end(self, attributes: Mapping[str, str | int], *, failed: bool) -> None:
         """Finish the span, if one is recorded. `attributes` hold names and codes only."""
@@ -48,16 +48,16 @@ class Tracing:
 
         return cls(Spans.to(endpoint))
 
-    def start(self, fields: HeaderFields, name: str) -> Trace:
+    def start(self, fields: HeaderFields, name: str) -> TraceContext:
         """Join the caller's trace, or begin one."""
         sent = fields.get(b"traceparent")
         parent = None if sent is None else _parse(sent[0])
         if self._spans is None:
             if sent is None or parent is None:
-                return Trace(name, os.urandom(16).hex(), None)
-            return Trace(name, parent[0].decode(), sent[0])
+                return TraceContext(name, os.urandom(16).hex(), None)
+            return TraceContext(name, parent[0].decode(), sent[0])
         recording = self._spans.start(parent, name)
-        return Trace(name, recording.trace_id, recording.traceparent, recording)
+        return TraceContext(name, recording.trace_id, recording.traceparent, recording)
 
     def stop(self) -> None:
         """Send what is still to be sent."""

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from gateway.errors import JournalError
-from gateway.explain.window import Window
+from gateway.explain.window import JournalWindow
 from gateway.journal.chain import GENESIS, Chain, timestamp
 from gateway.journal.columns import ALLOWED, CALLS, EFFECTS, REFUSED, Search, SegmentColumns
 from gateway.journal.entry_index import EntryIndex
@@ -325,8 +325,10 @@ def test_the_lines_of_a_task_have_the_outcomes_of_its_calls(written: Written):
 def test_the_entries_of_a_task_are_those_of_reading_all_lines(written: Written, since: float):
     fill(written)
     for before in find_page(written.folder, lambda line: b'"kind":"call"' in line, count=200, key=KEY).found[:-60:9]:
-        read = Window(written.folder, before[0], KEY).tasks(["task-3", "task-5"], since=since)
-        found = Window(written.folder, before[0], KEY, index=written.index()).tasks(["task-3", "task-5"], since=since)
+        read = JournalWindow(written.folder, before[0], KEY).tasks(["task-3", "task-5"], since=since)
+        found = JournalWindow(written.folder, before[0], KEY, index=written.index()).tasks(
+            ["task-3", "task-5"], since=since
+        )
 
         # By the index also the calls from the place on have their outcomes.
         later = {entry["id"] for _, entry in written.lines if entry["seq"] >= before[1]["seq"] and "id" in entry}

@@ -16,7 +16,7 @@ from gateway.journal import reader
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.policy import contract
 from gateway.replay.asking import inspector_of
-from gateway.replay.rebuilt import Rebuilt, rebuild_input
+from gateway.replay.rebuilt import RebuiltInput, rebuild_input
 from tests.unit.harness import Bench, bench, call, message, modern, result
 from tests.unit.replay.test_recorded import opened
 
@@ -37,10 +37,10 @@ def watched(there: Bench, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return asked
 
 
-def rebuilt(there: Bench) -> list[Rebuilt]:
+def rebuilt(there: Bench) -> list[RebuiltInput]:
     """The policy inputs of the recorded calls, built again."""
     key = keys.read_chain(there.configuration)
-    found: list[Rebuilt] = []
+    found: list[RebuiltInput] = []
     for entry in there.entries("call"):
         provenance = Provenance(entry)
         for other in reader.tasks(there.folder / "state/journal", provenance.tasks, key=key):
