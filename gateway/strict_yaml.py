@@ -17,7 +17,7 @@ _DEPTH: Final = 100
 """Levels of nesting. What reads the nodes may recurse."""
 
 
-class Unreadable(Exception):
+class UnreadableYaml(Exception):
     """`problem` is a clause; `line` and `column` count from 1."""
 
     def __init__(self, problem: str, line: int = 1, column: int = 1) -> None:
@@ -28,7 +28,7 @@ class Unreadable(Exception):
 
 
 def node(text: str) -> yaml.Node | None:
-    """Return the root node of a text, `None` for an empty text. Raises `Unreadable`."""
+    """Return the root node of a text, `None` for an empty text. Raises `UnreadableYaml`."""
     try:
         for event in cast("Iterable[yaml.Event]", yaml.parse(text, Loader=_LOADER)):  # pyright: ignore[reportUnknownMemberType] - untyped
             if isinstance(event, yaml.AliasEvent):
@@ -39,14 +39,14 @@ def node(text: str) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         raise _at(error.problem_mark or error.context_mark, f"not YAML: {error.problem}") from None
     except (yaml.YAMLError, ValueError) as error:
-        raise Unreadable(f"not YAML: {str(error).splitlines()[0]}") from None
+        raise UnreadableYaml(f"not YAML: {str(error).splitlines()[0]}") from None
     except RecursionError:
-        raise Unreadable("nested too deeply") from None
+        raise UnreadableYaml("nested too deeply") from None
     return root
 
 
 def value(text: str) -> Any:
-    """Return the value of a text by YAML 1.1, `None` for an empty text. Raises `Unreadable`."""
+    """Return the value of a text by YAML 1.1, `None` for an empty text. Raises `UnreadableYaml`."""
     root = node(text)
     try:
         return None if root is None else cast("object", _Constructor().construct_document(root))  # pyright: ignore[reportUnknownMemberType] - untyped
@@ -100,5 +100,5 @@ def _require_single_keys(keys: Iterable[yaml.Node]) -> None:
             seen.add(name)
 
 
-def _at(mark: yaml.Mark | None, problem: str) -> Unreadable:
-    return Unreadable(problem) if mark is None else Unreadable(problem, mark.line + 1, mark.column + 1)
+def _at(mark: yaml.Mark | None, problem: str) -> UnreadableYaml:
+    return UnreadableYaml(problem) if mark is None else UnreadableYaml(problem, mark.line + 1, mark.column + 1)

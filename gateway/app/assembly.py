@@ -55,7 +55,7 @@ from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tracing import Tracing
 from gateway.upstream.catalogue import Catalogue
 from gateway.upstream.http import HttpUpstream
-from gateway.upstream.pins import Change
+from gateway.upstream.pins import PinChange
 from gateway.upstream.stdio import StdioUpstream
 from gateway.upstream.stdio.private_folder import choose_folder, clean
 from gateway.upstream.stdio.spawner import Conceal, shown_as_is
@@ -217,7 +217,7 @@ async def _catalogue(
     """Return the catalogue of the upstreams' tools, and the review of leases. It lists tools again and again, and notes changes."""
     changes = DefinitionChanges(recorder, clock)
 
-    def note(change: Change) -> None:
+    def note(change: PinChange) -> None:
         changes.note(catalogue, change)
         if reviewing is not None:
             reviewing.note_pin(change.upstream)

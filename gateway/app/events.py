@@ -21,7 +21,7 @@ from gateway.steps.recording import append_or_log
 from gateway.steps.refusing import log_flood
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream.catalogue import Catalogue
-from gateway.upstream.pins import Change, Definition
+from gateway.upstream.pins import Definition, PinChange
 
 log = structlog.get_logger("gateway")
 
@@ -78,7 +78,7 @@ class DefinitionChanges:
         self._clock = clock
         self._noted: dict[str, tuple[float, int]] = {}
 
-    def note(self, catalogue: Catalogue, change: Change) -> None:
+    def note(self, catalogue: Catalogue, change: PinChange) -> None:
         self._recorder.metrics.definitions.labels(change.upstream, change.kind).inc()
         number = self._number(change.upstream)
         if number == _CHANGES + 1:
@@ -101,7 +101,7 @@ class DefinitionChanges:
         return count + 1
 
 
-def _pin_entry(catalogue: Catalogue, change: Change, digest: str) -> JsonObject:
+def _pin_entry(catalogue: Catalogue, change: PinChange, digest: str) -> JsonObject:
     state = catalogue.state(change.upstream, change.subject, change.name)
     return pin_entry(change.subject, f"{change.upstream}/{change.name}", state, digest)
 

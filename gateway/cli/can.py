@@ -85,7 +85,7 @@ def _object(text: str) -> JsonObject:
 
     data = sys.stdin.buffer.read() if text == "-" else text.encode("utf-8", "surrogatepass")
     found = strict.read_part(data)
-    if isinstance(found, strict.Unreadable):
+    if isinstance(found, strict.UnreadableJson):
         problem = found.message.replace("the body is an array, and batches are not accepted", "the body is no object")
         problem = (
             problem.replace("the body", "the arguments")

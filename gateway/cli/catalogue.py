@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.config import Configuration
     from gateway.model.target import LabelCase, Labels, Target
     from gateway.upstream.catalogue import Catalogue, UpstreamStatus
-    from gateway.upstream.pins import Change
+    from gateway.upstream.pins import PinChange
 
 _LAST_LINES: Final = 10
 _LINE_LENGTH: Final = 300
@@ -195,7 +195,7 @@ async def _listed(settings: Configuration) -> tuple[list[Target], list[Target], 
         return tools, prompts, instructions, there.problems()
 
 
-async def _changed(settings: Configuration) -> tuple[tuple[Change, ...], dict[str, str]]:
+async def _changed(settings: Configuration) -> tuple[tuple[PinChange, ...], dict[str, str]]:
     async with opened(settings) as there:
         return there.catalogue.changes(), there.problems()
 
@@ -299,12 +299,12 @@ def _show_instructions(instructions: Mapping[str, str]) -> None:
         show(rows)
 
 
-def _show_change(change: Change) -> None:
-    from gateway.upstream.pins import Unreadable
+def _show_change(change: PinChange) -> None:
+    from gateway.upstream.pins import UnpinnableDefinition
     from gateway.upstream.pins import diff as difference
 
     out.print(styled(change.kind), plain(f"{change.subject} {change.upstream}/{change.name}"), style="bold")
-    if isinstance(change.new, Unreadable):
+    if isinstance(change.new, UnpinnableDefinition):
         out.print(f"  it cannot be pinned: {change.new.problem}", style="red", markup=False)
         return
     for text in difference(change.old, change.new).splitlines():
@@ -358,16 +358,16 @@ def _prompt_as_json(target: Target) -> dict[str, Any]:
     return {"id": target.id, "upstream": target.upstream, "prompt": target.name, "pin": target.pin}
 
 
-def _change_as_json(change: Change) -> dict[str, Any]:
-    from gateway.upstream.pins import Unreadable
+def _change_as_json(change: PinChange) -> dict[str, Any]:
+    from gateway.upstream.pins import UnpinnableDefinition
 
-    unreadable = isinstance(change.new, Unreadable)
+    unreadable = isinstance(change.new, UnpinnableDefinition)
     return {
         "kind": change.kind,
         "upstream": change.upstream,
         "subject": change.subject,
         "name": change.name,
         "old": change.old.digest if change.old else None,
-        "new": None if change.new is None or isinstance(change.new, Unreadable) else change.new.digest,
-        "problem": change.new.problem if unreadable and isinstance(change.new, Unreadable) else None,
+        "new": None if change.new is None or isinstance(change.new, UnpinnableDefinition) else change.new.digest,
+        "problem": change.new.problem if unreadable and isinstance(change.new, UnpinnableDefinition) else None,
     }

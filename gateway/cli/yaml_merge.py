@@ -44,7 +44,7 @@ def names(text: str, name: str) -> frozenset[str]:
 def _upstreams(text: str, name: str) -> dict[str, Any]:
     try:
         document = strict_yaml.value(text)
-    except strict_yaml.Unreadable as error:
+    except strict_yaml.UnreadableYaml as error:
         raise ConfigurationError(
             f"{name} cannot be read: line {error.line}: {error.problem}", "mend the line that is named"
         ) from None

@@ -45,7 +45,7 @@ def parse(text: str, *, base: Path, name: str = "configuration", secrets: bool =
     """Validate YAML text; relative paths in it are relative to `base`. Raises `ConfigurationError`."""
     try:
         document: object = strict_yaml.value(text)
-    except strict_yaml.Unreadable as error:
+    except strict_yaml.UnreadableYaml as error:
         where = f"line {error.line}, column {error.column}"
         raise ConfigurationError(
             f"{name} cannot be read: {where}: {error.problem}", "mend the line that is named"

@@ -11,7 +11,7 @@ from starlette.routing import Route
 from gateway.console.responses import see_other
 from gateway.console.visits import ConsoleVisit, action_route, page_route, read_reason
 from gateway.model.decision import Reason
-from gateway.upstream.pins import Change, Unreadable, diff
+from gateway.upstream.pins import PinChange, UnpinnableDefinition, diff
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,9 +67,9 @@ def _describe_tool(target: Target) -> dict[str, Any]:
     }
 
 
-def _describe_change(change: Change, changes: Iterable[Change]) -> dict[str, Any]:
+def _describe_change(change: PinChange, changes: Iterable[PinChange]) -> dict[str, Any]:
     new = change.new
-    is_readable = not isinstance(new, Unreadable)
+    is_readable = not isinstance(new, UnpinnableDefinition)
     return {
         "kind": change.kind,
         "subject": change.subject,
@@ -80,12 +80,12 @@ def _describe_change(change: Change, changes: Iterable[Change]) -> dict[str, Any
     }
 
 
-def digest_changes(name: str, changes: Iterable[Change]) -> str:
+def digest_changes(name: str, changes: Iterable[PinChange]) -> str:
     """Return the digests of all changed definitions with a name: an acceptance is of what the page showed."""
     found = [
         f"{change.subject}:{change.new.digest}"
         for change in changes
-        if change.name == name and change.new is not None and not isinstance(change.new, Unreadable)
+        if change.name == name and change.new is not None and not isinstance(change.new, UnpinnableDefinition)
     ]
     return " ".join(sorted(found))
 

@@ -21,7 +21,7 @@ from gateway.history.carried import NOTHING, Carried
 from gateway.history.events import Exposed, Released, Reserved, touch_of
 from gateway.history.fields import to_fields
 from gateway.history.state import MAX_EXPOSED, TaskState
-from gateway.model.content import CallContent, Piece, Sighting
+from gateway.model.content import CallContent, CredentialPiece, Sighting
 from gateway.model.shingles import gram, is_exposed
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Exposures:
 
 
 def expose(
-    history: History, task: Task, target: Target, pieces: tuple[Piece, ...], *, request: str, now: float
+    history: History, task: Task, target: Target, pieces: tuple[CredentialPiece, ...], *, request: str, now: float
 ) -> JsonObject | frozenset[str]:
     """Count the pieces of credentials in a message without a decision, or beside the arguments of a call.
 
@@ -134,7 +134,7 @@ def expose(
     return {**fields, **to_fields(event)}
 
 
-def _is_foreign(piece: Piece, state: TaskState, earlier: Carried, audience: str) -> bool:
+def _is_foreign(piece: CredentialPiece, state: TaskState, earlier: Carried, audience: str) -> bool:
     """Return whether the credential is one of another system than this. Of a word that other text has too, pieces mean
     nothing."""
     if piece.shown_by is not None:
@@ -143,19 +143,19 @@ def _is_foreign(piece: Piece, state: TaskState, earlier: Carried, audience: str)
     return known is not None and known.audience not in {None, audience} and not known.ordinary
 
 
-def _fresh(piece: Piece, state: TaskState, touch: Touch) -> frozenset[int]:
+def _fresh(piece: CredentialPiece, state: TaskState, touch: Touch) -> frozenset[int]:
     """Return the grams of the piece that the task has not carried to each of the systems."""
     return frozenset(
         digest for digest in piece.grams if any(digest not in state.exposed.get(name, ()) for name in touch.reached)
     )
 
 
-def _completes(piece: Piece, exposed: list[_Counts], touch: Touch) -> bool:
+def _completes(piece: CredentialPiece, exposed: list[_Counts], touch: Touch) -> bool:
     """Return whether a system would have half of the credential with this piece."""
     return any(is_exposed(piece.shingles, _at(piece, exposed, name)) for name in touch.reached)
 
 
-def _at(piece: Piece, exposed: list[_Counts], audience: str) -> Iterator[int]:
+def _at(piece: CredentialPiece, exposed: list[_Counts], audience: str) -> Iterator[int]:
     """Yield the grams of a credential that a system would have."""
     sent = [counts[audience] for counts in exposed if audience in counts]
     for shingle in piece.shingles:

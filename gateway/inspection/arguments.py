@@ -28,7 +28,7 @@ from gateway.inspection.role_values import at
 from gateway.inspection.words import digest, digests, distinctive, encoded, mentions, value_words
 from gateway.model.call import Call
 from gateway.model.caller import Principal
-from gateway.model.content import EVERYTHING, CallContent, Piece, Relevance, Sighting
+from gateway.model.content import EVERYTHING, CallContent, CredentialPiece, Relevance, Sighting
 from gateway.model.target import Effect, Labels, Role
 from gateway.model.task import Contract
 from gateway.model.wire import Json, JsonObject
@@ -88,7 +88,7 @@ class _Shown(NamedTuple):
 
     sightings: tuple[Sighting, ...] = ()
     complete: bool = True
-    pieces: tuple[Piece, ...] = ()
+    pieces: tuple[CredentialPiece, ...] = ()
 
 
 class _Words(NamedTuple):

@@ -15,7 +15,7 @@ from gateway.inspection.credentials.finding import Finding, Hit, Kind
 from gateway.inspection.credentials.forms import string
 from gateway.inspection.credentials.stream import Detects, Spot, Spotter, plain, spots
 from gateway.protocol import sse
-from gateway.protocol.scalars import Edit, Scalar, Step, edited, scalars
+from gateway.protocol.scalars import Edit, ScalarSpan, Step, edited, scalars
 from gateway.protocol.strict import RELATED_TASK
 
 Keep = Callable[[tuple[Finding, ...], "str | None"], "str | None"]
@@ -91,7 +91,7 @@ class Concealment:
         handles = [(spot, self._handle(spot.findings, spot.raw)) for spot in spots(self._detector, data)]
         return [Edit(spot.start, spot.end, handle.encode()) for spot, handle in handles if handle is not None]
 
-    def _structured(self, found: Sequence[Spot], places: Sequence[Scalar], data: bytes) -> Iterator[Edit]:
+    def _structured(self, found: Sequence[Spot], places: Sequence[ScalarSpan], data: bytes) -> Iterator[Edit]:
         """Both are in order."""
         done = first = 0
         message = b'"jsonrpc"' in data
@@ -203,7 +203,7 @@ class Recalling:
         return self._detector.finding(hit)
 
 
-def _reach(spot: Spot, place: Scalar, done: int, *, alone: bool) -> tuple[int, int]:
+def _reach(spot: Spot, place: ScalarSpan, done: int, *, alone: bool) -> tuple[int, int]:
     """Return the part of a scalar that a spot covers. This is the credential itself if it lies within this string. Else
     it is the whole scalar, or its rest after `done`. An end that is not after the beginning means no part."""
     if alone and place.kind != "other" and place.start < spot.start and spot.end < place.end:

@@ -15,7 +15,7 @@ from gateway.inspection.credentials.stream import plain
 from gateway.model.target import Role
 from gateway.model.wire import Headers
 from gateway.protocol.headers import NAME, PARAM_PREFIX, decode, encode
-from gateway.protocol.scalars import Edit, Scalar, edited, scalars, text_of
+from gateway.protocol.scalars import Edit, ScalarSpan, edited, scalars, text_of
 
 _MARK: Final = re.compile(r"cred://(?=[A-Za-z0-9_-])", re.IGNORECASE)
 _HANDLE: Final = re.compile(r"cred://[A-Za-z0-9_-]{11}/[A-Za-z0-9_-]{22}(?![A-Za-z0-9_-])")
@@ -28,7 +28,7 @@ _WORD: Final = re.compile(r"[A-Za-z0-9_~+=-]+(?:\.[A-Za-z0-9_~+=-]+)*")
 class Place:
     """A string with handles: its place in the body, its text, and the places of the handles in it."""
 
-    scalar: Scalar
+    scalar: ScalarSpan
     text: str
     handles: tuple[tuple[int, int], ...]
 

@@ -17,7 +17,7 @@ from gateway.inspection.credentials.calls import Index
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.origins import Shown
 from gateway.inspection.uncommon_words import has_uncommon
-from gateway.model.content import Piece, Sighting
+from gateway.model.content import CredentialPiece, Sighting
 from gateway.model.wire import Disposition, Headers, Json, JsonObject, Kind, Message
 from gateway.protocol import completions
 from gateway.protocol.headers import NAME, PARAM_PREFIX, decode
@@ -37,7 +37,7 @@ class Sent:
     given: Collection[str] = ()
 
 
-def examine(sent: Sent, shown: Shown, audience: str, detector: Detector) -> Problem | tuple[Piece, ...]:
+def examine(sent: Sent, shown: Shown, audience: str, detector: Detector) -> Problem | tuple[CredentialPiece, ...]:
     """Return the problem with sending this to `audience`, or else the pieces of other systems' credentials in it."""
     texts = _texts(sent)
     found = detector.inspect({"": texts}, {}, shown.index, new=False)

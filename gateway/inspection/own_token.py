@@ -22,14 +22,14 @@ from gateway.inspection.credentials.forms import LONG_HIDDEN, ROUNDS, forms, str
 from gateway.inspection.credentials.pieces import pieces_of
 from gateway.inspection.credentials.ruleset import compiled
 from gateway.inspection.credentials.stream import plain
-from gateway.model.content import Piece
+from gateway.model.content import CredentialPiece
 from gateway.model.shingles import GRAM, gram, grams_of
 from gateway.model.wire import Headers
 
 OF_THE_GATEWAY: Final = ""
 """Stands for the gateway as the system that a token is of. No audience has an empty name."""
 WHOLE: Final = "whole"
-Found: TypeAlias = Literal["whole"] | tuple[Piece, ...]
+Found: TypeAlias = Literal["whole"] | tuple[CredentialPiece, ...]
 
 _MIN: Final = 16
 """Characters below which a part of a credential is no secret, and would be found everywhere."""
@@ -98,7 +98,7 @@ class TokenSearch:
             for text in texts
         )
 
-    def piece(self, counted: Iterable[bytes], fingerprints: Fingerprints) -> Piece | None:
+    def piece(self, counted: Iterable[bytes], fingerprints: Fingerprints) -> CredentialPiece | None:
         """Return the piece of the token in texts, given as their letters; `None` for none."""
         sample = grams_of(self.shingles)
         if self._near is None or not sample:
@@ -107,11 +107,11 @@ class TokenSearch:
         for text in counted:
             places = [match.span() for match in islice(self._near.finditer(text), _MAX_HITS)]
             if len(places) == _MAX_HITS or self._is_half_encoded(text[begin:end] for begin, end in places):
-                return Piece(self.name, self.shingles, frozenset(map(gram, sample)), OF_THE_GATEWAY)
+                return CredentialPiece(self.name, self.shingles, frozenset(map(gram, sample)), OF_THE_GATEWAY)
             for begin, end in _areas(places):
                 for area in (text[begin:end], text[begin:end][::-1]):
                     found |= pieces_of(area, fingerprints.grams(area), sample)
-        return Piece(self.name, self.shingles, frozenset(found), OF_THE_GATEWAY) if found else None
+        return CredentialPiece(self.name, self.shingles, frozenset(found), OF_THE_GATEWAY) if found else None
 
     def _is_half_encoded(self, hits: Iterable[bytes]) -> bool:
         """Return whether half of the token is there in base64 or hex, whatever stands between the letters of it."""

@@ -46,7 +46,7 @@ ONE_TIME: Final[Mapping[str, OneTime]] = {"one-time-code": "code", "magic-link":
 """Detectors of credentials that are good for one login."""
 
 
-class Piece(NamedTuple):
+class CredentialPiece(NamedTuple):
     """A part of a known credential in a call: its fingerprint, all its shingles, and the grams that are here. `shown_by` is a
     system that has shown it to another task of the caller, if the called system has not."""
 
@@ -95,7 +95,7 @@ class CallContent(Struct, frozen=True):
     """Digests of the values that the call tells a trusted system, as a result of that system would give them."""
     unsure: bool = False
     """Whether the arguments may hold a credential of another system that could not be kept."""
-    pieces: tuple[Piece, ...] = ()
+    pieces: tuple[CredentialPiece, ...] = ()
     """Parts of credentials that are not here whole."""
     exposed: tuple[int, ...] = ()
     """The grams of foreign credentials that the call would carry to its system, in ascending order."""

@@ -51,7 +51,7 @@ def parse(text: str, file: str) -> tuple[Annotation, ...]:
     for line, block in _blocks(text):
         try:
             fields: object = strict_yaml.value(block)
-        except strict_yaml.Unreadable as error:
+        except strict_yaml.UnreadableYaml as error:
             raise _broken(file, line + error.line, f"the METADATA block cannot be read: {error.problem}") from None
         custom = cast("dict[str, Any]", fields).get("custom") if isinstance(fields, dict) else None
         if isinstance(custom, dict) and "code" in custom:

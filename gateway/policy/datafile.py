@@ -53,7 +53,7 @@ def _json(text: str, file: str) -> Any:
 def _yaml(text: str, file: str) -> Any:
     try:
         root = strict_yaml.node(text)
-    except strict_yaml.Unreadable as error:
+    except strict_yaml.UnreadableYaml as error:
         raise _broken(file, error.line, error.problem) from None
     return {} if root is None else _value(root, file)
 

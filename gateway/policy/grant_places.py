@@ -35,7 +35,7 @@ def read(text: str, file: str, at: tuple[str, ...] = ("gateway", "grants")) -> P
     """Return the places of the grants in a data file whose value is put at the path `at`. A file without any has none."""
     try:
         root = strict_yaml.node(text)
-    except strict_yaml.Unreadable:
+    except strict_yaml.UnreadableYaml:
         return {}
     if _PATH[: len(at)] != at[: len(_PATH)]:
         return {}

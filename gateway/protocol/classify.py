@@ -35,7 +35,7 @@ from gateway.protocol.error_codes import (
     PARSE_ERROR,
     UNSUPPORTED_VERSION,
 )
-from gateway.protocol.headers import Fault, HeaderFields, Routing
+from gateway.protocol.headers import HeaderFault, HeaderFields, Routing
 from gateway.protocol.methods import STATELESS_VERSIONS, VERSIONS, Method, from_client
 
 _VERSION_META: Final = "io.modelcontextprotocol/protocolVersion"
@@ -48,7 +48,7 @@ _MAX_CLIENT_NAME: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class ErrorAnswer:
     """The answer for a reason code. `message` has one slot for the particulars."""
 
     status: int
@@ -57,40 +57,40 @@ class Rule:
     remedy: str
 
 
-RULES: Final[Mapping[str, Rule]] = MappingProxyType(
+RULES: Final[Mapping[str, ErrorAnswer]] = MappingProxyType(
     {
-        "request/encoding": Rule(
+        "request/encoding": ErrorAnswer(
             400, PARSE_ERROR, "The body cannot be read: {}.", "Send whole characters, in UTF-8 without a byte order mark."
         ),
-        "request/json": Rule(400, PARSE_ERROR, "The body cannot be read: {}.", "Send one JSON object (RFC 8259)."),
-        "request/number": Rule(
+        "request/json": ErrorAnswer(400, PARSE_ERROR, "The body cannot be read: {}.", "Send one JSON object (RFC 8259)."),
+        "request/number": ErrorAnswer(
             400, PARSE_ERROR, "The body cannot be read in one way only: {}.", "Send larger numbers as strings."
         ),
-        "request/duplicate-key": Rule(
+        "request/duplicate-key": ErrorAnswer(
             400, INVALID_REQUEST, "The body cannot be read in one way only: {}.", "Give each key of an object once."
         ),
-        "request/ambiguous-key": Rule(
+        "request/ambiguous-key": ErrorAnswer(
             400, INVALID_REQUEST, "The body cannot be read in one way only: {}.", "Write field names as MCP does."
         ),
-        "request/depth": Rule(400, INVALID_REQUEST, "The body is too large: {}.", "Send a flatter document."),
-        "request/size": Rule(413, INVALID_REQUEST, "The body is too large: {}.", "Split the request."),
-        "request/batch": Rule(
+        "request/depth": ErrorAnswer(400, INVALID_REQUEST, "The body is too large: {}.", "Send a flatter document."),
+        "request/size": ErrorAnswer(413, INVALID_REQUEST, "The body is too large: {}.", "Split the request."),
+        "request/batch": ErrorAnswer(
             400, INVALID_REQUEST, "The body is not one message: {}.", "Send each message as a POST of its own."
         ),
-        "request/envelope": Rule(
+        "request/envelope": ErrorAnswer(
             400, INVALID_REQUEST, "This is not a JSON-RPC 2.0 message of MCP: {}.", "Correct the envelope."
         ),
-        "request/response": Rule(
+        "request/response": ErrorAnswer(
             400, INVALID_REQUEST, "{}.", "Answer with a new request that carries inputResponses."
         ),
-        "request/params": Rule(400, INVALID_PARAMS, "The parameters are not valid: {}.", "Correct the parameters."),
-        "request/method": Rule(
+        "request/params": ErrorAnswer(400, INVALID_PARAMS, "The parameters are not valid: {}.", "Correct the parameters."),
+        "request/method": ErrorAnswer(
             404, METHOD_NOT_FOUND, "{}.", "Use a method that the protocol version lets clients send."
         ),
-        "request/header": Rule(
+        "request/header": ErrorAnswer(
             400, HEADER_MISMATCH, "Header mismatch: {}.", "Send routing headers once, and equal to the body."
         ),
-        "request/version": Rule(
+        "request/version": ErrorAnswer(
             400, UNSUPPORTED_VERSION, "Unsupported protocol version: {}.", "Use a version of data.supported."
         ),
     }
@@ -101,16 +101,16 @@ RULES: Final[Mapping[str, Rule]] = MappingProxyType(
 def classify(body: bytes, fields: HeaderFields) -> Message | Refusal:
     """Read one POSTed message. Pure; never raises. `fields` have lower-case names."""
     document = strict.read(body)
-    if isinstance(document, strict.Unreadable):
+    if isinstance(document, strict.UnreadableJson):
         return _refusal(document.code, document.message)
     identifier = _id(document)
     # Only a request is answered under its id; the error for a refused response has none ("Sending Messages").
     id = identifier if "method" in document else None  # noqa: A001 - the field's own name
     routing = routing_headers.read(fields)
-    if isinstance(routing, Fault):
+    if isinstance(routing, HeaderFault):
         return _refusal("request/header", routing.message, id)
     kind = _envelope(document, identifier)
-    if isinstance(kind, Fault):
+    if isinstance(kind, HeaderFault):
         return _refusal("request/envelope", kind.message, id)
     params = document.get("params")
     params = params if isinstance(params, dict) else dict[str, Json]()
@@ -119,7 +119,7 @@ def classify(body: bytes, fields: HeaderFields) -> Message | Refusal:
         return era
     if kind is _RESPONSE:
         return _response(era, routing, body, identifier)
-    return _method(str(document["method"]), params, _Frame(body, id, kind, era, routing))
+    return _method(str(document["method"]), params, _MessageFrame(body, id, kind, era, routing))
 
 
 _NAMES_TASKS: Final = frozenset({"taskId", "notifications", "_meta"})
@@ -176,7 +176,7 @@ def cursor_of(message: Message) -> str | None:
     return cursor if isinstance(cursor, str) else None
 
 
-class _Frame(Struct, frozen=True):
+class _MessageFrame(Struct, frozen=True):
     """The results of the first rungs."""
 
     body: bytes
@@ -208,39 +208,39 @@ def _id(document: JsonObject) -> RequestId | None:
     return value if isinstance(value, int | str) and not isinstance(value, bool) else None
 
 
-def _envelope(document: JsonObject, identifier: RequestId | None) -> Kind | Fault:
+def _envelope(document: JsonObject, identifier: RequestId | None) -> Kind | HeaderFault:
     if document.get("jsonrpc") != "2.0":
-        return Fault('jsonrpc is not "2.0"')
+        return HeaderFault('jsonrpc is not "2.0"')
     if "id" in document and identifier is None:
-        return Fault("id is neither a string nor an integer")
+        return HeaderFault("id is neither a string nor an integer")
     if len(str(identifier)) > MAX_ID:
-        return Fault(f"id is longer than {MAX_ID} characters")
+        return HeaderFault(f"id is longer than {MAX_ID} characters")
     return _call_envelope(document) if "method" in document else _reply_envelope(document)
 
 
-def _call_envelope(document: JsonObject) -> Kind | Fault:
+def _call_envelope(document: JsonObject) -> Kind | HeaderFault:
     if not document.keys() <= _CALL_MEMBERS:
-        return Fault("it has members that a request does not have")
+        return HeaderFault("it has members that a request does not have")
     if not isinstance(document["method"], str):
-        return Fault("method is not a string")
+        return HeaderFault("method is not a string")
     params = document.get("params", {})
     if not isinstance(params, dict):
-        return Fault("params is not an object")
+        return HeaderFault("params is not an object")
     if not isinstance(params.get("_meta", {}), dict):
-        return Fault("params._meta is not an object")
+        return HeaderFault("params._meta is not an object")
     return _REQUEST if "id" in document else _NOTIFICATION
 
 
-def _reply_envelope(document: JsonObject) -> Kind | Fault:
+def _reply_envelope(document: JsonObject) -> Kind | HeaderFault:
     if not document.keys() <= _REPLY_MEMBERS or ("result" in document) == ("error" in document):
-        return Fault("it is neither a request, nor a notification, nor a response")
+        return HeaderFault("it is neither a request, nor a notification, nor a response")
     if "result" in document:
         if "id" not in document:
-            return Fault("a result needs an id")
-        return Kind.RESPONSE if isinstance(document["result"], dict) else Fault("result is not an object")
+            return HeaderFault("a result needs an id")
+        return Kind.RESPONSE if isinstance(document["result"], dict) else HeaderFault("result is not an object")
     error = document["error"]
     if not isinstance(error, dict) or type(error.get("code")) is not int or not isinstance(error.get("message"), str):
-        return Fault("error is not an object with an integer code and a message")
+        return HeaderFault("error is not an object with an integer code and a message")
     return Kind.RESPONSE
 
 
@@ -295,7 +295,7 @@ def _response(era: Era, routing: Routing, body: bytes, id: RequestId | None) -> 
 # --- 6 to 8: the method ----------------------------------------------------------------------------
 
 
-def _method(method: str, params: JsonObject, frame: _Frame) -> Message | Refusal:
+def _method(method: str, params: JsonObject, frame: _MessageFrame) -> Message | Refusal:
     row = from_client(method, frame.era)
     if row is None:
         return _refusal("request/method", "A client cannot send this method here", frame.id, status=_unknown(frame))
@@ -315,7 +315,7 @@ def _method(method: str, params: JsonObject, frame: _Frame) -> Message | Refusal
     return Message(frame.kind, frame.era, row.disposition, frame.body, method, frame.id, params, name, client)
 
 
-def _unknown(frame: _Frame) -> int:
+def _unknown(frame: _MessageFrame) -> int:
     """The HTTP status for an unknown method. Stateless: 404 (streamable-http.mdx, "Protocol Version Header").
     With a session 404 would mean that the session has ended (2025-11-25/basic/transports.mdx, "Session Management"),
     so a request gets a JSON-RPC error with 200. A notification that is not accepted gets 400 in both."""

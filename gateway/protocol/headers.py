@@ -49,7 +49,7 @@ class Routing(Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class HeaderFault:
     """The fault of refused headers, in one sentence that repeats no value."""
 
     message: str
@@ -90,27 +90,27 @@ def value_of(headers: Headers, name: bytes) -> str | None:
     return None
 
 
-def read(fields: HeaderFields) -> Routing | Fault:
+def read(fields: HeaderFields) -> Routing | HeaderFault:
     """Read the routing headers. Each may stand once, in visible ASCII. `Connection` must not name a routing header, or
     the next hop would remove it (RFC 9110 section 7.6.1)."""
     if b"connection" in fields and not ROUTING.isdisjoint(_connection_options(fields)):
-        return Fault("the header Connection names a routing header")
+        return HeaderFault("the header Connection names a routing header")
     found: dict[bytes, str] = {}
     for name, pattern in _ROUTING_PATTERNS:
         values = fields.get(name)
         if values is None:
             continue
         if len(values) != 1:
-            return Fault(f"the header {_title(name)} is given more than once")
+            return HeaderFault(f"the header {_title(name)} is given more than once")
         value = values[0].strip(b" \t")
         if pattern.fullmatch(value) is None:
-            return Fault(f"the header {_title(name)} is empty or has characters that it must not have")
+            return HeaderFault(f"the header {_title(name)} is empty or has characters that it must not have")
         found[name] = value.decode("ascii")
     name_value = found.get(NAME)
     if name_value is not None and name_value.startswith("=?"):
         name_value = decode(name_value)
         if name_value is None:
-            return Fault("the header Mcp-Name has a malformed Base64 value")
+            return HeaderFault("the header Mcp-Name has a malformed Base64 value")
     return Routing(found.get(VERSION), found.get(METHOD), name_value)
 
 
@@ -156,22 +156,22 @@ _PROXIES: Final = frozenset(
 )  # fmt: skip
 
 
-def disagreement(routing: Routing, *, kind: Kind, era: Era, method: str, name: str | None) -> Fault | None:
+def disagreement(routing: Routing, *, kind: Kind, era: Era, method: str, name: str | None) -> HeaderFault | None:
     """Compare `Mcp-Method` and `Mcp-Name` with the body. Stateless requests must carry both. Elsewhere they are
     optional, but must be right, because a party on the way to the upstream may route on them."""
     required = era is Era.STATELESS and kind is Kind.REQUEST
     if routing.method is None:
         if required:
-            return Fault("the header Mcp-Method is missing")
+            return HeaderFault("the header Mcp-Method is missing")
     elif routing.method != method:
-        return Fault("the header Mcp-Method does not match the body's method")
+        return HeaderFault("the header Mcp-Method does not match the body's method")
     if routing.name is None:
         if required and method in NAME_REQUIRED:
-            return Fault("the header Mcp-Name is missing")
+            return HeaderFault("the header Mcp-Name is missing")
     elif name is None:
-        return Fault("the header Mcp-Name is given, but the body names nothing")
+        return HeaderFault("the header Mcp-Name is given, but the body names nothing")
     elif routing.name != name:
-        return Fault("the header Mcp-Name does not match the body")
+        return HeaderFault("the header Mcp-Name does not match the body")
     return None
 
 

@@ -53,7 +53,7 @@ class Greeting:
 def read(body: bytes, id: RequestId) -> Greeting | None:  # noqa: A002 - the field's own name
     """Read the answer to a request sent with `id`. `None` for any other answer."""
     document = strict.read_reply(body)
-    if isinstance(document, strict.Unreadable) or not answers(document, id):
+    if isinstance(document, strict.UnreadableJson) or not answers(document, id):
         return None
     if "error" in document:
         return Greeting(body) if isinstance(document["error"], dict) else None

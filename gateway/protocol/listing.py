@@ -72,7 +72,7 @@ def read(body: bytes, method: str, id: RequestId) -> Listing | None:  # noqa: A0
     nothing. Raises `KeyError` for a method that lists nothing."""
     field, name = _FIELDS[method]
     document = strict.read_reply(body)
-    if isinstance(document, strict.Unreadable) or not answers(document, id):
+    if isinstance(document, strict.UnreadableJson) or not answers(document, id):
         return None
     if "error" in document:
         return Listing(body, (), field, error=True) if isinstance(document["error"], dict) else None

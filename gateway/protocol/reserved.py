@@ -64,7 +64,7 @@ def cleaned(message: bytes) -> tuple[bytes, int]:
         return message, 0
     if (bulk := strict.bulk(message)) is not None:
         raise UpstreamBroken(f"the answer cannot be looked through: {bulk.message}", "have the upstream mended")
-    found = _Search()
+    found = _ReservedSearch()
     for match in TOKEN.finditer(message):
         found.take(message, *match.span())
     edits = found.edits()
@@ -116,7 +116,7 @@ class _Cut:
     nested: int = 0
 
 
-class _Search:
+class _ReservedSearch:
     """The edits that take out what is reserved, found token by token."""
 
     def __init__(self) -> None:

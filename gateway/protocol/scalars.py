@@ -15,7 +15,7 @@ Step = str | int
 
 
 @dataclass(frozen=True, slots=True)
-class Scalar:
+class ScalarSpan:
     """A scalar, from `start` to `end`, quotes included. `path` has the names and numbers that lead to it. For a name,
     these are the path of its object and the name itself."""
 
@@ -34,7 +34,7 @@ class Edit:
     instead: bytes
 
 
-def scalars(document: bytes) -> Iterator[Scalar]:
+def scalars(document: bytes) -> Iterator[ScalarSpan]:
     """All of them, in order. `document` is valid JSON in UTF-8; of anything else what comes out means nothing."""
     above: list[Step] = []
     naming = False
@@ -54,9 +54,9 @@ def scalars(document: bytes) -> Iterator[Scalar]:
         elif mark == _QUOTE and naming:
             above[-1] = text_of(document[start:end])
             naming = False
-            yield Scalar(start, end, "name", tuple(above))
+            yield ScalarSpan(start, end, "name", tuple(above))
         elif mark != _COLON:
-            yield Scalar(start, end, "string" if mark == _QUOTE else "other", tuple(above))
+            yield ScalarSpan(start, end, "string" if mark == _QUOTE else "other", tuple(above))
 
 
 def text_of(token: bytes) -> str:

@@ -136,7 +136,7 @@ def _parsed(raw: bytes, block: bytes) -> Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class DataPlaces:
     """The places of an event's data: for each line, its start in the data and in the event."""
 
     steps: tuple[tuple[int, int], ...]
@@ -147,11 +147,11 @@ class Places:
         return raw + place - data
 
 
-def places(raw: bytes, data: bytes) -> Places:
+def places(raw: bytes, data: bytes) -> DataPlaces:
     """Of a whole event and its data."""
     found, size = _places(raw, len(_BOM) if raw.startswith(_BOM) else 0)
     # Only at the beginning of the stream is a byte order mark none of the line.
-    return Places(found if size == len(data) else _places(raw, 0)[0])
+    return DataPlaces(found if size == len(data) else _places(raw, 0)[0])
 
 
 def _places(raw: bytes, start: int) -> tuple[tuple[tuple[int, int], ...], int]:

@@ -70,48 +70,48 @@ NESTED: Final[Mapping[str, frozenset[str]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class UnreadableJson:
     """The fault of a refused document: a reason code and a sentence that repeats nothing of the document."""
 
     code: str
     message: str
 
 
-class _Refused(Exception):
+class _ScanRefused(Exception):
     """Carries a value out of the C scanner."""
 
-    def __init__(self, unreadable: Unreadable) -> None:
+    def __init__(self, unreadable: UnreadableJson) -> None:
         self.unreadable = unreadable
 
 
-def read(body: bytes) -> JsonObject | Unreadable:
+def read(body: bytes) -> JsonObject | UnreadableJson:
     """Read a client's message. Never raises; time and memory are bounded by the size of `body`."""
     document = _read(body, _CLIENT)
-    return document if isinstance(document, Unreadable) else _ambiguous_key(document) or document
+    return document if isinstance(document, UnreadableJson) else _ambiguous_key(document) or document
 
 
-def read_reply(body: bytes) -> JsonObject | Unreadable:
+def read_reply(body: bytes) -> JsonObject | UnreadableJson:
     """Read an upstream's message: as `read`, but integers may be of any width, as JSON Schema bounds are."""
     document = _read(body, _UPSTREAM)
-    return document if isinstance(document, Unreadable) else _look_alike(document, _ENVELOPE_FOLDED) or document
+    return document if isinstance(document, UnreadableJson) else _look_alike(document, _ENVELOPE_FOLDED) or document
 
 
-def read_part(body: bytes) -> JsonObject | Unreadable:
+def read_part(body: bytes) -> JsonObject | UnreadableJson:
     """Read an object out of an upstream's message: as `read_reply`, but it is no message itself."""
     return _read(body, _UPSTREAM)
 
 
-def _read(body: bytes, decoder: json.JSONDecoder) -> JsonObject | Unreadable:
+def _read(body: bytes, decoder: json.JSONDecoder) -> JsonObject | UnreadableJson:
     if (too_large := bulk(body)) is not None:
         return too_large
     try:
         document: Json = decoder.decode(body.decode())
         if _SURROGATE.search(body) is not None:
             json.dumps(document, ensure_ascii=False).encode()
-    except _Refused as refused:
+    except _ScanRefused as refused:
         return refused.unreadable
     except UnicodeEncodeError:
-        return Unreadable("request/encoding", "the body has half of a surrogate pair, which is no character")
+        return UnreadableJson("request/encoding", "the body has half of a surrogate pair, which is no character")
     except ValueError as error:
         return _encoding_or_json(body, error)
     if isinstance(document, dict):
@@ -122,27 +122,27 @@ def _read(body: bytes, decoder: json.JSONDecoder) -> JsonObject | Unreadable:
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 """An escape that may be half of a surrogate pair: whether it is can only be told from the decoded text."""
 
-_BATCH: Final = Unreadable("request/batch", "the body is an array, and batches are not accepted")
-_NO_OBJECT: Final = Unreadable("request/envelope", "the body is not a JSON object")
+_BATCH: Final = UnreadableJson("request/batch", "the body is an array, and batches are not accepted")
+_NO_OBJECT: Final = UnreadableJson("request/envelope", "the body is not a JSON object")
 
 
-def _encoding_or_json(body: bytes, error: ValueError) -> Unreadable:
+def _encoding_or_json(body: bytes, error: ValueError) -> UnreadableJson:
     """Return why the body is not JSON. UTF-16 and UTF-32 of ASCII text decode as UTF-8 with NULs, and so does a byte
     order mark."""
     try:
         body.decode()
     except UnicodeDecodeError:
-        return Unreadable("request/encoding", "the body is not UTF-8")
+        return UnreadableJson("request/encoding", "the body is not UTF-8")
     if b"\0" in body[:4] or body.startswith(b"\xef\xbb\xbf"):
-        return Unreadable("request/encoding", "the body is not plain UTF-8: it has a byte order mark or NUL bytes")
+        return UnreadableJson("request/encoding", "the body is not plain UTF-8: it has a byte order mark or NUL bytes")
     where = f", from its character {error.pos + 1} on" if isinstance(error, json.JSONDecodeError) else ""
-    return Unreadable("request/json", f"the body is not JSON{where}")
+    return UnreadableJson("request/json", f"the body is not JSON{where}")
 
 
 # --- size ------------------------------------------------------------------------------------------
 
 
-def bulk(body: bytes) -> Unreadable | None:
+def bulk(body: bytes) -> UnreadableJson | None:
     """Refuse a document that is too deep or has too many values, without building it.
 
     Both have a cheap upper bound that settles every ordinary message: brackets for the depth, bytes for the values.
@@ -161,11 +161,11 @@ def bulk(body: bytes) -> Unreadable | None:
     if len(brackets) > 2 * MAX_VALUES:
         return _TOO_MANY
     if max(accumulate(map(_STEP.__getitem__, brackets)), default=0) > MAX_DEPTH:
-        return Unreadable("request/depth", f"the body is nested more than {MAX_DEPTH} levels deep")
+        return UnreadableJson("request/depth", f"the body is nested more than {MAX_DEPTH} levels deep")
     return None
 
 
-_TOO_MANY: Final = Unreadable("request/size", f"the body has more than {MAX_VALUES} keys and values")
+_TOO_MANY: Final = UnreadableJson("request/size", f"the body has more than {MAX_VALUES} keys and values")
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"{}[]"))
 _STEP: Final = {ord("{"): 1, ord("["): 1, ord("}"): -1, ord("]"): -1}
 
@@ -176,7 +176,7 @@ _STEP: Final = {ord("{"): 1, ord("["): 1, ord("}"): -1, ord("]"): -1}
 def _members(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise _Refused(Unreadable("request/duplicate-key", "an object of the body has the same key twice"))
+        raise _ScanRefused(UnreadableJson("request/duplicate-key", "an object of the body has the same key twice"))
     return members
 
 
@@ -184,8 +184,8 @@ def _integer(digits: str) -> int:
     if len(digits) < 16:
         return int(digits)
     if len(digits) > 20 or not -_MAX_INTEGER <= (value := int(digits)) <= _MAX_INTEGER:
-        raise _Refused(
-            Unreadable(
+        raise _ScanRefused(
+            UnreadableJson(
                 "request/number", "the body has an integer beyond 2^53 - 1, which not every reader takes exactly"
             )
         )
@@ -194,10 +194,12 @@ def _integer(digits: str) -> int:
 
 def _float(digits: str) -> float:
     if len(digits) > _MAX_NUMBER:
-        raise _Refused(Unreadable("request/number", f"the body has a number of more than {_MAX_NUMBER} characters"))
+        raise _ScanRefused(
+            UnreadableJson("request/number", f"the body has a number of more than {_MAX_NUMBER} characters")
+        )
     value = float(digits)
     if not isfinite(value) or (value == 0 and _significant(digits)):
-        raise _Refused(Unreadable("request/number", "the body has a number beyond the range of a double"))
+        raise _ScanRefused(UnreadableJson("request/number", "the body has a number beyond the range of a double"))
     return value
 
 
@@ -207,7 +209,7 @@ def _significant(digits: str) -> bool:
 
 
 def _constant(_name: str) -> NoReturn:
-    raise _Refused(Unreadable("request/number", "the body has NaN or Infinity, which are not JSON"))
+    raise _ScanRefused(UnreadableJson("request/number", "the body has NaN or Infinity, which are not JSON"))
 
 
 _CLIENT: Final = json.JSONDecoder(
@@ -246,7 +248,7 @@ _NESTED_FOLDED: Final = tuple((name, _folded(known)) for name, known in NESTED.i
 _RELATED_FOLDED: Final = _folded(RELATED)
 
 
-def _ambiguous_key(document: JsonObject) -> Unreadable | None:
+def _ambiguous_key(document: JsonObject) -> UnreadableJson | None:
     """Find a key at a level that the protocol defines which some reader takes for a protocol field."""
     if (found := _look_alike(document, _ENVELOPE_FOLDED)) is not None:
         return found
@@ -267,7 +269,7 @@ def _ambiguous_key(document: JsonObject) -> Unreadable | None:
     return found
 
 
-def _look_alike(value: Json, known: tuple[frozenset[str], frozenset[str]]) -> Unreadable | None:
+def _look_alike(value: Json, known: tuple[frozenset[str], frozenset[str]]) -> UnreadableJson | None:
     if not isinstance(value, dict):
         return None
     exact, folded = known
@@ -275,7 +277,7 @@ def _look_alike(value: Json, known: tuple[frozenset[str], frozenset[str]]) -> Un
         return None
     for key in value:
         if key not in exact and fold(key) in folded:
-            return Unreadable(
+            return UnreadableJson(
                 "request/ambiguous-key", "a key of the body differs from a protocol field only in writing"
             )
     return None

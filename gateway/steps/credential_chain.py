@@ -20,7 +20,7 @@ from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.origins import Origins
 from gateway.inspection.credentials.recent import RecentIndexes
 from gateway.model.call import Call
-from gateway.model.content import CallContent, Piece, ResultContent
+from gateway.model.content import CallContent, CredentialPiece, ResultContent
 from gateway.model.decision import Reason, Refusal
 from gateway.model.task import Task
 from gateway.model.wire import UpstreamRequest
@@ -63,7 +63,7 @@ class CredentialChain:
 
     async def beside_arguments(
         self, request: UpstreamRequest, audience: str, *, trace: bytes | None = None
-    ) -> Refusal | tuple[Piece, ...]:
+    ) -> Refusal | tuple[CredentialPiece, ...]:
         """Refuse a request to the system `audience` with a credential of another system outside its arguments; else return
         the pieces of such credentials there.
 

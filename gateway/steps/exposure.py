@@ -7,7 +7,7 @@ from typing import Final
 
 from gateway.history.exposure import expose
 from gateway.inspection import own_token
-from gateway.model.content import Piece
+from gateway.model.content import CredentialPiece
 from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import UpstreamRequest
 from gateway.protocol.error_codes import REFUSED
@@ -66,5 +66,5 @@ async def _own_tokens(gateway: Gateway, visit: Visit, request: UpstreamRequest) 
     )
 
 
-def _names(pieces: tuple[Piece, ...]) -> frozenset[str]:
+def _names(pieces: tuple[CredentialPiece, ...]) -> frozenset[str]:
     return frozenset(piece.fingerprint for piece in pieces)

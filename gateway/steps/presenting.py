@@ -102,7 +102,7 @@ def _put_back(
                 )
     body = handles.restored(message.body, found, values)
     document = strict.read(body)
-    if isinstance(document, strict.Unreadable):
+    if isinstance(document, strict.UnreadableJson):
         return _refusal(
             "What a handle stands for cannot be sent.", "Read the credential again, and use the new handle."
         )

@@ -46,7 +46,7 @@ async def approve_task(
     if people is None:
         return refuse_task(_UNAVAILABLE, 409)
     document = strict.read(body)
-    assert not isinstance(document, strict.Unreadable)  # noqa: S101 - it was read above
+    assert not isinstance(document, strict.UnreadableJson)  # noqa: S101 - it was read above
     call = canonical.digest({"v": 1, "principal": principal.key, "task": document})
     approval = people.desk.find(call)
     if approval is None:

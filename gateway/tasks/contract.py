@@ -101,7 +101,7 @@ def read(body: bytes) -> Declaration | Reason:
     if len(body) > MAX_BODY:
         return _reason(f"the body is longer than {MAX_BODY // 1024} KiB")
     document = strict.read(body or b"{}")
-    if isinstance(document, strict.Unreadable):
+    if isinstance(document, strict.UnreadableJson):
         return _reason(document.message)
     try:
         return _declaration(document)

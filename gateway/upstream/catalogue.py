@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from gateway.config import CatalogueSettings, Upstream
     from gateway.model.wire import UpstreamTransport
-    from gateway.upstream.pins import Change, Definition, Lock, Pinned, Subject
+    from gateway.upstream.pins import Definition, Lock, PinChange, Pinned, Subject
 
 TargetType: TypeAlias = Literal["tool", "resource", "prompt"]
 Given = TypeVar("Given")
@@ -113,7 +113,7 @@ class Catalogue:
         transports: Mapping[str, UpstreamTransport],
         *,
         clock: Callable[[], float],
-        on_change: Callable[[Change], None] = lambda _: None,
+        on_change: Callable[[PinChange], None] = lambda _: None,
         credential_of: Callable[[str], TargetCredential | None] = lambda _: None,
     ) -> None:
         self._upstreams = upstreams
@@ -122,7 +122,7 @@ class Catalogue:
         self._clock = clock
         self._on_change = on_change
         self._on_pinned: Callable[[], object] = lambda: None
-        self._untold: deque[Change] = deque()
+        self._untold: deque[PinChange] = deque()
         self._overlap_log = OverlapLog()
         self._worker = WorkerThread()
         self._credentials = {name: credential_of(name) for name in upstreams}
@@ -285,7 +285,7 @@ class Catalogue:
         finally:
             state.attempt = None
 
-    async def _inventory(self, name: str, state: _ListingState) -> listing.Listing:
+    async def _inventory(self, name: str, state: _ListingState) -> listing.Inventory:
         """Return a listing younger than the pins for its comparison."""
         while True:
             pinned = state.pinned
@@ -321,7 +321,7 @@ class Catalogue:
         """Change the state of an upstream as a whole. Until the end, calls are judged by the earlier state, and other
         changes wait."""
         async with self._states[upstream].turn:
-            news: list[Change] = []
+            news: list[PinChange] = []
             draft = self._definitions[upstream][subject].draft(news.append)
             given = await self._worker.run(size, partial(change, draft))
             self._definitions[upstream][subject] = draft
@@ -434,7 +434,7 @@ class Catalogue:
             warnings=warnings + ((self._lock_error,) if self._lock_error else ()),
         )
 
-    def changes(self, upstream: str | None = None) -> tuple[Change, ...]:
+    def changes(self, upstream: str | None = None) -> tuple[PinChange, ...]:
         """Return all differences from the pins, of every listed upstream."""
         return tuple(
             change
@@ -446,7 +446,7 @@ class Catalogue:
     def _has_pins(self, upstream: str) -> bool:
         return any(definitions.pinned_names() for definitions in self._definitions[upstream].values())
 
-    async def pin(self, upstream: str, name: str | None = None) -> tuple[Change, ...]:
+    async def pin(self, upstream: str, name: str | None = None) -> tuple[PinChange, ...]:
         """Trust the named definition, or all changed ones, of an upstream as last listed. Returns the changes. With
         `name`, even an unchanged definition is pinned again. Without it, the pins of unlisted definitions are removed.
         Raises `ConfigurationError`."""

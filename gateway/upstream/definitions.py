@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from gateway.errors import ConfigurationError
 from gateway.model.target import Effect, Labels, Pin, Target, TargetCredential
 from gateway.upstream import labels, overlaps, pins
-from gateway.upstream.pins import INSTRUCTIONS, Change, Definition, Pinned, Unreadable
+from gateway.upstream.pins import INSTRUCTIONS, Definition, PinChange, Pinned, UnpinnableDefinition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.upstream.overlaps import Overlap
     from gateway.upstream.pins import Subject
 
-_Seen: TypeAlias = Definition | Unreadable
+_Seen: TypeAlias = Definition | UnpinnableDefinition
 
 MAX_KNOWN: Final = 4_096
 """Tools of one upstream that are known, and as many of each other sort; any other is as one that is not listed. What an
@@ -54,7 +54,7 @@ class Definitions:
         subject: Subject,
         *,
         first_use: bool,
-        on_change: Callable[[Change], None],
+        on_change: Callable[[PinChange], None],
         credential: TargetCredential | None = None,
     ) -> None:
         self.name = name
@@ -80,7 +80,7 @@ class Definitions:
     def target(self, name: str) -> Target:
         return self._targets.get(name) or self._target(name)
 
-    def draft(self, on_change: Callable[[Change], None]) -> Definitions:
+    def draft(self, on_change: Callable[[PinChange], None]) -> Definitions:
         """The same once more, to be changed elsewhere and put in the place of this one. What was read before is shared."""
         draft = Definitions(
             self.name,
@@ -138,11 +138,13 @@ class Definitions:
         for name in sorted(anew):
             self._suspects.pop(name, None)
             if name in self._seen and self._differs(name):
-                self._on_change(Change("changed", self.name, self.subject, name, self._known(name), self._seen[name]))
+                self._on_change(
+                    PinChange("changed", self.name, self.subject, name, self._known(name), self._seen[name])
+                )
         self._rebuild(self._seen, ())
         return not anew.isdisjoint(after)
 
-    def doubt(self, said: Definition | Unreadable) -> None:
+    def doubt(self, said: Definition | UnpinnableDefinition) -> None:
         """Take in instructions of an answer to a client that differ from the pinned ones."""
         if self._known(INSTRUCTIONS) is not None:
             self._suspect(INSTRUCTIONS, said, own=False)
@@ -150,7 +152,7 @@ class Definitions:
 
     # --- what it says ---
 
-    def compared(self, said: Definition | Unreadable) -> Pin:
+    def compared(self, said: Definition | UnpinnableDefinition) -> Pin:
         """Return how the instructions in a client's answer compare with the pinned ones, regardless of earlier answers.
         Trust by first use applies only to the gateway's own listing."""
         if not self.listed:
@@ -160,7 +162,7 @@ class Definitions:
             return self._without
         return Pin.MATCH if isinstance(said, Definition) and said.digest == known.digest else Pin.CHANGED
 
-    def changes(self, *, known: bool) -> tuple[Change, ...]:
+    def changes(self, *, known: bool) -> tuple[PinChange, ...]:
         """Return the differences from the pins; for a suspect definition, the version behind the suspicion. `known`:
         see `compare`."""
         return pins.compare(self.name, self.subject, self._pinned(), {**self._seen, **self._suspects}, known=known)
@@ -187,7 +189,7 @@ class Definitions:
 
     def _trustworthy(self, name: str) -> Definition:
         seen = self._seen[name]
-        if isinstance(seen, Unreadable):
+        if isinstance(seen, UnpinnableDefinition):
             problem = f"{self.name}/{pins.visible(name)} cannot be pinned: {seen.problem}"
             raise ConfigurationError(problem, "have the upstream mended")
         return seen
@@ -233,7 +235,7 @@ class Definitions:
             if item.name is None:
                 problems.append(f"{self.name} lists a {self.subject} that cannot be read: {item.problem}")
             elif item.name in found:
-                found[item.name] = Unreadable("it is defined twice in one listing")
+                found[item.name] = UnpinnableDefinition("it is defined twice in one listing")
             else:
                 found[item.name] = item
         return found, tuple(problems)
@@ -254,7 +256,7 @@ class Definitions:
             known = self._seen.get(name)
             needed = item.size if isinstance(item, Definition) and item != known else 0
             if known is not None:
-                kept[name] = item if needed <= size else Unreadable(_NO_ROOM, name)
+                kept[name] = item if needed <= size else UnpinnableDefinition(_NO_ROOM, name)
             elif names and needed <= size:
                 kept[name] = item
                 names -= 1
@@ -262,7 +264,7 @@ class Definitions:
         return kept
 
     def _trust_first(self, name: str, item: _Seen, at: str, *, own: bool) -> None:
-        if not self._first_use or isinstance(item, Unreadable) or name in self._suspects:
+        if not self._first_use or isinstance(item, UnpinnableDefinition) or name in self._suspects:
             return
         known = self._known(name)
         if known is None and len(self._pins) + len(self.fresh) + len(self._passing) >= MAX_PINNED:
@@ -273,7 +275,7 @@ class Definitions:
             first = self._passing.pop(name, item)
             trusted = item if pins.is_view_of(first, item) else first
             self.fresh[name] = Pinned(trusted, at)
-            self._on_change(Change("added", self.name, self.subject, name, None, trusted))
+            self._on_change(PinChange("added", self.name, self.subject, name, None, trusted))
 
     def _suspect(self, name: str, item: _Seen, *, own: bool) -> None:
         known = self._known(name)
@@ -283,7 +285,7 @@ class Definitions:
             return
         if self._suspects.get(name) != item:
             self._suspects[name] = item
-            self._on_change(Change("changed", self.name, self.subject, name, known, item))
+            self._on_change(PinChange("changed", self.name, self.subject, name, known, item))
 
     def _wider(self, found: Mapping[str, _Seen]) -> dict[str, _Seen]:
         """Return the fuller of two views of each definition, which a pin would take."""
@@ -304,7 +306,7 @@ class Definitions:
     def _differs(self, name: str) -> bool:
         """Return whether it was last seen in another form than the pinned one."""
         seen, known = self._seen[name], self._known(name)
-        return isinstance(seen, Unreadable) or (known is not None and not pins.is_view_of(seen, known))
+        return isinstance(seen, UnpinnableDefinition) or (known is not None and not pins.is_view_of(seen, known))
 
     @property
     def _without(self) -> Pin:
@@ -313,7 +315,7 @@ class Definitions:
     def _rebuild(self, names: Iterable[str], gone: Iterable[str]) -> None:
         for name in gone:
             del self._targets[name], self._made_from[name]
-            self._on_change(Change("removed", self.name, self.subject, name, self._known(name), None))
+            self._on_change(PinChange("removed", self.name, self.subject, name, self._known(name), None))
         for name in names:
             old, seen = self._targets.get(name), self._seen[name]
             if old is not None and self._made_from[name] is seen and self._judged(name) == (old.pin, old.definition):
@@ -321,7 +323,7 @@ class Definitions:
             new = self._targets[name] = self._target(name)
             self._made_from[name] = seen
             if new.pin in _WITHOUT and (old is None or old.pin not in _WITHOUT):
-                self._on_change(Change("unpinned", self.name, self.subject, name, None, seen))
+                self._on_change(PinChange("unpinned", self.name, self.subject, name, None, seen))
 
     def _target(self, name: str) -> Target:
         seen, (pin, digest) = self._seen.get(name), self._judged(name)

@@ -51,7 +51,7 @@ class HttpUpstream:
         if 300 <= response.status < 400:
             response.close()
             raise UpstreamBroken(f"upstream {self._name} answered with a redirect", "configure the final url")
-        body = _Body(self._name, response)
+        body = _ArrivingBody(self._name, response)
         return UpstreamReply(response.status, response.headers, body, body.close)
 
     async def aclose(self) -> None:
@@ -85,7 +85,7 @@ class HttpUpstream:
         return UpstreamBroken(f"upstream {self._name} broke off before it answered: {error}", "check the upstream")
 
 
-class _Body:
+class _ArrivingBody:
     """The body as it arrives. A class, not a generator, so that a cancelled read can be taken up again."""
 
     __slots__ = ("_response", "_upstream")

@@ -67,7 +67,7 @@ _ACCEPT: Final[Headers] = ((b"accept", b"application/json, text/event-stream"),)
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class ListingBounds:
     """Bounds of a listing, for all its pages together, in seconds and bytes.
 
     `probe` bounds `server/discover`, which servers of the handshake era may leave unanswered. `prompts` bounds the list of prompts, for
@@ -83,7 +83,7 @@ class Bounds:
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class Inventory:
     """Bounds on a listing: seconds and bytes for all pages together. `probe` bounds `server/discover`, which servers of
     the handshake era may not answer. `prompts` bounds the wait of tools for prompts."""
 
@@ -96,10 +96,10 @@ class Listing:
 
 
 async def inventory(
-    upstream: str, transport: UpstreamTransport, bounds: Bounds | None = None, worker: WorkerThread | None = None
-) -> Listing:
+    upstream: str, transport: UpstreamTransport, bounds: ListingBounds | None = None, worker: WorkerThread | None = None
+) -> Inventory:
     """Ask the upstream called `upstream` for all of it; long answers are read by the `worker`. Raises `UpstreamError`."""
-    bounds = bounds or Bounds()
+    bounds = bounds or ListingBounds()
     try:
         async with asyncio.timeout(bounds.seconds):
             deadline = asyncio.get_running_loop().time() + bounds.seconds
@@ -114,7 +114,7 @@ async def inventory(
 # --- the eras --------------------------------------------------------------------------------------
 
 
-async def _stateless(conversation: _Conversation) -> Listing | None:
+async def _stateless(conversation: _Conversation) -> Inventory | None:
     """The listing of a server that speaks the stateless era; `None` if this one does not."""
     try:
         async with asyncio.timeout(conversation.bounds.probe):
@@ -140,7 +140,7 @@ async def _stateless(conversation: _Conversation) -> Listing | None:
     return await _listing(conversation, answer, STATELESS)
 
 
-async def _handshake(conversation: _Conversation) -> Listing:
+async def _handshake(conversation: _Conversation) -> Inventory:
     conversation.era = Era.HANDSHAKE
     conversation.revision = None
     answer = await conversation.ask(
@@ -162,7 +162,7 @@ async def _handshake(conversation: _Conversation) -> Listing:
         await conversation.end()
 
 
-async def _listing(conversation: _Conversation, greeting: _Answer, revision: str) -> Listing:
+async def _listing(conversation: _Conversation, greeting: _ListAnswer, revision: str) -> Inventory:
     """Return the instructions and lists of a greeted server."""
     result = greeting.result or {}
     said = result.get(INSTRUCTIONS)
@@ -171,7 +171,7 @@ async def _listing(conversation: _Conversation, greeting: _Answer, revision: str
     tools = await _pages(conversation, "tool") if offered.get("tools") is not None else ()
     prompts, unlisted = await _prompts(conversation) if offered.get("prompts") is not None else ((), None)
     announces = frozenset(sort for sort in _LISTS if _member(offered, sort).get("listChanged") is True)
-    return Listing(tools, prompts, instructions, revision, unlisted, announces)
+    return Inventory(tools, prompts, instructions, revision, unlisted, announces)
 
 
 async def _prompts(conversation: _Conversation) -> tuple[tuple[bytes, ...], str | None]:
@@ -214,7 +214,7 @@ async def _pages(conversation: _Conversation, kind: Literal["tool", "prompt"]) -
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _ListAnswer:
     status: int
     id: int
     body: bytes
@@ -238,7 +238,7 @@ class _Conversation:
 
     upstream: str
     transport: UpstreamTransport
-    bounds: Bounds
+    bounds: ListingBounds
     worker: WorkerThread
     deadline: float
     era: Era = Era.STATELESS
@@ -250,7 +250,7 @@ class _Conversation:
     def broken(self, problem: str, remedy: str = "check the upstream") -> UpstreamBroken:
         return UpstreamBroken(f"upstream {self.upstream} {problem}", remedy)
 
-    async def ask(self, method: str, params: JsonObject) -> _Answer:
+    async def ask(self, method: str, params: JsonObject) -> _ListAnswer:
         """Send a request and read its answer: one JSON object or an event stream."""
         self.asked += 1
         body = {"jsonrpc": "2.0", "id": self.asked, "method": method, "params": self._params(params)}
@@ -262,11 +262,11 @@ class _Conversation:
         finally:
             await reply.close()
         document = await self.worker.run(len(text), partial(strict.read_reply, text))
-        return _Answer(
+        return _ListAnswer(
             reply.status,
             self.asked,
             text,
-            {} if isinstance(document, strict.Unreadable) else document,
+            {} if isinstance(document, strict.UnreadableJson) else document,
             value_of(reply.headers, b"mcp-session-id"),
         )
 
@@ -349,7 +349,7 @@ class _Conversation:
                     if data is None:
                         continue
                     document = await self.worker.run(len(data), partial(strict.read_reply, data))
-                    if isinstance(document, strict.Unreadable):
+                    if isinstance(document, strict.UnreadableJson):
                         continue
                     if "method" in document:
                         await self._reply(document)

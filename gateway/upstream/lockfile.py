@@ -26,7 +26,7 @@ if sys.platform != "win32":
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping
 
-    from gateway.upstream.pins import Subject, Unreadable
+    from gateway.upstream.pins import Subject, UnpinnableDefinition
 
 VERSION = 2
 _END: Final = "..."
@@ -174,10 +174,10 @@ def _quoted(text: str) -> str:
 
 def parse(text: str, name: str = "catalogue.lock") -> Lock:
     """The pins in the text of a lock file. Raises `ConfigurationError` that names the line."""
-    reader = _Reader(name)
+    reader = _LockReader(name)
     try:
         root = strict_yaml.node(text)
-    except strict_yaml.Unreadable as error:
+    except strict_yaml.UnreadableYaml as error:
         raise reader.refuse(error.line, f"cannot be read: {error.problem}") from None
     if root is None:
         raise reader.refuse(1, "is empty")
@@ -196,7 +196,7 @@ def _line(node: yaml.Node) -> int:
     return node.start_mark.line + 1
 
 
-class _Reader:
+class _LockReader:
     """Reads YAML nodes strictly. `name` is the file's, for messages."""
 
     def __init__(self, name: str) -> None:
@@ -253,7 +253,9 @@ class _Reader:
         item = read_instructions(json.dumps(self.lines(members["text"])).encode())
         return self.trusted(members, "text", INSTRUCTIONS, item)
 
-    def trusted(self, members: dict[str, yaml.Node], member: str, name: str, item: Definition | Unreadable) -> Pinned:
+    def trusted(
+        self, members: dict[str, yaml.Node], member: str, name: str, item: Definition | UnpinnableDefinition
+    ) -> Pinned:
         if not isinstance(item, Definition):
             raise self.refuse(_line(members[member]), f"has a definition that cannot be read: {item.problem}")
         if item.digest != self.text(members["digest"]):

@@ -48,7 +48,7 @@ class Definition:
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class UnpinnableDefinition:
     """A definition that cannot be pinned: it is ambiguous, or has no usable name. `name` is its name, if known all the
     same."""
 
@@ -56,44 +56,44 @@ class Unreadable:
     name: str | None = None
 
 
-def read_listed(raw: bytes, subject: Subject) -> Definition | Unreadable:
+def read_listed(raw: bytes, subject: Subject) -> Definition | UnpinnableDefinition:
     """Read a definition as its upstream lists it. One larger than `MAX_LISTED` cannot be pinned."""
     if len(raw) > MAX_LISTED:
         name = INSTRUCTIONS if subject == "instructions" else _name_of(raw)
-        return Unreadable(f"its definition is larger than {MAX_LISTED >> 10} KiB", name)
+        return UnpinnableDefinition(f"its definition is larger than {MAX_LISTED >> 10} KiB", name)
     return read_instructions(raw) if subject == "instructions" else read(raw)
 
 
-def read(raw: bytes) -> Definition | Unreadable:
+def read(raw: bytes) -> Definition | UnpinnableDefinition:
     """Read one item of a `tools/list` or `prompts/list` result, or of the lock file."""
     document = strict.read_part(raw)
-    if isinstance(document, strict.Unreadable):
-        return Unreadable(document.message.replace("the body", "its definition"), _name_of(raw))
+    if isinstance(document, strict.UnreadableJson):
+        return UnpinnableDefinition(document.message.replace("the body", "its definition"), _name_of(raw))
     name = document.get("name")
     if not isinstance(name, str) or not 0 < len(name) <= _MAX_NAME:
-        return Unreadable(f"its name is not a string of 1 to {_MAX_NAME} characters")
+        return UnpinnableDefinition(f"its name is not a string of 1 to {_MAX_NAME} characters")
     return Definition(name, canonical.digest(document), document, len(raw))
 
 
-class _Named(msgspec.Struct):
+class _NamedDefinition(msgspec.Struct):
     name: str
 
 
 def _name_of(raw: bytes) -> str | None:
     try:
-        name = msgspec.json.decode(raw, type=_Named).name
+        name = msgspec.json.decode(raw, type=_NamedDefinition).name
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return name if 0 < len(name) <= _MAX_NAME else None
 
 
-def read_instructions(raw: bytes) -> Definition | Unreadable:
+def read_instructions(raw: bytes) -> Definition | UnpinnableDefinition:
     """Read the `instructions` of an upstream: the JSON value, as it sent it."""
     document = strict.read_part(b'{"instructions":' + raw + b"}")
-    if isinstance(document, strict.Unreadable):
-        return Unreadable(document.message.replace("the body", "the text"), INSTRUCTIONS)
+    if isinstance(document, strict.UnreadableJson):
+        return UnpinnableDefinition(document.message.replace("the body", "the text"), INSTRUCTIONS)
     if not isinstance(document[INSTRUCTIONS], str):
-        return Unreadable("they are no text", INSTRUCTIONS)
+        return UnpinnableDefinition("they are no text", INSTRUCTIONS)
     return Definition(INSTRUCTIONS, canonical.digest(document), document, len(raw))
 
 
@@ -168,26 +168,26 @@ class Lock:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class PinChange:
     """A definition's difference from its pin. `added`: new at an upstream that has pins. `unpinned`: at an upstream
-    without pins. `changed`: differs, or is unreadable (`new` is `Unreadable`). `removed`: no longer listed."""
+    without pins. `changed`: differs, or is unreadable (`new` is `UnpinnableDefinition`). `removed`: no longer listed."""
 
     kind: Literal["added", "changed", "removed", "unpinned"]
     upstream: str
     subject: Subject
     name: str
     old: Definition | None
-    new: Definition | Unreadable | None
+    new: Definition | UnpinnableDefinition | None
 
 
 def compare(
     upstream: str,
     subject: Subject,
     pins: Mapping[str, Pinned],
-    definitions: Mapping[str, Definition | Unreadable],
+    definitions: Mapping[str, Definition | UnpinnableDefinition],
     *,
     known: bool,
-) -> tuple[Change, ...]:
+) -> tuple[PinChange, ...]:
     """Return the differences between the pins and the listed definitions, by name. `known`: whether the upstream has
     pins of any subject."""
     return tuple(_changes(upstream, subject, pins, definitions, "added" if known else "unpinned"))
@@ -197,20 +197,20 @@ def _changes(
     upstream: str,
     subject: Subject,
     pins: Mapping[str, Pinned],
-    definitions: Mapping[str, Definition | Unreadable],
+    definitions: Mapping[str, Definition | UnpinnableDefinition],
     fresh: Literal["added", "unpinned"],
-) -> Iterator[Change]:
+) -> Iterator[PinChange]:
     for name in sorted({*pins, *definitions}):
         old = pins[name].definition if name in pins else None
         new = definitions.get(name)
         if new is None:
-            yield Change("removed", upstream, subject, name, old, None)
-        elif isinstance(new, Unreadable):
-            yield Change("changed", upstream, subject, name, old, new)
+            yield PinChange("removed", upstream, subject, name, old, None)
+        elif isinstance(new, UnpinnableDefinition):
+            yield PinChange("changed", upstream, subject, name, old, new)
         elif old is None:
-            yield Change(fresh, upstream, subject, name, None, new)
+            yield PinChange(fresh, upstream, subject, name, None, new)
         elif old.digest != new.digest:
-            yield Change("changed", upstream, subject, name, old, new)
+            yield PinChange("changed", upstream, subject, name, old, new)
 
 
 # --- for people ------------------------------------------------------------------------------------

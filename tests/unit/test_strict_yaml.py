@@ -45,7 +45,7 @@ def test_of_nothing_there_is_nothing(text: str):
 )
 def test_what_is_not_plain_is_refused_where_it_stands(text: str, line: int, column: int, problem: str):
     for read in (strict_yaml.node, strict_yaml.value):
-        with pytest.raises(strict_yaml.Unreadable) as raised:
+        with pytest.raises(strict_yaml.UnreadableYaml) as raised:
             read(text)
 
         assert (raised.value.line, raised.value.column) == (line, column)
@@ -55,7 +55,7 @@ def test_what_is_not_plain_is_refused_where_it_stands(text: str, line: int, colu
 
 @pytest.mark.parametrize("text", ["x:\n  1: a\n  0x1: b\n", "x:\n  yes: a\n  true: b\n", "x:\n  ~: a\n  null: b\n"])
 def test_a_key_given_twice_in_two_spellings_is_refused(text: str):
-    with pytest.raises(strict_yaml.Unreadable, match="two of the keys are the same") as raised:
+    with pytest.raises(strict_yaml.UnreadableYaml, match="two of the keys are the same") as raised:
         strict_yaml.value(text)
 
     assert (raised.value.line, raised.value.column) == (2, 3)
@@ -67,7 +67,7 @@ def test_a_text_may_be_what_elsewhere_would_be_merged():
 
 @pytest.mark.parametrize("text", ["- " * 3_000, "[" * 3_000 + "]" * 3_000])
 def test_no_depth_is_too_much_to_be_refused(text: str):
-    with pytest.raises(strict_yaml.Unreadable, match="nest"):
+    with pytest.raises(strict_yaml.UnreadableYaml, match="nest"):
         strict_yaml.node(text)
 
 
@@ -85,7 +85,7 @@ def test_no_depth_is_too_much_to_be_refused(text: str):
     ],
 )
 def test_a_value_that_is_not_what_it_says_is_refused_where_it_stands(scalar: str):
-    with pytest.raises(strict_yaml.Unreadable) as raised:
+    with pytest.raises(strict_yaml.UnreadableYaml) as raised:
         strict_yaml.value(f"a: 1\nb: [{scalar}]\n")
 
     assert (raised.value.line, raised.value.column) == (2, 5)
@@ -93,5 +93,5 @@ def test_a_value_that_is_not_what_it_says_is_refused_where_it_stands(scalar: str
 
 
 def test_a_character_that_there_is_not_is_refused():
-    with pytest.raises(strict_yaml.Unreadable, match="not YAML"):
+    with pytest.raises(strict_yaml.UnreadableYaml, match="not YAML"):
         strict_yaml.node('a: "\\U00110000"\n')

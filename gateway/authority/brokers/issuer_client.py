@@ -111,7 +111,7 @@ class IssuerClient:
 def read_object(answer: Answer) -> JsonObject | None:
     """Return the JSON object of an answer, `None` for any other text."""
     document = strict.read_part(answer.body)
-    return None if isinstance(document, strict.Unreadable) else document
+    return None if isinstance(document, strict.UnreadableJson) else document
 
 
 async def _read(url: str, response: httpx2.Response, largest: int) -> Answer | NoAnswer:

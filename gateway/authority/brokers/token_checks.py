@@ -126,7 +126,7 @@ def _read_part(token: str, place: int) -> JsonObject | None:
     except (ValueError, binascii.Error):
         return None
     found = strict.read_part(data)
-    return None if isinstance(found, strict.Unreadable) else found
+    return None if isinstance(found, strict.UnreadableJson) else found
 
 
 def _texts(value: Json) -> frozenset[str]:

@@ -18,7 +18,7 @@ from gateway.inspection.credentials.forms import Budget, Form, forms, string, wh
 from gateway.inspection.credentials.gram_filter import GramFilter
 from gateway.inspection.credentials.named import DETECTOR_OF, placeholder, plausible, strength
 from gateway.inspection.credentials.pieces import pieces_of
-from gateway.model.content import Piece
+from gateway.model.content import CredentialPiece
 from gateway.model.shingles import GRAM, gram, grams_of, is_word_mark, mark_named, mark_of, word_mark
 from gateway.model.target import Role
 from gateway.model.wire import Json, JsonObject
@@ -323,12 +323,12 @@ class _Search:
                 self._pieces.setdefault(name, set()).update(here)
         return met
 
-    def pieces(self) -> tuple[Piece, ...]:
+    def pieces(self) -> tuple[CredentialPiece, ...]:
         """Return the pieces of credentials that were not found whole."""
         whole = {finding.fingerprint for finding in self.found.values()}
         near = self._index.near(self._met)
         return tuple(
-            Piece(name, frozenset(near[name]), frozenset(grams))
+            CredentialPiece(name, frozenset(near[name]), frozenset(grams))
             for name, grams in self._pieces.items()
             if name not in whole and name in near
         )

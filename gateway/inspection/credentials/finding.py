@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from gateway.model.content import Piece
+from gateway.model.content import CredentialPiece
 from gateway.model.target import Role
 
 Kind: TypeAlias = Literal["format", "named", "private-key", "jwt", "header", "userinfo", "code", "presigned", "seen"]
@@ -56,7 +56,7 @@ class Inspection:
 
     findings: tuple[Finding, ...] = ()
     incomplete: bool = False
-    pieces: tuple[Piece, ...] = ()
+    pieces: tuple[CredentialPiece, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ _STDIN, _STDOUT, _STDERR = 0, 1, 2
 _PIPE_CLOSED: Final = {_STDIN: "closed its standard input", _STDOUT: "closed its standard output"}
 
 
-class Child(asyncio.SubprocessProtocol):
+class ServerProcess(asyncio.SubprocessProtocol):
     """A running server. Made by `spawn`.
 
     `gone` is called once, when it and its group have ended. `asked` says whether `stop` asked for that. `handed` is the
@@ -56,7 +56,7 @@ class Child(asyncio.SubprocessProtocol):
         secrets: Sequence[str],
         clock: Callable[[], float],
         conceal: Callable[[str], str] = str,
-        gone: Callable[[Child], None],
+        gone: Callable[[ServerProcess], None],
         max_line: int = MAX_LINE,
         throttle: Throttle | None = None,
         handed: HandedProcess | None = None,
@@ -322,7 +322,7 @@ class Child(asyncio.SubprocessProtocol):
         self._lost.set()
 
 
-async def spawn(command: Sequence[str], child: Child, *, env: Mapping[str, str], cwd: Path | None) -> None:
+async def spawn(command: Sequence[str], child: ServerProcess, *, env: Mapping[str, str], cwd: Path | None) -> None:
     """Start `child`: exactly `command`, without a shell, with nothing but `env`. Raises `OSError`."""
     loop = asyncio.get_running_loop()
     handed = child.handed

@@ -17,8 +17,8 @@ from gateway.model.wire import HandedCredential, Kind, Message, RequestId, Upstr
 from gateway.protocol.error_codes import METHOD_NOT_FOUND
 from gateway.protocol.methods import TABLE
 from gateway.upstream.stdio import replies, wire
-from gateway.upstream.stdio.child import Child, is_power_of_two
-from gateway.upstream.stdio.stream import Backlog, EventStream
+from gateway.upstream.stdio.child import ServerProcess, is_power_of_two
+from gateway.upstream.stdio.stream import Backlog, MessageStream
 
 log = structlog.get_logger("gateway.upstream.stdio")
 
@@ -32,8 +32,8 @@ _LISTEN: Final = "subscriptions/listen"
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
-    stream: EventStream
+class _PooledCall:
+    stream: MessageStream
     token: RequestId | None
     logs: bool
     listens: bool
@@ -42,14 +42,14 @@ class _Call:
 class Worker:
     """One child and the requests in it."""
 
-    def __init__(self, child: Child, *, upstream: str, first_byte: float, clock: Callable[[], float]) -> None:
+    def __init__(self, child: ServerProcess, *, upstream: str, first_byte: float, clock: Callable[[], float]) -> None:
         self.child = child
         self.touched = clock()
         self._upstream = upstream
         self._first_byte = first_byte
         self._clock = clock
-        self._calls: dict[RequestId, _Call] = {}
-        self._cancelled: dict[RequestId, _Call] = {}
+        self._calls: dict[RequestId, _PooledCall] = {}
+        self._cancelled: dict[RequestId, _PooledCall] = {}
         self._dropped = 0
         child.attach(self._receive, self._ended)
 
@@ -75,11 +75,11 @@ class Worker:
             and (token is None or all(call.token != token for call in heard))
         )
 
-    def reserve(self, request: RequestId, message: Message) -> EventStream:
+    def reserve(self, request: RequestId, message: Message) -> MessageStream:
         """Take the place that `accepts` has just promised."""
         self.touched = self._clock()
-        stream = EventStream(0, Backlog(), resumable=False, request=request)
-        self._calls[request] = _Call(
+        stream = MessageStream(0, Backlog(), resumable=False, request=request)
+        self._calls[request] = _PooledCall(
             stream,
             wire.progress_token(message.params),
             logs=wire.wants_logs(message.params),
@@ -87,7 +87,7 @@ class Worker:
         )
         return stream
 
-    async def carry(self, request: RequestId, message: Message, stream: EventStream) -> UpstreamReply:
+    async def carry(self, request: RequestId, message: Message, stream: MessageStream) -> UpstreamReply:
         """Forward a request, and return the answer.
 
         If the caller is cancelled, or the answer's stream is closed early, the request is cancelled in the child.
@@ -148,7 +148,7 @@ class Worker:
         self._forget(request, call)
         call.stream.finish()
 
-    def _addressee(self, message: wire.Inbound) -> _Call | None:
+    def _addressee(self, message: wire.Inbound) -> _PooledCall | None:
         """Return the call of this notification; `None` if unknown, since a guess would show it to another client."""
         if message.subscription is not None:
             call = self._calls.get(message.subscription)
@@ -172,15 +172,15 @@ class Worker:
 
     # --- the end of a request --------------------------------------------------------------------------
 
-    def _cancel(self, request: RequestId, stream: EventStream, reason: str) -> None:
+    def _cancel(self, request: RequestId, stream: MessageStream, reason: str) -> None:
         self._take_back(request, stream, reason)
         stream.abandon()
 
-    def _late(self, request: RequestId, stream: EventStream, failure: UpstreamError) -> None:
+    def _late(self, request: RequestId, stream: MessageStream, failure: UpstreamError) -> None:
         stream.fail(failure)
         self._take_back(request, stream, "no answer in time")
 
-    def _take_back(self, request: RequestId, stream: EventStream, reason: str) -> None:
+    def _take_back(self, request: RequestId, stream: MessageStream, reason: str) -> None:
         """Cancel the request in the child, unless it is over."""
         call = self._calls.get(request)
         if call is not None and call.stream is stream:
@@ -188,7 +188,7 @@ class Worker:
             with contextlib.suppress(UpstreamError):
                 self.child.post(wire.cancelled(request, reason))
 
-    def _forget(self, request: RequestId, call: _Call) -> None:
+    def _forget(self, request: RequestId, call: _PooledCall) -> None:
         del self._calls[request]
         self._cancelled[request] = call
         self.touched = self._clock()
@@ -209,13 +209,13 @@ class Pool:
 
     def __init__(
         self,
-        spawn: Callable[[HandedCredential | None], Awaitable[Child]],
-        stop: Callable[[Child], None],
+        spawn: Callable[[HandedCredential | None], Awaitable[ServerProcess]],
+        stop: Callable[[ServerProcess], None],
         *,
         upstream: str,
         first_byte: float,
         clock: Callable[[], float],
-        renew: Callable[[Child, HandedCredential | None], bool] = lambda _child, _credential: True,
+        renew: Callable[[ServerProcess, HandedCredential | None], bool] = lambda _child, _credential: True,
     ) -> None:
         self._spawn = spawn
         self._stop = stop

@@ -16,7 +16,7 @@ from gateway.protocol.error_codes import (
     UNSUPPORTED_VERSION,
 )
 from gateway.upstream.stdio import wire
-from gateway.upstream.stdio.stream import Connection, EventStream
+from gateway.upstream.stdio.stream import MessageStream, StreamResponse
 
 GRACE: Final = 5.0
 """Seconds in which a response that comes alone is answered as one JSON document, with the HTTP status that fits it.
@@ -51,13 +51,13 @@ def refusal(status: int, message: str, *, request: RequestId | None = None) -> U
     return document(status, wire.error(request, INVALID_REQUEST, message))
 
 
-def events(connection: Connection, headers: Headers = ()) -> UpstreamReply:
+def events(connection: StreamResponse, headers: Headers = ()) -> UpstreamReply:
     """An event stream."""
     return UpstreamReply(200, (*_EVENTS, *headers), connection, connection.close)
 
 
 async def answer(
-    stream: EventStream,
+    stream: MessageStream,
     *,
     upstream: str,
     first_byte: float,
@@ -89,7 +89,7 @@ async def answer(
     return events(stream.connect(prime=prime, left=left), headers)
 
 
-def _check(stream: EventStream, late: Callable[[UpstreamError], None], failure: UpstreamError) -> None:
+def _check(stream: MessageStream, late: Callable[[UpstreamError], None], failure: UpstreamError) -> None:
     if stream.silent:
         late(failure)
 

@@ -16,8 +16,8 @@ import structlog
 from gateway.errors import UpstreamBroken, UpstreamError, UpstreamUnreachable
 from gateway.model.wire import Headers, JsonObject, Kind, Message, RequestId, UpstreamReply
 from gateway.upstream.stdio import replies, wire
-from gateway.upstream.stdio.child import Child, is_power_of_two
-from gateway.upstream.stdio.stream import Backlog, EventStream
+from gateway.upstream.stdio.child import ServerProcess, is_power_of_two
+from gateway.upstream.stdio.stream import Backlog, MessageStream
 
 log = structlog.get_logger("gateway.upstream.stdio")
 
@@ -29,7 +29,7 @@ MAX_IN_FLIGHT: Final = 1024
 """Requests without an answer, those whose client has gone included: in this era they go on."""
 
 
-class Session:
+class StdioSession:
     """`key` is the session id. `principal` is the `Principal.key` of the only caller for whom the session exists.
     `refused`: the server has answered `initialize` with an error. As a part of a `SplitSession` it counts its streams from
     `first`, and shares `standalone`.
@@ -39,13 +39,13 @@ class Session:
         self,
         key: str,
         principal: str,
-        child: Child,
+        child: ServerProcess,
         *,
         upstream: str,
         first_byte: float,
         clock: Callable[[], float],
         first: int = _INITIALIZE,
-        standalone: EventStream | None = None,
+        standalone: MessageStream | None = None,
     ) -> None:
         self.key = key
         self.principal = principal
@@ -57,10 +57,10 @@ class Session:
         self._clock = clock
         self._backlog = Backlog()
         self._is_part = standalone is not None
-        self._standalone = standalone or EventStream(STANDALONE, self._backlog, resumable=True)
+        self._standalone = standalone or MessageStream(STANDALONE, self._backlog, resumable=True)
         self._streams = {STANDALONE: self._standalone}
-        self._in_flight: dict[RequestId, EventStream] = {}
-        self._tokens: dict[RequestId, EventStream] = {}
+        self._in_flight: dict[RequestId, MessageStream] = {}
+        self._tokens: dict[RequestId, MessageStream] = {}
         self._first = first
         self._number = first - 1
         self._unknown = 0
@@ -81,7 +81,7 @@ class Session:
         """Return whether the server waits for the client's response to a request of its own."""
         return request in self._asked
 
-    def children(self) -> tuple[Child, ...]:
+    def children(self) -> tuple[ServerProcess, ...]:
         return (self.child,)
 
     @property
@@ -201,7 +201,7 @@ class Session:
         """Return whether a message without a request has the credential of its process. Its stream began before the credential."""
         return self.child.handed is not None and self.child.handed.is_in(message.line)
 
-    def _route(self, message: wire.Inbound) -> EventStream:
+    def _route(self, message: wire.Inbound) -> MessageStream:
         if message.token is not None and message.token in self._tokens:
             return self._tokens[message.token]
         listening = [stream for stream in self._in_flight.values() if stream.listening]
@@ -213,22 +213,22 @@ class Session:
 
     # --- streams ---------------------------------------------------------------------------------------
 
-    def _open(self, request: RequestId, token: RequestId | None) -> EventStream:
+    def _open(self, request: RequestId, token: RequestId | None) -> MessageStream:
         self._number += 1
         if self._number % _PRUNE_EVERY == 0:
             self._streams = {n: s for n, s in self._streams.items() if n == STANDALONE or not s.spent}
-        stream = EventStream(self._number, self._backlog, resumable=True, request=request)
+        stream = MessageStream(self._number, self._backlog, resumable=True, request=request)
         self._streams[self._number] = self._in_flight[request] = stream
         if token is not None:
             self._tokens[token] = stream
         return stream
 
-    def _close(self, stream: EventStream) -> None:
+    def _close(self, stream: MessageStream) -> None:
         """The request is over; its stream may still have to be delivered."""
         self._in_flight = {key: value for key, value in self._in_flight.items() if value is not stream}
         self._tokens = {key: value for key, value in self._tokens.items() if value is not stream}
 
-    def _give_up(self, request: RequestId, stream: EventStream, failure: UpstreamError) -> None:
+    def _give_up(self, request: RequestId, stream: MessageStream, failure: UpstreamError) -> None:
         self._close(stream)
         with contextlib.suppress(UpstreamError):
             self.child.post(wire.cancelled(request, "no answer in time"))

@@ -21,7 +21,7 @@ from gateway.errors import UpstreamUnreachable
 from gateway.model.wire import HandedCredential
 from gateway.upstream.stdio.aws_endpoint import ContainerEndpoint
 from gateway.upstream.stdio.backoff import Backoff
-from gateway.upstream.stdio.child import Child, spawn
+from gateway.upstream.stdio.child import ServerProcess, spawn
 from gateway.upstream.stdio.handed import HandedProcess
 from gateway.upstream.stdio.throttle import Throttle
 
@@ -76,7 +76,7 @@ class Spawner:
         self._env |= {key: value.get_secret_value() for key, value in settings.env.items()}
         self._conceal = conceal
         self._backoffs: dict[str, Backoff] = {}
-        self._children: dict[Child, str] = {}
+        self._children: dict[ServerProcess, str] = {}
         self._stops: set[asyncio.Task[None]] = set()
         self._closing = False
         self._throttle = Throttle()
@@ -99,7 +99,7 @@ class Spawner:
         """Return whether this principal has reached its limit of processes."""
         return sum(owner == principal for owner in self._children.values()) >= MAX_CHILDREN_PER_PRINCIPAL
 
-    async def spawn(self, principal: str, credential: HandedCredential | None = None) -> Child:
+    async def spawn(self, principal: str, credential: HandedCredential | None = None) -> ServerProcess:
         """Start a process for this principal, with a leased credential. If the caller is cancelled, it is ended once it has started.
 
         Raises `UpstreamUnreachable`: too many processes, the last ones died, or the command cannot be started.
@@ -107,7 +107,7 @@ class Spawner:
         self._refuse(principal)
         self._refuse_withdrawn(credential)
         handed = self._hand(credential)
-        child = Child(
+        child = ServerProcess(
             self._name,
             secrets=[*self._secrets, *(() if credential is None else credential.secrets())],
             clock=self._clock,
@@ -136,7 +136,7 @@ class Spawner:
             self._refuse(principal)
         return child
 
-    async def _start(self, child: Child, env: Mapping[str, str]) -> None:
+    async def _start(self, child: ServerProcess, env: Mapping[str, str]) -> None:
         if child.handed is not None:
             _require_program(self._command[0], env, self._cwd)
         await spawn(self._command, child, env=env, cwd=self._cwd)
@@ -166,7 +166,7 @@ class Spawner:
                 "have the operator look at the folder that `opagate check` names",
             ) from None
 
-    def renew(self, child: Child, credential: HandedCredential | None) -> bool:
+    def renew(self, child: ServerProcess, credential: HandedCredential | None) -> bool:
         """Return whether a running process has a credential, or could be given it. Raises `UpstreamUnreachable`."""
         self._refuse_withdrawn(credential)
         if child.handed is None or credential is None:
@@ -198,12 +198,12 @@ class Spawner:
         await asyncio.gather(*(self._end_holder(child) for child in holders))
         return all(child.handed is not None and child.handed.is_gone() for child in holders)
 
-    async def _end_holder(self, child: Child) -> None:
+    async def _end_holder(self, child: ServerProcess) -> None:
         await child.begun.wait()
         if child.pid:
             await child.stop("ended with its credential", at_once=True)
 
-    def stop(self, child: Child) -> None:
+    def stop(self, child: ServerProcess) -> None:
         """End a process without waiting for it."""
         task = asyncio.get_running_loop().create_task(child.stop())
         self._stops.add(task)
@@ -240,14 +240,14 @@ class Spawner:
                 "try again later, or serve this upstream over streamable HTTP",
             )
 
-    def _abort(self, child: Child) -> None:
+    def _abort(self, child: ServerProcess) -> None:
         """Forget a child that could not be started."""
         if child.handed is not None:
             child.handed.finish()
         child.begun.set()
         self._gone(child)
 
-    def _gone(self, child: Child) -> None:
+    def _gone(self, child: ServerProcess) -> None:
         principal = self._children.pop(child)
         if child.asked:
             return

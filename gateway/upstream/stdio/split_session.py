@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Final
 from gateway.errors import UpstreamBroken
 from gateway.model.wire import HandedCredential, Kind, Message, UpstreamReply
 from gateway.upstream.stdio import replies
-from gateway.upstream.stdio.session import EVENT_ID, STANDALONE, Session
-from gateway.upstream.stdio.stream import Backlog, EventStream
+from gateway.upstream.stdio.session import EVENT_ID, STANDALONE, StdioSession
+from gateway.upstream.stdio.stream import Backlog, MessageStream
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gateway.model.wire import Headers
-    from gateway.upstream.stdio.child import Child
+    from gateway.upstream.stdio.child import ServerProcess
 
 STREAMS: Final = 100_000
 """Numbers of streams for one process."""
@@ -39,9 +39,9 @@ class SplitSession:
         upstream: str,
         first_byte: float,
         clock: Callable[[], float],
-        spawn: Callable[[HandedCredential | None], Awaitable[Child]],
-        renew: Callable[[Child, HandedCredential | None], bool],
-        stop: Callable[[Child], None],
+        spawn: Callable[[HandedCredential | None], Awaitable[ServerProcess]],
+        renew: Callable[[ServerProcess, HandedCredential | None], bool],
+        stop: Callable[[ServerProcess], None],
     ) -> None:
         self.key = key
         self.principal = principal
@@ -53,8 +53,8 @@ class SplitSession:
         self._spawn = spawn
         self._renew = renew
         self._stop = stop
-        self._standalone = EventStream(STANDALONE, Backlog(), resumable=True)
-        self._parts: dict[str, list[Session]] = {}
+        self._standalone = MessageStream(STANDALONE, Backlog(), resumable=True)
+        self._parts: dict[str, list[StdioSession]] = {}
         self._greeting: Message | None = None
         self._opened = 0
         self._opening: dict[str, asyncio.Lock] = {}
@@ -69,11 +69,11 @@ class SplitSession:
     def in_flight(self) -> int:
         return sum(part.in_flight for part in self._all())
 
-    def idle_parts(self) -> list[Session]:
+    def idle_parts(self) -> list[StdioSession]:
         """Return the parts without a request, whose processes may end."""
         return [part for part in self._all() if not part.busy and not part.in_flight and part.child.usable]
 
-    def children(self) -> tuple[Child, ...]:
+    def children(self) -> tuple[ServerProcess, ...]:
         return tuple(part.child for part in self._all())
 
     # --- from the client -------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ class SplitSession:
 
     # --- the parts -------------------------------------------------------------------------------------
 
-    async def _part(self, credential: HandedCredential | None) -> Session:
+    async def _part(self, credential: HandedCredential | None) -> StdioSession:
         """Return the part whose process has a credential. A further process is greeted as the first was."""
         if self._is_over:
             raise UpstreamBroken(f"the session with upstream {self._upstream} has ended", "initialize a new one")
@@ -153,11 +153,11 @@ class SplitSession:
         await self._greet(part)
         return part
 
-    async def _open(self, credential: HandedCredential | None) -> Session:
+    async def _open(self, credential: HandedCredential | None) -> StdioSession:
         if self._opened >= MOST_PARTS:
             raise UpstreamBroken(f"the session with upstream {self._upstream} is worn out", "initialize a new one")
         child = await self._spawn(credential)
-        part = Session(
+        part = StdioSession(
             self.key,
             self.principal,
             child,
@@ -176,7 +176,7 @@ class SplitSession:
         child.attach(part.receive, lambda reason: self._gone(terms, part, reason))
         return part
 
-    async def _greet(self, part: Session) -> None:
+    async def _greet(self, part: StdioSession) -> None:
         """Say to a process what the client said to the first, and take its answer."""
         assert self._greeting is not None  # noqa: S101 - the session began with it
         try:
@@ -192,7 +192,7 @@ class SplitSession:
                 f"a further process of upstream {self._upstream} refuses to initialize", "begin a new session"
             )
 
-    def _addressed(self, message: Message) -> list[Session]:
+    def _addressed(self, message: Message) -> list[StdioSession]:
         """Return the parts that a notification or a response is meant for."""
         if message.kind is Kind.RESPONSE:
             return [part for part in self._all() if part.awaits(message.id)]
@@ -205,7 +205,7 @@ class SplitSession:
             return []
         return parts
 
-    def _gone(self, terms: str, part: Session, reason: str) -> None:
+    def _gone(self, terms: str, part: StdioSession, reason: str) -> None:
         part.end(reason)
         parts = [other for other in self._parts.get(terms, ()) if other is not part]
         if parts:
@@ -216,7 +216,7 @@ class SplitSession:
             if lock is not None and not lock.locked():
                 del self._opening[terms]
 
-    def _all(self) -> list[Session]:
+    def _all(self) -> list[StdioSession]:
         return [part for parts in self._parts.values() for part in parts]
 
     def _touch(self) -> None:

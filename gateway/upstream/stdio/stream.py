@@ -28,7 +28,7 @@ whatever its size, so a large result is never lost for being large."""
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class StreamEvent:
     """`sequence` counts from 1 within its stream."""
 
     sequence: int
@@ -41,10 +41,10 @@ class Backlog:
     def __init__(self, max_events: int = MAX_EVENTS, max_bytes: int = MAX_BYTES) -> None:
         self._max_events = max_events
         self._max_bytes = max_bytes
-        self._kept: deque[tuple[EventStream, Event]] = deque()
+        self._kept: deque[tuple[MessageStream, StreamEvent]] = deque()
         self._bytes = 0
 
-    def keep(self, stream: EventStream, event: Event) -> None:
+    def keep(self, stream: MessageStream, event: StreamEvent) -> None:
         self._kept.append((stream, event))
         self._bytes += len(event.data)
         while len(self._kept) > 1 and (len(self._kept) > self._max_events or self._bytes > self._max_bytes):
@@ -52,15 +52,15 @@ class Backlog:
             self._bytes -= len(lost.data)
             oldest.lose(lost)
 
-    def drop(self, stream: EventStream) -> None:
+    def drop(self, stream: MessageStream) -> None:
         """Keep nothing more of a stream."""
         self._kept = deque(item for item in self._kept if item[0] is not stream)
         self._bytes = sum(len(event.data) for _, event in self._kept)
 
 
-class EventStream:
+class MessageStream:
     """Messages for one request, or (number 0) a session's messages without a request. `resumable` streams number their
-    events and keep delivered ones for `Last-Event-ID`. One child writes a stream, and at most one `Connection` at a
+    events and keep delivered ones for `Last-Event-ID`. One child writes a stream, and at most one `StreamResponse` at a
     time reads it; a new connection takes over."""
 
     def __init__(self, number: int, backlog: Backlog, *, resumable: bool, request: RequestId | None = None) -> None:
@@ -69,9 +69,9 @@ class EventStream:
         self.resumable = resumable
         self.finished = False
         self.abandoned = False
-        self.connection: Connection | None = None
+        self.connection: StreamResponse | None = None
         self._backlog = backlog
-        self._events: deque[Event] = deque()
+        self._events: deque[StreamEvent] = deque()
         self._last = 0
         self._delivered = 0
         self._dropped = 0
@@ -105,7 +105,7 @@ class EventStream:
         self.finished = self._answered = last
         self._error = error
         self._last += 1
-        event = Event(self._last, data)
+        event = StreamEvent(self._last, data)
         self._events.append(event)
         self._backlog.keep(self, event)
         self._wake.set()
@@ -133,7 +133,7 @@ class EventStream:
         self._backlog.drop(self)
         self._wake.set()
 
-    def lose(self, event: Event) -> None:
+    def lose(self, event: StreamEvent) -> None:
         """The backlog has dropped the oldest event."""
         self._events.popleft()
         if event.sequence > self._delivered:
@@ -161,7 +161,7 @@ class EventStream:
         self.abandon()
         return data, self._error
 
-    def connect(self, *, after: int | None = None, prime: bool = False, left: Callable[[], None]) -> Connection:
+    def connect(self, *, after: int | None = None, prime: bool = False, left: Callable[[], None]) -> StreamResponse:
         """Begin to deliver, from the first undelivered event or `after` an event that the client has seen.
 
         `prime` sends an event without data first, from whose id the client can resume. `left` is called once, when
@@ -173,7 +173,7 @@ class EventStream:
             self._delivered = after
         self._opened = True
         first = b"id: %d-%d\ndata: \n\n" % (self.number, self._delivered) if prime else b""
-        self.connection = Connection(self, first, left)
+        self.connection = StreamResponse(self, first, left)
         return self.connection
 
     def knows(self, sequence: int) -> bool:
@@ -197,15 +197,15 @@ class EventStream:
     def wake(self) -> None:
         self._wake.set()
 
-    def _render(self, event: Event) -> bytes:
+    def _render(self, event: StreamEvent) -> bytes:
         name = b"id: %d-%d\n" % (self.number, event.sequence) if self.resumable else b""
         return name + b"event: message\ndata: " + event.data + b"\n\n"
 
 
-class Connection:
+class StreamResponse:
     """An HTTP response with a stream. It is an iterator, not a generator, so that a cancelled read can be resumed."""
 
-    def __init__(self, stream: EventStream, first: bytes, left: Callable[[], None]) -> None:
+    def __init__(self, stream: MessageStream, first: bytes, left: Callable[[], None]) -> None:
         self._stream = stream
         self._first = first
         self._left = left

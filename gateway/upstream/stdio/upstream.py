@@ -22,13 +22,13 @@ from gateway.model.wire import Era, Kind, Message, UpstreamReply, UpstreamReques
 from gateway.protocol.headers import value_of
 from gateway.upstream.stdio import replies
 from gateway.upstream.stdio.pool import Pool
-from gateway.upstream.stdio.session import Session
+from gateway.upstream.stdio.session import StdioSession
 from gateway.upstream.stdio.spawner import Conceal, Spawner, shown_as_is
 from gateway.upstream.stdio.split_session import SplitSession
 
 if TYPE_CHECKING:
     from gateway.model.wire import HandedCredential
-    from gateway.upstream.stdio.child import Child
+    from gateway.upstream.stdio.child import ServerProcess
 
 SESSION_IDLE: Final = 30 * 60.0
 """Seconds after which a session without a connected client ends. Most clients never send DELETE."""
@@ -81,7 +81,7 @@ class StdioUpstream:
         self._spawner = Spawner(name, settings, clock=clock, environ=environ, conceal=conceal, folder=folder)
         credential = settings.credential
         self._hands_over = isinstance(credential, LeasedCredential) and credential.hand_over is not None
-        self._sessions: dict[str, Session | SplitSession] = {}
+        self._sessions: dict[str, StdioSession | SplitSession] = {}
         self._pools: dict[tuple[str, str], Pool] = {}
         self._reaper: Job | None = None
         self._closed = False
@@ -168,7 +168,7 @@ class StdioUpstream:
     async def _initialize(self, request: UpstreamRequest, message: Message) -> UpstreamReply:
         principal = request.principal.key
         child = await self._spawn(principal, None)
-        session = Session(
+        session = StdioSession(
             self._new_id(), principal, child, upstream=self._name, first_byte=self._first_byte, clock=self._clock
         )
         child.attach(session.receive, lambda reason: self._gone(session, reason))
@@ -194,7 +194,7 @@ class StdioUpstream:
         )
         return await self._begun(session, sending)
 
-    async def _begun(self, session: Session | SplitSession, sending: Awaitable[UpstreamReply]) -> UpstreamReply:
+    async def _begun(self, session: StdioSession | SplitSession, sending: Awaitable[UpstreamReply]) -> UpstreamReply:
         """Return the answer to `initialize`, and keep the session unless it failed."""
         self._sessions[session.key] = session
         try:
@@ -207,7 +207,7 @@ class StdioUpstream:
             return structs.replace(reply, headers=tuple(h for h in reply.headers if h[0] != _SESSION_ID))
         return reply
 
-    async def _in_session(self, session: Session | SplitSession, request: UpstreamRequest) -> UpstreamReply:
+    async def _in_session(self, session: StdioSession | SplitSession, request: UpstreamRequest) -> UpstreamReply:
         if request.method == "DELETE":
             self._end(session, "ended the session at the client's wish")
             return replies.empty(200)
@@ -221,7 +221,7 @@ class StdioUpstream:
 
     # --- processes -------------------------------------------------------------------------------------
 
-    async def _spawn(self, principal: str, credential: HandedCredential | None) -> Child:
+    async def _spawn(self, principal: str, credential: HandedCredential | None) -> ServerProcess:
         if self._spawner.full_for(principal):
             await self._make_room(principal)
         return await self._spawner.spawn(principal, credential)
@@ -233,7 +233,7 @@ class StdioUpstream:
         parts = [part for session in splits if session.principal == principal for part in session.idle_parts()]
         if pools or parts:
             oldest = min([*pools, *parts], key=lambda each: each.touched)
-            await (oldest.child.stop() if isinstance(oldest, Session) else oldest.aclose())
+            await (oldest.child.stop() if isinstance(oldest, StdioSession) else oldest.aclose())
             return
         spare = [
             session
@@ -246,13 +246,13 @@ class StdioUpstream:
             self._end(oldest, "ended an unused session to make room")
             await asyncio.gather(*(child.stop() for child in children))
 
-    def _end(self, session: Session | SplitSession, reason: str) -> None:
+    def _end(self, session: StdioSession | SplitSession, reason: str) -> None:
         children = session.children()
         self._gone(session, reason)
         for child in children:
             self._spawner.stop(child)
 
-    def _gone(self, session: Session | SplitSession, reason: str) -> None:
+    def _gone(self, session: StdioSession | SplitSession, reason: str) -> None:
         self._sessions.pop(session.key, None)
         session.end(reason)
 

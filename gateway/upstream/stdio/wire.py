@@ -45,7 +45,7 @@ class Inbound:
     error: int | None = None
 
 
-class _Envelope(msgspec.Struct):
+class _WireMessage(msgspec.Struct):
     jsonrpc: Literal["2.0"]
     id: int | str | msgspec.UnsetType | None = msgspec.UNSET
     method: str | msgspec.UnsetType = msgspec.UNSET
@@ -74,7 +74,7 @@ class _Error(msgspec.Struct):
     code: int
 
 
-_ENVELOPE: Final = msgspec.json.Decoder(_Envelope)
+_ENVELOPE: Final = msgspec.json.Decoder(_WireMessage)
 _PROGRESS: Final = msgspec.json.Decoder(_Progress)
 _CANCELLED: Final = msgspec.json.Decoder(_Cancelled)
 _SUBSCRIBED: Final = msgspec.json.Decoder(_Subscribed)
@@ -136,7 +136,7 @@ def _encode(document: dict[str, object]) -> bytes:
     return msgspec.json.encode(document)
 
 
-def _call(envelope: _Envelope, method: str, line: bytes) -> Inbound | None:
+def _call(envelope: _WireMessage, method: str, line: bytes) -> Inbound | None:
     if envelope.id is None:
         return None
     if isinstance(envelope.id, int | str):

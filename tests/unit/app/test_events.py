@@ -13,7 +13,7 @@ from gateway.app import events
 from gateway.app.events import DefinitionChanges, EventRecorder
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream.definitions import MAX_KNOWN
-from gateway.upstream.pins import Change, Definition
+from gateway.upstream.pins import Definition, PinChange
 from tests.unit.clock import Clock
 from tests.unit.harness import PROMPTS, TOOLS, Upstream, bench, message, result
 
@@ -66,8 +66,8 @@ class Recorder(EventRecorder):
         self.entries += 1
 
 
-def changed(upstream: str) -> Change:
-    return Change("changed", upstream, "tool", "read", None, Definition("read", "sha256:0", {}))
+def changed(upstream: str) -> PinChange:
+    return PinChange("changed", upstream, "tool", "read", None, Definition("read", "sha256:0", {}))
 
 
 def test_an_upstream_that_changes_without_end_does_not_fill_the_record(monkeypatch: pytest.MonkeyPatch):

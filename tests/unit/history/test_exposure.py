@@ -18,7 +18,7 @@ from gateway.history.fold import apply
 from gateway.history.new_events import reserved
 from gateway.history.state import MAX_EXPOSED, TaskState
 from gateway.model.call import Call
-from gateway.model.content import CallContent, Piece, ResultContent, Sighting
+from gateway.model.content import CallContent, CredentialPiece, ResultContent, Sighting
 from gateway.model.target import Target
 from gateway.model.task import Task
 from tests.requirements import requirement
@@ -36,12 +36,12 @@ SHINGLES = frozenset(digest | place for place, digest in enumerate(GRAMS))
 SEEN = ResultContent((Sighting("key", "jwt", shingles=SHINGLES),))
 
 
-def piece(first: int, last: int, *, name: str = "key", shown_by: str | None = None) -> Piece:
+def piece(first: int, last: int, *, name: str = "key", shown_by: str | None = None) -> CredentialPiece:
     """The letters from `first` up to `last`."""
-    return Piece(name, SHINGLES, frozenset(GRAMS[first : last - 5]), shown_by)
+    return CredentialPiece(name, SHINGLES, frozenset(GRAMS[first : last - 5]), shown_by)
 
 
-def content(*pieces: Piece) -> CallContent:
+def content(*pieces: CredentialPiece) -> CallContent:
     return CallContent(pieces=pieces)
 
 
@@ -49,7 +49,7 @@ def call(audience: str, aggregates: tuple[str, ...] | None = None) -> Call:
     return Call("tools/call", Target("tool", audience, "use", audience, aggregates=aggregates), {})
 
 
-def begun(history: History, task: Task, call_id: str, made: Call, *pieces: Piece) -> list[str]:
+def begun(history: History, task: Task, call_id: str, made: Call, *pieces: CredentialPiece) -> list[str]:
     """The forms of the credentials that are found in a call."""
     found = history.reserve(task, call_id, made, content(*pieces), 1000.0).facts.credentials
     assert found is not None
@@ -196,11 +196,11 @@ class Mine:
         self.task = Task(task, "implicit", 0.0)
 
 
-def other(number: int) -> Piece:
+def other(number: int) -> CredentialPiece:
     """A piece of another credential."""
     grams = [(number * LETTERS + place + 100) << 16 for place in range(15)]
     shingles = frozenset(digest | place for place, digest in enumerate(grams))
-    return Piece(f"other-{number}", shingles, frozenset(grams[:5]), "crm")
+    return CredentialPiece(f"other-{number}", shingles, frozenset(grams[:5]), "crm")
 
 
 def test_a_piece_that_cannot_be_counted_stands_for_the_whole():
@@ -288,7 +288,7 @@ async def test_pieces_add_up_over_a_crash(tmp_path: Path, *, snapshots: bool):
 # --- beside arguments --------------------------------------------------------------------------------
 
 
-def carry(gateway: Gateway, task: Task, *pieces: Piece, audience: str = "billing") -> bool:
+def carry(gateway: Gateway, task: Task, *pieces: CredentialPiece, audience: str = "billing") -> bool:
     """Whether a message with these beside its arguments may be sent."""
     fields = expose(gateway.history, task, call(audience).target, pieces, request="r", now=1000.0)
     if isinstance(fields, frozenset):

@@ -10,7 +10,7 @@ from msgspec import structs
 
 from gateway.errors import HistoryError
 from gateway.history.provenance import DENIALS, Provenance
-from gateway.model.content import CallContent, Piece, ResultContent, Sighting
+from gateway.model.content import CallContent, CredentialPiece, ResultContent, Sighting
 from gateway.model.target import Effect, Role, Sensitivity
 from gateway.model.task import Contract, Task
 from tests.requirements import requirement
@@ -264,7 +264,7 @@ def test_a_credential_in_pieces_names_the_calls_that_carried_them(session: Sessi
 
     def carrying(first: int, last: int) -> CallContent:
         grams = frozenset(number << 16 for number in range(first + 1, last - 4))
-        return CallContent(pieces=(Piece("first", shingles, grams),))
+        return CallContent(pieces=(CredentialPiece("first", shingles, grams),))
 
     session.call(target("mail"), carrying(0, 9))
     session.call(target("chat"), carrying(0, 9))

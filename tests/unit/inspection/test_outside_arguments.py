@@ -16,7 +16,7 @@ from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.credentials.origins import Origins, Shown
 from gateway.inspection.outside_arguments import Sent
-from gateway.model.content import Piece, Sighting
+from gateway.model.content import CredentialPiece, Sighting
 from gateway.model.decision import Refusal
 from gateway.model.wire import Headers, Message
 from gateway.protocol.classify import classify
@@ -57,7 +57,7 @@ def completion(headers: Headers = (), **changes: Any) -> Sent:
     return Sent(headers, request("completion/complete", **COMPLETION | changes))
 
 
-def _problem(found: str | tuple[Piece, ...]) -> str | None:
+def _problem(found: str | tuple[CredentialPiece, ...]) -> str | None:
     return found if isinstance(found, str) else None
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from benchmarks.credentials.corpus import negatives
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.own_token import OF_THE_GATEWAY, WHOLE, TokenSearch, examine, secret_of
-from gateway.model.content import Piece
+from gateway.model.content import CredentialPiece
 from gateway.model.shingles import is_exposed
 from gateway.model.wire import Headers
 
@@ -36,7 +36,7 @@ def is_carried(authorization: tuple[str, ...], headers: Headers, body: bytes) ->
     return examine(searches(authorization), headers, body, KEYED) == WHOLE
 
 
-def pieces(authorization: tuple[str, ...], headers: Headers, body: bytes) -> tuple[Piece, ...]:
+def pieces(authorization: tuple[str, ...], headers: Headers, body: bytes) -> tuple[CredentialPiece, ...]:
     found = examine(searches(authorization), headers, body, KEYED)
     assert found != WHOLE
     return found

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gateway.model.decision import Refusal
 from gateway.model.wire import Disposition, Era, Headers, Kind, Message
 from gateway.protocol.classify import MAX_ID, RULES, classify, cursor_of, state_of, tasks_of
-from gateway.protocol.headers import Fault, group_headers
+from gateway.protocol.headers import HeaderFault, group_headers
 from gateway.protocol.headers import read as read_headers
 from gateway.protocol.methods import STATELESS_VERSIONS, TABLE, VERSIONS
 
@@ -467,7 +467,7 @@ def test_classification_never_raises_and_what_it_accepts_has_one_reading(documen
     assert (outcome.body, outcome.method, outcome.id) == (body, again.get("method"), again.get("id"))
     assert outcome.params == again.get("params", {})
     routing = read_headers(group_headers(headers))
-    assert not isinstance(routing, Fault)
+    assert not isinstance(routing, HeaderFault)
     assert routing.method in {None, outcome.method}
     assert routing.name in {None, outcome.name}
     declared = again.get("params", {}).get("_meta", {}).get(VERSION)

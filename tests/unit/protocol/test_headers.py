@@ -11,7 +11,7 @@ from mcp.shared.inbound import decode_header_value, encode_header_value
 
 from gateway.model.wire import Era, Headers, Kind
 from gateway.protocol.headers import (
-    Fault,
+    HeaderFault,
     Routing,
     decode,
     disagreement,
@@ -27,7 +27,7 @@ from gateway.protocol.headers import (
 
 def fault(*headers: tuple[bytes, bytes]) -> str:
     outcome = read(group_headers(headers))
-    assert isinstance(outcome, Fault), outcome
+    assert isinstance(outcome, HeaderFault), outcome
     return outcome.message
 
 

@@ -12,12 +12,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.protocol import strict
-from gateway.protocol.strict import MAX_DEPTH, MAX_VALUES, Unreadable, read, read_reply
+from gateway.protocol.strict import MAX_DEPTH, MAX_VALUES, UnreadableJson, read, read_reply
 
 
 def code(body: bytes) -> str:
     outcome = read(body)
-    assert isinstance(outcome, Unreadable), outcome
+    assert isinstance(outcome, UnreadableJson), outcome
     return outcome.code
 
 
@@ -105,7 +105,7 @@ def test_what_is_not_json_is_refused(body: bytes):
 
 
 def test_where_a_body_stops_being_json_is_told():
-    assert read('{"ä" 1}'.encode()) == Unreadable("request/json", "the body is not JSON, from its character 6 on")
+    assert read('{"ä" 1}'.encode()) == UnreadableJson("request/json", "the body is not JSON, from its character 6 on")
 
 
 @pytest.mark.parametrize("body", [b"[]", b"[" + CALL + b"]", b" [1]", b'["a"]'])
@@ -272,13 +272,13 @@ def test_a_wide_integer_beside_an_escaped_surrogate_in_a_reply_is_read():
 
 def test_an_absurd_integer_in_a_reply_is_refused():
     outcome = read_reply(b'{"a":' + b"1" * 5000 + b"}")
-    assert isinstance(outcome, Unreadable)
+    assert isinstance(outcome, UnreadableJson)
     assert outcome.code == "request/json"
 
 
 @pytest.mark.parametrize("body", [b'{"Result":{}}', b'{"result":{},"result":{}}', b"[]", b'{"result":NaN}'])
 def test_a_reply_with_two_readings_is_refused(body: bytes):
-    assert isinstance(read_reply(body), Unreadable)
+    assert isinstance(read_reply(body), UnreadableJson)
 
 
 # --- size ------------------------------------------------------------------------------------------
@@ -291,8 +291,8 @@ def nested(depth: int, opening: bytes = b"[", closing: bytes = b"]") -> bytes:
 
 def test_the_deepest_document_that_is_allowed_is_read():
     deepest = nested(MAX_DEPTH)
-    assert not isinstance(read(deepest), Unreadable)
-    assert not isinstance(read(deepest[:-1] + b',"b":[]}'), Unreadable)
+    assert not isinstance(read(deepest), UnreadableJson)
+    assert not isinstance(read(deepest[:-1] + b',"b":[]}'), UnreadableJson)
 
 
 def test_one_level_more_is_refused():
@@ -319,7 +319,7 @@ def test_many_shallow_objects_are_no_depth():
 
 def test_the_number_of_values_is_bounded():
     assert code(b'{"a":[' + b"1," * MAX_VALUES + b"1]}") == "request/size"
-    assert not isinstance(read(b'{"a":[' + b"1," * (MAX_VALUES - 4) + b"1]}"), Unreadable)
+    assert not isinstance(read(b'{"a":[' + b"1," * (MAX_VALUES - 4) + b"1]}"), UnreadableJson)
     assert code(b'{"a":[' + b"1," * (MAX_VALUES - 3) + b"1]}") == "request/size"
 
 
@@ -351,7 +351,7 @@ def test_a_hostile_document_is_refused_quickly_and_in_little_memory(name: str, b
     began = time.process_time()
     outcome = read(body)
     assert time.process_time() - began < 1
-    assert isinstance(outcome, Unreadable) == (name not in LONG_TEXT)
+    assert isinstance(outcome, UnreadableJson) == (name not in LONG_TEXT)
     del outcome
 
     tracemalloc.start()
@@ -377,15 +377,15 @@ json_values = st.recursive(
 @given(st.binary(max_size=200))
 @example(b"\xef\xbb\xbf{}")
 def test_reading_never_raises(body: bytes):
-    assert isinstance(read(body), dict | Unreadable)
-    assert isinstance(read_reply(body), dict | Unreadable)
+    assert isinstance(read(body), dict | UnreadableJson)
+    assert isinstance(read_reply(body), dict | UnreadableJson)
 
 
 @given(st.text(alphabet='{}[]:,"\\ud8ent0129.-+eE Ia\u017f', max_size=60))
 def test_reading_almost_json_never_raises_and_agrees_with_another_reader(text: str):
     body = text.encode()
     outcome = read(body)
-    if not isinstance(outcome, Unreadable):
+    if not isinstance(outcome, UnreadableJson):
         assert msgspec.json.decode(body) == outcome
 
 
@@ -393,7 +393,7 @@ def test_reading_almost_json_never_raises_and_agrees_with_another_reader(text: s
 def test_what_is_accepted_is_what_an_independent_reader_reads(document: dict[str, object]):
     body = json.dumps(document).encode("utf-8", "surrogatepass")
     outcome = read(body)
-    if not isinstance(outcome, Unreadable):
+    if not isinstance(outcome, UnreadableJson):
         assert outcome == document
         assert msgspec.json.decode(body) == outcome
         assert msgspec.json.decode(body, strict=True) == json.loads(body)
@@ -407,5 +407,5 @@ def first_wins(pairs: list[tuple[str, object]]) -> dict[str, object]:
 def test_what_is_accepted_reads_the_same_first_and_last(pairs: list[tuple[str, int]]):
     body = ("{" + ",".join(f'"{key}":{value}' for key, value in pairs) + "}").encode()
     outcome = read(body)
-    if not isinstance(outcome, Unreadable):
+    if not isinstance(outcome, UnreadableJson):
         assert json.loads(body, object_pairs_hook=first_wins) == json.loads(body) == outcome

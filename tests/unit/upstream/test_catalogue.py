@@ -13,7 +13,7 @@ from gateway.errors import ConfigurationError
 from gateway.model.target import Effect, Labels, Pin, Role, Sensitivity
 from gateway.upstream import lockfile
 from gateway.upstream.catalogue import Catalogue
-from gateway.upstream.pins import Change, Lock
+from gateway.upstream.pins import Lock, PinChange
 from tests.unit.upstream.scripted import tool
 from tests.unit.upstream.world import EVIL, GOOD, NOON, World, defined
 
@@ -57,7 +57,7 @@ async def test_a_changed_definition_is_refused_after_a_restart_and_its_pin_kept(
 
     assert catalogue.target("files", "tool", "read_file").pin is Pin.CHANGED
     assert world.lock.read_bytes() == before
-    assert catalogue.changes() == (Change("changed", "files", "tool", "read_file", defined(GOOD), defined(EVIL)),)
+    assert catalogue.changes() == (PinChange("changed", "files", "tool", "read_file", defined(GOOD), defined(EVIL)),)
     assert catalogue.changes("mail") == ()
 
 
@@ -203,7 +203,7 @@ async def test_pinning_one_tool_makes_it_usable_again_and_leaves_the_others(worl
 
     changed = await catalogue.pin("files", "read_file")
 
-    assert changed == (Change("changed", "files", "tool", "read_file", defined(GOOD), defined(EVIL)),)
+    assert changed == (PinChange("changed", "files", "tool", "read_file", defined(GOOD), defined(EVIL)),)
     assert catalogue.target("files", "tool", "read_file").pin is Pin.MATCH
     assert catalogue.target("files", "tool", "other").pin is Pin.CHANGED
     pin = lockfile.load(world.lock).of("files", "tool").get("read_file")

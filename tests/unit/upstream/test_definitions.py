@@ -9,7 +9,7 @@ from gateway.config import ToolLabels, Upstream
 from gateway.errors import ConfigurationError
 from gateway.model.target import Effect, Pin
 from gateway.upstream.definitions import Definitions
-from gateway.upstream.pins import Change, Definition, Pinned, Unreadable, read
+from gateway.upstream.pins import Definition, PinChange, Pinned, UnpinnableDefinition, read
 from tests.unit.upstream.scripted import tool
 
 AT = "2026-11-25T00:00:00Z"
@@ -35,7 +35,7 @@ def defined(raw: bytes) -> Definition:
 
 class Case:
     def __init__(self, *pinned: bytes, first_use: bool = True) -> None:
-        self.changes: list[Change] = []
+        self.changes: list[PinChange] = []
         self.definitions = Definitions("files", SETTINGS, "tool", first_use=first_use, on_change=self.changes.append)
         self.definitions.adopt({defined(raw).name: Pinned(defined(raw), AT) for raw in pinned})
 
@@ -108,7 +108,7 @@ def test_a_changed_definition_takes_effect_at_once(*, own: bool):
     case.definitions.note([EVIL], AT, complete=False, own=own)
 
     assert case.pin() is Pin.CHANGED
-    assert case.changes == [Change("changed", "files", "tool", "read_file", defined(GOOD), defined(EVIL))]
+    assert case.changes == [PinChange("changed", "files", "tool", "read_file", defined(GOOD), defined(EVIL))]
 
 
 def test_a_definition_that_goes_back_stays_changed_until_it_is_pinned_again():
@@ -163,7 +163,7 @@ def test_a_new_pin_of_another_definition_than_the_listed_one_leaves_it_changed_u
     case.own(GOOD)
     assert case.definitions.adopt({"read_file": Pinned(defined(EVIL), LATER)})
     assert case.pin() is Pin.CHANGED
-    assert case.changes == [Change("changed", "files", "tool", "read_file", defined(EVIL), defined(GOOD))]
+    assert case.changes == [PinChange("changed", "files", "tool", "read_file", defined(EVIL), defined(GOOD))]
 
     case.passing(EVIL)
     assert case.pin() is Pin.MATCH
@@ -308,7 +308,7 @@ def test_a_tool_that_is_defined_twice_in_one_listing_cannot_be_used(second: byte
     case.own(GOOD, second)
 
     assert case.pin() is Pin.CHANGED
-    assert isinstance(case.definitions.changes(known=True)[0].new, Unreadable)
+    assert isinstance(case.definitions.changes(known=True)[0].new, UnpinnableDefinition)
     case.own(GOOD)
     assert case.pin() is Pin.CHANGED
     assert case.definitions.fresh == {}

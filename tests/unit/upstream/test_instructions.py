@@ -13,7 +13,7 @@ from gateway.model.target import Pin
 from gateway.upstream import lockfile
 from gateway.upstream.definitions import Definitions
 from gateway.upstream.listing import inventory
-from gateway.upstream.pins import Change, Definition, Pinned, Unreadable, read_instructions
+from gateway.upstream.pins import Definition, PinChange, Pinned, UnpinnableDefinition, read_instructions
 from tests.unit.upstream.scripted import Scripted, error, method, result
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ async def test_instructions_that_were_changed_meanwhile_match_no_more_until_they
     catalogue = world.catalogue()
     await catalogue.refresh()
 
-    change = Change("changed", "files", "instructions", "instructions", said(ASK), said(SEND))
+    change = PinChange("changed", "files", "instructions", "instructions", said(ASK), said(SEND))
     assert catalogue.changes() == (change,)
     assert await catalogue.instructions("files", SEND) is Pin.CHANGED
     assert await catalogue.instructions("files", ASK) is Pin.MATCH
@@ -153,9 +153,9 @@ TRUSTED, OTHER = said(ASK), said(SEND)
 
 def instructed(
     *texts: str, pinned: Definition | None = None, first_use: bool = True
-) -> tuple[Definitions, list[Change]]:
+) -> tuple[Definitions, list[PinChange]]:
     """The definitions of what an upstream says of itself, which the gateway was told in turn."""
-    changes: list[Change] = []
+    changes: list[PinChange] = []
     definitions = Definitions("files", SETTINGS, "instructions", first_use=first_use, on_change=changes.append)
     if pinned is not None:
         definitions.adopt({"instructions": Pinned(pinned, AT)})
@@ -170,7 +170,7 @@ def test_instructions_that_the_gateway_was_told_are_trusted_on_first_use():
     assert definitions.fresh == {"instructions": Pinned(TRUSTED, AT)}
     assert [(change.kind, change.subject, change.new) for change in changes] == [("added", "instructions", TRUSTED)]
     assert (definitions.compared(TRUSTED), definitions.compared(OTHER)) == (Pin.MATCH, Pin.CHANGED)
-    assert definitions.compared(Unreadable("they are no text", "instructions")) is Pin.CHANGED
+    assert definitions.compared(UnpinnableDefinition("they are no text", "instructions")) is Pin.CHANGED
 
 
 @pytest.mark.parametrize(("first_use", "state"), [(True, Pin.UNPINNED), (False, Pin.UNREVIEWED)])
@@ -191,7 +191,7 @@ def test_instructions_that_differ_are_a_change_once_and_the_pinned_ones_still_ma
     for each in (OTHER, OTHER):
         definitions.doubt(each)
 
-    assert changes == [Change("changed", "files", "instructions", "instructions", TRUSTED, OTHER)]
+    assert changes == [PinChange("changed", "files", "instructions", "instructions", TRUSTED, OTHER)]
     assert definitions.states() == {"instructions": Pin.CHANGED}
     assert definitions.changes(known=True) == tuple(changes)
     assert definitions.compared(TRUSTED) is Pin.MATCH

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.errors import UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from gateway.model.wire import Era, Kind
-from gateway.upstream.listing import CAPABILITIES, CONTROL, HANDSHAKE, Bounds, inventory
+from gateway.upstream.listing import CAPABILITIES, CONTROL, HANDSHAKE, ListingBounds, inventory
 from tests.requirements import requirement
 from tests.unit.upstream.scripted import Answer, Scripted, error, method, page, result, stateless, tool
 
@@ -113,7 +113,7 @@ async def test_a_probe_that_is_never_answered_falls_back_in_time():
 
     port.send = silent
 
-    assert (await inventory("files", port, Bounds(probe=0.01))).tools == (READ,)
+    assert (await inventory("files", port, ListingBounds(probe=0.01))).tools == (READ,)
 
 
 @pytest.mark.parametrize("version", HANDSHAKE)
@@ -183,15 +183,15 @@ async def test_pages_are_followed_to_the_end():
     assert [json.loads(item)["name"] for item in found.tools] == ["after_None", "after_a", "after_b"]
 
 
-ENDLESS: list[tuple[Bounds, Callable[[int], str], str]] = [
-    (Bounds(pages=5), str, "more than 5 pages"),
-    (Bounds(), lambda _: "same", "again and again"),
-    (Bounds(bytes=2000), str, "more than 2000 bytes"),
+ENDLESS: list[tuple[ListingBounds, Callable[[int], str], str]] = [
+    (ListingBounds(pages=5), str, "more than 5 pages"),
+    (ListingBounds(), lambda _: "same", "again and again"),
+    (ListingBounds(bytes=2000), str, "more than 2000 bytes"),
 ]
 
 
 @pytest.mark.parametrize(("bounds", "cursor", "problem"), ENDLESS)
-async def test_a_list_without_end_is_refused(bounds: Bounds, cursor: Callable[[int], str], problem: str):
+async def test_a_list_without_end_is_refused(bounds: ListingBounds, cursor: Callable[[int], str], problem: str):
     port = stateless(list)
     listed = port.answer
 
@@ -212,7 +212,7 @@ async def test_an_answer_without_end_is_refused_before_it_fills_the_memory():
     port = stateless(lambda: [tool("big", "x" * 100_000)])
 
     with pytest.raises(UpstreamBroken, match="more than 5000 bytes"):
-        await inventory("files", port, Bounds(bytes=5000))
+        await inventory("files", port, ListingBounds(bytes=5000))
 
 
 async def test_a_slow_upstream_is_given_up_and_its_session_ended():
@@ -227,7 +227,7 @@ async def test_a_slow_upstream_is_given_up_and_its_session_ended():
     port.send = slow
 
     with pytest.raises(UpstreamTimeout, match=r"within 0\.05 s"):
-        await inventory("files", port, Bounds(seconds=0.05))
+        await inventory("files", port, ListingBounds(seconds=0.05))
 
     assert port.methods[-1] == "DELETE"
 

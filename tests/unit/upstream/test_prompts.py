@@ -11,7 +11,7 @@ import pytest
 from gateway.errors import UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from gateway.model.target import Pin
 from gateway.upstream import lockfile
-from gateway.upstream.listing import Bounds, inventory
+from gateway.upstream.listing import ListingBounds, inventory
 from tests.unit.upstream.scripted import Answer, Scripted, error, method, page, prompt, result, tool
 from tests.unit.upstream.world import GOOD
 
@@ -90,7 +90,7 @@ async def test_a_server_whose_prompts_cannot_be_listed_keeps_its_tools(
     prompts: Callable[[UpstreamRequest], Answer | UpstreamError], problem: str, *, handshake: bool
 ):
     port = offering(prompts, handshake=handshake)
-    found = await inventory("files", port, Bounds(items=2, bytes=5000))
+    found = await inventory("files", port, ListingBounds(items=2, bytes=5000))
 
     assert (found.tools, found.prompts) == ((GOOD,), ())
     assert problem in (found.unlisted or "")
@@ -103,8 +103,8 @@ async def test_a_server_that_promised_prompts_and_does_not_know_the_method_has_n
     assert (found.tools, found.prompts, found.unlisted) == ((GOOD,), (), None)
 
 
-@pytest.mark.parametrize("bounds", [Bounds(prompts=0.01), Bounds(seconds=2.05)])
-async def test_tools_do_not_wait_for_prompts_that_are_never_listed(bounds: Bounds):
+@pytest.mark.parametrize("bounds", [ListingBounds(prompts=0.01), ListingBounds(seconds=2.05)])
+async def test_tools_do_not_wait_for_prompts_that_are_never_listed(bounds: ListingBounds):
     """Neither for the time that prompts have, nor until there is none left for the listing as a whole."""
     port = offering(lambda request: error(request, -32601), handshake=True)
     send = port.send

@@ -10,7 +10,7 @@ from gateway.config import CatalogueSettings, ToolLabels, Upstream
 from gateway.errors import UpstreamUnreachable
 from gateway.model.target import Effect, Role, Sensitivity
 from gateway.upstream.catalogue import Catalogue
-from gateway.upstream.pins import Change, Definition, read
+from gateway.upstream.pins import Definition, PinChange, read
 from tests.unit.upstream.scripted import Answer, stateless, tool
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class World:
         self.said: object = None
         self.prompts: list[bytes] | None = None
         self.mail = [tool("send")]
-        self.changes: list[Change] = []
+        self.changes: list[PinChange] = []
         self.changed = asyncio.Event()
         self.ports = {
             "files": stateless(lambda: self.files, lambda: self.said, lambda: self.prompts),
@@ -60,7 +60,7 @@ class World:
 
         return answers
 
-    def on_change(self, change: Change) -> None:
+    def on_change(self, change: PinChange) -> None:
         self.changes.append(change)
         self.changed.set()
 

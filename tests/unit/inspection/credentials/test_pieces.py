@@ -10,7 +10,7 @@ import pytest
 from gateway.inspection.credentials.calls import Index
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
-from gateway.model.content import Piece
+from gateway.model.content import CredentialPiece
 from gateway.model.shingles import GRAM, grams_of, is_exposed
 from gateway.model.wire import Json
 from tests.unit.inspection.credentials.conftest import RULES
@@ -23,7 +23,7 @@ DIGITS = "48210935771264508813"
 WORD = "kqzvmwtrplxyhjbn"
 
 
-def looked(value: str, arguments: dict[str, Json]) -> tuple[Piece, ...]:
+def looked(value: str, arguments: dict[str, Json]) -> tuple[CredentialPiece, ...]:
     return DETECTOR.inspect(arguments, {}, Index({KEYED.of(value): KEYED.shingles(value)}), new=False).pieces
 
 

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from gateway.errors import UpstreamBroken, UpstreamTimeout
 from gateway.upstream.stdio import child as child_module
-from gateway.upstream.stdio.child import MAX_UNREAD, Child, is_power_of_two, spawn
+from gateway.upstream.stdio.child import MAX_UNREAD, ServerProcess, is_power_of_two, spawn
 from gateway.upstream.stdio.throttle import REST, TURN, Throttle
 from gateway.upstream.stdio.wire import Inbound
 from tests.machine import is_alive, needs_proc
@@ -31,10 +31,12 @@ class Owner:
     def __init__(self, max_line: int = 10_000) -> None:
         self.heard: list[Inbound] = []
         self.reasons: list[str] = []
-        self.gone: list[Child] = []
-        self.child = Child("files", secrets=["hunter2"], clock=Clock(), gone=self.gone.append, max_line=max_line)
+        self.gone: list[ServerProcess] = []
+        self.child = ServerProcess(
+            "files", secrets=["hunter2"], clock=Clock(), gone=self.gone.append, max_line=max_line
+        )
 
-    async def start(self, *command: str, attach: bool = True) -> Child:
+    async def start(self, *command: str, attach: bool = True) -> ServerProcess:
         await spawn(command, self.child, env={"PATH": os.environ["PATH"]}, cwd=None)
         if attach:
             self.child.attach(self.heard.append, self.reasons.append)

@@ -10,16 +10,16 @@ import pytest
 from gateway.errors import UpstreamError, UpstreamTimeout
 from gateway.model.wire import UpstreamReply
 from gateway.upstream.stdio import replies
-from gateway.upstream.stdio.stream import Backlog, EventStream
+from gateway.upstream.stdio.stream import Backlog, MessageStream
 from tests.unit.upstream.stdio.driving import body_of, events_of, is_stream, next_event
 
 
-def stream() -> EventStream:
-    return EventStream(1, Backlog(), resumable=True, request=1)
+def stream() -> MessageStream:
+    return MessageStream(1, Backlog(), resumable=True, request=1)
 
 
 async def answer(
-    of: EventStream, *, first_byte: float = 10.0, grace: float = 10.0, late: list[UpstreamError] | None = None
+    of: MessageStream, *, first_byte: float = 10.0, grace: float = 10.0, late: list[UpstreamError] | None = None
 ) -> UpstreamReply:
     def on_late(failure: UpstreamError) -> None:
         of.fail(failure)

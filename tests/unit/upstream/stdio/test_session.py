@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from gateway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
 from gateway.model.wire import Era, Message, UpstreamRequest
 from gateway.upstream.stdio import replies, session
-from gateway.upstream.stdio.session import Session
+from gateway.upstream.stdio.session import StdioSession
 from gateway.upstream.stdio.stream import MAX_EVENTS
 from tests.unit.upstream.stdio.driving import (
     PROTOCOL_2025,
@@ -38,9 +38,9 @@ async def connected(make: Make, **settings: Any) -> Client:
     return client
 
 
-def session_of(client: Client) -> Session:
+def session_of(client: Client) -> StdioSession:
     session = client.upstream._sessions[client.session or ""]
-    assert isinstance(session, Session)
+    assert isinstance(session, StdioSession)
     return session
 
 

@@ -12,7 +12,7 @@ import pytest
 from gateway.config import Upstream
 from gateway.errors import UpstreamUnreachable
 from gateway.upstream.stdio import spawner as spawner_module
-from gateway.upstream.stdio.child import Child
+from gateway.upstream.stdio.child import ServerProcess
 from gateway.upstream.stdio.spawner import Spawner
 from tests.unit.clock import Clock
 from tests.unit.upstream.stdio.driving import PUPPET, until
@@ -68,7 +68,7 @@ async def test_starts_at_the_same_time_cannot_race_the_limit(spawner_of: MakeSpa
 
     outcomes = await asyncio.gather(*(spawner.spawn("alice") for _ in range(5)), return_exceptions=True)
 
-    assert sum(isinstance(outcome, Child) for outcome in outcomes) == 2
+    assert sum(isinstance(outcome, ServerProcess) for outcome in outcomes) == 2
 
 
 async def test_all_principals_together_are_bounded(spawner_of: MakeSpawner, monkeypatch: pytest.MonkeyPatch):

@@ -9,21 +9,21 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.errors import UpstreamBroken
-from gateway.upstream.stdio.stream import Backlog, Connection, EventStream
+from gateway.upstream.stdio.stream import Backlog, MessageStream, StreamResponse
 from tests.unit.upstream.stdio.driving import events_of
 
 FAILURE = UpstreamBroken("upstream files exited with status 1", "try again")
 
 
-def stream_of(number: int = 1, *, resumable: bool = True, backlog: Backlog | None = None) -> EventStream:
-    return EventStream(number, backlog or Backlog(), resumable=resumable, request=number)
+def stream_of(number: int = 1, *, resumable: bool = True, backlog: Backlog | None = None) -> MessageStream:
+    return MessageStream(number, backlog or Backlog(), resumable=resumable, request=number)
 
 
 def left() -> None:
     """Nobody is told."""
 
 
-async def all_of(connection: Connection) -> bytes:
+async def all_of(connection: StreamResponse) -> bytes:
     return b"".join([chunk async for chunk in connection])
 
 
@@ -100,8 +100,8 @@ async def test_a_new_connection_takes_over_and_the_old_one_ends():
     assert events_of(await all_of(new)) == [("1-1", 1)]
 
 
-@pytest.mark.parametrize("end", [EventStream.finish, EventStream.abandon])
-async def test_a_connection_that_waits_ends_with_its_stream(end: Callable[[EventStream], None]):
+@pytest.mark.parametrize("end", [MessageStream.finish, MessageStream.abandon])
+async def test_a_connection_that_waits_ends_with_its_stream(end: Callable[[MessageStream], None]):
     stream = stream_of()
     waiting = asyncio.ensure_future(all_of(stream.connect(left=left)))
     await asyncio.sleep(0)
@@ -242,7 +242,7 @@ async def test_a_failure_before_any_message_is_an_error_response_if_the_stream_i
 
 
 async def test_a_stream_of_no_request_only_ends_with_a_failure():
-    stream = EventStream(0, Backlog(), resumable=True)
+    stream = MessageStream(0, Backlog(), resumable=True)
     connection = stream.connect(left=left)
     stream.fail(FAILURE)
 

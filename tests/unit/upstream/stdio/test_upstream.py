@@ -15,7 +15,7 @@ from gateway.model.wire import Kind, UpstreamRequest
 from gateway.upstream.stdio import Status
 from gateway.upstream.stdio import spawner as spawner_module
 from gateway.upstream.stdio import upstream as upstream_module
-from gateway.upstream.stdio.session import Session
+from gateway.upstream.stdio.session import StdioSession
 from gateway.upstream.stdio.wire import Inbound
 from tests.machine import needs_proc
 from tests.unit.clock import Clock
@@ -267,7 +267,7 @@ async def test_a_chatty_server_does_not_keep_a_session_alive(make: Make, clock: 
     await reply.close()
     clock.now += upstream_module.SESSION_IDLE + 1.0
     session = client.upstream._sessions["session-1"]
-    assert isinstance(session, Session)
+    assert isinstance(session, StdioSession)
     session.receive(Inbound(Kind.NOTIFICATION, b"{}", method="notifications/message"))
 
     client.upstream.reap()
