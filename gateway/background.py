@@ -1,8 +1,8 @@
-"""Work beside calls: jobs that keep something fresh, and threads of anyio for files.
+"""Work beside calls: jobs to keep something fresh, and threads of anyio for files.
 
-A call waits here only for a first listing, or for keys that are not known yet. A cancelled task would leave its thread
-behind, and two threads would then write one file. So `in_thread` waits for the thread first. A job is cancelled once,
-and not again and again as in a scope of anyio. Its way out may wait, such as for the end of an upstream's session.
+A call waits here only for a first listing, or for keys still unknown. A cancelled task would leave its thread behind,
+and two threads would then write one file. So `in_thread` waits for the thread first. A job is cancelled once, and not
+again and again as in a scope of anyio. Its way out may wait, such as for the end of an upstream's session.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _AFTER_DEFECT: Final = 1.0
 
 
 async def in_thread(work: Callable[[], Result]) -> Result:
-    """Do work in a thread. A caller that is cancelled goes when the thread is done."""
+    """Do work in a thread. A cancelled caller goes when the thread is done."""
     thread = asyncio.ensure_future(anyio.to_thread.run_sync(work))
     try:
         return await asyncio.shield(thread)
@@ -37,12 +37,12 @@ async def in_thread(work: Callable[[], Result]) -> Result:
 
 
 async def to_the_end(work: Coroutine[Any, Any, Result]) -> Result:
-    """Do work to its end. A caller that is cancelled goes at once, and the work goes on."""
+    """Do work to its end. A cancelled caller goes at once, and the work goes on."""
     return await asyncio.shield(asyncio.ensure_future(work))
 
 
 async def in_parallel(*works: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Do several works at once. The first failure cancels the others, and is raised when they have ended."""
+    """Do several works at once. The first failure cancels the others, and is raised after all have ended."""
     try:
         async with anyio.create_task_group() as group:
             for work in works:
@@ -52,7 +52,8 @@ async def in_parallel(*works: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 class ThreadTurns:
-    """Rests of a thread with long work. Without them the event loop waits 5 ms for the interpreter, again and again."""
+    """Rests of a thread with long work. Without these rests the event loop waits 5 ms for the interpreter, again and
+    again."""
 
     def __init__(self, rest: Callable[[float], None] = time.sleep) -> None:
         self._rest = rest
@@ -66,7 +67,7 @@ class ThreadTurns:
 
 
 class Job:
-    """A task beside calls. A defect in it is logged, and reaches nobody who waits for its end."""
+    """A task beside calls. A defect in the task is logged, and does not reach the waiters for its end."""
 
     def __init__(self, work: Callable[[], Awaitable[None]], name: str) -> None:
         """Begin the work. `name` is for the log."""
@@ -102,6 +103,6 @@ class Job:
         await asyncio.wait([self._task])
 
     async def stop(self) -> None:
-        """Cancel the job, and wait until it and its thread have ended."""
+        """Cancel the job, and wait for its end and that of its thread."""
         self._task.cancel()
         await self.wait()

@@ -4,18 +4,18 @@
     ├── ConfigurationError       what is wrong in which file, at which field
     ├── PolicyError
     │   ├── PolicyUnavailable    the engine cannot be reached or did not answer        policy/unavailable
-    │   ├── PolicyLate           it answered after its deadline                        policy/late
-    │   ├── PolicyUndefined      it has no answer                                      policy/undefined
+    │   ├── PolicyLate           an answer after its deadline                        policy/late
+    │   ├── PolicyUndefined      no answer                                      policy/undefined
     │   ├── PolicyMalformed      its answer does not follow the contract               policy/malformed
-    │   ├── PolicyStale          it is older than it may be                            policy/stale
-    │   ├── PolicyInput          a call that cannot be put to it exactly as it is      policy/input
-    │   └── PolicyBroken         a policy that cannot be put into force (load time)    policy/broken
-    ├── IdentityUnavailable      a key server that is needed cannot be reached         identity/unavailable
+    │   ├── PolicyStale          a policy older than allowed                            policy/stale
+    │   ├── PolicyInput          a call without an exact form in the input      policy/input
+    │   └── PolicyBroken         a policy unfit to be put into force (load time)    policy/broken
+    ├── IdentityUnavailable      a needed key server cannot be reached         identity/unavailable
     ├── UpstreamError
     │   ├── UpstreamUnreachable  no connection, or no child process                    upstream/unreachable
     │   ├── UpstreamTimeout      no first byte in time                                 upstream/timeout
-    │   ├── UpstreamUnauthorized it does not accept the gateway's credential            upstream/unauthorized
-    │   └── UpstreamBroken       it broke the protocol or died                         upstream/broken
+    │   ├── UpstreamUnauthorized refuses the gateway's credential            upstream/unauthorized
+    │   └── UpstreamBroken       broke the protocol, or died                         upstream/broken
     ├── HistoryError             a task cannot be kept                                 history/unavailable
     │   ├── HistoryFull          no room for another task                              history/full
     │   └── TaskExpired          the task is no longer kept                            history/expired
@@ -26,7 +26,7 @@
     ├── SignalStoreError         a signal of an identity provider cannot be kept       signal/store
     └── JournalError             the record cannot be written or read                  journal/unavailable
 
-`pipeline` turns the ones that happen during a call into refusals, in one place.
+`pipeline` turns failures during a call into refusals, at a single place.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Checks that no other user of the machine can read, change or swap a file, for keys and the journal.
+"""Checks of files against reading, change and exchange by other users of the machine, for keys and the journal.
 
-Trusted users are root and the user of this process. Root also trusts the owner of the folder. A group is trusted if no other account
-is known to be a member. So the group of a Kubernetes volume (`fsGroup`) is trusted. All further users are others.
+Trusted users are root and the user of this process. Root also trusts the owner of the folder. A group is trusted if no
+other account is known to be a member. So the group of a Kubernetes volume (`fsGroup`) is trusted. All further users are
+others.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _ROOT: Final = 0
 
 
 class Exposed(Exception):
-    """A file or a folder that others may read or change. `remedy` is for people."""
+    """A file or a folder open to reading or change by others. `remedy` is for people."""
 
     def __init__(self, problem: str, remedy: str) -> None:
         super().__init__(problem)
@@ -32,10 +33,10 @@ class Exposed(Exception):
 
 
 def open_private(path: Path) -> int:
-    """Open a file for reading if only trusted users can read it, change it, or put another in its place.
+    """Open a file for reading if only trusted users can read, change or replace the file.
 
-    Symbolic links are followed if others cannot change where they lead. Each step is opened in the folder that was looked at,
-    so that a swap in between changes nothing. Raises `Exposed`, and `OSError`.
+    Symbolic links are followed if others cannot change where they lead. Each step is opened in the folder just checked,
+    so a swap in between changes nothing. Raises `Exposed`, and `OSError`.
     """
     walk = _Walk(path)
     try:
@@ -45,13 +46,13 @@ def open_private(path: Path) -> int:
 
 
 def require_own_folder(folder: Path) -> None:
-    """Refuse a folder that others may write to. Raises `Exposed`, and `OSError`."""
+    """Refuse a folder with write access for others. Raises `Exposed`, and `OSError`."""
     status = folder.stat()
     _require_unwritable(status, folder, {_ROOT, os.geteuid(), status.st_uid})
 
 
 class _Walk:
-    """The way to one file, from the root of the file system on. `_where` is the path of the folder that is open."""
+    """The way to one file, from the root of the file system on. `_where` is the path of the open folder."""
 
     def __init__(self, path: Path) -> None:
         self._names = _steps(os.fspath(path.absolute()))
@@ -149,7 +150,7 @@ def _has_access_list(place: Path | int) -> bool:
 
 
 def _members(group: int) -> set[int]:
-    """Return the accounts that are known to be in a group."""
+    """Return the known members of a group."""
     found = {account.pw_uid for account in pwd.getpwall() if account.pw_gid == group}
     with suppress(KeyError):
         for name in grp.getgrgid(group).gr_mem:

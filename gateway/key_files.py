@@ -1,7 +1,7 @@
-"""The gateway's own keys: files below the state folder, made when they are missing.
+"""The gateway's own keys: files below the state folder, made if missing.
 
-A key is made whole or not at all: its name appears when its content is on disk. An existing key is never replaced. A key is refused
-if other users may read, change or swap the file (see `file_access`).
+A key is made whole or not at all: its name appears when its content is on disk. An existing key is never replaced. A
+key is refused if other users may read, change or swap the file (see `file_access`).
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ MAX_BYTES: Final = 16_384
 
 @dataclass(frozen=True, slots=True)
 class KeyFile:
-    """A place for a key. `what` it is goes into messages, such as `the journal's key`; `failure` is what is raised."""
+    """A place for a key. `what` names the key in messages, such as `the journal's key`; `failure` is the class of error
+    to raise."""
 
     path: Path
     what: str
     failure: type[GatewayError]
 
     def load(self, make: Callable[[], bytes]) -> bytes:
-        """The key; one that is made if there is none."""
+        """Return the key, and make a key first if the file is missing."""
         try:
             if not self.path.exists():
                 self._make(make())

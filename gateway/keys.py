@@ -61,12 +61,13 @@ class Keys:
 
     @property
     def access(self) -> ECKey:
-        """The key of access tokens for upstreams. Agents hold task tokens, so no task token may verify under it."""
+        """Return the key of access tokens for upstreams. Agents hold task tokens, so no task token may verify under
+        this key."""
         return _access(self.tokens)
 
     @property
     def snapshots(self) -> bytes:
-        """The key of snapshots. They hold digests, so those under another key of fingerprints are unusable."""
+        """Return the key of snapshots. Snapshots hold digests, and are unusable under another key of fingerprints."""
         return _snapshots(self.chain, self.fingerprints)
 
 
@@ -88,9 +89,9 @@ def load_access(configuration: Configuration) -> ECKey:
 def read(configuration: Configuration, *, begun: bool) -> dict[Name, bytes]:
     """Return the existing keys, and make none.
 
-    `begun`: the journal has entries. Then a missing key of the journal or of fingerprints is lost. A new chain would make the journal
-    look damaged, and with new fingerprints no task would know its credentials again. A missing file that the configuration names is
-    refused, since its mount may have failed. Raises `JournalError` and `ConfigurationError`.
+    `begun`: the journal has entries. Then a missing key of the journal or of fingerprints is lost. A new chain would
+    make the journal look damaged, and with new fingerprints no task would know its credentials again. A missing file
+    from the configuration is refused, since its mount may have failed. Raises `JournalError` and `ConfigurationError`.
     """
     found: dict[Name, bytes] = {}
     for name in _SECRETS:

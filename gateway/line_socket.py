@@ -1,4 +1,4 @@
-"""A Unix socket for people with an account on this machine: one JSON object a line, each way.
+"""A Unix socket for people with an account on this machine: a JSON object a line, each way.
 
 The kernel names the account of the peer (`SO_PEERCRED`, Linux).
 """
@@ -45,7 +45,7 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class SocketName:
-    """The names of a socket in errors: its owner, and the remedy if it cannot be made."""
+    """The names of a socket in errors: its owner, and the remedy for a socket that cannot be made."""
 
     owner: str
     remedy: str
@@ -54,7 +54,7 @@ class SocketName:
 class LineSocket:
     """A server on a Unix socket. `answer` gets each line, and returns whether the peer may send another.
 
-    Accounts that `mode` permits may connect, and `answer` decides by `Peer.uid`.
+    Accounts permitted by `mode` may connect, and `answer` decides by `Peer.uid`.
     """
 
     def __init__(

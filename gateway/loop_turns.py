@@ -1,7 +1,7 @@
-"""Turns of the event loop for long work on it, one piece a turn, with the callers in rotation.
+"""Turns of the event loop for long work, a piece a turn, with the callers in rotation.
 
-A large result is looked at in pieces. Without rotation each large result takes a piece of the same turn, and short calls of
-other callers wait for all of them.
+A large result is looked at in pieces. Without rotation each large result takes a piece of the same turn, and short
+calls of other callers wait for all pieces.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ Turn: TypeAlias = Callable[[], Awaitable[None]]
 
 
 async def next_turn() -> None:
-    """Wait for the next turn of the event loop, beside whoever else waits for it."""
+    """Wait for the next turn of the event loop, beside all others in the queue."""
     await asyncio.sleep(0)
 
 
 class LoopTurns:
-    """The callers that wait with a piece of work. A caller with many pieces waits longer, and the others no longer for it."""
+    """The queue of callers with work to do. A caller with many pieces waits longer; the wait of other callers stays the
+    same."""
 
     __slots__ = ("_granting", "_waiting")
 
@@ -30,7 +31,7 @@ class LoopTurns:
         self._granting = False
 
     async def take(self, caller: str) -> None:
-        """Wait for a turn in which no other piece is done. `caller` is the key of the principal."""
+        """Wait for a turn without other work. `caller` is the key of the principal."""
         loop = asyncio.get_running_loop()
         turn = loop.create_future()
         self._waiting.setdefault(caller, deque()).append(turn)
@@ -40,7 +41,7 @@ class LoopTurns:
         await turn
 
     def _grant(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Grant this turn to the caller that has waited longest, and come again in the next turn while callers wait."""
+        """Grant this turn to the caller with the longest wait, and come again in the next turn while callers wait."""
         while self._waiting:
             caller, pieces = next(iter(self._waiting.items()))
             turn = pieces.popleft()

@@ -1,6 +1,5 @@
-"""A SQLite file with values that are encrypted with AES-256-GCM (NIST SP 800-38D), each under a name of its own.
-
-A value that was edited, or put under another name, does not open. Safe to use from several threads: one works with the file at a time.
+"""A SQLite file with values encrypted by AES-256-GCM (NIST SP 800-38D), each under its own name. An edited or moved
+value does not open. Several threads may use the file; a lock lets them take turns.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ Form = TypeVar("Form")
 
 
 class SealedDatabase:
-    """A file with the tables of `schema`. `refuse` makes the error to raise from the problem of a file that cannot be used.
+    """A file with the tables of `schema`. `refuse` makes the error to raise from the problem of an unusable file.
 
     With `full`, a write is on disk when it returns. With `normal`, a loss of power may take the last writes.
     """
@@ -74,7 +73,7 @@ class SealedDatabase:
         return nonce + self._cipher.encrypt(nonce, value, name.encode())
 
     def open(self, name: str, sealed: bytes) -> bytes | None:
-        """Return the value that was sealed under a name, `None` if it is another."""
+        """Return the value sealed under a name, `None` for the value of another name."""
         try:
             return self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], name.encode())
         except (InvalidTag, ValueError):
@@ -85,7 +84,7 @@ class SealedDatabase:
         return self.seal(name, msgspec.json.encode(record))
 
     def open_record(self, name: str, sealed: bytes, form: type[Form]) -> Form | None:
-        """Return the record that was sealed under a name. Return `None` for another name, or for another form."""
+        """Return the record sealed under a name. Return `None` for another name, or for another form."""
         text = self.open(name, sealed)
         try:
             return None if text is None else msgspec.json.decode(text, type=form)
@@ -93,7 +92,7 @@ class SealedDatabase:
             return None
 
     def close(self) -> None:
-        """Close the file. The next use opens it again."""
+        """Close the file. The next use opens the file again."""
         with self._lock:
             if self._database is not None:
                 self._database.close()

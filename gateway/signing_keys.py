@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 
 def load(path: Path, what: str, *, remedy: str) -> ECKey:
-    """The key in a file, made when there is none. `what` it is, and the `remedy` when it is none, are for messages.
+    """Return the key in a file, and make a key first if the file is missing. `what` names the key in messages, and
+    `remedy` says how to mend a broken file.
 
     Raises `ConfigurationError`.
     """
@@ -40,7 +41,8 @@ _SCALAR_BYTES: Final = 44
 
 
 def derive(key: ECKey, purpose: str) -> ECKey:
-    """Return the key of one purpose. Its signatures do not verify under `key`, and it reveals nothing about `key` (RFC 5869)."""
+    """Return the key of one purpose. Its signatures do not verify under `key`, and the derived key reveals nothing
+    about `key` (RFC 5869)."""
     own = cast("ec.EllipticCurvePrivateKey", key.private_key).private_numbers().private_value
     expand = HKDF(hashes.SHA256(), _SCALAR_BYTES, salt=None, info=b"opagate signing key: " + purpose.encode())
     scalar = int.from_bytes(expand.derive(own.to_bytes(32, "big")), "big") % (_ORDER - 1) + 1

@@ -1,6 +1,6 @@
-"""A strict reader of the YAML that people write for the gateway. Pure. It refuses duplicate keys, since one of the two
-would win silently. It refuses merge keys (`<<`) for the same reason, and aliases, which can make a small file a huge
-value. `value` reads scalars by YAML 1.1; callers of `node` read scalars themselves."""
+"""A strict reader of YAML written by people for the gateway. Pure. The reader refuses duplicate keys, since only the
+last would count, silently. Merge keys (`<<`) are refused for the same reason, and aliases because a small file can
+become a huge value. `value` reads scalars by YAML 1.1; callers of `node` read scalars themselves."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def value(text: str) -> Any:
 
 
 class _Constructor(yaml.constructor.SafeConstructor):
-    """A safe constructor that reports impossible dates and equal keys. PyYAML raises a bare Python error for
-    `2020-13-01`, and keeps only one of the keys `yes` and `true`."""
+    """A safe constructor with reports of impossible dates and equal keys. PyYAML raises a bare Python error for
+    `2020-13-01`, and keeps only the later of the keys `yes` and `true`."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - as below
         mapping = super().construct_mapping(node, deep=deep)

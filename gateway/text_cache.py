@@ -1,5 +1,5 @@
 """A cache for functions of texts from callers and systems. `functools` bounds the number of cached texts, but not their
-length: one caller filled the memory with names of some megabytes. So this cache keeps only short texts. Pure."""
+length: a caller could fill the memory with names of some megabytes. So this cache keeps only short texts. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHORT: Final = 128
 def short_text_cache(
     size: int,
 ) -> Callable[[Callable[Concatenate[Text, More], Answer]], Callable[Concatenate[Text, More], Answer]]:
-    """Keep the answers for the `size` texts that were asked for last. The text is the first argument; the others are short."""
+    """Keep the answers for the latest `size` texts. The text is the first argument; the others are short."""
 
     def cached(function: Callable[Concatenate[Text, More], Answer]) -> Callable[Concatenate[Text, More], Answer]:
         kept = lru_cache(size)(function)

@@ -1,6 +1,6 @@
 """A single thread for long work, such as the inspection of a large message, so that the event loop goes on meanwhile.
-Python's threads take turns. Other calls go on, each turn some milliseconds late; more threads would make each call wait
-for all of them. The input of the work must not change meanwhile, or the work must allow for it."""
+Python's threads take turns. Other calls go on, each turn some milliseconds late; with more threads each call would wait
+for all others. The input of the work must not change meanwhile, or the work must allow for it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Found = TypeVar("Found")
 
 
 class WorkerThread:
-    """The thread, which is started for the first long piece of work."""
+    """The thread, started at the first long piece of work."""
 
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(1, "worker")
@@ -28,12 +28,13 @@ class WorkerThread:
         return size > AT_ONCE and not self._closed
 
     async def run(self, size: int, work: Callable[[], Found]) -> Found:
-        """Return the result of `work` on `size` bytes: done at once if they are few, else in the thread, in the order of the calls."""
+        """Return the result of `work` on `size` bytes: few bytes at once, many in the thread, in the order of the
+        calls."""
         if size <= AT_ONCE or self._closed:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
     def close(self) -> None:
-        """Do all work at once from now on. What was given to the thread before comes to its end."""
+        """Do all work at once from now on. Work already given to the thread comes to its end."""
         self._closed = True
         self._executor.shutdown(wait=False)

@@ -1,6 +1,7 @@
 """Every part of the gateway, made from the configuration, with its lifetime.
 
-Start order: journal, policy, identity, upstreams, catalogue. A gateway that cannot record or decide does not listen.
+Start order: journal, policy, identity, upstreams, catalogue. Without a record or decisions, the gateway does not
+listen.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ from gateway.worker_thread import WorkerThread
 
 @asynccontextmanager
 async def assembled(configuration: Configuration, *, clock: Callable[[], float] = time.time) -> AsyncGenerator[Gateway]:
-    """Every part, started, and stopped in the reverse order. Raises `GatewayError` when one cannot start."""
+    """Start every part, and stop all in the reverse order. Raises `GatewayError` if a part cannot start."""
     async with AsyncExitStack() as stack:
         metrics, tracing = Metrics(), _tracing(stack, configuration)
         keys = load_keys(configuration, begun=has_begun(configuration.journal.path))
@@ -194,7 +195,7 @@ async def _lending(
     policy: Policy,
     recorder: EventRecorder,
 ) -> tuple[Authority | None, Catalogue, LeaseReview | None]:
-    """Return the authority with its leases, the catalogue that lists with them, and their review by the policy."""
+    """Return the authority with its leases, the catalogue with its leased listings, and their review by the policy."""
     gateway = parts.gateway
     authority = await open_authority(stack, parts)
     review = partial(_review, stack, authority, policy, gateway.history, signals=parts.signals.register)
@@ -214,7 +215,8 @@ async def _catalogue(
     *,
     review: Callable[[Catalogue], LeaseReview | None],
 ) -> tuple[Catalogue, LeaseReview | None]:
-    """Return the catalogue of the upstreams' tools, and the review of leases. It lists tools again and again, and notes changes."""
+    """Return the catalogue of the upstreams' tools, and the review of leases. The catalogue lists tools again and
+    again, and notes changes."""
     changes = DefinitionChanges(recorder, clock)
 
     def note(change: PinChange) -> None:
@@ -302,9 +304,10 @@ def upstream_transports(
     clock: Callable[[], float],
     conceal: Callable[[str], Conceal] = lambda _upstream: shown_as_is,
 ) -> dict[str, HttpUpstream | StdioUpstream]:
-    """Return the way to each upstream. Nothing is connected or started before the first request; close each with `aclose`.
+    """Return the way to each upstream. Nothing is connected or started before the first request; close each with
+    `aclose`.
 
-    `conceal` gives, for the name of a stdio upstream, the concealment of what its processes write to standard error.
+    `conceal` gives, for the name of a stdio upstream, the concealment of its processes' standard error.
     """
     limits = configuration.limits
     folder, _ = choose_folder(configuration.state)

@@ -56,7 +56,7 @@ _DRAIN_SECONDS: Final = 10.0
 
 
 class AuthorityParts(NamedTuple):
-    """The parts of the gateway that its authority rests on. `ends` hear of the end of each task."""
+    """The parts of the gateway for its authority. `ends` hear of the end of each task."""
 
     gateway: DeskParts
     origins: Origins
@@ -68,7 +68,8 @@ class AuthorityParts(NamedTuple):
 
 
 async def open_authority(stack: AsyncExitStack, parts: AuthorityParts) -> Authority | None:
-    """Return the authority until the stack ends. `None`: no upstream has a leased credential, and none was left behind.
+    """Return the authority until the stack ends. `None`: no upstream has a leased credential, and no credential was
+    left behind.
 
     A start ends the leases of the gateway before this one. The end of the stack ends all leases.
     """
@@ -119,7 +120,8 @@ def _lives(configuration: Configuration) -> Lives:
 def lend_to_listings(
     transports: Mapping[str, UpstreamTransport], authority: Authority | None
 ) -> Mapping[str, UpstreamTransport]:
-    """Return the transports of the gateway's own listings: with a credential for each upstream that has leased ones."""
+    """Return the transports of the gateway's own listings: with a credential for each upstream with leased
+    credentials."""
     if authority is None:
         return transports
     return {

@@ -99,7 +99,7 @@ def _http(settings: BrokerSettings, socket: str | None = None) -> IssuerClient:
 
 
 def _credentials(configuration: Configuration, broker: str, kind: type[Credential]) -> dict[str, Credential]:
-    """Return the upstreams that a broker serves, with their credentials."""
+    """Return the upstreams of a broker, with their credentials."""
     return {
         name: upstream.credential
         for name, upstream in configuration.upstreams.items()

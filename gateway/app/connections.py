@@ -112,7 +112,7 @@ async def open_connections(stack: AsyncExitStack, parts: DeskParts) -> Connectio
 def build_user_connections(
     parts: DeskParts, authority: Authority | None, people: People | None
 ) -> UserConnections | None:
-    """Return the way of calls to users who have to connect, `None` without users' connections."""
+    """Return the way of calls to users without a connection, `None` without users' connections."""
     office, settings = None if authority is None else authority.office, parts.configuration.connections
     if office is None or settings is None:
         return None
@@ -179,11 +179,11 @@ class OpenIdLogin:
         self._provider = LoginProvider(client, clock=clock)
 
     async def begin(self) -> tuple[str, object]:
-        """Return the address to which a browser goes, and the login on its way. Raises `IdentityUnavailable`."""
+        """Return the address for the browser, and the begun login. Raises `IdentityUnavailable`."""
         return await self._provider.begin()
 
     async def finish(self, begun: object, query: str) -> Person | Reason:
-        """Return the person that the provider's answer proves. Raises `IdentityUnavailable`."""
+        """Return the person proven by the provider's answer. Raises `IdentityUnavailable`."""
         assert isinstance(begun, BegunLogin)  # noqa: S101 - made by `begin`
         found = await self._provider.finish(begun, query)
         if isinstance(found, LoginFault):
@@ -196,7 +196,7 @@ class OpenIdLogin:
 
 
 def _end_removed(stack: AsyncExitStack, connections: Connections, servers: dict[str, AuthorizationServer]) -> None:
-    """End the refresh tokens of removed connections at their servers, again and again until they confirm it."""
+    """End the refresh tokens of removed connections at their servers, again and again until confirmed."""
 
     async def revoke(connection: Connection, token: str) -> NotEnded | str | None:
         server = servers.get(connection.broker)

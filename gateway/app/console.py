@@ -69,7 +69,7 @@ async def open_console(
 
 
 def _watch_journal(gateway: Gateway, feed: Feed) -> Job:
-    """Tell the open pages of decisions about new entries, at most once a second. Calls do not know of it."""
+    """Tell the open pages of decisions about new entries, at most once a second. Calls do not know of these pages."""
     told = [gateway.journal.entries]
 
     async def look() -> None:

@@ -1,4 +1,4 @@
-"""The parts that inspect the content of calls and results, and the form in which the journal keeps content."""
+"""Inspection of calls and results, and the form of their content in the journal."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def standing_credentials(configuration: Configuration) -> dict[str, tuple[str, .
 
 
 def _suppressions(configuration: Configuration, detector: Detector, metrics: Metrics) -> Suppressions:
-    """Make the suppressions of the configuration. The gateway counts each use and logs the first. It logs at the start
-    each suppression that covers nothing."""
+    """Make the suppressions of the configuration. The gateway counts each use and logs the first. At the start it logs
+    each suppression without effect."""
     rules, told = configuration.inspection.suppressions, set[int]()
     names = detectors(detector.ruleset)
     for number, rule in enumerate(rules):
@@ -74,9 +74,8 @@ def _suppressions(configuration: Configuration, detector: Detector, metrics: Met
 def stderr_concealer(
     configuration: Configuration, inspector: Inspector, origins: Origins
 ) -> Callable[[str], Callable[[str, str], str]]:
-    """Return, by the name of a stdio upstream, the concealment of a line that a process of a caller wrote to standard error.
-
-    A credential is concealed by its form, if it is in the environment of the process, or if systems have shown it to the
+    """Return, by the name of a stdio upstream, the concealment of a line on the standard error of a caller's process.
+    The concealed credentials are known by their form, from the environment of the process, or from results shown to the
     caller.
     """
 
@@ -102,7 +101,7 @@ _LONGEST_LINE: Final = 2 * LONGEST_LINE
 
 
 def holds_credential(detector: Detector, origins: Origins, owner: str, text: str) -> bool:
-    """Return whether a text holds a credential: by its form, or as one that a system has shown to the caller `owner`."""
+    """Return whether a text holds a credential: by its form, or as a credential already shown to the caller `owner`."""
     if detector.hits(text.encode("utf-8", "surrogatepass")):
         return True
     shown = origins.of(owner)
@@ -122,7 +121,8 @@ def arguments_record(
 
 
 def held_credentials(facts: SessionFacts) -> dict[str, list[str]] | None:
-    """Return the credentials in a call as the record marks them, by the pointer of their argument; `None` if nobody knows them."""
+    """Return the credentials in a call as the record marks them, by the pointer of their argument; `None` if
+    unknown."""
     if facts.credentials is None:
         return None
     held: dict[str, list[str]] = {}

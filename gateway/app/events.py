@@ -31,7 +31,7 @@ _CHANGES_SECONDS: Final = 3600.0
 
 
 class EventRecorder:
-    """Writes journal entries of what happens beside requests: callbacks tell of it, and cannot wait for a disk."""
+    """Writes journal entries about events beside requests. Callbacks report the events, and cannot wait for a disk."""
 
     def __init__(self, journal: Journal, metrics: Metrics) -> None:
         self.journal = journal
@@ -45,7 +45,7 @@ class EventRecorder:
         task.add_done_callback(self._writing.discard)
 
     async def written(self) -> None:
-        """Returns when all that was told is written."""
+        """Wait until all reported events are written."""
         await asyncio.gather(*self._writing)
 
     async def _write(self, kind: str, entry: Callable[[], JsonObject]) -> None:
@@ -69,8 +69,9 @@ def note_flood(recorder: EventRecorder, flood: Flood, *, last: bool = False) -> 
 
 
 class DefinitionChanges:
-    """Records changes of the definitions of upstreams. It counts every change, and records and logs a bounded number an
-    hour. Without the bound, an upstream that changes its tools at each listing could fill the disk, and stop all calls.
+    """Records changes of the definitions of upstreams. Every change is counted; a bounded number an hour is recorded
+    and logged. Without the bound, an upstream that changes its tools at each listing could fill the disk, and stop all
+    calls.
     """
 
     def __init__(self, recorder: EventRecorder, clock: Callable[[], float]) -> None:
@@ -91,7 +92,7 @@ class DefinitionChanges:
         self._recorder.write("pin", lambda: _pin_entry(catalogue, change, digest))
 
     def _number(self, upstream: str) -> int:
-        """The how-manieth change of an upstream within the hour it is."""
+        """Return the number of a change among the upstream's changes within the hour."""
         now = self._clock()
         since, count = self._noted.get(upstream, (now, 0))
         if not 0 <= now - since < _CHANGES_SECONDS:

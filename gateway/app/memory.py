@@ -1,4 +1,4 @@
-"""The history of tasks: restored at the start, written down now and then and at the end, and forgotten when it is old."""
+"""The history of tasks: restored at the start, written down now and then and at the end, and forgotten with age."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def history(
     vault: Vault,
     clock: Callable[[], float],
 ) -> tuple[History, list[Callable[[str, TaskEnd], None]]]:
-    """Return the history of tasks, and the functions that hear of the end of each task: the vault's, and later others."""
+    """Return the history of tasks, and the functions for news of the end of each task: the vault's, and later
+    others."""
     conceal = partial(_conceal_goal, origins, detector)
     ends: list[Callable[[str, TaskEnd], None]] = [lambda task_id, _how: vault.drop(task_id)]
 
@@ -53,7 +54,7 @@ def history(
 
 
 def _conceal_goal(origins: Origins, detector: Detector, goal: str, kept: TaskHistory) -> str:
-    """Return a goal without credentials: by their form, and those that the task or another of its caller knows."""
+    """Return a goal without credentials: by their form, and as known to this or another task of the caller."""
     shown = origins.of(kept.owner)
     indexes = [] if shown is None else [shown.index]
     if kept.state is not None and kept.state.shingles:
@@ -64,8 +65,8 @@ def _conceal_goal(origins: Origins, detector: Detector, goal: str, kept: TaskHis
 async def remembered(parts: DeskParts, registers: ApprovalRegisters | None = None) -> Callable[[], Awaitable[None]]:
     """Restore history, open questions and endorsements from the stores and the journal of the gateway before this one.
 
-    Returns a function that writes both down. Raises `JournalError` for a journal that was changed: a task would seem to have done less
-    than it did.
+    Returns a function to write both down. Raises `JournalError` for a changed journal: a task would seem to have done
+    less than in truth.
     """
     configuration, keys, journal, history, clock, _ = parts
     store = Store(configuration.state / "history", keys.snapshots)
@@ -118,7 +119,8 @@ def forget(owned: tuple[Ownership, ...], vault: Vault, history: History, clock: 
 async def keep_memory(
     stack: AsyncExitStack, parts: DeskParts, registers: ApprovalRegisters | None, *chores: Callable[[], None]
 ) -> None:
-    """Restore the memory of the gateway before this one, and write it down again and again until the stack ends.
+    """Restore the memory of the gateway before this one, and write the memory down again and again until the stack
+    ends.
 
     Raises `JournalError` as `remembered` does.
     """

@@ -52,7 +52,7 @@ _SWEEP_SECONDS: Final = 1.0
 
 
 class DeskParts(NamedTuple):
-    """The parts of the gateway that the desk is made of."""
+    """The parts of the gateway for the desk."""
 
     configuration: Configuration
     keys: Keys
@@ -63,7 +63,7 @@ class DeskParts(NamedTuple):
 
 
 class ApprovalRegisters(NamedTuple):
-    """The people's answers that outlive the process: open questions, and values that recur."""
+    """The people's answers kept over a restart: open questions, and recurring values."""
 
     desk: Desk
     endorsements: Endorsements
@@ -169,7 +169,7 @@ async def _approvers(
     clock: Callable[[], float],
     is_ended: Callable[[Principal], bool],
 ) -> Approvers | None:
-    """Return the identities of people who answer over HTTP, with their keys loaded; `None` if there are none."""
+    """Return the identities of approvers over HTTP, with their keys loaded; `None` without any."""
     identity = None if configuration.approvals is None else configuration.approvals.people
     if identity is None:
         return None
@@ -202,7 +202,8 @@ def keep_time(stack: AsyncExitStack, desk: Desk, endorsements: Endorsements) -> 
 def _describer(
     journal: Journal, spots: Spots
 ) -> Callable[[Call, SessionFacts, KnownCredentials | None, bool], JsonObject]:
-    """Return the description of arguments for people. It has no credentials, and is the same for each setting of the journal."""
+    """Return the description of arguments for people. The description has no credentials, and is the same for each
+    setting of the journal."""
     record = partial(recorded, mode="full", key=journal.fingerprint_key, spots=spots)
 
     def describe(

@@ -42,7 +42,7 @@ class RestoredApprovals:
 
     @property
     def seq(self) -> int:
-        """The number of the journal's last entry that both stores have."""
+        """Return the number of the last journal entry in both stores."""
         found = [self.asked.seq] if self.asked.approvals else []
         if self.endorsed is not None and self.endorsed.journal:
             found.append(self.endorsed.seq)
@@ -61,8 +61,9 @@ class RestoredApprovals:
             yield entry
 
     async def resume(self, journal: str, last: int) -> None:
-        """Go on with the questions and endorsements. They end if the journal is another, or lacks its end: it may lack the use of an
-        approval, or the revocation of an endorsement. `last` is the number of the journal's last entry."""
+        """Go on with the questions and endorsements. All end if the journal is another, or lacks its end: the use of an
+        approval may be missing, or the revocation of an endorsement. `last` is the number of the journal's last
+        entry."""
         desk, endorsements = self.registers
         await desk.resume()
         if self.asked.approvals and self.asked.journal != journal:

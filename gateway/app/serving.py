@@ -141,9 +141,9 @@ def build_edge(
 
 
 def _settle_memory() -> None:
-    """Take what start-up made out of the garbage collector's sight. Code, configuration and policy live as long as the
-    process; looking through them again and again took a tenth of every call. What start-up freed goes back to the
-    system: glibc would keep it (malloc_trim(3)), others have no such call."""
+    """Take the objects made at start-up out of the garbage collector's sight. Code, configuration and policy live as
+    long as the process; collecting over these again and again took a tenth of every call. Memory freed by start-up goes
+    back to the system: glibc would keep the memory (malloc_trim(3)), others have no such call."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])

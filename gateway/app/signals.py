@@ -1,4 +1,5 @@
-"""The receiver of signals, made from the configuration, with its polls, its watch over silence, and the ends that it brings about."""
+"""The receiver of signals, made from the configuration, with its polls, its watch over silence, and the ends of leases
+and tasks."""
 
 from __future__ import annotations
 
@@ -52,14 +53,14 @@ _SWEEP_SECONDS: Final = 600.0
 
 
 class Lending(NamedTuple):
-    """The leases that a signal ends, and their review under an open fact; `None` without leased credentials."""
+    """The leases to end by a signal, and their review under an open fact; `None` without leased credentials."""
 
     authority: Authority | None
     review: LeaseReview | None
 
 
 class SignalMemory:
-    """The signals in force and the callers, before there is a receiver: identities need them first."""
+    """The signals in force and the callers, before the receiver: identities need both first."""
 
     def __init__(self, configuration: Configuration, keys: Keys) -> None:
         self.register = SignalRegister()
@@ -141,7 +142,7 @@ async def open_signals(
 async def _open_source(
     stack: AsyncExitStack, settings: SsfSignals, configuration: Configuration, clock: Callable[[], float]
 ) -> VerifiedStream:
-    """Return a stream with the keys of its transmitter, which are kept fresh until the stack ends."""
+    """Return a stream with the keys of its transmitter, kept fresh until the stack ends."""
     keys = transmitter_keys(settings.transmitter, settings.jwks, clock=clock)
     await keys.start()
     stack.push_async_callback(keys.stop)
@@ -171,7 +172,8 @@ def _open_stream(
     receiver: SignalReceiver,
     clock: Callable[[], float],
 ) -> Verifier | None:
-    """Poll and watch a stream until the stack ends. Return what asks for verification, `None` without access to the stream."""
+    """Poll and watch a stream until the stack ends. Return the verifier of the stream, `None` without access to the
+    stream."""
     if settings.stream is None:
         return None
     stream, name = source.stream, source.stream.name
@@ -195,7 +197,7 @@ def _open_stream(
 
 
 def _review_leases(review: LeaseReview | None, signal: Signal) -> None:
-    """Ask the policy soon whether the callers that a fact is about keep their leases."""
+    """Ask the policy soon whether the callers of a fact keep their leases."""
     if review is None:
         return
 
@@ -219,7 +221,7 @@ def _sweep(stack: AsyncExitStack, receiver: SignalReceiver) -> None:
 
 
 def _count(receiver: SignalReceiver, infos: Mapping[str, StreamInfo]) -> SignalCounts:
-    """Return the numbers of signals in force, and the streams that are silent."""
+    """Return the numbers of signals in force, and the silent streams."""
     effects = Counter(signal.effect for signal in receiver.register if signal.is_open)
     silent = {name: info.stream.watch.is_silent for name, info in infos.items()}
     return SignalCounts(effects["end"], effects["note"], silent)

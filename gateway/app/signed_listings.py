@@ -1,6 +1,7 @@
-"""The listings of commands: with a token that this command signs, for upstreams that demand a token of the gateway.
+"""The listings of commands: with a token signed by this command, for upstreams with a demand for the gateway's token.
 
-A command has no leases and no journal. Its token permits no call, and is good for half a minute. For introspection it is inactive.
+A command has no leases and no journal. Its token permits no call, and is good for half a minute. For introspection the
+token is inactive.
 """
 
 from __future__ import annotations

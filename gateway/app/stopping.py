@@ -31,8 +31,8 @@ class Stopping:
 
     @contextmanager
     def heard(self) -> Generator[None]:
-        """Hear signals for as long as the block lasts. A signal that the parent process has set to be ignored, as
-        `nohup` does with SIGHUP, stays ignored."""
+        """Hear signals for as long as the block lasts. A signal ignored by the parent process, as `nohup` does with
+        SIGHUP, stays ignored."""
         handlers = dict.fromkeys(_TOLD, self._tell) | {signal.SIGHUP: self._hang_up}
         before = {number: signal.getsignal(number) for number in handlers}
         for number, handler in handlers.items():
@@ -51,5 +51,5 @@ class Stopping:
             self._loop.call_soon_threadsafe(starting.cancel)
 
     def _hang_up(self, _number: int, _frame: FrameType | None) -> None:
-        """The policy is read anew without being told, so there is nothing else that SIGHUP could ask for."""
+        """Stop by SIGHUP. The policy is read anew without a signal, so SIGHUP can ask for nothing else."""
         signal.raise_signal(signal.SIGTERM)

@@ -1,7 +1,7 @@
-"""Approvals: a call that a person has to approve waits, and passes once after a yes.
+"""Approvals: a call with a question to people waits, and passes once after a yes.
 
-`model` has the records, `state` their changes, `rules` the requirements on people, `digest` what binds a yes to one call. `desk`
-keeps the open questions; `store` keeps them over a restart.
+`model` has the records, `state` their changes, `rules` the requirements on people, `digest` the binding of a yes to one
+call. `desk` keeps the open questions; `store` keeps the questions over a restart.
 """
 
 from gateway.approvals.desk import Desk, Times

@@ -53,7 +53,8 @@ class Times:
 class Desk:
     """Questions to people, and their answers.
 
-    `append` writes to the journal. `clock` gives seconds since the epoch, and `monotonic` seconds that nobody sets back. `has_ended` tells whether the task of a question is over for it.
+    `append` writes to the journal. `clock` gives seconds since the epoch, and `monotonic` seconds of a clock without
+    setbacks. `has_ended` tells whether the task of a question is over.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class Desk:
         self._watchers: set[Callable[[Approval], None]] = set()
 
     def now(self) -> float:
-        """Return the time. A clock that is set back revives nothing, and lengthens nothing."""
+        """Return the time. A clock set back revives nothing, and lengthens nothing."""
         passed = self._monotonic()
         self._latest = max(self._latest + passed - self._latest_monotonic, self._clock())
         self._latest_monotonic = passed
@@ -109,7 +110,8 @@ class Desk:
         return None if found is None or found.id in self._claimed else found
 
     async def ask(self, question: Question, description: Mapping[str, Any]) -> Approval | Reason:
-        """Put a question to people, or join the one about the same call that waits or got a no. Refuse too many questions.
+        """Put a question to people, or join the question about the same call with a no, or without an answer yet.
+        Refuse too many questions.
 
         Raises `JournalError` and `ApprovalStoreError`: then there is no question.
         """
@@ -154,8 +156,8 @@ class Desk:
     def claim(self, identifier: str, earlier: str | None = None) -> bool:
         """Claim an approval for one call, and return whether the call may use it.
 
-        A claim ends with `give_back`, `use` or `end`. `earlier` is the decision id of the previous round of an upstream's exchange,
-        which can have one next round.
+        A claim ends with `give_back`, `use` or `end`. `earlier` is the decision id of the previous round of an
+        upstream's exchange; a round can have one next round.
         """
         approval = self._index.get(identifier)
         if approval is None or identifier in self._claimed | self._ending or self.now() >= approval.until:
@@ -172,7 +174,7 @@ class Desk:
             self._index.give_round_back(earlier, identifier)
 
     async def use(self, identifier: str, decision: str) -> None:
-        """Note that a call used its claimed approval. The `call` entry in the journal has it already.
+        """Note that a call used its claimed approval. The `call` entry in the journal has the use already.
 
         Raises `ApprovalStoreError`. The next start then reads the use from the journal.
         """
@@ -191,7 +193,7 @@ class Desk:
         await to_the_end(self._end(identifier, how, cause))
 
     async def withdraw(self, identifier: str, cause: str) -> bool:
-        """End an open approval that no call has claimed, and return whether it was so. Raises `JournalError`."""
+        """End an open approval without a claim, and return whether the approval has ended. Raises `JournalError`."""
         return await to_the_end(self._withdraw(identifier, cause))
 
     async def _withdraw(self, identifier: str, cause: str) -> bool:
@@ -250,7 +252,7 @@ class Desk:
                 await self._save(identifier)
 
     async def note_unsent(self, identifier: str, delivery: events.NoticeDelivery, problem: str) -> None:
-        """Note that a channel gave news of a question up. Raises `JournalError`."""
+        """Note the channel's failure to deliver news of a question. Raises `JournalError`."""
         if (approval := self._index.get(identifier)) is not None:
             entry = events.delivery_entry(approval, self.now(), delivery, problem=problem)
             await to_the_end(self._note(entry))
@@ -261,7 +263,7 @@ class Desk:
     # --- for people ------------------------------------------------------------------------------------
 
     def list_remembered(self) -> list[Approval]:
-        """Return all questions that the desk remembers, ended questions included."""
+        """Return all remembered questions, ended questions included."""
         return list(self._index)
 
     def list_open(self) -> list[Approval]:
@@ -273,13 +275,13 @@ class Desk:
         return self._index.get(identifier)
 
     async def describe(self, identifier: str) -> dict[str, Any] | None:
-        """Return the description of a call that waits. Raises `ApprovalStoreError`."""
+        """Return the description of a waiting call. Raises `ApprovalStoreError`."""
         return await in_thread(partial(self._store.describe, identifier))
 
     async def vote(self, identifier: str, vote: Vote, shown: str) -> Approval | Reason:
         """Count a person's answer, also if the person's connection ends meanwhile. Raises `JournalError`.
 
-        `shown` is the digest of the question that the person saw.
+        `shown` is the digest of the question as shown to the person.
         """
         return await to_the_end(self._vote(identifier, vote, shown))
 
@@ -298,7 +300,7 @@ class Desk:
             return counted
 
     def watch(self, tell: Callable[[Approval], None]) -> Callable[[], None]:
-        """Have `tell` called with each changed approval. Returns the end of it."""
+        """Have `tell` called with each changed approval. Returns a function to end the watch."""
         self._watchers.add(tell)
         return partial(self._watchers.discard, tell)
 
@@ -345,14 +347,14 @@ class Desk:
             self._index.put(fold(approval, entry))
 
     async def resume(self) -> None:
-        """Write the approvals down that the journal has otherwise than the store, after all entries were replayed."""
+        """Write down the approvals with different states in journal and store, after all entries were replayed."""
         changed = tuple(one for one in self._index if one != self._stored.get(one.id))
         self._stored = {}
         if changed:
             await in_thread(partial(self._store.save, changed))
 
     async def withdraw_all(self, cause: str) -> None:
-        """End all open approvals. The journal may lack the use of any of them."""
+        """End all open approvals. The journal may lack the use of any."""
         for approval in self.list_open():
             await self.end(approval.id, "withdrawn", cause)
 
@@ -378,7 +380,7 @@ class Desk:
         return approval.state in OPEN and (now >= approval.until or self._has_ended_task(approval, now))
 
     def _has_ended_task(self, approval: Approval, now: float) -> bool:
-        """Return whether the task of a call is over. A question about a task that is not open yet has none."""
+        """Return whether the task of a call is over. A question about a future task has none."""
         return approval.question.task != "" and self._has_ended(approval.question, now)
 
     async def _change(self, approval: Approval, *, vote: Vote | None = None, cause: str = "") -> None:
@@ -414,7 +416,7 @@ class Desk:
 
     @asynccontextmanager
     async def _locked(self, identifier: str) -> AsyncGenerator[Approval | None]:
-        """Hold the lock of an approval, and give the approval as it is then."""
+        """Hold the lock of an approval, and give the approval in its state under the lock."""
         if self._index.get(identifier) is None:
             yield None
             return

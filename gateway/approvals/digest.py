@@ -1,7 +1,7 @@
-"""Digests that bind an approval: of the exact call, and of the question as it was shown. Pure.
+"""Digests that bind an approval: of the exact call, and of the question as shown. Pure.
 
-Both are SHA-256 over the canonical form of `protocol.canonical` (RFC 8785). They leave out the policy's revision and the time, since
-the call is decided again when it is released.
+Both are SHA-256 over the canonical form of `protocol.canonical` (RFC 8785). Both leave out the policy's revision and
+the time, since the call is decided again at its release.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _CODE_LENGTH: Final = 4
 def digest_call(
     principal_key: str, task_id: str, call: Call, handles: Mapping[str, Iterable[str]], beside: Json = None
 ) -> str:
-    """Return the digest of one exact call: its caller, task, target with definition and pin, arguments, and the parts beside
-    the arguments.
+    """Return the digest of one exact call: its caller, task, target with definition and pin, arguments, and the parts
+    beside the arguments.
 
-    `handles` maps each handle in the arguments to the fingerprints of its credential. Raises `ValueError` for arguments that JSON
-    cannot write.
+    `handles` maps each handle in the arguments to the fingerprints of its credential. Raises `ValueError` for arguments
+    without a JSON form.
     """
     target = call.target
     document: dict[str, Json] = {
@@ -77,7 +77,7 @@ def digest_question(question: Question, description: JsonObject) -> str:
 
 
 def code_of(question: Question) -> str:
-    """Return four letters by which people compare a question on two screens."""
+    """Return four letters for the comparison of a question on two screens."""
     number = int.from_bytes(hashlib.sha256(question.shown.encode("ascii")).digest()[:8], "big")
     letters: list[str] = []
     for _ in range(_CODE_LENGTH):

@@ -1,14 +1,14 @@
-"""Endorsements: values that people approved for later tasks of the same kind, and their journal entries. Pure.
+"""Endorsements: values approved by people for later tasks of the same kind, and their journal entries. Pure.
 
 | event | when |
 |---|---|
 | `given` | an approval with the scope `recurring` was used; `replaces` names an earlier endorsement of the same values |
-| `revoked` | a person took it back (`by`) |
+| `revoked` | a person took the endorsement back (`by`) |
 | `expired` | its time was over |
-| `withdrawn` | the journal was cut or replaced, so it may lack a revocation |
+| `withdrawn` | the journal was cut or replaced, and may lack a revocation |
 
-The use of an endorsement is no event: the `call` entry has the field `endorsement`. A `given` entry has all that an endorsement
-needs, but not the values themselves.
+The use of an endorsement is no event: the `call` entry has the field `endorsement`. A `given` entry has all parts of an
+endorsement, except the values themselves.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def given_entry(endorsement: Endorsement, replaces: str | None) -> JsonObject:
 def ended_entry(
     endorsement: Endorsement, event: Event, now: float, *, by: Person | None = None, cause: str = ""
 ) -> JsonObject:
-    """Return the fields of the entry for an endorsement that ends."""
+    """Return the fields of the entry for the end of an endorsement."""
     fields: dict[str, Any] = {"id": endorsement.id, "event": event, "at": now}
     if by is not None:
         fields["by"] = msgspec.to_builtins(by)
@@ -121,7 +121,7 @@ def read_given(fields: JsonObject) -> Endorsement:
 
 
 def fact_of(endorsement: Endorsement, granted: str, now: float) -> JsonObject:
-    """Return the endorsement as the policy reads it (`context.endorsement`). `granted` is its time in RFC 3339."""
+    """Return the endorsement in the form for policy (`context.endorsement`). `granted` is its time in RFC 3339."""
     return {
         "id": endorsement.id,
         "digest": endorsement.binding.values,
@@ -135,7 +135,7 @@ def fact_of(endorsement: Endorsement, granted: str, now: float) -> JsonObject:
 
 
 def used_at(fields: JsonObject) -> tuple[str, float] | None:
-    """Return the id of the endorsement that a `call` entry used, and when, `None` without one."""
+    """Return the id of the endorsement used by a `call` entry, and the time, `None` without an endorsement."""
     found = fields.get("endorsement")
     if not isinstance(found, dict) or fields.get("effect") != "allow":
         return None

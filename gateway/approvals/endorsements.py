@@ -1,7 +1,7 @@
 """The endorsements of this gateway: in memory for calls, in the journal for the record, on disk for a restart.
 
-A new endorsement is in the journal before a call can use it. An ended one is out of use before the journal learns of it. One change
-is made at a time.
+A new endorsement is in the journal before a call can use it. An ended endorsement is out of use before the journal
+learns of its end. One change is made at a time.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ IN_ALL: Final = 10_000
 
 
 class EndorsementStore(Protocol):
-    """Endorsements that outlive the process: `sealed_file.EndorsementFile`."""
+    """Endorsements on disk: `sealed_file.EndorsementFile`."""
 
     def load(self) -> StoredEndorsements | None: ...
     def save(self, stored: StoredEndorsements, /) -> None: ...
 
 
 class Endorsements:
-    """`key` digests the bound values. `append` writes to the journal. `clock` gives seconds since the epoch, `monotonic` seconds that
-    nobody sets."""
+    """`key` digests the bound values. `append` writes to the journal. `clock` gives seconds since the epoch,
+    `monotonic` seconds of a clock without setbacks."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Endorsements:
         self._place = ("", 0)
 
     def now(self) -> float:
-        """Return the time. A clock that is set back revives nothing, and lets nothing live longer."""
+        """Return the time. A clock set back revives nothing, and lets nothing live longer."""
         ticked = self._monotonic()
         self._latest = max(self._latest + ticked - self._ticked, self._clock())
         self._ticked = ticked
@@ -72,8 +72,8 @@ class Endorsements:
     # --- for calls -------------------------------------------------------------------------------------
 
     def digest(self, document: Json) -> str:
-        """Return the keyed digest of bound values (HMAC-SHA256, FIPS 198-1). Raises `ValueError` for a document that JSON cannot
-        write."""
+        """Return the keyed digest of bound values (HMAC-SHA256, FIPS 198-1). Raises `ValueError` for a document without
+        a JSON form."""
         return f"hmac-sha256:{hmac.digest(self._key, canonical.digest(document).encode('ascii'), 'sha256').hex()}"
 
     def has_some(self, principal: str, kind: str, tool: str) -> bool:
@@ -91,14 +91,14 @@ class Endorsements:
         return None if found is None or self.now() >= found.expires else found
 
     def note_use(self, identifier: str) -> None:
-        """Note that a call used an endorsement. The `call` entry in the journal has it already."""
+        """Note that a call used an endorsement. The `call` entry in the journal has the use already."""
         if (found := self._all.get(identifier)) is not None:
             self._all[identifier] = structs.replace(found, used=self.now())
 
     async def give(self, endorsement: Endorsement) -> bool:
         """Take in an endorsement in the place of an earlier one of the same values. Returns whether there was room.
-
-        Raises `JournalError`: then there is no endorsement. Raises `ApprovalStoreError`: the next start reads it from the journal.
+        Raises `JournalError`: then there is no endorsement. Raises `ApprovalStoreError`: the next start reads the
+        endorsement from the journal.
         """
         return await to_the_end(self._give(endorsement))
 
@@ -115,12 +115,12 @@ class Endorsements:
     # --- for people ------------------------------------------------------------------------------------
 
     def list(self) -> list[Endorsement]:
-        """Return the endorsements whose time is not over, the oldest first."""
+        """Return the endorsements in force, the oldest first."""
         now = self.now()
         return sorted((one for one in self._all.values() if now < one.expires), key=lambda one: one.granted)
 
     async def revoke(self, selection: Selection, by: Person) -> list[Endorsement]:
-        """Take back the selected endorsements, and return them. A call of an open task asks from now on.
+        """Take back and return the selected endorsements. A call of an open task asks from now on.
 
         Raises `JournalError`: the endorsements without an entry are in force again.
         """
@@ -135,8 +135,8 @@ class Endorsements:
     # --- time and restart ------------------------------------------------------------------------------
 
     async def sweep(self, place: tuple[str, int] | None = None) -> None:
-        """End the endorsements whose time is over. `place` is the journal's id and the number of its last entry: the next start reads
-        the entries after it."""
+        """End the expired endorsements. `place` is the journal's id and the number of its last entry: the next start
+        reads the entries after it."""
         async with self._changing:
             now = self.now()
             await self._end([one for one in self._all.values() if now >= one.expires], "expired")
@@ -176,7 +176,7 @@ class Endorsements:
             self._all[found.id] = structs.replace(found, used=max(used[1], found.used or 0.0))
 
     async def withdraw_all(self, cause: str) -> None:
-        """End all endorsements. The journal may lack the revocation of any of them. Raises `JournalError`."""
+        """End all endorsements. The journal may lack the revocation of any. Raises `JournalError`."""
         async with self._changing:
             await self._end(tuple(self._all.values()), "withdrawn", cause=cause)
 

@@ -4,13 +4,14 @@
 |---|---|
 | `asked` | a question was made |
 | `vote` | a person answered, and more people have to |
-| `granted`, `denied` | a person answered, and that decided the question |
+| `granted`, `denied` | a person answered, and so decided the question |
 | `expired`, `lapsed` | the time for an answer, or for the approved call, was over |
 | `withdrawn`, `void`, `superseded` | the task ended, or the policy decided otherwise at the release |
 | `unreachable` | no channel could tell people about the question |
-| `sent`, `unsent` | a channel delivered news of the question, or gave it up; no change of its state |
+| `sent`, `unsent` | a channel delivered news of the question, or gave up; no change of its state |
 
-The use of an approval is no event: the `call` entry that allows, or the `task` entry that opens, has the field `approval`.
+The use of an approval is no event. The `call` entry of the allowed call, or the `task` entry of the opened task, has
+the field `approval`.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ def asked_entry(approval: Approval) -> JsonObject:
 
 
 def changed_entry(approval: Approval, now: float, *, vote: Vote | None = None, cause: str = "") -> JsonObject:
-    """Return the fields of the entry for a changed approval. `vote` is the vote that changed it, `cause` another cause."""
+    """Return the fields of the entry for a changed approval. `vote` is the vote behind the change, `cause` another
+    cause."""
     event = "vote" if approval.state == "pending" else approval.state
     fields: dict[str, Any] = {
         "id": approval.id,
@@ -69,7 +71,8 @@ def changed_entry(approval: Approval, now: float, *, vote: Vote | None = None, c
 
 
 class NoticeDelivery(NamedTuple):
-    """News of a question on one channel. `message` is the id of the message, which may tell of several questions."""
+    """News of a question on one channel. `message` is the id of the message; a message may tell of several
+    questions."""
 
     channel: str
     notice: Notice
@@ -77,7 +80,7 @@ class NoticeDelivery(NamedTuple):
 
 
 def delivery_entry(approval: Approval, now: float, delivery: NoticeDelivery, *, problem: str = "") -> JsonObject:
-    """Return the fields of the entry for a delivered message, or for one that the channel gave up because of `problem`."""
+    """Return the fields of the entry for a delivered message, or for a message given up because of `problem`."""
     fields: dict[str, Any] = {
         "id": approval.id,
         "event": "unsent" if problem else "sent",
@@ -91,7 +94,7 @@ def delivery_entry(approval: Approval, now: float, delivery: NoticeDelivery, *, 
 
 
 def fold_entry(approval: Approval, fields: JsonObject) -> Approval:
-    """Return the approval after an entry of its own. An entry that the approval has already changes nothing.
+    """Return the approval after an entry of its own. An entry already in the approval changes nothing.
 
     Raises `ValueError` and `KeyError` for a damaged entry.
     """
@@ -114,7 +117,7 @@ def fold_entry(approval: Approval, fields: JsonObject) -> Approval:
 
 
 def fold_call(approval: Approval, fields: JsonObject) -> Approval:
-    """Return the approval after the `call` entry that names it: used, if the policy allowed."""
+    """Return the approval after its `call` entry: used, if the policy allowed."""
     decision = cast("str", fields["id"])
     if fields.get("effect") != "allow" or decision in approval.calls:
         return approval
@@ -122,13 +125,14 @@ def fold_call(approval: Approval, fields: JsonObject) -> Approval:
 
 
 def fold_task(approval: Approval, fields: JsonObject) -> Approval:
-    """Return the approval after the `task` entry that names it: used by the opened task."""
+    """Return the approval after its `task` entry: used by the opened task."""
     task = cast("str", fields["task"])
     return approval if task in approval.calls else use(approval, task)
 
 
 def read_fact(entries: Sequence[JsonObject], written: Callable[[float], str]) -> JsonObject | None:
-    """Return a granted approval as the policy read it, from the `approval` entries with its id; `None` if some are missing.
+    """Return a granted approval in the form for policy, from the `approval` entries with its id; `None` if some are
+    missing.
 
     `written` gives a time in RFC 3339. Raises `ValueError` and `KeyError` for a damaged entry.
     """

@@ -88,7 +88,7 @@ class QuestionIndex:
             del self._of_subject[caller, approval.question.subject]
 
     def answering(self, call: str, now: float) -> Approval | None:
-        """Return the approval that answers an equal call at `now`: open, refused, or ended without the caller's knowledge."""
+        """Return the approval for an equal call at `now`: open, refused, or ended without the caller's knowledge."""
         found = self._by_call.get(call)
         if found is None:
             return None
@@ -98,7 +98,8 @@ class QuestionIndex:
         return approval if approval.state in _ANSWERING and now < approval.until else None
 
     def continued(self, operation: str, earlier: str, now: float) -> Approval | None:
-        """Return the approval that the call with the decision id `earlier` used, if this call is a later round of it."""
+        """Return the approval used by the call with the decision id `earlier`, if this call is a later round of that
+        call."""
         used = self._by_use.get(earlier)
         approval = None if used is None else self._all[used]
         return (
@@ -108,7 +109,7 @@ class QuestionIndex:
         )
 
     def take_round(self, earlier: str) -> bool:
-        """Take the right to continue a call, and return whether it was there: a call has one next round."""
+        """Take the right to continue a call, and return whether the right was left: a call has one next round."""
         return self._by_use.pop(earlier, None) is not None
 
     def give_round_back(self, earlier: str, identifier: str) -> None:
@@ -117,7 +118,7 @@ class QuestionIndex:
             self._by_use[earlier] = identifier
 
     def object_to_question(self, question: Question) -> Reason | None:
-        """Return the reason for which people are not asked: too many questions wait already."""
+        """Return the reason against a question to people: too many questions wait already."""
         ids = self._of_caller.get(question.requester.key, {})
         waiting = [one for one in map(self._all.__getitem__, ids) if one.state == "pending"]
         of_task = sum(one.question.task == question.task for one in waiting)
@@ -125,7 +126,7 @@ class QuestionIndex:
         return _TOO_MANY if is_full or len(waiting) >= PER_CALLER or of_task >= PER_TASK else None
 
     def over(self, now: float, remember: float) -> list[Approval]:
-        """Return the approvals whose last state ended more than `remember` seconds ago."""
+        """Return the approvals with an end more than `remember` seconds ago."""
         return [one for one in self if one.state not in OPEN and now >= one.until + remember]
 
 

@@ -27,7 +27,7 @@ Notice: TypeAlias = Literal["asked", "closed"]
 
 
 class Person(Struct, frozen=True):
-    """A verified person. `channel` names the way on which the vote came, `logged_in` the time of the login, if it is known."""
+    """A verified person. `channel` names the way of the vote, `logged_in` the time of the login, if known."""
 
     id: str
     issuer: str
@@ -38,8 +38,8 @@ class Person(Struct, frozen=True):
 
 
 class Requester(Struct, frozen=True):
-    """The caller that waits. `key` is `Principal.key`; `delegates` are the actors of its delegation chain. `session` is the digest of
-    the session whose client was given the address of the question; empty for other clients."""
+    """The waiting caller. `key` is `Principal.key`; `delegates` are the actors of its delegation chain. `session` is
+    the digest of the session with the question's address; empty for other clients."""
 
     key: str
     id: str
@@ -50,9 +50,9 @@ class Requester(Struct, frozen=True):
 
 
 class ApproverRule(Struct, frozen=True):
-    """Requirements on the approvers. `seconds` is the time that people have to answer, and `max_age` the longest time in
-    seconds between the login of a person and the vote. `recur_seconds` is the time for which values approved with the scope
-    `recurring` hold."""
+    """Requirements on the approvers. `seconds` is the time for people's answers, and `max_age` the longest time in
+    seconds between the login of a person and the vote. `recur_seconds` is the life of values approved with the scope
+    `recurring`."""
 
     count: int = 1
     groups: tuple[str, ...] = ()
@@ -65,7 +65,8 @@ class ApproverRule(Struct, frozen=True):
 
 
 class ShownReason(Struct, frozen=True):
-    """A reason of the policy, as people see it. An approval answers its code, and raises `limits` if its scope says so."""
+    """A reason of the policy, in the form for people. An approval answers its code, and raises `limits` if its scope
+    says so."""
 
     code: str
     message: str
@@ -89,8 +90,8 @@ class Binding(Struct, frozen=True):
 
 
 class Recurrence(Struct, frozen=True):
-    """The part of a call that a yes with the scope `recurring` carries over. `pointers` are the arguments that the question is
-    about. `shown` has the bound values by pointer, as people see them."""
+    """The part of a call carried over by a yes with the scope `recurring`. `pointers` are the arguments in question.
+    `shown` has the bound values by pointer, in the form for people."""
 
     binding: Binding
     seconds: int
@@ -101,9 +102,10 @@ class Recurrence(Struct, frozen=True):
 class Question(Struct, frozen=True):
     """A question to people about one call. The description of the call is kept apart, on disk.
 
-    `call` is the digest of the call, `operation` the same without input responses: it is equal in all rounds of an exchange. `subject` is a checksum of the target alone. `shown` the digest of all that the people are asked. `decision` is the id of the decision that
-    asked. `values` are the digests that the scope `destination` endorses. Without `recurrence`
-    nothing of the call can recur.
+    `call` is the digest of the call, `operation` the same without input responses: equal in all rounds of an exchange.
+    `subject` is a checksum of the target alone. `shown` is the digest of the whole question to people. `decision` is
+    the id of the asking decision. `values` are the digests for the scope `destination`. Without `recurrence` nothing of
+    the call can recur.
     """
 
     id: str
@@ -150,9 +152,8 @@ class Vote(Struct, frozen=True):
 
 
 class Approval(Struct, frozen=True):
-    """A question with its votes. `until` is the end of its present state. `calls` are the decision ids that used it.
-
-    `told` and `told_end` name the channels that delivered the question, and its end.
+    """A question with its votes. `until` is the end of its present state. `calls` are the decision ids of its uses.
+    `told` and `told_end` name the channels with the question, and with its end, delivered.
     """
 
     question: Question
@@ -174,12 +175,12 @@ class Approval(Struct, frozen=True):
 
     @property
     def scopes(self) -> tuple[Scope, ...]:
-        """Return the scopes that every approver chose. This call once is always among them."""
+        """Return the scopes chosen by every approver. The scope `once` is always among these."""
         return common_scopes(self.yes)
 
 
 def common_scopes(votes: tuple[Vote, ...]) -> tuple[Scope, ...]:
-    """Return the scopes in every vote. This call once is always among them."""
+    """Return the scopes in every vote. The scope `once` is always among these."""
     return tuple(
         scope for scope in SCOPES if scope == "once" or (votes and all(scope in vote.scopes for vote in votes))
     )

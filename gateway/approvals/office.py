@@ -1,5 +1,5 @@
-"""The verbs of the desk for verified people: list, show and vote; list and revoke endorsements. The socket and the HTTP API both
-speak through them."""
+"""The verbs of the desk for verified people: list, show and vote; list and revoke endorsements. The socket and the HTTP
+API both use these verbs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class SubmittedAnswer(Struct, frozen=True, forbid_unknown_fields=True):
-    """A person's answer, as it comes from outside. `shown` is the digest of the question that the person saw."""
+    """A person's answer, as received. `shown` is the digest of the question as shown to the person."""
 
     answer: str
     shown: str
@@ -29,7 +29,7 @@ class SubmittedAnswer(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Office:
-    """`end_task` ends the task with an id, and returns whether there was one to end."""
+    """`end_task` ends the task with an id, and returns whether such a task was open."""
 
     def __init__(self, desk: Desk, endorsements: Endorsements, end_task: Callable[[str], Awaitable[bool]]) -> None:
         self.desk = desk
@@ -41,7 +41,7 @@ class Office:
         return [summarize(approval) for approval in self.desk.list_open()]
 
     async def show(self, identifier: str, person: Person) -> dict[str, Any] | Reason:
-        """Return all that a person has to see of a question. Raises `ApprovalStoreError`."""
+        """Return the whole question for a person. Raises `ApprovalStoreError`."""
         approval = self.desk.get(identifier)
         if approval is None:
             return NO_SUCH
@@ -77,7 +77,7 @@ class Office:
         return [describe_endorsement(one) for one in self._endorsements.list()]
 
     async def revoke(self, selection: Selection, person: Person) -> list[dict[str, Any]] | Reason:
-        """Take back the selected endorsements, and return them. Any approver may: the agent then asks again.
+        """Take back and return the selected endorsements. Any approver may: the agent then asks again.
 
         Raises `JournalError` and `ApprovalStoreError`.
         """
@@ -87,7 +87,7 @@ class Office:
         return [describe_endorsement(one) for one in found] or _NO_ENDORSEMENT
 
     def watch(self, tell: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
-        """Have `tell` called with the summary of each changed question. Returns the end of it."""
+        """Have `tell` called with the summary of each changed question. Returns a function to end the watch."""
 
         def told(approval: Approval) -> None:
             tell(summarize(approval))

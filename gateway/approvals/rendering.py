@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def summarize(approval: Approval) -> dict[str, Any]:
-    """Return one line of a list of questions."""
+    """Return a line of a list of questions."""
     question = approval.question
     return {
         "id": approval.id,
@@ -37,7 +37,7 @@ def summarize(approval: Approval) -> dict[str, Any]:
 
 
 def describe(approval: Approval, description: Mapping[str, Any] | None, person: Person, now: float) -> dict[str, Any]:
-    """Return all that a person has to see before a vote. Without a description nobody can approve."""
+    """Return all parts of a question for a vote. Without a description no approval is possible."""
     question = approval.question
     shown = dict(description or {})
     said = {
@@ -106,12 +106,12 @@ def describe_endorsement(endorsement: Endorsement) -> dict[str, Any]:
 
 
 def _is_whole(arguments: Any) -> bool:
-    """Return whether the arguments are shown whole: they are neither too large nor hold a credential in several parts."""
+    """Return whether the arguments are shown whole: neither too large nor with a credential in several parts."""
     return isinstance(arguments, dict) and "value" in arguments
 
 
 def _is_shown(part: Any) -> bool:
-    """Return whether a part beside the arguments is shown, if there is one."""
+    """Return whether a part beside the arguments is shown, or is absent."""
     return part is None or part.get("value") is not None
 
 

@@ -19,10 +19,9 @@ _ALL_EXCLUDED: Final[tuple[Excluded, ...]] = ("requester", "user", "delegates")
 
 
 def merge_rules(obligations: Sequence[Obligation], *, seconds: float) -> ApproverRule:
-    """Return the rule of all `require_approvers` obligations together, which is at least as strict as each.
-
-    `seconds` is the configured time for an answer, which a policy can only shorten. Without an obligation one person other than the
-    requester, its user and its delegates may approve the call once.
+    """Return the rule of all `require_approvers` obligations together, at least as strict as each. `seconds` is the
+    configured time for an answer; a policy can only shorten this time. Without an obligation a single person other than
+    the requester, its user and its delegates may approve the call once.
     """
     found = [cast("dict[str, Any]", item.properties) for item in obligations if item.id == OBLIGATION]
     if not found:
@@ -48,13 +47,13 @@ def _is_in_reach(scope: Scope, found: Sequence[Mapping[str, Any]], times: Sequen
 
 
 def without_recurrence(rule: ApproverRule) -> ApproverRule:
-    """Return a rule for a call of which nothing can recur."""
+    """Return a rule for a call without recurrence."""
     scopes = tuple(scope for scope in rule.scopes if scope != "recurring")
     return structs.replace(rule, scopes=scopes, recur_seconds=None)
 
 
 def object_to_vote(approval: Approval, vote: Vote) -> Reason | None:
-    """Return the reason for which a person's vote does not count, `None` if it counts. An excluded person may still say no."""
+    """Return the reason against a person's vote, `None` if the vote counts. An excluded person may still say no."""
     rule, person = approval.question.rule, vote.person
     if vote.answer == "approve" and _name(person.id) in _excluded_names(rule, approval.question.requester):
         return _EXCLUDED
@@ -68,7 +67,7 @@ def object_to_vote(approval: Approval, vote: Vote) -> Reason | None:
 
 
 def _object_to_proof(rule: ApproverRule, vote: Vote) -> Reason | None:
-    """Return the reason for which a person's groups and login do not suffice."""
+    """Return the reason against a person's groups or login."""
     person = vote.person
     if missing := [group for group in rule.groups if group not in person.groups]:
         return Reason("vote/group", f"Approvers of this call are in the group {missing[0]!r}.", "Ask one of them.")
@@ -98,7 +97,7 @@ def may_vote(approval: Approval, person: Person, now: float) -> bool:
 
 
 def _excluded_names(rule: ApproverRule, requester: Requester) -> frozenset[str]:
-    """Return the names that may not vote. The same name at another issuer counts as the same person."""
+    """Return the names without a vote. The same name at another issuer counts as the same person."""
     names = {_name(requester.id)} if "requester" in rule.exclude else set[str]()
     if "user" in rule.exclude and requester.user is not None:
         names.add(_name(requester.user))

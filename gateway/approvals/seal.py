@@ -21,9 +21,9 @@ _LONGEST: Final = 2**20
 
 
 class StateTicket(Struct, frozen=True):
-    """Contents of a state. `round` counts the answers that asked the client to wait. `state` and `responses` are the upstream's
-    own, for the upstream, as the first request had them. `connection` is the link that the user was sent to, if the caller waits for
-    a connection and not for an approval."""
+    """Contents of a state. `round` counts the answers with a wait for the client. `state` and `responses` are the
+    upstream's own, for the upstream, as in the first request. `connection` is the link shown to the user, if the caller
+    waits for a connection and not for an approval."""
 
     approval: str
     call: str
@@ -36,20 +36,20 @@ class StateTicket(Struct, frozen=True):
 
 
 class TicketSeal:
-    """Seals and opens tickets. `key` has 32 bytes; `nonce` returns that many fresh random bytes."""
+    """Seals and opens tickets. `key` has 32 bytes; `nonce` returns a given number of fresh random bytes."""
 
     def __init__(self, key: bytes, nonce: Any) -> None:
         self._cipher = AESGCM(key)
         self._nonce = nonce
 
     def seal(self, ticket: StateTicket) -> str:
-        """Return the state that the client gets."""
+        """Return the state for the client."""
         nonce = self._nonce(_NONCE)
         sealed = self._cipher.encrypt(nonce, msgspec.json.encode(ticket), PREFIX.encode("ascii"))
         return PREFIX + base64.urlsafe_b64encode(nonce + sealed).decode("ascii").rstrip("=")
 
     def open(self, state: str, principal: str, now: float) -> StateTicket | None:
-        """Return the ticket, `None` if this gateway did not give it to this caller, or if its time is over."""
+        """Return the ticket, `None` for a foreign ticket, or for an expired one."""
         if not state.startswith(PREFIX) or len(state) > _LONGEST:
             return None
         text = state.removeprefix(PREFIX)

@@ -1,7 +1,7 @@
-"""Endorsements on disk: `<state>/approvals/endorsements`, one file that is encrypted with AES-256-GCM (NIST SP 800-38D).
+"""Endorsements on disk: `<state>/approvals/endorsements`, a file encrypted with AES-256-GCM (NIST SP 800-38D).
 
-All endorsements are sealed together, with the place in the journal up to which they are known. So nobody without the key can put
-an old endorsement back beside newer ones. An older copy of the whole file is brought up to date from the journal.
+All endorsements are sealed together, with their place in the journal. So without the key an old endorsement cannot be
+put back beside newer endorsements. An older copy of the whole file is brought up to date from the journal.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _NAME: Final = b"opagate endorsements 1"
 
 
 class StoredEndorsements(Struct, frozen=True):
-    """Contents of a store. They include the entries of the journal `journal` up to the entry `seq`, and may include later entries.
-    `latest` is the latest time of the gateway, so that a clock set back revives nothing."""
+    """Contents of a store. All entries of the journal `journal` up to the entry `seq` are included, and perhaps later
+    entries. `latest` is the latest time of the gateway, so a clock set back revives nothing."""
 
     endorsements: tuple[Endorsement, ...] = ()
     journal: str = ""
@@ -35,14 +35,16 @@ class StoredEndorsements(Struct, frozen=True):
 
 
 class EndorsementFile:
-    """Raises `ApprovalStoreError` if the file cannot be read or written. Safe to use from one thread at a time."""
+    """A sealed file of endorsements. Raises `ApprovalStoreError` if the file cannot be read or written. Safe to use
+    from one thread at a time."""
 
     def __init__(self, folder: Path, key: bytes) -> None:
         self.path = folder / "endorsements"
         self._cipher = AESGCM(key)
 
     def load(self) -> StoredEndorsements | None:
-        """Return the stored endorsements, `None` if the file does not open: another key or a person changed it."""
+        """Return the stored endorsements, `None` if the file does not open: the key is another, or a person changed the
+        file."""
         try:
             sealed = self.path.read_bytes()
         except FileNotFoundError:

@@ -39,8 +39,8 @@ _BEHIND: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
-    """People by the number of their account. `own` is the gateway's account: agents' servers run under it, so it never votes, but in
-    development, where its owner may speak as anybody."""
+    """People by the number of their account. `own` is the gateway's account: agents' servers run under this account, so
+    it never votes. Only in development its owner may speak as anybody."""
 
     people: Mapping[int, Person]
     own: int

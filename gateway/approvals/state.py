@@ -31,10 +31,9 @@ def ask(question: Question) -> Approval:
 
 
 def count_vote(approval: Approval, vote: Vote, shown: str, *, grant: float, remember: float) -> Approval | Reason:
-    """Return the approval with a vote, or the reason for which the vote does not count.
-
-    `shown` is the digest that the person saw. `grant` is the time in seconds that the call has to come after the approval.
-    `remember` is the time in seconds for which a no answers the same call.
+    """Return the approval with a vote, or the reason against the vote. `shown` is the digest shown to the person.
+    `grant` is the time in seconds for the approved call to come. `remember` is the time in seconds for a no to answer
+    the same call.
     """
     if approval.state != "pending" or vote.at >= approval.until:
         return Reason(
@@ -54,7 +53,7 @@ def count_vote(approval: Approval, vote: Vote, shown: str, *, grant: float, reme
 
 
 def end_of_time(approval: Approval, now: float) -> Approval:
-    """Return the approval as it is at `now`: its time may be over."""
+    """Return the approval in its state at `now`: its time may be over."""
     if approval.state not in OPEN or now < approval.until:
         return approval
     state: State = "expired" if approval.state == "pending" else "lapsed"
@@ -67,12 +66,12 @@ def end(approval: Approval, state: End, now: float) -> Approval:
 
 
 def use(approval: Approval, decision: str) -> Approval:
-    """Return the approval as used by a call that the policy allowed."""
+    """Return the approval as used by an allowed call."""
     return structs.replace(approval, state="used", calls=(*approval.calls, decision))
 
 
 def note_told(approval: Approval, channel: str, notice: Notice) -> Approval:
-    """Return the approval with a channel that delivered news of it."""
+    """Return the approval with another channel of delivered news."""
     if notice == "asked":
         return structs.replace(approval, told=_with(approval.told, channel))
     return structs.replace(approval, told_end=_with(approval.told_end, channel))
@@ -109,12 +108,12 @@ _BY_STATE: Final[dict[State, Reason]] = {
 
 
 def reason_of(approval: Approval) -> Reason:
-    """Return the reason that a waiting caller is told in this state."""
+    """Return the reason for a waiting caller in this state."""
     return _BY_STATE.get(approval.state, _BY_STATE["pending"])
 
 
 def describe_approvers(votes: Iterable[Vote]) -> list[JsonObject]:
-    """Return the persons behind votes as the policy reads them."""
+    """Return the persons behind votes in the form for policy."""
     return [
         {
             "id": vote.person.id,
@@ -128,7 +127,7 @@ def describe_approvers(votes: Iterable[Vote]) -> list[JsonObject]:
 
 
 def fact_of(approval: Approval, granted: str) -> JsonObject:
-    """Return the approval as the policy reads it (`context.approval`). `granted` is its time in RFC 3339."""
+    """Return the approval in the form for policy (`context.approval`). `granted` is its time in RFC 3339."""
     return {
         "id": approval.id,
         "digest": approval.question.call,

@@ -1,4 +1,4 @@
-"""The fatigue of approvers, from the journal: how many questions, how they were answered, and how fast. Pure."""
+"""The fatigue of approvers, from the journal: the number of questions, the answers, and their speed. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LEAST: Final = 10
 
 @dataclass(slots=True)
 class Fatigue:
-    """Counts over the `approval` entries that were added."""
+    """Counts over the added `approval` entries."""
 
     asked: Counter[str] = field(default_factory=Counter[str])  # task → questions
     codes: Counter[str] = field(default_factory=Counter[str])

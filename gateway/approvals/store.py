@@ -1,9 +1,8 @@
 """Approvals on disk: `<state>/approvals/approvals.db`, a SQLite file with a sealed row for each.
 
-A row holds the description of a call, so it is encrypted with AES-256-GCM (NIST SP 800-38D) under its id. A row that was edited, or
-put under another id, does not open. The journal decides on the state: an older copy of a row is brought up to date from it.
-
-Safe to use from several threads: one works with the file at a time.
+A row holds the description of a call, so it is encrypted with AES-256-GCM (NIST SP 800-38D) under its id. An edited or
+moved row does not open. The journal decides on the state: an older copy of a row is brought up to date from the
+journal. Several threads may use the file; a lock lets them take turns.
 """
 
 from __future__ import annotations
@@ -34,8 +33,8 @@ _REMOVE: Final = "delete from approvals where id = ?"
 
 @dataclass(frozen=True, slots=True)
 class StoredApprovals:
-    """Contents of a store. `unreadable` counts the rows that do not open. The rows include the entries of the journal `journal`
-    up to the entry `seq`, and may include later entries."""
+    """Contents of a store. `unreadable` counts the unreadable rows. The rows include the entries of the journal
+    `journal` up to the entry `seq`, and may include later entries."""
 
     approvals: tuple[Approval, ...] = ()
     unreadable: int = 0
@@ -44,7 +43,7 @@ class StoredApprovals:
 
 
 class ApprovalStore:
-    """Raises `ApprovalStoreError` for a file that cannot be read or written."""
+    """The database of approvals. Raises `ApprovalStoreError` for an unreadable or unwritable file."""
 
     def __init__(self, folder: Path, key: bytes) -> None:
         self.path = folder / "approvals.db"
@@ -61,11 +60,11 @@ class ApprovalStore:
         return StoredApprovals(whole, len(found) - len(whole), journal, seq)
 
     def save_position(self, journal: str, seq: int) -> None:
-        """Note that the rows have all that the journal says up to its entry `seq`."""
+        """Note that the rows follow the journal up to its entry `seq`."""
         self._database.write([("insert or replace into positions values (1, ?, ?)", (journal, seq))])
 
     def describe(self, identifier: str) -> dict[str, Any] | None:
-        """Return the description of a call, `None` if there is no whole one."""
+        """Return the description of a call, `None` without a whole description."""
         rows = self._database.read(_DESCRIPTION, (identifier,))
         return self._database.open_record(_description(identifier), rows[0][0], dict[str, Any]) if rows else None
 
@@ -83,7 +82,7 @@ class ApprovalStore:
         self._database.write([*changes, *((_REMOVE, (identifier,)) for identifier in gone)])
 
     def close(self) -> None:
-        """Close the file. The next use opens it again."""
+        """Close the file. The next use opens the file again."""
         self._database.close()
 
     def _broken(self, problem: str) -> ApprovalStoreError:
@@ -91,5 +90,5 @@ class ApprovalStore:
 
 
 def _description(identifier: str) -> str:
-    """Return the name under which a description is sealed: no row's approval opens as its description."""
+    """Return the name for the seal of a description: no row's approval opens as its description."""
     return f"description {identifier}"

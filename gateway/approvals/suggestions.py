@@ -1,4 +1,4 @@
-"""Lines of YAML that would have made a question unnecessary. Pure.
+"""Lines of YAML to make a question unnecessary. Pure.
 
 The desk has no "always". The owner of a file turns a recurring question into a grant, a directory entry or a contract.
 """
@@ -23,7 +23,7 @@ class Suggestion(NamedTuple):
 
 
 def suggest_settings(question: Question, description: Mapping[str, Any]) -> list[Suggestion]:
-    """Return the settings that would have ended the reasons of a question, as far as there are any."""
+    """Return settings against the reasons of a question, as far as there are any."""
     found = [one for reason in question.reasons for one in _settings(question, reason, description)]
     return list(dict.fromkeys(found))[:_MOST]
 
@@ -55,7 +55,7 @@ def _settings(question: Question, reason: ShownReason, description: Mapping[str,
 
 
 def _values(reason: ShownReason, description: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the texts at the arguments that a reason names."""
+    """Yield the texts at the arguments of a reason."""
     arguments = description.get("arguments", {}).get("value")
     for fact in reason.facts:
         value: Any = arguments

@@ -1,6 +1,6 @@
 """Open requests and questions between callers and a server without sessions. Such a server knows a request by the id of
-its client's choice, and a question by a number that it counted up. A caller who guesses such an id could cancel another
-caller's request, or answer another caller's question."""
+its client's choice, and a question by a counted number. A caller with a guessed id could cancel another caller's
+request, or answer another caller's question."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Conversations:
         self._open: dict[tuple[str, str], list[_Open]] = {}
 
     def begin(self, upstream: str, principal: str, request: RequestId | None) -> Callable[[], None]:
-        """Note a request, or a stream. Gives what is to be called at its end."""
+        """Note a request, or a stream. Gives a function to call at its end."""
         key, opened = (upstream, principal), _Open(_name(request))
         self._open.setdefault(key, []).append(opened)
         return partial(self._end, key, opened)
 
     def ask(self, upstream: str, principal: str, request: RequestId | None, question: RequestId) -> None:
-        """Note a question that comes on the stream of a request."""
+        """Note a question on the stream of a request."""
         for opened in self._open.get((upstream, principal), ()):
             if opened.request == _name(request):
                 opened.questions[repr(question)] = None

@@ -1,7 +1,7 @@
 """The principal of each opaque value of an upstream: `requestState` (2026-07-28, multi round-trip requests) and
 `taskId` (tasks). An upstream sees one caller, the gateway, and cannot tell the gateway's clients apart. So the gateway
-keeps the digest of each value with its recipient, and refuses the value from all other callers. It also keeps the call
-behind each value, so that a later result counts as a result of this call."""
+keeps the digest of each value with its recipient, and refuses the value from all other callers. The gateway also keeps
+the call behind each value: a later result counts as a result of this call."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NOTHING: Final[Mapping[bytes, tuple[float, PastCall | None]]] = MappingProxyTyp
 
 
 class Ownership:
-    """Remembers to whom each value was delivered. `clock` gives seconds."""
+    """A memory of the recipient of each value. `clock` gives seconds."""
 
     def __init__(self, clock: Callable[[], float], *, in_all: int = IN_ALL) -> None:
         self._clock = clock
@@ -66,11 +66,11 @@ class Ownership:
         return True
 
     def past_call(self, upstream: str, value: str, principal: Principal) -> PastCall | None:
-        """The call in whose answer `principal` was given `value` by `upstream`, if that is known."""
+        """Return the call with `value` in the answer of `upstream` to `principal`, if known."""
         return self._owned.get(principal.key, _NOTHING).get(_digest(upstream, value), _NEVER)[1]
 
     def expire(self) -> None:
-        """Forget what is too old. Called now and then."""
+        """Forget old values. Called now and then."""
         now = self._clock()
         for key, owned in tuple(self._owned.items()):
             while owned and next(iter(owned.values()))[0] <= now:
@@ -94,7 +94,7 @@ class Ownership:
 
 
 def _level(sizes: list[int], room: int) -> int:
-    """Return the largest share for which all shares together fit into the room, and at least 1."""
+    """Return the largest share with room for all shares together, and at least 1."""
     left = len(sizes)
     for size in sorted(sizes):
         if size * left > room:

@@ -1,7 +1,7 @@
-"""Session ids that only their owner can use. Pure: the key comes in as an argument.
+"""Session ids for their owner alone. Pure: the key comes in as an argument.
 
-The id that a client gets is the upstream's own and a MAC. The MAC is over the upstream, the principal, the id, and one
-capability of the client. It needs no table, survives a restart, and holds on every replica that shares the key. MCP
+The client's id is the upstream's own and a MAC. The MAC is over the upstream, the principal, the id, and one capability
+of the client. Such an id needs no table, survives a restart, and holds on every replica with the same key. MCP
 2025-11-25, security best practices, "Session Hijacking": a session id must not be a means of authentication.
 """
 
@@ -28,13 +28,13 @@ class Session(Struct, frozen=True):
 
 
 class Sessions:
-    """Seals and opens session ids with one key."""
+    """Seals and opens session ids with a key."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
 
     def seal(self, session: Session, *, upstream: str, principal: Principal) -> str:
-        """Return the id that the client gets for the upstream's."""
+        """Return the client's id for the upstream's."""
         return f"{session.id}.{self._tag(session, upstream, principal)}"
 
     def open(self, sealed: str, *, upstream: str, principal: Principal) -> Session | None:

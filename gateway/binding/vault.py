@@ -1,9 +1,8 @@
-"""The vault of concealed credentials, which agents know by handles only: `cred://<task>/<id>` → the text that stood there.
-
-It is in memory alone: never written, logged or shown. Each credential is of one task and one audience, and gone when the
-task or the process ends. `<task>` is a random name, so that a handle says nothing of the task's own id. A full vault keeps
-no more, and the answer that would need it is withheld. `keep` may be called in the worker thread, where long answers are
-concealed.
+"""The vault of concealed credentials, known to agents by handles only: `cred://<task>/<id>` → the original text. The
+vault is in memory alone: never written, logged or shown. Each credential is of one task and one audience, and gone when
+the task or the process ends. `<task>` is a random name, so a handle says nothing of the task's own id. A full vault
+keeps no more, and an answer in need of more room is withheld. `keep` may be called in the worker thread, for long
+answers.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ _CALLERS: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Concealed:
-    """The original text of a handle, or `None` if it was too long to be seen whole, with the `sightings` of credentials
-    in it."""
+    """The original text of a handle, or `None` for a text too long to be seen whole, with the `sightings` of its
+    credentials."""
 
     handle: str
     audience: str
@@ -92,8 +91,8 @@ class Vault:
     def keep(
         self, owner: str, task_id: str, audience: str, sightings: tuple[Sighting, ...], text: str | None
     ) -> str | None:
-        """The handle of a text that `audience` showed to a task of a caller: the same for the same text. `None` if there
-        is no room for another."""
+        """Return the handle of a text from `audience` to a task of a caller: the same for the same text. `None` without
+        room for another."""
         with self._lock:
             return self._keep(owner, task_id, audience, sightings, text)
 
@@ -122,14 +121,14 @@ class Vault:
         return None if kept is None else kept.by_handle.get(handle)
 
     def drop(self, task_id: str) -> None:
-        """Forget all of a task. Safe for one that has nothing here."""
+        """Forget all of a task. Safe for a task without handles."""
         with self._lock:
             kept = self._tasks.pop(task_id, None)
             if kept is not None:
                 self._add(kept.owner, -len(kept.by_handle), -kept.size)
 
     def retain(self, is_open: Callable[[str], bool]) -> None:
-        """Forget the tasks that are no longer open. Called now and then."""
+        """Forget the tasks no longer open. Called now and then."""
         for task_id in [task_id for task_id in tuple(self._tasks) if not is_open(task_id)]:
             self.drop(task_id)
 

@@ -1,4 +1,4 @@
-"""The command line: `opagate`. One module for each command."""
+"""The command line: `opagate`. A module for each command."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from functools import partial
 
 
 def main() -> None:
-    """Run the command line. `opagate serve` loads neither the other commands nor the packages that print for people."""
+    """Run the command line. `opagate serve` loads neither the other commands nor the packages for printing to
+    people."""
     _open_streams()
     from gateway.cli import start
 
@@ -22,8 +23,7 @@ def main() -> None:
 
 
 def _open_streams() -> None:
-    """Give a process that was started without standard streams some that lead nowhere, before anything else gets their
-    numbers."""
+    """Open missing standard streams on the null device, before another file gets their numbers."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - it stays open

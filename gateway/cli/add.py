@@ -1,4 +1,4 @@
-"""`opagate add`: the MCP servers of another client, added to a configuration that is there."""
+"""`opagate add`: the MCP servers of another client, added to an existing configuration."""
 
 from __future__ import annotations
 

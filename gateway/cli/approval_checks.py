@@ -1,4 +1,4 @@
-"""Findings about approvals: who answers, and how people hear of a question. No message is sent."""
+"""Findings about approvals: the approvers, and the channels to them. No message is sent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ApprovalFinding(NamedTuple):
-    """A finding in words. `is_warning`: an operator should do what `remedy` says."""
+    """A finding in words. `is_warning`: an operator should follow `remedy`."""
 
     found: str
     remedy: str = ""
@@ -24,7 +24,7 @@ class ApprovalFinding(NamedTuple):
 
 
 def look(settings: Configuration) -> Iterator[ApprovalFinding]:
-    """Yield what is configured. Raises `GatewayError` for a channel that cannot be built."""
+    """Yield the configured approvers and channels. Raises `GatewayError` for an unusable channel."""
     approvals = settings.approvals
     if approvals is None:
         return

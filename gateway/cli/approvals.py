@@ -228,7 +228,7 @@ def open_desk(
 
 
 def _whole_id(desk: DeskClient, beginning: str) -> str:
-    """Return the id of the open question that begins so. Raises `typer.BadParameter` if there are several."""
+    """Return the id of the open question from its beginning. Raises `typer.BadParameter` if there are several."""
     found = [one["id"] for one in desk.ask("list") if one["id"].startswith(beginning)]
     if len(found) > 1:
         raise typer.BadParameter(f"{counted(len(found), 'question')} begin with {beginning!r}; give more of the id")
@@ -319,7 +319,8 @@ def _reach(rule: dict[str, Any]) -> str:
 
 
 def _print_recurrence(recurs: dict[str, Any]) -> None:
-    """Print the reach of the scope `recurring`. The kind is the agent's word, so the text says who may use it."""
+    """Print the reach of the scope `recurring`. The kind is the agent's word, so the text names the callers with a
+    right to the kind."""
     _say(
         f"  with --scope recurring also these values together, for {duration(recurs['seconds'])}, in every later task that this"
         f" agent for this user says is of the kind {recurs['kind']}; other arguments may differ:"

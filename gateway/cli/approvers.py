@@ -56,7 +56,7 @@ def _joined(names: list[str], word: str) -> str:
 
 
 def duration(seconds: int) -> str:
-    """Return a number of seconds in the largest unit that divides it."""
+    """Return a number of seconds in the largest whole unit."""
     for unit, size in (("days", 86_400), ("h", 3_600), ("min", 60)):
         if seconds % size == 0 and seconds > size:
             return f"{seconds // size} {unit}"

@@ -1,4 +1,4 @@
-"""A caller as the configured identities would verify it, from names on a command line. Nothing is proved here."""
+"""A caller made from names on a command line, in the form of the configured identities. Nothing is proved here."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class CallerNames:
 
 
 def verified(settings: Configuration, named: CallerNames) -> Principal:
-    """Return the principal that the first fitting identity would make. Raises `ConfigurationError` if none fits."""
+    """Return the principal of the first fitting identity. Raises `ConfigurationError` if none fits."""
     found = list(_principals(settings, named))
     if not found:
         issuer = "" if named.issuer is None else f" with the issuer {named.issuer!r}"

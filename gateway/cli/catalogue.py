@@ -108,7 +108,7 @@ def pin(
 
 
 class StandardError:
-    """The lines that the last program of each upstream wrote last to its standard error."""
+    """The last lines on the standard error of each upstream's last program."""
 
     def __init__(self) -> None:
         self._written: dict[str, tuple[object, deque[str]]] = {}
@@ -130,7 +130,7 @@ def _shortened(text: str) -> str:
 
 
 class OpenedCatalogue(NamedTuple):
-    """`written` is what the upstreams' programs had to say of themselves."""
+    """A catalogue after one listing. `written` are the last lines of the upstreams' programs on standard error."""
 
     catalogue: Catalogue
     written: StandardError
@@ -151,7 +151,7 @@ class OpenedCatalogue(NamedTuple):
 
 @asynccontextmanager
 async def opened(settings: Configuration) -> AsyncGenerator[OpenedCatalogue]:
-    """The catalogue of these upstreams, listed once. Nothing is pinned by listing, whatever `catalogue.trust` says."""
+    """Give the catalogue of these upstreams, listed once. Listing pins nothing, even with `catalogue.trust`."""
     import asyncio
 
     from gateway import app as composition
@@ -175,7 +175,7 @@ async def opened(settings: Configuration) -> AsyncGenerator[OpenedCatalogue]:
 
 
 def targets_of(listed: Catalogue, type: Literal["tool", "prompt"]) -> Iterator[Target]:  # noqa: A002 - the field's own name
-    """Every tool, or prompt, that an upstream lists."""
+    """Yield every tool, or prompt, of an upstream's lists."""
     for status in listed.status():
         for subject, name in status.states:
             if subject == type:
@@ -237,7 +237,7 @@ def _agreed(count: int) -> bool:
 
 
 def _only(settings: Configuration, upstream: str | None) -> Configuration:
-    """Return the configuration with one upstream, so that no other server starts."""
+    """Return the configuration with this upstream alone: no other server starts."""
     if upstream is None:
         return settings
     if upstream not in settings.upstreams:
@@ -247,7 +247,7 @@ def _only(settings: Configuration, upstream: str | None) -> Configuration:
 
 
 def _require_listed(problems: dict[str, str]) -> None:
-    """Nothing can be said of an upstream that could not be listed: that is a failure, not an answer."""
+    """Raise the error of an upstream without a list: no answer about such an upstream is possible."""
     from gateway.errors import UpstreamUnreachable
 
     if problems:
@@ -312,7 +312,7 @@ def _show_change(change: PinChange) -> None:
 
 
 def _coloured(text: str) -> Text:
-    """A line of a diff, whose hidden characters `pins.diff` has spelled out."""
+    """Return a line of a diff in its colour. `pins.diff` has spelled hidden characters out."""
     from rich.text import Text
 
     mark = text[2:3] if text.startswith("  ") else ""

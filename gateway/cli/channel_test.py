@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 
 
 async def try_channels(settings: Configuration, name: str | None) -> list[dict[str, Any]]:
-    """Send a message through each channel, or through one, and return the outcome of each.
-
-    Raises `ConfigurationError`, and `typer.BadParameter` for a name that no channel has.
+    """Send a message through each channel, or the named channel, and return the outcomes. Raises `ConfigurationError`,
+    and `typer.BadParameter` for an unknown name.
     """
     channels = () if settings.approvals is None else build_channels(settings.approvals, time.time)
     chosen = [channel for channel in channels if name in {None, channel.name}]

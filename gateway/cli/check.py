@@ -1,4 +1,4 @@
-"""`opagate check`: whether a gateway with this configuration would work, and what to mend."""
+"""`opagate check`: a trial of a configuration, and the remedies for its faults."""
 
 from __future__ import annotations
 

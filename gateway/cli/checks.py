@@ -1,4 +1,4 @@
-"""The checks of `opagate check`. Each checks one part by itself, so a failure does not hide the others."""
+"""The checks of `opagate check`. Each looks at a part by itself, so a failure does not hide the others."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def as_json(finding: CheckResult) -> dict[str, Any]:
 
 
 async def run(path: Path) -> list[CheckResult]:
-    """Look at everything that the configuration file names."""
+    """Look at everything named in the configuration file."""
     logs.configure("console", "critical")
     try:
         settings = config.load(path)
@@ -196,7 +196,8 @@ def _own_data(section: PolicySettings) -> Iterator[CheckResult]:
 
 
 async def _opa_data(engine: OpaEngine) -> AsyncIterator[CheckResult]:
-    """Yield problems of the data in OPA. OPA takes any policy, so the person who loads it has to check its data."""
+    """Yield problems of the data in OPA. OPA takes any policy, so its data have to be checked by the person loading the
+    policy."""
     server = OpaClient(engine)
     try:
         for file in DATA_FILES:
@@ -212,7 +213,7 @@ async def _opa_data(engine: OpaEngine) -> AsyncIterator[CheckResult]:
 
 
 def _grants(settings: Configuration) -> grant_checks.Grants:
-    """Return the grants of the operator; of the demo's own grants, only those for upstreams that are configured."""
+    """Return the grants of the operator; of the demo's own grants, only the grants for configured upstreams."""
     section = settings.policy
     try:
         found = grant_checks.read(folders.read(PolicyFolders.configured(section)).data)
@@ -227,7 +228,7 @@ def _warned(item: grant_checks.Warned) -> CheckResult:
 
 
 def _inspection(settings: Configuration) -> Iterator[CheckResult]:
-    """Yield unreadable rules, and suppressions that have expired or cover nothing."""
+    """Yield unreadable rules, and expired or useless suppressions."""
     section = settings.inspection
     try:
         names = detectors(ruleset.load(*section.rules))
@@ -419,7 +420,7 @@ def _journal(settings: Configuration) -> Iterator[CheckResult]:
 
 
 def _continued(folder: Path, found: Mapping[keys.Name, bytes], segments: int) -> CheckResult:
-    """Return whether a gateway could go on with a journal that is there."""
+    """Return whether a gateway could go on with the existing journal."""
     try:
         if segments:
             recovery.require_end(folder, Chain.of(found["chain"]), key_id(found["fingerprints"]))

@@ -3,7 +3,7 @@
 | client | where |
 |---|---|
 | Cursor, Claude Desktop, Gemini CLI | `mcpServers` |
-| Claude Code | `mcpServers` of `.mcp.json`; of `~/.claude.json` also those of each of `projects` |
+| Claude Code | `mcpServers` of `.mcp.json`; of `~/.claude.json` also of each of `projects` |
 | VS Code | `servers`, also below `mcp` in its settings file; comments and trailing commas are allowed |
 | opencode | `mcp` |
 | Codex | `mcp_servers` of `config.toml` |
@@ -69,7 +69,7 @@ def _toml(text: str, name: str) -> Mapping[str, Any]:
 
 
 def _unreadable(name: str) -> ConfigurationError:
-    """It is nested without end, or has a number without end."""
+    """Report a file nested too deeply, or with too long a number."""
     return ConfigurationError(f"{name} cannot be read", "name the MCP file of a client")
 
 
@@ -85,7 +85,7 @@ def _servers(document: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
 
 
 def _of_gemini(settings: object) -> object:
-    """`httpUrl` is what others call `url` (its own `url` may be a server of the old transport)."""
+    """Return Gemini's server: `httpUrl` is the `url` of others (its own `url` may be a server of the old transport)."""
     given = dict(_mapping(settings))
     if "httpUrl" not in given:
         return settings
@@ -94,7 +94,7 @@ def _of_gemini(settings: object) -> object:
 
 
 def _of_opencode(settings: object) -> object:
-    """The command and its arguments are one list there, and `{env:NAME}` is a variable."""
+    """Return opencode's server: command and arguments are a list there, and `{env:NAME}` is a variable."""
     if not isinstance(settings, Mapping):
         return settings
     given = cast("dict[str, Any]", _with_references(cast("object", settings)))

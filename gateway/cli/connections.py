@@ -1,4 +1,4 @@
-"""`opagate connections`: users' consents that agents act as them at other systems, and their end."""
+"""`opagate connections`: users' consents to agents acting for the user at other systems, and their end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Findings about the credentials that the gateway shows to upstreams."""
+"""Findings about the credentials shown to upstreams."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class DeskRefusal(GatewayError):
 
 
 class DeskClient:
-    """One connection to the desk. `speaker` has the fields of a request that name its person, for development."""
+    """One connection to the desk. `speaker` has the fields with the person of a request, for development."""
 
     def __init__(self, connection: socket.socket, lines: BinaryIO, speaker: dict[str, Any]) -> None:
         self._connection = connection

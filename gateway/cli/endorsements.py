@@ -1,4 +1,4 @@
-"""`opagate endorsements`: approved values that recur in later tasks of the same kind."""
+"""`opagate endorsements`: approved values for later tasks of the same kind."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _fits(found: dict[str, Any], principal: str | None, tool: str | None, kind: 
 
 
 def _whole_id(known: list[dict[str, Any]], beginning: str) -> str:
-    """Return the id of the endorsement that begins so. Raises `typer.BadParameter` if there are several."""
+    """Return the id of the endorsement from its beginning. Raises `typer.BadParameter` if there are several."""
     found = [one["id"] for one in known if one["id"].startswith(beginning)]
     if len(found) > 1:
         raise typer.BadParameter(f"{counted(len(found), 'endorsement')} begin with {beginning!r}; give more of the id")

@@ -179,7 +179,7 @@ def _facts(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> It
 
 
 def _people(decision: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the persons who approved a call, or its values in an earlier task."""
+    """Yield the approvers of a call, or of its values in an earlier task."""
     approved, endorsed = decision.get("approved"), decision.get("endorsement")
     if approved is not None:
         yield "approved by", f"{_names(approved)}, at {approved['granted']}, for {' and '.join(approved['scopes'])}"
@@ -192,7 +192,7 @@ def _people(decision: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _signals(decision: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the open facts that identity providers signalled about the caller."""
+    """Yield the open facts about the caller from identity providers."""
     from gateway.journal.chain import timestamp
 
     for fact in decision.get("signals", ()):
@@ -204,7 +204,7 @@ def _names(fact: Mapping[str, Any]) -> str:
 
 
 def task(decision: Mapping[str, Any]) -> str:
-    """Return the task, with the earlier tasks that it knows the readings of."""
+    """Return the task, with the earlier tasks of known readings."""
     history = cast("Mapping[str, list[str]]", decision.get("history") or {})
     carried = history.get("carried")
     more = f", and all that {' and '.join(carried)} had read" if carried else ""
@@ -260,7 +260,7 @@ def _show_reason(reason: Mapping[str, Any], facts: Facts) -> None:
 
 
 def _made(causes: tuple[Cause, ...], own: str) -> Iterator[tuple[str, str]]:
-    """The calls that made a fact."""
+    """Yield the calls behind a fact."""
     for cause in causes[:_CAUSES]:
         call = cause.call
         if call.id == own:

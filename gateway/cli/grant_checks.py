@@ -1,4 +1,4 @@
-"""Warnings of `opagate check` about grants that allow less than their author may think. Pure."""
+"""Warnings of `opagate check` about grants narrower than their author may think. Pure."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def read(data: str) -> Grants:
 
 
 def warnings(grants: Grants, upstreams: Sequence[str]) -> Iterator[Warned]:
-    """Yield a warning if no grant is for a configured upstream, and one for each grant of an upstream that is missing."""
+    """Yield a warning if no grant is for a configured upstream, and another for each grant of a missing upstream."""
     if upstreams and not any(grants.get(name) for name in (*upstreams, "*")):
         yield Warned(
             "nobody may call anything: no grant is for an upstream of this configuration",
@@ -46,9 +46,8 @@ def warnings(grants: Grants, upstreams: Sequence[str]) -> Iterator[Warned]:
 
 
 def unmatched(grants: Grants, listed: Mapping[str, frozenset[str]], *, complete: bool) -> Iterator[Warned]:
-    """Yield a warning for each pattern of `tools` that matches no listed tool.
-
-    `listed` has the tools of each upstream that could be listed; `complete` says that these are all upstreams.
+    """Yield a warning for each pattern of `tools` without a matching tool. `listed` has the tools of each upstream with
+    a list; `complete`: all upstreams have lists.
     """
     for upstream, items in grants.items():
         if upstream != "*" and upstream not in listed:
@@ -70,7 +69,7 @@ def unmatched(grants: Grants, listed: Mapping[str, frozenset[str]], *, complete:
 
 
 def _matches(pattern: str, name: str) -> bool:
-    """Return whether a name follows a pattern, as `data.gateway.lib.patterns` compares them."""
+    """Return whether a name follows a pattern, as `data.gateway.lib.patterns` does."""
     head, star, tail = pattern.partition("*")
     if not star:
         return pattern == name

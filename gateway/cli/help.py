@@ -9,7 +9,7 @@ from typer.main import get_command
 
 
 class CommandLine(typer.Typer):
-    """A command line whose help names no types of Python, which typer would put beside flags and arguments."""
+    """A command line with no types of Python in its help: typer would put types beside flags and arguments."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         command = get_command(self)
@@ -27,4 +27,4 @@ def _without_types(command: Any, parent: typer.Context | None = None) -> None:
 
 
 def _nothing(**_: object) -> None:
-    """For which there is no column."""
+    """Return an empty column for the type."""

@@ -1,7 +1,7 @@
 """The MCP server lists of other clients (`client_files`) → upstreams. Pure: text in, settings and notes out.
 
-No value of an environment variable or header is taken over: each becomes a reference, `${NAME}`, and a note says
-which variables to set. The same goes for arguments and URLs in which something looks like a secret.
+No value of an environment variable or header is taken over: each becomes a reference, `${NAME}`, and a note lists the
+variables to set. The same goes for arguments and URLs with a likely secret.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _KINDS: Final[Mapping[str, type]] = {"args": list, "env": dict, "headers": dict}
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """`upstreams` are settings as they are written in gateway.yaml. `variables` are environment variable → where its
-    value was found. `notes` are sentences: what could not be taken over."""
+    """The result of an import. `upstreams` are settings in the form of gateway.yaml. `variables` are environment
+    variable → the place of its value. `notes` are sentences about the parts left out."""
 
     upstreams: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     variables: dict[str, str] = field(default_factory=dict[str, str])
@@ -37,7 +37,7 @@ class Imported:
 def read(text: str, name: str, taken: Collection[str] = ()) -> Imported:
     """Return the servers of a client's file, under names that are not `taken`.
 
-    Raises `ConfigurationError` if it has no list of servers.
+    Raises `ConfigurationError` for a file without a list of servers.
     """
     found = Imported()
     for given, settings in client_files.read(text, name):
@@ -61,7 +61,7 @@ def _unique(name: str, taken: Collection[str]) -> str:
 
 
 class _ImportedServer:
-    """One server on its way from a client's file into the configuration."""
+    """A server on its way from a client's file into the configuration."""
 
     def __init__(self, given: str, upstream: str, settings: Mapping[str, Any], found: Imported) -> None:
         self._given = given
@@ -124,7 +124,8 @@ class _ImportedServer:
         return upstream
 
     def _arguments(self, arguments: list[str]) -> Iterator[str]:
-        """Arguments, with references in the place of what looks like a secret, or follows a name that does."""
+        """Return the arguments, with references in the place of likely secrets, and of values after a name of a
+        secret."""
         follows = False
         for number, argument in enumerate(arguments, 1):
             option, equals, value = argument.partition("=")
@@ -139,7 +140,7 @@ class _ImportedServer:
             follows = argument.startswith("-") and not equals and _SECRET_NAME.search(argument) is not None
 
     def _referred(self, name: str, value: object, where: str, *, whole: bool = False) -> str:
-        """Return the value's own reference if it is a reference already, else a new one in its place."""
+        """Return the value's own reference if the value is a reference already, else a new reference."""
         match = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
         if match:
             return self._expanded(cast("str", value))

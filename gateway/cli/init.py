@@ -93,7 +93,7 @@ def tell(variables: dict[str, str], notes: list[str]) -> None:
 
 
 def next_steps(path: Path, *, imported: bool) -> None:
-    """Print the commands that come next."""
+    """Print the next commands."""
     config = "" if str(path) == "gateway.yaml" else f" --config {path}"
     out.print("\n[bold]Next[/]")
     rows = pairs()

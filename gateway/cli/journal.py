@@ -172,7 +172,7 @@ def export(
 
 
 def _export_traces(path: Path, wanted: frozenset[str], output: Path | None) -> None:
-    """Each task as a line. What the record has not is said on stderr."""
+    """Print each task as a line. Remarks on missing parts of the record go to stderr."""
     from gateway.journal.index import Index
     from gateway.replay.recorded import Omitted, write_task
 
@@ -280,7 +280,7 @@ def prune(
 
 @contextmanager
 def _progress(title: str) -> Generator[Callable[[int, int], None] | None]:
-    """A bar on stderr, if that is a terminal."""
+    """Give a bar on stderr if stderr is a terminal."""
     if not err.is_terminal:
         yield None
         return
@@ -294,7 +294,7 @@ def _progress(title: str) -> Generator[Callable[[int, int], None] | None]:
 
 @contextmanager
 def _writer(path: Path | None) -> Generator[Callable[[str], None]]:
-    """Text to stdout or to a new file that only its owner can read: the record names people and systems."""
+    """Give a writer to stdout, or to a new file for its owner alone: the record names people and systems."""
     if path is None:
         yield text
         return
@@ -339,7 +339,7 @@ def _compact(entry: JsonObject) -> str:
 
 
 def _target_of(fields: dict[str, Any], targets: OrderedDict[str, str]) -> str | None:
-    """Return the target of the call that an entry belongs to. `targets` keeps those of the latest calls."""
+    """Return the target of an entry's call. `targets` keeps the targets of the latest calls."""
     target, call = fields.get("target"), str(fields.get("id"))
     if isinstance(target, dict):
         targets[call] = str(cast("dict[str, Any]", target).get("id"))
@@ -350,7 +350,7 @@ def _target_of(fields: dict[str, Any], targets: OrderedDict[str, str]) -> str | 
 
 
 def _line(entry: JsonObject, target: str | None = None) -> Text:
-    """Return an entry as one line: time, kind, target, caller and reasons. `target` is the target of its call."""
+    """Return an entry as a line: time, kind, target, caller and reasons. `target` is the target of its call."""
     from rich.text import Text
 
     from gateway.upstream.pins import visible

@@ -1,4 +1,4 @@
-"""`opagate leases`: the credentials that the gateway lends to calls, and their end."""
+"""`opagate leases`: credentials lent to calls, and their end."""
 
 from __future__ import annotations
 

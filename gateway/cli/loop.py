@@ -1,4 +1,5 @@
-"""The event loop of commands, and their end by Ctrl-C. A command that waits for nothing has no loop, which is slow to load."""
+"""The event loop of commands, and their end by Ctrl-C. A command without waiting has no loop: loading a loop is
+slow."""
 
 from __future__ import annotations
 

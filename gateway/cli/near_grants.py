@@ -1,4 +1,4 @@
-"""Grants beside a call, for people, with their places and the parts that fail."""
+"""Grants beside a call, for people, with their places and failing parts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONGEST: Final = 200
 
 
 def show_grants(fits: Sequence[Fit] | None, where: Places, target: str) -> None:
-    """Print the grants that `chosen` gave for a call to `target`; `None` if nothing tells."""
+    """Print the grants from `chosen` for a call to `target`; `None` if nothing is known."""
     out.print()
     if fits is None:
         out.print("Neither the policy nor the record tells which grants are near.", style="yellow")

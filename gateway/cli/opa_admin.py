@@ -1,7 +1,8 @@
 """Administration of an OPA over HTTP with opa-python-client.
 
 The library knows TCP alone, and trusts the authorities of certifi. So this module gives its client another session. The
-session uses the configured authorities or Unix socket, and no proxy, password or authority of the machine. It repeats nothing.
+session uses the configured authorities or Unix socket, and no proxy, password or authority of the machine. No request
+is repeated.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _AUTHORITY = "set policy.engine.token to a token that OPA lets administer"
 
 
 class Rejected(PolicyBroken):
-    """A change that OPA does not take: it does not compile, or stands in the way of something else."""
+    """A change refused by OPA: a module does not compile, or conflicts with another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class _OpaEndpoint:
 
 
 class OpaAdmin:
-    """One OPA. Every method raises a `PolicyError`; no message of it has the token."""
+    """An OPA. Every method raises a `PolicyError`; no message has the token."""
 
     def __init__(self, settings: OpaEngine) -> None:
         parts = urlsplit(settings.url)
@@ -94,7 +95,7 @@ class OpaAdmin:
         return opa_contents.compare(policy, held, {path: self.value(path) for path in paths})
 
     def bundles(self) -> dict[str, tuple[str, ...]]:
-        """Return the roots of each bundle that OPA has, by the names of the bundles."""
+        """Return the roots of each bundle in OPA, by the names of the bundles."""
         found = self.value(("system", "bundles"))
         try:
             states = {} if found == verdict.UNDEFINED else msgspec.convert(found, dict[str, _BundleStatus])
@@ -103,16 +104,17 @@ class OpaAdmin:
         return {name: state.manifest.roots for name, state in states.items()}
 
     def version(self) -> str:
-        """Return OPA's version, empty if OPA does not tell it."""
+        """Return OPA's version, empty if OPA reports none."""
         found = self.value(("system", "version", "version"))
         return found if isinstance(found, str) and found != verdict.UNDEFINED else ""
 
     def put_module(self, module: str, text: str) -> None:
-        """Add a module, or replace the module with this id. Raise `Rejected` if it does not compile with the others."""
+        """Add a module, or replace the module with this id. Raise `Rejected` for a module that does not compile with
+        the others."""
         _asked(lambda: self._client.update_policy_from_string(text, quote(module), rego_compat=False))
 
     def delete_module(self, module: str) -> None:
-        """Delete a module, if it is there. Raise `Rejected` if others need it."""
+        """Delete a module, if present. Raise `Rejected` if others need the module."""
         try:
             _asked(lambda: self._client.delete_policy(quote(module)))
         except _Missing:
@@ -143,7 +145,7 @@ class _Missing(PolicyError):
 
 
 class _AdminClient(OpaClient):
-    """The library's client, with a session that reaches the configured OPA and no other."""
+    """The library's client, with a session to the configured OPA and no other."""
 
     def __init__(self, reach: _OpaEndpoint, base: str, **options: Any) -> None:
         self._reach = reach
@@ -166,14 +168,14 @@ class _AdminClient(OpaClient):
         return self.get_data(path)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - untyped
 
     def policies(self) -> bytes:
-        """Return OPA's answer about all modules, which the library gives without their texts."""
+        """Return OPA's answer about all modules; the library would leave out their texts."""
         response = self._session.get(f"{self.root_url}/policies", timeout=self.timeout)
         response.raise_for_status()
         return response.content
 
 
 class _SocketAdapter(HTTPAdapter):
-    """Connections of a session through a Unix socket, whatever the host."""
+    """Connections of a session through a Unix socket, for any host."""
 
     def __init__(self, path: str) -> None:
         self._pool = _SocketPool(path)

@@ -1,4 +1,4 @@
-"""`opagate policy push`, `status` and `diff`: the configured policy and an OPA that is administered over HTTP."""
+"""`opagate policy push`, `status` and `diff`: the configured policy and an OPA administered over HTTP."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ _COLOURS: Final = {"+": "green", "-": "red", "@": "cyan"}
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The policy in an OPA beside the configured policy. `held` are the modules in OPA, without those of a push under way."""
+    """The policy in an OPA beside the configured policy. `held` are the modules in OPA, without the gates of a push
+    under way."""
 
     policy: Bundle
     held: tuple[HeldModule, ...]
@@ -159,7 +160,7 @@ def diff(
 
 
 def _settings(path: Path | None, grants: Path | None, overlay: Path | None, config: Path | None) -> PolicySettings:
-    """Return the policy section of the configuration, with the folders that are given. Raise `ConfigurationError`."""
+    """Return the policy section of the configuration, with the given folders. Raise `ConfigurationError`."""
     from gateway.errors import ConfigurationError
 
     section = configuration(config).policy
@@ -180,7 +181,7 @@ def _folders(settings: PolicySettings) -> PolicyFolders:
 
 @contextmanager
 def _admin(settings: PolicySettings) -> Generator[OpaAdmin]:
-    """Give the OPA of the configuration. Raise `ConfigurationError` if the library for it is not installed."""
+    """Give the OPA of the configuration. Raise `ConfigurationError` without the library for OPA."""
     from gateway.config import OpaEngine
     from gateway.errors import ConfigurationError
 
@@ -243,7 +244,7 @@ def _show_status(state: State, version: str) -> None:
 
 
 def _module_texts(state: State) -> list[tuple[str, str, str]]:
-    """Return the modules that differ: their names, their texts in OPA, and those here."""
+    """Return the differing modules: their names, their texts in OPA, and their texts here."""
     from gateway.policy.opa_contents import PREFIX
 
     texts = dict(state.policy.modules)

@@ -1,8 +1,8 @@
 """A push: the configured policy put into an OPA through its REST API.
 
-The API takes one module, or one place of data, at a time. A change of one of them comes into force at once. For any other change
-the push first adds a rule that makes each decision fail, so that no call is decided by half a policy. It removes the rule when
-OPA holds the whole policy. If OPA refuses the new policy, the push puts the old one back.
+The API takes a module, or a place of data, at a time. A change of a single module or place comes into force at once.
+For any other change the push first adds a rule to make each decision fail: half a policy decides no call. The push
+removes the rule when OPA holds the whole policy. If OPA refuses the new policy, the push puts the old policy back.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _IMPORT = re.compile(r"^import[ \t]+data\.([\w.]+)", re.MULTILINE)
 
 
 class Admin(Protocol):
-    """The part of `OpaAdmin` that a push uses."""
+    """The part of `OpaAdmin` for pushes."""
 
     def modules(self) -> tuple[HeldModule, ...]: ...
     def value(self, path: Path) -> object: ...
@@ -99,7 +99,7 @@ Change = ModuleChange | DataChange
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The part of an OPA, or of a policy, that pushes write: modules by their ids, data by their roots."""
+    """The part of an OPA, or of a policy, written by pushes: modules by their ids, data by their roots."""
 
     modules: Mapping[str, str]
     data: Mapping[str, dict[str, Any]]
@@ -120,7 +120,7 @@ class Contents:
 
 
 def wanted_contents(policy: Bundle) -> Contents:
-    """Return the contents that an OPA is to have for a policy. Raise `PolicyBroken`."""
+    """Return the contents of an OPA with a policy. Raise `PolicyBroken`."""
     data: dict[str, dict[str, Any]] = {}
     for root in owned_roots(policy):
         value: object = policy.decoded_data()
@@ -134,7 +134,7 @@ def wanted_contents(policy: Bundle) -> Contents:
 
 
 def imports_first(modules: Mapping[str, str]) -> list[str]:
-    """Return the names of modules in an order in which imported packages come first. Circular imports have any order."""
+    """Return the names of modules, imported packages first. Circular imports have any order."""
     packages: dict[str, list[str]] = {}
     for name, text in modules.items():
         for package in _PACKAGE.findall(text)[:1]:
@@ -157,10 +157,10 @@ def imports_first(modules: Mapping[str, str]) -> list[str]:
 
 
 def gates(name: str) -> dict[str, str]:
-    """Return the modules that make each answer of OPA fail during the push of this name.
+    """Return the modules by which each answer of OPA fails during the push of this name.
 
-    Their value follows no contract, and OPA reports a conflict where a rule has another value. Each push has its own, so that
-    no push opens the gates of another.
+    Their value follows no contract, and OPA reports a conflict where a rule has another value. Each push has its own
+    modules, so no push opens the gates of another.
     """
     return {
         f"{_GATES}{name}/{package}.rego": f'package gateway.{package}\n\nresult := {{"push": "{name}"}}\n'
@@ -174,10 +174,10 @@ def is_gate(module: HeldModule) -> bool:
 
 
 def push(admin: Admin, policy: Bundle, *, name: str, at: str, take_over: bool = False) -> Sequence[Change]:
-    """Put a policy into an OPA; return the changes. `name` is another one for each push, `at` a time for people.
+    """Put a policy into an OPA; return the changes. `name` differs for each push, `at` a time for people.
 
-    With `take_over` the push also ends a push that was killed. Raise a `PolicyError` if the policy is not in force then. The
-    policy before is in force, unless the error says that OPA refuses every call.
+    With `take_over` the push also ends a killed push. Raise a `PolicyError` if the policy is not in force then. The
+    policy before is in force, unless OPA refuses every call, as the error then says.
     """
     _require_no_bundle(policy, admin.bundles())
     held, before = admin.modules(), admin.pushed()
@@ -251,10 +251,8 @@ def _write(admin: Admin, record: Pushed, contents: Contents) -> None:
 
 
 class _Gated:
-    """A push of several changes, during which OPA decides nothing.
-
-    `closed` are the ids of all gates that the push opens at its end: its own first. `is_whole` is whether OPA had a whole policy
-    before, which can be put back.
+    """A push of several changes. Meanwhile OPA decides nothing. `closed` are the ids of all gates to open at the end:
+    the push's own first. `is_whole`: OPA had a whole policy before, to be put back after a failure.
     """
 
     def __init__(self, admin: Admin, found: Contents, before: Pushed, closed: Sequence[str], *, is_whole: bool) -> None:
@@ -265,7 +263,7 @@ class _Gated:
         self._is_whole = is_whole
 
     def replace(self, policy: Bundle, wanted: Contents, changes: Sequence[Change], record: Pushed) -> None:
-        """Put the wanted contents in the place of those found. Raise a `PolicyError`."""
+        """Put the wanted contents in the place of the contents found. Raise a `PolicyError`."""
         admin = self._admin
         _write(admin, structs.replace(record, revision="", pushing=policy.revision), self._found)
         if admin.pushed().push != record.push:
@@ -283,7 +281,7 @@ class _Gated:
         self._open()
 
     def _restore(self, wanted: Contents, error: PolicyError) -> None:
-        """Put back the contents found, and the record before. Raise `PolicyBroken` if they cannot be put back."""
+        """Put back the contents found, and the record before. Raise `PolicyBroken` if OPA refuses them."""
         admin = self._admin
         if not self._is_whole:
             raise PolicyBroken(f"{error.message}; a push before was killed, so {_REFUSING}", _AGAIN) from None
@@ -305,7 +303,7 @@ class _Gated:
 
 
 def _apply(admin: Admin, changes: Sequence[Change]) -> None:
-    """Make all changes, in any order that OPA takes. Raise the error of the first change that OPA takes in no order."""
+    """Make all changes, in any order accepted by OPA. Raise the error of the first change refused in every order."""
     left = _rounds(admin, changes)
     if left:
         # A function and its callers may change together: OPA takes neither while it has the other as it was.
@@ -316,7 +314,7 @@ def _apply(admin: Admin, changes: Sequence[Change]) -> None:
 
 
 def _rounds(admin: Admin, changes: Sequence[Change]) -> list[Rejected]:
-    """Make changes again and again while OPA takes some of them; return the errors of the others."""
+    """Make changes again and again while OPA takes any; return the errors of the others."""
     left = list(changes)
     while left:
         failed = [(change, error) for change in left if (error := _refusal(admin, change)) is not None]

@@ -1,4 +1,4 @@
-"""Options that several commands share, and readers of their values."""
+"""Options of several commands, and readers of their values."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def configuration_path(given: Path | None) -> Path:
 def configuration(given: Path | None, *, secrets: bool = False) -> Configuration:
     """Return the configuration of a command. Raises `ConfigurationError`.
 
-    Only a command that connects to upstreams needs their `secrets`; the others run where the secrets are not set.
+    Only a command with connections to upstreams needs their `secrets`; the others run where the secrets are not set.
     """
     from gateway import config
 

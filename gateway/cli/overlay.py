@@ -1,4 +1,4 @@
-"""The files that `opagate policy init` writes: an overlay with one family, its test, and a page about both."""
+"""The files of `opagate policy init`: an overlay with a family, its test, and a page about both."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def files(folder: Path) -> dict[Path, str]:
 
 
 def write(folder: Path) -> list[Path]:
-    """Write a new overlay, and return its files. Raise `ConfigurationError` for a folder that is not empty."""
+    """Write a new overlay, and return its files. Raise `ConfigurationError` for a folder with files."""
     written = files(folder)
     try:
         if folder.exists() and any(folder.iterdir()):

@@ -1,4 +1,4 @@
-"""`opagate policy`: Rego checked, tested and evaluated with the engine that will run it."""
+"""`opagate policy`: Rego checked, tested and evaluated with the engine of the gateway."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ app.command("cost", epilog="Example: opagate policy cost sessions.jsonl --json")
 def policy_settings(
     path: Path | None, grants: Path | None, config: Path | None, overlay: Path | None = None
 ) -> PolicySettings:
-    """Return the policy section of the configuration; without one, the embedded engine on the folder that ships."""
+    """Return the policy section of the configuration; without one, the embedded engine on the shipped folder."""
     from gateway.config import PolicySettings
 
     configured = PolicySettings()
@@ -252,7 +252,7 @@ def _folders(path: Path | None, grants: Path | None, overlay: Path | None, confi
 
 
 def _limit(path: Path | None, grants: Path | None, config: Path | None) -> float:
-    """Return the processor time in seconds that an answer may take: half of the deadline."""
+    """Return the processor time of an answer in seconds: half of the deadline."""
     return policy_settings(path, grants, config).engine.deadline.total_seconds() / 2
 
 

@@ -1,4 +1,5 @@
-"""`opagate policy cost`: the questions and refusals of a policy on recorded sessions, and the settings that would end them."""
+"""`opagate policy cost`: the questions and refusals of a policy on recorded sessions, and the settings to avoid
+both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The grants beside a recorded decision, judged by the policy of today on the input that the record allows."""
+"""The grants beside a recorded decision, judged by the policy of today on the recorded input."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def fits(settings: Configuration, decision: JsonObject, explanation: Explanation) -> tuple[Fit, ...] | None:
-    """Return the grants that hold or come nearest; `None` if the policy or the record does not tell."""
+    """Return the holding or nearest grants; `None` if policy or record does not tell."""
     from gateway.errors import JournalError, PolicyError
     from gateway.explain import grants
     from gateway.replay.asking import inspector_of

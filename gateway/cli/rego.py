@@ -1,4 +1,5 @@
-"""Rego for people who write it: every check of a policy folder, and its tests in the embedded engine and in a real OPA."""
+"""Rego for authors of policies: every check of a policy folder, and its tests in the embedded engine and in a real
+OPA."""
 
 from __future__ import annotations
 
@@ -66,7 +67,7 @@ class FolderCheck:
 
 
 async def checks(places: PolicyFolders, limit: float) -> Sequence[FolderCheck]:
-    """Return the checks of a gateway at load, and the checks of OPA and Regal where there are such programs.
+    """Return the checks of a gateway at load, and the checks of OPA and Regal where these programs are installed.
 
     `limit` is the processor time of one answer, in seconds.
     """
@@ -94,7 +95,7 @@ async def build(places: PolicyFolders, folder: Path, limit: float) -> Bundle:
 
 
 async def loadable(places: PolicyFolders, limit: float) -> Bundle:
-    """Return the policy of these folders. Raise `PolicyBroken` for a policy that a gateway would refuse.
+    """Return the policy of these folders. Raise `PolicyBroken` for a policy unfit for a gateway.
 
     `limit` is the processor time of one answer, in seconds.
     """
@@ -111,7 +112,7 @@ def _skipped(error: PolicyError) -> list[FolderCheck]:
 
 
 def _formatted(places: PolicyFolders) -> FolderCheck:
-    """Return the check of the form of the files that the operator writes: the overlay, if there is one."""
+    """Return the check of the form of the operator's own files: the overlay, if any."""
     own = str(places.overlay or places.policy)
     return _program("opa fmt", "opa", "fmt", "--list", own, says="is not formatted; run `opa fmt --write`")
 
@@ -126,7 +127,7 @@ async def _tried(name: str, policy: Bundle, limit: float | None) -> FolderCheck:
 
 
 def _static(policy: Bundle) -> list[FolderCheck]:
-    """Return every finding of the static checks, of which a load names the first."""
+    """Return every finding of the static checks; a load names only the first."""
     begun = time.monotonic()
     try:
         modules = embedded.parse(policy.modules)
@@ -141,7 +142,7 @@ def _static(policy: Bundle) -> list[FolderCheck]:
 
 
 def _annotated(folder: Path) -> FolderCheck:
-    """Check that each reason code has an annotation and a rule, and that the generated table is current."""
+    """Check each reason code for an annotation and a rule, and the generated table for changes."""
     begun = time.monotonic()
     try:
         reasons = annotations.table(bundle.sources(folder))
@@ -167,7 +168,7 @@ def _readable(file: DataFile, policy: Bundle) -> FolderCheck:
 
 
 def problems(policy: Bundle, file: DataFile) -> list[str]:
-    """Return the problems that a policy finds in a file of its data, each as a sentence. Raise `PolicyBroken`."""
+    """Return the policy's problems with a file of its data, each as a sentence. Raise `PolicyBroken`."""
     engine = embedded.loaded(policy.modules, policy.data)
     if file.package not in engine.get_packages():
         return []
@@ -183,7 +184,7 @@ def _check(name: str, findings: Sequence[str], begun: float) -> FolderCheck:
 
 
 def suites(places: PolicyFolders) -> Sequence[Suite]:
-    """Return the tests to run for these folders: those of the overlay, if there is one. Raise `PolicyBroken`."""
+    """Return the tests to run for these folders: the tests of the overlay, if any. Raise `PolicyBroken`."""
     policy, found = folders.read_with_suites(places)
     return found or (Suite(policy),)
 
@@ -227,7 +228,7 @@ def _place(location: Mapping[str, Any], merged: Path) -> str:
 
 
 def program(name: str) -> str | None:
-    """`opa` or `regal`: from the repository's `.tools/`, which `make tools` fills, else from the PATH."""
+    """Return `opa` or `regal`: from the repository's `.tools/` (`make tools`), else from the PATH."""
     tools = Path(__file__).resolve().parents[2] / ".tools" / name
     return str(tools) if tools.is_file() else shutil.which(name)
 
@@ -272,7 +273,7 @@ def _opa_findings(place: Path, *options: str) -> list[str]:
 
 
 def _linted(places: PolicyFolders, policy: Bundle) -> FolderCheck:
-    """Return Regal's findings in the policy; in the overlay alone, if there is one."""
+    """Return Regal's findings in the policy; in the overlay alone, if any."""
     begun, regal = time.monotonic(), program("regal")
     if regal is None:
         return FolderCheck("regal", skipped="regal is not on the PATH")
@@ -293,7 +294,7 @@ def _linted(places: PolicyFolders, policy: Bundle) -> FolderCheck:
 
 @contextmanager
 def _merged(policy: Bundle) -> Generator[Path]:
-    """Give a folder in which OPA finds the Rego files, tests included, and the very data that the embedded engine has."""
+    """Give a folder for OPA with the Rego files, tests included, and the very data of the embedded engine."""
     with TemporaryDirectory(prefix="opagate-policy-") as made:
         folders.write(policy, Path(made), with_tests=True)
         yield Path(made)

@@ -164,7 +164,7 @@ def every_trace(paths: Sequence[Path]) -> Iterator[Trace]:
 
 
 async def started(stack: AsyncExitStack, chosen: PolicySettings) -> Policy:
-    """Return a policy that stays in force for the whole run: a change in between would make its halves incomparable."""
+    """Return a policy for the whole run: a change in between would make the halves of the run incomparable."""
     from datetime import timedelta
 
     from gateway.policy.policy import Policy
@@ -179,7 +179,7 @@ async def started(stack: AsyncExitStack, chosen: PolicySettings) -> Policy:
 
 @contextmanager
 def _progress(steps: int) -> Generator[Callable[[], object]]:
-    """A bar on stderr, if that is a terminal and the run is a long one."""
+    """Give a bar on stderr for a long run at a terminal."""
     if not err.is_terminal or steps < _LONG:
         yield lambda: None
         return

@@ -1,4 +1,4 @@
-"""The runner of a command line: the only place that turns a failure into a sentence and an exit status. Status 0 is
+"""The runner of a command line: the only place to turn a failure into a sentence and an exit status. Status 0 is
 success, 1 a negative answer (a refused call, a broken journal), and 2 wrong usage or a failure. As in shells, 130
 follows Ctrl-C, and 141 a closed output."""
 
@@ -22,7 +22,7 @@ class ReaderGone(Exception):
 
 
 def run(work: Callable[[], Any]) -> int:
-    """Do what a command line says; never print a traceback."""
+    """Run a command line; never print a traceback."""
     try:
         status = int(work() or 0)
         sys.stdout.flush()
@@ -68,7 +68,7 @@ def _status(error: BaseException) -> int:
 
 
 def _drop_output() -> None:
-    """Drop buffered output: writing it at exit would fail again."""
+    """Drop buffered output: a write at exit would fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 async def look(settings: Configuration) -> AsyncIterator[ApprovalFinding]:
-    """Yield what is configured. Raises `GatewayError` for keys that cannot be configured."""
+    """Yield findings about the configured signals. Raises `GatewayError` for unusable keys."""
     known = {identity.issuer for identity in settings.identity if isinstance(identity, JwtIdentity)}
     for signals in settings.signals:
         for told in _describe(signals, known, settings.base_url):

@@ -1,4 +1,4 @@
-"""The work of `opagate serve`, without the modules that read command lines, which a serving gateway does not need."""
+"""The work of `opagate serve`, without the modules for command lines, of no use to a serving gateway."""
 
 from __future__ import annotations
 

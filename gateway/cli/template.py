@@ -1,4 +1,4 @@
-"""The files that `opagate init` writes."""
+"""The files of `opagate init`."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ _GRANT_FOR_IMPORTED: Final = """\
 
 
 def configuration(upstreams: Mapping[str, Mapping[str, Any]] | None) -> str:
-    """gateway.yaml: with these upstreams, or with an example that works."""
+    """Return gateway.yaml: with these upstreams, or with a working example."""
     if upstreams is None:
         return _HEAD + _EXAMPLE.format(python=yaml.safe_dump(sys.executable, width=10_000).splitlines()[0])
     if not upstreams:
@@ -152,7 +152,7 @@ def configuration(upstreams: Mapping[str, Mapping[str, Any]] | None) -> str:
 
 
 def upstreams_of(upstreams: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Return each upstream as it is written below `upstreams` of gateway.yaml."""
+    """Return each upstream in its form below `upstreams` of gateway.yaml."""
     return {
         name: indent(yaml.safe_dump({name: dict(item)}, sort_keys=False, width=110), "  ")
         for name, item in upstreams.items()
@@ -160,7 +160,7 @@ def upstreams_of(upstreams: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 
 
 def grants(upstreams: Mapping[str, object] | None) -> str:
-    """grants.yaml: for the example, or for these upstreams, which nobody may call yet."""
+    """Return grants.yaml: for the example, or for these upstreams, with no right to call any yet."""
     if upstreams is None:
         return _GRANTS_HEAD + _GRANTS_EXAMPLE
     if not upstreams:

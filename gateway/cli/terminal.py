@@ -44,7 +44,7 @@ _STYLES: Final = {
 
 
 class _PlainConsole(Console):
-    """A console on which no text is a command to the terminal, whoever wrote the text.
+    """A console for text of any origin: no text is a command to the terminal.
 
     Hidden characters are spelled out as in `plain`; line ends stay.
     """
@@ -86,17 +86,17 @@ def sentence(message: str, remedy: str = "") -> None:
 
 
 def note(text: str) -> None:
-    """Print one line of remarks on stderr, outside of the output that a pipe carries."""
+    """Print a line of remarks on stderr, outside of piped output."""
     err.print(plain(text), style="dim")
 
 
 def line(whole: str) -> None:
-    """Print one line unchanged, for a program."""
+    """Print a line unchanged, for a program."""
     text(f"{whole}\n")
 
 
 def text(piece: str) -> None:
-    """A piece of output for a program, exactly as it is."""
+    """Print output for a program, exactly as given."""
     try:
         sys.stdout.write(piece)
     except BrokenPipeError:
@@ -104,7 +104,8 @@ def text(piece: str) -> None:
 
 
 def require_reader() -> None:
-    """For what waits between lines: a reader that has gone is otherwise noticed at the next line only, or never."""
+    """End a command with waits between lines once its reader has gone. Else the next line at the earliest would
+    tell."""
     watched = select.poll()
     watched.register(sys.stdout.fileno(), 0)
     if watched.poll(0):
@@ -112,7 +113,7 @@ def require_reader() -> None:
 
 
 def emit(value: object) -> None:
-    """A JSON document. Characters beyond ASCII are escaped: none of them reaches a terminal as a command."""
+    """Print a JSON document. Characters beyond ASCII are escaped: none reaches a terminal as a command."""
     line(json.dumps(value, indent=2))
 
 
@@ -122,7 +123,7 @@ def styled(word: str, label: str | None = None) -> Text:
 
 
 def table(*columns: str, title: str | None = None) -> Table:
-    """Return a table without vertical rules. Print it with `show`."""
+    """Return a table without vertical rules. `show` prints the table."""
     named = None if title is None else Text(title)
     made = Table(box=box.SIMPLE_HEAD, title=named, title_justify="left", title_style="bold", pad_edge=False)
     for column in columns:
@@ -139,7 +140,7 @@ def pairs() -> Table:
 
 
 def show(renderable: object) -> None:
-    """A table, or anything else that is laid out to the width of the terminal. Nothing in it is read as markup."""
+    """Print a table, or anything else laid out to the width of the terminal. No text in it is read as markup."""
     out.print(renderable, soft_wrap=False, markup=False)
 
 
@@ -149,7 +150,7 @@ def counted(number: int, thing: str) -> str:
 
 
 def revised(policy: str, revision: str) -> str:
-    """A policy and its revision. An OPA that reads a folder knows of none."""
+    """Return a policy and its revision. An OPA reading a folder knows of none."""
     return f"{policy}, revision {revision}" if revision else f"{policy}, without a revision"
 
 

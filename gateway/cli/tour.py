@@ -68,7 +68,7 @@ async def run(*, port: int | None, state: Path | None, form: TourForm) -> bool:
 
 
 async def _all_steps(configuration: Configuration, thief: Thief, task: LentTask) -> AsyncIterator[AttemptResult]:
-    """Yield the steps of the scripted agent, and then those of a lent credential."""
+    """Yield the steps of the scripted agent, and then the steps of a lent credential."""
     bearer = trial.token(configuration)
     async for step in agent.tour(configuration.base_url, bearer):
         yield step

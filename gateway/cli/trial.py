@@ -50,7 +50,7 @@ _TITLES: Final = {
 
 
 class LentServer(NamedTuple):
-    """A demo server whose calls carry a token of their task. It asks the gateway about each token.
+    """A demo server whose calls carry a token of their task. The server asks the gateway about each token.
 
     `before` runs a relay to the server of a URL, and gives the URL of the relay.
     """
@@ -59,7 +59,7 @@ class LentServer(NamedTuple):
     before: Callable[[str], AbstractAsyncContextManager[str]]
 
     def settings(self, secret: Path) -> dict[str, object]:
-        """Return the settings by which the gateway answers the server."""
+        """Return the settings of the gateway's answers to the server."""
         client = {"id": self.name, "secret": f"file:{secret}", "audiences": [upstreams.audience_of(self.name)]}
         return {"authority": {"introspection": {"clients": [client]}}}
 
@@ -76,7 +76,7 @@ async def run(*, port: int, state: Path) -> None:
 
 @asynccontextmanager
 async def serving(*, port: int, state: Path, lent: LentServer | None = None) -> AsyncGenerator[Configuration]:
-    """The demo servers, running, and the configuration for them, written into the state folder."""
+    """Run the demo servers, and write their configuration into the state folder."""
     require_free(port)
     _make(state)
     require_unused(state)
@@ -145,7 +145,7 @@ def publish_keys(state: Path, port: int) -> GatewayKeys:
 
 
 def write(path: Path, *, port: int, urls: dict[str, str], lent: LentServer | None = None) -> Configuration:
-    """Write the configuration of the trial, and load it as any other."""
+    """Write the configuration of the trial, and load the file like any other."""
     of_task = () if lent is None else (lent.name,)
     servers = {
         name: item.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
@@ -192,7 +192,7 @@ def token(configuration: Configuration, *, clock: Callable[[], float] = time.tim
 
 
 def client_configuration(configuration: Configuration, bearer: str) -> dict[str, object]:
-    """The form that Cursor, Claude Code and most other clients read."""
+    """Return a configuration for Cursor, Claude Code and most other clients."""
     headers = {"Authorization": f"Bearer {bearer}"}
     return {
         "mcpServers": {
@@ -236,7 +236,7 @@ def _greet(configuration: Configuration, path: Path, links: list[str]) -> None:
 
 
 def _keep(path: Path, text: str) -> None:
-    """Write a file for its owner alone, in the place of the last one."""
+    """Write a file for its owner alone, in the place of the last file."""
     fresh = path.with_suffix(".new")
     fresh.unlink(missing_ok=True)
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
@@ -261,7 +261,7 @@ def program() -> str:
 def suggestions(configuration: Configuration, where: str, name: str = "opagate") -> Iterator[tuple[str, str]]:
     """Yield suggestions for a first try: a remark and its command.
 
-    `where` is the option that names the configuration, `name` starts the program.
+    `where` is the option for the configuration, `name` starts the program.
     """
     yield "each decision, as it is made", f"{name} journal tail {where}"
     yield "mail an outsider, and be refused", _call(f"{configuration.base_url}/mcp/mail", where, name)

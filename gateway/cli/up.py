@@ -1,4 +1,4 @@
-"""`opagate up`: everything, embedded, for trying it."""
+"""`opagate up`: everything, embedded, for a trial."""
 
 from __future__ import annotations
 

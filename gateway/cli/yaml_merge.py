@@ -1,4 +1,4 @@
-"""Additions to the `upstreams` of a YAML file that a person wrote: its comments and its order stay. Pure."""
+"""Additions to the `upstreams` of a person's YAML file: its comments and its order stay. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _KEY: Final = re.compile(r"^[^\s#-]", re.MULTILINE)
 def add(text: str, name: str, additions: Mapping[str, str]) -> str:
     """Return the file with `additions` (name → its YAML, indented by two) at the end of its `upstreams`.
 
-    `name` is the file's name, for people. Raise `ConfigurationError` for a file in which only a person can place them.
+    `name` is the file's name, for people. Raise `ConfigurationError` for a file too free in its form.
     """
     before = _upstreams(text, name)
     head = _EMPTY.search(text)
@@ -37,7 +37,7 @@ def add(text: str, name: str, additions: Mapping[str, str]) -> str:
 
 
 def names(text: str, name: str) -> frozenset[str]:
-    """Return the names of the upstreams in a file. Raise `ConfigurationError` if it cannot be read."""
+    """Return the names of the upstreams in a file. Raise `ConfigurationError` for an unreadable file."""
     return frozenset(_upstreams(text, name))
 
 

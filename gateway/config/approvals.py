@@ -1,4 +1,4 @@
-"""The settings of approvals: how long calls wait for people, and who the people are."""
+"""The settings of approvals: the time for people's answers, and the people."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway.config.values import Duration, FilePath, Settings, Text
 
 
 class PeerSettings(Settings):
-    """A person with an account on this machine, who answers over the Unix socket."""
+    """A person with an account on this machine, for answers over the Unix socket."""
 
     uid: Annotated[int, Field(strict=True, ge=0)] = Field(description="The number of the account.")
     id: Text = Field(
@@ -61,7 +61,7 @@ class ApprovalSettings(Settings):
 
     @property
     def sending(self) -> tuple[SendingChannel, ...]:
-        """Return the channels that send messages."""
+        """Return the channels with messages."""
         return tuple(channel for channel in self.channels if not isinstance(channel, CliChannel))
 
     @property

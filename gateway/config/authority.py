@@ -1,4 +1,4 @@
-"""The settings of leases: how long the gateway lends a credential, and with which scopes."""
+"""The settings of leases: the life of a lent credential, and its scopes."""
 
 from __future__ import annotations
 

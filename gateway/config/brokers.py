@@ -1,4 +1,4 @@
-"""The settings of brokers: the issuers that the gateway obtains credentials from, and the credentials of upstreams."""
+"""The settings of brokers: the issuers of the gateway's credentials, and the credentials of upstreams."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ OWN: Final = "gateway"
 
 
 class BrokerSettings(Settings):
-    """The settings that all brokers share."""
+    """The settings of every broker."""
 
     ca: FilePath | None = Field(default=None, description="Certificate authorities to trust for `https`.")
     timeout: Duration = Field(default=timedelta(seconds=10), description="For one request, to its last byte.")
@@ -312,7 +312,7 @@ BrokerCredential: TypeAlias = ExchangeCredential | OpenBaoCredential | AwsStsCre
 
 
 def describe_credential(credential: BrokerCredential, brokers: Mapping[str, Broker]) -> TargetCredential:
-    """Return the credential of a broker as policy sees it. Raises `KeyError` for an unknown broker."""
+    """Return the credential of a broker, in the form for policy. Raises `KeyError` for an unknown broker."""
     broker = brokers[credential.broker]
     is_unproven = isinstance(broker, AwsStsBroker) or (
         isinstance(broker, ExchangeBroker | UserOAuthBroker) and broker.revoke != "introspect"
@@ -336,7 +336,7 @@ def find_problem(brokers: Mapping[str, Broker], credentials: Mapping[str, object
 
 
 def _describe_unknown(broker: str, known: Iterable[str]) -> str:
-    """Return the problem of a reference to a broker that is not configured, with the nearest name."""
+    """Return the problem of a reference to an unknown broker, with the nearest name."""
     names = sorted(known)
     near = difflib.get_close_matches(broker, names, n=1, cutoff=0.5)
     if near:

@@ -1,4 +1,4 @@
-"""The settings of channels: ways on which people hear of a question. A message has a link and a code, and no arguments."""
+"""The settings of channels: ways to tell people of a question. A message has a link and a code, and no arguments."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class ConnectionSettings(Settings):
 
 
 def callback_of(base_url: str, broker: str) -> str:
-    """Return the redirect URI of a broker. Each has its own, so that no server answers for another."""
+    """Return the redirect URI of a broker. Each broker has its own, so no server answers for another."""
     return f"{base_url}/oauth/callback/{broker}"
 
 

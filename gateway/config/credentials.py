@@ -50,7 +50,8 @@ UpstreamCredential: TypeAlias = Annotated[
 
 
 def find_problem_of_carrier(credential: UpstreamCredential, env: Iterable[str], *, is_command: bool) -> str | None:
-    """Return the problem of a credential that cannot reach its upstream: a header for a process, or a hand-over to an HTTP server.
+    """Return the problem of a credential without a way to its upstream: a header for a process, or a hand-over to an
+    HTTP server.
 
     `env` names the process's own variables.
     """

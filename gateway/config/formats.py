@@ -1,5 +1,5 @@
-"""Types of settings with a text format: URLs, hosts, origins, names of headers and variables. Each refuses a text that
-could not work, and shows a valid example."""
+"""Types of settings with a text format: URLs, hosts, origins, names of headers and variables. Each refuses an unusable
+text, and shows a valid example."""
 
 from __future__ import annotations
 

@@ -66,11 +66,11 @@ class HandOver(Settings):
 
     @property
     def chosen_form(self) -> Form | None:
-        """Return the configured form, or the form that the file's variable has. `None`: as the credential is."""
+        """Return the configured form, or the form of the file's variable. `None`: as the credential is."""
         return self.form or _FORMS.get(self.file or "")
 
     def names(self) -> Iterable[str]:
-        """Return the variables that the process gets."""
+        """Return the variables for the process."""
         named = [name for name in (self.env, self.file) if name is not None]
         if self.chosen_form == "pgservice" and self.file is not None:
             named.append("PGSERVICE")

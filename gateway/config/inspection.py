@@ -11,7 +11,7 @@ from gateway.config.values import FilePath, Settings, Text
 
 
 class SuppressionSettings(Settings):
-    """A false alarm that somebody has looked at, for one upstream and until a date."""
+    """A reviewed false alarm, for one upstream and until a date."""
 
     upstream: Text = Field(description="The name of the upstream, or a pattern of names.")
     tool: Text | None = Field(default=None, description="A tool's name, a prompt's, or a resource's URI, or a pattern.")

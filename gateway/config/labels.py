@@ -104,7 +104,7 @@ class MilderLabels(Settings):
 
 
 class ToolLabels(Settings):
-    """Labels for the tools with names that match a pattern. Later patterns override earlier ones."""
+    """Labels for the tools with names matching a pattern. Later patterns override earlier ones."""
 
     effect: Effect | None = Field(default=None, description="What it does to the world; without a label: `write`.")
     egress: bool | None = Field(
@@ -128,7 +128,7 @@ class ToolLabels(Settings):
 
     @property
     def has_cases(self) -> bool:
-        """Return whether `cases` was written: an empty list takes those of other patterns away."""
+        """Return whether `cases` was written: an empty list removes the cases of other patterns."""
         return "cases" in self.model_fields_set
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Reads a configuration file. `ConfigurationError` names the file, the field, what is wrong with it, and the remedy."""
+"""Reads a configuration file. `ConfigurationError` names the file, the field, the fault, and the remedy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway.errors import ConfigurationError
 
 
 class InvalidSettings(ConfigurationError):
-    """A file that is YAML and no configuration. `problems` begin with their fields."""
+    """A YAML file without a valid configuration. `problems` begin with their fields."""
 
     def __init__(self, name: str, problems: tuple[str, ...]) -> None:
         super().__init__(

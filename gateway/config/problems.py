@@ -1,4 +1,4 @@
-"""Problems of a configuration file, each a sentence that begins with its field. Pure. No sentence quotes a value, since
+"""Problems of a configuration file, each a sentence beginning with its field. Pure. No sentence quotes a value, since
 it may be a misplaced secret."""
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def explain(error: ValidationError, root: type[BaseModel]) -> tuple[str, ...]:
-    """Each problem that `root` had with a document, with its field as the file shows it."""
+    """Yield each problem of `root` with a document, with its field as the file shows it."""
     problems: list[str] = []
     for item in error.errors(include_url=False):
         location = tuple(step for step in item["loc"] if step != "[key]")
@@ -83,8 +83,8 @@ def _place(root: type[BaseModel], location: tuple[int | str, ...]) -> str:
 def _annotations(root: type[BaseModel], location: tuple[int | str, ...]) -> tuple[list[str], object]:
     """Return the keys of a location as in the file, and the annotation there.
 
-    pydantic adds the tag of a discriminated union, which is not a key of the file, so this function removes the tag. An
-    upstream may well be called `opa` or `none`.
+    pydantic adds the tag of a discriminated union, but the tag is no key of the file, so this function removes the tag.
+    An upstream may well be called `opa` or `none`.
     """
     here: object = root
     shown: list[str] = []
@@ -108,7 +108,7 @@ def _below(annotation: object, models: list[type[BaseModel]], part: int | str) -
 
 
 def _models(annotation: object) -> list[type[BaseModel]]:
-    """The models that a value may be of, itself and not its items."""
+    """Yield the possible models of a value itself, not of its items."""
     bare = _bare(annotation)
     if isinstance(bare, type) and issubclass(bare, BaseModel):
         return [bare]

@@ -164,7 +164,7 @@ class Upstream(Settings):
 
     @property
     def credential_kind(self) -> CredentialKind | None:
-        """Return the kind of credential that the upstream gets, as policy names it."""
+        """Return the kind of the upstream's credential, by its name in policy."""
         kind = self.credential.kind
         return None if kind == "none" else "standing" if kind == "header" else kind
 
@@ -195,7 +195,7 @@ class Upstream(Settings):
 
 
 class CatalogueSettings(Settings):
-    """The tools of the upstreams, what these say of themselves, and the pins of both."""
+    """The tools of the upstreams, the instructions of the upstreams, and the pins of both."""
 
     lock: FilePath = Field(default=Path("catalogue.lock"), description="What is pinned; commit it.")
     trust: Literal["first_use", "locked"] = Field(
@@ -320,7 +320,7 @@ class Limits(Settings):
 
 
 class KeySettings(Settings):
-    """Files of the gateway's keys. A key that is given here is never made; the others are, below `state`."""
+    """Files of the gateway's keys. A key given here is never made; the others are made below `state`."""
 
     chain: FilePath | None = Field(
         default=None, description="Links the journal. Each gateway has its own; by default `<state>/journal-key`."
@@ -484,7 +484,7 @@ class Configuration(Settings):
         return self
 
     def _only_here(self, kind: str) -> None:
-        """Callers from elsewhere that come by a proxy on this machine look like callers from this machine."""
+        """Callers from elsewhere by a proxy on this machine look like callers from this machine."""
         for setting, value, host in (
             ("listen", self.listen, self.host),
             ("public_url", self.public_url, hostname(self.public_url or "http://localhost")),

@@ -1,4 +1,4 @@
-"""The settings of signals: identity providers that tell of ended sessions, changed credentials and grown risk."""
+"""The settings of signals: identity providers with news of ended sessions, changed credentials and grown risk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The values that settings are written in: sizes, durations, paths, secrets, places. The environment is read here."""
+"""Types of values in settings: sizes, durations, paths, secrets, places. The environment is read here."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _duration(value: object) -> object:
 
 
 class UnresolvedSecret(SecretStr):
-    """A secret that the environment of this command lacks. Only the use of its value raises `ConfigurationError`."""
+    """A secret missing from the environment of this command. Only the use of its value raises `ConfigurationError`."""
 
     def __init__(self, problem: str) -> None:
         super().__init__("")
@@ -72,7 +72,7 @@ class UnresolvedSecret(SecretStr):
 
 
 def _secret(value: object, info: ValidationInfo) -> object:
-    """Return the text of a secret. A context with `secrets: False` leaves one that cannot be had unresolved."""
+    """Return the text of a secret. A context with `secrets: False` leaves a missing secret unresolved."""
     if not isinstance(value, str):
         raise ValueError("a secret is written as ${NAME} or file:PATH")  # noqa: TRY004 - pydantic reports ValueError
     if not value.startswith("file:") and _VARIABLE.fullmatch(value) is None:
@@ -171,7 +171,7 @@ def is_local_http(url: str) -> bool:
 
 
 def hostname(url: str) -> str:
-    """The host of a URL, empty if there is none. What stands before an `@` is a user, not the host."""
+    """Return the host of a URL, empty without a host. Text before an `@` is a user, not the host."""
     try:
         return urlsplit(url).hostname or ""
     except ValueError:
@@ -179,7 +179,7 @@ def hostname(url: str) -> str:
 
 
 def is_private(host: str) -> bool:
-    """Return whether an address is one of a private network (RFC 1918, RFC 4193)."""
+    """Return whether an address belongs to a private network (RFC 1918, RFC 4193)."""
     try:
         address = ip_address(host.strip("[]"))
     except ValueError:

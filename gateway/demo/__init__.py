@@ -1,1 +1,1 @@
-"""Three small MCP servers to try the gateway on, and a scripted agent that uses them (`opagate up`)."""
+"""Three small MCP servers to try the gateway on, and a scripted agent as their client (`opagate up`)."""

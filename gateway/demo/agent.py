@@ -1,5 +1,5 @@
-"""A scripted agent: the calls of a helpful assistant through the gateway, and those of an injected one. It uses the MCP
-SDK's client, as real agents do. It has no model, so the steps are the same each time."""
+"""A scripted agent: the calls of a helpful assistant through the gateway, and the calls of an injected agent. The
+client is the MCP SDK's, as in real agents. There is no model, so the steps are the same each time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _DEPLOY_TOKEN: Final = re.compile(r"DEPLOY_TOKEN=(\S+)")
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A call that the agent tries. Without `tool`, the agent lists the tools. `expect` is the outcome with the shipped
+    """A call tried by the agent. Without `tool`, the agent lists the tools. `expect` is the outcome with the shipped
     grants. `by`: a thief calls the server past the gateway."""
 
     upstream: str
@@ -149,7 +149,7 @@ def _with_token(arguments: JsonObject, token: str) -> JsonObject:
 
 
 async def make(endpoint: str, token: str, attempt: Attempt, more: Mapping[str, str] | None = None) -> AttemptResult:
-    """Make one attempt, over a connection of its own. `more` are further headers."""
+    """Make an attempt, over a connection of its own. `more` are further headers."""
     headers = {"Authorization": f"Bearer {token}", **(more or {})}
     url = f"{endpoint.rstrip('/')}/mcp/{attempt.upstream}"
     async with (

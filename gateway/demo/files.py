@@ -73,7 +73,7 @@ FilePath = Annotated[str, Field(description="Path of a file, relative to the pro
 
 
 class Project:
-    """The files below `root`; nothing outside of it can be named."""
+    """The files below `root`; nothing outside of `root` can be named."""
 
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
@@ -139,7 +139,7 @@ class Project:
 def github_token() -> str:
     """Return a random token in the format of a GitHub personal access token.
 
-    It has 30 random characters, and the CRC-32 of the whole in base 62 (github.blog, "Behind GitHub's new
+    The token has 30 random characters, and the CRC-32 of the whole in base 62 (github.blog, "Behind GitHub's new
     authentication token formats", 2021).
     """
     body = "".join(secrets.choice(_ALPHABET) for _ in range(30))

@@ -35,7 +35,7 @@ _PAUSE_SECONDS: Final = 0.05
 
 @dataclass(slots=True)
 class LentTask:
-    """The task that the tour opened. `id` is empty before."""
+    """The task opened by the tour. `id` is empty before."""
 
     id: str = ""
 
@@ -54,7 +54,7 @@ async def lease_tour(endpoint: str, token: str, thief: Thief, task: LentTask) ->
 
 
 async def _refused(thief: Thief, credential: str) -> AttemptResult:
-    """Try until the server refuses. It asks the gateway about a credential once a second."""
+    """Try until the server refuses. The server asks the gateway about a credential once a second."""
     step = await _steal(thief, credential, _ENDED)
     for _ in range(int(_WITHIN_SECONDS / _PAUSE_SECONDS)):
         if step.outcome == "refused":
@@ -72,7 +72,7 @@ async def _steal(thief: Thief, credential: str, attempt: Attempt) -> AttemptResu
 
 
 def proof_of(entries: Iterable[JsonObject], task: str) -> dict[str, Any] | None:
-    """Return the entry of the journal that proves the end of a task's lease."""
+    """Return the journal entry with the proof of the end of a task's lease."""
     proven = (
         dict(entry)
         for entry in entries

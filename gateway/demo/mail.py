@@ -36,7 +36,7 @@ ME = "alex@example.com"
 
 
 def inbox() -> list[Mail]:
-    """The messages that the server starts with."""
+    """Return the messages at the server's start."""
     return [
         Mail(
             "M-1",
@@ -64,7 +64,7 @@ def inbox() -> list[Mail]:
 
 
 class Mailbox:
-    """The messages, and what can be done with them."""
+    """The messages, and the operations on messages."""
 
     def __init__(self, start: list[Mail]) -> None:
         self._inbox = start
@@ -97,7 +97,7 @@ class Mailbox:
 
 
 def build() -> MCPServer:
-    """The server, with its mailbox as it is at the start."""
+    """Return the server, with its mailbox in its first state."""
     mailbox = Mailbox(inbox())
     server = MCPServer("mail", instructions=f"The mailbox of {ME}.", version="1", log_level="WARNING")
     server.add_tool(mailbox.list_messages, annotations=READS)

@@ -1,7 +1,5 @@
-"""The demo servers as child processes, on sockets that are opened here: no port is guessed and nothing is polled.
-
-A socket accepts connections from the moment it is opened, so the first health request simply waits until the server
-behind it serves.
+"""The demo servers as child processes, on sockets opened here: no port is guessed and nothing is polled. An open socket
+accepts connections at once, so the first health request simply waits until the server serves.
 """
 
 from __future__ import annotations
@@ -32,9 +30,8 @@ _LAST_WORDS_SECONDS: Final = 2.0
 
 
 class GatewayKeys(NamedTuple):
-    """A gateway whose tokens the demo servers demand: its issuer, and a file with its keys (RFC 7517).
-
-    `secrets` are files, for the servers that also ask the gateway about each token. These take tokens of a task for calls.
+    """A gateway with tokens for the demo servers: its issuer, and a file with its keys (RFC 7517). `secrets` are files,
+    for the servers with a question to the gateway about each token. These servers take tokens of a task for calls.
     """
 
     issuer: str
@@ -99,7 +96,7 @@ async def _stop(child: asyncio.subprocess.Process) -> None:
 
 
 async def _wait_for(name: str, port: int, child: asyncio.subprocess.Process, logs: Path) -> None:
-    """Wait until a server answers. Raise `UpstreamUnreachable` if it ends first, or does not answer in time."""
+    """Wait until a server answers. Raise `UpstreamUnreachable` if the server ends first, or does not answer in time."""
     is_healthy = False
     with anyio.move_on_after(_START_SECONDS):
         async with anyio.create_task_group() as group:

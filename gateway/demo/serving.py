@@ -1,7 +1,7 @@
 """Transports of the demo servers: stdio, a port of the loopback address, or a socket opened by the parent process.
 
 With `--issuer`, a server accepts only requests of that gateway, and verifies the token of each (`opagate.verify`). With
-`--secret` too, it takes tokens of a task for calls, and asks the gateway whether they are still active.
+`--secret` too, a server takes tokens of a task for calls, and asks the gateway whether the tokens are still active.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _serve(server: MCPServer, verifier: Verifier | None, listening: socket.socke
 
 
 def _end(_number: int, _frame: FrameType | None) -> NoReturn:
-    """An ordinary exit, so that temporary files are removed."""
+    """Exit in the ordinary way, to remove temporary files."""
     sys.exit(0)
 
 

@@ -1,4 +1,5 @@
-"""A thief on the wire between the gateway and a demo server. It reads the credential of each request, and tries it itself."""
+"""A thief on the wire between the gateway and a demo server. The thief reads the credential of each request, and tries
+the credential itself."""
 
 from __future__ import annotations
 
@@ -25,14 +26,14 @@ _REVISION: Final = "2026-07-28"
 
 
 class Thief:
-    """A relay to an MCP server that keeps the credentials it passes on."""
+    """A relay to an MCP server with a memory of passing credentials."""
 
     def __init__(self) -> None:
         self._server = ""
         self._stolen: dict[str, str] = {}
 
     def stolen(self, task: str) -> str | None:
-        """Return the last credential of a task that passed."""
+        """Return the last passed credential of a task."""
         return self._stolen.get(task)
 
     async def call(self, credential: str, tool: str, arguments: JsonObject) -> tuple[int, Any]:
@@ -79,7 +80,7 @@ class Thief:
                 await asyncio.wait(left)
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carry one connection of the gateway to the server and back."""
+        """Carry a connection of the gateway to the server and back."""
         address = urlsplit(self._server)
         with suppress(OSError):
             upstream, onward = await asyncio.open_connection(address.hostname, address.port)

@@ -1,7 +1,7 @@
 """A demo MCP server: the support tickets of a small web shop, in memory.
 
-Customers write tickets, so their text is not to be trusted. One of them has written instructions for an agent into
-his: a prompt injection as it is found in the wild.
+Customers write tickets, so their text is not to be trusted. A customer has written instructions for an agent into a
+ticket: a prompt injection as found in the wild.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Ticket:
 
 
 def tickets() -> list[Ticket]:
-    """The tickets that the server starts with."""
+    """Return the tickets at the server's start."""
     return [
         Ticket("T-1039", "lena@customer.example", "Invoice lacks VAT id", "Our invoice 2211 has no VAT id on it."),
         Ticket(
@@ -76,7 +76,7 @@ def tickets() -> list[Ticket]:
 
 
 class TicketDesk:
-    """The tickets, and what can be done with them."""
+    """The tickets, and the operations on tickets."""
 
     def __init__(self, start: list[Ticket]) -> None:
         self._tickets = {ticket.id: ticket for ticket in start}
@@ -126,7 +126,7 @@ class TicketDesk:
 
 
 def build() -> MCPServer:
-    """The server, with its tickets as they are at the start."""
+    """Return the server, with its tickets in their first state."""
     desk = TicketDesk(tickets())
     server = MCPServer("tickets", instructions="The support desk of the shop.", version="1", log_level="WARNING")
     server.add_tool(desk.search_tickets, annotations=READS)

@@ -67,8 +67,8 @@ def audience_of(name: str) -> str:
 def upstreams(urls: Mapping[str, str], *, verified: bool = False, of_task: Collection[str] = ()) -> dict[str, Upstream]:
     """Return the settings of the demo upstreams. `urls` maps each name to its MCP endpoint.
 
-    Customers write tickets, so these are untrusted, as mail is. The files are the company's own. With `verified`, each call carries a
-    token of this gateway; for the names in `of_task` it is a token of the task.
+    Customers write tickets, so these are untrusted, as mail is. The files are the company's own. With `verified`, each
+    call carries a token of this gateway; for the names in `of_task` a token of the task.
     """
     labels = {"files": _FILES, "tickets": _TICKETS, "mail": _MAIL}
     return {

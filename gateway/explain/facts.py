@@ -1,5 +1,5 @@
-"""Facts of a recorded decision: the value of each, and the calls that made it. JSON pointers (RFC 6901) into the policy
-input name facts, as in a rule's `facts`."""
+"""Facts of a recorded decision: the value of each, and the calls behind each value. JSON pointers (RFC 6901) into the
+policy input name facts, as in a rule's `facts`."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _NOT_KEPT: Final = "(the journal does not keep it)"
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The facts of one decision. `known` is its entry with the declared task, and with the history of the task as
+    """The facts of a decision. `known` is its entry with the declared task, and with the history of the task as
     `session`. `explanation` is `None` for a request without a decision."""
 
     known: JsonObject
     explanation: Explanation | None = None
 
     def value(self, pointer: str) -> object:
-        """Return the recorded value of a fact, `None` without one. The journal has only the number of a call's
+        """Return the recorded value of a fact, `None` without a value. The journal has only the number of a call's
         destinations."""
         for prefix, place in _KEPT:
             if pointer == prefix or pointer.startswith(f"{prefix}/"):
@@ -46,7 +46,7 @@ class Facts:
         return None
 
     def causes(self, pointer: str) -> tuple[Cause, ...]:
-        """Return the calls that made a fact, oldest first, including the decided call."""
+        """Return the calls behind a fact, oldest first, including the decided call."""
         if self.explanation is None:
             return ()
         if pointer.startswith("/arguments/"):
@@ -57,7 +57,7 @@ class Facts:
         return self.explanation.causes.get(member, ())
 
     def words(self, pointer: str) -> str:
-        """Return the value of a fact in words. A fact without a recorded value gets a sentence about it."""
+        """Return the value of a fact in words. A fact without a recorded value gets a sentence instead."""
         value = self.value(pointer)
         if value is None:
             return self._remark(pointer)
@@ -103,7 +103,7 @@ def pointed(document: JsonObject, pointer: str) -> object:
 
 
 def _credential(held: Mapping[str, Any]) -> str:
-    """`origin` is where it came from as far as the task knows."""
+    """Describe a credential. `origin` is its origin as far as the task knows."""
     origin = held["origin"]
     source = {
         "result": f"from a result of {origin.get('audience')}",

@@ -1,4 +1,4 @@
-"""Grants beside a call, with their places and the parts that fail."""
+"""Grants beside a call, with their places and failing parts."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def places(settings: PolicySettings) -> Places:
 
 
 def chosen(fits: Sequence[Fit]) -> tuple[Fit, ...]:
-    """Return the grants that cover the call. If no grant covers it, return the nearest grants."""
+    """Return the grants for the call. If no grant covers the call, return the nearest grants."""
     return tuple(fit for fit in fits if fit.holds) or grant_fits.nearest(fits)
 
 
 def as_json(fits: Sequence[Fit], where: Places) -> list[dict[str, Any]]:
-    """Return the grants for programs, each with its file and line and those of its parts."""
+    """Return the grants for programs, each with its file and line, and the lines of its parts."""
     return [
         {
             "upstream": fit.upstream,
@@ -80,7 +80,7 @@ def describe_place(fit: Fit, where: Places) -> str | None:
 
 
 def settle(fit: Fit, pointers: Iterable[str], *, allowed: bool) -> Fit:
-    """Return the fit with those open conditions failed that the recorded reasons name.
+    """Return the fit with the open conditions named in the recorded reasons failed.
 
     `pointers` are the facts of the reasons, such as `/arguments/path`. An allowed call failed no condition.
     """

@@ -1,4 +1,4 @@
-"""The reasons of a decision, with the rules that gave them, for people and programs."""
+"""The reasons of a decision, with their rules, for people and programs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Rules = Mapping[str, "Annotation"]
 
 
 def rules_of(settings: Configuration) -> Rules:
-    """Return the rules of the policy folders as they are now; none if a folder cannot be read."""
+    """Return the rules of the policy folders as of now; none for an unreadable folder."""
     try:
         texts = folders.texts(PolicyFolders.configured(settings.policy))
         return {item.code: item for file, text in texts.items() for item in annotations.parse(text, file)}
@@ -27,7 +27,7 @@ def rules_of(settings: Configuration) -> Rules:
 
 
 def described(code: str, message: str | None, rules: Rules, facts: Mapping[str, object]) -> dict[str, Any]:
-    """Return a reason for programs. `facts` are the values that it rests on, by their JSON pointers."""
+    """Return a reason for programs. `facts` are the values behind the reason, by their JSON pointers."""
     rule = rules.get(code)
     return {
         "code": code,

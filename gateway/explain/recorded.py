@@ -1,4 +1,4 @@
-"""A recorded decision with the parts that explain it. The caller brings the entries of the journal."""
+"""A recorded decision with the parts of its explanation. The caller brings the entries of the journal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def explain_history(
     decision: JsonObject, find_entries: Callable[[Collection[str]], Iterable[JsonObject]]
 ) -> Explanation | None:
-    """Return the history of the task at the time of the decision, `None` for a request without one.
+    """Return the history of the task at the time of the decision, `None` for a request without a task.
 
     `find_entries` gives the entries of tasks, oldest first. Raises `GatewayError`.
     """
@@ -53,7 +53,7 @@ def read_approval(
 
 
 def describe_reason(recorded: Mapping[str, Any], rules: Rules, facts: Facts) -> dict[str, Any]:
-    """Return a reason of a decision with its rule, its facts, and the calls that made each fact."""
+    """Return a reason of a decision with its rule, its facts, and the calls behind each fact."""
     pointers = recorded.get("facts") or ()
     known = {pointer: facts.value(pointer) for pointer in pointers}
     return {

@@ -89,7 +89,7 @@ class JournalWindow:
     def _indexed(
         self, index: EntryIndex, ids: Collection[str], marks: Collection[bytes], begin: bytes
     ) -> list[JsonObject]:
-        """Return the same by an index, which reads only the lines of the tasks."""
+        """Return the same by an index: only the lines of the tasks are read."""
         before = place_after(self._folder, self._place, _AFTER)
         lines, self.is_cut = index.find_task_lines(ids, before, since=begin.decode(), budget=self._budget)
         found: list[JsonObject] = []
@@ -119,7 +119,7 @@ class JournalWindow:
             yield placed
 
     def _after(self) -> Iterable[JsonObject]:
-        """Yield the entries from the place on, as far as they matter."""
+        """Yield the relevant entries from the place on."""
         read = 0
         for place, line in lines_from(self._folder, self._place):
             read += len(line)

@@ -35,7 +35,7 @@ class Parts:
 
 
 def assemble(configuration: Configuration, *, clock: Callable[[], float]) -> Parts:
-    """Build what `Identities` is made of. Raises `ConfigurationError`."""
+    """Build the parts of `Identities`. Raises `ConfigurationError`."""
     protection = metadata.protection(configuration)
     issuers = [issuer_of(identity) for identity in configuration.identity]
     for issuer in issuers:
@@ -69,7 +69,7 @@ def assemble(configuration: Configuration, *, clock: Callable[[], float]) -> Par
 
 
 def assemble_approvers(configuration: Configuration, identity: JwtIdentity, *, clock: Callable[[], float]) -> Parts:
-    """Build the parts for people who approve calls. Their tokens have an audience of their own. Raises `ConfigurationError`."""
+    """Build the parts for approvers. Their tokens have an audience of their own. Raises `ConfigurationError`."""
     audience = identity.audience or f"{configuration.base_url}/api/approvals"
     if audience in _own_audiences(configuration, f"{configuration.base_url}/mcp"):
         raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""The Authorization header: exactly one, a known scheme, a token (RFC 6750, 7235, 9449). Pure.
+"""The Authorization header: exactly one header, a known scheme, a token (RFC 6750, 7235, 9449). Pure.
 
 Tokens are taken from the Authorization header only, never from a query or a body (OAuth 2.1 section 5.1).
 """
@@ -19,7 +19,7 @@ _SCHEMES: Final = {"bearer": False, "dpop": True}
 
 
 class AccessToken(Struct, frozen=True):
-    """A token as it was sent; `dpop`: under the DPoP scheme, not Bearer."""
+    """A token as sent; `dpop`: under the DPoP scheme, not Bearer."""
 
     token: str
     dpop: bool
@@ -37,7 +37,7 @@ def access_token(credentials: Credentials) -> AccessToken | CredentialFault | No
 
 
 def _read(value: str) -> AccessToken | CredentialFault:
-    """The token itself is read strictly later, by `jose.read`: a cached one need not be looked at again."""
+    """Read the header. `jose.read` reads the token itself strictly later: a cached token need not be read again."""
     scheme, _, token = value.partition(" ")
     dpop = _SCHEMES.get(scheme.lower())
     token = token.lstrip(" ")

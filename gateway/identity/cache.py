@@ -1,5 +1,6 @@
-"""Recently verified credentials, by digest. Pure: the time is an argument. It keeps verified ones only, so strangers
-cannot fill it; when full, it drops the oldest. An entry counts only while its verification keys stay the same."""
+"""Recently verified credentials, by digest. Pure: the time is an argument. The cache keeps only verified credentials,
+so strangers cannot fill it; a full cache drops the oldest. An entry counts only while its verification keys stay the
+same."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Refusals of this phase, and their `WWW-Authenticate` values (RFC 6750, 9449 and 9728). Pure.
 
-One table gives each reason code its HTTP status, its OAuth error, its words and its controls. The error
-description that goes out says nothing about the token, but that it has expired, and nothing about the configuration.
+A table gives each reason code its HTTP status, its OAuth error, its words and its controls. The error description says
+nothing about the token except its expiry, and nothing about the configuration.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Protection:
     """Whether every token must be bound to a key."""
 
     def upstream_resource(self, url: str) -> str | None:
-        """The protected resource of the one upstream that a URL addresses; `None` for any other URL."""
+        """Return the protected resource of the single upstream behind a URL; `None` for any other URL."""
         whole = f"{self.base_url}/mcp"
         path, prefix = urlsplit(url).path, f"{urlsplit(whole).path}/"
         name = path.removeprefix(prefix).removesuffix("/")
@@ -88,7 +88,7 @@ class Protection:
 
 
 def refusal(fault: CredentialFault, protection: Protection, url: str, *, dpop: bool = False) -> Refusal:
-    """A 401 for credentials that are missing or do not hold. `dpop`: the caller used the DPoP scheme."""
+    """Return a 401 for missing or invalid credentials. `dpop`: the caller used the DPoP scheme."""
     kind = _KINDS[fault.code]
     error = kind.error if dpop or kind.error != "invalid_dpop_proof" else "invalid_token"
     parameters = _common(error, protection, url, protection.scopes)
@@ -107,7 +107,7 @@ def refusal(fault: CredentialFault, protection: Protection, url: str, *, dpop: b
 
 
 def insufficient_scope(missing: Iterable[str], protection: Protection, url: str, *, dpop: bool = False) -> Refusal:
-    """A 403 that names all scopes that are missing at once (MCP authorization, scope challenge handling)."""
+    """Return a 403 with all missing scopes at once (MCP authorization, scope challenge handling)."""
     kind = _KINDS["identity/scope"]
     scopes = tuple(sorted(missing))
     value = _challenge("DPoP" if dpop else "Bearer", _common(kind.error, protection, url, scopes))

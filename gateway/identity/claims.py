@@ -1,6 +1,6 @@
 """Verified claims to a `Principal`. Pure. Every claim is in exactly one declared set, after PyPI's trusted publishing.
-It is verified, used for the principal, known and not needed, or the mark of another kind of token, which refuses it.
-`unaccounted` reports the names of all others, so that a new claim of an issuer is noticed."""
+It is verified, used for the principal, known and not needed, or the mark of another kind of token and so refused.
+`unaccounted` reports the names of all others, so a new claim of an issuer is noticed."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Rules:
 
 
 def unaccounted(claims: JsonObject, groups_claim: str) -> tuple[str, ...]:
-    """The names of claims that are in no declared set, as far as they can be shown, sorted."""
+    """Return the names of claims in no declared set, as far as printable, sorted."""
     names = claims.keys() - VERIFIED - USED - FOREIGN - UNUSED - {groups_claim}
     return tuple(sorted(name[:64] for name in names if text(name)))
 
@@ -86,7 +86,7 @@ def expiry(claims: JsonObject, rules: Rules, now: float) -> float | CredentialFa
 
 
 def audiences(claims: JsonObject) -> frozenset[str] | CredentialFault:
-    """The audiences that the token names."""
+    """Return the audiences of the token."""
     named = texts(claims.get("aud"))
     return frozenset(named) if named else CredentialFault("identity/claims", "the token lacks a usable aud")
 
@@ -104,11 +104,9 @@ def confirmation(claims: JsonObject) -> Confirmation | CredentialFault | None:
 
 
 def principal(claims: JsonObject, rules: Rules, *, digest: str) -> Principal | CredentialFault:
-    """The caller of a token whose signature, times and issuer were verified.
-
-    `act` names the agent (RFC 8693 section 4.1) and `sub` the user. Without `act` the client is the agent, if it is
-    another one than `sub`; otherwise `sub` is the agent itself and there is no user. `digest` is of what was signed of the
-    token.
+    """Return the caller of a token with verified signature, times and issuer. `act` names the agent (RFC 8693 section
+    4.1) and `sub` the user. Without `act` a client other than `sub` is the agent; otherwise `sub` is the agent itself
+    and there is no user. `digest` covers the signed part of the token.
     """
     fault = _other_kind(claims)
     if fault is not None:

@@ -1,6 +1,6 @@
-"""Delegation chains of tokens: `act` and `may_act` (RFC 8693 sections 4.1 and 4.4). Pure. A security token service that
-checks the subject's and the actor's token separately can be made to join unrelated links (chain splicing). The audience
-(`aud`) of a link must be the next link in the chain. A token's `may_act` must name the present actor."""
+"""Delegation chains of tokens: `act` and `may_act` (RFC 8693 sections 4.1 and 4.4). Pure. A security token service with
+separate checks of the subject's and the actor's token may join unrelated links (chain splicing). The audience (`aud`)
+of a link must be the next link in the chain. A token's `may_act` must name the present actor."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Trust:
 
 
 def chain(act: Json, trust: Trust) -> tuple[Actor, ...] | CredentialFault:
-    """The actors of an `act` claim, the present one first."""
+    """Return the actors of an `act` claim, the present actor first."""
     actors: list[Actor] = []
     successors = trust.audiences
     link: Json = act
@@ -59,7 +59,7 @@ def permits(may_act: Json, actor: Actor) -> CredentialFault | None:
 
 
 def identifier(value: Json) -> str | None:
-    """Return the id of an agent or a user; an id in the form of a SPIFFE ID must be one."""
+    """Return the id of an agent or a user; an id in the form of a SPIFFE ID must be valid."""
     name = text(value)
     if name is None or (name.lower().startswith(spiffeid.SCHEME) and spiffeid.workload(name) is None):
         return None

@@ -99,6 +99,6 @@ def issue(
 
 
 def fingerprint(key: ECKey) -> str:
-    """For people: which development key this is."""
+    """Return a fingerprint of the development key, for people."""
     public = json.dumps(key.as_dict(private=False), sort_keys=True).encode()
     return hashlib.sha256(public).hexdigest()[:16]

@@ -1,7 +1,7 @@
 """Proof of possession: DPoP (RFC 9449), and certificate-bound tokens (RFC 8705 section 3). The gateway verifies a proof
-for every request, and accepts it once. The memory of used proofs lives in this process. A proof older than the process
-is refused, and so is a proof that an earlier process may have accepted ahead of time (see `proof_watermark`). So a
-restart forgets no proof that could be replayed."""
+for every request, and accepts a proof once. The memory of used proofs lives in this process. A proof older than the
+process is refused, and so is a proof perhaps accepted ahead of time by an earlier process (see `proof_watermark`). So a
+restart forgets no replayable proof."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv
 
 
 class Possession:
-    """Checks that the caller holds what its token is bound to."""
+    """Checks of the caller's possession of the key bound to its token."""
 
     def __init__(
         self, *, started: float, memory: ReplayMemory | None = None, watermark: ProofWatermark | None = None

@@ -1,5 +1,5 @@
 """Sources of keys: a file, a URL, or the metadata of an issuer (OIDC Discovery 1.0, RFC 8414). Fetching is off the hot
-path, so it uses httpx2. Every failure is a `LoadError` with the place and the problem, without received data."""
+path, and so uses httpx2. Every failure is a `LoadError` with the place and the problem, without received data."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LoadError(Exception):
 
 
 class KeySource(Protocol):
-    """A place that keys come from."""
+    """A place to fetch keys from."""
 
     @property
     def place(self) -> str:
@@ -84,10 +84,10 @@ class UrlSource:
 
 
 class DiscoverySource:
-    """The `jwks_uri` of an issuer's metadata, looked up each time, so that a moved key set is followed."""
+    """The `jwks_uri` of an issuer's metadata, looked up each time, to follow a moved key set."""
 
     def __init__(self, issuer: str, urls: tuple[str, ...] | None = None) -> None:
-        """Look the metadata up at `urls`; by default where authorization servers have it."""
+        """Look the metadata up at `urls`; by default at the places for authorization servers."""
         self.place = issuer
         self._urls = urls
         self._fetcher = Fetcher()
@@ -109,7 +109,7 @@ class DiscoverySource:
 
 
 async def load_metadata(fetcher: Fetcher, issuer: str, urls: tuple[str, ...] | None = None) -> tuple[str, JsonObject]:
-    """Return the metadata of an issuer, and its URL, by default one for authorization servers. Raises `LoadError`."""
+    """Return the metadata of an issuer, and its URL, by default a URL for authorization servers. Raises `LoadError`."""
     problem = LoadError(f"{issuer} has no metadata")
     for url in metadata_urls(issuer) if urls is None else urls:
         try:
@@ -132,7 +132,7 @@ def _read_metadata(url: str, data: bytes, issuer: str) -> JsonObject:
 
 
 class Fetcher:
-    """GET of one bounded document. The client is made at first use: most gateways have a file or one URL."""
+    """GET of a bounded document. The client is made at first use: most gateways have a file or a single URL."""
 
     def __init__(self) -> None:
         self._client: httpx2.AsyncClient | None = None
@@ -166,7 +166,7 @@ class Fetcher:
         raise LoadError(f"{url} redirects too often")
 
     async def _once(self, url: str) -> bytes | str:
-        """The body, or the place that a redirect names."""
+        """Return the body, or the place of a redirect."""
         if self._client is None:
             import httpx2  # noqa: PLC0415 - as above
 

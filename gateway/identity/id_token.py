@@ -27,7 +27,7 @@ class VerifiedLogin(Struct, frozen=True):
 
 
 class LoginFault(Struct, frozen=True):
-    """The reason for a login that does not count. `detail` is a fixed clause without received data."""
+    """The reason against a login. `detail` is a fixed clause without received data."""
 
     detail: str
 
@@ -59,7 +59,7 @@ def read_login(claims: JsonObject, expected: ExpectedLogin, now: float) -> Verif
 
 
 def _find_foreign(claims: JsonObject, expected: ExpectedLogin) -> str | None:
-    """Return the fault of a token that another issuer signed, or that is for another client or login."""
+    """Return the fault of a token by another issuer, or for another client or login."""
     if claims.get("iss") != expected.issuer:
         return "the ID token is of another issuer"
     if not _is_for_client(claims, expected.client_id):

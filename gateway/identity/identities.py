@@ -59,9 +59,10 @@ class Identities:
         clock: Callable[[], float],
         is_ended: Callable[[Principal], bool] = lambda _principal: False,
     ) -> Identities:
-        """Raises `ConfigurationError`. `clock` gives seconds since the epoch.
+        """Build the identities. Raises `ConfigurationError`. `clock` gives seconds since the epoch.
 
-        `is_ended` tells whether the login behind a caller was ended. Each request asks it: a cached result does not outlive a login.
+        `is_ended` tells whether the login behind a caller was ended. Each request asks again: a cached result does not
+        outlive a login.
         """
         parts = assembly.assemble(configuration, clock=clock)
         watermark = ProofWatermark(configuration.state)
@@ -78,12 +79,12 @@ class Identities:
         clock: Callable[[], float],
         is_ended: Callable[[Principal], bool] = lambda _principal: False,
     ) -> Identities:
-        """Return the identities of people who approve calls. Raises `ConfigurationError`. Arguments are as for `build`."""
+        """Return the identities of approvers. Raises `ConfigurationError`. Arguments are as for `build`."""
         parts = assembly.assemble_approvers(configuration, identity, clock=clock)
         return cls(parts.authenticators, parts.keys, parts.protection, clock=clock, is_ended=is_ended)
 
     async def start(self) -> None:
-        """Load all keys and keep them fresh. An absent key server is a warning, since it may come back."""
+        """Load all keys, and keep the keys fresh. An absent key server is a warning: the server may come back."""
         await in_parallel(*(keys.start for keys in self._keys))
 
     async def stop(self) -> None:
@@ -96,7 +97,7 @@ class Identities:
     async def identify(self, credentials: Credentials, client_ip: str | None) -> Principal | Refusal:
         """Verify a caller. `client_ip` is `None` for a peer without an address: stdio, or a Unix socket.
 
-        Raises `IdentityUnavailable` when a key server that is needed is away and no key that is kept serves.
+        Raises `IdentityUnavailable` when a needed key server is away and no kept key serves.
         """
         presented = authorization_header.access_token(credentials)
         if isinstance(presented, CredentialFault):
@@ -150,7 +151,7 @@ class Identities:
         return fault
 
     def _names_upstream(self, credentials: Credentials, verified: Verified) -> bool:
-        """Return whether a token is for one upstream only, and so for no other resource."""
+        """Return whether a token is for a single upstream, and so for no other resource."""
         resource = self._protection.upstream_resource(credentials.url)
         return resource is not None and resource in verified.named
 

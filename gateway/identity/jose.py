@@ -44,7 +44,7 @@ _FORBIDDEN: Final = ("crit", "jwk", "jku", "x5u", "x5c", "b64", "zip", "enc")
 
 @dataclass(frozen=True, slots=True)
 class Jws:
-    """A token as read, not yet verified. `signed` is what the signature covers."""
+    """A token as read, not yet verified. `signed` is the part under the signature."""
 
     header: JsonObject
     claims: JsonObject
@@ -67,7 +67,7 @@ class Jws:
 
 
 def read(token: str) -> Jws | CredentialFault:
-    """Read a compact JWS whose payload is a JSON object."""
+    """Read a compact JWS with a JSON object as its payload."""
     if len(token) > MAX_TOKEN:
         return CredentialFault("identity/malformed", "the token is longer than 16 KiB")
     parts = token.split(".")
@@ -83,7 +83,7 @@ def read(token: str) -> Jws | CredentialFault:
 
 
 def check_header(jws: Jws, algorithms: Collection[str], types: Collection[str | None]) -> CredentialFault | None:
-    """The rules for the header of a token whose key comes from configuration."""
+    """Check the header of a token under a configured key."""
     if any(name in jws.header for name in _FORBIDDEN):
         return CredentialFault("identity/signature", "the token's header brings a key or an extension of its own")
     if "kid" in jws.header and not jws.kid:
@@ -122,14 +122,14 @@ def load_object(data: bytes) -> JsonObject:
 
 
 def text(value: Json) -> str | None:
-    """A text that can be shown and hashed: no control characters, no lone surrogates, at most 2048 characters."""
+    """Return a printable and hashable text: no control characters, no lone surrogates, at most 2048 characters."""
     if isinstance(value, str) and 0 < len(value) <= 2048 and value.isprintable():
         return value
     return None
 
 
 def texts(value: Json) -> tuple[str, ...] | None:
-    """A text, or a list of texts, as a tuple; `None` when it is neither."""
+    """A text, or a list of texts, as a tuple; `None` for anything else."""
     items: tuple[Json, ...] = tuple(value) if isinstance(value, list) else (value,)
     found = tuple(item for item in map(text, items) if item is not None)
     return found if len(found) == len(items) else None

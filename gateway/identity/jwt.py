@@ -19,7 +19,7 @@ TYPES: Final = frozenset({"at+jwt", "jwt", None})
 
 
 class JwtAuthenticator:
-    """An authenticator of tokens with the `iss` of one configured issuer."""
+    """An authenticator of tokens with the `iss` of a configured issuer."""
 
     def __init__(self, identity: JwtIdentity, keys: IssuerKeys, trust: Trust, *, default_audience: str) -> None:
         self.issuer = identity.issuer

@@ -1,6 +1,6 @@
 """The keys of one issuer, kept fresh: rotation without a restart, and the last good keys during an outage. An unknown
-`kid` causes one refresh, at most once in `FORCED_INTERVAL`, however many callers invent ids. Callers during a refresh
-share it. Keys that could not be renewed for `MAX_AGE` no longer count."""
+`kid` causes one refresh, at most once in `FORCED_INTERVAL`, however many callers invent ids. Callers share a refresh in
+progress. Keys older than `MAX_AGE` no longer count."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _HINTS: Final = (30.0, 3600.0)
 
 
 def _log() -> structlog.typing.FilteringBoundLogger:
-    """Asked for at each use, so that it follows the configuration of the moment."""
+    """Return the log, in the configuration of the moment."""
     return structlog.get_logger("gateway.identity")
 
 
@@ -64,7 +64,7 @@ class IssuerKeys:
         self._background: Job | None = None
 
     async def start(self) -> None:
-        """Load the keys, and keep them fresh until `stop`. A server that is away is only a warning."""
+        """Load the keys, and keep the keys fresh until `stop`. An absent server is only a warning."""
         await self.refresh()
         self._background = Job.repeating(self._refresh_in_time, f"keys of {self.issuer}")
 
@@ -75,9 +75,8 @@ class IssuerKeys:
         await self._source.aclose()
 
     async def find(self, kid: str | None, alg: str) -> tuple[VerificationKey, ...]:
-        """The keys that may verify a token; none when there is no such key.
-
-        Raises `IdentityUnavailable` when the server is away and no key that is kept serves.
+        """Return the keys for a token, none without a suitable key. Raises `IdentityUnavailable` when the server is
+        away and no kept key serves.
         """
         current = self.current()
         if current is None or not current.knows(kid):
@@ -97,7 +96,7 @@ class IssuerKeys:
         return current
 
     def current(self) -> keyset.KeySet | None:
-        """The keys, unless they are too old to be relied on."""
+        """Return the keys, unless too old to be relied on."""
         return self._set if self._clock() < self.usable_until() else None
 
     def usable_until(self) -> float:

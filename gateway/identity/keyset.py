@@ -41,12 +41,12 @@ class KeySet:
     warnings: tuple[str, ...] = field(default=(), compare=False)
 
     def candidates(self, kid: str | None, alg: str) -> tuple[VerificationKey, ...]:
-        """The keys that may verify. Without a `kid`, only a sole suitable key will do: no trying around."""
+        """Return the keys for verification. Without a `kid`, only a sole suitable key will do: no trying around."""
         found = tuple(key for key in self.keys if (kid is None or key.kid == kid) and suits(key, alg))
         return found if kid is not None or len(found) == 1 else ()
 
     def is_older_than(self, other: KeySet) -> bool:
-        """Return whether a newer bundle has replaced this one (SPIFFE Trust Domain and Bundle, section 4.1.1)."""
+        """Return whether a newer bundle has replaced this bundle (SPIFFE Trust Domain and Bundle, section 4.1.1)."""
         return self.sequence is not None and other.sequence is not None and self.sequence < other.sequence
 
     def knows(self, kid: str | None) -> bool:
@@ -54,9 +54,8 @@ class KeySet:
 
 
 def parse(data: bytes, *, use: str = "sig") -> KeySet:
-    """Read a JWKS, or a SPIFFE bundle with `use="jwt-svid"`. Raises `ValueError` when there is no usable key in it.
-
-    A key that cannot be used is left out and named in `warnings`: one odd key must not lock everybody out.
+    """Read a JWKS, or a SPIFFE bundle with `use="jwt-svid"`. Raises `ValueError` without a usable key. An unusable key
+    is left out and named in `warnings`: a single odd key must not lock everybody out.
     """
     document = load_object(data)
     entries = document.get("keys")
@@ -82,7 +81,7 @@ def parse(data: bytes, *, use: str = "sig") -> KeySet:
 
 
 def import_public(entry: JsonObject) -> VerificationKey:
-    """The public key of a JWK. Raises `ValueError` for a type or a strength that is not accepted."""
+    """Return the public key of a JWK. Raises `ValueError` for an unaccepted type or strength."""
     kind = _TYPES.get(text(entry.get("kty")) or "")
     if kind is None:
         raise ValueError("its type is not RSA, EC or OKP")
@@ -105,7 +104,7 @@ def _wanted(entry: JsonObject, use: str) -> bool:
 
 
 def _authority(entry: JsonObject) -> x509.Certificate:
-    """The certificate of an `x509-svid` entry: exactly one, in `x5c` (SPIFFE X509-SVID section 6.2)."""
+    """Return the certificate of an `x509-svid` entry: exactly one, in `x5c` (SPIFFE X509-SVID section 6.2)."""
     chain = entry.get("x5c")
     if not isinstance(chain, list) or len(chain) != 1 or not isinstance(chain[0], str):
         raise ValueError("it has not exactly one certificate")

@@ -1,6 +1,7 @@
-"""Login of people at an OpenID provider: the authorization code flow with PKCE (OpenID Connect Core 1.0, RFC 7636, RFC 9207).
+"""Login of people at an OpenID provider: the authorization code flow with PKCE (OpenID Connect Core 1.0, RFC 7636, RFC
+9207).
 
-Authlib builds the requests. The ID token is verified as all tokens here, with the keys that the issuer publishes.
+Authlib builds the requests. The ID token is verified as all tokens here, with the issuer's published keys.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class LoginClient(Struct, frozen=True):
 
 
 class BegunLogin(Struct, frozen=True):
-    """A login on its way through a browser. It is secret, and belongs in a sealed cookie. `back` is the page to go back to."""
+    """A login on its way through a browser. The login is secret, and belongs in a sealed cookie. `back` is the page to
+    go back to."""
 
     state: str
     nonce: str
@@ -72,7 +74,7 @@ class LoginProvider:
         await self._fetcher.aclose()
 
     async def begin(self, *, back: str = "", max_age: float | None = None) -> tuple[str, BegunLogin]:
-        """Return the address to which a browser goes, and the login on its way. A `max_age` in seconds asks for a fresh login.
+        """Return the address for the browser, and the begun login. A `max_age` in seconds asks for a fresh login.
 
         Raises `IdentityUnavailable`.
         """
@@ -91,7 +93,7 @@ class LoginProvider:
         return url, begun
 
     async def finish(self, begun: BegunLogin, query: str) -> VerifiedLogin | LoginFault:
-        """Return the login that a provider's answer proves. `query` is the query of the address that the browser came back to.
+        """Return the login proven by a provider's answer. `query` is the query of the browser's way back.
 
         Raises `IdentityUnavailable`.
         """
@@ -170,7 +172,7 @@ class LoginProvider:
 
 
 def _check_answer(answer: Mapping[str, str], begun: BegunLogin, metadata: JsonObject, issuer: str) -> LoginFault | None:
-    """Return the fault of a provider's answer: it belongs to another login or provider, or it is a refusal."""
+    """Return the fault of a provider's answer: an answer of another login or provider, or a refusal."""
     if not secrets.compare_digest(answer.get("state", "").encode(), begun.state.encode()):
         return LoginFault("the answer belongs to another login")
     names_issuer = metadata.get("authorization_response_iss_parameter_supported") is True

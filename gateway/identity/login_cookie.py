@@ -1,6 +1,7 @@
-"""A login on its way, sealed for the cookie of the browser that began it: no visitor can fill the gateway's memory.
+"""A login on its way, sealed in a cookie of its browser: no visitor can fill the gateway's memory.
 
-The seal is Fernet (AES-128-CBC with HMAC-SHA256) of the library cryptography. The cookie binds the provider's answer to that browser.
+The seal is Fernet (AES-128-CBC with HMAC-SHA256) of the library cryptography. The cookie binds the provider's answer to
+this browser.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class LoginSeal:
         return self._fernet.encrypt_at_time(msgspec.json.encode(begun), int(now)).decode("ascii")
 
     def open(self, cookie: str, now: float) -> BegunLogin | None:
-        """Return the login of a cookie, `None` if this gateway did not seal it, or if its time is over."""
+        """Return the login of a cookie, `None` for a foreign or expired cookie."""
         try:
             data = self._fernet.decrypt_at_time(cookie.encode(), SECONDS, int(now))
             return msgspec.json.decode(data, type=BegunLogin)

@@ -1,4 +1,4 @@
-"""Protected resource metadata (RFC 9728): what clients read to learn where tokens come from. Pure."""
+"""Protected resource metadata (RFC 9728): a document by which clients find the issuer of tokens. Pure."""
 
 from __future__ import annotations
 

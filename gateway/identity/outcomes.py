@@ -1,6 +1,6 @@
 """Results of authenticators. Pure. After Ory Oathkeeper, there are three: a proven caller (`Verified`), another
-authenticator's credentials (`NOT_MINE`), or a refusal (`CredentialFault`). `CredentialFault` carries no HTTP: `challenge.refusal` gives it
-its form."""
+authenticator's credentials (`NOT_MINE`), or a refusal (`CredentialFault`). `CredentialFault` carries no HTTP:
+`challenge.refusal` adds the form."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Confirmation:
 @dataclass(frozen=True, slots=True)
 class Verified:
     """The cacheable facts of a credential. `Identities` checks the rest for each request: the audience, proof of
-    possession, and scopes. `until` is in seconds since the epoch. `generation` is that of the verifying keys; `None`
+    possession, and scopes. `until` is in seconds since the epoch. `generation` belongs to the verifying keys; `None`
     without keys."""
 
     principal: Principal
@@ -104,5 +104,5 @@ class Authenticator(Protocol):
         ...
 
     async def authenticate(self, presented: PresentedCredentials) -> Verified | NotMine | CredentialFault:
-        """Raises `IdentityUnavailable` when a key that is needed cannot be had."""
+        """Verify the presented credentials. Raises `IdentityUnavailable` without a needed key."""
         ...

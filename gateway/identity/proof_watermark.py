@@ -1,8 +1,8 @@
-"""The high-water mark of DPoP proofs: the latest `iat` that was accepted, kept in `<state>/proofs-ahead` over a restart.
+"""The high-water mark of DPoP proofs: the latest accepted `iat`, kept in `<state>/proofs-ahead` over a restart.
 
-The memory of used proofs is gone with the process, so the next process refuses every proof that is older than itself. A
-proof of a clock that runs ahead, or of the very second of the restart, would look younger. So the time of such a proof is
-on disk before it is accepted, and the next process refuses what is not later than that. In seconds since the epoch.
+The memory of used proofs is gone with the process, so the next process refuses every proof older than itself. A proof
+by a fast clock, or of the very second of the restart, would look younger. So the time of such a proof is on disk before
+the proof is accepted, and the next process refuses proofs up to this time. In seconds since the epoch.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ FILE: Final = "proofs-ahead"
 
 
 class ProofWatermark:
-    """The mark of one state folder. A file that cannot be read counts as none."""
+    """The mark of one state folder. An unreadable file counts as none."""
 
     def __init__(self, state: Path) -> None:
         self._path = state / FILE
         self.until = self._read()
 
     def note(self, issued: float) -> bool:
-        """Raise the mark to the time of a proof. False if it cannot be written; then the proof must be refused.
+        """Raise the mark to the time of a proof. False after a failed write; then the proof must be refused.
 
         Writes once a second at most.
         """

@@ -1,5 +1,5 @@
-"""A memory of used proofs within a time window. Pure: the time is an argument. It is bounded, and refuses when full,
-since a forgotten proof could be replayed. One key can fill only its share, so it cannot lock out others."""
+"""A memory of used proofs within a time window. Pure: the time is an argument. The memory is bounded, and refuses when
+full, since a forgotten proof could be replayed. A key can fill only its share, and cannot lock out others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ReplayMemory:
         self._per_key: Counter[str] = Counter()
 
     def use(self, key: str, proof: str, now: float) -> Literal["fresh", "replayed", "full"]:
-        """Note a use of `proof` by `key`. Whatever is not `fresh` must be refused."""
+        """Note a use of `proof` by `key`. Anything but `fresh` must be refused."""
         self._forget(now)
         entry = (key, proof)
         if entry in self._seen:

@@ -21,7 +21,7 @@ CACHED: Final = 60.0
 
 
 def _log() -> structlog.typing.FilteringBoundLogger:
-    """Asked for at each use, so that it follows the configuration of the moment."""
+    """Return the log, in the configuration of the moment."""
     import structlog  # noqa: PLC0415 - it brings asyncio, and a command such as `opagate token` never logs
 
     return structlog.get_logger("gateway.identity")
@@ -41,7 +41,7 @@ class Demands:
 
 @dataclass(slots=True)
 class ClaimReport:
-    """Reports, once per issuer and name, the claims that this gateway has no place for. Names only."""
+    """Reports, once per issuer and name, the claims without a place in this gateway. Names only."""
 
     issuer: str
     limit: int = 64

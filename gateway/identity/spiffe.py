@@ -24,7 +24,7 @@ TYPES: Final = frozenset({"jwt", "jose", None})
 
 
 class SpiffeAuthenticator:
-    """The JWT-SVIDs of one trust domain. `iss` and `iat` are optional in them (section 3)."""
+    """The JWT-SVIDs of one trust domain. `iss` and `iat` are optional (section 3)."""
 
     def __init__(self, identity: SpiffeIdentity, keys: IssuerKeys, trust: Trust, *, default_audience: str) -> None:
         self.issuer = f"{spiffeid.SCHEME}{identity.trust_domain}"
@@ -61,8 +61,8 @@ class SpiffeAuthenticator:
         )
 
     def _is_mine(self, subject: str | None, issuer: str | None) -> bool:
-        """Return whether the token is for this issuer. A token that names another configured issuer is not, whatever
-        its subject."""
+        """Return whether the token is for this issuer. A token of another configured issuer is not, with any
+        subject."""
         if subject is None or (issuer != self.issuer and issuer in self._foreign):
             return False
         return subject == self.issuer or subject.startswith(f"{self.issuer}/")

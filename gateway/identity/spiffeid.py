@@ -13,7 +13,7 @@ _ID: Final = re.compile(r"spiffe://([a-z0-9._-]{1,255})((?:/[A-Za-z0-9._-]+)*)")
 
 
 def trust_domain(value: str) -> str | None:
-    """The trust domain of a SPIFFE ID; `None` for anything that is not a well-formed SPIFFE ID."""
+    """Return the trust domain of a SPIFFE ID; `None` for anything else."""
     match = _ID.fullmatch(value)
     if match is None or len(value) > MAX_LENGTH or any(part in {".", ".."} for part in match[2].split("/")):
         return None
@@ -21,6 +21,6 @@ def trust_domain(value: str) -> str | None:
 
 
 def workload(value: str) -> str | None:
-    """The trust domain of the SPIFFE ID of a workload: one with a path. An ID without is the domain itself."""
+    """Return the trust domain of a workload's SPIFFE ID: an ID with a path. An ID without is the domain itself."""
     domain = trust_domain(value)
     return domain if domain is not None and len(value) > len(SCHEME) + len(domain) else None

@@ -1,7 +1,7 @@
 """X.509-SVIDs: workload identities as client certificates (SPIFFE X509-SVID standard). The TLS layer has verified the
 certificate against its client authorities, and the caller's possession of the key. There may be several authorities. So
 this module checks that an authority of the named trust domain issued the certificate, directly or through others.
-Otherwise one domain's authority could speak for another."""
+Otherwise a domain's authority could speak for another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A call, and the circumstances in which it is made."""
+"""A call, and the circumstances of a call."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ActionName: TypeAlias = Literal["tools/call", "resources/read", "prompts/get", "
 
 
 class Call(Struct, frozen=True):
-    """A decided request as policy sees it. `arguments` are exactly the forwarded ones, except for the contents of
+    """A decided request in the form for policy. `arguments` are exactly the forwarded ones, except for the contents of
     handles (docs/design/0005-handles.md)."""
 
     action: ActionName
@@ -30,7 +30,8 @@ class Call(Struct, frozen=True):
 class PastCall:
     """An allowed call with a possible late result: the result of its protocol task, or its answer on a resumed stream.
     `call` is its decision id, and `number` its place among the calls of `task`. `used` are the fingerprints of the
-    credentials in its arguments. `sensitivity` is that of its result, and `max_bytes` the limit of policy, if any."""
+    credentials in its arguments. `sensitivity` belongs to its result, and `max_bytes` is the limit of policy, if
+    any."""
 
     task: Task
     call: str
@@ -44,7 +45,7 @@ class PastCall:
 @dataclass(frozen=True, slots=True)
 class Source:
     """The origin of data read outside of an open call: its target, its effect on the reading task, and the call of a
-    late result. `unknown`: it is the result of a forgotten call."""
+    late result. `unknown`: the result of a forgotten call."""
 
     target: Target
     untrusted: bool
@@ -54,8 +55,8 @@ class Source:
 
 
 class Context(Struct, frozen=True):
-    """The circumstances of a call. `time` in seconds since the epoch. `approval` and `endorsement` follow the types of the policy
-    contract with these names. `signals` are the open facts that identity providers signalled about the caller."""
+    """The circumstances of a call. `time` in seconds since the epoch. `approval` and `endorsement` follow the types of
+    the policy contract with these names. `signals` are the open facts about the caller from identity providers."""
 
     time: float
     trace_id: str

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 class Credentials(Struct, frozen=True):
     """The credentials of a request. `certificate` is the client's certificate as verified by TLS, DER; `issuers` are
-    its authorities, nearest first. `url` is the URL that the client used, without query (for DPoP's `htu`).
+    its authorities, nearest first. `url` is the URL of the client's request, without query (for DPoP's `htu`).
     `passed_on`: the request came through a proxy, so the caller's place is unknown."""
 
     method: str
@@ -35,7 +35,7 @@ class AuthMethod(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """One link of a delegation chain (RFC 8693 section 4.1, the `act` claim)."""
+    """A link of a delegation chain (RFC 8693 section 4.1, the `act` claim)."""
 
     id: str
     issuer: str | None
@@ -43,7 +43,7 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """The person on whose behalf the agent acts."""
+    """The person behind the agent."""
 
     id: str
     groups: tuple[str, ...] = ()
@@ -53,10 +53,10 @@ class User:
 class Principal:
     """A verified caller: an agent, possibly acting for a user.
 
-    `delegation` is the `act` chain, the present actor first; it is empty for a token without `act`.
-    `token_id` is the token's `jti`, or a digest of the presented credential when it has none. `logged_in` is the time of
-    the user's login in seconds since the epoch (`auth_time`, OIDC Core 1.0 section 2, RFC 9068 section 2.2.1).
-    `issued`, `session` and `email` are `iat`, `sid` and `email`: identity providers name callers by them in signals.
+    `delegation` is the `act` chain, the present actor first; empty for a token without `act`. `token_id` is the token's
+    `jti`, or a digest of the presented credential without `jti`. `logged_in` is the time of the user's login in seconds
+    since the epoch (`auth_time`, OIDC Core 1.0 section 2, RFC 9068 section 2.2.1). `issued`, `session` and `email` are
+    `iat`, `sid` and `email`: identity providers name callers by these in signals.
     """
 
     id: str

@@ -47,8 +47,8 @@ ONE_TIME: Final[Mapping[str, OneTime]] = {"one-time-code": "code", "magic-link":
 
 
 class CredentialPiece(NamedTuple):
-    """A part of a known credential in a call: its fingerprint, all its shingles, and the grams that are here. `shown_by` is a
-    system that has shown it to another task of the caller, if the called system has not."""
+    """A part of a known credential in a call: its fingerprint, all its shingles, and the grams found here. `shown_by`
+    is a system that has shown the credential to another task of the caller, if the called system has not."""
 
     fingerprint: str
     shingles: frozenset[int]
@@ -119,9 +119,9 @@ class CallContent(Struct, frozen=True):
 
 
 class Relevance(NamedTuple):
-    """The words of a call that its task can use; no others are searched for. `words`: all of them, words outside of
-    `trusted` if there is such a set, or none. `told`: whether the values sent to a trusted system are of use. `trusted`
-    may grow during the inspection."""
+    """The words of a call of use to its task; no others are searched for. `words`: all of them, words outside of
+    `trusted`, or none. `told`: whether the values sent to a trusted system are of use. `trusted` may grow during the
+    inspection."""
 
     words: Literal["all", "one", "none"] = "all"
     trusted: AbstractSet[int] = frozenset()
@@ -135,9 +135,9 @@ EVERYTHING = Relevance()
 class ResultContent(Struct, frozen=True):
     """Findings of a part of a result, folded before the part reaches the caller.
 
-    `complete` is false for a part with more findings than are told apart. `links` are digests of the whole web addresses in
-    the part. `requests_code`: the system has sent a one-time code. `records` are the digests of values in records with a word
-    of the goal. `sampled`: an untrusted result had more words than are kept.
+    `complete` is false for a part with too many findings to tell apart. `links` are digests of the whole web addresses
+    in the part. `requests_code`: the system has sent a one-time code. `records` are the digests of values in records
+    with a word of the goal. `sampled`: an untrusted result had too many words to keep.
     """
 
     sightings: tuple[Sighting, ...] = ()

@@ -26,7 +26,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Obligation:
-    """Something that must happen if the call passes."""
+    """An action required of the gateway if the call passes."""
 
     id: str
     properties: JsonObject
@@ -38,8 +38,8 @@ class PolicyRevision(Struct, frozen=True):
 
 
 class Decision(Struct, frozen=True):
-    """The verdict of policy on one call. `effect` is `allow` only if policy said exactly that and every
-    obligation is one this gateway can carry out. `undecided`: policy gave no valid verdict, so the gateway refuses."""
+    """The verdict of policy on one call. `effect` is `allow` only if policy said exactly `allow` and this gateway can
+    carry out every obligation. `undecided`: policy gave no valid verdict, so the gateway refuses."""
 
     effect: Literal["allow", "deny", "ask"]
     reasons: tuple[Reason, ...]
@@ -59,12 +59,12 @@ class Decision(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A request that goes no further, and what the caller is told.
+    """A stopped request, and the words to the caller.
 
-    `status` is the HTTP status. `rpc_code` is the JSON-RPC error code, used when the refusal is answered
-    as a protocol error. `challenge` is a `WWW-Authenticate` value. `decision` is present when policy refused.
-    `data` becomes the JSON-RPC error's `data`. `id` is that of the refused request, for a refusal from before there
-    is a `Message`, if it could be read.
+    `status` is the HTTP status. `rpc_code` is the JSON-RPC error code, used when the refusal is answered as a protocol
+    error. `challenge` is a `WWW-Authenticate` value. `decision` is present when policy refused. `data` becomes the
+    JSON-RPC error's `data`. `id` belongs to the refused request, for a refusal from before there is a `Message`, if
+    readable.
     """
 
     status: int

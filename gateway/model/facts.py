@@ -16,9 +16,10 @@ from gateway.model.task import Task
 
 @dataclass(frozen=True, slots=True)
 class CredentialFact:
-    """A credential in the call under decision, and its origin. `chain_depth` is the length of the longest path of credentials
-    to this one, each used in the call whose result revealed the next. `plain_word`: the value has no secret's form, and the
-    task has the word from elsewhere. `one_time`: it is good for one login. `requested`: the called system waits for it."""
+    """A credential in the call under decision, and its origin. `chain_depth` is the length of the longest path of
+    credentials to this credential, each used in the call whose result revealed the next. `plain_word`: the value has no
+    secret's form, and the task has the word from elsewhere. `one_time`: good for one login. `requested`: the called
+    system waits for the credential."""
 
     sighting: Sighting
     origin: Literal["result", "broker", "user", "unknown"]
@@ -34,7 +35,7 @@ class CredentialFact:
 
 
 class TaskLabels(Struct, frozen=True):
-    """Of all that the task has read: whether anything was untrusted, and the highest confidentiality."""
+    """Labels of all data read by the task: whether any was untrusted, and the highest confidentiality."""
 
     untrusted: bool
     confidentiality: Sensitivity
@@ -95,7 +96,7 @@ class SessionFacts(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class TaskReport:
-    """A task as its owner may see it: its declaration, its state and its history."""
+    """A task in the form for its owner: its declaration, its state and its history."""
 
     task: Task
     status: Literal["open", "completed", "cancelled", "expired"]

@@ -1,4 +1,4 @@
-"""Leases as policy sees them."""
+"""Leases in the form for policy."""
 
 from __future__ import annotations
 

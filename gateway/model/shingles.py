@@ -1,7 +1,8 @@
-"""The form of shingles and marks, by which a credential is known again. Pure.
+"""The form of shingles and marks, to recognize a credential. Pure.
 
-A shingle is an integer of 64 bits. Its upper 48 bits are a keyed digest of a run of letters (the gram). Its lower 16 bits
-are the place of the run in the value. In a mark they say whether the digest is of a window of the value, or of all of it.
+A shingle is an integer of 64 bits. Its upper 48 bits are a keyed digest of a run of letters (the gram). Its lower 16
+bits are the place of the run in the value. In a mark these bits say whether the digest is of a window of the value, or
+of the whole value.
 
 Of too many credentials only the marks are kept. Such a credential is named by its mark, in 16 hex digits. A fingerprint
 has 24.
@@ -37,17 +38,17 @@ def is_mark(shingle: int) -> bool:
 
 
 def is_word_mark(mark: int) -> bool:
-    """Return whether a mark is one of a whole value."""
+    """Return whether a mark belongs to a whole value."""
     return mark & _PLACE == IN_WORD
 
 
 def word_mark(fingerprint: str) -> int:
-    """Return the mark of the whole value that has this fingerprint."""
+    """Return the mark of the whole value with this fingerprint."""
     return int(fingerprint[:_NAME_DIGITS], 16) & _GRAM | IN_WORD
 
 
 def grams_of(shingles: Collection[int]) -> tuple[int, ...]:
-    """Return the shingles that are no marks."""
+    """Return the shingles without the marks."""
     return tuple(shingle for shingle in shingles if not is_mark(shingle))
 
 
@@ -57,7 +58,7 @@ def mark_of(shingles: Collection[int]) -> int | None:
 
 
 def name_of(mark: int) -> str:
-    """Return the name of a credential that is known by its mark alone."""
+    """Return the name of a credential known by its mark alone."""
     return f"{mark:0{_NAME_DIGITS}x}"
 
 
@@ -67,7 +68,7 @@ def mark_named(name: str) -> int | None:
 
 
 def is_exposed(shingles: Collection[int], grams: Iterable[int]) -> bool:
-    """Return whether whoever has these grams has more than half of the letters of a value. `shingles` are those of the value."""
+    """Return whether these grams hold more than half of the letters of a value. `shingles` belong to the value."""
     known = grams_of(shingles)
     found = frozenset(grams)
     have = _letters([shingle & _PLACE for shingle in known if gram(shingle) in found])

@@ -1,4 +1,4 @@
-"""Facts that an identity provider signals about a caller (CAEP 1.0). A fact is open until a later signal, or a new login, ends it."""
+"""Facts about a caller from an identity provider (CAEP 1.0). A fact is open until a later signal, or a new login."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ SHORTEST_LIFE: Final = 1
 
 
 class TargetCredential(NamedTuple):
-    """The credential that the gateway shows to an upstream. `min_ttl` is its shortest life in seconds; `None`: it has no end."""
+    """The gateway's credential for an upstream. `min_ttl` is its shortest life in seconds; `None`: no end."""
 
     kind: CredentialKind
     revocable: Revocable
@@ -56,7 +56,7 @@ class TargetCredential(NamedTuple):
 
 
 class System(NamedTuple):
-    """A system and where it belongs. One audience in two tenants is two systems."""
+    """A system with its tenant and environment. The same audience in two tenants is two systems."""
 
     audience: str
     tenant: str | None = None
@@ -65,8 +65,8 @@ class System(NamedTuple):
 
 class Pin(StrEnum):
     """The comparison of a tool's or prompt's last served definition with the lock file. `unpinned`: the lock file lacks
-    it. `unreviewed`: the lock file lacks it, and with `catalogue.trust: locked` only a person adds it. `unknown`: the
-    upstream does not list it."""
+    the definition. `unreviewed`: the lock file lacks the definition, and with `catalogue.trust: locked` only a person
+    adds a pin. `unknown`: not listed by the upstream."""
 
     MATCH = "match"
     CHANGED = "changed"
@@ -81,7 +81,7 @@ StatementKind: TypeAlias = Literal["select", "explain", "show"]
 
 @dataclass(frozen=True, slots=True)
 class ArgumentCondition:
-    """Tests on one argument, all of which must hold: name of a test → expected value.
+    """Tests on an argument, all required: name of a test → expected value.
 
     `optional`: a missing argument holds too.
     """
@@ -92,9 +92,9 @@ class ArgumentCondition:
 
 @dataclass(frozen=True, slots=True)
 class LabelCase:
-    """Milder labels of a tool for calls whose arguments meet all conditions. `None` changes nothing.
+    """Milder labels of a tool for calls with arguments within all conditions. `None` changes nothing.
 
-    `when` maps a JSON pointer to its condition. `arguments` has the only names of arguments that the call may have.
+    `when` maps a JSON pointer to its condition. `arguments` has the only permitted names of arguments.
     """
 
     when: Mapping[str, ArgumentCondition]
@@ -129,10 +129,10 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The thing a call is about: a tool, a resource or a prompt of one upstream.
+    """The subject of a call: a tool, a resource or a prompt of an upstream.
 
-    `id` is `<upstream>/<name>`: the server-qualified name, since names alone are not unique.
-    `annotations` are the upstream's own words and never trusted. `schema` is a tool's input schema as last listed.
+    `id` is `<upstream>/<name>`: the server-qualified name, since names alone are not unique. `annotations` are the
+    upstream's own words and never trusted. `schema` is a tool's input schema as last listed.
     """
 
     type: Literal["tool", "resource", "prompt"]

@@ -13,7 +13,7 @@ TaskEnd: TypeAlias = Literal["completed", "cancelled", "expired"]
 class Contract:
     """The limits of a declared task. A contract only narrows its principal's rights: `None` narrows nothing. `tools`
     are patterns of server-qualified names. `credential_flows` are (from, to) pairs of audiences. `limits` maps a fact
-    of the session (`audiences`, `destinations`, …) to the number above which a person is asked."""
+    of the session (`audiences`, `destinations`, …) to its limit: above, a person is asked."""
 
     audiences: frozenset[str] | None = None
     tools: tuple[str, ...] | None = None
@@ -26,7 +26,7 @@ class Contract:
 
 @dataclass(frozen=True, slots=True)
 class TaskApprover:
-    """A person who approved a task as it was declared, with its contract. `login_age`: seconds between login and approval."""
+    """An approver of a task as declared, with its contract. `login_age`: seconds between login and approval."""
 
     id: str
     issuer: str
@@ -37,7 +37,7 @@ class TaskApprover:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A unit of authority. Implicit for a client that declared none. Times in seconds since the epoch."""
+    """A unit of authority. Implicit for a client without a declaration. Times in seconds since the epoch."""
 
     id: str
     kind: Literal["declared", "implicit"]

@@ -36,7 +36,7 @@ class Kind(StrEnum):
 
 
 class Disposition(StrEnum):
-    """The handling of a method: ask policy, filter the answer, pass it on, or refuse it."""
+    """The handling of a method: ask policy, filter the answer, pass the message on, or refuse."""
 
     DECIDE = "decide"
     FILTER = "filter"
@@ -61,7 +61,7 @@ class Message(Struct, frozen=True):
 
 
 class UpstreamCredential(Struct, frozen=True):
-    """A header field that carries a leased credential. No text shows its value."""
+    """A header field with a leased credential. No text shows its value."""
 
     name: bytes
     value: bytes
@@ -86,7 +86,7 @@ class HandedCredential(Struct, frozen=True):
     token: str = ""
 
     def secrets(self) -> tuple[str, ...]:
-        """Return each text that must not appear anywhere else."""
+        """Return each text to keep out of all other places."""
         texts = (self.value, *(value for _, value in self.fields), self.token)
         return tuple(text for text in texts if text)
 
@@ -95,10 +95,10 @@ class HandedCredential(Struct, frozen=True):
 
 
 class UpstreamRequest(Struct, frozen=True):
-    """A request to an upstream. `headers` are cleaned of everything that is the gateway's own affair.
-    `message` is `None` for GET and DELETE of a session; `session` is the upstream's own session id. `opens_urls`: the
-    client of the session declared URL elicitation in `initialize`. `credential` replaces every header of its name.
-    `handed` is for the process of a stdio upstream."""
+    """A request to an upstream. `headers` are cleaned of the gateway's own affairs. `message` is `None` for GET and
+    DELETE of a session; `session` is the upstream's own session id. `opens_urls`: the client of the session declared
+    URL elicitation in `initialize`. `credential` replaces every header of its name. `handed` is for the process of a
+    stdio upstream."""
 
     method: Literal["POST", "GET", "DELETE"]
     headers: Headers
@@ -127,5 +127,5 @@ class UpstreamTransport(Protocol):
     """The way to one upstream: `upstream.http.HttpUpstream`, or `upstream.stdio.StdioUpstream`."""
 
     def send(self, request: UpstreamRequest) -> Awaitable[UpstreamReply]:
-        """Send one request, and return the reply as soon as it begins. Raises `UpstreamError`."""
+        """Send a request, and return the reply from its beginning on. Raises `UpstreamError`."""
         ...

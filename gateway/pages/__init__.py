@@ -1,7 +1,7 @@
-"""The pages that the gateway serves beside MCP, on Starlette: probes, documents, `/tasks`, and the console to come.
+"""The pages of the gateway beside MCP, on Starlette: probes, documents, `/tasks`, and the console to come.
 
-`application` holds the routes: a new page is one line there. The edge has judged Host, Origin and head before. No call
-to an upstream passes through here.
+`application` holds the routes: a new page is a line there. The edge has judged Host, Origin and head before. No call to
+an upstream passes through here.
 """
 
 from gateway.pages.application import build_pages

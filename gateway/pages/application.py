@@ -1,4 +1,4 @@
-"""The Starlette application of all pages, and the refusals of paths and methods that it does not know."""
+"""The Starlette application of all pages, and the refusals of unknown paths and methods."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ async def _refuse_method(gateway: Gateway, request: Request, error: Exception) -
 
 
 async def _refuse(gateway: Gateway, request: Request, refusal: Refusal, *headers: tuple[bytes, bytes]) -> Response:
-    """Record the refusal of a request whose caller is unknown, and answer with it."""
+    """Record the refusal of a request by an unknown caller, and return the answer."""
     exchange = exchange_of(request)
     return ReplyResponse(await refuse_early(gateway, refusal, Client(exchange.client_ip, exchange.headers)), *headers)
 

@@ -1,16 +1,17 @@
-"""The desk over HTTP: `/api/approvals` for approvers with a token, and `/approvals/{id}` for whoever was sent there.
+"""The desk over HTTP: `/api/approvals` for approvers with a token, and `/approvals/{id}` for invited people.
 
 | request | answer |
 |---|---|
 | `GET /api/approvals` | open questions, the oldest first |
-| `GET /api/approvals/{id}` | all of one question |
+| `GET /api/approvals/{id}` | a whole question |
 | `POST /api/approvals/{id}/vote` | `{"answer", "shown", "scopes", "end_task"}` → the question after the vote |
 | `GET /api/endorsements` | the endorsements in force, the oldest first |
-| `POST /api/endorsements/revoke` | `{"id", "principal", "tool", "kind", "all"}` → the revoked ones |
+| `POST /api/endorsements/revoke` | `{"id", "principal", "tool", "kind", "all"}` → the revoked endorsements |
 | `GET /api/approvals/openapi.json` | this interface in OpenAPI 3.1 |
 | `GET /approvals/{id}` | state and code of a question, without its call: the page is not behind a login |
 
-A token of an approver names a person and no agent, and has the audience of the desk. So no token of an agent works here.
+A token of an approver names a person and no agent, and has the audience of the desk. So no token of an agent works
+here.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ async def _vote(_gateway: Gateway, office: Office, request: Request, person: Per
 
 
 def _demand_login(request: Request, office: Office, identifier: str, reason: Reason) -> Response:
-    """Refuse a vote with the challenge that has a client log its user in again (RFC 9470)."""
+    """Refuse a vote with a challenge for a new login of the client's user (RFC 9470)."""
     approval = office.desk.get(identifier)
     max_age = None if approval is None else approval.question.rule.max_age
     scheme = request.headers.get("authorization", "").partition(" ")[0].lower()
@@ -164,7 +165,7 @@ async def _show_interface(_request: Request) -> Response:
 
 
 async def _show_state(people: People, has_console: bool, request: Request) -> Response:  # noqa: FBT001 - bound by partial
-    """Show the state of a question. The id is a random name that the waiting caller was given."""
+    """Show the state of a question. The id is a random name, known to the waiting caller."""
     approval = people.desk.get(request.path_params["id"])
     if approval is None:
         return _page(404, "There is no such question", "It was answered, or its time is over.", None)

@@ -37,19 +37,19 @@ class KnownCaller:
         return self.visit.arrived
 
     async def read_body(self) -> bytes | Refusal:
-        """Return the body, or the refusal of a large or slow one. Raises `ClientGone`."""
+        """Return the body, or the refusal of a large or slow body. Raises `ClientGone`."""
         return await self.visit.exchange.body()
 
     async def refuse(self, refusal: Refusal) -> Response:
-        """Record a refusal, and return it in the form of MCP."""
+        """Record a refusal, and return its answer in the form of MCP."""
         return ReplyResponse(await refuse(self.gateway, self.visit, refusal, self.principal))
 
     async def note_refusal(self, refusal: Refusal) -> None:
-        """Record a refusal that the page words by itself."""
+        """Record a refusal with words of the page itself."""
         await note_refusal(self.gateway, self.visit, refusal, self.principal)
 
     def end(self) -> None:
-        """End the trace of a request that succeeded."""
+        """End the trace of a successful request."""
         self.visit.trace.end({"opagate.decision.id": self.visit.id}, failed=False)
 
 
@@ -59,7 +59,7 @@ def known_caller(request: Request) -> KnownCaller:
 
 
 class KnownCallers:
-    """An ASGI application that verifies the caller, and then lets the application of the pages answer.
+    """An ASGI application for the pages behind a verified caller.
 
     `name` is the name of the pages in traces.
     """

@@ -1,14 +1,14 @@
-"""Pages on which a user connects an agent to another system, and the documents for its authorization server.
+"""Pages for a user's connection of an agent to another system, and the documents for its authorization server.
 
 | request | answer |
 |---|---|
-| `GET /connect/{id}` | the login, then the page that asks for consent |
-| `POST /connect/{id}` | the answer of that page: `csrf`, `answer` (`allow`, `deny`) |
+| `GET /connect/{id}` | the login, then the page for consent |
+| `POST /connect/{id}` | the answer of this page: `csrf`, `answer` (`allow`, `deny`) |
 | `GET /oauth/login` | the way back from the identity provider |
 | `GET /oauth/callback/{broker}` | the way back from the authorization server of a broker |
 | `GET /.well-known/oauth-client/{broker}` | the gateway as a client (OAuth Client ID Metadata Document) |
 
-The id of a link is a random name. It opens nothing by itself: the person has to log in as the user of the agent.
+The id of a link is a random name. The name opens nothing by itself: the person has to log in as the user of the agent.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class _Pages:
         )
 
     def safely(self, page: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-        """Return a page that tells of a failure of the journal or the disk in words."""
+        """Return a page with a failure of the journal or the disk in words."""
 
         async def answer(request: Request) -> Response:
             try:
@@ -144,7 +144,7 @@ def _query(request: Request) -> str:
 
 
 def _read_form(body: bytes) -> dict[str, str]:
-    """Return the fields of a form, none if it cannot be read or has a field twice."""
+    """Return the fields of a form, none for an unreadable form, or a field given twice."""
     try:
         pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=_FIELDS)
     except ValueError:

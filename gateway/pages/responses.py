@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ReplyResponse(Response):
-    """An answer of the gateway with its headers as they stand, and its length after them."""
+    """An answer of the gateway with its headers unchanged, and its length after these."""
 
     def __init__(self, reply: Reply, *headers: tuple[bytes, bytes]) -> None:
         super().__init__(reply.body, reply.status)
@@ -32,7 +32,7 @@ def json_response(body: JsonObject, *headers: tuple[bytes, bytes], status: int =
 
 
 def exchange_of(request: Request) -> Exchange:
-    """Return a request as the edge has checked it."""
+    """Return a request as checked by the edge."""
     return request.scope["opagate.exchange"]
 
 

@@ -1,10 +1,10 @@
-"""`POST /ssf/{name}`: the events that an identity provider pushes (RFC 8935).
+"""`POST /ssf/{name}`: events pushed by an identity provider (RFC 8935).
 
 | answer | means |
 |---|---|
 | 202 | the event is recorded |
 | 400 `{"err", "description"}` | the event is refused, and nothing has changed |
-| 503 | the event cannot be verified or recorded now; the transmitter sends it again |
+| 503 | the event cannot be verified or recorded now; the transmitter sends the event again |
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _HEADERS: Final = ((b"cache-control", b"no-store"), (b"content-language", b"en")
 
 
 def signal_routes(gateway: Gateway) -> list[Route]:
-    """Return the route of each stream that is pushed. Other names have no page."""
+    """Return the route of each pushed stream. Other names have no page."""
     receiver = gateway.signals.receiver
     if receiver is None:
         return []
@@ -91,7 +91,7 @@ def _check_request(source: VerifiedStream, exchange: Exchange) -> SetFault | Non
 
 
 async def _refuse(page: _Page, exchange: Exchange, fault: SetFault) -> Response:
-    """Record a refused event, and answer as RFC 8935 section 2.3 has it."""
+    """Record a refused event, and answer by RFC 8935 section 2.3."""
     if not page.refused.admits(exchange.client_ip or "", page.gateway.clock()):
         return ReplyResponse(Reply(429, (*_HEADERS, (b"retry-after", b"60")), b""))
     reason = Reason(

@@ -70,7 +70,7 @@ def _inner_routes(tasks: TaskEndpoints) -> list[Route]:
 
 
 async def _answer(request: Request, reply: Reply) -> Response:
-    """Record a refusal, or the end of a request that succeeded."""
+    """Record a refusal, or the end of a successful request."""
     caller = known_caller(request)
     if isinstance(reply, RefusalReply):
         await caller.note_refusal(Refusal(reply.status, reply.reason, REFUSED))
@@ -88,7 +88,8 @@ async def _refuse_method(request: Request, error: Exception) -> Response:
 
 
 async def _refuse_failure(request: Request, error: Exception) -> Response:
-    """Refuse a request that failed outside of the gateway: the journal cannot be written, or there is no more room."""
+    """Refuse a request after a failure outside of the gateway: the journal cannot be written, or there is no more
+    room."""
     failure = cast("GatewayError", error)
     reason = Reason(failure.code, sentence(failure.message), failure.remedy)
     return await _answer(request, refuse_task(reason, 503))

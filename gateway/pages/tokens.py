@@ -1,12 +1,12 @@
-"""Pages about the tokens that the gateway signs: their keys, introspection (RFC 7662) and revocation (RFC 7009).
+"""Pages about the gateway's tokens: their keys, introspection (RFC 7662) and revocation (RFC 7009).
 
 | request | answer |
 |---|---|
 | `GET /.well-known/jwks.json` | the public key of access tokens |
-| `POST /oauth/introspect` | all claims of an active token for the upstream that asks; else `{"active":false}` |
+| `POST /oauth/introspect` | all claims of an active token for the asking upstream; else `{"active":false}` |
 | `POST /oauth/revoke` | ends a token of the upstream, or of the caller's own task; 200 in any case |
 
-There is no authorization server metadata (RFC 8414): MCP clients would take the gateway for a server that issues tokens to them.
+There is no authorization server metadata (RFC 8414): MCP clients would take the gateway for their issuer of tokens.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _JSON: Final = ((b"content-type", b"application/json"), (b"cache-control", b"no-
 
 
 def token_routes(configuration: Configuration, gateway: Gateway) -> list[Route]:
-    """Return the routes. Without an upstream that has leased credentials, there are no keys and no questions."""
+    """Return the routes. Without an upstream with leased credentials, there are no keys and no questions."""
     authority = gateway.authority
     routes = [Route("/.well-known/jwks.json", partial(_show_keys, authority))]
     if authority is None:
@@ -80,7 +80,8 @@ class _TokenDesk:
     questions: RateLimit = field(default_factory=lambda: RateLimit(_QUESTIONS_A_SECOND, 1))
 
     async def identify(self, request: Request) -> Client | Response:
-        """Return the upstream that asks, or the answer of a question over its bound. Strangers get the answer of an inactive token."""
+        """Return the asking upstream, or the answer of a question over its bound. Strangers get the answer of an
+        inactive token."""
         exchange, now = exchange_of(request), self.authority.clock()
         client = self.introspector.authenticate(texts_of(exchange.fields, b"authorization"))
         if client is not None:

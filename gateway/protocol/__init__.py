@@ -1,1 +1,1 @@
-"""The vocabulary of the wire: what a message is, and how it is answered. Pure: no I/O, no clock, no randomness."""
+"""The vocabulary of the wire: the messages and their answers. Pure: no I/O, no clock, no randomness."""

@@ -18,9 +18,9 @@ def digest(value: Json) -> str:
     """Return `sha256:` and 64 hex digits over the RFC 8785 (JCS) form of `value`. RFC 8785 has no form for integers
     beyond ±(2**53 - 1), because readers round them. An approval is bound to this digest, so such integers must still
     differ. A document with a wide integer is digested in a tagged form. Every string value gets the prefix `s`, every
-    wide integer becomes a string with the prefix `i`. A tag that no JCS text has begins the text. Equal values have
-    equal digests, and different values different digests. Raises `ValueError` for NaN, infinities and lone surrogates,
-    which are not JSON."""
+    wide integer becomes a string with the prefix `i`. A tag absent from all JCS texts begins the text. Equal values
+    have equal digests, and different values different digests. Raises `ValueError` for NaN, infinities and lone
+    surrogates, none of these is JSON."""
     try:
         text = rfc8785.dumps(cast("Any", value))
     except rfc8785.IntegerDomainError:

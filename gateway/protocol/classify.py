@@ -3,14 +3,12 @@
 `classify` checks in this order, and the first failed check answers:
 
 1. The body is JSON with one reading (`strict`). A body of two messages permits no further check.
-2. Each routing header stands once and is well formed (`headers`). They help to decide the era.
+2. Each routing header stands once and is well formed (`headers`). These headers help to decide the era.
 3. The JSON-RPC envelope is a request, a notification or a response, and nothing besides.
-4. Header and body agree on the protocol version, and the version is known. It gives the era. A client that disagrees with itself is told so
-   before an unknown version is.
-5. A response belongs to the handshake era: stateless clients must not post one (streamable-http.mdx, "Sending Messages"). It has no
-   method, so no routing header may name one.
+4. Header and body agree on the protocol version, and the version is known. The version gives the era. A disagreement is reported before an unknown version.
+5. A response belongs to the handshake era: stateless clients must not post one (streamable-http.mdx, "Sending Messages"). A response has no method, so no routing header may name a method.
 6. A client may send the method in this era (`methods`).
-7. The members of `params` that the gateway reads have the right types. The method names these members.
+7. The members of `params` for the gateway have the right types. The method names these members.
 8. `Mcp-Method` and `Mcp-Name` agree with the body, as the earlier checks have read it.
 """
 
@@ -49,7 +47,7 @@ _MAX_CLIENT_NAME: Final = 128
 
 @dataclass(frozen=True, slots=True)
 class ErrorAnswer:
-    """The answer for a reason code. `message` has one slot for the particulars."""
+    """The answer for a reason code. `message` has a slot for the particulars."""
 
     status: int
     rpc_code: int
@@ -150,7 +148,7 @@ def tasks_of(message: Message) -> frozenset[str]:
 
 
 def client_capabilities(message: Message) -> JsonObject:
-    """Return the capabilities that a client of the stateless era declares with this request."""
+    """Return the capabilities declared with this request by a client of the stateless era."""
     found: Json = message.params
     for member in ("_meta", _CAPABILITIES_META):
         found = found.get(member) if isinstance(found, Mapping) else None
@@ -165,13 +163,13 @@ def opens_urls(message: Message) -> bool:
 
 
 def declares_tasks(message: Message) -> bool:
-    """Return whether the client of the stateless era declares with this request that it takes tasks."""
+    """Return whether the client of the stateless era declares support of tasks with this request."""
     extensions = client_capabilities(message).get("extensions")
     return isinstance(extensions, Mapping) and TASKS_EXTENSION in extensions
 
 
 def cursor_of(message: Message) -> str | None:
-    """The page that a list request asks for; `None` for the first."""
+    """Return the cursor of a list request; `None` for the first page."""
     cursor = message.params.get("cursor")
     return cursor if isinstance(cursor, str) else None
 
@@ -265,7 +263,7 @@ def _era(params: JsonObject, routing: Routing, kind: Kind, id: RequestId | None)
 
 
 def _declared_era(version: object, routing: Routing, id: RequestId | None) -> Era | Refusal:  # noqa: A002 - as JSON-RPC calls it
-    """The era of a message whose body names its version: stateless, or none."""
+    """Return the era of a message with its version in the body: stateless, or none."""
     if not isinstance(version, str):
         return _refusal("request/params", f"{_VERSION_META} is not a string", id)
     if routing.version != version:
@@ -316,9 +314,9 @@ def _method(method: str, params: JsonObject, frame: _MessageFrame) -> Message | 
 
 
 def _unknown(frame: _MessageFrame) -> int:
-    """The HTTP status for an unknown method. Stateless: 404 (streamable-http.mdx, "Protocol Version Header").
-    With a session 404 would mean that the session has ended (2025-11-25/basic/transports.mdx, "Session Management"),
-    so a request gets a JSON-RPC error with 200. A notification that is not accepted gets 400 in both."""
+    """The HTTP status for an unknown method. Stateless: 404 (streamable-http.mdx, "Protocol Version Header"). With a
+    session 404 would mean the end of the session (2025-11-25/basic/transports.mdx, "Session Management"), so a request
+    gets a JSON-RPC error with 200. An unaccepted notification gets 400 in both."""
     if frame.kind is Kind.NOTIFICATION:
         return 400
     return 404 if frame.era is Era.STATELESS else 200
@@ -329,7 +327,7 @@ _STRINGS: Final = ("cursor", "requestState", "taskId")
 
 
 def _wrong_params(row: Method, params: JsonObject) -> str | None:
-    """Return the fault of the parameters that the gateway itself reads."""
+    """Return the fault of the parameters for the gateway itself."""
     if row.named_by is not None:
         name = params.get(row.named_by)
         if not isinstance(name, str) or not name:

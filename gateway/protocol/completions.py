@@ -1,7 +1,7 @@
-"""Requests of `completion/complete`: the possible values of one argument of a prompt, or one variable of a resource
+"""Requests of `completion/complete`: the possible values of an argument of a prompt, or of a variable of a resource
 template (2026-07-28/server/utilities/completion.mdx). Pure. A completion uses a prompt or a resource with the text
-written so far, so policy decides on it as on that use. Its arguments are the variables by their own names, and for a
-resource also the template, as `uri`."""
+written so far, so policy decides as on the use. Its arguments are the variables by their own names, and for a resource
+also the template, as `uri`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Completion(Struct, frozen=True):
 
 
 def fault(params: JsonObject) -> str | None:
-    """Return the fault of the parameters, `None` without one."""
+    """Return the fault of the parameters, `None` without a fault."""
     reference, argument = _member(params, "ref"), _member(params, "argument")
     kind = reference.get("type")
     if not isinstance(kind, str) or kind not in _REFERENCES:
@@ -64,7 +64,7 @@ def asked(params: JsonObject) -> Completion:
 
 
 def beside(params: JsonObject) -> JsonObject:
-    """The parameters without what is decided on."""
+    """Return the parameters beside the decided arguments."""
     reference, argument, context = (_member(params, name) for name in ("ref", "argument", "context"))
     template = reference.get("type") == "ref/resource"
     return {

@@ -1,5 +1,5 @@
 """JSON-RPC error codes of JSON-RPC 2.0, of MCP, and of the gateway. Pure. The gateway's own codes lie outside of
--32768..-32000, which the specification reserves (basic/index.mdx, "Error Codes")."""
+-32768..-32000, reserved by the specification (basic/index.mdx, "Error Codes")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The headers of a message: routing headers, their agreement with the body, and the headers that travel on. The body
+"""The headers of a message: routing headers, their agreement with the body, and the headers to pass on. The body
 decides, never a header. The gateway compares both because other parties route on headers
 (2026-07-28/basic/transports/streamable-http.mdx, "Server Validation")."""
 
@@ -41,7 +41,7 @@ HeaderFields: TypeAlias = Mapping[bytes, tuple[bytes, ...]]
 
 
 class Routing(Struct, frozen=True):
-    """The values of the routing headers; `None` for an absent one. `name` is decoded."""
+    """The values of the routing headers; `None` for an absent header. `name` is decoded."""
 
     version: str | None = None
     method: str | None = None
@@ -50,7 +50,7 @@ class Routing(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class HeaderFault:
-    """The fault of refused headers, in one sentence that repeats no value."""
+    """The fault of refused headers, in one sentence without a received value."""
 
     message: str
 
@@ -71,19 +71,19 @@ def group_headers(headers: Headers) -> HeaderFields:
 
 
 def texts_of(fields: HeaderFields, name: bytes) -> tuple[str, ...]:
-    """Return all values of one header, in their order, as they were sent."""
+    """Return all values of a header, in their order, as sent."""
     values = fields.get(name)
     return () if values is None else tuple([value.decode("latin-1") for value in values])
 
 
 def values_of(headers: Headers, name: bytes) -> tuple[str, ...]:
-    """Return all values of one header, in their order, as they were sent."""
+    """Return all values of a header, in their order, as sent."""
     # A list is built in half the time that a generator takes, and this is asked for each header that matters.
     return tuple([value.decode("latin-1") for key, value in headers if key == name])
 
 
 def value_of(headers: Headers, name: bytes) -> str | None:
-    """Return the first value of one header; `None` if it is not there."""
+    """Return the first value of a header; `None` without any."""
     for key, value in headers:
         if key == name:
             return value.decode("latin-1")
@@ -115,7 +115,7 @@ def read(fields: HeaderFields) -> Routing | HeaderFault:
 
 
 def decode(value: str) -> str | None:
-    """Undo the Base64 sentinel of a header value ("Value Encoding"). `None` if it is malformed or not canonical, so
+    """Undo the Base64 sentinel of a header value ("Value Encoding"). `None` for a malformed or uncanonical value, so
     that a broken header matches nothing by accident."""
     match = _SENTINEL.fullmatch(value)
     if match is None:
@@ -139,7 +139,7 @@ def encode(text: str) -> bytes:
 
 
 def is_passed_on(fields: HeaderFields) -> bool:
-    """Return whether a proxy's header shows that it passed the request on. Its absence shows nothing."""
+    """Return whether a header shows a proxy on the way. The absence of such a header shows nothing."""
     if not _PROXIES.isdisjoint(fields):
         return True
     for name in fields:  # noqa: SIM110 - a generator would cost more than all other work here
@@ -157,7 +157,7 @@ _PROXIES: Final = frozenset(
 
 
 def disagreement(routing: Routing, *, kind: Kind, era: Era, method: str, name: str | None) -> HeaderFault | None:
-    """Compare `Mcp-Method` and `Mcp-Name` with the body. Stateless requests must carry both. Elsewhere they are
+    """Compare `Mcp-Method` and `Mcp-Name` with the body. Stateless requests must carry both. Elsewhere both are
     optional, but must be right, because a party on the way to the upstream may route on them."""
     required = era is Era.STATELESS and kind is Kind.REQUEST
     if routing.method is None:
@@ -227,9 +227,9 @@ _RESPONSE_PREFIXES_DROPPED: Final = (b"access-control-", b"proxy-", b"opagate-")
 
 
 def forwardable_request(headers: Headers, *, without: AbstractSet[bytes] = frozenset()) -> Headers:
-    """Return the headers that travel to an upstream, `without` these names. A name with `_` for `-` counts as the name
-    that CGI-style servers would read. Routing headers travel only under their own name. The type of a body is the type
-    that the gateway read."""
+    """Return the headers to pass to an upstream, `without` these names. A name with `_` for `-` counts as its spelling
+    with `-`, as CGI-style servers would read. Routing headers travel only under their own name. The type of a body is
+    the type read by the gateway."""
     kept: list[tuple[bytes, bytes]] = []
     options: AbstractSet[bytes] = without
     for name, value in headers:
@@ -248,8 +248,8 @@ def forwardable_request(headers: Headers, *, without: AbstractSet[bytes] = froze
 
 
 def forwardable_response(headers: Headers) -> Headers:
-    """Return the headers that travel back to the client. The sender of the body sets `Content-Length` anew, and the
-    type of messages is the type that the gateway read."""
+    """Return the headers to pass back to the client. The sender of the body sets `Content-Length` anew, and the type of
+    messages is the type read by the gateway."""
     named = _RESPONSE_DROPPED
     for name, value in headers:
         if name == b"connection":
@@ -264,7 +264,7 @@ def forwardable_response(headers: Headers) -> Headers:
 
 
 def message_type(headers: Headers) -> bytes | None:
-    """Return the type of messages that an answer is taken for; `None` for none."""
+    """Return the type of messages in an answer; `None` for none."""
     for name, value in headers:
         if name == b"content-type":
             return _named_type(value)
@@ -286,7 +286,8 @@ def _named_type(content_type: bytes) -> bytes | None:
 
 
 def _type_as_read(value: bytes) -> bytes:
-    """Messages were read in UTF-8. A client that honours another character encoding would find other lines in them."""
+    """Return the type with UTF-8 alone: messages were read in UTF-8. In another character encoding a client would find
+    other lines."""
     return _named_type(value) or value
 
 

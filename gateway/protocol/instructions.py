@@ -22,14 +22,14 @@ _encode: Final = msgspec.json.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """One answer. `said` is the JSON value of its instructions; `None` if it has none, or `null`."""
+    """An answer to a greeting. `said` is the JSON value of its instructions; `None` without any, or for `null`."""
 
     body: bytes
     said: bytes | None = None
 
     @property
     def welcomes(self) -> bool:
-        """Return whether the answer is a result, which can have instructions, and no error."""
+        """Return whether the answer is a result, with possible instructions, and no error."""
         return "result" in _object.decode(self.body)
 
     def without(self) -> bytes:

@@ -1,4 +1,4 @@
-"""URLs of OAuth authorization servers: where their metadata is, and which URLs may be asked. Pure."""
+"""URLs of OAuth authorization servers: the places of their metadata, and the URLs open to requests. Pure."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """List results of an upstream, with items taken out and every other value as it was.
 
-Read strictly: a result that two readers could understand differently is not filtered but hidden.
+Read strictly: an ambiguous result is not filtered but hidden.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class Listing:
 
     def only(self, keep: frozenset[str]) -> bytes:
         """Return the response with only the items named in `keep`, in the same order with the same members.
-        `nextCursor` stays even on an empty page. A page marked as cacheable for everybody becomes private, since it was
-        filtered for one caller (2026-07-28/server/utilities/caching.mdx)."""
+        `nextCursor` stays even on an empty page. A page marked as cacheable for everybody becomes private, since the
+        page was filtered for one caller (2026-07-28/server/utilities/caching.mdx)."""
         kept = [msgspec.Raw(item.raw) for item in self.items if item.name in keep]
         if len(kept) == len(self.items) and not self.public:
             return self.body
@@ -68,8 +68,8 @@ class Listing:
 
 
 def read(body: bytes, method: str, id: RequestId) -> Listing | None:  # noqa: A002 - the field's own name
-    """Read the response to a list request sent with `id`. `None` for any other answer, of which the caller sees
-    nothing. Raises `KeyError` for a method that lists nothing."""
+    """Read the response to a list request sent with `id`. `None` for any other answer; the caller sees nothing of such
+    an answer. Raises `KeyError` for a method without a list."""
     field, name = _FIELDS[method]
     document = strict.read_reply(body)
     if isinstance(document, strict.UnreadableJson) or not answers(document, id):
@@ -96,8 +96,8 @@ def read(body: bytes, method: str, id: RequestId) -> Listing | None:  # noqa: A0
 
 
 def answers(document: JsonObject, id: RequestId) -> bool:  # noqa: A002 - as above
-    """Return whether this is the response to that request. `1`, `"1"` and `true` are different ids. An error without an
-    id answers a request that the server did not read."""
+    """Return whether a response belongs to the request. `1`, `"1"` and `true` are different ids. An error without an id
+    answers a request unread by the server."""
     given = document.get("id")
     same = "error" in document if given is None else type(given) is type(id) and given == id
     return document.get("jsonrpc") == "2.0" and same and ("result" in document) != ("error" in document)

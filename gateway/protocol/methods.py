@@ -1,6 +1,6 @@
 """Every method of every supported revision of MCP, with its handling. The table is closed: the gateway refuses other
-methods, so a person reviews each later method before it passes. Sources: `ClientRequest`, `ClientNotification`,
-`ServerRequest` and `ServerNotification` of schema.ts in 2024-11-05 to 2026-07-28, and SEP-2663 (the tasks extension,
+methods, so a person reviews each later method first. Sources: `ClientRequest`, `ClientNotification`, `ServerRequest`
+and `ServerNotification` of schema.ts in 2024-11-05 to 2026-07-28, and SEP-2663 (the tasks extension,
 `io.modelcontextprotocol/tasks`)."""
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Sender: TypeAlias = Literal["client", "server", "either"]
 @dataclass(frozen=True, slots=True)
 class Method:
     """A row of the table. `eras` are the eras in which a client may send the method; for methods of servers, the eras
-    that have it. `named_by` is the member of `params` with the message's name. `why` explains surprising rows."""
+    with the method. `named_by` is the member of `params` with the message's name. `why` explains surprising rows."""
 
     name: str
     kind: Kind
@@ -115,7 +115,7 @@ TABLE: Final[Mapping[str, Method]] = MappingProxyType({row.name: row for row in 
 
 
 def from_client(name: str, era: Era) -> Method | None:
-    """Return the row of a method that a client may send in an era, or `None` for every other name."""
+    """Return the row of a client's method in an era, or `None` for every other name."""
     row = TABLE.get(name)
     if row is None or era not in row.eras or row.disposition is _REFUSE:
         return None

@@ -1,7 +1,7 @@
-"""Arguments with ambiguous names, and headers that contradict an argument. Pure. Go's encoding/json and alias-tolerant
-models take `Path` and `pa_th` for `path`. An argument that only the upstream reads so must not pass a policy about
-`/path`. The names in a tool's definition are known. The gateway refuses an unknown name that differs from a known name
-in spelling alone, and two such names in one call. A definition can have headers repeat arguments for routers
+"""Arguments with ambiguous names, and headers in contradiction to an argument. Pure. Go's encoding/json and
+alias-tolerant models take `Path` and `pa_th` for `path`. An argument with this meaning to the upstream alone must not
+pass a policy about `/path`. The names in a tool's definition are known. The gateway refuses an unknown name with the
+letters of a known name, and two such names in one call. A definition can have headers repeat arguments for routers
 (2026-07-28 streamable-http.mdx, "Custom Headers from Tool Parameters"). There policy and the router would see two
 calls."""
 
@@ -31,7 +31,8 @@ _OF_TRANSPORT: Final = META - {RELATED_TASK} | {"io.opagate/task"}
 
 
 def params_beside(params: JsonObject) -> JsonObject:
-    """Return the params of a call beside its arguments that a server can read: `task`, unknown members, and those of `_meta`."""
+    """Return the params of a call beside its arguments, as far as a server can read any: `task`, unknown members, and
+    the members of `_meta`."""
     beside = {name: value for name, value in params.items() if name not in _KNOWN}
     meta = params.get("_meta")
     if isinstance(meta, Mapping):
@@ -78,8 +79,8 @@ def _properties(schema: Json) -> JsonObject:
 
 
 def contradicted(arguments: JsonObject, schema: Json, headers: Headers) -> bool:
-    """Return whether a header that repeats an argument by definition has another value, or is given twice. A missing
-    header contradicts nothing."""
+    """Return whether a header for an argument has another value, or is given twice. A missing header contradicts
+    nothing."""
     sent: list[tuple[bytes, bytes]] = []
     for name, value in headers:
         if name.startswith(PARAM_PREFIX):
@@ -95,7 +96,7 @@ def contradicted(arguments: JsonObject, schema: Json, headers: Headers) -> bool:
 
 
 def _read_as(name: bytes) -> bytes:
-    """A header's name as the most tolerant server reads it."""
+    """Return a header's name in the reading of the most tolerant server."""
     return name.replace(b"_", b"-")
 
 

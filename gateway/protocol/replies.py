@@ -1,6 +1,6 @@
-"""Answers for refusals: a tool result that the model can read, or a JSON-RPC error. The MCP specification defines no
-form for a denial; server/tools.mdx offers these two. The answer repeats the names of the tool or prompt and of the
-arguments in question, and nothing else of the request."""
+"""Answers for refusals: a tool result for the model, or a JSON-RPC error. The MCP specification defines no form for a
+denial; server/tools.mdx offers these two. The answer repeats the names of the tool or prompt and of the arguments in
+question, and nothing else of the request."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class Reply:
 
 
 def render(refusal: Refusal, message: Message | None, *, decision_id: str | None, style: Style) -> Reply:
-    """Answer a refused message. `message` is `None` if it could not be read. `style` is the setting `errors`: how a
-    refused `tools/call` is answered; it says nothing about refusals that HTTP has a status for."""
+    """Answer a refused message. `message` is `None` for an unreadable message. `style` is the setting `errors`: the
+    form of the answer to a refused `tools/call`, not of refusals with an HTTP status."""
     if refusal.status == _ACCEPTED:
         # A client whose notification was of no use any more has done nothing wrong.
         return Reply(_ACCEPTED, (), b"")
@@ -161,5 +161,5 @@ def _cut(name: str) -> str:
 
 
 def _header_value(text: str) -> bytes:
-    """Return a header value of printable ASCII: no character in it ends the field."""
+    """Return a header value of printable ASCII: no character ends the field."""
     return re.sub(r"[^\x20-\x7e]", "", text).encode("ascii")

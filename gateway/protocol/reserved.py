@@ -1,8 +1,7 @@
-"""Names and error codes that only the gateway may use towards clients, and an upstream's message without them. Pure.
-
-An upstream that used them could pass off its own words as a decision of the gateway. Reserved are names of members that
-begin with `io.opagate`, at any depth, however they are written, and the gateway's codes in JSON-RPC errors. Texts are not
-changed: a text may say anything.
+"""Names and error codes for the gateway alone towards clients, and an upstream's message without these. Pure. With such
+names an upstream could pass off its own words as a decision of the gateway. Reserved are names of members beginning
+with `io.opagate`, at any depth, in any spelling, and the gateway's codes in JSON-RPC errors. Texts are not changed: a
+text may say anything.
 """
 
 from __future__ import annotations
@@ -54,11 +53,10 @@ _REST: Final = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*"[ \t\r\n]*(.)?', re.DOTALL)
 
 
 def cleaned(message: bytes) -> tuple[bytes, int]:
-    """Return an upstream's message without reserved names, with what stands under them, and how many there were.
-
-    A reserved error code becomes `INTERNAL_ERROR`, and counts as one. The message is the same object if there are none;
-    whatever is no JSON comes back without a promise. Raises `UpstreamBroken` for one that may have some, and has more
-    values or levels than are looked through.
+    """Return an upstream's message without reserved names, and the number of reserved names. The values of such members
+    go too. A reserved error code becomes `INTERNAL_ERROR`, and counts as a name. Without reserved names, the message is
+    the same object; invalid JSON comes back without a promise. Raises `UpstreamBroken` for a suspicious message with
+    too many values or levels to look through.
     """
     if not is_suspect(message):
         return message, 0
@@ -99,7 +97,7 @@ def is_own_code(token: bytes) -> bool:
 
 @dataclass(slots=True)
 class _Level:
-    """An object or an array that is open. `comma` is where the comma after the last member that stays begins."""
+    """An open object or array. `comma` is the place of the comma after the last kept member."""
 
     is_object: bool
     is_naming: bool
@@ -109,7 +107,7 @@ class _Level:
 
 @dataclass(slots=True)
 class _Cut:
-    """A member that is taken out: where its name begins, where its value ends so far, and how deep that is nested."""
+    """A member to take out: the start of its name, the end of its value so far, and the depth of the value."""
 
     start: int
     end: int
@@ -117,7 +115,7 @@ class _Cut:
 
 
 class _ReservedSearch:
-    """The edits that take out what is reserved, found token by token."""
+    """The edits to take out reserved members, found token by token."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -148,7 +146,7 @@ class _ReservedSearch:
             self._take_scalar(self._levels[-1], message, start, end)
 
     def _ends_cut(self, cut: _Cut, mark: int, end: int) -> bool:
-        """Go on with the member that is taken out. Return whether it has ended before this token."""
+        """Go on with the member to take out. Return whether the member has ended before this token."""
         if cut.nested == 0 and mark in _CLOSE:
             # The last member: the comma before it goes as well, with all members that were taken out after that.
             comma = self._levels[-1].comma
@@ -202,8 +200,8 @@ _CLOSE: Final = frozenset(b"}]")
 
 
 class ReservedNameCheck:
-    """Search for reserved names in a message while it passes in parts. Raises `UpstreamBroken` before a part with such a
-    name goes on."""
+    """Search for reserved names in a message passing in parts. Raises `UpstreamBroken` before a part with such a name
+    goes on."""
 
     __slots__ = ("_name", "_tail")
 
@@ -226,7 +224,7 @@ class ReservedNameCheck:
                 self._finish_name(text[match.end() :])
 
     def _finish_name(self, rest: bytes) -> None:
-        """Refuse a string that a colon follows: it is a name."""
+        """Refuse a string before a colon: such a string is a name."""
         match = _REST.match(rest)
         if match is None or match[1] is None:
             if len(rest) > _LONGEST:

@@ -16,8 +16,8 @@ Step = str | int
 
 @dataclass(frozen=True, slots=True)
 class ScalarSpan:
-    """A scalar, from `start` to `end`, quotes included. `path` has the names and numbers that lead to it. For a name,
-    these are the path of its object and the name itself."""
+    """A scalar, from `start` to `end`, quotes included. `path` has the names and numbers on the way to the scalar. For
+    a name, these are the path of its object and the name itself."""
 
     start: int
     end: int
@@ -27,7 +27,7 @@ class ScalarSpan:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """Bytes to stand in the place of those from `start` to `end`."""
+    """Bytes in the place of the bytes from `start` to `end`."""
 
     start: int
     end: int
@@ -35,7 +35,8 @@ class Edit:
 
 
 def scalars(document: bytes) -> Iterator[ScalarSpan]:
-    """All of them, in order. `document` is valid JSON in UTF-8; of anything else what comes out means nothing."""
+    """Yield all scalars of a document, in order. `document` is valid JSON in UTF-8; for anything else the result means
+    nothing."""
     above: list[Step] = []
     naming = False
     for match in TOKEN.finditer(document):
@@ -68,7 +69,7 @@ def text_of(token: bytes) -> str:
 
 
 def edited(document: bytes, edits: Iterable[Edit]) -> bytes:
-    """The document with these made. They are in order, and none reaches into another."""
+    """Return the document with the edits made. The edits are in order, and none reaches into another."""
     parts: list[bytes] = []
     position = 0
     for edit in edits:

@@ -26,9 +26,9 @@ _BOM: Final = b"\xef\xbb\xbf"
 class Event:
     """One block of the stream, the blank line included. The `raw` of all events joined is the stream.
 
-    `data` is `None` for a block without data (comments, `retry`), and for a piece of an event that was too long.
-    `whole` is false for such a piece: it was not read, and only passing it on or ending the stream is left. `last` is
-    whether it ends an event. `odd`: some reader finds other lines in it, or other data.
+    `data` is `None` for a block without data (comments, `retry`), and for a piece of a too long event. `whole` is false
+    for such a piece: the piece was not read, and can only be passed on, or the stream be ended. `last`: the block ends
+    an event. `odd`: some reader finds other lines, or other data.
     """
 
     raw: bytes
@@ -40,10 +40,9 @@ class Event:
 
 
 class Splitter:
-    """Bytes in, whole events out. `limit` bounds what is held back, in bytes.
-
-    An event longer than that, or of more than `MAX_LINES`, comes out in pieces with `whole=False`, and the stream is read
-    again after it. Blank lines without an event between them come out together.
+    """Bytes in, whole events out. `limit` bounds the held bytes. A longer event, or an event of more than `MAX_LINES`,
+    comes out in pieces with `whole=False`, and reading begins again after this event. Blank lines without an event
+    between come out together.
     """
 
     __slots__ = ("_after_cr", "_buffer", "_first", "_limit", "_line", "_lines", "_passing", "_position")
@@ -59,7 +58,7 @@ class Splitter:
         self._first = True
 
     def feed(self, chunk: bytes) -> list[Event]:
-        """Take the next bytes of the stream; returns the events that they complete."""
+        """Take the next bytes of the stream; returns the completed events."""
         if not chunk:
             return []
         buffer = self._buffer
@@ -142,7 +141,7 @@ class DataPlaces:
     steps: tuple[tuple[int, int], ...]
 
     def raw(self, place: int) -> int:
-        """From a place in the data to the one in the event."""
+        """Return the place in the event for a place in the data."""
         data, raw = self.steps[bisect_right(self.steps, place, key=itemgetter(0)) - 1]
         return raw + place - data
 
@@ -169,7 +168,7 @@ def _places(raw: bytes, start: int) -> tuple[tuple[tuple[int, int], ...], int]:
 
 
 def encode(data: bytes, id: bytes | None = None) -> bytes:  # noqa: A002 - the field's own name
-    """Return an event with `data`, one data line for each of its lines. An id that is not plain is left out."""
+    """Return an event with `data`, a data line for each of its lines. An id with unusual characters is left out."""
     head = b"" if id is None or not _SAFE.fullmatch(id) else b"id: " + id + b"\n"
     return head + b"".join(b"data: " + line + b"\n" for line in _BREAK.split(data)) + b"\n"
 
@@ -209,12 +208,12 @@ def like_data(name: bytes) -> bool:
 
 
 def on_one_reading(data: bytes) -> bytes:
-    """The same JSON in one line: of several, some readers of streams find the last, or each by itself."""
+    """Return the same JSON in one line: of several lines, some readers of streams find the last, or each by itself."""
     return _unbroken(data.replace(b"\n", b" "))
 
 
 def _unbroken(data: bytes) -> bytes:
-    """The same JSON without what some reader takes for the end of a line of the stream."""
+    """Return the same JSON without any character taken by some reader for the end of a line."""
     if not breaks_more(data):
         return data
     for text, escape in _MORE_BREAKS.items():
@@ -223,7 +222,7 @@ def _unbroken(data: bytes) -> bytes:
 
 
 class Unbroken:
-    """Puts an event that comes in pieces on one reading."""
+    """Gives an event in pieces a single reading."""
 
     __slots__ = ("_held",)
 
@@ -231,7 +230,7 @@ class Unbroken:
         self._held = b""
 
     def feed(self, piece: bytes, *, last: bool) -> bytes:
-        """The next piece. What may be half of a character, or of a line's end, waits for the rest of it."""
+        """Take the next piece. Half of a character, or of a line's end, waits for its rest."""
         text, self._held = self._held + piece, b""
         begun = next((begun for begun in _BEGUN if text.endswith(begun)), b"")
         if not last:

@@ -1,8 +1,7 @@
-"""A JSON reader that accepts only unambiguous documents. The gateway judges bytes that an upstream executes with
-another JSON reader. So it refuses all input that two readers may understand differently. This covers duplicate keys,
-and keys that differ from a protocol field in letter case or underscores. It covers integers beyond 2^53 - 1, numbers
-beyond a double, lone surrogates, and other encodings than UTF-8 (RFC 8259 sections 4, 6, 8). Size limits come first, on
-bytes, before any object is built."""
+"""A JSON reader for unambiguous documents alone. The upstream reads the judged bytes with another JSON reader. So all
+input with two possible readings is refused. This covers duplicate keys, and keys that differ from a protocol field in
+letter case or underscores. It covers integers beyond 2^53 - 1, numbers beyond a double, lone surrogates, and other
+encodings than UTF-8 (RFC 8259 sections 4, 6, 8). Size limits come first, on bytes, before any object is built."""
 
 from __future__ import annotations
 
@@ -97,7 +96,7 @@ def read_reply(body: bytes) -> JsonObject | UnreadableJson:
 
 
 def read_part(body: bytes) -> JsonObject | UnreadableJson:
-    """Read an object out of an upstream's message: as `read_reply`, but it is no message itself."""
+    """Read an object out of an upstream's message: as `read_reply`, but for no message of its own."""
     return _read(body, _UPSTREAM)
 
 
@@ -143,9 +142,8 @@ def _encoding_or_json(body: bytes, error: ValueError) -> UnreadableJson:
 
 
 def bulk(body: bytes) -> UnreadableJson | None:
-    """Refuse a document that is too deep or has too many values, without building it.
-
-    Both have a cheap upper bound that settles every ordinary message: brackets for the depth, bytes for the values.
+    """Refuse a too deep document, or too many values, without building objects. Both have a cheap upper bound, enough
+    for every ordinary message: brackets for the depth, bytes for the values.
     """
     if len(body) <= MAX_VALUES and body.count(b"{") + body.count(b"[") <= MAX_DEPTH:
         return None
@@ -204,7 +202,7 @@ def _float(digits: str) -> float:
 
 
 def _significant(digits: str) -> bool:
-    """Return whether a number that reads as zero is another number: 1e-400 is zero only to some readers."""
+    """Return whether a number read as zero is another number: 1e-400 is zero only to some readers."""
     return bool(digits.lower().partition("e")[0].strip("-0."))
 
 
@@ -222,7 +220,8 @@ _UPSTREAM: Final = json.JSONDecoder(object_pairs_hook=_members, parse_float=_flo
 
 
 def fold(key: str) -> str:
-    """Return the key as the most tolerant reader reads it: any letter case of Unicode, with or without `_` and `-`."""
+    """Return the key in the reading of the most tolerant reader: any letter case of Unicode, with or without `_` and
+    `-`."""
     return key.upper().casefold().replace("\u0307", "").replace("_", "").replace("-", "")
 
 
@@ -249,7 +248,7 @@ _RELATED_FOLDED: Final = _folded(RELATED)
 
 
 def _ambiguous_key(document: JsonObject) -> UnreadableJson | None:
-    """Find a key at a level that the protocol defines which some reader takes for a protocol field."""
+    """Find a key mistaken by some reader for a protocol field, at a level defined by the protocol."""
     if (found := _look_alike(document, _ENVELOPE_FOLDED)) is not None:
         return found
     params = document.get("params")

@@ -1,6 +1,5 @@
-"""The question that a call puts to policy, built outside of a running gateway.
-
-The inspection, the facts and the policy input are those of a live call. Only the wire is missing.
+"""The question of a call to policy, built outside of a running gateway. Inspection, facts and policy input are the same
+as for a live call. Only the wire is missing.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ KEY: Final = b"opagate replay: nothing that it digests is kept"
 def inspector_of(configuration: Configuration) -> Inspector:
     """Return an inspector with the configured rules, suppressions, directory and own domains.
 
-    Raises `ConfigurationError` for rules or a directory that cannot be read.
+    Raises `ConfigurationError` for unreadable rules or an unreadable directory.
     """
     settings, directory = configuration.inspection, configuration.directory
     rules = [
@@ -60,7 +59,7 @@ def ask(
 ) -> JsonObject:
     """Return the policy input for one call, and count the call in the state of its task.
 
-    `number` is the place of the call among those of the task; `now` is in seconds since the epoch.
+    `number` is the place of the call in the task; `now` is in seconds since the epoch.
     """
     call_id = str(number)
     depth = depth_of(principal, call.target)

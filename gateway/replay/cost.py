@@ -1,4 +1,4 @@
-"""The questions and refusals of a policy on recorded sessions, and the settings that would end them. Pure."""
+"""The questions and refusals of a policy on recorded sessions, and the settings to avoid both. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LIMITS: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 class Setting(NamedTuple):
-    """A setting that would have ended a question: the place for it, and its lines of YAML."""
+    """A setting against a question: its place, and its lines of YAML."""
 
     where: Where
     yaml: str
@@ -36,7 +36,7 @@ class Setting(NamedTuple):
 
 @dataclass(slots=True)
 class RuleCost:
-    """The questions and refusals of one code. `settings` counts the steps that each setting would have ended."""
+    """The questions and refusals of a code. `settings` counts the steps settled by each setting."""
 
     asked: int = 0
     refused: int = 0
@@ -50,7 +50,7 @@ class RuleCost:
 
 @dataclass(slots=True)
 class PolicyCost:
-    """The cost of a policy over all steps that were added."""
+    """The cost of a policy over all added steps."""
 
     steps: int = 0
     tasks: int = 0
@@ -62,7 +62,7 @@ class PolicyCost:
     _refused_in: str = ""
 
     def add(self, outcome: StepOutcome) -> None:
-        """Count a step. The steps of a task come one after the other."""
+        """Count a step. The steps of a task come in order."""
         self.steps += 1
         if outcome.number == 0:
             self.tasks += 1
@@ -90,7 +90,7 @@ class PolicyCost:
 
 
 def settings_for(outcome: StepOutcome, reason: Reason) -> Iterator[Setting]:
-    """Yield the settings that would have ended one reason of a step; none where no setting does."""
+    """Yield the settings against a reason of a step, if any."""
     code = reason.code
     if code == "toxic-flow/ungrounded":
         yield from map(_entry, _unknown_places(outcome, reason))
@@ -114,7 +114,7 @@ def _entry(destination: str) -> Setting:
 
 
 def _unknown_places(outcome: StepOutcome, reason: Reason) -> Iterator[str]:
-    """Yield the destinations, and the hosts of links, at the pointers that a reason names."""
+    """Yield the destinations, and the hosts of links, at the pointers of a reason."""
     known = _known(outcome)
     for fact in reason.facts:
         pointer = fact.removeprefix("/arguments")
@@ -172,7 +172,7 @@ def _flows(outcome: StepOutcome) -> Iterator[Setting]:
 
 
 def _limits(outcome: StepOutcome, code: str) -> Iterator[Setting]:
-    """Yield the limit of a contract that takes the place of a soft limit; a hard limit has none."""
+    """Yield a contract's limit in the place of a soft limit; a hard limit has no such place."""
     if outcome.decision.effect != "ask":
         return
     named = {fact.removeprefix("/session/") for reason in outcome.decision.reasons for fact in reason.facts}

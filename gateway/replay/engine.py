@@ -1,6 +1,7 @@
-"""Decides each step of a trace as the gateway decides a live call: with the same fold, facts, policy input and reading of answers.
+"""Decides each step of a trace as the gateway decides a live call: with the same fold, facts, policy input and reading
+of answers.
 
-It has no wire and no upstream. The trace has the answers.
+There is no wire and no upstream. The trace has the answers.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class StepOutcome:
 
     @property
     def met(self) -> bool:
-        """Return whether the outcome is the expected one, if any."""
+        """Return whether the outcome is as expected, or nothing is expected."""
         if self.expect is None:
             return True
         return self.decision.effect in self.expect.effects and self.expect.code in {None, *self.codes}
@@ -77,10 +78,10 @@ async def replay(
 ) -> AsyncIterator[StepOutcome]:
     """Yield the outcome of each step, in order. Keep the state of one task at a time.
 
-    `decide` is that of a `Policy`. `inspector` has the operator's rules, directory and own domains
+    `decide` is the method of a `Policy`. `inspector` has the operator's rules, directory and own domains
     (`asking.inspector_of`). The default has the shipped rules alone. A replay suppresses no credential.
 
-    Raises `TraceInvalid` when it comes to what is wrong in a file.
+    Raises `TraceInvalid` at the fault in a file.
     """
     inspector = inspector or Inspector(KEY, Detector(ruleset.load(), Fingerprints(KEY)))
     for trace in traces:
@@ -90,7 +91,7 @@ async def replay(
 
 
 class _Run:
-    """One task from its beginning."""
+    """A task from its beginning."""
 
     def __init__(self, trace: Trace, assume: Assume, inspector: Inspector) -> None:
         self._trace = trace
@@ -137,7 +138,7 @@ class _Run:
         return StepOutcome(trace.id, number, trace.principal, call, decision, session, step.expect)
 
     def _answer(self, call_id: str, call: Call, result: Json, least: Sensitivity) -> None:
-        """Take in the upstream's answer as the gateway does before passing it on."""
+        """Take in the upstream's answer as the gateway does before the answer goes on."""
         inspector = self._inspector.result(call, self._trace.task, words=relevance.of_result(self._state, call.target))
         for content in (inspector.feed(_written(result)), inspector.finish(), ResultContent()):
             if content is not None:
@@ -164,7 +165,7 @@ def with_approval(asked: JsonObject, approval: StepApproval, question: Decision,
 
 
 def with_endorsement(asked: JsonObject, endorsement: StepEndorsement, name: str) -> JsonObject:
-    """Return the policy input of a step with values that persons approved in an earlier task of the same kind."""
+    """Return the policy input of a step with values approved in an earlier task of the same kind."""
     context = cast("Mapping[str, Any]", asked["context"])
     fact: JsonObject = {
         "id": name,
@@ -180,7 +181,7 @@ def with_endorsement(asked: JsonObject, endorsement: StepEndorsement, name: str)
 
 
 def endorsed(approval: StepApproval, question: Decision, content: CallContent, asked: JsonObject) -> Endorsed:
-    """Return the event of a used approval, with the values and limits that it covers for the rest of the task."""
+    """Return the event of a used approval, with its values and limits for the rest of the task."""
     session = cast("Mapping[str, Sequence[str]]", asked["session"])
     values = {digest for pointer in session.get("ungrounded", ()) for digest in content.authority.get(pointer, ())}
     limits = {name: number for reason in question.reasons for name, number in reason.limits.items()}
@@ -191,7 +192,7 @@ def endorsed(approval: StepApproval, question: Decision, content: CallContent, a
 
 
 def _written(result: Json) -> bytes:
-    """Return the answer to a `tools/call` as an upstream would write it. A text is one block of text. An object without
+    """Return the answer to a `tools/call` in an upstream's form. A text is one block of text. An object without
     `content` is structured content. An object with `content` is the result itself."""
     if result is None:
         shaped: Json = {"content": []}

@@ -1,6 +1,6 @@
 """Traces from a file, step by step: one JSON object a line, and a line of any length in bounded memory.
 
-`steps` has to be the last member of its object, so that everything that the steps need has been read before the first.
+`steps` has to be the last member of its object: everything needed by the steps is read before the first.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _trace(line: _TraceLine, path: Path, number: int) -> Trace:
 
 
 class _StepIterator(Iterator[Step]):
-    """The steps of the trace that is being read."""
+    """The steps of the trace in reading."""
 
     def __init__(self, line: _TraceLine, path: Path, number: int) -> None:
         self._line = line
@@ -130,7 +130,7 @@ class _StepIterator(Iterator[Step]):
 
 
 class _TraceLine:
-    """One line of a file, read as far as it was asked for."""
+    """A line of a file, read as far as needed."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
@@ -157,7 +157,7 @@ class _TraceLine:
             raise Flaw("", otherwise)
 
     def value(self, place: str) -> object:
-        """The JSON value that comes next."""
+        """Return the next JSON value."""
         self._skip()
         while True:
             try:
@@ -187,8 +187,8 @@ class _TraceLine:
             self._more()
 
     def _more(self) -> bool:
-        """Read on; whether there was anything. As much again as is kept, so that a long value is not decoded anew for
-        each piece."""
+        """Read on, and return whether anything was left. Each read doubles the kept text, so a long value is not
+        decoded anew for each piece."""
         kept = self._text[self._at :]
         piece = self._file.readline(max(PIECE, len(kept)))
         self._whole = not piece or piece.endswith("\n")
@@ -197,7 +197,7 @@ class _TraceLine:
 
 
 class _AmbiguousJson(ValueError):
-    """JSON that two readers may understand differently."""
+    """JSON with more than one reading."""
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

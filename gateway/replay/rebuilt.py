@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RebuiltInput:
-    """A policy input, and sentences about the parts that the record does not have."""
+    """A policy input, and sentences about the parts missing in the record."""
 
     document: JsonObject
     missing: tuple[str, ...]
@@ -40,10 +40,9 @@ class RebuiltInput:
 def rebuild_input(
     decision: JsonObject, explanation: Explanation, inspector: Inspector, approval: JsonObject | None = None
 ) -> RebuiltInput:
-    """Return the policy input of a `call` entry. `explanation` is from the provenance of its task. `approval` is the fact of the
-    approval that the entry names.
-
-    `inspector` finds the destinations in arguments that were kept whole. Raises `JournalError` for an entry that lacks what an entry of this release has.
+    """Return the policy input of a `call` entry. `explanation` is from the provenance of its task. `approval` is the
+    fact of the entry's approval. `inspector` finds the destinations in arguments kept whole. Raises `JournalError` for
+    an entry without a part of this release's entries.
     """
     entry = cast("Mapping[str, Any]", decision)
     kept = "value" in entry["arguments"]

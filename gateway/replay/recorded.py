@@ -1,6 +1,6 @@
 """Traces from a journal: each of its tasks, as far as its calls are recorded. A trace needs arguments
-(`journal.arguments: full`) and results (`journal.results: full`), which a journal keeps only if configured. Neither
-holds credentials. Each has a place for a made-up one of its kind, the same wherever the original was the same. So a
+(`journal.arguments: full`) and results (`journal.results: full`), kept by a journal only if configured. Neither holds
+credentials. Each credential has a place for a made-up credential of its kind, the same for the same original. So a
 replay finds the same chains without any secret."""
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Omitted:
     """Calls that were decided with what an earlier task of the caller had read too."""
 
     def remarks(self) -> Iterator[str]:
-        """Yield the missing parts in words, with the settings that would record them."""
+        """Yield the missing parts in words, with the settings to record these."""
         if self.arguments:
             yield f"{self.arguments} calls have no recorded arguments, and none in their trace: set journal.arguments: full"
         if self.results:
@@ -78,7 +78,7 @@ class Omitted:
 
 def write_task(index: Index, task: str, write: Callable[[str], object], omitted: Omitted) -> int:
     """Write the trace of a task, in pieces, with a newline at its end. Returns the number of its steps; a task without
-    any is not written. Raises `JournalError` for an entry that is damaged."""
+    steps is not written. Raises `JournalError` for a damaged entry."""
     head = _head(index, task)
     if head is None:
         return 0
@@ -111,7 +111,7 @@ def _head(index: Index, task: str) -> dict[str, Any] | None:
 
 
 class _RecordedSteps:
-    """The steps of a task. A credential has the same name in every step, whatever its finder."""
+    """The steps of a task. A credential has the same name in every step, for any finder."""
 
     def __init__(self, omitted: Omitted, sites: Mapping[str, Any]) -> None:
         self._omitted = omitted
@@ -159,7 +159,8 @@ class _RecordedSteps:
         return {**step, "expect": expect}, float(fields["history"]["at"])
 
     def _filled(self, value: Json, pointer: str, forms: Mapping[str, str]) -> Json:
-        """Return a recorded value with places for credentials. `forms` has those in other encodings, by pointer."""
+        """Return a recorded value with places for credentials. `forms` has the credentials in other encodings, by
+        pointer."""
         if isinstance(value, str):
             form = forms.get(pointer) if _MARK.fullmatch(value) else None
             return _MARK.sub(lambda mark: self._place(mark, form), escaped(value))
@@ -178,7 +179,7 @@ class _RecordedSteps:
 
 
 def _approval(index: Index, approval: str) -> dict[str, Any]:
-    """Return the approval of a step: the persons, and the scopes that all of them chose."""
+    """Return the approval of a step: the persons, and the scopes chosen by all."""
     votes = [_fields(entry, lambda fields: fields["vote"]) for entry in index.votes(approval)]
     people = [_approver(vote) for vote in votes]
     scopes = [
@@ -199,7 +200,7 @@ def _signals(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _endorsement(told: Any) -> dict[str, Any]:
-    """Return the values of a step that persons approved in an earlier task."""
+    """Return the values of a step approved in an earlier task."""
     return {name: told[name] for name in ("approvers", "facts", "age_seconds")}
 
 
@@ -239,7 +240,7 @@ def _caller(principal: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _describe(sites: dict[str, Any], target: Mapping[str, Any], entry: JsonObject) -> None:
-    """Add what the record says of a target. The first word on a tool stands."""
+    """Add the record's words on a target. The first word on a tool stands."""
     described = _fields(
         entry, lambda _: {name: target[name] for name in ("audience", "trust", "tenant", "environment")}
     ) | {"aggregates": target.get("aggregates")}
@@ -252,7 +253,7 @@ def _describe(sites: dict[str, Any], target: Mapping[str, Any], entry: JsonObjec
 
 
 def _labels(target: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the labels of a recorded call. With cases they differ from call to call."""
+    """Return the labels of a recorded call. With cases the labels differ from call to call."""
     return {name: target[name] for name in _LABELS} | ({"sandbox": True} if target.get("sandbox") else {})
 
 

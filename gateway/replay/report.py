@@ -22,7 +22,7 @@ class Tally:
 
 @dataclass(slots=True)
 class Totals:
-    """Counts of all outcomes that were added. `expected` are the steps that had an expectation."""
+    """Counts of all added outcomes. `expected` are the steps with an expectation."""
 
     steps: int = 0
     traces: int = 0
@@ -57,8 +57,8 @@ class DecisionDifference:
 async def compare(
     one: AsyncIterator[StepOutcome], other: AsyncIterator[StepOutcome]
 ) -> AsyncIterator[DecisionDifference]:
-    """The steps with another effect or other codes, of two replays of the same traces. Each replay has its own
-    history: a step that one policy refuses has no result there, and the steps after it are others."""
+    """The steps with another effect or other codes, of two replays of the same traces. Each replay has its own history:
+    a step refused by a policy has no result there, and changes the history of the steps after."""
     async for first in one:
         second = await anext(other)
         if (first.decision.effect, first.codes) != (second.decision.effect, second.codes):
@@ -70,7 +70,7 @@ def place(outcome: StepOutcome) -> str:
 
 
 def row(outcome: StepOutcome) -> JsonObject:
-    """For programs: one object a step."""
+    """For programs: an object a step."""
     return {
         "trace": outcome.trace,
         "step": outcome.number,

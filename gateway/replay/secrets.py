@@ -1,8 +1,7 @@
-"""`{{secret:name}}` in a trace → a value that looks like the real thing, so that no secret is ever committed. Pure.
-
-The first word of the name says which kind: `github`, `github-2` and `github-of-ana` are three GitHub tokens. The same
-name is the same value throughout a trace, and another one in another trace. The values are made from their names: they
-open nothing.
+"""`{{secret:name}}` in a trace → a made-up value in the form of a real secret, so no secret is ever committed. Pure.
+The first word of the name is the kind: `github`, `github-2` and `github-of-ana` are three GitHub tokens. The same name
+is the same value throughout a trace, and another in another trace. The values are made from their names: none opens
+anything.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _BASE62: Final = string.digits + string.ascii_uppercase + string.ascii_lowercase
 
 
 class UnknownSecret(ValueError):
-    """A place that cannot be filled; the text says why."""
+    """An unfillable place; the text gives the reason."""
 
 
 def filled(value: Json, trace: str) -> Json:
@@ -57,12 +56,12 @@ def _filled(text: str, trace: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return the form of a text in a trace, from which `filled` makes the text again."""
+    """Return the form of a text in a trace; `filled` makes the text again."""
     return text.replace("{{", "{{braces}}")
 
 
 def secret(trace: str, name: str) -> str:
-    """The value of one name in one trace."""
+    """Return the value of a name in a trace."""
     kind = name if name in _KINDS else name.partition("-")[0]
     stream = _SeededBytes(f"{trace}\n{name}")
     return _KINDS.get(kind, _plain)(stream)
@@ -88,7 +87,7 @@ _FORMS: Final[Mapping[str, Callable[[str], str]]] = {
 
 
 class _SeededBytes:
-    """Bytes that follow from a seed alone."""
+    """Bytes from a seed alone."""
 
     def __init__(self, seed: str) -> None:
         self._seed = seed.encode("utf-8", "surrogatepass")
@@ -111,8 +110,8 @@ def _plain(stream: _SeededBytes) -> str:
 
 
 def _with_checksum(prefix: str) -> Callable[[_SeededBytes], str]:
-    """GitHub's and npm's form: 30 characters and the CRC-32 of them in base 62 (GitHub blog, "Behind GitHub's new
-    authentication token formats", 2021)."""
+    """Return a token in GitHub's and npm's form: 30 characters and their CRC-32 in base 62 (GitHub blog, "Behind
+    GitHub's new authentication token formats", 2021)."""
 
     def made(stream: _SeededBytes) -> str:
         body = stream.text(30)

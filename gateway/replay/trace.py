@@ -1,4 +1,4 @@
-"""A recorded session: one task, its upstreams, and its calls in order. Pure; docs/replay.md has the format. `head` and
+"""A recorded session: a task, its upstreams, and its calls in order. Pure; docs/replay.md has the format. `head` and
 `step` make `Trace` and `Step` from JSON objects, and name the field of a fault."""
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LATEST: Final = 10 * 366 * 86400.0
 
 
 class TraceInvalid(GatewayError):
-    """A trace that cannot be read: the message names file, line and field."""
+    """An unreadable trace: the message names file, line and field."""
 
     code = "trace/invalid"
 
@@ -45,7 +45,7 @@ class Flaw(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """The expected outcome of a step: one of the effects, and possibly a code among the reasons."""
+    """The expected outcome of a step: an effect, and possibly a code among the reasons."""
 
     effects: frozenset[str]
     code: str | None = None
@@ -53,7 +53,7 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True)
 class StepApproval:
-    """An approval that answers the question of a step. Without `answers` the persons saw all codes of the question."""
+    """An approval for the question of a step. Without `answers` the persons saw all codes of the question."""
 
     approvers: tuple[JsonObject, ...]
     scopes: tuple[str, ...] = ("once",)
@@ -62,7 +62,7 @@ class StepApproval:
 
 @dataclass(frozen=True, slots=True)
 class StepEndorsement:
-    """Values of a step that persons approved in an earlier task of the same kind. `facts` are pointers of arguments in the policy
+    """Values of a step approved in an earlier task of the same kind. `facts` are pointers of arguments in the policy
     input."""
 
     approvers: tuple[JsonObject, ...]
@@ -81,7 +81,7 @@ class StepSignal:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One call. `at` is in seconds since the beginning of the trace; `result` is what the upstream would answer."""
+    """A call. `at` is in seconds since the beginning of the trace; `result` is the answer of the upstream."""
 
     upstream: str
     tool: str
@@ -98,7 +98,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class TraceUpstream:
-    """An upstream as a trace describes it."""
+    """An upstream in a trace's description."""
 
     audience: str
     trust: Literal["trusted", "untrusted"] = "untrusted"
@@ -111,7 +111,7 @@ class TraceUpstream:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """`steps` can be gone through once when they come from a file. `None` for `directory` and `own_domains` stands for the
+    """A recorded session. `steps` from a file can be read once. `None` for `directory` and `own_domains` stands for the
     operator's."""
 
     id: str
@@ -123,7 +123,8 @@ class Trace:
     own_domains: tuple[str, ...] | None = None
 
     def inspector(self, operator: Inspector) -> Inspector:
-        """Return the operator's inspector, with the directory and the own domains that the trace states in place of its."""
+        """Return the operator's inspector, with the directory and the own domains of the trace in place of the
+        operator's."""
         return replace(
             operator,
             directory=operator.directory if self.directory is None else self.directory,
@@ -307,7 +308,7 @@ def _directory(entries: tuple[str, ...]) -> Directory:
 
 
 def step(value: object, number: int, trace: str, after: float | None) -> Step:
-    """A step from its JSON object. `number` counts from 0; `after` is when the step before was, if there was one.
+    """Return a step from its JSON object. `number` counts from 0; `after` is the time of the step before, if any.
 
     Raises `Flaw`.
     """
@@ -404,7 +405,7 @@ def _credential(kind: CredentialKind | None) -> TargetCredential | None:
 
 
 def _flaw(place: str, error: ValidationError) -> Flaw:
-    """The first problem with its field. No value is quoted: one may be a secret."""
+    """Return the first problem with its field. No value is quoted: a value may be a secret."""
     found = error.errors(include_url=False, include_input=False)[0]
     for part in found["loc"]:
         place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else str(part)

@@ -6,8 +6,8 @@
                   "credential_flows": [{"from": "vault", "to": "github"}], "limits": {"destinations": 6},
                   "effects": {"destructive": ["github/delete_branch"]}}}
 
-All of it is optional. What is left out narrows nothing; an empty list allows nothing. Whatever is not understood is
-refused, since a contract that is half understood would allow what its author thought forbidden.
+All members are optional. An absent member narrows nothing; an empty list allows nothing. Unknown members are refused,
+since a half understood contract would allow calls thought forbidden by its author.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ _Value = TypeVar("_Value")
 class Declaration:
     """A caller's declaration of a task. `expires_in` is in seconds. `asks`: a person is to approve the task as a whole.
 
-    `kind` names work that recurs, such as `weekly-report`. It is the caller's word, and gives nothing by itself.
+    `kind` names recurring work, such as `weekly-report`. The kind is the caller's word, and gives nothing by itself.
     """
 
     goal: str | None = None
@@ -97,7 +97,7 @@ class Declaration:
 
 
 def read(body: bytes) -> Declaration | Reason:
-    """Read the body, or say what is wrong with which field: `task/invalid`."""
+    """Read the body, or refuse with the field and its fault: `task/invalid`."""
     if len(body) > MAX_BODY:
         return _reason(f"the body is longer than {MAX_BODY // 1024} KiB")
     document = strict.read(body or b"{}")
@@ -110,7 +110,7 @@ def read(body: bytes) -> Declaration | Reason:
 
 
 def too_many_credentials() -> Reason:
-    """Return the refusal of a declaration that holds more than `MAX_CREDENTIALS`."""
+    """Return the refusal of a declaration with more than `MAX_CREDENTIALS` credentials."""
     return _reason(f"its goal and destinations hold more than {MAX_CREDENTIALS} credentials")
 
 
@@ -249,7 +249,7 @@ def _list(value: Json, field: str) -> Sequence[Json]:
 
 
 def _require_known(fields: JsonObject, known: Sequence[str], where: str) -> None:
-    """Names what is not known by the nearest name that is; the unknown name itself is the caller's, and not repeated."""
+    """Refuse unknown names with the nearest known name; the unknown name itself is the caller's, and not repeated."""
     for name in fields:
         if name not in known:
             near = difflib.get_close_matches(name[:MAX_TEXT], known, n=1, cutoff=0.5)

@@ -1,7 +1,8 @@
-"""The answers of `/tasks` to verified callers, and the keys of the tokens of tasks. `gateway.pages.tasks` has the routes.
+"""The answers of `/tasks` to verified callers, and the keys of the tokens of tasks. `gateway.pages.tasks` has the
+routes.
 
-A task of another caller is as unknown as a task that never was. An answer of success is in the journal before it is
-given. A task that the journal cannot take is ended at once.
+A task of another caller is as unknown as a task never declared. An answer of success is in the journal first. A task
+without its journal entry is ended at once.
 """
 
 from __future__ import annotations
@@ -47,13 +48,13 @@ _CREDENTIAL: Final = Reason(
 
 @dataclass(frozen=True, slots=True)
 class RefusalReply(Reply):
-    """An answer that refuses, and why."""
+    """An answer of refusal, with its reason."""
 
     reason: Reason
 
 
 class TaskApproval(NamedTuple):
-    """A person's approval of a task as a whole: its id, and who approved."""
+    """A person's approval of a task as a whole: its id, and the approvers."""
 
     id: str
     approvers: tuple[TaskApprover, ...]
@@ -69,9 +70,9 @@ class TaskStore(Protocol):
 
 
 class TaskEndpoints:
-    """`inspect` says what a goal and the destinations of a contract hold. `holds_credential` tells whether a text holds a
-    credential, by its form or as the caller with this `Principal.key` knows it. `append` writes to the journal. `leases`
-    describes the open leases of a task."""
+    """`inspect` finds the words of a goal and of a contract's destinations. `holds_credential` tells whether a text
+    holds a credential, by its form or known to the caller with this `Principal.key`. `append` writes to the journal.
+    `leases` describes the open leases of a task."""
 
     def __init__(
         self,
@@ -93,8 +94,8 @@ class TaskEndpoints:
         self._leases = leases
 
     async def open(self, principal: Principal, body: bytes, now: float, approval: TaskApproval | None = None) -> Reply:
-        """Open the task that a body declares. `now` is in seconds since the epoch, here and below. `approval` is a person's yes to
-        the task as a whole.
+        """Open the task declared in a body. `now` is in seconds since the epoch, here and below. `approval` is a
+        person's yes to the task as a whole.
 
         Raises `GatewayError` if there is no room, or if the journal cannot be written.
         """
@@ -132,7 +133,7 @@ class TaskEndpoints:
         return _json(200, {**_described(report), "leases": self._leases(task_id)})
 
     async def end(self, principal: Principal, task_id: str, how: End, now: float) -> Reply:
-        """End a task. To end it again in the same way is to ask whether it has ended, and writes it down again.
+        """End a task. A second end asks whether the task has ended, and records the end again.
 
         Raises `GatewayError` if the journal cannot be written.
         """
@@ -192,7 +193,7 @@ def _described(report: TaskReport) -> JsonObject:
 
 
 def _known(fields: JsonObject) -> JsonObject:
-    """Without what nobody declared or nobody knows."""
+    """Return the fields without undeclared or unknown values."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
@@ -215,7 +216,7 @@ def _time(seconds: float) -> str:
 
 
 def refuse_task(reason: Reason, status: int | None = None, *headers: tuple[bytes, bytes]) -> RefusalReply:
-    """Return the answer that refuses a request. The status is the reason's own unless given."""
+    """Return the answer of refusal to a request. The status is the reason's own unless given."""
     shown = {"code": reason.code, "message": printable(reason.message), "remedy": printable(reason.remedy)}
     reply = _json(status or _STATUS[reason.code], {"error": shown}, *headers)
     return RefusalReply(reply.status, reply.headers, reply.body, reason)

@@ -24,8 +24,8 @@ _UNREADABLE: Final = Reason("task/unknown", "There is no such task of yours.", "
 
 
 def selected(message: Message | None, fields: HeaderFields) -> str | Reason | None:
-    """Return the id or token that the request names, `None` without one. Refuse a request with two names, or with an
-    impossible name. An empty name is refused too, so that its caller does not get the implicit task."""
+    """Return the id or token in the request, `None` without any. Refuse a request with two names, or with an impossible
+    name. An empty name is refused too: its caller must not get the implicit task."""
     sent = fields.get(HEADER)
     meta = None if message is None else message.params.get("_meta")
     if isinstance(meta, Mapping) and META in meta:

@@ -36,7 +36,7 @@ class TaskTokens:
         self._audience = f"{base_url}/mcp"
 
     def issue(self, principal: Principal, task: Task, now: float) -> str:
-        """A token that is good as long as the task. Raises `ValueError` for a task without expiry."""
+        """Return a token with the life of the task. Raises `ValueError` for a task without expiry."""
         if task.expires is None:
             raise ValueError("a task without expiry has no token")
         claims = {
@@ -50,7 +50,7 @@ class TaskTokens:
         return jwt.encode(self._header, claims, self._key, algorithms=[ALGORITHM])
 
     def task_of(self, token: str, principal: Principal, now: float) -> str | Reason:
-        """The id of the task that the token names. `task/unknown` if it is not this gateway's or not this caller's."""
+        """Return the id of the token's task. `task/unknown` if the token is not this gateway's or not this caller's."""
         if len(token) > MAX_TOKEN or not token.isascii():
             return FOREIGN
         try:

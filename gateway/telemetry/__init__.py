@@ -1,1 +1,1 @@
-"""Telemetry for operators: logs, metrics, traces. It holds no secrets and no values of arguments."""
+"""Telemetry for operators: logs, metrics, traces. Telemetry holds no secrets and no values of arguments."""

@@ -44,8 +44,7 @@ def configure(form: Literal["auto", "console", "json"], level: str) -> None:
 
 
 def collect(take: Callable[[Mapping[str, object]], None]) -> None:
-    """Log nothing, and have `take` told of each event of `info` and above: for a command that tells what happened in its own
-    words."""
+    """Log nothing, and give each event of `info` and above to `take`: for a command with words of its own."""
 
     def taken(
         _logger: structlog.types.WrappedLogger, _method: str, event: structlog.types.EventDict
@@ -77,7 +76,7 @@ def _exception_name(
 def _cut(
     _logger: structlog.types.WrappedLogger, _method: str, event: structlog.types.EventDict
 ) -> structlog.types.EventDict:
-    """An upstream chooses the names of its methods, and so how long they are."""
+    """Cut a long name: an upstream chooses the names of its methods, and so their length."""
     for name, value in event.items():
         if isinstance(value, str) and len(value) > _LONGEST:
             event[name] = f"{value[:_LONGEST]} [cut]"
@@ -87,7 +86,7 @@ def _cut(
 def _printable(
     _logger: structlog.types.WrappedLogger, _method: str, event: structlog.types.EventDict
 ) -> structlog.types.EventDict:
-    """Escape control characters that a terminal could obey. JSON escapes them by itself."""
+    """Escape control characters with a meaning to a terminal. JSON escapes them by itself."""
     for name, value in event.items():
         if isinstance(value, str) and not value.isprintable():
             event[name] = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)

@@ -1,5 +1,5 @@
-"""Prometheus metrics, all prefixed `opagate_`. Labels are names from configuration and reason codes, never what a
-caller chose freely: that would let a caller grow the memory of the gateway."""
+"""Prometheus metrics, all prefixed `opagate_`. Labels are names from configuration and reason codes, never a free
+choice of a caller: a caller could then grow the memory of the gateway."""
 
 from __future__ import annotations
 
@@ -81,14 +81,14 @@ class Metrics:
         self._size(upstream).inc(size)
 
     def handles(self, upstream: str, *, concealed: int, put_back: int) -> None:
-        """Count the handles made in one answer, and the handles put back into its call."""
+        """Count the handles made in an answer, and the handles put back into its call."""
         if concealed:
             self._concealed.labels(upstream).inc(concealed)
         if put_back:
             self._put_back.labels(upstream).inc(put_back)
 
     def reserved(self, upstream: str, count: int) -> None:
-        """Count names and codes by which an upstream spoke as the gateway."""
+        """Count reserved names and codes in the words of an upstream."""
         self._reserved.labels(upstream).inc(count)
 
     def observe_in_flight(self, read: Callable[[], int]) -> None:
@@ -96,15 +96,15 @@ class Metrics:
         self.registry.register(_Gauge("opagate_in_flight", "Requests being served now, without streams.", read))
 
     def observe_streams(self, read: Callable[[], int]) -> None:
-        """Report `read()` as the number of open streams that wait for news."""
+        """Report `read()` as the number of open idle streams."""
         self.registry.register(_Gauge("opagate_streams", "Open streams that wait for news.", read))
 
     def observe_servers(self, read: Callable[[], Mapping[str, Mapping[str, float]]]) -> None:
-        """Report `read()` as what is true of the processes of each stdio upstream now."""
+        """Report `read()` as the present state of each stdio upstream's processes."""
         self.registry.register(_Servers(read))
 
     def lease_ended(self, broker: str, state: str, seconds: float) -> None:
-        """Count the end of a lease. `state` tells whether the issuer proved it."""
+        """Count the end of a lease. `state` tells whether the issuer proved the end."""
         self._lease_seconds.labels(broker, state).observe(seconds)
 
     def observe_leases(self, read: Callable[[], Mapping[str, int]]) -> None:
@@ -164,7 +164,7 @@ class _SignalCollector(Collector):
 
 
 class _Gauge(Collector):
-    """A gauge whose number is read at each scrape."""
+    """A gauge with its number read at each scrape."""
 
     def __init__(self, name: str, says: str, read: Callable[[], int]) -> None:
         self._name = name

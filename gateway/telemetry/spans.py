@@ -1,4 +1,4 @@
-"""The gateway's own spans, for who collects them (OpenTelemetry). Loaded only then: the library takes 4 MB."""
+"""The gateway's own spans, for a collector (OpenTelemetry). Loaded only for an exporter: the library takes 4 MB."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, S
 
 
 class OpenSpan:
-    """A span that is going on. `traceparent` names it to the upstream."""
+    """A span in progress. `traceparent` names the span to the upstream."""
 
     def __init__(self, span: Span) -> None:
         here = span.get_span_context()
@@ -29,7 +29,7 @@ class OpenSpan:
 
 
 class Spans:
-    """Starts spans, and sends those that have ended."""
+    """Starts spans, and sends ended spans."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._provider = TracerProvider(resource=Resource.create({"service.name": "opagate"}))
@@ -47,7 +47,7 @@ class Spans:
         return OpenSpan(self._tracer.start_span(name, context=context, kind=SpanKind.SERVER))
 
     def stop(self) -> None:
-        """Send what is still to be sent."""
+        """Send all unsent spans."""
         self._provider.shutdown()
 
 

@@ -1,5 +1,5 @@
-"""Traces that join the caller's and go on to the upstream (W3C Trace Context). Without a configured exporter the
-gateway records nothing, and passes the caller's `traceparent` on unchanged, so that the trace continues."""
+"""Traces joined to the caller's and continued at the upstream (W3C Trace Context). Without a configured exporter the
+gateway records nothing, and passes the caller's `traceparent` on unchanged, so the trace continues."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NO_SPAN: Final = b"0" * 16
 
 
 class TraceContext(Struct, frozen=True):
-    """One request's place in a trace. `traceparent` is what goes to the upstream, `None` for none."""
+    """A request's place in a trace. `traceparent` goes to the upstream, `None` for none."""
 
     name: str
     trace_id: str
@@ -29,7 +29,7 @@ class TraceContext(Struct, frozen=True):
     recording: OpenSpan | None = None
 
     def end(self, attributes: Mapping[str, str | int], *, failed: bool) -> None:
-        """Finish the span, if one is recorded. `attributes` hold names and codes only."""
+        """Finish the span, if recorded. `attributes` hold names and codes only."""
         if self.recording is not None:
             self.recording.end(attributes, failed=failed)
 
@@ -49,7 +49,7 @@ class Tracing:
         return cls(Spans.to(endpoint))
 
     def start(self, fields: HeaderFields, name: str) -> TraceContext:
-        """Join the caller's trace, or begin one."""
+        """Join the caller's trace, or begin a trace."""
         sent = fields.get(b"traceparent")
         parent = None if sent is None else _parse(sent[0])
         if self._spans is None:
@@ -60,7 +60,7 @@ class Tracing:
         return TraceContext(name, recording.trace_id, recording.traceparent, recording)
 
     def stop(self) -> None:
-        """Send what is still to be sent."""
+        """Send all unsent spans."""
         if self._spans is not None:
             self._spans.stop()
 

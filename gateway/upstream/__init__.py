@@ -1,1 +1,1 @@
-"""The MCP servers behind the gateway: how they are reached, and what is known of their tools."""
+"""The MCP servers behind the gateway: the ways to the servers, and the knowledge of their tools."""

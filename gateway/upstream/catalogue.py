@@ -1,9 +1,9 @@
 """The catalogue: every tool and prompt of every upstream with labels and the state of its pin, and pins of
 instructions. `target` is on the way of every call, and only looks up. Two sources fill the catalogue: the gateway's own
 listings, and each passing list of tools or prompts (`observe`). A definition that differs from its pin takes effect at
-once. It stays in effect until a person pins again, or the gateway restarts. Restoring the old definition does not help,
-since some model has seen the other one. Differing instructions are shown to no client, so each answer with instructions
-is judged by itself."""
+once. The difference stays in effect until a person pins again, or the gateway restarts. Restoring the old definition
+does not help, since some model has seen the other definition. Differing instructions are shown to no client, so each
+answer with instructions is judged by itself."""
 
 from __future__ import annotations
 
@@ -59,10 +59,8 @@ _STALE: Final = (-1, -1, -1)
 
 @dataclass(frozen=True, slots=True)
 class UpstreamStatus:
-    """The state of one upstream.
-
-    `states` maps a kind and a name to a pin. `refreshed` is in seconds since the epoch. `unlisted` has the reason why
-    prompts could not be listed. `warnings` are sentences.
+    """The state of an upstream. `states` maps a kind and a name to a pin. `refreshed` is in seconds since the epoch.
+    `unlisted` has the reason for missing prompts. `warnings` are sentences.
     """
 
     upstream: str
@@ -78,7 +76,7 @@ class UpstreamStatus:
 @dataclass(slots=True)
 class _ListingState:
     """The state of an upstream's listing. `retry_at` is the earliest time for a call to cause an attempt. `pinned`
-    counts new pins of the upstream. After an announcement, it is listed at `relist_at` at the earliest."""
+    counts new pins of the upstream. After an announcement, the next listing is at `relist_at` at the earliest."""
 
     revision: str | None = None
     refreshed: float | None = None
@@ -104,7 +102,7 @@ _READ: Final = Labels(effect=Effect.READ)
 class Catalogue:
     """The definitions and pins of all upstreams, for use from one event loop. Raises `ConfigurationError` for an
     unreadable lock file. `clock` gives seconds since the epoch. `on_change` is called once for each change of a
-    definition's state. `credential_of` gives the credential that the gateway shows to an upstream."""
+    definition's state. `credential_of` gives the gateway's credential for an upstream."""
 
     def __init__(
         self,
@@ -161,7 +159,7 @@ class Catalogue:
     def target(self, upstream: str, type: TargetType, name: str) -> Target:  # noqa: A002 - the field's own name
         """Return the target of a call. Raises `KeyError` for an unknown upstream. The protocol only reads resources and
         prompts, so their effect is a read. Prompts have no labels in the configuration, nor has the resource without a
-        URI, which stands for the upstream itself."""
+        URI, the upstream itself."""
         if type != "resource":
             return self._definitions[upstream][type].target(name)
         if not name:
@@ -177,16 +175,16 @@ class Catalogue:
         return highest([Labels().sensitivity, *(item.sensitivity for item in labelled if item.sensitivity is not None)])
 
     def tools(self, upstream: str) -> tuple[Target, ...]:
-        """Return the tools that an upstream has listed. Raises `KeyError` for an upstream that is not configured."""
+        """Return the listed tools of an upstream. Raises `KeyError` for an unknown upstream."""
         definitions = self._definitions[upstream]["tool"]
         return tuple(definitions.target(name) for name in sorted(definitions.names()))
 
     def audience(self, upstream: str) -> str:
-        """The system that an upstream belongs to. Raises `KeyError` for an upstream that is not configured."""
+        """Return the system of an upstream. Raises `KeyError` for an unknown upstream."""
         return self._upstreams[upstream].audience
 
     async def observe(self, upstream: str, subject: Subject, items: Sequence[bytes], *, complete: bool) -> bool:
-        """Take note of the tools or prompts in a passing list, each item as the upstream sent it.
+        """Take note of the tools or prompts in a passing list, each item as sent by the upstream.
 
         The answer goes on when this has returned, unless the list is too long for a comparison with the pins (false).
         `complete`: the answer has all items (one page, no cursor before or after).
@@ -199,7 +197,7 @@ class Catalogue:
         return True
 
     def relist(self, upstream: str) -> None:
-        """List the upstream again, since it has announced a change or shown a new item."""
+        """List the upstream again, after an announced change or a new item."""
         self._states[upstream].wake.set()
 
     async def instructions(self, upstream: str, said: bytes) -> Pin:
@@ -213,11 +211,11 @@ class Catalogue:
         return pin
 
     def state(self, upstream: str, subject: Subject, name: str) -> Pin | None:
-        """Return how the last seen definition compares with the pinned one."""
+        """Return the comparison of the last seen definition with its pin."""
         return self._definitions[upstream][subject].target(name).pin
 
     async def ensure(self, upstream: str) -> None:
-        """Have the upstream listed at least once, if it can be. Callers at the same time share one listing."""
+        """Have the upstream listed at least once, if possible. Callers at the same time share a listing."""
         state = self._states[upstream]
         if self._listed(upstream) or (state.attempt is None and self._clock() < state.retry_at):
             return
@@ -234,13 +232,13 @@ class Catalogue:
         self._jobs.append(Job.repeating(self._follow_lock, "catalogue lock"))
 
     def retry(self) -> None:
-        """List each upstream again that could not be listed. Some ask the gateway first, and it did not listen."""
+        """List each upstream without a listing again. Some ask the gateway first, before the gateway listens."""
         for name, state in self._states.items():
             if state.failures:
                 self._attempt(name)
 
     async def stop(self) -> None:
-        """End the background work; first-use pins that are not yet in the lock file are written."""
+        """End the background work; unwritten first-use pins go into the lock file."""
         jobs = [*self._jobs, *(state.attempt for state in self._states.values() if state.attempt)]
         self._jobs = []
         await asyncio.gather(*(job.stop() for job in jobs))
@@ -254,7 +252,7 @@ class Catalogue:
         return self._states[upstream].announces
 
     async def refresh(self, upstream: str | None = None) -> None:
-        """List one upstream, or all, now. What goes wrong is in `status()`."""
+        """List one upstream, or all, now. Failures are in `status()`."""
         names = list(self._definitions) if upstream is None else [upstream]
         await asyncio.gather(*(self._attempt(name).wait() for name in names))
 
@@ -294,7 +292,7 @@ class Catalogue:
                 return found
 
     async def _keep(self, name: str) -> None:
-        """List an upstream when its time has come, or when it says that its lists have changed."""
+        """List an upstream when its time has come, or after an announced change."""
         state, loop = self._states[name], asyncio.get_running_loop()
         interval = self._settings.refresh.total_seconds()
         if state.failures:
@@ -342,7 +340,7 @@ class Catalogue:
         self._on_pinned = told
 
     async def flush(self) -> None:
-        """Write first-use pins into the lock file. A pin that is in the file by now is never replaced."""
+        """Write first-use pins into the lock file. A pin in the file by now is never replaced."""
         async with self._writing:
             fresh: list[_Fresh] = [
                 (name, definitions.subject, dict(definitions.fresh))
@@ -376,7 +374,7 @@ class Catalogue:
 
     def _tell_unusable(self, problem: str) -> None:
         """Log the problem once, until the file is usable or the problem changes. Unwritten pins of first use are gone
-        with the process, and the next process trusts whatever definition it then sees first."""
+        with the process, and the next process trusts the first definition seen."""
         if problem != self._lock_error:
             self._lock_error = problem
             log.error("catalogue.lock-unusable", problem=problem)
@@ -447,9 +445,9 @@ class Catalogue:
         return any(definitions.pinned_names() for definitions in self._definitions[upstream].values())
 
     async def pin(self, upstream: str, name: str | None = None) -> tuple[PinChange, ...]:
-        """Trust the named definition, or all changed ones, of an upstream as last listed. Returns the changes. With
-        `name`, even an unchanged definition is pinned again. Without it, the pins of unlisted definitions are removed.
-        Raises `ConfigurationError`."""
+        """Trust the named definition, or all changed definitions, of an upstream as last listed. Returns the changes.
+        With `name`, even an unchanged definition is pinned again. Without a name, the pins of unlisted definitions are
+        removed. Raises `ConfigurationError`."""
         if not self._listed(upstream):
             problem = self._states[upstream].error or "nobody asked it yet"
             raise ConfigurationError(f"the tools of {upstream} are not known: {problem}", "start it, then pin again")

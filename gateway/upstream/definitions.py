@@ -1,7 +1,7 @@
-"""The definitions of one sort at one upstream, such as its tools: the seen and pinned ones, and the resulting targets.
+"""The definitions of one sort at one upstream, such as its tools: the seen and the pinned, and the resulting targets.
 No I/O. Each has its last listed definition, its pin, and a mark if another definition was seen under this pin. Such a
-suspect stays one until a person pins it again. A definition listed before a new pin is compared with the pin too. It is
-forgiven once the upstream lists the pinned definition."""
+suspect stays so until a person pins again. A definition listed before a new pin is compared with the pin too. The
+difference is forgiven once the upstream lists the pinned definition."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _READ: Final = Labels(effect=Effect.READ)
 
 
 class Definitions:
-    """The definitions of one sort. `first_use`: a definition without a pin gets one. `on_change` is called for each
+    """The definitions of one sort. `first_use`: a definition without a pin gets a pin. `on_change` is called for each
     changed state."""
 
     def __init__(
@@ -81,7 +81,8 @@ class Definitions:
         return self._targets.get(name) or self._target(name)
 
     def draft(self, on_change: Callable[[PinChange], None]) -> Definitions:
-        """The same once more, to be changed elsewhere and put in the place of this one. What was read before is shared."""
+        """Return a copy, to be changed elsewhere and put in the place of the original. Definitions read before are
+        shared."""
         draft = Definitions(
             self.name,
             self._settings,
@@ -100,12 +101,12 @@ class Definitions:
     # --- what comes in ---
 
     def note(self, items: Sequence[bytes], at: str, *, complete: bool, own: bool) -> bool:
-        """Take in a listing, each item as its bytes. Return whether the gateway's own listing is needed to settle it.
-        `own`: the gateway asked, in the newest revision of the upstream. An answer to a client may show less of a
-        definition, so its pin waits for an own listing. It may also show other tools, by the client's capabilities and
-        past. So a tool missing there is not gone, and a tool found only there stays after an own listing. Until the
-        first own listing, all definitions are unknown. Otherwise an upstream could gain trust for definitions hidden
-        from the gateway."""
+        """Take in a listing, each item as its bytes. Return whether the gateway's own listing is needed to settle the
+        state. `own`: the gateway asked, in the newest revision of the upstream. An answer to a client may show less of
+        a definition, so its pin waits for an own listing. The answer may also show other tools, by the client's
+        capabilities and past. So a tool missing there is not gone, and a tool found only there stays after an own
+        listing. Until the first own listing, all definitions are unknown. Otherwise an upstream could gain trust for
+        definitions hidden from the gateway."""
         found, problems = self._read(items[:MAX_KNOWN])
         complete = complete and len(items) <= MAX_KNOWN
         gone = self._gone(found) if complete and own else frozenset[str]()
@@ -125,8 +126,8 @@ class Definitions:
         return len(self._passing) > passing
 
     def adopt(self, pinned: Mapping[str, Pinned], cleared: Iterable[str] = ()) -> bool:
-        """Put the pins of the lock file into force, and return whether they differ from before. `cleared` are names
-        that a person has just pinned. After a change, listings under way may be older than the pins."""
+        """Put the pins of the lock file into force, and return whether any differ from before. `cleared` are names that
+        a person has just pinned. After a change, listings under way may be older than the pins."""
         again = frozenset(cleared)
         before, self._pins = self._pinned(), pinned
         self.fresh = {name: pin for name, pin in self.fresh.items() if name not in pinned and name not in again}
@@ -145,7 +146,7 @@ class Definitions:
         return not anew.isdisjoint(after)
 
     def doubt(self, said: Definition | UnpinnableDefinition) -> None:
-        """Take in instructions of an answer to a client that differ from the pinned ones."""
+        """Take in instructions of an answer to a client, different from the pinned instructions."""
         if self._known(INSTRUCTIONS) is not None:
             self._suspect(INSTRUCTIONS, said, own=False)
             self._rebuild(self._seen, ())
@@ -168,7 +169,7 @@ class Definitions:
         return pins.compare(self.name, self.subject, self._pinned(), {**self._seen, **self._suspects}, known=known)
 
     def definitions(self) -> Iterable[Definition]:
-        """All that are held, each once."""
+        """Yield all held definitions, each once."""
         pinned = (pin.definition for pin in (*self._pins.values(), *self.fresh.values()))
         seen = chain(self._seen.values(), self._suspects.values(), self._passing.values(), pinned)
         return {id(item): item for item in seen if isinstance(item, Definition)}.values()
@@ -180,8 +181,8 @@ class Definitions:
         return frozenset(self._pinned())
 
     def renewed(self, name: str | None) -> tuple[tuple[Definition, ...], frozenset[str]]:
-        """Return the definitions that a person trusts by pinning a name, or all changed ones, as last listed, and the
-        names of removed pins. Raises `ConfigurationError`."""
+        """Return the definitions trusted by a person's pin of a name, or all changed definitions, as last listed, and
+        the names of removed pins. Raises `ConfigurationError`."""
         changed = {change.name for change in self.changes(known=True)}
         names = self.names() & (changed if name is None else {name})
         gone = self.pinned_names() - self.names() if name is None else frozenset[str]()
@@ -195,7 +196,7 @@ class Definitions:
         return seen
 
     def states(self) -> dict[str, Pin]:
-        """The state of each that is listed."""
+        """Return the state of each listed definition."""
         return {name: self._state(name) for name in sorted(self._seen)}
 
     def warnings(self) -> tuple[str, ...]:
@@ -208,7 +209,7 @@ class Definitions:
         return labels.check(self.name, self._settings.tools, schemas) + overlapping + self._unreadable
 
     def overlaps(self) -> tuple[Overlap, ...]:
-        """Return the label patterns that say different things of a tool that is listed, or of a URI."""
+        """Return the label patterns with different labels for a listed tool, or for a URI."""
         tools = overlaps.of_tools(self.name, self._settings.tools, self._seen)
         return tools + overlaps.of_resources(self.name, self._settings.resources)
 
@@ -241,7 +242,7 @@ class Definitions:
         return found, tuple(problems)
 
     def _gone(self, found: Mapping[str, _Seen]) -> frozenset[str]:
-        """Return the tools that an own listing removes: tools missing since the previous own listing. If room is short,
+        """Return the tools removed by an own listing: tools missing since the previous own listing. If room is short,
         every tool missing from this listing goes."""
         gone = self._shown - found.keys()
         if len(self._seen.keys() | found.keys()) - len(gone) > MAX_KNOWN:
@@ -288,7 +289,7 @@ class Definitions:
             self._on_change(PinChange("changed", self.name, self.subject, name, known, item))
 
     def _wider(self, found: Mapping[str, _Seen]) -> dict[str, _Seen]:
-        """Return the fuller of two views of each definition, which a pin would take."""
+        """Return the fuller of two views of each definition, to be pinned."""
         wider = dict(found)
         for name, item in found.items():
             known = self._seen.get(name)
@@ -304,7 +305,7 @@ class Definitions:
         return self._without if self._known(name) is None else Pin.MATCH
 
     def _differs(self, name: str) -> bool:
-        """Return whether it was last seen in another form than the pinned one."""
+        """Return whether the definition was last seen in another form than pinned."""
         seen, known = self._seen[name], self._known(name)
         return isinstance(seen, UnpinnableDefinition) or (known is not None and not pins.is_view_of(seen, known))
 
@@ -340,7 +341,7 @@ class Definitions:
         return target if digest is None else replace(target, definition=digest)
 
     def _judged(self, name: str) -> tuple[Pin, str | None]:
-        """Return the state of a definition, and the digest of its pin if it matches the pin."""
+        """Return the state of a definition, and the digest of its pin if the definition matches the pin."""
         pin = self._state(name)
         known = self._known(name) if pin is Pin.MATCH else None
         return pin, None if known is None else known.digest
@@ -356,7 +357,7 @@ def target_of(
     definition: Definition | None,
     credential: TargetCredential | None = None,
 ) -> Target:
-    """Return the target that `subject` and `name` mean, with its labels and the given state of its definition."""
+    """Return the target for `subject` and `name`, with its labels and the given state of its definition."""
     place = (settings.audience, settings.tenant, settings.environment, settings.trust)
     if subject == "instructions":
         return Target(

@@ -1,6 +1,6 @@
 """A streamable HTTP upstream: bytes out, bytes back, one pool of connections.
 
-The client is our own (docs/design/0002). A call is never sent twice: one that was sent may have been carried out.
+The client is our own (docs/design/0002). A call is never sent twice: a sent call may have been carried out.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _METHODS: Final = {"POST": b"POST", "GET": b"GET", "DELETE": b"DELETE"}
 
 
 class HttpUpstream:
-    """One configured upstream with a `url`."""
+    """A configured upstream with a `url`."""
 
     def __init__(self, name: str, settings: Upstream, limits: Limits) -> None:
         self._name = name
@@ -34,7 +34,7 @@ class HttpUpstream:
         self._client: Client | None = None
 
     async def send(self, request: UpstreamRequest) -> UpstreamReply:
-        """Send one request. Raises `UpstreamUnreachable`, `UpstreamTimeout` or `UpstreamBroken`."""
+        """Send a request. Raises `UpstreamUnreachable`, `UpstreamTimeout` or `UpstreamBroken`."""
         if self._client is None:
             self._client = Client(self._address, connect=self._connect, tls=self._tls)
         try:
@@ -86,7 +86,7 @@ class HttpUpstream:
 
 
 class _ArrivingBody:
-    """The body as it arrives. A class, not a generator, so that a cancelled read can be taken up again."""
+    """An arriving body. A class, not a generator, so a cancelled read can be taken up again."""
 
     __slots__ = ("_response", "_upstream")
 
@@ -111,7 +111,7 @@ class _ArrivingBody:
 
 
 def _read_as(name: bytes) -> bytes:
-    """A header's name as the most tolerant server reads it."""
+    """Return a header's name in the reading of the most tolerant server."""
     return name.lower().replace(b"_", b"-")
 
 

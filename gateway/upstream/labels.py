@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 
 
 def labels_for(name: str, patterns: Mapping[str, ToolLabels]) -> Labels:
-    """The labels of the tool `name`. Patterns are shell-like and case-sensitive.
-
-    All that match are merged field by field and role by role, later ones over earlier ones, and names written
-    without a wildcard over patterns. What nothing says keeps the fail-closed default of `model.Labels`.
+    """Return the labels of the tool `name`. Patterns are shell-like and case-sensitive. All matching patterns are
+    merged field by field and role by role, later patterns over earlier, and names without a wildcard over patterns. An
+    unset label keeps the fail-closed default of `model.Labels`.
     """
     matching = [(key, labels) for key, labels in patterns.items() if fnmatchcase(name, key)]
     ordered = [pair for pair in matching if is_pattern(pair[0])] + [
@@ -58,7 +57,7 @@ def _case(milder: MilderLabels) -> LabelCase:
 
 
 def _without(case: LabelCase, said: Mapping[str, Any], roles: Mapping[str, Role]) -> LabelCase:
-    """Return an earlier case without the labels that a later pattern gives for every call."""
+    """Return an earlier case without the labels of a later pattern for every call."""
     kept = {pointer: role for pointer, role in case.roles.items() if pointer not in roles}
     return replace(case, roles=kept, **dict.fromkeys(said))
 
@@ -77,8 +76,9 @@ def _selects_record(roles: Iterable[Role], *, egress: bool | None) -> bool:
 
 
 def labels_of_resource(uri: str, resources: Mapping[str, Sensitivity], tools: Mapping[str, ToolLabels]) -> Labels:
-    """Return the labels of a resource. The protocol only reads it; its other labels fail closed. Without a configured
-    sensitivity, it has the highest of any tool of its upstream. Of several patterns, the last counts."""
+    """Return the labels of a resource. The protocol only reads resources; the other labels fail closed. Without a
+    configured sensitivity, a resource has the highest of any tool of its upstream. Of several patterns, the last
+    counts."""
     said = [sensitivity for pattern, sensitivity in resources.items() if fnmatchcase(uri, pattern)]
     if said:
         return Labels(effect=Effect.READ, sensitivity=said[-1])
@@ -115,7 +115,7 @@ def _warnings(upstream: str, patterns: Mapping[str, ToolLabels], schemas: Mappin
 
 
 def _pointers(labels: ToolLabels) -> Iterator[tuple[str, str]]:
-    """Yield each pointer of the labels, behind the place where it stands."""
+    """Yield each pointer of the labels, behind its place."""
     yield from (("roles", pointer) for pointer in labels.roles)
     for number, case in enumerate(labels.cases):
         yield from ((f"cases[{number}].when", pointer) for pointer in case.when)
@@ -136,7 +136,7 @@ def has_pointer(schema: Json, pointer: str) -> bool:
 
 
 def _together(root: Json, nodes: list[Json]) -> Iterator[JsonObject]:
-    """The nodes and all that they combine or refer to, each once: an upstream's schema may refer to itself."""
+    """Yield the nodes and their combined or referenced nodes, each once: an upstream's schema may refer to itself."""
     waiting = list(nodes)
     seen: set[int] = set()
     while waiting:
@@ -150,7 +150,7 @@ def _together(root: Json, nodes: list[Json]) -> Iterator[JsonObject]:
 
 
 def _members_at(schema: JsonObject, step: str) -> list[Json]:
-    """The schemas of the member `step` of the values that `schema` itself describes."""
+    """Yield the schemas of the member `step` of the values of `schema` itself."""
     found = _own_children(schema, step)
     if not found and not schema.keys() & _DESCRIBES_MEMBERS:
         kind = schema.get("type")
@@ -194,7 +194,7 @@ def _own_children(schema: JsonObject, step: str) -> list[Json]:
 
 
 def _all_children(schema: JsonObject, properties: Json) -> list[Json]:
-    """Return the children that `*` stands for: every member and every item."""
+    """Return the children for `*`: every member and every item."""
     members: list[Json] = list(properties.values()) if isinstance(properties, dict) else []
     leading = schema.get("prefixItems")
     members += leading if isinstance(leading, list) else []
@@ -213,7 +213,7 @@ def _branches(root: Json, schema: JsonObject) -> Iterator[Json]:
 
 
 def _resolve(root: Json, reference: str) -> Json:
-    """The node of the same document that `reference` names, or `False` (which describes nothing)."""
+    """Return the node of the same document named by `reference`, or `False` (describing nothing)."""
     node: Json = root
     for step in reference.removeprefix("#").split("/")[1:]:
         if not isinstance(node, dict):

@@ -1,7 +1,6 @@
-"""Control traffic: ask an upstream for all that is pinned, as raw bytes, in whichever era it speaks.
-
-The stateless protocol is tried first (`server/discover`), then the handshake one, as the specification says
-(2026-07-28/basic/versioning.mdx, "Backward Compatibility"). Typed models are not used: they drop fields.
+"""Control traffic: ask an upstream for all pinned lists, as raw bytes, in the upstream's era. The stateless protocol is
+tried first (`server/discover`), then the handshake, as in the specification (2026-07-28/basic/versioning.mdx, "Backward
+Compatibility"). Typed models are not used: a model drops fields.
 """
 
 from __future__ import annotations
@@ -70,8 +69,8 @@ _ACCEPT: Final[Headers] = ((b"accept", b"application/json, text/event-stream"),)
 class ListingBounds:
     """Bounds of a listing, for all its pages together, in seconds and bytes.
 
-    `probe` bounds `server/discover`, which servers of the handshake era may leave unanswered. `prompts` bounds the list of prompts, for
-    which tools do not wait.
+    `probe` bounds `server/discover`, since servers of the handshake era may leave it unanswered. `prompts` bounds the
+    list of prompts; tools do not wait for prompts.
     """
 
     seconds: float = 20.0
@@ -84,8 +83,8 @@ class ListingBounds:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """Bounds on a listing: seconds and bytes for all pages together. `probe` bounds `server/discover`, which servers of
-    the handshake era may not answer. `prompts` bounds the wait of tools for prompts."""
+    """The lists of an upstream, each definition as its bytes. `unlisted` is the reason for missing prompts. `announces`
+    names the sorts of lists with announced changes."""
 
     tools: tuple[bytes, ...]
     prompts: tuple[bytes, ...]
@@ -98,7 +97,7 @@ class Inventory:
 async def inventory(
     upstream: str, transport: UpstreamTransport, bounds: ListingBounds | None = None, worker: WorkerThread | None = None
 ) -> Inventory:
-    """Ask the upstream called `upstream` for all of it; long answers are read by the `worker`. Raises `UpstreamError`."""
+    """Ask the upstream called `upstream` for its lists; the `worker` reads long answers. Raises `UpstreamError`."""
     bounds = bounds or ListingBounds()
     try:
         async with asyncio.timeout(bounds.seconds):
@@ -115,7 +114,7 @@ async def inventory(
 
 
 async def _stateless(conversation: _Conversation) -> Inventory | None:
-    """The listing of a server that speaks the stateless era; `None` if this one does not."""
+    """Return the inventory of a server of the stateless era; `None` for any other server."""
     try:
         async with asyncio.timeout(conversation.bounds.probe):
             answer = await conversation.ask("server/discover", {})
@@ -175,7 +174,7 @@ async def _listing(conversation: _Conversation, greeting: _ListAnswer, revision:
 
 
 async def _prompts(conversation: _Conversation) -> tuple[tuple[bytes, ...], str | None]:
-    """All prompts, or why they could not be listed. There is time left to part from the server in any case."""
+    """Return all prompts, or the reason for missing prompts. There is time left to part from the server in any case."""
     latest = asyncio.get_running_loop().time() + conversation.bounds.prompts
     try:
         async with asyncio.timeout_at(min(latest, conversation.deadline - _FAREWELL_SECONDS)):
@@ -234,7 +233,7 @@ class _ListAnswer:
 
 @dataclass(slots=True)
 class _Conversation:
-    """The requests of one listing."""
+    """The requests of a listing."""
 
     upstream: str
     transport: UpstreamTransport
@@ -251,7 +250,7 @@ class _Conversation:
         return UpstreamBroken(f"upstream {self.upstream} {problem}", remedy)
 
     async def ask(self, method: str, params: JsonObject) -> _ListAnswer:
-        """Send a request and read its answer: one JSON object or an event stream."""
+        """Send a request and read its answer: a JSON object or an event stream."""
         self.asked += 1
         body = {"jsonrpc": "2.0", "id": self.asked, "method": method, "params": self._params(params)}
         reply = await self.transport.send(self._request(Kind.REQUEST, method, body, self.asked))
@@ -274,7 +273,8 @@ class _Conversation:
         await self._deliver(self._request(Kind.NOTIFICATION, method, {"jsonrpc": "2.0", "method": method}))
 
     async def _reply(self, question: JsonObject) -> None:
-        """Answer a server's question before it lists. A server without a reader for the answer may list all the same."""
+        """Answer a server's question before its list. A server without a reader for the answer may list all the
+        same."""
         if self.era is Era.STATELESS or question.get("id") is None:
             return
         answer = _ANSWERS.get(str(question["method"]))
@@ -287,7 +287,7 @@ class _Conversation:
         await reply.close()
 
     async def end(self) -> None:
-        """End a session of the handshake era. A server may refuse that (405), or be gone: either is fine."""
+        """End a session of the handshake era. A server may refuse (405), or be gone: either is fine."""
         if self.session is None:
             return
         try:

@@ -1,6 +1,7 @@
-"""The lock file: the pinned definitions, committed beside the configuration and reviewed like code. It is YAML, with
-upstreams and definitions in stable order. A definition is whole, as indented JSON, and instructions stand line by line.
-So any diff viewer shows a change, without the upstream. Invisible characters are written as escapes, in the file too.
+"""The lock file: the pinned definitions, committed beside the configuration and reviewed like code. The file is YAML,
+with upstreams and definitions in stable order. A definition is whole, as indented JSON, and instructions stand line by
+line. So any diff viewer shows a change, without the upstream. Invisible characters are written as escapes, in the file
+too.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def load(path: Path) -> Lock:
 
 
 def gone(path: Path) -> ConfigurationError:
-    """Return the error for a lock file that has vanished since the gateway read it."""
+    """Return the error for a lock file gone since the gateway's last reading."""
     return ConfigurationError(
         f"the catalogue lock {path} is gone; its pins stay in force until the gateway stops",
         "restore it, or pin again with `opagate catalogue pin`",
@@ -173,7 +174,7 @@ def _quoted(text: str) -> str:
 
 
 def parse(text: str, name: str = "catalogue.lock") -> Lock:
-    """The pins in the text of a lock file. Raises `ConfigurationError` that names the line."""
+    """Return the pins in the text of a lock file. Raises `ConfigurationError` with the line."""
     reader = _LockReader(name)
     try:
         root = strict_yaml.node(text)
@@ -241,7 +242,7 @@ class _LockReader:
         return found
 
     def pin(self, name: str, node: yaml.Node) -> Pinned:
-        """One pin, its definition read as strictly as an upstream's and compared with its digest."""
+        """Return a pin, its definition read as strictly as an upstream's and compared with its digest."""
         members = self.mapping(node, {"digest", "pinned", "definition"})
         item = read(self.text(members["definition"]).encode())
         if isinstance(item, Definition) and item.name != name:
@@ -267,7 +268,8 @@ class _LockReader:
 
 
 def signature_of(path: Path) -> tuple[int, int, int] | None:
-    """Return a mark of the lock file's state. It uses the time of the last status change, which no program can set."""
+    """Return a mark of the lock file's state. The mark uses the time of the last status change: no program can set this
+    time."""
     try:
         found = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""Overlapping label patterns in the log: each pair once, whatever tools an upstream lists later."""
+"""Overlapping label patterns in the log: each pair once, for any later tools of an upstream."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ log = structlog.get_logger("gateway.upstream")
 
 
 class OverlapLog:
-    """The pairs of patterns that were logged since the gateway started."""
+    """The pairs of patterns logged since the gateway's start."""
 
     def __init__(self) -> None:
         self._told: set[tuple[str, str, str]] = set()
 
     def tell(self, upstream: str, overlaps: Iterable[Overlap]) -> None:
-        """Log the overlaps of an upstream that are new."""
+        """Log the new overlaps of an upstream."""
         for overlap in overlaps:
             pair = (overlap.place, overlap.earlier, overlap.later)
             if pair not in self._told:

@@ -1,7 +1,6 @@
-"""Label patterns that match the same tool or resource and say different things. Pure.
-
-The later pattern counts, which its author may not expect. A tool labelled by its name is no overlap. Neither is a later
-pattern that matches a part of the earlier one's tools: both say which label is meant.
+"""Label patterns with different labels for the same tool or resource. Pure. The later pattern counts, perhaps to its
+author's surprise. A tool labelled by its name is no overlap. Neither is a later pattern for a part of the earlier
+pattern's tools: in both cases the meant label is clear.
 """
 
 from __future__ import annotations
@@ -25,9 +24,8 @@ _LONGEST: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """Two patterns below `place`, such as `upstreams.files.tools`, and the labels in which they differ.
-
-    `names` are the tools that both match. Resources have no list, and so no names here."""
+    """Two patterns below `place`, such as `upstreams.files.tools`, and the different labels. `names` are the tools of
+    both patterns. Resources have no list, and so no names here."""
 
     place: str
     earlier: str
@@ -45,7 +43,7 @@ class Overlap:
 
 
 def of_tools(upstream: str, patterns: Mapping[str, ToolLabels], names: Iterable[str]) -> tuple[Overlap, ...]:
-    """Return the overlaps among the patterns of an upstream for the tools that it lists."""
+    """Return the overlaps among the patterns of an upstream for its listed tools."""
     found: dict[tuple[str, str], dict[str, set[str]]] = {}
     for name in sorted(names):
         for earlier, later, label in _overridden(name, patterns):
@@ -70,7 +68,8 @@ def of_resources(upstream: str, patterns: Mapping[str, Sensitivity]) -> tuple[Ov
 
 
 def _overridden(name: str, patterns: Mapping[str, ToolLabels]) -> Iterator[tuple[str, str, str]]:
-    """Yield an earlier pattern, the later pattern that counts, and the label, for each label that two patterns give a tool."""
+    """Yield an earlier pattern, the later pattern (it counts), and the label, for each label of a tool from two
+    patterns."""
     said: dict[str, list[tuple[str, object]]] = {}
     for pattern, labels in patterns.items():
         if fnmatchcase(name, pattern):
@@ -109,7 +108,7 @@ def is_pattern(key: str) -> bool:
 
 
 def is_within(part: str, whole: str) -> bool:
-    """Return whether `whole` matches all that `part` does. `False` is no proof: `*?` matches all that `?*` does."""
+    """Return whether `whole` matches all texts of `part`. `False` is no proof: `*?` matches all texts of `?*`."""
     pieces, others = _pieces(part), _pieces(whole)
 
     def after(i: int, j: int) -> Iterator[tuple[int, int]]:
@@ -125,7 +124,7 @@ def is_within(part: str, whole: str) -> bool:
 
 
 def may_both_match(one: str, other: str) -> bool:
-    """Return whether there may be a text that both patterns match. A `[…]` counts as any character."""
+    """Return whether some text may match both patterns. A `[…]` counts as any character."""
     pieces, others = _pieces(one), _pieces(other)
 
     def after(i: int, j: int) -> Iterator[tuple[int, int]]:
@@ -150,5 +149,5 @@ def _is_reachable(end: tuple[int, int], after: Callable[[int, int], Iterator[tup
 
 
 def _pieces(pattern: str) -> list[str]:
-    """The characters of a pattern, a `[…]` as one."""
+    """Return the characters of a pattern, a `[…]` as a single character."""
     return re.findall(r"\[!?\]?[^\]]*\]|.", pattern, re.DOTALL)

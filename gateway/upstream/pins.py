@@ -1,9 +1,9 @@
 """Pins: trusted definitions, and the differences of current ones. Pure. A pin is the SHA-256 over the whole definition,
-as the upstream sent it, in canonical form (RFC 8785). It covers every field: beside name, title, description, schemas
-and annotations, also `icons`, `_meta`, `execution` and unknown fields. Clients show definitions to models and to
-approving people in unknown ways, so any field may carry an instruction. A definition with a value that changes by
-itself cannot be pinned, and its tool stays unusable on purpose. Instructions of a server are pinned in the same way, as
-a definition with one field."""
+as sent by the upstream, in canonical form (RFC 8785). The digest covers every field: beside name, title, description,
+schemas and annotations, also `icons`, `_meta`, `execution` and unknown fields. Clients show definitions to models and
+to approving people in unknown ways, so any field may carry an instruction. A definition with a value changing by itself
+cannot be pinned, and its tool stays unusable on purpose. Instructions of a server are pinned in the same way, as a
+definition with one field."""
 
 from __future__ import annotations
 
@@ -49,15 +49,14 @@ class Definition:
 
 @dataclass(frozen=True, slots=True)
 class UnpinnableDefinition:
-    """A definition that cannot be pinned: it is ambiguous, or has no usable name. `name` is its name, if known all the
-    same."""
+    """A definition unfit for a pin: ambiguous, or without a usable name. `name` is its name, if known all the same."""
 
     problem: str
     name: str | None = None
 
 
 def read_listed(raw: bytes, subject: Subject) -> Definition | UnpinnableDefinition:
-    """Read a definition as its upstream lists it. One larger than `MAX_LISTED` cannot be pinned."""
+    """Read a definition as listed by its upstream. A definition larger than `MAX_LISTED` cannot be pinned."""
     if len(raw) > MAX_LISTED:
         name = INSTRUCTIONS if subject == "instructions" else _name_of(raw)
         return UnpinnableDefinition(f"its definition is larger than {MAX_LISTED >> 10} KiB", name)
@@ -65,7 +64,7 @@ def read_listed(raw: bytes, subject: Subject) -> Definition | UnpinnableDefiniti
 
 
 def read(raw: bytes) -> Definition | UnpinnableDefinition:
-    """Read one item of a `tools/list` or `prompts/list` result, or of the lock file."""
+    """Read an item of a `tools/list` or `prompts/list` result, or of the lock file."""
     document = strict.read_part(raw)
     if isinstance(document, strict.UnreadableJson):
         return UnpinnableDefinition(document.message.replace("the body", "its definition"), _name_of(raw))
@@ -88,7 +87,7 @@ def _name_of(raw: bytes) -> str | None:
 
 
 def read_instructions(raw: bytes) -> Definition | UnpinnableDefinition:
-    """Read the `instructions` of an upstream: the JSON value, as it sent it."""
+    """Read the `instructions` of an upstream: the JSON value, as sent."""
     document = strict.read_part(b'{"instructions":' + raw + b"}")
     if isinstance(document, strict.UnreadableJson):
         return UnpinnableDefinition(document.message.replace("the body", "the text"), INSTRUCTIONS)
@@ -116,7 +115,7 @@ def is_view_of(seen: Definition, whole: Definition) -> bool:
 
 
 def _titled(whole: Json, seen: Json) -> Json:
-    """The arguments of a prompt, with those titles only that are seen: earlier revisions have none."""
+    """Return the arguments of a prompt, with the seen titles only: earlier revisions have none."""
     if not isinstance(whole, list) or not isinstance(seen, list) or len(whole) != len(seen):
         return whole
     return [
@@ -132,7 +131,7 @@ def _titled(whole: Json, seen: Json) -> Json:
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """A trusted definition. `at` is when it was trusted, RFC 3339 in UTC."""
+    """A trusted definition. `at` is the time of the trust, RFC 3339 in UTC."""
 
     definition: Definition
     at: str
@@ -140,7 +139,7 @@ class Pinned:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """All pins: upstream → subject → name → pin. What has no pins is left out."""
+    """All pins: upstream → subject → name → pin. Upstreams and subjects without pins are left out."""
 
     upstreams: Mapping[str, Mapping[Subject, Mapping[str, Pinned]]] = field(
         default_factory=dict[str, "Mapping[Subject, Mapping[str, Pinned]]"]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def build_channels(settings: ApprovalSettings, clock: Callable[[], float]) -> tuple[Channel, ...]:
-    """Return the channels that send messages. Nothing is connected. Raises `ConfigurationError`.
+    """Return the channels with messages. Nothing is connected. Raises `ConfigurationError`.
 
     `clock` gives seconds since the epoch.
     """

@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
 
 class UndeliveredError(Exception):
-    """A message was not delivered. `problem` says why, without a secret or a received text.
+    """A failed delivery of a message. `problem` gives the reason, without a secret or a received text.
 
-    `is_final`: another attempt cannot help. `after` is the time in seconds that the other side asks to wait.
+    `is_final`: another attempt cannot help. `after` is the wait in seconds asked by the other side.
     """
 
     def __init__(self, problem: str, *, is_final: bool = False, after: float = 0.0) -> None:
@@ -38,5 +38,5 @@ class Channel(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Close what is open."""
+        """Close open connections."""
         ...

@@ -1,6 +1,7 @@
 """Mail by an SMTP server (RFC 5321, RFC 3207), with the standard library in a thread of its own for each mail.
 
-A thread that waits for a silent server is not joined: the gateway ends without it. A deadline closes its connection.
+A thread waiting for a silent server is not joined: the gateway ends without such a thread. A deadline closes its
+connection.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class SmtpServer:
 
 
 class MailSender:
-    """Sends each message as a mail. Raises `ConfigurationError` for authorities that cannot be read."""
+    """Sends each message as a mail. Raises `ConfigurationError` for unreadable authorities."""
 
     def __init__(
         self,
@@ -140,7 +141,7 @@ class _SmtpAttempt:
             connection.close()
 
     def abort(self) -> None:
-        """End the connection, so that its thread ends too."""
+        """End the connection, so its thread ends too."""
         self._is_over = True
         found = self.connection.sock if self.connection is not None else None
         if found is not None:
@@ -168,7 +169,7 @@ class _SmtpAttempt:
 
 
 class _Noted(smtplib.SMTP):
-    """A client that its attempt knows before the server has said a word. A timeout of a socket is for one byte only."""
+    """A client known to its attempt before the server's first word. A timeout of a socket is for one byte only."""
 
     def __init__(self, attempt: _SmtpAttempt, *arguments: Any, **options: Any) -> None:
         self._attempt = attempt
@@ -180,15 +181,15 @@ class _Noted(smtplib.SMTP):
 
 
 class _PlainSmtpClient(_Noted):
-    """A client that begins in plain text."""
+    """A client with a beginning in plain text."""
 
 
 class _TlsClient(_Noted, smtplib.SMTP_SSL):
-    """A client that begins with TLS."""
+    """A client with TLS from the beginning."""
 
 
 async def _in_own_thread(work: Callable[[], None]) -> None:
-    """Do work in a new thread that the end of the process does not wait for."""
+    """Do work in a new thread; the end of the process does not wait for the thread."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
 

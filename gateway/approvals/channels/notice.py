@@ -1,7 +1,7 @@
 """Messages to people about questions. Pure.
 
-A message has a link, a code, the tool, the task, the reason codes and the end of time. It has no arguments, since a channel is no
-place for them, and no words of the agent, which could mislead whoever reads the message.
+A message has a link, a code, the tool, the task, the reason codes and the end of time. It has no arguments, since a
+channel is no place for arguments. It has no words of the agent, since such words could mislead the reader.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def compose(channel: str, items: tuple[QuestionNews, ...]) -> NoticeMessage:
 
 
 def title_of(message: NoticeMessage) -> str:
-    """Return the message in one line."""
+    """Return the message as a line."""
     match message.kind:
         case "asked":
             return f"Approval {message.items[0].code}: {message.items[0].tool} waits for a person"
@@ -140,7 +140,7 @@ def _fields(item: QuestionNews) -> dict[str, Any]:
 
 
 def _safe(text: str) -> str:
-    """Return a name without characters that a channel could take for more than a name."""
+    """Return a name without characters of meaning to a channel."""
     return _UNSAFE.sub("_", text[:_NAME_LENGTH])
 
 

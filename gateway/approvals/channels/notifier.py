@@ -39,7 +39,7 @@ class Notifier:
         self._closing: set[tuple[str, str]] = set()  # channel and question whose end is being told
 
     def start(self) -> None:
-        """Tell people of new questions, and of questions that the previous gateway left untold."""
+        """Tell people of new questions, and of untold questions of the previous gateway."""
         self._desk.watch(self._hear)
         for approval in self._desk.list_remembered():
             self._hear(approval)
@@ -111,7 +111,7 @@ class Notifier:
             log.warning("approvals.unrecorded", id=item.id, channel=channel.name, problem=error.message)
 
     async def _judge(self, identifier: str, channel: str, *, is_final: bool) -> None:
-        """Mark a question that reaches nobody: for now, or for good if all channels gave it up."""
+        """Mark an undelivered question: for now, or for good if all channels gave up."""
         approval = self._desk.get(identifier)
         if approval is None or approval.state != "pending":
             return

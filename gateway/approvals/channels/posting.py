@@ -1,4 +1,5 @@
-"""POST of one small document over HTTPS, for channels. It follows no redirect, and looks at nothing but the status."""
+"""POST of one small document over HTTPS, for channels. Redirects are not followed, and only the status of an answer
+counts."""
 
 from __future__ import annotations
 
@@ -77,7 +78,7 @@ def _seconds(text: str) -> float:
 
 
 def tls_context(ca: Path | None) -> ssl.SSLContext:
-    """Return a context that verifies the other side. Raises `ConfigurationError`."""
+    """Return a context for verification of the other side. Raises `ConfigurationError`."""
     try:
         return ssl.create_default_context(cafile=ca)
     except (OSError, ssl.SSLError) as error:

@@ -1,6 +1,6 @@
 """The queue of one channel: news of each caller in turn, with retries.
 
-A channel that hangs holds up neither a call nor another channel, since each has its own places and its own deadline.
+A hanging channel holds up neither a call nor another channel, since each has its own places and its own deadline.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Sender:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def put(self, caller: str, item: QuestionNews) -> None:
-        """Send news of a caller's question soon. News under the same name `caller` that come meanwhile go with it."""
+        """Send news of a caller's question soon. Meanwhile more news under the same name `caller` go along."""
         waiting = self._waiting.get(caller)
         if waiting is None:
             self._waiting[caller] = waiting = {}

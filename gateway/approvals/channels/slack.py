@@ -26,7 +26,7 @@ class Slack:
 
     @property
     def place(self) -> str:
-        """The address without its path, which is a secret."""
+        """Return the address without its path: the path is a secret."""
         return self._poster.place
 
     async def send(self, message: NoticeMessage, within: float) -> None:
@@ -39,7 +39,7 @@ class Slack:
 
 
 def payload_of(message: NoticeMessage) -> dict[str, Any]:
-    """Return the message for Slack. `&`, `<` and `>` are escaped, so that no text is a link or a mention."""
+    """Return the message for Slack. `&`, `<` and `>` are escaped, so no text is a link or a mention."""
     urls = {item.url for item in message.items}
     lines = (f"<{line}>" if line in urls else _escaped(line) for line in lines_of(message))
     title, text = _escaped(title_of(message)), "\n".join(lines)[:_LONGEST]

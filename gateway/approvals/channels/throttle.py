@@ -17,7 +17,7 @@ class CallerThrottle:
         self._full_at: dict[str, float] = {}
 
     def take(self, caller: str, now: float) -> float:
-        """Take the right to one message, and return 0; or return the seconds until there is one."""
+        """Take the right to one message, and return 0; or return the seconds until the next right."""
         full_at = max(self._full_at.get(caller, now), now)
         missing = full_at + SECONDS - now - BURST * SECONDS
         if missing > 0:

@@ -1,7 +1,7 @@
 """A stdio MCP server behind a streamable HTTP endpoint.
 
-`upstream.StdioUpstream` has the interface of the HTTP upstream: a client cannot tell which of the two it talks to.
-`child` is one server process; `spawner` starts and counts them; `session` and `pool` are the two protocol eras.
+`upstream.StdioUpstream` has the interface of the HTTP upstream: a client cannot tell the two apart. `child` is a server
+process; `spawner` starts and counts processes; `session` and `pool` are the two protocol eras.
 """
 
 from gateway.upstream.stdio.upstream import Status, StdioUpstream

@@ -28,7 +28,7 @@ _JSON: Final = ((b"content-type", b"application/json"), (b"cache-control", b"no-
 
 
 class ContainerEndpoint:
-    """The credentials of processes by their addresses. It listens from the first process on."""
+    """The credentials of processes by their addresses. The endpoint listens from the first process on."""
 
     def __init__(self) -> None:
         self._given: dict[str, tuple[str, Callable[[], HandedCredential | None]]] = {}

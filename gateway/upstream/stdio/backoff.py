@@ -11,7 +11,7 @@ STEADY_LIFE: Final = 60.0
 
 
 class Backoff:
-    """Counts failures in a row. Times in seconds of one clock; they only need to be comparable."""
+    """Counts failures in a row. Times in seconds of one clock, comparable with each other."""
 
     def __init__(self) -> None:
         self.failures = 0
@@ -27,7 +27,7 @@ class Backoff:
         self._failed_at = now
 
     def wait(self, now: float) -> float:
-        """Seconds until the next start is allowed; 0 if it is now, or if the clock was set back."""
+        """Return the seconds until the next allowed start; 0 for now, or for a clock set back."""
         since = now - self._failed_at
         return max(0.0, self._delay() - since) if since >= 0 else 0.0
 

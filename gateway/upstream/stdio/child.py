@@ -1,8 +1,8 @@
 """A server process: its pipes, its process group, its end. The child leads its own process group, so its helpers end
 with it. If the gateway is killed, the child's standard input closes, and MCP servers must then end (MCP 2026-07-28,
-stdio, "Shutdown"). `PR_SET_PDEATHSIG` would also reach a server that ignores this. But only Linux has it, and it needs
-a foreign call between fork and exec, which can deadlock in a process with threads. A child with a leased credential
-runs below a keeper, which ends the whole tree."""
+stdio, "Shutdown"). `PR_SET_PDEATHSIG` would also reach a server without regard for this. But only Linux has
+`PR_SET_PDEATHSIG`, and the foreign call between fork and exec can deadlock in a process with threads. A child with a
+leased credential runs below a keeper; the keeper ends the whole tree."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _PIPE_CLOSED: Final = {_STDIN: "closed its standard input", _STDOUT: "closed its
 class ServerProcess(asyncio.SubprocessProtocol):
     """A running server. Made by `spawn`.
 
-    `gone` is called once, when it and its group have ended. `asked` says whether `stop` asked for that. `handed` is the
+    `gone` is called once, after the end of the child and its group. `asked`: `stop` asked for the end. `handed` is the
     hand-over of its leased credential.
     """
 
@@ -98,11 +98,11 @@ class ServerProcess(asyncio.SubprocessProtocol):
 
     @property
     def usable(self) -> bool:
-        """Return whether it still accepts messages."""
+        """Return whether the child still accepts messages."""
         return self._stopping is None
 
     def attach(self, listener: Callable[[Inbound], None], ended: Callable[[str], None]) -> None:
-        """Tell `listener` of every message, and `ended`, once, when no more will come, with what happened."""
+        """Tell `listener` of every message, and `ended`, once, after the last, with the reason."""
         self._listener, self._ended = listener, ended
         for message in self._early:
             listener(message)
@@ -113,10 +113,10 @@ class ServerProcess(asyncio.SubprocessProtocol):
     # --- in --------------------------------------------------------------------------------------------
 
     async def write(self, message: bytes, patience: float) -> None:
-        """Write one message, and wait until the child has taken it in, for at most `patience` seconds.
+        """Write one message, and wait until the child has taken the message in, for at most `patience` seconds.
 
-        Only one message at a time waits in memory. Raises `UpstreamBroken`, or `UpstreamTimeout` for a child that
-        does not read; that child is ended, since half of the message may be in its pipe.
+        Only one message at a time waits in memory. Raises `UpstreamBroken`, or `UpstreamTimeout` for a child without
+        reading; such a child is ended, since half of the message may be in its pipe.
         """
         try:
             async with asyncio.timeout(patience), self._writing:
@@ -157,7 +157,7 @@ class ServerProcess(asyncio.SubprocessProtocol):
     async def stop(self, reason: str = "was shut down", *, at_once: bool = False) -> None:
         """End the child: close its input, wait, SIGTERM to its group, wait, SIGKILL to its group.
 
-        `at_once` leaves out the first wait. Returns when it is gone. It goes on if the caller is cancelled.
+        `at_once` leaves out the first wait. Returns when the child is gone. A cancelled caller does not stop the end.
         """
         self.asked = self.asked or self._stopping is None
         if at_once:
@@ -199,7 +199,7 @@ class ServerProcess(asyncio.SubprocessProtocol):
             self._ended(self._reason)
 
     async def _hunt(self, handed: HandedProcess) -> None:
-        """Kill the processes of a keeper that somebody killed. Nothing proves that the search finds all."""
+        """Kill the processes of a killed keeper. The search may miss some."""
         self._log.error("upstream.keeper-killed", pid=self.pid)
         for _ in range(round(SHUTDOWN_STEP / _POLL)):
             if not handed.kill_marked():
@@ -237,7 +237,8 @@ class ServerProcess(asyncio.SubprocessProtocol):
             await asyncio.sleep(_POLL)
 
     def _signal(self, number: int) -> bool:
-        """Signal the whole group; whether there is one. The group keeps its number while any of it lives."""
+        """Signal the whole group, and return whether the group exists. The group keeps its number while a member
+        lives."""
         try:
             os.killpg(self.pid, number)
         except (ProcessLookupError, PermissionError):
@@ -343,10 +344,10 @@ async def spawn(command: Sequence[str], child: ServerProcess, *, env: Mapping[st
 
 
 def _seal_descriptors(passed: Sequence[int]) -> None:
-    """Close all other files in the child before it becomes the command. uvloop takes `close_fds` and does not act on
-    it. So every server would hold the gateway's inherited files, such as a supervisor's socket, and second descriptors
-    of its own pipes. The gateway could then not see the close of a pipe. uvloop runs Python between fork and exec in
-    any case."""
+    """Close all other files in the child before the exec of the command. uvloop takes `close_fds` and ignores the
+    value. So every server would hold the gateway's inherited files, such as a supervisor's socket, and second
+    descriptors of its own pipes. The gateway could then not see the close of a pipe. uvloop runs Python between fork
+    and exec in any case."""
     for name in os.listdir("/dev/fd"):  # noqa: PTH208 - names of descriptors, not files
         with contextlib.suppress(OSError):
             if int(name) > _STDERR and int(name) not in passed:
@@ -364,7 +365,7 @@ def _ending(status: int | None, *, by_keeper: bool = False) -> str:
 
 
 def is_power_of_two(count: int) -> bool:
-    """For logging what may happen without end: the 1st, 2nd, 4th, 8th time and so on."""
+    """Return whether to log an event of endless number: the 1st, 2nd, 4th, 8th time and so on."""
     return count & (count - 1) == 0
 
 

@@ -43,12 +43,12 @@ _KEEPER: Final = (sys.executable, "-I", "-S", keeper.__file__)
 
 
 class HandedProcess:
-    """The hand-over to one process. `lease` is the lease whose credential the process has."""
+    """The hand-over to one process. `lease` is the lease of the process's credential."""
 
     def __init__(
         self, hand_over: HandOver, credential: HandedCredential, folder: Path, endpoint: ContainerEndpoint
     ) -> None:
-        """Prepare the hand-over. Raises `ValueError` with a sentence that names no value, and `OSError`."""
+        """Prepare the hand-over. Raises `ValueError` with a sentence without values, and `OSError`."""
         self.credential = credential
         self._hand_over = hand_over
         self._file: Path | None = None
@@ -73,7 +73,8 @@ class HandedProcess:
 
     @property
     def defaults(self) -> dict[str, str]:
-        """Return variables that the operator may set otherwise: without them, an SDK of AWS finds the gateway's own credentials."""
+        """Return variables that the operator may set otherwise: without these, an SDK of AWS finds the gateway's own
+        credentials."""
         return _NO_OTHERS if any(name == "access_key_id" for name, _ in self.credential.fields) else {}
 
     @property
@@ -83,22 +84,23 @@ class HandedProcess:
         return (link,) if self._pipe is None else (link, self._pipe)
 
     def command(self, command: Sequence[str]) -> tuple[str, ...]:
-        """Return the command line that runs a command below a keeper. It has no value of a credential."""
+        """Return the command line that runs a command below a keeper. The command line has no value of a credential."""
         moves = "" if self._pipe is None else f"{self._pipe}:{self._hand_over.fd}"
         removed = "" if self._file is None else str(self._file)
         return (*_KEEPER, str(self._keepers_link.fileno()), removed, moves, "--", *command)
 
     def begin(self) -> None:
-        """Close the keeper's descriptors, once it has them."""
+        """Close the keeper's descriptors, once passed on."""
         self._keepers_link.close()
         if self._pipe is not None:
             os.close(self._pipe)
             self._pipe = None
 
     def renew(self, credential: HandedCredential) -> bool:
-        """Replace the credential in the running process. Return `False` if only another process can have it. Raises as the start.
+        """Replace the credential in the running process. Return `False` if only another process can have it. Raises as
+        the start.
 
-        An older one replaces nothing: the newer has the same terms.
+        An older credential replaces nothing: the newer has the same terms.
         """
         if credential.lease == self.lease or credential.since < self.credential.since:
             return True
@@ -110,7 +112,7 @@ class HandedProcess:
         return True
 
     def is_in(self, line: bytes) -> bool:
-        """Return whether a JSON text has a part of the credential, however it is escaped, or cannot be read."""
+        """Return whether a JSON text is unreadable, or has a part of the credential in any escaped form."""
         try:
             text = json.dumps(json.loads(line), ensure_ascii=False)
         except (ValueError, RecursionError):
@@ -124,7 +126,7 @@ class HandedProcess:
             self._link.shutdown(socket.SHUT_WR)
 
     def is_gone(self) -> bool:
-        """Return whether the keeper said that nothing of the tree is left. Ask after the keeper's exit."""
+        """Return whether the keeper reported an empty tree. Ask after the keeper's exit."""
         try:
             self._is_gone = self._is_gone or self._link.recv(1) == keeper.GONE
         except OSError:
@@ -140,13 +142,13 @@ class HandedProcess:
         return len(found)
 
     def finish(self) -> None:
-        """Close and remove what the hand-over holds."""
+        """Close and remove the parts of the hand-over."""
         self.begin()
         self._link.close()
         self.withdraw()
 
     def withdraw(self) -> None:
-        """Take the credential out of each place where the process could still read it."""
+        """Take the credential out of each place open to the process."""
         self._is_withdrawn = True
         if self._asks_as is not None:
             self._endpoint.forget(self._asks_as)
@@ -157,7 +159,7 @@ class HandedProcess:
                 log.error("upstream.file-left", file=str(self._file), problem=error.strerror)  # noqa: TRY400 - the message says it all
 
     def _prepare(self, folder: Path) -> dict[str, str]:
-        """Put the credential where the process finds it, and return the variables for the process."""
+        """Put the credential into its place for the process, and return the variables for the process."""
         hand_over = self._hand_over
         variables = render_variables(hand_over, self.credential)
         if hand_over.file is not None:
@@ -176,7 +178,7 @@ class HandedProcess:
 
 
 def _marked(mark: bytes) -> list[int]:
-    """Return the living processes that began with a variable."""
+    """Return the living processes started with a variable."""
     found: list[int] = []
     for entry in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):
@@ -186,7 +188,7 @@ def _marked(mark: bytes) -> list[int]:
 
 
 def _filled_pipe(content: bytes) -> int:
-    """Return the reading end of a pipe with a content. It holds the content once, for the first reader."""
+    """Return the reading end of a pipe with a content. The pipe holds the content once, for the first reader."""
     reading, writing = os.pipe()
     try:
         os.write(writing, content)

@@ -1,12 +1,12 @@
-"""Keeper of one server process: it ends the server with all that the server started, and says so.
+"""Keeper of one server process: it ends the server with all processes of the server, and reports the end.
 
-Run as a program of its own, with the standard library alone: `keeper.py LINK REMOVE MOVES -- COMMAND…`. It becomes the
-"subreaper" of the tree (Linux), so a helper that leaves its group and its parent is still its child. Without children left, nothing of
-the tree is left.
+Run as a program of its own, with the standard library alone: `keeper.py LINK REMOVE MOVES -- COMMAND…`. The keeper
+becomes the "subreaper" of the tree (Linux), so a helper outside of its group and its parent is still the keeper's
+child. Without children left, nothing of the tree is left.
 
-`LINK` is a socket to the gateway. Its end, also by a kill of the gateway, ends the tree. Before the keeper exits it writes `GONE` there.
-A signal could come before the keeper hears any.
-`REMOVE` is a file to remove at the end, or empty. `MOVES` are descriptors of the server, as `from:to,from:to`.
+`LINK` is a socket to the gateway. Its end, also by a kill of the gateway, ends the tree. The keeper writes `GONE` there
+before its exit. A signal could come before the keeper hears any. `REMOVE` is a file to remove at the end, or empty.
+`MOVES` are descriptors of the server, as `from:to,from:to`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Keeper:
             signal.signal(number, self._note)
 
     def keep(self, server: int) -> int:
-        """Keep the tree of a server until nothing of it is left. Return the server's exit status."""
+        """Keep the tree of a server until no process is left. Return the server's exit status."""
         self._server = server
         while self._reap():
             if self._status is not None:
@@ -114,7 +114,8 @@ def signal_tree(number: int) -> None:
 
 
 def descendants(root: int) -> list[int]:
-    """Return the processes below a process, with the help of `/proc`. A dead process counts until its parent has seen it."""
+    """Return the processes below a process, with the help of `/proc`. A dead process counts until seen by its
+    parent."""
     below: dict[int, list[int]] = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -168,13 +169,13 @@ def open_descriptors() -> set[int]:
 
 
 def become_subreaper() -> None:
-    """Make orphans below this process its children. Only Linux has it."""
+    """Make orphans below this process its children. Only Linux has subreapers."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def let_go() -> None:
-    """Leave the pipes to the server, so that their end is the server's."""
+    """Leave the pipes to the server, so their end is the server's."""
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(nothing, descriptor)

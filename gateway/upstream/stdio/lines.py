@@ -13,7 +13,7 @@ line cannot fill the memory."""
 
 
 class LineTooLong(Exception):
-    """A line went beyond the limit. What follows can no longer be told apart, so nothing more is read."""
+    """A line beyond the limit. Later lines can no longer be told apart, so nothing more is read."""
 
 
 class LineSplitter:
@@ -24,7 +24,7 @@ class LineSplitter:
         self._line = bytearray()
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """The lines that `chunk` ends. Raises `LineTooLong`."""
+        """Return the lines ended by `chunk`. Raises `LineTooLong`."""
         *ended, rest = chunk.split(b"\n")
         if ended:
             self._line += ended[0]

@@ -1,6 +1,6 @@
-"""Children of the stateless era (2026-07-28): a few for one principal, shared by all its clients. A message on a
-child's standard output names its client only by a request id, a progress token, or a subscription id. So a request goes
-only to a child where none of these is in use. A cancelled id stays in use until its late response has come."""
+"""Children of the stateless era (2026-07-28): a few for a principal, shared by all its clients. A message on a child's
+standard output names its client only by a request id, a progress token, or a subscription id. So a request goes only to
+a child with none of these in use. A cancelled id stays in use until its late response has come."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class _PooledCall:
 
 
 class Worker:
-    """One child and the requests in it."""
+    """A child with its requests."""
 
     def __init__(self, child: ServerProcess, *, upstream: str, first_byte: float, clock: Callable[[], float]) -> None:
         self.child = child
@@ -76,7 +76,7 @@ class Worker:
         )
 
     def reserve(self, request: RequestId, message: Message) -> MessageStream:
-        """Take the place that `accepts` has just promised."""
+        """Take the place just promised by `accepts`."""
         self.touched = self._clock()
         stream = MessageStream(0, Backlog(), resumable=False, request=request)
         self._calls[request] = _PooledCall(
@@ -133,14 +133,14 @@ class Worker:
             self._note("upstream.unknown-response", None)
 
     def _refuse(self, message: wire.Inbound) -> None:
-        """Refuse the server's request, which this era forbids, so that the server does not wait."""
+        """Refuse the server's request, forbidden in this era, so the server does not wait."""
         self._note("upstream.forbidden-request", message.method)
         text = "clients take no requests in this protocol revision; answer with an input-required result"
         with contextlib.suppress(UpstreamError):
             self.child.post(wire.error(message.id, METHOD_NOT_FOUND, text))
 
     def _torn_down(self, request: RequestId | None) -> None:
-        """The server has ended a subscription: over HTTP, the end of its stream says that."""
+        """End the stream of a subscription ended by the server: over HTTP, the end of the stream is the message."""
         call = self._calls.get(request) if request is not None else None
         if request is None or call is None or not call.listens:
             self._note("upstream.unknown-subscription", None)
@@ -149,7 +149,8 @@ class Worker:
         call.stream.finish()
 
     def _addressee(self, message: wire.Inbound) -> _PooledCall | None:
-        """Return the call of this notification; `None` if unknown, since a guess would show it to another client."""
+        """Return the call of this notification; `None` if unknown, since a guess would show the notification to another
+        client."""
         if message.subscription is not None:
             call = self._calls.get(message.subscription)
             return call if call is not None and call.listens else None
@@ -181,7 +182,7 @@ class Worker:
         self._take_back(request, stream, "no answer in time")
 
     def _take_back(self, request: RequestId, stream: MessageStream, reason: str) -> None:
-        """Cancel the request in the child, unless it is over."""
+        """Cancel the request in the child, unless already over."""
         call = self._calls.get(request)
         if call is not None and call.stream is stream:
             self._forget(request, call)
@@ -202,9 +203,8 @@ class Worker:
 
 
 class Pool:
-    """The children of one principal. With a leased credential, the children of one task.
-
-    `renew` gives a credential to a running child, and returns `False` if only another child can have the credential.
+    """The children of a principal. With a leased credential, the children of a task. `renew` gives a credential to a
+    running child, and returns `False` if only another child can have the credential.
     """
 
     def __init__(
@@ -236,7 +236,7 @@ class Pool:
 
     @property
     def is_idle(self) -> bool:
-        """Return whether the pool has child processes and none of them has an open request."""
+        """Return whether the pool has child processes and none has an open request."""
         return bool(self._workers) and self.in_flight == 0 and not self._choosing.locked()
 
     @property
@@ -245,7 +245,8 @@ class Pool:
         return max(worker.touched for worker in self._workers)
 
     async def request(self, message: Message, credential: HandedCredential | None = None) -> UpstreamReply:
-        """Forward a request to a child with the credential, in which no other request has its id. Raises `UpstreamError`."""
+        """Forward a request to a child with the credential, and without another request of this id. Raises
+        `UpstreamError`."""
         if message.id is None:
             return replies.refusal(400, "a request needs an id")
         async with self._choosing:
@@ -254,7 +255,7 @@ class Pool:
         return await worker.carry(message.id, message, stream)
 
     async def aclose(self) -> None:
-        """End the idle children. Returns when they are gone."""
+        """End the idle children. Returns when all are gone."""
         idle = [worker for worker in self._workers if worker.in_flight == 0]
         self._retire(lambda _worker: True)
         await asyncio.gather(*(worker.child.stop() for worker in idle))
@@ -284,7 +285,7 @@ class Pool:
         return worker
 
     def _retire(self, which: Callable[[Worker], bool]) -> None:
-        """End the idle ones of these, and leave out those that have ended by themselves."""
+        """End the idle children, and leave out children already ended by themselves."""
         kept: list[Worker] = []
         for worker in self._workers:
             if worker.child.usable and not (worker.in_flight == 0 and which(worker)):

@@ -1,4 +1,4 @@
-"""The private folder of handed-over files: in memory where the system has a file system for that, else in the state folder."""
+"""The private folder of handed-over files: in memory if the system has such a file system, else in the state folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOUNTS: Final = Path("/proc/self/mounts")
 
 
 def choose_folder(state: Path) -> tuple[Path, bool]:
-    """Return the folder of a gateway's handed-over files, by its state folder, and whether it is in memory."""
+    """Return the folder of a gateway's handed-over files, by its state folder, and whether the folder is in memory."""
     name = f"opagate-{os.geteuid()}-{sha256(bytes(state.absolute())).hexdigest()[:16]}"
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     for base in (*([Path(runtime)] if runtime else []), Path(f"/run/user/{os.geteuid()}"), Path("/dev/shm")):  # noqa: S108 - the folder in it is private
@@ -31,7 +31,7 @@ def choose_folder(state: Path) -> tuple[Path, bool]:
 
 
 def is_in_memory(path: Path) -> bool:
-    """Return whether a folder is in a file system that is kept in memory."""
+    """Return whether a folder is in a file system in memory."""
     try:
         lines = _MOUNTS.read_bytes().splitlines()
     except OSError:
@@ -71,7 +71,8 @@ def _may_be_used(folder: Path) -> bool:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write a file that only this account may read. A file of the name is replaced at once, so a reader has the old or the new text."""
+    """Write a file for this account alone. A file of the name is replaced at once, so a reader has the old or the new
+    text."""
     fresh = path.with_suffix(UNFINISHED)
     fresh.unlink(missing_ok=True)
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

@@ -1,4 +1,4 @@
-"""The text of a leased credential, in the form that a process reads. Pure."""
+"""The text of a leased credential, in the form for a process. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def render_text(hand_over: HandOver, credential: HandedCredential) -> str:
-    """Return the text for `env`, `file` or `fd`. Raises `ValueError` with a sentence that names no value."""
+    """Return the text for `env`, `file` or `fd`. Raises `ValueError` with a sentence without values."""
     if hand_over.template is not None:
         return _bounded(fill(hand_over.template, credential))
     form = hand_over.chosen_form or ("json" if credential.fields else "value")

@@ -1,4 +1,4 @@
-"""HTTP answers of the gateway on behalf of a server that has only pipes."""
+"""HTTP answers of the gateway on behalf of a server with pipes alone."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _STATUS: Final = {METHOD_NOT_FOUND: 404, HEADER_MISMATCH: 400, MISSING_CAPABILIT
 
 
 def stateless_status(error: int | None) -> int:
-    """The HTTP status of a response that is alone (MCP 2026-07-28, streamable HTTP, "Protocol Version Header",
-    "Server Validation"). In the handshake era it is always 200."""
+    """Return the HTTP status of a sole response (MCP 2026-07-28, streamable HTTP, "Protocol Version Header", "Server
+    Validation"). In the handshake era the status is always 200."""
     return 200 if error is None else _STATUS.get(error, 200)
 
 
 def document(status: int, body: bytes, headers: Headers = ()) -> UpstreamReply:
-    """One JSON document."""
+    """Return an answer of a JSON document."""
     return _whole(status, body, (_JSON, (b"content-length", b"%d" % len(body)), *headers))
 
 
@@ -47,7 +47,7 @@ def empty(status: int) -> UpstreamReply:
 
 
 def refusal(status: int, message: str, *, request: RequestId | None = None) -> UpstreamReply:
-    """A JSON-RPC error for what the client did wrong."""
+    """Return a JSON-RPC error for a fault of the client."""
     return document(status, wire.error(request, INVALID_REQUEST, message))
 
 
@@ -71,7 +71,7 @@ async def answer(
     """Wait for the beginning of the answer, and return it in the needed form.
 
     `late` is called if no data comes within `first_byte` seconds, and must end the stream. `left` is called if the
-    client leaves an unfinished event stream. Raises the error that ended the stream before the answer.
+    client leaves an unfinished event stream. Raises the error of a stream ended before the answer.
     """
     begun = await stream.begun(min(grace, first_byte))
     if (response := stream.sole_response()) is not None:

@@ -1,7 +1,7 @@
 """A session of the handshake era (2025-03-26 to 2025-11-25): one client, one child. Standard output has no streams, so
 a message's content selects its stream: a response by its id, progress by its token. Log messages, list changes and the
-server's own requests have neither. They go to the only request in flight, else to the stream of a GET. Without a GET
-they go to the latest request, or wait for a GET."""
+server's own requests have neither. Such messages go to the only request in flight, else to the stream of a GET. Without
+a GET they go to the latest request, or wait for a GET."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ MAX_IN_FLIGHT: Final = 1024
 
 
 class StdioSession:
-    """`key` is the session id. `principal` is the `Principal.key` of the only caller for whom the session exists.
-    `refused`: the server has answered `initialize` with an error. As a part of a `SplitSession` it counts its streams from
-    `first`, and shares `standalone`.
+    """`key` is the session id. `principal` is the `Principal.key` of the session's only caller. `refused`: the server
+    has answered `initialize` with an error. As a part of a `SplitSession`, a session counts its streams from `first`,
+    and shares `standalone`.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class StdioSession:
 
     @property
     def busy(self) -> bool:
-        """Return whether a client is connected to it."""
+        """Return whether a client is connected to the session."""
         if not self._is_part and self._standalone.connection is not None:
             return True
         return any(stream.listening for stream in self._in_flight.values())
@@ -86,7 +86,7 @@ class StdioSession:
 
     @property
     def opened(self) -> int:
-        """Return how many streams it has opened."""
+        """Return the number of opened streams."""
         return self._number - self._first + 1
 
     def has_stream(self, number: int) -> bool:
@@ -163,7 +163,7 @@ class StdioSession:
         return replies.events(stream.connect(after=int(match[2]), left=self._touch))
 
     def end(self, reason: str) -> None:
-        """Fail what is in flight and end the streams."""
+        """Fail the requests in flight and end the streams."""
         failure = UpstreamBroken(
             f"upstream {self._upstream} {reason}", "begin a new session; whether the call was carried out is not known"
         )
@@ -177,7 +177,7 @@ class StdioSession:
     # --- from the child --------------------------------------------------------------------------------
 
     def receive(self, message: wire.Inbound) -> None:
-        """Publish a message of the child on the stream where it belongs."""
+        """Publish a message of the child on its stream."""
         if message.kind is not Kind.RESPONSE:
             if message.kind is Kind.REQUEST and message.id is not None and len(self._asked) < MAX_IN_FLIGHT:
                 self._asked.add(message.id)
@@ -235,7 +235,7 @@ class StdioSession:
         stream.fail(failure)
 
     def _cancelled(self, params: JsonObject) -> None:
-        """The client has taken a request back; the server sends no response to it any more."""
+        """Close a request taken back by the client; the server sends no response any more."""
         request = params.get("requestId")
         if isinstance(request, bool) or not isinstance(request, int | str):
             return

@@ -1,5 +1,5 @@
-"""A starter of one upstream's processes, with a count. It refuses to exceed the limit, and to start after repeated
-failures."""
+"""A starter of one upstream's processes, with a count. A start over the limit, or after repeated failures, is
+refused."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Spawner:
 
     @property
     def failures(self) -> int:
-        """Failed processes in a row, of the principal for whom it is worst."""
+        """Return the failed processes in a row, of the worst principal."""
         return max((backoff.failures for backoff in self._backoffs.values()), default=0)
 
     def retry_seconds(self) -> float:
@@ -100,9 +100,10 @@ class Spawner:
         return sum(owner == principal for owner in self._children.values()) >= MAX_CHILDREN_PER_PRINCIPAL
 
     async def spawn(self, principal: str, credential: HandedCredential | None = None) -> ServerProcess:
-        """Start a process for this principal, with a leased credential. If the caller is cancelled, it is ended once it has started.
+        """Start a process for this principal, with a leased credential. After a cancelled call, the process is ended
+        once started.
 
-        Raises `UpstreamUnreachable`: too many processes, the last ones died, or the command cannot be started.
+        Raises `UpstreamUnreachable`: too many processes, the last processes died, or the command cannot be started.
         """
         self._refuse(principal)
         self._refuse_withdrawn(credential)
@@ -152,7 +153,7 @@ class Spawner:
 
     @contextlib.contextmanager
     def _explained(self) -> Generator[None]:
-        """Raise `UpstreamUnreachable` for a credential that cannot be handed over."""
+        """Raise `UpstreamUnreachable` for a failed hand-over of a credential."""
         try:
             yield
         except ValueError as error:
@@ -167,7 +168,7 @@ class Spawner:
             ) from None
 
     def renew(self, child: ServerProcess, credential: HandedCredential | None) -> bool:
-        """Return whether a running process has a credential, or could be given it. Raises `UpstreamUnreachable`."""
+        """Return whether a running process has a credential, perhaps given just now. Raises `UpstreamUnreachable`."""
         self._refuse_withdrawn(credential)
         if child.handed is None or credential is None:
             return child.handed is None and credential is None
@@ -175,16 +176,15 @@ class Spawner:
             return child.handed.renew(credential)
 
     def _refuse_withdrawn(self, credential: HandedCredential | None) -> None:
-        """Raise `UpstreamUnreachable` for a credential whose lease has ended meanwhile."""
+        """Raise `UpstreamUnreachable` for a credential of an ended lease."""
         if credential is not None and credential.lease in self._withdrawn:
             raise UpstreamUnreachable(
                 f"the credential for upstream {self._name} ended meanwhile", "call again: the gateway obtains another"
             )
 
     async def withdraw(self, lease: str) -> bool | None:
-        """End each process with the credential of a lease. Return whether all of them are proven gone, `None` if none was there.
-
-        No process gets the credential from then on.
+        """End each process with the credential of a lease. Return whether all are proven gone, `None` if there was
+        none. No process gets the credential from then on.
         """
         self._withdrawn[lease] = None
         while len(self._withdrawn) > MAX_WITHDRAWN:
@@ -204,19 +204,19 @@ class Spawner:
             await child.stop("ended with its credential", at_once=True)
 
     def stop(self, child: ServerProcess) -> None:
-        """End a process without waiting for it."""
+        """End a process without waiting."""
         task = asyncio.get_running_loop().create_task(child.stop())
         self._stops.add(task)
         task.add_done_callback(self._stops.discard)
 
     async def aclose(self) -> None:
-        """End all processes, and start no more. Returns when they are gone."""
+        """End all processes, and start no more. Returns when all are gone."""
         self._closing = True
         await asyncio.gather(*(child.stop() for child in list(self._children) if child.pid), *self._stops)
         await self._endpoint.aclose()
 
     def forget(self) -> None:
-        """Drop what no longer matters."""
+        """Drop entries without further use."""
         now = self._clock()
         self._backoffs = {key: value for key, value in self._backoffs.items() if not value.forgettable(now)}
 
@@ -241,7 +241,7 @@ class Spawner:
             )
 
     def _abort(self, child: ServerProcess) -> None:
-        """Forget a child that could not be started."""
+        """Forget a child after a failed start."""
         if child.handed is not None:
             child.handed.finish()
         child.begun.set()
@@ -257,7 +257,7 @@ class Spawner:
 
 
 def _require_program(program: str, env: Mapping[str, str], cwd: Path | None) -> None:
-    """Raise `OSError` for a program that the keeper could not start."""
+    """Raise `OSError` for a program beyond the keeper's powers to start."""
     named = str((cwd or Path()) / program) if os.sep in program else program
     if shutil.which(named, path=env.get("PATH", os.defpath)) is None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))

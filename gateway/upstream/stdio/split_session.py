@@ -29,7 +29,8 @@ _INITIALIZED: Final = b'{"jsonrpc":"2.0","method":"notifications/initialized"}'
 
 
 class SplitSession:
-    """A session with a part for each process. `spawn` starts a process with a credential, `renew` gives one to a running process."""
+    """A session with a part for each process. `spawn` starts a process with a credential, `renew` gives a credential to
+    a running process."""
 
     def __init__(
         self,
@@ -62,7 +63,7 @@ class SplitSession:
 
     @property
     def busy(self) -> bool:
-        """Return whether a client is connected to it."""
+        """Return whether a client is connected to the session."""
         return self._standalone.connection is not None or any(part.busy for part in self._all())
 
     @property
@@ -70,7 +71,7 @@ class SplitSession:
         return sum(part.in_flight for part in self._all())
 
     def idle_parts(self) -> list[StdioSession]:
-        """Return the parts without a request, whose processes may end."""
+        """Return the parts without a request: their processes may end."""
         return [part for part in self._all() if not part.busy and not part.in_flight and part.child.usable]
 
     def children(self) -> tuple[ServerProcess, ...]:
@@ -99,7 +100,7 @@ class SplitSession:
         return await part.request(message, prime=prime)
 
     async def tell(self, message: Message) -> UpstreamReply:
-        """Forward a notification or a response to the processes that it is meant for. Raises `UpstreamError`."""
+        """Forward a notification or a response to its processes. Raises `UpstreamError`."""
         self.touched = self._clock()
         parts = self._addressed(message)
         if message.kind is Kind.RESPONSE and len(parts) > 1:
@@ -125,7 +126,7 @@ class SplitSession:
         return replies.refusal(400, "there is no such event to resume after; it is unknown or no longer kept")
 
     def end(self, reason: str) -> None:
-        """Fail what is in flight and end the streams."""
+        """Fail the requests in flight and end the streams."""
         self._is_over = True
         for part in self._all():
             part.end(reason)
@@ -133,7 +134,7 @@ class SplitSession:
         self._standalone.finish()
 
     def reap(self, idle: float) -> None:
-        """End the processes that were unused for `idle` seconds."""
+        """End the processes unused for `idle` seconds."""
         for part in self.idle_parts():
             if self._clock() - part.touched > idle:
                 self._stop(part.child)
@@ -141,7 +142,7 @@ class SplitSession:
     # --- the parts -------------------------------------------------------------------------------------
 
     async def _part(self, credential: HandedCredential | None) -> StdioSession:
-        """Return the part whose process has a credential. A further process is greeted as the first was."""
+        """Return the part of the process with a credential. A further process is greeted as the first was."""
         if self._is_over:
             raise UpstreamBroken(f"the session with upstream {self._upstream} has ended", "initialize a new one")
         for part in list(self._parts.get(_terms(credential), ())):
@@ -177,7 +178,7 @@ class SplitSession:
         return part
 
     async def _greet(self, part: StdioSession) -> None:
-        """Say to a process what the client said to the first, and take its answer."""
+        """Greet a process with the client's own greeting, and take its answer."""
         assert self._greeting is not None  # noqa: S101 - the session began with it
         try:
             reply = await part.request(self._greeting, prime=False, grace=self._first_byte)
@@ -193,7 +194,7 @@ class SplitSession:
             )
 
     def _addressed(self, message: Message) -> list[StdioSession]:
-        """Return the parts that a notification or a response is meant for."""
+        """Return the parts for a notification or a response."""
         if message.kind is Kind.RESPONSE:
             return [part for part in self._all() if part.awaits(message.id)]
         if message.method == "notifications/cancelled":

@@ -1,7 +1,7 @@
 """A child's standard error, made fit for the log. Pure: the time comes in as an argument.
 
-A server's words are not to be trusted. They can be endless, hold terminal sequences or forge log lines. They can tell secrets
-of the server's environment and of its callers.
+A server's words are not to be trusted. The words can be endless, hold terminal sequences or forge log lines. They can
+tell secrets of the server's environment and of its callers.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _KEY_LINES: Final = 256
 
 
 class StderrLines:
-    """Splitter of chunks into lines for the log. `conceal` takes credentials out of a line; it is called before the line is
-    cut, and before terminal sequences are escaped."""
+    """Splitter of chunks into lines for the log. `conceal` takes credentials out of a line; it is called before the cut
+    of a line, and before the escape of terminal sequences."""
 
     def __init__(self, secrets: Sequence[str], conceal: Callable[[str], str] = str) -> None:
         pieces = {piece for secret in secrets for piece in secret.splitlines() if len(piece) >= SHORTEST_SECRET}
@@ -41,7 +41,7 @@ class StderrLines:
         self._withheld = 0
 
     def feed(self, chunk: bytes, now: float) -> list[str]:
-        """The lines that `chunk` ends and that may be logged, with a notice of how many were withheld before."""
+        """Return the lines ended by `chunk` and fit for the log, with a notice of the number withheld before."""
         lines: list[str] = []
         while b"\n" in chunk and self._allowed(now):
             part, _, chunk = chunk.partition(b"\n")
@@ -83,7 +83,7 @@ class StderrLines:
         return _printable(text) + (" [cut]" if self._cut else "")
 
     def _is_key(self, line: bytes) -> bool:
-        """Return whether a line belongs to a private key, which no single line tells."""
+        """Return whether a line belongs to a private key: no single line can tell."""
         if all(mark in line for mark in _KEY_BEGINS):
             self._of_key = _KEY_LINES
         if not self._of_key:
@@ -103,5 +103,5 @@ class StderrLines:
 
 
 def _printable(text: str) -> str:
-    """The text with everything escaped that a terminal or a log reader could take for more than text."""
+    """Return the text with everything escaped that a terminal or a log reader could take for more than text."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text.rstrip())

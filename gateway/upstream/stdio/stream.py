@@ -1,6 +1,6 @@
-"""The answer to a request as it comes: one JSON document, or server-sent events over several connections. MCP
-2025-11-25, transports, "Sending Messages to the Server" and "Resumability and Redelivery"; 2026-07-28, streamable HTTP,
-"Receiving Messages"."""
+"""The arriving answer to a request: a JSON document, or server-sent events over several connections. MCP 2025-11-25,
+transports, "Sending Messages to the Server" and "Resumability and Redelivery"; 2026-07-28, streamable HTTP, "Receiving
+Messages"."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class StreamEvent:
 
 
 class Backlog:
-    """Bounds what a group of streams keeps together, in events and bytes. What is oldest goes first."""
+    """Bounds on the kept events of a group of streams together, in events and bytes. The oldest events go first."""
 
     def __init__(self, max_events: int = MAX_EVENTS, max_bytes: int = MAX_BYTES) -> None:
         self._max_events = max_events
@@ -83,7 +83,7 @@ class MessageStream:
 
     @property
     def listening(self) -> bool:
-        """Return whether a client waits for messages: it is connected, or its request is unanswered."""
+        """Return whether a client waits for messages: a connected client, or a client with an unanswered request."""
         return not self.abandoned and (self.connection is not None or not self._opened)
 
     @property
@@ -99,7 +99,7 @@ class MessageStream:
     # --- written ---------------------------------------------------------------------------------------
 
     def publish(self, data: bytes, *, last: bool = False, error: int | None = None) -> None:
-        """Add a message. `last` is the response to the request; `error` its error code, if it is one."""
+        """Add a message. `last` is the response to the request; `error` its error code, if any."""
         if self.finished:
             return
         self.finished = self._answered = last
@@ -127,7 +127,7 @@ class MessageStream:
         self._wake.set()
 
     def abandon(self) -> None:
-        """Drop the stream, which has lost its reader for good."""
+        """Drop the stream after the final loss of its reader."""
         self.abandoned = self.finished = True
         self._events.clear()
         self._backlog.drop(self)
@@ -144,7 +144,7 @@ class MessageStream:
     # --- read ------------------------------------------------------------------------------------------
 
     async def begun(self, patience: float) -> bool:
-        """Wait for the first message, and return whether it came. Raises the failure of the stream."""
+        """Wait for the first message, and return whether a message came. Raises the failure of the stream."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):
                 while self.silent:
@@ -154,7 +154,7 @@ class MessageStream:
         return not self.silent
 
     def sole_response(self) -> tuple[bytes, int | None] | None:
-        """Take the only message of the stream, if it is a response, and return it with its error code."""
+        """Take the only message of the stream, if a response, and return the message with its error code."""
         if not (self._answered and len(self._events) == 1):
             return None
         data = self._events[0].data
@@ -162,10 +162,9 @@ class MessageStream:
         return data, self._error
 
     def connect(self, *, after: int | None = None, prime: bool = False, left: Callable[[], None]) -> StreamResponse:
-        """Begin to deliver, from the first undelivered event or `after` an event that the client has seen.
-
-        `prime` sends an event without data first, from whose id the client can resume. `left` is called once, when
-        the client has gone before the stream was finished and read to its end.
+        """Begin to deliver, from the first undelivered event or `after` an event seen by the client. `prime` sends an
+        event without data first: the client can resume from its id. `left` is called once, if the client goes before
+        the end of the finished stream.
         """
         if self.connection is not None:
             self.connection.end()

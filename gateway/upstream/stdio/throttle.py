@@ -16,7 +16,7 @@ _LONG: Final = 4096
 
 
 class Throttle:
-    """A throttle shared by the servers of one upstream: the more of them flood, the longer each rests."""
+    """A throttle shared by the servers of one upstream: the more servers flood, the longer each rests."""
 
     def __init__(self) -> None:
         self._resting = 0

@@ -1,7 +1,8 @@
 """The stdio upstream: HTTP on this side, processes on the other.
 
-A process serves one principal and nobody else. With a leased credential it serves one task, and ends with the lease. What is
-run is the configured command and nothing of a request; what a process gets is the message, and nothing of the request's headers.
+A process serves a single principal. With a leased credential a process serves a single task, and ends with the lease.
+The gateway runs the configured command and nothing of a request; a process gets the message, and nothing of the
+request's headers.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ _PRIMING_SINCE: Final = "2025-11-25"
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """`failures` is how many processes failed in a row, and `retry_seconds` how long new ones are refused, for the caller for
-    whom it is worst."""
+    """The state of the processes. `failures` counts failed processes in a row, and `retry_seconds` is the time without
+    new processes, both for the worst caller."""
 
     processes: int
     sessions: int
@@ -56,10 +57,10 @@ class Status:
 
 
 class StdioUpstream:
-    """One configured upstream with a `command`. Interchangeable with the HTTP upstream.
+    """A configured upstream with a `command`. Interchangeable with the HTTP upstream.
 
-    `clock` counts seconds. `new_id` gives session ids: visible ASCII, not to be guessed. `conceal` takes credentials out of
-    what a process writes to its standard error, before it is logged. `folder` is private, for credentials in files.
+    `clock` counts seconds. `new_id` gives session ids: visible ASCII, not to be guessed. `conceal` takes credentials
+    out of a process's standard error, before the log. `folder` is private, for credentials in files.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class StdioUpstream:
 
     async def send(self, request: UpstreamRequest) -> UpstreamReply:
         """Answer as a streamable HTTP server would. Raises `UpstreamUnreachable` (no process could be started),
-        `UpstreamTimeout` (it did not begin to answer) or `UpstreamBroken` (it ended)."""
+        `UpstreamTimeout` (no beginning of an answer) or `UpstreamBroken` (the process ended)."""
         if self._closed:
             raise UpstreamUnreachable("the gateway is shutting down", "try again when it is up again")
         if self._reaper is None:
@@ -109,11 +110,12 @@ class StdioUpstream:
         return await self._in_session(session, request)
 
     async def withdraw(self, lease: str) -> bool | None:
-        """End each process with the credential of a lease. Return whether all of them are proven gone, `None` if none was there."""
+        """End each process with the credential of a lease. Return whether all are proven gone, `None` if there was
+        none."""
         return await self._spawner.withdraw(lease)
 
     async def aclose(self) -> None:
-        """End all processes, and take no more requests. Returns when they are gone."""
+        """End all processes, and take no more requests. Returns when all are gone."""
         self._closed = True
         if self._reaper is not None:
             await self._reaper.stop()
@@ -130,7 +132,7 @@ class StdioUpstream:
         )
 
     def reap(self) -> None:
-        """End what nobody uses. Runs by itself every half minute while the upstream is in use."""
+        """End unused processes and sessions. Runs by itself every half minute while the upstream is in use."""
         now = self._clock()
         for session in list(self._sessions.values()):
             if not session.busy and (session.refused or now - session.touched > SESSION_IDLE):
@@ -227,7 +229,7 @@ class StdioUpstream:
         return await self._spawner.spawn(principal, credential)
 
     async def _make_room(self, principal: str) -> None:
-        """End what this principal has not used for longest: a process with a credential, or a session."""
+        """End the longest unused process with a credential, or session, of this principal."""
         pools = [pool for key, pool in self._pools.items() if key[0] == principal and key[1] and pool.is_idle]
         splits = [each for each in self._sessions.values() if isinstance(each, SplitSession)]
         parts = [part for session in splits if session.principal == principal for part in session.idle_parts()]

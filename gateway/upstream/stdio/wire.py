@@ -1,6 +1,6 @@
-"""Reading of passing lines, and the few lines that the gateway writes itself. Pure. MCP stdio transport (2025-11-25 and
+"""Reading of passing lines, and the few lines of the gateway itself. Pure. MCP stdio transport (2025-11-25 and
 2026-07-28): one JSON-RPC message a line, no newline inside a message. Only identifiers are read; the parser skips the
-rest of a line, which travels on as bytes."""
+rest of a line; a line travels on as bytes."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ _ERROR: Final = msgspec.json.Decoder(_Error)
 
 
 def read(line: bytes) -> Inbound | None:
-    """One line of a child's standard output; `None` if it is not a JSON-RPC 2.0 message in UTF-8."""
+    """Read a line of a child's standard output; `None` for anything but a JSON-RPC 2.0 message in UTF-8."""
     envelope = _maybe(_ENVELOPE, line)
     if envelope is None and (masked := _SURROGATE.sub(rb"\\u0020", line)) != line:
         envelope = _maybe(_ENVELOPE, masked)
@@ -97,13 +97,14 @@ def read(line: bytes) -> Inbound | None:
 
 
 def one_line(message: bytes) -> bytes:
-    """The same JSON on one line. A line end in valid JSON stands between tokens, where a space means the same."""
+    """Return the same JSON on one line. A line end in valid JSON stands between tokens, and means the same as a
+    space."""
     return message.translate(_LINE_ENDS_TO_SPACES)
 
 
 def progress_token(params: JsonObject) -> RequestId | None:
-    """Return the client's progress token for its request (`params._meta.progressToken`). It is kept while the request
-    is open, so a too long token gets no progress."""
+    """Return the client's progress token for its request (`params._meta.progressToken`). The token is kept while the
+    request is open, so a too long token gets no progress."""
     meta = params.get("_meta")
     token = meta.get("progressToken") if isinstance(meta, dict) else None
     if isinstance(token, bool) or not isinstance(token, int | str) or len(str(token)) > MAX_TOKEN:
@@ -124,7 +125,7 @@ def cancelled(request: RequestId, reason: str) -> bytes:
 
 
 def error(request: RequestId | None, code: int, message: str) -> bytes:
-    """Return an error response. Without a request it has no `id` (streamable HTTP, "Sending Messages")."""
+    """Return an error response. Without a request the response has no `id` (streamable HTTP, "Sending Messages")."""
     document: dict[str, object] = {"jsonrpc": "2.0"}
     if request is not None:
         document["id"] = request
@@ -165,7 +166,7 @@ def _error_code(raw: msgspec.Raw | msgspec.UnsetType) -> int | None:
 
 
 def _maybe(decoder: msgspec.json.Decoder[_Part], raw: bytes | msgspec.Raw) -> _Part | None:
-    """The part if it is there in the expected form. A message is not lost for having it in another."""
+    """Return the part if present in the expected form. Another form does not lose the message."""
     try:
         return decoder.decode(raw)
     except (msgspec.MsgspecError, RecursionError):
