@@ -137,6 +137,7 @@ def _addresses(base: str, name: str) -> Addresses:
 def _terms(name: str, settings: UserOAuthBroker | ExchangeBroker, configuration: Configuration) -> ServerTerms:
     """Return the terms of the server that users of a broker connect to."""
     resources: dict[str, str] = {}
+    audiences: dict[str, tuple[str, ...]] = {}
     scopes = [] if isinstance(settings, ExchangeBroker) else list(settings.scopes)
     for upstream, each in configuration.upstreams.items():
         credential = each.credential
@@ -145,9 +146,11 @@ def _terms(name: str, settings: UserOAuthBroker | ExchangeBroker, configuration:
         scopes += [scope for names in credential.scopes.values() for scope in names]
         if isinstance(credential, UserOAuthCredential):
             resources[upstream] = credential.resource or each.url or each.audience
+            audiences[upstream] = credential.audiences or (resources[upstream],)
     named = tuple(dict.fromkeys(scopes))
     if isinstance(settings, UserOAuthBroker):
-        return ServerTerms(settings.issuer, settings.client, named, settings.revoke, resources)
+        checked = audiences if settings.names_audience else {}
+        return ServerTerms(settings.issuer, settings.client, named, settings.revoke, resources, checked)
     given = settings.id_jag
     assert given is not None  # noqa: S101 - brokers without it have no server that users connect to
     return ServerTerms(given.idp, given.client, named, login=given.scopes)

@@ -287,6 +287,11 @@ class UserOAuthBroker(BrokerSettings):
         description="The server narrows a refreshed token to the scopes of the call. `false`: it cannot, and each token has"
         " all scopes of the connection.",
     )
+    names_audience: bool = Field(
+        default=True,
+        description="`aud` of the server's tokens names the upstream. `false`: it names something else, and tokens are lent"
+        " whatever it names. A token without `aud`, or one that cannot be read, is lent in both cases.",
+    )
     revoke: Literal["introspect", "blind", "none"] = Field(
         default="none",
         description="The end of an access token. `introspect`: revoke, then ask whether it is active. `blind`: revoke without a"
@@ -302,6 +307,10 @@ class UserOAuthCredential(BrokeredCredential):
     kind: Literal["user_oauth"]
     resource: Text | None = Field(
         default=None, description="The `resource` of each request (RFC 8707); by default the upstream's `url`."
+    )
+    audiences: tuple[Text, ...] = Field(
+        default=(),
+        description="The names that `aud` of a token may have; by default `resource`. A token that names any other is refused.",
     )
 
 

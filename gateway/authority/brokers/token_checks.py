@@ -70,6 +70,11 @@ def find_excess(asked: Asked, claims: JsonObject, granted: str | None) -> str | 
     return None
 
 
+def names_only(claims: JsonObject, audiences: Collection[str]) -> bool:
+    """Return whether a token's audience is among these names. A token without an audience names nothing else."""
+    return _texts(claims.get("aud")) <= set(audiences)
+
+
 def read_scopes(granted: str | None, claims: JsonObject) -> frozenset[str]:
     """Return each scope that the answer or the token names. Some servers write `scp`, some a list."""
     found = frozenset((granted or "").split())

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.authority.brokers.connected_users import CONNECT, ConnectedUsers
-from gateway.authority.brokers.token_checks import SKEW
+from gateway.authority.brokers.token_checks import SKEW, names_only
 from gateway.authority.model import BrokerRefusal, Credential, Issued, Lease, LeaseRequest, NotEnded, Proof
 from gateway.background import to_the_end
 from gateway.model.decision import Reason
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gateway.authority.connections.server import AuthorizationServer
     from gateway.config.brokers import UserOAuthBroker
     from gateway.model.target import Revocable
+    from gateway.model.wire import JsonObject
 
 
 class UserConnectionBroker:
@@ -90,7 +91,8 @@ class UserConnectionBroker:
         grant = await self._users.refresh(connection, proof, request.upstream, scopes, narrowed=narrows)
         if isinstance(grant, BrokerRefusal):
             return grant
-        problem = self._find_excess(connection, request, grant)
+        seen = await self._introspect(grant, proof)
+        problem = self._find_excess(connection, request, grant, seen)
         if not self._users.is_in_use(connection):
             # It was removed while the server was asked.
             await self._server.drop(grant.access_token, proof)
@@ -98,24 +100,33 @@ class UserConnectionBroker:
         if problem is not None or grant.expires is None:
             await self._server.drop(grant.access_token, proof)
             return _unusable(self._server.issuer, problem or "it names no usable expiry")
-        return await self._accept(request, grant, grant.expires, proof)
+        return self._accept(request, grant, grant.expires, is_seen=seen is not None)
 
-    def _find_excess(self, connection: Connection, request: LeaseRequest, grant: Grant) -> str | None:
+    async def _introspect(self, grant: Grant, proof: ClientProof) -> JsonObject | None:
+        """Return the introspection of a token that the server calls active, `None` if it is not asked or says otherwise."""
+        if self._settings.revoke != "introspect":
+            return None
+        seen = await self._server.tokens.introspect(grant.access_token, proof)
+        found = None if isinstance(seen, NotEnded) or seen.get("active") is not True else seen
+        self._proves = found is not None
+        return found
+
+    def _find_excess(
+        self, connection: Connection, request: LeaseRequest, grant: Grant, seen: JsonObject | None
+    ) -> str | None:
         """Return how a token is wider than permitted, `None` if it is not."""
         permitted = request.scope.names if self._settings.narrows else connection.scopes
         if not grant.scopes <= set(permitted):
             return "it has scopes beyond those of the call (a server that cannot narrow needs `narrows: false`)"
         if grant.expires is not None and grant.expires > self._clock() + self._life + SKEW:
             return "it lives longer than `max_life` permits"
+        audiences = self._server.terms.audiences.get(request.upstream)
+        if audiences is not None and not names_only(grant.claims or seen or {}, audiences):
+            return "its audience is not the upstream's alone (`credential.audiences` names what it may be)"
         return None
 
-    async def _accept(self, request: LeaseRequest, grant: Grant, expires: float, proof: ClientProof) -> Issued:
-        handle = {"expires": repr(expires)}
-        if self._settings.revoke == "introspect":
-            seen = await self._server.tokens.introspect(grant.access_token, proof)
-            self._proves = not isinstance(seen, NotEnded) and seen.get("active") is True
-            if self._proves:
-                handle["seen"] = "active"
+    def _accept(self, request: LeaseRequest, grant: Grant, expires: float, *, is_seen: bool) -> Issued:
+        handle = {"expires": repr(expires), **({"seen": "active"} if is_seen else {})}
         if not self._settings.narrows:
             handle["scopes"] = " ".join(sorted(grant.scopes))
         return Issued(Credential(grant.access_token), expires, request.scope.names, handle)

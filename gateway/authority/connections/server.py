@@ -47,6 +47,7 @@ class Refused(Struct, frozen=True):
 class ServerTerms(Struct, frozen=True):
     """Settings of a server. `scopes` are the scopes of a connection. `resources` maps upstreams to the resources of their tokens.
 
+    `audiences` are the names of upstreams in tokens. Without an entry, tokens may name anything.
     With `login`, the server is the identity provider itself. It is asked for these scopes, and its ID token names the user.
     """
 
@@ -55,6 +56,7 @@ class ServerTerms(Struct, frozen=True):
     scopes: tuple[str, ...]
     revoke: Mode = "none"
     resources: Mapping[str, str] = {}
+    audiences: Mapping[str, tuple[str, ...]] = {}
     login: tuple[str, ...] = ()
 
 

@@ -158,7 +158,8 @@ class Connecting:
     def _server(self, name: str, settings: UserOAuthBroker) -> AuthorizationServer:
         addresses = Addresses(f"{BASE}/oauth/callback/{name}", f"{BASE}/.well-known/oauth-client/{name}")
         client = self.client(self.at.url)
-        terms = ServerTerms(settings.issuer, settings.client, SCOPES, settings.revoke, {"crm": RESOURCE})
+        audiences = {"crm": (RESOURCE,)} if settings.names_audience else {}
+        terms = ServerTerms(settings.issuer, settings.client, SCOPES, settings.revoke, {"crm": RESOURCE}, audiences)
         return AuthorizationServer(name, terms, client, self.store, addresses=addresses, clock=self.now)
 
 

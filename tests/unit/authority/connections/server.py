@@ -56,6 +56,7 @@ class FakeServer:
     header: dict[str, Any] = field(default_factory=dict[str, Any])
     exchanged: dict[str, Any] = field(default_factory=dict[str, Any])
     denies: str = ""
+    introspected: dict[str, Any] = field(default_factory=dict[str, Any])
     presented: list[str] = field(default_factory=list[str])
     rotates: bool = True
     narrows: bool = True
@@ -106,7 +107,7 @@ class FakeServer:
 
     def _document(self, path: str, form: dict[str, list[str]]) -> dict[str, Any]:
         if path == "/introspect":
-            return {"active": form["token"][0] in self.live}
+            return {"active": form["token"][0] in self.live, **self.introspected}
         return {"keys": [self.key.as_dict(private=False)]} if path == "/jwks" else self._metadata()
 
     def _metadata(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 from gateway.authority.connections.operators import ConnectionOperators
 from gateway.authority.model import BrokerRefusal, Issued, NotEnded, Proof
 from gateway.authority.operators import ROOT
-from tests.unit.authority.brokers.asking import issued, lease_of, prepared, refused, values_shown
+from tests.unit.authority.brokers.asking import issued, jwt_text, lease_of, prepared, refused, values_shown
 
 if TYPE_CHECKING:
     from gateway.authority.model import LeaseRequest
@@ -140,6 +140,45 @@ async def test_a_token_beyond_the_request_is_revoked_and_refused(there: Connecti
     there.at.answer = answer
     refused(await lend(there, there.request()), code)
     assert code == "credential/refused" or there.at.live == {}
+
+
+@pytest.mark.parametrize(
+    "claims", [{"aud": "https://crm.example/mcp"}, {"aud": ["https://crm.example/mcp"]}, {"sub": "names no audience"}]
+)
+async def test_a_token_for_the_upstream_alone_is_lent(there: Connecting, claims: dict[str, Any]):
+    await there.connect()
+    there.at.introspected = claims
+    issued(await lend(there, there.request(1)))
+    there.at.answer = {"access_token": jwt_text({"exp": int(there.now()) + 300, **claims})}
+    issued(await lend(there, there.request(2)))
+
+
+@pytest.mark.parametrize(
+    "audience",
+    [
+        "https://mail.example",
+        ["https://crm.example/mcp", "https://mail.example"],
+        ["https://crm.example/mcp", 7],
+        {"name": "https://crm.example/mcp"},
+    ],
+)
+async def test_a_token_for_another_system_is_revoked_and_refused(there: Connecting, audience: object):
+    await there.connect()
+    there.at.introspected = {"aud": audience}
+    assert "audience" in refused(await lend(there, there.request(1)), "credential/wider").message
+    assert there.at.live == {}
+    there.at.introspected = {}
+    there.at.answer = {"access_token": jwt_text({"exp": int(there.now()) + 300, "aud": audience})}
+    assert "audience" in refused(await lend(there, there.request(2)), "credential/wider").message
+
+
+async def test_tokens_of_a_server_that_names_no_upstreams_are_lent_on_the_operators_word(there: Connecting):
+    there.settings = {"names_audience": False}
+    there.build()
+    await there.connect()
+    there.at.answer = {"access_token": jwt_text({"exp": int(there.now()) + 300, "aud": "account"})}
+
+    issued(await lend(there, there.request()))
 
 
 async def test_a_server_that_is_down_ends_no_connection(there: Connecting):
