@@ -116,6 +116,15 @@ class Keycloak:
         assert answer.status_code < 300, answer.text
         return answer
 
+    def new_login(self, redirect_uri: str, *audiences: str) -> str:
+        """Make a client that people log in with. Return its name, which also is its secret. Its tokens are for `audiences`."""
+        name = f"login-{os.getpid()}-{next(self.count)}"
+        fields = {"clientId": name, "secret": name, "redirectUris": [redirect_uri], "directAccessGrantsEnabled": False}
+        scopes = {"defaultClientScopes": ["basic"], "optionalClientScopes": ["crm.read", "crm.write"]}
+        mappers = [_audience(name if audience == "self" else audience) for audience in audiences]
+        self.admin("POST", f"{REALM}/clients", {**fields, **scopes, "protocolMappers": mappers})
+        return name
+
     def trust(self, issuer: str, keys: str, person: Person, *, user: str) -> str:
         """Take assertions (ID-JAG) of an identity provider about one user. Return the client that presents them, which also is its secret."""
         name = f"asserted-{os.getpid()}-{next(self.count)}"
@@ -264,7 +273,7 @@ def _realm() -> dict[str, Any]:
         "clientScopes": [
             _basic(),
             *map(_scope, ("tickets.read", "tickets.write", "everything")),
-            *map(_plain, SSF_SCOPES),
+            *map(_plain, (*SSF_SCOPES, "crm.read", "crm.write")),
         ],
     }
 
@@ -291,13 +300,19 @@ def _scope(name: str) -> dict[str, Any]:
 
 
 def _basic() -> dict[str, Any]:
+    """Return the scope that each client has, with the two claims of Keycloak's own."""
     subject = {"name": "sub", "protocol": "openid-connect", "protocolMapper": "oidc-sub-mapper"}
     config = {"access.token.claim": "true", "introspection.token.claim": "true"}
+    note = {"name": "auth_time", "protocol": "openid-connect", "protocolMapper": "oidc-usersessionmodel-note-mapper"}
+    time_config = {"user.session.note": "AUTH_TIME", "claim.name": "auth_time", "jsonType.label": "long"}
     return {
         "name": "basic",
         "protocol": "openid-connect",
         "attributes": {"include.in.token.scope": "false"},
-        "protocolMappers": [{**subject, "config": config}],
+        "protocolMappers": [
+            {**subject, "config": config},
+            {**note, "config": {**time_config, **config, "id.token.claim": "true"}},
+        ],
     }
 
 

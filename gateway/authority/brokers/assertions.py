@@ -55,19 +55,18 @@ def read_assertion(expected: Expected, document: JsonObject, now: float) -> Asse
     header, claims = (read_header(value), read_claims(value)) if is_token(value) else (None, None)
     if not is_token(value) or header is None or claims is None:
         return Fault("credential/assertion-malformed", "it is no signed JWT")
-    fault = _check_type(document, header) or _check_parties(expected, claims) or _check_breadth(expected, claims)
-    if fault is not None:
-        return fault
-    identifier, expiry = claims.get("jti"), read_seconds(claims.get("exp"))
-    if not isinstance(identifier, str) or not identifier:
-        return Fault("credential/assertion-malformed", "it has no jti")
-    if expiry is None or expiry + SKEW < now:
-        return Fault("credential/assertion-expired", "it names no expiry, or its time is over")
     scope = document.get("scope")
     granted = read_scopes(scope if isinstance(scope, str) else None, claims)
-    if not granted <= expected.scopes:
-        return Fault("credential/assertion-scope", "it has scopes that were not asked for")
-    return Assertion(value, identifier, expiry, granted or expected.scopes)
+    # Without a word about scopes, it has all scopes of the request (RFC 8693 section 2.2.1).
+    if scope is None and not claims.keys() & {"scope", "scp"}:
+        granted = expected.scopes
+    fault = (
+        _check_type(document, header)
+        or _check_parties(expected, claims)
+        or _check_breadth(expected, claims, granted)
+        or _check_use(claims, now)
+    )
+    return fault or Assertion(value, str(claims["jti"]), read_seconds(claims["exp"]) or now, granted)
 
 
 def _check_type(document: JsonObject, header: JsonObject) -> Fault | None:
@@ -96,7 +95,20 @@ def _check_parties(expected: Expected, claims: JsonObject) -> Fault | None:
     return None
 
 
-def _check_breadth(expected: Expected, claims: JsonObject) -> Fault | None:
+def _check_breadth(expected: Expected, claims: JsonObject, granted: frozenset[str]) -> Fault | None:
     if claims.get("resource", expected.resource) not in (expected.resource, [expected.resource]):
         return Fault("credential/assertion-resource", "it is for another resource")
+    if not granted <= expected.scopes:
+        return Fault("credential/assertion-scope", "it has scopes that were not asked for")
+    if expected.scopes and not granted:
+        return Fault("credential/assertion-scope", "it has none of the scopes that were asked for")
+    return None
+
+
+def _check_use(claims: JsonObject, now: float) -> Fault | None:
+    identifier, expiry = claims.get("jti"), read_seconds(claims.get("exp"))
+    if not isinstance(identifier, str) or not identifier:
+        return Fault("credential/assertion-malformed", "it has no jti")
+    if expiry is None or expiry + SKEW < now:
+        return Fault("credential/assertion-expired", "it names no expiry, or its time is over")
     return None

@@ -198,7 +198,7 @@ class AssertionBroker:
         )
 
     async def _denied(self, subject: Subject, answer: Answer) -> BrokerRefusal:
-        lost = await self._subjects.lose(subject) if has_error(answer, "invalid_grant") else None
+        lost = await self._subjects.look_again(subject) if has_error(answer, "invalid_grant") else None
         if lost is not None:
             return lost
         passing = answer.status == 429 or answer.status >= 500

@@ -41,7 +41,7 @@ class Subjects(Protocol):
 
     async def obtain(self, request: LeaseRequest, prepared: dict[str, str]) -> Subject | BrokerRefusal: ...
 
-    async def lose(self, subject: Subject) -> BrokerRefusal | None:
+    async def look_again(self, subject: Subject) -> BrokerRefusal | None:
         """Note the provider's `invalid_grant`. Return the refusal of the call, `None` if another cause is likelier."""
         ...
 
@@ -64,7 +64,7 @@ class CallerSubjects:
         user = read_subject(token) or (principal.user.id if principal.user else principal.id)
         return Subject(token, "access_token", user, self._proof)
 
-    async def lose(self, subject: Subject) -> BrokerRefusal | None:  # noqa: ARG002
+    async def look_again(self, subject: Subject) -> BrokerRefusal | None:  # noqa: ARG002
         return None
 
     def _find(self, request: LeaseRequest) -> str | None:
@@ -107,11 +107,16 @@ class LoginSubjects:
         token = await self._users.token(connection)
         return CONNECT if token is None else Subject(token, "refresh_token", connection.owner.user, proof, connection)
 
-    async def lose(self, subject: Subject) -> BrokerRefusal | None:
-        """Remove the connection whose refresh token was shown. An ID token was fresh, so the refusal has another reason."""
+    async def look_again(self, subject: Subject) -> BrokerRefusal | None:
+        """Refresh the connection whose refresh token was shown. Providers deny a system with the same error as a dead token.
+
+        An ID token is fresh, so its refusal has another reason.
+        """
         if subject.kind != "refresh_token" or subject.connection is None:
             return None
-        return await self._users.lose(subject.connection)
+        login = self._users.server.terms.login
+        found = await self._users.refresh(subject.connection, subject.proof, "", login, narrowed=False)
+        return found if isinstance(found, BrokerRefusal) else None
 
     async def _refresh(
         self, connection: Connection, proof: ClientProof, request: LeaseRequest

@@ -245,11 +245,17 @@ async def test_a_logout_at_the_provider_ends_the_connection(there: Asserting, su
     assert len(there.removed) == 1
 
 
-async def test_a_denial_of_the_provider_ends_no_connection(there: Asserting):
+@pytest.mark.parametrize("subject", ["id_token", "refresh_token"])
+@pytest.mark.parametrize("error", ["access_denied", "invalid_grant"])
+async def test_a_denial_of_the_provider_ends_no_connection(there: Asserting, subject: str, error: str):
+    there.subject = subject
+    there.build()
     await there.connect()
-    there.idp.denies = "access_denied"
-    found = refused(await lend(there, there.request()), "credential/refused")
-    assert ("access_denied" in found.message, found.is_certain, there.removed) == (True, True, [])
+    there.idp.denies = error
+    found = refused(await lend(there, there.request(1)), "credential/refused")
+    assert (error in found.message, found.is_certain, there.removed) == (True, True, [])
+    there.idp.denies = ""
+    issued(await lend(there, there.request(2)))
 
 
 async def test_a_provider_that_is_down_ends_no_connection(there: Asserting):
