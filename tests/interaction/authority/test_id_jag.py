@@ -146,7 +146,7 @@ async def test_a_user_connects_once_and_each_task_gets_a_token_of_keycloak(place
     assert "Connected" in (await connect(refused)).text
 
     values: list[str] = []
-    for text in ("second", "third"):
+    for text in ("asserted", "asserted-again"):
         assert (await place.call(text)).text == text
         values.append(place.carried(text))
         claims = read_claims(values[-1])

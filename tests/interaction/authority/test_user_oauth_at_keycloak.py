@@ -108,8 +108,8 @@ async def test_a_user_connects_at_keycloak_and_the_end_is_proven(
         assert refused.codes == ["credential/connect"]
         await place.connect(refused)
 
-        assert (await place.call("echo", text="second")).text == "second"
-        (found,) = [each for each in recorder.requests() if "second" in each["body"]]
+        assert (await place.call("echo", text="at-keycloak")).text == "at-keycloak"
+        (found,) = [each for each in recorder.requests() if "at-keycloak" in each["body"]]
         value = dict(found["headers"])["authorization"].removeprefix("Bearer ")
         claims = read_claims(value)
         assert claims is not None
