@@ -248,7 +248,6 @@ CACHES = {
     "inspection/words.py": "keys",
     "journal/chain.py": "keys",
     "journal/redaction.py": "keys",
-    "policy/document.py": "times",
     "policy/plan/regex_functions.py": "expressions of a policy, of at most 4,096 characters",
     "protocol/strict.py": "names of the protocol",
     "telemetry/metrics.py": "names of the configuration, and codes",

@@ -49,7 +49,7 @@ class User:
     groups: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Principal:
     """A verified caller: an agent, possibly acting for a user.
 

@@ -127,7 +127,7 @@ class Labels:
         return self.sandbox and not self.egress
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Target:
     """The subject of a call: a tool, a resource or a prompt of an upstream.
 

@@ -35,7 +35,7 @@ class TaskApprover:
     login_age: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Task:
     """A unit of authority. Implicit for a client without a declaration. Times in seconds since the epoch."""
 

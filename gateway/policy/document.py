@@ -3,14 +3,16 @@
 The input is what every rule sees. Its fields are described in `rego/schemas/input.json`, which is generated from
 `contract.py`; a test holds the two together. A fact that is not known is absent, never an empty stand-in. The size
 of the input decides how fast the engine is, so nothing is in it twice. `encode` and `plain` put the same input to the engines.
+Parts of a caller, a tool and a task are made once for each, and are the same in all inputs.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
+from typing import Any, Final, Generic, TypeVar, cast
 
 import msgspec
 
@@ -33,15 +35,16 @@ _LAST_TIME = 253402300799.0
 
 _PLAIN = (str, bool, type(None))
 _LEAST, _GREATEST = -(2**63), 2**64 - 1
+_Source = TypeVar("_Source")
 
 
 def decision(principal: Principal, call: Call, context: Context, facts: SessionFacts) -> JsonObject:
     """The input of `data.gateway.decision.result`: may this principal make this call, now, after what the task did?"""
     return {
         "version": VERSION,
-        "subject": _subject(principal),
+        "subject": _SUBJECTS.part(principal),
         "action": {"name": call.action},
-        "resource": _resource(call.target),
+        "resource": _described_target(call.target),
         "arguments": call.arguments,
         "context": _context(context),
         "session": session(facts),
@@ -52,8 +55,8 @@ def visibility(principal: Principal, targets: Sequence[Target], context: Context
     """The input of `data.gateway.visibility.result`: which of these may this principal know of?"""
     return {
         "version": VERSION,
-        "subject": _subject(principal),
-        "resources": [_resource(target) for target in targets],
+        "subject": _SUBJECTS.part(principal),
+        "resources": [_described_target(target) for target in targets],
         "context": _context(context),
         "session": session(facts),
     }
@@ -63,7 +66,7 @@ def leases(principal: Principal, held: Sequence[HeldLease], context: Context, fa
     """Return the input of `data.gateway.leases.result`: which of these may this principal keep?"""
     return {
         "version": VERSION,
-        "subject": _subject(principal),
+        "subject": _SUBJECTS.part(principal),
         "leases": [_lease(lease) for lease in held],
         "context": _context(context),
         "session": session(facts),
@@ -87,7 +90,7 @@ def encode(document: JsonObject) -> bytes:
 def plain(document: JsonObject) -> Value:
     """Return the document for a compiled policy, in values of its own. Raises `PolicyInput` as `encode` does."""
     try:
-        return {name: values.plain(part) for name, part in document.items()}
+        return values.plain(document if type(document) is dict else dict(document))
     except UnicodeEncodeError:
         raise PolicyInput("the call holds text that is not valid Unicode", "send well-formed UTF-8") from None
     except RecursionError:
@@ -179,7 +182,7 @@ def _shown(credential: TargetCredential) -> JsonObject:
 def _lease(lease: HeldLease) -> JsonObject:
     return {
         "id": lease.id,
-        "resource": _resource(lease.target),
+        "resource": _described_target(lease.target),
         "audience": lease.audience,
         "scope": lease.scope,
         "kind": lease.kind,
@@ -216,11 +219,14 @@ def _signal(fact: SignalFact) -> JsonObject:
 
 
 def _task(task: Task, leases: OpenLeases | None) -> JsonObject:
-    described: dict[str, Json] = {"id": task.id, "kind": task.kind, "opened": _cached(task.opened)}
-    if leases is not None:
-        described["leases"] = {"open": leases.open, "stuck": leases.stuck}
+    shared = _TASKS.part(task)
+    return shared if leases is None else {**shared, "leases": {"open": leases.open, "stuck": leases.stuck}}
+
+
+def _described_task(task: Task) -> JsonObject:
+    described: dict[str, Json] = {"id": task.id, "kind": task.kind, "opened": timestamp(task.opened)}
     if task.expires is not None:
-        described["expires"] = _cached(task.expires)
+        described["expires"] = timestamp(task.expires)
     if task.goal is not None:
         described["goal"] = task.goal
     if task.declared_kind is not None:
@@ -297,7 +303,9 @@ def session(facts: SessionFacts) -> JsonObject:
         "recorded": facts.recorded or None,
         "dictated": facts.dictated,
     }
-    described.update((name, value) for name, value in plain.items() if value is not None)
+    for name, value in plain.items():
+        if value is not None:
+            described[name] = value  # noqa: PERF403 - a comprehension is a frame more for each call
     return described
 
 
@@ -341,5 +349,51 @@ def timestamp(seconds: float) -> str:
     return moment.isoformat()[:-6] + "Z"
 
 
-_cached = lru_cache(maxsize=4096)(timestamp)
-"""For the times of a task, which come again with each of its calls."""
+class _Parts(Generic[_Source]):
+    """Parts of inputs, each made once for an object that never changes, and forgotten with the object.
+
+    A part of foreign texts with several readings is not kept: `plain` and `encode` refuse the input for these. A long one is not
+    kept either, so that callers cannot fill the memory.
+    """
+
+    def __init__(self, describe: Callable[[_Source], JsonObject]) -> None:
+        self._describe = describe
+        self._kept: dict[int, tuple[weakref.ref[_Source], JsonObject]] = {}
+
+    def part(self, source: _Source) -> JsonObject:
+        kept = self._kept.get(id(source))
+        # Another object may have the id of one that is gone.
+        return kept[1] if kept is not None and kept[0]() is source else self._made(source)
+
+    def _made(self, source: _Source) -> JsonObject:
+        part = self._describe(source)
+        try:
+            if len(_ENCODER.encode(part)) > _LONGEST:
+                return part
+            shared = cast("JsonObject", values.Shared(cast("dict[str, Any]", part)))
+        except (UnicodeEncodeError, RecursionError, values.Inexact):
+            return part
+        if len(self._kept) >= _KEPT:
+            self._kept.clear()
+        number = id(source)
+        self._kept[number] = weakref.ref(source, lambda gone: self._forget(number, gone)), shared
+        return shared
+
+    def _forget(self, number: int, gone: weakref.ref[_Source]) -> None:
+        kept = self._kept.get(number)
+        if kept is not None and kept[0] is gone:
+            del self._kept[number]
+
+
+_KEPT: Final = 256
+"""Parts of each kind. A thousand tasks in turn would take megabytes, and gain little."""
+_LONGEST: Final = 4096
+"""Bytes of a part that is kept."""
+_SUBJECTS: Final = _Parts(_subject)
+_TOOLS: Final = _Parts(_resource)
+_TASKS: Final = _Parts(_described_task)
+
+
+def _described_target(target: Target) -> JsonObject:
+    """Return the part of a target. A resource is made anew for each call, so its part would never be used again."""
+    return _TOOLS.part(target) if target.type == "tool" else _resource(target)

@@ -17,6 +17,7 @@ changes a value that it was given.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
@@ -297,26 +298,79 @@ class Inexact(Exception):
         self.remedy = remedy
 
 
+class Shared(dict[str, Any]):
+    """A part of several inputs, with its value of Rego in `plain`. Nothing changes the part."""
+
+    __slots__ = ("plain",)
+
+    def __init__(self, part: dict[str, Any]) -> None:
+        super().__init__(part)
+        self.plain: Value = plain(part)
+
+    def _refuse(self, *_: object, **__: object) -> Any:
+        raise TypeError("a shared part of an input cannot be changed")
+
+    __setitem__ = __delitem__ = pop = popitem = clear = _refuse
+    setdefault = _refuse  # pyright: ignore[reportAssignmentType] - it has overloads
+    update = _refuse  # pyright: ignore[reportAssignmentType]
+    __ior__ = _refuse  # pyright: ignore[reportAssignmentType]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
+        return copy.deepcopy(dict(self), memo)
+
+
 def plain(value: Any) -> Value:
-    """Return a value that JSON can write as a value of Rego, in new lists and dictionaries.
+    """Return a value that JSON can write as a value of Rego, in new lists and dictionaries or those of `Shared`.
 
     Raise `Inexact`, `UnicodeEncodeError` for text that is no Unicode, and `RecursionError`.
     """
+    return _PLAIN.get(type(value), _scalar)(value)
+
+
+def _fields(value: dict[Any, Any]) -> Value:
+    """Return a dictionary as an object. A call has dozens of scalars, so the loop tells the usual ones itself."""
+    fields: dict[Value, Value] = {}
+    for name, item in value.items():
+        kind = type(item)
+        if kind is str:
+            if not item.isascii():
+                item.encode()
+        elif kind is int:
+            if not _LEAST <= item < _BEYOND:
+                raise _beyond()
+        elif kind is not bool and item is not None:
+            item = _EMPTY[kind]() if kind in _EMPTY and not item else _PLAIN.get(kind, _scalar)(item)  # noqa: PLW2901 - see above
+        fields[name if type(name) is str and name.isascii() else _name(name)] = item
+    return fields
+
+
+def _items(value: Sequence[Any]) -> Value:
+    found: list[Value] = []
+    for item in value:
+        is_ready = (type(item) is str and item.isascii()) or item is None
+        found.append(item if is_ready else _PLAIN.get(type(item), _scalar)(item))
+    return found
+
+
+def _shared(value: Shared) -> Value:
+    return value.plain
+
+
+_PLAIN: Final[Mapping[type, Callable[[Any], Value]]] = {dict: _fields, list: _items, tuple: _items, Shared: _shared}
+_EMPTY: Final[Mapping[type, type]] = {list: list, tuple: list, dict: dict}
+
+
+def _scalar(value: Any) -> Value:
     kind = type(value)
     if kind is str:
-        if not value.isascii():
-            value.encode()
+        value.encode()
         return value
     if kind is bool or value is None:
         return value
-    if kind is dict:
-        return {
-            name if type(name) is str and name.isascii() else _name(name): plain(item) for name, item in value.items()
-        }
-    if kind is list or kind is tuple:
-        return [plain(item) for item in value]
     if kind is int:
-        return _integer(value)
+        if _LEAST <= value < _BEYOND:
+            return value
+        raise _beyond()
     return _other(value)
 
 
@@ -326,10 +380,12 @@ def _name(name: object) -> str:
     return found
 
 
-def _integer(value: int) -> int:
-    if -(2**63) <= value < 2**64:
-        return value
-    raise Inexact("an integer beyond 64 bits", "send such a number as a string")
+_LEAST: Final = -(2**63)
+_BEYOND: Final = 2**64
+
+
+def _beyond() -> Inexact:
+    return Inexact("an integer beyond 64 bits", "send such a number as a string")
 
 
 def _other(value: object) -> Value:
@@ -367,12 +423,17 @@ def _refuse_constant(name: str) -> Value:
 def to_json(value: Value) -> Any:
     """Return a value as JSON has it, with sets as lists in order."""
     kind = type(value)
-    if kind is list:
-        return [to_json(item) for item in value]
     if kind is dict:
-        return {name if type(name) is str else _json_name(unkey(name)): to_json(item) for name, item in value.items()}
+        fields: dict[str, Any] = {}
+        for name, item in value.items():
+            of = type(item)
+            is_ready = of is str or of is int or of is bool
+            fields[name if type(name) is str else _json_name(unkey(name))] = item if is_ready else to_json(item)
+        return fields
+    if kind is list:
+        return [*map(to_json, value)] if value else []
     if kind is set:
-        return [to_json(item) for item in members(value)]
+        return [*map(to_json, members(value))] if value else []
     if kind is Decimal:
         return float(value)
     if value is U:
