@@ -12,12 +12,13 @@ from typing import Final
 from gateway.http1.address import Address
 from gateway.http1.connection import Connection, Response
 from gateway.http1.dialling import connected
-from gateway.http1.failures import AnswerTimeout, Lost, Unsendable
+from gateway.http1.failures import Lost, Unsendable
 
 IDLE_SECONDS: Final = 4.0
 """How long an unused connection is kept: common servers close theirs after 5 s, and a request that is sent into a
 closing connection is lost."""
 
+_LINE: Final = b"%b: %b\r\n"
 _FIELDS: Final = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++: [^\r\n\0]*+\r\n)*+")
 """Lines of which none can be read as anything but one header field (RFC 9110 section 5)."""
 
@@ -57,14 +58,20 @@ class Client:
         now = loop.time()
         deadline = now + within
         connection = self._unused(now)
-        if connection is not None:
+        may_repeat = again and connection is not None
+        while True:
+            if connection is None:
+                connection = await self._fresh(min(self._connect, deadline - loop.time()))
+            waiter = connection.send(head, body or b"", deadline)
             try:
-                return await _answered(loop, connection, head, body, deadline)
+                return await waiter
             except Lost as lost:
-                if lost.begun or not again:
+                if lost.begun or not may_repeat:
                     raise
-        connection = await self._fresh(min(self._connect, deadline - loop.time()))
-        return await _answered(loop, connection, head, body, deadline)
+            except asyncio.CancelledError:
+                _abandon(connection, waiter)
+                raise
+            connection, may_repeat = None, False
 
     async def aclose(self) -> None:
         """End every connection, and the exchanges that they carry, for good."""
@@ -78,7 +85,7 @@ class Client:
             await self._emptied
 
     def _head(self, method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes | None) -> bytes:
-        fields = b"".join([b"%b: %b\r\n" % field for field in headers])
+        fields = b"".join(map(_LINE.__mod__, headers))
         # One line for each field: a line that a value smuggled in would be one too many.
         if _FIELDS.fullmatch(fields) is None or fields.count(b"\n") != len(headers):
             raise Unsendable("a header of the request cannot be sent")
@@ -138,23 +145,10 @@ class Client:
             connection.close()
 
 
-async def _answered(
-    loop: asyncio.AbstractEventLoop, connection: Connection, head: bytes, body: bytes | None, deadline: float
-) -> Response:
-    waiter = connection.send(head, body or b"")
-    timer = loop.call_at(deadline, _overdue, connection, waiter)
-    try:
-        return await waiter
-    except asyncio.CancelledError:
-        if waiter.cancelled():
-            connection.give_up(waiter)
-        elif waiter.exception() is None:
-            # The answer has come, and nobody is there to close it.
-            waiter.result().close()
-        raise
-    finally:
-        timer.cancel()
-
-
-def _overdue(connection: Connection, waiter: asyncio.Future[Response]) -> None:
-    connection.give_up(waiter, AnswerTimeout("no answer in time"))
+def _abandon(connection: Connection, waiter: asyncio.Future[Response]) -> None:
+    """End an exchange for which nobody waits any more."""
+    if waiter.cancelled():
+        connection.give_up(waiter)
+    elif waiter.exception() is None:
+        # The answer has come, and nobody is there to close it.
+        waiter.result().close()

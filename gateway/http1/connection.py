@@ -6,10 +6,10 @@ from __future__ import annotations
 import asyncio
 import select
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final, Protocol, cast
 
-from gateway.http1.failures import ExchangeError, Lost, Malformed
+from gateway.http1.failures import AnswerTimeout, ExchangeError, Lost, Malformed
 from gateway.http1.response_parser import ResponseParser
 from gateway.model.wire import Headers
 
@@ -19,9 +19,10 @@ HIGH_WATER: Final = 128 * 2**10
 
 class Response:
     """An answer whose head has arrived. It is iterated once, for the body as it comes; a cancelled read can be taken
-    up again. Iterating raises `Lost` or `Malformed` if the body does not end as it should. `close` must follow."""
+    up again. Iterating raises `Lost` or `Malformed` if the body does not end as it should, or the error that `translate`
+    makes of it. `close` must follow."""
 
-    __slots__ = ("_connection", "_ended", "_error", "_parser", "_waiter", "headers", "status")
+    __slots__ = ("_connection", "_ended", "_error", "_parser", "_waiter", "headers", "status", "translate")
 
     def __init__(self, connection: Connection, parser: ResponseParser) -> None:
         self.status = parser.status
@@ -31,6 +32,7 @@ class Response:
         self._waiter: asyncio.Future[None] | None = None
         self._ended = False
         self._error: ExchangeError | None = None
+        self.translate: Callable[[ExchangeError], Exception] | None = None
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -39,7 +41,7 @@ class Response:
         parser = self._parser
         while not parser.pieces:
             if self._error is not None:
-                raise self._error
+                raise self._error if self.translate is None else self.translate(self._error) from None
             if self._ended:
                 raise StopAsyncIteration
             self._waiter = asyncio.get_running_loop().create_future()
@@ -50,7 +52,8 @@ class Response:
         taken = parser.pieces[0] if len(parser.pieces) == 1 else b"".join(parser.pieces)
         parser.pieces.clear()
         parser.size = 0
-        self._connection.taken(self)
+        if self._connection.paused:
+            self._connection.taken(self)
         return taken
 
     def close(self, error: ExchangeError | None = None) -> None:
@@ -59,6 +62,10 @@ class Response:
             error = error or Lost("the exchange was given up", begun=True)
             self.fail(error)
             self._connection.leave(self, error)
+
+    async def aclose(self) -> None:
+        """Close the response where a coroutine is expected."""
+        self.close()
 
     def arrived(self) -> None:
         """Called by the connection, as are the two below."""
@@ -86,7 +93,19 @@ class Owner(Protocol):
 class Connection(asyncio.Protocol):
     """Protocol of one client connection, for an event loop to connect."""
 
-    __slots__ = ("_loop", "_owner", "_parser", "_paused", "_poll", "_response", "_transport", "_waiter", "free_since")
+    __slots__ = (
+        "_deadline",
+        "_loop",
+        "_owner",
+        "_parser",
+        "_poll",
+        "_response",
+        "_timer",
+        "_transport",
+        "_waiter",
+        "free_since",
+        "paused",
+    )
 
     def __init__(self, owner: Owner) -> None:
         self.free_since = 0.0
@@ -98,7 +117,10 @@ class Connection(asyncio.Protocol):
         self._parser: ResponseParser | None = None
         self._waiter: asyncio.Future[Response] | None = None
         self._response: Response | None = None
-        self._paused = False
+        self.paused = False
+        """The peer has to wait until the body is read."""
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
 
     # --- for the client ----------------------------------------------------------------------------
 
@@ -107,15 +129,18 @@ class Connection(asyncio.Protocol):
         does. Otherwise the request would be lost, or take old data for its answer."""
         return not self._transport.is_closing() and (self._poll is None or not self._poll.poll(0))
 
-    def send(self, head: bytes, body: bytes) -> asyncio.Future[Response]:
-        """Begin an exchange. The future fails with `Lost` or `Malformed`; whoever does not wait for it calls
-        `give_up`."""
+    def send(self, head: bytes, body: bytes, deadline: float) -> asyncio.Future[Response]:
+        """Begin an exchange. The future fails with `Lost`, `Malformed`, or `AnswerTimeout` if no answer begins before the
+        deadline. Whoever does not wait for it calls `give_up`."""
         waiter: asyncio.Future[Response] = self._loop.create_future()
         if self._transport.is_closing():
             # It was lost as soon as it was there, and nobody tells a second time.
             waiter.set_exception(Lost("the connection was closed", begun=False))
             return waiter
-        self._parser, self._waiter = ResponseParser(), waiter
+        self._parser, self._waiter, self._deadline = ResponseParser(), waiter, deadline
+        # A timer that runs out too early begins anew, so most exchanges leave it alone.
+        if self._timer is None or self._timer.when() > deadline:
+            self._watch(deadline)
         if len(body) < HIGH_WATER:
             self._transport.write(head + body)
         else:
@@ -140,7 +165,8 @@ class Connection(asyncio.Protocol):
     # --- for the response --------------------------------------------------------------------------
 
     def taken(self, response: Response) -> None:
-        if self._paused and response is self._response:
+        """Read on for a reader that has taken all that was there."""
+        if response is self._response:
             self._resume()
 
     def leave(self, response: Response, error: ExchangeError) -> None:
@@ -180,11 +206,14 @@ class Connection(asyncio.Protocol):
             self._finish(parser)
         elif self._response is not None:
             self._response.arrived()
-            if parser.size > HIGH_WATER and not self._paused:
-                self._paused = True
+            if parser.size > HIGH_WATER and not self.paused:
+                self.paused = True
                 self._transport.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         parser, response = self._parser, self._response
         if parser is not None and response is not None and parser.until_closed and exc is None:
             self._response = None
@@ -200,7 +229,7 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         unsent = transport.get_write_buffer_size() > 0
         if parser.keep_alive and not parser.excess and not unsent and not transport.is_closing():
-            if self._paused:
+            if self.paused:
                 self._resume()
             self.free_since = self._loop.time()
             self._owner.freed(self)
@@ -217,6 +246,20 @@ class Connection(asyncio.Protocol):
         if response is not None:
             response.fail(error)
 
+    def _watch(self, deadline: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(deadline, self._look_at_time)
+
+    def _look_at_time(self) -> None:
+        self._timer = None
+        if self._waiter is None:
+            return
+        if self._loop.time() < self._deadline:
+            self._watch(self._deadline)
+        else:
+            self.abort(AnswerTimeout("no answer in time"))
+
     def _resume(self) -> None:
-        self._paused = False
+        self.paused = False
         self._transport.resume_reading()

@@ -22,6 +22,8 @@ JOINED_BYTES: Final = 64 * 2**10
 _FIELDS: Final = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++: [^\x00-\x08\x0a-\x1f\x7f]*+\r\n)*+")
 """Lines of which none can be read as anything but one header field (RFC 9110 section 5)."""
 
+_LINE: Final = b"%b: %b\r\n"
+
 _PHRASES: Final = {int(status): status.phrase.encode() for status in HTTPStatus}
 _STATUS_LINES: Final = {
     number: b"HTTP/1.1 %d %b\r\n" % (number, _PHRASES.get(number, b"")) for number in range(200, 600)
@@ -86,16 +88,12 @@ class Channel:
         """The connection has TLS."""
         return self._connection.is_encrypted
 
-    @property
-    def is_whole(self) -> bool:
-        """All of the request's body has arrived."""
-        return self.request.is_complete
-
     def take(self) -> bytes:
         """Return the bytes of the request's body that have arrived since the last time."""
         request = self.request
         taken, request.body = request.body, b""
-        self._connection.resume_reading()
+        if self._connection.is_read_paused:
+            self._connection.resume_reading()
         return taken if isinstance(taken, bytes) else bytes(taken)
 
     async def read(self) -> bytes:
@@ -184,12 +182,13 @@ class Channel:
     def _finish(self) -> None:
         self.has_ended = True
         self._connection.finish(self)
-        self.tell_news()
+        if self._news is not None:
+            self._news.set()
 
     def _head(self, status: int, headers: _Fields) -> bytes:
         if self.has_started:
             raise RuntimeError("an answer begins twice")
-        fields = b"".join([b"%b: %b\r\n" % field for field in headers])
+        fields = b"".join(map(_LINE.__mod__, headers))
         # A line that a value brought in would be one too many.
         if _FIELDS.fullmatch(fields) is None or fields.count(b"\n") != len(headers):
             raise RuntimeError("a header of the answer cannot be sent")

@@ -58,7 +58,6 @@ class Connection(asyncio.Protocol):
         "_due",
         "_held",
         "_held_size",
-        "_is_read_paused",
         "_loop",
         "_parser",
         "_quiet_since",
@@ -69,6 +68,7 @@ class Connection(asyncio.Protocol):
         "certificates",
         "client_ip",
         "is_full",
+        "is_read_paused",
     )
 
     def __init__(self, serving: Serving) -> None:
@@ -76,6 +76,8 @@ class Connection(asyncio.Protocol):
         self.certificates: tuple[bytes, ...] = ()
         self.is_full = False
         """The client has not read enough of what was sent to it."""
+        self.is_read_paused = False
+        """The client has to wait until the bodies of its requests are read."""
         self._serving = serving
         self._loop = asyncio.get_running_loop()
         self._transport = cast("asyncio.Transport", None)
@@ -89,7 +91,6 @@ class Connection(asyncio.Protocol):
         self._quiet_since = 0.0
         self._held: list[bytes] = []
         self._held_size = 0
-        self._is_read_paused = False
         self._writable: asyncio.Event | None = None
 
     # --- for the event loop ------------------------------------------------------------------------
@@ -182,7 +183,8 @@ class Connection(asyncio.Protocol):
 
     def write_whole(self, head: bytes, body: bytes) -> None:
         """Write an answer whose end is known."""
-        self.flush()
+        if self._held:
+            self.flush()
         if len(body) < JOINED_BYTES:
             self._transport.write(head + body)
         else:
@@ -205,8 +207,8 @@ class Connection(asyncio.Protocol):
 
     def resume_reading(self) -> None:
         """Let the client send on."""
-        if self._is_read_paused and not self._transport.is_closing():
-            self._is_read_paused = False
+        if self.is_read_paused and not self._transport.is_closing():
+            self.is_read_paused = False
             self._transport.resume_reading()
 
     def is_last(self, channel: Channel) -> bool:
@@ -227,10 +229,12 @@ class Connection(asyncio.Protocol):
         if not channel.keep_alive:
             self.close()
             return
-        self.flush()
+        if self._held:
+            self.flush()
         if self._transport.is_closing():
             return
-        self.resume_reading()
+        if self.is_read_paused:
+            self.resume_reading()
         if parser.requests:
             self._begin()
         elif parser.in_head or not request.is_complete:
@@ -274,8 +278,8 @@ class Connection(asyncio.Protocol):
             self._serving.tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
     def _pause_reading(self) -> None:
-        if not self._is_read_paused and not self._transport.is_closing():
-            self._is_read_paused = True
+        if not self.is_read_paused and not self._transport.is_closing():
+            self.is_read_paused = True
             self._transport.pause_reading()
 
     def _refuse(self, fault: Fault) -> None:

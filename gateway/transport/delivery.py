@@ -179,7 +179,7 @@ class Delivery:
 
 async def read_body(channel: Channel, limit: int) -> bytes | Refusal:
     """Return the whole body, of at most `limit` bytes, or the refusal to read it. Raises `ClientGone`."""
-    if channel.is_whole:
+    if channel.request.is_complete:
         body = channel.take()
         return body if len(body) <= limit else _too_large(limit)
     declared = next((value for name, value in channel.request.headers if name == b"content-length"), b"0").lstrip(b"0")

@@ -76,6 +76,7 @@ class Edge:
         self._hosts = allowed_hosts(configuration)
         self._origins = allowed_origins(configuration)
         self._foreign = lru_cache(_REMEMBERED)(self._is_foreign)
+        self._judge = lru_cache(_REMEMBERED)(self._judge_mcp)
 
     @property
     def in_flight(self) -> int:
@@ -101,17 +102,17 @@ class Edge:
 
     async def __call__(self, channel: Channel) -> None:
         request = channel.request
-        client = Client(channel.client_ip, request.headers)
         judged = tuple([field for field in request.headers if field[0] in _JUDGED])
         # The path as it stands: to whoever routes before the gateway, `/mcp%2Ffiles` is not below `/mcp/`.
         if request.path.startswith("/mcp/"):
-            refusal = self._foreign(judged) or self._unserved(request.method, judged)
+            first, last = self._judge(request.method, judged)
+            refusal = first or (_FULL if self._delivery.in_flight >= self._in_flight_limit else last)
             if refusal is None:
                 await self._delivery.converse(self._exchange(channel), self._handlers.mcp, channel)
         else:
             refusal = await self._serve_page(channel, judged)
         if refusal is not None:
-            answer = await self._handlers.refuse(refusal, client)
+            answer = await self._handlers.refuse(refusal, Client(channel.client_ip, request.headers))
             allowed = _MCP_METHODS if refusal is _NO_METHOD_OF_MCP else ()
             await channel.respond(answer.status, (*answer.headers, *allowed), answer.body)
 
@@ -169,15 +170,14 @@ class Edge:
             become_stream=self._delivery.become_stream,
         )
 
-    def _unserved(self, method: str, headers: Headers) -> Refusal | None:
-        """Return the refusal of a request to MCP that HTTP alone is enough for."""
-        if _is_cross_site(headers):
-            return _FOREIGN_PAGE
-        if method not in {"POST", "GET", "DELETE"}:
-            return _NO_METHOD_OF_MCP
-        if self._delivery.in_flight >= self._in_flight_limit:
-            return _FULL
-        return _unreadable(headers) if method == "POST" else None
+    def _judge_mcp(self, method: str, headers: Headers) -> tuple[Refusal | None, Refusal | None]:
+        """Return the refusals of a request to MCP for which HTTP alone is enough: before and after the look for a free place."""
+        first = self._is_foreign(headers)
+        if first is None and _is_cross_site(headers):
+            first = _FOREIGN_PAGE
+        if first is None and method not in {"POST", "GET", "DELETE"}:
+            first = _NO_METHOD_OF_MCP
+        return first, _unreadable(headers) if method == "POST" else None
 
     def _unserved_caller(self, method: str, path: str, headers: Headers) -> Refusal | None:
         """Return the refusal of a request to a page for known callers. Anybody may follow a link to other pages."""

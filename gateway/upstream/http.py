@@ -6,7 +6,6 @@ The client is our own (docs/design/0002). A call is never sent twice: a sent cal
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator
 from functools import cache
 from typing import Final
 
@@ -14,7 +13,6 @@ from gateway.config import HeaderCredential, Limits, Upstream
 from gateway.errors import ConfigurationError, UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from gateway.http1 import address
 from gateway.http1.client import Client
-from gateway.http1.connection import Response
 from gateway.http1.failures import AnswerTimeout, ExchangeError, Unconnected
 from gateway.model.wire import UpstreamReply, UpstreamRequest
 
@@ -51,8 +49,8 @@ class HttpUpstream:
         if 300 <= response.status < 400:
             response.close()
             raise UpstreamBroken(f"upstream {self._name} answered with a redirect", "configure the final url")
-        body = _ArrivingBody(self._name, response)
-        return UpstreamReply(response.status, response.headers, body, body.close)
+        response.translate = self._broken
+        return UpstreamReply(response.status, response.headers, response, response.aclose)
 
     async def aclose(self) -> None:
         if self._client is not None:
@@ -84,30 +82,11 @@ class HttpUpstream:
             )
         return UpstreamBroken(f"upstream {self._name} broke off before it answered: {error}", "check the upstream")
 
-
-class _ArrivingBody:
-    """An arriving body. A class, not a generator, so a cancelled read can be taken up again."""
-
-    __slots__ = ("_response", "_upstream")
-
-    def __init__(self, upstream: str, response: Response) -> None:
-        self._upstream = upstream
-        self._response = response
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        try:
-            return await self._response.__anext__()
-        except ExchangeError as error:
-            raise UpstreamBroken(
-                f"upstream {self._upstream} broke off in the middle of its answer: {error}",
-                "check the upstream; whether the call was carried out is not known",
-            ) from None
-
-    async def close(self) -> None:
-        self._response.close()
+    def _broken(self, error: ExchangeError) -> UpstreamError:
+        return UpstreamBroken(
+            f"upstream {self._name} broke off in the middle of its answer: {error}",
+            "check the upstream; whether the call was carried out is not known",
+        )
 
 
 def _read_as(name: bytes) -> bytes:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from gateway.http1.connection import HIGH_WATER, Connection
-from gateway.http1.failures import Lost
+from gateway.http1.failures import AnswerTimeout, Lost
 
+LATER = float("inf")
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
 
 
@@ -92,7 +93,7 @@ async def connection(wire: Wire, owner: Owner) -> Connection:
 
 async def test_it_carries_one_exchange_after_another(connection: Connection, wire: Wire, owner: Owner):
     for _ in range(2):
-        waiter = connection.send(b"GET / HTTP/1.1\r\n\r\n", b"")
+        waiter = connection.send(b"GET / HTTP/1.1\r\n\r\n", b"", LATER)
         connection.data_received(OK)
         assert b"".join([piece async for piece in await waiter]) == b"{}"
 
@@ -101,13 +102,13 @@ async def test_it_carries_one_exchange_after_another(connection: Connection, wir
 
 
 async def test_a_large_body_is_not_copied_into_one_piece(connection: Connection, wire: Wire):
-    connection.send(b"head", b"x" * HIGH_WATER)
+    connection.send(b"head", b"x" * HIGH_WATER, LATER)
 
     assert wire.calls == ["writelines"]
 
 
 async def test_an_answer_for_somebody_who_has_gone_ends_it(connection: Connection, wire: Wire, owner: Owner):
-    waiter = connection.send(b"head", b"")
+    waiter = connection.send(b"head", b"", LATER)
     waiter.cancel()
     connection.data_received(OK)
     connection.give_up(waiter)
@@ -117,9 +118,9 @@ async def test_an_answer_for_somebody_who_has_gone_ends_it(connection: Connectio
 
 
 async def test_giving_up_an_exchange_that_is_over_does_not_end_the_next_one(connection: Connection, wire: Wire):
-    first = connection.send(b"head", b"")
+    first = connection.send(b"head", b"", LATER)
     connection.data_received(OK)
-    connection.send(b"head", b"")
+    connection.send(b"head", b"", LATER)
     connection.give_up(first)
 
     assert "abort" not in wire.calls
@@ -129,7 +130,7 @@ async def test_a_body_that_waits_too_long_to_be_taken_stops_the_reading(
     connection: Connection, wire: Wire, owner: Owner
 ):
     size = HIGH_WATER + 1
-    waiter = connection.send(b"head", b"")
+    waiter = connection.send(b"head", b"", LATER)
     connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % (size + 1) + b"x" * size)
     response = await waiter
     assert wire.calls == ["write", "pause"]
@@ -142,7 +143,7 @@ async def test_a_body_that_waits_too_long_to_be_taken_stops_the_reading(
 async def test_a_connection_that_is_free_is_read_again(connection: Connection, wire: Wire, owner: Owner):
     """Else its end would not be noticed. What was read before the pause took effect ended the answer."""
     size = HIGH_WATER + 1
-    connection.send(b"head", b"")
+    connection.send(b"head", b"", LATER)
     connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % (size + 1) + b"x" * size)
     connection.data_received(b"x")
 
@@ -153,7 +154,7 @@ async def test_a_connection_that_is_free_is_read_again(connection: Connection, w
 async def test_a_request_that_is_not_sent_in_full_ends_it_with_its_answer(
     connection: Connection, wire: Wire, owner: Owner
 ):
-    waiter = connection.send(b"head", b"")
+    waiter = connection.send(b"head", b"", LATER)
     wire.unsent = 1
     connection.data_received(OK)
 
@@ -179,7 +180,7 @@ async def test_a_peer_that_has_said_something_or_gone_is_not_asked(
 async def test_a_request_on_a_connection_that_is_closing_is_lost_at_once(connection: Connection, wire: Wire):
     connection.close()
     with pytest.raises(Lost) as lost:
-        await connection.send(b"head", b"")
+        await connection.send(b"head", b"", LATER)
 
     assert not lost.value.begun
     assert wire.calls == ["close"]
@@ -189,3 +190,27 @@ async def test_losing_it_without_an_exchange_tells_the_owner_alone(connection: C
     connection.connection_lost(None)
 
     assert owner.told == ["opened", "lost"]
+
+
+@pytest.mark.parametrize("seconds", [(0.05, 3600.0), (3600.0, 0.05)])
+async def test_the_time_of_an_exchange_is_neither_that_of_the_one_before_nor_of_none(
+    seconds: tuple[float, float], connection: Connection, wire: Wire
+):
+    loop = asyncio.get_running_loop()
+    first = connection.send(b"head", b"", loop.time() + seconds[0])
+    connection.data_received(OK)
+    await first
+    second = connection.send(b"head", b"", loop.time() + seconds[1])
+    over = loop.create_future()
+    loop.call_later(0.15, over.set_result, None)
+    await over
+    if seconds[1] < 1:
+        with pytest.raises(AnswerTimeout):
+            await second
+        assert wire.calls[-1] == "abort"
+    else:
+        assert not second.done()
+    connection.connection_lost(None)
+    if not second.done():
+        with pytest.raises(Lost):
+            await second

@@ -16,6 +16,7 @@ class NoConnection:
     """A connection that notes what it is given to write."""
 
     is_full = False
+    is_read_paused = False
     is_encrypted = False
     client_ip = ADDRESS[0]
     certificates: tuple[bytes, ...] = ()

@@ -181,7 +181,7 @@ async def test_a_client_waits_while_its_body_is_not_read():
         while not server.serving.connections:
             await asyncio.sleep(0.01)
         (connection,) = server.serving.connections
-        while not connection._is_read_paused:
+        while not connection.is_read_paused:
             await asyncio.sleep(0.01)
         assert len(connection._parser.requests[0].body) <= BODY_BYTES + 2**18
         proceed.set()
