@@ -18,9 +18,8 @@ HIGH_WATER: Final = 128 * 2**10
 
 
 class Response:
-    """An answer whose head has arrived. It is iterated once, for the body as it comes; a cancelled read can be taken
-    up again. Iterating raises `Lost` or `Malformed` if the body does not end as it should, or the error that `translate`
-    makes of it. `close` must follow."""
+    """An answer whose head has arrived. Iterate once, for the body; a cancelled read can be taken up again. A body with a
+    wrong end raises `Lost` or `Malformed`, or their translation. `close` must follow."""
 
     __slots__ = ("_connection", "_ended", "_error", "_parser", "_waiter", "headers", "status", "translate")
 
@@ -74,7 +73,8 @@ class Response:
 
     def end(self) -> None:
         self._ended = True
-        self.arrived()
+        if self._waiter is not None:
+            self.arrived()
 
     def fail(self, error: ExchangeError) -> None:
         self._error = error

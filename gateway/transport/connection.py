@@ -185,6 +185,9 @@ class Connection(asyncio.Protocol):
         """Write an answer whose end is known."""
         if self._held:
             self.flush()
+        if self._transport.is_closing():
+            # uvloop raises for a closed handle, and tells of its end in a later turn.
+            return
         if len(body) < JOINED_BYTES:
             self._transport.write(head + body)
         else:
@@ -197,7 +200,8 @@ class Connection(asyncio.Protocol):
         data = self._held[0] if len(self._held) == 1 else b"".join(self._held)
         self._held.clear()
         self._held_size = 0
-        self._transport.write(data)
+        if not self._transport.is_closing():
+            self._transport.write(data)
 
     async def drain(self) -> None:
         """Wait until the client has read enough."""

@@ -30,7 +30,7 @@ from gateway.transport.channel import Channel
 from gateway.transport.delivery import Delivery, read_body
 from gateway.transport.exchange import Answer, Exchange, Stream
 
-_JUDGED: Final = frozenset({b"host", b"origin", b"sec-fetch-site", b"content-type", b"content-encoding"})
+_JUDGED: Final = (b"host", b"origin", b"sec-fetch-site", b"content-type", b"content-encoding")
 """The headers that are looked at here."""
 _REMEMBERED: Final = 64
 """Sets of them whose judgement is remembered: clients send the same ones again and again. Strangers may fill it, with
@@ -102,24 +102,25 @@ class Edge:
 
     async def __call__(self, channel: Channel) -> None:
         request = channel.request
-        judged = tuple([field for field in request.headers if field[0] in _JUDGED])
         # The path as it stands: to whoever routes before the gateway, `/mcp%2Ffiles` is not below `/mcp/`.
         if request.path.startswith("/mcp/"):
-            first, last = self._judge(request.method, judged)
+            exchange = self._exchange(channel)
+            first, last = self._judge(request.method, *map(exchange.fields.get, _JUDGED))
             refusal = first or (_FULL if self._delivery.in_flight >= self._in_flight_limit else last)
             if refusal is None:
-                await self._delivery.converse(self._exchange(channel), self._handlers.mcp, channel)
+                await self._delivery.converse(exchange, self._handlers.mcp, channel)
         else:
-            refusal = await self._serve_page(channel, judged)
+            refusal = await self._serve_page(channel)
         if refusal is not None:
             answer = await self._handlers.refuse(refusal, Client(channel.client_ip, request.headers))
             allowed = _MCP_METHODS if refusal is _NO_METHOD_OF_MCP else ()
             await channel.respond(answer.status, (*answer.headers, *allowed), answer.body)
 
-    async def _serve_page(self, channel: Channel, judged: Headers) -> Refusal | None:
+    async def _serve_page(self, channel: Channel) -> Refusal | None:
         """Have the pages answer, unless the edge refuses."""
         request = channel.request
         path = request.path
+        judged = tuple([field for field in request.headers if field[0] in _JUDGED])
         short, for_callers = self._handlers.probes.get(path), path == "/tasks" or path.startswith("/tasks/")
         own_host = short is None or self._is_own_host(judged, request.version)
         if short is not None:
@@ -170,8 +171,10 @@ class Edge:
             become_stream=self._delivery.become_stream,
         )
 
-    def _judge_mcp(self, method: str, headers: Headers) -> tuple[Refusal | None, Refusal | None]:
-        """Return the refusals of a request to MCP for which HTTP alone is enough: before and after the look for a free place."""
+    def _judge_mcp(self, method: str, *found: tuple[bytes, ...] | None) -> tuple[Refusal | None, Refusal | None]:
+        """Return the refusals of a request to MCP for which HTTP alone is enough: before and after the look for a free place.
+        `found` are the values of each header in `_JUDGED`."""
+        headers = tuple([(name, value) for name, values in zip(_JUDGED, found, strict=True) for value in values or ()])
         first = self._is_foreign(headers)
         if first is None and _is_cross_site(headers):
             first = _FOREIGN_PAGE

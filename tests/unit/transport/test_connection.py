@@ -91,6 +91,8 @@ class Wire(asyncio.Transport):
         self.is_read_on = True
 
     def write(self, data: Any) -> None:
+        if self.ended:
+            raise RuntimeError("uvloop writes to no handle that is closed")
         self.writes.append(bytes(data))
 
     def close(self) -> None:
@@ -142,14 +144,27 @@ async def test_bytes_beyond_a_bound_are_not_held_for_the_end_of_the_turn():
     assert b"".join(wire.writes).count(b"x") == 120_000
 
 
-async def test_an_aborted_connection_writes_nothing_more():
-    connection, wire = made(stream_parts)
+@pytest.mark.parametrize("handler", [echo, stream_parts])
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_an_aborted_connection_writes_nothing_more(handler: Handler, *, is_told: bool):
+    """The event loop tells of the end in a later turn."""
+    errors = list[Exception]()
+
+    async def noted(channel: Channel) -> None:
+        try:
+            await handler(channel)
+        except RuntimeError as error:
+            errors.append(error)
+
+    connection, wire = made(noted)
     connection.data_received(GET % b"")
-    connection._transport.abort()
-    connection.connection_lost(None)
+    wire.abort()
+    if is_told:
+        connection.connection_lost(None)
     for _ in range(5):
         await asyncio.sleep(0)
-    assert (wire.writes, wire.ended) == ([], "aborted")
+    connection.connection_lost(None)
+    assert (wire.writes, wire.ended, errors) == ([], "aborted", [])
 
 
 # --- bodies ------------------------------------------------------------------------------------------
