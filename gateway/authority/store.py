@@ -89,22 +89,30 @@ class LeaseStore:
         written = asyncio.get_running_loop().create_future()
         self._queue.append((change, written))
         if self._writer is None:
-            self._writer = asyncio.create_task(self._write_queue(), name="leases on disk")
+            self._start_writer()
         try:
             await asyncio.shield(written)
         except asyncio.CancelledError:
             await asyncio.wait([written])
             raise
 
+    def _start_writer(self) -> None:
+        self._writer = asyncio.create_task(self._write_queue(), name="leases on disk")
+        self._writer.add_done_callback(self._forget_writer)
+
     async def _write_queue(self) -> None:
-        try:
-            while self._queue:
-                taken = [self._queue.popleft() for _ in range(min(len(self._queue), AT_ONCE))]
-                await self._write_together(taken)
-        finally:
-            self._writer = None
+        while self._queue:
+            taken = [self._queue.popleft() for _ in range(min(len(self._queue), AT_ONCE))]
+            await self._write_together(taken)
+
+    def _forget_writer(self, writer: asyncio.Task[None]) -> None:
+        """Give the queue to the next writer. A cancelled writer, also one that never ran, leaves nobody waiting."""
+        self._writer = None
+        if writer.cancelled():
             while self._queue:
                 self._queue.popleft()[1].cancel()
+        elif self._queue:
+            self._start_writer()
 
     async def _write_together(self, changes: Sequence[tuple[_Change, asyncio.Future[None]]]) -> None:
         try:
