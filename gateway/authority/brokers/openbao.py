@@ -107,6 +107,13 @@ class DynamicSecretBroker:
             return {_ACCESSOR: child.accessor, _PATH: path, _CLUSTER: child.cluster}
 
     async def issue(self, request: LeaseRequest, prepared: dict[str, str]) -> Issued | BrokerRefusal:
+        """Read a secret with the task's child token. A denied request leaves no child token behind."""
+        answer = await self._read(request, prepared)
+        if isinstance(answer, BrokerRefusal) and answer.code == "credential/refused":
+            return msgspec.structs.replace(answer, is_certain=await self._give_back(request))
+        return answer
+
+    async def _read(self, request: LeaseRequest, prepared: dict[str, str]) -> Issued | BrokerRefusal:
         child = self._children.get(request.task)
         if child is None or child.accessor != prepared[_ACCESSOR]:
             return self._refusal("credential/unavailable", "the task's child token has ended", may_retry=True)
@@ -166,6 +173,18 @@ class DynamicSecretBroker:
         await self._http.aclose()
 
     # --- the child token ---------------------------------------------------------------------------
+
+    async def _give_back(self, request: LeaseRequest) -> bool:
+        """End the child token of a denied request, unless other leases use it. Return whether nothing of the request is left."""
+        async with self._locks.setdefault(request.task, asyncio.Lock()):
+            child = self._children.get(request.task)
+            if child is None:
+                return False
+            child.leases.discard(request.id)
+            if child.leases:
+                return True
+            token = await self._login.token(self._clock())
+            return isinstance(token, str) and await self._revoke_accessor(token, request.task, child.accessor) is None
 
     async def _child(self, request: LeaseRequest) -> _Child | BrokerRefusal:
         """Return the child token of a task, one that lives at least as long as the request."""

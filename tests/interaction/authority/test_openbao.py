@@ -20,7 +20,7 @@ from tests.e2e.left_behind import check_all_ended
 from tests.e2e.wire import call, caller, until
 from tests.gateway_process import ANYONE_ANYTHING, running_gateway
 from tests.servers.echo import Recorder
-from tests.servers.openbao import PATH, OpenBao, running_openbao
+from tests.servers.openbao import CHILD_POLICY, GATEWAY_POLICY, PATH, OpenBao, running_openbao
 from tests.unit.authority.brokers.asking import (
     UPSTREAM,
     issued,
@@ -244,6 +244,36 @@ async def test_a_path_that_the_child_may_not_read_is_refused(make: Callable[...,
     refusal = refused(await broker.issue(request, prepared(await broker.prepare(request))), "credential/refused")
     assert "403" in refusal.message
     await broker.aclose()
+
+
+async def test_a_denied_secret_leaves_no_lease_and_no_child_token_and_blocks_no_other(
+    bao: OpenBao, make: Callable[..., DynamicSecretBroker], tmp_path: Path
+):
+    """The gateway may list no leases of a path that is misspelt. It could never prove that none is left."""
+    broker = make(path="database/creds/misspelt")
+    lending = Lending(tmp_path, broker=cast("Any", broker))
+    accessors = bao.ask("LIST", "auth/token/accessors")["data"]["keys"]
+
+    refused(await lending.leases.lend("bao", lending.request()), "credential/refused")
+
+    assert lending.events() == ["requested", "failed"]
+    assert lending.leases.all() == ()
+    assert sorted(bao.ask("LIST", "auth/token/accessors")["data"]["keys"]) == sorted(accessors)
+    await broker.aclose()
+
+
+async def test_a_denied_secret_leaves_the_child_token_of_other_leases_alone(bao: OpenBao, broker: DynamicSecretBroker):
+    request, found = await ask(broker)
+    other = lease_request(id="lease-2")
+    handle = prepared(await broker.prepare(other))
+    bao.ask("PUT", "sys/policies/acl/tasks", {"policy": GATEWAY_POLICY})
+    try:
+        assert refused(await broker.issue(other, handle), "credential/refused").is_certain
+    finally:
+        bao.ask("PUT", "sys/policies/acl/tasks", {"policy": CHILD_POLICY})
+    assert may_log_in(bao, found)
+    await prove(broker, request, found.handle, "policy-changed")
+    assert broker._children == {}  # pyright: ignore[reportPrivateUsage]
 
 
 async def test_no_secret_is_in_a_handle_or_a_repr(bao: OpenBao, broker: DynamicSecretBroker):
