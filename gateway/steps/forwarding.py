@@ -94,11 +94,13 @@ async def _pass_through(
 def _open_answer(
     gateway: Gateway, request: UpstreamRequest, attached: Attached, task: str | None, *, is_idle: bool
 ) -> OpenAnswer | None:
-    """Note a request that ends with its credential, or a stream that a signal ends; `None` for any other request."""
-    if attached.credential is None and attached.lent is None and not is_idle:
+    """Note a request that ends with its credential or at a signal; `None` for any other request."""
+    is_lent = attached.credential is not None or attached.lent is not None
+    if not is_lent and not is_idle and gateway.signals.receiver is None:
         return None
     lease = None if attached.lent is None else attached.lent.lease.id
-    return gateway.answers.enter(request.principal, lease, task, is_idle=is_idle)
+    # The end of a task is nothing to a call without a lent credential.
+    return gateway.answers.enter(request.principal, lease, task if is_lent else None, is_idle=is_idle)
 
 
 async def _passed(gateway: Gateway, visit: Visit, rewriter: Concealing | None, ending: Ending) -> None:

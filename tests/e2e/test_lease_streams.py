@@ -159,12 +159,13 @@ def test_a_stream_for_news_is_closed_with_its_lease_and_opens_again(handles_serv
     assert dict(opened["headers"])["authorization"] != dict(second["headers"])["authorization"]
 
 
-@pytest.mark.parametrize("bind", ["call", "task"])
+@pytest.mark.parametrize("bind", ["call", "task", "nothing-lent"])
 def test_a_signal_cuts_the_answers_of_its_user_and_no_others(echo_server: ServerProcess, tmp_path: Path, bind: str):
     received, port = Recorder(echo_server.origin), free_port()
     with running_transmitter() as idp:
         config = yaml.safe_load(signals_config(idp, echo_server, tmp_path))
-        config["upstreams"]["tickets"]["credential"]["bind"] = bind
+        lent = {**config["upstreams"]["tickets"]["credential"], "bind": bind}
+        config["upstreams"]["tickets"]["credential"] = {"kind": "none"} if bind == "nothing-lent" else lent
         idp.push_to = f"http://127.0.0.1:{port}/ssf/idp"
         with running_gateway(yaml.safe_dump(config), tmp_path, environment={"SSF_TOKEN": TOKEN}, port=port) as gateway:
             issued = time.time() - 60
