@@ -15,18 +15,16 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import msgspec
 from msgspec import Struct
 
 from gateway.authority.leases import Leases
 from gateway.authority.model import Lease, describe_lease
-from gateway.line_socket import Peer, describe_refusal
 from gateway.model.decision import Reason
+from gateway.operators import Operators
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ROOT: Final = 0
 _LONGEST_REASON: Final = 500
 
 
@@ -67,31 +65,12 @@ class Request(Struct, frozen=True, forbid_unknown_fields=True):
     reason: str = ""
 
 
-class LeaseOperators:
-    """Answers to operators. `own` is the number of the gateway's account."""
+class LeaseOperators(Operators[Request]):
+    """Answers to operators about leases."""
 
     def __init__(self, leases: Leases, own: int) -> None:
+        super().__init__(Request, "lease", own)
         self._leases = leases
-        self._own = own
-
-    async def serve(self, line: bytes, peer: Peer) -> bool:
-        """Answer a line, and return whether the peer may send another."""
-        document, may_go_on = await self.answer(line, peer.uid)
-        await peer.send(document)
-        return may_go_on
-
-    async def answer(self, line: bytes, uid: int) -> tuple[dict[str, Any], bool]:
-        """Return the answer to a line, and whether the peer may send another."""
-        if uid not in {self._own, ROOT}:
-            return describe_refusal(_STRANGER), False
-        try:
-            request = msgspec.json.decode(line, type=Request)
-        except msgspec.MsgspecError as error:
-            return describe_refusal(
-                Reason("lease/invalid", f"The request cannot be read: {error}.", "Correct it.")
-            ), True
-        found = await self._do(request)
-        return (describe_refusal(found) if isinstance(found, Reason) else {"ok": found}), True
 
     async def _do(self, request: Request) -> Any:
         match request.do:
@@ -113,9 +92,6 @@ class LeaseOperators:
                 return _NOT_ENDING if lease is None else describe_lease(lease)
 
 
-_STRANGER: Final = Reason(
-    "lease/account", "This account is no operator of the gateway.", "Use the gateway's own account, or root."
-)
 _UNKNOWN: Final = Reason("lease/unknown", "There is no open lease with this id.", "Look at `opagate leases list`.")
 _NOTHING_CHOSEN: Final = Reason(
     "lease/invalid",

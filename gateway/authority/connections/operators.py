@@ -12,16 +12,13 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
-import msgspec
 from msgspec import Struct
 
 from gateway.authority.connections.connections import Connections
 from gateway.authority.connections.model import Connection, describe_connection
 from gateway.errors import GatewayError
-from gateway.line_socket import Peer, describe_refusal
 from gateway.model.decision import Reason
-
-ROOT: Final = 0
+from gateway.operators import Operators
 
 
 class Chosen(Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,33 +52,12 @@ class Request(Struct, frozen=True, forbid_unknown_fields=True):
     chosen: Chosen = Chosen()
 
 
-class ConnectionOperators:
-    """Answers to operators. `own` is the number of the gateway's account."""
+class ConnectionOperators(Operators[Request]):
+    """Answers to operators about users' connections."""
 
     def __init__(self, connections: Connections, own: int) -> None:
+        super().__init__(Request, "connection", own)
         self._connections = connections
-        self._own = own
-
-    async def serve(self, line: bytes, peer: Peer) -> bool:
-        """Answer a line, and return whether the peer may send another."""
-        document, may_go_on = await self.answer(line, peer.uid)
-        await peer.send(document)
-        return may_go_on
-
-    async def answer(self, line: bytes, uid: int) -> tuple[dict[str, Any], bool]:
-        """Return the answer to a line, and whether the peer may send another."""
-        if uid not in {self._own, ROOT}:
-            return describe_refusal(_STRANGER), False
-        try:
-            request = msgspec.json.decode(line, type=Request)
-        except msgspec.MsgspecError as error:
-            reason = Reason("connection/invalid", f"The request cannot be read: {error}.", "Correct it.")
-            return describe_refusal(reason), True
-        try:
-            found = await self._do(request)
-        except GatewayError as error:
-            found = Reason(error.code, f"{error.message}; the connections are out of use until a restart", error.remedy)
-        return (describe_refusal(found) if isinstance(found, Reason) else {"ok": found}), True
 
     async def _do(self, request: Request) -> Any:
         if request.do == "list":
@@ -89,12 +65,12 @@ class ConnectionOperators:
         if request.chosen.is_empty():
             return _NOTHING_CHOSEN
         chosen = [each for each in self._connections.all() if request.chosen.fits(each)]
-        return {"removed": await self._connections.remove(chosen, "operator")}
+        try:
+            return {"removed": await self._connections.remove(chosen, "operator")}
+        except GatewayError as error:
+            return Reason(error.code, f"{error.message}; the connections are out of use until a restart", error.remedy)
 
 
-_STRANGER: Final = Reason(
-    "connection/account", "This account is no operator of the gateway.", "Use the gateway's own account, or root."
-)
 _NOTHING_CHOSEN: Final = Reason(
     "connection/invalid", "The request chooses no connection.", "Give an id, --user, --agent, --broker or --all."
 )

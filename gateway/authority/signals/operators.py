@@ -15,20 +15,18 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import msgspec
 from msgspec import Struct
 
 from gateway.authority.signals.subjects import digest_subject
 from gateway.errors import GatewayError
-from gateway.line_socket import Peer, describe_refusal
 from gateway.model.decision import Reason
+from gateway.operators import Operators
 
 if TYPE_CHECKING:
     from gateway.authority.signals.polling import Verifier
     from gateway.authority.signals.receiver import SignalReceiver, SignalStream
     from gateway.authority.signals.register import Signal
 
-ROOT: Final = 0
 PATIENCE: Final = 20.0
 """Seconds for a verification event."""
 _LOOK: Final = 0.05
@@ -53,8 +51,8 @@ class Request(Struct, frozen=True, forbid_unknown_fields=True):
     id: str = ""
 
 
-class SignalOperators:
-    """Answers to operators. `own` is the number of the gateway's account."""
+class SignalOperators(Operators[Request]):
+    """Answers to operators about signals."""
 
     def __init__(
         self,
@@ -65,25 +63,11 @@ class SignalOperators:
         monotonic: Callable[[], float],
         new_state: Callable[[], str],
     ) -> None:
+        super().__init__(Request, "signal", own)
         self._receiver = receiver
         self._streams = streams
-        self._own = own
         self._monotonic = monotonic
         self._new_state = new_state
-
-    async def serve(self, line: bytes, peer: Peer) -> bool:
-        """Answer a line, and return whether the peer may send another."""
-        if peer.uid not in {self._own, ROOT}:
-            await peer.send(describe_refusal(_STRANGER))
-            return False
-        try:
-            request = msgspec.json.decode(line, type=Request)
-        except msgspec.MsgspecError as error:
-            await peer.send(describe_refusal(Reason("signal/invalid", f"The request cannot be read: {error}.", "")))
-            return True
-        found = await self._do(request)
-        await peer.send(describe_refusal(found) if isinstance(found, Reason) else {"ok": found})
-        return True
 
     async def _do(self, request: Request) -> Any:
         match request.do:
@@ -150,9 +134,6 @@ def _describe_signal(signal: Signal) -> dict[str, Any]:
     return {name: value for name, value in described.items() if value is not None}
 
 
-_STRANGER: Final = Reason(
-    "signal/account", "This account is no operator of the gateway.", "Use the gateway's own account, or root."
-)
 _NO_SIGNAL: Final = Reason("signal/unknown", "No signal with this id is in force.", "Look at `opagate signals status`.")
 _NO_ACCESS: Final = Reason(
     "signal/access",

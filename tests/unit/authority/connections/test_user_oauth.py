@@ -9,7 +9,7 @@ import pytest
 
 from gateway.authority.connections.operators import ConnectionOperators
 from gateway.authority.model import BrokerRefusal, Issued, NotEnded, Proof
-from gateway.authority.operators import ROOT
+from gateway.operators import ROOT
 from tests.unit.authority.brokers.asking import issued, jwt_text, lease_of, prepared, refused, values_shown
 
 if TYPE_CHECKING:
