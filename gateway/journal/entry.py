@@ -185,18 +185,18 @@ def pin_entry(subject: str, identifier: str, state: Pin | None, digest: str) -> 
 
 
 def opened_by(kind: str, fields: JsonObject) -> str | None:
-    """The id of the call that this entry leaves without an outcome, if it does."""
-    return _id(fields) if kind == "call" and fields.get("effect") == "allow" else None
+    """Return the id of the call that an entry leaves without an outcome, if any."""
+    call = fields.get("id") if kind == "call" and fields.get("effect") == "allow" else None
+    return call if isinstance(call, str) else None
 
 
 def closed_by(kind: str, fields: JsonObject) -> str | None:
-    """Return the id of the call that this entry closes, if any."""
-    return _id(fields) if kind in {"settled", "abandoned"} else None
+    """Return the id of the call that an entry closes, if any."""
+    call = fields.get("id") if kind in _CLOSING else None
+    return call if isinstance(call, str) else None
 
 
-def _id(fields: JsonObject) -> str | None:
-    value = fields.get("id")
-    return value if isinstance(value, str) else None
+_CLOSING: Final = frozenset({"settled", "abandoned"})
 
 
 def _principal(principal: Principal) -> JsonObject:

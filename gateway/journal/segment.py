@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from gateway.journal.chain import Chain
     from gateway.journal.recovery import End
 
-_OVERHEAD: Final = 256
-"""Bytes of a line beside its kind and fields, at most."""
+LONGEST_FIELDS: Final = MAX_LINE - 256
+"""Bytes of the longest kind and fields together. The rest of a line takes at most 256."""
 
 
 class Pending(NamedTuple):
@@ -32,10 +32,6 @@ class Pending(NamedTuple):
     fields: bytes
     opens: str | None = None
     closes: str | None = None
-
-    @property
-    def fits(self) -> bool:
-        return len(self.fields) + len(self.kind) + _OVERHEAD <= MAX_LINE
 
 
 class Appender:

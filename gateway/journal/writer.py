@@ -4,10 +4,10 @@
     await journal.append("call", entry.call_entry(...))
     await journal.close()
 
-Entries are written in the order of their appends. With `fsync: always` they are on disk when `append` returns: those of
-one turn of the event loop are written together, a worker thread waits for the disk, and entries that come meanwhile share
-the next wait. With `interval` they are on disk a second later, with `never` when the system likes: these survive a crash
-of the gateway, not of the machine, and are written at once, since to wait for others of the turn costs more than a write.
+Entries are written in the order of their appends, those of one turn of the event loop with one write. With
+`fsync: always` they are on disk when `append` returns: a worker thread waits for the disk, and entries that come meanwhile
+share the next wait. With `interval` they are on disk a second later, with `never` when the system likes: these survive a
+crash of the gateway, not of the machine.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ from gateway.errors import JournalError
 from gateway.journal.chain import RESERVED, Chain, timestamp
 from gateway.journal.entry import closed_by, opened_by
 from gateway.journal.outage import Outage, abandoned
+from gateway.journal.queued import QueuedEntry
 from gateway.journal.recovery import Torn, recover
 from gateway.journal.redaction import plain
-from gateway.journal.segment import Appender, Pending
+from gateway.journal.segment import LONGEST_FIELDS, Appender, Pending
 from gateway.journal.storage import Disk, lock, prepare_folder
 from gateway.subkeys import key_id, subkey
 
@@ -72,8 +73,8 @@ class Journal:
         """The number of the last entry that was there when the journal was opened; 0 for a new one."""
         self._clock = clock
         self._encode = msgspec.json.Encoder(enc_hook=plain).encode
-        self._queue: list[tuple[Pending, asyncio.Future[None]]] = []
-        self._scheduled = False
+        self._queue: list[QueuedEntry] = []
+        self._is_scheduled = False
         self._syncing: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._worker = ThreadPoolExecutor(1, "journal")
@@ -141,17 +142,17 @@ class Journal:
     async def append(self, kind: str, fields: JsonObject) -> None:
         """Write an entry, and return when it is as durable as configured. Raises `JournalError` for an unwritten entry.
         A cancelled caller does not take its entry back."""
-        entry = self._pending(kind, fields)
-        if self._fsync != "always" and self._syncing is None and not self._queue:
-            self._write(entry)
-            return
-        loop = asyncio.get_running_loop()
-        future = loop.create_future()
-        self._queue.append((entry, future))
-        if not self._scheduled:
-            self._scheduled = True
-            loop.call_soon(self._commit)
-        await future
+        await self.begin(kind, fields).wait()
+
+    def begin(self, kind: str, fields: JsonObject, lost: Callable[[JournalError], object] | None = None) -> QueuedEntry:
+        """Queue an entry for the write at the end of this turn. `lost` hears of a failed write, for a caller that does not
+        wait. Raises `JournalError` for an entry that can never be written."""
+        queued = QueuedEntry(self._pending(kind, fields), lost)
+        self._queue.append(queued)
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            asyncio.get_running_loop().call_soon(self.flush)
+        return queued
 
     async def close(self) -> None:
         """Write what waits and the `stop` entry, and give the journal up. Raises `JournalError` if that fails."""
@@ -195,38 +196,31 @@ class Journal:
             encoded = self._encode(fields)
         except (ValueError, TypeError, RecursionError) as error:
             raise JournalError(f"an entry {kind!r} cannot be written as JSON: {error}") from error
-        entry = Pending(kind, encoded, opened_by(kind, fields), closed_by(kind, fields))
-        if not entry.fits:
+        if len(encoded) > LONGEST_FIELDS - len(kind):
             raise JournalError(f"an entry {kind!r} of {len(encoded)} bytes is too long for the journal")
+        entry = Pending(kind, encoded, opened_by(kind, fields), closed_by(kind, fields))
         if entry.opens is not None and len(self._appender.open) + len(self._queue) >= _MAX_OPEN:
             raise JournalError("too many calls are open in the journal", "wait for some of them to end")
         return entry
 
-    def _commit(self) -> None:
+    def flush(self) -> None:
         """Write all waiting entries, unless the worker is at the file: then after it."""
-        self._scheduled = False
+        self._is_scheduled = False
         if self._syncing is not None or not self._queue:
             return
         batch, self._queue = self._queue, []
-        written, error = self._appended([entry for entry, _ in batch])
+        written, error = self._appended([queued.entry for queued in batch])
         if error is not None:
-            for _, future in batch[written:]:
-                _fail(future, error)
-        waiting = [future for _, future in batch[:written]]
-        if self._fsync == "always" and waiting:
-            self._sync(waiting)
+            for queued in batch[written:]:
+                queued.end(error)
+            del batch[written:]
+        if self._fsync == "always" and batch:
+            self._sync(batch)
             return
-        for future in waiting:
-            _resolve(future)
-        if waiting:
+        for queued in batch:
+            queued.end()
+        if batch:
             self._sync_soon()
-
-    def _write(self, entry: Pending) -> None:
-        """Write one entry. Raises `JournalError`."""
-        _, error = self._appended((entry,))
-        if error is not None:
-            raise JournalError(error.message, error.remedy)
-        self._sync_soon()
 
     def _appended(self, entries: Sequence[Pending]) -> tuple[int, JournalError | None]:
         appender, time = self._appender, timestamp(self._clock())
@@ -287,24 +281,24 @@ class Journal:
         if self._fsync == "interval" and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_INTERVAL, self._sync)
 
-    def _sync(self, waiting: Sequence[asyncio.Future[None]] = ()) -> None:
+    def _sync(self, waiting: Sequence[QueuedEntry] = ()) -> None:
         """Let the worker wait for the disk. Then notify the waiting callers, and write new entries."""
         self._timer = None
         self._syncing = asyncio.get_running_loop().run_in_executor(self._worker, self._appender.sync)
         self._syncing.add_done_callback(lambda done: self._synced(waiting, done))
 
-    def _synced(self, waiting: Sequence[asyncio.Future[None]], done: asyncio.Future[None]) -> None:
+    def _synced(self, waiting: Sequence[QueuedEntry], done: asyncio.Future[None]) -> None:
         self._syncing = None
         failure = done.exception()
         if isinstance(failure, OSError):
             error = self._appender.fail(failure)
             log.error("journal.closed", problem=error.message)
-            for future in waiting:
-                _fail(future, error)
-        for future in waiting:
-            _resolve(future)
+            for queued in waiting:
+                queued.end(error)
+        for queued in waiting:
+            queued.end()
         if self._queue:
-            self._commit()
+            self.flush()
 
 
 def _resume(
@@ -342,13 +336,3 @@ def _recovered(torn: Torn) -> Pending:
     digest = hashlib.sha256(torn.data).hexdigest()
     fields = {"file": torn.file, "bytes": len(torn.data), "digest": digest}
     return Pending("recovered", msgspec.json.encode(fields))
-
-
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
-
-
-def _fail(future: asyncio.Future[None], error: JournalError) -> None:
-    if not future.done():
-        future.set_exception(JournalError(error.message, error.remedy))

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from gateway.approvals.endorsement import Endorsement
+from gateway.history.embedded import Reservation
 from gateway.history.facts import depth_of
 from gateway.journal.entry import Outcome, call_entry, settled_entry
+from gateway.journal.queued import QueuedEntry
 from gateway.journal.redaction import conceal_known
 from gateway.model.content import CallContent
 from gateway.model.decision import Decision, Refusal
@@ -19,14 +22,13 @@ from gateway.protocol.error_codes import REFUSED
 from gateway.steps.assumed_labels import name_assumed_labels
 from gateway.steps.case import Case
 from gateway.steps.known_credentials import known_to
-from gateway.steps.recording import append_or_log
+from gateway.steps.recording import record_or_log
 from gateway.steps.recurring import describe_endorsement, find_endorsement, is_in_force, note_use
 from gateway.steps.releasing import Release, claim, describe_approval, give_back, settle_release
 from gateway.steps.shielding import shielded, shielded_result
 from gateway.steps.visit import Gateway, Visit
 
 if TYPE_CHECKING:
-    from gateway.approvals.endorsement import Endorsement
     from gateway.model.call import Context
 
 
@@ -42,25 +44,46 @@ class Ruling(Struct, frozen=True):
     content: CallContent
 
 
+class _Recorded(Struct, frozen=True):
+    """A decision on a counted call, with its entry on the way to the journal."""
+
+    decision: Decision
+    counted: Reservation
+    entry: QueuedEntry
+    claimed: Release | None
+    endorsement: Endorsement | None
+    seconds: float
+    """Seconds that the policy took."""
+
+
 async def decide(gateway: Gateway, visit: Visit, case: Case, release: Release | None = None) -> Ruling:
     """Return the policy's decision on a call, after the record has it. `release` is a person's approval of an equal call.
 
     A counted call is decided also if its caller leaves: a caller could take a denial back by leaving otherwise.
     """
     content = await inspected(gateway, visit, case)
-    ruling, left = await shielded_result(ruled(gateway, visit, case, content, release))
+    recorded, left = await shielded_result(_decide_and_record(gateway, visit, case, content, release))
+    try:
+        left = await recorded.entry.outlast() or left
+    except BaseException:
+        _take_back(gateway, visit, case, recorded.claimed)
+        raise
+    _conclude(gateway, visit, case, recorded)
+    decision = recorded.decision
+    if recorded.claimed is not None:
+        _, late = await shielded_result(settle_release(gateway, visit.id, case.task, decision, recorded.claimed))
+        left = late or left
     if left is not None:
-        if ruling.decision.allowed:
+        if decision.allowed:
             await shielded(called_off(gateway, visit, case))
         raise left
-    return ruling
+    return Ruling(decision, recorded.counted.facts, content)
 
 
-async def ruled(
-    gateway: Gateway, visit: Visit, case: Case, content: CallContent, release: Release | None = None
-) -> Ruling:
-    """Return the decision on a call. The call is counted first, so that parallel calls cannot race a limit. A refused call is
-    uncounted again."""
+async def _decide_and_record(
+    gateway: Gateway, visit: Visit, case: Case, content: CallContent, release: Release | None
+) -> _Recorded:
+    """Decide a call, and queue its entry. The call is counted first, so that parallel calls cannot race a limit."""
     principal, call, task = case.request.principal, case.call, case.task
     claimed = claim(gateway, release)
     depth = depth_of(principal, call.target)
@@ -91,22 +114,31 @@ async def ruled(
             facts=counted.facts,
             approval=None if claimed is None else claimed.approval.id,
         )
-        entry = conceal_known(build, known)
-        await gateway.journal.append("call", {**entry, "history": counted.fields})
+        fields = conceal_known(build, known)
+        entry = gateway.journal.begin("call", {**fields, "history": counted.fields})
     except BaseException:
-        gateway.history.release(task, visit.id, denied=False)
-        give_back(gateway, claimed)
+        _take_back(gateway, visit, case, claimed)
         raise
+    return _Recorded(decision, counted, entry, claimed, endorsement, seconds)
+
+
+def _take_back(gateway: Gateway, visit: Visit, case: Case, claimed: Release | None) -> None:
+    """Uncount a call without a recorded decision, and let another call have its approval."""
+    gateway.history.release(case.task, visit.id, denied=False)
+    give_back(gateway, claimed)
+
+
+def _conclude(gateway: Gateway, visit: Visit, case: Case, recorded: _Recorded) -> None:
+    """Let a recorded call pass, or uncount it: a refused call counts no more, except as a denial."""
+    decision, target = recorded.decision, case.call.target
     if decision.allowed:
-        gateway.history.let_pass(task, visit.id)
-        note_use(gateway, endorsement)
+        gateway.history.let_pass(case.task, visit.id)
+        note_use(gateway, recorded.endorsement)
     else:
-        gateway.history.release(task, visit.id, denied=decision.is_denial)
-        _end_if_spent(gateway, task.id, decision)
+        gateway.history.release(case.task, visit.id, denied=decision.is_denial)
+        _end_if_spent(gateway, case.task.id, decision)
     code = decision.reasons[0].code if decision.reasons else "allowed"
-    gateway.metrics.decided(call.target.upstream, call.action, decision.effect, code, seconds)
-    await settle_release(gateway, visit.id, task, decision, claimed)
-    return Ruling(decision, counted.facts, content)
+    gateway.metrics.decided(target.upstream, case.call.action, decision.effect, code, recorded.seconds)
 
 
 def _end_if_spent(gateway: Gateway, task: str, decision: Decision) -> None:
@@ -143,7 +175,7 @@ async def called_off(gateway: Gateway, visit: Visit, case: Case, outcome: Outcom
     beginning is on record."""
     gateway.history.settle(case.task, visit.id)
     entry = settled_entry(visit.id, outcome, duration_ms=visit.seconds(gateway.monotonic()) * 1000)
-    await append_or_log(gateway, "settled", entry)
+    record_or_log(gateway, "settled", entry)
 
 
 async def inspected(gateway: Gateway, visit: Visit, case: Case) -> CallContent:

@@ -37,7 +37,7 @@ from gateway.steps.observation import Observation, label
 from gateway.steps.open_answers import OpenAnswer
 from gateway.steps.places import waits_for_news
 from gateway.steps.readings import Readings, unanswered
-from gateway.steps.recording import append_or_log
+from gateway.steps.recording import record_or_log
 from gateway.steps.relay import NO_BOUNDS, Bounds, EndedAs, Ending, Relay
 from gateway.steps.shielding import shielded
 from gateway.steps.tickets import Resumed
@@ -237,7 +237,7 @@ async def settled(
         put_back=case.presented.count,
         history=history,
     )
-    await append_or_log(gateway, "settled", entry)
+    record_or_log(gateway, "settled", entry)
     if concealed or case.presented.count:
         gateway.metrics.handles(visit.exchange.upstream, concealed=concealed or 0, put_back=case.presented.count)
     _measure(gateway, visit, ending)

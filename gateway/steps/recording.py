@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -28,5 +29,17 @@ async def append_or_log(recording: Recording, kind: str, entry: JsonObject) -> N
     try:
         await recording.journal.append(kind, entry)
     except JournalError as error:
-        recording.metrics.journal_failures.inc()
-        log.critical("journal.lost", kind=kind, id=entry.get("id"), problem=error.message)
+        _log_lost(recording, kind, entry, error)
+
+
+def record_or_log(recording: Recording, kind: str, entry: JsonObject) -> None:
+    """Record a past event as `append_or_log` does, without a wait for the write."""
+    try:
+        recording.journal.begin(kind, entry, partial(_log_lost, recording, kind, entry))
+    except JournalError as error:
+        _log_lost(recording, kind, entry, error)
+
+
+def _log_lost(recording: Recording, kind: str, entry: JsonObject, error: JournalError) -> None:
+    recording.metrics.journal_failures.inc()
+    log.critical("journal.lost", kind=kind, id=entry.get("id"), problem=error.message)

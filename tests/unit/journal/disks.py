@@ -37,3 +37,19 @@ class WatchedDisk(Disk):
             raise self.failure
         self.done.append("sync")
         super().sync(fd)
+
+
+class ShortDisk(Disk):
+    """A real disk with room for so many bytes more, of which the last write gets a part."""
+
+    def __init__(self) -> None:
+        self.left: int | None = None
+
+    def write(self, fd: int, data: bytes) -> int:
+        if self.left is None:
+            return super().write(fd, data)
+        if not self.left:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        done = super().write(fd, data[: self.left])
+        self.left -= done
+        return done

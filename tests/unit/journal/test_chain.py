@@ -40,6 +40,14 @@ def test_a_link_with_a_key_is_an_hmac_under_the_chains_own_key():
     assert Chain.of(KEY).link(line) == hmac.new(subkey(KEY, "chain"), line, "sha256").hexdigest()
 
 
+@given(st.binary(max_size=130), st.binary(max_size=300), st.binary(max_size=300))
+def test_a_link_is_the_hmac_of_the_standard_library_for_keys_of_any_length(key: bytes, line: bytes, other: bytes):
+    chain = Chain(key)
+
+    assert chain.link(line) == hmac.new(key, line, "sha256").hexdigest()
+    assert chain.link(other) == hmac.new(key, other, "sha256").hexdigest()
+
+
 @given(st.binary(max_size=40).map(bytes.hex), st.booleans())
 def test_what_is_hashed_once_is_what_is_hashed_apart(text: str, keyed: bool):  # noqa: FBT001 - a drawn value
     key = subkey(KEY, "chain")

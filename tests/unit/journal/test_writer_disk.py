@@ -12,7 +12,9 @@ from structlog.testing import capture_logs
 
 from gateway.errors import JournalError
 from gateway.journal import reader
-from gateway.journal.reader import verify
+from gateway.journal.reader import entries, verify
+from gateway.journal.storage import Kept
+from tests.unit.journal.disks import ShortDisk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +84,7 @@ async def test_with_interval_the_disk_is_waited_for_later_and_once(
     assert verify(folder, key=KEY, head=journal.head).ok
 
 
-async def test_a_commit_that_meets_a_sync_is_made_after_it(
+async def test_a_flush_that_meets_a_sync_is_made_after_it(
     open_journal: Callable[..., Journal], disk: WatchedDisk, folder: Path
 ):
     """An interval's sync must not find the segment changing under it."""
@@ -103,7 +105,7 @@ async def test_a_commit_that_meets_a_sync_is_made_after_it(
     await journal.close()
 
 
-async def test_a_commit_that_finds_nothing_left_does_nothing(open_journal: Callable[..., Journal], disk: WatchedDisk):
+async def test_a_flush_that_finds_nothing_left_does_nothing(open_journal: Callable[..., Journal], disk: WatchedDisk):
     """The end of a sync has written what waited; the problem that it met is still the problem."""
     journal = open_journal(fsync="interval", disk=disk)
     disk.full = True
@@ -111,7 +113,7 @@ async def test_a_commit_that_finds_nothing_left_does_nothing(open_journal: Calla
     waiting = asyncio.create_task(journal.append("policy", {}))
     with pytest.raises(JournalError):
         await waiting
-    journal._commit()  # pyright: ignore[reportPrivateUsage] - what the turn calls
+    journal.flush()
     disk.done.clear()
 
     assert "No space left" in (journal.problem() or "")
@@ -316,3 +318,131 @@ async def test_what_was_found_that_cannot_be_written_down_keeps_the_journal_clos
 
     with pytest.raises(JournalError, match="No space left on device"):
         open_journal(disk=disk)
+
+
+async def test_a_write_that_fails_refuses_exactly_the_entries_that_are_not_on_record(
+    open_journal: Callable[..., Journal], folder: Path
+):
+    disk = ShortDisk()
+    journal = open_journal(disk=disk)
+    await journal.append("policy", {"name": "before"})
+    disk.left = 150
+
+    ended = await asyncio.gather(
+        *[journal.append("policy", {"name": str(number)}) for number in range(4)], return_exceptions=True
+    )
+    disk.left = None
+    await journal.append("policy", {"name": "after"})
+
+    refused = [number for number, end in enumerate(ended) if isinstance(end, JournalError)]
+    written = [entry["name"] for entry in entries(folder) if entry["kind"] == "policy"]
+    assert written == ["before", *(str(number) for number in range(4) if number not in refused), "after"]
+    assert refused
+    await journal.close()
+    assert verify(folder, key=KEY).ok
+
+
+async def test_a_full_disk_at_a_new_segment_refuses_only_the_entries_after_the_written_ones(
+    open_journal: Callable[..., Journal], folder: Path, disk: WatchedDisk, monkeypatch: pytest.MonkeyPatch
+):
+    journal = open_journal(disk=disk, segment=900)
+
+    def create(_path: Path) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(disk, "create", create)
+    ended = await asyncio.gather(
+        *[journal.append("policy", {"name": "x" * 100, "number": number}) for number in range(6)],
+        return_exceptions=True,
+    )
+    monkeypatch.undo()
+
+    refused = [number for number, end in enumerate(ended) if isinstance(end, JournalError)]
+    written = [entry["number"] for entry in entries(folder) if entry["kind"] == "policy"]
+    assert written == [number for number in range(6) if number not in refused]
+    assert 0 < len(refused) < 6
+    assert refused == list(range(refused[0], 6))
+    await journal.close()
+
+
+async def test_an_entry_that_no_caller_waits_for_is_written_in_its_place_and_its_loss_is_told(
+    open_journal: Callable[..., Journal], folder: Path, disk: WatchedDisk
+):
+    journal, lost = open_journal(disk=disk), list[JournalError]()
+    journal.begin("settled", {"id": "first"}, lost.append)
+    await journal.append("policy", {"name": "second"})
+    assert [entry["kind"] for entry in entries(folder)] == ["segment", "settled", "policy"]
+    assert lost == []
+
+    disk.full = True
+    journal.begin("settled", {"id": "third"}, lost.append)
+    with pytest.raises(JournalError):
+        await journal.append("policy", {"name": "fourth"})
+    assert ["No space left" in error.message for error in lost] == [True]
+    disk.full = False
+    await journal.close()
+
+
+async def test_a_sync_that_fails_is_told_also_of_entries_that_no_caller_waits_for(
+    open_journal: Callable[..., Journal], disk: WatchedDisk
+):
+    journal, lost = open_journal(fsync="always", disk=disk), list[JournalError]()
+    disk.failure = OSError(errno.EIO, os.strerror(errno.EIO))
+
+    journal.begin("settled", {"id": "first"}, lost.append)
+    with pytest.raises(JournalError):
+        await journal.append("policy", {})
+
+    assert len(lost) == 1
+    with pytest.raises(JournalError):
+        await journal.close()
+
+
+async def test_a_wait_that_outlasts_its_caller_ends_with_the_write_and_hands_the_cancellation_back(
+    open_journal: Callable[..., Journal], folder: Path, disk: WatchedDisk
+):
+    journal = open_journal(fsync="always", disk=disk)
+    disk.go.clear()
+    waiting = asyncio.create_task(journal.begin("policy", {"name": "kept"}).outlast())
+    for _ in range(2):
+        await asyncio.sleep(0)
+        waiting.cancel()
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    disk.go.set()
+
+    assert isinstance(await waiting, asyncio.CancelledError)
+    assert [entry["name"] for entry in entries(folder) if entry["kind"] == "policy"] == ["kept"]
+    await journal.close()
+
+
+async def test_a_refused_entry_refuses_the_caller_that_outlasts_its_cancellation_too(
+    open_journal: Callable[..., Journal], disk: WatchedDisk
+):
+    journal = open_journal(fsync="always", disk=disk)
+    disk.full = True
+    waiting = asyncio.create_task(journal.begin("policy", {}).outlast())
+    await asyncio.sleep(0)
+    waiting.cancel()
+
+    with pytest.raises(JournalError):
+        await waiting
+    disk.full = False
+    await journal.close()
+
+
+async def test_the_file_is_looked_at_once_for_the_entries_of_a_turn(
+    open_journal: Callable[..., Journal], monkeypatch: pytest.MonkeyPatch
+):
+    journal, looked = open_journal(), list[int]()
+    changed = Kept.changed
+
+    def counted(kept: Kept, path: Path, size: int) -> str | None:
+        looked.append(size)
+        return changed(kept, path, size)
+
+    monkeypatch.setattr(Kept, "changed", counted)
+    await asyncio.gather(*[journal.append("policy", {"name": str(number)}) for number in range(20)])
+
+    assert len(looked) == 1
+    await journal.close()

@@ -33,10 +33,10 @@ async def test_a_call_that_needs_a_person_is_refused_and_says_so(there: Bench):
 
 
 async def test_a_call_that_cannot_be_recorded_goes_nowhere(there: Bench, monkeypatch: pytest.MonkeyPatch):
-    async def append(_kind: str, _entry: JsonObject) -> None:
+    def begin(_kind: str, _entry: JsonObject, _lost: object = None) -> None:
         raise JournalError("the disk is full")
 
-    monkeypatch.setattr(there.gateway.journal, "append", append)
+    monkeypatch.setattr(there.gateway.journal, "begin", begin)
     answer = await there.ask(call())
 
     assert (answer.status, answer.codes) == (503, ["journal/unavailable"])
@@ -50,6 +50,25 @@ class Gone:
     def __init__(self, there: Bench) -> None:
         self.there = there
         self.reached, self.proceed = asyncio.Event(), asyncio.Event()
+        self.writing: asyncio.Future[None] | None = None
+
+    def hold_record(self, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+        """Hold the write of the entries of a kind up. Their callers wait for it meanwhile."""
+        does = self.there.gateway.journal.flush
+
+        async def write_later() -> None:
+            self.reached.set()
+            await self.proceed.wait()
+            does()
+
+        def held() -> None:
+            queue = self.there.gateway.journal._queue  # pyright: ignore[reportPrivateUsage] - to hold its write
+            if any(queued.entry.kind == kind for queued in queue):
+                self.writing = asyncio.ensure_future(write_later())
+            else:
+                does()
+
+        monkeypatch.setattr(self.there.gateway.journal, "flush", held)
 
     def hold(self, monkeypatch: pytest.MonkeyPatch, part: Any, name: str, kind: str | None = None) -> None:
         """Hold `part.name` up before it ends; of the journal only where it writes an entry of this kind."""
@@ -85,7 +104,7 @@ async def test_a_denial_counts_also_if_its_caller_has_left(there: Bench, monkeyp
     if place == "decided":
         gone.hold(monkeypatch, there.gateway.policy, "decide")
     else:
-        gone.hold(monkeypatch, there.gateway.journal, "append", "call")
+        gone.hold_record(monkeypatch, "call")
     await gone.leaves("hidden")
 
     (entry,) = there.entries("call")
@@ -104,7 +123,7 @@ async def test_an_allowed_call_whose_caller_has_left_is_made_as_far_as_anybody_c
     if place == "decided":
         gone.hold(monkeypatch, there.gateway.policy, "decide")
     else:
-        gone.hold(monkeypatch, there.gateway.journal, "append", "call")
+        gone.hold_record(monkeypatch, "call")
     await gone.leaves("read_file")
 
     assert there.upstream.sent == []
