@@ -250,7 +250,6 @@ CACHES = {
     "journal/redaction.py": "keys",
     "policy/plan/regex_functions.py": "expressions of a policy, of at most 4,096 characters",
     "protocol/strict.py": "names of the protocol",
-    "telemetry/metrics.py": "names of the configuration, and codes",
     "text_cache.py": "short texts",
     "transport/concurrency.py": "addresses, and agents with their issuers",
     "transport/edge.py": "64 heads, each of at most 64 KiB",

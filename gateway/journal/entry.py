@@ -29,14 +29,14 @@ recorded only without what has the form of a credential.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from gateway.journal.redaction import Conceal, concealed
 from gateway.model.caller import AuthMethod
 from gateway.model.target import Pin
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gateway.model.call import Call, Context
     from gateway.model.caller import Principal
@@ -88,15 +88,15 @@ def call_entry(
         **({} if context.endorsement is None else {"endorsement": context.endorsement}),
         **({"signals": [_signal(fact) for fact in context.signals]} if context.signals else {}),
         **({} if context.leases is None else {"leases": {"open": context.leases.open, "stuck": context.leases.stuck}}),
-        "reasons": _reasons(decision.reasons, conceal),
-        "obligations": [obligation.id for obligation in decision.obligations],
+        "reasons": _reasons(decision.reasons, conceal) if decision.reasons else [],
+        "obligations": [obligation.id for obligation in decision.obligations] if decision.obligations else [],
         "policy": {"name": decision.policy.name, "revision": decision.policy.revision},
         "principal": _principal(principal),
         "task": {"id": task.id, "kind": task.kind},
         "action": call.action,
         "target": _target(call.target, conceal),
         "arguments": arguments_record,
-        **_found(facts, conceal),
+        **(_NOTHING_FOUND if facts.credentials == facts.ungrounded == facts.followed == () else _found(facts, conceal)),
         "client": _client(context.client_ip, context.client_name, conceal),
         "trace_id": context.trace_id,
     }
@@ -199,6 +199,31 @@ def closed_by(kind: str, fields: JsonObject) -> str | None:
 _CLOSING: Final = frozenset({"settled", "abandoned"})
 
 
+_Named = TypeVar("_Named")
+_KEPT: Final = 256
+_NOTHING_FOUND: Final[JsonObject] = {}
+
+
+def _kept_for_each(make: Callable[[_Named], JsonObject]) -> Callable[[_Named], JsonObject]:
+    """Keep the forms of the last values, by identity. Callers and targets come again as the same value, and their hash
+    would cost more than their form. Nothing may change a form."""
+    forms: dict[int, tuple[_Named, JsonObject]] = {}
+
+    def kept(value: _Named) -> JsonObject:
+        found = forms.get(id(value))
+        # The number of a value that is gone can be that of another, so the value is kept with it.
+        if found is not None and found[0] is value:
+            return found[1]
+        if len(forms) >= _KEPT:
+            forms.clear()
+        made = make(value)
+        forms[id(value)] = value, made
+        return made
+
+    return kept
+
+
+@_kept_for_each
 def _principal(principal: Principal) -> JsonObject:
     return {
         "key": principal.key,
@@ -236,9 +261,22 @@ def _target(target: Target, conceal: Conceal) -> JsonObject:
     A listed name of a tool or prompt is no secret. A hostile server could call such a name a password, and must not take it
     out of the record.
     """
-    listed = target.pin not in {None, Pin.UNKNOWN}
+    if target.pin is None or target.pin is _UNLISTED:
+        return _target_form(target, conceal)
+    return _listed_target(target)
+
+
+_UNLISTED: Final = Pin.UNKNOWN
+
+
+@_kept_for_each
+def _listed_target(target: Target) -> JsonObject:
+    return _target_form(target, concealed)
+
+
+def _target_form(target: Target, conceal: Conceal) -> JsonObject:
     return {
-        "id": concealed(target.id) if listed else conceal(target.id),
+        "id": conceal(target.id),
         "type": target.type,
         "upstream": target.upstream,
         "audience": target.audience,

@@ -26,7 +26,7 @@ class QueuedEntry:
         self._error: JournalError | None = None
 
     def end(self, error: JournalError | None = None) -> None:
-        """Note that the entry is as durable as configured, or the error that kept it out, and wake the waiting caller."""
+        """Note the durable entry, or the error of its write, and wake the waiting caller."""
         if self._is_ended:
             return
         self._is_ended, self._error = True, error

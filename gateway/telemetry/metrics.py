@@ -4,12 +4,14 @@ choice of a caller: a caller could then grow the memory of the gateway."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache, partial
+from functools import partial
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
+
+from gateway.telemetry.tallies import CallCounter, CallHistogram
 
 # A second series beside each counter, with the time at which it began: nobody asks for it, and it doubles what is kept.
 disable_created_metrics()
@@ -23,14 +25,16 @@ class Metrics:
         self.registry = CollectorRegistry()
         counter = partial(Counter, registry=self.registry)
         histogram = partial(Histogram, buckets=_SECONDS, registry=self.registry)
-        self._calls = counter("opagate_calls", "Decided calls.", ("upstream", "action", "effect", "code"))
+        self._calls = CallCounter("opagate_calls", "Decided calls.", ("upstream", "action", "effect", "code"))
         self._refusals = counter("opagate_refusals", "Requests refused before policy.", ("code",))
-        self._settled = counter("opagate_settled", "How forwarded calls ended.", ("upstream", "outcome"))
-        self._seconds = histogram(
-            "opagate_call_seconds", "From the request's arrival to the end of its answer.", ("upstream",)
+        self._settled = CallCounter("opagate_settled", "How forwarded calls ended.", ("upstream", "outcome"))
+        self._seconds = CallHistogram(
+            "opagate_call_seconds", "From the request's arrival to the end of its answer.", ("upstream",), _SECONDS
         )
-        self._decision_seconds = histogram("opagate_decision_seconds", "What the policy engine took.")
-        self._bytes = counter("opagate_answer_bytes", "Bytes of answers.", ("upstream",))
+        self._decision_seconds = CallHistogram("opagate_decision_seconds", "What the policy engine took.", (), _SECONDS)
+        self._bytes = CallCounter("opagate_answer_bytes", "Bytes of answers.", ("upstream",))
+        for each in (self._calls, self._settled, self._seconds, self._decision_seconds, self._bytes):
+            self.registry.register(each)
         self.journal_failures = counter("opagate_journal_failures", "Entries that could not be written.")
         self.suppressed = counter(
             "opagate_suppressed", "Findings that a suppression took for no credential.", ("upstream",)
@@ -62,23 +66,18 @@ class Metrics:
         self._signals = counter(
             "opagate_signals", "Events of identity providers that were taken.", ("stream", "action")
         )
-        # Looking a child up by its labels costs several microseconds, and a call needs four.
-        self._call = lru_cache(maxsize=4096)(self._calls.labels)
-        self._ending = lru_cache(maxsize=1024)(self._settled.labels)
-        self._duration = lru_cache(maxsize=1024)(self._seconds.labels)
-        self._size = lru_cache(maxsize=1024)(self._bytes.labels)
 
     def refused(self, code: str) -> None:
         self._refusals.labels(code).inc()
 
     def decided(self, upstream: str, action: str, effect: str, code: str, seconds: float) -> None:
-        self._call(upstream, action, effect, code).inc()
-        self._decision_seconds.observe(seconds)
+        self._calls.add((upstream, action, effect, code))
+        self._decision_seconds.observe((), seconds)
 
     def settled(self, upstream: str, outcome: str, seconds: float, size: int) -> None:
-        self._ending(upstream, outcome).inc()
-        self._duration(upstream).observe(seconds)
-        self._size(upstream).inc(size)
+        self._settled.add((upstream, outcome))
+        self._seconds.observe((upstream,), seconds)
+        self._bytes.add((upstream,), size)
 
     def handles(self, upstream: str, *, concealed: int, put_back: int) -> None:
         """Count the handles made in an answer, and the handles put back into its call."""

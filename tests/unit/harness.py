@@ -155,6 +155,8 @@ class Bench:
         return await read_out(await handle(self.gateway, exchange))
 
     def entries(self, kind: str) -> list[dict[str, Any]]:
+        """Return the entries of a kind, those of this turn too."""
+        self.gateway.journal.flush()
         lines = (
             line
             for path in sorted((self.folder / "state/journal").glob("*.jsonl"))

@@ -355,10 +355,10 @@ async def test_a_journal_that_cannot_be_written_leaves_the_approval_unused(
     await approve(there)
     with monkeypatch.context() as failing:
 
-        async def append(kind: str, _entry: object) -> None:
+        def begin(kind: str, _entry: object, _lost: object = None) -> None:
             raise JournalError(f"no {kind}")
 
-        failing.setattr(there.gateway.journal, "append", append)
+        failing.setattr(there.gateway.journal, "begin", begin)
         assert (await there.ask(call("ask_first", path="a"))).status == 503
     assert there.upstream.sent == []
 

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from msgspec import structs
 
 from gateway.journal.entry import (
@@ -17,6 +18,7 @@ from gateway.journal.entry import (
     settled_entry,
     start_entry,
 )
+from gateway.journal.redaction import concealed
 from gateway.model.call import Call, Context
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.model.content import Sighting
@@ -321,3 +323,36 @@ def test_a_caller_with_a_bound_token_is_recorded_so():
     assert bound["bound"] is True
     assert "bound" not in certified
     assert "bound" not in call_fields()["principal"]
+
+
+def test_the_kept_form_of_a_caller_and_a_target_is_never_that_of_another():
+    for number in range(600):
+        caller = replace(PRINCIPAL, id=f"agent-{number}")
+        target = replace(TARGET, name=f"tool-{number}", pin=Pin.MATCH)
+
+        for _ in range(2):
+            fields = call_fields(target, caller=caller)
+            assert (fields["principal"]["id"], fields["target"]["id"]) == (f"agent-{number}", f"github/tool-{number}")
+
+
+def withheld(_text: str, _limit: int = 256, /) -> str:
+    return "withheld"
+
+
+@pytest.mark.parametrize("pin", [None, *Pin])
+def test_only_a_listed_name_escapes_the_concealment_of_its_call(pin: Pin | None):
+    target, context = replace(TARGET, pin=pin), Context(0.0, "trace-1", "127.0.0.1", None, TASK)
+    for conceal in (withheld, concealed):
+        fields: Any = call_entry(
+            "d-1",
+            PRINCIPAL,
+            Call("tools/call", target, {}),
+            TASK,
+            decision("allow"),
+            context=context,
+            arguments_record={"mode": "none"},
+            facts=FACTS,
+            conceal=conceal,
+        )
+        is_listed = pin not in {None, Pin.UNKNOWN}
+        assert fields["target"]["id"] == (target.id if is_listed or conceal is concealed else "withheld")
