@@ -39,6 +39,14 @@ class ConsoleLogin(Settings):
     )
 
 
+class CandidatePolicy(Settings):
+    """A policy for a comparison with the policy in force. It decides no call. An unnamed part is as in force."""
+
+    path: FilePath | None = Field(default=None, description="Its policy folder, as `policy.path`.")
+    grants: FilePath | None = Field(default=None, description="Its grants, as `policy.grants`.")
+    overlay: FilePath | None = Field(default=None, description="Its folder of own rules, as `policy.overlay`.")
+
+
 class ConsoleSettings(Settings):
     """The pages at `/console`."""
 
@@ -48,6 +56,10 @@ class ConsoleSettings(Settings):
     )
     socket: FilePath | None = Field(
         default=None, description="Unix socket of `opagate console link`; by default `<state>/console.sock`."
+    )
+    candidate: CandidatePolicy | None = Field(
+        default=None,
+        description="A policy to compare with the policy in force, on recorded decisions; it decides no call.",
     )
     lifetime: Duration = Field(default=timedelta(hours=8), description="The longest time that a login lasts.")
     idle: Duration = Field(default=timedelta(minutes=30), description="The longest pause of a login.")

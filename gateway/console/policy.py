@@ -11,8 +11,9 @@ import msgspec
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.console.candidate import CandidateRuns
 from gateway.console.overview import describe_policy
-from gateway.console.visits import ConsoleVisit, page_route
+from gateway.console.visits import ConsoleVisit, action_route, page_route
 from gateway.explain.reasons import rules_of
 from gateway.journal.placed import lines_before
 
@@ -40,16 +41,22 @@ class _Call(msgspec.Struct, frozen=True):
 
 def policy_routes(console: ConsoleParts) -> list[Route]:
     """Return the routes of the policy."""
-    return [page_route(console, PATH, "viewer", _show)]
+    runs = CandidateRuns(console.settings.candidate)
+    return [
+        page_route(console, PATH, "viewer", partial(_show, runs)),
+        action_route(console, f"{PATH}/compare", "operator", runs.run),
+    ]
 
 
-async def _show(visit: ConsoleVisit) -> Response:
+async def _show(runs: CandidateRuns, visit: ConsoleVisit) -> Response:
     console = visit.console
     counts = await console.read(partial(count_reasons, console.configuration.journal.path))
     rules = await console.read(partial(rules_of, console.configuration))
     return visit.page(
         "policy.html",
         policy=describe_policy(console.gateway),
+        candidate=runs.describe(),
+        may_compare=visit.session.visitor.has_role("operator"),
         counts={**counts, "rows": [_row(code, found, rules) for code, found in counts["codes"].items()]},
     )
 

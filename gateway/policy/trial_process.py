@@ -28,19 +28,19 @@ from gateway.policy.problems import DATA_FILES, GRANTS, DataFile
 from gateway.policy.selftest import Suite
 from gateway.policy.trial import Trial
 
-_NICENESS: Final = 5
+NICENESS: Final = 5
 _PR_SET_PDEATHSIG: Final = 1
 """From prctl(2)."""
 
 
 def main() -> None:
     """Try the policy on standard input."""
-    _end_with_the_gateway()
-    os.nice(_NICENESS)
+    end_with_the_gateway()
+    os.nice(NICENESS)
     trial = msgspec.json.decode(sys.stdin.buffer.read(), type=Trial)
-    _bound(resource.RLIMIT_CPU, trial.seconds)
-    _bound(resource.RLIMIT_DATA, trial.memory)
-    _bound(resource.RLIMIT_CORE, 0)
+    bound(resource.RLIMIT_CPU, trial.seconds)
+    bound(resource.RLIMIT_DATA, trial.memory)
+    bound(resource.RLIMIT_CORE, 0)
     try:
         asyncio.run(require(trial))
     except PolicyError as error:
@@ -51,13 +51,13 @@ def main() -> None:
         _write({"good": True})
 
 
-def _end_with_the_gateway() -> None:
+def end_with_the_gateway() -> None:
     """Have Linux end the process of a trial with the gateway. Other systems end it at its bound of processor time."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _bound(kind: int, value: int) -> None:
+def bound(kind: int, value: int) -> None:
     hard = resource.getrlimit(kind)[1]
     resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
 

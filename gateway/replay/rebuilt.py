@@ -49,7 +49,9 @@ def rebuild_input(
     try:
         call = Call(cast("ActionName", entry["action"]), _target(entry["target"]), entry["arguments"].get("value", {}))
         context = _context(entry, explanation, approval)
-        facts = _with_destinations(explanation, call, context.task, inspector) if kept else explanation.facts
+        facts = (
+            _with_destinations(explanation, call, context.task, inspector) if kept else _without_arguments(explanation)
+        )
         asked = document.decision(_principal(entry["principal"]), call, context, facts)
         missing = tuple(_missing(entry, explanation, facts, has_approval=approval is not None))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -73,6 +75,13 @@ def _with_destinations(explanation: Explanation, call: Call, task: Task, inspect
     return structs.replace(
         explanation.facts, call_destinations=names, known_destinations=known, named_accounts=accounts
     )
+
+
+def _without_arguments(explanation: Explanation) -> SessionFacts:
+    """Return the facts of a call whose arguments were not kept. The record counts its destinations, so no destination is known too."""
+    if explanation.destinations != 0:
+        return explanation.facts
+    return structs.replace(explanation.facts, call_destinations=(), known_destinations=())
 
 
 def _missing(

@@ -83,10 +83,10 @@ def person(name: str, *roles: Role, groups: tuple[str, ...] = (), logged_in: flo
 
 @asynccontextmanager
 async def visited(
-    folder: Path, more: str = "", upstream: Upstream | None = None, labels: str = READING
+    folder: Path, more: str = "", upstream: Upstream | None = None, labels: str = READING, pages: str = "{}"
 ) -> AsyncGenerator[Browser]:
     """A gateway with a console, and the browser of a stranger."""
-    options = {"more": f"console: {{}}\n{more}", "labels": labels}
+    options = {"more": f"console: {pages}\n{more}", "labels": labels}
     async with bench(folder, upstream, **options) as there, AsyncExitStack() as stack:
         settings = there.configuration.console
         assert settings is not None

@@ -1,0 +1,186 @@
+"""The candidate policy: the latest recorded decisions that would change under it. It decides no call.
+
+Both policies are asked about the same inputs, built again from the journal, in a process of its own. The journal keeps less than
+policy saw. So a decision counts only if the policy in force gives the recorded effect again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+
+from msgspec import Struct, structs
+
+from gateway.background import ThreadTurns
+from gateway.console.decisions import describe_row
+from gateway.console.responses import see_other
+from gateway.errors import GatewayError
+from gateway.explain.recorded import explain_history, read_approval
+from gateway.explain.window import JournalWindow, since_of
+from gateway.journal.chain import timestamp
+from gateway.journal.columns import CALLS, Search
+from gateway.model.decision import Reason
+from gateway.policy.comparison import PolicyFiles, compare
+from gateway.replay.asking import inspector_of
+from gateway.replay.rebuilt import rebuild_input
+from gateway.steps.visit import SUPPORTED_OBLIGATIONS
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from gateway.config.console import CandidatePolicy
+    from gateway.console.parts import ConsoleParts
+    from gateway.console.visits import ConsoleVisit
+    from gateway.inspection.inspector import Inspector
+    from gateway.journal.placed import EntryPlace
+    from gateway.model.wire import JsonObject
+    from gateway.policy.comparison import Answer, Compared
+
+MOST: Final = 200
+"""Decisions of one comparison, the latest ones."""
+_SECONDS: Final = 20.0
+"""For building the inputs. A comparison of long tasks has fewer decisions."""
+PLACE: Final = "/console/policy#candidate"
+
+
+class _Asked(NamedTuple):
+    """A recorded decision and its policy input. Without an input the record lacks a part."""
+
+    row: dict[str, Any]
+    document: JsonObject | None
+
+
+class Difference(Struct, frozen=True):
+    """A recorded decision that would change. `row` describes it for a list."""
+
+    row: dict[str, Any]
+    before: Answer
+    after: Answer
+
+
+class Comparison(Struct, frozen=True):
+    """A comparison on the latest decisions. `unclear` decisions are not compared: the record lacks a part of their input."""
+
+    by: str
+    at: str
+    looked: int
+    unclear: int
+    differences: tuple[Difference, ...]
+    revisions: tuple[str, str]
+
+
+class CandidateRuns:
+    """The comparisons of one console, one at a time. The latest stays until the gateway ends."""
+
+    def __init__(self, candidate: CandidatePolicy | None) -> None:
+        self.candidate = candidate
+        self.latest: Comparison | None = None
+        self._is_running = False
+
+    def describe(self) -> dict[str, Any] | None:
+        """Return the candidate and its latest comparison for the page; `None` without a candidate."""
+        if self.candidate is None:
+            return None
+        return {"files": self.describe_files(), "latest": self.latest, "most": MOST, "is_running": self._is_running}
+
+    async def run(self, visit: ConsoleVisit) -> Response:
+        """Compare, and lead back to the page. The journal has the person before the comparison begins."""
+        console = visit.console
+        if self.candidate is None:
+            return visit.refuse(_NO_CANDIDATE, 404)
+        if not console.configuration.policy.has_files:
+            return visit.refuse(_NO_FILES, 409)
+        if self._is_running:
+            return visit.refuse(_BUSY, 409)
+        self._is_running = True
+        try:
+            await visit.record("policy-compare", candidate=self.describe_files())
+            asked = await console.read(partial(read_asked, console))
+            in_force = _files_in_force(console)
+            candidate = structs.replace(in_force, **self.describe_files())
+            documents = [one.document for one in asked if one.document is not None]
+            compared = await compare(in_force, candidate, documents, SUPPORTED_OBLIGATIONS)
+            self.latest = judge(visit.session.visitor.name, timestamp(console.gateway.clock()), asked, compared)
+        finally:
+            self._is_running = False
+        return see_other(PLACE)
+
+    def describe_files(self) -> dict[str, str]:
+        """Return the named parts of the candidate."""
+        parts = {} if self.candidate is None else self.candidate.model_dump()
+        return {name: str(path) for name, path in parts.items() if path is not None}
+
+
+def _files_in_force(console: ConsoleParts) -> PolicyFiles:
+    settings = console.configuration.policy
+    return PolicyFiles(
+        *(None if path is None else str(path) for path in (settings.path, settings.grants, settings.overlay))
+    )
+
+
+def read_asked(console: ConsoleParts) -> list[_Asked]:
+    """Return the latest decisions of the policy, with their inputs. It reads files. Raises `JournalError`."""
+    inspector, turns = inspector_of(console.configuration), ThreadTurns()
+    until = time.monotonic() + _SECONDS
+    page = console.index.find_page(Search(kinds=CALLS), lambda line: b'"kind":"call"' in line[:200], count=MOST)
+    found: list[_Asked] = []
+    for place, decision in page.found:
+        if decision.get("undecided"):
+            continue
+        if time.monotonic() > until:
+            break
+        turns.give()
+        try:
+            document = _build_input(console, place, decision, inspector)
+        except (GatewayError, KeyError, TypeError, ValueError, AttributeError):
+            document = None  # counted as unclear on the page
+        row = {**describe_row(place, decision), "has_arguments": _has_arguments(decision)}
+        found.append(_Asked(row, document))
+    return found
+
+
+def _has_arguments(decision: JsonObject) -> bool:
+    kept = decision.get("arguments")
+    return isinstance(kept, dict) and "value" in kept
+
+
+def _build_input(
+    console: ConsoleParts, place: EntryPlace, decision: JsonObject, inspector: Inspector
+) -> JsonObject | None:
+    window = JournalWindow(console.configuration.journal.path, place, console.journal_key, index=console.index)
+    explanation = explain_history(decision, lambda tasks: window.tasks(tasks, since=since_of(decision)))
+    if explanation is None:
+        return None
+    approval = read_approval(cast("Mapping[str, Any]", decision), window.approval)
+    # Without its arguments a call is malformed to every policy. The page marks a decision that was taken with empty arguments.
+    return {"arguments": {}, **rebuild_input(decision, explanation, inspector, approval).document}
+
+
+def judge(by: str, at: str, asked: list[_Asked], compared: Compared) -> Comparison:
+    """Return the decisions that would change, and the number of decisions without a clear answer. Pure."""
+    answers = iter(compared.answers)
+    unclear = 0
+    differences: list[Difference] = []
+    for row, document in asked:
+        if document is None:
+            unclear += 1
+            continue
+        before, after = next(answers)
+        if before.effect != row["effect"]:
+            unclear += 1
+        elif before != after:
+            differences.append(Difference(row, before, after))
+    return Comparison(by, at, len(asked), unclear, tuple(differences), compared.revisions)
+
+
+_NO_CANDIDATE: Final = Reason(
+    "console/candidate", "No candidate is configured.", "Name its files under `console.candidate`."
+)
+_NO_FILES: Final = Reason(
+    "console/candidate",
+    "The policy in force is in an OPA, and its files are not here.",
+    "Name the same files under `policy`, or compare with `opagate replay --against`.",
+)
+_BUSY: Final = Reason("console/busy", "A comparison is running already.", "Load the page of the policy again.")

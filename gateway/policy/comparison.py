@@ -1,0 +1,111 @@
+"""A comparison of two policies on the same inputs, in a process of its own.
+
+The process has its own loop, a lower priority, and bounds on its processor time and memory, as that of a trial. A policy is put into
+force by no comparison.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from gateway.errors import PolicyBroken, PolicyUnavailable
+from gateway.policy.trial import clean_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from gateway.model.wire import JsonObject
+
+PATIENCE: Final = 120.0
+"""Seconds until a comparison that gets no processor time is given up."""
+
+
+class PolicyFiles(Struct, frozen=True):
+    """The files of a policy."""
+
+    path: str | None = None
+    grants: str | None = None
+    overlay: str | None = None
+
+
+class Job(Struct, frozen=True):
+    """Two policies and the inputs. `supported` has the obligations that the gateway carries out. `seconds` bounds the processor time, and `memory` the bytes of the process."""
+
+    first: PolicyFiles
+    second: PolicyFiles
+    inputs: tuple[msgspec.Raw, ...]
+    supported: tuple[str, ...]
+    seconds: int = 60
+    memory: int = 2 * 2**30
+
+
+class Answer(NamedTuple):
+    """The effect and the codes of a decision."""
+
+    effect: str
+    codes: tuple[str, ...]
+
+
+class Compared(Struct, frozen=True):
+    """The answers of both policies to each input, and their revisions. With a `problem`, a policy could not be loaded."""
+
+    revisions: tuple[str, str] = ("", "")
+    answers: tuple[tuple[Answer, Answer], ...] = ()
+    problem: str | None = None
+    remedy: str = ""
+
+
+async def compare(
+    first: PolicyFiles, second: PolicyFiles, inputs: Sequence[JsonObject], supported: Collection[str]
+) -> Compared:
+    """Ask two policies about the same inputs. Raises `PolicyBroken` and `PolicyUnavailable`."""
+    encoded = tuple(msgspec.Raw(msgspec.json.encode(one)) for one in inputs)
+    job = Job(first, second, encoded, tuple(supported))
+    process = await _start()
+    try:
+        async with asyncio.timeout(PATIENCE):
+            written, _ = await process.communicate(msgspec.json.encode(job))
+    except TimeoutError:
+        raise PolicyUnavailable(f"the comparison took more than {PATIENCE:.0f} s", "compare fewer decisions") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    try:
+        compared = msgspec.json.decode(written, type=Compared)
+    except msgspec.MsgspecError:
+        raise PolicyUnavailable(
+            f"the process that compares policies ended with status {process.returncode}",
+            "look at the rules of the candidate: they take too long or too much memory",
+        ) from None
+    if compared.problem is not None:
+        raise PolicyBroken(compared.problem, compared.remedy)
+    if len(compared.answers) != len(inputs):
+        raise PolicyUnavailable("the process that compares policies left answers out", "try again")
+    return compared
+
+
+async def _start() -> asyncio.subprocess.Process:
+    try:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",
+            "-m",
+            "gateway.policy.comparison_process",
+            env=clean_environment(),
+            cwd=Path("/"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+    except OSError as error:
+        raise PolicyUnavailable(
+            f"the process that compares policies cannot be started: {error.strerror}",
+            "allow the gateway one more process, and 100 MB of memory for it",
+        ) from None

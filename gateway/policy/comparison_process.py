@@ -1,0 +1,74 @@
+"""The process of a comparison: it reads a `Job` from standard input, and writes a `Compared`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import sys
+import time
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.config.settings import EmbeddedEngine, PolicySettings
+from gateway.errors import PolicyError
+from gateway.policy.comparison import Answer, Compared, Job, PolicyFiles
+from gateway.policy.policy import Policy
+from gateway.policy.trial_process import NICENESS, bound, end_with_the_gateway
+
+if TYPE_CHECKING:
+    from gateway.model.decision import Decision
+
+_FOREVER = timedelta(days=3650)
+
+
+def main() -> None:
+    """Compare the policies on standard input."""
+    end_with_the_gateway()
+    os.nice(NICENESS)
+    job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
+    bound(resource.RLIMIT_CPU, job.seconds)
+    bound(resource.RLIMIT_DATA, job.memory)
+    bound(resource.RLIMIT_CORE, 0)
+    try:
+        compared = asyncio.run(compare(job))
+    except PolicyError as error:
+        compared = Compared(problem=error.message, remedy=error.remedy)
+    except MemoryError:
+        os.abort()  # as the engine does
+    sys.stdout.buffer.write(msgspec.json.encode(compared))
+
+
+async def compare(job: Job) -> Compared:
+    """Ask both policies about each input. Raises `PolicyError`."""
+    async with AsyncExitStack() as stack:
+        first, second = [await _start(stack, files, job.supported) for files in (job.first, job.second)]
+        answers: list[tuple[Answer, Answer]] = []
+        for raw in job.inputs:
+            asked = msgspec.json.decode(raw)
+            answers.append((_answer(await first.decide(asked)), _answer(await second.decide(asked))))
+        return Compared((first.status().revision, second.status().revision), tuple(answers))
+
+
+async def _start(stack: AsyncExitStack, files: PolicyFiles, supported: tuple[str, ...]) -> Policy:
+    engine = EmbeddedEngine(deadline=timedelta(seconds=10))
+    path, grants, overlay = (None if one is None else Path(one) for one in (files.path, files.grants, files.overlay))
+    settings = PolicySettings(
+        engine=engine, path=path, grants=grants, overlay=overlay, reload=_FOREVER, require_tests=False
+    )
+    policy = Policy.build(settings, supported=frozenset(supported), clock=time.time, is_for_calls=False)
+    await policy.start()
+    stack.push_async_callback(policy.stop)
+    return policy
+
+
+def _answer(decision: Decision) -> Answer:
+    return Answer(decision.effect, tuple(reason.code for reason in decision.reasons))
+
+
+if __name__ == "__main__":
+    main()
