@@ -33,6 +33,7 @@ HEAD = """\
     make bench ARGS=approvals      # what approvals cost, nothing written; exit status 1 beyond a goal
     make bench ARGS=minting        # what a token of a call costs, the same
     make bench ARGS=authority      # how fast lent credentials die: authority.md
+    make bench ARGS=console        # what the console costs: console.md
 """
 PICTURE = "![The distribution of latencies at one connection](latency.svg)"
 
@@ -45,10 +46,12 @@ def main() -> None:
     parser.add_argument(
         "part",
         nargs="?",
-        choices=["approvals", "authority", "minting"],
+        choices=["approvals", "authority", "console", "minting"],
         help="measure this part alone, and write nothing",
     )
-    parser.add_argument("--write", action="store_true", help="with authority: write docs/benchmarks/authority.md")
+    parser.add_argument(
+        "--write", action="store_true", help="with authority or console: write its page in docs/benchmarks"
+    )
     options = parser.parse_args()
     os.sched_setaffinity(0, {targets.LOAD_CORE})
     rounds, seconds = (1, 1.5) if options.quick else (options.rounds, 2.0)
@@ -59,6 +62,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if options.part == "authority":
             raise SystemExit(not lent_credentials(Path(folder), options))
+        if options.part == "console":
+            raise SystemExit(not console_pages(Path(folder), options))
         if options.part == "approvals":
             os.sched_setaffinity(0, {targets.TARGET_CORE})
             found = approvals(Path(folder) / "approvals", quick=options.quick)
@@ -94,6 +99,18 @@ def lent_credentials(folder: Path, options: argparse.Namespace) -> bool:
     if options.write:
         page.write(text)
     return all(figure.is_within_goal() for figure in figures)
+
+
+def console_pages(folder: Path, options: argparse.Namespace) -> bool:
+    """Measure the pages of the console. Return whether each figure reaches its goal."""
+    from benchmarks.console import page  # noqa: PLC0415 - it needs a browser
+
+    found = page.console(folder, quick=options.quick)
+    text = page.describe(found, quick=options.quick)
+    print(text)
+    if options.write:
+        page.write(text)
+    return found.is_within_goals()
 
 
 def measure(folder: Path, *, rounds: int, seconds: float, without: list[str]) -> list[Measured]:
