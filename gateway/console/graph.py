@@ -28,6 +28,8 @@ _LEFT: Final = 168
 _TOP: Final = 64
 _LABELS: Final = 560
 _NODE: Final = 9
+_REPEAT: Final = 30
+"""Rows after which the names of the lanes stand again: a reader of a long graph has lost the first ones."""
 
 Kind = Literal["words", "credential", "fact"]
 
@@ -80,7 +82,7 @@ class LeaseBar(Struct, frozen=True):
 
 
 class Graph(Struct, frozen=True):
-    """A task with the places of its parts. `left_out` counts earlier calls beyond the most that a graph has."""
+    """A task with the places of its parts. `repeats` has the heights at which the names of the lanes stand again. `left_out` counts earlier calls beyond the most that a graph has."""
 
     task: str
     nodes: tuple[Node, ...]
@@ -90,6 +92,7 @@ class Graph(Struct, frozen=True):
     width: int
     height: int
     label_x: int
+    repeats: tuple[int, ...] = ()
     left_out: int = 0
     lit: str | None = None
 
@@ -255,6 +258,7 @@ def lay_out(
         width=label_x + _LABELS,
         height=height,
         label_x=label_x,
+        repeats=tuple(_y(row) - _ROW // 2 - 1 for row in range(_REPEAT, len(shown), _REPEAT)),
         left_out=len(nodes) - len(shown),
         lit=None if target is None else lit,
     )

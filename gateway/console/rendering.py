@@ -136,6 +136,19 @@ def _describe_mixed(word: str) -> str | None:
     return f"{word} ({', '.join(dict.fromkeys(rarest))})"
 
 
+def describe_assurance(assurance: str) -> str:
+    """Return the login that an approval needs, in words."""
+    return _ASSURANCES.get(assurance, f"with the assurance {assurance}")
+
+
+_ASSURANCES: Final = {
+    "chat": "by any channel, also a chat",
+    "peer": "with an account on this machine, or a login at the identity provider",
+    "login": "with a login at the identity provider",
+    "mfa": "with a login by a second factor",
+    "passkey": "with a login by a passkey",
+}
+
 _FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "lines": spell_lines,
     "json": write_json,
@@ -143,6 +156,7 @@ _FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "time": write_time,
     "mixed": find_mixed_words,
     "raw": keep_raw,
+    "assurance": describe_assurance,
     "short": shorten,
     "shorten_middle": shorten_middle,
 }
