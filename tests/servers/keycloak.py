@@ -182,6 +182,38 @@ class Keycloak:
         assert answer.status_code == 201, answer.text
         return Receiver(name, secret, answer.json()["stream_id"])
 
+    def new_console(self, redirect_uri: str) -> tuple[str, str]:
+        """Make a client for logins of people, whose ID tokens list groups and the time of the login. Return its id and secret."""
+        name = f"console-{os.getpid()}-{next(self.count)}"
+        secret = f"{name}-2f9d6b01ac7e"
+        claims = {"id.token.claim": "true", "access.token.claim": "false"}
+        groups = {"protocol": "openid-connect", "protocolMapper": "oidc-group-membership-mapper"}
+        time_of_login = {"protocol": "openid-connect", "protocolMapper": "oidc-usersessionmodel-note-mapper"}
+        note = {"user.session.note": "AUTH_TIME", "claim.name": "auth_time", "jsonType.label": "long"}
+        client = {
+            "clientId": name,
+            "secret": secret,
+            "standardFlowEnabled": True,
+            "redirectUris": [redirect_uri],
+            "attributes": {"pkce.code.challenge.method": "S256"},
+            "defaultClientScopes": ["basic"],
+            "protocolMappers": [
+                {"name": "groups", **groups, "config": {"claim.name": "groups", "full.path": "false", **claims}},
+                {"name": "auth_time", **time_of_login, "config": {**note, **claims}},
+            ],
+        }
+        self.admin("POST", f"{REALM}/clients", client)
+        return name, secret
+
+    def join(self, person: Person, *groups: str) -> None:
+        """Put a user into groups, which are made where they are missing."""
+        for group in groups:
+            found = self.admin("GET", f"{REALM}/groups?exact=true&search={group}").json()
+            if not found:
+                self.admin("POST", f"{REALM}/groups", {"name": group})
+                found = self.admin("GET", f"{REALM}/groups?exact=true&search={group}").json()
+            self.admin("PUT", f"{REALM}/users/{person.id}/groups/{found[0]['id']}")
+
     @property
     def _protocol(self) -> str:
         return f"{self.issuer}/protocol/openid-connect"

@@ -1,15 +1,17 @@
-"""The OAuth server that the tests of tokens and of clients share."""
+"""The OAuth server, and the browser, of the tests of the console."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
+from playwright.async_api import Browser, async_playwright
 
+from tests.interaction.console.browsing import CHROMIUM
 from tests.interaction.identity.server import OAuthServer
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import AsyncGenerator, Generator
     from pathlib import Path
 
 
@@ -19,3 +21,12 @@ def server(node_path: Path, node_modules: Path, unused_tcp_port: int, tmp_path: 
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture
+async def browser() -> AsyncGenerator[Browser]:
+    async with async_playwright() as playwright:
+        options = ["--no-sandbox", "--disable-dev-shm-usage"]
+        opened = await playwright.chromium.launch(executable_path=CHROMIUM, args=options)
+        yield opened
+        await opened.close()

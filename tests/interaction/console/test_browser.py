@@ -6,100 +6,20 @@ import asyncio
 import re
 import shutil
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+from playwright.async_api import Browser, expect
 
 from gateway.cli.desk_client import connected
-from tests.e2e.wire import caller, entries
-from tests.gateway_process import GatewayProcess, free_port, gateway_process
+from tests.e2e.wire import entries
+from tests.gateway_process import free_port, gateway_process
+from tests.interaction.console.browsing import CHROMIUM, HOSTILE, LONG, There, assert_accessible, press_to, settings
 from tests.interaction.identity.server import OAuthServer
 from tests.servers.serving import ROOT, ServerProcess
 
-GRANTS = """
-upstreams:
-  echo:
-    - {id: all, agents: [ann], issuers: ["*"], tools: [echo], effects: [read, write, destructive], approval: true}
-    - {id: rest, agents: [ben], issuers: ["*"], tools: [echo], effects: [read, write, destructive]}
-"""
-HOSTILE = "</pre><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\"> a\u202egpj \x1b[31m p\u0430ypal"
-CHROMIUM = shutil.which("chromium")
-LONG = 60_000
-"""Milliseconds for what needs the gateway, on a loaded machine."""
-
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium")
-
-
-@dataclass
-class There:
-    """A gateway with a console, a browser, and perhaps an identity provider."""
-
-    gateway: GatewayProcess
-    browser: Browser
-    server: OAuthServer | None = None
-
-    def ask(self, agent: str = "ann", **arguments: Any) -> asyncio.Task[Any]:
-        """Make a call that a person has to approve. It is held meanwhile."""
-        client = caller(self.gateway, agent, "echo")
-        return asyncio.ensure_future(asyncio.to_thread(lambda: client.call("echo", **arguments)))
-
-    @asynccontextmanager
-    async def page(self, **options: Any) -> AsyncGenerator[Page]:
-        """Give a page in a window of its own, which fails the test if the page breaks its own security policy."""
-        context: BrowserContext = await self.browser.new_context(**options)
-        context.set_default_timeout(LONG)
-        page = await context.new_page()
-        complaints: list[str] = []
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        try:
-            yield page
-            assert [one for one in complaints if "status of 4" not in one] == []
-        finally:
-            await context.close()
-
-    async def log_in(self, page: Page, name: str = "", *groups: str) -> None:
-        if self.server is None:
-            with connected(self.gateway.folder / "state/console.sock", None, []) as socket:
-                link = await asyncio.to_thread(socket.ask, "link")
-            await page.goto(link["url"])
-            await page.get_by_role("button").click()
-        else:
-            await self.server.seat(name, *groups)
-            await page.goto(f"{self.gateway.origin}/console")
-            await page.get_by_role("link", name="Log in").click()
-        await expect(page.get_by_role("heading", name="Overview")).to_be_visible(timeout=LONG)
-
-    async def open_question(self, page: Page) -> None:
-        await page.goto(f"{self.gateway.origin}/console/approvals")
-        await page.locator("#questions td a").first.click()
-
-
-@pytest.fixture
-async def browser() -> AsyncGenerator[Browser]:
-    async with async_playwright() as playwright:
-        options = ["--no-sandbox", "--disable-dev-shm-usage"]
-        opened = await playwright.chromium.launch(executable_path=CHROMIUM, args=options)
-        yield opened
-        await opened.close()
-
-
-def settings(folder: Path, echo: ServerProcess, **more: Any) -> str:
-    (folder / "grants.yaml").write_text(GRANTS, "utf-8")
-    tools = {"*": {"effect": "read", "egress": False, "sensitivity": "internal"}}
-    document = {
-        "identity": [{"kind": "development"}],
-        "policy": {"grants": "grants.yaml", "engine": {"kind": "embedded", "deadline": "20s"}},
-        "approvals": {"hold": "120s"},
-        "console": {},
-        "upstreams": {"echo": {"url": echo.mcp, "audience": "echo", "environment": "test", "tools": tools}},
-    }
-    return yaml.safe_dump(document | more)
 
 
 @pytest.fixture
@@ -185,21 +105,6 @@ async def test_the_keyboard_alone_logs_in_and_approves(there: There):
         assert (await held).text == "keys"
 
 
-async def press_to(page: Page, text: str) -> None:
-    """Move the focus with the Tab key to the element with this text, see that the focus is drawn, and press Enter."""
-    for _ in range(40):
-        await page.keyboard.press("Tab")
-        focused = await page.evaluate(
-            "() => { const e = document.activeElement; const s = getComputedStyle(e);"
-            " return [e.innerText, s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) >= 2]; }"
-        )
-        if focused[0] and focused[0].strip() == text:
-            assert focused[1], f"the focus on {text} cannot be seen"
-            await page.keyboard.press("Enter")
-            return
-    raise AssertionError(f"the keyboard does not reach {text!r}")
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_axe_finds_nothing_on_any_page_at_either_width(there: There, node_modules: Path, scheme: Any):
     axe = (node_modules / "axe-core/axe.min.js").read_text("utf-8")
@@ -223,17 +128,6 @@ async def test_axe_finds_nothing_on_any_page_at_either_width(there: There, node_
         await page.goto(f"{there.gateway.origin}{question}")
         await page.get_by_role("button", name="Deny", exact=True).click()
         await held
-
-
-async def assert_accessible(page: Page, axe: str, where: str) -> None:
-    """Run axe-core in the page. The debugger puts it there, so the page's own policy does not forbid it."""
-    await page.evaluate(axe)
-    tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-    found = await page.evaluate("tags => axe.run({runOnly: {type: 'tag', values: tags}})", tags)
-    violations = [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in found["violations"]]
-    assert violations == [], where
-    overflow = await page.evaluate("() => document.documentElement.scrollWidth - window.innerWidth")
-    assert overflow <= 0, f"{where} is wider than the window by {overflow} px"
 
 
 async def test_pages_work_without_a_script(there: There):
