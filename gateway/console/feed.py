@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -85,7 +85,12 @@ class Feed:
         self._changes = 0
         self._rendered: dict[View, _Rendered] = {}
         self._locks: dict[View, asyncio.Lock] = {}
-        self.is_closed = False
+        self._closed = asyncio.Event()
+
+    @property
+    def is_closed(self) -> bool:
+        """Return whether the gateway stops."""
+        return self._closed.is_set()
 
     def tell(self, *topics: Topic) -> None:
         """Tell the open pages about topics that something changed."""
@@ -98,7 +103,7 @@ class Feed:
 
     def close(self) -> None:
         """End all streams: the gateway stops."""
-        self.is_closed = True
+        self._closed.set()
         for one in self._open:
             one.woken.set()
 
@@ -112,8 +117,10 @@ class Feed:
         return len(self._open) < STREAMS and sum(one.owner == owner for one in self._open) < PER_SESSION
 
     async def wait_for_turn(self, subscription: Subscription) -> None:
-        """Wait until a page may hear of a change."""
-        await asyncio.sleep(subscription.wait(self._monotonic(), self.pause))
+        """Wait until a page may hear of a change, or the gateway stops."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(subscription.wait(self._monotonic(), self.pause)):
+                await self._closed.wait()
 
     async def event(self, view: View) -> bytes:
         """Return the event with the region of a view, made once for all pages after a change. Raises `GatewayError`."""
@@ -168,8 +175,7 @@ class EventStream(Response):
                 await subscription.woken.wait()
         except TimeoutError:
             return _COMMENT if self._is_welcome() else None
-        if not self._feed.is_closed:
-            await self._feed.wait_for_turn(subscription)
+        await self._feed.wait_for_turn(subscription)
         subscription.woken.clear()
         if self._feed.is_closed or not self._is_welcome():
             return None

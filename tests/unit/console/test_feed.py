@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway.console.events import find_view
-from gateway.console.feed import Feed, View
+from gateway.console.feed import Feed, Subscription, View
 from tests.unit.console.visiting import Browser, Stream, person, visited
 from tests.unit.harness import call
 
@@ -89,6 +89,22 @@ async def test_the_turns_of_many_pages_are_spread_over_the_pause():
     assert waits[-1] < 5.0
     assert max(gaps) < 0.15
     assert min(gaps) > 0.01
+
+
+async def test_a_page_that_waits_for_its_turn_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch):
+    def wait_an_hour(_page: Subscription, _now: float, _pause: float) -> float:
+        return 3600.0
+
+    monkeypatch.setattr(Subscription, "wait", wait_an_hour)
+    feed = Feed(Renderer())
+    with feed.subscribe(View("decisions"), "a") as page:
+        waiting = asyncio.ensure_future(feed.wait_for_turn(page))
+        await asyncio.sleep(0)
+        feed.close()
+        async with asyncio.timeout(10):
+            await waiting
+
+    assert feed.is_closed
 
 
 def test_parts_of_a_query_that_are_no_filters_make_no_view_of_their_own():

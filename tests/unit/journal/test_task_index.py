@@ -88,3 +88,21 @@ def test_counts_beyond_the_budget_say_so(written: Written):
     (line,) = written.index().find_tasks({}, any_task, count=1, budget=1).found
 
     assert (line.calls, line.is_whole) == (1, False)
+
+
+def test_ten_thousand_tasks_are_paged_without_a_gap(written: Written):
+    for number in range(10_000):
+        if number in {3_000, 7_000}:
+            written.begin()
+        written.call(f"c{number}", f"task-{number}")
+    index = written.index()
+    found: list[Any] = []
+    before = None
+    for _ in range(30):
+        page = index.find_tasks({}, any_task, before=before, count=500, budget=10**9)
+        found += [counts(one)[0] for one in page.found]
+        before = page.before
+        if before is None:
+            break
+
+    assert found == [f"task-{number}" for number in reversed(range(10_000))]
