@@ -41,6 +41,7 @@ NOTES: Final = """\
 - The journals have copies of real entries under other ids: 20 agents, tasks of 40 calls, every tenth call refused.
 - The index is made once. A page after a start of the gateway also indexes the last file of the journal, of up to 64 MiB.
 - Open pages are connections for server-sent events, held by a third process. All show the list of decisions.
+- The CPU of the gateway is measured over all rounds, and counts its pages too.
 - Rounds without and with open pages alternate. "Without, again" is the noise of the machine: rounds without, in the place of those with."""
 PAGES: Final = 100
 RATE: Final = 100.0
@@ -51,11 +52,12 @@ _START: Final = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """The latencies of calls without open pages, with them, and without them again."""
+    """The latencies of calls without open pages, with them, and without them again. `cpu` has the gateway's seconds of CPU for each."""
 
     without: tuple[float, ...]
     with_pages: tuple[float, ...]
     again: tuple[float, ...]
+    cpu: tuple[float, float, float]
     events: int
     bytes: int
 
@@ -76,14 +78,14 @@ class Calls:
     def table(self) -> str:
         """Return the Markdown table."""
         rows = [
-            f"| {name} | {len(found)} | {quantile(found, 0.5) * 1e3:.2f} ms | {quantile(found, 0.99) * 1e3:.2f} ms | {max(found) * 1e3:.1f} ms |"
-            for name, found in (
-                ("without open pages", self.without),
-                (f"with {PAGES} open pages", self.with_pages),
-                ("without, again", self.again),
+            f"| {name} | {len(found)} | {quantile(found, 0.5) * 1e3:.2f} ms | {quantile(found, 0.99) * 1e3:.2f} ms | {max(found) * 1e3:.1f} ms | {cpu / len(found) * 1e6:.0f} µs |"
+            for name, found, cpu in (
+                ("without open pages", self.without, self.cpu[0]),
+                (f"with {PAGES} open pages", self.with_pages, self.cpu[1]),
+                ("without, again", self.again, self.cpu[2]),
             )
         ]
-        head = "| 100 calls a second | calls | median | p99 | longest |\n|---|---|---|---|---|"
+        head = "| 100 calls a second | calls | median | p99 | longest | CPU for each call |\n|---|---|---|---|---|---|"
         told = f"p99 with open pages over without: {self.ratio:.2f} (goal ≤ 1.10; the same of two runs without: {self.noise:.2f})."
         return "\n".join(
             [head, *rows, "", told, f"The pages heard {self.events} events, {self.bytes / 2**20:.1f} MiB."]
@@ -138,6 +140,7 @@ class Running:
     folder: Path
     origin: str
     request: Request
+    target: targets.Target
 
     def log_in(self) -> str:
         """Return the cookie of a new login by a one-time link."""
@@ -172,10 +175,10 @@ def running(path: Path) -> Generator[Running]:
     folder = path.parent
     origin = f"http://{re.search(r'listen: (.*)', path.read_text())[1]}"  # type: ignore[index]
     command = [sys.executable, "-m", "gateway", "serve", "--config", str(path)]
-    with targets.process(command, core=targets.TARGET_CORE, folder=folder):
+    with targets.process(command, core=targets.TARGET_CORE, folder=folder) as process:
         targets.until_ready(origin, _START)
-        token = targets.token(folder, origin)
-        yield Running(folder, origin, targets.stateless_call(f"{origin}/mcp/echo", token))
+        request = targets.stateless_call(f"{origin}/mcp/echo", targets.token(folder, origin))
+        yield Running(folder, origin, request, targets.Target("console", request, (process.pid,)))
 
 
 def make_journal(path: Path, **bounds: int) -> int:
@@ -335,6 +338,7 @@ def open_pages(gateway: Running) -> Generator[OpenPages]:
 def _measure_calls(folder: Path, echo: str, rounds: int, seconds: float) -> Calls:
     path = configure(folder, echo)
     samples: dict[str, list[float]] = {"without": [], "with": [], "again": []}
+    cpu = dict.fromkeys(samples, 0.0)
     heard = [0, 0]
     with running(path) as gateway, open_pages(gateway) as pages:
         asyncio.run(run_paced(gateway.request, rate=RATE, seconds=2.0))
@@ -345,7 +349,16 @@ def _measure_calls(folder: Path, echo: str, rounds: int, seconds: float) -> Call
                 if name == "with":
                     pages.tell("open")
                     time.sleep(1.0)
+                before = gateway.target.cpu_seconds()
                 samples[name] += asyncio.run(run_paced(gateway.request, rate=RATE, seconds=seconds))
+                cpu[name] += gateway.target.cpu_seconds() - before
                 if name == "with":
                     heard = json.loads(pages.tell("close"))
-    return Calls(tuple(samples["without"]), tuple(samples["with"]), tuple(samples["again"]), heard[0], heard[1])
+    return Calls(
+        tuple(samples["without"]),
+        tuple(samples["with"]),
+        tuple(samples["again"]),
+        (cpu["without"], cpu["with"], cpu["again"]),
+        events=heard[0],
+        bytes=heard[1],
+    )
