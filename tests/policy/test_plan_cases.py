@@ -31,6 +31,7 @@ _UNKNOWN: Final = re.compile(
 """A call of a function that compiled policies do not have, or a template string."""
 _REWRITTEN: Final = ("experimental_keywords", "env", "input_term")
 KNOWN: Final = {
+    "aggregates/count with invalid utf-8 chars (0xFFFD)": "decoded bytes that are no text are an error",
     "data/toplevel integer": "OPA finds a name of base data by a number; a compiled policy does not",
     "data/nested integer": "the same",
     "replacen/semantics/empty key/empty string": "an empty text to be replaced is an error",

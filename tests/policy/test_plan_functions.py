@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -112,9 +113,32 @@ _TIME: Final = st.from_regex(
 )
 
 
+_BASE64: Final = st.binary(max_size=7).map(lambda found: base64.b64encode(found).decode()) | st.text(
+    "AQgw+/-_=\r\n", max_size=9
+)
+_BASE64_OF_TEXT: Final = _TEXT.map(lambda found: base64.urlsafe_b64encode(found.encode()).decode()) | _BASE64
+_DIGITS: Final = _TEXT.map(lambda found: found.encode().hex()) | st.text("0aF6 ", max_size=6)
+_VERSION: Final = st.from_regex(
+    r"v?(0|1|2|01|10|9223372036854775808)\.[012]\.[01](-(a|b|1|2|10|01|-|9999999999999999999)(\.(a|1|2|a1)?)?)?(\+b(\.1)?)?\n?",
+    fullmatch=True,
+    alphabet=st.characters(codec="ascii"),
+)
+_SPELT: Final = {
+    "base64.decode": _BASE64_OF_TEXT,
+    "base64.is_valid": _BASE64_OF_TEXT,
+    "base64url.decode": _BASE64_OF_TEXT | _BASE64_OF_TEXT.map(lambda found: found.rstrip("=")),
+    "hex.decode": _DIGITS,
+    "semver.compare": _VERSION,
+    "semver.is_valid": _VERSION,
+}
+
+
 def _arguments(name: str) -> st.SearchStrategy[list[Any]]:
     if name.startswith("time.parse"):
         return st.tuples(_TIME | _VALUE).map(list)
+    if name in _SPELT:
+        spelt = _SPELT[name]
+        return st.tuples(*(spelt | spelt | spelt | _VALUE for _ in range(_arity(name)))).map(list)
     if name in _ARGUMENTS:
         kinds = [_OF_KIND["number"] | _OF_KIND["set"] | _VALUE] * _ARGUMENTS[name]
     else:
@@ -158,6 +182,9 @@ def test_a_function_answers_as_opas_does(name: str, functions: Both):
 
 
 _STRICTER: Final = {
+    "base64.decode": "bytes that are no text",
+    "base64url.decode": "bytes that are no text",
+    "hex.decode": "bytes that are no text",
     "replace": "an empty text in one that is not ASCII",
     "strings.replace_n": "an empty text",
     "sprintf": "rare directives",

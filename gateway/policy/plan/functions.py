@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from gateway.policy.plan import collection_functions as collections
+from gateway.policy.plan import encoding_functions as encodings
 from gateway.policy.plan import (
     format_functions,
     network_functions,
@@ -27,6 +28,12 @@ FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
     "array.concat": collections.array_concat,
     "array.reverse": collections.array_reverse,
     "array.slice": collections.array_slice,
+    "base64.decode": encodings.base64_decode,
+    "base64.encode": encodings.base64_encode,
+    "base64.is_valid": encodings.base64_is_valid,
+    "base64url.decode": encodings.base64url_decode,
+    "base64url.encode": encodings.base64url_encode,
+    "base64url.encode_no_pad": encodings.base64url_encode_no_pad,
     "ceil": numbers.ceil,
     "concat": texts.concat,
     "contains": texts.contains,
@@ -39,6 +46,8 @@ FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
     "graph.reachable": collections.reachable,
     "gt": values.greater,
     "gte": values.greater_or_equal,
+    "hex.decode": encodings.hex_decode,
+    "hex.encode": encodings.hex_encode,
     "indexof": texts.indexof,
     "indexof_n": texts.indexof_n,
     "internal.member_2": collections.member,
@@ -82,6 +91,8 @@ FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
     "rem": numbers.remainder,
     "replace": texts.replace,
     "round": numbers.rounded,
+    "semver.compare": encodings.semver_compare,
+    "semver.is_valid": encodings.semver_is_valid,
     "sort": collections.sort,
     "split": texts.split,
     "sprintf": format_functions.sprintf,
