@@ -112,7 +112,9 @@ class IdJag(Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.subject == "caller_token" and (self.client.id is None or self.client.auth is None):
+        if self.client.cimd or (self.client.id is not None and self.client.auth is None):
+            raise ValueError("client has to be confidential: give id with auth, or dcr")
+        if self.subject == "caller_token" and self.client.id is None:
             raise ValueError("subject caller_token needs client.id and client.auth: no user registers a client")
         if self.subject != "caller_token" and "openid" not in self.scopes:
             raise ValueError("scopes must hold openid: the ID token tells who has logged in")

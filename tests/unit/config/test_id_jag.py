@@ -45,9 +45,9 @@ def test_a_broker_of_assertions_is_read_with_careful_defaults():
         (IDENTITY + LOGIN + broker(f"idp: 'https://as.example', {CLIENT}"), "may take no assertion of its own"),
         (IDENTITY + LOGIN + broker(f"idp: 'http://idp.example', {CLIENT}"), "open network"),
         (IDENTITY + LOGIN + broker("idp: 'https://idp.example', client: {}"), "give one of id, cimd and dcr"),
-        (IDENTITY + LOGIN + broker("idp: 'https://idp.example', client: {cimd: true}"), "has to be https"),
+        (IDENTITY + LOGIN + broker("idp: 'https://idp.example', client: {cimd: true}"), "has to be confidential"),
+        (IDENTITY + LOGIN + broker("idp: 'https://idp.example', client: {id: gw}"), "has to be confidential"),
         (IDENTITY + LOGIN + broker(f"idp: 'https://idp.example', {CLIENT}, scopes: [profile]"), "must hold openid"),
-        (IDENTITY + broker("idp: 'https://idp.example', client: {id: gw}, subject: caller_token"), "needs client.id"),
         (
             IDENTITY + broker("idp: 'https://idp.example', client: {dcr: true}, subject: caller_token"),
             "needs client.id",
