@@ -16,6 +16,7 @@ from pathlib import Path
 
 from benchmarks.gateway import targets
 from benchmarks.gateway.approvals import approvals
+from benchmarks.gateway.call_path import call_path
 from benchmarks.gateway.fairness import fairness
 from benchmarks.gateway.history import history
 from benchmarks.gateway.load import Load, run
@@ -32,6 +33,7 @@ HEAD = """\
     make bench ARGS=--quick        # one short round, nothing written
     make bench ARGS=approvals      # what approvals cost, nothing written; exit status 1 beyond a goal
     make bench ARGS=minting        # what a token of a call costs, the same
+    make bench ARGS=path           # functions, files and time of one call in this process, the same
     make bench ARGS=authority      # how fast lent credentials die: authority.md
     make bench ARGS=console        # what the console costs: console.md
 """
@@ -46,7 +48,7 @@ def main() -> None:
     parser.add_argument(
         "part",
         nargs="?",
-        choices=["approvals", "authority", "console", "minting"],
+        choices=["approvals", "authority", "console", "minting", "path"],
         help="measure this part alone, and write nothing",
     )
     parser.add_argument(
@@ -64,6 +66,11 @@ def main() -> None:
             raise SystemExit(not lent_credentials(Path(folder), options))
         if options.part == "console":
             raise SystemExit(not console_pages(Path(folder), options))
+        if options.part == "path":
+            os.sched_setaffinity(0, {targets.TARGET_CORE})
+            found = call_path(Path(folder) / "path", quick=options.quick)
+            print(found.table())
+            raise SystemExit(not found.is_within_goals())
         if options.part == "approvals":
             os.sched_setaffinity(0, {targets.TARGET_CORE})
             found = approvals(Path(folder) / "approvals", quick=options.quick)
