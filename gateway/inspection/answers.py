@@ -42,6 +42,8 @@ UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for what an upstream sent as JSON: it is none, it is not UTF-8, or it is nested too deep."""
 
 _NO: Final = msgspec.Raw()
+_NO_ID: Final = b"-"
+"""Stands for an id that is not expected: no JSON is written so."""
 _MEMBER: Final = len('"id":7,')
 """Bytes of the shortest member of an envelope, with a comma."""
 _LIST_METHODS: Final = {
@@ -87,6 +89,9 @@ class Answers:
         "_upstream",
         "_visible",
         "_worker",
+        "_written",
+        "expected",
+        "may_pass_unseen",
     )
 
     def __init__(
@@ -115,22 +120,16 @@ class Answers:
         self._worker = worker
         self._answered = False
         self._problem: str | None = None
-
-    @property
-    def may_pass_unseen(self) -> bool:
-        """Return whether a message too large for inspection may go on."""
-        message = self._message
-        return (
+        self.may_pass_unseen: bool = (
             message is not None
             and message.disposition is not Disposition.FILTER
             and message.method not in instructions.METHODS
         )
-
-    @property
-    def expected(self) -> RequestId | None:
+        """Whether a message too large for inspection may go on."""
+        self.expected: RequestId | None = message.id if message is not None and message.kind is Kind.REQUEST else None
         """The id of the request that is answered. Only requests are."""
-        message = self._message
-        return message.id if message is not None and message.kind is Kind.REQUEST else None
+        self._written: bytes = _NO_ID if self.expected is None else _encode(self.expected)
+        """The same in JSON, as nearly all servers repeat it."""
 
     async def filter_message(self, data: bytes) -> bytes | None:
         """Keep, change or drop one message (see `messages.See`)."""
@@ -148,7 +147,7 @@ class Answers:
             elif _value(envelope.get("method", _NO)) in _ANNOUNCING:
                 self._announced()
             return data
-        if self._message is not None and not self._is_for(envelope):
+        if self._message is not None and bytes(envelope.get("id", _NO)) != self._written and not self._is_for(envelope):
             if self._problem is None:
                 log.warning("upstream.wrong-id", upstream=self._upstream, method=self._message.method)
             self._problem = "The upstream answered with the id of another request."
@@ -171,7 +170,7 @@ class Answers:
 
     async def _response(self, data: bytes, envelope: Mapping[str, msgspec.Raw], result: msgspec.Raw) -> bytes:
         self._answered = True
-        if watched := self._watched(result):
+        if not self.may_pass_unseen and (watched := self._watched(result)):
             asked = self._message.id if self._message is not None else _id(envelope)
             return await self._watched_response(data, watched, asked)
         if b'"taskId"' in data or b'"requestState"' in data:

@@ -28,7 +28,7 @@ from gateway.inspection.role_values import at
 from gateway.inspection.words import digest, digests, distinctive, encoded, mentions, value_words
 from gateway.model.call import Call
 from gateway.model.caller import Principal
-from gateway.model.content import EVERYTHING, CallContent, CredentialPiece, Relevance, Sighting
+from gateway.model.content import EVERYTHING, CallContent, CredentialPiece, Pieces, Relevance, Sighting
 from gateway.model.target import Effect, Labels, Role
 from gateway.model.task import Contract
 from gateway.model.wire import Json, JsonObject
@@ -152,13 +152,15 @@ def analyse(
         inside=frozenset(authority.inside),
         unnamed=None if contract is None else unnamed_values(call, contract, given, key),
         selects=selects,
-        pieces_of={
-            pointer: record_pieces(at(call.arguments, pointer), key) for pointer in selects - authority.grounded
-        },
+        pieces_of=_pieces_of(call, selects - authority.grounded, key) if selects else {},
         places=_places(call, authority, given, key) if authority.digests else {},
         dictated=None if goal is None or labels.effect is Effect.READ else dictation(call, given),
         told=told_values(call.arguments, given, key) if records and relevance.told else {},
     )
+
+
+def _pieces_of(call: Call, pointers: frozenset[str], key: bytes) -> Mapping[str, Pieces]:
+    return {pointer: record_pieces(at(call.arguments, pointer), key) for pointer in pointers}
 
 
 def _own_parts(
@@ -197,7 +199,7 @@ def _shown(call: Call, detector: Detects, known: Known | Index | None, given: Gr
 
 
 def _words(text: str, relevance: Relevance, key: bytes, own: OwnParts, *, tells: bool) -> _Words:
-    tokens = _enough(text, relevance, key, own)
+    tokens = _NONE if relevance.words == "none" else _enough(text, relevance, key, own)
     encoded = decoded(text) if tokens is None or tells else ""
     said: set[bytes] | None = None
     if tokens is None or len(text) <= MAX_WORDS:
@@ -218,8 +220,6 @@ def _accounts(given: Grounds, text: str) -> frozenset[str]:
 
 def _enough(text: str, relevance: Relevance, key: bytes, own: OwnParts) -> frozenset[int] | None:
     """Return the foreign words of a text if its beginning has enough of them, else `None`."""
-    if relevance.words == "none":
-        return _NONE
     if relevance.words == "one":
         # Where one of these marks stands, no word and no number goes on, so that the beginning has no word of its own.
         for most in BEGINNINGS:

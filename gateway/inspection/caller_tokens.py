@@ -43,6 +43,8 @@ class CallerTokens:
 
         `owner` is the caller's `Principal.key`, `now` in seconds since the epoch.
         """
+        if not authorization:
+            return []
         used = {secret: value for value in authorization if (secret := secret_of(value))}
         if not used:
             return []

@@ -59,7 +59,7 @@ def places(body: bytes, decided: str | None) -> tuple[Place, ...] | Misplaced:
 
     Every `cred://` that a word follows is a handle, in any spelling of JSON.
     """
-    if not _may_hold(body):
+    if b"cred://" not in body.lower() and (_BACKSLASH not in body or b"cred://" not in plain(body).lower()):
         return ()
     found: list[Place] = []
     for scalar in scalars(body):
@@ -113,7 +113,3 @@ def mirrored(headers: Headers, found: tuple[Place, ...], values: Mapping[str, st
         return encode(said[text]) if text in said else value
 
     return tuple((name, now(name, value)) for name, value in headers)
-
-
-def _may_hold(body: bytes) -> bool:
-    return b"cred://" in body.lower() or (_BACKSLASH in body and b"cred://" in plain(body).lower())

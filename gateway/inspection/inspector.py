@@ -89,7 +89,7 @@ class Inspector:
             self.result_words(call, task, words=words),
             self._scanner(quiet, seen),
             may_request(call.target),
-            self.result_records(call, task),
+            self.result_records(call, task) if self.records else None,
         )
 
     def result_records(self, call: Call, task: Task) -> ResultRecords | None:

@@ -37,5 +37,13 @@ def identity_of(caller: Principal) -> tuple[str, ...]:
 
 def foreign(words: Iterable[bytes], own: OwnParts) -> set[bytes]:
     """Return the words with a part that is in none of the sets."""
-    sets = [parts for parts in own if parts]
-    return {word for word in words if any(all(part not in parts for parts in sets) for part in _PART.findall(word))}
+    found = set(words)
+    strange = set(_PART.findall(b" ".join(found)))
+    count = len(strange)
+    for parts in own:
+        # Not in place: that would walk through a whole directory.
+        strange = strange - parts
+    if len(strange) == count:
+        # None of the parts is own, as is usual for the text of a stranger.
+        return {word for word in found if _PART.search(word) is not None}
+    return {word for word in found if not strange.isdisjoint(_PART.findall(word))}

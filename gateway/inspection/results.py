@@ -35,7 +35,6 @@ class ResultWords:
     the values that it grounds. With `links`, an untrusted result also gives the addresses for its reader."""
 
     __slots__ = (
-        "_follows",
         "_highest",
         "_kept",
         "_key",
@@ -45,13 +44,15 @@ class ResultWords:
         "_tail",
         "_text",
         "_trusted",
+        "follows",
         "is_sampled",
     )
 
     def __init__(self, key: bytes, *, trusted: bool, links: bool = False) -> None:
         self._key = key
         self._trusted = trusted
-        self._follows = links and not trusted
+        self.follows = links and not trusted
+        """Whether the addresses for a reader are kept (`links`)."""
         self._links: frozenset[int] = frozenset()
         self._limit = MAX_MENTIONS if trusted else MAX_WORDS
         self._text: Unescaper | None = None
@@ -82,11 +83,6 @@ class ResultWords:
         found, self._links = self._links, frozenset()
         return found
 
-    @property
-    def has_links(self) -> bool:
-        """Return whether links have come up since `links` was last asked."""
-        return bool(self._links)
-
     def _more(self, text: str) -> frozenset[int]:
         if self._skipping:
             at = _first(text)
@@ -114,7 +110,7 @@ class ResultWords:
         if not text:
             return frozenset()
         words = mentions(text) if self._trusted else distinctive(text)
-        if self._follows:
+        if self.follows:
             self._links |= digests(followable_links.in_text(text), self._key)
         fresh = digests(words, self._key) - self._kept
         if not fresh:
@@ -184,7 +180,7 @@ class ResultInspector:
         return self._content(
             self._words.finish(chunk) if self._words is not None else _NONE,
             self._scanner.finish(chunk) if self._scanner is not None else (),
-            self._recorded(chunk),
+            _NONE if self._records is None else self._records.finish(chunk),
             requests_code=self._requests is not None and self._requests.finish(chunk),
         )
 
@@ -199,10 +195,7 @@ class ResultInspector:
     def finish_words(self, chunk: bytes) -> ResultContent | None:
         """Return the words of that chunk."""
         words = self._words.finish(chunk) if self._words is not None else _NONE
-        return self._content(words, (), self._recorded(chunk))
-
-    def _recorded(self, chunk: bytes) -> frozenset[int]:
-        return _NONE if self._records is None else self._records.finish(chunk)
+        return self._content(words, (), _NONE if self._records is None else self._records.finish(chunk))
 
     def _content(
         self,
@@ -215,7 +208,7 @@ class ResultInspector:
         complete = self._told or self._scanner is None or not self._scanner.incomplete
         links, sampled = _NONE, False
         if self._words is not None:
-            links = self._words.links() if self._words.has_links else _NONE
+            links = self._words.links() if self._words.follows else _NONE
             sampled = self._words.is_sampled and not self._sampled
         if not (tokens or seen or links or records or sampled or requests_code) and complete:
             return None

@@ -68,6 +68,8 @@ class Suppressions:
 
     def of(self, target: Target, now: float) -> ActiveSuppressions:
         """Return the suppressions in force for a call of `target` at `now`, in seconds since the epoch."""
+        if not self._rules:
+            return ActiveSuppressions(target, (), self._used)
         active = tuple((number, rule) for number, rule in self._rules if now < rule.ends and rule.concerns(target))
         return ActiveSuppressions(target, active, self._used)
 

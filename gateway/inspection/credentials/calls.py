@@ -145,6 +145,10 @@ def _own_mark(name: str) -> int:
     return word_mark(name) if mark is None else mark
 
 
+NO_INDEX: Final = Index({})
+"""The index of a task that has seen no credential. Nothing is added to it."""
+
+
 class _Leaf(NamedTuple):
     """A string or number of the arguments with its name. Outside of lists the leaf has the name as text too. Other
     values are only their name."""
@@ -167,9 +171,8 @@ def inspect(
     handles: Mapping[str, StandIn],
 ) -> Inspection:
     """See `Detector.inspect`. `look` finds credentials by form; without it only known ones are looked for."""
-    leaves, complete = _leaves(arguments, roles)
-    size = sum([len(leaf.text) + len(leaf.member) for leaf in leaves])
-    if look is not None and not handles and not index and _shows_none(leaves, size, look):
+    leaves, size, complete = _leaves(arguments, roles)
+    if look is not None and not handles and (index is NO_INDEX or not index) and _shows_none(leaves, size, look):
         return _NOTHING if complete else Inspection((), incomplete=True)
     search = _Search(index, fingerprints, look, size)
     if handles:
@@ -404,11 +407,11 @@ def _joined(leaves: list[_Leaf]) -> bytes:
 # --- the arguments ---------------------------------------------------------------------------------
 
 
-def _leaves(arguments: JsonObject, roles: Mapping[str, Role]) -> tuple[list[_Leaf], bool]:
-    """All strings and numbers in document order, and whether those are all."""
-    steps = [(tuple(map(_folded, pointer.split("/")[1:])), role) for pointer, role in roles.items()]
+def _leaves(arguments: JsonObject, roles: Mapping[str, Role]) -> tuple[list[_Leaf], int, bool]:
+    """Return all strings and numbers in document order, their bytes, and whether the leaves are complete."""
+    steps = _steps(roles) if roles else []
     found: list[_Leaf] = []
-    left = MAX_BYTES
+    size = 0
     waiting: list[_Place] = [(arguments, "", "", (), b"")]
     while waiting:
         value, pointer, name, path, member = waiting.pop()
@@ -421,12 +424,17 @@ def _leaves(arguments: JsonObject, roles: Mapping[str, Role]) -> tuple[list[_Lea
         elif isinstance(value, Mapping | list | tuple):
             waiting.extend(reversed(_members(value, pointer, name, path if steps else None)))
         if text or member:
-            left -= len(text) + len(member)
-            if left < 0:
-                return found, False
+            more = size + len(text) + len(member)
+            if more > MAX_BYTES:
+                return found, size, False
+            size = more
             role = _role(path, steps) if steps else None
             found.append(_Leaf(pointer, name, text, role, kind is str, member))
-    return found, True
+    return found, size, True
+
+
+def _steps(roles: Mapping[str, Role]) -> list[tuple[tuple[str, ...], Role]]:
+    return [(tuple(map(_folded, pointer.split("/")[1:])), role) for pointer, role in roles.items()]
 
 
 _Place: TypeAlias = tuple[Json, str, str, tuple[str, ...], bytes]
@@ -451,7 +459,7 @@ def _members(value: _Container, pointer: str, name: str, path: tuple[str, ...] |
 
 def role_at(path: Sequence[str | int], roles: Mapping[str, Role]) -> Role | None:
     """The role of a place in the arguments."""
-    steps = [(tuple(map(_folded, pointer.split("/")[1:])), role) for pointer, role in roles.items()]
+    steps = _steps(roles)
     return _role(tuple(_folded(str(step).replace("~", "~0").replace("/", "~1")) for step in path), steps)
 
 

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 from gateway.inspection.credentials import codes, phrases
-from gateway.inspection.credentials.calls import BY_ROLE, Index, inspect, words_of
+from gateway.inspection.credentials.calls import BY_ROLE, NO_INDEX, Index, inspect, words_of
 from gateway.inspection.credentials.codes import bare, by_code
 from gateway.inspection.credentials.finding import Finding, Hit, Inspection, Kind, Known, StandIn
 from gateway.inspection.credentials.fingerprint import LONGEST, Fingerprints
@@ -112,7 +112,9 @@ class Detector:
         """Return the credentials in the arguments of a call: the task's known ones in any form, and new ones unless
         `new` is false. `known` may be an `Index` for repeated use. `handles` are the handles in the arguments with
         their contents."""
-        index = known if isinstance(known, Index) else Index(known or {})
+        index = NO_INDEX
+        if known:
+            index = known if isinstance(known, Index) else Index(known)
         look = self.hits if new else None
         return inspect(arguments, roles, index, self.fingerprints, look=look, handles=handles)
 
@@ -451,6 +453,8 @@ def _codes(text: bytes) -> Iterator[Hit]:
 
 
 def _by_context(text: bytes) -> list[Hit]:
+    if _LOOKED_FOR.search(text) is None:
+        return []
     lowered = text.lower()
     return [hit for sign, look in _LOOKS if sign in lowered for hit in look(text)]
 
@@ -486,4 +490,5 @@ def _any_of(expressions: Iterable[str]) -> str:
     return "|".join(f"(?:{expression})" for expression in expressions)
 
 
+_LOOKED_FOR: Final = compiled(_any_of(_SIGNS), groups=False)
 _CONTEXT: Final = compiled(_any_of([*_SIGNS, *phrases.SIGNS, *codes.SIGNS]), groups=False)

@@ -181,11 +181,6 @@ class _Window:
         return pieces
 
 
-def _has_hits(detector: Detects, text: bytes) -> bool:
-    """Return whether a `_Window` with only this text may find something: in most results nothing."""
-    return bool(detector.hits(text)) or (_WRAPPED.search(text) is not None and _LONG_RUN.search(text) is not None)
-
-
 def _merged(places: list[_Place]) -> list[tuple[int, int, tuple[_Place, ...]]]:
     merged: list[tuple[int, int, tuple[_Place, ...]]] = []
     for place in places:
@@ -247,7 +242,10 @@ class Scanner:
     def finish(self, chunk: bytes = b"") -> tuple[Finding, ...]:
         """Return the credentials found with this last chunk, and those settled by the end."""
         if self._window is None:
-            if not _has_hits(self._detector, plain(chunk) if _BACKSLASH in chunk else chunk):
+            # A whole result. Where nothing is found at first sight, the window would find nothing.
+            text = plain(chunk) if _BACKSLASH in chunk else chunk
+            has_wrapped = _WRAPPED.search(text) is not None and _LONG_RUN.search(text) is not None
+            if not has_wrapped and not self._detector.hits(text):
                 return ()
             self._window = _Window(self._detector)
         return self._findings(self._window.feed(chunk, last=True))

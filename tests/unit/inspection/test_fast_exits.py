@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
-from unittest.mock import Mock
+from unittest.mock import AsyncMock, Mock
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +18,8 @@ from hypothesis import strategies as st
 from benchmarks.credentials.corpus import negatives
 from benchmarks.credentials.examples import example
 from gateway.inspection import arguments as module
-from gateway.inspection import own_token, words
+from gateway.inspection import own_token, own_words, words
+from gateway.inspection.answers import Answers
 from gateway.inspection.credentials import calls, ruleset, stream
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.finding import Inspection
@@ -26,7 +29,8 @@ from gateway.inspection.own_token import TokenSearch
 from gateway.inspection.results import ResultInspector, ResultWords, together
 from gateway.inspection.text import Unescaper, text_of
 from gateway.model.target import Role
-from gateway.model.wire import Json, JsonObject
+from gateway.model.wire import Disposition, Era, Json, JsonObject, Kind, Message
+from gateway.worker_thread import WorkerThread
 from tests.secret_forms import FORMS
 
 KEY = b"k" * 32
@@ -159,6 +163,39 @@ def test_threads_that_make_digests_at_once_get_the_same_and_keep_few_contexts():
 
     assert found == [make(number) for number in range(40)]
     assert 0 < len(words._keyed(KEY).idle) <= 5
+
+
+OWN_PARTS = st.frozensets(st.sampled_from([b"northwind", b"q3", b"csv", b"a", b"12"]), max_size=4)
+
+
+@given(
+    st.sets(
+        st.sampled_from([b"northwind-q3.csv", b"q3", b"$$$$$", b"a/12", b"other.csv", "\u00e9-12".encode()]), max_size=6
+    ),
+    st.lists(OWN_PARTS, max_size=3).map(tuple),
+)
+def test_foreign_words_are_those_with_a_part_that_nobody_gave(found: set[bytes], own: tuple[frozenset[bytes], ...]):
+    parts = {word: own_words.parts_of(word.decode()) for word in found}
+    given_by_all = frozenset[bytes]().union(*own)
+
+    assert own_words.foreign(found, own) == {word for word in found if parts[word] - given_by_all}
+
+
+@pytest.mark.parametrize("expected", [7, "a", 'q"uote', 0])
+@pytest.mark.parametrize("written", ["7", '"a"', '"q\\"uote"', '"\\u0061"', "0", "-0", "null", '"7"', "7.0", "-"])
+def test_an_id_as_written_stands_for_the_same_request_as_its_value(expected: int | str, written: str):
+    message = Message(Kind.REQUEST, next(iter(Era)), Disposition.DECIDE, b"{}", "tools/call", id=expected)
+    answers = Answers(
+        message, "files", visible=AsyncMock(), trusted=AsyncMock(), remember=Mock(), worker=WorkerThread()
+    )
+    data = b'{"jsonrpc":"2.0","id":%s,"result":{}}' % written.encode()
+    try:
+        value = msgspec.json.decode(written)
+    except msgspec.DecodeError:
+        value = None
+
+    passed = asyncio.run(answers.filter_message(data)) == data
+    assert passed == (type(value) is type(expected) and value == expected) or written == "-"
 
 
 @given(st.text(max_size=20))
