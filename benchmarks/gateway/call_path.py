@@ -1,6 +1,6 @@
 """The way of an allowed call: the functions, files and moves between files of one call, and its time in this process.
 
-The gateway is the real one. For the way it stands behind its edge, with an upstream on loopback. For times an upstream
+The gateway is the real one. For the way its client and its upstream are on loopback. For times an upstream
 answers at once, without HTTP. Processor time is the least of several batches, since other programs only ever add to it.
 """
 
@@ -27,13 +27,14 @@ import gateway
 from benchmarks.credentials.corpus import prose
 from gateway import config
 from gateway.app import assembled
+from gateway.app.serving import build_edge
 from gateway.model.wire import UpstreamReply, UpstreamRequest
 from gateway.pipeline import handle
 from gateway.protocol.replies import Reply
-from gateway.steps.refusing import refuse_early
 from gateway.steps.visit import Gateway
-from gateway.transport.edge import Edge, Handlers
-from gateway.transport.exchange import Exchange, Presence
+from gateway.transport.concurrency import ConcurrencyLimit
+from gateway.transport.connection import Connection, Serving
+from gateway.transport.exchange import Exchange
 
 MOST_FUNCTIONS: Final = 300
 MOST_FILES: Final = 40
@@ -48,6 +49,12 @@ WARM: Final = 40
 COMPREHENSIONS: Final = ("<listcomp>", "<setcomp>", "<dictcomp>")
 """Functions of their own up to Python 3.11."""
 _TRACED: Final = 5
+_CONNECTIONS: Final = 8
+_PATIENCE: Final = 60.0
+_HEAD_OF_REQUEST: Final = (
+    "POST /mcp/files HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n"
+    "accept: application/json, text/event-stream\r\ncontent-length: {size}\r\n\r\n"
+)
 _SWITCH: Final = 0.001
 """Seconds after which a thread yields, as `opagate serve` sets them."""
 _PIECE: Final = 64 * 2**10
@@ -169,49 +176,35 @@ async def _measure(folder: Path, *, batches: int) -> Figures:
 
 
 async def walk(folder: Path) -> Way:
-    """Return the way of a call from the edge to the upstream and back, when caches are warm: the shortest of some calls, since
-    other work of the event loop may come between."""
+    """Return the way of a call from the client's connection to the upstream and back, when caches are warm: the shortest of
+    some calls, since other work of the event loop may come between."""
+    loop = asyncio.get_running_loop()
     async with _started(folder) as (started, configuration):
-        handlers = Handlers(
-            mcp=partial(handle, started), refuse=partial(refuse_early, started), pages=_serve_no_page, probes={}
-        )
-        edge = Edge(configuration, handlers)
-        body = _call("/etc/motd")
-        scope = {
-            "type": "http",
-            "method": "POST",
-            "raw_path": b"/mcp/files",
-            "client": ("127.0.0.1", 5),
-            "headers": [
-                (b"host", configuration.listen.encode()),
-                (b"content-type", b"application/json"),
-                (b"accept", b"application/json, text/event-stream"),
-                (b"content-length", str(len(body)).encode()),
-            ],
-            "opagate.presence": Presence(),
-        }
-        for _ in range(WARM):
-            await _through(edge, scope, body)
-        ways = [await _traced(partial(_through, edge, scope, body)) for _ in range(_TRACED)]
+        edge = build_edge(configuration, started, is_draining=lambda: False)
+        serving = Serving(edge, ConcurrencyLimit(_CONNECTIONS), _PATIENCE)
+        server = await loop.create_server(lambda: Connection(serving), "127.0.0.1", 0)
+        async with server:
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            body = _call("/etc/motd")
+            request = _HEAD_OF_REQUEST.format(host=configuration.listen, size=len(body)).encode() + body
+            for _ in range(WARM):
+                await _ask(reader, writer, request)
+            ways = [await _traced(partial(_ask, reader, writer, request)) for _ in range(_TRACED)]
+            writer.close()
+            await writer.wait_closed()
         return min(ways, key=lambda way: len(way.entered))
 
 
-async def _serve_no_page(*_about: object) -> None:
-    raise SystemExit("the call was taken for a page")
+async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> int:
+    """Return the status of the answer to a request."""
+    writer.write(request)
+    head = await reader.readuntil(b"\r\n\r\n")
+    await reader.readexactly(_size_of_body(head))
+    return int(head.split(b" ", 2)[1])
 
 
-async def _through(edge: Edge, scope: dict[str, Any], body: bytes) -> int:
-    """Return the status of the answer to a request through the edge."""
-    sent: list[dict[str, Any]] = []
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
-
-    await edge(scope, receive, send)
-    return sent[0]["status"]
+def _size_of_body(head: bytes) -> int:
+    return int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0] or 0)
 
 
 async def _traced(call: Callable[[], Awaitable[int]]) -> Way:
@@ -340,9 +333,8 @@ async def _answer_requests(reader: asyncio.StreamReader, writer: asyncio.StreamW
     """Answer MCP requests on one connection until it is closed."""
     try:
         while True:
-            head = (await reader.readuntil(b"\r\n\r\n")).lower()
-            size = head.partition(b"content-length:")[2].split(b"\r\n", 1)[0]
-            message = json.loads(await reader.readexactly(int(size or 0)))
+            head = await reader.readuntil(b"\r\n\r\n")
+            message = json.loads(await reader.readexactly(_size_of_body(head)))
             if "id" not in message:
                 writer.write(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n")
                 continue
