@@ -265,7 +265,7 @@ class EntryIndex:
         """Return the columns of a segment; `None` if too much has to be indexed first."""
         state = _state_of(path)
         known, columns = self._kept.get(number, (None, None))
-        if columns is not None and known != state and not self._may_grow(known, state, is_last=is_last):
+        if columns is not None and known != state and not _has_grown(known, state):
             columns = None
         if columns is None and not is_last:
             columns = self._load(number, path, state)
@@ -280,9 +280,6 @@ class EntryIndex:
         self._kept.move_to_end(number)
         self._shed()
         return columns
-
-    def _may_grow(self, known: _FileState | None, state: _FileState, *, is_last: bool) -> bool:
-        return is_last and known is not None and known.inode == state.inode and known.size <= state.size
 
     def _extend(self, columns: SegmentColumns, path: Path) -> None:
         """Index the lines that the columns lack. Raises `OSError`, and `JournalError` for a line that is too long."""
@@ -366,6 +363,11 @@ def _line_at(file: BinaryIO, place: EntryPlace) -> bytes:
 def _state_of(path: Path) -> _FileState:
     status = path.stat()
     return _FileState(status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def _has_grown(known: _FileState | None, state: _FileState) -> bool:
+    """Return whether lines were added to a file, as the writer adds them."""
+    return known is not None and known.inode == state.inode and known.size < state.size
 
 
 def _read_file(path: Path, *, most: int) -> bytes | None:

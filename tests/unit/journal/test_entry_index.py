@@ -110,6 +110,20 @@ def test_a_closed_segment_is_indexed_once_and_the_last_one_grows(written: Writte
     assert set(added) == {written.segment}
 
 
+def test_a_segment_that_closes_is_not_indexed_again(written: Written, monkeypatch: pytest.MonkeyPatch):
+    fill(written, 40, 1)
+    added = count_added(monkeypatch)
+    index, search = written.index(), Search({"agent": "ann"})
+    index.find_page(search, fitting(search))
+    before = len(added)
+    written.call("last")
+    written.begin()
+    index.find_page(search, fitting(search))
+
+    assert len(added) == before + 2
+    assert index_path(written, 1).exists()
+
+
 def index_path(written: Written, segment: int) -> Path:
     return written.folder / "index" / f"{segment:08d}.index"
 
