@@ -99,6 +99,7 @@ def find_pages(page: Page) -> dict[str, str]:
     page.goto(f"http://127.0.0.1:{PORT}/console/decisions?effect=deny")
     found |= {
         "decisions": "/console/decisions",
+        "tasks": "/console/tasks",
         "tools": "/console/tools",
         "leases": "/console/leases",
         "policy": "/console/policy",
