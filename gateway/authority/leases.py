@@ -18,6 +18,7 @@ from msgspec import Struct, structs
 from gateway.authority import state
 from gateway.authority.model import BrokerRefusal, Issued, Lease, LeaseRequest
 from gateway.authority.narrowing import find_excess
+from gateway.authority.permitted import PermittedLeases
 from gateway.authority.register import LeaseRegister, Terms, terms_of
 from gateway.authority.steady_clock import SteadyClock
 from gateway.background import to_the_end
@@ -101,7 +102,7 @@ class Leases:
         self._ender = ender(self.now)
         self._values: dict[str, Credential] = {}
         self._deadlines: dict[str, float] = {}
-        self._grounds: dict[str, Grounds] = {}
+        self._permitted = PermittedLeases()
         self._by_terms: dict[Terms, str] = {}
         self._terms: dict[str, Terms] = {}
         self._flights: dict[Terms, asyncio.Task[Lent | BrokerRefusal]] = {}
@@ -204,14 +205,19 @@ class Leases:
 
     def permitted(self) -> tuple[tuple[Lease, Grounds], ...]:
         """Return the leases that a policy permitted and that have not begun to end, with the grounds."""
-        found = ((self._register.get(identifier), grounds) for identifier, grounds in self._grounds.items())
-        return tuple((lease, grounds) for lease, grounds in found if lease is not None)
+        return self._with_grounds(self._permitted.all())
+
+    def outdated(self, revision: str) -> tuple[tuple[Lease, Grounds], ...]:
+        """Return the permitted leases that no policy of this revision permitted."""
+        return self._with_grounds(self._permitted.outdated(revision))
+
+    def _with_grounds(self, found: Iterable[tuple[str, Grounds]]) -> tuple[tuple[Lease, Grounds], ...]:
+        leases = ((self._register.get(identifier), grounds) for identifier, grounds in found)
+        return tuple((lease, grounds) for lease, grounds in leases if lease is not None)
 
     def confirm(self, identifier: str, revision: str) -> None:
         """Note that the policy of this revision permits a lease too."""
-        grounds = self._grounds.get(identifier)
-        if grounds is not None:
-            self._grounds[identifier] = structs.replace(grounds, revision=revision)
+        self._permitted.confirm(identifier, revision)
 
     async def abandon(self, identifier: str, reason: str) -> Lease | None:
         """Give up the end of a lease, on the word of an operator. Returns `None` unless the lease is ending or stuck."""
@@ -342,12 +348,12 @@ class Leases:
         lease = _requested(request, broker)
         self._register.put(lease)
         if request.grounds is not None:
-            self._grounds[lease.id] = request.grounds
+            self._permitted.put(lease.id, request.grounds)
         try:
             await self._record.request(lease, decision)
         except BaseException:
             self._register.remove(lease.id)
-            self._grounds.pop(lease.id, None)
+            self._permitted.remove(lease.id)
             self._doomed.pop(lease.id, None)
             raise
         answer, prepared = await self._ask(broker, request, lease)
@@ -416,13 +422,13 @@ class Leases:
             self._begin_end(lease, cause or "not-issued", self.now())
             return
         self._register.remove(lease.id)
-        self._grounds.pop(lease.id, None)
+        self._permitted.remove(lease.id)
         await self._record.note(state.fail(lease, refusal), self.now())
 
     def _begin_end(self, lease: Lease, cause: Cause, now: float) -> None:
         credential = self._values.pop(lease.id, None)
         self._deadlines.pop(lease.id, None)
-        self._grounds.pop(lease.id, None)
+        self._permitted.remove(lease.id)
         terms = self._terms.pop(lease.id, None)
         if terms is not None and self._by_terms.get(terms) == lease.id:
             del self._by_terms[terms]

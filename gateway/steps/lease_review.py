@@ -81,14 +81,15 @@ class LeaseReview:
 
         A call may have been decided just before the revision came into force, so a new lease can be outdated too.
         """
-        revision = self.revision
-        return await self.review(lambda _lease, grounds: grounds.revision != revision, "policy-changed")
+        return await self._ask(self._leases.outdated(self.revision), "policy-changed")
 
     async def review(self, is_asked: Callable[[Lease, Grounds], bool], cause: Cause) -> int:
         """Ask about the leases for which `is_asked` is true. End the leases without a yes, and return their number."""
-        revision = self.revision
-        questions = [*_by_task(held for held in self._leases.permitted() if is_asked(*held))]
-        ended = 0
+        return await self._ask([held for held in self._leases.permitted() if is_asked(*held)], cause)
+
+    async def _ask(self, leases: Sequence[Held], cause: Cause) -> int:
+        """End the leases that the policy does not keep, and return their number."""
+        revision, questions, ended = self.revision, [*_by_task(leases)], 0
         for some in _portions(questions, _QUESTIONS_AT_ONCE):
             answers = await asyncio.gather(*(self._kept(question) for question in some))
             for question, kept in zip(some, answers, strict=True):
