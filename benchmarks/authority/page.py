@@ -12,8 +12,8 @@ from typing import Final
 
 from benchmarks.authority.figures import Figure, table
 from benchmarks.authority.issuers import measure_keycloak, measure_openbao
-from benchmarks.authority.lending_gateway import UPSTREAM, authority_of, lend
-from benchmarks.authority.own_tokens import configure, measure_kill, measure_own_tokens
+from benchmarks.authority.lending_gateway import OF_USER, UPSTREAM, authority_of, fill, lend
+from benchmarks.authority.own_tokens import SIGNALS, STREAM, configure, measure_kill, measure_own_tokens
 from benchmarks.gateway import targets
 from benchmarks.gateway.minting import minting
 from gateway import config
@@ -22,6 +22,8 @@ from gateway.authority.lending import MESSAGES, Authority, Purpose
 from gateway.authority.model import Scope
 from gateway.config.brokers import OWN
 from gateway.model.caller import AuthMethod, Principal, User
+from gateway.steps.signals import take_token
+from tests.signalling import ISSUER, Provider, account
 
 PAGE: Final = targets.ROOT / "docs/benchmarks/authority.md"
 HEAD: Final = """\
@@ -35,6 +37,7 @@ NOTES: Final = """\
 - "No call can carry it": the gateway has answered. The value leaves memory before that, whatever the issuer does.
 - Ends of tasks, introspection and `opagate leases` are requests to a gateway in a process of its own.
 - A signal is a push of an identity provider (RFC 8935) to the same gateway, with an event of CAEP: session revoked.
+- "Signal → no call can carry": in the gateway, from the event's bytes to the refusal of its user. The record and the answer follow.
 - "Proven": the issuer has answered that it knows the credential no more (introspection, or OpenBao's lookup).
 - OpenBao drops roles one after the other. Its own time is measured without a gateway, with as many secrets.
 - The start after kill -9 counts from the beginning of the new process.
@@ -56,10 +59,35 @@ def authority(folder: Path, *, quick: bool, without: list[str]) -> list[Figure]:
         if "keycloak" not in without:
             figures.append(measure_keycloak(folder / "keycloak", echo, runs=3 if quick else 20))
         os.sched_setaffinity(0, everywhere)
+        path = configure(folder / "signals", echo, signals=[STREAM])
+        figures.insert(3, asyncio.run(_measure_signal(path, leases, runs)))
         found = asyncio.run(_measure_cached(config.load(configure(folder / "cached", echo)), leases))
         figures.append(Figure("CPU of a call whose lease is open already", (found,), "µs", 2e-6))
     figures.append(Figure("CPU that `bind: call` adds to a call", (minting().mint / 1e6,), "µs", 60e-6))
     return figures
+
+
+async def _measure_signal(path: Path, leases: int, runs: int) -> Figure:
+    """Measure from an event in the gateway's hands until no call of its user is let through, beside open leases."""
+    provider, took = Provider(), list[float]()
+    provider.write_keys(path.parent)
+    async with assembled(config.load(path)) as gateway:
+        await fill(gateway, leases)
+        (source,), receiver, register = gateway.signals.sources, gateway.signals.receiver, gateway.signals.register
+        if receiver is None:
+            raise SystemExit("the benchmark's gateway receives no signals")
+        for number in range(min(runs, leases // OF_USER)):
+            user = f"user-{number}"
+            caller = Principal(f"agent-of-{user}", ISSUER, AuthMethod.JWT, user=User(user), issued=time.time() - 60)
+            token = provider.event(account(user), aud=SIGNALS)
+            begun = time.perf_counter()
+            taking = asyncio.create_task(take_token(receiver, source, token, time.time))
+            while not register.is_ended(caller):  # noqa: ASYNC110 - an event would take a turn more
+                await asyncio.sleep(0)
+            took.append(time.perf_counter() - begun)
+            if await taking is not None:
+                raise SystemExit("the event was refused")
+    return Figure(f"signal → no call can carry a lease of its user ({leases:,} open leases)", tuple(took), "ms", 0.01)
 
 
 async def _measure_cached(configuration: config.Configuration, leases: int) -> float:
