@@ -10,6 +10,7 @@ from gateway.errors import PolicyBroken, PolicyError
 from gateway.model.call import Call, Context
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.model.facts import SessionFacts
+from gateway.model.lease import HeldLease
 from gateway.model.target import Effect, Labels, Pin, Role, Target
 from gateway.model.task import Task
 from gateway.model.wire import JsonObject
@@ -58,6 +59,16 @@ CALLS: Final[tuple[JsonObject, ...]] = (
     document.decision(_AGENT, Call("resources/read", _RESOURCE, {"uri": "file:///fixture"}), _CONTEXT, _FRESH),
 )
 LIST: Final = document.visibility(_AGENT, (_TOOL, _RESOURCE), _CONTEXT, _FRESH)
+LEASES: Final = document.leases(
+    _DELEGATED,
+    [
+        HeldLease(f"lease-{number}", _TOOL, "https://audience.invalid", ("read",), "gateway", 60.0)
+        for number in range(16)
+    ],
+    _CONTEXT,
+    _BUSY,
+)
+"""As many leases of one task as one question has."""
 
 _REMEDY: Final = "mend the policy so that its `default result` is a complete denial; `opagate policy test` shows it"
 

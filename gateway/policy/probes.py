@@ -54,7 +54,7 @@ class Probe:
     """A question, in words and as a policy input. `grants` are the grants that it could be about."""
 
     words: str
-    entrypoint: Literal["decision", "visibility"]
+    entrypoint: Literal["decision", "visibility", "leases"]
     input: JsonObject
     grants: tuple[Grant, ...] = ()
 
@@ -101,6 +101,8 @@ def of_fixtures() -> Iterator[Probe]:
     yield Probe("a list of the fixtures", "visibility", fixtures.LIST)
     yield Probe("a call on an empty input", "decision", fixtures.HOSTILE)
     yield Probe("a list on an empty input", "visibility", fixtures.HOSTILE)
+    # A new revision asks about each task with leases, on the event loop.
+    yield Probe("a question about leases", "leases", fixtures.LEASES)
 
 
 def conditions(grant: Grant) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,24 @@ def test_a_rule_that_is_slow_on_an_input_without_facts_is_named(tmp_path: Path):
 
     assert "for a call on an empty input" in refusal
     assert "the slowest rule is data.overlay.slow._pairs (overlay/slow/slow.rego:11)" in refusal
+
+
+def test_a_question_about_leases_that_takes_too_long_is_refused(tmp_path: Path):
+    """A new revision asks about each task with leases, in the event loop too."""
+    policy = tmp_path / "policy"
+    shutil.copytree(shipped(), policy, ignore=shutil.ignore_patterns("*_test.rego"))
+    leases = policy / "gateway/leases/leases.rego"
+    pairs = "_pairs := {[i, j] | some i, _ in _many; some j, _ in _many}"
+    slow = f'{pairs}\n\n_many := split("{"x" * 500}", "")\n'
+    text = leases.read_text("utf-8")
+    leases.write_text(
+        text.replace("\tinput.version == 1\n", "\tcount(_pairs) > 1\n\tinput.version == 1\n", 1) + slow, "utf-8"
+    )
+
+    refusal = _refusal(folders.read(PolicyFolders(policy, None, None)), 0.04)
+
+    assert "for a question about leases" in refusal
+    assert "the slowest rule is data.gateway.leases._pairs" in refusal
 
 
 def test_a_list_that_takes_too_long_is_refused(tmp_path: Path):
