@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 from gateway.errors import GatewayError, IdentityUnavailable
 from gateway.model.caller import AuthMethod, Credentials, Principal
 from gateway.model.decision import Reason, Refusal
-from gateway.model.wire import Disposition, Message, UpstreamRequest
+from gateway.model.wire import Disposition, Era, Message, UpstreamRequest, UpstreamTransport
 from gateway.protocol.classify import classify
 from gateway.protocol.error_codes import REFUSED
 from gateway.protocol.headers import is_passed_on, texts_of
@@ -38,6 +38,7 @@ from gateway.steps.visit import Gateway, Visit
 from gateway.transport.exchange import Exchange
 
 _DECIDE: Final = Disposition.DECIDE
+_STATELESS: Final = Era.STATELESS
 _ANONYMOUS: Final = AuthMethod.ANONYMOUS
 
 Answer = TypeVar("Answer", bound="Reply | Relay | None")
@@ -138,6 +139,20 @@ async def serve(
     exposed = await refuse_exposure(gateway, visit, request)
     if isinstance(exposed, Refusal):
         return exposed
+    return await _carry_out(gateway, visit, transport, request, exposed=exposed, resumed=resumed)
+
+
+async def _carry_out(
+    gateway: Gateway,
+    visit: Visit,
+    transport: UpstreamTransport,
+    request: UpstreamRequest,
+    *,
+    exposed: bool,
+    resumed: Resumed | None,
+) -> Relay | Reply | Refusal:
+    """Decide on a call and forward it, or pass another message on."""
+    upstream, message = visit.exchange.upstream, request.message
     if message is not None and message.disposition is _DECIDE:
         prepare = partial(_prepare, gateway, request, message, exposed)
         work = decide_and_forward(gateway, visit, request, prepare, resumed)
@@ -148,6 +163,8 @@ async def serve(
             return refused
         take_back_held_call(gateway, upstream, request)
         work = pass_through(gateway, visit, transport, request)
+    if message is not None and message.era is _STATELESS:
+        return await work
     return await sessionless.during(gateway.conversations, upstream, request, work)
 
 

@@ -250,17 +250,19 @@ def forwardable_request(headers: Headers, *, without: AbstractSet[bytes] = froze
 def forwardable_response(headers: Headers) -> Headers:
     """Return the headers to pass back to the client. The sender of the body sets `Content-Length` anew, and the type of
     messages is the type read by the gateway."""
-    named = _RESPONSE_DROPPED
+    kept: list[tuple[bytes, bytes]] = []
+    options: set[bytes] = set()
     for name, value in headers:
-        if name == b"connection":
-            named = named | _listed(value)
-    return tuple(
-        [
-            (name, _type_as_read(value) if name == b"content-type" else value)
-            for name, value in headers
-            if name not in named and not name.startswith(_RESPONSE_PREFIXES_DROPPED)
-        ]
-    )
+        if name == b"content-type":
+            # A client that honours another character encoding than UTF-8 would find other lines in a message.
+            kept.append((name, _named_type(value) or value))
+        elif name == b"connection":
+            options |= _listed(value)
+        elif name not in _RESPONSE_DROPPED and not name.startswith(_RESPONSE_PREFIXES_DROPPED):
+            kept.append((name, value))
+    if options:
+        kept = [field for field in kept if field[0] not in options]
+    return tuple(kept)
 
 
 def message_type(headers: Headers) -> bytes | None:
@@ -283,12 +285,6 @@ def _named_type(content_type: bytes) -> bytes | None:
     if b"text/event-stream" in written:
         return b"text/event-stream"
     return _JSON if _JSON in written else None
-
-
-def _type_as_read(value: bytes) -> bytes:
-    """Return the type with UTF-8 alone: messages were read in UTF-8. In another character encoding a client would find
-    other lines."""
-    return _named_type(value) or value
 
 
 @short_text_cache(1_024)

@@ -25,6 +25,7 @@ from gateway.steps.current_task import task_of
 from gateway.steps.deciding import called_off
 from gateway.steps.ended_logins import LOGIN_ENDED
 from gateway.steps.issuing import (
+    NOTHING,
     Attached,
     ask_after_rejection,
     issue_credential,
@@ -149,12 +150,17 @@ async def forward(
     seen = observation(gateway, visit, case, decision, rewriter)
     read = once(partial(words, gateway, visit, case, decision, seen))
     settle = partial(settled, gateway, visit, case, kept=kept, rewriter=rewriter, read=read)
-    answer = _open_answer(gateway, case.request, attached, case.task.id, is_idle=False)
+    answer = None
+    if attached is not NOTHING:
+        answer = _open_answer(gateway, case.request, attached, case.task.id, is_idle=False)
     try:
-        sending = sent(upstream, transport, attached.carried_by(case.presented.outgoing), allowed)
+        has_credential = attached is not NOTHING
+        outgoing = case.presented.outgoing
+        sending = sent(upstream, transport, attached.carried_by(outgoing) if has_credential else outgoing, allowed)
         reply, left = await (sending if answer is None else answer.sending(sending))
-        note_accepted(gateway, attached)
-        reply = attached.without_secrets(reply)
+        if has_credential:
+            note_accepted(gateway, attached)
+            reply = attached.without_secrets(reply)
         settlement = Settlement(settle, left, kept, read, seen.around, rewriter, past_call=past_call)
         relayed = relay(gateway, visit, case.request, reply, settlement)
         return relayed if answer is None else answer.follow(relayed)
