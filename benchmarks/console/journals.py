@@ -17,6 +17,7 @@ import msgspec
 from gateway import config, keys
 from gateway.journal.chain import Chain, timestamp
 from gateway.journal.entry_index import EntryIndex
+from gateway.journal.retention import prune
 from gateway.journal.segment import Appender, Pending
 from gateway.journal.storage import Disk
 
@@ -65,6 +66,22 @@ def replace_journal(configuration_path: Path, *, calls: int = 0, size: int = 0) 
         count += len(batch)
     appender.close()
     return count
+
+
+def set_aside(configuration_path: Path, archive: Path) -> None:
+    """Move all but the last file of a journal away, as retention does. A gateway then starts without the history of a million entries."""
+    configuration = config.load(configuration_path)
+    key, now = keys.read_chain(configuration), timestamp(time.time())
+    if key is None:
+        raise SystemExit("the journal of the benchmark has no key")
+    prune(configuration.journal.path, key=key, before=now, time=now, archive=archive)
+
+
+def put_back(configuration_path: Path, archive: Path) -> None:
+    """Move the files of an archive back beside the last one."""
+    folder = config.load(configuration_path).journal.path
+    for path in archive.glob("*.jsonl"):
+        path.rename(folder / path.name)
 
 
 def _make_calls(templates: list[dict[str, Any]], begun: float) -> Iterator[list[Pending]]:
