@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 _FOLDER: Final = "index"
 _FILE: Final = re.compile(r"([0-9]{8})\.index")
 _ALLOWED: Final = re.compile(rb'"kind":"call".*"effect":"allow"')
-_KEPT: Final = 32 * 2**20
-"""Bytes of columns in memory. The least used ones are read again from their files."""
+_KEPT: Final = 80 * 2**20
+"""Bytes of columns in memory, enough for 1 GB of journal. The least used columns beyond it are read again from their files."""
 _READS: Final = 20_000
 """Lines that one search reads at most."""
 
