@@ -110,6 +110,6 @@ async def assert_accessible(page: Page, axe: str, where: str) -> None:
     tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
     found = await page.evaluate("tags => axe.run({runOnly: {type: 'tag', values: tags}})", tags)
     violations = [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in found["violations"]]
-    assert violations == [], where
+    assert violations == [], f"{where} {violations}"
     overflow = await page.evaluate("() => document.documentElement.scrollWidth - window.innerWidth")
     assert overflow <= 0, f"{where} is wider than the window by {overflow} px"

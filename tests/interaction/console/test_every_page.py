@@ -91,7 +91,7 @@ async def test_the_keyboard_alone_filters_tasks_and_opens_a_graph(there: There):
         name = await page.locator("#tasks td a").first.inner_text()
         await press_to(page, name)
         await page.wait_for_url("**/console/tasks/**")
-        await expect(page.get_by_role("img", name="Task")).to_be_visible()
+        await expect(page.get_by_role("group", name="Task")).to_be_visible()
 
 
 async def test_an_open_list_gets_new_rows_and_keeps_the_keyboard_in_its_place(there: There):
