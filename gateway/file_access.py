@@ -24,7 +24,7 @@ _MOST_LINKS: Final = 40
 _ROOT: Final = 0
 
 
-class Exposed(Exception):
+class ExposedFile(Exception):
     """A file or a folder open to reading or change by others. `remedy` is for people."""
 
     def __init__(self, problem: str, remedy: str) -> None:
@@ -36,7 +36,7 @@ def open_private(path: Path) -> int:
     """Open a file for reading if only trusted users can read, change or replace the file.
 
     Symbolic links are followed if others cannot change where they lead. Each step is opened in the folder just checked,
-    so a swap in between changes nothing. Raises `Exposed`, and `OSError`.
+    so a swap in between changes nothing. Raises `ExposedFile`, and `OSError`.
     """
     walk = _Walk(path)
     try:
@@ -46,7 +46,7 @@ def open_private(path: Path) -> int:
 
 
 def require_own_folder(folder: Path) -> None:
-    """Refuse a folder with write access for others. Raises `Exposed`, and `OSError`."""
+    """Refuse a folder with write access for others. Raises `ExposedFile`, and `OSError`."""
     status = folder.stat()
     _require_unwritable(status, folder, {_ROOT, os.geteuid(), status.st_uid})
 
@@ -75,7 +75,7 @@ class _Walk:
             else:
                 self._require_fixed(name, entry)
                 return self._opened(name)
-        raise Exposed(f"{self._where} is a folder", "name the file itself")
+        raise ExposedFile(f"{self._where} is a folder", "name the file itself")
 
     def _follow(self, name: str) -> None:
         self._links += 1
@@ -106,17 +106,19 @@ class _Walk:
         folder, trusted = os.fstat(self._folder), self._trusted()
         if folder.st_uid not in trusted:
             owner = _user(folder.st_uid)
-            raise Exposed(f"{self._where} belongs to {owner}", "keep it in a folder of root or of the gateway's user")
+            raise ExposedFile(
+                f"{self._where} belongs to {owner}", "keep it in a folder of root or of the gateway's user"
+            )
         if entry.st_uid not in trusted:
-            raise Exposed(f"{name} in {self._where} belongs to {_user(entry.st_uid)}", "find out who put it there")
+            raise ExposedFile(f"{name} in {self._where} belongs to {_user(entry.st_uid)}", "find out who put it there")
         if not folder.st_mode & stat.S_ISVTX:
             _require_unwritable(folder, self._where, trusted)
 
     def _require_private(self, status: os.stat_result, descriptor: int, where: Path) -> None:
         if not stat.S_ISREG(status.st_mode):
-            raise Exposed(f"{where} is not a file", "put it back from a copy")
+            raise ExposedFile(f"{where} is not a file", "put it back from a copy")
         if status.st_mode & stat.S_IRWXO:
-            raise Exposed(f"others may use {where}", f"run: chmod o= {where}")
+            raise ExposedFile(f"others may use {where}", f"run: chmod o= {where}")
         if status.st_mode & stat.S_IRWXG:
             _require_closed_group(status.st_gid, descriptor, f"may use {where}", f"chmod g= {where}", self._trusted())
 
@@ -128,7 +130,7 @@ class _Walk:
 
 def _require_unwritable(status: os.stat_result, where: Path, trusted: set[int]) -> None:
     if status.st_mode & stat.S_IWOTH:
-        raise Exposed(f"others may write to {where}", f"run: chmod o-w {where}, or use a folder inside it")
+        raise ExposedFile(f"others may write to {where}", f"run: chmod o-w {where}, or use a folder inside it")
     if status.st_mode & stat.S_IWGRP:
         _require_closed_group(status.st_gid, where, f"may write to {where}", f"chmod g-w {where}", trusted)
 
@@ -136,10 +138,10 @@ def _require_unwritable(status: os.stat_result, where: Path, trusted: set[int]) 
 def _require_closed_group(group: int, place: Path | int, may: str, remedy: str, trusted: set[int]) -> None:
     """Refuse a group with other members, and an access list: the mode shows the rights of its entries as the group's."""
     if _has_access_list(place):
-        raise Exposed(f"whoever its access list names {may}", f"remove the list (setfacl -b), or run: {remedy}")
+        raise ExposedFile(f"whoever its access list names {may}", f"remove the list (setfacl -b), or run: {remedy}")
     if group != _ROOT and (others := _members(group) - trusted):
         named = ", ".join(sorted(map(_user, others))[:3])
-        raise Exposed(f"the group {_group(group)} {may}, and {named} is in it", f"run: {remedy}")
+        raise ExposedFile(f"the group {_group(group)} {may}, and {named} is in it", f"run: {remedy}")
 
 
 def _has_access_list(place: Path | int) -> bool:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from gateway.file_access import Exposed, open_private
+from gateway.file_access import ExposedFile, open_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,7 +74,7 @@ class KeyFile:
     def _read(self) -> bytes:
         try:
             descriptor = open_private(self.path)
-        except Exposed as exposed:
+        except ExposedFile as exposed:
             self._refuse(f"{self.what} {self.path} is not safe: {exposed}", exposed.remedy)
         with os.fdopen(descriptor, "rb") as file:
             key = file.read(MAX_BYTES + 1)

@@ -24,13 +24,13 @@ from gateway.protocol.headers import is_passed_on, texts_of
 from gateway.protocol.replies import Reply
 from gateway.steps import sessionless, subscriptions
 from gateway.steps.admission import admitted
-from gateway.steps.approving import Passed, Prepare, decide_with_people, open_hold, take_back_held_call
+from gateway.steps.approving import AllowedCall, Prepare, decide_with_people, open_hold, take_back_held_call
 from gateway.steps.case import Case, gather
 from gateway.steps.connecting import hold_for_connection
 from gateway.steps.exposure import refuse_exposure
 from gateway.steps.forwarding import forward, pass_through
 from gateway.steps.known_credentials import with_safe_trace
-from gateway.steps.places import Place, waits_for_news
+from gateway.steps.places import RequestPlace, waits_for_news
 from gateway.steps.refusing import failure, refuse
 from gateway.steps.relay import Relay, until_ended
 from gateway.steps.tickets import Resumed, take_out_ticket
@@ -54,7 +54,7 @@ async def handle(gateway: Gateway, exchange: Exchange) -> Reply | Relay:
 
 
 async def for_caller(
-    gateway: Gateway, visit: Visit, work: Callable[[Gateway, Visit, Principal, Place], Awaitable[Answer]]
+    gateway: Gateway, visit: Visit, work: Callable[[Gateway, Visit, Principal, RequestPlace], Awaitable[Answer]]
 ) -> Answer | Reply:
     """Identify the caller, and do `work` for it if the caller has a place left. `work` returns `None` if it has sent its answer."""
     try:
@@ -77,7 +77,7 @@ def _caller(visit: Visit, principal: Principal) -> str:
     return visit.exchange.client_ip or "" if principal.method is _ANONYMOUS else principal.key
 
 
-async def answer(gateway: Gateway, visit: Visit, principal: Principal, place: Place) -> Reply | Relay:
+async def answer(gateway: Gateway, visit: Visit, principal: Principal, place: RequestPlace) -> Reply | Relay:
     """Answer one request of a known caller with the upstream's answer or a refusal. Failures become refusals here alone."""
     message = await read(visit.exchange)
     if isinstance(message, Refusal):
@@ -201,7 +201,7 @@ async def decide_and_forward(
         return _end_trace(visit, unconnected, "credential/connect")
     with open_hold(gateway, upstream, request) as hold:
         outcome = await decide_with_people(gateway, visit, prepare, resumed, hold)
-    if not isinstance(outcome, Passed):
+    if not isinstance(outcome, AllowedCall):
         return _end_trace(visit, outcome, "approval/pending")
     transport, ends = gateway.upstreams[upstream], outcome.approval_ends
     forwarded = await forward(

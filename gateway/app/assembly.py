@@ -47,7 +47,7 @@ from gateway.policy.policy import Policy
 from gateway.steps.credential_chain import CredentialChain
 from gateway.steps.hidden_tools import HiddenTools
 from gateway.steps.lease_review import LeaseReview
-from gateway.steps.places import Places
+from gateway.steps.places import RequestPlaces
 from gateway.steps.visit import SUPPORTED_OBLIGATIONS, Gateway
 from gateway.subkeys import subkey
 from gateway.tasks.endpoints import TaskEndpoints
@@ -126,9 +126,9 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
         )
 
 
-def _places(configuration: Configuration) -> Places:
+def _places(configuration: Configuration) -> RequestPlaces:
     limits = configuration.limits
-    return Places(limits.in_flight_per_caller, limits.streams_per_caller, limits.streams)
+    return RequestPlaces(limits.in_flight_per_caller, limits.streams_per_caller, limits.streams)
 
 
 def _tracing(stack: AsyncExitStack, configuration: Configuration) -> Tracing:

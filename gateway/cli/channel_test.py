@@ -15,7 +15,7 @@ from gateway.approvals.channels.notice import NoticeMessage
 from gateway.approvals.channels.sender import ATTEMPT_SECONDS
 
 if TYPE_CHECKING:
-    from gateway.approvals.channels.channel import Channel
+    from gateway.approvals.channels.channel import ApprovalChannel
     from gateway.config import Configuration
 
 
@@ -31,7 +31,7 @@ async def try_channels(settings: Configuration, name: str | None) -> list[dict[s
     return list(await asyncio.gather(*map(_try, chosen)))
 
 
-async def _try(channel: Channel) -> dict[str, Any]:
+async def _try(channel: ApprovalChannel) -> dict[str, Any]:
     problem = None
     try:
         await channel.send(NoticeMessage(f"msg_{secrets.token_hex(16)}", "test"), ATTEMPT_SECONDS)

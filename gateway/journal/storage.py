@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.errors import JournalError
-from gateway.file_access import Exposed, require_own_folder
+from gateway.file_access import ExposedFile, require_own_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,7 +98,7 @@ def prepare_folder(folder: Path, disk: Disk) -> None:
         mode = folder.stat().st_mode
         if stat.S_ISDIR(mode):
             require_own_folder(folder)
-    except Exposed as exposed:
+    except ExposedFile as exposed:
         raise JournalError(f"the journal folder is not safe: {exposed}", exposed.remedy) from None
     except OSError as error:
         raise JournalError(

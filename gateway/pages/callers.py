@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from gateway.steps.places import Place
+    from gateway.steps.places import RequestPlace
 
 _KNOWN: Final = "opagate.known_caller"
 
@@ -73,7 +73,7 @@ class KnownCallers:
         gateway, exchange = self._gateway, scope["opagate.exchange"]
         trace = gateway.tracing.start(exchange.fields, self._name)
 
-        async def answer(gateway: Gateway, visit: Visit, principal: Principal, _place: Place) -> None:
+        async def answer(gateway: Gateway, visit: Visit, principal: Principal, _place: RequestPlace) -> None:
             scope[_KNOWN] = KnownCaller(gateway, visit, principal)
             await self._pages(scope, receive, send)
 

@@ -34,7 +34,7 @@ Prepare: TypeAlias = Callable[[Visit], "Case | Refusal"]
 _SETTLED: Final = frozenset({"granted", "used"})
 
 
-class Passed(Struct, frozen=True):
+class AllowedCall(Struct, frozen=True):
     """An allowed call, with the visit of its record. `approval_ends` is the last moment for an approved call, by the setting `grant`."""
 
     visit: Visit
@@ -45,7 +45,7 @@ class Passed(Struct, frozen=True):
 
 async def decide_with_people(
     gateway: Gateway, visit: Visit, prepare: Prepare, resumed: Resumed | None = None, hold: Hold | None = None
-) -> Passed | Refusal | Reply:
+) -> AllowedCall | Refusal | Reply:
     """Return an allowed call, its refusal, or the answer that asks its client to come again.
 
     `prepare` reads the call anew for each decision: while the request was held, its task or its tool may have changed. `resumed` is the
@@ -170,10 +170,10 @@ def _approval_ends(gateway: Gateway, release: Release | None) -> float | None:
 
 async def _decide_once(
     gateway: Gateway, visit: Visit, case: Case, release: Release | None, resumed: Resumed | None
-) -> Passed | Refusal | Reply | Approval:
+) -> AllowedCall | Refusal | Reply | Approval:
     ruling = await decide(gateway, visit, case, release)
     if ruling.decision.allowed:
-        return Passed(visit, case, ruling.decision, _approval_ends(gateway, release))
+        return AllowedCall(visit, case, ruling.decision, _approval_ends(gateway, release))
     if ruling.decision.effect == "ask":
         # The user connects first: an approval would be used up by a call that has no credential.
         unconnected = await ask_if_unconnected(gateway, visit.id, case.call.target.upstream, case.request, resumed)

@@ -14,7 +14,7 @@ from gateway.protocol.error_codes import REFUSED
 from gateway.transport.concurrency import ConcurrencyLimit
 
 
-class Places:
+class RequestPlaces:
     """All places: `requests` and `streams` of each caller, and `all_streams` together."""
 
     def __init__(self, requests: int, streams: int, all_streams: int) -> None:
@@ -22,9 +22,9 @@ class Places:
         self._streams = ConcurrencyLimit(streams)
         self._left = all_streams
 
-    def enter(self, caller: str) -> Place | Refusal:
-        """Take a place of a request, until `Place.leave`."""
-        return Place(self, caller) if self._requests.admit(caller) else _TOO_MANY_REQUESTS
+    def enter(self, caller: str) -> RequestPlace | Refusal:
+        """Take a place of a request, until `RequestPlace.leave`."""
+        return RequestPlace(self, caller) if self._requests.admit(caller) else _TOO_MANY_REQUESTS
 
     def leave_request(self, caller: str) -> None:
         self._requests.leave(caller)
@@ -43,12 +43,12 @@ class Places:
         self._left += 1
 
 
-class Place:
+class RequestPlace:
     """The place of one request."""
 
     __slots__ = ("_caller", "_is_stream", "_places")
 
-    def __init__(self, places: Places, caller: str) -> None:
+    def __init__(self, places: RequestPlaces, caller: str) -> None:
         self._places = places
         self._caller = caller
         self._is_stream = False

@@ -33,7 +33,7 @@ from gateway.steps.credential_chain import CredentialChain
 from gateway.steps.hidden_tools import HiddenTools
 from gateway.steps.open_answers import OpenAnswers
 from gateway.steps.people import People
-from gateway.steps.places import Places
+from gateway.steps.places import RequestPlaces
 from gateway.steps.signals import Signals
 from gateway.steps.user_connections import UserConnections
 from gateway.tasks.endpoints import TaskEndpoints
@@ -70,7 +70,7 @@ class Gateway:
     vault: Vault
     metrics: Metrics
     tracing: Tracing
-    places: Places
+    places: RequestPlaces
     clock: Callable[[], float]
     monotonic: Callable[[], float]
     """Seconds for how long something takes, whatever becomes of the time of day meanwhile."""

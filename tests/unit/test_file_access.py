@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from gateway import file_access
-from gateway.file_access import Exposed, open_private, require_own_folder
+from gateway.file_access import ExposedFile, open_private, require_own_folder
 from tests.machine import skip_or_fail
 from tests.requirements import requirement
 
@@ -87,7 +87,7 @@ def test_a_file_of_this_user_alone_is_read(key: Path, mode: int):
 def test_a_file_that_others_may_use_is_refused(key: Path, mode: int):
     key.chmod(mode)
 
-    with pytest.raises(Exposed, match=f"others may use {key}"):
+    with pytest.raises(ExposedFile, match=f"others may use {key}"):
         read(key)
 
 
@@ -111,7 +111,7 @@ def test_a_file_that_a_group_with_others_in_it_may_use_is_refused(
     key.chmod(0o640)
     in_group(monkeypatch, "mallory", "bob", primary=primary)
 
-    with pytest.raises(Exposed, match=f"the group team may use {key}, and bob, mallory is in it") as caught:
+    with pytest.raises(ExposedFile, match=f"the group team may use {key}, and bob, mallory is in it") as caught:
         read(key)
     assert caught.value.remedy == f"run: chmod g= {key}"
 
@@ -126,7 +126,7 @@ def test_a_file_whose_access_list_names_others_is_refused(key: Path):
         pytest.skip("the file system of the tests has no access lists")
     assert key.stat().st_mode & 0o777 == 0o640
 
-    with pytest.raises(Exposed, match="whoever its access list names may use"):
+    with pytest.raises(ExposedFile, match="whoever its access list names may use"):
         read(key)
 
 
@@ -134,7 +134,7 @@ def test_a_file_of_another_user_is_refused(key: Path, give: Callable[..., None],
     give(key, OTHER + 7)
     give(key.parent, OTHER)
 
-    with pytest.raises(Exposed, match=f"key in {key.parent} belongs to the user {OTHER + 7}"):
+    with pytest.raises(ExposedFile, match=f"key in {key.parent} belongs to the user {OTHER + 7}"):
         read(key)
 
 
@@ -148,10 +148,10 @@ def test_root_may_read_the_file_of_the_user_whose_folder_it_is_in(key: Path, giv
 def test_what_is_no_file_is_refused_and_not_waited_for(folder: Path):
     os.mkfifo(folder / "pipe", 0o600)
     for path in (folder / "pipe", folder):
-        with pytest.raises(Exposed, match="is not a file"):
+        with pytest.raises(ExposedFile, match="is not a file"):
             read(path)
     (folder / "root").symlink_to("/")
-    with pytest.raises(Exposed, match="/ is a folder"):
+    with pytest.raises(ExposedFile, match="/ is a folder"):
         read(folder / "root")
 
 
@@ -167,7 +167,7 @@ def test_a_file_that_is_missing_is_missing(folder: Path):
 def test_a_file_in_a_folder_that_anybody_may_write_to_is_refused(key: Path):
     key.parent.chmod(0o777)
 
-    with pytest.raises(Exposed, match=f"others may write to {key.parent}") as caught:
+    with pytest.raises(ExposedFile, match=f"others may write to {key.parent}") as caught:
         read(key)
     assert caught.value.remedy == f"run: chmod o-w {key.parent}, or use a folder inside it"
 
@@ -183,7 +183,7 @@ def test_a_folder_of_another_user_is_refused(key: Path, give: Callable[..., None
     give(key, OTHER)
     give(key.parent, OTHER + 7)
 
-    with pytest.raises(Exposed, match=f"{key.parent} belongs to the user {OTHER + 7}"):
+    with pytest.raises(ExposedFile, match=f"{key.parent} belongs to the user {OTHER + 7}"):
         read(key)
 
 
@@ -200,7 +200,7 @@ def test_a_folder_that_a_group_may_write_to_is_safe_if_nobody_else_is_in_the_gro
         assert read(key) == b"key"
         return
     for attempt in (lambda: read(key), lambda: require_own_folder(key.parent)):
-        with pytest.raises(Exposed, match=f"the group team may write to {key.parent}, and mallory is in it"):
+        with pytest.raises(ExposedFile, match=f"the group team may write to {key.parent}, and mallory is in it"):
             attempt()
 
 
@@ -208,7 +208,7 @@ def test_a_folder_for_a_journal_is_not_writable_for_others(folder: Path):
     folder.chmod(0o755)
     require_own_folder(folder)
     folder.chmod(0o757)
-    with pytest.raises(Exposed, match="others may write"):
+    with pytest.raises(ExposedFile, match="others may write"):
         require_own_folder(folder)
 
 
@@ -252,14 +252,14 @@ def test_a_key_that_the_kubelet_replaces_is_read_anew(mounted: Path):
 def test_a_link_of_another_user_is_refused(mounted: Path, give: Callable[..., None], as_other: None, name: str):
     give(mounted / name, OTHER + 7)
 
-    with pytest.raises(Exposed, match=f"{name} in {mounted} belongs to the user {OTHER + 7}"):
+    with pytest.raises(ExposedFile, match=f"{name} in {mounted} belongs to the user {OTHER + 7}"):
         read(mounted / "chain")
 
 
 def test_a_link_in_a_folder_that_anybody_may_write_to_is_refused(mounted: Path):
     mounted.chmod(0o777)
 
-    with pytest.raises(Exposed, match=f"others may write to {mounted}"):
+    with pytest.raises(ExposedFile, match=f"others may write to {mounted}"):
         read(mounted / "chain")
 
 
@@ -267,7 +267,7 @@ def test_a_link_that_leads_to_where_others_may_write_is_refused(key: Path, tmp_p
     (tmp_path / "link").symlink_to(key)
     key.parent.chmod(0o777)
 
-    with pytest.raises(Exposed, match=f"others may write to {key.parent}"):
+    with pytest.raises(ExposedFile, match=f"others may write to {key.parent}"):
         read(tmp_path / "link")
 
 

@@ -12,12 +12,12 @@ from gateway.config.channels import EmailChannel, SlackChannel, name_of, signing
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.approvals.channels.channel import Channel
+    from gateway.approvals.channels.channel import ApprovalChannel
     from gateway.config.approvals import ApprovalSettings
     from gateway.config.channels import SendingChannel
 
 
-def build_channels(settings: ApprovalSettings, clock: Callable[[], float]) -> tuple[Channel, ...]:
+def build_channels(settings: ApprovalSettings, clock: Callable[[], float]) -> tuple[ApprovalChannel, ...]:
     """Return the channels with messages. Nothing is connected. Raises `ConfigurationError`.
 
     `clock` gives seconds since the epoch.
@@ -25,7 +25,7 @@ def build_channels(settings: ApprovalSettings, clock: Callable[[], float]) -> tu
     return tuple(_build(channel, clock) for channel in settings.sending)
 
 
-def _build(settings: SendingChannel, clock: Callable[[], float]) -> Channel:
+def _build(settings: SendingChannel, clock: Callable[[], float]) -> ApprovalChannel:
     name, tells_end = name_of(settings), settings.tell_end
     if isinstance(settings, SlackChannel):
         return Slack(name, settings.url.get_secret_value(), tells_end=tells_end)

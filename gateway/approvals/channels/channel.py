@@ -21,7 +21,7 @@ class UndeliveredError(Exception):
         self.after = after
 
 
-class Channel(Protocol):
+class ApprovalChannel(Protocol):
     """A way to people. `place` names the other side without a secret. `tells_end`: a second message tells of the end."""
 
     @property

@@ -17,7 +17,7 @@ from gateway.errors import GatewayError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.approvals.channels.channel import Channel
+    from gateway.approvals.channels.channel import ApprovalChannel
     from gateway.approvals.channels.notice import NoticeMessage, QuestionNews
     from gateway.approvals.desk import Desk
     from gateway.approvals.model import Approval, Notice
@@ -29,7 +29,7 @@ class Notifier:
     """Tells people of questions. `has_watchers`: people look at the desk by themselves, so each question reaches somebody."""
 
     def __init__(
-        self, desk: Desk, channels: Iterable[Channel], page_url: str, timing: Timing, *, has_watchers: bool
+        self, desk: Desk, channels: Iterable[ApprovalChannel], page_url: str, timing: Timing, *, has_watchers: bool
     ) -> None:
         self._desk = desk
         self._page_url = page_url
@@ -78,7 +78,7 @@ class Notifier:
         approval = self._desk.get(item.id)
         return approval is not None and (item.notice == "closed" or approval.state == "pending")
 
-    async def note_delivered(self, channel: Channel, message: NoticeMessage) -> None:
+    async def note_delivered(self, channel: ApprovalChannel, message: NoticeMessage) -> None:
         """Note that people were told."""
         for item in message.items:
             self._failing.pop(item.id, None)
@@ -92,7 +92,9 @@ class Notifier:
             if item.notice == "asked" and approval is not None and approval.state != "pending":
                 self._tell_end(approval, channel.name)
 
-    async def note_failed(self, channel: Channel, message: NoticeMessage, problem: str, *, is_final: bool) -> None:
+    async def note_failed(
+        self, channel: ApprovalChannel, message: NoticeMessage, problem: str, *, is_final: bool
+    ) -> None:
         """Note that an attempt failed, and have callers told if no channel reaches people."""
         log.warning(
             "approvals.undelivered", channel=channel.name, message=message.id, problem=problem, given_up=is_final
@@ -104,7 +106,9 @@ class Notifier:
             if item.notice == "asked":
                 await self._judge(item.id, channel.name, is_final=is_final)
 
-    async def _record_failure(self, channel: Channel, message: NoticeMessage, item: QuestionNews, problem: str) -> None:
+    async def _record_failure(
+        self, channel: ApprovalChannel, message: NoticeMessage, item: QuestionNews, problem: str
+    ) -> None:
         try:
             await self._desk.note_unsent(item.id, NoticeDelivery(channel.name, item.notice, message.id), problem)
         except GatewayError as error:

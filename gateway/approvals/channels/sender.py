@@ -17,7 +17,7 @@ from gateway.approvals.channels.notice import compose
 from gateway.approvals.channels.throttle import CallerThrottle
 
 if TYPE_CHECKING:
-    from gateway.approvals.channels.channel import Channel
+    from gateway.approvals.channels.channel import ApprovalChannel
     from gateway.approvals.channels.notice import NoticeMessage, QuestionNews
 
 log = structlog.get_logger("gateway.approvals")
@@ -35,8 +35,10 @@ class DeliveryListener(Protocol):
     """Hears how deliveries go on: `notifier.Notifier`."""
 
     def is_current(self, item: QuestionNews) -> bool: ...
-    async def note_delivered(self, channel: Channel, message: NoticeMessage) -> None: ...
-    async def note_failed(self, channel: Channel, message: NoticeMessage, problem: str, *, is_final: bool) -> None: ...
+    async def note_delivered(self, channel: ApprovalChannel, message: NoticeMessage) -> None: ...
+    async def note_failed(
+        self, channel: ApprovalChannel, message: NoticeMessage, problem: str, *, is_final: bool
+    ) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Timing:
 class Sender:
     """Sends the news of one channel."""
 
-    def __init__(self, channel: Channel, report: DeliveryListener, timing: Timing) -> None:
+    def __init__(self, channel: ApprovalChannel, report: DeliveryListener, timing: Timing) -> None:
         self.channel = channel
         self._report = report
         self._timing = timing

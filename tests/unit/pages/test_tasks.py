@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import JournalError
-from gateway.steps.places import Place
+from gateway.steps.places import RequestPlace
 from tests.unit.harness import Answer, Bench, bench
 from tests.unit.pages.asking import ask_page
 
@@ -145,7 +145,7 @@ async def test_a_large_declaration_is_refused(tmp_path: Path):
 async def test_one_caller_has_so_many_requests_at_once_on_pages_too(tmp_path: Path):
     async with bench(tmp_path, more="limits: {in_flight_per_caller: 1}\n") as there:
         place = there.gateway.places.enter("127.0.0.1")
-        assert isinstance(place, Place)
+        assert isinstance(place, RequestPlace)
         refused = await ask_page(there, "GET", "/tasks/none")
         assert (refused.status, refused.codes) == (429, ["limit/in-flight-per-caller"])
         place.leave()

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.model.decision import Refusal
 from gateway.model.wire import UpstreamRequest
-from gateway.steps.places import Place, Places
+from gateway.steps.places import RequestPlace, RequestPlaces
 from tests.requirements import requirement
 from tests.unit.harness import Answer, Back, Bench, Upstream, bench, call, modern
 
@@ -83,14 +83,14 @@ async def test_all_streams_together_have_a_bound_and_calls_go_on(tmp_path: Path)
 
 @pytest.mark.parametrize("streams", [0, 1])
 def test_a_place_is_left_where_it_was_taken(streams: int):
-    places = Places(requests=1, streams=1, all_streams=1)
+    places = RequestPlaces(requests=1, streams=1, all_streams=1)
     for _ in range(3):
         place = places.enter("ada")
-        assert isinstance(place, Place)
+        assert isinstance(place, RequestPlace)
         if streams:
             assert place.become_stream() is None
             other = places.enter("ada")
-            assert isinstance(other, Place)
+            assert isinstance(other, RequestPlace)
             assert other.become_stream() is not None
             other.leave()
         else:
