@@ -72,8 +72,8 @@ class Keys:
 
 
 def load(configuration: Configuration, *, begun: bool) -> Keys:
-    """Read all keys. Make each missing key unless the configuration names its file. `begun` and errors: see `read`."""
-    found = read(configuration, begun=begun)
+    """Read all keys. Make each missing key unless the configuration names its file. `begun` and errors: see `read_keys`."""
+    found = read_keys(configuration, begun=begun)
     for name in _SECRETS:
         if name not in found:
             file = _file(configuration, name)
@@ -86,7 +86,7 @@ def load_access(configuration: Configuration) -> ECKey:
     return _access(_load_tokens(configuration))
 
 
-def read(configuration: Configuration, *, begun: bool) -> dict[Name, bytes]:
+def read_keys(configuration: Configuration, *, begun: bool) -> dict[Name, bytes]:
     """Return the existing keys, and make none.
 
     `begun`: the journal has entries. Then a missing key of the journal or of fingerprints is lost. A new chain would

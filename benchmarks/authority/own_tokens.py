@@ -21,7 +21,7 @@ from benchmarks.authority.figures import Figure
 from benchmarks.authority.lending_gateway import OF_USER, UPSTREAM
 from benchmarks.gateway import targets
 from gateway import config
-from gateway.cli.desk_client import DeskRefusal, connected
+from gateway.cli.desk_client import DeskRefusal, connect_to_desk
 from gateway.demo.thief import Thief
 from gateway.identity import development
 from tests.signalling import ISSUER, Provider, account
@@ -168,7 +168,7 @@ def _last_users(leases: int, runs: int) -> range:
 
 async def _signal(http: httpx2.AsyncClient, gateway: Running, provider: Provider, user: str) -> tuple[float, float]:
     """Return the seconds from the push of an event until the gateway has taken it, and until each lease is proven dead."""
-    with connected(gateway.state / "leases.sock", None, []) as operator:
+    with connect_to_desk(gateway.state / "leases.sock", None, []) as operator:
         left = [lease["id"] for lease in operator.ask("list") if lease.get("user") == user]
         if len(left) != OF_USER:
             raise SystemExit(f"{user} had {len(left)} leases")
@@ -191,7 +191,7 @@ async def _signal(http: httpx2.AsyncClient, gateway: Running, provider: Provider
 
 
 def _revoke(gateway: Running, **chosen: Any) -> float:
-    with connected(gateway.state / "leases.sock", None, []) as operator:
+    with connect_to_desk(gateway.state / "leases.sock", None, []) as operator:
         begun = time.perf_counter()
         operator.ask("revoke", chosen=chosen)
         return time.perf_counter() - begun
@@ -237,7 +237,7 @@ def _left(path: Path, before: float) -> int | None:
     """Return the number of open leases from before a time, `None` while the gateway does not answer."""
     state = config.load(path).state
     try:
-        with connected(state / "leases.sock", None, []) as operator:
+        with connect_to_desk(state / "leases.sock", None, []) as operator:
             return sum(lease["requested"] < before for lease in operator.ask("list"))
     except Exception:  # noqa: BLE001 - it has not started yet
         return None

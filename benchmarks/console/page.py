@@ -25,7 +25,7 @@ from benchmarks.console.journals import RARE, build_index, put_back, read_entrie
 from benchmarks.console.paced import run_paced
 from benchmarks.gateway import targets
 from benchmarks.gateway.load import Request
-from gateway.cli.desk_client import connected
+from gateway.cli.desk_client import connect_to_desk
 
 PAGE: Final = targets.ROOT / "docs/benchmarks/console.md"
 HEAD: Final = """\
@@ -145,7 +145,7 @@ class Running:
 
     def log_in(self) -> str:
         """Return the cookie of a new login by a one-time link."""
-        with connected(self.folder / "state/console.sock", None, []) as socket:
+        with connect_to_desk(self.folder / "state/console.sock", None, []) as socket:
             link = socket.ask("link")["url"]
         token = link.partition("token=")[2]
         answer = httpx2.post(

@@ -21,7 +21,7 @@ from benchmarks.corpora.report import table
 from benchmarks.corpora.traces import make_trace, upstream_of
 from gateway.model.decision import Decision, PolicyRevision
 from gateway.model.wire import JsonObject
-from gateway.replay import read, replay
+from gateway.replay import read_traces, replay
 
 LIMITS: Final = (
     "audiences",
@@ -73,7 +73,7 @@ async def _highest(corpus: Corpus, file: Path, names: Sequence[str], *, own: boo
                 stated = {"own_domains": domains[item["suite"]] if own else []}
                 lines.write(json.dumps({**stated, **make_trace(item, corpus.tools, where)}) + "\n")
     found: dict[str, dict[str, int]] = {}
-    async for outcome in replay(read(file), _allow):
+    async for outcome in replay(read_traces(file), _allow):
         raised = cast("Mapping[str, int]", outcome.facts["raises"])
         highest = found.setdefault(outcome.trace, dict.fromkeys(names, 0))
         for name in names:

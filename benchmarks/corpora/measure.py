@@ -20,7 +20,7 @@ from benchmarks.corpora.traces import Catalogue, is_consequential, name_of, upst
 from gateway.config import PolicySettings
 from gateway.policy import bundle
 from gateway.policy.policy import Policy
-from gateway.replay import StepOutcome, Trace, read, replay
+from gateway.replay import StepOutcome, Trace, read_traces, replay
 from gateway.steps.visit import SUPPORTED_OBLIGATIONS
 
 REGO: Final = ROOT / "rego"
@@ -211,7 +211,7 @@ async def decide_traces(
         observed = ObservedPolicy(policy, FindingsReader(bundle.read(settings.path, settings.grants)))
         rulings: dict[str, list[Ruling]] = {}
         async for outcome in replay(
-            _until(ends, chain.from_iterable(map(read, files))), observed.decide, assume="forwarded"
+            _until(ends, chain.from_iterable(map(read_traces, files))), observed.decide, assume="forwarded"
         ):
             rulings.setdefault(outcome.trace, []).append(Ruling(outcome, observed.take()))
     return rulings

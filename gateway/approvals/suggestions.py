@@ -34,21 +34,21 @@ def _settings(question: Question, reason: ShownReason, description: Mapping[str,
         yield Suggestion(
             reason.code,
             "the grants file",
-            f"upstreams: {{{upstream}: [{{tools: [{_quoted(tool)}], approval: false}}]}}",
+            f"upstreams: {{{upstream}: [{{tools: [{_quote(tool)}], approval: false}}]}}",
         )
     elif reason.code == "approval/effect":
         effect = description.get("labels", {}).get("effect", "destructive")
         yield Suggestion(
-            reason.code, "the contract of an approved task", f"effects: {{{effect}: [{_quoted(question.target)}]}}"
+            reason.code, "the contract of an approved task", f"effects: {{{effect}: [{_quote(question.target)}]}}"
         )
     elif reason.code == "toxic-flow/ungrounded":
         for value in _values(reason, description):
-            yield Suggestion(reason.code, "gateway.yaml", f"directory: {{entries: [{_quoted(value)}]}}")
+            yield Suggestion(reason.code, "gateway.yaml", f"directory: {{entries: [{_quote(value)}]}}")
     elif reason.code == "credential-chain/presentation":
         for credential in description.get("credentials", ()):
             source = credential.get("audience")
             if source is not None and source != description.get("audience"):
-                flow = f"{{from: {_quoted(source)}, to: {_quoted(str(description.get('audience')))}}}"
+                flow = f"{{from: {_quote(source)}, to: {_quote(str(description.get('audience')))}}}"
                 yield Suggestion(reason.code, "the contract of the task", f"credential_flows: [{flow}]")
     for name, number in reason.limits.items():
         yield Suggestion(reason.code, "the contract of the task", f"limits: {{{name}: {number}}}")
@@ -73,5 +73,5 @@ def _member(value: Any, name: str) -> Any:
     return None
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"

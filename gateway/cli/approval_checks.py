@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.approvals.channels.building import build_channels
-from gateway.cli.terminal import counted
+from gateway.cli.terminal import describe_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,12 +29,12 @@ def look(settings: Configuration) -> Iterator[ApprovalFinding]:
     if approvals is None:
         return
     is_development = any(identity.kind == "development" for identity in settings.identity)
-    yield _answering(approvals, is_development=is_development)
+    yield _find_approvers(approvals, is_development=is_development)
     yield from _channels(approvals)
 
 
-def _answering(approvals: ApprovalSettings, *, is_development: bool) -> ApprovalFinding:
-    ways = [f"{counted(len(approvals.peers), 'account')} over the socket"] if approvals.peers else []
+def _find_approvers(approvals: ApprovalSettings, *, is_development: bool) -> ApprovalFinding:
+    ways = [f"{describe_count(len(approvals.peers), 'account')} over the socket"] if approvals.peers else []
     if approvals.people is not None:
         ways.append(f"people of {approvals.people.issuer} over /api/approvals")
     if is_development:

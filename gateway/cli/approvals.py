@@ -12,7 +12,7 @@ import typer
 from gateway.cli.approvers import duration
 from gateway.cli.loop import run
 from gateway.cli.options import ConfigOption, JsonOption, configuration, moment
-from gateway.cli.terminal import counted, emit, note, out, pairs, plain, show, table
+from gateway.cli.terminal import describe_count, emit, note, out, pairs, plain, show, table
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -206,7 +206,9 @@ def _print_report(report: dict[str, Any]) -> None:
         grid.add_row(label, plain("-" if share is None else f"{share:.0%}"))
     show(grid)
     for rule in report["rules"]:
-        _title(f"{rule['code']}: {counted(rule['questions'], 'question')}, {rule['times']} for {rule['most_for']}")
+        _title(
+            f"{rule['code']}: {describe_count(rule['questions'], 'question')}, {rule['times']} for {rule['most_for']}"
+        )
         for one in rule["instead"]:
             _say(f"  to be asked no more, in {one['where']}: {one['yaml']}")
     if report["warning"]:
@@ -222,16 +224,18 @@ def open_desk(
 ) -> AbstractContextManager[DeskClient]:
     """Return a connection to the desk of the configured gateway. Raises `ConfigurationError` on entry if no gateway listens."""
     from gateway.app.people import socket_path
-    from gateway.cli.desk_client import connected
+    from gateway.cli.desk_client import connect_to_desk
 
-    return connected(socket or socket_path(configuration(config)), speaks_as, groups or [])
+    return connect_to_desk(socket or socket_path(configuration(config)), speaks_as, groups or [])
 
 
 def _whole_id(desk: DeskClient, beginning: str) -> str:
     """Return the id of the open question from its beginning. Raises `typer.BadParameter` if there are several."""
     found = [one["id"] for one in desk.ask("list") if one["id"].startswith(beginning)]
     if len(found) > 1:
-        raise typer.BadParameter(f"{counted(len(found), 'question')} begin with {beginning!r}; give more of the id")
+        raise typer.BadParameter(
+            f"{describe_count(len(found), 'question')} begin with {beginning!r}; give more of the id"
+        )
     return found[0] if found else beginning
 
 
@@ -280,9 +284,9 @@ def _print_question(found: dict[str, Any]) -> None:
     for name, label in (("responses", "answers to the server's questions"), ("beside", "beside the arguments")):
         if said.get(name):
             _say(f"  {label}:")
-            _say(_indented(said[name].get("value")))
+            _say(_indent(said[name].get("value")))
     if found["is_whole"]:
-        _say(_indented(arguments["value"]))
+        _say(_indent(arguments["value"]))
     else:
         size, names = arguments.get("bytes"), ", ".join(map(str, arguments.get("names", ())))
         _say(f"  the arguments are NOT shown whole: {size} bytes, with the names {names}")
@@ -309,7 +313,7 @@ def _print_known(found: dict[str, Any]) -> None:
 
 
 def _reach(rule: dict[str, Any]) -> str:
-    people = counted(rule["count"], "person")
+    people = describe_count(rule["count"], "person")
     people = people if rule["count"] == 1 else f"{rule['count']} persons"
     groups = f" of {', '.join(rule['groups'])}" if rule["groups"] else ""
     more = [scope for scope in rule["scopes"] if scope in {"destination", "limit"}]
@@ -329,7 +333,7 @@ def _print_recurrence(recurs: dict[str, Any]) -> None:
         _say(f"    {pointer} = {', '.join(json.dumps(value, ensure_ascii=False) for value in values)}")
 
 
-def _indented(value: Any) -> str:
+def _indent(value: Any) -> str:
     """Return arguments as JSON in a fixed order. `plain` spells out hidden characters."""
     text = json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
     return "\n".join(f"  {line}" for line in text.splitlines())

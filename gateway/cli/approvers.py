@@ -40,18 +40,18 @@ def _parts(rule: Mapping[str, Any]) -> Iterator[str]:
     if assurance != "chat":
         yield f"authenticated by {assurance}" if assurance == "passkey" else f"authenticated by {assurance} or stronger"
     if excluded:
-        yield f"but not {_joined([_PARTIES[party] for party in excluded], 'or')}"
+        yield f"but not {_join([_PARTIES[party] for party in excluded], 'or')}"
     if "max_age_seconds" in rule:
         yield f"logged in within {duration(rule['max_age_seconds'])} before the answer"
     if "expires_seconds" in rule:
         yield f"within {duration(rule['expires_seconds'])}"
     if "scopes" in rule:
-        yield f"for {_joined([_SCOPES[scope] for scope in rule['scopes']], 'or')}"
+        yield f"for {_join([_SCOPES[scope] for scope in rule['scopes']], 'or')}"
     if "recur_seconds" in rule:
         yield f"which recur for {duration(rule['recur_seconds'])}"
 
 
-def _joined(names: list[str], word: str) -> str:
+def _join(names: list[str], word: str) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"
 
 

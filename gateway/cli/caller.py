@@ -31,7 +31,7 @@ class CallerNames:
     bound: bool = False
 
 
-def verified(settings: Configuration, named: CallerNames) -> Principal:
+def find_principal(settings: Configuration, named: CallerNames) -> Principal:
     """Return the principal of the first fitting identity. Raises `ConfigurationError` if none fits."""
     found = list(_principals(settings, named))
     if not found:

@@ -12,7 +12,7 @@ import typer
 from gateway.cli import loop
 from gateway.cli.approvers import describe_obligations
 from gateway.cli.options import ConfigOption, JsonOption, configuration, moment
-from gateway.cli.terminal import emit, note, out, pairs, plain, revised, show, styled
+from gateway.cli.terminal import describe_revision, emit, note, out, paint, pairs, plain, show
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,7 +60,7 @@ def can(
 
     Exit status 1 if the call would not be allowed.
     """
-    from gateway.cli.caller import CallerNames, verified
+    from gateway.cli.caller import CallerNames, find_principal
 
     if group and not user:
         raise typer.BadParameter("a group is that of a user; add --user")
@@ -68,10 +68,10 @@ def can(
     when = now if at is None else moment(at, now=now)
     settings = configuration(config)
     named = CallerNames(caller, issuer, user, group or (), scope or (), bound)
-    principal = verified(settings, named)
+    principal = find_principal(settings, named)
     call = _call(settings, target, kind, _object(arguments))
     asked = _question(settings, principal, call, when)
-    decision, fits = loop.run(_decided(settings, asked, call))
+    decision, fits = loop.run(_decide(settings, asked, call))
     _tell(settings, asked, call, decision, fits, as_json=as_json)
     if not decision.allowed:
         raise typer.Exit(1)
@@ -164,7 +164,7 @@ def _question(settings: Configuration, principal: Principal, call: Call, when: f
     return ask(principal, call, task, content, state, number=1, now=when)
 
 
-async def _decided(settings: Configuration, asked: JsonObject, call: Call) -> tuple[Decision, tuple[Fit, ...] | None]:
+async def _decide(settings: Configuration, asked: JsonObject, call: Call) -> tuple[Decision, tuple[Fit, ...] | None]:
     from datetime import timedelta
 
     from gateway.policy.policy import Policy
@@ -198,15 +198,17 @@ def _tell(
 ) -> None:
     from gateway.cli import near_grants
     from gateway.explain import grants as known_grants
-    from gateway.explain.facts import pointed
-    from gateway.explain.reasons import described, rules_of
+    from gateway.explain.facts import value_at
+    from gateway.explain.reasons import describe_for_programs, rules_of
 
     where = known_grants.places(settings.policy)
-    chosen = None if fits is None else known_grants.chosen(fits)
+    chosen = None if fits is None else known_grants.choose_grants(fits)
     rules = rules_of(settings)
     reasons = [
         {
-            **described(reason.code, reason.message, rules, {fact: pointed(asked, fact) for fact in reason.facts}),
+            **describe_for_programs(
+                reason.code, reason.message, rules, {fact: value_at(asked, fact) for fact in reason.facts}
+            ),
             "remedy": reason.remedy,
         }
         for reason in decision.reasons
@@ -216,7 +218,7 @@ def _tell(
         emit({**_as_json(decision), "reasons": reasons, "grants": grants, "input": asked})
         return
     out.print(
-        styled(decision.effect, decision.effect.upper()), "", plain(f"{call.action} {call.target.id}"), style="bold"
+        paint(decision.effect, decision.effect.upper()), "", plain(f"{call.action} {call.target.id}"), style="bold"
     )
     rows = pairs()
     for label, text in _facts(asked, call):
@@ -228,7 +230,7 @@ def _tell(
     out.print()
     for line in describe_obligations(decision.obligations):
         out.print(plain(line))
-    out.print(f"policy {revised(decision.policy.name, decision.policy.revision)}", style="dim", markup=False)
+    out.print(f"policy {describe_revision(decision.policy.name, decision.policy.revision)}", style="dim", markup=False)
 
 
 def _as_json(decision: Decision) -> dict[str, Any]:
@@ -243,7 +245,7 @@ def _show_reason(reason: Mapping[str, Any]) -> None:
     from gateway.explain.reasons import rows as reason_rows
 
     out.print()
-    out.print(styled("fail", reason["code"]), plain(str(reason["title"] or "")), style="bold")
+    out.print(paint("fail", reason["code"]), plain(str(reason["title"] or "")), style="bold")
     rows = pairs()
     for label, text in reason_rows(reason):
         rows.add_row(label, plain(text))

@@ -14,7 +14,7 @@ import typer
 
 from gateway.cli import loop
 from gateway.cli.options import ConfigOption, JsonOption, configuration
-from gateway.cli.terminal import emit, err, out, plain, sentence, show, styled, table
+from gateway.cli.terminal import emit, err, out, paint, plain, sentence, show, table
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -46,7 +46,7 @@ def show_tools(upstream: UpstreamArgument = None, config: ConfigOption = None, a
     Exit status 1 if an upstream, or its prompts, could not be listed.
     """
     settings = _only(configuration(config, secrets=True), upstream)
-    targets, prompts, instructions, problems = loop.run(_listed(settings))
+    targets, prompts, instructions, problems = loop.run(_list_targets(settings))
     if as_json:
         shown = {
             "tools": [_as_json(target) for target in targets],
@@ -70,14 +70,14 @@ def diff(upstream: UpstreamArgument = None, config: ConfigOption = None, as_json
     What is listed by an upstream that has no pins at all is not a difference.
     """
     settings = _only(configuration(config, secrets=True), upstream)
-    changes, problems = loop.run(_changed(settings))
+    changes, problems = loop.run(_find_changes(settings))
     if as_json:
         emit({"changes": [_change_as_json(change) for change in changes], "problems": problems})
     else:
         for change in changes:
             _show_change(change)
         if not changes and not problems:
-            out.print(styled("ok", "ok: every listed definition is the pinned one, or its upstream has no pins yet"))
+            out.print(paint("ok", "ok: every listed definition is the pinned one, or its upstream has no pins yet"))
     _require_listed(problems)
     if any(change.kind != "unpinned" for change in changes):
         raise typer.Exit(1)
@@ -119,13 +119,13 @@ class StandardError:
         if event["event"] == "upstream.started":
             self._written[upstream] = pid, deque(maxlen=_LAST_LINES)
         elif event["event"] == "upstream.stderr" and self._written[upstream][0] == pid:
-            self._written[upstream][1].append(_shortened(str(event["line"])))
+            self._written[upstream][1].append(_shorten(str(event["line"])))
 
     def lines(self, upstream: str) -> tuple[str, ...]:
         return tuple(self._written[upstream][1]) if upstream in self._written else ()
 
 
-def _shortened(text: str) -> str:
+def _shorten(text: str) -> str:
     return text if len(text) <= _LINE_LENGTH else f"{text[:_LINE_LENGTH]}…"
 
 
@@ -150,7 +150,7 @@ class OpenedCatalogue(NamedTuple):
 
 
 @asynccontextmanager
-async def opened(settings: Configuration) -> AsyncGenerator[OpenedCatalogue]:
+async def open_catalogue(settings: Configuration) -> AsyncGenerator[OpenedCatalogue]:
     """Give the catalogue of these upstreams, listed once. Listing pins nothing, even with `catalogue.trust`."""
     import asyncio
 
@@ -182,8 +182,8 @@ def targets_of(listed: Catalogue, type: Literal["tool", "prompt"]) -> Iterator[T
                 yield listed.target(status.upstream, type, name)
 
 
-async def _listed(settings: Configuration) -> tuple[list[Target], list[Target], dict[str, str], dict[str, str]]:
-    async with opened(settings) as there:
+async def _list_targets(settings: Configuration) -> tuple[list[Target], list[Target], dict[str, str], dict[str, str]]:
+    async with open_catalogue(settings) as there:
         listed = there.catalogue
         instructions = {
             status.upstream: pin.value
@@ -195,13 +195,13 @@ async def _listed(settings: Configuration) -> tuple[list[Target], list[Target], 
         return tools, prompts, instructions, there.problems()
 
 
-async def _changed(settings: Configuration) -> tuple[tuple[PinChange, ...], dict[str, str]]:
-    async with opened(settings) as there:
+async def _find_changes(settings: Configuration) -> tuple[tuple[PinChange, ...], dict[str, str]]:
+    async with open_catalogue(settings) as there:
         return there.catalogue.changes(), there.problems()
 
 
 async def _pin(settings: Configuration, name: str | None, *, yes: bool) -> None:
-    async with opened(settings) as there:
+    async with open_catalogue(settings) as there:
         listed, problems = there.catalogue, there.problems()
         changes = [change for change in listed.changes() if name in {None, change.name}]
         upstreams = {change.upstream for change in changes}
@@ -209,17 +209,17 @@ async def _pin(settings: Configuration, name: str | None, *, yes: bool) -> None:
             _require_listed(problems)
             _require_known(name, listed)
             if name is None:
-                out.print(styled("ok", "ok: everything is pinned as it is"))
+                out.print(paint("ok", "ok: everything is pinned as it is"))
                 return
             upstreams = settings.upstreams.keys()
             out.print(plain(f"{name} is listed as it is pinned"))
         for change in changes:
             _show_change(change)
-        if not yes and not _agreed(len(changes)):
+        if not yes and not _has_agreed(len(changes)):
             raise typer.Abort
         for upstream in sorted(upstreams):
             await listed.pin(upstream, name)
-            out.print(styled("ok", f"pinned {upstream}{'/' + name if name else ''} in {settings.catalogue.lock}"))
+            out.print(paint("ok", f"pinned {upstream}{'/' + name if name else ''} in {settings.catalogue.lock}"))
         _require_listed(problems)
 
 
@@ -229,7 +229,7 @@ def _require_known(name: str | None, listed: Catalogue) -> None:
         raise typer.BadParameter(f"there is no {name!r}; the upstream lists: {', '.join(names) or 'nothing'}")
 
 
-def _agreed(count: int) -> bool:
+def _has_agreed(count: int) -> bool:
     if not sys.stdin.isatty():
         raise typer.BadParameter("standard input is no terminal to ask on; add --yes")
     what = f"{count} definition{'s' if count > 1 else ''} as shown" if count else "it again"
@@ -269,7 +269,7 @@ def _show_tools(targets: Sequence[Target]) -> None:
         shown = plain(f"{target.upstream}/{target.name}")
         for pointer, role in labels.roles.items():
             shown.append(f"\n  {pointer} {role.value}", style="dim")
-        rows.add_row(shown, *_shown_labels(labels), styled(str(target.pin.value) if target.pin else ""))
+        rows.add_row(shown, *_shown_labels(labels), paint(str(target.pin.value) if target.pin else ""))
         for number, variant in enumerate(label_variants(target)[1:]):
             rows.add_row(plain(f"  cases[{number}]"), *_shown_labels(variant.labels), "")
     if targets:
@@ -286,7 +286,7 @@ def _shown_labels(labels: Labels) -> tuple[str, str, str]:
 def _show_prompts(prompts: Sequence[Target]) -> None:
     rows = table("prompt", "pin")
     for prompt in prompts:
-        rows.add_row(plain(f"{prompt.upstream}/{prompt.name}"), styled(prompt.pin.value if prompt.pin else ""))
+        rows.add_row(plain(f"{prompt.upstream}/{prompt.name}"), paint(prompt.pin.value if prompt.pin else ""))
     if prompts:
         show(rows)
 
@@ -294,7 +294,7 @@ def _show_prompts(prompts: Sequence[Target]) -> None:
 def _show_instructions(instructions: Mapping[str, str]) -> None:
     rows = table("instructions of", "pin")
     for upstream, pin in instructions.items():
-        rows.add_row(plain(upstream), styled(pin))
+        rows.add_row(plain(upstream), paint(pin))
     if instructions:
         show(rows)
 
@@ -303,15 +303,15 @@ def _show_change(change: PinChange) -> None:
     from gateway.upstream.pins import UnpinnableDefinition
     from gateway.upstream.pins import diff as difference
 
-    out.print(styled(change.kind), plain(f"{change.subject} {change.upstream}/{change.name}"), style="bold")
+    out.print(paint(change.kind), plain(f"{change.subject} {change.upstream}/{change.name}"), style="bold")
     if isinstance(change.new, UnpinnableDefinition):
         out.print(f"  it cannot be pinned: {change.new.problem}", style="red", markup=False)
         return
     for text in difference(change.old, change.new).splitlines():
-        out.print(_coloured(text))
+        out.print(_colour(text))
 
 
-def _coloured(text: str) -> Text:
+def _colour(text: str) -> Text:
     """Return a line of a diff in its colour. `pins.diff` has spelled hidden characters out."""
     from rich.text import Text
 

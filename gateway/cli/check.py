@@ -8,7 +8,7 @@ import typer
 
 from gateway.cli import loop
 from gateway.cli.options import ConfigOption, JsonOption, configuration, configuration_path
-from gateway.cli.terminal import emit, err, out, plain, show, styled, table
+from gateway.cli.terminal import emit, err, out, paint, plain, show, table
 
 
 def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
@@ -34,7 +34,7 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
                 text.append("\n  ").append_text(plain(line))
             if item.remedy:
                 text.append("\n→ ", style="cyan").append_text(plain(item.remedy))
-            rows.add_row(styled(item.state), item.what, text)
+            rows.add_row(paint(item.state), item.what, text)
         show(rows)
         out.print(_summary([item.state for item in found]))
     if failed:
@@ -44,7 +44,7 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 def _summary(states: list[str]) -> object:
     failures, warnings = states.count("fail"), states.count("warn")
     if failures:
-        return styled("fail", f"{failures} to mend before the gateway works, {warnings} to look at")
-    return styled(
+        return paint("fail", f"{failures} to mend before the gateway works, {warnings} to look at")
+    return paint(
         "warn" if warnings else "ok", f"{warnings} to look at; the gateway would start" if warnings else "all is well"
     )

@@ -16,7 +16,7 @@ from cryptography import x509
 from gateway import config, keys
 from gateway.cli import approval_checks, catalogue, credential_checks, grant_checks, signal_checks
 from gateway.cli.rego import problems as data_problems
-from gateway.cli.terminal import counted, revised
+from gateway.cli.terminal import describe_count, describe_revision
 from gateway.errors import ConfigurationError, GatewayError
 from gateway.identity.identities import Identities
 from gateway.inspection import directory_files, suppressions
@@ -35,7 +35,7 @@ from gateway.subkeys import key_id
 from gateway.telemetry import logs
 from gateway.transport.server import tls_context
 from gateway.upstream import lockfile
-from gateway.upstream.pins import called
+from gateway.upstream.pins import name_of_definition
 
 if TYPE_CHECKING:
     from gateway.cli.approval_checks import ApprovalFinding
@@ -70,9 +70,9 @@ async def run(path: Path) -> list[CheckResult]:
     except config.InvalidSettings as error:
         return [CheckResult("fail", "configuration", problem) for problem in error.problems]
     except ConfigurationError as error:
-        return [_failed("configuration", error)]
+        return [_describe_failure("configuration", error)]
     found = [CheckResult("ok", "configuration", f"{path} is valid")]
-    found += [*_listen(settings), *_tls(settings.tls)]
+    found += [*_check_address(settings), *_tls(settings.tls)]
     found += [item async for item in _identity(settings)]
     found += [item async for item in _policy(settings)]
     found += [*_inspection(settings), *_directory(settings), *_lock(settings), *_approvals(settings)]
@@ -80,7 +80,7 @@ async def run(path: Path) -> list[CheckResult]:
     found += [item async for item in _signals(settings)]
     grants = _grants(settings)
     if settings.policy.engine.kind == "embedded":
-        found += [_warned(item) for item in grant_checks.warnings(grants, list(settings.upstreams))]
+        found += [_describe_warning(item) for item in grant_checks.warnings(grants, list(settings.upstreams))]
     found += [item async for item in _upstreams(settings, grants)]
     return [*found, *_journal(settings)]
 
@@ -88,7 +88,7 @@ async def run(path: Path) -> list[CheckResult]:
 # --- parts -------------------------------------------------------------------------------------------
 
 
-def _listen(settings: Configuration) -> Iterator[CheckResult]:
+def _check_address(settings: Configuration) -> Iterator[CheckResult]:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         socket.create_server((settings.host, settings.port), family=family).close()
@@ -110,7 +110,7 @@ def _tls(settings: TlsSettings | None) -> Iterator[CheckResult]:
         tls_context(settings)
         certificate = x509.load_pem_x509_certificate(settings.certificate.read_bytes())
     except GatewayError as error:
-        yield _failed("tls", error)
+        yield _describe_failure("tls", error)
         return
     left = certificate.not_valid_after_utc - datetime.now(UTC)
     until = f"{settings.certificate} is valid until {certificate.not_valid_after_utc:%Y-%m-%d}"
@@ -130,7 +130,7 @@ async def _identity(settings: Configuration) -> AsyncIterator[CheckResult]:
         identities = Identities.build(settings, clock=time.time)
         await identities.start()
     except GatewayError as error:
-        yield _failed("identity", error)
+        yield _describe_failure("identity", error)
         return
     try:
         for issuer in identities.status():
@@ -161,7 +161,7 @@ async def _policy(settings: Configuration) -> AsyncIterator[CheckResult]:
         policy = Policy.build(section, supported=frozenset(SUPPORTED_OBLIGATIONS), clock=time.time)
         await policy.start()
     except GatewayError as error:
-        yield _failed("policy", error)
+        yield _describe_failure("policy", error)
         return
     status = policy.status()
     await policy.stop()
@@ -170,7 +170,7 @@ async def _policy(settings: Configuration) -> AsyncIterator[CheckResult]:
             "fail", "policy", status.problem or "it is not loaded", "start OPA, or mend its bundle or its configuration"
         )
         return
-    yield CheckResult("ok", "policy", f"{revised(status.name, status.revision)}, {status.engine} engine")
+    yield CheckResult("ok", "policy", f"{describe_revision(status.name, status.revision)}, {status.engine} engine")
     if section.engine.kind == "opa":
         async for finding in _opa_data(section.engine):
             yield finding
@@ -207,7 +207,7 @@ async def _opa_data(engine: OpaEngine) -> AsyncIterator[CheckResult]:
             if not problems and file is GRANTS:
                 yield CheckResult("ok", "grants", "those in OPA can be read in full")
     except GatewayError as error:
-        yield _failed("grants", error)
+        yield _describe_failure("grants", error)
     finally:
         await server.aclose()
 
@@ -216,14 +216,14 @@ def _grants(settings: Configuration) -> grant_checks.Grants:
     """Return the grants of the operator; of the demo's own grants, only the grants for configured upstreams."""
     section = settings.policy
     try:
-        found = grant_checks.read(folders.read(PolicyFolders.configured(section)).data)
+        found = grant_checks.read_grants(folders.read(PolicyFolders.configured(section)).data)
     except GatewayError:
         return {}
     own = section.path is not None or section.grants is not None
     return found if own else {name: items for name, items in found.items() if name in settings.upstreams}
 
 
-def _warned(item: grant_checks.Warned) -> CheckResult:
+def _describe_warning(item: grant_checks.Warned) -> CheckResult:
     return CheckResult("warn", "grants", item.found, item.remedy)
 
 
@@ -233,7 +233,7 @@ def _inspection(settings: Configuration) -> Iterator[CheckResult]:
     try:
         names = detectors(ruleset.load(*section.rules))
     except GatewayError as error:
-        yield _failed("inspection.rules", error)
+        yield _describe_failure("inspection.rules", error)
         return
     if section.rules:
         yield CheckResult("ok", "inspection.rules", f"{', '.join(map(str, section.rules))} can be read in full")
@@ -247,7 +247,7 @@ def _directory(settings: Configuration) -> Iterator[CheckResult]:
     try:
         found = directory_files.load(section.entries, section.files)
     except GatewayError as error:
-        yield _failed("directory", error)
+        yield _describe_failure("directory", error)
         return
     yield CheckResult("ok", "directory", f"{len(found):,} people, accounts, hosts and patterns are known")
 
@@ -257,7 +257,7 @@ def _approvals(settings: Configuration) -> Iterator[CheckResult]:
         for told in approval_checks.look(settings):
             yield _told("approvals", told)
     except GatewayError as error:
-        yield _failed("approvals", error)
+        yield _describe_failure("approvals", error)
 
 
 async def _signals(settings: Configuration) -> AsyncIterator[CheckResult]:
@@ -265,7 +265,7 @@ async def _signals(settings: Configuration) -> AsyncIterator[CheckResult]:
         async for told in signal_checks.look(settings):
             yield _told("signals", told)
     except GatewayError as error:
-        yield _failed("signals", error)
+        yield _describe_failure("signals", error)
 
 
 def _told(what: str, told: ApprovalFinding) -> CheckResult:
@@ -296,10 +296,10 @@ def _lock(settings: Configuration) -> Iterator[CheckResult]:
     try:
         lock = lockfile.load(path)
     except GatewayError as error:
-        yield _failed("catalogue", error)
+        yield _describe_failure("catalogue", error)
         return
     tools, prompts = (
-        counted(sum(len(lock.of(upstream, subject)) for upstream in lock.upstreams), subject)
+        describe_count(sum(len(lock.of(upstream, subject)) for upstream in lock.upstreams), subject)
         for subject in ("tool", "prompt")
     )
     if path.exists():
@@ -322,15 +322,15 @@ async def _upstreams(settings: Configuration, grants: grant_checks.Grants) -> As
         )
         return
     try:
-        async with catalogue.opened(settings) as there:
+        async with catalogue.open_catalogue(settings) as there:
             tools = list(catalogue.targets_of(there.catalogue, "tool"))
             statuses = there.catalogue.status()
     except GatewayError as error:
-        yield _failed("upstreams", error)
+        yield _describe_failure("upstreams", error)
         return
     for status in statuses:
         if not status.listed:
-            yield _unlisted(status, there.written.lines(status.upstream))
+            yield _describe_unlisted(status, there.written.lines(status.upstream))
             continue
         for finding in _upstream(status, [tool for tool in tools if tool.upstream == status.upstream], settings):
             yield finding
@@ -340,11 +340,11 @@ async def _upstreams(settings: Configuration, grants: grant_checks.Grants) -> As
         if status.listed
     }
     if settings.policy.engine.kind == "embedded":
-        for warned in grant_checks.unmatched(grants, listed, complete=len(listed) == len(statuses)):
-            yield _warned(warned)
+        for warned in grant_checks.find_unmatched(grants, listed, complete=len(listed) == len(statuses)):
+            yield _describe_warning(warned)
 
 
-def _unlisted(status: UpstreamStatus, lines: tuple[str, ...]) -> CheckResult:
+def _describe_unlisted(status: UpstreamStatus, lines: tuple[str, ...]) -> CheckResult:
     problem = status.error or "it could not be listed"
     remedy = "see that it runs, and that url or command is right"
     return CheckResult("fail", f"upstream {status.upstream}", problem, remedy, lines)
@@ -352,12 +352,12 @@ def _unlisted(status: UpstreamStatus, lines: tuple[str, ...]) -> CheckResult:
 
 def _upstream(status: UpstreamStatus, tools: list[Target], settings: Configuration) -> Iterator[CheckResult]:
     what = f"upstream {status.upstream}"
-    yield CheckResult("ok", what, f"{counted(len(tools), 'tool')}, MCP {status.revision}")
+    yield CheckResult("ok", what, f"{describe_count(len(tools), 'tool')}, MCP {status.revision}")
     if status.unlisted is not None:
         yield CheckResult(
             "warn", what, f"its prompts are kept from callers: {status.unlisted}", "mend its prompts/list"
         )
-    changed = [called(*named) for named, pin in status.states.items() if pin is Pin.CHANGED]
+    changed = [name_of_definition(*named) for named, pin in status.states.items() if pin is Pin.CHANGED]
     if changed:
         yield CheckResult(
             "warn",
@@ -365,7 +365,7 @@ def _upstream(status: UpstreamStatus, tools: list[Target], settings: Configurati
             f"not as pinned, and so kept from callers: {', '.join(changed)}",
             f"see `opagate catalogue diff {status.upstream}`",
         )
-    unpinned = [called(*named) for named, pin in status.states.items() if pin is Pin.UNREVIEWED]
+    unpinned = [name_of_definition(*named) for named, pin in status.states.items() if pin is Pin.UNREVIEWED]
     if unpinned and settings.catalogue.trust == "locked":
         yield CheckResult(
             "warn",
@@ -375,7 +375,7 @@ def _upstream(status: UpstreamStatus, tools: list[Target], settings: Configurati
         )
     for warning in status.warnings:
         yield CheckResult("warn", what, warning, "mend the label, or remove it")
-    unlabelled = [tool.name for tool in tools if not _labelled(tool, settings)]
+    unlabelled = [tool.name for tool in tools if not _has_labels(tool, settings)]
     if unlabelled:
         yield CheckResult(
             "warn",
@@ -385,7 +385,7 @@ def _upstream(status: UpstreamStatus, tools: list[Target], settings: Configurati
         )
 
 
-def _labelled(tool: Target, settings: Configuration) -> bool:
+def _has_labels(tool: Target, settings: Configuration) -> bool:
     from fnmatch import fnmatchcase
 
     return any(fnmatchcase(tool.name, pattern) for pattern in settings.upstreams[tool.upstream].tools)
@@ -394,7 +394,7 @@ def _labelled(tool: Target, settings: Configuration) -> bool:
 def _journal(settings: Configuration) -> Iterator[CheckResult]:
     folder = settings.journal.path
     try:
-        found = keys.read(settings, begun=storage.has_begun(folder))
+        found = keys.read_keys(settings, begun=storage.has_begun(folder))
         if not folder.exists():
             yield _creatable(folder)
             return
@@ -406,27 +406,29 @@ def _journal(settings: Configuration) -> Iterator[CheckResult]:
             return
         segments = storage.segments(folder)
     except GatewayError as error:
-        yield _failed("journal", error)
+        yield _describe_failure("journal", error)
         return
     try:
         os.close(storage.lock(folder))
     except storage.InUse:
-        yield CheckResult("ok", "journal", f"{folder}: {counted(len(segments), 'segment')}; a gateway is writing to it")
+        yield CheckResult(
+            "ok", "journal", f"{folder}: {describe_count(len(segments), 'segment')}; a gateway is writing to it"
+        )
         return
     except GatewayError as error:
-        yield _failed("journal", error)
+        yield _describe_failure("journal", error)
         return
-    yield _continued(folder, found, len(segments))
+    yield _check_continuation(folder, found, len(segments))
 
 
-def _continued(folder: Path, found: Mapping[keys.Name, bytes], segments: int) -> CheckResult:
+def _check_continuation(folder: Path, found: Mapping[keys.Name, bytes], segments: int) -> CheckResult:
     """Return whether a gateway could go on with the existing journal."""
     try:
         if segments:
             recovery.require_end(folder, Chain.of(found["chain"]), key_id(found["fingerprints"]))
     except GatewayError as error:
-        return _failed("journal", error)
-    return CheckResult("ok", "journal", f"{folder}: {counted(segments, 'segment')}, writable")
+        return _describe_failure("journal", error)
+    return CheckResult("ok", "journal", f"{folder}: {describe_count(segments, 'segment')}, writable")
 
 
 def _creatable(folder: Path) -> CheckResult:
@@ -438,5 +440,5 @@ def _creatable(folder: Path) -> CheckResult:
     )
 
 
-def _failed(what: str, error: GatewayError) -> CheckResult:
+def _describe_failure(what: str, error: GatewayError) -> CheckResult:
     return CheckResult("fail", what, error.message, error.remedy)

@@ -28,7 +28,7 @@ _JSONC: Final = re.compile(
 _OPENCODE_REFERENCE: Final = re.compile(r"\{env:([^}]+)\}")
 
 
-def read(text: str, name: str) -> Servers:
+def read_servers(text: str, name: str) -> Servers:
     """Raises `ConfigurationError` if there is no server."""
     document = _toml(text, name) if name.endswith(".toml") else _json(text, name)
     found: list[tuple[str, object]] = []
@@ -103,7 +103,7 @@ def _of_opencode(settings: object) -> object:
         given["command"], *given["args"] = cast("list[Any]", command)
     if "environment" in given:
         given["env"] = given.pop("environment")
-    return _switched(given)
+    return _switch(given)
 
 
 def _of_codex(settings: object) -> object:
@@ -121,10 +121,10 @@ def _of_codex(settings: object) -> object:
         headers["Authorization"] = f"Bearer ${{{token}}}"
     if headers:
         given["headers"] = headers
-    return _switched(given)
+    return _switch(given)
 
 
-def _switched(given: dict[str, Any]) -> dict[str, Any]:
+def _switch(given: dict[str, Any]) -> dict[str, Any]:
     """Return the entry with a false `enabled` as a true `disabled`, the spelling of other clients."""
     if given.pop("enabled", True) is False:
         given["disabled"] = True

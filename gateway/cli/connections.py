@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli.options import ConfigOption, JsonOption, configuration
-from gateway.cli.terminal import counted, emit, note, plain, show, table
+from gateway.cli.terminal import describe_count, emit, note, plain, show, table
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -58,10 +58,12 @@ def revoke(
     if as_json:
         emit(found)
         return
-    note(f"{counted(found['removed'], 'connection')} removed; `opagate connections list` shows those without a proof")
+    note(
+        f"{describe_count(found['removed'], 'connection')} removed; `opagate connections list` shows those without a proof"
+    )
 
 
 def _operator(config: Any) -> AbstractContextManager[DeskClient]:
-    from gateway.cli.desk_client import connected
+    from gateway.cli.desk_client import connect_to_desk
 
-    return connected(configuration(config).state / "connections.sock", None, [])
+    return connect_to_desk(configuration(config).state / "connections.sock", None, [])

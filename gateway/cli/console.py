@@ -27,9 +27,9 @@ def link(socket: SocketOption = None, config: ConfigOption = None, as_json: Json
 
     The gateway knows your account from the connection. An account may do at the console only as much as over the sockets.
     """
-    from gateway.cli.desk_client import connected
+    from gateway.cli.desk_client import connect_to_desk
 
-    with connected(socket or _socket_of(configuration(config)), None, []) as gateway:
+    with connect_to_desk(socket or _socket_of(configuration(config)), None, []) as gateway:
         found: dict[str, Any] = gateway.ask("link")
     if as_json:
         emit(found)

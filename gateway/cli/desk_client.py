@@ -60,7 +60,7 @@ class DeskClient:
 
 
 @contextmanager
-def connected(path: Path, speaks_as: str | None, groups: list[str]) -> Generator[DeskClient]:
+def connect_to_desk(path: Path, speaks_as: str | None, groups: list[str]) -> Generator[DeskClient]:
     """Give a connection to the desk. Raises `ConfigurationError` if no gateway listens."""
     speaker: dict[str, Any] = {} if speaks_as is None else {"speaks_as": speaks_as}
     if groups:

@@ -9,7 +9,7 @@ import typer
 
 from gateway.cli.approvals import AsOption, SocketOption, open_desk
 from gateway.cli.options import ConfigOption, JsonOption
-from gateway.cli.terminal import counted, emit, note, out, plain, show, table
+from gateway.cli.terminal import describe_count, emit, note, out, plain, show, table
 
 PrincipalOption = Annotated[
     str | None, typer.Option("--principal", metavar="NAME", help="Endorsements of this agent, or for this user.")
@@ -75,7 +75,7 @@ def revoke(
         emit(revoked)
         return
     _print_endorsements(revoked)
-    note(f"{counted(len(revoked), 'endorsement')} revoked: the next call with these values asks again")
+    note(f"{describe_count(len(revoked), 'endorsement')} revoked: the next call with these values asks again")
 
 
 def _fits(found: dict[str, Any], principal: str | None, tool: str | None, kind: str | None) -> bool:
@@ -87,7 +87,9 @@ def _whole_id(known: list[dict[str, Any]], beginning: str) -> str:
     """Return the id of the endorsement from its beginning. Raises `typer.BadParameter` if there are several."""
     found = [one["id"] for one in known if one["id"].startswith(beginning)]
     if len(found) > 1:
-        raise typer.BadParameter(f"{counted(len(found), 'endorsement')} begin with {beginning!r}; give more of the id")
+        raise typer.BadParameter(
+            f"{describe_count(len(found), 'endorsement')} begin with {beginning!r}; give more of the id"
+        )
     return found[0] if found else beginning
 
 

@@ -11,7 +11,7 @@ import typer
 
 from gateway.cli import recorded_grants
 from gateway.cli.options import ConfigOption, JsonOption, configuration
-from gateway.cli.terminal import counted, emit, note, out, pairs, plain, revised, sentence, show, styled
+from gateway.cli.terminal import describe_count, describe_revision, emit, note, out, paint, pairs, plain, sentence, show
 from gateway.errors import JournalError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def explain(
             "see `opagate journal tail` for the latest ones, and --config for another gateway",
         )
         raise typer.Exit(1)
-    explanation = _explained(decision, settings.journal.path, key)
+    explanation = _explain(decision, settings.journal.path, key)
     approval = _approval(decision, settings.journal.path, key)
     if policy_input:
         _print_input(settings, decision, explanation, approval)
@@ -122,7 +122,7 @@ def _print_input(
     emit(rebuilt.document)
 
 
-def _explained(decision: JsonObject, journal: Path, key: bytes | None) -> Explanation | None:
+def _explain(decision: JsonObject, journal: Path, key: bytes | None) -> Explanation | None:
     from gateway.explain.recorded import explain_history
     from gateway.journal import reader
 
@@ -141,7 +141,7 @@ def _approval(decision: Mapping[str, Any], journal: Path, key: bytes | None) -> 
 
 def _show(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> None:
     effect = str(decision.get("effect") or "refused")
-    out.print(styled(effect, effect.upper()), "", plain(_what(decision)), style="bold")
+    out.print(paint(effect, effect.upper()), "", plain(_what(decision)), style="bold")
     rows = pairs()
     for name, value in _facts(decision, settled):
         rows.add_row(name, plain(value))
@@ -159,7 +159,7 @@ def _facts(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> It
         if principal.get("delegation"):
             yield "through", " → ".join(principal["delegation"])
     client = cast("dict[str, Any]", decision.get("client") or {})
-    yield "from", f"{client.get('ip') or 'this machine'}, {_named(client.get('name'))}"
+    yield "from", f"{client.get('ip') or 'this machine'}, {_name(client.get('name'))}"
     if "task" in decision:
         yield "task", task(decision)
     target = cast("dict[str, Any] | None", decision.get("target"))
@@ -175,7 +175,7 @@ def _facts(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> It
         yield "obligations", ", ".join(decision["obligations"])
     yield "settled", outcome(decision, settled)
     if count := decision.get("reserved"):
-        yield "answer", f"{counted(count, 'name')} or error codes that only the gateway uses taken out"
+        yield "answer", f"{describe_count(count, 'name')} or error codes that only the gateway uses taken out"
 
 
 def _people(decision: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -221,7 +221,7 @@ def sent(recorded: Mapping[str, Any]) -> str:
     return f"{names}; the journal keeps a digest of {recorded['bytes']} bytes" if names else "none"
 
 
-def _named(name: object) -> str:
+def _name(name: object) -> str:
     return f"a client that calls itself {name}" if name else "a client without a name"
 
 
@@ -240,15 +240,19 @@ def outcome(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> s
     status = f", HTTP {settled['status']}" if settled.get("status") else ""
     shown = f"{settled['outcome']} after {settled['duration_ms']} ms, {settled['bytes']} bytes{status}"
     if "put_back" in settled:
-        shown += f"; {counted(settled['put_back'], 'handle')} put back"
-    return shown if "concealed" not in settled else f"{shown}; {counted(settled['concealed'], 'credential')} concealed"
+        shown += f"; {describe_count(settled['put_back'], 'handle')} put back"
+    return (
+        shown
+        if "concealed" not in settled
+        else f"{shown}; {describe_count(settled['concealed'], 'credential')} concealed"
+    )
 
 
 def _show_reason(reason: Mapping[str, Any], facts: Facts) -> None:
     from gateway.explain.reasons import rows as reason_rows
 
     out.print()
-    out.print(styled("fail", str(reason["code"])), plain(str(reason["title"] or "")), style="bold")
+    out.print(paint("fail", str(reason["code"])), plain(str(reason["title"] or "")), style="bold")
     rows = pairs()
     for label, text in reason_rows(reason):
         rows.add_row(label, plain(text))
@@ -282,7 +286,7 @@ def _show_policy(decision: Mapping[str, Any], settings: Configuration) -> None:
 
     name, then = decision["policy"]["name"], decision["policy"]["revision"]
     out.print()
-    out.print(f"policy {revised(name, then)}", style="dim", markup=False)
+    out.print(f"policy {describe_revision(name, then)}", style="dim", markup=False)
     if settings.policy.engine.kind != "embedded":
         return
     places = PolicyFolders.configured(settings.policy)

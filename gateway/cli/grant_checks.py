@@ -18,7 +18,7 @@ class Warned(NamedTuple):
     remedy: str
 
 
-def read(data: str) -> Grants:
+def read_grants(data: str) -> Grants:
     """Return the grants in the data of a policy, a JSON text. Other shapes count as no grants: loading refuses them."""
     try:
         upstreams = json.loads(data)["gateway"]["grants"]["upstreams"]
@@ -42,10 +42,10 @@ def warnings(grants: Grants, upstreams: Sequence[str]) -> Iterator[Warned]:
         if items and name != "*" and name not in upstreams:
             near = difflib.get_close_matches(name, upstreams, n=1, cutoff=0.5)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            yield Warned(f"{_counted(items)} for {name!r}, and no upstream has this name{hint}", "correct the name")
+            yield Warned(f"{_count(items)} for {name!r}, and no upstream has this name{hint}", "correct the name")
 
 
-def unmatched(grants: Grants, listed: Mapping[str, frozenset[str]], *, complete: bool) -> Iterator[Warned]:
+def find_unmatched(grants: Grants, listed: Mapping[str, frozenset[str]], *, complete: bool) -> Iterator[Warned]:
     """Yield a warning for each pattern of `tools` without a matching tool. `listed` has the tools of each upstream with
     a list; `complete`: all upstreams have lists.
     """
@@ -76,5 +76,5 @@ def _matches(pattern: str, name: str) -> bool:
     return "*" not in tail and name.startswith(head) and name.endswith(tail) and len(name) >= len(head) + len(tail)
 
 
-def _counted(items: Sequence[object]) -> str:
+def _count(items: Sequence[object]) -> str:
     return f"{len(items)} grant{'' if len(items) == 1 else 's'}"

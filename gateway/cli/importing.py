@@ -34,13 +34,13 @@ class Imported:
     notes: list[str] = field(default_factory=list[str])
 
 
-def read(text: str, name: str, taken: Collection[str] = ()) -> Imported:
+def import_servers(text: str, name: str, taken: Collection[str] = ()) -> Imported:
     """Return the servers of a client's file, under names that are not `taken`.
 
     Raises `ConfigurationError` for a file without a list of servers.
     """
     found = Imported()
-    for given, settings in client_files.read(text, name):
+    for given, settings in client_files.read_servers(text, name):
         upstream = _unique(_slug(given), {*taken, *found.upstreams})
         if not isinstance(settings, Mapping):
             found.notes.append(f"{given}: it is no mapping, and was left out")

@@ -64,7 +64,7 @@ def read_client_file(source: Path, taken: Collection[str] = ()) -> Imported:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ConfigurationError(f"{source} cannot be read: {reason}", "name the MCP file of a client") from None
-    return importing.read(text, str(source), taken)
+    return importing.import_servers(text, str(source), taken)
 
 
 def write(path: Path, content: str) -> None:

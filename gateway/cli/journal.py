@@ -18,17 +18,17 @@ import typer
 
 from gateway.cli.options import ConfigOption, JsonOption, configuration, moment
 from gateway.cli.terminal import (
-    counted,
+    describe_count,
     emit,
     err,
     line,
     note,
     out,
+    paint,
     pairs,
     require_reader,
     sentence,
     show,
-    styled,
     table,
     text,
 )
@@ -88,7 +88,7 @@ def verify(
     settings = configuration(config)
     key, folder = keys.read_chain(settings), path or settings.journal.path
     # Read before the journal, which goes on meanwhile. An archive ends where it was cut.
-    known, edited = (None, None) if key is None or path is not None else _known(settings)
+    known, edited = (None, None) if key is None or path is not None else _find_known_entry(settings)
     with _progress("Checking the journal") as advance:
         found = reader.verify(folder, key=key, head=head, known=known, on_progress=advance)
     if edited is not None:
@@ -101,7 +101,7 @@ def verify(
         raise typer.Exit(1)
 
 
-def _known(settings: Configuration) -> tuple[Known | None, Problem | None]:
+def _find_known_entry(settings: Configuration) -> tuple[Known | None, Problem | None]:
     """Return the last entry in the snapshots of history, or the problem with the snapshots."""
     from gateway import keys
     from gateway.errors import HistoryError
@@ -188,7 +188,10 @@ def _export_traces(path: Path, wanted: frozenset[str], output: Path | None) -> N
             if not wanted or name in wanted:
                 made = write_task(index, name, write, omitted)
                 tasks, steps = tasks + (made > 0), steps + made
-    note(f"{counted(steps, 'call')} of {counted(tasks, 'task')}" + ("" if output is None else f" written to {output}"))
+    note(
+        f"{describe_count(steps, 'call')} of {describe_count(tasks, 'task')}"
+        + ("" if output is None else f" written to {output}")
+    )
     for remark in omitted.remarks():
         note(remark)
 
@@ -273,7 +276,7 @@ def prune(
         emit(asdict(done))
         return
     where = f"moved to {archive}" if archive else "removed"
-    note(f"{counted(done.segments, 'segment')} ({done.bytes} bytes) {where}")
+    note(f"{describe_count(done.segments, 'segment')} ({done.bytes} bytes) {where}")
     if done.floor is not None:
         note(f"the journal begins after entry {done.floor.seq} now")
 
@@ -309,26 +312,26 @@ def _writer(path: Path | None) -> Generator[Callable[[str], None]]:
 def _show(found: Verification, path: Path) -> None:
     rows = pairs()
     rows.add_row("journal", f"{path} ({found.journal or 'none'})")
-    rows.add_row("entries", f"{found.entries} in {counted(found.segments, 'segment')}")
+    rows.add_row("entries", f"{found.entries} in {describe_count(found.segments, 'segment')}")
     if found.known is not None:
         rows.add_row("snapshots", f"of history, up to entry {found.known}")
     if found.cuts:
-        rows.add_row("lost ends", styled("warn", f"{found.cuts}: see `opagate journal export --kind cut`"))
+        rows.add_row("lost ends", paint("warn", f"{found.cuts}: see `opagate journal export --kind cut`"))
     rows.add_row("head", found.head or "none")
     rows.add_row(
         "end", "the gateway was stopped" if found.stopped else "a gateway is running, or it ended without a stop"
     )
     show(rows)
     if found.ok:
-        out.print(styled("ok", "ok: every line follows from the one before it"))
+        out.print(paint("ok", "ok: every line follows from the one before it"))
         return
     problems = table("segment", "line", "fault", "what")
     for problem in found.problems:
-        problems.add_row(problem.segment, str(problem.line or ""), styled("fail", problem.fault.value), problem.message)
+        problems.add_row(problem.segment, str(problem.line or ""), paint("fail", problem.fault.value), problem.message)
     show(problems)
     more = found.problem_count - len(found.problems)
     sentence(
-        f"the journal {path} is not as it was written: {counted(found.problem_count, 'problem')}"
+        f"the journal {path} is not as it was written: {describe_count(found.problem_count, 'problem')}"
         + (f", {more} more than shown" if more else ""),
         "keep it as it is, compare it with a copy, and find out who could write to it",
     )
@@ -360,7 +363,7 @@ def _line(entry: JsonObject, target: str | None = None) -> Text:
     word = next((fields[name] for name in ("effect", "outcome", "state", "event") if fields.get(name)), "")
     word = "refused" if kind == "refused" else word
     shown = Text.assemble((str(fields["time"]), "dim"), " ", f"{kind:<9}", " ")
-    shown.append_text(styled(str(word), f"{word:<10}"))
+    shown.append_text(paint(str(word), f"{word:<10}"))
     for part in (*([target] if target else []), *_details(fields)):
         shown.append(f" {visible(part)}")
     return shown

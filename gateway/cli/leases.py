@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli.options import ConfigOption, JsonOption, configuration
-from gateway.cli.terminal import counted, emit, note, out, pairs, plain, show, table
+from gateway.cli.terminal import describe_count, emit, note, out, pairs, plain, show, table
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -59,7 +59,7 @@ def show_lease(lease: IdArgument, config: ConfigOption = None, as_json: JsonOpti
         return
     grid = pairs()
     for name, value in found.items():
-        grid.add_row(name, plain(_written(name, value)))
+        grid.add_row(name, plain(_write_value(name, value)))
     out.print(grid)
 
 
@@ -92,7 +92,7 @@ def revoke(
     if as_json:
         emit(found)
         return
-    note(f"the end of {counted(found['ended'], 'lease')} began; `opagate leases list` shows those without proof")
+    note(f"the end of {describe_count(found['ended'], 'lease')} began; `opagate leases list` shows those without proof")
 
 
 @app.command("abandon", epilog="Example: opagate leases abandon lease-0c1d2e3f --reason 'the database is gone'")
@@ -112,12 +112,12 @@ def abandon(
 
 
 def _operator(config: Any) -> AbstractContextManager[DeskClient]:
-    from gateway.cli.desk_client import connected
+    from gateway.cli.desk_client import connect_to_desk
 
-    return connected(configuration(config).state / "leases.sock", None, [])
+    return connect_to_desk(configuration(config).state / "leases.sock", None, [])
 
 
-def _written(name: str, value: Any) -> str:
+def _write_value(name: str, value: Any) -> str:
     if name in _TIMES:
         return _moment(value)
     if name == "proof":

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, cast
 
-from gateway.cli.terminal import out, pairs, plain, show, styled
+from gateway.cli.terminal import out, paint, pairs, plain, show
 from gateway.explain import grants
 from gateway.policy import grant_fits
 
@@ -19,7 +19,7 @@ _LONGEST: Final = 200
 
 
 def show_grants(fits: Sequence[Fit] | None, where: Places, target: str) -> None:
-    """Print the grants from `chosen` for a call to `target`; `None` if nothing is known."""
+    """Print the grants from `choose_grants` for a call to `target`; `None` if nothing is known."""
     out.print()
     if fits is None:
         out.print("Neither the policy nor the record tells which grants are near.", style="yellow")
@@ -37,7 +37,7 @@ def _show_grant(fit: Fit, where: Places) -> None:
     word = "holds" if fit.holds else "does not hold" if fit.failed else "holds if its conditions do"
     style = "ok" if fit.holds else "refused" if fit.failed else "warn"
     name = fit.id or f"grant {fit.index + 1} of {fit.upstream}"
-    out.print(styled(style, "grant"), plain(name), styled(style, word), style="bold")
+    out.print(paint(style, "grant"), plain(name), paint(style, word), style="bold")
     rows = pairs()
     rows.add_row(
         "place", plain(grants.describe_place(fit, where) or f"in OPA: upstream {fit.upstream}, grant {fit.index + 1}")
@@ -53,12 +53,12 @@ def _rows(fit: Fit, where: Places) -> Iterator[tuple[str, str]]:
     place = grants.find_place(fit, where)
     for part in fit.failed:
         at = "" if place is None else f"  ({place.of(part.name)})"
-        yield part.name, part.problem or f"{_wanted(part)}; the call has {_call_has(part)}{at}"
+        yield part.name, part.problem or f"{_describe_wanted(part)}; the call has {_call_has(part)}{at}"
     for part in fit.open:
-        yield part.name, f"{_wanted(part)}; the arguments are not known here"
+        yield part.name, f"{_describe_wanted(part)}; the arguments are not known here"
 
 
-def _wanted(part: Part) -> str:
+def _describe_wanted(part: Part) -> str:
     wanted: object = part.wanted
     if part.pointer and isinstance(wanted, Mapping):
         tests = cast("Mapping[str, object]", wanted)

@@ -72,12 +72,12 @@ class OpaAdmin:
 
     def modules(self) -> tuple[HeldModule, ...]:
         """Return every module in OPA."""
-        return opa_contents.read_modules(_asked(self._client.policies))
+        return opa_contents.read_modules(_ask(self._client.policies))
 
     def value(self, path: Path) -> object:
         """Return the value at a path below `data`, `verdict.UNDEFINED` if there is none."""
         try:
-            return _asked(lambda: self._client.document(_quoted(path)))["result"]
+            return _ask(lambda: self._client.document(_quote(path)))["result"]
         except _Missing:
             return verdict.UNDEFINED
 
@@ -111,23 +111,23 @@ class OpaAdmin:
     def put_module(self, module: str, text: str) -> None:
         """Add a module, or replace the module with this id. Raise `Rejected` for a module that does not compile with
         the others."""
-        _asked(lambda: self._client.update_policy_from_string(text, quote(module), rego_compat=False))
+        _ask(lambda: self._client.update_policy_from_string(text, quote(module), rego_compat=False))
 
     def delete_module(self, module: str) -> None:
         """Delete a module, if present. Raise `Rejected` if others need the module."""
         try:
-            _asked(lambda: self._client.delete_policy(quote(module)))
+            _ask(lambda: self._client.delete_policy(quote(module)))
         except _Missing:
             return
 
     def put_data(self, path: Path, value: dict[str, Any]) -> None:
         """Set the data at a path, in the place of all data there. Raise `Rejected` if a rule stands there."""
-        _asked(lambda: self._client.update_or_create_data(value, _quoted(path)))  # pyright: ignore[reportUnknownMemberType] - untyped
+        _ask(lambda: self._client.update_or_create_data(value, _quote(path)))  # pyright: ignore[reportUnknownMemberType] - untyped
 
     def delete_data(self, path: Path) -> None:
         """Delete the data at a path, if there are any."""
         try:
-            _asked(lambda: self._client.delete_data(_quoted(path)))
+            _ask(lambda: self._client.delete_data(_quote(path)))
         except _Missing:
             return
 
@@ -218,11 +218,11 @@ def _host(name: str) -> str:
     return f"[{name}]" if ":" in name else name
 
 
-def _quoted(path: Path) -> str:
+def _quote(path: Path) -> str:
     return "/".join(quote(part, safe="") for part in path)
 
 
-def _asked(ask: Callable[[], _Answer]) -> _Answer:
+def _ask(ask: Callable[[], _Answer]) -> _Answer:
     """Return an answer of the library. Raise a `PolicyError` in the place of its exceptions."""
     try:
         return ask()

@@ -16,7 +16,7 @@ import typer
 from gateway.cli import loop
 from gateway.cli.options import ConfigOption, JsonOption, configuration
 from gateway.cli.policy_options import GrantsOption, OverlayOption, PathOption
-from gateway.cli.terminal import counted, emit, out, pairs, show, styled
+from gateway.cli.terminal import describe_count, emit, out, paint, pairs, show
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,8 +85,10 @@ def push(
     elif not changes:
         out.print(f"OPA has revision {policy.revision} as it is here", markup=False)
     else:
-        written = f"{counted(len(modules) - deleted, 'module')} and {counted(len(changes) - len(modules), 'data root')} written"
-        out.print(f"pushed revision {policy.revision}: {written}, {counted(deleted, 'module')} deleted", markup=False)
+        written = f"{describe_count(len(modules) - deleted, 'module')} and {describe_count(len(changes) - len(modules), 'data root')} written"
+        out.print(
+            f"pushed revision {policy.revision}: {written}, {describe_count(deleted, 'module')} deleted", markup=False
+        )
 
 
 def status(
@@ -141,7 +143,7 @@ def diff(
         for name in state.difference.data:
             place = tuple(name.split("/"))
             found.append((f"data/{name}", _as_text(admin.value(place)), _as_text(wanted[place])))
-    lines = {name: list(_unified(name, old, new)) for name, old, new in found}
+    lines = {name: list(_unified_diff(name, old, new)) for name, old, new in found}
     if as_json:
         emit(
             {
@@ -237,7 +239,7 @@ def _show_status(state: State, version: str) -> None:
         )
     if state.difference:
         rows.add_row("difference", state.difference.sentence())
-    rows.add_row("", styled("ok", "they agree") if state.agrees else styled("fail", "they differ"))
+    rows.add_row("", paint("ok", "they agree") if state.agrees else paint("fail", "they differ"))
     show(rows)
     if not state.agrees and not state.bundles:
         out.print("`opagate policy diff` shows the differences, `opagate policy push` ends them.", markup=False)
@@ -265,6 +267,6 @@ def _as_text(value: object) -> str:
     return "" if value == verdict.UNDEFINED else json.dumps(value, indent=2, sort_keys=True) + "\n"
 
 
-def _unified(name: str, old: str, new: str) -> Sequence[str]:
+def _unified_diff(name: str, old: str, new: str) -> Sequence[str]:
     lines: dict[str, Any] = {"fromfile": f"OPA/{name}", "tofile": f"here/{name}", "lineterm": ""}
     return list(difflib.unified_diff(old.splitlines(), new.splitlines(), **lines))

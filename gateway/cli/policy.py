@@ -16,7 +16,7 @@ from gateway.cli import loop, opa_commands, policy_cost
 from gateway.cli.approvers import describe_obligations
 from gateway.cli.options import ConfigOption, JsonOption, configuration, configuration_path
 from gateway.cli.policy_options import GrantsOption, OverlayOption, PathOption
-from gateway.cli.terminal import counted, emit, out, pairs, revised, show, styled, table
+from gateway.cli.terminal import describe_count, describe_revision, emit, out, paint, pairs, show, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -198,7 +198,7 @@ def evaluate(
     asked = _document(document)
     if entrypoint != "decision":
         with loop.interruptible():
-            found = sorted(loop.run(_chosen(settings, asked, entrypoint)))
+            found = sorted(loop.run(_choose(settings, asked, entrypoint)))
         if as_json:
             emit({"visible" if entrypoint == "visibility" else "keep": found})
         else:
@@ -292,7 +292,7 @@ async def _decide(settings: PolicySettings, document: JsonObject) -> Decision:
         await policy.stop()
 
 
-async def _chosen(
+async def _choose(
     settings: PolicySettings, document: JsonObject, entrypoint: Literal["visibility", "leases"]
 ) -> frozenset[str]:
     from gateway.policy.policy import Policy
@@ -318,11 +318,11 @@ def _show_checks(found: Sequence[FolderCheck], places: PolicyFolders) -> None:
     rows = table("", "check", "what", title=title)
     for item in found:
         what = (
-            item.skipped or counted(len(item.findings), "problem")
+            item.skipped or describe_count(len(item.findings), "problem")
             if item.findings or item.skipped
             else f"{item.seconds:.2f} s"
         )
-        rows.add_row(styled(item.state), item.name, what)
+        rows.add_row(paint(item.state), item.name, what)
     show(rows)
     for item in found:
         if item.findings:
@@ -335,29 +335,29 @@ def _show_tests(embedded: Sequence[PolicyTest], opa: Sequence[PolicyTest] | None
     rows = table("engine", "passed", "failed")
     for name, tests in (("embedded", embedded), ("opa", opa or ())):
         if name == "opa" and opa is None:
-            rows.add_row("opa", "", styled("skipped", "not on the PATH"))
+            rows.add_row("opa", "", paint("skipped", "not on the PATH"))
             continue
         passed = sum(item.passed for item in tests)
         rows.add_row(
-            name, styled("ok", str(passed)), styled("fail" if passed < len(tests) else "", str(len(tests) - passed))
+            name, paint("ok", str(passed)), paint("fail" if passed < len(tests) else "", str(len(tests) - passed))
         )
     show(rows)
     passing = {item.name for item in opa or () if item.passed}
     own = [item for item in embedded if not item.passed]
     for item in own:
         what = " (passes in OPA)" if item.name in passing else ""
-        out.print(styled("fail", "FAIL"), f"{item.place}: {item.name}{what}: {item.detail}", markup=False)
+        out.print(paint("fail", "FAIL"), f"{item.place}: {item.name}{what}: {item.detail}", markup=False)
     for name in sorted({*failed} - {item.name for item in own}):
-        out.print(styled("fail", "FAIL"), f"{name}: in OPA", markup=False)
+        out.print(paint("fail", "FAIL"), f"{name}: in OPA", markup=False)
     if not embedded:
         out.print("There are no tests: no rule test_… in a file *_test.rego.", style="yellow")
 
 
 def _show_decision(decision: Decision) -> None:
-    out.print(styled(decision.effect, decision.effect.upper()), style="bold")
+    out.print(paint(decision.effect, decision.effect.upper()), style="bold")
     for reason in decision.reasons:
         rows = pairs()
-        rows.add_row("code", styled("fail" if not decision.allowed else "", reason.code))
+        rows.add_row("code", paint("fail" if not decision.allowed else "", reason.code))
         rows.add_row("why", reason.message)
         if reason.remedy:
             rows.add_row("remedy", reason.remedy)
@@ -368,4 +368,4 @@ def _show_decision(decision: Decision) -> None:
         show(rows)
     for line in describe_obligations(decision.obligations):
         out.print(line, markup=False)
-    out.print(f"policy {revised(decision.policy.name, decision.policy.revision)}", style="dim", markup=False)
+    out.print(f"policy {describe_revision(decision.policy.name, decision.policy.revision)}", style="dim", markup=False)

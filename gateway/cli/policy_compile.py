@@ -37,7 +37,7 @@ async def write(places: PolicyFolders) -> tuple[Path, str, str]:
     policy = folders.read(places)
     stored = await _compile(places, policy)
     digest = store.digest_of(bytes(stored.plan))
-    return _written(store.beside(places.planned[0]), store.pack(stored)), policy.revision, digest
+    return _write_whole(store.beside(places.planned[0]), store.pack(stored)), policy.revision, digest
 
 
 async def check(places: PolicyFolders) -> tuple[Path, str, str | None]:
@@ -70,7 +70,7 @@ async def _compile(places: PolicyFolders, policy: Bundle) -> StoredPlan:
     return StoredPlan(store.digest(policy.modules), opa_build.version(Path(found)), msgspec.Raw(plan))
 
 
-def _written(place: Path, content: bytes) -> Path:
+def _write_whole(place: Path, content: bytes) -> Path:
     fresh = place.with_name(f".{place.name}.{secrets.token_hex(8)}")
     try:
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "wb") as file:

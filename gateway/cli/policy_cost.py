@@ -13,7 +13,7 @@ from rich.text import Text
 from gateway.cli import loop
 from gateway.cli.options import ConfigOption, JsonOption
 from gateway.cli.policy_options import GrantsOption, PathOption
-from gateway.cli.terminal import counted, emit, out, plain, show, styled, table
+from gateway.cli.terminal import describe_count, emit, out, paint, plain, show, table
 
 if TYPE_CHECKING:
     from gateway.config import PolicySettings
@@ -42,21 +42,21 @@ def cost(
     chosen, inspector = policy_settings(path, grants, config), operator_inspector(config)
     for trace in traces:
         check(trace)
-    found = loop.run(_measured(traces, chosen, inspector))
+    found = loop.run(_measure(traces, chosen, inspector))
     if as_json:
         emit(_document(found))
     else:
         _show(found)
 
 
-async def _measured(traces: list[Path], chosen: PolicySettings, inspector: Inspector | None) -> PolicyCost:
-    from gateway.cli.replay import every_trace, started
+async def _measure(traces: list[Path], chosen: PolicySettings, inspector: Inspector | None) -> PolicyCost:
+    from gateway.cli.replay import every_trace, start_policy
     from gateway.replay import replay
     from gateway.replay.cost import PolicyCost
 
     found = PolicyCost()
     async with AsyncExitStack() as stack:
-        policy = await started(stack, chosen)
+        policy = await start_policy(stack, chosen)
         async for outcome in replay(every_trace(traces), policy.decide, inspector=inspector):
             found.add(outcome)
     return found
@@ -95,7 +95,7 @@ def _show(found: PolicyCost) -> None:
         show(rows)
     each = found.questions / found.tasks if found.tasks else 0.0
     out.print(
-        f"{counted(found.tasks, 'task')}: {found.asked_tasks} {'was' if found.asked_tasks == 1 else 'were'} asked about,"
+        f"{describe_count(found.tasks, 'task')}: {found.asked_tasks} {'was' if found.asked_tasks == 1 else 'were'} asked about,"
         f" {found.refused_tasks} had a refusal;"
         f" {each:.2f} questions a task."
     )
@@ -105,7 +105,7 @@ def _show(found: PolicyCost) -> None:
 
 def _show_settings(code: str, rule: RuleCost) -> None:
     out.print()
-    out.print(Text.assemble(styled("ask", code), ": settings that would end it"))
+    out.print(Text.assemble(paint("ask", code), ": settings that would end it"))
     for setting, steps in rule.settings.most_common(_SHOWN):
         _show_setting(setting, steps)
     if (more := len(rule.settings) - _SHOWN) > 0:

@@ -24,17 +24,17 @@ def fits(settings: Configuration, decision: JsonObject, explanation: Explanation
 
     try:
         asked = rebuild_input(decision, explanation, inspector_of(settings)).document
-        found = loop.run(_asked(settings, asked))
+        found = loop.run(_ask_policy(settings, asked))
     except (JournalError, PolicyError):
         return None
     if found is None:
         return None
     entry = cast("Mapping[str, Any]", decision)
     pointers = {fact for reason in entry.get("reasons") or () for fact in reason.get("facts") or ()}
-    return grants.chosen([grants.settle(fit, pointers, allowed=entry["effect"] == "allow") for fit in found])
+    return grants.choose_grants([grants.settle(fit, pointers, allowed=entry["effect"] == "allow") for fit in found])
 
 
-async def _asked(settings: Configuration, asked: JsonObject) -> tuple[Fit, ...] | None:
+async def _ask_policy(settings: Configuration, asked: JsonObject) -> tuple[Fit, ...] | None:
     from gateway.policy.policy import Policy
 
     policy = Policy.build(settings.policy, supported=frozenset(), clock=time.time, is_for_calls=False)

@@ -75,15 +75,21 @@ async def checks(places: PolicyFolders, limit: float) -> Sequence[FolderCheck]:
     try:
         policy = folders.read(places)
     except PolicyError as error:
-        return [_check(LOADED, [f"{error.message}; {error.remedy}"], begun), *_skipped(error), _formatted(places)]
-    loaded = await _tried(LOADED, policy, None)
+        return [
+            _check(LOADED, [f"{error.message}; {error.remedy}"], begun),
+            *_skip_checks(error),
+            _check_format(places),
+        ]
+    loaded = await _try_policy(LOADED, policy, None)
     found = [
         loaded,
-        await _tried(SPEED, policy, limit) if loaded.state == "ok" else FolderCheck(SPEED, skipped="it is not loaded"),
+        await _try_policy(SPEED, policy, limit)
+        if loaded.state == "ok"
+        else FolderCheck(SPEED, skipped="it is not loaded"),
     ]
-    found += [*_static(policy), _annotated(places.policy)]
+    found += [*_static(policy), _check_annotations(places.policy)]
     found += [_readable(file, policy) for file in DATA_FILES]
-    return [*found, _opa_check(places, policy), _formatted(places), _linted(places, policy)]
+    return [*found, _opa_check(places, policy), _check_format(places), _lint(places, policy)]
 
 
 async def build(places: PolicyFolders, folder: Path, limit: float) -> Bundle:
@@ -106,18 +112,18 @@ async def loadable(places: PolicyFolders, limit: float) -> Bundle:
     return policy
 
 
-def _skipped(error: PolicyError) -> list[FolderCheck]:
+def _skip_checks(error: PolicyError) -> list[FolderCheck]:
     names = (SPEED, *STATIC, "annotations", *(file.name for file in DATA_FILES), "opa check", "regal")
     return [FolderCheck(name, skipped=f"it cannot be loaded: {error.message}") for name in names]
 
 
-def _formatted(places: PolicyFolders) -> FolderCheck:
+def _check_format(places: PolicyFolders) -> FolderCheck:
     """Return the check of the form of the operator's own files: the overlay, if any."""
     own = str(places.overlay or places.policy)
     return _program("opa fmt", "opa", "fmt", "--list", own, says="is not formatted; run `opa fmt --write`")
 
 
-async def _tried(name: str, policy: Bundle, limit: float | None) -> FolderCheck:
+async def _try_policy(name: str, policy: Bundle, limit: float | None) -> FolderCheck:
     begun = time.monotonic()
     try:
         await trial.require(Trial(policy, limit=limit))
@@ -141,7 +147,7 @@ def _static(policy: Bundle) -> list[FolderCheck]:
     return found
 
 
-def _annotated(folder: Path) -> FolderCheck:
+def _check_annotations(folder: Path) -> FolderCheck:
     """Check each reason code for an annotation and a rule, and the generated table for changes."""
     begun = time.monotonic()
     try:
@@ -201,7 +207,7 @@ def opa_tests(tests: Sequence[Suite]) -> list[PolicyTest] | None:
 
 
 def _opa_tests(opa: str, suite: Suite) -> list[PolicyTest]:
-    with _merged(suite.policy) as merged:
+    with _merge(suite.policy) as merged:
         done = _run(opa, "test", "--timeout", "60s", "--bundle", "--format", "json", str(merged))
     try:
         results = cast("list[dict[str, Any]]", json.loads(done.stdout or "null") or [])
@@ -251,12 +257,12 @@ def _opa_check(places: PolicyFolders, policy: Bundle) -> FolderCheck:
     name, begun = "opa check", time.monotonic()
     if program("opa") is None:
         return _program(name, "opa")
-    with _merged(policy) as everything:
+    with _merge(policy) as everything:
         lines = _opa_findings(everything, "--strict", *_schemas(places.policy))
     deciding = tuple((file, text) for file, text in policy.modules if not file.startswith("system/"))
     schema = json.dumps(contract.schemas()["input.json"])
     with (
-        _merged(replace(policy, modules=deciding, tests=())) as place,
+        _merge(replace(policy, modules=deciding, tests=())) as place,
         NamedTemporaryFile("w", suffix=".json") as file,
     ):
         file.write(schema)
@@ -272,12 +278,12 @@ def _opa_findings(place: Path, *options: str) -> list[str]:
     return [line for line in lines if line and not line.endswith("undefined schema: schema.input")]
 
 
-def _linted(places: PolicyFolders, policy: Bundle) -> FolderCheck:
+def _lint(places: PolicyFolders, policy: Bundle) -> FolderCheck:
     """Return Regal's findings in the policy; in the overlay alone, if any."""
     begun, regal = time.monotonic(), program("regal")
     if regal is None:
         return FolderCheck("regal", skipped="regal is not on the PATH")
-    with _merged(policy) as merged:
+    with _merge(policy) as merged:
         done = _run(regal, "lint", *_regal_config(places.policy), "--format", "json", str(merged))
     try:
         violations = cast("list[dict[str, Any]]", json.loads(done.stdout)["violations"])
@@ -293,7 +299,7 @@ def _linted(places: PolicyFolders, policy: Bundle) -> FolderCheck:
 
 
 @contextmanager
-def _merged(policy: Bundle) -> Generator[Path]:
+def _merge(policy: Bundle) -> Generator[Path]:
     """Give a folder for OPA with the Rego files, tests included, and the very data of the embedded engine."""
     with TemporaryDirectory(prefix="opagate-policy-") as made:
         folders.write(policy, Path(made), with_tests=True)

@@ -15,7 +15,7 @@ from gateway.cli import loop
 from gateway.cli.options import ConfigOption, configuration, configuration_path
 from gateway.cli.policy import policy_settings
 from gateway.cli.policy_options import GrantsOption, PathOption
-from gateway.cli.terminal import err, line, out, plain, show, styled, table
+from gateway.cli.terminal import err, line, out, paint, plain, show, table
 
 if TYPE_CHECKING:
     from gateway.config import PolicySettings
@@ -118,7 +118,7 @@ Replaying = Callable[["Policy"], "AsyncIterator[StepOutcome]"]
 
 async def _one(replaying: Replaying, chosen: PolicySettings, shown: _OutcomePrinter, steps: int) -> None:
     async with AsyncExitStack() as stack:
-        policy = await started(stack, chosen)
+        policy = await start_policy(stack, chosen)
         with _progress(steps) as advance:
             async for outcome in replaying(policy):
                 shown.step(outcome)
@@ -131,7 +131,7 @@ async def _two(
     from gateway.replay import compare
 
     async with AsyncExitStack() as stack:
-        policy, second = await started(stack, chosen), await started(stack, other)
+        policy, second = await start_policy(stack, chosen), await start_policy(stack, other)
         with _progress(steps) as advance:
 
             async def counted() -> AsyncIterator[StepOutcome]:
@@ -157,13 +157,13 @@ def operator_inspector(config: Path | None) -> Inspector | None:
 
 def every_trace(paths: Sequence[Path]) -> Iterator[Trace]:
     """Yield the traces of all files, in order. Raises `TraceInvalid`."""
-    from gateway.replay import read
+    from gateway.replay import read_traces
 
     for path in paths:
-        yield from read(path)
+        yield from read_traces(path)
 
 
-async def started(stack: AsyncExitStack, chosen: PolicySettings) -> Policy:
+async def start_policy(stack: AsyncExitStack, chosen: PolicySettings) -> Policy:
     """Return a policy for the whole run: a change in between would make the halves of the run incomparable."""
     from datetime import timedelta
 
@@ -198,20 +198,20 @@ def _line(value: object) -> None:
 
 
 def _show_step(outcome: StepOutcome) -> None:
-    from gateway.replay.report import place, wanted
+    from gateway.replay.report import describe_expected, place
 
     effect = outcome.decision.effect
     text = Text.assemble(
         plain(place(outcome)),
         "  ",
-        styled(effect, f"{effect:5}"),
+        paint(effect, f"{effect:5}"),
         "  ",
         plain(outcome.tool),
         "  ",
         " ".join(outcome.codes),
     )
     if not outcome.met:
-        text.append(f"  expected {wanted(outcome)}", style="bold red")
+        text.append(f"  expected {describe_expected(outcome)}", style="bold red")
     _print(text)
 
 
@@ -222,7 +222,7 @@ def _show_difference(difference: DecisionDifference) -> None:
     text = Text.assemble(plain(place(one)), "  ", plain(one.tool), "  ")
     for outcome, joint in ((one, "  →  "), (other, "")):
         effect = outcome.decision.effect
-        text.append_text(styled(effect)).append(f" {' '.join(outcome.codes)}{joint}" if outcome.codes else joint)
+        text.append_text(paint(effect)).append(f" {' '.join(outcome.codes)}{joint}" if outcome.codes else joint)
     _print(text)
 
 
@@ -237,19 +237,19 @@ def _print(text: Text) -> None:
 def _show_summary(totals: Totals) -> None:
     rows = table("effect", "reason", "steps", "traces", "first at", title="Reasons")
     for (effect, code), tally in sorted(totals.codes.items()):
-        rows.add_row(styled(effect), code, str(tally.steps), str(tally.traces), plain(tally.first))
+        rows.add_row(paint(effect), code, str(tally.steps), str(tally.traces), plain(tally.first))
     show(rows)
 
 
 def _show_totals(totals: Totals, differences: int | None) -> None:
     effects = ", ".join(f"{totals.effects[effect]} {effect}" for effect in ("allow", "ask", "deny"))
-    out.print(f"{_counted(totals.steps, 'step')} in {_counted(totals.traces, 'trace')}: {effects}.")
+    out.print(f"{_count(totals.steps, 'step')} in {_count(totals.traces, 'trace')}: {effects}.")
     if differences is not None:
         out.print(f"The other policy decides {differences} of them otherwise.")
     if totals.expected:
         met = totals.expected - totals.unmet
-        out.print(styled("fail" if totals.unmet else "ok", f"{met} of {totals.expected} expectations are met."))
+        out.print(paint("fail" if totals.unmet else "ok", f"{met} of {totals.expected} expectations are met."))
 
 
-def _counted(count: int, what: str) -> str:
+def _count(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"

@@ -52,7 +52,7 @@ def _status(error: BaseException) -> int:
         case GatewayError():
             complain(error)
         case typer.TyperException():
-            _misused(error)
+            _report_misuse(error)
         case OSError():
             _drop_output()
             where = f"{error.filename}: " if error.filename else ""
@@ -72,7 +72,7 @@ def _drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _misused(error: typer.TyperException) -> None:
+def _report_misuse(error: typer.TyperException) -> None:
     from gateway.cli.terminal import err, sentence
 
     context = getattr(error, "ctx", None)

@@ -73,9 +73,9 @@ def forget(
 
 
 def _operator(config: Any) -> AbstractContextManager[DeskClient]:
-    from gateway.cli.desk_client import connected
+    from gateway.cli.desk_client import connect_to_desk
 
-    return connected(configuration(config).state / "signals.sock", None, [])
+    return connect_to_desk(configuration(config).state / "signals.sock", None, [])
 
 
 def _state(stream: dict[str, Any]) -> str:

@@ -55,10 +55,10 @@ class _PlainConsole(Console):
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         for segment in super().render(renderable, options):
             harmless = segment.control or segment.text.isprintable() or segment.text == "\n"
-            yield segment if harmless else segment._replace(text=_spelled(segment.text))
+            yield segment if harmless else segment._replace(text=_spell_out(segment.text))
 
 
-def _spelled(text: str) -> str:
+def _spell_out(text: str) -> str:
     from gateway.upstream.pins import visible
 
     return "\n".join(piece if piece.isprintable() else visible(piece) for piece in text.split("\n"))
@@ -117,7 +117,7 @@ def emit(value: object) -> None:
     line(json.dumps(value, indent=2))
 
 
-def styled(word: str, label: str | None = None) -> Text:
+def paint(word: str, label: str | None = None) -> Text:
     """A word such as `allow` or `changed` in its colour."""
     return Text(label or word, style=_STYLES.get(word, ""))
 
@@ -144,12 +144,12 @@ def show(renderable: object) -> None:
     out.print(renderable, soft_wrap=False, markup=False)
 
 
-def counted(number: int, thing: str) -> str:
+def describe_count(number: int, thing: str) -> str:
     """Such as `1 segment`, `2 segments`."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
-def revised(policy: str, revision: str) -> str:
+def describe_revision(policy: str, revision: str) -> str:
     """Return a policy and its revision. An OPA reading a folder knows of none."""
     return f"{policy}, revision {revision}" if revision else f"{policy}, without a revision"
 

@@ -20,7 +20,7 @@ from rich.text import Text
 from gateway import app, keys
 from gateway.app.people import socket_path
 from gateway.cli import trial
-from gateway.cli.terminal import line, out, plain, styled
+from gateway.cli.terminal import line, out, paint, plain
 from gateway.demo import agent, lease
 from gateway.demo.lease import LentTask
 from gateway.demo.person import person_at
@@ -58,7 +58,7 @@ async def run(*, port: int | None, state: Path | None, form: TourForm) -> bool:
         tally, thief, task = _TourCounts(), Thief(), LentTask()
         lent = trial.LentServer(lease.UPSTREAM, thief.before)
         chosen, kept = port or trial.free_port(), state or Path(folder)
-        async with trial.serving(port=chosen, state=kept, lent=lent) as configuration:
+        async with trial.serve_demo(port=chosen, state=kept, lent=lent) as configuration:
             async with _up(configuration), person_at(socket_path(configuration)):
                 await _walk(configuration, _all_steps(configuration, thief, task), tally, form)
             record = reader.verify(configuration.journal.path, key=keys.read_chain(configuration))
@@ -69,7 +69,7 @@ async def run(*, port: int | None, state: Path | None, form: TourForm) -> bool:
 
 async def _all_steps(configuration: Configuration, thief: Thief, task: LentTask) -> AsyncIterator[AttemptResult]:
     """Yield the steps of the scripted agent, and then the steps of a lent credential."""
-    bearer = trial.token(configuration)
+    bearer = trial.make_token(configuration)
     async for step in agent.tour(configuration.base_url, bearer):
         yield step
     async for step in lease.lease_tour(configuration.base_url, bearer, thief, task):
@@ -144,7 +144,7 @@ def _in_one_line(number: int, step: AttemptResult, *, expected: bool) -> Text:
         told = f"not as expected: it should have been {step.attempt.expect}"
     return Text.assemble(
         (f"{number:>2}  ", "dim"),
-        styled(step.outcome, f"{step.outcome.upper():<8}"),
+        paint(step.outcome, f"{step.outcome.upper():<8}"),
         f"  {_target(step):<26} ",
         (told, "" if expected else "bold red"),
     )
@@ -162,7 +162,7 @@ def _show(number: int, step: AttemptResult, *, expected: bool) -> None:
     out.print()
     out.print(
         Text.assemble(
-            (f"{number:>2}  ", "dim"), styled(step.outcome, f"{step.outcome.upper():<8}"), "  ", (what, "bold")
+            (f"{number:>2}  ", "dim"), paint(step.outcome, f"{step.outcome.upper():<8}"), "  ", (what, "bold")
         )
     )
     out.print(Text(f"    {attempt.why}.", style="dim"))
@@ -194,24 +194,24 @@ def _finish(tally: _TourCounts, record: Verification, proof: dict[str, Any] | No
     out.print(_told_proof(proof))
     passed = f"{tally.allowed} allowed, {tally.refused} refused"
     if form is TourForm.BRIEF and not tally.unexpected and record.ok:
-        out.print(styled("ok", f"{passed}, all as expected; the journal of {record.entries} entries verifies"))
+        out.print(paint("ok", f"{passed}, all as expected; the journal of {record.entries} entries verifies"))
         return
     out.print()
     if tally.unexpected:
-        out.print(styled("fail", f"{passed}, {tally.unexpected} not as expected"))
+        out.print(paint("fail", f"{passed}, {tally.unexpected} not as expected"))
     else:
-        out.print(styled("ok", f"{passed}, all as expected"))
+        out.print(paint("ok", f"{passed}, all as expected"))
     journal = f"the journal: {record.entries} entries, head {record.head}"
     out.print(
-        styled("ok", f"{journal}, every line follows from the one before")
+        paint("ok", f"{journal}, every line follows from the one before")
         if record.ok
-        else styled("fail", f"{journal}, {record.problem_count} problems")
+        else paint("fail", f"{journal}, {record.problem_count} problems")
     )
     out.print("Keep it running and try it yourself: opagate up", style="dim")
 
 
 def _told_proof(proof: dict[str, Any] | None) -> Text:
     if proof is None:
-        return styled("fail", "the journal has no proof that the lent credential has ended")
+        return paint("fail", "the journal has no proof that the lent credential has ended")
     found = proof["proof"]
-    return styled("ok", f"{proof['id']} has ended ({proof['cause']}); proof in the journal: {found['detail']}")
+    return paint("ok", f"{proof['id']} has ended ({proof['cause']}); proof in the journal: {found['detail']}")

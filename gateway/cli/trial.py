@@ -66,7 +66,7 @@ class LentServer(NamedTuple):
 
 async def run(*, port: int, state: Path) -> None:
     """Serve until Ctrl-C. Raises `GatewayError` when something cannot start."""
-    async with serving(port=port, state=state) as configuration:
+    async with serve_demo(port=port, state=state) as configuration:
         links: list[str] = []
         await app.run(
             configuration, on_ready=lambda: _greet(configuration, state / TRIAL.name, links), on_link=links.append
@@ -75,7 +75,7 @@ async def run(*, port: int, state: Path) -> None:
 
 
 @asynccontextmanager
-async def serving(*, port: int, state: Path, lent: LentServer | None = None) -> AsyncGenerator[Configuration]:
+async def serve_demo(*, port: int, state: Path, lent: LentServer | None = None) -> AsyncGenerator[Configuration]:
     """Run the demo servers, and write their configuration into the state folder."""
     require_free(port)
     _make(state)
@@ -86,7 +86,7 @@ async def serving(*, port: int, state: Path, lent: LentServer | None = None) -> 
             _keep(state / _SECRET, secrets.token_hex(32))
         asked = published if lent is None else published._replace(secrets={lent.name: state / _SECRET})
         async with AsyncExitStack() as stack:
-            urls = await stack.enter_async_context(processes.running(state, asked))
+            urls = await stack.enter_async_context(processes.run_servers(state, asked))
             if lent is not None:
                 urls[lent.name] = await stack.enter_async_context(lent.before(urls[lent.name]))
             if status is not None:
@@ -181,7 +181,7 @@ def _settings(port: int) -> dict[str, object]:
     }
 
 
-def token(configuration: Configuration, *, clock: Callable[[], float] = time.time) -> str:
+def make_token(configuration: Configuration, *, clock: Callable[[], float] = time.time) -> str:
     return development.issue(
         development.load_key(configuration.state),
         agent=AGENT,
@@ -206,7 +206,7 @@ def client_configuration(configuration: Configuration, bearer: str) -> dict[str,
 
 
 def _greet(configuration: Configuration, path: Path, links: list[str]) -> None:
-    bearer = token(configuration)
+    bearer = make_token(configuration)
     out.print()
     out.print(
         f"[bold green]opagate {version('opagate')}[/] is up at [bold]{configuration.base_url}[/]. Ctrl-C stops it."
@@ -220,14 +220,14 @@ def _greet(configuration: Configuration, path: Path, links: list[str]) -> None:
         )
     show(rows)
     if links:
-        _heading("Console", "this link works once, for five minutes; `opagate console link` makes another")
+        _print_heading("Console", "this link works once, for five minutes; `opagate console link` makes another")
         out.print(links[0], markup=False, style="cyan")
-    _heading("Token", "for as long as this gateway runs, from this machine only")
+    _print_heading("Token", "for as long as this gateway runs, from this machine only")
     out.print(bearer, markup=False)
-    _heading("Client configuration", "for .cursor/mcp.json, .mcp.json of Claude Code, …")
+    _print_heading("Client configuration", "for .cursor/mcp.json, .mcp.json of Claude Code, …")
     out.print(f"{clients} is this with the token in it:", style="dim", markup=False)
     out.print(json.dumps(client_configuration(configuration, "TOKEN"), indent=2), markup=False)
-    _heading("Try first", "in another terminal")
+    _print_heading("Try first", "in another terminal")
     where = f"--config {shlex.quote(str(path))}"
     for remark, command in suggestions(configuration, where, program()):
         out.print(f"  # {remark}", style="dim", markup=False)
@@ -244,7 +244,7 @@ def _keep(path: Path, text: str) -> None:
     fresh.replace(path)
 
 
-def _heading(title: str, remark: str) -> None:
+def _print_heading(title: str, remark: str) -> None:
     out.print()
     out.print(f"[bold]{title}[/] [dim]({remark})[/]")
 

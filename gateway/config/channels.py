@@ -19,7 +19,7 @@ from gateway.config.values import (
     hostname,
     is_local_http,
     is_loopback,
-    shortened,
+    shorten,
 )
 
 _URL: Final = re.compile(r"https?://[^\s/?#@]+(/[^\s#]*)?", re.ASCII)
@@ -70,7 +70,7 @@ def _server(value: str) -> str:
 def _mailbox(value: str) -> str:
     _, address = parseaddr(value)
     if not re.fullmatch(r"[^\s@<>]+@[^\s@<>]+", address) or any(ord(character) < 32 for character in value):
-        raise ValueError(f"{shortened(value)} is not an address of mail; write alice@corp.example")
+        raise ValueError(f"{shorten(value)} is not an address of mail; write alice@corp.example")
     return value
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, SecretStr
 
-from gateway.config.values import Secret, Text, UnresolvedSecret, hostname, shortened
+from gateway.config.values import Secret, Text, UnresolvedSecret, hostname, shorten
 
 _URL: Final = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 _DOMAIN: Final = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z](?:[a-z0-9-]*[a-z0-9])?", re.ASCII)
@@ -29,7 +29,7 @@ def _public_url(value: str) -> str:
 def _host(value: str) -> str:
     if _HOST.fullmatch(value) is None:
         raise ValueError(
-            f"{shortened(value)} is no host; write gateway.example or gateway.example:8080, without a pattern"
+            f"{shorten(value)} is no host; write gateway.example or gateway.example:8080, without a pattern"
         )
     return value
 
@@ -37,13 +37,13 @@ def _host(value: str) -> str:
 def _domain(value: str) -> str:
     domain = value.lower().rstrip(".")
     if _DOMAIN.fullmatch(domain) is None:
-        raise ValueError(f"{shortened(value)} is no domain; write corp.example, which stands for all below it too")
+        raise ValueError(f"{shorten(value)} is no domain; write corp.example, which stands for all below it too")
     return domain
 
 
 def _origin(value: str) -> str:
     if _ORIGIN.fullmatch(value) is None:
-        raise ValueError(f"{shortened(value)} is no origin; write https://app.example, without a path or a pattern")
+        raise ValueError(f"{shorten(value)} is no origin; write https://app.example, without a path or a pattern")
     return value
 
 
@@ -61,7 +61,7 @@ def _trust_domain(value: str) -> str:
 
 def _variable(value: str) -> str:
     if not value or "=" in value or "\0" in value:
-        raise ValueError(f"{shortened(value)} is no name of an environment variable; write it like API_KEY")
+        raise ValueError(f"{shorten(value)} is no name of an environment variable; write it like API_KEY")
     return value
 
 

@@ -26,7 +26,7 @@ def _roles(value: dict[str, Role]) -> dict[str, Role]:
     return value
 
 
-def _listed(value: object) -> object:
+def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
@@ -36,7 +36,7 @@ class ArgumentTests(Settings):
     one_of: tuple[JsonValue, ...] | None = Field(default=None, description="The value is in this list.")
     equals: JsonValue = Field(default=None, description="The value is this one, of the same type.")
     matches: str | None = Field(default=None, description="The expression (RE2) matches the whole text.")
-    statement: Annotated[tuple[StatementKind, ...], BeforeValidator(_listed)] | None = Field(
+    statement: Annotated[tuple[StatementKind, ...], BeforeValidator(_as_list)] | None = Field(
         default=None,
         min_length=1,
         description="The text is one SQL statement of this kind, without comments, that changes nothing:"

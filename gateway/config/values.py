@@ -37,7 +37,7 @@ def _size(value: object) -> object:
     if isinstance(value, str):
         match = _SIZE.fullmatch(value.strip())
         if match is None:
-            raise ValueError(f"{shortened(value)} is not a size; write it like 4MiB or 512KiB")
+            raise ValueError(f"{shorten(value)} is not a size; write it like 4MiB or 512KiB")
         return int(match[1]) * _SIZE_UNITS[match[2]]
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError("it is not a size; write it like 4MiB or 512KiB")  # noqa: TRY004 - pydantic reports ValueError
@@ -48,10 +48,10 @@ def _duration(value: object) -> object:
     if isinstance(value, str):
         match = _DURATION.fullmatch(value.strip())
         if match is None:
-            raise ValueError(f"{shortened(value)} is not a duration; write it like 250ms, 5s or 10m")
+            raise ValueError(f"{shorten(value)} is not a duration; write it like 250ms, 5s or 10m")
         seconds = float(match[1]) * _DURATION_UNITS[match[2]]
         if seconds > _LONGEST:
-            raise ValueError(f"{shortened(value)} is longer than a gateway can wait")
+            raise ValueError(f"{shorten(value)} is longer than a gateway can wait")
         return timedelta(seconds=seconds)
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         raise ValueError(f"{value!r} has no unit; write it like {value}s")
@@ -78,14 +78,14 @@ def _secret(value: object, info: ValidationInfo) -> object:
     if not value.startswith("file:") and _VARIABLE.fullmatch(value) is None:
         raise ValueError("a literal secret is refused; write ${NAME} for an environment variable or file:PATH")
     try:
-        return _resolved(value, info)
+        return _resolve(value, info)
     except ValueError as error:
         if info.context and not info.context.get("secrets", True):
             return UnresolvedSecret(str(error))
         raise
 
 
-def _resolved(value: str, info: ValidationInfo) -> str:
+def _resolve(value: str, info: ValidationInfo) -> str:
     if value.startswith("file:"):
         path = _base(info) / value.removeprefix("file:")
         try:
@@ -160,7 +160,7 @@ KeyLocation = Annotated[str, BeforeValidator(_location)]
 """`file:PATH` (relative to the configuration file's folder), or `https://…`; `http://` only on loopback."""
 
 
-def shortened(value: str) -> str:
+def shorten(value: str) -> str:
     """A value in a sentence for people."""
     return repr(value if len(value) <= 80 else f"{value[:77]}...")
 

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from gateway.console.visits import ConsoleVisit, page_route
 from gateway.errors import GatewayError, JournalError
 from gateway.explain.facts import Facts, facts_of
-from gateway.explain.grants import as_json, chosen, places, settle
+from gateway.explain.grants import as_json, choose_grants, places, settle
 from gateway.explain.reasons import rules_of
 from gateway.explain.recorded import describe_reason, explain_history, read_approval
 from gateway.explain.window import JournalWindow, since_of
@@ -244,7 +244,7 @@ async def _near_grants(
         return None
     entry = cast("Mapping[str, Any]", decision)
     pointers = {fact for reason in entry.get("reasons") or () for fact in reason.get("facts") or ()}
-    found = chosen([settle(fit, pointers, allowed=entry["effect"] == "allow") for fit in fits])
+    found = choose_grants([settle(fit, pointers, allowed=entry["effect"] == "allow") for fit in fits])
     return as_json(found, await console.read(partial(places, configuration.policy)))
 
 

@@ -50,10 +50,10 @@ async def lease_tour(endpoint: str, token: str, thief: Thief, task: LentTask) ->
         credential = thief.stolen(task.id) or ""
         yield await _steal(thief, credential, _STOLEN)
         (await http.post(f"/tasks/{task.id}/complete")).raise_for_status()
-        yield await _refused(thief, credential)
+        yield await _try_until_refused(thief, credential)
 
 
-async def _refused(thief: Thief, credential: str) -> AttemptResult:
+async def _try_until_refused(thief: Thief, credential: str) -> AttemptResult:
     """Try until the server refuses. The server asks the gateway about a credential once a second."""
     step = await _steal(thief, credential, _ENDED)
     for _ in range(int(_WITHIN_SECONDS / _PAUSE_SECONDS)):

@@ -40,7 +40,7 @@ class GatewayKeys(NamedTuple):
 
 
 @asynccontextmanager
-async def running(logs: Path, gateway: GatewayKeys | None = None) -> AsyncGenerator[dict[str, str]]:
+async def run_servers(logs: Path, gateway: GatewayKeys | None = None) -> AsyncGenerator[dict[str, str]]:
     """Run the demo servers for as long as the block lasts. Gives name → MCP endpoint, once all servers answer.
 
     `logs` is an existing folder for their output. With `gateway`, the servers refuse requests past that gateway. Raises

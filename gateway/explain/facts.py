@@ -97,7 +97,7 @@ def facts_of(decision: JsonObject, explanation: Explanation | None) -> Facts:
     return Facts(cast("JsonObject", {**decision, "task": task, "session": session}), explanation)
 
 
-def pointed(document: JsonObject, pointer: str) -> object:
+def value_at(document: JsonObject, pointer: str) -> object:
     """Return the value at a JSON pointer into a policy input; `None` if there is none."""
     return _at(cast("Any", document), tuple(_steps(pointer)))
 

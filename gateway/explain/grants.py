@@ -35,7 +35,7 @@ def places(settings: PolicySettings) -> Places:
     return found
 
 
-def chosen(fits: Sequence[Fit]) -> tuple[Fit, ...]:
+def choose_grants(fits: Sequence[Fit]) -> tuple[Fit, ...]:
     """Return the grants for the call. If no grant covers the call, return the nearest grants."""
     return tuple(fit for fit in fits if fit.holds) or grant_fits.nearest(fits)
 

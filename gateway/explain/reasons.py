@@ -26,7 +26,7 @@ def rules_of(settings: Configuration) -> Rules:
         return {}
 
 
-def described(code: str, message: str | None, rules: Rules, facts: Mapping[str, object]) -> dict[str, Any]:
+def describe_for_programs(code: str, message: str | None, rules: Rules, facts: Mapping[str, object]) -> dict[str, Any]:
     """Return a reason for programs. `facts` are the values behind the reason, by their JSON pointers."""
     rule = rules.get(code)
     return {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.approvals.events import read_fact
 from gateway.errors import JournalError
-from gateway.explain.reasons import Rules, described
+from gateway.explain.reasons import Rules, describe_for_programs
 from gateway.history.provenance import Provenance
 from gateway.policy.document import timestamp
 
@@ -57,7 +57,7 @@ def describe_reason(recorded: Mapping[str, Any], rules: Rules, facts: Facts) -> 
     pointers = recorded.get("facts") or ()
     known = {pointer: facts.value(pointer) for pointer in pointers}
     return {
-        **described(str(recorded["code"]), recorded.get("message"), rules, known),
+        **describe_for_programs(str(recorded["code"]), recorded.get("message"), rules, known),
         "made_by": {
             pointer: [{**asdict(cause.call), "how": cause.how} for cause in causes]
             for pointer in pointers

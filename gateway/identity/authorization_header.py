@@ -37,7 +37,7 @@ def access_token(credentials: Credentials) -> AccessToken | CredentialFault | No
 
 
 def _read(value: str) -> AccessToken | CredentialFault:
-    """Read the header. `jose.read` reads the token itself strictly later: a cached token need not be read again."""
+    """Read the header. `jose.read_jws` reads the token itself strictly later: a cached token need not be read again."""
     scheme, _, token = value.partition(" ")
     dpop = _SCHEMES.get(scheme.lower())
     token = token.lstrip(" ")

@@ -1,6 +1,6 @@
 """Verified claims to a `Principal`. Pure. Every claim is in exactly one declared set, after PyPI's trusted publishing.
 It is verified, used for the principal, known and not needed, or the mark of another kind of token and so refused.
-`unaccounted` reports the names of all others, so a new claim of an issuer is noticed."""
+`find_unaccounted` reports the names of all others, so a new claim of an issuer is noticed."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Rules:
     """Whether `iat` is required."""
 
 
-def unaccounted(claims: JsonObject, groups_claim: str) -> tuple[str, ...]:
+def find_unaccounted(claims: JsonObject, groups_claim: str) -> tuple[str, ...]:
     """Return the names of claims in no declared set, as far as printable, sorted."""
     names = claims.keys() - VERIFIED - USED - FOREIGN - UNUSED - {groups_claim}
     return tuple(sorted(name[:64] for name in names if text(name)))
@@ -171,7 +171,7 @@ def _parties(claims: JsonObject, subject: str, rules: Rules) -> _Parties | Crede
         client = _client(claims)
         if isinstance(client, CredentialFault):
             return client
-        parties = _undelegated(claims, subject, client)
+        parties = _parties_without_delegation(claims, subject, client)
     if "may_act" in claims:
         issuer = (parties.chain[0].issuer if parties.chain else None) or rules.issuer
         fault = delegation.permits(claims["may_act"], Actor(parties.agent, issuer))
@@ -180,7 +180,7 @@ def _parties(claims: JsonObject, subject: str, rules: Rules) -> _Parties | Crede
     return parties
 
 
-def _undelegated(claims: JsonObject, subject: str, client: str | None) -> _Parties:
+def _parties_without_delegation(claims: JsonObject, subject: str, client: str | None) -> _Parties:
     if client is None or client == subject:
         return _Parties(subject, None)
     # Auth0 and Entra ID give a client's own token another sub than its client id; no person is behind it.

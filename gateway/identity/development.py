@@ -57,7 +57,7 @@ class DevelopmentAuthenticator:
             return CredentialFault(
                 "identity/signature", "the token is of another development key; make one with `opagate token`"
             )
-        return signed.verified(
+        return signed.verify_signed(
             jws, self._demands, now=presented.now, generation=None, usable_until=presented.now + signed.CACHED
         )
 

@@ -62,7 +62,7 @@ class Possession:
     def _check_proof(self, credentials: Credentials, token: str, jkt: str, now: float) -> CredentialFault | None:
         if len(credentials.dpop) != 1:
             return _fault("there must be exactly one DPoP header")
-        proof = jose.read(credentials.dpop[0])
+        proof = jose.read_jws(credentials.dpop[0])
         if isinstance(proof, CredentialFault):
             return _fault("the DPoP proof is malformed")
         return (
@@ -99,7 +99,7 @@ class Possession:
         return _fault("the DPoP proof's time cannot be remembered; the gateway cannot write its state folder")
 
 
-def normalised(url: str) -> str | None:
+def normalise_url(url: str) -> str | None:
     """Return a URL for comparison, `None` for other texts than http URLs. Query, fragment, default port and needless
     percent encoding are gone, and scheme and host are in lower case. Source: RFC 9449 section 4.3, RFC 3986 section
     6.2."""
@@ -147,8 +147,8 @@ def _check_request(proof: jose.Jws, credentials: Credentials, token: str) -> Cre
     claims = proof.claims
     if claims.get("htm") != credentials.method:
         return _fault("the DPoP proof is for another method")
-    url = normalised(jose.text(claims.get("htu")) or "")
-    if url is None or url != normalised(credentials.url):
+    url = normalise_url(jose.text(claims.get("htu")) or "")
+    if url is None or url != normalise_url(credentials.url):
         return _fault("the DPoP proof is for another URL")
     if claims.get("ath") != jose.encode(hashlib.sha256(token.encode("ascii")).digest()):
         return _fault("the DPoP proof is for another access token")

@@ -121,7 +121,7 @@ class Identities:
         key = _cache_key(credentials, presented, peer)
         if key is not None and (known := self._cache.get(key, now)) is not None:
             return known
-        jws = jose.read(presented.token) if presented else None
+        jws = jose.read_jws(presented.token) if presented else None
         if isinstance(jws, CredentialFault):
             return jws
         request = PresentedCredentials(

@@ -66,7 +66,7 @@ class Jws:
         return value.lower().removeprefix("application/") if value is not None else None
 
 
-def read(token: str) -> Jws | CredentialFault:
+def read_jws(token: str) -> Jws | CredentialFault:
     """Read a compact JWS with a JSON object as its payload."""
     if len(token) > MAX_TOKEN:
         return CredentialFault("identity/malformed", "the token is longer than 16 KiB")

@@ -52,8 +52,8 @@ class JwtAuthenticator:
         fault = await signed.signature(jws, self._demands, self._keys)
         if fault is not None:
             return fault
-        self._report.note(claims.unaccounted(jws.claims, self._groups_claim))
-        return signed.verified(
+        self._report.note(claims.find_unaccounted(jws.claims, self._groups_claim))
+        return signed.verify_signed(
             jws,
             self._demands,
             now=presented.now,

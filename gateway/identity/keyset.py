@@ -68,7 +68,7 @@ def parse(data: bytes, *, use: str = "sig") -> KeySet:
         try:
             if is_object(entry) and entry.get("use") == "x509-svid" and use == "jwt-svid":
                 authorities.append(_authority(entry))
-            elif is_object(entry) and _wanted(entry, use):
+            elif is_object(entry) and _is_wanted(entry, use):
                 keys.append(import_public(entry))
         except ValueError as error:
             warnings.append(f"key {index} is left out: {error}")
@@ -96,7 +96,7 @@ def import_public(entry: JsonObject) -> VerificationKey:
     return key
 
 
-def _wanted(entry: JsonObject, use: str) -> bool:
+def _is_wanted(entry: JsonObject, use: str) -> bool:
     """Return whether a key is for verifying signatures. `use` may be absent in a JWKS, but not in a SPIFFE bundle."""
     default: Json = "sig" if use == "sig" else None
     operations = entry.get("key_ops", ["verify"])

@@ -126,7 +126,7 @@ class LoginProvider:
 
     async def _verify(self, token: str, begun: BegunLogin) -> VerifiedLogin | LoginFault:
         """Return the login of an ID token. Raises `IdentityUnavailable`."""
-        jws = jose.read(token)
+        jws = jose.read_jws(token)
         fault = jws if isinstance(jws, CredentialFault) else jose.check_header(jws, _ALGORITHMS, {None, "jwt"})
         if isinstance(jws, CredentialFault) or fault is not None:
             return LoginFault("the ID token cannot be read")

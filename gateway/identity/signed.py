@@ -62,7 +62,7 @@ async def signature(jws: Jws, demands: Demands, keys: IssuerKeys) -> CredentialF
     return _verify(jws, await keys.find(jws.kid, jws.alg))
 
 
-def verified(
+def verify_signed(
     jws: Jws, demands: Demands, *, now: float, generation: int | None, usable_until: float
 ) -> Verified | CredentialFault:
     """Return the content of a token with a verified signature. `usable_until`: the end of its keys' trusted age."""

@@ -51,8 +51,8 @@ class SpiffeAuthenticator:
             return fault
         if not jws.claims.keys().isdisjoint({"act", "may_act", "client_id", "azp"}):
             return CredentialFault("identity/delegation", "a JWT-SVID speaks for its workload only; it cannot delegate")
-        self._report.note(claims.unaccounted(jws.claims, "groups"))
-        return signed.verified(
+        self._report.note(claims.find_unaccounted(jws.claims, "groups"))
+        return signed.verify_signed(
             jws,
             self._demands,
             now=presented.now,

@@ -218,13 +218,13 @@ class Answers:
 
     async def _filtered(self, method: str, data: bytes, identifier: RequestId) -> bytes | None:
         size = len(data)
-        page = await self._worker.run(size, partial(listing.read, data, method, identifier))
+        page = await self._worker.run(size, partial(listing.read_list, data, method, identifier))
         if page is None or page.error:
             return page and data
         return await self._worker.run(size, partial(page.only, await self._visible(method, page)))
 
     async def _instructed(self, data: bytes, identifier: RequestId) -> bytes | None:
-        greeting = await self._worker.run(len(data), partial(instructions.read, data, identifier))
+        greeting = await self._worker.run(len(data), partial(instructions.read_greeting, data, identifier))
         if greeting is None:
             return None
         if greeting.welcomes and (notice := await self._notice()) is not None:

@@ -15,7 +15,7 @@ from gateway.inspection.credentials.finding import Finding, Hit, Kind
 from gateway.inspection.credentials.forms import string
 from gateway.inspection.credentials.stream import Detects, Spot, Spotter, plain, spots
 from gateway.protocol import sse
-from gateway.protocol.scalars import Edit, ScalarSpan, Step, edited, scalars
+from gateway.protocol.scalars import Edit, ScalarSpan, Step, apply_edits, scalars
 from gateway.protocol.strict import RELATED_TASK
 
 Keep = Callable[[tuple[Finding, ...], "str | None"], "str | None"]
@@ -73,7 +73,7 @@ class Concealment:
         """A JSON document. What is none cannot be told from one in another encoding, and does not pass."""
         if not _is_json(data):
             raise UpstreamBroken("the answer was withheld: what it holds is to be concealed, and it is not JSON")
-        return edited(data, self._edits(data))
+        return apply_edits(data, self._edits(data))
 
     def event(self, raw: bytes, data: bytes) -> bytes:
         """Return a server-sent event without its credentials. `raw` is the event, `data` its data."""
@@ -81,7 +81,7 @@ class Concealment:
         if not edits:
             return raw
         places = sse.places(raw, data)
-        return edited(raw, [Edit(places.raw(edit.start), places.raw(edit.end), edit.instead) for edit in edits])
+        return apply_edits(raw, [Edit(places.raw(edit.start), places.raw(edit.end), edit.instead) for edit in edits])
 
     def _edits(self, data: bytes) -> list[Edit]:
         found = spots(self._detector, data)

@@ -15,7 +15,7 @@ from gateway.inspection.credentials.stream import plain
 from gateway.model.target import Role
 from gateway.model.wire import Headers
 from gateway.protocol.headers import NAME, PARAM_PREFIX, decode, encode
-from gateway.protocol.scalars import Edit, ScalarSpan, edited, scalars, text_of
+from gateway.protocol.scalars import Edit, ScalarSpan, apply_edits, scalars, text_of
 
 _MARK: Final = re.compile(r"cred://(?=[A-Za-z0-9_-])", re.IGNORECASE)
 _HANDLE: Final = re.compile(r"cred://[A-Za-z0-9_-]{11}/[A-Za-z0-9_-]{22}(?![A-Za-z0-9_-])")
@@ -96,7 +96,7 @@ def fits(place: Place, value: str, span: tuple[int, int], role: Role | None, *, 
 
 def restored(body: bytes, found: tuple[Place, ...], values: Mapping[str, str]) -> bytes:
     """The body with the values in the place of their handles."""
-    return edited(
+    return apply_edits(
         body,
         [Edit(place.scalar.start, place.scalar.end, json.dumps(place.restored(values)).encode()) for place in found],
     )

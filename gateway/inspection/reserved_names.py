@@ -11,7 +11,7 @@ from typing import Final
 
 from gateway.errors import UpstreamBroken
 from gateway.inspection.credentials.ruleset import compiled
-from gateway.protocol.reserved import PREFIX, ReservedNameCheck, cleaned
+from gateway.protocol.reserved import PREFIX, ReservedNameCheck, without_reserved
 from gateway.worker_thread import WorkerThread
 
 _NAME: Final = compiled(rf"(?i){PREFIX.rpartition('.')[2]}", groups=False)
@@ -35,7 +35,7 @@ class ReservedNames:
         """Return a whole message without reserved names; the same object if it has none. Raises `UpstreamBroken`."""
         if not may_have(message):
             return message
-        found, count = await self._worker.run(len(message), partial(cleaned, message))
+        found, count = await self._worker.run(len(message), partial(without_reserved, message))
         if count:
             self._note(count)
         return found

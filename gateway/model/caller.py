@@ -81,7 +81,7 @@ class Principal:
     def __post_init__(self) -> None:
         chain = tuple(part for actor in self.delegation for part in (actor.id, actor.issuer or ""))
         parts = (self.issuer, self.id, self.user.id if self.user else "", *chain)
-        digest = hashlib.sha256(b"".join(_framed(part) for part in parts)).hexdigest()
+        digest = hashlib.sha256(b"".join(_frame(part) for part in parts)).hexdigest()
         object.__setattr__(self, "key", digest[:32])
         named = [("issuer", ""), ("agent", self.id), *([("user", self.user.id)] if self.user else [])]
         object.__setattr__(self, "parties", tuple(name_party(kind, self.issuer, name) for kind, name in named))
@@ -89,9 +89,9 @@ class Principal:
 
 def name_party(kind: str, issuer: str, name: str) -> str:
     """Return a part of `Principal.parties`. `kind` is `issuer`, `agent` or `user`."""
-    return hashlib.sha256(b"".join(map(_framed, (kind, issuer, name)))).hexdigest()[:16]
+    return hashlib.sha256(b"".join(map(_frame, (kind, issuer, name)))).hexdigest()[:16]
 
 
-def _framed(part: str) -> bytes:
+def _frame(part: str) -> bytes:
     data = part.encode()
     return len(data).to_bytes(4, "big") + data

@@ -24,11 +24,11 @@ def digest(value: Json) -> str:
     try:
         text = rfc8785.dumps(cast("Any", value))
     except rfc8785.IntegerDomainError:
-        text = _WIDE + rfc8785.dumps(_tagged(value))
+        text = _WIDE + rfc8785.dumps(_tag(value))
     return "sha256:" + hashlib.sha256(text).hexdigest()
 
 
-def _tagged(value: Json) -> Any:
+def _tag(value: Json) -> Any:
     if isinstance(value, str):
         return "s" + value
     if isinstance(value, bool) or value is None or isinstance(value, float):
@@ -36,5 +36,5 @@ def _tagged(value: Json) -> Any:
     if isinstance(value, int):
         return value if abs(value) < 2**53 else f"i{value}"
     if isinstance(value, Mapping):
-        return {key: _tagged(item) for key, item in value.items()}
-    return [_tagged(item) for item in value]
+        return {key: _tag(item) for key, item in value.items()}
+    return [_tag(item) for item in value]

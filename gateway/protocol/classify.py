@@ -104,7 +104,7 @@ def classify(body: bytes, fields: HeaderFields) -> Message | Refusal:
     identifier = _id(document)
     # Only a request is answered under its id; the error for a refused response has none ("Sending Messages").
     id = identifier if "method" in document else None  # noqa: A001 - the field's own name
-    routing = routing_headers.read(fields)
+    routing = routing_headers.read_routing(fields)
     if isinstance(routing, HeaderFault):
         return _refusal("request/header", routing.message, id)
     kind = _envelope(document, identifier)
@@ -253,7 +253,7 @@ def _era(params: JsonObject, routing: Routing, kind: Kind, id: RequestId | None)
         # 2025-11-25/basic/transports.mdx, "Protocol Version Header": assume 2025-03-26.
         return _HANDSHAKE
     if routing.version not in VERSIONS:
-        return _unsupported(routing.version, VERSIONS, id)
+        return _refuse_version(routing.version, VERSIONS, id)
     if routing.version not in STATELESS_VERSIONS:
         return _HANDSHAKE
     if kind is _REQUEST:
@@ -272,10 +272,10 @@ def _declared_era(version: object, routing: Routing, id: RequestId | None) -> Er
     if version in STATELESS_VERSIONS:
         return _STATELESS
     # An older version in `_meta` is stateless to a reader of bodies and has a session to a reader of headers.
-    return _unsupported(version, STATELESS_VERSIONS, id)
+    return _refuse_version(version, STATELESS_VERSIONS, id)
 
 
-def _unsupported(version: str, supported: tuple[str, ...], id: RequestId | None) -> Refusal:  # noqa: A002 - as JSON-RPC calls it
+def _refuse_version(version: str, supported: tuple[str, ...], id: RequestId | None) -> Refusal:  # noqa: A002 - as JSON-RPC calls it
     rule = RULES["request/version"]
     reason = Reason("request/version", rule.message.format("the gateway cannot classify it"), rule.remedy)
     data = {"supported": list(supported), "requested": version}
@@ -296,7 +296,9 @@ def _response(era: Era, routing: Routing, body: bytes, id: RequestId | None) -> 
 def _method(method: str, params: JsonObject, frame: _MessageFrame) -> Message | Refusal:
     row = from_client(method, frame.era)
     if row is None:
-        return _refusal("request/method", "A client cannot send this method here", frame.id, status=_unknown(frame))
+        return _refusal(
+            "request/method", "A client cannot send this method here", frame.id, status=_status_of_unknown(frame)
+        )
     if row.kind is not frame.kind:
         detail = f"{method} is a request and has no id" if row.kind is Kind.REQUEST else f"{method} must not have an id"
         return _refusal("request/envelope", detail, frame.id)
@@ -313,7 +315,7 @@ def _method(method: str, params: JsonObject, frame: _MessageFrame) -> Message | 
     return Message(frame.kind, frame.era, row.disposition, frame.body, method, frame.id, params, name, client)
 
 
-def _unknown(frame: _MessageFrame) -> int:
+def _status_of_unknown(frame: _MessageFrame) -> int:
     """The HTTP status for an unknown method. Stateless: 404 (streamable-http.mdx, "Protocol Version Header"). With a
     session 404 would mean the end of the session (2025-11-25/basic/transports.mdx, "Session Management"), so a request
     gets a JSON-RPC error with 200. An unaccepted notification gets 400 in both."""

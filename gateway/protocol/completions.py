@@ -48,7 +48,7 @@ def fault(params: JsonObject) -> str | None:
     return None
 
 
-def asked(params: JsonObject) -> Completion:
+def read_completion(params: JsonObject) -> Completion:
     """Return the completion of parameters without a fault."""
     reference, argument = _member(params, "ref"), _member(params, "argument")
     type_, field = _REFERENCES[reference["type"]]

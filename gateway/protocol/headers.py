@@ -90,7 +90,7 @@ def value_of(headers: Headers, name: bytes) -> str | None:
     return None
 
 
-def read(fields: HeaderFields) -> Routing | HeaderFault:
+def read_routing(fields: HeaderFields) -> Routing | HeaderFault:
     """Read the routing headers. Each may stand once, in visible ASCII. `Connection` must not name a routing header, or
     the next hop would remove it (RFC 9110 section 7.6.1)."""
     if b"connection" in fields and not ROUTING.isdisjoint(_connection_options(fields)):
@@ -238,7 +238,7 @@ def forwardable_request(headers: Headers, *, without: AbstractSet[bytes] = froze
         elif name == b"content-type":
             kept.append((name, _JSON))
         elif name == b"connection":
-            options = options | _listed(value)
+            options = options | _split_list(value)
         elif not (name in _USUALLY_DROPPED or _stays_here(name)):
             kept.append((name, value))
     if options:
@@ -257,7 +257,7 @@ def forwardable_response(headers: Headers) -> Headers:
             # A client that honours another character encoding than UTF-8 would find other lines in a message.
             kept.append((name, _named_type(value) or value))
         elif name == b"connection":
-            options |= _listed(value)
+            options |= _split_list(value)
         elif name not in _RESPONSE_DROPPED and not name.startswith(_RESPONSE_PREFIXES_DROPPED):
             kept.append((name, value))
     if options:
@@ -308,10 +308,10 @@ _USUAL_TRAVELLERS: Final = frozenset(_USUAL) - _USUALLY_DROPPED
 
 
 def _connection_options(fields: HeaderFields) -> set[bytes]:
-    return _listed(b",".join(fields.get(b"connection", ())))
+    return _split_list(b",".join(fields.get(b"connection", ())))
 
 
-def _listed(value: bytes) -> set[bytes]:
+def _split_list(value: bytes) -> set[bytes]:
     return {part.strip(b" \t").lower() for part in value.split(b",")}
 
 

@@ -50,7 +50,7 @@ class Greeting:
         return _encode(envelope)
 
 
-def read(body: bytes, id: RequestId) -> Greeting | None:  # noqa: A002 - the field's own name
+def read_greeting(body: bytes, id: RequestId) -> Greeting | None:  # noqa: A002 - the field's own name
     """Read the answer to a request sent with `id`. `None` for any other answer."""
     document = strict.read_reply(body)
     if isinstance(document, strict.UnreadableJson) or not answers(document, id):

@@ -67,7 +67,7 @@ class Listing:
         return _encode(envelope)
 
 
-def read(body: bytes, method: str, id: RequestId) -> Listing | None:  # noqa: A002 - the field's own name
+def read_list(body: bytes, method: str, id: RequestId) -> Listing | None:  # noqa: A002 - the field's own name
     """Read the response to a list request sent with `id`. `None` for any other answer; the caller sees nothing of such
     an answer. Raises `KeyError` for a method without a list."""
     field, name = _FIELDS[method]

@@ -78,7 +78,7 @@ def _properties(schema: Json) -> JsonObject:
     return properties if isinstance(properties, Mapping) else {}
 
 
-def contradicted(arguments: JsonObject, schema: Json, headers: Headers) -> bool:
+def is_contradicted(arguments: JsonObject, schema: Json, headers: Headers) -> bool:
     """Return whether a header for an argument has another value, or is given twice. A missing header contradicts
     nothing."""
     sent: list[tuple[bytes, bytes]] = []
@@ -87,7 +87,7 @@ def contradicted(arguments: JsonObject, schema: Json, headers: Headers) -> bool:
             sent.append((_read_as(name), value))
     if not sent:
         return False
-    for name, value in _repeated(arguments, schema, _DEPTH):
+    for name, value in _header_arguments(arguments, schema, _DEPTH):
         header = PARAM_PREFIX + _read_as(name.lower().encode("utf-8", "replace"))
         given = [text for key, text in sent if key == header]
         if len(given) > 1 or (given and not _says(given[0], value)):
@@ -100,14 +100,14 @@ def _read_as(name: bytes) -> bytes:
     return name.replace(b"_", b"-")
 
 
-def _repeated(value: Json, schema: Json, depth: int) -> Iterator[tuple[str, Json]]:
+def _header_arguments(value: Json, schema: Json, depth: int) -> Iterator[tuple[str, Json]]:
     """Yield the headers of a definition, each with its argument; `None` for an absent argument."""
     for name, inner in _properties(schema).items():
         member = value.get(name) if isinstance(value, Mapping) else None
         if isinstance(inner, Mapping) and isinstance(header := inner.get(_HEADER), str):
             yield header, member
         if depth:
-            yield from _repeated(member, inner, depth - 1)
+            yield from _header_arguments(member, inner, depth - 1)
 
 
 def _says(header: bytes, value: Json) -> bool:

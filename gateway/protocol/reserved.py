@@ -15,7 +15,7 @@ from typing import Final
 from gateway.errors import UpstreamBroken
 from gateway.protocol import strict
 from gateway.protocol.error_codes import INTERNAL_ERROR, OWN
-from gateway.protocol.scalars import TOKEN, Edit, edited
+from gateway.protocol.scalars import TOKEN, Edit, apply_edits
 
 PREFIX: Final = "io.opagate"
 """A name is reserved if it is this, or goes on with `/` or `.`, in any letter case."""
@@ -37,7 +37,7 @@ _ERROR_PATHS: Final = frozenset(
 """Where a message of the protocol has the code of an error: its own, or that of a task that has failed (SEP-2663)."""
 
 
-def _spelled(character: str) -> str:
+def _spelling(character: str) -> str:
     """Return an expression for a character of a name as JSON may write it: in either case, as itself or escaped."""
     cases = sorted({character.lower(), character.upper()})
     codes = "|".join(re.sub("[a-f]", lambda digit: f"[{digit[0]}{digit[0].upper()}]", f"{ord(c):02x}") for c in cases)
@@ -45,14 +45,14 @@ def _spelled(character: str) -> str:
 
 
 _NAME: Final = re.compile(
-    rf'(?<!\\)"{"".join(map(_spelled, PREFIX))}(?:(?=")|\\?/|\.|\\u002[eEfF])'.encode(),
+    rf'(?<!\\)"{"".join(map(_spelling, PREFIX))}(?:(?=")|\\?/|\.|\\u002[eEfF])'.encode(),
 )
 """The beginning of a string that is a reserved name, from its quotation mark on. A mark after a backslash ends no text."""
 _REST: Final = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*"[ \t\r\n]*(.)?', re.DOTALL)
 """The rest of a string, and the first character after it: a name has a colon there."""
 
 
-def cleaned(message: bytes) -> tuple[bytes, int]:
+def without_reserved(message: bytes) -> tuple[bytes, int]:
     """Return an upstream's message without reserved names, and the number of reserved names. The values of such members
     go too. A reserved error code becomes `INTERNAL_ERROR`, and counts as a name. Without reserved names, the message is
     the same object; invalid JSON comes back without a promise. Raises `UpstreamBroken` for a suspicious message with
@@ -66,7 +66,7 @@ def cleaned(message: bytes) -> tuple[bytes, int]:
     for match in TOKEN.finditer(message):
         found.take(message, *match.span())
     edits = found.edits()
-    return (edited(message, edits), found.count) if edits else (message, 0)
+    return (apply_edits(message, edits), found.count) if edits else (message, 0)
 
 
 def is_suspect(message: bytes) -> bool:
@@ -173,7 +173,7 @@ class _ReservedSearch:
                 self._cut = _Cut(start, end)
                 self.count += 1
             elif may_name_error:
-                level.name = _folded(message[start:end])
+                level.name = _fold(message[start:end])
         elif may_name_error and _path(self._levels) in _ERROR_PATHS and is_own_code(message[start:end]):
             self._edits.append(Edit(start, end, str(INTERNAL_ERROR).encode()))
             self.count += 1
@@ -183,7 +183,7 @@ def _path(levels: Iterable[_Level]) -> tuple[str, ...]:
     return tuple(level.name if level.is_object else "" for level in levels)
 
 
-def _folded(token: bytes) -> str:
+def _fold(token: bytes) -> str:
     try:
         return strict.fold(json.loads(token))
     except (ValueError, RecursionError):
@@ -228,12 +228,12 @@ class ReservedNameCheck:
         match = _REST.match(rest)
         if match is None or match[1] is None:
             if len(rest) > _LONGEST:
-                raise _spoken()
+                raise _reserved_name_error()
             self._name = rest
             return
         self._name = None
         if match[1] == b":":
-            raise _spoken()
+            raise _reserved_name_error()
 
 
 _SPELLED: Final = 6 * (len(PREFIX) + 1) + len(b'\\"')
@@ -242,5 +242,5 @@ _LONGEST: Final = 4096
 """Bytes of the rest of a string, and of the white space after it, beyond which it is taken for a name."""
 
 
-def _spoken() -> UpstreamBroken:
+def _reserved_name_error() -> UpstreamBroken:
     return UpstreamBroken("the answer uses names that only the gateway may use", "have the upstream mended")

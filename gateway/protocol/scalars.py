@@ -68,7 +68,7 @@ def text_of(token: bytes) -> str:
     return found
 
 
-def edited(document: bytes, edits: Iterable[Edit]) -> bytes:
+def apply_edits(document: bytes, edits: Iterable[Edit]) -> bytes:
     """Return the document with the edits made. The edits are in order, and none reaches into another."""
     parts: list[bytes] = []
     position = 0

@@ -115,10 +115,10 @@ class Splitter:
     def _read(self, raw: bytes) -> Event:
         block = raw.removeprefix(_BOM) if self._first else raw
         self._first = False
-        return _parsed(raw, block) if raw.strip(b"\r\n") else Event(raw)
+        return _parse(raw, block) if raw.strip(b"\r\n") else Event(raw)
 
 
-def _parsed(raw: bytes, block: bytes) -> Event:
+def _parse(raw: bytes, block: bytes) -> Event:
     data: list[bytes] = []
     identifier: bytes | None = None
     odd = block != raw or breaks_more(raw) or (b"\r" in raw and _LONE.search(raw) is not None)
@@ -209,10 +209,10 @@ def like_data(name: bytes) -> bool:
 
 def on_one_reading(data: bytes) -> bytes:
     """Return the same JSON in one line: of several lines, some readers of streams find the last, or each by itself."""
-    return _unbroken(data.replace(b"\n", b" "))
+    return _without_line_ends(data.replace(b"\n", b" "))
 
 
-def _unbroken(data: bytes) -> bytes:
+def _without_line_ends(data: bytes) -> bytes:
     """Return the same JSON without any character taken by some reader for the end of a line."""
     if not breaks_more(data):
         return data
@@ -235,7 +235,7 @@ class Unbroken:
         begun = next((begun for begun in _BEGUN if text.endswith(begun)), b"")
         if not last:
             text, self._held = text.removesuffix(begun), begun
-        return _unbroken(_LONE.sub(b"\n", text) if b"\r" in text else text)
+        return _without_line_ends(_LONE.sub(b"\n", text) if b"\r" in text else text)
 
 
 def anew(event: Event, data: bytes | None) -> bytes:

@@ -225,7 +225,7 @@ def fold(key: str) -> str:
     return key.upper().casefold().replace("\u0307", "").replace("_", "").replace("-", "")
 
 
-def _folded(keys: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
+def _fold_keys(keys: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
     return keys, frozenset(fold(key) for key in keys)
 
 
@@ -239,12 +239,12 @@ def _fold_all(known: frozenset[str]) -> frozenset[str]:
     return frozenset(map(fold, known))
 
 
-_ENVELOPE_FOLDED: Final = _folded(ENVELOPE)
-_PARAMS_FOLDED: Final = _folded(PARAMS)
-_META_FOLDED: Final = _folded(META)
+_ENVELOPE_FOLDED: Final = _fold_keys(ENVELOPE)
+_PARAMS_FOLDED: Final = _fold_keys(PARAMS)
+_META_FOLDED: Final = _fold_keys(META)
 _NESTED_NAMES: Final = frozenset(NESTED)
-_NESTED_FOLDED: Final = tuple((name, _folded(known)) for name, known in NESTED.items())
-_RELATED_FOLDED: Final = _folded(RELATED)
+_NESTED_FOLDED: Final = tuple((name, _fold_keys(known)) for name, known in NESTED.items())
+_RELATED_FOLDED: Final = _fold_keys(RELATED)
 
 
 def _ambiguous_key(document: JsonObject) -> UnreadableJson | None:

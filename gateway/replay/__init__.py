@@ -2,7 +2,7 @@
 makes its credentials. `engine` decides its steps as the gateway would, and `report` counts and compares."""
 
 from gateway.replay.engine import StepOutcome, replay
-from gateway.replay.reader import check, read
+from gateway.replay.reader import check, read_traces
 from gateway.replay.report import DecisionDifference, Totals, compare
 from gateway.replay.trace import Expectation, Step, Trace, TraceInvalid
 
@@ -16,6 +16,6 @@ __all__ = [
     "TraceInvalid",
     "check",
     "compare",
-    "read",
+    "read_traces",
     "replay",
 ]

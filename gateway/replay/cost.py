@@ -110,12 +110,12 @@ def settings_for(outcome: StepOutcome, reason: Reason) -> Iterator[Setting]:
 
 
 def _entry(destination: str) -> Setting:
-    return Setting("gateway.yaml", f"directory: {{entries: [{_quoted(destination)}]}}")
+    return Setting("gateway.yaml", f"directory: {{entries: [{_quote(destination)}]}}")
 
 
 def _unknown_places(outcome: StepOutcome, reason: Reason) -> Iterator[str]:
     """Yield the destinations, and the hosts of links, at the pointers of a reason."""
-    known = _known(outcome)
+    known = _known_places(outcome)
     for fact in reason.facts:
         pointer = fact.removeprefix("/arguments")
         role = outcome.call.target.labels.roles.get(pointer)
@@ -127,11 +127,11 @@ def _unknown_places(outcome: StepOutcome, reason: Reason) -> Iterator[str]:
 
 
 def _unknown_destinations(outcome: StepOutcome) -> Iterator[str]:
-    known = _known(outcome)
+    known = _known_places(outcome)
     yield from (name for name in _list(outcome, "call_destinations") if name not in known)
 
 
-def _known(outcome: StepOutcome) -> frozenset[str]:
+def _known_places(outcome: StepOutcome) -> frozenset[str]:
     return frozenset(_list(outcome, "known_destinations"))
 
 
@@ -146,9 +146,9 @@ def _grant(outcome: StepOutcome) -> Setting:
         "upstreams:",
         f"  {target.upstream}:",
         f"    - id: {target.upstream}-{target.name}",
-        f"      agents: [{_quoted(outcome.principal.id)}]",
-        f"      issuers: [{_quoted(outcome.principal.issuer)}]",
-        f"      tools: [{_quoted(target.name)}]",
+        f"      agents: [{_quote(outcome.principal.id)}]",
+        f"      issuers: [{_quote(outcome.principal.issuer)}]",
+        f"      tools: [{_quote(target.name)}]",
         f"      effects: [{target.labels.effect.value}]",
     ]
     return Setting("the grants file", "\n".join(lines))
@@ -167,7 +167,7 @@ def _flows(outcome: StepOutcome) -> Iterator[Setting]:
         if source is not None and source != outcome.call.target.audience:
             yield Setting(
                 "the contract of the task",
-                f"credential_flows: [{{from: {_quoted(source)}, to: {_quoted(outcome.call.target.audience)}}}]",
+                f"credential_flows: [{{from: {_quote(source)}, to: {_quote(outcome.call.target.audience)}}}]",
             )
 
 
@@ -183,5 +183,5 @@ def _limits(outcome: StepOutcome, code: str) -> Iterator[Setting]:
             yield Setting("the contract of the task", f"limits: {{{name}: {number}}}")
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"

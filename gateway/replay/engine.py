@@ -127,7 +127,7 @@ class _Run:
             question, asked = decision, with_approval(asked, step.approve, decision, f"{trace.id}/{number}")
             decision = await decide(asked)
             if decision.allowed:
-                apply(state, endorsed(step.approve, question, content, asked))
+                apply(state, endorse(step.approve, question, content, asked))
         if decision.allowed or self._assume == "forwarded":
             apply(state, Passed(call_id))
             self._answer(call_id, call, step.result, label(decision))
@@ -140,7 +140,7 @@ class _Run:
     def _answer(self, call_id: str, call: Call, result: Json, least: Sensitivity) -> None:
         """Take in the upstream's answer as the gateway does before the answer goes on."""
         inspector = self._inspector.result(call, self._trace.task, words=relevance.of_result(self._state, call.target))
-        for content in (inspector.feed(_written(result)), inspector.finish(), ResultContent()):
+        for content in (inspector.feed(_write_answer(result)), inspector.finish(), ResultContent()):
             if content is not None:
                 event = observed(self._state, call_id, content, least)
                 if not changes_nothing(self._state, event):
@@ -180,7 +180,7 @@ def with_endorsement(asked: JsonObject, endorsement: StepEndorsement, name: str)
     return {**asked, "context": {**context, "endorsement": fact}}
 
 
-def endorsed(approval: StepApproval, question: Decision, content: CallContent, asked: JsonObject) -> Endorsed:
+def endorse(approval: StepApproval, question: Decision, content: CallContent, asked: JsonObject) -> Endorsed:
     """Return the event of a used approval, with its values and limits for the rest of the task."""
     session = cast("Mapping[str, Sequence[str]]", asked["session"])
     values = {digest for pointer in session.get("ungrounded", ()) for digest in content.authority.get(pointer, ())}
@@ -191,7 +191,7 @@ def endorsed(approval: StepApproval, question: Decision, content: CallContent, a
     )
 
 
-def _written(result: Json) -> bytes:
+def _write_answer(result: Json) -> bytes:
     """Return the answer to a `tools/call` in an upstream's form. A text is one block of text. An object without
     `content` is structured content. An object with `content` is the result itself."""
     if result is None:
@@ -202,8 +202,8 @@ def _written(result: Json) -> bytes:
         shaped = result
     else:
         shaped = {"content": [], "structuredContent": result}
-    return _encoded(json.dumps({"jsonrpc": "2.0", "id": 1, "result": shaped}, ensure_ascii=False))
+    return _encode(json.dumps({"jsonrpc": "2.0", "id": 1, "result": shaped}, ensure_ascii=False))
 
 
-def _encoded(text: str) -> bytes:
+def _encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")

@@ -21,7 +21,7 @@ MAX_PART: Final = 64 * 2**20
 _REMEDY: Final = "mend what is named; docs/replay.md describes the format"
 
 
-def read(path: Path) -> Iterator[Trace]:
+def read_traces(path: Path) -> Iterator[Trace]:
     """Yield the traces of a file, in order, without empty lines. The next trace skips unread steps of the previous one.
     Raises `TraceInvalid` with file, line and field when reading reaches the fault."""
     try:
@@ -38,7 +38,7 @@ def check(path: Path) -> int:
     if path.exists() and not path.is_file():
         raise TraceInvalid(f"{path} is not a file, and traces are read twice", "write the traces into a file first")
     traces = steps = 0
-    for trace in read(path):
+    for trace in read_traces(path):
         traces += 1
         for _ in trace.steps:
             steps += 1

@@ -53,7 +53,7 @@ def rebuild_input(
             _with_destinations(explanation, call, context.task, inspector) if kept else _without_arguments(explanation)
         )
         asked = document.decision(_principal(entry["principal"]), call, context, facts)
-        missing = tuple(_missing(entry, explanation, facts, has_approval=approval is not None))
+        missing = tuple(_find_missing(entry, explanation, facts, has_approval=approval is not None))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise JournalError(
             f"entry {entry.get('seq')} of the journal has not what its policy input needs: {error}",
@@ -84,7 +84,7 @@ def _without_arguments(explanation: Explanation) -> SessionFacts:
     return structs.replace(explanation.facts, call_destinations=(), known_destinations=())
 
 
-def _missing(
+def _find_missing(
     entry: Mapping[str, Any], explanation: Explanation, facts: SessionFacts, *, has_approval: bool
 ) -> Iterator[str]:
     if "value" not in entry["arguments"]:

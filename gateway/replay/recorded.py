@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from gateway.errors import JournalError
 from gateway.identity import anonymous, development
-from gateway.replay.secrets import escaped
+from gateway.replay.secrets import escape_braces
 from gateway.replay.trace import LATEST
 
 if TYPE_CHECKING:
@@ -106,7 +106,9 @@ def _head(index: Index, task: str) -> dict[str, Any] | None:
     if not sites:
         return None
     declared = index.declared(task)
-    stated: dict[str, Any] = {} if declared is None else _fields(declared, lambda fields: _declared(fields["declared"]))
+    stated: dict[str, Any] = (
+        {} if declared is None else _fields(declared, lambda fields: _declaration(fields["declared"]))
+    )
     return {"id": task, "task": {**stated, **who}, "upstreams": sites}
 
 
@@ -163,10 +165,10 @@ class _RecordedSteps:
         pointer."""
         if isinstance(value, str):
             form = forms.get(pointer) if _MARK.fullmatch(value) else None
-            return _MARK.sub(lambda mark: self._place(mark, form), escaped(value))
+            return _MARK.sub(lambda mark: self._place(mark, form), escape_braces(value))
         if isinstance(value, Mapping):
             return {
-                _MARK.sub(r"field-\g<name>", name): self._filled(item, f"{pointer}/{_escaped(name)}", forms)
+                _MARK.sub(r"field-\g<name>", name): self._filled(item, f"{pointer}/{_escape(name)}", forms)
                 for name, item in value.items()
             }
         if isinstance(value, list | tuple):
@@ -223,7 +225,7 @@ def _kind(rule: str | None) -> str:
     return "secret" if rule is None or _BY_CONTEXT.match(rule) else _KINDS.get(rule, "github")
 
 
-def _escaped(name: str) -> str:
+def _escape(name: str) -> str:
     return name.replace("~", "~0").replace("/", "~1")
 
 
@@ -257,11 +259,11 @@ def _labels(target: Mapping[str, Any]) -> dict[str, Any]:
     return {name: target[name] for name in _LABELS} | ({"sandbox": True} if target.get("sandbox") else {})
 
 
-def _declared(task: Mapping[str, Any]) -> dict[str, Any]:
+def _declaration(task: Mapping[str, Any]) -> dict[str, Any]:
     stated = {name: task.get(name) for name in ("goal", "risk", "tenant", "environment")}
     stated["kind"] = task.get("declared_kind")
     if stated["goal"] is not None:
-        stated["goal"] = escaped(stated["goal"])
+        stated["goal"] = escape_braces(stated["goal"])
     if (contract := task.get("contract")) is not None:
         stated["contract"] = {
             **{name: contract[name] for name in ("audiences", "tools") if contract.get(name) is not None},
@@ -270,7 +272,7 @@ def _declared(task: Mapping[str, Any]) -> dict[str, Any]:
             "effects": contract.get("effects") or {},
         }
         if (destinations := contract.get("destinations")) is not None:
-            stated["contract"]["destinations"] = [escaped(destination) for destination in destinations]
+            stated["contract"]["destinations"] = [escape_braces(destination) for destination in destinations]
     if approved_by := task.get("approved_by"):
         stated["approved_by"] = [
             {name: approver[name] for name in ("id", "issuer", "groups", "assurance")}

@@ -80,7 +80,7 @@ def row(outcome: StepOutcome) -> JsonObject:
     }
 
 
-def wanted(outcome: StepOutcome) -> str:
+def describe_expected(outcome: StepOutcome) -> str:
     """Return the expected outcome of a step, for people."""
     if outcome.expect is None:
         return ""

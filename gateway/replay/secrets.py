@@ -30,14 +30,14 @@ class UnknownSecret(ValueError):
     """An unfillable place; the text gives the reason."""
 
 
-def filled(value: Json, trace: str) -> Json:
+def fill(value: Json, trace: str) -> Json:
     """Return the value with every `{{secret:…}}` and `{{braces}}` in its texts replaced. Raises `UnknownSecret`."""
     if isinstance(value, str):
         return _filled(value, trace) if "{{" in value else value
     if isinstance(value, Mapping):
-        return {name: filled(member, trace) for name, member in value.items()}
+        return {name: fill(member, trace) for name, member in value.items()}
     if isinstance(value, list | tuple):
-        return [filled(item, trace) for item in value]
+        return [fill(item, trace) for item in value]
     return value
 
 
@@ -55,8 +55,8 @@ def _filled(text: str, trace: str) -> str:
     return _MARK.sub(meant, text)
 
 
-def escaped(text: str) -> str:
-    """Return the form of a text in a trace; `filled` makes the text again."""
+def escape_braces(text: str) -> str:
+    """Return the form of a text in a trace; `fill` makes the text again."""
     return text.replace("{{", "{{braces}}")
 
 

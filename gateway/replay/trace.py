@@ -21,7 +21,7 @@ from gateway.model.target import SHORTEST_LIFE, CredentialKind, Pin, Target, Tar
 from gateway.model.task import Contract, Task, TaskApprover
 from gateway.model.wire import Json, JsonObject
 from gateway.policy.contract import Assurance, Scope
-from gateway.replay.secrets import UnknownSecret, filled
+from gateway.replay.secrets import UnknownSecret, fill
 from gateway.upstream.labels import labels_for, selects_records
 
 BEGINNING: Final = 1767225600.0
@@ -264,7 +264,7 @@ def head(members: Mapping[str, Any], steps: Iterable[Step]) -> Trace:
     try:
         read = _HEAD.validate_python(members)
         task = read.task
-        goal = filled(task.goal, read.id)
+        goal = fill(task.goal, read.id)
         contract = None if task.contract is None else _contract(task.contract, read.id)
     except ValidationError as error:
         raise _flaw("", error) from None
@@ -317,8 +317,8 @@ def step(value: object, number: int, trace: str, after: float | None) -> Step:
         at = read.at if read.at is not None else 0.0 if after is None else after + 1.0
         if after is not None and at < after:
             raise Flaw(f"steps[{number}].at", f"it is before the step before it, at {after:g}")
-        arguments = filled(read.arguments, trace)
-        result = filled(read.result, trace)
+        arguments = fill(read.arguments, trace)
+        result = fill(read.result, trace)
     except ValidationError as error:
         raise _flaw(f"steps[{number}]", error) from None
     except UnknownSecret as error:
@@ -358,7 +358,7 @@ def _principal(task: _TaskForm) -> Principal:
 
 
 def _contract(contract: _ContractForm, trace: str) -> Contract:
-    destinations = filled(list(contract.destinations), trace) if contract.destinations is not None else None
+    destinations = fill(list(contract.destinations), trace) if contract.destinations is not None else None
     return Contract(
         audiences=contract.audiences,
         tools=contract.tools,

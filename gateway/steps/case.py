@@ -14,7 +14,7 @@ from gateway.model.task import Task
 from gateway.model.wire import Json, JsonObject, Message, UpstreamRequest
 from gateway.protocol import completions
 from gateway.protocol.error_codes import HEADER_MISMATCH, INVALID_PARAMS
-from gateway.protocol.parameters import ambiguous, contradicted
+from gateway.protocol.parameters import ambiguous, is_contradicted
 from gateway.steps.current_task import task_of
 from gateway.steps.presenting import Presented, presented
 from gateway.steps.visit import Gateway, Visit
@@ -40,7 +40,7 @@ def gather(
     call = _call(gateway.catalogue, visit.exchange.upstream, message)
     if ambiguous(call.arguments, call.target.schema):
         return _AMBIGUOUS
-    if contradicted(call.arguments, call.target.schema, request.headers):
+    if is_contradicted(call.arguments, call.target.schema, request.headers):
         return _CONTRADICTED
     task = task_of(gateway, visit, request, message, visit.arrived)
     if isinstance(task, Refusal):
@@ -59,7 +59,7 @@ def _call(catalogue: Catalogue, upstream: str, message: Message) -> Call:
         case "prompts/get":
             return Call("prompts/get", catalogue.target(upstream, "prompt", name), _arguments(message))
         case completions.METHOD:
-            asked = completions.asked(message.params)
+            asked = completions.read_completion(message.params)
             target = catalogue.target(upstream, asked.type, asked.name)
             return Call("completion/complete", target, asked.arguments)
         case _:

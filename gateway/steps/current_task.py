@@ -7,7 +7,7 @@ from gateway.model.task import Task
 from gateway.model.wire import Message, UpstreamRequest
 from gateway.protocol.error_codes import REFUSED
 from gateway.steps.visit import Gateway, Visit
-from gateway.tasks.selection import selected
+from gateway.tasks.selection import select_task
 from gateway.tasks.tokens import is_token
 
 
@@ -16,7 +16,7 @@ def task_of(
 ) -> Task | Refusal:
     """The task of a request at `now`, in seconds since the epoch. A refusal (403) for a task that is not the caller's, or that
     is over."""
-    named = selected(message, visit.exchange.fields)
+    named = select_task(message, visit.exchange.fields)
     if named is None:
         return gateway.history.task(request.principal, now)
     found: str | Task | Reason = named

@@ -19,7 +19,7 @@ from gateway.model.task import Task
 from gateway.model.wire import Json, JsonObject, Message
 from gateway.protocol.headers import texts_of
 from gateway.steps.visit import Gateway, Visit
-from gateway.tasks.selection import selected
+from gateway.tasks.selection import select_task
 from gateway.tasks.tokens import is_token
 
 _LONGEST: Final = 4096
@@ -83,7 +83,7 @@ def _of_task(gateway: Gateway, task: Task) -> Index | None:
 
 def _current_task(gateway: Gateway, visit: Visit, principal: Principal, message: Message | None) -> Task | None:
     """Return the task of a request, if there is one already: a refusal begins none."""
-    named = selected(message, visit.exchange.fields)
+    named = select_task(message, visit.exchange.fields)
     if named is None:
         return gateway.history.present(principal, visit.arrived)
     if isinstance(named, str) and is_token(named):

@@ -64,7 +64,7 @@ def _read_token(source: VerifiedStream, token: bytes) -> Jws | SetFault:
     """Return a token before its signature is verified, else the fault of its form or its header."""
     if not token.isascii():
         return _MALFORMED
-    jws = jose.read(token.decode("ascii"))
+    jws = jose.read_jws(token.decode("ascii"))
     if isinstance(jws, CredentialFault):
         return SetFault("invalid_request", jws.detail)
     if jws.typ not in _TYPES:

@@ -17,7 +17,7 @@ from gateway.model.task import TaskApprover
 from gateway.protocol import canonical, strict
 from gateway.protocol.replies import Reply
 from gateway.steps.known_credentials import known_to
-from gateway.tasks.contract import read
+from gateway.tasks.contract import read_declaration
 from gateway.tasks.endpoints import TaskApproval, refuse_task
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ async def approve_task(
     Returns `None` for a declaration without a question to people, and for an unreadable declaration: its opening names the problem.
     Raises `JournalError` and `ApprovalStoreError`.
     """
-    declared = read(body)
+    declared = read_declaration(body)
     if isinstance(declared, Reason) or not declared.asks:
         return None
     people = gateway.people

@@ -96,7 +96,7 @@ class Declaration:
             yield from chain.from_iterable(self.contract.effects.values())
 
 
-def read(body: bytes) -> Declaration | Reason:
+def read_declaration(body: bytes) -> Declaration | Reason:
     """Read the body, or refuse with the field and its fault: `task/invalid`."""
     if len(body) > MAX_BODY:
         return _reason(f"the body is longer than {MAX_BODY // 1024} KiB")
@@ -115,7 +115,7 @@ def too_many_credentials() -> Reason:
 
 
 class _Invalid(Exception):
-    """Carries a sentence to `read`."""
+    """Carries a sentence to `read_declaration`."""
 
 
 def _reason(problem: str) -> Reason:

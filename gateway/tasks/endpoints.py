@@ -21,7 +21,7 @@ from gateway.model.facts import TaskReport
 from gateway.model.task import Task, TaskApprover
 from gateway.model.wire import Json, JsonObject
 from gateway.protocol.replies import Reply, printable
-from gateway.tasks.contract import MAX_CREDENTIALS, Declaration, read, too_many_credentials
+from gateway.tasks.contract import MAX_CREDENTIALS, Declaration, read_declaration, too_many_credentials
 from gateway.tasks.tokens import EXPIRED
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class TaskEndpoints:
 
         Raises `GatewayError` if there is no room, or if the journal cannot be written.
         """
-        declared = read(body)
+        declared = read_declaration(body)
         if isinstance(declared, Reason):
             return refuse_task(declared)
         if self._holds_credential(principal.key, "\n".join(declared.names())):
@@ -123,14 +123,14 @@ class TaskEndpoints:
             return refuse_task(report)
         token = self._tokens.issue(principal, task, now)
         location = (b"location", f"/tasks/{task.id}".encode("ascii"))
-        return _json(201, {**_described(report), "token": token}, location)
+        return _json(201, {**_describe(report), "token": token}, location)
 
     def report(self, principal: Principal, task_id: str, now: float) -> Reply:
         """Describe a task to its owner."""
         report = self._store.report(principal, task_id, now)
         if isinstance(report, Reason):
             return refuse_task(report)
-        return _json(200, {**_described(report), "leases": self._leases(task_id)})
+        return _json(200, {**_describe(report), "leases": self._leases(task_id)})
 
     async def end(self, principal: Principal, task_id: str, how: End, now: float) -> Reply:
         """End a task. A second end asks whether the task has ended, and records the end again.
@@ -164,7 +164,7 @@ def _task(task_id: str, declared: Declaration, now: float) -> Task:
     )
 
 
-def _described(report: TaskReport) -> JsonObject:
+def _describe(report: TaskReport) -> JsonObject:
     task, facts = report.task, report.facts
     described: dict[str, Json] = {
         "id": task.id,
@@ -178,7 +178,7 @@ def _described(report: TaskReport) -> JsonObject:
         "environment": task.environment,
         "contract": None if task.contract is None else _contract(task.contract),
         "approved_by": [{"id": one.id, "issuer": one.issuer} for one in task.approved_by] or None,
-        "done": _known(
+        "done": _known_fields(
             {
                 "calls": facts.calls,
                 "in_flight": facts.in_flight,
@@ -189,16 +189,16 @@ def _described(report: TaskReport) -> JsonObject:
             }
         ),
     }
-    return _known(described)
+    return _known_fields(described)
 
 
-def _known(fields: JsonObject) -> JsonObject:
+def _known_fields(fields: JsonObject) -> JsonObject:
     """Return the fields without undeclared or unknown values."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
 def _contract(contract: Contract) -> JsonObject:
-    return _known(
+    return _known_fields(
         {
             "audiences": None if contract.audiences is None else sorted(contract.audiences),
             "tools": contract.tools,

@@ -23,7 +23,7 @@ _AMBIGUOUS: Final = Reason(
 _UNREADABLE: Final = Reason("task/unknown", "There is no such task of yours.", "Open one with POST /tasks.")
 
 
-def selected(message: Message | None, fields: HeaderFields) -> str | Reason | None:
+def select_task(message: Message | None, fields: HeaderFields) -> str | Reason | None:
     """Return the id or token in the request, `None` without any. Refuse a request with two names, or with an impossible
     name. An empty name is refused too: its caller must not get the implicit task."""
     sent = fields.get(HEADER)

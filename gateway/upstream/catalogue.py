@@ -458,7 +458,7 @@ class Catalogue:
         touched: dict[tuple[str, Subject], Iterable[str]] = {(upstream, each.subject): each.names for each in renewals}
         changed = tuple(item for item in self.changes(upstream) if item.name in touched[upstream, item.subject])
         async with self._writing:
-            await self._amend(partial(_renewed, renewals, self._now()), touched)
+            await self._amend(partial(_renew, renewals, self._now()), touched)
         return changed
 
     def _now(self) -> str:
@@ -487,7 +487,7 @@ class _Renewal:
         return self.gone | {item.name for item in self.trusted}
 
 
-def _renewed(renewals: Iterable[_Renewal], at: str, lock: Lock) -> Lock:
+def _renew(renewals: Iterable[_Renewal], at: str, lock: Lock) -> Lock:
     for renewal in renewals:
         lock = lock.without(renewal.upstream, renewal.subject, renewal.gone)
         lock = lock.pinned(renewal.upstream, renewal.subject, renewal.trusted, at)

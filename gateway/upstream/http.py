@@ -114,7 +114,7 @@ def _tls(name: str, settings: Upstream) -> ssl.SSLContext:
     if settings.ca is None:
         return _public_authorities()
     try:
-        return _spoken(ssl.create_default_context(cafile=str(settings.ca)))
+        return _with_protocol(ssl.create_default_context(cafile=str(settings.ca)))
     except (OSError, ssl.SSLError) as error:
         raise ConfigurationError(
             f"upstreams.{name}.ca: {settings.ca} cannot be used: {error}", "give a PEM file of certificate authorities"
@@ -123,9 +123,9 @@ def _tls(name: str, settings: Upstream) -> ssl.SSLContext:
 
 @cache
 def _public_authorities() -> ssl.SSLContext:
-    return _spoken(ssl.create_default_context())
+    return _with_protocol(ssl.create_default_context())
 
 
-def _spoken(context: ssl.SSLContext) -> ssl.SSLContext:
+def _with_protocol(context: ssl.SSLContext) -> ssl.SSLContext:
     context.set_alpn_protocols(["http/1.1"])
     return context

@@ -136,7 +136,7 @@ async def _stateless(conversation: _Conversation) -> Inventory | None:
         if not versions.isdisjoint(HANDSHAKE):
             return None
         raise conversation.broken("speaks no protocol revision that this gateway speaks")
-    return await _listing(conversation, answer, STATELESS)
+    return await _take_inventory(conversation, answer, STATELESS)
 
 
 async def _handshake(conversation: _Conversation) -> Inventory:
@@ -156,12 +156,12 @@ async def _handshake(conversation: _Conversation) -> Inventory:
     conversation.session = answer.session
     try:
         await conversation.tell("notifications/initialized")
-        return await _listing(conversation, answer, conversation.revision)
+        return await _take_inventory(conversation, answer, conversation.revision)
     finally:
         await conversation.end()
 
 
-async def _listing(conversation: _Conversation, greeting: _ListAnswer, revision: str) -> Inventory:
+async def _take_inventory(conversation: _Conversation, greeting: _ListAnswer, revision: str) -> Inventory:
     """Return the instructions and lists of a greeted server."""
     result = greeting.result or {}
     said = result.get(INSTRUCTIONS)
@@ -193,7 +193,7 @@ async def _pages(conversation: _Conversation, kind: Literal["tool", "prompt"]) -
         answer = await conversation.ask(f"{kind}s/list", {} if cursor is None else {"cursor": cursor})
         if answer.code == METHOD_NOT_FOUND and not items:
             return ()
-        reading = partial(pages.read, answer.body, f"{kind}s/list", answer.id)
+        reading = partial(pages.read_list, answer.body, f"{kind}s/list", answer.id)
         page = await conversation.worker.run(len(answer.body), reading)
         if page is None or answer.status != 200 or answer.code is not None:
             raise conversation.broken(f"gave no {kind} list that can be read (HTTP {answer.status})")
@@ -257,7 +257,7 @@ class _Conversation:
         try:
             text = await self._text(reply, self.asked)
             # Clients are shown lists without these too, and what is pinned must be what they are shown.
-            text, _ = await self.worker.run(len(text), partial(reserved.cleaned, text))
+            text, _ = await self.worker.run(len(text), partial(reserved.without_reserved, text))
         finally:
             await reply.close()
         document = await self.worker.run(len(text), partial(strict.read_reply, text))

@@ -19,7 +19,7 @@ import yaml
 
 from gateway import strict_yaml
 from gateway.errors import ConfigurationError
-from gateway.upstream.pins import INSTRUCTIONS, Definition, Lock, Pinned, is_hidden, read, read_instructions
+from gateway.upstream.pins import INSTRUCTIONS, Definition, Lock, Pinned, is_hidden, read_definition, read_instructions
 
 if sys.platform != "win32":
     import fcntl
@@ -130,9 +130,9 @@ def render(lock: Lock) -> str:
 def _instructions(pins: Mapping[str, Pinned]) -> Iterator[str]:
     for pin in pins.values():
         yield f"    {INSTRUCTIONS}:"
-        yield from _trusted(pin, " " * 6)
+        yield from _write_pin(pin, " " * 6)
         yield "      text:"
-        yield from (f"        - {_quoted(line)}" for line in str(pin.definition.document[INSTRUCTIONS]).split("\n"))
+        yield from (f"        - {_quote(line)}" for line in str(pin.definition.document[INSTRUCTIONS]).split("\n"))
 
 
 def _section(section: str, pins: Mapping[str, Pinned]) -> Iterator[str]:
@@ -140,12 +140,12 @@ def _section(section: str, pins: Mapping[str, Pinned]) -> Iterator[str]:
         yield f"    {section}:"
     for name, pin in sorted(pins.items()):
         yield f"      {_key(name)}:"
-        yield from _trusted(pin, " " * 8)
+        yield from _write_pin(pin, " " * 8)
         yield "        definition: |"
         yield from (f"          {line}" for line in _pretty(pin.definition).split("\n"))
 
 
-def _trusted(pin: Pinned, indent: str) -> Iterator[str]:
+def _write_pin(pin: Pinned, indent: str) -> Iterator[str]:
     yield f"{indent}digest: {pin.definition.digest}"
     yield f'{indent}pinned: "{pin.at}"'
 
@@ -162,10 +162,10 @@ def _json_escape(character: str) -> str:
 def _key(name: str) -> str:
     if _PLAIN.fullmatch(name) and name.lower() not in _YAML_WORDS:
         return name
-    return _quoted(name)
+    return _quote(name)
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + "".join(f"\\U{ord(c):08x}" if is_hidden(c) else c for c in escaped) + '"'
 
@@ -244,7 +244,7 @@ class _LockReader:
     def pin(self, name: str, node: yaml.Node) -> Pinned:
         """Return a pin, its definition read as strictly as an upstream's and compared with its digest."""
         members = self.mapping(node, {"digest", "pinned", "definition"})
-        item = read(self.text(members["definition"]).encode())
+        item = read_definition(self.text(members["definition"]).encode())
         if isinstance(item, Definition) and item.name != name:
             raise self.refuse(_line(members["definition"]), f"has the definition of {item.name!r} under {name!r}")
         return self.trusted(members, "definition", name, item)

@@ -35,7 +35,7 @@ class Overlap:
 
     @property
     def sentence(self) -> str:
-        both = f"both match {_listed(self.names)}" if self.names else "can both match one URI"
+        both = f"both match {_join_names(self.names)}" if self.names else "can both match one URI"
         return (
             f"{self.place}: {self.earlier!r} and {self.later!r} {both}, and differ in {' and '.join(self.labels)};"
             f" {self.later!r} counts, because it stands later"
@@ -46,7 +46,7 @@ def of_tools(upstream: str, patterns: Mapping[str, ToolLabels], names: Iterable[
     """Return the overlaps among the patterns of an upstream for its listed tools."""
     found: dict[tuple[str, str], dict[str, set[str]]] = {}
     for name in sorted(names):
-        for earlier, later, label in _overridden(name, patterns):
+        for earlier, later, label in _find_overridden(name, patterns):
             found.setdefault((earlier, later), {}).setdefault(label, set()).add(name)
     place = f"upstreams.{upstream}.tools"
     return tuple(
@@ -67,7 +67,7 @@ def of_resources(upstream: str, patterns: Mapping[str, Sensitivity]) -> tuple[Ov
     )
 
 
-def _overridden(name: str, patterns: Mapping[str, ToolLabels]) -> Iterator[tuple[str, str, str]]:
+def _find_overridden(name: str, patterns: Mapping[str, ToolLabels]) -> Iterator[tuple[str, str, str]]:
     """Yield an earlier pattern, the later pattern (it counts), and the label, for each label of a tool from two
     patterns."""
     said: dict[str, list[tuple[str, object]]] = {}
@@ -93,7 +93,7 @@ def _values(labels: ToolLabels) -> Iterator[tuple[str, object]]:
         yield "cases", labels.cases
 
 
-def _listed(names: Sequence[str]) -> str:
+def _join_names(names: Sequence[str]) -> str:
     shown = ", ".join(repr(name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…") for name in names[:_SHOWN])
     more = len(names) - _SHOWN
     return shown if more <= 0 else f"{shown} and {more} more"

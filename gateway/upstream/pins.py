@@ -60,10 +60,10 @@ def read_listed(raw: bytes, subject: Subject) -> Definition | UnpinnableDefiniti
     if len(raw) > MAX_LISTED:
         name = INSTRUCTIONS if subject == "instructions" else _name_of(raw)
         return UnpinnableDefinition(f"its definition is larger than {MAX_LISTED >> 10} KiB", name)
-    return read_instructions(raw) if subject == "instructions" else read(raw)
+    return read_instructions(raw) if subject == "instructions" else read_definition(raw)
 
 
-def read(raw: bytes) -> Definition | UnpinnableDefinition:
+def read_definition(raw: bytes) -> Definition | UnpinnableDefinition:
     """Read an item of a `tools/list` or `prompts/list` result, or of the lock file."""
     document = strict.read_part(raw)
     if isinstance(document, strict.UnreadableJson):
@@ -110,11 +110,11 @@ def is_view_of(seen: Definition, whole: Definition) -> bool:
         return False
     kept: JsonObject = {key: value for key, value in whole.document.items() if key not in absent}
     if "arguments" in kept:
-        kept["arguments"] = _titled(kept["arguments"], seen.document["arguments"])
+        kept["arguments"] = _keep_seen_titles(kept["arguments"], seen.document["arguments"])
     return canonical.digest(kept) == seen.digest
 
 
-def _titled(whole: Json, seen: Json) -> Json:
+def _keep_seen_titles(whole: Json, seen: Json) -> Json:
     """Return the arguments of a prompt, with the seen titles only: earlier revisions have none."""
     if not isinstance(whole, list) or not isinstance(seen, list) or len(whole) != len(seen):
         return whole
@@ -215,7 +215,7 @@ def _changes(
 # --- for people ------------------------------------------------------------------------------------
 
 
-def called(subject: Subject, name: str) -> str:
+def name_of_definition(subject: Subject, name: str) -> str:
     """Return the name of a definition; without a subject, tools are meant."""
     return f"{subject} {name}" if subject not in {"tool", "instructions"} else name
 
@@ -244,10 +244,10 @@ def is_hidden(character: str) -> bool:
 
 def visible(text: str) -> str:
     """`text` with every hidden character spelled out: `⟨U+202E RIGHT-TO-LEFT OVERRIDE⟩`. Safe for a terminal."""
-    return "".join(_spelled(character) if is_hidden(character) else character for character in text)
+    return "".join(_spell_out(character) if is_hidden(character) else character for character in text)
 
 
-def _spelled(character: str) -> str:
+def _spell_out(character: str) -> str:
     name = unicodedata.name(character, "")
     return f"⟨U+{ord(character):04X}{' ' + name if name else ''}⟩"
 

@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 from msgspec import Struct
 
-from gateway.cli.desk_client import connected
+from gateway.cli.desk_client import connect_to_desk
 from tests.agents.model import Model, Script
 from tests.e2e.wire import token, until
 from tests.gateway_process import GatewayProcess, running_gateway
@@ -126,11 +126,11 @@ class Person:
         self._socket = gateway.folder / "state/approvals.sock"
 
     def pending(self) -> list[str]:
-        with connected(self._socket, "carol", []) as desk:
+        with connect_to_desk(self._socket, "carol", []) as desk:
             return [one["id"] for one in desk.ask("list") if one["state"] == "pending"]
 
     def approve(self) -> None:
-        with connected(self._socket, "carol", []) as desk:
+        with connect_to_desk(self._socket, "carol", []) as desk:
             for identifier in self.pending():
                 shown = desk.ask("show", id=identifier)["shown"]
                 desk.ask("vote", id=identifier, vote={"answer": "approve", "shown": shown})

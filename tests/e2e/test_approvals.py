@@ -17,7 +17,7 @@ from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import TextContent
 
-from gateway.cli.desk_client import DeskClient, connected
+from gateway.cli.desk_client import DeskClient, connect_to_desk
 from tests import forked_gateway
 from tests.e2e.running import mortal_gateway
 from tests.e2e.wire import call, caller, entries, page, token, until, verified
@@ -56,7 +56,7 @@ def gateway(echo_server: ServerProcess, tmp_path_factory: pytest.TempPathFactory
 
 
 def at_desk(folder: Path, act: Callable[[DeskClient], Any], person: str = "carol") -> Any:
-    with connected(folder / "state/approvals.sock", person, []) as desk:
+    with connect_to_desk(folder / "state/approvals.sock", person, []) as desk:
         return act(desk)
 
 

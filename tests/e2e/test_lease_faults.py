@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 import yaml
 
-from gateway.cli.desk_client import connected
+from gateway.cli.desk_client import connect_to_desk
 from tests.e2e.left_behind import check_all_ended
 from tests.e2e.running import mortal_gateway
 from tests.e2e.test_leases import carried, configured
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def leases_of(folder: Path, agent: str) -> list[dict[str, Any]]:
-    with connected(folder / "state/leases.sock", None, []) as operator:
+    with connect_to_desk(folder / "state/leases.sock", None, []) as operator:
         return [lease for lease in operator.ask("list") if lease["agent"] == agent]
 
 
@@ -108,7 +108,7 @@ def test_a_revocation_under_load_ends_these_leases_and_no_others(
     with mortal_gateway(configured(tmp_path, echo_server.mcp), tmp_path) as gateway:
         with Load(gateway, "ann", "bob", "eve") as load:
             load.go_on()
-            with connected(tmp_path / "state/leases.sock", None, []) as operator:
+            with connect_to_desk(tmp_path / "state/leases.sock", None, []) as operator:
                 operator.ask("revoke", chosen=chosen)
             begun = dict(load.numbers)
             load.go_on()

@@ -14,7 +14,7 @@ import httpx2
 import pytest
 import yaml
 
-from gateway.cli.desk_client import connected
+from gateway.cli.desk_client import connect_to_desk
 from tests.e2e.left_behind import check_all_ended, places_of, tokens_of
 from tests.e2e.running import mortal_gateway
 from tests.e2e.wire import call, caller, entries, legacy, stateless, token, until
@@ -145,7 +145,7 @@ def test_a_killed_gateway_ends_the_leases_of_the_one_before(echo_server: ServerP
 def test_an_operator_ends_the_leases_of_an_agent_at_once(gateway: GatewayProcess, echo_server: ServerProcess):
     bob = caller(gateway, "bob", "task")
     bob.call("echo", text="bob-before")
-    with connected(gateway.folder / "state/leases.sock", None, []) as operator:
+    with connect_to_desk(gateway.folder / "state/leases.sock", None, []) as operator:
         (lent,) = [
             lease for lease in operator.ask("list") if lease["agent"] == "bob" and "messages" not in lease["task"]
         ]

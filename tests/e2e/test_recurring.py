@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import yaml
 
-from gateway.cli.desk_client import connected
+from gateway.cli.desk_client import connect_to_desk
 from tests.e2e.running import mortal_gateway
 from tests.e2e.wire import Caller, entries, token, verified
 from tests.gateway_process import GatewayProcess, free_port
@@ -50,7 +50,7 @@ def task_of_kind(gateway: GatewayProcess) -> Caller:
 
 def endorse(agent: Caller, text: str) -> None:
     assert agent.call("echo", text=text).codes[-1] == "approval/pending"
-    with connected(agent.gateway.folder / "state/approvals.sock", "carol", []) as desk:
+    with connect_to_desk(agent.gateway.folder / "state/approvals.sock", "carol", []) as desk:
         (asked,) = [one for one in desk.ask("list") if one["state"] == "pending"]
         shown = desk.ask("show", id=asked["id"])
         assert shown["recurs"]["values"] == {"/text": [text]}
@@ -60,7 +60,7 @@ def endorse(agent: Caller, text: str) -> None:
 
 
 def listed(folder: Path) -> list[dict[str, Any]]:
-    with connected(folder / "state/approvals.sock", "carol", []) as desk:
+    with connect_to_desk(folder / "state/approvals.sock", "carol", []) as desk:
         return desk.ask("endorsements")
 
 
@@ -80,7 +80,7 @@ def test_a_kill_loses_no_endorsement_and_revives_none(echo_server: ServerProcess
         both = file.read_bytes()
         agent = task_of_kind(gateway)
         assert [agent.call("echo", text=text).text for text in (kept, revoked)] == [kept, revoked]
-        with connected(tmp_path / "state/approvals.sock", "dave", []) as desk:
+        with connect_to_desk(tmp_path / "state/approvals.sock", "dave", []) as desk:
             desk.ask("revoke", selection={"id": listed(tmp_path)[1]["id"]})
         assert agent.call("echo", text=revoked).codes[-1] == "approval/pending"
         gateway.process.kill()

@@ -21,7 +21,7 @@ from gateway.policy.embedded import Embedded
 from gateway.policy.folders import PolicyFolders, shipped
 from gateway.policy.problems import SETTINGS
 from gateway.replay.engine import replay
-from gateway.replay.reader import read
+from gateway.replay.reader import read_traces
 from gateway.steps.visit import SUPPORTED_OBLIGATIONS
 from tests import tiny_policy
 from tests.policy.conftest import FIXTURES, ROOT, put
@@ -184,7 +184,7 @@ async def test_the_trace_of_the_page_needs_two_persons(tmp_path: Path):
     async def judge(document: JsonObject) -> Decision:
         return verdict.read(engine.answer("decision", documents.encode(document)), frozenset(SUPPORTED_OBLIGATIONS))
 
-    outcomes = [outcome async for outcome in replay(read(trace), judge)]
+    outcomes = [outcome async for outcome in replay(read_traces(trace), judge)]
 
     assert [(outcome.decision.effect, outcome.met) for outcome in outcomes] == [
         ("ask", True),

@@ -21,7 +21,7 @@ from gateway.policy import bundle
 from gateway.policy.policy import Policy
 from gateway.replay import StepOutcome, Trace, replay
 from gateway.replay.engine import Assume
-from gateway.replay.report import wanted
+from gateway.replay.report import describe_expected
 from gateway.replay.trace import head, step
 from gateway.steps.visit import SUPPORTED_OBLIGATIONS
 from tests.policy.conftest import ROOT, connected
@@ -173,7 +173,7 @@ async def test_what_happened_in_an_incident_does_not_pass(trace: Raw, embedded: 
         if outcome.expect is None:
             assert outcome.decision.effect == "allow", told(outcome)
         else:
-            assert outcome.met, f"{told(outcome)}, expected {wanted(outcome)}"
+            assert outcome.met, f"{told(outcome)}, expected {describe_expected(outcome)}"
 
 
 @ONE_LOOP
@@ -183,7 +183,7 @@ async def test_no_disguise_helps_an_attack(trace: Raw, embedded: Replays):
 
     assert {told(outcome) for outcome in before if outcome.decision.effect != "allow"} == set()
     assert last.expect is not None
-    assert last.met, f"{told(last)}, expected {wanted(last)}"
+    assert last.met, f"{told(last)}, expected {describe_expected(last)}"
 
 
 @ONE_LOOP

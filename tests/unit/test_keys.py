@@ -52,11 +52,11 @@ def test_missing_keys_are_made_once_below_the_state_folder(tmp_path: Path):
 def test_keys_are_read_without_being_made(tmp_path: Path):
     configuration = configured(tmp_path)
 
-    assert keys.read(configuration, begun=False) == {}
+    assert keys.read_keys(configuration, begun=False) == {}
     assert keys.read_chain(configuration) is keys.read_snapshots(configuration) is None
     assert not (tmp_path / "state").exists()
     made = keys.load(configuration, begun=False)
-    assert keys.read(configuration, begun=True).keys() == FILES.keys() - {"tokens"}
+    assert keys.read_keys(configuration, begun=True).keys() == FILES.keys() - {"tokens"}
     assert (keys.read_chain(configuration), keys.read_snapshots(configuration)) == (made.chain, made.snapshots)
 
 
@@ -78,7 +78,7 @@ def test_keys_that_are_given_are_used_and_none_is_made(tmp_path: Path, put: Call
 def test_a_key_that_is_given_and_missing_is_not_made(tmp_path: Path, name: Name, *, begun: bool):
     """Its mount may have failed. A new one would be another than before, and differ from gateway to gateway."""
     keys.load(configured(tmp_path), begun=False)
-    for attempt in (keys.load, keys.read):
+    for attempt in (keys.load, keys.read_keys):
         with pytest.raises(GatewayError, match=f"keys.{name} names .*/mounted/{name}, and there is no such file"):
             attempt(configured(tmp_path, name), begun=begun)
     assert not (tmp_path / "mounted").exists()
@@ -89,7 +89,7 @@ def test_a_key_that_a_journal_was_written_with_is_not_made_anew(tmp_path: Path, 
     keys.load(configured(tmp_path), begun=False)
     (tmp_path / "state" / FILES[name]).unlink()
 
-    for attempt in (keys.load, keys.read):
+    for attempt in (keys.load, keys.read_keys):
         with pytest.raises(JournalError, match="journal was written with a key that is not there") as lost:
             attempt(configured(tmp_path), begun=True)
         assert FILES[name] in str(lost.value)
@@ -144,7 +144,7 @@ def test_two_keys_are_not_the_same(tmp_path: Path, put: Callable[..., Path], nam
     put("chain")
     put(name, encoded)
 
-    for attempt in (keys.load, keys.read):
+    for attempt in (keys.load, keys.read_keys):
         with pytest.raises(ConfigurationError, match=f"the keys chain and {name} are the same"):
             attempt(configured(tmp_path, "chain", name), begun=False)
 

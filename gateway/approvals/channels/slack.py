@@ -41,12 +41,12 @@ class Slack:
 def payload_of(message: NoticeMessage) -> dict[str, Any]:
     """Return the message for Slack. `&`, `<` and `>` are escaped, so no text is a link or a mention."""
     urls = {item.url for item in message.items}
-    lines = (f"<{line}>" if line in urls else _escaped(line) for line in lines_of(message))
-    title, text = _escaped(title_of(message)), "\n".join(lines)[:_LONGEST]
+    lines = (f"<{line}>" if line in urls else _escape(line) for line in lines_of(message))
+    title, text = _escape(title_of(message)), "\n".join(lines)[:_LONGEST]
     # `verbatim`: Slack makes no links of its own, such as of a tool's name.
     section = {"type": "section", "text": {"type": "mrkdwn", "text": f"*{title}*\n{text}", "verbatim": True}}
     return {"text": title, "blocks": [section], "unfurl_links": False, "unfurl_media": False}
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

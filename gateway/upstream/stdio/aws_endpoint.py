@@ -80,7 +80,7 @@ class ContainerEndpoint:
 
     def _find(self, scope: Any) -> tuple[int, dict[str, str]]:
         """Return the status and the document for a request. A wrong token and an unknown process look alike."""
-        token, credential = self._given.get(str(scope["path"]).removeprefix(_PATH), ("", _nothing))
+        token, credential = self._given.get(str(scope["path"]).removeprefix(_PATH), ("", _find_nothing))
         shown = [value for name, value in scope["headers"] if name == b"authorization"]
         is_known = len(shown) == 1 and bool(token) and hmac.compare_digest(shown[0], token.encode())
         if scope["method"] != "GET" or not is_known:
@@ -92,5 +92,5 @@ class ContainerEndpoint:
         return 200, {**{to: fields[name] for to, name in _NAMES.items()}, "Expiration": describe_moment(found.expires)}
 
 
-def _nothing() -> None:
+def _find_nothing() -> None:
     return None

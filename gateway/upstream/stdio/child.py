@@ -24,7 +24,7 @@ from gateway.upstream.stdio.handed import HandedProcess
 from gateway.upstream.stdio.lines import MAX_LINE, LineSplitter, LineTooLong
 from gateway.upstream.stdio.stderr import StderrLines
 from gateway.upstream.stdio.throttle import REST, TURN, Throttle, weight
-from gateway.upstream.stdio.wire import Inbound, read
+from gateway.upstream.stdio.wire import Inbound, read_line
 
 log = structlog.get_logger("gateway.upstream.stdio")
 
@@ -290,7 +290,7 @@ class ServerProcess(asyncio.SubprocessProtocol):
             self._hear()
 
     def _take(self, line: bytes) -> None:
-        message = read(line)
+        message = read_line(line)
         if message is None:
             self._junk += 1
             if is_power_of_two(self._junk):
@@ -316,8 +316,8 @@ class ServerProcess(asyncio.SubprocessProtocol):
         self._exited.set()
         self._rested()
         if self._reason in _PIPE_CLOSED.values() and not self._terminated:
-            self._reason = _ending(status, by_keeper=self.handed is not None)
-        self._end(_ending(status, by_keeper=self.handed is not None))
+            self._reason = _describe_end(status, by_keeper=self.handed is not None)
+        self._end(_describe_end(status, by_keeper=self.handed is not None))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self._lost.set()
@@ -354,7 +354,7 @@ def _seal_descriptors(passed: Sequence[int]) -> None:
                 os.set_inheritable(int(name), False)  # noqa: FBT003 - its only form
 
 
-def _ending(status: int | None, *, by_keeper: bool = False) -> str:
+def _describe_end(status: int | None, *, by_keeper: bool = False) -> str:
     if by_keeper and status is not None and status > keeper.BY_SIGNAL:
         status = keeper.BY_SIGNAL - status
     if status is None or status >= 0:

@@ -135,7 +135,7 @@ class HandedProcess:
 
     def kill_marked(self) -> int:
         """Kill the processes with this process's mark, and return their number. A helper may have removed its mark."""
-        found = _marked(f"{MARK}={self._mark}".encode())
+        found = _find_marked(f"{MARK}={self._mark}".encode())
         for process in found:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(process, signal.SIGKILL)
@@ -177,7 +177,7 @@ class HandedProcess:
         return variables
 
 
-def _marked(mark: bytes) -> list[int]:
+def _find_marked(mark: bytes) -> list[int]:
     """Return the living processes started with a variable."""
     found: list[int] = []
     for entry in Path("/proc").glob("[0-9]*/environ"):

@@ -187,7 +187,7 @@ class Worker:
         if call is not None and call.stream is stream:
             self._forget(request, call)
             with contextlib.suppress(UpstreamError):
-                self.child.post(wire.cancelled(request, reason))
+                self.child.post(wire.cancelled_line(request, reason))
 
     def _forget(self, request: RequestId, call: _PooledCall) -> None:
         del self._calls[request]

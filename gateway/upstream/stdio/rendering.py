@@ -24,14 +24,14 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 def render_text(hand_over: HandOver, credential: HandedCredential) -> str:
     """Return the text for `env`, `file` or `fd`. Raises `ValueError` with a sentence without values."""
     if hand_over.template is not None:
-        return _bounded(fill(hand_over.template, credential))
+        return _bound(fill(hand_over.template, credential))
     form = hand_over.chosen_form or ("json" if credential.fields else "value")
-    return _bounded(_render_form(form, credential))
+    return _bound(_render_form(form, credential))
 
 
 def render_variables(hand_over: HandOver, credential: HandedCredential) -> dict[str, str]:
     """Return the variables with the credential or its parts. Raises `ValueError` as `render_text`."""
-    found = {name: _bounded(fill(template, credential)) for name, template in hand_over.variables.items()}
+    found = {name: _bound(fill(template, credential)) for name, template in hand_over.variables.items()}
     if hand_over.env is not None:
         found[hand_over.env] = render_text(hand_over, credential)
     if any("\0" in text for text in found.values()):
@@ -91,7 +91,7 @@ def _of_pgpass(text: str) -> str:
     return text.replace("\\", "\\\\").replace(":", "\\:")
 
 
-def _bounded(text: str) -> str:
+def _bound(text: str) -> str:
     if len(text.encode()) > LARGEST:
         raise ValueError(f"it has more than {LARGEST} bytes")
     return text

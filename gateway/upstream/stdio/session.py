@@ -231,7 +231,7 @@ class StdioSession:
     def _give_up(self, request: RequestId, stream: MessageStream, failure: UpstreamError) -> None:
         self._close(stream)
         with contextlib.suppress(UpstreamError):
-            self.child.post(wire.cancelled(request, "no answer in time"))
+            self.child.post(wire.cancelled_line(request, "no answer in time"))
         stream.fail(failure)
 
     def _cancelled(self, params: JsonObject) -> None:

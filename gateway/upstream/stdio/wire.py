@@ -81,7 +81,7 @@ _SUBSCRIBED: Final = msgspec.json.Decoder(_Subscribed)
 _ERROR: Final = msgspec.json.Decoder(_Error)
 
 
-def read(line: bytes) -> Inbound | None:
+def read_line(line: bytes) -> Inbound | None:
     """Read a line of a child's standard output; `None` for anything but a JSON-RPC 2.0 message in UTF-8."""
     envelope = _maybe(_ENVELOPE, line)
     if envelope is None and (masked := _SURROGATE.sub(rb"\\u0020", line)) != line:
@@ -118,7 +118,7 @@ def wants_logs(params: JsonObject) -> bool:
     return isinstance(meta, dict) and LOG_LEVEL_KEY in meta
 
 
-def cancelled(request: RequestId, reason: str) -> bytes:
+def cancelled_line(request: RequestId, reason: str) -> bytes:
     """A `notifications/cancelled` line."""
     params = {"requestId": request, "reason": reason}
     return _encode({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})

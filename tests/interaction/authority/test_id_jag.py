@@ -18,7 +18,7 @@ import yaml
 from gateway.authority.brokers.exchange import GRANT
 from gateway.authority.brokers.id_jag import JWT_BEARER
 from gateway.authority.brokers.token_checks import read_claims
-from gateway.cli.desk_client import connected
+from gateway.cli.desk_client import connect_to_desk
 from tests.e2e.left_behind import check_all_ended
 from tests.e2e.wire import Answer, Caller, call, entries, stateless, until
 from tests.gateway_process import ANYONE_ANYTHING, GatewayProcess, free_port, gateway_process
@@ -73,7 +73,7 @@ class Place:
         return [each for each in found if each["id"] in calls]
 
     def end_leases(self) -> None:
-        with connected(self.gateway.folder / "state/leases.sock", None, []) as desk:
+        with connect_to_desk(self.gateway.folder / "state/leases.sock", None, []) as desk:
             desk.ask("revoke", chosen={"all": True})
 
 
@@ -224,7 +224,7 @@ async def test_a_revoked_connection_ends_its_leases_at_once_and_its_login_at_the
     await connect(await place.call("first"))
     assert (await place.call("connected")).text == "connected"
     value = place.carried("connected")
-    with connected(place.gateway.folder / "state/connections.sock", None, []) as desk:
+    with connect_to_desk(place.gateway.folder / "state/connections.sock", None, []) as desk:
         (listed,) = desk.ask("list")
         assert (listed["broker"], listed["server"]) == ("keycloak", place.provider.issuer)
         assert listed["scopes"] == ["tickets.read"]

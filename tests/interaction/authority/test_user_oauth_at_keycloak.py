@@ -13,7 +13,7 @@ import yaml
 from playwright.async_api import expect
 
 from gateway.authority.brokers.token_checks import read_claims
-from gateway.cli.desk_client import connected
+from gateway.cli.desk_client import connect_to_desk
 from tests.e2e.left_behind import check_all_ended
 from tests.e2e.wire import Answer, Caller, call, entries, stateless, until
 from tests.gateway_process import ANYONE_ANYTHING, GatewayProcess, free_port, gateway_process
@@ -65,7 +65,7 @@ class Place:
             await expect(page.get_by_role("heading", name="Connected")).to_be_visible()
 
     def ask_operator(self, socket: str, do: str, **fields: Any) -> Any:
-        with connected(self.gateway.folder / f"state/{socket}.sock", None, []) as desk:
+        with connect_to_desk(self.gateway.folder / f"state/{socket}.sock", None, []) as desk:
             return desk.ask(do, **fields)
 
 

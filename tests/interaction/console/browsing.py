@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
-from gateway.cli.desk_client import connected
+from gateway.cli.desk_client import connect_to_desk
 from tests.e2e.wire import caller
 from tests.gateway_process import GatewayProcess
 from tests.interaction.identity.server import OAuthServer
@@ -61,7 +61,7 @@ class There:
 
     async def log_in(self, page: Page, name: str = "", *groups: str) -> None:
         if self.server is None:
-            with connected(self.gateway.folder / "state/console.sock", None, []) as socket:
+            with connect_to_desk(self.gateway.folder / "state/console.sock", None, []) as socket:
                 link = await asyncio.to_thread(socket.ask, "link")
             await page.goto(link["url"])
             await page.get_by_role("button").click()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from gateway.cli.desk_client import connected
+from gateway.cli.desk_client import connect_to_desk
 from tests.e2e.wire import caller
 from tests.gateway_process import gateway_process
 from tests.interaction.console.browsing import CHROMIUM, GRANTS, LONG, There, assert_accessible, press_to, settings
@@ -46,7 +46,7 @@ async def call(there: There, *texts: str) -> None:
 
 
 async def link_of(there: There) -> str:
-    with connected(there.gateway.folder / "state/console.sock", None, []) as socket:
+    with connect_to_desk(there.gateway.folder / "state/console.sock", None, []) as socket:
         return str((await asyncio.to_thread(socket.ask, "link"))["url"])
 
 

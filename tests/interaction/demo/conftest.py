@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest_asyncio
 
-from gateway.demo.processes import running
+from gateway.demo.processes import run_servers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -15,5 +15,5 @@ if TYPE_CHECKING:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def demo(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[dict[str, str]]:
     """The demo servers, running for the tests of one module: name → MCP endpoint."""
-    async with running(tmp_path_factory.mktemp("demo")) as urls:
+    async with run_servers(tmp_path_factory.mktemp("demo")) as urls:
         yield urls

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.demo.processes import running
+from gateway.demo.processes import run_servers
 from gateway.errors import UpstreamUnreachable
 from tests.gateway_process import free_port
 from tests.servers.serving import ROOT
@@ -24,7 +24,7 @@ async def test_the_servers_end_with_the_block_and_leave_nothing(tmp_path: Path, 
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
-    async with running(tmp_path) as urls:
+    async with run_servers(tmp_path) as urls:
         assert urls.keys() == {"files", "tickets", "mail"}
         assert [*temporary.glob("opagate-demo-*")]
 
@@ -38,7 +38,7 @@ async def test_the_servers_end_with_the_block_and_leave_nothing(tmp_path: Path, 
 async def test_the_servers_end_when_the_block_fails(tmp_path: Path):
     urls: dict[str, str] = {}
     with suppress(ZeroDivisionError):
-        async with running(tmp_path) as found:
+        async with run_servers(tmp_path) as found:
             urls |= found
             raise ZeroDivisionError
 
@@ -71,7 +71,7 @@ async def test_a_server_that_does_not_come_up_is_named_with_its_log(tmp_path: Pa
     monkeypatch.setattr("gateway.demo.processes.NAMES", ("mail", "nonsense"))
 
     with pytest.raises(UpstreamUnreachable, match="nonsense ended with status 1") as caught:
-        async with running(tmp_path):
+        async with run_servers(tmp_path):
             pass
 
     assert "demo-nonsense.log" in caught.value.remedy
@@ -82,7 +82,7 @@ async def test_a_server_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("gateway.demo.processes._START_SECONDS", 0.01)
 
     with pytest.raises(UpstreamUnreachable, match="does not answer"):
-        async with running(tmp_path):
+        async with run_servers(tmp_path):
             pass
 
 

@@ -23,7 +23,7 @@ from gateway.model.target import Pin
 from gateway.upstream.catalogue import Catalogue
 from gateway.upstream.http import HttpUpstream
 from gateway.upstream.listing import inventory
-from gateway.upstream.pins import Definition, read
+from gateway.upstream.pins import Definition, read_definition
 from gateway.upstream.stdio import StdioUpstream
 from tests.servers.serving import ROOT
 
@@ -91,7 +91,7 @@ async def test_the_gateway_reads_the_same_definitions_in_both_eras(demo: dict[st
         assert (stateless.revision, handshake.revision) == ("2026-07-28", "2025-11-25")
         assert old.methods[-5:] == ["initialize", "notifications/initialized", "tools/list", "prompts/list", "DELETE"]
         digests = [
-            [item.digest for raw in found.tools if isinstance(item := read(raw), Definition)]
+            [item.digest for raw in found.tools if isinstance(item := read_definition(raw), Definition)]
             for found in (stateless, handshake)
         ]
         assert digests[0] == digests[1]

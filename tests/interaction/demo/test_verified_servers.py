@@ -10,7 +10,7 @@ import httpx2
 import pytest
 import pytest_asyncio
 
-from gateway.demo.processes import GatewayKeys, running
+from gateway.demo.processes import GatewayKeys, run_servers
 from tests.minted import ISSUER, Minter, message
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def minter() -> Minter:
 async def verified(minter: Minter, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[dict[str, str]]:
     folder = tmp_path_factory.mktemp("verified")
     (folder / "jwks.json").write_text(json.dumps(minter.mint.jwks()), "utf-8")
-    async with running(folder, GatewayKeys(ISSUER, folder / "jwks.json")) as urls:
+    async with run_servers(folder, GatewayKeys(ISSUER, folder / "jwks.json")) as urls:
         yield urls
 
 

@@ -79,7 +79,7 @@ def test_the_client_of_the_typescript_sdk_lists_the_files(
 @pytest.mark.parametrize("client", ["Claude Desktop", "Cursor", "VS Code"])
 def test_the_file_of_a_client_names_the_endpoint_and_a_place_for_the_token(client: str):
     text = README.partition(f"**{client}**")[2].partition("```json\n")[2].partition("```")[0]
-    found = importing.read(text, client)
+    found = importing.import_servers(text, client)
 
     assert list(found.upstreams) == ["files"]
     assert ENDPOINT in json.dumps(found.upstreams)

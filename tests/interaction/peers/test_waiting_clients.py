@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.cli.desk_client import DeskClient, connected
+from gateway.cli.desk_client import DeskClient, connect_to_desk
 from tests.conformance.run import Node
 from tests.e2e.wire import call, caller, stateless, token, until
 from tests.gateway_process import GatewayProcess, running_gateway
@@ -71,11 +71,11 @@ class Desk:
         self._agent = agent
 
     def pending(self) -> list[str]:
-        with connected(self._socket, "carol", []) as desk:
+        with connect_to_desk(self._socket, "carol", []) as desk:
             return [one["id"] for one in desk.ask("list") if one["agent"] == self._agent and one["state"] == "pending"]
 
     def approve(self, identifier: str) -> None:
-        with connected(self._socket, "carol", []) as desk:
+        with connect_to_desk(self._socket, "carol", []) as desk:
             assert self._vote(desk, identifier)["state"] == "granted"
 
     def open(self, url: str) -> None:

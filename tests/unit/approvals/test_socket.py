@@ -20,7 +20,7 @@ from gateway.approvals.office import Office
 from gateway.approvals.socket import Accounts, DeskSocket
 from gateway.cli import approvals
 from gateway.cli import endorsements as commands
-from gateway.cli.desk_client import DeskRefusal, connected
+from gateway.cli.desk_client import DeskRefusal, connect_to_desk
 from gateway.errors import ConfigurationError
 from tests.unit.approvals.making import (
     BOB,
@@ -81,7 +81,7 @@ def listening(
 
 async def asked(path: Path, do: str, speaks_as: str | None = None, **fields: Any) -> Any:
     def ask() -> Any:
-        with connected(path, speaks_as, []) as client:
+        with connect_to_desk(path, speaks_as, []) as client:
             return client.ask(do, **fields)
 
     return await asyncio.to_thread(ask)
@@ -211,7 +211,10 @@ async def test_a_path_that_cannot_be_a_socket_is_told(tmp_path: Path, desk: Desk
 
 
 def test_without_a_gateway_the_command_says_so(tmp_path: Path):
-    with pytest.raises(ConfigurationError, match="no gateway answers"), connected(tmp_path / "none.sock", None, []):
+    with (
+        pytest.raises(ConfigurationError, match="no gateway answers"),
+        connect_to_desk(tmp_path / "none.sock", None, []),
+    ):
         pass
 
 

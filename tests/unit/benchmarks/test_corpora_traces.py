@@ -18,7 +18,7 @@ from benchmarks.corpora.traces import (
     upstream_of,
     write_traces,
 )
-from gateway.replay import read
+from gateway.replay import read_traces
 
 TOOLS: dict[str, Any] = {
     "mail": {
@@ -50,7 +50,7 @@ ATTACK: dict[str, Any] = {
 def test_a_recording_becomes_a_trace_whose_goal_is_the_prompt(tmp_path: Path):
     write_traces([ATTACK], TOOLS, tmp_path / "traces.jsonl")
 
-    found = next(read(tmp_path / "traces.jsonl"))
+    found = next(read_traces(tmp_path / "traces.jsonl"))
     steps = list(found.steps)
 
     assert found.id == name_of(ATTACK) == "office/user_task_1/injection_task_2"
@@ -114,7 +114,7 @@ def test_a_contract_names_the_systems_and_tools_of_the_users_own_task_and_no_val
         "effects": {"destructive": [], "mint": []},
     }
     write_traces([ATTACK], TOOLS, tmp_path / "traces.jsonl", contract=True)
-    read_contract = next(read(tmp_path / "traces.jsonl")).task.contract
+    read_contract = next(read_traces(tmp_path / "traces.jsonl")).task.contract
     assert read_contract is not None
     assert read_contract.tools == ("contacts/look_up",)
 
@@ -122,7 +122,7 @@ def test_a_contract_names_the_systems_and_tools_of_the_users_own_task_and_no_val
 def test_the_user_of_a_task_is_who_the_recording_says(tmp_path: Path):
     write_traces([{**ATTACK, "as": "ann"}, ATTACK], TOOLS, tmp_path / "traces.jsonl")
 
-    users = [found.principal.user for found in read(tmp_path / "traces.jsonl")]
+    users = [found.principal.user for found in read_traces(tmp_path / "traces.jsonl")]
 
     assert users[0] is not None
     assert (users[0].id, users[1]) == ("ann", None)

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.gateway import targets
 from benchmarks.gateway.declarations import GOAL, SHAPES, declarations
-from gateway.tasks.contract import Declaration, read
+from gateway.tasks.contract import Declaration, read_declaration
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -17,7 +17,7 @@ def test_each_shape_may_be_declared(shape: str):
     goal = SHAPES[shape](Random(1))
 
     assert GOAL * 0.9 < len(goal) <= GOAL
-    assert isinstance(read(f'{{"goal": "{goal}"}}'.encode()), Declaration)
+    assert isinstance(read_declaration(f'{{"goal": "{goal}"}}'.encode()), Declaration)
 
 
 def test_what_was_declared_is_in_the_table(tmp_path: Path):

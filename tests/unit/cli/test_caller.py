@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gateway import config
-from gateway.cli.caller import CallerNames, verified
+from gateway.cli.caller import CallerNames, find_principal
 from gateway.errors import ConfigurationError
 from gateway.identity import anonymous, development
 from gateway.model.caller import Actor, AuthMethod, Principal, User
@@ -22,7 +22,7 @@ def settings(*identities: str) -> config.Configuration:
 
 
 def test_a_development_caller_is_what_its_token_would_make_it():
-    made = verified(settings(DEVELOPMENT), CallerNames("triage", user="ana", groups=("ops",), scopes=("a", "b")))
+    made = find_principal(settings(DEVELOPMENT), CallerNames("triage", user="ana", groups=("ops",), scopes=("a", "b")))
 
     assert made == Principal(
         "triage",
@@ -33,11 +33,11 @@ def test_a_development_caller_is_what_its_token_would_make_it():
         (Actor("triage", None),),
         token_id="none",
     )
-    assert verified(settings(DEVELOPMENT), CallerNames("triage")).user is None
+    assert find_principal(settings(DEVELOPMENT), CallerNames("triage")).user is None
 
 
 def test_a_caller_of_an_issuer_is_the_client_of_its_user():
-    made = verified(settings(JWT), CallerNames("triage", user="ana", groups=("ops",), bound=True))
+    made = find_principal(settings(JWT), CallerNames("triage", user="ana", groups=("ops",), bound=True))
 
     assert (made.id, made.issuer, made.method, made.bound) == ("triage", "https://idp.example", AuthMethod.JWT, True)
     assert (made.user, made.delegation) == (User("ana", ("ops",)), ())
@@ -45,25 +45,26 @@ def test_a_caller_of_an_issuer_is_the_client_of_its_user():
 
 def test_what_an_issuer_demands_of_every_token_is_there():
     demanding = "{kind: jwt, issuer: 'https://idp.example', required_scopes: [mcp], require_bound: true}"
-    made = verified(settings(demanding), CallerNames("triage", scopes=("x",)))
+    made = find_principal(settings(demanding), CallerNames("triage", scopes=("x",)))
 
     assert (made.scopes, made.bound) == ({"mcp", "x"}, True)
 
 
 @pytest.mark.parametrize(("identity", "method", "bound"), [(SPIFFE, "spiffe-jwt", False), (X509, "spiffe-x509", True)])
 def test_a_workload_is_verified_by_its_trust_domain(identity: str, method: str, *, bound: bool):
-    made = verified(settings(JWT, DEVELOPMENT, identity), CallerNames("spiffe://corp/a"))
+    made = find_principal(settings(JWT, DEVELOPMENT, identity), CallerNames("spiffe://corp/a"))
 
     assert (made.issuer, made.method, made.bound) == ("spiffe://corp", method, bound)
 
 
 def test_the_first_identity_that_fits_is_taken_and_anonymous_last():
-    assert verified(settings(ANONYMOUS, DEVELOPMENT), CallerNames("dev")).issuer == development.ISSUER
-    assert verified(settings(ANONYMOUS), CallerNames("dev")).method is AuthMethod.ANONYMOUS
-    assert verified(settings(JWT, DEVELOPMENT), CallerNames("a")).issuer == "https://idp.example"
-    assert verified(settings(JWT, DEVELOPMENT), CallerNames("a", development.ISSUER)).issuer == development.ISSUER
+    assert find_principal(settings(ANONYMOUS, DEVELOPMENT), CallerNames("dev")).issuer == development.ISSUER
+    assert find_principal(settings(ANONYMOUS), CallerNames("dev")).method is AuthMethod.ANONYMOUS
+    assert find_principal(settings(JWT, DEVELOPMENT), CallerNames("a")).issuer == "https://idp.example"
+    assert find_principal(settings(JWT, DEVELOPMENT), CallerNames("a", development.ISSUER)).issuer == development.ISSUER
     assert (
-        verified(settings(ANONYMOUS, DEVELOPMENT), CallerNames("dev", anonymous.ISSUER)).method is AuthMethod.ANONYMOUS
+        find_principal(settings(ANONYMOUS, DEVELOPMENT), CallerNames("dev", anonymous.ISSUER)).method
+        is AuthMethod.ANONYMOUS
     )
 
 
@@ -86,6 +87,6 @@ def test_the_first_identity_that_fits_is_taken_and_anonymous_last():
 )
 def test_a_caller_that_no_identity_would_verify_is_refused(identities: list[str], named: CallerNames):
     with pytest.raises(ConfigurationError, match="no identity of the configuration would verify") as refused:
-        verified(settings(*identities), named)
+        find_principal(settings(*identities), named)
 
     assert "--issuer" in refused.value.remedy

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.cli.grant_checks import read, unmatched, warnings
+from gateway.cli.grant_checks import find_unmatched, read_grants, warnings
 
 
 def grant(*tools: str, id: str = "g") -> dict[str, Any]:  # noqa: A002 - the field's own name
@@ -40,7 +40,7 @@ LISTED = {"files": frozenset({"read_file", "list_files"}), "mail": frozenset({"s
 
 
 def test_a_pattern_that_matches_no_tool_names_the_nearest_one():
-    (warned,) = unmatched({"files": [grant("read_file", "list_flies", id="reads")]}, LISTED, complete=True)
+    (warned,) = find_unmatched({"files": [grant("read_file", "list_flies", id="reads")]}, LISTED, complete=True)
 
     assert "grant 'reads' of 'files' names the tool 'list_flies'" in warned.found
     assert "did you mean 'list_files'?" in warned.found
@@ -48,33 +48,33 @@ def test_a_pattern_that_matches_no_tool_names_the_nearest_one():
 
 @pytest.mark.parametrize("pattern", ["*", "read_*", "*_files", "read*file", "list_files"])
 def test_a_pattern_that_matches_a_tool_is_no_warning(pattern: str):
-    assert list(unmatched({"files": [grant(pattern)]}, LISTED, complete=True)) == []
+    assert list(find_unmatched({"files": [grant(pattern)]}, LISTED, complete=True)) == []
 
 
 @pytest.mark.parametrize("pattern", ["write_*", "read_file*file", "*e*", "READ_FILE", ""])
 def test_a_pattern_is_compared_as_policy_compares_it(pattern: str):
-    assert len(list(unmatched({"files": [grant(pattern)]}, LISTED, complete=True))) == 1
+    assert len(list(find_unmatched({"files": [grant(pattern)]}, LISTED, complete=True))) == 1
 
 
 def test_grants_for_all_upstreams_are_compared_with_the_tools_of_all():
-    assert list(unmatched({"*": [grant("send")]}, LISTED, complete=True)) == []
-    assert len(list(unmatched({"*": [grant("sned")]}, LISTED, complete=True))) == 1
+    assert list(find_unmatched({"*": [grant("send")]}, LISTED, complete=True)) == []
+    assert len(list(find_unmatched({"*": [grant("sned")]}, LISTED, complete=True))) == 1
 
 
 def test_what_an_unlisted_upstream_offers_is_not_guessed():
-    assert list(unmatched({"*": [grant("x")], "down": [grant("x")]}, LISTED, complete=False)) == []
+    assert list(find_unmatched({"*": [grant("x")], "down": [grant("x")]}, LISTED, complete=False)) == []
 
 
 @pytest.mark.parametrize(
     "data", [{}, {"gateway": {}}, {"gateway": {"grants": {"upstreams": []}}}, {"gateway": {"grants": {"upstreams": 1}}}]
 )
 def test_data_without_readable_grants_count_as_none(data: dict[str, Any]):
-    assert read(json.dumps(data)) == {}
+    assert read_grants(json.dumps(data)) == {}
 
 
 def test_a_grant_that_is_malformed_is_left_to_the_load_of_the_policy():
     data = {"gateway": {"grants": {"upstreams": {"files": [7, {"id": "a", "tools": "x"}], "mail": "all"}}}}
-    grants = read(json.dumps(data))
+    grants = read_grants(json.dumps(data))
 
     assert grants == {"files": [{"id": "a", "tools": "x"}], "mail": []}
-    assert list(unmatched(grants, LISTED, complete=True)) == []
+    assert list(find_unmatched(grants, LISTED, complete=True)) == []

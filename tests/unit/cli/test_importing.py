@@ -16,7 +16,7 @@ MARK = "s3cret-marker-9f8e7d6c5b4a"
 
 
 def read(servers: dict[str, Any], **further: Any) -> Imported:
-    return importing.read(json.dumps({"mcpServers": servers, **further}), "mcp.json")
+    return importing.import_servers(json.dumps({"mcpServers": servers, **further}), "mcp.json")
 
 
 def test_cursor_and_claude_desktop_servers_become_upstreams():
@@ -55,7 +55,7 @@ def test_vs_code_files_have_comments_and_inputs():
         "gh": {"type": "http", "url": "https://gh.example//x", "headers": {"Authorization": "${input:gh-token}"},},
       },
     }"""
-    found = importing.read(text, "mcp.json")
+    found = importing.import_servers(text, "mcp.json")
 
     assert found.upstreams["gh"] == {
         "url": "https://gh.example//x",
@@ -66,7 +66,7 @@ def test_vs_code_files_have_comments_and_inputs():
 
 
 def test_vs_code_settings_have_the_servers_below_mcp():
-    found = importing.read(json.dumps({"mcp": {"servers": {"a": {"command": "x"}}}}), "settings.json")
+    found = importing.import_servers(json.dumps({"mcp": {"servers": {"a": {"command": "x"}}}}), "settings.json")
 
     assert found.upstreams == {"a": {"command": ["x"], "audience": "a"}}
 
@@ -90,14 +90,14 @@ def test_references_of_clients_become_variables():
 def test_servers_of_the_same_name_stay_apart():
     """Of two projects of Claude Code."""
     projects = {"/a": {"mcpServers": {"x": {"command": "one"}}}, "/b": {"mcpServers": {"x": {"command": "two"}}}}
-    found = importing.read(json.dumps({"projects": projects}), ".claude.json")
+    found = importing.import_servers(json.dumps({"projects": projects}), ".claude.json")
 
     assert {name: upstream["command"] for name, upstream in found.upstreams.items()} == {"x": ["one"], "x-2": ["two"]}
 
 
 def test_a_token_that_codex_takes_from_the_environment_is_a_variable():
     text = "[mcp_servers.gh]\nurl = 'https://mcp.example/mcp'\nbearer_token_env_var = 'GH_TOKEN'\n"
-    found = importing.read(text, "config.toml")
+    found = importing.import_servers(text, "config.toml")
 
     assert found.upstreams["gh"]["credential"]["value"] == "${GH_AUTHORIZATION}"
     assert found.variables == {"GH_AUTHORIZATION": "gh: header Authorization, the whole value"}
@@ -182,7 +182,7 @@ def test_names_become_upstream_names_and_stay_apart():
 
 def test_a_web_address_in_a_string_is_no_comment():
     assert (
-        importing.read('{"servers": {"a": {"url": "https://x.example/,}"}}}', "f").upstreams["a"]["url"]
+        importing.import_servers('{"servers": {"a": {"url": "https://x.example/,}"}}}', "f").upstreams["a"]["url"]
         == "https://x.example/,}"
     )
 

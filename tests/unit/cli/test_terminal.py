@@ -46,8 +46,8 @@ def test_json_escapes_what_is_not_ascii(capsys: pytest.CaptureFixture[str]):
 
 
 def test_a_policy_without_a_revision_is_said_to_have_none():
-    assert terminal.revised("opagate", "ac3a641e") == "opagate, revision ac3a641e"
-    assert terminal.revised("opagate", "") == "opagate, without a revision"
+    assert terminal.describe_revision("opagate", "ac3a641e") == "opagate, revision ac3a641e"
+    assert terminal.describe_revision("opagate", "") == "opagate, without a revision"
 
 
 HOSTILE = (

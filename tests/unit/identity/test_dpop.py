@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from gateway.identity.dpop import LEEWAY, WINDOW, Possession, normalised, thumbprint
+from gateway.identity.dpop import LEEWAY, WINDOW, Possession, normalise_url, thumbprint
 from gateway.identity.outcomes import Confirmation, CredentialFault
 from gateway.identity.proof_watermark import FILE, ProofWatermark
 from gateway.identity.replay import ReplayMemory
@@ -266,7 +266,7 @@ def test_a_token_that_is_bound_twice_needs_both():
     ],
 )
 def test_equal_urls_are_equal(one: str, other: str):
-    assert normalised(one) == normalised(other) is not None
+    assert normalise_url(one) == normalise_url(other) is not None
 
 
 @pytest.mark.parametrize(
@@ -284,11 +284,11 @@ def test_equal_urls_are_equal(one: str, other: str):
     ],
 )
 def test_different_urls_are_different(one: str, other: str):
-    assert normalised(one) != normalised(other)
+    assert normalise_url(one) != normalise_url(other)
 
 
 @pytest.mark.parametrize(
     "url", ["", "mcp", "ftp://gateway.example/", "https://u@gateway.example/", "https://h:x/", "https:///p"]
 )
 def test_what_is_no_http_url_equals_nothing(url: str):
-    assert normalised(url) is None
+    assert normalise_url(url) is None

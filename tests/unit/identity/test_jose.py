@@ -13,7 +13,7 @@ TYPES = frozenset({"at+jwt"})
 
 
 def read(token: str) -> jose.Jws:
-    result = jose.read(token)
+    result = jose.read_jws(token)
     assert isinstance(result, jose.Jws), result
     return result
 
@@ -134,7 +134,7 @@ def test_a_header_member_of_another_type_is_refused(name: str, value: object):
     ],
 )
 def test_what_is_not_a_strict_token_is_refused(token: str):
-    result = jose.read(token)
+    result = jose.read_jws(token)
     assert isinstance(result, CredentialFault)
     assert result.code == "identity/malformed"
 

@@ -14,7 +14,7 @@ from gateway.model.decision import Refusal
 from gateway.model.wire import Disposition, Era, Headers, Kind, Message
 from gateway.protocol.classify import MAX_ID, RULES, classify, cursor_of, state_of, tasks_of
 from gateway.protocol.headers import HeaderFault, group_headers
-from gateway.protocol.headers import read as read_headers
+from gateway.protocol.headers import read_routing as read_headers
 from gateway.protocol.methods import STATELESS_VERSIONS, TABLE, VERSIONS
 
 VERSION = "io.modelcontextprotocol/protocolVersion"

@@ -36,7 +36,7 @@ def given(**arguments: Any) -> dict[str, Any]:
 )
 def test_a_completion_is_a_use_of_what_it_refers_to(asked: dict[str, Any], means: Completion):
     assert completions.fault(asked) is None
-    assert completions.asked(asked) == means
+    assert completions.read_completion(asked) == means
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_completion_is_a_use_of_what_it_refers_to(asked: dict[str, Any], means
 )
 def test_a_variable_that_is_said_twice_has_both_values(asked: dict[str, Any], arguments: dict[str, Any]):
     """Some clients send the value of before beside that of now. Which of them counts is the server's affair."""
-    assert completions.asked(asked).arguments == arguments
+    assert completions.read_completion(asked).arguments == arguments
 
 
 @pytest.mark.parametrize(

@@ -21,12 +21,12 @@ from gateway.protocol.headers import (
     group_headers,
     is_event_stream,
     is_passed_on,
-    read,
+    read_routing,
 )
 
 
 def fault(*headers: tuple[bytes, bytes]) -> str:
-    outcome = read(group_headers(headers))
+    outcome = read_routing(group_headers(headers))
     assert isinstance(outcome, HeaderFault), outcome
     return outcome.message
 
@@ -44,11 +44,11 @@ def test_the_routing_headers_are_read():
         (b"mcp-param-region", b"one"),
         (b"mcp-param-region", b"two"),
     )
-    assert read(group_headers(headers)) == Routing("2026-07-28", "tools/call", "Hello, 世界")
+    assert read_routing(group_headers(headers)) == Routing("2026-07-28", "tools/call", "Hello, 世界")
 
 
 def test_absent_headers_are_none():
-    assert read(group_headers(((b"accept", b"*/*"),))) == Routing()
+    assert read_routing(group_headers(((b"accept", b"*/*"),))) == Routing()
 
 
 @pytest.mark.parametrize("name", [b"mcp-protocol-version", b"mcp-method", b"mcp-name", b"mcp-session-id"])
@@ -75,7 +75,7 @@ def test_a_connection_header_that_would_strip_a_routing_header_is_refused(value:
 
 
 def test_a_connection_header_about_others_is_none_of_its_business():
-    assert read(group_headers(((b"connection", b"keep-alive, x-hop"), (b"x-note", b"mcp-name")))) == Routing()
+    assert read_routing(group_headers(((b"connection", b"keep-alive, x-hop"), (b"x-note", b"mcp-name")))) == Routing()
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.protocol.instructions import Greeting, read
+from gateway.protocol.instructions import Greeting, read_greeting
 
 GREETING = (
     b'{ "jsonrpc":"2.0", "id":1, "result":{"protocolVersion":"2025-11-25", "instructions" : "Use it. \\u0041sk first.",'
@@ -13,11 +13,11 @@ GREETING = (
 
 
 def test_instructions_are_read_with_their_bytes():
-    assert read(GREETING, 1) == Greeting(GREETING, b'"Use it. \\u0041sk first."')
+    assert read_greeting(GREETING, 1) == Greeting(GREETING, b'"Use it. \\u0041sk first."')
 
 
 def test_instructions_are_taken_out_and_every_other_value_is_as_it_was():
-    greeting = read(GREETING, 1)
+    greeting = read_greeting(GREETING, 1)
 
     assert greeting is not None
     assert greeting.without() == (
@@ -29,7 +29,7 @@ def test_instructions_are_taken_out_and_every_other_value_is_as_it_was():
 @pytest.mark.parametrize("said", [b"7", b"[]", b'{"a":[1, 2]}', b'""', b"false"])
 def test_instructions_of_any_kind_are_found(said: bytes):
     body = b'{"jsonrpc":"2.0","id":1,"result":{"instructions":%s}}' % said
-    greeting = read(body, 1)
+    greeting = read_greeting(body, 1)
 
     assert greeting == Greeting(body, said)
     assert greeting is not None
@@ -45,7 +45,7 @@ def test_instructions_of_any_kind_are_found(said: bytes):
     ],
 )
 def test_an_answer_without_any_has_none(body: bytes):
-    assert read(body, 1) == Greeting(body)
+    assert read_greeting(body, 1) == Greeting(body)
 
 
 @pytest.mark.parametrize(
@@ -68,4 +68,4 @@ def test_an_answer_without_any_has_none(body: bytes):
     ],
 )
 def test_what_two_readers_could_take_for_two_answers_is_none(body: bytes):
-    assert read(body, 1) is None
+    assert read_greeting(body, 1) is None

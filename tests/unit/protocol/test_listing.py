@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.model.wire import RequestId
-from gateway.protocol.listing import Listing, read
+from gateway.protocol.listing import Listing, read_list
 
 PAGE = (
     b'{ "jsonrpc":"2.0", "id":1, "result":{"ttlMs":5,"tools":['
@@ -20,7 +20,7 @@ PAGE = (
 
 
 def page(body: bytes = PAGE, method: str = "tools/list", id: RequestId = 1) -> Listing:  # noqa: A002 - the field's own name
-    listing = read(body, method, id)
+    listing = read_list(body, method, id)
     assert listing is not None
     return listing
 
@@ -99,7 +99,7 @@ def test_an_error_is_passed_as_it_is():
     ],
 )  # fmt: skip
 def test_what_is_not_clearly_a_list_is_none(body: bytes):
-    assert read(body, "tools/list", 1) is None
+    assert read_list(body, "tools/list", 1) is None
 
 
 @pytest.mark.parametrize(
@@ -107,12 +107,12 @@ def test_what_is_not_clearly_a_list_is_none(body: bytes):
 )
 def test_an_answer_with_another_id_is_none(sent: RequestId, answered: str):
     body = b'{"jsonrpc":"2.0","id":' + answered.encode() + b',"result":{"tools":[]}}'
-    assert read(body, "tools/list", sent) is None
+    assert read_list(body, "tools/list", sent) is None
 
 
 def test_a_method_that_lists_nothing_is_a_mistake_of_the_caller():
     with pytest.raises(KeyError):
-        read(PAGE, "tools/call", 1)
+        read_list(PAGE, "tools/call", 1)
 
 
 @given(
@@ -134,6 +134,6 @@ def test_what_is_left_is_what_was_kept(extras: list[dict[str, object]], kept: se
 @given(st.text(alphabet='{}[]:,"\\\\ud8nametools019.-+eE', max_size=40))
 def test_odd_items_never_raise(text: str):
     body = b'{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"a","x":' + text.encode() + b"}]}}"
-    listing = read(body, "tools/list", 1)
+    listing = read_list(body, "tools/list", 1)
     if listing is not None:
         assert msgspec.json.decode(listing.only(frozenset()))["result"]["tools"] == []

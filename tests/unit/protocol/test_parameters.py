@@ -8,7 +8,7 @@ import pytest
 from mcp.shared.inbound import mcp_param_headers, x_mcp_header_map
 
 from gateway.protocol.headers import encode
-from gateway.protocol.parameters import ambiguous, contradicted
+from gateway.protocol.parameters import ambiguous, is_contradicted
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -96,24 +96,24 @@ SAID: dict[str, Any] = {"region": "eu", "count": 3, "dry": True, "where": {"zone
     ],
 )
 def test_a_header_that_says_something_else_than_the_argument_contradicts_it(header: str, value: bytes):
-    assert contradicted(SAID, REPEATED, ((b"mcp-param-" + header.encode(), value),))
+    assert is_contradicted(SAID, REPEATED, ((b"mcp-param-" + header.encode(), value),))
 
 
 @pytest.mark.parametrize("header", ["region", "count", "dry", "zone"])
 def test_a_header_of_an_argument_that_is_not_there_contradicts_it(header: str):
-    assert contradicted({"where": 5}, REPEATED, ((b"mcp-param-" + header.encode(), b"1"),))
+    assert is_contradicted({"where": 5}, REPEATED, ((b"mcp-param-" + header.encode(), b"1"),))
 
 
 def test_a_header_that_is_given_twice_contradicts_itself():
-    assert contradicted(SAID, REPEATED, ((b"mcp-param-region", b"eu"), (b"mcp-param-region", b"eu")))
+    assert is_contradicted(SAID, REPEATED, ((b"mcp-param-region", b"eu"), (b"mcp-param-region", b"eu")))
 
 
 def test_a_header_is_read_as_the_most_tolerant_server_reads_it():
     """To servers that take `_` for `-` these are one header, and for those two values of it."""
     schema = {"properties": {"where": {"x-mcp-header": "tenant_id"}}}
-    assert contradicted({"where": "a"}, schema, ((b"mcp-param-tenant-id", b"b"),))
-    assert contradicted({"where": "a"}, schema, ((b"mcp-param-tenant_id", b"a"), (b"mcp-param-tenant-id", b"a")))
-    assert not contradicted({"where": "a"}, schema, ((b"mcp-param-tenant_id", b"a"),))
+    assert is_contradicted({"where": "a"}, schema, ((b"mcp-param-tenant-id", b"b"),))
+    assert is_contradicted({"where": "a"}, schema, ((b"mcp-param-tenant_id", b"a"), (b"mcp-param-tenant-id", b"a")))
+    assert not is_contradicted({"where": "a"}, schema, ((b"mcp-param-tenant_id", b"a"),))
 
 
 @pytest.mark.parametrize(
@@ -130,8 +130,8 @@ def test_a_header_is_read_as_the_most_tolerant_server_reads_it():
     ],
 )
 def test_a_header_that_says_the_same_and_one_that_the_definition_does_not_know_pass(header: str, value: bytes):
-    assert not contradicted(SAID, REPEATED, ((b"mcp-param-" + header.encode(), value), (b"x-other", b"1")))
-    assert not contradicted(SAID, None, ((b"mcp-param-" + header.encode(), value),))
+    assert not is_contradicted(SAID, REPEATED, ((b"mcp-param-" + header.encode(), value), (b"x-other", b"1")))
+    assert not is_contradicted(SAID, None, ((b"mcp-param-" + header.encode(), value),))
 
 
 def test_the_headers_that_the_sdk_sends_pass():
@@ -140,4 +140,4 @@ def test_the_headers_that_the_sdk_sends_pass():
     headers = tuple((name.lower().encode(), value.encode("latin-1")) for name, value in sent.items())
 
     assert len(headers) == 4
-    assert not contradicted(arguments, REPEATED, headers)
+    assert not is_contradicted(arguments, REPEATED, headers)

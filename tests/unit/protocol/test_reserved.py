@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.errors import UpstreamBroken
 from gateway.protocol import error_codes
 from gateway.protocol.replies import DECISION_META, REASON_META
-from gateway.protocol.reserved import PREFIX, ReservedNameCheck, cleaned
+from gateway.protocol.reserved import PREFIX, ReservedNameCheck, without_reserved
 from gateway.tasks.selection import META
 
 FORGED = {"effect": "allow", "id": "forged", "reasons": [{"code": "x"}]}
@@ -64,7 +64,7 @@ def test_a_reserved_name_goes_with_its_value_and_the_rest_stays(
 ):
     message = f'{before}"{written}"\n: {json.dumps(value)}{after}'.encode()
 
-    found, count = cleaned(message)
+    found, count = without_reserved(message)
     assert (json.loads(found), count) == (json.loads(left), 1)
 
 
@@ -84,7 +84,7 @@ def test_a_reserved_name_goes_with_its_value_and_the_rest_stays(
 def test_all_other_messages_are_the_same_bytes(message: dict[str, Any]):
     data = json.dumps(message).encode()
 
-    found, count = cleaned(data)
+    found, count = without_reserved(data)
     assert found is data
     assert count == 0
     check = ReservedNameCheck()
@@ -103,7 +103,7 @@ def test_several_reserved_names_are_all_taken_out_and_counted(where: str):
         "middle": [others[0], *own, others[1]],
         "last": others + own,
     }[where]
-    found, count = cleaned(f"{{{','.join(parts)}}}".encode())
+    found, count = without_reserved(f"{{{','.join(parts)}}}".encode())
 
     assert json.loads(found) == ({"a": 1, "b": 2} if where not in {"alone", "only"} else {})
     assert count == sum(part in own for part in parts)
@@ -125,7 +125,7 @@ def test_several_reserved_names_are_all_taken_out_and_counted(where: str):
 def test_an_error_code_of_the_gateway_becomes_another(code: int, shape: str, before: str, path: tuple[str, ...]):
     written = shape.format(abs(code) if "u002d" in shape else code)
     closing = "}" * (before.count("{"))
-    found, count = cleaned(f"{before}{written}{closing}".encode())
+    found, count = without_reserved(f"{before}{written}{closing}".encode())
 
     value: Any = json.loads(found)
     for step in path:
@@ -134,7 +134,7 @@ def test_an_error_code_of_the_gateway_becomes_another(code: int, shape: str, bef
 
 
 def test_a_name_that_some_reader_takes_for_the_code_is_one():
-    found, count = cleaned(b'{"error":{"Code":-31403,"message":"m"}}')
+    found, count = without_reserved(b'{"error":{"Code":-31403,"message":"m"}}')
     assert (json.loads(found), count) == ({"error": {"Code": -32603, "message": "m"}}, 1)
 
 
@@ -142,14 +142,14 @@ def test_a_name_that_some_reader_takes_for_the_code_is_one():
     "message", [b"", b"{", b'{"io.opagate/a"', b'{"io.opagate/a":', b'{"io.opagate/a":{"b', b"]}io"]
 )
 def test_what_is_no_json_is_no_defect(message: bytes):
-    cleaned(message)
+    without_reserved(message)
 
 
 @pytest.mark.parametrize("many", [b"[" * 2**20, b"0," * 2**20, b'{"a":' * 2**19], ids=["deep", "long", "nested"])
 def test_a_message_that_would_take_too_long_to_look_through_is_no_answer(many: bytes):
     with pytest.raises(UpstreamBroken):
-        cleaned(b'{"io.opagate/a":1,"b":' + many)
-    assert cleaned(many) == (many, 0)
+        without_reserved(b'{"io.opagate/a":1,"b":' + many)
+    assert without_reserved(many) == (many, 0)
 
 
 JSON = st.recursive(
@@ -182,7 +182,7 @@ def is_reserved(name: str) -> bool:
 @given(JSON, st.sampled_from([None, 2]), st.booleans())
 def test_any_document_comes_out_as_one_without_reserved_names(value: Any, indent: int | None, ascii_only: bool):  # noqa: FBT001
     message = json.dumps({"value": value}, indent=indent, ensure_ascii=ascii_only).encode()
-    found, count = cleaned(message)
+    found, count = without_reserved(message)
 
     assert json.loads(found) == stripped({"value": value})
     assert (count > 0) == (found is not message) == (json.loads(message) != json.loads(found))

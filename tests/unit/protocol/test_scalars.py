@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.protocol.scalars import Edit, Step, edited, scalars, text_of
+from gateway.protocol.scalars import Edit, Step, apply_edits, scalars, text_of
 
 ANY = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -60,5 +60,5 @@ def test_the_text_of_a_string_is_what_json_says(text: str):
 
 
 def test_what_is_not_edited_stays_byte_for_byte():
-    assert edited(b"0123456789", [Edit(1, 3, b"x"), Edit(3, 3, b"y"), Edit(9, 10, b"")]) == b"0xy345678"
-    assert edited(b"abc", []) == b"abc"
+    assert apply_edits(b"0123456789", [Edit(1, 3, b"x"), Edit(3, 3, b"y"), Edit(9, 10, b"")]) == b"0xy345678"
+    assert apply_edits(b"abc", []) == b"abc"

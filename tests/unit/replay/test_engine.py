@@ -13,7 +13,7 @@ from gateway.model.decision import Decision, Obligation
 from gateway.model.target import Target
 from gateway.policy import verdict
 from gateway.replay.engine import Assume, StepOutcome, replay
-from gateway.replay.reader import read
+from gateway.replay.reader import read_traces
 from gateway.replay.trace import BEGINNING, Expectation, Trace
 from tests import machine
 from tests.unit.policy.failing import failing_policy
@@ -341,7 +341,7 @@ async def test_memory_does_not_grow_with_the_length_of_a_task(tmp_path: Path):
             item = call("fs/look", {"path": f"f{number}"}, f"see https://host{number}.example/{number}")
             file.write(f"{',' if number else ''}{json.dumps(item)}")
         file.write("]}\n")
-    outcomes = replay(read(path), deciding(allow))
+    outcomes = replay(read_traces(path), deciding(allow))
     early, late = [resident() async for outcome in outcomes if outcome.number in {LONG // 3, LONG - 1}]
 
     assert late - early < 3 * 2**20

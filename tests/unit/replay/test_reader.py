@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import GatewayError
 from gateway.replay import reader
-from gateway.replay.reader import check, read
+from gateway.replay.reader import check, read_traces
 from gateway.replay.trace import TraceInvalid
 
 STEP = {"upstream": "fs", "tool": "read_file", "arguments": {"path": "a"}, "result": "text"}
@@ -28,18 +28,18 @@ def test_traces_are_read_in_order_with_their_steps(tmp_path: Path):
         tmp_path / "t", {"id": "a", "steps": [STEP, STEP]}, "  ", {"id": "b", "steps": []}, {"id": "c", "steps": [STEP]}
     )
 
-    assert [(trace.id, len(list(trace.steps))) for trace in read(path)] == [("a", 2), ("b", 0), ("c", 1)]
+    assert [(trace.id, len(list(trace.steps))) for trace in read_traces(path)] == [("a", 2), ("b", 0), ("c", 1)]
     assert check(path) == 3
 
 
 def test_steps_that_nobody_took_are_passed_over(tmp_path: Path):
     path = written(tmp_path / "t", {"id": "a", "steps": [STEP] * 5}, {"id": "b", "steps": [STEP]})
 
-    assert [trace.id for trace in read(path)] == ["a", "b"]
+    assert [trace.id for trace in read_traces(path)] == ["a", "b"]
 
 
 def test_steps_are_gone_once_they_were_taken(tmp_path: Path):
-    (trace,) = read(written(tmp_path / "t", {"id": "a", "steps": [STEP]}))
+    (trace,) = read_traces(written(tmp_path / "t", {"id": "a", "steps": [STEP]}))
 
     assert list(trace.steps) == []
 
@@ -48,14 +48,14 @@ def test_a_file_may_end_without_a_line_end(tmp_path: Path):
     path = tmp_path / "t"
     path.write_text('{"id":"a","steps":[]}', encoding="utf-8")
 
-    assert [trace.id for trace in read(path)] == ["a"]
+    assert [trace.id for trace in read_traces(path)] == ["a"]
 
 
 def test_line_ends_of_windows_are_spaces(tmp_path: Path):
     path = tmp_path / "t"
     path.write_bytes(b'{"id":"a","steps":[]}\r\n{"id":"b","steps":[]}\r\n')
 
-    assert [trace.id for trace in read(path)] == ["a", "b"]
+    assert [trace.id for trace in read_traces(path)] == ["a", "b"]
 
 
 @settings(max_examples=60, deadline=None)
@@ -75,7 +75,7 @@ def test_where_a_file_is_cut_changes_nothing(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reader, "PIECE", piece)
-        found = [(trace.id, [(step.result, step.at) for step in trace.steps]) for trace in read(path)]
+        found = [(trace.id, [(step.result, step.at) for step in trace.steps]) for trace in read_traces(path)]
 
     assert found == [(name, [(text, at) for text in texts]) for name in "ab"]
 
@@ -116,7 +116,7 @@ def test_what_is_wrong_is_said_with_line_and_field(tmp_path: Path, line: str, pr
 
 
 def test_a_flaw_of_a_step_is_told_when_it_is_reached(tmp_path: Path):
-    traces = read(written(tmp_path / "t", {"id": "a", "steps": [STEP, {**STEP, "at": "x"}]}))
+    traces = read_traces(written(tmp_path / "t", {"id": "a", "steps": [STEP, {**STEP, "at": "x"}]}))
     steps = iter(next(traces).steps)
     next(steps)
 

@@ -16,9 +16,9 @@ from gateway.inspection.credentials import ruleset
 from gateway.journal.index import Index
 from gateway.policy import verdict
 from gateway.replay.engine import StepOutcome, replay
-from gateway.replay.reader import check, read
+from gateway.replay.reader import check, read_traces
 from gateway.replay.recorded import Omitted, write_task
-from gateway.replay.report import wanted
+from gateway.replay.report import describe_expected
 from tests.requirements import requirement
 from tests.unit.harness import Bench, bench, call, message, result
 from tests.unit.pages.asking import ask_page
@@ -61,7 +61,7 @@ def exported(folder: Path) -> tuple[Path, Omitted]:
 
 
 async def replayed(there: Bench, file: Path) -> list[StepOutcome]:
-    return [outcome async for outcome in replay(read(file), there.gateway.policy.decide)]
+    return [outcome async for outcome in replay(read_traces(file), there.gateway.policy.decide)]
 
 
 @requirement("replay/export")
@@ -75,7 +75,7 @@ async def test_what_a_gateway_recorded_replays_to_the_same_decisions(tmp_path: P
     assert live[2:6] == ["credential-chain/egress"] * 4
     assert live[-1] == "fan-out/destinations"
     assert [(outcome.decision.effect, outcome.codes[:1]) for outcome in outcomes if not outcome.met] == []
-    assert [wanted(outcome).split()[-1] for outcome in outcomes] == live
+    assert [describe_expected(outcome).split()[-1] for outcome in outcomes] == live
     assert (omitted.arguments, omitted.results, omitted.others) == (0, 0, 0)
     assert list(omitted.remarks()) == []
     assert check(file) == len(CALLS)
@@ -238,7 +238,7 @@ async def test_a_text_that_the_trace_format_would_read_is_exported_as_it_was(tmp
         file, _ = exported(tmp_path)
         outcomes = await replayed(there, file)
 
-    trace = next(read(file))
+    trace = next(read_traces(file))
     first, second = trace.steps
     assert (first.arguments["body"], second.arguments["body"]) == ([text], text)
     assert first.result == {"content": [{"type": "text", "text": text}]}

@@ -6,7 +6,7 @@ from gateway.model.call import Call
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.target import Target
 from gateway.replay.engine import StepOutcome
-from gateway.replay.report import Totals, compare, place, row, wanted
+from gateway.replay.report import Totals, compare, describe_expected, place, row
 from gateway.replay.trace import Expectation
 from tests.unit.replay.conftest import decision
 
@@ -73,6 +73,9 @@ def test_a_row_for_programs_has_what_the_format_says():
 
 
 def test_what_was_expected_is_told_in_words():
-    assert wanted(outcome("a", 0, "deny")) == ""
-    assert wanted(outcome("a", 0, "deny", expect=Expectation(frozenset({"deny"})))) == "deny"
-    assert wanted(outcome("a", 0, "deny", expect=Expectation(frozenset({"deny", "ask"}), "x/y"))) == "ask or deny x/y"
+    assert describe_expected(outcome("a", 0, "deny")) == ""
+    assert describe_expected(outcome("a", 0, "deny", expect=Expectation(frozenset({"deny"})))) == "deny"
+    assert (
+        describe_expected(outcome("a", 0, "deny", expect=Expectation(frozenset({"deny", "ask"}), "x/y")))
+        == "ask or deny x/y"
+    )

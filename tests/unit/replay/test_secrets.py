@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from gateway.replay.secrets import UnknownSecret, escaped, filled, secret
+from gateway.replay.secrets import UnknownSecret, escape_braces, fill, secret
 
 
 def test_a_name_is_the_same_value_throughout_a_trace_and_another_in_another():
@@ -51,17 +51,17 @@ def test_a_private_key_is_a_pem_block():
 def test_places_are_filled_wherever_they_stand():
     value = secret("t", "aws")
 
-    assert filled({"a": ["x {{secret:aws}} y", 1, None], "b": True}, "t") == {"a": [f"x {value} y", 1, None], "b": True}
+    assert fill({"a": ["x {{secret:aws}} y", 1, None], "b": True}, "t") == {"a": [f"x {value} y", 1, None], "b": True}
 
 
 def test_the_forms_of_a_secret_lead_back_to_it():
     value = secret("t", "github")
 
-    assert base64.b64decode(str(filled("{{secret:github:base64}}", "t"))).decode() == value
-    assert base64.urlsafe_b64decode(f"{filled('{{secret:github:base64url}}', 't')}==").decode() == value
-    assert unquote(str(filled("{{secret:github:percent}}", "t"))) == value
-    assert bytes.fromhex(str(filled("{{secret:github:hex}}", "t"))).decode() == value
-    assert filled("{{secret:github:half1}}{{secret:github:half2}}", "t") == value
+    assert base64.b64decode(str(fill("{{secret:github:base64}}", "t"))).decode() == value
+    assert base64.urlsafe_b64decode(f"{fill('{{secret:github:base64url}}', 't')}==").decode() == value
+    assert unquote(str(fill("{{secret:github:percent}}", "t"))) == value
+    assert bytes.fromhex(str(fill("{{secret:github:hex}}", "t"))).decode() == value
+    assert fill("{{secret:github:half1}}{{secret:github:half2}}", "t") == value
 
 
 @pytest.mark.parametrize(
@@ -74,11 +74,11 @@ def test_the_forms_of_a_secret_lead_back_to_it():
 )  # fmt: skip
 def test_a_place_that_cannot_be_filled_is_refused(text: str):
     with pytest.raises(UnknownSecret, match=r"form|write secrets like"):
-        filled(text, "t")
+        fill(text, "t")
 
 
 def test_other_braces_stay_as_they_are():
-    assert filled("{{ user.name }}", "t") == "{{ user.name }}"
+    assert fill("{{ user.name }}", "t") == "{{ user.name }}"
 
 
 WORKFLOWS = (
@@ -90,7 +90,7 @@ WORKFLOWS = (
 
 @pytest.mark.parametrize("text", WORKFLOWS)
 def test_recorded_workflows_and_templates_stay_as_they_are(text: str):
-    assert filled(text, "t") == text
+    assert fill(text, "t") == text
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_recorded_workflows_and_templates_stay_as_they_are(text: str):
     ],
 )
 def test_the_escape_is_two_braces(text: str, meant: str):
-    assert filled(text, "t") == meant
+    assert fill(text, "t") == meant
 
 
 def test_an_escaped_text_comes_back_as_it_was_whatever_it_holds():
@@ -133,6 +133,9 @@ def test_an_escaped_text_comes_back_as_it_was_whatever_it_holds():
     ]
     for _ in range(20_000):
         text = "".join(random.choices(parts, k=random.randint(0, 9)))
-        assert filled(escaped(text), "t") == text
+        assert fill(escape_braces(text), "t") == text
         # A place beside it is still a place.
-        assert filled(f"{escaped(text)}{{{{secret:aws}}}}{escaped(text)}", "t") == f"{text}{secret('t', 'aws')}{text}"
+        assert (
+            fill(f"{escape_braces(text)}{{{{secret:aws}}}}{escape_braces(text)}", "t")
+            == f"{text}{secret('t', 'aws')}{text}"
+        )

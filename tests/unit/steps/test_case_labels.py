@@ -9,7 +9,7 @@ import pytest
 
 from gateway.journal.index import Index
 from gateway.replay.engine import replay
-from gateway.replay.reader import read
+from gateway.replay.reader import read_traces
 from gateway.replay.recorded import Omitted, write_task
 from tests.requirements import requirement
 from tests.unit.harness import answering, bench, call, listed, message, result
@@ -43,7 +43,7 @@ async def test_list_decision_journal_and_replay_agree(tmp_path: Path):
         with file.open("w", encoding="utf-8") as out:
             for task in index.tasks():
                 write_task(index, task, out.write, omitted)
-        outcomes = [outcome async for outcome in replay(read(file), there.gateway.policy.decide)]
+        outcomes = [outcome async for outcome in replay(read_traces(file), there.gateway.policy.decide)]
 
     assert [tool["name"] for tool in shown] == ["read_file"]
     assert effects == ["allow", "refused", "refused", "refused", "allow"]

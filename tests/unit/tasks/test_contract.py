@@ -12,7 +12,16 @@ from gateway.model.decision import Reason
 from gateway.model.task import Contract
 from gateway.policy.contract import Session
 from gateway.policy.folders import shipped
-from gateway.tasks.contract import DEFAULT_EXPIRY, LIMITS, MAX_BODY, MAX_GOAL, MAX_ITEMS, MAX_TEXT, Declaration, read
+from gateway.tasks.contract import (
+    DEFAULT_EXPIRY,
+    LIMITS,
+    MAX_BODY,
+    MAX_GOAL,
+    MAX_ITEMS,
+    MAX_TEXT,
+    Declaration,
+    read_declaration,
+)
 
 WHOLE: dict[str, Any] = {
     "goal": "mend the login page\n\tand tell ops",
@@ -32,7 +41,7 @@ WHOLE: dict[str, Any] = {
 
 
 def _read(document: object) -> Declaration | Reason:
-    return read(json.dumps(document).encode())
+    return read_declaration(json.dumps(document).encode())
 
 
 def test_a_whole_declaration_is_read():
@@ -87,7 +96,7 @@ def test_a_kind_has_one_spelling(kind: object):
 
 @pytest.mark.parametrize("body", [b"", b"{}"])
 def test_everything_is_optional(body: bytes):
-    assert read(body) == Declaration(expires_in=DEFAULT_EXPIRY)
+    assert read_declaration(body) == Declaration(expires_in=DEFAULT_EXPIRY)
 
 
 def test_what_is_left_out_narrows_nothing_and_an_empty_list_allows_nothing():
@@ -167,7 +176,7 @@ def test_what_is_not_understood_is_refused_in_a_sentence_with_its_field(document
     [b"{", b'{"goal":"a","goal":"b"}', b'{"goal":"\\ud800"}', b"\xff", b'{"expires_in":NaN}', b" " * (MAX_BODY + 1)],
 )
 def test_a_body_that_readers_would_not_read_alike_is_refused(body: bytes):
-    refused = read(body)
+    refused = read_declaration(body)
 
     assert isinstance(refused, Reason)
     assert refused.code == "task/invalid"

@@ -23,7 +23,7 @@ from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.inspector import Inspector
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.task import Task
-from gateway.tasks.contract import MAX_BODY, MAX_CREDENTIALS, Declaration, read
+from gateway.tasks.contract import MAX_BODY, MAX_CREDENTIALS, Declaration, read_declaration
 
 FIGURES = logging.getLogger("figures")
 COUNT: Final = 20
@@ -71,7 +71,7 @@ SHAPES: Final[Mapping[str, Callable[[Random], Fields]]] = {
 def declared(number: int, fields: Fields) -> Task:
     body = json.dumps(fields, ensure_ascii=False).encode()
     assert len(body) <= MAX_BODY
-    found = read(body)
+    found = read_declaration(body)
     assert isinstance(found, Declaration), found
     return Task(f"t{number}", "declared", 0.0, 3600.0, goal=found.goal, contract=found.contract)
 

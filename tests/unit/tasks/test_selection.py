@@ -7,7 +7,7 @@ import pytest
 from gateway.model.decision import Reason
 from gateway.model.wire import Disposition, Era, Headers, Kind, Message
 from gateway.protocol.headers import group_headers
-from gateway.tasks.selection import HEADER, META, selected
+from gateway.tasks.selection import HEADER, META, select_task
 
 
 def _message(meta: Any = None) -> Message:
@@ -30,7 +30,7 @@ def _message(meta: Any = None) -> Message:
     ],
 )
 def test_a_task_is_named_in_the_header_or_in_the_message(message: Message | None, headers: Headers, named: str | None):
-    assert selected(message, group_headers(headers)) == named
+    assert select_task(message, group_headers(headers)) == named
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_a_task_is_named_in_the_header_or_in_the_message(message: Message | None
     ],
 )
 def test_two_names_and_what_is_no_name_are_refused(message: Message | None, headers: Headers, code: str):
-    refused = selected(message, group_headers(headers))
+    refused = select_task(message, group_headers(headers))
 
     assert isinstance(refused, Reason)
     assert refused.code == code

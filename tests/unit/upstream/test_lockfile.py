@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import ConfigurationError
 from gateway.upstream.lockfile import amend, load, parse, render
-from gateway.upstream.pins import Definition, Lock, diff, is_hidden, read, read_instructions
+from gateway.upstream.pins import Definition, Lock, diff, is_hidden, read_definition, read_instructions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ AT = "2026-11-25T00:00:00Z"
 
 
 def defined(name: str = "read_file", **fields: Any) -> Definition:
-    item = read(
+    item = read_definition(
         json.dumps({"name": name, "description": "Read.", "inputSchema": {"type": "object"}, **fields}).encode()
     )
     assert isinstance(item, Definition)
@@ -43,7 +43,7 @@ def test_what_is_written_is_read_again():
 
 
 def test_prompts_stand_in_a_section_of_their_own():
-    prompt = read(json.dumps({"name": "greet", "description": "Greet."}).encode())
+    prompt = read_definition(json.dumps({"name": "greet", "description": "Greet."}).encode())
     assert isinstance(prompt, Definition)
     lock = LOCK.pinned("mail", "prompt", [prompt], AT)
 
@@ -95,7 +95,7 @@ JSON = st.recursive(
 @settings(deadline=None)
 @given(st.text(min_size=1, max_size=20), st.dictionaries(st.text(), JSON, max_size=4))
 def test_any_definition_survives(name: str, fields: dict[str, Any]):
-    item = read(json.dumps({**fields, "name": name}, ensure_ascii=False).encode())
+    item = read_definition(json.dumps({**fields, "name": name}, ensure_ascii=False).encode())
     assume(isinstance(item, Definition))
     assert isinstance(item, Definition)
     lock = Lock().pinned("files", "tool", [item], AT)
@@ -183,7 +183,9 @@ def test_the_text_does_not_depend_on_the_order_of_pinning():
 
 
 def test_the_text_does_not_depend_on_the_order_in_which_an_upstream_writes_a_definition():
-    one, other = (read(json.dumps(fields).encode()) for fields in ({"name": "a", "x": 1}, {"x": 1, "name": "a"}))
+    one, other = (
+        read_definition(json.dumps(fields).encode()) for fields in ({"name": "a", "x": 1}, {"x": 1, "name": "a"})
+    )
     assert isinstance(one, Definition)
     assert isinstance(other, Definition)
 

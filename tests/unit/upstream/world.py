@@ -10,7 +10,7 @@ from gateway.config import CatalogueSettings, ToolLabels, Upstream
 from gateway.errors import UpstreamUnreachable
 from gateway.model.target import Effect, Role, Sensitivity
 from gateway.upstream.catalogue import Catalogue
-from gateway.upstream.pins import Definition, PinChange, read
+from gateway.upstream.pins import Definition, PinChange, read_definition
 from tests.unit.upstream.scripted import Answer, stateless, tool
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ NOON = 1795608000.0
 
 
 def defined(raw: bytes) -> Definition:
-    item = read(raw)
+    item = read_definition(raw)
     assert isinstance(item, Definition)
     return item
 

@@ -108,7 +108,7 @@ async def test_a_kill_is_told_with_its_signal(owner: Owner):
 
 
 def test_a_signal_without_a_name_is_told_by_its_number():
-    assert child_module._ending(-62) == "was killed by signal 62"
+    assert child_module._describe_end(-62) == "was killed by signal 62"
 
 
 async def test_the_last_words_of_a_dying_child_are_heard(owner: Owner):

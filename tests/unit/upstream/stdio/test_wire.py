@@ -17,7 +17,7 @@ def line(**members: Any) -> bytes:
 
 @pytest.mark.parametrize("request_id", [0, -1, 2**70, "", "a", "1"])
 def test_a_response_is_known_by_its_id_in_its_own_type(request_id: int | str):
-    message = wire.read(line(id=request_id, result={}))
+    message = wire.read_line(line(id=request_id, result={}))
 
     assert message is not None
     assert (message.kind, message.id, message.error) == (Kind.RESPONSE, request_id, None)
@@ -29,26 +29,26 @@ def test_a_response_is_known_by_its_id_in_its_own_type(request_id: int | str):
     [({"code": -32601, "message": "no"}, -32601), ({"message": "no"}, -32603), (None, -32603), ({"code": "x"}, -32603)],
 )
 def test_an_error_response_gives_its_code_or_an_internal_error(error: object, code: int):
-    message = wire.read(line(id=1, error=error))
+    message = wire.read_line(line(id=1, error=error))
 
     assert message is not None
     assert message.error == code
 
 
 def test_a_result_that_is_null_is_a_response():
-    assert wire.read(b'{"jsonrpc":"2.0","id":1,"result":null}') is not None
+    assert wire.read_line(b'{"jsonrpc":"2.0","id":1,"result":null}') is not None
 
 
 @pytest.mark.parametrize("request_id", [7, "seven"])
 def test_a_request_of_the_server_has_a_method_and_an_id(request_id: int | str):
-    message = wire.read(line(id=request_id, method="sampling/createMessage", params={}))
+    message = wire.read_line(line(id=request_id, method="sampling/createMessage", params={}))
 
     assert message is not None
     assert (message.kind, message.id, message.method) == (Kind.REQUEST, request_id, "sampling/createMessage")
 
 
 def test_only_a_cancellation_is_about_a_request():
-    message = wire.read(line(method="notifications/message", params={"requestId": 7}))
+    message = wire.read_line(line(method="notifications/message", params={"requestId": 7}))
 
     assert message is not None
     assert (message.kind, message.about, message.method) == (Kind.NOTIFICATION, None, "notifications/message")
@@ -56,7 +56,7 @@ def test_only_a_cancellation_is_about_a_request():
 
 @pytest.mark.parametrize("token", [5, "five"])
 def test_progress_gives_its_token(token: int | str):
-    message = wire.read(line(method="notifications/progress", params={"progressToken": token, "progress": 0.5}))
+    message = wire.read_line(line(method="notifications/progress", params={"progressToken": token, "progress": 0.5}))
 
     assert message is not None
     assert (message.kind, message.token) == (Kind.NOTIFICATION, token)
@@ -64,21 +64,21 @@ def test_progress_gives_its_token(token: int | str):
 
 @pytest.mark.parametrize("params", [None, [], {}, {"progressToken": 1.5}, {"progressToken": None}, {"_meta": 1}])
 def test_a_notification_with_unexpected_params_is_kept_without_a_token(params: object):
-    message = wire.read(line(method="notifications/progress", params=params))
+    message = wire.read_line(line(method="notifications/progress", params=params))
 
     assert message is not None
     assert (message.token, message.subscription) == (None, None)
 
 
 def test_a_token_in_another_notification_is_not_read_as_progress():
-    message = wire.read(line(method="notifications/message", params={"progressToken": 1}))
+    message = wire.read_line(line(method="notifications/message", params={"progressToken": 1}))
 
     assert message is not None
     assert message.token is None
 
 
 def test_a_notification_gives_its_subscription():
-    message = wire.read(
+    message = wire.read_line(
         line(method="notifications/tools/list_changed", params={"_meta": {"io.modelcontextprotocol/subscriptionId": 3}})
     )
 
@@ -87,14 +87,14 @@ def test_a_notification_gives_its_subscription():
 
 
 def test_a_cancellation_names_its_request():
-    message = wire.read(line(method="notifications/cancelled", params={"requestId": "r"}))
+    message = wire.read_line(line(method="notifications/cancelled", params={"requestId": "r"}))
 
     assert message is not None
     assert message.about == "r"
 
 
 def test_a_cancellation_that_names_nothing_is_kept():
-    message = wire.read(line(method="notifications/cancelled", params={}))
+    message = wire.read_line(line(method="notifications/cancelled", params={}))
 
     assert message is not None
     assert message.about is None
@@ -125,13 +125,13 @@ def test_a_cancellation_that_names_nothing_is_kept():
     ],
 )
 def test_what_is_no_message_is_none(junk: bytes):
-    assert wire.read(junk) is None
+    assert wire.read_line(junk) is None
 
 
 def test_a_line_is_kept_byte_for_byte():
     text = '{ "jsonrpc":"2.0", "id":1, "result":{"a":1.0,"a":2,"é":"\\r\\n\\ud83d","x":[ ]} }'.encode()
 
-    message = wire.read(text)
+    message = wire.read_line(text)
 
     assert message is not None
     assert message.line == text
@@ -141,14 +141,14 @@ def test_a_line_is_kept_byte_for_byte():
 def test_a_character_that_was_cut_in_half_loses_no_response(text: str):
     body = ('{"jsonrpc":"2.0","id":"é","result":{"text":"' + text + '"}}').encode()
 
-    message = wire.read(body)
+    message = wire.read_line(body)
 
     assert message is not None
     assert (message.id, message.line) == ("é", body)
 
 
 def test_a_carriage_return_between_tokens_becomes_a_space_since_it_would_end_an_sse_line():
-    message = wire.read(b'{"jsonrpc":"2.0",\r"id":1,\r"result":{}}')
+    message = wire.read_line(b'{"jsonrpc":"2.0",\r"id":1,\r"result":{}}')
 
     assert message is not None
     assert message.line == b'{"jsonrpc":"2.0", "id":1, "result":{}}'
@@ -190,7 +190,7 @@ def test_a_client_asks_for_logs_in_meta():
 
 
 def test_a_cancellation_is_written_with_the_id_in_its_type():
-    assert json.loads(wire.cancelled("1", "gone")) == {
+    assert json.loads(wire.cancelled_line("1", "gone")) == {
         "jsonrpc": "2.0",
         "method": "notifications/cancelled",
         "params": {"requestId": "1", "reason": "gone"},
