@@ -11,7 +11,7 @@ from gateway.explain import grants
 from gateway.policy import grant_fits
 
 if TYPE_CHECKING:
-    from gateway.policy.grant_fits import Fit, Part
+    from gateway.policy.grant_fits import Fit, GrantPart
     from gateway.policy.grant_places import Places
 
 _LONGEST: Final = 200
@@ -58,7 +58,7 @@ def _rows(fit: Fit, where: Places) -> Iterator[tuple[str, str]]:
         yield part.name, f"{_describe_wanted(part)}; the arguments are not known here"
 
 
-def _describe_wanted(part: Part) -> str:
+def _describe_wanted(part: GrantPart) -> str:
     wanted: object = part.wanted
     if part.pointer and isinstance(wanted, Mapping):
         tests = cast("Mapping[str, object]", wanted)
@@ -66,7 +66,7 @@ def _describe_wanted(part: Part) -> str:
     return f"wanted {_short(part.wanted)}"
 
 
-def _call_has(part: Part) -> str:
+def _call_has(part: GrantPart) -> str:
     if not part.pointer:
         return _short(part.found)
     if part.found is None:

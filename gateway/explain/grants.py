@@ -15,7 +15,7 @@ from gateway.policy.grant_places import GrantPlace, Places
 
 if TYPE_CHECKING:
     from gateway.config import PolicySettings
-    from gateway.policy.grant_fits import Fit, Part
+    from gateway.policy.grant_fits import Fit, GrantPart
 
 
 def places(settings: PolicySettings) -> Places:
@@ -56,7 +56,7 @@ def as_json(fits: Sequence[Fit], where: Places) -> list[dict[str, Any]]:
     ]
 
 
-def _part(part: Part, fit: Fit, where: Places) -> dict[str, Any]:
+def _part(part: GrantPart, fit: Fit, where: Places) -> dict[str, Any]:
     place = find_place(fit, where)
     return {
         "part": part.name,
@@ -92,5 +92,5 @@ def settle(fit: Fit, pointers: Iterable[str], *, allowed: bool) -> Fit:
     )
 
 
-def _is_named(part: Part, pointers: frozenset[str]) -> bool:
+def _is_named(part: GrantPart, pointers: frozenset[str]) -> bool:
     return bool(part.pointer) and f"/arguments{part.pointer}" in pointers

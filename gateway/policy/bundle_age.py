@@ -39,7 +39,7 @@ class BundleState(msgspec.Struct, frozen=True):
         return math.inf if known == _NEVER or age < 0 else age
 
 
-class Labels(msgspec.Struct, frozen=True):
+class OpaLabels(msgspec.Struct, frozen=True):
     id: str
     """Another one at each start of OPA."""
 
@@ -47,18 +47,18 @@ class Labels(msgspec.Struct, frozen=True):
 class Report(msgspec.Struct, frozen=True):
     """OPA's report on its fetched bundles."""
 
-    labels: Labels
+    labels: OpaLabels
     bundles: dict[str, BundleState] = {}
 
 
-class _Answer(msgspec.Struct):
+class _StatusAnswer(msgspec.Struct):
     result: Report
 
 
 def read(answer: bytes) -> Report:
     """The report in OPA's answer to `GET /v1/status`. Raises `PolicyMalformed`."""
     try:
-        return msgspec.json.decode(answer, type=_Answer).result
+        return msgspec.json.decode(answer, type=_StatusAnswer).result
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise PolicyMalformed("OPA's report on its bundles cannot be read", "use OPA 1.20.2 or newer") from None
 

@@ -8,7 +8,7 @@ from typing import Final, cast
 
 from gateway.policy import syntax, value_types
 from gateway.policy.syntax import Node
-from gateway.policy.value_types import Place, Scalar, Type
+from gateway.policy.value_types import DataPlace, Scalar, Type
 
 _ORDER: Final = frozenset({"Lt", "Le", "Gt", "Ge"})
 _WORDS: Final = {
@@ -118,7 +118,7 @@ def _never_meet(left: Value, right: Value) -> bool:
 
 def _are_known_apart(left: Type, right: Type) -> bool:
     """Return whether two types share no kind. Data may become something else; nothing is said of their kind."""
-    placed = any(isinstance(item, Place) for item in (*(left or ()), *(right or ())))
+    placed = any(isinstance(item, DataPlace) for item in (*(left or ()), *(right or ())))
     return not placed and value_types.are_disjoint(left, right)
 
 

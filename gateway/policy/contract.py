@@ -37,12 +37,12 @@ class Closed(Struct, forbid_unknown_fields=True):
 # --- input -----------------------------------------------------------------------------------------
 
 
-class User(Closed):
+class UserInput(Closed):
     id: str
     groups: list[str]
 
 
-class Link(Closed):
+class DelegationLink(Closed):
     """One link of a delegation chain (RFC 8693, `act`)."""
 
     id: str
@@ -54,12 +54,12 @@ class SubjectProperties(Closed):
     auth_method: AuthMethod
     bound: bool
     scopes: list[str]
-    user: User | None
-    delegation: list[Link]
+    user: UserInput | None
+    delegation: list[DelegationLink]
     delegation_depth: Count
 
 
-class Subject(Closed):
+class SubjectInput(Closed):
     type: Literal["agent"]
     id: str
     properties: SubjectProperties
@@ -102,12 +102,12 @@ class Resource(Closed):
     properties: ResourceProperties
 
 
-class Client(Closed):
+class ClientInput(Closed):
     ip: str | UnsetType = UNSET
     name: str | UnsetType = UNSET
 
 
-class Flow(Closed):
+class FlowInput(Closed):
     """A permitted way of a credential in a task: from its original audience to its recipient."""
 
     source: str = field(name="from")
@@ -124,7 +124,7 @@ class DeclaredEffects(Closed):
 class TaskContract(Closed):
     """Bounds of a declared task. An absent list narrows nothing. `effects` count once the task is approved."""
 
-    credential_flows: list[Flow]
+    credential_flows: list[FlowInput]
     limits: dict[str, Count]
     audiences: list[str] | UnsetType = UNSET
     tools: list[str] | UnsetType = UNSET
@@ -150,7 +150,7 @@ class TaskLeases(Closed):
     stuck: Count
 
 
-class Task(Closed):
+class TaskInput(Closed):
     id: str
     kind: Literal["declared", "implicit"]
     opened: Time
@@ -165,7 +165,7 @@ class Task(Closed):
     leases: TaskLeases | UnsetType = UNSET
 
 
-class Approval(Closed):
+class ApprovalInput(Closed):
     """Approval of this very call. `digest` is that of the call. `answers` are the reason codes that each approver saw, and
     `scopes` are the reach of the approval."""
 
@@ -177,7 +177,7 @@ class Approval(Closed):
     answers: list[str]
 
 
-class Endorsement(Closed):
+class EndorsementInput(Closed):
     """Values of this call that persons approved for later tasks of its kind. `facts` are the pointers of the arguments that
     the persons were asked about."""
 
@@ -191,7 +191,7 @@ class Endorsement(Closed):
     facts: list[str]
 
 
-class Signal(Closed):
+class SignalInput(Closed):
     """Open fact about the user, the session or the agent of the call, from an identity provider (CAEP 1.0). `at` is the time of
     the event. `level` is the present level of risk or assurance, the status of the device, or the change of the credential."""
 
@@ -200,15 +200,15 @@ class Signal(Closed):
     level: Text | UnsetType = UNSET
 
 
-class Context(Closed):
+class ContextInput(Closed):
     time: Time
     trace_id: str
-    client: Client
-    task: Task
-    approval: Approval | None
+    client: ClientInput
+    task: TaskInput
+    approval: ApprovalInput | None
     supported_obligations: list[str]
-    endorsement: Endorsement | UnsetType = UNSET
-    signals: list[Signal] | UnsetType = UNSET
+    endorsement: EndorsementInput | UnsetType = UNSET
+    signals: list[SignalInput] | UnsetType = UNSET
 
 
 class Origin(Closed):
@@ -219,7 +219,7 @@ class Origin(Closed):
     call: Positive | UnsetType = UNSET
 
 
-class Credential(Closed):
+class CredentialInput(Closed):
     """A credential in this call, by its keyed fingerprint; `pointer` names the argument. `handle`: the argument has a
     handle, resolved for the audience of its origin alone. `plain_word`: the value has no secret's form, and the goal or
     a result of another system has it as a word. `one_time`: it is good for one login. `requested`: the called system waits
@@ -246,7 +246,7 @@ class ReadLabels(Closed):
     confidentiality: Sensitivity
 
 
-class System(Closed):
+class SystemInput(Closed):
     """A system and where it belongs, as in the properties of a resource."""
 
     audience: str
@@ -254,7 +254,7 @@ class System(Closed):
     environment: str | UnsetType = UNSET
 
 
-class Session(Closed):
+class SessionInput(Closed):
     """The facts of the task, the call under decision included. A fact that is not known is absent."""
 
     calls: Count
@@ -271,7 +271,7 @@ class Session(Closed):
     named_accounts: list[str] | UnsetType = UNSET
     depth: Count | UnsetType = UNSET
     spread: Count | UnsetType = UNSET
-    credentials: list[Credential] | UnsetType = UNSET
+    credentials: list[CredentialInput] | UnsetType = UNSET
     labels: ReadLabels | UnsetType = UNSET
     ungrounded: list[str] | UnsetType = UNSET
     followed: list[str] | UnsetType = UNSET
@@ -282,13 +282,13 @@ class Session(Closed):
     call_own_destinations: Count | UnsetType = UNSET
     raises: dict[str, Count] | UnsetType = UNSET
     approved: dict[str, Count] | UnsetType = UNSET
-    confidential_systems: list[System] | UnsetType = UNSET
+    confidential_systems: list[SystemInput] | UnsetType = UNSET
     unread: list[str] | UnsetType = UNSET
     recorded: list[str] | UnsetType = UNSET
     dictated: Literal["quotes", "words"] | UnsetType = UNSET
 
 
-class HeldLease(Closed):
+class LeaseInput(Closed):
     """A lease of the task. `resource` is the target whose call needed the credential. For messages without a decision it stands for the
     upstream itself: its id ends after the name of the upstream and a slash."""
 
@@ -305,20 +305,20 @@ class Input(Closed):
     `leases`."""
 
     version: Literal[1]
-    subject: Subject
-    context: Context
-    session: Session
+    subject: SubjectInput
+    context: ContextInput
+    session: SessionInput
     action: Action | UnsetType = UNSET
     resource: Resource | UnsetType = UNSET
     arguments: dict[str, Any] | UnsetType = UNSET
     resources: list[Resource] | UnsetType = UNSET
-    leases: list[HeldLease] | UnsetType = UNSET
+    leases: list[LeaseInput] | UnsetType = UNSET
 
 
 # --- result ----------------------------------------------------------------------------------------
 
 
-class Reason(Struct):
+class ResultReason(Struct):
     """Reason of an answer. An approval of the code holds for the task up to the numbers in `limits`. Further fields are
     ignored: a later policy may say more."""
 
@@ -330,12 +330,12 @@ class Reason(Struct):
     limits: dict[str, Count] = {}
 
 
-class Obligation(Struct):
+class ResultObligation(Struct):
     id: Text
     properties: dict[str, Any]
 
 
-class Policy(Struct):
+class ResultPolicy(Struct):
     """The policy that answered. `revision` is the gateway's to say where Rego cannot know it."""
 
     name: Text
@@ -347,9 +347,9 @@ class Result(Struct):
 
     version: Literal[1]
     effect: Literal["allow", "deny", "ask"]
-    reasons: list[Reason]
-    obligations: list[Obligation]
-    policy: Policy
+    reasons: list[ResultReason]
+    obligations: list[ResultObligation]
+    policy: ResultPolicy
 
 
 class Visible(Struct):
@@ -359,7 +359,7 @@ class Visible(Struct):
     visible: list[str]
 
 
-class Kept(Struct):
+class KeptLeases(Struct):
     """The answer to a question about leases: the ids of those that stay."""
 
     version: Literal[1]

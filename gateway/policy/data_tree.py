@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from gateway.policy import syntax
-from gateway.policy.references import Graph, Path
+from gateway.policy.references import Path, ReferenceGraph
 from gateway.policy.syntax import Module, Rule
 
 _OPEN: Final[tuple[Path, ...]] = (("data", "gateway", "grants", "upstreams"),)
@@ -16,7 +16,7 @@ _OPEN: Final[tuple[Path, ...]] = (("data", "gateway", "grants", "upstreams"),)
 class DataTree:
     """Rules, packages and data at each path of `data`."""
 
-    def __init__(self, graph: Graph, modules: Iterable[Module], data: Mapping[str, Any]) -> None:
+    def __init__(self, graph: ReferenceGraph, modules: Iterable[Module], data: Mapping[str, Any]) -> None:
         self._rules = graph.rules
         self._data = data
         self._children: dict[Path, set[str]] = {}

@@ -33,7 +33,7 @@ _NAMESPACES = frozenset(name.partition(".")[0] for name in BUILTINS if "." in na
 
 
 @dataclass(frozen=True, slots=True)
-class _Problem:
+class _DialectProblem:
     line: int
     message: str
     remedy: str
@@ -65,11 +65,11 @@ def problems(modules: Sequence[Module]) -> list[Problem]:
     return list(dict.fromkeys(found))
 
 
-def _problems(module: Module, names: set[str], functions: set[str]) -> Iterator[_Problem]:
+def _problems(module: Module, names: set[str], functions: set[str]) -> Iterator[_DialectProblem]:
     for name in sorted(names & module.imports.keys()):
-        yield _Problem(1, f"{name!r} is both imported and a rule of the package", "import it under another name")
+        yield _DialectProblem(1, f"{name!r} is both imported and a rule of the package", "import it under another name")
     for name in sorted((names | module.imports.keys()) & _NAMESPACES - {"rego"}):
-        yield _Problem(1, f"{name!r} is the name of a built-in namespace", "give it another name")
+        yield _DialectProblem(1, f"{name!r} is the name of a built-in namespace", "give it another name")
     for rule in module.rules:
         yield from _chained(rule)
         yield from _hidden_documents(rule)
@@ -83,7 +83,7 @@ def _problems(module: Module, names: set[str], functions: set[str]) -> Iterator[
                 yield from _with(modifier, module, names, functions)
 
 
-def _hidden_documents(rule: dict[str, Any]) -> Iterator[_Problem]:
+def _hidden_documents(rule: dict[str, Any]) -> Iterator[_DialectProblem]:
     """Return the places at which a name of the rule's own hides `input` or `data`, which OPA refuses."""
     for node in nodes(rule):
         bound: list[Any] = list(node.get("args") or ()) if "refr" in node else []
@@ -94,7 +94,9 @@ def _hidden_documents(rule: dict[str, Any]) -> Iterator[_Problem]:
             bound += [{"Var": {"value": node[key], "span": node.get("span")}} for key in ("key", "value")]
         for pattern in bound:
             for name in _names(pattern):
-                yield _Problem(line(rule), f"`{name}` is the name of a variable here", "give the variable another name")
+                yield _DialectProblem(
+                    line(rule), f"`{name}` is the name of a variable here", "give the variable another name"
+                )
 
 
 def _names(pattern: dict[str, Any]) -> Iterator[str]:
@@ -107,29 +109,29 @@ def _names(pattern: dict[str, Any]) -> Iterator[str]:
         yield from _names(part)
 
 
-def _chained(rule: dict[str, Any]) -> Iterator[_Problem]:
+def _chained(rule: dict[str, Any]) -> Iterator[_DialectProblem]:
     bodies: list[Any] = rule.get("Spec", {}).get("bodies", [])
     for body in bodies[1:]:
         if not body["is_else"]:
-            yield _Problem(
+            yield _DialectProblem(
                 body["span"]["line"],
                 "a second body chained to a rule means another value here than in OPA",
                 "write the rule twice, with one body each",
             )
 
 
-def _call(function: dict[str, Any], module: Module, functions: set[str]) -> Iterator[_Problem]:
+def _call(function: dict[str, Any], module: Module, functions: set[str]) -> Iterator[_DialectProblem]:
     name = _resolved(function, module, functions)
     if name in functions or name in BUILTINS:
         return
     if name in BARRED:
-        yield _Problem(
+        yield _DialectProblem(
             line(function),
             f"the built-in function {name} may not be used in a policy",
             "have the gateway supply what it gives as input, or evaluate this policy in an OPA of your own",
         )
     else:
-        yield _Problem(
+        yield _DialectProblem(
             line(function), _no_function(name, module, functions), "mend its name or its import, or define it"
         )
 
@@ -143,13 +145,13 @@ def _no_function(name: str, module: Module, functions: set[str]) -> str:
     return f"there is no function `{name}`{syntax.nearest(name, near) or syntax.nearest(name, BUILTINS)}"
 
 
-def _paths(call: dict[str, Any]) -> Iterator[_Problem]:
+def _paths(call: dict[str, Any]) -> Iterator[_DialectProblem]:
     """Paths as text that the engines take in the same way; paths as lists they all do."""
     given: dict[str, Any] = call["params"][-1]
     written = given.get("Array") or given.get("Set")
     if written is not None and all("Array" in item or _plain(item) for item in written["items"]):
         return
-    yield _Problem(
+    yield _DialectProblem(
         line(call["fcn"]),
         "these paths may mean others here than in OPA",
         'write them out where they are used, as `"a/b"` or `["a", "b"]`, or use object.remove',
@@ -164,19 +166,21 @@ def _plain(path: dict[str, Any]) -> bool:
     return not text.startswith("/") and "~" not in text and "\\" not in text
 
 
-def _with(modifier: dict[str, Any], module: Module, names: set[str], functions: set[str]) -> Iterator[_Problem]:
+def _with(modifier: dict[str, Any], module: Module, names: set[str], functions: set[str]) -> Iterator[_DialectProblem]:
     """`with` may replace values of input and data, but not functions: the new one could be a built-in by another name."""
     replaced = _resolved(modifier["refr"], module, functions)
     if replaced in functions or replaced.partition(".")[0] not in {"input", "data"}:
-        yield _Problem(line(modifier["refr"]), "`with` replaces a function", "replace values of input or data only")
+        yield _DialectProblem(
+            line(modifier["refr"]), "`with` replaces a function", "replace values of input or data only"
+        )
     value = modifier["as"]
     if not value.keys() & {"Var", "RefDot", "RefBrack"}:
         return
     name = _resolved(value, module, functions)
     if name in functions or name in BUILTINS or name.partition(".")[0] in _NAMESPACES:
-        yield _Problem(line(value), "`with` puts a function in the place of a value", "give it a value")
+        yield _DialectProblem(line(value), "`with` puts a function in the place of a value", "give it a value")
     elif name.partition(".")[0] in names | {"data"}:
-        yield _Problem(
+        yield _DialectProblem(
             line(value),
             "`with` takes a rule or data for its value, which leaves what also reads it without a value here",
             "give it a variable that has the value",
@@ -193,7 +197,7 @@ def _resolved(reference: dict[str, Any], module: Module, functions: set[str]) ->
     return own if own in functions else name
 
 
-def _negations(module: Module, own: set[str], functions: set[str], certain: set[str]) -> Iterator[_Problem]:
+def _negations(module: Module, own: set[str], functions: set[str], certain: set[str]) -> Iterator[_DialectProblem]:
     """Return each place where `not` stands around a possibly undefined operand."""
 
     def uncertain(reference: dict[str, Any]) -> bool:
@@ -208,7 +212,7 @@ def _negations(module: Module, own: set[str], functions: set[str], certain: set[
             continue
         for operand in _operands(expression):
             if any(uncertain(found) for found in _references(operand, module, functions)):
-                yield _Problem(
+                yield _DialectProblem(
                     line(expression),
                     "`not` stands around something that may be undefined, which means another thing here than in OPA",
                     "give what is negated a rule of its own, and write `not` before its name",

@@ -66,7 +66,7 @@ class Embedded:
         *,
         deadline: float,
         thread_time: Callable[[], float] = time.thread_time,
-        loaded: _Steps | None = None,
+        loaded: _LoadingSteps | None = None,
     ) -> None:
         """Raises `PolicyBroken`, naming file and line, if the policy cannot be loaded."""
         self.revision = bundle.revision
@@ -91,7 +91,7 @@ class Embedded:
         """
         if not is_checked and (fault := await in_thread(partial(_fault, bundle))) is not None:
             raise fault
-        steps = _Steps(bundle)
+        steps = _LoadingSteps(bundle)
         for _ in steps:
             await asyncio.sleep(0)
         return cls(bundle, deadline=deadline, thread_time=thread_time, loaded=steps)
@@ -205,7 +205,7 @@ def defects(modules: Sequence[Module], bundle: Bundle) -> list[Problem]:
 def _load(bundle: Bundle) -> Engine:
     if (fault := _fault(bundle)) is not None:
         raise fault
-    steps = _Steps(bundle)
+    steps = _LoadingSteps(bundle)
     for _ in steps:
         pass
     return steps.engine
@@ -225,7 +225,7 @@ def _fault(bundle: Bundle) -> PolicyBroken | None:
     return None
 
 
-class _Steps:
+class _LoadingSteps:
     """The loading of a policy, step by step, each at most a few milliseconds. `engine` is of use after the last."""
 
     def __init__(self, bundle: Bundle) -> None:

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from gateway.policy import comparisons, syntax, value_types
 from gateway.policy.findings import CODE, SETS
-from gateway.policy.references import Graph, Path
+from gateway.policy.references import Path, ReferenceGraph
 from gateway.policy.rule_types import RuleTypes
 from gateway.policy.syntax import Node, Problem, Rule
-from gateway.policy.value_types import TEXT, Object, Place, Type
+from gateway.policy.value_types import TEXT, DataPlace, Object, Type
 
 _DECISION: Final = ("data", "gateway", "decision", "result")
 _ENTRYPOINTS: Final = (
@@ -30,7 +30,7 @@ _LISTS: Final[Type] = value_types.of_kinds(frozenset({"array", "set"}))
 _FORM: Final = 'write a finding as {"code": "family/name", "facts": ["/resource/id"]}'
 
 
-def problems(graph: Graph, types: RuleTypes) -> list[Problem]:
+def problems(graph: ReferenceGraph, types: RuleTypes) -> list[Problem]:
     """Return every family, or rule of one, that the decision does not ask, and every finding without a code."""
     if _DECISION not in graph.rules:
         return []
@@ -42,7 +42,7 @@ def problems(graph: Graph, types: RuleTypes) -> list[Problem]:
     return found
 
 
-def _unasked_sets(graph: Graph, asked: frozenset[Path]) -> Iterator[Problem]:
+def _unasked_sets(graph: ReferenceGraph, asked: frozenset[Path]) -> Iterator[Problem]:
     for path, (rule, *_) in graph.rules.items():
         if path[-1] in SETS and len(path) > len(_FAMILIES) and path not in asked:
             name = ".".join(path)
@@ -52,7 +52,7 @@ def _unasked_sets(graph: Graph, asked: frozenset[Path]) -> Iterator[Problem]:
             )
 
 
-def _unasked_families(graph: Graph) -> Iterator[Problem]:
+def _unasked_families(graph: ReferenceGraph) -> Iterator[Problem]:
     """Return the families below `gateway.denials` of which neither the decision nor a list reads any rule."""
     reached = graph.reached(_ENTRYPOINTS)
     families: dict[Path, list[Path]] = {}
@@ -64,7 +64,7 @@ def _unasked_families(graph: Graph) -> Iterator[Problem]:
             yield _without_denials(graph, family, paths)
 
 
-def _without_denials(graph: Graph, family: Path, paths: Sequence[Path]) -> Problem:
+def _without_denials(graph: ReferenceGraph, family: Path, paths: Sequence[Path]) -> Problem:
     sets = [path for path in paths if graph.rules[path][0].kind == "Set" and not path[-1].startswith("_")]
     rule = graph.rules[(sets or paths)[0]][0]
     said = f"gives `{rule.path[-1]}`, and the decision asks a family for `denials`" if sets else "has no rule `denials`"
@@ -89,7 +89,7 @@ def _of_finding(rule: Rule, types: RuleTypes) -> Iterator[Problem]:
 
 def _flaw(item: value_types.Alternative) -> tuple[str, str] | None:
     """Return the part of a finding that is wrong, and the mistake."""
-    if isinstance(item, Place):
+    if isinstance(item, DataPlace):
         return None
     if not isinstance(item, Object):
         return "a finding", f"is {comparisons.described((item,))}, and no mapping"

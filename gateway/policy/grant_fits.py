@@ -12,7 +12,7 @@ MISSING: Any = []
 """The value of `found` for an argument that the call lacks. A value that is there is in a list of one."""
 
 
-class Part(Struct, frozen=True):
+class GrantPart(Struct, frozen=True):
     """A part of a grant that fails, or a condition without its argument.
 
     `field` names the part. It is empty for an unreadable grant, and `problem` gives the cause. `wanted` is the value in the
@@ -38,8 +38,8 @@ class Fit(Struct, frozen=True):
     index: int
     id: str
     approval: Any = False
-    failed: tuple[Part, ...] = ()
-    open: tuple[Part, ...] = ()
+    failed: tuple[GrantPart, ...] = ()
+    open: tuple[GrantPart, ...] = ()
 
     @property
     def asks(self) -> bool:
@@ -64,7 +64,7 @@ class Fit(Struct, frozen=True):
         return any(part.field in fields for part in self.failed)
 
 
-class _Answer(Struct):
+class _FitAnswer(Struct):
     version: int
     grants: tuple[Fit, ...]
 
@@ -72,7 +72,7 @@ class _Answer(Struct):
 def read(answer: object) -> tuple[Fit, ...] | None:
     """Return the fits in an engine's answer; `None` for another answer, such as that of a policy without the rule."""
     try:
-        found = msgspec.convert(answer, _Answer)
+        found = msgspec.convert(answer, _FitAnswer)
     except msgspec.ValidationError:
         return None
     return found.grants if found.version == 1 else None

@@ -57,7 +57,7 @@ class OpaClient:
         if settings.token is not None:
             self._headers.append((b"authorization", b"Bearer " + settings.token.get_secret_value().encode()))
         self._client: Client | None = None
-        self._places = _Places(_CONNECTIONS)
+        self._places = _QuestionPlaces(_CONNECTIONS)
 
     async def evaluate(self, entrypoint: Entrypoint, document: bytes) -> object:
         """OPA's answer to one input, decoded. Raises a `PolicyError`."""
@@ -99,7 +99,7 @@ class OpaClient:
         _require_ok(status, body)
         answer = _object(body)
         try:
-            reported = msgspec.convert(answer.get("provenance"), _Provenance)
+            reported = msgspec.convert(answer.get("provenance"), _OpaProvenance)
             pushed = msgspec.convert(answer.get("result", {}), Pushed)
         except msgspec.ValidationError:
             raise PolicyMalformed("OPA does not say which bundles it has", "use OPA 1.20.2 or newer") from None
@@ -186,7 +186,7 @@ class OpaClient:
             response.close()
 
 
-class _Places:
+class _QuestionPlaces:
     """Room for so many questions at once. Who finds none waits for its turn."""
 
     def __init__(self, free: int) -> None:
@@ -239,7 +239,7 @@ class _BundleRevision(msgspec.Struct):
     revision: str = ""
 
 
-class _Provenance(msgspec.Struct):
+class _OpaProvenance(msgspec.Struct):
     bundles: dict[str, _BundleRevision] = {}
     revision: str = ""
 

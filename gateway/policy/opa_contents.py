@@ -79,37 +79,37 @@ class Difference:
         return f"{found[0]}{more}" if found else "none"
 
 
-class _Part(msgspec.Struct):
+class _OpaPart(msgspec.Struct):
     value: Any = None
     type: str = ""
 
 
 class _Package(msgspec.Struct):
-    path: list[_Part] = []
+    path: list[_OpaPart] = []
 
 
 class _Head(msgspec.Struct):
-    ref: list[_Part] = []
+    ref: list[_OpaPart] = []
     name: str = ""
 
 
-class _Rule(msgspec.Struct):
+class _OpaRule(msgspec.Struct):
     head: _Head
 
 
 class _Ast(msgspec.Struct):
     package: _Package
-    rules: list[_Rule] = []
+    rules: list[_OpaRule] = []
 
 
-class _Module(msgspec.Struct):
+class _OpaModule(msgspec.Struct):
     id: str
     ast: _Ast
     raw: str = ""
 
 
 class _Modules(msgspec.Struct):
-    result: list[_Module] = []
+    result: list[_OpaModule] = []
 
 
 def read_modules(answer: bytes) -> tuple[HeldModule, ...]:
@@ -121,7 +121,7 @@ def read_modules(answer: bytes) -> tuple[HeldModule, ...]:
     return tuple(_held(module) for module in found)
 
 
-def _held(module: _Module) -> HeldModule:
+def _held(module: _OpaModule) -> HeldModule:
     package = tuple(str(part.value) for part in module.ast.package.path[1:])
     rules = frozenset(package + _fixed_part(rule.head) for rule in module.ast.rules)
     return HeldModule(module.id, module.raw, package, rules)

@@ -22,14 +22,14 @@ from typing import Any
 from gateway.errors import PolicyBroken
 from gateway.policy import contract, families, value_types
 from gateway.policy.data_tree import DataTree
-from gateway.policy.references import Graph, Path
+from gateway.policy.references import Path, ReferenceGraph
 from gateway.policy.rule_types import RuleTypes
 from gateway.policy.syntax import Module, Problem
 
 
 def problems(modules: Sequence[Module], data: Mapping[str, Any]) -> list[Problem]:
     """Return every path and type of a policy that cannot be right. `data` are its data files, merged."""
-    graph = Graph(modules)
+    graph = ReferenceGraph(modules)
     known_input = value_types.from_schema(contract.schemas()["input.json"], "input")
     types = RuleTypes(graph, DataTree(graph, modules, data), known_input)
     try:
@@ -44,6 +44,6 @@ def problems(modules: Sequence[Module], data: Mapping[str, Any]) -> list[Problem
     return told + families.problems(graph, types)
 
 
-def _order(graph: Graph) -> list[Path]:
+def _order(graph: ReferenceGraph) -> list[Path]:
     """Return the rules, callers before functions: arguments give the types of parameters."""
     return graph.callers_first(graph.rules)

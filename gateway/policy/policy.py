@@ -72,7 +72,7 @@ class PolicyEvent:
     error: BaseException | None = None
 
 
-class Source(Protocol):
+class PolicySource(Protocol):
     """An engine with a policy in it."""
 
     @property
@@ -118,7 +118,7 @@ class Source(Protocol):
 class Policy:
     def __init__(
         self,
-        source: Source,
+        source: PolicySource,
         *,
         supported: frozenset[str],
         clock: Callable[[], float],
@@ -312,7 +312,7 @@ def _stale_after(settings: PolicySettings) -> float:
 
 def _source(
     settings: PolicySettings, monotonic: Callable[[], float], plans: Plans | None, *, is_for_calls: bool
-) -> Source:
+) -> PolicySource:
     engine = settings.engine
     if isinstance(engine, EmbeddedEngine):
         folders = PolicyFolders.configured(settings)

@@ -38,7 +38,7 @@ _CONTEXT: Final = Context(0.0, "0" * 32, "192.0.2.1", "probe", Task("probe", "im
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class PlacedGrant:
     """A grant and its place: the upstream under which it stands, and its number there, from 0."""
 
     upstream: str
@@ -56,10 +56,10 @@ class Probe:
     words: str
     entrypoint: Literal["decision", "visibility", "leases"]
     input: JsonObject
-    grants: tuple[Grant, ...] = ()
+    grants: tuple[PlacedGrant, ...] = ()
 
 
-def grants_in(data: object) -> dict[str, list[Grant]]:
+def grants_in(data: object) -> dict[str, list[PlacedGrant]]:
     """Return the grants in the data of a policy, by upstream. Entries that are no mappings are left out."""
     upstreams: object = data
     for key in ("gateway", "grants", "upstreams"):
@@ -67,7 +67,7 @@ def grants_in(data: object) -> dict[str, list[Grant]]:
     listed = cast("dict[str, object]", upstreams) if isinstance(upstreams, dict) else {}
     return {
         name: [
-            Grant(name, index, cast("dict[str, Any]", item))
+            PlacedGrant(name, index, cast("dict[str, Any]", item))
             for index, item in enumerate(cast("list[object]", found))
             if isinstance(item, dict)
         ]
@@ -76,7 +76,7 @@ def grants_in(data: object) -> dict[str, list[Grant]]:
     }
 
 
-def probes(grants: Mapping[str, Sequence[Grant]]) -> Iterator[Probe]:
+def probes(grants: Mapping[str, Sequence[PlacedGrant]]) -> Iterator[Probe]:
     """Return the questions about grants: a call with much of everything, then calls for each grant.
 
     Upstreams take turns, and grants with many conditions come first.
@@ -105,20 +105,20 @@ def of_fixtures() -> Iterator[Probe]:
     yield Probe("a question about leases", "leases", fixtures.LEASES)
 
 
-def conditions(grant: Grant) -> int:
+def conditions(grant: PlacedGrant) -> int:
     """Return how many conditions a grant has."""
     when = grant.fields.get("when")
     return len(cast("dict[str, Any]", when)) if isinstance(when, dict) else 0
 
 
-def expressions(grant: Grant) -> Iterator[tuple[str, str]]:
+def expressions(grant: PlacedGrant) -> Iterator[tuple[str, str]]:
     """Return the pointers and regular expressions of the conditions of a grant."""
     for pointer, condition in _conditions_of(grant):
         if isinstance(condition.get("matches"), str):
             yield pointer, condition["matches"]
 
 
-def _of_upstream(upstream: str, grants: Mapping[str, Sequence[Grant]]) -> Iterator[Probe]:
+def _of_upstream(upstream: str, grants: Mapping[str, Sequence[PlacedGrant]]) -> Iterator[Probe]:
     near = (*grants[upstream], *(grants.get("*", ()) if upstream != "*" else ()))
     shared = _shared_arguments(near)
     for number, grant in enumerate(sorted(grants[upstream], key=conditions, reverse=True)):
@@ -129,7 +129,7 @@ def _of_upstream(upstream: str, grants: Mapping[str, Sequence[Grant]]) -> Iterat
 
 
 def _of_calls(
-    grant: Grant, action: ActionName, target: Target, near: tuple[Grant, ...], shared: JsonObject
+    grant: PlacedGrant, action: ActionName, target: Target, near: tuple[PlacedGrant, ...], shared: JsonObject
 ) -> Iterator[Probe]:
     seen: list[JsonObject] = []
     for arguments in (_arguments(grant, _holding), _arguments(grant, _failing), shared):
@@ -139,7 +139,7 @@ def _of_calls(
             yield Probe(f"{action} of {target.id}", "decision", asked, near)
 
 
-def _of_lists(upstream: str, near: tuple[Grant, ...]) -> Iterator[Probe]:
+def _of_lists(upstream: str, near: tuple[PlacedGrant, ...]) -> Iterator[Probe]:
     targets = {target.id: target for grant in near for _, target in _targets(replace(grant, upstream=upstream))}
     if targets:
         asked = document.visibility(_caller(near[0]), tuple(targets.values())[:LIST_LENGTH], _CONTEXT, _FACTS)
@@ -186,10 +186,10 @@ _FACTS: Final = SessionFacts(
 )
 
 
-_NO_GRANT: Final = Grant("probe", 0, {})
+_NO_GRANT: Final = PlacedGrant("probe", 0, {})
 
 
-def _caller(grant: Grant) -> Principal:
+def _caller(grant: PlacedGrant) -> Principal:
     """Return a caller for whom the grant is."""
     method = AuthMethod.JWT
     with suppress(ValueError):
@@ -205,7 +205,7 @@ def _caller(grant: Grant) -> Principal:
     )
 
 
-def _targets(grant: Grant) -> Iterator[tuple[ActionName, Target]]:
+def _targets(grant: PlacedGrant) -> Iterator[tuple[ActionName, Target]]:
     """Return targets that a grant names, one for each of its patterns, and the action on each."""
     upstream = "probe" if grant.upstream == "*" else grant.upstream
     effect, sensitivity = Effect.READ, Sensitivity.INTERNAL
@@ -228,14 +228,14 @@ def _targets(grant: Grant) -> Iterator[tuple[ActionName, Target]]:
             yield action, target
 
 
-def _texts(grant: Grant, field: str) -> Iterator[str]:
+def _texts(grant: PlacedGrant, field: str) -> Iterator[str]:
     found = grant.fields.get(field)
     yield from (
         item for item in cast("list[object]", found if isinstance(found, list) else []) if isinstance(item, str)
     )
 
 
-def _first(grant: Grant, field: str, default: str) -> str:
+def _first(grant: PlacedGrant, field: str, default: str) -> str:
     return next(_texts(grant, field), default)
 
 
@@ -247,7 +247,7 @@ def _named(pattern: str) -> str:
 # --- arguments ---------------------------------------------------------------------------------------
 
 
-def _shared_arguments(near: Sequence[Grant]) -> JsonObject:
+def _shared_arguments(near: Sequence[PlacedGrant]) -> JsonObject:
     """Return long arguments at the places that the grants of an upstream look at."""
     arguments: dict[str, Json] = {}
     for grant in near:
@@ -257,7 +257,7 @@ def _shared_arguments(near: Sequence[Grant]) -> JsonObject:
     return arguments
 
 
-def _arguments(grant: Grant, value: Callable[[Mapping[str, Any]], Json]) -> JsonObject:
+def _arguments(grant: PlacedGrant, value: Callable[[Mapping[str, Any]], Json]) -> JsonObject:
     arguments: dict[str, Json] = {}
     for pointer, condition in _conditions_of(grant):
         if "absent" not in condition:
@@ -265,7 +265,7 @@ def _arguments(grant: Grant, value: Callable[[Mapping[str, Any]], Json]) -> Json
     return arguments
 
 
-def _conditions_of(grant: Grant) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _conditions_of(grant: PlacedGrant) -> Iterator[tuple[str, Mapping[str, Any]]]:
     when = grant.fields.get("when")
     for pointer, condition in cast("dict[str, Any]", when if isinstance(when, dict) else {}).items():
         if isinstance(condition, dict):

@@ -15,7 +15,7 @@ Path: TypeAlias = tuple[str, ...]
 """A path such as `("data", "gateway", "grants")`."""
 
 
-class Graph:
+class ReferenceGraph:
     """The rules of a policy, by their paths, and what each of them reads."""
 
     def __init__(self, modules: Sequence[Module]) -> None:

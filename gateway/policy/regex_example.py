@@ -22,12 +22,12 @@ _LIKELY: Final = "a0-_/@. ~\t\u00e9\u4e00"
 def example(pattern: str) -> str:
     """Return a text that the whole pattern probably matches, of at most `MAX_LENGTH` characters."""
     try:
-        return _Reader(pattern).alternatives()[:MAX_LENGTH]
+        return _PatternReader(pattern).alternatives()[:MAX_LENGTH]
     except RecursionError:
         return ""
 
 
-class _Reader:
+class _PatternReader:
     """A pattern and how far it is read. Broken patterns end early, with the text so far."""
 
     def __init__(self, pattern: str) -> None:

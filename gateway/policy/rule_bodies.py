@@ -20,15 +20,15 @@ from gateway.policy.value_types import (
     TEXT,
     Alternative,
     Collection,
+    DataPlace,
     Object,
-    Place,
     Scalar,
     Type,
 )
 
 if TYPE_CHECKING:
     from gateway.policy.data_tree import DataTree
-    from gateway.policy.references import Graph, Path
+    from gateway.policy.references import Path, ReferenceGraph
 
 Environment = dict[str, Value]
 
@@ -52,7 +52,7 @@ _CONSTANTS: Final[dict[str, Type]] = {
 class Types(Protocol):
     """Types of all rules, as a body asks for them."""
 
-    graph: Graph
+    graph: ReferenceGraph
     tree: DataTree
     input_type: Type
 
@@ -349,7 +349,7 @@ class Body:
 
     def _document(self, name: str) -> Type:
         if name == "data":
-            return (Place(("data",)),)
+            return (DataPlace(("data",)),)
         # OPA asks the packages below `system` about itself, with an input of its own.
         return None if self._module.package.startswith("data.system.") else self._types.input_type
 
@@ -368,7 +368,7 @@ class Body:
             return UNKNOWN
         found: list[Type] = []
         for item in value.type:
-            if isinstance(item, Place):
+            if isinstance(item, DataPlace):
                 found.append(self._at((*item.path, key), line))
             elif isinstance(item, Object) and (key in item.fields or not item.closed):
                 found.append(item.fields.get(key, item.rest))

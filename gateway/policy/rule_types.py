@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from gateway.policy import syntax, value_types
 from gateway.policy.comparisons import UNKNOWN, Value
 from gateway.policy.data_tree import DataTree
-from gateway.policy.references import Graph, Path
+from gateway.policy.references import Path, ReferenceGraph
 from gateway.policy.rule_bodies import Body
 from gateway.policy.syntax import Module, Node, Problem, Rule
-from gateway.policy.value_types import Collection, Object, Place, Type
+from gateway.policy.value_types import Collection, DataPlace, Object, Type
 
 _REMEDY_DATA = "mend the path, or give the value in a data file; `object.get` reads a value that may be missing"
 
@@ -18,7 +18,7 @@ _REMEDY_DATA = "mend the path, or give the value in a data file; `object.get` re
 class RuleTypes:
     """The types of a policy's rules. `found` are the problems met on the way, each with its file and line."""
 
-    def __init__(self, graph: Graph, tree: DataTree, input_type: Type) -> None:
+    def __init__(self, graph: ReferenceGraph, tree: DataTree, input_type: Type) -> None:
         self.found: list[tuple[str, int, Problem]] = []
         self.graph = graph
         self.tree = tree
@@ -34,7 +34,7 @@ class RuleTypes:
             path = tuple(dotted.split("."))
             if path[0] == "data":
                 body = Body(self, module, reports=True)
-                body.follow(Value((Place(("data",)),)), path[1:], dotted, module.import_lines[alias])
+                body.follow(Value((DataPlace(("data",)),)), path[1:], dotted, module.import_lines[alias])
             elif path[0] == "input":
                 body = Body(self, module, reports=True)
                 body.follow(Value(self.input_type), path[1:], dotted, module.import_lines[alias])
@@ -80,7 +80,7 @@ class RuleTypes:
         """Return the type of what stands at a place of `data` that is there."""
         if self.tree.rules(place):
             return self.of(place)
-        return None if self.tree.is_open(place) else (Place(place),)
+        return None if self.tree.is_open(place) else (DataPlace(place),)
 
     def report(self, module: Module, line: int, message: str, remedy: str) -> None:
         """Add a problem."""

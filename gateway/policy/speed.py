@@ -19,7 +19,7 @@ from gateway.policy.bundle import Bundle
 from gateway.policy.embedded import Embedded
 from gateway.policy.engine import Engine
 from gateway.policy.probes import Probe
-from gateway.policy.references import Graph
+from gateway.policy.references import ReferenceGraph
 
 _RUNS: Final = 3
 _CLEARLY: Final = 8
@@ -136,7 +136,7 @@ def refused_expression(policy: Bundle) -> str:
 
 def _slowest(probe: Probe, policy: Bundle, seconds: float) -> str:
     """Return the slowest grant in words, if the grants take the time, else the slowest rule."""
-    graph = Graph(embedded.parse(policy.modules))
+    graph = ReferenceGraph(embedded.parse(policy.modules))
     if probe.grants and _time_without_grants(probe, policy) < seconds / 2:
         return _slowest_grant(probe, policy, graph)
     return _slowest_rule(probe, policy, graph, seconds)
@@ -149,7 +149,7 @@ def _time_without_grants(probe: Probe, policy: Bundle) -> float:
     return min(_timed(engine, probe.input, f"data.gateway.{probe.entrypoint}.result") for _ in range(_RUNS))
 
 
-def _slowest_grant(probe: Probe, policy: Bundle, graph: Graph) -> str:
+def _slowest_grant(probe: Probe, policy: Bundle, graph: ReferenceGraph) -> str:
     count = "it looks at one grant" if len(probe.grants) == 1 else f"it looks at {len(probe.grants)} grants"
     if probe.entrypoint == "visibility" or _CONDITIONS not in graph.rules:
         return count
@@ -167,7 +167,7 @@ def _slowest_grant(probe: Probe, policy: Bundle, graph: Graph) -> str:
     return slowest
 
 
-def _slowest_rule(probe: Probe, policy: Bundle, graph: Graph, seconds: float) -> str:
+def _slowest_rule(probe: Probe, policy: Bundle, graph: ReferenceGraph, seconds: float) -> str:
     """Return the rule that takes a good part of the time and reads none that does."""
     engine = embedded.loaded(policy.modules, policy.data)
     _timed(engine, {}, f"data.gateway.{probe.entrypoint}.result")  # compiles the policy

@@ -44,13 +44,13 @@ class Collection:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DataPlace:
     """A place in the document `data`, below which rules, packages or data stand."""
 
     path: tuple[str, ...]
 
 
-Alternative: TypeAlias = Scalar | Object | Collection | Place
+Alternative: TypeAlias = Scalar | Object | Collection | DataPlace
 Type: TypeAlias = tuple[Alternative, ...] | None
 
 TEXT: Final[Type] = (Scalar("string"),)

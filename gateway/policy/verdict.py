@@ -108,17 +108,17 @@ def read_kept(answer: object, asked: frozenset[str]) -> frozenset[str]:
     """Return the ids of the leases to keep. A malformed answer, or one with other ids than asked, keeps none."""
     try:
         _require_version(answer)
-        kept = frozenset(msgspec.convert(answer, contract.Kept).keep)
+        kept = frozenset(msgspec.convert(answer, contract.KeptLeases).keep)
     except msgspec.ValidationError:
         return frozenset()
     return kept if kept <= asked else frozenset()
 
 
-def _reason(item: contract.Reason) -> Reason:
+def _reason(item: contract.ResultReason) -> Reason:
     return Reason(item.code, item.message, item.remedy, tuple(item.controls), tuple(item.facts), item.limits)
 
 
-def _obligation(item: contract.Obligation) -> Obligation:
+def _obligation(item: contract.ResultObligation) -> Obligation:
     return Obligation(item.id, item.properties)
 
 
@@ -158,7 +158,7 @@ def _obligation_problem(result: contract.Result, supported: frozenset[str]) -> s
     return None
 
 
-def _properties_problem(item: contract.Obligation, shape: type[contract.Closed]) -> str | None:
+def _properties_problem(item: contract.ResultObligation, shape: type[contract.Closed]) -> str | None:
     if shape is contract.Limit and not item.properties:
         return "it limits nothing"
     try:

@@ -23,7 +23,7 @@ from gateway.model.wire import Headers, JsonObject, UpstreamReply, UpstreamReque
 from gateway.pipeline import handle
 from gateway.policy import embedded
 from gateway.policy.bundle import Bundle
-from gateway.policy.embedded import _Steps
+from gateway.policy.embedded import _LoadingSteps
 from gateway.policy.engine import Engine
 from gateway.protocol.replies import Reply
 from gateway.steps.visit import Gateway
@@ -214,7 +214,7 @@ def _loaded_once(policy: Bundle) -> _Loaded:
     """Return the engine that has loaded this policy in this thread."""
     contents = (threading.get_ident(), policy.modules, policy.data, policy.roots)
     if contents not in _loaded:
-        steps = _Steps(policy)
+        steps = _LoadingSteps(policy)
         for _ in steps:
             pass
         _loaded[contents] = _Loaded(steps.engine)
@@ -252,7 +252,7 @@ async def bench(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(assembly, "upstream_transports", transports)
-        patch.setattr(embedded, "_Steps", _loaded_once)
+        patch.setattr(embedded, "_LoadingSteps", _loaded_once)
         async with app.assembled(configuration) as gateway:
             yield Bench(gateway, port, folder, configuration)
 

@@ -16,14 +16,14 @@ from gateway.errors import PolicyBroken
 from gateway.policy.plan import forms, usage
 from gateway.policy.plan.forms import Term
 from gateway.policy.plan.functions import UNDEFINED, python_name
-from gateway.policy.plan.intermediate import REMEDY, Block, Operand, Plan, Statement
+from gateway.policy.plan.intermediate import REMEDY, Block, Plan, PlanOperand, Statement
 from gateway.policy.plan.known import Frame, Known
 
 _MOST_FRAMES: Final = 18
 """Python takes 20 nested loops."""
 
 
-class _Constants(Protocol):
+class _ConstantNames(Protocol):
     @property
     def strings(self) -> tuple[str, ...]: ...
     def name(self, literal: str) -> str: ...
@@ -31,18 +31,18 @@ class _Constants(Protocol):
 
 
 @dataclass(frozen=True)
-class Body:
+class FunctionBody:
     """The parts of a function that is to be written. `kept` is the name under which a rule keeps its value."""
 
     blocks: Sequence[Block]
     params: Sequence[int]
     plan: Plan
     names: Mapping[str, str]
-    constants: _Constants
+    constants: _ConstantNames
     kept: str
 
 
-def written_body(body: Body) -> list[str]:
+def written_body(body: FunctionBody) -> list[str]:
     """Return the lines of a function's body."""
     writer = _Writer(body)
     for block in body.blocks:
@@ -54,7 +54,7 @@ def written_body(body: Body) -> list[str]:
 
 
 class _Writer:
-    def __init__(self, body: Body) -> None:
+    def __init__(self, body: FunctionBody) -> None:
         self._body = body
         self._constants = body.constants
         self._known = Known(body.blocks, body.params)
@@ -163,14 +163,14 @@ class _Writer:
     def _name(self, local: int) -> str:
         return self._known.term(local).text
 
-    def _term(self, operand: Operand) -> Term:
+    def _term(self, operand: PlanOperand) -> Term:
         if operand.type == "local":
             return self._known.term(int(operand.value))
         if operand.type == "bool":
             return forms.TRUE if operand.value else forms.FALSE
         return forms.string(self._constants.strings[operand.value])
 
-    def _operand(self, operand: Operand) -> str:
+    def _operand(self, operand: PlanOperand) -> str:
         return self._term(operand).text
 
     def _assign(self, local: int, found: Term) -> None:
@@ -179,7 +179,7 @@ class _Writer:
             self._write(f"v{local} = {found.text}")
             self._known.note_constant(local, found)
 
-    def _key(self, operand: Operand) -> str:
+    def _key(self, operand: PlanOperand) -> str:
         found = self._term(operand)
         if found.kind in {"str", "int"}:
             return found.text
@@ -210,7 +210,7 @@ class _Writer:
         return (
             following.type == "CallStmt"
             and following.fields["func"] == "union"
-            and following.operands("args") == [Operand("local", target)]
+            and following.operands("args") == [PlanOperand("local", target)]
             and all(found.type == "SetAddStmt" for found in added)
             and self._known.times_read(target) == len(added) + 1
         )
@@ -253,7 +253,7 @@ class _Writer:
             self._leave_if(f"{result} is U")
         return 1
 
-    def _called(self, name: str, operands: Sequence[Operand]) -> str:
+    def _called(self, name: str, operands: Sequence[PlanOperand]) -> str:
         terms = [self._term(operand) for operand in operands]
         arguments = ", ".join(term.text for term in terms)
         if name in self._body.names:

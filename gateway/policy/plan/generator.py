@@ -16,7 +16,7 @@ from typing import Final
 
 from gateway.errors import PolicyBroken
 from gateway.policy.plan import forms
-from gateway.policy.plan.blocks import Body, written_body
+from gateway.policy.plan.blocks import FunctionBody, written_body
 from gateway.policy.plan.forms import Term
 from gateway.policy.plan.functions import python_name
 from gateway.policy.plan.intermediate import Entry, Function, Plan
@@ -103,7 +103,7 @@ def _place(function: Function, plan: Plan) -> str:
 def _function(name: str, function: Function, plan: Plan, names: dict[str, str], constants: Constants) -> str:
     """Return a function. A rule, which has no parameters of its own, keeps its value in `m`."""
     kept = name if len(function.params) == 2 else ""
-    body = written_body(Body(function.blocks, function.params, plan, names, constants, kept))
+    body = written_body(FunctionBody(function.blocks, function.params, plan, names, constants, kept))
     head = [f"def {name}(m, {', '.join(f'v{local}' for local in function.params)}):", f'    """{function.name}"""']
     if kept:
         head += [f"    if {kept!r} in m:", f"        return m[{kept!r}]"]
@@ -115,7 +115,7 @@ def _end(kept: str) -> Sequence[str]:
 
 
 def _entry(name: str, entry: Entry, plan: Plan, names: dict[str, str], constants: Constants) -> str:
-    body = written_body(Body(entry.blocks, [0, 1], plan, names, constants, ""))
+    body = written_body(FunctionBody(entry.blocks, [0, 1], plan, names, constants, ""))
     return "\n".join(
         [f"def {name}(m, v0, v1):", f'    """{entry.name}"""', "    results = []", *body, "    return results"]
     )

@@ -59,7 +59,7 @@ REMEDY: Final = "set policy.engine.evaluator: regorus, and report this with the 
 
 
 @dataclass(frozen=True, slots=True)
-class Operand:
+class PlanOperand:
     """A value that a statement reads: a local, the index of a string, or a boolean."""
 
     type: str
@@ -78,11 +78,11 @@ class Statement:
     def row(self) -> int:
         return cast("int", self.fields.get("row", 0))
 
-    def operand(self, name: str) -> Operand:
-        return Operand(**self.fields[name])
+    def operand(self, name: str) -> PlanOperand:
+        return PlanOperand(**self.fields[name])
 
-    def operands(self, name: str) -> list[Operand]:
-        return [Operand(**found) for found in self.fields[name]]
+    def operands(self, name: str) -> list[PlanOperand]:
+        return [PlanOperand(**found) for found in self.fields[name]]
 
     def local(self, name: str) -> int:
         return cast("int", self.fields[name])
@@ -128,7 +128,7 @@ class Plan:
 def read(encoded: bytes) -> Plan:
     """Read `plan.json`. Raise `PolicyBroken` for anything that is not known here."""
     try:
-        written = msgspec.json.decode(encoded, type=_Plan)
+        written = msgspec.json.decode(encoded, type=_PlanForm)
         plan = Plan(
             tuple(found.value for found in written.static.strings),
             tuple(found.value for found in written.static.files),
@@ -142,17 +142,17 @@ def read(encoded: bytes) -> Plan:
     return plan
 
 
-def _function(found: _Function) -> Function:
+def _function(found: _FunctionForm) -> Function:
     return Function(found.name, tuple(found.params), _blocks(found.blocks), tuple(found.path))
 
 
-def _blocks(found: Iterable[_Block]) -> tuple[Block, ...]:
+def _blocks(found: Iterable[_BlockForm]) -> tuple[Block, ...]:
     return tuple(Block(tuple(map(_statement, block.stmts))) for block in found)
 
 
-def _statement(found: _Statement) -> Statement:
+def _statement(found: _StatementForm) -> Statement:
     inner = [found.stmt["block"]] if "block" in found.stmt else found.stmt.get("blocks") or []
-    return Statement(found.type, found.stmt, _blocks(msgspec.convert(inner, list[_Block])))
+    return Statement(found.type, found.stmt, _blocks(msgspec.convert(inner, list[_BlockForm])))
 
 
 def statements(blocks: Iterable[Block]) -> Iterator[Statement]:
@@ -185,10 +185,10 @@ def _require_statement(statement: Statement, plan: Plan) -> None:
     for field in statement.fields.values():
         for found in cast("list[Any]", field) if isinstance(field, list) else [field]:
             if isinstance(found, dict) and "stmts" not in found:
-                _require_operand(Operand(**cast("dict[str, Any]", found)), plan)
+                _require_operand(PlanOperand(**cast("dict[str, Any]", found)), plan)
 
 
-def _require_operand(operand: Operand, plan: Plan) -> None:
+def _require_operand(operand: PlanOperand, plan: Plan) -> None:
     known = {"local": int, "string_index": int, "bool": bool}.get(operand.type)
     if type(operand.value) is not known:
         raise PolicyBroken(f"the plan of the policy has an operand that is not known: {operand.type}", REMEDY)
@@ -196,26 +196,26 @@ def _require_operand(operand: Operand, plan: Plan) -> None:
         raise PolicyBroken("the plan of the policy refers to a string that it does not have", REMEDY)
 
 
-class _Statement(msgspec.Struct, forbid_unknown_fields=True):
+class _StatementForm(msgspec.Struct, forbid_unknown_fields=True):
     type: str
     stmt: dict[str, Any]
 
 
-class _Block(msgspec.Struct, forbid_unknown_fields=True):
-    stmts: list[_Statement]
+class _BlockForm(msgspec.Struct, forbid_unknown_fields=True):
+    stmts: list[_StatementForm]
 
 
-class _Function(msgspec.Struct, forbid_unknown_fields=True):
+class _FunctionForm(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     params: list[int]
     result: int = msgspec.field(name="return")
-    blocks: list[_Block]
+    blocks: list[_BlockForm]
     path: list[str] = []
 
 
-class _Entry(msgspec.Struct, forbid_unknown_fields=True):
+class _EntryForm(msgspec.Struct, forbid_unknown_fields=True):
     name: str
-    blocks: list[_Block]
+    blocks: list[_BlockForm]
 
 
 class _Text(msgspec.Struct):
@@ -233,14 +233,14 @@ class _Static(msgspec.Struct):
 
 
 class _Entries(msgspec.Struct):
-    plans: list[_Entry]
+    plans: list[_EntryForm]
 
 
 class _Functions(msgspec.Struct):
-    funcs: list[_Function] = []
+    funcs: list[_FunctionForm] = []
 
 
-class _Plan(msgspec.Struct):
+class _PlanForm(msgspec.Struct):
     static: _Static
     plans: _Entries
     funcs: _Functions

@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from typing import Any, Final, cast
 
 from gateway.errors import PolicyBroken
-from gateway.policy.plan.intermediate import REMEDY, Block, Operand, Statement, statements
+from gateway.policy.plan.intermediate import REMEDY, Block, PlanOperand, Statement, statements
 
 _NEVER_FAILING: Final = frozenset(
     """
@@ -40,12 +40,14 @@ _REBOUND: Final[Mapping[str, tuple[str, ...]]] = {"ScanStmt": ("key", "value"), 
 """Fields that name locals to which a statement gives values for its block."""
 
 
-def operands(statement: Statement) -> list[Operand]:
+def operands(statement: Statement) -> list[PlanOperand]:
     """Return the operands of a statement."""
     found: list[Any] = []
     for field in statement.fields.values():
         found += field if isinstance(field, list) else [field]
-    return [Operand(**cast("dict[str, Any]", item)) for item in found if isinstance(item, dict) and "stmts" not in item]
+    return [
+        PlanOperand(**cast("dict[str, Any]", item)) for item in found if isinstance(item, dict) and "stmts" not in item
+    ]
 
 
 def reads(statement: Statement) -> list[int]:
@@ -125,7 +127,9 @@ def is_test_of(statement: Statement, local: int) -> bool:
     """Return whether a statement asks that a local is not false."""
     if statement.type != "NotEqualStmt":
         return False
-    return statement.operand("a") == Operand("local", local) and statement.operand("b") == Operand("bool", value=False)
+    return statement.operand("a") == PlanOperand("local", local) and statement.operand("b") == PlanOperand(
+        "bool", value=False
+    )
 
 
 def added_at_once(waiting: Sequence[Statement], at: int) -> list[Statement]:

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 from gateway.explain.grants import settle
-from gateway.policy.grant_fits import Fit, Part
+from gateway.policy.grant_fits import Fit, GrantPart
 
-PATH = Part("when", {"under": "a"}, pointer="/path")
-SIZE = Part("when", {"max": 3}, pointer="/size")
-NAMES = Part("arguments", ["path"])
+PATH = GrantPart("when", {"under": "a"}, pointer="/path")
+SIZE = GrantPart("when", {"max": 3}, pointer="/size")
+NAMES = GrantPart("arguments", ["path"])
 FIT = Fit("files", 0, "g", open=(PATH, SIZE, NAMES))
 
 

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.errors import PolicyMalformed, PolicyUnavailable
-from gateway.policy.bundle_age import BundleAges, BundleState, Labels, Report, read
+from gateway.policy.bundle_age import BundleAges, BundleState, OpaLabels, Report, read
 
 NEVER = datetime(1, 1, 1, tzinfo=UTC)
 HOUR = 3600.0
@@ -36,7 +36,7 @@ FRESH = BundleState(_at(0), _at(0), _at(-HOUR), _at(-HOUR))
 
 
 def _report(opa: str = "one", **bundles: BundleState) -> Report:
-    return Report(Labels(opa), bundles)
+    return Report(OpaLabels(opa), bundles)
 
 
 def _fetched(at: float) -> BundleState:
@@ -125,7 +125,7 @@ def test_the_oldest_bundle_is_the_one_that_counts():
     ("reported", "held", "what"), [("", "", "its policy"), ("", "b", "its bundle 'b'"), ("a", "ab", "its bundle 'b'")]
 )
 def test_what_opa_does_not_fetch_has_no_age(reported: str, held: str, what: str):
-    report = Report(Labels("one"), dict.fromkeys(reported, FRESH))
+    report = Report(OpaLabels("one"), dict.fromkeys(reported, FRESH))
 
     with pytest.raises(PolicyUnavailable, match=f"does not report how old {what} is") as raised:
         BundleAges().oldest(report, frozenset(held), 0.0)

@@ -335,7 +335,7 @@ async def test_what_is_loaded_gradually_is_what_is_loaded_at_once(tree: Tree):
 
 def test_no_step_of_loading_the_shipped_policy_keeps_calls_waiting_for_long():
     """Seconds of this thread, so that a busy machine says nothing."""
-    steps = iter(embedded._Steps(bundle.read(shipped())))
+    steps = iter(embedded._LoadingSteps(bundle.read(shipped())))
     took: list[float] = []
     done = False
     while not done:

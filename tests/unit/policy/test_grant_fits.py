@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from gateway.policy.grant_fits import Fit, Part, nearest, read
+from gateway.policy.grant_fits import Fit, GrantPart, nearest, read
 
-NAMED, OTHER = Part("agents", ["a"], "b"), Part("tools", ["x"], "y")
+NAMED, OTHER = GrantPart("agents", ["a"], "b"), GrantPart("tools", ["x"], "y")
 
 
 def test_an_answer_is_read():
@@ -21,8 +21,8 @@ def test_an_answer_is_read():
 
     assert (first.holds, first.approval, first.id) == (True, True, "g")
     assert (second.holds, second.failed[0].name) == (False, "when /path")
-    assert Part("").name == "grant"
-    assert Part("users").name == "users"
+    assert GrantPart("").name == "grant"
+    assert GrantPart("users").name == "users"
 
 
 @pytest.mark.parametrize("answer", [None, {}, [], "x", {"version": 2, "grants": []}, {"version": 1, "grants": [1]}])
@@ -33,10 +33,10 @@ def test_another_answer_says_nothing(answer: object):
 def test_the_nearest_name_the_target_and_lack_least():
     fits = [
         Fit("*", 0, "all", failed=(NAMED,)),
-        Fit("f", 0, "two", failed=(NAMED, Part("users"))),
+        Fit("f", 0, "two", failed=(NAMED, GrantPart("users"))),
         Fit("f", 1, "one", failed=(NAMED,)),
         Fit("f", 2, "other", failed=(OTHER,)),
-        Fit("f", 3, "open", failed=(), open=(Part("when", pointer="/a"),)),
+        Fit("f", 3, "open", failed=(), open=(GrantPart("when", pointer="/a"),)),
     ]
 
     assert [fit.id for fit in nearest(fits)] == ["open", "one", "all"]
@@ -45,10 +45,10 @@ def test_the_nearest_name_the_target_and_lack_least():
 
 
 def test_a_grant_for_the_agent_is_nearer_than_another_that_lacks_less():
-    condition = Part("when", pointer="/a")
+    condition = GrantPart("when", pointer="/a")
     fits = [
         Fit("f", 0, "another", failed=(NAMED,)),
-        Fit("f", 1, "user", failed=(Part("users"),)),
+        Fit("f", 1, "user", failed=(GrantPart("users"),)),
         Fit("f", 2, "conditions", failed=(condition, condition)),
         Fit("f", 3, "one", failed=(condition,)),
     ]

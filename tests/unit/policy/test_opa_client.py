@@ -18,7 +18,7 @@ from gateway.config import OpaEngine
 from gateway.errors import PolicyBroken, PolicyLate, PolicyMalformed, PolicyUnavailable, PolicyUndefined
 from gateway.http1.failures import AnswerTimeout
 from gateway.policy import opa_client as servers
-from gateway.policy.bundle_age import Labels, Report
+from gateway.policy.bundle_age import OpaLabels, Report
 from gateway.policy.opa_client import Held, OpaClient
 from gateway.policy.opa_contents import Pushed
 from gateway.policy.problems import GRANTS
@@ -226,7 +226,7 @@ async def test_a_question_that_is_cancelled_while_it_waits_takes_no_room(socket:
 
 
 async def test_who_finds_no_room_in_time_is_late_and_takes_none_also_when_it_goes_at_that_moment():
-    places, loop = servers._Places(0), asyncio.get_running_loop()
+    places, loop = servers._QuestionPlaces(0), asyncio.get_running_loop()
     async with asyncio.timeout(5):
         with pytest.raises(AnswerTimeout):
             await places.take(loop.time())
@@ -240,7 +240,7 @@ async def test_who_finds_no_room_in_time_is_late_and_takes_none_also_when_it_goe
 
 
 async def test_room_that_was_given_to_a_question_which_is_gone_goes_to_the_next():
-    places, deadline = servers._Places(1), asyncio.get_running_loop().time() + 60
+    places, deadline = servers._QuestionPlaces(1), asyncio.get_running_loop().time() + 60
     await places.take(deadline)
     second, third = (asyncio.ensure_future(places.take(deadline)) for _ in range(2))
     await asyncio.sleep(0)
@@ -367,7 +367,7 @@ async def test_a_revision_that_is_not_told_is_malformed(socket: Path, body: obje
 
 async def test_what_opa_reports_of_its_bundles_is_read(socket: Path):
     async with peer_answering(socket, result({"labels": {"id": "x"}})) as peer, client_of(socket) as client:
-        assert await client.report() == Report(Labels("x"))
+        assert await client.report() == Report(OpaLabels("x"))
 
     assert peer.requests[0].startswith(b"GET /v1/status ")
 

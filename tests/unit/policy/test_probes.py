@@ -11,7 +11,7 @@ import pytest
 from gateway.policy import bundle, document, embedded, probes
 from gateway.policy.engine import Engine
 from gateway.policy.folders import shipped
-from gateway.policy.probes import Grant, Probe
+from gateway.policy.probes import PlacedGrant, Probe
 
 USUAL: dict[str, Any] = {"id": "g", "agents": ["spiffe://corp/agent/*"], "issuers": ["https://idp.example"]}
 TOOL: dict[str, Any] = {**USUAL, "tools": ["send_*"]}
@@ -55,7 +55,7 @@ def test_the_first_call_for_a_grant_is_granted(fields: dict[str, Any], upstream:
     engine = _engine({upstream: [fields]})
     calls = [
         item
-        for item in probes.probes({upstream: [Grant(upstream, 0, fields)]})
+        for item in probes.probes({upstream: [PlacedGrant(upstream, 0, fields)]})
         if item.grants and item.entrypoint == "decision"
     ]
 
@@ -68,7 +68,7 @@ def test_another_call_holds_for_no_expression(pointer: str):
     engine = _engine({"mail": [fields]})
     calls = [
         item
-        for item in probes.probes({"mail": [Grant("mail", 0, fields)]})
+        for item in probes.probes({"mail": [PlacedGrant("mail", 0, fields)]})
         if item.words == "tools/call of mail/send_x"
     ]
 
@@ -77,7 +77,7 @@ def test_another_call_holds_for_no_expression(pointer: str):
 
 def test_every_name_of_a_grant_is_called_and_listed():
     fields = {**USUAL, "tools": ["a", "b*"], "resources": ["c"], "prompts": ["d"]}
-    found = list(probes.probes({"mail": [Grant("mail", 0, fields)]}))
+    found = list(probes.probes({"mail": [PlacedGrant("mail", 0, fields)]}))
 
     assert [item.words for item in found if item.entrypoint == "decision" and item.grants] == [
         "tools/call of mail/a",
@@ -90,9 +90,9 @@ def test_every_name_of_a_grant_is_called_and_listed():
 
 
 def test_grants_with_more_conditions_come_first_and_upstreams_take_turns():
-    def grant(upstream: str, index: int, conditions: int) -> Grant:
+    def grant(upstream: str, index: int, conditions: int) -> PlacedGrant:
         when = {f"/{number}": {"present": True} for number in range(conditions)}
-        return Grant(upstream, index, {**USUAL, "tools": [f"t{conditions}"], "when": when})
+        return PlacedGrant(upstream, index, {**USUAL, "tools": [f"t{conditions}"], "when": when})
 
     found = probes.probes({"a": [grant("a", 0, 1), grant("a", 1, 2)], "b": [grant("b", 0, 4)], "*": []})
     words = list(dict.fromkeys(item.words for item in found))
@@ -108,7 +108,7 @@ def test_grants_with_more_conditions_come_first_and_upstreams_take_turns():
 
 
 def test_a_probe_names_the_grants_of_its_upstream_and_of_all():
-    near, far = Grant("mail", 0, TOOL), Grant("*", 0, TOOL)
+    near, far = PlacedGrant("mail", 0, TOOL), PlacedGrant("*", 0, TOOL)
     found = [item for item in probes.probes({"mail": [near], "*": [far]}) if item.words == "tools/call of mail/send_x"]
 
     assert found[0].grants == (near, far)
@@ -147,7 +147,7 @@ def test_data_that_are_no_grants_ask_nothing_of_them(data: object):
     ids=str,
 )
 def test_a_grant_that_cannot_be_read_is_no_obstacle(fields: dict[str, Any]):
-    for probe in probes.probes({"mail": [Grant("mail", 0, fields)]}):
+    for probe in probes.probes({"mail": [PlacedGrant("mail", 0, fields)]}):
         assert document.encode(probe.input)
 
 
@@ -168,4 +168,4 @@ def test_the_shipped_grants_are_all_reached():
 def test_expressions_are_those_of_matches():
     fields = {"when": {"/a": {"matches": "x"}, "/b": {"under": "y"}, "/c": {"matches": 1}}}
 
-    assert list(probes.expressions(Grant("mail", 0, fields))) == [("/a", "x")]
+    assert list(probes.expressions(PlacedGrant("mail", 0, fields))) == [("/a", "x")]

@@ -37,7 +37,7 @@ async def _effect(folder: PolicyFolder) -> object:
 
 
 def _engines() -> int:
-    return sum(isinstance(item, embedded.Embedded | embedded._Steps) for item in gc.get_objects())
+    return sum(isinstance(item, embedded.Embedded | embedded._LoadingSteps) for item in gc.get_objects())
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from gateway.errors import PolicyUnavailable
 from gateway.policy.agreement import Agreement
-from gateway.policy.bundle_age import BundleState, Labels, Report
+from gateway.policy.bundle_age import BundleState, OpaLabels, Report
 from gateway.policy.embedded import Entrypoint
 from gateway.policy.opa_client import Held, OpaClient
 from gateway.policy.opa_contents import Pushed
@@ -46,7 +46,7 @@ class _Server:
         if self.fetched is None:
             raise PolicyUnavailable("OPA reports nothing", "have it report")
         at = datetime(2026, 11, 27, tzinfo=UTC) + timedelta(seconds=self.fetched)
-        return Report(Labels("one"), {"b": BundleState(at, at, at, at)})
+        return Report(OpaLabels("one"), {"b": BundleState(at, at, at, at)})
 
     async def evaluate(self, entrypoint: Entrypoint, document: bytes) -> object:
         self.asked += 1

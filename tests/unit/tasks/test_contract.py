@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.model.decision import Reason
 from gateway.model.task import Contract
-from gateway.policy.contract import Session
+from gateway.policy.contract import SessionInput
 from gateway.policy.folders import shipped
 from gateway.tasks.contract import (
     DEFAULT_EXPIRY,
@@ -210,4 +210,4 @@ def test_a_contract_can_limit_each_fact_that_the_policy_limits_and_no_other():
     settings = yaml.safe_load((shipped() / "gateway/settings/data.yaml").read_text("utf-8"))
 
     assert set(LIMITS) == settings["task_limits"].keys()
-    assert set(LIMITS) <= set(Session.__struct_fields__)
+    assert set(LIMITS) <= set(SessionInput.__struct_fields__)
