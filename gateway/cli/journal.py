@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from gateway.config import Configuration
     from gateway.journal.reader import Verification
-    from gateway.journal.verification import Known, Problem
+    from gateway.journal.verification import JournalProblem, KnownEntry
     from gateway.model.wire import JsonObject
 
 app = typer.Typer(help="The record: check it, export it, follow it.", no_args_is_help=True)
@@ -101,12 +101,12 @@ def verify(
         raise typer.Exit(1)
 
 
-def _find_known_entry(settings: Configuration) -> tuple[Known | None, Problem | None]:
+def _find_known_entry(settings: Configuration) -> tuple[KnownEntry | None, JournalProblem | None]:
     """Return the last entry in the snapshots of history, or the problem with the snapshots."""
     from gateway import keys
     from gateway.errors import HistoryError
     from gateway.history.store import Store, StoreEdited
-    from gateway.journal.verification import Fault, Known, Problem
+    from gateway.journal.verification import Fault, JournalProblem, KnownEntry
 
     key = keys.read_snapshots(settings)
     if key is None:
@@ -116,11 +116,11 @@ def _find_known_entry(settings: Configuration) -> tuple[Known | None, Problem | 
     try:
         stored = store.load()
     except StoreEdited as error:
-        return None, Problem(Fault.SNAPSHOTS_EDITED, store.path.name, 0, error.message)
+        return None, JournalProblem(Fault.SNAPSHOTS_EDITED, store.path.name, 0, error.message)
     except HistoryError as error:
         note(f"the end of the journal was compared with nothing: {error.message}")
         return None, None
-    return (None if stored is None else Known(stored.journal, stored.known)), None
+    return (None if stored is None else KnownEntry(stored.journal, stored.known)), None
 
 
 @app.command("export", epilog="Example: opagate journal export --since 24h --kind call --output calls.jsonl")

@@ -49,21 +49,21 @@ def decision_routes(console: ConsoleParts) -> list[Route]:
     return [page_route(console, PATH, "viewer", _list), page_route(console, f"{PATH}/{{id}}", "viewer", _show)]
 
 
-class _Named(msgspec.Struct, frozen=True):
+class _DecisionPart(msgspec.Struct, frozen=True):
     id: str | None = None
     upstream: str | None = None
     code: str | None = None
 
 
-class _Heading(msgspec.Struct, frozen=True):
+class _DecisionHeading(msgspec.Struct, frozen=True):
     """The parts of a decision that a filter looks at."""
 
     kind: str
     effect: str = "refused"
-    principal: _Named = _Named()
-    target: _Named = _Named()
-    task: _Named = _Named()
-    reasons: tuple[_Named, ...] = ()
+    principal: _DecisionPart = _DecisionPart()
+    target: _DecisionPart = _DecisionPart()
+    task: _DecisionPart = _DecisionPart()
+    reasons: tuple[_DecisionPart, ...] = ()
 
 
 def make_filter(wanted: Mapping[str, str]) -> Callable[[bytes], bool]:
@@ -76,7 +76,7 @@ def make_filter(wanted: Mapping[str, str]) -> Callable[[bytes], bool]:
             return False
         if not wanted:
             return True
-        heading = msgspec.json.decode(line, type=_Heading)
+        heading = msgspec.json.decode(line, type=_DecisionHeading)
         found = {
             "agent": {heading.principal.id},
             "upstream": {heading.target.upstream},

@@ -56,7 +56,7 @@ class Node(Struct, frozen=True):
     is_lit: bool = False
 
 
-class Edge(Struct, frozen=True):
+class GraphEdge(Struct, frozen=True):
     """A way from an earlier call to a later call. It carries words or a credential of a result, or a fact."""
 
     kind: Kind
@@ -81,12 +81,12 @@ class LeaseBar(Struct, frozen=True):
     bottom: int = 0
 
 
-class Graph(Struct, frozen=True):
+class TaskGraph(Struct, frozen=True):
     """A task with the places of its parts. `repeats` has the heights at which the names of the lanes stand again. `left_out` counts earlier calls beyond the most that a graph has."""
 
     task: str
     nodes: tuple[Node, ...]
-    edges: tuple[Edge, ...]
+    edges: tuple[GraphEdge, ...]
     leases: tuple[LeaseBar, ...]
     lanes: tuple[tuple[str, int], ...]
     width: int
@@ -97,14 +97,14 @@ class Graph(Struct, frozen=True):
     lit: str | None = None
 
 
-def read_task(task: str, entries: Sequence[JsonObject]) -> tuple[list[Node], list[Edge]]:
+def read_task(task: str, entries: Sequence[JsonObject]) -> tuple[list[Node], list[GraphEdge]]:
     """Return the calls and readings of a task, and the ways of words and credentials between them.
 
     Raises what a damaged entry raises.
     """
     marks = ReadingMarks()
     nodes: dict[int, Node] = {}
-    edges: list[Edge] = []
+    edges: list[GraphEdge] = []
     for entry in entries:
         fields = cast("Mapping[str, Any]", entry)
         if not _is_of(fields, task):
@@ -149,15 +149,15 @@ def _call(fields: Mapping[str, Any]) -> Node:
     )
 
 
-def _ways(fields: Mapping[str, Any], node: Node, marks: ReadingMarks) -> Iterable[Edge]:
+def _ways(fields: Mapping[str, Any], node: Node, marks: ReadingMarks) -> Iterable[GraphEdge]:
     """Yield the ways of words and credentials into a call."""
     event = reserved(cast("JsonObject", fields))
     for number in event.fed:
         if number > 0:
-            yield Edge("words", number, node.number, "words of its result")
+            yield GraphEdge("words", number, node.number, "words of its result")
     for fingerprint in dict.fromkeys(event.credentials):
         if (mark := marks.shown.get(fingerprint)) is not None:
-            yield Edge("credential", mark.number, node.number, f"the credential {fingerprint[:8]}")
+            yield GraphEdge("credential", mark.number, node.number, f"the credential {fingerprint[:8]}")
 
 
 def _reading(fields: Mapping[str, Any], event: Read) -> Node:
@@ -198,9 +198,9 @@ def read_leases(task: str, entries: Iterable[JsonObject], audiences: Mapping[str
 _LEASE_ENDS: Final = frozenset({"ending", "revoked", "expired", "lapsed", "abandoned"})
 
 
-def find_causes(explanation: Explanation, pointers: Iterable[str], target: int) -> list[Edge]:
+def find_causes(explanation: Explanation, pointers: Iterable[str], target: int) -> list[GraphEdge]:
     """Return the ways from the calls that made the facts of a decision to that decision, the call with the number `target`."""
-    edges: dict[tuple[int, str], Edge] = {}
+    edges: dict[tuple[int, str], GraphEdge] = {}
     for pointer in pointers:
         member = pointer.removeprefix("/session/")
         if pointer.startswith("/arguments/"):
@@ -210,18 +210,18 @@ def find_causes(explanation: Explanation, pointers: Iterable[str], target: int) 
         for cause in explanation.causes.get(member, ()):
             if cause.call.task is None and cause.call.number != target:
                 key = (cause.call.number, cause.how)
-                edges.setdefault(key, Edge("fact", cause.call.number, target, cause.how, is_lit=True))
+                edges.setdefault(key, GraphEdge("fact", cause.call.number, target, cause.how, is_lit=True))
     return list(edges.values())
 
 
 def lay_out(
     task: str,
     nodes: Sequence[Node],
-    edges: Sequence[Edge],
+    edges: Sequence[GraphEdge],
     leases: Sequence[LeaseBar],
     *,
     lit: str | None = None,
-) -> Graph:
+) -> TaskGraph:
     """Return the graph with the places of its parts. `lit` is the id of the decision whose path is lit."""
     shown = nodes[-MOST:]
     lanes = _lanes([*(node.lane for node in shown), *(lease.lane for lease in leases)])
@@ -249,7 +249,7 @@ def lay_out(
     ]
     label_x = max(lanes.values(), default=_LEFT) + _LANE // 2
     height = _y(len(shown)) + 8
-    return Graph(
+    return TaskGraph(
         task=task,
         nodes=tuple(placed),
         edges=tuple(sorted(drawn, key=lambda edge: edge.is_lit)),
@@ -272,7 +272,7 @@ def _lanes(systems: Sequence[str]) -> dict[str, int]:
     return {name: _LEFT + index * _LANE for index, name in enumerate(names)}
 
 
-def _bright(edges: Sequence[Edge], target: int | None) -> set[int]:
+def _bright(edges: Sequence[GraphEdge], target: int | None) -> set[int]:
     """Return the calls on the path to a decision: the makers of its facts, and the sources of the words in those calls."""
     if target is None:
         return set()

@@ -31,7 +31,7 @@ from gateway.identity.login_cookie import SECONDS
 from gateway.model.decision import Reason, Refusal
 from gateway.protocol.error_codes import UNAUTHENTICATED
 from gateway.steps.refusing import refuse_early, sentence
-from gateway.transport.edge import Client
+from gateway.transport.edge import RefusedClient
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -174,7 +174,7 @@ async def refuse_login(console: ConsoleParts, request: Request, reason: Reason) 
     """Record a refused login as any refused request, and show the reason."""
     exchange = request.scope["opagate.exchange"]
     await refuse_early(
-        console.gateway, Refusal(403, reason, UNAUTHENTICATED), Client(exchange.client_ip, exchange.headers)
+        console.gateway, Refusal(403, reason, UNAUTHENTICATED), RefusedClient(exchange.client_ip, exchange.headers)
     )
     return _refusal_page(console, reason, 403)
 

@@ -27,16 +27,16 @@ _BUDGET: Final = 16 * 2**20
 """Bytes of the journal that the counts rest on."""
 
 
-class _Reason(msgspec.Struct, frozen=True):
+class _CountedReason(msgspec.Struct, frozen=True):
     code: str
 
 
-class _Call(msgspec.Struct, frozen=True):
+class _CountedCall(msgspec.Struct, frozen=True):
     """The parts of a `call` entry that the counts rest on."""
 
     time: str
     effect: str
-    reasons: tuple[_Reason, ...] = ()
+    reasons: tuple[_CountedReason, ...] = ()
 
 
 def policy_routes(console: ConsoleParts) -> list[Route]:
@@ -82,7 +82,7 @@ def count_reasons(folder: Path, budget: int = _BUDGET) -> dict[str, Any]:
             break
         if b'"kind":"call"' not in line[:200]:
             continue
-        call = msgspec.json.decode(line, type=_Call)
+        call = msgspec.json.decode(line, type=_CountedCall)
         since = call.time
         effects[call.effect] += 1
         for reason in {one.code for one in call.reasons}:

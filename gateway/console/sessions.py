@@ -40,7 +40,7 @@ class Visitor(Struct, frozen=True):
         return role in self.roles or (role == "viewer" and "operator" in self.roles)
 
 
-class Session(Struct, frozen=True):
+class LoginSession(Struct, frozen=True):
     """A login of a visitor. `id` names it in the journal. `began` and `used` are in seconds of the monotonic clock."""
 
     id: str
@@ -58,13 +58,13 @@ class SessionRegister:
         self._idle = idle
         self._limit = limit
         self._monotonic = monotonic
-        self._open: dict[str, Session] = {}
+        self._open: dict[str, LoginSession] = {}
 
     def __len__(self) -> int:
         self._forget_old()
         return len(self._open)
 
-    def open(self, visitor: Visitor) -> tuple[str, Session]:
+    def open(self, visitor: Visitor) -> tuple[str, LoginSession]:
         """Begin a session, and return its cookie. The oldest session ends where there are too many."""
         self._forget_old()
         person = visitor.person
@@ -75,11 +75,11 @@ class SessionRegister:
             del self._open[next(iter(self._open))]
         cookie, now = secrets.token_urlsafe(_BYTES), self._monotonic()
         key = _digest(cookie)
-        session = Session(key[:12], visitor, secrets.token_urlsafe(_BYTES), now, now)
+        session = LoginSession(key[:12], visitor, secrets.token_urlsafe(_BYTES), now, now)
         self._open[key] = session
         return cookie, session
 
-    def find(self, cookie: str | None, *, is_use: bool = True) -> Session | None:
+    def find(self, cookie: str | None, *, is_use: bool = True) -> LoginSession | None:
         """Return the session of a cookie, if its time is not over. `is_use`: the person did something, so the pause ends."""
         key = "" if cookie is None else _digest(cookie)
         session, now = self._open.get(key), self._monotonic()
@@ -103,7 +103,7 @@ class SessionRegister:
         now = self._monotonic()
         self._open = {key: one for key, one in self._open.items() if not self._is_over(one, now)}
 
-    def _is_over(self, session: Session, now: float) -> bool:
+    def _is_over(self, session: LoginSession, now: float) -> bool:
         return now >= session.began + self._lifetime or now >= session.used + self._idle
 
 

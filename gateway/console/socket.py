@@ -30,7 +30,7 @@ FILE: Final = "console.sock"
 _NAME: Final = SocketName("the console", "let the gateway write to the state folder, and give it a short path")
 
 
-class _Request(Struct, frozen=True, forbid_unknown_fields=True):
+class _SocketRequest(Struct, frozen=True, forbid_unknown_fields=True):
     do: Literal["link"]
 
 
@@ -49,7 +49,7 @@ class LinkSocket:
     async def _answer(self, line: bytes, peer: Peer) -> bool:
         """Answer a request. Returns whether the peer may send another."""
         try:
-            msgspec.json.decode(line, type=_Request)
+            msgspec.json.decode(line, type=_SocketRequest)
         except msgspec.MsgspecError as error:
             await peer.send(describe_refusal(Reason("console/invalid", f"The request cannot be read: {error}.", "")))
             return True

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.console.decisions import read_place
-from gateway.console.graph import Edge, Graph, Node, find_causes, lay_out, read_leases, read_task
+from gateway.console.graph import GraphEdge, Node, TaskGraph, find_causes, lay_out, read_leases, read_task
 from gateway.console.responses import HEADERS
 from gateway.console.task_list import PATH, show_tasks
 from gateway.console.visits import ConsoleVisit, page_route
@@ -71,7 +71,7 @@ def _file_name(task: str) -> str:
     return "".join(character if character.isascii() and character.isalnum() else "-" for character in task)[:80]
 
 
-async def _find_graph(visit: ConsoleVisit) -> Graph | None:
+async def _find_graph(visit: ConsoleVisit) -> TaskGraph | None:
     task, query = visit.request.path_params["id"], visit.request.query_params
     try:
         return await visit.console.read(
@@ -81,7 +81,7 @@ async def _find_graph(visit: ConsoleVisit) -> Graph | None:
         raise JournalError(f"an entry of {task} is damaged: {error}", "run `opagate journal verify`") from error
 
 
-def make_graph(console: ConsoleParts, task: str, place: EntryPlace | None, lit: str | None) -> Graph | None:
+def make_graph(console: ConsoleParts, task: str, place: EntryPlace | None, lit: str | None) -> TaskGraph | None:
     """Return the graph of a task; `None` for an unknown one. Without `lit` the last refused call's path is lit.
 
     It reads files. Raises `JournalError`.
@@ -122,7 +122,7 @@ def _find_call(console: ConsoleParts, task: str, place: EntryPlace | None) -> tu
     return page.found[0] if page.found else None
 
 
-def _causes(entries: list[JsonObject], nodes: list[Node], lit: str | None) -> list[Edge]:
+def _causes(entries: list[JsonObject], nodes: list[Node], lit: str | None) -> list[GraphEdge]:
     """Return the ways from the calls that made the facts of a decision to it."""
     decision = next((entry for entry in entries if entry.get("id") == lit and entry["kind"] == "call"), None)
     target = next((node.number for node in nodes if node.id == lit), None)

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from gateway.console.parts import ConsoleParts
 from gateway.console.responses import html, see_other
-from gateway.console.sessions import Role, Session
+from gateway.console.sessions import LoginSession, Role
 from gateway.errors import GatewayError, JournalError
 from gateway.model.caller import AuthMethod, Principal, User
 from gateway.model.decision import Reason, Refusal
@@ -36,7 +36,7 @@ class ConsoleVisit:
 
     console: ConsoleParts
     request: Request
-    session: Session
+    session: LoginSession
     form: Mapping[str, list[str]] = field(default_factory=dict[str, list[str]])
 
     def value(self, name: str) -> str:
@@ -76,7 +76,7 @@ class ConsoleVisit:
         }
 
 
-async def record(console: ConsoleParts, session: Session, event: str, **details: Any) -> None:
+async def record(console: ConsoleParts, session: LoginSession, event: str, **details: Any) -> None:
     """Record an action at the console: the person, the way of the login, and the session. Raises `JournalError`."""
     visitor = session.visitor
     by = {
@@ -137,7 +137,7 @@ async def _answer(visit: ConsoleVisit, role: Role | None, handler: Handler) -> R
         return visit.refuse(_DAMAGED, 503)
 
 
-def find_session(console: ConsoleParts, request: Request, *, is_use: bool = True) -> Session | None:
+def find_session(console: ConsoleParts, request: Request, *, is_use: bool = True) -> LoginSession | None:
     """Return the session of a request, `None` without one. A signal of the identity provider ends the sessions of a login."""
     cookie = request.cookies.get(console.cookie)
     session = console.sessions.find(cookie, is_use=is_use)
@@ -147,7 +147,7 @@ def find_session(console: ConsoleParts, request: Request, *, is_use: bool = True
     return session
 
 
-def _has_ended(console: ConsoleParts, session: Session) -> bool:
+def _has_ended(console: ConsoleParts, session: LoginSession) -> bool:
     visitor = session.visitor
     if visitor.login != "oidc":
         return False

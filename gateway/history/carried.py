@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.history.events import NO_DIGESTS
-from gateway.history.state import MAX_SAID, Known, higher
+from gateway.history.state import MAX_SAID, KnownCredential, higher
 from gateway.model.target import Sensitivity, System
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Carried(Struct, frozen=True):
     results: Mapping[int, str] = msgspec.field(default_factory=dict[int, str])
     sources: AbstractSet[str] = frozenset()
     unkept: AbstractSet[str] = frozenset()
-    credentials: Mapping[str, Known] = msgspec.field(default_factory=dict[str, Known])
+    credentials: Mapping[str, KnownCredential] = msgspec.field(default_factory=dict[str, KnownCredential])
     shingles: Mapping[str, frozenset[int]] = msgspec.field(default_factory=dict[str, frozenset[int]])
 
 
@@ -85,7 +85,7 @@ def _joined(found: list[Carried]) -> Carried:
     """Copies; an earlier task outlives the next one only while a call of it is open."""
     tokens: dict[int, int] = {}
     results: dict[int, str] = {}
-    credentials: dict[str, Known] = {}
+    credentials: dict[str, KnownCredential] = {}
     shingles: dict[str, frozenset[int]] = {}
     records: dict[str, AbstractSet[int]] = {}
     confidentiality = Sensitivity.PUBLIC

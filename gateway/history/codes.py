@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from gateway.model.target import Role
 
 if TYPE_CHECKING:
-    from gateway.history.state import Known, TaskState
+    from gateway.history.state import KnownCredential, TaskState
     from gateway.model.content import Sighting
 
 
-def is_requested(state: TaskState, sighting: Sighting, known: Known, audience: str) -> bool:
+def is_requested(state: TaskState, sighting: Sighting, known: KnownCredential, audience: str) -> bool:
     """Return whether a call gives its system, `audience`, the one-time code of an open request.
 
     The code stands undisguised in an argument for a credential. Another system showed the code first, after the answer to
@@ -32,18 +32,18 @@ def is_requested(state: TaskState, sighting: Sighting, known: Known, audience: s
     return not _another_waits(state, known, audience) and not _another_came(state, sighting, known, audience, since)
 
 
-def _came_after(known: Known, since: int) -> bool:
+def _came_after(known: KnownCredential, since: int) -> bool:
     return known.call is not None and known.call > since
 
 
-def _another_waits(state: TaskState, known: Known, audience: str) -> bool:
+def _another_waits(state: TaskState, known: KnownCredential, audience: str) -> bool:
     return any(
         other not in {audience, known.audience} and _came_after(known, since)
         for other, since in state.code_requests.items()
     )
 
 
-def _another_came(state: TaskState, sighting: Sighting, known: Known, audience: str, since: int) -> bool:
+def _another_came(state: TaskState, sighting: Sighting, known: KnownCredential, audience: str, since: int) -> bool:
     return any(
         name != sighting.fingerprint
         and other.one_time == known.one_time

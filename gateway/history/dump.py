@@ -11,7 +11,7 @@ import msgspec
 from gateway.history.events import NO_DIGESTS, Reserved, Touch
 from gateway.history.fields import from_fields, to_fields
 from gateway.history.reach import Undecided
-from gateway.history.state import Known, TaskState
+from gateway.history.state import KnownCredential, TaskState
 from gateway.model.target import Sensitivity, System
 
 VERSION: Final = 12
@@ -70,7 +70,7 @@ def load(data: bytes) -> TaskState:
 
 def _state(read: Mapping[str, Any]) -> TaskState:
     plain = {name: read[name] for name in _PLAIN}
-    plain["credentials"] = {name: Known(*values) for name, values in read["credentials"].items()}
+    plain["credentials"] = {name: KnownCredential(*values) for name, values in read["credentials"].items()}
     plain["confidentiality"] = Sensitivity(read["confidentiality"])
     events = [from_fields(fields) for fields in read["open"]]
     calls = {event.call: event for event in events if isinstance(event, Reserved)}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from gateway.history.carried import Carried
-    from gateway.history.state import Known, TaskState
+    from gateway.history.state import KnownCredential, TaskState
     from gateway.model.caller import Principal
     from gateway.model.content import CallContent, Sighting
     from gateway.model.target import Target
@@ -133,7 +133,9 @@ def _credentials(
     return tuple(found)
 
 
-def _with_kind(fact: CredentialFact, known: Known, state: TaskState, call: str, carried: Carried) -> CredentialFact:
+def _with_kind(
+    fact: CredentialFact, known: KnownCredential, state: TaskState, call: str, carried: Carried
+) -> CredentialFact:
     """Return a fact with what only some credentials are: a plain word, or a one-time code."""
     if known.one_time is not None:
         audience = state.open[call].touch.audience
@@ -146,20 +148,20 @@ def _with_kind(fact: CredentialFact, known: Known, state: TaskState, call: str, 
     return replace(fact, plain_word=True) if _is_plain_word(state, fact.sighting, known, carried) else fact
 
 
-def _is_pointed_at(fact: CredentialFact, known: Known | None, content: CallContent) -> bool:
+def _is_pointed_at(fact: CredentialFact, known: KnownCredential | None, content: CallContent) -> bool:
     """Return whether the goal names the source of a credential, or has the credential, and names the place of the call."""
     from_goal = fact.origin == "user" or (known is not None and known.pointed and fact.sighting.shown_by is None)
     return content.to_named_place and from_goal
 
 
-def _known(state: TaskState, fingerprint: str, carried: Carried) -> Known | None:
+def _known(state: TaskState, fingerprint: str, carried: Carried) -> KnownCredential | None:
     """Return the origin of a credential. The first place seen stays, so an earlier task's goes first; the call that showed
     it is no call of this task."""
     earlier = carried.credentials.get(fingerprint)
     return state.credentials.get(fingerprint) if earlier is None else earlier._replace(call=None)
 
 
-def _by_handle(sighting: Sighting, audience: str, known: Known | None) -> CredentialFact:
+def _by_handle(sighting: Sighting, audience: str, known: KnownCredential | None) -> CredentialFact:
     """Return the credential behind a handle of this audience. For a credential without room in the history, assume the
     worst origin."""
     if known is None:
@@ -169,7 +171,7 @@ def _by_handle(sighting: Sighting, audience: str, known: Known | None) -> Creden
 
 
 def _credential(
-    sighting: Sighting, known: Known | None, content: CallContent, first: int, number: int
+    sighting: Sighting, known: KnownCredential | None, content: CallContent, first: int, number: int
 ) -> CredentialFact:
     """Return the fact of a sighting. `first` is the number of the first call with it, `number` of the present call."""
     if sighting.shown_by is not None and (known is None or known.origin == "user"):
@@ -184,7 +186,7 @@ def _credential(
     )
 
 
-def _is_plain_word(state: TaskState, sighting: Sighting, known: Known, carried: Carried) -> bool:
+def _is_plain_word(state: TaskState, sighting: Sighting, known: KnownCredential, carried: Carried) -> bool:
     """Return whether a value that a system named as a credential is a plain word for the task.
 
     The value has no secret's form, and this task did not make it. The goal has it, or another system gave it: an untrusted
@@ -201,7 +203,7 @@ def _is_plain_word(state: TaskState, sighting: Sighting, known: Known, carried: 
     )
 
 
-def _was_read_before(state: TaskState, word: int, known: Known, carried: Carried) -> bool:
+def _was_read_before(state: TaskState, word: int, known: KnownCredential, carried: Carried) -> bool:
     """Return whether an untrusted result of another system had a word before the result that named it.
 
     Results after a call with more words than are kept do not count.

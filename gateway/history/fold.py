@@ -30,7 +30,7 @@ from gateway.history.state import (
     MAX_TRUSTED,
     Grown,
     Key,
-    Known,
+    KnownCredential,
     TaskState,
     higher,
     is_confidential,
@@ -103,7 +103,7 @@ def _endorse(state: TaskState, event: Endorsed) -> None:
 
 def _open(state: TaskState, event: Opened) -> None:
     for shows in event.credentials:
-        _keep_credential(state, shows, Known("user"))
+        _keep_credential(state, shows, KnownCredential("user"))
     known = smallest(event.known - state.trusted, MAX_TRUSTED - len(state.trusted))
     state.trusted = _grown(state.trusted, known)
 
@@ -231,7 +231,7 @@ def observe(state: TaskState, event: Observed) -> None:
     _label(state, source.touch, event.sensitivity, untrusted=source.untrusted)
     for shows in event.credentials:
         depth = _depth(state, source.credentials, shows.fingerprint)
-        known = Known("result", audience, source.number, depth, source.mint, shows.ordinary, source.untrusted)
+        known = KnownCredential("result", audience, source.number, depth, source.mint, shows.ordinary, source.untrusted)
         _keep_credential(state, shows, known._replace(one_time=shows.one_time, pointed=source.pointed))
     _confirm(state, event.confirmed)
     if event.requested:
@@ -256,7 +256,7 @@ def _read(state: TaskState, event: Read) -> None:
         depth = ENDLESS if event.unknown else _depth(state, event.used, shows.fingerprint)
         call = event.number if event.late else None
         minted = event.mint or event.unknown
-        known = Known("result", event.audience, call, depth, minted, shows.ordinary, event.untrusted)
+        known = KnownCredential("result", event.audience, call, depth, minted, shows.ordinary, event.untrusted)
         _keep_credential(state, shows, known._replace(one_time=shows.one_time))
     _confirm(state, event.confirmed)
     if event.lost:
@@ -279,7 +279,7 @@ def _keep_words(state: TaskState, number: int, audience: str, event: Observed | 
         state.unkept = _grown(state.unkept, frozenset({audience}))
 
 
-def _keep_credential(state: TaskState, shows: Shown, known: Known) -> None:
+def _keep_credential(state: TaskState, shows: Shown, known: KnownCredential) -> None:
     """The first place seen stays."""
     if shows.fingerprint in state.credentials:
         return

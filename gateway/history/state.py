@@ -65,7 +65,7 @@ Grown: TypeAlias = set[Key] | frozenset[Key]
 """A set that is made when it first has something in it: most tasks never need one, and an empty one takes 216 bytes."""
 
 
-class Known(NamedTuple):
+class KnownCredential(NamedTuple):
     """A credential of known origin: the place of its first sighting. `depth` is fixed then, since in a graph with cycles a longest
     path would grow with each round. `ordinary`: ordinary text may have the same value. `untrusted`: the result of an
     untrusted system showed the credential. `confirmed`: a trusted system showed the credential too. `one_time`: it is good
@@ -116,7 +116,7 @@ class TaskState:
     blind: int = 0
     """Calls whose arguments were not looked at whole."""
 
-    credentials: dict[str, Known] = field(default_factory=dict[str, Known])
+    credentials: dict[str, KnownCredential] = field(default_factory=dict[str, KnownCredential])
     shingles: dict[str, frozenset[int]] = field(default_factory=dict[str, frozenset[int]])
     """Known credential → digests of its parts."""
     lost: Grown[str] = frozenset()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.http1.address import Address
-from gateway.http1.connection import Connection, Response
+from gateway.http1.connection import OutboundConnection, Response
 from gateway.http1.dialling import connected
 from gateway.http1.failures import Lost, Unsendable
 
@@ -31,9 +31,9 @@ class Client:
         self._address = address
         self._connect = connect
         self._tls = (tls or ssl.create_default_context()) if address.tls else None
-        self._kept: dict[Connection, None] = {}
+        self._kept: dict[OutboundConnection, None] = {}
         """Connections that carry nothing, the one that was used last at the end."""
-        self._open: set[Connection] = set()
+        self._open: set[OutboundConnection] = set()
         self._sweeping: asyncio.TimerHandle | None = None
         self._emptied: asyncio.Future[None] | None = None
         self._host = b" HTTP/1.1\r\nhost: " + address.authority + b"\r\n"
@@ -92,7 +92,7 @@ class Client:
         length = b"" if body is None else b"content-length: %d\r\n" % len(body)
         return b"%b %b%b%b%b\r\n" % (method, target, self._host, length, fields)
 
-    def _unused(self, now: float) -> Connection | None:
+    def _unused(self, now: float) -> OutboundConnection | None:
         """Return the last used connection that is still usable."""
         while self._kept:
             connection, _ = self._kept.popitem()
@@ -101,8 +101,8 @@ class Client:
             connection.close()
         return None
 
-    async def _fresh(self, within: float) -> Connection:
-        connection = Connection(self)
+    async def _fresh(self, within: float) -> OutboundConnection:
+        connection = OutboundConnection(self)
         try:
             # In a task of its own, for a time limit holds for the task in which it began, and who asks may go on in
             # another (`shielding`).
@@ -116,17 +116,17 @@ class Client:
 
     # --- for the connections -----------------------------------------------------------------------
 
-    def opened(self, connection: Connection) -> None:
+    def opened(self, connection: OutboundConnection) -> None:
         self._open.add(connection)
         if self._emptied is not None:
             connection.abort()
 
-    def freed(self, connection: Connection) -> None:
+    def freed(self, connection: OutboundConnection) -> None:
         self._kept[connection] = None
         if self._sweeping is None:
             self._sweeping = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._sweep)
 
-    def lost(self, connection: Connection) -> None:
+    def lost(self, connection: OutboundConnection) -> None:
         self._kept.pop(connection, None)
         self._open.discard(connection)
         if self._emptied is not None and not self._open and not self._emptied.done():
@@ -145,7 +145,7 @@ class Client:
             connection.close()
 
 
-def _abandon(connection: Connection, waiter: asyncio.Future[Response]) -> None:
+def _abandon(connection: OutboundConnection, waiter: asyncio.Future[Response]) -> None:
     """End an exchange for which nobody waits any more."""
     if waiter.cancelled():
         connection.give_up(waiter)

@@ -23,7 +23,7 @@ class Response:
 
     __slots__ = ("_connection", "_ended", "_error", "_parser", "_waiter", "headers", "status", "translate")
 
-    def __init__(self, connection: Connection, parser: ResponseParser) -> None:
+    def __init__(self, connection: OutboundConnection, parser: ResponseParser) -> None:
         self.status = parser.status
         self.headers: Headers = parser.headers
         self._connection = connection
@@ -85,12 +85,12 @@ class Owner(Protocol):
     """An owner that hears when the connection opens, when it can carry another exchange, and when an opened connection
     ends."""
 
-    def opened(self, connection: Connection) -> None: ...
-    def freed(self, connection: Connection) -> None: ...
-    def lost(self, connection: Connection) -> None: ...
+    def opened(self, connection: OutboundConnection) -> None: ...
+    def freed(self, connection: OutboundConnection) -> None: ...
+    def lost(self, connection: OutboundConnection) -> None: ...
 
 
-class Connection(asyncio.Protocol):
+class OutboundConnection(asyncio.Protocol):
     """Protocol of one client connection, for an event loop to connect."""
 
     __slots__ = (

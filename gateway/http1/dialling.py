@@ -11,7 +11,7 @@ from itertools import chain, zip_longest
 from typing import Any, Final, TypeAlias
 
 from gateway.http1.address import Address
-from gateway.http1.connection import Connection
+from gateway.http1.connection import OutboundConnection
 from gateway.http1.failures import ConnectTimeout, Unconnected, Untrusted
 
 STAGGER: Final = 0.25
@@ -24,7 +24,9 @@ Place: TypeAlias = tuple[int, Any]
 """An address family, and an address in the form that sockets take."""
 
 
-async def connected(address: Address, connection: Connection, *, tls: ssl.SSLContext | None, within: float) -> None:
+async def connected(
+    address: Address, connection: OutboundConnection, *, tls: ssl.SSLContext | None, within: float
+) -> None:
     """Connect. `within` is in seconds and covers everything. Raises `Unconnected`."""
     try:
         async with asyncio.timeout(within):
@@ -39,7 +41,7 @@ async def connected(address: Address, connection: Connection, *, tls: ssl.SSLCon
         raise Unconnected(error.strerror or type(error).__name__) from None
 
 
-async def _connected(address: Address, connection: Connection, tls: ssl.SSLContext | None) -> None:
+async def _connected(address: Address, connection: OutboundConnection, tls: ssl.SSLContext | None) -> None:
     loop = asyncio.get_running_loop()
     if address.socket is not None:
         await loop.create_unix_connection(lambda: connection, address.socket)

@@ -70,7 +70,7 @@ class TaskRows(NamedTuple):
         )
 
 
-class _Named(msgspec.Struct, frozen=True):
+class _IndexedPart(msgspec.Struct, frozen=True):
     id: str | None = None
     upstream: str | None = None
     user: str | None = None
@@ -80,23 +80,23 @@ class _Coded(msgspec.Struct, frozen=True):
     code: str
 
 
-class _Heading(msgspec.Struct, frozen=True):
+class _IndexedHeading(msgspec.Struct, frozen=True):
     """The parts of a line that searches look at. Some kinds of entries have texts in the places of objects."""
 
     kind: str
     time: str = ""
     id: str | None = None
     effect: str | None = None
-    task: _Named | str | None = None
-    principal: _Named | str | None = None
-    target: _Named | str | None = None
+    task: _IndexedPart | str | None = None
+    principal: _IndexedPart | str | None = None
+    target: _IndexedPart | str | None = None
     reasons: tuple[_Coded, ...] = ()
 
 
-_HEADINGS: Final = msgspec.json.Decoder(_Heading)
+_HEADINGS: Final = msgspec.json.Decoder(_IndexedHeading)
 
 
-class _Stored(msgspec.Struct, array_like=True, frozen=True):
+class _StoredColumns(msgspec.Struct, array_like=True, frozen=True):
     """An index in its file."""
 
     version: int
@@ -154,7 +154,7 @@ class SegmentColumns:
         self.size += len(line) + 1
         self._add_row(heading)
 
-    def _add_row(self, heading: _Heading | None) -> None:
+    def _add_row(self, heading: _IndexedHeading | None) -> None:
         row, kind = len(self._kinds), UNREADABLE if heading is None else _kind_of(heading)
         values = {} if heading is None else _values_of(heading)
         self.begun = self.begun or ("" if heading is None else heading.time)
@@ -261,7 +261,7 @@ class SegmentColumns:
     def dump(self) -> bytes:
         """Return the bytes of the index's file, with their MAC."""
         data = msgspec.msgpack.encode(
-            _Stored(
+            _StoredColumns(
                 _VERSION,
                 self.segment,
                 self.size,
@@ -286,7 +286,7 @@ class SegmentColumns:
         if not hmac.compare_digest(mac, hmac.digest(made._key, content, "sha256")):
             return None
         try:
-            stored = msgspec.msgpack.decode(content, type=_Stored)
+            stored = msgspec.msgpack.decode(content, type=_StoredColumns)
         except msgspec.MsgspecError:
             return None
         if (stored.version, stored.segment, set(stored.columns)) != (_VERSION, segment, set(_COLUMNS)):
@@ -310,14 +310,14 @@ def _find_rows(column: bytearray, value: bytes, end: int) -> Iterator[int]:
             yield row
 
 
-def _read_heading(line: bytes) -> _Heading | None:
+def _read_heading(line: bytes) -> _IndexedHeading | None:
     try:
         return _HEADINGS.decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
 
 
-def _kind_of(heading: _Heading) -> int:
+def _kind_of(heading: _IndexedHeading) -> int:
     match heading.kind:
         case "call":
             return EFFECTS.get(heading.effect or "", UNREADABLE)
@@ -329,12 +329,12 @@ def _kind_of(heading: _Heading) -> int:
             return OTHER
 
 
-def _values_of(heading: _Heading) -> dict[Column, str | None]:
+def _values_of(heading: _IndexedHeading) -> dict[Column, str | None]:
     task, principal, target = heading.task, heading.principal, heading.target
     return {
         "id": heading.id,
-        "task": task.id if isinstance(task, _Named) else task,
-        "agent": principal.id if isinstance(principal, _Named) else None,
-        "user": principal.user if isinstance(principal, _Named) else None,
-        "upstream": target.upstream if isinstance(target, _Named) else None,
+        "task": task.id if isinstance(task, _IndexedPart) else task,
+        "agent": principal.id if isinstance(principal, _IndexedPart) else None,
+        "user": principal.user if isinstance(principal, _IndexedPart) else None,
+        "upstream": target.upstream if isinstance(target, _IndexedPart) else None,
     }

@@ -40,7 +40,7 @@ def read(chain: Chain, line: bytes) -> Floor | None:
     """The floor that was written with this chain's key; `None` for anything else."""
     whole = line.removesuffix(b"\n")
     try:
-        found = msgspec.json.decode(whole, type=_Line)
+        found = msgspec.json.decode(whole, type=_FloorLine)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     if found.kind != _KIND or not chain.intact(whole):
@@ -56,7 +56,7 @@ def begin(floor: Floor, first: int) -> Position:
     return Position(floor.seq, floor.link, floor.journal)
 
 
-class _Line(msgspec.Struct):
+class _FloorLine(msgspec.Struct):
     seq: int
     time: str
     kind: str

@@ -24,7 +24,7 @@ _OFFSET: Final = 40
 """Bits of a place that are the offset in its segment; those above are the segment's number."""
 
 
-class _Heading(msgspec.Struct):
+class _TaskHeading(msgspec.Struct):
     """The part of a line that names its task."""
 
     kind: str
@@ -34,12 +34,12 @@ class _Heading(msgspec.Struct):
     task: msgspec.Raw = msgspec.Raw(b"null")
 
 
-class _Named(msgspec.Struct):
+class _NamedTask(msgspec.Struct):
     id: str
 
 
 @dataclass(slots=True)
-class _Places:
+class _TaskPlaces:
     """Of one task. No entry begins at place zero: a segment begins with its heading."""
 
     declared: int = 0
@@ -53,8 +53,8 @@ class Index:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._tasks: dict[str, _Places] = {}
-        self._open: dict[str, tuple[_Places, int]] = {}
+        self._tasks: dict[str, _TaskPlaces] = {}
+        self._open: dict[str, tuple[_TaskPlaces, int]] = {}
         self._votes: dict[str, list[int]] = {}
         for number, file in segments(path):
             offset = 0
@@ -88,10 +88,12 @@ class Index:
 
     def _take(self, line: bytes, place: int, where: str) -> None:
         try:
-            heading = msgspec.json.decode(line, type=_Heading)
+            heading = msgspec.json.decode(line, type=_TaskHeading)
             match heading.kind:
                 case "call" if heading.id is not None:
-                    places = self._tasks.setdefault(msgspec.json.decode(heading.task, type=_Named).id, _Places())
+                    places = self._tasks.setdefault(
+                        msgspec.json.decode(heading.task, type=_NamedTask).id, _TaskPlaces()
+                    )
                     if heading.effect == "allow":
                         self._open[heading.id] = (places, len(places.calls))
                     places.calls.append(place)
@@ -100,11 +102,11 @@ class Index:
                     places, at = self._open.pop(heading.id)
                     places.ends[at] = place
                 case "observed" if heading.event == "read":
-                    self._tasks.setdefault(msgspec.json.decode(heading.task, type=str), _Places()).readings += 1
+                    self._tasks.setdefault(msgspec.json.decode(heading.task, type=str), _TaskPlaces()).readings += 1
                 case "approval" if heading.id is not None and heading.event in {"vote", "granted"}:
                     self._votes.setdefault(heading.id, []).append(place)
                 case "task" if heading.event == "opened":
-                    places = self._tasks.setdefault(msgspec.json.decode(heading.task, type=str), _Places())
+                    places = self._tasks.setdefault(msgspec.json.decode(heading.task, type=str), _TaskPlaces())
                     places.declared = places.declared or place
                 case _:
                     pass

@@ -14,7 +14,16 @@ from gateway.journal import floor as floors
 from gateway.journal.chain import MAX_LINE, Chain
 from gateway.journal.entry import closed_by, opened_by
 from gateway.journal.storage import segment_path, segments
-from gateway.journal.verification import Fault, Known, Place, Position, Problem, compare_end, follow, lost
+from gateway.journal.verification import (
+    Fault,
+    JournalProblem,
+    KnownEntry,
+    LinePlace,
+    Position,
+    compare_end,
+    follow,
+    lost,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -45,7 +54,7 @@ class Verification:
     entries: int
     head: str | None
     stopped: bool
-    problems: tuple[Problem, ...]
+    problems: tuple[JournalProblem, ...]
     problem_count: int
     known: int | None = None
     cuts: int = 0
@@ -60,7 +69,7 @@ def verify(
     *,
     key: bytes | None,
     head: str | None = None,
-    known: Known | None = None,
+    known: KnownEntry | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     pause: Callable[[float], None] = time.sleep,
 ) -> Verification:
@@ -86,7 +95,7 @@ class _Check:
         self,
         chain: Chain,
         head: str | None,
-        known: Known | None,
+        known: KnownEntry | None,
         on_progress: Callable[[int, int], None] | None,
         pause: Callable[[float], None],
     ) -> None:
@@ -101,7 +110,7 @@ class _Check:
         self._entries = 0
         self._cuts = 0
         self._count = 0
-        self._problems: list[Problem] = []
+        self._problems: list[JournalProblem] = []
         self._read = 0
         self.total = 0
 
@@ -113,7 +122,7 @@ class _Check:
         floor = floors.read(self._chain, line)
         if floor is None:
             message = "it is not what was written with this key: nobody can say which segments were pruned"
-            self._report(Problem(Fault.EDITED, floors.FILE, 1, message))
+            self._report(JournalProblem(Fault.EDITED, floors.FILE, 1, message))
             return
         self._position = floors.begin(floor, first)
         self._expected = min(first, floor.segment + 1)
@@ -123,27 +132,27 @@ class _Check:
         if number != self._expected:
             first, until = self._expected, number - 1
             missing = f"segment {first} is" if first == until else f"segments {first} to {until} are"
-            self._report(Problem(Fault.MISSING_SEGMENT, path.name, 0, f"{missing} missing before it"))
+            self._report(JournalProblem(Fault.MISSING_SEGMENT, path.name, 0, f"{missing} missing before it"))
             self._position = lost(self._position)
         self._expected = number + 1
         self._segments += 1
-        place = Place(path.name, number, 0)
+        place = LinePlace(path.name, number, 0)
         for line in raw_lines(path, self._pause):
-            place = Place(path.name, number, place.line + 1)
+            place = LinePlace(path.name, number, place.line + 1)
             if not line.endswith(b"\n"):
                 self._unfinished(line, place, last=last)
                 break
             if self._line(line[:-1], place) is Fault.WRONG_KEY:
                 break
         if place.line == 0 and not last:
-            self._report(Problem(Fault.GAP, path.name, 0, "the segment is empty"))
+            self._report(JournalProblem(Fault.GAP, path.name, 0, "the segment is empty"))
 
     def result(self, path: Path) -> Verification:
         if self._segments == 0:
-            self._report(Problem(Fault.MISSING_SEGMENT, path.name, 0, "there is no journal in this folder"))
+            self._report(JournalProblem(Fault.MISSING_SEGMENT, path.name, 0, "there is no journal in this folder"))
         if self._head is not None:
             message = "no line has the expected head: the end was cut off or rewritten, it was pruned, or this is another journal"
-            self._report(Problem(Fault.HEAD_MISSING, path.name, 0, message))
+            self._report(JournalProblem(Fault.HEAD_MISSING, path.name, 0, message))
         position = self._position
         if self._known is not None and (cut := compare_end(self._known, position, path.name)) is not None:
             self._report(cut)
@@ -161,7 +170,7 @@ class _Check:
             cuts=self._cuts,
         )
 
-    def _line(self, line: bytes, place: Place) -> Fault | None:
+    def _line(self, line: bytes, place: LinePlace) -> Fault | None:
         self._progress(len(line) + 1)
         self._entries += 1
         self._position, problem = follow(self._chain, self._position, line, place)
@@ -176,18 +185,20 @@ class _Check:
         if link == self._head:
             self._head = None
 
-    def _unfinished(self, line: bytes, place: Place, *, last: bool) -> None:
+    def _unfinished(self, line: bytes, place: LinePlace, *, last: bool) -> None:
         self._progress(len(line))
         if len(line) > MAX_LINE:
-            problem = Problem(Fault.EDITED, place.segment, place.line, f"the line is longer than {MAX_LINE} bytes")
+            problem = JournalProblem(
+                Fault.EDITED, place.segment, place.line, f"the line is longer than {MAX_LINE} bytes"
+            )
         elif last:
             message = f"the last {len(line)} bytes are no whole line: a crash, or an edit; the gateway moves them aside"
-            problem = Problem(Fault.TORN, place.segment, place.line, message)
+            problem = JournalProblem(Fault.TORN, place.segment, place.line, message)
         else:
-            problem = Problem(Fault.EDITED, place.segment, place.line, "the last line of the segment has no end")
+            problem = JournalProblem(Fault.EDITED, place.segment, place.line, "the last line of the segment has no end")
         self._report(problem)
 
-    def _report(self, problem: Problem) -> None:
+    def _report(self, problem: JournalProblem) -> None:
         self._count += 1
         if len(self._problems) < _MAX_PROBLEMS:
             self._problems.append(problem)

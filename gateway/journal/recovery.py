@@ -11,7 +11,7 @@ from gateway.errors import JournalError
 from gateway.journal.chain import MAX_LINE
 from gateway.journal.entry import closed_by, opened_by
 from gateway.journal.storage import Disk, segments, set_aside
-from gateway.journal.verification import Place, Position, follow, lost
+from gateway.journal.verification import LinePlace, Position, follow, lost
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +54,7 @@ def recover(
     torn: list[Torn] = []
     for number, path in reversed(segments(folder)):
         with path.open("rb") as file:
-            end, rest = _scan(file, chain, Place(path.name, number, 1), path, fingerprints)
+            end, rest = _scan(file, chain, LinePlace(path.name, number, 1), path, fingerprints)
         if rest:
             torn.append(Torn(rest, set_aside(path, rest, disk).name))
             _cut(path, end.size if end else 0, disk)
@@ -69,7 +69,7 @@ def require_end(folder: Path, chain: Chain, fingerprints: str | None = None) -> 
     """As `recover`, with nothing changed. Raises `JournalError` and `OSError`."""
     for number, path in segments(folder)[-1:]:
         with path.open("rb") as file:
-            _scan(file, chain, Place(path.name, number, 1), path, fingerprints)
+            _scan(file, chain, LinePlace(path.name, number, 1), path, fingerprints)
 
 
 def damaged(path: Path, line: int, message: str) -> JournalError:
@@ -80,13 +80,15 @@ def damaged(path: Path, line: int, message: str) -> JournalError:
     )
 
 
-def _scan(file: BinaryIO, chain: Chain, place: Place, path: Path, fingerprints: str | None) -> tuple[End | None, bytes]:
+def _scan(
+    file: BinaryIO, chain: Chain, place: LinePlace, path: Path, fingerprints: str | None
+) -> tuple[End | None, bytes]:
     """Follow a segment from its heading to its last whole line; also the bytes after that."""
     position, size, line_number = lost(Position()), 0, 0
     unsettled: dict[str, None] = {}
     while (line := file.readline(MAX_LINE + 1)).endswith(b"\n"):
         line_number += 1
-        position, problem = follow(chain, position, line[:-1], Place(place.segment, place.number, line_number))
+        position, problem = follow(chain, position, line[:-1], LinePlace(place.segment, place.number, line_number))
         if problem is not None:
             raise damaged(path, line_number, problem.message)
         if line_number == 1 and fingerprints is not None:

@@ -12,7 +12,7 @@ import msgspec
 
 from gateway.errors import JournalError
 from gateway.journal.chain import GENESIS, MAX_LINE
-from gateway.journal.storage import Disk, Kept, discard, segment_path, write_all
+from gateway.journal.storage import Disk, SegmentIdentity, discard, segment_path, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +48,7 @@ class Appender:
         self._durable = durable
         self._fingerprints = fingerprints
         self._fd: int | None = None
-        self._kept: Kept | None = None
+        self._kept: SegmentIdentity | None = None
         self._lines = 0
         self._journal = ""
         self.number = 0
@@ -63,7 +63,7 @@ class Appender:
     def resume(self, end: End) -> None:
         """Go on after the last line of a journal. Raises `OSError`."""
         self._fd = self._disk.open(end.path)
-        self._kept = Kept.of(self._fd)
+        self._kept = SegmentIdentity.of(self._fd)
         self._journal, self._lines, self.path = end.journal, end.lines, end.path
         self.number, self.size, self.seq, self.link = end.number, end.size, end.seq, end.link
         self.open = dict.fromkeys(end.unsettled)
@@ -179,7 +179,7 @@ class Appender:
                 self.fail(error)
             raise
         self.close()
-        self._fd, self._kept, self._lines, self.number, self.path = fd, Kept.of(fd), 1, number, path
+        self._fd, self._kept, self._lines, self.number, self.path = fd, SegmentIdentity.of(fd), 1, number, path
         self.size, self.seq, self.link = len(line) + 1, self.seq + 1, link
 
     def _sync_last(self, fd: int) -> None:

@@ -132,7 +132,7 @@ def lock(folder: Path, name: str = "lock", use: str = "writes to the journal") -
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class SegmentIdentity:
     """The identity of an open segment's file, to detect its removal, replacement or change by another process. Data
     written through a descriptor alone may be in a file without a name."""
 
@@ -140,7 +140,7 @@ class Kept:
     inode: int
 
     @classmethod
-    def of(cls, fd: int) -> Kept:
+    def of(cls, fd: int) -> SegmentIdentity:
         """Raises `OSError`."""
         status = os.fstat(fd)
         return cls(status.st_dev, status.st_ino)

@@ -13,7 +13,7 @@ from gateway.journal.chain import Chain
 from gateway.journal.reader import first_of, floor_line, raw_lines
 from gateway.journal.recovery import damaged
 from gateway.journal.storage import segments
-from gateway.journal.verification import Place, Position, follow, lost
+from gateway.journal.verification import LinePlace, Position, follow, lost
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +53,7 @@ def _at(position: Position, after: int, file: Path) -> Position:
     return position if seq > after else Position(after, None, position.journal)
 
 
-def _wanted(file: Path, number: int, after: int, *, last: bool) -> Iterator[tuple[Place, bytes]]:
+def _wanted(file: Path, number: int, after: int, *, last: bool) -> Iterator[tuple[LinePlace, bytes]]:
     """The lines of a segment, without their ends: its heading, and those later than `after`."""
     for count, line in enumerate(raw_lines(file), 1):
         if not line.endswith(b"\n"):
@@ -62,7 +62,7 @@ def _wanted(file: Path, number: int, after: int, *, last: bool) -> Iterator[tupl
             return
         if count > 1 and after and (told := _SEQ.match(line)) is not None and int(told[1]) <= after:
             continue
-        yield Place(file.name, number, count), line[:-1]
+        yield LinePlace(file.name, number, count), line[:-1]
 
 
 def _begin(path: Path, chain: Chain, first: int) -> Position:

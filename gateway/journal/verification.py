@@ -34,7 +34,7 @@ class Fault(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class JournalProblem:
     """`segment` is a file name, `line` counts from 1 in it; 0 stands for the file as a whole."""
 
     fault: Fault
@@ -44,7 +44,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class LinePlace:
     """The place of a line: `number` from the file's name, `line` counted from 1."""
 
     segment: str
@@ -66,14 +66,14 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownEntry:
     """The last entry of a journal that another record knows, such as the snapshots of history."""
 
     journal: str
     seq: int
 
 
-def compare_end(known: Known, position: Position, folder: str) -> Problem | None:
+def compare_end(known: KnownEntry, position: Position, folder: str) -> JournalProblem | None:
     """Return what is missing at the end of a journal, from the position after its last line."""
     if not known.seq or not known.journal:
         return None
@@ -81,13 +81,13 @@ def compare_end(known: Known, position: Position, folder: str) -> Problem | None
         message = (
             f"the snapshots of history are of the journal {known.journal!r}, up to entry {known.seq}: this is another"
         )
-        return Problem(Fault.OTHER_JOURNAL, folder, 0, message)
+        return JournalProblem(Fault.OTHER_JOURNAL, folder, 0, message)
     if position.seq is None or position.seq >= known.seq:
         return None
     first = position.seq + 1
     missing = f"entry {first} is" if first == known.seq else f"entries {first} to {known.seq} are"
     message = f"{missing} missing at the end: the snapshots of history know of them; they went with the power, or were cut off"
-    return Problem(Fault.CUT, folder, 0, message)
+    return JournalProblem(Fault.CUT, folder, 0, message)
 
 
 def lost(position: Position) -> Position:
@@ -95,7 +95,7 @@ def lost(position: Position) -> Position:
     return replace(position, seq=None, link=None)
 
 
-def follow(chain: Chain, position: Position, line: bytes, place: Place) -> tuple[Position, Problem | None]:
+def follow(chain: Chain, position: Position, line: bytes, place: LinePlace) -> tuple[Position, JournalProblem | None]:
     """The position after a line, and what is wrong with the line, if anything is."""
     entry = _decoded(line)
     if place.line == 1 and (problem := _other_key(chain, entry, place)):
@@ -111,7 +111,9 @@ def follow(chain: Chain, position: Position, line: bytes, place: Place) -> tuple
     return _ordered(position, link, entry, place)
 
 
-def _ordered(position: Position, link: str, entry: JsonObject, place: Place) -> tuple[Position, Problem | None]:
+def _ordered(
+    position: Position, link: str, entry: JsonObject, place: LinePlace
+) -> tuple[Position, JournalProblem | None]:
     seq, expected = cast("int", entry["seq"]), None if position.seq is None else position.seq + 1
     journal = cast("str | None", entry.get("journal")) if place.line == 1 else position.journal
     after = Position(seq, link, journal, cast("str", entry["kind"]), entry)
@@ -144,7 +146,7 @@ def _decoded(line: bytes) -> JsonObject | None:
     return cast("JsonObject", fields) if shaped else None
 
 
-def _other_key(chain: Chain, entry: JsonObject | None, place: Place) -> Problem | None:
+def _other_key(chain: Chain, entry: JsonObject | None, place: LinePlace) -> JournalProblem | None:
     """A whole segment under another key is said so once, not as a thousand edited lines."""
     if entry is None or entry["kind"] != "segment":
         return None
@@ -158,7 +160,7 @@ def _other_key(chain: Chain, entry: JsonObject | None, place: Place) -> Problem 
     return _problem(Fault.WRONG_KEY, place, "the segment says that it was written without this key")
 
 
-def _heading(position: Position, entry: JsonObject, place: Place) -> Problem | None:
+def _heading(position: Position, entry: JsonObject, place: LinePlace) -> JournalProblem | None:
     """A segment begins with its own name, and says it nowhere else."""
     if (entry["kind"] == "segment") != (place.line == 1):
         what = "has no heading" if place.line == 1 else "has a second heading"
@@ -172,5 +174,5 @@ def _heading(position: Position, entry: JsonObject, place: Place) -> Problem | N
     return None
 
 
-def _problem(fault: Fault, place: Place, message: str) -> Problem:
-    return Problem(fault, place.segment, place.line, message)
+def _problem(fault: Fault, place: LinePlace, message: str) -> JournalProblem:
+    return JournalProblem(fault, place.segment, place.line, message)

@@ -22,7 +22,7 @@ from gateway.pages.tasks import task_routes
 from gateway.pages.tokens import token_routes
 from gateway.protocol.error_codes import INVALID_REQUEST
 from gateway.steps.refusing import refuse_early
-from gateway.transport.edge import Client
+from gateway.transport.edge import RefusedClient
 
 if TYPE_CHECKING:
     from gateway.config import Configuration
@@ -72,7 +72,9 @@ async def _refuse_method(gateway: Gateway, request: Request, error: Exception) -
 async def _refuse(gateway: Gateway, request: Request, refusal: Refusal, *headers: tuple[bytes, bytes]) -> Response:
     """Record the refusal of a request by an unknown caller, and return the answer."""
     exchange = exchange_of(request)
-    return ReplyResponse(await refuse_early(gateway, refusal, Client(exchange.client_ip, exchange.headers)), *headers)
+    return ReplyResponse(
+        await refuse_early(gateway, refusal, RefusedClient(exchange.client_ip, exchange.headers)), *headers
+    )
 
 
 def _refusal(status: int, code: str, message: str, remedy: str) -> Refusal:

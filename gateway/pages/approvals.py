@@ -40,7 +40,7 @@ from gateway.protocol.error_codes import UNAUTHENTICATED
 from gateway.protocol.headers import is_passed_on, texts_of
 from gateway.protocol.replies import Reply
 from gateway.steps.refusing import failure, refuse_early, sentence
-from gateway.transport.edge import Client
+from gateway.transport.edge import RefusedClient
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -100,7 +100,7 @@ async def _for_person(
     if not isinstance(principal, Refusal) and (principal.user is None or principal.delegation):
         principal = _NO_PERSON
     if isinstance(principal, Refusal):
-        reply = await refuse_early(gateway, principal, Client(exchange.client_ip, exchange.headers))
+        reply = await refuse_early(gateway, principal, RefusedClient(exchange.client_ip, exchange.headers))
         return ReplyResponse(reply)
     user = principal.user
     assert user is not None  # noqa: S101 - refused above

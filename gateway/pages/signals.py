@@ -27,7 +27,7 @@ from gateway.protocol.headers import texts_of
 from gateway.protocol.replies import Reply
 from gateway.steps.refusing import refuse_early
 from gateway.steps.signals import take_token
-from gateway.transport.edge import Client
+from gateway.transport.edge import RefusedClient
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -100,7 +100,7 @@ async def _refuse(page: _Page, exchange: Exchange, fault: SetFault) -> Response:
         "",
     )
     await refuse_early(
-        page.gateway, Refusal(400, reason, INVALID_REQUEST), Client(exchange.client_ip, exchange.headers)
+        page.gateway, Refusal(400, reason, INVALID_REQUEST), RefusedClient(exchange.client_ip, exchange.headers)
     )
     return json_response({"err": fault.err, "description": fault.description}, *_HEADERS, status=400)
 
@@ -108,7 +108,7 @@ async def _refuse(page: _Page, exchange: Exchange, fault: SetFault) -> Response:
 async def _fail(page: _Page, exchange: Exchange, error: GatewayError) -> Response:
     reason = Reason(error.code, f"{error.message[:1].upper()}{error.message[1:]}.", error.remedy)
     await refuse_early(
-        page.gateway, Refusal(503, reason, INVALID_REQUEST), Client(exchange.client_ip, exchange.headers)
+        page.gateway, Refusal(503, reason, INVALID_REQUEST), RefusedClient(exchange.client_ip, exchange.headers)
     )
     return ReplyResponse(Reply(503, (*_HEADERS, (b"retry-after", b"5")), b""))
 

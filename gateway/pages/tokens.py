@@ -35,7 +35,7 @@ from gateway.protocol.error_codes import UNAUTHENTICATED
 from gateway.protocol.headers import texts_of
 from gateway.protocol.replies import Reply
 from gateway.steps.refusing import refuse_early
-from gateway.transport.edge import Client as Origin
+from gateway.transport.edge import RefusedClient as Origin
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send

@@ -21,7 +21,7 @@ from gateway.steps.known_credentials import known_to_request, reworded
 from gateway.steps.recording import append_or_log
 from gateway.steps.shielding import shielded
 from gateway.steps.visit import Gateway, Visit
-from gateway.transport.edge import Client
+from gateway.transport.edge import RefusedClient
 
 log = structlog.get_logger("gateway.refusing")
 
@@ -73,7 +73,7 @@ async def note_refusal(
     return known
 
 
-async def refuse_early(gateway: Gateway, refusal: Refusal, client: Client) -> Reply:
+async def refuse_early(gateway: Gateway, refusal: Refusal, client: RefusedClient) -> Reply:
     """Record and render a refusal that HTTP alone was enough for."""
     decision_id, code = gateway.new_id(), refusal.reason.code
     gateway.metrics.refused(code)

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 from gateway.transport.channel import JOINED_BYTES, Channel
 from gateway.transport.concurrency import ConcurrencyLimit
 from gateway.transport.draining import QUIET, has_unread
-from gateway.transport.request_parser import INVALID, Fault, RequestParser
+from gateway.transport.request_parser import INVALID, ParseFault, RequestParser
 
 KEEP_ALIVE_SECONDS: Final = 75.0
 """How long a connection is kept without a request."""
@@ -23,7 +23,7 @@ BODY_BYTES: Final = 64 * 2**10
 _HELD_BYTES: Final = 64 * 2**10
 """Bytes that are held back at most, so that flow control has its say in the middle of a turn too."""
 
-_LATE: Final = Fault(408, "The request's head did not arrive in time.")
+_LATE: Final = ParseFault(408, "The request's head did not arrive in time.")
 
 
 class Serving:
@@ -286,7 +286,7 @@ class Connection(asyncio.Protocol):
             self.is_read_paused = True
             self._transport.pause_reading()
 
-    def _refuse(self, fault: Fault) -> None:
+    def _refuse(self, fault: ParseFault) -> None:
         """Refuse the bytes of a client, and close. A fault in a body makes the refusal the answer to its request. Any other
         answer that is due or has begun is cut off instead: the client would read the refusal as a part of it."""
         self._due = None
@@ -335,7 +335,7 @@ class Connection(asyncio.Protocol):
             self._close_for_good()
 
 
-def _refusal(fault: Fault) -> bytes:
+def _refusal(fault: ParseFault) -> bytes:
     sentence = fault.sentence.encode()
     return (
         b"HTTP/1.1 %d %b\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"

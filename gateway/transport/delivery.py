@@ -186,7 +186,7 @@ async def read_body(channel: Channel, limit: int) -> bytes | Refusal:
     # Zeros before a number are legal, and as many as a header has room for; a number of so many digits Python refuses.
     if len(declared) > _LENGTH_DIGITS or int(declared or b"0") > limit:
         return _too_large(limit)
-    reader = _Reader(cast("asyncio.Task[Any]", asyncio.current_task()))
+    reader = _ReadingTask(cast("asyncio.Task[Any]", asyncio.current_task()))
     # Not `asyncio.timeout`, which costs several times as much.
     timer = asyncio.get_running_loop().call_later(BODY_SECONDS, reader.stop)
     try:
@@ -200,7 +200,7 @@ async def read_body(channel: Channel, limit: int) -> bytes | Refusal:
         timer.cancel()
 
 
-class _Reader:
+class _ReadingTask:
     """A reading task with a way to stop it."""
 
     __slots__ = ("stopped", "task")

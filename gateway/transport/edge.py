@@ -37,7 +37,7 @@ _REMEMBERED: Final = 64
 heads of 64 KiB each at most."""
 
 
-class Client(Struct, frozen=True):
+class RefusedClient(Struct, frozen=True):
     """A refused client, as far as HTTP tells."""
 
     ip: str | None
@@ -61,7 +61,7 @@ class Handlers:
     mcp: Callable[[Exchange], Awaitable[Answer | Stream]]
     pages: Application
     probes: Mapping[str, bool]
-    refuse: Callable[[Refusal, Client], Awaitable[Answer]]
+    refuse: Callable[[Refusal, RefusedClient], Awaitable[Answer]]
 
 
 class Edge:
@@ -112,7 +112,7 @@ class Edge:
         else:
             refusal = await self._serve_page(channel)
         if refusal is not None:
-            answer = await self._handlers.refuse(refusal, Client(channel.client_ip, request.headers))
+            answer = await self._handlers.refuse(refusal, RefusedClient(channel.client_ip, request.headers))
             allowed = _MCP_METHODS if refusal is _NO_METHOD_OF_MCP else ()
             await channel.respond(answer.status, (*answer.headers, *allowed), answer.body)
 

@@ -21,15 +21,15 @@ WAITING: Final = 16
 one read. Hardly any client sends one before it has the answer."""
 
 
-class Fault(Struct, frozen=True):
+class ParseFault(Struct, frozen=True):
     """A reason to read no more of a connection: the status of the refusal, and its sentence."""
 
     status: int
     sentence: str
 
 
-INVALID: Final = Fault(400, "Invalid HTTP request received.")
-TOO_LARGE: Final = Fault(431, "The request's head is too large.")
+INVALID: Final = ParseFault(400, "Invalid HTTP request received.")
+TOO_LARGE: Final = ParseFault(431, "The request's head is too large.")
 
 
 class Request:
@@ -81,7 +81,7 @@ class RequestParser:
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
-        self.fault: Fault | None = None
+        self.fault: ParseFault | None = None
         self.has_ended = False
         """The last request of the connection has arrived: it asked for no further one."""
         self.in_head = False

@@ -16,7 +16,7 @@ from gateway.background import in_thread
 from gateway.errors import JournalError
 from gateway.history.store import Store
 from gateway.journal import reader
-from gateway.journal.verification import Known
+from gateway.journal.verification import KnownEntry
 from tests.requirements import requirement
 from tests.unit.harness import bench, call
 
@@ -29,7 +29,7 @@ def verified(folder: Path) -> tuple[bool, int]:
     assert snapshots is not None
     stored = Store(folder / "state/history", snapshots).load()
     assert stored is not None
-    found = reader.verify(folder / "state/journal", key=key, known=Known(stored.journal, stored.known))
+    found = reader.verify(folder / "state/journal", key=key, known=KnownEntry(stored.journal, stored.known))
     return found.ok, found.cuts
 
 

@@ -13,7 +13,7 @@ from gateway.history.events import Settled
 from gateway.history.facts import facts
 from gateway.history.fold import apply
 from gateway.history.new_events import observed, reserved
-from gateway.history.state import Known, TaskState
+from gateway.history.state import KnownCredential, TaskState
 from gateway.model.content import CallContent, ResultContent, Sighting
 
 if TYPE_CHECKING:
@@ -82,4 +82,4 @@ def test_an_event_takes_the_same_time_in_a_long_task(make_call: Callable[..., Ca
 
 
 def test_a_known_credential_is_a_small_value():
-    assert Known("user") == ("user", None, None, 0, False, False, False, False, None, False)
+    assert KnownCredential("user") == ("user", None, None, 0, False, False, False, False, None, False)

@@ -17,7 +17,7 @@ import uvloop
 from gateway.http1 import client as clients
 from gateway.http1.address import of_socket, of_url
 from gateway.http1.client import Client
-from gateway.http1.connection import HIGH_WATER, Connection, Response
+from gateway.http1.connection import HIGH_WATER, OutboundConnection, Response
 from gateway.http1.failures import AnswerTimeout, ExchangeError, Lost, Malformed, Unsendable
 from tests.unit.http1.peer import OK, Peer, asking, serving
 
@@ -445,7 +445,7 @@ def test_closing_does_not_wait_for_a_connection_that_nobody_waited_for(
             asked = asyncio.ensure_future(client.request(b"GET", (), within=20, target=b"/"))
             opened = client.opened
 
-            def made(connection: Connection) -> None:
+            def made(connection: OutboundConnection) -> None:
                 opened(connection)
                 asked.cancel()
 

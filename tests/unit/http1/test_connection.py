@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.http1.connection import HIGH_WATER, Connection
+from gateway.http1.connection import HIGH_WATER, OutboundConnection
 from gateway.http1.failures import AnswerTimeout, Lost
 
 LATER = float("inf")
@@ -57,13 +57,13 @@ class Owner:
     def __init__(self) -> None:
         self.told: list[str] = []
 
-    def opened(self, connection: Connection) -> None:
+    def opened(self, connection: OutboundConnection) -> None:
         self.told.append("opened")
 
-    def freed(self, connection: Connection) -> None:
+    def freed(self, connection: OutboundConnection) -> None:
         self.told.append("freed")
 
-    def lost(self, connection: Connection) -> None:
+    def lost(self, connection: OutboundConnection) -> None:
         self.told.append("lost")
 
 
@@ -85,13 +85,13 @@ async def owner() -> Owner:
 
 
 @pytest.fixture
-async def connection(wire: Wire, owner: Owner) -> Connection:
-    found = Connection(owner)
+async def connection(wire: Wire, owner: Owner) -> OutboundConnection:
+    found = OutboundConnection(owner)
     found.connection_made(wire)
     return found
 
 
-async def test_it_carries_one_exchange_after_another(connection: Connection, wire: Wire, owner: Owner):
+async def test_it_carries_one_exchange_after_another(connection: OutboundConnection, wire: Wire, owner: Owner):
     for _ in range(2):
         waiter = connection.send(b"GET / HTTP/1.1\r\n\r\n", b"", LATER)
         connection.data_received(OK)
@@ -101,13 +101,13 @@ async def test_it_carries_one_exchange_after_another(connection: Connection, wir
     assert wire.calls == ["write", "write"]
 
 
-async def test_a_large_body_is_not_copied_into_one_piece(connection: Connection, wire: Wire):
+async def test_a_large_body_is_not_copied_into_one_piece(connection: OutboundConnection, wire: Wire):
     connection.send(b"head", b"x" * HIGH_WATER, LATER)
 
     assert wire.calls == ["writelines"]
 
 
-async def test_an_answer_for_somebody_who_has_gone_ends_it(connection: Connection, wire: Wire, owner: Owner):
+async def test_an_answer_for_somebody_who_has_gone_ends_it(connection: OutboundConnection, wire: Wire, owner: Owner):
     waiter = connection.send(b"head", b"", LATER)
     waiter.cancel()
     connection.data_received(OK)
@@ -117,7 +117,7 @@ async def test_an_answer_for_somebody_who_has_gone_ends_it(connection: Connectio
     assert owner.told == ["opened"]
 
 
-async def test_giving_up_an_exchange_that_is_over_does_not_end_the_next_one(connection: Connection, wire: Wire):
+async def test_giving_up_an_exchange_that_is_over_does_not_end_the_next_one(connection: OutboundConnection, wire: Wire):
     first = connection.send(b"head", b"", LATER)
     connection.data_received(OK)
     connection.send(b"head", b"", LATER)
@@ -127,7 +127,7 @@ async def test_giving_up_an_exchange_that_is_over_does_not_end_the_next_one(conn
 
 
 async def test_a_body_that_waits_too_long_to_be_taken_stops_the_reading(
-    connection: Connection, wire: Wire, owner: Owner
+    connection: OutboundConnection, wire: Wire, owner: Owner
 ):
     size = HIGH_WATER + 1
     waiter = connection.send(b"head", b"", LATER)
@@ -140,7 +140,7 @@ async def test_a_body_that_waits_too_long_to_be_taken_stops_the_reading(
     assert owner.told == ["opened", "freed"]
 
 
-async def test_a_connection_that_is_free_is_read_again(connection: Connection, wire: Wire, owner: Owner):
+async def test_a_connection_that_is_free_is_read_again(connection: OutboundConnection, wire: Wire, owner: Owner):
     """Else its end would not be noticed. What was read before the pause took effect ended the answer."""
     size = HIGH_WATER + 1
     connection.send(b"head", b"", LATER)
@@ -152,7 +152,7 @@ async def test_a_connection_that_is_free_is_read_again(connection: Connection, w
 
 
 async def test_a_request_that_is_not_sent_in_full_ends_it_with_its_answer(
-    connection: Connection, wire: Wire, owner: Owner
+    connection: OutboundConnection, wire: Wire, owner: Owner
 ):
     waiter = connection.send(b"head", b"", LATER)
     wire.unsent = 1
@@ -163,21 +163,21 @@ async def test_a_request_that_is_not_sent_in_full_ends_it_with_its_answer(
     assert owner.told == ["opened"]
 
 
-async def test_what_is_said_unasked_ends_it(connection: Connection, wire: Wire):
+async def test_what_is_said_unasked_ends_it(connection: OutboundConnection, wire: Wire):
     connection.data_received(b"\r\n")
 
     assert wire.calls == ["abort"]
 
 
 async def test_a_peer_that_has_said_something_or_gone_is_not_asked(
-    connection: Connection, ends: tuple[socket.socket, socket.socket]
+    connection: OutboundConnection, ends: tuple[socket.socket, socket.socket]
 ):
     assert connection.usable()
     ends[1].send(b"x")
     assert not connection.usable()
 
 
-async def test_a_request_on_a_connection_that_is_closing_is_lost_at_once(connection: Connection, wire: Wire):
+async def test_a_request_on_a_connection_that_is_closing_is_lost_at_once(connection: OutboundConnection, wire: Wire):
     connection.close()
     with pytest.raises(Lost) as lost:
         await connection.send(b"head", b"", LATER)
@@ -186,7 +186,7 @@ async def test_a_request_on_a_connection_that_is_closing_is_lost_at_once(connect
     assert wire.calls == ["close"]
 
 
-async def test_losing_it_without_an_exchange_tells_the_owner_alone(connection: Connection, owner: Owner):
+async def test_losing_it_without_an_exchange_tells_the_owner_alone(connection: OutboundConnection, owner: Owner):
     connection.connection_lost(None)
 
     assert owner.told == ["opened", "lost"]
@@ -194,7 +194,7 @@ async def test_losing_it_without_an_exchange_tells_the_owner_alone(connection: C
 
 @pytest.mark.parametrize("seconds", [(0.05, 3600.0), (3600.0, 0.05)])
 async def test_the_time_of_an_exchange_is_neither_that_of_the_one_before_nor_of_none(
-    seconds: tuple[float, float], connection: Connection, wire: Wire
+    seconds: tuple[float, float], connection: OutboundConnection, wire: Wire
 ):
     loop = asyncio.get_running_loop()
     first = connection.send(b"head", b"", loop.time() + seconds[0])

@@ -5,7 +5,7 @@ import pytest
 from gateway.journal import floor as floors
 from gateway.journal.chain import GENESIS, Chain
 from gateway.journal.floor import Floor
-from gateway.journal.verification import Place, Position, follow
+from gateway.journal.verification import LinePlace, Position, follow
 
 CHAIN = Chain.of(b"k" * 32)
 FLOOR = Floor("journal-1", 3, 41, "ab" * 32, "2026-11-25T10:00:00.000Z")
@@ -45,9 +45,9 @@ def test_a_floor_is_no_line_of_the_journal():
     after = Position(FLOOR.seq, FLOOR.link, FLOOR.journal)
 
     for position in (after, Position(FLOOR.seq - 1, FLOOR.link, FLOOR.journal)):
-        _, problem = follow(CHAIN, position, line, Place("00000004.jsonl", 4, 1))
+        _, problem = follow(CHAIN, position, line, LinePlace("00000004.jsonl", 4, 1))
         assert problem is not None
-    _, problem = follow(CHAIN, after, line, Place("00000003.jsonl", 3, 9))
+    _, problem = follow(CHAIN, after, line, LinePlace("00000003.jsonl", 3, 9))
     assert problem is not None
 
 

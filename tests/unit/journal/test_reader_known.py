@@ -8,7 +8,7 @@ import pytest
 
 from gateway.journal import reader, retention
 from gateway.journal.chain import timestamp
-from gateway.journal.verification import Fault, Known
+from gateway.journal.verification import Fault, KnownEntry
 from tests.unit.journal.segments import SMALL, files, lines, rewrite
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ LAST = 7
 
 
 def verify(folder: Path, seq: int, journal: str = "journal-1") -> Verification:
-    return reader.verify(folder, key=KEY, known=Known(journal, seq), pause=lambda _seconds: None)
+    return reader.verify(folder, key=KEY, known=KnownEntry(journal, seq), pause=lambda _seconds: None)
 
 
 def faults(result: Verification) -> list[Fault]:

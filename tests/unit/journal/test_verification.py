@@ -7,7 +7,7 @@ import json
 import pytest
 
 from gateway.journal.chain import GENESIS, Chain
-from gateway.journal.verification import Fault, Place, Position, follow, lost
+from gateway.journal.verification import Fault, LinePlace, Position, follow, lost
 
 CHAIN = Chain.of(b"k" * 32)
 OTHER = Chain.of(b"o" * 32)
@@ -24,12 +24,12 @@ def heading(chain: Chain = CHAIN, *, seq: int = 1, prev: str = GENESIS, segment:
     return chain.line(seq, "t", "segment", json.dumps(fields).encode(), prev)
 
 
-def first_place(number: int = 1) -> Place:
-    return Place(f"{number:08d}.jsonl", number, 1)
+def first_place(number: int = 1) -> LinePlace:
+    return LinePlace(f"{number:08d}.jsonl", number, 1)
 
 
-def second_place() -> Place:
-    return Place("00000001.jsonl", 1, 2)
+def second_place() -> LinePlace:
+    return LinePlace("00000001.jsonl", 1, 2)
 
 
 def after_heading() -> Position:
@@ -116,7 +116,7 @@ def test_a_segment_under_another_key_is_said_to_be_so(mine: Chain, theirs: Chain
         (CHAIN.line(1, "t", "start", b"{}", GENESIS), first_place(), "no heading"),
     ],
 )
-def test_a_segment_that_is_not_what_its_place_says_is_foreign(line: bytes, place: Place, said: str):
+def test_a_segment_that_is_not_what_its_place_says_is_foreign(line: bytes, place: LinePlace, said: str):
     position, problem = follow(CHAIN, Position(journal="j"), line, place)
 
     assert problem is not None

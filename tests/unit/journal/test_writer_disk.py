@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from gateway.errors import JournalError
 from gateway.journal import reader
 from gateway.journal.reader import entries, verify
-from gateway.journal.storage import Kept
+from gateway.journal.storage import SegmentIdentity
 from tests.unit.journal.disks import ShortDisk
 
 if TYPE_CHECKING:
@@ -435,13 +435,13 @@ async def test_the_file_is_looked_at_once_for_the_entries_of_a_turn(
     open_journal: Callable[..., Journal], monkeypatch: pytest.MonkeyPatch
 ):
     journal, looked = open_journal(), list[int]()
-    changed = Kept.changed
+    changed = SegmentIdentity.changed
 
-    def counted(kept: Kept, path: Path, size: int) -> str | None:
+    def counted(kept: SegmentIdentity, path: Path, size: int) -> str | None:
         looked.append(size)
         return changed(kept, path, size)
 
-    monkeypatch.setattr(Kept, "changed", counted)
+    monkeypatch.setattr(SegmentIdentity, "changed", counted)
     await asyncio.gather(*[journal.append("policy", {"name": str(number)}) for number in range(20)])
 
     assert len(looked) == 1

@@ -10,7 +10,7 @@ from gateway.errors import UpstreamBroken, UpstreamUnreachable
 from gateway.model.decision import Reason, Refusal
 from gateway.protocol.error_codes import INVALID_REQUEST
 from gateway.steps.refusing import failure, refuse_early
-from gateway.transport.edge import Client
+from gateway.transport.edge import RefusedClient
 from tests.requirements import requirement
 from tests.unit.harness import Upstream, bench, call
 
@@ -56,7 +56,7 @@ async def test_refusals_of_callers_that_nobody_knows_do_not_fill_the_log_and_the
             await there.ask(call(), stranger)
         early = Refusal(404, Reason("request/path", "There is nothing at this path.", ""), INVALID_REQUEST)
         for _ in range(3):
-            await refuse_early(there.gateway, early, Client("127.0.0.1", ()))
+            await refuse_early(there.gateway, early, RefusedClient("127.0.0.1", ()))
         flooded = capsys.readouterr().out
         for _ in range(3):
             assert (await there.ask(b"{")).status == 400

@@ -92,7 +92,7 @@ def rendered(refusal: Refusal) -> Reply:
     return render(refusal, None, decision_id=None, style="result")
 
 
-async def refuse(refusal: Refusal, _client: edges.Client) -> Reply:
+async def refuse(refusal: Refusal, _client: edges.RefusedClient) -> Reply:
     return rendered(refusal)
 
 
