@@ -15,7 +15,7 @@ from gateway import config
 from gateway.app import assembled, serving
 from gateway.authority.leases import Lent
 from gateway.authority.lending import MESSAGES, Authority, Purpose
-from gateway.authority.model import Grounds, Scope
+from gateway.authority.model import LeaseGrounds, Scope
 from gateway.config import Configuration
 from gateway.config.brokers import OWN
 from gateway.model.caller import AuthMethod, Principal, User
@@ -56,7 +56,9 @@ async def lend(gateway: Gateway, number: int) -> Lent:
     """Return a lease of a task of its own."""
     user = f"user-{number // OF_USER}"
     principal = Principal(f"agent-of-{user}", "https://idp.example", AuthMethod.JWT, user=User(user))
-    grounds = Grounds(principal, gateway.catalogue.target(UPSTREAM, "tool", "echo"), gateway.policy.status().revision)
+    grounds = LeaseGrounds(
+        principal, gateway.catalogue.target(UPSTREAM, "tool", "echo"), gateway.policy.status().revision
+    )
     purpose = Purpose(f"{MESSAGES}{number}", principal, grounds=grounds)
     return await lend_for(authority_of(gateway), OWN, UPSTREAM, purpose, Scope(("read",)))
 

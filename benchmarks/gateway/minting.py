@@ -16,7 +16,7 @@ from joserfc.jwk import ECKey
 
 from gateway import signing_keys
 from gateway.authority.active import ActiveTokens
-from gateway.authority.introspection import Client, Introspector, digest_secret
+from gateway.authority.introspection import IntrospectingUpstream, Introspector, digest_secret
 from gateway.authority.minting import Mint, MintedToken, bind_call
 from gateway.authority.model import LeaseRequest, Scope
 from gateway.model.caller import Actor, AuthMethod, Principal, User
@@ -81,7 +81,7 @@ def minting(*, calls: int = 1_000, batches: int = 7) -> Costs:
 
     shown = _token(mint, "shown")
     register.add(shown, 1000)
-    client = Client("mail", digest_secret("s" * 32), frozenset({AUDIENCE}))
+    client = IntrospectingUpstream("mail", digest_secret("s" * 32), frozenset({AUDIENCE}))
     introspector = Introspector([client], register)
     return Costs(
         _least(mint_one, calls, batches),

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from gateway.app.people import DeskParts
     from gateway.app.signals import SignalMemory
     from gateway.authority.broker import Broker
-    from gateway.authority.connections.model import Connection
+    from gateway.authority.connections.model import UserConnection
     from gateway.config import Configuration
     from gateway.inspection.credentials.origins import Origins
     from gateway.inspection.inspector import Inspector
@@ -105,7 +105,7 @@ async def open_authority(stack: AsyncExitStack, parts: AuthorityParts) -> Author
     return authority
 
 
-def _end_connection(leases: Leases, connection: Connection) -> None:
+def _end_connection(leases: Leases, connection: UserConnection) -> None:
     """End the leases of a removed connection. No call carries their tokens from now on."""
     owner, broker = connection.owner.key, connection.broker
     leases.end_all(lambda lease: lease.owner == owner and lease.broker == broker, "connection-removed")

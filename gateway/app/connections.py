@@ -16,7 +16,7 @@ from gateway.authority.brokers.issuer_client import IssuerClient
 from gateway.authority.brokers.oauth_client import OAuthClient
 from gateway.authority.brokers.subjects import LoginSubjects
 from gateway.authority.brokers.user_oauth import UserConnectionBroker
-from gateway.authority.connections.browsers import Person
+from gateway.authority.connections.browsers import LoggedInPerson
 from gateway.authority.connections.connections import Connections
 from gateway.authority.connections.office import ConnectionOffice
 from gateway.authority.connections.operators import ConnectionOperators
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from gateway.app.people import DeskParts
     from gateway.authority.broker import Broker
-    from gateway.authority.connections.model import Connection
+    from gateway.authority.connections.model import UserConnection
     from gateway.authority.lending import Authority
     from gateway.config import Configuration
     from gateway.config.connections import ConnectionLogin
@@ -185,14 +185,14 @@ class OpenIdLogin:
         """Return the address for the browser, and the begun login. Raises `IdentityUnavailable`."""
         return await self._provider.begin()
 
-    async def finish(self, begun: object, query: str) -> Person | Reason:
+    async def finish(self, begun: object, query: str) -> LoggedInPerson | Reason:
         """Return the person proven by the provider's answer. Raises `IdentityUnavailable`."""
         assert isinstance(begun, BegunLogin)  # noqa: S101 - made by `begin`
         found = await self._provider.finish(begun, query)
         if isinstance(found, LoginFault):
             remedy = "Open the link again. If it goes on, tell the operator."
             return Reason("connection/login", f"The login failed: {found.detail}.", remedy)
-        return Person(found.issuer, found.subject)
+        return LoggedInPerson(found.issuer, found.subject)
 
     async def aclose(self) -> None:
         await self._provider.aclose()
@@ -201,7 +201,7 @@ class OpenIdLogin:
 def _end_removed(stack: AsyncExitStack, connections: Connections, servers: dict[str, AuthorizationServer]) -> None:
     """End the refresh tokens of removed connections at their servers, again and again until confirmed."""
 
-    async def revoke(connection: Connection, token: str) -> NotEnded | str | None:
+    async def revoke(connection: UserConnection, token: str) -> NotEnded | str | None:
         server = servers.get(connection.broker)
         if server is None or server.issuer != connection.issuer:
             return "its broker is configured no more"

@@ -28,7 +28,7 @@ MAX_FORM: Final = 2 * MAX_TOKEN
 """Bytes of a question."""
 
 
-class Client(Struct, frozen=True):
+class IntrospectingUpstream(Struct, frozen=True):
     """An upstream with a secret of its own, and the audiences of its tokens."""
 
     id: str
@@ -39,11 +39,11 @@ class Client(Struct, frozen=True):
 class Introspector:
     """Answers to the questions of upstreams."""
 
-    def __init__(self, clients: Iterable[Client], tokens: TokenRegister) -> None:
-        self._clients: Mapping[str, Client] = {client.id: client for client in clients}
+    def __init__(self, clients: Iterable[IntrospectingUpstream], tokens: TokenRegister) -> None:
+        self._clients: Mapping[str, IntrospectingUpstream] = {client.id: client for client in clients}
         self._tokens = tokens
 
-    def authenticate(self, authorization: Iterable[str]) -> Client | None:
+    def authenticate(self, authorization: Iterable[str]) -> IntrospectingUpstream | None:
         """Return the client of HTTP Basic credentials (RFC 6749 section 2.3.1)."""
         named = tuple(authorization)
         pair = _read_basic(named[0]) if len(named) == 1 else None
@@ -52,7 +52,7 @@ class Introspector:
         is_right = hmac.compare_digest(digest_secret(secret), client.secret_digest)
         return client if is_right and client is not _NO_CLIENT else None
 
-    def introspect(self, client: Client, token: str, now: float) -> bytes:
+    def introspect(self, client: IntrospectingUpstream, token: str, now: float) -> bytes:
         """Return the answer, as JSON: all claims of an active token for this client."""
         found = self.find(token, now)
         if found is None or found.audience not in client.audiences:
@@ -127,4 +127,4 @@ def _jti(token: str) -> str | None:
     return jti if isinstance(jti, str) else None
 
 
-_NO_CLIENT: Final = Client("", digest_secret(""), frozenset())
+_NO_CLIENT: Final = IntrospectingUpstream("", digest_secret(""), frozenset())

@@ -28,7 +28,7 @@ from gateway.model.lease import OpenLeases
 if TYPE_CHECKING:
     from gateway.authority.broker import Broker
     from gateway.authority.ending import Ender, LeaseRecord
-    from gateway.authority.model import Cause, Credential, Grounds
+    from gateway.authority.model import Cause, Credential, LeaseGrounds
     from gateway.authority.store import LeaseStore
     from gateway.model.caller import Principal
 
@@ -203,15 +203,15 @@ class Leases:
                 ended += 1
         return ended
 
-    def permitted(self) -> tuple[tuple[Lease, Grounds], ...]:
+    def permitted(self) -> tuple[tuple[Lease, LeaseGrounds], ...]:
         """Return the leases that a policy permitted and that have not begun to end, with the grounds."""
         return self._with_grounds(self._permitted.all())
 
-    def outdated(self, revision: str) -> tuple[tuple[Lease, Grounds], ...]:
+    def outdated(self, revision: str) -> tuple[tuple[Lease, LeaseGrounds], ...]:
         """Return the permitted leases that no policy of this revision permitted."""
         return self._with_grounds(self._permitted.outdated(revision))
 
-    def _with_grounds(self, found: Iterable[tuple[str, Grounds]]) -> tuple[tuple[Lease, Grounds], ...]:
+    def _with_grounds(self, found: Iterable[tuple[str, LeaseGrounds]]) -> tuple[tuple[Lease, LeaseGrounds], ...]:
         leases = ((self._register.get(identifier), grounds) for identifier, grounds in found)
         return tuple((lease, grounds) for lease, grounds in leases if lease is not None)
 

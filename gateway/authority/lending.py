@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.authority.connections.office import ConnectionOffice
     from gateway.authority.leases import Leases
     from gateway.authority.minting import Mint
-    from gateway.authority.model import Cause, Grounds
+    from gateway.authority.model import Cause, LeaseGrounds
     from gateway.model.caller import Principal
     from gateway.model.task import TaskEnd
     from gateway.model.wire import JsonObject
@@ -69,7 +69,7 @@ class Purpose(Struct, frozen=True):
     approval_ends: float | None = None
     subject_token: str | None = None
     permits_calls: bool = True
-    grounds: Grounds | None = None
+    grounds: LeaseGrounds | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ class Scope(Struct, frozen=True):
     details: tuple[dict[str, Any], ...] = ()
 
 
-class Grounds(Struct, frozen=True):
+class LeaseGrounds(Struct, frozen=True):
     """Facts behind a permitted lease, without secrets. They let the gateway ask a changed policy about the lease.
 
     `target` is the target of the first call. Without a `task` the lease serves messages without a decision, and `target` stands for the
@@ -95,7 +95,7 @@ class LeaseRequest(Struct, frozen=True):
     expires: float
     subject_token: str | None = None
     permits_calls: bool = True
-    grounds: Grounds | None = None
+    grounds: LeaseGrounds | None = None
     renew_early: float = 0.0
     ends_by: Cause = "lease-expired"
 

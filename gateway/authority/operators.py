@@ -4,7 +4,7 @@
 |---|---|
 | `{"do": "list", "stuck": false}` | `{"ok": [lease, …]}` |
 | `{"do": "show", "id": …}` | `{"ok": lease}` |
-| `{"do": "revoke", "chosen": {"task": …}}` (see `Chosen`) | `{"ok": {"ended": number}}` |
+| `{"do": "revoke", "chosen": {"task": …}}` (see `LeaseSelection`) | `{"ok": {"ended": number}}` |
 | `{"do": "abandon", "id": …, "reason": …}` | `{"ok": lease}` |
 
 A refused request is answered with `{"error": {"code", "message", "remedy"}}`. The gateway's own account and root are operators.
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _LONGEST_REASON: Final = 500
 
 
-class Chosen(Struct, frozen=True, forbid_unknown_fields=True):
+class LeaseSelection(Struct, frozen=True, forbid_unknown_fields=True):
     """A choice of leases. All given fields must match; at least one is given."""
 
     id: str | None = None
@@ -55,24 +55,24 @@ class Chosen(Struct, frozen=True, forbid_unknown_fields=True):
 _FIELDS: Final = ("id", "task", "user", "agent", "upstream", "broker")
 
 
-class Request(Struct, frozen=True, forbid_unknown_fields=True):
+class LeaseOperation(Struct, frozen=True, forbid_unknown_fields=True):
     """One request of an operator."""
 
     do: Literal["list", "show", "revoke", "abandon"]
     id: str = ""
     stuck: bool = False
-    chosen: Chosen = Chosen()
+    chosen: LeaseSelection = LeaseSelection()
     reason: str = ""
 
 
-class LeaseOperators(Operators[Request]):
+class LeaseOperators(Operators[LeaseOperation]):
     """Answers to operators about leases."""
 
     def __init__(self, leases: Leases, own: int) -> None:
-        super().__init__(Request, "lease", own)
+        super().__init__(LeaseOperation, "lease", own)
         self._leases = leases
 
-    async def _do(self, request: Request) -> Any:
+    async def _do(self, request: LeaseOperation) -> Any:
         match request.do:
             case "list":
                 leases = sorted(self._leases.all(), key=lambda lease: lease.requested)

@@ -34,7 +34,7 @@ AT_ONCE: Final = 128
 """Changes in one write: the wait for the disk is shared, and the answers to all of them fit into one turn of the event loop."""
 
 
-class _Change(NamedTuple):
+class _LeaseChange(NamedTuple):
     """A lease to write, with or without its value; without a lease, the row is to be removed."""
 
     id: str
@@ -49,7 +49,7 @@ class LeaseStore:
         self.path = folder / "leases.db"
         # A lease that a loss of power hides would live on at its issuer.
         self._database = SealedDatabase(self.path, key, _SCHEMA, _broken, synchronous="full")
-        self._queue: deque[tuple[_Change, asyncio.Future[None]]] = deque()
+        self._queue: deque[tuple[_LeaseChange, asyncio.Future[None]]] = deque()
         self._valued: set[str] = set()
         """The leases whose values are on disk. The thread that writes uses it too."""
         self._writer: asyncio.Task[None] | None = None
@@ -74,17 +74,17 @@ class LeaseStore:
 
     async def put(self, lease: Lease, credential: Credential | None = None) -> None:
         """Write a lease, and its value if one is given. Both are on disk when this returns."""
-        await self._change(_Change(lease.id, lease, credential))
+        await self._change(_LeaseChange(lease.id, lease, credential))
 
     async def remove(self, identifier: str) -> None:
         """Remove a lease and its value, if they are there."""
-        await self._change(_Change(identifier))
+        await self._change(_LeaseChange(identifier))
 
     def close(self) -> None:
         """Close the file. The next use opens it again."""
         self._database.close()
 
-    async def _change(self, change: _Change) -> None:
+    async def _change(self, change: _LeaseChange) -> None:
         """Change a row. Changes that come while the disk works share the next write. A caller that is cancelled goes afterwards."""
         written = asyncio.get_running_loop().create_future()
         self._queue.append((change, written))
@@ -114,7 +114,7 @@ class LeaseStore:
         elif self._queue:
             self._start_writer()
 
-    async def _write_together(self, changes: Sequence[tuple[_Change, asyncio.Future[None]]]) -> None:
+    async def _write_together(self, changes: Sequence[tuple[_LeaseChange, asyncio.Future[None]]]) -> None:
         try:
             await in_thread(partial(self._write, [change for change, _ in changes]))
         except BaseException as error:
@@ -129,11 +129,11 @@ class LeaseStore:
             for _, written in changes:
                 written.set_result(None)
 
-    def _write(self, changes: Sequence[_Change]) -> None:
+    def _write(self, changes: Sequence[_LeaseChange]) -> None:
         self._database.write([statement for change in changes for statement in self._statements(change)])
         self._valued.difference_update(change.id for change in changes if change.lease is None)
 
-    def _statements(self, change: _Change) -> Iterator[tuple[str, tuple[str | bytes, ...]]]:
+    def _statements(self, change: _LeaseChange) -> Iterator[tuple[str, tuple[str | bytes, ...]]]:
         if change.lease is None:
             yield _REMOVE, (change.id,)
             if change.id in self._valued:

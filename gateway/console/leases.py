@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.authority.model import describe_lease
-from gateway.authority.operators import Chosen
+from gateway.authority.operators import LeaseSelection
 from gateway.console.responses import see_other
 from gateway.console.visits import ConsoleVisit, action_route, page_route, read_reason
 from gateway.model.decision import Reason
@@ -62,7 +62,7 @@ async def _end(visit: ConsoleVisit) -> Response:
     by, value = visit.value("by"), visit.value("value").strip()
     if by not in CHOICES or (by != "all" and not value):
         return visit.refuse(_NOTHING_CHOSEN, 400)
-    chosen = Chosen(all=True) if by == "all" else msgspec.convert({by: value}, Chosen)
+    chosen = LeaseSelection(all=True) if by == "all" else msgspec.convert({by: value}, LeaseSelection)
     choice: dict[str, Any] = {"by": by, **({} if by == "all" else {"value": value[:500]})}
     await visit.record("leases-end", chosen=choice, reason=reason)
     ended = _leases(visit).end_all(chosen.predicate(), "operator")

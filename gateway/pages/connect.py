@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.authority.connections.office import Consent, SentAway, Told
+from gateway.authority.connections.office import ConnectionEnd, Consent, SentAway
 from gateway.errors import GatewayError
 from gateway.model.decision import Reason, Refusal
 from gateway.pages.responses import ReplyResponse, exchange_of, json_response
@@ -125,10 +125,10 @@ class _Pages:
     async def finish(self, broker: str, request: Request) -> Response:
         return self._show(await self._office.finish(broker, _query(request), self._name(request)))
 
-    def _show(self, found: SentAway | Told | Reason) -> Response:
+    def _show(self, found: SentAway | ConnectionEnd | Reason) -> Response:
         if isinstance(found, Reason):
             return _refuse(found)
-        if isinstance(found, Told):
+        if isinstance(found, ConnectionEnd):
             return _page(200, *_told(found))
         headers = [(b"location", found.url.encode("ascii")), *_HEADERS]
         if found.cookie is not None:
@@ -173,7 +173,7 @@ def _onward(url: str) -> str:
     return f'<p><a href="{escape(url)}" rel="noreferrer">Go on</a>, if nothing happens by itself.</p>'
 
 
-def _told(told: Told) -> tuple[str, str]:
+def _told(told: ConnectionEnd) -> tuple[str, str]:
     agent, upstream = _strong(told.link.owner.agent), _strong(told.link.upstream)
     if told.made:
         return "Connected", f"<p>The agent {agent} may use {upstream} for you now. You can close this page.</p>"

@@ -22,7 +22,7 @@ from starlette.routing import Route
 
 from gateway.authority.introspection import (
     INACTIVE,
-    Client,
+    IntrospectingUpstream,
     Introspector,
     RateLimit,
     digest_secret,
@@ -60,7 +60,7 @@ def token_routes(configuration: Configuration, gateway: Gateway) -> list[Route]:
     if authority is None:
         return routes
     clients = [
-        Client(each.id, digest_secret(each.secret.get_secret_value()), frozenset(each.audiences))
+        IntrospectingUpstream(each.id, digest_secret(each.secret.get_secret_value()), frozenset(each.audiences))
         for each in configuration.authority.introspection.clients
     ]
     desk = _TokenDesk(gateway, authority, Introspector(clients, authority.tokens))
@@ -79,7 +79,7 @@ class _TokenDesk:
     failures: RateLimit = field(default_factory=lambda: RateLimit(_FAILURES_A_MINUTE, 60))
     questions: RateLimit = field(default_factory=lambda: RateLimit(_QUESTIONS_A_SECOND, 1))
 
-    async def identify(self, request: Request) -> Client | Response:
+    async def identify(self, request: Request) -> IntrospectingUpstream | Response:
         """Return the asking upstream, or the answer of a question over its bound. Strangers get the answer of an
         inactive token."""
         exchange, now = exchange_of(request), self.authority.clock()

@@ -16,7 +16,7 @@ from gateway.protocol import sse
 if TYPE_CHECKING:
     from gateway.approvals.desk import Desk
     from gateway.approvals.model import Approval
-    from gateway.authority.connections.model import Link
+    from gateway.authority.connections.model import ConnectionLink
     from gateway.model.wire import UpstreamRequest
     from gateway.steps.relay import Listen
     from gateway.steps.visit import Gateway
@@ -49,7 +49,7 @@ class CompletionNotices:
         if not left:
             del self._streams[session]
 
-    def note_link(self, link: Link) -> None:
+    def note_link(self, link: ConnectionLink) -> None:
         """Tell the session of a link that its user has connected or declined."""
         self._send(link.session, link.id)
 

@@ -19,7 +19,7 @@ from gateway.steps.tickets import CONNECTION_KEY
 from gateway.steps.waiting import ROUNDS, ask_for_input, may_be_elicited, may_be_told_to_wait, responses_of
 
 if TYPE_CHECKING:
-    from gateway.authority.connections.model import Link, Owner
+    from gateway.authority.connections.model import ConnectionLink, ConnectionOwner
     from gateway.model.caller import Principal
     from gateway.model.wire import JsonObject, Message, UpstreamRequest
     from gateway.protocol.replies import Reply
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.steps.visit import Gateway
 
 
-def find_unconnected(gateway: Gateway, upstream: str, principal: Principal) -> Owner | None:
+def find_unconnected(gateway: Gateway, upstream: str, principal: Principal) -> ConnectionOwner | None:
     """Return the owner who has to connect before a call to an upstream, `None` if no connection is missing."""
     connecting, authority = gateway.user_connections, gateway.authority
     terms = None if authority is None else authority.terms.get(upstream)
@@ -91,7 +91,7 @@ async def hold_for_connection(
     return _tell_to_wait(connecting, link, request, message, resumed) or refuse_with_link(connecting, link)
 
 
-def refuse_with_link(connecting: UserConnections, link: Link) -> Refusal:
+def refuse_with_link(connecting: UserConnections, link: ConnectionLink) -> Refusal:
     """Return the readable refusal of a call whose user has to connect."""
     message = f"This system is used through the user's own connection, and {link.owner.user!r} has not made one for this agent."
     remedy = f"Have the user open {_address(connecting, link)} and agree, then repeat the same call."
@@ -99,7 +99,11 @@ def refuse_with_link(connecting: UserConnections, link: Link) -> Refusal:
 
 
 def _tell_to_wait(
-    connecting: UserConnections, link: Link, request: UpstreamRequest, message: Message, resumed: Resumed | None
+    connecting: UserConnections,
+    link: ConnectionLink,
+    request: UpstreamRequest,
+    message: Message,
+    resumed: Resumed | None,
 ) -> Reply | None:
     """Return the result `input_required`, `None` if the client cannot take another, or opens no addresses.
 
@@ -124,12 +128,12 @@ def _tell_to_wait(
     return ask_for_input(message, connecting.tickets.seal(own), requests)
 
 
-def _elicitation_params(connecting: UserConnections, link: Link) -> JsonObject:
+def _elicitation_params(connecting: UserConnections, link: ConnectionLink) -> JsonObject:
     text = f"The agent {link.owner.agent!r} needs your connection to {link.upstream}. Open the page, log in and agree."
     return {"mode": "url", "url": _address(connecting, link), "message": text}
 
 
-def _address(connecting: UserConnections, link: Link) -> str:
+def _address(connecting: UserConnections, link: ConnectionLink) -> str:
     return f"{connecting.page_url}/{link.id}"
 
 

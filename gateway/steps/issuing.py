@@ -9,7 +9,7 @@ from msgspec import Struct, structs
 from gateway.authority.connections.model import owner_of
 from gateway.authority.leases import Lent
 from gateway.authority.lending import CATALOGUE, MESSAGES, Purpose
-from gateway.authority.model import BrokerRefusal, Credential, Grounds, Scope
+from gateway.authority.model import BrokerRefusal, Credential, LeaseGrounds, Scope
 from gateway.authority.narrowing import OBLIGATION, narrow_credential
 from gateway.authority.register import terms_of
 from gateway.errors import UpstreamUnauthorized
@@ -105,7 +105,7 @@ async def issue_credential(
         caller_ends=_expiry(token),
         approval_ends=approval_ends,
         subject_token=_subject_token(token, principal),
-        grounds=Grounds(principal, target, decision.policy.revision, case.task),
+        grounds=LeaseGrounds(principal, target, decision.policy.revision, case.task),
     )
     request = authority.request(upstream, purpose, breadth.scope, breadth.seconds)
     if not is_of_call:
@@ -154,7 +154,7 @@ async def issue_for_message(gateway: Gateway, visit: Visit, request: UpstreamReq
         caller_ends=_expiry(token),
         subject_token=_subject_token(token, principal),
         permits_calls=False,
-        grounds=Grounds(
+        grounds=LeaseGrounds(
             principal, gateway.catalogue.target(upstream, "resource", ""), gateway.policy.status().revision
         ),
     )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from gateway.authority.leases import Leases
-    from gateway.authority.model import Cause, Grounds, Lease
+    from gateway.authority.model import Cause, Lease, LeaseGrounds
     from gateway.history import History
     from gateway.model.caller import Principal
     from gateway.model.signal import SignalFact
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("gateway.leases")
 
-Held = tuple["Lease", "Grounds"]
+Held = tuple["Lease", "LeaseGrounds"]
 _Item = TypeVar("_Item")
 
 ASKED_AT_ONCE: Final = 16
@@ -83,7 +83,7 @@ class LeaseReview:
         """
         return await self._ask(self._leases.outdated(self.revision), "policy-changed")
 
-    async def review(self, is_asked: Callable[[Lease, Grounds], bool], cause: Cause) -> int:
+    async def review(self, is_asked: Callable[[Lease, LeaseGrounds], bool], cause: Cause) -> int:
         """Ask about the leases for which `is_asked` is true. End the leases without a yes, and return their number."""
         return await self._ask([held for held in self._leases.permitted() if is_asked(*held)], cause)
 

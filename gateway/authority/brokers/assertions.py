@@ -42,19 +42,19 @@ class Assertion(Struct, frozen=True):
         return "Assertion(…)"
 
 
-class Fault(Struct, frozen=True):
+class AssertionFault(Struct, frozen=True):
     """The reason why an assertion is not presented. `problem` repeats nothing of it."""
 
     code: str
     problem: str
 
 
-def read_assertion(expected: Expected, document: JsonObject, now: float) -> Assertion | Fault:
+def read_assertion(expected: Expected, document: JsonObject, now: float) -> Assertion | AssertionFault:
     """Return the assertion in the answer of a token exchange, or the first fault in it."""
     value = document.get("access_token")
     header, claims = (read_header(value), read_claims(value)) if is_token(value) else (None, None)
     if not is_token(value) or header is None or claims is None:
-        return Fault("credential/assertion-malformed", "it is no signed JWT")
+        return AssertionFault("credential/assertion-malformed", "it is no signed JWT")
     scope = document.get("scope")
     granted = read_scopes(scope if isinstance(scope, str) else None, claims)
     # Without a word about scopes, it has all scopes of the request (RFC 8693 section 2.2.1).
@@ -69,46 +69,46 @@ def read_assertion(expected: Expected, document: JsonObject, now: float) -> Asse
     return fault or Assertion(value, str(claims["jti"]), read_seconds(claims["exp"]) or now, granted)
 
 
-def _check_type(document: JsonObject, header: JsonObject) -> Fault | None:
+def _check_type(document: JsonObject, header: JsonObject) -> AssertionFault | None:
     kind, written = document.get("token_type"), header.get("typ")
     if document.get("issued_token_type") != ID_JAG or not isinstance(kind, str) or kind.lower() != "n_a":
-        return Fault("credential/assertion-type", "the answer does not call it an ID-JAG")
+        return AssertionFault("credential/assertion-type", "the answer does not call it an ID-JAG")
     # RFC 7515 section 4.1.9: the name of a media type, whose `application/` may be left out.
     if not isinstance(written, str) or written.lower().removeprefix("application/") != _TYPE:
-        return Fault("credential/assertion-type", f"its typ is not {_TYPE}")
+        return AssertionFault("credential/assertion-type", f"its typ is not {_TYPE}")
     if header.get("alg") in {None, "none"}:
-        return Fault("credential/assertion-type", "it is not signed")
+        return AssertionFault("credential/assertion-type", "it is not signed")
     return None
 
 
-def _check_parties(expected: Expected, claims: JsonObject) -> Fault | None:
+def _check_parties(expected: Expected, claims: JsonObject) -> AssertionFault | None:
     if claims.get("iss") != expected.issuer:
-        return Fault("credential/assertion-issuer", "it names another issuer than the identity provider")
+        return AssertionFault("credential/assertion-issuer", "it names another issuer than the identity provider")
     if claims.get("aud") not in (expected.audience, [expected.audience]):
-        return Fault("credential/assertion-audience", "its audience is not the authorization server alone")
+        return AssertionFault("credential/assertion-audience", "its audience is not the authorization server alone")
     if claims.get("client_id") != expected.client_id:
-        return Fault(
+        return AssertionFault(
             "credential/assertion-client", "its client_id is not the gateway's client at the authorization server"
         )
     if claims.get("sub") != expected.user:
-        return Fault("credential/assertion-user", "it is about another user")
+        return AssertionFault("credential/assertion-user", "it is about another user")
     return None
 
 
-def _check_breadth(expected: Expected, claims: JsonObject, granted: frozenset[str]) -> Fault | None:
+def _check_breadth(expected: Expected, claims: JsonObject, granted: frozenset[str]) -> AssertionFault | None:
     if claims.get("resource", expected.resource) not in (expected.resource, [expected.resource]):
-        return Fault("credential/assertion-resource", "it is for another resource")
+        return AssertionFault("credential/assertion-resource", "it is for another resource")
     if not granted <= expected.scopes:
-        return Fault("credential/assertion-scope", "it has scopes that were not asked for")
+        return AssertionFault("credential/assertion-scope", "it has scopes that were not asked for")
     if expected.scopes and not granted:
-        return Fault("credential/assertion-scope", "it has none of the scopes that were asked for")
+        return AssertionFault("credential/assertion-scope", "it has none of the scopes that were asked for")
     return None
 
 
-def _check_use(claims: JsonObject, now: float) -> Fault | None:
+def _check_use(claims: JsonObject, now: float) -> AssertionFault | None:
     identifier, expiry = claims.get("jti"), read_seconds(claims.get("exp"))
     if not isinstance(identifier, str) or not identifier:
-        return Fault("credential/assertion-malformed", "it has no jti")
+        return AssertionFault("credential/assertion-malformed", "it has no jti")
     if expiry is None or expiry + SKEW < now:
-        return Fault("credential/assertion-expired", "it names no expiry, or its time is over")
+        return AssertionFault("credential/assertion-expired", "it names no expiry, or its time is over")
     return None

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 from msgspec import structs
 
-from gateway.authority.brokers.issuer_client import Answer, IssuerClient, NoAnswer
+from gateway.authority.brokers.issuer_client import IssuerAnswer, IssuerClient, NoAnswer
 from gateway.authority.model import BrokerRefusal, Credential, Issued, Lease, LeaseRequest, NotEnded, Proof
 from gateway.background import in_thread
 from gateway.errors import ConfigurationError
@@ -45,7 +45,7 @@ class Signer(Protocol):
         """Return the headers of a signed request, `None` without credentials."""
         ...
 
-    def read(self, action: str, answer: Answer) -> Mapping[str, Any]:
+    def read(self, action: str, answer: IssuerAnswer) -> Mapping[str, Any]:
         """Return the fields of an answer, an empty mapping for an unreadable one."""
         ...
 
@@ -143,7 +143,7 @@ class RoleSessionBroker:
             )
         return fields
 
-    async def _send(self, fields: Mapping[str, str]) -> Answer | BrokerRefusal:
+    async def _send(self, fields: Mapping[str, str]) -> IssuerAnswer | BrokerRefusal:
         body = urlencode(fields).encode()
         headers: dict[str, str] | None = {"Content-Type": FORM}
         if "WebIdentityToken" not in fields:
@@ -157,7 +157,7 @@ class RoleSessionBroker:
             return self._refusal("credential/unavailable", answer.problem, may_retry=True)
         return answer
 
-    def _denied(self, answer: Answer, found: Mapping[str, Any]) -> BrokerRefusal:
+    def _denied(self, answer: IssuerAnswer, found: Mapping[str, Any]) -> BrokerRefusal:
         """Refuse with AWS's code. Its text stays out: it may quote the request."""
         error = found.get("Error")
         code = cast("Mapping[str, Any]", error).get("Code") if isinstance(error, dict) else None
@@ -214,7 +214,7 @@ class BotocoreSigner:
         self._auth.SigV4Auth(credentials.get_frozen_credentials(), "sts", self._region).add_auth(request)
         return {str(name): str(value) for name, value in request.headers.items()}
 
-    def read(self, action: str, answer: Answer) -> Mapping[str, Any]:
+    def read(self, action: str, answer: IssuerAnswer) -> Mapping[str, Any]:
         import botocore.parsers  # noqa: PLC0415 - an extra
 
         shape = self._shapes.operation_model(action).output_shape

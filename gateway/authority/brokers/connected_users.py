@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from gateway.authority.brokers.oauth_client import ClientProof
     from gateway.authority.connections.connections import Connections
-    from gateway.authority.connections.flow import Grant
-    from gateway.authority.connections.model import Connection
+    from gateway.authority.connections.flow import TokenGrant
+    from gateway.authority.connections.model import UserConnection
     from gateway.authority.connections.server import AuthorizationServer
     from gateway.authority.model import LeaseRequest
 
@@ -39,7 +39,7 @@ class ConnectedUsers:
         self.server = server
         self._connections = connections
 
-    def find(self, request: LeaseRequest) -> Connection | BrokerRefusal:
+    def find(self, request: LeaseRequest) -> UserConnection | BrokerRefusal:
         """Return the connection of a caller, with the scopes of its call."""
         owner = owner_of(request.principal)
         if owner is None:
@@ -50,11 +50,11 @@ class ConnectedUsers:
         missing = [name for name in request.scope.names if name not in connection.scopes]
         return _lacking(missing[0], self.server.issuer) if missing else connection
 
-    def is_in_use(self, connection: Connection) -> bool:
+    def is_in_use(self, connection: UserConnection) -> bool:
         """Return whether calls may use a connection still."""
         return self._connections.find(connection.owner.key, self.server.name) is connection
 
-    async def identify(self, connection: Connection) -> ClientProof | BrokerRefusal:
+    async def identify(self, connection: UserConnection) -> ClientProof | BrokerRefusal:
         """Return the proof of the client that a connection belongs to."""
         proof = await self.server.identify()
         if isinstance(proof, Reason):
@@ -64,18 +64,18 @@ class ConnectedUsers:
         # A refresh token is of one client, and the gateway is another one by now.
         return await self.lose(connection)
 
-    async def lose(self, connection: Connection) -> BrokerRefusal:
+    async def lose(self, connection: UserConnection) -> BrokerRefusal:
         """Remove a connection that its server does not know any more. Return the refusal of the call."""
         await self._connections.remove([connection], "lost")
         return CONNECT
 
-    async def token(self, connection: Connection) -> str | None:
+    async def token(self, connection: UserConnection) -> str | None:
         """Return the refresh token of a connection in use."""
         return await self._connections.token(connection)
 
     async def refresh(
-        self, connection: Connection, proof: ClientProof, upstream: str, scopes: Sequence[str], *, narrowed: bool
-    ) -> Grant | BrokerRefusal:
+        self, connection: UserConnection, proof: ClientProof, upstream: str, scopes: Sequence[str], *, narrowed: bool
+    ) -> TokenGrant | BrokerRefusal:
         """Return new tokens of a connection."""
         async with self._connections.lock(connection):
             token = await self._connections.token(connection)

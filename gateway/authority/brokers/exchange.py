@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.authority.brokers.issued_answers import TYPE_PREFIX, AnswerJudge
 from gateway.authority.brokers.issuer_client import NoAnswer
 from gateway.authority.brokers.oauth_client import ClientProof, OAuthClient
-from gateway.authority.brokers.token_checks import SKEW, Asked, is_token, read_actor, read_claims, read_subject
+from gateway.authority.brokers.token_checks import SKEW, TokenBounds, is_token, read_actor, read_claims, read_subject
 from gateway.authority.model import BrokerRefusal, Credential, Issued, Lease, LeaseRequest, NotEnded, Proof
 from gateway.background import in_thread
 
@@ -114,11 +114,11 @@ class TokenExchangeBroker:
             )
         return token
 
-    def _asked(self, request: LeaseRequest, actor: str | None) -> Asked:
+    def _asked(self, request: LeaseRequest, actor: str | None) -> TokenBounds:
         """Return the bounds of the token."""
         subject, principal = read_claims(request.subject_token or "") or {}, request.principal
         user, own = subject.get(self._settings.user_claim), self._settings.introspect_as
-        return Asked(
+        return TokenBounds(
             issuer=self._client.issuer,
             audiences=frozenset(value for _, value in self._target(request)),
             introspector=None if own is None else own.client_id,

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gateway.authority.brokers.assertions import ID_JAG, PROFILE, Assertion, Expected, Fault, read_assertion
+from gateway.authority.brokers.assertions import ID_JAG, PROFILE, Assertion, AssertionFault, Expected, read_assertion
 from gateway.authority.brokers.exchange import GRANT
 from gateway.authority.brokers.issued_answers import TYPE_PREFIX, AnswerJudge
 from gateway.authority.brokers.issued_tokens import IssuedTokens
-from gateway.authority.brokers.issuer_client import Answer, NoAnswer, read_object
+from gateway.authority.brokers.issuer_client import IssuerAnswer, NoAnswer, read_object
 from gateway.authority.brokers.oauth_client import ClientProof, OAuthClient, describe_error, has_error
-from gateway.authority.brokers.token_checks import SKEW, Asked, is_token
+from gateway.authority.brokers.token_checks import SKEW, TokenBounds, is_token
 from gateway.authority.model import BrokerRefusal, Credential, Issued, Lease, LeaseRequest, NotEnded, Proof
 from gateway.background import to_the_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gateway.authority.brokers.subjects import Subject, Subjects
+    from gateway.authority.brokers.subjects import SubjectProof, Subjects
     from gateway.config.brokers import ExchangeBroker, ExchangeCredential
     from gateway.model.target import Revocable
     from gateway.model.wire import JsonObject
@@ -92,7 +92,7 @@ class AssertionBroker:
 
     # --- the identity provider ---------------------------------------------------------------------
 
-    async def _assert(self, request: LeaseRequest, subject: Subject) -> Assertion | BrokerRefusal:
+    async def _assert(self, request: LeaseRequest, subject: SubjectProof) -> Assertion | BrokerRefusal:
         endpoints = await self._idp.endpoints()
         if isinstance(endpoints, NoAnswer):
             return self._unanswered(endpoints)
@@ -108,7 +108,7 @@ class AssertionBroker:
             return self._unfit(self._idp.issuer, "its answer is no JSON object")
         return await self._read(request, subject, document)
 
-    def _form(self, request: LeaseRequest, subject: Subject) -> list[tuple[str, str]]:
+    def _form(self, request: LeaseRequest, subject: SubjectProof) -> list[tuple[str, str]]:
         form = [
             ("grant_type", GRANT),
             ("requested_token_type", ID_JAG),
@@ -119,7 +119,9 @@ class AssertionBroker:
         ]
         return [*form, ("scope", " ".join(request.scope.names))] if request.scope.names else form
 
-    async def _read(self, request: LeaseRequest, subject: Subject, document: JsonObject) -> Assertion | BrokerRefusal:
+    async def _read(
+        self, request: LeaseRequest, subject: SubjectProof, document: JsonObject
+    ) -> Assertion | BrokerRefusal:
         expected = Expected(
             issuer=self._idp.issuer,
             audience=self._client.issuer,
@@ -130,9 +132,9 @@ class AssertionBroker:
         )
         if is_token(refresh := document.get("refresh_token")):
             await IssuedTokens(self._idp, "blind", self._clock).revoke(refresh, subject.proof, "refresh_token")
-            return self._faulty(Fault("credential/assertion-malformed", "a refresh token came with it"))
+            return self._faulty(AssertionFault("credential/assertion-malformed", "a refresh token came with it"))
         found = read_assertion(expected, document, self._clock())
-        if isinstance(found, Fault):
+        if isinstance(found, AssertionFault):
             return self._faulty(found)
         return found if self._note(found) else self._faulty(_REPLAYED)
 
@@ -164,7 +166,7 @@ class AssertionBroker:
         if isinstance(answer, NoAnswer):
             return self._judge.refuse_unanswered(answer)
         own = self._settings.introspect_as
-        asked = Asked(
+        asked = TokenBounds(
             issuer=self._client.issuer,
             audiences=self._audiences(request),
             introspector=None if own is None else own.client_id,
@@ -197,7 +199,7 @@ class AssertionBroker:
             is_certain=True,
         )
 
-    async def _denied(self, subject: Subject, answer: Answer) -> BrokerRefusal:
+    async def _denied(self, subject: SubjectProof, answer: IssuerAnswer) -> BrokerRefusal:
         lost = await self._subjects.look_again(subject) if has_error(answer, "invalid_grant") else None
         if lost is not None:
             return lost
@@ -220,7 +222,7 @@ class AssertionBroker:
             is_certain=True,
         )
 
-    def _faulty(self, fault: Fault) -> BrokerRefusal:
+    def _faulty(self, fault: AssertionFault) -> BrokerRefusal:
         return BrokerRefusal(
             fault.code,
             f"the assertion that {self._idp.issuer} gave is not used: {fault.problem}",
@@ -229,4 +231,4 @@ class AssertionBroker:
         )
 
 
-_REPLAYED: Final = Fault("credential/assertion-replayed", "the gateway has presented it before (jti)")
+_REPLAYED: Final = AssertionFault("credential/assertion-replayed", "the gateway has presented it before (jti)")

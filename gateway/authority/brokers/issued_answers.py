@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from gateway.authority.brokers.issued_tokens import IssuedTokens
-from gateway.authority.brokers.issuer_client import Answer, NoAnswer, read_object
+from gateway.authority.brokers.issuer_client import IssuerAnswer, NoAnswer, read_object
 from gateway.authority.brokers.oauth_client import ClientProof, OAuthClient, describe_error
 from gateway.authority.brokers.token_checks import (
     SKEW,
-    Asked,
+    TokenBounds,
     find_excess,
     is_token,
     latest_expiry,
@@ -36,7 +36,7 @@ UNREVOCABLE_LIFE: Final = 300.0
 """Seconds. A token that nobody can end early may live so long and no longer."""
 
 
-class _Token(Struct, frozen=True):
+class _IssuedToken(Struct, frozen=True):
     """A token of an answer, with its claims from the token itself or from introspection."""
 
     value: str
@@ -80,7 +80,7 @@ class AnswerJudge:
         """Revoke the token of a lease and ask whether it is active."""
         return await self._tokens.end(lease, credential, self._proof, self._introspector)
 
-    async def judge(self, request: LeaseRequest, asked: Asked, answer: Answer) -> Issued | BrokerRefusal:
+    async def judge(self, request: LeaseRequest, asked: TokenBounds, answer: IssuerAnswer) -> Issued | BrokerRefusal:
         """Turn an answer into a credential. A token that is wider than the request is revoked."""
         if answer.status != 200:
             return self.refuse_denied(answer)
@@ -99,7 +99,7 @@ class AnswerJudge:
         named = scope or request.scope.names
         return Issued(Credential(value), token.expires, named, handle)
 
-    async def _examine(self, document: JsonObject, value: str) -> _Token | str:
+    async def _examine(self, document: JsonObject, value: str) -> _IssuedToken | str:
         """Return the token with its claims, or why it cannot be judged."""
         kind = document.get("token_type")
         if not isinstance(kind, str) or kind.lower() != "bearer":
@@ -121,9 +121,9 @@ class AnswerJudge:
         if expires is None:
             return "it names no usable expiry"
         provable = self._settings.revoke == "introspect" and active is not None
-        return _Token(value, claims, scope, expires, provable)
+        return _IssuedToken(value, claims, scope, expires, provable)
 
-    def _find_problem(self, asked: Asked, document: JsonObject, token: _Token) -> str | None:
+    def _find_problem(self, asked: TokenBounds, document: JsonObject, token: _IssuedToken) -> str | None:
         """Return how the answer is wider than the request, `None` if it is not."""
         if document.get("refresh_token") is not None:
             return "a refresh token came with it"
@@ -158,7 +158,7 @@ class AnswerJudge:
             may_retry=True,
         )
 
-    def refuse_denied(self, answer: Answer) -> BrokerRefusal:
+    def refuse_denied(self, answer: IssuerAnswer) -> BrokerRefusal:
         """Refuse a request that the server has denied."""
         passing = answer.status == 429 or answer.status >= 500
         return BrokerRefusal(

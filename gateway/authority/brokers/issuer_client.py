@@ -30,7 +30,7 @@ _LONGEST_PAUSE: Final = 60.0
 """Seconds. An issuer that asks for a longer pause does not get it: its credential lives on meanwhile."""
 
 
-class Answer(Struct, frozen=True):
+class IssuerAnswer(Struct, frozen=True):
     """An issuer's answer of any status. `pause` is its `Retry-After` in seconds, at most a minute."""
 
     status: int
@@ -66,7 +66,7 @@ class IssuerClient:
 
     async def send(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b""
-    ) -> Answer | NoAnswer:
+    ) -> IssuerAnswer | NoAnswer:
         """Send a request once. Waits for a task of its own, so that it may run in any scope of the caller."""
         exchange = asyncio.ensure_future(self._exchange(method, url, dict(headers or {}), body))
         try:
@@ -82,7 +82,7 @@ class IssuerClient:
             await self._client.aclose()
             self._client = None
 
-    async def _exchange(self, method: str, url: str, headers: dict[str, str], body: bytes) -> Answer | NoAnswer:
+    async def _exchange(self, method: str, url: str, headers: dict[str, str], body: bytes) -> IssuerAnswer | NoAnswer:
         import httpx2  # noqa: PLC0415 - it takes 2 MB, for gateways with such brokers
 
         headers["accept-encoding"] = "identity"
@@ -108,13 +108,13 @@ class IssuerClient:
         return self._client
 
 
-def read_object(answer: Answer) -> JsonObject | None:
+def read_object(answer: IssuerAnswer) -> JsonObject | None:
     """Return the JSON object of an answer, `None` for any other text."""
     document = strict.read_part(answer.body)
     return None if isinstance(document, strict.UnreadableJson) else document
 
 
-async def _read(url: str, response: httpx2.Response, largest: int) -> Answer | NoAnswer:
+async def _read(url: str, response: httpx2.Response, largest: int) -> IssuerAnswer | NoAnswer:
     if response.headers.get("content-encoding", "identity") != "identity":
         return NoAnswer(f"{_place(url)} sent a compressed answer, which was not asked for")
     data = bytearray()
@@ -122,7 +122,7 @@ async def _read(url: str, response: httpx2.Response, largest: int) -> Answer | N
         data += chunk
         if len(data) > largest:
             return NoAnswer(f"{_place(url)} sent more than {largest // 1024} KiB")
-    return Answer(response.status_code, bytes(data), _pause(response.headers.get("retry-after", "")))
+    return IssuerAnswer(response.status_code, bytes(data), _pause(response.headers.get("retry-after", "")))
 
 
 def _pause(text: str) -> float:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from gateway.authority.brokers.issuer_client import Answer, IssuerClient, NoAnswer, read_object
+from gateway.authority.brokers.issuer_client import IssuerAnswer, IssuerClient, NoAnswer, read_object
 from gateway.authority.brokers.openbao_login import Login
 from gateway.authority.model import BrokerRefusal, Credential, Issued, Lease, LeaseRequest, NotEnded, Proof
 
@@ -318,7 +318,7 @@ class DynamicSecretBroker:
         cluster = None if document is None else document.get("cluster_id")
         return cluster if isinstance(cluster, str) and cluster else NoAnswer("sys/health gave no cluster_id")
 
-    async def _ask(self, token: str, method: str, path: str, body: object = None) -> Answer | NoAnswer:
+    async def _ask(self, token: str, method: str, path: str, body: object = None) -> IssuerAnswer | NoAnswer:
         headers = {"x-vault-token": token, "x-vault-request": "true", **self._login.namespace}
         data = b"" if body is None else json.dumps(body).encode()
         return await self._http.send(method, f"{self._login.base}/v1/{path}", headers=headers, body=data)
@@ -341,7 +341,7 @@ class DynamicSecretBroker:
             self._locks.pop(task, None)
 
 
-def _read_secret(answer: Answer) -> tuple[str, float, dict[str, str]] | None:
+def _read_secret(answer: IssuerAnswer) -> tuple[str, float, dict[str, str]] | None:
     """Return the lease id, its seconds and the fields of a dynamic secret. A static one has no lease."""
     document = read_object(answer)
     lease = None if document is None else document.get("lease_id")
@@ -365,7 +365,7 @@ def _header_value(settings: OpenBaoCredential, fields: Mapping[str, str]) -> str
     return base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
-def _lease_duration(answer: Answer | NoAnswer) -> float | None:
+def _lease_duration(answer: IssuerAnswer | NoAnswer) -> float | None:
     if isinstance(answer, NoAnswer) or answer.status != 200:
         return None
     return _seconds(_member(read_object(answer), "auth").get("lease_duration"))
@@ -384,14 +384,14 @@ def _seconds(value: Json) -> float | None:
     return float(value)
 
 
-def _has_error(answer: Answer, text: str) -> bool:
+def _has_error(answer: IssuerAnswer, text: str) -> bool:
     """Return whether an answer is OpenBao's word for something unknown. A lost permission has another word."""
     document = read_object(answer) if answer.status in {400, 404} else None
     errors = None if document is None else document.get("errors")
     return isinstance(errors, list) and any(isinstance(error, str) and text in error for error in errors)
 
 
-def _outlives(answer: Answer, now: float) -> bool:
+def _outlives(answer: IssuerAnswer, now: float) -> bool:
     """Return whether a lease ends later than now. The revocation of a token sets the end of its leases to that moment."""
     end = _member(read_object(answer), "data").get("expire_time") if answer.status == 200 else None
     try:

@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.authority.brokers.oauth_client import ClientProof
-    from gateway.authority.connections.model import Connection
+    from gateway.authority.connections.model import UserConnection
     from gateway.authority.model import LeaseRequest
 
 
-class Subject(Struct, frozen=True):
+class SubjectProof(Struct, frozen=True):
     """A proof of a user for the issuer of its `token`. The token belongs to the client of `proof`."""
 
     token: str
     kind: Literal["id_token", "refresh_token", "access_token"]
     user: str
     proof: ClientProof
-    connection: Connection | None = None
+    connection: UserConnection | None = None
 
     def __repr__(self) -> str:
         return f"Subject({self.kind!r})"
@@ -39,9 +39,9 @@ class Subjects(Protocol):
         """Return the part of a lease's handle that names the source."""
         ...
 
-    async def obtain(self, request: LeaseRequest, prepared: dict[str, str]) -> Subject | BrokerRefusal: ...
+    async def obtain(self, request: LeaseRequest, prepared: dict[str, str]) -> SubjectProof | BrokerRefusal: ...
 
-    async def look_again(self, subject: Subject) -> BrokerRefusal | None:
+    async def look_again(self, subject: SubjectProof) -> BrokerRefusal | None:
         """Note the provider's `invalid_grant`. Return the refusal of the call, `None` if another cause is likelier."""
         ...
 
@@ -56,15 +56,15 @@ class CallerSubjects:
     def prepare(self, request: LeaseRequest) -> dict[str, str] | BrokerRefusal:
         return {} if self._find(request) else self._refuse()
 
-    async def obtain(self, request: LeaseRequest, prepared: dict[str, str]) -> Subject | BrokerRefusal:  # noqa: ARG002
+    async def obtain(self, request: LeaseRequest, prepared: dict[str, str]) -> SubjectProof | BrokerRefusal:  # noqa: ARG002
         token = self._find(request)
         if token is None:
             return self._refuse()
         principal = request.principal
         user = read_subject(token) or (principal.user.id if principal.user else principal.id)
-        return Subject(token, "access_token", user, self._proof)
+        return SubjectProof(token, "access_token", user, self._proof)
 
-    async def look_again(self, subject: Subject) -> BrokerRefusal | None:  # noqa: ARG002
+    async def look_again(self, subject: SubjectProof) -> BrokerRefusal | None:  # noqa: ARG002
         return None
 
     def _find(self, request: LeaseRequest) -> str | None:
@@ -93,7 +93,7 @@ class LoginSubjects:
         found = self._users.find(request)
         return found if isinstance(found, BrokerRefusal) else {"connection": found.id}
 
-    async def obtain(self, request: LeaseRequest, prepared: dict[str, str]) -> Subject | BrokerRefusal:
+    async def obtain(self, request: LeaseRequest, prepared: dict[str, str]) -> SubjectProof | BrokerRefusal:
         connection = self._users.find(request)
         if isinstance(connection, BrokerRefusal):
             return connection
@@ -105,9 +105,11 @@ class LoginSubjects:
         if self._shows == "id_token":
             return await self._refresh(connection, proof, request)
         token = await self._users.token(connection)
-        return CONNECT if token is None else Subject(token, "refresh_token", connection.owner.user, proof, connection)
+        return (
+            CONNECT if token is None else SubjectProof(token, "refresh_token", connection.owner.user, proof, connection)
+        )
 
-    async def look_again(self, subject: Subject) -> BrokerRefusal | None:
+    async def look_again(self, subject: SubjectProof) -> BrokerRefusal | None:
         """Refresh the connection whose refresh token was shown. Providers deny a system with the same error as a dead token.
 
         An ID token is fresh, so its refusal has another reason.
@@ -119,8 +121,8 @@ class LoginSubjects:
         return found if isinstance(found, BrokerRefusal) else None
 
     async def _refresh(
-        self, connection: Connection, proof: ClientProof, request: LeaseRequest
-    ) -> Subject | BrokerRefusal:
+        self, connection: UserConnection, proof: ClientProof, request: LeaseRequest
+    ) -> SubjectProof | BrokerRefusal:
         server, user = self._users.server, connection.owner.user
         grant = await self._users.refresh(connection, proof, request.upstream, server.terms.login, narrowed=False)
         if isinstance(grant, BrokerRefusal):
@@ -130,7 +132,7 @@ class LoginSubjects:
         known = {"issuer": server.issuer, "client_id": proof.client_id, "user": user}
         if not proves_user(grant.id_token, **known, now=self._clock()):
             return _OTHER_USER
-        return Subject(grant.id_token, "id_token", user, proof, connection)
+        return SubjectProof(grant.id_token, "id_token", user, proof, connection)
 
 
 _NO_ID_TOKEN: Final = BrokerRefusal(

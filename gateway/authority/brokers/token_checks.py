@@ -26,7 +26,7 @@ _FARTHEST: Final = 2**40
 """Seconds since the epoch: beyond each date that can be written."""
 
 
-class Asked(Struct, frozen=True):
+class TokenBounds(Struct, frozen=True):
     """Bounds of a token. With `actor`, the token names this `sub` as its actor. Without `user`, any user is right.
 
     The token names one of `audiences` at least, and `introspector` perhaps.
@@ -51,7 +51,7 @@ def read_header(token: str) -> JsonObject | None:
     return _read_part(token, 0)
 
 
-def find_excess(asked: Asked, claims: JsonObject, granted: str | None) -> str | None:
+def find_excess(asked: TokenBounds, claims: JsonObject, granted: str | None) -> str | None:
     """Return how a token differs from the request, `None` if it is no wider. `granted` is the answer's own `scope`.
 
     The sentences repeat nothing of the token.

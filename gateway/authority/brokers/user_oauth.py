@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from gateway.authority.brokers.issued_tokens import Mode
     from gateway.authority.brokers.oauth_client import ClientProof
     from gateway.authority.connections.connections import Connections
-    from gateway.authority.connections.flow import Grant
-    from gateway.authority.connections.model import Connection
+    from gateway.authority.connections.flow import TokenGrant
+    from gateway.authority.connections.model import UserConnection
     from gateway.authority.connections.server import AuthorizationServer
     from gateway.config.brokers import UserOAuthBroker
     from gateway.model.target import Revocable
@@ -82,7 +82,7 @@ class UserConnectionBroker:
     async def aclose(self) -> None:
         await self._server.aclose()
 
-    async def _issue(self, connection: Connection, request: LeaseRequest) -> Issued | BrokerRefusal:
+    async def _issue(self, connection: UserConnection, request: LeaseRequest) -> Issued | BrokerRefusal:
         proof = await self._users.identify(connection)
         if isinstance(proof, BrokerRefusal):
             return proof
@@ -102,7 +102,7 @@ class UserConnectionBroker:
             return _unusable(self._server.issuer, problem or "it names no usable expiry")
         return self._accept(request, grant, grant.expires, is_seen=seen is not None)
 
-    async def _introspect(self, grant: Grant, proof: ClientProof) -> JsonObject | None:
+    async def _introspect(self, grant: TokenGrant, proof: ClientProof) -> JsonObject | None:
         """Return the introspection of a token that the server calls active, `None` if it is not asked or says otherwise."""
         if self._settings.revoke != "introspect":
             return None
@@ -112,7 +112,7 @@ class UserConnectionBroker:
         return found
 
     def _find_excess(
-        self, connection: Connection, request: LeaseRequest, grant: Grant, seen: JsonObject | None
+        self, connection: UserConnection, request: LeaseRequest, grant: TokenGrant, seen: JsonObject | None
     ) -> str | None:
         """Return how a token is wider than permitted, `None` if it is not."""
         permitted = request.scope.names if self._settings.narrows else connection.scopes
@@ -125,7 +125,7 @@ class UserConnectionBroker:
             return "its audience is not the upstream's alone (`credential.audiences` names what it may be)"
         return None
 
-    def _accept(self, request: LeaseRequest, grant: Grant, expires: float, *, is_seen: bool) -> Issued:
+    def _accept(self, request: LeaseRequest, grant: TokenGrant, expires: float, *, is_seen: bool) -> Issued:
         handle = {"expires": repr(expires), **({"seen": "active"} if is_seen else {})}
         if not self._settings.narrows:
             handle["scopes"] = " ".join(sorted(grant.scopes))

@@ -18,14 +18,14 @@ PENDING: Final = 8
 """Authorizations that one browser has begun and not ended."""
 
 
-class Person(Struct, frozen=True):
+class LoggedInPerson(Struct, frozen=True):
     """A person who logged in: the provider and its name for the person."""
 
     issuer: str
     id: str
 
 
-class Pending(Struct, frozen=True):
+class PendingConsent(Struct, frozen=True):
     """A request on its way through a browser. Only the answer of `issuer` counts, at `redirect_uri` alone.
 
     `names_issuer`: the answer has to name the server (RFC 9207).
@@ -60,19 +60,19 @@ class Browser(Struct):
 
     csrf: str
     ends: float
-    person: Person | None = None
+    person: LoggedInPerson | None = None
     login: PendingLogin | None = None
-    authorizations: dict[str, Pending] = field(default_factory=dict[str, Pending])
+    authorizations: dict[str, PendingConsent] = field(default_factory=dict[str, PendingConsent])
     refused: set[str] = field(default_factory=set[str])
 
-    def begin(self, broker: str, pending: Pending) -> None:
+    def begin(self, broker: str, pending: PendingConsent) -> None:
         """Note a request to the server of a broker, in place of an earlier one."""
         self.authorizations.pop(broker, None)
         self.authorizations[broker] = pending
         while len(self.authorizations) > PENDING:
             del self.authorizations[next(iter(self.authorizations))]
 
-    def take(self, broker: str, state: str) -> Pending | None:
+    def take(self, broker: str, state: str) -> PendingConsent | None:
         """Take out the authorization at a broker that an answer belongs to. An answer counts once."""
         pending = self.authorizations.get(broker)
         if pending is None or not is_same(pending.state, state):

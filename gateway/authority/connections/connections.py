@@ -13,7 +13,7 @@ from gateway.authority.connections import events
 from gateway.authority.model import NotEnded
 
 if TYPE_CHECKING:
-    from gateway.authority.connections.model import Connection, Link, RemovalCause
+    from gateway.authority.connections.model import ConnectionLink, RemovalCause, UserConnection
     from gateway.authority.connections.store import ConnectionStore
     from gateway.model.wire import JsonObject
 
@@ -23,7 +23,7 @@ MAX_CONNECTIONS: Final = 100_000
 GIVE_UP: Final = 7 * 86_400.0
 """Seconds after which a server that confirms no end is asked no more."""
 
-Revoke = Callable[["Connection", str], Awaitable["NotEnded | str | None"]]
+Revoke = Callable[["UserConnection", str], Awaitable["NotEnded | str | None"]]
 """Asks a server for the end of a refresh token. Returns `None` once it is confirmed, a text if the server has no such end."""
 
 
@@ -42,10 +42,10 @@ class Connections:
         self._store = store
         self._append = append
         self._clock = clock
-        self._active: dict[tuple[str, str], Connection] = {}
-        self._removed: dict[str, Connection] = {}
+        self._active: dict[tuple[str, str], UserConnection] = {}
+        self._removed: dict[str, UserConnection] = {}
         self._locks: dict[str, asyncio.Lock] = {}
-        self._watchers: list[Callable[[Connection], None]] = []
+        self._watchers: list[Callable[[UserConnection], None]] = []
 
     async def load(self, issuers: Mapping[str, str]) -> None:
         """Read the connections of the gateway before this one. `issuers` has the present server of each broker.
@@ -61,15 +61,15 @@ class Connections:
             else:
                 self._active[_place(connection)] = connection
 
-    def watch(self, hear: Callable[[Connection], None]) -> None:
+    def watch(self, hear: Callable[[UserConnection], None]) -> None:
         """Have `hear` called with each removed connection."""
         self._watchers.append(hear)
 
-    def find(self, owner_key: str, broker: str) -> Connection | None:
+    def find(self, owner_key: str, broker: str) -> UserConnection | None:
         """Return the connection that calls of an owner use."""
         return self._active.get((owner_key, broker))
 
-    def all(self) -> tuple[Connection, ...]:
+    def all(self) -> tuple[UserConnection, ...]:
         """Return the connections, with removed ones whose end is not confirmed."""
         return (*self._active.values(), *self._removed.values())
 
@@ -77,20 +77,20 @@ class Connections:
         """Return whether another connection may be made."""
         return len(self._active) + len(self._removed) < MAX_CONNECTIONS
 
-    def lock(self, connection: Connection) -> asyncio.Lock:
+    def lock(self, connection: UserConnection) -> asyncio.Lock:
         """Return the lock under which a refresh token is used: a server may take a second use for a theft."""
         return self._locks.setdefault(connection.id, asyncio.Lock())
 
-    async def token(self, connection: Connection) -> str | None:
+    async def token(self, connection: UserConnection) -> str | None:
         """Return the refresh token of a connection in use. Raises `ConnectionStoreError`."""
         token = await self._store.token(connection.id)
         return token if self._active.get(_place(connection)) is connection else None
 
-    async def renew(self, connection: Connection, refresh_token: str) -> None:
+    async def renew(self, connection: UserConnection, refresh_token: str) -> None:
         """Store a new refresh token in the place of the old token. Raises `ConnectionStoreError`."""
         await self._store.renew(connection.id, refresh_token)
 
-    async def make(self, connection: Connection, refresh_token: str, link: Link) -> None:
+    async def make(self, connection: UserConnection, refresh_token: str, link: ConnectionLink) -> None:
         """Put a new connection into use, in place of an earlier one. Raises `JournalError` and `ConnectionStoreError`."""
         await self._append(events.KIND, events.made_entry(connection, link, self._clock()))
         await self._store.put(connection, refresh_token)
@@ -99,7 +99,7 @@ class Connections:
             await self.remove([earlier], "replaced")
         self._active[_place(connection)] = connection
 
-    async def remove(self, chosen: list[Connection], cause: RemovalCause) -> int:
+    async def remove(self, chosen: list[UserConnection], cause: RemovalCause) -> int:
         """Take connections out of use, and return their number. No call uses them from the first turn of the event loop on.
 
         Raises `JournalError` and `ConnectionStoreError`.
@@ -129,16 +129,16 @@ class Connections:
                 continue
             await self._forget(connection, answer.problem if isinstance(answer, NotEnded) else answer or "")
 
-    async def _forget(self, connection: Connection, problem: str) -> None:
+    async def _forget(self, connection: UserConnection, problem: str) -> None:
         """Forget a removed connection with its token. `problem` is empty if the server confirmed the end."""
         await self._store.remove(connection.id)
         self._removed.pop(connection.id, None)
         await self._append(events.KIND, events.ended_entry(connection, problem, self._clock()))
 
-    def _is_active(self, connection: Connection) -> bool:
+    def _is_active(self, connection: UserConnection) -> bool:
         return self._active.get(_place(connection)) is connection
 
-    def _take_out(self, connection: Connection, now: float) -> Connection:
+    def _take_out(self, connection: UserConnection, now: float) -> UserConnection:
         del self._active[_place(connection)]
         self._locks.pop(connection.id, None)
         removed = structs.replace(connection, is_removed=True, removed=now)
@@ -146,5 +146,5 @@ class Connections:
         return removed
 
 
-def _place(connection: Connection) -> tuple[str, str]:
+def _place(connection: UserConnection) -> tuple[str, str]:
     return connection.owner.key, connection.broker

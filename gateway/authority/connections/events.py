@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
-    from gateway.authority.connections.model import Connection, Link, Owner, RemovalCause
+    from gateway.authority.connections.model import ConnectionLink, ConnectionOwner, RemovalCause, UserConnection
     from gateway.model.wire import JsonObject
 
 KIND: Final = "connection"
@@ -23,30 +23,30 @@ _LONGEST_NAME: Final = 256
 
 
 def link_entry(
-    link: Link, event: Literal["asked", "agreed", "declined"], now: float, decision: str | None = None
+    link: ConnectionLink, event: Literal["asked", "agreed", "declined"], now: float, decision: str | None = None
 ) -> JsonObject:
     """Return the fields of an entry about a link. `decision` is the id of the call that needs the connection."""
     fields = {"link": link.id, "upstream": link.upstream, "decision": decision}
     return _entry(event, now, link.owner, link.broker, link.scopes, **fields)
 
 
-def refused_entry(link: Link, code: str, now: float, person: tuple[str, str] | None = None) -> JsonObject:
+def refused_entry(link: ConnectionLink, code: str, now: float, person: tuple[str, str] | None = None) -> JsonObject:
     """Return the fields of the entry for a refusal. `person` is issuer and id of another person who opened the link."""
     seen = None if person is None else {"issuer": person[0][:_LONGEST_NAME], "id": person[1][:_LONGEST_NAME]}
     return _entry("refused", now, link.owner, link.broker, link.scopes, link=link.id, code=code, person=seen)
 
 
-def made_entry(connection: Connection, link: Link, now: float) -> JsonObject:
+def made_entry(connection: UserConnection, link: ConnectionLink, now: float) -> JsonObject:
     """Return the fields of the entry for a new connection."""
     return _entry("made", now, connection.owner, connection.broker, connection.scopes, id=connection.id, link=link.id)
 
 
-def removed_entry(connection: Connection, cause: RemovalCause, now: float) -> JsonObject:
+def removed_entry(connection: UserConnection, cause: RemovalCause, now: float) -> JsonObject:
     """Return the fields of the entry for a connection that no call uses any more."""
     return _entry("removed", now, connection.owner, connection.broker, connection.scopes, id=connection.id, cause=cause)
 
 
-def ended_entry(connection: Connection, problem: str, now: float) -> JsonObject:
+def ended_entry(connection: UserConnection, problem: str, now: float) -> JsonObject:
     """Return the fields of the entry for the end of a refresh token. `problem` is empty if the server confirmed it."""
     return _entry(
         "ended",
@@ -60,7 +60,12 @@ def ended_entry(connection: Connection, problem: str, now: float) -> JsonObject:
 
 
 def _entry(
-    event: str, now: float, owner: Owner, broker: str, scopes: tuple[str, ...], **more: str | dict[str, str] | None
+    event: str,
+    now: float,
+    owner: ConnectionOwner,
+    broker: str,
+    scopes: tuple[str, ...],
+    **more: str | dict[str, str] | None,
 ) -> JsonObject:
     fields: dict[str, Any] = {
         "event": event,

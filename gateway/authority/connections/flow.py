@@ -18,7 +18,7 @@ from gateway.model.decision import Reason
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from gateway.authority.connections.browsers import Pending
+    from gateway.authority.connections.browsers import PendingConsent
     from gateway.model.wire import JsonObject
 
 _LONGEST_QUERY: Final = 8 * 1024
@@ -37,7 +37,7 @@ class CallbackAnswer(Struct, frozen=True):
         return "CallbackAnswer(…)"
 
 
-class Grant(Struct, frozen=True):
+class TokenGrant(Struct, frozen=True):
     """Tokens of an answer. `expires` is the end of the access token, `None` if nothing usable names it."""
 
     access_token: str
@@ -79,14 +79,14 @@ def read_answer(query: str) -> CallbackAnswer | Reason:
     return CallbackAnswer(fields["state"], fields.get("iss"), code, error)
 
 
-def check_issuer(pending: Pending, issuer: str | None) -> Reason | None:
+def check_issuer(pending: PendingConsent, issuer: str | None) -> Reason | None:
     """Refuse an answer of another server than the browser was sent to. Also answers with an error are checked."""
     if issuer is None:
         return _NO_ISSUER if pending.names_issuer else None
     return None if issuer == pending.issuer else _OTHER_ISSUER
 
 
-def read_grant(document: JsonObject, asked: Collection[str], now: float) -> Grant | str:
+def read_grant(document: JsonObject, asked: Collection[str], now: float) -> TokenGrant | str:
     """Return the tokens of a token endpoint's answer, or why it is no usable one. Sentences repeat nothing of it.
 
     `asked` are the scopes of the request: an answer without `scope` grants exactly these (RFC 6749 section 5.1).
@@ -108,7 +108,7 @@ def read_grant(document: JsonObject, asked: Collection[str], now: float) -> Gran
         granted = frozenset(asked)
     expires = latest_expiry((claims or {}).get("exp"), document.get("expires_in"), now)
     named = document.get("id_token")
-    return Grant(value, refresh, granted, expires, claims, named if isinstance(named, str) else None)
+    return TokenGrant(value, refresh, granted, expires, claims, named if isinstance(named, str) else None)
 
 
 def proves_user(id_token: str | None, *, issuer: str, client_id: str, user: str, now: float) -> bool:

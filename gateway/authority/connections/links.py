@@ -12,7 +12,7 @@ from msgspec import structs
 if TYPE_CHECKING:
     from typing import Literal
 
-    from gateway.authority.connections.model import Link
+    from gateway.authority.connections.model import ConnectionLink
 
 CAPACITY: Final = 10_000
 """Links at once; beyond it the oldest goes."""
@@ -23,23 +23,23 @@ class Links:
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
-        self._links: dict[str, Link] = {}
+        self._links: dict[str, ConnectionLink] = {}
         self._latest: dict[tuple[str, str], str] = {}
 
     def __len__(self) -> int:
         return len(self._links)
 
-    def get(self, identifier: str, now: float) -> Link | None:
+    def get(self, identifier: str, now: float) -> ConnectionLink | None:
         """Return a link whose time is not over."""
         link = self._links.get(identifier)
         return None if link is None or link.expires <= now else link
 
-    def latest(self, owner_key: str, broker: str, now: float) -> Link | None:
+    def latest(self, owner_key: str, broker: str, now: float) -> ConnectionLink | None:
         """Return the present link of an owner for a broker."""
         identifier = self._latest.get((owner_key, broker))
         return None if identifier is None else self.get(identifier, now)
 
-    def add(self, link: Link, now: float) -> None:
+    def add(self, link: ConnectionLink, now: float) -> None:
         """Add a link in place of the owner's present one."""
         self._forget(now)
         place = (link.owner.key, link.broker)
@@ -50,7 +50,7 @@ class Links:
         self._links[link.id] = link
         self._latest[place] = link.id
 
-    def close(self, identifier: str, state: Literal["made", "declined"]) -> Link | None:
+    def close(self, identifier: str, state: Literal["made", "declined"]) -> ConnectionLink | None:
         """Close an open link. Return it, `None` if it is open no more."""
         link = self._links.get(identifier)
         if link is None or link.state != "open":

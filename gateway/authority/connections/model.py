@@ -13,7 +13,7 @@ RemovalCause = Literal["operator", "lost", "replaced"]
 """`lost`: the authorization server refuses the refresh token. `replaced`: the user connected again."""
 
 
-class Owner(Struct, frozen=True):
+class ConnectionOwner(Struct, frozen=True):
     """An agent with its user. `key` is that of the principal. `through` are the agents that passed the call on."""
 
     key: str
@@ -23,22 +23,22 @@ class Owner(Struct, frozen=True):
     through: tuple[str, ...] = ()
 
 
-def owner_of(principal: Principal) -> Owner | None:
+def owner_of(principal: Principal) -> ConnectionOwner | None:
     """Return the owner of a caller's connections, `None` for an agent without a user."""
     if principal.user is None:
         return None
     through = tuple(actor.id for actor in principal.delegation if actor.id != principal.id)
-    return Owner(principal.key, principal.issuer, principal.user.id, principal.id, through)
+    return ConnectionOwner(principal.key, principal.issuer, principal.user.id, principal.id, through)
 
 
-class Connection(Struct, frozen=True):
+class UserConnection(Struct, frozen=True):
     """A user's consent to an agent at one authorization server, with the granted scopes.
 
     The refresh token is kept apart, sealed. `is_removed`: no call uses the connection, and its end is not confirmed.
     """
 
     id: str
-    owner: Owner
+    owner: ConnectionOwner
     broker: str
     issuer: str
     client_id: str
@@ -48,11 +48,11 @@ class Connection(Struct, frozen=True):
     removed: float = 0.0
 
 
-class Link(Struct, frozen=True):
+class ConnectionLink(Struct, frozen=True):
     """An invitation to connect. Its address is all that an agent passes on. `session` is the digest of the caller's session."""
 
     id: str
-    owner: Owner
+    owner: ConnectionOwner
     broker: str
     upstream: str
     audience: str
@@ -75,7 +75,7 @@ class RegisteredClient(Struct, frozen=True):
         return f"RegisteredClient({self.id!r})"
 
 
-def describe_connection(connection: Connection) -> dict[str, Any]:
+def describe_connection(connection: UserConnection) -> dict[str, Any]:
     """Return a connection as operators see it."""
     owner = connection.owner
     return {

@@ -15,10 +15,18 @@ from msgspec import Struct
 
 from gateway.authority.brokers.issuer_client import NoAnswer
 from gateway.authority.connections import events
-from gateway.authority.connections.browsers import LIFE, Browser, Browsers, Pending, PendingLogin, Person, is_same
+from gateway.authority.connections.browsers import (
+    LIFE,
+    Browser,
+    Browsers,
+    LoggedInPerson,
+    PendingConsent,
+    PendingLogin,
+    is_same,
+)
 from gateway.authority.connections.flow import CallbackAnswer, check_issuer, proves_user, read_answer
 from gateway.authority.connections.links import Links
-from gateway.authority.connections.model import Connection, Link
+from gateway.authority.connections.model import ConnectionLink, UserConnection
 from gateway.authority.connections.server import Refused
 from gateway.background import to_the_end
 from gateway.errors import GatewayError
@@ -26,8 +34,8 @@ from gateway.model.decision import Reason
 
 if TYPE_CHECKING:
     from gateway.authority.connections.connections import Connections
-    from gateway.authority.connections.flow import Grant
-    from gateway.authority.connections.model import Owner
+    from gateway.authority.connections.flow import TokenGrant
+    from gateway.authority.connections.model import ConnectionOwner
     from gateway.authority.connections.server import AuthorizationServer
     from gateway.model.wire import JsonObject
 
@@ -44,7 +52,7 @@ class PersonLogin(Protocol):
         """Return the address to which a browser goes, and the login on its way."""
         ...
 
-    async def finish(self, begun: object, query: str) -> Person | Reason:
+    async def finish(self, begun: object, query: str) -> LoggedInPerson | Reason:
         """Return the person that a provider's answer proves."""
         ...
 
@@ -62,22 +70,22 @@ class SentAway(Struct, frozen=True):
 class Consent(Struct, frozen=True):
     """A question to the user, for the page. `csrf` has to come back with the answer."""
 
-    link: Link
+    link: ConnectionLink
     server: str
     csrf: str
 
 
-class Told(Struct, frozen=True):
+class ConnectionEnd(Struct, frozen=True):
     """The end of the way: a connection was made, or the user declined."""
 
-    link: Link
+    link: ConnectionLink
     made: bool
 
 
 class Asked(Struct, frozen=True):
     """A link for a call. `is_new`: it was made for this call."""
 
-    link: Link
+    link: ConnectionLink
     is_new: bool
 
 
@@ -103,20 +111,20 @@ class ConnectionOffice:
         self._links = Links()
         self._browsers = Browsers()
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
-        self._watchers: list[Callable[[Link], None]] = []
+        self._watchers: list[Callable[[ConnectionLink], None]] = []
 
     # --- for calls -------------------------------------------------------------------------------------
 
-    def serves(self, owner: Owner) -> bool:
+    def serves(self, owner: ConnectionOwner) -> bool:
         """Return whether the user can log in: the provider of the login has to be the issuer of the agent's token."""
         return owner.issuer == self._login.issuer
 
-    def watch(self, hear: Callable[[Link], None]) -> None:
+    def watch(self, hear: Callable[[ConnectionLink], None]) -> None:
         """Have `hear` called with each link that is closed."""
         self._watchers.append(hear)
 
     async def ask(
-        self, owner: Owner, place: tuple[str, str, str], *, session: str, decision: str | None
+        self, owner: ConnectionOwner, place: tuple[str, str, str], *, session: str, decision: str | None
     ) -> Asked | None:
         """Return the link for an owner, `None` if the user has declined lately. `place` is broker, upstream and audience.
 
@@ -130,14 +138,14 @@ class ConnectionOffice:
             return Asked(present, is_new=False)
         identifier = f"connect-{secrets.token_urlsafe(_BYTES)}"
         expires = now + self._link_life
-        link = Link(
+        link = ConnectionLink(
             identifier, owner, broker, upstream, audience, self.servers[broker].terms.scopes, now, expires, session
         )
         self._links.add(link, now)
         await self._append(events.KIND, events.link_entry(link, "asked", now, decision))
         return Asked(link, is_new=True)
 
-    def find_link(self, identifier: str) -> Link | None:
+    def find_link(self, identifier: str) -> ConnectionLink | None:
         """Return a link whose time is not over."""
         return self._links.get(identifier, self._clock())
 
@@ -171,7 +179,7 @@ class ConnectionOffice:
 
     # --- for browsers ----------------------------------------------------------------------------------
 
-    async def open(self, identifier: str, cookie: str | None) -> SentAway | Consent | Told | Reason:
+    async def open(self, identifier: str, cookie: str | None) -> SentAway | Consent | ConnectionEnd | Reason:
         """Open a link: log the person in, then ask for consent. Raises `IdentityUnavailable` and `JournalError`."""
         link, now = self.find_link(identifier), self._clock()
         if link is None:
@@ -183,7 +191,7 @@ class ConnectionOffice:
         if stranger is not None:
             return stranger
         if link.state != "open":
-            return Told(link, made=link.state == "made")
+            return ConnectionEnd(link, made=link.state == "made")
         return Consent(link, self.servers[link.broker].issuer, browser.csrf)
 
     async def finish_login(self, query: str, cookie: str | None) -> SentAway | Reason:
@@ -203,7 +211,7 @@ class ConnectionOffice:
 
     async def answer(
         self, identifier: str, cookie: str | None, csrf: str, answer: Literal["allow", "deny"]
-    ) -> SentAway | Told | Reason:
+    ) -> SentAway | ConnectionEnd | Reason:
         """Take the user's answer on the page. Returns the way to the authorization server after a yes."""
         link, browser = self.find_link(identifier), self._browsers.find(cookie, self._clock())
         if link is None:
@@ -214,13 +222,13 @@ class ConnectionOffice:
         if stranger is not None:
             return stranger
         if link.state != "open":
-            return Told(link, made=link.state == "made")
+            return ConnectionEnd(link, made=link.state == "made")
         if answer == "deny":
             await self.decline(link.id)
-            return Told(link, made=False)
+            return ConnectionEnd(link, made=False)
         return await self._send_to_server(link, browser)
 
-    async def finish(self, broker: str, query: str, cookie: str | None) -> Told | Reason:
+    async def finish(self, broker: str, query: str, cookie: str | None) -> ConnectionEnd | Reason:
         """Take the authorization server's answer, and make the connection.
 
         Raises `JournalError` and `ConnectionStoreError`.
@@ -239,11 +247,11 @@ class ConnectionOffice:
         if isinstance(made, Reason):
             await self._append(events.KIND, events.refused_entry(link, made.code, self._clock()))
             return made
-        return Told(link, made=True)
+        return ConnectionEnd(link, made=True)
 
     # --- steps -----------------------------------------------------------------------------------------
 
-    async def _send_to_login(self, link: Link, browser: Browser | None) -> SentAway:
+    async def _send_to_login(self, link: ConnectionLink, browser: Browser | None) -> SentAway:
         url, begun = await self._login.begin()
         cookie, now = None, self._clock()
         if browser is None:
@@ -252,7 +260,7 @@ class ConnectionOffice:
         browser.login = PendingLogin(link.id, begun)
         return SentAway(url, cookie)
 
-    async def _send_to_server(self, link: Link, browser: Browser) -> SentAway | Reason:
+    async def _send_to_server(self, link: ConnectionLink, browser: Browser) -> SentAway | Reason:
         server = self.servers[link.broker]
         endpoints = await server.endpoints()
         if isinstance(endpoints, Reason):
@@ -260,12 +268,14 @@ class ConnectionOffice:
         proof = await server.identify()
         if isinstance(proof, Reason):
             return proof
-        pending = Pending(*_secrets(), link.id, server.issuer, server.addresses.redirect_uri, endpoints.names_issuer)
+        pending = PendingConsent(
+            *_secrets(), link.id, server.issuer, server.addresses.redirect_uri, endpoints.names_issuer
+        )
         await self._append(events.KIND, events.link_entry(link, "agreed", self._clock()))
         browser.begin(link.broker, pending)
         return SentAway(await server.authorize(endpoints, proof, pending, link.upstream, link.scopes))
 
-    async def _check_person(self, link: Link, browser: Browser) -> Reason | None:
+    async def _check_person(self, link: ConnectionLink, browser: Browser) -> Reason | None:
         """Refuse another person than the user of the agent."""
         person = browser.person
         if person is not None and (person.issuer, person.id) == (link.owner.issuer, link.owner.user):
@@ -277,8 +287,8 @@ class ConnectionOffice:
         return _STRANGER
 
     async def _redeem(
-        self, link: Link, browser: Browser, pending: Pending, answer: CallbackAnswer
-    ) -> Connection | Reason:
+        self, link: ConnectionLink, browser: Browser, pending: PendingConsent, answer: CallbackAnswer
+    ) -> UserConnection | Reason:
         problem = check_issuer(pending, answer.issuer) or await self._check_person(link, browser)
         if problem is not None:
             return problem
@@ -304,7 +314,7 @@ class ConnectionOffice:
             await server.tokens.revoke(grant.refresh_token, proof, "refresh_token")
             raise
 
-    def _find_problem(self, link: Link, grant: Grant, client_id: str) -> Reason | None:
+    def _find_problem(self, link: ConnectionLink, grant: TokenGrant, client_id: str) -> Reason | None:
         if not self.connections.has_room():
             return _NO_ROOM
         server, now = self.servers[link.broker], self._clock()
@@ -317,9 +327,11 @@ class ConnectionOffice:
             return _WIDER
         return None if link.state == "open" else _NO_LINK
 
-    async def _make(self, link: Link, grant: Grant, refresh_token: str, client_id: str) -> Connection:
+    async def _make(
+        self, link: ConnectionLink, grant: TokenGrant, refresh_token: str, client_id: str
+    ) -> UserConnection:
         now, server = self._clock(), self.servers[link.broker]
-        connection = Connection(
+        connection = UserConnection(
             f"connection-{secrets.token_hex(12)}",
             link.owner,
             link.broker,
@@ -334,7 +346,7 @@ class ConnectionOffice:
             self._tell(closed)
         return connection
 
-    def _tell(self, link: Link) -> None:
+    def _tell(self, link: ConnectionLink) -> None:
         _wake(self._waiting.get(link.id, ()))
         for hear in self._watchers:
             hear(link)

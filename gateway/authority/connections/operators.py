@@ -3,7 +3,7 @@
 | request | answer |
 |---|---|
 | `{"do": "list"}` | `{"ok": [connection, …]}` |
-| `{"do": "revoke", "chosen": {"user": …}}` (see `Chosen`) | `{"ok": {"removed": number}}` |
+| `{"do": "revoke", "chosen": {"user": …}}` (see `ConnectionSelection`) | `{"ok": {"removed": number}}` |
 
 A refused request is answered with `{"error": {"code", "message", "remedy"}}`. The gateway's own account and root are operators.
 """
@@ -15,13 +15,13 @@ from typing import Any, Final, Literal
 from msgspec import Struct
 
 from gateway.authority.connections.connections import Connections
-from gateway.authority.connections.model import Connection, describe_connection
+from gateway.authority.connections.model import UserConnection, describe_connection
 from gateway.errors import GatewayError
 from gateway.model.decision import Reason
 from gateway.operators import Operators
 
 
-class Chosen(Struct, frozen=True, forbid_unknown_fields=True):
+class ConnectionSelection(Struct, frozen=True, forbid_unknown_fields=True):
     """A choice of connections. All given fields must match; at least one is given."""
 
     id: str | None = None
@@ -33,7 +33,7 @@ class Chosen(Struct, frozen=True, forbid_unknown_fields=True):
     def is_empty(self) -> bool:
         return not self.all and (self.id, self.user, self.agent, self.broker) == (None,) * 4
 
-    def fits(self, connection: Connection) -> bool:
+    def fits(self, connection: UserConnection) -> bool:
         """Return whether a connection in use has all given values."""
         owner = connection.owner
         pairs = (
@@ -45,21 +45,21 @@ class Chosen(Struct, frozen=True, forbid_unknown_fields=True):
         return not connection.is_removed and all(wanted in (None, value) for wanted, value in pairs)
 
 
-class Request(Struct, frozen=True, forbid_unknown_fields=True):
+class ConnectionOperation(Struct, frozen=True, forbid_unknown_fields=True):
     """One request of an operator."""
 
     do: Literal["list", "revoke"]
-    chosen: Chosen = Chosen()
+    chosen: ConnectionSelection = ConnectionSelection()
 
 
-class ConnectionOperators(Operators[Request]):
+class ConnectionOperators(Operators[ConnectionOperation]):
     """Answers to operators about users' connections."""
 
     def __init__(self, connections: Connections, own: int) -> None:
-        super().__init__(Request, "connection", own)
+        super().__init__(ConnectionOperation, "connection", own)
         self._connections = connections
 
-    async def _do(self, request: Request) -> Any:
+    async def _do(self, request: ConnectionOperation) -> Any:
         if request.do == "list":
             return [describe_connection(each) for each in sorted(self._connections.all(), key=lambda each: each.made)]
         if request.chosen.is_empty():

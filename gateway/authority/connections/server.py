@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from gateway.authority.brokers.issued_tokens import IssuedTokens, Mode
-from gateway.authority.brokers.issuer_client import Answer, NoAnswer, read_object
+from gateway.authority.brokers.issuer_client import IssuerAnswer, NoAnswer, read_object
 from gateway.authority.brokers.oauth_client import ClientProof, describe_error, has_error
 from gateway.authority.connections.flow import authorization_url, challenge_of, read_grant
 from gateway.authority.connections.model import RegisteredClient
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.authority.brokers.oauth_client import Endpoints, OAuthClient
-    from gateway.authority.connections.browsers import Pending
-    from gateway.authority.connections.flow import Grant
+    from gateway.authority.connections.browsers import PendingConsent
+    from gateway.authority.connections.flow import TokenGrant
     from gateway.authority.connections.store import ConnectionStore
     from gateway.config.brokers import ConnectionClient
     from gateway.model.wire import JsonObject
@@ -115,7 +115,7 @@ class AuthorizationServer:
         return ClientProof(known.id, None, self._clock, registered_secret=known.secret)
 
     async def authorize(
-        self, endpoints: Endpoints, proof: ClientProof, pending: Pending, upstream: str, scopes: Sequence[str]
+        self, endpoints: Endpoints, proof: ClientProof, pending: PendingConsent, upstream: str, scopes: Sequence[str]
     ) -> str:
         """Return the address that the browser is sent to."""
         fields = [
@@ -136,8 +136,8 @@ class AuthorizationServer:
         return authorization_url(endpoints.authorization or "", fields)
 
     async def redeem(
-        self, code: str, pending: Pending, proof: ClientProof, upstream: str, scopes: Sequence[str]
-    ) -> Grant | Refused | NoAnswer:
+        self, code: str, pending: PendingConsent, proof: ClientProof, upstream: str, scopes: Sequence[str]
+    ) -> TokenGrant | Refused | NoAnswer:
         """Return the tokens for a code. There is no second try: servers end the tokens of a code that comes twice."""
         form = [
             ("grant_type", "authorization_code"),
@@ -150,7 +150,7 @@ class AuthorizationServer:
 
     async def refresh(
         self, token: str, proof: ClientProof, upstream: str, scopes: Sequence[str], *, narrowed: bool
-    ) -> Grant | Refused | NoAnswer:
+    ) -> TokenGrant | Refused | NoAnswer:
         """Return an access token for an upstream, with a new refresh token if the server rotates them."""
         form = [
             ("grant_type", "refresh_token"),
@@ -199,7 +199,7 @@ class AuthorizationServer:
 
     async def _ask(
         self, form: list[tuple[str, str]], proof: ClientProof, scopes: Sequence[str]
-    ) -> Grant | Refused | NoAnswer:
+    ) -> TokenGrant | Refused | NoAnswer:
         endpoints = await self._client.endpoints()
         if isinstance(endpoints, NoAnswer):
             return endpoints
@@ -212,7 +212,7 @@ class AuthorizationServer:
         grant = "is no JSON object" if document is None else read_grant(document, scopes, self._clock())
         return Refused(f"the answer {grant}", is_final=False) if isinstance(grant, str) else grant
 
-    async def _refuse(self, answer: Answer) -> Refused | NoAnswer:
+    async def _refuse(self, answer: IssuerAnswer) -> Refused | NoAnswer:
         if answer.status == 429 or answer.status >= 500:
             return NoAnswer(f"{self.issuer} answered {describe_error(answer)}")
         if self._fixed is None and has_error(answer, "invalid_client"):

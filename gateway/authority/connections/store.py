@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from gateway.authority.connections.model import Connection, RegisteredClient
+from gateway.authority.connections.model import RegisteredClient, UserConnection
 from gateway.background import in_thread
 from gateway.errors import ConnectionStoreError
 from gateway.sealed_database import SealedDatabase
@@ -40,16 +40,16 @@ class ConnectionStore:
         # A rotated refresh token that a loss of power takes away would end the connection.
         self._database = SealedDatabase(self.path, key, _SCHEMA, _broken, synchronous="full")
 
-    async def load(self) -> tuple[tuple[Connection, ...], int]:
+    async def load(self) -> tuple[tuple[UserConnection, ...], int]:
         """Return the connections, and the number of rows that cannot be read."""
         if not self.path.exists():
             return (), 0
         rows = await in_thread(partial(self._database.read, _ALL))
-        found = [self._database.open_record(name, sealed, Connection) for name, sealed in rows]
+        found = [self._database.open_record(name, sealed, UserConnection) for name, sealed in rows]
         whole = tuple(connection for connection in found if connection is not None)
         return whole, len(found) - len(whole)
 
-    async def put(self, connection: Connection, refresh_token: str) -> None:
+    async def put(self, connection: UserConnection, refresh_token: str) -> None:
         """Write a new connection with its refresh token."""
         await self._write(
             _PUT,
@@ -58,7 +58,7 @@ class ConnectionStore:
             self._seal_token(connection.id, refresh_token),
         )
 
-    async def change(self, connection: Connection) -> None:
+    async def change(self, connection: UserConnection) -> None:
         """Write a changed connection. Its refresh token stays."""
         await self._write(_CHANGE, self._database.seal_record(connection.id, connection), connection.id)
 

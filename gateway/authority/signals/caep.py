@@ -41,7 +41,7 @@ class CaepSignal(Struct, frozen=True):
     is_benign: bool = False
 
 
-class Verification(Struct, frozen=True):
+class StreamVerification(Struct, frozen=True):
     """The transmitter's proof of a working stream. `state` repeats the state of the gateway's question."""
 
     state: str | None = None
@@ -57,13 +57,13 @@ class OtherEvent(Struct, frozen=True):
     """An event that the gateway has no use for."""
 
 
-Meaning: TypeAlias = CaepSignal | Verification | StreamUpdate | OtherEvent
+Meaning: TypeAlias = CaepSignal | StreamVerification | StreamUpdate | OtherEvent
 
 
 def read_meaning(event: SecurityEvent, now: float) -> Meaning:
     """Return the meaning of an event. An odd or missing detail never weakens a signal."""
     if event.type == f"{SSF}verification":
-        return Verification(_text(event.details.get("state"), 512))
+        return StreamVerification(_text(event.details.get("state"), 512))
     if event.type == f"{SSF}stream-updated":
         return StreamUpdate(_text(event.details.get("status"), _LONGEST_LEVEL) or "unknown")
     name = event.type.removeprefix(CAEP)

@@ -43,7 +43,7 @@ class StreamInfo(Struct, frozen=True):
     has_keys: Callable[[], bool]
 
 
-class Request(Struct, frozen=True, forbid_unknown_fields=True):
+class SignalOperation(Struct, frozen=True, forbid_unknown_fields=True):
     """One request of an operator."""
 
     do: Literal["status", "test", "forget"]
@@ -51,7 +51,7 @@ class Request(Struct, frozen=True, forbid_unknown_fields=True):
     id: str = ""
 
 
-class SignalOperators(Operators[Request]):
+class SignalOperators(Operators[SignalOperation]):
     """Answers to operators about signals."""
 
     def __init__(
@@ -63,13 +63,13 @@ class SignalOperators(Operators[Request]):
         monotonic: Callable[[], float],
         new_state: Callable[[], str],
     ) -> None:
-        super().__init__(Request, "signal", own)
+        super().__init__(SignalOperation, "signal", own)
         self._receiver = receiver
         self._streams = streams
         self._monotonic = monotonic
         self._new_state = new_state
 
-    async def _do(self, request: Request) -> Any:
+    async def _do(self, request: SignalOperation) -> Any:
         match request.do:
             case "status":
                 signals = sorted(self._receiver.register, key=lambda signal: signal.at, reverse=True)

@@ -14,11 +14,18 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import structlog
 from msgspec import Struct
 
-from gateway.authority.signals.caep import CaepSignal, Meaning, OtherEvent, StreamUpdate, Verification, read_meaning
+from gateway.authority.signals.caep import (
+    CaepSignal,
+    Meaning,
+    OtherEvent,
+    StreamUpdate,
+    StreamVerification,
+    read_meaning,
+)
 from gateway.authority.signals.register import Signal
 from gateway.authority.signals.set import SetFault, SetRules
 from gateway.authority.signals.store import StoredEvent
-from gateway.authority.signals.subjects import Subject, digest_subject, issuers_named, may_name, read_subject
+from gateway.authority.signals.subjects import SignalSubject, digest_subject, issuers_named, may_name, read_subject
 from gateway.background import to_the_end
 from gateway.errors import GatewayError, SignalStoreError
 
@@ -47,10 +54,10 @@ class SignalStream(Struct, frozen=True):
     watch: StreamWatch
 
 
-class _Outcome(Struct, frozen=True):
+class _EventOutcome(Struct, frozen=True):
     action: Action
     signal: Signal | None = None
-    subject: Subject | None = None
+    subject: SignalSubject | None = None
     level: str | None = None
 
 
@@ -108,18 +115,20 @@ class SignalReceiver:
         self._on_action(stream.name, outcome.action)
         return None
 
-    def _weigh(self, stream: SignalStream, event: SecurityEvent, meaning: Meaning, now: float) -> _Outcome | SetFault:
+    def _weigh(
+        self, stream: SignalStream, event: SecurityEvent, meaning: Meaning, now: float
+    ) -> _EventOutcome | SetFault:
         """Return the outcome of an event, before anything is changed."""
         match meaning:
-            case Verification(state):
+            case StreamVerification(state):
                 self._note_verified(stream, state, now)
-                return _Outcome("verified")
+                return _EventOutcome("verified")
             case StreamUpdate(status):
                 stream.watch.status = status
                 log.warning("signals.stream-updated", stream=stream.name, status=status)
-                return _Outcome("status")
+                return _EventOutcome("status")
             case OtherEvent():
-                return _Outcome("ignored")
+                return _EventOutcome("ignored")
             case CaepSignal():
                 return _weigh_signal(stream, event, meaning)
 
@@ -128,7 +137,7 @@ class SignalReceiver:
         log.info("signals.verified", stream=stream.name, seconds=None if seconds is None else round(seconds, 3))
 
     async def _carry_out(
-        self, stream: SignalStream, event: SecurityEvent, known: StoredEvent, outcome: _Outcome, now: float
+        self, stream: SignalStream, event: SecurityEvent, known: StoredEvent, outcome: _EventOutcome, now: float
     ) -> None:
         signal, put = outcome.signal, None
         if stream.watch.note_event(now):
@@ -152,7 +161,7 @@ class SignalReceiver:
     async def end_all_of(self, stream: SignalStream) -> None:
         """End the logins of all callers of a stream's issuers: the stream is silent, so any of them may have ended."""
         now = self._clock()
-        signal = self.register.put(Signal(stream.name, stream.issuers, Subject(), "session-revoked", now, "end"))
+        signal = self.register.put(Signal(stream.name, stream.issuers, SignalSubject(), "session-revoked", now, "end"))
         self._on_end(signal)
         known = StoredEvent(sha256(f"silence\n{stream.name}\n{now}".encode()).hexdigest(), "")
         entry = {"issuer": stream.rules.issuer, "stream": stream.name, "type": "silence", "at": now, "action": "ended"}
@@ -185,7 +194,7 @@ class SignalReceiver:
         await self._store.forget(now)
 
 
-def _weigh_signal(stream: SignalStream, event: SecurityEvent, told: CaepSignal) -> _Outcome | SetFault:
+def _weigh_signal(stream: SignalStream, event: SecurityEvent, told: CaepSignal) -> _EventOutcome | SetFault:
     subject = None if event.subject is None else read_subject(event.subject)
     if subject is None:
         return SetFault("invalid_request", "sub_id is missing or malformed")
@@ -193,10 +202,10 @@ def _weigh_signal(stream: SignalStream, event: SecurityEvent, told: CaepSignal) 
         return SetFault("access_denied", "the transmitter may not speak about users of this issuer")
     effect = stream.effects[told.type]
     if effect == "ignore":
-        return _Outcome("ignored", subject=subject, level=told.level)
+        return _EventOutcome("ignored", subject=subject, level=told.level)
     if not may_name(subject):
         log.warning("signals.unjudged", stream=stream.name, type=told.type)
-        return _Outcome("unjudged", subject=subject, level=told.level)
+        return _EventOutcome("unjudged", subject=subject, level=told.level)
     signal = Signal(
         stream.name,
         stream.issuers,
@@ -208,10 +217,10 @@ def _weigh_signal(stream: SignalStream, event: SecurityEvent, told: CaepSignal) 
         is_open=not told.is_benign,
     )
     action = "closed" if told.is_benign else "ended" if effect == "end" else "noted"
-    return _Outcome(action, signal, subject, told.level)
+    return _EventOutcome(action, signal, subject, told.level)
 
 
-def _entry(stream: SignalStream, event: SecurityEvent, outcome: _Outcome, now: float) -> JsonObject:
+def _entry(stream: SignalStream, event: SecurityEvent, outcome: _EventOutcome, now: float) -> JsonObject:
     """Return the fields of a `signal` entry. A digest stands for the subject, which may be an address of mail."""
     signal = outcome.signal
     fields: dict[str, Any] = {

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from gateway.authority.signals.subjects import (
     IndexKey,
-    Subject,
+    SignalSubject,
     caller_keys,
     digest_subject,
     index_keys,
@@ -48,7 +48,7 @@ class Signal(Struct, frozen=True):
 
     transmitter: str
     issuers: frozenset[str]
-    subject: Subject
+    subject: SignalSubject
     type: SignalType
     at: float
     effect: Effect

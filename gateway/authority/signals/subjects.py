@@ -67,7 +67,7 @@ class Member(Struct, frozen=True):
     identifiers: tuple[Identifier, ...]
 
 
-class Subject(Struct, frozen=True):
+class SignalSubject(Struct, frozen=True):
     """A subject. Without a member, it names every caller of its issuers."""
 
     members: tuple[Member, ...] = ()
@@ -81,21 +81,21 @@ class Judgement(Enum):
     UNKNOWN = "unknown"
 
 
-def read_subject(value: JsonObject) -> Subject | None:
+def read_subject(value: JsonObject) -> SignalSubject | None:
     """Return the subject of a `sub_id`, `None` for a malformed one."""
     if value.get("format") != "complex":
         member = _read_member("", value)
-        return None if member is None else Subject((member,))
+        return None if member is None else SignalSubject((member,))
     members = [_read_member(name, value[name]) for name in _MEMBERS if name in value]
     unknown = value.keys() - {"format", *_MEMBERS}
     if not members or unknown:
         # An unknown member would narrow the subject in a way that nobody here can judge.
         members += [_read_member(name, value[name]) for name in sorted(unknown)]
     found = tuple(member for member in members if member is not None)
-    return Subject(found) if found and len(found) == len(members) else None
+    return SignalSubject(found) if found and len(found) == len(members) else None
 
 
-def issuers_named(subject: Subject) -> frozenset[str]:
+def issuers_named(subject: SignalSubject) -> frozenset[str]:
     """Return the issuers that a subject names."""
     return frozenset(
         each.values[0]
@@ -105,12 +105,12 @@ def issuers_named(subject: Subject) -> frozenset[str]:
     )
 
 
-def may_name(subject: Subject) -> bool:
+def may_name(subject: SignalSubject) -> bool:
     """Return whether a subject can name anybody: the gateway can judge at least one of its members."""
     return not subject.members or any(_may_be_named(member) for member in subject.members)
 
 
-def names(subject: Subject, principal: Principal, issuers: frozenset[str]) -> bool:
+def names(subject: SignalSubject, principal: Principal, issuers: frozenset[str]) -> bool:
     """Return whether a subject names a caller. `issuers` are those about whose users the transmitter may speak."""
     if principal.issuer not in issuers:
         # The caller is of another issuer, and so is all that a transmitter could say of it, but for an actor of its own issuer.
@@ -124,7 +124,7 @@ def names(subject: Subject, principal: Principal, issuers: frozenset[str]) -> bo
     return is_named
 
 
-def names_session_only(subject: Subject) -> bool:
+def names_session_only(subject: SignalSubject) -> bool:
     """Return whether a subject names single sessions or tokens, and so leaves the rest of its user alone."""
     return any(
         (member.name == "session" and not _is_every_session(member))
@@ -133,7 +133,7 @@ def names_session_only(subject: Subject) -> bool:
     )
 
 
-def index_keys(subject: Subject) -> tuple[IndexKey, ...]:
+def index_keys(subject: SignalSubject) -> tuple[IndexKey, ...]:
     """Return keys of a subject. Each named caller has at least one of them (`caller_keys`)."""
     if len(subject.members) == 1 and subject.members[0].name != "group":
         keys = [_key(each) for each in subject.members[0].identifiers]
@@ -159,7 +159,7 @@ def caller_keys(principal: Principal) -> Iterable[IndexKey]:
     yield ("id", principal.token_id)
 
 
-def digest_subject(subject: Subject) -> str:
+def digest_subject(subject: SignalSubject) -> str:
     """Return the digest of a subject, for the record: a subject may hold an address of mail."""
     members = [
         [member.name, [[each.format, *each.values] for each in member.identifiers]] for member in subject.members

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import msgspec
 from msgspec import Struct
 
-from gateway.authority.brokers.issuer_client import Answer, IssuerClient, NoAnswer, read_object
+from gateway.authority.brokers.issuer_client import IssuerAnswer, IssuerClient, NoAnswer, read_object
 from gateway.authority.brokers.oauth_client import ClientProof, OAuthClient, describe_error
 from gateway.protocol.issuers import is_acceptable_url, is_downgrade, ssf_metadata_urls
 
@@ -53,14 +53,14 @@ class StreamDescription(Struct, frozen=True):
     read_at: float
 
 
-class _Delivery(Struct, frozen=True):
+class _EventDelivery(Struct, frozen=True):
     method: str
     endpoint_url: str | None = None
 
 
 class _Listed(Struct, frozen=True):
     stream_id: str
-    delivery: _Delivery | None = None
+    delivery: _EventDelivery | None = None
 
 
 class _Metadata(Struct, frozen=True):
@@ -104,7 +104,7 @@ class Transmitter:
             return stream
         body = msgspec.json.encode({"stream_id": stream.id, "state": state})
         answer = await self._send(self._http, "POST", metadata.verification, body)
-        return None if isinstance(answer, Answer) and answer.status in {200, 202, 204} else _problem(answer)
+        return None if isinstance(answer, IssuerAnswer) and answer.status in {200, 202, 204} else _problem(answer)
 
     async def poll(self, taken: list[str], refused: Mapping[str, SetFault], *, wait: bool) -> Polled | str:
         """Return further events, or the problem. `taken` and `refused` are the `jti` of earlier ones, which then come no more."""
@@ -142,7 +142,7 @@ class Transmitter:
             self._stream = found
         return found
 
-    def _choose(self, answer: Answer, now: float) -> StreamDescription | str:
+    def _choose(self, answer: IssuerAnswer, now: float) -> StreamDescription | str:
         """Return the stream of the answer: one stream, or a list of all of them."""
         try:
             body = answer.body.strip()
@@ -178,7 +178,7 @@ class Transmitter:
             return self._metadata
         return problem
 
-    async def _send(self, http: IssuerClient, method: str, url: str, body: bytes = b"") -> Answer | NoAnswer:
+    async def _send(self, http: IssuerClient, method: str, url: str, body: bytes = b"") -> IssuerAnswer | NoAnswer:
         token = await self._access_token()
         if isinstance(token, NoAnswer):
             return token
@@ -186,7 +186,7 @@ class Transmitter:
         if body:
             headers["content-type"] = "application/json"
         answer = await http.send(method, url, headers=headers, body=body)
-        if isinstance(answer, Answer) and answer.status == 401:
+        if isinstance(answer, IssuerAnswer) and answer.status == 401:
             # The server may have forgotten the token. The next request gets another.
             self._token = None
         return answer
@@ -219,7 +219,7 @@ class Transmitter:
         return url
 
 
-def _read_polled(answer: Answer) -> Polled | None:
+def _read_polled(answer: IssuerAnswer) -> Polled | None:
     try:
         read = msgspec.json.decode(answer.body, type=_PollAnswer)
     except msgspec.MsgspecError:
@@ -227,5 +227,5 @@ def _read_polled(answer: Answer) -> Polled | None:
     return Polled(read.sets, read.more)
 
 
-def _problem(answer: Answer | NoAnswer) -> str:
+def _problem(answer: IssuerAnswer | NoAnswer) -> str:
     return answer.problem if isinstance(answer, NoAnswer) else f"the transmitter answered {describe_error(answer)}"

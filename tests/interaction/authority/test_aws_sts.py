@@ -16,7 +16,7 @@ import yaml
 from moto.server import ThreadedMotoServer
 
 from gateway.authority.brokers.aws_sts import BotocoreSigner, RoleSessionBroker, session_policy
-from gateway.authority.brokers.issuer_client import Answer, IssuerClient, NoAnswer
+from gateway.authority.brokers.issuer_client import IssuerAnswer, IssuerClient, NoAnswer
 from gateway.authority.model import NotEnded, Proof, Scope
 from gateway.config.brokers import AwsStsBroker, AwsStsCredential
 from tests.e2e.running import mortal_gateway
@@ -52,7 +52,7 @@ class RecordingClient(IssuerClient):
 
     async def send(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b""
-    ) -> Answer | NoAnswer:
+    ) -> IssuerAnswer | NoAnswer:
         self.sent.append(dict(parse_qsl(body.decode())))
         self.headers.append(headers or {})
         return await super().send(method, url, headers=headers, body=body)
@@ -174,8 +174,8 @@ async def test_other_answers_are_refusals(
 ):
     broker, http = make(sts, Time())
 
-    async def answer(*_: object, **__: object) -> Answer:
-        return Answer(status, body)
+    async def answer(*_: object, **__: object) -> IssuerAnswer:
+        return IssuerAnswer(status, body)
 
     monkeypatch.setattr(http, "send", answer)
     request = lease_request()

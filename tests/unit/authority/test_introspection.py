@@ -10,15 +10,22 @@ from urllib.parse import quote_plus, urlencode
 import pytest
 
 from gateway.authority.active import ActiveTokens
-from gateway.authority.introspection import INACTIVE, Client, Introspector, RateLimit, digest_secret, read_token
+from gateway.authority.introspection import (
+    INACTIVE,
+    IntrospectingUpstream,
+    Introspector,
+    RateLimit,
+    digest_secret,
+    read_token,
+)
 from tests.minted import AUDIENCE, NOW, Minter, decoded
 
 if TYPE_CHECKING:
     from gateway.authority.minting import MintedToken
 
 SECRET = "tickets-secret: ü%+ of many characters"
-TICKETS = Client("tickets", digest_secret(SECRET), frozenset({AUDIENCE}))
-MAIL = Client("mail", digest_secret("mail-secret"), frozenset({"https://mail.example"}))
+TICKETS = IntrospectingUpstream("tickets", digest_secret(SECRET), frozenset({AUDIENCE}))
+MAIL = IntrospectingUpstream("mail", digest_secret("mail-secret"), frozenset({"https://mail.example"}))
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from gateway.authority.signals.register import Signal, SignalRegister
-from gateway.authority.signals.subjects import Subject
+from gateway.authority.signals.subjects import SignalSubject
 from gateway.identity import anonymous
 from gateway.model.signal import SignalFact
 from gateway.steps.signals import Signals
@@ -33,7 +33,7 @@ def signalled(there: Bench) -> Bench:
     register = SignalRegister()
     everybody = frozenset({anonymous.ISSUER})
     for fact in FACTS:
-        register.put(Signal("idp", everybody, Subject(), fact.type, fact.at, "note", fact.level))
+        register.put(Signal("idp", everybody, SignalSubject(), fact.type, fact.at, "note", fact.level))
     there.gateway = dataclasses.replace(there.gateway, signals=Signals(register))
     return there
 

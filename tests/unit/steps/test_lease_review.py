@@ -13,7 +13,7 @@ import pytest
 from msgspec import structs
 
 from gateway.authority.leases import Lent
-from gateway.authority.model import Grounds
+from gateway.authority.model import LeaseGrounds
 from gateway.errors import HistoryFull
 from gateway.model.caller import Principal
 from gateway.model.facts import SessionFacts
@@ -88,7 +88,7 @@ def review_of(
 
 async def lend(lending: Lending, number: int, revision: str = "old", **more: Any) -> Lent:
     request = lending.request(number, scope=(f"s{number}",), **more)
-    grounds = Grounds(AGENT, TARGET, revision, Task(request.task, "declared", opened=lending.now))
+    grounds = LeaseGrounds(AGENT, TARGET, revision, Task(request.task, "declared", opened=lending.now))
     lent = await lending.leases.lend("bao", structs.replace(request, grounds=grounds))
     return cast("Lent", lent)
 
@@ -209,7 +209,7 @@ async def test_a_question_has_few_leases_of_one_task(lending: Lending):
 
 async def test_a_lease_that_cannot_be_asked_about_ends(lending: Lending):
     request = lending.request(1)
-    await lending.leases.lend("bao", structs.replace(request, grounds=Grounds(AGENT, TARGET, "old")))
+    await lending.leases.lend("bao", structs.replace(request, grounds=LeaseGrounds(AGENT, TARGET, "old")))
     histories = Histories()
     histories.is_full = True
 

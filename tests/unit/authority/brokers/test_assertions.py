@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.authority.brokers.assertions import ID_JAG, Assertion, Expected, Fault, read_assertion
+from gateway.authority.brokers.assertions import ID_JAG, Assertion, AssertionFault, Expected, read_assertion
 
 NOW = 1_800_000_000.0
 EXPECTED = Expected(
@@ -105,6 +105,6 @@ def test_a_whole_assertion_is_read_with_its_scopes(document: dict[str, Any], gra
 def test_each_fault_has_its_code_and_repeats_nothing_of_the_assertion(document: dict[str, Any], code: str):
     found = read_assertion(EXPECTED, document, NOW)
 
-    assert isinstance(found, Fault), found
+    assert isinstance(found, AssertionFault), found
     assert found.code == f"credential/assertion-{code}"
     assert not any(word in found.problem for word in ("mallory", "other.example", "elsewhere", "admin"))

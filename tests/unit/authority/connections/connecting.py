@@ -13,8 +13,8 @@ from gateway.authority.brokers.issuer_client import IssuerClient
 from gateway.authority.brokers.oauth_client import OAuthClient
 from gateway.authority.brokers.user_oauth import UserConnectionBroker
 from gateway.authority.connections.connections import Connections
-from gateway.authority.connections.model import Connection, Link, Owner, owner_of
-from gateway.authority.connections.office import ConnectionOffice, Consent, SentAway, Told
+from gateway.authority.connections.model import ConnectionLink, ConnectionOwner, UserConnection, owner_of
+from gateway.authority.connections.office import ConnectionEnd, ConnectionOffice, Consent, SentAway
 from gateway.authority.connections.server import Addresses, AuthorizationServer, ServerTerms
 from gateway.authority.connections.store import ConnectionStore
 from gateway.authority.model import LeaseRequest, Scope
@@ -42,7 +42,7 @@ class Connecting:
     ahead: float = 0.0
     entries: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     is_journal_down: bool = False
-    removed: list[Connection] = field(default_factory=list[Connection])
+    removed: list[UserConnection] = field(default_factory=list[UserConnection])
     opened: list[OAuthClient | OpenIdLogin] = field(default_factory=list["OAuthClient | OpenIdLogin"])
     stores: list[ConnectionStore] = field(default_factory=list[ConnectionStore])
 
@@ -77,19 +77,19 @@ class Connecting:
     def principal(self, user: str | None = "alice", agent: str = "agent-1") -> Principal:
         return Principal(agent, self.idp.url, AuthMethod.JWT, user=None if user is None else User(user))
 
-    def owner(self, user: str = "alice", agent: str = "agent-1") -> Owner:
+    def owner(self, user: str = "alice", agent: str = "agent-1") -> ConnectionOwner:
         owner = owner_of(self.principal(user, agent))
         assert owner is not None
         return owner
 
-    async def ask(self, user: str = "alice", broker: str = "crm", agent: str = "agent-1") -> Link:
+    async def ask(self, user: str = "alice", broker: str = "crm", agent: str = "agent-1") -> ConnectionLink:
         """Return the link that an agent is given."""
         place = (broker, "crm", "https://crm.example")
         asked = await self.office.ask(self.owner(user, agent), place, session="", decision="d1")
         assert asked is not None
         return asked.link
 
-    async def log_in(self, link: Link, **changes: str | None) -> str:
+    async def log_in(self, link: ConnectionLink, **changes: str | None) -> str:
         """Open a link and log in as the person at the identity provider. Returns the cookie."""
         sent = await self.office.open(link.id, None)
         assert isinstance(sent, SentAway), sent
@@ -99,7 +99,7 @@ class Connecting:
         assert back.cookie not in {None, sent.cookie}
         return back.cookie or ""
 
-    async def agree(self, link: Link, cookie: str) -> str:
+    async def agree(self, link: ConnectionLink, cookie: str) -> str:
         """Agree on the page. Returns the address of the authorization server."""
         shown = await self.office.open(link.id, cookie)
         assert isinstance(shown, Consent), shown
@@ -107,13 +107,13 @@ class Connecting:
         assert isinstance(sent, SentAway), sent
         return sent.url
 
-    async def connect(self, user: str = "alice", agent: str = "agent-1") -> Connection:
+    async def connect(self, user: str = "alice", agent: str = "agent-1") -> UserConnection:
         """Go all the way."""
         link = await self.ask(user, agent=agent)
         self.idp.person = user
         cookie = await self.log_in(link)
         told = await self.office.finish("crm", self.server().authorize(await self.agree(link, cookie)), cookie)
-        assert isinstance(told, Told), told
+        assert isinstance(told, ConnectionEnd), told
         found = self.connections.find(self.owner(user, agent).key, "crm")
         assert found is not None
         return found

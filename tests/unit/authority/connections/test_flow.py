@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from gateway.authority.connections.browsers import Pending
+from gateway.authority.connections.browsers import PendingConsent
 from gateway.authority.connections.flow import (
     CallbackAnswer,
-    Grant,
+    TokenGrant,
     authorization_url,
     challenge_of,
     check_issuer,
@@ -23,8 +23,8 @@ ISSUER = "https://as.example"
 TOKENS = {"access_token": "a", "token_type": "Bearer", "expires_in": 60, "refresh_token": "r"}
 
 
-def pending(*, names_issuer: bool) -> Pending:
-    return Pending("s", "v", "l", ISSUER, "https://gateway.example/cb", names_issuer)
+def pending(*, names_issuer: bool) -> PendingConsent:
+    return PendingConsent("s", "v", "l", ISSUER, "https://gateway.example/cb", names_issuer)
 
 
 def test_the_challenge_is_that_of_rfc_7636_appendix_b():
@@ -112,5 +112,5 @@ def test_an_unusable_token_answer_is_named_without_its_content(changes: dict[str
 )
 def test_scopes_are_those_of_the_answer_and_of_the_token(changes: dict[str, Any], scopes: set[str]):
     found = read_grant({**TOKENS, **changes}, ("a", "b"), 0.0)
-    assert isinstance(found, Grant)
+    assert isinstance(found, TokenGrant)
     assert found.scopes == scopes

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from gateway.authority.connections.office import Consent, SentAway, Told
+from gateway.authority.connections.office import ConnectionEnd, Consent, SentAway
 from gateway.errors import JournalError
 from tests.unit.authority.brokers.asking import values_shown
 from tests.unit.authority.connections.connecting import BASE, RESOURCE, SCOPES, Connecting, refused
@@ -133,7 +133,7 @@ async def test_a_server_that_names_no_issuer_may_leave_it_out(there: Connecting)
     cookie = await there.log_in(link)
     query = there.at.authorize(await there.agree(link, cookie), iss=None)
 
-    assert await there.office.finish("crm", query, cookie) == Told(link, made=True)
+    assert await there.office.finish("crm", query, cookie) == ConnectionEnd(link, made=True)
 
 
 async def test_a_code_counts_once(there: Connecting):
@@ -141,7 +141,7 @@ async def test_a_code_counts_once(there: Connecting):
     cookie = await there.log_in(link)
     query = there.at.authorize(await there.agree(link, cookie))
 
-    assert isinstance(await there.office.finish("crm", query, cookie), Told)
+    assert isinstance(await there.office.finish("crm", query, cookie), ConnectionEnd)
     refused(await there.office.finish("crm", query, cookie), "connection/browser")
     assert len(there.connections.all()) == 1
 
@@ -202,7 +202,7 @@ async def test_a_no_closes_the_link_and_no_new_one_is_given_for_its_time(there: 
     assert isinstance(shown, Consent)
 
     told = await there.office.answer(link.id, cookie, shown.csrf, "deny")
-    assert isinstance(told, Told)
+    assert isinstance(told, ConnectionEnd)
     assert not told.made
     place = ("crm", "crm", "https://crm.example")
     assert await there.office.ask(there.owner(), place, session="", decision=None) is None

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.authority.signals.caep import CaepSignal, OtherEvent, StreamUpdate, Verification, read_meaning
+from gateway.authority.signals.caep import CaepSignal, OtherEvent, StreamUpdate, StreamVerification, read_meaning
 from gateway.authority.signals.set import KEPT, SecurityEvent, SetFault, SetRules, check_claims
 from tests.signalling import CAEP, SESSION_REVOKED, SSF
 
@@ -115,8 +115,8 @@ def test_the_time_of_an_event_is_never_in_the_future(details: dict[str, Any], mo
 
 
 def test_events_about_the_stream_and_unknown_events_are_told_apart():
-    assert meaning(f"{SSF}verification", {"state": "abc"}) == Verification("abc")
-    assert meaning(f"{SSF}verification", {"state": 5}) == Verification(None)
+    assert meaning(f"{SSF}verification", {"state": "abc"}) == StreamVerification("abc")
+    assert meaning(f"{SSF}verification", {"state": 5}) == StreamVerification(None)
     assert meaning(f"{SSF}stream-updated", {"status": "paused"}) == StreamUpdate("paused")
     assert meaning(f"{CAEP}session-established") == OtherEvent()
     assert meaning("session-revoked") == OtherEvent(), "without its prefix it is no event of CAEP"

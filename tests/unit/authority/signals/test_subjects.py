@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.authority.signals.subjects import (
     ANYBODY,
-    Subject,
+    SignalSubject,
     caller_keys,
     digest_subject,
     index_keys,
@@ -39,7 +39,7 @@ DELEGATED = Principal(
 WORKLOAD = Principal("spiffe://corp/agent", "spiffe://corp", AuthMethod.SPIFFE_X509)
 
 
-def subject(value: dict[str, Any]) -> Subject:
+def subject(value: dict[str, Any]) -> SignalSubject:
     found = read_subject(value)
     assert found is not None
     return found
@@ -98,8 +98,8 @@ def test_a_transmitter_cannot_speak_about_callers_of_another_issuer():
     assert named({"format": "email", "email": "ann@corp.example"}) == "ann"
     assert named({"format": "email", "email": "ann@corp.example"}, issuers=both) == "ann stranger"
     assert issuers_named(subject(whole(user=account("x", "https://other.example")))) == {"https://other.example"}
-    assert not names(Subject(), STRANGER, OURS)
-    assert names(Subject(), ANN, OURS)
+    assert not names(SignalSubject(), STRANGER, OURS)
+    assert names(SignalSubject(), ANN, OURS)
 
 
 def test_a_workload_is_named_by_its_uri():
@@ -201,6 +201,6 @@ def test_the_index_leads_to_each_caller_that_a_subject_names(value: dict[str, An
 
 
 def test_a_subject_without_a_single_identifier_is_indexed_for_anybody():
-    assert index_keys(Subject()) == (ANYBODY,)
+    assert index_keys(SignalSubject()) == (ANYBODY,)
     assert index_keys(subject(whole(group=opaque("sre")))) == (ANYBODY,)
     assert index_keys(subject(whole(group=opaque("sre"), session=opaque("ALL")))) == (ANYBODY,)
