@@ -9,17 +9,17 @@ from msgspec import structs
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.authority.model import Grounds
+    from gateway.authority.model import LeaseGrounds
 
 
 class PermittedLeases:
-    """Grounds by the ids of leases. A look for leases of other revisions costs nothing while there are none."""
+    """LeaseGrounds by the ids of leases. A look for leases of other revisions costs nothing while there are none."""
 
     def __init__(self) -> None:
-        self._grounds: dict[str, Grounds] = {}
+        self._grounds: dict[str, LeaseGrounds] = {}
         self._revisions: dict[str, dict[str, None]] = {}
 
-    def put(self, identifier: str, grounds: Grounds) -> None:
+    def put(self, identifier: str, grounds: LeaseGrounds) -> None:
         """Keep the grounds of a lease."""
         self.remove(identifier)
         self._grounds[identifier] = grounds
@@ -41,11 +41,11 @@ class PermittedLeases:
         if grounds is not None:
             self.put(identifier, structs.replace(grounds, revision=revision))
 
-    def all(self) -> Iterable[tuple[str, Grounds]]:
+    def all(self) -> Iterable[tuple[str, LeaseGrounds]]:
         """Return the ids of all leases, with their grounds."""
         return self._grounds.items()
 
-    def outdated(self, revision: str) -> list[tuple[str, Grounds]]:
+    def outdated(self, revision: str) -> list[tuple[str, LeaseGrounds]]:
         """Return the ids of the leases that no policy of this revision permitted, with their grounds."""
         return [
             (identifier, self._grounds[identifier])

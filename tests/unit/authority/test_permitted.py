@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.authority.model import Grounds
+from gateway.authority.model import LeaseGrounds
 from gateway.authority.permitted import PermittedLeases
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.target import Labels, Pin, Target
@@ -14,11 +14,11 @@ TARGET = Target("tool", "crm", "find", "https://crm.example", labels=Labels(), p
 def permitted(**revisions: str) -> PermittedLeases:
     found = PermittedLeases()
     for identifier, revision in revisions.items():
-        found.put(identifier, Grounds(PRINCIPAL, TARGET, revision))
+        found.put(identifier, LeaseGrounds(PRINCIPAL, TARGET, revision))
     return found
 
 
-def names(leases: list[tuple[str, Grounds]]) -> list[str]:
+def names(leases: list[tuple[str, LeaseGrounds]]) -> list[str]:
     return sorted(identifier for identifier, _ in leases)
 
 
@@ -43,7 +43,7 @@ def test_a_removed_lease_is_in_no_revision():
 
 def test_grounds_that_are_put_again_count_once():
     found = permitted(a="old")
-    found.put("a", Grounds(PRINCIPAL, TARGET, "new"))
+    found.put("a", LeaseGrounds(PRINCIPAL, TARGET, "new"))
 
     assert found.outdated("new") == []
     assert names(found.outdated("old")) == ["a"]
