@@ -26,10 +26,10 @@ import msgspec
 import reference
 
 from gateway.errors import GatewayError, PolicyBroken
+from gateway.pipeline import credential_chain
 from gateway.policy import annotations, bundle, contract, verdict
 from gateway.policy.plan import compile_process, opa_build, store
 from gateway.policy.plan.store import StoredPlan
-from gateway.steps import credential_chain
 
 ROOT = Path(__file__).resolve().parent.parent
 OPA = Path(os.environ.get("OPAGATE_TOOLS") or ROOT / ".tools") / "opa"

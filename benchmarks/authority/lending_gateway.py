@@ -19,7 +19,7 @@ from gateway.authority.model import LeaseGrounds, Scope
 from gateway.config import Configuration
 from gateway.config.brokers import OWN
 from gateway.model.caller import AuthMethod, Principal, User
-from gateway.steps.visit import Gateway
+from gateway.pipeline.context import Gateway
 
 UPSTREAM: Final = "u"
 OF_USER: Final = 10

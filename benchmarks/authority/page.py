@@ -22,7 +22,7 @@ from gateway.authority.lending import MESSAGES, Authority, Purpose
 from gateway.authority.model import Scope
 from gateway.config.brokers import OWN
 from gateway.model.caller import AuthMethod, Principal, User
-from gateway.steps.signals import take_token
+from gateway.pipeline.signals import take_token
 from tests.signalling import ISSUER, Provider, account
 
 PAGE: Final = targets.ROOT / "docs/benchmarks/authority.md"

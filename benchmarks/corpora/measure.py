@@ -18,10 +18,10 @@ from benchmarks.corpora.findings import Findings, FindingsReader, ObservedPolicy
 from benchmarks.corpora.installed import ROOT, Recording
 from benchmarks.corpora.traces import Catalogue, is_consequential, name_of, upstream_of, write_traces
 from gateway.config import PolicySettings
+from gateway.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.policy import bundle
 from gateway.policy.policy import Policy
 from gateway.replay import StepOutcome, Trace, read_traces, replay
-from gateway.steps.visit import SUPPORTED_OBLIGATIONS
 
 REGO: Final = ROOT / "rego"
 SETTINGS_DATA: Final = "gateway/settings/data.yaml"

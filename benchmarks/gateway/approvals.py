@@ -23,16 +23,17 @@ import uvloop
 
 from benchmarks.gateway import targets
 from benchmarks.gateway.ways import Upstream
-from gateway import config, pipeline
+from gateway import config
 from gateway.app import assembled
 from gateway.approvals.desk import Desk
 from gateway.approvals.model import ApproverRule, Question, Requester, ShownReason
+from gateway.http.exchange import Exchange
 from gateway.identity import development
-from gateway.pipeline import handle
+from gateway.pipeline import approve as approving
+from gateway.pipeline import pipeline
+from gateway.pipeline.context import Gateway
+from gateway.pipeline.pipeline import handle
 from gateway.protocol.replies import Reply
-from gateway.steps import approving
-from gateway.steps.visit import Gateway
-from gateway.transport.exchange import Exchange
 
 MOST_MICROSECONDS: Final = 5.0
 """For a call that needs no approval."""

@@ -28,13 +28,13 @@ from benchmarks.credentials.corpus import prose
 from gateway import config
 from gateway.app import assembled
 from gateway.app.serving import build_edge
+from gateway.http.concurrency import ConcurrencyLimit
+from gateway.http.exchange import Exchange
+from gateway.http.server_connection import Connection, Serving
 from gateway.model.wire import UpstreamReply, UpstreamRequest
-from gateway.pipeline import handle
+from gateway.pipeline.context import Gateway
+from gateway.pipeline.pipeline import handle
 from gateway.protocol.replies import Reply
-from gateway.steps.visit import Gateway
-from gateway.transport.concurrency import ConcurrencyLimit
-from gateway.transport.connection import Connection, Serving
-from gateway.transport.exchange import Exchange
 
 MOST_FUNCTIONS: Final = 300
 MOST_FILES: Final = 40

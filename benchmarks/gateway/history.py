@@ -28,6 +28,7 @@ from benchmarks.gateway.ways import WAYS, Upstream, ways
 from gateway import config
 from gateway.app import assembled
 from gateway.history import Reservation
+from gateway.http.exchange import Exchange
 from gateway.identity import development
 from gateway.model.call import Call
 from gateway.model.caller import Credentials, Principal
@@ -35,10 +36,9 @@ from gateway.model.content import CallContent, ResultContent
 from gateway.model.decision import Refusal
 from gateway.model.task import Task
 from gateway.model.wire import JsonObject
-from gateway.pipeline import handle
+from gateway.pipeline.context import Gateway
+from gateway.pipeline.pipeline import handle
 from gateway.protocol.replies import Reply
-from gateway.steps.visit import Gateway
-from gateway.transport.exchange import Exchange
 
 LENGTHS: Final = (10, 1_000, 100_000)
 SIZE: Final = 4_096

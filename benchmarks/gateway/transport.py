@@ -12,10 +12,10 @@ from typing import Any, Final
 import uvloop
 
 from gateway import config
-from gateway.http1.address import of_url
-from gateway.http1.client import Client
-from gateway.transport.channel import Channel
-from gateway.transport.server import Server
+from gateway.http.address import of_url
+from gateway.http.channel import Channel
+from gateway.http.client import Client
+from gateway.http.server import Server
 
 PATIENCE: Final = 20.0
 _OURS: Final = frozenset({b"host", b"content-length", b"transfer-encoding"})

@@ -21,7 +21,7 @@ from gateway.model.call import Call
 from gateway.model.content import EVERYTHING, CallContent, Relevance
 from gateway.model.task import Task
 from gateway.model.wire import UpstreamReply, UpstreamRequest
-from gateway.steps.visit import Gateway
+from gateway.pipeline.context import Gateway
 
 WAYS: Final = ("neither", "history", "both")
 

@@ -27,11 +27,13 @@ from gateway.binding.conversations import Conversations
 from gateway.binding.ownership import Ownership
 from gateway.binding.sessions import Sessions
 from gateway.binding.vault import Vault
+from gateway.catalogue.catalogue import Catalogue
+from gateway.catalogue.pins import PinChange
 from gateway.config import Configuration
+from gateway.credentials.caller_tokens import CallerTokens
+from gateway.credentials.origins import Origins
 from gateway.history import History
 from gateway.identity.identities import Identities
-from gateway.inspection.caller_tokens import CallerTokens
-from gateway.inspection.credentials.origins import Origins
 from gateway.inspection.inspector import Inspector
 from gateway.journal.entry import start_entry
 from gateway.journal.storage import has_begun, lock
@@ -41,22 +43,20 @@ from gateway.keys import load as load_keys
 from gateway.loop_turns import LoopTurns
 from gateway.model.caller import Principal
 from gateway.model.wire import UpstreamTransport
+from gateway.pipeline.context import SUPPORTED_OBLIGATIONS, Gateway
+from gateway.pipeline.credential_chain import CredentialChain
+from gateway.pipeline.hidden_tools import HiddenTools
+from gateway.pipeline.lease_review import LeaseReview
+from gateway.pipeline.places import RequestPlaces
 from gateway.policy.plan.code_cache import CodeCache
 from gateway.policy.plan.loading import Plans
 from gateway.policy.policy import Policy
-from gateway.steps.credential_chain import CredentialChain
-from gateway.steps.hidden_tools import HiddenTools
-from gateway.steps.lease_review import LeaseReview
-from gateway.steps.places import RequestPlaces
-from gateway.steps.visit import SUPPORTED_OBLIGATIONS, Gateway
 from gateway.subkeys import subkey
 from gateway.tasks.endpoints import TaskEndpoints
 from gateway.tasks.tokens import TaskTokens
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tracing import Tracing
-from gateway.upstream.catalogue import Catalogue
 from gateway.upstream.http import HttpUpstream
-from gateway.upstream.pins import PinChange
 from gateway.upstream.stdio import StdioUpstream
 from gateway.upstream.stdio.private_folder import choose_folder, clean
 from gateway.upstream.stdio.spawner import Conceal, shown_as_is

@@ -30,7 +30,7 @@ from gateway.config.authority import GatewayCredential, LeasedCredential
 from gateway.config.brokers import OWN
 from gateway.errors import LeasesLeftOpen
 from gateway.line_socket import LineSocket, SocketName, own_uid
-from gateway.steps.issuing import ListingTransport
+from gateway.pipeline.issue import ListingTransport
 from gateway.subkeys import subkey
 from gateway.upstream.stdio import StdioUpstream
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from gateway.authority.broker import Broker
     from gateway.authority.connections.model import UserConnection
     from gateway.config import Configuration
-    from gateway.inspection.credentials.origins import Origins
+    from gateway.credentials.origins import Origins
     from gateway.inspection.inspector import Inspector
     from gateway.model.task import TaskEnd
     from gateway.model.wire import UpstreamTransport

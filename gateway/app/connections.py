@@ -31,8 +31,8 @@ from gateway.identity.id_token import LoginFault
 from gateway.identity.login import BegunLogin, LoginClient, LoginProvider
 from gateway.line_socket import LineSocket, SocketName, own_uid
 from gateway.model.decision import Reason
-from gateway.steps.completion_notices import CompletionNotices
-from gateway.steps.user_connections import UserConnections
+from gateway.pipeline.user_connections import UserConnections
+from gateway.response.completion_notices import CompletionNotices
 from gateway.subkeys import subkey
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from gateway.authority.lending import Authority
     from gateway.config import Configuration
     from gateway.config.connections import ConnectionLogin
-    from gateway.steps.people import People
+    from gateway.pipeline.people import People
 
 log = structlog.get_logger("gateway")
 

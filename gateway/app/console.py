@@ -24,7 +24,7 @@ from gateway.journal.entry_index import EntryIndex
 if TYPE_CHECKING:
     from gateway.config import Configuration
     from gateway.config.console import ConsoleSettings
-    from gateway.steps.visit import Gateway
+    from gateway.pipeline.context import Gateway
 
 
 _LOOK_SECONDS: Final = 1.0

@@ -8,16 +8,17 @@ from typing import Final
 
 import structlog
 
+from gateway.catalogue.labels import selects_records
 from gateway.config import Configuration, HeaderCredential
-from gateway.inspection.credentials import ruleset
-from gateway.inspection.credentials.calls import Index
-from gateway.inspection.credentials.detect import Detector, detectors
-from gateway.inspection.credentials.fingerprint import Fingerprints
-from gateway.inspection.credentials.known_spots import KnownSpots
-from gateway.inspection.credentials.origins import Origins
-from gateway.inspection.directory_files import load
+from gateway.credentials import ruleset
+from gateway.credentials.calls import Index
+from gateway.credentials.detect import Detector, detectors
+from gateway.credentials.fingerprint import Fingerprints
+from gateway.credentials.known_spots import KnownSpots
+from gateway.credentials.origins import Origins
+from gateway.credentials.suppressions import Suppression, Suppressions, unknown
+from gateway.destinations.directory_files import load
 from gateway.inspection.inspector import Inspector
-from gateway.inspection.suppressions import Suppression, Suppressions, unknown
 from gateway.journal.redaction import KnownCredentials, Spots, concealed_with, recorded, together
 from gateway.journal.results import ResultRecord
 from gateway.journal.writer import Journal
@@ -27,7 +28,6 @@ from gateway.model.target import Target
 from gateway.model.wire import JsonObject
 from gateway.subkeys import subkey
 from gateway.telemetry.metrics import Metrics
-from gateway.upstream.labels import selects_records
 from gateway.upstream.stdio.stderr import LONGEST_LINE
 
 log = structlog.get_logger("gateway")

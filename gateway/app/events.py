@@ -10,18 +10,18 @@ from typing import Final
 
 import structlog
 
+from gateway.catalogue.catalogue import Catalogue
+from gateway.catalogue.pins import Definition, PinChange
 from gateway.config import Configuration
 from gateway.journal.entry import pin_entry, policy_entry
 from gateway.journal.flood import Flood
 from gateway.journal.writer import Journal
 from gateway.model.decision import PolicyRevision
 from gateway.model.wire import JsonObject
+from gateway.pipeline.record import append_or_log
+from gateway.pipeline.refuse import log_flood
 from gateway.policy.policy import PolicyEvent, PolicyStatus
-from gateway.steps.recording import append_or_log
-from gateway.steps.refusing import log_flood
 from gateway.telemetry.metrics import Metrics
-from gateway.upstream.catalogue import Catalogue
-from gateway.upstream.pins import Definition, PinChange
 
 log = structlog.get_logger("gateway")
 

@@ -16,13 +16,13 @@ from gateway.background import Job
 from gateway.binding.ownership import Ownership
 from gateway.binding.vault import Vault
 from gateway.config import Configuration
+from gateway.credentials.calls import Index
+from gateway.credentials.detect import Detector
+from gateway.credentials.known_spots import KnownSpots
+from gateway.credentials.origins import Origins
 from gateway.errors import ApprovalStoreError, HistoryError
 from gateway.history import History, Store, lost_end, rebuild, restore, rewind, snapshot
 from gateway.history.task_history import TaskHistory
-from gateway.inspection.credentials.calls import Index
-from gateway.inspection.credentials.detect import Detector
-from gateway.inspection.credentials.known_spots import KnownSpots
-from gateway.inspection.credentials.origins import Origins
 from gateway.journal.redaction import concealed_with
 from gateway.journal.trusted import entries
 from gateway.model.task import TaskEnd

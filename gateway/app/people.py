@@ -28,8 +28,8 @@ from gateway.errors import GatewayError
 from gateway.identity.identities import Identities
 from gateway.journal.redaction import recorded
 from gateway.line_socket import own_uid
-from gateway.steps.completion_notices import CompletionNotices
-from gateway.steps.people import Approvers, People
+from gateway.pipeline.people import Approvers, People
+from gateway.response.completion_notices import CompletionNotices
 from gateway.subkeys import subkey
 
 if TYPE_CHECKING:

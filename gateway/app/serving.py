@@ -18,12 +18,12 @@ from gateway import free_memory
 from gateway.app.assembly import assembled
 from gateway.app.stopping import Stopping
 from gateway.config import Configuration
+from gateway.http.edge import Edge, Handlers
+from gateway.http.server import Server, tls_context
 from gateway.pages import PROBES, build_pages
-from gateway.pipeline import handle
-from gateway.steps.refusing import refuse_early
-from gateway.steps.visit import Gateway
-from gateway.transport.edge import Edge, Handlers
-from gateway.transport.server import Server, tls_context
+from gateway.pipeline.context import Gateway
+from gateway.pipeline.pipeline import handle
+from gateway.pipeline.refuse import refuse_early
 
 if TYPE_CHECKING:
     from gateway.console.application import Console

@@ -25,9 +25,9 @@ from gateway.errors import GatewayError
 from gateway.identity.assembly import transmitter_keys
 from gateway.line_socket import LineSocket, SocketName, own_uid
 from gateway.model.signal import SIGNAL_TYPES
-from gateway.steps.ended_logins import EndedLogins, SeenCallers
-from gateway.steps.open_answers import OpenAnswers
-from gateway.steps.signals import Signals, VerifiedStream, take_token
+from gateway.pipeline.ended_logins import EndedLogins, SeenCallers
+from gateway.pipeline.signals import Signals, VerifiedStream, take_token
+from gateway.response.open_answers import OpenAnswers
 from gateway.subkeys import subkey
 from gateway.telemetry.metrics import SignalCounts
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from gateway.config.signals import SsfSignals
     from gateway.keys import Keys
     from gateway.model.caller import Principal
-    from gateway.steps.lease_review import LeaseReview
+    from gateway.pipeline.lease_review import LeaseReview
 
 log = structlog.get_logger("gateway.signals")
 

@@ -1,6 +1,6 @@
 """Digests that bind an approval: of the exact call, and of the question as shown. Pure.
 
-Both are SHA-256 over the canonical form of `protocol.canonical` (RFC 8785). Both leave out the policy's revision and
+Both are SHA-256 over the canonical form of `json.canonical` (RFC 8785). Both leave out the policy's revision and
 the time, since the call is decided again at its release.
 """
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec import structs
 
-from gateway.protocol import canonical
+from gateway.json import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

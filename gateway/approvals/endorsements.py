@@ -18,7 +18,7 @@ from gateway.approvals import endorsement as events
 from gateway.approvals.endorsement import Endorsement, Event, Selection
 from gateway.approvals.sealed_file import StoredEndorsements
 from gateway.background import in_thread, to_the_end
-from gateway.protocol import canonical
+from gateway.json import canonical
 
 if TYPE_CHECKING:
     from gateway.approvals.model import Binding, Person

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from msgspec import Struct
 
 from gateway.authority.model import BrokerRefusal, Credential, LeaseRequest
-from gateway.protocol import canonical
+from gateway.json import canonical
 
 if TYPE_CHECKING:
     from joserfc.jwk import ECKey

@@ -81,7 +81,7 @@ def can(
 
 
 def _object(text: str) -> JsonObject:
-    from gateway.protocol import strict
+    from gateway.json import strict
 
     data = sys.stdin.buffer.read() if text == "-" else text.encode("utf-8", "surrogatepass")
     found = strict.read_part(data)
@@ -117,10 +117,10 @@ def _target(settings: Configuration, upstream: str, name: str, kind: Literal["to
     """Return the target with its labels. Its definition counts as unchanged since the pin."""
     import difflib
 
+    from gateway.catalogue import lockfile
+    from gateway.catalogue.definitions import target_of
+    from gateway.catalogue.labels import labels_of_resource
     from gateway.model.target import Pin, Target
-    from gateway.upstream import lockfile
-    from gateway.upstream.definitions import target_of
-    from gateway.upstream.labels import labels_of_resource
 
     configured = settings.upstreams[upstream]
     if kind == "resource":
@@ -167,9 +167,9 @@ def _question(settings: Configuration, principal: Principal, call: Call, when: f
 async def _decide(settings: Configuration, asked: JsonObject, call: Call) -> tuple[Decision, tuple[Fit, ...] | None]:
     from datetime import timedelta
 
+    from gateway.pipeline.assumed_labels import name_assumed_labels
+    from gateway.pipeline.context import SUPPORTED_OBLIGATIONS
     from gateway.policy.policy import Policy
-    from gateway.steps.assumed_labels import name_assumed_labels
-    from gateway.steps.visit import SUPPORTED_OBLIGATIONS
 
     section = settings.policy
     if section.engine.kind == "embedded":

@@ -19,10 +19,10 @@ from gateway.cli.terminal import emit, err, out, paint, plain, sentence, show, t
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from gateway.catalogue.catalogue import Catalogue, UpstreamStatus
+    from gateway.catalogue.pins import PinChange
     from gateway.config import Configuration
     from gateway.model.target import LabelCase, Labels, Target
-    from gateway.upstream.catalogue import Catalogue, UpstreamStatus
-    from gateway.upstream.pins import PinChange
 
 _LAST_LINES: Final = 10
 _LINE_LENGTH: Final = 300
@@ -156,8 +156,8 @@ async def open_catalogue(settings: Configuration) -> AsyncGenerator[OpenedCatalo
 
     from gateway import app as composition
     from gateway.app.signed_listings import sign_listings
+    from gateway.catalogue.catalogue import Catalogue
     from gateway.telemetry import logs
-    from gateway.upstream.catalogue import Catalogue
 
     written = StandardError()
     logs.configure("console", "critical")
@@ -300,8 +300,8 @@ def _show_instructions(instructions: Mapping[str, str]) -> None:
 
 
 def _show_change(change: PinChange) -> None:
-    from gateway.upstream.pins import UnpinnableDefinition
-    from gateway.upstream.pins import diff as difference
+    from gateway.catalogue.pins import UnpinnableDefinition
+    from gateway.catalogue.pins import diff as difference
 
     out.print(paint(change.kind), plain(f"{change.subject} {change.upstream}/{change.name}"), style="bold")
     if isinstance(change.new, UnpinnableDefinition):
@@ -359,7 +359,7 @@ def _prompt_as_json(target: Target) -> dict[str, Any]:
 
 
 def _change_as_json(change: PinChange) -> dict[str, Any]:
-    from gateway.upstream.pins import UnpinnableDefinition
+    from gateway.catalogue.pins import UnpinnableDefinition
 
     unreadable = isinstance(change.new, UnpinnableDefinition)
     return {

@@ -14,34 +14,34 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from cryptography import x509
 
 from gateway import config, keys
+from gateway.catalogue import lockfile
+from gateway.catalogue.pins import name_of_definition
 from gateway.cli import approval_checks, catalogue, credential_checks, grant_checks, signal_checks
 from gateway.cli.rego import problems as data_problems
 from gateway.cli.terminal import describe_count, describe_revision
+from gateway.credentials import ruleset, suppressions
+from gateway.credentials.detect import detectors
+from gateway.destinations import directory_files
 from gateway.errors import ConfigurationError, GatewayError
+from gateway.http.server import tls_context
 from gateway.identity.identities import Identities
-from gateway.inspection import directory_files, suppressions
-from gateway.inspection.credentials import ruleset
-from gateway.inspection.credentials.detect import detectors
 from gateway.journal import recovery, storage
 from gateway.journal.chain import Chain
 from gateway.model.target import Pin
+from gateway.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.policy import folders
 from gateway.policy.folders import PolicyFolders
 from gateway.policy.opa_client import OpaClient
 from gateway.policy.policy import Policy
 from gateway.policy.problems import DATA_FILES, GRANTS, DataFile
-from gateway.steps.visit import SUPPORTED_OBLIGATIONS
 from gateway.subkeys import key_id
 from gateway.telemetry import logs
-from gateway.transport.server import tls_context
-from gateway.upstream import lockfile
-from gateway.upstream.pins import name_of_definition
 
 if TYPE_CHECKING:
+    from gateway.catalogue.catalogue import UpstreamStatus
     from gateway.cli.approval_checks import ApprovalFinding
     from gateway.config import Configuration, OpaEngine, PolicySettings, TlsSettings
     from gateway.model.target import Target
-    from gateway.upstream.catalogue import UpstreamStatus
 
 _SOON_DAYS: Final = 21
 

@@ -356,7 +356,7 @@ def _line(entry: JsonObject, target: str | None = None) -> Text:
     """Return an entry as a line: time, kind, target, caller and reasons. `target` is the target of its call."""
     from rich.text import Text
 
-    from gateway.upstream.pins import visible
+    from gateway.catalogue.pins import visible
 
     fields = cast("dict[str, Any]", entry)
     kind = str(fields["kind"])

@@ -281,8 +281,8 @@ def _document(path: Path) -> JsonObject:
 
 
 async def _decide(settings: PolicySettings, document: JsonObject) -> Decision:
+    from gateway.pipeline.context import SUPPORTED_OBLIGATIONS
     from gateway.policy.policy import Policy
-    from gateway.steps.visit import SUPPORTED_OBLIGATIONS
 
     policy = Policy.build(settings, supported=frozenset(SUPPORTED_OBLIGATIONS), clock=time.time, is_for_calls=False)
     await policy.start()

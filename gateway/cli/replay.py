@@ -167,8 +167,8 @@ async def start_policy(stack: AsyncExitStack, chosen: PolicySettings) -> Policy:
     """Return a policy for the whole run: a change in between would make the halves of the run incomparable."""
     from datetime import timedelta
 
+    from gateway.pipeline.context import SUPPORTED_OBLIGATIONS
     from gateway.policy.policy import Policy
-    from gateway.steps.visit import SUPPORTED_OBLIGATIONS
 
     still = chosen.model_copy(update={"reload": timedelta(days=3650), "stale_after": None})
     policy = Policy.build(still, supported=frozenset(SUPPORTED_OBLIGATIONS), clock=time.time, is_for_calls=False)

@@ -59,7 +59,7 @@ class _PlainConsole(Console):
 
 
 def _spell_out(text: str) -> str:
-    from gateway.upstream.pins import visible
+    from gateway.catalogue.pins import visible
 
     return "\n".join(piece if piece.isprintable() else visible(piece) for piece in text.split("\n"))
 
@@ -156,6 +156,6 @@ def describe_revision(policy: str, revision: str) -> str:
 
 def plain(text: str) -> Text:
     """Words of a caller or an upstream: hidden characters are spelled out, so none is a command to the terminal."""
-    from gateway.upstream.pins import visible
+    from gateway.catalogue.pins import visible
 
     return Text(visible(text))

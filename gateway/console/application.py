@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from gateway.approvals.socket import Accounts
     from gateway.console.parts import ConsoleParts
-    from gateway.steps.visit import Gateway
+    from gateway.pipeline.context import Gateway
 
 _FILES: Final = {
     "console.css": "text/css; charset=utf-8",

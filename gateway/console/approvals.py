@@ -20,7 +20,7 @@ from gateway.model.decision import Reason
 if TYPE_CHECKING:
     from gateway.approvals.model import Approval
     from gateway.console.parts import ConsoleParts
-    from gateway.steps.people import People
+    from gateway.pipeline.people import People
 
 PATH: Final = "/console/approvals"
 _ENDED: Final = 20

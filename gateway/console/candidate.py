@@ -22,10 +22,10 @@ from gateway.explain.window import JournalWindow, since_of
 from gateway.journal.chain import timestamp
 from gateway.journal.columns import CALLS, Search
 from gateway.model.decision import Reason
+from gateway.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.policy.comparison import PolicyFiles, compare
 from gateway.replay.asking import inspector_of
 from gateway.replay.rebuilt import rebuild_input
-from gateway.steps.visit import SUPPORTED_OBLIGATIONS
 
 if TYPE_CHECKING:
     from starlette.responses import Response

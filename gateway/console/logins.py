@@ -26,12 +26,12 @@ from gateway.console.responses import html, leave_for, own_path, see_other
 from gateway.console.sessions import Role, Visitor
 from gateway.console.visits import ConsoleVisit, action_route, find_session, read_form, record
 from gateway.errors import GatewayError
+from gateway.http.edge import RefusedClient
 from gateway.identity.id_token import LoginFault
 from gateway.identity.login_cookie import SECONDS
 from gateway.model.decision import Reason, Refusal
+from gateway.pipeline.refuse import refuse_early, sentence
 from gateway.protocol.error_codes import UNAUTHENTICATED
-from gateway.steps.refusing import refuse_early, sentence
-from gateway.transport.edge import RefusedClient
 
 if TYPE_CHECKING:
     from starlette.requests import Request

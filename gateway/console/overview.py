@@ -8,10 +8,10 @@ from starlette.responses import Response
 
 from gateway.console.visits import ConsoleVisit
 from gateway.journal.chain import timestamp
-from gateway.steps.readiness import list_problems
+from gateway.pipeline.readiness import list_problems
 
 if TYPE_CHECKING:
-    from gateway.steps.visit import Gateway
+    from gateway.pipeline.context import Gateway
 
 
 async def show_overview(visit: ConsoleVisit) -> Response:

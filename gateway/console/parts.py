@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gateway.identity.login import LoginProvider
     from gateway.identity.login_cookie import LoginSeal
     from gateway.journal.entry_index import EntryIndex
-    from gateway.steps.visit import Gateway
+    from gateway.pipeline.context import Gateway
 
 
 Result = TypeVar("Result")

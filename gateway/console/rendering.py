@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from gateway.background import ThreadTurns
-from gateway.upstream.pins import visible
+from gateway.catalogue.pins import visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

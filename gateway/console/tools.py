@@ -8,17 +8,17 @@ from urllib.parse import quote
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.catalogue.pins import PinChange, UnpinnableDefinition, diff
 from gateway.console.responses import see_other
 from gateway.console.visits import ConsoleVisit, action_route, page_route, read_reason
 from gateway.model.decision import Reason
-from gateway.upstream.pins import PinChange, UnpinnableDefinition, diff
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from gateway.catalogue.catalogue import Catalogue
     from gateway.console.parts import ConsoleParts
     from gateway.model.target import Target
-    from gateway.upstream.catalogue import Catalogue
 
 PATH: Final = "/console/tools"
 

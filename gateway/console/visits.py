@@ -20,10 +20,10 @@ from gateway.console.sessions import LoginSession, Role
 from gateway.errors import GatewayError, JournalError
 from gateway.model.caller import AuthMethod, Principal, User
 from gateway.model.decision import Reason, Refusal
-from gateway.steps.refusing import sentence
+from gateway.pipeline.refuse import sentence
 
 if TYPE_CHECKING:
-    from gateway.transport.exchange import Exchange
+    from gateway.http.exchange import Exchange
 
 _FORM_BYTES: Final = 64 * 2**10
 _FORM_FIELDS: Final = 64

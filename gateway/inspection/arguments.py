@@ -10,22 +10,16 @@ from dataclasses import replace
 from itertools import combinations, permutations
 from typing import Final, NamedTuple, Protocol, cast
 
-from gateway.inspection import followable_links
-from gateway.inspection.credentials.calls import Index
-from gateway.inspection.credentials.finding import Finding, Inspection, Known
-from gateway.inspection.credentials.ordinary import is_ordinary
-from gateway.inspection.declared_effects import unnamed_values
-from gateway.inspection.destinations import MAX_TEXT, links, listed, texts
-from gateway.inspection.dictation import dictation
-from gateway.inspection.directory import EMPTY, Directory
-from gateway.inspection.encoded_text import decoded
-from gateway.inspection.grounds import Grounds, grounds
-from gateway.inspection.normal import Destination, folded, normalise
-from gateway.inspection.own_domains import is_inside
-from gateway.inspection.own_words import OwnParts, foreign, identity_of, parts_of_texts
-from gateway.inspection.records import record_pieces, told_values
+from gateway.credentials.calls import Index
+from gateway.credentials.encoded_text import decoded
+from gateway.credentials.finding import Finding, Inspection, Known
+from gateway.credentials.ordinary import is_ordinary
+from gateway.destinations import links as followable_links
+from gateway.destinations.directory import EMPTY, Directory
+from gateway.destinations.find import MAX_TEXT, links, listed, texts
+from gateway.destinations.normalise import Destination, folded, normalise
+from gateway.destinations.own_domains import is_inside
 from gateway.inspection.role_values import at
-from gateway.inspection.words import digest, digests, distinctive, encoded, mentions, value_words
 from gateway.model.call import Call
 from gateway.model.caller import Principal
 from gateway.model.content import EVERYTHING, CallContent, CredentialPiece, Pieces, Relevance, Sighting
@@ -33,6 +27,12 @@ from gateway.model.target import Effect, Labels, Role
 from gateway.model.task import Contract
 from gateway.model.wire import Json, JsonObject
 from gateway.text_cache import short_text_cache
+from gateway.words.declared_effects import unnamed_values
+from gateway.words.dictation import dictation
+from gateway.words.grounds import Grounds, grounds
+from gateway.words.own_words import OwnParts, foreign, identity_of, parts_of_texts
+from gateway.words.records import record_pieces, told_values
+from gateway.words.words import digest, digests, distinctive, encoded, mentions, value_words
 
 MAX_DESTINATIONS: Final = 1_000
 """Destinations of one call that are told apart: far above any limit on them."""

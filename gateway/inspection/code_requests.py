@@ -9,8 +9,8 @@ import re
 from typing import Final
 
 from gateway.inspection.text import Unescaper
+from gateway.json.strict import fold
 from gateway.model.target import Effect, Target
-from gateway.protocol.strict import fold
 from gateway.text_cache import short_text_cache
 
 _LOOKED_AT: Final = 65_536

@@ -8,24 +8,24 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from gateway.inspection import followable_links
+from gateway.credentials.calls import Index
+from gateway.credentials.detect import Detector
+from gateway.credentials.finding import Finding, Inspection, Known, StandIn
+from gateway.credentials.stream import Scanner
+from gateway.credentials.suppressions import ActiveSuppressions, Suppressions
+from gateway.destinations import links as followable_links
+from gateway.destinations.directory import EMPTY, Directory
 from gateway.inspection.arguments import analyse
 from gateway.inspection.code_requests import may_request
-from gateway.inspection.credentials.calls import Index
-from gateway.inspection.credentials.detect import Detector
-from gateway.inspection.credentials.finding import Finding, Inspection, Known, StandIn
-from gateway.inspection.credentials.stream import Scanner
-from gateway.inspection.directory import EMPTY, Directory
-from gateway.inspection.grounds import grounds
-from gateway.inspection.records import ResultRecords
 from gateway.inspection.results import ResultInspector, ResultWords
-from gateway.inspection.suppressions import ActiveSuppressions, Suppressions
 from gateway.model.call import Call
 from gateway.model.caller import Principal
 from gateway.model.content import EVERYTHING, CallContent, Relevance, ResultContent
 from gateway.model.target import Effect, Role
 from gateway.model.task import Contract, Task
 from gateway.model.wire import JsonObject
+from gateway.words.grounds import grounds
+from gateway.words.records import ResultRecords
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,12 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
-from gateway.inspection.credentials.ruleset import Pattern, compiled
-from gateway.inspection.destinations import texts
+from gateway.credentials.ruleset import Pattern, compiled
+from gateway.destinations.find import texts
 from gateway.inspection.statements import kind_of
+from gateway.json.strict import fold
 from gateway.model.target import ArgumentCondition, Effect, LabelCase, Labels, Sensitivity, Target
 from gateway.model.wire import Json, JsonObject
-from gateway.protocol.strict import fold
 
 MAX_TEXT: Final = 65_536
 """Characters of a text that a regular expression is tried on. No expression holds for a longer text."""

@@ -7,13 +7,13 @@ import heapq
 from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
-from gateway.inspection import followable_links
+from gateway.credentials.finding import Finding
+from gateway.destinations import links as followable_links
 from gateway.inspection.code_requests import CodeRequests
-from gateway.inspection.credentials.finding import Finding
-from gateway.inspection.records import ResultRecords
 from gateway.inspection.text import Unescaper, text_of
-from gateway.inspection.words import digests, distinctive, mentions
 from gateway.model.content import ResultContent, Sighting
+from gateway.words.records import ResultRecords
+from gateway.words.words import digests, distinctive, mentions
 
 MAX_WORDS: Final = 1_024
 """Words of an untrusted result that are kept, those with the smallest digests: all of a result of about 20 KB. Of a

@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Final, cast
 
-from gateway.inspection.destinations import MAX_TEXT
+from gateway.destinations.find import MAX_TEXT
+from gateway.json.strict import fold
 from gateway.model.wire import Json
-from gateway.protocol.strict import fold
 from gateway.text_cache import short_text_cache
 
 

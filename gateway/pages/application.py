@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.http.edge import RefusedClient
 from gateway.model.decision import Reason, Refusal
 from gateway.pages.approvals import approval_routes
 from gateway.pages.connect import connect_routes
@@ -20,13 +21,12 @@ from gateway.pages.responses import ReplyResponse, allowed_methods, exchange_of
 from gateway.pages.signals import signal_routes
 from gateway.pages.tasks import task_routes
 from gateway.pages.tokens import token_routes
+from gateway.pipeline.refuse import refuse_early
 from gateway.protocol.error_codes import INVALID_REQUEST
-from gateway.steps.refusing import refuse_early
-from gateway.transport.edge import RefusedClient
 
 if TYPE_CHECKING:
     from gateway.config import Configuration
-    from gateway.steps.visit import Gateway
+    from gateway.pipeline.context import Gateway
 
 _TOKEN_PATHS: Final = (
     "/register",

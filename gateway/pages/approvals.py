@@ -32,21 +32,21 @@ from gateway.approvals.office import Office, SubmittedAnswer
 from gateway.approvals.openapi import describe_api
 from gateway.approvals.state import reason_of
 from gateway.errors import GatewayError, IdentityUnavailable
+from gateway.http.edge import RefusedClient
 from gateway.identity.challenge import demand_login
 from gateway.model.caller import Credentials
 from gateway.model.decision import Reason, Refusal
 from gateway.pages.responses import ReplyResponse, exchange_of, json_response
+from gateway.pipeline.refuse import failure, refuse_early, sentence
 from gateway.protocol.error_codes import UNAUTHENTICATED
 from gateway.protocol.headers import is_passed_on, texts_of
 from gateway.protocol.replies import Reply
-from gateway.steps.refusing import failure, refuse_early, sentence
-from gateway.transport.edge import RefusedClient
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from gateway.steps.people import Approvers, People
-    from gateway.steps.visit import Gateway
+    from gateway.pipeline.context import Gateway
+    from gateway.pipeline.people import Approvers, People
 
 _STATUS: Final = {
     "vote/unknown": 404,

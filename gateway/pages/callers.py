@@ -10,15 +10,15 @@ from starlette.responses import Response
 from gateway.model.caller import Principal
 from gateway.model.decision import Refusal
 from gateway.pages.responses import ReplyResponse
-from gateway.pipeline import for_caller
-from gateway.steps.refusing import note_refusal, refuse
-from gateway.steps.visit import Gateway, Visit
+from gateway.pipeline.context import Gateway, Visit
+from gateway.pipeline.pipeline import for_caller
+from gateway.pipeline.refuse import note_refusal, refuse
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from gateway.steps.places import RequestPlace
+    from gateway.pipeline.places import RequestPlace
 
 _KNOWN: Final = "opagate.known_caller"
 

@@ -25,8 +25,8 @@ from gateway.authority.connections.office import ConnectionEnd, Consent, SentAwa
 from gateway.errors import GatewayError
 from gateway.model.decision import Reason, Refusal
 from gateway.pages.responses import ReplyResponse, exchange_of, json_response
+from gateway.pipeline.refuse import sentence
 from gateway.protocol.replies import Reply, printable
-from gateway.steps.refusing import sentence
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from gateway.authority.connections.office import ConnectionOffice
     from gateway.config import Configuration
-    from gateway.steps.visit import Gateway
+    from gateway.pipeline.context import Gateway
 
 _COOKIE: Final = "opagate-connect"
 _COOKIE_LIFE: Final = 900

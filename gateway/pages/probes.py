@@ -12,14 +12,14 @@ from starlette.routing import Route
 
 from gateway.journal.chain import timestamp
 from gateway.pages.responses import ReplyResponse, json_response
+from gateway.pipeline.readiness import list_problems
 from gateway.protocol.replies import Reply
-from gateway.steps.readiness import list_problems
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
     from gateway.model.wire import JsonObject
-    from gateway.steps.visit import Gateway
+    from gateway.pipeline.context import Gateway
 
 PROBES: Final[Mapping[str, bool]] = MappingProxyType({"/healthz": True, "/readyz": True, "/metrics": False})
 """Path of each probe → whether it has a short answer that a web page of another site may read (see `Handlers.probes`).

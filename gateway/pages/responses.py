@@ -13,8 +13,8 @@ from gateway.protocol.replies import Reply
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from gateway.http.exchange import Exchange
     from gateway.model.wire import Headers, JsonObject
-    from gateway.transport.exchange import Exchange
 
 
 class ReplyResponse(Response):

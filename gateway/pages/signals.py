@@ -20,22 +20,22 @@ from starlette.routing import Route
 from gateway.authority.introspection import RateLimit
 from gateway.authority.signals.set import SetFault
 from gateway.errors import GatewayError
+from gateway.http.edge import RefusedClient
 from gateway.model.decision import Reason, Refusal
 from gateway.pages.responses import ReplyResponse, exchange_of, json_response
+from gateway.pipeline.refuse import refuse_early
+from gateway.pipeline.signals import take_token
 from gateway.protocol.error_codes import INVALID_REQUEST
 from gateway.protocol.headers import texts_of
 from gateway.protocol.replies import Reply
-from gateway.steps.refusing import refuse_early
-from gateway.steps.signals import take_token
-from gateway.transport.edge import RefusedClient
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
     from gateway.authority.signals.receiver import SignalReceiver
-    from gateway.steps.signals import VerifiedStream
-    from gateway.steps.visit import Gateway
-    from gateway.transport.exchange import Exchange
+    from gateway.http.exchange import Exchange
+    from gateway.pipeline.context import Gateway
+    from gateway.pipeline.signals import VerifiedStream
 
 _REFUSALS_A_MINUTE: Final = 600
 """Refused events from one address; beyond it: 429. A signature costs more to verify than to make up."""

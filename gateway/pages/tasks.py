@@ -14,14 +14,14 @@ from gateway.errors import GatewayError
 from gateway.model.decision import Reason, Refusal
 from gateway.pages.callers import KnownCallers, known_caller
 from gateway.pages.responses import ReplyResponse, allowed_methods
+from gateway.pipeline.refuse import sentence
+from gateway.pipeline.task_approval import approve_task, settle_task, task_id_of
 from gateway.protocol.error_codes import REFUSED
 from gateway.protocol.replies import Reply
-from gateway.steps.refusing import sentence
-from gateway.steps.task_approval import approve_task, settle_task, task_id_of
 from gateway.tasks.endpoints import End, RefusalReply, refuse_task
 
 if TYPE_CHECKING:
-    from gateway.steps.visit import Gateway
+    from gateway.pipeline.context import Gateway
     from gateway.tasks.endpoints import TaskEndpoints
 
 _NO_PAGE: Final = Reason("task/not-found", "There is no such page.", "See /tasks in the documentation.")

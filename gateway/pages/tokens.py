@@ -28,14 +28,14 @@ from gateway.authority.introspection import (
     digest_secret,
     read_token,
 )
+from gateway.http.edge import RefusedClient as Origin
 from gateway.model.decision import Reason, Refusal
 from gateway.pages.callers import KnownCallers, known_caller
 from gateway.pages.responses import ReplyResponse, exchange_of, json_response
+from gateway.pipeline.refuse import refuse_early
 from gateway.protocol.error_codes import UNAUTHENTICATED
 from gateway.protocol.headers import texts_of
 from gateway.protocol.replies import Reply
-from gateway.steps.refusing import refuse_early
-from gateway.transport.edge import RefusedClient as Origin
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from gateway.authority.lending import Authority
     from gateway.authority.minting import MintedToken
     from gateway.config import Configuration
-    from gateway.steps.visit import Gateway
+    from gateway.pipeline.context import Gateway
 
 _FAILURES_A_MINUTE: Final = 60
 """Questions with wrong credentials from one address; beyond it: 429."""

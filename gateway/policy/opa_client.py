@@ -20,10 +20,10 @@ import msgspec
 from gateway.background import in_thread
 from gateway.config import OpaEngine
 from gateway.errors import PolicyBroken, PolicyLate, PolicyMalformed, PolicyUnavailable, PolicyUndefined
-from gateway.http1 import address
-from gateway.http1.client import Client
-from gateway.http1.connection import Response
-from gateway.http1.failures import AnswerTimeout, ConnectTimeout, ExchangeError, Malformed
+from gateway.http import address
+from gateway.http.client import Client
+from gateway.http.client_connection import Response
+from gateway.http.failures import AnswerTimeout, ConnectTimeout, ExchangeError, Malformed
 from gateway.policy import bundle_age, findings, opa_contents, verdict
 from gateway.policy.bundle_age import Report
 from gateway.policy.embedded import Entrypoint

@@ -21,9 +21,10 @@ from typing import Final, cast
 
 from msgspec import Struct
 
+from gateway.json import strict
 from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Disposition, Era, Json, JsonObject, Kind, Message, RequestId
-from gateway.protocol import completions, strict
+from gateway.protocol import completions
 from gateway.protocol import headers as routing_headers
 from gateway.protocol.error_codes import (
     HEADER_MISMATCH,

@@ -8,8 +8,8 @@ from typing import Final
 
 import msgspec
 
+from gateway.json import strict
 from gateway.model.wire import RequestId
-from gateway.protocol import strict
 from gateway.protocol.listing import answers
 
 METHODS: Final = frozenset({"initialize", "server/discover"})

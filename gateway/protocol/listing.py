@@ -12,8 +12,8 @@ from typing import Final, cast
 
 import msgspec
 
+from gateway.json import strict
 from gateway.model.wire import JsonObject, RequestId
-from gateway.protocol import strict
 
 _FIELDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {

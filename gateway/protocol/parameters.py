@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, cast
 
+from gateway.json.strict import META, RELATED_TASK, fold
 from gateway.protocol.headers import PARAM_PREFIX, decode
-from gateway.protocol.strict import META, RELATED_TASK, fold
 
 if TYPE_CHECKING:
     from gateway.model.wire import Headers, Json, JsonObject

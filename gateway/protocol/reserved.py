@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.errors import UpstreamBroken
-from gateway.protocol import strict
+from gateway.json import strict
+from gateway.json.scalars import TOKEN, Edit, apply_edits
 from gateway.protocol.error_codes import INTERNAL_ERROR, OWN
-from gateway.protocol.scalars import TOKEN, Edit, apply_edits
 
 PREFIX: Final = "io.opagate"
 """A name is reserved if it is this, or goes on with `/` or `.`, in any letter case."""

@@ -6,26 +6,26 @@ from __future__ import annotations
 
 from typing import Final
 
+from gateway.catalogue.labels import selects_records
 from gateway.config import Configuration
+from gateway.credentials import ruleset
+from gateway.credentials.detect import Detector
+from gateway.credentials.fingerprint import Fingerprints
+from gateway.credentials.suppressions import Suppression, Suppressions
+from gateway.destinations.directory_files import load
 from gateway.history.facts import depth_of, facts
 from gateway.history.fold import apply
 from gateway.history.new_events import reserved
 from gateway.history.state import TaskState
-from gateway.inspection.credentials import ruleset
-from gateway.inspection.credentials.detect import Detector
-from gateway.inspection.credentials.fingerprint import Fingerprints
-from gateway.inspection.directory_files import load
 from gateway.inspection.inspector import Inspector
-from gateway.inspection.suppressions import Suppression, Suppressions
 from gateway.model.call import Call, Context
 from gateway.model.caller import Principal
 from gateway.model.content import CallContent
 from gateway.model.signal import SignalFact
 from gateway.model.task import Task
 from gateway.model.wire import JsonObject
+from gateway.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.policy import document
-from gateway.steps.visit import SUPPORTED_OBLIGATIONS
-from gateway.upstream.labels import selects_records
 
 KEY: Final = b"opagate replay: nothing that it digests is kept"
 """Of the digests and fingerprints of a question, so that two runs have the same output."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, cast
 
-from gateway.inspection.destinations import links, listed, texts
+from gateway.destinations.find import links, listed, texts
 from gateway.inspection.role_values import at
 from gateway.model.decision import Reason
 from gateway.model.target import Role

@@ -11,6 +11,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
 
+from gateway.credentials import other_tasks, ruleset
+from gateway.credentials.detect import Detector
+from gateway.credentials.fingerprint import Fingerprints
+from gateway.credentials.origins import Origins
 from gateway.history import relevance
 from gateway.history.events import Endorsed, Opened, Passed, Released, Settled, shown
 from gateway.history.exposure import Exposures
@@ -18,11 +22,6 @@ from gateway.history.fold import apply
 from gateway.history.new_events import changes_nothing, observed
 from gateway.history.origins import Teller
 from gateway.history.state import TaskState
-from gateway.inspection import other_tasks
-from gateway.inspection.credentials import ruleset
-from gateway.inspection.credentials.detect import Detector
-from gateway.inspection.credentials.fingerprint import Fingerprints
-from gateway.inspection.credentials.origins import Origins
 from gateway.inspection.inspector import Inspector
 from gateway.model.call import Call
 from gateway.model.caller import Principal
@@ -33,7 +32,7 @@ from gateway.model.target import Sensitivity
 from gateway.model.wire import Json, JsonObject
 from gateway.replay.asking import KEY, ask
 from gateway.replay.trace import BEGINNING, Expectation, Step, StepApproval, StepEndorsement, Trace
-from gateway.steps.observation import label
+from gateway.response.observe import label
 
 Assume = Literal["refused", "forwarded"]
 """What is taken to happen after a step that was not allowed: it ends there and has no result, or it goes on all the

@@ -19,8 +19,8 @@ from gateway.model.lease import OpenLeases
 from gateway.model.signal import SignalFact
 from gateway.model.target import Effect, Labels, Pin, Role, Sensitivity, Target, TargetCredential
 from gateway.model.task import Task
+from gateway.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.policy import document
-from gateway.steps.visit import SUPPORTED_OBLIGATIONS
 
 if TYPE_CHECKING:
     from gateway.history.provenance import Explanation

@@ -9,10 +9,11 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictFloat, StrictInt, TypeAdapter, ValidationError
 
+from gateway.catalogue.labels import labels_for, selects_records
 from gateway.config import ToolLabels
 from gateway.config.formats import Domain
+from gateway.destinations.directory import EMPTY, Directory, Entry, directory_of
 from gateway.errors import GatewayError
-from gateway.inspection.directory import EMPTY, Directory, Entry, directory_of
 from gateway.inspection.inspector import Inspector
 from gateway.inspection.label_cases import labelled_for_call
 from gateway.model.caller import Actor, AuthMethod, Principal, User
@@ -22,7 +23,6 @@ from gateway.model.task import Contract, Task, TaskApprover
 from gateway.model.wire import Json, JsonObject
 from gateway.policy.contract import Assurance, Scope
 from gateway.replay.secrets import UnknownSecret, fill
-from gateway.upstream.labels import labels_for, selects_records
 
 BEGINNING: Final = 1767225600.0
 """2026-01-01T00:00:00Z, when each trace begins."""

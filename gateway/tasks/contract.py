@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Final, Literal, TypeVar
 
+from gateway.json import strict
 from gateway.model.decision import Reason
 from gateway.model.task import Contract
 from gateway.model.wire import Json, JsonObject
-from gateway.protocol import strict
 
 MAX_BODY: Final = 16 * 1024
 """Bytes."""

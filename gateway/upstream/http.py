@@ -11,9 +11,9 @@ from typing import Final
 
 from gateway.config import HeaderCredential, Limits, Upstream
 from gateway.errors import ConfigurationError, UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
-from gateway.http1 import address
-from gateway.http1.client import Client
-from gateway.http1.failures import AnswerTimeout, ExchangeError, Unconnected
+from gateway.http import address
+from gateway.http.client import Client
+from gateway.http.failures import AnswerTimeout, ExchangeError, Unconnected
 from gateway.model.wire import UpstreamReply, UpstreamRequest
 
 _METHODS: Final = {"POST": b"POST", "GET": b"GET", "DELETE": b"DELETE"}

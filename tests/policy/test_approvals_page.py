@@ -15,6 +15,7 @@ import yaml
 from gateway.errors import PolicyBroken
 from gateway.model.decision import Decision
 from gateway.model.wire import JsonObject
+from gateway.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.policy import bundle, folders, verdict
 from gateway.policy import document as documents
 from gateway.policy.embedded import Embedded
@@ -22,7 +23,6 @@ from gateway.policy.folders import PolicyFolders, shipped
 from gateway.policy.problems import SETTINGS
 from gateway.replay.engine import replay
 from gateway.replay.reader import read_traces
-from gateway.steps.visit import SUPPORTED_OBLIGATIONS
 from tests import tiny_policy
 from tests.policy.conftest import FIXTURES, ROOT, put
 

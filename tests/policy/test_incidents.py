@@ -17,13 +17,13 @@ import pytest
 import pytest_asyncio
 
 from gateway.config import EmbeddedEngine, OpaEngine, PolicySettings
+from gateway.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.policy import bundle
 from gateway.policy.policy import Policy
 from gateway.replay import StepOutcome, Trace, replay
 from gateway.replay.engine import Assume
 from gateway.replay.report import describe_expected
 from gateway.replay.trace import head, step
-from gateway.steps.visit import SUPPORTED_OBLIGATIONS
 from tests.policy.conftest import ROOT, connected
 from tests.policy.disguises import Raw, decisive, disguised
 

@@ -15,8 +15,8 @@ from urllib.parse import urlencode, urlsplit
 from joserfc import jwt
 
 from gateway.app.serving import build_edge
+from gateway.catalogue.lister import CONTROL
 from gateway.model.wire import UpstreamReply, UpstreamRequest
-from gateway.upstream.listing import CONTROL
 from tests.unit.authority.connections.server import FakeServer, fake_server
 from tests.unit.harness import JSON, READING, Answer, Bench, Upstream, bench, call, modern, own
 from tests.unit.pages.asking import ask_page

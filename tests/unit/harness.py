@@ -17,17 +17,17 @@ import pytest
 from gateway import app, config
 from gateway.app import assembly
 from gateway.errors import GatewayError
+from gateway.http.exchange import Exchange
 from gateway.identity import anonymous, development
 from gateway.model.decision import Decision, Obligation, PolicyRevision, Refusal
 from gateway.model.wire import Headers, JsonObject, UpstreamReply, UpstreamRequest
-from gateway.pipeline import handle
+from gateway.pipeline.context import Gateway
+from gateway.pipeline.pipeline import handle
 from gateway.policy import embedded
 from gateway.policy.bundle import Bundle
 from gateway.policy.embedded import _LoadingSteps
 from gateway.policy.engine import Engine
 from gateway.protocol.replies import Reply
-from gateway.steps.visit import Gateway
-from gateway.transport.exchange import Exchange
 
 URL = "http://127.0.0.1:8080/mcp/files"
 JSON: Headers = ((b"content-type", b"application/json"),)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from gateway.errors import ConfigurationError
-from gateway.protocol import strict
+from gateway.json import strict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeGuard
 
 from msgspec import Struct
 
-from gateway.protocol import strict
+from gateway.json import strict
 
 if TYPE_CHECKING:
     from collections.abc import Collection

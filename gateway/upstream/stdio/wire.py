@@ -10,9 +10,9 @@ from typing import Final, Literal, TypeVar
 
 import msgspec
 
+from gateway.json.strict import SUBSCRIPTION_KEY
 from gateway.model.wire import JsonObject, Kind, RequestId
 from gateway.protocol.error_codes import INTERNAL_ERROR
-from gateway.protocol.strict import SUBSCRIPTION_KEY
 
 CANCELLED: Final = 0
 """The code with which the MCP SDKs answer a request that its sender has cancelled; no answer is expected."""

@@ -15,15 +15,15 @@ from mcp import Client, StdioServerParameters
 from mcp.types import TextContent
 from msgspec import structs
 
+from gateway.catalogue.catalogue import Catalogue
+from gateway.catalogue.lister import inventory
+from gateway.catalogue.pins import Definition, read_definition
 from gateway.config import CatalogueSettings, Limits, Upstream
 from gateway.demo.files import github_token
 from gateway.demo.tickets import INJECTED
 from gateway.demo.upstreams import upstreams
 from gateway.model.target import Pin
-from gateway.upstream.catalogue import Catalogue
 from gateway.upstream.http import HttpUpstream
-from gateway.upstream.listing import inventory
-from gateway.upstream.pins import Definition, read_definition
 from gateway.upstream.stdio import StdioUpstream
 from tests.servers.serving import ROOT
 

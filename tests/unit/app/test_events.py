@@ -11,16 +11,16 @@ from structlog.testing import capture_logs
 
 from gateway.app import events
 from gateway.app.events import DefinitionChanges, EventRecorder
+from gateway.catalogue.definitions import MAX_KNOWN
+from gateway.catalogue.pins import Definition, PinChange
 from gateway.telemetry.metrics import Metrics
-from gateway.upstream.definitions import MAX_KNOWN
-from gateway.upstream.pins import Definition, PinChange
 from tests.unit.clock import Clock
 from tests.unit.harness import PROMPTS, TOOLS, Upstream, bench, message, result
 
 if TYPE_CHECKING:
+    from gateway.catalogue.catalogue import Catalogue
     from gateway.journal.writer import Journal
     from gateway.model.wire import JsonObject
-    from gateway.upstream.catalogue import Catalogue
 
 
 async def test_start_pins_and_stop_are_in_the_record_and_the_start_names_the_policy(tmp_path: Path):

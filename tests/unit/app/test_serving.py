@@ -12,7 +12,7 @@ import pytest
 from gateway import app, config
 from gateway.errors import ConfigurationError
 from gateway.journal import reader
-from tests.unit.transport.servers import make_server
+from tests.unit.http.servers import make_server
 
 
 async def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, unused_tcp_port: int):

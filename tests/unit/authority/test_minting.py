@@ -11,9 +11,9 @@ from msgspec import structs
 
 from gateway.authority.minting import MAX_TOKEN, Mint, MintedToken, bind_call
 from gateway.authority.model import BrokerRefusal, LeaseRequest, Scope
+from gateway.json import canonical
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.model.task import Task
-from gateway.protocol import canonical
 from gateway.tasks.tokens import TaskTokens
 
 if TYPE_CHECKING:

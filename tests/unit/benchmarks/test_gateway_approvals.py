@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from benchmarks.gateway.approvals import Costs, Spent, quantile
-from gateway import pipeline
-from gateway.steps import approving
+from gateway.pipeline import approve as approving
+from gateway.pipeline import pipeline
 
 GOOD = Costs(1.0, 4.9, (*(4.0,) * 99, 99.0), 22.0, 0.5, 10_000)
 

@@ -15,11 +15,11 @@ from gateway.app.serving import build_edge
 from gateway.approvals.model import Person
 from gateway.console.application import Console
 from gateway.console.sessions import Role, Visitor
-from gateway.transport.edge import Edge
-from gateway.transport.request_parser import Request
+from gateway.http.edge import Edge
+from gateway.http.request_parser import Request
 from tests.unit.harness import READING, Answer, Bench, Upstream, bench
+from tests.unit.http.channels import RecordedChannel
 from tests.unit.pages.asking import ask_page, request_of
-from tests.unit.transport.channels import RecordedChannel
 
 ORIGIN = (b"origin", b"http://127.0.0.1:8080")
 FORM = (b"content-type", b"application/x-www-form-urlencoded")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.inspection.messages import EventMessages, JsonMessages, OpaqueBody
-from gateway.inspection.reserved_names import ReservedNames
+from gateway.response.frames import EventMessages, JsonMessages, OpaqueBody
+from gateway.response.reserved_names import ReservedNames
 from gateway.worker_thread import WorkerThread
 
 LIST = b'{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"hidden"}]}}'

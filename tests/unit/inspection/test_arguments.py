@@ -11,6 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.credentials.calls import Index
+from gateway.credentials.finding import Finding, Inspection, Kind, Known
+from gateway.destinations.find import MAX_TEXT
 from gateway.history import state as bounds
 from gateway.inspection.arguments import (
     MAX_CHARACTERS,
@@ -22,16 +25,13 @@ from gateway.inspection.arguments import (
     at,
     sampled,
 )
-from gateway.inspection.credentials.calls import Index
-from gateway.inspection.credentials.finding import Finding, Inspection, Kind, Known
-from gateway.inspection.destinations import MAX_TEXT
 from gateway.inspection.results import ResultWords
-from gateway.inspection.words import digest, digests
 from gateway.model.call import Call
 from gateway.model.content import CallContent, Sighting
 from gateway.model.target import Effect, Labels, Role, Target
 from gateway.model.task import Contract
 from gateway.model.wire import Json, JsonObject
+from gateway.words.words import digest, digests
 from tests.unit.inspection.authority import value_digests
 
 KEY = b"k" * 32

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.inspection.arguments import analyse
-from gateway.inspection.words import digests
 from gateway.model.call import Call
 from gateway.model.content import EVERYTHING, CallContent, Relevance
 from gateway.model.target import Labels, Role, Target
 from gateway.model.wire import JsonObject
+from gateway.words.words import digests
 
 KEY = b"k" * 32
 

@@ -17,19 +17,19 @@ from hypothesis import strategies as st
 
 from benchmarks.credentials.corpus import negatives
 from benchmarks.credentials.examples import example
+from gateway.credentials import calls, own_token, ruleset, stream
+from gateway.credentials.detect import Detector
+from gateway.credentials.finding import Inspection
+from gateway.credentials.fingerprint import Fingerprints
+from gateway.credentials.own_token import TokenSearch
 from gateway.inspection import arguments as module
-from gateway.inspection import own_token, own_words, words
-from gateway.inspection.answers import Answers
-from gateway.inspection.credentials import calls, ruleset, stream
-from gateway.inspection.credentials.detect import Detector
-from gateway.inspection.credentials.finding import Inspection
-from gateway.inspection.credentials.fingerprint import Fingerprints
-from gateway.inspection.grounds import grounds
-from gateway.inspection.own_token import TokenSearch
 from gateway.inspection.results import ResultInspector, ResultWords, together
 from gateway.inspection.text import Unescaper, text_of
 from gateway.model.target import Role
 from gateway.model.wire import Disposition, Era, Json, JsonObject, Kind, Message
+from gateway.response.filter import Answers
+from gateway.words import own_words, words
+from gateway.words.grounds import grounds
 from gateway.worker_thread import WorkerThread
 from tests.secret_forms import FORMS
 

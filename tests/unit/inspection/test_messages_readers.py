@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import UpstreamBroken
-from gateway.inspection.answers import Answers
-from gateway.inspection.envelope import EventEnvelope
-from gateway.inspection.messages import EventMessages
 from gateway.model.wire import Disposition, Era, Kind, Message
 from gateway.protocol import sse
 from gateway.protocol.listing import Listing
+from gateway.response.envelope import EventEnvelope
+from gateway.response.filter import Answers
+from gateway.response.frames import EventMessages
 from gateway.worker_thread import WorkerThread
 from tests.requirements import requirement
 from tests.unit.inspection.streams import LIST, keep, names, nothing, replace, run

@@ -20,7 +20,7 @@ from gateway.journal.redaction import (
 )
 from gateway.journal.results import ResultRecord
 from gateway.model.wire import Json, JsonObject
-from tests.unit.inspection.credentials.test_known_spots import OF, WORD, known
+from tests.unit.credentials.test_known_spots import OF, WORD, known
 
 KEY = b"k" * 32
 MARK = f"fp:seen:{OF.of(WORD)}"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from gateway.app.serving import build_edge
-from gateway.transport.edge import Edge
-from gateway.transport.request_parser import Request
+from gateway.http.edge import Edge
+from gateway.http.request_parser import Request
 from tests.unit.harness import JSON, Answer, Bench
-from tests.unit.transport.channels import RecordedChannel, request
+from tests.unit.http.channels import RecordedChannel, request
 
 HOST = (b"host", b"127.0.0.1:8080")
 

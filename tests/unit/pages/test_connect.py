@@ -11,7 +11,7 @@ import pytest
 from gateway.authority.connections.operators import ConnectionOperators
 from gateway.journal.reader import verify
 from gateway.keys import load as load_keys
-from gateway.steps.tickets import CONNECTION_KEY
+from gateway.pipeline.tickets import CONNECTION_KEY
 from tests.unit.authority.brokers.asking import values_shown
 from tests.unit.connecting import ORIGIN, Place, connecting
 from tests.unit.harness import Back, call, message, result

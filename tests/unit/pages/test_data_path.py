@@ -11,10 +11,10 @@ from types import FrameType
 from typing import Any
 
 from gateway.app.serving import build_edge
-from gateway.transport.edge import Edge
+from gateway.http.edge import Edge
 from tests.unit.harness import JSON, Bench, call
+from tests.unit.http.channels import RecordedChannel, request
 from tests.unit.pages.asking import HOST, ask_page
-from tests.unit.transport.channels import RecordedChannel, request
 
 PAGE = (Path(__file__).parents[3] / "docs/dependencies.md").read_text("utf-8")
 OFF_THE_PATH = set(re.findall(r"^\| ([a-z0-9-]+) \| \d\S* \| [^|]+ \| [^|]+ \| no \|", PAGE, re.MULTILINE))

@@ -24,7 +24,7 @@ from tests.unit.pages.asking import ask_page
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from gateway.transport.edge import Edge
+    from gateway.http.edge import Edge
 
 INACTIVE = b'{"active":false}'
 SECRETS = {"files": "f" * 32, "mail": "m" * 32}

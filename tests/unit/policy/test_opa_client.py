@@ -16,17 +16,17 @@ import pytest
 
 from gateway.config import OpaEngine
 from gateway.errors import PolicyBroken, PolicyLate, PolicyMalformed, PolicyUnavailable, PolicyUndefined
-from gateway.http1.failures import AnswerTimeout
+from gateway.http.failures import AnswerTimeout
+from gateway.pipeline.shielding import shielded_result
 from gateway.policy import opa_client as servers
 from gateway.policy.bundle_age import OpaLabels, Report
 from gateway.policy.opa_client import Held, OpaClient
 from gateway.policy.opa_contents import Pushed
 from gateway.policy.problems import GRANTS
 from gateway.policy.remote import RemotePolicy
-from gateway.steps.shielding import shielded_result
 from tests.e2e.certificates import server as server_pair
 from tests.e2e.certificates import written
-from tests.unit.http1.peer import serving
+from tests.unit.http.peer import serving
 from tests.unit.identity.tokens import Authority
 from tests.unit.policy.opa_peer import Peer, client_of, http, peer_answering, request_of, result
 

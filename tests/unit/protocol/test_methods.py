@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from mcp_types.methods import CLIENT_NOTIFICATIONS, CLIENT_REQUESTS, SERVER_NOTIFICATIONS, SERVER_REQUESTS
 
+from gateway.json import strict
 from gateway.model.wire import Disposition, Era, Kind
-from gateway.protocol import strict
 from gateway.protocol.methods import HANDSHAKE_VERSIONS, STATELESS_VERSIONS, TABLE, VERSIONS, from_client
 
 TASKS = {

@@ -12,9 +12,9 @@ import pytest
 from gateway.config import PolicySettings
 from gateway.model.decision import Decision, Obligation, PolicyRevision, Reason
 from gateway.model.wire import JsonObject
+from gateway.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.policy.policy import Policy
 from gateway.replay.trace import Step, Trace, head, step
-from gateway.steps.visit import SUPPORTED_OBLIGATIONS
 
 READ = {"effect": "read", "egress": False}
 GRANTS = """

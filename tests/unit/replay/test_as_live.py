@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from benchmarks.credentials.examples import example
-from gateway.inspection.credentials import ruleset
+from gateway.credentials import ruleset
 from gateway.inspection.inspector import Inspector
 from gateway.model.decision import Decision, Obligation
 from gateway.model.wire import JsonObject

@@ -11,8 +11,8 @@ import pytest
 
 from benchmarks.credentials.examples import example
 from gateway.approvals.model import Person, Vote
+from gateway.credentials import ruleset
 from gateway.errors import JournalError
-from gateway.inspection.credentials import ruleset
 from gateway.journal.index import Index
 from gateway.policy import verdict
 from gateway.replay.engine import StepOutcome, replay

@@ -10,7 +10,7 @@ from gateway.authority.signals.register import Signal, SignalRegister
 from gateway.authority.signals.subjects import SignalSubject
 from gateway.identity import anonymous
 from gateway.model.signal import SignalFact
-from gateway.steps.signals import Signals
+from gateway.pipeline.signals import Signals
 from tests.unit.harness import Bench, bench, call, message, result
 from tests.unit.replay.test_rebuilt import plain, rebuilt, watched
 from tests.unit.replay.test_recorded import exported, replayed

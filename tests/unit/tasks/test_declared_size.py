@@ -15,11 +15,11 @@ import msgspec
 import pytest
 
 from gateway.config import HistorySettings
+from gateway.credentials import ruleset
+from gateway.credentials.detect import Detector
+from gateway.credentials.fingerprint import Fingerprints
 from gateway.errors import HistoryFull
 from gateway.history import History
-from gateway.inspection.credentials import ruleset
-from gateway.inspection.credentials.detect import Detector
-from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.inspector import Inspector
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.task import Task

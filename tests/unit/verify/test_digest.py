@@ -12,8 +12,8 @@ import rfc8785
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from gateway.json import canonical
 from gateway.model.wire import Disposition
-from gateway.protocol import canonical
 from gateway.protocol.methods import TABLE
 from opagate import verify
 

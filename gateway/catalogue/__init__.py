@@ -1,0 +1,1 @@
+"""The tools and prompts of upstreams: listed, pinned and labelled."""

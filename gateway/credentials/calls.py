@@ -1,0 +1,480 @@
+"""Credentials in the arguments of a call, with their place and form. Pure. All strings are searched together first,
+which settles nearly every call. A finding is then narrowed down to its string. A known credential spread over several
+strings has no pointer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Final, NamedTuple, TypeAlias, cast
+
+from gateway.credentials.between import without_fillers
+from gateway.credentials.codes import bare
+from gateway.credentials.finding import Finding, Hit, Inspection, Known, StandIn
+from gateway.credentials.fingerprint import Fingerprints, covered, grams_of_digests, letters
+from gateway.credentials.forms import Budget, Form, forms, string, whole
+from gateway.credentials.gram_filter import GramFilter
+from gateway.credentials.named import DETECTOR_OF, placeholder, plausible, strength
+from gateway.credentials.pieces import pieces_of
+from gateway.json.strict import fold
+from gateway.model.content import CredentialPiece
+from gateway.model.shingles import GRAM, gram, grams_of, is_word_mark, mark_named, mark_of, word_mark
+from gateway.model.target import Role
+from gateway.model.wire import Json, JsonObject
+from gateway.text_cache import short_text_cache
+
+MAX_BYTES: Final = 256 * 2**10
+"""Bytes of the arguments of one call that are looked at."""
+MAX_FINDINGS: Final = 256
+MAX_WORDS: Final = 20_000
+"""Words of one call whose fingerprints are compared with those of short credentials."""
+
+MAX_NEAR: Final = 256
+"""Credentials whose pieces are looked for in one text."""
+MAX_PIECES: Final = 24
+"""Arguments, and names of members, of which each is tried as the continuation of each other."""
+_PIECE: Final = 64
+"""Bytes of a text that may be no more than a piece of what was encoded before it was cut up."""
+_REACH: Final = GRAM - 1
+"""Letters on either side of a cut that are in a shingle with one on the other side."""
+
+_PARTED: Final = re.compile(rb"[^\s\"'`\x00]+")
+_FINER: Final = re.compile(rb"[^\s\"'`\x00=:,;&?/<>(){}\[\]|@#%!.\\]+")
+_SHORTEST: Final = 4
+_LONGEST_SHORT: Final = 96
+BY_ROLE: Final = "credential-role"
+"""The detector of what is a credential for its role alone."""
+_HANDLE: Final = b"<placeholder>"
+"""What stands in the place of a handle where credentials are looked for: no rule takes it for one."""
+
+Look = Callable[[bytes], list[Hit]]
+
+
+class Index:
+    """Known credentials, for search in many texts. One thread may change the index during another's search: the search
+    may or may not see the change."""
+
+    __slots__ = ("_by_gram", "_filter", "_samples", "_windows", "_words")
+
+    def __init__(self, known: Known) -> None:
+        self._samples: dict[str, tuple[int, ...]] = {}
+        self._by_gram: dict[int, str | tuple[str, ...]] = {}
+        self._filter = GramFilter()
+        self._windows: dict[int, str] = {}
+        self._words: dict[int, str] = {}
+        for name, shingles in known.items():
+            self.add(name, shingles)
+
+    def __bool__(self) -> bool:
+        return bool(self._samples or self._words or self._windows)
+
+    @property
+    def has_marks(self) -> bool:
+        """Return whether a credential is known by its mark alone."""
+        return bool(self._windows or self._words)
+
+    @property
+    def has_words(self) -> bool:
+        """Return whether a credential is known as a whole word alone."""
+        return bool(self._words)
+
+    @property
+    def has_windows(self) -> bool:
+        """Return whether a credential is known by the mark of a window alone."""
+        return bool(self._windows)
+
+    def add(self, name: str, shingles: Collection[int]) -> None:
+        """Add a credential that was not known before. Without shingles it is known by its mark, or as a whole word."""
+        sample = grams_of(shingles)
+        if sample:
+            self._samples[name] = sample
+            for digest in map(gram, sample):
+                others = self._names(digest)
+                self._filter.add(digest)
+                self._by_gram[digest] = (*others, name) if others else name
+            return
+        mark = _own_mark(name)
+        (self._words if is_word_mark(mark) else self._windows)[mark] = name
+
+    def remove(self, name: str) -> None:
+        """Remove a credential, if it is known."""
+        sample = self._samples.pop(name, None)
+        if sample is None:
+            mark = _own_mark(name)
+            (self._words if is_word_mark(mark) else self._windows).pop(mark, None)
+            return
+        for digest in map(gram, sample):
+            left = tuple(other for other in self._names(digest) if other != name)
+            if left:
+                self._by_gram[digest] = left
+            else:
+                del self._by_gram[digest]
+
+    def _names(self, digest: int) -> tuple[str, ...]:
+        """Return the credentials with a gram: nearly always one, so that lists would waste memory."""
+        found = self._by_gram.get(digest, ())
+        return (found,) if isinstance(found, str) else found
+
+    def met(self, digests: bytearray) -> set[int]:
+        """Return the grams of a text, given as digests, that occur in any known credential."""
+        if not self._by_gram:
+            return set()
+        found = self._filter.among(digests, self._by_gram.keys())
+        return self._by_gram.keys() & grams_of_digests(digests) if found is None else found
+
+    def made_of(self, met: set[int]) -> set[str]:
+        """Return the names of the credentials that these grams make."""
+        names = {name for digest in met for name in self._names(digest)}
+        return {name for name in names if covered(self._samples.get(name, ()), met)}
+
+    def near(self, met: Iterable[int]) -> dict[str, tuple[int, ...]]:
+        """Return the credentials that have any of these grams, each with all its shingles."""
+        names = dict.fromkeys(name for digest in met for name in self._names(digest))
+        return {name: self._samples.get(name, ()) for name in names}
+
+    def marked(self, marks: Iterable[int]) -> set[str]:
+        """Return the names of the credentials that are known by one of these marks alone."""
+        return {name for mark in marks if (name := self._windows.get(mark) or self._words.get(mark)) is not None}
+
+
+def _own_mark(name: str) -> int:
+    """Return the mark that the name of a credential without shingles says."""
+    mark = mark_named(name)
+    return word_mark(name) if mark is None else mark
+
+
+NO_INDEX: Final = Index({})
+"""The index of a task that has seen no credential. Nothing is added to it."""
+
+
+class _Leaf(NamedTuple):
+    """A string or number of the arguments with its name. Outside of lists the leaf has the name as text too. Other
+    values are only their name."""
+
+    pointer: str
+    name: str
+    text: bytes
+    role: Role | None
+    is_text: bool
+    member: bytes = b""
+
+
+def inspect(
+    arguments: JsonObject,
+    roles: Mapping[str, Role],
+    index: Index,
+    fingerprints: Fingerprints,
+    *,
+    look: Look | None,
+    handles: Mapping[str, StandIn],
+) -> Inspection:
+    """See `Detector.inspect`. `look` finds credentials by form; without it only known ones are looked for."""
+    leaves, size, complete = _leaves(arguments, roles)
+    if look is not None and not handles and (index is NO_INDEX or not index) and _shows_none(leaves, size, look):
+        return _NOTHING if complete else Inspection((), incomplete=True)
+    search = _Search(index, fingerprints, look, size)
+    if handles:
+        leaves = [search.by_handle(leaf, handles) for leaf in leaves]
+    if look is not None:
+        for leaf in leaves:
+            search.by_place(leaf)
+    search.among(leaves)
+    search.together(leaves)
+    return Inspection(tuple(search.found.values()), search.incomplete or not complete, search.pieces())
+
+
+_NOTHING: Final = Inspection()
+
+
+def _shows_none(leaves: list[_Leaf], size: int, look: Look) -> bool:
+    """Return whether no leaf may be a credential, by its name, its role or its form in any reading, as is usual.
+
+    It asks what `_Search` asks first, for a task that knows no credential.
+    """
+    for leaf in leaves:
+        if leaf.role is Role.CREDENTIAL or (leaf.name and strength(leaf.name) is not None):
+            return False
+    readings, incomplete = forms(_joined(leaves), Budget(size), rare=False)
+    for reading in readings:
+        if look(reading.text):
+            return False
+    return not incomplete
+
+
+class _Search:
+    def __init__(self, index: Index, fingerprints: Fingerprints, look: Look | None, size: int) -> None:
+        self._index = index
+        self._fingerprints = fingerprints
+        self._look = look
+        self._budget = Budget(size)
+        self._words = MAX_WORDS
+        self._full = False
+        self._met: set[int] = set()
+        self._pieces: dict[str, set[int]] = {}
+        self.found: dict[tuple[str, str], Finding] = {}
+
+    @property
+    def incomplete(self) -> bool:
+        return self._budget.incomplete or self._full
+
+    def by_handle(self, leaf: _Leaf, handles: Mapping[str, StandIn]) -> _Leaf:
+        """Note the credentials behind the handles here, and return the leaf without handles, which are no credentials
+        themselves."""
+        text = leaf.text
+        for handle, held in handles.items():
+            if handle.encode() in text:
+                text = text.replace(handle.encode(), _HANDLE)
+                for name, detector in held.credentials:
+                    found = Finding(name, detector, "seen", leaf.pointer, leaf.role, "handle", handle=held.audience)
+                    self._keep(found)
+        return leaf if text is leaf.text else leaf._replace(text=text)
+
+    def by_place(self, leaf: _Leaf) -> None:
+        """Note the leaf as a credential by its name or role, unless its value is known to be another thing."""
+        kind = strength(leaf.name) if leaf.name else None
+        if kind is None and leaf.role is not Role.CREDENTIAL:
+            return
+        value = string(leaf.text)
+        by_role = leaf.role is Role.CREDENTIAL and len(value) >= _SHORTEST and not placeholder(value)
+        by_name = kind is not None and (leaf.is_text or kind in {"code", "key", "pin"}) and plausible(value, kind)
+        if not by_role and not by_name:
+            return
+        if self._look is not None and self._look(leaf.text):
+            return
+        detector = DETECTOR_OF[kind] if kind is not None and by_name else BY_ROLE
+        value = bare(value)
+        hit = Hit(detector, "code" if by_name and kind in {"code", "pin"} else "named", 0, len(leaf.text), value)
+        self._add(leaf, hit, "raw")
+
+    def among(self, leaves: list[_Leaf]) -> None:
+        """Note the credentials in these leaves, narrowed down by halves."""
+        readings = forms(_joined(leaves), self._budget, rare=bool(self._index)).readings
+        known = {reading.name: names for reading in readings if (names := self._known(reading.text))}
+        hits = self._look is not None and any(self._look(reading.text) for reading in readings)
+        if not (known or hits):
+            return
+        if self._full:
+            return
+        if len(leaves) == 1:
+            self._settle(leaves[0], readings, known)
+            return
+        middle = len(leaves) // 2
+        self.among(leaves[:middle])
+        self.among(leaves[middle:])
+        alone = {finding.fingerprint for finding in self.found.values()}
+        for form, names in known.items():
+            for name in sorted(names - alone):
+                self._keep(Finding(name, "seen", "seen", form="split" if form == "raw" else f"{form}+split"))
+
+    def together(self, leaves: list[_Leaf]) -> None:
+        """Note the known credentials that appear only in all readings together. Such a credential is cut into pieces,
+        in another order or with other arguments between the pieces. It may also be encoded in part, or encoded first
+        and then cut."""
+        if not self._index:
+            return
+        texts, members = [leaf.text for leaf in leaves if leaf.text], [leaf.member for leaf in leaves if leaf.member]
+        parts = [*texts, *members] if len(texts) + len(members) <= MAX_PIECES else texts
+        self._meet(_meetings(parts))
+        self._meet(without_fillers(b"\0".join(parts)))
+        for glued in (_glued(texts), _glued(members)):
+            for reading in self._encoded(glued):
+                self._meet(reading.text)
+        alone = {finding.fingerprint for finding in self.found.values()}
+        for name in sorted(self._index.made_of(self._met) - alone):
+            self._keep(Finding(name, "seen", "seen", form="split"))
+
+    def _encoded(self, glued: bytes) -> tuple[Form, ...]:
+        budget = Budget(len(glued))
+        readings = forms(glued, budget).readings[1:]
+        self._full = self._full or budget.incomplete
+        return readings
+
+    def _settle(self, leaf: _Leaf, readings: tuple[Form, ...], known: Mapping[str, set[str]]) -> None:
+        for reading in readings:
+            if self._look is not None:
+                for hit in self._look(reading.text)[: MAX_FINDINGS + 1]:
+                    self._add(leaf, hit, reading.name)
+        for reading in readings:
+            for name in sorted(known.get(reading.name, ())):
+                form = reading.name if name in self._whole(reading.text) else _in_pieces(reading.name)
+                self._keep(Finding(name, "seen", "seen", leaf.pointer, leaf.role, form))
+
+    def _known(self, text: bytes) -> set[str]:
+        if not self._index:
+            return set()
+        met = self._meet(text)
+        found = self._index.made_of(met)
+        if self._index.has_windows:
+            found |= self._index.marked(self._fingerprints.windows(text))
+        return found | self._index.marked(map(word_mark, self._whole(text))) if self._index.has_words else found
+
+    def _meet(self, text: bytes) -> set[int]:
+        """Return the grams of a text that occur in any known credential, and note those of pieces."""
+        digests = self._fingerprints.gram_digests(text)
+        met = self._index.met(digests)
+        if not met:
+            return met
+        grams = grams_of_digests(digests)
+        self._met |= met
+        near, counted = self._index.near(met), letters(text)
+        if len(near) > MAX_NEAR:
+            self._full = True
+        for name in islice(near, MAX_NEAR):
+            if here := pieces_of(counted, grams, near[name]):
+                self._pieces.setdefault(name, set()).update(here)
+        return met
+
+    def pieces(self) -> tuple[CredentialPiece, ...]:
+        """Return the pieces of credentials that were not found whole."""
+        whole = {finding.fingerprint for finding in self.found.values()}
+        near = self._index.near(self._met)
+        return tuple(
+            CredentialPiece(name, frozenset(near[name]), frozenset(grams))
+            for name, grams in self._pieces.items()
+            if name not in whole and name in near
+        )
+
+    def _whole(self, text: bytes) -> set[str]:
+        """Return the fingerprints of the words of a text and of their decodings."""
+        words = {*_PARTED.findall(text), *_FINER.findall(text), *text.split(b"\0")}
+        values = {word for word in words if _SHORTEST <= len(word) <= 4 * _LONGEST_SHORT}
+        values |= {decoded for word in values if len(word) <= _LONGEST_SHORT for decoded in whole(word)}
+        if len(values) > self._words:
+            self._full = True
+            values = set(sorted(values)[: self._words])
+        self._words -= len(values)
+        return {self._fingerprints.of(string(value)) for value in values}
+
+    def _add(self, leaf: _Leaf, hit: Hit, form: str) -> None:
+        of = self._fingerprints
+        name = of.of(hit.value, hit.host)
+        shingles = of.shingles(hit.value, hit.user)
+        if self._index.has_marks and hit.host is None:
+            mark = mark_of(shingles)
+            name = min(self._index.marked(() if mark is None else (mark,)), default=name)
+        self._keep(Finding(name, hit.detector, hit.kind, leaf.pointer, leaf.role, form, shingles, hit.host))
+
+    def _keep(self, finding: Finding) -> None:
+        if len(self.found) >= MAX_FINDINGS:
+            self._full = True
+            return
+        pointer = self._showable(finding.pointer)
+        self.found.setdefault((finding.fingerprint, pointer), replace(finding, pointer=pointer))
+
+    def _showable(self, pointer: str) -> str:
+        """The part of a pointer that holds no credential: the name of a member can be one."""
+        while pointer:
+            text = pointer.encode("utf-8", "surrogatepass")
+            if not (self._look is not None and self._look(text)) and not self._known(text):
+                break
+            pointer = pointer.rpartition("/")[0]
+        return pointer
+
+
+def words_of(text: str) -> Iterator[str]:
+    """Yield the words of a text by which short credentials are known, each once."""
+    data = text.encode("utf-8", "surrogatepass")
+    yield from map(string, dict.fromkeys((data, *_PARTED.findall(data), *_FINER.findall(data))))
+
+
+def _in_pieces(form: str) -> str:
+    return "split" if form == "raw" else f"{form}+split"
+
+
+def _meetings(pieces: list[bytes]) -> bytes:
+    """Return each meeting of the end of one piece with the beginning of another, for few pieces."""
+    if not 2 < len(pieces) <= MAX_PIECES:
+        return b""
+    ends = [(text[:_REACH], text[-_REACH:]) for piece in pieces if (text := letters(piece))]
+    return b"".join(
+        [tail + head for one, (_, tail) in enumerate(ends) for other, (head, _) in enumerate(ends) if one != other]
+    )
+
+
+def _glued(texts: list[bytes]) -> bytes:
+    """The short ones as one."""
+    short = [text for text in texts if len(text) <= _PIECE]
+    return b"".join(short) if len(short) > 1 else b""
+
+
+def _joined(leaves: list[_Leaf]) -> bytes:
+    """Return the values, then the names, joined with zero bytes. Pieces of a split credential so follow each other."""
+    return b"\0".join([leaf.text for leaf in leaves] + [leaf.member for leaf in leaves if leaf.member])
+
+
+# --- the arguments ---------------------------------------------------------------------------------
+
+
+def _leaves(arguments: JsonObject, roles: Mapping[str, Role]) -> tuple[list[_Leaf], int, bool]:
+    """Return all strings and numbers in document order, their bytes, and whether the leaves are complete."""
+    steps = _steps(roles) if roles else []
+    found: list[_Leaf] = []
+    size = 0
+    waiting: list[_Place] = [(arguments, "", "", (), b"")]
+    while waiting:
+        value, pointer, name, path, member = waiting.pop()
+        kind = type(value)
+        text = b""
+        if kind is str:
+            text = cast("str", value).encode("utf-8", "surrogatepass")
+        elif kind is int or kind is float:
+            text = repr(value).encode()
+        elif isinstance(value, Mapping | list | tuple):
+            waiting.extend(reversed(_members(value, pointer, name, path if steps else None)))
+        if text or member:
+            more = size + len(text) + len(member)
+            if more > MAX_BYTES:
+                return found, size, False
+            size = more
+            role = _role(path, steps) if steps else None
+            found.append(_Leaf(pointer, name, text, role, kind is str, member))
+    return found, size, True
+
+
+def _steps(roles: Mapping[str, Role]) -> list[tuple[tuple[str, ...], Role]]:
+    return [(tuple(map(_folded, pointer.split("/")[1:])), role) for pointer, role in roles.items()]
+
+
+_Place: TypeAlias = tuple[Json, str, str, tuple[str, ...], bytes]
+"""A value of the arguments: its pointer, its name, the folded steps to it, and its name as text outside of lists."""
+_Container: TypeAlias = Mapping[str, Json] | list[Json] | tuple[Json, ...]
+
+
+def _members(value: _Container, pointer: str, name: str, path: tuple[str, ...] | None) -> list[_Place]:
+    """Return the places in a container. Without a `path` nobody asks for theirs."""
+    found: list[_Place] = []
+    if isinstance(value, Mapping):
+        for member, item in value.items():
+            step = member.replace("~", "~0").replace("/", "~1")
+            there = () if path is None else (*path, _folded(step))
+            found.append((item, f"{pointer}/{step}", member, there, member.encode("utf-8", "surrogatepass")))
+    else:
+        for number, item in enumerate(value):
+            there = () if path is None else (*path, str(number))
+            found.append((item, f"{pointer}/{number}", name, there, b""))
+    return found
+
+
+def role_at(path: Sequence[str | int], roles: Mapping[str, Role]) -> Role | None:
+    """The role of a place in the arguments."""
+    steps = _steps(roles)
+    return _role(tuple(_folded(str(step).replace("~", "~0").replace("/", "~1")) for step in path), steps)
+
+
+@short_text_cache(4_096)
+def _folded(step: str) -> str:
+    """As the most tolerant reader of an argument's name would read it."""
+    return fold(step.replace("~1", "/").replace("~0", "~"))
+
+
+def _role(path: tuple[str, ...], steps: list[tuple[tuple[str, ...], Role]]) -> Role | None:
+    """Return the role of the longest pointer to this place or to one of its parents."""
+    best: tuple[int, Role | None] = (-1, None)
+    for pattern, role in steps:
+        if best[0] < len(pattern) <= len(path) and all(
+            step in {"*", there} for step, there in zip(pattern, path, strict=False)
+        ):
+            best = (len(pattern), role)
+    return best[1]

@@ -1,0 +1,494 @@
+"""Detection of credentials in text. Pure. A value is a credential if a rule knows its form, or if it stands under a
+credential's name. Private keys, JWTs, values of `Authorization` headers, user information of URLs, and one-time codes
+(by the words around them) count too. Entropy alone never suffices. Public keys, certificates, digests, object ids,
+cursors, placeholders and documented examples are no credentials."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Final, NamedTuple
+from urllib.parse import unquote
+
+from gateway.credentials import codes, phrases
+from gateway.credentials.calls import BY_ROLE, NO_INDEX, Index, inspect, words_of
+from gateway.credentials.codes import bare, by_code
+from gateway.credentials.finding import Finding, Hit, Inspection, Kind, Known, StandIn
+from gateway.credentials.fingerprint import LONGEST, Fingerprints
+from gateway.credentials.forms import string
+from gateway.credentials.named import (
+    DETECTOR_OF,
+    KEYS,
+    LOCAL,
+    NAMES,
+    SHORT_NAMES,
+    Strength,
+    after_references,
+    is_generated,
+    is_short_number,
+    placeholder,
+    plausible,
+    strength,
+)
+from gateway.credentials.ordinary import is_ordinary
+from gateway.credentials.phrases import by_phrase
+from gateway.credentials.ruleset import REACH, Rule, Ruleset, compiled
+from gateway.model.target import Role
+from gateway.model.wire import JsonObject
+
+_EXAMPLES: Final = re.compile(
+    r"EXAMPLE|xxxx|XXXX|\*{4}|your[-_]|YOUR[-_]|placeholder|redacted|REDACTED|<|\$\{|0{12}|1234567890abc|abcdefghijkl"
+)
+
+BY_PLACE: Final = (
+    frozenset(
+        {
+            "private-key",
+            "putty-private-key",
+            "jwt",
+            "bearer",
+            "basic",
+            "userinfo",
+            "presigned-url",
+            "one-time-code",
+            "named-password",
+            "named-token",
+            BY_ROLE,
+        }
+    )
+    | phrases.DETECTORS
+)
+"""The detectors that are no rule of a file."""
+
+
+def detectors(rules: Ruleset) -> frozenset[str]:
+    """Return the possible detector names of credentials found by form or place."""
+    return BY_PLACE | {rule.id for rule in rules.rules}
+
+
+class Detector:
+    """Rules and fingerprints of one deployment. Has no state; safe to share."""
+
+    def __init__(self, ruleset: Ruleset, fingerprints: Fingerprints) -> None:
+        self.ruleset: Final = ruleset
+        self.fingerprints: Final = fingerprints
+        signs = [_NAMED_SIGN] if ruleset.signs is None else [ruleset.signs, _NAMED_SIGN]
+        self._signs = compiled(_any_of(signs), groups=False)
+
+    def hits(self, text: bytes) -> list[Hit]:
+        """Every credential in a text (UTF-8), in order, none inside another; in the place of one that is base64 of
+        another, both."""
+        # Two passes for all that is looked for settle nearly every text.
+        sign = self._signs.search(text)
+        around = _CONTEXT.search(text)
+        if sign is None and around is None and not self.ruleset.always:
+            return []
+        found = [] if around is None else [*_by_context(text), *by_phrase(text), *by_code(text)]
+        if sign is not None or self.ruleset.always:
+            first = len(text) if sign is None else sign.start()
+            for rule, at in self.ruleset.candidates(text, first):
+                found.extend(_by_rule(rule, text, max(0, at - REACH) if rule.own else 0))
+            found.extend(_by_name(text, first))
+        found = [replace(hit, value=bare(hit.value)) if hit.kind == "code" else hit for hit in found]
+        kept = _apart(found, len(text)) if len(found) > 1 else found
+        return [each for hit in kept for inner in (hit, *_inside(hit)) for each in _of_user(inner, text)]
+
+    def find(self, text: str) -> tuple[Finding, ...]:
+        """The findings of a text as it stands."""
+        return tuple(self.finding(hit) for hit in self.hits(text.encode("utf-8", "surrogatepass")))
+
+    def inspect(
+        self,
+        arguments: JsonObject,
+        roles: Mapping[str, Role],
+        known: Known | Index | None = None,
+        *,
+        new: bool = True,
+        handles: Mapping[str, StandIn] = MappingProxyType({}),
+    ) -> Inspection:
+        """Return the credentials in the arguments of a call: the task's known ones in any form, and new ones unless
+        `new` is false. `known` may be an `Index` for repeated use. `handles` are the handles in the arguments with
+        their contents."""
+        index = NO_INDEX
+        if known:
+            index = known if isinstance(known, Index) else Index(known)
+        look = self.hits if new else None
+        return inspect(arguments, roles, index, self.fingerprints, look=look, handles=handles)
+
+    def word_of(self, fingerprint: str, text: str) -> str | None:
+        """Return the word of a text that has a fingerprint; `None` if no single word has it."""
+        return next((word for word in words_of(text) if self.fingerprints.of(word) == fingerprint), None)
+
+    def finding(self, hit: Hit) -> Finding:
+        return Finding(
+            self.fingerprints.of(hit.value, hit.host),
+            hit.detector,
+            hit.kind,
+            shingles=self.fingerprints.shingles(hit.value, hit.user),
+            host=hit.host,
+            ordinary=_is_ordinary(hit),
+        )
+
+
+def _is_ordinary(hit: Hit) -> bool:
+    """Return whether ordinary text may have the same value. A value with a form of its own cannot occur there."""
+    if hit.kind == "code":
+        return len(hit.value) < _LONG_CODE
+    return hit.kind in {"named", "userinfo", "header"} and is_ordinary(hit.value)
+
+
+_BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/]{4}){2,}(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+
+
+_LOGINS: Final = frozenset({"docker-config-auth", "npm-auth"})
+"""The rules whose values are a user and a password in base64."""
+
+
+def _inside(hit: Hit) -> Iterator[Hit]:
+    """Yield the decoded value of base64 under a credential's name, as in secrets of Kubernetes. Of a user and a password,
+    yield the password."""
+    login = hit.detector in _LOGINS
+    if not (hit.kind == "named" or login) or _BASE64.fullmatch(hit.value) is None:
+        return
+    value = base64.b64decode(hit.value).rstrip(b"\r\n")
+    if not value.isascii() or not (text := value.decode("ascii")).isprintable():
+        return
+    user, colon, password = text.partition(":")
+    if login and colon and plausible(password, "password"):
+        yield replace(hit, value=password, user=user)
+    elif plausible(text, "password"):
+        yield replace(hit, value=text)
+
+
+# --- whose it is -----------------------------------------------------------------------------------
+
+_USER_NAME: Final = compiled(
+    r"(?i)(?:user(?:[ _-]?(?:name|id))?|login|e-?mail|account|uid)[\"'\x60\\]{0,6}\s{0,4}[:=>]\s{0,4}[\"'\x60\\]{0,6}([A-Za-z0-9_.@+-]{3,64})"
+)
+_NEAR_USER: Final = 256
+"""Bytes before and after a password in which the name of its user is looked for."""
+_OF_USERS: Final[frozenset[Kind]] = frozenset({"named", "userinfo", "header"})
+
+
+def _of_user(hit: Hit, text: bytes) -> Iterator[Hit]:
+    """Yield the hit with the name of its user, if the name is a part of the password. Yield nothing if the name is all of
+    the password. Other text may have the name anywhere."""
+    value = hit.value.lower()
+    names = [hit.user]
+    if hit.kind in _OF_USERS and len(value) <= 2 * _LONGEST_NAME:
+        around = text[max(0, hit.start - _NEAR_USER) : hit.end + _NEAR_USER]
+        names += [string(around[slice(*match.span(1))]) for match in _USER_NAME.finditer(around)]
+    names = [part.lower() for name in names for part in (name, name.partition("@")[0])]
+    inside = [name for name in names if len(name) >= _SHORTEST_NAME and name in value and is_ordinary(name)]
+    if value not in inside:
+        yield replace(hit, user=max(inside, key=len)) if inside else hit
+
+
+_SHORTEST_NAME: Final = 3
+_LONGEST_NAME: Final = 64
+_LONG_CODE: Final = 6
+_ORDER: Final[dict[Kind, int]] = {
+    "private-key": 0, "format": 1, "jwt": 2, "presigned": 3, "userinfo": 4, "header": 5, "named": 6, "code": 7,
+}  # fmt: skip
+
+
+def _apart(found: list[Hit], size: int) -> list[Hit]:
+    """Return the hits without those overlapped by a more specific hit."""
+    kept: list[Hit] = []
+    taken = bytearray(size)
+    for hit in sorted(found, key=lambda hit: (_ORDER[hit.kind], hit.start - hit.end, hit.start)):
+        if taken.find(1, hit.start, hit.end) < 0:
+            taken[hit.start : hit.end] = b"\1" * (hit.end - hit.start)
+            kept.append(hit)
+    return sorted(kept, key=lambda hit: hit.start)
+
+
+def _by_rule(rule: Rule, text: bytes, position: int) -> Iterator[Hit]:
+    for match in rule.regex.finditer(text, position):
+        start, end = rule.secret(match)
+        if start == end or not rule.accepts(text, match, (start, end)):
+            continue
+        value = string(text[start:end])
+        if not (rule.own and _EXAMPLES.search(value)):
+            yield Hit(rule.id, "format", start, end, value)
+
+
+# --- by name ---------------------------------------------------------------------------------------
+
+
+_QUOTES: Final = r"[\"'\x60\\]{0,6}"
+_PAIR: Final = (
+    rf"(?:\s{{0,4}}:\s{{0,4}}\{{)?,?\s{{0,24}}(?:{_QUOTES}[a-z]{{1,12}}{_QUOTES}\s{{0,4}}:\s{{0,4}}{_QUOTES}[a-z]{{1,16}}{_QUOTES},\s{{0,24}}){{0,2}}"
+    rf"{_QUOTES}[a-z]{{0,10}}value{_QUOTES}\s{{0,4}}[:=]\s{{0,4}}"
+)
+"""Between the name and the value of `{"name": …, "value": …}`, `key="…" value="…"` and the like: variables of containers and
+of pipelines, parameters and outputs of clouds."""
+_BLOCK: Final = r"(?:[|>][+-]?[0-9]?[ \t]*\r?\n[ \t]+|!!str |&[A-Za-z0-9_-]+ )?"
+"""What YAML puts between a name and its value: the sign of a block on the next line, a type, an anchor."""
+_ATTRIBUTES: Final = r"(?:\s[A-Za-z:_-]+=[\"'][^\"'<>\n]*[\"'])+\s?>\s*"
+_NAMED_SIGN: Final = (
+    rf"(?i)(?:(?:{NAMES})[A-Za-z0-9_-]{{0,40}}|{SHORT_NAMES})[\"'\x60\\]{{0,6}}"
+    rf"(?:{_PAIR}|{_ATTRIBUTES}"
+    rf"|\*{{0,2}}(?: \([^()\n]+\))?\s{{0,4}}(?:=>|:=|=|:|>|：|\|)\*{{0,2}}\s{{0,4}}\*{{0,2}}{_BLOCK}"
+    r"|\s{1,4}(?:(?:for|of)(?: \S{1,32}){1,4} )?(?:is|was)\s{0,2}:?\s{1,4})"
+    rf"|--(?:[a-z0-9]{{1,20}}-){{0,3}}(?:{NAMES})[a-z0-9-]{{0,20}} "
+)
+_NAMED: Final = compiled(_NAMED_SIGN)
+_SEVERAL: Final = re.compile(rf"(?:{KEYS})[ _-]key|({LOCAL})", re.IGNORECASE)
+"""Names that may be of several words, or of other letters than those of ASCII: the group."""
+_LONGEST_SEVERAL: Final = 32
+_ALIAS: Final = re.compile(rb":\s{1,4}\*$")
+"""What stands before the name of a YAML anchor."""
+_VALUE: Final = re.compile(
+    rb"\\{0,6}\"([^\"\\\r\n\x00]{4,2048})|\\{0,6}'([^'\\\r\n\x00]{4,2048})|`([^`\r\n\x00]{4,2048})`|([^\s\"'`,;&<>(){}\[\]|\\\x00]{4,2048})"
+)
+_NAME_PART: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.")
+_AROUND: Final = b" \t\r\n\f\v\"'`\\"
+_PREFIX: Final = re.compile(rb"base64:|([A-Za-z0-9_.-]{1,64}=)(?=[^=])")
+"""What stands before a value and is no part of it; the group is the name of a cookie."""
+_BARE: Final = 4
+"""The group of a value without quotes."""
+_DIGIT: Final = re.compile(rb"[0-9]")
+_NEAR: Final = 140
+"""Bytes in which the first digit of a random value is."""
+_NAME_LENGTH: Final = 96
+_BRIEF: Final = 4
+_LEAST: Final = 8
+
+
+def _by_name(text: bytes, position: int) -> Iterator[Hit]:
+    while (head := _NAMED.search(text, position)) is not None:
+        at, after = head.span()
+        hit = _named(text, at, after)
+        if hit is not None:
+            yield hit
+        # What was no value may itself begin with a name.
+        position = after if hit is None else hit.end
+
+
+class _Named(NamedTuple):
+    """The name of a credential, the place of its end, and the separator before the value."""
+
+    kind: Strength
+    last: int
+    sign: bytes
+    local: bool
+    """Whether it is of another language, where prose has the same word."""
+    least: int
+    """Characters of the shortest value. Two letters and a mark stand before anything in decoded noise."""
+
+
+def _name_of(text: bytes, at: int, after: int) -> _Named | None:
+    """Return the name that has a credential's word at `at`, and whose separator ends at `after`."""
+    first = at
+    while first > 0 and text[first - 1] in _NAME_PART and at - first < _NAME_LENGTH:
+        first -= 1
+    several = _SEVERAL.match(string(text[at : at + _LONGEST_SEVERAL]))
+    last = at if several is None else at + len(several[0].encode())
+    while last < after and text[last] in _NAME_PART:
+        last += 1
+    kind = strength(string(text[first:last]))
+    if kind is None or _ALIAS.search(text[last:after]) is not None:
+        return None
+    sign = text[last:after].strip(_AROUND).lower()
+    # Types that are joined by `|` have names of tokens and keys.
+    if sign.endswith(b"|") and kind in {"token", "code", "pin"}:
+        return None
+    least = _LEAST if kind == "pass" and last - first < _BRIEF else 0
+    return _Named(kind, last, sign, several is not None and several[1] is not None, least)
+
+
+def _named(text: bytes, at: int, after: int) -> Hit | None:
+    """Return the value after a name that has a credential's word at `at`, and whose separator ends at `after`."""
+    name = _name_of(text, at, after)
+    if name is None or (name.kind != "password" and _DIGIT.search(text, after, after + _NEAR) is None):
+        return None
+    begin = after_references(text, after)
+    if begin > after and plausible(reference := string(text[after:begin]), name.kind):
+        return _by_kind(name.kind, after, begin, reference)
+    match = _VALUE.match(text, begin)
+    if match is None:
+        return None
+    start, end = match.span(match.lastindex or 0)
+    if begin > after and not is_generated(string(text[start:end])):
+        return None
+    if name.sign.endswith(b">") and not name.sign.startswith((b":", b"=")) and not text.startswith(b"<", end):
+        return None
+    prefix = _PREFIX.match(text, start, end)
+    if prefix is not None and (prefix[1] is None or b"cookie" in text[at : name.last].lower()):
+        start = prefix.end()
+    value = string(text[start:end])
+    if match.lastindex == _BARE:
+        value = value.rstrip(".!?*")
+        end = start + len(value.encode("utf-8", "surrogatepass"))
+    return _by_kind(name.kind, start, end, value) if _fits(name, value, bare=match.lastindex == _BARE) else None
+
+
+def _fits(name: _Named, value: str, *, bare: bool) -> bool:
+    """Return whether a name promises such a value. A `bare` one has no quotes around it."""
+    loose = bare and (name.local or name.sign.rstrip(b":").endswith((b"is", b"was", b"|", b")")))
+    if len(value) < name.least or (name.local and bare and not any(char.isdigit() for char in value)):
+        return False
+    if not bare and name.kind == "key" and is_short_number(value):
+        return True
+    if _scheme(value) or not plausible(value, name.kind, structured=b"value" not in name.sign and not loose):
+        return False
+    # Reports of tests write `PASS: name_of_test`.
+    return name.kind != "pass" or not bare or name.sign.endswith(b"=") or not is_ordinary(value)
+
+
+def _by_kind(kind: Strength, start: int, end: int, value: str) -> Hit:
+    return Hit(DETECTOR_OF[kind], "code" if kind in {"code", "pin"} else "named", start, end, value)
+
+
+def _scheme(value: str) -> bool:
+    """Return whether a value is the scheme before a credential in a header."""
+    return value.partition(" ")[0].lower() in {"bearer", "basic", "dpop", "token", "digest", "negotiate", "ssws"}
+
+
+# --- by what is around it --------------------------------------------------------------------------
+
+
+_PRIVATE_KEY: Final = compiled(
+    r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----(?:\s|\\n|\\r)*"
+    r"((?:[A-Za-z][A-Za-z-]{2,20}: [^\n]{0,200}\n\s*)*[A-Za-z0-9+/=\s\\]{48,})(?:-----END [A-Z0-9 ]{1,48}-----)?"
+)
+_PUTTY: Final = compiled(r"Private-Lines: [0-9]{1,3}\s+([A-Za-z0-9+/=\s]{48,})")
+_ARMOUR: Final = re.compile(r"(?:^|\n)[A-Za-z-]+: [^\n]*|\\[nr]|[\s\\]|=+$|=.{4}$")
+_KEY_LINE: Final = re.compile(r"[A-Za-z0-9+/]{32}")
+# The last form is of one so long that its signature may be out of sight.
+_JWT: Final = compiled(
+    r"(?:^|[^A-Za-z0-9_.-])(eyJ[A-Za-z0-9_-]{8,}\.(?:eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{16,}"
+    r"|[A-Za-z0-9_-]*\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}|eyJ[A-Za-z0-9_-]{1000,}))"
+)
+_JWT_EXAMPLE: Final = "eyJzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6IkpvaG4gRG9l"
+_BRACED: Final = r"\$?\{\{?[^{}\n]*\}\}?"
+"""A reference that stands before the rest of a token."""
+_BEARER: Final = compiled(rf"(?i)\b(?:bearer|dpop)[\s:]{{1,4}}[\"']?(?:{_BRACED})?([A-Za-z0-9._~+/-]{{16,}}={{0,2}})")
+_BASIC: Final = compiled(r"(?i)\bbasic\s{1,4}([A-Za-z0-9+/_-]{8,}={0,2})")
+_USERINFO: Final = compiled(
+    r"(?i)\b[a-z][a-z0-9+.-]{1,20}://(?:([^\s/\"'<>@:\x00]*):([^\s/\"'<>@\x00]{3,})|([A-Za-z0-9_.~%-]{20,}))@[^\s/\"'<>?#\x00]"
+)
+_SIGNED: Final = compiled(
+    r"(?i)https?://(?:[^\s/\"'<>@\x00]*@)?([A-Za-z0-9.-]+)[^\s\"'<>?\x00]*\?[^\s\"'<>\x00]*?"
+    r"(?:x-amz-signature|x-goog-signature|x-oss-signature|q-signature|signature|sig)=([A-Za-z0-9%/+_~-]{20,}=*)"
+)
+_CODES_SIGN: Final = (
+    r"(?i)\b(?:one[- ]time|verification|security|log[- ]?in|sign[- ]?in|authentication|confirmation|access|2fa|mfa|two[- ]factor"
+    r"|otp|reset|passcode)\s*(?:pass)?(?:code|pin|password|otp|passcode)?(?:\s(?:is|for|to|your|you|log|sign|in|[a-z]{1,20}))*?"
+    r"\s*(?:is|are|[:=-])\s*[\"'*]{0,3}([0-9]{4,8}|[0-9]{3}[ -][0-9]{3}|[A-Z]-[0-9]{6})(?:[^0-9A-Za-z]|$)"
+    r"|(?:^|[^0-9A-Za-z.])([0-9]{4,8}|[0-9]{3}[ -][0-9]{3}|[A-Z]-[0-9]{6}) is your \S{0,24} ?\S{0,24} ?(?:code|pin|otp|passcode|password)\b"
+)
+_CODES: Final = compiled(_CODES_SIGN)
+_CODE_WORD: Final = re.compile(rb"code|pin|otp|password|passcode", re.IGNORECASE)
+
+
+def _private_keys(text: bytes) -> Iterator[Hit]:
+    for expression, name in ((_PRIVATE_KEY, "private-key"), (_PUTTY, "putty-private-key")):
+        for match in expression.finditer(text):
+            body = string(text[slice(*match.span(1))])
+            value = _ARMOUR.sub("", body)[:LONGEST]
+            # Lines of base64 are long words, prose after a mention of a key is not.
+            if len(value) >= 40 and len(set(value)) > 15 and _KEY_LINE.search(body) is not None:
+                yield Hit(name, "private-key", match.start(), match.end(), value)
+
+
+def _jwts(text: bytes) -> Iterator[Hit]:
+    for match in _JWT.finditer(text):
+        start, end = match.span(1)
+        value = string(text[start:end])
+        if _JWT_EXAMPLE not in value:
+            yield Hit("jwt", "jwt", start, end, value)
+
+
+def _bearers(text: bytes) -> Iterator[Hit]:
+    for match in _BEARER.finditer(text):
+        start, end = match.span(1)
+        value = string(text[start:end])
+        if plausible(value, "token"):
+            yield Hit("bearer", "header", start, end, value)
+
+
+def _basics(text: bytes) -> Iterator[Hit]:
+    for match in _BASIC.finditer(text):
+        start, end = match.span(1)
+        value = string(text[start:end])
+        letters = value.rstrip("=").replace("-", "+").replace("_", "/")
+        if len(letters) % 4 == 1:
+            continue
+        pair = base64.b64decode(letters + "=" * (-len(letters) % 4))
+        user, colon, password = string(pair).partition(":")
+        if colon and len(password) >= 4 and user.isprintable() and password.isprintable() and not placeholder(password):
+            yield Hit("basic", "header", start, end, password, user=user)
+
+
+def _userinfos(text: bytes) -> Iterator[Hit]:
+    for match in _USERINFO.finditer(text):
+        password = match.span(2) != (-1, -1)
+        start, end = match.span(2 if password else 3)
+        written = string(text[start:end])
+        value = unquote(written)
+        if not placeholder(value) and not placeholder(written) and (password or plausible(value, "token")):
+            user = unquote(string(match[1] or b"")) if password else ""
+            yield Hit("userinfo", "userinfo", start, end, value, user=user)
+
+
+def _signed(text: bytes) -> Iterator[Hit]:
+    for match in _SIGNED.finditer(text):
+        start, end = match.span(2)
+        value = string(text[start:end])
+        if not placeholder(value):
+            yield Hit("presigned-url", "presigned", start, end, value, string(text[slice(*match.span(1))]).lower())
+
+
+def _codes(text: bytes) -> Iterator[Hit]:
+    for match in _CODES.finditer(text):
+        start, end = match.span(1) if match.span(1) != (-1, -1) else match.span(2)
+        around = text[match.start() : match.end()]
+        if _CODE_WORD.search(around) is not None:
+            yield Hit("one-time-code", "code", start, end, string(text[start:end]))
+
+
+def _by_context(text: bytes) -> list[Hit]:
+    if _LOOKED_FOR.search(text) is None:
+        return []
+    lowered = text.lower()
+    return [hit for sign, look in _LOOKS if sign in lowered for hit in look(text)]
+
+
+_LOOKS: Final[tuple[tuple[bytes, Callable[[bytes], Iterator[Hit]]], ...]] = (
+    (b"private key", _private_keys),
+    (b"private-lines", _private_keys),
+    (b"eyj", _jwts),
+    (b"bearer", _bearers),
+    (b"dpop", _bearers),
+    (b"basic", _basics),
+    (b"://", _userinfos),
+    (b"sig", _signed),
+    (b"code", _codes),
+    (b"otp", _codes),
+    (b"passcode", _codes),
+)
+
+_SIGNS: Final = (
+    r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY",
+    r"Private-Lines: [0-9]",
+    r"eyJ[A-Za-z0-9_-]{8}",
+    rf"(?i)(?:bearer|dpop)[\s:]{{1,4}}[\"']?(?:{_BRACED})?[A-Za-z0-9._~+/-]{{16}}",
+    r"(?i)basic\s{1,4}[A-Za-z0-9+/_-]{8}",
+    r"://[^\s/\"'<>@\x00]{3,}@",
+    r"(?i)(?:sig|signature)=[A-Za-z0-9%/+_~-]{20}",
+    _CODES_SIGN,
+)
+"""What stands in whatever one of these looks finds, so that a text without it is not looked at by them."""
+
+
+def _any_of(expressions: Iterable[str]) -> str:
+    return "|".join(f"(?:{expression})" for expression in expressions)
+
+
+_LOOKED_FOR: Final = compiled(_any_of(_SIGNS), groups=False)
+_CONTEXT: Final = compiled(_any_of([*_SIGNS, *phrases.SIGNS, *codes.SIGNS]), groups=False)

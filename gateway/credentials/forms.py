@@ -1,0 +1,311 @@
+"""Undoes encodings that hide a credential, up to two rounds of them. Pure; the work is bounded.
+
+The encodings are percent, base64, base64url, hex, JSON and `\\x` escapes, compatibility forms and characters that do not
+show. `decoders` has those of mail, and base85.
+
+Base64 and hex are decoded in every run of their letters, across white space and separators, at every alignment. So letters
+before a run hide nothing. Only text is kept of the result.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Final, NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from gateway.credentials.base64_text import groups, readable_text
+from gateway.credentials.decoders import base85, quoted_printable, uuencoded
+from gateway.credentials.fingerprint import bare
+from gateway.credentials.ruleset import compiled
+
+ROUNDS: Final = 2
+BUDGET: Final = 4 * 2**20
+"""Bytes of decoded text that one inspection may look at, beside a few times the size of what it looks at."""
+PER_BYTE: Final = 24
+_TEXT: Final = r"[\t\n\r\x20-\x7e\x{a1}-\x{d7ff}\x{e000}-\x{10ffff}]{8,}"
+_READABLE: Final = compiled(_TEXT)
+_WIDE: Final = compiled(r"(?:[\t\n\r\x20-\x7e]\x00){6,}")
+_READABLE_OR_WIDE: Final = compiled(rf"{_TEXT}|(?:\x00[\t\n\r\x20-\x7e]){{3}}\x00")
+"""Text, or what tells that there is UTF-16. Neither can hide the other: zero is no text."""
+_PERCENT: Final = re.compile(rb"%[0-9A-Fa-f]{2}")
+_NOT_BASE64: Final = bytes(code if re.match(rb"[A-Za-z0-9+/]", bytes([code])) else 32 for code in range(256))
+_NOT_HEX: Final = bytes(code if re.match(rb"[A-Fa-f0-9]", bytes([code])) else 32 for code in range(256))
+_SHORTEST_BASE64: Final = 10
+"""Letters that decode to eight bytes, the least that is looked at."""
+_SHORTEST_HEX: Final = 16
+_BASE64_TEXT: Final = compiled(readable_text(), groups=False)
+"""Matches in all base64 that reads as text, once the text around it is without white space."""
+_FEWEST_PLACES: Final = 32
+_FOR_EACH_PLACE: Final = 128
+"""Bytes of a text for each place of base64 that is told apart. Of more places, to decode all costs less."""
+_FILL: Final = (b"", b"AAA", b"AA", b"A")
+"""What makes a run of base64 whole, by the letters that it has beyond a multiple of four."""
+_HEX_CHARACTER: Final = (
+    "(?:[2-7]h|0[9AaDd]|[CcDd]h[89ABab]h|[Ee]h[89ABab]h[89ABab]h|[Ff]h[89ABab]h[89ABab]h[89ABab]h)"
+).replace("h", "[0-9A-Fa-f]")
+"""What a character of text in UTF-8 looks like."""
+_HEX: Final = rf"{_HEX_CHARACTER}{{8}}|(?:{_HEX_CHARACTER}00){{5}}{_HEX_CHARACTER}"
+_HEX_TEXT: Final = compiled(_HEX)
+"""Matches in whatever decodes to text, also as UTF-16: digests hardly ever do."""
+_HEX_MARKS: Final = re.compile(rb"0[xX](?=[0-9A-Fa-f]{2})|\\x(?=[0-9A-Fa-f]{2})|[\s:,;-]")
+_MARKED: Final = r"(?i)[0-9a-f]{2}(?:(?:0x|\\x|[\s:,;-])+[0-9a-f]{2}){5}"
+_HEX_MARKED: Final = compiled(_MARKED)
+_HEX_SIGN: Final = compiled(rf"{_HEX}|{_MARKED}")
+LONG_HIDDEN: Final = compiled(
+    rf"{groups(5)}|{_HEX_CHARACTER}{{12}}|{_MARKED.removesuffix('{5}')}{{15}}"
+    r"|[\x{e0020}-\x{e007e}]{8}|[\x{fe00}-\x{fe0f}\x{e0100}-\x{e01ef}]{8}",
+    groups=False,
+)
+"""Matches in what decodes to some fifteen bytes of text: base64, hex, and rows of characters without a look. Ordinary text
+hardly ever has it."""
+_BACKSLASH: Final = ord("\\")
+"""As a number: to look for `bytes` in bytes costs thirty times as much, since CPython first tries whether they are one."""
+_PERCENT_SIGN: Final = ord("%")
+_SPACE: Final = b" \t\r\n\f\v"
+_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
+_ESCAPE: Final = re.compile(rb"\\(?:u\{([0-9A-Fa-f]{1,6})\}|u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|(.))", re.DOTALL)
+_PAIR: Final = re.compile(rb"\\u[dD][89aAbB][0-9A-Fa-f]{2}\\u[dD][c-fC-F][0-9A-Fa-f]{2}")
+_SIMPLE: Final = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"b": b"\b", b"f": b"\f"}
+_LINES: Final = re.compile(rb"\\[nrt]")
+
+
+class Form(NamedTuple):
+    """A reading of a text, with its decodings from the outermost on."""
+
+    text: bytes
+    name: str
+
+
+class Forms(NamedTuple):
+    readings: tuple[Form, ...]
+    incomplete: bool
+
+
+class Budget:
+    """The decodings left for an inspection, shared by all its texts."""
+
+    __slots__ = ("incomplete", "left")
+
+    def __init__(self, size: int) -> None:
+        self.left = min(max(64 * 2**10, size * PER_BYTE), BUDGET + size)
+        self.incomplete = False
+
+    def take(self, size: int) -> bool:
+        if size > self.left:
+            self.incomplete = True
+            return False
+        self.left -= size
+        return True
+
+
+def forms(text: bytes, budget: Budget | None = None, *, rare: bool = True) -> Forms:
+    """Return `text` itself and every other reading of it; without `rare`, those of common encodings. Never raises."""
+    allowed = budget or Budget(len(text))
+    found = [Form(text, "raw")]
+    seen = {text}
+    latest = found
+    for _ in range(ROUNDS):
+        more: list[Form] = []
+        for form in latest:
+            for name, decoded in _decoded(form.text, rare=rare):
+                if decoded not in seen and not seen.add(decoded) and allowed.take(len(decoded)):
+                    more.append(Form(decoded, name if form.name == "raw" else f"{form.name}+{name}"))
+        latest = more
+        if not latest:
+            break
+        found.extend(latest)
+    return Forms(tuple(found), allowed.incomplete)
+
+
+def _decoded(text: bytes, *, rare: bool) -> list[tuple[str, bytes]]:
+    """Return each decoding of a text by one round, with its name. Nearly every text shows none of the signs asked for here."""
+    found: list[tuple[str, bytes]] = []
+    if _PERCENT_SIGN in text and _PERCENT.search(text) is not None:
+        found.append(("percent", unquote_to_bytes(text)))
+    if _BACKSLASH in text:
+        found.append(("escape", unescaped(text)))
+    if not text.isascii():
+        found.extend([("compatible", decoded) for decoded in _compatible(text)])
+    if decoded := _base64(text):
+        found.append(("base64", decoded))
+    if _HEX_SIGN.search(text) is not None:
+        found.extend([("hex", decoded) for decoded in _hex(text)])
+    if rare:
+        found.extend([(name, decoded) for name, decode in _RARE for decoded in decode(text)])
+    return found
+
+
+# --- one round -------------------------------------------------------------------------------------
+
+
+_TAGS: Final = re.compile("[\U000e0020-\U000e007e]+")
+"""The copies of ASCII that do not show, in which a text is hidden from people and not from models."""
+_UNTAGGED: Final = {0xE0000 + code: code for code in range(0x20, 0x7F)}
+_SELECTORS: Final = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{4,}")
+"""Variation selectors, of which there are as many as bytes, so that a row of them behind a letter is a hidden text."""
+
+
+def _compatible(text: bytes) -> Iterator[bytes]:
+    written = string(text)
+    yield bare(written).encode("utf-8", "surrogatepass")
+    if rows := [_selected(row) for row in _SELECTORS.findall(written)]:
+        yield b"\n".join(rows)
+    if hidden := "".join(_TAGS.findall(written)):
+        yield hidden.translate(_UNTAGGED).encode()
+
+
+def _selected(row: str) -> bytes:
+    return bytes(ord(char) - (0xFE00 if ord(char) < 0xFE10 else 0xE0100 - 16) for char in row)
+
+
+def string(text: bytes) -> str:
+    """UTF-8 as text, lone surrogates included; what is not UTF-8 is replaced."""
+    try:
+        return text.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return text.decode("utf-8", "replace")
+
+
+def _base64(text: bytes) -> bytes:
+    """Return the decodings as written, and at every alignment without white space. Line breaks and preceding letters so
+    hide nothing."""
+    standard = text.translate(_STANDARD)
+    packed = (_LINES.sub(b"", standard) if _BACKSLASH in standard else standard).translate(None, _SPACE)
+    # The `n` of an escaped line end is a letter of base64 in the text as written alone.
+    if _BASE64_TEXT.search(packed) is None and (_BACKSLASH not in text or _BASE64_TEXT.search(standard) is None):
+        return b""
+    parts = _aligned(_telling_runs(packed))
+    if packed != standard:
+        parts.append(_decoded64(_telling_runs(standard)))
+    return b"\n".join(_readable(parts))
+
+
+def _telling_runs(text: bytes) -> list[bytes]:
+    """Return the runs of base64 that may decode to text, in order. In prose these are few of many.
+
+    An empty run ends them, so that zero bytes follow the last one, and its last character of UTF-16 is whole.
+    """
+    marked = text.translate(_NOT_BASE64)
+    most = _FEWEST_PLACES + len(text) // _FOR_EACH_PLACE
+    places = [match.span() for match in islice(_BASE64_TEXT.finditer(text), most)]
+    if len(places) == most:
+        return [*[run for run in marked.split() if len(run) >= _SHORTEST_BASE64], b""]
+    runs: list[bytes] = []
+    end = 0
+    for start, last in places:
+        if start >= end:
+            begin = marked.rfind(b" ", end, start) + 1 or end
+            stop = marked.find(b" ", last)
+            end = len(marked) if stop < 0 else stop
+            runs.append(marked[begin:end])
+    return [*runs, b""]
+
+
+def _runs(text: bytes, others: bytes, shortest: int) -> list[bytes]:
+    """The runs of certain letters; `others` is a table that makes white space of what is none of these."""
+    return [run for run in text.translate(others).split() if len(run) >= shortest]
+
+
+def _decoded64(runs: list[bytes]) -> bytes:
+    """All runs decoded in one go, with zero bytes between them."""
+    return binascii.a2b_base64(b"AAAA".join([run + _FILL[len(run) & 3] for run in runs]))
+
+
+def _aligned(runs: list[bytes]) -> list[bytes]:
+    """All runs without none, one, two and three of their first letters, each decoded in one go with zero bytes between.
+
+    Decoded once: what the others give are the same bits, moved by six a letter, less those of the letters left out.
+    """
+    whole = _decoded64(runs)
+    size = len(whole)
+    bits = int.from_bytes(whole, "big")
+    inside = int.from_bytes(b"\0\0\0".join([b"\xff" * ((len(run) + 3) // 4 * 3) for run in runs]), "big")
+    fill = -len(runs[-1]) % 4
+    found = [whole]
+    for start in range(1, 4):
+        moved = (bits & inside >> 6 * start) << 6 * start
+        found.append(moved.to_bytes(size, "big")[: size - 3 * (fill + start > 3)])
+    return found
+
+
+def _hex(text: bytes) -> Iterator[bytes]:
+    if _HEX_TEXT.search(text) is not None:
+        yield from _joined(_hex_runs(text))
+    if _HEX_MARKED.search(text) is not None:
+        yield from _joined(_hex_runs(_HEX_MARKS.sub(b"", text)))
+
+
+def _hex_runs(text: bytes) -> Iterator[bytes]:
+    runs = [run.decode() for run in _runs(text, _NOT_HEX, _SHORTEST_HEX)]
+    return _readable(
+        [bytes.fromhex("00".join([run[start : len(run) - (len(run) - start) % 2] for run in runs])) for start in (0, 1)]
+    )
+
+
+_RARE: Final[tuple[tuple[str, Callable[[bytes], Iterator[bytes]]], ...]] = (
+    ("quoted-printable", quoted_printable),
+    ("uuencode", uuencoded),
+    ("base85", base85),
+)
+"""Costly, and of use to hide a credential that somebody looks for."""
+
+
+def _readable(parts: list[bytes]) -> Iterator[bytes]:
+    """The pieces of decoded bytes that read as text, also as UTF-16."""
+    # 0xFF is in nothing that reads as text.
+    together = b"\xff".join(parts)
+    pieces = [together[slice(*match.span())] for match in _READABLE_OR_WIDE.finditer(together)]
+    if not any(piece[0] == 0 for piece in pieces):
+        yield from pieces
+        return
+    for part in parts:
+        for match in _WIDE.finditer(part):
+            yield part[slice(*match.span())].replace(b"\0", b"")
+        for match in _READABLE.finditer(part):
+            yield part[slice(*match.span())]
+
+
+def _joined(parts: Iterator[bytes]) -> Iterator[bytes]:
+    if joined := b"\n".join(parts):
+        yield joined
+
+
+# --- escapes ---------------------------------------------------------------------------------------
+
+
+def unescaped(text: bytes) -> bytes:
+    """JSON's escapes undone (RFC 8259 section 7), also `\\xHH` and `\\u{H…}`. A letter after a backslash stays itself."""
+    return _ESCAPE.sub(_character, _PAIR.sub(_surrogates, text))
+
+
+def _surrogates(match: re.Match[bytes]) -> bytes:
+    high, low = int(match[0][2:6], 16), int(match[0][8:12], 16)
+    return chr(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00)).encode()
+
+
+def _character(match: re.Match[bytes]) -> bytes:
+    braces, four, two, letter = match.groups()
+    if letter is not None:
+        return _SIMPLE.get(letter, letter)
+    code = int(braces or four or two, 16)
+    return chr(code).encode("utf-8", "surrogatepass") if code < 0x110000 else b""
+
+
+def whole(word: bytes) -> Iterator[bytes]:
+    """Yield the content of one word in base64 or hex, if it decodes to text as a whole: for values too short for a run."""
+    letters = word.translate(_STANDARD).rstrip(b"=")
+    if len(letters) % 4 != 1 and _BASE64_WORD.fullmatch(letters) is not None:
+        decoded = base64.b64decode(letters + b"=" * (-len(letters) % 4))
+        if decoded.isascii() and decoded.decode().isprintable():
+            yield decoded
+    digits = _HEX_MARKS.sub(b"", word)
+    if len(digits) % 2 == 0 and _HEX_WORD.fullmatch(digits) is not None:
+        yield bytes.fromhex(digits.decode())
+
+
+_BASE64_WORD: Final = re.compile(rb"[A-Za-z0-9+/]+")
+_HEX_WORD: Final = re.compile(rb"[0-9A-Fa-f]{8,}")

@@ -1,0 +1,221 @@
+"""Finds credentials in sentences, commands, statements and links. Pure.
+
+Each phrase has a sign and an expression. One pass over a text looks for all signs. Only a text with a sign is searched
+by the expressions. The last group of an expression is the credential; a group before it is the name of its user.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
+from urllib.parse import unquote
+
+from gateway.credentials.finding import Hit, Kind
+from gateway.credentials.forms import string
+from gateway.credentials.named import LOCAL, placeholder, plausible
+from gateway.credentials.ordinary import is_ordinary
+from gateway.credentials.ruleset import Match, Pattern, compiled
+
+Accepts = Callable[[str], bool]
+
+
+class Phrase(NamedTuple):
+    """A form of giving a credential. `sign` is an RE2 expression for a short part of it. Each lowered text with the sign has
+    one of `words`, if there are any."""
+
+    detector: str
+    words: tuple[bytes, ...]
+    sign: str
+    expression: Pattern
+    accepts: Accepts
+
+
+# --- which values may be one -------------------------------------------------------------------------
+
+
+def _password(value: str) -> bool:
+    """Return whether a value that is surely delimited can be a password."""
+    return plausible(value, "password")
+
+
+def _mixed(value: str) -> bool:
+    """Return whether a word can be a password where a password stands: it mixes letters with digits or marks."""
+    return plausible(value, "password", structured=False) and any(char.isdigit() for char in value)
+
+
+def _generated(value: str) -> bool:
+    """Return whether a word can be a password where any word may stand."""
+    return _mixed(value) and not is_ordinary(value)
+
+
+def _token(value: str) -> bool:
+    """Return whether the parameter of a link opens something: a place in a list or a time does not."""
+    return plausible(value, "token") and not is_ordinary(value)
+
+
+def _pin(value: str) -> bool:
+    return not placeholder(value)
+
+
+def _recovery_code(value: str) -> bool:
+    return sum(char.isdigit() for char in value) > 1 and len(value) > 5 and not placeholder(value)
+
+
+def _seed(value: str) -> bool:
+    return len(set(value.split())) > len(value.split()) // 2
+
+
+# --- the phrases -------------------------------------------------------------------------------------
+
+_USER: Final = r"[\"'\x60]?([A-Za-z0-9_.@+\\-]{2,64})[\"'\x60]?"
+_NAME: Final = r"[\"'\x60]?[a-z0-9_.@+\\-]+[\"'\x60]?"
+"""The sign of `_USER`. Counted repetition makes the one pass for all signs slow, so that no sign has it."""
+_WORD: Final = r"[\"'\x60]?([^\s\"'\x60<>/\x00][^\s\"'\x60<>\x00]{5,127})"
+_QUOTED: Final = r"[\"']([^\"'\r\n\x00]{6,128})[\"']"
+_HAS_DIGIT: Final = r"[^\s0-9]*[0-9]"
+"""The sign of a word that mixes letters and digits: without it, prose has the signs of phrases on every page."""
+_SECRET: Final = rf"(?:password|passphrase|passcode|api[ _-]?key|access key|secret key|token|{LOCAL})"
+_OPTIONS: Final = (
+    (r"sshpass", r"-p\s?"),
+    (r"(?:docker|podman|nerdctl|buildah|oc|registry|acr|auth|az) login", r"(?:-p|--password)[= ]\s?"),
+    (r"(?:mysql|mariadb)[a-z]*", r"-p"),
+    (r"mongo[a-z]*", r"-p[= ]?"),
+    (r"redis-cli", r"-a\s"),
+    (r"ldap[a-z]+", r"-w\s?"),
+    (r"(?:un)?zip", r"-P\s?"),
+    (r"7za?", r"-p"),
+    (r"openssl", r"-pass(?:in|out)?\spass:"),
+    (r"keytool", r"-(?:store|key)pass\s"),
+    (r"htpasswd", r"-[A-Za-z]{0,6}b[A-Za-z]{0,6}\s\S{1,80}\s\S{1,64}\s"),
+    (r"rabbitmqctl", r"(?:add_user|change_password)\s\S{1,64}\s"),
+    (r"net use", r"/user:\S{1,64}\s"),
+    (r"net user", r"\S{1,64}\s"),
+    (r"[a-z]*freerdp", r"/p:"),
+)
+"""Commands whose options give a password, and those options. Elsewhere `-p` is a port, a path or a process."""
+_LOG_IN: Final = r"(?:log(?:ging|ged)?[ -]?(?:in|on)|sign(?:ing|ed)?[ -]?in|authenticate|connect|ssh)"
+_AS: Final = rf"\b{_LOG_IN}\s(?:as|with|using|via|by)\s"
+_LOGIN: Final = r"\b(?:credentials?|creds|log[ -]?in|logon|sign[ -]?in|account|user(?:name)?\s?/\s?pass(?:word)?|zugangsdaten|wi-?fi|admin)\b"
+_IS: Final = r"[^\n:=/|0-9]{0,24}(?:[:=]|\s[-–])\s?"
+_OPENS: Final = (
+    r"(?:magic|log-?in|sign-?in|auth|verif|confirm|activat|invit|reset|recover|unlock|session|sso|access|password|join)"
+)
+_PARAMETER: Final = r"[?&#](?:t|k|c|key|code|ticket|auth|otp|l)="
+_SAYS: Final = r"(?:(?:\s[a-z']{1,12}){0,6}\s(?:is|was|be|to|lautet|ist|est|es)|\s(?:-|–|—|→|->))\s"
+_SAYS_SIGN: Final = r"(?:(?:\s[a-z']+)*\s(?:is|was|be|to|lautet|ist|est|es)|\s(?:-|–|—|→|->))\s"
+_KEPT: Final = r"(?:pass(?:word|wd|phrase)?|pwd|secret|token|api_?key)"
+_WHOSE: Final = r"\sis\s(?:your|the|my|our)\s(?:new\s|temporary\s|initial\s)?"
+_FOR: Final = r"\s(?:as|for)\s(?:the\s|your\s|its\s|a\s)?"
+_PIN: Final = r"\bpin(?:\s(?:code|number))?\s?(?:is|:|=|-)\s?"
+_PIN_OF: Final = (
+    r"\b(?:your|my|our|the|new|card|door|gate|alarm|sim|safe|access|entry|login|user|security)\s(?:\w{1,16}\s)?"
+)
+_CODES: Final = r"\b(?:recovery|backup|scratch|rescue)[ _-]codes?[\"']?\s?(?:[:=]|are|is)\s"
+_WORDS_OF_SEED: Final = r"\b(?:seed|mnemonic|recovery)(?:[ _-](?:phrase|words))?[\"']?\s?(?:[:=]|is)\s"
+_SCHEME: Final = r"authorization[\"']?\s?[:=]\s?[\"']?(?:token|api-?key|key|bot|geniekey|splunk|zoho-oauthtoken)\s"
+_CALL: Final = r"(?:auth|credentials?|login|authenticate)\s?[=(]\s?\(?\s?[\"']"
+_PGPASS: Final = r"(?:^|[\s\"'\x60])[\w.*-]{1,128}:(?:\d{4,5}|\*):"
+_CURL: Final = r"\s(?:-u|--user|-a|--auth)[ =]?"
+_SMB: Final = r"\s(?:-U|--user)[ =]?"
+
+
+def _phrase(detector: str, words: str, sign: str, expression: str, accepts: Accepts) -> Phrase:
+    return Phrase(detector, tuple(words.encode().split()), f"(?i:{sign})", compiled(f"(?i){expression}"), accepts)
+
+
+def _option(command: str, option: str) -> Phrase:
+    """Return the phrase of a command. Options tell letter case apart: `-P` is a port where `-p` is a password."""
+    expression = rf"\b{command}\b(?:[^\n|;]{{0,160}}?\s)?{option}{_WORD}"
+    return Phrase("command-option", (), rf"\b{command}\s", compiled(expression), _password)
+
+
+PHRASES: Final = (
+    *(_option(command, option) for command, option in _OPTIONS),
+    _phrase("command-option", "auth requirepass", r"(?:requirepass|masterauth|auth-pass)\s", rf"\b(?:requirepass|masterauth|auth-pass\s\S{{1,40}})\s{{1,8}}{_WORD}", _password),
+    _phrase("command-option", "--password-stdin", r"--password-stdin", rf"\becho\s(?:-n\s)?{_WORD}[\"']?\s?\|[^\n]{{0,160}}--password-stdin", _password),
+    _phrase("command-option", "securestring", r"ConvertTo-SecureString\s", rf"ConvertTo-SecureString\s(?:-String\s)?{_QUOTED}", _password),
+    _phrase("login-pair", "-u -a", rf"{_CURL}[\"']?[a-z0-9_.@+-]+:", rf"{_CURL}{_USER}:{_WORD}", _mixed),
+    _phrase("login-pair", "-u", rf"{_SMB}[\"']?[a-z0-9_.@+\\-]+%", rf"{_SMB}{_USER}%{_WORD}", _mixed),
+    _phrase("login-pair", "chpasswd", r"chpasswd", rf"[\"']{_USER}:([^\s\"'\x60]{{6,128}})[\"']\s?\|[^\n]{{0,40}}\bchpasswd", _password),
+    _phrase("login-pair", "password", r"\slogin\s\S+\s+password\s", rf"\bmachine\s\S{{1,128}}\s+login\s{_USER}\s+password\s{_WORD}", _mixed),
+    _phrase("login-pair", "password", rf"\blogin\s\S+\s+password\s{_HAS_DIGIT}", rf"\blogin\s{_USER}\s+password\s{_WORD}", _generated),
+    _phrase("login-pair", ":", r":(?:\d{4,5}|\*):\S", rf"{_PGPASS}[\w*-]{{1,64}}:([\w*.@-]{{1,64}}):{_WORD}", _mixed),
+    _phrase("login-pair", "auth credential login", _CALL, rf"{_CALL}([^\"'\r\n]{{2,64}})[\"']\s?,\s?{_QUOTED}", _mixed),
+    _phrase("login-pair", "log sign connect authenticate ssh", _AS, rf"{_AS}(?:user(?:name)?\s|the\s)?{_USER}\s?(?:/|:|,?\s(?:with|and|using))\s?(?:the\s)?(?:password\s|pw\s)?{_WORD}", _mixed),
+    _phrase("login-pair", "/ | :", rf"{_LOGIN}[^\n:=/|0-9]*(?:[:=]|\s[-–])\s?{_NAME}\s[/|:]\s", rf"{_LOGIN}{_IS}{_USER}\s[/|:]\s{_WORD}", _mixed),
+    _phrase("login-pair", ": /", rf"{_LOGIN}[^\n:=/|0-9]*(?:[:=]|\s[-–])\s?{_NAME}[:/]", rf"{_LOGIN}{_IS}{_USER}[:/]{_WORD}", _generated),
+    _phrase("login-pair", "@", r"[a-z0-9]:[^\s\"'<>@:/\x00]+@[a-z0-9-]+\.", r"(?:^|[\s\"'(=])([a-z0-9_.+-]{2,64}):([^\s\"'<>@:/\x00]{6,64})@[a-z0-9-]+\.[a-z0-9]", _generated),
+    _phrase("sql-password", "identified", r"identified\s", rf"\b(?:user|role|grant|to)\b[^;]{{0,160}}?\bidentified\s(?:with\s\S{{1,40}}\s)?by\s(?:password\s)?{_QUOTED}", _password),
+    _phrase("sql-password", "identified", r"identified\s", r"\b(?:user|role|grant|to)\b[^;]{0,160}?\bidentified\sby\s([^\s\"'\x60;,()]{6,128})", _mixed),
+    _phrase("sql-password", "password", r"password(?:\s|\s?\(\s?)[\"'][^\"'0-9\n]*[0-9]", rf"password(?:\s|\s?\(\s?){_QUOTED}", _mixed),
+    _phrase("named-password", "with us the temporary initial default new its", rf"\b(?:with|using|use|the|temporary|initial|default|new|its)\s{_SECRET}\s{_HAS_DIGIT}", rf"\b(?:with|using|use|the|temporary|initial|default|new|its)\s{_SECRET}\s{_WORD}", _generated),
+    _phrase("named-password", "be to is t es ->", rf"(?:^|[\s\"'(*]){_SECRET}{_SAYS_SIGN}{_HAS_DIGIT}", rf"(?:^|[\s\"'(*]){_SECRET}{_SAYS}{_WORD}", _generated),
+    _phrase("named-password", "pass secret token key", rf"\(\s?[\"'](?:[\w.-]*[_.-])?{_KEPT}[\"']\s?,\s?[\"'][^\"'0-9\n]*[0-9]", rf"\(\s?[\"'](?:[\w.-]*[_.-])?{_KEPT}[\"']\s?,\s?{_QUOTED}", _generated),
+    _phrase("named-password", "env set", rf"\b(?:env|setx?)\s\w*{_KEPT}\w*\s{_HAS_DIGIT}", rf"\b(?-i:ENV|set|setx)\s\w*{_KEPT}\w*\s{_WORD}", _mixed),
+    _phrase("named-password", "as for", rf"[0-9]\S*{_FOR}{_SECRET}", rf"\b(?:use|enter|type|try|take)\s{_WORD}[\"'\x60]?{_FOR}{_SECRET}", _generated),
+    _phrase("named-password", "is", rf"[0-9]\S*{_WHOSE}{_SECRET}", rf"(?:^|[\s\"'\x60(])([^\s\"'\x60<>()\x00]{{6,128}})[\"'\x60]?{_WHOSE}{_SECRET}", _generated),
+    _phrase("named-token", "authorization", _SCHEME, rf"\b{_SCHEME}{_WORD}", _mixed),
+    _phrase("one-time-code", "pin", rf"{_PIN}[\"'*]{{0,3}}[0-9]", rf"{_PIN_OF}{_PIN}[\"'*]{{0,3}}([0-9]{{4,12}})\b", _pin),
+    _phrase("recovery-code", "code", _CODES, rf"{_CODES}{{0,8}}\[?\s{{0,8}}[\"']?([a-z0-9][a-z0-9\"',;\s-]{{5,500}})", _recovery_code),
+    _phrase("seed-phrase", "seed mnemonic recovery", _WORDS_OF_SEED, rf"{_WORDS_OF_SEED}{{0,8}}[\"']?((?-i:(?:[a-z]{{3,8}} ){{11,23}}[a-z]{{3,8}}))\b", _seed),
+    _phrase("magic-link", "://", rf"://\S*{_OPENS}\S*{_PARAMETER}", rf"https?://[^\s\"'<>?\x00]{{1,200}}?{_OPENS}[^\s\"'<>\x00]{{0,200}}?{_PARAMETER}([A-Za-z0-9._~%-]{{16,}})", _token),
+    _phrase("magic-link", "://", rf"://\S*{_OPENS}[a-z_-]*/[a-z_-]*[0-9]", rf"https?://[^\s\"'<>?\x00]{{1,200}}?{_OPENS}[a-z_-]{{0,24}}/([A-Za-z0-9_-]{{20,}})", _token),
+)  # fmt: skip
+
+DETECTORS: Final = frozenset(phrase.detector for phrase in PHRASES)
+SIGNS: Final = tuple(dict.fromkeys(phrase.sign for phrase in PHRASES))
+_SIGN: Final = compiled("|".join(SIGNS), groups=False)
+
+
+_KINDS: Final[dict[str, Kind]] = {"one-time-code": "code", "login-pair": "userinfo"}
+
+
+def by_phrase(text: bytes) -> Iterator[Hit]:
+    """Yield the credentials that phrases give in `text`."""
+    if _SIGN.search(text) is None:
+        return
+    lowered = text.lower()
+    for phrase in PHRASES:
+        if phrase.words and not any(word in lowered for word in phrase.words):
+            continue
+        for match in phrase.expression.finditer(text):
+            yield from _hits(phrase, match, text)
+
+
+def _hits(phrase: Phrase, match: Match, text: bytes) -> Iterator[Hit]:
+    groups = phrase.expression.groups
+    start, end = match.span(groups)
+    value = string(text[start:end])
+    user = string(match[1] or b"") if groups > 1 else ""
+    if phrase.detector in {"recovery-code", "seed-phrase"}:
+        yield from _listed(phrase, start, value)
+        return
+    if phrase.accepts is _generated and _ABOUT.search(text, match.start(), start) is not None:
+        return
+    trimmed = value.rstrip(".,;!?)*")
+    end -= len(value) - len(trimmed)
+    value = unquote(trimmed) if phrase.detector == "magic-link" else trimmed
+    if phrase.accepts(value) and not (phrase.accepts is _generated and user and not is_ordinary(user)):
+        yield Hit(phrase.detector, _KINDS.get(phrase.detector, "named"), start, end, value, user=user)
+
+
+_ABOUT: Final = re.compile(
+    rb"(?:hash|digest|checksum|fingerprint|sha[0-9]|id|url|link|name|version|length|policy|type|format|expire[sd]?)\b",
+    re.IGNORECASE,
+)
+"""Words that say that what follows is about a credential."""
+_CODE: Final = re.compile(r"[A-Za-z0-9]{4,12}(?:-[A-Za-z0-9]{4,12})*")
+_ITEM: Final = re.compile(r"[^\s\"',;]+")
+
+
+def _listed(phrase: Phrase, start: int, text: str) -> Iterator[Hit]:
+    """Yield each code of a list, or a seed phrase as a whole."""
+    if phrase.detector == "seed-phrase":
+        if phrase.accepts(text):
+            yield Hit(phrase.detector, "named", start, start + len(text), text)
+        return
+    for match in _ITEM.finditer(text):
+        if _CODE.fullmatch(match[0]) is None or not phrase.accepts(match[0]):
+            break
+        yield Hit(phrase.detector, "named", start + match.start(), start + match.end(), match[0])

@@ -1,0 +1,283 @@
+"""The HTTP edge: MCP endpoints, the pages beside them, and the refusals for which HTTP alone is enough.
+
+Before anything is parsed or anyone is asked, the edge refuses:
+
+- a wrong `Host` or `Origin` (DNS rebinding; MCP 2026-07-28 streamable HTTP, "Security & Endpoint");
+- a request of another web site without an `Origin` (W3C Fetch Metadata, section 2.1);
+- a method that MCP does not have;
+- a body that is no JSON, is compressed, or is too large;
+- more requests at once than configured.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from gateway.config import Configuration
+from gateway.http.asgi import Application, run_application
+from gateway.http.channel import Channel
+from gateway.http.delivery import Delivery, read_body
+from gateway.http.exchange import Answer, Exchange, Stream
+from gateway.model.decision import Reason, Refusal
+from gateway.model.wire import Headers
+from gateway.protocol.error_codes import INVALID_REQUEST
+
+_JUDGED: Final = (b"host", b"origin", b"sec-fetch-site", b"content-type", b"content-encoding")
+"""The headers that are looked at here."""
+_REMEMBERED: Final = 64
+"""Sets of them whose judgement is remembered: clients send the same ones again and again. Strangers may fill it, with
+heads of 64 KiB each at most."""
+
+
+class RefusedClient(Struct, frozen=True):
+    """A refused client, as far as HTTP tells."""
+
+    ip: str | None
+    headers: Headers
+
+
+@dataclass(frozen=True, slots=True)
+class Handlers:
+    """The callables of the edge.
+
+    `mcp` answers requests below `/mcp/`, and the ASGI application `pages` all others. Its scope has the raw path, the
+    `Exchange` as `opagate.exchange`, and as `opagate.own_host` whether the `Host` names this gateway or is an IP address.
+
+    `probes` are the pages for the kubelet and Prometheus, which ask at an address that the configuration does not name. A
+    browser may have been led there under a name of another site (DNS rebinding). True: the page has a short answer for
+    it. False: the edge refuses.
+
+    `refuse` records and renders a refusal from before a message is known.
+    """
+
+    mcp: Callable[[Exchange], Awaitable[Answer | Stream]]
+    pages: Application
+    probes: Mapping[str, bool]
+    refuse: Callable[[Refusal, RefusedClient], Awaitable[Answer]]
+
+
+class Edge:
+    """The handler of all requests."""
+
+    def __init__(self, configuration: Configuration, handlers: Handlers) -> None:
+        self._handlers = handlers
+        self._delivery = Delivery(configuration.limits)
+        self._request_bytes = configuration.limits.request_bytes
+        self._in_flight_limit = configuration.limits.in_flight
+        self._base_url = configuration.base_url
+        self._hosts = allowed_hosts(configuration)
+        self._origins = allowed_origins(configuration)
+        self._foreign = lru_cache(_REMEMBERED)(self._is_foreign)
+        self._judge = lru_cache(_REMEMBERED)(self._judge_mcp)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests to MCP endpoints in progress, without streams that wait for news."""
+        return self._delivery.in_flight
+
+    @property
+    def streams(self) -> int:
+        """Open streams that wait for news."""
+        return self._delivery.streams
+
+    async def ended(self, within: float) -> None:
+        """Returns when nothing is being worked on any more, or after `within` seconds."""
+        await self._delivery.ended(within)
+
+    def announce_changed_lists(self) -> None:
+        """Tell listening clients that their lists may have changed."""
+        self._delivery.announce_changed_lists()
+
+    def drain(self) -> None:
+        """End the streams that wait for news rather than for a call's result. Calls go on to their end."""
+        self._delivery.drain()
+
+    async def __call__(self, channel: Channel) -> None:
+        request = channel.request
+        # The path as it stands: to whoever routes before the gateway, `/mcp%2Ffiles` is not below `/mcp/`.
+        if request.path.startswith("/mcp/"):
+            exchange = self._exchange(channel)
+            first, last = self._judge(request.method, *map(exchange.fields.get, _JUDGED))
+            refusal = first or (_FULL if self._delivery.in_flight >= self._in_flight_limit else last)
+            if refusal is None:
+                await self._delivery.converse(exchange, self._handlers.mcp, channel)
+        else:
+            refusal = await self._serve_page(channel)
+        if refusal is not None:
+            answer = await self._handlers.refuse(refusal, RefusedClient(channel.client_ip, request.headers))
+            allowed = _MCP_METHODS if refusal is _NO_METHOD_OF_MCP else ()
+            await channel.respond(answer.status, (*answer.headers, *allowed), answer.body)
+
+    async def _serve_page(self, channel: Channel) -> Refusal | None:
+        """Have the pages answer, unless the edge refuses."""
+        request = channel.request
+        path = request.path
+        judged = tuple([field for field in request.headers if field[0] in _JUDGED])
+        short, for_callers = self._handlers.probes.get(path), path == "/tasks" or path.startswith("/tasks/")
+        own_host = short is None or self._is_own_host(judged, request.version)
+        if short is not None:
+            refusal = self._foreign_origin(judged) or (None if own_host or short else _OTHER_HOST)
+        else:
+            refusal = self._foreign(judged)
+            if for_callers and refusal is None:
+                refusal = self._unserved_caller(request.method, path, judged)
+        if refusal is not None:
+            return refusal
+        exchange = self._exchange(channel)
+
+        async def show(_exchange: Exchange) -> None:
+            more = {"opagate.exchange": exchange, "opagate.own_host": own_host}
+            await run_application(self._handlers.pages, channel, more)
+
+        await self._delivery.converse(exchange, show, channel, counted=for_callers)
+        return None
+
+    def _is_foreign(self, headers: Headers) -> Refusal | None:
+        hosts = values(headers, b"host")
+        return _OTHER_HOST if len(hosts) != 1 or hosts[0] not in self._hosts else self._foreign_origin(headers)
+
+    def _foreign_origin(self, headers: Headers) -> Refusal | None:
+        origins = values(headers, b"origin")
+        return _FOREIGN_PAGE if len(origins) > 1 or (origins and origins[0] not in self._origins) else None
+
+    def _is_own_host(self, headers: Headers, version: str) -> bool:
+        """Return whether no name of another site can have led a browser here."""
+        hosts = values(headers, b"host")
+        # A browser always sends a Host; in HTTP/1.0 it may be left out (RFC 9112 section 3.2).
+        return (len(hosts) == 1 and (hosts[0] in self._hosts or _is_address(hosts[0]))) or (
+            not hosts and version == "1.0"
+        )
+
+    def _exchange(self, channel: Channel) -> Exchange:
+        request = channel.request
+        path = request.path
+        return Exchange(
+            method=request.method,
+            upstream=path.removeprefix("/mcp/").removesuffix("/") if path.startswith("/mcp/") else "",
+            url=f"{self._base_url}{path}",
+            headers=request.headers,
+            client_ip=channel.client_ip,
+            certificates=channel.certificates,
+            path=path,
+            body=partial(read_body, channel, self._request_bytes),
+            become_stream=self._delivery.become_stream,
+        )
+
+    def _judge_mcp(self, method: str, *found: tuple[bytes, ...] | None) -> tuple[Refusal | None, Refusal | None]:
+        """Return the refusals of a request to MCP for which HTTP alone is enough: before and after the look for a free place.
+        `found` are the values of each header in `_JUDGED`."""
+        headers = tuple([(name, value) for name, values in zip(_JUDGED, found, strict=True) for value in values or ()])
+        first = self._is_foreign(headers)
+        if first is None and _is_cross_site(headers):
+            first = _FOREIGN_PAGE
+        if first is None and method not in {"POST", "GET", "DELETE"}:
+            first = _NO_METHOD_OF_MCP
+        return first, _unreadable(headers) if method == "POST" else None
+
+    def _unserved_caller(self, method: str, path: str, headers: Headers) -> Refusal | None:
+        """Return the refusal of a request to a page for known callers. Anybody may follow a link to other pages."""
+        if _is_cross_site(headers):
+            return _FOREIGN_PAGE
+        # Only a task that is opened has a body.
+        if self._delivery.in_flight >= self._in_flight_limit:
+            return _FULL
+        return _unreadable(headers) if method == "POST" and path == "/tasks" else None
+
+
+def _is_cross_site(headers: Headers) -> bool:
+    """Return whether a browser sends the request for a page of another site without naming the `Origin`.
+
+    A browser leaves `Origin` out of a GET whose answer the page does not read. Other programs send no `Sec-Fetch-Site`.
+    """
+    sites = values(headers, b"sec-fetch-site")
+    return bool(sites) and not _OWN_SITES.issuperset(sites) and not values(headers, b"origin")
+
+
+_OWN_SITES: Final = frozenset({"same-origin", "none"})
+"""A page of the gateway itself, and a person who typed the address."""
+
+
+@lru_cache(_REMEMBERED)
+def _unreadable(headers: Headers) -> Refusal | None:
+    types = values(headers, b"content-type")
+    if len(types) != 1 or not _is_plain_json(types[0]):
+        return _refusal(
+            415, "request/content-type", "The body is not declared as JSON in UTF-8.", "Send application/json."
+        )
+    if values(headers, b"content-encoding") not in {(), ("identity",)}:
+        return _refusal(415, "request/compressed", "Compressed requests are not read.", "Send the body as it is.")
+    return None
+
+
+def values(headers: Headers, name: bytes) -> tuple[str, ...]:
+    """All values of one header, in lower case."""
+    return tuple([value.decode("latin-1").strip().lower() for key, value in headers if key == name])
+
+
+def _is_address(host: str) -> bool:
+    """Return whether a `Host` is an IP address, with or without a port. It then was no name that somebody could have led here."""
+    literal = _HOST.fullmatch(host)
+    if literal is None:
+        return False
+    try:
+        return ip_address(literal["v6"] or literal["v4"]).version == (6 if literal["v6"] else 4)
+    except ValueError:
+        return False
+
+
+_HOST: Final = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<v4>[0-9.]+))(?::[0-9]{1,5})?")
+
+
+def _is_plain_json(content_type: str) -> bool:
+    """Return whether a body of this type is JSON in UTF-8. In another character encoding the same bytes are another text."""
+    essence, _, parameters = content_type.partition(";")
+    return essence.strip() == "application/json" and ("charset" not in parameters or bool(_UTF_8.fullmatch(parameters)))
+
+
+_UTF_8: Final = re.compile(r'\s*charset=(?:utf-?8|"utf-?8")\s*;?\s*')
+
+
+def allowed_hosts(configuration: Configuration) -> frozenset[str]:
+    """Return the `Host` values of this gateway: its public address, its listening address, and the configured names."""
+    public = urlsplit(configuration.base_url).netloc.lower()
+    hosts = {public, configuration.listen.lower(), *(host.lower() for host in configuration.allowed_hosts)}
+    if configuration.loopback:
+        hosts |= {f"{name}:{configuration.port}" for name in ("127.0.0.1", "localhost", "[::1]")}
+    return frozenset(hosts)
+
+
+def allowed_origins(configuration: Configuration) -> frozenset[str]:
+    """The `Origin` values of pages that may call this gateway: its own, and what is configured."""
+    own = {f"{scheme}://{host}" for host in allowed_hosts(configuration) for scheme in ("http", "https")}
+    return frozenset(own | {origin.lower() for origin in configuration.allowed_origins})
+
+
+def _refusal(status: int, code: str, message: str, remedy: str) -> Refusal:
+    return Refusal(status=status, reason=Reason(code, message, remedy), rpc_code=INVALID_REQUEST)
+
+
+_FULL: Final = _refusal(503, "limit/in-flight", "The gateway serves as many requests as it may.", "Try again shortly.")
+_MCP_METHODS: Final[Headers] = ((b"allow", b"DELETE, GET, POST"),)
+_NO_METHOD_OF_MCP: Final = _refusal(
+    405, "request/http-method", "This method is not part of MCP.", "Use POST, GET or DELETE."
+)
+_OTHER_HOST: Final = _refusal(
+    403,
+    "request/host",
+    "The Host header does not name this gateway.",
+    "Use its public address, or list the name under allowed_hosts.",
+)
+_FOREIGN_PAGE: Final = _refusal(
+    403,
+    "request/origin",
+    "A web page of another origin may not call this gateway.",
+    "List its origin under allowed_origins.",
+)

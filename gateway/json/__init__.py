@@ -1,0 +1,1 @@
+"""JSON with one reading: strict reading, canonical writing, and scalars."""

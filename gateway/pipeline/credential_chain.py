@@ -1,0 +1,127 @@
+"""Keeps credentials of one system from another, where policy alone could not see them.
+
+Policy decides on the arguments of a call, with the credentials that the call's own task was shown. Two other places are here:
+outside the arguments (`beside_arguments`), and the other tasks of the same caller (`with_other_tasks`).
+"""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+from msgspec import structs
+
+from gateway.credentials import other_tasks, outside_arguments
+from gateway.credentials.calls import Index
+from gateway.credentials.detect import Detector
+from gateway.credentials.origins import Origins
+from gateway.credentials.recent import RecentIndexes
+from gateway.model.call import Call
+from gateway.model.content import CallContent, CredentialPiece, ResultContent
+from gateway.model.decision import Reason, Refusal
+from gateway.model.task import Task
+from gateway.model.wire import UpstreamRequest
+from gateway.protocol.classify import state_of, tasks_of
+from gateway.protocol.error_codes import REFUSED
+from gateway.worker_thread import WorkerThread
+
+OUTSIDE: Final = Reason(
+    "credential-chain/outside-arguments",
+    "A credential that another system answered with stands outside the arguments of a call.",
+    "Leave it out. If the task needs to carry it, carry it in an argument, where policy can decide on it.",
+    controls=("ASI03", "NHI2", "MCP01"),
+)
+UNSEARCHED: Final = Reason(
+    "credential-chain/incomplete",
+    "The message cannot be searched for all credentials that this caller has been shown: it is too large, or these were too many.",
+    "Send less beside the arguments of a call, and no uncommon words, or answer with less.",
+    controls=("ASI03", "NHI2", "MCP01"),
+)
+
+
+FOREIGN: Final = Refusal(400, OUTSIDE, REFUSED)
+
+
+class CredentialChain:
+    """Knows by `origins` which systems have shown credentials to which tasks."""
+
+    def __init__(self, origins: Origins, detector: Detector, worker: WorkerThread) -> None:
+        self.origins = origins
+        self._detector = detector
+        self._worker = worker
+        self._indexes = RecentIndexes()
+
+    def index(self, task: Task, seen: Mapping[str, frozenset[int]]) -> Index | None:
+        """Return the index of the credentials that a task has seen (`History.seen`); `None` for none."""
+        if isinstance(seen, ChainMap):
+            # An earlier task may be shown more, or be forgotten, while this one goes on: no index of it stays right.
+            return Index(seen)
+        return self._indexes.of(task.id, seen)
+
+    async def beside_arguments(
+        self, request: UpstreamRequest, audience: str, *, trace: bytes | None = None
+    ) -> Refusal | tuple[CredentialPiece, ...]:
+        """Refuse a request to the system `audience` with a credential of another system outside its arguments; else return
+        the pieces of such credentials there.
+
+        `trace` is the `traceparent` that the gateway itself made. For a caller whose tasks were shown no credential, as is
+        usual, this costs one look-up.
+        """
+        shown = self.origins.of(request.principal.key)
+        if shown is None:
+            return ()
+        look = partial(outside_arguments.examine, _sent(request, trace), shown, audience, self._detector)
+        found = await self._worker.run(_size(request), look)
+        if isinstance(found, tuple):
+            return found
+        return FOREIGN if found == "foreign" else Refusal(400, UNSEARCHED, REFUSED)
+
+    async def with_other_tasks(
+        self, owner: str, task: Task, call: Call, content: CallContent, *, size: int
+    ) -> CallContent:
+        """The content of a call, completed by the credentials that other tasks of the caller were shown.
+
+        `owner` is the caller's `Principal.key`, `size` the bytes of its message. For a caller whose other tasks were shown no
+        credential this costs one look-up.
+        """
+        shown = self.origins.of(owner)
+        if shown is None or not other_tasks.concern(shown, task.id, call.target.audience):
+            return content
+        return await self._worker.run(
+            size, partial(other_tasks.completed, content, call, shown, task.id, self._detector)
+        )
+
+    async def with_repeated_marked(self, request: UpstreamRequest, content: ResultContent) -> ResultContent:
+        """Mark the credentials of a result `ordinary` where they only repeat the request. Otherwise a system could
+        claim a text that its caller sends everywhere, such as a user agent, as its own credential. All other systems
+        would then refuse that caller."""
+        if not content.sightings:
+            return content
+        look = partial(outside_arguments.repeated, content.sightings, _sent(request), self._detector)
+        repeated = await self._worker.run(_size(request), look)
+        if not repeated:
+            return content
+        sightings = (
+            replace(item, ordinary=True) if item.fingerprint in repeated else item for item in content.sightings
+        )
+        return structs.replace(content, sightings=tuple(sightings))
+
+
+def _size(request: UpstreamRequest) -> int:
+    """Bytes of all that is sent."""
+    headers = sum(len(name) + len(value) for name, value in request.headers)
+    return headers + (len(request.message.body) if request.message is not None else 0)
+
+
+def _sent(request: UpstreamRequest, trace: bytes | None = None) -> outside_arguments.Sent:
+    """The handles that the message names were checked to be the upstream's, given to this caller."""
+    message = request.message
+    given = frozenset(() if trace is None else (trace.decode(),))
+    if message is None:
+        return outside_arguments.Sent(request.headers, given=given)
+    state = state_of(message)
+    handles = tasks_of(message) if state is None else tasks_of(message) | {state}
+    return outside_arguments.Sent(request.headers, message, handles | given)

@@ -1,0 +1,314 @@
+"""Issue of the credential for one request to an upstream, after the policy allowed the request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct, structs
+
+from gateway.authority.connections.model import owner_of
+from gateway.authority.leases import Lent
+from gateway.authority.lending import CATALOGUE, MESSAGES, Purpose
+from gateway.authority.model import BrokerRefusal, Credential, LeaseGrounds, Scope
+from gateway.authority.narrowing import OBLIGATION, narrow_credential
+from gateway.authority.register import terms_of
+from gateway.credentials.caller_tokens import expiry
+from gateway.credentials.written_forms import written_forms
+from gateway.errors import UpstreamUnauthorized
+from gateway.model.caller import AuthMethod
+from gateway.model.decision import Reason, Refusal
+from gateway.model.target import Effect
+from gateway.model.wire import HandedCredential, Kind, UpstreamCredential, UpstreamReply, UpstreamRequest
+from gateway.pipeline.connecting import ask_if_unconnected, find_unconnected
+from gateway.protocol.error_codes import REFUSED
+from gateway.protocol.headers import texts_of
+
+if TYPE_CHECKING:
+    from gateway.authority.lending import Authority, UpstreamTerms
+    from gateway.authority.model import Lease, LeaseRequest
+    from gateway.model.caller import Principal
+    from gateway.model.decision import Decision
+    from gateway.model.wire import UpstreamTransport
+    from gateway.pipeline.context import Gateway, Visit
+    from gateway.pipeline.prepare import Case
+    from gateway.pipeline.tickets import Resumed
+    from gateway.protocol.replies import Reply
+
+
+class Attached(Struct, frozen=True):
+    """The credential of one request, and its lease if other requests share the lease. Both are `None` without a leased credential.
+
+    `shown` are all texts of credentials that the upstream has now, for this caller or from the operator. `handed` is for a process.
+    """
+
+    credential: Credential | None = None
+    lent: Lent | None = None
+    shown: tuple[str, ...] = ()
+    handed: HandedCredential | None = None
+
+    def carried_by(self, request: UpstreamRequest) -> UpstreamRequest:
+        """Return the request with the credential."""
+        if self.credential is None:
+            return request
+        if self.handed is not None:
+            return structs.replace(request, handed=self.handed)
+        return structs.replace(request, credential=_header(self.credential))
+
+    def without_secrets(self, reply: UpstreamReply) -> UpstreamReply:
+        """Return the reply without header fields that repeat a credential."""
+        if not self.shown:
+            return reply
+        written = [form.encode() for text in self.shown for form in written_forms(text)]
+        kept = tuple(field for field in reply.headers if not any(text in field[1] for text in written))
+        return reply if len(kept) == len(reply.headers) else structs.replace(reply, headers=kept)
+
+
+NOTHING: Final = Attached()
+
+
+async def issue_credential(
+    gateway: Gateway,
+    visit: Visit,
+    case: Case,
+    decision: Decision,
+    *,
+    resumed: Resumed | None = None,
+    approval_ends: float | None = None,
+) -> Attached | Refusal | Reply:
+    """Return the credential of an allowed call, as broad as the configuration and the policy both permit.
+
+    Without a connection that the call needs, the answer sends the user to make one. `resumed` is the ticket of an earlier request.
+    The credential of an approved call ends by `approval_ends`.
+
+    Raises `JournalError` and `LeaseStoreError`.
+    """
+    authority, upstream = gateway.authority, visit.exchange.upstream
+    terms = None if authority is None else authority.terms.get(upstream)
+    if authority is None or terms is None:
+        return _unleased(gateway, upstream, decision)
+    target = case.call.target
+    breadth = narrow_credential(
+        decision.obligations, terms.scopes.get(target.labels.effect), terms.audience, terms.bind
+    )
+    if isinstance(breadth, Reason):
+        return Refusal(200, breadth, REFUSED)
+    is_of_call = breadth.bind == "call"
+    if (is_of_call and terms.hands_over) or (terms.kind != "gateway" and (is_of_call or breadth.scope.details)):
+        return _UNBOUND if is_of_call else _UNDETAILED
+    principal = case.request.principal
+    token = _presented(visit)
+    purpose = Purpose(
+        task=case.task.id,
+        principal=principal,
+        sensitivity=target.labels.sensitivity,
+        task_ends=case.task.expires,
+        caller_ends=_expiry(token),
+        approval_ends=approval_ends,
+        subject_token=_subject_token(token, principal),
+        grounds=LeaseGrounds(principal, target, decision.policy.revision, case.task),
+    )
+    request = authority.request(upstream, purpose, breadth.scope, breadth.seconds)
+    if not is_of_call:
+        return await _lend(gateway, authority, visit, case, request, resumed=resumed)
+    outgoing = case.presented.outgoing.message or case.message
+    method, policy = outgoing.method or "", decision.policy.revision
+    minted = authority.mint_call(request, method, outgoing.params, decision=visit.id, policy=policy)
+    if isinstance(minted, BrokerRefusal):
+        return _refusal(minted)
+    return Attached(minted, shown=(*minted.secrets(), *_of_messages(authority, principal, upstream)))
+
+
+async def _lend(
+    gateway: Gateway, authority: Authority, visit: Visit, case: Case, request: LeaseRequest, *, resumed: Resumed | None
+) -> Attached | Refusal | Reply:
+    """Lend a credential of the task, or send the user to connect."""
+    asked = await ask_if_unconnected(gateway, visit.id, request.upstream, case.request, resumed)
+    if asked is not None:
+        return asked
+    lent = await authority.leases.lend(authority.terms[request.upstream].broker, request, visit.id)
+    if isinstance(lent, BrokerRefusal):
+        # The server may have ended the connection a moment ago.
+        asked = await ask_if_unconnected(gateway, visit.id, request.upstream, case.request, resumed)
+    return asked or _attached(authority, lent, request.task, request.principal, request.upstream)
+
+
+async def issue_for_message(gateway: Gateway, visit: Visit, request: UpstreamRequest) -> Attached | Refusal:
+    """Return the credential of a message without a decision. It permits no calls, and is shared by such messages of a caller.
+
+    Raises `JournalError` and `LeaseStoreError`.
+    """
+    authority, upstream = gateway.authority, visit.exchange.upstream
+    terms = None if authority is None else authority.terms.get(upstream)
+    if authority is None or terms is None:
+        return Attached(shown=gateway.standing.get(upstream, ()))
+    if terms.hands_over and (request.message is None or request.message.kind is not Kind.REQUEST):
+        # A GET, a notification or a response starts no process. The stream of a GET may have the answers of any task.
+        return Attached(shown=_of_owner(authority, request.principal.key, upstream))
+    principal, token = request.principal, _presented(visit)
+    if find_unconnected(gateway, upstream, principal) is not None:
+        # Some upstreams answer such messages without a credential. `ask_after_rejection` tells the user of others.
+        return NOTHING
+    purpose = Purpose(
+        task=f"{MESSAGES}{principal.key}",
+        principal=principal,
+        caller_ends=_expiry(token),
+        subject_token=_subject_token(token, principal),
+        permits_calls=False,
+        grounds=LeaseGrounds(
+            principal, gateway.catalogue.target(upstream, "resource", ""), gateway.policy.status().revision
+        ),
+    )
+    return await _lend_reading(authority, upstream, terms, purpose)
+
+
+async def ask_after_rejection(
+    gateway: Gateway, visit: Visit, request: UpstreamRequest, error: UpstreamUnauthorized
+) -> Refusal | Reply | None:
+    """Return the answer that sends a user to connect, after an upstream rejected a message without a credential."""
+    if not error.is_unknown:
+        return None
+    return await ask_if_unconnected(gateway, visit.id, visit.exchange.upstream, request, None)
+
+
+async def _lend_reading(
+    authority: Authority, upstream: str, terms: UpstreamTerms, purpose: Purpose
+) -> Attached | Refusal:
+    scope = Scope(terms.scopes.get(Effect.READ, ()))
+    is_of_users = authority.office is not None and terms.broker in authority.office.servers
+    if is_of_users and owner_of(purpose.principal) is None:
+        # No connection is the gateway's own. The upstream answers such messages without a credential, or not at all.
+        return NOTHING
+    if not scope.names and terms.kind != "gateway":
+        # An issuer takes no scopes for all that it has. The upstream answers such messages without a credential, or not at all.
+        return NOTHING
+    lent = await authority.leases.lend(terms.broker, authority.request(upstream, purpose, scope, None))
+    return _attached(authority, lent, purpose.task, purpose.principal, upstream)
+
+
+class ListingTransport:
+    """The way of the gateway's own listings to an upstream with a leased credential."""
+
+    def __init__(self, transport: UpstreamTransport, authority: Authority, upstream: str) -> None:
+        self._transport = transport
+        self._authority = authority
+        self._upstream = upstream
+
+    async def send(self, request: UpstreamRequest) -> UpstreamReply:
+        """Send one request with a credential of the gateway itself, or without any if the broker lends only to users."""
+        terms = self._authority.terms[self._upstream]
+        purpose = Purpose(task=CATALOGUE, principal=request.principal, permits_calls=False)
+        attached = await _lend_reading(self._authority, self._upstream, terms, purpose)
+        return await self._transport.send(request if isinstance(attached, Refusal) else attached.carried_by(request))
+
+
+def note_rejected(gateway: Gateway, attached: Attached, error: UpstreamUnauthorized) -> UpstreamUnauthorized:
+    """End the lease of a credential that the upstream rejected. Return the error with a remedy for the caller.
+
+    The gateway sends no call again by itself: the upstream may have carried it out.
+    """
+    if gateway.authority is None or attached.lent is None or not error.is_unknown:
+        return error
+    gateway.authority.leases.note_rejected(attached.lent)
+    return UpstreamUnauthorized(error.message, "call again: the gateway has ended that credential, and obtains another")
+
+
+def note_accepted(gateway: Gateway, attached: Attached) -> None:
+    """Note that the upstream accepted the credential."""
+    if gateway.authority is not None and attached.lent is not None:
+        gateway.authority.leases.note_accepted(attached.lent)
+
+
+def _attached(
+    authority: Authority, answer: Lent | BrokerRefusal, task: str, principal: Principal, upstream: str
+) -> Attached | Refusal:
+    if isinstance(answer, BrokerRefusal):
+        return _refusal(answer)
+    shown = (*authority.leases.values_of(task, upstream), *_of_messages(authority, principal, upstream))
+    if not authority.terms[upstream].hands_over:
+        return Attached(answer.credential, answer, shown)
+    handed = _handed(authority, answer)
+    return Attached(answer.credential, answer, (*shown, handed.token), handed)
+
+
+def _unleased(gateway: Gateway, upstream: str, decision: Decision) -> Attached | Refusal:
+    """Attach nothing, since an upstream has no lease. The transport adds a standing credential, and no answer may show it."""
+    if decision.obligations and any(item.id == OBLIGATION for item in decision.obligations):
+        return _UNCONFIGURED
+    standing = gateway.standing.get(upstream)
+    return NOTHING if standing is None else Attached(shown=standing)
+
+
+def _of_messages(authority: Authority, principal: Principal, upstream: str) -> tuple[str, ...]:
+    return authority.leases.values_of(f"{MESSAGES}{principal.key}", upstream)
+
+
+def _refusal(refusal: BrokerRefusal) -> Refusal:
+    return Refusal(200, Reason(refusal.code, refusal.message, refusal.remedy), REFUSED)
+
+
+def _presented(visit: Visit) -> str | None:
+    """Return the presented access token, without its scheme."""
+    values = texts_of(visit.exchange.fields, b"authorization")
+    return values[0].strip().rpartition(" ")[2] if len(values) == 1 else None
+
+
+def _subject_token(token: str | None, principal: Principal) -> str | None:
+    """Return the access token that identified the caller. A token beside a certificate identified nobody."""
+    return token if principal.method is AuthMethod.JWT else None
+
+
+def _expiry(token: str | None) -> float | None:
+    return None if token is None else expiry(token) or None
+
+
+def _header(credential: Credential) -> UpstreamCredential:
+    return UpstreamCredential(credential.header.encode(), f"{credential.scheme} {credential.value}".strip().encode())
+
+
+def _of_owner(authority: Authority, owner: str, upstream: str) -> tuple[str, ...]:
+    """Return all texts of credentials that the processes of a caller have."""
+    held = (lease for lease in authority.leases.all() if lease.owner == owner and lease.upstream == upstream)
+    tokens = tuple(authority.token_of_process(upstream, _process_terms(lease)) for lease in held)
+    return (*authority.leases.values_of_owner(owner, upstream), *tokens)
+
+
+def _handed(authority: Authority, lent: Lent) -> HandedCredential:
+    lease, credential = lent.lease, lent.credential
+    terms = _process_terms(lease)
+    token = authority.token_of_process(lease.upstream, terms)
+    return HandedCredential(lease.id, terms, lease.requested, credential.value, credential.fields, lease.expires, token)
+
+
+def _process_terms(lease: Lease) -> str:
+    """Return the terms that all leases of one process have."""
+    _, _, names, details = terms_of(lease.task, lease.upstream, lease.scope)
+    return " ".join([lease.task, *names, details.decode()])
+
+
+_UNCONFIGURED: Final = Refusal(
+    200,
+    Reason(
+        "credential/none",
+        "The policy allows the call with a leased credential, and the configuration has none for this system.",
+        "Have the operator set `credential` of the upstream, or remove `issue_credential` from the policy.",
+    ),
+    REFUSED,
+)
+_UNDETAILED: Final = Refusal(
+    200,
+    Reason(
+        "credential/details",
+        "The policy narrows the credential by authorization details, and only credentials of the kind `gateway` can carry them.",
+        "Have the policy's author narrow the scope for this system instead.",
+    ),
+    REFUSED,
+)
+_UNBOUND: Final = Refusal(
+    200,
+    Reason(
+        "credential/bind",
+        "The policy binds the credential to one call, and only credentials of the kind `gateway` over HTTP can be.",
+        "Have the policy's author leave `bind` out for this system.",
+    ),
+    REFUSED,
+)

@@ -1,0 +1,124 @@
+"""The handles of concealed credentials in a call: each is replaced by its credential, if that goes back to its own system.
+
+`presented` looks them up in the vault before policy decides; `inspection.handles` finds and replaces them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from msgspec import structs
+
+from gateway.binding.vault import Concealed, Vault
+from gateway.credentials import handles
+from gateway.credentials.calls import role_at
+from gateway.credentials.finding import StandIn
+from gateway.credentials.handles import Place
+from gateway.json import strict
+from gateway.model.call import Call
+from gateway.model.decision import Decision, Reason, Refusal
+from gateway.model.wire import Message, UpstreamRequest
+from gateway.protocol.error_codes import REFUSED
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """The handles of a call. `outgoing` is the request with the original values, if all of them belong to the system
+    that it goes to. `values` are the values put back."""
+
+    outgoing: UpstreamRequest
+    held: Mapping[str, Concealed] = field(default_factory=dict[str, Concealed])
+    values: tuple[str, ...] = field(default=(), repr=False)
+    count: int = 0
+
+    def stand_ins(self) -> dict[str, StandIn]:
+        """Return the original values of the handles, for the detector."""
+        if not self.held:
+            return {}
+        return {
+            handle: StandIn(found.audience, tuple((seen.fingerprint, seen.detector) for seen in found.sightings))
+            for handle, found in self.held.items()
+        }
+
+    def judged(self, decision: Decision, audience: str) -> Decision:
+        """Return the verdict. Refuse a call with a handle of another audience, whatever the policy says."""
+        if not self.held or not decision.allowed or all(found.audience == audience for found in self.held.values()):
+            return decision
+        reason = Reason(
+            "credential-chain/presentation",
+            "The call carries a credential that another system answered with.",
+            "Use the handle only where it came from.",
+            ("ASI03", "NHI2", "NHI9", "MCP01"),
+        )
+        return Decision("deny", (reason,), (), decision.policy)
+
+
+def presented(
+    vault: Vault, request: UpstreamRequest, message: Message, call: Call, tasks: tuple[str, ...]
+) -> Presented | Refusal:
+    """Return the handles in the arguments of a call. Refuse a handle of other tasks than these (`History.readings_of`), and a
+    handle in a place that cannot take its value."""
+    found = handles.places(message.body, _DECIDED.get(call.action))
+    if isinstance(found, handles.Misplaced):
+        return _refusal(found.message, "Leave the handle alone in an argument, as it was given to you.")
+    if not found:
+        return Presented(request)
+    held: dict[str, Concealed] = {}
+    for handle in (handle for place in found for handle in place.named()):
+        stands_for = next(filter(None, (vault.find(task, handle) for task in tasks)), None)
+        if stands_for is None:
+            return _refusal(
+                "A handle is not known in this task.", "Read again what gave it to you, and use the new one."
+            )
+        held[handle] = stands_for
+    if any(item.audience != call.target.audience for item in held.values()):
+        return Presented(request, held, count=_count(found))
+    return _put_back(request, message, call, found, held)
+
+
+_DECIDED: Final[Mapping[str, str]] = {"tools/call": "arguments", "prompts/get": "arguments", "resources/read": "uri"}
+"""The member of `params` that policy sees and a handle may stand in. None is put back where something is still being
+written."""
+
+
+def _put_back(
+    request: UpstreamRequest, message: Message, call: Call, found: tuple[Place, ...], held: Mapping[str, Concealed]
+) -> Presented | Refusal:
+    values = {handle: item.text for handle, item in held.items() if item.text is not None}
+    if len(values) < len(held):
+        return _refusal(
+            "A handle stands for more than could be kept.", "Read the credential again in a smaller result."
+        )
+    uri = call.action == "resources/read"
+    for place in found:
+        role = role_at(place.scalar.path[2:], call.target.labels.roles)
+        for start, end in place.handles:
+            if not handles.fits(place, values[place.text[start:end]], (start, end), role, uri=uri):
+                return _refusal(
+                    "What a handle stands for cannot be put where the handle stands.",
+                    "Give the handle alone, or after a word such as Bearer, in an argument for a credential.",
+                )
+    body = handles.restored(message.body, found, values)
+    document = strict.read(body)
+    if isinstance(document, strict.UnreadableJson):
+        return _refusal(
+            "What a handle stands for cannot be sent.", "Read the credential again, and use the new handle."
+        )
+    params = document["params"]
+    assert isinstance(params, dict)  # noqa: S101 - it was one before
+    name = params["uri"] if uri else message.name
+    assert name is None or isinstance(name, str)  # noqa: S101 - it was one before
+    restored = structs.replace(message, body=body, params=params, name=name)
+    headers = handles.mirrored(request.headers, found, values)
+    outgoing = structs.replace(request, message=restored, headers=headers)
+    return Presented(outgoing, held, tuple(values.values()), _count(found))
+
+
+def _count(found: tuple[Place, ...]) -> int:
+    return sum(len(place.handles) for place in found)
+
+
+def _refusal(message: str, remedy: str) -> Refusal:
+    return Refusal(200, Reason("credential-chain/handle", message, remedy, ("ASI03", "NHI2", "MCP01")), REFUSED)

@@ -1,0 +1,81 @@
+"""Rules for answers, cancellations and news of tasks outside of a session. An upstream without sessions cannot tell its
+clients apart. The servers of the SDKs keep nothing between requests. Another server could take an answer for the answer
+of another caller, and a cancellation for a cancellation of another's request."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Final
+
+from gateway.binding.conversations import Conversations
+from gateway.model.decision import Reason, Refusal
+from gateway.model.wire import Era, Kind, UpstreamRequest
+from gateway.protocol.classify import OWN_TASK
+from gateway.protocol.error_codes import REFUSED
+from gateway.protocol.replies import Reply
+from gateway.response.stream import Relay, until_ended
+
+_HANDSHAKE: Final = Era.HANDSHAKE
+_REQUEST: Final = Kind.REQUEST
+
+_NOT_ASKED: Final = Refusal(
+    400,
+    Reason("session/foreign", "This answers a question that you were not asked.", "Answer what comes on your streams."),
+    REFUSED,
+)
+_NOT_UNDER_WAY: Final = Refusal(
+    202,
+    Reason(
+        "session/not-under-way",
+        "This takes back a request that is none of yours, or that has ended, so it goes no further.",
+        "Close the connection of a request to take it back.",
+    ),
+    REFUSED,
+)
+_TASK_OF_NOBODY: Final = Refusal(
+    202,
+    Reason(
+        "session/not-under-way",
+        "This tells of a task of yours, which the server cannot tell from others' outside of a session, so it goes no further.",
+        "Open a session first.",
+    ),
+    REFUSED,
+)
+
+
+def refusal(conversations: Conversations, upstream: str, request: UpstreamRequest) -> Refusal | None:
+    """Return why the gateway must not send an answer, a cancellation or news of a task; `None` for all other messages.
+    It refuses an answer to a question that the caller was not asked, and messages about requests of unknown owners.
+    From 2026-07-28 on, a caller cancels a request by closing its connection."""
+    message, owner = request.message, request.principal.key
+    if message is None or request.session is not None:
+        return None
+    if message.kind is Kind.RESPONSE:
+        return None if conversations.answers(upstream, owner, message.id) else _NOT_ASKED
+    if message.method == OWN_TASK:
+        return _TASK_OF_NOBODY
+    if message.method != "notifications/cancelled":
+        return None
+    named = message.params.get("requestId")
+    own = message.era is Era.HANDSHAKE and conversations.cancels(upstream, owner, named)
+    return None if own else _NOT_UNDER_WAY
+
+
+async def during(
+    conversations: Conversations, upstream: str, request: UpstreamRequest, work: Awaitable[Relay | Reply | Refusal]
+) -> Relay | Reply | Refusal:
+    """Do `work`, the sending of the request. Until the answer has ended, the caller may answer its questions and cancel the request."""
+    if not _may_converse(request):
+        return await work
+    message = request.message
+    end = conversations.begin(upstream, request.principal.key, None if message is None else message.id)
+    return await until_ended(work, end)
+
+
+def _may_converse(request: UpstreamRequest) -> bool:
+    message = request.message
+    if request.session is not None:
+        return False
+    if message is None:
+        return request.method == "GET"
+    return message.era is _HANDSHAKE and message.kind is _REQUEST

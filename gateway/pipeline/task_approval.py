@@ -1,0 +1,147 @@
+"""The approval of a declared task as a whole: a person sees goal and contract, and the same declaration opens the task once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, cast
+
+import msgspec
+from msgspec import structs
+
+from gateway.approvals.digest import code_of, digest_question
+from gateway.approvals.model import Approval, Question, Requester, ShownReason
+from gateway.approvals.rules import merge_rules
+from gateway.approvals.state import UNREACHABLE, reason_of
+from gateway.journal.redaction import redacted
+from gateway.json import canonical, strict
+from gateway.model.decision import Reason
+from gateway.model.task import TaskApprover
+from gateway.pipeline.known_credentials import known_to
+from gateway.protocol.replies import Reply
+from gateway.tasks.contract import read_declaration
+from gateway.tasks.endpoints import TaskApproval, refuse_task
+
+if TYPE_CHECKING:
+    from gateway.approvals.model import Vote
+    from gateway.model.caller import Principal
+    from gateway.model.wire import Json, JsonObject
+    from gateway.pipeline.context import Gateway
+    from gateway.pipeline.people import People
+
+_TARGET: Final = "tasks"
+_STATUS: Final = {"denied": 403, "expired": 410, "withdrawn": 410, "unreachable": 503}
+
+
+async def approve_task(
+    gateway: Gateway, decision: str, principal: Principal, body: bytes
+) -> TaskApproval | Reply | None:
+    """Return the claimed approval of a declared task, or the answer to a waiting caller.
+
+    Returns `None` for a declaration without a question to people, and for an unreadable declaration: its opening names the problem.
+    Raises `JournalError` and `ApprovalStoreError`.
+    """
+    declared = read_declaration(body)
+    if isinstance(declared, Reason) or not declared.asks:
+        return None
+    people = gateway.people
+    if people is None:
+        return refuse_task(_UNAVAILABLE, 409)
+    document = strict.read(body)
+    assert not isinstance(document, strict.UnreadableJson)  # noqa: S101 - it was read above
+    call = canonical.digest({"v": 1, "principal": principal.key, "task": document})
+    approval = people.desk.find(call)
+    if approval is None:
+        description = _describe(gateway, principal, document)
+        question = structs.replace(_question(people, gateway.new_id(), principal, call), decision=decision)
+        question = structs.replace(question, shown=digest_question(question, description))
+        approval = await people.desk.ask(question, description)
+    return await _claim_or_tell(people, principal, approval)
+
+
+async def _claim_or_tell(people: People, principal: Principal, approval: Approval | Reason) -> TaskApproval | Reply:
+    """Wait for the answer, and return the claimed approval or the answer to the caller."""
+    if isinstance(approval, Reason):
+        return refuse_task(approval, 429)
+    if approval.state == "pending":
+        approval = await _wait(people, principal, approval)
+    if approval.state == "granted" and people.desk.claim(approval.id):
+        return TaskApproval(approval.id, tuple(map(_approver, approval.yes)))
+    people.desk.note_told(approval)
+    if approval.state in _STATUS:
+        return refuse_task(reason_of(approval), _STATUS[approval.state])
+    if people.desk.is_unreached(approval.id):
+        return refuse_task(UNREACHABLE, _STATUS["unreachable"])
+    return _tell_to_wait(people, approval)
+
+
+def _approver(vote: Vote) -> TaskApprover:
+    person = vote.person
+    return TaskApprover(person.id, person.issuer, person.groups, person.assurance, vote.login_age)
+
+
+async def settle_task(gateway: Gateway, approval: TaskApproval | None, task_id: str | None) -> None:
+    """Use a claimed approval after its task was opened; give it back if there is no such task. Raises `ApprovalStoreError`."""
+    if approval is None or gateway.people is None:
+        return
+    if task_id is None:
+        gateway.people.desk.give_back(approval.id)
+    else:
+        await gateway.people.desk.use(approval.id, task_id)
+
+
+async def _wait(people: People, principal: Principal, approval: Approval) -> Approval:
+    with people.holds.enter(principal.key) as may_wait:
+        if not may_wait:
+            return approval
+        return await people.desk.wait(approval.id, people.desk.times.hold) or approval
+
+
+def _question(people: People, identifier: str, principal: Principal, call: str) -> Question:
+    now, rule = people.desk.now(), merge_rules((), seconds=people.desk.times.pending)
+    user = None if principal.user is None else principal.user.id
+    delegates = tuple(actor.id for actor in principal.delegation)
+    return Question(
+        id=identifier,
+        call=call,
+        operation=call,
+        subject="",
+        shown="",
+        decision="",
+        task="",
+        target=_TARGET,
+        requester=Requester(principal.key, principal.id, principal.issuer, user, delegates),
+        rule=rule,
+        reasons=(ShownReason("approval/task", "The caller asks a person to approve this task as a whole."),),
+        asked=now,
+        expires=now + rule.seconds,
+    )
+
+
+def _describe(gateway: Gateway, principal: Principal, document: Json) -> JsonObject:
+    """Return the declaration for people, without credentials."""
+    known = known_to(gateway, principal.key)
+    value = redacted(document, key=gateway.journal.fingerprint_key, spots=gateway.inspector.spots, known=known)
+    shown: dict[str, Json] = {"mode": "digest"} if value is None else {"mode": "full", "value": value}
+    return {"target": _TARGET, "arguments": shown}
+
+
+def _tell_to_wait(people: People, approval: Approval) -> Reply:
+    question = approval.question
+    document = {
+        "status": "waiting",
+        "approval": {"id": approval.id, "code": code_of(question), "url": f"{people.page_url}/{approval.id}"},
+        "remedy": "Send the same declaration again later: it opens the task once after a person has approved it.",
+    }
+    headers = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
+    return Reply(202, headers, msgspec.json.encode(document))
+
+
+def task_id_of(reply: Reply) -> str | None:
+    """Return the id of the task that a reply says is open."""
+    return cast("str", msgspec.json.decode(reply.body)["id"]) if reply.status == 201 else None
+
+
+_UNAVAILABLE: Final = Reason(
+    "approval/unavailable",
+    "This task asks for a person's approval, and this gateway has nobody to ask.",
+    "Have the operator configure `approvals`, or leave out `approval`.",
+)

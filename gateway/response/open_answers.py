@@ -1,0 +1,136 @@
+"""Answers under way with a lent credential, and streams that wait for news: the end of a lease ends these too.
+
+The gateway closes a stream that waits for news at any end, and the client opens another. The cause of the end says by
+`authority.leases` if a call under way is cut or may finish.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
+
+from gateway.errors import CredentialEnded
+from gateway.response.stream import ENDED
+
+if TYPE_CHECKING:
+    from gateway.authority.model import Cause, Lease
+    from gateway.model.caller import Principal
+    from gateway.model.task import TaskEnd
+    from gateway.response.stream import Relay
+
+Manner: TypeAlias = Literal["cut", "finish"]
+Reply = TypeVar("Reply")
+
+ADVERSE: Final[frozenset[Cause]] = frozenset(
+    {"signal", "operator", "revoked", "policy-changed", "pin-changed", "journal-outage", "connection-removed"}
+)
+"""Causes that take a right away. The others are the planned ends of a task or of a lease."""
+
+
+class OpenAnswer:
+    """One request under way. `lease` is the id of its lease; a token of one call has none. `task` has made the call."""
+
+    __slots__ = ("_answers", "_end", "_timer", "is_cut", "is_idle", "lease", "principal", "task")
+
+    def __init__(
+        self, answers: OpenAnswers, principal: Principal, lease: str | None, task: str | None, *, is_idle: bool
+    ) -> None:
+        self._answers = answers
+        self._end: Callable[[], object] = _do_nothing
+        self._timer: asyncio.TimerHandle | None = None
+        self.is_cut = False
+        self.is_idle = is_idle
+        self.lease = lease
+        self.principal = principal
+        self.task = task
+
+    async def sending(self, work: Awaitable[Reply]) -> Reply:
+        """Do the work until the answer begins. Raises `CredentialEnded` if the answer is cut meanwhile."""
+        worker = asyncio.current_task()
+        if worker is not None:
+            self._end = worker.cancel
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if not self.is_cut or worker is None or worker.uncancel() > 0:
+                raise
+            raise CredentialEnded(*ENDED) from None
+        finally:
+            self._end = _do_nothing
+
+    def follow(self, relay: Relay) -> Relay:
+        """Cut a relayed answer from now on, until it is settled."""
+        self._end = relay.cut
+        relay.after(self.leave)
+        return relay
+
+    def cut(self) -> None:
+        """End the request and its answer now."""
+        self.is_cut = True
+        self._end()
+
+    def finish(self, seconds: float) -> None:
+        """Let the answer go on for at most so many seconds."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(seconds, self.cut)
+
+    def leave(self) -> None:
+        """Forget an answer that has ended."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._answers.forget(self)
+
+
+class OpenAnswers:
+    """The answers under way. `grace` is the time in seconds that a finishing answer may take."""
+
+    def __init__(self, *, on_signal: Manner = "cut", on_completed: Manner = "finish", grace: float = 30.0) -> None:
+        self._on_signal: Manner = on_signal
+        self._on_completed: Manner = on_completed
+        self._grace = grace
+        self._open: set[OpenAnswer] = set()
+        self._of_lease: dict[str, set[OpenAnswer]] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def enter(self, principal: Principal, lease: str | None, task: str | None, *, is_idle: bool) -> OpenAnswer:
+        """Note a request that is about to be sent. `leave` must follow."""
+        answer = OpenAnswer(self, principal, lease, task, is_idle=is_idle)
+        self._open.add(answer)
+        if lease is not None:
+            self._of_lease.setdefault(lease, set()).add(answer)
+        return answer
+
+    def forget(self, answer: OpenAnswer) -> None:
+        """Forget an answer."""
+        self._open.discard(answer)
+        if answer.lease is not None and (others := self._of_lease.get(answer.lease)) is not None:
+            others.discard(answer)
+            if not others:
+                del self._of_lease[answer.lease]
+
+    def end_lease(self, lease: Lease, cause: Cause) -> None:
+        """End the answers under a lease that begins to end."""
+        manner = self._on_signal if cause in ADVERSE else self._on_completed
+        self._end(tuple(self._of_lease.get(lease.id, ())), manner)
+
+    def end_task(self, task: str, _how: TaskEnd) -> None:
+        """End the answers to calls of a task with tokens of their own."""
+        self._end(tuple(each for each in self._open if each.task == task and each.lease is None), self._on_completed)
+
+    def end_callers(self, is_chosen: Callable[[Principal], bool]) -> None:
+        """End the answers of the callers that a signal names."""
+        self._end(tuple(each for each in self._open if is_chosen(each.principal)), self._on_signal)
+
+    def _end(self, answers: tuple[OpenAnswer, ...], manner: Manner) -> None:
+        for answer in answers:
+            if answer.is_idle or manner == "cut":
+                answer.cut()
+            else:
+                answer.finish(self._grace)
+
+
+def _do_nothing() -> None:
+    """Do nothing."""

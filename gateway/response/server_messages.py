@@ -1,0 +1,168 @@
+"""The readings among messages without a decision. Pure. All of these messages are searched for credentials. Most count
+as data that the task has read, and their words are kept. Messages that every client gets at once, or whose text no
+client shows its model, do not count. Otherwise each task would have read untrusted data from its beginning."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from gateway.json.strict import RELATED_TASK
+from gateway.model.wire import RequestId
+from gateway.protocol.methods import TABLE
+from gateway.response.filter import UNREADABLE
+
+_CONFIRMING: Final = frozenset(
+    {
+        "initialize",
+        "server/discover",
+        "ping",
+        "tools/list",
+        "resources/list",
+        "resources/templates/list",
+        "prompts/list",
+        "logging/setLevel",
+        "resources/subscribe",
+        "resources/unsubscribe",
+        "subscriptions/listen",
+    }
+)
+"""Requests whose answers open a connection, list what there is, or say that something was done."""
+_SILENT: Final = frozenset(
+    {
+        "ping",
+        "roots/list",
+        "tasks/get",
+        "tasks/result",
+        "tasks/list",
+        "tasks/cancel",
+        "notifications/tools/list_changed",
+        "notifications/resources/list_changed",
+        "notifications/prompts/list_changed",
+        "notifications/subscriptions/acknowledged",
+        "notifications/elicitation/complete",
+    }
+)
+"""Messages of a server that say only that they are there, or ask for a task of the client's own."""
+_EMPTY: Final = re.compile(
+    rb"(?:(?:event: ?message\r?\n)?data: ?)?"
+    rb'\s*\{\s*"jsonrpc":\s?"2\.0",\s?"id":\s?[0-9]{1,9},\s?"result":\s?\{\}\s*\}\s*'
+)
+
+_NO: Final = msgspec.Raw()
+
+
+class _Envelope(msgspec.Struct, gc=False):
+    id: msgspec.Raw = _NO
+    method: msgspec.Raw = _NO
+    params: msgspec.Raw = _NO
+    result: msgspec.Raw = _NO
+    error: msgspec.Raw = _NO
+
+
+class _Named(msgspec.Struct, gc=False):
+    """The members of `params` and of results that can name tasks."""
+
+    taskId: msgspec.Raw = _NO  # noqa: N815 - as the protocol calls it
+    meta: msgspec.Raw = msgspec.field(name="_meta", default=_NO)
+    task: msgspec.Raw = _NO
+    tasks: msgspec.Raw = _NO
+    related: msgspec.Raw = msgspec.field(name=RELATED_TASK, default=_NO)
+
+
+_envelope: Final = msgspec.json.Decoder(_Envelope)
+_named: Final = msgspec.json.Decoder(_Named)
+_array: Final = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A message and its meaning. `reading`: it counts as read data. `method` is the known method of a server's message;
+    `answers` is the id of the answered request. `tasks` are its protocol tasks; `unread`: it may name more tasks."""
+
+    reading: bool
+    method: str | None = None
+    answers: RequestId | None = None
+    tasks: frozenset[str] = frozenset()
+    unread: bool = False
+
+
+UNREAD: Final = Told(reading=True, unread=True)
+"""What was not looked at whole, or is no message."""
+
+
+def empty(raw: bytes) -> bool:
+    """Return whether this is an empty response, or an event with only an empty response, which needs no inspection."""
+    return _EMPTY.fullmatch(raw) is not None
+
+
+def told(data: bytes, asked: str | None) -> Told:
+    """Return the meaning of a message. `asked` is the method of the answered request; `None` for a session's own
+    stream."""
+    if not data:
+        return Told(reading=False)
+    try:
+        envelope = _envelope.decode(data)
+    except UNREADABLE:
+        return UNREAD
+    tasks = frozenset(_tasks(envelope))
+    if envelope.result is not _NO or envelope.error is not _NO:
+        quiet = asked in _CONFIRMING and envelope.method is _NO
+        return Told(not quiet, answers=_id(envelope.id), tasks=tasks)
+    method = _value(envelope.method)
+    known = method if isinstance(method, str) and method in TABLE else None
+    return Told(known not in _SILENT, known, tasks=tasks)
+
+
+def quiet(asked: str | None) -> Told:
+    """Return the meaning of a part of an answer too large to be held."""
+    return Told(reading=asked not in _CONFIRMING or asked == "subscriptions/listen", unread=True)
+
+
+def _tasks(envelope: _Envelope) -> Iterator[str]:
+    """Every place where the protocol names a task."""
+    for raw in (envelope.params, envelope.result):
+        if raw is _NO:
+            continue
+        members = _members(raw)
+        for named in (
+            members,
+            _members(_members(members.meta).related),
+            _members(members.task),
+            *_items(members.tasks),
+        ):
+            if isinstance(identifier := _value(named.taskId), str):
+                yield identifier
+
+
+def _members(raw: msgspec.Raw) -> _Named:
+    try:
+        return _named.decode(raw)
+    except UNREADABLE:
+        return _Named()
+
+
+def _items(raw: msgspec.Raw) -> list[_Named]:
+    try:
+        return [_members(item) for item in _array.decode(raw)]
+    except UNREADABLE:
+        return []
+
+
+def _id(raw: msgspec.Raw) -> RequestId | None:
+    value = _value(raw)
+    return value if isinstance(value, int | str) and not isinstance(value, bool) else None
+
+
+def _value(raw: msgspec.Raw) -> object:
+    """The value; `None` for none, and for what no reader could make one of."""
+    if raw is _NO:
+        return None
+    try:
+        return msgspec.json.decode(raw)
+    except UNREADABLE:
+        return None

@@ -1,1 +1,0 @@
-"""The HTTP server and its edge. Nothing here knows what a message means."""

@@ -1,0 +1,343 @@
+from __future__ import annotations
+
+import json
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from gateway.catalogue.lockfile import amend, load, parse, render
+from gateway.catalogue.pins import Definition, Lock, diff, is_hidden, read_definition, read_instructions
+from gateway.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+AT = "2026-11-25T00:00:00Z"
+
+
+def defined(name: str = "read_file", **fields: Any) -> Definition:
+    item = read_definition(
+        json.dumps({"name": name, "description": "Read.", "inputSchema": {"type": "object"}, **fields}).encode()
+    )
+    assert isinstance(item, Definition)
+    return item
+
+
+LOCK = (
+    Lock()
+    .pinned("mail", "tool", [defined("send")], AT)
+    .pinned(
+        "files", "tool", [defined("write_file"), defined(description='"# quoted": ünï 📄\nsecond: | line', x=2**64)], AT
+    )
+)
+
+
+def test_what_is_written_is_read_again():
+    assert parse(render(LOCK)) == LOCK
+    assert parse(render(Lock())) == Lock()
+
+
+def test_prompts_stand_in_a_section_of_their_own():
+    prompt = read_definition(json.dumps({"name": "greet", "description": "Greet."}).encode())
+    assert isinstance(prompt, Definition)
+    lock = LOCK.pinned("mail", "prompt", [prompt], AT)
+
+    assert parse(render(lock)) == lock
+    assert yaml.safe_load(render(lock))["upstreams"]["mail"].keys() == {"prompts", "tools"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "yes",
+        "NO",
+        "on",
+        "Off",
+        "true",
+        "False",
+        "null",
+        "1.0",
+        "a b",
+        "a: b",
+        '"',
+        "\\",
+        "\u202e",
+        "\U000e0041",
+        "\n",
+        "- x",
+        "#",
+        "\x85",
+        "é",
+        "\x7f",
+        "@a",
+    ],
+)
+def test_any_name_and_any_character_survives(name: str):
+    lock = Lock().pinned("files", "tool", [defined(name, description=f"x{name}y", annotations={name: name})], AT)
+
+    assert parse(render(lock)) == lock
+    assert yaml.safe_load(render(lock))["upstreams"]["files"]["tools"].keys() == {name}
+    assert not [c for c in render(lock) if is_hidden(c) and c != "\n"]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None)
+@given(st.text(min_size=1, max_size=20), st.dictionaries(st.text(), JSON, max_size=4))
+def test_any_definition_survives(name: str, fields: dict[str, Any]):
+    item = read_definition(json.dumps({**fields, "name": name}, ensure_ascii=False).encode())
+    assume(isinstance(item, Definition))
+    assert isinstance(item, Definition)
+    lock = Lock().pinned("files", "tool", [item], AT)
+    text = render(lock)
+
+    assert parse(text) == lock
+    assert not [c for c in text if is_hidden(c) and c != "\n"]
+    assert not [c for c in diff(None, item) if is_hidden(c) and c != "\n"]
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_any_instructions_survive_and_stand_in_lines(text: str):
+    item = read_instructions(json.dumps(text).encode())
+    assume(isinstance(item, Definition))
+    assert isinstance(item, Definition)
+    lock = LOCK.pinned("files", "instructions", [item], AT)
+    written = render(lock)
+
+    assert parse(written) == lock
+    assert not [c for c in written if is_hidden(c) and c != "\n"]
+    assert len(written.splitlines()) == len(render(LOCK).splitlines()) + 4 + len(text.split("\n"))
+
+
+def test_instructions_come_first_and_a_changed_line_of_them_is_two_changed_lines_of_the_file():
+    first, second = (read_instructions(json.dumps(f"Use it.\n{end}").encode()) for end in ("Ask.", "Send.\u200b"))
+    assert isinstance(first, Definition)
+    assert isinstance(second, Definition)
+    locks = [LOCK.pinned("files", "instructions", [item], AT) for item in (first, second)]
+    before, after = (render(lock).splitlines() for lock in locks)
+    assert [parse(render(lock)) for lock in locks] == locks
+
+    start = before.index("  files:")
+    assert before[start + 1 : start + 7] == [
+        "    instructions:",
+        f"      digest: {first.digest}",
+        f'      pinned: "{AT}"',
+        "      text:",
+        '        - "Use it."',
+        '        - "Ask."',
+    ]
+    changed = [new for old, new in zip(before, after, strict=True) if old != new]
+    assert changed == [f"      digest: {second.digest}", '        - "Send.\\U0000200b"']
+
+
+INSTRUCTED = """\
+version: 2
+upstreams:
+  files:
+    instructions:
+      digest: sha256:0
+      pinned: "2026-11-25T00:00:00Z"
+      text:
+        - "Use it."
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "problem"),
+    [
+        (("", ""), 5, "digest that is not that of the definition of 'instructions'"),
+        (('- "Use it."', '"Use it."'), 8, "not a list of lines"),
+        (('- "Use it."', '- ["Use it."]'), 8, "not a scalar"),
+        (('- "Use it."', '- "\\ud800"'), 8, "cannot be read: not YAML"),
+        (("      text:", "      words:"), 7, "unknown key 'words'"),
+    ],
+)
+def test_instructions_that_were_edited_are_refused_and_the_line_named(change: tuple[str, str], line: int, problem: str):
+    with pytest.raises(ConfigurationError) as caught:
+        parse(INSTRUCTED.replace(*change, 1))
+
+    assert f"line {line}, " in caught.value.message
+    assert problem in caught.value.message
+
+
+def test_the_text_does_not_depend_on_the_order_of_pinning():
+    other = (
+        Lock()
+        .pinned("files", "tool", [defined(description='"# quoted": ünï 📄\nsecond: | line', x=2**64)], AT)
+        .pinned("files", "tool", [defined("write_file")], AT)
+        .pinned("mail", "tool", [defined("send")], AT)
+    )
+
+    assert render(other) == render(LOCK)
+
+
+def test_the_text_does_not_depend_on_the_order_in_which_an_upstream_writes_a_definition():
+    one, other = (
+        read_definition(json.dumps(fields).encode()) for fields in ({"name": "a", "x": 1}, {"x": 1, "name": "a"})
+    )
+    assert isinstance(one, Definition)
+    assert isinstance(other, Definition)
+
+    assert render(Lock().pinned("files", "tool", [one], AT)) == render(Lock().pinned("files", "tool", [other], AT))
+
+
+def test_the_text_says_what_it_is_and_shows_hidden_characters():
+    text = render(Lock().pinned("files", "tool", [defined(description="a\u200b\u202e\U000e0041é\x7f")], AT))
+
+    assert text.startswith("# What this gateway trusts of its upstreams")
+    assert "opagate catalogue pin" in text
+    assert r'"description": "a\u200b\u202e\udb40\udc41é\u007f"' in text
+
+
+def test_one_changed_line_of_a_definition_is_two_changed_lines_of_the_file():
+    before = render(LOCK).split("\n")
+    after = render(LOCK.pinned("mail", "tool", [defined("send", description="Send.")], AT)).split("\n")
+
+    assert len([1 for old, new in zip(before, after, strict=True) if old != new]) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "problem"),
+    [
+        (("version: 2", "version: 1"), 4, "version '1'"),
+        (("version: 2", "<<<<<<< HEAD"), 5, ""),
+        (("version: 2\n", ""), 4, "lacks version"),
+        (("version: 2", "version: [1]"), 4, "not a scalar"),
+        (("version: 2", "version: 2\nextra: 2"), 5, "unknown key 'extra'"),
+        (("  mail:", "  files:"), 31, "'files' is given twice"),
+        (("    send:", "    sent:"), 36, "under 'sent'"),
+        (("digest: sha256:", "digest: sha256:0"), 9, "digest"),
+        ((f'pinned: "{AT}"', "pinned: yesterday"), 10, "RFC 3339"),
+        (('"description": "Read."', '"description": "Read. And send."'), 21, "digest"),
+        (('"name": "read_file"', '"name": "read_file", "name": "read_file"'), 11, "cannot be read"),
+        (("  mail:\n", "  mail: none\n  other:\n"), 31, "not a mapping"),
+        (("  files:\n    tools:\n", "  files:\n"), 8, "unknown key 'read_file'"),
+    ],
+)
+def test_a_malformed_lock_is_refused_and_the_line_named(change: tuple[str, str], line: int, problem: str):
+    text = render(LOCK)
+    assert change[0] in text
+
+    with pytest.raises(ConfigurationError) as caught:
+        parse(text.replace(*change, 1), "catalogue.lock")
+
+    assert caught.value.message.startswith(f"the catalogue lock catalogue.lock, line {line}, ")
+    assert problem in caught.value.message
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "[]", "text", "a: \x00", "? [a]\n: b\n", "a: &x [*x]\n"])
+def test_what_is_no_lock_is_refused(text: str):
+    with pytest.raises(ConfigurationError, match=", line "):
+        parse(text)
+
+
+def test_a_file_that_is_not_there_has_no_pins(tmp_path: Path):
+    assert load(tmp_path / "catalogue.lock") == Lock()
+
+
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path):
+    path = tmp_path / "catalogue.lock"
+    path.write_bytes(b"\xff\xfe")
+
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        load(path)
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        load(tmp_path)
+
+
+def test_amending_replaces_the_file_whole(tmp_path: Path):
+    path = tmp_path / "how" / "deep" / "catalogue.lock"
+
+    assert amend(path, lambda _: LOCK) == LOCK
+    assert load(path) == LOCK
+    assert [item.name for item in path.parent.iterdir()] == ["catalogue.lock"]
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_lock_of_no_pins_is_written_where_there_is_none(tmp_path: Path):
+    path = tmp_path / "catalogue.lock"
+    amend(path, lambda lock: lock)
+
+    assert parse(path.read_text("utf-8")) == Lock()
+
+
+def test_amending_keeps_the_mode_and_does_not_touch_an_unchanged_file(tmp_path: Path):
+    path = tmp_path / "catalogue.lock"
+    amend(path, lambda _: LOCK)
+    path.chmod(0o640)
+    before = path.stat()
+
+    amend(path, lambda lock: lock)
+    assert path.stat().st_mtime_ns == before.st_mtime_ns
+    assert path.stat().st_ino == before.st_ino
+
+    amend(path, lambda lock: lock.without("mail", "tool", ["send"]))
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_malformed_file_is_never_overwritten(tmp_path: Path):
+    path = tmp_path / "catalogue.lock"
+    path.write_text("version: 9\nupstreams: {}\n", encoding="utf-8")
+
+    with pytest.raises(ConfigurationError, match="version '9'"):
+        amend(path, lambda _: LOCK)
+
+    assert path.read_text(encoding="utf-8") == "version: 9\nupstreams: {}\n"
+
+
+def test_a_failed_change_leaves_the_file_and_nothing_else(tmp_path: Path):
+    path = tmp_path / "catalogue.lock"
+    amend(path, lambda _: LOCK)
+
+    def fail(lock: Lock) -> Lock:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(ConfigurationError, match="No space left"):
+        amend(path, fail)
+
+    assert load(path) == LOCK
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_failed_write_leaves_the_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "catalogue.lock"
+    amend(path, lambda _: LOCK)
+
+    def fail(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(ConfigurationError, match="No space left"):
+        amend(path, lambda _: Lock())
+
+    assert load(path) == LOCK
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def _pin(lock: Lock, tool: str) -> Lock:
+    return lock.pinned("files", "tool", [defined(tool)], AT)
+
+
+def test_two_that_amend_at_once_lose_nothing(tmp_path: Path):
+    path = tmp_path / "catalogue.lock"
+    threads = [
+        threading.Thread(target=amend, args=(path, partial(_pin, tool=f"tool_{number}"))) for number in range(16)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert load(path).of("files", "tool").keys() == {f"tool_{n}" for n in range(16)}

@@ -1,0 +1,47 @@
+"""Each form in which a credential is given is found in a result, and its benign counterpart holds none."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from gateway.credentials.detect import Detector
+from gateway.credentials.fingerprint import Fingerprints
+from gateway.credentials.phrases import PHRASES, Phrase
+from gateway.credentials.ruleset import compiled
+from gateway.credentials.stream import Scanner
+from tests.secret_forms import FORMS, SecretForm
+from tests.unit.credentials.conftest import RULES
+
+DETECTOR = Detector(RULES, Fingerprints(b"k" * 32))
+NAMES = [form.name for form in FORMS]
+
+
+def shown(text: str) -> frozenset[str]:
+    """Return the fingerprints of the credentials in a result that has `text`."""
+    result = json.dumps({"content": [{"type": "text", "text": f"Page 3.\n{text}\nEnd."}]})
+    return frozenset(finding.fingerprint for finding in Scanner(DETECTOR).finish(result.encode()))
+
+
+@pytest.mark.parametrize("form", FORMS, ids=NAMES)
+def test_a_credential_is_found_in_each_form(form: SecretForm):
+    assert DETECTOR.fingerprints.of(form.secret) in shown(form.text)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=NAMES)
+def test_a_text_of_the_same_shape_holds_none(form: SecretForm):
+    assert shown(form.benign) == frozenset()
+
+
+@pytest.mark.parametrize("phrase", PHRASES, ids=[phrase.sign for phrase in PHRASES])
+def test_whatever_a_phrase_finds_has_its_sign_and_one_of_its_words(phrase: Phrase):
+    sign = compiled(phrase.sign)
+    found = [form.text.encode() for form in FORMS if phrase.expression.search(form.text.encode()) is not None]
+    for text in found:
+        assert sign.search(text) is not None
+        assert not phrase.words or any(word in text.lower() for word in phrase.words)
+
+
+def test_there_are_enough_forms():
+    assert len(set(NAMES)) == len(FORMS) >= 65

@@ -1,0 +1,201 @@
+"""What a request of no session may say of others."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.http.exchange import Exchange
+from gateway.model.caller import Credentials, Principal
+from gateway.model.decision import Refusal
+from gateway.model.wire import UpstreamReply, UpstreamRequest
+from gateway.pipeline.pipeline import handle
+from gateway.response.stream import Relay
+from tests.requirements import requirement
+from tests.unit.harness import URL, Bench, Held, bench, call, message, modern, result
+
+EVENTS = ((b"content-type", b"text/event-stream"),)
+QUESTION = {"jsonrpc": "2.0", "id": 0, "method": "elicitation/create", "params": {"message": "which?"}}
+
+
+def told(method: str, **params: Any) -> bytes:
+    return json.dumps({"jsonrpc": "2.0", "method": method, "params": params}).encode()
+
+
+def reply(identifier: Any = 0) -> bytes:
+    return json.dumps({"jsonrpc": "2.0", "id": identifier, "result": {"action": "accept"}}).encode()
+
+
+def cancel(identifier: Any = 7) -> bytes:
+    return told("notifications/cancelled", requestId=identifier)
+
+
+def somebody_else(there: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have all that is asked from now on asked by another caller."""
+    identify = there.gateway.identities.identify
+
+    async def other(credentials: Credentials, ip: str | None) -> Principal | Refusal:
+        found = await identify(credentials, ip)
+        assert isinstance(found, Principal)
+        return replace(found, id="mallory")
+
+    monkeypatch.setattr(there.gateway.identities, "identify", other)
+
+
+class Asking(Held):
+    """Asks a question on the stream of a call, which it answers when the test lets it."""
+
+    async def send(self, request: UpstreamRequest) -> Any:
+        plain = request.message is not None and request.message.method != "tools/call"
+        if request.principal.issuer != "urn:opagate:anonymous" or plain:
+            return await super(Held, self).send(request)
+        self.sent.append(request)
+        return UpstreamReply(200, EVENTS, self._events(request), self._close)
+
+    async def _events(self, request: UpstreamRequest) -> AsyncIterator[bytes]:
+        yield b"data: " + json.dumps(QUESTION).encode() + b"\n\n"
+        await self.proceed.wait()
+        (answer,) = result(request, {"content": []}).chunks
+        assert isinstance(answer, bytes)
+        yield b"data: " + answer + b"\n\n"
+
+
+async def opened(there: Bench, body: bytes | None, *headers: tuple[bytes, bytes]) -> Relay:
+    async def read() -> bytes:
+        return body or b""
+
+    method = "POST" if body is not None else "GET"
+    answer = await handle(there.gateway, Exchange(method, "files", URL, headers, "127.0.0.1", body=read))
+    assert isinstance(answer, Relay)
+    return answer
+
+
+async def asked(there: Bench, body: bytes | None = None) -> Relay:
+    """A stream on which the question has come."""
+    stream = await opened(there, body)
+    assert b"elicitation/create" in await anext(stream)
+    return stream
+
+
+@requirement("invariant/5", "mcp/server-requests")
+@pytest.mark.parametrize("body", [call(), None])
+async def test_only_who_was_asked_answers_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: bytes | None):
+    async with bench(tmp_path, Asking()) as there:
+        stream = await asked(there, body)
+        with monkeypatch.context() as patch:
+            somebody_else(there, patch)
+            refused = await there.ask(reply())
+            assert (refused.status, refused.codes) == (400, ["session/foreign"])
+            assert "id" not in refused.json
+        for wrong in ("0", 1, -0.0):
+            assert (await there.ask(reply(wrong))).status == 400
+        assert len(there.upstream.sent) == 1
+
+        assert (await there.ask(reply())).status == 200
+        assert there.upstream.sent[-1].body == reply()
+        assert (await there.ask(reply())).codes == ["session/foreign"]
+        await stream.close()
+
+
+@requirement("invariant/5")
+async def test_a_question_cannot_be_answered_after_its_stream(tmp_path: Path):
+    async with bench(tmp_path, Asking()) as there:
+        stream = await asked(there, call())
+        await stream.close()
+
+        assert (await there.ask(reply())).codes == ["session/foreign"]
+        assert there.gateway.conversations._open == {}
+
+
+@requirement("invariant/5", "mcp/cancel-notification")
+async def test_only_who_made_a_request_takes_it_back_and_while_it_is_under_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    upstream = Held()
+    async with bench(tmp_path, upstream) as there:
+        calling = asyncio.create_task(there.ask(call()))
+        await upstream.arrived.wait()
+        upstream.proceed.set()
+        with monkeypatch.context() as patch:
+            somebody_else(there, patch)
+            dropped = await there.ask(cancel())
+        assert (dropped.status, dropped.body) == (202, b"")
+        for wrong in ("7", 7.0, 8, None):
+            assert (await there.ask(cancel(wrong))).status == 202
+        assert len(upstream.sent) == 1
+        codes = [entry["reasons"][0]["code"] for entry in there.entries("refused")]
+        assert codes == ["session/not-under-way"] * 5
+        await calling
+
+        assert (await there.ask(cancel())).status == 202
+        assert len(upstream.sent) == 1
+
+
+@requirement("mcp/cancel-notification")
+async def test_a_request_that_is_under_way_is_taken_back_by_its_caller(tmp_path: Path):
+    upstream = Held()
+    async with bench(tmp_path, upstream) as there:
+        calling = asyncio.create_task(there.ask(call()))
+        await upstream.arrived.wait()
+        taking = asyncio.create_task(there.ask(cancel()))
+        upstream.proceed.set()
+        await asyncio.gather(calling, taking)
+
+        assert [request.message and request.message.method for request in upstream.sent] == [
+            "tools/call",
+            "notifications/cancelled",
+        ]
+
+
+async def test_a_request_whose_caller_leaves_is_under_way_no_more(tmp_path: Path):
+    upstream = Held()
+    async with bench(tmp_path, upstream) as there:
+        calling = asyncio.create_task(there.ask(call()))
+        await upstream.arrived.wait()
+        calling.cancel()
+        await asyncio.wait([calling])
+
+        assert there.gateway.conversations._open == {}
+
+
+@requirement("mcp/cancel-disconnect")
+@pytest.mark.parametrize("made_in", ["stateless", "handshake"])
+async def test_the_stateless_era_takes_back_by_closing_a_connection(tmp_path: Path, made_in: str):
+    """A server that listened to the notification could cancel another client's request of the same id."""
+    upstream = Held()
+    async with bench(tmp_path, upstream) as there:
+        body, *headers = modern("tools/call", name="read_file", arguments={}) if made_in == "stateless" else (call(),)
+        calling = asyncio.create_task(there.ask(body, *headers))
+        await upstream.arrived.wait()
+        meta = {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}
+        dropped = await there.ask(
+            told("notifications/cancelled", requestId=7, _meta=meta), (b"mcp-protocol-version", b"2026-07-28")
+        )
+        upstream.proceed.set()
+        await calling
+
+        assert (dropped.status, len(upstream.sent)) == (202, 1)
+
+
+@requirement("mcp/session")
+async def test_in_a_session_the_server_knows_whose_they_are(there: Bench):
+    opening = message("initialize", protocolVersion="2025-11-25", capabilities={}, clientInfo={"name": "a"})
+    there.upstream.script = lambda request: result(request, {}, session="s-1")
+    session = (b"mcp-session-id", dict((await there.ask(opening)).headers)[b"mcp-session-id"])
+    for body in (reply(), cancel(), told("notifications/tasks/status", taskId="mine", status="completed")):
+        await there.ask(body, session)
+        assert there.upstream.sent[-1].body == body
+
+
+@requirement("invariant/5", "mcp/tasks")
+async def test_without_one_it_cannot_tell_whose_task_a_client_tells_of(there: Bench):
+    dropped = await there.ask(told("notifications/tasks/status", taskId="mine", status="completed"))
+
+    assert (dropped.status, dropped.body, there.upstream.sent) == (202, b"", [])
+    assert [entry["reasons"][0]["code"] for entry in there.entries("refused")] == ["session/not-under-way"]
