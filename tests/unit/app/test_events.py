@@ -28,7 +28,7 @@ async def test_start_pins_and_stop_are_in_the_record_and_the_start_names_the_pol
         status = there.gateway.policy.status()
     (start,) = there.entries("start")
 
-    assert start["policy"] == {"name": "opagate", "revision": status.revision}
+    assert start["policy"] == {"name": "opagate", "revision": status.revision, "plan": status.plan}
     assert there.entries("policy") == []
     pins = {(entry["type"], entry["target"]): entry for entry in there.entries("pin")}
     expected = {"tool": TOOLS, "prompt": PROMPTS, "instructions": ("instructions",)}

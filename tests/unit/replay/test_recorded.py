@@ -172,6 +172,7 @@ async def test_a_call_without_a_verdict_is_left_out_and_said(tmp_path: Path, cod
             patch.setattr(there.gateway.policy, "decide", failing_policy(code).decide)
             await there.ask(call(path="two"))
         await there.ask(call(path="three"))
+        there.gateway.journal.flush()
         file, omitted = exported(tmp_path)
         outcomes = await replayed(there, file)
 
