@@ -66,7 +66,10 @@ async def decide(gateway: Gateway, visit: Visit, case: Case, release: Release | 
     try:
         left = await recorded.entry.outlast() or left
     except BaseException:
-        _take_back(gateway, visit, case, recorded.claimed)
+        if recorded.decision.allowed:
+            _take_back(gateway, visit, case, recorded.claimed)
+        else:
+            give_back(gateway, recorded.claimed)
         raise
     _conclude(gateway, visit, case, recorded)
     decision = recorded.decision
@@ -119,6 +122,9 @@ async def _decide_and_record(
     except BaseException:
         _take_back(gateway, visit, case, claimed)
         raise
+    if not decision.allowed:
+        # At once: other calls of this turn of the loop would find a refused call in flight until the write.
+        gateway.history.release(task, visit.id, denied=decision.is_denial)
     return _Recorded(decision, counted, entry, claimed, endorsement, seconds)
 
 
@@ -129,13 +135,12 @@ def _take_back(gateway: Gateway, visit: Visit, case: Case, claimed: Release | No
 
 
 def _conclude(gateway: Gateway, visit: Visit, case: Case, recorded: _Recorded) -> None:
-    """Let a recorded call pass, or uncount it: a refused call counts no more, except as a denial."""
+    """Let a recorded call pass. A refused call counts no more, except as a denial."""
     decision, target = recorded.decision, case.call.target
     if decision.allowed:
         gateway.history.let_pass(case.task, visit.id)
         note_use(gateway, recorded.endorsement)
     else:
-        gateway.history.release(case.task, visit.id, denied=decision.is_denial)
         _end_if_spent(gateway, case.task.id, decision)
     code = decision.reasons[0].code if decision.reasons else "allowed"
     gateway.metrics.decided(target.upstream, case.call.action, decision.effect, code, recorded.seconds)

@@ -150,9 +150,7 @@ async def forward(
     seen = observation(gateway, visit, case, decision, rewriter)
     read = once(partial(words, gateway, visit, case, decision, seen))
     settle = partial(settled, gateway, visit, case, kept=kept, rewriter=rewriter, read=read)
-    answer = None
-    if attached is not NOTHING:
-        answer = _open_answer(gateway, case.request, attached, case.task.id, is_idle=False)
+    answer = _open_answer(gateway, case.request, attached, case.task.id, is_idle=False)
     try:
         has_credential = attached is not NOTHING
         outgoing = case.presented.outgoing

@@ -15,7 +15,7 @@ async def test_an_allowed_call_enters_no_more_functions_than_it_did(tmp_path: Pa
     way = await walk(tmp_path)
 
     assert way.without_comprehensions() <= MOST_ENTERED
-    assert ("pipeline.py", "decide_and_forward") in way.entered
+    assert ("pipeline/pipeline.py", "decide_and_forward") in way.entered
 
 
 def test_figures_beyond_a_goal_are_told():

@@ -194,15 +194,15 @@ def test_an_end_that_cannot_be_proven_blocks_its_broker_until_it_is(
         agent = caller(last, "ann", "reports")
 
         def is_healed() -> bool:
-            answers.append(agent.call("echo", text="healed"))
-            return answers[-1].text == "healed"
+            answers.append(agent.call("echo", text="openbao-healed"))
+            return answers[-1].text == "openbao-healed"
 
         until(is_healed, 60)
         last.process.terminate()
         assert last.process.wait(60) == 0
     assert bao.postgres.roles() == 0
 
-    values = [*logins(echo_server, "before-the-outage"), *logins(echo_server, "healed")]
+    values = [*logins(echo_server, "before-the-outage"), *logins(echo_server, "openbao-healed")]
     assert values
     assert Recorder(echo_server.origin).requests()
     check_all_ended(tmp_path, [*values, token_of_gateway], answers)
