@@ -8,6 +8,7 @@ import structlog
 
 from gateway.model.decision import Obligation
 from gateway.policy import policy, trial_process
+from gateway.policy.plan import compile_process, loading, store
 from tests.policy_trials import RememberedTrials
 from tests.unit.harness import Bench, allow, bench, deciding
 
@@ -23,6 +24,13 @@ def _trials_in_this_process() -> Generator[None]:  # pyright: ignore[reportUnuse
         patch.setattr(trial_process, "_write", unwritten)
         patch.setattr(policy, "trial", RememberedTrials(set[str](), trial_process.require))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_policy() -> None:  # pyright: ignore[reportUnusedFunction] - pytest uses it
+    """Compile the shipped policy once. Each test has a state folder of its own, and would compile it for seconds."""
+    plan = bytes(store.unpack(store.SHIPPED.read_bytes(), store.SHIPPED.name).plan)
+    loading.remember(plan, compile_process.compiled(plan))
 
 
 @pytest.fixture(autouse=True)
