@@ -251,7 +251,9 @@ def test_a_credential_anywhere_in_wrapped_bytes_is_found(before: bytes, after: b
     encoded = encode(before + b" password=hunter2xyz\n" + after)
     scanner = Scanner(DETECTOR)
     found = [*scanner.feed(b'{"text":"' + encoded + b'"}'), *scanner.finish()]
-    assert DETECTOR.fingerprints.of("hunter2xyz") in {finding.fingerprint for finding in found}
+    # Behind a name such as `signingkey:` the whole assignment is the credential.
+    of = DETECTOR.fingerprints.of
+    assert {finding.fingerprint for finding in found} & {of("hunter2xyz"), of("password=hunter2xyz")}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS.values(), ids=DOCUMENTS)
