@@ -94,7 +94,7 @@ def start_apis(task: dict[str, Any]) -> dict[str, Any]:
     for name in task["involved_classes"]:
         api = getattr(importlib.import_module(f"{FOLDER}.{MODULES[name]}"), name)()
         if hasattr(api, "_load_scenario"):
-            api._load_scenario(copy.deepcopy(task["initial_config"].get(name, {})), long_context=False)  # noqa: SLF001
+            api._load_scenario(copy.deepcopy(task["initial_config"].get(name, {})), long_context=False)  # noqa: SLF001 - its own runner does the same
         started[name] = api
     return started
 

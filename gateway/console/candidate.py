@@ -72,7 +72,7 @@ class Comparison(Struct, frozen=True):
 
 
 class CandidateRuns:
-    """The comparisons of one console, one at a time. The latest stays until the gateway ends."""
+    """Runner of comparisons for one console, one at a time. The latest result stays until the gateway ends."""
 
     def __init__(self, candidate: CandidatePolicy | None) -> None:
         self.candidate = candidate

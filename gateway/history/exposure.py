@@ -39,7 +39,7 @@ FORM: Final = "pieces"
 
 
 class Owned(Protocol):
-    """A task and the principal that it is bound to."""
+    """A task with the key of its principal."""
 
     @property
     def task(self) -> Task: ...

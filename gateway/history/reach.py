@@ -170,7 +170,7 @@ def _spread(state: TaskState, event: Reserved, carried: Carried) -> dict[str, in
 
 
 def _is_new(digests: Sequence[int], counts: Mapping[int, int], undecided: Mapping[int, int]) -> bool:
-    """Return whether no call has one of them for certain."""
+    """Return whether any of the digests belongs to no decided call."""
     return any(counts.get(digest, 0) <= undecided.get(digest, 0) for digest in digests)
 
 

@@ -196,7 +196,7 @@ class Channel:
         request = self.request
         says_close = False
         for name, value in headers:
-            name = name.lower()  # noqa: PLW2901
+            name = name.lower()  # noqa: PLW2901 - the same header
             if name == b"content-length":
                 self._left = int(value)
             elif name == b"transfer-encoding":

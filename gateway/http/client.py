@@ -74,7 +74,7 @@ class Client:
             connection, may_repeat = None, False
 
     async def aclose(self) -> None:
-        """End every connection, and the exchanges that they carry, for good."""
+        """Abort every connection with its exchange. The client takes no request after it."""
         if self._sweeping is not None:
             self._sweeping.cancel()
             self._sweeping = None
@@ -146,7 +146,7 @@ class Client:
 
 
 def _abandon(connection: OutboundConnection, waiter: asyncio.Future[Response]) -> None:
-    """End an exchange for which nobody waits any more."""
+    """End an exchange whose caller has gone, and close its answer."""
     if waiter.cancelled():
         connection.give_up(waiter)
     elif waiter.exception() is None:

@@ -149,7 +149,7 @@ class Server:
         """Wait until it is over, for at most so many seconds, and not at all after a second SIGINT."""
         until = self._loop.time() + seconds
         # A signal comes between any two steps, and connections end in many places: neither sets an event.
-        while not is_over() and self._loop.time() < until and not self.is_hurried:  # noqa: ASYNC110
+        while not is_over() and self._loop.time() < until and not self.is_hurried:  # noqa: ASYNC110 - several conditions end the wait
             await asyncio.sleep(_LOOK_SECONDS)
 
 

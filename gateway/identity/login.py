@@ -107,7 +107,7 @@ class LoginProvider:
     async def _redeem(self, endpoint: str, code: str, begun: BegunLogin) -> str | LoginFault:
         """Return the ID token for a code."""
         import httpx2  # noqa: PLC0415 - it takes 2 MB, for gateways with a login
-        from authlib.common.errors import AuthlibBaseError  # noqa: PLC0415
+        from authlib.common.errors import AuthlibBaseError  # noqa: PLC0415 - Authlib is for gateways with logins
 
         try:
             async with asyncio.timeout(DEADLINE), self._session() as session:

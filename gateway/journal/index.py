@@ -68,12 +68,12 @@ class Index:
         return tuple(self._tasks)
 
     def declared(self, task: str) -> JsonObject | None:
-        """The entry that declares a task, if it was declared."""
+        """Return the entry that declared a task; `None` for an implicit task."""
         place = self._tasks[task].declared
         return self._read(place) if place else None
 
     def calls(self, task: str) -> Iterator[tuple[JsonObject, JsonObject | None]]:
-        """The `call` entries of a task with their outcomes, as far as there are any."""
+        """Yield the `call` entries of a task, each with its outcome; `None` for an open call."""
         places = self._tasks[task]
         for call, end in zip(places.calls, places.ends, strict=True):
             yield self._read(call), self._read(end) if end else None

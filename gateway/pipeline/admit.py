@@ -53,7 +53,7 @@ def forwardable(visit: Visit, message: Message | None) -> Headers:
 def own_session(
     sessions: Sessions, exchange: Exchange, principal: Principal, message: Message | None
 ) -> Session | Refusal | None:
-    """Return the session that the caller names, if it is its own. The stateless era has none, and ignores the headers
+    """Return the named session of the caller. Refuse the session of another. The stateless era has none, and ignores the headers
     of sessions (2026-07-28 streamable HTTP, "Backward Compatibility")."""
     if message is not None and message.era is _STATELESS:
         return None

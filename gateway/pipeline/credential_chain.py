@@ -46,7 +46,7 @@ FOREIGN: Final = Refusal(400, OUTSIDE, REFUSED)
 
 
 class CredentialChain:
-    """Knows by `origins` which systems have shown credentials to which tasks."""
+    """Guard of credentials between systems. `origins` has the systems that showed a credential to a task."""
 
     def __init__(self, origins: Origins, detector: Detector, worker: WorkerThread) -> None:
         self.origins = origins

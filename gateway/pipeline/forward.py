@@ -22,7 +22,6 @@ from gateway.pipeline.current_task import task_of
 from gateway.pipeline.decide import called_off
 from gateway.pipeline.ended_logins import LOGIN_ENDED
 from gateway.pipeline.issue import (
-    NOTHING,
     Attached,
     ask_after_rejection,
     issue_credential,
@@ -134,13 +133,7 @@ async def forward(
         return attached
     kept = gateway.result_record()
     upstream, principal, target = visit.exchange.upstream, case.request.principal, case.call.target
-    rewriter = None
-    if demanded(decision) or case.presented.values:
-        values = case.presented.values
-        rewriter = concealing(gateway, case.task, target, visit.arrived, values, lent=attached.shown)
-        gateway.vault.conceal(principal.key, upstream)
-    elif attached.shown:
-        rewriter = withholding(gateway, attached.shown)
+    rewriter = _rewrite_answer(gateway, visit, case, decision, attached)
     allowed = bounds(decision)
     past_call = partial(gateway.history.past_call, case.task, visit.id, target, label(decision), allowed.size)
     session, identifier = case.request.session, case.message.id
@@ -152,13 +145,10 @@ async def forward(
     settle = partial(settled, gateway, visit, case, kept=kept, rewriter=rewriter, read=read)
     answer = _open_answer(gateway, case.request, attached, case.task.id, is_idle=False)
     try:
-        has_credential = attached is not NOTHING
-        outgoing = case.presented.outgoing
-        sending = sent(upstream, transport, attached.carried_by(outgoing) if has_credential else outgoing, allowed)
+        sending = sent(upstream, transport, attached.carried_by(case.presented.outgoing), allowed)
         reply, left = await (sending if answer is None else answer.sending(sending))
-        if has_credential:
-            note_accepted(gateway, attached)
-            reply = attached.without_secrets(reply)
+        note_accepted(gateway, attached)
+        reply = attached.without_secrets(reply)
         settlement = Settlement(settle, left, kept, read, seen.around, rewriter, past_call=past_call)
         relayed = relay(gateway, visit, case.request, reply, settlement)
         return relayed if answer is None else answer.follow(relayed)
@@ -169,6 +159,17 @@ async def forward(
         if isinstance(error, UpstreamUnauthorized):
             raise note_rejected(gateway, attached, error) from None
         raise
+
+
+def _rewrite_answer(
+    gateway: Gateway, visit: Visit, case: Case, decision: Decision, attached: Attached
+) -> Concealing | None:
+    """Return the rewriter that conceals credentials in the answer of a call; `None` if the answer may show them."""
+    if demanded(decision) or case.presented.values:
+        gateway.vault.conceal(case.request.principal.key, visit.exchange.upstream)
+        values, target = case.presented.values, case.call.target
+        return concealing(gateway, case.task, target, visit.arrived, values, lent=attached.shown)
+    return withholding(gateway, attached.shown) if attached.shown else None
 
 
 async def _issue(

@@ -280,7 +280,7 @@ def _handed(authority: Authority, lent: Lent) -> HandedCredential:
 
 
 def _process_terms(lease: Lease) -> str:
-    """Return the terms that all leases of one process have."""
+    """Return the terms of a lease. Leases with equal terms share one process."""
     _, _, names, details = terms_of(lease.task, lease.upstream, lease.scope)
     return " ".join([lease.task, *names, details.decode()])
 

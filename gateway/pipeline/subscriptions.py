@@ -13,7 +13,7 @@ from gateway.pipeline.context import Gateway, Visit
 from gateway.pipeline.visibility import visible_ids
 from gateway.protocol.error_codes import REFUSED
 
-_SUBSCRIBING: Final = frozenset({"resources/subscribe", "subscriptions/listen"})
+SUBSCRIBING: Final = frozenset({"resources/subscribe", "subscriptions/listen"})
 
 NOT_VISIBLE: Final = Reason(
     "request/not-visible",
@@ -25,7 +25,7 @@ NOT_VISIBLE: Final = Reason(
 async def refusal(gateway: Gateway, visit: Visit, request: UpstreamRequest) -> Refusal | None:
     """Return why a subscription must not be sent; `None` if it may, and for other requests."""
     message = request.message
-    if message is None or message.method not in _SUBSCRIBING:
+    if message is None or message.method not in SUBSCRIBING:
         return None
     upstream, found = visit.exchange.upstream, frozenset(named_resources(message))
     targets = tuple(gateway.catalogue.target(upstream, "resource", uri) for uri in found)

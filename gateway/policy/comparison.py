@@ -6,16 +6,13 @@ force by no comparison.
 
 from __future__ import annotations
 
-import asyncio
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
 from gateway.errors import PolicyBroken, PolicyUnavailable
-from gateway.policy.trial import clean_environment
+from gateway.policy.child_process import ask_process
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -67,21 +64,16 @@ async def compare(
     """Ask two policies about the same inputs. Raises `PolicyBroken` and `PolicyUnavailable`."""
     encoded = tuple(msgspec.Raw(msgspec.json.encode(one)) for one in inputs)
     job = Job(first, second, encoded, tuple(supported))
-    process = await _start()
+    question, module = msgspec.json.encode(job), "gateway.policy.comparison_process"
     try:
-        async with asyncio.timeout(PATIENCE):
-            written, _ = await process.communicate(msgspec.json.encode(job))
+        answer = await ask_process(module, question, seconds=PATIENCE, work="compares policies")
     except TimeoutError:
         raise PolicyUnavailable(f"the comparison took more than {PATIENCE:.0f} s", "compare fewer decisions") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
     try:
-        compared = msgspec.json.decode(written, type=Compared)
+        compared = msgspec.json.decode(answer.written, type=Compared)
     except msgspec.MsgspecError:
         raise PolicyUnavailable(
-            f"the process that compares policies ended with status {process.returncode}",
+            f"the process that compares policies ended with status {answer.status}",
             "look at the rules of the candidate: they take too long or too much memory",
         ) from None
     if compared.problem is not None:
@@ -89,23 +81,3 @@ async def compare(
     if len(compared.answers) != len(inputs):
         raise PolicyUnavailable("the process that compares policies left answers out", "try again")
     return compared
-
-
-async def _start() -> asyncio.subprocess.Process:
-    try:
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",
-            "-m",
-            "gateway.policy.comparison_process",
-            env=clean_environment(),
-            cwd=Path("/"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-    except OSError as error:
-        raise PolicyUnavailable(
-            f"the process that compares policies cannot be started: {error.strerror}",
-            "allow the gateway one more process, and 100 MB of memory for it",
-        ) from None

@@ -113,7 +113,7 @@ class RuleTypes:
             self._under_way.discard(path)
 
     def _defined(self, rule: Rule, parameters: Sequence[Value], *, reports: bool, is_run: bool = False) -> Type:
-        """Return the type of what one definition of a rule gives."""
+        """Return the type of the value of one definition of a rule."""
         body = Body(self, rule.module, reports=reports, is_run=is_run)
         environment: dict[str, Value] = {}
         for index, pattern in enumerate(_arguments(rule)):

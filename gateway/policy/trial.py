@@ -6,24 +6,20 @@ own loop, a lower priority, and bounds on its processor time and memory. On Linu
 
 from __future__ import annotations
 
-import asyncio
-import os
 import signal
-import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final, cast
 
 import msgspec
 
 from gateway.errors import PolicyBroken, PolicyUnavailable
 from gateway.policy.bundle import Bundle
+from gateway.policy.child_process import ask_process
 from gateway.policy.selftest import Suite
 
 _PATIENCE: Final = 600
 """Seconds until a trial that gets no processor time is given up."""
-_INHERITED: Final = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,42 +42,12 @@ class Trial:
 async def require(trial: Trial) -> None:
     """Try a policy in a process. Raise `PolicyBroken` for a policy that cannot be put into force, and `PolicyUnavailable` if it
     could not be tried."""
-    process = await _started()
+    question = msgspec.json.encode(trial)
     try:
-        async with asyncio.timeout(_PATIENCE):
-            written, _ = await process.communicate(msgspec.json.encode(trial))
+        answer = await ask_process("gateway.policy.trial_process", question, seconds=_PATIENCE, work="tries a policy")
     except TimeoutError:
         raise PolicyUnavailable(f"the policy was not tried within {_PATIENCE} s", "free some processor time") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    _require_good(trial, _lines(written), process.returncode or 0)
-
-
-async def _started() -> asyncio.subprocess.Process:
-    try:
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",
-            "-m",
-            "gateway.policy.trial_process",
-            env=clean_environment(),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-    except OSError as error:
-        raise PolicyUnavailable(
-            f"the process that tries a policy cannot be started: {error.strerror}",
-            "allow the gateway one more process, and 100 MB of memory for it",
-        ) from None
-
-
-def clean_environment() -> dict[str, str]:
-    """Return the environment for a process with this code. The environment of the gateway holds secrets."""
-    own = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    return {**own, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    _require_good(trial, _lines(answer.written), answer.status)
 
 
 def _lines(written: bytes) -> list[dict[str, Any]]:

@@ -50,7 +50,7 @@ class ReservedNames:
             raise
 
     def end(self) -> None:
-        """Note that the message has ended of which parts were looked at."""
+        """Note the end of a message that came in parts."""
         self._check = None
 
     def _note(self, count: int) -> None:

@@ -44,7 +44,7 @@ _DIGIT: Final = re.compile(rb"[0-9]")
 
 
 def words_of(parts: frozenset[bytes]) -> frozenset[bytes]:
-    """Return the parts of a goal that tell one record from another."""
+    """Return the uncommon parts of a goal. These can name a record."""
     return frozenset(part for part in parts - _COMMON if len(part) + bool(_DIGIT.search(part)) >= _SHORTEST)
 
 

@@ -101,7 +101,7 @@ class RoleSessionBroker:
             return self._refusal("credential/malformed", f"{self._url} gave no session")
         return Issued(credential, float(prepared["expires"]), request.scope.names, prepared)
 
-    async def end(self, lease: Lease, credential: Credential | None) -> Proof | NotEnded:  # noqa: ARG002
+    async def end(self, lease: Lease, credential: Credential | None) -> Proof | NotEnded:  # noqa: ARG002 - of the protocol
         """Wait for the end in the session's policy. AWS has no revocation of one session."""
         now, named = self._clock(), lease.handle.get("expires")
         if named is None:
@@ -190,9 +190,9 @@ class BotocoreSigner:
         """Raises `ConfigurationError` if the extra is not installed."""
         try:
             import botocore.auth  # noqa: PLC0415 - an extra
-            import botocore.awsrequest  # noqa: PLC0415
-            import botocore.parsers  # noqa: PLC0415
-            import botocore.session  # noqa: PLC0415
+            import botocore.awsrequest  # noqa: PLC0415 - botocore is optional
+            import botocore.parsers  # noqa: PLC0415 - botocore is optional
+            import botocore.session  # noqa: PLC0415 - botocore is optional
         except ImportError:
             raise ConfigurationError(
                 "a broker of kind aws_sts needs botocore", "install the extra: pip install 'opagate[aws]'"

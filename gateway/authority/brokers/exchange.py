@@ -54,7 +54,7 @@ class TokenExchangeBroker:
             return self._without_subject()
         return {"expires": repr(request.asked + self._settings.max_life.total_seconds() + 2 * SKEW)}
 
-    async def issue(self, request: LeaseRequest, prepared: dict[str, str]) -> Issued | BrokerRefusal:  # noqa: ARG002
+    async def issue(self, request: LeaseRequest, prepared: dict[str, str]) -> Issued | BrokerRefusal:  # noqa: ARG002 - of the protocol
         """Exchange the token of the caller. `prepared` is not needed: the server has no name for a token to come."""
         if request.subject_token is None or request.principal.issuer != self._client.issuer:
             return self._without_subject()

@@ -137,7 +137,7 @@ class DynamicSecretBroker:
         credential = Credential(value, scheme=settings.scheme, fields=tuple(fields.items()))
         return Issued(credential, expires, request.scope.names, {**prepared, _LEASE_ID: lease})
 
-    async def end(self, lease: Lease, credential: Credential | None) -> Proof | NotEnded:  # noqa: ARG002
+    async def end(self, lease: Lease, credential: Credential | None) -> Proof | NotEnded:  # noqa: ARG002 - of the protocol
         """Revoke one secret, or all of the task at its end. Another OpenBao does not know the secret either, and proves nothing."""
         outcome = await self._end(lease)
         known = lease.handle.get(_CLUSTER)

@@ -56,7 +56,7 @@ class CallerSubjects:
     def prepare(self, request: LeaseRequest) -> dict[str, str] | BrokerRefusal:
         return {} if self._find(request) else self._refuse()
 
-    async def obtain(self, request: LeaseRequest, prepared: dict[str, str]) -> SubjectProof | BrokerRefusal:  # noqa: ARG002
+    async def obtain(self, request: LeaseRequest, prepared: dict[str, str]) -> SubjectProof | BrokerRefusal:  # noqa: ARG002 - of the protocol
         token = self._find(request)
         if token is None:
             return self._refuse()
@@ -64,7 +64,7 @@ class CallerSubjects:
         user = read_subject(token) or (principal.user.id if principal.user else principal.id)
         return SubjectProof(token, "access_token", user, self._proof)
 
-    async def look_again(self, subject: SubjectProof) -> BrokerRefusal | None:  # noqa: ARG002
+    async def look_again(self, subject: SubjectProof) -> BrokerRefusal | None:  # noqa: ARG002 - of the protocol
         return None
 
     def _find(self, request: LeaseRequest) -> str | None:

@@ -120,7 +120,7 @@ def _ordered(sign: str) -> Callable[[str, Term, Term], str]:
 
 
 def _on(kind: str, fast: str) -> Callable[..., str]:
-    """Return the form of a function whose operands all have one type. `fast` has a place for each."""
+    """Return the form of a function for operands of one type. `fast` has a place for each operand."""
 
     def form(call: str, *terms: Term) -> str:
         return either(fast.format(*(term.text for term in terms)), [(term, kind) for term in terms], call)

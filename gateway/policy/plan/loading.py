@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import marshal
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,15 +11,15 @@ from types import CodeType
 from typing import Final, cast
 
 from gateway.background import in_thread
-from gateway.errors import PolicyBroken
+from gateway.errors import PolicyBroken, PolicyUnavailable
 from gateway.policy.bundle import Bundle
+from gateway.policy.child_process import ask_process
 from gateway.policy.plan import code_cache, store
 from gateway.policy.plan.code_cache import CodeCache
 from gateway.policy.plan.compile_process import CODE, PROBLEM
 from gateway.policy.plan.program import Program
 from gateway.policy.plan.store import StoredPlan
 from gateway.policy.plan.values import read_json
-from gateway.policy.trial import clean_environment
 
 _PATIENCE: Final = 120
 """Seconds for a process that compiles."""
@@ -96,29 +94,18 @@ def _find(policy: Bundle, folders: Sequence[Path]) -> StoredPlan | None:
 async def _compiled(plan: bytes) -> bytes:
     """Return the code of a plan, made by a process. Raise `PolicyBroken`."""
     try:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "gateway.policy.plan.compile_process"),
-            env=clean_environment(),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
+        answer, status = await ask_process(
+            "gateway.policy.plan.compile_process", plan, seconds=_PATIENCE, work="compiles a policy"
         )
-    except OSError as error:
-        raise PolicyBroken(f"the process that compiles a policy cannot be started: {error.strerror}", _ROOM) from None
-    try:
-        async with asyncio.timeout(_PATIENCE):
-            answer, _ = await process.communicate(plan)
     except TimeoutError:
         raise PolicyBroken(f"the policy was not compiled within {_PATIENCE} s", _ROOM) from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+    except PolicyUnavailable as error:
+        raise PolicyBroken(error.message, error.remedy) from None
     if answer.startswith(PROBLEM):
         message, _, remedy = answer.removeprefix(PROBLEM).decode().partition("\n")
         raise PolicyBroken(message, remedy)
-    if process.returncode != 0 or not answer.startswith(CODE):
-        raise PolicyBroken(f"the process that compiles a policy ended with status {process.returncode}", _ROOM)
+    if status != 0 or not answer.startswith(CODE):
+        raise PolicyBroken(f"the process that compiles a policy ended with status {status}", _ROOM)
     return answer.removeprefix(CODE)
 
 

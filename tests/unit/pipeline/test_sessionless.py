@@ -11,11 +11,16 @@ from typing import Any
 
 import pytest
 
+from gateway.binding.conversations import Conversations
 from gateway.http.exchange import Exchange
-from gateway.model.caller import Credentials, Principal
+from gateway.model.caller import AuthMethod, Credentials, Principal
 from gateway.model.decision import Refusal
-from gateway.model.wire import UpstreamReply, UpstreamRequest
+from gateway.model.wire import Disposition, Era, Message, UpstreamReply, UpstreamRequest
+from gateway.pipeline import sessionless
 from gateway.pipeline.pipeline import handle
+from gateway.pipeline.places import waits_for_news
+from gateway.pipeline.subscriptions import SUBSCRIBING
+from gateway.protocol.methods import TABLE, Method
 from gateway.response.stream import Relay
 from tests.requirements import requirement
 from tests.unit.harness import URL, Bench, Held, bench, call, message, modern, result
@@ -199,3 +204,15 @@ async def test_without_one_it_cannot_tell_whose_task_a_client_tells_of(there: Be
 
     assert (dropped.status, dropped.body, there.upstream.sent) == (202, b"", [])
     assert [entry["reasons"][0]["code"] for entry in there.entries("refused")] == ["session/not-under-way"]
+
+
+@pytest.mark.parametrize("row", [row for row in TABLE.values() if row.disposition is Disposition.DECIDE])
+@pytest.mark.parametrize("era", Era)
+async def test_the_checks_of_messages_without_a_decision_let_each_call_pass(row: Method, era: Era):
+    """The pipeline asks none of them about a call: it would lose a refusal that came to be one."""
+    message = Message(row.kind, era, row.disposition, b"{}", row.name, 1, {"uri": "x", "notifications": {}})
+    request = UpstreamRequest("POST", (), Principal("ada", "https://idp.example", AuthMethod.JWT), message)
+
+    assert sessionless.refusal(Conversations(), "files", request) is None
+    assert row.name not in SUBSCRIBING
+    assert not waits_for_news("POST", message)

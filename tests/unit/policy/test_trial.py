@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import PolicyBroken
-from gateway.policy import bundle, embedded, trial
+from gateway.policy import bundle, child_process, embedded, trial
 from gateway.policy.folders import PolicyFolders, shipped
 from gateway.policy.reload import PolicyFolder
 from gateway.policy.selftest import Suite
@@ -181,7 +181,7 @@ async def test_the_process_ends_with_the_gateway(tree: Tree, tmp_path: Path):
     started = tmp_path / "started"
     program = tmp_path / "program.py"
     program.write_text(ORPHAN.format(policy=str(policy), started=str(started)), encoding="utf-8")
-    gateway = await asyncio.create_subprocess_exec(sys.executable, program, env=trial.clean_environment())
+    gateway = await asyncio.create_subprocess_exec(sys.executable, program, env=child_process.clean_environment())
     while not started.exists():
         await asyncio.sleep(0)
     orphan = int(started.read_text("utf-8"))
@@ -221,7 +221,7 @@ def _children() -> set[str]:
 async def test_the_process_has_none_of_the_secrets_of_the_gateway(tree: Tree, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MY_TOKEN", "secret")
 
-    assert "MY_TOKEN" not in trial.clean_environment()
+    assert "MY_TOKEN" not in child_process.clean_environment()
     await trial.require(Trial(bundle.read(tree({}))))
 
 
