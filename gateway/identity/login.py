@@ -82,6 +82,8 @@ class LoginProvider:
         age = self.client.max_age if max_age is None else min(max_age, self.client.max_age)
         state, nonce, verifier = (secrets.token_urlsafe(_BYTES) for _ in range(3))
         begun = BegunLogin(state, nonce, verifier, age, back)
+        # Keycloak counts whole seconds, and takes a login of this second as fresh enough for `max_age=0`.
+        fresh = {"prompt": "login"} if age < 1 else {}
         async with self._session() as session:
             url, _ = session.create_authorization_url(
                 str(metadata["authorization_endpoint"]),
@@ -89,6 +91,7 @@ class LoginProvider:
                 code_verifier=begun.verifier,
                 nonce=begun.nonce,
                 max_age=str(int(age)),
+                **fresh,
             )
         return url, begun
 

@@ -82,12 +82,13 @@ class Notifier:
         """Note that people were told."""
         for item in message.items:
             self._failing.pop(item.id, None)
-            self._closing.discard((channel.name, item.id))
             try:
                 await self._desk.note_sent(item.id, NoticeDelivery(channel.name, item.notice, message.id))
             except GatewayError as error:
                 # The next start sends the message again, with the same id.
                 log.warning("approvals.unrecorded", id=item.id, channel=channel.name, problem=error.message)
+            # Not before: a call may use the approval while the record of its told end is on its way.
+            self._closing.discard((channel.name, item.id))
             approval = self._desk.get(item.id)
             if item.notice == "asked" and approval is not None and approval.state != "pending":
                 self._tell_end(approval, channel.name)

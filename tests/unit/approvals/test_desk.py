@@ -245,6 +245,15 @@ async def test_a_waiting_call_hears_of_the_answer(desk: Desk):
     assert found.state == "denied"
 
 
+async def test_a_timer_that_comes_early_tells_a_waiting_call_that_the_question_expired(desk: Desk, clock: Clock):
+    await ask(desk)
+    clock.now = 1_899.99
+    found = await desk.wait("q1", 60.0)
+
+    assert found is not None
+    assert found.state == "expired"
+
+
 async def test_a_waiting_call_that_leaves_leaves_nothing_behind(desk: Desk):
     await ask(desk)
     waiting = asyncio.create_task(desk.wait("q1", 60.0))

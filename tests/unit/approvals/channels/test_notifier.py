@@ -19,6 +19,7 @@ from gateway.approvals.channels.notice import NoticeMessage
 from gateway.approvals.channels.notifier import Notifier
 from gateway.approvals.channels.sender import ATTEMPTS, Timing, pause_before
 from gateway.approvals.model import Approval, Requester
+from gateway.model.wire import JsonObject
 from tests.unit.approvals.making import BOB, DESCRIPTION, Recorder, make_desk, no, question, yes
 from tests.unit.clock import Clock
 
@@ -271,6 +272,34 @@ async def test_an_end_during_the_delivery_is_told_after_it(tmp_path: Path):
         await settle()
 
     assert hook.kinds == ["asked", "closed"]
+
+
+@dataclass
+class SlowRecorder(Recorder):
+    """A journal whose disk takes the entry of a told end only when the test says so."""
+
+    written: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def append(self, kind: str, fields: JsonObject) -> None:
+        if fields.get("notice") == "closed":
+            await self.written.wait()
+        await super().append(kind, fields)
+
+
+async def test_a_use_while_the_told_end_is_recorded_tells_it_no_second_time(tmp_path: Path):
+    hook, recorder = Scripted(), SlowRecorder()
+    async with telling(tmp_path, hook, recorder=recorder) as there:
+        asked = await ask(there.desk)
+        await settle()
+        await there.desk.vote(asked.id, yes(BOB), asked.question.shown)
+        await settle()
+        assert there.desk.claim(asked.id)
+        await there.desk.use(asked.id, "d1")
+        recorder.written.set()
+        await there.sleeps.pass_until(600.0)
+
+    assert hook.kinds == ["asked", "closed"]
+    assert [kind for _, _, kind in deliveries(there.recorder)] == ["asked", "closed"]
 
 
 async def test_after_a_restart_the_rest_is_sent_and_nothing_twice(tmp_path: Path):
