@@ -23,8 +23,8 @@ from gateway.app.people import DeskParts, build_registers, open_people
 from gateway.app.signals import Lending, SignalMemory, open_signals
 from gateway.authority.lending import Authority
 from gateway.authority.signals.register import SignalRegister
-from gateway.binding.conversations import Conversations
 from gateway.binding.ownership import Ownership
+from gateway.binding.sessionless_exchanges import SessionlessExchanges
 from gateway.binding.sessions import Sessions
 from gateway.binding.vault import Vault
 from gateway.catalogue.catalogue import Catalogue
@@ -97,7 +97,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             upstreams=upstreams,
             sessions=Sessions(subkey(keys.sessions, "sessions")),
             ownership=ownership,
-            conversations=Conversations(),
+            sessionless_exchanges=SessionlessExchanges(),
             unanswered=unanswered,
             vault=vault,
             metrics=metrics,

@@ -54,8 +54,8 @@ class Ownership:
         if self._size > self._in_all:
             self._make_room()
 
-    def belongs(self, upstream: str, value: str, principal: Principal) -> bool:
-        """Return whether `upstream` gave `value` to `principal`."""
+    def renew_if_owner(self, upstream: str, value: str, principal: Principal) -> bool:
+        """Return whether `upstream` gave `value` to `principal`. A use extends the time of the value."""
         owned = self._owned.get(principal.key)
         if owned is None:
             return False

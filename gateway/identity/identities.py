@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.background import in_parallel
 from gateway.config.values import is_loopback, is_private
@@ -99,28 +99,35 @@ class Identities:
 
         Raises `IdentityUnavailable` when a needed key server is away and no kept key serves.
         """
-        presented = authorization_header.access_token(credentials)
+        presented = authorization_header.access_token(credentials) if credentials.authorization else None
         if isinstance(presented, CredentialFault):
             return challenge.refusal(presented, self._protection, credentials.url)
         now = self._clock()
         peer = "remote" if credentials.passed_on else _place_of(client_ip)
-        outcome = await self._verify(credentials, presented, peer=peer, now=now)
-        if not isinstance(outcome, CredentialFault):
-            fault = self._check_request(credentials, presented, outcome, now)
-            if fault is None and self._is_ended(outcome.principal):
-                fault = CredentialFault("identity/revoked", "the login that these credentials come from was ended")
-            if fault is None:
-                return self._scoped(credentials, presented, outcome)
-            outcome = fault
-        dpop = presented is not None and presented.dpop
-        return challenge.refusal(outcome, self._protection, credentials.url, dpop=dpop)
+        if credentials.authorization or credentials.dpop or credentials.certificate is not None:
+            key = _cache_key(credentials, presented, peer)
+        else:
+            key = _NO_CREDENTIALS, peer
+        uses_dpop = presented is not None and presented.dpop
+        verified = None if key is None else self._cache.get(key, now)
+        if verified is None:
+            outcome = await self._verify(credentials, presented, key, peer=peer, now=now)
+            if isinstance(outcome, CredentialFault):
+                return challenge.refusal(outcome, self._protection, credentials.url, dpop=uses_dpop)
+            verified = outcome
+        fault = None if presented is None else self._check_request(credentials, presented, verified, now)
+        if fault is None and self._is_ended(verified.principal):
+            fault = CredentialFault("identity/revoked", "the login that these credentials come from was ended")
+        if fault is not None:
+            return challenge.refusal(fault, self._protection, credentials.url, dpop=uses_dpop)
+        if verified.required_scopes:
+            return self._check_scopes(credentials, verified, uses_dpop=uses_dpop)
+        return verified.principal
 
     async def _verify(
-        self, credentials: Credentials, presented: AccessToken | None, *, peer: Peer, now: float
+        self, credentials: Credentials, presented: AccessToken | None, key: CacheKey | None, *, peer: Peer, now: float
     ) -> Verified | CredentialFault:
-        key = _cache_key(credentials, presented, peer)
-        if key is not None and (known := self._cache.get(key, now)) is not None:
-            return known
+        """Ask each authenticator, and remember a verified credential under `key`."""
         jws = jose.read_jws(presented.token) if presented else None
         if isinstance(jws, CredentialFault):
             return jws
@@ -134,13 +141,12 @@ class Identities:
             if key is not None and not isinstance(outcome, CredentialFault):
                 self._cache.put(key, authenticator, outcome)
             return outcome
-        return _nobody(credentials, presented)
+        return _describe_unknown(credentials, presented)
 
     def _check_request(
-        self, credentials: Credentials, presented: AccessToken | None, verified: Verified, now: float
+        self, credentials: Credentials, presented: AccessToken, verified: Verified, now: float
     ) -> CredentialFault | None:
-        if presented is None:
-            return None
+        """Check the audience of a verified token, and its proof of possession."""
         if verified.audience not in verified.named and not self._names_upstream(credentials, verified):
             return CredentialFault("identity/audience", "the token is for another audience than this gateway")
         fault = self._possession.check(
@@ -155,15 +161,17 @@ class Identities:
         resource = self._protection.upstream_resource(credentials.url)
         return resource is not None and resource in verified.named
 
-    def _scoped(
-        self, credentials: Credentials, presented: AccessToken | None, verified: Verified
-    ) -> Principal | Refusal:
-        required, principal = verified.required_scopes, verified.principal
-        missing = [scope for scope in required if scope not in principal.scopes] if required else None
+    def _check_scopes(self, credentials: Credentials, verified: Verified, *, uses_dpop: bool) -> Principal | Refusal:
+        """Return the caller if it has each required scope, else the refusal with the missing scopes."""
+        principal = verified.principal
+        missing = [scope for scope in verified.required_scopes if scope not in principal.scopes]
         if not missing:
             return principal
-        dpop = presented is not None and presented.dpop
-        return challenge.insufficient_scope(missing, self._protection, credentials.url, dpop=dpop)
+        return challenge.insufficient_scope(missing, self._protection, credentials.url, dpop=uses_dpop)
+
+
+_NO_CREDENTIALS: Final = b""
+"""Key in the cache of callers without any credentials. A digest is longer, so no credential has this key."""
 
 
 @lru_cache(maxsize=1024)
@@ -181,8 +189,8 @@ def _cache_key(credentials: Credentials, presented: AccessToken | None, peer: Pe
     return None
 
 
-def _nobody(credentials: Credentials, presented: AccessToken | None) -> CredentialFault:
-    """No authenticator knows the credentials."""
+def _describe_unknown(credentials: Credentials, presented: AccessToken | None) -> CredentialFault:
+    """Return the fault of credentials that no authenticator knows."""
     if presented is not None:
         return CredentialFault("identity/issuer", "the token's issuer is not accepted here")
     if credentials.certificate is not None:

@@ -31,8 +31,8 @@ def admitted(
     if isinstance(session, Refusal):
         return session
     if message is not None and (handles := handles_of(message)):
-        belongs = gateway.ownership.belongs
-        if not all(belongs(exchange.upstream, handle, principal) for handle in handles):
+        renew_if_owner = gateway.ownership.renew_if_owner
+        if not all(renew_if_owner(exchange.upstream, handle, principal) for handle in handles):
             return foreign(message)
     method = cast("Literal['POST', 'GET', 'DELETE']", exchange.method)
     request = UpstreamRequest(method, headers, principal, message)

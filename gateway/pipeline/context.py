@@ -9,8 +9,8 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from gateway.authority.lending import Authority
-from gateway.binding.conversations import Conversations
 from gateway.binding.ownership import Ownership
+from gateway.binding.sessionless_exchanges import SessionlessExchanges
 from gateway.binding.sessions import Sessions
 from gateway.binding.vault import Vault
 from gateway.catalogue.catalogue import Catalogue
@@ -63,7 +63,7 @@ class Gateway:
     sessions: Sessions
     ownership: Ownership
     """To whom upstreams gave which request states and protocol tasks."""
-    conversations: Conversations
+    sessionless_exchanges: SessionlessExchanges
     """What is open between callers and upstreams without sessions."""
     unanswered: Ownership
     """The calls of sessions: their answers may come on another stream than their own."""

@@ -157,7 +157,7 @@ async def _carry_out(
         prepare = partial(_prepare, gateway, request, message, exposed)
         work = decide_and_forward(gateway, visit, request, prepare, resumed)
     else:
-        refused = sessionless.refusal(gateway.conversations, upstream, request)
+        refused = sessionless.refusal(gateway.sessionless_exchanges, upstream, request)
         refused = refused or await subscriptions.refusal(gateway, visit, request)
         if refused is not None:
             return refused
@@ -165,7 +165,7 @@ async def _carry_out(
         work = pass_through(gateway, visit, transport, request)
     if message is not None and message.era is _STATELESS:
         return await work
-    return await sessionless.during(gateway.conversations, upstream, request, work)
+    return await sessionless.during(gateway.sessionless_exchanges, upstream, request, work)
 
 
 def _unknown_upstream(name: str, known: Iterable[str], principal: Principal) -> Refusal:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Final
 
-from gateway.binding.conversations import Conversations
+from gateway.binding.sessionless_exchanges import SessionlessExchanges
 from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Era, Kind, UpstreamRequest
 from gateway.protocol.classify import OWN_TASK
@@ -43,7 +43,7 @@ _TASK_OF_NOBODY: Final = Refusal(
 )
 
 
-def refusal(conversations: Conversations, upstream: str, request: UpstreamRequest) -> Refusal | None:
+def refusal(exchanges: SessionlessExchanges, upstream: str, request: UpstreamRequest) -> Refusal | None:
     """Return why the gateway must not send an answer, a cancellation or news of a task; `None` for all other messages.
     It refuses an answer to a question that the caller was not asked, and messages about requests of unknown owners.
     From 2026-07-28 on, a caller cancels a request by closing its connection."""
@@ -51,24 +51,27 @@ def refusal(conversations: Conversations, upstream: str, request: UpstreamReques
     if message is None or request.session is not None:
         return None
     if message.kind is Kind.RESPONSE:
-        return None if conversations.answers(upstream, owner, message.id) else _NOT_ASKED
+        return None if exchanges.take_question(upstream, owner, message.id) else _NOT_ASKED
     if message.method == OWN_TASK:
         return _TASK_OF_NOBODY
     if message.method != "notifications/cancelled":
         return None
     named = message.params.get("requestId")
-    own = message.era is Era.HANDSHAKE and conversations.cancels(upstream, owner, named)
+    own = message.era is Era.HANDSHAKE and exchanges.is_open(upstream, owner, named)
     return None if own else _NOT_UNDER_WAY
 
 
 async def during(
-    conversations: Conversations, upstream: str, request: UpstreamRequest, work: Awaitable[Relay | Reply | Refusal]
+    exchanges: SessionlessExchanges,
+    upstream: str,
+    request: UpstreamRequest,
+    work: Awaitable[Relay | Reply | Refusal],
 ) -> Relay | Reply | Refusal:
     """Do `work`, the sending of the request. Until the answer has ended, the caller may answer its questions and cancel the request."""
     if not _may_converse(request):
         return await work
     message = request.message
-    end = conversations.begin(upstream, request.principal.key, None if message is None else message.id)
+    end = exchanges.begin(upstream, request.principal.key, None if message is None else message.id)
     return await until_ended(work, end)
 
 

@@ -38,7 +38,7 @@ async def visible_names(
     """The names in a list that policy lets this caller see. One of tools or prompts is also news for the catalogue."""
     upstream, principal = visit.exchange.upstream, request.principal
     if method == "tasks/list":
-        return frozenset(i.name for i in page.items if gateway.ownership.belongs(upstream, i.name, principal))
+        return frozenset(i.name for i in page.items if gateway.ownership.renew_if_owner(upstream, i.name, principal))
     kind = _LISTED[method]
     if kind != "resource":
         items = [item.raw for item in page.items]

@@ -9,8 +9,8 @@ from typing import Final
 import structlog
 from msgspec import Struct
 
-from gateway.binding.conversations import Conversations
 from gateway.binding.ownership import Ownership
+from gateway.binding.sessionless_exchanges import SessionlessExchanges
 from gateway.binding.sessions import Session, Sessions
 from gateway.errors import UpstreamError
 from gateway.journal.entry import reserved_entry
@@ -73,7 +73,7 @@ def relay(
         trusted=partial(trusted_instructions, gateway, visit),
         notice=partial(notice_for_caller, gateway, visit, request),
         remember=partial(_remember, gateway.ownership, upstream, principal, settlement.past_call),
-        asked=partial(_asked, gateway.conversations, upstream, request),
+        asked=partial(_asked, gateway.sessionless_exchanges, upstream, request),
         input_asked=partial(_note_round, gateway.ownership, request, settlement.past_call),
         announced=partial(gateway.catalogue.relist, upstream),
         worker=gateway.worker,
@@ -132,11 +132,11 @@ def _announcement(gateway: Gateway, upstream: str, request: UpstreamRequest, beg
     return changed_lists(request, gateway.catalogue.announces(upstream), begun=begun)
 
 
-def _asked(conversations: Conversations, upstream: str, request: UpstreamRequest, question: RequestId) -> None:
+def _asked(exchanges: SessionlessExchanges, upstream: str, request: UpstreamRequest, question: RequestId) -> None:
     """A server asks the caller something. In a session it is the session's."""
     if request.session is None:
         identifier = None if request.message is None else request.message.id
-        conversations.ask(upstream, request.principal.key, identifier, question)
+        exchanges.note_question(upstream, request.principal.key, identifier, question)
 
 
 def _transform(

@@ -146,7 +146,7 @@ class Readings:
             return
         ownership, principal = self._gateway.ownership, self._request.principal
         for name in told.tasks:
-            if ownership.belongs(self._upstream, name, principal):
+            if ownership.renew_if_owner(self._upstream, name, principal):
                 ownership.deliver(self._upstream, name, principal, past_call)
 
     @property

@@ -71,13 +71,18 @@ class Metrics:
         self._refusals.labels(code).inc()
 
     def decided(self, upstream: str, action: str, effect: str, code: str, seconds: float) -> None:
-        self._calls.add((upstream, action, effect, code))
+        """Count a decided call, and the time of its decision."""
+        counts, labels = self._calls.counts, (upstream, action, effect, code)
+        counts[labels] = counts.get(labels, 0) + 1
         self._decision_seconds.observe((), seconds)
 
     def settled(self, upstream: str, outcome: str, seconds: float, size: int) -> None:
-        self._settled.add((upstream, outcome))
-        self._seconds.observe((upstream,), seconds)
-        self._bytes.add((upstream,), size)
+        """Count the end of a forwarded call, its time, and the bytes of its answer."""
+        counts, labels = self._settled.counts, (upstream, outcome)
+        counts[labels] = counts.get(labels, 0) + 1
+        sizes, labels = self._bytes.counts, (upstream,)
+        sizes[labels] = sizes.get(labels, 0) + size
+        self._seconds.observe(labels, seconds)
 
     def handles(self, upstream: str, *, concealed: int, put_back: int) -> None:
         """Count the handles made in an answer, and the handles put back into its call."""

@@ -1,7 +1,7 @@
 """Counters and histograms of each call, as collectors of prometheus_client.
 
-An increment is a look at a dictionary: the library's own enters some five functions for each, under a lock. Only the
-event loop counts.
+An increment changes a dictionary. The library's own increment enters five functions under a lock. Only the event loop
+counts.
 """
 
 from __future__ import annotations
@@ -17,15 +17,11 @@ if TYPE_CHECKING:
 
 
 class CallCounter(Collector):
-    """A counter for each combination of labels."""
+    """A counter for each combination of labels. `Metrics` increments `counts` in place."""
 
     def __init__(self, name: str, says: str, labels: Sequence[str]) -> None:
         self._name, self._says, self._labelnames = name, says, tuple(labels)
-        self._counts: dict[tuple[str, ...], int] = {}
-
-    def add(self, labels: tuple[str, ...], amount: int = 1) -> None:
-        """Count so many more."""
-        self._counts[labels] = self._counts.get(labels, 0) + amount
+        self.counts: dict[tuple[str, ...], int] = {}
 
     def describe(self) -> Iterator[CounterMetricFamily]:
         """Yield the counter without its numbers, for its name."""
@@ -34,7 +30,7 @@ class CallCounter(Collector):
     def collect(self) -> Iterator[CounterMetricFamily]:
         """Yield the counter as it is now."""
         (family,) = self.describe()
-        for labels, count in self._counts.copy().items():
+        for labels, count in self.counts.copy().items():
             family.add_metric(labels, count)
         yield family
 

@@ -6,6 +6,7 @@ The client is our own (docs/design/0002). A call is never sent twice: a sent cal
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from functools import cache
 from typing import Final
 
@@ -35,11 +36,19 @@ class HttpUpstream:
         """Send a request. Raises `UpstreamUnreachable`, `UpstreamTimeout` or `UpstreamBroken`."""
         if self._client is None:
             self._client = Client(self._address, connect=self._connect, tls=self._tls)
+        message, credential = request.message, request.credential
+        headers: Sequence[tuple[bytes, bytes]] = request.headers
+        if request.session is not None:
+            headers = (*headers, (b"mcp-session-id", request.session.encode("latin-1")))
+        if credential is not None:
+            headers = _replace_credential(headers, (credential.name, credential.value))
+        elif self._credential is not None:
+            headers = _replace_credential(headers, self._credential)
         try:
             response = await self._client.request(
                 _METHODS[request.method],
-                self._headers(request),
-                request.body,
+                headers,
+                None if message is None else message.body,
                 within=self._first_byte,
                 # Opening a stream and ending a session can be done again (RFC 9110 section 9.2.2); a call cannot.
                 again=request.method != "POST",
@@ -56,19 +65,6 @@ class HttpUpstream:
         if self._client is not None:
             await self._client.aclose()
             self._client = None
-
-    def _headers(self, request: UpstreamRequest) -> list[tuple[bytes, bytes]]:
-        headers = list(request.headers)
-        if request.session is not None:
-            headers.append((b"mcp-session-id", request.session.encode("latin-1")))
-        lent = request.credential
-        credential = self._credential if lent is None else (lent.name, lent.value)
-        if credential is not None:
-            # The caller must not speak in the gateway's place, also not to a server that takes `_` for `-`.
-            own = _read_as(credential[0])
-            headers = [field for field in headers if _read_as(field[0]) != own]
-            headers.append(credential)
-        return headers
 
     def _failure(self, error: ExchangeError) -> UpstreamError:
         if isinstance(error, Unconnected):
@@ -87,6 +83,15 @@ class HttpUpstream:
             f"upstream {self._name} broke off in the middle of its answer: {error}",
             "check the upstream; whether the call was carried out is not known",
         )
+
+
+def _replace_credential(
+    headers: Sequence[tuple[bytes, bytes]], credential: tuple[bytes, bytes]
+) -> list[tuple[bytes, bytes]]:
+    """Replace every header of the credential's name. A caller must not speak in the gateway's place, also not to a
+    server that takes `_` for `-`."""
+    own = _read_as(credential[0])
+    return [*(field for field in headers if _read_as(field[0]) != own), credential]
 
 
 def _read_as(name: bytes) -> bytes:

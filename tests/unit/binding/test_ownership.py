@@ -21,10 +21,10 @@ def test_a_handle_belongs_to_whom_it_was_given_to():
     ownership = Ownership(Clock())
     ownership.deliver("files", "t1", OWNER)
 
-    assert ownership.belongs("files", "t1", OWNER)
-    assert not ownership.belongs("files", "t1", THIEF)
-    assert not ownership.belongs("mail", "t1", OWNER)
-    assert not ownership.belongs("files", "t2", OWNER)
+    assert ownership.renew_if_owner("files", "t1", OWNER)
+    assert not ownership.renew_if_owner("files", "t1", THIEF)
+    assert not ownership.renew_if_owner("mail", "t1", OWNER)
+    assert not ownership.renew_if_owner("files", "t2", OWNER)
 
 
 def test_a_handle_is_forgotten_after_its_lifetime_unless_it_is_used():
@@ -33,11 +33,11 @@ def test_a_handle_is_forgotten_after_its_lifetime_unless_it_is_used():
     ownership.deliver("files", "used", OWNER)
     ownership.deliver("files", "unused", OWNER)
     clock.now += LIFETIME - 1
-    assert ownership.belongs("files", "used", OWNER)
+    assert ownership.renew_if_owner("files", "used", OWNER)
     clock.now += 2
 
-    assert ownership.belongs("files", "used", OWNER)
-    assert not ownership.belongs("files", "unused", OWNER)
+    assert ownership.renew_if_owner("files", "used", OWNER)
+    assert not ownership.renew_if_owner("files", "unused", OWNER)
 
 
 def test_many_handles_of_one_principal_push_out_only_its_own():
@@ -46,9 +46,9 @@ def test_many_handles_of_one_principal_push_out_only_its_own():
     for number in range(PER_PRINCIPAL + 1):
         ownership.deliver("files", f"t{number}", THIEF)
 
-    assert ownership.belongs("files", "mine", OWNER)
-    assert not ownership.belongs("files", "t0", THIEF)
-    assert ownership.belongs("files", "t1", THIEF)
+    assert ownership.renew_if_owner("files", "mine", OWNER)
+    assert not ownership.renew_if_owner("files", "t0", THIEF)
+    assert ownership.renew_if_owner("files", "t1", THIEF)
 
 
 def principal(number: int) -> Principal:
@@ -66,7 +66,7 @@ def test_all_together_do_not_hold_more_than_there_is_room_for():
         assert held(ownership) <= 80
         # An eighth becomes free at once: to make room for each would take long.
         assert number != 80 or held(ownership) == 70
-        assert ownership.belongs("files", f"t{number}", principal(number % 7))
+        assert ownership.renew_if_owner("files", f"t{number}", principal(number % 7))
 
 
 @pytest.mark.parametrize("crowd", [1, 5])
@@ -78,9 +78,9 @@ def test_who_holds_many_values_pushes_out_none_of_those_who_hold_few(crowd: int)
     for number in range(1_000):
         ownership.deliver("files", f"t{number}", principal(number % crowd))
 
-    assert all(ownership.belongs("files", value, OWNER) for value in mine)
-    assert not ownership.belongs("files", "t0", principal(0))
-    assert ownership.belongs("files", "t999", principal(999 % crowd))
+    assert all(ownership.renew_if_owner("files", value, OWNER) for value in mine)
+    assert not ownership.renew_if_owner("files", "t0", principal(0))
+    assert ownership.renew_if_owner("files", "t999", principal(999 % crowd))
 
 
 def test_of_too_many_principals_those_are_forgotten_that_were_idle_for_longest():
@@ -88,10 +88,10 @@ def test_of_too_many_principals_those_are_forgotten_that_were_idle_for_longest()
     for number in range(1_000):
         ownership.deliver("files", "t", principal(number))
         assert held(ownership) == len(ownership._owned) <= 80
-        assert ownership.belongs("files", "t", principal(0))
+        assert ownership.renew_if_owner("files", "t", principal(0))
 
-    assert not ownership.belongs("files", "t", principal(1))
-    assert ownership.belongs("files", "t", principal(999))
+    assert not ownership.renew_if_owner("files", "t", principal(1))
+    assert ownership.renew_if_owner("files", "t", principal(999))
 
 
 def test_one_value_of_each_is_kept_while_there_is_room_for_all_principals():
@@ -100,7 +100,7 @@ def test_one_value_of_each_is_kept_while_there_is_room_for_all_principals():
         for value in range(2):
             ownership.deliver("files", f"t{value}", principal(number))
 
-    assert all(ownership.belongs("files", "t1", principal(number)) for number in range(70))
+    assert all(ownership.renew_if_owner("files", "t1", principal(number)) for number in range(70))
 
 
 def test_what_is_forgotten_makes_room():
@@ -109,7 +109,7 @@ def test_what_is_forgotten_makes_room():
     for _ in range(5):
         for number in range(80):
             ownership.deliver("files", f"t{number}", principal(number % 3))
-        assert all(ownership.belongs("files", f"t{number}", principal(number % 3)) for number in range(80))
+        assert all(ownership.renew_if_owner("files", f"t{number}", principal(number % 3)) for number in range(80))
         clock.now += LIFETIME
         ownership.expire()
         assert held(ownership) == 0
@@ -119,11 +119,11 @@ def test_a_value_that_is_used_is_not_the_oldest_any_more():
     ownership = Ownership(Clock())
     for number in range(PER_PRINCIPAL):
         ownership.deliver("files", f"t{number}", OWNER)
-    assert ownership.belongs("files", "t0", OWNER)
+    assert ownership.renew_if_owner("files", "t0", OWNER)
     ownership.deliver("files", "one more", OWNER)
 
-    assert ownership.belongs("files", "t0", OWNER)
-    assert not ownership.belongs("files", "t1", OWNER)
+    assert ownership.renew_if_owner("files", "t0", OWNER)
+    assert not ownership.renew_if_owner("files", "t1", OWNER)
 
 
 def test_expired_handles_leave_memory():
@@ -137,7 +137,7 @@ def test_expired_handles_leave_memory():
 
     assert list(ownership._owned) == [THIEF.key]
     assert len(ownership._owned[THIEF.key]) == 1
-    assert ownership.belongs("files", "new", THIEF)
+    assert ownership.renew_if_owner("files", "new", THIEF)
 
 
 def past_call(call: str) -> PastCall:
@@ -149,7 +149,7 @@ def test_the_call_that_a_handle_came_of_is_remembered():
     ownership = Ownership(Clock())
     ownership.deliver("files", "t1", OWNER, past_call("c1"))
 
-    assert ownership.belongs("files", "t1", OWNER)
+    assert ownership.renew_if_owner("files", "t1", OWNER)
     ownership.deliver("files", "t1", OWNER)
     assert ownership.past_call("files", "t1", OWNER) == past_call("c1")
     assert ownership.past_call("files", "t1", THIEF) is None

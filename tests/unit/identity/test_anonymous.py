@@ -30,6 +30,14 @@ async def test_a_caller_from_elsewhere_is_refused(identities: "Identities"):
     refused(await identities.identify(Credentials("POST", MCP), "10.0.0.1"), "identity/missing")
 
 
+async def test_a_remembered_local_caller_admits_no_caller_from_elsewhere(identities: "Identities"):
+    accepted(await identities.identify(Credentials("POST", MCP), "127.0.0.1"))
+
+    for elsewhere in (Credentials("POST", MCP), Credentials("POST", MCP, passed_on=True)):
+        refused(await identities.identify(elsewhere, "10.0.0.1"), "identity/missing")
+    refused(await identities.identify(Credentials("POST", MCP, passed_on=True), "127.0.0.1"), "identity/missing")
+
+
 @pytest.mark.parametrize(
     ("credentials", "code"),
     [
@@ -44,4 +52,6 @@ async def test_a_caller_from_elsewhere_is_refused(identities: "Identities"):
 async def test_credentials_that_do_not_hold_never_count_as_none(
     identities: "Identities", credentials: Credentials, code: str
 ):
+    refused(await identities.identify(credentials, "127.0.0.1"), code)
+    accepted(await identities.identify(Credentials("POST", MCP), "127.0.0.1"))
     refused(await identities.identify(credentials, "127.0.0.1"), code)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gateway.binding.conversations import Conversations
+from gateway.binding.sessionless_exchanges import SessionlessExchanges
 from gateway.http.exchange import Exchange
 from gateway.model.caller import AuthMethod, Credentials, Principal
 from gateway.model.decision import Refusal
@@ -115,7 +115,7 @@ async def test_a_question_cannot_be_answered_after_its_stream(tmp_path: Path):
         await stream.close()
 
         assert (await there.ask(reply())).codes == ["session/foreign"]
-        assert there.gateway.conversations._open == {}
+        assert there.gateway.sessionless_exchanges._open == {}
 
 
 @requirement("invariant/5", "mcp/cancel-notification")
@@ -166,7 +166,7 @@ async def test_a_request_whose_caller_leaves_is_under_way_no_more(tmp_path: Path
         calling.cancel()
         await asyncio.wait([calling])
 
-        assert there.gateway.conversations._open == {}
+        assert there.gateway.sessionless_exchanges._open == {}
 
 
 @requirement("mcp/cancel-disconnect")
@@ -213,6 +213,6 @@ async def test_the_checks_of_messages_without_a_decision_let_each_call_pass(row:
     message = Message(row.kind, era, row.disposition, b"{}", row.name, 1, {"uri": "x", "notifications": {}})
     request = UpstreamRequest("POST", (), Principal("ada", "https://idp.example", AuthMethod.JWT), message)
 
-    assert sessionless.refusal(Conversations(), "files", request) is None
+    assert sessionless.refusal(SessionlessExchanges(), "files", request) is None
     assert row.name not in SUBSCRIBING
     assert not waits_for_news("POST", message)

@@ -73,7 +73,7 @@ def test_a_round_is_of_its_caller_and_its_upstream(ownership: Ownership):
 def test_a_round_cannot_be_presented_as_a_state_of_the_upstream(ownership: Ownership):
     name = _name_round(message(), ["who", "why"])
     assert name is not None
-    assert not ownership.belongs("bank", name, OWNER)
+    assert not ownership.renew_if_owner("bank", name, OWNER)
 
 
 def test_numbers_that_json_cannot_write_are_not_remembered(ownership: Ownership):

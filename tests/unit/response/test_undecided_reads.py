@@ -305,7 +305,7 @@ async def test_a_late_answer_gives_nobody_a_task_that_is_anothers(there: Bench):
     late["result"]["_meta"] = {"io.modelcontextprotocol/related-task": {"taskId": "others"}}
     await ask(there, events(late), None, field, (b"last-event-id", b"1"))
 
-    assert not there.gateway.ownership.belongs("files", "others", there.upstream.sent[-1].principal)
+    assert not there.gateway.ownership.renew_if_owner("files", "others", there.upstream.sent[-1].principal)
 
 
 @requirement("history/read-elsewhere")

@@ -24,19 +24,19 @@ class _Open:
     questions: dict[str, None] = field(default_factory=dict[str, None])
 
 
-class Conversations:
-    """Open conversations of each caller with each upstream."""
+class SessionlessExchanges:
+    """Open requests and questions outside of a session, by upstream and caller."""
 
     def __init__(self) -> None:
         self._open: dict[tuple[str, str], list[_Open]] = {}
 
     def begin(self, upstream: str, principal: str, request: RequestId | None) -> Callable[[], None]:
-        """Note a request, or a stream. Gives a function to call at its end."""
-        key, opened = (upstream, principal), _Open(_name(request))
+        """Note a request, or a stream. Return a function to call at its end."""
+        key, opened = (upstream, principal), _Open(None if request is None else repr(request))
         self._open.setdefault(key, []).append(opened)
         return partial(self._end, key, opened)
 
-    def ask(self, upstream: str, principal: str, request: RequestId | None, question: RequestId) -> None:
+    def note_question(self, upstream: str, principal: str, request: RequestId | None, question: RequestId) -> None:
         """Note a question on the stream of a request."""
         for opened in self._open.get((upstream, principal), ()):
             if opened.request == _name(request):
@@ -45,15 +45,15 @@ class Conversations:
                     del opened.questions[next(iter(opened.questions))]
                 return
 
-    def cancels(self, upstream: str, principal: str, request: object) -> bool:
+    def is_open(self, upstream: str, principal: str, request: object) -> bool:
         """Return whether the id names an open request of the caller."""
         if not isinstance(request, str | int):
             return False
         name = _name(request)
         return any(opened.request == name for opened in self._open.get((upstream, principal), ()))
 
-    def answers(self, upstream: str, principal: str, question: RequestId | None) -> bool:
-        """Return whether the caller was asked this question and has not answered yet."""
+    def take_question(self, upstream: str, principal: str, question: RequestId | None) -> bool:
+        """Return whether the caller has an open question of this id, and close the question."""
         name = repr(question)
         for opened in self._open.get((upstream, principal), ()):
             if name in opened.questions:
