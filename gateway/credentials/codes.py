@@ -87,7 +87,7 @@ def by_code(text: bytes) -> Iterator[Hit]:
     if _SIGN.search(text) is None:
         return
     for match in _BESIDE.finditer(text):
-        if _is_of_login(text, match.start(), match.end(), _value(match)):
+        if _is_of_login(text, match) and not _is_within_digest(text, match):
             yield _hit(match)
     for expression, least in ((_BEFORE, 1), (_ENTERED, _SHORTEST)):
         for match in expression.finditer(text):
@@ -119,8 +119,15 @@ def bare(value: str) -> str:
     return _MARKS.sub("", value) if _MARKED.fullmatch(value) is not None else value
 
 
-def _is_of_login(text: bytes, start: int, end: int, value: bytes) -> bool:
+def _is_within_digest(text: bytes, match: Match) -> bool:
+    """Return whether the word and the letters of a code are parts of one longer word: `...Vbiotp373mu+...`."""
+    glued = text[match.start() - 1 : match.start()].isalnum() and text[match.start(1) - 1 : match.start(1)].isalpha()
+    return glued and _LETTERS.search(string(_value(match))) is not None
+
+
+def _is_of_login(text: bytes, match: Match) -> bool:
     """Return whether the words near a number make it a code for a login."""
+    start, end, value = match.start(), match.end(), _value(match)
     if not _is_code(value):
         return False
     head = text[start : start + len("passcode")].lower()

@@ -24,7 +24,7 @@ def found(text: str) -> list[tuple[str, str]]:
         "Your code:\n\n  482913\n", "Your code is 482913", "Use 482 913 to sign in", "Use 482913 as your login code",
         "482913 is your Acme verification code", "Enter this code: 482913", "Your Acme sign-in code is:\r\n\r\n482913\r\n",
         "Your one-time\npasscode is 482 913", "G-482913 is your Google verification code", "<p>Your verification code is <b>482913</b></p>",
-        "**Verification code:** `482913`", "otp: 482913", "OTP 482913 for your transaction", "Dein Bestätigungscode lautet 482913",
+        "**Verification code:** `482913`", "otp: 482913", "OTP 482913 for your transaction", "smsOtp482913", "smsOtp482 913", "otp482913", "Dein Bestätigungscode lautet 482913",
         "Login code\n=> 482-913", "Your verification =\ncode is\n482913", "> Your verification\n> code is\n> 482913",
         "The code 482913 expires in 10 minutes", "Your Acme code is 482913", "Tu código de verificación es 482913", "验证码：482913",
         "Your code for the Acme portal is 48-29-13", "Please open https://bank.example/verify?code=482913",
@@ -43,6 +43,7 @@ def test_a_message_gives_a_code(text: str):
         "country code 0049", "HTTP 500 code 482913 at line 12", "source code 2024", "code=200", "Use 4 eggs to sign", "exit code: 137137",
         "Use 2024 to log things", "Your discount code: SAVE2020", "code is used 12345", "the code 2024-01", "const code = 482913;",
         "https://shop.example/verify?c=red12", "ICD-10 code E11.9", "area code 415-555", "Your code reviews: 12", "your code 1.2.3.4.5",
+        "acme/response v1.2.3 h1:3fCiKEUFf0dwwxraVbiotp373mu+vspGE8A7DnAF+Yo=",
     ],
 )  # fmt: skip
 def test_other_codes_open_nothing(text: str):
