@@ -11,10 +11,10 @@ import datetime as dt
 import os
 import platform
 import tempfile
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 
-from benchmarks.gateway import targets
+from benchmarks.gateway import agentgateway, targets
 from benchmarks.gateway.approvals import approvals
 from benchmarks.gateway.call_path import call_path
 from benchmarks.gateway.fairness import fairness
@@ -36,6 +36,8 @@ HEAD = """\
     make bench ARGS=path           # functions, files and time of one call in this process, the same
     make bench ARGS=authority      # how fast lent credentials die: authority.md
     make bench ARGS=console        # what the console costs: console.md
+
+agentgateway joins where its binary is at `.tools/bench/agentgateway`, or at the path in `OPAGATE_BENCH_AGENTGATEWAY`.
 """
 PICTURE = "![The distribution of latencies at one connection](latency.svg)"
 
@@ -132,17 +134,28 @@ def measure(folder: Path, *, rounds: int, seconds: float, without: list[str]) ->
             "opa": lambda: targets.opagate(folder / "opa", base.request.url, engine="opa"),
             "constant": lambda: targets.opagate(folder / "constant", base.request.url, engine="constant"),
             "envoy": lambda: targets.envoy(folder / "envoy", base.request.url),
+            "agentgateway": lambda: _agentgateway(folder / "agentgateway", base.request.url),
             "mcp-proxy": lambda: targets.mcp_proxy(folder / "mcp-proxy"),
             "fastmcp": lambda: targets.fastmcp(folder / "fastmcp", base.request.url),
         }.items():
-            if name not in without:
-                found.append(stack.enter_context(make()))
+            target = None if name in without else stack.enter_context(make())
+            if target is not None:
+                found.append(target)
         for target in found:
             asyncio.run(run(target.request, load=Load(4), seconds=0.5))
         for _ in range(rounds):
             for load in LOADS:
                 measured += [one(target, load, seconds) for target in found]
     return measured
+
+
+def _agentgateway(folder: Path, upstream: str) -> AbstractContextManager[targets.Target | None]:
+    """Start agentgateway, or say why it is left out."""
+    binary = agentgateway.find_binary(targets.TOOLS)
+    if binary is None:
+        print(agentgateway.ABSENT)
+        return nullcontext()
+    return targets.agentgateway(folder, upstream, binary)
 
 
 def one(target: targets.Target, load: Load, seconds: float) -> Measured:
@@ -158,12 +171,12 @@ def report(measured: list[Measured]) -> str:
     head = (
         f"Measured on {today}, CPython {platform.python_version()}, {os.cpu_count()} shared cores: load and echo server on"
         " one, the target on the other. `tools/call` of a 64-byte echo; opagate with the shipped policy, development"
-        ' tokens and the journal on; "constant" is the same without decisions; "envoy" has its MCP filter and RBAC on a name; "transport alone" is its HTTP server and client with nothing between them; "with pauses"'
+        ' tokens and the journal on; "constant" is the same without decisions; "envoy" has its MCP filter and RBAC on a name; "agentgateway" has a JWT and asks OPA about each call, with a policy of five lines; "transport alone" is its HTTP server and client with nothing between them; "with pauses"'
         " is a call every five milliseconds, as an agent that does something between its calls has it. Medians over"
         " the rounds; compare only within the table."
     )
     mine = "opagate (embedded)"
-    quotients = ratios(measured, mine, ("mcp-proxy", "fastmcp", "envoy"), Load(16))
+    quotients = ratios(measured, mine, ("mcp-proxy", "fastmcp", "envoy", "agentgateway"), Load(16))
     decision = cost_between(measured, mine, "opagate (constant)", Load(16))
     return f"{head}\n\n{table(measured)}\n\n{quotients}\n\n{decision}"
 

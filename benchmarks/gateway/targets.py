@@ -18,8 +18,10 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
+from benchmarks.gateway import agentgateway as agentgateway_parts
 from benchmarks.gateway.envoy import configuration
 from benchmarks.gateway.load import Request
 from gateway.identity import development
@@ -139,23 +141,23 @@ def stateless_call(url: str, token: str | None = None) -> Request:
     return Request(url, stateless_headers(token), stateless_body({"text": TEXT}), TEXT.encode())
 
 
-def stateless_headers(token: str | None) -> tuple[tuple[str, str], ...]:
+def stateless_headers(token: str | None, tool: str = "echo") -> tuple[tuple[str, str], ...]:
     return (
         *_ACCEPT,
         ("mcp-protocol-version", "2026-07-28"),
         ("mcp-method", "tools/call"),
-        ("mcp-name", "echo"),
+        ("mcp-name", tool),
         *((("authorization", f"Bearer {token}"),) if token else ()),
     )
 
 
-def stateless_body(arguments: object) -> bytes:
+def stateless_body(arguments: object, tool: str = "echo") -> bytes:
     meta = {
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientInfo": {"name": "bench", "version": "1"},
         "io.modelcontextprotocol/clientCapabilities": {},
     }
-    return _message("tools/call", {"name": "echo", "arguments": arguments, "_meta": meta}, 1)
+    return _message("tools/call", {"name": tool, "arguments": arguments, "_meta": meta}, 1)
 
 
 def session_call(url: str) -> Request:
@@ -244,13 +246,20 @@ def _opa(folder: Path, socket_path: Path) -> Generator[tuple[int, ...]]:
     bundle = folder / "policy"
     subprocess.run(["cp", "-r", str(ROOT / "rego"), str(bundle)], check=True)
     (bundle / "gateway/grants/data.yaml").write_text(GRANTS)
-    command = [str(TOOLS / "opa"), "run", "--server", f"--addr=unix://{socket_path}", "--log-level=error"]
-    command += ["--optimize-store-for-read-speed", "--bundle", str(bundle)]
-    with process(command, core=TARGET_CORE, folder=folder / "opa", GOMAXPROCS="1", GOGC="400") as running:
+    with _opa_server(folder / "opa", f"unix://{socket_path}", bundle) as running:
         deadline = time.monotonic() + 20
         while not socket_path.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         yield (running.pid,)
+
+
+@contextmanager
+def _opa_server(folder: Path, address: str, bundle: Path) -> Generator[subprocess.Popen[bytes]]:
+    """OPA with a bundle, on the core of the targets."""
+    command = [str(TOOLS / "opa"), "run", "--server", f"--addr={address}", "--log-level=error"]
+    command += ["--optimize-store-for-read-speed", "--bundle", str(bundle)]
+    with process(command, core=TARGET_CORE, folder=folder, GOMAXPROCS="1", GOGC="400") as running:
+        yield running
 
 
 @contextmanager
@@ -265,6 +274,40 @@ def envoy(folder: Path, upstream: str) -> Generator[Target]:
     ) as running:
         until_open(port)
         yield Target("envoy", stateless_call(f"http://127.0.0.1:{port}/mcp"), (running.pid,))
+
+
+@contextmanager
+def agentgateway(folder: Path, upstream: str, binary: Path) -> Generator[Target]:
+    """agentgateway with one worker, a JWT, and a small policy in an OPA that it asks on each call. It keeps no history
+    and no record. OPA shares its core, and counts."""
+    bundle, key = _made(folder / "policy"), agentgateway_parts.make_key()
+    (bundle / "policy.rego").write_text(agentgateway_parts.POLICY)
+    port, opa_port, *own_ports = (free_port() for _ in range(5))
+    settings = folder / "agentgateway.json"
+    admin, stats, readiness = own_ports
+    settings.write_text(agentgateway_parts.configuration(port, upstream, opa_port, key, (admin, stats, readiness)))
+    command = [str(binary), "--file", str(settings)]
+    with (
+        _opa_server(folder / "opa", f"127.0.0.1:{opa_port}", bundle) as opa,
+        process(command, core=TARGET_CORE, folder=folder, RUST_LOG="error") as running,
+    ):
+        until_open(opa_port)
+        until_open(port)
+        url, token = f"http://127.0.0.1:{port}/mcp", agentgateway_parts.issue(key)
+        _require_refusal(url, token)
+        yield Target("agentgateway", stateless_call(url, token), (running.pid, opa.pid))
+
+
+def _require_refusal(url: str, token: str) -> None:
+    """Require a refusal of a call of another tool: a peer that lets all pass would be measured without its policy."""
+    try:
+        _post(url, stateless_body({"kib": 1}, "page"), dict(stateless_headers(token, "page")))
+    except HTTPError as refused:
+        refused.close()
+        if refused.code in {401, 403}:
+            return
+        raise
+    raise SystemExit(f"{url} let a call pass that its policy refuses")
 
 
 def _made(folder: Path) -> Path:
