@@ -45,14 +45,14 @@ _SECONDS: Final = 20.0
 PLACE: Final = "/console/policy#candidate"
 
 
-class _Asked(NamedTuple):
+class _RecordedInput(NamedTuple):
     """A recorded decision and its policy input. Without an input the record lacks a part."""
 
     row: dict[str, Any]
     document: JsonObject | None
 
 
-class Difference(Struct, frozen=True):
+class ChangedDecision(Struct, frozen=True):
     """A recorded decision that would change. `row` describes it for a list."""
 
     row: dict[str, Any]
@@ -67,7 +67,7 @@ class Comparison(Struct, frozen=True):
     at: str
     looked: int
     unclear: int
-    differences: tuple[Difference, ...]
+    differences: tuple[ChangedDecision, ...]
     revisions: tuple[str, str]
 
 
@@ -120,12 +120,12 @@ def _files_in_force(console: ConsoleParts) -> PolicyFiles:
     )
 
 
-def read_asked(console: ConsoleParts) -> list[_Asked]:
+def read_asked(console: ConsoleParts) -> list[_RecordedInput]:
     """Return the latest decisions of the policy, with their inputs. It reads files. Raises `JournalError`."""
     inspector, turns = inspector_of(console.configuration), ThreadTurns()
     until = time.monotonic() + _SECONDS
     page = console.index.find_page(Search(kinds=CALLS), lambda line: b'"kind":"call"' in line[:200], count=MOST)
-    found: list[_Asked] = []
+    found: list[_RecordedInput] = []
     for place, decision in page.found:
         if decision.get("undecided"):
             continue
@@ -137,7 +137,7 @@ def read_asked(console: ConsoleParts) -> list[_Asked]:
         except (GatewayError, KeyError, TypeError, ValueError, AttributeError):
             document = None  # counted as unclear on the page
         row = {**describe_row(place, decision), "has_arguments": _has_arguments(decision)}
-        found.append(_Asked(row, document))
+        found.append(_RecordedInput(row, document))
     return found
 
 
@@ -158,11 +158,11 @@ def _build_input(
     return {"arguments": {}, **rebuild_input(decision, explanation, inspector, approval).document}
 
 
-def judge(by: str, at: str, asked: list[_Asked], compared: Compared) -> Comparison:
+def judge(by: str, at: str, asked: list[_RecordedInput], compared: Compared) -> Comparison:
     """Return the decisions that would change, and the number of decisions without a clear answer. Pure."""
     answers = iter(compared.answers)
     unclear = 0
-    differences: list[Difference] = []
+    differences: list[ChangedDecision] = []
     for row, document in asked:
         if document is None:
             unclear += 1
@@ -171,7 +171,7 @@ def judge(by: str, at: str, asked: list[_Asked], compared: Compared) -> Comparis
         if before.effect != row["effect"]:
             unclear += 1
         elif before != after:
-            differences.append(Difference(row, before, after))
+            differences.append(ChangedDecision(row, before, after))
     return Comparison(by, at, len(asked), unclear, tuple(differences), compared.revisions)
 
 

@@ -82,7 +82,7 @@ class ConnectionEnd(Struct, frozen=True):
     made: bool
 
 
-class Asked(Struct, frozen=True):
+class OfferedLink(Struct, frozen=True):
     """A link for a call. `is_new`: it was made for this call."""
 
     link: ConnectionLink
@@ -125,7 +125,7 @@ class ConnectionOffice:
 
     async def ask(
         self, owner: ConnectionOwner, place: tuple[str, str, str], *, session: str, decision: str | None
-    ) -> Asked | None:
+    ) -> OfferedLink | None:
         """Return the link for an owner, `None` if the user has declined lately. `place` is broker, upstream and audience.
 
         Raises `JournalError`.
@@ -135,7 +135,7 @@ class ConnectionOffice:
         if present is not None and present.state == "declined":
             return None
         if present is not None and present.state == "open":
-            return Asked(present, is_new=False)
+            return OfferedLink(present, is_new=False)
         identifier = f"connect-{secrets.token_urlsafe(_BYTES)}"
         expires = now + self._link_life
         link = ConnectionLink(
@@ -143,7 +143,7 @@ class ConnectionOffice:
         )
         self._links.add(link, now)
         await self._append(events.KIND, events.link_entry(link, "asked", now, decision))
-        return Asked(link, is_new=True)
+        return OfferedLink(link, is_new=True)
 
     def find_link(self, identifier: str) -> ConnectionLink | None:
         """Return a link whose time is not over."""

@@ -113,10 +113,10 @@ def row(effect: str) -> dict[str, Any]:
 def test_a_decision_that_the_policy_in_force_would_not_repeat_is_not_compared():
     allow, deny = Answer("allow", ()), Answer("deny", ("a/b",))
     asked = [
-        candidate._Asked(row("deny"), {}),
-        candidate._Asked(row("allow"), None),
-        candidate._Asked(row("allow"), {}),
-        candidate._Asked(row("deny"), {}),
+        candidate._RecordedInput(row("deny"), {}),
+        candidate._RecordedInput(row("allow"), None),
+        candidate._RecordedInput(row("allow"), {}),
+        candidate._RecordedInput(row("deny"), {}),
     ]
     compared = Compared(("1", "2"), ((allow, deny), (allow, deny), (deny, deny)))
     found = judge("oda", "now", asked, compared)
