@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from gateway import reasons
 from gateway.errors import ConfigurationError
 from gateway.model.decision import Reason
 
@@ -101,7 +102,7 @@ class LineSocket:
         try:
             peer = Peer(peer_uid(writer.get_extra_info("socket")), reader, writer)
             if self._connected > _PEERS:
-                await peer.send(describe_refusal(_BUSY))
+                await peer.send(describe_refusal(reasons.SOCKET_BUSY.reason()))
                 return
             while line := await self._next_line(reader):
                 if not await self._answer(line, peer):
@@ -133,6 +134,3 @@ def peer_uid(connection: socket.socket) -> int:
 def own_uid() -> int:
     """Return the number of this process's account."""
     return os.getuid()
-
-
-_BUSY: Final = Reason("socket/busy", "Too many programs are connected to this socket.", "Close some, and try again.")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 import msgspec
 from msgspec import Struct
 
+from gateway import reasons
 from gateway.line_socket import describe_refusal
 from gateway.model.decision import Reason
 
@@ -38,21 +39,14 @@ class Operators(ABC, Generic[Request]):
     async def answer(self, line: bytes, uid: int) -> tuple[dict[str, Any], bool]:
         """Return the answer to a line, and whether the peer may send another."""
         if uid not in {self._own, ROOT}:
-            return describe_refusal(_stranger(self._word)), False
+            return describe_refusal(reasons.OPERATOR_ACCOUNT.reason(word=self._word)), False
         try:
             request = msgspec.json.decode(line, type=self._request)
         except msgspec.MsgspecError as error:
-            problem = f"The request cannot be read: {error}."
-            return describe_refusal(Reason(f"{self._word}/invalid", problem, "Correct it.")), True
+            return describe_refusal(reasons.OPERATOR_INVALID.reason(word=self._word, problem=error)), True
         found = await self._do(request)
         return (describe_refusal(found) if isinstance(found, Reason) else {"ok": found}), True
 
     @abstractmethod
     async def _do(self, request: Request) -> Any:
         """Return the result of a request, or the reason of its refusal."""
-
-
-def _stranger(word: str) -> Reason:
-    return Reason(
-        f"{word}/account", "This account is no operator of the gateway.", "Use the gateway's own account, or root."
-    )

@@ -49,6 +49,7 @@ VOCABULARY = {
     "key_files",
     "keys",
     "protocol",
+    "reasons",
     "signing_keys",
     "strict_yaml",
     "subkeys",
@@ -59,6 +60,7 @@ CONDUCTORS = {"app", "console", "explain", "pages", "pipeline", "replay", "respo
 """What may import phases, beside the commands."""
 
 PURE = (
+    "gateway.reasons",
     "gateway.model.call",
     "gateway.model.caller",
     "gateway.model.content",

@@ -15,16 +15,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # as a script has it, also when a test imports this file
 
 import msgspec
 import reference
 
+from gateway import reasons as own_reasons
 from gateway.errors import GatewayError, PolicyBroken
 from gateway.pipeline import credential_chain
 from gateway.policy import annotations, bundle, contract, verdict
@@ -135,7 +137,7 @@ def _page(reasons: Mapping[str, Mapping[str, Any]]) -> str:
     lines = [
         "# Reasons",
         "",
-        "A call that policy refuses has one or more of these codes; [the others](../refusals.md) are the gateway's own.",
+        "A call that policy refuses has one or more of these codes. [The others](#of-the-gateway-itself) are the gateway's own.",
         "Codes are part of the interface: they do not change their meaning. This page is generated from the annotations of",
         "the rules (`make generate`).",
     ]
@@ -156,7 +158,21 @@ def _page(reasons: Mapping[str, Mapping[str, Any]]) -> str:
         f"| `{reason.code}` | {_cell(reason.message)} | {_cell(reason.remedy)} | {', '.join(reason.controls)} |"
         for reason in (credential_chain.OUTSIDE, credential_chain.UNSEARCHED)
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_own_reasons()]) + "\n"
+
+
+def _own_reasons() -> list[str]:
+    """Return the table of the reasons that the gateway gives without the policy."""
+    lines = ["", "## of the gateway itself", ""]
+    lines += ["Given where no policy decides, by code. Words between asterisks stand for values.", ""]
+    lines += ["| code | HTTP | what | what to do |", "|---|---|---|---|"]
+    for entry in sorted(own_reasons.entries(), key=lambda entry: entry.code):
+        code, *texts = (_cell(_SLOT.sub(r"*\1*", text)) for text in (entry.code, entry.message, entry.remedy))
+        lines.append(f"| {f'`{entry.code}`' if code == entry.code else code} | {entry.status} | {' | '.join(texts)} |")
+    return lines
+
+
+_SLOT: Final = re.compile(r"\{(\w+)[^}]*\}")
 
 
 def _cell(text: str) -> str:

@@ -25,7 +25,7 @@ OPENINGS = frozenset(
     {"what", "whether", "who", "whom", "which", "how", "where", "why", "when", "that", "those", "whose"}
 )
 PRONOUN = re.compile(r"\b(what|which|who|whom|whose|whoever|whatever|that|those|one|it|them|they)\b", re.IGNORECASE)
-MESSAGES = re.compile(r"Reason|Refusal|[A-Z]\w+(?:Error|Broken|Unreachable|Unavailable|Late|Stale)")
+MESSAGES = re.compile(r"Reason|Refusal|RefusalText|[A-Z]\w+(?:Error|Broken|Unreachable|Unavailable|Late|Stale)")
 """The classes whose text arguments people read: refusals and errors."""
 EVENTS = frozenset({"debug", "info", "warning", "error", "exception", "critical"})
 """The methods of a log. An event has a name, and values that people read."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
+from gateway import reasons
 from gateway.app.brokers import build_assertion_broker
 from gateway.approvals.seal import TicketSeal
 from gateway.authority.brokers.connected_users import ConnectedUsers
@@ -190,8 +191,7 @@ class OpenIdLogin:
         assert isinstance(begun, BegunLogin)  # noqa: S101 - made by `begin`
         found = await self._provider.finish(begun, query)
         if isinstance(found, LoginFault):
-            remedy = "Open the link again. If it goes on, tell the operator."
-            return Reason("connection/login", f"The login failed: {found.detail}.", remedy)
+            return reasons.CONNECTION_LOGIN.reason(problem=found.detail)
         return LoggedInPerson(found.issuer, found.subject)
 
     async def aclose(self) -> None:

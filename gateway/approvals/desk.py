@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from msgspec import structs
 
+from gateway import reasons
 from gateway.approvals import events, state
 from gateway.approvals.digest import digest_subject
 from gateway.approvals.index import UNHEARD, QuestionIndex
@@ -292,11 +293,11 @@ class Desk:
     async def _vote(self, identifier: str, vote: Vote, shown: str) -> Approval | Reason:
         async with self._locked(identifier) as approval:
             if approval is None:
-                return _NO_SUCH
+                return reasons.VOTE_UNKNOWN.reason()
             now = self.now()
             if approval.state == "pending" and self._has_ended_task(approval, now):
                 await self._change(state.end(approval, "withdrawn", now), cause="task-ended")
-                return _WITHDRAWN
+                return reasons.VOTE_CLOSED_TASK.reason()
             remember = approval.question.rule.seconds
             counted = state.count_vote(approval, vote, shown, grant=self.times.grant, remember=remember)
             if isinstance(counted, Approval):
@@ -443,5 +444,3 @@ class Desk:
 _LOOKED_AT: Final = 256
 """Approvals that a sweep looks at before other work has its turn."""
 _FOLDS: Final = {events.KIND: events.fold_entry, "call": events.fold_call, "task": events.fold_task}
-_NO_SUCH: Final = Reason("vote/unknown", "There is no such question.", "List the open ones.")
-_WITHDRAWN: Final = Reason("vote/closed", "The task of this call is over.", "Nothing is left to do.")

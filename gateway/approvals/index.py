@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from gateway import reasons
 from gateway.approvals import state
 from gateway.approvals.model import OPEN, Approval
 from gateway.model.decision import Reason
@@ -123,15 +124,10 @@ class QuestionIndex:
         waiting = [one for one in map(self._all.__getitem__, ids) if one.state == "pending"]
         of_task = sum(one.question.task == question.task for one in waiting)
         is_full = len(ids) >= REMEMBERED_PER_CALLER or len(self._all) >= REMEMBERED
-        return _TOO_MANY if is_full or len(waiting) >= PER_CALLER or of_task >= PER_TASK else None
+        return (
+            reasons.APPROVAL_BUDGET.reason() if is_full or len(waiting) >= PER_CALLER or of_task >= PER_TASK else None
+        )
 
     def over(self, now: float, remember: float) -> list[Approval]:
         """Return the approvals with an end more than `remember` seconds ago."""
         return [one for one in self if one.state not in OPEN and now >= one.until + remember]
-
-
-_TOO_MANY: Final = Reason(
-    "approval/budget",
-    "Too many questions of this task or caller wait for people already.",
-    "Wait until they are answered, then repeat the call.",
-)

@@ -4,11 +4,12 @@ API both use these verbs."""
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
 
+from gateway import reasons
 from gateway.approvals.model import SCOPES, Approval, Person, Scope, Vote
 from gateway.approvals.rendering import describe, describe_endorsement, summarize
 from gateway.model.decision import Reason
@@ -44,18 +45,18 @@ class Office:
         """Return the whole question for a person. Raises `ApprovalStoreError`."""
         approval = self.desk.get(identifier)
         if approval is None:
-            return NO_SUCH
+            return reasons.VOTE_UNKNOWN.reason()
         return describe(approval, await self.desk.describe(identifier), person, self.desk.now())
 
     async def vote(self, identifier: str, person: Person, answer: SubmittedAnswer) -> dict[str, Any] | Reason:
         """Count a person's answer. Raises `JournalError` and `ApprovalStoreError`."""
         if answer.answer not in {"approve", "deny"}:
-            return Reason("vote/invalid", "An answer is approve or deny.", "Write one of the two.")
+            return reasons.VOTE_INVALID_ANSWER.reason()
         scopes: tuple[Scope, ...] = tuple(scope for scope in SCOPES if scope in answer.scopes or scope == "once")
         if not set(answer.scopes) <= set[str](scopes):
-            return Reason("vote/invalid", f"The scopes are {', '.join(SCOPES)}.", "Write some of them.")
+            return reasons.VOTE_INVALID_SCOPES.reason(scopes=", ".join(SCOPES))
         if answer.answer == "approve" and await self.desk.describe(identifier) is None:
-            return NO_SUCH
+            return reasons.VOTE_UNKNOWN.reason()
         counted = await self.desk.vote(identifier, self._vote(person, answer, scopes), answer.shown)
         if isinstance(counted, Reason):
             return counted
@@ -82,9 +83,9 @@ class Office:
         Raises `JournalError` and `ApprovalStoreError`.
         """
         if selection.is_empty:
-            return _NO_SELECTION
+            return reasons.ENDORSEMENT_INVALID_EMPTY.reason()
         found = await self._endorsements.revoke(selection, person)
-        return [describe_endorsement(one) for one in found] or _NO_ENDORSEMENT
+        return [describe_endorsement(one) for one in found] or reasons.ENDORSEMENT_UNKNOWN.reason()
 
     def watch(self, tell: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
         """Have `tell` called with the summary of each changed question. Returns a function to end the watch."""
@@ -93,12 +94,3 @@ class Office:
             tell(summarize(approval))
 
         return self.desk.watch(told)
-
-
-NO_SUCH: Final = Reason("vote/unknown", "There is no such question.", "List the open ones.")
-_NO_ENDORSEMENT: Final = Reason("endorsement/unknown", "There is no such endorsement.", "List those in force.")
-_NO_SELECTION: Final = Reason(
-    "endorsement/invalid",
-    "The request selects no endorsements.",
-    "Name an id, principal, tool or kind, or all of them.",
-)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from msgspec import structs
 
+from gateway import reasons
 from gateway.approvals.model import ASSURANCES, SCOPES, Approval, ApproverRule, Excluded, Person, Requester, Scope, Vote
 from gateway.model.decision import Reason
 
@@ -56,13 +57,13 @@ def object_to_vote(approval: Approval, vote: Vote) -> Reason | None:
     """Return the reason against a person's vote, `None` if the vote counts. An excluded person may still say no."""
     rule, person = approval.question.rule, vote.person
     if vote.answer == "approve" and _name(person.id) in _excluded_names(rule, approval.question.requester):
-        return _EXCLUDED
+        return reasons.VOTE_EXCLUDED.reason()
     if any(_name(earlier.person.id) == _name(person.id) for earlier in approval.votes):
-        return _TWICE
+        return reasons.VOTE_TWICE.reason()
     if (objection := _object_to_proof(rule, vote)) is not None:
         return objection
     if vote.answer == "approve" and not set(vote.scopes) <= set(rule.scopes):
-        return Reason("vote/scope", f"The policy allows these scopes: {', '.join(rule.scopes)}.", "Choose one of them.")
+        return reasons.VOTE_SCOPE.reason(scopes=", ".join(rule.scopes))
     return None
 
 
@@ -70,13 +71,9 @@ def _object_to_proof(rule: ApproverRule, vote: Vote) -> Reason | None:
     """Return the reason against a person's groups or login."""
     person = vote.person
     if missing := [group for group in rule.groups if group not in person.groups]:
-        return Reason("vote/group", f"Approvers of this call are in the group {missing[0]!r}.", "Ask one of them.")
+        return reasons.VOTE_GROUP.reason(group=missing[0])
     if ASSURANCES.index(person.assurance) < ASSURANCES.index(rule.assurance):
-        return Reason(
-            "vote/assurance",
-            f"This call needs the assurance {rule.assurance!r}, and you have {person.assurance!r}.",
-            "Answer over a stronger channel.",
-        )
+        return reasons.VOTE_ASSURANCE.reason(needed=rule.assurance, found=person.assurance)
     if rule.max_age is not None and (vote.login_age is None or vote.login_age > rule.max_age):
         return _demand_login(rule.max_age, vote.login_age)
     return None
@@ -84,11 +81,7 @@ def _object_to_proof(rule: ApproverRule, vote: Vote) -> Reason | None:
 
 def _demand_login(max_age: int, age: float | None) -> Reason:
     found = "the time of your login is not known" if age is None else f"yours is {int(age)} s old"
-    return Reason(
-        "vote/login",
-        f"This call needs a login of the last {max_age} s, and {found}.",
-        "Log in again, and answer over /api/approvals with the new token.",
-    )
+    return reasons.VOTE_LOGIN.reason(max_age=max_age, found=found)
 
 
 def may_vote(approval: Approval, person: Person, now: float) -> bool:
@@ -108,11 +101,3 @@ def _excluded_names(rule: ApproverRule, requester: Requester) -> frozenset[str]:
 
 def _name(identifier: str) -> str:
     return identifier.strip().casefold()
-
-
-_EXCLUDED: Final = Reason(
-    "vote/excluded",
-    "The caller, its user and its delegates cannot approve this call.",
-    "Ask another approver.",
-)
-_TWICE: Final = Reason("vote/twice", "You have answered this question already.", "Ask another approver.")

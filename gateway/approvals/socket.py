@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 from msgspec import Struct
 
+from gateway import reasons
 from gateway.approvals.endorsement import Selection
 from gateway.approvals.model import Person
 from gateway.approvals.office import Office, SubmittedAnswer
@@ -50,14 +51,12 @@ class Accounts:
         """Return the person behind a connection."""
         if uid == self.own:
             if not self.is_development:
-                return _OWN_ACCOUNT
+                return reasons.VOTE_ACCOUNT_OF_GATEWAY.reason()
             return Person(speaks_as or "developer", "local", groups, "peer", "socket")
         found = self.people.get(uid)
         if found is None:
-            return Reason(
-                "vote/account", f"The account {uid} is no approver here.", "Have it listed in approvals.peers."
-            )
-        return found if speaks_as is None else _NOT_AS
+            return reasons.VOTE_ACCOUNT.reason(account=uid)
+        return found if speaks_as is None else reasons.VOTE_ACCOUNT_OF_ANOTHER.reason()
 
 
 class ApprovalRequest(Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,7 +88,7 @@ class DeskSocket:
         try:
             request = msgspec.json.decode(line, type=ApprovalRequest)
         except msgspec.MsgspecError as error:
-            refusal = Reason("vote/invalid", f"The request cannot be read: {error}.", "Correct it.")
+            refusal = reasons.VOTE_INVALID_REQUEST.reason(problem=error)
             await peer.send(describe_refusal(refusal))
             return True
         person = self._accounts.person(peer.uid, request.speaks_as, request.groups)
@@ -113,11 +112,11 @@ class DeskSocket:
             elif request.do == "show":
                 found = await self._office.show(request.id, person)
             elif request.vote is None:
-                found = Reason("vote/invalid", "The request has no vote.", "Add it.")
+                found = reasons.VOTE_INVALID_ABSENT.reason()
             else:
                 found = await self._office.vote(request.id, person, request.vote)
         except GatewayError as error:
-            found = Reason(error.code, f"{error.message[:1].upper()}{error.message[1:]}.", error.remedy)
+            found = reasons.reason_of(error)
         return describe_refusal(found) if isinstance(found, Reason) else {"ok": found}
 
     async def _watch(self, peer: Peer) -> None:
@@ -149,10 +148,4 @@ async def _next(news: asyncio.Queue[dict[str, Any] | None], gone: asyncio.Future
     return None
 
 
-_OWN_ACCOUNT: Final = Reason(
-    "vote/account",
-    "The gateway's own account cannot approve: servers that it starts for agents run under it.",
-    "Use another account of approvals.peers.",
-)
-_NOT_AS: Final = Reason("vote/account", "An account speaks for its own person only.", "Leave out --as.")
 _NAME: Final = SocketName("approvals", "set approvals.socket to a short path in a folder that the gateway may write")

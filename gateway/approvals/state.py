@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec import structs
 
+from gateway import reasons
 from gateway.approvals.model import OPEN, Approval, Notice, Question, State, Vote
 from gateway.approvals.rules import object_to_vote
 from gateway.model.decision import Reason
@@ -36,11 +37,9 @@ def count_vote(approval: Approval, vote: Vote, shown: str, *, grant: float, reme
     the same call.
     """
     if approval.state != "pending" or vote.at >= approval.until:
-        return Reason(
-            "vote/closed", f"This question is {end_of_time(approval, vote.at).state} already.", "Nothing is left to do."
-        )
+        return reasons.VOTE_CLOSED.reason(state=end_of_time(approval, vote.at).state)
     if shown != approval.question.shown:
-        return Reason("vote/changed", "The question is not the one that you were shown.", "Look at it again.")
+        return reasons.VOTE_CHANGED.reason()
     if (objection := object_to_vote(approval, vote)) is not None:
         return objection
     votes = (*approval.votes, vote)
@@ -81,29 +80,12 @@ def _with(channels: tuple[str, ...], channel: str) -> tuple[str, ...]:
     return channels if channel in channels else (*channels, channel)
 
 
-UNREACHABLE: Final = Reason(
-    "approval/unreachable",
-    "The gateway could not tell any approver about this call. No person refused it.",
-    "Repeat the same call later. If that does not help, ask the operator to run `opagate approvals test`.",
-)
 _BY_STATE: Final[dict[State, Reason]] = {
-    "pending": Reason(
-        "approval/pending",
-        "A person was asked to approve this call and has not answered yet.",
-        "Repeat the same call with the same arguments later: it passes once after the approval.",
-    ),
-    "denied": Reason("approval/denied", "A person refused this call.", "Do not repeat it. Ask your user how to go on."),
-    "expired": Reason(
-        "approval/expired",
-        "The time for people to answer is over. No person refused this call.",
-        "Repeat the call to ask again.",
-    ),
-    "withdrawn": Reason(
-        "approval/withdrawn",
-        "The question about this call was withdrawn: its task ended, its tool changed, or your user declined it.",
-        "Ask your user how to go on, or start over in a new task.",
-    ),
-    "unreachable": UNREACHABLE,
+    "pending": reasons.APPROVAL_PENDING.reason(),
+    "denied": reasons.APPROVAL_DENIED.reason(),
+    "expired": reasons.APPROVAL_EXPIRED.reason(),
+    "withdrawn": reasons.APPROVAL_WITHDRAWN.reason(),
+    "unreachable": reasons.APPROVAL_UNREACHABLE.reason(),
 }
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 from msgspec import Struct
 
+from gateway import reasons
 from gateway.authority.lifetime import SKEW
 from gateway.authority.model import LONG_LIVED, BrokerRefusal, Scope
 from gateway.model.decision import Obligation, Reason
@@ -40,7 +41,7 @@ def narrow_credential(
     `scopes` are configured for the effect of the tool; `None` if the effect has none. `audience` and `bind` are configured for the upstream.
     """
     if scopes is None:
-        return _scope("The configuration gives no scopes for tools with this effect.")
+        return reasons.CREDENTIAL_SCOPE_OF_EFFECT.reason()
     names, found_bind, seconds = tuple(dict.fromkeys(scopes)), bind, list[float]()
     details: tuple[dict[str, Any], ...] | None = None
     for item in obligations:
@@ -48,11 +49,7 @@ def narrow_credential(
             continue
         wanted = cast("Mapping[str, Any]", item.properties)
         if wanted.get("audience", audience) != audience:
-            return Reason(
-                "credential/audience",
-                "The policy asks for a credential of another system than the call goes to.",
-                "Have the policy's author correct `audience` in `issue_credential`.",
-            )
+            return reasons.CREDENTIAL_AUDIENCE.reason()
         narrowed = _narrow_scopes(names, scopes, cast("str | None", wanted.get("scope")))
         if isinstance(narrowed, Reason):
             return narrowed
@@ -62,7 +59,7 @@ def narrow_credential(
         found_bind = "call" if "call" in (found_bind, wanted.get("bind")) else "task"
         more = wanted.get("details")
         if more is not None and details is not None and list(more) != list(details):
-            return _scope("Two rules of the policy ask for different authorization details.")
+            return reasons.CREDENTIAL_SCOPE_DETAILS.reason()
         details = details if more is None else tuple(more)
     return Breadth(Scope(names, details or ()), found_bind, min(seconds, default=None))
 
@@ -74,17 +71,9 @@ def _narrow_scopes(names: tuple[str, ...], configured: Sequence[str], wanted: st
     asked = wanted.split(" ")
     foreign = [name for name in asked if name not in configured]
     if foreign:
-        return _scope(f"The policy asks for the scope {foreign[0]!r}, which tools with this effect do not get.")
+        return reasons.CREDENTIAL_SCOPE_FOREIGN.reason(scope=foreign[0])
     left = tuple(name for name in names if name in asked)
-    return left or _scope("No scope is left that all rules of the policy permit.")
-
-
-def _scope(message: str) -> Reason:
-    return Reason(
-        "credential/scope",
-        message,
-        "Have the operator compare `credential.scopes` of the upstream with `issue_credential` in the policy.",
-    )
+    return left or reasons.CREDENTIAL_SCOPE_EMPTY.reason()
 
 
 def find_excess(kind: str, revocable: Revocable, request: LeaseRequest, issued: Issued) -> BrokerRefusal | None:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from msgspec import Struct
 
+from gateway import reasons
 from gateway.authority.leases import Leases
 from gateway.authority.model import Lease, describe_lease
-from gateway.model.decision import Reason
 from gateway.operators import Operators
 
 if TYPE_CHECKING:
@@ -79,30 +79,14 @@ class LeaseOperators(Operators[LeaseOperation]):
                 return [describe_lease(lease) for lease in leases if lease.state == "stuck" or not request.stuck]
             case "show":
                 lease = self._leases.get(request.id)
-                return _UNKNOWN if lease is None else describe_lease(lease)
+                return reasons.LEASE_UNKNOWN.reason() if lease is None else describe_lease(lease)
             case "revoke":
                 if request.chosen.is_empty():
-                    return _NOTHING_CHOSEN
+                    return reasons.LEASE_INVALID.reason()
                 return {"ended": self._leases.end_all(request.chosen.predicate(), "operator")}
             case "abandon":
                 reason = request.reason.strip()
                 if not reason or len(reason) > _LONGEST_REASON:
-                    return _NO_REASON
+                    return reasons.LEASE_INVALID_REASON.reason()
                 lease = await self._leases.abandon(request.id, reason)
-                return _NOT_ENDING if lease is None else describe_lease(lease)
-
-
-_UNKNOWN: Final = Reason("lease/unknown", "There is no open lease with this id.", "Look at `opagate leases list`.")
-_NOTHING_CHOSEN: Final = Reason(
-    "lease/invalid",
-    "The request chooses no lease.",
-    "Give an id, --task, --user, --agent, --upstream, --broker or --all.",
-)
-_NO_REASON: Final = Reason(
-    "lease/invalid", "An end without proof is given up only with a reason.", "Give --reason, of at most 500 characters."
-)
-_NOT_ENDING: Final = Reason(
-    "lease/unknown",
-    "No lease with this id waits for its end.",
-    "Revoke it first, or look at `opagate leases list --stuck`.",
-)
+                return reasons.LEASE_UNKNOWN_ENDING.reason() if lease is None else describe_lease(lease)

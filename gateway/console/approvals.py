@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway import reasons
 from gateway.approvals.endorsement import Selection
-from gateway.approvals.office import NO_SUCH, SubmittedAnswer
+from gateway.approvals.office import SubmittedAnswer
 from gateway.approvals.rendering import summarize
 from gateway.console.responses import see_other
 from gateway.console.visits import ConsoleVisit, action_route, page_route
@@ -73,7 +74,7 @@ async def _show_question(visit: ConsoleVisit, *, refused: Reason | None = None) 
     identifier = visit.request.path_params["id"]
     found = await people.office.show(identifier, person)
     if isinstance(found, Reason):
-        return visit.refuse(found, 404)
+        return visit.refuse(found)
     approval = people.desk.get(identifier)
     max_age = None if approval is None else approval.question.rule.max_age
     has_voted = any(one["id"] == person.id for one in found["votes_by"])
@@ -100,11 +101,15 @@ async def _vote(visit: ConsoleVisit) -> Response:
         SubmittedAnswer("deny" if end_task else answer, visit.value("shown"), scopes, end_task),
     )
     if isinstance(counted, Reason):
-        return visit.refuse(counted, 404) if counted == NO_SUCH else await _show_question(visit, refused=counted)
+        return (
+            visit.refuse(counted)
+            if counted.code == reasons.VOTE_UNKNOWN.code
+            else await _show_question(visit, refused=counted)
+        )
     identifier: Any = counted["id"]
     return see_other(f"{PATH}/{identifier}")
 
 
 async def _revoke(visit: ConsoleVisit) -> Response:
     revoked = await _people(visit).office.revoke(Selection(id=visit.value("id")), visit.session.visitor.person)
-    return visit.refuse(revoked, 404) if isinstance(revoked, Reason) else see_other(f"{PATH}?done=revoked")
+    return visit.refuse(revoked) if isinstance(revoked, Reason) else see_other(f"{PATH}?done=revoked")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from msgspec import Struct, structs
 
+from gateway import reasons
 from gateway.background import ThreadTurns
 from gateway.console.decisions import describe_row
 from gateway.console.responses import see_other
@@ -21,7 +22,6 @@ from gateway.explain.recorded import explain_history, read_approval
 from gateway.explain.window import JournalWindow, since_of
 from gateway.journal.chain import timestamp
 from gateway.journal.columns import CALLS, Search
-from gateway.model.decision import Reason
 from gateway.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.policy.comparison import PolicyFiles, compare
 from gateway.replay.asking import inspector_of
@@ -89,11 +89,11 @@ class CandidateRuns:
         """Compare, and lead back to the page. The journal has the person before the comparison begins."""
         console = visit.console
         if self.candidate is None:
-            return visit.refuse(_NO_CANDIDATE, 404)
+            return visit.refuse(reasons.CONSOLE_CANDIDATE.reason())
         if not console.configuration.policy.has_files:
-            return visit.refuse(_NO_FILES, 409)
+            return visit.refuse(reasons.CONSOLE_CANDIDATE_REMOTE.reason())
         if self._is_running:
-            return visit.refuse(_BUSY, 409)
+            return visit.refuse(reasons.CONSOLE_BUSY.reason())
         self._is_running = True
         try:
             await visit.record("policy-compare", candidate=self.describe_files())
@@ -173,14 +173,3 @@ def judge(by: str, at: str, asked: list[_RecordedInput], compared: Compared) -> 
         elif before != after:
             differences.append(ChangedDecision(row, before, after))
     return Comparison(by, at, len(asked), unclear, tuple(differences), compared.revisions)
-
-
-_NO_CANDIDATE: Final = Reason(
-    "console/candidate", "No candidate is configured.", "Name its files under `console.candidate`."
-)
-_NO_FILES: Final = Reason(
-    "console/candidate",
-    "The policy in force is in an OPA, and its files are not here.",
-    "Name the same files under `policy`, or compare with `opagate replay --against`.",
-)
-_BUSY: Final = Reason("console/busy", "A comparison is running already.", "Load the page of the policy again.")

@@ -12,6 +12,7 @@ import msgspec
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway import reasons
 from gateway.console.visits import ConsoleVisit, page_route
 from gateway.errors import GatewayError, JournalError
 from gateway.explain.facts import Facts, facts_of
@@ -21,7 +22,6 @@ from gateway.explain.recorded import describe_reason, explain_history, read_appr
 from gateway.explain.window import JournalWindow, since_of
 from gateway.journal.columns import CALLS, EFFECTS, REFUSED, UNREADABLE, Search
 from gateway.journal.placed import EntryPlace, find_page, read_at
-from gateway.model.decision import Reason
 from gateway.replay.asking import inspector_of
 from gateway.replay.rebuilt import rebuild_input
 
@@ -169,7 +169,7 @@ async def _show(visit: ConsoleVisit) -> Response:
     identifier = visit.request.path_params["id"]
     found = await find_decision(visit.console, identifier, read_place(visit.request.query_params.get("at", "")))
     if found is None:
-        return visit.refuse(_NO_DECISION, 404)
+        return visit.refuse(reasons.CONSOLE_DECISION.reason())
     place, decision = found
     try:
         described = await visit.console.read(partial(_describe, visit.console, decision, place))
@@ -250,10 +250,3 @@ async def _near_grants(
 
 def _rebuild(console: ConsoleParts, decision: JsonObject, explanation: Explanation) -> JsonObject:
     return rebuild_input(decision, explanation, inspector_of(console.configuration)).document
-
-
-_NO_DECISION: Final = Reason(
-    "console/decision",
-    "There is no such decision in the part of the journal that a page searches.",
-    "Use `opagate explain` on the machine of the gateway.",
-)

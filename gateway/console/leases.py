@@ -8,6 +8,7 @@ import msgspec
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway import reasons
 from gateway.authority.model import describe_lease
 from gateway.authority.operators import LeaseSelection
 from gateway.console.responses import see_other
@@ -61,7 +62,7 @@ async def _end(visit: ConsoleVisit) -> Response:
         return visit.refuse(reason)
     by, value = visit.value("by"), visit.value("value").strip()
     if by not in CHOICES or (by != "all" and not value):
-        return visit.refuse(_NOTHING_CHOSEN, 400)
+        return visit.refuse(reasons.LEASE_INVALID_FORM.reason())
     chosen = LeaseSelection(all=True) if by == "all" else msgspec.convert({by: value}, LeaseSelection)
     choice: dict[str, Any] = {"by": by, **({} if by == "all" else {"value": value[:500]})}
     await visit.record("leases-end", chosen=choice, reason=reason)
@@ -77,10 +78,4 @@ async def _abandon(visit: ConsoleVisit) -> Response:
     identifier = visit.value("id")
     await visit.record("lease-abandon", lease=identifier[:100], reason=reason)
     abandoned = await _leases(visit).abandon(identifier, reason)
-    return visit.refuse(_NOT_ENDING, 404) if abandoned is None else see_other(PATH)
-
-
-_NOTHING_CHOSEN: Final = Reason("lease/invalid", "The form chooses no lease.", "Choose a field, and write its value.")
-_NOT_ENDING: Final = Reason(
-    "lease/unknown", "No lease with this id waits for its end.", "Load the page again; end the lease first."
-)
+    return visit.refuse(reasons.LEASE_UNKNOWN_ON_PAGE.reason()) if abandoned is None else see_other(PATH)

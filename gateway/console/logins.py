@@ -16,11 +16,12 @@ The session's cookie is `SameSite=Strict`.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway import reasons
 from gateway.approvals.model import Person
 from gateway.console.responses import html, leave_for, own_path, see_other
 from gateway.console.sessions import Role, Visitor
@@ -30,7 +31,7 @@ from gateway.http.edge import RefusedClient
 from gateway.identity.id_token import LoginFault
 from gateway.identity.login_cookie import SECONDS
 from gateway.model.decision import Reason, Refusal
-from gateway.pipeline.refuse import refuse_early, sentence
+from gateway.pipeline.refuse import refuse_early
 from gateway.protocol.error_codes import UNAUTHENTICATED
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ async def _show_link(console: ConsoleParts, request: Request) -> Response:
     token = request.query_params.get("token", "")
     visitor = console.links.find(token)
     if visitor is None:
-        return await refuse_login(console, request, _LINK_OVER)
+        return await refuse_login(console, request, reasons.CONSOLE_LINK.reason())
     return html(console.templates.render("link.html", {"visitor": visitor, "token": token}))
 
 
@@ -82,7 +83,7 @@ async def _use_link(console: ConsoleParts, request: Request) -> Response:
     token = "" if isinstance(form, Refusal) else form.get("token", [""])[0]
     visitor = console.links.use(token)
     if visitor is None:
-        return await refuse_login(console, request, _LINK_OVER)
+        return await refuse_login(console, request, reasons.CONSOLE_LINK.reason())
     return await _begin(console, request, visitor, see_other("/console"))
 
 
@@ -93,7 +94,7 @@ async def _start(console: ConsoleParts, request: Request) -> Response:
     try:
         url, begun = await console.provider.begin(back=own_path(request.query_params.get("back", "")), max_age=max_age)
     except GatewayError as error:
-        return _refusal_page(console, Reason(error.code, sentence(error.message), sentence(error.remedy)), 503)
+        return _refusal_page(console, reasons.reason_of(error), 503)
     answer = leave_for(url)
     sealed = console.seal.seal(begun, console.gateway.clock())
     answer.set_cookie(
@@ -113,18 +114,20 @@ async def _finish(console: ConsoleParts, request: Request) -> Response:
     now = console.gateway.clock()
     begun = console.seal.open(request.cookies.get(console.login_cookie, ""), now)
     if begun is None:
-        return await refuse_login(console, request, _NOT_BEGUN)
+        return await refuse_login(console, request, reasons.CONSOLE_LOGIN_FOREIGN.reason())
     try:
         login = await console.provider.finish(begun, request.scope["query_string"].decode("latin-1"))
     except GatewayError as error:
-        return _refusal_page(console, Reason(error.code, sentence(error.message), sentence(error.remedy)), 503)
+        return _refusal_page(console, reasons.reason_of(error), 503)
     except ValueError:
         login = LoginFault("the answer cannot be read")
     if isinstance(login, LoginFault):
-        return await refuse_login(console, request, Reason("console/login", sentence(login.detail), "Log in again."))
+        return await refuse_login(
+            console, request, reasons.CONSOLE_LOGIN.reason(problem=reasons.sentence(login.detail))
+        )
     visitor = visitor_of(login, console.settings.login) if console.settings.login is not None else None
     if visitor is None or not visitor.roles:
-        return await refuse_login(console, request, _NO_ROLE)
+        return await refuse_login(console, request, reasons.CONSOLE_ROLE_OF_GROUPS.reason())
     # The browser came from the provider, so it would keep the strict cookie back from a redirection.
     onward = html(console.templates.render("onward.html", {"to": own_path(begun.back)}))
     onward.delete_cookie(
@@ -153,7 +156,7 @@ async def _begin(console: ConsoleParts, request: Request, visitor: Visitor, answ
         await record(console, session, "login")
     except GatewayError as error:
         console.sessions.close(cookie)
-        return _refusal_page(console, Reason(error.code, sentence(error.message), sentence(error.remedy)), 503)
+        return _refusal_page(console, reasons.reason_of(error), 503)
     console.sessions.close(request.cookies.get(console.cookie))
     answer.set_cookie(
         console.cookie, cookie, path=console.cookie_path, secure=console.is_https, httponly=True, samesite="strict"
@@ -181,14 +184,3 @@ async def refuse_login(console: ConsoleParts, request: Request, reason: Reason) 
 
 def _refusal_page(console: ConsoleParts, reason: Reason, status: int) -> Response:
     return html(console.templates.render("login_refused.html", {"reason": reason}), status)
-
-
-_LINK_OVER: Final = Reason(
-    "console/link", "This link was used, or its time is over.", "Make another with `opagate console link`."
-)
-_NOT_BEGUN: Final = Reason("console/login", "This browser did not begin this login.", "Log in again.")
-_NO_ROLE: Final = Reason(
-    "console/role",
-    "No role of the console is for your groups.",
-    "Ask an operator to add a group under console.login.roles.",
-)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 from msgspec import Struct
 
+from gateway import reasons
 from gateway.console.accounts import find_visitor
 from gateway.console.sessions import LINK_SECONDS
 from gateway.line_socket import LineSocket, Peer, SocketName, describe_refusal
@@ -51,7 +52,7 @@ class LinkSocket:
         try:
             msgspec.json.decode(line, type=_SocketRequest)
         except msgspec.MsgspecError as error:
-            await peer.send(describe_refusal(Reason("console/invalid", f"The request cannot be read: {error}.", "")))
+            await peer.send(describe_refusal(reasons.CONSOLE_INVALID.reason(problem=error)))
             return True
         found = make_link(self._console, self._accounts, peer.uid)
         await peer.send(describe_refusal(found) if isinstance(found, Reason) else {"ok": found})

@@ -10,6 +10,7 @@ import msgspec
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway import reasons
 from gateway.console.decisions import read_place
 from gateway.console.graph import GraphEdge, Node, TaskGraph, find_causes, lay_out, read_leases, read_task
 from gateway.console.responses import HEADERS
@@ -20,18 +21,12 @@ from gateway.explain.recorded import explain_history
 from gateway.explain.window import JournalWindow, since_of
 from gateway.journal.columns import CALLS, Search
 from gateway.journal.placed import EntryPlace
-from gateway.model.decision import Reason
 
 if TYPE_CHECKING:
     from gateway.console.parts import ConsoleParts
     from gateway.model.wire import JsonObject
 
 _FAR: Final = 256 * 2**20
-_NO_TASK: Final = Reason(
-    "console/task",
-    "No call of such a task is in the part of the journal that a page searches.",
-    "Open the task from one of its decisions.",
-)
 
 
 def task_routes(console: ConsoleParts) -> list[Route]:
@@ -46,7 +41,7 @@ def task_routes(console: ConsoleParts) -> list[Route]:
 async def _show(visit: ConsoleVisit) -> Response:
     graph = await _find_graph(visit)
     if graph is None:
-        return visit.refuse(_NO_TASK, 404)
+        return visit.refuse(reasons.CONSOLE_TASK.reason())
     query = visit.request.scope["query_string"].decode("latin-1")
     return visit.page(
         "task.html",
@@ -61,7 +56,7 @@ async def _show(visit: ConsoleVisit) -> Response:
 async def _export(visit: ConsoleVisit) -> Response:
     graph = await _find_graph(visit)
     if graph is None:
-        return visit.refuse(_NO_TASK, 404)
+        return visit.refuse(reasons.CONSOLE_TASK.reason())
     text = visit.console.templates.render("graph.svg", {"graph": graph, "is_file": True})
     headers = {**HEADERS, "content-disposition": f'attachment; filename="{_file_name(graph.task)}.svg"'}
     return Response(text, headers=headers, media_type="image/svg+xml")

@@ -8,6 +8,7 @@ from urllib.parse import quote
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway import reasons
 from gateway.catalogue.pins import PinChange, UnpinnableDefinition, diff
 from gateway.console.responses import see_other
 from gateway.console.visits import ConsoleVisit, action_route, page_route, read_reason
@@ -97,17 +98,12 @@ async def _accept(visit: ConsoleVisit) -> Response:
         return visit.refuse(reason)
     upstream, name, shown = visit.value("upstream"), visit.value("name"), visit.value("shown")
     if upstream not in visit.console.configuration.upstreams or not shown:
-        return visit.refuse(_CHANGED, 409)
+        return visit.refuse(reasons.CONSOLE_CHANGED.reason())
     if digest_changes(name, catalogue.changes(upstream)) != shown:
-        return visit.refuse(_CHANGED, 409)
+        return visit.refuse(reasons.CONSOLE_CHANGED.reason())
     await visit.record("definition-accept", upstream=upstream, name=name, digests=shown, reason=reason)
     # The journal took its time: the upstream may have been listed anew meanwhile.
     if digest_changes(name, catalogue.changes(upstream)) != shown:
-        return visit.refuse(_CHANGED, 409)
+        return visit.refuse(reasons.CONSOLE_CHANGED.reason())
     await catalogue.pin(upstream, name)
     return see_other(f"{PATH}?accepted={quote(f'{upstream}/{name}')}")
-
-
-_CHANGED: Final = Reason(
-    "console/changed", "The upstream serves another definition than the page showed.", "Load the page, and look again."
-)

@@ -14,13 +14,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway import reasons
 from gateway.console.parts import ConsoleParts
 from gateway.console.responses import html, see_other
 from gateway.console.sessions import LoginSession, Role
-from gateway.errors import GatewayError, JournalError
+from gateway.errors import GatewayError
 from gateway.model.caller import AuthMethod, Principal, User
 from gateway.model.decision import Reason, Refusal
-from gateway.pipeline.refuse import sentence
 
 if TYPE_CHECKING:
     from gateway.http.exchange import Exchange
@@ -55,11 +55,11 @@ class ConsoleVisit:
         """Return a page of the console."""
         return html(self.console.templates.render(template, {**self._common(), **context}), status)
 
-    def refuse(self, reason: Reason, status: int = 403) -> Response:
+    def refuse(self, reason: Reason, status: int | None = None) -> Response:
         """Return the page of a refused request."""
-        needs_login = reason == STALE and self.console.provider is not None
+        needs_login = reason.code == reasons.CONSOLE_FRESH.code and self.console.provider is not None
         again = f"/console/login/start?max_age={self._fresh}&back=/console" if needs_login else None
-        return self.page("refused.html", status=status, reason=reason, again=again)
+        return self.page("refused.html", status=status or reasons.status_of(reason.code), reason=reason, again=again)
 
     async def record(self, event: str, **details: Any) -> None:
         """Record an action of the person in the journal. Raises `JournalError`."""
@@ -119,22 +119,20 @@ async def _act(console: ConsoleParts, role: Role | None, handler: Handler, reque
     if isinstance(form, Refusal):
         return visit.refuse(form.reason, form.status)
     if not secrets.compare_digest(visit.value("csrf").encode(), session.csrf.encode()):
-        return visit.refuse(_FOREIGN_FORM)
+        return visit.refuse(reasons.CONSOLE_CSRF.reason())
     return await _answer(visit, role, handler)
 
 
 async def _answer(visit: ConsoleVisit, role: Role | None, handler: Handler) -> Response:
     if role is not None and not visit.session.visitor.has_role(role):
-        return visit.refuse(
-            Reason("console/role", f"You lack the role {role!r}.", "Ask an operator which groups have it.")
-        )
+        return visit.refuse(reasons.CONSOLE_ROLE.reason(role=role))
     try:
         return await handler(visit)
     except GatewayError as error:
-        return visit.refuse(Reason(error.code, sentence(error.message), sentence(error.remedy)), 503)
+        return visit.refuse(reasons.reason_of(error), 503)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         # Only lines of the journal are decoded on the way of a page.
-        return visit.refuse(_DAMAGED, 503)
+        return visit.refuse(reasons.JOURNAL_DAMAGED.reason())
 
 
 def find_session(console: ConsoleParts, request: Request, *, is_use: bool = True) -> LoginSession | None:
@@ -189,25 +187,12 @@ async def read_form(request: Request) -> Mapping[str, list[str]] | Refusal:
             raise ValueError  # noqa: TRY301 - one answer for all forms that cannot be read
         return parse_qs(body.decode("utf-8"), keep_blank_values=True, max_num_fields=_FORM_FIELDS)
     except ValueError:
-        return _UNREADABLE
+        return reasons.CONSOLE_FORM.refusal()
 
 
 def read_reason(visit: ConsoleVisit) -> str | Reason:
     """Return the person's reason for a dangerous action, or the refusal of a login that is too old or of a form without a reason."""
     if not visit.is_fresh():
-        return STALE
+        return reasons.CONSOLE_FRESH.reason()
     reason = visit.value("reason").strip()
-    return reason if 0 < len(reason) <= _LONGEST_REASON else _NO_REASON
-
-
-_UNREADABLE: Final = Refusal(
-    400, Reason("console/form", "The form cannot be read.", "Load the page again, and send its form."), -32600
-)
-STALE: Final = Reason(
-    "console/fresh", "This action needs a fresh login.", "Log in again: with a new link, or at your identity provider."
-)
-_DAMAGED: Final = Reason(JournalError.code, "An entry of the journal cannot be read.", "Run `opagate journal verify`.")
-_NO_REASON: Final = Reason("console/reason", "The form has no reason.", "Write one, of at most 500 characters.")
-_FOREIGN_FORM: Final = Reason(
-    "console/csrf", "The form does not belong to your login.", "Load the page again, and send its form."
-)
+    return reason if 0 < len(reason) <= _LONGEST_REASON else reasons.CONSOLE_REASON.reason()

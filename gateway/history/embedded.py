@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec import Struct
 
+from gateway import reasons
 from gateway.errors import HistoryError, TaskExpired
 from gateway.history import dump, fold, relevance
 from gateway.history.carried import NOTHING, carried
@@ -53,10 +54,6 @@ RESIDENT: Final = 60.0
 """Seconds after which an unused task may leave memory."""
 MAX_WEIGHT: Final = 4_000_000
 """Digests in memory above which the longest unused tasks leave it early: about 500 MB."""
-
-UNKNOWN: Final = Reason("task/unknown", "There is no such task of yours.", "Open one with POST /tasks.")
-_ENDED: Final = Reason("task/ended", "This task is over.", "Open a new one with POST /tasks.")
-_EXPIRED: Final = Reason("task/expired", "This task's time is over.", "Open a new one with POST /tasks.")
 
 
 class Reservation(Struct, frozen=True):
@@ -157,22 +154,22 @@ class History:
         self.forget(now)
         kept = self._owned_by(principal, task_id)
         if kept is None:
-            return UNKNOWN
+            return reasons.TASK_UNKNOWN.reason()
         match kept.status(now):
             case "open":
                 self._kept.use(kept, now)
                 return kept.task
             case "expired":
-                return _EXPIRED
+                return reasons.TASK_EXPIRED.reason()
             case _:
-                return _ENDED
+                return reasons.TASK_ENDED.reason()
 
     def report(self, principal: Principal, task_id: str, now: float) -> TaskReport | Reason:
         """A declared task as its owner may see it; `task/unknown` if it has no such."""
         self.forget(now)
         kept = self._owned_by(principal, task_id)
         if kept is None:
-            return UNKNOWN
+            return reasons.TASK_UNKNOWN.reason()
         return TaskReport(kept.task, kept.status(now), facts(self.state(kept), now))
 
     def end(self, task: Task, how: Literal["completed", "cancelled"]) -> JsonObject:

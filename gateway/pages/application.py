@@ -11,8 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway import reasons
 from gateway.http.edge import RefusedClient
-from gateway.model.decision import Reason, Refusal
+from gateway.model.decision import Refusal
 from gateway.pages.approvals import approval_routes
 from gateway.pages.connect import connect_routes
 from gateway.pages.documents import document_routes
@@ -22,7 +23,6 @@ from gateway.pages.signals import signal_routes
 from gateway.pages.tasks import task_routes
 from gateway.pages.tokens import token_routes
 from gateway.pipeline.refuse import refuse_early
-from gateway.protocol.error_codes import INVALID_REQUEST
 
 if TYPE_CHECKING:
     from gateway.config import Configuration
@@ -61,12 +61,14 @@ def build_pages(
 
 async def _refuse_path(gateway: Gateway, request: Request, _error: Exception) -> Response:
     is_token_path = request.scope["path"].startswith(_TOKEN_PATHS)
-    return await _refuse(gateway, request, _NO_TOKENS if is_token_path else _NOTHING_HERE)
+    found = reasons.REQUEST_PATH_OF_TOKENS if is_token_path else reasons.REQUEST_PATH
+    return await _refuse(gateway, request, found.refusal())
 
 
 async def _refuse_method(gateway: Gateway, request: Request, error: Exception) -> Response:
     allowed = allowed_methods(error)
-    return await _refuse(gateway, request, _ONLY_READ if b"GET" in allowed[1] else _ONLY_POSTED, allowed)
+    found = reasons.REQUEST_METHOD_OF_PAGE if b"GET" in allowed[1] else reasons.REQUEST_METHOD_OF_FORM
+    return await _refuse(gateway, request, found.refusal(), allowed)
 
 
 async def _refuse(gateway: Gateway, request: Request, refusal: Refusal, *headers: tuple[bytes, bytes]) -> Response:
@@ -75,18 +77,3 @@ async def _refuse(gateway: Gateway, request: Request, refusal: Refusal, *headers
     return ReplyResponse(
         await refuse_early(gateway, refusal, RefusedClient(exchange.client_ip, exchange.headers)), *headers
     )
-
-
-def _refusal(status: int, code: str, message: str, remedy: str) -> Refusal:
-    return Refusal(status=status, reason=Reason(code, message, remedy), rpc_code=INVALID_REQUEST)
-
-
-_NOTHING_HERE: Final = _refusal(404, "request/path", "There is nothing at this path.", "MCP is at /mcp/<upstream>.")
-_NO_TOKENS: Final = _refusal(
-    404,
-    "request/path",
-    "This gateway issues no tokens and registers no clients.",
-    "Ask the authorization server that /.well-known/oauth-protected-resource names.",
-)
-_ONLY_READ: Final = _refusal(405, "request/http-method", "This page is only read.", "Use GET.")
-_ONLY_POSTED: Final = _refusal(405, "request/http-method", "This page answers a form.", "Use POST.")

@@ -25,6 +25,7 @@ import msgspec
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway import reasons
 from gateway.approvals.digest import code_of
 from gateway.approvals.endorsement import Selection
 from gateway.approvals.model import Person
@@ -37,8 +38,7 @@ from gateway.identity.challenge import demand_login
 from gateway.model.caller import Credentials
 from gateway.model.decision import Reason, Refusal
 from gateway.pages.responses import ReplyResponse, exchange_of, json_response
-from gateway.pipeline.refuse import failure, refuse_early, sentence
-from gateway.protocol.error_codes import UNAUTHENTICATED
+from gateway.pipeline.refuse import failure, refuse_early
 from gateway.protocol.headers import is_passed_on, texts_of
 from gateway.protocol.replies import Reply
 
@@ -48,15 +48,6 @@ if TYPE_CHECKING:
     from gateway.pipeline.context import Gateway
     from gateway.pipeline.people import Approvers, People
 
-_STATUS: Final = {
-    "vote/unknown": 404,
-    "vote/invalid": 400,
-    "vote/closed": 409,
-    "vote/changed": 409,
-    "endorsement/unknown": 404,
-    "endorsement/invalid": 400,
-}
-"""Statuses of refused requests; of every other: 403."""
 _STORE: Final = (b"cache-control", b"no-store")
 
 Handler = Callable[["Gateway", Office, "Request", Person], Awaitable[Response]]
@@ -98,7 +89,7 @@ async def _for_person(
     except IdentityUnavailable as error:
         principal = failure(error)
     if not isinstance(principal, Refusal) and (principal.user is None or principal.delegation):
-        principal = _NO_PERSON
+        principal = reasons.IDENTITY_PERSON.refusal()
     if isinstance(principal, Refusal):
         reply = await refuse_early(gateway, principal, RefusedClient(exchange.client_ip, exchange.headers))
         return ReplyResponse(reply)
@@ -108,7 +99,7 @@ async def _for_person(
     try:
         return await handle(gateway, office, request, person)
     except GatewayError as error:
-        return _refuse(Reason(error.code, sentence(error.message), error.remedy), 503)
+        return _refuse(reasons.reason_of(error), 503)
 
 
 async def _list(_gateway: Gateway, office: Office, _request: Request, _person: Person) -> Response:
@@ -127,7 +118,7 @@ async def _vote(_gateway: Gateway, office: Office, request: Request, person: Per
     try:
         answer = msgspec.json.decode(body, type=SubmittedAnswer)
     except msgspec.MsgspecError as error:
-        return _refuse(Reason("vote/invalid", f"The vote cannot be read: {error}.", "Correct it."))
+        return _refuse(reasons.VOTE_INVALID.reason(problem=error))
     identifier = request.path_params["id"]
     counted = await office.vote(identifier, person, answer)
     if isinstance(counted, Reason):
@@ -155,7 +146,7 @@ async def _revoke(_gateway: Gateway, office: Office, request: Request, person: P
     try:
         selection = msgspec.json.decode(body, type=Selection)
     except msgspec.MsgspecError as error:
-        return _refuse(Reason("endorsement/invalid", f"The selection cannot be read: {error}.", "Correct it."))
+        return _refuse(reasons.ENDORSEMENT_INVALID.reason(problem=error))
     revoked = await office.revoke(selection, person)
     return _refuse(revoked) if isinstance(revoked, Reason) else json_response({"endorsements": revoked}, _STORE)
 
@@ -202,16 +193,4 @@ _PAGE_HEADERS: Final = (
 
 def _refuse(reason: Reason, status: int | None = None, *headers: tuple[bytes, bytes]) -> Response:
     shown: dict[str, Any] = {"code": reason.code, "message": reason.message, "remedy": reason.remedy}
-    return json_response({"error": shown}, _STORE, *headers, status=status or _STATUS.get(reason.code, 403))
-
-
-_NO_PERSON: Final = Refusal(
-    403,
-    Reason(
-        "identity/person",
-        "The token names no person, or an agent that acts for one.",
-        "Log in yourself, and use the token of that login.",
-    ),
-    UNAUTHENTICATED,
-)
-"""An agent's token, or a machine's: neither answers for people."""
+    return json_response({"error": shown}, _STORE, *headers, status=status or reasons.status_of(reason.code))

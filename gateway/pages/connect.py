@@ -21,11 +21,11 @@ from urllib.parse import parse_qsl
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway import reasons
 from gateway.authority.connections.office import ConnectionEnd, Consent, SentAway
 from gateway.errors import GatewayError
 from gateway.model.decision import Reason, Refusal
 from gateway.pages.responses import ReplyResponse, exchange_of, json_response
-from gateway.pipeline.refuse import sentence
 from gateway.protocol.replies import Reply, printable
 
 if TYPE_CHECKING:
@@ -40,14 +40,6 @@ if TYPE_CHECKING:
 _COOKIE: Final = "opagate-connect"
 _COOKIE_LIFE: Final = 900
 _FIELDS: Final = 8
-_STATUS: Final = {
-    "connection/link": 404,
-    "connection/person": 403,
-    "connection/browser": 403,
-    "connection/unavailable": 503,
-    "connection/room": 503,
-}
-"""Statuses of refused pages; of every other: 400."""
 
 
 def connect_routes(configuration: Configuration, gateway: Gateway) -> list[Route]:
@@ -92,7 +84,7 @@ class _Pages:
             try:
                 return await page(request)
             except GatewayError as error:
-                return _refuse(Reason(error.code, sentence(error.message), error.remedy), 503)
+                return _refuse(reasons.reason_of(error), 503)
 
         return answer
 
@@ -109,7 +101,7 @@ class _Pages:
         fields = _read_form(body)
         answer = fields.get("answer")
         if answer not in {"allow", "deny"}:
-            return _refuse(_NO_ANSWER)
+            return _refuse(reasons.CONNECTION_FORM.reason())
         is_allowed = "allow" if answer == "allow" else "deny"
         found = await self._office.answer(
             request.path_params["id"], self._name(request), fields.get("csrf", ""), is_allowed
@@ -183,7 +175,7 @@ def _told(told: ConnectionEnd) -> tuple[str, str]:
 def _refuse(reason: Reason, status: int | None = None) -> Response:
     remedy = f"<p>{_text(reason.remedy)}</p>" if reason.remedy else ""
     content = f"<p>{_text(reason.message)}</p>{remedy}<p><code>{_text(reason.code)}</code></p>"
-    return _page(status or _STATUS.get(reason.code, 400), "Nothing was connected", content)
+    return _page(status or reasons.status_of(reason.code), "Nothing was connected", content)
 
 
 def _page(status: int, title: str, content: str, *, refresh: str | None = None) -> Response:
@@ -213,4 +205,3 @@ _HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
 )
-_NO_ANSWER: Final = Reason("connection/form", "The page has no answer.", "Open the link again, and choose one.")

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Final
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway import reasons
 from gateway.authority.introspection import RateLimit
 from gateway.authority.signals.set import SetFault
 from gateway.errors import GatewayError
 from gateway.http.edge import RefusedClient
-from gateway.model.decision import Reason, Refusal
+from gateway.model.decision import Refusal
 from gateway.pages.responses import ReplyResponse, exchange_of, json_response
 from gateway.pipeline.refuse import refuse_early
 from gateway.pipeline.signals import take_token
@@ -94,19 +95,15 @@ async def _refuse(page: _Page, exchange: Exchange, fault: SetFault) -> Response:
     """Record a refused event, and answer by RFC 8935 section 2.3."""
     if not page.refused.admits(exchange.client_ip or "", page.gateway.clock()):
         return ReplyResponse(Reply(429, (*_HEADERS, (b"retry-after", b"60")), b""))
-    reason = Reason(
-        f"signal/{fault.err.replace('_', '-')}",
-        f"An event of {page.source.stream.name} is refused: {fault.description}.",
-        "",
+    refusal = reasons.SIGNAL_REFUSED.refusal(
+        fault=fault.err.replace("_", "-"), stream=page.source.stream.name, problem=fault.description
     )
-    await refuse_early(
-        page.gateway, Refusal(400, reason, INVALID_REQUEST), RefusedClient(exchange.client_ip, exchange.headers)
-    )
+    await refuse_early(page.gateway, refusal, RefusedClient(exchange.client_ip, exchange.headers))
     return json_response({"err": fault.err, "description": fault.description}, *_HEADERS, status=400)
 
 
 async def _fail(page: _Page, exchange: Exchange, error: GatewayError) -> Response:
-    reason = Reason(error.code, f"{error.message[:1].upper()}{error.message[1:]}.", error.remedy)
+    reason = reasons.reason_of(error)
     await refuse_early(
         page.gateway, Refusal(503, reason, INVALID_REQUEST), RefusedClient(exchange.client_ip, exchange.headers)
     )

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, cast
 
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
 
+from gateway import reasons
 from gateway.errors import GatewayError
-from gateway.model.decision import Reason, Refusal
+from gateway.model.decision import Refusal
 from gateway.pages.callers import KnownCallers, known_caller
 from gateway.pages.responses import ReplyResponse, allowed_methods
-from gateway.pipeline.refuse import sentence
 from gateway.pipeline.task_approval import approve_task, settle_task, task_id_of
 from gateway.protocol.error_codes import REFUSED
 from gateway.protocol.replies import Reply
@@ -23,9 +23,6 @@ from gateway.tasks.endpoints import End, RefusalReply, refuse_task
 if TYPE_CHECKING:
     from gateway.pipeline.context import Gateway
     from gateway.tasks.endpoints import TaskEndpoints
-
-_NO_PAGE: Final = Reason("task/not-found", "There is no such page.", "See /tasks in the documentation.")
-_METHOD: Final = Reason("task/method", "This page is not asked in this way.", "Use the method that Allow names.")
 
 
 def task_routes(gateway: Gateway) -> list[Route]:
@@ -80,16 +77,15 @@ async def _answer(request: Request, reply: Reply) -> Response:
 
 
 async def _refuse_path(request: Request, _error: Exception) -> Response:
-    return await _answer(request, refuse_task(_NO_PAGE))
+    return await _answer(request, refuse_task(reasons.TASK_NOT_FOUND.reason()))
 
 
 async def _refuse_method(request: Request, error: Exception) -> Response:
-    return await _answer(request, refuse_task(_METHOD, None, allowed_methods(error)))
+    return await _answer(request, refuse_task(reasons.TASK_METHOD.reason(), None, allowed_methods(error)))
 
 
 async def _refuse_failure(request: Request, error: Exception) -> Response:
     """Refuse a request after a failure outside of the gateway: the journal cannot be written, or there is no more
     room."""
     failure = cast("GatewayError", error)
-    reason = Reason(failure.code, sentence(failure.message), failure.remedy)
-    return await _answer(request, refuse_task(reason, 503))
+    return await _answer(request, refuse_task(reasons.reason_of(failure), 503))

@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway import reasons
 from gateway.authority.introspection import (
     INACTIVE,
     IntrospectingUpstream,
@@ -29,11 +30,10 @@ from gateway.authority.introspection import (
     read_token,
 )
 from gateway.http.edge import RefusedClient as Origin
-from gateway.model.decision import Reason, Refusal
+from gateway.model.decision import Refusal
 from gateway.pages.callers import KnownCallers, known_caller
 from gateway.pages.responses import ReplyResponse, exchange_of, json_response
 from gateway.pipeline.refuse import refuse_early
-from gateway.protocol.error_codes import UNAUTHENTICATED
 from gateway.protocol.headers import texts_of
 from gateway.protocol.replies import Reply
 
@@ -89,7 +89,9 @@ class _TokenDesk:
         if not self.failures.admits(exchange.client_ip or "", now):
             return _too_many()
         # The record tells of a wrong secret; the answer does not.
-        await refuse_early(self.gateway, _STRANGER, Origin(exchange.client_ip, exchange.headers))
+        await refuse_early(
+            self.gateway, reasons.REQUEST_INTROSPECTION.refusal(), Origin(exchange.client_ip, exchange.headers)
+        )
         return _inactive()
 
     def end(self, token: MintedToken) -> None:
@@ -173,14 +175,3 @@ def _done() -> Response:
 
 def _too_many() -> Response:
     return ReplyResponse(Reply(429, (*_JSON, (b"retry-after", b"60")), INACTIVE))
-
-
-_STRANGER: Final = Refusal(
-    401,
-    Reason(
-        "request/introspection",
-        "The credentials of a question about a token are those of no upstream.",
-        "Compare id and secret with authority.introspection.clients.",
-    ),
-    UNAUTHENTICATED,
-)

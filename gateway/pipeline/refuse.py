@@ -13,7 +13,7 @@ from gateway.http.edge import RefusedClient
 from gateway.journal.entry import refused_entry
 from gateway.journal.redaction import conceal_known
 from gateway.model.caller import Principal
-from gateway.model.decision import Reason, Refusal
+from gateway.model.decision import Refusal
 from gateway.model.wire import Json, JsonObject, Message
 from gateway.pipeline.context import Gateway, Visit
 from gateway.pipeline.known_credentials import known_to_request, reworded
@@ -22,6 +22,7 @@ from gateway.pipeline.shielding import shielded
 from gateway.protocol.error_codes import UNAVAILABLE, UPSTREAM_FAILED
 from gateway.protocol.headers import group_headers
 from gateway.protocol.replies import Reply, render
+from gateway.reasons import reason_of
 
 log = structlog.get_logger("gateway.refusing")
 
@@ -86,17 +87,12 @@ async def refuse_early(gateway: Gateway, refusal: Refusal, client: RefusedClient
 
 def failure(error: GatewayError) -> Refusal:
     """The refusal that an outside failure becomes."""
-    reason = Reason(error.code, sentence(error.message), sentence(error.remedy))
+    reason = reason_of(error)
     if isinstance(error, UpstreamTimeout):
         return Refusal(504, reason, UPSTREAM_FAILED)
     if isinstance(error, UpstreamError):
         return Refusal(502, reason, UPSTREAM_FAILED)
     return Refusal(503, reason, UNAVAILABLE)
-
-
-def sentence(clause: str) -> str:
-    """The clause that an error has for its message, as a sentence of a refusal."""
-    return clause and f"{clause[0].upper()}{clause[1:]}."
 
 
 async def record_refusal(

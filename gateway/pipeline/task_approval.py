@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Final, cast
 import msgspec
 from msgspec import structs
 
+from gateway import reasons
 from gateway.approvals.digest import code_of, digest_question
 from gateway.approvals.model import Approval, Question, Requester, ShownReason
 from gateway.approvals.rules import merge_rules
-from gateway.approvals.state import UNREACHABLE, reason_of
+from gateway.approvals.state import reason_of
 from gateway.journal.redaction import redacted
 from gateway.json import canonical, strict
 from gateway.model.decision import Reason
@@ -69,7 +70,7 @@ async def _claim_or_tell(people: People, principal: Principal, approval: Approva
     if approval.state in _STATUS:
         return refuse_task(reason_of(approval), _STATUS[approval.state])
     if people.desk.is_unreached(approval.id):
-        return refuse_task(UNREACHABLE, _STATUS["unreachable"])
+        return refuse_task(reasons.APPROVAL_UNREACHABLE.reason(), _STATUS["unreachable"])
     return _tell_to_wait(people, approval)
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from gateway.approvals.digest import code_of
 from gateway.approvals.seal import StateTicket
-from gateway.approvals.state import UNREACHABLE, reason_of
+from gateway.approvals.state import reason_of
 from gateway.model.decision import Decision, PolicyRevision, Reason, Refusal
 from gateway.model.wire import Era
 from gateway.pipeline.tickets import RESPONSE_KEY
@@ -22,6 +22,7 @@ from gateway.protocol.classify import opens_urls, state_of
 from gateway.protocol.error_codes import REFUSED, URL_ELICITATION_REQUIRED
 from gateway.protocol.headers import value_of
 from gateway.protocol.replies import Reply
+from gateway.reasons import APPROVAL_UNREACHABLE
 
 if TYPE_CHECKING:
     from gateway.approvals.model import Approval
@@ -43,7 +44,7 @@ def refuse_waiting(people: People, approval: Approval) -> Refusal:
     reasons = tuple(
         Reason(item.code, item.message, item.remedy, facts=item.facts, limits=item.limits) for item in question.reasons
     )
-    own = UNREACHABLE if people.desk.is_unreached(approval.id) else reason_of(approval)
+    own = APPROVAL_UNREACHABLE.reason() if people.desk.is_unreached(approval.id) else reason_of(approval)
     if own.code == "approval/pending":
         told = f"{own.message} Its code is {code_of(question)}, and its page is {_page(people, approval)}."
         own = Reason(own.code, told, own.remedy)

@@ -21,12 +21,12 @@ from gateway.model.wire import Headers, RequestId, UpstreamReply, UpstreamReques
 from gateway.pipeline.context import Gateway, Visit
 from gateway.pipeline.places import waits_for_news
 from gateway.pipeline.record import append_or_log
-from gateway.pipeline.refuse import sentence
 from gateway.pipeline.stateless_rounds import note_round
 from gateway.pipeline.visibility import notice_for_caller, trusted_instructions, visible_names
 from gateway.protocol import sse
 from gateway.protocol.classify import opens_urls
 from gateway.protocol.headers import forwardable_response, message_type, value_of
+from gateway.reasons import sentence
 from gateway.response.changed_lists import changed_lists
 from gateway.response.completion_notices import listener
 from gateway.response.envelope import Envelope, EventEnvelope

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Final, Literal, TypeVar
 
+from gateway import reasons
 from gateway.json import strict
 from gateway.model.decision import Reason
 from gateway.model.task import Contract
@@ -119,7 +120,7 @@ class _Invalid(Exception):
 
 
 def _reason(problem: str) -> Reason:
-    return Reason("task/invalid", f"The task was not opened: {problem}.", "Mend that and send it again.")
+    return reasons.TASK_INVALID.reason(problem=problem)
 
 
 def _declaration(document: JsonObject) -> Declaration:

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import msgspec
 
+from gateway import reasons
 from gateway.model.caller import Principal
 from gateway.model.content import ResultContent
 from gateway.model.decision import Reason
@@ -22,28 +23,12 @@ from gateway.model.task import Task, TaskApprover
 from gateway.model.wire import Json, JsonObject
 from gateway.protocol.replies import Reply, printable
 from gateway.tasks.contract import MAX_CREDENTIALS, Declaration, read_declaration, too_many_credentials
-from gateway.tasks.tokens import EXPIRED
 
 if TYPE_CHECKING:
     from gateway.model.task import Contract
     from gateway.tasks.tokens import TaskTokens
 
 End = Literal["completed", "cancelled"]
-
-_STATUS: Final = {
-    "task/invalid": 400,
-    "task/not-found": 404,
-    "task/unknown": 404,
-    "task/method": 405,
-    "task/ended": 409,
-    "task/expired": 410,
-}
-_CREDENTIAL: Final = Reason(
-    "task/invalid",
-    "The task was not opened: its contract, tenant or environment holds a credential.",
-    "Name systems, tools and destinations without it.",
-)
-"""These texts are in force as they stand, and kept so: none of them can be concealed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +88,8 @@ class TaskEndpoints:
         if isinstance(declared, Reason):
             return refuse_task(declared)
         if self._holds_credential(principal.key, "\n".join(declared.names())):
-            return refuse_task(_CREDENTIAL)
+            # These texts are in force as they stand, and kept so: none of them can be concealed.
+            return refuse_task(reasons.TASK_INVALID_CREDENTIAL.reason())
         self._store.require_room(principal, now)
         task = _task(self._new_id(), declared, now)
         if approval is not None:
@@ -141,9 +127,9 @@ class TaskEndpoints:
         if isinstance(report, Reason):
             return refuse_task(report)
         if report.status == "expired":
-            return refuse_task(EXPIRED)
+            return refuse_task(reasons.TASK_EXPIRED.reason())
         if report.status not in {"open", how}:
-            return refuse_task(Reason("task/ended", f"This task is {report.status} already.", "Leave it at that."))
+            return refuse_task(reasons.TASK_ENDED_BEFORE.reason(state=report.status))
         await self._append("task", self._store.end(report.task, how))
         return self.report(principal, task_id, now)
 
@@ -218,7 +204,7 @@ def _time(seconds: float) -> str:
 def refuse_task(reason: Reason, status: int | None = None, *headers: tuple[bytes, bytes]) -> RefusalReply:
     """Return the answer of refusal to a request. The status is the reason's own unless given."""
     shown = {"code": reason.code, "message": printable(reason.message), "remedy": printable(reason.remedy)}
-    reply = _json(status or _STATUS[reason.code], {"error": shown}, *headers)
+    reply = _json(status or reasons.status_of(reason.code), {"error": shown}, *headers)
     return RefusalReply(reply.status, reply.headers, reply.body, reason)
 
 

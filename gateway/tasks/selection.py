@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
+from gateway import reasons
 from gateway.model.decision import Reason
 from gateway.tasks.tokens import MAX_TOKEN
 
@@ -17,11 +18,6 @@ if TYPE_CHECKING:
 HEADER: Final = b"opagate-task"
 META: Final = "io.opagate/task"
 
-_AMBIGUOUS: Final = Reason(
-    "task/ambiguous", "The request names more than one task.", f"Name it once: in Opagate-Task or in _meta[{META!r}]."
-)
-_UNREADABLE: Final = Reason("task/unknown", "There is no such task of yours.", "Open one with POST /tasks.")
-
 
 def select_task(message: Message | None, fields: HeaderFields) -> str | Reason | None:
     """Return the id or token in the request, `None` without any. Refuse a request with two names, or with an impossible
@@ -31,15 +27,15 @@ def select_task(message: Message | None, fields: HeaderFields) -> str | Reason |
     if isinstance(meta, Mapping) and META in meta:
         value = meta[META]
         if not isinstance(value, str):
-            return _UNREADABLE
+            return reasons.TASK_UNKNOWN.reason()
         named = [*_names(sent or ()), value]
     elif sent is None:
         return None
     else:
         named = _names(sent)
     if len(set(named)) > 1:
-        return _AMBIGUOUS
-    return named[0] if 0 < len(named[0]) <= MAX_TOKEN else _UNREADABLE
+        return reasons.TASK_AMBIGUOUS.reason(member=META)
+    return named[0] if 0 < len(named[0]) <= MAX_TOKEN else reasons.TASK_UNKNOWN.reason()
 
 
 def _names(values: tuple[bytes, ...]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from joserfc import jwt
 from joserfc.errors import JoseError
 
+from gateway import reasons
 from gateway.model.decision import Reason
 
 if TYPE_CHECKING:
@@ -21,9 +22,6 @@ ALGORITHM: Final = "ES256"
 TYPE: Final = "opagate-task+jwt"
 MAX_TOKEN: Final = 4_096
 """Characters. A longer one is refused unread."""
-
-FOREIGN: Final = Reason("task/unknown", "There is no such task of yours.", "Open one with POST /tasks.")
-EXPIRED: Final = Reason("task/expired", "This task's time is over.", "Open a new one with POST /tasks.")
 
 
 class TaskTokens:
@@ -52,19 +50,19 @@ class TaskTokens:
     def task_of(self, token: str, principal: Principal, now: float) -> str | Reason:
         """Return the id of the token's task. `task/unknown` if the token is not this gateway's or not this caller's."""
         if len(token) > MAX_TOKEN or not token.isascii():
-            return FOREIGN
+            return reasons.TASK_UNKNOWN.reason()
         try:
             read = jwt.decode(token, self._key, algorithms=[ALGORITHM])
         except (JoseError, ValueError):
-            return FOREIGN
+            return reasons.TASK_UNKNOWN.reason()
         claims = read.claims
         task, expires = claims.get("jti"), claims.get("exp")
         expected = {"iss": self._issuer, "aud": self._audience, "sub": principal.key}
         if read.header != self._header or {name: claims.get(name) for name in expected} != expected:
-            return FOREIGN
+            return reasons.TASK_UNKNOWN.reason()
         if claims.keys() != {*expected, "jti", "iat", "exp"} or not isinstance(task, str) or type(expires) is not int:
-            return FOREIGN
-        return task if now < expires else EXPIRED
+            return reasons.TASK_UNKNOWN.reason()
+        return task if now < expires else reasons.TASK_EXPIRED.reason()
 
     @property
     def _header(self) -> dict[str, str]:

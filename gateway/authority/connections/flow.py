@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from msgspec import Struct
 
+from gateway import reasons
 from gateway.authority.brokers.token_checks import SKEW, is_token, latest_expiry, read_claims, read_scopes, read_seconds
 from gateway.model.decision import Reason
 
@@ -82,8 +83,8 @@ def read_answer(query: str) -> CallbackAnswer | Reason:
 def check_issuer(pending: PendingConsent, issuer: str | None) -> Reason | None:
     """Refuse an answer of another server than the browser was sent to. Also answers with an error are checked."""
     if issuer is None:
-        return _NO_ISSUER if pending.names_issuer else None
-    return None if issuer == pending.issuer else _OTHER_ISSUER
+        return reasons.CONNECTION_ISSUER_ABSENT.reason() if pending.names_issuer else None
+    return None if issuer == pending.issuer else reasons.CONNECTION_ISSUER.reason()
 
 
 def read_grant(document: JsonObject, asked: Collection[str], now: float) -> TokenGrant | str:
@@ -124,20 +125,4 @@ def proves_user(id_token: str | None, *, issuer: str, client_id: str, user: str,
 
 
 def _malformed(problem: str) -> Reason:
-    return Reason(
-        "connection/answer",
-        f"The answer of the authorization server is malformed. {problem}",
-        "Open the link again. If it goes on, tell the operator.",
-    )
-
-
-_NO_ISSUER: Final = Reason(
-    "connection/issuer",
-    "The authorization server says that it names itself in its answers, and this answer has no name.",
-    "Open the link again. Do not use a page that sent you here by itself.",
-)
-_OTHER_ISSUER: Final = Reason(
-    "connection/issuer",
-    "The answer is of another authorization server than you were sent to.",
-    "Open the link again. Do not use a page that sent you here by itself.",
-)
+    return reasons.CONNECTION_ANSWER.reason(problem=problem)

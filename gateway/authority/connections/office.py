@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from msgspec import Struct
 
+from gateway import reasons
 from gateway.authority.brokers.issuer_client import NoAnswer
 from gateway.authority.connections import events
 from gateway.authority.connections.browsers import (
@@ -183,7 +184,7 @@ class ConnectionOffice:
         """Open a link: log the person in, then ask for consent. Raises `IdentityUnavailable` and `JournalError`."""
         link, now = self.find_link(identifier), self._clock()
         if link is None:
-            return _NO_LINK
+            return reasons.CONNECTION_LINK.reason()
         browser = self._browsers.find(cookie, now)
         if browser is None or browser.person is None:
             return await self._send_to_login(link, browser)
@@ -199,12 +200,12 @@ class ConnectionOffice:
         browser = self._browsers.find(cookie, self._clock())
         pending = None if browser is None else browser.login
         if browser is None or pending is None or cookie is None:
-            return _OTHER_BROWSER
+            return reasons.CONNECTION_BROWSER.reason()
         person = await self._login.finish(pending.begun, query)
         if isinstance(person, Reason):
             return person
         if self._browsers.find(cookie, self._clock()) is not browser:
-            return _OTHER_BROWSER
+            return reasons.CONNECTION_BROWSER.reason()
         browser.login, browser.person, fresh = None, person, secrets.token_urlsafe(_BYTES)
         self._browsers.rename(cookie, fresh)
         return SentAway(f"/connect/{pending.link}", fresh)
@@ -215,9 +216,9 @@ class ConnectionOffice:
         """Take the user's answer on the page. Returns the way to the authorization server after a yes."""
         link, browser = self.find_link(identifier), self._browsers.find(cookie, self._clock())
         if link is None:
-            return _NO_LINK
+            return reasons.CONNECTION_LINK.reason()
         if browser is None or browser.person is None or not is_same(browser.csrf, csrf):
-            return _OTHER_BROWSER
+            return reasons.CONNECTION_BROWSER.reason()
         stranger = await self._check_person(link, browser)
         if stranger is not None:
             return stranger
@@ -238,10 +239,10 @@ class ConnectionOffice:
             return answer
         pending = None if browser is None else browser.take(broker, answer.state)
         if browser is None or browser.person is None or pending is None or broker not in self.servers:
-            return _OTHER_BROWSER
+            return reasons.CONNECTION_BROWSER.reason()
         link = self.find_link(pending.link)
         if link is None or link.state != "open":
-            return _NO_LINK
+            return reasons.CONNECTION_LINK.reason()
         # A browser that leaves meanwhile must not leave tokens behind that nothing knows.
         made = await to_the_end(self._redeem(link, browser, pending, answer))
         if isinstance(made, Reason):
@@ -282,9 +283,11 @@ class ConnectionOffice:
             return None
         if person is not None and link.id not in browser.refused:
             browser.refused.add(link.id)
-            entry = events.refused_entry(link, _STRANGER.code, self._clock(), (person.issuer, person.id))
+            entry = events.refused_entry(
+                link, reasons.CONNECTION_PERSON.code, self._clock(), (person.issuer, person.id)
+            )
             await self._append(events.KIND, entry)
-        return _STRANGER
+        return reasons.CONNECTION_PERSON.reason()
 
     async def _redeem(
         self, link: ConnectionLink, browser: Browser, pending: PendingConsent, answer: CallbackAnswer
@@ -293,7 +296,7 @@ class ConnectionOffice:
         if problem is not None:
             return problem
         if answer.code is None:
-            return _REFUSED_BY_SERVER
+            return reasons.CONNECTION_REFUSED.reason()
         server = self.servers[link.broker]
         proof = await server.identify()
         if isinstance(proof, Reason):
@@ -306,7 +309,7 @@ class ConnectionOffice:
         if unusable is not None or grant.refresh_token is None:
             if grant.refresh_token is not None:
                 await server.tokens.revoke(grant.refresh_token, proof, "refresh_token")
-            return unusable or _NO_REFRESH
+            return unusable or reasons.CONNECTION_REFRESH.reason()
         try:
             return await self._make(link, grant, grant.refresh_token, proof.client_id)
         except GatewayError:
@@ -316,16 +319,16 @@ class ConnectionOffice:
 
     def _find_problem(self, link: ConnectionLink, grant: TokenGrant, client_id: str) -> Reason | None:
         if not self.connections.has_room():
-            return _NO_ROOM
+            return reasons.CONNECTION_ROOM.reason()
         server, now = self.servers[link.broker], self._clock()
         if server.terms.login:
             # The scopes of a login reach no upstream. Its person has to be the user: the browser may have changed accounts.
             user = link.owner.user
             if not proves_user(grant.id_token, issuer=server.issuer, client_id=client_id, user=user, now=now):
-                return _STRANGER
+                return reasons.CONNECTION_PERSON.reason()
         elif not grant.scopes <= set(link.scopes):
-            return _WIDER
-        return None if link.state == "open" else _NO_LINK
+            return reasons.CONNECTION_WIDER.reason()
+        return None if link.state == "open" else reasons.CONNECTION_LINK.reason()
 
     async def _make(
         self, link: ConnectionLink, grant: TokenGrant, refresh_token: str, client_id: str
@@ -364,41 +367,4 @@ def _wake(waiting: set[asyncio.Future[None]] | tuple[()]) -> None:
 
 
 def _unredeemed(problem: str) -> Reason:
-    return Reason(
-        "connection/refused",
-        f"The authorization server gave no tokens: {problem}.",
-        "Open the link again. If it goes on, tell the operator.",
-    )
-
-
-_NO_LINK: Final = Reason(
-    "connection/link",
-    "There is no such link, or its time is over.",
-    "Have the agent call again: it gets a new link.",
-)
-_OTHER_BROWSER: Final = Reason(
-    "connection/browser",
-    "This page belongs to another browser, or was used already.",
-    "Open the link of the agent again, in this browser, with cookies on.",
-)
-_STRANGER: Final = Reason(
-    "connection/person",
-    "This link is for another person than you are logged in as. Nothing was connected.",
-    "Do not open links that somebody else sent you. If you are that person, log out at the identity provider first.",
-)
-_REFUSED_BY_SERVER: Final = Reason(
-    "connection/refused",
-    "The authorization server did not connect you: it, or you, said no.",
-    "Open the link again if you want to connect.",
-)
-_NO_REFRESH: Final = Reason(
-    "connection/refresh",
-    "The authorization server gave no refresh token, so no credential of it could end with a task.",
-    "Tell the operator: the broker may need the scope `offline_access`, or the server another setting.",
-)
-_WIDER: Final = Reason(
-    "connection/wider",
-    "The authorization server granted scopes that nobody asked for, so the tokens were revoked.",
-    "Tell the operator: these scopes have to stand in the broker's settings, or leave the client's.",
-)
-_NO_ROOM: Final = Reason("connection/room", "The gateway has no room for another connection.", "Tell the operator.")
+    return reasons.CONNECTION_REFUSED_TOKENS.reason(problem=problem)

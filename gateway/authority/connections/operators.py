@@ -10,10 +10,11 @@ A refused request is answered with `{"error": {"code", "message", "remedy"}}`. T
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 
+from gateway import reasons
 from gateway.authority.connections.connections import Connections
 from gateway.authority.connections.model import UserConnection, describe_connection
 from gateway.errors import GatewayError
@@ -63,14 +64,9 @@ class ConnectionOperators(Operators[ConnectionOperation]):
         if request.do == "list":
             return [describe_connection(each) for each in sorted(self._connections.all(), key=lambda each: each.made)]
         if request.chosen.is_empty():
-            return _NOTHING_CHOSEN
+            return reasons.CONNECTION_INVALID.reason()
         chosen = [each for each in self._connections.all() if request.chosen.fits(each)]
         try:
             return {"removed": await self._connections.remove(chosen, "operator")}
         except GatewayError as error:
             return Reason(error.code, f"{error.message}; the connections are out of use until a restart", error.remedy)
-
-
-_NOTHING_CHOSEN: Final = Reason(
-    "connection/invalid", "The request chooses no connection.", "Give an id, --user, --agent, --broker or --all."
-)

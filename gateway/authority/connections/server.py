@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from gateway import reasons
 from gateway.authority.brokers.issued_tokens import IssuedTokens, Mode
 from gateway.authority.brokers.issuer_client import IssuerAnswer, NoAnswer, read_object
 from gateway.authority.brokers.oauth_client import ClientProof, describe_error, has_error
@@ -247,12 +248,8 @@ class AuthorizationServer:
 
 
 def _unavailable(problem: str) -> Reason:
-    return Reason(
-        "connection/unavailable",
-        f"The authorization server cannot be used now: {problem}.",
-        "Open the link again later. If it goes on, tell the operator.",
-    )
+    return reasons.CONNECTION_UNAVAILABLE.reason(problem=problem)
 
 
 def _unfit(problem: str) -> Reason:
-    return Reason("connection/server", problem, "Tell the operator: the broker's settings do not fit the server.")
+    return reasons.CONNECTION_SERVER.reason(problem=problem)

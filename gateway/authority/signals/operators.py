@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from msgspec import Struct
 
+from gateway import reasons
 from gateway.authority.signals.subjects import digest_subject
 from gateway.errors import GatewayError
 from gateway.model.decision import Reason
@@ -83,23 +84,23 @@ class SignalOperators(Operators[SignalOperation]):
                 try:
                     signal = await self._receiver.forget(request.id)
                 except GatewayError as error:
-                    return Reason(error.code, f"{error.message[:1].upper()}{error.message[1:]}.", error.remedy)
-                return _NO_SIGNAL if signal is None else _describe_signal(signal)
+                    return reasons.reason_of(error)
+                return reasons.SIGNAL_UNKNOWN.reason() if signal is None else _describe_signal(signal)
 
     async def _test(self, name: str) -> dict[str, Any] | Reason:
         """Ask a transmitter for a verification event, and wait for it."""
         info = self._streams.get(name)
         if info is None:
-            return Reason("signal/stream", f"There is no stream {name!r}.", "Look at `opagate signals status`.")
+            return reasons.SIGNAL_STREAM.reason(name=name)
         if info.verifier is None:
-            return _NO_ACCESS
+            return reasons.SIGNAL_ACCESS.reason()
         state, began = self._new_state(), self._monotonic()
         problem = await info.verifier.ask(state)
         if problem is not None:
-            return Reason("signal/transmitter", f"The transmitter could not be asked: {problem}.", "Correct `stream`.")
+            return reasons.SIGNAL_TRANSMITTER.reason(problem=problem)
         while info.stream.watch.is_waiting(state):
             if self._monotonic() - began > PATIENCE:
-                return _NO_EVENT
+                return reasons.SIGNAL_SILENT.reason(seconds=PATIENCE)
             await asyncio.sleep(_LOOK)
         return {"stream": name, "seconds": round(self._monotonic() - began, 3)}
 
@@ -132,16 +133,3 @@ def _describe_signal(signal: Signal) -> dict[str, Any]:
         "subject": digest_subject(signal.subject),
     }
     return {name: value for name, value in described.items() if value is not None}
-
-
-_NO_SIGNAL: Final = Reason("signal/unknown", "No signal with this id is in force.", "Look at `opagate signals status`.")
-_NO_ACCESS: Final = Reason(
-    "signal/access",
-    "The gateway has no access to this stream, so it cannot ask.",
-    "Configure `stream` of these signals.",
-)
-_NO_EVENT: Final = Reason(
-    "signal/silent",
-    f"The transmitter took the question, and no verification event came within {PATIENCE:g} s.",
-    "Compare its endpoint_url and audience with the configuration, and look at the gateway's log for refused events.",
-)

@@ -1,0 +1,112 @@
+"""The table of the gateway's own reasons, and the places that refuse."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from functools import cache
+from pathlib import Path
+from string import Formatter
+
+import pytest
+
+from gateway import reasons
+from gateway.errors import HistoryError
+from gateway.protocol.error_codes import REFUSED
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMED = {name: entry for name, entry in vars(reasons).items() if isinstance(entry, reasons.RefusalText)}
+OF_POLICY = ROOT / "gateway/policy"
+"""Rego's codes, and the codes of a policy that cannot decide, have tables of their own."""
+UNMOVED = ("pipeline", "http", "identity", "protocol")
+"""Packages whose texts still stand where the gateway refuses."""
+
+
+@cache
+def calls() -> tuple[tuple[Path, ast.Call], ...]:
+    return tuple(
+        (path, node)
+        for path in sorted((ROOT / "gateway").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call)
+    )
+
+
+def slots(entry: reasons.RefusalText) -> set[str]:
+    texts = entry.code, entry.message, entry.remedy
+    return {name for text in texts for _, name, _, _ in Formatter().parse(text) if name is not None}
+
+
+def entry_of(call: ast.Call) -> reasons.RefusalText | None:
+    """Return the entry whose reason or refusal a call makes."""
+    made = call.func
+    if not isinstance(made, ast.Attribute) or made.attr not in {"reason", "refusal"}:
+        return None
+    return NAMED.get(ast.unparse(made.value).removeprefix("reasons."))
+
+
+def test_a_reason_has_its_words_in_the_table_alone():
+    own = [
+        f"{path.relative_to(ROOT)}:{call.lineno}"
+        for path, call in calls()
+        if ast.unparse(call.func) == "Reason"
+        and call.args
+        and isinstance(call.args[0], ast.Constant | ast.JoinedStr)
+        and not path.is_relative_to(OF_POLICY)
+        and not any(path.is_relative_to(ROOT / "gateway" / name) for name in UNMOVED)
+    ]
+    assert own == []
+
+
+def test_a_refusal_fills_exactly_the_slots_of_its_entry():
+    wrong = [
+        f"{path.relative_to(ROOT)}:{call.lineno}"
+        for path, call in calls()
+        if (entry := entry_of(call)) is not None and {item.arg for item in call.keywords} != slots(entry)
+    ]
+    assert wrong == []
+
+
+def test_every_entry_of_the_table_is_given_somewhere():
+    text = "\n".join(path.read_text("utf-8") for path in (ROOT / "gateway").rglob("*.py") if path.name != "reasons.py")
+    assert [name for name in NAMED if not re.search(rf"\b{name}\b", text)] == []
+
+
+def test_the_entries_of_one_code_share_its_status_and_no_text():
+    statuses: dict[str, set[int]] = defaultdict(set)
+    for entry in reasons.entries():
+        statuses[entry.code].add(entry.status)
+    assert {code: found for code, found in statuses.items() if len(found) > 1} == {}
+    texts = [(entry.code, entry.message, entry.remedy) for entry in reasons.entries()]
+    assert len(set(texts)) == len(texts) == len(NAMED)
+
+
+@pytest.mark.parametrize("entry", reasons.entries(), ids=lambda entry: entry.code)
+def test_an_entry_is_a_code_with_words_for_people(entry: reasons.RefusalText):
+    assert re.fullmatch(r"(?:[a-z-]+|\{word\})/(?:[a-z-]+|\{fault\})", entry.code)
+    assert entry.message.endswith((".", "{problem}"))
+    assert not entry.remedy or entry.remedy.endswith(".")
+    assert 200 <= entry.status < 600
+
+
+def test_values_with_braces_stand_as_they_are():
+    reason = reasons.VOTE_INVALID.reason(problem="{word} and {0.__class__}")
+
+    assert reason.message == "The vote cannot be read: {word} and {0.__class__}."
+
+
+def test_a_refusal_has_the_status_and_the_error_code_of_its_entry():
+    refusal = reasons.TASK_UNKNOWN.refusal()
+
+    assert (refusal.status, refusal.rpc_code, refusal.reason.code) == (404, REFUSED, "task/unknown")
+    assert reasons.status_of("task/unknown") == 404
+    assert reasons.status_of("policy/own") == 403
+
+
+def test_a_failure_becomes_a_reason_in_sentences():
+    reason = reasons.reason_of(HistoryError("the history cannot be read", "ask the operator"))
+
+    assert (reason.code, reason.message) == ("history/unavailable", "The history cannot be read.")
+    assert reason.remedy == "Ask the operator."
+    assert reasons.reason_of(HistoryError("the history cannot be read")).remedy == ""
