@@ -103,7 +103,7 @@ async def test_without_a_candidate_there_is_nothing_to_compare(tmp_path: Path):
     async with visited(tmp_path) as browser:
         inside = operator(browser)
         assert "Candidate" not in await policy_page(inside)
-        assert (await inside.send("/console/policy/compare")).status == 404
+        assert (await inside.send("/console/policy/compare")).status == 409
 
 
 def row(effect: str) -> dict[str, Any]:
