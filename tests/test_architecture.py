@@ -184,6 +184,7 @@ PURE = (
     "gateway.policy.findings",
     "gateway.policy.opa_contents",
     "gateway.policy.path_check",
+    "gateway.policy.plan.arrangement",
     "gateway.policy.plan.blocks",
     "gateway.policy.plan.collection_functions",
     "gateway.policy.plan.format_functions",

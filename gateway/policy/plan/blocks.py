@@ -9,16 +9,18 @@ A local that only copies another, a constant, or a field read before is not writ
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from gateway.errors import PolicyBroken
 from gateway.policy.plan import forms, usage
+from gateway.policy.plan.arrangement import arrange
 from gateway.policy.plan.forms import Term
 from gateway.policy.plan.functions import UNDEFINED, python_name
 from gateway.policy.plan.intermediate import REMEDY, Block, Plan, PlanOperand, Statement
 from gateway.policy.plan.known import Frame, Known
 
+_MADE: Final = {"MakeArrayStmt": "list", "MakeSetStmt": "set", "MakeObjectStmt": "dict"}
 _MOST_FRAMES: Final = 18
 """Python takes 20 nested loops."""
 
@@ -44,6 +46,7 @@ class FunctionBody:
 
 def written_body(body: FunctionBody) -> list[str]:
     """Return the lines of a function's body."""
+    body = replace(body, blocks=arrange(body.blocks, body.params))
     writer = _Writer(body)
     for block in body.blocks:
         if usage.escapes(block) - {0}:
@@ -195,15 +198,21 @@ class _Writer:
         following = waiting[at + 1 + len(added)] if at + 1 + len(added) < len(waiting) else None
         if following is not None and self._is_union(following, target, added):
             self._known.forget([following.local("result")])
-            sets = ", ".join(self._operand(found.operand("value")) for found in added)
-            self._write(f"v{following.local('result')} = union_of({sets})")
+            sets = [self._operand(found.operand("value")) for found in added]
+            # A value that is no set fails: no other type of Rego can be joined to a set.
+            self._write(f"v{following.local('result')} = {' | '.join(['set()', *sets])}")
             return 2 + len(added)
         literal = self._literal(made.type, added)
         if self._known.never_grows(target) and self._is_constant(added):
             self._assign(target, self._constant(made.type, literal, added))
         else:
             self._write(f"v{target} = {literal}")
+            self._known.note_made(target, _MADE[made.type], self._items(made, added))
         return 1 + len(added)
+
+    def _items(self, made: Statement, added: Sequence[Statement]) -> list[Term]:
+        """Return the items of an array."""
+        return [self._term(found.operand("value")) for found in added] if made.type == "MakeArrayStmt" else []
 
     def _is_union(self, following: Statement, target: int, added: Sequence[Statement]) -> bool:
         """Return whether a set of sets is made for their union alone, which needs no keys of them."""
@@ -220,9 +229,10 @@ class _Writer:
         return all(term.literal for term in terms)
 
     def _constant(self, made: str, literal: str, added: Sequence[Statement]) -> Term:
-        kind = {"MakeArrayStmt": "list", "MakeSetStmt": "set", "MakeObjectStmt": "dict"}[made]
+        kind = _MADE[made]
         strings = kind != "dict" and all(self._term(found.operand("value")).kind == "str" for found in added)
-        return Term(self._constants.name(literal), kind, literal, strings)
+        items = tuple(self._term(found.operand("value")) for found in added) if kind == "list" else ()
+        return Term(self._constants.name(literal), kind, literal, strings, items)
 
     def _literal(self, made: str, added: Sequence[Statement]) -> str:
         if made == "MakeArrayStmt":

@@ -116,16 +116,9 @@ def set_or(a: Value, b: Value) -> Value:
 
 
 def union(value: Value) -> Value:
-    return union_of(*map(unkey, collection(value, 1)))
-
-
-def union_of(*sets: Value) -> Value:
-    """Return the union of sets. Raise `EvaluationFailed` for another value among them."""
     found: set[Value] = set()
-    for item in sets:
-        if type(item) is not set:
-            raise EvaluationFailed("operand 1 must be a set of sets")
-        found |= item
+    for item in map(unkey, collection(value, 1)):
+        found |= collection(item, 1)
     return found
 
 
@@ -147,8 +140,14 @@ def object_keys(value: Value) -> Value:
 
 
 def object_remove(value: Value, names: Value) -> Value:
-    found, gone = mapping(value, 1), _keys(names)
-    return {name: item for name, item in found.items() if name not in gone}
+    """Return an object without some keys. Each call of a tool asks this of a grant, so the usual keys are told here."""
+    kind = type(names)
+    if type(value) is not dict or kind not in {list, set, dict}:
+        return mapping(value, 1), _keys(names)
+    left: dict[Value, Value] = dict(value)
+    for name in names:
+        left.pop(name if type(name) is str or kind is not list else key(name), None)
+    return left
 
 
 def object_filter(value: Value, names: Value) -> Value:

@@ -19,6 +19,8 @@ class Term:
     literal: str = ""
     has_only_strings: bool = False
     """Whether a constant is a list or set of strings alone."""
+    items: tuple[Term, ...] = ()
+    """The items of an array, if they are known."""
 
 
 NONE: Final = Term("None", "NoneType", "None")
@@ -28,6 +30,8 @@ SCALARS: Final = frozenset({"str", "int", "bool", "NoneType", "Decimal"})
 
 
 _EMPTY: Final = frozenset({"[]", "{}", "set()"})
+_MOST_ITEMS: Final = 3
+"""Items of an array that are compared one by one."""
 
 
 def string(value: str) -> Term:
@@ -64,7 +68,12 @@ def equality(a: Term, b: Term) -> str:
         return _equal_to(b, a)
     if a.literal and not b.literal:
         return _equal_to(a, b)
-    return f"({a.text} == {b.text} if type({a.text}) is str else equal({a.text}, {b.text}))"
+    if a.literal:
+        return f"equal({a.text}, {b.text})"
+    for array, other in ((a, b), (b, a)):
+        if 0 < len(array.items) <= _MOST_ITEMS:
+            return _equal_to_array(array, other)
+    return f"({a.text} == {b.text} if type({a.text}) is str else {a.text} is {b.text} or equal({a.text}, {b.text}))"
 
 
 def _equal_to(constant: Term, other: Term) -> str:
@@ -77,7 +86,15 @@ def _equal_to(constant: Term, other: Term) -> str:
         taken_for = {"0": "False", "1": "True"}.get(constant.literal)
         same = f"{other.text} == {constant.text}"
         return f"({same} and {other.text} is not {taken_for})" if taken_for else f"({same})"
+    if 0 < len(constant.items) <= _MOST_ITEMS:
+        return _equal_to_array(constant, other)
     return f"equal({other.text}, {constant.text})"
+
+
+def _equal_to_array(array: Term, other: Term) -> str:
+    """Return Python that compares a value with an array, item by item."""
+    items = [equality(Term(f"{other.text}[{place}]"), item) for place, item in enumerate(array.items)]
+    return f"({' and '.join([f'type({other.text}) is list', f'len({other.text}) == {len(items)}', *items])})"
 
 
 def field(value: Term, name: Term) -> str:
@@ -97,7 +114,8 @@ def length(value: Term) -> str:
 
 def items(value: Term) -> str:
     """Return Python for the keys and values of a collection."""
-    return either(f"enumerate({value.text})", [(value, "list")], f"scan({value.text})")
+    # Most objects that policies look through have no fields.
+    return either(f"enumerate({value.text})", [(value, "list")], f"(scan({value.text}) if {value.text} else ())")
 
 
 def merged(a: Term, b: Term) -> str | None:
@@ -107,12 +125,16 @@ def merged(a: Term, b: Term) -> str | None:
     return f"{b.text} if {a.text} is U else {a.text}"
 
 
+_FROM: Final[Mapping[str, Sequence[str]]] = {"list": ("list", "dict", "set"), "dict": ("dict", "set"), "set": ("set",)}
+"""The types of the values that are not less than the least value of a type."""
+
+
 def _ordered(sign: str) -> Callable[[str, Term, Term], str]:
     def form(call: str, a: Term, b: Term) -> str:
         if b.literal in _EMPTY and sign in {">=", "<"}:
-            # Every array is at least the empty one. Policies ask the type of a value so.
-            kind = f"type({a.text})"
-            return f"({kind} is {b.kind} or {call})" if sign == ">=" else f"({kind} is not {b.kind} and {call})"
+            # Every array is at least the empty one, and after each text. Policies ask the type of a value so.
+            tests = [f"type({a.text}) is {kind}" for kind in _FROM[b.kind]]
+            return f"({' or '.join(tests)})" if sign == ">=" else f"(not ({' or '.join(tests)}))"
         kind = "str" if "str" in (a.kind, b.kind) else "int"
         return either(f"{a.text} {sign} {b.text}", [(a, kind), (b, kind)], call)
 
@@ -145,6 +167,8 @@ def _member(call: str, value: Term, within: Term) -> str:
         return f"(type({value.text}) is bool)"
     if within.has_only_strings:
         return f"({found})" if value.kind == "str" else f"(type({value.text}) is str and {found})"
+    if 0 < len(within.items) <= _MOST_ITEMS:
+        return f"({' or '.join(equality(value, item) for item in within.items)})"
     if within.kind in {"list", "set"}:
         return either(found, [(value, "str")], call)
     if within.kind or value.kind not in {"", "str"}:
@@ -154,6 +178,9 @@ def _member(call: str, value: Term, within: Term) -> str:
 
 
 def _get(call: str, value: Term, name: Term, default: Term) -> str:
+    if name.items and name.has_only_strings:
+        first = name.items[0].text
+        return f"({default.text} if type({value.text}) is dict and {first} not in {value.text} else {call})"
     return either(f"{value.text}.get({name.text}, {default.text})", [(value, "dict"), (name, "str")], call)
 
 
@@ -161,6 +188,21 @@ def _split(call: str, value: Term, separator: Term) -> str:
     if separator.literal in {"", "''"}:
         return call
     return either(f"{value.text}.split({separator.text})", [(value, "str"), (separator, "str")], call)
+
+
+def _concat(call: str, separator: Term, parts: Term) -> str:
+    if separator.literal != "''" or not 0 < len(parts.items) <= _MOST_ITEMS:
+        return call
+    return either(" + ".join(item.text for item in parts.items), [(item, "str") for item in parts.items], call)
+
+
+def _substring(call: str, value: Term, start: Term, size: Term) -> str:
+    """Return the form of the rest of a text from a place in it."""
+    if size.literal != "(-1)" or value.literal or value.kind not in {"", "str"}:
+        return call
+    tests = [] if value.kind else [f"type({value.text}) is str"]
+    tests += [f"type({start.text}) is int", f"0 <= {start.text} <= len({value.text})"]
+    return f"({value.text}[{start.text}:] if {' and '.join(tests)} else {call})"
 
 
 def _count(call: str, value: Term) -> str:
@@ -177,6 +219,7 @@ def _not_equal(_: str, a: Term, b: Term) -> str:
 
 _FORMS: Final[Mapping[str, Callable[..., str]]] = {
     "and": _on("set", "{} & {}"),
+    "concat": _concat,
     "contains": _on("str", "{1} in {0}"),
     "count": _count,
     "endswith": _on("str", "{}.endswith({})"),
@@ -200,6 +243,7 @@ _FORMS: Final[Mapping[str, Callable[..., str]]] = {
     "plus": _on("int", "{} + {}"),
     "split": _split,
     "startswith": _on("str", "{}.startswith({})"),
+    "substring": _substring,
 }
 INLINE: Final = frozenset(_FORMS)
 RESULTS: Final[Mapping[str, str]] = {

@@ -26,7 +26,6 @@ _HEAD: Final = '''"""Written by opagate from OPA's plan of a policy."""
 
 from decimal import Decimal
 
-from gateway.policy.plan.collection_functions import union_of
 from gateway.policy.plan.functions import FUNCTIONS
 from gateway.policy.plan.values import U, dot, equal, insert_once, key, length, merge, once, scan, upsert
 

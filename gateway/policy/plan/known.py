@@ -81,6 +81,13 @@ class Known:
         if local in self._settled:
             self._terms[local] = Term(f"v{local}", kind)
 
+    def note_made(self, local: int, kind: str, items: Sequence[Term]) -> None:
+        """Note the type of a collection, and the items of an array if neither it nor they change."""
+        if local not in self._settled:
+            return
+        is_known = self.may_share(local) and all(item.literal or self._is_lasting(item) for item in items)
+        self._terms[local] = Term(f"v{local}", kind, items=tuple(items) if is_known else ())
+
     def note_kind(self, found: Term, kind: str) -> None:
         """Note the type of a term from here to the end of the frame."""
         self.frames[-1].kinds[found.text] = kind

@@ -57,6 +57,23 @@ def reads(statement: Statement) -> list[int]:
     return found + (statement.fields["args"] if statement.type == "CallDynamicStmt" else [])
 
 
+def mentions(blocks: Iterable[Block]) -> Counter[int]:
+    """Return how often blocks read a local or give it a value."""
+    return times_read(blocks) + times_written(blocks)
+
+
+def local_fields(statement: Statement) -> set[str]:
+    """Return the fields that hold the number of a local. Operands and lists do not count."""
+    named = {*_READ.get(statement.type, ()), *_REBOUND.get(statement.type, ()), "target", "result"}
+    return named & statement.fields.keys()
+
+
+def changed(statement: Statement) -> set[int]:
+    """Return the locals to which a statement gives another value, or a further item."""
+    grown_field = _GROWING.get(statement.type)
+    return written(Block((statement,))) | ({statement.local(grown_field)} if grown_field else set())
+
+
 def _writes(statement: Statement) -> set[int]:
     return {statement.local(field) for field in ("target", "result") if field in statement.fields}
 
@@ -66,12 +83,12 @@ def settled(block: Block, absent: AbstractSet[int]) -> set[int]:
 
     `absent` are the locals with a possible read before their assignment, in any block of the function.
     """
-    return {local for local, times in _times_written([block]).items() if times == 1} - absent
+    return {local for local, times in times_written([block]).items() if times == 1} - absent
 
 
 def unchanged(blocks: Iterable[Block], params: Sequence[int]) -> set[int]:
     """Return the parameters that no statement gives another value."""
-    return set(params) - _times_written(blocks).keys()
+    return set(params) - times_written(blocks).keys()
 
 
 def absent_in_each(blocks: Iterable[Block]) -> set[int]:
@@ -81,10 +98,11 @@ def absent_in_each(blocks: Iterable[Block]) -> set[int]:
 
 def written(block: Block) -> set[int]:
     """Return the locals that a block may give a value."""
-    return set(_times_written([block]))
+    return set(times_written([block]))
 
 
-def _times_written(blocks: Iterable[Block]) -> Counter[int]:
+def times_written(blocks: Iterable[Block]) -> Counter[int]:
+    """Return the number of statements that give each local a value."""
     times: Counter[int] = Counter()
     for statement in statements(blocks):
         times.update(_writes(statement))

@@ -427,8 +427,11 @@ def to_json(value: Value) -> Any:
         fields: dict[str, Any] = {}
         for name, item in value.items():
             of = type(item)
-            is_ready = of is str or of is int or of is bool
-            fields[name if type(name) is str else _json_name(unkey(name))] = item if is_ready else to_json(item)
+            if of is list and not item:
+                item = []  # noqa: PLW2901 - most lists of an answer are empty
+            elif of is not str and of is not int and of is not bool:
+                item = to_json(item)  # noqa: PLW2901
+            fields[name if type(name) is str else _json_name(unkey(name))] = item
         return fields
     if kind is list:
         return [*map(to_json, value)] if value else []

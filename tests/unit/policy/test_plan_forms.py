@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 
@@ -33,6 +33,9 @@ _CONSTANTS: Final[tuple[tuple[Term, Any], ...]] = (
     (Term("C", "set", "set()", has_only_strings=True), set[Any]()),
     (Term("C", "list", "[True, False]"), [True, False]),
     (Term("C", "list", "['a', 'b']", has_only_strings=True), ["a", "b"]),
+    (Term("C", "list", "['a', 'b']", has_only_strings=True, items=tuple(map(forms.string, "ab"))), ["a", "b"]),
+    (Term("C", "list", "[1, 'a']", items=(forms.integer(1), forms.string("a"))), [1, "a"]),
+    (Term("C", "list", "[True]", items=(forms.TRUE,)), [True]),
     (Term("C", "set", "{'a', ''}", has_only_strings=True), {"a", ""}),
     (Term("C", "set", "{0, 'a'}"), {0, "a"}),
     (Term("C", "list", "[0, 'a']"), [0, "a"]),
@@ -64,11 +67,22 @@ def _operands(letter: str) -> list[tuple[Term, Any]]:
     unknown = [(Term(letter), value) for value in _VALUES]
     known = [(Term(letter, type(value).__name__), value) for value in _VALUES]
     constants = [(Term(letter if term.text == "C" else term.text, *_rest(term)), value) for term, value in _CONSTANTS]
-    return [*unknown, *known, *constants]
+    lists = [cast("list[Any]", value) for value in _VALUES if type(value) is list]
+    arrays = [(_with_items(letter, value), value) for value in lists]
+    return [*unknown, *known, *constants, *arrays]
 
 
-def _rest(term: Term) -> tuple[str, str, bool]:
-    return term.kind, term.literal, term.has_only_strings
+def _rest(term: Term) -> tuple[str, str, bool, tuple[Term, ...]]:
+    return term.kind, term.literal, term.has_only_strings, term.items
+
+
+def _with_items(letter: str, array: list[Any]) -> Term:
+    """Return the term of an array whose items are known, some with their types."""
+    items = [
+        Term(f"{letter}[{place}]", type(item).__name__ if place == 0 and type(item) is str else "")
+        for place, item in enumerate(array)
+    ]
+    return Term(letter, "list", items=tuple(items))
 
 
 def _differences(name: str, write: Any, function: Any, many: int) -> list[Any]:
@@ -92,7 +106,7 @@ def _differences(name: str, write: Any, function: Any, many: int) -> list[Any]:
 
 @pytest.mark.parametrize("name", sorted(forms.INLINE))
 def test_a_form_has_the_value_of_its_function_on_every_type(name: str):
-    many = {"object.get": 3, "count": 1}.get(name, 1 if name.startswith("is_") else 2)
+    many = {"object.get": 3, "substring": 3, "count": 1}.get(name, 1 if name.startswith("is_") else 2)
 
     def write(*terms: Term) -> str:
         return forms.called(name, f"function({', '.join(term.text for term in terms)})", terms)
@@ -160,7 +174,14 @@ def test_the_result_of_each_function_has_the_type_that_is_taken_for_certain():
             assert answer == _FAILED or type(answer) is made[kind], (name, given)
 
 
+def _joined(*sets: Any) -> Any:
+    """Return the union as the generator writes it."""
+    try:
+        return set[Any]() | sets[0] | sets[1]
+    except TypeError:
+        return _FAILED
+
+
 def test_the_union_of_sets_is_that_of_a_set_of_sets():
-    for sets in itertools.product([set[Any](), {"a"}, {_TRUE, 1}, "a", [], None], repeat=2):
-        direct = _outcome(collection_functions.union_of, *sets)
-        assert direct == _outcome(collection_functions.union, {values.key(found) for found in sets})
+    for sets in itertools.product(_VALUES, repeat=2):
+        assert _joined(*sets) == _outcome(collection_functions.union, {values.key(found) for found in sets})
