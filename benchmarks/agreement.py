@@ -28,10 +28,9 @@ from typing import Any
 from gateway.errors import PolicyError
 from gateway.policy import bundle
 from gateway.policy import document as documents
-from gateway.policy.compiled import Compiled
 from gateway.policy.embedded import Embedded
 from gateway.policy.plan import compile_process, store
-from gateway.policy.plan.program import Program
+from gateway.policy.plan.program import CompiledPolicy, Program
 from gateway.policy.plan.values import read_json
 from tests.policy.conftest import FAILED, FIXTURES, ROOT, Case, Opa, cases, connected, put, take
 from tests.policy.test_fixtures import places
@@ -49,7 +48,7 @@ HOSTILE: tuple[Any, ...] = (
 class Three:
     """One policy on the three evaluators."""
 
-    compiled: Compiled
+    compiled: CompiledPolicy
     embedded: Embedded
     opa: Opa
 
@@ -167,7 +166,9 @@ def _policies() -> Generator[dict[str, Three]]:
                 ]
                 started.append(subprocess.Popen(command))
                 read = bundle.read(folder)
-                compiled = Compiled(Program(code, read_json(read.data)), deadline=60.0, thread_time=time.thread_time)
+                compiled = CompiledPolicy(
+                    Program(code, read_json(read.data)), deadline=60.0, thread_time=time.thread_time
+                )
                 found[policy] = Three(compiled, Embedded(read, deadline=60.0), Opa(connected(address)))
             yield found
         finally:

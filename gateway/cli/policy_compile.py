@@ -13,10 +13,10 @@ import msgspec
 
 from gateway.errors import ConfigurationError
 from gateway.policy import folders
-from gateway.policy.compiled import Compiled
 from gateway.policy.embedded import Embedded
+from gateway.policy.evaluator_agreement import require_agreement
 from gateway.policy.plan import compile_process, opa_build, store
-from gateway.policy.plan.program import Program
+from gateway.policy.plan.program import CompiledPolicy, Program
 from gateway.policy.plan.store import StoredPlan
 from gateway.policy.plan.values import read_json
 
@@ -65,8 +65,8 @@ async def _compile(places: PolicyFolders, policy: Bundle) -> StoredPlan:
         )
     plan = opa_build.build(Path(found), policy.modules)
     program = Program(compile_process.compiled(plan), read_json(policy.data))
-    compiled = Compiled(program, deadline=_LONG, thread_time=time.thread_time)
-    await compiled.require_agreement(Embedded(policy, deadline=_LONG), policy)
+    compiled = CompiledPolicy(program, deadline=_LONG, thread_time=time.thread_time)
+    await require_agreement(compiled, Embedded(policy, deadline=_LONG), policy)
     return StoredPlan(store.digest(policy.modules), opa_build.version(Path(found)), msgspec.Raw(plan))
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, NamedTuple, Protocol, cast
 
 from msgspec import structs
 
@@ -29,6 +29,7 @@ from gateway.policy.folders import PolicyFolders
 from gateway.policy.grant_fits import Fit
 from gateway.policy.opa_client import OpaClient
 from gateway.policy.plan.loading import Plans
+from gateway.policy.plan.program import CompiledPolicy
 from gateway.policy.reload import PolicyFolder
 from gateway.policy.remote import RemotePolicy
 
@@ -72,6 +73,15 @@ class PolicyEvent:
     error: BaseException | None = None
 
 
+class _Permission(NamedTuple):
+    """A permission without conditions: the answer, the decision, and the name and revision of the policy."""
+
+    answer: JsonObject
+    decision: Decision
+    name: str
+    revision: str
+
+
 class PolicySource(Protocol):
     """An engine with a policy in it."""
 
@@ -105,6 +115,11 @@ class PolicySource(Protocol):
     @property
     def plan(self) -> str | None:
         """Return the digest of the plan in force."""
+        ...
+
+    @property
+    def compiled(self) -> CompiledPolicy | None:
+        """Return the compiled policy in force, which answers at once. Without one `evaluate` has an answer."""
         ...
 
     async def evaluate(self, entrypoint: Entrypoint, document: JsonObject, /) -> object: ...
@@ -141,6 +156,7 @@ class Policy:
         self._since = 0.0
         self._listeners: list[Callable[[], object]] = []
         self._watch: Job | None = None
+        self._permission: _Permission | None = None
 
     @classmethod
     def build(
@@ -188,13 +204,31 @@ class Policy:
     async def decide(self, document: JsonObject) -> Decision:
         """The decision on one call (`document.decision`). Never raises: a failure is a refusal with its own code."""
         try:
-            decision = verdict.read(await self._answer("decision", document), self._supported)
-            return self._named(await self._blame(decision, document))
+            answer = await self._answer("decision", document)
+            kept, source = self._permission, self._source
+            # Python takes `true` and 1.0 for 1, so the version has to be of the same type.
+            if (
+                kept is not None
+                and kept.answer == answer
+                and type(cast("JsonObject", answer)["version"]) is int
+                and kept.name == source.name
+                and kept.revision == source.revision
+            ):
+                return kept.decision
+            return await self._read(answer, document)
         except PolicyError as error:
             return self._named(verdict.refused(error.code, error.message, error.remedy))
         except Exception as error:  # noqa: BLE001 - a defect here must be a denial, and be seen
             self._tell("failed", error)
             return self._named(verdict.refused("policy/unavailable", *_DEFECT))
+
+    async def _read(self, answer: object, document: JsonObject) -> Decision:
+        """Return the decision in an answer. Keep a permission without conditions, since most answers are equal to it."""
+        decision = self._named(await self._blame(verdict.read(answer, self._supported), document))
+        if decision.allowed and verdict.is_plain_permission(answer):
+            kept = cast("JsonObject", answer)
+            self._permission = _Permission(kept, decision, self._source.name, self._source.revision)
+        return decision
 
     async def visible(self, document: JsonObject, asked: frozenset[str]) -> frozenset[str]:
         """Return the visible part of `asked` (`document.visibility`). Never raises: a failure hides everything."""
@@ -247,8 +281,11 @@ class Policy:
             return decision
 
     async def _answer(self, entrypoint: Entrypoint, document: JsonObject) -> object:
-        if self._is_stale():
+        if self._stale_after != math.inf and self._is_stale():
             raise PolicyStale(*_STALE)
+        compiled = self._source.compiled
+        if compiled is not None:
+            return compiled.evaluate(entrypoint, document)
         return await self._source.evaluate(entrypoint, document)
 
     def _is_stale(self) -> bool:

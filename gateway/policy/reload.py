@@ -24,11 +24,11 @@ from gateway.model.wire import JsonObject
 from gateway.policy import document as documents
 from gateway.policy import fixtures, folders
 from gateway.policy.bundle import Bundle, Fingerprint
-from gateway.policy.compiled import Compiled
 from gateway.policy.embedded import Embedded, Entrypoint
+from gateway.policy.evaluator_agreement import require_agreement
 from gateway.policy.folders import PolicyFolders
 from gateway.policy.plan.loading import Loaded, Plans
-from gateway.policy.plan.program import Program
+from gateway.policy.plan.program import CompiledPolicy, Program
 from gateway.policy.plan.values import read_json
 from gateway.policy.problems import DATA_FILES, GRANTS, DataFile
 from gateway.policy.selftest import Suite
@@ -68,7 +68,7 @@ class PolicyFolder:
         """The policy in force."""
         self._engine: Embedded | None = None
         """The engine. Where a compiled form decides, there is none until a malformed answer needs it."""
-        self._compiled: Compiled | None = None
+        self.compiled: CompiledPolicy | None = None
         self.detour: str | None = None
         self.plan: str | None = None
         self._loaded: Fingerprint = ()
@@ -78,6 +78,7 @@ class PolicyFolder:
         self._flaw: str | None = None
         """What is wrong with the policy that the folder had last; a problem of looking is over when one can look."""
         self.name = ""
+        self.revision = ""
         self.problem: str | None = None
         self.current = monotonic()
 
@@ -87,11 +88,7 @@ class PolicyFolder:
 
     @property
     def evaluator(self) -> Literal["plan", "regorus", "opa"]:
-        return "regorus" if self._compiled is None else "plan"
-
-    @property
-    def revision(self) -> str:
-        return self._bundle.revision if self._bundle else ""
+        return "regorus" if self.compiled is None else "plan"
 
     async def open(self) -> None:
         """Load for the first time. Raise `PolicyError`."""
@@ -132,12 +129,12 @@ class PolicyFolder:
         """Put a changed policy into force, or remember what is wrong with it or with changed tests. Raise `PolicyError`."""
         try:
             is_new = found.revision != self.revision
-            loaded = await self._load(found) if is_new or self._compiled is None else Loaded(None)
+            loaded = await self._load(found) if is_new or self.compiled is None else Loaded(None)
             if is_new or loaded.program is not None:
                 await self._adopt(found, suites, loaded)
             elif self._require_tests and hash(found.tests) != self._tests:
                 await self._require_trial(found, suites, b"")
-            if self._compiled is None:
+            if self.compiled is None:
                 self.detour = loaded.reason or None
         except PolicyUnavailable:
             self._loaded = ()  # the next look tries again
@@ -158,12 +155,13 @@ class PolicyFolder:
         engine = await self._started(found) if needs_engine else None
         name = await self._judged(engine, compiled, found)
         self._bundle = replace(found, tests=(), sources=())
-        self._engine, self._compiled, self.name = engine, compiled, name
+        self._engine, self.compiled = engine, compiled
+        self.name, self.revision = name, found.revision
         self.detour, self.plan = loaded.reason or None, loaded.digest or None
         free_memory.give_back()
 
-    def _timed(self, program: Program) -> Compiled:
-        return Compiled(program, deadline=self._deadline, thread_time=self._thread_time)
+    def _timed(self, program: Program) -> CompiledPolicy:
+        return CompiledPolicy(program, deadline=self._deadline, thread_time=self._thread_time)
 
     async def _started(self, found: Bundle) -> Embedded:
         """Return an engine with a policy. Raise `PolicyError`."""
@@ -184,8 +182,8 @@ class PolicyFolder:
         await self._trial(Trial(found, tests, self._deadline / 2 if is_own else None, places, code))
 
     async def evaluate(self, entrypoint: Entrypoint, document: JsonObject) -> object:
-        if self._compiled is not None:
-            return self._compiled.evaluate(entrypoint, document)
+        if self.compiled is not None:
+            return self.compiled.evaluate(entrypoint, document)
         if self._engine is None:
             raise PolicyUnavailable("no policy is loaded", "wait until the gateway is ready")
         return await self._engine.evaluate(entrypoint, documents.encode(document))
@@ -202,7 +200,8 @@ class PolicyFolder:
         return engine.malformed_rule(document)
 
     async def aclose(self) -> None:
-        self._bundle = self._engine = self._compiled = None
+        self._bundle = self._engine = self.compiled = None
+        self.revision = ""
 
     async def _read(self) -> tuple[Fingerprint, Bundle, _Suites]:
         seen = await read_in_thread(folders.fingerprint, self._folders)
@@ -212,7 +211,7 @@ class PolicyFolder:
         own = self._folders.grants if file is GRANTS else None
         return str(own or self._folders.policy / file.path)
 
-    async def _judged(self, engine: Embedded | None, compiled: Compiled | None, found: Bundle) -> str:
+    async def _judged(self, engine: Embedded | None, compiled: CompiledPolicy | None, found: Bundle) -> str:
         """Return the name of a policy, after the checks that no trial made. Raise `PolicyBroken`."""
         try:
             if self._trial is None and engine is not None:
@@ -224,7 +223,7 @@ class PolicyFolder:
         except PolicyError as error:
             raise PolicyBroken(f"the policy fails on a fixture: {error.message}", error.remedy) from None
         if self._trial is None and engine is not None and compiled is not None:
-            await compiled.require_agreement(engine, found)
+            await require_agreement(compiled, engine, found)
         return name
 
 
@@ -254,11 +253,11 @@ def _told(error: PolicyError) -> str:
 class _Patient:
     """Fixtures are about answers, not about time: the first evaluation on a busy machine is slow. Calls go on between."""
 
-    def __init__(self, evaluator: Embedded | Compiled | None) -> None:
+    def __init__(self, evaluator: Embedded | CompiledPolicy | None) -> None:
         self._evaluator = evaluator
 
     async def evaluate(self, entrypoint: Entrypoint, document: bytes) -> object:
         await asyncio.sleep(0)
-        if isinstance(self._evaluator, Compiled):
+        if isinstance(self._evaluator, CompiledPolicy):
             return self._evaluator.answer(entrypoint, read_json(document.decode()))
         return None if self._evaluator is None else self._evaluator.answer(entrypoint, document)

@@ -19,6 +19,7 @@ from gateway.policy.agreement import Agreement
 from gateway.policy.bundle_age import BundleAges
 from gateway.policy.embedded import Entrypoint
 from gateway.policy.opa_client import Held, OpaClient
+from gateway.policy.plan.program import CompiledPolicy
 
 
 class RemotePolicy:
@@ -28,6 +29,7 @@ class RemotePolicy:
     evaluator: Literal["plan", "regorus", "opa"] = "opa"
     detour: str | None = None
     plan: str | None = None
+    compiled: CompiledPolicy | None = None
 
     def __init__(
         self,

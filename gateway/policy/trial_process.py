@@ -20,9 +20,9 @@ import msgspec
 
 from gateway.errors import PolicyBroken, PolicyError, PolicyUnavailable
 from gateway.policy import fixtures, selftest, speed
-from gateway.policy.compiled import Compiled
 from gateway.policy.embedded import Embedded, Entrypoint
-from gateway.policy.plan.program import Program
+from gateway.policy.evaluator_agreement import require_agreement
+from gateway.policy.plan.program import CompiledPolicy, Program
 from gateway.policy.plan.values import read_json
 from gateway.policy.problems import DATA_FILES, GRANTS, DataFile
 from gateway.policy.selftest import Suite
@@ -77,15 +77,15 @@ async def require(trial: Trial) -> None:
         speed.require(engine, trial.policy, trial.limit)
     if trial.code:
         _at("its compiled form")
-        await _compiled(trial).require_agreement(engine, trial.policy)
+        await require_agreement(_compiled(trial), engine, trial.policy)
     for suite in trial.suites:
         _require_passed(suite)
 
 
-def _compiled(trial: Trial) -> Compiled:
+def _compiled(trial: Trial) -> CompiledPolicy:
     code = cast("CodeType", marshal.loads(trial.code))  # noqa: S302 - the gateway that started this process runs it too
     program = Program(code, read_json(trial.policy.data))
-    return Compiled(program, deadline=trial.seconds, thread_time=time.thread_time)
+    return CompiledPolicy(program, deadline=trial.seconds, thread_time=time.thread_time)
 
 
 def _require_readable(file: DataFile, engine: Embedded, trial: Trial) -> None:

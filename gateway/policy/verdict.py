@@ -30,6 +30,8 @@ UNDEFINED: Final = "<undefined>"
 KNOWN: Final = frozenset(contract.OBLIGATIONS)
 """The obligations that the contract describes."""
 
+_FIELDS: Final = frozenset({"version", "effect", "reasons", "obligations", "policy"})
+
 APPROVERS: Final = "require_approvers"
 """The obligation that comes with `ask` only: it says who may approve the call."""
 
@@ -76,6 +78,20 @@ def read(answer: object, supported: frozenset[str]) -> Decision:
         obligations=tuple(map(_obligation, result.obligations)),
         policy=policy,
     )
+
+
+def is_plain_permission(answer: object) -> bool:
+    """Return whether an answer is a permission without reasons and obligations, in these fields alone.
+
+    Two such answers that Python takes for equal are the same, but for the type of their version.
+    """
+    if type(answer) is not dict:
+        return False
+    found = cast("dict[str, Any]", answer)
+    if found.keys() != _FIELDS or found["effect"] != "allow" or type(found["policy"]) is not dict:
+        return False
+    texts = cast("dict[str, Any]", found["policy"]).values()
+    return found["reasons"] == found["obligations"] == [] and all(type(text) is str for text in texts)
 
 
 def blame(malformed: Decision, rule: str | None) -> Decision:

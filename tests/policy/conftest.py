@@ -20,10 +20,9 @@ import yaml
 
 from gateway.errors import PolicyError
 from gateway.policy import bundle
-from gateway.policy.compiled import Compiled
 from gateway.policy.embedded import Embedded, Entrypoint
 from gateway.policy.plan import compile_process, store, values
-from gateway.policy.plan.program import Program
+from gateway.policy.plan.program import CompiledPolicy, Program
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -77,7 +76,7 @@ class Engines:
 
     embedded: Embedded
     opa: Opa | None = None
-    compiled: Compiled | None = None
+    compiled: CompiledPolicy | None = None
 
     async def both(self, entrypoint: Entrypoint, document: dict[str, Any], *, typed: bool = True) -> dict[str, Any]:
         """The answer, which must be the same whole document on both, and of the compiled policy. For a document that breaks the schema, one
@@ -203,9 +202,9 @@ def engines(
         process.wait()
 
 
-def _compiled(folder: Path, code: CodeType) -> Compiled:
+def _compiled(folder: Path, code: CodeType) -> CompiledPolicy:
     program = Program(code, values.read_json(bundle.read(folder).data))
-    return Compiled(program, deadline=5.0, thread_time=time.thread_time)
+    return CompiledPolicy(program, deadline=5.0, thread_time=time.thread_time)
 
 
 def _embedded(folder: Path) -> Embedded:

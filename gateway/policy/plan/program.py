@@ -1,4 +1,4 @@
-"""A compiled plan, and the questions to it. Pure: the caller makes the code."""
+"""A policy compiled from its plan, and the questions to it. Pure: the caller makes the code and gives the time."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping
 from types import CodeType, TracebackType
 from typing import Any, Final, cast
 
+from gateway.errors import PolicyLate, PolicyMalformed, PolicyUnavailable
+from gateway.model.wire import JsonObject
+from gateway.policy import document as documents
 from gateway.policy.plan.values import EvaluationFailed, Value, to_json
 
 FILE: Final = "<the plan of the policy>"
@@ -13,22 +16,19 @@ FILE: Final = "<the plan of the policy>"
 
 
 class Program:
-    """A policy compiled, with its data."""
+    """The rules of a policy with their data. `entries` are the names of its questions."""
 
     def __init__(self, code: CodeType, data: Value) -> None:
         names: dict[str, Any] = {"__name__": "opagate_policy"}
         exec(code, names)  # noqa: S102 - the code is written by `generator`, and `store` holds its digest
-        self._entries = cast("Mapping[str, Callable[..., list[Any]]]", names["ENTRIES"])
+        self.entries = cast("Mapping[str, Callable[..., list[Any]]]", names["ENTRIES"])
         self._places = cast("Mapping[str, str]", names["PLACES"])
         self._data = data
-
-    def has(self, entry: str) -> bool:
-        return entry in self._entries
 
     def answer(self, entry: str, document: Value) -> Any:
         """Return the answer to an input as JSON has it, `None` for no answer. Raise `EvaluationFailed`, with the place."""
         try:
-            results = self._entries[entry]({}, document, self._data)
+            results = self.entries[entry]({}, document, self._data)
             return to_json(results[0]["result"]) if results else None
         except Exception as error:
             raise EvaluationFailed(self._place(error.__traceback__)) from error
@@ -41,3 +41,47 @@ class Program:
                 place = self._places.get(trace.tb_frame.f_code.co_name, place)
             trace = trace.tb_next
         return place
+
+
+class CompiledPolicy:
+    """A program that answers inputs of the gateway. `deadline` is in seconds of `thread_time`, as that of the embedded engine."""
+
+    def __init__(self, program: Program, *, deadline: float, thread_time: Callable[[], float]) -> None:
+        self._program = program
+        self._deadline = deadline
+        self._thread_time = thread_time
+
+    def evaluate(self, entrypoint: str, document: JsonObject) -> object:
+        """Return the answer to one input, `None` for undefined.
+
+        Raises `PolicyInput`, `PolicyUnavailable`, `PolicyMalformed` or `PolicyLate`.
+        """
+        begun = self._thread_time()
+        answer = self.answer(entrypoint, document)
+        took = self._thread_time() - begun
+        if took > self._deadline:
+            raise PolicyLate(
+                f"the policy took {took * 1000:.0f} ms of processor time, longer than its {self._deadline * 1000:.0f} ms",
+                "simplify the rules, send smaller arguments, or raise policy.engine.deadline",
+            )
+        return answer
+
+    def answer(self, entrypoint: str, document: JsonObject) -> object:
+        """Return the same without a deadline."""
+        entry = f"gateway/{entrypoint}/result"
+        if entry not in self._program.entries:
+            return None
+        given = documents.plain(document)
+        try:
+            found = self._program.answer(entry, given)
+        except EvaluationFailed as error:
+            where = f"at {error} " if str(error) else ""
+            raise PolicyUnavailable(
+                f"the policy could not be evaluated {where}on this call", "mend the rule that failed"
+            ) from None
+        if found is not None and type(found) is not dict:
+            raise PolicyMalformed(
+                f"the value of `gateway.{entrypoint}.result` is not an object",
+                "make `result` follow rego/schemas/result.json",
+            )
+        return cast("object", found)

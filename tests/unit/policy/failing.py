@@ -39,6 +39,7 @@ class _Engine:
     evaluator: Literal["plan", "regorus", "opa"] = "opa"
     detour = None
     plan = None
+    compiled = None
 
     def __init__(self, answer: object) -> None:
         self._answer = answer

@@ -8,7 +8,7 @@ import marshal
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import pytest
 
@@ -16,13 +16,13 @@ from gateway.errors import PolicyBroken, PolicyInput, PolicyLate, PolicyUnavaila
 from gateway.policy import document as documents
 from gateway.policy import fixtures, folders, trial, verdict
 from gateway.policy.bundle import Bundle
-from gateway.policy.compiled import Compiled
 from gateway.policy.embedded import Embedded
+from gateway.policy.evaluator_agreement import require_agreement
 from gateway.policy.folders import PolicyFolders
 from gateway.policy.plan import loading, store
 from gateway.policy.plan.code_cache import CodeCache
 from gateway.policy.plan.loading import UNFIT, Plans
-from gateway.policy.plan.program import Program
+from gateway.policy.plan.program import CompiledPolicy, Program
 from gateway.policy.plan.values import EvaluationFailed, U
 from gateway.policy.reload import PolicyFolder
 from gateway.policy.trial import Trial
@@ -171,11 +171,10 @@ async def test_without_plans_regorus_is_no_detour():
 class _Program:
     """A compiled policy with one answer."""
 
+    entries: Final = frozenset({"gateway/decision/result", "gateway/visibility/result"})
+
     def __init__(self, answer: object) -> None:
         self._answer = answer
-
-    def has(self, _entry: str) -> bool:
-        return True
 
     def answer(self, _entry: str, _document: object) -> object:
         if isinstance(self._answer, Exception):
@@ -183,9 +182,9 @@ class _Program:
         return self._answer
 
 
-def _compiled(answer: object, seconds: float = 0.0) -> Compiled:
+def _compiled(answer: object, seconds: float = 0.0) -> CompiledPolicy:
     times = iter([0.0, seconds, seconds, seconds])
-    return Compiled(cast("Program", _Program(answer)), deadline=1.0, thread_time=lambda: next(times))
+    return CompiledPolicy(cast("Program", _Program(answer)), deadline=1.0, thread_time=lambda: next(times))
 
 
 @pytest.mark.parametrize(
@@ -214,7 +213,7 @@ async def test_a_compiled_form_that_answers_differently_is_refused(answer: objec
     policy = folders.read(SHIPPED)
 
     with pytest.raises(PolicyBroken) as raised:
-        await _compiled(answer).require_agreement(Embedded(policy, deadline=5.0), policy)
+        await require_agreement(_compiled(answer), Embedded(policy, deadline=5.0), policy)
     assert "differ" in raised.value.message
 
 

@@ -39,13 +39,14 @@ ALLOWED: dict[str, Any] = {
 AGENT = {"subject": {"id": "spiffe://corp/agent/triage"}, "resources": [{"id": "a"}, {"id": "b"}]}
 
 
-class _Source:
+class Source:
     """An engine that answers, or raises, what it is told."""
 
     kind: Literal["embedded", "opa"] = "opa"
     evaluator: Literal["plan", "regorus", "opa"] = "regorus"
     detour = None
     plan = None
+    compiled = None
     ready = True
 
     def __init__(self, answer: object = ALLOWED, name: str = "", revision: str = "") -> None:
@@ -85,7 +86,7 @@ class _Source:
         self.closed = True
 
 
-def _policy(source: _Source, **options: Any) -> Policy:
+def policy_of(source: Source, **options: Any) -> Policy:
     return Policy(source, supported=frozenset({"label"}), clock=lambda: 7.0, interval=1.0, **options)
 
 
@@ -98,9 +99,9 @@ def _only(decision: Decision) -> str:
 
 
 async def test_an_allow_of_the_policy_is_an_allow():
-    source = _Source()
+    source = Source()
 
-    decision = await _policy(source).decide({"version": 1})
+    decision = await policy_of(source).decide({"version": 1})
 
     assert decision.allowed
     assert source.asked == [("decision", {"version": 1})]
@@ -108,7 +109,7 @@ async def test_an_allow_of_the_policy_is_an_allow():
 
 @pytest.mark.parametrize(("held", "revision"), [("abc", "abc"), ("", "r0")])
 async def test_the_revision_that_the_engine_holds_is_the_one_recorded(held: str, revision: str):
-    decision = await _policy(_Source(revision=held)).decide({})
+    decision = await policy_of(Source(revision=held)).decide({})
 
     assert decision.policy == PolicyRevision("said", revision)
 
@@ -117,11 +118,11 @@ MALFORMED = {**ALLOWED, "effect": "deny"}
 
 
 async def test_a_malformed_answer_names_the_rule_that_gave_a_finding_without_a_code():
-    source = _Source(MALFORMED)
-    plain = await _policy(source).decide({})
+    source = Source(MALFORMED)
+    plain = await policy_of(source).decide({})
     source.blamed = "data.gateway.denials.tickets.denials"
 
-    blamed = await _policy(source).decide({})
+    blamed = await policy_of(source).decide({})
 
     assert _only(plain) == _only(blamed) == "policy/malformed"
     assert "`gateway.decision.result` does not follow the contract" in plain.reasons[0].message
@@ -131,32 +132,32 @@ async def test_a_malformed_answer_names_the_rule_that_gave_a_finding_without_a_c
 
 
 async def test_a_malformed_answer_stays_one_if_nobody_can_say_which_rule_it_was():
-    source = _Source(MALFORMED)
+    source = Source(MALFORMED)
     source.blamed = PolicyLate("late", "wait")
 
-    assert _only(await _policy(source).decide({})) == "policy/malformed"
+    assert _only(await policy_of(source).decide({})) == "policy/malformed"
 
 
 async def test_a_policy_that_says_its_name_is_called_by_it():
-    unnamed = _Source({}, name="held")
+    unnamed = Source({}, name="held")
 
-    assert (await _policy(_Source(name="held")).decide({})).policy.name == "said"
-    assert (await _policy(unnamed).decide({})).policy.name == "held"
+    assert (await policy_of(Source(name="held")).decide({})).policy.name == "said"
+    assert (await policy_of(unnamed).decide({})).policy.name == "held"
 
 
 async def test_without_any_revision_it_is_unknown():
-    source = _Source(ALLOWED | {"policy": {"name": "said"}})
+    source = Source(ALLOWED | {"policy": {"name": "said"}})
 
-    assert (await _policy(source).decide({})).policy == PolicyRevision("said", "unknown")
+    assert (await policy_of(source).decide({})).policy == PolicyRevision("said", "unknown")
 
 
 @pytest.mark.parametrize(
     "error", [PolicyUnavailable, PolicyLate, PolicyUndefined, PolicyMalformed, PolicyStale, PolicyInput, PolicyBroken]
 )
 async def test_whatever_fails_is_a_denial_with_its_own_code(error: type[PolicyError]):
-    source = _Source(error("it failed", "mend it"), name="known", revision="abc")
+    source = Source(error("it failed", "mend it"), name="known", revision="abc")
 
-    decision = await _policy(source).decide({})
+    decision = await policy_of(source).decide({})
 
     assert _only(decision) == error.code
     assert decision.reasons[0].message == "it failed"
@@ -165,7 +166,7 @@ async def test_whatever_fails_is_a_denial_with_its_own_code(error: type[PolicyEr
 
 
 async def test_a_failure_before_any_policy_is_of_an_unknown_policy():
-    decision = await _policy(_Source(PolicyUnavailable("x", "y"))).decide({})
+    decision = await policy_of(Source(PolicyUnavailable("x", "y"))).decide({})
 
     assert decision.policy == PolicyRevision("unknown", "unknown")
 
@@ -173,7 +174,7 @@ async def test_a_failure_before_any_policy_is_of_an_unknown_policy():
 @pytest.mark.parametrize("error", [RuntimeError("hunter2"), KeyError("x"), AssertionError(), RecursionError()])
 async def test_a_defect_is_a_denial_and_is_told(error: Exception):
     events: list[PolicyEvent] = []
-    policy = _policy(_Source(error), on_event=events.append)
+    policy = policy_of(Source(error), on_event=events.append)
 
     decision = await policy.decide({})
 
@@ -187,7 +188,7 @@ async def test_a_listener_that_fails_does_not_turn_a_denial_into_an_exception():
     def listener(_: PolicyEvent) -> None:
         raise OSError("disk full")
 
-    decision = await _policy(_Source(RuntimeError()), on_event=listener).decide({})
+    decision = await policy_of(Source(RuntimeError()), on_event=listener).decide({})
 
     assert _only(decision) == "policy/unavailable"
 
@@ -195,38 +196,38 @@ async def test_a_listener_that_fails_does_not_turn_a_denial_into_an_exception():
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), KeyboardInterrupt()])
 async def test_a_caller_that_is_gone_is_not_answered(error: BaseException):
     with pytest.raises(type(error)):
-        await _policy(_Source(error)).decide({})
+        await policy_of(Source(error)).decide({})
 
 
 async def test_a_document_that_cannot_be_put_exactly_is_a_denial():
-    source = _Source()
+    source = Source()
 
-    assert _only(await _policy(source).decide({"arguments": {"x": float("inf")}})) == "policy/input"
-    assert await _policy(source).visible({"resources": [2**70]}, frozenset()) == frozenset()
+    assert _only(await policy_of(source).decide({"arguments": {"x": float("inf")}})) == "policy/input"
+    assert await policy_of(source).visible({"resources": [2**70]}, frozenset()) == frozenset()
     assert source.asked == []
 
 
 async def test_an_obligation_that_nobody_carries_out_is_a_denial():
     answer = ALLOWED | {"obligations": [{"id": "redact", "properties": {"pointers": ["/a"]}}]}
 
-    assert _only(await _policy(_Source(answer)).decide({})) == "policy/obligation"
+    assert _only(await policy_of(Source(answer)).decide({})) == "policy/obligation"
 
 
 async def test_what_is_visible_is_what_was_named():
-    source = _Source({"version": 1, "visible": ["a"]})
+    source = Source({"version": 1, "visible": ["a"]})
 
-    assert await _policy(source).visible({}, frozenset({"a", "b"})) == {"a"}
+    assert await policy_of(source).visible({}, frozenset({"a", "b"})) == {"a"}
     assert source.asked == [("visibility", {})]
 
 
 async def test_a_failure_hides_everything():
-    assert await _policy(_Source(PolicyLate("late"))).visible({}, frozenset({"a"})) == frozenset()
+    assert await policy_of(Source(PolicyLate("late"))).visible({}, frozenset({"a"})) == frozenset()
 
 
 @pytest.mark.parametrize(("age", "code"), [(60.0, None), (60.1, "policy/stale")])
 async def test_a_policy_that_was_not_current_for_too_long_refuses_and_shows_nothing(age: float, code: str | None):
-    source = _Source({**ALLOWED, "visible": ["a"]}, name="known", revision="abc")
-    policy = _policy(source, stale_after=60.0, monotonic=lambda: age)
+    source = Source({**ALLOWED, "visible": ["a"]}, name="known", revision="abc")
+    policy = policy_of(source, stale_after=60.0, monotonic=lambda: age)
 
     decision = await policy.decide({})
     visible = await policy.visible({}, frozenset({"a"}))
@@ -241,7 +242,7 @@ async def test_a_policy_that_was_not_current_for_too_long_refuses_and_shows_noth
 
 
 async def test_a_look_that_hangs_makes_a_policy_stale_too():
-    source, now = _Source(), [0.0]
+    source, now = Source(), [0.0]
     looking = asyncio.Event()
 
     async def look() -> bool:
@@ -249,7 +250,7 @@ async def test_a_look_that_hangs_makes_a_policy_stale_too():
         return bool(await asyncio.Event().wait())
 
     source.look = look
-    policy = _policy(source, stale_after=60.0, monotonic=lambda: now[0], sleep=_Steps(1))
+    policy = policy_of(source, stale_after=60.0, monotonic=lambda: now[0], sleep=_Steps(1))
     await policy.start()
     await looking.wait()
     assert (await policy.decide({})).allowed
@@ -261,14 +262,14 @@ async def test_a_look_that_hangs_makes_a_policy_stale_too():
 
 
 async def test_without_a_limit_no_policy_is_refused_for_its_age():
-    assert (await _policy(_Source(), monotonic=lambda: 1e12).decide({})).allowed
+    assert (await policy_of(Source(), monotonic=lambda: 1e12).decide({})).allowed
 
 
 @pytest.mark.parametrize("kind", ["embedded", "opa"])
 async def test_what_a_problem_means_for_calls_is_told_with_it(kind: Literal["embedded", "opa"]):
-    source, now = _Source(), [0.0]
+    source, now = Source(), [0.0]
     source.kind, source.problem = kind, "it is broken; mend it"
-    policy = _policy(source, stale_after=60.0, monotonic=lambda: now[0])
+    policy = policy_of(source, stale_after=60.0, monotonic=lambda: now[0])
     so_far = {"embedded": "it is broken; mend it; the policy before it stays in force", "opa": "it is broken; mend it"}
     assert policy.status().problem == so_far[kind]
 
@@ -293,13 +294,13 @@ class _Steps:
 
 
 async def test_the_watch_tells_of_changes_and_of_each_problem_once():
-    source = _Source(name="n", revision="r")
+    source = Source(name="n", revision="r")
     events: list[PolicyEvent] = []
     defect = RuntimeError()
     source.looks = [(False, None), (True, None), (False, "p1"), (False, "p1"), defect, (False, "p2"), (True, None)]
     source.looks += [(False, "p3"), (False, None), (False, None)]
     steps = _Steps(len(source.looks))
-    policy = _policy(source, sleep=steps, on_event=events.append)
+    policy = policy_of(source, sleep=steps, on_event=events.append)
 
     await policy.start()
     await steps.done.wait()
@@ -320,11 +321,11 @@ async def test_the_watch_tells_of_changes_and_of_each_problem_once():
 
 
 async def test_the_watch_tells_of_a_policy_that_turns_stale_and_of_its_end():
-    source = _Source(name="n", revision="r")
+    source = Source(name="n", revision="r")
     events: list[PolicyEvent] = []
     source.looks = [(False, "p"), (False, "p"), (False, "p"), (False, "p"), (False, None), (False, None)]
     steps = _Steps(len(source.looks))
-    policy = _policy(
+    policy = policy_of(
         source,
         sleep=steps,
         on_event=events.append,
@@ -346,12 +347,12 @@ async def test_the_watch_tells_of_a_policy_that_turns_stale_and_of_its_end():
 
 
 async def test_an_opa_that_answers_and_whose_age_is_not_known_is_told_as_loaded_and_as_a_problem():
-    source = _Source(name="n", revision="r")
+    source = Source(name="n", revision="r")
     source.problem = "it does not say"
     source.looks = [(False, source.problem), (False, source.problem)]
     events: list[PolicyEvent] = []
     steps = _Steps(2)
-    policy = _policy(source, sleep=steps, on_event=events.append)
+    policy = policy_of(source, sleep=steps, on_event=events.append)
 
     await policy.start()
     await steps.done.wait()
@@ -362,12 +363,12 @@ async def test_an_opa_that_answers_and_whose_age_is_not_known_is_told_as_loaded_
 
 
 async def test_who_asked_is_told_of_each_other_policy_and_cannot_end_the_watch():
-    source = _Source(name="n", revision="r")
+    source = Source(name="n", revision="r")
     source.looks = [(False, None), (True, None), (False, "p1"), (True, None)]
     steps = _Steps(len(source.looks))
     events: list[PolicyEvent] = []
     told: list[str] = []
-    policy = _policy(source, sleep=steps, on_event=events.append)
+    policy = policy_of(source, sleep=steps, on_event=events.append)
 
     def tell() -> None:
         told.append(policy.status().revision)
@@ -383,11 +384,11 @@ async def test_who_asked_is_told_of_each_other_policy_and_cannot_end_the_watch()
 
 
 async def test_an_engine_that_is_not_ready_at_start_is_told_and_waited_for():
-    source = _Source()
+    source = Source()
     source.ready = False
     source.problem = "not there"
     events: list[PolicyEvent] = []
-    policy = _policy(source, on_event=events.append)
+    policy = policy_of(source, on_event=events.append)
 
     await policy.start()
     await policy.stop()
@@ -399,9 +400,9 @@ async def test_an_engine_that_is_not_ready_at_start_is_told_and_waited_for():
 
 
 async def test_stopping_what_was_not_started_closes_the_engine():
-    source = _Source()
+    source = Source()
 
-    await _policy(source).stop()
+    await policy_of(source).stop()
 
     assert source.closed
 
