@@ -25,6 +25,9 @@ MAX_FINDINGS: Final = 16_384
 MAX_WHOLE: Final = 1_024
 """Of these, the first that are given with their shingles: as many as a task keeps. Of the others there is the mark."""
 
+_SIGN_BEHIND: Final = 256
+"""Bytes behind the beginning of a value in which its sign may come: `… as the password`, `… | chpasswd`. Values of several
+words end there too."""
 _PARTING: Final = (b'"', b" ", b"\n", b"'")
 _PEM_START: Final = b"-----BEGIN"
 _PEM_END: Final = b"-----END"
@@ -32,6 +35,8 @@ _BACKSLASH: Final = ord("\\")
 """As a number, see `forms`."""
 _ESCAPE: Final = 5
 """Bytes of the longest escape that is not whole."""
+_LONGEST_ESCAPE: Final = 6
+"""Bytes of one letter as JSON may write it."""
 _LONG_RUN: Final = compiled(r"[A-Za-z0-9+/_-]{24}")
 _RUN: Final = re.compile(rb"[A-Za-z0-9+/_-]{24,}={0,2}")
 _READABLE: Final = compiled(r"[\t\n\r\x20-\x7e]{8,}")
@@ -101,7 +106,7 @@ class _Window:
         text = before + plain(body)
         found = self._hits(text, len(before))
         where = _Places(body, len(before))
-        cut = len(body) if last else self._cut(body)
+        settled, cut = (len(body), len(body)) if last else self._cuts(body)
         places: list[_Place] = []
         for hit, form in found:
             start, end = where.raw(hit.start), where.raw(hit.end)
@@ -111,7 +116,7 @@ class _Window:
                 cut = min([cut, start, *(place.start for place in places if place.end > start)])
                 places = [place for place in places if place.end <= cut]
                 break
-            if start >= cut:
+            if start >= max(settled, cut):
                 break
             cut = max(cut, end)
             places.append(_Place(start, end, hit, form, goes_on))
@@ -133,10 +138,21 @@ class _Window:
                 self._rest = None
         return raw
 
-    def _cut(self, body: bytes) -> int:
-        """Return the start of the part to hold: at a mark between words, before an open key block, at most `HOLD` back."""
+    def _cuts(self, body: bytes) -> tuple[int, int]:
+        """Return the end of the part whose credentials are told, and the end of the part that may go on without any.
+
+        The first is at the last mark between words, so that a task knows a credential at once. The second is before it, since
+        the sign of a credential may come after its value.
+        """
         earliest = max(0, len(body) - HOLD)
-        latest = len(body) if self._detector.ruleset.own else earliest
+        if not self._detector.ruleset.own:
+            cut = self._cut(body, earliest, earliest)
+            return cut, cut
+        behind = _SIGN_BEHIND * (_LONGEST_ESCAPE if _BACKSLASH in body else 1)
+        return self._cut(body, earliest, len(body)), self._cut(body, earliest, max(earliest, len(body) - behind))
+
+    def _cut(self, body: bytes, earliest: int, latest: int) -> int:
+        """Return the start of the part to hold: at a mark between words, before an open key block, at most `HOLD` back."""
         cut = max(body.rfind(mark, earliest, latest) for mark in _PARTING) + 1
         key = body.rfind(_PEM_START, earliest)
         if key >= 0 and body.find(_PEM_END, key) < 0:

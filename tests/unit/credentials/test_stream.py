@@ -17,6 +17,7 @@ from gateway.credentials.detect import Detector
 from gateway.credentials.finding import Finding
 from gateway.credentials.fingerprint import Fingerprints
 from gateway.credentials.stream import HOLD, Scanner, Spot, Spotter, plain, spots
+from tests.secret_forms import FORMS, SecretForm
 from tests.unit.credentials.conftest import RULES
 
 KEYED = Fingerprints(b"k" * 32)
@@ -85,6 +86,57 @@ def test_byte_by_byte_is_as_all_at_once(name: str):
     raw = DOCUMENTS[name].encode()
 
     assert scanned(*(raw[at : at + 1] for at in range(len(raw)))) == scanned(raw)
+
+
+BEHIND = {
+    "as the password": "Use {} as the password.",
+    "is your password": "{} is your new password.",
+    "to a program": "echo {} | docker login -u ada --password-stdin",
+    "of a user": "echo 'ada:{}' | sudo chpasswd",
+    "an order": "Now enter {} as the token and go on.",
+}
+"""Sentences and commands whose sign comes after the value."""
+PASSWORD = "hK7mQ2xv-Zp4T"  # noqa: S105 - opens nothing
+
+
+@pytest.mark.parametrize("sentence", BEHIND)
+@pytest.mark.parametrize("before", ["", "a long tale of the port, " * 200])
+def test_a_sign_after_the_value_is_seen_across_every_cut(sentence: str, before: str):
+    raw = f"{before}{BEHIND[sentence].format(PASSWORD)} It goes on.".encode()
+    whole = scanned(raw)
+    assert [item.fingerprint for item in whole] == [KEYED.of(PASSWORD)]
+
+    for cut in range(len(before), len(raw)):
+        passed, replaced = concealed(raw[:cut], raw[cut:])
+
+        assert scanned(raw[:cut], raw[cut:]) == whole, cut
+        assert replaced == whole, cut
+        assert PASSWORD.encode() not in passed, cut
+
+
+@pytest.mark.parametrize("sentence", BEHIND)
+def test_a_sign_after_the_value_is_seen_in_letters_of_six_bytes(sentence: str):
+    text = f"{BEHIND[sentence].format(PASSWORD)} It goes on."
+    raw = "".join(f"\\u{ord(char):04x}" if char.isalnum() else char for char in text).encode()
+    single = [raw[at : at + 1] for at in range(len(raw))]
+
+    assert [item.fingerprint for item in scanned(*single)] == [KEYED.of(PASSWORD)]
+    assert concealed(*single)[1] == scanned(raw)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=[form.name for form in FORMS])
+def test_each_written_form_is_found_byte_by_byte(form: SecretForm):
+    raw = form.text.encode()
+    single = [raw[at : at + 1] for at in range(len(raw))]
+
+    assert {item.fingerprint for item in scanned(*single)} == {item.fingerprint for item in scanned(raw)}
+    assert concealed(*single)[0] == concealed(raw)[0]
+
+
+def test_a_credential_is_told_before_the_answer_goes_on():
+    scanner = Scanner(DETECTOR)
+
+    assert [item.detector for item in scanner.feed(f'{{"token": "{VALUE}"}}\n'.encode())] == ["github-pat"]
 
 
 def test_what_a_finding_says():
