@@ -13,7 +13,6 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Iterator
-from itertools import islice
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -39,9 +38,6 @@ _SHORTEST_BASE64: Final = 10
 _SHORTEST_HEX: Final = 16
 _BASE64_TEXT: Final = compiled(readable_text(), groups=False)
 """Matches in all base64 that reads as text, once the text around it is without white space."""
-_FEWEST_PLACES: Final = 32
-_FOR_EACH_PLACE: Final = 128
-"""Bytes of a text for each place of base64 that is told apart. Of more places, to decode all costs less."""
 _FILL: Final = (b"", b"AAA", b"AA", b"A")
 """What makes a run of base64 whole, by the letters that it has beyond a multiple of four."""
 _HEX_CHARACTER: Final = (
@@ -178,31 +174,12 @@ def _base64(text: bytes) -> bytes:
     # The `n` of an escaped line end is a letter of base64 in the text as written alone.
     if _BASE64_TEXT.search(packed) is None and (_BACKSLASH not in text or _BASE64_TEXT.search(standard) is None):
         return b""
-    parts = _aligned(_telling_runs(packed))
-    if packed != standard:
-        parts.append(_decoded64(_telling_runs(standard)))
+    # To decode each run costs less than to tell those apart that read as text, above all in an image. The empty run at the
+    # end makes zero bytes follow the last one, and its last character of UTF-16 whole.
+    parts = _aligned([*_runs(packed, _NOT_BASE64, _SHORTEST_BASE64), b""])
+    if packed != standard and _BASE64_TEXT.search(standard) is not None:
+        parts.append(_decoded64([*_runs(standard, _NOT_BASE64, _SHORTEST_BASE64), b""]))
     return b"\n".join(_readable(parts))
-
-
-def _telling_runs(text: bytes) -> list[bytes]:
-    """Return the runs of base64 that may decode to text, in order. In prose these are few of many.
-
-    An empty run ends them, so that zero bytes follow the last one, and its last character of UTF-16 is whole.
-    """
-    marked = text.translate(_NOT_BASE64)
-    most = _FEWEST_PLACES + len(text) // _FOR_EACH_PLACE
-    places = [match.span() for match in islice(_BASE64_TEXT.finditer(text), most)]
-    if len(places) == most:
-        return [*[run for run in marked.split() if len(run) >= _SHORTEST_BASE64], b""]
-    runs: list[bytes] = []
-    end = 0
-    for start, last in places:
-        if start >= end:
-            begin = marked.rfind(b" ", end, start) + 1 or end
-            stop = marked.find(b" ", last)
-            end = len(marked) if stop < 0 else stop
-            runs.append(marked[begin:end])
-    return [*runs, b""]
 
 
 def _runs(text: bytes, others: bytes, shortest: int) -> list[bytes]:

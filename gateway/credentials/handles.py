@@ -59,7 +59,10 @@ def places(body: bytes, decided: str | None) -> tuple[Place, ...] | Misplaced:
 
     Every `cred://` that a word follows is a handle, in any spelling of JSON.
     """
-    if b"cred://" not in body.lower() and (_BACKSLASH not in body or b"cred://" not in plain(body).lower()):
+    if _BACKSLASH not in body:
+        if b"://" not in body or b"cred://" not in body.lower():
+            return ()
+    elif b"cred://" not in body.lower() and b"cred://" not in plain(body).lower():
         return ()
     found: list[Place] = []
     for scalar in scalars(body):

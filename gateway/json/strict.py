@@ -142,11 +142,26 @@ def _encoding_or_json(body: bytes, error: ValueError) -> UnreadableJson:
 
 
 def bulk(body: bytes) -> UnreadableJson | None:
-    """Refuse a too deep document, or too many values, without building objects. Both have a cheap upper bound, enough
-    for every ordinary message: brackets for the depth, bytes for the values.
+    """Refuse a too deep document, or too many values, without building objects. Nearly every message is settled by counting
+    bytes, also those in strings.
     """
-    if len(body) <= MAX_VALUES and body.count(b"{") + body.count(b"[") <= MAX_DEPTH:
+    opens = body.count(b"{") + body.count(b"[")
+    if opens <= MAX_DEPTH and (len(body) <= MAX_VALUES or _has_few_marks(body, opens)):
         return None
+    return _outside_of_strings(body)
+
+
+def _has_few_marks(body: bytes, opens: int) -> bool:
+    """Return whether a document has fewer marks than values are allowed, whatever of them stands in strings."""
+    return (
+        opens + body.count(b",") + body.count(b":") < MAX_VALUES
+        and body.count(b'"') <= 2 * MAX_VALUES
+        and opens + body.count(b"}") + body.count(b"]") <= 2 * MAX_VALUES
+    )
+
+
+def _outside_of_strings(body: bytes) -> UnreadableJson | None:
+    """Refuse a document by its marks outside of strings."""
     # A run of backslashes pairs up from the left, as a reader would pair it; what is left escapes the next byte.
     plain = body.replace(b"\\\\", b"").replace(b'\\"', b"")
     if plain.count(b'"') > 2 * MAX_VALUES:

@@ -193,7 +193,11 @@ def test_a_run_of_base64_is_passed_over_only_where_it_decodes_to_no_text(text: b
     assert module._base64(text) == every_base64(text)
 
 
-@given(st.text(min_size=8, max_size=12), st.integers(0, 3), st.integers(0, 3))
+@given(
+    st.text(min_size=8, max_size=12) | st.text("a\u00e9\u044f\u4e2d\uffe5\U0001f600\U0010fffd", min_size=7, max_size=9),
+    st.integers(0, 3),
+    st.integers(0, 3),
+)
 @settings(max_examples=600, deadline=None)
 def test_base64_of_whatever_reads_as_text_is_decoded_behind_any_letters(text: str, before: int, cut: int):
     written = base64.b64encode(text.encode("utf-8", "surrogatepass")).rstrip(b"=")

@@ -8,7 +8,7 @@ import tracemalloc
 
 import msgspec
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.json import strict
@@ -409,3 +409,16 @@ def test_what_is_accepted_reads_the_same_first_and_last(pairs: list[tuple[str, i
     outcome = read(body)
     if not isinstance(outcome, UnreadableJson):
         assert json.loads(body, object_pairs_hook=first_wins) == json.loads(body) == outcome
+
+
+@given(
+    st.lists(st.sampled_from([b"{", b"}", b"[", b"]", b",", b":", b'"', b"\\", b'\\"', b'"a,b"', b"1", b" "]), max_size=40)
+)
+@settings(max_examples=2_000)
+def test_counting_bytes_settles_only_documents_that_are_small_outside_of_strings(parts: list[bytes]):
+    body = b"".join(parts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(strict, "MAX_VALUES", 9)
+        patch.setattr(strict, "MAX_DEPTH", 3)
+        if len(body) > strict.MAX_VALUES:
+            assert strict.bulk(body) == strict._outside_of_strings(body)
