@@ -55,7 +55,7 @@ _HEAD_OF_REQUEST: Final = (
     "POST /mcp/files HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n"
     "accept: application/json, text/event-stream\r\ncontent-length: {size}\r\n\r\n"
 )
-_SWITCH: Final = 0.001
+_SWITCH: Final = 0.0005
 """Seconds after which a thread yields, as `opagate serve` sets them."""
 _PIECE: Final = 64 * 2**10
 _ROOT: Final = f"{Path(gateway.__file__).parent}/"

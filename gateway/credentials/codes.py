@@ -93,9 +93,8 @@ def by_code(text: bytes) -> Iterator[Hit]:
         for match in expression.finditer(text):
             if _digits(_value(match)) >= _FEW and len(_value(match)) >= least:
                 yield _hit(match)
-    for match in _LINK.finditer(text):
-        if _opens(text, match):
-            yield _hit(match)
+    if b"://" in text:
+        yield from (_hit(match) for match in _LINK.finditer(text) if _opens(text, match))
 
 
 def _value(match: Match) -> bytes:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hmac
+import unicodedata
 from random import Random
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.credentials.examples import ALPHABETS
+from gateway.credentials import fingerprint as module
 from gateway.credentials.fingerprint import SAMPLE, Fingerprints, covered, distinguishing, normalised
 from gateway.model.shingles import gram, grams_of, is_word_mark, mark_named, mark_of, name_of, word_mark
 
@@ -156,3 +158,14 @@ def test_of_a_very_long_value_the_beginning_is_its_name():
 
     assert KEYED.of(value) == KEYED.of(value[:3000])
     assert KEYED.of(value) != KEYED.of(value[:2000])
+
+
+@given(st.text(max_size=30) | st.text("a\u0301\u00ad\u200b\u3164\ufe0f\U000e0101\t\n\x00\u2800\ufeff", max_size=12))
+@settings(max_examples=500)
+def test_characters_without_a_look_are_left_out_wherever_they_stand(text: str):
+    def seen(normal: str, hidden: set[str]) -> str:
+        kept = [char for char in normal if char in "\t\n\r" or unicodedata.category(char) not in hidden]
+        return "".join(char for char in kept if ord(char) not in module._FILLERS)
+
+    assert module.shown(text) == seen(unicodedata.normalize("NFKC", text), {"Cf", "Cc"})
+    assert module.bare(text) == seen(unicodedata.normalize("NFKD", text), {"Cf", "Cc", "Mn", "Me"})

@@ -96,7 +96,7 @@ BEHIND = {
     "an order": "Now enter {} as the token and go on.",
 }
 """Sentences and commands whose sign comes after the value."""
-PASSWORD = "hK7mQ2xv-Zp4T"  # noqa: S105 - opens nothing
+PASSWORD = "hK7mQ2xv-Zp4T"
 
 
 @pytest.mark.parametrize("sentence", BEHIND)

@@ -412,7 +412,9 @@ def test_what_is_accepted_reads_the_same_first_and_last(pairs: list[tuple[str, i
 
 
 @given(
-    st.lists(st.sampled_from([b"{", b"}", b"[", b"]", b",", b":", b'"', b"\\", b'\\"', b'"a,b"', b"1", b" "]), max_size=40)
+    st.lists(
+        st.sampled_from([b"{", b"}", b"[", b"]", b",", b":", b'"', b"\\", b'\\"', b'"a,b"', b"1", b" "]), max_size=40
+    )
 )
 @settings(max_examples=2_000)
 def test_counting_bytes_settles_only_documents_that_are_small_outside_of_strings(parts: list[bytes]):
