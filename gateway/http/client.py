@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.http.address import Address
-from gateway.http.client_connection import OutboundConnection, Response
+from gateway.http.client_connection import AnyResponse, OutboundConnection
 from gateway.http.dial import connected
 from gateway.http.failures import Lost, Unsendable
 
@@ -47,7 +47,7 @@ class Client:
         within: float,
         target: bytes | None = None,
         again: bool = False,
-    ) -> Response:
+    ) -> AnyResponse:
         """Send a request; the answer, when its head is there. `within`: seconds until then, connecting included.
 
         `target` is the address's own, if not given. `headers` are without Host and Content-Length, which are written
@@ -96,7 +96,7 @@ class Client:
         """Return the last used connection that is still usable."""
         while self._kept:
             connection, _ = self._kept.popitem()
-            if now - connection.free_since < IDLE_SECONDS and connection.usable():
+            if now - connection.free_since < IDLE_SECONDS and connection.is_usable():
                 return connection
             connection.close()
         return None
@@ -145,7 +145,7 @@ class Client:
             connection.close()
 
 
-def _abandon(connection: OutboundConnection, waiter: asyncio.Future[Response]) -> None:
+def _abandon(connection: OutboundConnection, waiter: asyncio.Future[AnyResponse]) -> None:
     """End an exchange whose caller has gone, and close its answer."""
     if waiter.cancelled():
         connection.give_up(waiter)

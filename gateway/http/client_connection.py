@@ -7,10 +7,12 @@ import asyncio
 import select
 import socket
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol, TypeAlias, cast
+
+from msgspec import Struct
 
 from gateway.http.failures import AnswerTimeout, ExchangeError, Lost, Malformed
-from gateway.http.response_parser import ResponseParser
+from gateway.http.response_parser import ResponseParser, read_usual_response
 from gateway.model.wire import Headers
 
 HIGH_WATER: Final = 128 * 2**10
@@ -81,6 +83,35 @@ class Response:
         self.arrived()
 
 
+class WholeResponse(Struct, eq=False):
+    """An answer that arrived whole in one read, with the interface of `Response`. Its connection is free already."""
+
+    status: int
+    headers: Headers
+    body: bytes | None
+    translate: Callable[[ExchangeError], Exception] | None = None
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        body, self.body = self.body, None
+        if not body:
+            raise StopAsyncIteration
+        return body
+
+    def close(self) -> None:
+        """Drop the body. Safe to call at any time, and again."""
+        self.body = None
+
+    async def aclose(self) -> None:
+        """Close the response where a coroutine is expected."""
+        self.body = None
+
+
+AnyResponse: TypeAlias = Response | WholeResponse
+
+
 class Owner(Protocol):
     """An owner that hears when the connection opens, when it can carry another exchange, and when an opened connection
     ends."""
@@ -115,7 +146,7 @@ class OutboundConnection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", None)
         self._poll: Any = None
         self._parser: ResponseParser | None = None
-        self._waiter: asyncio.Future[Response] | None = None
+        self._waiter: asyncio.Future[AnyResponse] | None = None
         self._response: Response | None = None
         self.paused = False
         """The peer has to wait until the body is read."""
@@ -124,20 +155,20 @@ class OutboundConnection(asyncio.Protocol):
 
     # --- for the client ----------------------------------------------------------------------------
 
-    def usable(self) -> bool:
+    def is_usable(self) -> bool:
         """Return whether a request can be sent. This detects a peer's close or unasked data even before the event loop
         does. Otherwise the request would be lost, or take old data for its answer."""
         return not self._transport.is_closing() and (self._poll is None or not self._poll.poll(0))
 
-    def send(self, head: bytes, body: bytes, deadline: float) -> asyncio.Future[Response]:
+    def send(self, head: bytes, body: bytes, deadline: float) -> asyncio.Future[AnyResponse]:
         """Begin an exchange. The future fails with `Lost`, `Malformed`, or `AnswerTimeout` if no answer begins before the
         deadline. Whoever does not wait for it calls `give_up`."""
-        waiter: asyncio.Future[Response] = self._loop.create_future()
+        waiter: asyncio.Future[AnyResponse] = self._loop.create_future()
         if self._transport.is_closing():
             # It was lost as soon as it was there, and nobody tells a second time.
             waiter.set_exception(Lost("the connection was closed", begun=False))
             return waiter
-        self._parser, self._waiter, self._deadline = ResponseParser(), waiter, deadline
+        self._waiter, self._deadline = waiter, deadline
         # A timer that runs out too early begins anew, so most exchanges leave it alone.
         if self._timer is None or self._timer.when() > deadline:
             self._watch(deadline)
@@ -147,7 +178,7 @@ class OutboundConnection(asyncio.Protocol):
             self._transport.writelines((head, body))
         return waiter
 
-    def give_up(self, waiter: asyncio.Future[Response], error: ExchangeError | None = None) -> None:
+    def give_up(self, waiter: asyncio.Future[AnyResponse], error: ExchangeError | None = None) -> None:
         """End the exchange that `send` gave this future for, unless its answer has come. The connection may carry
         another exchange by now, which is none of the caller's affair."""
         if waiter is self._waiter:
@@ -189,9 +220,18 @@ class OutboundConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         parser = self._parser
         if parser is None:
-            # Nothing was asked.
-            self._transport.abort()
-            return
+            waiter = self._waiter
+            if waiter is None:
+                # Nothing was asked.
+                self._transport.abort()
+                return
+            whole = None if waiter.done() else read_usual_response(data)
+            if whole is not None:
+                self._waiter = None
+                waiter.set_result(WholeResponse(*whole))
+                self._become_free()
+                return
+            parser = self._parser = ResponseParser()
         parser.feed(data)
         if parser.status and self._waiter is not None:
             if self._waiter.done():
@@ -226,15 +266,21 @@ class OutboundConnection(asyncio.Protocol):
         self._parser = self._response = None
         parser.close()
         response.end()
-        transport = self._transport
-        unsent = transport.get_write_buffer_size() > 0
-        if parser.keep_alive and not parser.excess and not unsent and not transport.is_closing():
-            if self.paused:
-                self._resume()
-            self.free_since = self._loop.time()
-            self._owner.freed(self)
+        if parser.keep_alive and not parser.excess:
+            self._become_free()
         else:
+            self._transport.abort()
+
+    def _become_free(self) -> None:
+        """Offer the connection for another exchange, unless a part of the request is still to be sent."""
+        transport = self._transport
+        if transport.get_write_buffer_size() or transport.is_closing():
             transport.abort()
+            return
+        if self.paused:
+            self._resume()
+        self.free_since = self._loop.time()
+        self._owner.freed(self)
 
     def _fail(self, error: ExchangeError) -> None:
         waiter, response, parser = self._waiter, self._response, self._parser

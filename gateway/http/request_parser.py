@@ -1,6 +1,10 @@
 """A parser of requests in pieces. Pure. It accepts less than HTTP allows: one framing, only the coding `chunked`, no
 tunnel, a bounded head, few requests before their answers. No leniency of llhttp is switched on. So llhttp refuses two
-lengths, a length beside a coding, bare line ends, folded lines, and a space before a colon."""
+lengths, a length beside a coding, bare line ends, folded lines, and a space before a colon.
+
+A usual request that arrives whole in one read is read without llhttp, which calls Python for each of its lines. The usual
+requests are a narrow subset: llhttp reads each of them in the same way, which the tests compare.
+"""
 
 from __future__ import annotations
 
@@ -32,34 +36,20 @@ INVALID: Final = ParseFault(400, "Invalid HTTP request received.")
 TOO_LARGE: Final = ParseFault(431, "The request's head is too large.")
 
 
-class Request:
+class Request(Struct, eq=False):
     """A request whose head has arrived. `path` and `query` stand as they were sent. `body` holds the bytes that arrived
     and were not taken yet. `is_complete`: all of the body has arrived. `is_discarded`: its reader has gone."""
 
-    __slots__ = (
-        "body",
-        "expects_continue",
-        "headers",
-        "is_complete",
-        "is_discarded",
-        "keep_alive",
-        "method",
-        "path",
-        "query",
-        "version",
-    )
-
-    def __init__(self, method: str, path: str, query: bytes, version: str, headers: Headers) -> None:
-        self.method = method
-        self.path = path
-        self.query = query
-        self.version = version
-        self.headers = headers
-        self.keep_alive = True
-        self.expects_continue = False
-        self.body: bytes | bytearray = b""
-        self.is_complete = False
-        self.is_discarded = False
+    method: str
+    path: str
+    query: bytes
+    version: str
+    headers: Headers
+    keep_alive: bool = True
+    expects_continue: bool = False
+    body: bytes | bytearray = b""
+    is_complete: bool = False
+    is_discarded: bool = False
 
 
 class RequestParser:
@@ -96,6 +86,12 @@ class RequestParser:
     def feed(self, data: bytes) -> None:
         """Read on. A part has no more bytes than a head may still have, so that a head that is too large never counts
         as complete."""
+        if not (self.in_head or self.requests or self.has_ended or self._current is not None or self.fault is not None):
+            request = read_usual_request(data)
+            if request is not None:
+                self._kept = 0
+                self.requests.append(request)
+                return
         while data and self.fault is None and not self.has_ended:
             room = HEAD_BYTES - self._kept
             if room <= 0:
@@ -105,7 +101,7 @@ class RequestParser:
             data = data[room:]
 
     def close(self) -> None:
-        # The parser and its callbacks refer to one another.
+        """Drop the parser of llhttp: it and its callbacks refer to one another."""
         self._llhttp = None
 
     def _feed_part(self, part: bytes) -> None:
@@ -232,5 +228,52 @@ class RequestParser:
         return path.decode("ascii"), query
 
 
+def read_usual_request(data: bytes) -> Request | None:
+    """Return a request that is whole, and written as nearly all clients write it; `None` for any other bytes.
+
+    Its lines have one space after the colon and visible ASCII. Its only framing is one `content-length`, and its
+    connection stays open. Nothing follows it.
+    """
+    head = _USUAL_HEAD.match(data) if len(data) <= HEAD_BYTES else None
+    if head is None:
+        return None
+    method, path, query, lines = head.groups()
+    headers: list[tuple[bytes, bytes]] = []
+    size: bytes | None = None
+    for written, value in _USUAL_LINE.findall(lines):
+        name = written.lower()
+        if name in _FRAMING:
+            if name == b"content-length" and size is None:
+                size = value
+            elif name != b"connection" or value != b"keep-alive":
+                return None
+        headers.append((name, value))
+    body = data[head.end() :]
+    if (size or b"0") != b"%d" % len(body):
+        return None
+    return Request(
+        _USUAL_METHODS[method], path.decode(), query or b"", "1.1", tuple(headers), body=body, is_complete=True
+    )
+
+
+_USUAL_METHODS: Final = {b"POST": "POST", b"GET": "GET", b"DELETE": "DELETE"}
+_USUAL_HEAD: Final = re.compile(
+    rb"(POST|GET|DELETE) (/[A-Za-z0-9/._~%:@!$&'()*+,;=-]*+)(?:\?([A-Za-z0-9/?._~%:@!$&'()*+,;=-]*+))? HTTP/1\.1\r\n"
+    rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]++: [!-~]++(?: [!-~]++)*+\r\n)++)\r\n"
+)
+"""The groups are the method, the path, the query and the lines of the fields."""
+_USUAL_LINE: Final = re.compile(rb"([^:]++): ([^\r]++)\r\n")
+_FRAMING: Final = frozenset(
+    {
+        b"content-length",
+        b"transfer-encoding",
+        b"connection",
+        b"proxy-connection",
+        b"upgrade",
+        b"http2-settings",
+        b"expect",
+    }
+)
+"""Headers that say how a request is read, or whether another one follows."""
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?@]+)/", re.IGNORECASE)
 _OFFER: Final = frozenset({b"upgrade", b"http2-settings"})

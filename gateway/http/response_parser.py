@@ -1,9 +1,14 @@
 """A parser of answers in pieces. Pure. It accepts less than HTTP allows: one framing, only the coding `chunked`, no
 upgrade, a bounded head. No leniency of llhttp is switched on. So llhttp refuses two lengths, a length beside a coding,
-bare line ends, folded lines, and a space before a colon."""
+bare line ends, folded lines, and a space before a colon.
+
+A usual answer that arrives whole in one read needs no parser. The usual answers are a narrow subset: a parser reads each
+of them in the same way, which the tests compare.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import httptools
@@ -81,7 +86,7 @@ class ResponseParser:
             self._refuse("its head or its trailers are too long")
 
     def close(self) -> None:
-        # The parser and its callbacks refer to one another.
+        """Drop the parser of llhttp: it and its callbacks refer to one another."""
         self._llhttp = None
 
     def _refuse(self, why: str) -> None:
@@ -142,3 +147,41 @@ class ResponseParser:
     def on_message_complete(self) -> None:
         if self.status and self.fault is None:
             self.complete = True
+
+
+def read_usual_response(data: bytes) -> tuple[int, Headers, bytes] | None:
+    """Return the status, headers and body of an answer that is whole, and written as most servers write it; `None` for
+    any other bytes.
+
+    Its lines have one space after the colon and visible ASCII. Its only framing is one `content-length`, and its
+    connection stays open. Nothing follows it.
+    """
+    head = _USUAL_HEAD.match(data) if len(data) <= MAX_HEAD else None
+    if head is None:
+        return None
+    status, lines = head.groups()
+    headers: list[tuple[bytes, bytes]] = []
+    size: bytes | None = None
+    for written, value in _USUAL_LINE.findall(lines):
+        name = written.lower()
+        if name in _FRAMING:
+            if name == b"content-length" and size is None:
+                size = value
+            elif name != b"connection" or value != b"keep-alive":
+                return None
+        headers.append((name, value))
+    body = data[head.end() :]
+    if size != b"%d" % len(body) or status in _BODILESS or len(headers) > MAX_FIELDS:
+        return None
+    return int(status), tuple(headers), body
+
+
+_USUAL_HEAD: Final = re.compile(
+    rb"HTTP/1\.1 ([2-5][0-9][0-9])(?: [!-~]++)++\r\n"
+    rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]++: [!-~]++(?: [!-~]++)*+\r\n)++)\r\n"
+)
+"""The groups are the status and the lines of the fields."""
+_USUAL_LINE: Final = re.compile(rb"([^:]++): ([^\r]++)\r\n")
+_BODILESS: Final = frozenset({b"204", b"304"})
+_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding", b"connection", b"proxy-connection", b"upgrade"})
+"""Headers that say how an answer is read, or whether another one may follow."""

@@ -22,7 +22,7 @@ from gateway.config import OpaEngine
 from gateway.errors import PolicyBroken, PolicyLate, PolicyMalformed, PolicyUnavailable, PolicyUndefined
 from gateway.http import address
 from gateway.http.client import Client
-from gateway.http.client_connection import Response
+from gateway.http.client_connection import AnyResponse
 from gateway.http.failures import AnswerTimeout, ConnectTimeout, ExchangeError, Malformed
 from gateway.policy import bundle_age, findings, opa_contents, verdict
 from gateway.policy.bundle_age import Report
@@ -262,7 +262,7 @@ def _tls(settings: OpaEngine) -> ssl.SSLContext:
         ) from None
 
 
-async def _bounded(response: Response, limit: int) -> bytes:
+async def _bounded(response: AnyResponse, limit: int) -> bytes:
     pieces: list[bytes] = []
     size = 0
     async for piece in response:
@@ -273,7 +273,7 @@ async def _bounded(response: Response, limit: int) -> bytes:
     return b"".join(pieces)
 
 
-def _require_json(response: Response) -> None:
+def _require_json(response: AnyResponse) -> None:
     types = [value for name, value in response.headers if name == b"content-type"]
     plain = len(types) == 1 and types[0].partition(b";")[0].strip().lower() == b"application/json"
     if not plain or any(name == b"content-encoding" for name, _ in response.headers):

@@ -172,9 +172,9 @@ async def test_what_is_said_unasked_ends_it(connection: OutboundConnection, wire
 async def test_a_peer_that_has_said_something_or_gone_is_not_asked(
     connection: OutboundConnection, ends: tuple[socket.socket, socket.socket]
 ):
-    assert connection.usable()
+    assert connection.is_usable()
     ends[1].send(b"x")
-    assert not connection.usable()
+    assert not connection.is_usable()
 
 
 async def test_a_request_on_a_connection_that_is_closing_is_lost_at_once(connection: OutboundConnection, wire: Wire):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from gateway.http.request_parser import HEAD_BYTES, INVALID, TOO_LARGE, WAITING, RequestParser
+from gateway.http.request_parser import HEAD_BYTES, INVALID, TOO_LARGE, WAITING, RequestParser, read_usual_request
 from tests.requirements import requirement
 
 LINE = b"POST /mcp/files?a=b HTTP/1.1\r\nhost: here\r\n"
@@ -78,6 +78,58 @@ def test_mutated_bytes_that_are_cut_anywhere_have_the_same_outcome():
         cuts = sorted(chance.sample(range(1, len(sent)), 3))
         parts = [sent[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(sent)], strict=True)]
         assert outcome(read(*parts)) == outcome(read(sent)), (sent, cuts)
+
+
+USUAL = (
+    b"POST /mcp/files HTTP/1.1\r\nHost: a:8\r\nAccept: b/c, d\r\nConnection: keep-alive\r\nContent-Length: 5\r\n\r\nhello",
+    b"DELETE /mcp/a%20b?x=/?y HTTP/1.1\r\nhost: here\r\nmcp-session-id: a_b\r\n\r\n",
+    b"GET //x;y=1/../* HTTP/1.1\r\nx: {}<>\r\ncontent-length: 0\r\n\r\n",
+)
+PIECES = (
+    b"\r", b"\n", b"\r\n", b"\0", b" ", b"  ", b"\t", b":", b": ", b"0", b"5", b"x", b"-", b"#", b"?", b"\x7f", b"\xff", b"",
+    b"/", b"http://a/", b"HTTP/1.0", b"chunked", b"transfer-encoding: chunked\r\n", b"connection: close\r\n", b"expect: 100-continue\r\n",
+    b"upgrade: h2c\r\nconnection: upgrade\r\n", b"proxy-connection: close\r\n", b"content-length: 5\r\n", b"Connection: Keep-Alive\r\n",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("sent", USUAL)
+def test_a_usual_request_in_one_read_is_read_as_its_bytes_one_by_one(sent: bytes):
+    assert read_usual_request(sent) is not None
+    assert outcome(read(sent)) == outcome(read(*[sent[at : at + 1] for at in range(len(sent))]))
+
+
+@requirement("strangers/one-reading")
+def test_a_mutated_usual_request_in_one_read_is_read_as_in_two():
+    chance = random.Random(17)
+    usual = 0
+    for _ in range(20_000):
+        sent = chance.choice(USUAL)
+        for _ in range(chance.randint(1, 2)):
+            at = chance.randrange(len(sent))
+            sent = sent[:at] + chance.choice(PIECES) + sent[at + chance.randint(0, 3) :]
+        usual += read_usual_request(sent) is not None
+        assert outcome(read(sent)) == outcome(read(sent[:1], sent[1:])), sent
+
+    assert 1_000 < usual < 19_000
+
+
+@requirement("strangers/one-reading")
+def test_requests_of_one_connection_are_read_the_same_in_whole_reads_and_in_cut_ones():
+    chance = random.Random(18)
+    for _ in range(1_000):
+        whole, cut = RequestParser(), RequestParser()
+        for _ in range(6):
+            sent = chance.choice([*USUAL, *VALID.values(), CHUNKED + b"9\r\nhel", b"\r\n", b"lo"])
+            whole.feed(sent)
+            for at in range(0, len(sent), 3):
+                cut.feed(sent[at : at + 3])
+            assert outcome(whole) == outcome(cut)
+            if chance.random() < 0.7:
+                # The server answers, and reads no more of a body that still arrives.
+                for parser in (whole, cut):
+                    for answered in parser.requests:
+                        answered.is_discarded = True
+                    parser.requests.clear()
 
 
 @requirement("strangers/one-reading")
