@@ -58,7 +58,7 @@ class _Bridge:
                 return {"type": "http.disconnect"}
             self._is_read = channel.request.is_complete and not channel.request.body
             return {"type": "http.request", "body": body, "more_body": not self._is_read}
-        while not (channel.has_ended or channel.presence.gone):
+        while not (channel.has_ended or channel.is_left):
             await channel.hear_news()
         return {"type": "http.disconnect"}
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
-
-from gateway.http.exchange import Presence
 
 if TYPE_CHECKING:
     from gateway.http.request_parser import Request
@@ -24,6 +22,12 @@ _FIELDS: Final = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++: [^\x00-\x08\x0a
 
 _LINE: Final = b"%b: %b\r\n"
 
+_FAILURE: Final = b"Internal Server Error"
+_FAILURE_FIELDS: Final = (
+    (b"content-type", b"text/plain; charset=utf-8"),
+    (b"content-length", b"%d" % len(_FAILURE)),
+)
+
 _PHRASES: Final = {int(status): status.phrase.encode() for status in HTTPStatus}
 _STATUS_LINES: Final = {
     number: b"HTTP/1.1 %d %b\r\n" % (number, _PHRASES.get(number, b"")) for number in range(200, 600)
@@ -37,7 +41,8 @@ class ClientGone(Exception):
 
 
 class Channel:
-    """A request, and the answer to it. After the client has left, the answer goes nowhere, without an error.
+    """A request, and the answer to it. After the client has left, the answer goes nowhere, without an error. Then
+    `on_leave` is called, if the worker for the client has set it.
 
     The body of the answer has the length of its `content-length`, or is chunked. To HTTP/1.0, it may last until the end of the
     connection.
@@ -52,8 +57,9 @@ class Channel:
         "client_ip",
         "has_ended",
         "has_started",
+        "is_left",
         "keep_alive",
-        "presence",
+        "on_leave",
         "request",
     )
 
@@ -62,7 +68,9 @@ class Channel:
         self.client_ip = connection.client_ip
         self.certificates = connection.certificates
         """The client's verified certificate and its issuers (DER)."""
-        self.presence = Presence()
+        self.is_left = False
+        """The client has closed the connection."""
+        self.on_leave: Callable[[], object] | None = None
         self.keep_alive = request.keep_alive
         """The connection carries another request after this answer."""
         self.has_started = False
@@ -88,6 +96,13 @@ class Channel:
         """The connection has TLS."""
         return self._connection.is_encrypted
 
+    def leave(self) -> None:
+        """Note the departure of the client, and wake the workers for the request."""
+        self.is_left = True
+        if self.on_leave is not None:
+            self.on_leave()
+        self.tell_news()
+
     def take(self) -> bytes:
         """Return the bytes of the request's body that have arrived since the last time."""
         request = self.request
@@ -99,12 +114,12 @@ class Channel:
     async def read(self) -> bytes:
         """Return the next bytes of the request's body, or none at its end. Raises `ClientGone`."""
         request = self.request
-        while not (request.body or request.is_complete or self.presence.gone):
+        while not (request.body or request.is_complete or self.is_left):
             if request.expects_continue and not self.has_started:
                 request.expects_continue = False
                 self._connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             await self.hear_news()
-        if self.presence.gone:
+        if self.is_left:
             raise ClientGone
         return self.take()
 
@@ -125,7 +140,7 @@ class Channel:
         """Send a whole answer. It has a length unless its status has no body (RFC 9110 section 8.6)."""
         if self._connection.is_full:
             await self._connection.drain()
-        if self.presence.gone:
+        if self.is_left:
             return
         if status not in _BODILESS:
             headers = (*headers, (b"content-length", b"%d" % len(body)))
@@ -133,12 +148,15 @@ class Channel:
         if self.request.method == "HEAD" or status in _BODILESS:
             body = b""
         self._connection.write_whole(head, body)
-        self._finish()
+        self.has_ended = True
+        self._connection.finish(self)
+        if self._news is not None:
+            self._news.set()
 
     def start(self, status: int, headers: _Fields) -> None:
         """Send the head of an answer."""
         head = self._head(status, headers)
-        if not self.presence.gone:
+        if not self.is_left:
             self._connection.write(head)
 
     async def write(self, data: bytes) -> None:
@@ -147,7 +165,7 @@ class Channel:
             await self._connection.drain()
         if self.has_ended or not self.has_started:
             raise RuntimeError("a part of a body comes before its head or after its end")
-        if self.presence.gone or not data or self.request.method == "HEAD":
+        if self.is_left or not data or self.request.method == "HEAD":
             return
         if self._chunked:
             data = b"%x\r\n%b\r\n" % (len(data), data)
@@ -161,7 +179,7 @@ class Channel:
         """End the answer."""
         if self.has_ended or not self.has_started:
             raise RuntimeError("an answer ends twice, or before its head")
-        if self.presence.gone:
+        if self.is_left:
             return
         if self._left and self.request.method != "HEAD":
             raise RuntimeError("the body of an answer is shorter than its content-length")
@@ -169,15 +187,26 @@ class Channel:
             self._connection.write(b"0\r\n\r\n")
         self._finish()
 
-    async def fail(self) -> None:
+    def fail(self) -> None:
         """Answer 500, or cut off an answer that has begun. A client must not take a part for the whole."""
-        if self.has_ended or self.presence.gone:
+        if self.has_ended or self.is_left:
             return
         self.keep_alive = False
         if self.has_started:
             self._connection.close()
         else:
-            await self.respond(500, ((b"content-type", b"text/plain; charset=utf-8"),), b"Internal Server Error")
+            body = b"" if self.request.method == "HEAD" else _FAILURE
+            self._connection.write_whole(self._head(500, _FAILURE_FIELDS), body)
+            self._finish()
+
+    def end_work(self, task: asyncio.Task[None]) -> None:
+        """Note the end of the work for the request. An error, or work without an answer, fails the request."""
+        self._connection.serving.tasks.discard(task)
+        if not task.cancelled():
+            # asyncio logs an error that is never asked for, with its traceback.
+            task.exception()
+        if not self.has_ended:
+            self.fail()
 
     def _finish(self) -> None:
         self.has_ended = True
@@ -204,7 +233,12 @@ class Channel:
             elif name == b"connection":
                 says_close = b"close" in value.lower()
         # A client that was not told to go on may leave the body out, and what it sends next would be taken for it.
-        if says_close or (request.expects_continue and not request.is_complete) or self._connection.is_last(self):
+        connection = self._connection
+        if (
+            says_close
+            or (request.expects_continue and not request.is_complete)
+            or (connection.serving.is_stopping and connection.is_last(self))
+        ):
             self.keep_alive = False
         if self._left is None and status not in _BODILESS and request.method != "HEAD" and request.version == "1.1":
             self._chunked = True

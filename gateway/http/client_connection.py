@@ -100,13 +100,11 @@ class WholeResponse(Struct, eq=False):
             raise StopAsyncIteration
         return body
 
-    def close(self) -> None:
-        """Drop the body. Safe to call at any time, and again."""
-        self.body = None
+    def close(self, error: ExchangeError | None = None) -> None:
+        """Do nothing: the answer has ended."""
 
     async def aclose(self) -> None:
-        """Close the response where a coroutine is expected."""
-        self.body = None
+        """Do nothing: the answer has ended."""
 
 
 AnyResponse: TypeAlias = Response | WholeResponse

@@ -37,6 +37,7 @@ class Delivery:
 
     def __init__(self, limits: Limits) -> None:
         self._keep_alive = limits.keep_alive.total_seconds()
+        self._in_flight_limit = limits.in_flight
         self._idle: set[asyncio.Task[Any]] = set()
         self._listeners = Listeners()
         self._draining = False
@@ -78,18 +79,22 @@ class Delivery:
         channel: Channel,
         *,
         counted: bool = True,
+        refuse_full: Callable[[Channel], Awaitable[None]] | None = None,
     ) -> None:
         """Answer one exchange. The work stops when the client leaves. `handle` returns `None` after it has sent the answer.
 
-        `counted`: the exchange is in progress, and a drain waits for its end.
+        `counted`: the exchange is in progress, and a drain waits for its end. `refuse_full` answers in the place of `handle`
+        when as many exchanges are in progress as may be.
         """
-        presence = channel.presence
-        if presence.gone:
+        if channel.is_left:
+            return
+        if refuse_full is not None and len(self._working) - len(self._streams) >= self._in_flight_limit:
+            await refuse_full(channel)
             return
         worker = cast("asyncio.Task[Any]", asyncio.current_task())
         if counted:
             self._working.add(worker)
-        presence.watch(worker.cancel)
+        channel.on_leave = worker.cancel
         try:
             answer = await handle(exchange)
             if hasattr(answer, "body"):
@@ -98,7 +103,7 @@ class Delivery:
             elif answer is not None:
                 await self._send_stream(cast("Stream", answer), channel)
         except asyncio.CancelledError:
-            if not presence.gone:
+            if not channel.is_left:
                 raise
         except ClientGone:
             return
@@ -108,7 +113,7 @@ class Delivery:
             log.exception("defect", method=exchange.method)
             raise
         finally:
-            presence.unwatch()
+            channel.on_leave = None
             self._working.discard(worker)
             self._streams.discard(worker)
 
@@ -179,7 +184,8 @@ class Delivery:
 
 async def read_body(channel: Channel, limit: int) -> bytes | Refusal:
     """Return the whole body, of at most `limit` bytes, or the refusal to read it. Raises `ClientGone`."""
-    if channel.request.is_complete:
+    request = channel.request
+    if request.is_complete:
         body = channel.take()
         return body if len(body) <= limit else _too_large(limit)
     declared = next((value for name, value in channel.request.headers if name == b"content-length"), b"0").lstrip(b"0")

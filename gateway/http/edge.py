@@ -12,11 +12,11 @@ Before anything is parsed or anyone is asked, the edge refuses:
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from ipaddress import ip_address
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -100,23 +100,34 @@ class Edge:
         """End the streams that wait for news rather than for a call's result. Calls go on to their end."""
         self._delivery.drain()
 
-    async def __call__(self, channel: Channel) -> None:
+    def __call__(self, channel: Channel) -> Coroutine[Any, Any, None]:
+        """Return the work for a request. It is no coroutine itself: the work of a call is resumed several times, and
+        then enters each coroutine above it again."""
         request = channel.request
         # The path as it stands: to whoever routes before the gateway, `/mcp%2Ffiles` is not below `/mcp/`.
-        if request.path.startswith("/mcp/"):
-            exchange = self._exchange(channel)
-            first, last = self._judge(request.method, *map(exchange.fields.get, _JUDGED))
-            refusal = first or (_FULL if self._delivery.in_flight >= self._in_flight_limit else last)
-            if refusal is None:
-                await self._delivery.converse(exchange, self._handlers.mcp, channel)
-        else:
-            refusal = await self._serve_page(channel)
-        if refusal is not None:
-            answer = await self._handlers.refuse(refusal, RefusedClient(channel.client_ip, request.headers))
-            allowed = _MCP_METHODS if refusal is _NO_METHOD_OF_MCP else ()
-            await channel.respond(answer.status, (*answer.headers, *allowed), answer.body)
+        if not request.path.startswith("/mcp/"):
+            return self._serve_page(channel)
+        exchange = self._exchange(channel)
+        first, last = self._judge(request.method, *map(exchange.fields.get, _JUDGED))
+        if first is not None:
+            return self._refuse(channel, first)
+        if last is not None:
+            return self._refuse_unless_full(channel, last)
+        return self._delivery.converse(exchange, self._handlers.mcp, channel, refuse_full=self._refuse_full)
 
-    async def _serve_page(self, channel: Channel) -> Refusal | None:
+    async def _refuse_full(self, channel: Channel) -> None:
+        await self._refuse(channel, _FULL)
+
+    async def _refuse_unless_full(self, channel: Channel, refusal: Refusal) -> None:
+        await self._refuse(channel, _FULL if self._delivery.in_flight >= self._in_flight_limit else refusal)
+
+    async def _refuse(self, channel: Channel, refusal: Refusal) -> None:
+        """Answer with a refusal of the edge."""
+        answer = await self._handlers.refuse(refusal, RefusedClient(channel.client_ip, channel.request.headers))
+        allowed = _MCP_METHODS if refusal is _NO_METHOD_OF_MCP else ()
+        await channel.respond(answer.status, (*answer.headers, *allowed), answer.body)
+
+    async def _serve_page(self, channel: Channel) -> None:
         """Have the pages answer, unless the edge refuses."""
         request = channel.request
         path = request.path
@@ -130,7 +141,8 @@ class Edge:
             if for_callers and refusal is None:
                 refusal = self._unserved_caller(request.method, path, judged)
         if refusal is not None:
-            return refusal
+            await self._refuse(channel, refusal)
+            return
         exchange = self._exchange(channel)
 
         async def show(_exchange: Exchange) -> None:
@@ -138,7 +150,6 @@ class Edge:
             await run_application(self._handlers.pages, channel, more)
 
         await self._delivery.converse(exchange, show, channel, counted=for_callers)
-        return None
 
     def _is_foreign(self, headers: Headers) -> Refusal | None:
         hosts = values(headers, b"host")

@@ -44,29 +44,6 @@ class Exchange(Struct, frozen=True):
         force_setattr(self, "fields", group_headers(self.headers))
 
 
-class Presence:
-    """The presence of a connection's client. The server reports its end, and workers for the client hear of it."""
-
-    __slots__ = ("_leaving", "gone")
-
-    def __init__(self) -> None:
-        self.gone = False
-        self._leaving: Callable[[], object] | None = None
-
-    def watch(self, leaving: Callable[[], object]) -> None:
-        """Have `leaving` called when the client leaves. One at a time: a connection carries one exchange at a time."""
-        self._leaving = leaving
-
-    def unwatch(self) -> None:
-        self._leaving = None
-
-    def leave(self) -> None:
-        """The client has left."""
-        self.gone = True
-        if self._leaving is not None:
-            self._leaving()
-
-
 class Answer(Protocol):
     """A complete answer."""
 

@@ -229,10 +229,10 @@ class RequestParser:
 
 
 def read_usual_request(data: bytes) -> Request | None:
-    """Return a request that is whole, and written as nearly all clients write it; `None` for any other bytes.
+    """Return a whole request in the usual writing; `None` for all other bytes.
 
-    Its lines have one space after the colon and visible ASCII. Its only framing is one `content-length`, and its
-    connection stays open. Nothing follows it.
+    The usual lines have one space after the colon and visible ASCII. The only framing is one `content-length`, the
+    connection stays open, and nothing follows the body.
     """
     head = _USUAL_HEAD.match(data) if len(data) <= HEAD_BYTES else None
     if head is None:

@@ -150,11 +150,10 @@ class ResponseParser:
 
 
 def read_usual_response(data: bytes) -> tuple[int, Headers, bytes] | None:
-    """Return the status, headers and body of an answer that is whole, and written as most servers write it; `None` for
-    any other bytes.
+    """Return the status, headers and body of a whole answer in the usual writing; `None` for all other bytes.
 
-    Its lines have one space after the colon and visible ASCII. Its only framing is one `content-length`, and its
-    connection stays open. Nothing follows it.
+    The usual lines have one space after the colon and visible ASCII. The only framing is one `content-length`, the
+    connection stays open, and nothing follows the body.
     """
     head = _USUAL_HEAD.match(data) if len(data) <= MAX_HEAD else None
     if head is None:

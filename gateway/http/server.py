@@ -10,11 +10,11 @@ import signal
 import socket
 import ssl
 import threading
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager, suppress
 from functools import partial
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 from gateway.config import Configuration, TlsSettings
 from gateway.errors import ConfigurationError
@@ -37,7 +37,7 @@ class Server:
 
     def __init__(
         self,
-        handler: Callable[[Channel], Awaitable[None]],
+        handler: Callable[[Channel], Coroutine[Any, Any, None]],
         configuration: Configuration,
         *,
         tls: ssl.SSLContext | None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import _ssl
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Any, Final, cast
 
@@ -31,7 +31,9 @@ class Serving:
 
     __slots__ = ("connections", "handler", "head_seconds", "is_stopping", "limit", "tasks")
 
-    def __init__(self, handler: Callable[[Channel], Awaitable[None]], limit: ConcurrencyLimit, head: float) -> None:
+    def __init__(
+        self, handler: Callable[[Channel], Coroutine[Any, Any, None]], limit: ConcurrencyLimit, head: float
+    ) -> None:
         self.handler = handler
         self.limit = limit
         self.head_seconds = head
@@ -61,7 +63,6 @@ class Connection(asyncio.Protocol):
         "_loop",
         "_parser",
         "_quiet_since",
-        "_serving",
         "_timer",
         "_transport",
         "_writable",
@@ -69,6 +70,7 @@ class Connection(asyncio.Protocol):
         "client_ip",
         "is_full",
         "is_read_paused",
+        "serving",
     )
 
     def __init__(self, serving: Serving) -> None:
@@ -78,7 +80,7 @@ class Connection(asyncio.Protocol):
         """The client has not read enough of what was sent to it."""
         self.is_read_paused = False
         """The client has to wait until the bodies of its requests are read."""
-        self._serving = serving
+        self.serving = serving
         self._loop = asyncio.get_running_loop()
         self._transport = cast("asyncio.Transport", None)
         self._parser = RequestParser()
@@ -100,16 +102,16 @@ class Connection(asyncio.Protocol):
         peer = self.address_of("peername")
         self.client_ip = peer[0] if peer else None
         address = self.client_ip or ""
-        if not self._serving.limit.admit(address):
+        if not self.serving.limit.admit(address):
             self._transport.abort()
             return
         self._address = address
         tls = transport.get_extra_info("ssl_object")
         if tls is not None:
             self.certificates = _verified(tls)
-        self._serving.connections.add(self)
+        self.serving.connections.add(self)
         self._quiet_since = self._loop.time()
-        self._expect(self._serving.head_seconds, awaits_head=True)
+        self._expect(self.serving.head_seconds, awaits_head=True)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         if self._timer is not None:
@@ -119,14 +121,13 @@ class Connection(asyncio.Protocol):
         self._held.clear()
         self._parser.close()
         self._parser.requests.clear()
-        self._serving.connections.discard(self)
+        self.serving.connections.discard(self)
         if self._address is not None:
-            self._serving.limit.leave(self._address)
+            self.serving.limit.leave(self._address)
             self._address = None
         channel, self._channel = self._channel, None
         if channel is not None:
-            channel.presence.leave()
-            channel.tell_news()
+            channel.leave()
         self.resume_writing()
 
     def data_received(self, data: bytes) -> None:
@@ -145,10 +146,13 @@ class Connection(asyncio.Protocol):
         else:
             # The time runs on if it has begun.
             if not (self._awaits_head and self._due is not None):
-                self._expect(self._serving.head_seconds, awaits_head=True)
+                self._expect(self.serving.head_seconds, awaits_head=True)
             return
         # Reading goes on while requests wait for their turn: a client that leaves is noticed by it.
-        if sum([len(request.body) for request in parser.requests]) > BODY_BYTES:
+        unread = 0
+        for request in parser.requests:
+            unread += len(request.body)
+        if unread > BODY_BYTES:
             self._pause_reading()
 
     def pause_writing(self) -> None:
@@ -216,9 +220,8 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def is_last(self, channel: Channel) -> bool:
-        """Return whether the connection ends with the answer to this request: the server stops, and no other request
-        waits."""
-        return self._serving.is_stopping and self._parser.requests[-1] is channel.request
+        """Return whether no other request waits."""
+        return self._parser.requests[-1] is channel.request
 
     def finish(self, channel: Channel) -> None:
         """Go on after an answer: close, begin the next request, or wait for one."""
@@ -229,7 +232,7 @@ class Connection(asyncio.Protocol):
         request.is_discarded = True
         request.body = b""
         parser.requests.pop(0)
-        self._quiet_since = self._loop.time()
+        self._quiet_since = now = self._loop.time()
         if not channel.keep_alive:
             self.close()
             return
@@ -242,7 +245,11 @@ class Connection(asyncio.Protocol):
         if parser.requests:
             self._begin()
         elif parser.in_head or not request.is_complete:
-            self._expect(self._serving.head_seconds, awaits_head=True)
+            self._expect(self.serving.head_seconds, awaits_head=True)
+        elif self._timer is not None and self._timer.when() <= now + KEEP_ALIVE_SECONDS:
+            # As `_expect`, which most answers need not enter.
+            self._awaits_head = False
+            self._due = now + KEEP_ALIVE_SECONDS
         else:
             self._expect(KEEP_ALIVE_SECONDS, awaits_head=False)
 
@@ -266,20 +273,14 @@ class Connection(asyncio.Protocol):
         """Begin to answer the oldest request."""
         self._due = None
         channel = self._channel = Channel(self._parser.requests[0], self)
-        task = self._loop.create_task(self._answer(channel))
-        self._serving.tasks.add(task)
-
-    async def _answer(self, channel: Channel) -> None:
         try:
-            await self._serving.handler(channel)
-            if not channel.has_ended:
-                await channel.fail()
-        except BaseException as error:
-            await channel.fail()
-            if not isinstance(error, Exception | asyncio.CancelledError):
-                raise
-        finally:
-            self._serving.tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            work = self.serving.handler(channel)
+        except Exception:  # noqa: BLE001 - the client gets an answer, whatever the defect
+            channel.fail()
+            return
+        task = self._loop.create_task(work)
+        self.serving.tasks.add(task)
+        task.add_done_callback(channel.end_work)
 
     def _pause_reading(self) -> None:
         if not self.is_read_paused and not self._transport.is_closing():
@@ -297,8 +298,7 @@ class Connection(asyncio.Protocol):
             return
         if channel is not None:
             self._channel = None
-            channel.presence.leave()
-            channel.tell_news()
+            channel.leave()
         if not self._transport.is_closing():
             self._transport.write(_refusal(fault))
         self._close_for_good()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any, cast
 
 from gateway.http.channel import Channel, ClientGone
@@ -20,6 +21,7 @@ class NoConnection:
     is_encrypted = False
     client_ip = ADDRESS[0]
     certificates: tuple[bytes, ...] = ()
+    serving = SimpleNamespace(is_stopping=False)
 
     def __init__(self) -> None:
         self.written: list[bytes] = []
@@ -34,9 +36,6 @@ class NoConnection:
         return ADDRESS
 
     def resume_reading(self) -> None: ...
-    def is_last(self, _channel: Channel) -> bool:
-        return False
-
     def finish(self, _channel: Channel) -> None: ...
 
 
@@ -50,7 +49,7 @@ class RecordedChannel(Channel):
         self.begun = asyncio.Event()
 
     async def read(self) -> bytes:
-        while not (self.request.is_complete or self.request.body or self.presence.gone):
+        while not (self.request.is_complete or self.request.body or self.is_left):
             message = await self.incoming.get()
             if message["type"] == "http.disconnect":
                 raise ClientGone

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from typing import Any
+
 import pytest
 
 from gateway.http.channel import Channel
@@ -71,6 +74,22 @@ async def test_an_answer_of_another_length_than_it_says_is_cut_off(sent: bytes |
         found = await ask(port, GET % b"" * 2)
     assert found.count(b"HTTP/1.1") == 1
     assert len(found.partition(b"\r\n\r\n")[2]) < 4
+
+
+async def test_a_handler_without_a_coroutine_is_a_500_that_closes_and_has_no_body_for_head():
+    async def serve(_channel: Channel) -> None:
+        """Do nothing."""
+
+    def fail(channel: Channel) -> Coroutine[Any, Any, None]:
+        if channel.request.path == "/defect":
+            raise ValueError("a defect")
+        return serve(channel)
+
+    async with serving(fail) as (_, port):
+        for sent in (b"GET /defect", b"HEAD /defect", b"HEAD /silence"):
+            found = await ask(port, sent + b" HTTP/1.1\r\nhost: here\r\n\r\n")
+            assert found.startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
+            assert found.endswith(b"Internal Server Error" if sent.startswith(b"GET") else b"connection: close\r\n\r\n")
 
 
 async def test_a_handler_that_fails_or_says_nothing_is_a_500_that_closes():

@@ -17,7 +17,7 @@ import uvloop
 from gateway.http import client as clients
 from gateway.http.address import of_socket, of_url
 from gateway.http.client import Client
-from gateway.http.client_connection import HIGH_WATER, OutboundConnection, Response
+from gateway.http.client_connection import HIGH_WATER, AnyResponse, OutboundConnection, Response
 from gateway.http.failures import AnswerTimeout, ExchangeError, Lost, Malformed, Unsendable
 from tests.unit.http.peer import OK, Peer, asking, serving
 
@@ -25,7 +25,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\
 CUT = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{}"
 
 
-async def body_of(response: Response) -> bytes:
+async def body_of(response: AnyResponse) -> bytes:
     try:
         return b"".join([piece async for piece in response])
     finally:
@@ -308,6 +308,7 @@ async def test_a_reader_that_is_slow_makes_the_peer_wait():
             before = sent
             await asyncio.sleep(0.1)
         assert sent < size / 2
+        assert isinstance(response, Response)
         assert response._parser.size <= HIGH_WATER + 2**18
         received = 0
         async for piece in response:

@@ -137,7 +137,7 @@ async def test_events_are_never_sent_with_a_length_and_their_head_does_not_wait(
     working = asyncio.create_task(wire.converse(fresh(), stream))
     await wire.begun.wait()
     assert wire.sent == [{"type": "http.response.start", "status": 200, "headers": EVENTS}]
-    wire.presence.leave()
+    wire.leave()
     await working
 
     assert stream.closed == 1
@@ -165,7 +165,7 @@ async def test_a_client_that_leaves_ends_the_work_for_it():
     working = asyncio.create_task(wire.converse(found, stream))
     await wire.begun.wait()
     assert found.in_flight == 1
-    wire.presence.leave()
+    wire.leave()
     await working
 
     assert stream.closed == 1
@@ -174,7 +174,7 @@ async def test_a_client_that_leaves_ends_the_work_for_it():
 
 async def test_a_client_that_has_left_already_gets_no_work_done():
     wire, stream = Wire(), Stream(b"a")
-    wire.presence.leave()
+    wire.leave()
     await wire.converse(fresh(), stream)
 
     assert (wire.sent, stream.closed) == ([], 0)
@@ -183,7 +183,7 @@ async def test_a_client_that_has_left_already_gets_no_work_done():
 async def test_a_client_that_leaves_after_its_answer_disturbs_nothing():
     wire = Wire()
     await wire.converse(fresh(), Stream(b"a"))
-    wire.presence.leave()
+    wire.leave()
     await asyncio.sleep(0)
 
     assert wire.complete
@@ -193,7 +193,7 @@ async def test_a_client_that_leaves_while_its_body_is_read_is_no_error():
     wire = Wire({"type": "http.request", "body": b"{", "more_body": True})
     working = asyncio.create_task(wire.converse(fresh(), Stream(), "POST"))
     await asyncio.sleep(0)
-    wire.presence.leave()
+    wire.leave()
     await working
 
     assert wire.sent == []

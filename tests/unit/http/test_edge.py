@@ -55,7 +55,7 @@ class Client:
 
     def leave(self) -> None:
         self.incoming.put_nowait({"type": "http.disconnect"})
-        self.channel.presence.leave()
+        self.channel.leave()
 
     @property
     def status(self) -> int:
@@ -325,6 +325,15 @@ async def test_more_requests_at_once_than_configured_are_refused():
             return self.answer
 
     edge = Edge(configured(), handlers(Held()))
+    arrived = [Client(edge, RecordedChannel(request("POST", "/mcp/files", (HOST, JSON), b"{}"))) for _ in range(5)]
+    # A server reads the requests of many connections in one turn, before the work on any of them begins.
+    begun = [asyncio.create_task(work) for work in [edge(one.channel) for one in arrived]]
+    await asyncio.sleep(0.01)
+
+    assert [code_of(one.body) for one in arrived if one.sent] == ["limit/in-flight"] * 3
+    held.set()
+    await asyncio.gather(*begun)
+    held.clear()
     working = [asyncio.create_task(Client(edge).ask("POST", "/mcp/files", HOST, JSON)) for _ in range(2)]
     await asyncio.sleep(0)
     third = Client(edge)

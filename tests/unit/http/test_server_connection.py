@@ -7,7 +7,7 @@ import gc
 import socket
 import struct
 import tracemalloc
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -26,7 +26,7 @@ from tests.unit.http.test_server import PATIENT, SOON, connected
 GET = b"GET /%b HTTP/1.1\r\nhost: here\r\n\r\n"
 TEXT = ((b"content-type", b"text/plain"),)
 
-Handler = Callable[[Channel], Awaitable[None]]
+Handler = Callable[[Channel], Coroutine[Any, Any, None]]
 
 
 @asynccontextmanager
@@ -63,7 +63,7 @@ class Waiting:
         self.begun, self.ended = asyncio.Event(), asyncio.Event()
 
     async def __call__(self, channel: Channel) -> None:
-        channel.presence.watch(self.ended.set)
+        channel.on_leave = self.ended.set
         self.begun.set()
         await self.ended.wait()
 
@@ -282,10 +282,10 @@ async def test_a_client_that_leaves_is_noticed_while_the_exchange_before_is_stil
         if channel.request.path == "/second":
             await waiting(channel)
             return
-        channel.presence.watch(pytest.fail)
+        channel.on_leave = pytest.fail
         await channel.respond(200, (), b"first")
         await settled.wait()
-        channel.presence.unwatch()
+        channel.on_leave = None
 
     async with serving(handle) as (_, port):
         async with connected(port) as (reader, writer):
