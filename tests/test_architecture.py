@@ -56,7 +56,7 @@ VOCABULARY = {
     "text_cache",
 }
 """What every part may import."""
-CONDUCTORS = {"app", "console", "explain", "pages", "pipeline", "replay", "response"}
+CONDUCTORS = {"app", "composition", "console", "explain", "pages", "pipeline", "replay", "response"}
 """What may import phases, beside the commands."""
 
 PURE = (
@@ -330,6 +330,12 @@ def test_the_console_imports_neither_the_way_of_a_call_nor_the_commands():
     assert not any(
         "gateway.pipeline.pipeline" in path.read_text("utf-8") for path in (PACKAGE / "console").rglob("*.py")
     )
+
+
+@pytest.mark.parametrize("part", ["pipeline", "response"])
+def test_a_stage_takes_parts_and_never_the_whole_gateway(part: str):
+    assert parts()[part] & {"app", "composition"} == set()
+    assert not any(re.search(r"\bGateway\b", path.read_text("utf-8")) for path in (PACKAGE / part).rglob("*.py"))
 
 
 def importers(package: str) -> set[str]:

@@ -16,10 +16,10 @@ from gateway.app import assembled, serving
 from gateway.authority.leases import Lent
 from gateway.authority.lending import MESSAGES, Authority, Purpose
 from gateway.authority.model import LeaseGrounds, Scope
+from gateway.composition import Gateway
 from gateway.config import Configuration
 from gateway.config.brokers import OWN
 from gateway.model.caller import AuthMethod, Principal, User
-from gateway.pipeline.context import Gateway
 
 UPSTREAM: Final = "u"
 OF_USER: Final = 10

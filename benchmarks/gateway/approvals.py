@@ -14,7 +14,6 @@ import time
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
@@ -27,12 +26,10 @@ from gateway import config
 from gateway.app import assembled
 from gateway.approvals.desk import Desk
 from gateway.approvals.model import ApproverRule, Question, Requester, ShownReason
+from gateway.composition import Gateway
 from gateway.http.exchange import Exchange
 from gateway.identity import development
-from gateway.pipeline import approve as approving
-from gateway.pipeline import pipeline
-from gateway.pipeline.context import Gateway
-from gateway.pipeline.pipeline import handle
+from gateway.pipeline.approve import CallApproval
 from gateway.protocol.replies import Reply
 
 MOST_MICROSECONDS: Final = 5.0
@@ -158,7 +155,7 @@ class Agent:
             return body
 
         exchange = Exchange("POST", upstream, f"{self._base}/{upstream}", self._headers, "127.0.0.1", body=read)
-        reply = await handle(gateway, exchange)
+        reply = await gateway.pipeline.handle(exchange)
         if isinstance(reply, Reply):
             return reply.body
         got = b"".join([chunk async for chunk in reply])
@@ -216,15 +213,22 @@ class Spent:
     @contextmanager
     def counted(self) -> Generator[None]:
         """Count until the block ends. Each function keeps its place, and runs as always."""
-        hold, find, take_back = pipeline.open_hold, approving._find, pipeline.take_back_held_call  # noqa: SLF001 - measured # pyright: ignore[reportPrivateUsage]
-        pipeline.open_hold = partial(self._entered, hold)  # pyright: ignore[reportAttributeAccessIssue]
-        pipeline.take_back_held_call = partial(self._called, take_back)
-        approving._find = partial(self._called, find)  # noqa: SLF001 - as above # pyright: ignore[reportPrivateUsage]
+        kept = {name: getattr(CallApproval, name) for name in ("open_hold", "take_back_held_call", "_find_release")}
         try:
+            for name, work in kept.items():
+                setattr(CallApproval, name, self._measure(work, is_block=name == "open_hold"))
             yield
         finally:
-            pipeline.open_hold, pipeline.take_back_held_call = hold, take_back
-            approving._find = find  # noqa: SLF001 - as above # pyright: ignore[reportPrivateUsage]
+            for name, work in kept.items():
+                setattr(CallApproval, name, work)
+
+    def _measure(self, work: Callable[..., Any], *, is_block: bool) -> Callable[..., Any]:
+        """Return a method that counts the time of `work`."""
+
+        def count(*arguments: Any) -> Any:
+            return (self._entered if is_block else self._called)(work, *arguments)
+
+        return count
 
     def _called(self, work: Callable[..., Any], *arguments: Any) -> Any:
         begun = time.perf_counter_ns()

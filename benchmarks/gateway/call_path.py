@@ -28,12 +28,11 @@ from benchmarks.credentials.corpus import prose
 from gateway import config
 from gateway.app import assembled
 from gateway.app.serving import build_edge
+from gateway.composition import Gateway
 from gateway.http.concurrency import ConcurrencyLimit
 from gateway.http.exchange import Exchange
 from gateway.http.server_connection import Connection, Serving
 from gateway.model.wire import UpstreamReply, UpstreamRequest
-from gateway.pipeline.context import Gateway
-from gateway.pipeline.pipeline import handle
 from gateway.protocol.replies import Reply
 
 MOST_FUNCTIONS: Final = 300
@@ -258,7 +257,7 @@ def _prepared(started: Gateway, url: str, size: int) -> Callable[[], Awaitable[N
 
     async def call() -> None:
         exchange = Exchange("POST", "files", f"{url}/mcp/files", headers, "127.0.0.1", body=read)
-        reply = await handle(there, exchange)
+        reply = await there.pipeline.handle(exchange)
         if isinstance(reply, Reply):
             raise SystemExit(f"the call was answered with {reply.status}: {reply.body.decode()}")
         async for _ in reply:

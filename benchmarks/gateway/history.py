@@ -27,6 +27,7 @@ from benchmarks.gateway.targets import GRANTS
 from benchmarks.gateway.ways import WAYS, Upstream, ways
 from gateway import config
 from gateway.app import assembled
+from gateway.composition import Gateway
 from gateway.history import Reservation
 from gateway.http.exchange import Exchange
 from gateway.identity import development
@@ -36,8 +37,6 @@ from gateway.model.content import CallContent, ResultContent
 from gateway.model.decision import Refusal
 from gateway.model.task import Task
 from gateway.model.wire import JsonObject
-from gateway.pipeline.context import Gateway
-from gateway.pipeline.pipeline import handle
 from gateway.protocol.replies import Reply
 
 LENGTHS: Final = (10, 1_000, 100_000)
@@ -181,7 +180,7 @@ class Rig:
         url = f"{self._configuration.base_url}/mcp/{upstream}"
         exchange = Exchange("POST", upstream, url, caller.headers, "127.0.0.1", body=read)
         begun, begun_cpu = time.perf_counter(), time.thread_time()
-        reply = await handle(gateway, exchange)
+        reply = await gateway.pipeline.handle(exchange)
         if isinstance(reply, Reply):
             raise SystemExit(f"the benchmark's call is refused: {reply.body.decode()}")
         got = b"".join([chunk async for chunk in reply])

@@ -12,6 +12,7 @@ from typing import Final, cast
 
 from msgspec import structs
 
+from gateway.composition import Gateway
 from gateway.config import HistorySettings
 from gateway.history import History, Reservation
 from gateway.inspection.arguments import analyse
@@ -21,7 +22,6 @@ from gateway.model.call import Call
 from gateway.model.content import EVERYTHING, CallContent, Relevance
 from gateway.model.task import Task
 from gateway.model.wire import UpstreamReply, UpstreamRequest
-from gateway.pipeline.context import Gateway
 
 WAYS: Final = ("neither", "history", "both")
 

@@ -29,6 +29,7 @@ from gateway.binding.sessions import Sessions
 from gateway.binding.vault import Vault
 from gateway.catalogue.catalogue import Catalogue
 from gateway.catalogue.pins import PinChange
+from gateway.composition import Gateway
 from gateway.config import Configuration
 from gateway.credentials.caller_tokens import CallerTokens
 from gateway.credentials.origins import Origins
@@ -43,11 +44,11 @@ from gateway.keys import load as load_keys
 from gateway.loop_turns import LoopTurns
 from gateway.model.caller import Principal
 from gateway.model.wire import UpstreamTransport
-from gateway.pipeline.context import SUPPORTED_OBLIGATIONS, Gateway
+from gateway.pipeline.admit import RequestPlaces
+from gateway.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.pipeline.credential_chain import CredentialChain
 from gateway.pipeline.hidden_tools import HiddenTools
 from gateway.pipeline.lease_review import LeaseReview
-from gateway.pipeline.places import RequestPlaces
 from gateway.policy.plan.code_cache import CodeCache
 from gateway.policy.plan.loading import Plans
 from gateway.policy.policy import Policy

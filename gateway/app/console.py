@@ -22,9 +22,9 @@ from gateway.identity.login_cookie import LoginSeal
 from gateway.journal.entry_index import EntryIndex
 
 if TYPE_CHECKING:
+    from gateway.composition import Gateway
     from gateway.config import Configuration
     from gateway.config.console import ConsoleSettings
-    from gateway.pipeline.context import Gateway
 
 
 _LOOK_SECONDS: Final = 1.0

@@ -9,7 +9,6 @@ import ssl
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -17,13 +16,11 @@ import structlog
 from gateway import free_memory
 from gateway.app.assembly import assembled
 from gateway.app.stopping import Stopping
+from gateway.composition import Gateway
 from gateway.config import Configuration
 from gateway.http.edge import Edge, Handlers
 from gateway.http.server import Server, tls_context
 from gateway.pages import PROBES, build_pages
-from gateway.pipeline.context import Gateway
-from gateway.pipeline.pipeline import handle
-from gateway.pipeline.refuse import refuse_early
 
 if TYPE_CHECKING:
     from gateway.console.application import Console
@@ -133,10 +130,10 @@ def build_edge(
     """Return the HTTP edge, with MCP and all pages behind it."""
     routes = () if console is None else console.routes
     handlers = Handlers(
-        mcp=partial(handle, gateway),
+        mcp=gateway.pipeline.handle,
         pages=build_pages(configuration, gateway, is_draining=is_draining, more=routes),
         probes=PROBES,
-        refuse=partial(refuse_early, gateway),
+        refuse=gateway.pipeline.refuser.refuse_early,
     )
     return Edge(configuration, handlers)
 

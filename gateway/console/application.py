@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from gateway.approvals.socket import Accounts
+    from gateway.composition import Gateway
     from gateway.console.parts import ConsoleParts
-    from gateway.pipeline.context import Gateway
 
 _FILES: Final = {
     "console.css": "text/css; charset=utf-8",

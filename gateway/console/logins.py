@@ -31,7 +31,6 @@ from gateway.http.edge import RefusedClient
 from gateway.identity.id_token import LoginFault
 from gateway.identity.login_cookie import SECONDS
 from gateway.model.decision import Reason, Refusal
-from gateway.pipeline.refuse import refuse_early
 from gateway.protocol.error_codes import UNAUTHENTICATED
 
 if TYPE_CHECKING:
@@ -176,8 +175,8 @@ async def _log_out(visit: ConsoleVisit) -> Response:
 async def refuse_login(console: ConsoleParts, request: Request, reason: Reason) -> Response:
     """Record a refused login as any refused request, and show the reason."""
     exchange = request.scope["opagate.exchange"]
-    await refuse_early(
-        console.gateway, Refusal(403, reason, UNAUTHENTICATED), RefusedClient(exchange.client_ip, exchange.headers)
+    await console.gateway.pipeline.refuser.refuse_early(
+        Refusal(403, reason, UNAUTHENTICATED), RefusedClient(exchange.client_ip, exchange.headers)
     )
     return _refusal_page(console, reason, 403)
 

@@ -11,7 +11,7 @@ from gateway.journal.chain import timestamp
 from gateway.pipeline.readiness import list_problems
 
 if TYPE_CHECKING:
-    from gateway.pipeline.context import Gateway
+    from gateway.composition import Gateway
 
 
 async def show_overview(visit: ConsoleVisit) -> Response:
@@ -32,7 +32,7 @@ def _describe_health(gateway: Gateway) -> dict[str, Any]:
     authority = gateway.authority
     leases = () if authority is None else authority.leases.all()
     return {
-        "problems": list_problems(gateway),
+        "problems": list_problems(gateway.policy, gateway.journal, gateway.identities),
         "entries": gateway.journal.entries,
         "open_calls": gateway.journal.open_calls,
         "leases": sum(lease.state == "active" for lease in leases),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from gateway.background import in_thread
 
 if TYPE_CHECKING:
+    from gateway.composition import Gateway
     from gateway.config import Configuration
     from gateway.config.console import ConsoleSettings
     from gateway.console.feed import Feed
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from gateway.identity.login import LoginProvider
     from gateway.identity.login_cookie import LoginSeal
     from gateway.journal.entry_index import EntryIndex
-    from gateway.pipeline.context import Gateway
 
 
 Result = TypeVar("Result")

@@ -22,11 +22,10 @@ from gateway.pages.responses import ReplyResponse, allowed_methods, exchange_of
 from gateway.pages.signals import signal_routes
 from gateway.pages.tasks import task_routes
 from gateway.pages.tokens import token_routes
-from gateway.pipeline.refuse import refuse_early
 
 if TYPE_CHECKING:
+    from gateway.composition import Gateway
     from gateway.config import Configuration
-    from gateway.pipeline.context import Gateway
 
 _TOKEN_PATHS: Final = (
     "/register",
@@ -75,5 +74,6 @@ async def _refuse(gateway: Gateway, request: Request, refusal: Refusal, *headers
     """Record the refusal of a request by an unknown caller, and return the answer."""
     exchange = exchange_of(request)
     return ReplyResponse(
-        await refuse_early(gateway, refusal, RefusedClient(exchange.client_ip, exchange.headers)), *headers
+        await gateway.pipeline.refuser.refuse_early(refusal, RefusedClient(exchange.client_ip, exchange.headers)),
+        *headers,
     )

@@ -38,14 +38,14 @@ from gateway.identity.challenge import demand_login
 from gateway.model.caller import Credentials
 from gateway.model.decision import Reason, Refusal
 from gateway.pages.responses import ReplyResponse, exchange_of, json_response
-from gateway.pipeline.refuse import failure, refuse_early
+from gateway.pipeline.refuse import failure
 from gateway.protocol.headers import is_passed_on, texts_of
 from gateway.protocol.replies import Reply
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from gateway.pipeline.context import Gateway
+    from gateway.composition import Gateway
     from gateway.pipeline.people import Approvers, People
 
 _STORE: Final = (b"cache-control", b"no-store")
@@ -91,7 +91,9 @@ async def _for_person(
     if not isinstance(principal, Refusal) and (principal.user is None or principal.delegation):
         principal = reasons.IDENTITY_PERSON.refusal()
     if isinstance(principal, Refusal):
-        reply = await refuse_early(gateway, principal, RefusedClient(exchange.client_ip, exchange.headers))
+        reply = await gateway.pipeline.refuser.refuse_early(
+            principal, RefusedClient(exchange.client_ip, exchange.headers)
+        )
         return ReplyResponse(reply)
     user = principal.user
     assert user is not None  # noqa: S101 - refused above

@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.responses import Response
 
+from gateway.composition import Gateway
 from gateway.model.caller import Principal
 from gateway.model.decision import Refusal
 from gateway.pages.responses import ReplyResponse
-from gateway.pipeline.context import Gateway, Visit
-from gateway.pipeline.pipeline import for_caller
-from gateway.pipeline.refuse import note_refusal, refuse
+from gateway.pipeline.context import RequestContext
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from gateway.pipeline.places import RequestPlace
+    from gateway.pipeline.admit import RequestPlace
 
 _KNOWN: Final = "opagate.known_caller"
 
@@ -28,29 +27,29 @@ class KnownCaller:
     """A verified caller, and the circumstances of its request. A page calls `refuse`, `note_refusal` or `end` once."""
 
     gateway: Gateway
-    visit: Visit
+    context: RequestContext
     principal: Principal
 
     @property
     def arrived(self) -> float:
         """Seconds since the epoch."""
-        return self.visit.arrived
+        return self.context.arrived
 
     async def read_body(self) -> bytes | Refusal:
         """Return the body, or the refusal of a large or slow body. Raises `ClientGone`."""
-        return await self.visit.exchange.body()
+        return await self.context.exchange.body()
 
     async def refuse(self, refusal: Refusal) -> Response:
         """Record a refusal, and return its answer in the form of MCP."""
-        return ReplyResponse(await refuse(self.gateway, self.visit, refusal, self.principal))
+        return ReplyResponse(await self.gateway.pipeline.refuser.refuse(self.context, refusal, self.principal))
 
     async def note_refusal(self, refusal: Refusal) -> None:
         """Record a refusal with words of the page itself."""
-        await note_refusal(self.gateway, self.visit, refusal, self.principal)
+        await self.gateway.pipeline.refuser.note_refusal(self.context, refusal, self.principal)
 
     def end(self) -> None:
         """End the trace of a successful request."""
-        self.visit.trace.end({"opagate.decision.id": self.visit.id}, failed=False)
+        self.context.trace.end({"opagate.decision.id": self.context.id}, failed=False)
 
 
 def known_caller(request: Request) -> KnownCaller:
@@ -71,13 +70,12 @@ class KnownCallers:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gateway, exchange = self._gateway, scope["opagate.exchange"]
-        trace = gateway.tracing.start(exchange.fields, self._name)
 
-        async def answer(gateway: Gateway, visit: Visit, principal: Principal, _place: RequestPlace) -> None:
-            scope[_KNOWN] = KnownCaller(gateway, visit, principal)
+        async def answer(context: RequestContext, principal: Principal, _place: RequestPlace) -> None:
+            scope[_KNOWN] = KnownCaller(gateway, context, principal)
             await self._pages(scope, receive, send)
 
-        visit = Visit(gateway.new_id(), exchange, gateway.clock(), gateway.monotonic(), trace)
-        refused = await for_caller(gateway, visit, answer)
+        context = gateway.pipeline.open_context(exchange, self._name)
+        refused = await gateway.pipeline.for_caller(context, answer)
         if refused is not None:
             await ReplyResponse(refused)(scope, receive, send)

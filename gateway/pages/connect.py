@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from gateway.authority.connections.office import ConnectionOffice
+    from gateway.composition import Gateway
     from gateway.config import Configuration
-    from gateway.pipeline.context import Gateway
 
 _COOKIE: Final = "opagate-connect"
 _COOKIE_LIFE: Final = 900

@@ -18,8 +18,8 @@ from gateway.protocol.replies import Reply
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from gateway.composition import Gateway
     from gateway.model.wire import JsonObject
-    from gateway.pipeline.context import Gateway
 
 PROBES: Final[Mapping[str, bool]] = MappingProxyType({"/healthz": True, "/readyz": True, "/metrics": False})
 """Path of each probe → whether it has a short answer that a web page of another site may read (see `Handlers.probes`).
@@ -33,7 +33,10 @@ def probe_routes(gateway: Gateway, is_draining: Callable[[], bool]) -> list[Rout
         return json_response({"status": "ok"})
 
     async def show_readiness(request: Request) -> Response:
-        problems = {**list_problems(gateway), **({"gateway": "it is stopping"} if is_draining() else {})}
+        problems = {
+            **list_problems(gateway.policy, gateway.journal, gateway.identities),
+            **({"gateway": "it is stopping"} if is_draining() else {}),
+        }
         body: JsonObject = {"ready": not problems}
         if request.scope["opagate.own_host"]:
             body |= {"problems": problems, "policy": _describe_policy(gateway)}

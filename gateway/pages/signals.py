@@ -24,7 +24,6 @@ from gateway.errors import GatewayError
 from gateway.http.edge import RefusedClient
 from gateway.model.decision import Refusal
 from gateway.pages.responses import ReplyResponse, exchange_of, json_response
-from gateway.pipeline.refuse import refuse_early
 from gateway.pipeline.signals import take_token
 from gateway.protocol.error_codes import INVALID_REQUEST
 from gateway.protocol.headers import texts_of
@@ -34,8 +33,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from gateway.authority.signals.receiver import SignalReceiver
+    from gateway.composition import Gateway
     from gateway.http.exchange import Exchange
-    from gateway.pipeline.context import Gateway
     from gateway.pipeline.signals import VerifiedStream
 
 _REFUSALS_A_MINUTE: Final = 600
@@ -98,14 +97,14 @@ async def _refuse(page: _Page, exchange: Exchange, fault: SetFault) -> Response:
     refusal = reasons.SIGNAL_REFUSED.refusal(
         fault=fault.err.replace("_", "-"), stream=page.source.stream.name, problem=fault.description
     )
-    await refuse_early(page.gateway, refusal, RefusedClient(exchange.client_ip, exchange.headers))
+    await page.gateway.pipeline.refuser.refuse_early(refusal, RefusedClient(exchange.client_ip, exchange.headers))
     return json_response({"err": fault.err, "description": fault.description}, *_HEADERS, status=400)
 
 
 async def _fail(page: _Page, exchange: Exchange, error: GatewayError) -> Response:
     reason = reasons.reason_of(error)
-    await refuse_early(
-        page.gateway, Refusal(503, reason, INVALID_REQUEST), RefusedClient(exchange.client_ip, exchange.headers)
+    await page.gateway.pipeline.refuser.refuse_early(
+        Refusal(503, reason, INVALID_REQUEST), RefusedClient(exchange.client_ip, exchange.headers)
     )
     return ReplyResponse(Reply(503, (*_HEADERS, (b"retry-after", b"5")), b""))
 

@@ -15,13 +15,13 @@ from gateway.errors import GatewayError
 from gateway.model.decision import Refusal
 from gateway.pages.callers import KnownCallers, known_caller
 from gateway.pages.responses import ReplyResponse, allowed_methods
-from gateway.pipeline.task_approval import approve_task, settle_task, task_id_of
+from gateway.pipeline.task_approval import task_id_of
 from gateway.protocol.error_codes import REFUSED
 from gateway.protocol.replies import Reply
 from gateway.tasks.endpoints import End, RefusalReply, refuse_task
 
 if TYPE_CHECKING:
-    from gateway.pipeline.context import Gateway
+    from gateway.composition import Gateway
     from gateway.tasks.endpoints import TaskEndpoints
 
 
@@ -39,7 +39,7 @@ def _inner_routes(tasks: TaskEndpoints) -> list[Route]:
         body = await caller.read_body()
         if isinstance(body, Refusal):
             return await caller.refuse(body)
-        approval = await approve_task(caller.gateway, caller.visit.id, caller.principal, body)
+        approval = await caller.gateway.task_approvals.approve_task(caller.context.id, caller.principal, body)
         if isinstance(approval, Reply):
             return await _answer(request, approval)
         task_id = None
@@ -47,7 +47,7 @@ def _inner_routes(tasks: TaskEndpoints) -> list[Route]:
             reply = await tasks.open(caller.principal, body, caller.arrived, approval)
             task_id = task_id_of(reply)
         finally:
-            await settle_task(caller.gateway, approval, task_id)
+            await caller.gateway.task_approvals.settle_task(approval, task_id)
         return await _answer(request, reply)
 
     async def show_task(request: Request) -> Response:

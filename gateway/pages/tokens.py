@@ -33,7 +33,6 @@ from gateway.http.edge import RefusedClient as Origin
 from gateway.model.decision import Refusal
 from gateway.pages.callers import KnownCallers, known_caller
 from gateway.pages.responses import ReplyResponse, exchange_of, json_response
-from gateway.pipeline.refuse import refuse_early
 from gateway.protocol.headers import texts_of
 from gateway.protocol.replies import Reply
 
@@ -42,8 +41,8 @@ if TYPE_CHECKING:
 
     from gateway.authority.lending import Authority
     from gateway.authority.minting import MintedToken
+    from gateway.composition import Gateway
     from gateway.config import Configuration
-    from gateway.pipeline.context import Gateway
 
 _FAILURES_A_MINUTE: Final = 60
 """Questions with wrong credentials from one address; beyond it: 429."""
@@ -89,8 +88,8 @@ class _TokenDesk:
         if not self.failures.admits(exchange.client_ip or "", now):
             return _too_many()
         # The record tells of a wrong secret; the answer does not.
-        await refuse_early(
-            self.gateway, reasons.REQUEST_INTROSPECTION.refusal(), Origin(exchange.client_ip, exchange.headers)
+        await self.gateway.pipeline.refuser.refuse_early(
+            reasons.REQUEST_INTROSPECTION.refusal(), Origin(exchange.client_ip, exchange.headers)
         )
         return _inactive()
 

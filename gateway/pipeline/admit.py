@@ -1,71 +1,124 @@
-"""Admission of requests to an upstream before policy, and the form in which they travel on."""
+"""Admission of requests before policy: their caller, their place, and the form in which they travel on.
+
+A client keeps a stream open for hours and the gateway does nothing for it meanwhile. So a stream takes no place of a request: callers
+with many streams leave room for the calls of others.
+"""
 
 from __future__ import annotations
 
 from typing import Final, Literal, cast
 
-from msgspec import structs
+from msgspec import Struct, structs
 
+from gateway.binding.ownership import Ownership
 from gateway.binding.sessions import Session, Sessions
+from gateway.errors import IdentityUnavailable
+from gateway.http.concurrency import ConcurrencyLimit
 from gateway.http.exchange import Exchange
-from gateway.model.caller import Principal
+from gateway.identity.identities import Identities
+from gateway.model.caller import Credentials, Principal
 from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Era, Headers, Message, UpstreamRequest
-from gateway.pipeline.context import Gateway, Visit
+from gateway.pipeline.context import RequestContext
+from gateway.pipeline.known_credentials import CallerCredentials
+from gateway.pipeline.refuse import failure
 from gateway.protocol.classify import TASKS_EXTENSION, declares_tasks, state_of, tasks_of
 from gateway.protocol.error_codes import INVALID_PARAMS, MISSING_CAPABILITY, REFUSED
-from gateway.protocol.headers import forwardable_request
+from gateway.protocol.headers import forwardable_request, is_passed_on, texts_of
+from gateway.telemetry.tracing import Tracing
 
 _STATELESS: Final = Era.STATELESS
 _NONE: Final[frozenset[bytes]] = frozenset()
 _NOT_STATELESS: Final = frozenset({b"last-event-id"})
 
 
-def admitted(
-    gateway: Gateway, visit: Visit, principal: Principal, message: Message | None
-) -> UpstreamRequest | Refusal:
-    """Return the request in its outgoing form if the caller owns everything that it names, else a refusal."""
-    exchange = visit.exchange
-    headers = forwardable(visit, message)
-    session = own_session(gateway.sessions, exchange, principal, message)
-    if isinstance(session, Refusal):
+class Admission(Struct, frozen=True):
+    """The stage before policy: it verifies the caller, gives the request a place, and checks all names in the request."""
+
+    identities: Identities
+    places: RequestPlaces
+    sessions: Sessions
+    ownership: Ownership
+    known: CallerCredentials
+    tracing: Tracing
+
+    async def identify(self, context: RequestContext) -> Principal | Refusal:
+        """Return the verified caller of a request, from its headers and its connection alone."""
+        exchange = context.exchange
+        credentials = Credentials(
+            method=exchange.method,
+            url=exchange.url,
+            authorization=texts_of(exchange.fields, b"authorization"),
+            dpop=texts_of(exchange.fields, b"dpop"),
+            certificate=exchange.certificates[0] if exchange.certificates else None,
+            issuers=exchange.certificates[1:],
+            passed_on=is_passed_on(exchange.fields),
+        )
+        try:
+            return await self.identities.identify(credentials, exchange.client_ip)
+        except IdentityUnavailable as error:
+            return failure(error)
+
+    def replace_unsafe_trace(self, context: RequestContext, principal: Principal) -> RequestContext:
+        """Return the request in a new trace, if the caller's trace holds a known credential in its ids.
+
+        Callers choose the ids of a trace. The record and the exporter repeat them. The span in the caller's trace is not ended,
+        and so not exported.
+        """
+        if b"traceparent" not in context.exchange.fields:
+            return context
+        known = self.known.find_known(principal.key)
+        if known is None or not known.holds_any(list(texts_of(context.exchange.fields, b"traceparent"))):
+            return context
+        return structs.replace(context, trace=self.tracing.start({}, context.trace.name))
+
+    def admit(
+        self, context: RequestContext, principal: Principal, message: Message | None
+    ) -> UpstreamRequest | Refusal:
+        """Return the request in its outgoing form if the caller owns everything that it names, else a refusal."""
+        exchange = context.exchange
+        headers = _forward_headers(context, message)
+        session = self.find_session(exchange, principal, message)
+        if isinstance(session, Refusal):
+            return session
+        if message is not None and (handles := handles_of(message)):
+            renew_if_owner = self.ownership.renew_if_owner
+            if not all(renew_if_owner(exchange.upstream, handle, principal) for handle in handles):
+                return foreign(message)
+        method = cast("Literal['POST', 'GET', 'DELETE']", exchange.method)
+        if session is None:
+            return UpstreamRequest(method, headers, principal, message)
+        return UpstreamRequest(method, headers, principal, message, session=session.id, opens_urls=session.opens_urls)
+
+    def find_session(
+        self, exchange: Exchange, principal: Principal, message: Message | None
+    ) -> Session | Refusal | None:
+        """Return the named session of the caller. Refuse the session of another. The stateless era has none, and ignores the
+        headers of sessions (2026-07-28 streamable HTTP, "Backward Compatibility")."""
+        if message is not None and message.era is _STATELESS:
+            return None
+        sealed = exchange.fields.get(b"mcp-session-id")
+        if sealed is None:
+            if b"last-event-id" in exchange.fields:
+                return _refusal(
+                    400, "session/missing", "A stream is resumed without its session.", "Send Mcp-Session-Id."
+                )
+            return None
+        session = self.sessions.open(sealed[0].decode("latin-1"), upstream=exchange.upstream, principal=principal)
+        if session is None or len(sealed) > 1:
+            return _refusal(404, "session/unknown", "There is no such session.", "Start a new one with initialize.")
         return session
-    if message is not None and (handles := handles_of(message)):
-        renew_if_owner = gateway.ownership.renew_if_owner
-        if not all(renew_if_owner(exchange.upstream, handle, principal) for handle in handles):
-            return foreign(message)
-    method = cast("Literal['POST', 'GET', 'DELETE']", exchange.method)
-    request = UpstreamRequest(method, headers, principal, message)
-    return request if session is None else structs.replace(request, session=session.id, opens_urls=session.opens_urls)
 
 
-def forwardable(visit: Visit, message: Message | None) -> Headers:
+def _forward_headers(context: RequestContext, message: Message | None) -> Headers:
     """Return the headers that travel on: without the headers for this gateway, and with this gateway's place in the
     trace."""
-    traceparent = visit.trace.traceparent
+    traceparent = context.trace.traceparent
     left_out = _NOT_STATELESS if message is not None and message.era is _STATELESS else _NONE
     if traceparent is None:
-        return forwardable_request(visit.exchange.headers, without=left_out)
-    headers = forwardable_request(visit.exchange.headers, without=left_out | {b"traceparent"})
+        return forwardable_request(context.exchange.headers, without=left_out)
+    headers = forwardable_request(context.exchange.headers, without=left_out | {b"traceparent"})
     return (*headers, (b"traceparent", traceparent))
-
-
-def own_session(
-    sessions: Sessions, exchange: Exchange, principal: Principal, message: Message | None
-) -> Session | Refusal | None:
-    """Return the named session of the caller. Refuse the session of another. The stateless era has none, and ignores the headers
-    of sessions (2026-07-28 streamable HTTP, "Backward Compatibility")."""
-    if message is not None and message.era is _STATELESS:
-        return None
-    sealed = exchange.fields.get(b"mcp-session-id")
-    if sealed is None:
-        if b"last-event-id" in exchange.fields:
-            return _refusal(400, "session/missing", "A stream is resumed without its session.", "Send Mcp-Session-Id.")
-        return None
-    session = sessions.open(sealed[0].decode("latin-1"), upstream=exchange.upstream, principal=principal)
-    if session is None or len(sealed) > 1:
-        return _refusal(404, "session/unknown", "There is no such session.", "Start a new one with initialize.")
-    return session
 
 
 def handles_of(message: Message) -> frozenset[str]:
@@ -101,3 +154,86 @@ _UNDECLARED: Final = Refusal(
 
 def _refusal(status: int, code: str, message: str, remedy: str) -> Refusal:
     return Refusal(status, Reason(code, message, remedy), REFUSED)
+
+
+class RequestPlaces:
+    """All places: `requests` and `streams` of each caller, and `all_streams` together."""
+
+    def __init__(self, requests: int, streams: int, all_streams: int) -> None:
+        self._requests = ConcurrencyLimit(requests)
+        self._streams = ConcurrencyLimit(streams)
+        self._left = all_streams
+
+    def enter(self, caller: str) -> RequestPlace | Refusal:
+        """Take a place of a request, until `RequestPlace.leave`."""
+        return RequestPlace(self, caller) if self._requests.admit(caller) else _TOO_MANY_REQUESTS
+
+    def leave_request(self, caller: str) -> None:
+        self._requests.leave(caller)
+
+    def enter_stream(self, caller: str) -> Refusal | None:
+        if not self._streams.admit(caller):
+            return _TOO_MANY_STREAMS_OF_CALLER
+        if not self._left:
+            self._streams.leave(caller)
+            return _TOO_MANY_STREAMS
+        self._left -= 1
+        return None
+
+    def leave_stream(self, caller: str) -> None:
+        self._streams.leave(caller)
+        self._left += 1
+
+
+class RequestPlace:
+    """The place of one request."""
+
+    __slots__ = ("_caller", "_is_stream", "_places")
+
+    def __init__(self, places: RequestPlaces, caller: str) -> None:
+        self._places = places
+        self._caller = caller
+        self._is_stream = False
+
+    def become_stream(self) -> Refusal | None:
+        """Take the place of a stream instead. Returns the refusal if there is none left; the place of the request then stays."""
+        if (refusal := self._places.enter_stream(self._caller)) is not None:
+            return refusal
+        self._places.leave_request(self._caller)
+        self._is_stream = True
+        return None
+
+    def leave(self) -> None:
+        if self._is_stream:
+            self._places.leave_stream(self._caller)
+        else:
+            self._places.leave_request(self._caller)
+
+
+def waits_for_news(http_method: str, message: Message | None) -> bool:
+    """Return whether a request opens a stream for news rather than for the result of a call."""
+    return http_method == "GET" if message is None else message.method == "subscriptions/listen"
+
+
+_CLOSE: Final = "Close streams that are not needed"
+_TOO_MANY_REQUESTS: Final = Refusal(
+    429,
+    Reason(
+        "limit/in-flight-per-caller",
+        "This caller has as many requests in progress as one caller may have.",
+        "Wait for some of them to end.",
+    ),
+    REFUSED,
+)
+_TOO_MANY_STREAMS_OF_CALLER: Final = Refusal(
+    429,
+    Reason("limit/streams-per-caller", "This caller has as many open streams as one caller may have.", f"{_CLOSE}."),
+    REFUSED,
+)
+_TOO_MANY_STREAMS: Final = Refusal(
+    503,
+    Reason(
+        "limit/streams", "The gateway has as many open streams as it may have.", f"{_CLOSE}, or open one again later."
+    ),
+    REFUSED,
+)

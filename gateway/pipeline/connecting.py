@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from msgspec import Struct
+
 from gateway.approvals.digest import digest_session
 from gateway.approvals.seal import StateTicket
 from gateway.authority.connections.model import owner_of
@@ -20,86 +22,87 @@ from gateway.protocol.error_codes import REFUSED, URL_ELICITATION_REQUIRED
 
 if TYPE_CHECKING:
     from gateway.authority.connections.model import ConnectionLink, ConnectionOwner
+    from gateway.authority.lending import Authority
     from gateway.model.caller import Principal
     from gateway.model.wire import JsonObject, Message, UpstreamRequest
-    from gateway.pipeline.context import Gateway
     from gateway.pipeline.tickets import Resumed
     from gateway.pipeline.user_connections import UserConnections
     from gateway.protocol.replies import Reply
 
 
-def find_unconnected(gateway: Gateway, upstream: str, principal: Principal) -> ConnectionOwner | None:
-    """Return the owner who has to connect before a call to an upstream, `None` if no connection is missing."""
-    connecting, authority = gateway.user_connections, gateway.authority
-    terms = None if authority is None else authority.terms.get(upstream)
-    if connecting is None or terms is None or terms.broker not in connecting.office.servers:
-        return None
-    owner = owner_of(principal)
-    if owner is None or connecting.office.connections.find(owner.key, terms.broker) is not None:
-        return None
-    return owner
+class Connecting(Struct, frozen=True):
+    """The way of calls to users who have to connect."""
+
+    connections: UserConnections
+    authority: Authority
+
+    def find_unconnected(self, upstream: str, principal: Principal) -> ConnectionOwner | None:
+        """Return the owner who has to connect before a call to an upstream, `None` if no connection is missing."""
+        office, terms = self.connections.office, self.authority.terms.get(upstream)
+        if terms is None or terms.broker not in office.servers:
+            return None
+        owner = owner_of(principal)
+        if owner is None or office.connections.find(owner.key, terms.broker) is not None:
+            return None
+        return owner
+
+    async def ask_if_unconnected(
+        self, decision: str, upstream: str, request: UpstreamRequest, resumed: Resumed | None
+    ) -> Reply | Refusal | None:
+        """Send the user to a link if a connection is missing. `decision` is the id of the request. Raises `JournalError`."""
+        owner, connections = self.find_unconnected(upstream, request.principal), self.connections
+        if owner is None:
+            return None
+        if not connections.office.serves(owner):
+            return _refuse(_NO_LOGIN)
+        terms = self.authority.terms[upstream]
+        is_elicited = may_be_elicited(request)
+        session = digest_session(upstream, request.principal.key, request.session or "") if is_elicited else ""
+        place = (terms.broker, upstream, terms.audience)
+        asked = await connections.office.ask(owner, place, session=session, decision=decision)
+        if asked is None:
+            return _refuse(_DECLINED)
+        message = request.message
+        told = None if message is None else _tell_to_wait(connections, asked.link, request, message, resumed)
+        if told is not None:
+            return told
+        refusal = refuse_with_link(connections, asked.link)
+        if not is_elicited or not asked.is_new:
+            return refusal
+        params = {**_elicitation_params(connections, asked.link), "elicitationId": asked.link.id}
+        return replace(refusal, rpc_code=URL_ELICITATION_REQUIRED, data={"elicitations": [params]})
+
+    async def hold(self, request: UpstreamRequest, resumed: Resumed) -> Reply | Refusal | None:
+        """Hold a call whose user was sent to a link. Returns the answer of the client, `None` if the call is decided now.
+
+        Raises `JournalError`.
+        """
+        connections, message = self.connections, request.message
+        identifier = resumed.ticket.connection
+        if identifier is None or message is None:
+            return None
+        office = connections.office
+        if resumed.is_declined:
+            await office.decline(identifier)
+            return None
+        with connections.holds.enter(request.principal.key) as may_wait:
+            if may_wait:
+                await office.wait(identifier, connections.hold)
+        link = office.find_link(identifier)
+        if link is None or link.state != "open":
+            return None
+        return _tell_to_wait(connections, link, request, message, resumed) or refuse_with_link(connections, link)
 
 
-async def ask_if_unconnected(
-    gateway: Gateway, decision: str, upstream: str, request: UpstreamRequest, resumed: Resumed | None
-) -> Reply | Refusal | None:
-    """Send the user to a link if a connection is missing. `decision` is the id of the request. Raises `JournalError`."""
-    owner, connecting = find_unconnected(gateway, upstream, request.principal), gateway.user_connections
-    if owner is None or connecting is None or gateway.authority is None:
-        return None
-    if not connecting.office.serves(owner):
-        return _refuse(_NO_LOGIN)
-    terms = gateway.authority.terms[upstream]
-    is_elicited = may_be_elicited(request)
-    session = digest_session(upstream, request.principal.key, request.session or "") if is_elicited else ""
-    place = (terms.broker, upstream, terms.audience)
-    asked = await connecting.office.ask(owner, place, session=session, decision=decision)
-    if asked is None:
-        return _refuse(_DECLINED)
-    message = request.message
-    told = None if message is None else _tell_to_wait(connecting, asked.link, request, message, resumed)
-    if told is not None:
-        return told
-    refusal = refuse_with_link(connecting, asked.link)
-    if not is_elicited or not asked.is_new:
-        return refusal
-    params = {**_elicitation_params(connecting, asked.link), "elicitationId": asked.link.id}
-    return replace(refusal, rpc_code=URL_ELICITATION_REQUIRED, data={"elicitations": [params]})
-
-
-async def hold_for_connection(
-    gateway: Gateway, request: UpstreamRequest, resumed: Resumed | None
-) -> Reply | Refusal | None:
-    """Hold a call whose user was sent to a link. Returns the answer of the client, `None` if the call is decided now.
-
-    Raises `JournalError`.
-    """
-    connecting, message = gateway.user_connections, request.message
-    identifier = None if resumed is None else resumed.ticket.connection
-    if connecting is None or resumed is None or identifier is None or message is None:
-        return None
-    office = connecting.office
-    if resumed.is_declined:
-        await office.decline(identifier)
-        return None
-    with connecting.holds.enter(request.principal.key) as may_wait:
-        if may_wait:
-            await office.wait(identifier, connecting.hold)
-    link = office.find_link(identifier)
-    if link is None or link.state != "open":
-        return None
-    return _tell_to_wait(connecting, link, request, message, resumed) or refuse_with_link(connecting, link)
-
-
-def refuse_with_link(connecting: UserConnections, link: ConnectionLink) -> Refusal:
+def refuse_with_link(connections: UserConnections, link: ConnectionLink) -> Refusal:
     """Return the readable refusal of a call whose user has to connect."""
     message = f"This system is used through the user's own connection, and {link.owner.user!r} has not made one for this agent."
-    remedy = f"Have the user open {_address(connecting, link)} and agree, then repeat the same call."
+    remedy = f"Have the user open {_address(connections, link)} and agree, then repeat the same call."
     return _refuse(Reason("credential/connect", message, remedy))
 
 
 def _tell_to_wait(
-    connecting: UserConnections,
+    connections: UserConnections,
     link: ConnectionLink,
     request: UpstreamRequest,
     message: Message,
@@ -123,18 +126,18 @@ def _tell_to_wait(
         connection=link.id,
     )
     is_shown = resumed is not None and resumed.ticket.connection == link.id
-    params = _elicitation_params(connecting, link)
+    params = _elicitation_params(connections, link)
     requests: JsonObject = {} if is_shown else {CONNECTION_KEY: {"method": "elicitation/create", "params": params}}
-    return ask_for_input(message, connecting.tickets.seal(own), requests)
+    return ask_for_input(message, connections.tickets.seal(own), requests)
 
 
-def _elicitation_params(connecting: UserConnections, link: ConnectionLink) -> JsonObject:
+def _elicitation_params(connections: UserConnections, link: ConnectionLink) -> JsonObject:
     text = f"The agent {link.owner.agent!r} needs your connection to {link.upstream}. Open the page, log in and agree."
-    return {"mode": "url", "url": _address(connecting, link), "message": text}
+    return {"mode": "url", "url": _address(connections, link), "message": text}
 
 
-def _address(connecting: UserConnections, link: ConnectionLink) -> str:
-    return f"{connecting.page_url}/{link.id}"
+def _address(connections: UserConnections, link: ConnectionLink) -> str:
+    return f"{connections.page_url}/{link.id}"
 
 
 def _refuse(reason: Reason) -> Refusal:

@@ -3,37 +3,46 @@ the gateway sends anything."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
 from gateway.approvals.endorsement import Endorsement
+from gateway.history import History
 from gateway.history.embedded import Reservation
 from gateway.history.facts import depth_of
-from gateway.journal.entry import Outcome, call_entry, settled_entry
 from gateway.journal.queued import QueuedEntry
-from gateway.journal.redaction import conceal_known
 from gateway.model.content import CallContent
 from gateway.model.decision import Decision, Refusal
 from gateway.model.facts import SessionFacts
 from gateway.pipeline.assumed_labels import name_assumed_labels
-from gateway.pipeline.context import Gateway, Visit
-from gateway.pipeline.known_credentials import known_to
-from gateway.pipeline.prepare import Case
-from gateway.pipeline.record import record_or_log
-from gateway.pipeline.recurring import describe_endorsement, find_endorsement, is_in_force, note_use
-from gateway.pipeline.releasing import Release, claim, describe_approval, give_back, settle_release
-from gateway.pipeline.shielding import shielded, shielded_result
+from gateway.pipeline.completion import run_for_result
+from gateway.pipeline.recurring import find_endorsement
+from gateway.pipeline.releasing import Release, Releases
 from gateway.policy import document
 from gateway.protocol.error_codes import REFUSED
 
 if TYPE_CHECKING:
+    from gateway.authority.lending import Authority
+    from gateway.authority.signals.register import SignalRegister
+    from gateway.credentials.finding import StandIn
+    from gateway.inspection.inspector import Inspector
     from gateway.model.call import Context
+    from gateway.pipeline.context import RequestContext
+    from gateway.pipeline.credential_chain import CredentialChain
+    from gateway.pipeline.known_credentials import CallerCredentials
+    from gateway.pipeline.prepare import PreparedCall
+    from gateway.pipeline.record import CallRecord
+    from gateway.policy.policy import Policy
+    from gateway.telemetry.metrics import Metrics
+    from gateway.worker_thread import WorkerThread
 
 
 SPENT: Final = frozenset({"budget/calls", "budget/denials"})
 """Reasons after which a task changes nothing any more. Those of other budgets pass."""
+_NO_STAND_INS: Final[dict[str, StandIn]] = {}
 
 
 class Ruling(Struct, frozen=True):
@@ -56,156 +65,164 @@ class _Recorded(Struct, frozen=True):
     """Seconds that the policy took."""
 
 
-async def decide(gateway: Gateway, visit: Visit, case: Case, release: Release | None = None) -> Ruling:
-    """Return the policy's decision on a call, after the record has it. `release` is a person's approval of an equal call.
+class CallInspection(Struct, frozen=True):
+    """The inspection of calls for credentials, destinations and words."""
 
-    A counted call is decided also if its caller leaves: a caller could take a denial back by leaving otherwise.
-    """
-    content = await inspected(gateway, visit, case)
-    recorded, left = await shielded_result(_decide_and_record(gateway, visit, case, content, release))
-    try:
-        left = await recorded.entry.outlast() or left
-    except BaseException:
-        if recorded.decision.allowed:
-            _take_back(gateway, visit, case, recorded.claimed)
-        else:
-            give_back(gateway, recorded.claimed)
-        raise
-    _conclude(gateway, visit, case, recorded)
-    decision = recorded.decision
-    if recorded.claimed is not None:
-        _, late = await shielded_result(settle_release(gateway, visit.id, case.task, decision, recorded.claimed))
-        left = late or left
-    if left is not None:
-        if decision.allowed:
-            await shielded(called_off(gateway, visit, case))
-        raise left
-    return Ruling(decision, recorded.counted.facts, content)
+    inspector: Inspector
+    history: History
+    chain: CredentialChain
+    worker: WorkerThread
 
-
-async def _decide_and_record(
-    gateway: Gateway, visit: Visit, case: Case, content: CallContent, release: Release | None
-) -> _Recorded:
-    """Decide a call, and queue its entry. The call is counted first, so that parallel calls cannot race a limit."""
-    principal, call, task = case.request.principal, case.call, case.task
-    claimed = claim(gateway, release)
-    depth = depth_of(principal, call.target)
-    counted = gateway.history.reserve(task, visit.id, call, content, visit.arrived, depth=depth)
-    try:
-        endorsement = find_endorsement(gateway, case, counted.facts, content)
-        ask = partial(_ask_policy, gateway, visit, case, counted.facts)
-        asked = gateway.monotonic()
-        context, decision = await ask(release=claimed, endorsement=endorsement)
-        seconds = gateway.monotonic() - asked
-        known = known_to(gateway, principal.key, task, content.sightings)
-        in_pieces = case.exposed or "exposed" in counted.fields
-        record = await gateway.worker.run(
-            len(case.message.body), partial(gateway.record, call, counted.facts, known, in_pieces)
-        )
-        if endorsement is not None and not is_in_force(gateway, endorsement):
-            endorsement = None
-            context, decision = await ask(release=claimed, endorsement=None)
-        build = partial(
-            call_entry,
-            visit.id,
-            principal,
+    async def inspect_arguments(self, context: RequestContext, prepared: PreparedCall) -> CallContent:
+        """Return the content of the arguments, with the credentials that other tasks of the caller were shown."""
+        call, task, principal = prepared.call, prepared.task, prepared.request.principal
+        size, seen, handles = len(prepared.message.body), self.history.seen(task), prepared.handles
+        look = partial(
+            self.inspector.call,
             call,
             task,
-            decision,
-            context=context,
-            arguments_record=record,
-            facts=counted.facts,
-            approval=None if claimed is None else claimed.approval.id,
+            seen,
+            handles.stand_ins() if handles.held else _NO_STAND_INS,
+            quiet=self.inspector.suppressions.of(call.target, context.arrived),
+            index=self.chain.index(task, seen) if seen else None,
+            relevance=self.history.relevance(task, call.target),
+            caller=principal,
         )
-        fields = conceal_known(build, known)
-        entry = gateway.journal.begin("call", {**fields, "history": counted.fields})
-    except BaseException:
-        _take_back(gateway, visit, case, claimed)
-        raise
-    if not decision.allowed:
-        # At once: other calls of this turn of the loop would find a refused call in flight until the write.
-        gateway.history.release(task, visit.id, denied=decision.is_denial)
-    return _Recorded(decision, counted, entry, claimed, endorsement, seconds)
+        content = await self.worker.run(size, look)
+        if self.chain.origins.of(principal.key) is None:
+            return content
+        return await self.chain.with_other_tasks(principal.key, task, call, content, size=size)
 
 
-def _take_back(gateway: Gateway, visit: Visit, case: Case, claimed: Release | None) -> None:
-    """Uncount a call without a recorded decision, and let another call have its approval."""
-    gateway.history.release(case.task, visit.id, denied=False)
-    give_back(gateway, claimed)
+class PolicyQuestions(Struct, frozen=True):
+    """The questions to policy about calls. `authority` is `None` without leased credentials, `releases` without people."""
+
+    policy: Policy
+    signals: SignalRegister
+    authority: Authority | None
+    releases: Releases | None
+
+    async def ask_policy(
+        self,
+        context: RequestContext,
+        prepared: PreparedCall,
+        facts: SessionFacts,
+        release: Release | None,
+        endorsement: Endorsement | None,
+    ) -> tuple[Context, Decision]:
+        """Return the policy's decision on a counted call, with the circumstances that it was told of."""
+        principal, call = prepared.request.principal, prepared.call
+        approved = endorsed = leases = None
+        if self.releases is not None and (release is not None or endorsement is not None):
+            approved, endorsed = self.releases.describe(release, endorsement)
+        if self.authority is not None:
+            leases = self.authority.leases.count(prepared.task.id)
+        signals = self.signals.facts(principal)
+        told = context.describe(prepared.message, prepared.task, approved, endorsed, signals=signals, leases=leases)
+        decision = await self.policy.decide(document.decision(principal, call, told, facts))
+        if prepared.handles.held:
+            decision = prepared.handles.enforce_audience(decision, call.target.audience)
+        return told, decision if decision.allowed else name_assumed_labels(decision, call.target)
 
 
-def _conclude(gateway: Gateway, visit: Visit, case: Case, recorded: _Recorded) -> None:
-    """Let a recorded call pass. A refused call counts no more, except as a denial."""
-    decision, target = recorded.decision, case.call.target
-    if decision.allowed:
-        gateway.history.let_pass(case.task, visit.id)
-        note_use(gateway, recorded.endorsement)
-    else:
-        _end_if_spent(gateway, case.task.id, decision)
-    code = decision.reasons[0].code if decision.reasons else "allowed"
-    gateway.metrics.decided(target.upstream, case.call.action, decision.effect, code, recorded.seconds)
+class Decider(Struct, frozen=True):
+    """The stage that decides on calls, and records each decision before its call goes on."""
+
+    inspection: CallInspection
+    questions: PolicyQuestions
+    record: CallRecord
+    known: CallerCredentials
+    history: History
+    metrics: Metrics
+    monotonic: Callable[[], float]
+
+    async def decide(self, context: RequestContext, prepared: PreparedCall, release: Release | None = None) -> Ruling:
+        """Return the policy's decision on a call, after the record has it. `release` is a person's approval of an equal call.
+
+        A counted call is decided also if its caller leaves: a caller could take a denial back by leaving otherwise.
+        """
+        content = await self.inspection.inspect_arguments(context, prepared)
+        recorded, left = await run_for_result(self._decide_and_record(context, prepared, content, release))
+        decision, claimed, releases = recorded.decision, recorded.claimed, self.questions.releases
+        try:
+            left = await recorded.entry.outlast() or left
+        except BaseException:
+            if decision.allowed:
+                self._take_back(context, prepared, claimed)
+            elif claimed is not None and releases is not None:
+                releases.give_back(claimed)
+            raise
+        self._conclude(context, prepared, recorded)
+        if claimed is not None and releases is not None:
+            _, late = await run_for_result(releases.settle(context.id, prepared.task, decision, claimed))
+            left = late or left
+        if left is not None:
+            if decision.allowed:
+                self.record.record_cancelled(context, prepared)
+            raise left
+        return Ruling(decision, recorded.counted.facts, content)
+
+    async def _decide_and_record(
+        self, context: RequestContext, prepared: PreparedCall, content: CallContent, release: Release | None
+    ) -> _Recorded:
+        """Decide a call, and queue its entry. The call is counted first, so that parallel calls cannot race a limit."""
+        principal, call, task = prepared.request.principal, prepared.call, prepared.task
+        releases, ask_policy = self.questions.releases, self.questions.ask_policy
+        claimed = None if release is None or releases is None else releases.claim(release)
+        depth = depth_of(principal, call.target)
+        counted = self.history.reserve(task, context.id, call, content, context.arrived, depth=depth)
+        try:
+            endorsement = None
+            if releases is not None:
+                endorsement = find_endorsement(releases.endorsements, prepared, counted.facts, content)
+            asked = self.monotonic()
+            decided = await ask_policy(context, prepared, counted.facts, claimed, endorsement)
+            seconds = self.monotonic() - asked
+            known = self.known.find_known(principal.key, task, content.sightings)
+            arguments = await self.record.describe_arguments(prepared, counted, known)
+            if endorsement is not None and releases is not None and not releases.is_in_force(endorsement):
+                endorsement = None
+                decided = await ask_policy(context, prepared, counted.facts, claimed, None)
+            approval = None if claimed is None else claimed.approval.id
+            entry = self.record.begin(context, prepared, decided, counted, arguments, known=known, approval=approval)
+        except BaseException:
+            self._take_back(context, prepared, claimed)
+            raise
+        decision = decided[1]
+        if not decision.allowed:
+            # At once: other calls of this turn of the loop would find a refused call in flight until the write.
+            self.history.release(task, context.id, denied=decision.is_denial)
+        return _Recorded(decision, counted, entry, claimed, endorsement, seconds)
+
+    def _take_back(self, context: RequestContext, prepared: PreparedCall, claimed: Release | None) -> None:
+        """Uncount a call without a recorded decision, and let another call have its approval."""
+        self.history.release(prepared.task, context.id, denied=False)
+        if claimed is not None and self.questions.releases is not None:
+            self.questions.releases.give_back(claimed)
+
+    def _conclude(self, context: RequestContext, prepared: PreparedCall, recorded: _Recorded) -> None:
+        """Let a recorded call pass. A refused call counts no more, except as a denial."""
+        decision, target, releases = recorded.decision, prepared.call.target, self.questions.releases
+        if decision.allowed:
+            self.history.let_pass(prepared.task, context.id)
+            if recorded.endorsement is not None and releases is not None:
+                releases.endorsements.note_use(recorded.endorsement.id)
+        else:
+            self._end_if_spent(prepared.task.id, decision)
+        code = decision.reasons[0].code if decision.reasons else "allowed"
+        self.metrics.decided(target.upstream, prepared.call.action, decision.effect, code, recorded.seconds)
+
+    def _end_if_spent(self, task: str, decision: Decision) -> None:
+        """End the leases of a task that has used up its calls or its denials beyond the hard limit."""
+        authority = self.questions.authority
+        if (
+            authority is not None
+            and decision.is_denial
+            and not SPENT.isdisjoint(reason.code for reason in decision.reasons)
+        ):
+            authority.end_spent(task)
 
 
-def _end_if_spent(gateway: Gateway, task: str, decision: Decision) -> None:
-    """End the leases of a task that has used up its calls or its denials beyond the hard limit."""
-    if (
-        gateway.authority is not None
-        and decision.is_denial
-        and not SPENT.isdisjoint(reason.code for reason in decision.reasons)
-    ):
-        gateway.authority.end_spent(task)
-
-
-async def _ask_policy(
-    gateway: Gateway,
-    visit: Visit,
-    case: Case,
-    facts: SessionFacts,
-    *,
-    release: Release | None,
-    endorsement: Endorsement | None,
-) -> tuple[Context, Decision]:
-    """Return the policy's decision on a counted call, with the circumstances that it was told of."""
-    approved, endorsed = describe_approval(release), describe_endorsement(gateway, endorsement)
-    principal, call = case.request.principal, case.call
-    signals = gateway.signals.register.facts(principal)
-    leases = None if gateway.authority is None else gateway.authority.leases.count(case.task.id)
-    context = visit.context(case.message, case.task, approved, endorsed, signals=signals, leases=leases)
-    decision = await gateway.policy.decide(document.decision(principal, call, context, facts))
-    return context, name_assumed_labels(case.presented.judged(decision, call.target.audience), call.target)
-
-
-async def called_off(gateway: Gateway, visit: Visit, case: Case, outcome: Outcome = Outcome.CANCELLED) -> None:
-    """End an allowed call without sending it: its caller has left, or it has no credential. The call counts, since its
-    beginning is on record."""
-    gateway.history.settle(case.task, visit.id)
-    entry = settled_entry(visit.id, outcome, duration_ms=visit.seconds(gateway.monotonic()) * 1000)
-    record_or_log(gateway, "settled", entry)
-
-
-async def inspected(gateway: Gateway, visit: Visit, case: Case) -> CallContent:
-    """Return the content of the arguments."""
-    size, seen = len(case.message.body), gateway.history.seen(case.task)
-    quiet = gateway.inspector.suppressions.of(case.call.target, visit.arrived)
-    index = gateway.credential_chain.index(case.task, seen)
-    relevance = gateway.history.relevance(case.task, case.call.target)
-    look = partial(
-        gateway.inspector.call,
-        case.call,
-        case.task,
-        seen,
-        case.presented.stand_ins(),
-        quiet=quiet,
-        relevance=relevance,
-        index=index,
-        caller=case.request.principal,
-    )
-    content = await gateway.worker.run(size, look)
-    return await gateway.credential_chain.with_other_tasks(
-        case.request.principal.key, case.task, case.call, content, size=size
-    )
-
-
-def denied(decision: Decision) -> Refusal:
+def refuse_denied(decision: Decision) -> Refusal:
     """Return the refusal of a call that the policy denied."""
     return Refusal(200, decision.reasons[0], REFUSED, decision=decision)

@@ -5,16 +5,24 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
+from msgspec import Struct
+
+from gateway.catalogue.catalogue import Catalogue
 from gateway.credentials import own_token
+from gateway.credentials.caller_tokens import CallerTokens
+from gateway.credentials.fingerprint import Fingerprints
+from gateway.history import History
 from gateway.history.exposure import expose
+from gateway.journal.writer import Journal
 from gateway.model.content import CredentialPiece
 from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import UpstreamRequest
-from gateway.pipeline.context import Gateway, Visit
-from gateway.pipeline.credential_chain import FOREIGN
-from gateway.pipeline.current_task import task_of
+from gateway.pipeline.context import RequestContext
+from gateway.pipeline.credential_chain import FOREIGN, CredentialChain
+from gateway.pipeline.prepare import CurrentTasks
 from gateway.protocol.error_codes import REFUSED
 from gateway.protocol.headers import texts_of
+from gateway.worker_thread import WorkerThread
 
 OWN_TOKEN: Final = Refusal(
     400,
@@ -27,43 +35,60 @@ OWN_TOKEN: Final = Refusal(
 )
 
 
-async def refuse_exposure(gateway: Gateway, visit: Visit, request: UpstreamRequest) -> Refusal | bool:
-    """Refuse a request with another system's credential beside its arguments, or with a token of its caller anywhere, or with
-    the rest of either. Pieces of less than half are counted and recorded before they go on.
+class ExposureGuard(Struct, frozen=True):
+    """Guard of credentials that stand beside the arguments of a call, and of its caller's own tokens."""
 
-    Returns whether the request has a piece of a token of its caller.
-    """
-    mine = await _own_tokens(gateway, visit, request)
-    if mine == own_token.WHOLE:
-        return OWN_TOKEN
-    upstream = visit.exchange.upstream
-    audience = gateway.catalogue.audience(upstream)
-    foreign = await gateway.credential_chain.beside_arguments(request, audience, trace=visit.trace.traceparent)
-    if isinstance(foreign, Refusal):
-        return foreign
-    if not foreign and not mine:
-        return False
-    task = task_of(gateway, visit, request, request.message, visit.arrived)
-    if isinstance(task, Refusal):
-        return task
-    target = gateway.catalogue.target(upstream, "resource", "")
-    exposed = expose(gateway.history, task, target, (*foreign, *mine), request=visit.id, now=visit.arrived)
-    if isinstance(exposed, frozenset):
-        return OWN_TOKEN if exposed & _names(mine) else FOREIGN
-    await gateway.journal.append("exposed", exposed)
-    return bool(mine)
+    catalogue: Catalogue
+    chain: CredentialChain
+    tokens: CallerTokens
+    history: History
+    tasks: CurrentTasks
+    journal: Journal
+    worker: WorkerThread
+    fingerprints: Fingerprints
 
+    def must_examine(self, context: RequestContext, request: UpstreamRequest) -> bool:
+        """Return whether a request can expose anything: it has a token, or systems have shown its caller a credential.
 
-async def _own_tokens(gateway: Gateway, visit: Visit, request: UpstreamRequest) -> own_token.Found:
-    """Return what a request has of the tokens of its caller."""
-    authorization = texts_of(visit.exchange.fields, b"authorization")
-    searches = gateway.caller_tokens.searches(request.principal.key, authorization, visit.arrived)
-    if not searches:
-        return ()
-    body, fingerprints = request.body or b"", gateway.inspector.detector.fingerprints
-    return await gateway.worker.run(
-        len(body), partial(own_token.examine, searches, request.headers, body, fingerprints)
-    )
+        `examine` lets each other request pass without a look at it.
+        """
+        return b"authorization" in context.exchange.fields or self.chain.origins.of(request.principal.key) is not None
+
+    async def examine(self, context: RequestContext, request: UpstreamRequest) -> Refusal | bool:
+        """Refuse a request with another system's credential beside its arguments, or with a token of its caller anywhere, or with
+        the rest of either. Pieces of less than half are counted and recorded before they go on.
+
+        Returns whether the request has a piece of a token of its caller.
+        """
+        mine = await self._find_own_tokens(context, request)
+        if mine == own_token.WHOLE:
+            return OWN_TOKEN
+        upstream = context.exchange.upstream
+        audience = self.catalogue.audience(upstream)
+        foreign = await self.chain.beside_arguments(request, audience, trace=context.trace.traceparent)
+        if isinstance(foreign, Refusal):
+            return foreign
+        if not foreign and not mine:
+            return False
+        task = self.tasks.find_task(context, request, request.message, context.arrived)
+        if isinstance(task, Refusal):
+            return task
+        target = self.catalogue.target(upstream, "resource", "")
+        exposed = expose(self.history, task, target, (*foreign, *mine), request=context.id, now=context.arrived)
+        if isinstance(exposed, frozenset):
+            return OWN_TOKEN if exposed & _names(mine) else FOREIGN
+        await self.journal.append("exposed", exposed)
+        return bool(mine)
+
+    async def _find_own_tokens(self, context: RequestContext, request: UpstreamRequest) -> own_token.Found:
+        """Return the tokens of its caller that a request carries."""
+        authorization = texts_of(context.exchange.fields, b"authorization")
+        searches = self.tokens.searches(request.principal.key, authorization, context.arrived)
+        if not searches:
+            return ()
+        body = request.body or b""
+        look = partial(own_token.examine, searches, request.headers, body, self.fingerprints)
+        return await self.worker.run(len(body), look)
 
 
 def _names(pieces: tuple[CredentialPiece, ...]) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, structs
@@ -19,19 +20,23 @@ from gateway.model.caller import AuthMethod
 from gateway.model.decision import Reason, Refusal
 from gateway.model.target import Effect
 from gateway.model.wire import HandedCredential, Kind, UpstreamCredential, UpstreamReply, UpstreamRequest
-from gateway.pipeline.connecting import ask_if_unconnected, find_unconnected
 from gateway.protocol.error_codes import REFUSED
 from gateway.protocol.headers import texts_of
 
 if TYPE_CHECKING:
     from gateway.authority.lending import Authority, UpstreamTerms
     from gateway.authority.model import Lease, LeaseRequest
+    from gateway.authority.narrowing import Breadth
+    from gateway.catalogue.catalogue import Catalogue
     from gateway.model.caller import Principal
     from gateway.model.decision import Decision
+    from gateway.model.target import Target
     from gateway.model.wire import UpstreamTransport
-    from gateway.pipeline.context import Gateway, Visit
-    from gateway.pipeline.prepare import Case
+    from gateway.pipeline.connecting import Connecting
+    from gateway.pipeline.context import RequestContext
+    from gateway.pipeline.prepare import PreparedCall
     from gateway.pipeline.tickets import Resumed
+    from gateway.policy.policy import Policy
     from gateway.protocol.replies import Reply
 
 
@@ -66,27 +71,141 @@ class Attached(Struct, frozen=True):
 NOTHING: Final = Attached()
 
 
-async def issue_credential(
-    gateway: Gateway,
-    visit: Visit,
-    case: Case,
-    decision: Decision,
-    *,
-    resumed: Resumed | None = None,
-    approval_ends: float | None = None,
-) -> Attached | Refusal | Reply:
-    """Return the credential of an allowed call, as broad as the configuration and the policy both permit.
+class Issuer(Struct, frozen=True):
+    """The part that attaches credentials to requests. `authority` is `None` without leased credentials, `connecting` without
+    users' own connections. `standing` has the texts of standing credentials, by upstream: no answer shows them."""
 
-    Without a connection that the call needs, the answer sends the user to make one. `resumed` is the ticket of an earlier request.
-    The credential of an approved call ends by `approval_ends`.
+    authority: Authority | None
+    connecting: Connecting | None
+    standing: Mapping[str, tuple[str, ...]]
+    catalogue: Catalogue
+    policy: Policy
 
-    Raises `JournalError` and `LeaseStoreError`.
-    """
-    authority, upstream = gateway.authority, visit.exchange.upstream
-    terms = None if authority is None else authority.terms.get(upstream)
-    if authority is None or terms is None:
-        return _unleased(gateway, upstream, decision)
-    target = case.call.target
+    async def issue_credential(
+        self,
+        context: RequestContext,
+        prepared: PreparedCall,
+        decision: Decision,
+        *,
+        resumed: Resumed | None = None,
+        approval_ends: float | None = None,
+    ) -> Attached | Refusal | Reply:
+        """Return the credential of an allowed call, as broad as the configuration and the policy both permit.
+
+        Without a connection that the call needs, the answer sends the user to make one. `resumed` is the ticket of an earlier request.
+        The credential of an approved call ends by `approval_ends`.
+
+        Raises `JournalError` and `LeaseStoreError`.
+        """
+        authority, upstream = self.authority, context.exchange.upstream
+        terms = None if authority is None else authority.terms.get(upstream)
+        if authority is None or terms is None:
+            return self.attach_standing(upstream, decision)
+        breadth = _narrow(terms, prepared.call.target, decision)
+        if isinstance(breadth, Refusal):
+            return breadth
+        purpose = _describe_purpose(context, prepared, decision, approval_ends)
+        request = authority.request(upstream, purpose, breadth.scope, breadth.seconds)
+        if breadth.bind != "call":
+            return await self._lend(authority, context, prepared, request, resumed=resumed)
+        outgoing = prepared.handles.outgoing.message or prepared.message
+        method, policy = outgoing.method or "", decision.policy.revision
+        minted = authority.mint_call(request, method, outgoing.params, decision=context.id, policy=policy)
+        if isinstance(minted, BrokerRefusal):
+            return _refusal(minted)
+        shown = _of_messages(authority, purpose.principal, upstream)
+        return Attached(minted, shown=(*minted.secrets(), *shown))
+
+    async def _lend(
+        self,
+        authority: Authority,
+        context: RequestContext,
+        prepared: PreparedCall,
+        request: LeaseRequest,
+        *,
+        resumed: Resumed | None,
+    ) -> Attached | Refusal | Reply:
+        """Lend a credential of the task, or send the user to connect."""
+        asked = await self._ask_if_unconnected(context.id, request.upstream, prepared.request, resumed)
+        if asked is not None:
+            return asked
+        lent = await authority.leases.lend(authority.terms[request.upstream].broker, request, context.id)
+        if isinstance(lent, BrokerRefusal):
+            # The server may have ended the connection a moment ago.
+            asked = await self._ask_if_unconnected(context.id, request.upstream, prepared.request, resumed)
+        return asked or _attach(authority, lent, request.task, request.principal, request.upstream)
+
+    async def _ask_if_unconnected(
+        self, decision: str, upstream: str, request: UpstreamRequest, resumed: Resumed | None
+    ) -> Reply | Refusal | None:
+        if self.connecting is None:
+            return None
+        return await self.connecting.ask_if_unconnected(decision, upstream, request, resumed)
+
+    async def issue_for_message(self, context: RequestContext, request: UpstreamRequest) -> Attached | Refusal:
+        """Return the credential of a message without a decision. It permits no calls, and is shared by such messages of a caller.
+
+        Raises `JournalError` and `LeaseStoreError`.
+        """
+        authority, upstream = self.authority, context.exchange.upstream
+        terms = None if authority is None else authority.terms.get(upstream)
+        if authority is None or terms is None:
+            return Attached(shown=self.standing.get(upstream, ()))
+        if terms.hands_over and (request.message is None or request.message.kind is not Kind.REQUEST):
+            # A GET, a notification or a response starts no process. The stream of a GET may have the answers of any task.
+            return Attached(shown=_of_owner(authority, request.principal.key, upstream))
+        principal, token = request.principal, _find_token(context)
+        if self.connecting is not None and self.connecting.find_unconnected(upstream, principal) is not None:
+            # Some upstreams answer such messages without a credential. `ask_after_rejection` tells the user of others.
+            return NOTHING
+        purpose = Purpose(
+            task=f"{MESSAGES}{principal.key}",
+            principal=principal,
+            caller_ends=_expiry(token),
+            subject_token=_subject_token(token, principal),
+            permits_calls=False,
+            grounds=LeaseGrounds(
+                principal, self.catalogue.target(upstream, "resource", ""), self.policy.status().revision
+            ),
+        )
+        return await _lend_reading(authority, upstream, terms, purpose)
+
+    async def ask_after_rejection(
+        self, context: RequestContext, request: UpstreamRequest, error: UpstreamUnauthorized
+    ) -> Refusal | Reply | None:
+        """Return the answer that sends a user to connect, after an upstream rejected a message without a credential."""
+        if not error.is_unknown:
+            return None
+        return await self._ask_if_unconnected(context.id, context.exchange.upstream, request, None)
+
+    def attach_standing(self, upstream: str, decision: Decision) -> Attached | Refusal:
+        """Attach nothing to a call to an upstream without leases. The transport adds a standing credential, and no answer may
+        show it."""
+        if decision.obligations and any(item.id == OBLIGATION for item in decision.obligations):
+            return _UNCONFIGURED
+        standing = self.standing.get(upstream)
+        return NOTHING if standing is None else Attached(shown=standing)
+
+    def note_rejected(self, attached: Attached, error: UpstreamUnauthorized) -> UpstreamUnauthorized:
+        """End the lease of a credential that the upstream rejected. Return the error with a remedy for the caller.
+
+        The gateway sends no call again by itself: the upstream may have carried it out.
+        """
+        if self.authority is None or attached.lent is None or not error.is_unknown:
+            return error
+        self.authority.leases.note_rejected(attached.lent)
+        return UpstreamUnauthorized(
+            error.message, "call again: the gateway has ended that credential, and obtains another"
+        )
+
+    def note_accepted(self, attached: Attached) -> None:
+        """Note that the upstream accepted the credential."""
+        if self.authority is not None and attached.lent is not None:
+            self.authority.leases.note_accepted(attached.lent)
+
+
+def _narrow(terms: UpstreamTerms, target: Target, decision: Decision) -> Breadth | Refusal:
+    """Return the breadth of the credential of a call. Refuse a breadth that credentials of this kind cannot have."""
     breadth = narrow_credential(
         decision.obligations, terms.scopes.get(target.labels.effect), terms.audience, terms.bind
     )
@@ -95,79 +214,23 @@ async def issue_credential(
     is_of_call = breadth.bind == "call"
     if (is_of_call and terms.hands_over) or (terms.kind != "gateway" and (is_of_call or breadth.scope.details)):
         return _UNBOUND if is_of_call else _UNDETAILED
-    principal = case.request.principal
-    token = _presented(visit)
-    purpose = Purpose(
-        task=case.task.id,
+    return breadth
+
+
+def _describe_purpose(
+    context: RequestContext, prepared: PreparedCall, decision: Decision, approval_ends: float | None
+) -> Purpose:
+    principal, target, token = prepared.request.principal, prepared.call.target, _find_token(context)
+    return Purpose(
+        task=prepared.task.id,
         principal=principal,
         sensitivity=target.labels.sensitivity,
-        task_ends=case.task.expires,
+        task_ends=prepared.task.expires,
         caller_ends=_expiry(token),
         approval_ends=approval_ends,
         subject_token=_subject_token(token, principal),
-        grounds=LeaseGrounds(principal, target, decision.policy.revision, case.task),
+        grounds=LeaseGrounds(principal, target, decision.policy.revision, prepared.task),
     )
-    request = authority.request(upstream, purpose, breadth.scope, breadth.seconds)
-    if not is_of_call:
-        return await _lend(gateway, authority, visit, case, request, resumed=resumed)
-    outgoing = case.presented.outgoing.message or case.message
-    method, policy = outgoing.method or "", decision.policy.revision
-    minted = authority.mint_call(request, method, outgoing.params, decision=visit.id, policy=policy)
-    if isinstance(minted, BrokerRefusal):
-        return _refusal(minted)
-    return Attached(minted, shown=(*minted.secrets(), *_of_messages(authority, principal, upstream)))
-
-
-async def _lend(
-    gateway: Gateway, authority: Authority, visit: Visit, case: Case, request: LeaseRequest, *, resumed: Resumed | None
-) -> Attached | Refusal | Reply:
-    """Lend a credential of the task, or send the user to connect."""
-    asked = await ask_if_unconnected(gateway, visit.id, request.upstream, case.request, resumed)
-    if asked is not None:
-        return asked
-    lent = await authority.leases.lend(authority.terms[request.upstream].broker, request, visit.id)
-    if isinstance(lent, BrokerRefusal):
-        # The server may have ended the connection a moment ago.
-        asked = await ask_if_unconnected(gateway, visit.id, request.upstream, case.request, resumed)
-    return asked or _attached(authority, lent, request.task, request.principal, request.upstream)
-
-
-async def issue_for_message(gateway: Gateway, visit: Visit, request: UpstreamRequest) -> Attached | Refusal:
-    """Return the credential of a message without a decision. It permits no calls, and is shared by such messages of a caller.
-
-    Raises `JournalError` and `LeaseStoreError`.
-    """
-    authority, upstream = gateway.authority, visit.exchange.upstream
-    terms = None if authority is None else authority.terms.get(upstream)
-    if authority is None or terms is None:
-        return Attached(shown=gateway.standing.get(upstream, ()))
-    if terms.hands_over and (request.message is None or request.message.kind is not Kind.REQUEST):
-        # A GET, a notification or a response starts no process. The stream of a GET may have the answers of any task.
-        return Attached(shown=_of_owner(authority, request.principal.key, upstream))
-    principal, token = request.principal, _presented(visit)
-    if find_unconnected(gateway, upstream, principal) is not None:
-        # Some upstreams answer such messages without a credential. `ask_after_rejection` tells the user of others.
-        return NOTHING
-    purpose = Purpose(
-        task=f"{MESSAGES}{principal.key}",
-        principal=principal,
-        caller_ends=_expiry(token),
-        subject_token=_subject_token(token, principal),
-        permits_calls=False,
-        grounds=LeaseGrounds(
-            principal, gateway.catalogue.target(upstream, "resource", ""), gateway.policy.status().revision
-        ),
-    )
-    return await _lend_reading(authority, upstream, terms, purpose)
-
-
-async def ask_after_rejection(
-    gateway: Gateway, visit: Visit, request: UpstreamRequest, error: UpstreamUnauthorized
-) -> Refusal | Reply | None:
-    """Return the answer that sends a user to connect, after an upstream rejected a message without a credential."""
-    if not error.is_unknown:
-        return None
-    return await ask_if_unconnected(gateway, visit.id, visit.exchange.upstream, request, None)
 
 
 async def _lend_reading(
@@ -182,7 +245,7 @@ async def _lend_reading(
         # An issuer takes no scopes for all that it has. The upstream answers such messages without a credential, or not at all.
         return NOTHING
     lent = await authority.leases.lend(terms.broker, authority.request(upstream, purpose, scope, None))
-    return _attached(authority, lent, purpose.task, purpose.principal, upstream)
+    return _attach(authority, lent, purpose.task, purpose.principal, upstream)
 
 
 class ListingTransport:
@@ -201,24 +264,7 @@ class ListingTransport:
         return await self._transport.send(request if isinstance(attached, Refusal) else attached.carried_by(request))
 
 
-def note_rejected(gateway: Gateway, attached: Attached, error: UpstreamUnauthorized) -> UpstreamUnauthorized:
-    """End the lease of a credential that the upstream rejected. Return the error with a remedy for the caller.
-
-    The gateway sends no call again by itself: the upstream may have carried it out.
-    """
-    if gateway.authority is None or attached.lent is None or not error.is_unknown:
-        return error
-    gateway.authority.leases.note_rejected(attached.lent)
-    return UpstreamUnauthorized(error.message, "call again: the gateway has ended that credential, and obtains another")
-
-
-def note_accepted(gateway: Gateway, attached: Attached) -> None:
-    """Note that the upstream accepted the credential."""
-    if gateway.authority is not None and attached.lent is not None:
-        gateway.authority.leases.note_accepted(attached.lent)
-
-
-def _attached(
+def _attach(
     authority: Authority, answer: Lent | BrokerRefusal, task: str, principal: Principal, upstream: str
 ) -> Attached | Refusal:
     if isinstance(answer, BrokerRefusal):
@@ -230,14 +276,6 @@ def _attached(
     return Attached(answer.credential, answer, (*shown, handed.token), handed)
 
 
-def _unleased(gateway: Gateway, upstream: str, decision: Decision) -> Attached | Refusal:
-    """Attach nothing, since an upstream has no lease. The transport adds a standing credential, and no answer may show it."""
-    if decision.obligations and any(item.id == OBLIGATION for item in decision.obligations):
-        return _UNCONFIGURED
-    standing = gateway.standing.get(upstream)
-    return NOTHING if standing is None else Attached(shown=standing)
-
-
 def _of_messages(authority: Authority, principal: Principal, upstream: str) -> tuple[str, ...]:
     return authority.leases.values_of(f"{MESSAGES}{principal.key}", upstream)
 
@@ -246,9 +284,9 @@ def _refusal(refusal: BrokerRefusal) -> Refusal:
     return Refusal(200, Reason(refusal.code, refusal.message, refusal.remedy), REFUSED)
 
 
-def _presented(visit: Visit) -> str | None:
+def _find_token(context: RequestContext) -> str | None:
     """Return the presented access token, without its scheme."""
-    values = texts_of(visit.exchange.fields, b"authorization")
+    values = texts_of(context.exchange.fields, b"authorization")
     return values[0].strip().rpartition(" ")[2] if len(values) == 1 else None
 
 

@@ -1,8 +1,7 @@
-"""The way of a call: identify → read → gather → decide → (ask people) → record → lend → forward → settle.
+"""The way of a call: identify → read → admit → prepare → decide → (ask people) → record → issue → forward → settle.
 
-`for_caller` identifies, `answer` reads, `decide_and_forward` does the rest. `deciding.decide` records the decision.
-`forwarding.forward` obtains the credential, and settles the call when its answer has ended. Each stage takes frozen values and
-returns one. A refusal is a value. An exception means a failure outside, and `answer` alone turns it into a refusal.
+`Pipeline.for_caller` identifies the caller, `_answer` reads the message, `_serve` and `_decide_and_forward` do the rest. Each stage takes
+frozen values and returns one. A refusal is a value. An exception means a failure outside, and `_answer` alone turns it into a refusal.
 
 The body is read after the caller is known: only a verified caller can make the gateway parse anything.
 """
@@ -11,164 +10,228 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Awaitable, Callable, Iterable
-from functools import partial
 from typing import Final, TypeVar
 
-from gateway.errors import GatewayError, IdentityUnavailable
+from msgspec import Struct
+
+from gateway.approvals.seal import TicketSeal
+from gateway.binding.sessionless_exchanges import SessionlessExchanges
+from gateway.errors import GatewayError
 from gateway.http.exchange import Exchange
-from gateway.model.caller import AuthMethod, Credentials, Principal
+from gateway.model.caller import AuthMethod, Principal
 from gateway.model.decision import Reason, Refusal
-from gateway.model.wire import Disposition, Era, Message, UpstreamRequest, UpstreamTransport
-from gateway.pipeline import sessionless, subscriptions
-from gateway.pipeline.admit import admitted
-from gateway.pipeline.approve import AllowedCall, Prepare, decide_with_people, open_hold, take_back_held_call
-from gateway.pipeline.connecting import hold_for_connection
-from gateway.pipeline.context import Gateway, Visit
-from gateway.pipeline.exposure import refuse_exposure
-from gateway.pipeline.forward import forward, pass_through
-from gateway.pipeline.known_credentials import with_safe_trace
-from gateway.pipeline.places import RequestPlace, waits_for_news
-from gateway.pipeline.prepare import Case, gather
-from gateway.pipeline.refuse import failure, refuse
-from gateway.pipeline.tickets import Resumed, take_out_ticket
+from gateway.model.wire import Disposition, Message
+from gateway.pipeline.admit import Admission, RequestPlace, waits_for_news
+from gateway.pipeline.approve import AdmittedRequest, AllowedCall, CallApproval
+from gateway.pipeline.asking import refuse_without_people
+from gateway.pipeline.connecting import Connecting
+from gateway.pipeline.context import RequestContext
+from gateway.pipeline.decide import Decider, Ruling, refuse_denied
+from gateway.pipeline.exposure import ExposureGuard
+from gateway.pipeline.forward import Forwarder
+from gateway.pipeline.prepare import Preparation
+from gateway.pipeline.refuse import Refuser, failure
+from gateway.pipeline.sessionless import may_converse, refuse_unowned
+from gateway.pipeline.tickets import take_out_ticket
+from gateway.pipeline.visibility import Visibility
 from gateway.protocol.classify import classify
 from gateway.protocol.error_codes import REFUSED
-from gateway.protocol.headers import is_passed_on, texts_of
 from gateway.protocol.replies import Reply
-from gateway.response.stream import Relay, until_ended
+from gateway.response.stream import Relay
 
 _DECIDE: Final = Disposition.DECIDE
-_STATELESS: Final = Era.STATELESS
 _ANONYMOUS: Final = AuthMethod.ANONYMOUS
 
 Answer = TypeVar("Answer", bound="Reply | Relay | None")
+Ended = TypeVar("Ended", bound="Relay | Reply | Refusal | None")
 Outcome = TypeVar("Outcome", bound="Relay | Reply | Refusal")
 
 
-async def handle(gateway: Gateway, exchange: Exchange) -> Reply | Relay:
-    """Take one request all the way. Never raises for anything that a caller, a policy or an upstream did."""
-    known = exchange.upstream if exchange.upstream in gateway.upstreams else None
-    trace = gateway.tracing.start(exchange.fields, f"{exchange.method} /mcp/{known or '-'}")
-    visit = Visit(gateway.new_id(), exchange, gateway.clock(), gateway.monotonic(), trace, known)
-    return await for_caller(gateway, visit, answer)
+class Pipeline(Struct, frozen=True):
+    """The stages of requests, in their order. `approval` is `None` at a gateway without people, `connecting` without users' own
+    connections, and `tickets` without either."""
+
+    admission: Admission
+    exposure: ExposureGuard
+    preparation: Preparation
+    decider: Decider
+    approval: CallApproval | None
+    connecting: Connecting | None
+    tickets: TicketSeal | None
+    exchanges: SessionlessExchanges
+    visibility: Visibility
+    forwarder: Forwarder
+    refuser: Refuser
+    clock: Callable[[], float]
+    monotonic: Callable[[], float]
+
+    def handle(self, exchange: Exchange) -> Awaitable[Reply | Relay]:
+        """Take one request all the way. Never raises for anything that a caller, a policy or an upstream did."""
+        known = exchange.upstream if exchange.upstream in self.forwarder.upstreams else None
+        return self.for_caller(
+            self.open_context(exchange, f"{exchange.method} /mcp/{known or '-'}", known), self._answer
+        )
+
+    def open_context(self, exchange: Exchange, name: str, upstream: str | None = None) -> RequestContext:
+        """Return the circumstances of a new request. `name` is its name in traces."""
+        trace = self.admission.tracing.start(exchange.fields, name)
+        return RequestContext(self.refuser.new_id(), exchange, self.clock(), self.monotonic(), trace, upstream)
+
+    async def for_caller(
+        self, context: RequestContext, work: Callable[[RequestContext, Principal, RequestPlace], Awaitable[Answer]]
+    ) -> Answer | Reply:
+        """Identify the caller, and do `work` for it if the caller has a place left. `work` returns `None` if it has sent its answer."""
+        try:
+            principal = await self.admission.identify(context)
+            if isinstance(principal, Refusal):
+                return await self.refuser.refuse(context, principal)
+            if b"traceparent" in context.exchange.fields:
+                context = self.admission.replace_unsafe_trace(context, principal)
+            # Only addresses tell callers without credentials apart.
+            is_anonymous = principal.method is _ANONYMOUS
+            place = self.admission.places.enter(context.exchange.client_ip or "" if is_anonymous else principal.key)
+            if isinstance(place, Refusal):
+                return await self.refuser.refuse(context, place, principal)
+            try:
+                outcome = await work(context, principal, place)
+            except BaseException:
+                place.leave()
+                raise
+            return _end_with(outcome, place.leave)
+        except BaseException:
+            # The client left, or the gateway has a defect, which the edge tells of.
+            context.trace.end({"opagate.decision.id": context.id, "opagate.outcome": "cancelled"}, failed=True)
+            raise
+
+    async def _answer(self, context: RequestContext, principal: Principal, place: RequestPlace) -> Reply | Relay:
+        """Answer one request of a known caller with the upstream's answer or a refusal. Failures become refusals here alone."""
+        exchange = context.exchange
+        message = None
+        if exchange.method == "POST":
+            body = await exchange.body()
+            message = body if isinstance(body, Refusal) else classify(body, exchange.fields)
+        if isinstance(message, Refusal):
+            return await self.refuser.refuse(context, message, principal)
+        if (message is None or message.disposition is not _DECIDE) and waits_for_news(exchange.method, message):
+            if (refusal := place.become_stream()) is not None:
+                return await self.refuser.refuse(context, refusal, principal, message)
+            exchange.become_stream()
+        try:
+            outcome = await self._serve(context, principal, message)
+        except GatewayError as error:
+            outcome = failure(error)
+        if isinstance(outcome, Refusal):
+            return await self.refuser.refuse(context, outcome, principal, message)
+        return outcome
+
+    async def _serve(
+        self, context: RequestContext, principal: Principal, message: Message | None
+    ) -> Relay | Reply | Refusal:
+        """Serve a message that the caller may send: decide on calls, pass the rest on, and filter lists."""
+        upstream, upstreams = context.exchange.upstream, self.forwarder.upstreams
+        if upstream not in upstreams:
+            return _refuse_unknown_upstream(upstream, upstreams, principal)
+        admitted = await self._admit(context, principal, message)
+        if isinstance(admitted, Refusal):
+            return admitted
+        request, message = admitted.request, admitted.request.message
+        if message is not None and message.disposition is _DECIDE:
+            work = self._decide_and_forward(context, admitted, message)
+        else:
+            refused = refuse_unowned(self.exchanges, upstream, request)
+            refused = refused or await self.visibility.refuse_subscription(context, request)
+            if refused is not None:
+                return refused
+            if self.approval is not None:
+                self.approval.take_back_held_call(upstream, request)
+            work = self.forwarder.pass_through(context, request)
+        if not may_converse(request):
+            return await work
+        # Until the answer has ended, the caller may answer its questions and cancel the request.
+        end = self.exchanges.begin(upstream, principal.key, None if message is None else message.id)
+        try:
+            outcome = await work
+        except BaseException:
+            end()
+            raise
+        return _end_with(outcome, end)
+
+    async def _admit(
+        self, context: RequestContext, principal: Principal, message: Message | None
+    ) -> AdmittedRequest | Refusal:
+        """Return a request in its outgoing form, without the gateway's own state, if it may go on to policy."""
+        resumed = None
+        if message is not None and "requestState" in message.params:
+            resumed = take_out_ticket(self.tickets, principal, message, context.arrived)
+            if isinstance(resumed, Refusal):
+                return resumed
+            message = message if resumed is None else resumed.message
+        request = self.admission.admit(context, principal, message)
+        if isinstance(request, Refusal):
+            return request
+        if not self.exposure.must_examine(context, request):
+            return AdmittedRequest(request, resumed=resumed)
+        exposed = await self.exposure.examine(context, request)
+        return exposed if isinstance(exposed, Refusal) else AdmittedRequest(request, exposed, resumed)
+
+    async def _decide_and_forward(
+        self, context: RequestContext, admitted: AdmittedRequest, message: Message
+    ) -> Relay | Reply | Refusal:
+        """Have policy, and people where it asks for them, decide on a call, and forward an allowed call."""
+        upstream, request, resumed = context.exchange.upstream, admitted.request, admitted.resumed
+        await self.preparation.catalogue.ensure(upstream)
+        if self.connecting is not None and resumed is not None:
+            unconnected = await self.connecting.hold(request, resumed)
+            if unconnected is not None:
+                return _end_trace(context, unconnected, "credential/connect")
+        if self.approval is None:
+            prepared = self.preparation.prepare_call(context, request, message, exposed=admitted.exposed)
+            if isinstance(prepared, Refusal):
+                return prepared
+            ruling = await self.decider.decide(context, prepared)
+            if not ruling.decision.allowed:
+                return _end_trace(context, await self._refuse_alone(context, ruling, admitted), "approval/pending")
+            outcome = AllowedCall(context, prepared, ruling.decision)
+        else:
+            with self.approval.open_hold(upstream, request) as hold:
+                outcome = await self.approval.decide(context, admitted, message, hold)
+            if not isinstance(outcome, AllowedCall):
+                return _end_trace(context, outcome, "approval/pending")
+        forwarded = await self.forwarder.forward(outcome, resumed)
+        return _end_trace(context, forwarded, "credential/connect") if isinstance(forwarded, Reply) else forwarded
+
+    async def _refuse_alone(
+        self, context: RequestContext, ruling: Ruling, admitted: AdmittedRequest
+    ) -> Refusal | Reply:
+        """Refuse a call at a gateway without people, or send its user to connect if the policy asks for a person."""
+        if ruling.decision.effect != "ask":
+            return refuse_denied(ruling.decision)
+        if self.connecting is not None:
+            unconnected = await self.connecting.ask_if_unconnected(
+                context.id, context.exchange.upstream, admitted.request, admitted.resumed
+            )
+            if unconnected is not None:
+                return unconnected
+        return refuse_without_people(ruling)
 
 
-async def for_caller(
-    gateway: Gateway, visit: Visit, work: Callable[[Gateway, Visit, Principal, RequestPlace], Awaitable[Answer]]
-) -> Answer | Reply:
-    """Identify the caller, and do `work` for it if the caller has a place left. `work` returns `None` if it has sent its answer."""
-    try:
-        principal = await identify(gateway, visit)
-        if isinstance(principal, Refusal):
-            return await refuse(gateway, visit, principal)
-        visit = with_safe_trace(gateway, visit, principal)
-        place = gateway.places.enter(_caller(visit, principal))
-        if isinstance(place, Refusal):
-            return await refuse(gateway, visit, place, principal)
-        return await until_ended(work(gateway, visit, principal, place), place.leave)
-    except BaseException:
-        # The client left, or the gateway has a defect, which the edge tells of.
-        visit.trace.end({"opagate.decision.id": visit.id, "opagate.outcome": "cancelled"}, failed=True)
-        raise
-
-
-def _caller(visit: Visit, principal: Principal) -> str:
-    """Return the name that a request is counted under. Only addresses tell callers without credentials apart."""
-    return visit.exchange.client_ip or "" if principal.method is _ANONYMOUS else principal.key
-
-
-async def answer(gateway: Gateway, visit: Visit, principal: Principal, place: RequestPlace) -> Reply | Relay:
-    """Answer one request of a known caller with the upstream's answer or a refusal. Failures become refusals here alone."""
-    message = await read(visit.exchange)
-    if isinstance(message, Refusal):
-        return await refuse(gateway, visit, message, principal)
-    if (message is None or message.disposition is not _DECIDE) and waits_for_news(visit.exchange.method, message):
-        if (refusal := place.become_stream()) is not None:
-            return await refuse(gateway, visit, refusal, principal, message)
-        visit.exchange.become_stream()
-    try:
-        outcome = await serve(gateway, visit, principal, message)
-    except GatewayError as error:
-        outcome = failure(error)
-    if isinstance(outcome, Refusal):
-        return await refuse(gateway, visit, outcome, principal, message)
+def _end_with(outcome: Ended, end: Callable[[], object]) -> Ended:
+    """Call `end` once an outcome has ended: for a relayed answer when it is settled, for other outcomes at once."""
+    if isinstance(outcome, Relay):
+        outcome.after(end)
+    else:
+        end()
     return outcome
 
 
-async def identify(gateway: Gateway, visit: Visit) -> Principal | Refusal:
-    """Return the verified caller of a request, from its headers and its connection alone."""
-    exchange = visit.exchange
-    credentials = Credentials(
-        method=exchange.method,
-        url=exchange.url,
-        authorization=texts_of(exchange.fields, b"authorization"),
-        dpop=texts_of(exchange.fields, b"dpop"),
-        certificate=exchange.certificates[0] if exchange.certificates else None,
-        issuers=exchange.certificates[1:],
-        passed_on=is_passed_on(exchange.fields),
-    )
-    try:
-        return await gateway.identities.identify(credentials, exchange.client_ip)
-    except IdentityUnavailable as error:
-        return failure(error)
+def _end_trace(context: RequestContext, outcome: Outcome, reason: str) -> Outcome:
+    """End the trace of a request whose client is asked to come again. `Refuser.refuse` and `Relay` end the others."""
+    if isinstance(outcome, Reply):
+        context.trace.end({"opagate.decision.id": context.id, "opagate.reason": reason}, failed=False)
+    return outcome
 
 
-async def read(exchange: Exchange) -> Message | Refusal | None:
-    """Return the message of a request, strictly read; `None` for GET and DELETE, which have none."""
-    if exchange.method != "POST":
-        return None
-    body = await exchange.body()
-    return body if isinstance(body, Refusal) else classify(body, exchange.fields)
-
-
-async def serve(
-    gateway: Gateway, visit: Visit, principal: Principal, message: Message | None
-) -> Relay | Reply | Refusal:
-    """Serve a message that the caller may send: decide on calls, pass the rest on, and filter lists."""
-    upstream = visit.exchange.upstream
-    transport = gateway.upstreams.get(upstream)
-    if transport is None:
-        return _unknown_upstream(upstream, gateway.upstreams, principal)
-    resumed = take_out_ticket(gateway, principal, message, visit.arrived)
-    if isinstance(resumed, Refusal):
-        return resumed
-    message = message if resumed is None else resumed.message
-    request = admitted(gateway, visit, principal, message)
-    if isinstance(request, Refusal):
-        return request
-    exposed = await refuse_exposure(gateway, visit, request)
-    if isinstance(exposed, Refusal):
-        return exposed
-    return await _carry_out(gateway, visit, transport, request, exposed=exposed, resumed=resumed)
-
-
-async def _carry_out(
-    gateway: Gateway,
-    visit: Visit,
-    transport: UpstreamTransport,
-    request: UpstreamRequest,
-    *,
-    exposed: bool,
-    resumed: Resumed | None,
-) -> Relay | Reply | Refusal:
-    """Decide on a call and forward it, or pass another message on."""
-    upstream, message = visit.exchange.upstream, request.message
-    if message is not None and message.disposition is _DECIDE:
-        prepare = partial(_prepare, gateway, request, message, exposed)
-        work = decide_and_forward(gateway, visit, request, prepare, resumed)
-    else:
-        refused = sessionless.refusal(gateway.sessionless_exchanges, upstream, request)
-        refused = refused or await subscriptions.refusal(gateway, visit, request)
-        if refused is not None:
-            return refused
-        take_back_held_call(gateway, upstream, request)
-        work = pass_through(gateway, visit, transport, request)
-    if message is not None and message.era is _STATELESS:
-        return await work
-    return await sessionless.during(gateway.sessionless_exchanges, upstream, request, work)
-
-
-def _unknown_upstream(name: str, known: Iterable[str], principal: Principal) -> Refusal:
+def _refuse_unknown_upstream(name: str, known: Iterable[str], principal: Principal) -> Refusal:
     """Refuse a name that no upstream has. A caller with credentials learns the nearest name."""
     near = difflib.get_close_matches(name[:_LONGEST_NAME], known, n=1, cutoff=0.6)
     remedy = "Ask the operator for its name."
@@ -179,39 +242,3 @@ def _unknown_upstream(name: str, known: Iterable[str], principal: Principal) -> 
 
 _LONGEST_NAME: Final = 63
 """Characters of an upstream's name. A longer text is cut before it is compared."""
-
-
-def _prepare(
-    gateway: Gateway,
-    request: UpstreamRequest,
-    message: Message,
-    exposed: bool,  # noqa: FBT001 - the message has a piece of a token of its caller
-    visit: Visit,
-) -> Case | Refusal:
-    return gather(gateway, visit, request, message, exposed=exposed)
-
-
-async def decide_and_forward(
-    gateway: Gateway, visit: Visit, request: UpstreamRequest, prepare: Prepare, resumed: Resumed | None
-) -> Relay | Reply | Refusal:
-    """Have policy, and people where it asks for them, decide on a call, and forward an allowed call."""
-    upstream = visit.exchange.upstream
-    await gateway.catalogue.ensure(upstream)
-    if (unconnected := await hold_for_connection(gateway, request, resumed)) is not None:
-        return _end_trace(visit, unconnected, "credential/connect")
-    with open_hold(gateway, upstream, request) as hold:
-        outcome = await decide_with_people(gateway, visit, prepare, resumed, hold)
-    if not isinstance(outcome, AllowedCall):
-        return _end_trace(visit, outcome, "approval/pending")
-    transport, ends = gateway.upstreams[upstream], outcome.approval_ends
-    forwarded = await forward(
-        gateway, outcome.visit, transport, outcome.case, outcome.decision, resumed=resumed, approval_ends=ends
-    )
-    return _end_trace(visit, forwarded, "credential/connect")
-
-
-def _end_trace(visit: Visit, outcome: Outcome, reason: str) -> Outcome:
-    """End the trace of a request whose client is asked to come again. `refuse` and `Relay` end the others."""
-    if isinstance(outcome, Reply):
-        visit.trace.end({"opagate.decision.id": visit.id, "opagate.reason": reason}, failed=False)
-    return outcome

@@ -1,4 +1,4 @@
-"""Everything that a decision on a call needs, gathered from its message: its target, arguments, task and handles."""
+"""The inputs of a decision on a call, from its message: target, arguments, task and handles."""
 
 from __future__ import annotations
 
@@ -7,69 +7,99 @@ from typing import Final
 
 from msgspec import Struct
 
+from gateway.binding.vault import Vault
 from gateway.catalogue.catalogue import Catalogue
+from gateway.credentials.handles import places
+from gateway.history import History
 from gateway.inspection.label_cases import labelled_for_call
 from gateway.model.call import Call
 from gateway.model.decision import Reason, Refusal
 from gateway.model.task import Task
 from gateway.model.wire import Json, JsonObject, Message, UpstreamRequest
-from gateway.pipeline.context import Gateway, Visit
-from gateway.pipeline.current_task import task_of
-from gateway.pipeline.presenting import Presented, presented
+from gateway.pipeline.context import RequestContext
+from gateway.pipeline.resolved_handles import DECIDED_MEMBERS, ResolvedHandles, resolve_handles
 from gateway.protocol import completions
-from gateway.protocol.error_codes import HEADER_MISMATCH, INVALID_PARAMS
+from gateway.protocol.error_codes import HEADER_MISMATCH, INVALID_PARAMS, REFUSED
 from gateway.protocol.parameters import ambiguous, is_contradicted
+from gateway.tasks.selection import select_task
+from gateway.tasks.tokens import TaskTokens, is_token
 
 
-class Case(Struct, frozen=True):
-    """A call on its way: the request, the call as policy sees it, and its task. `exposed`: the message has a piece of a token
-    of its caller."""
+class PreparedCall(Struct, frozen=True):
+    """A call on its way: the request, the call as policy sees it, its task and its handles. `exposed`: the message has a piece
+    of a token of its caller."""
 
     request: UpstreamRequest
     message: Message
     call: Call
     task: Task
-    presented: Presented
+    handles: ResolvedHandles
     exposed: bool
 
 
-def gather(
-    gateway: Gateway, visit: Visit, request: UpstreamRequest, message: Message, *, exposed: bool
-) -> Case | Refusal:
-    """Collect the inputs of a decision on a call. Refuse an ambiguous call, and a call with an unknown task or handle."""
-    call = _call(gateway.catalogue, visit.exchange.upstream, message)
-    if ambiguous(call.arguments, call.target.schema):
-        return _AMBIGUOUS
-    if is_contradicted(call.arguments, call.target.schema, request.headers):
-        return _CONTRADICTED
-    task = task_of(gateway, visit, request, message, visit.arrived)
-    if isinstance(task, Refusal):
-        return task
-    handles = presented(gateway.vault, request, message, call, gateway.history.readings_of(task))
-    return handles if isinstance(handles, Refusal) else Case(request, message, call, task, handles, exposed)
+class CurrentTasks(Struct, frozen=True):
+    """The tasks of requests: the declared task named by a request, else the implicit task of its caller."""
+
+    history: History
+    tokens: TaskTokens
+
+    def find_task(
+        self, context: RequestContext, request: UpstreamRequest, message: Message | None, now: float
+    ) -> Task | Refusal:
+        """Return the task of a request at `now`, in seconds since the epoch. Refuse (403) a task of another caller, and an ended
+        task."""
+        named = select_task(message, context.exchange.fields)
+        if named is None:
+            return self.history.task(request.principal, now)
+        found: str | Task | Reason = named
+        if isinstance(found, str) and is_token(found):
+            found = self.tokens.task_of(found, request.principal, now)
+        if isinstance(found, str):
+            found = self.history.select(request.principal, found, now)
+        return Refusal(403, found, REFUSED) if isinstance(found, Reason) else found
 
 
-def _call(catalogue: Catalogue, upstream: str, message: Message) -> Call:
-    """Return the call as policy sees it: its target with labels and pin, and its outgoing arguments. The arguments of a
-    completion stand under their own names."""
-    name = message.name or ""
-    match message.method:
-        case "resources/read":
-            return Call("resources/read", catalogue.target(upstream, "resource", name), {"uri": name})
-        case "prompts/get":
-            return Call("prompts/get", catalogue.target(upstream, "prompt", name), _arguments(message))
-        case completions.METHOD:
+class Preparation(Struct, frozen=True):
+    """The stage that collects the inputs of a decision."""
+
+    catalogue: Catalogue
+    tasks: CurrentTasks
+    vault: Vault
+    history: History
+
+    def prepare_call(
+        self, context: RequestContext, request: UpstreamRequest, message: Message, *, exposed: bool
+    ) -> PreparedCall | Refusal:
+        """Collect the inputs of a decision on a call. Refuse an ambiguous call, and a call with an unknown task or handle."""
+        call = self._read_call(context.exchange.upstream, message)
+        if ambiguous(call.arguments, call.target.schema):
+            return _AMBIGUOUS
+        if is_contradicted(call.arguments, call.target.schema, request.headers):
+            return _CONTRADICTED
+        task = self.tasks.find_task(context, request, message, context.arrived)
+        if isinstance(task, Refusal):
+            return task
+        found = places(message.body, DECIDED_MEMBERS.get(call.action))
+        if not found:
+            return PreparedCall(request, message, call, task, ResolvedHandles(request), exposed)
+        readings = self.history.readings_of(task)
+        handles = resolve_handles(self.vault, request, message, call, found, tasks=readings)
+        return handles if isinstance(handles, Refusal) else PreparedCall(request, message, call, task, handles, exposed)
+
+    def _read_call(self, upstream: str, message: Message) -> Call:
+        """Return the call as policy sees it: its target with labels and pin, and its outgoing arguments. The arguments of a
+        completion stand under their own names."""
+        name, find_target = message.name or "", self.catalogue.target
+        if message.method == "resources/read":
+            return Call("resources/read", find_target(upstream, "resource", name), {"uri": name})
+        if message.method == completions.METHOD:
             asked = completions.read_completion(message.params)
-            target = catalogue.target(upstream, asked.type, asked.name)
-            return Call("completion/complete", target, asked.arguments)
-        case _:
-            arguments = _arguments(message)
-            return Call("tools/call", labelled_for_call(catalogue.target(upstream, "tool", name), arguments), arguments)
-
-
-def _arguments(message: Message) -> JsonObject:
-    arguments: Json = message.params.get("arguments", {})
-    return arguments if isinstance(arguments, Mapping) else {}
+            return Call("completion/complete", find_target(upstream, asked.type, asked.name), asked.arguments)
+        given: Json = message.params.get("arguments")
+        arguments: JsonObject = given if isinstance(given, Mapping) else {}
+        if message.method == "prompts/get":
+            return Call("prompts/get", find_target(upstream, "prompt", name), arguments)
+        return Call("tools/call", labelled_for_call(find_target(upstream, "tool", name), arguments), arguments)
 
 
 _AMBIGUOUS: Final = Refusal(

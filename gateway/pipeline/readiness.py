@@ -5,20 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gateway.pipeline.context import Gateway
+    from gateway.identity.identities import Identities
+    from gateway.journal.writer import Journal
+    from gateway.policy.policy import Policy
 
 
-def list_problems(gateway: Gateway) -> dict[str, str]:
+def list_problems(policy: Policy, journal: Journal, identities: Identities) -> dict[str, str]:
     """Return the problems that keep the gateway from serving: part → sentence for people."""
     problems: dict[str, str] = {}
-    policy = gateway.policy.status()
-    if policy.problem is not None:
-        problems["policy"] = policy.problem
-    elif not policy.ready:
+    status = policy.status()
+    if status.problem is not None:
+        problems["policy"] = status.problem
+    elif not status.ready:
         problems["policy"] = "no policy is in force"
-    if (problem := gateway.journal.problem()) is not None:
+    if (problem := journal.problem()) is not None:
         problems["journal"] = problem
-    for issuer in gateway.identities.status():
+    for issuer in identities.status():
         if not issuer.ready:
             problems[f"identity {issuer.issuer}"] = issuer.problem or "its keys are not known"
     return problems

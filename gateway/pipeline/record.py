@@ -1,16 +1,32 @@
-"""Recording of past events, and handling of a failed write."""
+"""The record of calls and of other past events, and handling of a failed write."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
+from msgspec import Struct
 
 from gateway.errors import JournalError
+from gateway.history import History
+from gateway.journal.entry import Outcome, call_entry, settled_entry
+from gateway.journal.redaction import KnownCredentials, conceal_known
 from gateway.journal.writer import Journal
+from gateway.model.call import Call
+from gateway.model.facts import SessionFacts
 from gateway.model.wire import JsonObject
 from gateway.telemetry.metrics import Metrics
+from gateway.worker_thread import WorkerThread
+
+if TYPE_CHECKING:
+    from gateway.history.embedded import Reservation
+    from gateway.journal.queued import QueuedEntry
+    from gateway.model.call import Context
+    from gateway.model.decision import Decision
+    from gateway.pipeline.context import RequestContext
+    from gateway.pipeline.prepare import PreparedCall
 
 log = structlog.get_logger("gateway.recording")
 
@@ -43,3 +59,61 @@ def record_or_log(recording: Recording, kind: str, entry: JsonObject) -> None:
 def _log_lost(recording: Recording, kind: str, entry: JsonObject, error: JournalError) -> None:
     recording.metrics.journal_failures.inc()
     log.critical("journal.lost", kind=kind, id=entry.get("id"), problem=error.message)
+
+
+class CallRecord(Struct, frozen=True):
+    """The record of decided calls. `describe` returns a call's arguments for the record, without known credentials.
+
+    Its last argument is true for a call with pieces of credentials.
+    """
+
+    journal: Journal
+    metrics: Metrics
+    history: History
+    worker: WorkerThread
+    describe: Callable[[Call, SessionFacts, KnownCredentials | None, bool], JsonObject]
+    monotonic: Callable[[], float]
+
+    def describe_arguments(
+        self, prepared: PreparedCall, counted: Reservation, known: KnownCredentials | None
+    ) -> Awaitable[JsonObject]:
+        """Return the arguments of a counted call as its entry has them."""
+        in_pieces = prepared.exposed or "exposed" in counted.fields
+        describe = partial(self.describe, prepared.call, counted.facts, known, in_pieces)
+        return self.worker.run(len(prepared.message.body), describe)
+
+    def begin(
+        self,
+        context: RequestContext,
+        prepared: PreparedCall,
+        decided: tuple[Context, Decision],
+        counted: Reservation,
+        arguments: JsonObject,
+        *,
+        known: KnownCredentials | None,
+        approval: str | None,
+    ) -> QueuedEntry:
+        """Queue the entry of a decided call, with the circumstances that policy was told of. Raises `JournalError`."""
+        build = partial(
+            call_entry,
+            context.id,
+            prepared.request.principal,
+            prepared.call,
+            prepared.task,
+            decided[1],
+            context=decided[0],
+            arguments_record=arguments,
+            facts=counted.facts,
+            approval=approval,
+        )
+        fields = conceal_known(build, known)
+        return self.journal.begin("call", {**fields, "history": counted.fields})
+
+    def record_cancelled(
+        self, context: RequestContext, prepared: PreparedCall, outcome: Outcome = Outcome.CANCELLED
+    ) -> None:
+        """End an allowed call without sending it: its caller has left, or it has no credential. The call counts, since its
+        beginning is on record."""
+        self.history.settle(prepared.task, context.id)
+        taken = (self.monotonic() - context.began) * 1000
+        record_or_log(self, "settled", settled_entry(context.id, outcome, duration_ms=taken))

@@ -31,14 +31,13 @@ if TYPE_CHECKING:
     from gateway.model.content import CallContent
     from gateway.model.facts import SessionFacts
     from gateway.model.wire import Json, JsonObject
-    from gateway.pipeline.context import Gateway
     from gateway.pipeline.decide import Ruling
-    from gateway.pipeline.prepare import Case
+    from gateway.pipeline.prepare import PreparedCall
 
 log = structlog.get_logger("gateway.recurring")
 
 CODE: Final = "toxic-flow/ungrounded"
-"""The one question about values."""
+"""The question about values."""
 _ROLES: Final = frozenset({Role.DESTINATION, Role.COMMAND, Role.AMOUNT, Role.RECORD})
 """Texts change from task to task, and credentials have rules of their own."""
 
@@ -46,80 +45,66 @@ _NUMBER: Final = re.compile(r"[0-9]{1,6}", re.ASCII)
 
 
 def with_recurrence(
-    question: Question, case: Case, ruling: Ruling, endorsements: Endorsements, shown: Json
+    question: Question, prepared: PreparedCall, ruling: Ruling, endorsements: Endorsements, shown: Json
 ) -> Question:
     """Return a question with the part of its call that can recur, or without the scope `recurring`. `shown` are the arguments as
     people see them, `None` if they are not shown whole."""
     recurrence = None
     if "recurring" in question.rule.scopes and shown is not None:
-        recurrence = _recurrence(question, case, ruling, endorsements, shown)
+        recurrence = _recurrence(question, prepared, ruling, endorsements, shown)
     rule = question.rule if recurrence is not None else without_recurrence(question.rule)
     return structs.replace(question, rule=rule, recurrence=recurrence)
 
 
-def find_endorsement(gateway: Gateway, case: Case, facts: SessionFacts, content: CallContent) -> Endorsement | None:
+def find_endorsement(
+    endorsements: Endorsements, prepared: PreparedCall, facts: SessionFacts, content: CallContent
+) -> Endorsement | None:
     """Return the endorsement of the values that a call would ask for, if there is one."""
-    people, kind = gateway.people, case.task.declared_kind
-    if people is None or kind is None or not facts.ungrounded or (facts.labels and not facts.labels.untrusted):
+    kind = prepared.task.declared_kind
+    if kind is None or not facts.ungrounded or (facts.labels and not facts.labels.untrusted):
         return None
-    register, principal, tool = people.endorsements, case.request.principal.key, case.call.target.id
-    if not register.has_some(principal, kind, tool):
+    principal, tool = prepared.request.principal.key, prepared.call.target.id
+    if not endorsements.has_some(principal, kind, tool):
         return None
-    binding = _binding(register, case, _bound_values(case.call, content))
-    found = None if binding is None else register.find(binding)
+    binding = _bind(endorsements, prepared, _bound_values(prepared.call, content))
+    found = None if binding is None else endorsements.find(binding)
     return None if found is None or not set(found.pointers) & set(facts.ungrounded) else found
 
 
-def describe_endorsement(gateway: Gateway, endorsement: Endorsement | None) -> JsonObject | None:
+def describe_endorsement(endorsements: Endorsements, endorsement: Endorsement) -> JsonObject:
     """Return an endorsement as the policy reads it."""
-    if endorsement is None or gateway.people is None:
-        return None
-    return fact_of(endorsement, timestamp(endorsement.granted), gateway.people.endorsements.now())
+    return fact_of(endorsement, timestamp(endorsement.granted), endorsements.now())
 
 
-def is_in_force(gateway: Gateway, endorsement: Endorsement) -> bool:
-    """Return whether nobody has revoked an endorsement meanwhile, and its time is not over."""
-    return gateway.people is not None and gateway.people.endorsements.get(endorsement.id) is not None
-
-
-def note_use(gateway: Gateway, endorsement: Endorsement | None) -> None:
-    """Note that an allowed call used an endorsement."""
-    if endorsement is not None and gateway.people is not None:
-        gateway.people.endorsements.note_use(endorsement.id)
-
-
-async def give_endorsement(gateway: Gateway, approval: Approval) -> None:
+async def give_endorsement(endorsements: Endorsements, approval: Approval, identifier: str) -> None:
     """Endorse the values of a used approval for later tasks, if all its approvers chose so."""
-    people = gateway.people
-    if people is None:
-        return
-    endorsement = endorse(approval, gateway.new_id(), people.endorsements.now())
+    endorsement = endorse(approval, identifier, endorsements.now())
     if endorsement is None:
         return
     try:
-        if not await people.endorsements.give(endorsement):
+        if not await endorsements.give(endorsement):
             log.warning("endorsement.full", approval=approval.id)
     except (ApprovalStoreError, JournalError) as error:
         log.exception("endorsement.unsaved", id=endorsement.id, problem=error.message)
 
 
 def _recurrence(
-    question: Question, case: Case, ruling: Ruling, endorsements: Endorsements, shown: Json
+    question: Question, prepared: PreparedCall, ruling: Ruling, endorsements: Endorsements, shown: Json
 ) -> Recurrence | None:
-    values = _bound_values(case.call, ruling.content)
+    values = _bound_values(prepared.call, ruling.content)
     asked = {fact for reason in question.reasons if reason.code == CODE for fact in reason.facts}
     pointers = tuple(
         each for each in ruling.facts.ungrounded or () if each in (values or ()) and f"/arguments{each}" in asked
     )
-    binding, seconds = _binding(endorsements, case, values), question.rule.recur_seconds
+    binding, seconds = _bind(endorsements, prepared, values), question.rule.recur_seconds
     if values is None or binding is None or seconds is None or not pointers:
         return None
     return Recurrence(binding, seconds, pointers, {pointer: _plain_at(shown, pointer) for pointer in values})
 
 
-def _binding(endorsements: Endorsements, case: Case, values: Mapping[str, Any] | None) -> Binding | None:
+def _bind(endorsements: Endorsements, prepared: PreparedCall, values: Mapping[str, Any] | None) -> Binding | None:
     """Return the calls that values are good for; `None` if their caller, task or tool is not the same a second time."""
-    principal, target, kind = case.request.principal, case.call.target, case.task.declared_kind
+    principal, target, kind = prepared.request.principal, prepared.call.target, prepared.task.declared_kind
     if values is None or kind is None or target.definition is None or principal.method is AuthMethod.ANONYMOUS:
         return None
     document: dict[str, Json] = {
@@ -128,8 +113,8 @@ def _binding(endorsements: Endorsements, case: Case, values: Mapping[str, Any] |
         "tenant": target.tenant,
         "environment": target.environment,
         "aggregates": None if target.aggregates is None else list(target.aggregates),
-        "names": sorted(case.call.arguments),
-        "beside": params_beside(case.message.params),
+        "names": sorted(prepared.call.arguments),
+        "beside": params_beside(prepared.message.params),
         "values": dict(values),
     }
     return Binding(principal.key, kind, target.id, target.definition, endorsements.digest(document))

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Final, Literal
 
 import structlog
+from msgspec import Struct
 
 from gateway.credentials.known_spots import KnownSpots
 from gateway.errors import GatewayError, UpstreamError, UpstreamTimeout
 from gateway.http.edge import RefusedClient
 from gateway.journal.entry import refused_entry
+from gateway.journal.flood import Flood
 from gateway.journal.redaction import conceal_known
+from gateway.journal.writer import Journal
 from gateway.model.caller import Principal
 from gateway.model.decision import Refusal
 from gateway.model.wire import Json, JsonObject, Message
-from gateway.pipeline.context import Gateway, Visit
-from gateway.pipeline.known_credentials import known_to_request, reworded
+from gateway.pipeline.completion import run_to_completion
+from gateway.pipeline.context import RequestContext
+from gateway.pipeline.known_credentials import CallerCredentials, conceal_refusal
 from gateway.pipeline.record import append_or_log
-from gateway.pipeline.shielding import shielded
 from gateway.protocol.error_codes import UNAVAILABLE, UPSTREAM_FAILED
 from gateway.protocol.headers import group_headers
 from gateway.protocol.replies import Reply, render
 from gateway.reasons import reason_of
+from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.tracing import Tracing
 
 log = structlog.get_logger("gateway.refusing")
 
@@ -30,63 +36,87 @@ _SERVER_ERROR: Final = 500
 """HTTP statuses from here on say that the fault is not the caller's."""
 
 
-async def refuse(
-    gateway: Gateway,
-    visit: Visit,
-    refusal: Refusal,
-    principal: Principal | None = None,
-    message: Message | None = None,
-) -> Reply:
-    """Answer with a refusal, and record it. A refusal that cannot be recorded is a refusal all the same."""
-    known = await note_refusal(gateway, visit, refusal, principal, message)
-    told, shown = reworded(refusal, message, known)
-    return render(told, shown, decision_id=visit.id, style=gateway.style)
+class Refuser(Struct, frozen=True):
+    """The stage that answers, records, counts and logs each failed request. `flood` samples refusals of unknown callers."""
 
+    flood: Flood
+    journal: Journal
+    metrics: Metrics
+    known: CallerCredentials
+    tracing: Tracing
+    new_id: Callable[[], str]
+    style: Literal["result", "protocol"]
 
-async def note_refusal(
-    gateway: Gateway,
-    visit: Visit,
-    refusal: Refusal,
-    principal: Principal | None = None,
-    message: Message | None = None,
-) -> KnownSpots | None:
-    """Record a refusal, count it and log it. The refusal of a decision is recorded and counted already.
+    async def refuse(
+        self,
+        context: RequestContext,
+        refusal: Refusal,
+        principal: Principal | None = None,
+        message: Message | None = None,
+    ) -> Reply:
+        """Answer with a refusal, and record it. A refusal that cannot be recorded is a refusal all the same."""
+        known = await self.note_refusal(context, refusal, principal, message)
+        told, shown = conceal_refusal(refusal, message, known)
+        return render(told, shown, decision_id=context.id, style=self.style)
 
-    Returns the known credentials of the caller.
-    """
-    known = None if principal is None else known_to_request(gateway, visit, principal, message)
-    if refusal.decision is None:
-        gateway.metrics.refused(refusal.reason.code)
-        build = partial(
-            refused_entry,
-            visit.id,
-            refusal,
-            trace_id=visit.trace.trace_id,
-            client_ip=visit.exchange.client_ip,
-            principal=principal,
-            message=message,
-        )
-        entry = conceal_known(build, known)
-        await record_refusal(gateway, entry, refusal, known=principal is not None, upstream=visit.upstream)
-    else:
-        _log_refusal(visit.id, refusal, visit.upstream)
-    visit.trace.end({"opagate.decision.id": visit.id, "opagate.reason": refusal.reason.code}, failed=True)
-    return known
+    async def note_refusal(
+        self,
+        context: RequestContext,
+        refusal: Refusal,
+        principal: Principal | None = None,
+        message: Message | None = None,
+    ) -> KnownSpots | None:
+        """Record a refusal, count it and log it. The refusal of a decision is recorded and counted already.
 
+        Returns the known credentials of the caller.
+        """
+        known = None if principal is None else self.known.find_known_to_request(context, principal, message)
+        if refusal.decision is None:
+            self.metrics.refused(refusal.reason.code)
+            build = partial(
+                refused_entry,
+                context.id,
+                refusal,
+                trace_id=context.trace.trace_id,
+                client_ip=context.exchange.client_ip,
+                principal=principal,
+                message=message,
+            )
+            entry = conceal_known(build, known)
+            await self.record_refusal(entry, refusal, known=principal is not None, upstream=context.upstream)
+        else:
+            _log_refusal(context.id, refusal, context.upstream)
+        context.trace.end({"opagate.decision.id": context.id, "opagate.reason": refusal.reason.code}, failed=True)
+        return known
 
-async def refuse_early(gateway: Gateway, refusal: Refusal, client: RefusedClient) -> Reply:
-    """Record and render a refusal that HTTP alone was enough for."""
-    decision_id, code = gateway.new_id(), refusal.reason.code
-    gateway.metrics.refused(code)
-    trace = gateway.tracing.start(group_headers(client.headers), "refused")
-    entry = refused_entry(decision_id, refusal, trace_id=trace.trace_id, client_ip=client.ip)
-    await record_refusal(gateway, entry, refusal, known=False)
-    trace.end({"opagate.decision.id": decision_id, "opagate.reason": code}, failed=True)
-    return render(refusal, None, decision_id=decision_id, style=gateway.style)
+    async def refuse_early(self, refusal: Refusal, client: RefusedClient) -> Reply:
+        """Record and render a refusal that HTTP alone was enough for."""
+        decision_id, code = self.new_id(), refusal.reason.code
+        self.metrics.refused(code)
+        trace = self.tracing.start(group_headers(client.headers), "refused")
+        entry = refused_entry(decision_id, refusal, trace_id=trace.trace_id, client_ip=client.ip)
+        await self.record_refusal(entry, refusal, known=False)
+        trace.end({"opagate.decision.id": decision_id, "opagate.reason": code}, failed=True)
+        return render(refusal, None, decision_id=decision_id, style=self.style)
+
+    async def record_refusal(
+        self, entry: JsonObject, refusal: Refusal, *, known: bool, upstream: str | None = None
+    ) -> None:
+        """Record and log a request without a decision, even when its caller leaves. Of unknown callers, the gateway records
+        so many a minute, and counts the rest."""
+        await run_to_completion(self._record_refusal(entry, refusal, known=known, upstream=upstream))
+
+    async def _record_refusal(self, entry: JsonObject, refusal: Refusal, *, known: bool, upstream: str | None) -> None:
+        if (rest := self.flood.rest()) is not None:
+            log_flood(rest)
+            await append_or_log(self, "flood", rest)
+        if known or self.flood.admits(refusal.reason.code):
+            await append_or_log(self, "refused", entry)
+            _log_refusal(entry["id"], refusal, upstream)
 
 
 def failure(error: GatewayError) -> Refusal:
-    """The refusal that an outside failure becomes."""
+    """Return the refusal for an outside failure."""
     reason = reason_of(error)
     if isinstance(error, UpstreamTimeout):
         return Refusal(504, reason, UPSTREAM_FAILED)
@@ -95,27 +125,8 @@ def failure(error: GatewayError) -> Refusal:
     return Refusal(503, reason, UNAVAILABLE)
 
 
-async def record_refusal(
-    gateway: Gateway, entry: JsonObject, refusal: Refusal, *, known: bool, upstream: str | None = None
-) -> None:
-    """Record and log a request without a decision, even when its caller leaves. Of unknown callers, the gateway records
-    so many a minute, and counts the rest."""
-    await shielded(_record_refusal(gateway, entry, refusal, known=known, upstream=upstream))
-
-
-async def _record_refusal(
-    gateway: Gateway, entry: JsonObject, refusal: Refusal, *, known: bool, upstream: str | None
-) -> None:
-    if (rest := gateway.flood.rest()) is not None:
-        log_flood(rest)
-        await append_or_log(gateway, "flood", rest)
-    if known or gateway.flood.admits(refusal.reason.code):
-        await append_or_log(gateway, "refused", entry)
-        _log_refusal(entry["id"], refusal, upstream)
-
-
 def log_flood(rest: JsonObject) -> None:
-    """Log what was only counted (`Flood.rest`)."""
+    """Log the refusals that were only counted (`Flood.rest`)."""
     log.warning("refused.rest", **rest)
 
 

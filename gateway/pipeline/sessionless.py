@@ -4,7 +4,6 @@ of another caller, and a cancellation for a cancellation of another's request.""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
 from typing import Final
 
 from gateway.binding.sessionless_exchanges import SessionlessExchanges
@@ -12,8 +11,6 @@ from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Era, Kind, UpstreamRequest
 from gateway.protocol.classify import OWN_TASK
 from gateway.protocol.error_codes import REFUSED
-from gateway.protocol.replies import Reply
-from gateway.response.stream import Relay, until_ended
 
 _HANDSHAKE: Final = Era.HANDSHAKE
 _REQUEST: Final = Kind.REQUEST
@@ -32,7 +29,7 @@ _NOT_UNDER_WAY: Final = Refusal(
     ),
     REFUSED,
 )
-_TASK_OF_NOBODY: Final = Refusal(
+_TASK_WITHOUT_OWNER: Final = Refusal(
     202,
     Reason(
         "session/not-under-way",
@@ -43,8 +40,8 @@ _TASK_OF_NOBODY: Final = Refusal(
 )
 
 
-def refusal(exchanges: SessionlessExchanges, upstream: str, request: UpstreamRequest) -> Refusal | None:
-    """Return why the gateway must not send an answer, a cancellation or news of a task; `None` for all other messages.
+def refuse_unowned(exchanges: SessionlessExchanges, upstream: str, request: UpstreamRequest) -> Refusal | None:
+    """Refuse an answer, a cancellation or news of a task that the gateway must not send; `None` for all other messages.
     It refuses an answer to a question that the caller was not asked, and messages about requests of unknown owners.
     From 2026-07-28 on, a caller cancels a request by closing its connection."""
     message, owner = request.message, request.principal.key
@@ -53,7 +50,7 @@ def refusal(exchanges: SessionlessExchanges, upstream: str, request: UpstreamReq
     if message.kind is Kind.RESPONSE:
         return None if exchanges.take_question(upstream, owner, message.id) else _NOT_ASKED
     if message.method == OWN_TASK:
-        return _TASK_OF_NOBODY
+        return _TASK_WITHOUT_OWNER
     if message.method != "notifications/cancelled":
         return None
     named = message.params.get("requestId")
@@ -61,21 +58,8 @@ def refusal(exchanges: SessionlessExchanges, upstream: str, request: UpstreamReq
     return None if own else _NOT_UNDER_WAY
 
 
-async def during(
-    exchanges: SessionlessExchanges,
-    upstream: str,
-    request: UpstreamRequest,
-    work: Awaitable[Relay | Reply | Refusal],
-) -> Relay | Reply | Refusal:
-    """Do `work`, the sending of the request. Until the answer has ended, the caller may answer its questions and cancel the request."""
-    if not _may_converse(request):
-        return await work
-    message = request.message
-    end = exchanges.begin(upstream, request.principal.key, None if message is None else message.id)
-    return await until_ended(work, end)
-
-
-def _may_converse(request: UpstreamRequest) -> bool:
+def may_converse(request: UpstreamRequest) -> bool:
+    """Return whether the caller may answer questions of this request and cancel it, outside of a session."""
     message = request.message
     if request.session is not None:
         return False

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
-from msgspec import structs
+from msgspec import Struct, structs
 
 from gateway import reasons
 from gateway.approvals.digest import code_of, digest_question
@@ -16,46 +17,70 @@ from gateway.journal.redaction import redacted
 from gateway.json import canonical, strict
 from gateway.model.decision import Reason
 from gateway.model.task import TaskApprover
-from gateway.pipeline.known_credentials import known_to
 from gateway.protocol.replies import Reply
 from gateway.tasks.contract import read_declaration
 from gateway.tasks.endpoints import TaskApproval, refuse_task
 
 if TYPE_CHECKING:
     from gateway.approvals.model import Vote
+    from gateway.journal.redaction import Spots
+    from gateway.journal.writer import Journal
     from gateway.model.caller import Principal
     from gateway.model.wire import Json, JsonObject
-    from gateway.pipeline.context import Gateway
+    from gateway.pipeline.known_credentials import CallerCredentials
     from gateway.pipeline.people import People
 
 _TARGET: Final = "tasks"
 _STATUS: Final = {"denied": 403, "expired": 410, "withdrawn": 410, "unreachable": 503}
 
 
-async def approve_task(
-    gateway: Gateway, decision: str, principal: Principal, body: bytes
-) -> TaskApproval | Reply | None:
-    """Return the claimed approval of a declared task, or the answer to a waiting caller.
+class TaskApprovals(Struct, frozen=True):
+    """The way of declared tasks to people. `people` is `None` at a gateway without a desk."""
 
-    Returns `None` for a declaration without a question to people, and for an unreadable declaration: its opening names the problem.
-    Raises `JournalError` and `ApprovalStoreError`.
-    """
-    declared = read_declaration(body)
-    if isinstance(declared, Reason) or not declared.asks:
-        return None
-    people = gateway.people
-    if people is None:
-        return refuse_task(_UNAVAILABLE, 409)
-    document = strict.read(body)
-    assert not isinstance(document, strict.UnreadableJson)  # noqa: S101 - it was read above
-    call = canonical.digest({"v": 1, "principal": principal.key, "task": document})
-    approval = people.desk.find(call)
-    if approval is None:
-        description = _describe(gateway, principal, document)
-        question = structs.replace(_question(people, gateway.new_id(), principal, call), decision=decision)
-        question = structs.replace(question, shown=digest_question(question, description))
-        approval = await people.desk.ask(question, description)
-    return await _claim_or_tell(people, principal, approval)
+    people: People | None
+    known: CallerCredentials
+    spots: Spots
+    journal: Journal
+    new_id: Callable[[], str]
+
+    async def approve_task(self, decision: str, principal: Principal, body: bytes) -> TaskApproval | Reply | None:
+        """Return the claimed approval of a declared task, or the answer to a waiting caller.
+
+        Returns `None` for a declaration without a question to people, and for an unreadable declaration: its opening names the
+        problem. Raises `JournalError` and `ApprovalStoreError`.
+        """
+        declared = read_declaration(body)
+        if isinstance(declared, Reason) or not declared.asks:
+            return None
+        people = self.people
+        if people is None:
+            return refuse_task(_UNAVAILABLE, 409)
+        document = strict.read(body)
+        assert not isinstance(document, strict.UnreadableJson)  # noqa: S101 - it was read above
+        call = canonical.digest({"v": 1, "principal": principal.key, "task": document})
+        approval = people.desk.find(call)
+        if approval is None:
+            description = self._describe(principal, document)
+            question = structs.replace(_question(people, self.new_id(), principal, call), decision=decision)
+            question = structs.replace(question, shown=digest_question(question, description))
+            approval = await people.desk.ask(question, description)
+        return await _claim_or_tell(people, principal, approval)
+
+    async def settle_task(self, approval: TaskApproval | None, task_id: str | None) -> None:
+        """Use a claimed approval after its task was opened; give it back if there is no such task. Raises `ApprovalStoreError`."""
+        if approval is None or self.people is None:
+            return
+        if task_id is None:
+            self.people.desk.give_back(approval.id)
+        else:
+            await self.people.desk.use(approval.id, task_id)
+
+    def _describe(self, principal: Principal, document: Json) -> JsonObject:
+        """Return the declaration for people, without credentials."""
+        known = self.known.find_known(principal.key)
+        value = redacted(document, key=self.journal.fingerprint_key, spots=self.spots, known=known)
+        shown: dict[str, Json] = {"mode": "digest"} if value is None else {"mode": "full", "value": value}
+        return {"target": _TARGET, "arguments": shown}
 
 
 async def _claim_or_tell(people: People, principal: Principal, approval: Approval | Reason) -> TaskApproval | Reply:
@@ -77,16 +102,6 @@ async def _claim_or_tell(people: People, principal: Principal, approval: Approva
 def _approver(vote: Vote) -> TaskApprover:
     person = vote.person
     return TaskApprover(person.id, person.issuer, person.groups, person.assurance, vote.login_age)
-
-
-async def settle_task(gateway: Gateway, approval: TaskApproval | None, task_id: str | None) -> None:
-    """Use a claimed approval after its task was opened; give it back if there is no such task. Raises `ApprovalStoreError`."""
-    if approval is None or gateway.people is None:
-        return
-    if task_id is None:
-        gateway.people.desk.give_back(approval.id)
-    else:
-        await gateway.people.desk.use(approval.id, task_id)
 
 
 async def _wait(people: People, principal: Principal, approval: Approval) -> Approval:
@@ -115,14 +130,6 @@ def _question(people: People, identifier: str, principal: Principal, call: str) 
         asked=now,
         expires=now + rule.seconds,
     )
-
-
-def _describe(gateway: Gateway, principal: Principal, document: Json) -> JsonObject:
-    """Return the declaration for people, without credentials."""
-    known = known_to(gateway, principal.key)
-    value = redacted(document, key=gateway.journal.fingerprint_key, spots=gateway.inspector.spots, known=known)
-    shown: dict[str, Json] = {"mode": "digest"} if value is None else {"mode": "full", "value": value}
-    return {"target": _TARGET, "arguments": shown}
 
 
 def _tell_to_wait(people: People, approval: Approval) -> Reply:

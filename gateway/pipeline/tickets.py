@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, structs
 
-from gateway.approvals.seal import PREFIX, StateTicket
+from gateway.approvals.seal import PREFIX, StateTicket, TicketSeal
 from gateway.model.wire import Disposition, Era, Message
 from gateway.pipeline.admit import foreign
 from gateway.protocol.classify import state_of
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from gateway.model.caller import Principal
     from gateway.model.decision import Refusal
     from gateway.model.wire import Json
-    from gateway.pipeline.context import Gateway
 
 
 class Resumed(Struct, frozen=True):
@@ -38,21 +37,19 @@ CONNECTION_KEY: Final = "io.opagate/connection"
 
 
 def take_out_ticket(
-    gateway: Gateway, principal: Principal, message: Message | None, now: float
+    seal: TicketSeal | None, principal: Principal, message: Message | None, now: float
 ) -> Resumed | Refusal | None:
     """Return a message without the gateway's own state, and the ticket that was in it; `None` for any other message.
 
     The upstream's own state and responses, which the first request had, are put back. Refuses a state that this gateway did not give
-    to this caller.
+    to this caller. `seal` is `None` if no call waits for people or for its user.
     """
     state = None if message is None else state_of(message)
     if message is None or state is None or not state.startswith(PREFIX):
         return None
-    # Both parts have the same seal: a call may wait for people first, and then for its user's connection.
-    waited = gateway.people or gateway.user_connections
     is_call = message.disposition is Disposition.DECIDE and message.era is Era.STATELESS
-    ticket = waited.tickets.open(state, principal.key, now) if waited is not None and is_call else None
-    return foreign(message) if ticket is None else Resumed(_restored(message, ticket), ticket, _is_declined(message))
+    ticket = seal.open(state, principal.key, now) if seal is not None and is_call else None
+    return foreign(message) if ticket is None else Resumed(_restore(message, ticket), ticket, _is_declined(message))
 
 
 def _is_declined(message: Message) -> bool:
@@ -67,7 +64,7 @@ def _is_declined(message: Message) -> bool:
     return any(isinstance(own, dict) and own.get("action") == "decline" for own in given)
 
 
-def _restored(message: Message, ticket: StateTicket) -> Message:
+def _restore(message: Message, ticket: StateTicket) -> Message:
     kept = {name: value for name, value in message.params.items() if name not in {"requestState", "inputResponses"}}
     params: dict[str, Json] = kept
     if ticket.state is not None:

@@ -1,22 +1,31 @@
-"""Visibility for a caller: tools, resources and prompts that policy shows, its own protocol tasks, and pinned
-instructions of a server."""
+"""Visibility for a caller: tools, resources and prompts that policy shows, also in subscriptions, its own protocol tasks, and
+pinned instructions of a server."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final, Literal
+from collections.abc import Iterator, Mapping
+from typing import Final, Literal, cast
 
 import structlog
+from msgspec import Struct
 
+from gateway.authority.signals.register import SignalRegister
+from gateway.binding.ownership import Ownership
+from gateway.catalogue.catalogue import Catalogue
 from gateway.catalogue.pins import MAX_LISTED
 from gateway.errors import HistoryError
+from gateway.history import History
 from gateway.inspection.label_cases import label_variants
+from gateway.loop_turns import LoopTurns
+from gateway.model.decision import Reason, Refusal
 from gateway.model.target import Pin, Target
-from gateway.model.wire import UpstreamRequest
-from gateway.pipeline.context import Gateway, Visit
-from gateway.pipeline.hidden_tools import TOLD_OF_GRANTS, explain_hidden_tools, usable
+from gateway.model.wire import Message, UpstreamRequest
+from gateway.pipeline.context import RequestContext
+from gateway.pipeline.hidden_tools import TOLD_OF_GRANTS, HiddenTools, explain_hidden_tools, usable
 from gateway.policy import document
+from gateway.policy.policy import Policy
 from gateway.protocol.classify import cursor_of
+from gateway.protocol.error_codes import REFUSED
 from gateway.protocol.listing import Listing
 
 log = structlog.get_logger("gateway.visibility")
@@ -32,72 +41,124 @@ _LISTED: Final[Mapping[str, Literal["tool", "resource", "prompt"]]] = {
 }
 
 
-async def visible_names(
-    gateway: Gateway, visit: Visit, request: UpstreamRequest, method: str, page: Listing
-) -> frozenset[str]:
-    """The names in a list that policy lets this caller see. One of tools or prompts is also news for the catalogue."""
-    upstream, principal = visit.exchange.upstream, request.principal
-    if method == "tasks/list":
-        return frozenset(i.name for i in page.items if gateway.ownership.renew_if_owner(upstream, i.name, principal))
-    kind = _LISTED[method]
-    if kind != "resource":
-        items = [item.raw for item in page.items]
-        if not await gateway.catalogue.observe(upstream, kind, items, complete=_is_complete(request, page)):
-            log.warning("list.hidden", id=visit.id, upstream=visit.upstream, problem=f"it has {len(items)} {kind}s")
+SUBSCRIBING: Final = frozenset({"resources/subscribe", "subscriptions/listen"})
+
+NOT_VISIBLE: Final = Reason(
+    "request/not-visible",
+    "The request names a resource that is not shown to this caller.",
+    "Name one that the lists show, or ask for a grant of it.",
+)
+
+
+class Visibility(Struct, frozen=True):
+    """The stage that shows callers only permitted tools, resources and prompts, their own tasks, and pinned instructions.
+
+    Policy decides on no subscription itself: its decision on lists covers subscriptions. A subscription reveals that a resource
+    exists, and when it changes.
+    """
+
+    catalogue: Catalogue
+    history: History
+    policy: Policy
+    ownership: Ownership
+    signals: SignalRegister
+    hidden_tools: HiddenTools
+    turns: LoopTurns
+
+    async def visible_names(
+        self, context: RequestContext, request: UpstreamRequest, method: str, page: Listing
+    ) -> frozenset[str]:
+        """Return the names in a list that policy lets this caller see. A list of tools or prompts is also news for the
+        catalogue."""
+        upstream, principal = context.exchange.upstream, request.principal
+        if method == "tasks/list":
+            return frozenset(i.name for i in page.items if self.ownership.renew_if_owner(upstream, i.name, principal))
+        kind = _LISTED[method]
+        if kind != "resource":
+            items = [item.raw for item in page.items]
+            if not await self.catalogue.observe(upstream, kind, items, complete=_is_complete(request, page)):
+                log.warning(
+                    "list.hidden", id=context.id, upstream=context.upstream, problem=f"it has {len(items)} {kind}s"
+                )
+                return frozenset()
+        large = {item.name for item in page.items if len(item.raw) > MAX_LISTED}
+        if large:
+            problem = f"{len(large)} {kind}s have definitions of more than {MAX_LISTED >> 10} KiB"
+            log.warning("list.hidden", id=context.id, upstream=context.upstream, problem=problem)
+        names = [item.name for item in page.items if item.name not in large]
+        targets = {name: self.catalogue.target(upstream, kind, name) for name in names}
+        ids = await self.visible_ids(context, request, tuple(targets.values()))
+        if kind == "tool" and not ids and (tools := usable(targets.values())):
+            self.hidden_tools.note(principal, upstream, len(tools))
+        return frozenset(name for name, target in targets.items() if target.id in ids)
+
+    async def has_pinned_instructions(self, context: RequestContext, said: bytes) -> bool:
+        """Return whether a caller may see these instructions (a JSON value): only pinned instructions."""
+        pin = await self.catalogue.instructions(context.exchange.upstream, said)
+        if pin is not Pin.MATCH:
+            log.warning("instructions.withheld", id=context.id, upstream=context.upstream, state=pin.value)
+        return pin is Pin.MATCH
+
+    async def notice_for_caller(self, context: RequestContext, request: UpstreamRequest) -> str | None:
+        """Return the words of a server's greeting about tools that policy hides from the caller, if it hides any."""
+        upstream, principal = context.exchange.upstream, request.principal
+        if principal.method not in TOLD_OF_GRANTS:
+            return None
+        await self.catalogue.ensure(upstream)
+        tools = usable(self.catalogue.tools(upstream))
+        hidden = bool(tools) and not await self.visible_ids(context, request, tools)
+        return explain_hidden_tools(principal, upstream, tools) if hidden else None
+
+    async def refuse_subscription(self, context: RequestContext, request: UpstreamRequest) -> Refusal | None:
+        """Refuse a subscription to a resource outside the caller's lists; `None` for any other subscription or request."""
+        message = request.message
+        if message is None or message.method not in SUBSCRIBING:
+            return None
+        upstream, found = context.exchange.upstream, frozenset(named_resources(message))
+        targets = tuple(self.catalogue.target(upstream, "resource", uri) for uri in found)
+        if not targets:
+            return None
+        visible = await self.visible_ids(context, request, targets)
+        return None if visible.issuperset(target.id for target in targets) else Refusal(403, NOT_VISIBLE, REFUSED)
+
+    async def visible_ids(
+        self, context: RequestContext, request: UpstreamRequest, targets: tuple[Target, ...]
+    ) -> frozenset[str]:
+        """Return the ids of the targets visible to this caller. For a tool with cases, one permitted case is enough."""
+        principal, found = request.principal, set[str]()
+        try:
+            task = self.history.task(principal, context.arrived)
+            facts = self.history.facts(task, context.arrived)
+        except HistoryError as error:
+            log.warning("list.hidden", id=context.id, upstream=context.upstream, code=error.code, problem=error.message)
             return frozenset()
-    large = {item.name for item in page.items if len(item.raw) > MAX_LISTED}
-    if large:
-        problem = f"{len(large)} {kind}s have definitions of more than {MAX_LISTED >> 10} KiB"
-        log.warning("list.hidden", id=visit.id, upstream=visit.upstream, problem=problem)
-    names = [item.name for item in page.items if item.name not in large]
-    targets = {name: gateway.catalogue.target(upstream, kind, name) for name in names}
-    ids = await visible_ids(gateway, visit, request, tuple(targets.values()))
-    if kind == "tool" and not ids and (tools := usable(targets.values())):
-        gateway.hidden_tools.note(principal, upstream, len(tools))
-    return frozenset(name for name, target in targets.items() if target.id in ids)
-
-
-async def trusted_instructions(gateway: Gateway, visit: Visit, said: bytes) -> bool:
-    """Return whether a caller may see these instructions (a JSON value): only pinned ones."""
-    pin = await gateway.catalogue.instructions(visit.exchange.upstream, said)
-    if pin is not Pin.MATCH:
-        log.warning("instructions.withheld", id=visit.id, upstream=visit.upstream, state=pin.value)
-    return pin is Pin.MATCH
-
-
-async def notice_for_caller(gateway: Gateway, visit: Visit, request: UpstreamRequest) -> str | None:
-    """Return what a server's greeting should say of tools that policy hides from the caller, if anything."""
-    upstream, principal = visit.exchange.upstream, request.principal
-    if principal.method not in TOLD_OF_GRANTS:
-        return None
-    await gateway.catalogue.ensure(upstream)
-    tools = usable(gateway.catalogue.tools(upstream))
-    hidden = bool(tools) and not await visible_ids(gateway, visit, request, tools)
-    return explain_hidden_tools(principal, upstream, tools) if hidden else None
-
-
-async def visible_ids(
-    gateway: Gateway, visit: Visit, request: UpstreamRequest, targets: tuple[Target, ...]
-) -> frozenset[str]:
-    """Return the ids of the targets visible to this caller. For a tool with cases, one permitted case is enough."""
-    principal, found = request.principal, set[str]()
-    try:
-        task = gateway.history.task(principal, visit.arrived)
-        facts = gateway.history.facts(task, visit.arrived)
-    except HistoryError as error:
-        log.warning("list.hidden", id=visit.id, upstream=visit.upstream, code=error.code, problem=error.message)
-        return frozenset()
-    context = visit.context(request.message, task, signals=gateway.signals.register.facts(principal))
-    asked = [variant for target in targets for variant in label_variants(target)]
-    for first in range(0, len(asked), _ASKED_AT_ONCE):
-        if first:
-            await gateway.turns.take(principal.key)
-        portion = asked[first : first + _ASKED_AT_ONCE]
-        question = document.visibility(principal, portion, context, facts)
-        found |= await gateway.policy.visible(question, frozenset(target.id for target in portion))
-    return frozenset(found)
+        circumstances = context.describe(request.message, task, signals=self.signals.facts(principal))
+        asked = [variant for target in targets for variant in label_variants(target)]
+        for first in range(0, len(asked), _ASKED_AT_ONCE):
+            if first:
+                await self.turns.take(principal.key)
+            portion = asked[first : first + _ASKED_AT_ONCE]
+            question = document.visibility(principal, portion, circumstances, facts)
+            found |= await self.policy.visible(question, frozenset(target.id for target in portion))
+        return frozenset(found)
 
 
 def _is_complete(request: UpstreamRequest, page: Listing) -> bool:
     first = request.message is not None and cursor_of(request.message) is None
     return first and page.cursor is None
+
+
+def named_resources(message: Message) -> Iterator[str]:
+    """Yield the URIs of the resources in a message's subscriptions. A URI that is no text becomes an empty URI, which
+    no list shows."""
+    params = message.params
+    if message.method == "resources/subscribe":
+        yield _text(params.get("uri"))
+    elif isinstance(notifications := params.get("notifications"), Mapping):
+        uris = notifications.get("resourceSubscriptions")
+        for uri in cast("list[object]", uris) if isinstance(uris, list) else (uris,) if uris is not None else ():
+            yield _text(uri)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.approvals.model import Approval
     from gateway.model.wire import JsonObject, Message, UpstreamRequest
     from gateway.pipeline.people import People
-    from gateway.pipeline.prepare import Case
+    from gateway.pipeline.prepare import PreparedCall
     from gateway.pipeline.tickets import Resumed
 
 ROUNDS: Final = 9
@@ -79,20 +79,20 @@ def may_be_told_to_wait(message: Message) -> bool:
     return message.era is Era.STATELESS and message.method in _RESUMABLE
 
 
-def tell_to_wait(people: People, case: Case, approval: Approval, resumed: Resumed | None) -> Reply | None:
+def tell_to_wait(people: People, prepared: PreparedCall, approval: Approval, resumed: Resumed | None) -> Reply | None:
     """Return the result `input_required`; `None` if the client cannot take another.
 
     A client that opens addresses gets the address of the question once: it would ask its user each time. The map of requests is
     never left out. The SDK for Go 1.8.0 takes a result without it as a complete and empty one.
     """
-    message, number = case.message, 1 if resumed is None else resumed.ticket.round + 1
+    message, number = prepared.message, 1 if resumed is None else resumed.ticket.round + 1
     if not may_be_told_to_wait(message) or number > ROUNDS:
         return None
     question = approval.question
     own = StateTicket(
         approval.id,
         question.call,
-        case.request.principal.key,
+        prepared.request.principal.key,
         number,
         approval.until + people.desk.times.grant,
         state_of(message),
@@ -121,14 +121,14 @@ def _waits_for_no_person(resumed: Resumed | None) -> bool:
     return resumed is None or resumed.ticket.connection is not None
 
 
-def is_shown_address(case: Case, approval: Approval, resumed: Resumed | None, request: str) -> bool:
+def is_shown_address(prepared: PreparedCall, approval: Approval, resumed: Resumed | None, request: str) -> bool:
     """Return whether this answer gives the client the address of the question, and so comes at once.
 
     `request` is the decision id of the request. A session gets the address with the answer to the call that made the question.
     """
-    if may_be_told_to_wait(case.message):
-        return _waits_for_no_person(resumed) and opens_urls(case.message)
-    return approval.question.decision == request and may_be_elicited(case.request)
+    if may_be_told_to_wait(prepared.message):
+        return _waits_for_no_person(resumed) and opens_urls(prepared.message)
+    return approval.question.decision == request and may_be_elicited(prepared.request)
 
 
 def _elicitation(people: People, approval: Approval) -> JsonObject:

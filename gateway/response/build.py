@@ -18,11 +18,10 @@ from gateway.loop_turns import Turn
 from gateway.model.call import PastCall
 from gateway.model.caller import Principal
 from gateway.model.wire import Headers, RequestId, UpstreamReply, UpstreamRequest
-from gateway.pipeline.context import Gateway, Visit
-from gateway.pipeline.places import waits_for_news
+from gateway.pipeline.admit import waits_for_news
+from gateway.pipeline.context import RequestContext
 from gateway.pipeline.record import append_or_log
 from gateway.pipeline.stateless_rounds import note_round
-from gateway.pipeline.visibility import notice_for_caller, trusted_instructions, visible_names
 from gateway.protocol import sse
 from gateway.protocol.classify import opens_urls
 from gateway.protocol.headers import forwardable_response, message_type, value_of
@@ -32,6 +31,7 @@ from gateway.response.completion_notices import listener
 from gateway.response.envelope import Envelope, EventEnvelope
 from gateway.response.filter import Answers, failure_response
 from gateway.response.frames import HOLD, HOLD_LISTS, EventMessages, JsonMessages, Observer, OpaqueBody, Rewriter
+from gateway.response.parts import AnswerParts
 from gateway.response.reserved_names import ReservedNames
 from gateway.response.stream import NO_BOUNDS, Bounds, Ending, Hasher, Relay, Transform
 
@@ -59,30 +59,30 @@ class Settlement(Struct, frozen=True):
 
 
 def relay(
-    gateway: Gateway, visit: Visit, request: UpstreamRequest, reply: UpstreamReply, settlement: Settlement
+    parts: AnswerParts, context: RequestContext, request: UpstreamRequest, reply: UpstreamReply, settlement: Settlement
 ) -> Relay:
     """Return an upstream's answer, made ready for this caller."""
-    upstream, principal, message = visit.exchange.upstream, request.principal, request.message
+    upstream, principal, message = context.exchange.upstream, request.principal, request.message
     written_as = message_type(reply.headers)
-    idle = waits_for_news(visit.exchange.method, message)
-    names = ReservedNames(gateway.worker, partial(gateway.metrics.reserved, upstream))
+    idle = waits_for_news(context.exchange.method, message)
+    names = ReservedNames(parts.worker, partial(parts.metrics.reserved, upstream))
     answers = Answers(
         message,
         upstream,
-        visible=partial(visible_names, gateway, visit, request),
-        trusted=partial(trusted_instructions, gateway, visit),
-        notice=partial(notice_for_caller, gateway, visit, request),
-        remember=partial(_remember, gateway.ownership, upstream, principal, settlement.past_call),
-        asked=partial(_asked, gateway.sessionless_exchanges, upstream, request),
-        input_asked=partial(_note_round, gateway.ownership, request, settlement.past_call),
-        announced=partial(gateway.catalogue.relist, upstream),
-        worker=gateway.worker,
+        visible=partial(parts.visibility.visible_names, context, request),
+        trusted=partial(parts.visibility.has_pinned_instructions, context),
+        notice=partial(parts.visibility.notice_for_caller, context, request),
+        remember=partial(_remember, parts.ownership, upstream, principal, settlement.past_call),
+        asked=partial(_asked, parts.sessionless_exchanges, upstream, request),
+        input_asked=partial(_note_round, parts.ownership, request, settlement.past_call),
+        announced=partial(parts.catalogue.relist, upstream),
+        worker=parts.worker,
     )
     return Relay(
         reply,
-        headers=_answer_headers(gateway.sessions, upstream, request, reply),
-        on_end=partial(_end, gateway, visit, names, settlement.settle),
-        on_broken=partial(_broken_off, visit, written_as, answers),
+        headers=_answer_headers(parts.sessions, upstream, request, reply),
+        on_end=partial(_end, parts, context, names, settlement.settle),
+        on_broken=partial(_broken_off, context, written_as, answers),
         transform=settlement.observe(
             _transform(
                 answers,
@@ -90,27 +90,31 @@ def relay(
                 reply.status,
                 written_as,
                 settlement,
-                turn=partial(gateway.turns.take, principal.key),
+                turn=partial(parts.turns.take, principal.key),
             )
         ),
         bounds=settlement.bounds,
         hasher=settlement.hasher,
         on_sent=settlement.read,
         idle=idle,
-        announcement=partial(_announcement, gateway, upstream, request) if idle else None,
-        listen=listener(gateway, upstream, request) if idle else None,
+        announcement=partial(_announcement, parts, upstream, request) if idle else None,
+        listen=listener(parts, upstream, request) if idle else None,
     )
 
 
 async def _end(
-    gateway: Gateway, visit: Visit, names: ReservedNames, settle: Callable[[Ending], Awaitable[None]], ending: Ending
+    parts: AnswerParts,
+    context: RequestContext,
+    names: ReservedNames,
+    settle: Callable[[Ending], Awaitable[None]],
+    ending: Ending,
 ) -> None:
     """Settle an answer, and record that its upstream spoke as the gateway, if it did."""
     await settle(ending)
     if names.count:
-        log.warning("upstream.reserved-names", id=visit.id, upstream=visit.upstream, count=names.count)
-        entry = reserved_entry(visit.id, visit.exchange.upstream, names.count)
-        await append_or_log(gateway, "reserved", entry)
+        log.warning("upstream.reserved-names", id=context.id, upstream=context.upstream, count=names.count)
+        entry = reserved_entry(context.id, context.exchange.upstream, names.count)
+        await append_or_log(parts, "reserved", entry)
 
 
 def _remember(
@@ -128,8 +132,8 @@ def _note_round(
         note_round(ownership, request.principal, request.message, keys, past_call())
 
 
-def _announcement(gateway: Gateway, upstream: str, request: UpstreamRequest, begun: bool) -> bytes:  # noqa: FBT001 - as `Relay` asks
-    return changed_lists(request, gateway.catalogue.announces(upstream), begun=begun)
+def _announcement(parts: AnswerParts, upstream: str, request: UpstreamRequest, begun: bool) -> bytes:  # noqa: FBT001 - as `Relay` asks
+    return changed_lists(request, parts.catalogue.announces(upstream), begun=begun)
 
 
 def _asked(exchanges: SessionlessExchanges, upstream: str, request: UpstreamRequest, question: RequestId) -> None:
@@ -171,14 +175,14 @@ def _transform(
 
 
 def _broken_off(
-    visit: Visit,
+    context: RequestContext,
     written_as: bytes | None,
     answers: Answers,
     error: UpstreamError,
     begun: bool,  # noqa: FBT001 - as `Relay` asks
 ) -> bytes | None:
     """Return the last words of an answer that has failed, if words still fit; the log has them in any case."""
-    log.warning("answer.broken-off", id=visit.id, upstream=visit.upstream, problem=error.message)
+    log.warning("answer.broken-off", id=context.id, upstream=context.upstream, problem=error.message)
     identifier = answers.expected
     if identifier is None:
         return None

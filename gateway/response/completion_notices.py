@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gateway.approvals.model import Approval
     from gateway.authority.connections.model import ConnectionLink
     from gateway.model.wire import UpstreamRequest
-    from gateway.pipeline.context import Gateway
+    from gateway.response.parts import AnswerParts
     from gateway.response.stream import Listen
 
 KEPT: Final = 4096
@@ -71,12 +71,11 @@ class CompletionNotices:
             del self._untold[next(iter(self._untold))]
 
 
-def listener(gateway: Gateway, upstream: str, request: UpstreamRequest) -> Listen | None:
+def listener(parts: AnswerParts, upstream: str, request: UpstreamRequest) -> Listen | None:
     """Return the registration of a stream for notices; `None` for a stream of another client."""
-    asking = gateway.people or gateway.user_connections
-    if asking is None or request.session is None or not request.opens_urls:
+    if parts.notices is None or request.session is None or not request.opens_urls:
         return None
-    return partial(asking.notices.listen, digest_session(upstream, request.principal.key, request.session))
+    return partial(parts.notices.listen, digest_session(upstream, request.principal.key, request.session))
 
 
 def _is_new_answer(approval: Approval) -> bool:

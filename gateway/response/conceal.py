@@ -17,7 +17,7 @@ from gateway.model.content import Sighting
 from gateway.model.decision import Decision
 from gateway.model.target import Target
 from gateway.model.task import Task
-from gateway.pipeline.context import Gateway
+from gateway.response.parts import AnswerParts
 from gateway.worker_thread import WorkerThread
 
 OBLIGATION: Final = "conceal_credentials"
@@ -67,14 +67,14 @@ class Concealing:
         return self._concealment.text_end()
 
 
-def withholding(gateway: Gateway, values: tuple[str, ...]) -> Concealing:
+def withholding(parts: AnswerParts, values: tuple[str, ...]) -> Concealing:
     """Return the rewriter of an answer that puts a mark in the place of the gateway's own credentials, for good. Others stay."""
-    looking = Recalling(gateway.inspector.detector, _forms(values), alone=True)
-    return Concealing(Concealment(looking, lambda _findings, _text: WITHHELD), gateway.worker)
+    looking = Recalling(parts.inspector.detector, _forms(values), alone=True)
+    return Concealing(Concealment(looking, lambda _findings, _text: WITHHELD), parts.worker)
 
 
 def concealing(
-    gateway: Gateway,
+    parts: AnswerParts,
     task: Task,
     target: Target,
     now: float,
@@ -84,20 +84,20 @@ def concealing(
 ) -> Concealing:
     """Return the rewriter of one answer to a call of `task`. The call carried `values`, and the gateway lent `lent`: the answer
     never shows these, even where they do not look like credentials."""
-    detector = gateway.inspector.detector
+    detector = parts.inspector.detector
     lent = _forms(lent)
     looking = Recalling(detector, (*values, *lent)) if values or lent else detector
-    quiet, seen = gateway.inspector.suppressions.of(target, now), gateway.history.seen(task)
-    kept = gateway.history.find(task.id)
+    quiet, seen = parts.inspector.suppressions.of(target, now), parts.history.seen(task)
+    kept = parts.history.find(task.id)
     owner = "" if kept is None else kept.owner
 
     def keep(findings: tuple[Finding, ...], text: str | None) -> str | None:
         if text is not None and any(value in text for value in lent):
             return WITHHELD
         seen = tuple(replace(_sighting(finding), shingles=frozenset()) for finding in findings)
-        return gateway.vault.keep(owner, task.id, target.audience, seen, text)
+        return parts.vault.keep(owner, task.id, target.audience, seen, text)
 
-    return Concealing(Concealment(looking, keep, none=lambda finding: quiet.covers(finding, seen)), gateway.worker)
+    return Concealing(Concealment(looking, keep, none=lambda finding: quiet.covers(finding, seen)), parts.worker)
 
 
 def _forms(values: tuple[str, ...]) -> tuple[str, ...]:

@@ -6,13 +6,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol, TypeAlias, TypeVar
+from typing import Final, Literal, Protocol, TypeAlias
 
 from msgspec import Struct
 
 from gateway.errors import CredentialEnded, UpstreamBroken, UpstreamError
 from gateway.model.wire import Headers, UpstreamReply
-from gateway.pipeline.shielding import shielded
+from gateway.pipeline.completion import run_to_completion
 
 EndedAs = Literal["completed", "cancelled", "failed", "limited"]
 
@@ -238,7 +238,7 @@ class Relay:
         if self._closed:
             return
         self._closed = True
-        await shielded(self._end())
+        await run_to_completion(self._end())
 
     async def _end(self) -> None:
         try:
@@ -251,21 +251,3 @@ class Relay:
             finally:
                 for leave in self._after:
                     leave()
-
-
-Outcome = TypeVar("Outcome")
-
-
-async def until_ended(work: Awaitable[Outcome], end: Callable[[], object]) -> Outcome:
-    """Do `work`, and call `end` once its outcome has ended: for a relayed answer when it is settled, for other outcomes
-    at once."""
-    try:
-        outcome = await work
-    except BaseException:
-        end()
-        raise
-    if isinstance(outcome, Relay):
-        outcome.after(end)
-    else:
-        end()
-    return outcome

@@ -19,10 +19,10 @@ from gateway.model.decision import Refusal
 from gateway.model.target import Effect, Sensitivity
 from gateway.model.task import Task
 from gateway.model.wire import RequestId, UpstreamRequest
-from gateway.pipeline.context import Gateway, Visit
-from gateway.pipeline.current_task import task_of
+from gateway.pipeline.context import RequestContext
 from gateway.response import server_messages as passing
 from gateway.response.observe import found
+from gateway.response.parts import AnswerParts
 from gateway.response.server_messages import Told
 
 _NOTHING: Final = ResultContent()
@@ -43,21 +43,21 @@ class Readings:
     question: the task knows each credential with a handle. Raises `UpstreamBroken` for content that cannot be recorded.
     """
 
-    __slots__ = ("_asked", "_concealed", "_gateway", "_last", "_open", "_request", "_turn", "_upstream", "_visit")
+    __slots__ = ("_asked", "_concealed", "_context", "_last", "_open", "_parts", "_request", "_turn", "_upstream")
 
     def __init__(
         self,
-        gateway: Gateway,
-        visit: Visit,
+        parts: AnswerParts,
+        context: RequestContext,
         request: UpstreamRequest,
         concealed: Callable[[], tuple[Sighting, ...]] = tuple,
     ) -> None:
-        self._gateway = gateway
-        self._visit = visit
+        self._parts = parts
+        self._context = context
         self._request = request
         self._concealed = concealed
-        self._turn = partial(gateway.turns.take, request.principal.key)
-        self._upstream = visit.exchange.upstream
+        self._turn = partial(parts.turns.take, request.principal.key)
+        self._upstream = context.exchange.upstream
         self._asked = request.message.method if request.message is not None else None
         self._open: _Reading | None = None
         self._last: _Reading | None = None
@@ -98,12 +98,12 @@ class Readings:
     # --- what it is ----------------------------------------------------------------------------------
 
     def _begun(self, told: Told) -> _Reading:
-        source, gateway = self._source(told), self._gateway
-        quiet = gateway.inspector.suppressions.of(source.target, gateway.clock())
+        source, parts = self._source(told), self._parts
+        quiet = parts.inspector.suppressions.of(source.target, parts.clock())
         with _withheld():
-            seen = gateway.history.seen(self._task(gateway.clock())) if quiet else ()
+            seen = parts.history.seen(self._task(parts.clock())) if quiet else ()
         trusted = source.target.trust == "trusted"
-        inspector = gateway.inspector.passing(trusted=trusted, words=told.reading, quiet=quiet, seen=seen)
+        inspector = parts.inspector.passing(trusted=trusted, words=told.reading, quiet=quiet, seen=seen)
         return _Reading(source, self._label(told), inspector)
 
     def _source(self, told: Told) -> Source:
@@ -111,15 +111,15 @@ class Readings:
 
         The request of the caller counts. The words of a server can only raise the sensitivity of its messages.
         """
-        gateway, upstream = self._gateway, self._upstream
-        plain = gateway.catalogue.target(upstream, "resource", "")
+        parts, upstream = self._parts, self._upstream
+        plain = parts.catalogue.target(upstream, "resource", "")
         untrusted, least = plain.trust == "untrusted", plain.labels.sensitivity
         if not told.reading:
             return Source(plain, untrusted=False, sensitivity=Sensitivity.PUBLIC)
         calls = self._calls(told)
         known = [past_call for past_call in calls if past_call is not None]
         if len(known) < len(calls):
-            return Source(plain, untrusted, gateway.catalogue.highest(upstream), unknown=True)
+            return Source(plain, untrusted, parts.catalogue.highest(upstream), unknown=True)
         theirs = [past_call.sensitivity for past_call in known]
         sensitivity = _highest(*theirs) if theirs and self._asked_for_task else _highest(least, *theirs)
         if len(known) == 1:
@@ -129,22 +129,22 @@ class Readings:
 
     def _calls(self, told: Told) -> list[PastCall | None]:
         """Return the calls of which this message holds or announces a late result; `None` for each forgotten call."""
-        gateway, request, message = self._gateway, self._request, self._request.message
+        parts, request, message = self._parts, self._request, self._request.message
         if message is None and told.answers is not None:
             key = unanswered(request.session, told.answers)
-            return [gateway.unanswered.past_call(self._upstream, key, request.principal)]
+            return [parts.unanswered.past_call(self._upstream, key, request.principal)]
         if told.unread and self._asked in {None, "subscriptions/listen"}:
             return [None]
         named = told.tasks
         if self._asked_for_task and message is not None and message.name is not None:
             named = frozenset({message.name})
-        return [gateway.ownership.past_call(self._upstream, name, request.principal) for name in named]
+        return [parts.ownership.past_call(self._upstream, name, request.principal) for name in named]
 
     def _note_tasks(self, told: Told, past_call: PastCall | None) -> None:
         """The tasks that a late answer gives the caller are made by its call."""
         if past_call is None or told.answers is None or self._request.message is not None:
             return
-        ownership, principal = self._gateway.ownership, self._request.principal
+        ownership, principal = self._parts.ownership, self._request.principal
         for name in told.tasks:
             if ownership.renew_if_owner(self._upstream, name, principal):
                 ownership.deliver(self._upstream, name, principal, past_call)
@@ -163,15 +163,15 @@ class Readings:
     # --- where it goes -------------------------------------------------------------------------------
 
     async def _take(self, reading: _Reading, content: ResultContent) -> None:
-        gateway, now = self._gateway, self._gateway.clock()
-        content = await gateway.credential_chain.with_repeated_marked(self._request, content)
+        parts, now = self._parts, self._parts.clock()
+        content = await parts.credential_chain.with_repeated_marked(self._request, content)
         with _withheld():
             for task in self._tasks(reading.source.past_call, now):
                 number = reading.numbers.get(task.id)
-                fields = gateway.history.read(task, self._visit.id, reading.source, content, now, number=number)
+                fields = parts.history.read(task, self._context.id, reading.source, content, now, number=number)
                 if fields is not None:
                     reading.numbers[task.id] = int(str(fields["number"]))
-                    await gateway.journal.append("observed", {**fields, "source": reading.label})
+                    await parts.journal.append("observed", {**fields, "source": reading.label})
 
     def _tasks(self, past_call: PastCall | None, now: float) -> Iterator[Task]:
         mine = self._task(now)
@@ -179,15 +179,15 @@ class Readings:
         if (
             past_call is not None
             and past_call.task.id != mine.id
-            and self._gateway.history.find(past_call.task.id) is not None
+            and self._parts.history.find(past_call.task.id) is not None
         ):
             yield past_call.task
 
     def _task(self, now: float) -> Task:
         """Return the caller's task: the declared task, or after its end the implicit task."""
-        task = task_of(self._gateway, self._visit, self._request, self._request.message, now)
+        task = self._parts.tasks.find_task(self._context, self._request, self._request.message, now)
         if isinstance(task, Refusal):
-            return self._gateway.history.task(self._request.principal, now)
+            return self._parts.history.task(self._request.principal, now)
         return task
 
 

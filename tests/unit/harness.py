@@ -16,13 +16,12 @@ import pytest
 
 from gateway import app, config
 from gateway.app import assembly
+from gateway.composition import Gateway
 from gateway.errors import GatewayError
 from gateway.http.exchange import Exchange
 from gateway.identity import anonymous, development
 from gateway.model.decision import Decision, Obligation, PolicyRevision, Refusal
 from gateway.model.wire import Headers, JsonObject, UpstreamReply, UpstreamRequest
-from gateway.pipeline.context import Gateway
-from gateway.pipeline.pipeline import handle
 from gateway.policy import embedded
 from gateway.policy.bundle import Bundle
 from gateway.policy.embedded import _LoadingSteps
@@ -152,7 +151,7 @@ class Bench:
         method = "POST" if body is not None else "GET"
         fields: dict[str, Any] = {"method": method, "upstream": "files", "url": URL, "client_ip": "127.0.0.1"}
         exchange = Exchange(headers=headers, body=read, **(fields | changes))
-        return await read_out(await handle(self.gateway, exchange))
+        return await read_out(await self.gateway.pipeline.handle(exchange))
 
     def entries(self, kind: str) -> list[dict[str, Any]]:
         """Return the entries of a kind, those of this turn too."""

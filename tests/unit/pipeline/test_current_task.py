@@ -10,8 +10,7 @@ from gateway.model.content import ResultContent
 from gateway.model.decision import Refusal
 from gateway.model.task import Task
 from gateway.model.wire import Headers, UpstreamRequest
-from gateway.pipeline.context import Visit
-from gateway.pipeline.current_task import task_of
+from gateway.pipeline.context import RequestContext
 from gateway.protocol.headers import group_headers
 from tests.unit.harness import URL, Bench
 
@@ -24,8 +23,9 @@ DECLARED = Task("task-1", "declared", 1000.0, expires=ENDS)
 def found(there: Bench, *named: bytes, by: Principal = ADA, at: float = 1000.0) -> Task | Refusal:
     headers: Headers = tuple((b"opagate-task", name) for name in named)
     trace = there.gateway.tracing.start(group_headers(headers), "test")
-    visit = Visit("d-1", Exchange("POST", "files", URL, headers), at, 0.0, trace)
-    return task_of(there.gateway, visit, UpstreamRequest("POST", headers, by, None), None, at)
+    context = RequestContext("d-1", Exchange("POST", "files", URL, headers), at, 0.0, trace)
+    request = UpstreamRequest("POST", headers, by, None)
+    return there.gateway.pipeline.preparation.tasks.find_task(context, request, None, at)
 
 
 def code(outcome: Task | Refusal) -> tuple[int, str]:

@@ -20,7 +20,7 @@ from gateway.model.caller import AuthMethod, Principal
 from gateway.model.decision import Decision, Obligation, PolicyRevision, Refusal
 from gateway.model.target import Effect, Labels, Sensitivity, Target
 from gateway.model.wire import UpstreamCredential, UpstreamRequest
-from gateway.pipeline.issue import Attached, issue_credential, issue_for_message, note_rejected
+from gateway.pipeline.issue import Attached, Issuer
 from gateway.protocol.headers import group_headers
 from gateway.protocol.replies import Reply
 from tests.unit.authority.lending import Lending
@@ -58,18 +58,11 @@ class Bench:
             lambda: self.lending.now,
             lambda: f"l{next(numbers)}",
         )
-        self.gateway = cast(
-            "Any",
-            SimpleNamespace(
-                authority=authority,
-                catalogue=_Catalogue(),
-                policy=_Policy(),
-                user_connections=None,
-                standing={"old": ("standing-secret",)},
-            ),
-        )
+        standing = {"old": ("standing-secret",)}
+        self.authority = authority
+        self.issuer = Issuer(authority, None, standing, cast("Any", _Catalogue()), cast("Any", _Policy()))
         headers = ((b"authorization", f"Bearer {TOKEN}".encode()),)
-        self.visit = cast(
+        self.context = cast(
             "Any", SimpleNamespace(id="d1", exchange=SimpleNamespace(upstream="crm", fields=group_headers(headers)))
         )
         self.subjects: list[str | None] = []
@@ -87,14 +80,14 @@ class Bench:
         principal = Principal(id="agent", issuer="https://idp.example", method=method)
         labels = Labels(Effect.READ, sensitivity=sensitivity)
         target = Target("tool", "crm", "find", "https://crm.example", labels=labels)
-        case = SimpleNamespace(
+        prepared = SimpleNamespace(
             call=SimpleNamespace(target=target),
             task=SimpleNamespace(id="t1", expires=None),
             request=SimpleNamespace(principal=principal),
         )
         obligations = (Obligation("issue_credential", narrowed),) if narrowed else ()
         decision = Decision("allow", (), obligations, PolicyRevision("p", "1"))
-        found = await issue_credential(self.gateway, self.visit, cast("Any", case), decision)
+        found = await self.issuer.issue_credential(self.context, cast("Any", prepared), decision)
         assert not isinstance(found, Reply)
         return found
 
@@ -165,7 +158,7 @@ async def test_messages_of_an_upstream_without_scopes_to_read_carry_nothing(tmp_
     bench = Bench(tmp_path, {Effect.WRITE: ("crm.write",)})
     request = cast("Any", SimpleNamespace(principal=Principal("agent", "https://idp.example", AuthMethod.JWT)))
 
-    attached = await issue_for_message(bench.gateway, bench.visit, request)
+    attached = await bench.issuer.issue_for_message(bench.context, request)
 
     assert attached == Attached()
     assert bench.lending.broker.asked == 0
@@ -176,7 +169,7 @@ async def test_only_an_upstream_that_does_not_know_a_credential_ends_it(bench: B
     attached = await bench.call()
     assert isinstance(attached, Attached)
 
-    note_rejected(bench.gateway, attached, UpstreamUnauthorized("no", "ask", is_unknown=is_unknown))
+    bench.issuer.note_rejected(attached, UpstreamUnauthorized("no", "ask", is_unknown=is_unknown))
 
     assert (bench.lending.leases.values_of("t1", "crm") == ()) is is_unknown
 
@@ -222,29 +215,29 @@ async def test_no_process_gets_the_credential_of_one_call(tmp_path: Path, kind: 
 async def test_a_get_of_a_session_starts_no_process(tmp_path: Path):
     bench = Bench(tmp_path, {Effect.READ: ("crm.read",)}, hands_over=True)
     request = UpstreamRequest("GET", (), Principal(id="agent", issuer="https://idp.example", method=AuthMethod.JWT))
-    assert await issue_for_message(bench.gateway, bench.visit, request) == Attached()
+    assert await bench.issuer.issue_for_message(bench.context, request) == Attached()
     assert bench.lending.broker.asked == 0
 
     await bench.call()
-    found = await issue_for_message(bench.gateway, bench.visit, request)
+    found = await bench.issuer.issue_for_message(bench.context, request)
     assert isinstance(found, Attached)
     assert found.shown[0] == "secret-1", "its stream may have the answers of any task"
     assert len(found.shown) == 2, "and the token with which its process asks for its credential"
 
 
 async def test_a_standing_credential_is_concealed_though_the_transport_adds_it(bench: Bench):
-    visit = cast("Any", SimpleNamespace(exchange=SimpleNamespace(upstream="old")))
+    context = cast("Any", SimpleNamespace(exchange=SimpleNamespace(upstream="old")))
     request = UpstreamRequest("POST", (), Principal(id="agent", issuer="https://idp.example", method=AuthMethod.JWT))
 
-    assert await issue_for_message(bench.gateway, visit, request) == Attached(shown=("standing-secret",))
+    assert await bench.issuer.issue_for_message(context, request) == Attached(shown=("standing-secret",))
 
 
 async def test_a_used_up_budget_ends_the_leases_of_its_task_once(bench: Bench):
     first = lease_of(await bench.call())
-    bench.gateway.authority.end_spent(first.task)
+    bench.authority.end_spent(first.task)
     assert bench.lending.leases.permitted() == ()
 
     # The policy lets the task read on. Its refused calls end nothing any more.
     second = lease_of(await bench.call())
-    bench.gateway.authority.end_spent(first.task)
+    bench.authority.end_spent(first.task)
     assert [lease.id for lease, _ in bench.lending.leases.permitted()] == [second.id]

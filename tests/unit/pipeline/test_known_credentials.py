@@ -14,8 +14,8 @@ from gateway.model.content import ResultContent, Sighting
 from gateway.model.decision import Decision, PolicyRevision, Reason, Refusal
 from gateway.model.task import Task
 from gateway.model.wire import JsonObject, Message
-from gateway.pipeline.context import Visit
-from gateway.pipeline.known_credentials import known_to, known_to_request, reworded, with_safe_trace
+from gateway.pipeline.context import RequestContext
+from gateway.pipeline.known_credentials import conceal_refusal
 from gateway.protocol.classify import classify
 from gateway.protocol.headers import group_headers
 from tests.requirements import requirement
@@ -43,14 +43,14 @@ def sighting(there: Bench, value: str, *, handle: str | None = None) -> Sighting
     return Sighting(of.of(value), "named-password", shingles=of.shingles(value), handle=handle)
 
 
-def visit(there: Bench, *headers: tuple[bytes, bytes]) -> Visit:
+def context(there: Bench, *headers: tuple[bytes, bytes]) -> RequestContext:
     trace = there.gateway.tracing.start(group_headers(headers), "test")
-    return Visit("d-1", Exchange("POST", "files", URL, headers), NOW, 0.0, trace)
+    return RequestContext("d-1", Exchange("POST", "files", URL, headers), NOW, 0.0, trace)
 
 
 def knows(there: Bench, value: str, *headers: tuple[bytes, bytes]) -> bool:
     """Whether a value is known to the caller of an undecided request."""
-    found = known_to_request(there.gateway, visit(there, *headers), ADA, None)
+    found = there.gateway.known.find_known_to_request(context(there, *headers), ADA, None)
     return found is not None and found.holds_any([f"so {value}"])
 
 
@@ -64,14 +64,14 @@ def refusal(*facts: str, data: JsonObject | None = None, decision: Decision | No
 
 async def test_a_caller_that_was_shown_nothing_knows_nothing(there: Bench):
     show(there, owner=EVE.key)
-    assert known_to(there.gateway, ADA.key) is None
-    assert known_to(there.gateway, ADA.key, there.gateway.history.task(ADA, NOW)) is None
-    assert known_to_request(there.gateway, visit(there), ADA, None) is None
+    assert there.gateway.known.find_known(ADA.key) is None
+    assert there.gateway.known.find_known(ADA.key, there.gateway.history.task(ADA, NOW)) is None
+    assert there.gateway.known.find_known_to_request(context(there), ADA, None) is None
 
 
 async def test_what_any_task_was_shown_and_what_a_call_carries_is_known(there: Bench):
     show(there)
-    found = known_to(there.gateway, ADA.key, None, [sighting(there, OTHER)])
+    found = there.gateway.known.find_known(ADA.key, None, [sighting(there, OTHER)])
     assert found is not None
     assert [name for _, _, name in found(f"{KEY} and {OTHER}")] == [
         mark(there, KEY).removeprefix("fp:"),
@@ -80,13 +80,13 @@ async def test_what_any_task_was_shown_and_what_a_call_carries_is_known(there: B
 
 
 async def test_a_handle_is_no_credential(there: Bench):
-    assert known_to(there.gateway, ADA.key, None, [sighting(there, OTHER, handle="crm")]) is None
+    assert there.gateway.known.find_known(ADA.key, None, [sighting(there, OTHER, handle="crm")]) is None
 
 
 async def test_what_the_task_was_given_is_known(there: Bench):
     task = Task("d", "declared", NOW, 2 * NOW, "log in")
     there.gateway.history.open(ADA, task, ResultContent((sighting(there, OTHER),)))
-    found = known_to(there.gateway, ADA.key, task)
+    found = there.gateway.known.find_known(ADA.key, task)
     assert found is not None
     assert found.holds_any([OTHER])
 
@@ -97,7 +97,7 @@ async def test_a_task_that_cannot_be_read_does_not_hide_the_others(there: Bench,
 
     show(there)
     monkeypatch.setattr(there.gateway.history, "seen", broken)
-    found = known_to(there.gateway, ADA.key, there.gateway.history.task(ADA, NOW))
+    found = there.gateway.known.find_known(ADA.key, there.gateway.history.task(ADA, NOW))
     assert found is not None
     assert found.holds_any([KEY])
 
@@ -145,13 +145,13 @@ async def test_a_trace_with_a_known_credential_in_its_ids_is_left(there: Bench):
     secret = "7f3c9a1e5b2d48c6a0e4f8b1d3c5a7e9"
     show(there, secret)
     for trace, kept in ((secret, False), ("0af7651916cd43dd8448eb211c80319c", True)):
-        begun = visit(there, (b"traceparent", f"00-{trace}-b7ad6b7169203331-01".encode()))
-        safe = with_safe_trace(there.gateway, begun, ADA)
+        begun = context(there, (b"traceparent", f"00-{trace}-b7ad6b7169203331-01".encode()))
+        safe = there.gateway.pipeline.admission.replace_unsafe_trace(begun, ADA)
         assert (safe is begun) is kept
         assert (safe.trace.trace_id == trace) is kept
-        assert with_safe_trace(there.gateway, begun, EVE) is begun
-    plain = visit(there)
-    assert with_safe_trace(there.gateway, plain, ADA) is plain
+        assert there.gateway.pipeline.admission.replace_unsafe_trace(begun, EVE) is begun
+    plain = context(there)
+    assert there.gateway.pipeline.admission.replace_unsafe_trace(plain, ADA) is plain
 
 
 # --- what the caller is told -------------------------------------------------------------------------
@@ -159,9 +159,9 @@ async def test_a_trace_with_a_known_credential_in_its_ids_is_left(there: Bench):
 
 async def test_a_refusal_without_a_known_credential_is_told_as_it_is(there: Bench):
     show(there, OTHER)
-    known = known_to(there.gateway, ADA.key)
+    known = there.gateway.known.find_known(ADA.key)
     for spots in (None, known):
-        told = reworded(refusal(), None, spots)
+        told = conceal_refusal(refusal(), None, spots)
         assert told[0] == refusal()
 
 
@@ -176,7 +176,7 @@ async def test_marks_stand_in_the_place_of_known_credentials_in_all_texts_of_a_r
     )
     assert isinstance(sent, Message)
     full = refusal(f"/arguments/{KEY}", data={"task": KEY, "count": 1}, decision=decided)
-    told, shown = reworded(full, sent, known_to(there.gateway, ADA.key))
+    told, shown = conceal_refusal(full, sent, there.gateway.known.find_known(ADA.key))
     marked = mark(there, KEY)
     assert (told.reason.message, told.reason.remedy) == (f"There is no {marked}.", f"Leave {marked} out.")
     assert told.reason.facts == (f"/arguments/{marked}",)
@@ -195,13 +195,13 @@ async def test_marks_stand_in_the_place_of_known_credentials_in_all_texts_of_a_r
 async def test_a_text_too_long_to_be_searched_is_not_repeated(there: Bench):
     show(there, OTHER)
     long = refusal("x" * (SEARCHED + 1))
-    told, shown = reworded(long, None, known_to(there.gateway, ADA.key))
+    told, shown = conceal_refusal(long, None, there.gateway.known.find_known(ADA.key))
     assert (told.reason.facts, shown) == ((CONCEALED,), None)
-    assert reworded(long, None, None)[0] == long
+    assert conceal_refusal(long, None, None)[0] == long
 
 
 async def test_a_message_without_a_name_stays(there: Bench):
     show(there)
     sent = classify(message("ping"), {})
     assert isinstance(sent, Message)
-    assert reworded(refusal(), sent, known_to(there.gateway, ADA.key))[1] is sent
+    assert conceal_refusal(refusal(), sent, there.gateway.known.find_known(ADA.key))[1] is sent

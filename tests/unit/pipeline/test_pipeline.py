@@ -11,7 +11,7 @@ from gateway.errors import IdentityUnavailable
 from gateway.identity import anonymous
 from gateway.model.caller import AuthMethod, Credentials, Principal
 from gateway.model.decision import Reason, Refusal
-from gateway.pipeline.pipeline import _unknown_upstream
+from gateway.pipeline.pipeline import _refuse_unknown_upstream
 from tests.requirements import requirement
 from tests.unit.harness import Bench, Held, bench, call
 from tests.unit.pages.asking import ask_page
@@ -81,7 +81,7 @@ async def test_an_upstream_that_is_not_configured_is_unknown_and_its_name_is_not
     ],
 )
 def test_a_caller_with_credentials_learns_the_nearest_upstream(method: AuthMethod, name: str, said: str):
-    refusal = _unknown_upstream(name, ["files", "mail"], Principal("ada", "https://idp.example", method))
+    refusal = _refuse_unknown_upstream(name, ["files", "mail"], Principal("ada", "https://idp.example", method))
 
     assert (refusal.status, refusal.reason.code, refusal.reason.remedy) == (404, "upstream/unknown", said)
 

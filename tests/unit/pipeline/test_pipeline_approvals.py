@@ -14,8 +14,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from gateway.approvals.model import Approval, Person, Vote
 from gateway.errors import JournalError
 from gateway.model.decision import Decision, Reason
-from gateway.pipeline import forward as forwarding
+from gateway.pipeline.approve import AllowedCall
+from gateway.pipeline.forward import Forwarder
 from gateway.pipeline.people import HELD_PER_CALLER
+from gateway.pipeline.tickets import Resumed
 from gateway.policy.verdict import refused
 from gateway.telemetry.spans import Spans
 from gateway.telemetry.tracing import Tracing
@@ -62,11 +64,11 @@ async def test_only_calls_of_a_target_with_a_question_are_digested(there: Bench,
     await there.ask(call("ask_first", path="a"))
     digested: list[str] = []
 
-    def digest(case: Any, **_: Any) -> str:
-        digested.append(case.call.target.name)
+    def digest(prepared: Any, **_: Any) -> str:
+        digested.append(prepared.call.target.name)
         return "sha256:other"
 
-    monkeypatch.setattr("gateway.pipeline.approve.digest_case", digest)
+    monkeypatch.setattr("gateway.pipeline.approve.digest_prepared_call", digest)
     await there.ask(call("read_file", path="a"))
     assert digested == []
     await there.ask(call("ask_first", path="a"))
@@ -475,13 +477,13 @@ async def test_the_credential_of_an_approved_call_ends_with_the_time_that_people
     there: Bench, monkeypatch: pytest.MonkeyPatch
 ):
     ends: list[float | None] = []
-    issue = forwarding.issue_credential
+    issue = Forwarder._issue
 
-    async def watch(*given: Any, **named: Any) -> Any:
-        ends.append(named["approval_ends"])
-        return await issue(*given, **named)
+    async def watch(forwarder: Forwarder, allowed: AllowedCall, resumed: Resumed | None) -> Any:
+        ends.append(allowed.approval_ends)
+        return await issue(forwarder, allowed, resumed)
 
-    monkeypatch.setattr(forwarding, "issue_credential", watch)
+    monkeypatch.setattr(Forwarder, "_issue", watch)
     await there.ask(call("read_file", path="a"))
     await there.ask(call("ask_first", path="a"))
     approved = await approve(there)

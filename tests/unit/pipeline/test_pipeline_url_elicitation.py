@@ -11,7 +11,6 @@ import pytest
 
 from gateway.http.exchange import Exchange
 from gateway.model.decision import Decision, Reason
-from gateway.pipeline.pipeline import handle
 from gateway.pipeline.tickets import RESPONSE_KEY
 from gateway.protocol import sse
 from tests.unit.approving import HOLDING, QUICK, REVISION, approve, desk, events, pending, vote
@@ -50,7 +49,7 @@ class Client:
     async def listen(self) -> Any:
         """Open the stream of a GET, and give the end of it."""
         exchange = Exchange("GET", "files", URL, self.headers, client_ip="127.0.0.1")
-        stream: Any = await handle(self.there.gateway, exchange)
+        stream: Any = await self.there.gateway.pipeline.handle(exchange)
         return stream.listen(self._hear)
 
     def _hear(self, events: bytes) -> None:

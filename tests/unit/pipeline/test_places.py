@@ -10,7 +10,7 @@ import pytest
 
 from gateway.model.decision import Refusal
 from gateway.model.wire import UpstreamRequest
-from gateway.pipeline.places import RequestPlace, RequestPlaces
+from gateway.pipeline.admit import RequestPlace, RequestPlaces
 from tests.requirements import requirement
 from tests.unit.harness import Answer, Back, Bench, Upstream, bench, call, modern
 

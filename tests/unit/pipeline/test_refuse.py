@@ -9,7 +9,7 @@ import pytest
 from gateway.errors import UpstreamBroken, UpstreamUnreachable
 from gateway.http.edge import RefusedClient
 from gateway.model.decision import Reason, Refusal
-from gateway.pipeline.refuse import failure, refuse_early
+from gateway.pipeline.refuse import failure
 from gateway.protocol.error_codes import INVALID_REQUEST
 from tests.requirements import requirement
 from tests.unit.harness import Upstream, bench, call
@@ -56,7 +56,7 @@ async def test_refusals_of_callers_that_nobody_knows_do_not_fill_the_log_and_the
             await there.ask(call(), stranger)
         early = Refusal(404, Reason("request/path", "There is nothing at this path.", ""), INVALID_REQUEST)
         for _ in range(3):
-            await refuse_early(there.gateway, early, RefusedClient("127.0.0.1", ()))
+            await there.gateway.pipeline.refuser.refuse_early(early, RefusedClient("127.0.0.1", ()))
         flooded = capsys.readouterr().out
         for _ in range(3):
             assert (await there.ask(b"{")).status == 400

@@ -16,10 +16,9 @@ from gateway.http.exchange import Exchange
 from gateway.model.caller import AuthMethod, Credentials, Principal
 from gateway.model.decision import Refusal
 from gateway.model.wire import Disposition, Era, Message, UpstreamReply, UpstreamRequest
-from gateway.pipeline import sessionless
-from gateway.pipeline.pipeline import handle
-from gateway.pipeline.places import waits_for_news
-from gateway.pipeline.subscriptions import SUBSCRIBING
+from gateway.pipeline.admit import waits_for_news
+from gateway.pipeline.sessionless import refuse_unowned
+from gateway.pipeline.visibility import SUBSCRIBING
 from gateway.protocol.methods import TABLE, Method
 from gateway.response.stream import Relay
 from tests.requirements import requirement
@@ -76,7 +75,7 @@ async def opened(there: Bench, body: bytes | None, *headers: tuple[bytes, bytes]
         return body or b""
 
     method = "POST" if body is not None else "GET"
-    answer = await handle(there.gateway, Exchange(method, "files", URL, headers, "127.0.0.1", body=read))
+    answer = await there.gateway.pipeline.handle(Exchange(method, "files", URL, headers, "127.0.0.1", body=read))
     assert isinstance(answer, Relay)
     return answer
 
@@ -213,6 +212,6 @@ async def test_the_checks_of_messages_without_a_decision_let_each_call_pass(row:
     message = Message(row.kind, era, row.disposition, b"{}", row.name, 1, {"uri": "x", "notifications": {}})
     request = UpstreamRequest("POST", (), Principal("ada", "https://idp.example", AuthMethod.JWT), message)
 
-    assert sessionless.refusal(SessionlessExchanges(), "files", request) is None
+    assert refuse_unowned(SessionlessExchanges(), "files", request) is None
     assert row.name not in SUBSCRIBING
     assert not waits_for_news("POST", message)

@@ -17,7 +17,7 @@ import pytest
 from gateway.config import OpaEngine
 from gateway.errors import PolicyBroken, PolicyLate, PolicyMalformed, PolicyUnavailable, PolicyUndefined
 from gateway.http.failures import AnswerTimeout
-from gateway.pipeline.shielding import shielded_result
+from gateway.pipeline.completion import run_for_result
 from gateway.policy import opa_client as servers
 from gateway.policy.bundle_age import OpaLabels, Report
 from gateway.policy.opa_client import Held, OpaClient
@@ -178,10 +178,10 @@ async def test_a_question_that_goes_on_in_another_task_than_it_began_in_has_the_
     """So does one over a connection that must first be made, and one over a kept connection."""
     async with peer_answering(socket, *before, answer, result(2)), client_of(socket, deadline=0.2) as client:
         for _ in before:
-            assert await shielded_result(client.evaluate("decision", b"{}")) == (1, None)
+            assert await run_for_result(client.evaluate("decision", b"{}")) == (1, None)
         with pytest.raises(PolicyLate, match="within 200 ms"):
-            await shielded_result(client.evaluate("decision", b"{}"))
-        assert await shielded_result(client.evaluate("decision", b"{}")) == (2, None)
+            await run_for_result(client.evaluate("decision", b"{}"))
+        assert await run_for_result(client.evaluate("decision", b"{}")) == (2, None)
 
 
 async def test_no_task_is_made_for_a_question_over_a_kept_connection(socket: Path):

@@ -120,7 +120,7 @@ async def test_every_caller_comes_back_as_policy_saw_it(
         async def identified(*_: object) -> Principal:
             return principal
 
-        monkeypatch.setattr("gateway.pipeline.pipeline.identify", identified)
+        monkeypatch.setattr("gateway.pipeline.admit.Admission.identify", identified)
         await there.ask(call(path="a"))
         (found,) = rebuilt(there)
 

@@ -18,7 +18,7 @@ from gateway.identity import anonymous
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.target import Sensitivity
 from gateway.model.wire import JsonObject, UpstreamRequest
-from gateway.pipeline.context import Visit
+from gateway.pipeline.context import RequestContext
 from gateway.response.frames import HOLD, EventMessages
 from gateway.response.undecided_reads import Readings
 from tests.requirements import requirement
@@ -377,8 +377,8 @@ async def kept(data: bytes) -> bytes:
 async def test_a_large_event_is_looked_at_and_passed_on_piece_by_piece(there: Bench):
     """Ten megabytes: once it is known to be large, every piece goes on as it comes, and what it holds is known by then."""
     request = UpstreamRequest("GET", (), Principal("ada", "https://idp", AuthMethod.JWT))
-    visit = Visit("v", Exchange("GET", "files", URL, ()), 0.0, 0.0, there.gateway.tracing.start({}, "GET"))
-    look = Readings(there.gateway, visit, request)
+    context = RequestContext("v", Exchange("GET", "files", URL, ()), 0.0, 0.0, there.gateway.tracing.start({}, "GET"))
+    look = Readings(there.gateway.pipeline.forwarder.parts.answers, context, request)
     messages = EventMessages(kept, hold=HOLD, unseen=True, names=names(), last_words=lambda: None, observer=look)
     piece = b"zanzibarian " * 5_000
     waiting = len(await messages.feed(b"data: "))

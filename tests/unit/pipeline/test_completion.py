@@ -6,7 +6,7 @@ import inspect
 import pytest
 
 from gateway.errors import UpstreamBroken, UpstreamError
-from gateway.pipeline.shielding import shielded
+from gateway.pipeline.completion import run_to_completion
 
 
 async def test_a_cancellation_waits_until_the_work_is_done():
@@ -18,7 +18,7 @@ async def test_a_cancellation_waits_until_the_work_is_done():
         await proceed.wait()
         done.append("done")
 
-    task = asyncio.create_task(shielded(work()))
+    task = asyncio.create_task(run_to_completion(work()))
     await going.wait()
     task.cancel()
     await asyncio.sleep(0)
@@ -36,7 +36,7 @@ async def test_what_fails_after_it_has_waited_fails_for_who_waits_for_it():
         raise UpstreamBroken("it broke")
 
     with pytest.raises(UpstreamBroken, match="it broke"):
-        await shielded(work())
+        await run_to_completion(work())
 
 
 async def test_what_is_waited_for_may_fail_and_be_taken_care_of():
@@ -50,7 +50,7 @@ async def test_what_is_waited_for_may_fail_and_be_taken_care_of():
             await asyncio.sleep(0)
             done.append("cared for")
 
-    task = asyncio.create_task(shielded(work()))
+    task = asyncio.create_task(run_to_completion(work()))
     await asyncio.sleep(0)
     failing.set_exception(UpstreamBroken("it broke"))
     await task
@@ -65,7 +65,7 @@ async def test_the_task_that_does_the_rest_is_one_that_every_version_of_python_t
     async def work() -> None:
         await done
 
-    waiting = asyncio.create_task(shielded(work()))
+    waiting = asyncio.create_task(run_to_completion(work()))
     await asyncio.sleep(0)
     (rest,) = asyncio.all_tasks() - {waiting, asyncio.current_task()}
     assert inspect.iscoroutine(rest.get_coro())
@@ -79,6 +79,6 @@ async def test_what_never_waits_is_done_in_the_same_task():
     async def work() -> None:
         doers.append(asyncio.current_task())
 
-    await shielded(work())
+    await run_to_completion(work())
 
     assert doers == [asyncio.current_task()]

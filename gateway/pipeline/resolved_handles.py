@@ -1,6 +1,6 @@
 """The handles of concealed credentials in a call: each is replaced by its credential, if that goes back to its own system.
 
-`presented` looks them up in the vault before policy decides; `inspection.handles` finds and replaces them.
+`resolve_handles` looks them up in the vault before policy decides; `credentials.handles` finds and replaces them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from gateway.protocol.error_codes import REFUSED
 
 
 @dataclass(frozen=True, slots=True)
-class Presented:
+class ResolvedHandles:
     """The handles of a call. `outgoing` is the request with the original values, if all of them belong to the system
     that it goes to. `values` are the values put back."""
 
@@ -42,8 +42,8 @@ class Presented:
             for handle, found in self.held.items()
         }
 
-    def judged(self, decision: Decision, audience: str) -> Decision:
-        """Return the verdict. Refuse a call with a handle of another audience, whatever the policy says."""
+    def enforce_audience(self, decision: Decision, audience: str) -> Decision:
+        """Return the decision. Refuse a call with a handle of another audience, whatever the policy says."""
         if not self.held or not decision.allowed or all(found.audience == audience for found in self.held.values()):
             return decision
         reason = Reason(
@@ -55,16 +55,19 @@ class Presented:
         return Decision("deny", (reason,), (), decision.policy)
 
 
-def presented(
-    vault: Vault, request: UpstreamRequest, message: Message, call: Call, tasks: tuple[str, ...]
-) -> Presented | Refusal:
-    """Return the handles in the arguments of a call. Refuse a handle of other tasks than these (`History.readings_of`), and a
-    handle in a place that cannot take its value."""
-    found = handles.places(message.body, _DECIDED.get(call.action))
+def resolve_handles(
+    vault: Vault,
+    request: UpstreamRequest,
+    message: Message,
+    call: Call,
+    found: tuple[Place, ...] | handles.Misplaced,
+    *,
+    tasks: tuple[str, ...],
+) -> ResolvedHandles | Refusal:
+    """Return the handles found in the arguments of a call. Refuse a handle of other tasks than these (`History.readings_of`), and
+    a handle in a place that cannot take its value."""
     if isinstance(found, handles.Misplaced):
         return _refusal(found.message, "Leave the handle alone in an argument, as it was given to you.")
-    if not found:
-        return Presented(request)
     held: dict[str, Concealed] = {}
     for handle in (handle for place in found for handle in place.named()):
         stands_for = next(filter(None, (vault.find(task, handle) for task in tasks)), None)
@@ -74,18 +77,22 @@ def presented(
             )
         held[handle] = stands_for
     if any(item.audience != call.target.audience for item in held.values()):
-        return Presented(request, held, count=_count(found))
+        return ResolvedHandles(request, held, count=_count(found))
     return _put_back(request, message, call, found, held)
 
 
-_DECIDED: Final[Mapping[str, str]] = {"tools/call": "arguments", "prompts/get": "arguments", "resources/read": "uri"}
+DECIDED_MEMBERS: Final[Mapping[str, str]] = {
+    "tools/call": "arguments",
+    "prompts/get": "arguments",
+    "resources/read": "uri",
+}
 """The member of `params` that policy sees and a handle may stand in. None is put back where something is still being
 written."""
 
 
 def _put_back(
     request: UpstreamRequest, message: Message, call: Call, found: tuple[Place, ...], held: Mapping[str, Concealed]
-) -> Presented | Refusal:
+) -> ResolvedHandles | Refusal:
     values = {handle: item.text for handle, item in held.items() if item.text is not None}
     if len(values) < len(held):
         return _refusal(
@@ -113,7 +120,7 @@ def _put_back(
     restored = structs.replace(message, body=body, params=params, name=name)
     headers = handles.mirrored(request.headers, found, values)
     outgoing = structs.replace(request, message=restored, headers=headers)
-    return Presented(outgoing, held, tuple(values.values()), _count(found))
+    return ResolvedHandles(outgoing, held, tuple(values.values()), _count(found))
 
 
 def _count(found: tuple[Place, ...]) -> int:

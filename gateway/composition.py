@@ -1,0 +1,247 @@
+"""All parts of a running gateway, and the stages of requests built from them. No stage imports this module: each names its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from gateway.authority.lending import Authority
+from gateway.binding.ownership import Ownership
+from gateway.binding.sessionless_exchanges import SessionlessExchanges
+from gateway.binding.sessions import Sessions
+from gateway.binding.vault import Vault
+from gateway.catalogue.catalogue import Catalogue
+from gateway.credentials.caller_tokens import CallerTokens
+from gateway.history import History
+from gateway.identity.identities import Identities
+from gateway.inspection.inspector import Inspector
+from gateway.journal.flood import Flood
+from gateway.journal.redaction import KnownCredentials
+from gateway.journal.results import ResultRecord
+from gateway.journal.writer import Journal
+from gateway.loop_turns import LoopTurns
+from gateway.model.call import Call
+from gateway.model.facts import SessionFacts
+from gateway.model.wire import JsonObject, UpstreamTransport
+from gateway.pipeline.admit import Admission, RequestPlaces
+from gateway.pipeline.approve import CallApproval
+from gateway.pipeline.asking import Questions
+from gateway.pipeline.connecting import Connecting
+from gateway.pipeline.credential_chain import CredentialChain
+from gateway.pipeline.decide import CallInspection, Decider, PolicyQuestions
+from gateway.pipeline.exposure import ExposureGuard
+from gateway.pipeline.forward import CallParts, Forwarder
+from gateway.pipeline.hidden_tools import HiddenTools
+from gateway.pipeline.issue import Issuer
+from gateway.pipeline.known_credentials import CallerCredentials
+from gateway.pipeline.people import People
+from gateway.pipeline.pipeline import Pipeline
+from gateway.pipeline.prepare import CurrentTasks, Preparation
+from gateway.pipeline.record import CallRecord
+from gateway.pipeline.refuse import Refuser
+from gateway.pipeline.releasing import Releases
+from gateway.pipeline.signals import Signals
+from gateway.pipeline.task_approval import TaskApprovals
+from gateway.pipeline.user_connections import UserConnections
+from gateway.pipeline.visibility import Visibility
+from gateway.policy.policy import Policy
+from gateway.response.open_answers import OpenAnswers
+from gateway.response.parts import AnswerParts
+from gateway.tasks.endpoints import TaskEndpoints
+from gateway.tasks.tokens import TaskTokens
+from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.tracing import Tracing
+from gateway.worker_thread import WorkerThread
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """All parts of a gateway, for probes, pages and the console. `pipeline` is built from them."""
+
+    identities: Identities
+    catalogue: Catalogue
+    history: History
+    policy: Policy
+    journal: Journal
+    flood: Flood
+    """The sample of refusals of unknown callers: the journal and the log have so many a minute."""
+    upstreams: Mapping[str, UpstreamTransport]
+    sessions: Sessions
+    ownership: Ownership
+    """The owners of request states and protocol tasks of upstreams."""
+    sessionless_exchanges: SessionlessExchanges
+    """Open requests between callers and upstreams without sessions."""
+    unanswered: Ownership
+    """The calls of sessions: their answers may come on another stream than their own."""
+    vault: Vault
+    metrics: Metrics
+    tracing: Tracing
+    places: RequestPlaces
+    clock: Callable[[], float]
+    monotonic: Callable[[], float]
+    """Seconds of a clock that changes of the time of day leave alone."""
+    new_id: Callable[[], str]
+    record: Callable[[Call, SessionFacts, KnownCredentials | None, bool], JsonObject]
+    """Makes the record of a call's arguments without known credentials; true: pieces of credentials are among the arguments."""
+    tasks: TaskEndpoints
+    task_tokens: TaskTokens
+    inspector: Inspector
+    worker: WorkerThread
+    turns: LoopTurns
+    hidden_tools: HiddenTools
+    credential_chain: CredentialChain
+    caller_tokens: CallerTokens
+    result_record: Callable[[], ResultRecord | None]
+    """Makes the record of a result; `None`: the record has no results."""
+    style: Literal["result", "protocol"]
+    people: People | None = None
+    """The way to people who approve calls; `None`: a call that needs a person is refused."""
+    authority: Authority | None = None
+    """The credentials lent to calls; `None`: no upstream has a leased credential."""
+    standing: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]], repr=False)
+    """The texts of standing credentials, by upstream. No answer shows them."""
+    user_connections: UserConnections | None = None
+    """The way to users who have to connect; `None`: no upstream is used through users' own connections."""
+    signals: Signals = field(default_factory=Signals)
+    """The signals of identity providers: ended logins, and open facts about callers."""
+    answers: OpenAnswers = field(default_factory=OpenAnswers)
+    """The answers that end with a lease or at a signal."""
+    known: CallerCredentials = field(init=False)
+    pipeline: Pipeline = field(init=False)
+    task_approvals: TaskApprovals = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Build the stages, also of a copy with other parts."""
+        known = CallerCredentials(
+            self.history, self.credential_chain, self.caller_tokens, self.task_tokens, self.inspector.detector
+        )
+        spots = self.inspector.spots
+        object.__setattr__(self, "known", known)
+        object.__setattr__(self, "pipeline", build_pipeline(self))
+        object.__setattr__(self, "task_approvals", TaskApprovals(self.people, known, spots, self.journal, self.new_id))
+
+
+def build_pipeline(parts: Gateway) -> Pipeline:
+    """Return the stages of requests."""
+    tasks = CurrentTasks(parts.history, parts.task_tokens)
+    preparation = Preparation(parts.catalogue, tasks, parts.vault, parts.history)
+    record = CallRecord(parts.journal, parts.metrics, parts.history, parts.worker, parts.record, parts.monotonic)
+    decider = _build_decider(parts, record)
+    connecting = None
+    if parts.user_connections is not None and parts.authority is not None:
+        connecting = Connecting(parts.user_connections, parts.authority)
+    waited = parts.people or parts.user_connections
+    visibility = Visibility(
+        parts.catalogue,
+        parts.history,
+        parts.policy,
+        parts.ownership,
+        parts.signals.register,
+        parts.hidden_tools,
+        parts.turns,
+    )
+    return Pipeline(
+        admission=Admission(
+            parts.identities, parts.places, parts.sessions, parts.ownership, parts.known, parts.tracing
+        ),
+        exposure=_build_exposure_guard(parts, tasks),
+        preparation=preparation,
+        decider=decider,
+        approval=_build_approval(parts, preparation, decider, connecting),
+        connecting=connecting,
+        # Both parts have the same seal: a call may wait for people first, and then for its user's connection.
+        tickets=None if waited is None else waited.tickets,
+        exchanges=parts.sessionless_exchanges,
+        visibility=visibility,
+        forwarder=_build_forwarder(parts, record, connecting, _build_answer_parts(parts, tasks, visibility)),
+        refuser=Refuser(
+            parts.flood,
+            parts.journal,
+            parts.metrics,
+            parts.known,
+            parts.tracing,
+            parts.new_id,
+            parts.style,
+        ),
+        clock=parts.clock,
+        monotonic=parts.monotonic,
+    )
+
+
+def _build_exposure_guard(parts: Gateway, tasks: CurrentTasks) -> ExposureGuard:
+    return ExposureGuard(
+        parts.catalogue,
+        parts.credential_chain,
+        parts.caller_tokens,
+        parts.history,
+        tasks,
+        parts.journal,
+        parts.worker,
+        parts.inspector.detector.fingerprints,
+    )
+
+
+def _build_decider(parts: Gateway, record: CallRecord) -> Decider:
+    releases, people = None, parts.people
+    if people is not None:
+        releases = Releases(people.desk, people.endorsements, parts.history, parts.journal, parts.metrics, parts.new_id)
+    return Decider(
+        CallInspection(parts.inspector, parts.history, parts.credential_chain, parts.worker),
+        PolicyQuestions(parts.policy, parts.signals.register, parts.authority, releases),
+        record,
+        parts.known,
+        parts.history,
+        parts.metrics,
+        parts.monotonic,
+    )
+
+
+def _build_approval(
+    parts: Gateway, preparation: Preparation, decider: Decider, connecting: Connecting | None
+) -> CallApproval | None:
+    if parts.people is None:
+        return None
+    questions = Questions(parts.people, parts.known, parts.history, parts.inspector.spots, parts.journal, parts.new_id)
+    return CallApproval(
+        parts.people,
+        questions,
+        preparation,
+        decider,
+        parts.ownership,
+        connecting,
+        parts.clock,
+        parts.monotonic,
+        parts.new_id,
+    )
+
+
+def _build_answer_parts(parts: Gateway, tasks: CurrentTasks, visibility: Visibility) -> AnswerParts:
+    asking = parts.people or parts.user_connections
+    return AnswerParts(
+        visibility=visibility,
+        catalogue=parts.catalogue,
+        tasks=tasks,
+        history=parts.history,
+        inspector=parts.inspector,
+        credential_chain=parts.credential_chain,
+        vault=parts.vault,
+        sessions=parts.sessions,
+        ownership=parts.ownership,
+        unanswered=parts.unanswered,
+        sessionless_exchanges=parts.sessionless_exchanges,
+        notices=None if asking is None else asking.notices,
+        journal=parts.journal,
+        metrics=parts.metrics,
+        worker=parts.worker,
+        turns=parts.turns,
+        clock=parts.clock,
+    )
+
+
+def _build_forwarder(
+    parts: Gateway, record: CallRecord, connecting: Connecting | None, answers: AnswerParts
+) -> Forwarder:
+    issuer = Issuer(parts.authority, connecting, parts.standing, parts.catalogue, parts.policy)
+    calls = CallParts(answers, record, parts.known, parts.authority, parts.result_record)
+    return Forwarder(parts.upstreams, issuer, parts.signals, parts.answers, calls)
