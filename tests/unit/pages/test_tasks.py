@@ -106,7 +106,7 @@ async def test_a_journal_that_cannot_be_written_confirms_nothing(there: Bench, m
     task = await opened(there)
 
     async def fail(_kind: str, _fields: Any) -> None:
-        raise JournalError("the journal cannot be written: no space", "Free space.")
+        raise JournalError("the journal cannot be written: no space", "free space")
 
     monkeypatch.setattr(there.gateway.tasks, "_append", fail)
     for path in ("/tasks", f"/tasks/{task}/complete"):
