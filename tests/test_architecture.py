@@ -61,6 +61,8 @@ CONDUCTORS = {"app", "composition", "console", "explain", "pages", "pipeline", "
 
 PURE = (
     "gateway.reasons",
+    "gateway.catalogue.definitions",
+    "gateway.catalogue.fold",
     "gateway.model.call",
     "gateway.model.caller",
     "gateway.model.content",

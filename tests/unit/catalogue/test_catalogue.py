@@ -408,7 +408,7 @@ async def test_a_lock_file_that_cannot_be_written_is_reported_and_the_pins_are_k
 
 
 async def test_an_upstream_that_comes_up_later_is_found(world: World, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("gateway.catalogue.catalogue._BACK_OFF", (0.01,))
+    monkeypatch.setattr("gateway.catalogue.listings._BACK_OFF", (0.01,))
     world.down = True
     catalogue = world.catalogue()
     await catalogue.start()
@@ -418,7 +418,7 @@ async def test_an_upstream_that_comes_up_later_is_found(world: World, monkeypatc
 
 
 async def test_a_running_gateway_notices_a_pin_of_another_process(world: World, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("gateway.catalogue.catalogue._LOCK_POLL_SECONDS", 0.01)
+    monkeypatch.setattr("gateway.catalogue.lock_keeper._LOCK_POLL_SECONDS", 0.01)
     catalogue = world.catalogue()
     await catalogue.start()
     lockfile.amend(world.lock, lambda lock: lock.pinned("files", "tool", [defined(EVIL)], "2026-11-25T13:00:00Z"))

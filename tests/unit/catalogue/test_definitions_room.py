@@ -5,8 +5,9 @@ import pytest
 from gateway.catalogue import definitions
 from gateway.catalogue.definitions import MAX_KNOWN, MAX_PINNED
 from gateway.model.target import Pin
+from tests.unit.catalogue.folding import Case
 from tests.unit.catalogue.scripted import tool
-from tests.unit.catalogue.test_definitions import AT, GOOD, Case
+from tests.unit.catalogue.test_definitions import GOOD
 
 ROOM = 100_000
 """Bytes, in the place of `MAX_BYTES`."""
@@ -31,7 +32,7 @@ def test_an_upstream_that_changes_its_definitions_without_end_does_not_fill_the_
     for number in range(9000):
         case.passing(tool("read_file", f"version {number}"), complete=False)
 
-    assert len(case.definitions._raws) <= 4097  # pyright: ignore[reportPrivateUsage] - the bound is the point
+    assert len(case.reader._remembered) <= 4097  # pyright: ignore[reportPrivateUsage] - the bound is the point
 
 
 def many(names: range) -> list[bytes]:
@@ -43,7 +44,7 @@ def test_an_upstream_that_gives_its_tools_new_names_each_time_fills_nothing():
     for first in range(0, 4 * MAX_KNOWN, MAX_KNOWN):
         case.own(*many(range(first, first + MAX_KNOWN)))
         assert len(case.definitions.names()) == MAX_KNOWN
-    assert len(case.definitions.fresh) == len(case.definitions.pinned_names()) == MAX_PINNED
+    assert len(case.definitions.fresh) == len(case.definitions.pinned()) == MAX_PINNED
     assert case.pin(f"t{4 * MAX_KNOWN - 1}") is Pin.UNPINNED
     assert case.pin("t0") is Pin.UNKNOWN
 
@@ -82,7 +83,7 @@ def test_large_definitions_under_new_names_each_time_fill_nothing(*, own: bool):
     case = Case(GOOD)
     case.own(GOOD)
     for number in range(50):
-        case.definitions.note([GOOD, large(f"t{number}", number)], AT, complete=True, own=own)
+        case.note([GOOD, large(f"t{number}", number)], complete=True, own=own)
         assert held(case) <= ROOM
 
     assert case.pin() is Pin.MATCH
@@ -107,4 +108,4 @@ def test_what_was_read_before_is_remembered_up_to_so_many_bytes():
     for number in range(50):
         case.passing(large("read_file", number), complete=False)
 
-    assert sum(map(len, case.definitions._raws)) <= ROOM + ROOM // 5  # pyright: ignore[reportPrivateUsage] - the bound is the point
+    assert sum(map(len, case.reader._remembered)) <= ROOM + ROOM // 5  # pyright: ignore[reportPrivateUsage] - the bound is the point

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.catalogue import lockfile
-from gateway.catalogue.definitions import Definitions
 from gateway.catalogue.lister import inventory
 from gateway.catalogue.pins import Definition, PinChange, Pinned, UnpinnableDefinition, read_instructions
 from gateway.config import Upstream
 from gateway.errors import ConfigurationError
 from gateway.model.target import Pin
+from tests.unit.catalogue.folding import Case
 from tests.unit.catalogue.scripted import Scripted, error, method, result
 
 if TYPE_CHECKING:
@@ -151,66 +151,65 @@ async def test_instructions_that_are_no_text_are_never_pinned(world: World):
 TRUSTED, OTHER = said(ASK), said(SEND)
 
 
-def instructed(
-    *texts: str, pinned: Definition | None = None, first_use: bool = True
-) -> tuple[Definitions, list[PinChange]]:
+def instructed(*texts: str, pinned: Definition | None = None, first_use: bool = True) -> Case:
     """The definitions of what an upstream says of itself, which the gateway was told in turn."""
-    changes: list[PinChange] = []
-    definitions = Definitions("files", SETTINGS, "instructions", first_use=first_use, on_change=changes.append)
+    case = Case(first_use=first_use, subject="instructions")
     if pinned is not None:
-        definitions.adopt({"instructions": Pinned(pinned, AT)})
+        case.adopt({"instructions": Pinned(pinned, AT)})
     for text in texts:
-        definitions.note([json.dumps(text).encode()], AT, complete=True, own=True)
-    return definitions, changes
+        case.own(json.dumps(text).encode())
+    return case
 
 
 def test_instructions_that_the_gateway_was_told_are_trusted_on_first_use():
-    definitions, changes = instructed("Ask first.")
+    case = instructed("Ask first.")
 
-    assert definitions.fresh == {"instructions": Pinned(TRUSTED, AT)}
-    assert [(change.kind, change.subject, change.new) for change in changes] == [("added", "instructions", TRUSTED)]
-    assert (definitions.compared(TRUSTED), definitions.compared(OTHER)) == (Pin.MATCH, Pin.CHANGED)
-    assert definitions.compared(UnpinnableDefinition("they are no text", "instructions")) is Pin.CHANGED
+    assert case.definitions.fresh == {"instructions": Pinned(TRUSTED, AT)}
+    assert [(change.kind, change.subject, change.new) for change in case.changes] == [
+        ("added", "instructions", TRUSTED)
+    ]
+    assert (case.definitions.compared(TRUSTED), case.definitions.compared(OTHER)) == (Pin.MATCH, Pin.CHANGED)
+    assert case.definitions.compared(UnpinnableDefinition("they are no text", "instructions")) is Pin.CHANGED
 
 
 @pytest.mark.parametrize(("first_use", "state"), [(True, Pin.UNPINNED), (False, Pin.UNREVIEWED)])
 def test_instructions_that_only_clients_are_told_are_never_trusted_by_themselves(*, first_use: bool, state: Pin):
-    definitions, changes = instructed(first_use=first_use)
-    definitions.note([], AT, complete=True, own=True)
-    definitions.doubt(TRUSTED)
+    case = instructed(first_use=first_use)
+    case.own()
+    case.doubt(TRUSTED)
 
-    assert (definitions.compared(TRUSTED), definitions.fresh, changes) == (state, {}, [])
+    assert (case.definitions.compared(TRUSTED), case.definitions.fresh, case.changes) == (state, {}, [])
 
 
 def test_instructions_are_unknown_before_the_gateway_was_told_any():
-    assert instructed(pinned=TRUSTED)[0].compared(TRUSTED) is Pin.UNKNOWN
+    assert instructed(pinned=TRUSTED).definitions.compared(TRUSTED) is Pin.UNKNOWN
 
 
 def test_instructions_that_differ_are_a_change_once_and_the_pinned_ones_still_match():
-    definitions, changes = instructed("Ask first.", pinned=TRUSTED)
+    case = instructed("Ask first.", pinned=TRUSTED)
     for each in (OTHER, OTHER):
-        definitions.doubt(each)
+        case.doubt(each)
 
-    assert changes == [PinChange("changed", "files", "instructions", "instructions", TRUSTED, OTHER)]
-    assert definitions.states() == {"instructions": Pin.CHANGED}
-    assert definitions.changes(known=True) == tuple(changes)
-    assert definitions.compared(TRUSTED) is Pin.MATCH
-    definitions.adopt({"instructions": Pinned(TRUSTED, LATER)})
-    assert (definitions.states(), definitions.changes(known=True)) == ({"instructions": Pin.MATCH}, ())
+    assert case.changes == [PinChange("changed", "files", "instructions", "instructions", TRUSTED, OTHER)]
+    assert case.definitions.states() == {"instructions": Pin.CHANGED}
+    assert case.definitions.changes(known=True) == tuple(case.changes)
+    assert case.definitions.compared(TRUSTED) is Pin.MATCH
+    case.adopt({"instructions": Pinned(TRUSTED, LATER)})
+    assert (case.definitions.states(), case.definitions.changes(known=True)) == ({"instructions": Pin.MATCH}, ())
 
 
 def test_instructions_that_cannot_be_read_are_a_change_and_cannot_be_pinned():
-    definitions, _ = instructed(pinned=TRUSTED)
-    definitions.note([b"7"], AT, complete=True, own=True)
+    case = instructed(pinned=TRUSTED)
+    case.own(b"7")
 
-    assert definitions.states() == {"instructions": Pin.CHANGED}
+    assert case.definitions.states() == {"instructions": Pin.CHANGED}
     with pytest.raises(ConfigurationError, match="files/instructions cannot be pinned: they are no text"):
-        definitions.renewed(None)
+        case.definitions.renewed(None)
 
 
 def test_instructions_that_are_no_longer_given_are_told_of_and_can_be_forgotten():
-    definitions, changes = instructed("Ask first.", pinned=TRUSTED)
-    definitions.note([], AT, complete=True, own=True)
+    case = instructed("Ask first.", pinned=TRUSTED)
+    case.own()
 
-    assert [change.kind for change in changes] == ["removed"]
-    assert definitions.renewed(None) == ((), frozenset({"instructions"}))
+    assert [change.kind for change in case.changes] == ["removed"]
+    assert case.definitions.renewed(None) == ((), frozenset({"instructions"}))

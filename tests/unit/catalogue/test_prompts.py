@@ -256,7 +256,7 @@ async def test_a_prompt_that_is_no_longer_listed_is_unknown(world: World):
 async def test_prompts_that_could_not_be_listed_are_unknown_told_of_and_soon_asked_for_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("gateway.catalogue.catalogue._BACK_OFF", (0.01,))
+    monkeypatch.setattr("gateway.catalogue.listings._BACK_OFF", (0.01,))
     broken, answer = True, world.ports["files"].answer
 
     def answers(request: UpstreamRequest) -> Answer | UpstreamError:

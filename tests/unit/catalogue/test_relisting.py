@@ -133,7 +133,7 @@ async def test_an_upstream_that_says_so_without_end_is_listed_once(
 async def test_what_an_upstream_says_soon_after_it_was_listed_is_not_forgotten(
     world: World, listed: Callable[[int], asyncio.Event], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("gateway.catalogue.catalogue._PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr("gateway.catalogue.listings._PAUSE_SECONDS", 0.1)
     catalogue = world.catalogue()
     await catalogue.start()
     once, twice = listed(1), listed(2)
