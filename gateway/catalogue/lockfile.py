@@ -1,7 +1,7 @@
-"""The lock file: the pinned definitions, committed beside the configuration and reviewed like code. The file is YAML,
-with upstreams and definitions in stable order. A definition is whole, as indented JSON, and instructions stand line by
-line. So any diff viewer shows a change, without the upstream. Invisible characters are written as escapes, in the file
-too.
+"""The lock file: the pinned definitions, committed beside the configuration and reviewed like code.
+
+The file is indented JSON, with upstreams and definitions in stable order. A definition is whole, and instructions stand
+line by line, so any diff viewer shows a change. Invisible characters are written as escapes, in the file too.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
-import yaml
+import msgspec
 
-from gateway import strict_yaml
 from gateway.catalogue.pins import INSTRUCTIONS, Definition, Lock, Pinned, is_hidden, read_definition, read_instructions
 from gateway.errors import ConfigurationError
 
@@ -25,33 +24,30 @@ if sys.platform != "win32":
     import fcntl
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping
+    from collections.abc import Callable, Generator, Mapping
+    from typing import NoReturn
 
     from gateway.catalogue.pins import Subject, UnpinnableDefinition
 
-VERSION = 2
-_END: Final = "..."
-"""The last line, YAML's mark for the end of a document: without it, a file that was cut off between two pins would be one."""
-_HEADER = """\
-# What this gateway trusts of its upstreams: written by opagate, committed and reviewed like code.
-# What is no longer as it is in here is not shown and cannot be used. See what changed: opagate catalogue diff
-# Trust it as it is now: opagate catalogue pin UPSTREAM/NAME. Edits by hand break the digest and are refused.
-"""
+VERSION: Final = 3
+_ABOUT: Final = (
+    "What this gateway trusts of its upstreams: written by opagate, committed and reviewed like code.",
+    "What is no longer as it is in here is not shown and cannot be used. See what changed: opagate catalogue diff",
+    "Trust it as it is now: opagate catalogue pin UPSTREAM/NAME. Edits by hand break the digest and are refused.",
+)
 _SECTIONS: Final[Mapping[str, Subject]] = {"prompts": "prompt", "tools": "tool"}
 """Section of an upstream → what is defined in it, by name. `instructions` have a form of their own."""
 _REMEDY = "restore it from version control, or delete it and pin again with `opagate catalogue pin`"
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
-_YAML_WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
 _AT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
 def load(path: Path) -> Lock:
-    """The pins in a file; none if there is no such file. Raises `ConfigurationError`."""
+    """Return the pins in a file; none if there is no such file. Raises `ConfigurationError`."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes()
     except FileNotFoundError:
         return Lock()
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise ConfigurationError(f"the catalogue lock {path} cannot be read: {error}", _REMEDY) from None
     return parse(text, str(path))
 
@@ -118,153 +114,140 @@ def _replace(path: Path, text: str) -> None:
 
 
 def render(lock: Lock) -> str:
-    """The text of the lock file: the same pins give the same text."""
-    lines = [f"{_HEADER}version: {VERSION}", "upstreams:" if lock.upstreams else "upstreams: {}"]
-    for upstream in sorted(lock.upstreams):
-        lines += [f"  {_key(upstream)}:", *_instructions(lock.of(upstream, "instructions"))]
-        for section, subject in _SECTIONS.items():
-            lines += _section(section, lock.of(upstream, subject))
-    return "\n".join([*lines, _END]) + "\n"
+    """Return the text of the lock file: the same pins give the same text."""
+    upstreams = {upstream: _describe_upstream(lock, upstream) for upstream in sorted(lock.upstreams)}
+    document = {"about": _ABOUT, "version": VERSION, "upstreams": upstreams}
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    return "".join(_escape(c) if c != "\n" and is_hidden(c) else c for c in text) + "\n"
 
 
-def _instructions(pins: Mapping[str, Pinned]) -> Iterator[str]:
-    for pin in pins.values():
-        yield f"    {INSTRUCTIONS}:"
-        yield from _write_pin(pin, " " * 6)
-        yield "      text:"
-        yield from (f"        - {_quote(line)}" for line in str(pin.definition.document[INSTRUCTIONS]).split("\n"))
+def _describe_upstream(lock: Lock, upstream: str) -> dict[str, Any]:
+    """Return the pins of an upstream, its instructions first."""
+    described: dict[str, Any] = {}
+    for pin in lock.of(upstream, "instructions").values():
+        lines = str(pin.definition.document[INSTRUCTIONS]).split("\n")
+        described[INSTRUCTIONS] = {"digest": pin.definition.digest, "pinned": pin.at, "text": lines}
+    for section, subject in _SECTIONS.items():
+        found = {name: _describe_pin(pin) for name, pin in sorted(lock.of(upstream, subject).items())}
+        if found:
+            described[section] = found
+    return described
 
 
-def _section(section: str, pins: Mapping[str, Pinned]) -> Iterator[str]:
-    if pins:
-        yield f"    {section}:"
-    for name, pin in sorted(pins.items()):
-        yield f"      {_key(name)}:"
-        yield from _write_pin(pin, " " * 8)
-        yield "        definition: |"
-        yield from (f"          {line}" for line in _pretty(pin.definition).split("\n"))
+def _describe_pin(pin: Pinned) -> dict[str, Any]:
+    document = json.loads(json.dumps(pin.definition.document, sort_keys=True))
+    return {"digest": pin.definition.digest, "pinned": pin.at, "definition": document}
 
 
-def _write_pin(pin: Pinned, indent: str) -> Iterator[str]:
-    yield f"{indent}digest: {pin.definition.digest}"
-    yield f'{indent}pinned: "{pin.at}"'
-
-
-def _pretty(item: Definition) -> str:
-    text = json.dumps(item.document, indent=2, sort_keys=True, ensure_ascii=False)
-    return "".join(_json_escape(c) if c != "\n" and is_hidden(c) else c for c in text)
-
-
-def _json_escape(character: str) -> str:
+def _escape(character: str) -> str:
+    """Return the JSON escape of a character, outside of the basic plane as a pair of surrogates."""
     return json.dumps(character)[1:-1]
-
-
-def _key(name: str) -> str:
-    if _PLAIN.fullmatch(name) and name.lower() not in _YAML_WORDS:
-        return name
-    return _quote(name)
-
-
-def _quote(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(f"\\U{ord(c):08x}" if is_hidden(c) else c for c in escaped) + '"'
 
 
 # --- reading ---------------------------------------------------------------------------------------
 
 
-def parse(text: str, name: str = "catalogue.lock") -> Lock:
-    """Return the pins in the text of a lock file. Raises `ConfigurationError` with the line."""
+class _PinText(msgspec.Struct, forbid_unknown_fields=True):
+    digest: str
+    pinned: str
+    definition: msgspec.Raw
+
+
+class _InstructionsText(msgspec.Struct, forbid_unknown_fields=True):
+    digest: str
+    pinned: str
+    text: list[str]
+
+
+class _UpstreamText(msgspec.Struct, forbid_unknown_fields=True):
+    instructions: _InstructionsText | None = None
+    prompts: dict[str, _PinText] = {}
+    tools: dict[str, _PinText] = {}
+
+
+class _LockText(msgspec.Struct, forbid_unknown_fields=True):
+    about: list[str]
+    version: int
+    upstreams: dict[str, _UpstreamText]
+
+
+class _VersionText(msgspec.Struct):
+    version: int
+
+
+def parse(text: bytes | str, name: str = "catalogue.lock") -> Lock:
+    """Return the pins in the text of a lock file. Raises `ConfigurationError` with the place."""
     reader = _LockReader(name)
-    try:
-        root = strict_yaml.node(text)
-    except strict_yaml.UnreadableYaml as error:
-        raise reader.refuse(error.line, f"cannot be read: {error.problem}") from None
-    if root is None:
-        raise reader.refuse(1, "is empty")
-    top = reader.mapping(root, {"version", "upstreams"})
-    version = reader.text(top["version"])
-    if version != str(VERSION):
-        raise reader.refuse(_line(top["version"]), f"has version {version!r}; this gateway reads version {VERSION}")
-    lock = Lock({upstream: reader.upstream(node) for upstream, node in reader.mapping(top["upstreams"]).items()})
-    lines = text.splitlines()
-    if lines[-1] != _END:
-        raise reader.refuse(len(lines), f"is cut off: its last line is not {_END!r}")
-    return lock
-
-
-def _line(node: yaml.Node) -> int:
-    return node.start_mark.line + 1
+    document = reader.read(text.encode() if isinstance(text, str) else text)
+    return Lock({upstream: reader.take_upstream(upstream, found) for upstream, found in document.upstreams.items()})
 
 
 class _LockReader:
-    """Reads YAML nodes strictly. `name` is the file's, for messages."""
+    """The strict reader of one lock file. `name` is the file's, for messages."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def refuse(self, line: int, problem: str) -> ConfigurationError:
-        return ConfigurationError(f"the catalogue lock {self.name}, line {line}, {problem}", _REMEDY)
+    def refuse(self, problem: str) -> NoReturn:
+        raise ConfigurationError(f"the catalogue lock {self.name}{problem}", _REMEDY) from None
 
-    def mapping(self, node: yaml.Node, keys: set[str] | None = None) -> dict[str, yaml.Node]:
-        """The members of a mapping, exactly `keys` if given."""
-        if not isinstance(node, yaml.MappingNode):
-            raise self.refuse(_line(node), "is not a mapping")
-        found: dict[str, yaml.Node] = {}
-        for key_node, value_node in cast("list[tuple[yaml.Node, yaml.Node]]", node.value):
-            key = self.text(key_node)
-            if keys is not None and key not in keys:
-                raise self.refuse(_line(key_node), f"has an unknown key {key!r}")
-            found[key] = value_node
-        if missing := (keys or set()) - found.keys():
-            raise self.refuse(_line(node), f"lacks {', '.join(sorted(missing))}")
-        return found
+    def read(self, text: bytes) -> _LockText:
+        """Return the document. Refuse a name twice in one object: a merge may leave both."""
+        try:
+            json.loads(text.decode(), object_pairs_hook=_require_unique)
+            version = msgspec.json.decode(text, type=_VersionText).version
+            if version != VERSION:
+                self.refuse(f" has version {version}; this gateway reads version {VERSION}")
+            return msgspec.json.decode(text, type=_LockText)
+        except json.JSONDecodeError as error:
+            self.refuse(f", line {error.lineno}, cannot be read: {error.msg}")
+        except _RepeatedName as error:
+            self.refuse(f" has {error.args[0]!r} twice in one object")
+        except RecursionError:
+            self.refuse(" cannot be read: it is nested too deeply")
+        except (msgspec.MsgspecError, ValueError) as error:
+            self.refuse(f" cannot be read: {error}")
 
-    def text(self, node: yaml.Node) -> str:
-        if not isinstance(node, yaml.ScalarNode):
-            raise self.refuse(_line(node), "is not a scalar")
-        return cast("str", node.value)
+    def take_upstream(self, upstream: str, found: _UpstreamText) -> dict[Subject, dict[str, Pinned]]:
+        """Return the pins of an upstream by subject."""
+        pins: dict[Subject, dict[str, Pinned]] = {}
+        if found.instructions is not None:
+            item = read_instructions(json.dumps("\n".join(found.instructions.text)).encode())
+            pins["instructions"] = {INSTRUCTIONS: self._trust(f"{upstream}/{INSTRUCTIONS}", found.instructions, item)}
+        sections: tuple[tuple[Subject, dict[str, _PinText]], ...] = (("prompt", found.prompts), ("tool", found.tools))
+        for subject, texts in sections:
+            if texts:
+                pins[subject] = {name: self._take_pin(f"{upstream}/{name}", name, text) for name, text in texts.items()}
+        return pins
 
-    def lines(self, node: yaml.Node) -> str:
-        if not isinstance(node, yaml.SequenceNode):
-            raise self.refuse(_line(node), "is not a list of lines")
-        return "\n".join(self.text(item) for item in cast("list[yaml.Node]", node.value))
-
-    def upstream(self, node: yaml.Node) -> dict[Subject, dict[str, Pinned]]:
-        found: dict[Subject, dict[str, Pinned]] = {}
-        for section, pins in self.mapping(node).items():
-            if section == INSTRUCTIONS:
-                found["instructions"] = {INSTRUCTIONS: self.instructions(pins)}
-            elif section in _SECTIONS:
-                found[_SECTIONS[section]] = {name: self.pin(name, pin) for name, pin in self.mapping(pins).items()}
-            else:
-                raise self.refuse(_line(pins), f"has an unknown key {section!r}")
-        return found
-
-    def pin(self, name: str, node: yaml.Node) -> Pinned:
-        """Return a pin, its definition read as strictly as an upstream's and compared with its digest."""
-        members = self.mapping(node, {"digest", "pinned", "definition"})
-        item = read_definition(self.text(members["definition"]).encode())
+    def _take_pin(self, place: str, name: str, text: _PinText) -> Pinned:
+        """Return a pin, its definition read as strictly as an upstream's."""
+        item = read_definition(bytes(text.definition))
         if isinstance(item, Definition) and item.name != name:
-            raise self.refuse(_line(members["definition"]), f"has the definition of {item.name!r} under {name!r}")
-        return self.trusted(members, "definition", name, item)
+            self.refuse(f", at {place}, has the definition of {item.name!r}")
+        return self._trust(place, text, item)
 
-    def instructions(self, node: yaml.Node) -> Pinned:
-        members = self.mapping(node, {"digest", "pinned", "text"})
-        item = read_instructions(json.dumps(self.lines(members["text"])).encode())
-        return self.trusted(members, "text", INSTRUCTIONS, item)
-
-    def trusted(
-        self, members: dict[str, yaml.Node], member: str, name: str, item: Definition | UnpinnableDefinition
-    ) -> Pinned:
+    def _trust(self, place: str, text: _PinText | _InstructionsText, item: Definition | UnpinnableDefinition) -> Pinned:
+        """Return a pin whose definition has its digest."""
         if not isinstance(item, Definition):
-            raise self.refuse(_line(members[member]), f"has a definition that cannot be read: {item.problem}")
-        if item.digest != self.text(members["digest"]):
-            raise self.refuse(_line(members["digest"]), f"has a digest that is not that of the definition of {name!r}")
-        at = self.text(members["pinned"])
-        if _AT.fullmatch(at) is None:
-            raise self.refuse(_line(members["pinned"]), f"has a time that is not RFC 3339 in UTC: {at!r}")
-        return Pinned(item, at)
+            self.refuse(f", at {place}, has a definition that cannot be read: {item.problem}")
+        if item.digest != text.digest:
+            self.refuse(f", at {place}, has a digest that is not the digest of its definition")
+        if _AT.fullmatch(text.pinned) is None:
+            self.refuse(f", at {place}, has a time that is not RFC 3339 in UTC: {text.pinned!r}")
+        return Pinned(item, text.pinned)
+
+
+class _RepeatedName(Exception):
+    """A name that stands twice in one object."""
+
+
+def _require_unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _RepeatedName(next(name for name in names if names.count(name) > 1))
+    return members
 
 
 def signature_of(path: Path) -> tuple[int, int, int] | None:

@@ -135,7 +135,7 @@ async def test_prompts_are_pinned_beside_tools_of_the_same_name(world: World):
     lock = lockfile.load(world.lock)
     assert lock.of("files", "prompt")["read_file"].definition.document["description"] == "Greets."
     assert lock.of("files", "tool")["read_file"].definition.document["description"] == "Does it."
-    assert "    prompts:\n      read_file:\n" in world.lock.read_text("utf-8")
+    assert '      "prompts": {\n        "read_file": {\n' in world.lock.read_text("utf-8")
 
 
 async def test_a_prompt_that_was_changed_meanwhile_is_refused_and_the_tool_of_its_name_is_not(world: World):
