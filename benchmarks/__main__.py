@@ -11,6 +11,7 @@ import datetime as dt
 import os
 import platform
 import tempfile
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 
@@ -43,59 +44,71 @@ PICTURE = "![The distribution of latencies at one connection](latency.svg)"
 
 
 def main() -> None:
+    options = _options()
+    os.sched_setaffinity(0, {targets.LOAD_CORE})
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        if options.part:
+            raise SystemExit(not PARTS[options.part](folder, options))
+        measure_all(folder, options)
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round, nothing written")
     parser.add_argument("--without", nargs="*", default=[], help="targets to leave out, for example fastmcp mcp-proxy")
     parser.add_argument("--rounds", type=int, default=5, help="how often each target is measured at each concurrency")
-    parser.add_argument(
-        "part",
-        nargs="?",
-        choices=["approvals", "authority", "console", "minting", "path"],
-        help="measure this part alone, and write nothing",
-    )
+    parser.add_argument("part", nargs="?", choices=sorted(PARTS), help="measure this part alone, and write nothing")
     parser.add_argument(
         "--write", action="store_true", help="with authority or console: write its page in docs/benchmarks"
     )
-    options = parser.parse_args()
-    os.sched_setaffinity(0, {targets.LOAD_CORE})
+    return parser.parse_args()
+
+
+def measure_all(folder: Path, options: argparse.Namespace) -> None:
+    """Measure and print everything but the parts that have pages of their own. Write the page, unless in haste."""
     rounds, seconds = (1, 1.5) if options.quick else (options.rounds, 2.0)
-    if options.part == "minting":
-        costs = minting()
-        print(costs.table())
-        raise SystemExit(not costs.is_within_goals())
-    with tempfile.TemporaryDirectory() as folder:
-        if options.part == "authority":
-            raise SystemExit(not lent_credentials(Path(folder), options))
-        if options.part == "console":
-            raise SystemExit(not console_pages(Path(folder), options))
-        if options.part == "path":
-            os.sched_setaffinity(0, {targets.TARGET_CORE})
-            found = call_path(Path(folder) / "path", quick=options.quick)
-            print(found.table())
-            raise SystemExit(not found.is_within_goals())
-        if options.part == "approvals":
-            os.sched_setaffinity(0, {targets.TARGET_CORE})
-            found = approvals(Path(folder) / "approvals", quick=options.quick)
-            print(found.table())
-            raise SystemExit(not found.is_within_goals())
-        measured = measure(Path(folder), rounds=rounds, seconds=seconds, without=options.without)
-        text = report(measured)
-        print(text)
-        resources = memory(Path(folder) / "memory", quick=options.quick)
-        print(resources)
-        shared = fairness(Path(folder) / "fairness", quick=options.quick)
-        print(shared)
-        os.sched_setaffinity(0, {targets.TARGET_CORE})
-        past = history(Path(folder) / "history", quick=options.quick)
-        print(past)
-        asked = approvals(Path(folder) / "approvals", quick=options.quick).table()
-        print(asked)
+    measured = measure(folder, rounds=rounds, seconds=seconds, without=options.without)
+    text = report(measured)
+    print(text)
+    resources = memory(folder / "memory", quick=options.quick)
+    print(resources)
+    shared = fairness(folder / "fairness", quick=options.quick)
+    print(shared)
+    os.sched_setaffinity(0, {targets.TARGET_CORE})
+    past = history(folder / "history", quick=options.quick)
+    print(past)
+    asked = approvals(folder / "approvals", quick=options.quick).table()
+    print(asked)
     if not options.quick:
         DOCS.mkdir(exist_ok=True)
         (DOCS / "latest.md").write_text(
             f"{HEAD}\n{text}\n\n{PICTURE}\n\n{shared}\n\n{resources}\n\n{past}\n\n{asked}\n"
         )
         (DOCS / "latency.svg").write_text(picture(measured, Load(1)))
+
+
+def one_call(folder: Path, options: argparse.Namespace) -> bool:
+    """Count what a call enters in this process. Return whether each figure reaches its goal."""
+    os.sched_setaffinity(0, {targets.TARGET_CORE})
+    found = call_path(folder / "path", quick=options.quick)
+    print(found.table())
+    return found.is_within_goals()
+
+
+def open_questions(folder: Path, options: argparse.Namespace) -> bool:
+    """Measure what approvals cost. Return whether each figure reaches its goal."""
+    os.sched_setaffinity(0, {targets.TARGET_CORE})
+    found = approvals(folder / "approvals", quick=options.quick)
+    print(found.table())
+    return found.is_within_goals()
+
+
+def minted_tokens(_folder: Path, _options: argparse.Namespace) -> bool:
+    """Measure what a token of a call costs. Return whether each figure reaches its goal."""
+    costs = minting()
+    print(costs.table())
+    return costs.is_within_goals()
 
 
 def lent_credentials(folder: Path, options: argparse.Namespace) -> bool:
@@ -120,6 +133,15 @@ def console_pages(folder: Path, options: argparse.Namespace) -> bool:
     if options.write:
         page.write(text)
     return found.is_within_goals()
+
+
+PARTS: dict[str, Callable[[Path, argparse.Namespace], bool]] = {
+    "approvals": open_questions,
+    "authority": lent_credentials,
+    "console": console_pages,
+    "minting": minted_tokens,
+    "path": one_call,
+}
 
 
 def measure(folder: Path, *, rounds: int, seconds: float, without: list[str]) -> list[Measured]:
