@@ -54,6 +54,7 @@ class Postgres:
     def start(self) -> None:
         command = [str(self.binaries / "postgres"), "-D", str(self.folder), "-p", str(self.port), "-k", ""]
         command += ["-c", "fsync=off", "-h", "127.0.0.1"]
+        _open_way(self.folder)
         with self.folder.with_suffix(".log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, **_account())
         _await(lambda: self.query("SELECT 1", check=False) == "1")
@@ -159,9 +160,7 @@ def running_postgres(folder: Path) -> Generator[Postgres]:
     if os.geteuid() == 0:
         account = pwd.getpwnam("postgres")
         os.chown(folder, account.pw_uid, account.pw_gid)
-        for parent in folder.parents:
-            if parent.stat().st_uid == 0 and not parent.stat().st_mode & 0o001:
-                parent.chmod(parent.stat().st_mode | 0o011)
+    _open_way(folder)
     command = [binaries / "initdb", "-D", folder, "-U", "postgres", "--no-sync", "-A", "trust"]
     subprocess.run(command, check=True, capture_output=True, **_account())
     # The administrator comes in without a password, each role that OpenBao makes needs one.
@@ -197,6 +196,13 @@ def _is_up(url: str) -> bool:
 def _account() -> Any:
     """PostgreSQL refuses to run as root."""
     return {"user": "postgres", "group": "postgres", "cwd": "/"} if os.geteuid() == 0 else {}
+
+
+def _open_way(folder: Path) -> None:
+    """Let the account of PostgreSQL reach its folder. Another run of pytest closes the folder of all runs when it begins."""
+    for parent in folder.parents if os.geteuid() == 0 else ():
+        if parent.stat().st_uid == 0 and not parent.stat().st_mode & 0o001:
+            parent.chmod(parent.stat().st_mode | 0o011)
 
 
 def _await(is_ready: Any, within: float = 60) -> None:
