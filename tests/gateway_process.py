@@ -63,15 +63,12 @@ async def gateway_process(
     folder: Path,
     *,
     environment: Mapping[str, str] | None = None,
-    ready_within: float = 90,
     by_command: bool = False,
     port: int | None = None,
 ) -> AsyncGenerator[GatewayProcess]:
     """`running_gateway` for asynchronous tests: starting and stopping do not block the event loop."""
     with ExitStack() as stack:
-        gateway = running_gateway(
-            config, folder, environment=environment, ready_within=ready_within, by_command=by_command, port=port
-        )
+        gateway = running_gateway(config, folder, environment=environment, by_command=by_command, port=port)
         running = await asyncio.to_thread(stack.enter_context, gateway)
         try:
             yield running
@@ -85,7 +82,6 @@ def running_gateway(
     folder: Path,
     *,
     environment: Mapping[str, str] | None = None,
-    ready_within: float = 90,
     by_command: bool = False,
     port: int | None = None,
 ) -> Generator[GatewayProcess]:
@@ -102,7 +98,7 @@ def running_gateway(
         process = started_gateway(path, output, environment or {}, by_command=by_command)
     gateway = GatewayProcess(f"http://127.0.0.1:{port}", folder, log, process)
     try:
-        _wait_until_ready(gateway, port, ready_within)
+        _wait_until_ready(gateway, port)
         yield gateway
         assert process.poll() is None, f"the gateway ended early:\n{gateway.printed()}"
     finally:
@@ -143,7 +139,7 @@ def free_port() -> int:
             return port
 
 
-def _wait_until_ready(gateway: GatewayProcess, port: int, within: float) -> None:
+def _wait_until_ready(gateway: GatewayProcess, port: int, within: float = 90) -> None:
     """Ask `/readyz` until it says 200. The answer before that names what is not ready, and goes into the failure."""
     deadline = time.monotonic() + within
     last = "nothing listens"

@@ -12,6 +12,7 @@ from tests.e2e.wire import Caller, caller
 from tests.gateway_process import GatewayProcess, change_settings, open_config, open_policy, running_gateway
 from tests.servers.echo import Recorder
 from tests.servers.serving import ServerProcess, running
+from tests.servers.shifting import say
 
 GRANTS = """
 upstreams:
@@ -143,11 +144,18 @@ def roomy(wide: GatewayProcess, systems: Servers) -> Agent:
     return agent(wide, systems)
 
 
-@pytest.fixture
-def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[ServerProcess]:
-    """One that says something else of itself when it is told to (see `tests.servers.shifting`)."""
+@pytest.fixture(scope="session")
+def shifting_server(tmp_path_factory: pytest.TempPathFactory) -> Generator[ServerProcess]:
+    """A server that says something else of itself when it is told to (see `tests.servers.shifting`)."""
     with running("tests.servers.shifting", tmp_path_factory.mktemp("shifting") / "server.log") as found:
         yield found
+
+
+@pytest.fixture
+def server(shifting_server: ServerProcess) -> ServerProcess:
+    """The shifting server, as it was in the beginning."""
+    say(shifting_server.origin, anew=True)
+    return shifting_server
 
 
 @pytest.fixture

@@ -33,10 +33,10 @@ def mortal_gateway(
     port: int | None = None,
     by_command: bool = False,
     environment: Mapping[str, str] | None = None,
+    awaited: str = "/readyz",
 ) -> Generator[GatewayProcess]:
-    """A gateway that the test may end or kill. Ready when the block starts, and dead when it has ended.
-
-    `by_command` starts it with an interpreter of its own, as users do.
+    """A gateway that the test may end or kill. Its page `awaited` answers 200 when the block starts. It is dead when the
+    block has ended. `by_command` starts it with an interpreter of its own, as users do.
     """
     port = port or free_port()
     path, log = folder / "gateway.yaml", folder / "gateway.log"
@@ -45,7 +45,7 @@ def mortal_gateway(
         process = started_gateway(path, output, environment or {}, by_command=by_command)
     gateway = GatewayProcess(f"{'https' if tls else 'http'}://127.0.0.1:{port}", folder, log, process)
     try:
-        until(lambda: _is_ready(gateway, tls), 90)
+        until(lambda: _answers(gateway, awaited, tls), 90)
         yield gateway
     finally:
         process.kill()
@@ -61,10 +61,10 @@ def leave(folder: Path, config: str, port: int, *, snapshots: bool) -> None:
         shutil.rmtree(folder / "state/history", ignore_errors=True)
 
 
-def _is_ready(gateway: GatewayProcess, tls: ssl.SSLContext | None) -> bool:
+def _answers(gateway: GatewayProcess, page: str, tls: ssl.SSLContext | None) -> bool:
     assert gateway.process.poll() is None, f"the gateway ended:\n{gateway.printed()}"
     try:
-        with urllib.request.urlopen(f"{gateway.origin}/readyz", timeout=5, context=tls) as answer:
+        with urllib.request.urlopen(f"{gateway.origin}{page}", timeout=5, context=tls) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False

@@ -17,6 +17,7 @@ from joserfc.jwk import ECKey
 from tests.e2e import certificates
 from tests.e2e.collector import collecting
 from tests.e2e.conftest import policy
+from tests.e2e.faults import problems
 from tests.e2e.running import mortal_gateway
 from tests.e2e.wire import Answer, Caller, Sent, call, caller, entries, legacy, metric, page, until
 from tests.gateway_process import GatewayProcess, free_port, open_config, running_gateway
@@ -330,11 +331,8 @@ def test_readiness_follows_what_the_gateway_needs(echo_server: ServerProcess, tm
     port = free_port()
     identity = f"[{{kind: jwt, issuer: '{ISSUER}', jwks: 'http://127.0.0.1:{port}/keys'}}]"
     setup = open_config(policy(tmp_path), {"echo": echo_server.mcp}).replace("[{kind: anonymous}]", identity)
-    with (
-        pytest.raises(AssertionError, match=f"identity {ISSUER}"),
-        running_gateway(setup, tmp_path, ready_within=10),
-    ):
-        pass
+    with mortal_gateway(setup, tmp_path, awaited="/healthz") as gateway:
+        until(lambda: f"identity {ISSUER}" in problems(gateway))
 
 
 def test_the_health_page_says_only_that_it_lives(gateway: GatewayProcess):

@@ -431,9 +431,11 @@ def test_invariant_9_what_is_counted_is_counted_before_the_call_goes_on(
     with running_gateway(open_config(tree, {"echo": echo_server.mcp}), tmp_path) as gateway:
         with ThreadPoolExecutor(10) as threads:
             held = [threads.submit(Caller(gateway).call, "hold", key="parallel") for _ in range(10)]
-            until(lambda: sum(one.done() for one in held) == 7)
-            assert len(calls(recorder)) == 3
-            recorder.release("parallel")
+            try:
+                until(lambda: sum(one.done() for one in held) >= 7, 90)
+                assert len(calls(recorder)) == 3
+            finally:
+                recorder.release("parallel")
             texts = [one.result(30) for one in held]
         assert sum(b"released" in answer.body for answer in texts) == 3
         until(lambda: Caller(gateway).call("echo", text="room again").body.count(b"room again") == 1)
@@ -451,7 +453,7 @@ def test_invariant_10_when_what_decides_is_slow_the_answer_is_no(
     setup = setup.replace("deadline: 5s}", f"deadline: 100ms}}, overlay: '{overlay}'")
     with running_gateway(setup, tmp_path) as gateway:
         recorder.take()
-        answers = [Caller(gateway).call("echo") for _ in range(20)]
+        answers = [Caller(gateway).call("echo") for _ in range(8)]
         listed = Caller(gateway).ask(stateless("tools/list")).json["result"]["tools"]
 
     assert {answer.codes[0] for answer in answers} == {"policy/late"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import copy
 import json
-import shutil
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,11 @@ import pytest
 import yaml
 
 from gateway.cli.desk_client import connect_to_desk
+from tests import tiny_policy
 from tests.e2e.left_behind import check_all_ended, places_of, tokens_of
 from tests.e2e.running import mortal_gateway
 from tests.e2e.wire import call, caller, entries, legacy, stateless, token, until
-from tests.gateway_process import GatewayProcess, free_port, open_policy, running_gateway
+from tests.gateway_process import GatewayProcess, free_port, running_gateway
 from tests.servers.echo import Recorder
 from tests.servers.repeating import repeating_server
 from tests.servers.serving import ServerProcess
@@ -224,8 +224,7 @@ def last_events(folder: Path) -> dict[str, list[str]]:
 
 
 def test_a_policy_without_an_answer_about_leases_ends_all_of_them(echo_server: ServerProcess, tmp_path: Path):
-    policy = open_policy(tmp_path)
-    shutil.rmtree(policy / "gateway/leases")
+    policy = tiny_policy.write_for_known_callers(tmp_path / "policy")
     config = yaml.safe_load(configured(tmp_path, echo_server.mcp))
     config["policy"] |= {"path": str(policy), "reload": "100ms", "require_tests": False}
     with mortal_gateway(yaml.safe_dump(config), tmp_path) as gateway:

@@ -1,4 +1,4 @@
-"""A thousand calls of one task at once, through a real gateway and to real servers: none passes a hard limit.
+"""Hundreds of calls of one task at once, through a real gateway and to real servers: none passes a hard limit.
 
 Calls that are refused count too, so after 50 of them a person would be asked about the others (`budget/denials`).
 """
@@ -21,7 +21,8 @@ from tests.e2e.wire import JSON, call
 from tests.gateway_process import GatewayProcess, open_policy, running_gateway
 from tests.requirements import requirement
 
-CALLS = 1_000
+CALLS = 300
+MOST = 1_000
 ROOM = "limits: {in_flight: 1200, in_flight_per_caller: 1200, connect: 60s, first_byte: 120s}\n"
 SEVEN = ("crm", "billing", "chat", "files", "search", "tickets", "vault")
 
@@ -81,7 +82,7 @@ def arrived(systems: Servers) -> Counter[str]:
 async def test_a_thousand_calls_reach_no_more_systems_than_a_task_may(crowded: GatewayProcess, systems: Servers):
     task = agent(crowded, systems).declare(contract={"limits": {"audiences": 99, "audiences_in_window": 99}})
     systems.take()
-    backs = await at_once(task, [(SEVEN[number % len(SEVEN)], "read", {}) for number in range(CALLS)])
+    backs = await at_once(task, [(SEVEN[number % len(SEVEN)], "read", {}) for number in range(MOST)])
     passed, refused = (
         [back for back in backs if back.effect == "allow"],
         [back for back in backs if back.effect != "allow"],
@@ -98,9 +99,7 @@ async def test_a_thousand_calls_reach_no_more_systems_than_a_task_may(crowded: G
 
 
 @requirement("history/fan-out", "history/implicit", "invariant/9")
-async def test_a_thousand_calls_with_a_token_each_reach_no_more_systems_than_one_token(
-    crowded: GatewayProcess, systems: Servers
-):
+async def test_calls_with_a_token_each_reach_no_more_systems_than_one_token(crowded: GatewayProcess, systems: Servers):
     def renewed() -> dict[str, str]:
         return dict(agent(crowded, systems, "renewing").headers)
 
@@ -117,7 +116,9 @@ async def test_a_thousand_calls_with_a_token_each_reach_no_more_systems_than_one
 
 
 @requirement("history/fan-out", "invariant/9")
-async def test_a_thousand_calls_send_to_no_more_destinations_than_a_task_may(crowded: GatewayProcess, systems: Servers):
+async def test_hundreds_of_calls_send_to_no_more_destinations_than_a_task_may(
+    crowded: GatewayProcess, systems: Servers
+):
     task = agent(crowded, systems).declare(contract={"limits": {"destinations": 99}})
     people = many("corp.example", CALLS // 2)
     systems.take()

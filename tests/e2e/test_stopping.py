@@ -77,7 +77,7 @@ def test_no_request_is_lost_that_arrives_while_the_gateway_stops(
     echo_server: ServerProcess, tmp_path: Path, delay: str
 ):
     setup = config(echo_server, policy(tmp_path), f"limits: {{drain_delay: {delay}}}\n")
-    for _ in range(3):
+    for _ in range(2):
         with mortal_gateway(setup, tmp_path, by_command=True) as gateway, pressed(gateway) as clients:
             until(lambda: sum(clients.answered.values()) > 100)
             gateway.process.send_signal(signal.SIGTERM)

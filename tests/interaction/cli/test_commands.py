@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from gateway.policy.folders import shipped
+from tests import tiny_policy
 from tests.gateway_process import free_port
 from tests.interaction.cli.conftest import Done, Opagate
 
@@ -47,6 +48,7 @@ identity: [{kind: development}]
 upstreams:
   api: {url: "http://127.0.0.1:9/mcp", audience: api, credential: {kind: header, value: "${API_TOKEN}"}}
   local: {command: [cat], audience: local, env: {KEY: "file:no-such-file"}}
+policy: {path: tiny}
 """
 
 
@@ -57,6 +59,7 @@ _LOCAL = ("token --agent ada", "journal verify", "explain 0123456789abcdef012345
 @pytest.mark.parametrize("command", [*_CONNECTING, *_LOCAL])
 def test_only_commands_that_connect_to_upstreams_need_their_secrets(opagate: Opagate, tmp_path: Path, command: str):
     (tmp_path / "gateway.yaml").write_text(_SECRETS)
+    tiny_policy.write_for_known_callers(tmp_path / "tiny")
     (tmp_path / "state/journal").mkdir(parents=True, mode=0o700)
 
     done = opagate(*command.split())
