@@ -200,15 +200,20 @@ class SignalInput(Closed):
     level: Text | UnsetType = UNSET
 
 
-class ContextInput(Closed):
+class Circumstances(Closed, kw_only=True):
+    """The circumstances of a call that are new for each."""
+
     time: Time
     trace_id: str
     client: ClientInput
+    supported_obligations: list[str]
+    signals: list[SignalInput] | UnsetType = UNSET
+
+
+class ContextInput(Circumstances, kw_only=True):
     task: TaskInput
     approval: ApprovalInput | None
-    supported_obligations: list[str]
     endorsement: EndorsementInput | UnsetType = UNSET
-    signals: list[SignalInput] | UnsetType = UNSET
 
 
 class Origin(Closed):

@@ -1,9 +1,8 @@
-"""Values → the policy input, version 1. Pure: no I/O, no clock.
+"""The policy input, version 1, made of values of the gateway. Pure: no I/O, no clock.
 
-The input is what every rule sees. Its fields are described in `rego/schemas/input.json`, which is generated from
-`contract.py`; a test holds the two together. A fact that is not known is absent, never an empty stand-in. The size
-of the input decides how fast the engine is, so nothing is in it twice. `encode` and `plain` put the same input to the engines.
-Parts of a caller, a tool and a task are made once for each, and are the same in all inputs.
+The types of `contract.py` define the input for OPA (`encode`) and for a compiled policy (`plain`). An unknown fact is absent,
+never an empty stand-in. Nothing is in the input twice, since its size decides how fast the engine is. Parts of a caller, a tool
+and a task are made once for each, and are the same in all inputs.
 """
 
 from __future__ import annotations
@@ -15,18 +14,42 @@ from datetime import UTC, datetime
 from typing import Any, Final, Generic, TypeVar, cast
 
 import msgspec
+from msgspec import UNSET, UnsetType, to_builtins
 
 from gateway.errors import PolicyInput
 from gateway.model.call import Call, Context
 from gateway.model.caller import Principal
 from gateway.model.facts import CredentialFact, SessionFacts
-from gateway.model.lease import HeldLease, OpenLeases
+from gateway.model.lease import HeldLease
 from gateway.model.signal import SignalFact
 from gateway.model.target import System, Target, TargetCredential
-from gateway.model.task import Contract, Task
+from gateway.model.task import Contract, Task, TaskApprover
 from gateway.model.wire import Json, JsonObject
+from gateway.policy.contract import (
+    Approver,
+    Assurance,
+    Circumstances,
+    ClientInput,
+    CredentialInput,
+    DeclaredEffects,
+    DelegationLink,
+    FlowInput,
+    Origin,
+    ReadLabels,
+    Resource,
+    ResourceProperties,
+    SessionInput,
+    ShownCredential,
+    SignalInput,
+    SubjectInput,
+    SubjectProperties,
+    SystemInput,
+    TaskContract,
+    TaskInput,
+    UserInput,
+)
 from gateway.policy.plan import values
-from gateway.policy.plan.values import Value
+from gateway.policy.plan.values import Shared, Unchanging, Value
 
 VERSION = 1
 
@@ -36,41 +59,54 @@ _LAST_TIME = 253402300799.0
 _PLAIN = (str, bool, type(None))
 _LEAST, _GREATEST = -(2**63), 2**64 - 1
 _Source = TypeVar("_Source")
+_Known = TypeVar("_Known")
+
+
+class Question(Unchanging):
+    """An input that this module made. Only the parts in `_FOREIGN`, approvals and endorsements need a conversion for a compiled
+    policy: the rest has lists, and no floats."""
+
+    __slots__ = ()
+
+
+_FOREIGN: Final = ("arguments", "resource", "resources", "leases")
+"""The parts of an input with values of callers and upstreams."""
 
 
 def decision(principal: Principal, call: Call, context: Context, facts: SessionFacts) -> JsonObject:
-    """The input of `data.gateway.decision.result`: may this principal make this call, now, after what the task did?"""
-    return {
-        "version": VERSION,
-        "subject": _SUBJECTS.part(principal),
-        "action": {"name": call.action},
-        "resource": _described_target(call.target),
-        "arguments": call.arguments,
-        "context": _context(context),
-        "session": session(facts),
-    }
+    """Return the input of `data.gateway.decision.result`: may this principal make this call, now, after its task's history?"""
+    target = call.target
+    return Question(
+        version=VERSION,
+        subject=_SUBJECTS.part(principal),
+        action={"name": call.action},
+        resource=_TOOLS.part(target) if target.type == "tool" else _resource(target),
+        arguments=call.arguments,
+        context=_context(context),
+        session=session(facts),
+    )
 
 
 def visibility(principal: Principal, targets: Sequence[Target], context: Context, facts: SessionFacts) -> JsonObject:
-    """The input of `data.gateway.visibility.result`: which of these may this principal know of?"""
-    return {
-        "version": VERSION,
-        "subject": _SUBJECTS.part(principal),
-        "resources": [_described_target(target) for target in targets],
-        "context": _context(context),
-        "session": session(facts),
-    }
+    """Return the input of `data.gateway.visibility.result`: which of these may this principal know of?"""
+    return Question(
+        version=VERSION,
+        subject=_SUBJECTS.part(principal),
+        resources=[_described_target(target) for target in targets],
+        context=_context(context),
+        session=session(facts),
+    )
 
 
 def leases(principal: Principal, held: Sequence[HeldLease], context: Context, facts: SessionFacts) -> JsonObject:
     """Return the input of `data.gateway.leases.result`: which of these may this principal keep?"""
-    return {
-        "version": VERSION,
-        "subject": _SUBJECTS.part(principal),
-        "leases": [_lease(lease) for lease in held],
-        "context": _context(context),
-        "session": session(facts),
-    }
+    return Question(
+        version=VERSION,
+        subject=_SUBJECTS.part(principal),
+        leases=[_lease(lease) for lease in held],
+        context=_context(context),
+        session=session(facts),
+    )
 
 
 def encode(document: JsonObject) -> bytes:
@@ -78,7 +114,7 @@ def encode(document: JsonObject) -> bytes:
     not-a-number and infinity (msgspec writes null), integers beyond 64 bits (the embedded engine rounds), lone
     surrogates, and endless nesting."""
     try:
-        for part in ("arguments", "resource", "resources", "leases"):
+        for part in _FOREIGN:
             _require_exact(document.get(part))
         return _ENCODER.encode(document)
     except UnicodeEncodeError:
@@ -90,6 +126,8 @@ def encode(document: JsonObject) -> bytes:
 def plain(document: JsonObject) -> Value:
     """Return the document for a compiled policy, in values of its own. Raises `PolicyInput` as `encode` does."""
     try:
+        if type(document) is Question:
+            return _plain_question(document)
         return values.plain(document if type(document) is dict else dict(document))
     except UnicodeEncodeError:
         raise PolicyInput("the call holds text that is not valid Unicode", "send well-formed UTF-8") from None
@@ -97,6 +135,32 @@ def plain(document: JsonObject) -> Value:
         raise PolicyInput("the call's arguments are nested too deeply", "send flatter arguments") from None
     except values.Inexact as error:
         raise PolicyInput(f"the call holds {error}", error.remedy) from None
+
+
+def _plain_question(asked: Question) -> Value:
+    """Return a question in values of a compiled policy. Raise `UnicodeEncodeError` for text that is no Unicode, and `Inexact`."""
+    context = asked["context"]
+    _ENCODER.encode((context, asked["session"]))  # for the refusal of bad text alone
+    subject, task, approval, endorsement = (
+        asked["subject"],
+        context["task"],
+        context["approval"],
+        context.get("endorsement"),
+    )
+    found = {
+        **asked,
+        "subject": subject.plain if type(subject) is Shared else values.plain(subject),
+        "context": {**context, "task": task.plain if type(task) is Shared else values.plain(task)},
+    }
+    if approval is not None:
+        found["context"]["approval"] = values.plain(approval)
+    if endorsement is not None:
+        found["context"]["endorsement"] = values.plain(endorsement)
+    for name in _FOREIGN:
+        part = asked.get(name)
+        if part is not None:
+            found[name] = part.plain if type(part) is Shared else values.plain(part)
+    return found
 
 
 def _plain(value: object) -> object:
@@ -129,54 +193,44 @@ def _require_exact(value: Json) -> None:
 
 def _subject(principal: Principal) -> JsonObject:
     user = principal.user
-    return {
-        "type": "agent",
-        "id": principal.id,
-        "properties": {
-            "issuer": principal.issuer,
-            "auth_method": principal.method,
-            "bound": principal.bound,
-            "scopes": sorted(principal.scopes),
-            "user": None if user is None else {"id": user.id, "groups": user.groups},
-            "delegation": [
-                {"id": actor.id} if actor.issuer is None else {"id": actor.id, "issuer": actor.issuer}
-                for actor in principal.delegation
-            ],
-            "delegation_depth": len(principal.delegation),
-        },
-    }
+    properties = SubjectProperties(
+        issuer=principal.issuer,
+        auth_method=principal.method,
+        bound=principal.bound,
+        scopes=sorted(principal.scopes),
+        user=None if user is None else UserInput(user.id, list(user.groups)),
+        delegation=[DelegationLink(actor.id, _known(actor.issuer)) for actor in principal.delegation],
+        delegation_depth=len(principal.delegation),
+    )
+    return to_builtins(SubjectInput(type="agent", id=principal.id, properties=properties))
 
 
 def _resource(target: Target) -> JsonObject:
     labels = target.labels
-    properties: dict[str, Json] = {
-        "upstream": target.upstream,
-        "audience": target.audience,
-        "effect": labels.effect,
-        "egress": labels.egress,
-        "sensitivity": labels.sensitivity,
-        "trust": target.trust,
-        "roles": labels.roles,
-        "annotations": target.annotations,
-    }
-    if target.type == "tool":
-        properties["tool"] = target.name
-    if labels.in_sandbox:
-        properties["sandbox"] = True
-    if target.tenant is not None:
-        properties["tenant"] = target.tenant
-    if target.environment is not None:
-        properties["environment"] = target.environment
-    if target.pin is not None:
-        properties["pin"] = target.pin
-    if target.credential is not None:
-        properties["credential"] = _shown(target.credential)
-    return {"type": target.type, "id": target.id, "properties": properties}
+    properties = ResourceProperties(
+        upstream=target.upstream,
+        audience=target.audience,
+        effect=labels.effect,
+        egress=labels.egress,
+        sensitivity=labels.sensitivity,
+        trust=target.trust,
+        roles=dict(labels.roles),
+        annotations={},
+        tool=target.name if target.type == "tool" else UNSET,
+        tenant=_known(target.tenant),
+        environment=_known(target.environment),
+        pin=_known(target.pin),
+        sandbox=labels.in_sandbox or UNSET,
+        credential=UNSET if target.credential is None else _shown(target.credential),
+    )
+    described = to_builtins(Resource(target.type, target.id, properties))
+    # The upstream's own words are as they came: `encode` and `plain` refuse values with several readings.
+    described["properties"]["annotations"] = target.annotations
+    return described
 
 
-def _shown(credential: TargetCredential) -> JsonObject:
-    least: JsonObject = {} if credential.min_ttl is None else {"min_ttl_seconds": credential.min_ttl}
-    return {"kind": credential.kind, "revocable": credential.revocable, **least}
+def _shown(credential: TargetCredential) -> ShownCredential:
+    return ShownCredential(credential.kind, credential.revocable, _known(credential.min_ttl))
 
 
 def _lease(lease: HeldLease) -> JsonObject:
@@ -191,155 +245,135 @@ def _lease(lease: HeldLease) -> JsonObject:
 
 
 def _context(context: Context) -> JsonObject:
-    client: dict[str, Json] = {}
-    if context.client_ip is not None:
-        client["ip"] = context.client_ip
-    if context.client_name is not None:
-        client["name"] = context.client_name
-    described: dict[str, Json] = {
-        "time": timestamp(context.time),
-        "trace_id": context.trace_id,
-        "client": client,
-        "task": _task(context.task, context.leases),
-        "approval": context.approval,
-        "supported_obligations": sorted(context.supported_obligations),
-    }
+    circumstances = Circumstances(
+        time=timestamp(context.time),
+        trace_id=context.trace_id,
+        client=ClientInput(
+            UNSET if context.client_ip is None else context.client_ip,
+            UNSET if context.client_name is None else context.client_name,
+        ),
+        supported_obligations=sorted(context.supported_obligations),
+        signals=[_signal(fact) for fact in context.signals] if context.signals else UNSET,
+    )
+    described = to_builtins(circumstances)
+    described["approval"] = context.approval
     if context.endorsement is not None:
         described["endorsement"] = context.endorsement
-    if context.signals:
-        described["signals"] = [_signal(fact) for fact in context.signals]
+    shared = _TASKS.part(context.task)
+    leases = context.leases
+    described["task"] = shared if leases is None else {**shared, "leases": {"open": leases.open, "stuck": leases.stuck}}
     return described
 
 
-def _signal(fact: SignalFact) -> JsonObject:
-    described: dict[str, Json] = {"type": fact.type, "at": timestamp(fact.at)}
-    if fact.level is not None:
-        described["level"] = fact.level
-    return described
-
-
-def _task(task: Task, leases: OpenLeases | None) -> JsonObject:
-    shared = _TASKS.part(task)
-    return shared if leases is None else {**shared, "leases": {"open": leases.open, "stuck": leases.stuck}}
+def _signal(fact: SignalFact) -> SignalInput:
+    return SignalInput(fact.type, timestamp(fact.at), _known(fact.level))
 
 
 def _described_task(task: Task) -> JsonObject:
-    described: dict[str, Json] = {"id": task.id, "kind": task.kind, "opened": timestamp(task.opened)}
-    if task.expires is not None:
-        described["expires"] = timestamp(task.expires)
-    if task.goal is not None:
-        described["goal"] = task.goal
-    if task.declared_kind is not None:
-        described["declared_kind"] = task.declared_kind
-    if task.risk is not None:
-        described["risk"] = task.risk
-    if task.tenant is not None:
-        described["tenant"] = task.tenant
-    if task.environment is not None:
-        described["environment"] = task.environment
-    if task.contract is not None:
-        described["contract"] = _contract(task.contract)
-    if task.approved_by:
-        described["approved_by"] = [
-            {"id": one.id, "issuer": one.issuer, "groups": one.groups, "assurance": one.assurance}
-            | ({} if one.login_age is None else {"login_age_seconds": one.login_age})
-            for one in task.approved_by
-        ]
-    return described
+    return to_builtins(
+        TaskInput(
+            id=task.id,
+            kind=task.kind,
+            opened=timestamp(task.opened),
+            expires=UNSET if task.expires is None else timestamp(task.expires),
+            goal=_known(task.goal),
+            declared_kind=_known(task.declared_kind),
+            risk=_known(task.risk),
+            tenant=_known(task.tenant),
+            environment=_known(task.environment),
+            contract=UNSET if task.contract is None else _contract(task.contract),
+            approved_by=[_approver(one) for one in task.approved_by] or UNSET,
+        )
+    )
 
 
-def _contract(contract: Contract) -> JsonObject:
-    described: dict[str, Json] = {
-        "credential_flows": [{"from": source, "to": to} for source, to in contract.credential_flows],
-        "limits": contract.limits,
-    }
-    if contract.audiences is not None:
-        described["audiences"] = sorted(contract.audiences)
-    if contract.tools is not None:
-        described["tools"] = contract.tools
-    if contract.destinations is not None:
-        described["destinations"] = contract.destinations
-    if contract.effects:
-        described["effects"] = contract.effects
-    return described
+def _approver(approver: TaskApprover) -> Approver:
+    return Approver(
+        approver.id,
+        approver.issuer,
+        list(approver.groups),
+        cast("Assurance", approver.assurance),
+        _known(approver.login_age),
+    )
 
 
-def session(facts: SessionFacts) -> JsonObject:
+def _contract(contract: Contract) -> TaskContract:
+    effects = {name: list(patterns) for name, patterns in contract.effects.items()}
+    return TaskContract(
+        credential_flows=[FlowInput(source, to) for source, to in contract.credential_flows],
+        limits=dict(contract.limits),
+        audiences=UNSET if contract.audiences is None else sorted(contract.audiences),
+        tools=UNSET if contract.tools is None else list(contract.tools),
+        destinations=UNSET if contract.destinations is None else list(contract.destinations),
+        effects=DeclaredEffects(**effects) if effects else UNSET,
+    )
+
+
+def session(facts: SessionFacts) -> dict[str, Json]:
     """Return the history of a task for policy."""
-    described: dict[str, Json] = {
-        "calls": facts.calls,
-        "in_flight": facts.in_flight,
-        "audiences": sorted(facts.audiences),
-        "write_audiences": sorted(facts.write_audiences),
-        "tenants": sorted(facts.tenants),
-        "environments": sorted(facts.environments),
-        "denials": facts.denials,
-    }
-    if facts.audiences_in_window is not None:
-        described["audiences_in_window"] = sorted(facts.audiences_in_window)
+    labels = facts.labels
+    history = SessionInput(
+        calls=facts.calls,
+        in_flight=facts.in_flight,
+        audiences=sorted(facts.audiences),
+        write_audiences=sorted(facts.write_audiences),
+        tenants=sorted(facts.tenants),
+        environments=sorted(facts.environments),
+        denials=facts.denials,
+        audiences_in_window=UNSET if facts.audiences_in_window is None else sorted(facts.audiences_in_window),
+        labels=UNSET if labels is None else ReadLabels(labels.untrusted, labels.confidentiality),
+        destinations=UNSET if facts.destinations is None else facts.destinations,
+        call_destinations=UNSET if facts.call_destinations is None else list(facts.call_destinations),
+        known_destinations=list(facts.known_destinations) or UNSET,
+        named_accounts=list(facts.named_accounts) or UNSET,
+        depth=UNSET if facts.depth is None else facts.depth,
+        spread=UNSET if facts.spread is None else facts.spread,
+        ungrounded=UNSET if facts.ungrounded is None else list(facts.ungrounded),
+        followed=UNSET if facts.followed is None else list(facts.followed),
+        unsourced=UNSET if facts.unsourced is None else list(facts.unsourced),
+        approvals_used=UNSET if facts.approvals_used is None else facts.approvals_used,
+        unnamed_destinations=UNSET if facts.unnamed_destinations is None else facts.unnamed_destinations,
+        own_destinations=UNSET if facts.own_destinations is None else facts.own_destinations,
+        call_own_destinations=facts.call_own_destinations or UNSET,
+        raises=UNSET if facts.raises is None else dict(facts.raises),
+        approved=dict(facts.approved) or UNSET,
+        unread=list(facts.unread) or UNSET,
+        recorded=list(facts.recorded) or UNSET,
+        dictated=UNSET if facts.dictated is None else facts.dictated,
+    )
+    # Most calls have neither: a comprehension is a frame more for each call.
     if facts.credentials is not None:
-        described["credentials"] = [_credential(fact) for fact in facts.credentials]
-    if facts.labels is not None:
-        labels = facts.labels
-        described["labels"] = {"untrusted": labels.untrusted, "confidentiality": labels.confidentiality}
-    plain: dict[str, Json] = {
-        "destinations": facts.destinations,
-        "call_destinations": facts.call_destinations,
-        "known_destinations": facts.known_destinations or None,
-        "named_accounts": facts.named_accounts or None,
-        "depth": facts.depth,
-        "spread": facts.spread,
-        "ungrounded": facts.ungrounded,
-        "followed": facts.followed,
-        "unsourced": facts.unsourced,
-        "approvals_used": facts.approvals_used,
-        "unnamed_destinations": facts.unnamed_destinations,
-        "own_destinations": facts.own_destinations,
-        "call_own_destinations": facts.call_own_destinations or None,
-        "raises": facts.raises,
-        "approved": facts.approved or None,
-        "confidential_systems": [*map(_system, facts.confidential_systems)] or None,
-        "unread": facts.unread or None,
-        "recorded": facts.recorded or None,
-        "dictated": facts.dictated,
-    }
-    for name, value in plain.items():
-        if value is not None:
-            described[name] = value  # noqa: PERF403 - a comprehension is a frame more for each call
-    return described
+        history.credentials = [*map(_credential, facts.credentials)]
+    if facts.confidential_systems:
+        history.confidential_systems = [*map(_system, facts.confidential_systems)]
+    return to_builtins(history)
 
 
-def _system(system: System) -> JsonObject:
-    return {name: value for name, value in system._asdict().items() if value is not None}
+def _system(system: System) -> SystemInput:
+    return SystemInput(system.audience, _known(system.tenant), _known(system.environment))
 
 
-def _credential(fact: CredentialFact) -> JsonObject:
+def _credential(fact: CredentialFact) -> CredentialInput:
     sighting = fact.sighting
-    origin: dict[str, Json] = {"kind": fact.origin}
-    if fact.origin_audience is not None:
-        origin["audience"] = fact.origin_audience
-    if fact.origin_call is not None:
-        origin["call"] = fact.origin_call
-    described: dict[str, Json] = {
-        "fingerprint": sighting.fingerprint,
-        "detector": sighting.detector,
-        "pointer": sighting.pointer,
-        "origin": origin,
-        "chain_depth": fact.chain_depth,
-        "minted_in_task": fact.minted_in_task,
-        "handle": sighting.handle is not None,
-    }
-    if sighting.role is not None:
-        described["role"] = sighting.role
-    if fact.plain_word:
-        described["plain_word"] = True
-    if fact.one_time:
-        described["one_time"] = True
-    if fact.requested:
-        described["requested"] = True
-    if fact.pointed_at:
-        described["pointed_at"] = True
-    return described
+    return CredentialInput(
+        fingerprint=sighting.fingerprint,
+        detector=sighting.detector,
+        pointer=sighting.pointer,
+        origin=Origin(fact.origin, _known(fact.origin_audience), _known(fact.origin_call)),
+        chain_depth=fact.chain_depth,
+        minted_in_task=fact.minted_in_task,
+        handle=sighting.handle is not None,
+        role=_known(sighting.role),
+        plain_word=fact.plain_word or UNSET,
+        one_time=fact.one_time or UNSET,
+        requested=fact.requested or UNSET,
+        pointed_at=fact.pointed_at or UNSET,
+    )
+
+
+def _known(value: _Known | None) -> _Known | UnsetType:
+    """Return a value, absent if it is not known."""
+    return UNSET if value is None else value
 
 
 def timestamp(seconds: float) -> str:
@@ -349,7 +383,7 @@ def timestamp(seconds: float) -> str:
     return moment.isoformat()[:-6] + "Z"
 
 
-class _Parts(Generic[_Source]):
+class _PartCache(Generic[_Source]):
     """Parts of inputs, each made once for an object that never changes, and forgotten with the object.
 
     A part of foreign texts with several readings is not kept: `plain` and `encode` refuse the input for these. A long one is not
@@ -370,7 +404,7 @@ class _Parts(Generic[_Source]):
         try:
             if len(_ENCODER.encode(part)) > _LONGEST:
                 return part
-            shared = cast("JsonObject", values.Shared(cast("dict[str, Any]", part)))
+            shared = cast("JsonObject", Shared(cast("dict[str, Any]", part)))
         except (UnicodeEncodeError, RecursionError, values.Inexact):
             return part
         if len(self._kept) >= _KEPT:
@@ -389,9 +423,9 @@ _KEPT: Final = 256
 """Parts of each kind. A thousand tasks in turn would take megabytes, and gain little."""
 _LONGEST: Final = 4096
 """Bytes of a part that is kept."""
-_SUBJECTS: Final = _Parts(_subject)
-_TOOLS: Final = _Parts(_resource)
-_TASKS: Final = _Parts(_described_task)
+_SUBJECTS: Final = _PartCache(_subject)
+_TOOLS: Final = _PartCache(_resource)
+_TASKS: Final = _PartCache(_described_task)
 
 
 def _described_target(target: Target) -> JsonObject:

@@ -298,17 +298,13 @@ class Inexact(Exception):
         self.remedy = remedy
 
 
-class Shared(dict[str, Any]):
-    """A part of several inputs, with its value of Rego in `plain`. Nothing changes the part."""
+class Unchanging(dict[str, Any]):
+    """An input, or a part of it, with the same fields for ever. A deep copy is a dictionary, and can be changed."""
 
-    __slots__ = ("plain",)
-
-    def __init__(self, part: dict[str, Any]) -> None:
-        super().__init__(part)
-        self.plain: Value = plain(part)
+    __slots__ = ()
 
     def _refuse(self, *_: object, **__: object) -> Any:
-        raise TypeError("a shared part of an input cannot be changed")
+        raise TypeError("an input of a policy cannot be changed; change a copy")
 
     __setitem__ = __delitem__ = pop = popitem = clear = _refuse
     setdefault = _refuse  # pyright: ignore[reportAssignmentType] - it has overloads
@@ -317,6 +313,16 @@ class Shared(dict[str, Any]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
         return copy.deepcopy(dict(self), memo)
+
+
+class Shared(Unchanging):
+    """A part of several inputs, with its value of Rego in `plain`."""
+
+    __slots__ = ("plain",)
+
+    def __init__(self, part: dict[str, Any]) -> None:
+        super().__init__(part)
+        self.plain: Value = plain(part)
 
 
 def plain(value: Any) -> Value:

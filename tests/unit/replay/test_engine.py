@@ -73,8 +73,8 @@ async def test_policy_is_asked_what_a_live_call_would_ask():
     assert second["context"]["time"] == "2026-01-01T00:01:30Z"
     assert second["session"]["audiences"] == ["files", "mail"]
     assert second["session"]["audiences_in_window"] == ["mail"]
-    assert second["session"]["call_destinations"] == ("ana@corp.example",)
-    assert second["session"]["ungrounded"] == ()
+    assert second["session"]["call_destinations"] == ["ana@corp.example"]
+    assert second["session"]["ungrounded"] == []
     assert second["session"]["labels"] == {"untrusted": True, "confidentiality": "confidential"}
 
 
@@ -273,7 +273,7 @@ async def test_results_of_every_shape_are_looked_at(result: Any):
     plain = await run(trace(send, upstreams=sites))
     told = await run(trace(call("book/find", result=result), send, upstreams=sites))
 
-    assert [outcomes[-1].facts["ungrounded"] for outcomes in (plain, told)] == [("/to",), ()]
+    assert [outcomes[-1].facts["ungrounded"] for outcomes in (plain, told)] == [["/to"], []]
 
 
 async def test_data_of_an_untrusted_result_is_followed():
