@@ -106,7 +106,7 @@ async def assembled(configuration: Configuration, *, clock: Callable[[], float] 
             places=_places(configuration),
             clock=clock,
             monotonic=time.monotonic,
-            new_id=lambda: secrets.token_hex(12),
+            new_id=partial(secrets.token_hex, 12),
             record=content.arguments_record(configuration, journal, inspector.spots),
             tasks=_tasks(history, tokens, journal, inspector, origins, authority=authority),
             task_tokens=tokens,

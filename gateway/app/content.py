@@ -126,7 +126,8 @@ def held_credentials(facts: SessionFacts) -> dict[str, list[str]] | None:
     if facts.credentials is None:
         return None
     held: dict[str, list[str]] = {}
-    for sighting in (fact.sighting for fact in facts.credentials):
+    for fact in facts.credentials:
+        sighting = fact.sighting
         held.setdefault(sighting.pointer, []).append(f"{sighting.detector}:{sighting.fingerprint}")
     return held
 

@@ -18,7 +18,7 @@ from gateway.http.exchange import Exchange
 from gateway.identity.identities import Identities
 from gateway.model.caller import Credentials, Principal
 from gateway.model.decision import Reason, Refusal
-from gateway.model.wire import Era, Headers, Message, UpstreamRequest
+from gateway.model.wire import Era, Message, UpstreamRequest
 from gateway.pipeline.context import RequestContext
 from gateway.pipeline.known_credentials import CallerCredentials
 from gateway.pipeline.refuse import failure
@@ -30,6 +30,7 @@ from gateway.telemetry.tracing import Tracing
 _STATELESS: Final = Era.STATELESS
 _NONE: Final[frozenset[bytes]] = frozenset()
 _NOT_STATELESS: Final = frozenset({b"last-event-id"})
+_OF_SESSIONS: Final = frozenset({b"mcp-session-id", b"last-event-id"})
 
 
 class Admission(Struct, frozen=True):
@@ -77,54 +78,40 @@ class Admission(Struct, frozen=True):
     ) -> UpstreamRequest | Refusal:
         """Return the request in its outgoing form if the caller owns everything that it names, else a refusal."""
         exchange = context.exchange
-        headers = _forward_headers(context, message)
-        session = self.find_session(exchange, principal, message)
-        if isinstance(session, Refusal):
-            return session
-        if message is not None and (handles := handles_of(message)):
-            renew_if_owner = self.ownership.renew_if_owner
-            if not all(renew_if_owner(exchange.upstream, handle, principal) for handle in handles):
+        is_stateless = message is not None and message.era is _STATELESS
+        left_out, traceparent = _NOT_STATELESS if is_stateless else _NONE, context.trace.traceparent
+        if traceparent is None:
+            headers = forwardable_request(exchange.headers, without=left_out)
+        else:
+            # The request travels on with this gateway's place in the trace.
+            headers = forwardable_request(exchange.headers, without=left_out | {b"traceparent"})
+            headers = (*headers, (b"traceparent", traceparent))
+        session = None
+        # The stateless era has no sessions, and ignores their headers (2026-07-28 streamable HTTP, "Backward Compatibility").
+        if not is_stateless and not _OF_SESSIONS.isdisjoint(exchange.fields):
+            session = self._find_session(exchange, principal)
+            if isinstance(session, Refusal):
+                return session
+        if message is not None and ((handles := tasks_of(message)) or "requestState" in message.params):
+            state, renew_if_owner = state_of(message), self.ownership.renew_if_owner
+            named = handles if state is None else handles | {state}
+            # Its caller must have been given every protocol task and request state that a message names.
+            if not all(renew_if_owner(exchange.upstream, handle, principal) for handle in named):
                 return foreign(message)
         method = cast("Literal['POST', 'GET', 'DELETE']", exchange.method)
         if session is None:
             return UpstreamRequest(method, headers, principal, message)
         return UpstreamRequest(method, headers, principal, message, session=session.id, opens_urls=session.opens_urls)
 
-    def find_session(
-        self, exchange: Exchange, principal: Principal, message: Message | None
-    ) -> Session | Refusal | None:
-        """Return the named session of the caller. Refuse the session of another. The stateless era has none, and ignores the
-        headers of sessions (2026-07-28 streamable HTTP, "Backward Compatibility")."""
-        if message is not None and message.era is _STATELESS:
-            return None
+    def _find_session(self, exchange: Exchange, principal: Principal) -> Session | Refusal | None:
+        """Return the named session of the caller. Refuse the session of another, and a stream without its session."""
         sealed = exchange.fields.get(b"mcp-session-id")
         if sealed is None:
-            if b"last-event-id" in exchange.fields:
-                return _refusal(
-                    400, "session/missing", "A stream is resumed without its session.", "Send Mcp-Session-Id."
-                )
-            return None
+            return _refusal(400, "session/missing", "A stream is resumed without its session.", "Send Mcp-Session-Id.")
         session = self.sessions.open(sealed[0].decode("latin-1"), upstream=exchange.upstream, principal=principal)
         if session is None or len(sealed) > 1:
             return _refusal(404, "session/unknown", "There is no such session.", "Start a new one with initialize.")
         return session
-
-
-def _forward_headers(context: RequestContext, message: Message | None) -> Headers:
-    """Return the headers that travel on: without the headers for this gateway, and with this gateway's place in the
-    trace."""
-    traceparent = context.trace.traceparent
-    left_out = _NOT_STATELESS if message is not None and message.era is _STATELESS else _NONE
-    if traceparent is None:
-        return forwardable_request(context.exchange.headers, without=left_out)
-    headers = forwardable_request(context.exchange.headers, without=left_out | {b"traceparent"})
-    return (*headers, (b"traceparent", traceparent))
-
-
-def handles_of(message: Message) -> frozenset[str]:
-    """Return every protocol task and request state that a message names. Its caller must have been given all of them."""
-    state, tasks = state_of(message), tasks_of(message)
-    return tasks if state is None else tasks | {state}
 
 
 def foreign(message: Message) -> Refusal:
@@ -160,16 +147,13 @@ class RequestPlaces:
     """All places: `requests` and `streams` of each caller, and `all_streams` together."""
 
     def __init__(self, requests: int, streams: int, all_streams: int) -> None:
-        self._requests = ConcurrencyLimit(requests)
+        self.requests = ConcurrencyLimit(requests)
         self._streams = ConcurrencyLimit(streams)
         self._left = all_streams
 
     def enter(self, caller: str) -> RequestPlace | Refusal:
         """Take a place of a request, until `RequestPlace.leave`."""
-        return RequestPlace(self, caller) if self._requests.admit(caller) else _TOO_MANY_REQUESTS
-
-    def leave_request(self, caller: str) -> None:
-        self._requests.leave(caller)
+        return RequestPlace(self, caller) if self.requests.admit(caller) else _TOO_MANY_REQUESTS
 
     def enter_stream(self, caller: str) -> Refusal | None:
         if not self._streams.admit(caller):
@@ -185,29 +169,26 @@ class RequestPlaces:
         self._left += 1
 
 
-class RequestPlace:
+class RequestPlace(Struct):
     """The place of one request."""
 
-    __slots__ = ("_caller", "_is_stream", "_places")
-
-    def __init__(self, places: RequestPlaces, caller: str) -> None:
-        self._places = places
-        self._caller = caller
-        self._is_stream = False
+    places: RequestPlaces
+    caller: str
+    is_stream: bool = False
 
     def become_stream(self) -> Refusal | None:
         """Take the place of a stream instead. Returns the refusal if there is none left; the place of the request then stays."""
-        if (refusal := self._places.enter_stream(self._caller)) is not None:
+        if (refusal := self.places.enter_stream(self.caller)) is not None:
             return refusal
-        self._places.leave_request(self._caller)
-        self._is_stream = True
+        self.places.requests.leave(self.caller)
+        self.is_stream = True
         return None
 
     def leave(self) -> None:
-        if self._is_stream:
-            self._places.leave_stream(self._caller)
+        if self.is_stream:
+            self.places.leave_stream(self.caller)
         else:
-            self._places.leave_request(self._caller)
+            self.places.requests.leave(self.caller)
 
 
 def waits_for_news(http_method: str, message: Message | None) -> bool:

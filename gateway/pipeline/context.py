@@ -8,10 +8,9 @@ from msgspec import Struct
 
 from gateway.http.exchange import Exchange
 from gateway.model.call import Context
-from gateway.model.lease import OpenLeases
 from gateway.model.signal import SignalFact
 from gateway.model.task import Task
-from gateway.model.wire import JsonObject, Message
+from gateway.model.wire import Message
 from gateway.telemetry.tracing import TraceContext
 
 SUPPORTED_OBLIGATIONS: Final = ("conceal_credentials", "issue_credential", "label", "limit")
@@ -30,17 +29,8 @@ class RequestContext(Struct, frozen=True):
     trace: TraceContext
     upstream: str | None = None
 
-    def describe(
-        self,
-        message: Message | None,
-        task: Task,
-        approval: JsonObject | None = None,
-        endorsement: JsonObject | None = None,
-        *,
-        signals: tuple[SignalFact, ...] = (),
-        leases: OpenLeases | None = None,
-    ) -> Context:
-        """Return the circumstances of the request, as policy and the record are told of them."""
+    def describe(self, message: Message | None, task: Task, signals: tuple[SignalFact, ...]) -> Context:
+        """Return the circumstances of a question to policy about lists."""
         return Context(
             time=self.arrived,
             trace_id=self.trace.trace_id,
@@ -48,8 +38,5 @@ class RequestContext(Struct, frozen=True):
             client_name=message.client_name if message else None,
             task=task,
             supported_obligations=SUPPORTED_OBLIGATIONS,
-            approval=approval,
-            endorsement=endorsement,
             signals=signals,
-            leases=leases,
         )

@@ -14,22 +14,24 @@ from gateway.history import History
 from gateway.history.embedded import Reservation
 from gateway.history.facts import depth_of
 from gateway.journal.queued import QueuedEntry
+from gateway.model.call import Context
 from gateway.model.content import CallContent
 from gateway.model.decision import Decision, Refusal
 from gateway.model.facts import SessionFacts
 from gateway.pipeline.assumed_labels import name_assumed_labels
 from gateway.pipeline.completion import run_for_result
+from gateway.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.pipeline.recurring import find_endorsement
 from gateway.pipeline.releasing import Release, Releases
 from gateway.policy import document
 from gateway.protocol.error_codes import REFUSED
+from gateway.worker_thread import AT_ONCE
 
 if TYPE_CHECKING:
     from gateway.authority.lending import Authority
     from gateway.authority.signals.register import SignalRegister
     from gateway.credentials.finding import StandIn
     from gateway.inspection.inspector import Inspector
-    from gateway.model.call import Context
     from gateway.pipeline.context import RequestContext
     from gateway.pipeline.credential_chain import CredentialChain
     from gateway.pipeline.known_credentials import CallerCredentials
@@ -88,7 +90,7 @@ class CallInspection(Struct, frozen=True):
             relevance=self.history.relevance(task, call.target),
             caller=principal,
         )
-        content = await self.worker.run(size, look)
+        content = look() if size <= AT_ONCE else await self.worker.run(size, look)
         if self.chain.origins.of(principal.key) is None:
             return content
         return await self.chain.with_other_tasks(principal.key, task, call, content, size=size)
@@ -117,8 +119,18 @@ class PolicyQuestions(Struct, frozen=True):
             approved, endorsed = self.releases.describe(release, endorsement)
         if self.authority is not None:
             leases = self.authority.leases.count(prepared.task.id)
-        signals = self.signals.facts(principal)
-        told = context.describe(prepared.message, prepared.task, approved, endorsed, signals=signals, leases=leases)
+        told = Context(
+            time=context.arrived,
+            trace_id=context.trace.trace_id,
+            client_ip=context.exchange.client_ip,
+            client_name=prepared.message.client_name,
+            task=prepared.task,
+            supported_obligations=SUPPORTED_OBLIGATIONS,
+            approval=approved,
+            endorsement=endorsed,
+            signals=self.signals.facts(principal),
+            leases=leases,
+        )
         decision = await self.policy.decide(document.decision(principal, call, told, facts))
         if prepared.handles.held:
             decision = prepared.handles.enforce_audience(decision, call.target.audience)

@@ -47,13 +47,6 @@ class ExposureGuard(Struct, frozen=True):
     worker: WorkerThread
     fingerprints: Fingerprints
 
-    def must_examine(self, context: RequestContext, request: UpstreamRequest) -> bool:
-        """Return whether a request can expose anything: it has a token, or systems have shown its caller a credential.
-
-        `examine` lets each other request pass without a look at it.
-        """
-        return b"authorization" in context.exchange.fields or self.chain.origins.of(request.principal.key) is not None
-
     async def examine(self, context: RequestContext, request: UpstreamRequest) -> Refusal | bool:
         """Refuse a request with another system's credential beside its arguments, or with a token of its caller anywhere, or with
         the rest of either. Pieces of less than half are counted and recorded before they go on.
@@ -83,6 +76,8 @@ class ExposureGuard(Struct, frozen=True):
     async def _find_own_tokens(self, context: RequestContext, request: UpstreamRequest) -> own_token.Found:
         """Return the tokens of its caller that a request carries."""
         authorization = texts_of(context.exchange.fields, b"authorization")
+        if not authorization:
+            return ()
         searches = self.tokens.searches(request.principal.key, authorization, context.arrived)
         if not searches:
             return ()

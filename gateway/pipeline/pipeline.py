@@ -20,7 +20,7 @@ from gateway.errors import GatewayError
 from gateway.http.exchange import Exchange
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.decision import Reason, Refusal
-from gateway.model.wire import Disposition, Message
+from gateway.model.wire import Disposition, Era, Kind, Message
 from gateway.pipeline.admit import Admission, RequestPlace, waits_for_news
 from gateway.pipeline.approve import AdmittedRequest, AllowedCall, CallApproval
 from gateway.pipeline.asking import refuse_without_people
@@ -31,7 +31,7 @@ from gateway.pipeline.exposure import ExposureGuard
 from gateway.pipeline.forward import Forwarder
 from gateway.pipeline.prepare import Preparation
 from gateway.pipeline.refuse import Refuser, failure
-from gateway.pipeline.sessionless import may_converse, refuse_unowned
+from gateway.pipeline.sessionless import refuse_unowned
 from gateway.pipeline.tickets import take_out_ticket
 from gateway.pipeline.visibility import Visibility
 from gateway.protocol.classify import classify
@@ -40,6 +40,8 @@ from gateway.protocol.replies import Reply
 from gateway.response.stream import Relay
 
 _DECIDE: Final = Disposition.DECIDE
+_HANDSHAKE: Final = Era.HANDSHAKE
+_REQUEST: Final = Kind.REQUEST
 _ANONYMOUS: Final = AuthMethod.ANONYMOUS
 
 Answer = TypeVar("Answer", bound="Reply | Relay | None")
@@ -145,9 +147,11 @@ class Pipeline(Struct, frozen=True):
             if self.approval is not None:
                 self.approval.take_back_held_call(upstream, request)
             work = self.forwarder.pass_through(context, request)
-        if not may_converse(request):
+        is_stream = message is None and request.method == "GET"
+        is_request = message is not None and message.era is _HANDSHAKE and message.kind is _REQUEST
+        if request.session is not None or not (is_stream or is_request):
             return await work
-        # Until the answer has ended, the caller may answer its questions and cancel the request.
+        # Until the answer has ended, the caller may answer its questions and cancel the request, outside of a session.
         end = self.exchanges.begin(upstream, principal.key, None if message is None else message.id)
         try:
             outcome = await work
@@ -169,7 +173,8 @@ class Pipeline(Struct, frozen=True):
         request = self.admission.admit(context, principal, message)
         if isinstance(request, Refusal):
             return request
-        if not self.exposure.must_examine(context, request):
+        # Without a token, a caller to whom no system has shown a credential has nothing to expose.
+        if b"authorization" not in context.exchange.fields and self.exposure.chain.origins.of(principal.key) is None:
             return AdmittedRequest(request, resumed=resumed)
         exposed = await self.exposure.examine(context, request)
         return exposed if isinstance(exposed, Refusal) else AdmittedRequest(request, exposed, resumed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,7 +18,7 @@ from gateway.model.call import Call
 from gateway.model.facts import SessionFacts
 from gateway.model.wire import JsonObject
 from gateway.telemetry.metrics import Metrics
-from gateway.worker_thread import WorkerThread
+from gateway.worker_thread import AT_ONCE, WorkerThread
 
 if TYPE_CHECKING:
     from gateway.history.embedded import Reservation
@@ -74,13 +74,13 @@ class CallRecord(Struct, frozen=True):
     describe: Callable[[Call, SessionFacts, KnownCredentials | None, bool], JsonObject]
     monotonic: Callable[[], float]
 
-    def describe_arguments(
+    async def describe_arguments(
         self, prepared: PreparedCall, counted: Reservation, known: KnownCredentials | None
-    ) -> Awaitable[JsonObject]:
+    ) -> JsonObject:
         """Return the arguments of a counted call as its entry has them."""
-        in_pieces = prepared.exposed or "exposed" in counted.fields
+        size, in_pieces = len(prepared.message.body), prepared.exposed or "exposed" in counted.fields
         describe = partial(self.describe, prepared.call, counted.facts, known, in_pieces)
-        return self.worker.run(len(prepared.message.body), describe)
+        return describe() if size <= AT_ONCE else await self.worker.run(size, describe)
 
     def begin(
         self,

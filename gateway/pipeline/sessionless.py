@@ -12,9 +12,6 @@ from gateway.model.wire import Era, Kind, UpstreamRequest
 from gateway.protocol.classify import OWN_TASK
 from gateway.protocol.error_codes import REFUSED
 
-_HANDSHAKE: Final = Era.HANDSHAKE
-_REQUEST: Final = Kind.REQUEST
-
 _NOT_ASKED: Final = Refusal(
     400,
     Reason("session/foreign", "This answers a question that you were not asked.", "Answer what comes on your streams."),
@@ -56,13 +53,3 @@ def refuse_unowned(exchanges: SessionlessExchanges, upstream: str, request: Upst
     named = message.params.get("requestId")
     own = message.era is Era.HANDSHAKE and exchanges.is_open(upstream, owner, named)
     return None if own else _NOT_UNDER_WAY
-
-
-def may_converse(request: UpstreamRequest) -> bool:
-    """Return whether the caller may answer questions of this request and cancel it, outside of a session."""
-    message = request.message
-    if request.session is not None:
-        return False
-    if message is None:
-        return request.method == "GET"
-    return message.era is _HANDSHAKE and message.kind is _REQUEST

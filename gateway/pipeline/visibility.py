@@ -132,7 +132,7 @@ class Visibility(Struct, frozen=True):
         except HistoryError as error:
             log.warning("list.hidden", id=context.id, upstream=context.upstream, code=error.code, problem=error.message)
             return frozenset()
-        circumstances = context.describe(request.message, task, signals=self.signals.facts(principal))
+        circumstances = context.describe(request.message, task, self.signals.facts(principal))
         asked = [variant for target in targets for variant in label_variants(target)]
         for first in range(0, len(asked), _ASKED_AT_ONCE):
             if first:
