@@ -1,0 +1,174 @@
+"""The stages that a plain call skips: each of them, entered all the same, would have let the call pass unchanged."""
+
+from __future__ import annotations
+
+import json
+from random import Random
+from typing import Any
+
+import pytest
+
+from gateway.credentials.handles import places
+from gateway.http.exchange import Exchange
+from gateway.model.caller import AuthMethod, Principal
+from gateway.model.decision import Decision, PolicyRevision, Refusal
+from gateway.model.wire import Headers, Message, UpstreamRequest
+from gateway.pipeline.admit import Admission
+from gateway.pipeline.assumed_labels import name_assumed_labels
+from gateway.pipeline.context import RequestContext
+from gateway.pipeline.exposure import ExposureGuard
+from gateway.pipeline.pipeline import Pipeline
+from gateway.pipeline.prepare import Preparation
+from gateway.pipeline.resolved_handles import ResolvedHandles, resolve_handles
+from gateway.pipeline.tickets import take_out_ticket
+from gateway.protocol.classify import classify, state_of, tasks_of
+from gateway.protocol.headers import group_headers
+from tests.unit.harness import URL, Bench
+
+ADA = Principal("ada", "https://idp.example", AuthMethod.JWT)
+SHOWN = "AKIAQ3EGRVXZ5LKJ2MNP"
+PIECES: tuple[Any, ...] = (
+    "plain",
+    SHOWN,
+    "cred://crm/1",
+    "CRED:\\/\\/crm",
+    "cred:\u002f/x",
+    7,
+    None,
+    ["a", {"b": "cred://x"}],
+)
+FIELDS: Headers = (
+    (b"authorization", b"Bearer abc.def.ghi"),
+    (b"authorization", b""),
+    (b"mcp-session-id", b"made-up"),
+    (b"last-event-id", b"1"),
+    (b"traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+    (b"x-note", SHOWN.encode()),
+)
+PARAMETERS: dict[str, Any] = {
+    "requestState": "s",
+    "inputResponses": {"a": {"action": "accept"}},
+    "taskId": "t",
+    "notifications": {"taskIds": ["t"]},
+    "_meta": {"io.modelcontextprotocol/related-task": {"taskId": "t"}},
+}
+
+
+def generated(random: Random) -> tuple[bytes, Headers]:
+    """Return the body and the headers of a call: each part of a request that a stage looks for is in some of them."""
+    parameters = {name: PARAMETERS[name] for name in PARAMETERS if random.random() < 0.15}
+    if random.random() < 0.1:
+        parameters["requestState"] = random.choice((None, 7, "gw1.s", ["s"]))
+    arguments = {"path": random.choice(PIECES)}
+    params = {"name": "read_file", "arguments": arguments, **parameters}
+    body = json.dumps({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params}).encode()
+    return body, tuple(field for field in FIELDS if random.random() < 0.2)
+
+
+class Entered:
+    """Counts how often the pipeline enters the stages that a plain call skips."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.names: list[str] = []
+        for owner, name in (
+            (ExposureGuard, "examine"),
+            (Admission, "_find_session"),
+            (Admission, "replace_unsafe_trace"),
+        ):
+            self._watch(monkeypatch, owner, name)
+
+    def _watch(self, monkeypatch: pytest.MonkeyPatch, owner: type, name: str) -> None:
+        work = getattr(owner, name)
+
+        def note(*given: Any, **named: Any) -> Any:
+            self.names.append(name)
+            return work(*given, **named)
+
+        monkeypatch.setattr(owner, name, note)
+
+
+def context_of(there: Bench, headers: Headers) -> RequestContext:
+    trace = there.gateway.tracing.start(group_headers(headers), "test")
+    return RequestContext("d-1", Exchange("POST", "files", URL, headers, "127.0.0.1"), 1_000.0, 0.0, trace)
+
+
+def messages(count: int, seed: int) -> list[tuple[Message, Headers]]:
+    random, found = Random(seed), list[tuple[Message, Headers]]()
+    while len(found) < count:
+        body, headers = generated(random)
+        message = classify(body, group_headers(headers))
+        if isinstance(message, Message):
+            found.append((message, headers))
+    return found
+
+
+@pytest.mark.parametrize("shown", [False, True])
+async def test_a_request_that_is_not_examined_exposes_nothing(
+    there: Bench, monkeypatch: pytest.MonkeyPatch, shown: Any
+):
+    pipeline = there.gateway.pipeline
+    if shown:
+        of = there.gateway.inspector.detector.fingerprints
+        there.gateway.credential_chain.origins.note(ADA.key, "t", "crm", of.of(SHOWN), of.shingles(SHOWN))
+    entered, skipped = Entered(monkeypatch), 0
+    for message, headers in messages(150, 1):
+        context = context_of(there, headers)
+        entered.names.clear()
+        admitted = await pipeline._admit(context, ADA, message)
+        if "examine" not in entered.names and not isinstance(admitted, Refusal):
+            skipped += 1
+            request = UpstreamRequest("POST", headers, ADA, message)
+            assert await pipeline.exposure.examine(context, request) is False
+    assert there.entries("exposed") == []
+    assert skipped == 0 if shown else skipped > 30
+
+
+async def test_a_request_without_the_headers_of_sessions_has_no_session(there: Bench, monkeypatch: pytest.MonkeyPatch):
+    entered = Entered(monkeypatch)
+    for message, headers in messages(150, 2):
+        entered.names.clear()
+        await there.gateway.pipeline._admit(context_of(there, headers), ADA, message)
+        names = {name for name, _ in headers}
+        expected = names & {b"mcp-session-id", b"last-event-id"} and message.era.value != "stateless"
+        assert ("_find_session" in entered.names) == bool(expected)
+
+
+async def test_a_message_whose_state_is_not_looked_at_has_no_ticket_and_names_nothing(there: Bench):
+    for message, _headers in messages(300, 3):
+        if "requestState" not in message.params:
+            assert take_out_ticket(None, ADA, message, 0.0) is None
+            assert state_of(message) is None
+        named = tasks_of(message) | ({state_of(message)} - {None})
+        admitted = await there.gateway.pipeline._admit(context_of(there, ()), ADA, message)
+        assert isinstance(admitted, Refusal) == bool(named), "nothing was given to this caller"
+
+
+def test_a_call_without_handles_is_prepared_as_the_vault_would_have_it(there: Bench):
+    for message, headers in messages(300, 4):
+        request = UpstreamRequest("POST", headers, ADA, message)
+        found = places(message.body, "arguments")
+        preparation: Preparation = there.gateway.pipeline.preparation
+        call = preparation._read_call("files", message)
+        resolved = resolve_handles(there.gateway.vault, request, message, call, found, tasks=("t",))
+        prepared = preparation.prepare_call(context_of(there, ()), request, message, exposed=False)
+        if found:
+            assert isinstance(prepared, Refusal) == isinstance(resolved, Refusal)
+        elif not isinstance(prepared, Refusal):
+            assert resolved == prepared.handles == ResolvedHandles(request)
+
+
+def test_an_allowed_call_without_handles_keeps_its_decision(there: Bench):
+    target = there.gateway.catalogue.target("files", "tool", "unlabelled")
+    for effect in ("allow", "deny", "ask"):
+        decision = Decision(effect, (), (), PolicyRevision("p", "1"))
+        request = UpstreamRequest("POST", (), ADA)
+        assert ResolvedHandles(request).enforce_audience(decision, "other") is decision
+        if decision.allowed:
+            assert name_assumed_labels(decision, target) is decision
+
+
+def test_a_gateway_without_people_and_connections_has_no_stage_for_them(there: Bench):
+    pipeline: Pipeline = there.gateway.pipeline
+    assert (there.gateway.people, there.gateway.user_connections) == (None, None)
+    assert (pipeline.approval, pipeline.connecting, pipeline.tickets) == (None, None, None)
+    assert pipeline.decider.questions.releases is None
