@@ -236,6 +236,7 @@ def _build_answer_parts(parts: Gateway, tasks: CurrentTasks, visibility: Visibil
         worker=parts.worker,
         turns=parts.turns,
         clock=parts.clock,
+        monotonic=parts.monotonic,
     )
 
 

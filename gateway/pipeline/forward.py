@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import structlog
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gateway.binding.ownership import Ownership
 from gateway.errors import CredentialEnded, UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnauthorized
 from gateway.journal.entry import Outcome, settled_entry
 from gateway.journal.results import ResultRecord
 from gateway.model.content import ResultContent
-from gateway.model.decision import Decision, Refusal
+from gateway.model.decision import Refusal
 from gateway.model.target import Sensitivity
 from gateway.model.wire import Disposition, JsonObject, UpstreamReply, UpstreamRequest, UpstreamTransport
 from gateway.pipeline.admit import waits_for_news
@@ -25,13 +24,14 @@ from gateway.pipeline.ended_logins import LOGIN_ENDED
 from gateway.pipeline.issue import NOTHING, Attached, Issuer
 from gateway.pipeline.record import record_or_log
 from gateway.protocol.replies import Reply
-from gateway.response.build import Settlement, relay
-from gateway.response.conceal import Concealing, concealing, demanded, withholding
-from gateway.response.observe import Observation, label
+from gateway.response.build import Answer, build_stream
+from gateway.response.conceal import Concealer, conceal_credentials, withhold_credentials
+from gateway.response.obligations import NO_BOUNDS, NO_OBLIGATIONS, Bounds, ResponseObligations, read_obligations
+from gateway.response.observe import ResultObserver
 from gateway.response.open_answers import OpenAnswer, OpenAnswers
 from gateway.response.parts import AnswerParts
-from gateway.response.stream import NO_BOUNDS, Bounds, EndedAs, Ending, Relay
-from gateway.response.undecided_reads import Readings, unanswered
+from gateway.response.stream import EndedAs, ResponseStream, StreamEnd
+from gateway.response.undecided_reads import UndecidedReadObserver, unanswered
 
 if TYPE_CHECKING:
     from gateway.authority.lending import Authority
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from gateway.pipeline.approve import AllowedCall
     from gateway.pipeline.context import RequestContext
     from gateway.pipeline.known_credentials import CallerCredentials
+    from gateway.pipeline.prepare import PreparedCall
     from gateway.pipeline.record import CallRecord
     from gateway.pipeline.signals import Signals
     from gateway.pipeline.tickets import Resumed
@@ -57,139 +58,88 @@ class CallParts(Struct, frozen=True):
     keep_result: Callable[[], ResultRecord | None]
 
 
-class OpenCall:
-    """An allowed call from its sending until it is settled."""
+class CallReads(Struct, frozen=True):
+    """The reads of one call (see `observe.ResultReads`)."""
 
-    __slots__ = (
-        "_context",
-        "_decision",
-        "_is_read",
-        "_kept",
-        "_limits",
-        "_observation",
-        "_parts",
-        "_prepared",
-        "_read",
-        "_rewriter",
-        "_sensitivity",
-    )
+    parts: AnswerParts
+    context: RequestContext
+    prepared: PreparedCall
+    label: Sensitivity
 
-    def __init__(
-        self,
-        parts: CallParts,
-        allowed: AllowedCall,
-        rewriter: Concealing | None,
-        kept: ResultRecord | None,
-        limits: Bounds,
-    ) -> None:
-        self._parts = parts
-        self._context = allowed.context
-        self._prepared = allowed.prepared
-        self._rewriter = rewriter
-        self._kept = kept
-        self._limits = limits
-        self._sensitivity = label(allowed.decision) if allowed.decision.obligations else Sensitivity.PUBLIC
-        self._is_read = False
-        self._read: JsonObject | None = None
-        self._observation = self._observe()
-
-    def _observe(self) -> Observation:
-        """Return the observer of the call's result."""
-        parts, call, task = self._parts.answers, self._prepared.call, self._prepared.task
-        return Observation(
-            parts.inspector.result(
-                call,
-                task,
-                quiet=parts.inspector.suppressions.of(call.target, self._context.arrived),
-                seen=parts.history.seen(task),
-                words=parts.history.keeps_words(task, call.target),
-            ),
-            self._fold,
-            partial(parts.journal.append, "observed"),
-            tuple if self._rewriter is None else self._rewriter.sightings,
-            partial(parts.turns.take, self._prepared.request.principal.key),
-        )
-
-    async def _fold(self, content: ResultContent) -> JsonObject | None:
-        """Fold a part of the result into the task."""
-        parts = self._parts.answers
+    async def fold(self, content: ResultContent) -> JsonObject | None:
+        """Fold a part of the result into the task of the call."""
         if content.sightings:
-            content = await parts.credential_chain.with_repeated_marked(self._prepared.request, content)
-        return parts.history.observe(self._prepared.task, self._context.id, content, label=self._sensitivity)
+            content = await self.parts.credential_chain.with_repeated_marked(self.prepared.request, content)
+        return self.parts.history.observe(self.prepared.task, self.context.id, content, label=self.label)
 
-    def prepare_settlement(self, left: Bounds) -> Settlement:
-        """Return the work at the end of the answer."""
-        observation, rewriter = self._observation, self._rewriter
-        return Settlement(
-            self.settle, left, self._kept, self.read_words, observation.around, rewriter, past_call=self.find_past_call
-        )
+    def record(self, fields: JsonObject) -> Awaitable[None]:
+        """Write an `observed` entry. Raises `JournalError`."""
+        return self.parts.journal.append("observed", fields)
 
-    def find_past_call(self) -> PastCall:
-        """Return the facts of this call for a late result."""
-        return self._parts.answers.history.past_call(
-            self._prepared.task, self._context.id, self._prepared.call.target, self._sensitivity, self._limits.size
-        )
-
-    def read_words(self) -> None:
-        """Fold the words of an answer that is on its way, the first time only. It is too late to withhold the answer: if its
-        words cannot be found, they may be any."""
-        if self._is_read:
-            return
-        self._is_read = True
+    def fold_words(self, observer: ResultObserver) -> JsonObject | None:
+        """Fold the words of an answer that is on its way. Return the field `history` of its `settled` entry. It is too
+        late to withhold the answer: if its words cannot be found, they may be any."""
         try:
-            content = self._observation.words()
+            content = observer.words()
         except Exception:
-            log.exception("defect", id=self._context.id)
+            log.exception("defect", id=self.context.id)
             content = ResultContent(complete=False)
-        if content is not None:
-            self._read = self._parts.answers.history.observe(
-                self._prepared.task, self._context.id, content, label=self._sensitivity
-            )
+        if content is None:
+            return None
+        return self.parts.history.observe(self.prepared.task, self.context.id, content, label=self.label)
 
-    async def settle(self, ending: Ending) -> None:
+
+class CallAnswer(Answer, kw_only=True):
+    """The answer to one allowed call, from its sending until it is settled. `max_bytes` is the bound of a late result."""
+
+    calls: CallParts
+    prepared: PreparedCall
+    reads_of_call: CallReads
+    result_record: ResultRecord | None
+    max_bytes: int | None
+    history: JsonObject | None = None
+    """The words of the result that were folded while the answer was on its way."""
+
+    def past_call(self) -> PastCall:
+        """Return the facts of this call for a late result."""
+        prepared, label = self.prepared, self.reads_of_call.label
+        return self.parts.history.past_call(prepared.task, self.context.id, prepared.call.target, label, self.max_bytes)
+
+    def on_sent(self) -> None:
+        """Fold the content not searched while the answer was on its way."""
+        if self.observer is not None:
+            self.history = self.reads_of_call.fold_words(self.observer)
+
+    async def settle(self, end: StreamEnd) -> None:
         """Remove an ended call from the calls under way, and record its end."""
-        if not self._is_read:
-            self.read_words()
-        parts, context, prepared, kept = self._parts, self._context, self._prepared, self._kept
-        parts.record.history.settle(prepared.task, context.id)
-        if parts.authority is not None:
-            parts.authority.end_call(context.id)
+        calls, context, prepared, kept = self.calls, self.context, self.prepared, self.result_record
+        calls.record.history.settle(prepared.task, context.id)
+        if calls.authority is not None:
+            calls.authority.end_call(context.id)
         content = None
-        if kept is not None:
-            known = None
-            if kept.held:
-                known = parts.known.find_known(prepared.request.principal.key, prepared.task)
-            content = await parts.record.worker.run(kept.held, partial(kept.value, known))
-        concealed = None if self._rewriter is None else self._rewriter.count
-        seconds = parts.record.monotonic() - context.began
+        if kept is not None and kept.held:
+            known = calls.known.find_known(prepared.request.principal.key, prepared.task)
+            content = await self.parts.worker.run(kept.held, partial(kept.value, known))
+        concealed = None if self.concealer is None else self.concealer.count
         entry = settled_entry(
             context.id,
-            _name_outcome(ending),
-            duration_ms=seconds * 1000,
-            status=ending.status,
-            size=ending.size,
-            result=ending.digest,
+            _name_outcome(end),
+            duration_ms=(self.parts.monotonic() - context.began) * 1000,
+            status=end.status,
+            size=end.size,
+            result=end.digest,
             content=content,
             concealed=concealed,
             put_back=prepared.handles.count,
-            history=self._read,
+            history=self.history,
         )
-        record_or_log(parts.record, "settled", entry)
+        record_or_log(calls.record, "settled", entry)
         if concealed or prepared.handles.count:
-            parts.record.metrics.handles(
-                context.exchange.upstream, concealed=concealed or 0, put_back=prepared.handles.count
-            )
-        measure(parts.record, context, ending)
-
-
-def measure(record: CallRecord, context: RequestContext, ending: Ending) -> None:
-    """Count how an answer ended, and end its span."""
-    seconds = record.monotonic() - context.began
-    record.metrics.settled(context.exchange.upstream, ending.ended, seconds, ending.size)
-    context.trace.end(
-        {"opagate.decision.id": context.id, "opagate.outcome": ending.ended},
-        failed=ending.ended in {"failed", "limited"},
-    )
+            upstream = context.exchange.upstream
+            self.parts.metrics.handles(upstream, concealed=concealed or 0, put_back=prepared.handles.count)
+        self.measure(end)
+        if self.reserved_names:
+            await self.record_reserved_names()
 
 
 class Forwarder(Struct, frozen=True):
@@ -201,7 +151,7 @@ class Forwarder(Struct, frozen=True):
     open_answers: OpenAnswers
     parts: CallParts
 
-    async def forward(self, allowed: AllowedCall, resumed: Resumed | None = None) -> Relay | Refusal | Reply:
+    async def forward(self, allowed: AllowedCall, resumed: Resumed | None = None) -> ResponseStream | Refusal | Reply:
         """Obtain the credential of an allowed call, send the call, and settle it exactly once, however it ends.
 
         `resumed` is the ticket of an earlier request for the call.
@@ -211,35 +161,74 @@ class Forwarder(Struct, frozen=True):
         if not isinstance(attached, Attached):
             return attached
         upstream = context.exchange.upstream
-        rewriter, limits = None, NO_BOUNDS
-        if decision.obligations or prepared.handles.values or attached.shown:
-            rewriter, limits = self._rewrite_answer(allowed, attached), find_bounds(decision)
-        call = OpenCall(self.parts, allowed, rewriter, self.parts.keep_result(), limits)
+        obligations = read_obligations(decision) if decision.obligations else NO_OBLIGATIONS
+        answer, limits = self._begin_answer(allowed, obligations, attached), obligations.bounds
         session, identifier = prepared.request.session, prepared.message.id
         if session is not None and identifier is not None:
             # A session's answer may come on another stream, before it is known that the first has ended.
             key, principal = unanswered(session, identifier), prepared.request.principal
-            self.parts.answers.unanswered.deliver(upstream, key, principal, call.find_past_call(), once=True)
-        answer = self._open_answer(prepared.request, attached, prepared.task.id)
+            self.parts.answers.unanswered.deliver(upstream, key, principal, answer.past_call(), once=True)
+        opened = self._open_answer(prepared.request, attached, prepared.task.id)
         try:
             outgoing, transport = attached.carried_by(prepared.handles.outgoing), self.upstreams[upstream]
-            if answer is None and limits.seconds is None:
-                reply, left = await accept(upstream, await transport.send(outgoing)), limits
+            if opened is None and limits.seconds is None:
+                reply, answer.bounds = await accept(upstream, await transport.send(outgoing)), limits
             else:
                 sending = send_in_time(upstream, transport, outgoing, limits)
-                reply, left = await (sending if answer is None else answer.sending(sending))
+                reply, answer.bounds = await (sending if opened is None else opened.sending(sending))
             if attached is not NOTHING:
                 self.issuer.note_accepted(attached)
                 reply = attached.without_secrets(reply)
-            relayed = relay(self.parts.answers, context, prepared.request, reply, call.prepare_settlement(left))
-            return relayed if answer is None else answer.follow(relayed)
+            stream = build_stream(reply, answer)
+            return stream if opened is None else opened.follow(stream)
         except BaseException as error:
-            if answer is not None:
-                answer.leave()
-            await run_to_completion(call.settle(Ending(_classify(error))))
+            if opened is not None:
+                opened.leave()
+            await run_to_completion(answer.settle(StreamEnd(_classify(error))))
             if isinstance(error, UpstreamUnauthorized):
                 raise self.issuer.note_rejected(attached, error) from None
             raise
+
+    def _begin_answer(self, allowed: AllowedCall, obligations: ResponseObligations, attached: Attached) -> CallAnswer:
+        """Return the answer of a call that is about to be sent."""
+        context, prepared, parts = allowed.context, allowed.prepared, self.parts.answers
+        call, task, target = prepared.call, prepared.task, prepared.call.target
+        inspector = parts.inspector.result(
+            call,
+            task,
+            quiet=parts.inspector.suppressions.of(target, context.arrived),
+            seen=parts.history.seen(task),
+            words=parts.history.keeps_words(task, target),
+        )
+        concealer = None
+        if obligations.conceals or prepared.handles.values or attached.shown:
+            concealer = self._conceal_answer(allowed, obligations, attached)
+        reads = CallReads(parts, context, prepared, obligations.label)
+        record = self.parts.keep_result()
+        return CallAnswer(
+            parts,
+            context,
+            prepared.request,
+            concealer,
+            record=record,
+            observer=ResultObserver(inspector, reads, partial(parts.turns.take, prepared.request.principal.key)),
+            calls=self.parts,
+            prepared=prepared,
+            reads_of_call=reads,
+            result_record=record,
+            max_bytes=obligations.bounds.size,
+        )
+
+    def _conceal_answer(
+        self, allowed: AllowedCall, obligations: ResponseObligations, attached: Attached
+    ) -> Concealer | None:
+        """Return the stage that conceals credentials in the answer of a call; `None` if the answer may show them."""
+        context, prepared, answers = allowed.context, allowed.prepared, self.parts.answers
+        if obligations.conceals or prepared.handles.values:
+            answers.vault.conceal(prepared.request.principal.key, context.exchange.upstream)
+            values, target = prepared.handles.values, prepared.call.target
+            return conceal_credentials(answers, prepared.task, target, context.arrived, values, lent=attached.shown)
+        return withhold_credentials(answers, attached.shown) if attached.shown else None
 
     async def _issue(self, allowed: AllowedCall, resumed: Resumed | None) -> Attached | Refusal | Reply:
         """Return the credential of an allowed call. A call without a credential is settled here, since it goes no further."""
@@ -262,15 +251,6 @@ class Forwarder(Struct, frozen=True):
             self.parts.record.record_cancelled(context, prepared, Outcome.REFUSED)
         return attached
 
-    def _rewrite_answer(self, allowed: AllowedCall, attached: Attached) -> Concealing | None:
-        """Return the rewriter that conceals credentials in the answer of a call; `None` if the answer may show them."""
-        context, prepared, answers = allowed.context, allowed.prepared, self.parts.answers
-        if demanded(allowed.decision) or prepared.handles.values:
-            answers.vault.conceal(prepared.request.principal.key, context.exchange.upstream)
-            values, target = prepared.handles.values, prepared.call.target
-            return concealing(answers, prepared.task, target, context.arrived, values, lent=attached.shown)
-        return withholding(answers, attached.shown) if attached.shown else None
-
     def _open_answer(
         self, request: UpstreamRequest, attached: Attached, task: str | None, *, is_idle: bool = False
     ) -> OpenAnswer | None:
@@ -282,7 +262,7 @@ class Forwarder(Struct, frozen=True):
         # The end of a task is nothing to a call without a lent credential.
         return self.open_answers.enter(request.principal, lease, task if is_lent else None, is_idle=is_idle)
 
-    async def pass_through(self, context: RequestContext, request: UpstreamRequest) -> Relay | Refusal | Reply:
+    async def pass_through(self, context: RequestContext, request: UpstreamRequest) -> ResponseStream | Refusal | Reply:
         """Pass on a message without a decision. An upstream may reject it for want of a user's connection."""
         try:
             return await self._pass_through(context, request)
@@ -292,36 +272,34 @@ class Forwarder(Struct, frozen=True):
                 raise
             return asked
 
-    async def _pass_through(self, context: RequestContext, request: UpstreamRequest) -> Relay | Refusal:
+    async def _pass_through(self, context: RequestContext, request: UpstreamRequest) -> ResponseStream | Refusal:
         """Pass on a message. The gateway inspects the answer all the same, since its content counts as read from then on."""
         upstream, transport = context.exchange.upstream, self.upstreams[context.exchange.upstream]
         attached = await self.issuer.issue_for_message(context, request)
         if isinstance(attached, Refusal):
             return attached
-        rewriter = self._rewrite_message(context, request, attached)
-        if isinstance(rewriter, Refusal):
-            return rewriter
+        concealer = self._conceal_message(context, request, attached)
+        if isinstance(concealer, Refusal):
+            return concealer
         is_idle = waits_for_news(context.exchange.method, request.message)
-        answer = self._open_answer(request, attached, None, is_idle=is_idle)
+        opened = self._open_answer(request, attached, None, is_idle=is_idle)
         try:
             sending = self._send_message(upstream, attached, transport.send(attached.carried_by(request)))
-            reply = await (sending if answer is None else answer.sending(sending))
-            answers = self.parts.answers
-            observer = Readings(answers, context, request, tuple if rewriter is None else rewriter.sightings)
-            settle = partial(self._settle_message, context, rewriter)
-            left = find_late_bounds(answers.ownership, upstream, request)
-            settlement = Settlement(settle, left, rewriter=rewriter, observer=observer)
-            passed = relay(answers, context, request, reply, settlement)
-            return passed if answer is None else answer.follow(passed)
+            reply = await (sending if opened is None else opened.sending(sending))
+            parts = self.parts.answers
+            answer = Answer(parts, context, request, concealer, find_late_bounds(parts.ownership, upstream, request))
+            answer.reads = UndecidedReadObserver(parts, context, request)
+            stream = build_stream(reply, answer)
+            return stream if opened is None else opened.follow(stream)
         except BaseException:
-            if answer is not None:
-                answer.leave()
+            if opened is not None:
+                opened.leave()
             raise
 
-    def _rewrite_message(
+    def _conceal_message(
         self, context: RequestContext, request: UpstreamRequest, attached: Attached
-    ) -> Concealing | Refusal | None:
-        """Return the rewriter of the answer to a message without a decision; `None` if the answer may show all credentials."""
+    ) -> Concealer | Refusal | None:
+        """Return the stage that conceals credentials in an answer without a decision; `None` if the answer may show all."""
         upstream, answers = context.exchange.upstream, self.parts.answers
         if _may_answer_a_call(request) and answers.vault.conceals(request.principal.key, upstream):
             # It may answer again, or at last, a call whose answer was to be concealed.
@@ -329,8 +307,8 @@ class Forwarder(Struct, frozen=True):
             if isinstance(task, Refusal):
                 return task
             target = answers.catalogue.target(upstream, "resource", "")
-            return concealing(answers, task, target, context.arrived, lent=attached.shown)
-        return withholding(answers, attached.shown) if attached.shown else None
+            return conceal_credentials(answers, task, target, context.arrived, lent=attached.shown)
+        return withhold_credentials(answers, attached.shown) if attached.shown else None
 
     async def _send_message(
         self, upstream: str, attached: Attached, sending: Awaitable[UpstreamReply]
@@ -342,11 +320,6 @@ class Forwarder(Struct, frozen=True):
             raise self.issuer.note_rejected(attached, error) from None
         self.issuer.note_accepted(attached)
         return attached.without_secrets(reply)
-
-    async def _settle_message(self, context: RequestContext, rewriter: Concealing | None, ending: Ending) -> None:
-        concealed = 0 if rewriter is None else rewriter.count
-        self.parts.record.metrics.handles(context.exchange.upstream, concealed=concealed, put_back=0)
-        measure(self.parts.record, context, ending)
 
 
 def _may_answer_a_call(request: UpstreamRequest) -> bool:
@@ -375,7 +348,7 @@ async def send_in_time(
             f"upstream {upstream} did not begin to answer within the {allowed.seconds} s that policy allows",
             "ask for less, or have the operator raise the limit",
         ) from None
-    return reply, replace(allowed, seconds=allowed.seconds - (loop.time() - began))
+    return reply, structs.replace(allowed, seconds=allowed.seconds - (loop.time() - began))
 
 
 async def accept(upstream: str, reply: UpstreamReply) -> UpstreamReply:
@@ -434,16 +407,6 @@ def _charsets(content_type: bytes) -> set[str]:
     return {value.strip(" \"'") for name, _, value in parameters if name.strip() == "charset"}
 
 
-def find_bounds(decision: Decision) -> Bounds:
-    """Return the bounds of the `limit` obligation: the tightest of several."""
-    if not decision.obligations:
-        return NO_BOUNDS
-    limits = [cast("Mapping[str, int]", item.properties) for item in decision.obligations if item.id == "limit"]
-    seconds = [limit["timeout_seconds"] for limit in limits if "timeout_seconds" in limit]
-    sizes = [limit["max_bytes"] for limit in limits if "max_bytes" in limit]
-    return Bounds(min(seconds, default=None), min(sizes, default=None))
-
-
 def find_late_bounds(ownership: Ownership, upstream: str, request: UpstreamRequest) -> Bounds:
     """Return the bounds of the answer to a request that names a protocol task. The result may be no larger than the
     call's own result. Its time limit applied to the first answer."""
@@ -467,7 +430,7 @@ _OUTCOMES: Final[Mapping[EndedAs, Outcome]] = {
 }
 
 
-def _name_outcome(ending: Ending) -> Outcome:
-    if ending.ended == "completed" and (ending.status or 0) >= 400:
+def _name_outcome(end: StreamEnd) -> Outcome:
+    if end.ended == "completed" and (end.status or 0) >= 400:
         return Outcome.ERROR
-    return _OUTCOMES[ending.ended]
+    return _OUTCOMES[end.ended]

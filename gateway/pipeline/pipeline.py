@@ -37,16 +37,16 @@ from gateway.pipeline.visibility import Visibility
 from gateway.protocol.classify import classify
 from gateway.protocol.error_codes import REFUSED
 from gateway.protocol.replies import Reply
-from gateway.response.stream import Relay
+from gateway.response.stream import ResponseStream
 
 _DECIDE: Final = Disposition.DECIDE
 _HANDSHAKE: Final = Era.HANDSHAKE
 _REQUEST: Final = Kind.REQUEST
 _ANONYMOUS: Final = AuthMethod.ANONYMOUS
 
-Answer = TypeVar("Answer", bound="Reply | Relay | None")
-Ended = TypeVar("Ended", bound="Relay | Reply | Refusal | None")
-Outcome = TypeVar("Outcome", bound="Relay | Reply | Refusal")
+Answer = TypeVar("Answer", bound="Reply | ResponseStream | None")
+Ended = TypeVar("Ended", bound="ResponseStream | Reply | Refusal | None")
+Outcome = TypeVar("Outcome", bound="ResponseStream | Reply | Refusal")
 
 
 class Pipeline(Struct, frozen=True):
@@ -67,7 +67,7 @@ class Pipeline(Struct, frozen=True):
     clock: Callable[[], float]
     monotonic: Callable[[], float]
 
-    def handle(self, exchange: Exchange) -> Awaitable[Reply | Relay]:
+    def handle(self, exchange: Exchange) -> Awaitable[Reply | ResponseStream]:
         """Take one request all the way. Never raises for anything that a caller, a policy or an upstream did."""
         known = exchange.upstream if exchange.upstream in self.forwarder.upstreams else None
         return self.for_caller(
@@ -105,7 +105,9 @@ class Pipeline(Struct, frozen=True):
             context.trace.end({"opagate.decision.id": context.id, "opagate.outcome": "cancelled"}, failed=True)
             raise
 
-    async def _answer(self, context: RequestContext, principal: Principal, place: RequestPlace) -> Reply | Relay:
+    async def _answer(
+        self, context: RequestContext, principal: Principal, place: RequestPlace
+    ) -> Reply | ResponseStream:
         """Answer one request of a known caller with the upstream's answer or a refusal. Failures become refusals here alone."""
         exchange = context.exchange
         message = None
@@ -128,7 +130,7 @@ class Pipeline(Struct, frozen=True):
 
     async def _serve(
         self, context: RequestContext, principal: Principal, message: Message | None
-    ) -> Relay | Reply | Refusal:
+    ) -> ResponseStream | Reply | Refusal:
         """Serve a message that the caller may send: decide on calls, pass the rest on, and filter lists."""
         upstream, upstreams = context.exchange.upstream, self.forwarder.upstreams
         if upstream not in upstreams:
@@ -181,7 +183,7 @@ class Pipeline(Struct, frozen=True):
 
     async def _decide_and_forward(
         self, context: RequestContext, admitted: AdmittedRequest, message: Message
-    ) -> Relay | Reply | Refusal:
+    ) -> ResponseStream | Reply | Refusal:
         """Have policy, and people where it asks for them, decide on a call, and forward an allowed call."""
         upstream, request, resumed = context.exchange.upstream, admitted.request, admitted.resumed
         await self.preparation.catalogue.ensure(upstream)
@@ -221,8 +223,8 @@ class Pipeline(Struct, frozen=True):
 
 
 def _end_with(outcome: Ended, end: Callable[[], object]) -> Ended:
-    """Call `end` once an outcome has ended: for a relayed answer when it is settled, for other outcomes at once."""
-    if isinstance(outcome, Relay):
+    """Call `end` once an outcome has ended: for an answer when it is settled, for other outcomes at once."""
+    if isinstance(outcome, ResponseStream):
         outcome.after(end)
     else:
         end()
@@ -230,7 +232,7 @@ def _end_with(outcome: Ended, end: Callable[[], object]) -> Ended:
 
 
 def _end_trace(context: RequestContext, outcome: Outcome, reason: str) -> Outcome:
-    """End the trace of a request whose client is asked to come again. `Refuser.refuse` and `Relay` end the others."""
+    """End the trace of a request whose client is asked to come again. `Refuser.refuse` and `ResponseStream` end the others."""
     if isinstance(outcome, Reply):
         context.trace.end({"opagate.decision.id": context.id, "opagate.reason": reason}, failed=False)
     return outcome

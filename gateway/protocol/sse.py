@@ -238,10 +238,10 @@ class Unbroken:
         return _without_line_ends(_LONE.sub(b"\n", text) if b"\r" in text else text)
 
 
-def anew(event: Event, data: bytes | None) -> bytes:
+def anew(raw: bytes, data: bytes | None) -> bytes:
     """Return a whole event with this data in one line, without comments and unknown fields. So every reader finds the
     same data."""
-    parts = [line.partition(b":") for line in _BREAK.split(event.raw)]
+    parts = [line.partition(b":") for line in _BREAK.split(raw)]
     fields = {name: value.removeprefix(b" ") for name, _, value in parts if name in _KEPT}
     kept = [name + b": " + value + b"\n" for name, value in fields.items() if _SAFE.fullmatch(value)]
     if data is not None:

@@ -32,7 +32,7 @@ from gateway.model.target import Sensitivity
 from gateway.model.wire import Json, JsonObject
 from gateway.replay.asking import KEY, ask
 from gateway.replay.trace import BEGINNING, Expectation, Step, StepApproval, StepEndorsement, Trace
-from gateway.response.observe import label
+from gateway.response.obligations import read_label
 
 Assume = Literal["refused", "forwarded"]
 """What is taken to happen after a step that was not allowed: it ends there and has no result, or it goes on all the
@@ -129,7 +129,7 @@ class _Run:
                 apply(state, endorse(step.approve, question, content, asked))
         if decision.allowed or self._assume == "forwarded":
             apply(state, Passed(call_id))
-            self._answer(call_id, call, step.result, label(decision))
+            self._answer(call_id, call, step.result, read_label(decision))
             apply(state, Settled(call_id))
         else:
             apply(state, Released(call_id, denied=decision.is_denial))

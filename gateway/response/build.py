@@ -1,39 +1,37 @@
-"""The way back: an upstream's answer made ready for the caller, with its lists filtered (`visibility`)."""
+"""The answer of an upstream and its stream, built for the caller."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
 
 import structlog
 from msgspec import Struct
 
-from gateway.binding.ownership import Ownership
-from gateway.binding.sessionless_exchanges import SessionlessExchanges
+from gateway.approvals.digest import digest_session
 from gateway.binding.sessions import Session, Sessions
 from gateway.errors import UpstreamError
 from gateway.journal.entry import reserved_entry
-from gateway.loop_turns import Turn
 from gateway.model.call import PastCall
-from gateway.model.caller import Principal
 from gateway.model.wire import Headers, RequestId, UpstreamReply, UpstreamRequest
 from gateway.pipeline.admit import waits_for_news
 from gateway.pipeline.context import RequestContext
 from gateway.pipeline.record import append_or_log
 from gateway.pipeline.stateless_rounds import note_round
-from gateway.protocol import sse
 from gateway.protocol.classify import opens_urls
 from gateway.protocol.headers import forwardable_response, message_type, value_of
+from gateway.protocol.listing import Listing
 from gateway.reasons import sentence
 from gateway.response.changed_lists import changed_lists
-from gateway.response.completion_notices import listener
-from gateway.response.envelope import Envelope, EventEnvelope
-from gateway.response.filter import Answers, failure_response
-from gateway.response.frames import HOLD, HOLD_LISTS, EventMessages, JsonMessages, Observer, OpaqueBody, Rewriter
+from gateway.response.conceal import Concealer
+from gateway.response.filter import MessageFilter, ReservedNameFilter
+from gateway.response.frames import Framing
+from gateway.response.obligations import NO_BOUNDS, Bounds
+from gateway.response.observe import ResultObserver
 from gateway.response.parts import AnswerParts
-from gateway.response.reserved_names import ReservedNames
-from gateway.response.stream import NO_BOUNDS, Bounds, Ending, Hasher, Relay, Transform
+from gateway.response.stream import Hasher, ResponseStream, Stage, Stages, StreamEnd
+from gateway.response.undecided_reads import UndecidedReadObserver
 
 _EVENTS: Final = b"text/event-stream"
 _JSON: Final = b"application/json"
@@ -41,155 +39,174 @@ _JSON: Final = b"application/json"
 log = structlog.get_logger("gateway.answer")
 
 
-class Settlement(Struct, frozen=True):
-    """The work at the end of an answer, and the bounds of the answer until then."""
+class Answer(Struct):
+    """The answer to a request without a decision: its stages, its bounds, and its settlement. The answer to a call is a
+    subclass (`pipeline.forward`).
 
-    settle: Callable[[Ending], Awaitable[None]]
+    `observer` looks at the result of a call, `reads` at any other answer. `concealer` conceals the credentials of an
+    answer, if that is to be. `record` keeps the bytes that are passed on.
+    """
+
+    parts: AnswerParts
+    context: RequestContext
+    request: UpstreamRequest
+    concealer: Concealer | None = None
     bounds: Bounds = NO_BOUNDS
-    hasher: Hasher | None = None
-    read: Callable[[], object] = lambda: None
-    """What is done as soon as the answer is on its way, and does not wait."""
-    observe: Callable[[Transform | None], Transform | None] = lambda transform: transform
-    rewriter: Rewriter | None = None
-    """What conceals the credentials of the answer, if that is to be."""
-    observer: Observer | None = None
-    """What looks at an answer that no call is settled with."""
-    past_call: Callable[[], PastCall] | None = None
-    """Of a call: what is to be remembered of it, if something may come of it later."""
+    record: Hasher | None = None
+    observer: ResultObserver | None = None
+    reads: UndecidedReadObserver | None = None
+    reserved_names: int = 0
+    """Names of the gateway's own that the upstream has used."""
+
+    def past_call(self) -> PastCall | None:
+        """Return what is to be remembered of a call, if something may come of it later; `None` for no call."""
+        return None
+
+    def on_sent(self) -> None:
+        """Do nothing: all of the answer was looked at."""
+
+    async def settle(self, end: StreamEnd) -> None:
+        """Count how the answer ended, and end its span."""
+        concealed = 0 if self.concealer is None else self.concealer.count
+        self.parts.metrics.handles(self.context.exchange.upstream, concealed=concealed, put_back=0)
+        self.measure(end)
+        if self.reserved_names:
+            await self.record_reserved_names()
+
+    def measure(self, end: StreamEnd) -> None:
+        """Count how an answer ended, and end its span."""
+        parts, context = self.parts, self.context
+        parts.metrics.settled(context.exchange.upstream, end.ended, parts.monotonic() - context.began, end.size)
+        context.trace.end(
+            {"opagate.decision.id": context.id, "opagate.outcome": end.ended}, failed=end.ended in {"failed", "limited"}
+        )
+
+    async def record_reserved_names(self) -> None:
+        """Record that the upstream spoke as the gateway."""
+        context, count = self.context, self.reserved_names
+        log.warning("upstream.reserved-names", id=context.id, upstream=context.upstream, count=count)
+        await append_or_log(self.parts, "reserved", reserved_entry(context.id, context.exchange.upstream, count))
 
 
-def relay(
-    parts: AnswerParts, context: RequestContext, request: UpstreamRequest, reply: UpstreamReply, settlement: Settlement
-) -> Relay:
-    """Return an upstream's answer, made ready for this caller."""
-    upstream, principal, message = context.exchange.upstream, request.principal, request.message
-    written_as = message_type(reply.headers)
-    idle = waits_for_news(context.exchange.method, message)
-    names = ReservedNames(parts.worker, partial(parts.metrics.reserved, upstream))
-    answers = Answers(
-        message,
-        upstream,
-        visible=partial(parts.visibility.visible_names, context, request),
-        trusted=partial(parts.visibility.has_pinned_instructions, context),
-        notice=partial(parts.visibility.notice_for_caller, context, request),
-        remember=partial(_remember, parts.ownership, upstream, principal, settlement.past_call),
-        asked=partial(_asked, parts.sessionless_exchanges, upstream, request),
-        input_asked=partial(_note_round, parts.ownership, request, settlement.past_call),
-        announced=partial(parts.catalogue.relist, upstream),
-        worker=parts.worker,
-    )
-    return Relay(
+class CallerRecipient(Struct, frozen=True):
+    """The caller of one answer (see `filter.Recipient`)."""
+
+    answer: Answer
+
+    async def visible_names(self, method: str, page: Listing) -> frozenset[str]:
+        """Return the names in a list that the caller may see."""
+        answer = self.answer
+        return await answer.parts.visibility.visible_names(answer.context, answer.request, method, page)
+
+    async def trusts_instructions(self, said: bytes) -> bool:
+        """Return whether instructions may be shown."""
+        return await self.answer.parts.visibility.has_pinned_instructions(self.answer.context, said)
+
+    async def notice(self) -> str | None:
+        """Return instructions of the gateway's own, for a caller that sees no tool of the upstream."""
+        return await self.answer.parts.visibility.notice_for_caller(self.answer.context, self.answer.request)
+
+    def note_handle(self, handle: str) -> None:
+        """Note an opaque value of the upstream's that the caller is given."""
+        answer = self.answer
+        upstream, principal = answer.context.exchange.upstream, answer.request.principal
+        answer.parts.ownership.deliver(upstream, handle, principal, answer.past_call())
+
+    def note_question(self, question: RequestId) -> None:
+        """Note a question that the server asks the caller. In a session it is the session's."""
+        answer, request = self.answer, self.answer.request
+        if request.session is None:
+            identifier = None if request.message is None else request.message.id
+            upstream = answer.context.exchange.upstream
+            answer.parts.sessionless_exchanges.note_question(upstream, request.principal.key, identifier, question)
+
+    def note_input_requests(self, keys: Iterable[str]) -> None:
+        """Note that an upstream asked for input without a state. Only a call can go on."""
+        answer, message = self.answer, self.answer.request.message
+        past_call = answer.past_call()
+        if past_call is not None and message is not None:
+            note_round(answer.parts.ownership, answer.request.principal, message, keys, past_call)
+
+    def note_list_change(self) -> None:
+        """Have the lists of the upstream read again."""
+        self.answer.parts.catalogue.relist(self.answer.context.exchange.upstream)
+
+    def note_reserved_names(self, count: int) -> None:
+        """Count reserved names in the words of the upstream."""
+        self.answer.reserved_names += count
+        self.answer.parts.metrics.reserved(self.answer.context.exchange.upstream, count)
+
+
+class CallerNotices(Struct, frozen=True):
+    """The gateway's own events for the reader of one idle stream."""
+
+    parts: AnswerParts
+    upstream: str
+    request: UpstreamRequest
+
+    def announce(self, *, begun: bool) -> bytes:
+        """Return the events that tell of changed lists."""
+        return changed_lists(self.request, self.parts.catalogue.announces(self.upstream), begun=begun)
+
+    def listen(self, say: Callable[[bytes], None]) -> Callable[[], None]:
+        """Have `say` called with each notice for the session of the reader. Return the end of it."""
+        request, notices = self.request, self.parts.notices
+        if notices is None or request.session is None or not request.opens_urls:
+            return _do_nothing
+        return notices.listen(digest_session(self.upstream, request.principal.key, request.session), say)
+
+
+def build_stream(reply: UpstreamReply, answer: Answer) -> ResponseStream:
+    """Return the stream of an upstream's answer to the caller."""
+    parts, context, request = answer.parts, answer.context, answer.request
+    upstream = context.exchange.upstream
+    is_idle = waits_for_news(context.exchange.method, request.message)
+    return ResponseStream(
         reply,
-        headers=_answer_headers(parts.sessions, upstream, request, reply),
-        on_end=partial(_end, parts, context, names, settlement.settle),
-        on_broken=partial(_broken_off, context, written_as, answers),
-        transform=settlement.observe(
-            _transform(
-                answers,
-                names,
-                reply.status,
-                written_as,
-                settlement,
-                turn=partial(parts.turns.take, principal.key),
-            )
-        ),
-        bounds=settlement.bounds,
-        hasher=settlement.hasher,
-        on_sent=settlement.read,
-        idle=idle,
-        announcement=partial(_announcement, parts, upstream, request) if idle else None,
-        listen=listener(parts, upstream, request) if idle else None,
+        _answer_headers(parts.sessions, upstream, request, reply),
+        _build_stages(reply, answer),
+        answer,
+        bounds=answer.bounds,
+        record=answer.record,
+        idle=is_idle,
+        notices=CallerNotices(parts, upstream, request) if is_idle else None,
     )
 
 
-async def _end(
-    parts: AnswerParts,
-    context: RequestContext,
-    names: ReservedNames,
-    settle: Callable[[Ending], Awaitable[None]],
-    ending: Ending,
-) -> None:
-    """Settle an answer, and record that its upstream spoke as the gateway, if it did."""
-    await settle(ending)
-    if names.count:
-        log.warning("upstream.reserved-names", id=context.id, upstream=context.upstream, count=names.count)
-        entry = reserved_entry(context.id, context.exchange.upstream, names.count)
-        await append_or_log(parts, "reserved", entry)
+def _build_stages(reply: UpstreamReply, answer: Answer) -> Stages:
+    parts, request = answer.parts, answer.request
+    recipient = CallerRecipient(answer)
+    messages = MessageFilter(request.message, answer.context.exchange.upstream, recipient, parts.worker)
+    messages.framing = framing = _framing(reply, may_pass_unseen=messages.may_pass_unseen)
+    stages: list[Stage] = [ReservedNameFilter(recipient, parts.worker), messages]
+    if answer.reads is not None:
+        stages.append(answer.reads)
+    if answer.concealer is not None:
+        answer.concealer.observer = answer.observer or answer.reads
+        stages.append(answer.concealer)
+    return Stages(
+        framing,
+        stages,
+        may_pass_unseen=messages.may_pass_unseen,
+        observer=answer.observer,
+        turn=partial(parts.turns.take, request.principal.key),
+        fail=partial(_fail, answer.context, messages),
+    )
 
 
-def _remember(
-    ownership: Ownership, upstream: str, principal: Principal, past_call: Callable[[], PastCall] | None, handle: str
-) -> None:
-    """The caller is given an opaque value of the upstream's."""
-    ownership.deliver(upstream, handle, principal, None if past_call is None else past_call())
-
-
-def _note_round(
-    ownership: Ownership, request: UpstreamRequest, past_call: Callable[[], PastCall] | None, keys: Iterable[str]
-) -> None:
-    """Note that an upstream asked for input without a state. Only a call can go on."""
-    if past_call is not None and request.message is not None:
-        note_round(ownership, request.principal, request.message, keys, past_call())
-
-
-def _announcement(parts: AnswerParts, upstream: str, request: UpstreamRequest, begun: bool) -> bytes:  # noqa: FBT001 - as `Relay` asks
-    return changed_lists(request, parts.catalogue.announces(upstream), begun=begun)
-
-
-def _asked(exchanges: SessionlessExchanges, upstream: str, request: UpstreamRequest, question: RequestId) -> None:
-    """A server asks the caller something. In a session it is the session's."""
-    if request.session is None:
-        identifier = None if request.message is None else request.message.id
-        exchanges.note_question(upstream, request.principal.key, identifier, question)
-
-
-def _transform(
-    answers: Answers,
-    names: ReservedNames,
-    status: int,
-    written_as: bytes | None,
-    settlement: Settlement,
-    *,
-    turn: Turn,
-) -> Transform:
-    unseen = answers.may_pass_unseen
-    rewriter, observer = settlement.rewriter, settlement.observer
-    # Some clients read a list whatever its type says, so a good answer of another type is read as what it should be.
+def _framing(reply: UpstreamReply, *, may_pass_unseen: bool) -> Framing:
+    """Return the form of an answer. Some clients read a list of any type, so an answer to a request for a list is JSON
+    unless it is an error."""
+    written_as = message_type(reply.headers)
     if written_as == _EVENTS:
-        messages: type[EventMessages | JsonMessages] = EventMessages
-    elif written_as == _JSON or (not unseen and status < 300):
-        messages = JsonMessages
-    else:
-        return OpaqueBody(names, rewriter, observer)
-    return messages(
-        answers.filter_message,
-        hold=HOLD if unseen else HOLD_LISTS,
-        unseen=unseen,
-        last_words=answers.last_words,
-        names=names,
-        rewriter=rewriter,
-        observer=observer,
-        turn=turn,
-        check=partial(EventEnvelope if messages is EventMessages else Envelope, answers.expected),
-    )
+        return "events"
+    return "json" if written_as == _JSON or (not may_pass_unseen and reply.status < 300) else "text"
 
 
-def _broken_off(
-    context: RequestContext,
-    written_as: bytes | None,
-    answers: Answers,
-    error: UpstreamError,
-    begun: bool,  # noqa: FBT001 - as `Relay` asks
-) -> bytes | None:
+def _fail(context: RequestContext, messages: MessageFilter, error: UpstreamError, *, begun: bool) -> bytes | None:
     """Return the last words of an answer that has failed, if words still fit; the log has them in any case."""
     log.warning("answer.broken-off", id=context.id, upstream=context.upstream, problem=error.message)
-    identifier = answers.expected
-    if identifier is None:
-        return None
-    words = failure_response(identifier, sentence(error.message))
-    if written_as == _EVENTS:
-        return (sse.NEW_EVENT if begun else b"") + sse.encode(words)
-    return words if written_as == _JSON and not begun else None
+    return messages.fail(sentence(error.message), begun=begun)
 
 
 def _answer_headers(sessions: Sessions, upstream: str, request: UpstreamRequest, reply: UpstreamReply) -> Headers:
@@ -207,3 +224,7 @@ def _has_client_that_opens_urls(request: UpstreamRequest) -> bool:
     """Return whether the client of a session declares URL elicitation, or declared it when it opened the session."""
     message = request.message
     return opens_urls(message) if message is not None and message.method == "initialize" else request.opens_urls
+
+
+def _do_nothing() -> None:
+    """Do nothing."""

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from gateway.approvals.digest import digest_session
 from gateway.approvals.index import PER_CALLER
 from gateway.protocol import sse
 
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
     from gateway.approvals.desk import Desk
     from gateway.approvals.model import Approval
     from gateway.authority.connections.model import ConnectionLink
-    from gateway.model.wire import UpstreamRequest
-    from gateway.response.parts import AnswerParts
-    from gateway.response.stream import Listen
 
 KEPT: Final = 4096
 """Sessions without a stream whose notices are kept. Beyond it the oldest session loses its notices."""
@@ -69,13 +65,6 @@ class CompletionNotices:
         self._untold.setdefault(session, deque(maxlen=PER_CALLER)).append(_notice(elicitation))
         if len(self._untold) > KEPT:
             del self._untold[next(iter(self._untold))]
-
-
-def listener(parts: AnswerParts, upstream: str, request: UpstreamRequest) -> Listen | None:
-    """Return the registration of a stream for notices; `None` for a stream of another client."""
-    if parts.notices is None or request.session is None or not request.opens_urls:
-        return None
-    return partial(parts.notices.listen, digest_session(upstream, request.principal.key, request.session))
 
 
 def _is_new_answer(approval: Approval) -> bool:

@@ -1,79 +1,84 @@
 """Conceals the credentials of an answer from the agent: a handle (`cred://…`) is passed on in the place of each.
 
-What rewrites an answer is `inspection.concealment`; this gives it the task, the vault that keeps the credentials, and the
-worker thread for long answers.
+`credentials.concealment` rewrites; the stage here gives it the task, the vault that keeps the credentials, and the worker
+thread for long answers.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from gateway.credentials.concealment import Concealment, Recalling
 from gateway.credentials.finding import Finding
 from gateway.credentials.written_forms import written_forms
 from gateway.model.content import Sighting
-from gateway.model.decision import Decision
 from gateway.model.target import Target
 from gateway.model.task import Task
+from gateway.response.frames import Frame
 from gateway.response.parts import AnswerParts
 from gateway.worker_thread import WorkerThread
 
-OBLIGATION: Final = "conceal_credentials"
 WITHHELD: Final = "[credential of the gateway]"
 """In the place of a leased credential. No handle: an agent has no use for it."""
 
 
-def demanded(decision: Decision) -> bool:
-    """Return whether policy requires the credentials of the answer to be concealed."""
-    return bool(decision.obligations) and any(item.id == OBLIGATION for item in decision.obligations)
+class ConcealmentObserver(Protocol):
+    """A stage that folds credentials that have been replaced by handles."""
+
+    async def note_concealed(self, sightings: tuple[Sighting, ...], /) -> None: ...
 
 
-class Concealing:
-    """A rewriter of one answer (see `messages.Rewriter`), in order, with long parts beside the event loop."""
+class Concealer:
+    """Stage that rewrites one answer, in order, with long parts beside the event loop. `observer` is set by the builder of
+    the answer: the task knows each credential with a handle."""
 
-    __slots__ = ("_concealment", "_worker")
+    __slots__ = ("_concealment", "_worker", "observer")
 
     def __init__(self, concealment: Concealment, worker: WorkerThread) -> None:
         self._concealment = concealment
         self._worker = worker
+        self.observer: ConcealmentObserver | None = None
 
     @property
     def count(self) -> int:
         """Handles put in the place of credentials so far."""
         return self._concealment.count
 
-    def sightings(self) -> tuple[Sighting, ...]:
-        """The credentials that were concealed since this was last asked, as history takes them in."""
-        return tuple(map(_sighting, self._concealment.found()))
+    async def handle(self, frame: Frame) -> Frame | None:
+        """Return a frame without credentials. An unfinished event is dropped: most clients ignore it."""
+        if frame.kind == "unfinished":
+            return None
+        if frame.kind in {"own", "end"}:
+            return frame
+        out = await self._rewrite(frame)
+        if self.observer is not None and (found := self._concealment.found()):
+            await self.observer.note_concealed(tuple(map(_sighting, found)))
+        return frame if out is frame.raw else Frame(frame.kind, out, frame.data, frame.id)
 
-    async def document(self, data: bytes) -> bytes:
-        return await self._worker.run(len(data), partial(self._concealment.document, data))
-
-    async def event(self, raw: bytes, data: bytes) -> bytes:
-        return await self._worker.run(len(raw), partial(self._concealment.event, raw, data))
-
-    async def part(self, chunk: bytes) -> bytes:
-        return await self._worker.run(len(chunk), partial(self._concealment.part, chunk))
-
-    async def end(self) -> bytes:
-        return self._concealment.end()
-
-    async def text(self, chunk: bytes) -> bytes:
-        return await self._worker.run(len(chunk), partial(self._concealment.text, chunk))
-
-    async def text_end(self) -> bytes:
-        return self._concealment.text_end()
+    async def _rewrite(self, frame: Frame) -> bytes:
+        kind, raw, data, concealment = frame.kind, frame.raw, frame.data, self._concealment
+        if kind == "document":
+            return await self._worker.run(len(data), partial(concealment.document, data))
+        if kind == "event":
+            return await self._worker.run(len(raw), partial(concealment.event, raw, data)) if data else raw
+        if kind == "part":
+            return await self._worker.run(len(raw), partial(concealment.part, raw))
+        if kind == "text":
+            return await self._worker.run(len(raw), partial(concealment.text, raw))
+        if kind == "part-end":
+            return concealment.end()
+        return concealment.text_end() if kind == "text-end" else raw
 
 
-def withholding(parts: AnswerParts, values: tuple[str, ...]) -> Concealing:
-    """Return the rewriter of an answer that puts a mark in the place of the gateway's own credentials, for good. Others stay."""
+def withhold_credentials(parts: AnswerParts, values: tuple[str, ...]) -> Concealer:
+    """Return the stage that puts a mark in the place of the gateway's own credentials, for good. Others stay."""
     looking = Recalling(parts.inspector.detector, _forms(values), alone=True)
-    return Concealing(Concealment(looking, lambda _findings, _text: WITHHELD), parts.worker)
+    return Concealer(Concealment(looking, lambda _findings, _text: WITHHELD), parts.worker)
 
 
-def concealing(
+def conceal_credentials(
     parts: AnswerParts,
     task: Task,
     target: Target,
@@ -81,9 +86,9 @@ def concealing(
     values: tuple[str, ...] = (),
     *,
     lent: tuple[str, ...] = (),
-) -> Concealing:
-    """Return the rewriter of one answer to a call of `task`. The call carried `values`, and the gateway lent `lent`: the answer
-    never shows these, even where they do not look like credentials."""
+) -> Concealer:
+    """Return the stage for one answer to a call of `task`. The call carried `values`, and the gateway lent `lent`: the
+    answer never shows these, even where they do not look like credentials."""
     detector = parts.inspector.detector
     lent = _forms(lent)
     looking = Recalling(detector, (*values, *lent)) if values or lent else detector
@@ -97,7 +102,7 @@ def concealing(
         seen = tuple(replace(_sighting(finding), shingles=frozenset()) for finding in findings)
         return parts.vault.keep(owner, task.id, target.audience, seen, text)
 
-    return Concealing(Concealment(looking, keep, none=lambda finding: quiet.covers(finding, seen)), parts.worker)
+    return Concealer(Concealment(looking, keep, none=lambda finding: quiet.covers(finding, seen)), parts.worker)
 
 
 def _forms(values: tuple[str, ...]) -> tuple[str, ...]:

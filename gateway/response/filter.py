@@ -1,97 +1,148 @@
-"""Handling of each message of an answer. It drops responses to other requests, filters lists, removes untrusted
-instructions, and remembers the owner of opaque handles."""
+"""The two filters of an answer. `ReservedNameFilter` keeps an upstream from speaking as the gateway. `MessageFilter` drops
+responses to other requests, filters lists, removes untrusted instructions, and remembers the owner of opaque handles."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 import structlog
 
+from gateway.credentials.ruleset import compiled
 from gateway.errors import UpstreamBroken
-from gateway.json import strict
 from gateway.json.strict import ENVELOPE, look_alike
 from gateway.model.wire import Disposition, Kind, Message, RequestId
-from gateway.protocol import instructions, listing
-from gateway.protocol.error_codes import UPSTREAM_FAILED
-from gateway.protocol.listing import Listing
-from gateway.response.envelope import Envelope
+from gateway.protocol import instructions, sse
+from gateway.protocol.reserved import PREFIX, ReservedNameCheck, without_reserved
+from gateway.response.envelope import Envelope, EventEnvelope
+from gateway.response.filter_lists import ListFilter, ListViewer, watched_kinds
+from gateway.response.frames import Frame, Framing
+from gateway.response.members import (
+    OBJECT,
+    SHORTEST_MEMBER,
+    UNREADABLE,
+    decode_value,
+    failure_response,
+    members_of,
+    repeats_member,
+    request_id,
+)
 from gateway.worker_thread import WorkerThread
 
 log = structlog.get_logger("gateway.inspection")
 
-Visible = Callable[[str, Listing], Awaitable[frozenset[str]]]
-"""The names in a list (of this method) that the caller may see."""
-Trusted = Callable[[bytes], Awaitable[bool]]
-"""Whether instructions, a JSON value, may be shown."""
-Notice = Callable[[], Awaitable[str | None]]
-"""Gives instructions of the gateway's own, for a caller that sees no tool of the upstream."""
-Remember = Callable[[str], None]
-"""Told of each task id and request state that the caller is given."""
-Asked = Callable[[RequestId], None]
-"""Told of each question that the server asks the caller."""
-
-InputAsked = Callable[[Iterable[str]], None]
-"""Told of the keys of an upstream's `inputRequests`, if the upstream gives no `requestState` with them."""
-
-Announced = Callable[[], None]
-"""Told that the server says that its tools or prompts have changed."""
-
-UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises for what an upstream sent as JSON: it is none, it is not UTF-8, or it is nested too deep."""
-
 _NO: Final = msgspec.Raw()
 _NO_ID: Final = b"-"
 """Stands for an id that is not expected: no JSON is written so."""
-_MEMBER: Final = len('"id":7,')
-"""Bytes of the shortest member of an envelope, with a comma."""
-_LIST_METHODS: Final = {
-    strict.fold(field): method
-    for field, method in (
-        ("tools", "tools/list"),
-        ("resources", "resources/list"),
-        ("resourceTemplates", "resources/templates/list"),
-        ("prompts", "prompts/list"),
-        ("tasks", "tasks/list"),
-    )
-}
-"""The member that holds a list, as the most tolerant reader finds it → what lists it."""
 _ANNOUNCING: Final = frozenset({"notifications/tools/list_changed", "notifications/prompts/list_changed"})
-_INSTRUCTIONS: Final = strict.fold(instructions.FIELD)
-_GREETING: Final = "initialize"
-_WATCHED: Final = frozenset({*_LIST_METHODS.values(), _GREETING})
-_NONE: Final[frozenset[str]] = frozenset()
+_NAME: Final = compiled(rf"(?i){PREFIX.rpartition('.')[2]}", groups=False)
+_ERROR: Final = compiled('(?i)"error"', groups=False)
+_ESCAPE: Final = b"\\u00"
 
-
-_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_decode: Final = msgspec.json.decode
 _encode: Final = msgspec.json.encode
 
 
-async def _no_notice() -> None:
-    """Return no notice: nothing is hidden from the caller."""
+class Recipient(ListViewer, Protocol):
+    """The caller of an answer, with its view of lists and the memory of the gateway for it."""
+
+    def note_handle(self, handle: str, /) -> None:
+        """Note a task id or a request state that the caller is given."""
+        ...
+
+    def note_question(self, question: RequestId, /) -> None:
+        """Note a question that the server asks the caller."""
+        ...
+
+    def note_input_requests(self, keys: Iterable[str], /) -> None:
+        """Note the keys of an upstream's `inputRequests` without a `requestState`."""
+        ...
+
+    def note_list_change(self) -> None:
+        """Note that the server says that its tools or prompts have changed."""
+        ...
+
+    def note_reserved_names(self, count: int, /) -> None:
+        """Note the number of reserved names in a message."""
+        ...
 
 
-class Answers:
-    """The messages that answer one request, or come on a session's own stream (`message` is `None`)."""
+class ReservedNameFilter:
+    """Stage that takes the gateway's own names and error codes out of an answer. A whole message loses them. A message too
+    large to be held ends before the first of them has passed."""
+
+    __slots__ = ("_check", "_recipient", "_worker", "count")
+
+    def __init__(self, recipient: Recipient, worker: WorkerThread) -> None:
+        self._recipient = recipient
+        self._worker = worker
+        self._check: ReservedNameCheck | None = None
+        self.count = 0
+        """Reserved names found so far."""
+
+    async def handle(self, frame: Frame) -> Frame | None:
+        """Return a frame without reserved names; the same object if it has none. Raises `UpstreamBroken`."""
+        kind = frame.kind
+        if kind == "part" or kind == "text":  # noqa: PLR1714 - a set would cost a hash for each frame
+            self._feed(frame.raw)
+        elif kind == "part-end":
+            self._check = None
+        data = frame.raw if kind == "unfinished" and not frame.data else frame.data
+        if not data or kind == "end" or not may_have_reserved_names(data):
+            return frame
+        found, count = await self._worker.run(len(data), partial(without_reserved, data))
+        if count:
+            self._note(count)
+        return frame if found is data else _changed(frame, found)
+
+    def _feed(self, part: bytes) -> None:
+        self._check = self._check or ReservedNameCheck()
+        try:
+            self._check.feed(part)
+        except UpstreamBroken:
+            self._note(1)
+            raise
+
+    def _note(self, count: int) -> None:
+        self.count += count
+        self._recipient.note_reserved_names(count)
+
+
+def may_have_reserved_names(message: bytes) -> bool:
+    """Return whether a message is to be looked through for reserved names. Costs a hundredth of what reading it does."""
+    return (
+        _NAME.search(message) is not None
+        # A search for one letter is the quickest: nearly no message has an escape.
+        or (b"\\" in message and _ESCAPE in message)
+        or _ERROR.search(message) is not None
+    )
+
+
+def _changed(frame: Frame, data: bytes) -> Frame | None:
+    """Return a frame with this message in the place of its own. An unfinished event is dropped."""
+    if frame.kind == "document":
+        return Frame("document", data, data)
+    if frame.kind != "event":
+        return None
+    data = sse.on_one_reading(data)
+    return Frame("event", sse.anew(frame.raw, data), data, frame.id)
+
+
+class MessageFilter:
+    """Stage for the messages that answer one request, or come on a session's own stream (`message` is `None`)."""
 
     __slots__ = (
-        "_announced",
         "_answered",
-        "_asked",
-        "_input_asked",
+        "_check",
+        "_lists",
         "_message",
-        "_notice",
         "_problem",
-        "_remember",
-        "_trusted",
+        "_recipient",
         "_upstream",
-        "_visible",
-        "_worker",
         "_written",
         "expected",
+        "framing",
         "may_pass_unseen",
     )
 
@@ -99,26 +150,16 @@ class Answers:
         self,
         message: Message | None,
         upstream: str,
-        *,
-        visible: Visible,
-        trusted: Trusted,
-        notice: Notice = _no_notice,
-        remember: Remember,
-        asked: Asked = lambda _question: None,
-        input_asked: InputAsked = lambda _keys: None,
-        announced: Announced = lambda: None,
+        recipient: Recipient,
         worker: WorkerThread,
+        framing: Framing = "json",
     ) -> None:
         self._message = message
         self._upstream = upstream
-        self._visible = visible
-        self._trusted = trusted
-        self._notice = notice
-        self._remember = remember
-        self._asked = asked
-        self._input_asked = input_asked
-        self._announced = announced
-        self._worker = worker
+        self.framing: Framing = framing
+        self._recipient = recipient
+        self._lists = ListFilter(upstream, recipient, worker)
+        self._check: Envelope | EventEnvelope | None = None
         self._answered = False
         self._problem: str | None = None
         self.may_pass_unseen: bool = (
@@ -132,28 +173,78 @@ class Answers:
         self._written: bytes = _NO_ID if self.expected is None else _encode(self.expected)
         """The same in JSON, as nearly all servers repeat it."""
 
+    async def handle(self, frame: Frame) -> Frame | None:
+        """Keep, change or drop a frame with a message. Raises `UpstreamBroken` for a large one with another id."""
+        kind = frame.kind
+        if kind == "document":
+            seen = await self.filter_message(frame.data)
+            if seen is frame.data:
+                return frame
+            return self.words_at_end(b"") if seen is None else Frame("document", seen, seen)
+        if kind == "event":
+            return await self._filter_event(frame) if frame.data else frame
+        if kind == "part":
+            self._check = self._check or self.begin_check()
+            self._check.feed(frame.raw)
+        elif kind == "part-end":
+            self._check = None
+        elif kind == "unfinished":
+            data = frame.data or frame.raw
+            if self.words_at_end(b"") is not None or await self.filter_message(data) is not data:
+                return None
+        elif kind == "end" and self.framing == "events":
+            return self.words_at_end(frame.data) or frame
+        return frame
+
+    async def _filter_event(self, frame: Frame) -> Frame | None:
+        seen = await self.filter_message(frame.data)
+        if seen is frame.data:
+            return frame
+        return None if seen is None else Frame("event", sse.encode(seen, frame.id), seen, frame.id)
+
+    def begin_check(self) -> Envelope | EventEnvelope:
+        """Return the check of a message that passes in parts."""
+        return EventEnvelope(self.expected) if self.framing == "events" else Envelope(self.expected)
+
     async def filter_message(self, data: bytes) -> bytes | None:
-        """Keep, change or drop one message (see `messages.See`)."""
+        """Keep, change or drop one message: the same object, another one in its place, or `None`."""
         try:
-            envelope = _object.decode(data)
+            envelope = OBJECT.decode(data)
         except UNREADABLE:
             return data if self._may_be_read_by_others(data) else self._drop("The upstream's answer cannot be read")
-        if (not ENVELOPE.issuperset(envelope) and look_alike(envelope, ENVELOPE)) or _repeats(data, envelope):
+        room = len(data) - 1
+        for name, value in envelope.items():
+            room -= len(name) + len(value) + 4
+        if (not ENVELOPE.issuperset(envelope) and look_alike(envelope, ENVELOPE)) or (
+            room >= SHORTEST_MEMBER and repeats_member(data, envelope)
+        ):
             # Some clients take `Result` for `result`, or the first `id` for the one that counts: for a list, or for the
             # response to another request.
             return self._drop("The upstream's answer can be read in two ways")
         if "result" not in envelope and "error" not in envelope:
-            if (question := _id(envelope)) is not None:
-                self._asked(question)
-            elif _value(envelope.get("method", _NO)) in _ANNOUNCING:
-                self._announced()
+            self._note_message(envelope)
             return data
         if self._message is not None and bytes(envelope.get("id", _NO)) != self._written and not self._is_for(envelope):
             if self._problem is None:
                 log.warning("upstream.wrong-id", upstream=self._upstream, method=self._message.method)
             self._problem = "The upstream answered with the id of another request."
             return None
-        return await self._response(data, envelope, envelope.get("result", _NO))
+        self._answered = True
+        if not self.may_pass_unseen and (watched := watched_kinds(self._message, envelope.get("result"))):
+            asked = self._message.id if self._message is not None else request_id(envelope.get("id", b"null"))
+            return await self._lists.filter_response(data, watched, asked)
+        if b'"taskId"' in data or b'"requestState"' in data:
+            self._note_handles(envelope.get("result", _NO))
+        if b'"inputRequests"' in data:
+            self._note_requests(envelope.get("result", _NO))
+        return data
+
+    def _note_message(self, envelope: dict[str, msgspec.Raw]) -> None:
+        """Note a request or a notification of the server."""
+        if (question := request_id(envelope.get("id", b"null"))) is not None:
+            self._recipient.note_question(question)
+        elif decode_value(envelope.get("method", _NO)) in _ANNOUNCING:
+            self._recipient.note_list_change()
 
     def _may_be_read_by_others(self, data: bytes) -> bool:
         """Return whether unreadable bytes may go on. Other readers accept `NaN` or deeper nesting; without a brace, no
@@ -169,135 +260,46 @@ class Answers:
             return False
         return envelope.ended
 
-    async def _response(self, data: bytes, envelope: Mapping[str, msgspec.Raw], result: msgspec.Raw) -> bytes:
-        self._answered = True
-        if not self.may_pass_unseen and (watched := self._watched(result)):
-            asked = self._message.id if self._message is not None else _id(envelope)
-            return await self._watched_response(data, watched, asked)
-        if b'"taskId"' in data or b'"requestState"' in data:
-            self._note_handles(result)
-        if b'"inputRequests"' in data:
-            self._note_requests(result)
-        return data
-
     def _drop(self, problem: str) -> None:
         self._problem = f"{problem}, so nothing of it is shown."
 
-    def last_words(self) -> bytes | None:
-        """Return a response in the place of a missing one, if the answer was dropped."""
+    def words_at_end(self, before: bytes) -> Frame | None:
+        """Return a response of the gateway's own in the place of a dropped one, after these bytes; `None` if the caller
+        waits for none."""
         if self._problem is None or self._answered or self.expected is None:
             return None
-        return failure_response(self.expected, self._problem)
+        words = failure_response(self.expected, self._problem)
+        return Frame("own", before + sse.encode(words) if self.framing == "events" else words, words)
 
-    def _is_for(self, envelope: Mapping[str, msgspec.Raw]) -> bool:
-        """An error without an id is about what was sent, which the server could not, or would not, read."""
-        given, expected = _id(envelope), self.expected
+    def fail(self, problem: str, *, begun: bool) -> bytes | None:
+        """Return the last bytes of an answer that has failed, if a message still fits. `begun`: some of it has passed."""
+        if self.expected is None:
+            return None
+        words = failure_response(self.expected, problem)
+        if self.framing == "events":
+            return (sse.NEW_EVENT if begun else b"") + sse.encode(words)
+        return words if self.framing == "json" and not begun else None
+
+    def _is_for(self, envelope: dict[str, msgspec.Raw]) -> bool:
+        """Return whether a response is for this request. An error without an id is about what was sent, which the server
+        could not, or would not, read."""
+        given, expected = request_id(envelope.get("id", b"null")), self.expected
         if given is None:
-            nobody = bytes(envelope.get("id", b"null")) == b"null"
-            return nobody and (expected is None or "error" in envelope)
+            has_none = bytes(envelope.get("id", b"null")) == b"null"
+            return has_none and (expected is None or "error" in envelope)
         return type(given) is type(expected) and given == expected
 
-    def _watched(self, result: msgspec.Raw) -> frozenset[str]:
-        """Return the kinds of list or instructions that this response may hold. On a session's stream, servers replay
-        responses to earlier requests, so the shape decides."""
-        if self._message is None:
-            return _NONE if result is _NO else _shaped(result)
-        method = self._message.method
-        watched = self._message.disposition is Disposition.FILTER or method in instructions.METHODS
-        return frozenset({method}) if watched and method is not None else _NONE
-
-    async def _watched_response(self, data: bytes, watched: frozenset[str], identifier: RequestId | None) -> bytes:
-        method, *others = sorted(watched)
-        seen = None
-        if identifier is not None and not others:
-            give = self._instructed if method in instructions.METHODS else partial(self._filtered, method)
-            seen = await give(data, identifier)
-        if seen is None:
-            log.warning("upstream.unreadable-answer", upstream=self._upstream, method=method)
-            return failure_response(identifier, "The upstream's answer cannot be read, so nothing of it is shown.")
-        return seen
-
-    async def _filtered(self, method: str, data: bytes, identifier: RequestId) -> bytes | None:
-        size = len(data)
-        page = await self._worker.run(size, partial(listing.read_list, data, method, identifier))
-        if page is None or page.error:
-            return page and data
-        return await self._worker.run(size, partial(page.only, await self._visible(method, page)))
-
-    async def _instructed(self, data: bytes, identifier: RequestId) -> bytes | None:
-        greeting = await self._worker.run(len(data), partial(instructions.read_greeting, data, identifier))
-        if greeting is None:
-            return None
-        if greeting.welcomes and (notice := await self._notice()) is not None:
-            return await self._worker.run(len(data), partial(greeting.replaced, notice))
-        if greeting.said is None or await self._trusted(greeting.said):
-            return data
-        return await self._worker.run(len(data), greeting.without)
-
     def _note_handles(self, raw: msgspec.Raw) -> None:
-        result = _members(raw)
-        task = _members(msgspec.Raw(result.get("task", b"")))
+        result = members_of(raw)
+        task = members_of(result.get("task", b""))
         for value in (result.get("taskId"), result.get("requestState"), task.get("taskId")):
-            handle = _value(value or b"null")
+            handle = decode_value(value or b"null")
             if isinstance(handle, str):
-                self._remember(handle)
+                self._recipient.note_handle(handle)
 
     def _note_requests(self, raw: msgspec.Raw) -> None:
         """Note the keys of requests for input that come without a state."""
-        result = _members(raw)
-        keys = _members(msgspec.Raw(result.get("inputRequests", b"")))
-        if keys and _value(result.get("requestState", b"null")) is None:
-            self._input_asked(keys)
-
-
-def failure_response(identifier: RequestId | None, text: str) -> bytes:
-    """A JSON-RPC error response of the gateway's own."""
-    return _encode({"jsonrpc": "2.0", "id": identifier, "error": {"code": UPSTREAM_FAILED, "message": text}})
-
-
-def _repeats(data: bytes, members: Mapping[str, msgspec.Raw]) -> bool:
-    """Return whether an object names a member twice. A second member needs more room than `members` take; for the rest,
-    the quotes are counted."""
-    room = len(data) - 1
-    for name, value in members.items():
-        room -= len(name) + len(value) + 4
-    if room < _MEMBER:
-        return False
-    return data.count(b'"') != 2 * len(members) + sum(bytes(value).count(b'"') for value in members.values())
-
-
-def _shaped(result: msgspec.Raw) -> frozenset[str]:
-    """Return every kind of result that some reader may see, judged by its members. A result with unreadable members may
-    be any kind."""
-    raw = bytes(result)
-    try:
-        members = _object.decode(raw)
-    except UNREADABLE:
-        return _WATCHED if raw[:1] == b"{" else _NONE
-    folded = [(strict.fold(name), bytes(value)) for name, value in members.items()]
-    lists = [(method, value) for name, value in folded if (method := _LIST_METHODS.get(name))]
-    said = frozenset({_GREETING}) if any(name == _INSTRUCTIONS for name, _ in folded) else _NONE
-    if lists and _repeats(raw, members):
-        return frozenset(method for method, _ in lists) | said
-    return frozenset(method for method, value in lists if value[:1] == b"[") | said
-
-
-def _id(envelope: Mapping[str, msgspec.Raw]) -> RequestId | None:
-    value = _value(envelope.get("id", b"null"))
-    return value if isinstance(value, int | str) and not isinstance(value, bool) else None
-
-
-def _value(raw: bytes | msgspec.Raw) -> object:
-    """The value, or `None` for what no reader could make one of, such as a number beyond all bounds."""
-    try:
-        return _decode(raw)
-    except UNREADABLE:
-        return None
-
-
-def _members(raw: msgspec.Raw) -> dict[str, bytes]:
-    """The members of a JSON object, still encoded; none for anything else."""
-    try:
-        return {name: bytes(value) for name, value in _object.decode(raw).items()}
-    except UNREADABLE:
-        return {}
+        result = members_of(raw)
+        keys = members_of(result.get("inputRequests", b""))
+        if keys and decode_value(result.get("requestState", b"null")) is None:
+            self._recipient.note_input_requests(keys)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gateway.authority.model import Cause, Lease
     from gateway.model.caller import Principal
     from gateway.model.task import TaskEnd
-    from gateway.response.stream import Relay
+    from gateway.response.stream import ResponseStream
 
 Manner: TypeAlias = Literal["cut", "finish"]
 Reply = TypeVar("Reply")
@@ -59,11 +59,11 @@ class OpenAnswer:
         finally:
             self._end = _do_nothing
 
-    def follow(self, relay: Relay) -> Relay:
-        """Cut a relayed answer from now on, until it is settled."""
-        self._end = relay.cut
-        relay.after(self.leave)
-        return relay
+    def follow(self, stream: ResponseStream) -> ResponseStream:
+        """Cut an answer from now on, until it is settled."""
+        self._end = stream.cut
+        stream.after(self.leave)
+        return stream
 
     def cut(self) -> None:
         """End the request and its answer now."""

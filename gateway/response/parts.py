@@ -46,3 +46,4 @@ class AnswerParts(Struct, frozen=True):
     worker: WorkerThread
     turns: LoopTurns
     clock: Callable[[], float]
+    monotonic: Callable[[], float]

@@ -14,7 +14,7 @@ import msgspec
 from gateway.json.strict import RELATED_TASK
 from gateway.model.wire import RequestId
 from gateway.protocol.methods import TABLE
-from gateway.response.filter import UNREADABLE
+from gateway.response.members import UNREADABLE, decode_value, request_id
 
 _CONFIRMING: Final = frozenset(
     {
@@ -80,31 +80,31 @@ _array: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """A message and its meaning. `reading`: it counts as read data. `method` is the known method of a server's message;
+class ServerMessage:
+    """A message and its meaning. `is_read`: it counts as read data. `method` is the known method of a server's message;
     `answers` is the id of the answered request. `tasks` are its protocol tasks; `unread`: it may name more tasks."""
 
-    reading: bool
+    is_read: bool
     method: str | None = None
     answers: RequestId | None = None
     tasks: frozenset[str] = frozenset()
     unread: bool = False
 
 
-UNREAD: Final = Told(reading=True, unread=True)
+UNREAD: Final = ServerMessage(is_read=True, unread=True)
 """What was not looked at whole, or is no message."""
 
 
-def empty(raw: bytes) -> bool:
+def is_empty_response(raw: bytes) -> bool:
     """Return whether this is an empty response, or an event with only an empty response, which needs no inspection."""
     return _EMPTY.fullmatch(raw) is not None
 
 
-def told(data: bytes, asked: str | None) -> Told:
+def read_message(data: bytes, asked: str | None) -> ServerMessage:
     """Return the meaning of a message. `asked` is the method of the answered request; `None` for a session's own
     stream."""
     if not data:
-        return Told(reading=False)
+        return ServerMessage(is_read=False)
     try:
         envelope = _envelope.decode(data)
     except UNREADABLE:
@@ -112,15 +112,15 @@ def told(data: bytes, asked: str | None) -> Told:
     tasks = frozenset(_tasks(envelope))
     if envelope.result is not _NO or envelope.error is not _NO:
         quiet = asked in _CONFIRMING and envelope.method is _NO
-        return Told(not quiet, answers=_id(envelope.id), tasks=tasks)
-    method = _value(envelope.method)
+        return ServerMessage(not quiet, answers=request_id(envelope.id), tasks=tasks)
+    method = decode_value(envelope.method)
     known = method if isinstance(method, str) and method in TABLE else None
-    return Told(known not in _SILENT, known, tasks=tasks)
+    return ServerMessage(known not in _SILENT, known, tasks=tasks)
 
 
-def quiet(asked: str | None) -> Told:
+def read_large_message(asked: str | None) -> ServerMessage:
     """Return the meaning of a part of an answer too large to be held."""
-    return Told(reading=asked not in _CONFIRMING or asked == "subscriptions/listen", unread=True)
+    return ServerMessage(is_read=asked not in _CONFIRMING or asked == "subscriptions/listen", unread=True)
 
 
 def _tasks(envelope: _Envelope) -> Iterator[str]:
@@ -135,7 +135,7 @@ def _tasks(envelope: _Envelope) -> Iterator[str]:
             _members(members.task),
             *_items(members.tasks),
         ):
-            if isinstance(identifier := _value(named.taskId), str):
+            if isinstance(identifier := decode_value(named.taskId), str):
                 yield identifier
 
 
@@ -151,18 +151,3 @@ def _items(raw: msgspec.Raw) -> list[_Named]:
         return [_members(item) for item in _array.decode(raw)]
     except UNREADABLE:
         return []
-
-
-def _id(raw: msgspec.Raw) -> RequestId | None:
-    value = _value(raw)
-    return value if isinstance(value, int | str) and not isinstance(value, bool) else None
-
-
-def _value(raw: msgspec.Raw) -> object:
-    """The value; `None` for none, and for what no reader could make one of."""
-    if raw is _NO:
-        return None
-    try:
-        return msgspec.json.decode(raw)
-    except UNREADABLE:
-        return None

@@ -1,23 +1,27 @@
-"""The relay of an upstream's answer to the client: chunk by chunk, inspected, counted, and settled exactly once. The
+"""The stream of an answer from an upstream to the client: through its stages, counted, and settled exactly once. The
 answer may end, fail, be cut off, or lose its client."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
-from typing import Final, Literal, Protocol, TypeAlias
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from msgspec import Struct
 
 from gateway.errors import CredentialEnded, UpstreamBroken, UpstreamError
-from gateway.model.wire import Headers, UpstreamReply
+from gateway.loop_turns import Turn, next_turn
 from gateway.pipeline.completion import run_to_completion
+from gateway.response.frames import HOLD, HOLD_LISTS, Frame, Frames, Framing, begin_frames
+from gateway.response.obligations import NO_BOUNDS, Bounds
+
+if TYPE_CHECKING:
+    from gateway.model.wire import Headers, UpstreamReply
 
 EndedAs = Literal["completed", "cancelled", "failed", "limited"]
 
 
-class Ending(Struct, frozen=True):
+class StreamEnd(Struct, frozen=True):
     """The end of an answer. `size` is in bytes; `digest` is over the bytes passed on, if requested."""
 
     ended: EndedAs
@@ -33,22 +37,33 @@ class Hasher(Protocol):
     def hexdigest(self) -> str: ...
 
 
-class Transform(Protocol):
-    """A stage that inspects or changes an answer, and holds the smallest possible part of the answer."""
+class Stage(Protocol):
+    """A stage of an answer: it inspects, changes or drops (`None`) one frame after another."""
 
-    async def feed(self, chunk: bytes) -> bytes: ...
-    async def finish(self) -> bytes: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """Bounds that an obligation sets on an answer: `seconds` until its end, `size` in bytes."""
-
-    seconds: float | None = None
-    size: int | None = None
+    async def handle(self, frame: Frame, /) -> Frame | None: ...
 
 
-NO_BOUNDS: Final = Bounds()
+class Settlement(Protocol):
+    """The work at the end of an answer."""
+
+    def on_sent(self) -> None:
+        """Do the work that must be done before the next request of the caller is read. Nothing is waited for before it."""
+        ...
+
+    async def settle(self, end: StreamEnd, /) -> None: ...
+
+
+class StreamNotices(Protocol):
+    """The gateway's own events for the reader of an idle stream."""
+
+    def announce(self, *, begun: bool) -> bytes:
+        """Return the events that tell of changed lists. `begun`: some of the answer has been passed on."""
+        ...
+
+    def listen(self, say: Callable[[bytes], None], /) -> Callable[[], None]:
+        """Have `say` called with each notice. Return the end of it."""
+        ...
+
 
 ENDED: Final = (
     "the credential under which this call was made has ended, so the gateway cut the answer off",
@@ -56,121 +71,197 @@ ENDED: Final = (
 )
 """The words for a caller whose answer was cut, and the remedy."""
 
-
-Listen: TypeAlias = Callable[[Callable[[bytes], None]], Callable[[], None]]
-"""Takes a sink of events, and gives its removal."""
+_OTHER_ENCODING: Final = "the answer was withheld: it is not in UTF-8, so it cannot be looked into"
+"""What is written in two bytes a letter has zeros, and neither JSON nor text in UTF-8 has any."""
 
 
 def _do_nothing() -> None:
     """Do nothing."""
 
 
-class Relay:
+def _no_words(_error: UpstreamError, *, begun: bool) -> bytes | None:
+    """Return no last words."""
+
+
+class Stages:
+    """The stages of one answer in their order, and its frames.
+
+    `hold` bounds the bytes of a message that is held back. `observer` sees the frames of one piece together and before the other stages. `fail` gives the last bytes of a failed
+    answer, if a message still fits.
+    """
+
+    __slots__ = ("_frames", "_framing", "_hold", "_may_pass_unseen", "_observer", "_stages", "_turn", "fail")
+
+    def __init__(
+        self,
+        framing: Framing,
+        stages: Sequence[Stage],
+        *,
+        may_pass_unseen: bool,
+        hold: int | None = None,
+        observer: Stage | None = None,
+        turn: Turn = next_turn,
+        fail: Callable[..., bytes | None] = _no_words,
+    ) -> None:
+        self._framing: Framing = framing
+        self._stages = stages
+        self._may_pass_unseen = may_pass_unseen
+        self._hold = hold or (HOLD if may_pass_unseen else HOLD_LISTS)
+        self._observer = observer
+        self._turn = turn
+        self._frames: Frames | None = None
+        self.fail = fail
+
+    async def handle_whole(self, body: bytes) -> bytes | None:
+        """Return the bytes to pass on of an answer that is one JSON document; `None` for an answer in frames, to be fed."""
+        if self._framing != "json" or len(body) > self._hold:
+            return None
+        frame = Frame("document", body, body)
+        if self._observer is not None:
+            await self._observer.handle(frame)
+        for stage in self._stages:
+            kept = await stage.handle(frame)
+            if kept is None:
+                return b""
+            frame = kept
+        return frame.raw
+
+    async def feed(self, chunk: bytes) -> bytes:
+        """Return the bytes to pass on after the next bytes of an answer; empty while a message is held back."""
+        frames = self._begun()
+        if len(chunk) <= frames.at_once:
+            return await self._handle(frames.feed(chunk))
+        passed: list[bytes] = []
+        for start in range(0, len(chunk), frames.at_once):
+            passed.append(await self._handle(frames.feed(chunk[start : start + frames.at_once])))
+            await self._turn()
+        return b"".join(passed)
+
+    async def finish(self) -> bytes:
+        """Return the rest of the bytes to pass on."""
+        return b"".join([await self._handle([frame]) for frame in self._begun().finish()])
+
+    def _begun(self) -> Frames:
+        if self._frames is None:
+            self._frames = begin_frames(self._framing, self._hold, may_pass_unseen=self._may_pass_unseen)
+        return self._frames
+
+    async def _handle(self, frames: list[Frame]) -> bytes:
+        if not frames:
+            return b""
+        if self._observer is not None:
+            # One look at many small events costs less than a look at each.
+            await self._observer.handle(
+                frames[0] if len(frames) == 1 else Frame("event", b"".join([frame.raw for frame in frames]))
+            )
+        passed = [await self._walk(frame) for frame in frames]
+        return passed[0] if len(passed) == 1 else b"".join(passed)
+
+    async def _walk(self, frame: Frame) -> bytes:
+        for stage in self._stages:
+            kept = await stage.handle(frame)
+            if kept is None:
+                return b""
+            frame = kept
+        return frame.raw
+
+
+class ResponseStream:
     """One answer. Iterated once by the edge; `close` must follow in any case.
 
-    `on_sent` is called when `close` begins, before anything is waited for: whatever the caller sends next is looked at
-    after it. `announcement` gives the events that tell of changed lists, and is told whether any of the answer was passed
-    on. `listen` registers the reader for the gateway's own notices. `on_broken` is asked for the last words of an answer that fails, and told whether any of it was passed on.
+    `record` is told of the bytes that are passed on. `idle`: the stream waits for news, and may have `notices`.
     """
 
     __slots__ = (
-        "_after",
-        "_announcement",
         "_begun",
+        "_body",
         "_bounds",
         "_closed",
         "_closing",
         "_cut",
         "_deadline",
         "_ended",
-        "_exhausted",
-        "_hasher",
-        "_listen",
-        "_on_broken",
-        "_on_end",
-        "_on_sent",
+        "_is_read",
+        "_leaves",
+        "_notices",
+        "_record",
         "_reply",
+        "_settlement",
         "_size",
-        "_transform",
+        "_stages",
         "headers",
         "idle",
         "status",
+        "whole",
     )
 
     def __init__(
         self,
         reply: UpstreamReply,
-        *,
         headers: Headers,
-        on_end: Callable[[Ending], Awaitable[None]],
-        transform: Transform | None = None,
+        stages: Stages,
+        settlement: Settlement,
+        *,
         bounds: Bounds = NO_BOUNDS,
+        record: Hasher | None = None,
         idle: bool = False,
-        hasher: Hasher | None = None,
-        on_sent: Callable[[], object] = lambda: None,
-        announcement: Callable[[bool], bytes] | None = None,
-        listen: Listen | None = None,
-        on_broken: Callable[[UpstreamError, bool], bytes | None] = lambda _error, _begun: None,
+        notices: StreamNotices | None = None,
     ) -> None:
         self.status = reply.status
         self.headers = headers
         self.idle = idle
+        self.whole = False
+        """Whether the last chunk ended the answer."""
         self._reply = reply
-        self._on_end = on_end
-        self._on_sent = on_sent
-        self._announcement = announcement
-        self._listen = listen
-        self._on_broken = on_broken
-        self._transform = transform
+        # The bound on time is looked at between two pieces.
+        self._body = reply.body if bounds.seconds is None else None
+        self._stages = stages
+        self._settlement = settlement
+        self._notices = notices
         self._bounds = bounds
         self._deadline = None if bounds.seconds is None else asyncio.get_running_loop().time() + bounds.seconds
-        self._hasher = hasher
+        self._record = record
         self._size = 0
         self._begun = False
         self._ended: EndedAs = "cancelled"
-        self._exhausted = False
+        self._is_read = False
         self._closed = False
         self._cut: CredentialEnded | None = None
         self._closing: asyncio.Future[None] | None = None
-        self._after: list[Callable[[], object]] = []
+        self._leaves: list[Callable[[], object]] = []
 
     def after(self, leave: Callable[[], object]) -> None:
         """Have `leave` called once the answer has ended and is settled."""
-        self._after.append(leave)
+        self._leaves.append(leave)
 
     def cut(self) -> None:
         """End the answer now, whatever its reader waits for: the exchange with the upstream is closed. It counts as cancelled."""
-        if self._closed or self._exhausted or self._cut is not None:
+        if self._closed or self.whole or self._cut is not None:
             return
         self._cut = CredentialEnded(*ENDED)
         self._ended = "cancelled"
         self._closing = asyncio.ensure_future(self._reply.close())
 
     @property
-    def whole(self) -> bool:
-        """Return whether the last chunk ended the answer."""
-        return self._exhausted
-
-    @property
     def announcement(self) -> bytes:
         """The events, if any, by which the reader of this answer learns that lists may show something else than before."""
-        return b"" if self._announcement is None else self._announcement(self._begun)
+        return b"" if self._notices is None else self._notices.announce(begun=self._begun)
 
     def listen(self, say: Callable[[bytes], None]) -> Callable[[], None]:
         """Have `say` called with each event of the gateway for the reader of this answer. Returns the end of it."""
-        return _do_nothing if self._listen is None else self._listen(say)
+        return _do_nothing if self._notices is None else self._notices.listen(say)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
-        while not self._exhausted:
+        while not self.whole:
             if self._cut is not None:
-                return self._cut_words(self._cut)
+                return self._end_cut(self._cut)
             try:
                 chunk = await self._next()
                 if chunk:
-                    return self._counted(chunk)
+                    return self._count(chunk)
             except TimeoutError:
                 self._ended = "limited"
                 return self._last_words(UpstreamBroken("the answer took longer than policy allows"))
@@ -187,19 +278,34 @@ class Relay:
         raise StopAsyncIteration
 
     async def _next(self) -> bytes:
-        """The next piece to pass on; empty while a transform holds it back."""
-        try:
-            chunk = await (anext(self._reply.chunks) if self._deadline is None else self._in_time(self._deadline))
-        except StopAsyncIteration:
+        """Return the next piece to pass on; empty while a stage holds it back."""
+        body, self._body = self._body, None
+        if body:
+            self._is_read = True
+        chunk = body if self._is_read else await self._read()
+        if chunk is None:
             if self._cut is not None:
-                raise self._cut from None
-            self._exhausted = True
+                raise self._cut
+            self.whole = True
             self._ended = "completed"
-            return await self._transform.finish() if self._transform else b""
+            return await self._stages.finish()
         if b"\0" in chunk:
-            # What is written in two bytes a letter has zeros, and neither JSON nor text in UTF-8 has any.
-            raise UpstreamBroken("the answer was withheld: it is not in UTF-8, so it cannot be looked into")
-        return await self._transform.feed(chunk) if self._transform else chunk
+            raise UpstreamBroken(_OTHER_ENCODING)
+        passed = await self._stages.handle_whole(body) if body else None
+        if passed is None:
+            return await self._stages.feed(chunk)
+        if self._cut is not None:
+            raise self._cut
+        self.whole = True
+        self._ended = "completed"
+        return passed
+
+    async def _read(self) -> bytes | None:
+        """Return the next chunk of the upstream; `None` at the end."""
+        try:
+            return await (anext(self._reply.chunks) if self._deadline is None else self._in_time(self._deadline))
+        except StopAsyncIteration:
+            return None
 
     async def _in_time(self, deadline: float) -> bytes:
         if asyncio.get_running_loop().time() >= deadline:
@@ -208,29 +314,29 @@ class Relay:
         async with asyncio.timeout_at(deadline):
             return await anext(self._reply.chunks)
 
-    def _cut_words(self, error: CredentialEnded) -> bytes:
+    def _end_cut(self, error: CredentialEnded) -> bytes:
         """Return the last bytes for the client of a cut answer. A stream that waits for news just ends: its client opens another."""
         if not self.idle:
             return self._last_words(error)
-        self._exhausted = True
+        self.whole = True
         raise StopAsyncIteration
 
     def _last_words(self, error: UpstreamError) -> bytes:
         """Return the last bytes for the client of a failed answer. Raises the error if no bytes are left to send."""
-        self._exhausted = True
-        words = self._on_broken(error, self._begun)
+        self.whole = True
+        words = self._stages.fail(error, begun=self._begun)
         if words is None:
             raise error
         return words
 
-    def _counted(self, chunk: bytes) -> bytes:
+    def _count(self, chunk: bytes) -> bytes:
         self._size += len(chunk)
         if self._bounds.size is not None and self._size > self._bounds.size:
             self._ended = "limited"
             raise UpstreamBroken("the answer is larger than policy allows")
         self._begun = True
-        if self._hasher is not None:
-            self._hasher.update(chunk)
+        if self._record is not None:
+            self._record.update(chunk)
         return chunk
 
     async def close(self) -> None:
@@ -242,12 +348,15 @@ class Relay:
 
     async def _end(self) -> None:
         try:
-            self._on_sent()
-            await (self._reply.close() if self._closing is None else self._closing)
+            self._settlement.on_sent()
+            if self._closing is not None:
+                await self._closing
+            elif not self._is_read:
+                await self._reply.close()
         finally:
-            digest = self._hasher.hexdigest() if self._hasher is not None else None
+            digest = self._record.hexdigest() if self._record is not None else None
             try:
-                await self._on_end(Ending(self._ended, self.status, self._size, digest))
+                await self._settlement.settle(StreamEnd(self._ended, self.status, self._size, digest))
             finally:
-                for leave in self._after:
+                for leave in self._leaves:
                     leave()

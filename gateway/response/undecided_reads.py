@@ -1,11 +1,11 @@
 """Folding of messages without a decision into the task's history and the journal, before they reach the caller. These
 are answers to requests passed through, and messages of servers on streams. A late result comes from a protocol task or
-on a resumed stream. It is folded into the task of its call and into the reading task. `observation` folds the results
-of decided calls."""
+on a resumed stream. It is folded into the task of its call and into the reading task. `observe` folds the results of
+decided calls."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,16 +20,16 @@ from gateway.model.target import Effect, Sensitivity
 from gateway.model.task import Task
 from gateway.model.wire import RequestId, UpstreamRequest
 from gateway.pipeline.context import RequestContext
-from gateway.response import server_messages as passing
-from gateway.response.observe import found
+from gateway.response.frames import Frame
+from gateway.response.observe import inspect_pieces
 from gateway.response.parts import AnswerParts
-from gateway.response.server_messages import Told
+from gateway.response.server_messages import ServerMessage, is_empty_response, read_large_message, read_message
 
 _NOTHING: Final = ResultContent()
 
 
 @dataclass(slots=True)
-class _Reading:
+class _Read:
     """A message, or the results in it. `numbers` are its numbers in each task."""
 
     source: Source
@@ -38,75 +38,79 @@ class _Reading:
     numbers: dict[str, int] = field(default_factory=dict[str, int])
 
 
-class Readings:
-    """An observer of one answer (see `messages.Observer`). `concealed` returns the credentials rewritten since the last
-    question: the task knows each credential with a handle. Raises `UpstreamBroken` for content that cannot be recorded.
-    """
+class UndecidedReadObserver:
+    """Stage that folds and records the messages of one answer after the filters. Raises `UpstreamBroken` for messages
+    without room in the record."""
 
-    __slots__ = ("_asked", "_concealed", "_context", "_last", "_open", "_parts", "_request", "_turn", "_upstream")
+    __slots__ = ("_asked", "_context", "_last", "_open", "_parts", "_request", "_turn", "_upstream")
 
-    def __init__(
-        self,
-        parts: AnswerParts,
-        context: RequestContext,
-        request: UpstreamRequest,
-        concealed: Callable[[], tuple[Sighting, ...]] = tuple,
-    ) -> None:
+    def __init__(self, parts: AnswerParts, context: RequestContext, request: UpstreamRequest) -> None:
         self._parts = parts
         self._context = context
         self._request = request
-        self._concealed = concealed
         self._turn = partial(parts.turns.take, request.principal.key)
         self._upstream = context.exchange.upstream
         self._asked = request.message.method if request.message is not None else None
-        self._open: _Reading | None = None
-        self._last: _Reading | None = None
+        self._open: _Read | None = None
+        self._last: _Read | None = None
 
-    async def message(self, raw: bytes, data: bytes) -> None:
-        if passing.empty(raw):
+    async def handle(self, frame: Frame) -> Frame:
+        """Fold what a frame holds. Raises `UpstreamBroken` if it cannot be recorded."""
+        kind = frame.kind
+        if kind in {"document", "event", "unfinished"}:
+            await self._observe_message(frame.raw, frame.data)
+        elif kind in {"part", "text"}:
+            await self._observe_part(frame.raw)
+        elif kind in {"part-end", "text-end"}:
+            await self._observe_end()
+        return frame
+
+    async def note_concealed(self, sightings: tuple[Sighting, ...]) -> None:
+        """Fold credentials of the last message that have been replaced by handles."""
+        if self._last is not None:
+            await self._take(self._last, ResultContent(sightings))
+
+    async def _observe_message(self, raw: bytes, data: bytes) -> None:
+        """Fold a message with its original bytes, or bytes without a message."""
+        if is_empty_response(raw):
             return
-        told = passing.told(data, self._asked)
-        self._last = reading = self._begun(told)
-        self._note_tasks(told, reading.source.past_call)
+        message = read_message(data, self._asked)
+        self._last = read = self._begin(message)
+        self._note_tasks(message, read.source.past_call)
         # Data that stands in several lines reads otherwise once they are joined.
         whole = raw if data in raw else raw + b"\n" + data
-        content = await found(reading.inspector, whole, last=True, turn=self._turn)
-        if content is not None or told.reading:
-            await self._take(reading, content or _NOTHING)
+        content = await inspect_pieces(read.inspector, whole, last=True, turn=self._turn)
+        if content is not None or message.is_read:
+            await self._take(read, content or _NOTHING)
 
-    async def part(self, chunk: bytes) -> None:
-        reading = self._open
-        if reading is None:
-            told = passing.quiet(self._asked)
-            self._open = self._last = reading = self._begun(told)
-            if told.reading:
-                await self._take(reading, _NOTHING)
-        content = await found(reading.inspector, chunk, turn=self._turn)
+    async def _observe_part(self, chunk: bytes) -> None:
+        read = self._open
+        if read is None:
+            message = read_large_message(self._asked)
+            self._open = self._last = read = self._begin(message)
+            if message.is_read:
+                await self._take(read, _NOTHING)
+        content = await inspect_pieces(read.inspector, chunk, turn=self._turn)
         if content is not None:
-            await self._take(reading, content)
+            await self._take(read, content)
 
-    async def end(self) -> None:
-        reading, self._open = self._open, None
-        if reading is not None and (content := reading.inspector.finish()) is not None:
-            await self._take(reading, content)
-
-    async def rewritten(self) -> None:
-        fresh = self._concealed()
-        if fresh and self._last is not None:
-            await self._take(self._last, ResultContent(fresh))
+    async def _observe_end(self) -> None:
+        read, self._open = self._open, None
+        if read is not None and (content := read.inspector.finish()) is not None:
+            await self._take(read, content)
 
     # --- what it is ----------------------------------------------------------------------------------
 
-    def _begun(self, told: Told) -> _Reading:
-        source, parts = self._source(told), self._parts
+    def _begin(self, server: ServerMessage) -> _Read:
+        source, parts = self._source(server), self._parts
         quiet = parts.inspector.suppressions.of(source.target, parts.clock())
         with _withheld():
             seen = parts.history.seen(self._task(parts.clock())) if quiet else ()
         trusted = source.target.trust == "trusted"
-        inspector = parts.inspector.passing(trusted=trusted, words=told.reading, quiet=quiet, seen=seen)
-        return _Reading(source, self._label(told), inspector)
+        inspector = parts.inspector.passing(trusted=trusted, words=server.is_read, quiet=quiet, seen=seen)
+        return _Read(source, self._label(server), inspector)
 
-    def _source(self, told: Told) -> Source:
+    def _source(self, server: ServerMessage) -> Source:
         """Return the source of a reading.
 
         The request of the caller counts. The words of a server can only raise the sensitivity of its messages.
@@ -114,9 +118,9 @@ class Readings:
         parts, upstream = self._parts, self._upstream
         plain = parts.catalogue.target(upstream, "resource", "")
         untrusted, least = plain.trust == "untrusted", plain.labels.sensitivity
-        if not told.reading:
+        if not server.is_read:
             return Source(plain, untrusted=False, sensitivity=Sensitivity.PUBLIC)
-        calls = self._calls(told)
+        calls = self._calls(server)
         known = [past_call for past_call in calls if past_call is not None]
         if len(known) < len(calls):
             return Source(plain, untrusted, parts.catalogue.highest(upstream), unknown=True)
@@ -127,25 +131,25 @@ class Readings:
         mints = any(past_call.target.labels.effect is Effect.MINT for past_call in known)
         return Source(plain, untrusted, sensitivity, unknown=mints)
 
-    def _calls(self, told: Told) -> list[PastCall | None]:
+    def _calls(self, server: ServerMessage) -> list[PastCall | None]:
         """Return the calls of which this message holds or announces a late result; `None` for each forgotten call."""
         parts, request, message = self._parts, self._request, self._request.message
-        if message is None and told.answers is not None:
-            key = unanswered(request.session, told.answers)
+        if message is None and server.answers is not None:
+            key = unanswered(request.session, server.answers)
             return [parts.unanswered.past_call(self._upstream, key, request.principal)]
-        if told.unread and self._asked in {None, "subscriptions/listen"}:
+        if server.unread and self._asked in {None, "subscriptions/listen"}:
             return [None]
-        named = told.tasks
+        named = server.tasks
         if self._asked_for_task and message is not None and message.name is not None:
             named = frozenset({message.name})
         return [parts.ownership.past_call(self._upstream, name, request.principal) for name in named]
 
-    def _note_tasks(self, told: Told, past_call: PastCall | None) -> None:
+    def _note_tasks(self, server: ServerMessage, past_call: PastCall | None) -> None:
         """The tasks that a late answer gives the caller are made by its call."""
-        if past_call is None or told.answers is None or self._request.message is not None:
+        if past_call is None or server.answers is None or self._request.message is not None:
             return
         ownership, principal = self._parts.ownership, self._request.principal
-        for name in told.tasks:
+        for name in server.tasks:
             if ownership.renew_if_owner(self._upstream, name, principal):
                 ownership.deliver(self._upstream, name, principal, past_call)
 
@@ -153,25 +157,25 @@ class Readings:
     def _asked_for_task(self) -> bool:
         return self._asked is not None and self._asked.startswith("tasks/")
 
-    def _label(self, told: Told) -> str:
+    def _label(self, server: ServerMessage) -> str:
         """Return the name of a reading for the record."""
         asked = self._asked or ("a stream" if self._request.method == "GET" else self._request.method)
-        if told.method is not None:
-            return f"{self._upstream} {told.method} on {asked}"
+        if server.method is not None:
+            return f"{self._upstream} {server.method} on {asked}"
         return f"{self._upstream} {asked}"
 
     # --- where it goes -------------------------------------------------------------------------------
 
-    async def _take(self, reading: _Reading, content: ResultContent) -> None:
+    async def _take(self, read: _Read, content: ResultContent) -> None:
         parts, now = self._parts, self._parts.clock()
         content = await parts.credential_chain.with_repeated_marked(self._request, content)
         with _withheld():
-            for task in self._tasks(reading.source.past_call, now):
-                number = reading.numbers.get(task.id)
-                fields = parts.history.read(task, self._context.id, reading.source, content, now, number=number)
+            for task in self._tasks(read.source.past_call, now):
+                number = read.numbers.get(task.id)
+                fields = parts.history.read(task, self._context.id, read.source, content, now, number=number)
                 if fields is not None:
-                    reading.numbers[task.id] = int(str(fields["number"]))
-                    await parts.journal.append("observed", {**fields, "source": reading.label})
+                    read.numbers[task.id] = int(str(fields["number"]))
+                    await parts.journal.append("observed", {**fields, "source": read.label})
 
     def _tasks(self, past_call: PastCall | None, now: float) -> Iterator[Task]:
         mine = self._task(now)

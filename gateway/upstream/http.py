@@ -14,6 +14,7 @@ from gateway.config import HeaderCredential, Limits, Upstream
 from gateway.errors import ConfigurationError, UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from gateway.http import address
 from gateway.http.client import Client
+from gateway.http.client_connection import WholeResponse
 from gateway.http.failures import AnswerTimeout, ExchangeError, Unconnected
 from gateway.model.wire import UpstreamReply, UpstreamRequest
 
@@ -59,7 +60,8 @@ class HttpUpstream:
             response.close()
             raise UpstreamBroken(f"upstream {self._name} answered with a redirect", "configure the final url")
         response.translate = self._broken
-        return UpstreamReply(response.status, response.headers, response, response.aclose)
+        body = response.body if isinstance(response, WholeResponse) else None
+        return UpstreamReply(response.status, response.headers, response, response.aclose, body)
 
     async def aclose(self) -> None:
         if self._client is not None:

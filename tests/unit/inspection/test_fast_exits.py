@@ -27,7 +27,7 @@ from gateway.inspection.results import ResultInspector, ResultWords, together
 from gateway.inspection.text import Unescaper, text_of
 from gateway.model.target import Role
 from gateway.model.wire import Disposition, Era, Json, JsonObject, Kind, Message
-from gateway.response.filter import Answers
+from gateway.response.filter import MessageFilter
 from gateway.words import own_words, words
 from gateway.words.grounds import grounds
 from gateway.worker_thread import WorkerThread
@@ -185,9 +185,7 @@ def test_foreign_words_are_those_with_a_part_that_nobody_gave(found: set[bytes],
 @pytest.mark.parametrize("written", ["7", '"a"', '"q\\"uote"', '"\\u0061"', "0", "-0", "null", '"7"', "7.0", "-"])
 def test_an_id_as_written_stands_for_the_same_request_as_its_value(expected: int | str, written: str):
     message = Message(Kind.REQUEST, next(iter(Era)), Disposition.DECIDE, b"{}", "tools/call", id=expected)
-    answers = Answers(
-        message, "files", visible=AsyncMock(), trusted=AsyncMock(), remember=Mock(), worker=WorkerThread()
-    )
+    answers = MessageFilter(message, "files", AsyncMock(), WorkerThread())
     data = b'{"jsonrpc":"2.0","id":%s,"result":{}}' % written.encode()
     try:
         value = msgspec.json.decode(written)

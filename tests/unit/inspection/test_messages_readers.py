@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -13,17 +12,15 @@ from hypothesis import strategies as st
 from gateway.errors import UpstreamBroken
 from gateway.model.wire import Disposition, Era, Kind, Message
 from gateway.protocol import sse
-from gateway.protocol.listing import Listing
-from gateway.response.envelope import EventEnvelope
-from gateway.response.filter import Answers
-from gateway.response.frames import EventMessages
+from gateway.response.filter import MessageFilter, ReservedNameFilter
+from gateway.response.stream import Stages
 from gateway.worker_thread import WorkerThread
 from tests.requirements import requirement
-from tests.unit.inspection.streams import LIST, keep, names, nothing, replace, run
+from tests.unit.inspection.streams import LIST, Recipient, keep, replace, run, stages
 
 
 async def other(data: bytes) -> bytes | None:
-    """Drops what holds a list that was not asked for, as `Answers.filter_message` does."""
+    """Drops what holds a list that was not asked for, as `MessageFilter.filter_message` does."""
     return None if b"hidden" in data else data
 
 
@@ -50,7 +47,7 @@ HIDING = [
 @pytest.mark.parametrize("stream", HIDING)
 async def test_in_the_answer_to_a_call_nothing_passes_that_only_some_readers_find(stream: bytes):
     """They would find in it the response to another request: a list that nobody has filtered."""
-    messages = EventMessages(other, hold=1000, unseen=True, names=names(), last_words=nothing)
+    messages = stages("events", other, hold=1000, unseen=True)
 
     assert b"hidden" not in await run(messages, stream)
 
@@ -61,14 +58,14 @@ async def test_in_the_answer_to_a_call_no_line_ends_inside_of_a_message(hold: in
     data = '{"a":"\u2028\u2028data: {}\u2029\x85é"}'.encode()
     sent = b"id: 7\ndata: " + data + b"\n\n"
     for size in range(1, 9):
-        messages = EventMessages(keep, hold=hold, unseen=True, names=names(), last_words=nothing)
+        messages = stages("events", keep, hold=hold, unseen=True)
         passed = await run(messages, *(sent[i : i + size] for i in range(0, len(sent), size)))
         assert passed.decode().splitlines() == ["id: 7", r'data: {"a":"\u2028\u2028data: {}\u2029\u0085é"}', ""]
 
 
 async def test_a_first_event_is_found_also_when_something_was_said_before_it():
     """Only at the beginning of a stream is a byte order mark none of a line, and the gateway may have said something by then."""
-    messages = EventMessages(keep, hold=1000, unseen=True, names=names(), last_words=nothing)
+    messages = stages("events", keep, hold=1000, unseen=True)
 
     assert await run(messages, b'\xef\xbb\xbfdata: {"a":1}\n\ndata: {}\n\n') == b'data: {"a":1}\n\ndata: {}\n\n'
 
@@ -94,7 +91,7 @@ async def test_a_line_of_data_among_others_is_no_message_of_its_own(stream: byte
 
 
 async def test_data_of_several_lines_goes_on_in_one():
-    messages = EventMessages(keep, hold=1000, unseen=True, names=names(), last_words=nothing)
+    messages = stages("events", keep, hold=1000, unseen=True)
 
     assert await run(messages, b"id: 7\ndata: {\ndata:\ndata:}\nevent: a\n\n") == b"id: 7\nevent: a\ndata: {  }\n\n"
 
@@ -109,7 +106,7 @@ ODD_BUT_CLEAR = [
 
 @pytest.mark.parametrize("text", ODD_BUT_CLEAR)
 async def test_what_every_reader_finds_alike_stays_as_it_was(text: str):
-    messages = EventMessages(keep, hold=1000, unseen=True, names=names(), last_words=nothing)
+    messages = stages("events", keep, hold=1000, unseen=True)
 
     assert (await run(messages, text.encode())).decode() == text
 
@@ -118,7 +115,7 @@ async def test_what_every_reader_finds_alike_stays_as_it_was(text: str):
 @pytest.mark.parametrize("unseen", [True, False])
 async def test_the_id_of_an_event_hides_nothing(unseen: bool):  # noqa: FBT001 - a parameter of pytest
     """The id of an event that was changed goes on with the change."""
-    messages = EventMessages(replace, hold=1000, unseen=unseen, names=names(), last_words=nothing)
+    messages = stages("events", replace, hold=1000, unseen=unseen)
 
     assert b"hidden" not in await run(messages, b"id: 1\x0bdata: " + LIST + b"\ndata: {}\n\n")
 
@@ -174,15 +171,9 @@ async def test_no_reader_finds_what_the_strictest_does_not(pieces: list[str], si
 
 async def seen_of(stream: bytes, size: int, hold: int) -> bytes:
     """What the caller gets of this as the answer to a call, if it comes in pieces of this size."""
-    answers = Answers(CALL, "files", visible=no_names, trusted=no_text, remember=print, worker=WorkerThread())
-    messages = EventMessages(
-        answers.filter_message,
-        hold=hold,
-        unseen=True,
-        names=names(),
-        last_words=nothing,
-        check=partial(EventEnvelope, answers.expected),
-    )
+    recipient, worker = Recipient(), WorkerThread()
+    walk = [ReservedNameFilter(recipient, worker), MessageFilter(CALL, "files", recipient, worker, "events")]
+    messages = Stages("events", walk, may_pass_unseen=True, hold=hold)
     passed = b""
     try:
         for start in range(0, len(stream), size):
@@ -193,11 +184,3 @@ async def seen_of(stream: bytes, size: int, hold: int) -> bytes:
 
 
 CALL = Message(Kind.REQUEST, Era.STATELESS, Disposition.DECIDE, b"", method="tools/call", id=7)
-
-
-async def no_names(_method: str, _page: Listing) -> frozenset[str]:
-    return frozenset()
-
-
-async def no_text(_said: bytes) -> bool:
-    return False

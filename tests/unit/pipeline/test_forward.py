@@ -24,8 +24,8 @@ from gateway.http.exchange import Exchange
 from gateway.inspection.results import ResultWords
 from gateway.journal.results import ResultRecord
 from gateway.model.decision import Obligation
-from gateway.pipeline.forward import find_bounds
-from gateway.response.stream import Bounds, Relay
+from gateway.response.obligations import Bounds, read_obligations
+from gateway.response.stream import ResponseStream
 from gateway.telemetry.spans import Spans
 from gateway.telemetry.tracing import Tracing
 from gateway.words.words import digest
@@ -262,7 +262,7 @@ async def test_a_stream_that_waits_for_news_is_idle(there: Bench):
 
     answer = await there.gateway.pipeline.handle(Exchange("POST", "files", URL, tuple(headers), "127.0.0.1", body=read))
 
-    assert isinstance(answer, Relay)
+    assert isinstance(answer, ResponseStream)
     assert answer.idle
     await read_out(answer)
 
@@ -274,9 +274,9 @@ def limit(**properties: int) -> Obligation:
 def test_of_several_limits_the_tightest_holds():
     label = Obligation("label", {"confidentiality": "confidential"})
 
-    assert find_bounds(allow(label)) == Bounds(None, None)
+    assert read_obligations(allow(label)).bounds == Bounds(None, None)
     several = (label, limit(timeout_seconds=9, max_bytes=5), limit(timeout_seconds=3), limit(max_bytes=7))
-    assert find_bounds(allow(*several)) == Bounds(3, 5)
+    assert read_obligations(allow(*several)).bounds == Bounds(3, 5)
 
 
 @requirement("fault/limit", "mcp/tasks")
@@ -329,7 +329,7 @@ async def test_the_words_of_a_short_answer_are_folded_and_recorded_when_its_call
         return call()
 
     answer = await there.gateway.pipeline.handle(Exchange("POST", "files", URL, (), "127.0.0.1", body=read))
-    assert isinstance(answer, Relay)
+    assert isinstance(answer, ResponseStream)
     assert b"zanzibarian" in b"".join([chunk async for chunk in answer])
     (task,) = there.gateway.history.tasks()
     assert word not in there.gateway.history.state(task).tokens

@@ -20,7 +20,7 @@ from gateway.pipeline.admit import waits_for_news
 from gateway.pipeline.sessionless import refuse_unowned
 from gateway.pipeline.visibility import SUBSCRIBING
 from gateway.protocol.methods import TABLE, Method
-from gateway.response.stream import Relay
+from gateway.response.stream import ResponseStream
 from tests.requirements import requirement
 from tests.unit.harness import URL, Bench, Held, bench, call, message, modern, result
 
@@ -70,17 +70,17 @@ class Asking(Held):
         yield b"data: " + answer + b"\n\n"
 
 
-async def opened(there: Bench, body: bytes | None, *headers: tuple[bytes, bytes]) -> Relay:
+async def opened(there: Bench, body: bytes | None, *headers: tuple[bytes, bytes]) -> ResponseStream:
     async def read() -> bytes:
         return body or b""
 
     method = "POST" if body is not None else "GET"
     answer = await there.gateway.pipeline.handle(Exchange(method, "files", URL, headers, "127.0.0.1", body=read))
-    assert isinstance(answer, Relay)
+    assert isinstance(answer, ResponseStream)
     return answer
 
 
-async def asked(there: Bench, body: bytes | None = None) -> Relay:
+async def asked(there: Bench, body: bytes | None = None) -> ResponseStream:
     """A stream on which the question has come."""
     stream = await opened(there, body)
     assert b"elicitation/create" in await anext(stream)

@@ -150,8 +150,7 @@ async def test_what_was_concealed_is_known_to_the_task_and_counted_in_the_record
     assert settled["bytes"] < 400
 
 
-async def test_what_is_recognised_only_across_lines_of_an_event_is_known_to_the_task(concealed: Bench):
-    """The scanner of the stream reads bytes as they come; what is concealed is read as the client reads it."""
+async def test_a_credential_across_lines_of_an_event_is_known_to_the_task_when_it_is_concealed(concealed: Bench):
 
     def script(request: UpstreamRequest) -> Back:
         identifier = request.message.id if request.message else None
@@ -162,7 +161,7 @@ async def test_what_is_recognised_only_across_lines_of_an_event_is_known_to_the_
     body = (await concealed.ask(call())).body
 
     assert b"hunter2x!" not in body
-    assert [len(entry.get("credentials", [])) for entry in concealed.entries("observed")] == [0, 1]
+    assert [len(entry.get("credentials", [])) for entry in concealed.entries("observed")] == [1]
 
 
 @requirement("invariant/8")

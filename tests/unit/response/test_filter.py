@@ -11,46 +11,29 @@ from structlog.testing import capture_logs
 
 from gateway.model.wire import Disposition, Era, Kind, Message
 from gateway.protocol.error_codes import UPSTREAM_FAILED
-from gateway.protocol.listing import Listing
-from gateway.response.filter import Answers, failure_response
+from gateway.response.filter import MessageFilter
+from gateway.response.members import failure_response
 from gateway.worker_thread import WorkerThread
 from tests.requirements import requirement
+from tests.unit.inspection.streams import Recipient
 
 
 def message(method: str, disposition: Disposition = Disposition.DECIDE, identifier: int | str = 5) -> Message:
     return Message(Kind.REQUEST, Era.STATELESS, disposition, b"", method=method, id=identifier)
 
 
-class Asked:
-    """Builds `Answers`, and keeps what they tell."""
+class Asked(Recipient):
+    """Builds a `MessageFilter`, and keeps what it tells."""
 
     def __init__(
         self, about: Message | None, visible: frozenset[str] = frozenset(), trusted: bytes = b'"Ask first."'
     ) -> None:
-        self.remembered: list[str] = []
-        self.lists: list[str] = []
-        self.announced = 0
-        self._visible_names = visible
-        self._trusted_text = trusted
-        self.answers = Answers(
-            about,
-            "files",
-            visible=self._visible,
-            trusted=self._trusted,
-            remember=self.remembered.append,
-            announced=self._announce,
-            worker=WorkerThread(),
-        )
+        super().__init__(visible, trusted)
+        self.answers = MessageFilter(about, "files", self, WorkerThread())
 
-    def _announce(self) -> None:
-        self.announced += 1
-
-    async def _trusted(self, said: bytes) -> bool:
-        return said == self._trusted_text
-
-    async def _visible(self, method: str, page: Listing) -> frozenset[str]:
-        self.lists.append(method)
-        return self._visible_names
+    def last_words(self) -> bytes | None:
+        words = self.answers.words_at_end(b"")
+        return None if words is None else words.raw
 
     async def see(self, value: Any) -> Any:
         data = value if isinstance(value, bytes) else json.dumps(value).encode()
@@ -88,7 +71,7 @@ async def test_a_response_to_another_request_is_dropped(identifier: Any):
     asked = Asked(CALL)
 
     assert await asked.see(response({}, identifier)) is None
-    words = asked.answers.last_words()
+    words = asked.last_words()
     assert words is not None
     assert json.loads(words)["id"] == 5
     assert json.loads(words)["error"]["code"] == UPSTREAM_FAILED
@@ -103,7 +86,7 @@ async def test_what_nobody_can_take_apart_goes_on_where_it_may_and_is_no_defect(
     asked = Asked(CALL)
 
     assert await asked.answers.filter_message(data) is data
-    assert asked.remembered == []
+    assert asked.handles == []
     hidden = await Asked(message("tools/list", Disposition.FILTER)).answers.filter_message(data)
     assert hidden is None or b'"error"' in hidden
 
@@ -126,11 +109,11 @@ async def test_there_are_no_last_words_when_the_right_response_came_too():
     await asked.see(response({}, 6))
     await asked.see(response({}))
 
-    assert asked.answers.last_words() is None
+    assert asked.last_words() is None
 
 
 async def test_there_are_no_last_words_when_nothing_strayed():
-    assert Asked(CALL).answers.last_words() is None
+    assert Asked(CALL).last_words() is None
 
 
 @pytest.mark.parametrize(
@@ -148,14 +131,14 @@ async def test_handles_in_a_result_are_remembered(result: dict[str, Any], handle
     asked = Asked(CALL)
     await asked.see(response(result))
 
-    assert asked.remembered == handles
+    assert asked.handles == handles
 
 
 async def test_handles_of_a_strayed_response_are_not_remembered():
     asked = Asked(CALL)
     await asked.see(response({"taskId": "t1"}, 6))
 
-    assert asked.remembered == []
+    assert asked.handles == []
 
 
 async def test_a_list_comes_back_with_what_is_visible():
@@ -171,7 +154,7 @@ async def test_the_tasks_of_a_list_are_not_remembered_as_the_callers_own():
     assert await asked.see(response({"tasks": [{"taskId": "t1"}], "taskId": "t1"})) == response(
         {"tasks": [], "taskId": "t1"}
     )
-    assert asked.remembered == []
+    assert asked.handles == []
 
 
 @pytest.mark.parametrize("identifier", [{}, {"id": None}], ids=["absent", "null"])
@@ -282,14 +265,14 @@ async def test_a_value_that_no_reader_can_make_something_of_is_no_defect():
 
     assert await asked.see(b'{"jsonrpc":"2.0","id":1e999,"result":{}}') is None
     assert await asked.see(b'{"jsonrpc":"2.0","id":5,"result":{"requestState":1e999}}') is not None
-    assert asked.remembered == []
+    assert asked.handles == []
 
 
 async def test_a_list_that_is_no_json_is_answered_for():
     asked = Asked(message("tools/list", Disposition.FILTER), frozenset({"a"}))
 
     assert await asked.see(b"<html>tools: everything</html>") is None
-    words = asked.answers.last_words()
+    words = asked.last_words()
     assert words is not None
     assert json.loads(words)["id"] == 5
     assert b"html" not in words
@@ -300,7 +283,7 @@ async def test_nothing_is_said_in_the_place_of_an_answer_to_a_notification():
     asked = Asked(about)
     assert await asked.see(response({}, 9)) is None
 
-    assert asked.answers.last_words() is None
+    assert asked.last_words() is None
 
 
 NOTED = Message(Kind.NOTIFICATION, Era.HANDSHAKE, Disposition.PASS, b"", method="notifications/initialized")
@@ -335,7 +318,7 @@ async def test_what_some_client_takes_for_the_response_to_another_request_is_dro
 
     assert await asked.answers.filter_message(written % json.dumps(TOOLS).encode()) is None
     if about is CALL:
-        words = asked.answers.last_words()
+        words = asked.last_words()
         assert words is not None
         assert json.loads(words)["error"]["code"] == UPSTREAM_FAILED
 
@@ -348,7 +331,7 @@ async def test_what_is_no_request_has_no_response(about: Message, identifier: An
     asked = Asked(about)
 
     assert await asked.see(response(TOOLS, identifier)) is None
-    assert asked.answers.last_words() is None
+    assert asked.last_words() is None
     assert await asked.see({"jsonrpc": "2.0", "id": None, "error": {"code": 1, "message": "no"}}) is not None
 
 
@@ -452,7 +435,7 @@ async def test_instructions_in_a_batch_are_dropped():
     asked = Asked(OPENED)
 
     assert await asked.see([response({**GREETED, "instructions": "Send all first."})]) is None
-    assert b"cannot be read" in (asked.answers.last_words() or b"")
+    assert b"cannot be read" in (asked.last_words() or b"")
 
 
 async def test_a_server_that_refuses_to_open_is_passed_on():

@@ -5,20 +5,26 @@ from __future__ import annotations
 import asyncio
 import tracemalloc
 from itertools import pairwise
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.credentials.concealment import Concealment
+from gateway.credentials.finding import Finding
 from gateway.errors import UpstreamBroken
+from gateway.model.content import Sighting
 from gateway.protocol.sse import MAX_LINES
-from gateway.response.frames import EventMessages, JsonMessages, OpaqueBody
+from gateway.response.conceal import Concealer
+from gateway.response.frames import Frame
+from gateway.worker_thread import WorkerThread
 from tests.requirements import requirement
-from tests.unit.inspection.streams import LIST, drop, keep, names, nothing, replace, run
+from tests.unit.inspection.streams import LIST, drop, keep, replace, run, stages
 
 
 async def test_a_json_answer_is_held_until_it_is_whole():
-    messages = JsonMessages(keep, hold=100, unseen=True, names=names(), last_words=nothing)
+    messages = stages("json", keep, hold=100, unseen=True)
 
     assert await messages.feed(b'{"a":') == b""
     assert await messages.feed(b"1}") == b""
@@ -26,7 +32,7 @@ async def test_a_json_answer_is_held_until_it_is_whole():
 
 
 async def test_an_answer_that_comes_in_tiny_pieces_takes_no_more_memory_than_its_bytes():
-    messages = JsonMessages(keep, hold=1_000_000, unseen=True, names=names(), last_words=nothing)
+    messages = stages("json", keep, hold=1_000_000, unseen=True)
     tracemalloc.start()
     try:
         for _ in range(100_000):
@@ -39,13 +45,13 @@ async def test_an_answer_that_comes_in_tiny_pieces_takes_no_more_memory_than_its
 
 
 async def test_a_large_json_answer_passes_unseen_where_it_may():
-    messages = JsonMessages(drop, hold=4, unseen=True, names=names(), last_words=nothing)
+    messages = stages("json", drop, hold=4, unseen=True)
 
     assert await run(messages, b"abc", b"def", b"ghi") == b"abcdefghi"
 
 
 async def test_a_large_json_answer_ends_where_nothing_may_pass_unseen():
-    messages = JsonMessages(keep, hold=4, unseen=False, names=names(), last_words=nothing)
+    messages = stages("json", keep, hold=4, unseen=False)
     with pytest.raises(UpstreamBroken, match="too large"):
         await run(messages, b"abc", b"def")
 
@@ -64,8 +70,8 @@ class Spoilsport:
 
 async def test_what_passes_unseen_is_watched_and_may_not_come_to_its_end():
     for messages in (
-        JsonMessages(keep, hold=4, unseen=True, names=names(), last_words=nothing, check=Spoilsport),
-        EventMessages(keep, hold=4, unseen=True, names=names(), last_words=nothing, check=Spoilsport),
+        stages("json", keep, hold=4, unseen=True, check=Spoilsport),
+        stages("events", keep, hold=4, unseen=True, check=Spoilsport),
     ):
         await messages.feed(b"data: it says n")
         with pytest.raises(UpstreamBroken, match="says no"):
@@ -73,30 +79,30 @@ async def test_what_passes_unseen_is_watched_and_may_not_come_to_its_end():
 
 
 async def test_each_large_event_has_a_watch_of_its_own():
-    messages = EventMessages(keep, hold=4, unseen=True, names=names(), last_words=nothing, check=Spoilsport)
+    messages = stages("events", keep, hold=4, unseen=True, check=Spoilsport)
     stream = b"data: it ends ", b"in n\n\n", b"o: a name ", b"of a field\n\n"
 
     assert await run(messages, *stream) == b"".join(stream)
 
 
 async def test_an_event_that_never_ended_does_not_pass_where_a_list_may_come():
-    messages = EventMessages(keep, hold=99, unseen=False, names=names(), last_words=nothing)
+    messages = stages("events", keep, hold=99, unseen=False)
 
     assert await run(messages, b"data: {}\n\ndata: {}\n") == b"data: {}\n\n"
 
 
 async def test_a_dropped_json_answer_is_replaced_by_the_last_words():
-    messages = JsonMessages(drop, hold=99, unseen=True, names=names(), last_words=lambda: b"instead")
+    messages = stages("json", drop, hold=99, unseen=True, last_words=lambda: b"instead")
 
     assert await run(messages, b"{}") == b"instead"
 
 
 async def test_a_dropped_json_answer_without_last_words_is_empty():
-    assert await run(JsonMessages(drop, hold=99, unseen=True, names=names(), last_words=nothing), b"{}") == b""
+    assert await run(stages("json", drop, hold=99, unseen=True), b"{}") == b""
 
 
 async def test_an_empty_json_answer_is_not_shown():
-    assert await run(JsonMessages(replace, hold=99, unseen=True, names=names(), last_words=nothing)) == b""
+    assert await run(stages("json", replace, hold=99, unseen=True)) == b""
 
 
 STREAM = b": hello\n\nid: 1\ndata:\n\ndata: {}\r\n\r\nevent: message\ndata: {}\nid: 7\n\nretry: 5\n\ndata: unfinished"
@@ -106,32 +112,32 @@ STREAM = b": hello\n\nid: 1\ndata:\n\ndata: {}\r\n\r\nevent: message\ndata: {}\n
 async def test_a_stream_that_is_kept_comes_out_byte_for_byte_however_it_is_cut(cuts: list[int]):
     places = [0, *sorted(cuts), len(STREAM)]
     chunks = [STREAM[start:end] for start, end in pairwise(places)]
-    messages = EventMessages(keep, hold=1000, unseen=True, names=names(), last_words=nothing)
+    messages = stages("events", keep, hold=1000, unseen=True)
 
     assert await run(messages, *chunks) == STREAM
 
 
 async def test_a_replaced_event_keeps_its_id():
-    messages = EventMessages(replace, hold=1000, unseen=True, names=names(), last_words=nothing)
+    messages = stages("events", replace, hold=1000, unseen=True)
 
     assert await run(messages, b"id: 7\ndata: {}\n\n") == b'id: 7\ndata: {"new":1}\n\n'
 
 
 async def test_a_dropped_event_leaves_the_others():
-    messages = EventMessages(drop, hold=1000, unseen=True, names=names(), last_words=nothing)
+    messages = stages("events", drop, hold=1000, unseen=True)
 
     assert await run(messages, b": c\n\ndata: {}\n\nid: 1\ndata:\n\n") == b": c\n\nid: 1\ndata:\n\n"
 
 
 async def test_an_event_longer_than_the_hold_passes_unseen_where_it_may():
-    messages = EventMessages(drop, hold=16, unseen=True, names=names(), last_words=nothing)
+    messages = stages("events", drop, hold=16, unseen=True)
     long = b"data: " + b"x" * 100 + b"\n\n"
 
     assert await run(messages, long[:50], long[50:]) == long
 
 
 async def test_an_event_longer_than_the_hold_ends_a_stream_where_nothing_may_pass_unseen():
-    messages = EventMessages(keep, hold=16, unseen=False, names=names(), last_words=nothing)
+    messages = stages("events", keep, hold=16, unseen=False)
     with pytest.raises(UpstreamBroken, match="too large"):
         await run(messages, b"data: " + b"x" * 100)
 
@@ -153,7 +159,7 @@ async def test_an_event_longer_than_the_hold_ends_a_stream_where_nothing_may_pas
 )
 async def test_where_a_list_may_come_nothing_passes_that_only_some_readers_find(stream: bytes):
     """Some readers end lines as Unicode does, some read an event that never ended, some do not look at letter case."""
-    messages = EventMessages(drop, hold=1000, unseen=False, names=names(), last_words=nothing)
+    messages = stages("events", drop, hold=1000, unseen=False)
 
     assert b"hidden" not in await run(messages, stream)
 
@@ -161,7 +167,7 @@ async def test_where_a_list_may_come_nothing_passes_that_only_some_readers_find(
 @requirement("mcp/list-filter")
 async def test_where_a_list_may_come_no_line_ends_inside_of_a_message():
     sent = '{"a":"\u2028\u2028data: {}\u2029\x85é"}'
-    messages = EventMessages(keep, hold=1000, unseen=False, names=names(), last_words=nothing)
+    messages = stages("events", keep, hold=1000, unseen=False)
 
     passed = await run(messages, f"event: message\nid: 7\nretry: 5\ndata: {sent}\n\n".encode())
     assert passed.decode().splitlines() == [
@@ -174,13 +180,13 @@ async def test_where_a_list_may_come_no_line_ends_inside_of_a_message():
 
 
 async def test_where_a_list_may_come_events_without_a_message_keep_what_they_say():
-    messages = EventMessages(drop, hold=1000, unseen=False, names=names(), last_words=nothing)
+    messages = stages("events", drop, hold=1000, unseen=False)
 
     assert await run(messages, b": hello\n\nid: 1\ndata:\n\nretry: 5\n\n") == b":\n\nid: 1\ndata: \n\nretry: 5\n\n"
 
 
 async def test_last_words_end_a_stream():
-    messages = EventMessages(drop, hold=1000, unseen=True, names=names(), last_words=lambda: b"{}")
+    messages = stages("events", drop, hold=1000, unseen=True, last_words=lambda: b"{}")
 
     assert await run(messages, b"data: {}\n\n") == b"data: {}\n\n"
 
@@ -188,29 +194,38 @@ async def test_last_words_end_a_stream():
 class Marks:
     """Rewrites what it is given so that one sees as what."""
 
-    async def document(self, data: bytes) -> bytes:
+    def document(self, data: bytes) -> bytes:
         return b"d(" + data + b")"
 
-    async def event(self, raw: bytes, data: bytes) -> bytes:
+    def event(self, raw: bytes, data: bytes) -> bytes:
         return b"e(" + raw + data + b")"
 
-    async def part(self, chunk: bytes) -> bytes:
+    def part(self, chunk: bytes) -> bytes:
         return b"p(" + chunk + b")"
 
-    async def end(self) -> bytes:
+    def end(self) -> bytes:
         return b"."
 
-    async def text(self, chunk: bytes) -> bytes:
+    def text(self, chunk: bytes) -> bytes:
         return b"t(" + chunk + b")"
 
-    async def text_end(self) -> bytes:
+    def text_end(self) -> bytes:
         return b"!"
+
+    def found(self) -> tuple[Finding, ...]:
+        return (Finding("print", "github-pat", "format", "", None, "raw"),)
+
+
+def marking(observer: Any = None) -> Concealer:
+    concealer = Concealer(cast("Concealment", Marks()), WorkerThread())
+    concealer.observer = observer
+    return concealer
 
 
 async def test_what_goes_on_of_a_json_answer_is_rewritten():
-    whole = JsonMessages(keep, hold=99, unseen=True, names=names(), last_words=nothing, rewriter=Marks())
-    large = JsonMessages(keep, hold=2, unseen=True, names=names(), last_words=nothing, rewriter=Marks())
-    dropped = JsonMessages(drop, hold=99, unseen=True, names=names(), last_words=lambda: b"own", rewriter=Marks())
+    whole = stages("json", keep, hold=99, unseen=True, after=[marking()])
+    large = stages("json", keep, hold=2, unseen=True, after=[marking()])
+    dropped = stages("json", drop, hold=99, unseen=True, last_words=lambda: b"own", after=[marking()])
 
     assert await run(whole, b"{", b"}") == b"d({})"
     assert await run(large, b"ab", b"cd", b"ef") == b"p(abcd)p(ef)."
@@ -218,21 +233,28 @@ async def test_what_goes_on_of_a_json_answer_is_rewritten():
 
 
 async def test_what_goes_on_of_a_stream_is_rewritten_and_what_never_ended_does_not():
-    messages = EventMessages(keep, hold=12, unseen=True, names=names(), last_words=nothing, rewriter=Marks())
+    messages = stages("events", keep, hold=12, unseen=True, after=[marking()])
 
     assert await run(messages, b"data: a\n\n", b": note\n\n", b"data: 0123456789", b"0\n\ndata: b\n\ndata: c") == (
-        b"e(data: a\n\na): note\n\np(data: 0123456789)p(0\n\n).e(data: b\n\nb)."
+        b"e(data: a\n\na): note\n\np(data: 0123456789)p(0\n\n).e(data: b\n\nb)"
+    )
+
+
+async def test_an_event_that_a_filter_has_changed_is_rewritten_too():
+    """A list without hidden names still has the words of the upstream."""
+    assert await run(stages("events", replace, after=[marking()]), b"data: {}\n\n") == (
+        b'e(data: {"new":1}\n\n{"new":1})'
     )
 
 
 async def test_last_words_come_after_what_is_left_of_a_large_event():
-    messages = EventMessages(drop, hold=4, unseen=True, names=names(), last_words=lambda: b"own", rewriter=Marks())
+    messages = stages("events", drop, hold=4, unseen=True, last_words=lambda: b"own", after=[marking()])
 
     assert await run(messages, b"data: a") == b"p(data: a).\n\ndata: own\n\n"
 
 
 async def test_an_answer_of_another_type_is_rewritten_as_text():
-    assert await run(OpaqueBody(names(), Marks()), b"a", b"b") == b"t(a)t(b)!"
+    assert await run(stages("text", after=[marking()]), b"a", b"b") == b"t(a)t(b)!"
 
 
 class Eyes:
@@ -241,16 +263,16 @@ class Eyes:
     def __init__(self) -> None:
         self.seen: list[tuple[bytes, ...] | str] = []
 
-    async def message(self, raw: bytes, data: bytes) -> None:
-        self.seen.append((raw, data))
+    async def handle(self, frame: Frame) -> Frame:
+        if frame.kind in {"document", "event", "unfinished"}:
+            self.seen.append((frame.raw, frame.data))
+        elif frame.kind in {"part", "text"}:
+            self.seen.append((frame.raw,))
+        elif frame.kind in {"part-end", "text-end"}:
+            self.seen.append("end")
+        return frame
 
-    async def part(self, chunk: bytes) -> None:
-        self.seen.append((chunk,))
-
-    async def end(self) -> None:
-        self.seen.append("end")
-
-    async def rewritten(self) -> None:
+    async def note_concealed(self, _sightings: tuple[Sighting, ...]) -> None:
         self.seen.append("rewritten")
 
 
@@ -258,11 +280,9 @@ class Eyes:
 async def test_what_goes_on_of_a_json_answer_is_looked_at():
     whole, large, dropped = Eyes(), Eyes(), Eyes()
 
-    await run(JsonMessages(keep, hold=99, unseen=True, names=names(), last_words=nothing, observer=whole), b"{", b"}")
-    await run(
-        JsonMessages(keep, hold=2, unseen=True, names=names(), last_words=nothing, observer=large), b"ab", b"cd", b"ef"
-    )
-    await run(JsonMessages(drop, hold=99, unseen=True, names=names(), last_words=nothing, observer=dropped), b"{}")
+    await run(stages("json", keep, hold=99, unseen=True, after=[whole]), b"{", b"}")
+    await run(stages("json", keep, hold=2, unseen=True, after=[large]), b"ab", b"cd", b"ef")
+    await run(stages("json", drop, hold=99, unseen=True, after=[dropped]), b"{}")
     assert whole.seen == [(b"{}", b"{}")]
     assert large.seen == [(b"abcd",), (b"ef",), "end"]
     assert dropped.seen == []
@@ -272,7 +292,7 @@ async def test_what_goes_on_of_a_json_answer_is_looked_at():
 async def test_what_goes_on_of_a_stream_is_looked_at_before_it_does():
     """The end of a large event is known when it has come, not with the event after it."""
     eyes = Eyes()
-    messages = EventMessages(keep, hold=12, unseen=True, names=names(), last_words=nothing, observer=eyes)
+    messages = stages("events", keep, hold=12, unseen=True, after=[eyes])
 
     assert await messages.feed(b"data: a\n\n: note\n\n") == b"data: a\n\n: note\n\n"
     assert eyes.seen == [(b"data: a\n\n", b"a"), (b": note\n\n", b"")]
@@ -281,7 +301,7 @@ async def test_what_goes_on_of_a_stream_is_looked_at_before_it_does():
     assert eyes.seen == [(b"data: 0123456789",), (b"0\n\n",), "end"]
     eyes.seen.clear()
     assert await messages.feed(b"data: c") + await messages.finish() == b"data: c"
-    assert eyes.seen == ["end", (b"data: c", b"c")]
+    assert eyes.seen == [(b"data: c", b"c")]
 
 
 async def test_of_a_message_that_was_changed_the_change_is_looked_at():
@@ -290,24 +310,24 @@ async def test_of_a_message_that_was_changed_the_change_is_looked_at():
 
     eyes = Eyes()
     out = await run(
-        EventMessages(change, hold=99, unseen=True, names=names(), last_words=nothing, observer=eyes),
+        stages("events", change, hold=99, unseen=True, after=[eyes]),
         b"data: secret\n\n",
     )
-    assert (out, eyes.seen) == (b"data: {}\n\n", [(b"{}", b"{}"), "end"])
+    assert (out, eyes.seen) == (b"data: {}\n\n", [(b"data: {}\n\n", b"{}")])
 
 
 async def test_what_is_rewritten_was_looked_at_as_it_came():
     eyes = Eyes()
     await run(
-        JsonMessages(keep, hold=99, unseen=True, names=names(), last_words=nothing, rewriter=Marks(), observer=eyes),
+        stages("json", keep, hold=99, unseen=True, after=[eyes, marking(eyes)]),
         b"{}",
     )
-    await run(OpaqueBody(names(), Marks(), eyes), b"a")
+    await run(stages("text", after=[eyes, marking(eyes)]), b"a")
     assert eyes.seen == [(b"{}", b"{}"), "rewritten", (b"a",), "rewritten", "end", "rewritten"]
 
 
 async def test_last_words_begin_an_event_of_their_own():
-    messages = EventMessages(keep, hold=4, unseen=True, names=names(), last_words=lambda: b"own")
+    messages = stages("events", keep, hold=4, unseen=True, last_words=lambda: b"own")
 
     assert await run(messages, b'data: {"a') == b'data: {"a\n\ndata: own\n\n'
 
@@ -321,7 +341,7 @@ async def test_others_come_in_while_a_stream_of_many_events_is_taken_apart():
             turns += 1
             await asyncio.sleep(0)
 
-    messages = EventMessages(keep, hold=1000, unseen=True, names=names(), last_words=nothing)
+    messages = stages("events", keep, hold=1000, unseen=True)
     meanwhile = asyncio.ensure_future(others())
     stream = b": x\n\n" * 20_000
     assert await messages.feed(stream) == stream
@@ -330,6 +350,6 @@ async def test_others_come_in_while_a_stream_of_many_events_is_taken_apart():
 
 
 async def test_an_event_of_very_many_lines_ends_a_stream_where_nothing_may_pass_unseen():
-    messages = EventMessages(keep, hold=2**20, unseen=False, names=names(), last_words=nothing)
+    messages = stages("events", keep, hold=2**20, unseen=False)
     with pytest.raises(UpstreamBroken, match="too large"):
         await run(messages, *[b"data:\n" * 1000] * (MAX_LINES // 1000 + 1))

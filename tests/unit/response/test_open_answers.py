@@ -12,7 +12,7 @@ from gateway.errors import CredentialEnded, UpstreamBroken
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.wire import UpstreamReply
 from gateway.response.open_answers import ADVERSE, OpenAnswer, OpenAnswers
-from gateway.response.stream import Ending, Relay
+from gateway.response.stream import ResponseStream, Stages, StreamEnd
 
 ANN = Principal(id="ann", issuer="https://idp.example", method=AuthMethod.JWT)
 BOB = Principal(id="bob", issuer="https://idp.example", method=AuthMethod.JWT)
@@ -43,27 +43,31 @@ class Silent:
         self.closed.set()
 
 
-class Relayed:
-    """A relay over a silent upstream, with what became of it."""
+class Streamed:
+    """A stream over a silent upstream, with what became of it."""
 
     def __init__(self, *chunks: bytes, idle: bool = False) -> None:
         self.upstream = Silent(*chunks)
-        self.endings: list[Ending] = []
+        self.endings: list[StreamEnd] = []
         self.told: list[str] = []
-        self.relay = Relay(self.upstream.reply(), headers=(), on_end=self.settle, idle=idle, on_broken=self.broken_off)
+        stages = Stages("text", (), may_pass_unseen=True, fail=self.fail)
+        self.stream = ResponseStream(self.upstream.reply(), (), stages, self, idle=idle)
 
-    async def settle(self, ending: Ending) -> None:
-        self.endings.append(ending)
+    def on_sent(self) -> None:
+        """Do nothing."""
 
-    def broken_off(self, error: Any, begun: bool) -> bytes:  # noqa: FBT001 - as `Relay` asks
+    async def settle(self, end: StreamEnd, /) -> None:
+        self.endings.append(end)
+
+    def fail(self, error: Any, *, begun: bool) -> bytes:
         self.told.append(error.code)
         return b"last words"
 
     async def read(self) -> list[bytes]:
         try:
-            return [chunk async for chunk in self.relay]
+            return [chunk async for chunk in self.stream]
         finally:
-            await self.relay.close()
+            await self.stream.close()
 
 
 def entered(answers: OpenAnswers, principal: Principal = ANN, **more: Any) -> OpenAnswer:
@@ -78,43 +82,43 @@ def lease(identifier: str = "l1") -> Any:
 
 
 async def test_a_cut_answer_ends_with_words_for_its_client_and_counts_as_cancelled():
-    answers, relayed = OpenAnswers(), Relayed(b"first")
-    entered(answers).follow(relayed.relay)
-    reading = asyncio.ensure_future(relayed.read())
+    answers, streamed = OpenAnswers(), Streamed(b"first")
+    entered(answers).follow(streamed.stream)
+    reading = asyncio.ensure_future(streamed.read())
     await asyncio.sleep(0)
 
     answers.end_lease(lease(), "signal")
 
     assert await reading == [b"first", b"last words"]
-    assert relayed.told == ["credential/ended"]
-    assert [ending.ended for ending in relayed.endings] == ["cancelled"]
-    assert (relayed.upstream.closes, len(answers)) == (1, 0)
+    assert streamed.told == ["credential/ended"]
+    assert [ending.ended for ending in streamed.endings] == ["cancelled"]
+    assert (streamed.upstream.closes, len(answers)) == (1, 0)
 
 
 async def test_a_stream_for_news_ends_without_words():
-    answers, relayed = OpenAnswers(on_completed="finish"), Relayed(idle=True)
-    entered(answers, is_idle=True).follow(relayed.relay)
-    reading = asyncio.ensure_future(relayed.read())
+    answers, streamed = OpenAnswers(on_completed="finish"), Streamed(idle=True)
+    entered(answers, is_idle=True).follow(streamed.stream)
+    reading = asyncio.ensure_future(streamed.read())
     await asyncio.sleep(0)
 
     answers.end_lease(lease(), "lease-expired")
 
     assert await reading == []
-    assert relayed.told == []
-    assert [ending.ended for ending in relayed.endings] == ["cancelled"]
+    assert streamed.told == []
+    assert [ending.ended for ending in streamed.endings] == ["cancelled"]
 
 
 async def test_an_answer_that_is_not_being_read_is_cut_too():
-    answers, relayed = OpenAnswers(), Relayed(b"first", b"second")
-    entered(answers).follow(relayed.relay)
-    assert await anext(relayed.relay) == b"first"
+    answers, streamed = OpenAnswers(), Streamed(b"first", b"second")
+    entered(answers).follow(streamed.stream)
+    assert await anext(streamed.stream) == b"first"
 
     answers.end_lease(lease(), "operator")
     await asyncio.sleep(0)
 
-    assert relayed.upstream.closed.is_set()
-    assert await relayed.read() == [b"last words"]
-    assert relayed.endings[0].ended == "cancelled"
+    assert streamed.upstream.closed.is_set()
+    assert await streamed.read() == [b"last words"]
+    assert streamed.endings[0].ended == "cancelled"
 
 
 async def test_a_request_without_an_answer_yet_is_cut():
@@ -163,22 +167,22 @@ async def test_an_answer_that_begins_in_the_turn_of_the_cut_is_not_passed_on():
 
 @pytest.mark.parametrize("cause", ["task-completed", "task-cancelled", "task-expired", "lease-expired", "upstream-401"])
 async def test_a_planned_end_lets_a_call_finish_for_a_while(cause: Any):
-    answers, relayed = OpenAnswers(grace=0.0), Relayed(b"first")
-    entered(answers).follow(relayed.relay)
+    answers, streamed = OpenAnswers(grace=0.0), Streamed(b"first")
+    entered(answers).follow(streamed.stream)
 
     answers.end_lease(lease(), cause)
 
-    assert not relayed.upstream.closed.is_set()
-    assert await relayed.read() == [b"first", b"last words"]
-    assert relayed.endings[0].ended == "cancelled"
+    assert not streamed.upstream.closed.is_set()
+    assert await streamed.read() == [b"first", b"last words"]
+    assert streamed.endings[0].ended == "cancelled"
 
 
 async def test_an_answer_that_finishes_in_time_is_not_cut():
-    answers, relayed = OpenAnswers(grace=60.0), Relayed(b"first")
+    answers, streamed = OpenAnswers(grace=60.0), Streamed(b"first")
     answer = entered(answers)
-    answer.follow(relayed.relay)
+    answer.follow(streamed.stream)
     answers.end_lease(lease(), "task-completed")
-    await relayed.relay.close()
+    await streamed.stream.close()
 
     assert not answer.is_cut
     assert len(answers) == 0

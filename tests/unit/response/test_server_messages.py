@@ -7,8 +7,14 @@ import pytest
 
 from gateway.json.strict import RELATED_TASK
 from gateway.protocol.methods import TABLE
-from gateway.response import server_messages as passing
-from gateway.response.server_messages import UNREAD, Told, empty, quiet, told
+from gateway.response import server_messages
+from gateway.response.server_messages import (
+    UNREAD,
+    ServerMessage,
+    is_empty_response,
+    read_large_message,
+    read_message,
+)
 from tests.requirements import requirement
 
 
@@ -26,7 +32,7 @@ def message(**members: Any) -> bytes:
     ],
 )
 def test_a_response_that_says_nothing_is_empty(data: bytes):
-    assert empty(data)
+    assert is_empty_response(data)
 
 
 @pytest.mark.parametrize(
@@ -44,20 +50,22 @@ def test_a_response_that_says_nothing_is_empty(data: bytes):
     ],
 )
 def test_whatever_says_something_is_not(data: bytes):
-    assert not empty(data)
+    assert not is_empty_response(data)
 
 
 @requirement("history/read-elsewhere")
 @pytest.mark.parametrize("asked", ["initialize", "server/discover", "tools/list", "resources/list", "ping"])
 def test_what_every_client_gets_before_it_does_anything_is_no_reading(asked: str):
-    assert told(message(id=1, result={"instructions": "x"}), asked) == Told(reading=False, answers=1)
-    assert told(message(id=1, error={"code": 1, "message": "x"}), asked) == Told(reading=False, answers=1)
+    assert read_message(message(id=1, result={"instructions": "x"}), asked) == ServerMessage(is_read=False, answers=1)
+    assert read_message(message(id=1, error={"code": 1, "message": "x"}), asked) == ServerMessage(
+        is_read=False, answers=1
+    )
 
 
 @requirement("history/read-elsewhere")
 @pytest.mark.parametrize("asked", ["tasks/get", "tasks/result", "tasks/list", "completion/complete", None])
 def test_every_other_answer_is_one(asked: str | None):
-    assert told(message(id=1, result={}), asked).reading
+    assert read_message(message(id=1, result={}), asked).is_read
 
 
 @requirement("history/read-elsewhere", "invariant/4")
@@ -65,9 +73,9 @@ def test_every_other_answer_is_one(asked: str | None):
 def test_what_a_server_says_of_itself_counts_by_its_method(asked: str | None):
     """Also on the stream of a request whose answer is none."""
     for method in ("notifications/message", "sampling/createMessage", "elicitation/create", "notifications/tasks"):
-        assert told(message(method=method, params={}), asked) == Told(reading=True, method=method)
+        assert read_message(message(method=method, params={}), asked) == ServerMessage(is_read=True, method=method)
     for method in ("notifications/tools/list_changed", "ping", "roots/list", "tasks/get"):
-        assert told(message(id=1, method=method), asked) == Told(reading=False, method=method)
+        assert read_message(message(id=1, method=method), asked) == ServerMessage(is_read=False, method=method)
 
 
 @pytest.mark.parametrize(
@@ -82,17 +90,17 @@ def test_what_a_server_says_of_itself_counts_by_its_method(asked: str | None):
     ],
 )
 def test_what_the_protocol_does_not_know_is_a_reading(data: bytes):
-    assert told(data, "ping").reading
-    assert told(data, "ping").method is None
+    assert read_message(data, "ping").is_read
+    assert read_message(data, "ping").method is None
 
 
 @pytest.mark.parametrize("data", [b"[]", b"sorry", b"\xff", b'{"jsonrpc"', b'{"taskId": ' + b"[" * 5_000])
 def test_what_is_no_message_is_a_reading(data: bytes):
-    assert told(data, "ping") == UNREAD
+    assert read_message(data, "ping") == UNREAD
 
 
 def test_an_event_without_data_is_none():
-    assert told(b"", None) == Told(reading=False)
+    assert read_message(b"", None) == ServerMessage(is_read=False)
 
 
 @pytest.mark.parametrize(
@@ -107,36 +115,36 @@ def test_an_event_without_data_is_none():
     ],
 )
 def test_every_place_of_a_task_is_read(members: dict[str, Any]):
-    assert told(message(**members), None).tasks == {"t"}
+    assert read_message(message(**members), None).tasks == {"t"}
 
 
 def test_a_name_that_is_written_with_escapes_is_one():
-    assert told(b'{"params": {"task\\u0049d": "\\u0074"}}', None).tasks == {"t"}
+    assert read_message(b'{"params": {"task\\u0049d": "\\u0074"}}', None).tasks == {"t"}
 
 
 @pytest.mark.parametrize(
     "members", [{"result": {"taskId": 5}}, {"params": ["taskId"]}, {"result": {"x": {"taskId": "t"}}}]
 )
 def test_no_other_is(members: dict[str, Any]):
-    assert told(message(**members), None).tasks == frozenset()
+    assert read_message(message(**members), None).tasks == frozenset()
 
 
 @pytest.mark.parametrize(("identifier", "read"), [(7, 7), ("7", "7"), (None, None), (1.5, None), (True, None)])
 def test_the_request_that_is_answered_is_told(identifier: object, read: object):
-    assert told(message(id=identifier, result={}), None).answers == read
+    assert read_message(message(id=identifier, result={}), None).answers == read
 
 
 @pytest.mark.parametrize("value", [b"1e999", b"9" * 5000])
 def test_a_number_beyond_all_bounds_is_no_id_and_names_no_task(value: bytes):
-    found = told(b'{"id": ' + value + b', "result": {"taskId": ' + value + b', "task": {"taskId": "t"}}}', None)
-    assert found == Told(reading=True, tasks=frozenset({"t"}))
+    found = read_message(b'{"id": ' + value + b', "result": {"taskId": ' + value + b', "task": {"taskId": "t"}}}', None)
+    assert found == ServerMessage(is_read=True, tasks=frozenset({"t"}))
 
 
 def test_a_part_of_an_answer_counts_by_what_was_asked_for():
-    assert not quiet("initialize").reading
+    assert not read_large_message("initialize").is_read
     for asked in ("tasks/result", "subscriptions/listen", None):
-        assert quiet(asked) == UNREAD
+        assert read_large_message(asked) == UNREAD
 
 
 def test_the_methods_are_those_of_the_protocol():
-    assert TABLE.keys() >= passing._CONFIRMING | passing._SILENT
+    assert TABLE.keys() >= server_messages._CONFIRMING | server_messages._SILENT

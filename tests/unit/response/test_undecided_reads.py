@@ -19,12 +19,12 @@ from gateway.model.caller import AuthMethod, Principal
 from gateway.model.target import Sensitivity
 from gateway.model.wire import JsonObject, UpstreamRequest
 from gateway.pipeline.context import RequestContext
-from gateway.response.frames import HOLD, EventMessages
-from gateway.response.undecided_reads import Readings
+from gateway.response.frames import HOLD
+from gateway.response.undecided_reads import UndecidedReadObserver
 from tests.requirements import requirement
 from tests.unit import harness
 from tests.unit.harness import URL, Answer, Back, Bench, bench, call, message, modern, result
-from tests.unit.inspection.streams import names
+from tests.unit.inspection.streams import stages
 
 RULES: Final = {rule.id: rule.example for rule in ruleset.load().rules}
 GITHUB: Final = example(RULES["github-pat"], Random(5))
@@ -369,17 +369,14 @@ async def test_what_is_concealed_on_its_way_is_known_to_the_task(there: Bench, k
     assert [(len(entry["credentials"]), entry["late"]) for entry in shown] == [(1, True)]
 
 
-async def kept(data: bytes) -> bytes:
-    return data
-
-
 @requirement("history/read-elsewhere", "mcp/large")
 async def test_a_large_event_is_looked_at_and_passed_on_piece_by_piece(there: Bench):
     """Ten megabytes: once it is known to be large, every piece goes on as it comes, and what it holds is known by then."""
     request = UpstreamRequest("GET", (), Principal("ada", "https://idp", AuthMethod.JWT))
     context = RequestContext("v", Exchange("GET", "files", URL, ()), 0.0, 0.0, there.gateway.tracing.start({}, "GET"))
-    look = Readings(there.gateway.pipeline.forwarder.parts.answers, context, request)
-    messages = EventMessages(kept, hold=HOLD, unseen=True, names=names(), last_words=lambda: None, observer=look)
+    messages = stages(
+        "events", after=[UndecidedReadObserver(there.gateway.pipeline.forwarder.parts.answers, context, request)]
+    )
     piece = b"zanzibarian " * 5_000
     waiting = len(await messages.feed(b"data: "))
     for _ in range(10 * 2**20 // len(piece)):
