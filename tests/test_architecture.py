@@ -60,7 +60,11 @@ CONDUCTORS = {"app", "composition", "console", "explain", "pages", "pipeline", "
 """What may import phases, beside the commands."""
 
 PURE = (
-    "gateway.reasons",
+    "gateway.reasons.authority",
+    "gateway.reasons.callers",
+    "gateway.reasons.console",
+    "gateway.reasons.requests",
+    "gateway.reasons.text",
     "gateway.catalogue.definitions",
     "gateway.catalogue.fold",
     "gateway.model.call",

@@ -28,7 +28,6 @@ import reference
 
 from gateway import reasons as own_reasons
 from gateway.errors import GatewayError, PolicyBroken
-from gateway.pipeline import credential_chain
 from gateway.policy import annotations, bundle, contract, verdict
 from gateway.policy.plan import compile_process, opa_build, store
 from gateway.policy.plan.store import StoredPlan
@@ -151,13 +150,6 @@ def _page(reasons: Mapping[str, Mapping[str, Any]]) -> str:
     lines += ["", "## policy", "", "Given by the gateway itself, when policy could not decide.", ""]
     lines += ["| code | what |", "|---|---|"]
     lines += [f"| `{code}` | {_cell(what)} |" for code, what in verdict.FAILURES.items()]
-    lines += ["", "## beside the arguments", ""]
-    lines += ["Given by the gateway itself, where no policy decides: see docs/policy/history.md.", ""]
-    lines += ["| code | what | what to do | controls |", "|---|---|---|---|"]
-    lines += [
-        f"| `{reason.code}` | {_cell(reason.message)} | {_cell(reason.remedy)} | {', '.join(reason.controls)} |"
-        for reason in (credential_chain.OUTSIDE, credential_chain.UNSEARCHED)
-    ]
     return "\n".join([*lines, *_own_reasons()]) + "\n"
 
 

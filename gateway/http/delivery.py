@@ -13,14 +13,14 @@ from typing import Any, Final, cast
 
 import structlog
 
+from gateway import reasons
 from gateway.config import Limits
 from gateway.errors import UpstreamError
 from gateway.http.channel import Channel, ClientGone
 from gateway.http.exchange import Answer, Exchange, Stream
 from gateway.http.keepalive import KeepAlive
 from gateway.http.listeners import Listeners
-from gateway.model.decision import Reason, Refusal
-from gateway.protocol.error_codes import INVALID_REQUEST
+from gateway.model.decision import Refusal
 from gateway.protocol.headers import is_event_stream
 
 log = structlog.get_logger("gateway.transport")
@@ -200,8 +200,7 @@ async def read_body(channel: Channel, limit: int) -> bytes | Refusal:
     except asyncio.CancelledError:
         if not reader.stopped or reader.task.uncancel() > 0:
             raise
-        reason = Reason("request/slow", "The request's body did not arrive in time.", "Send it without pausing.")
-        return Refusal(status=408, reason=reason, rpc_code=INVALID_REQUEST)
+        return reasons.REQUEST_SLOW.refusal()
     finally:
         timer.cancel()
 
@@ -232,9 +231,4 @@ async def _read(channel: Channel, limit: int) -> bytes | Refusal:
 
 
 def _too_large(limit: int) -> Refusal:
-    reason = Reason(
-        "request/too-large",
-        f"The request is larger than {limit} bytes.",
-        "Send less, or have the operator raise limits.request_bytes.",
-    )
-    return Refusal(status=413, reason=reason, rpc_code=INVALID_REQUEST)
+    return reasons.REQUEST_TOO_LARGE.refusal(limit=limit)

@@ -21,14 +21,14 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from gateway import reasons
 from gateway.config import Configuration
 from gateway.http.asgi import Application, run_application
 from gateway.http.channel import Channel
 from gateway.http.delivery import Delivery, read_body
 from gateway.http.exchange import Answer, Exchange, Stream
-from gateway.model.decision import Reason, Refusal
+from gateway.model.decision import Refusal
 from gateway.model.wire import Headers
-from gateway.protocol.error_codes import INVALID_REQUEST
 
 _JUDGED: Final = (b"host", b"origin", b"sec-fetch-site", b"content-type", b"content-encoding")
 """The headers that are looked at here."""
@@ -220,11 +220,9 @@ _OWN_SITES: Final = frozenset({"same-origin", "none"})
 def _unreadable(headers: Headers) -> Refusal | None:
     types = values(headers, b"content-type")
     if len(types) != 1 or not _is_plain_json(types[0]):
-        return _refusal(
-            415, "request/content-type", "The body is not declared as JSON in UTF-8.", "Send application/json."
-        )
+        return reasons.REQUEST_CONTENT_TYPE.refusal()
     if values(headers, b"content-encoding") not in {(), ("identity",)}:
-        return _refusal(415, "request/compressed", "Compressed requests are not read.", "Send the body as it is.")
+        return reasons.REQUEST_COMPRESSED.refusal()
     return None
 
 
@@ -271,24 +269,8 @@ def allowed_origins(configuration: Configuration) -> frozenset[str]:
     return frozenset(own | {origin.lower() for origin in configuration.allowed_origins})
 
 
-def _refusal(status: int, code: str, message: str, remedy: str) -> Refusal:
-    return Refusal(status=status, reason=Reason(code, message, remedy), rpc_code=INVALID_REQUEST)
-
-
-_FULL: Final = _refusal(503, "limit/in-flight", "The gateway serves as many requests as it may.", "Try again shortly.")
+_FULL: Final = reasons.LIMIT_IN_FLIGHT.refusal()
 _MCP_METHODS: Final[Headers] = ((b"allow", b"DELETE, GET, POST"),)
-_NO_METHOD_OF_MCP: Final = _refusal(
-    405, "request/http-method", "This method is not part of MCP.", "Use POST, GET or DELETE."
-)
-_OTHER_HOST: Final = _refusal(
-    403,
-    "request/host",
-    "The Host header does not name this gateway.",
-    "Use its public address, or list the name under allowed_hosts.",
-)
-_FOREIGN_PAGE: Final = _refusal(
-    403,
-    "request/origin",
-    "A web page of another origin may not call this gateway.",
-    "List its origin under allowed_origins.",
-)
+_NO_METHOD_OF_MCP: Final = reasons.REQUEST_HTTP_METHOD.refusal()
+_OTHER_HOST: Final = reasons.REQUEST_HOST.refusal()
+_FOREIGN_PAGE: Final = reasons.REQUEST_ORIGIN.refusal()

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from gateway import reasons
 from gateway.identity.jose import ALGORITHMS
-from gateway.model.decision import Reason, Refusal
-from gateway.protocol.error_codes import UNAUTHENTICATED
+from gateway.model.decision import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,44 +24,27 @@ WELL_KNOWN: Final = "/.well-known/oauth-protected-resource"
 DPOP_ALGORITHMS: Final = tuple(sorted(ALGORITHMS))
 
 
-@dataclass(frozen=True, slots=True)
-class _ChallengeKind:
-    error: str | None
-    """The OAuth error code; `None` when no credentials came (RFC 6750 section 3.1)."""
-    remedy: str
-    controls: tuple[str, ...] = ("ASI03", "MCP07")
-
-
-_NEW_TOKEN: Final = "Get a new access token for this gateway and call again."  # noqa: S105 - a sentence
-
-_KINDS: Final[Mapping[Code, _ChallengeKind]] = {
-    "identity/missing": _ChallengeKind(None, "Send an access token in the Authorization header."),
-    "identity/malformed": _ChallengeKind("invalid_token", "Send one Authorization header, with one signed JWT."),
-    "identity/issuer": _ChallengeKind(
-        "invalid_token", "Get a token from an authorization server of this gateway's metadata."
-    ),
-    "identity/signature": _ChallengeKind("invalid_token", _NEW_TOKEN),
-    "identity/expired": _ChallengeKind("invalid_token", _NEW_TOKEN),
-    "identity/audience": _ChallengeKind(
-        "invalid_token", "Ask for the token with this gateway as its resource (RFC 8707)."
-    ),
-    "identity/claims": _ChallengeKind(
-        "invalid_token", "Send an access token with iss, sub, aud, exp and iat (RFC 9068)."
-    ),
-    "identity/delegation": _ChallengeKind(
-        "invalid_token", "Get a token by one token exchange from end to end (RFC 8693)."
-    ),
-    "identity/proof": _ChallengeKind("invalid_dpop_proof", "Prove possession of the key that the token is bound to."),
-    "identity/replay": _ChallengeKind("invalid_dpop_proof", "Make a new proof for each request."),
-    "identity/unbound": _ChallengeKind(
-        "invalid_token", "Get a token that is bound to a DPoP key or a client certificate."
-    ),
-    "identity/certificate": _ChallengeKind(
-        "invalid_token", "Present a valid X.509-SVID of the configured trust domain."
-    ),
-    "identity/revoked": _ChallengeKind("invalid_token", "Log in again, and call with a token of the new login."),
-    "identity/scope": _ChallengeKind("insufficient_scope", "Get a token with all of the scopes that are named."),
+_TEXTS: Final[Mapping[Code, reasons.RefusalText]] = {
+    "identity/missing": reasons.IDENTITY_MISSING,
+    "identity/malformed": reasons.IDENTITY_MALFORMED,
+    "identity/issuer": reasons.IDENTITY_ISSUER,
+    "identity/signature": reasons.IDENTITY_SIGNATURE,
+    "identity/expired": reasons.IDENTITY_EXPIRED,
+    "identity/audience": reasons.IDENTITY_AUDIENCE,
+    "identity/claims": reasons.IDENTITY_CLAIMS,
+    "identity/delegation": reasons.IDENTITY_DELEGATION,
+    "identity/proof": reasons.IDENTITY_PROOF,
+    "identity/replay": reasons.IDENTITY_REPLAY,
+    "identity/unbound": reasons.IDENTITY_UNBOUND,
+    "identity/certificate": reasons.IDENTITY_CERTIFICATE,
+    "identity/revoked": reasons.IDENTITY_REVOKED,
 }
+_ERRORS: Final[Mapping[str, str | None]] = {
+    "identity/missing": None,
+    "identity/proof": "invalid_dpop_proof",
+    "identity/replay": "invalid_dpop_proof",
+}
+"""The OAuth error codes that are not `invalid_token`; `None` when no credentials came (RFC 6750 section 3.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +72,9 @@ class Protection:
 
 def refusal(fault: CredentialFault, protection: Protection, url: str, *, dpop: bool = False) -> Refusal:
     """Return a 401 for missing or invalid credentials. `dpop`: the caller used the DPoP scheme."""
-    kind = _KINDS[fault.code]
-    error = kind.error if dpop or kind.error != "invalid_dpop_proof" else "invalid_token"
+    error = _ERRORS.get(fault.code, "invalid_token")
+    if error == "invalid_dpop_proof" and not dpop:
+        error = "invalid_token"
     parameters = _common(error, protection, url, protection.scopes)
     if fault.code == "identity/expired":
         # Many clients show their user nothing else of a 401, and this alone says that logging in again helps.
@@ -102,18 +86,16 @@ def refusal(fault: CredentialFault, protection: Protection, url: str, *, dpop: b
         value = f"{_challenge('Bearer', parameters)}, {_challenge('DPoP', algorithms)}"
     else:
         value = _challenge("Bearer", parameters)
-    reason = Reason(fault.code, f"{fault.detail[0].upper()}{fault.detail[1:]}.", kind.remedy, kind.controls)
-    return Refusal(status=401, reason=reason, rpc_code=UNAUTHENTICATED, challenge=value)
+    text = _TEXTS[fault.code]
+    return Refusal(text.status, text.reason(problem=reasons.sentence(fault.detail)), text.rpc_code, challenge=value)
 
 
 def insufficient_scope(missing: Iterable[str], protection: Protection, url: str, *, dpop: bool = False) -> Refusal:
     """Return a 403 with all missing scopes at once (MCP authorization, scope challenge handling)."""
-    kind = _KINDS["identity/scope"]
     scopes = tuple(sorted(missing))
-    value = _challenge("DPoP" if dpop else "Bearer", _common(kind.error, protection, url, scopes))
-    message = f"The token lacks these scopes: {' '.join(scopes)}."
-    reason = Reason("identity/scope", message, kind.remedy, kind.controls)
-    return Refusal(status=403, reason=reason, rpc_code=UNAUTHENTICATED, challenge=value)
+    value = _challenge("DPoP" if dpop else "Bearer", _common("insufficient_scope", protection, url, scopes))
+    text = reasons.IDENTITY_SCOPE
+    return Refusal(text.status, text.reason(scopes=" ".join(scopes)), text.rpc_code, challenge=value)
 
 
 def demand_login(max_age: int, *, dpop: bool = False) -> str:

@@ -25,7 +25,6 @@ Code: TypeAlias = Literal[
     "identity/replay",
     "identity/unbound",
     "identity/certificate",
-    "identity/scope",
     "identity/revoked",
 ]
 

@@ -10,6 +10,7 @@ from typing import Final, Literal, cast
 
 from msgspec import Struct, structs
 
+from gateway import reasons
 from gateway.binding.ownership import Ownership
 from gateway.binding.sessions import Session, Sessions
 from gateway.errors import IdentityUnavailable
@@ -17,13 +18,12 @@ from gateway.http.concurrency import ConcurrencyLimit
 from gateway.http.exchange import Exchange
 from gateway.identity.identities import Identities
 from gateway.model.caller import Credentials, Principal
-from gateway.model.decision import Reason, Refusal
+from gateway.model.decision import Refusal
 from gateway.model.wire import Era, Message, UpstreamRequest
 from gateway.pipeline.context import RequestContext
 from gateway.pipeline.known_credentials import CallerCredentials
 from gateway.pipeline.refuse import failure
 from gateway.protocol.classify import TASKS_EXTENSION, declares_tasks, state_of, tasks_of
-from gateway.protocol.error_codes import INVALID_PARAMS, MISSING_CAPABILITY, REFUSED
 from gateway.protocol.headers import forwardable_request, is_passed_on, texts_of
 from gateway.telemetry.tracing import Tracing
 
@@ -107,10 +107,10 @@ class Admission(Struct, frozen=True):
         """Return the named session of the caller. Refuse the session of another, and a stream without its session."""
         sealed = exchange.fields.get(b"mcp-session-id")
         if sealed is None:
-            return _refusal(400, "session/missing", "A stream is resumed without its session.", "Send Mcp-Session-Id.")
+            return reasons.SESSION_MISSING.refusal()
         session = self.sessions.open(sealed[0].decode("latin-1"), upstream=exchange.upstream, principal=principal)
         if session is None or len(sealed) > 1:
-            return _refusal(404, "session/unknown", "There is no such session.", "Start a new one with initialize.")
+            return reasons.SESSION_UNKNOWN.refusal()
         return session
 
 
@@ -122,25 +122,13 @@ def foreign(message: Message) -> Refusal:
     return _FOREIGN
 
 
-_FOREIGN: Final = Refusal(
-    400,
-    Reason("session/foreign", "This task or request state was not given to you.", "Start over without it."),
-    INVALID_PARAMS,
-)
+_FOREIGN: Final = reasons.SESSION_FOREIGN.refusal()
 _UNDECLARED: Final = Refusal(
-    400,
-    Reason(
-        "session/foreign",
-        "This task was not given to you, and the request does not declare that its client takes tasks.",
-        f"Start over without it, and declare the extension {TASKS_EXTENSION} with each request.",
-    ),
-    MISSING_CAPABILITY,
+    reasons.SESSION_FOREIGN_UNDECLARED.status,
+    reasons.SESSION_FOREIGN_UNDECLARED.reason(extension=TASKS_EXTENSION),
+    reasons.SESSION_FOREIGN_UNDECLARED.rpc_code,
     data={"requiredCapabilities": {"extensions": {TASKS_EXTENSION: {}}}},
 )
-
-
-def _refusal(status: int, code: str, message: str, remedy: str) -> Refusal:
-    return Refusal(status, Reason(code, message, remedy), REFUSED)
 
 
 class RequestPlaces:
@@ -196,25 +184,6 @@ def waits_for_news(http_method: str, message: Message | None) -> bool:
     return http_method == "GET" if message is None else message.method == "subscriptions/listen"
 
 
-_CLOSE: Final = "Close streams that are not needed"
-_TOO_MANY_REQUESTS: Final = Refusal(
-    429,
-    Reason(
-        "limit/in-flight-per-caller",
-        "This caller has as many requests in progress as one caller may have.",
-        "Wait for some of them to end.",
-    ),
-    REFUSED,
-)
-_TOO_MANY_STREAMS_OF_CALLER: Final = Refusal(
-    429,
-    Reason("limit/streams-per-caller", "This caller has as many open streams as one caller may have.", f"{_CLOSE}."),
-    REFUSED,
-)
-_TOO_MANY_STREAMS: Final = Refusal(
-    503,
-    Reason(
-        "limit/streams", "The gateway has as many open streams as it may have.", f"{_CLOSE}, or open one again later."
-    ),
-    REFUSED,
-)
+_TOO_MANY_REQUESTS: Final = reasons.LIMIT_IN_FLIGHT_PER_CALLER.refusal()
+_TOO_MANY_STREAMS_OF_CALLER: Final = reasons.LIMIT_STREAMS_PER_CALLER.refusal()
+_TOO_MANY_STREAMS: Final = reasons.LIMIT_STREAMS.refusal()

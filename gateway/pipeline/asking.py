@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from msgspec import Struct, structs
 
+from gateway import reasons
 from gateway.approvals.digest import digest_call, digest_question, digest_session, digest_subject
 from gateway.approvals.model import Approval, Question, Requester, ShownReason
 from gateway.approvals.rules import merge_rules
@@ -173,8 +174,4 @@ def _describe_credential(fact: CredentialFact) -> dict[str, Any]:
     }
 
 
-_UNAVAILABLE: Final = Reason(
-    "approval/unavailable",
-    "This call needs a person's approval, and this gateway has nobody to ask.",
-    "Have the operator configure `approvals`, or grant the call without approval.",
-)
+_UNAVAILABLE: Final = reasons.APPROVAL_UNAVAILABLE.reason()

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from gateway import reasons
 from gateway.approvals.digest import digest_session
 from gateway.approvals.seal import StateTicket
 from gateway.authority.connections.model import owner_of
-from gateway.model.decision import Reason, Refusal
+from gateway.model.decision import Refusal
 from gateway.pipeline.tickets import CONNECTION_KEY
 from gateway.pipeline.waiting import ROUNDS, ask_for_input, may_be_elicited, may_be_told_to_wait, responses_of
 from gateway.protocol.classify import opens_urls, state_of
-from gateway.protocol.error_codes import REFUSED, URL_ELICITATION_REQUIRED
+from gateway.protocol.error_codes import URL_ELICITATION_REQUIRED
 
 if TYPE_CHECKING:
     from gateway.authority.connections.model import ConnectionLink, ConnectionOwner
@@ -54,14 +55,14 @@ class Connecting(Struct, frozen=True):
         if owner is None:
             return None
         if not connections.office.serves(owner):
-            return _refuse(_NO_LOGIN)
+            return _NO_LOGIN
         terms = self.authority.terms[upstream]
         is_elicited = may_be_elicited(request)
         session = digest_session(upstream, request.principal.key, request.session or "") if is_elicited else ""
         place = (terms.broker, upstream, terms.audience)
         asked = await connections.office.ask(owner, place, session=session, decision=decision)
         if asked is None:
-            return _refuse(_DECLINED)
+            return _DECLINED
         message = request.message
         told = None if message is None else _tell_to_wait(connections, asked.link, request, message, resumed)
         if told is not None:
@@ -96,9 +97,7 @@ class Connecting(Struct, frozen=True):
 
 def refuse_with_link(connections: UserConnections, link: ConnectionLink) -> Refusal:
     """Return the readable refusal of a call whose user has to connect."""
-    message = f"This system is used through the user's own connection, and {link.owner.user!r} has not made one for this agent."
-    remedy = f"Have the user open {_address(connections, link)} and agree, then repeat the same call."
-    return _refuse(Reason("credential/connect", message, remedy))
+    return reasons.CREDENTIAL_CONNECT.refusal(user=link.owner.user, address=_address(connections, link))
 
 
 def _tell_to_wait(
@@ -140,17 +139,5 @@ def _address(connections: UserConnections, link: ConnectionLink) -> str:
     return f"{connections.page_url}/{link.id}"
 
 
-def _refuse(reason: Reason) -> Refusal:
-    return Refusal(200, reason, REFUSED)
-
-
-_DECLINED: Final = Reason(
-    "credential/declined",
-    "This system is used through the user's own connection, and the user has declined to connect.",
-    "Do the work without this system, or ask the user. A new link is given when the time of the declined one is over.",
-)
-_NO_LOGIN: Final = Reason(
-    "credential/login",
-    "This system is used through the user's own connection, and users of this token's issuer cannot log in at this gateway.",
-    "Call with a token of the identity provider that `connections.login` names.",
-)
+_DECLINED: Final = reasons.CREDENTIAL_DECLINED.refusal()
+_NO_LOGIN: Final = reasons.CREDENTIAL_LOGIN.refusal()

@@ -14,6 +14,7 @@ from typing import Final
 
 from msgspec import structs
 
+from gateway import reasons
 from gateway.credentials import other_tasks, outside_arguments
 from gateway.credentials.calls import Index
 from gateway.credentials.detect import Detector
@@ -21,28 +22,16 @@ from gateway.credentials.origins import Origins
 from gateway.credentials.recent import RecentIndexes
 from gateway.model.call import Call
 from gateway.model.content import CallContent, CredentialPiece, ResultContent
-from gateway.model.decision import Reason, Refusal
+from gateway.model.decision import Refusal
 from gateway.model.task import Task
 from gateway.model.wire import UpstreamRequest
 from gateway.protocol.classify import state_of, tasks_of
-from gateway.protocol.error_codes import REFUSED
 from gateway.worker_thread import WorkerThread
 
-OUTSIDE: Final = Reason(
-    "credential-chain/outside-arguments",
-    "A credential that another system answered with stands outside the arguments of a call.",
-    "Leave it out. If the task needs to carry it, carry it in an argument, where policy can decide on it.",
-    controls=("ASI03", "NHI2", "MCP01"),
-)
-UNSEARCHED: Final = Reason(
-    "credential-chain/incomplete",
-    "The message cannot be searched for all credentials that this caller has been shown: it is too large, or these were too many.",
-    "Send less beside the arguments of a call, and no uncommon words, or answer with less.",
-    controls=("ASI03", "NHI2", "MCP01"),
-)
+_UNSEARCHED: Final = reasons.CREDENTIAL_CHAIN_INCOMPLETE.refusal()
 
 
-FOREIGN: Final = Refusal(400, OUTSIDE, REFUSED)
+FOREIGN: Final = reasons.CREDENTIAL_CHAIN_OUTSIDE.refusal()
 
 
 class CredentialChain:
@@ -77,7 +66,7 @@ class CredentialChain:
         found = await self._worker.run(_size(request), look)
         if isinstance(found, tuple):
             return found
-        return FOREIGN if found == "foreign" else Refusal(400, UNSEARCHED, REFUSED)
+        return FOREIGN if found == "foreign" else _UNSEARCHED
 
     async def with_other_tasks(
         self, owner: str, task: Task, call: Call, content: CallContent, *, size: int

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from gateway import reasons
 from gateway.authority.signals.subjects import names_session_only
 from gateway.model.caller import name_party
-from gateway.model.decision import Reason, Refusal
 from gateway.pipeline.record import append_or_log
-from gateway.protocol.error_codes import REFUSED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -132,15 +131,7 @@ class EndedLogins:
             writing.add_done_callback(self._writing.discard)
 
 
-LOGIN_ENDED: Final = Refusal(
-    200,
-    Reason(
-        "identity/revoked",
-        "The login that this call comes from was ended meanwhile.",
-        "Log in again, and call with a token of the new login.",
-    ),
-    REFUSED,
-)
+LOGIN_ENDED: Final = reasons.IDENTITY_REVOKED_MEANWHILE.refusal()
 """Of a call that was allowed, and whose login ended before it went on."""
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from gateway import reasons
 from gateway.catalogue.catalogue import Catalogue
 from gateway.credentials import own_token
 from gateway.credentials.caller_tokens import CallerTokens
@@ -15,24 +16,15 @@ from gateway.history import History
 from gateway.history.exposure import expose
 from gateway.journal.writer import Journal
 from gateway.model.content import CredentialPiece
-from gateway.model.decision import Reason, Refusal
+from gateway.model.decision import Refusal
 from gateway.model.wire import UpstreamRequest
 from gateway.pipeline.context import RequestContext
 from gateway.pipeline.credential_chain import FOREIGN, CredentialChain
 from gateway.pipeline.prepare import CurrentTasks
-from gateway.protocol.error_codes import REFUSED
 from gateway.protocol.headers import texts_of
 from gateway.worker_thread import WorkerThread
 
-OWN_TOKEN: Final = Refusal(
-    400,
-    Reason(
-        "request/own-token",
-        "The message carries a token of its caller, or would complete half of one.",
-        "Keep your token in the Authorization header; it is for this gateway alone.",
-    ),
-    REFUSED,
-)
+OWN_TOKEN: Final = reasons.REQUEST_OWN_TOKEN.refusal()
 
 
 class ExposureGuard(Struct, frozen=True):

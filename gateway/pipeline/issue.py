@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, structs
 
+from gateway import reasons
 from gateway.authority.connections.model import owner_of
 from gateway.authority.leases import Lent
 from gateway.authority.lending import CATALOGUE, MESSAGES, Purpose
@@ -323,30 +324,6 @@ def _process_terms(lease: Lease) -> str:
     return " ".join([lease.task, *names, details.decode()])
 
 
-_UNCONFIGURED: Final = Refusal(
-    200,
-    Reason(
-        "credential/none",
-        "The policy allows the call with a leased credential, and the configuration has none for this system.",
-        "Have the operator set `credential` of the upstream, or remove `issue_credential` from the policy.",
-    ),
-    REFUSED,
-)
-_UNDETAILED: Final = Refusal(
-    200,
-    Reason(
-        "credential/details",
-        "The policy narrows the credential by authorization details, and only credentials of the kind `gateway` can carry them.",
-        "Have the policy's author narrow the scope for this system instead.",
-    ),
-    REFUSED,
-)
-_UNBOUND: Final = Refusal(
-    200,
-    Reason(
-        "credential/bind",
-        "The policy binds the credential to one call, and only credentials of the kind `gateway` over HTTP can be.",
-        "Have the policy's author leave `bind` out for this system.",
-    ),
-    REFUSED,
-)
+_UNCONFIGURED: Final = reasons.CREDENTIAL_NONE.refusal()
+_UNDETAILED: Final = reasons.CREDENTIAL_DETAILS.refusal()
+_UNBOUND: Final = reasons.CREDENTIAL_BIND.refusal()

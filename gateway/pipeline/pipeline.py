@@ -14,12 +14,13 @@ from typing import Final, TypeVar
 
 from msgspec import Struct
 
+from gateway import reasons
 from gateway.approvals.seal import TicketSeal
 from gateway.binding.sessionless_exchanges import SessionlessExchanges
 from gateway.errors import GatewayError
 from gateway.http.exchange import Exchange
 from gateway.model.caller import AuthMethod, Principal
-from gateway.model.decision import Reason, Refusal
+from gateway.model.decision import Refusal
 from gateway.model.wire import Disposition, Era, Kind, Message
 from gateway.pipeline.admit import Admission, RequestPlace, waits_for_news
 from gateway.pipeline.approve import AdmittedRequest, AllowedCall, CallApproval
@@ -35,7 +36,6 @@ from gateway.pipeline.sessionless import refuse_unowned
 from gateway.pipeline.tickets import take_out_ticket
 from gateway.pipeline.visibility import Visibility
 from gateway.protocol.classify import classify
-from gateway.protocol.error_codes import REFUSED
 from gateway.protocol.replies import Reply
 from gateway.response.stream import ResponseStream
 
@@ -241,10 +241,9 @@ def _end_trace(context: RequestContext, outcome: Outcome, reason: str) -> Outcom
 def _refuse_unknown_upstream(name: str, known: Iterable[str], principal: Principal) -> Refusal:
     """Refuse a name that no upstream has. A caller with credentials learns the nearest name."""
     near = difflib.get_close_matches(name[:_LONGEST_NAME], known, n=1, cutoff=0.6)
-    remedy = "Ask the operator for its name."
     if near and principal.method is not AuthMethod.ANONYMOUS:
-        remedy = f"The nearest name is {near[0]!r}. {remedy}"
-    return Refusal(404, Reason("upstream/unknown", "There is no such upstream here.", remedy), REFUSED)
+        return reasons.UPSTREAM_UNKNOWN_NEAR.refusal(near=near[0])
+    return reasons.UPSTREAM_UNKNOWN.refusal()
 
 
 _LONGEST_NAME: Final = 63

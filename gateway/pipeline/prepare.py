@@ -7,6 +7,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from gateway import reasons
 from gateway.binding.vault import Vault
 from gateway.catalogue.catalogue import Catalogue
 from gateway.credentials.handles import places
@@ -19,7 +20,7 @@ from gateway.model.wire import Json, JsonObject, Message, UpstreamRequest
 from gateway.pipeline.context import RequestContext
 from gateway.pipeline.resolved_handles import DECIDED_MEMBERS, ResolvedHandles, resolve_handles
 from gateway.protocol import completions
-from gateway.protocol.error_codes import HEADER_MISMATCH, INVALID_PARAMS, REFUSED
+from gateway.protocol.error_codes import REFUSED
 from gateway.protocol.parameters import ambiguous, is_contradicted
 from gateway.tasks.selection import select_task
 from gateway.tasks.tokens import TaskTokens, is_token
@@ -102,21 +103,7 @@ class Preparation(Struct, frozen=True):
         return Call("tools/call", labelled_for_call(find_target(upstream, "tool", name), arguments), arguments)
 
 
-_AMBIGUOUS: Final = Refusal(
-    400,
-    Reason(
-        "request/ambiguous-key",
-        "The arguments cannot be read in one way only: names of them differ in writing alone.",
-        "Write the names of arguments as the tool's definition does, and each once.",
-    ),
-    INVALID_PARAMS,
-)
-_CONTRADICTED: Final = Refusal(
-    400,
-    Reason(
-        "request/header",
-        "Header mismatch: a header Mcp-Param does not match the argument that it repeats.",
-        "Send routing headers once, and equal to the body.",
-    ),
-    HEADER_MISMATCH,
+_AMBIGUOUS: Final = reasons.REQUEST_AMBIGUOUS_ARGUMENT.refusal()
+_CONTRADICTED: Final = reasons.REQUEST_HEADER.refusal(
+    problem="a header Mcp-Param does not match the argument that it repeats"
 )

@@ -11,6 +11,7 @@ from typing import Final
 
 from msgspec import structs
 
+from gateway import reasons
 from gateway.binding.vault import Concealed, Vault
 from gateway.credentials import handles
 from gateway.credentials.calls import role_at
@@ -18,9 +19,8 @@ from gateway.credentials.finding import StandIn
 from gateway.credentials.handles import Place
 from gateway.json import strict
 from gateway.model.call import Call
-from gateway.model.decision import Decision, Reason, Refusal
+from gateway.model.decision import Decision, Refusal
 from gateway.model.wire import Message, UpstreamRequest
-from gateway.protocol.error_codes import REFUSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +46,7 @@ class ResolvedHandles:
         """Return the decision. Refuse a call with a handle of another audience, whatever the policy says."""
         if not self.held or not decision.allowed or all(found.audience == audience for found in self.held.values()):
             return decision
-        reason = Reason(
-            "credential-chain/presentation",
-            "The call carries a credential that another system answered with.",
-            "Use the handle only where it came from.",
-            ("ASI03", "NHI2", "NHI9", "MCP01"),
-        )
+        reason = reasons.CREDENTIAL_CHAIN_PRESENTATION.reason()
         return Decision("deny", (reason,), (), decision.policy)
 
 
@@ -67,14 +62,12 @@ def resolve_handles(
     """Return the handles found in the arguments of a call. Refuse a handle of other tasks than these (`History.readings_of`), and
     a handle in a place that cannot take its value."""
     if isinstance(found, handles.Misplaced):
-        return _refusal(found.message, "Leave the handle alone in an argument, as it was given to you.")
+        return reasons.CREDENTIAL_CHAIN_HANDLE.refusal(problem=found.message)
     held: dict[str, Concealed] = {}
     for handle in (handle for place in found for handle in place.named()):
         stands_for = next(filter(None, (vault.find(task, handle) for task in tasks)), None)
         if stands_for is None:
-            return _refusal(
-                "A handle is not known in this task.", "Read again what gave it to you, and use the new one."
-            )
+            return reasons.CREDENTIAL_CHAIN_HANDLE_UNKNOWN.refusal()
         held[handle] = stands_for
     if any(item.audience != call.target.audience for item in held.values()):
         return ResolvedHandles(request, held, count=_count(found))
@@ -95,24 +88,17 @@ def _put_back(
 ) -> ResolvedHandles | Refusal:
     values = {handle: item.text for handle, item in held.items() if item.text is not None}
     if len(values) < len(held):
-        return _refusal(
-            "A handle stands for more than could be kept.", "Read the credential again in a smaller result."
-        )
+        return reasons.CREDENTIAL_CHAIN_HANDLE_TOO_LARGE.refusal()
     uri = call.action == "resources/read"
     for place in found:
         role = role_at(place.scalar.path[2:], call.target.labels.roles)
         for start, end in place.handles:
             if not handles.fits(place, values[place.text[start:end]], (start, end), role, uri=uri):
-                return _refusal(
-                    "What a handle stands for cannot be put where the handle stands.",
-                    "Give the handle alone, or after a word such as Bearer, in an argument for a credential.",
-                )
+                return reasons.CREDENTIAL_CHAIN_HANDLE_PLACE.refusal()
     body = handles.restored(message.body, found, values)
     document = strict.read(body)
     if isinstance(document, strict.UnreadableJson):
-        return _refusal(
-            "What a handle stands for cannot be sent.", "Read the credential again, and use the new handle."
-        )
+        return reasons.CREDENTIAL_CHAIN_HANDLE_UNREADABLE.refusal()
     params = document["params"]
     assert isinstance(params, dict)  # noqa: S101 - it was one before
     name = params["uri"] if uri else message.name
@@ -125,7 +111,3 @@ def _put_back(
 
 def _count(found: tuple[Place, ...]) -> int:
     return sum(len(place.handles) for place in found)
-
-
-def _refusal(message: str, remedy: str) -> Refusal:
-    return Refusal(200, Reason("credential-chain/handle", message, remedy, ("ASI03", "NHI2", "MCP01")), REFUSED)

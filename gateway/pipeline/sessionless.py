@@ -6,35 +6,15 @@ from __future__ import annotations
 
 from typing import Final
 
+from gateway import reasons
 from gateway.binding.sessionless_exchanges import SessionlessExchanges
-from gateway.model.decision import Reason, Refusal
+from gateway.model.decision import Refusal
 from gateway.model.wire import Era, Kind, UpstreamRequest
 from gateway.protocol.classify import OWN_TASK
-from gateway.protocol.error_codes import REFUSED
 
-_NOT_ASKED: Final = Refusal(
-    400,
-    Reason("session/foreign", "This answers a question that you were not asked.", "Answer what comes on your streams."),
-    REFUSED,
-)
-_NOT_UNDER_WAY: Final = Refusal(
-    202,
-    Reason(
-        "session/not-under-way",
-        "This takes back a request that is none of yours, or that has ended, so it goes no further.",
-        "Close the connection of a request to take it back.",
-    ),
-    REFUSED,
-)
-_TASK_WITHOUT_OWNER: Final = Refusal(
-    202,
-    Reason(
-        "session/not-under-way",
-        "This tells of a task of yours, which the server cannot tell from others' outside of a session, so it goes no further.",
-        "Open a session first.",
-    ),
-    REFUSED,
-)
+_NOT_ASKED: Final = reasons.SESSION_FOREIGN_ANSWER.refusal()
+_NOT_UNDER_WAY: Final = reasons.SESSION_NOT_UNDER_WAY.refusal()
+_TASK_WITHOUT_OWNER: Final = reasons.SESSION_NOT_UNDER_WAY_TASK.refusal()
 
 
 def refuse_unowned(exchanges: SessionlessExchanges, upstream: str, request: UpstreamRequest) -> Refusal | None:

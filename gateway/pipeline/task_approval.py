@@ -148,8 +148,4 @@ def task_id_of(reply: Reply) -> str | None:
     return cast("str", msgspec.json.decode(reply.body)["id"]) if reply.status == 201 else None
 
 
-_UNAVAILABLE: Final = Reason(
-    "approval/unavailable",
-    "This task asks for a person's approval, and this gateway has nobody to ask.",
-    "Have the operator configure `approvals`, or leave out `approval`.",
-)
+_UNAVAILABLE: Final = reasons.APPROVAL_UNAVAILABLE_TASK.reason()

@@ -9,6 +9,7 @@ from typing import Final, Literal, cast
 import structlog
 from msgspec import Struct
 
+from gateway import reasons
 from gateway.authority.signals.register import SignalRegister
 from gateway.binding.ownership import Ownership
 from gateway.catalogue.catalogue import Catalogue
@@ -17,7 +18,7 @@ from gateway.errors import HistoryError
 from gateway.history import History
 from gateway.inspection.label_cases import label_variants
 from gateway.loop_turns import LoopTurns
-from gateway.model.decision import Reason, Refusal
+from gateway.model.decision import Refusal
 from gateway.model.target import Pin, Target
 from gateway.model.wire import Message, UpstreamRequest
 from gateway.pipeline.context import RequestContext
@@ -25,7 +26,6 @@ from gateway.pipeline.hidden_tools import TOLD_OF_GRANTS, HiddenTools, explain_h
 from gateway.policy import document
 from gateway.policy.policy import Policy
 from gateway.protocol.classify import cursor_of
-from gateway.protocol.error_codes import REFUSED
 from gateway.protocol.listing import Listing
 
 log = structlog.get_logger("gateway.visibility")
@@ -43,11 +43,7 @@ _LISTED: Final[Mapping[str, Literal["tool", "resource", "prompt"]]] = {
 
 SUBSCRIBING: Final = frozenset({"resources/subscribe", "subscriptions/listen"})
 
-NOT_VISIBLE: Final = Reason(
-    "request/not-visible",
-    "The request names a resource that is not shown to this caller.",
-    "Name one that the lists show, or ask for a grant of it.",
-)
+NOT_VISIBLE: Final = reasons.REQUEST_NOT_VISIBLE.refusal()
 
 
 class Visibility(Struct, frozen=True):
@@ -119,7 +115,7 @@ class Visibility(Struct, frozen=True):
         if not targets:
             return None
         visible = await self.visible_ids(context, request, targets)
-        return None if visible.issuperset(target.id for target in targets) else Refusal(403, NOT_VISIBLE, REFUSED)
+        return None if visible.issuperset(target.id for target in targets) else NOT_VISIBLE
 
     async def visible_ids(
         self, context: RequestContext, request: UpstreamRequest, targets: tuple[Target, ...]

@@ -15,25 +15,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, cast
 
 from msgspec import Struct
 
+from gateway import reasons
 from gateway.json import strict
-from gateway.model.decision import Reason, Refusal
+from gateway.model.decision import Refusal
 from gateway.model.wire import Disposition, Era, Json, JsonObject, Kind, Message, RequestId
 from gateway.protocol import completions
 from gateway.protocol import headers as routing_headers
-from gateway.protocol.error_codes import (
-    HEADER_MISMATCH,
-    INVALID_PARAMS,
-    INVALID_REQUEST,
-    METHOD_NOT_FOUND,
-    PARSE_ERROR,
-    UNSUPPORTED_VERSION,
-)
 from gateway.protocol.headers import HeaderFault, HeaderFields, Routing
 from gateway.protocol.methods import STATELESS_VERSIONS, VERSIONS, Method, from_client
 
@@ -46,55 +38,28 @@ TASKS_EXTENSION: Final = "io.modelcontextprotocol/tasks"
 _MAX_CLIENT_NAME: Final = 128
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorAnswer:
-    """The answer for a reason code. `message` has a slot for the particulars."""
-
-    status: int
-    rpc_code: int
-    message: str
-    remedy: str
-
-
-RULES: Final[Mapping[str, ErrorAnswer]] = MappingProxyType(
+RULES: Final[Mapping[str, reasons.RefusalText]] = MappingProxyType(
     {
-        "request/encoding": ErrorAnswer(
-            400, PARSE_ERROR, "The body cannot be read: {}.", "Send whole characters, in UTF-8 without a byte order mark."
-        ),
-        "request/json": ErrorAnswer(400, PARSE_ERROR, "The body cannot be read: {}.", "Send one JSON object (RFC 8259)."),
-        "request/number": ErrorAnswer(
-            400, PARSE_ERROR, "The body cannot be read in one way only: {}.", "Send larger numbers as strings."
-        ),
-        "request/duplicate-key": ErrorAnswer(
-            400, INVALID_REQUEST, "The body cannot be read in one way only: {}.", "Give each key of an object once."
-        ),
-        "request/ambiguous-key": ErrorAnswer(
-            400, INVALID_REQUEST, "The body cannot be read in one way only: {}.", "Write field names as MCP does."
-        ),
-        "request/depth": ErrorAnswer(400, INVALID_REQUEST, "The body is too large: {}.", "Send a flatter document."),
-        "request/size": ErrorAnswer(413, INVALID_REQUEST, "The body is too large: {}.", "Split the request."),
-        "request/batch": ErrorAnswer(
-            400, INVALID_REQUEST, "The body is not one message: {}.", "Send each message as a POST of its own."
-        ),
-        "request/envelope": ErrorAnswer(
-            400, INVALID_REQUEST, "This is not a JSON-RPC 2.0 message of MCP: {}.", "Correct the envelope."
-        ),
-        "request/response": ErrorAnswer(
-            400, INVALID_REQUEST, "{}.", "Answer with a new request that carries inputResponses."
-        ),
-        "request/params": ErrorAnswer(400, INVALID_PARAMS, "The parameters are not valid: {}.", "Correct the parameters."),
-        "request/method": ErrorAnswer(
-            404, METHOD_NOT_FOUND, "{}.", "Use a method that the protocol version lets clients send."
-        ),
-        "request/header": ErrorAnswer(
-            400, HEADER_MISMATCH, "Header mismatch: {}.", "Send routing headers once, and equal to the body."
-        ),
-        "request/version": ErrorAnswer(
-            400, UNSUPPORTED_VERSION, "Unsupported protocol version: {}.", "Use a version of data.supported."
-        ),
+        entry.code: entry
+        for entry in (
+            reasons.REQUEST_ENCODING,
+            reasons.REQUEST_JSON,
+            reasons.REQUEST_NUMBER,
+            reasons.REQUEST_DUPLICATE_KEY,
+            reasons.REQUEST_AMBIGUOUS_KEY,
+            reasons.REQUEST_DEPTH,
+            reasons.REQUEST_SIZE,
+            reasons.REQUEST_BATCH,
+            reasons.REQUEST_ENVELOPE,
+            reasons.REQUEST_RESPONSE,
+            reasons.REQUEST_PARAMS,
+            reasons.REQUEST_METHOD,
+            reasons.REQUEST_HEADER,
+            reasons.REQUEST_VERSION,
+        )
     }
-)  # fmt: skip
-"""Reason code → how it is answered. Codes are part of the interface."""
+)
+"""Reason code → how a message is refused. Each text has a slot for the problem."""
 
 
 def classify(body: bytes, fields: HeaderFields) -> Message | Refusal:
@@ -187,8 +152,7 @@ class _MessageFrame(Struct, frozen=True):
 
 def _refusal(code: str, detail: str, id: RequestId | None = None, *, status: int | None = None) -> Refusal:  # noqa: A002 - as JSON-RPC calls it
     rule = RULES[code]
-    reason = Reason(code, rule.message.format(detail), rule.remedy)
-    return Refusal(status or rule.status, reason, rule.rpc_code, id=id)
+    return Refusal(status or rule.status, rule.reason(problem=detail), rule.rpc_code, id=id)
 
 
 # --- 3: the envelope -------------------------------------------------------------------------------
@@ -277,8 +241,8 @@ def _declared_era(version: object, routing: Routing, id: RequestId | None) -> Er
 
 
 def _refuse_version(version: str, supported: tuple[str, ...], id: RequestId | None) -> Refusal:  # noqa: A002 - as JSON-RPC calls it
-    rule = RULES["request/version"]
-    reason = Reason("request/version", rule.message.format("the gateway cannot classify it"), rule.remedy)
+    rule = reasons.REQUEST_VERSION
+    reason = rule.reason(problem="the gateway cannot classify it")
     data = {"supported": list(supported), "requested": version}
     return Refusal(rule.status, reason, rule.rpc_code, data=data, id=id)
 

@@ -400,7 +400,7 @@ def test_the_page_of_a_list():
 
 
 def test_every_rule_says_what_to_do():
-    assert all(rule.remedy and rule.message.count("{}") == 1 for rule in RULES.values())
+    assert all(rule.remedy and rule.message.count("{problem}") == 1 for rule in RULES.values())
     assert all(name.startswith("request/") for name in RULES)
 
 

@@ -1,131 +1,11 @@
-"""The reasons that the gateway itself gives, one entry a text. Pure. Policy's reasons stand in the rules.
-
-An entry has the code, the words, the HTTP status and the JSON-RPC error code. Codes are part of the interface.
-docs/reference/reasons.md is generated from this table.
-"""
+"""Reasons of approvals, lent credentials, connections and signals. Pure data."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
-from msgspec import Struct
-
-from gateway.model.decision import Reason, Refusal
-from gateway.protocol.error_codes import INVALID_REQUEST, REFUSED, UNAUTHENTICATED, UNAVAILABLE
-
-if TYPE_CHECKING:
-    from gateway.errors import GatewayError
-
-
-class RefusalText(Struct, frozen=True):
-    """An entry of the table. Its texts have slots in braces, filled where the gateway refuses."""
-
-    code: str
-    status: int
-    message: str
-    remedy: str
-    rpc_code: int = REFUSED
-    controls: tuple[str, ...] = ()
-
-    def reason(self, **values: Any) -> Reason:
-        """Return the reason, with its slots filled."""
-        return Reason(
-            self.code.format_map(values), self.message.format_map(values), self.remedy.format_map(values), self.controls
-        )
-
-    def refusal(self, **values: Any) -> Refusal:
-        """Return the refusal of a request for this reason."""
-        return Refusal(self.status, self.reason(**values), self.rpc_code)
-
-
-def entries() -> tuple[RefusalText, ...]:
-    """Return the table, in its order."""
-    return tuple(value for value in globals().values() if isinstance(value, RefusalText))
-
-
-def reason_of(error: GatewayError) -> Reason:
-    """Return the reason for a failure of the gateway."""
-    return Reason(error.code, sentence(error.message), sentence(error.remedy))
-
-
-def sentence(clause: str) -> str:
-    """Return a clause as a sentence: with a capital letter and a full stop."""
-    return clause and f"{clause[0].upper()}{clause[1:]}."
-
-
-def status_of(code: str) -> int:
-    """Return the HTTP status of a code; 403 for a code of another table."""
-    return _STATUSES.get(code, 403)
-
-
-# --- requests -------------------------------------------------------------------------------------
-
-REQUEST_PATH: Final = RefusalText(
-    "request/path", 404, "There is nothing at this path.", "MCP is at /mcp/<upstream>.", INVALID_REQUEST
-)
-REQUEST_PATH_OF_TOKENS: Final = RefusalText(
-    "request/path",
-    404,
-    "This gateway issues no tokens and registers no clients.",
-    "Ask the authorization server that /.well-known/oauth-protected-resource names.",
-    INVALID_REQUEST,
-)
-REQUEST_METHOD_OF_PAGE: Final = RefusalText(
-    "request/http-method", 405, "This page is only read.", "Use GET.", INVALID_REQUEST
-)
-REQUEST_METHOD_OF_FORM: Final = RefusalText(
-    "request/http-method", 405, "This page answers a form.", "Use POST.", INVALID_REQUEST
-)
-REQUEST_INTROSPECTION: Final = RefusalText(
-    "request/introspection",
-    200,
-    "The credentials of a question about a token are those of no upstream.",
-    "Compare id and secret with authority.introspection.clients.",
-    UNAUTHENTICATED,
-)
-IDENTITY_PERSON: Final = RefusalText(
-    "identity/person",
-    403,
-    "The token names no person, or an agent that acts for one.",
-    "Log in yourself, and use the token of that login.",
-    UNAUTHENTICATED,
-)
-OPERATOR_ACCOUNT: Final = RefusalText(
-    "{word}/account", 403, "This account is no operator of the gateway.", "Use the gateway's own account, or root."
-)
-OPERATOR_INVALID: Final = RefusalText("{word}/invalid", 400, "The request cannot be read: {problem}.", "Correct it.")
-JOURNAL_DAMAGED: Final = RefusalText(
-    "journal/unavailable", 503, "An entry of the journal cannot be read.", "Run `opagate journal verify`.", UNAVAILABLE
-)
-SOCKET_BUSY: Final = RefusalText(
-    "socket/busy", 503, "Too many programs are connected to this socket.", "Close some, and try again."
-)
-
-# --- tasks ----------------------------------------------------------------------------------------
-
-TASK_INVALID: Final = RefusalText(
-    "task/invalid", 400, "The task was not opened: {problem}.", "Mend that and send it again."
-)
-TASK_INVALID_CREDENTIAL: Final = RefusalText(
-    "task/invalid",
-    400,
-    "The task was not opened: its contract, tenant or environment holds a credential.",
-    "Name systems, tools and destinations without it.",
-)
-TASK_UNKNOWN: Final = RefusalText("task/unknown", 404, "There is no such task of yours.", "Open one with POST /tasks.")
-TASK_AMBIGUOUS: Final = RefusalText(
-    "task/ambiguous",
-    403,
-    "The request names more than one task.",
-    "Name it once: in Opagate-Task or in _meta[{member!r}].",
-)
-TASK_ENDED: Final = RefusalText("task/ended", 409, "This task is over.", "Open a new one with POST /tasks.")
-TASK_ENDED_BEFORE: Final = RefusalText("task/ended", 409, "This task is {state} already.", "Leave it at that.")
-TASK_EXPIRED: Final = RefusalText("task/expired", 410, "This task's time is over.", "Open a new one with POST /tasks.")
-TASK_NOT_FOUND: Final = RefusalText("task/not-found", 404, "There is no such page.", "See /tasks in the documentation.")
-TASK_METHOD: Final = RefusalText(
-    "task/method", 405, "This page is not asked in this way.", "Use the method that Allow names."
-)
+from gateway.protocol import error_codes as _rpc
+from gateway.reasons.text import RefusalText
 
 # --- approvals ------------------------------------------------------------------------------------
 
@@ -161,6 +41,18 @@ APPROVAL_UNREACHABLE: Final = RefusalText(
     200,
     "The gateway could not tell any approver about this call. No person refused it.",
     "Repeat the same call later. If that does not help, ask the operator to run `opagate approvals test`.",
+)
+APPROVAL_UNAVAILABLE: Final = RefusalText(
+    "approval/unavailable",
+    200,
+    "This call needs a person's approval, and this gateway has nobody to ask.",
+    "Have the operator configure `approvals`, or grant the call without approval.",
+)
+APPROVAL_UNAVAILABLE_TASK: Final = RefusalText(
+    "approval/unavailable",
+    200,
+    "This task asks for a person's approval, and this gateway has nobody to ask.",
+    "Have the operator configure `approvals`, or leave out `approval`.",
 )
 VOTE_UNKNOWN: Final = RefusalText("vote/unknown", 404, "There is no such question.", "List the open ones.")
 VOTE_CLOSED: Final = RefusalText("vote/closed", 409, "This question is {state} already.", "Nothing is left to do.")
@@ -220,6 +112,42 @@ ENDORSEMENT_INVALID_EMPTY: Final = RefusalText(
 
 # --- lent credentials -----------------------------------------------------------------------------
 
+CREDENTIAL_NONE: Final = RefusalText(
+    "credential/none",
+    200,
+    "The policy allows the call with a leased credential, and the configuration has none for this system.",
+    "Have the operator set `credential` of the upstream, or remove `issue_credential` from the policy.",
+)
+CREDENTIAL_DETAILS: Final = RefusalText(
+    "credential/details",
+    200,
+    "The policy narrows the credential by authorization details, and only credentials of the kind `gateway` can carry them.",
+    "Have the policy's author narrow the scope for this system instead.",
+)
+CREDENTIAL_BIND: Final = RefusalText(
+    "credential/bind",
+    200,
+    "The policy binds the credential to one call, and only credentials of the kind `gateway` over HTTP can be.",
+    "Have the policy's author leave `bind` out for this system.",
+)
+CREDENTIAL_CONNECT: Final = RefusalText(
+    "credential/connect",
+    200,
+    "This system is used through the user's own connection, and {user!r} has not made one for this agent.",
+    "Have the user open {address} and agree, then repeat the same call.",
+)
+CREDENTIAL_DECLINED: Final = RefusalText(
+    "credential/declined",
+    200,
+    "This system is used through the user's own connection, and the user has declined to connect.",
+    "Do the work without this system, or ask the user. A new link is given when the time of the declined one is over.",
+)
+CREDENTIAL_LOGIN: Final = RefusalText(
+    "credential/login",
+    200,
+    "This system is used through the user's own connection, and users of this token's issuer cannot log in at this gateway.",
+    "Call with a token of the identity provider that `connections.login` names.",
+)
 CREDENTIAL_AUDIENCE: Final = RefusalText(
     "credential/audience",
     200,
@@ -386,79 +314,5 @@ SIGNAL_SILENT: Final = RefusalText(
     "Compare its endpoint_url and audience with the configuration, and look at the gateway's log for refused events.",
 )
 SIGNAL_REFUSED: Final = RefusalText(
-    "signal/{fault}", 400, "An event of {stream} is refused: {problem}.", "", INVALID_REQUEST
+    "signal/{fault}", 400, "An event of {stream} is refused: {problem}.", "", _rpc.INVALID_REQUEST
 )
-
-# --- the console ----------------------------------------------------------------------------------
-
-CONSOLE_LINK: Final = RefusalText(
-    "console/link",
-    403,
-    "This link was used, or its time is over.",
-    "Make another with `opagate console link`.",
-    UNAUTHENTICATED,
-)
-CONSOLE_LOGIN: Final = RefusalText("console/login", 403, "{problem}", "Log in again.", UNAUTHENTICATED)
-CONSOLE_LOGIN_FOREIGN: Final = RefusalText(
-    "console/login", 403, "This browser did not begin this login.", "Log in again.", UNAUTHENTICATED
-)
-CONSOLE_ROLE: Final = RefusalText(
-    "console/role", 403, "You lack the role {role!r}.", "Ask an operator which groups have it.", UNAUTHENTICATED
-)
-CONSOLE_ROLE_OF_GROUPS: Final = RefusalText(
-    "console/role",
-    403,
-    "No role of the console is for your groups.",
-    "Ask an operator to add a group under console.login.roles.",
-    UNAUTHENTICATED,
-)
-CONSOLE_FRESH: Final = RefusalText(
-    "console/fresh",
-    403,
-    "This action needs a fresh login.",
-    "Log in again: with a new link, or at your identity provider.",
-    UNAUTHENTICATED,
-)
-CONSOLE_CSRF: Final = RefusalText(
-    "console/csrf", 403, "The form does not belong to your login.", "Load the page again, and send its form."
-)
-CONSOLE_FORM: Final = RefusalText(
-    "console/form", 400, "The form cannot be read.", "Load the page again, and send its form.", INVALID_REQUEST
-)
-CONSOLE_REASON: Final = RefusalText(
-    "console/reason", 403, "The form has no reason.", "Write one, of at most 500 characters."
-)
-CONSOLE_INVALID: Final = RefusalText("console/invalid", 400, "The request cannot be read: {problem}.", "")
-CONSOLE_BUSY: Final = RefusalText(
-    "console/busy", 409, "A comparison is running already.", "Load the page of the policy again."
-)
-CONSOLE_CANDIDATE: Final = RefusalText(
-    "console/candidate", 409, "No candidate is configured.", "Name its files under `console.candidate`."
-)
-CONSOLE_CANDIDATE_REMOTE: Final = RefusalText(
-    "console/candidate",
-    409,
-    "The policy in force is in an OPA, and its files are not here.",
-    "Name the same files under `policy`, or compare with `opagate replay --against`.",
-)
-CONSOLE_CHANGED: Final = RefusalText(
-    "console/changed",
-    409,
-    "The upstream serves another definition than the page showed.",
-    "Load the page, and look again.",
-)
-CONSOLE_DECISION: Final = RefusalText(
-    "console/decision",
-    404,
-    "There is no such decision in the part of the journal that a page searches.",
-    "Use `opagate explain` on the machine of the gateway.",
-)
-CONSOLE_TASK: Final = RefusalText(
-    "console/task",
-    404,
-    "No call of such a task is in the part of the journal that a page searches.",
-    "Open the task from one of its decisions.",
-)
-
-
-_STATUSES: Final = {entry.code: entry.status for entry in entries()}
