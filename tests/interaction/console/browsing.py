@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 from playwright.async_api import Browser, BrowserContext, Page, expect
@@ -104,12 +104,27 @@ async def press_to(page: Page, text: str) -> None:
     raise AssertionError(f"the keyboard does not reach {text!r}")
 
 
+_EACH_RULE: Final = {
+    "type": "tag",
+    "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+}
+_COLOURS: Final = {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}
+"""The rules whose answer depends on the colours."""
+
+
 async def assert_accessible(page: Page, axe: str, where: str) -> None:
-    """Run axe-core in the page. The debugger puts it there, so the page's own policy does not forbid it."""
+    """Run axe-core in the page, and its rules about colours in the dark too."""
+    # The debugger puts the code there, so the page's own policy does not forbid it.
     await page.evaluate(axe)
-    tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-    found = await page.evaluate("tags => axe.run({runOnly: {type: 'tag', values: tags}})", tags)
-    violations = [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in found["violations"]]
-    assert violations == [], f"{where} {violations}"
+    await _assert_no_violation(page, _EACH_RULE, where)
+    await page.emulate_media(color_scheme="dark")
+    await _assert_no_violation(page, _COLOURS, f"{where}, dark,")
+    await page.emulate_media(color_scheme="light")
     overflow = await page.evaluate("() => document.documentElement.scrollWidth - window.innerWidth")
     assert overflow <= 0, f"{where} is wider than the window by {overflow} px"
+
+
+async def _assert_no_violation(page: Page, rules: Mapping[str, Any], where: str) -> None:
+    found = await page.evaluate("rules => axe.run({runOnly: rules})", rules)
+    violations = [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in found["violations"]]
+    assert violations == [], f"{where} {violations}"
