@@ -345,6 +345,18 @@ def test_no_other_fixture_is_decided_otherwise_with_the_rule_that_the_page_makes
     }
 
 
+def test_the_readme_compares_as_the_table_of_the_benchmark_does():
+    table = (ROOT / "docs/benchmarks/latest.md").read_text("utf-8")
+    ratio = dict(re.findall(r"^opagate \(embedded\) / (\S+) at 16 connections: ([\d.]+)", table, re.MULTILINE))
+    told = re.findall(r"([\d.]+) times as many", (ROOT / "README.md").read_text("utf-8"))
+
+    assert told == [
+        f"{float(ratio['mcp-proxy']):.1f}",
+        f"{float(ratio['fastmcp']):.1f}",
+        f"{1 / float(ratio['envoy']):.0f}",
+    ]
+
+
 @pytest.mark.opa
 @pytest.mark.parametrize("check", ["fmt", "check", "load", "test", "regal"])
 def test_make_policy_has_nothing_against_the_rule_that_the_page_makes(
