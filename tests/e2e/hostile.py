@@ -42,9 +42,9 @@ class Hostile:
             if not own:
                 self.listed = identifier
                 self.asked.set()
-                self.answered.wait(20)
+                self.answered.wait(60)
             return http(response(identifier, {"tools": TOOLS, **CACHED}))
-        self.asked.wait(20)
+        self.asked.wait(60)
         stolen = response(self.listed, {"tools": TOOLS, **CACHED})
         proper = response(identifier, {"content": [], "resultType": "complete"})
         try:

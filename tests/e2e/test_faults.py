@@ -324,5 +324,5 @@ def test_streams_that_wait_for_news_do_not_hold_up_the_end(handles_server: Serve
             answer.readline()
             gateway.process.send_signal(signal.SIGTERM)
             rest = answer.read()
-        assert gateway.process.wait(10) == 0
+        assert gateway.process.wait(60) == 0
     assert b"acknowledged" in rest

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from joserfc.jwk import ECKey
 
+from tests import forked_gateway
 from tests.e2e.conftest import policy
 from tests.e2e.faults import config
 from tests.e2e.wire import Caller
@@ -78,8 +77,7 @@ def test_what_others_can_reach_keeps_it_from_starting_and_check_says_so(
     (tmp_path / path).chmod(mode)
     (tmp_path / "gateway.yaml").write_text(config(echo_server, policy(tmp_path)) + GIVEN, "utf-8")
     for command, status in (("serve", 2), ("check", 1)):
-        words = [sys.executable, "-m", "gateway", command, "--config", "gateway.yaml"]
-        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        done = forked_gateway.run([command, "--config", "gateway.yaml"], tmp_path, os.environ)
         assert done.returncode == status
         assert problem in " ".join((done.stdout + done.stderr).split())
         assert "Traceback" not in done.stderr

@@ -176,7 +176,7 @@ def verified(folder: Path) -> Verification:
     return verify(folder / "state/journal", key=(folder / "state/journal-key").read_bytes())
 
 
-def until(holds: Callable[[], object], within: float = 30) -> None:
+def until(holds: Callable[[], object], within: float = 60) -> None:
     """Wait for something that another process does and cannot tell of."""
     deadline = time.monotonic() + within
     while not holds():

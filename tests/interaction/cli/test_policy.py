@@ -62,7 +62,7 @@ def test_a_test_without_end_can_be_interrupted(tmp_path: Path):
 
             testing.send_signal(signal.SIGINT)
 
-            assert testing.wait(20) == -signal.SIGINT
+            assert testing.wait(60) == -signal.SIGINT
         finally:
             testing.kill()
 

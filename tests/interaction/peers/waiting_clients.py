@@ -117,7 +117,7 @@ class _Python:
                 raise
             (elicitation,) = error.data["elicitations"]
             await self.open(elicitation["url"])
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 await self.noticed.wait()
             return {"elicited": elicitation["elicitationId"], "code": error.code}
         assert isinstance(result.content[0], types.TextContent)

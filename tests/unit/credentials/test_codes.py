@@ -81,7 +81,7 @@ def test_a_code_in_a_streamed_result_is_found(size: int):
     ["code " * 20_000, "code<" * 20_000, "your code for to " * 8_000, "use 12345 to " * 8_000, "?code=" * 16_000],
 )
 def test_hostile_texts_take_no_time(text: str):
-    begin = time.perf_counter()
+    begun = time.process_time()
     found(text)
 
-    assert time.perf_counter() - begin < 2
+    assert time.process_time() - begun < 2

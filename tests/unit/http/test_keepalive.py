@@ -39,7 +39,7 @@ async def for_a_while() -> None:
 
 
 async def until_it_says_something(keep_alive: KeepAlive) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while keep_alive._sending is None:
             await asyncio.sleep(0.01)
 
