@@ -29,6 +29,8 @@ main if {
 }
 """
 """OPA answers `POST /` with 200 where `data.system.main` is defined, and with 404 elsewhere."""
+UNDEFINED: Final = b"undefined_document"
+"""A part of OPA's answer where it is undefined. agentgateway passes the answer on to its caller."""
 
 _ISSUER: Final = "https://issuer.example"
 _AUDIENCE: Final = "bench"
