@@ -147,7 +147,7 @@ def _mutations(known: list[Case], many: int, chance: random.Random) -> Iterator[
 @contextmanager
 def _policies() -> Generator[dict[str, Three]]:
     """Serve the shipped policy, and the same rules with other data, as the tests of fixtures have them."""
-    code = compile_process.compiled(bytes(store.unpack(store.SHIPPED.read_bytes(), "shipped.plan").plan))
+    code = compile_process.compile_plan(bytes(store.unpack(store.SHIPPED.read_bytes(), "shipped.plan").plan))
     with tempfile.TemporaryDirectory() as name:
         folders = {"shipped": ROOT / "rego", "strict": _strict(Path(name) / "strict")}
         started: list[subprocess.Popen[bytes]] = []
@@ -165,7 +165,7 @@ def _policies() -> Generator[dict[str, Three]]:
                     folder,
                 ]
                 started.append(subprocess.Popen(command))
-                read = bundle.read(folder)
+                read = bundle.read_folder(folder)
                 compiled = CompiledPolicy(
                     Program(code, read_json(read.data)), deadline=60.0, thread_time=time.thread_time
                 )

@@ -134,7 +134,7 @@ def embedded(folder: Path) -> tuple[Engine, float]:
     loaded: list[Embedded] = []
     for _ in range(3):
         begun = time.process_time()
-        loaded.append(Embedded(bundle.read(folder), deadline=5.0))
+        loaded.append(Embedded(bundle.read_folder(folder), deadline=5.0))
         spent.append((time.process_time() - begun) * 1e3)
     return Engine(f"embedded, {folder.name}", loaded[-1].answer, time.process_time), min(spent)
 

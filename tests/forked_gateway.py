@@ -176,7 +176,7 @@ def main() -> None:
 
     policy.trial = RememberedTrials(PassedInFolder(Path(os.environ.pop(_TRIALS))), trial.require)  # type: ignore[assignment] # pyright: ignore[reportAttributeAccessIssue]
     plan = bytes(store.unpack(store.SHIPPED.read_bytes(), store.SHIPPED.name).plan)
-    loading.remember(plan, compile_process.compiled(plan))
+    loading.remember(plan, compile_process.compile_plan(plan))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.collect()
     gc.freeze()

@@ -245,7 +245,7 @@ def test_yaml_in_a_page_is_a_configuration_or_grants_without_a_fault(
     if any(isinstance(item, list) for item in upstreams.values()):
         (tmp_path / "grants.yaml").write_text(snippet.text, encoding="utf-8")
 
-        assert rego.problems(rego.bundle.read(ROOT / "rego", tmp_path / "grants.yaml"), GRANTS) == []
+        assert rego.problems(rego.bundle.read_folder(ROOT / "rego", tmp_path / "grants.yaml"), GRANTS) == []
         return
     for name in re.findall(r"\$\{(\w+)\}", snippet.text):
         monkeypatch.setenv(name, SECRETS.get(name, "x" * 32))
@@ -335,7 +335,7 @@ def test_a_family_that_is_added_refuses_calls_that_would_pass(with_the_page: Pat
 
 
 def test_no_other_fixture_is_decided_otherwise_with_the_rule_that_the_page_makes(with_the_page: Path):
-    engine = Embedded(bundle.read(with_the_page), deadline=5.0)
+    engine = Embedded(bundle.read_folder(with_the_page), deadline=5.0)
     shipped = [case for case in cases() if case.policy == "shipped" and case.entrypoint == "decision"]
     answers = {case.name: cast("Any", engine.answer("decision", json.dumps(case.input).encode())) for case in shipped}
 
@@ -381,5 +381,5 @@ def _said(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def _decided(folder: Path, call: dict[str, Any]) -> dict[str, Any]:
-    engine = Embedded(bundle.read(folder), deadline=5.0)
+    engine = Embedded(bundle.read_folder(folder), deadline=5.0)
     return cast("dict[str, Any]", engine.answer("decision", json.dumps(call).encode()))

@@ -69,7 +69,7 @@ def planned(root: Path) -> StoredPlan | None:
     rules = store.digest(modules)
     if OPA.exists():
         plan = opa_build.build(OPA, modules)
-        compile_process.compiled(plan)
+        compile_process.compile_plan(plan)
         return StoredPlan(rules, opa_build.version(OPA), msgspec.Raw(plan))
     found = _stored(root)
     if found is None or found.rules != rules:

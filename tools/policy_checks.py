@@ -42,7 +42,7 @@ def compiled(rego: Path) -> Findings:
 def loaded(rego: Path) -> Findings:
     """As the gateway loads it: the embedded engine can read it, and OPA means the same by it."""
     try:
-        Embedded(bundle.read(rego), deadline=60.0)
+        Embedded(bundle.read_folder(rego), deadline=60.0)
     except PolicyError as error:
         return [f"{error.message}; {error.remedy}"]
     return []
@@ -81,7 +81,7 @@ def linted(rego: Path) -> Findings:
 def readable(rego: Path) -> Findings:
     """What the policy says is wrong with its own data: grants that hold for nobody, limits that let nothing pass."""
     try:
-        engine = Embedded(bundle.read(rego), deadline=60.0)
+        engine = Embedded(bundle.read_folder(rego), deadline=60.0)
         return [f"{file.path}: {problem}" for file in DATA_FILES for problem in engine.problems(file)]
     except PolicyError:
         return ["not known while the policy cannot be loaded"]

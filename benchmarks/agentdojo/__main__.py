@@ -47,7 +47,7 @@ def main() -> None:
         cases = [dict(verdict.recording) | {"steps": [], "passed": verdict.passed} for verdict in measured.attacks]
         reached = [name_of(case) for case in package.judged(cases, folder) if case["reached"]]
     date = dt.datetime.now(dt.UTC).date().isoformat()
-    text = report(results, variants, date=date, revision=bundle.read(REGO).revision, reached=reached)
+    text = report(results, variants, date=date, revision=bundle.read_folder(REGO).revision, reached=reached)
     print(text)
     if options.write:
         RESULTS.write_text(f"# AgentDojo: results\n\n{text}\n", encoding="utf-8")

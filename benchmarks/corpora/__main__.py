@@ -65,7 +65,7 @@ def _options() -> argparse.Namespace:
 
 
 def _show_rules(results: Mapping[str, Results], *, write: bool) -> None:
-    date, revision = dt.datetime.now(dt.UTC).date().isoformat(), bundle.read(REGO).revision
+    date, revision = dt.datetime.now(dt.UTC).date().isoformat(), bundle.read_folder(REGO).revision
     text = rules_page(results, date=date, revision=revision)
     print(text)
     if write:

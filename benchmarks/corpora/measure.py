@@ -208,7 +208,7 @@ async def decide_traces(
         policy = Policy.build(settings, supported=frozenset(SUPPORTED_OBLIGATIONS), clock=time.time, is_for_calls=False)
         await policy.start()
         stack.push_async_callback(policy.stop)
-        observed = ObservedPolicy(policy, FindingsReader(bundle.read(settings.path, settings.grants)))
+        observed = ObservedPolicy(policy, FindingsReader(bundle.read_folder(settings.path, settings.grants)))
         rulings: dict[str, list[Ruling]] = {}
         async for outcome in replay(
             _until(ends, chain.from_iterable(map(read_traces, files))), observed.decide, assume="forwarded"

@@ -42,7 +42,7 @@ def main() -> None:
     if options.json:
         print(json.dumps({name: summary(result) for name, result in results.items()}, indent=1))
         return
-    date, revision = dt.datetime.now(dt.UTC).date().isoformat(), bundle.read(REGO).revision
+    date, revision = dt.datetime.now(dt.UTC).date().isoformat(), bundle.read_folder(REGO).revision
     tasks = f"tasks of tau2-bench {packages.COMMIT[:7]}" if options.tau2 else "with its tasks"
     text = report(results, date=date, revision=revision, tasks=tasks)
     print(text)

@@ -186,7 +186,7 @@ def _place(section: PolicySettings, file: DataFile) -> str:
 def _own_data(section: PolicySettings) -> Iterator[CheckResult]:
     """Yield problems of the policy's data. Loading the policy shows its other problems."""
     try:
-        loaded = folders.read(PolicyFolders.configured(section))
+        loaded = folders.read_policy(PolicyFolders.configured(section))
         found = {file: data_problems(loaded, file) for file in DATA_FILES}
     except GatewayError:
         return
@@ -216,7 +216,7 @@ def _grants(settings: Configuration) -> grant_checks.Grants:
     """Return the grants of the operator; of the demo's own grants, only the grants for configured upstreams."""
     section = settings.policy
     try:
-        found = grant_checks.read_grants(folders.read(PolicyFolders.configured(section)).data)
+        found = grant_checks.read_grants(folders.read_policy(PolicyFolders.configured(section)).data)
     except GatewayError:
         return {}
     own = section.path is not None or section.grants is not None

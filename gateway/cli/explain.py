@@ -291,7 +291,7 @@ def _show_policy(decision: Mapping[str, Any], settings: Configuration) -> None:
         return
     places = PolicyFolders.configured(settings.policy)
     try:
-        now = folders.read(places).revision
+        now = folders.read_policy(places).revision
     except PolicyError:
         return
     if now != then:

@@ -206,7 +206,7 @@ def _state(admin: OpaAdmin, settings: PolicySettings) -> State:
     from gateway.cli.opa_push import is_gate
     from gateway.policy import folders
 
-    policy = folders.read(_folders(settings))
+    policy = folders.read_policy(_folders(settings))
     everything = admin.modules()
     held = tuple(module for module in everything if not is_gate(module))
     return State(

@@ -34,7 +34,7 @@ async def write(places: PolicyFolders) -> tuple[Path, str, str]:
     Raise `PolicyBroken` for rules that OPA or opagate cannot compile, or that answer differently on regorus, and
     `ConfigurationError` without an OPA.
     """
-    policy = folders.read(places)
+    policy = folders.read_policy(places)
     stored = await _compile(places, policy)
     digest = store.digest_of(bytes(stored.plan))
     return _write_whole(store.beside(places.planned[0]), store.pack(stored)), policy.revision, digest
@@ -45,7 +45,7 @@ async def check(places: PolicyFolders) -> tuple[Path, str, str | None]:
 
     Raise as `write` does.
     """
-    policy = folders.read(places)
+    policy = folders.read_policy(places)
     made, place = await _compile(places, policy), store.beside(places.planned[0])
     there, digest = store.find(made.rules, [place]), store.digest_of(bytes(made.plan))
     if there is None:
@@ -64,7 +64,7 @@ async def _compile(places: PolicyFolders, policy: Bundle) -> StoredPlan:
             "there is no `opa` on PATH", "install OPA 1.22 or newer, on this machine or where you build"
         )
     plan = opa_build.build(Path(found), policy.modules)
-    program = Program(compile_process.compiled(plan), read_json(policy.data))
+    program = Program(compile_process.compile_plan(plan), read_json(policy.data))
     compiled = CompiledPolicy(program, deadline=_LONG, thread_time=time.thread_time)
     await require_agreement(compiled, Embedded(policy, deadline=_LONG), policy)
     return StoredPlan(store.digest(policy.modules), opa_build.version(Path(found)), msgspec.Raw(plan))

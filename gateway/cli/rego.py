@@ -73,7 +73,7 @@ async def checks(places: PolicyFolders, limit: float) -> Sequence[FolderCheck]:
     """
     begun = time.monotonic()
     try:
-        policy = folders.read(places)
+        policy = folders.read_policy(places)
     except PolicyError as error:
         return [
             _check(LOADED, [f"{error.message}; {error.remedy}"], begun),
@@ -158,7 +158,7 @@ def _check_annotations(folder: Path) -> FolderCheck:
     if not path.exists():
         return _check("annotations", [], begun)
     try:
-        kept: object = datafile.read(path.read_text(encoding="utf-8"), str(path))
+        kept: object = datafile.parse_data(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError, PolicyError) as error:
         return _check("annotations", [f"{path} cannot be read: {error}"], begun)
     stale = [] if kept == reasons else [f"{path} is not what the annotations say; run `make generate`"]

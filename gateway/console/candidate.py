@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from gateway.inspection.inspector import Inspector
     from gateway.journal.placed import EntryPlace
     from gateway.model.wire import JsonObject
-    from gateway.policy.comparison import Answer, Compared
+    from gateway.policy.comparison import Compared, ComparedVerdict
 
 MOST: Final = 200
 """Decisions of one comparison, the latest ones."""
@@ -56,8 +56,8 @@ class ChangedDecision(Struct, frozen=True):
     """A recorded decision that would change. `row` describes it for a list."""
 
     row: dict[str, Any]
-    before: Answer
-    after: Answer
+    before: ComparedVerdict
+    after: ComparedVerdict
 
 
 class Comparison(Struct, frozen=True):

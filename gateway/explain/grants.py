@@ -26,10 +26,10 @@ def places(settings: PolicySettings) -> Places:
     found: dict[tuple[str, str | int], GrantPlace] = {}
     try:
         # An overlay has no grants.
-        for source in bundle.read(folders.policy, folders.grants).sources:
+        for source in bundle.read_folder(folders.policy, folders.grants).sources:
             inside = folders.policy / source.name
             file = inside if inside.is_file() else Path(source.name)
-            found.update(grant_places.read(file.read_text("utf-8"), str(file), source.at))
+            found.update(grant_places.find_grants(file.read_text("utf-8"), str(file), source.at))
     except (PolicyError, OSError, UnicodeDecodeError):
         return {}
     return found

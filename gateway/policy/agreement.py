@@ -73,7 +73,7 @@ class Agreement:
     async def _read(self) -> Bundle:
         seen = await read_in_thread(folders.fingerprint, self._folders)
         if self._policy is None or seen != self._seen:
-            self._policy = await read_in_thread(folders.read, self._folders)
+            self._policy = await read_in_thread(folders.read_policy, self._folders)
             self._seen = seen
             self._begin()
         return self._policy

@@ -52,7 +52,7 @@ class Bundle:
         return cast("dict[str, Any]", json.loads(self.data))
 
 
-def read(folder: Path, grants: Path | None = None) -> Bundle:
+def read_folder(folder: Path, grants: Path | None = None) -> Bundle:
     """Read a policy folder; `grants` is a YAML file in place of its `gateway/grants/data.yaml`.
 
     Raises `PolicyBroken` naming the file, what is wrong with it, and the remedy.
@@ -91,7 +91,7 @@ def _bundle(files: Mapping[str, bytes], shown: Mapping[str, str]) -> Bundle:
         for name, text in texts.items()
         if PurePosixPath(name).name in _DATA_NAMES
     )
-    data = merged(sources)
+    data = merge_data(sources)
     require_roots(data, roots)
     digest = _digest({name: content for name, content in files.items() if not _is_test(name)})
     revision = f"{named}+{digest[:8]}" if named else digest[:16]
@@ -201,7 +201,7 @@ def _manifest(text: str | None) -> tuple[tuple[str, ...], str]:
     """The roots and the revision. Without a manifest, or without roots in it, a folder may define everything."""
     if text is None:
         return ("",), ""
-    value = datafile.read(text, ".manifest.json")
+    value = datafile.parse_data(text, ".manifest.json")
     fields = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
     roots, revision = fields.get("roots", [""]), fields.get("revision", "")
     wellformed = isinstance(roots, list) and all(isinstance(item, str) for item in cast("list[object]", roots))
@@ -214,13 +214,13 @@ def _manifest(text: str | None) -> tuple[tuple[str, ...], str]:
 
 
 def _source(name: str, text: str, shown: str) -> DataSource:
-    value: object = datafile.read(text, shown)
+    value: object = datafile.parse_data(text, shown)
     if not isinstance(value, dict):
         raise PolicyBroken(f"{shown} is not a mapping at its top level", "start it with a key")
     return DataSource(shown, PurePosixPath(name).parent.parts, cast("dict[str, Any]", value))
 
 
-def merged(sources: Iterable[DataSource]) -> dict[str, Any]:
+def merge_data(sources: Iterable[DataSource]) -> dict[str, Any]:
     """Return the document of all data files. Raise `PolicyBroken` if two give the same place a value."""
     data: dict[str, Any] = {}
     for source in sources:

@@ -55,7 +55,7 @@ class _StatusAnswer(msgspec.Struct):
     result: Report
 
 
-def read(answer: bytes) -> Report:
+def read_report(answer: bytes) -> Report:
     """The report in OPA's answer to `GET /v1/status`. Raises `PolicyMalformed`."""
     try:
         return msgspec.json.decode(answer, type=_StatusAnswer).result

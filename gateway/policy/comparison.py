@@ -31,7 +31,7 @@ class PolicyFiles(Struct, frozen=True):
     overlay: str | None = None
 
 
-class Job(Struct, frozen=True):
+class ComparisonJob(Struct, frozen=True):
     """Two policies and the inputs. `supported` has the obligations that the gateway carries out. `seconds` bounds the processor time, and `memory` the bytes of the process."""
 
     first: PolicyFiles
@@ -42,7 +42,7 @@ class Job(Struct, frozen=True):
     memory: int = 2 * 2**30
 
 
-class Answer(NamedTuple):
+class ComparedVerdict(NamedTuple):
     """The effect and the codes of a decision."""
 
     effect: str
@@ -53,7 +53,7 @@ class Compared(Struct, frozen=True):
     """The answers of both policies to each input, and their revisions. With a `problem`, a policy could not be loaded."""
 
     revisions: tuple[str, str] = ("", "")
-    answers: tuple[tuple[Answer, Answer], ...] = ()
+    answers: tuple[tuple[ComparedVerdict, ComparedVerdict], ...] = ()
     problem: str | None = None
     remedy: str = ""
 
@@ -63,7 +63,7 @@ async def compare(
 ) -> Compared:
     """Ask two policies about the same inputs. Raises `PolicyBroken` and `PolicyUnavailable`."""
     encoded = tuple(msgspec.Raw(msgspec.json.encode(one)) for one in inputs)
-    job = Job(first, second, encoded, tuple(supported))
+    job = ComparisonJob(first, second, encoded, tuple(supported))
     question, module = msgspec.json.encode(job), "gateway.policy.comparison_process"
     try:
         answer = await ask_process(module, question, seconds=PATIENCE, work="compares policies")

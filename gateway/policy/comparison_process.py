@@ -1,4 +1,4 @@
-"""The process of a comparison: it reads a `Job` from standard input, and writes a `Compared`."""
+"""The process of a comparison: it reads a `ComparisonJob` from standard input, and writes a `Compared`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import msgspec
 
 from gateway.config.settings import EmbeddedEngine, PolicySettings
 from gateway.errors import PolicyError
-from gateway.policy.comparison import Answer, Compared, Job, PolicyFiles
+from gateway.policy.comparison import Compared, ComparedVerdict, ComparisonJob, PolicyFiles
 from gateway.policy.policy import Policy
 from gateway.policy.trial_process import NICENESS, bound, end_with_the_gateway
 
@@ -30,7 +30,7 @@ def main() -> None:
     """Compare the policies on standard input."""
     end_with_the_gateway()
     os.nice(NICENESS)
-    job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
+    job = msgspec.json.decode(sys.stdin.buffer.read(), type=ComparisonJob)
     bound(resource.RLIMIT_CPU, job.seconds)
     bound(resource.RLIMIT_DATA, job.memory)
     bound(resource.RLIMIT_CORE, 0)
@@ -43,11 +43,11 @@ def main() -> None:
     sys.stdout.buffer.write(msgspec.json.encode(compared))
 
 
-async def compare(job: Job) -> Compared:
+async def compare(job: ComparisonJob) -> Compared:
     """Ask both policies about each input. Raises `PolicyError`."""
     async with AsyncExitStack() as stack:
         first, second = [await _start(stack, files, job.supported) for files in (job.first, job.second)]
-        answers: list[tuple[Answer, Answer]] = []
+        answers: list[tuple[ComparedVerdict, ComparedVerdict]] = []
         for raw in job.inputs:
             asked = msgspec.json.decode(raw)
             answers.append((_answer(await first.decide(asked)), _answer(await second.decide(asked))))
@@ -66,8 +66,8 @@ async def _start(stack: AsyncExitStack, files: PolicyFiles, supported: tuple[str
     return policy
 
 
-def _answer(decision: Decision) -> Answer:
-    return Answer(decision.effect, tuple(reason.code for reason in decision.reasons))
+def _answer(decision: Decision) -> ComparedVerdict:
+    return ComparedVerdict(decision.effect, tuple(reason.code for reason in decision.reasons))
 
 
 if __name__ == "__main__":

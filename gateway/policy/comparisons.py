@@ -57,7 +57,7 @@ class Operand:
         return bool(self.node.keys() & {"String", "RawString", "Number", "Bool", "Null"})
 
 
-def compared(operator: str, left: Operand, right: Operand) -> str | None:
+def compare(operator: str, left: Operand, right: Operand) -> str | None:
     """Return why a comparison always has the same outcome, `None` if it may have either."""
     # `x != null` asks whether there is an x; `x < []` asks for its kind, in the order of all values.
     is_idiom = operator == "Ne" or operator in _ORDER
@@ -65,7 +65,7 @@ def compared(operator: str, left: Operand, right: Operand) -> str | None:
         return None
     if _never_meet(left.value, right.value):
         known, other = (right, left) if left.is_literal else (left, right)
-        kind = described(other.value.type)
+        kind = describe(other.value.type)
         shown = f"{other.shown}, {kind}" if other.is_literal and other.shown != kind else kind
         return f"{_says(known)}, and is compared with {shown}"
     return None if operator in _ORDER else _foreign_text(left, right)
@@ -79,7 +79,7 @@ def is_member(item: Operand, collection: Operand) -> str | None:
         return f"{_says(collection)}, and has no items"
     items = Value(value_types.items(collection.value.type))
     if _never_meet(item.value, items):
-        return f"{_says(item)}, and each item of {collection.shown} is {described(items.type)}"
+        return f"{_says(item)}, and each item of {collection.shown} is {describe(items.type)}"
     return _foreign_text(item, Operand(collection.node, items))
 
 
@@ -90,7 +90,7 @@ def written_items(node: Node) -> list[Node]:
 
 def is_one_of(item: Operand, listed: Operand) -> str | None:
     """Return why an item of a list that is written out can never be the value that is looked for."""
-    return None if _is_empty(listed.node) else compared("Eq", item, listed)
+    return None if _is_empty(listed.node) else compare("Eq", item, listed)
 
 
 def fits(kinds: frozenset[str] | None, operand: Operand) -> bool:
@@ -98,7 +98,7 @@ def fits(kinds: frozenset[str] | None, operand: Operand) -> bool:
     return not (operand.value.firm and _are_known_apart(value_types.of_kinds(kinds), operand.value.type))
 
 
-def described(value: Type) -> str:
+def describe(value: Type) -> str:
     """Return the kinds of a type in words."""
     return " or ".join(_WORDS[kind] for kind in sorted(value_types.kinds(value)))
 
@@ -109,7 +109,7 @@ def words(kinds: frozenset[str]) -> str:
 
 
 def _says(operand: Operand) -> str:
-    return f"{operand.shown} is {described(operand.value.type)}"
+    return f"{operand.shown} is {describe(operand.value.type)}"
 
 
 def _never_meet(left: Value, right: Value) -> bool:

@@ -440,17 +440,19 @@ def schemas() -> dict[str, dict[str, Any]]:
 def _schema(model: type[Struct]) -> dict[str, Any]:
     schema = msgspec.json.schema(model)
     definitions: dict[str, Any] = schema.pop("$defs")
-    return {"$schema": "http://json-schema.org/draft-07/schema#", **_inlined(schema, definitions)}
+    return {"$schema": "http://json-schema.org/draft-07/schema#", **_inline_references(schema, definitions)}
 
 
-def _inlined(node: Any, definitions: dict[str, Any]) -> Any:
+def _inline_references(node: Any, definitions: dict[str, Any]) -> Any:
     """The schema without references: OPA's type checker follows them only in part, and none here is recursive."""
     if isinstance(node, list):
-        return [_inlined(item, definitions) for item in cast("list[Any]", node)]
+        return [_inline_references(item, definitions) for item in cast("list[Any]", node)]
     if not isinstance(node, dict):
         return node
     mapping = cast("dict[str, Any]", node)
     if "$ref" in mapping:
-        return _inlined(definitions[mapping["$ref"].rpartition("/")[2]], definitions)
+        return _inline_references(definitions[mapping["$ref"].rpartition("/")[2]], definitions)
     # Defaults and titles tell a type checker nothing.
-    return {key: _inlined(value, definitions) for key, value in mapping.items() if key not in {"title", "default"}}
+    return {
+        key: _inline_references(value, definitions) for key, value in mapping.items() if key not in {"title", "default"}
+    }

@@ -25,7 +25,7 @@ _BOOLEANS_SOMEWHERE = frozenset({"y", "n", "yes", "no", "on", "off", "true", "fa
 _NULLS = frozenset({"", "~", "null"})
 
 
-def read(text: str, file: str) -> Any:
+def parse_data(text: str, file: str) -> Any:
     """The value of a `.json`, `.yaml` or `.yml` file. Raises `PolicyBroken`, naming file and line."""
     return _json(text, file) if file.endswith(".json") else _yaml(text, file)
 

@@ -62,7 +62,7 @@ _Source = TypeVar("_Source")
 _Known = TypeVar("_Known")
 
 
-class Question(Unchanging):
+class PolicyQuestion(Unchanging):
     """An input that this module made. Only the parts in `_FOREIGN`, approvals and endorsements need a conversion for a compiled
     policy: the rest has lists, and no floats."""
 
@@ -76,35 +76,35 @@ _FOREIGN: Final = ("arguments", "resource", "resources", "leases")
 def decision(principal: Principal, call: Call, context: Context, facts: SessionFacts) -> JsonObject:
     """Return the input of `data.gateway.decision.result`: may this principal make this call, now, after its task's history?"""
     target = call.target
-    return Question(
+    return PolicyQuestion(
         version=VERSION,
         subject=_SUBJECTS.part(principal),
         action={"name": call.action},
-        resource=_TOOLS.part(target) if target.type == "tool" else _resource(target),
+        resource=_TOOLS.part(target) if target.type == "tool" else _describe_resource(target),
         arguments=call.arguments,
-        context=_context(context),
+        context=_describe_context(context),
         session=session(facts),
     )
 
 
 def visibility(principal: Principal, targets: Sequence[Target], context: Context, facts: SessionFacts) -> JsonObject:
     """Return the input of `data.gateway.visibility.result`: which of these may this principal know of?"""
-    return Question(
+    return PolicyQuestion(
         version=VERSION,
         subject=_SUBJECTS.part(principal),
-        resources=[_described_target(target) for target in targets],
-        context=_context(context),
+        resources=[_describe_target(target) for target in targets],
+        context=_describe_context(context),
         session=session(facts),
     )
 
 
 def leases(principal: Principal, held: Sequence[HeldLease], context: Context, facts: SessionFacts) -> JsonObject:
     """Return the input of `data.gateway.leases.result`: which of these may this principal keep?"""
-    return Question(
+    return PolicyQuestion(
         version=VERSION,
         subject=_SUBJECTS.part(principal),
-        leases=[_lease(lease) for lease in held],
-        context=_context(context),
+        leases=[_describe_lease(lease) for lease in held],
+        context=_describe_context(context),
         session=session(facts),
     )
 
@@ -126,7 +126,7 @@ def encode(document: JsonObject) -> bytes:
 def plain(document: JsonObject) -> Value:
     """Return the document for a compiled policy, in values of its own. Raises `PolicyInput` as `encode` does."""
     try:
-        if type(document) is Question:
+        if type(document) is PolicyQuestion:
             return _plain_question(document)
         return values.plain(document if type(document) is dict else dict(document))
     except UnicodeEncodeError:
@@ -137,7 +137,7 @@ def plain(document: JsonObject) -> Value:
         raise PolicyInput(f"the call holds {error}", error.remedy) from None
 
 
-def _plain_question(asked: Question) -> Value:
+def _plain_question(asked: PolicyQuestion) -> Value:
     """Return a question in values of a compiled policy. Raise `UnicodeEncodeError` for text that is no Unicode, and `Inexact`."""
     context = asked["context"]
     _ENCODER.encode((context, asked["session"]))  # for the refusal of bad text alone
@@ -191,7 +191,7 @@ def _require_exact(value: Json) -> None:
                 _require_exact(item)
 
 
-def _subject(principal: Principal) -> JsonObject:
+def _describe_principal(principal: Principal) -> JsonObject:
     user = principal.user
     properties = SubjectProperties(
         issuer=principal.issuer,
@@ -205,7 +205,7 @@ def _subject(principal: Principal) -> JsonObject:
     return to_builtins(SubjectInput(type="agent", id=principal.id, properties=properties))
 
 
-def _resource(target: Target) -> JsonObject:
+def _describe_resource(target: Target) -> JsonObject:
     labels = target.labels
     properties = ResourceProperties(
         upstream=target.upstream,
@@ -233,10 +233,10 @@ def _shown(credential: TargetCredential) -> ShownCredential:
     return ShownCredential(credential.kind, credential.revocable, _known(credential.min_ttl))
 
 
-def _lease(lease: HeldLease) -> JsonObject:
+def _describe_lease(lease: HeldLease) -> JsonObject:
     return {
         "id": lease.id,
-        "resource": _described_target(lease.target),
+        "resource": _describe_target(lease.target),
         "audience": lease.audience,
         "scope": lease.scope,
         "kind": lease.kind,
@@ -244,7 +244,7 @@ def _lease(lease: HeldLease) -> JsonObject:
     }
 
 
-def _context(context: Context) -> JsonObject:
+def _describe_context(context: Context) -> JsonObject:
     circumstances = Circumstances(
         time=timestamp(context.time),
         trace_id=context.trace_id,
@@ -269,7 +269,7 @@ def _signal(fact: SignalFact) -> SignalInput:
     return SignalInput(fact.type, timestamp(fact.at), _known(fact.level))
 
 
-def _described_task(task: Task) -> JsonObject:
+def _describe_task(task: Task) -> JsonObject:
     return to_builtins(
         TaskInput(
             id=task.id,
@@ -423,11 +423,11 @@ _KEPT: Final = 256
 """Parts of each kind. A thousand tasks in turn would take megabytes, and gain little."""
 _LONGEST: Final = 4096
 """Bytes of a part that is kept."""
-_SUBJECTS: Final = _PartCache(_subject)
-_TOOLS: Final = _PartCache(_resource)
-_TASKS: Final = _PartCache(_described_task)
+_SUBJECTS: Final = _PartCache(_describe_principal)
+_TOOLS: Final = _PartCache(_describe_resource)
+_TASKS: Final = _PartCache(_describe_task)
 
 
-def _described_target(target: Target) -> JsonObject:
+def _describe_target(target: Target) -> JsonObject:
     """Return the part of a target. A resource is made anew for each call, so its part would never be used again."""
-    return _TOOLS.part(target) if target.type == "tool" else _resource(target)
+    return _TOOLS.part(target) if target.type == "tool" else _describe_resource(target)

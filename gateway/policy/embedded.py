@@ -120,7 +120,7 @@ class Embedded:
         rule = _RULES[entrypoint]
         if entrypoint not in _AT_LOAD and rule.removesuffix(".result") not in self._pristine.get_packages():
             return None
-        return _decoded(self._run(rule, document), rule.removeprefix("data."))
+        return _decode(self._run(rule, document), rule.removeprefix("data."))
 
     def problems(self, file: DataFile) -> list[str]:
         """Return the policy's complaints about this data, each in a sentence. Raises a `PolicyError` if it gives no
@@ -159,7 +159,7 @@ def parse(texts: Iterable[tuple[str, str]]) -> tuple[Module, ...]:
     """Return the syntax trees of modules, in any thread, as `_fault` says. Raise `PolicyBroken`, naming file and line."""
     try:
         with _told():
-            return syntax.read(trees(texts))
+            return syntax.parse_module(trees(texts))
     except PolicyBroken as error:
         fault = PolicyBroken(error.message, error.remedy)
     raise fault
@@ -192,7 +192,7 @@ def value(engine: Engine, rule: str) -> tuple[object, str]:
     except BaseException as error:
         if not is_failure(error):
             raise
-        place, problem = _explained(error)
+        place, problem = _explain(error)
         return None, f"{place}: {problem}" if place else problem
 
 
@@ -218,7 +218,7 @@ def _fault(bundle: Bundle) -> PolicyBroken | None:
     """
     try:
         with _told():
-            modules = syntax.read(trees(bundle.modules))
+            modules = syntax.parse_module(trees(bundle.modules))
             syntax.require(defects(modules, bundle))
     except PolicyBroken as error:
         return PolicyBroken(error.message, error.remedy)
@@ -258,7 +258,7 @@ def _told() -> Generator[None]:
     except BaseException as error:
         if not is_failure(error):
             raise
-        place, problem = _explained(error)
+        place, problem = _explain(error)
         where = f"{place}: " if place else ""
         raise PolicyBroken(f"{where}{problem}", "mend the rule; `opagate policy check` tries it again") from None
 
@@ -270,7 +270,7 @@ def _require_roots(engine: Engine, bundle: Bundle) -> None:
             raise PolicyBroken(f"the package {package} is outside the roots of .manifest", "add it to roots")
 
 
-def _decoded(text: str, rule: str) -> object:
+def _decode(text: str, rule: str) -> object:
     try:
         answer: object = msgspec.json.decode(text)
     except msgspec.DecodeError:
@@ -288,12 +288,12 @@ def _evaluation_failure(error: BaseException) -> BaseException:
     """The engine's failure on one input. Its own words are left out: they may quote the input."""
     if not is_failure(error):
         return error
-    place, _ = _explained(error)
+    place, _ = _explain(error)
     where = f"at {place} " if place else ""
     return PolicyUnavailable(f"the policy could not be evaluated {where}on this call", "mend the rule that failed")
 
 
-def _explained(error: BaseException) -> tuple[str, str]:
+def _explain(error: BaseException) -> tuple[str, str]:
     """Return the place as `file:line`, and the problem in one line without the engine's stack backtrace."""
     text = str(error).partition("\nStack backtrace:")[0]
     place, problem = _PLACE.search(text), _PROBLEM.search(text)

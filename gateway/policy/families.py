@@ -92,13 +92,13 @@ def _flaw(item: value_types.Alternative) -> tuple[str, str] | None:
     if isinstance(item, DataPlace):
         return None
     if not isinstance(item, Object):
-        return "a finding", f"is {comparisons.described((item,))}, and no mapping"
+        return "a finding", f"is {comparisons.describe((item,))}, and no mapping"
     if item.closed and "code" not in item.fields:
         return "a finding", "has no `code`"
     for field, allowed in (("code", TEXT), ("facts", _LISTS)):
         known = item.fields.get(field)
         if known is not None and value_types.are_disjoint(known, allowed):
-            return f"the `{field}` of a finding", f"is {comparisons.described(known)}"
+            return f"the `{field}` of a finding", f"is {comparisons.describe(known)}"
     return None
 
 

@@ -51,7 +51,7 @@ def shipped() -> Path:
     return installed if installed.is_dir() else package.parent / "rego"
 
 
-def read(folders: PolicyFolders) -> Bundle:
+def read_policy(folders: PolicyFolders) -> Bundle:
     """Return the policy in force for these folders. Raise `PolicyBroken`."""
     return read_with_suites(folders)[0]
 
@@ -61,7 +61,7 @@ def read_with_suites(folders: PolicyFolders) -> tuple[Bundle, tuple[Suite, ...]]
 
     The tests of an own policy run without the overlay; the tests of an overlay run on both together.
     """
-    policy = bundle.read(folders.policy, folders.grants)
+    policy = bundle.read_folder(folders.policy, folders.grants)
     own = () if folders.is_shipped else (Suite(policy),)
     if own:
         _require_parsable(policy)

@@ -69,7 +69,7 @@ class _FitAnswer(Struct):
     grants: tuple[Fit, ...]
 
 
-def read(answer: object) -> tuple[Fit, ...] | None:
+def read_fits(answer: object) -> tuple[Fit, ...] | None:
     """Return the fits in an engine's answer; `None` for another answer, such as that of a policy without the rule."""
     try:
         found = msgspec.convert(answer, _FitAnswer)

@@ -31,7 +31,7 @@ Places = Mapping[tuple[str, str | int], GrantPlace]
 """Upstream and id, or upstream and index, of a grant → its place."""
 
 
-def read(text: str, file: str, at: tuple[str, ...] = ("gateway", "grants")) -> Places:
+def find_grants(text: str, file: str, at: tuple[str, ...] = ("gateway", "grants")) -> Places:
     """Return the places of the grants in a data file whose value is put at the path `at`. A file without any has none."""
     try:
         root = strict_yaml.node(text)

@@ -128,7 +128,7 @@ class OpaClient:
                 f"OPA does not report how old its bundles are (status {status})",
                 "put `status: {prometheus: true}` into OPA's configuration, or leave policy.stale_after out",
             )
-        return bundle_age.read(body)
+        return bundle_age.read_report(body)
 
     async def aclose(self) -> None:
         if self._client is not None:

@@ -46,7 +46,7 @@ def merge(policy: Bundle, own: Bundle, modules: Sequence[Module]) -> Bundle:
     slot = _slot(families(modules))
     sources = (*policy.sources, *own.sources, reasons)
     roots = policy.roots if bundle.covered(ROOT, policy.roots) else (*policy.roots, ROOT)
-    data = bundle.merged(sources)
+    data = bundle.merge_data(sources)
     bundle.require_roots(data, roots)
     return replace(
         policy,

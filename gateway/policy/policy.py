@@ -190,7 +190,7 @@ class Policy:
         if self._source.ready:
             self._since = self._clock()
         self._tell("started" if self._source.ready else "problem")
-        self._watch = Job(self._watching, "policy-watch")
+        self._watch = Job(self._watch_source, "policy-watch")
 
     async def stop(self) -> None:
         if self._watch is not None:
@@ -204,7 +204,7 @@ class Policy:
     async def decide(self, document: JsonObject) -> Decision:
         """The decision on one call (`document.decision`). Never raises: a failure is a refusal with its own code."""
         try:
-            answer = await self._answer("decision", document)
+            answer = await self._ask_source("decision", document)
             kept, source = self._permission, self._source
             # Python takes `true` and 1.0 for 1, so the version has to be of the same type.
             if (
@@ -215,16 +215,16 @@ class Policy:
                 and kept.revision == source.revision
             ):
                 return kept.decision
-            return await self._read(answer, document)
+            return await self._read_answer(answer, document)
         except PolicyError as error:
-            return self._named(verdict.refused(error.code, error.message, error.remedy))
+            return self._name_policy(verdict.refuse(error.code, error.message, error.remedy))
         except Exception as error:  # noqa: BLE001 - a defect here must be a denial, and be seen
             self._tell("failed", error)
-            return self._named(verdict.refused("policy/unavailable", *_DEFECT))
+            return self._name_policy(verdict.refuse("policy/unavailable", *_DEFECT))
 
-    async def _read(self, answer: object, document: JsonObject) -> Decision:
+    async def _read_answer(self, answer: object, document: JsonObject) -> Decision:
         """Return the decision in an answer. Keep a permission without conditions, since most answers are equal to it."""
-        decision = self._named(await self._blame(verdict.read(answer, self._supported), document))
+        decision = self._name_policy(await self._blame(verdict.read_decision(answer, self._supported), document))
         if decision.allowed and verdict.is_plain_permission(answer):
             kept = cast("JsonObject", answer)
             self._permission = _Permission(kept, decision, self._source.name, self._source.revision)
@@ -233,7 +233,7 @@ class Policy:
     async def visible(self, document: JsonObject, asked: frozenset[str]) -> frozenset[str]:
         """Return the visible part of `asked` (`document.visibility`). Never raises: a failure hides everything."""
         try:
-            return verdict.read_visible(await self._answer("visibility", document), asked)
+            return verdict.read_visible(await self._ask_source("visibility", document), asked)
         except PolicyError:
             return frozenset()
         except Exception as error:  # noqa: BLE001 - a defect here must hide everything, and be seen
@@ -243,7 +243,7 @@ class Policy:
     async def kept(self, document: JsonObject, asked: frozenset[str]) -> frozenset[str]:
         """Return the part of `asked` that the policy keeps (`document.leases`). Never raises: a failure keeps none."""
         try:
-            return verdict.read_kept(await self._answer("leases", document), asked)
+            return verdict.read_kept(await self._ask_source("leases", document), asked)
         except PolicyError:
             return frozenset()
         except Exception as error:  # noqa: BLE001 - a defect here must end every lease, and be seen
@@ -253,7 +253,7 @@ class Policy:
     async def fits(self, document: JsonObject) -> tuple[Fit, ...] | None:
         """Return how far each grant holds for a call; `None` if the policy does not say. For people, never for a call."""
         try:
-            return grant_fits.read(await self._answer("explanation", document))
+            return grant_fits.read_fits(await self._ask_source("explanation", document))
         except PolicyError:
             return None
 
@@ -280,7 +280,7 @@ class Policy:
         except PolicyError:
             return decision
 
-    async def _answer(self, entrypoint: Entrypoint, document: JsonObject) -> object:
+    async def _ask_source(self, entrypoint: Entrypoint, document: JsonObject) -> object:
         if self._stale_after != math.inf and self._is_stale():
             raise PolicyStale(*_STALE)
         compiled = self._source.compiled
@@ -300,14 +300,14 @@ class Policy:
             return f"{problem}; the policy before it stays in force"
         return problem
 
-    def _named(self, decision: Decision) -> Decision:
+    def _name_policy(self, decision: Decision) -> Decision:
         """With the revision that the engine is known to hold, which Rego itself cannot know (see `bundle.py`)."""
         policy = decision.policy
         name = self._source.name if policy == verdict.UNKNOWN_POLICY and self._source.name else policy.name
         revision = self._source.revision or policy.revision or "unknown"
         return structs.replace(decision, policy=PolicyRevision(name, revision))
 
-    async def _watching(self) -> None:
+    async def _watch_source(self) -> None:
         told, stale = None if self._source.ready else self._problem(), self._is_stale()
         while True:
             await self._sleep(self._interval)

@@ -19,7 +19,7 @@ from gateway.model.facts import SessionFacts, TaskLabels
 from gateway.model.target import Effect, Labels, Pin, Role, Sensitivity, Target
 from gateway.model.task import Task
 from gateway.model.wire import Json, JsonObject
-from gateway.policy import document, fixtures, regex_example
+from gateway.policy import document, load_checks, regex_example
 
 LIST_LENGTH: Final = 64
 """Entries of a list that the gateway asks about at a time."""
@@ -96,13 +96,13 @@ def probes(grants: Mapping[str, Sequence[PlacedGrant]]) -> Iterator[Probe]:
 
 def of_fixtures() -> Iterator[Probe]:
     """Return the questions that a gateway asks on its event loop before a policy comes into force."""
-    for asked in fixtures.CALLS:
+    for asked in load_checks.CALLS:
         yield Probe("a call of the fixtures", "decision", asked)
-    yield Probe("a list of the fixtures", "visibility", fixtures.LIST)
-    yield Probe("a call on an empty input", "decision", fixtures.HOSTILE)
-    yield Probe("a list on an empty input", "visibility", fixtures.HOSTILE)
+    yield Probe("a list of the fixtures", "visibility", load_checks.LIST)
+    yield Probe("a call on an empty input", "decision", load_checks.HOSTILE)
+    yield Probe("a list on an empty input", "visibility", load_checks.HOSTILE)
     # A new revision asks about each task with leases, on the event loop.
-    yield Probe("a question about leases", "leases", fixtures.LEASES)
+    yield Probe("a question about leases", "leases", load_checks.LEASES)
 
 
 def conditions(grant: PlacedGrant) -> int:

@@ -22,7 +22,7 @@ from gateway.background import in_thread
 from gateway.errors import PolicyBroken, PolicyError, PolicyUnavailable
 from gateway.model.wire import JsonObject
 from gateway.policy import document as documents
-from gateway.policy import fixtures, folders
+from gateway.policy import folders, load_checks
 from gateway.policy.bundle import Bundle, Fingerprint
 from gateway.policy.embedded import Embedded, Entrypoint
 from gateway.policy.evaluator_agreement import require_agreement
@@ -100,12 +100,12 @@ class PolicyFolder:
     async def look(self) -> bool:
         """Look once; whether another policy came into force. What is wrong is told in `problem`."""
         try:
-            return await self._looked()
+            return await self._look_once()
         except PolicyError as error:
-            self.problem = _told(error)
+            self.problem = _sentence(error)
             return False
 
-    async def _looked(self) -> bool:
+    async def _look_once(self) -> bool:
         begun = self._monotonic()
         seen = await read_in_thread(folders.fingerprint, self._folders)
         still, self._seen = seen == self._seen, seen
@@ -140,7 +140,7 @@ class PolicyFolder:
             self._loaded = ()  # the next look tries again
             raise
         except PolicyError as error:
-            self._flaw = _told(error)
+            self._flaw = _sentence(error)
             raise
         self._tests = hash(found.tests)
 
@@ -150,20 +150,20 @@ class PolicyFolder:
     async def _adopt(self, found: Bundle, suites: _Suites, loaded: Loaded) -> None:
         """Put a policy into force, once it has been tried. Raise `PolicyError`."""
         await self._require_trial(found, suites, loaded.code)
-        compiled = None if loaded.program is None else self._timed(loaded.program)
+        compiled = None if loaded.program is None else self._with_deadline(loaded.program)
         needs_engine = compiled is None or self._trial is None
-        engine = await self._started(found) if needs_engine else None
-        name = await self._judged(engine, compiled, found)
+        engine = await self._start_engine(found) if needs_engine else None
+        name = await self._check_answers(engine, compiled, found)
         self._bundle = replace(found, tests=(), sources=())
         self._engine, self.compiled = engine, compiled
         self.name, self.revision = name, found.revision
         self.detour, self.plan = loaded.reason or None, loaded.digest or None
         free_memory.give_back()
 
-    def _timed(self, program: Program) -> CompiledPolicy:
+    def _with_deadline(self, program: Program) -> CompiledPolicy:
         return CompiledPolicy(program, deadline=self._deadline, thread_time=self._thread_time)
 
-    async def _started(self, found: Bundle) -> Embedded:
+    async def _start_engine(self, found: Bundle) -> Embedded:
         """Return an engine with a policy. Raise `PolicyError`."""
         if self._trial is None and self._bundle is None:
             # Nothing waits yet. A thread would keep the memory that the checks take.
@@ -194,7 +194,7 @@ class PolicyFolder:
             return None
         found, engine = self._bundle, self._engine
         if engine is None:
-            engine = await self._started(found)
+            engine = await self._start_engine(found)
             if self._bundle is found:
                 self._engine = engine
         return engine.malformed_rule(document)
@@ -211,13 +211,13 @@ class PolicyFolder:
         own = self._folders.grants if file is GRANTS else None
         return str(own or self._folders.policy / file.path)
 
-    async def _judged(self, engine: Embedded | None, compiled: CompiledPolicy | None, found: Bundle) -> str:
+    async def _check_answers(self, engine: Embedded | None, compiled: CompiledPolicy | None, found: Bundle) -> str:
         """Return the name of a policy, after the checks that no trial made. Raise `PolicyBroken`."""
         try:
             if self._trial is None and engine is not None:
                 for file in DATA_FILES:
                     file.require(engine.problems(file), self._place(file))
-            name = await fixtures.require(_Patient(engine or compiled))
+            name = await load_checks.require(_Patient(engine or compiled))
         except PolicyBroken:
             raise
         except PolicyError as error:
@@ -246,7 +246,7 @@ async def read_in_thread(read: Callable[[PolicyFolders], _Read], places: PolicyF
     return found
 
 
-def _told(error: PolicyError) -> str:
+def _sentence(error: PolicyError) -> str:
     return f"{error.message}; {error.remedy}"
 
 

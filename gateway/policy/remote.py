@@ -14,7 +14,7 @@ from typing import Literal
 from gateway.errors import PolicyError, PolicyUnavailable
 from gateway.model.wire import JsonObject
 from gateway.policy import document as documents
-from gateway.policy import fixtures
+from gateway.policy import load_checks
 from gateway.policy.agreement import Agreement
 from gateway.policy.bundle_age import BundleAges
 from gateway.policy.embedded import Entrypoint
@@ -114,7 +114,7 @@ class RemotePolicy:
         """Return whether another policy came into force. Raise a `PolicyError` for a policy that answers badly."""
         if self.ready and revision == self._tried:
             return False
-        self.name = await fixtures.require(self._server)
+        self.name = await load_checks.require(self._server)
         changed, self._tried = revision != self._tried, revision
         self.revision, self._flaw = revision, None
         return changed

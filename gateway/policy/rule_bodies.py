@@ -127,7 +127,7 @@ class Body:
         """Bind the names of a pattern anew; a value in the place of a name is compared."""
         if syntax.literal_text(pattern) is not None or "Number" in pattern:
             operand = self._operand(pattern, environment)
-            self._tell(pattern, comparisons.compared("Eq", operand, Operand({}, value)), _TYPE_REMEDY)
+            self._tell(pattern, comparisons.compare("Eq", operand, Operand({}, value)), _TYPE_REMEDY)
         else:
             self.bind(pattern, value, environment)
 
@@ -145,7 +145,7 @@ class Body:
     def _require_items(self, collection: Operand) -> None:
         known = collection.value.type
         if known is not None and collection.value.firm and all(isinstance(item, Scalar) for item in known):
-            message = f"{collection.shown} is {comparisons.described(known)}, and has no items"
+            message = f"{collection.shown} is {comparisons.describe(known)}, and has no items"
             self._tell(collection.node, message, _TYPE_REMEDY)
 
     def bind(self, pattern: Node, value: Value, environment: Environment) -> None:
@@ -223,12 +223,12 @@ class Body:
 
     def _require(self, kinds: frozenset[str], operator: str, operand: Operand) -> None:
         if not comparisons.fits(kinds, operand):
-            said = f"{operand.shown} is {comparisons.described(operand.value.type)}"
+            said = f"{operand.shown} is {comparisons.describe(operand.value.type)}"
             self._tell(operand.node, f"{said}, and `{operator}` takes {comparisons.words(kinds)}", _TYPE_REMEDY)
 
     def _compared(self, _: Node, inner: Node, environment: Environment) -> Value:
         left, right = (self._operand(inner[side], environment) for side in ("lhs", "rhs"))
-        self._tell(inner["lhs"], comparisons.compared(inner["op"], left, right), _TYPE_REMEDY)
+        self._tell(inner["lhs"], comparisons.compare(inner["op"], left, right), _TYPE_REMEDY)
         return Value(BOOLEAN)
 
     def _membership(self, _: Node, inner: Node, environment: Environment) -> Value:
@@ -249,7 +249,7 @@ class Body:
             self._bind_to(left, right, environment)
         else:
             operands = [self._operand(node, environment) for node in (left, right)]
-            self._tell(left, comparisons.compared("Eq", *operands), _TYPE_REMEDY)
+            self._tell(left, comparisons.compare("Eq", *operands), _TYPE_REMEDY)
         return Value(BOOLEAN)
 
     def _bind_to(self, pattern: Node, node: Node, environment: Environment) -> None:
@@ -305,7 +305,7 @@ class Body:
     def _check_arguments(self, name: str, operands: Sequence[Operand]) -> None:
         for number, (kinds, operand) in enumerate(zip(BUILTINS[name].arguments, operands, strict=True), start=1):
             if kinds is not None and not comparisons.fits(kinds, operand):
-                said = f"{operand.shown} is {comparisons.described(operand.value.type)}"
+                said = f"{operand.shown} is {comparisons.describe(operand.value.type)}"
                 wanted = comparisons.words(kinds)
                 self._tell(operand.node, f"{said}, and `{name}` takes {wanted} as argument {number}", _CALL_REMEDY)
 
@@ -428,7 +428,7 @@ def _without_field(known: Sequence[Alternative], key: str, shown: str) -> str:
     above = shown.removesuffix(f".{key}")
     objects = [item for item in known if isinstance(item, Object)]
     if not objects:
-        return f"`{above}` is {comparisons.described(tuple(known))}, and has no field `{key}`"
+        return f"`{above}` is {comparisons.describe(tuple(known))}, and has no field `{key}`"
     owner = objects[0].name
     fields = {name for item in objects for name in item.fields}
     alias = f"`{shown}`: " if owner and owner != above else ""

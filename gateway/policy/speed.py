@@ -105,7 +105,7 @@ class _Clock:
             return time.thread_time() - begun
         seconds = time.thread_time() - begun
         if probe.entrypoint == "decision" and probe.input:
-            for reason in verdict.read(answer, verdict.KNOWN).reasons:
+            for reason in verdict.read_decision(answer, verdict.KNOWN).reasons:
                 if reason.code in _FAULTS:
                     raise PolicyBroken(f"for {probe.words}, {reason.message}", reason.remedy)
         return seconds

@@ -1,7 +1,7 @@
 """Syntax trees of a policy's modules, as the static checks read them. Pure.
 
 The embedded engine writes a tree as JSON, in which every node says where it stands. A whole policy decoded so takes a
-hundred times the room of its text, so `read` keeps the line of each node alone.
+hundred times the room of its text, so `parse_module` keeps the line of each node alone.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Rule:
         return f"{self.module.file}:{self.line}"
 
 
-def read(trees: Iterable[str]) -> tuple[Module, ...]:
+def parse_module(trees: Iterable[str]) -> tuple[Module, ...]:
     """Return the modules of trees in the form of the engine's `get_ast_as_json`. Raise `PolicyBroken`."""
     return tuple(_module(item) for tree in trees for item in msgspec.json.decode(tree, type=list[Any]))
 

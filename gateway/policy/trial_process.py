@@ -19,7 +19,7 @@ from typing import Final, cast
 import msgspec
 
 from gateway.errors import PolicyBroken, PolicyError, PolicyUnavailable
-from gateway.policy import fixtures, selftest, speed
+from gateway.policy import load_checks, selftest, speed
 from gateway.policy.embedded import Embedded, Entrypoint
 from gateway.policy.evaluator_agreement import require_agreement
 from gateway.policy.plan.program import CompiledPolicy, Program
@@ -71,18 +71,18 @@ async def require(trial: Trial) -> None:
         if file.name in trial.places:
             _require_readable(file, engine, trial)
     _at("its fixtures")
-    await fixtures.require(_Untimed(engine))
+    await load_checks.require(_Untimed(engine))
     if trial.limit is not None:
         _at("its probes")
         speed.require(engine, trial.policy, trial.limit)
     if trial.code:
         _at("its compiled form")
-        await require_agreement(_compiled(trial), engine, trial.policy)
+        await require_agreement(_load_compiled(trial), engine, trial.policy)
     for suite in trial.suites:
         _require_passed(suite)
 
 
-def _compiled(trial: Trial) -> CompiledPolicy:
+def _load_compiled(trial: Trial) -> CompiledPolicy:
     code = cast("CodeType", marshal.loads(trial.code))  # noqa: S302 - the gateway that started this process runs it too
     program = Program(code, read_json(trial.policy.data))
     return CompiledPolicy(program, deadline=trial.seconds, thread_time=time.thread_time)

@@ -9,7 +9,7 @@ The steps run in order; the first failure decides. A failure refuses the call wi
 3. the properties of each obligation that is known are exactly
    what the contract says                                        policy/obligation
 4. if it allows: each obligation is one that the caller of
-   `read` can carry out, and none says who may approve           policy/obligation
+   `read_decision` can carry out, and none says who may approve           policy/obligation
 
 Unknown fields of the answer and of its reasons are ignored, since version 1 may grow. An unknown field of an obligation
 refuses the call: the gateway cannot carry out a condition which it does not understand.
@@ -57,21 +57,21 @@ _FINDING: Final = (
 _UNSUPPORTED: Final = "remove the obligation from the policy, or run a gateway that can carry it out"
 
 
-def read(answer: object, supported: frozenset[str]) -> Decision:
+def read_decision(answer: object, supported: frozenset[str]) -> Decision:
     """The decision in an engine's answer, already decoded from JSON. `supported` are the obligation ids that the
     caller will carry out. Never raises."""
     if answer is None or answer == UNDEFINED:
-        return refused("policy/undefined", "the policy gave no answer", _MISSING)
+        return refuse("policy/undefined", "the policy gave no answer", _MISSING)
     try:
         result = _result(answer)
     except msgspec.ValidationError as error:
-        return refused(
+        return refuse(
             "policy/malformed", f"the value of `gateway.decision.result` does not follow the contract: {error}", _SHAPE
         )
     policy = PolicyRevision(result.policy.name, result.policy.revision)
     problem = _obligation_problem(result, supported)
     if problem is not None:
-        return refused("policy/obligation", problem, _UNSUPPORTED, policy)
+        return refuse("policy/obligation", problem, _UNSUPPORTED, policy)
     return Decision(
         effect=result.effect,
         reasons=tuple(map(_reason, result.reasons)),
@@ -98,16 +98,16 @@ def blame(malformed: Decision, rule: str | None) -> Decision:
     """Return the refusal for a malformed answer, with the rule that gave a finding without a code, if one did."""
     if rule is None:
         return malformed
-    return refused("policy/malformed", f"the rule `{rule}` gives a finding without a code", _FINDING, malformed.policy)
+    return refuse("policy/malformed", f"the rule `{rule}` gives a finding without a code", _FINDING, malformed.policy)
 
 
 def read_visible(answer: object, asked: frozenset[str]) -> frozenset[str]:
     """Return the visible ids. A malformed answer, or one with other ids than asked, hides all."""
-    visible = listed(answer)
+    visible = visible_ids(answer)
     return visible if visible is not None and visible <= asked else frozenset()
 
 
-def listed(answer: object) -> frozenset[str] | None:
+def visible_ids(answer: object) -> frozenset[str] | None:
     """The ids that an answer to a list names, or `None` if it does not follow the contract."""
     try:
         return frozenset(msgspec.convert(answer, contract.Visible).visible)
@@ -115,7 +115,7 @@ def listed(answer: object) -> frozenset[str] | None:
         return None
 
 
-def refused(code: str, message: str, remedy: str, policy: PolicyRevision = UNKNOWN_POLICY) -> Decision:
+def refuse(code: str, message: str, remedy: str, policy: PolicyRevision = UNKNOWN_POLICY) -> Decision:
     """Return the refusal of a call on which policy gave no valid verdict. `code` is one of `FAILURES`."""
     return Decision("deny", (Reason(code, message, remedy),), (), policy, undecided=True)
 

@@ -40,11 +40,11 @@ def test_edits_of_a_folder_that_opa_watches_are_recorded_or_told(opa: Opa, echo_
     settings, port = config(echo_server, opa.policy, engine=engine), free_port()
     settings = settings.replace("reload: 50ms", "reload: 500ms")
     grants = opa.policy / GRANTS
-    first = bundle.read(opa.policy).revision
+    first = bundle.read_folder(opa.policy).revision
     with mortal_gateway(settings, tmp_path, port=port) as gateway:
         assert Caller(gateway).call("echo", text="a").text == "a"
         grants.write_text(grants.read_text("utf-8").replace("id: some", "id: edited"), "utf-8")
-        second = bundle.read(opa.policy).revision
+        second = bundle.read_folder(opa.policy).revision
         until(lambda: revisions(tmp_path) == [first, second])
         assert not problems(gateway)
 

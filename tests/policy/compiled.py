@@ -94,7 +94,7 @@ def _content(packed: tarfile.TarFile, name: str) -> bytes:
 
 def compiled(plan: Mapping[str, Any], data: str) -> Program:
     """Return the program of a plan."""
-    source = generator.source(intermediate.read(json.dumps(plan).encode()))
+    source = generator.source(intermediate.read_plan(json.dumps(plan).encode()))
     return Program(compile(source, program.FILE, "exec"), values.read_json(data))
 
 

@@ -172,7 +172,7 @@ def policies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def embedded(policies: dict[str, Path]) -> dict[str, Engines]:
     """Each policy on the embedded engine."""
     stored = store.unpack(store.SHIPPED.read_bytes(), store.SHIPPED.name)
-    code = compile_process.compiled(bytes(stored.plan))
+    code = compile_process.compile_plan(bytes(stored.plan))
     return {name: Engines(_embedded(folder), compiled=_compiled(folder, code)) for name, folder in policies.items()}
 
 
@@ -203,12 +203,12 @@ def engines(
 
 
 def _compiled(folder: Path, code: CodeType) -> CompiledPolicy:
-    program = Program(code, values.read_json(bundle.read(folder).data))
+    program = Program(code, values.read_json(bundle.read_folder(folder).data))
     return CompiledPolicy(program, deadline=5.0, thread_time=time.thread_time)
 
 
 def _embedded(folder: Path) -> Embedded:
-    return Embedded(bundle.read(folder), deadline=5.0)
+    return Embedded(bundle.read_folder(folder), deadline=5.0)
 
 
 def connected(address: Path) -> UnixConnection:

@@ -79,7 +79,7 @@ def configured(tmp_path_factory: pytest.TempPathFactory) -> Embedded:
     settings = yaml.safe_load(data.read_text("utf-8")) | yaml.safe_load(block("text", "own_calls:"))
     data.write_text(yaml.safe_dump(settings), "utf-8")
     (folder / bundle.GRANTS).write_text(GRANTS, "utf-8")
-    return Embedded(bundle.read(folder), deadline=5.0)
+    return Embedded(bundle.read_folder(folder), deadline=5.0)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def overlaid(tmp_path_factory: pytest.TempPathFactory) -> Embedded:
     )
     grants = tmp_path_factory.mktemp("grants") / "grants.yaml"
     grants.write_text(json.dumps({"upstreams": {"*": [{**GRANT, "approval": False}]}}), "utf-8")
-    return Embedded(folders.read(PolicyFolders(shipped(), grants, own)), deadline=5.0)
+    return Embedded(folders.read_policy(PolicyFolders(shipped(), grants, own)), deadline=5.0)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def granted(tmp_path_factory: pytest.TempPathFactory) -> Embedded:
     """The policy with the grants of the page."""
     grants = tmp_path_factory.mktemp("grants") / "grants.yaml"
     grants.write_text(block("yaml", "triage-closes-tickets"), "utf-8")
-    return Embedded(folders.read(PolicyFolders(shipped(), grants)), deadline=5.0)
+    return Embedded(folders.read_policy(PolicyFolders(shipped(), grants)), deadline=5.0)
 
 
 def test_the_settings_of_the_page_have_no_problems(configured: Embedded):
@@ -179,10 +179,12 @@ def test_the_demo_of_the_page_is_the_shipped_grant():
 async def test_the_trace_of_the_page_needs_two_persons(tmp_path: Path):
     trace = tmp_path / "two.jsonl"
     trace.write_text(json.dumps(json.loads(block("json", '"two-persons"'))) + "\n", "utf-8")
-    engine = Embedded(folders.read(PolicyFolders(shipped())), deadline=5.0)
+    engine = Embedded(folders.read_policy(PolicyFolders(shipped())), deadline=5.0)
 
     async def judge(document: JsonObject) -> Decision:
-        return verdict.read(engine.answer("decision", documents.encode(document)), frozenset(SUPPORTED_OBLIGATIONS))
+        return verdict.read_decision(
+            engine.answer("decision", documents.encode(document)), frozenset(SUPPORTED_OBLIGATIONS)
+        )
 
     outcomes = [outcome async for outcome in replay(read_traces(trace), judge)]
 
@@ -228,7 +230,7 @@ def with_approvers(folder: Path, approvers: object) -> Embedded:
     data = folder / "rego/gateway/settings/data.yaml"
     data.write_text(yaml.safe_dump(yaml.safe_load(data.read_text("utf-8")) | {"approvers": approvers}), "utf-8")
     (folder / "rego" / bundle.GRANTS).write_text(GRANTS, "utf-8")
-    return Embedded(bundle.read(folder / "rego"), deadline=5.0)
+    return Embedded(bundle.read_folder(folder / "rego"), deadline=5.0)
 
 
 NAMES: Final = ("every", "effects", "environments", "sensitivities", "families", "own_calls")

@@ -199,7 +199,7 @@ def probing(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def loaded(probing: Path) -> Embedded:
-    return Embedded(bundle.read(probing), deadline=5.0)
+    return Embedded(bundle.read_folder(probing), deadline=5.0)
 
 
 @pytest.fixture(scope="module")
@@ -275,7 +275,7 @@ def test_a_limit_is_seen_at_a_glance_as_the_rules_see_it(
     found = yaml.safe_load(path.read_text("utf-8"))
     found["task_limits"][name] = limit
     path.write_text(yaml.safe_dump(found), encoding="utf-8")
-    engine = Embedded(bundle.read(folder), deadline=5.0)
+    engine = Embedded(bundle.read_folder(folder), deadline=5.0)
 
     for base in USUAL:
         for value in (0, 1, [], ["files"], ["mail"]):

@@ -62,7 +62,7 @@ def careful(policies: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
                 taken |= {glance} if count else set()
             path.write_text(text, encoding="utf-8")
         assert taken == GLANCES.keys()
-        found[name] = Embedded(bundle.read(copied), deadline=5.0)
+        found[name] = Embedded(bundle.read_folder(copied), deadline=5.0)
     return found
 
 

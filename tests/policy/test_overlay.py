@@ -85,14 +85,14 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> PolicyFolders:
 
 @pytest.fixture(scope="module")
 def with_overlay(places: PolicyFolders) -> Embedded:
-    return Embedded(folders.read(places), deadline=5.0)
+    return Embedded(folders.read_policy(places), deadline=5.0)
 
 
 @pytest.fixture(scope="module")
 def opa(places: PolicyFolders, opa_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opa]:
     """A real OPA with the folder that `opagate policy build` writes."""
     folder = tmp_path_factory.mktemp("built")
-    folders.write(folders.read(places), folder)
+    folders.write(folders.read_policy(places), folder)
     address = tmp_path_factory.mktemp("socket") / "opa.sock"
     command = [opa_path, "run", "--server", "--addr", f"unix://{address}", "--log-level", "error", "--bundle", folder]
     process = subprocess.Popen(command)
@@ -237,7 +237,7 @@ def test_what_an_overlay_adds_is_there(with_overlay: Embedded):
 RULES = sorted(
     {
         ".".join(rule.path)
-        for module in parse(folders.read(PolicyFolders(shipped())).modules)
+        for module in parse(folders.read_policy(PolicyFolders(shipped())).modules)
         for rule in syntax.rules(module)
     }
 )
@@ -255,6 +255,6 @@ def test_no_rule_of_the_policy_is_extended_or_read(tmp_path: Path):
         for attack in attacks:
             own = tiny_policy.write(tmp_path / "own", {"x/x.rego": attack})
             with pytest.raises(PolicyBroken, match=r"is no package of an overlay|an overlay may not read"):
-                folders.read(PolicyFolders(shipped(), None, own))
+                folders.read_policy(PolicyFolders(shipped(), None, own))
 
     assert len(RULES) > 200

@@ -17,12 +17,12 @@ from gateway.policy.embedded import Embedded, trees
 from gateway.policy.shadowing import DataSource
 from tests.policy.conftest import ROOT
 
-LOADED = bundle.read(ROOT / "rego")
+LOADED = bundle.read_folder(ROOT / "rego")
 TESTS = tuple(
     (str(path.relative_to(ROOT / "rego")), path.read_text("utf-8"))
     for path in sorted((ROOT / "rego").rglob("*_test.rego"))
 )
-MODULES = syntax.read(trees((*LOADED.modules, *TESTS)))
+MODULES = syntax.parse_module(trees((*LOADED.modules, *TESTS)))
 """Tests included: data in the place of a test would make it pass."""
 PATHS = sorted({rule.path[1:] for module in MODULES for rule in syntax.rules(module)})
 ABOVE = sorted({path[:end] for path in PATHS for end in range(1, len(path))})

@@ -45,7 +45,7 @@ def _calls() -> list[dict[str, Any]]:
 
 
 def test_a_family_without_an_answer_refuses_every_call(folder: Path):
-    engine = Embedded(bundle.read(folder), deadline=5.0)
+    engine = Embedded(bundle.read_folder(folder), deadline=5.0)
     answers = [cast("dict[str, Any]", engine.answer("decision", json.dumps(call).encode())) for call in _calls()]
 
     assert [answer["effect"] for answer in answers] == ["deny", "deny"]

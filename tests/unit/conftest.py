@@ -30,7 +30,7 @@ def _trials_in_this_process() -> Generator[None]:  # pyright: ignore[reportUnuse
 def _compiled_policy() -> None:  # pyright: ignore[reportUnusedFunction] - pytest uses it
     """Compile the shipped policy once. Each test has a state folder of its own, and would compile it for seconds."""
     plan = bytes(store.unpack(store.SHIPPED.read_bytes(), store.SHIPPED.name).plan)
-    loading.remember(plan, compile_process.compiled(plan))
+    loading.remember(plan, compile_process.compile_plan(plan))
 
 
 @pytest.fixture(autouse=True)

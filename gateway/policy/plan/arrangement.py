@@ -52,7 +52,7 @@ class _Separator:
             if local not in kept and times == self._mentions[local] and sum(local in found for found in own) > 1
         ]
         return [
-            _renamed(block, {local: self._renumber(local, mentioned[local]) for local in shared if local in mentioned})
+            _rename(block, {local: self._renumber(local, mentioned[local]) for local in shared if local in mentioned})
             for block, mentioned in zip(alternatives, own, strict=True)
         ]
 
@@ -73,28 +73,28 @@ class _Separator:
         )
 
 
-def _renamed(block: Block, names: Mapping[int, int]) -> Block:
+def _rename(block: Block, names: Mapping[int, int]) -> Block:
     """Return a block with other numbers for some locals."""
-    return Block(tuple(_renamed_statement(statement, names) for statement in block.statements))
+    return Block(tuple(_rename_statement(statement, names) for statement in block.statements))
 
 
-def _renamed_statement(statement: Statement, names: Mapping[int, int]) -> Statement:
+def _rename_statement(statement: Statement, names: Mapping[int, int]) -> Statement:
     fields: dict[str, Any] = dict(statement.fields)
     for name in usage.local_fields(statement):
         fields[name] = names.get(fields[name], fields[name])
     for name, value in fields.items():
         if isinstance(value, dict):
-            fields[name] = _renamed_operand(cast("dict[str, Any]", value), names)
+            fields[name] = _rename_operand(cast("dict[str, Any]", value), names)
         elif name == "args" or (name == "path" and statement.type == "CallDynamicStmt"):
-            fields[name] = [_renamed_argument(item, names) for item in value or ()]
-    return replace(statement, fields=fields, inner=tuple(_renamed(inner, names) for inner in statement.inner))
+            fields[name] = [_rename_argument(item, names) for item in value or ()]
+    return replace(statement, fields=fields, inner=tuple(_rename(inner, names) for inner in statement.inner))
 
 
-def _renamed_argument(argument: Any, names: Mapping[int, int]) -> Any:
-    return names.get(argument, argument) if isinstance(argument, int) else _renamed_operand(argument, names)
+def _rename_argument(argument: Any, names: Mapping[int, int]) -> Any:
+    return names.get(argument, argument) if isinstance(argument, int) else _rename_operand(argument, names)
 
 
-def _renamed_operand(operand: dict[str, Any], names: Mapping[int, int]) -> dict[str, Any]:
+def _rename_operand(operand: dict[str, Any], names: Mapping[int, int]) -> dict[str, Any]:
     if operand.get("type") != "local":
         return operand
     return {**operand, "value": names.get(operand["value"], operand["value"])}

@@ -44,7 +44,7 @@ class FunctionBody:
     kept: str
 
 
-def written_body(body: FunctionBody) -> list[str]:
+def write_body(body: FunctionBody) -> list[str]:
     """Return the lines of a function's body."""
     body = replace(body, blocks=arrange(body.blocks, body.params))
     writer = _Writer(body)
@@ -268,7 +268,7 @@ class _Writer:
         arguments = ", ".join(term.text for term in terms)
         if name in self._body.names:
             return f"{self._body.names[name]}(m, {arguments})"
-        return forms.called(name, f"{python_name(name)}({arguments})", terms)
+        return forms.write_call(name, f"{python_name(name)}({arguments})", terms)
 
     # --- statements ---
 
@@ -311,13 +311,13 @@ class _Writer:
         known = self._known.field(source, name)
         if known is not None and self._known.note_copy(target, known):
             return
-        self._write(f"v{target} = {_bare(forms.field(source, name))}")
+        self._write(f"v{target} = {_bare(forms.write_field(source, name))}")
         self._leave_if(f"v{target} is U")
         self._known.note_field(source, name, target)
 
     def length(self, statement: Statement) -> None:
         target = statement.local("target")
-        self._write(f"v{target} = {forms.length(self._term(statement.operand('source')))}")
+        self._write(f"v{target} = {forms.write_length(self._term(statement.operand('source')))}")
         self._known.note_type(target, "int")
 
     def equal(self, statement: Statement) -> None:
@@ -327,7 +327,7 @@ class _Writer:
         self._leave_if(_bare(self._equality(statement)))
 
     def _equality(self, statement: Statement) -> str:
-        return forms.equality(self._term(statement.operand("a")), self._term(statement.operand("b")))
+        return forms.write_equality(self._term(statement.operand("a")), self._term(statement.operand("b")))
 
     def make_null(self, statement: Statement) -> None:
         self._assign(statement.local("target"), forms.NONE)
@@ -375,7 +375,7 @@ class _Writer:
 
     def merge(self, statement: Statement) -> None:
         target, a, b = statement.local("target"), *map(self._known.term, map(statement.local, ("a", "b")))
-        written = forms.merged(a, b) if self._known.may_share(target) else None
+        written = forms.write_merge(a, b) if self._known.may_share(target) else None
         self._write(f"v{target} = {written or f'merge({a.text}, {b.text})'}")
 
     def add(self, statement: Statement) -> None:
@@ -392,7 +392,7 @@ class _Writer:
 
     def scan(self, statement: Statement) -> None:
         name, item = f"v{statement.local('key')}", f"v{statement.local('value')}"
-        self._write(f"for {name}, {item} in {_bare(forms.items(self._known.term(statement.local('source'))))}:")
+        self._write(f"for {name}, {item} in {_bare(forms.write_items(self._known.term(statement.local('source'))))}:")
         self._within(statement.inner[0], "continue", is_ended=False)
 
     def negate(self, statement: Statement) -> None:

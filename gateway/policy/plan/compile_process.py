@@ -20,9 +20,9 @@ PROBLEM: Final = b"problem\n"
 _NICENESS: Final = 5
 
 
-def compiled(plan: bytes) -> CodeType:
+def compile_plan(plan: bytes) -> CodeType:
     """Return the code of a plan. Raise `PolicyBroken`."""
-    source = generator.source(intermediate.read(plan))
+    source = generator.source(intermediate.read_plan(plan))
     try:
         return compile(source, FILE, "exec", dont_inherit=True, optimize=2)
     except (SyntaxError, RecursionError, MemoryError) as error:
@@ -33,7 +33,7 @@ def main() -> None:
     """Compile the plan on standard input."""
     os.nice(_NICENESS)
     try:
-        answer = CODE + marshal.dumps(compiled(sys.stdin.buffer.read()))
+        answer = CODE + marshal.dumps(compile_plan(sys.stdin.buffer.read()))
     except PolicyBroken as error:
         answer = PROBLEM + f"{error.message}\n{error.remedy}".encode()
     sys.stdout.buffer.write(answer)

@@ -43,7 +43,7 @@ def integer(value: int) -> Term:
     return Term(written, "int", written)
 
 
-def called(name: str, call: str, terms: Sequence[Term]) -> str:
+def write_call(name: str, call: str, terms: Sequence[Term]) -> str:
     """Return the Python that has the value of a built-in function. `call` calls the function itself."""
     form = _FORMS.get(name)
     return call if form is None else form(call, *terms)
@@ -60,7 +60,7 @@ def either(fast: str, kinds: Iterable[tuple[Term, str]], call: str) -> str:
     return f"({fast} if {' and '.join(tests)} else {call})" if tests else f"({fast})"
 
 
-def equality(a: Term, b: Term) -> str:
+def write_equality(a: Term, b: Term) -> str:
     """Return Python that tells if two values are the same. Of Python's equal values, 1 and `True` are not the same in Rego."""
     if "str" in (a.kind, b.kind) or a.kind == b.kind == "int":
         return f"({a.text} == {b.text})"
@@ -93,11 +93,11 @@ def _equal_to(constant: Term, other: Term) -> str:
 
 def _equal_to_array(array: Term, other: Term) -> str:
     """Return Python that compares a value with an array, item by item."""
-    items = [equality(Term(f"{other.text}[{place}]"), item) for place, item in enumerate(array.items)]
+    items = [write_equality(Term(f"{other.text}[{place}]"), item) for place, item in enumerate(array.items)]
     return f"({' and '.join([f'type({other.text}) is list', f'len({other.text}) == {len(items)}', *items])})"
 
 
-def field(value: Term, name: Term) -> str:
+def write_field(value: Term, name: Term) -> str:
     """Return Python for the value below a key, an index or a member."""
     call = f"dot({value.text}, {name.text})"
     if name.kind == "int" and name.literal and not name.literal.startswith("("):
@@ -106,19 +106,19 @@ def field(value: Term, name: Term) -> str:
     return either(f"{value.text}.get({name.text}, U)", [(value, "dict"), (name, "str")], call)
 
 
-def length(value: Term) -> str:
+def write_length(value: Term) -> str:
     if value.kind in {"list", "dict", "set"}:
         return f"len({value.text})"
     return f"length({value.text})"
 
 
-def items(value: Term) -> str:
+def write_items(value: Term) -> str:
     """Return Python for the keys and values of a collection."""
     # Most objects that policies look through have no fields.
     return either(f"enumerate({value.text})", [(value, "list")], f"(scan({value.text}) if {value.text} else ())")
 
 
-def merged(a: Term, b: Term) -> str | None:
+def write_merge(a: Term, b: Term) -> str | None:
     """Return Python for an object, or nothing, merged with an empty one. `None` if the second may have items."""
     if b.literal != "{}" or a.literal:
         return None
@@ -168,7 +168,7 @@ def _member(call: str, value: Term, within: Term) -> str:
     if within.has_only_strings:
         return f"({found})" if value.kind == "str" else f"(type({value.text}) is str and {found})"
     if 0 < len(within.items) <= _MOST_ITEMS:
-        return f"({' or '.join(equality(value, item) for item in within.items)})"
+        return f"({' or '.join(write_equality(value, item) for item in within.items)})"
     if within.kind in {"list", "set"}:
         return either(found, [(value, "str")], call)
     if within.kind or value.kind not in {"", "str"}:
@@ -210,11 +210,11 @@ def _count(call: str, value: Term) -> str:
 
 
 def _equal(_: str, a: Term, b: Term) -> str:
-    return equality(a, b)
+    return write_equality(a, b)
 
 
 def _not_equal(_: str, a: Term, b: Term) -> str:
-    return f"(not {equality(a, b)})"
+    return f"(not {write_equality(a, b)})"
 
 
 _FORMS: Final[Mapping[str, Callable[..., str]]] = {

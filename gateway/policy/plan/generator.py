@@ -16,10 +16,10 @@ from typing import Final
 
 from gateway.errors import PolicyBroken
 from gateway.policy.plan import forms
-from gateway.policy.plan.blocks import FunctionBody, written_body
+from gateway.policy.plan.blocks import FunctionBody, write_body
 from gateway.policy.plan.forms import Term
 from gateway.policy.plan.functions import python_name
-from gateway.policy.plan.intermediate import Entry, Function, Plan
+from gateway.policy.plan.intermediate import Function, Plan, PlanEntry
 from gateway.policy.plan.values import number
 
 _HEAD: Final = '''"""Written by opagate from OPA's plan of a policy."""
@@ -102,7 +102,7 @@ def _place(function: Function, plan: Plan) -> str:
 def _function(name: str, function: Function, plan: Plan, names: dict[str, str], constants: Constants) -> str:
     """Return a function. A rule, which has no parameters of its own, keeps its value in `m`."""
     kept = name if len(function.params) == 2 else ""
-    body = written_body(FunctionBody(function.blocks, function.params, plan, names, constants, kept))
+    body = write_body(FunctionBody(function.blocks, function.params, plan, names, constants, kept))
     head = [f"def {name}(m, {', '.join(f'v{local}' for local in function.params)}):", f'    """{function.name}"""']
     if kept:
         head += [f"    if {kept!r} in m:", f"        return m[{kept!r}]"]
@@ -113,8 +113,8 @@ def _end(kept: str) -> Sequence[str]:
     return [f"    m[{kept!r}] = U", "    return U"] if kept else ["    return U"]
 
 
-def _entry(name: str, entry: Entry, plan: Plan, names: dict[str, str], constants: Constants) -> str:
-    body = written_body(FunctionBody(entry.blocks, [0, 1], plan, names, constants, ""))
+def _entry(name: str, entry: PlanEntry, plan: Plan, names: dict[str, str], constants: Constants) -> str:
+    body = write_body(FunctionBody(entry.blocks, [0, 1], plan, names, constants, ""))
     return "\n".join(
         [f"def {name}(m, v0, v1):", f'    """{entry.name}"""', "    results = []", *body, "    return results"]
     )

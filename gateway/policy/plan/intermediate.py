@@ -107,7 +107,7 @@ class Function:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class PlanEntry:
     """An entry point."""
 
     name: str
@@ -122,10 +122,10 @@ class Plan:
     files: tuple[str, ...]
     builtins: frozenset[str]
     functions: tuple[Function, ...]
-    entries: tuple[Entry, ...]
+    entries: tuple[PlanEntry, ...]
 
 
-def read(encoded: bytes) -> Plan:
+def read_plan(encoded: bytes) -> Plan:
     """Read `plan.json`. Raise `PolicyBroken` for anything that is not known here."""
     try:
         written = msgspec.json.decode(encoded, type=_PlanForm)
@@ -134,7 +134,7 @@ def read(encoded: bytes) -> Plan:
             tuple(found.value for found in written.static.files),
             frozenset(found.name for found in written.static.builtin_funcs),
             tuple(map(_function, written.funcs.funcs)),
-            tuple(Entry(found.name, _blocks(found.blocks)) for found in written.plans.plans),
+            tuple(PlanEntry(found.name, _blocks(found.blocks)) for found in written.plans.plans),
         )
         _require_known(plan)
     except (msgspec.DecodeError, RecursionError, KeyError, TypeError) as error:
@@ -222,13 +222,13 @@ class _Text(msgspec.Struct):
     value: str
 
 
-class _Named(msgspec.Struct):
+class _NamedBuiltin(msgspec.Struct):
     name: str
 
 
 class _Static(msgspec.Struct):
     strings: list[_Text] = []
-    builtin_funcs: list[_Named] = []
+    builtin_funcs: list[_NamedBuiltin] = []
     files: list[_Text] = []
 
 

@@ -68,7 +68,7 @@ class Plans:
             code = await in_thread(partial(self._cache.read, mark))
         if code is not None:
             return code
-        code = await _compiled(plan)
+        code = await _compile_in_process(plan)
         if self._cache is None:
             _remember(mark, code)
         else:
@@ -91,7 +91,7 @@ def _find(policy: Bundle, folders: Sequence[Path]) -> StoredPlan | None:
     return store.find(store.digest(policy.modules), [store.SHIPPED, *map(store.beside, folders)])
 
 
-async def _compiled(plan: bytes) -> bytes:
+async def _compile_in_process(plan: bytes) -> bytes:
     """Return the code of a plan, made by a process. Raise `PolicyBroken`."""
     try:
         answer, status = await ask_process(

@@ -35,7 +35,7 @@ def build(opa: Path, modules: Sequence[tuple[str, str]]) -> bytes:
         with tarfile.open(target) as packed:
             found = packed.extractfile("/plan.json")
             plan: Any = msgspec.json.decode(b"" if found is None else found.read())
-    return msgspec.json.encode(_shortened(plan))
+    return msgspec.json.encode(_shorten(plan))
 
 
 def version(opa: Path) -> str:
@@ -70,8 +70,8 @@ def _run(command: list[str], folder: Path) -> str:
     return done.stdout
 
 
-def _shortened(value: Any) -> Any:
+def _shorten(value: Any) -> Any:
     if isinstance(value, dict):
         parts = cast("dict[str, Any]", value)
-        return {name: _shortened(item) for name, item in parts.items() if name not in _LEFT_OUT}
-    return [_shortened(item) for item in cast("list[Any]", value)] if isinstance(value, list) else value
+        return {name: _shorten(item) for name, item in parts.items() if name not in _LEFT_OUT}
+    return [_shorten(item) for item in cast("list[Any]", value)] if isinstance(value, list) else value

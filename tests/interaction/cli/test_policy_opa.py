@@ -45,7 +45,7 @@ def opa(opa_path: Path, folder: Path) -> Iterator[None]:
 
 @pytest.mark.opa
 def test_a_policy_is_pushed_looked_at_and_compared(opagate: Opagate, folder: Path, opa: None):
-    revision = bundle.read(folder / "rego").revision
+    revision = bundle.read_folder(folder / "rego").revision
     before = opagate("policy", "status", "--json")
     assert (before.status, before.json["agrees"], before.json["opa"]["revision"]) == (1, False, None)
     assert opagate("policy", "diff").status == 1

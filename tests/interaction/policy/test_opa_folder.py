@@ -18,7 +18,7 @@ from gateway.cli.opa_push import push
 from gateway.config import OpaEngine, PolicySettings
 from gateway.model.decision import Decision
 from gateway.policy import bundle
-from gateway.policy.folders import PolicyFolders, read
+from gateway.policy.folders import PolicyFolders, read_policy
 from gateway.policy.policy import Policy, PolicyEvent
 from tests import tiny_policy
 
@@ -78,13 +78,13 @@ def url(tmp_path: Path) -> str:
 
 async def test_a_good_edit_comes_into_force_with_its_revision(url: str, start: Start, policy: Path):
     start(url, "--watch", "--bundle", policy)
-    first = bundle.read(policy).revision
+    first = bundle.read_folder(policy).revision
     async with _watched(url, policy) as watched:
         await watched.until_well()
         assert watched.revision == first
 
         tiny_policy.write(policy, OTHER)
-        second = bundle.read(policy).revision
+        second = bundle.read_folder(policy).revision
         await watched.until(lambda: watched.revision == second)
 
         decision = await watched.decide("other")
@@ -123,7 +123,7 @@ async def test_a_broken_edit_is_told_with_its_line_and_the_policy_before_it_deci
         tiny_policy.write(policy, BROKEN)
         await watched.until(lambda: watched.policy.status().problem is not None)
         tiny_policy.write(policy, OTHER)
-        second = bundle.read(policy).revision
+        second = bundle.read_folder(policy).revision
         await watched.until(lambda: watched.revision == second)
         assert (await watched.decide("other")).allowed
         assert watched.kinds[-1] == "loaded"
@@ -200,7 +200,7 @@ async def test_data_in_opa_are_compared_with_those_of_the_folder(url: str, start
 
 def _pushed(url: str, folders: PolicyFolders, name: str) -> str:
     """Push a policy from these folders; return its revision."""
-    policy = read(folders)
+    policy = read_policy(folders)
     admin = OpaAdmin(OpaEngine(kind="opa", url=url))
     push(admin, policy, name=name, at="")
     admin.close()

@@ -52,7 +52,7 @@ NEXT: Mapping[str, str] = {
 
 
 def _bundle(folder: Path, files: Mapping[str, str]) -> Bundle:
-    return bundle.read(tiny_policy.write(folder, files))
+    return bundle.read_folder(tiny_policy.write(folder, files))
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def _allowed(admin: OpaAdmin, subject: str) -> bool | None:
         answer: object = client.query_rule(question, "gateway.decision", "result").get("result")
     except requests.HTTPError:
         return None
-    decision = verdict.read(answer, frozenset()) if answer is not None else None
+    decision = verdict.read_decision(answer, frozenset()) if answer is not None else None
     return None if decision is None or decision.undecided else decision.allowed
 
 

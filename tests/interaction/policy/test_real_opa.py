@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from gateway.config import OpaEngine, PolicySettings
 from gateway.errors import PolicyError
 from gateway.model.decision import Decision
-from gateway.policy import bundle, document, fixtures
+from gateway.policy import bundle, document, load_checks
 from gateway.policy.embedded import Embedded
 from gateway.policy.folders import shipped
 from gateway.policy.opa_client import OpaClient
@@ -347,16 +347,16 @@ async def test_both_engines_give_the_same_answers_on_the_shipped_policy(socket: 
     if not (folder / "gateway/decision").is_dir():
         pytest.skip(f"there is no policy in {folder}")
     start(f"unix://{socket}", "--bundle", folder)
-    embedded = Embedded(bundle.read(folder), deadline=60.0)
+    embedded = Embedded(bundle.read_folder(folder), deadline=60.0)
 
     async with _started(f"unix://{socket}") as asked:
         assert asked.status().ready, asked.status().problem
         server = OpaClient(OpaEngine(kind="opa", url=f"unix://{socket}", deadline=timedelta(seconds=5)))
         assert [await server.problems(file) for file in DATA_FILES] == [[], []]
-        for question in (*fixtures.CALLS, fixtures.HOSTILE):
+        for question in (*load_checks.CALLS, load_checks.HOSTILE):
             data = document.encode(question)
             assert await server.evaluate("decision", data) == await embedded.evaluate("decision", data)
-        for question in (fixtures.LIST, fixtures.HOSTILE):
+        for question in (load_checks.LIST, load_checks.HOSTILE):
             data = document.encode(question)
             assert await server.evaluate("visibility", data) == await embedded.evaluate("visibility", data)
         await server.aclose()

@@ -47,7 +47,7 @@ def test_the_changes_are_those_of_data_then_of_modules_then_deletions():
 
 def _read(folder: Path, data: str) -> bundle.Bundle:
     files = {".manifest": '{"roots": ["gateway", "a/b"]}', "gateway/x.rego": "package gateway.x\n", "a/data.json": data}
-    return bundle.read(tiny_policy.write(folder, files))
+    return bundle.read_folder(tiny_policy.write(folder, files))
 
 
 def test_data_are_taken_by_the_roots_of_the_policy(tmp_path: Path):

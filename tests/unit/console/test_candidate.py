@@ -13,7 +13,7 @@ from gateway.console import candidate
 from gateway.console.candidate import CandidateRuns, judge
 from gateway.errors import PolicyBroken, PolicyUnavailable
 from gateway.policy import comparison
-from gateway.policy.comparison import Answer, Compared, PolicyFiles
+from gateway.policy.comparison import Compared, ComparedVerdict, PolicyFiles
 from tests.unit.console.visiting import Browser, person, visited
 from tests.unit.harness import GRANTS, call
 
@@ -111,7 +111,7 @@ def row(effect: str) -> dict[str, Any]:
 
 
 def test_a_decision_that_the_policy_in_force_would_not_repeat_is_not_compared():
-    allow, deny = Answer("allow", ()), Answer("deny", ("a/b",))
+    allow, deny = ComparedVerdict("allow", ()), ComparedVerdict("deny", ("a/b",))
     asked = [
         candidate._RecordedInput(row("deny"), {}),
         candidate._RecordedInput(row("allow"), None),

@@ -18,7 +18,7 @@ from gateway.pipeline.approve import AllowedCall
 from gateway.pipeline.forward import Forwarder
 from gateway.pipeline.people import HELD_PER_CALLER
 from gateway.pipeline.tickets import Resumed
-from gateway.policy.verdict import refused
+from gateway.policy.verdict import refuse
 from gateway.telemetry.spans import Spans
 from gateway.telemetry.tracing import Tracing
 from tests.unit.approving import BOB, HOLDING, QUICK, REVISION, approve, desk, events, pending, vote
@@ -344,7 +344,7 @@ async def test_a_policy_that_cannot_decide_leaves_the_approval_unused(there: Ben
     await there.ask(call("ask_first", path="a"))
     await approve(there)
     with monkeypatch.context() as failing:
-        deciding(there, refused("policy/late", "Late.", ""), failing)
+        deciding(there, refuse("policy/late", "Late.", ""), failing)
         assert (await there.ask(call("ask_first", path="a"))).codes == ["policy/late"]
 
     assert (await there.ask(call("ask_first", path="a"))).json["result"] == {"content": []}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.policy.verdict import refused
+from gateway.policy.verdict import refuse
 from tests.unit.approving import QUICK, approve, desk, events, pending
 from tests.unit.harness import Bench, answering, bench, deciding, modern
 
@@ -134,7 +134,7 @@ async def test_a_round_that_could_not_be_decided_may_come_again(there: Bench, mo
     await approve(there)
     await ask(requestState=first["result"]["requestState"])
     with monkeypatch.context() as failing:
-        deciding(there, refused("policy/late", "Late.", ""), failing)
+        deciding(there, refuse("policy/late", "Late.", ""), failing)
         assert (await ask(requestState="theirs-1")).codes == ["policy/late"]
 
     assert (await ask(requestState="theirs-1")).json["result"]["requestState"] == "theirs-1"

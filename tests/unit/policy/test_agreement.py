@@ -31,7 +31,7 @@ class _Server:
         self.load(folder)
 
     def load(self, folder: Path) -> None:
-        policy = bundle.read(folder)
+        policy = bundle.read_folder(folder)
         rules = frozenset({("gateway", "grants", "problems")})
         self.held = tuple(HeldModule(f"/x/{name}", text, ("gateway",), rules) for name, text in policy.modules)
         self.data: dict[str, Any] = policy.decoded_data()
@@ -67,7 +67,7 @@ async def test_an_opa_that_holds_the_folder_agrees_and_is_not_asked_again(tree: 
         await agreement.look(BUNDLED)
         clock.now += 100
 
-    assert (agreement.problem, agreement.revision) == (None, bundle.read(folder).revision)
+    assert (agreement.problem, agreement.revision) == (None, bundle.read_folder(folder).revision)
     assert agreement.is_reached
     assert server.listed == 1
 
@@ -86,7 +86,7 @@ async def test_a_changed_folder_is_compared_until_opa_has_it(tree: Tree):
     server.load(folder)
     await agreement.look(BUNDLED)
 
-    assert (agreement.problem, agreement.revision) == (None, bundle.read(folder).revision)
+    assert (agreement.problem, agreement.revision) == (None, bundle.read_folder(folder).revision)
     assert agreement.revision != before
 
 
@@ -168,7 +168,7 @@ async def test_a_push_of_another_revision_is_a_difference_though_the_contents_ar
     await agreement.look(Held("old", frozenset(), Pushed("old")))
     assert "the last push was of revision old" in str(agreement.problem)
 
-    revision = bundle.read(folder).revision
+    revision = bundle.read_folder(folder).revision
     await agreement.look(Held(revision, frozenset(), Pushed(revision)))
     assert agreement.problem is None
 

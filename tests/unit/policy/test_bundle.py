@@ -28,7 +28,7 @@ def test_a_folder_is_read_as_opa_reads_a_bundle(tree: Tree):
         }
     )
 
-    found = bundle.read(folder)
+    found = bundle.read_folder(folder)
 
     assert [name for name, _ in found.modules] == [
         "gateway/decision/decision.rego",
@@ -47,17 +47,17 @@ def test_a_folder_is_read_as_opa_reads_a_bundle(tree: Tree):
 
 
 def test_the_revision_is_that_of_what_decides(tree: Tree):
-    before = bundle.read(tree({})).revision
+    before = bundle.read_folder(tree({})).revision
 
     assert len(before) == 16
-    assert bundle.read(tree({"a_test.rego": "package a_test", "README.md": "x"})).revision == before
-    assert bundle.read(tree({"gateway/grants/data.yaml": "upstreams: {agents: []}\n"})).revision != before
-    assert bundle.read(tree({"b.rego": "package b"})).revision != before
+    assert bundle.read_folder(tree({"a_test.rego": "package a_test", "README.md": "x"})).revision == before
+    assert bundle.read_folder(tree({"gateway/grants/data.yaml": "upstreams: {agents: []}\n"})).revision != before
+    assert bundle.read_folder(tree({"b.rego": "package b"})).revision != before
 
 
 def test_a_revision_of_the_manifest_is_kept_beside_the_hash(tree: Tree):
-    one = bundle.read(tree({".manifest": '{"revision": "v7", "roots": ["gateway"]}'}))
-    other = bundle.read(tree({"gateway/grants/data.yaml": "upstreams: {agents: []}\n"}))
+    one = bundle.read_folder(tree({".manifest": '{"revision": "v7", "roots": ["gateway"]}'}))
+    other = bundle.read_folder(tree({"gateway/grants/data.yaml": "upstreams: {agents: []}\n"}))
 
     assert one.revision.startswith("v7+")
     assert len(one.revision) == len("v7+") + 8
@@ -70,9 +70,9 @@ def test_a_grants_file_takes_the_place_of_the_folders_own(tree: Tree, tmp_path: 
     folder = tree({"gateway/grants/data.yaml": "", f"gateway/grants/{name}": '{"more": ["you"]}'})
     grants = tmp_path / "grants.yaml"
     grants.write_text("agents: [me]\n", encoding="utf-8")
-    without = bundle.read(folder)
+    without = bundle.read_folder(folder)
 
-    found = bundle.read(folder, grants)
+    found = bundle.read_folder(folder, grants)
 
     assert json.loads(found.data)["gateway"]["grants"] == {"agents": ["me"]}
     assert found.revision != without.revision
@@ -84,12 +84,12 @@ def test_a_problem_in_the_grants_file_names_that_file(tree: Tree, tmp_path: Path
     grants.write_text("agents: no\n", encoding="utf-8")
 
     with pytest.raises(PolicyBroken, match=f"^{grants}:1: "):
-        bundle.read(tree({}), grants)
+        bundle.read_folder(tree({}), grants)
 
 
 def test_a_missing_grants_file_is_named(tree: Tree, tmp_path: Path):
     with pytest.raises(PolicyBroken, match="nowhere"):
-        bundle.read(tree({}), tmp_path / "nowhere.yaml")
+        bundle.read_folder(tree({}), tmp_path / "nowhere.yaml")
     with pytest.raises(PolicyBroken, match="nowhere"):
         bundle.fingerprint([tree({})], [tmp_path / "nowhere.yaml"])
 
@@ -100,7 +100,7 @@ def test_a_link_out_of_the_folder_is_refused(tree: Tree, tmp_path: Path):
     (folder / "in.rego").symlink_to(tmp_path / "outside.rego")
 
     with pytest.raises(PolicyBroken, match=r"in\.rego is a link that leaves"):
-        bundle.read(folder)
+        bundle.read_folder(folder)
 
 
 def test_a_linked_folder_outside_is_refused(tree: Tree, tmp_path: Path):
@@ -119,7 +119,7 @@ def test_links_within_the_folder_are_followed_as_kubernetes_mounts_them(tree: Tr
     (folder / "..data").symlink_to("..2026")
     (folder / "gateway").symlink_to("..data/gateway")
 
-    assert len(bundle.read(folder).modules) == 2
+    assert len(bundle.read_folder(folder).modules) == 2
 
 
 @pytest.mark.parametrize("name", ["a.rego", "gateway/more"])
@@ -128,7 +128,7 @@ def test_a_link_to_itself_is_told(tree: Tree, name: str):
     (folder / name).symlink_to(folder / name)
 
     with pytest.raises(PolicyBroken, match=f"{name} is a link that leads to itself"):
-        bundle.read(folder)
+        bundle.read_folder(folder)
 
 
 def test_a_link_to_a_parent_ends(tree: Tree):
@@ -136,7 +136,7 @@ def test_a_link_to_a_parent_ends(tree: Tree):
     (folder / "gateway/loop").symlink_to(folder)
 
     with pytest.raises(PolicyBroken, match="nested more than"):
-        bundle.read(folder)
+        bundle.read_folder(folder)
 
 
 @pytest.mark.parametrize(
@@ -156,19 +156,19 @@ def test_a_link_to_a_parent_ends(tree: Tree):
 )
 def test_a_folder_that_contradicts_itself_is_refused(tree: Tree, files: dict[str, str], problem: str):
     with pytest.raises(PolicyBroken, match=problem) as raised:
-        bundle.read(tree(files))
+        bundle.read_folder(tree(files))
 
     assert raised.value.remedy
 
 
 def test_a_folder_without_rego_is_refused(tmp_path: Path):
     with pytest.raises(PolicyBroken, match="holds no Rego"):
-        bundle.read(tmp_path)
+        bundle.read_folder(tmp_path)
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path):
     with pytest.raises(PolicyBroken, match="nowhere cannot be read: No such file"):
-        bundle.read(tmp_path / "nowhere")
+        bundle.read_folder(tmp_path / "nowhere")
 
 
 def test_text_that_is_not_utf8_is_named_by_line(tree: Tree):
@@ -176,7 +176,7 @@ def test_text_that_is_not_utf8_is_named_by_line(tree: Tree):
     (folder / "bad.rego").write_bytes(b"package bad\n# \xff\n")
 
     with pytest.raises(PolicyBroken, match=r"^bad\.rego:2: not UTF-8"):
-        bundle.read(folder)
+        bundle.read_folder(folder)
 
 
 def test_a_pipe_in_the_place_of_a_file_is_refused(tree: Tree):
@@ -184,7 +184,7 @@ def test_a_pipe_in_the_place_of_a_file_is_refused(tree: Tree):
     os.mkfifo(folder / "pipe.rego")
 
     with pytest.raises(PolicyBroken, match=r"pipe\.rego is not a file"):
-        bundle.read(folder)
+        bundle.read_folder(folder)
 
 
 @pytest.mark.parametrize(("bound", "value"), [("MAX_FILES", 2), ("MAX_BYTES", 100), ("MAX_BYTES", 600)])
@@ -192,7 +192,7 @@ def test_a_folder_beyond_the_bounds_is_refused(tree: Tree, monkeypatch: pytest.M
     monkeypatch.setattr(bundle, bound, value)
 
     with pytest.raises(PolicyBroken, match="is larger than"):
-        bundle.read(tree({}))
+        bundle.read_folder(tree({}))
 
 
 def test_a_file_that_goes_between_two_looks_is_named(tree: Tree):
@@ -253,4 +253,4 @@ def test_a_file_that_cannot_be_opened_is_named(tree: Tree, monkeypatch: pytest.M
     monkeypatch.setattr(Path, "open", refuse)
 
     with pytest.raises(PolicyBroken, match=r"gateway/decision/decision\.rego cannot be read: Permission denied"):
-        bundle.read(folder)
+        bundle.read_folder(folder)

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.errors import PolicyMalformed, PolicyUnavailable
-from gateway.policy.bundle_age import BundleAges, BundleState, OpaLabels, Report, read
+from gateway.policy.bundle_age import BundleAges, BundleState, OpaLabels, Report, read_report
 
 NEVER = datetime(1, 1, 1, tzinfo=UTC)
 HOUR = 3600.0
@@ -138,7 +138,7 @@ def _answer(bundles: object) -> bytes:
 
 
 def test_a_report_is_read():
-    found = read(_answer({"gateway": STATE}))
+    found = read_report(_answer({"gateway": STATE}))
 
     state = found.bundles["gateway"]
     assert (found.labels.id, state.code, state.age, state.last_successful_download) == ("x", "bundle_error", 1.0, NEVER)
@@ -159,4 +159,4 @@ def test_a_report_is_read():
 )
 def test_a_report_that_cannot_be_read_is_malformed(answer: bytes):
     with pytest.raises(PolicyMalformed, match="report on its bundles"):
-        read(answer)
+        read_report(answer)

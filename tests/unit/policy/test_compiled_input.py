@@ -102,5 +102,5 @@ def test_a_question_cannot_be_changed_and_a_copy_can():
     copied = _copied(asked)
     copied["session"]["calls"] = 1.5
 
-    assert not isinstance(copied, document.Question)
+    assert not isinstance(copied, document.PolicyQuestion)
     assert document.plain(copied)["session"]["calls"] == Decimal("1.5")

@@ -16,7 +16,7 @@ def _new() -> Any:
 
 def _require(*modules: str) -> None:
     trees = [_tree(f"m{number}.rego", text) for number, text in enumerate(modules)]
-    syntax.require(dialect.problems(syntax.read(trees)))
+    syntax.require(dialect.problems(syntax.parse_module(trees)))
 
 
 def _tree(name: str, text: str) -> str:
@@ -292,7 +292,7 @@ def test_a_negation_that_the_engines_read_differently_is_refused(negation: str):
 def test_every_problem_is_told_once():
     tree = _tree("a.rego", "package a\n\nx if { not f(input.y, input.z) }\n\ny := time.now_ns()\n\nf(a, b) if a == b\n")
 
-    found = dialect.problems(syntax.read([tree]))
+    found = dialect.problems(syntax.parse_module([tree]))
 
     assert [item.message.partition(": ")[0] for item in found] == ["a.rego:5", "a.rego:3"]
     with pytest.raises(PolicyBroken, match=r"\(and 1 more\)$"):

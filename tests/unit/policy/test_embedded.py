@@ -26,7 +26,7 @@ STRANGER = b'{"subject": {"id": "spiffe://corp/agent/other"}}'
 
 def _engine(folder: Path, *, deadline: float = 60.0, ticks: tuple[float, ...] = ()) -> Embedded:
     times = iter(ticks)
-    return Embedded(bundle.read(folder), deadline=deadline, thread_time=lambda: next(times, 0.0))
+    return Embedded(bundle.read_folder(folder), deadline=deadline, thread_time=lambda: next(times, 0.0))
 
 
 def _decision(result: str) -> dict[str, str]:
@@ -45,7 +45,7 @@ async def test_it_answers_both_questions(tree: Tree):
     assert await engine.evaluate(
         "visibility", b'{"subject": {"id": "spiffe://corp/agent/triage"}, "resources": [{"id": "a"}]}'
     ) == {"version": 1, "visible": ["a"]}
-    assert engine.revision == bundle.read(tree({})).revision
+    assert engine.revision == bundle.read_folder(tree({})).revision
 
 
 async def test_undefined_is_no_answer(tree: Tree):
@@ -151,7 +151,7 @@ async def test_only_the_work_of_the_engine_counts_and_not_the_wait_for_a_process
     tree: Tree, monkeypatch: pytest.MonkeyPatch, seconds: float, *, late: bool
 ):
     """A machine that is busy with something else makes no call late."""
-    engine = Embedded(bundle.read(tree({})), deadline=0.25)
+    engine = Embedded(bundle.read_folder(tree({})), deadline=0.25)
     run = engine._run
 
     def slow(rule: str, document: bytes) -> str:
@@ -323,19 +323,19 @@ async def test_the_answer_is_the_same_document_whatever_was_asked_before(tree: T
 
 async def test_what_is_loaded_gradually_is_what_is_loaded_at_once(tree: Tree):
     folder = tree({})
-    gradual = await Embedded.gradually(bundle.read(folder), deadline=60.0)
+    gradual = await Embedded.gradually(bundle.read_folder(folder), deadline=60.0)
 
     assert gradual.revision == _engine(folder).revision
     assert [await _effect(gradual, document) for document in (AGENT, STRANGER)] == ["allow", "deny"]
     for broken in (_decision("result := "), _decision("result := x"), _decision('result := http.send({"url": "x"})')):
         with pytest.raises(PolicyBroken, match=r"decision\.rego:\d") as raised:
-            await Embedded.gradually(bundle.read(tree(broken)), deadline=60.0)
+            await Embedded.gradually(bundle.read_folder(tree(broken)), deadline=60.0)
         assert raised.value.remedy
 
 
 def test_no_step_of_loading_the_shipped_policy_keeps_calls_waiting_for_long():
     """Seconds of this thread, so that a busy machine says nothing."""
-    steps = iter(embedded._LoadingSteps(bundle.read(shipped())))
+    steps = iter(embedded._LoadingSteps(bundle.read_folder(shipped())))
     took: list[float] = []
     done = False
     while not done:

@@ -13,7 +13,7 @@ from gateway.policy import bundle
 from gateway.policy.embedded import Embedded
 from gateway.policy.folders import shipped
 
-engine = Embedded(bundle.read(shipped()), deadline=60.0)
+engine = Embedded(bundle.read_folder(shipped()), deadline=60.0)
 print(Path("/proc/self/smaps_rollup").read_text())
 """
 

@@ -35,7 +35,7 @@ def _found(family: str, decision: str, package: str = "gateway.denials.tickets")
         ),
         (FILE, f"package {package}\n\n{family}\n"),
     ]
-    return [item.message for item in path_check.problems(syntax.read(trees(modules)), {})]
+    return [item.message for item in path_check.problems(syntax.parse_module(trees(modules)), {})]
 
 
 def _denials(finding: str) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.policy.grant_fits import Fit, GrantPart, nearest, read
+from gateway.policy.grant_fits import Fit, GrantPart, nearest, read_fits
 
 NAMED, OTHER = GrantPart("agents", ["a"], "b"), GrantPart("tools", ["x"], "y")
 
@@ -14,7 +14,7 @@ def test_an_answer_is_read():
     part = {"field": "when", "pointer": "/path", "wanted": {"under": "a"}, "found": ["b"]}
     answer = {"version": 1, "grants": [grant, {**grant, "failed": [part]}]}
 
-    found = read(answer)
+    found = read_fits(answer)
 
     assert found is not None
     first, second = found
@@ -27,7 +27,7 @@ def test_an_answer_is_read():
 
 @pytest.mark.parametrize("answer", [None, {}, [], "x", {"version": 2, "grants": []}, {"version": 1, "grants": [1]}])
 def test_another_answer_says_nothing(answer: object):
-    assert read(answer) is None
+    assert read_fits(answer) is None
 
 
 def test_the_nearest_name_the_target_and_lack_least():

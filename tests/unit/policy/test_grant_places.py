@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.policy.grant_places import read
+from gateway.policy.grant_places import find_grants
 
 TEXT = """\
 # a comment
@@ -23,7 +23,7 @@ upstreams:
 
 
 def test_each_grant_and_each_part_has_its_line():
-    places = read(TEXT, "grants.yaml")
+    places = find_grants(TEXT, "grants.yaml")
 
     reads = places["files", "reads"]
     assert (reads.file, reads.line) == ("grants.yaml", 4)
@@ -38,14 +38,14 @@ def test_each_grant_and_each_part_has_its_line():
 
 
 def test_json_is_read_too():
-    assert read('{"upstreams":\n {"a": [\n  {"id": "x"}]}}', "data.json")["a", "x"].line == 3
+    assert find_grants('{"upstreams":\n {"a": [\n  {"id": "x"}]}}', "data.json")["a", "x"].line == 3
 
 
 def test_a_file_may_be_put_above_the_grants():
     text = "gateway:\n  grants:\n    upstreams:\n      a:\n        - id: x\n"
 
-    assert read(text, "data.yaml", ())["a", "x"].line == 5
-    assert read(text.replace("gateway:\n  grants", "grants:\n  other"), "data.yaml", ("gateway",)) == {}
+    assert find_grants(text, "data.yaml", ())["a", "x"].line == 5
+    assert find_grants(text.replace("gateway:\n  grants", "grants:\n  other"), "data.yaml", ("gateway",)) == {}
 
 
 @pytest.mark.parametrize(
@@ -63,12 +63,12 @@ def test_a_file_may_be_put_above_the_grants():
     ],
 )
 def test_what_has_no_grants_has_no_places(text: str):
-    assert read(text, "data.yaml") == {}
+    assert find_grants(text, "data.yaml") == {}
 
 
 def test_grants_that_are_no_mappings_have_a_line():
-    assert read("upstreams:\n  a:\n    - 1\n    - {id: [x]}\n", "f")["a", 1].line == 4
+    assert find_grants("upstreams:\n  a:\n    - 1\n    - {id: [x]}\n", "f")["a", 1].line == 4
 
 
 def test_other_data_has_no_grants():
-    assert read(TEXT, "data.yaml", ("gateway", "settings")) == {}
+    assert find_grants(TEXT, "data.yaml", ("gateway", "settings")) == {}

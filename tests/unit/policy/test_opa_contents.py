@@ -43,17 +43,17 @@ def test_a_module_is_read_with_the_written_part_of_each_rule():
 def test_a_policy_without_roots_owns_the_tops_of_its_packages_and_data(
     tree: Tree, manifest: str, roots: tuple[str, ...]
 ):
-    assert opa_contents.owned_roots(bundle.read(tree({".manifest": manifest}))) == roots
+    assert opa_contents.owned_roots(bundle.read_folder(tree({".manifest": manifest}))) == roots
 
 
 def test_data_at_the_top_of_a_policy_without_roots_is_owned(tree: Tree):
-    found = bundle.read(tree({"data.json": '{"more": {"x": 1}}'}))
+    found = bundle.read_folder(tree({"data.json": '{"more": {"x": 1}}'}))
 
     assert opa_contents.owned_roots(found) == ("gateway", "more")
 
 
 def test_modules_are_compared_by_their_texts_whatever_their_ids(tree: Tree):
-    policy = bundle.read(tree({"gateway/decision/decision_test.rego": "package gateway.decision_test\n"}))
+    policy = bundle.read_folder(tree({"gateway/decision/decision_test.rego": "package gateway.decision_test\n"}))
     held = [_held(f"/somewhere/{name}", text) for name, text in (*policy.modules, *policy.tests)]
 
     found = opa_contents.pieces(policy.decoded_data(), held)
@@ -75,7 +75,7 @@ def test_modules_are_compared_by_their_texts_whatever_their_ids(tree: Tree):
 def test_a_module_in_a_package_of_the_policy_is_foreign_also_by_its_rules(
     tree: Tree, module: HeldModule, *, is_foreign: bool
 ):
-    policy = bundle.read(tree({}))
+    policy = bundle.read_folder(tree({}))
     held = [_held(name, text) for name, text in policy.modules]
 
     assert opa_contents.compare(policy, [*held, module], {}).foreign == (("x",) if is_foreign else ())
@@ -126,6 +126,6 @@ def test_a_digest_depends_on_texts_alone():
 
 
 def test_the_shipped_policy_has_roots_of_its_own():
-    policy = bundle.read(Path(__file__).resolve().parents[3] / "rego")
+    policy = bundle.read_folder(Path(__file__).resolve().parents[3] / "rego")
 
     assert opa_contents.owned_roots(policy) == ("gateway", "system/log")

@@ -32,8 +32,8 @@ def own(tmp_path: Path) -> Own:
 
 
 def test_an_overlay_brings_its_rules_data_tests_and_reasons(own: Own):
-    policy = bundle.read(shipped())
-    found = folders.read(
+    policy = bundle.read_folder(shipped())
+    found = folders.read_policy(
         own({"tickets/data.yaml": "closed: [a]\n", "tickets/tickets_test.rego": "package overlay.t_test\n"})
     )
     data = json.loads(found.data)
@@ -48,18 +48,18 @@ def test_an_overlay_brings_its_rules_data_tests_and_reasons(own: Own):
 
 
 def test_the_revision_is_that_of_the_policy_and_that_of_the_overlay(own: Own):
-    before = folders.read(own({})).revision
+    before = folders.read_policy(own({})).revision
 
-    assert re.fullmatch(rf"{re.escape(bundle.read(shipped()).revision)}\+[0-9a-f]{{8}}", before)
-    assert folders.read(own({"tickets/tickets_test.rego": "package overlay.t_test\n"})).revision == before
-    assert folders.read(own({"tickets/data.yaml": "a: 1\n"})).revision != before
+    assert re.fullmatch(rf"{re.escape(bundle.read_folder(shipped()).revision)}\+[0-9a-f]{{8}}", before)
+    assert folders.read_policy(own({"tickets/tickets_test.rego": "package overlay.t_test\n"})).revision == before
+    assert folders.read_policy(own({"tickets/data.yaml": "a: 1\n"})).revision != before
 
 
 def test_a_policy_that_may_define_everything_may_have_an_overlay(own: Own, tmp_path: Path):
     place = own({})
-    policy = tiny_policy.write(tmp_path / "policy", dict(bundle.read(shipped()).modules))
+    policy = tiny_policy.write(tmp_path / "policy", dict(bundle.read_folder(shipped()).modules))
 
-    assert folders.read(PolicyFolders(policy, None, place.overlay)).roots == ("",)
+    assert folders.read_policy(PolicyFolders(policy, None, place.overlay)).roots == ("",)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_code_of_a_family_of_opagates_own_is_refused(own: Own, code: str):
     text = OVERLAY.replace("acme/undeclared-task", code)
 
     with pytest.raises(PolicyBroken, match=rf"overlay/tickets/tickets\.rego:8: the family of the code '{code}'"):
-        folders.read(own({"tickets/tickets.rego": text}))
+        folders.read_policy(own({"tickets/tickets.rego": text}))
 
 
 def test_the_families_of_the_gateways_own_codes_are_known():
@@ -78,7 +78,7 @@ def test_the_families_of_the_gateways_own_codes_are_known():
     rows = [row for page in pages for row in page.splitlines() if row.startswith("| `")]
     found = {family for row in rows for family in re.findall(r"`([a-z-]+)/[a-z-]+`", row.split(" | ")[0])}
     shipped_families = {
-        code.partition("/")[0] for code in json.loads(bundle.read(shipped()).data)["gateway"]["reasons"]
+        code.partition("/")[0] for code in json.loads(bundle.read_folder(shipped()).data)["gateway"]["reasons"]
     }
 
     assert found - shipped_families <= overlay.OWN_FAMILIES
@@ -89,7 +89,7 @@ def test_a_code_of_the_policy_cannot_be_given(own: Own):
     text = OVERLAY.replace('contains {"code": "acme/undeclared-task"', 'contains {"code": "budget/calls"')
 
     with pytest.raises(PolicyBroken, match="the code 'budget/calls' is used, and no rule's annotation has it"):
-        folders.read(own({"tickets/tickets.rego": text}))
+        folders.read_policy(own({"tickets/tickets.rego": text}))
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_an_overlay_that_cannot_be_taken_is_refused(own: Own, files: dict[str, s
         tiny_policy.write(place.overlay or Path(), {name: text})
 
     with pytest.raises(PolicyBroken, match=re.escape(problem)) as raised:
-        folders.read(place)
+        folders.read_policy(place)
     assert raised.value.remedy
 
 
@@ -119,12 +119,12 @@ def test_an_overlay_that_is_gone_is_refused(own: Own, tmp_path: Path):
     own({})
 
     with pytest.raises(PolicyBroken, match="nowhere cannot be read"):
-        folders.read(PolicyFolders(shipped(), None, tmp_path / "nowhere"))
+        folders.read_policy(PolicyFolders(shipped(), None, tmp_path / "nowhere"))
 
 
 def test_a_policy_without_a_place_for_an_overlay_is_refused(own: Own, tmp_path: Path):
     place = own({})
-    modules = dict(bundle.read(shipped()).modules)
+    modules = dict(bundle.read_folder(shipped()).modules)
     without = tiny_policy.write(
         tmp_path / "without", {name: text for name, text in modules.items() if name != overlay.SLOT}
     )
@@ -135,7 +135,7 @@ def test_a_policy_without_a_place_for_an_overlay_is_refused(own: Own, tmp_path: 
 
     for policy in (without, deaf):
         with pytest.raises(PolicyBroken, match="has no place for an overlay"):
-            folders.read(PolicyFolders(policy, None, place.overlay))
+            folders.read_policy(PolicyFolders(policy, None, place.overlay))
 
 
 @pytest.mark.parametrize("files", [{"overlay/x.rego": "package gateway.x\n"}, {"data.yaml": "overlay: {}\n"}])
@@ -143,10 +143,10 @@ def test_a_policy_with_files_of_its_own_where_an_overlay_stands_is_refused(
     own: Own, tmp_path: Path, files: dict[str, str]
 ):
     place = own({})
-    policy = tiny_policy.write(tmp_path / "policy", {**dict(bundle.read(shipped()).modules), **files})
+    policy = tiny_policy.write(tmp_path / "policy", {**dict(bundle.read_folder(shipped()).modules), **files})
 
     with pytest.raises(PolicyBroken, match="stands where an overlay does"):
-        folders.read(PolicyFolders(policy, None, place.overlay))
+        folders.read_policy(PolicyFolders(policy, None, place.overlay))
 
 
 def test_the_texts_of_rules_are_those_of_policy_and_overlay(own: Own):
@@ -154,9 +154,11 @@ def test_the_texts_of_rules_are_those_of_policy_and_overlay(own: Own):
 
 
 def test_a_written_policy_is_the_same_policy(own: Own, tmp_path: Path):
-    found = folders.read(own({"tickets/data.yaml": "closed: [a]\n", "tickets/t_test.rego": "package overlay.t_test\n"}))
+    found = folders.read_policy(
+        own({"tickets/data.yaml": "closed: [a]\n", "tickets/t_test.rego": "package overlay.t_test\n"})
+    )
     folders.write(found, tmp_path / "out")
-    again = bundle.read(tmp_path / "out")
+    again = bundle.read_folder(tmp_path / "out")
 
     assert sorted(again.modules) == sorted(found.modules)
     assert json.loads(again.data) == json.loads(found.data)
@@ -166,7 +168,7 @@ def test_a_written_policy_is_the_same_policy(own: Own, tmp_path: Path):
 
 async def _codes(policy: PolicyFolder) -> list[str]:
     call = {"resource": {"id": "tickets/close_ticket"}, "context": {"task": {"kind": "implicit"}}}
-    answer = verdict.read(await policy.evaluate("decision", call), verdict.KNOWN)
+    answer = verdict.read_decision(await policy.evaluate("decision", call), verdict.KNOWN)
     return [reason.code for reason in answer.reasons]
 
 

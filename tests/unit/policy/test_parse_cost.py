@@ -98,7 +98,7 @@ def test_no_nesting_takes_the_engine_longer_than_was_estimated(opened: list[str]
 
 
 def test_the_shipped_policy_takes_a_fifth_of_the_steps():
-    policy = bundle.read(shipped())
+    policy = bundle.read_folder(shipped())
 
     parse_cost.require(policy.modules, parse_cost.MAX_RULES // 5)
     parse_cost.require(policy.tests, parse_cost.MAX_TESTS // 5)
@@ -111,4 +111,4 @@ def test_a_policy_and_an_overlay_are_refused_when_they_are_read(name: str, tree:
 
     for places in (PolicyFolders(tree({name: f"package a\n\nx := {DEEP}\n"})), PolicyFolders(shipped(), None, own)):
         with pytest.raises(PolicyBroken, match=rf"{name}:3: the engine would take too long"):
-            folders.read(places)
+            folders.read_policy(places)

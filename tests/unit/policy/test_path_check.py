@@ -25,7 +25,7 @@ from tests.policy.variants import (
 
 
 def gateways_verdict(text: str) -> list[str]:
-    modules = syntax.read(trees([*AROUND.items(), (MINE, text)]))
+    modules = syntax.parse_module(trees([*AROUND.items(), (MINE, text)]))
     return [item.message for item in path_check.problems(modules, DATA)]
 
 
@@ -64,15 +64,15 @@ def test_a_right_module_passes(name: str):
 
 
 def test_the_shipped_policy_passes():
-    found = bundle.read(shipped())
+    found = bundle.read_folder(shipped())
 
-    assert path_check.problems(syntax.read(trees(found.modules)), json.loads(found.data)) == []
+    assert path_check.problems(syntax.parse_module(trees(found.modules)), json.loads(found.data)) == []
 
 
 def test_a_misspelling_of_a_field_of_the_input_is_found_wherever_the_shipped_policy_reads_one():
     """Every fortieth of some 700 references: each takes a look through the whole policy."""
-    found = bundle.read(shipped())
-    modules, data = syntax.read(trees(found.modules)), json.loads(found.data)
+    found = bundle.read_folder(shipped())
+    modules, data = syntax.parse_module(trees(found.modules)), json.loads(found.data)
     roots = {"input", "call", "resource", "session", "task", "properties", "subject", "labels"}
     named = [
         node
@@ -96,7 +96,7 @@ def test_a_misspelling_of_a_field_of_the_input_is_found_wherever_the_shipped_pol
 def test_the_packages_of_opa_itself_have_an_input_of_their_own():
     (text,) = ["package system.log\n\nmask contains input.input.arguments\n"]
 
-    assert path_check.problems(syntax.read(trees([("system/log/mask.rego", text)])), {}) == []
+    assert path_check.problems(syntax.parse_module(trees([("system/log/mask.rego", text)])), {}) == []
 
 
 def test_each_problem_is_told_once_and_in_order_of_the_file():

@@ -109,7 +109,7 @@ def test_a_form_has_the_value_of_its_function_on_every_type(name: str):
     many = {"object.get": 3, "substring": 3, "count": 1}.get(name, 1 if name.startswith("is_") else 2)
 
     def write(*terms: Term) -> str:
-        return forms.called(name, f"function({', '.join(term.text for term in terms)})", terms)
+        return forms.write_call(name, f"function({', '.join(term.text for term in terms)})", terms)
 
     _NAMES["function"] = FUNCTIONS[name]
     with warnings.catch_warnings():
@@ -119,7 +119,7 @@ def test_a_form_has_the_value_of_its_function_on_every_type(name: str):
 
 def _field(value: Term, name: Term) -> str | None:
     """Return the form of a field. The writer leaves a block in which a field of a scalar is read."""
-    return None if value.kind in forms.SCALARS else forms.field(value, name)
+    return None if value.kind in forms.SCALARS else forms.write_field(value, name)
 
 
 def test_the_form_of_a_field_has_the_value_of_its_function():
@@ -127,20 +127,20 @@ def test_the_form_of_a_field_has_the_value_of_its_function():
 
 
 def test_the_form_of_an_equality_has_the_value_of_its_function():
-    assert _differences("equality", forms.equality, values.equal, 2)[:3] == []
+    assert _differences("equality", forms.write_equality, values.equal, 2)[:3] == []
 
 
 def test_the_form_of_a_merge_has_the_value_of_its_function():
-    assert _differences("merged", forms.merged, values.merge, 2)[:3] == []
+    assert _differences("merged", forms.write_merge, values.merge, 2)[:3] == []
 
 
 def test_the_form_of_a_length_has_the_value_of_its_function():
-    assert _differences("length", forms.length, values.length, 1)[:3] == []
+    assert _differences("length", forms.write_length, values.length, 1)[:3] == []
 
 
 def test_the_form_of_a_scan_has_the_items_of_its_function():
     def write(value: Term) -> str:
-        return f"[[*pair] for pair in {forms.items(value)}]"
+        return f"[[*pair] for pair in {forms.write_items(value)}]"
 
     def function(value: Any) -> Any:
         return [[*pair] for pair in values.scan(value)]
@@ -149,7 +149,7 @@ def test_the_form_of_a_scan_has_the_items_of_its_function():
 
 
 def test_an_absent_value_merged_with_an_empty_object_is_empty():
-    written = forms.merged(Term("a"), Term("b", "dict", "{}"))
+    written = forms.write_merge(Term("a"), Term("b", "dict", "{}"))
     assert written is not None
     assert eval(written, _NAMES, {"a": U, "b": {}}) == {}
 

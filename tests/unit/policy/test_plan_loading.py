@@ -14,7 +14,7 @@ import pytest
 
 from gateway.errors import PolicyBroken, PolicyInput, PolicyLate, PolicyUnavailable
 from gateway.policy import document as documents
-from gateway.policy import fixtures, folders, trial, verdict
+from gateway.policy import folders, load_checks, trial, verdict
 from gateway.policy.bundle import Bundle
 from gateway.policy.embedded import Embedded
 from gateway.policy.evaluator_agreement import require_agreement
@@ -44,17 +44,17 @@ async def test_the_shipped_policy_is_asked_in_its_compiled_form(tmp_path: Path, 
     assert (folder.evaluator, folder.detour) == ("plan", None)
     stored = store.unpack(store.SHIPPED.read_bytes(), "shipped.plan")
     assert folder.plan == hashlib.sha256(bytes(stored.plan)).hexdigest()
-    for call in fixtures.CALLS:
+    for call in load_checks.CALLS:
         answer = await folder.evaluate("decision", call)
-        assert verdict.read(answer, verdict.KNOWN).effect == "deny"
-        assert answer == Embedded(folders.read(SHIPPED), deadline=5.0).answer("decision", _encoded(call))
+        assert verdict.read_decision(answer, verdict.KNOWN).effect == "deny"
+        assert answer == Embedded(folders.read_policy(SHIPPED), deadline=5.0).answer("decision", _encoded(call))
     assert len(os.listdir(tmp_path / "cache")) == 1  # noqa: PTH208
 
 
 async def test_a_forged_cache_is_made_again_and_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(loading, "_CODES", {})
     plans = Plans(CodeCache(tmp_path, b"k" * 32))
-    policy = folders.read(SHIPPED)
+    policy = folders.read_policy(SHIPPED)
     await plans.load(policy, ())
     path, good = _forge(tmp_path)
     loading._CODES.clear()
@@ -83,7 +83,7 @@ async def test_a_compiled_policy_has_no_engine_until_a_malformed_answer_needs_it
     await folder.open()
     without = _engines() - others
 
-    rule = await folder.malformed_rule(documents.encode(fixtures.CALLS[0]))
+    rule = await folder.malformed_rule(documents.encode(load_checks.CALLS[0]))
 
     assert (without, folder.evaluator, rule) == (0, "plan", None)
     assert _engines() - others == 1
@@ -124,7 +124,7 @@ async def test_a_plan_that_comes_for_the_rules_in_force_is_told_as_another_polic
     plans, policy = Plans(), tree({})
     folder = _folder(PolicyFolders(policy), plans)
     await folder.open()
-    engine = Embedded(folders.read(PolicyFolders(policy)), deadline=5.0)
+    engine = Embedded(folders.read_policy(PolicyFolders(policy)), deadline=5.0)
 
     class AsRegorus(_Program):
         def answer(self, entry: str, document: object) -> object:
@@ -210,7 +210,7 @@ def test_an_argument_with_several_readings_is_refused(argument: object):
 
 @pytest.mark.parametrize("answer", [{"version": 1, "effect": "allow"}, None, {}])
 async def test_a_compiled_form_that_answers_differently_is_refused(answer: object):
-    policy = folders.read(SHIPPED)
+    policy = folders.read_policy(SHIPPED)
 
     with pytest.raises(PolicyBroken) as raised:
         await require_agreement(_compiled(answer), Embedded(policy, deadline=5.0), policy)
@@ -234,7 +234,7 @@ async def test_a_policy_whose_compiled_form_differs_is_not_put_into_force(monkey
 
 
 async def test_grants_are_read_with_the_policy_and_are_no_part_of_the_plan():
-    policy = folders.read(SHIPPED)
+    policy = folders.read_policy(SHIPPED)
     changed = policy.decoded_data()
     changed["gateway"]["grants"]["upstreams"] = {"*": []}
     plans = Plans()

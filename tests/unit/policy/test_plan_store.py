@@ -26,7 +26,7 @@ def _stored(rules: str = "r") -> StoredPlan:
 def test_the_shipped_plan_is_of_the_shipped_rules():
     shipped = store.unpack(store.SHIPPED.read_bytes(), "shipped.plan")
 
-    assert shipped.rules == store.digest(folders.read(folders.PolicyFolders(folders.shipped())).modules)
+    assert shipped.rules == store.digest(folders.read_policy(folders.PolicyFolders(folders.shipped())).modules)
 
 
 def test_a_digest_of_rules_depends_on_names_and_texts_and_not_on_their_order():
@@ -126,4 +126,4 @@ def test_another_plan_has_another_mark():
 )
 def test_a_plan_with_anything_unknown_is_refused(plan: bytes):
     with pytest.raises(PolicyBroken):
-        compile_process.compiled(plan)
+        compile_process.compile_plan(plan)

@@ -38,7 +38,7 @@ GRANTS: list[dict[str, Any]] = [
 
 
 def _engine(grants: Mapping[str, Any]) -> Engine:
-    policy = bundle.read(shipped())
+    policy = bundle.read_folder(shipped())
     data = json.loads(policy.data)
     data["gateway"]["grants"]["upstreams"] = grants
     return embedded.loaded(policy.modules, json.dumps(data))
@@ -152,7 +152,7 @@ def test_a_grant_that_cannot_be_read_is_no_obstacle(fields: dict[str, Any]):
 
 
 def test_the_shipped_grants_are_all_reached():
-    data = json.loads(bundle.read(shipped()).data)
+    data = json.loads(bundle.read_folder(shipped()).data)
     engine = _engine(data["gateway"]["grants"]["upstreams"])
     grants = probes.grants_in(data)
     reached = {

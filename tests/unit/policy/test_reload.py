@@ -59,7 +59,7 @@ async def test_before_it_is_opened_nothing_is_answered(tree: Tree):
 async def test_an_opened_folder_answers_and_says_which_policy(opened: PolicyFolder, tree: Tree):
     assert opened.ready
     assert opened.name == "tiny"
-    assert opened.revision == bundle.read(tree({})).revision
+    assert opened.revision == bundle.read_folder(tree({})).revision
     assert await _effect(opened) == "allow"
     assert not await opened.look()
     assert opened.problem is None

@@ -39,7 +39,7 @@ helper_test_not if false
 
 
 def _run(folder: Path) -> list[PolicyTest]:
-    return list(selftest.run(Suite(bundle.read(folder))))
+    return list(selftest.run(Suite(bundle.read_folder(folder))))
 
 
 def test_each_test_passes_or_says_why_it_does_not(tree: Tree):
@@ -87,7 +87,7 @@ def test_the_shipped_policy_needs_no_tests_and_a_policy_of_ones_own_all_of_its_t
     assert [suite.below for suite in folders.read_with_suites(own)[1]] == [""]
 
     copied = tmp_path / "copied"
-    tiny_policy.write(copied, dict(bundle.read(shipped()).modules))
+    tiny_policy.write(copied, dict(bundle.read_folder(shipped()).modules))
     overlay = tiny_policy.write(tmp_path / "own", {"tickets/tickets.rego": OVERLAY})
     both = PolicyFolders(copied, None, overlay)
     policy, added = folders.read_with_suites(both)[1]

@@ -41,7 +41,7 @@ g.j contains 6
 
 def _problems(data: dict[str, Any], *modules: str, at: tuple[str, ...] = ()) -> list[str]:
     named = [(f"m{number}.rego", text) for number, text in enumerate((RULES, *modules))]
-    found = shadowing.problems(syntax.read(trees(named)), [DataSource("data.json", at, data)])
+    found = shadowing.problems(syntax.parse_module(trees(named)), [DataSource("data.json", at, data)])
     return [item.message for item in found]
 
 
@@ -153,7 +153,7 @@ def test_a_policy_folder_with_data_in_the_place_of_a_rule_is_not_loaded(tree: Tr
     (folder / name).write_text(text, encoding="utf-8")
 
     with pytest.raises(PolicyBroken, match=r"so does a rule \(gateway/grants/grants\.rego:3\)") as raised:
-        Embedded(bundle.read(folder), deadline=1.0)
+        Embedded(bundle.read_folder(folder), deadline=1.0)
 
     assert raised.value.message.startswith(f"{name}: it gives data.gateway.grants.granted, ")
     assert "data may not take the place of a rule" in raised.value.remedy
@@ -164,7 +164,7 @@ def test_a_grants_file_of_ones_own_is_named(tree: Tree, tmp_path: Path):
     grants.write_text("upstreams: {}\ngranted: at once\n", encoding="utf-8")
 
     with pytest.raises(PolicyBroken, match=f"^{grants}: it gives data.gateway.grants.granted"):
-        Embedded(bundle.read(tree(GRANTED | ALLOWS), grants), deadline=1.0)
+        Embedded(bundle.read_folder(tree(GRANTED | ALLOWS), grants), deadline=1.0)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_grants_file_of_ones_own_is_named(tree: Tree, tmp_path: Path):
 )
 def test_a_grants_file_has_upstreams_at_its_top_and_nothing_else(tree: Tree, text: str, problem: str):
     with pytest.raises(PolicyBroken, match="grants file") as raised:
-        Embedded(bundle.read(tree({"gateway/grants/data.yaml": text})), deadline=1.0)
+        Embedded(bundle.read_folder(tree({"gateway/grants/data.yaml": text})), deadline=1.0)
 
     assert raised.value.message.endswith(problem)
 
@@ -192,7 +192,7 @@ def test_data_of_one_path_in_several_files_are_each_named_by_their_own_file(tree
             "gateway/decision/data.json": '{"more": {"z": 1}}',
         }
     )
-    found = bundle.read(folder)
+    found = bundle.read_folder(folder)
 
     assert json.loads(found.data)["gateway"]["decision"]["more"] == {"x": 1, "t": 1, "z": 1}
     assert [item.message.partition(":")[0] for item in shadowing.problems(_modules(found), found.sources)] == [
@@ -201,4 +201,4 @@ def test_data_of_one_path_in_several_files_are_each_named_by_their_own_file(tree
 
 
 def _modules(found: bundle.Bundle) -> tuple[syntax.Module, ...]:
-    return syntax.read(trees(found.modules))
+    return syntax.parse_module(trees(found.modules))

@@ -46,7 +46,7 @@ from gateway.policy import bundle, trial
 from gateway.policy.selftest import Suite
 
 async def main():
-    policy = bundle.read(pathlib.Path("{policy}"))
+    policy = bundle.read_folder(pathlib.Path("{policy}"))
     start = asyncio.create_subprocess_exec
 
     async def started(*words, **options):
@@ -71,21 +71,23 @@ async def _refusal(given: Trial) -> str:
 
 
 async def test_a_good_policy_passes(tree: Tree):
-    policy = bundle.read(tree({TEST: GREEN}))
+    policy = bundle.read_folder(tree({TEST: GREEN}))
 
     await trial.require(Trial(policy, (Suite(policy),), 10.0, {"grants": "grants.yaml"}))
 
 
 async def test_what_is_wrong_with_a_policy_is_told_as_the_gateway_tells_it(tree: Tree):
-    broken = bundle.read(tree({"gateway/decision/extra.rego": "package gateway.decision\n\nx := \n"}))
-    misspelt = bundle.read(tree({"gateway/decision/extra.rego": "package gateway.decision\n\nx if input.subjekt\n"}))
+    broken = bundle.read_folder(tree({"gateway/decision/extra.rego": "package gateway.decision\n\nx := \n"}))
+    misspelt = bundle.read_folder(
+        tree({"gateway/decision/extra.rego": "package gateway.decision\n\nx if input.subjekt\n"})
+    )
 
     assert "gateway/decision/extra.rego:4: expecting expression" in await _refusal(Trial(broken))
     assert "gateway/decision/extra.rego:3: `input` has no field `subjekt`" in await _refusal(Trial(misspelt))
 
 
 async def test_a_red_test_is_told_with_its_file_and_line(tree: Tree):
-    policy = bundle.read(tree({TEST: RED + "\ntest_also_red if false\n"}))
+    policy = bundle.read_folder(tree({TEST: RED + "\ntest_also_red if false\n"}))
 
     assert await _refusal(Trial(policy, (Suite(policy),))) == (
         f"{TEST}:5: the test gateway.decision_test.test_red fails: it has no value (and 1 more)"
@@ -98,7 +100,7 @@ async def test_grants_that_are_too_slow_are_told(tmp_path: Path):
     expression = "([a-z]{{3}}|[0-9]{{4}}|[A-Z_-]{{5}}){{12}}{}"
     grants = [{**usual, "id": f"g{i}", "when": {"/to": {"matches": expression.format(i)}}} for i in range(2000)]
     (tmp_path / "grants.yaml").write_text(json.dumps({"upstreams": {"mail": grants}}), encoding="utf-8")
-    policy = bundle.read(shipped(), tmp_path / "grants.yaml")
+    policy = bundle.read_folder(shipped(), tmp_path / "grants.yaml")
 
     refusal = await _refusal(Trial(policy, limit=0.125, places={"grants": "grants.yaml"}))
 
@@ -121,11 +123,11 @@ async def test_data_that_cannot_be_read_in_full_are_told_with_their_place(tmp_pa
     ):
         place.write_text(json.dumps({"upstreams": {"mail": [{**grant, "when": {}, **fields}]}}), encoding="utf-8")
 
-        assert problem in await _refusal(Trial(bundle.read(shipped(), place), places={"grants": str(place)}))
+        assert problem in await _refusal(Trial(bundle.read_folder(shipped(), place), places={"grants": str(place)}))
 
 
 async def test_a_trial_without_end_is_ended_and_says_where_it_was(tree: Tree):
-    policy = bundle.read(tree({"a_test.rego": ENDLESS.replace("{}", "x" * 100)}))
+    policy = bundle.read_folder(tree({"a_test.rego": ENDLESS.replace("{}", "x" * 100)}))
 
     refusal = await _refusal(Trial(policy, (Suite(policy),), seconds=2))
 
@@ -136,7 +138,7 @@ async def test_a_trial_without_end_is_ended_and_says_where_it_was(tree: Tree):
 async def test_rego_that_the_parser_never_finishes_ends_with_the_trial(tree: Tree):
     """`parse_cost` refuses such a file when it is read; the process bounds what the estimate does not see."""
     endless = f"package a\n\nx := {'[' * 120}1{']' * 120}\n"
-    policy = bundle.read(tree({"a.rego": endless, "a_test.rego": endless}))
+    policy = bundle.read_folder(tree({"a.rego": endless, "a_test.rego": endless}))
 
     refusal = await _refusal(Trial(policy, seconds=1))
 
@@ -145,7 +147,7 @@ async def test_rego_that_the_parser_never_finishes_ends_with_the_trial(tree: Tre
 
 async def test_a_test_that_takes_all_memory_is_ended_and_named(tree: Tree):
     greedy = "package a_test\n\ntest_greedy if count(numbers.range(1, 10000000000)) == 0\n"
-    policy = bundle.read(tree({"a_test.rego": greedy}))
+    policy = bundle.read_folder(tree({"a_test.rego": greedy}))
 
     refusal = await _refusal(Trial(policy, (Suite(policy),)))
 
@@ -156,7 +158,7 @@ async def test_a_test_that_takes_all_memory_is_ended_and_named(tree: Tree):
 
 @needs_proc
 async def test_a_process_that_is_killed_says_where_it_was(tree: Tree):
-    policy = bundle.read(tree({"a_test.rego": ENDLESS.replace("{}", "x" * 100)}))
+    policy = bundle.read_folder(tree({"a_test.rego": ENDLESS.replace("{}", "x" * 100)}))
     before = _children()
     trying = asyncio.create_task(trial.require(Trial(policy, (Suite(policy),))))
     child = await _new_child(before)
@@ -171,7 +173,7 @@ async def test_a_process_that_is_killed_says_where_it_was(tree: Tree):
 @pytest.mark.parametrize("written", [b"", b'{"at":"its data"}\n{"prob', b"\xff\n"])
 def test_an_answer_that_was_cut_is_a_refusal(tree: Tree, written: bytes):
     with pytest.raises(PolicyBroken, match="ended with status 1"):
-        trial._require_good(Trial(bundle.read(tree({}))), trial._lines(written), 1)
+        trial._require_good(Trial(bundle.read_folder(tree({}))), trial._lines(written), 1)
 
 
 @needs_proc
@@ -195,7 +197,7 @@ async def test_the_process_ends_with_the_gateway(tree: Tree, tmp_path: Path):
 
 @needs_proc
 async def test_a_trial_that_is_called_off_leaves_no_process(tree: Tree):
-    policy = bundle.read(tree({"a_test.rego": ENDLESS.replace("{}", "x" * 100)}))
+    policy = bundle.read_folder(tree({"a_test.rego": ENDLESS.replace("{}", "x" * 100)}))
     before = _children()
     trying = asyncio.create_task(trial.require(Trial(policy, (Suite(policy),))))
     child = await _new_child(before)
@@ -222,7 +224,7 @@ async def test_the_process_has_none_of_the_secrets_of_the_gateway(tree: Tree, mo
     monkeypatch.setenv("MY_TOKEN", "secret")
 
     assert "MY_TOKEN" not in child_process.clean_environment()
-    await trial.require(Trial(bundle.read(tree({}))))
+    await trial.require(Trial(bundle.read_folder(tree({}))))
 
 
 # --- before a folder is put into force ---------------------------------------------------------------
@@ -324,7 +326,7 @@ async def test_edits_during_a_trial_are_tried_themselves(tree: Tree):
     first, second, red, last = tried
     assert in_force == [first, second, last]
     assert red not in in_force
-    assert opened.revision == bundle.read(folder).revision
+    assert opened.revision == bundle.read_folder(folder).revision
     assert opened.problem is None
 
 

@@ -37,7 +37,7 @@ def _answer(**changes: Any) -> dict[str, Any]:
 
 
 def _code(answer: object, supported: frozenset[str] = SUPPORTED) -> str:
-    decision = verdict.read(answer, supported)
+    decision = verdict.read_decision(answer, supported)
     assert decision.effect == "deny"
     assert not decision.allowed
     assert decision.obligations == ()
@@ -45,7 +45,7 @@ def _code(answer: object, supported: frozenset[str] = SUPPORTED) -> str:
 
 
 def test_an_allow_is_read_with_its_obligations():
-    decision = verdict.read(_answer(obligations=[LABEL], reasons=[REASON]), SUPPORTED)
+    decision = verdict.read_decision(_answer(obligations=[LABEL], reasons=[REASON]), SUPPORTED)
 
     assert decision.allowed
     assert decision.obligations == (Obligation("label", {"confidentiality": "confidential"}),)
@@ -55,7 +55,7 @@ def test_an_allow_is_read_with_its_obligations():
 
 @pytest.mark.parametrize("effect", ["deny", "ask"])
 def test_what_does_not_allow_says_why(effect: str):
-    decision = verdict.read(_answer(effect=effect, reasons=[{"code": "a/b", "message": "m"}]), SUPPORTED)
+    decision = verdict.read_decision(_answer(effect=effect, reasons=[{"code": "a/b", "message": "m"}]), SUPPORTED)
 
     assert decision.effect == effect
     assert decision.reasons == (Reason("a/b", "m"),)
@@ -122,7 +122,7 @@ def test_an_allow_that_breaks_the_contract_anywhere_is_malformed(changes: dict[s
 
 
 def test_an_answer_of_another_version_is_refused_as_that_whatever_else_it_says():
-    decision = verdict.read(_answer(effect="perhaps", version=2), SUPPORTED)
+    decision = verdict.read_decision(_answer(effect="perhaps", version=2), SUPPORTED)
 
     assert decision.reasons[0].code == "policy/malformed"
     assert "the version is not 1" in decision.reasons[0].message
@@ -131,7 +131,7 @@ def test_an_answer_of_another_version_is_refused_as_that_whatever_else_it_says()
 def test_what_a_denial_would_oblige_to_does_not_change_why_it_denies():
     malformed = {"id": "label", "properties": {"confidentiality": "secret"}}
 
-    decision = verdict.read(_answer(effect="deny", reasons=[REASON], obligations=[malformed]), SUPPORTED)
+    decision = verdict.read_decision(_answer(effect="deny", reasons=[REASON], obligations=[malformed]), SUPPORTED)
 
     assert [reason.code for reason in decision.reasons] == ["tool/not-granted"]
 
@@ -205,7 +205,7 @@ def test_an_obligation_whose_properties_are_malformed_is_a_denial(effect: str, o
 def test_a_well_formed_obligation_passes_only_if_it_is_supported(obligation: dict[str, Any]):
     answer = _answer(obligations=[obligation])
 
-    assert verdict.read(answer, SUPPORTED).allowed
+    assert verdict.read_decision(answer, SUPPORTED).allowed
     assert _code(answer, SUPPORTED - {obligation["id"]}) == "policy/obligation"
 
 
@@ -213,7 +213,7 @@ def test_a_well_formed_obligation_passes_only_if_it_is_supported(obligation: dic
 def test_an_answer_that_asks_says_who_may_approve_and_one_that_allows_does_not(properties: dict[str, Any]):
     obligation = {"id": "require_approvers", "properties": properties}
 
-    asked = verdict.read(_answer(effect="ask", reasons=[REASON], obligations=[obligation]), frozenset())
+    asked = verdict.read_decision(_answer(effect="ask", reasons=[REASON], obligations=[obligation]), frozenset())
 
     assert (asked.effect, asked.obligations[0].properties) == ("ask", properties)
     assert _code(_answer(obligations=[obligation])) == "policy/obligation"
@@ -224,14 +224,14 @@ def test_an_unknown_obligation_is_a_denial_even_if_the_caller_claims_it():
 
     assert _code(answer) == "policy/obligation"
     assert _code(answer, SUPPORTED | {"notify"}) == "policy/obligation"
-    assert verdict.read(answer, SUPPORTED).policy == PolicyRevision("p", "r")
+    assert verdict.read_decision(answer, SUPPORTED).policy == PolicyRevision("p", "r")
 
 
 @pytest.mark.parametrize("effect", ["deny", "ask"])
 def test_an_unknown_obligation_leaves_a_refusal_with_its_own_reasons(effect: str):
     answer = _answer(effect=effect, reasons=[REASON], obligations=[{"id": "notify", "properties": {}}])
 
-    decision = verdict.read(answer, frozenset())
+    decision = verdict.read_decision(answer, frozenset())
 
     assert decision.effect == effect
     assert decision.reasons[0].code == "tool/not-granted"
@@ -240,8 +240,8 @@ def test_an_unknown_obligation_leaves_a_refusal_with_its_own_reasons(effect: str
 def test_fields_that_version_1_may_grow_by_are_ignored():
     answer = _answer(more=1, reasons=[REASON | {"more": 1}], policy={"name": "p", "more": 1})
 
-    assert verdict.read(answer, SUPPORTED).allowed
-    assert verdict.read(answer, SUPPORTED).policy == PolicyRevision("p", "")
+    assert verdict.read_decision(answer, SUPPORTED).allowed
+    assert verdict.read_decision(answer, SUPPORTED).policy == PolicyRevision("p", "")
 
 
 # An independent reading of the contract, written without the module under test.
@@ -338,7 +338,7 @@ def _near_misses(draw: st.DrawFn) -> object:
 def test_nothing_is_allowed_that_an_independent_reading_refuses(answer: object, supported: frozenset[str]):
     supported &= {"label", "conceal_credentials"}
 
-    assert verdict.read(answer, supported).allowed == _may_pass(answer, supported)
+    assert verdict.read_decision(answer, supported).allowed == _may_pass(answer, supported)
 
 
 def test_a_list_shows_what_was_named_and_asked():
@@ -377,12 +377,14 @@ async def test_each_failure_is_a_refusal_and_no_denial(code: str):
 
 @pytest.mark.parametrize(("effect", "is_denial"), [("allow", False), ("ask", False), ("deny", True)])
 def test_only_a_denial_of_the_policy_is_one(effect: str, *, is_denial: bool):
-    decision = verdict.read(_answer(effect=effect, reasons=[REASON]), SUPPORTED)
+    decision = verdict.read_decision(_answer(effect=effect, reasons=[REASON]), SUPPORTED)
 
     assert (decision.undecided, decision.is_denial) == (False, is_denial)
 
 
 def test_a_policy_that_gives_the_code_of_a_failure_denies_all_the_same():
-    decision = verdict.read(_answer(effect="deny", reasons=[{"code": "policy/late", "message": "m"}]), SUPPORTED)
+    decision = verdict.read_decision(
+        _answer(effect="deny", reasons=[{"code": "policy/late", "message": "m"}]), SUPPORTED
+    )
 
     assert decision.is_denial

@@ -89,7 +89,7 @@ async def require(engine: Evaluator) -> str:
 
 
 async def _require_verdict(engine: Evaluator, question: JsonObject) -> str:
-    decided = verdict.read(await engine.evaluate("decision", document.encode(question)), verdict.KNOWN)
+    decided = verdict.read_decision(await engine.evaluate("decision", document.encode(question)), verdict.KNOWN)
     for reason in decided.reasons:
         if reason.code in {"policy/undefined", "policy/malformed", "policy/obligation"}:
             raise PolicyBroken(reason.message, _REMEDY)
@@ -97,7 +97,7 @@ async def _require_verdict(engine: Evaluator, question: JsonObject) -> str:
 
 
 async def _require_list(engine: Evaluator) -> None:
-    visible = verdict.listed(await engine.evaluate("visibility", document.encode(LIST)))
+    visible = verdict.visible_ids(await engine.evaluate("visibility", document.encode(LIST)))
     if visible is None or not visible <= {_TOOL.id, _RESOURCE.id}:
         raise PolicyBroken(
             "the policy's answer to a list does not follow the contract",
@@ -107,8 +107,8 @@ async def _require_list(engine: Evaluator) -> None:
 
 async def _require_closed(engine: Evaluator) -> None:
     try:
-        decided = verdict.read(await engine.evaluate("decision", document.encode(HOSTILE)), verdict.KNOWN)
-        seen = verdict.listed(await engine.evaluate("visibility", document.encode(HOSTILE)))
+        decided = verdict.read_decision(await engine.evaluate("decision", document.encode(HOSTILE)), verdict.KNOWN)
+        seen = verdict.visible_ids(await engine.evaluate("visibility", document.encode(HOSTILE)))
     except PolicyError:
         return
     if decided.allowed:

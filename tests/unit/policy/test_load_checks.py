@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import PolicyBroken, PolicyLate, PolicyUnavailable
-from gateway.policy import document, fixtures
+from gateway.policy import document, load_checks
 from gateway.policy.embedded import Entrypoint
 
 DENIED: dict[str, Any] = {
@@ -17,7 +17,7 @@ DENIED: dict[str, Any] = {
 }
 ALLOWED: dict[str, Any] = DENIED | {"effect": "allow", "reasons": []}
 NOTHING: dict[str, Any] = {"version": 1, "visible": []}
-EMPTY = document.encode(fixtures.HOSTILE)
+EMPTY = document.encode(load_checks.HOSTILE)
 
 
 class _Engine:
@@ -38,7 +38,7 @@ class _Engine:
     "engine", [_Engine(), _Engine(ALLOWED), _Engine(visibility={"version": 1, "visible": ["fixture/send"]})]
 )
 async def test_a_policy_that_keeps_to_the_contract_passes_and_is_named(engine: _Engine):
-    assert await fixtures.require(engine) == "tiny"
+    assert await load_checks.require(engine) == "tiny"
 
 
 UNMET = ALLOWED | {"obligations": [{"id": "unheard-of", "properties": dict[str, Any]()}]}
@@ -47,13 +47,13 @@ UNMET = ALLOWED | {"obligations": [{"id": "unheard-of", "properties": dict[str, 
 @pytest.mark.parametrize("answer", [None, True, dict[str, Any](), UNMET])
 async def test_an_answer_that_would_refuse_every_call_is_found(answer: object):
     with pytest.raises(PolicyBroken):
-        await fixtures.require(_Engine(answer))
+        await load_checks.require(_Engine(answer))
 
 
 @pytest.mark.parametrize("answer", [None, [], {"version": 1, "visible": ["fixture/send", "other/tool"]}])
 async def test_a_list_that_would_always_be_hidden_is_found(answer: object):
     with pytest.raises(PolicyBroken, match="list"):
-        await fixtures.require(_Engine(visibility=answer))
+        await load_checks.require(_Engine(visibility=answer))
 
 
 async def test_an_allow_on_an_empty_input_is_found():
@@ -61,7 +61,7 @@ async def test_an_allow_on_an_empty_input_is_found():
     engine.empty["decision"] = ALLOWED
 
     with pytest.raises(PolicyBroken, match="allows a call on an empty input"):
-        await fixtures.require(engine)
+        await load_checks.require(engine)
 
 
 async def test_a_list_shown_on_an_empty_input_is_found():
@@ -69,16 +69,16 @@ async def test_a_list_shown_on_an_empty_input_is_found():
     engine.empty["visibility"] = {"version": 1, "visible": ["fixture/send"]}
 
     with pytest.raises(PolicyBroken, match="shows tools on an empty input"):
-        await fixtures.require(engine)
+        await load_checks.require(engine)
 
 
 async def test_a_failure_on_an_empty_input_is_closed_enough():
     engine = _Engine()
     engine.empty["decision"] = PolicyUnavailable("conflict")
 
-    assert await fixtures.require(engine) == "tiny"
+    assert await load_checks.require(engine) == "tiny"
 
 
 async def test_a_late_answer_says_nothing_of_the_policy():
     with pytest.raises(PolicyLate):
-        await fixtures.require(_Engine(PolicyLate("late")))
+        await load_checks.require(_Engine(PolicyLate("late")))
