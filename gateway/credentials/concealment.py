@@ -45,7 +45,7 @@ _QUOTES: Final = re.compile(rb'\\.|"', re.DOTALL)
 _WRITTEN_OUT: Final = re.compile(r"\\([nr])")
 
 
-class Concealment:
+class CredentialRewriter:
     """The rewriting of one answer. `none` recognises values that are no credentials. Raises `UpstreamBroken` for an
     answer beyond concealment."""
 

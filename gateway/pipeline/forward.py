@@ -24,7 +24,7 @@ from gateway.pipeline.ended_logins import LOGIN_ENDED
 from gateway.pipeline.issue import NOTHING, Attached, Issuer
 from gateway.pipeline.record import record_or_log
 from gateway.protocol.replies import Reply
-from gateway.response.build import Answer, build_stream
+from gateway.response.build import UpstreamAnswer, build_stream
 from gateway.response.conceal import Concealer, conceal_credentials, withhold_credentials
 from gateway.response.obligations import NO_BOUNDS, NO_OBLIGATIONS, Bounds, ResponseObligations, read_obligations
 from gateway.response.observe import ResultObserver
@@ -89,7 +89,7 @@ class CallReads(Struct, frozen=True):
         return self.parts.history.observe(self.prepared.task, self.context.id, content, label=self.label)
 
 
-class CallAnswer(Answer, kw_only=True):
+class CallAnswer(UpstreamAnswer, kw_only=True):
     """The answer to one allowed call, from its sending until it is settled. `max_bytes` is the bound of a late result."""
 
     calls: CallParts
@@ -287,7 +287,9 @@ class Forwarder(Struct, frozen=True):
             sending = self._send_message(upstream, attached, transport.send(attached.carried_by(request)))
             reply = await (sending if opened is None else opened.sending(sending))
             parts = self.parts.answers
-            answer = Answer(parts, context, request, concealer, find_late_bounds(parts.ownership, upstream, request))
+            answer = UpstreamAnswer(
+                parts, context, request, concealer, find_late_bounds(parts.ownership, upstream, request)
+            )
             answer.reads = UndecidedReadObserver(parts, context, request)
             stream = build_stream(reply, answer)
             return stream if opened is None else opened.follow(stream)

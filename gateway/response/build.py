@@ -26,7 +26,7 @@ from gateway.reasons import sentence
 from gateway.response.changed_lists import changed_lists
 from gateway.response.conceal import Concealer
 from gateway.response.filter import MessageFilter, ReservedNameFilter
-from gateway.response.frames import Framing
+from gateway.response.frames import HOLD, HOLD_LISTS, Framing
 from gateway.response.obligations import NO_BOUNDS, Bounds
 from gateway.response.observe import ResultObserver
 from gateway.response.parts import AnswerParts
@@ -39,7 +39,7 @@ _JSON: Final = b"application/json"
 log = structlog.get_logger("gateway.answer")
 
 
-class Answer(Struct):
+class UpstreamAnswer(Struct):
     """The answer to a request without a decision: its stages, its bounds, and its settlement. The answer to a call is a
     subclass (`pipeline.forward`).
 
@@ -91,7 +91,7 @@ class Answer(Struct):
 class CallerRecipient(Struct, frozen=True):
     """The caller of one answer (see `filter.Recipient`)."""
 
-    answer: Answer
+    answer: UpstreamAnswer
 
     async def visible_names(self, method: str, page: Listing) -> frozenset[str]:
         """Return the names in a list that the caller may see."""
@@ -156,7 +156,7 @@ class CallerNotices(Struct, frozen=True):
         return notices.listen(digest_session(self.upstream, request.principal.key, request.session), say)
 
 
-def build_stream(reply: UpstreamReply, answer: Answer) -> ResponseStream:
+def build_stream(reply: UpstreamReply, answer: UpstreamAnswer) -> ResponseStream:
     """Return the stream of an upstream's answer to the caller."""
     parts, context, request = answer.parts, answer.context, answer.request
     upstream = context.exchange.upstream
@@ -173,7 +173,7 @@ def build_stream(reply: UpstreamReply, answer: Answer) -> ResponseStream:
     )
 
 
-def _build_stages(reply: UpstreamReply, answer: Answer) -> Stages:
+def _build_stages(reply: UpstreamReply, answer: UpstreamAnswer) -> Stages:
     parts, request = answer.parts, answer.request
     recipient = CallerRecipient(answer)
     messages = MessageFilter(request.message, answer.context.exchange.upstream, recipient, parts.worker)
@@ -187,7 +187,8 @@ def _build_stages(reply: UpstreamReply, answer: Answer) -> Stages:
     return Stages(
         framing,
         stages,
-        may_pass_unseen=messages.may_pass_unseen,
+        messages.may_pass_unseen,
+        HOLD if messages.may_pass_unseen else HOLD_LISTS,
         observer=answer.observer,
         turn=partial(parts.turns.take, request.principal.key),
         fail=partial(_fail, answer.context, messages),

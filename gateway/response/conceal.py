@@ -10,13 +10,13 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, Protocol
 
-from gateway.credentials.concealment import Concealment, Recalling
+from gateway.credentials.concealment import CredentialRewriter, Recalling
 from gateway.credentials.finding import Finding
 from gateway.credentials.written_forms import written_forms
 from gateway.model.content import Sighting
 from gateway.model.target import Target
 from gateway.model.task import Task
-from gateway.response.frames import Frame
+from gateway.response.frames import AnswerFrame
 from gateway.response.parts import AnswerParts
 from gateway.worker_thread import WorkerThread
 
@@ -36,7 +36,7 @@ class Concealer:
 
     __slots__ = ("_concealment", "_worker", "observer")
 
-    def __init__(self, concealment: Concealment, worker: WorkerThread) -> None:
+    def __init__(self, concealment: CredentialRewriter, worker: WorkerThread) -> None:
         self._concealment = concealment
         self._worker = worker
         self.observer: ConcealmentObserver | None = None
@@ -46,7 +46,7 @@ class Concealer:
         """Handles put in the place of credentials so far."""
         return self._concealment.count
 
-    async def handle(self, frame: Frame) -> Frame | None:
+    async def handle(self, frame: AnswerFrame) -> AnswerFrame | None:
         """Return a frame without credentials. An unfinished event is dropped: most clients ignore it."""
         if frame.kind == "unfinished":
             return None
@@ -55,9 +55,9 @@ class Concealer:
         out = await self._rewrite(frame)
         if self.observer is not None and (found := self._concealment.found()):
             await self.observer.note_concealed(tuple(map(_sighting, found)))
-        return frame if out is frame.raw else Frame(frame.kind, out, frame.data, frame.id)
+        return frame if out is frame.raw else AnswerFrame(frame.kind, out, frame.data, frame.id)
 
-    async def _rewrite(self, frame: Frame) -> bytes:
+    async def _rewrite(self, frame: AnswerFrame) -> bytes:
         kind, raw, data, concealment = frame.kind, frame.raw, frame.data, self._concealment
         if kind == "document":
             return await self._worker.run(len(data), partial(concealment.document, data))
@@ -75,7 +75,7 @@ class Concealer:
 def withhold_credentials(parts: AnswerParts, values: tuple[str, ...]) -> Concealer:
     """Return the stage that puts a mark in the place of the gateway's own credentials, for good. Others stay."""
     looking = Recalling(parts.inspector.detector, _forms(values), alone=True)
-    return Concealer(Concealment(looking, lambda _findings, _text: WITHHELD), parts.worker)
+    return Concealer(CredentialRewriter(looking, lambda _findings, _text: WITHHELD), parts.worker)
 
 
 def conceal_credentials(
@@ -102,7 +102,7 @@ def conceal_credentials(
         seen = tuple(replace(_sighting(finding), shingles=frozenset()) for finding in findings)
         return parts.vault.keep(owner, task.id, target.audience, seen, text)
 
-    return Concealer(Concealment(looking, keep, none=lambda finding: quiet.covers(finding, seen)), parts.worker)
+    return Concealer(CredentialRewriter(looking, keep, none=lambda finding: quiet.covers(finding, seen)), parts.worker)
 
 
 def _forms(values: tuple[str, ...]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 import msgspec
 import structlog
+from msgspec import Struct
 
 from gateway.credentials.ruleset import compiled
 from gateway.errors import UpstreamBroken
@@ -18,7 +19,7 @@ from gateway.protocol import instructions, sse
 from gateway.protocol.reserved import PREFIX, ReservedNameCheck, without_reserved
 from gateway.response.envelope import Envelope, EventEnvelope
 from gateway.response.filter_lists import ListFilter, ListViewer, watched_kinds
-from gateway.response.frames import Frame, Framing
+from gateway.response.frames import AnswerFrame, Framing
 from gateway.response.members import (
     OBJECT,
     SHORTEST_MEMBER,
@@ -37,9 +38,8 @@ _NO: Final = msgspec.Raw()
 _NO_ID: Final = b"-"
 """Stands for an id that is not expected: no JSON is written so."""
 _ANNOUNCING: Final = frozenset({"notifications/tools/list_changed", "notifications/prompts/list_changed"})
-_NAME: Final = compiled(rf"(?i){PREFIX.rpartition('.')[2]}", groups=False)
-_ERROR: Final = compiled('(?i)"error"', groups=False)
-_ESCAPE: Final = b"\\u00"
+SUSPICIOUS: Final = compiled(rf'(?i){PREFIX.rpartition(".")[2]}|"error"|\\u00', groups=False)
+"""What each message with reserved names or codes has, in any spelling. Costs a hundredth of what reading the message does."""
 
 _encode: Final = msgspec.json.encode
 
@@ -68,65 +68,53 @@ class Recipient(ListViewer, Protocol):
         ...
 
 
-class ReservedNameFilter:
+class ReservedNameFilter(Struct, eq=False):
     """Stage that takes the gateway's own names and error codes out of an answer. A whole message loses them. A message too
     large to be held ends before the first of them has passed."""
 
-    __slots__ = ("_check", "_recipient", "_worker", "count")
+    recipient: Recipient
+    worker: WorkerThread
+    count: int = 0
+    """Reserved names found so far."""
+    check: ReservedNameCheck | None = None
+    """The check of a message that passes in parts."""
 
-    def __init__(self, recipient: Recipient, worker: WorkerThread) -> None:
-        self._recipient = recipient
-        self._worker = worker
-        self._check: ReservedNameCheck | None = None
-        self.count = 0
-        """Reserved names found so far."""
-
-    async def handle(self, frame: Frame) -> Frame | None:
+    async def handle(self, frame: AnswerFrame) -> AnswerFrame | None:
         """Return a frame without reserved names; the same object if it has none. Raises `UpstreamBroken`."""
         kind = frame.kind
         if kind == "part" or kind == "text":  # noqa: PLR1714 - a set would cost a hash for each frame
             self._feed(frame.raw)
         elif kind == "part-end":
-            self._check = None
+            self.check = None
         data = frame.raw if kind == "unfinished" and not frame.data else frame.data
-        if not data or kind == "end" or not may_have_reserved_names(data):
+        if not data or kind == "end" or SUSPICIOUS.search(data) is None:
             return frame
-        found, count = await self._worker.run(len(data), partial(without_reserved, data))
+        found, count = await self.worker.run(len(data), partial(without_reserved, data))
         if count:
             self._note(count)
         return frame if found is data else _changed(frame, found)
 
     def _feed(self, part: bytes) -> None:
-        self._check = self._check or ReservedNameCheck()
+        self.check = self.check or ReservedNameCheck()
         try:
-            self._check.feed(part)
+            self.check.feed(part)
         except UpstreamBroken:
             self._note(1)
             raise
 
     def _note(self, count: int) -> None:
         self.count += count
-        self._recipient.note_reserved_names(count)
+        self.recipient.note_reserved_names(count)
 
 
-def may_have_reserved_names(message: bytes) -> bool:
-    """Return whether a message is to be looked through for reserved names. Costs a hundredth of what reading it does."""
-    return (
-        _NAME.search(message) is not None
-        # A search for one letter is the quickest: nearly no message has an escape.
-        or (b"\\" in message and _ESCAPE in message)
-        or _ERROR.search(message) is not None
-    )
-
-
-def _changed(frame: Frame, data: bytes) -> Frame | None:
+def _changed(frame: AnswerFrame, data: bytes) -> AnswerFrame | None:
     """Return a frame with this message in the place of its own. An unfinished event is dropped."""
     if frame.kind == "document":
-        return Frame("document", data, data)
+        return AnswerFrame("document", data, data)
     if frame.kind != "event":
         return None
     data = sse.on_one_reading(data)
-    return Frame("event", sse.anew(frame.raw, data), data, frame.id)
+    return AnswerFrame("event", sse.anew(frame.raw, data), data, frame.id)
 
 
 class MessageFilter:
@@ -173,14 +161,14 @@ class MessageFilter:
         self._written: bytes = _NO_ID if self.expected is None else _encode(self.expected)
         """The same in JSON, as nearly all servers repeat it."""
 
-    async def handle(self, frame: Frame) -> Frame | None:
+    async def handle(self, frame: AnswerFrame) -> AnswerFrame | None:
         """Keep, change or drop a frame with a message. Raises `UpstreamBroken` for a large one with another id."""
         kind = frame.kind
         if kind == "document":
             seen = await self.filter_message(frame.data)
             if seen is frame.data:
                 return frame
-            return self.words_at_end(b"") if seen is None else Frame("document", seen, seen)
+            return self.words_at_end(b"") if seen is None else AnswerFrame("document", seen, seen)
         if kind == "event":
             return await self._filter_event(frame) if frame.data else frame
         if kind == "part":
@@ -196,11 +184,11 @@ class MessageFilter:
             return self.words_at_end(frame.data) or frame
         return frame
 
-    async def _filter_event(self, frame: Frame) -> Frame | None:
+    async def _filter_event(self, frame: AnswerFrame) -> AnswerFrame | None:
         seen = await self.filter_message(frame.data)
         if seen is frame.data:
             return frame
-        return None if seen is None else Frame("event", sse.encode(seen, frame.id), seen, frame.id)
+        return None if seen is None else AnswerFrame("event", sse.encode(seen, frame.id), seen, frame.id)
 
     def begin_check(self) -> Envelope | EventEnvelope:
         """Return the check of a message that passes in parts."""
@@ -263,13 +251,13 @@ class MessageFilter:
     def _drop(self, problem: str) -> None:
         self._problem = f"{problem}, so nothing of it is shown."
 
-    def words_at_end(self, before: bytes) -> Frame | None:
+    def words_at_end(self, before: bytes) -> AnswerFrame | None:
         """Return a response of the gateway's own in the place of a dropped one, after these bytes; `None` if the caller
         waits for none."""
         if self._problem is None or self._answered or self.expected is None:
             return None
         words = failure_response(self.expected, self._problem)
-        return Frame("own", before + sse.encode(words) if self.framing == "events" else words, words)
+        return AnswerFrame("own", before + sse.encode(words) if self.framing == "events" else words, words)
 
     def fail(self, problem: str, *, begun: bool) -> bytes | None:
         """Return the last bytes of an answer that has failed, if a message still fits. `begun`: some of it has passed."""

@@ -31,7 +31,7 @@ held, `text` and `text-end` to an answer without messages. `unfinished` is an ev
 the gateway's own, and `end` the end of the answer."""
 
 
-class Frame(Struct, frozen=True):
+class AnswerFrame(Struct, frozen=True):
     """A piece of an answer: the bytes for the client, and the message in them.
 
     `data` is empty for an event without a message. For `end`, `data` begins a new event if one was broken off.
@@ -56,7 +56,7 @@ class JsonFrames:
         self._body = bytearray()
         self._is_passing = False
 
-    def feed(self, chunk: bytes) -> list[Frame]:
+    def feed(self, chunk: bytes) -> list[AnswerFrame]:
         """Take the next bytes. Return a part of a document that is too large to be held."""
         if not self._is_passing:
             self._body += chunk
@@ -66,14 +66,14 @@ class JsonFrames:
             self._is_passing = True
             chunk = bytes(self._body)
             self._body.clear()
-        return [Frame("part", chunk)]
+        return [AnswerFrame("part", chunk)]
 
-    def finish(self) -> list[Frame]:
+    def finish(self) -> list[AnswerFrame]:
         """Return the whole document, or the end of its parts."""
         if self._is_passing:
-            return [Frame("part-end"), Frame("end")]
+            return [AnswerFrame("part-end"), AnswerFrame("end")]
         body = bytes(self._body)
-        return [Frame("document", body, body)] if body else []
+        return [AnswerFrame("document", body, body)] if body else []
 
 
 class EventFrames:
@@ -88,35 +88,35 @@ class EventFrames:
         self._splitter = sse.Splitter(hold)
         self._unbroken = sse.Unbroken()
 
-    def feed(self, chunk: bytes) -> list[Frame]:
+    def feed(self, chunk: bytes) -> list[AnswerFrame]:
         """Take the next bytes. Return the completed events, and parts of an event that is too large to be held."""
-        frames: list[Frame] = []
+        frames: list[AnswerFrame] = []
         for event in self._splitter.feed(chunk):
             if event.whole:
                 frames.append(self._whole(event))
                 continue
             _refuse_unseen(allowed=self._may_pass_unseen)
-            frames.append(Frame("part", self._unbroken.feed(event.raw, last=event.last)))
+            frames.append(AnswerFrame("part", self._unbroken.feed(event.raw, last=event.last)))
             if event.last:
-                frames.append(Frame("part-end"))
+                frames.append(AnswerFrame("part-end"))
         return frames
 
-    def finish(self) -> list[Frame]:
+    def finish(self) -> list[AnswerFrame]:
         """Return the unfinished event, which some clients read all the same, and the end."""
         is_passing = self._splitter.passing
-        frames = [Frame("part-end")] if is_passing else []
+        frames = [AnswerFrame("part-end")] if is_passing else []
         rest = self._splitter.rest() if self._may_pass_unseen else None
         if rest is not None and not rest.odd:
-            frames.append(Frame("unfinished", rest.raw, rest.data or b""))
-        return [*frames, Frame("end", data=sse.NEW_EVENT if is_passing else b"")]
+            frames.append(AnswerFrame("unfinished", rest.raw, rest.data or b""))
+        return [*frames, AnswerFrame("end", data=sse.NEW_EVENT if is_passing else b"")]
 
-    def _whole(self, event: sse.Event) -> Frame:
+    def _whole(self, event: sse.Event) -> AnswerFrame:
         raw, data = event.raw, event.data
         if event.odd or not self._may_pass_unseen:
             # A message must not stand where only some reader of streams finds it.
             data = None if data is None else sse.on_one_reading(data)
             raw = sse.anew(raw, data)
-        return Frame("event", raw, data or b"", event.id)
+        return AnswerFrame("event", raw, data or b"", event.id)
 
 
 class TextFrames:
@@ -129,14 +129,14 @@ class TextFrames:
     def __init__(self) -> None:
         self._has_begun = False
 
-    def feed(self, chunk: bytes) -> list[Frame]:
+    def feed(self, chunk: bytes) -> list[AnswerFrame]:
         """Return the next bytes as they are."""
         self._has_begun = True
-        return [Frame("text", chunk)]
+        return [AnswerFrame("text", chunk)]
 
-    def finish(self) -> list[Frame]:
+    def finish(self) -> list[AnswerFrame]:
         """Return the end of the text."""
-        return [Frame("text-end"), Frame("end")] if self._has_begun else []
+        return [AnswerFrame("text-end"), AnswerFrame("end")] if self._has_begun else []
 
 
 Frames: TypeAlias = JsonFrames | EventFrames | TextFrames

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Final, Protocol
 
+from msgspec import Struct
+
 from gateway.errors import JournalError, UpstreamBroken
 from gateway.inspection.results import ResultInspector, together
 from gateway.loop_turns import Turn, next_turn
 from gateway.model.content import ResultContent, Sighting
 from gateway.model.wire import JsonObject
-from gateway.response.frames import Frame
+from gateway.response.frames import AnswerFrame
 
 _PIECE: Final = 16 * 2**10
 """Bytes that are looked at in one turn of the event loop: a millisecond, or some fifteen if they are full of credentials."""
@@ -47,52 +49,50 @@ async def inspect_pieces(
     return together(parts)
 
 
-class ResultObserver:
+class ResultObserver(Struct, eq=False):
     """Stage that inspects, folds and records the result of a call, and changes nothing. It sees every frame before the
     filters do. The task knows every credential with a handle, even one recognised only by the `Concealer`."""
 
-    __slots__ = ("_has_begun", "_inspector", "_reads", "_turn", "_unread")
+    inspector: ResultInspector
+    reads: ResultReads
+    turn: Turn = next_turn
+    has_begun: bool = False
+    unread: bytes = b""
+    """A document whose words are found when it is on its way."""
 
-    def __init__(self, inspector: ResultInspector, reads: ResultReads, turn: Turn = next_turn) -> None:
-        self._inspector = inspector
-        self._reads = reads
-        self._turn = turn
-        self._has_begun = False
-        self._unread = b""
-
-    async def handle(self, frame: Frame) -> Frame:
+    async def handle(self, frame: AnswerFrame) -> AnswerFrame:
         """Fold what a frame holds. Raises `UpstreamBroken` if it cannot be recorded."""
         kind, data = frame.kind, frame.raw
         if kind == "document" and len(data) <= _PIECE:
-            self._unread = data
-            content = self._inspector.finish_credentials(data)
+            self.unread = data
+            content = self.inspector.finish_credentials(data)
         elif data or kind == "end":
             is_last = kind == "document" or kind == "end"  # noqa: PLR1714 - a set would cost a hash for each frame
-            content = await inspect_pieces(self._inspector, data, last=is_last, turn=self._turn)
+            content = await inspect_pieces(self.inspector, data, last=is_last, turn=self.turn)
         else:
             return frame
-        if content is not None or (data and not self._has_begun):
+        if content is not None or (data and not self.has_begun):
             # That something was read at all is news: of whom, and how sensitive it may be.
-            self._has_begun = True
+            self.has_begun = True
             await self._take(_NOTHING if content is None else content)
         return frame
 
     def words(self) -> ResultContent | None:
         """Return the words of an answer that was sent before they were searched. Fold these before any other work for
         the caller."""
-        unread, self._unread = self._unread, b""
-        return self._inspector.finish_words(unread) if unread else None
+        unread, self.unread = self.unread, b""
+        return self.inspector.finish_words(unread) if unread else None
 
     async def note_concealed(self, sightings: tuple[Sighting, ...]) -> None:
         """Fold credentials that have been replaced by handles."""
         await self._take(ResultContent(sightings))
 
     async def _take(self, content: ResultContent) -> None:
-        fields = await self._reads.fold(content)
+        fields = await self.reads.fold(content)
         if fields is None:
             return
         try:
-            await self._reads.record(fields)
+            await self.reads.record(fields)
         except JournalError as error:
             raise UpstreamBroken(
                 f"the answer was withheld, because what it holds cannot be recorded: {error.message}", error.remedy

@@ -56,7 +56,7 @@ _EMPTY: Final = re.compile(
 _NO: Final = msgspec.Raw()
 
 
-class _Envelope(msgspec.Struct, gc=False):
+class _MessageEnvelope(msgspec.Struct, gc=False):
     id: msgspec.Raw = _NO
     method: msgspec.Raw = _NO
     params: msgspec.Raw = _NO
@@ -64,7 +64,7 @@ class _Envelope(msgspec.Struct, gc=False):
     error: msgspec.Raw = _NO
 
 
-class _Named(msgspec.Struct, gc=False):
+class _NamedTasks(msgspec.Struct, gc=False):
     """The members of `params` and of results that can name tasks."""
 
     taskId: msgspec.Raw = _NO  # noqa: N815 - as the protocol calls it
@@ -74,8 +74,8 @@ class _Named(msgspec.Struct, gc=False):
     related: msgspec.Raw = msgspec.field(name=RELATED_TASK, default=_NO)
 
 
-_envelope: Final = msgspec.json.Decoder(_Envelope)
-_named: Final = msgspec.json.Decoder(_Named)
+_envelope: Final = msgspec.json.Decoder(_MessageEnvelope)
+_named: Final = msgspec.json.Decoder(_NamedTasks)
 _array: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -123,7 +123,7 @@ def read_large_message(asked: str | None) -> ServerMessage:
     return ServerMessage(is_read=asked not in _CONFIRMING or asked == "subscriptions/listen", unread=True)
 
 
-def _tasks(envelope: _Envelope) -> Iterator[str]:
+def _tasks(envelope: _MessageEnvelope) -> Iterator[str]:
     """Every place where the protocol names a task."""
     for raw in (envelope.params, envelope.result):
         if raw is _NO:
@@ -139,14 +139,14 @@ def _tasks(envelope: _Envelope) -> Iterator[str]:
                 yield identifier
 
 
-def _members(raw: msgspec.Raw) -> _Named:
+def _members(raw: msgspec.Raw) -> _NamedTasks:
     try:
         return _named.decode(raw)
     except UNREADABLE:
-        return _Named()
+        return _NamedTasks()
 
 
-def _items(raw: msgspec.Raw) -> list[_Named]:
+def _items(raw: msgspec.Raw) -> list[_NamedTasks]:
     try:
         return [_members(item) for item in _array.decode(raw)]
     except UNREADABLE:

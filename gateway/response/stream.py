@@ -12,7 +12,7 @@ from msgspec import Struct
 from gateway.errors import CredentialEnded, UpstreamBroken, UpstreamError
 from gateway.loop_turns import Turn, next_turn
 from gateway.pipeline.completion import run_to_completion
-from gateway.response.frames import HOLD, HOLD_LISTS, Frame, Frames, Framing, begin_frames
+from gateway.response.frames import AnswerFrame, Frames, Framing, begin_frames
 from gateway.response.obligations import NO_BOUNDS, Bounds
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Hasher(Protocol):
 class Stage(Protocol):
     """A stage of an answer: it inspects, changes or drops (`None`) one frame after another."""
 
-    async def handle(self, frame: Frame, /) -> Frame | None: ...
+    async def handle(self, frame: AnswerFrame, /) -> AnswerFrame | None: ...
 
 
 class Settlement(Protocol):
@@ -83,43 +83,30 @@ def _no_words(_error: UpstreamError, *, begun: bool) -> bytes | None:
     """Return no last words."""
 
 
-class Stages:
+class Stages(Struct, eq=False):
     """The stages of one answer in their order, and its frames.
 
-    `hold` bounds the bytes of a message that is held back. `observer` sees the frames of one piece together and before the other stages. `fail` gives the last bytes of a failed
-    answer, if a message still fits.
+    `hold` bounds the bytes of a message that is held back. `observer` sees the frames of one piece together, before the
+    other stages. `fail` gives the last bytes of a failed answer, if a message still fits.
     """
 
-    __slots__ = ("_frames", "_framing", "_hold", "_may_pass_unseen", "_observer", "_stages", "_turn", "fail")
-
-    def __init__(
-        self,
-        framing: Framing,
-        stages: Sequence[Stage],
-        *,
-        may_pass_unseen: bool,
-        hold: int | None = None,
-        observer: Stage | None = None,
-        turn: Turn = next_turn,
-        fail: Callable[..., bytes | None] = _no_words,
-    ) -> None:
-        self._framing: Framing = framing
-        self._stages = stages
-        self._may_pass_unseen = may_pass_unseen
-        self._hold = hold or (HOLD if may_pass_unseen else HOLD_LISTS)
-        self._observer = observer
-        self._turn = turn
-        self._frames: Frames | None = None
-        self.fail = fail
+    framing: Framing
+    stages: Sequence[Stage]
+    may_pass_unseen: bool
+    hold: int
+    observer: Stage | None = None
+    turn: Turn = next_turn
+    fail: Callable[..., bytes | None] = _no_words
+    frames: Frames | None = None
 
     async def handle_whole(self, body: bytes) -> bytes | None:
         """Return the bytes to pass on of an answer that is one JSON document; `None` for an answer in frames, to be fed."""
-        if self._framing != "json" or len(body) > self._hold:
+        if self.framing != "json" or len(body) > self.hold:
             return None
-        frame = Frame("document", body, body)
-        if self._observer is not None:
-            await self._observer.handle(frame)
-        for stage in self._stages:
+        frame = AnswerFrame("document", body, body)
+        if self.observer is not None:
+            await self.observer.handle(frame)
+        for stage in self.stages:
             kept = await stage.handle(frame)
             if kept is None:
                 return b""
@@ -134,7 +121,7 @@ class Stages:
         passed: list[bytes] = []
         for start in range(0, len(chunk), frames.at_once):
             passed.append(await self._handle(frames.feed(chunk[start : start + frames.at_once])))
-            await self._turn()
+            await self.turn()
         return b"".join(passed)
 
     async def finish(self) -> bytes:
@@ -142,23 +129,23 @@ class Stages:
         return b"".join([await self._handle([frame]) for frame in self._begun().finish()])
 
     def _begun(self) -> Frames:
-        if self._frames is None:
-            self._frames = begin_frames(self._framing, self._hold, may_pass_unseen=self._may_pass_unseen)
-        return self._frames
+        if self.frames is None:
+            self.frames = begin_frames(self.framing, self.hold, may_pass_unseen=self.may_pass_unseen)
+        return self.frames
 
-    async def _handle(self, frames: list[Frame]) -> bytes:
+    async def _handle(self, frames: list[AnswerFrame]) -> bytes:
         if not frames:
             return b""
-        if self._observer is not None:
+        if self.observer is not None:
             # One look at many small events costs less than a look at each.
-            await self._observer.handle(
-                frames[0] if len(frames) == 1 else Frame("event", b"".join([frame.raw for frame in frames]))
+            await self.observer.handle(
+                frames[0] if len(frames) == 1 else AnswerFrame("event", b"".join([frame.raw for frame in frames]))
             )
         passed = [await self._walk(frame) for frame in frames]
         return passed[0] if len(passed) == 1 else b"".join(passed)
 
-    async def _walk(self, frame: Frame) -> bytes:
-        for stage in self._stages:
+    async def _walk(self, frame: AnswerFrame) -> bytes:
+        for stage in self.stages:
             kept = await stage.handle(frame)
             if kept is None:
                 return b""

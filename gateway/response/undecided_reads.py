@@ -20,7 +20,7 @@ from gateway.model.target import Effect, Sensitivity
 from gateway.model.task import Task
 from gateway.model.wire import RequestId, UpstreamRequest
 from gateway.pipeline.context import RequestContext
-from gateway.response.frames import Frame
+from gateway.response.frames import AnswerFrame
 from gateway.response.observe import inspect_pieces
 from gateway.response.parts import AnswerParts
 from gateway.response.server_messages import ServerMessage, is_empty_response, read_large_message, read_message
@@ -54,7 +54,7 @@ class UndecidedReadObserver:
         self._open: _Read | None = None
         self._last: _Read | None = None
 
-    async def handle(self, frame: Frame) -> Frame:
+    async def handle(self, frame: AnswerFrame) -> AnswerFrame:
         """Fold what a frame holds. Raises `UpstreamBroken` if it cannot be recorded."""
         kind = frame.kind
         if kind in {"document", "event", "unfinished"}:

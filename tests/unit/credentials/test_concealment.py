@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from benchmarks.credentials.examples import example
 from gateway.credentials import ruleset
-from gateway.credentials.concealment import Concealment, Recalling
+from gateway.credentials.concealment import CredentialRewriter, Recalling
 from gateway.credentials.detect import Detector
 from gateway.credentials.finding import Finding
 from gateway.credentials.fingerprint import Fingerprints
@@ -45,8 +45,8 @@ class Kept:
         return f"cred://t/{len(self.texts) - 1}"
 
 
-def concealing(kept: Kept | None = None, detector: Detector = DETECTOR) -> Concealment:
-    return Concealment(detector, (kept or Kept()).keep)
+def concealing(kept: Kept | None = None, detector: Detector = DETECTOR) -> CredentialRewriter:
+    return CredentialRewriter(detector, (kept or Kept()).keep)
 
 
 def result(value: Any, **more: Any) -> bytes:
@@ -184,14 +184,14 @@ def test_what_is_two_credentials_stays_only_if_both_are_none():
     def one(finding: Finding) -> bool:
         return finding.fingerprint == first
 
-    assert written.encode() not in Concealment(DETECTOR, Kept().keep, none=one).document(data)
-    both = Concealment(DETECTOR, Kept().keep, none=lambda finding: finding.fingerprint in names)
+    assert written.encode() not in CredentialRewriter(DETECTOR, Kept().keep, none=one).document(data)
+    both = CredentialRewriter(DETECTOR, Kept().keep, none=lambda finding: finding.fingerprint in names)
     assert both.document(data) == data
 
 
 def test_a_text_that_it_is_told_of_is_concealed_wherever_it_stands():
     told = Recalling(DETECTOR, ("open sesame", ""))
-    shown = Concealment(told, Kept().keep).document(result([f"open sesame, open sesame {VALUE}", "open"]))
+    shown = CredentialRewriter(told, Kept().keep).document(result([f"open sesame, open sesame {VALUE}", "open"]))
 
     assert json.loads(shown)["result"] == ["cred://t/0, cred://t/0 cred://t/1", "open"]
 

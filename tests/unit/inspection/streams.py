@@ -9,7 +9,7 @@ from gateway.model.wire import RequestId
 from gateway.protocol import sse
 from gateway.protocol.listing import Listing
 from gateway.response.filter import MessageFilter, ReservedNameFilter
-from gateway.response.frames import HOLD, Frame, Framing
+from gateway.response.frames import HOLD, AnswerFrame, Framing
 from gateway.response.stream import Stage, Stages
 from gateway.worker_thread import WorkerThread
 
@@ -77,11 +77,11 @@ class ScriptedFilter(MessageFilter):
     async def filter_message(self, data: bytes) -> bytes | None:
         return await self._script(data)
 
-    def words_at_end(self, before: bytes) -> Frame | None:
+    def words_at_end(self, before: bytes) -> AnswerFrame | None:
         words = self._last_words()
         if words is None:
             return None
-        return Frame("own", before + sse.encode(words) if self.framing == "events" else words, words)
+        return AnswerFrame("own", before + sse.encode(words) if self.framing == "events" else words, words)
 
     def begin_check(self) -> Any:
         return _Unchecked() if self._begin is None else self._begin()

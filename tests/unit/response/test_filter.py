@@ -7,11 +7,14 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from gateway.model.wire import Disposition, Era, Kind, Message
 from gateway.protocol.error_codes import UPSTREAM_FAILED
-from gateway.response.filter import MessageFilter
+from gateway.protocol.reserved import is_suspect, without_reserved
+from gateway.response.filter import SUSPICIOUS, MessageFilter
 from gateway.response.members import failure_response
 from gateway.worker_thread import WorkerThread
 from tests.requirements import requirement
@@ -470,3 +473,22 @@ async def test_a_change_that_is_announced_is_told_of_on_every_stream(
 
     await asked.see(told)
     assert asked.announced == announced
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                *("io.", "IO.", "opagate", "OpaGate", "/decision", '"', "\\", "\\u006", "\\U006", "1", "f", "opag"),
+                *('"error"', '"ERROR"', '"code"', ":", "-32042", "-32", "{", "}", "é", "\u212a"),
+            ]
+        ),
+        max_size=12,
+    ).map("".join)
+)
+@settings(max_examples=1000)
+def test_a_message_that_is_not_suspicious_has_no_reserved_names(text: str):
+    message = text.encode()
+
+    assert SUSPICIOUS.search(message) is not None or without_reserved(message) == (message, 0)
+    assert SUSPICIOUS.search(message) is not None or not is_suspect(message)

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.credentials.concealment import Concealment
+from gateway.credentials.concealment import CredentialRewriter
 from gateway.credentials.finding import Finding
 from gateway.errors import UpstreamBroken
 from gateway.model.content import Sighting
 from gateway.protocol.sse import MAX_LINES
 from gateway.response.conceal import Concealer
-from gateway.response.frames import Frame
+from gateway.response.frames import AnswerFrame
 from gateway.worker_thread import WorkerThread
 from tests.requirements import requirement
 from tests.unit.inspection.streams import LIST, drop, keep, replace, run, stages
@@ -217,7 +217,7 @@ class Marks:
 
 
 def marking(observer: Any = None) -> Concealer:
-    concealer = Concealer(cast("Concealment", Marks()), WorkerThread())
+    concealer = Concealer(cast("CredentialRewriter", Marks()), WorkerThread())
     concealer.observer = observer
     return concealer
 
@@ -263,7 +263,7 @@ class Eyes:
     def __init__(self) -> None:
         self.seen: list[tuple[bytes, ...] | str] = []
 
-    async def handle(self, frame: Frame) -> Frame:
+    async def handle(self, frame: AnswerFrame) -> AnswerFrame:
         if frame.kind in {"document", "event", "unfinished"}:
             self.seen.append((frame.raw, frame.data))
         elif frame.kind in {"part", "text"}:

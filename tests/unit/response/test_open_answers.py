@@ -50,7 +50,7 @@ class Streamed:
         self.upstream = Silent(*chunks)
         self.endings: list[StreamEnd] = []
         self.told: list[str] = []
-        stages = Stages("text", (), may_pass_unseen=True, fail=self.fail)
+        stages = Stages("text", (), may_pass_unseen=True, hold=0, fail=self.fail)
         self.stream = ResponseStream(self.upstream.reply(), (), stages, self, idle=idle)
 
     def on_sent(self) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from benchmarks.credentials.examples import example
 from gateway.credentials import ruleset
-from gateway.credentials.concealment import Concealment
+from gateway.credentials.concealment import CredentialRewriter
 from gateway.credentials.detect import Detector
 from gateway.credentials.fingerprint import Fingerprints
 from gateway.credentials.stream import Scanner
@@ -26,7 +26,7 @@ from gateway.model.content import ResultContent
 from gateway.model.wire import Disposition, Era, JsonObject, Kind, Message, UpstreamReply
 from gateway.response.conceal import Concealer
 from gateway.response.filter import MessageFilter, ReservedNameFilter
-from gateway.response.frames import Framing
+from gateway.response.frames import HOLD, HOLD_LISTS, Framing
 from gateway.response.obligations import NO_BOUNDS, Bounds
 from gateway.response.observe import ResultObserver
 from gateway.response.stream import ResponseStream, Stage, Stages, StreamEnd
@@ -110,7 +110,7 @@ class Answer:
         self.observer = ResultObserver(
             ResultInspector(ResultWords(KEY, trusted=False, links=True), Scanner(DETECTOR)), self.reads
         )
-        self.concealment = Concealment(DETECTOR, lambda _findings, _text: "cred://0")
+        self.concealment = CredentialRewriter(DETECTOR, lambda _findings, _text: "cred://0")
         if self.conceals:
             concealer = Concealer(self.concealment, WORKER)
             concealer.observer = self.observer
@@ -120,7 +120,8 @@ class Answer:
             return messages.fail(error.message, begun=begun)
 
         unseen = messages.may_pass_unseen
-        passing = Stages(self.framing, walk, may_pass_unseen=unseen, observer=self.observer, fail=fail)
+        hold = HOLD if unseen else HOLD_LISTS
+        passing = Stages(self.framing, walk, unseen, hold, self.observer, fail=fail)
         return ResponseStream(upstream.reply(), (), passing, self.reads, bounds=self.bounds, record=sha256())
 
     async def read(self, pieces: list[bytes], *, at_once: bool) -> dict[str, Any]:
