@@ -17,7 +17,7 @@ from benchmarks.authority.figures import Figure
 from benchmarks.authority.lending_gateway import authority_of, lend_for
 from benchmarks.gateway import targets
 from gateway import config
-from gateway.app import assembled
+from gateway.app import open_gateway
 from gateway.authority.lending import MESSAGES, Authority, Purpose
 from gateway.authority.model import Lease, Scope
 from gateway.model.caller import AuthMethod, Principal, User
@@ -95,7 +95,7 @@ async def _measure(
 ) -> list[float]:
     """Return the seconds of each run from the end of its leases until all are proven dead."""
     took: list[float] = []
-    async with assembled(configuration) as gateway:
+    async with open_gateway(configuration) as gateway:
         authority = authority_of(gateway)
         for run in range(runs):
             await lend(authority, run)

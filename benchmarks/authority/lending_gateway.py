@@ -12,7 +12,7 @@ from typing import Final
 import uvloop
 
 from gateway import config
-from gateway.app import assembled, serving
+from gateway.app import open_gateway, serving
 from gateway.authority.leases import Lent
 from gateway.authority.lending import MESSAGES, Authority, Purpose
 from gateway.authority.model import LeaseGrounds, Scope
@@ -31,12 +31,12 @@ async def run(path: Path, leases: int) -> None:
     """Serve until a signal."""
 
     @asynccontextmanager
-    async def assembled_with_leases(configuration: Configuration) -> AsyncGenerator[Gateway]:
-        async with assembled(configuration) as gateway:
+    async def open_with_leases(configuration: Configuration) -> AsyncGenerator[Gateway]:
+        async with open_gateway(configuration) as gateway:
             await fill(gateway, leases)
             yield gateway
 
-    serving.assembled = assembled_with_leases
+    serving.open_gateway = open_with_leases
     await serving.run(config.load(path), on_ready=lambda: path.with_name("ready").touch())
 
 

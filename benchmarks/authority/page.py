@@ -17,7 +17,7 @@ from benchmarks.authority.own_tokens import SIGNALS, STREAM, configure, measure_
 from benchmarks.gateway import targets
 from benchmarks.gateway.minting import minting
 from gateway import config
-from gateway.app import assembled
+from gateway.app import open_gateway
 from gateway.authority.lending import MESSAGES, Authority, Purpose
 from gateway.authority.model import Scope
 from gateway.config.brokers import OWN
@@ -71,7 +71,7 @@ async def _measure_signal(path: Path, leases: int, runs: int) -> Figure:
     """Measure from an event in the gateway's hands until no call of its user is let through, beside open leases."""
     provider, took = Provider(), list[float]()
     provider.write_keys(path.parent)
-    async with assembled(config.load(path)) as gateway:
+    async with open_gateway(config.load(path)) as gateway:
         await fill(gateway, leases)
         (source,), receiver, register = gateway.signals.sources, gateway.signals.receiver, gateway.signals.register
         if receiver is None:
@@ -92,7 +92,7 @@ async def _measure_signal(path: Path, leases: int, runs: int) -> Figure:
 
 async def _measure_cached(configuration: config.Configuration, leases: int) -> float:
     """Return the seconds of CPU for a lease that is open, beside others."""
-    async with assembled(configuration) as gateway:
+    async with open_gateway(configuration) as gateway:
         parts = authority_of(gateway)
         for number in range(min(leases, 1_000)):
             await lend(gateway, number)

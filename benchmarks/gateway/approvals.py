@@ -23,7 +23,7 @@ import uvloop
 from benchmarks.gateway import targets
 from benchmarks.gateway.ways import Upstream
 from gateway import config
-from gateway.app import assembled
+from gateway.app import open_gateway
 from gateway.approvals.desk import Desk
 from gateway.approvals.model import ApproverRule, Question, Requester, ShownReason
 from gateway.composition import Gateway
@@ -122,7 +122,7 @@ def approvals(folder: Path, *, quick: bool) -> Costs:
 
 @asynccontextmanager
 async def _gateway(configuration: config.Configuration) -> AsyncGenerator[Gateway]:
-    async with assembled(configuration) as gateway:
+    async with open_gateway(configuration) as gateway:
         upstream = Upstream()
         upstream.answer = ANSWER
         yield replace(gateway, upstreams=dict.fromkeys(gateway.upstreams, upstream))

@@ -26,7 +26,7 @@ import uvloop
 import gateway
 from benchmarks.credentials.corpus import prose
 from gateway import config
-from gateway.app import assembled
+from gateway.app import open_gateway
 from gateway.app.serving import build_edge
 from gateway.composition import Gateway
 from gateway.http.concurrency import ConcurrencyLimit
@@ -319,7 +319,7 @@ async def _started(folder: Path) -> AsyncGenerator[tuple[Gateway, config.Configu
     async with server:
         port = server.sockets[0].getsockname()[1]
         configuration = config.parse(_CONFIGURATION.format(port=port), base=folder)
-        async with assembled(configuration) as started:
+        async with open_gateway(configuration) as started:
             yield started, configuration
 
 

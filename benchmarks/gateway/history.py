@@ -26,7 +26,7 @@ from benchmarks.gateway import targets
 from benchmarks.gateway.targets import GRANTS
 from benchmarks.gateway.ways import WAYS, Upstream, ways
 from gateway import config
-from gateway.app import assembled
+from gateway.app import open_gateway
 from gateway.composition import Gateway
 from gateway.history import Reservation
 from gateway.http.exchange import Exchange
@@ -256,7 +256,7 @@ async def run(folder: Path, lengths: tuple[int, ...], samples: int) -> list[Row]
     """Start a gateway in this process, and measure. Lists of tools come from the real echo server."""
     with targets.direct(folder / "upstream") as base:
         configuration = configured(folder, base.request.url)
-        async with assembled(configuration) as gateway:
+        async with open_gateway(configuration) as gateway:
             for upstream in gateway.upstreams:
                 await gateway.catalogue.ensure(upstream)
             rig = Rig(gateway, configuration, Random(SEED))

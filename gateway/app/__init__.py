@@ -2,7 +2,7 @@
 `content` makes the inspectors, `memory` restores tasks, and `events` records events beside requests. `serving` listens,
 and stops the parts in reverse order once the calls in flight have ended."""
 
-from gateway.app.assembly import assembled, upstream_transports
+from gateway.app.assembly import open_gateway, upstream_transports
 from gateway.app.serving import run
 
-__all__ = ["assembled", "run", "upstream_transports"]
+__all__ = ["open_gateway", "run", "upstream_transports"]

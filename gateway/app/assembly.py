@@ -15,6 +15,8 @@ from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 
+from msgspec import Struct
+
 from gateway.app import content, events, memory
 from gateway.app.authority import AuthorityParts, lend_to_listings, open_authority
 from gateway.app.connections import build_user_connections
@@ -65,66 +67,92 @@ from gateway.worker_thread import WorkerThread
 
 
 @asynccontextmanager
-async def assembled(configuration: Configuration, *, clock: Callable[[], float] = time.time) -> AsyncGenerator[Gateway]:
+async def open_gateway(
+    configuration: Configuration, *, clock: Callable[[], float] = time.time
+) -> AsyncGenerator[Gateway]:
     """Start every part, and stop all in the reverse order. Raises `GatewayError` if a part cannot start."""
     async with AsyncExitStack() as stack:
-        metrics, tracing = Metrics(), _tracing(stack, configuration)
-        keys = load_keys(configuration, begun=has_begun(configuration.journal.path))
-        journal, recorder = _record(stack, configuration, keys, metrics, clock)
-        policy = await _policy(stack, configuration, recorder, journal, clock, keys=keys)
-        signalled = await SignalMemory.open(stack, configuration, keys)
-        identities = await _identities(stack, configuration, clock, signalled.is_ended)
-        origins, vault, worker = Origins(), Vault(secrets.token_urlsafe), stack.enter_context(closing(WorkerThread()))
-        inspector = content.inspector(configuration, keys.fingerprints, metrics)
-        upstreams = _upstreams(stack, configuration, metrics, clock, (inspector, origins))
-        history, ends = memory.history(configuration, origins, inspector.detector, vault, clock)
-        parts = DeskParts(configuration, keys, journal, history, clock, time.monotonic)
-        lends = AuthorityParts(parts, origins, inspector, ends, metrics, upstreams, signalled)
-        authority, catalogue, review = await _lending(stack, lends, policy, recorder)
-        flood, registers = events.flood(stack, configuration, recorder, clock), build_registers(parts)
-        ownership, unanswered = Ownership(clock), Ownership(clock)
-        forget = partial(memory.forget, (ownership, unanswered), vault, history, clock)
-        await memory.keep_memory(stack, parts, registers, forget, partial(note_flood, recorder, flood))
-        people = await open_people(stack, parts, registers, inspector.spots, signalled.is_ended)
-        signals = await open_signals(stack, parts, signalled, recorder, Lending(authority, review))
-        tokens = TaskTokens(keys.tokens, base_url=configuration.base_url)
-        yield Gateway(
-            identities=identities,
-            catalogue=catalogue,
-            history=history,
-            policy=policy,
-            journal=journal,
-            flood=flood,
-            upstreams=upstreams,
-            sessions=Sessions(subkey(keys.sessions, "sessions")),
-            ownership=ownership,
-            sessionless_exchanges=SessionlessExchanges(),
-            unanswered=unanswered,
-            vault=vault,
-            metrics=metrics,
-            tracing=tracing,
-            places=_places(configuration),
-            clock=clock,
-            monotonic=time.monotonic,
-            new_id=partial(secrets.token_hex, 12),
-            record=content.arguments_record(configuration, journal, inspector.spots),
-            tasks=_tasks(history, tokens, journal, inspector, origins, authority=authority),
-            task_tokens=tokens,
-            inspector=inspector,
-            worker=worker,
-            turns=LoopTurns(),
-            hidden_tools=HiddenTools(),
-            credential_chain=CredentialChain(origins, inspector.detector, worker),
-            caller_tokens=CallerTokens(inspector.detector.fingerprints),
-            result_record=content.result_record(configuration, journal, inspector.spots),
-            style=configuration.errors,
-            people=people,
-            authority=authority,
-            standing=content.standing_credentials(configuration),
-            signals=signals,
-            answers=signalled.answers,
-            user_connections=build_user_connections(parts, authority, people),
-        )
+        yield await _open_parts(stack, configuration, await _open_base(stack, configuration, clock), clock)
+
+
+class _Base(Struct, frozen=True):
+    """The parts without which the gateway does not listen: its record, its policy and the identities of callers."""
+
+    metrics: Metrics
+    tracing: Tracing
+    keys: Keys
+    journal: Journal
+    recorder: EventRecorder
+    policy: Policy
+    signalled: SignalMemory
+    identities: Identities
+
+
+async def _open_base(stack: AsyncExitStack, configuration: Configuration, clock: Callable[[], float]) -> _Base:
+    metrics, tracing = Metrics(), _tracing(stack, configuration)
+    keys = load_keys(configuration, begun=has_begun(configuration.journal.path))
+    journal, recorder = _record(stack, configuration, keys, metrics, clock)
+    policy = await _policy(stack, configuration, recorder, journal, clock, keys=keys)
+    signalled = await SignalMemory.open(stack, configuration, keys)
+    identities = await _identities(stack, configuration, clock, signalled.is_ended)
+    return _Base(metrics, tracing, keys, journal, recorder, policy, signalled, identities)
+
+
+async def _open_parts(
+    stack: AsyncExitStack, configuration: Configuration, base: _Base, clock: Callable[[], float]
+) -> Gateway:
+    """Start the upstreams, the catalogue, and all parts beside them."""
+    origins, vault, worker = Origins(), Vault(secrets.token_urlsafe), stack.enter_context(closing(WorkerThread()))
+    inspector = content.inspector(configuration, base.keys.fingerprints, base.metrics)
+    upstreams = _upstreams(stack, configuration, base.metrics, clock, (inspector, origins))
+    history, ends = memory.history(configuration, origins, inspector.detector, vault, clock)
+    parts = DeskParts(configuration, base.keys, base.journal, history, clock, time.monotonic)
+    lends = AuthorityParts(parts, origins, inspector, ends, base.metrics, upstreams, base.signalled)
+    authority, catalogue, review = await _lending(stack, lends, base.policy, base.recorder)
+    flood, registers = events.flood(stack, configuration, base.recorder, clock), build_registers(parts)
+    ownership, unanswered = Ownership(clock), Ownership(clock)
+    forget = partial(memory.forget, (ownership, unanswered), vault, history, clock)
+    await memory.keep_memory(stack, parts, registers, forget, partial(note_flood, base.recorder, flood))
+    people = await open_people(stack, parts, registers, inspector.spots, base.signalled.is_ended)
+    signals = await open_signals(stack, parts, base.signalled, base.recorder, Lending(authority, review))
+    tokens = TaskTokens(base.keys.tokens, base_url=configuration.base_url)
+    return Gateway(
+        identities=base.identities,
+        catalogue=catalogue,
+        history=history,
+        policy=base.policy,
+        journal=base.journal,
+        flood=flood,
+        upstreams=upstreams,
+        sessions=Sessions(subkey(base.keys.sessions, "sessions")),
+        ownership=ownership,
+        sessionless_exchanges=SessionlessExchanges(),
+        unanswered=unanswered,
+        vault=vault,
+        metrics=base.metrics,
+        tracing=base.tracing,
+        places=_places(configuration),
+        clock=clock,
+        monotonic=time.monotonic,
+        new_id=partial(secrets.token_hex, 12),
+        record=content.arguments_record(configuration, base.journal, inspector.spots),
+        tasks=_tasks(history, tokens, base.journal, inspector, origins, authority=authority),
+        task_tokens=tokens,
+        inspector=inspector,
+        worker=worker,
+        turns=LoopTurns(),
+        hidden_tools=HiddenTools(),
+        credential_chain=CredentialChain(origins, inspector.detector, worker),
+        caller_tokens=CallerTokens(inspector.detector.fingerprints),
+        result_record=content.result_record(configuration, base.journal, inspector.spots),
+        style=configuration.errors,
+        people=people,
+        authority=authority,
+        standing=content.standing_credentials(configuration),
+        signals=signals,
+        answers=base.signalled.answers,
+        user_connections=build_user_connections(parts, authority, people),
+    )
 
 
 def _places(configuration: Configuration) -> RequestPlaces:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from gateway import free_memory
-from gateway.app.assembly import assembled
+from gateway.app.assembly import open_gateway
 from gateway.app.stopping import Stopping
 from gateway.composition import Gateway
 from gateway.config import Configuration
@@ -55,7 +55,7 @@ async def run(
 
     with stopping.heard():
         try:
-            async with assembled(configuration) as gateway, AsyncExitStack() as stack:
+            async with open_gateway(configuration) as gateway, AsyncExitStack() as stack:
                 console = await _open_console(stack, configuration, gateway)
                 free_memory.give_back()
                 await serve(configuration, gateway, console, on_ready=ready, on_link=on_link)

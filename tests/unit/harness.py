@@ -252,7 +252,7 @@ async def bench(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(assembly, "upstream_transports", transports)
         patch.setattr(embedded, "_LoadingSteps", _loaded_once)
-        async with app.assembled(configuration) as gateway:
+        async with app.open_gateway(configuration) as gateway:
             yield Bench(gateway, port, folder, configuration)
 
 

@@ -18,7 +18,7 @@ import yaml
 from moto.server import ThreadedMotoServer
 
 from gateway import config
-from gateway.app import assembled
+from gateway.app import open_gateway
 from gateway.cli.desk_client import connect_to_desk
 from tests.e2e.left_behind import open_leases, places_of
 from tests.e2e.wire import entries, legacy, stateless, until, verified
@@ -111,7 +111,7 @@ def check_all_ended(issuers: Issuers, agent: Agent) -> None:
     (folder / "later.yaml").write_text(yaml.safe_dump(document), "utf-8")
 
     async def start_later() -> None:
-        async with assembled(config.load(folder / "later.yaml"), clock=lambda: time.time() + LATER) as gateway:
+        async with open_gateway(config.load(folder / "later.yaml"), clock=lambda: time.time() + LATER) as gateway:
             assert gateway.authority is not None
             async with asyncio.timeout(30):
                 while any(lease.upstream != "task" for lease in gateway.authority.leases.all()):

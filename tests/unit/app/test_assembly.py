@@ -17,7 +17,7 @@ async def test_a_policy_that_is_broken_keeps_everything_from_starting_and_leaves
     (tmp_path / "rego").mkdir()
     configuration = config.parse("identity: [{kind: anonymous}]\nstate: state\npolicy: {path: rego}\n", base=tmp_path)
     with pytest.raises(PolicyBroken):
-        async with app.assembled(configuration):
+        async with app.open_gateway(configuration):
             pytest.fail("it started")
     # The journal's lock is free again.
     async with bench(tmp_path):
@@ -34,12 +34,12 @@ def test_each_upstream_gets_the_transport_that_its_configuration_names(tmp_path:
 async def test_two_gateways_do_not_share_a_state_folder_whatever_journals_they_write(tmp_path: Path):
     text = "identity: [{kind: anonymous}]\nstate: state\n"
     other = config.parse(f"{text}journal: {{path: other}}\n", base=tmp_path)
-    async with app.assembled(config.parse(text, base=tmp_path)):
+    async with app.open_gateway(config.parse(text, base=tmp_path)):
         with pytest.raises(JournalError, match="another gateway uses the state folder"):
-            async with app.assembled(other):
+            async with app.open_gateway(other):
                 pytest.fail("it started")
     assert not (tmp_path / "other").exists()
-    async with app.assembled(other):
+    async with app.open_gateway(other):
         pass
 
 

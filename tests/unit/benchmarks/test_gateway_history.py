@@ -10,7 +10,7 @@ import pytest
 from benchmarks.gateway import history, targets
 from benchmarks.gateway.history import KINDS, Rig, Row, Times, measure, table
 from benchmarks.gateway.ways import WAYS, ways
-from gateway.app import assembled
+from gateway.app import open_gateway
 from gateway.model.call import Call
 
 
@@ -19,7 +19,7 @@ async def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator
     monkeypatch.setattr(history, "POOL", 6)
     with targets.direct(tmp_path / "upstream") as base:
         configuration = history.configured(tmp_path, base.request.url)
-        async with assembled(configuration) as gateway:
+        async with open_gateway(configuration) as gateway:
             for upstream in gateway.upstreams:
                 await gateway.catalogue.ensure(upstream)
             yield Rig(gateway, configuration, Random(1))
