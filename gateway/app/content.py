@@ -114,7 +114,7 @@ def arguments_record(
     mode, key = configuration.journal.arguments, journal.fingerprint_key
 
     def record(call: Call, facts: SessionFacts, known: KnownCredentials | None, has_pieces: bool) -> JsonObject:  # noqa: FBT001 - called in one place
-        held = None if has_pieces else held_credentials(facts)
+        held = None if has_pieces else {} if facts.credentials == () else held_credentials(facts)
         return recorded(call.arguments, mode, key=key, spots=spots, known=known, held=held)
 
     return record

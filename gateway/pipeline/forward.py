@@ -157,10 +157,17 @@ class Forwarder(Struct, frozen=True):
         `resumed` is the ticket of an earlier request for the call.
         """
         context, prepared, decision = allowed.context, allowed.prepared, allowed.decision
-        attached = await self._issue(allowed, resumed)
-        if not isinstance(attached, Attached):
-            return attached
-        upstream = context.exchange.upstream
+        upstream, attached = context.exchange.upstream, NOTHING
+        # `_issue` attaches nothing to any other call.
+        if (
+            self.issuer.authority is not None
+            or decision.obligations
+            or upstream in self.issuer.standing
+            or self.signals.register.is_ended(prepared.request.principal)
+        ):
+            attached = await self._issue(allowed, resumed)
+            if not isinstance(attached, Attached):
+                return attached
         obligations = read_obligations(decision) if decision.obligations else NO_OBLIGATIONS
         answer, limits = self._begin_answer(allowed, obligations, attached), obligations.bounds
         session, identifier = prepared.request.session, prepared.message.id
@@ -168,9 +175,11 @@ class Forwarder(Struct, frozen=True):
             # A session's answer may come on another stream, before it is known that the first has ended.
             key, principal = unanswered(session, identifier), prepared.request.principal
             self.parts.answers.unanswered.deliver(upstream, key, principal, answer.past_call(), once=True)
-        opened = self._open_answer(prepared.request, attached, prepared.task.id)
+        opened, outgoing, transport = None, prepared.handles.outgoing, self.upstreams[upstream]
+        if attached is not NOTHING or self.signals.receiver is not None:
+            opened = self._open_answer(prepared.request, attached, prepared.task.id)
+            outgoing = attached.carried_by(outgoing)
         try:
-            outgoing, transport = attached.carried_by(prepared.handles.outgoing), self.upstreams[upstream]
             if opened is None and limits.seconds is None:
                 reply, answer.bounds = await accept(upstream, await transport.send(outgoing)), limits
             else:

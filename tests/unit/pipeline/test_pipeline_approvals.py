@@ -477,13 +477,13 @@ async def test_the_credential_of_an_approved_call_ends_with_the_time_that_people
     there: Bench, monkeypatch: pytest.MonkeyPatch
 ):
     ends: list[float | None] = []
-    issue = Forwarder._issue
+    forward = Forwarder.forward
 
     async def watch(forwarder: Forwarder, allowed: AllowedCall, resumed: Resumed | None) -> Any:
         ends.append(allowed.approval_ends)
-        return await issue(forwarder, allowed, resumed)
+        return await forward(forwarder, allowed, resumed)
 
-    monkeypatch.setattr(Forwarder, "_issue", watch)
+    monkeypatch.setattr(Forwarder, "forward", watch)
     await there.ask(call("read_file", path="a"))
     await there.ask(call("ask_first", path="a"))
     approved = await approve(there)

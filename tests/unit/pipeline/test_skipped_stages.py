@@ -11,12 +11,14 @@ import pytest
 from gateway.credentials.handles import places
 from gateway.http.exchange import Exchange
 from gateway.model.caller import AuthMethod, Principal
-from gateway.model.decision import Decision, PolicyRevision, Refusal
+from gateway.model.decision import Decision, Obligation, PolicyRevision, Refusal
 from gateway.model.wire import Headers, Message, UpstreamRequest
 from gateway.pipeline.admit import Admission
+from gateway.pipeline.approve import AllowedCall
 from gateway.pipeline.assumed_labels import name_assumed_labels
 from gateway.pipeline.context import RequestContext
 from gateway.pipeline.exposure import ExposureGuard
+from gateway.pipeline.issue import NOTHING
 from gateway.pipeline.pipeline import Pipeline
 from gateway.pipeline.prepare import Preparation
 from gateway.pipeline.resolved_handles import ResolvedHandles, resolve_handles
@@ -172,3 +174,25 @@ def test_a_gateway_without_people_and_connections_has_no_stage_for_them(there: B
     assert (there.gateway.people, there.gateway.user_connections) == (None, None)
     assert (pipeline.approval, pipeline.connecting, pipeline.tickets) == (None, None, None)
     assert pipeline.decider.questions.releases is None
+
+
+@pytest.mark.parametrize("obligation", [None, "issue_credential", "conceal_credentials", "label", "limit"])
+async def test_a_call_that_skips_the_issue_of_credentials_has_none(there: Bench, obligation: str | None):
+    forwarder = there.gateway.pipeline.forwarder
+    body = json.dumps({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "read_file"}}).encode()
+    message = classify(body, {})
+    assert isinstance(message, Message)
+    request, context = UpstreamRequest("POST", (), ADA, message), context_of(there, ())
+    prepared = there.gateway.pipeline.preparation.prepare_call(context, request, message, exposed=False)
+    assert not isinstance(prepared, Refusal)
+    obligations = () if obligation is None else (Obligation(obligation, {}),)
+    decision = Decision("allow", (), obligations, PolicyRevision("p", "1"))
+    there.gateway.history.reserve(prepared.task, context.id, prepared.call, None, context.arrived)
+    issued = await forwarder._issue(AllowedCall(context, prepared, decision), None)
+
+    assert (forwarder.issuer.authority, forwarder.issuer.standing, forwarder.signals.receiver) == (None, {}, None)
+    assert isinstance(issued, Refusal) == (obligation == "issue_credential")
+    if obligation is None:
+        assert issued is NOTHING
+        assert NOTHING.carried_by(request) is request
+        assert forwarder._open_answer(request, NOTHING, "t") is None
