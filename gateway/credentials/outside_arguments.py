@@ -18,9 +18,10 @@ from gateway.credentials.detect import Detector
 from gateway.credentials.origins import Shown
 from gateway.credentials.uncommon_words import has_uncommon
 from gateway.model.content import CredentialPiece, Sighting
-from gateway.model.wire import Disposition, Headers, Json, JsonObject, Kind, Message
+from gateway.model.wire import Headers, Json, JsonObject, Kind, Message
 from gateway.protocol import completions
 from gateway.protocol.headers import NAME, PARAM_PREFIX, decode
+from gateway.protocol.methods import TABLE
 
 Problem = Literal["foreign", "unsearched"]
 """Another system's credential is there; or one may be: there is more than can be looked at, or more was shown than is
@@ -85,9 +86,8 @@ def _texts(sent: Sent) -> list[Json]:
 
 def _decided(message: Message) -> str | None:
     """Return the member of `params` that policy sees, if there is one."""
-    if message.disposition is not Disposition.DECIDE or message.method == completions.METHOD:
-        return None
-    return "uri" if message.method == "resources/read" else "arguments"
+    row = None if message.method is None else TABLE.get(message.method)
+    return None if row is None else row.decided
 
 
 def _shown_to_nobody(message: Message) -> JsonObject:

@@ -25,6 +25,7 @@ from gateway.pipeline.known_credentials import CallerCredentials
 from gateway.pipeline.refuse import failure
 from gateway.protocol.classify import TASKS_EXTENSION, declares_tasks, state_of, tasks_of
 from gateway.protocol.headers import forwardable_request, is_passed_on, texts_of
+from gateway.protocol.methods import names_where
 from gateway.telemetry.tracing import Tracing
 
 _STATELESS: Final = Era.STATELESS
@@ -179,9 +180,12 @@ class RequestPlace(Struct):
             self.places.requests.leave(self.caller)
 
 
+_LISTENING: Final = names_where(lambda row: row.waits_for_news)
+
+
 def waits_for_news(http_method: str, message: Message | None) -> bool:
     """Return whether a request opens a stream for news rather than for the result of a call."""
-    return http_method == "GET" if message is None else message.method == "subscriptions/listen"
+    return http_method == "GET" if message is None else message.method in _LISTENING
 
 
 _TOO_MANY_REQUESTS: Final = reasons.LIMIT_IN_FLIGHT_PER_CALLER.refusal()

@@ -18,9 +18,10 @@ from gateway.model.decision import Reason, Refusal
 from gateway.model.task import Task
 from gateway.model.wire import Json, JsonObject, Message, UpstreamRequest
 from gateway.pipeline.context import RequestContext
-from gateway.pipeline.resolved_handles import DECIDED_MEMBERS, ResolvedHandles, resolve_handles
+from gateway.pipeline.resolved_handles import ResolvedHandles, resolve_handles
 from gateway.protocol import completions
 from gateway.protocol.error_codes import REFUSED
+from gateway.protocol.methods import TABLE
 from gateway.protocol.parameters import ambiguous, is_contradicted
 from gateway.tasks.selection import select_task
 from gateway.tasks.tokens import TaskTokens, is_token
@@ -80,7 +81,7 @@ class Preparation(Struct, frozen=True):
         task = self.tasks.find_task(context, request, message, context.arrived)
         if isinstance(task, Refusal):
             return task
-        found = places(message.body, DECIDED_MEMBERS.get(call.action))
+        found = places(message.body, TABLE[call.action].decided)
         if not found:
             return PreparedCall(request, message, call, task, ResolvedHandles(request), exposed)
         readings = self.history.readings_of(task)

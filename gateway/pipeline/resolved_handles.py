@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
 
 from msgspec import structs
 
@@ -72,15 +71,6 @@ def resolve_handles(
     if any(item.audience != call.target.audience for item in held.values()):
         return ResolvedHandles(request, held, count=_count(found))
     return _put_back(request, message, call, found, held)
-
-
-DECIDED_MEMBERS: Final[Mapping[str, str]] = {
-    "tools/call": "arguments",
-    "prompts/get": "arguments",
-    "resources/read": "uri",
-}
-"""The member of `params` that policy sees and a handle may stand in. None is put back where something is still being
-written."""
 
 
 def _put_back(

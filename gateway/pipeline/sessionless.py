@@ -10,7 +10,7 @@ from gateway import reasons
 from gateway.binding.sessionless_exchanges import SessionlessExchanges
 from gateway.model.decision import Refusal
 from gateway.model.wire import Era, Kind, UpstreamRequest
-from gateway.protocol.classify import OWN_TASK
+from gateway.protocol.methods import OWN_TASK
 
 _NOT_ASKED: Final = reasons.SESSION_FOREIGN_ANSWER.refusal()
 _NOT_UNDER_WAY: Final = reasons.SESSION_NOT_UNDER_WAY.refusal()

@@ -4,7 +4,7 @@ pinned instructions of a server."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Final, Literal, cast
+from typing import Final, cast
 
 import structlog
 from msgspec import Struct
@@ -27,21 +27,14 @@ from gateway.policy import document
 from gateway.policy.policy import Policy
 from gateway.protocol.classify import cursor_of
 from gateway.protocol.listing import Listing
+from gateway.protocol.methods import TABLE, names_where
 
 log = structlog.get_logger("gateway.visibility")
 
 _ASKED_AT_ONCE: Final = 64
 """Targets that policy is asked about in one question: some six milliseconds, in which the event loop stands still."""
 
-_LISTED: Final[Mapping[str, Literal["tool", "resource", "prompt"]]] = {
-    "tools/list": "tool",
-    "resources/list": "resource",
-    "resources/templates/list": "resource",
-    "prompts/list": "prompt",
-}
-
-
-SUBSCRIBING: Final = frozenset({"resources/subscribe", "subscriptions/listen"})
+SUBSCRIBING: Final = names_where(lambda row: row.subscribes)
 
 NOT_VISIBLE: Final = reasons.REQUEST_NOT_VISIBLE.refusal()
 
@@ -67,9 +60,10 @@ class Visibility(Struct, frozen=True):
         """Return the names in a list that policy lets this caller see. A list of tools or prompts is also news for the
         catalogue."""
         upstream, principal = context.exchange.upstream, request.principal
-        if method == "tasks/list":
+        kind = TABLE[method].target
+        if kind is None:
+            # The items are tasks of the protocol.
             return frozenset(i.name for i in page.items if self.ownership.renew_if_owner(upstream, i.name, principal))
-        kind = _LISTED[method]
         if kind != "resource":
             items = [item.raw for item in page.items]
             if not await self.catalogue.observe(upstream, kind, items, complete=_is_complete(request, page)):

@@ -21,6 +21,7 @@ from gateway.pipeline.tickets import RESPONSE_KEY
 from gateway.protocol.classify import opens_urls, state_of
 from gateway.protocol.error_codes import REFUSED, URL_ELICITATION_REQUIRED
 from gateway.protocol.headers import value_of
+from gateway.protocol.methods import names_where
 from gateway.protocol.replies import Reply
 from gateway.reasons import APPROVAL_UNREACHABLE
 
@@ -35,7 +36,7 @@ ROUNDS: Final = 9
 """Answers that ask a client to come again. SDKs raise an error at the eleventh request of a call."""
 _ELICITATION_VERSION: Final = "2025-11-25"
 """The only revision with the error `URLElicitationRequiredError`."""
-_RESUMABLE: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
+_RESUMABLE: Final = names_where(lambda row: row.may_wait)
 
 
 def refuse_waiting(people: People, approval: Approval) -> Refusal:

@@ -24,16 +24,13 @@ from gateway import reasons
 from gateway.json import strict
 from gateway.model.decision import Refusal
 from gateway.model.wire import Disposition, Era, Json, JsonObject, Kind, Message, RequestId
-from gateway.protocol import completions
 from gateway.protocol import headers as routing_headers
 from gateway.protocol.headers import HeaderFault, HeaderFields, Routing
-from gateway.protocol.methods import STATELESS_VERSIONS, VERSIONS, Method, from_client
+from gateway.protocol.methods import FROM_CLIENT, OWN_TASK, STATELESS_VERSIONS, VERSIONS, Method
 
 _VERSION_META: Final = "io.modelcontextprotocol/protocolVersion"
 _CLIENT_META: Final = "io.modelcontextprotocol/clientInfo"
 _CAPABILITIES_META: Final = "io.modelcontextprotocol/clientCapabilities"
-OWN_TASK: Final = "notifications/tasks/status"
-"""By which a client tells of a task that it runs itself, and whose id it has made."""
 TASKS_EXTENSION: Final = "io.modelcontextprotocol/tasks"
 _MAX_CLIENT_NAME: Final = 128
 
@@ -67,10 +64,12 @@ def classify(body: bytes, fields: HeaderFields) -> Message | Refusal:
     document = strict.read(body)
     if isinstance(document, strict.UnreadableJson):
         return _refusal(document.code, document.message)
-    identifier = _id(document)
+    identifier = document.get("id")
+    if not isinstance(identifier, int | str) or isinstance(identifier, bool):
+        identifier = None
     # Only a request is answered under its id; the error for a refused response has none ("Sending Messages").
     id = identifier if "method" in document else None  # noqa: A001 - the field's own name
-    routing = routing_headers.read_routing(fields)
+    routing = _NO_ROUTING if _ROUTED.isdisjoint(fields) else routing_headers.read_routing(fields)
     if isinstance(routing, HeaderFault):
         return _refusal("request/header", routing.message, id)
     kind = _envelope(document, identifier)
@@ -78,7 +77,8 @@ def classify(body: bytes, fields: HeaderFields) -> Message | Refusal:
         return _refusal("request/envelope", kind.message, id)
     params = document.get("params")
     params = params if isinstance(params, dict) else dict[str, Json]()
-    era = _era(params, routing, kind, id)
+    # Without a version anywhere: 2025-11-25/basic/transports.mdx, "Protocol Version Header": assume 2025-03-26.
+    era = _HANDSHAKE if routing.version is None and "_meta" not in params else _era(params, routing, kind, id)
     if isinstance(era, Refusal):
         return era
     if kind is _RESPONSE:
@@ -86,6 +86,9 @@ def classify(body: bytes, fields: HeaderFields) -> Message | Refusal:
     return _method(str(document["method"]), params, _MessageFrame(body, id, kind, era, routing))
 
 
+_NO_ROUTING: Final = Routing()
+_ROUTED: Final = routing_headers.ROUTING | {b"connection"}
+"""Headers of which `read_routing` reads any."""
 _NAMES_TASKS: Final = frozenset({"taskId", "notifications", "_meta"})
 _NO_TASKS: Final[frozenset[str]] = frozenset()
 
@@ -163,35 +166,31 @@ _HANDSHAKE, _STATELESS = Era
 MAX_ID: Final = 1024
 """Characters. An id is kept while its request is open, and longer by the stdio transport."""
 _CALL_MEMBERS: Final = frozenset({"jsonrpc", "id", "method", "params"})
+_NO_PARAMS: Final = dict[str, Json]()
 _REPLY_MEMBERS: Final = frozenset({"jsonrpc", "id", "result", "error"})
 
 
-def _id(document: JsonObject) -> RequestId | None:
-    value = document.get("id")
-    return value if isinstance(value, int | str) and not isinstance(value, bool) else None
-
-
 def _envelope(document: JsonObject, identifier: RequestId | None) -> Kind | HeaderFault:
+    """Return the kind of a message, or its fault. The kind is read from the presence of `method` and `id`."""
     if document.get("jsonrpc") != "2.0":
-        return HeaderFault('jsonrpc is not "2.0"')
-    if "id" in document and identifier is None:
-        return HeaderFault("id is neither a string nor an integer")
-    if len(str(identifier)) > MAX_ID:
-        return HeaderFault(f"id is longer than {MAX_ID} characters")
-    return _call_envelope(document) if "method" in document else _reply_envelope(document)
-
-
-def _call_envelope(document: JsonObject) -> Kind | HeaderFault:
-    if not document.keys() <= _CALL_MEMBERS:
-        return HeaderFault("it has members that a request does not have")
-    if not isinstance(document["method"], str):
-        return HeaderFault("method is not a string")
-    params = document.get("params", {})
-    if not isinstance(params, dict):
-        return HeaderFault("params is not an object")
-    if not isinstance(params.get("_meta", {}), dict):
-        return HeaderFault("params._meta is not an object")
-    return _REQUEST if "id" in document else _NOTIFICATION
+        fault = 'jsonrpc is not "2.0"'
+    elif identifier is None and "id" in document:
+        fault = "id is neither a string nor an integer"
+    elif len(str(identifier)) > MAX_ID:
+        fault = f"id is longer than {MAX_ID} characters"
+    elif "method" not in document:
+        return _reply_envelope(document)
+    elif not document.keys() <= _CALL_MEMBERS:
+        fault = "it has members that a request does not have"
+    elif not isinstance(document["method"], str):
+        fault = "method is not a string"
+    elif not isinstance(params := document.get("params", _NO_PARAMS), dict):
+        fault = "params is not an object"
+    elif not isinstance(params.get("_meta", _NO_PARAMS), dict):
+        fault = "params._meta is not an object"
+    else:
+        return _NOTIFICATION if identifier is None else _REQUEST
+    return HeaderFault(fault)
 
 
 def _reply_envelope(document: JsonObject) -> Kind | HeaderFault:
@@ -211,11 +210,11 @@ def _reply_envelope(document: JsonObject) -> Kind | HeaderFault:
 
 
 def _era(params: JsonObject, routing: Routing, kind: Kind, id: RequestId | None) -> Era | Refusal:  # noqa: A002 - as JSON-RPC calls it
+    """Return the era of a message with a version, or refuse an unknown version."""
     meta = params.get("_meta")
     if isinstance(meta, dict) and _VERSION_META in meta:
         return _declared_era(meta[_VERSION_META], routing, id)
     if routing.version is None:
-        # 2025-11-25/basic/transports.mdx, "Protocol Version Header": assume 2025-03-26.
         return _HANDSHAKE
     if routing.version not in VERSIONS:
         return _refuse_version(routing.version, VERSIONS, id)
@@ -259,7 +258,7 @@ def _response(era: Era, routing: Routing, body: bytes, id: RequestId | None) -> 
 
 
 def _method(method: str, params: JsonObject, frame: _MessageFrame) -> Message | Refusal:
-    row = from_client(method, frame.era)
+    row = FROM_CLIENT[frame.era].get(method)
     if row is None:
         return _refusal(
             "request/method", "A client cannot send this method here", frame.id, status=_status_of_unknown(frame)
@@ -268,15 +267,14 @@ def _method(method: str, params: JsonObject, frame: _MessageFrame) -> Message | 
         detail = f"{method} is a request and has no id" if row.kind is Kind.REQUEST else f"{method} must not have an id"
         return _refusal("request/envelope", detail, frame.id)
     detail = _wrong_params(row, params)
-    if detail is None and method == completions.METHOD:
-        detail = completions.fault(params)
     if detail is not None:
         return _refusal("request/params", detail, frame.id)
     name = str(params[row.named_by]) if row.named_by is not None else None
-    fault = routing_headers.disagreement(frame.routing, kind=frame.kind, era=frame.era, method=method, name=name)
-    if fault is not None:
-        return _refusal("request/header", fault.message, frame.id)
-    client = _client_name(method, params)
+    if frame.era is _STATELESS or frame.routing is not _NO_ROUTING:
+        fault = routing_headers.disagreement(frame.routing, row, era=frame.era, name=name)
+        if fault is not None:
+            return _refusal("request/header", fault.message, frame.id)
+    client = _client_name(row, params) if row.opens_session or "_meta" in params else None
     return Message(frame.kind, frame.era, row.disposition, frame.body, method, frame.id, params, name, client)
 
 
@@ -289,8 +287,12 @@ def _status_of_unknown(frame: _MessageFrame) -> int:
     return 404 if frame.era is Era.STATELESS else 200
 
 
-_OBJECTS: Final = ("arguments", "inputResponses", "notifications")
-_STRINGS: Final = ("cursor", "requestState", "taskId")
+_CHECKED: Final[Mapping[str, tuple[type, str]]] = {
+    **dict.fromkeys(("arguments", "inputResponses", "notifications"), (dict, "an object")),
+    **dict.fromkeys(("cursor", "requestState", "taskId"), (str, "a string")),
+}
+"""Members of `params` with one type in every method."""
+_WITH_TASKS: Final = frozenset({"notifications", "_meta"})
 
 
 def _wrong_params(row: Method, params: JsonObject) -> str | None:
@@ -299,12 +301,19 @@ def _wrong_params(row: Method, params: JsonObject) -> str | None:
         name = params.get(row.named_by)
         if not isinstance(name, str) or not name:
             return f"{row.named_by} is not a string with at least one character"
-    for key in _OBJECTS:
-        if key in params and not isinstance(params[key], dict):
-            return f"{key} is not an object"
-    for key in _STRINGS:
-        if key in params and not isinstance(params[key], str):
-            return f"{key} is not a string"
+    for key, value in params.items():
+        checked = _CHECKED.get(key)
+        if checked is not None and not isinstance(value, checked[0]):
+            return f"{key} is not {checked[1]}"
+    if not _WITH_TASKS.isdisjoint(params):
+        fault = _wrong_tasks(params)
+        if fault is not None:
+            return fault
+    return None if row.check is None else row.check(params)
+
+
+def _wrong_tasks(params: JsonObject) -> str | None:
+    """Return the fault of the members with ids of tasks."""
     notifications, meta = params.get("notifications"), params.get("_meta")
     if isinstance(notifications, dict) and _are_wrong_task_ids(notifications.get("taskIds", [])):
         return "notifications.taskIds is not a list of strings"
@@ -319,11 +328,10 @@ def _are_wrong_task_ids(ids: Json) -> bool:
     return not isinstance(ids, list) or not all(isinstance(item, str) for item in ids)
 
 
-def _client_name(method: str, params: JsonObject) -> str | None:
+def _client_name(row: Method, params: JsonObject) -> str | None:
+    """Return the client's own name: of `initialize` in `params`, of a stateless request in `_meta`."""
     meta = params.get("_meta")
-    if method == "initialize":
-        info = params.get("clientInfo")
-    else:
-        info = meta.get(_CLIENT_META) if isinstance(meta, dict) else None
+    said = params.get("clientInfo") if row.opens_session else None
+    info = meta.get(_CLIENT_META) if isinstance(meta, dict) and not row.opens_session else said
     name = info.get("name") if isinstance(info, dict) else None
     return name[:_MAX_CLIENT_NAME] if isinstance(name, str) else None

@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 from msgspec import Struct
 
 from gateway.model.wire import Era, Headers, Kind
+from gateway.protocol.methods import Method
 from gateway.text_cache import short_text_cache
 
 VERSION: Final = b"mcp-protocol-version"
@@ -25,9 +26,6 @@ PARAM_PREFIX: Final = b"mcp-param-"
 
 ROUTING: Final = frozenset({VERSION, METHOD, NAME, SESSION})
 """Headers that somebody may route on. Each may be given once: first-copy and last-copy readers would disagree."""
-
-NAME_REQUIRED: Final = frozenset({"tools/call", "resources/read", "prompts/get"})
-"""Methods whose stateless requests must carry `Mcp-Name` ("Standard Request Headers")."""
 
 _VISIBLE: Final = re.compile(rb"[\x20-\x7e\t]*")
 _TOKEN: Final = re.compile(rb"[\x21-\x7e]{1,4096}")
@@ -156,17 +154,17 @@ _PROXIES: Final = frozenset(
 )  # fmt: skip
 
 
-def disagreement(routing: Routing, *, kind: Kind, era: Era, method: str, name: str | None) -> HeaderFault | None:
+def disagreement(routing: Routing, row: Method, *, era: Era, name: str | None) -> HeaderFault | None:
     """Compare `Mcp-Method` and `Mcp-Name` with the body. Stateless requests must carry both. Elsewhere both are
     optional, but must be right, because a party on the way to the upstream may route on them."""
-    required = era is Era.STATELESS and kind is Kind.REQUEST
+    required = era is Era.STATELESS and row.kind is Kind.REQUEST
     if routing.method is None:
         if required:
             return HeaderFault("the header Mcp-Method is missing")
-    elif routing.method != method:
+    elif routing.method != row.name:
         return HeaderFault("the header Mcp-Method does not match the body's method")
     if routing.name is None:
-        if required and method in NAME_REQUIRED:
+        if required and row.needs_name:
             return HeaderFault("the header Mcp-Name is missing")
     elif name is None:
         return HeaderFault("the header Mcp-Name is given, but the body names nothing")

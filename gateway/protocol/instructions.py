@@ -11,9 +11,10 @@ import msgspec
 from gateway.json import strict
 from gateway.model.wire import RequestId
 from gateway.protocol.listing import answers
+from gateway.protocol.methods import names_where
 
-METHODS: Final = frozenset({"initialize", "server/discover"})
-"""What is answered with instructions."""
+METHODS: Final = names_where(lambda row: row.gives_instructions)
+"""The methods whose answers carry instructions."""
 FIELD: Final = "instructions"
 
 _object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])

@@ -5,26 +5,14 @@ Read strictly: an ambiguous result is not filtered but hidden.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final, cast
 
 import msgspec
 
 from gateway.json import strict
 from gateway.model.wire import JsonObject, RequestId
-
-_FIELDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
-    {
-        "tools/list": ("tools", "name"),
-        "resources/list": ("resources", "uri"),
-        "resources/templates/list": ("resourceTemplates", "uriTemplate"),
-        "prompts/list": ("prompts", "name"),
-        "tasks/list": ("tasks", "taskId"),
-    }
-)
-"""Method → the member of the result that holds the items, the member of an item that names it."""
+from gateway.protocol.methods import TABLE
 
 _object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _array: Final = msgspec.json.Decoder(list[msgspec.Raw])
@@ -70,7 +58,10 @@ class Listing:
 def read_list(body: bytes, method: str, id: RequestId) -> Listing | None:  # noqa: A002 - the field's own name
     """Read the response to a list request sent with `id`. `None` for any other answer; the caller sees nothing of such
     an answer. Raises `KeyError` for a method without a list."""
-    field, name = _FIELDS[method]
+    items = TABLE[method].items
+    if items is None:
+        raise KeyError(method)
+    field, name = items
     document = strict.read_reply(body)
     if isinstance(document, strict.UnreadableJson) or not answers(document, id):
         return None
@@ -82,13 +73,13 @@ def read_list(body: bytes, method: str, id: RequestId) -> Listing | None:  # noq
     if strict.look_alike(result, frozenset({field})):
         return None
     raws = _array.decode(_object.decode(_object.decode(body)["result"])[field])
-    items = [_item(entry, bytes(raw), name) for entry, raw in zip(entries, raws, strict=True)]
-    if None in items:
+    read = [_item(entry, bytes(raw), name) for entry, raw in zip(entries, raws, strict=True)]
+    if None in read:
         return None
     cursor = result.get("nextCursor")
     return Listing(
         body,
-        tuple(item for item in items if item is not None),
+        tuple(item for item in read if item is not None),
         field,
         cursor if isinstance(cursor, str) else None,
         result.get("cacheScope") == "public",

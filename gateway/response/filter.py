@@ -16,6 +16,7 @@ from gateway.errors import UpstreamBroken
 from gateway.json.strict import ENVELOPE, look_alike
 from gateway.model.wire import Disposition, Kind, Message, RequestId
 from gateway.protocol import instructions, sse
+from gateway.protocol.methods import names_where
 from gateway.protocol.reserved import PREFIX, ReservedNameCheck, without_reserved
 from gateway.response.envelope import Envelope, EventEnvelope
 from gateway.response.filter_lists import ListFilter, ListViewer, watched_kinds
@@ -37,7 +38,7 @@ log = structlog.get_logger("gateway.inspection")
 _NO: Final = msgspec.Raw()
 _NO_ID: Final = b"-"
 """Stands for an id that is not expected: no JSON is written so."""
-_ANNOUNCING: Final = frozenset({"notifications/tools/list_changed", "notifications/prompts/list_changed"})
+_ANNOUNCING: Final = names_where(lambda row: row.announces_definitions)
 SUSPICIOUS: Final = compiled(rf'(?i){PREFIX.rpartition(".")[2]}|"error"|\\u00', groups=False)
 """What each message with reserved names or codes has, in any spelling. Costs a hundredth of what reading the message does."""
 

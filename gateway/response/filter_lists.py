@@ -13,21 +13,13 @@ from gateway.json import strict
 from gateway.model.wire import Disposition, Message, RequestId
 from gateway.protocol import instructions, listing
 from gateway.protocol.listing import Listing
+from gateway.protocol.methods import TABLE
 from gateway.response.members import OBJECT, UNREADABLE, failure_response, repeats_member
 from gateway.worker_thread import WorkerThread
 
 log = structlog.get_logger("gateway.inspection")
 
-_LIST_METHODS: Final = {
-    strict.fold(field): method
-    for field, method in (
-        ("tools", "tools/list"),
-        ("resources", "resources/list"),
-        ("resourceTemplates", "resources/templates/list"),
-        ("prompts", "prompts/list"),
-        ("tasks", "tasks/list"),
-    )
-}
+_LIST_METHODS: Final = {strict.fold(row.items.field): row.name for row in TABLE.values() if row.items is not None}
 """The member that holds a list, as the most tolerant reader finds it → what lists it."""
 _INSTRUCTIONS: Final = strict.fold(instructions.FIELD)
 _GREETING: Final = "initialize"

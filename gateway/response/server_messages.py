@@ -13,40 +13,13 @@ import msgspec
 
 from gateway.json.strict import RELATED_TASK
 from gateway.model.wire import RequestId
-from gateway.protocol.methods import TABLE
+from gateway.protocol.methods import TABLE, names_where
 from gateway.response.members import UNREADABLE, decode_value, request_id
 
-_CONFIRMING: Final = frozenset(
-    {
-        "initialize",
-        "server/discover",
-        "ping",
-        "tools/list",
-        "resources/list",
-        "resources/templates/list",
-        "prompts/list",
-        "logging/setLevel",
-        "resources/subscribe",
-        "resources/unsubscribe",
-        "subscriptions/listen",
-    }
-)
+_CONFIRMING: Final = names_where(lambda row: row.confirms)
 """Requests whose answers open a connection, list what there is, or say that something was done."""
-_SILENT: Final = frozenset(
-    {
-        "ping",
-        "roots/list",
-        "tasks/get",
-        "tasks/result",
-        "tasks/list",
-        "tasks/cancel",
-        "notifications/tools/list_changed",
-        "notifications/resources/list_changed",
-        "notifications/prompts/list_changed",
-        "notifications/subscriptions/acknowledged",
-        "notifications/elicitation/complete",
-    }
-)
+_LISTENING: Final = names_where(lambda row: row.waits_for_news)
+_SILENT: Final = names_where(lambda row: row.is_silent)
 """Messages of a server that say only that they are there, or ask for a task of the client's own."""
 _EMPTY: Final = re.compile(
     rb"(?:(?:event: ?message\r?\n)?data: ?)?"
@@ -120,7 +93,7 @@ def read_message(data: bytes, asked: str | None) -> ServerMessage:
 
 def read_large_message(asked: str | None) -> ServerMessage:
     """Return the meaning of a part of an answer too large to be held."""
-    return ServerMessage(is_read=asked not in _CONFIRMING or asked == "subscriptions/listen", unread=True)
+    return ServerMessage(is_read=asked not in _CONFIRMING or asked in _LISTENING, unread=True)
 
 
 def _tasks(envelope: _MessageEnvelope) -> Iterator[str]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mcp.shared.inbound import decode_header_value, encode_header_value
 
-from gateway.model.wire import Era, Headers, Kind
+from gateway.model.wire import Era, Headers
 from gateway.protocol.headers import (
     HeaderFault,
     Routing,
@@ -23,6 +23,7 @@ from gateway.protocol.headers import (
     is_passed_on,
     read_routing,
 )
+from gateway.protocol.methods import TABLE
 
 
 def fault(*headers: tuple[bytes, bytes]) -> str:
@@ -141,8 +142,7 @@ def test_decoding_agrees_with_the_sdk(value: str):
 def problem(
     routing: Routing, *, method: str = "tools/call", name: str | None = "echo", era: Era = Era.STATELESS
 ) -> str:
-    kind = Kind.NOTIFICATION if method.startswith("notifications/") else Kind.REQUEST
-    found = disagreement(routing, kind=kind, era=era, method=method, name=name)
+    found = disagreement(routing, TABLE[method], era=era, name=name)
     return "" if found is None else found.message
 
 
