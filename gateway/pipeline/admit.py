@@ -23,7 +23,7 @@ from gateway.model.wire import Era, Message, UpstreamRequest
 from gateway.pipeline.context import RequestContext
 from gateway.pipeline.known_credentials import CallerCredentials
 from gateway.pipeline.refuse import failure
-from gateway.protocol.classify import TASKS_EXTENSION, declares_tasks, state_of, tasks_of
+from gateway.protocol.classify import NAMES_HANDLES, TASKS_EXTENSION, declares_tasks, state_of, tasks_of
 from gateway.protocol.headers import forwardable_request, is_passed_on, texts_of
 from gateway.protocol.methods import names_where
 from gateway.telemetry.tracing import Tracing
@@ -47,14 +47,15 @@ class Admission(Struct, frozen=True):
     async def identify(self, context: RequestContext) -> Principal | Refusal:
         """Return the verified caller of a request, from its headers and its connection alone."""
         exchange = context.exchange
+        fields = exchange.fields
         credentials = Credentials(
             method=exchange.method,
             url=exchange.url,
-            authorization=texts_of(exchange.fields, b"authorization"),
-            dpop=texts_of(exchange.fields, b"dpop"),
+            authorization=texts_of(fields, b"authorization") if b"authorization" in fields else (),
+            dpop=texts_of(fields, b"dpop") if b"dpop" in fields else (),
             certificate=exchange.certificates[0] if exchange.certificates else None,
             issuers=exchange.certificates[1:],
-            passed_on=is_passed_on(exchange.fields),
+            passed_on=is_passed_on(fields),
         )
         try:
             return await self.identities.identify(credentials, exchange.client_ip)
@@ -93,8 +94,8 @@ class Admission(Struct, frozen=True):
             session = self._find_session(exchange, principal)
             if isinstance(session, Refusal):
                 return session
-        if message is not None and ((handles := tasks_of(message)) or "requestState" in message.params):
-            state, renew_if_owner = state_of(message), self.ownership.renew_if_owner
+        if message is not None and not NAMES_HANDLES.isdisjoint(message.params):
+            handles, state, renew_if_owner = tasks_of(message), state_of(message), self.ownership.renew_if_owner
             named = handles if state is None else handles | {state}
             # Its caller must have been given every protocol task and request state that a message names.
             if not all(renew_if_owner(exchange.upstream, handle, principal) for handle in named):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, cast
 
 from msgspec import Struct
 
@@ -13,7 +13,7 @@ from gateway.catalogue.catalogue import Catalogue
 from gateway.credentials.handles import places
 from gateway.history import History
 from gateway.inspection.label_cases import labelled_for_call
-from gateway.model.call import Call
+from gateway.model.call import ActionName, Call
 from gateway.model.decision import Reason, Refusal
 from gateway.model.task import Task
 from gateway.model.wire import Json, JsonObject, Message, UpstreamRequest
@@ -22,7 +22,7 @@ from gateway.pipeline.resolved_handles import ResolvedHandles, resolve_handles
 from gateway.protocol import completions
 from gateway.protocol.error_codes import REFUSED
 from gateway.protocol.methods import TABLE
-from gateway.protocol.parameters import ambiguous, is_contradicted
+from gateway.protocol.parameters import is_ambiguous, is_contradicted
 from gateway.tasks.selection import select_task
 from gateway.tasks.tokens import TaskTokens, is_token
 
@@ -74,7 +74,7 @@ class Preparation(Struct, frozen=True):
     ) -> PreparedCall | Refusal:
         """Collect the inputs of a decision on a call. Refuse an ambiguous call, and a call with an unknown task or handle."""
         call = self._read_call(context.exchange.upstream, message)
-        if ambiguous(call.arguments, call.target.schema):
+        if is_ambiguous(call.arguments, call.target.schema):
             return _AMBIGUOUS
         if is_contradicted(call.arguments, call.target.schema, request.headers):
             return _CONTRADICTED
@@ -91,17 +91,14 @@ class Preparation(Struct, frozen=True):
     def _read_call(self, upstream: str, message: Message) -> Call:
         """Return the call as policy sees it: its target with labels and pin, and its outgoing arguments. The arguments of a
         completion stand under their own names."""
-        name, find_target = message.name or "", self.catalogue.target
-        if message.method == "resources/read":
-            return Call("resources/read", find_target(upstream, "resource", name), {"uri": name})
-        if message.method == completions.METHOD:
+        action, row, name = cast("ActionName", message.method), TABLE[message.method or ""], message.name or ""
+        if row.target is None:
             asked = completions.read_completion(message.params)
-            return Call("completion/complete", find_target(upstream, asked.type, asked.name), asked.arguments)
-        given: Json = message.params.get("arguments")
+            return Call(action, self.catalogue.target(upstream, asked.type, asked.name), asked.arguments)
+        target = self.catalogue.target(upstream, row.target, name)
+        given: Json = message.params.get("arguments") if row.decided == "arguments" else {row.decided or "": name}
         arguments: JsonObject = given if isinstance(given, Mapping) else {}
-        if message.method == "prompts/get":
-            return Call("prompts/get", find_target(upstream, "prompt", name), arguments)
-        return Call("tools/call", labelled_for_call(find_target(upstream, "tool", name), arguments), arguments)
+        return Call(action, labelled_for_call(target, arguments) if row.target == "tool" else target, arguments)
 
 
 _AMBIGUOUS: Final = reasons.REQUEST_AMBIGUOUS_ARGUMENT.refusal()

@@ -44,8 +44,10 @@ def take_out_ticket(
     The upstream's own state and responses, which the first request had, are put back. Refuses a state that this gateway did not give
     to this caller. `seal` is `None` if no call waits for people or for its user.
     """
-    state = None if message is None else state_of(message)
-    if message is None or state is None or not state.startswith(PREFIX):
+    if message is None or "requestState" not in message.params:
+        return None
+    state = state_of(message)
+    if state is None or not state.startswith(PREFIX):
         return None
     is_call = message.disposition is Disposition.DECIDE and message.era is Era.STATELESS
     ticket = seal.open(state, principal.key, now) if seal is not None and is_call else None

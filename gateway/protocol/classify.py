@@ -90,6 +90,8 @@ _NO_ROUTING: Final = Routing()
 _ROUTED: Final = routing_headers.ROUTING | {b"connection"}
 """Headers of which `read_routing` reads any."""
 _NAMES_TASKS: Final = frozenset({"taskId", "notifications", "_meta"})
+NAMES_HANDLES: Final = _NAMES_TASKS | {"requestState"}
+"""Members of `params` that can name protocol tasks or a request state."""
 _NO_TASKS: Final[frozenset[str]] = frozenset()
 
 

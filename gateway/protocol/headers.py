@@ -245,40 +245,50 @@ def forwardable_request(headers: Headers, *, without: AbstractSet[bytes] = froze
     return tuple(kept)
 
 
-def forwardable_response(headers: Headers) -> Headers:
-    """Return the headers to pass back to the client. The sender of the body sets `Content-Length` anew, and the type of
-    messages is the type read by the gateway."""
+class ResponseHead(Struct, frozen=True):
+    """The headers of an answer, read once. `type` is the type of its messages, `session` the upstream's session id, and
+    `forwardable` the headers to pass back to the client."""
+
+    type: bytes | None
+    session: str | None
+    forwardable: Headers
+
+
+def read_response_head(headers: Headers) -> ResponseHead:
+    """Read the headers of an upstream's answer. The sender of the body sets `Content-Length` anew, and the type of
+    messages is the type read by the gateway. The first of two types or sessions counts."""
     kept: list[tuple[bytes, bytes]] = []
     options: set[bytes] = set()
+    type_: bytes | None = None
+    session: str | None = None
+    is_typed = False
     for name, value in headers:
         if name == b"content-type":
             # A client that honours another character encoding than UTF-8 would find other lines in a message.
-            kept.append((name, _named_type(value) or value))
+            named = _JSON if value == _JSON else _named_type(value)
+            type_, is_typed = (type_ if is_typed else named), True
+            kept.append((name, named or value))
         elif name == b"connection":
             options |= _split_list(value)
+        elif name == SESSION:
+            session = value.decode("latin-1") if session is None else session
         elif name not in _RESPONSE_DROPPED and not name.startswith(_RESPONSE_PREFIXES_DROPPED):
             kept.append((name, value))
     if options:
         kept = [field for field in kept if field[0] not in options]
-    return tuple(kept)
-
-
-def message_type(headers: Headers) -> bytes | None:
-    """Return the type of messages in an answer; `None` for none."""
-    for name, value in headers:
-        if name == b"content-type":
-            return _named_type(value)
-    return None
+    return ResponseHead(type_, session, tuple(kept))
 
 
 def is_event_stream(headers: Headers) -> bool:
-    return message_type(headers) == b"text/event-stream"
+    """Return whether the messages of an answer are events."""
+    for name, value in headers:
+        if name == b"content-type":
+            return value != _JSON and _named_type(value) == b"text/event-stream"
+    return False
 
 
 def _named_type(content_type: bytes) -> bytes | None:
-    """Some clients look for no more than the name of a type in `Content-Type`."""
-    if content_type == _JSON:
-        return _JSON
+    """Return the type of messages anywhere in `Content-Type`: some clients look for no more than its name."""
     written = content_type.lower()
     if b"text/event-stream" in written:
         return b"text/event-stream"

@@ -41,35 +41,34 @@ def params_beside(params: JsonObject) -> JsonObject:
     return beside
 
 
-def ambiguous(arguments: JsonObject, schema: Json) -> bool:
+def is_ambiguous(arguments: JsonObject, schema: Json) -> bool:
     """Return whether some reader takes an argument's name for another name. `schema` is the tool's input schema, if
     any. Inside an argument, only objects and lists of objects in the schema are checked. Open parts may hold any names,
     such as variables of an environment."""
-    named = _properties(schema)
-    if named.keys() >= arguments.keys():
-        return _inside(arguments, named)
-    strange = [name for name in arguments if name not in named]
-    folded = {fold(name) for name in named}
-    return len({fold(name) for name in strange} | folded) < len(strange) + len(folded) or _inside(arguments, named)
-
-
-_SCALARS: Final = (str, int, float)
-
-
-def _inside(arguments: JsonObject, named: JsonObject) -> bool:
+    properties = schema.get("properties") if isinstance(schema, Mapping) else None
+    named = properties if isinstance(properties, Mapping) else _NO_PROPERTIES
+    if not named.keys() >= arguments.keys():
+        strange = [name for name in arguments if name not in named]
+        folded = {fold(name) for name in named}
+        if len({fold(name) for name in strange} | folded) < len(strange) + len(folded):
+            return True
     for name, value in arguments.items():
         # Texts and numbers, the usual values, have no members.
-        if not isinstance(value, _SCALARS) and name in named and _member(value, named[name]):
+        if not isinstance(value, _SCALARS) and name in named and _has_ambiguous_member(value, named[name]):
             return True
     return False
 
 
-def _member(value: Json, schema: Json) -> bool:
+_SCALARS: Final = (str, int, float)
+_NO_PROPERTIES: Final[JsonObject] = {}
+
+
+def _has_ambiguous_member(value: Json, schema: Json) -> bool:
     if isinstance(value, Mapping):
-        return bool(_properties(schema)) and ambiguous(value, schema)
+        return bool(_properties(schema)) and is_ambiguous(value, schema)
     if isinstance(value, list | tuple) and isinstance(schema, Mapping):
         items = schema.get("items")
-        return any(_member(item, items) for item in cast("list[Json]", value))
+        return any(_has_ambiguous_member(item, items) for item in cast("list[Json]", value))
     return False
 
 

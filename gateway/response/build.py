@@ -20,7 +20,7 @@ from gateway.pipeline.context import RequestContext
 from gateway.pipeline.record import append_or_log
 from gateway.pipeline.stateless_rounds import note_round
 from gateway.protocol.classify import opens_urls
-from gateway.protocol.headers import forwardable_response, message_type, value_of
+from gateway.protocol.headers import ResponseHead, read_response_head
 from gateway.protocol.listing import Listing
 from gateway.reasons import sentence
 from gateway.response.changed_lists import changed_lists
@@ -161,10 +161,11 @@ def build_stream(reply: UpstreamReply, answer: UpstreamAnswer) -> ResponseStream
     parts, context, request = answer.parts, answer.context, answer.request
     upstream = context.exchange.upstream
     is_idle = waits_for_news(context.exchange.method, request.message)
+    head = read_response_head(reply.headers)
     return ResponseStream(
         reply,
-        _answer_headers(parts.sessions, upstream, request, reply),
-        _build_stages(reply, answer),
+        _answer_headers(parts.sessions, upstream, request, head),
+        _build_stages(reply.status, head.type, answer),
         answer,
         bounds=answer.bounds,
         record=answer.record,
@@ -173,11 +174,11 @@ def build_stream(reply: UpstreamReply, answer: UpstreamAnswer) -> ResponseStream
     )
 
 
-def _build_stages(reply: UpstreamReply, answer: UpstreamAnswer) -> Stages:
+def _build_stages(status: int, written_as: bytes | None, answer: UpstreamAnswer) -> Stages:
     parts, request = answer.parts, answer.request
     recipient = CallerRecipient(answer)
     messages = MessageFilter(request.message, answer.context.exchange.upstream, recipient, parts.worker)
-    messages.framing = framing = _framing(reply, may_pass_unseen=messages.may_pass_unseen)
+    messages.framing = framing = _framing(status, written_as, may_pass_unseen=messages.may_pass_unseen)
     stages: list[Stage] = [ReservedNameFilter(recipient, parts.worker), messages]
     if answer.reads is not None:
         stages.append(answer.reads)
@@ -195,13 +196,12 @@ def _build_stages(reply: UpstreamReply, answer: UpstreamAnswer) -> Stages:
     )
 
 
-def _framing(reply: UpstreamReply, *, may_pass_unseen: bool) -> Framing:
+def _framing(status: int, written_as: bytes | None, *, may_pass_unseen: bool) -> Framing:
     """Return the form of an answer. Some clients read a list of any type, so an answer to a request for a list is JSON
     unless it is an error."""
-    written_as = message_type(reply.headers)
     if written_as == _EVENTS:
         return "events"
-    return "json" if written_as == _JSON or (not may_pass_unseen and reply.status < 300) else "text"
+    return "json" if written_as == _JSON or (not may_pass_unseen and status < 300) else "text"
 
 
 def _fail(context: RequestContext, messages: MessageFilter, error: UpstreamError, *, begun: bool) -> bytes | None:
@@ -210,15 +210,13 @@ def _fail(context: RequestContext, messages: MessageFilter, error: UpstreamError
     return messages.fail(sentence(error.message), begun=begun)
 
 
-def _answer_headers(sessions: Sessions, upstream: str, request: UpstreamRequest, reply: UpstreamReply) -> Headers:
+def _answer_headers(sessions: Sessions, upstream: str, request: UpstreamRequest, head: ResponseHead) -> Headers:
     """Return the headers for the client, with the upstream's session id replaced by the caller's own."""
-    given = value_of(reply.headers, b"mcp-session-id")
-    headers = forwardable_response(reply.headers)
-    if given is None:
-        return headers
-    session = Session(given, _has_client_that_opens_urls(request))
+    if head.session is None:
+        return head.forwardable
+    session = Session(head.session, _has_client_that_opens_urls(request))
     sealed = sessions.seal(session, upstream=upstream, principal=request.principal)
-    return (*headers, (b"mcp-session-id", sealed.encode("latin-1")))
+    return (*head.forwardable, (b"mcp-session-id", sealed.encode("latin-1")))
 
 
 def _has_client_that_opens_urls(request: UpstreamRequest) -> bool:

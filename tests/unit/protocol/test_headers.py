@@ -12,15 +12,16 @@ from mcp.shared.inbound import decode_header_value, encode_header_value
 from gateway.model.wire import Era, Headers
 from gateway.protocol.headers import (
     HeaderFault,
+    ResponseHead,
     Routing,
     decode,
     disagreement,
     encode,
     forwardable_request,
-    forwardable_response,
     group_headers,
     is_event_stream,
     is_passed_on,
+    read_response_head,
     read_routing,
 )
 from gateway.protocol.methods import TABLE
@@ -292,14 +293,18 @@ def test_a_proxy_is_known_by_what_it_adds(name: str, *, said: bool):
 def test_messages_travel_back_as_what_they_were_read_as(declared: str, sent: str):
     """A client that decodes a stream as its type says finds other lines in it: `+AAo-` is a line break in UTF-7."""
     headers = ((b"content-type", declared.encode()),)
-    assert forwardable_response(headers) == ((b"content-type", sent.encode()),)
-    assert is_event_stream(headers) is is_event_stream(forwardable_response(headers)) is (sent == "text/event-stream")
+    assert read_response_head(headers).forwardable == ((b"content-type", sent.encode()),)
+    assert (
+        is_event_stream(headers)
+        is is_event_stream(read_response_head(headers).forwardable)
+        is (sent == "text/event-stream")
+    )
 
 
 def test_headers_named_by_connection_do_not_travel_on():
     hop = ((b"connection", b"close, X-Hop"), (b"x-hop", b"1"), (b"x-end", b"2"))
     assert names(forwardable_request(hop)) == {b"x-end", b"accept-encoding"}
-    assert names(forwardable_response(hop)) == {b"x-end"}
+    assert names(read_response_head(hop).forwardable) == {b"x-end"}
 
 
 @pytest.mark.parametrize(
@@ -313,7 +318,26 @@ def test_headers_named_by_connection_do_not_travel_on():
 )  # fmt: skip
 def test_what_an_upstream_says_of_itself_does_not_travel_back(name: str):
     kept = ((b"content-type", b"text/event-stream"), (b"x-accel-buffering", b"no"), (b"x-vendor", b"1"))
-    assert forwardable_response((*kept, (name.encode(), b"x"))) == kept
+    assert read_response_head((*kept, (name.encode(), b"x"))).forwardable == kept
+
+
+def test_the_first_type_and_the_first_session_of_an_answer_count():
+    twice = (
+        (b"content-type", b"text/plain"), (b"mcp-session-id", b"a"),
+        (b"content-type", b"application/json"), (b"mcp-session-id", b"b"),
+    )  # fmt: skip
+    head = read_response_head(twice)
+
+    assert (head.type, head.session) == (None, "a")
+    assert not is_event_stream(((b"content-type", b"application/json"), (b"content-type", b"text/event-stream")))
+    assert read_response_head(()) == ResponseHead(None, None, ())
+
+
+@given(
+    st.dictionaries(st.sampled_from([b"accept", b"host", b"mcp-param-x", b"mcp_name", b"x"]), st.tuples(st.binary()))
+)
+def test_headers_that_no_router_reads_are_no_routing(fields: dict[bytes, tuple[bytes, ...]]):
+    assert read_routing(fields) == Routing()
 
 
 def test_values_of_one_name_stay_in_their_order_however_many_they_are():

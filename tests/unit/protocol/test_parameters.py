@@ -8,7 +8,7 @@ import pytest
 from mcp.shared.inbound import mcp_param_headers, x_mcp_header_map
 
 from gateway.protocol.headers import encode
-from gateway.protocol.parameters import ambiguous, is_contradicted
+from gateway.protocol.parameters import is_ambiguous, is_contradicted
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -37,7 +37,7 @@ SCHEMA: dict[str, Any] = {
     ],
 )
 def test_a_name_that_differs_from_a_parameter_in_writing_alone_is_ambiguous(arguments: dict[str, Any]):
-    assert ambiguous(arguments, SCHEMA)
+    assert is_ambiguous(arguments, SCHEMA)
 
 
 @pytest.mark.parametrize(
@@ -51,19 +51,19 @@ def test_a_name_that_differs_from_a_parameter_in_writing_alone_is_ambiguous(argu
     ],
 )
 def test_every_other_name_is_read_as_it_is_written(arguments: dict[str, Any]):
-    assert not ambiguous(arguments, SCHEMA)
+    assert not is_ambiguous(arguments, SCHEMA)
 
 
 def test_a_tool_may_have_names_of_its_own_that_differ_in_writing_alone():
     schema: dict[str, Any] = {"properties": {"id": {}, "ID": {}}}
-    assert not ambiguous({"id": 1, "ID": 2}, schema)
-    assert ambiguous({"id": 1, "Id": 2}, schema)
+    assert not is_ambiguous({"id": 1, "ID": 2}, schema)
+    assert is_ambiguous({"id": 1, "Id": 2}, schema)
 
 
 @pytest.mark.parametrize("schema", [None, True, [], {}, {"properties": []}, {"properties": {"a": 1, "b": None}}])
 def test_without_a_schema_two_names_of_one_call_are_compared(schema: Any):
-    assert ambiguous({"force": 1, "Force": 2}, schema)
-    assert not ambiguous({"force": 1, "x": {"Force": 2, "force": 1}, "a": {"A": 1}, "b": [{}]}, schema)
+    assert is_ambiguous({"force": 1, "Force": 2}, schema)
+    assert not is_ambiguous({"force": 1, "x": {"Force": 2, "force": 1}, "a": {"A": 1}, "b": [{}]}, schema)
 
 
 REPEATED: dict[str, Any] = {
