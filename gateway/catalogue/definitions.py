@@ -190,38 +190,21 @@ def target_of(
     credential: TargetCredential | None = None,
 ) -> Target:
     """Return the target for `subject` and `name`, with its labels and the given state of its definition."""
-    place = (settings.audience, settings.tenant, settings.environment, settings.trust)
-    if subject == "instructions":
-        return Target(
-            "resource",
-            upstream,
-            "",
-            *place,
-            labels=_READ,
-            pin=pin,
-            aggregates=settings.aggregates,
-            credential=credential,
-        )
-    if subject == "prompt":
-        return Target(
-            "prompt",
-            upstream,
-            name,
-            *place,
-            labels=_READ,
-            pin=pin,
-            aggregates=settings.aggregates,
-            credential=credential,
-        )
+    # Instructions stand for the upstream itself, the resource without a name. Prompts and resources are only read.
+    is_tool, is_upstream = subject == "tool", subject == "instructions"
+    document: JsonObject = definition.document if is_tool and definition is not None else {}
     return Target(
-        "tool",
+        "tool" if is_tool else "resource" if is_upstream else "prompt",
         upstream,
-        name,
-        *place,
-        labels=labels.labels_for(name, settings.tools),
+        "" if is_upstream else name,
+        settings.audience,
+        settings.tenant,
+        settings.environment,
+        settings.trust,
+        labels=labels.labels_for(name, settings.tools) if is_tool else _READ,
         pin=pin,
-        annotations={} if definition is None else _annotations(definition.document),
-        schema=None if definition is None else definition.document.get("inputSchema"),
+        annotations=_annotations(document),
+        schema=document.get("inputSchema"),
         aggregates=settings.aggregates,
         credential=credential,
     )
