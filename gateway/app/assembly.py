@@ -51,6 +51,7 @@ from gateway.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.pipeline.credential_chain import CredentialChain
 from gateway.pipeline.hidden_tools import HiddenTools
 from gateway.pipeline.lease_review import LeaseReview
+from gateway.policy.passed_trials import PassedTrials
 from gateway.policy.plan.code_cache import CodeCache
 from gateway.policy.plan.loading import Plans
 from gateway.policy.policy import Policy
@@ -205,6 +206,9 @@ async def _policy(
     policy = Policy.build(
         configuration.policy,
         plans=Plans(cache),
+        try_policy=PassedTrials(
+            CodeCache(configuration.state / "tried-policy", subkey(keys.chain, "tried policy"))
+        ).require,
         supported=frozenset(SUPPORTED_OBLIGATIONS),
         clock=clock,
         on_event=partial(note_policy, recorder),

@@ -32,6 +32,7 @@ from gateway.policy.plan.loading import Plans
 from gateway.policy.plan.program import CompiledPolicy
 from gateway.policy.reload import PolicyFolder
 from gateway.policy.remote import RemotePolicy
+from gateway.policy.trial import Trial
 
 _DEFECT: Final = "the gateway failed while asking for a decision", "report this as a defect; the log has its place"
 _STALE: Final = (
@@ -169,13 +170,14 @@ class Policy:
         on_event: Callable[[PolicyEvent], None] | None = None,
         is_for_calls: bool = True,
         plans: Plans | None = None,
+        try_policy: Callable[[Trial], Awaitable[None]] = trial.require,
     ) -> Policy:
         """Return a policy, not yet loaded. Raise `PolicyBroken` for settings that contradict each other.
 
         A policy that serves no calls (`is_for_calls`) is neither timed nor tested. Without `plans`, regorus evaluates it.
         """
         return cls(
-            _source(settings, monotonic, plans, is_for_calls=is_for_calls),
+            _source(settings, monotonic, plans, try_policy if is_for_calls else None),
             supported=supported,
             clock=clock,
             interval=settings.reload.total_seconds(),
@@ -348,7 +350,10 @@ def _stale_after(settings: PolicySettings) -> float:
 
 
 def _source(
-    settings: PolicySettings, monotonic: Callable[[], float], plans: Plans | None, *, is_for_calls: bool
+    settings: PolicySettings,
+    monotonic: Callable[[], float],
+    plans: Plans | None,
+    try_policy: Callable[[Trial], Awaitable[None]] | None,
 ) -> PolicySource:
     engine = settings.engine
     if isinstance(engine, EmbeddedEngine):
@@ -357,7 +362,7 @@ def _source(
             folders,
             deadline=engine.deadline.total_seconds(),
             monotonic=monotonic,
-            trial=trial.require if is_for_calls else None,
+            trial=try_policy,
             require_tests=settings.require_tests,
             plans=plans if engine.evaluator == "auto" else None,
         )
