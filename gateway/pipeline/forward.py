@@ -31,7 +31,7 @@ from gateway.response.observe import ResultObserver
 from gateway.response.open_answers import OpenAnswer, OpenAnswers
 from gateway.response.parts import AnswerParts
 from gateway.response.stream import EndedAs, ResponseStream, StreamEnd
-from gateway.response.undecided_reads import UndecidedReadObserver, unanswered
+from gateway.response.undecided_reads import UndecidedReadObserver, unanswered_key
 
 if TYPE_CHECKING:
     from gateway.authority.lending import Authority
@@ -173,7 +173,7 @@ class Forwarder(Struct, frozen=True):
         session, identifier = prepared.request.session, prepared.message.id
         if session is not None and identifier is not None:
             # A session's answer may come on another stream, before it is known that the first has ended.
-            key, principal = unanswered(session, identifier), prepared.request.principal
+            key, principal = unanswered_key(session, identifier), prepared.request.principal
             self.parts.answers.unanswered.deliver(upstream, key, principal, answer.past_call(), once=True)
         opened, outgoing, transport = None, prepared.handles.outgoing, self.upstreams[upstream]
         if attached is not NOTHING or self.signals.receiver is not None:
@@ -184,7 +184,7 @@ class Forwarder(Struct, frozen=True):
                 reply, answer.bounds = await accept(upstream, await transport.send(outgoing)), limits
             else:
                 sending = send_in_time(upstream, transport, outgoing, limits)
-                reply, answer.bounds = await (sending if opened is None else opened.sending(sending))
+                reply, answer.bounds = await (sending if opened is None else opened.send(sending))
             if attached is not NOTHING:
                 self.issuer.note_accepted(attached)
                 reply = attached.without_secrets(reply)
@@ -294,7 +294,7 @@ class Forwarder(Struct, frozen=True):
         opened = self._open_answer(request, attached, None, is_idle=is_idle)
         try:
             sending = self._send_message(upstream, attached, transport.send(attached.carried_by(request)))
-            reply = await (sending if opened is None else opened.sending(sending))
+            reply = await (sending if opened is None else opened.send(sending))
             parts = self.parts.answers
             answer = UpstreamAnswer(
                 parts, context, request, concealer, find_late_bounds(parts.ownership, upstream, request)

@@ -59,7 +59,7 @@ class UpstreamAnswer(Struct):
     """Names of the gateway's own that the upstream has used."""
 
     def past_call(self) -> PastCall | None:
-        """Return what is to be remembered of a call, if something may come of it later; `None` for no call."""
+        """Return the facts of a call for a late result; `None` for no call."""
         return None
 
     def on_sent(self) -> None:
@@ -94,7 +94,7 @@ class CallerRecipient(Struct, frozen=True):
     answer: UpstreamAnswer
 
     async def visible_names(self, method: str, page: Listing) -> frozenset[str]:
-        """Return the names in a list that the caller may see."""
+        """Return the visible names in a list."""
         answer = self.answer
         return await answer.parts.visibility.visible_names(answer.context, answer.request, method, page)
 
@@ -103,17 +103,17 @@ class CallerRecipient(Struct, frozen=True):
         return await self.answer.parts.visibility.has_pinned_instructions(self.answer.context, said)
 
     async def notice(self) -> str | None:
-        """Return instructions of the gateway's own, for a caller that sees no tool of the upstream."""
+        """Return instructions of the gateway's own for a caller without visible tools."""
         return await self.answer.parts.visibility.notice_for_caller(self.answer.context, self.answer.request)
 
     def note_handle(self, handle: str) -> None:
-        """Note an opaque value of the upstream's that the caller is given."""
+        """Note that the caller is given an opaque value of the upstream."""
         answer = self.answer
         upstream, principal = answer.context.exchange.upstream, answer.request.principal
         answer.parts.ownership.deliver(upstream, handle, principal, answer.past_call())
 
     def note_question(self, question: RequestId) -> None:
-        """Note a question that the server asks the caller. In a session it is the session's."""
+        """Note a question of the server to a caller without a session."""
         answer, request = self.answer, self.answer.request
         if request.session is None:
             identifier = None if request.message is None else request.message.id
@@ -145,7 +145,7 @@ class CallerNotices(Struct, frozen=True):
     request: UpstreamRequest
 
     def announce(self, *, begun: bool) -> bytes:
-        """Return the events that tell of changed lists."""
+        """Return the events about changed lists."""
         return changed_lists(self.request, self.parts.catalogue.announces(self.upstream), begun=begun)
 
     def listen(self, say: Callable[[bytes], None]) -> Callable[[], None]:

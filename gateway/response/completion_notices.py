@@ -46,11 +46,11 @@ class CompletionNotices:
             del self._streams[session]
 
     def note_link(self, link: ConnectionLink) -> None:
-        """Tell the session of a link that its user has connected or declined."""
+        """Tell the session of a link about the decision of its user."""
         self._send(link.session, link.id)
 
     def _note(self, approval: Approval) -> None:
-        """Tell the session of a question that people have answered."""
+        """Tell the session of a question about the answer of people."""
         if _is_new_answer(approval):
             self._send(approval.question.requester.session, approval.id)
 

@@ -25,7 +25,7 @@ WITHHELD: Final = "[credential of the gateway]"
 
 
 class ConcealmentObserver(Protocol):
-    """A stage that folds credentials that have been replaced by handles."""
+    """Stage with a fold of credentials after their replacement by handles."""
 
     async def note_concealed(self, sightings: tuple[Sighting, ...], /) -> None: ...
 
@@ -106,7 +106,7 @@ def conceal_credentials(
 
 
 def _forms(values: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the values in each form in which an upstream may repeat them."""
+    """Return the values in each form of a possible repetition."""
     return tuple(form for value in values for form in written_forms(value))
 
 

@@ -59,8 +59,8 @@ class Envelope:
             raise _broken("has more beside its result than can be looked at")
 
     def _passes(self, block: bytes) -> bool:
-        """Return whether nothing of this stands at the top level. That holds for most of a result, and is far faster to
-        find out than exact places."""
+        """Return whether nothing of a block stands at the top level. Most blocks of a result are nested, and this check is
+        far faster than a search for places."""
         # A run of backslashes pairs up from the left, as a reader would pair it; what is left escapes the next byte.
         parts = block.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
         outside = parts[1::2] if self._in_string else parts[::2]
@@ -157,14 +157,14 @@ class EventEnvelope:
             self._piece(line)
 
     def _piece(self, text: bytes) -> None:
-        """More of the line that has begun."""
+        """Take more of the current line."""
         if not self._named:
             text = self._value(text)
         if self._in_data:
             self._envelope.feed(text)
 
     def _value(self, text: bytes) -> bytes:
-        """Return the part of this after the name of the field."""
+        """Return the value of a field, without its name."""
         name, colon, value = text.partition(b":")
         self._name += name[: _LONGEST + 1]
         name = self._name.removeprefix(_BOM)

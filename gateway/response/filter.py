@@ -49,11 +49,11 @@ class Recipient(ListViewer, Protocol):
     """The caller of an answer, with its view of lists and the memory of the gateway for it."""
 
     def note_handle(self, handle: str, /) -> None:
-        """Note a task id or a request state that the caller is given."""
+        """Note a task id or a request state for the caller."""
         ...
 
     def note_question(self, question: RequestId, /) -> None:
-        """Note a question that the server asks the caller."""
+        """Note a question of the server to the caller."""
         ...
 
     def note_input_requests(self, keys: Iterable[str], /) -> None:
@@ -61,7 +61,7 @@ class Recipient(ListViewer, Protocol):
         ...
 
     def note_list_change(self) -> None:
-        """Note that the server says that its tools or prompts have changed."""
+        """Note a change of the tools or prompts of the server."""
         ...
 
     def note_reserved_names(self, count: int, /) -> None:
@@ -81,7 +81,7 @@ class ReservedNameFilter(Struct, eq=False):
     """The check of a message that passes in parts."""
 
     async def handle(self, frame: AnswerFrame) -> AnswerFrame | None:
-        """Return a frame without reserved names; the same object if it has none. Raises `UpstreamBroken`."""
+        """Return a frame without reserved names, often the same object. Raises `UpstreamBroken`."""
         kind = frame.kind
         if kind == "part" or kind == "text":  # noqa: PLR1714 - a set would cost a hash for each frame
             self._feed(frame.raw)
@@ -93,7 +93,7 @@ class ReservedNameFilter(Struct, eq=False):
         found, count = await self.worker.run(len(data), partial(without_reserved, data))
         if count:
             self._note(count)
-        return frame if found is data else _changed(frame, found)
+        return frame if found is data else _replace_message(frame, found)
 
     def _feed(self, part: bytes) -> None:
         self.check = self.check or ReservedNameCheck()
@@ -108,7 +108,7 @@ class ReservedNameFilter(Struct, eq=False):
         self.recipient.note_reserved_names(count)
 
 
-def _changed(frame: AnswerFrame, data: bytes) -> AnswerFrame | None:
+def _replace_message(frame: AnswerFrame, data: bytes) -> AnswerFrame | None:
     """Return a frame with this message in the place of its own. An unfinished event is dropped."""
     if frame.kind == "document":
         return AnswerFrame("document", data, data)
@@ -192,11 +192,11 @@ class MessageFilter:
         return None if seen is None else AnswerFrame("event", sse.encode(seen, frame.id), seen, frame.id)
 
     def begin_check(self) -> Envelope | EventEnvelope:
-        """Return the check of a message that passes in parts."""
+        """Return the check of a message in parts."""
         return EventEnvelope(self.expected) if self.framing == "events" else Envelope(self.expected)
 
     async def filter_message(self, data: bytes) -> bytes | None:
-        """Keep, change or drop one message: the same object, another one in its place, or `None`."""
+        """Keep, change or drop one message: the same object, another, or `None`."""
         try:
             envelope = OBJECT.decode(data)
         except UNREADABLE:
@@ -287,7 +287,7 @@ class MessageFilter:
                 self._recipient.note_handle(handle)
 
     def _note_requests(self, raw: msgspec.Raw) -> None:
-        """Note the keys of requests for input that come without a state."""
+        """Note the keys of requests for input without a state."""
         result = members_of(raw)
         keys = members_of(result.get("inputRequests", b""))
         if keys and decode_value(result.get("requestState", b"null")) is None:

@@ -31,7 +31,7 @@ class ListViewer(Protocol):
     """The caller of an answer, as far as lists and instructions are concerned."""
 
     async def visible_names(self, method: str, page: Listing, /) -> frozenset[str]:
-        """Return the names in a list (of this method) that the caller may see."""
+        """Return the visible names in a list of this method."""
         ...
 
     async def trusts_instructions(self, said: bytes, /) -> bool:
@@ -39,7 +39,7 @@ class ListViewer(Protocol):
         ...
 
     async def notice(self) -> str | None:
-        """Return instructions of the gateway's own, for a caller that sees no tool of the upstream."""
+        """Return instructions of the gateway's own for a caller without visible tools."""
         ...
 
 
@@ -51,7 +51,7 @@ class ListFilter(Struct, frozen=True):
     worker: WorkerThread
 
     async def filter_response(self, data: bytes, watched: frozenset[str], identifier: RequestId | None) -> bytes:
-        """Return a response with what the caller may see. A response that can be read in two ways is replaced."""
+        """Return a response with the visible entries alone. An error replaces a response with two readings."""
         method, *others = sorted(watched)
         seen = None
         if identifier is not None and not others:

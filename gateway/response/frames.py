@@ -44,7 +44,7 @@ class AnswerFrame(Struct, frozen=True):
 
 
 class JsonFrames:
-    """Splitter of an answer that is one JSON document."""
+    """Splitter of a JSON document."""
 
     __slots__ = ("_body", "_hold", "_is_passing", "_may_pass_unseen")
 
@@ -102,7 +102,7 @@ class EventFrames:
         return frames
 
     def finish(self) -> list[AnswerFrame]:
-        """Return the unfinished event, which some clients read all the same, and the end."""
+        """Return the unfinished event, for the clients with support for it, and the end."""
         is_passing = self._splitter.passing
         frames = [AnswerFrame("part-end")] if is_passing else []
         rest = self._splitter.rest() if self._may_pass_unseen else None
@@ -130,7 +130,7 @@ class TextFrames:
         self._has_begun = False
 
     def feed(self, chunk: bytes) -> list[AnswerFrame]:
-        """Return the next bytes as they are."""
+        """Return the next bytes unchanged."""
         self._has_begun = True
         return [AnswerFrame("text", chunk)]
 

@@ -44,7 +44,7 @@ def request_id(raw: bytes | msgspec.Raw) -> RequestId | None:
 
 
 def decode_value(raw: bytes | msgspec.Raw) -> object:
-    """Return the value, or `None` for what no reader could make one of, such as a number beyond all bounds."""
+    """Return the value; `None` for bytes without a value, such as a number beyond all bounds."""
     try:
         return _decode(raw)
     except UNREADABLE:

@@ -1,4 +1,4 @@
-"""The obligations of a decision that concern the answer. Pure."""
+"""The obligations of a decision for the answer. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NO_BOUNDS: Final = Bounds()
 
 
 class ResponseObligations(Struct, frozen=True):
-    """Duties of the gateway for one answer. `label` is the highest confidentiality that policy lays on the result."""
+    """Duties of the gateway for one answer. `label` is the highest confidentiality of the result by policy."""
 
     label: Sensitivity = Sensitivity.PUBLIC
     bounds: Bounds = NO_BOUNDS
@@ -36,7 +36,7 @@ NO_OBLIGATIONS: Final = ResponseObligations()
 
 
 def read_obligations(decision: Decision) -> ResponseObligations:
-    """Return what a decision obliges the gateway to do with the answer."""
+    """Return the duties of the gateway for the answer by a decision."""
     if not decision.obligations:
         return NO_OBLIGATIONS
     return ResponseObligations(
@@ -45,7 +45,7 @@ def read_obligations(decision: Decision) -> ResponseObligations:
 
 
 def read_label(decision: Decision) -> Sensitivity:
-    """Return the highest confidentiality that the `label` obligations name."""
+    """Return the highest confidentiality of the `label` obligations."""
     ranks = list(Sensitivity)
     named = [
         Sensitivity(str(item.properties["confidentiality"])) for item in decision.obligations if item.id == "label"

@@ -37,7 +37,7 @@ class ResultReads(Protocol):
 async def inspect_pieces(
     inspector: ResultInspector, data: bytes, *, last: bool = False, turn: Turn = next_turn
 ) -> ResultContent | None:
-    """Return what more of a result holds; `None` for nothing. Each piece after the first waits for a turn."""
+    """Return the content of more of a result; `None` without any. Each piece after the first waits for a turn."""
     parts: list[ResultContent | None] = []
     done = 0
     while len(data) - done > _PIECE:
@@ -61,7 +61,7 @@ class ResultObserver(Struct, eq=False):
     """A document whose words are found when it is on its way."""
 
     async def handle(self, frame: AnswerFrame) -> AnswerFrame:
-        """Fold what a frame holds. Raises `UpstreamBroken` if it cannot be recorded."""
+        """Fold the content of a frame. Raises `UpstreamBroken` without a record of the content."""
         kind, data = frame.kind, frame.raw
         if kind == "document" and len(data) <= _PIECE:
             self.unread = data
@@ -84,7 +84,7 @@ class ResultObserver(Struct, eq=False):
         return self.inspector.finish_words(unread) if unread else None
 
     async def note_concealed(self, sightings: tuple[Sighting, ...]) -> None:
-        """Fold credentials that have been replaced by handles."""
+        """Fold credentials after their replacement by handles."""
         await self._take(ResultContent(sightings))
 
     async def _take(self, content: ResultContent) -> None:

@@ -45,7 +45,7 @@ class OpenAnswer:
         self.principal = principal
         self.task = task
 
-    async def sending(self, work: Awaitable[Reply]) -> Reply:
+    async def send(self, work: Awaitable[Reply]) -> Reply:
         """Do the work until the answer begins. Raises `CredentialEnded` if the answer is cut meanwhile."""
         worker = asyncio.current_task()
         if worker is not None:
@@ -76,7 +76,7 @@ class OpenAnswer:
             self._timer = asyncio.get_running_loop().call_later(seconds, self.cut)
 
     def leave(self) -> None:
-        """Forget an answer that has ended."""
+        """Forget an ended answer."""
         if self._timer is not None:
             self._timer.cancel()
         self._answers.forget(self)
@@ -96,7 +96,7 @@ class OpenAnswers:
         return len(self._open)
 
     def enter(self, principal: Principal, lease: str | None, task: str | None, *, is_idle: bool) -> OpenAnswer:
-        """Note a request that is about to be sent. `leave` must follow."""
+        """Note a request before its sending. `leave` must follow."""
         answer = OpenAnswer(self, principal, lease, task, is_idle=is_idle)
         self._open.add(answer)
         if lease is not None:
@@ -112,7 +112,7 @@ class OpenAnswers:
                 del self._of_lease[answer.lease]
 
     def end_lease(self, lease: Lease, cause: Cause) -> None:
-        """End the answers under a lease that begins to end."""
+        """End the answers under an ending lease."""
         manner = self._on_signal if cause in ADVERSE else self._on_completed
         self._end(tuple(self._of_lease.get(lease.id, ())), manner)
 
@@ -121,7 +121,7 @@ class OpenAnswers:
         self._end(tuple(each for each in self._open if each.task == task and each.lease is None), self._on_completed)
 
     def end_callers(self, is_chosen: Callable[[Principal], bool]) -> None:
-        """End the answers of the callers that a signal names."""
+        """End the answers of the callers in a signal."""
         self._end(tuple(each for each in self._open if is_chosen(each.principal)), self._on_signal)
 
     def _end(self, answers: tuple[OpenAnswer, ...], manner: Manner) -> None:

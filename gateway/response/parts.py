@@ -1,4 +1,4 @@
-"""The parts of the gateway with which answers are made ready for callers."""
+"""The parts of the gateway for answers to callers."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class _MessageEnvelope(msgspec.Struct, gc=False):
 
 
 class _NamedTasks(msgspec.Struct, gc=False):
-    """The members of `params` and of results that can name tasks."""
+    """The members of `params` and of results with names of tasks."""
 
     taskId: msgspec.Raw = _NO  # noqa: N815 - as the protocol calls it
     meta: msgspec.Raw = msgspec.field(name="_meta", default=_NO)

@@ -38,7 +38,7 @@ class Hasher(Protocol):
 
 
 class Stage(Protocol):
-    """A stage of an answer: it inspects, changes or drops (`None`) one frame after another."""
+    """A stage of an answer. Inspects, changes or drops (`None`) one frame after another."""
 
     async def handle(self, frame: AnswerFrame, /) -> AnswerFrame | None: ...
 
@@ -47,7 +47,7 @@ class Settlement(Protocol):
     """The work at the end of an answer."""
 
     def on_sent(self) -> None:
-        """Do the work that must be done before the next request of the caller is read. Nothing is waited for before it."""
+        """Do the work before the next request of the caller is read, without a wait."""
         ...
 
     async def settle(self, end: StreamEnd, /) -> None: ...
@@ -57,7 +57,7 @@ class StreamNotices(Protocol):
     """The gateway's own events for the reader of an idle stream."""
 
     def announce(self, *, begun: bool) -> bytes:
-        """Return the events that tell of changed lists. `begun`: some of the answer has been passed on."""
+        """Return the events about changed lists. `begun`: some of the answer has been passed on."""
         ...
 
     def listen(self, say: Callable[[bytes], None], /) -> Callable[[], None]:
@@ -100,7 +100,7 @@ class Stages(Struct, eq=False):
     frames: Frames | None = None
 
     async def handle_whole(self, body: bytes) -> bytes | None:
-        """Return the bytes to pass on of an answer that is one JSON document; `None` for an answer in frames, to be fed."""
+        """Return the bytes to pass on of a JSON document; `None` for an answer to `feed`."""
         if self.framing != "json" or len(body) > self.hold:
             return None
         frame = AnswerFrame("document", body, body)
@@ -115,7 +115,7 @@ class Stages(Struct, eq=False):
 
     async def feed(self, chunk: bytes) -> bytes:
         """Return the bytes to pass on after the next bytes of an answer; empty while a message is held back."""
-        frames = self._begun()
+        frames = self._open_frames()
         if len(chunk) <= frames.at_once:
             return await self._handle(frames.feed(chunk))
         passed: list[bytes] = []
@@ -126,9 +126,9 @@ class Stages(Struct, eq=False):
 
     async def finish(self) -> bytes:
         """Return the rest of the bytes to pass on."""
-        return b"".join([await self._handle([frame]) for frame in self._begun().finish()])
+        return b"".join([await self._handle([frame]) for frame in self._open_frames().finish()])
 
-    def _begun(self) -> Frames:
+    def _open_frames(self) -> Frames:
         if self.frames is None:
             self.frames = begin_frames(self.framing, self.hold, may_pass_unseen=self.may_pass_unseen)
         return self.frames
@@ -222,7 +222,7 @@ class ResponseStream:
         self._leaves.append(leave)
 
     def cut(self) -> None:
-        """End the answer now, whatever its reader waits for: the exchange with the upstream is closed. It counts as cancelled."""
+        """End the answer now, and close the exchange with the upstream. The answer counts as cancelled."""
         if self._closed or self.whole or self._cut is not None:
             return
         self._cut = CredentialEnded(*ENDED)
@@ -231,7 +231,7 @@ class ResponseStream:
 
     @property
     def announcement(self) -> bytes:
-        """The events, if any, by which the reader of this answer learns that lists may show something else than before."""
+        """The events about changed lists for the reader of this answer, if any."""
         return b"" if self._notices is None else self._notices.announce(begun=self._begun)
 
     def listen(self, say: Callable[[bytes], None]) -> Callable[[], None]:
@@ -302,7 +302,7 @@ class ResponseStream:
             return await anext(self._reply.chunks)
 
     def _end_cut(self, error: CredentialEnded) -> bytes:
-        """Return the last bytes for the client of a cut answer. A stream that waits for news just ends: its client opens another."""
+        """Return the last bytes for the client of a cut answer. A stream for news just ends, and its client opens another."""
         if not self.idle:
             return self._last_words(error)
         self.whole = True

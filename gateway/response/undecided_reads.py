@@ -55,7 +55,7 @@ class UndecidedReadObserver:
         self._last: _Read | None = None
 
     async def handle(self, frame: AnswerFrame) -> AnswerFrame:
-        """Fold what a frame holds. Raises `UpstreamBroken` if it cannot be recorded."""
+        """Fold the content of a frame. Raises `UpstreamBroken` without a record of the content."""
         kind = frame.kind
         if kind in {"document", "event", "unfinished"}:
             await self._observe_message(frame.raw, frame.data)
@@ -66,7 +66,7 @@ class UndecidedReadObserver:
         return frame
 
     async def note_concealed(self, sightings: tuple[Sighting, ...]) -> None:
-        """Fold credentials of the last message that have been replaced by handles."""
+        """Fold credentials of the last message after their replacement by handles."""
         if self._last is not None:
             await self._take(self._last, ResultContent(sightings))
 
@@ -135,7 +135,7 @@ class UndecidedReadObserver:
         """Return the calls of which this message holds or announces a late result; `None` for each forgotten call."""
         parts, request, message = self._parts, self._request, self._request.message
         if message is None and server.answers is not None:
-            key = unanswered(request.session, server.answers)
+            key = unanswered_key(request.session, server.answers)
             return [parts.unanswered.past_call(self._upstream, key, request.principal)]
         if server.unread and self._asked in {None, "subscriptions/listen"}:
             return [None]
@@ -145,7 +145,7 @@ class UndecidedReadObserver:
         return [parts.ownership.past_call(self._upstream, name, request.principal) for name in named]
 
     def _note_tasks(self, server: ServerMessage, past_call: PastCall | None) -> None:
-        """The tasks that a late answer gives the caller are made by its call."""
+        """Note the call of a late answer as the origin of the tasks in the answer."""
         if past_call is None or server.answers is None or self._request.message is not None:
             return
         ownership, principal = self._parts.ownership, self._request.principal
@@ -197,7 +197,7 @@ class UndecidedReadObserver:
 
 @contextmanager
 def _withheld() -> Generator[None]:
-    """Turns what keeps a reading out of the history or the record into an answer that is not given."""
+    """Turn a failure of the history or of the record into a withheld answer."""
     try:
         yield
     except (HistoryError, JournalError) as error:
@@ -206,8 +206,8 @@ def _withheld() -> Generator[None]:
         ) from None
 
 
-def unanswered(session: str | None, request: RequestId) -> str:
-    """Return the key of a request whose answer may come on another stream of its session."""
+def unanswered_key(session: str | None, request: RequestId) -> str:
+    """Return the key of a request with a possible answer on another stream of its session."""
     return f"{session}\0{request!r}"
 
 

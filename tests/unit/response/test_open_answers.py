@@ -124,7 +124,7 @@ async def test_an_answer_that_is_not_being_read_is_cut_too():
 async def test_a_request_without_an_answer_yet_is_cut():
     answers = OpenAnswers()
     answer = entered(answers)
-    sending = asyncio.ensure_future(answer.sending(asyncio.Event().wait()))
+    sending = asyncio.ensure_future(answer.send(asyncio.Event().wait()))
     await asyncio.sleep(0)
 
     answers.end_lease(lease(), "signal")
@@ -135,7 +135,7 @@ async def test_a_request_without_an_answer_yet_is_cut():
 
 async def test_a_client_that_leaves_is_no_cut():
     answer = entered(OpenAnswers())
-    sending = asyncio.ensure_future(answer.sending(asyncio.Event().wait()))
+    sending = asyncio.ensure_future(answer.send(asyncio.Event().wait()))
     await asyncio.sleep(0)
     sending.cancel()
 
@@ -145,7 +145,7 @@ async def test_a_client_that_leaves_is_no_cut():
 
 async def test_a_client_that_leaves_in_the_turn_of_the_cut_stays_gone():
     answer = entered(OpenAnswers())
-    sending = asyncio.ensure_future(answer.sending(asyncio.Event().wait()))
+    sending = asyncio.ensure_future(answer.send(asyncio.Event().wait()))
     await asyncio.sleep(0)
     answer.cut()
     sending.cancel()
@@ -156,7 +156,7 @@ async def test_a_client_that_leaves_in_the_turn_of_the_cut_stays_gone():
 
 async def test_an_answer_that_begins_in_the_turn_of_the_cut_is_not_passed_on():
     answer, begun = entered(OpenAnswers()), asyncio.get_running_loop().create_future()
-    sending = asyncio.ensure_future(answer.sending(begun))
+    sending = asyncio.ensure_future(answer.send(begun))
     await asyncio.sleep(0)
     begun.set_result("reply")
     answer.cut()
