@@ -62,7 +62,7 @@ def _conceal_goal(origins: Origins, detector: Detector, goal: str, kept: TaskHis
     return concealed_with(KnownSpots(detector, indexes), goal, _GOAL_LENGTH)
 
 
-async def remembered(parts: DeskParts, registers: ApprovalRegisters | None = None) -> Callable[[], Awaitable[None]]:
+async def open_memory(parts: DeskParts, registers: ApprovalRegisters | None = None) -> Callable[[], Awaitable[None]]:
     """Restore history, open questions and endorsements from the stores and the journal of the gateway before this one.
 
     Returns a function to write both down. Raises `JournalError` for a changed journal: a task would seem to have done
@@ -122,9 +122,9 @@ async def keep_memory(
     """Restore the memory of the gateway before this one, and write the memory down again and again until the stack
     ends.
 
-    Raises `JournalError` as `remembered` does.
+    Raises `JournalError` as `open_memory` does.
     """
-    write_down = await remembered(parts, registers)
+    write_down = await open_memory(parts, registers)
     stack.push_async_callback(write_down)
     keep_house(stack, write_down, *chores)
 

@@ -50,10 +50,10 @@ async def run(
     stopping = Stopping()
 
     def ready() -> None:
-        stopping.started()
+        stopping.note_start()
         on_ready()
 
-    with stopping.heard():
+    with stopping.hear_signals():
         try:
             async with open_gateway(configuration) as gateway, AsyncExitStack() as stack:
                 console = await _open_console(stack, configuration, gateway)

@@ -25,12 +25,12 @@ class Stopping:
         self._loop = asyncio.get_running_loop()
         self._starting = cast("asyncio.Task[object] | None", asyncio.current_task())
 
-    def started(self) -> None:
+    def note_start(self) -> None:
         """Note that the gateway serves from now on. The server hears later signals itself, until the gateway stops."""
         self._starting = None
 
     @contextmanager
-    def heard(self) -> Generator[None]:
+    def hear_signals(self) -> Generator[None]:
         """Hear signals for as long as the block lasts. A signal ignored by the parent process, as `nohup` does with
         SIGHUP, stays ignored."""
         handlers = dict.fromkeys(_TOLD, self._tell) | {signal.SIGHUP: self._hang_up}

@@ -38,7 +38,7 @@ from gateway.identity.challenge import demand_login
 from gateway.model.caller import Credentials
 from gateway.model.decision import Reason, Refusal
 from gateway.pages.responses import ReplyResponse, exchange_of, json_response
-from gateway.pipeline.refuse import failure
+from gateway.pipeline.refuse import refuse_failure
 from gateway.protocol.headers import is_passed_on, texts_of
 from gateway.protocol.replies import Reply
 
@@ -87,7 +87,7 @@ async def _for_person(
     try:
         principal = await approvers.identities.identify(credentials, exchange.client_ip)
     except IdentityUnavailable as error:
-        principal = failure(error)
+        principal = refuse_failure(error)
     if not isinstance(principal, Refusal) and (principal.user is None or principal.delegation):
         principal = reasons.IDENTITY_PERSON.refusal()
     if isinstance(principal, Refusal):

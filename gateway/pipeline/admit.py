@@ -22,7 +22,7 @@ from gateway.model.decision import Refusal
 from gateway.model.wire import Era, Message, UpstreamRequest
 from gateway.pipeline.context import RequestContext
 from gateway.pipeline.known_credentials import CallerCredentials
-from gateway.pipeline.refuse import failure
+from gateway.pipeline.refuse import refuse_failure
 from gateway.protocol.classify import NAMES_HANDLES, TASKS_EXTENSION, declares_tasks, state_of, tasks_of
 from gateway.protocol.headers import forwardable_request, is_passed_on, texts_of
 from gateway.protocol.methods import names_where
@@ -60,7 +60,7 @@ class Admission(Struct, frozen=True):
         try:
             return await self.identities.identify(credentials, exchange.client_ip)
         except IdentityUnavailable as error:
-            return failure(error)
+            return refuse_failure(error)
 
     def replace_unsafe_trace(self, context: RequestContext, principal: Principal) -> RequestContext:
         """Return the request in a new trace, if the caller's trace holds a known credential in its ids.
@@ -99,7 +99,7 @@ class Admission(Struct, frozen=True):
             named = handles if state is None else handles | {state}
             # Its caller must have been given every protocol task and request state that a message names.
             if not all(renew_if_owner(exchange.upstream, handle, principal) for handle in named):
-                return foreign(message)
+                return refuse_foreign(message)
         method = cast("Literal['POST', 'GET', 'DELETE']", exchange.method)
         if session is None:
             return UpstreamRequest(method, headers, principal, message)
@@ -116,7 +116,7 @@ class Admission(Struct, frozen=True):
         return session
 
 
-def foreign(message: Message) -> Refusal:
+def refuse_foreign(message: Message) -> Refusal:
     """Return the error of a server that does not know a task or a state (SEP-2663, "Protocol Errors"). A client without
     support for tasks gets that error first."""
     if message.era is _STATELESS and tasks_of(message) and not declares_tasks(message):

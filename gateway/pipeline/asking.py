@@ -17,7 +17,7 @@ from gateway.journal.writer import Journal
 from gateway.model.decision import Reason, Refusal
 from gateway.pipeline.known_credentials import CallerCredentials
 from gateway.pipeline.people import People
-from gateway.pipeline.recurring import with_recurrence
+from gateway.pipeline.recurring import add_recurrence
 from gateway.pipeline.waiting import may_be_elicited
 from gateway.protocol.error_codes import REFUSED
 from gateway.protocol.parameters import params_beside
@@ -68,7 +68,7 @@ class Questions(Struct, frozen=True):
         description = self._describe(prepared, ruling, known)
         question = self._build_question(context, prepared, ruling)
         shown = cast("Mapping[str, Any]", description["arguments"]).get("value")
-        question = with_recurrence(question, prepared, ruling, self.people.endorsements, shown)
+        question = add_recurrence(question, prepared, ruling, self.people.endorsements, shown)
         question = structs.replace(question, target=self._conceal(known, prepared.call.target.id))
         question = structs.replace(question, shown=digest_question(question, description))
         approval = await self.people.desk.ask(question, description)

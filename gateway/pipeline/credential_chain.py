@@ -1,7 +1,7 @@
 """Keeps credentials of one system from another, where policy alone could not see them.
 
 Policy decides on the arguments of a call, with the credentials that the call's own task was shown. Two other places are here:
-outside the arguments (`beside_arguments`), and the other tasks of the same caller (`with_other_tasks`).
+outside the arguments (`examine_outside_arguments`), and the other tasks of the same caller (`add_other_tasks`).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class CredentialChain:
             return Index(seen)
         return self._indexes.of(task.id, seen)
 
-    async def beside_arguments(
+    async def examine_outside_arguments(
         self, request: UpstreamRequest, audience: str, *, trace: bytes | None = None
     ) -> Refusal | tuple[CredentialPiece, ...]:
         """Refuse a request to the system `audience` with a credential of another system outside its arguments; else return
@@ -68,7 +68,7 @@ class CredentialChain:
             return found
         return FOREIGN if found == "foreign" else _UNSEARCHED
 
-    async def with_other_tasks(
+    async def add_other_tasks(
         self, owner: str, task: Task, call: Call, content: CallContent, *, size: int
     ) -> CallContent:
         """The content of a call, completed by the credentials that other tasks of the caller were shown.
@@ -83,7 +83,7 @@ class CredentialChain:
             size, partial(other_tasks.completed, content, call, shown, task.id, self._detector)
         )
 
-    async def with_repeated_marked(self, request: UpstreamRequest, content: ResultContent) -> ResultContent:
+    async def mark_repeated(self, request: UpstreamRequest, content: ResultContent) -> ResultContent:
         """Mark the credentials of a result `ordinary` where they only repeat the request. Otherwise a system could
         claim a text that its caller sends everywhere, such as a user agent, as its own credential. All other systems
         would then refuse that caller."""

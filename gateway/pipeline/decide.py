@@ -93,7 +93,7 @@ class CallInspection(Struct, frozen=True):
         content = look() if size <= AT_ONCE else await self.worker.run(size, look)
         if self.chain.origins.of(principal.key) is None:
             return content
-        return await self.chain.with_other_tasks(principal.key, task, call, content, size=size)
+        return await self.chain.add_other_tasks(principal.key, task, call, content, size=size)
 
 
 class PolicyQuestions(Struct, frozen=True):

@@ -69,7 +69,7 @@ class CallReads(Struct, frozen=True):
     async def fold(self, content: ResultContent) -> JsonObject | None:
         """Fold a part of the result into the task of the call."""
         if content.sightings:
-            content = await self.parts.credential_chain.with_repeated_marked(self.prepared.request, content)
+            content = await self.parts.credential_chain.mark_repeated(self.prepared.request, content)
         return self.parts.history.observe(self.prepared.task, self.context.id, content, label=self.label)
 
     def record(self, fields: JsonObject) -> Awaitable[None]:

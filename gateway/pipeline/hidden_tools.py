@@ -17,7 +17,7 @@ TOLD_OF_GRANTS: Final = frozenset({AuthMethod.DEVELOPMENT, AuthMethod.ANONYMOUS}
 _MOST_TOLD: Final = 4_096
 
 
-def usable(tools: Iterable[Target]) -> tuple[Target, ...]:
+def keep_usable(tools: Iterable[Target]) -> tuple[Target, ...]:
     """Return the tools whose definitions may be used: the catalogue itself hides all others."""
     return tuple(tool for tool in tools if tool.pin in {Pin.MATCH, Pin.UNPINNED})
 

@@ -273,7 +273,7 @@ def _attach(
     shown = (*authority.leases.values_of(task, upstream), *_of_messages(authority, principal, upstream))
     if not authority.terms[upstream].hands_over:
         return Attached(answer.credential, answer, shown)
-    handed = _handed(authority, answer)
+    handed = _hand_over(authority, answer)
     return Attached(answer.credential, answer, (*shown, handed.token), handed)
 
 
@@ -311,7 +311,7 @@ def _of_owner(authority: Authority, owner: str, upstream: str) -> tuple[str, ...
     return (*authority.leases.values_of_owner(owner, upstream), *tokens)
 
 
-def _handed(authority: Authority, lent: Lent) -> HandedCredential:
+def _hand_over(authority: Authority, lent: Lent) -> HandedCredential:
     lease, credential = lent.lease, lent.credential
     terms = _process_terms(lease)
     token = authority.token_of_process(lease.upstream, terms)

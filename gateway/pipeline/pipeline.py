@@ -31,7 +31,7 @@ from gateway.pipeline.decide import Decider, Ruling, refuse_denied
 from gateway.pipeline.exposure import ExposureGuard
 from gateway.pipeline.forward import Forwarder
 from gateway.pipeline.prepare import Preparation
-from gateway.pipeline.refuse import Refuser, failure
+from gateway.pipeline.refuse import Refuser, refuse_failure
 from gateway.pipeline.sessionless import refuse_unowned
 from gateway.pipeline.tickets import take_out_ticket
 from gateway.pipeline.visibility import Visibility
@@ -123,7 +123,7 @@ class Pipeline(Struct, frozen=True):
         try:
             outcome = await self._serve(context, principal, message)
         except GatewayError as error:
-            outcome = failure(error)
+            outcome = refuse_failure(error)
         if isinstance(outcome, Refusal):
             return await self.refuser.refuse(context, outcome, principal, message)
         return outcome

@@ -44,7 +44,7 @@ _ROLES: Final = frozenset({Role.DESTINATION, Role.COMMAND, Role.AMOUNT, Role.REC
 _NUMBER: Final = re.compile(r"[0-9]{1,6}", re.ASCII)
 
 
-def with_recurrence(
+def add_recurrence(
     question: Question, prepared: PreparedCall, ruling: Ruling, endorsements: Endorsements, shown: Json
 ) -> Question:
     """Return a question with the part of its call that can recur, or without the scope `recurring`. `shown` are the arguments as

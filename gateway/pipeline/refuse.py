@@ -115,7 +115,7 @@ class Refuser(Struct, frozen=True):
             _log_refusal(entry["id"], refusal, upstream)
 
 
-def failure(error: GatewayError) -> Refusal:
+def refuse_failure(error: GatewayError) -> Refusal:
     """Return the refusal for an outside failure."""
     reason = reason_of(error)
     if isinstance(error, UpstreamTimeout):

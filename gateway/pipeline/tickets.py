@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 
 from gateway.approvals.seal import PREFIX, StateTicket, TicketSeal
 from gateway.model.wire import Disposition, Era, Message
-from gateway.pipeline.admit import foreign
+from gateway.pipeline.admit import refuse_foreign
 from gateway.protocol.classify import state_of
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ def take_out_ticket(
         return None
     is_call = message.disposition is Disposition.DECIDE and message.era is Era.STATELESS
     ticket = seal.open(state, principal.key, now) if seal is not None and is_call else None
-    return foreign(message) if ticket is None else Resumed(_restore(message, ticket), ticket, _is_declined(message))
+    return (
+        refuse_foreign(message) if ticket is None else Resumed(_restore(message, ticket), ticket, _is_declined(message))
+    )
 
 
 def _is_declined(message: Message) -> bool:

@@ -22,7 +22,7 @@ from gateway.model.decision import Refusal
 from gateway.model.target import Pin, Target
 from gateway.model.wire import Message, UpstreamRequest
 from gateway.pipeline.context import RequestContext
-from gateway.pipeline.hidden_tools import TOLD_OF_GRANTS, HiddenTools, explain_hidden_tools, usable
+from gateway.pipeline.hidden_tools import TOLD_OF_GRANTS, HiddenTools, explain_hidden_tools, keep_usable
 from gateway.policy import document
 from gateway.policy.policy import Policy
 from gateway.protocol.classify import cursor_of
@@ -78,7 +78,7 @@ class Visibility(Struct, frozen=True):
         names = [item.name for item in page.items if item.name not in large]
         targets = {name: self.catalogue.target(upstream, kind, name) for name in names}
         ids = await self.visible_ids(context, request, tuple(targets.values()))
-        if kind == "tool" and not ids and (tools := usable(targets.values())):
+        if kind == "tool" and not ids and (tools := keep_usable(targets.values())):
             self.hidden_tools.note(principal, upstream, len(tools))
         return frozenset(name for name, target in targets.items() if target.id in ids)
 
@@ -95,7 +95,7 @@ class Visibility(Struct, frozen=True):
         if principal.method not in TOLD_OF_GRANTS:
             return None
         await self.catalogue.ensure(upstream)
-        tools = usable(self.catalogue.tools(upstream))
+        tools = keep_usable(self.catalogue.tools(upstream))
         hidden = bool(tools) and not await self.visible_ids(context, request, tools)
         return explain_hidden_tools(principal, upstream, tools) if hidden else None
 

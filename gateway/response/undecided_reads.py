@@ -168,7 +168,7 @@ class UndecidedReadObserver:
 
     async def _take(self, read: _Read, content: ResultContent) -> None:
         parts, now = self._parts, self._parts.clock()
-        content = await parts.credential_chain.with_repeated_marked(self._request, content)
+        content = await parts.credential_chain.mark_repeated(self._request, content)
         with _withheld():
             for task in self._tasks(read.source.past_call, now):
                 number = read.numbers.get(task.id)

@@ -26,7 +26,7 @@ def handled(number: int, handler: signal.Handlers) -> Generator[None]:
 async def starting(stopping: list[Stopping]) -> None:
     """A gateway that does not come to its start."""
     stopping.append(Stopping())
-    with stopping[0].heard():
+    with stopping[0].hear_signals():
         await asyncio.get_running_loop().create_future()
 
 
@@ -45,8 +45,8 @@ async def test_a_signal_at_the_start_ends_the_start_in_order(number: signal.Sign
 @pytest.mark.parametrize("number", HEARD)
 async def test_a_signal_after_it_has_served_does_not_disturb_the_end(number: signal.Signals):
     stopping = Stopping()
-    with stopping.heard():
-        stopping.started()
+    with stopping.hear_signals():
+        stopping.note_start()
         signal.raise_signal(number)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -58,7 +58,7 @@ async def test_a_second_signal_does_not_disturb_the_end_of_the_start():
     ended = asyncio.Event()
 
     async def slow_to_end() -> None:
-        with Stopping().heard():
+        with Stopping().hear_signals():
             try:
                 await asyncio.get_running_loop().create_future()
             finally:
@@ -79,8 +79,8 @@ async def test_a_second_signal_does_not_disturb_the_end_of_the_start():
 async def test_who_serves_is_told_of_a_hang_up_as_of_an_end():
     told: list[int] = []
     stopping = Stopping()
-    with stopping.heard():
-        stopping.started()
+    with stopping.hear_signals():
+        stopping.note_start()
         before = signal.signal(signal.SIGTERM, lambda number, _frame: told.append(number))
         signal.raise_signal(signal.SIGHUP)
         signal.signal(signal.SIGTERM, before)
@@ -90,7 +90,7 @@ async def test_who_serves_is_told_of_a_hang_up_as_of_an_end():
 
 async def test_a_hang_up_that_is_to_be_ignored_is_ignored():
     stopping = Stopping()
-    with handled(signal.SIGHUP, signal.SIG_IGN), stopping.heard():
+    with handled(signal.SIGHUP, signal.SIG_IGN), stopping.hear_signals():
         signal.raise_signal(signal.SIGHUP)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -100,7 +100,7 @@ async def test_a_hang_up_that_is_to_be_ignored_is_ignored():
 
 async def test_afterwards_signals_do_what_they_did_before():
     before = [signal.getsignal(number) for number in HEARD]
-    with Stopping().heard():
+    with Stopping().hear_signals():
         assert [signal.getsignal(number) for number in HEARD] != before
 
     assert [signal.getsignal(number) for number in HEARD] == before

@@ -9,7 +9,7 @@ import pytest
 from gateway.errors import UpstreamBroken, UpstreamUnreachable
 from gateway.http.edge import RefusedClient
 from gateway.model.decision import Reason, Refusal
-from gateway.pipeline.refuse import failure
+from gateway.pipeline.refuse import refuse_failure
 from gateway.protocol.error_codes import INVALID_REQUEST
 from tests.requirements import requirement
 from tests.unit.harness import Upstream, bench, call
@@ -85,7 +85,7 @@ async def test_a_failure_outside_is_told_with_its_problem_in_the_line_of_its_ref
 
 
 def test_a_failure_is_told_in_sentences():
-    reason = failure(UpstreamBroken("it died", "start it again")).reason
+    reason = refuse_failure(UpstreamBroken("it died", "start it again")).reason
 
     assert (reason.message, reason.remedy) == ("It died.", "Start it again.")
-    assert failure(UpstreamBroken("it died")).reason.remedy == ""
+    assert refuse_failure(UpstreamBroken("it died")).reason.remedy == ""
