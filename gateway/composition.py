@@ -17,8 +17,8 @@ from gateway.history import History
 from gateway.identity.identities import Identities
 from gateway.inspection.inspector import Inspector
 from gateway.journal.flood import Flood
+from gateway.journal.records import ResultRecord
 from gateway.journal.redaction import KnownCredentials
-from gateway.journal.results import ResultRecord
 from gateway.journal.writer import Journal
 from gateway.loop_turns import LoopTurns
 from gateway.model.call import Call

@@ -261,7 +261,7 @@ CACHES = {
     "words/own_words.py": "names of callers and of own domains; tokens and the configuration bound them",
     "words/words.py": "keys",
     "journal/chain.py": "keys",
-    "journal/redaction.py": "keys",
+    "journal/records.py": "keys",
     "policy/plan/regex_functions.py": "expressions of a policy, of at most 4,096 characters",
     "json/strict.py": "names of the protocol",
     "text_cache.py": "short texts",

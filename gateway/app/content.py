@@ -19,8 +19,8 @@ from gateway.credentials.origins import Origins
 from gateway.credentials.suppressions import Suppression, Suppressions, unknown
 from gateway.destinations.directory_files import load
 from gateway.inspection.inspector import Inspector
-from gateway.journal.redaction import KnownCredentials, Spots, concealed_with, recorded, together
-from gateway.journal.results import ResultRecord
+from gateway.journal.records import ResultRecord, record_arguments
+from gateway.journal.redaction import KnownCredentials, Spots, concealed_with, together
 from gateway.journal.writer import Journal
 from gateway.model.call import Call
 from gateway.model.facts import SessionFacts
@@ -115,7 +115,7 @@ def arguments_record(
 
     def record(call: Call, facts: SessionFacts, known: KnownCredentials | None, has_pieces: bool) -> JsonObject:  # noqa: FBT001 - called in one place
         held = None if has_pieces else {} if facts.credentials == () else held_credentials(facts)
-        return recorded(call.arguments, mode, key=key, spots=spots, known=known, held=held)
+        return record_arguments(call.arguments, mode, key=key, spots=spots, known=known, held=held)
 
     return record
 

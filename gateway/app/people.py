@@ -26,7 +26,7 @@ from gateway.approvals.socket import Accounts, DeskSocket
 from gateway.background import Job
 from gateway.errors import GatewayError
 from gateway.identity.identities import Identities
-from gateway.journal.redaction import recorded
+from gateway.journal.records import record_arguments
 from gateway.line_socket import own_uid
 from gateway.pipeline.people import Approvers, People
 from gateway.response.completion_notices import CompletionNotices
@@ -204,7 +204,7 @@ def _describer(
 ) -> Callable[[Call, SessionFacts, KnownCredentials | None, bool], JsonObject]:
     """Return the description of arguments for people. The description has no credentials, and is the same for each
     setting of the journal."""
-    record = partial(recorded, mode="full", key=journal.fingerprint_key, spots=spots)
+    record = partial(record_arguments, mode="full", key=journal.fingerprint_key, spots=spots)
 
     def describe(
         call: Call,

@@ -41,10 +41,10 @@ _CHECK_LENGTH: Final = 32
 _TAIL_LENGTH: Final = len(_CHECK) + _CHECK_LENGTH + len(b'"}')
 
 
-class _Hash(Protocol):
-    """The part of `hashlib` that a chain needs."""
+class Hash(Protocol):
+    """The needed part of a hash of `hashlib`."""
 
-    def copy(self) -> _Hash: ...
+    def copy(self) -> Hash: ...
     def update(self, data: bytes, /) -> None: ...
     def digest(self) -> bytes: ...
     def hexdigest(self) -> str: ...
@@ -55,16 +55,14 @@ class Chain:
     """The links of one journal. `key` is the chain's own key, or `None` for plain SHA-256; see `of`."""
 
     key: bytes | None
-    _inner: _Hash = field(init=False, compare=False)
+    _inner: Hash = field(init=False, compare=False)
     """The state in which each hash begins. With a key it is that of HMAC's inner hash, the key taken in."""
-    _outer: _Hash | None = field(init=False, compare=False)
+    _outer: Hash | None = field(init=False, compare=False)
     """The state of HMAC's outer hash, the key taken in; `None` without a key. The `hmac` module enters ten functions of
     Python for a digest, and copies of two states none."""
 
     def __post_init__(self) -> None:
-        padded = b"" if self.key is None else _padded(self.key)
-        inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in padded))
-        outer = None if self.key is None else hashlib.sha256(bytes(byte ^ 0x5C for byte in padded))
+        inner, outer = (hashlib.sha256(), None) if self.key is None else hmac_states(self.key)
         object.__setattr__(self, "_inner", inner)
         object.__setattr__(self, "_outer", outer)
 
@@ -102,11 +100,20 @@ class Chain:
             inner,
             prev.encode(),
         )
-        state = self._inner.copy()
+        # The digests are taken in place: this runs for each entry, and a method would be entered twice.
+        state, outer = self._inner.copy(), self._outer
         state.update(covered)
-        tail = b'%b%b"}' % (_CHECK, self._digest(state)[:_CHECK_LENGTH].encode())
+        if outer is None:
+            tail = b'%b%b"}' % (_CHECK, state.hexdigest()[:_CHECK_LENGTH].encode())
+            state.update(tail)
+            return covered + tail, state.hexdigest()
+        check = outer.copy()
+        check.update(state.digest())
+        tail = b'%b%b"}' % (_CHECK, check.hexdigest()[:_CHECK_LENGTH].encode())
         state.update(tail)
-        return covered + tail, self._digest(state)
+        link = outer.copy()
+        link.update(state.digest())
+        return covered + tail, link.hexdigest()
 
     def intact(self, line: bytes) -> bool:
         """Return whether a line's `check` matches its bytes."""
@@ -126,7 +133,7 @@ class Chain:
         """Return whether an intact line names a link as that of the line before."""
         return line.endswith(b'"prev":"%b"' % link.encode(), 0, len(line) - _TAIL_LENGTH)
 
-    def _digest(self, inner: _Hash) -> str:
+    def _digest(self, inner: Hash) -> str:
         """Return the link for the bytes that an inner hash has taken in. The hash can take in more."""
         if self._outer is None:
             return inner.hexdigest()
@@ -135,10 +142,12 @@ class Chain:
         return outer.hexdigest()
 
 
-def _padded(key: bytes) -> bytes:
-    """Return a key as FIPS 198-1 fills it up to a block of SHA-256."""
+def hmac_states(key: bytes) -> tuple[Hash, Hash]:
+    """Return the inner and the outer hash of HMAC-SHA256 (FIPS 198-1) with the key taken in, to be copied."""
     block = hashlib.sha256().block_size
-    return (hashlib.sha256(key).digest() if len(key) > block else key).ljust(block, b"\0")
+    padded = (hashlib.sha256(key).digest() if len(key) > block else key).ljust(block, b"\0")
+    inner, outer = (hashlib.sha256(bytes(byte ^ pad for byte in padded)) for pad in (0x36, 0x5C))
+    return inner, outer
 
 
 def timestamp(seconds: float) -> str:

@@ -29,14 +29,14 @@ recorded only without what has the form of a credential.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from gateway.journal.redaction import Conceal, concealed
 from gateway.model.caller import AuthMethod
 from gateway.model.target import Pin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from gateway.model.call import Call, Context
     from gateway.model.caller import Principal
@@ -80,6 +80,7 @@ def call_entry(
     that the events of history lack. An entry is `undecided` without a valid verdict: history then counts no denial
     (`history.fields.verdict_of`).
     """
+    caller, target = _PRINCIPALS.get(id(principal)), _LISTED.get(id(call.target))
     return {
         "id": decision_id,
         "effect": decision.effect,
@@ -91,10 +92,10 @@ def call_entry(
         "reasons": _reasons(decision.reasons, conceal) if decision.reasons else [],
         "obligations": [obligation.id for obligation in decision.obligations] if decision.obligations else [],
         "policy": {"name": decision.policy.name, "revision": decision.policy.revision},
-        "principal": _principal(principal),
+        "principal": caller[1] if caller is not None and caller[0] is principal else _principal(principal),
         "task": {"id": task.id, "kind": task.kind},
         "action": call.action,
-        "target": _target(call.target, conceal),
+        "target": target[1] if target is not None and target[0] is call.target else _target(call.target, conceal),
         "arguments": arguments_record,
         **(_NOTHING_FOUND if facts.credentials == facts.ungrounded == facts.followed == () else _found(facts, conceal)),
         "client": _client(context.client_ip, context.client_name, conceal),
@@ -199,33 +200,20 @@ def closed_by(kind: str, fields: JsonObject) -> str | None:
 _CLOSING: Final = frozenset({"settled", "abandoned"})
 
 
-_Named = TypeVar("_Named")
 _KEPT: Final = 256
 _NOTHING_FOUND: Final[JsonObject] = {}
+_PRINCIPALS: Final[dict[int, tuple[Principal, JsonObject]]] = {}
+"""The forms of the last callers, by identity. A caller comes again as the same value, and its hash would cost more than its
+form. The number of a value that is gone can be that of another, so the value is kept with it. Nothing may change a form."""
+_LISTED: Final[dict[int, tuple[Target, JsonObject]]] = {}
+"""The forms of the last listed targets, in the same way."""
 
 
-def _kept_for_each(make: Callable[[_Named], JsonObject]) -> Callable[[_Named], JsonObject]:
-    """Keep the forms of the last values, by identity. Callers and targets come again as the same value, and their hash
-    would cost more than their form. Nothing may change a form."""
-    forms: dict[int, tuple[_Named, JsonObject]] = {}
-
-    def kept(value: _Named) -> JsonObject:
-        found = forms.get(id(value))
-        # The number of a value that is gone can be that of another, so the value is kept with it.
-        if found is not None and found[0] is value:
-            return found[1]
-        if len(forms) >= _KEPT:
-            forms.clear()
-        made = make(value)
-        forms[id(value)] = value, made
-        return made
-
-    return kept
-
-
-@_kept_for_each
 def _principal(principal: Principal) -> JsonObject:
-    return {
+    """Return the record of a caller, and keep it for the caller's next call."""
+    if len(_PRINCIPALS) >= _KEPT:
+        _PRINCIPALS.clear()
+    form: JsonObject = {
         "key": principal.key,
         "id": principal.id,
         "issuer": principal.issuer,
@@ -236,6 +224,8 @@ def _principal(principal: Principal) -> JsonObject:
         "token_id": concealed(principal.token_id),
         **_rights(principal),
     }
+    _PRINCIPALS[id(principal)] = principal, form
+    return form
 
 
 def _proof(principal: Principal) -> JsonObject:
@@ -263,15 +253,14 @@ def _target(target: Target, conceal: Conceal) -> JsonObject:
     """
     if target.pin is None or target.pin is _UNLISTED:
         return _target_form(target, conceal)
-    return _listed_target(target)
+    if len(_LISTED) >= _KEPT:
+        _LISTED.clear()
+    form = _target_form(target, concealed)
+    _LISTED[id(target)] = target, form
+    return form
 
 
 _UNLISTED: Final = Pin.UNKNOWN
-
-
-@_kept_for_each
-def _listed_target(target: Target) -> JsonObject:
-    return _target_form(target, concealed)
 
 
 def _target_form(target: Target, conceal: Conceal) -> JsonObject:

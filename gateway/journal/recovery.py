@@ -4,20 +4,26 @@ open such a journal, and a person has to look."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
+
+import msgspec
 
 from gateway.errors import JournalError
 from gateway.journal.chain import MAX_LINE
 from gateway.journal.entry import closed_by, opened_by
+from gateway.journal.outage import abandoned
+from gateway.journal.segment import Pending
 from gateway.journal.storage import Disk, segments, set_aside
 from gateway.journal.verification import LinePlace, Position, follow, lost
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from gateway.journal.chain import Chain
+    from gateway.journal.segment import Appender
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,3 +149,40 @@ def _cut(path: Path, size: int, disk: Disk) -> None:
         disk.sync(fd)
     finally:
         disk.close(fd)
+
+
+def take_up(
+    appender: Appender,
+    folder: Path,
+    chain: Chain,
+    disk: Disk,
+    fingerprints: str,
+    *,
+    new_id: Callable[[], str],
+    time: str,
+) -> int:
+    """Take up the journal and write down what was found. Return the number of the last entry before that."""
+    try:
+        end, torn = recover(folder, chain, disk, fingerprints)
+        if end is None:
+            appender.begin(new_id(), time)
+        else:
+            appender.resume(end)
+        entries = [*map(_torn_entry, torn), *map(abandoned, end.unsettled if end else ())]
+        _, error = appender.append(entries, time)
+        if error is not None:
+            raise error
+        if entries:
+            appender.sync()
+        return 0 if end is None else end.seq  # noqa: TRY300 - all above may fail
+    except OSError as failure:
+        raise JournalError(
+            f"the journal {folder} cannot be opened: {failure.strerror}",
+            "make it readable and writable, and free space",
+        ) from failure
+
+
+def _torn_entry(torn: Torn) -> Pending:
+    digest = hashlib.sha256(torn.data).hexdigest()
+    fields = {"file": torn.file, "bytes": len(torn.data), "digest": digest}
+    return Pending("recovered", msgspec.json.encode(fields))

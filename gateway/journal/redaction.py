@@ -1,6 +1,5 @@
-"""Redaction of recorded calls. Pure: no I/O, no clock, no randomness. `digest` records a keyed digest, the size and the
-names of the arguments, and `none` nothing. `full` records the arguments, with credentials replaced by keyed
-fingerprints (`fp:…`). A value under a credential's name counts as a credential. So does a value with a PEM block, a
+"""Redaction of recorded texts. Pure: no I/O, no clock, no randomness. A keyed fingerprint (`fp:…`) takes the place of each
+credential. A value under a credential's name counts as a credential. So does a value with a PEM block, a
 JWT, an authorization header or a token with a known prefix, raw or once decoded. Redaction rather conceals too much: a
 missing value can be requested, but a written one cannot be taken back. Digests and fingerprints are HMAC-SHA256 (FIPS
 198-1), so that trying values cannot find a short secret."""
@@ -12,9 +11,7 @@ import hmac
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 from urllib.parse import unquote
 
 import msgspec
@@ -27,7 +24,6 @@ if TYPE_CHECKING:
 FULL_LIMIT: Final = 64 * 2**10
 """Bytes of arguments that are recorded in full; more is recorded as a digest."""
 _DEPTH: Final = 64
-_NAMES: Final = 64
 _NAME: Final = re.compile(r"[A-Za-z_$@][A-Za-z0-9_.$@:-]{0,63}")
 
 _CREDENTIAL_NAME: Final = re.compile(
@@ -97,7 +93,7 @@ class KnownCredentials(Protocol):
         ...
 
 
-def _no_spots(_text: str) -> Sequence[tuple[int, int, str]]:
+def no_spots(_text: str) -> Sequence[tuple[int, int, str]]:
     return ()
 
 
@@ -106,43 +102,20 @@ def fingerprint(key: bytes, value: str) -> str:
     return f"fp:{hmac.digest(key, value.encode('utf-8', 'surrogatepass'), 'sha256').hex()[:24]}"
 
 
-def recorded(
+def redact_arguments(
     arguments: JsonObject,
-    mode: Literal["digest", "full", "none"],
     *,
     key: bytes,
-    spots: Spots = _no_spots,
-    known: KnownCredentials | None = None,
-    held: Mapping[str, Sequence[str]] | None = MappingProxyType({}),
-) -> JsonObject:
-    """Return the record of a call's arguments.
-
-    `key` is the fingerprint key (`Journal.fingerprint_key`). `spots` finds credentials by their form. `known` are the known
-    credentials of the task and its caller, if there are any. Neither values nor names with one of them are recorded.
-
-    `held` maps the pointer of a text to the known credentials in it, as `rule:fingerprint`. Credentials in several texts
-    together have an empty pointer. With such a credential, or if `held` is `None`, only a digest is recorded.
-
-    `{"mode", "digest", "bytes", "names"}`, and for `full` also `"value"`. The digest is over the arguments as compact
-    JSON with sorted names. Arguments beyond `FULL_LIMIT` are recorded as a digest in any case.
-    """
-    if mode == "none":
-        return {"mode": "none"}
-    canonical = _canonical(arguments)
-    record: dict[str, Json] = {
-        "mode": "digest",
-        "digest": _digest(key, canonical),
-        "bytes": len(canonical),
-        "names": _names(sorted(arguments)[:_NAMES], key, known),
-    }
-    if mode == "full" and len(canonical) <= FULL_LIMIT and held is not None and "" not in held:
-        value, whole = _without(arguments, _Ink(key, spots, held), known)
-        if whole:
-            record |= {"mode": "full", "value": value}
-    return record
+    spots: Spots,
+    held: Mapping[str, Sequence[str]],
+    known: KnownCredentials | None,
+) -> tuple[Json, bool]:
+    """Return arguments without credentials, and whether none is left. `held` is as for `records.record_arguments`."""
+    return _without(arguments, _Ink(key, spots, held), known)
 
 
-def _names(names: Sequence[str], key: bytes, known: KnownCredentials | None) -> list[Json]:
+def redact_names(names: Sequence[str], key: bytes, known: KnownCredentials | None) -> list[Json]:
+    """Return the names of arguments without credentials."""
     if known is None or not known.holds_any(list(names)):
         return [_safe_name(name, key) for name in names]
     ink = _Ink(key, known, {})
@@ -173,7 +146,7 @@ def together(first: Spots, second: Spots) -> Spots:
     return spots
 
 
-def redacted(value: Json, *, key: bytes, spots: Spots = _no_spots, known: KnownCredentials | None = None) -> Json:
+def redacted(value: Json, *, key: bytes, spots: Spots = no_spots, known: KnownCredentials | None = None) -> Json:
     """Return a value without credentials: by their name or form, by `spots`, and by `known`.
 
     Returns `None` if several texts hold a known credential together.
@@ -247,7 +220,7 @@ def _redacted(value: Json, ink: _Ink, pointer: str, depth: int) -> Json:
         unmarked = [held for held in ink.held.get(pointer, ()) if held.rpartition(":")[2] not in shown]
         return f"fp:{unmarked[0]}" if unmarked else shown
     if depth >= _DEPTH and isinstance(value, Mapping | Sequence):
-        return fingerprint(ink.key, _canonical(value).decode())
+        return fingerprint(ink.key, canonical(value).decode())
     if isinstance(value, Mapping):
         return {
             _safe_key(name, ink): _whole(name, item, ink)
@@ -273,7 +246,7 @@ def _whole(name: str, value: Json, ink: _Ink) -> Json:
         for start, _, found in ink.spots(f'"{name}":"{value}"'):
             scheme = value[: max(0, start - begin)]
             return f"{scheme if _SCHEME.fullmatch(scheme) else ''}fp:{found}"
-    return fingerprint(ink.key, value if isinstance(value, str) else _canonical(value).decode())
+    return fingerprint(ink.key, value if isinstance(value, str) else canonical(value).decode())
 
 
 def _redacted_text(text: str, ink: _Ink) -> str:
@@ -312,23 +285,11 @@ def _without_form(name: str, key: bytes) -> str:
     return fingerprint(key, name) if hides else _encodable(name)
 
 
-# The arguments of a tool have the same names in each call.
+# Names come again and again, and each look at one costs several microseconds.
 @short_text_cache(4_096)
 def _safe_name(name: str, key: bytes) -> str:
     """Argument names are the caller's too: what does not look like a name is not recorded as one."""
     return _without_form(name, key) if _NAME.fullmatch(name) else fingerprint(key, name)
-
-
-@lru_cache(maxsize=8)
-def _begun(key: bytes) -> hmac.HMAC:
-    """An HMAC with the key taken in, to be copied: that costs less than beginning anew."""
-    return hmac.new(key, digestmod="sha256")
-
-
-def _digest(key: bytes, data: bytes) -> str:
-    digest = _begun(key).copy()
-    digest.update(data)
-    return digest.hexdigest()
 
 
 def _names_credential(name: str) -> bool:
@@ -356,7 +317,8 @@ def _encodable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
-def _canonical(value: Json) -> bytes:
+def canonical(value: Json) -> bytes:
+    """Return a value as compact JSON with sorted names."""
     try:
         return msgspec.json.encode(value, order="sorted")
     except (UnicodeEncodeError, TypeError):

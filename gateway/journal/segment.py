@@ -6,9 +6,11 @@ Nothing here waits; `writer` decides when, and what is told to whom.
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, Final, NamedTuple
+import os
+from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec import Struct
 
 from gateway.errors import JournalError
 from gateway.journal.chain import GENESIS, MAX_LINE
@@ -25,7 +27,7 @@ LONGEST_FIELDS: Final = MAX_LINE - 256
 """Bytes of the longest kind and fields together. The rest of a line takes at most 256."""
 
 
-class Pending(NamedTuple):
+class Pending(Struct):
     """An entry that waits to be written. `fields` is encoded; `opens` and `closes` are call ids."""
 
     kind: str
@@ -80,11 +82,15 @@ class Appender:
             if self.broken is not None:
                 return done, self.broken
             try:
+                status = os.lstat(self.path)
+                is_same = (status.st_dev, status.st_ino) == self._kept and status.st_size == self.size
+                if not is_same and (changed := self.changed()) is not None:
+                    return done, changed
                 done += self._write_some(entries[done:] if done else entries, time)
             except JournalError as error:
                 return done, error
             except OSError as error:
-                return done, self.broken or self._failure(error)
+                return done, self.broken or self.changed() or self._failure(error)
         return done, None
 
     def changed(self) -> JournalError | None:
@@ -102,7 +108,9 @@ class Appender:
 
     def sync(self) -> None:
         """Wait until the segment is on disk. May run in a thread, as long as nothing is appended. Raises `OSError`."""
-        self._disk.sync(self._file)
+        if self._fd is None:
+            raise OSError(errno.EBADF, "the segment is closed")
+        self._disk.sync(self._fd)
 
     def close(self) -> None:
         if self._fd is not None:
@@ -114,19 +122,12 @@ class Appender:
         self.broken = self._failure(error, "mend the disk, then start the gateway again")
         return self.broken
 
-    @property
-    def _file(self) -> int:
-        if self._fd is None:
-            raise OSError(errno.EBADF, "the segment is closed")
-        return self._fd
-
     def _write_some(self, entries: Sequence[Pending], time: str) -> int:
         """One write: as many entries as the segment has room for, at least one."""
-        changed = self.changed()
-        if changed is not None:
-            raise changed
+        file, size, seq, link = self._fd, self.size, self.seq, self.link
+        if file is None:
+            raise OSError(errno.EBADF, "the segment is closed")
         lines: list[bytes] = []
-        size, seq, link = self.size, self.seq, self.link
         for entry in entries:
             line, following = self._chain.linked(seq + 1, time, entry.kind, entry.fields, link)
             if size + len(line) >= self._limit and self._lines + len(lines) > 1:
@@ -136,30 +137,30 @@ class Appender:
         if not lines:
             self._next_segment(time)
             return 0
-        self._write(b"\n".join(lines) + b"\n")
+        data = b"\n".join(lines) + b"\n"
+        try:
+            written = self._disk.write(file, data)
+            if written < len(data):
+                write_all(self._disk, file, data[written:])
+        except OSError as error:
+            self._cut_off(file, error)
+            raise
         self.size, self.seq, self.link = size, seq, link
         self._lines += len(lines)
-        self._account(entries[: len(lines)])
-        return len(lines)
-
-    def _account(self, entries: Sequence[Pending]) -> None:
-        for entry in entries:
+        for entry in entries[: len(lines)]:
             if entry.opens is not None:
                 self.open[entry.opens] = None
             elif entry.closes is not None:
                 self.open.pop(entry.closes, None)
+        return len(lines)
 
-    def _write(self, data: bytes) -> None:
-        """Write all or nothing: a failed write is cut off, so that no half line breaks the chain."""
+    def _cut_off(self, file: int, error: OSError) -> None:
+        """Take back the part of a failed write, so that no half line breaks the chain."""
         try:
-            write_all(self._disk, self._file, data)
-        except OSError as error:
-            try:
-                if self._disk.size(self._file) != self.size:
-                    self._disk.truncate(self._file, self.size)
-            except OSError:
-                self.fail(error)
-            raise
+            if self._disk.size(file) != self.size:
+                self._disk.truncate(file, self.size)
+        except OSError:
+            self.fail(error)
 
     def _next_segment(self, time: str) -> None:
         """Begin a file. Until its first line is on disk the one before stays the last."""

@@ -13,7 +13,6 @@ crash of the gateway, not of the machine.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import secrets
 from collections.abc import Sequence
@@ -26,9 +25,8 @@ import structlog
 from gateway.errors import JournalError
 from gateway.journal.chain import RESERVED, Chain, timestamp
 from gateway.journal.entry import closed_by, opened_by
-from gateway.journal.outage import Outage, abandoned
-from gateway.journal.queued import QueuedEntry
-from gateway.journal.recovery import Torn, recover
+from gateway.journal.outage import Outage
+from gateway.journal.recovery import take_up
 from gateway.journal.redaction import plain
 from gateway.journal.segment import LONGEST_FIELDS, Appender, Pending
 from gateway.journal.storage import Disk, lock, prepare_folder
@@ -36,7 +34,6 @@ from gateway.subkeys import key_id, subkey
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from gateway.config import JournalSettings
     from gateway.model.wire import JsonObject
@@ -49,6 +46,48 @@ _RETRY: Final = 1.0
 sending calls would never send one."""
 _MAX_OPEN: Final = 8192
 """Calls without an outcome: each segment names them all in its first line, which has to stay readable."""
+
+
+class QueuedEntry(Pending):
+    """An entry that waits for the write of its turn. `lost` hears of its failure, for a caller that does not wait."""
+
+    lost: Callable[[JournalError], object] | None = None
+    waiter: asyncio.Future[None] | None = None
+    is_ended: bool = False
+    error: JournalError | None = None
+
+    def end(self, error: JournalError | None = None) -> None:
+        """Note the durable entry, or the error of its write, and wake the waiting caller."""
+        if self.is_ended:
+            return
+        self.is_ended, self.error = True, error
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
+        if error is not None and self.lost is not None:
+            self.lost(error)
+
+    async def wait(self) -> None:
+        """Return when the entry is as durable as configured. Raises `JournalError` for an unwritten entry. A cancelled
+        caller does not take its entry back."""
+        if not self.is_ended:
+            self.waiter = asyncio.get_running_loop().create_future()
+            await self.waiter
+        if self.error is not None:
+            raise JournalError(self.error.message, self.error.remedy)
+
+    async def outlast(self) -> asyncio.CancelledError | None:
+        """Wait as `wait` does, also if the caller is cancelled meanwhile. Return the cancellation: the caller has to raise
+        it. A task of its own for the wait would cost more than the write."""
+        cancelled: asyncio.CancelledError | None = None
+        while not self.is_ended:
+            self.waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self.waiter
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if self.error is not None:
+            raise JournalError(self.error.message, self.error.remedy)
+        return cancelled
 
 
 class Journal:
@@ -111,7 +150,7 @@ class Journal:
             settings.path, Chain.of(key), disk, limit=settings.segment, durable=durable, fingerprints=named
         )
         try:
-            end = _resume(appender, settings.path, Chain.of(key), disk, named, new_id=new_id, time=timestamp(clock()))
+            end = take_up(appender, settings.path, Chain.of(key), disk, named, new_id=new_id, time=timestamp(clock()))
             fingerprint_key = subkey(fingerprints, "fingerprints")
             return cls(settings, appender, disk, lock_fd, taken_up=end, fingerprint_key=fingerprint_key, clock=clock)
         except BaseException:
@@ -147,7 +186,20 @@ class Journal:
     def begin(self, kind: str, fields: JsonObject, lost: Callable[[JournalError], object] | None = None) -> QueuedEntry:
         """Queue an entry for the write at the end of this turn. `lost` hears of a failed write, for a caller that does not
         wait. Raises `JournalError` for an entry that can never be written."""
-        queued = QueuedEntry(self._pending(kind, fields), lost)
+        if self._closed or self._appender.broken is not None:
+            raise self._appender.broken or JournalError("the journal is closed", "start the gateway again")
+        if not RESERVED.isdisjoint(fields):
+            raise ValueError(f"an entry's fields may not be named {sorted(RESERVED & set(fields))}")
+        try:
+            encoded = self._encode(fields)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise JournalError(f"an entry {kind!r} cannot be written as JSON: {error}") from error
+        if len(encoded) > LONGEST_FIELDS - len(kind):
+            raise JournalError(f"an entry {kind!r} of {len(encoded)} bytes is too long for the journal")
+        opens, closes = (opened_by(kind, fields), None) if kind == "call" else (None, closed_by(kind, fields))
+        queued = QueuedEntry(kind, encoded, opens, closes, lost)
+        if queued.opens is not None and len(self._appender.open) + len(self._queue) >= _MAX_OPEN:
+            raise JournalError("too many calls are open in the journal", "wait for some of them to end")
         self._queue.append(queued)
         if not self._is_scheduled:
             self._is_scheduled = True
@@ -185,31 +237,13 @@ class Journal:
             except OSError as failure:
                 raise appender.fail(failure) from failure
 
-    def _pending(self, kind: str, fields: JsonObject) -> Pending:
-        if self._closed:
-            raise JournalError("the journal is closed", "start the gateway again")
-        if self._appender.broken is not None:
-            raise self._appender.broken
-        if not RESERVED.isdisjoint(fields):
-            raise ValueError(f"an entry's fields may not be named {sorted(RESERVED & set(fields))}")
-        try:
-            encoded = self._encode(fields)
-        except (ValueError, TypeError, RecursionError) as error:
-            raise JournalError(f"an entry {kind!r} cannot be written as JSON: {error}") from error
-        if len(encoded) > LONGEST_FIELDS - len(kind):
-            raise JournalError(f"an entry {kind!r} of {len(encoded)} bytes is too long for the journal")
-        entry = Pending(kind, encoded, opened_by(kind, fields), closed_by(kind, fields))
-        if entry.opens is not None and len(self._appender.open) + len(self._queue) >= _MAX_OPEN:
-            raise JournalError("too many calls are open in the journal", "wait for some of them to end")
-        return entry
-
     def flush(self) -> None:
         """Write all waiting entries, unless the worker is at the file: then after it."""
         self._is_scheduled = False
         if self._syncing is not None or not self._queue:
             return
         batch, self._queue = self._queue, []
-        written, error = self._appended([queued.entry for queued in batch])
+        written, error = self._write(batch)
         if error is not None:
             for queued in batch[written:]:
                 queued.end(error)
@@ -218,14 +252,17 @@ class Journal:
             self._sync(batch)
             return
         for queued in batch:
-            queued.end()
-        if batch:
+            # As `end` does: an entry of this turn has not ended, and has no error.
+            queued.is_ended = True
+            if queued.waiter is not None and not queued.waiter.done():
+                queued.waiter.set_result(None)
+        if batch and self._timer is None:
             self._sync_soon()
 
-    def _appended(self, entries: Sequence[Pending]) -> tuple[int, JournalError | None]:
+    def _write(self, entries: Sequence[Pending]) -> tuple[int, JournalError | None]:
         appender, time = self._appender, timestamp(self._clock())
         number, written = appender.number, 0
-        error = self._catch_up(time)
+        error = None if self._outage is None else self._catch_up(time)
         if error is None:
             written, error = appender.append(entries, time)
         self._problem = error
@@ -267,7 +304,7 @@ class Journal:
         if self._syncing is not None or self._queue:
             self._retry_soon()
             return
-        _, error = self._appended(())
+        _, error = self._write(())
         if error is None:
             self._sync_now_or_soon()
 
@@ -299,40 +336,3 @@ class Journal:
             queued.end()
         if self._queue:
             self.flush()
-
-
-def _resume(
-    appender: Appender,
-    folder: Path,
-    chain: Chain,
-    disk: Disk,
-    fingerprints: str,
-    *,
-    new_id: Callable[[], str],
-    time: str,
-) -> int:
-    """Take up the journal and write down what was found. Return the number of the last entry before that."""
-    try:
-        end, torn = recover(folder, chain, disk, fingerprints)
-        if end is None:
-            appender.begin(new_id(), time)
-        else:
-            appender.resume(end)
-        entries = [*map(_recovered, torn), *map(abandoned, end.unsettled if end else ())]
-        _, error = appender.append(entries, time)
-        if error is not None:
-            raise error
-        if entries:
-            appender.sync()
-        return 0 if end is None else end.seq  # noqa: TRY300 - all above may fail
-    except OSError as failure:
-        raise JournalError(
-            f"the journal {folder} cannot be opened: {failure.strerror}",
-            "make it readable and writable, and free space",
-        ) from failure
-
-
-def _recovered(torn: Torn) -> Pending:
-    digest = hashlib.sha256(torn.data).hexdigest()
-    fields = {"file": torn.file, "bytes": len(torn.data), "digest": digest}
-    return Pending("recovered", msgspec.json.encode(fields))

@@ -13,7 +13,7 @@ from gateway.approvals.endorsement import Endorsement
 from gateway.history import History
 from gateway.history.embedded import Reservation
 from gateway.history.facts import depth_of
-from gateway.journal.queued import QueuedEntry
+from gateway.journal.writer import QueuedEntry
 from gateway.model.call import Context
 from gateway.model.content import CallContent
 from gateway.model.decision import Decision, Refusal

@@ -13,7 +13,7 @@ from msgspec import Struct, structs
 from gateway.binding.ownership import Ownership
 from gateway.errors import CredentialEnded, UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnauthorized
 from gateway.journal.entry import Outcome, settled_entry
-from gateway.journal.results import ResultRecord
+from gateway.journal.records import ResultRecord
 from gateway.model.content import ResultContent
 from gateway.model.decision import Refusal
 from gateway.model.target import Sensitivity

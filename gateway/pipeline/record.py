@@ -22,7 +22,7 @@ from gateway.worker_thread import AT_ONCE, WorkerThread
 
 if TYPE_CHECKING:
     from gateway.history.embedded import Reservation
-    from gateway.journal.queued import QueuedEntry
+    from gateway.journal.writer import QueuedEntry
     from gateway.model.call import Context
     from gateway.model.decision import Decision
     from gateway.pipeline.context import RequestContext
@@ -106,7 +106,7 @@ class CallRecord(Struct, frozen=True):
             facts=counted.facts,
             approval=approval,
         )
-        fields = conceal_known(build, known)
+        fields = build() if known is None else conceal_known(build, known)
         return self.journal.begin("call", {**fields, "history": counted.fields})
 
     def record_cancelled(

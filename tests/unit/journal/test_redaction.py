@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.journal.redaction import FULL_LIMIT, concealed, concealed_with, fingerprint, recorded, redacted
+from gateway.journal.records import record_arguments
+from gateway.journal.redaction import FULL_LIMIT, concealed, concealed_with, fingerprint, redacted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -78,15 +79,15 @@ ENCODINGS: dict[str, Callable[[str], str]] = {
 
 
 def shown(arguments: Mapping[str, Json], mode: Literal["digest", "full", "none"] = "full") -> str:
-    return msgspec.json.encode(recorded(arguments, mode, key=KEY)).decode()
+    return msgspec.json.encode(record_arguments(arguments, mode, key=KEY)).decode()
 
 
 def test_nothing_is_recorded_if_nothing_is_to_be():
-    assert recorded({"a": 1}, "none", key=KEY) == {"mode": "none"}
+    assert record_arguments({"a": 1}, "none", key=KEY) == {"mode": "none"}
 
 
 def test_a_digest_says_size_and_names_and_no_value():
-    record = recorded({"title": "Hello", "body": "World"}, "digest", key=KEY)
+    record = record_arguments({"title": "Hello", "body": "World"}, "digest", key=KEY)
 
     canonical = b'{"body":"World","title":"Hello"}'
     assert record == {
@@ -98,12 +99,14 @@ def test_a_digest_says_size_and_names_and_no_value():
 
 
 def test_a_digest_does_not_depend_on_the_order_of_names():
-    one = recorded({"a": 1, "b": {"c": 2, "d": 3}}, "digest", key=KEY)
-    assert recorded({"b": {"d": 3, "c": 2}, "a": 1}, "digest", key=KEY) == one
+    one = record_arguments({"a": 1, "b": {"c": 2, "d": 3}}, "digest", key=KEY)
+    assert record_arguments({"b": {"d": 3, "c": 2}, "a": 1}, "digest", key=KEY) == one
 
 
 def test_a_digest_depends_on_the_key():
-    assert recorded({"otp": "123456"}, "digest", key=KEY) != recorded({"otp": "123456"}, "digest", key=b"o" * 32)
+    assert record_arguments({"otp": "123456"}, "digest", key=KEY) != record_arguments(
+        {"otp": "123456"}, "digest", key=b"o" * 32
+    )
 
 
 def test_harmless_arguments_are_recorded_in_full_as_they_are():
@@ -117,7 +120,7 @@ def test_harmless_arguments_are_recorded_in_full_as_they_are():
         "link": "https://example.com/a/b?page=2",
     }
 
-    record = recorded(arguments, "full", key=KEY)
+    record = record_arguments(arguments, "full", key=KEY)
 
     assert (record["mode"], record["value"]) == ("full", arguments)
 
@@ -146,7 +149,10 @@ def test_a_number_under_the_name_of_a_credential_is_not_recorded():
 
 
 def test_that_there_is_no_credential_is_recorded():
-    assert recorded({"token": None, "secret": True}, "full", key=KEY)["value"] == {"token": None, "secret": True}
+    assert record_arguments({"token": None, "secret": True}, "full", key=KEY)["value"] == {
+        "token": None,
+        "secret": True,
+    }
 
 
 @pytest.mark.parametrize("mode", ["digest", "full"])
@@ -158,11 +164,11 @@ def test_a_credential_that_is_used_as_a_name_is_not_recorded(mode: Literal["dige
 
 
 def test_a_name_that_is_no_name_is_recorded_as_a_fingerprint():
-    assert recorded({"plain words": 1}, "digest", key=KEY)["names"] == [fingerprint(KEY, "plain words")]
+    assert record_arguments({"plain words": 1}, "digest", key=KEY)["names"] == [fingerprint(KEY, "plain words")]
 
 
 def test_at_most_64_names_are_recorded():
-    names = recorded({f"n{number:03d}": 1 for number in range(100)}, "digest", key=KEY)["names"]
+    names = record_arguments({f"n{number:03d}": 1 for number in range(100)}, "digest", key=KEY)["names"]
 
     assert names == [f"n{number:03d}" for number in range(64)]
 
@@ -175,11 +181,13 @@ def test_the_same_credential_has_the_same_fingerprint_in_one_deployment_only():
 def test_only_the_credential_in_a_text_is_replaced():
     token = "ghp_" + "a1B2" * 9
 
-    assert recorded({"t": f"use {token} now"}, "full", key=KEY)["value"] == {"t": f"use {fingerprint(KEY, token)} now"}
+    assert record_arguments({"t": f"use {token} now"}, "full", key=KEY)["value"] == {
+        "t": f"use {fingerprint(KEY, token)} now"
+    }
 
 
 def test_more_than_the_limit_is_recorded_as_a_digest():
-    record = recorded({"body": "x" * FULL_LIMIT}, "full", key=KEY)
+    record = record_arguments({"body": "x" * FULL_LIMIT}, "full", key=KEY)
 
     assert record["mode"] == "digest"
     assert "value" not in record
@@ -206,13 +214,13 @@ def test_frozen_mappings_and_sequences_are_recorded():
     from types import MappingProxyType  # noqa: PLC0415 - used here only
 
     frozen = MappingProxyType({"a": MappingProxyType({"b": (1, 2)}), "r": range(2)})
-    assert recorded(frozen, "full", key=KEY)["value"] == {"a": {"b": [1, 2]}, "r": [0, 1]}
-    assert recorded(Frozen(a=1), "digest", key=KEY)["names"] == ["a"]
+    assert record_arguments(frozen, "full", key=KEY)["value"] == {"a": {"b": [1, 2]}, "r": [0, 1]}
+    assert record_arguments(Frozen(a=1), "digest", key=KEY)["names"] == ["a"]
 
 
 def test_what_is_no_json_is_an_error():
     with pytest.raises(TypeError, match="object is no JSON value"):
-        recorded({"a": object()}, "digest", key=KEY)  # pyright: ignore[reportArgumentType] - the point of the test
+        record_arguments({"a": object()}, "digest", key=KEY)  # pyright: ignore[reportArgumentType] - the point of the test
 
 
 MARK = "my-rule:" + "0a" * 12
@@ -264,7 +272,7 @@ def test_what_the_task_knows_is_not_shown_though_nothing_tells_it():
     arguments = {"a/b": ["say swordfish", "hunter"], "c": "fine"}
     held = {"/a~1b/0": [MARK], "/a~1b/1": [MARK]}
 
-    assert recorded(arguments, "full", key=KEY, spots=spots, held=held)["value"] == {
+    assert record_arguments(arguments, "full", key=KEY, spots=spots, held=held)["value"] == {
         "a/b": [f"fp:{MARK}", f"fp:{MARK}"],
         "c": "fine",
     }
@@ -272,7 +280,7 @@ def test_what_the_task_knows_is_not_shown_though_nothing_tells_it():
 
 @pytest.mark.parametrize("held", [None, {"": [MARK]}])
 def test_what_is_in_pieces_or_was_not_looked_at_whole_is_recorded_as_a_digest(held: dict[str, list[str]] | None):
-    assert recorded({"a": "sword", "b": "fish"}, "full", key=KEY, held=held)["mode"] == "digest"
+    assert record_arguments({"a": "sword", "b": "fish"}, "full", key=KEY, held=held)["mode"] == "digest"
 
 
 @pytest.mark.parametrize("shaped", SHAPED)

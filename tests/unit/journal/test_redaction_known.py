@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway.journal.records import ResultRecord, record_arguments
 from gateway.journal.redaction import (
     CONCEALED,
     SEARCHED,
@@ -15,10 +16,8 @@ from gateway.journal.redaction import (
     conceal_known,
     concealed_with,
     fingerprint,
-    recorded,
     redacted,
 )
-from gateway.journal.results import ResultRecord
 from gateway.model.wire import Json, JsonObject
 from tests.unit.credentials.test_known_spots import OF, WORD, known
 
@@ -87,36 +86,36 @@ def test_what_has_a_form_keeps_its_mark(text: str, shown: str):
 
 
 def test_names_of_arguments_are_marked_in_a_digest():
-    record = recorded({WORD: 1, "path": 2}, "digest", key=KEY, known=known(WORD))
+    record = record_arguments({WORD: 1, "path": 2}, "digest", key=KEY, known=known(WORD))
     assert record["names"] == [MARK, "path"]
 
 
 def test_names_that_hold_one_together_are_all_fingerprints():
     names = ["a" + HALVES[0].replace("-", ""), "b" + HALVES[1].replace("-", "")]
     value = HALVES[0].replace("-", "") + "b" + HALVES[1].replace("-", "")
-    record = recorded(dict.fromkeys(names, 1), "digest", key=KEY, known=known(value))
+    record = record_arguments(dict.fromkeys(names, 1), "digest", key=KEY, known=known(value))
     assert record["names"] == [fingerprint(KEY, name) for name in names]
 
 
 def test_names_and_values_are_marked_in_full():
     arguments: JsonObject = {"a": {WORD: [f"use {WORD}", 1, None, True]}, "b": "plain"}
-    record = recorded(arguments, "full", key=KEY, known=known(WORD))
+    record = record_arguments(arguments, "full", key=KEY, known=known(WORD))
     assert record["value"] == {"a": {MARK: [f"use {MARK}", 1, None, True]}, "b": "plain"}
 
 
 @pytest.mark.parametrize("number", [48213377, 48213377.5])
 def test_a_number_is_marked(number: Json):
-    record = recorded({"a": [number, 7]}, "full", key=KEY, known=known(repr(number)))
+    record = record_arguments({"a": [number, 7]}, "full", key=KEY, known=known(repr(number)))
     assert record["value"] == {"a": [f"fp:seen:{OF.of(repr(number))}", 7]}
 
 
 def test_arguments_that_hold_one_together_are_recorded_as_a_digest():
-    record = recorded({"a": HALVES[0], "b": HALVES[1]}, "full", key=KEY, known=known(WORD))
+    record = record_arguments({"a": HALVES[0], "b": HALVES[1]}, "full", key=KEY, known=known(WORD))
     assert (record["mode"], "value" in record) == ("digest", False)
 
 
 def test_arguments_without_one_are_recorded_as_they_are():
-    assert recorded({"a": "b"}, "full", key=KEY, known=known(WORD))["value"] == {"a": "b"}
+    assert record_arguments({"a": "b"}, "full", key=KEY, known=known(WORD))["value"] == {"a": "b"}
 
 
 # --- results -----------------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ from structlog.testing import capture_logs
 from gateway.errors import JournalError
 from gateway.journal import reader
 from gateway.journal.reader import entries, verify
-from gateway.journal.storage import SegmentIdentity
 from tests.unit.journal.disks import ShortDisk
 
 if TYPE_CHECKING:
@@ -434,14 +433,13 @@ async def test_a_refused_entry_refuses_the_caller_that_outlasts_its_cancellation
 async def test_the_file_is_looked_at_once_for_the_entries_of_a_turn(
     open_journal: Callable[..., Journal], monkeypatch: pytest.MonkeyPatch
 ):
-    journal, looked = open_journal(), list[int]()
-    changed = SegmentIdentity.changed
+    journal, looked, look = open_journal(), list[object](), os.lstat
 
-    def counted(kept: SegmentIdentity, path: Path, size: int) -> str | None:
-        looked.append(size)
-        return changed(kept, path, size)
+    def counted(path: str) -> os.stat_result:
+        looked.append(path)
+        return look(path)
 
-    monkeypatch.setattr(SegmentIdentity, "changed", counted)
+    monkeypatch.setattr(os, "lstat", counted)
     await asyncio.gather(*[journal.append("policy", {"name": str(number)}) for number in range(20)])
 
     assert len(looked) == 1

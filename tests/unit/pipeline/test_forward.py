@@ -22,7 +22,7 @@ from gateway.history.events import Observed
 from gateway.history.fields import from_fields
 from gateway.http.exchange import Exchange
 from gateway.inspection.results import ResultWords
-from gateway.journal.results import ResultRecord
+from gateway.journal.records import ResultRecord
 from gateway.model.decision import Obligation
 from gateway.response.obligations import Bounds, read_obligations
 from gateway.response.stream import ResponseStream

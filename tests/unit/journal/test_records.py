@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from gateway.journal.records import ResultRecord
 from gateway.journal.redaction import FULL_LIMIT
-from gateway.journal.results import ResultRecord
 
 KEY = b"k" * 32
 NAME = "my-rule:" + "0" * 24
