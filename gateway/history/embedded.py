@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final, Literal
 from msgspec import Struct
 
 from gateway import reasons
-from gateway.errors import HistoryError, TaskExpired
-from gateway.history import dump, fold, relevance
+from gateway.errors import TaskExpired
+from gateway.history import fold, relevance
 from gateway.history.carried import NOTHING, carried
 from gateway.history.events import Ended, Endorsed, Event, Observed, Opened, Read, Released, shown
 from gateway.history.exposure import Exposures
@@ -26,9 +26,9 @@ from gateway.history.fields import to_fields
 from gateway.history.kept_tasks import KeptTasks
 from gateway.history.new_events import changes_nothing, observed, read, reserved
 from gateway.history.origins import Teller
-from gateway.history.state import TaskState
+from gateway.history.state import CONFIDENTIAL, TaskState
 from gateway.history.store import digest_of
-from gateway.history.task_history import TaskHistory, declared_size, row, task_fields
+from gateway.history.task_history import TaskHistory, declared_size, load_state, row, task_fields
 from gateway.model.call import PastCall
 from gateway.model.content import ResultContent
 from gateway.model.decision import Reason
@@ -54,6 +54,7 @@ RESIDENT: Final = 60.0
 """Seconds after which an unused task may leave memory."""
 MAX_WEIGHT: Final = 4_000_000
 """Digests in memory above which the longest unused tasks leave it early: about 500 MB."""
+_NOTHING_SHOWN: Final = ResultContent()
 
 
 class Reservation(Struct, frozen=True):
@@ -104,7 +105,9 @@ class History:
 
         Tokens, sessions and certificates make no difference: clients renew them as often as they like. Raises `HistoryFull`.
         """
-        self.forget(now)
+        if (ended := self._kept.over(now)) is not None:
+            self._drop(ended)
+            self.forget(now)
         present = self._kept.present(principal, now)
         if present is not None:
             self._kept.use(present, now)
@@ -191,9 +194,9 @@ class History:
         is ended once, by `release` or `settle`. Raises `TaskExpired`, and `ValueError` for an id that is open.
         """
         kept = self._by_id.get(task.id) or self._known(task)
-        if kept.status(now) != "open":
+        if (kept.ended is not None or kept.task.expires is not None) and kept.status(now) != "open":
             raise TaskExpired(f"the task {task.id} is over", "open a new one with POST /tasks")
-        state, before = kept.state or self.state(kept), self._carried(kept) if kept.earlier else NOTHING
+        state, before = kept.state or self.state(kept), self._carried(kept) if kept.before is not None else NOTHING
         if content is not None and content.pieces:
             content = self.exposures.complete(kept, state, call.target, content, before)
         event = reserved(state, call_id, call, content, now, depth=depth, carried=before)
@@ -201,10 +204,12 @@ class History:
         kept.changed = True
         if event.exposed:
             self.exposures.follow(kept.owner, task.id, state, event)
-        self._kept.use(kept, now)
+        # The request of the call has used its task at the same time already, nearly always.
+        if kept.used < now:
+            self._kept.use(kept, now)
         known = facts(state, now, call=call_id, content=content, depth=depth, carried=before)
         fields = {**kept.origin, **to_fields(event)}
-        if kept.earlier:
+        if kept.before is not None:
             fields["carried"] = [earlier.task.id for earlier in kept.earlier]
         return Reservation(known, fields)
 
@@ -224,20 +229,20 @@ class History:
     def readings_of(self, task: Task) -> tuple[str, ...]:
         """Return the ids of the task and of the earlier tasks with readings that count in it. Raises `TaskExpired`."""
         kept = self._by_id.get(task.id) or self._known(task)
-        return (task.id, *[before.task.id for before in kept.earlier]) if kept.earlier else (task.id,)
+        return (task.id, *[before.task.id for before in kept.earlier]) if kept.before is not None else (task.id,)
 
     def seen(self, task: Task) -> Mapping[str, frozenset[int]]:
         """Return the credentials that the task was shown: fingerprint → shingles. For finding them again in arguments; the
         mapping goes on changing. Raises `TaskExpired`."""
         kept = self._by_id.get(task.id) or self._known(task)
         shingles = (kept.state or self.state(kept)).shingles
-        earlier = self._carried(kept).shingles if kept.earlier else None
+        earlier = self._carried(kept).shingles if kept.before is not None else None
         return ChainMap(shingles, dict(earlier)) if earlier else shingles
 
     def relevance(self, task: Task, target: Target) -> Relevance:
         """Return what matters of the words of a call. Raises `TaskExpired`."""
         kept = self._by_id.get(task.id) or self._known(task)
-        before = self._carried(kept) if kept.earlier else NOTHING
+        before = self._carried(kept) if kept.before is not None else NOTHING
         return relevance.of_call(kept.state or self.state(kept), target, before)
 
     def keeps_words(self, task: Task, target: Target) -> bool:
@@ -255,7 +260,18 @@ class History:
         """
         kept = self._by_id.get(task.id) or self._known(task)
         state = kept.state or self.state(kept)
-        event = observed(state, call_id, content, label, self._carried(kept) if kept.earlier else NOTHING)
+        call = state.open.get(call_id)
+        # Most parts show nothing. This is `changes_nothing` for the event of such a part, which then need not be made.
+        if (
+            content == _NOTHING_SHOWN
+            and label is Sensitivity.PUBLIC
+            and call is not None
+            and call.sensitivity is state.confidentiality
+            and call.sensitivity not in CONFIDENTIAL
+            and (state.untrusted or not call.untrusted)
+        ):
+            return None
+        event = observed(state, call_id, content, label, self._carried(kept) if kept.before is not None else NOTHING)
         if changes_nothing(state, event):
             return None
         fold.observe(state, event)
@@ -371,7 +387,7 @@ class History:
     def state(self, kept: TaskHistory) -> TaskState:
         """The state of a task, back from the store if it had left memory. Raises `HistoryError`."""
         if kept.state is None:
-            kept.state = self._loaded(kept) if kept.digest else TaskState()
+            kept.state = load_state(self._store, kept) if kept.digest else TaskState()
         return kept.state
 
     def forget(self, now: float) -> None:
@@ -430,15 +446,6 @@ class History:
         return left
 
     # --- small parts ---------------------------------------------------------------------------------
-
-    def _loaded(self, kept: TaskHistory) -> TaskState:
-        if self._store is None:
-            raise HistoryError(f"the state of the task {kept.task.id} is not kept", "start the gateway again")
-        data = self._store.state(kept.task.id, kept.digest)
-        try:
-            return dump.load(data)
-        except ValueError as error:
-            raise HistoryError(f"the task {kept.task.id} cannot be read: {error}", "remove the snapshots") from error
 
     def _row(self, position: Callable[[], int], kept: TaskHistory) -> Row:
         kept.seq, kept.changed = position(), False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypedDict
 
 from gateway.history.carried import NOTHING
 from gateway.history.codes import is_requested
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.history.carried import Carried
     from gateway.history.state import KnownCredential, TaskState
     from gateway.model.caller import Principal
-    from gateway.model.content import CallContent, Sighting
+    from gateway.model.content import CallContent, Dictation, Sighting
     from gateway.model.target import Target
 
     Grounds: TypeAlias = tuple[AbstractSet[int], ...]
@@ -48,6 +48,9 @@ def facts(
     counts = _NO_DESTINATIONS
     if state.destinations or state.inside or state.blind or state.crowded:
         counts = _destination_counts(state)
+    # A system with an open call is in the window, and most tasks have called no other.
+    is_busy = state.last.keys() <= state.busy.keys()
+    window = frozenset(state.busy) if is_busy else audiences_in_window(state, now)
     has_spread = state.blind or state.unkept or carried.unkept or state.widths
     confidential = state.confidential_systems | carried.confidential_systems
     return SessionFacts(
@@ -58,31 +61,77 @@ def facts(
         tenants=reach.tenants,
         environments=reach.environments,
         denials=state.denials,
-        audiences_in_window=audiences_in_window(state, now),
+        audiences_in_window=window,
         destinations=counts[0],
         unnamed_destinations=counts[1],
         own_destinations=counts[2],
-        call_destinations=None if whole is None else tuple(sorted(set(whole.destinations.values()))),
-        known_destinations=() if whole is None else tuple(sorted(whole.known_destinations)),
-        named_accounts=() if whole is None else tuple(sorted(whole.accounts)),
         depth=depth,
         spread=_spread(state, carried) if has_spread else 0,
-        credentials=None if call is None or whole is None else _credentials(state, call, whole, carried),
-        labels=TaskLabels(state.untrusted or carried.untrusted, higher(state.confidentiality, carried.confidentiality)),
-        ungrounded=None if whole is None else _ungrounded(state, call, whole, carried) if whole.authority else (),
-        unread=_unread(state, call, whole, carried) if whole is not None and whole.pieces_of else (),
-        recorded=_recorded(state, call, whole, carried) if whole is not None and whole.places else (),
-        dictated=None if whole is None else whole.dictated,
-        followed=None if whole is None else _followed(state, whole) if whole.links else (),
-        unsourced=None
-        if call is None or whole is None or whole.unnamed is None
-        else _unsourced(state, call, whole.unnamed, carried),
+        labels=TaskLabels(
+            state.untrusted or carried.untrusted,
+            state.confidentiality if carried is NOTHING else higher(state.confidentiality, carried.confidentiality),
+        ),
         approvals_used=state.approvals,
-        call_own_destinations=None if whole is None else len(whole.inside - whole.named),
         raises=None if call is None else dict(state.open[call].raises),
         approved=dict(state.approved),
         confidential_systems=tuple(sorted(confidential, key=repr)) if confidential else (),
+        **(_UNKNOWN_CONTENT if whole is None else _content_facts(state, call, whole, carried)),
     )
+
+
+class _ContentFacts(TypedDict):
+    """The facts that depend on the arguments of the call."""
+
+    call_destinations: tuple[str, ...] | None
+    known_destinations: tuple[str, ...]
+    named_accounts: tuple[str, ...]
+    credentials: tuple[CredentialFact, ...] | None
+    ungrounded: tuple[str, ...] | None
+    unread: tuple[str, ...]
+    recorded: tuple[str, ...]
+    dictated: Dictation | None
+    followed: tuple[str, ...] | None
+    unsourced: tuple[str, ...] | None
+    call_own_destinations: int | None
+
+
+_UNKNOWN_CONTENT: Final[_ContentFacts] = {
+    "call_destinations": None,
+    "known_destinations": (),
+    "named_accounts": (),
+    "credentials": None,
+    "ungrounded": None,
+    "unread": (),
+    "recorded": (),
+    "dictated": None,
+    "followed": None,
+    "unsourced": None,
+    "call_own_destinations": None,
+}
+
+
+def _content_facts(state: TaskState, call: str | None, whole: CallContent, carried: Carried) -> _ContentFacts:
+    """Return the facts of arguments that were looked at whole. Most calls have none of the rarer contents, and enter no
+    function for them."""
+    credentials: tuple[CredentialFact, ...] | None = None
+    if call is not None:
+        credentials = _credentials(state, call, whole, carried) if whole.sightings or whole.unsure else ()
+    unsourced = None
+    if call is not None and whole.unnamed is not None:
+        unsourced = _unsourced(state, call, whole.unnamed, carried)
+    return {
+        "call_destinations": tuple(sorted(set(whole.destinations.values()))),
+        "known_destinations": tuple(sorted(whole.known_destinations)),
+        "named_accounts": tuple(sorted(whole.accounts)),
+        "credentials": credentials,
+        "ungrounded": _ungrounded(state, call, whole, carried) if whole.authority else (),
+        "unread": _unread(state, call, whole, carried) if whole.pieces_of else (),
+        "recorded": _recorded(state, call, whole, carried) if whole.places else (),
+        "dictated": whole.dictated,
+        "followed": _followed(state, whole) if whole.links else (),
+        "unsourced": unsourced,
+        "call_own_destinations": len(whole.inside - whole.named),
+    }
 
 
 def depth_of(principal: Principal, target: Target) -> int | None:

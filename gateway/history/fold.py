@@ -23,6 +23,7 @@ from gateway.history.events import (
 )
 from gateway.history.reach import ENDLESS
 from gateway.history.state import (
+    CONFIDENTIAL,
     MAX_CREDENTIALS,
     MAX_ENDORSED,
     MAX_MARKED,
@@ -33,7 +34,6 @@ from gateway.history.state import (
     KnownCredential,
     TaskState,
     higher,
-    is_confidential,
     open_call,
     smallest,
 )
@@ -75,7 +75,7 @@ def _decide(state: TaskState, event: Passed | Settled | Released) -> None:
 
 def let_pass(state: TaskState, call: str) -> None:
     """Fold that an open call may go on. Raises `ValueError` for any other call."""
-    passed = open_call(state, call)
+    passed = state.open.get(call) or open_call(state, call)
     state.undecided.end(passed)
     if passed.credentials:
         _give_codes(state, passed)
@@ -221,12 +221,14 @@ def settle(state: TaskState, call: str) -> None:
     state.last[audience] = max(state.last.get(audience, at), at)
     for system in done.touch.behind:
         state.last[system] = max(state.last.get(system, at), at)
-    _label(state, done.touch, done.sensitivity, untrusted=done.untrusted)
+    is_labelled = done.sensitivity is state.confidentiality and done.sensitivity not in CONFIDENTIAL
+    if not is_labelled or (done.untrusted and not state.untrusted):
+        _label(state, done.touch, done.sensitivity, untrusted=done.untrusted)
 
 
 def observe(state: TaskState, event: Observed) -> None:
     """Fold a part of an open call's result. Raises `ValueError` for any other call."""
-    source = open_call(state, event.call)
+    source = state.open.get(event.call) or open_call(state, event.call)
     audience = source.touch.audience
     _label(state, source.touch, event.sensitivity, untrusted=source.untrusted)
     for shows in event.credentials:
@@ -310,7 +312,7 @@ def _depth(state: TaskState, used: tuple[str, ...], revealed: str) -> int:
 def _label(state: TaskState, source: Touch, sensitivity: Sensitivity, *, untrusted: bool) -> None:
     state.untrusted |= untrusted
     state.confidentiality = higher(state.confidentiality, sensitivity)
-    if is_confidential(sensitivity):
+    if sensitivity in CONFIDENTIAL:
         state.confidential_systems = _grown(state.confidential_systems, source.systems)
 
 
@@ -325,11 +327,18 @@ def _grown(have: Grown[Key], more: frozenset[Key]) -> Grown[Key]:
 
 
 def _close(state: TaskState, call: str) -> Reserved:
-    reservation = open_call(state, call)
+    reservation = state.open.get(call) or open_call(state, call)
     del state.open[call]
-    state.undecided.end(reservation)
+    if call in state.undecided.calls:
+        state.undecided.end(reservation)
     state.kept.pop(call, None)
-    _take(state.busy, reservation.touch.audience)
+    # As `_take` does, in place: this runs for each call.
+    busy, audience = state.busy, reservation.touch.audience
+    left = busy[audience] - 1
+    if left:
+        busy[audience] = left
+    else:
+        del busy[audience]
     for system in reservation.touch.behind:
         _take(state.busy, system)
     return reservation

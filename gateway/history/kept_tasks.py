@@ -7,6 +7,7 @@ for its lifetime; the earlier tasks are kept for their readings.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import OrderedDict
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Final
@@ -66,10 +67,13 @@ class KeptTasks:
         self._bytes.give(kept.owner, kept.parties, kept.size)
         if kept.is_implicit:
             ids = self._implicit.setdefault(kept.owner, [])
-            ids.append(task.id)
-            ids.sort(key=lambda task_id: self.by_id[task_id].task.opened)
+            # A journal may have thousands of tasks of one caller, so no other task is looked at.
+            at = bisect_right(ids, task.opened, key=lambda task_id: self.by_id[task_id].task.opened)
+            ids.insert(at, task.id)
+            kept.before = self.by_id[ids[at - 1]] if at else None
+            if at + 1 < len(ids):
+                self.by_id[ids[at + 1]].before = kept
             self._unused[task.id] = None
-            self._order(ids)
         elif task.expires is not None:
             heappush(self._expiries, (task.expires + REMEMBERED, task.id))
 
@@ -80,21 +84,15 @@ class KeptTasks:
         if kept.is_implicit:
             self._unused.pop(task_id)
             ids = self._implicit[owner]
-            ids.remove(task_id)
-            kept.earlier = ()
-            self._order(ids)
+            at = ids.index(task_id)
+            del ids[at]
+            if at < len(ids):
+                self.by_id[ids[at]].before = kept.before
+            kept.before = None
             if not ids:
                 del self._implicit[owner]
         self._places.give(owner, kept.parties, -1)
         self._bytes.give(owner, kept.parties, -kept.size)
-
-    def _order(self, ids: Sequence[str]) -> None:
-        """Tell each implicit task of a caller which tasks come before it."""
-        before: tuple[TaskHistory, ...] = ()
-        for task_id in ids:
-            kept = self.by_id[task_id]
-            kept.earlier = before
-            before = (kept, *before)
 
     def use(self, kept: TaskHistory, now: float) -> None:
         """Note that a task was used."""

@@ -13,6 +13,7 @@ from gateway.history.events import NO_DIGESTS, Observed, Read, Reserved, Shown, 
 from gateway.history.reach import raised
 from gateway.history.relevance import is_unread, records_of
 from gateway.history.state import (
+    CONFIDENTIAL,
     MAX_CREDENTIALS,
     MAX_DESTINATIONS,
     MAX_LINKS,
@@ -28,7 +29,6 @@ from gateway.history.state import (
     MAX_UTTERED_IN_CALL,
     TaskState,
     higher,
-    is_confidential,
     open_call,
     smallest,
 )
@@ -61,8 +61,12 @@ def reserved(
     touch = touch_of(target)
     links = tuple(sorted(state.links.intersection(seen.links.values()))) if state.links and seen.links else ()
     said, told = _told(state, touch.audience, seen, carried) if seen.said or seen.told else ((), ())
-    outside, inside, named, crowded = _destinations(state, seen)
-    uttered, wordy = _uttered(state, seen, carried)
+    outside, inside, named, crowded = _NO_DESTINATIONS
+    if seen.destinations or len(state.destinations) + len(state.inside) > MAX_DESTINATIONS:
+        outside, inside, named, crowded = _destinations(state, seen)
+    uttered, wordy = (), False
+    if seen.words is None or not seen.words <= state.uttered.keys():
+        uttered, wordy = _uttered(state, seen, carried)
     event = Reserved(
         call=call_id,
         number=state.number + 1,
@@ -88,10 +92,16 @@ def reserved(
         exposed=seen.exposed,
         told=told,
     )
+    # A call that names nothing, to systems that a call before it has certainly reached, raises no number.
+    if state.touched.get(touch, 0) > state.undecided.touched.get(touch, 0) and not (
+        depth or seen.destinations or crowded or event.fed or event.flooded
+    ):
+        return event
     raises = raised(state, event, seen, depth, carried)
     return structs.replace(event, raises=raises) if raises else event
 
 
+_NO_DESTINATIONS: Final[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], bool]] = ((), (), (), False)
 _MINT: Final = Effect.MINT
 _UNSEEN: Final = CallContent(complete=False, own=True)
 """The content of arguments of which nothing is known."""
@@ -105,7 +115,7 @@ def _destinations(
     if len(state.destinations) + len(state.inside) + len(found) > MAX_DESTINATIONS:
         return (), (), (), True
     if not found:
-        return (), (), (), False
+        return _NO_DESTINATIONS
     inside, named = found & content.inside, found & content.named
     return tuple(sorted(found - inside)), tuple(sorted(inside)), tuple(sorted(named)), False
 
@@ -161,7 +171,7 @@ def observed(
 
     Raises `ValueError` for a call that is not open.
     """
-    reservation = open_call(state, call_id)
+    reservation = state.open.get(call_id) or open_call(state, call_id)
     room = MAX_RESULT_TOKENS - state.kept.get(call_id, 0)
     tokens, complete = NO_DIGESTS, content.complete
     if content.tokens:
@@ -169,7 +179,7 @@ def observed(
     links = NO_DIGESTS
     if content.links and reservation.directed and not state.spoken:
         links = smallest(content.links - state.links, MAX_LINKS + 1 - len(state.links))
-    sensitivity = higher(reservation.sensitivity, label)
+    sensitivity = reservation.sensitivity if label is Sensitivity.PUBLIC else higher(reservation.sensitivity, label)
     fresh, whole = _fresh(state, content) if content.sightings else ((), True)
     lost = not (whole and content.complete) and reservation.touch.audience not in state.lost
     confirmed = _confirmed(state, content) if content.sightings and not reservation.untrusted else ()
@@ -251,7 +261,7 @@ def changes_nothing(state: TaskState, event: Observed | Read) -> bool:
     if isinstance(event, Read):
         untrusted, source, links, records, requested = event.untrusted, event.touch, NO_DIGESTS, NO_DIGESTS, 0
     else:
-        reservation = open_call(state, event.call)
+        reservation = state.open.get(event.call) or open_call(state, event.call)
         untrusted, source = reservation.untrusted, reservation.touch
         links, records, requested = event.links, event.records, event.requested
     return not (
@@ -265,7 +275,7 @@ def changes_nothing(state: TaskState, event: Observed | Read) -> bool:
         or requested
         or (untrusted and not (state.untrusted and (event.complete or source.audience in state.unkept)))
         or higher(state.confidentiality, event.sensitivity) is not state.confidentiality
-        or (is_confidential(event.sensitivity) and not source.systems <= state.confidential_systems)
+        or (event.sensitivity in CONFIDENTIAL and not source.systems <= state.confidential_systems)
     )
 
 

@@ -50,28 +50,30 @@ class Undecided:
     def begin(self, event: Reserved) -> None:
         """Count a call that was reserved."""
         self.calls[event.call] = None
-        self._count(event, 1)
+        self.touched[event.touch] = self.touched.get(event.touch, 0) + 1
+        if event.destinations or event.inside or event.fed or event.flooded:
+            self._count_content(event, 1)
 
     def end(self, event: Reserved) -> None:
         """Stop counting a call that passed or ended. A call that is not counted changes nothing."""
-        if event.call in self.calls:
-            del self.calls[event.call]
-            self._count(event, -1)
-
-    def _count(self, event: Reserved, step: int) -> None:
-        """Count a call in or out. Most calls reach nothing but their systems."""
-        left = self.touched.get(event.touch, 0) + step
+        if event.call not in self.calls:
+            return
+        del self.calls[event.call]
+        left = self.touched[event.touch] - 1
         if left:
             self.touched[event.touch] = left
         else:
             del self.touched[event.touch]
-        if event.destinations or event.inside:
-            _shift(self.destinations, event.destinations or (), step)
-            _shift(self.inside, event.unnamed_inside, step)
-        if event.fed or event.flooded:
-            audience = event.touch.audience
-            _shift(self.fed, [(number, audience) for number in event.fed], step)
-            _shift(self.flood, (audience,) if event.flooded else (), step)
+        if event.destinations or event.inside or event.fed or event.flooded:
+            self._count_content(event, -1)
+
+    def _count_content(self, event: Reserved, step: int) -> None:
+        """Count the destinations and the results of a call in or out. Most calls reach nothing but their systems."""
+        audience = event.touch.audience
+        _shift(self.destinations, event.destinations or (), step)
+        _shift(self.inside, event.unnamed_inside, step)
+        _shift(self.fed, [(number, audience) for number in event.fed], step)
+        _shift(self.flood, (audience,) if event.flooded else (), step)
 
 
 @lru_cache(maxsize=4096)

@@ -58,8 +58,8 @@ MAX_PRESENTED: Final = 1_024
 """Credentials of unknown origin. For those beyond it only the call that first had them is not known."""
 
 _RANK: Final = {sensitivity: rank for rank, sensitivity in enumerate(Sensitivity)}
-_CONFIDENTIAL: Final = Sensitivity.CONFIDENTIAL
-_RESTRICTED: Final = Sensitivity.RESTRICTED
+CONFIDENTIAL: Final = (Sensitivity.CONFIDENTIAL, Sensitivity.RESTRICTED)
+"""A tuple, since a set asks each sensitivity for its hash, which is a function in Python."""
 Key = TypeVar("Key")
 Grown: TypeAlias = set[Key] | frozenset[Key]
 """A set that is made when it first has something in it: most tasks never need one, and an empty one takes 216 bytes."""
@@ -192,13 +192,7 @@ def open_call(state: TaskState, call: str) -> Reserved:
 
 def higher(one: Sensitivity, other: Sensitivity) -> Sensitivity:
     """Return the higher of two sensitivities."""
-    # The same one, as is usual, needs no look at a table: an enumeration's hash is a function in Python.
-    return one if one is other or _RANK[one] >= _RANK[other] else other
-
-
-def is_confidential(sensitivity: Sensitivity) -> bool:
-    """Return whether a sensitivity is confidential or higher."""
-    return sensitivity is _CONFIDENTIAL or sensitivity is _RESTRICTED
+    return one if _RANK[one] >= _RANK[other] else other
 
 
 def smallest(tokens: frozenset[int], room: int) -> frozenset[int]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
+from gateway.errors import HistoryError
 from gateway.history import dump
 from gateway.history.state import TaskState
 from gateway.history.store import Row
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.history.events import Opened
-    from gateway.history.store import StoredTask
+    from gateway.history.store import Store, StoredTask
 
 Status = Literal["open", "completed", "cancelled", "expired"]
 
@@ -50,8 +51,8 @@ class TaskHistory:
     """Whether a system had shown the task a credential when it was stored."""
     size: int = 0
     """Bytes of memory that the declaration takes at most; zero for an implicit task."""
-    earlier: tuple[TaskHistory, ...] = field(default=(), init=False, repr=False, compare=False)
-    """The kept implicit tasks of the caller before this one, the latest first. `KeptTasks` keeps it up to date."""
+    before: TaskHistory | None = field(default=None, init=False, repr=False, compare=False)
+    """The kept implicit task of the caller before this one. `KeptTasks` keeps it up to date."""
     is_implicit: bool = field(init=False)
     origin: JsonObject = field(init=False, repr=False, compare=False)
     """Fields by which the record can begin an implicit task again; a declared task has an entry of its own."""
@@ -59,6 +60,16 @@ class TaskHistory:
     def __post_init__(self) -> None:
         self.is_implicit = self.task.kind == "implicit"
         self.origin = {"opened": self.task.opened, "parties": self.parties} if self.is_implicit else {}
+
+    @property
+    def earlier(self) -> tuple[TaskHistory, ...]:
+        """Return the kept implicit tasks of the caller before this one, the latest first."""
+        found: list[TaskHistory] = []
+        before = self.before
+        while before is not None:
+            found.append(before)
+            before = before.before
+        return tuple(found)
 
     @property
     def busy(self) -> bool:
@@ -169,3 +180,14 @@ def from_row(stored: StoredTask) -> TaskHistory:
         )
     except (msgspec.MsgspecError, KeyError, TypeError) as error:
         raise ValueError(f"no task: {error}") from error
+
+
+def load_state(store: Store | None, kept: TaskHistory) -> TaskState:
+    """Return the state of a task that has left memory. Raises `HistoryError`."""
+    if store is None:
+        raise HistoryError(f"the state of the task {kept.task.id} is not kept", "start the gateway again")
+    data = store.state(kept.task.id, kept.digest)
+    try:
+        return dump.load(data)
+    except ValueError as error:
+        raise HistoryError(f"the task {kept.task.id} cannot be read: {error}", "remove the snapshots") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from hypothesis import given
@@ -17,14 +18,14 @@ from gateway.history.new_events import changes_nothing, observed, reserved
 from gateway.history.reach import ENDLESS, WINDOW
 from gateway.history.state import MAX_UTTERED, MAX_UTTERED_IN_CALL, TaskState
 from gateway.history.task_history import TaskHistory
-from gateway.model.content import CallContent
+from gateway.model.content import CallContent, ResultContent
+from gateway.model.target import Sensitivity
 from gateway.model.task import Task
 from tests.unit.history.lives import CALLS, COMPLETE, DIGEST_SETS, DIGESTS, OPENED, RESULTS, Life, lives
 
 if TYPE_CHECKING:
     from gateway.history.events import Opened, Reserved, Touch
     from gateway.model.call import Call
-    from gateway.model.content import ResultContent
 
 CONTENTS = st.builds(
     CallContent,
@@ -156,3 +157,26 @@ def test_each_implicit_task_knows_the_kept_ones_before_it(steps: list[tuple[bool
             mine = [other for other in kept if other.owner == task.owner]
             mine.sort(key=lambda other: other.task.opened)
             assert [*task.earlier] == list(reversed(mine[: mine.index(task)]))
+
+
+def test_thousands_of_tasks_of_one_caller_are_linked_without_a_look_at_each():
+    tasks = KeptTasks(HistorySettings())
+    kept = [TaskHistory(Task(f"t{at}", "implicit", float(at)), "agent", ("issuer",), 0.0) for at in range(5_000)]
+
+    for task in kept:
+        tasks.add(task)
+
+    assert all(later.before is earlier for earlier, later in pairwise(kept))
+    assert len(kept[-1].earlier) == 4_999
+
+
+@given(LIVES, st.sampled_from(Sensitivity), RESULTS | st.just(ResultContent()))
+def test_a_part_that_shows_nothing_leaves_what_its_event_leaves(life: Life, label: Sensitivity, content: ResultContent):
+    history, task = History(HistorySettings(), clock=lambda: 0.0), Task("t", "implicit", 0.0)
+    kept = TaskHistory(task, "agent", ("issuer",), 0.0, state=life.state)
+    history.admit(kept)
+    for call in list(life.state.open):
+        shown = observed(life.state, call, content, label)
+        is_news = not changes_nothing(life.state, shown)
+
+        assert (history.observe(task, call, content, label=label) is not None) == is_news
