@@ -125,7 +125,7 @@ PURE = (
     "gateway.history.events",
     "gateway.history.exposure",
     "gateway.history.facts",
-    "gateway.history.fields",
+    "gateway.history.events",
     "gateway.history.fold",
     "gateway.history.new_events",
     "gateway.history.origins",

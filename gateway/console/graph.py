@@ -171,7 +171,7 @@ def _reading(fields: Mapping[str, Any], event: Read) -> Node:
         verdict="read",
         shape="read",
         is_reading=True,
-        is_untrusted=event.untrusted,
+        is_untrusted=not event.trusted,
         sensitivity=event.sensitivity.value,
     )
 

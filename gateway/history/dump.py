@@ -8,8 +8,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from gateway.history.events import NO_DIGESTS, Reserved, Touch
-from gateway.history.fields import from_fields, to_fields
+from gateway.history.events import NO_DIGESTS, Reserved, Touch, from_fields, to_fields
 from gateway.history.reach import Undecided
 from gateway.history.state import KnownCredential, TaskState
 from gateway.model.target import Sensitivity, System
@@ -72,11 +71,10 @@ def _state(read: Mapping[str, Any]) -> TaskState:
     plain = {name: read[name] for name in _PLAIN}
     plain["credentials"] = {name: KnownCredential(*values) for name, values in read["credentials"].items()}
     plain["confidentiality"] = Sensitivity(read["confidentiality"])
-    events = [from_fields(fields) for fields in read["open"]]
-    calls = {event.call: event for event in events if isinstance(event, Reserved)}
+    calls = {event.call: event for event in map(from_fields, read["open"]) if isinstance(event, Reserved)}
     undecided = Undecided()
     for call in read["undecided"]:
-        undecided.begin(calls[call])
+        undecided.begin(calls[call], calls[call].touch)
     return TaskState(
         **plain,
         open=calls,

@@ -20,8 +20,18 @@ from typing import TYPE_CHECKING, Final, cast
 
 from gateway.background import in_thread
 from gateway.errors import HistoryError
-from gateway.history.events import Ended, Event, Observed, Opened, Read, Released, Reserved, Settled
-from gateway.history.fields import from_fields, verdict_of
+from gateway.history.events import (
+    Ended,
+    Event,
+    Observed,
+    Opened,
+    Read,
+    Released,
+    Reserved,
+    Settled,
+    from_fields,
+    verdict_of,
+)
 from gateway.history.new_events import lost_result
 from gateway.history.store import Checkpoint, StoreReplaced
 from gateway.history.task_history import TaskHistory, declared_size, from_row, read_task

@@ -19,10 +19,9 @@ from gateway import reasons
 from gateway.errors import TaskExpired
 from gateway.history import fold, relevance
 from gateway.history.carried import NOTHING, carried
-from gateway.history.events import Ended, Endorsed, Event, Observed, Opened, Read, Released, shown
+from gateway.history.events import Ended, Endorsed, Event, Observed, Read, Released, opened, pack, shown, to_fields
 from gateway.history.exposure import Exposures
 from gateway.history.facts import facts
-from gateway.history.fields import to_fields
 from gateway.history.kept_tasks import KeptTasks
 from gateway.history.new_events import changes_nothing, observed, read, reserved
 from gateway.history.origins import Teller
@@ -136,7 +135,7 @@ class History:
         if task.kind != "declared" or task.expires is None or self._by_id.get(task.id) is not None:
             raise ValueError("a declared task has an expiry and an id of its own")
         self.forget(task.opened)
-        event = Opened(content.tokens, shown(content.sightings))
+        event = opened(content.tokens, shown(content.sightings))
         size = declared_size(task, event)
         self._kept.require_room(principal, size)
         kept = TaskHistory(task, principal.key, principal.parties, task.opened, size=size)
@@ -268,7 +267,7 @@ class History:
             and call is not None
             and call.sensitivity is state.confidentiality
             and call.sensitivity not in CONFIDENTIAL
-            and (state.untrusted or not call.untrusted)
+            and (state.untrusted or call.trusted)
         ):
             return None
         event = observed(state, call_id, content, label, self._carried(kept) if kept.before is not None else NOTHING)
@@ -328,7 +327,7 @@ class History:
 
         Return the fields of a `task` entry. Raises `TaskExpired`.
         """
-        event = Endorsed(values, tuple(limits.items()))
+        event = Endorsed(pack(values), dict(limits))
         self._apply(self._known(task), event)
         return {"task": task.id, **to_fields(event)}
 
@@ -467,8 +466,7 @@ class History:
     def _tell_origins(self, kept: TaskHistory, state: TaskState, event: Observed | Read) -> None:
         """Tell of the credentials that a part of a result has shown to the task."""
         if event.credentials or event.lost:
-            names = [shows.fingerprint for shows in event.credentials]
-            self._origins.tell(kept.owner, kept.task.id, state, names)
+            self._origins.tell(kept.owner, kept.task.id, state, event.credentials)
 
     def _known(self, task: Task) -> TaskHistory:
         kept = self._by_id.get(task.id)

@@ -3,25 +3,28 @@
 A call counts from its reservation on, before policy decides, so that parallel calls cannot race a limit. The release of a
 refused call takes its marks back, and leaves a denial if policy denied it. A forwarded call keeps its marks for good.
 
-Events hold keyed digests and fingerprints in the place of values. `fields` encodes events, `fold` folds them.
+Events hold keyed digests and fingerprints in the place of values. The fields here, without defaults, are those in the journal
+and in snapshots; `fold` folds them. Digests are unsigned 64-bit integers in one run of bytes, ascending and little-endian. JSON has
+them as base64 (RFC 4648 section 4): numbers would take more than twice the room.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import struct
+from collections.abc import Collection, Iterable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, cast
 
+import msgspec
 from msgspec import Struct
 
 from gateway.model.content import ONE_TIME, OneTime
 from gateway.model.target import Effect, Sensitivity, System
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from gateway.model.content import Sighting
     from gateway.model.target import Target
+    from gateway.model.wire import JsonObject
 
 NO_DIGESTS: frozenset[int] = frozenset()
 _READ: Final = Effect.READ
@@ -45,6 +48,17 @@ class Touch(NamedTuple):
         return frozenset(System(name, self.tenant, self.environment) for name in self.reached)
 
 
+def pack(digests: Iterable[int]) -> bytes:
+    """Return digests in the form of events."""
+    ordered = sorted(digests)
+    return struct.pack(f"<{len(ordered)}Q", *ordered)
+
+
+def unpack(packed: bytes) -> tuple[int, ...]:
+    """Return the digests of an event, in ascending order."""
+    return struct.unpack(f"<{len(packed) // 8}Q", packed) if packed else ()
+
+
 class Shown(NamedTuple):
     """A credential in a reading of the task: its fingerprint, and digests of its parts for finding pieces. `ordinary`: ordinary
     text may have the same value. `one_time`: the credential is good for one login."""
@@ -55,16 +69,42 @@ class Shown(NamedTuple):
     one_time: OneTime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A task was declared. `known` are the digests of the words of its goal and of its contract's destinations,
-    `credentials` what is in them of credentials."""
-
-    known: frozenset[int] = NO_DIGESTS
-    credentials: tuple[Shown, ...] = ()
+class _Event(Struct, frozen=True, omit_defaults=True, tag_field="event", tag=str.lower):
+    """An event, with its kind in the field `event`."""
 
 
-class Reserved(Struct, frozen=True):
+class Showing(_Event, frozen=True, kw_only=True):
+    """The part of an event that shows credentials to the task: fingerprint → digests of the parts of the credential.
+    `ordinary`: ordinary text may have the same value. `one_time`: the credential is good for one login."""
+
+    credentials: dict[str, bytes] = {}
+    ordinary: tuple[str, ...] = ()
+    one_time: dict[str, OneTime] = {}
+
+
+class Touching(_Event, frozen=True, kw_only=True):
+    """The part of an event that touches systems, as in `Touch`."""
+
+    audience: str
+    write: bool = False
+    tenant: str | None = None
+    environment: str | None = None
+    behind: tuple[str, ...] = ()
+
+    @property
+    def touch(self) -> Touch:
+        """Return the touched systems."""
+        return _touch(self.audience, self.write, self.tenant, self.environment, self.behind)
+
+
+class Opened(Showing, frozen=True):
+    """A declared task. `known` are the digests of the words of its goal and of its contract's destinations, `credentials`
+    the credentials in them."""
+
+    known: bytes = b""
+
+
+class Reserved(Touching, frozen=True, kw_only=True):
     """A call that is about to be decided. Made by `new_events.reserved`.
 
     `call` is its decision id. `number` counts the calls of the task from 1. `at` is in seconds since the epoch.
@@ -75,74 +115,77 @@ class Reserved(Struct, frozen=True):
     not kept whole may be in the arguments too. `links` are the links of results that the call follows. `own`: the call
     says something beyond the goal. `said` are values that the call tells a trusted system. `uttered` are words of the
     call that the task has not read. `wordy`: the call has more of these than are kept. `told` are values of
-    the call that no record has. `exposed` are grams of foreign credentials in the call. `mint`, `untrusted` and `sensitivity` describe the coming result. `directed`: links in the
-    result may be followed. `pointed`: the goal names each text of this reading call.
+    the call that no record has. `exposed` are grams of foreign credentials in the call. `mint`, `trusted` and `sensitivity`
+    describe the coming result. `directed`: links in the result may be followed. `pointed`: the goal names each text of this
+    reading call.
     """
 
     call: str
     number: int
     at: float
-    touch: Touch
+    sensitivity: Sensitivity
     mint: bool = False
-    untrusted: bool = True
-    sensitivity: Sensitivity = Sensitivity.INTERNAL
-    destinations: tuple[int, ...] | None = None
+    trusted: bool = False
+    destinations: bytes | None = None
     crowded: bool = False
     credentials: tuple[str, ...] = ()
     fed: tuple[int, ...] = ()
     flooded: bool = False
-    links: tuple[int, ...] = ()
+    links: bytes = b""
     own: bool = False
     directed: bool = False
-    said: tuple[int, ...] = ()
-    uttered: tuple[int, ...] = ()
+    said: bytes = b""
+    uttered: bytes = b""
     wordy: bool = False
-    exposed: tuple[int, ...] = ()
-    named: tuple[int, ...] = ()
-    inside: tuple[int, ...] = ()
-    raises: tuple[tuple[str, int], ...] = ()
+    exposed: bytes = b""
+    named: bytes = b""
+    inside: bytes = b""
+    raises: dict[str, int] = {}
     pointed: bool = False
-    told: tuple[int, ...] = ()
+    told: bytes = b""
 
     @property
     def named_outside(self) -> tuple[int, ...]:
-        return tuple(digest for digest in self.destinations or () if digest in self.named)
+        """Return the named destinations outside of own domains."""
+        named = unpack(self.named)
+        return tuple(digest for digest in unpack(self.destinations or b"") if digest in named)
 
     @property
     def unnamed_inside(self) -> tuple[int, ...]:
-        return tuple(digest for digest in self.inside if digest not in self.named)
+        """Return the destinations in own domains without a name."""
+        named = unpack(self.named)
+        return tuple(digest for digest in unpack(self.inside) if digest not in named)
 
 
-class Exposed(NamedTuple):
-    """A message without a decision, or the part of a call beside its arguments, carries grams of foreign credentials."""
+class Exposed(Touching, frozen=True, kw_only=True):
+    """A message without a decision, or the part of a call beside its arguments, with grams of foreign credentials."""
 
-    touch: Touch
-    exposed: tuple[int, ...]
+    exposed: bytes
 
 
-class Passed(NamedTuple):
-    """Policy allowed a reserved call, and the record has it: what the call reaches is reached."""
+class Passed(_Event, frozen=True):
+    """A reserved call that policy allowed, on record: what the call reaches is reached."""
 
     call: str
 
 
-class Released(NamedTuple):
-    """A reserved call did not go on; `denied` if policy denied it. Without a verdict, or with an ask, it is none."""
+class Released(_Event, frozen=True):
+    """A reserved call that did not go on. `denied`: policy denied the call. A missing verdict and an ask are no denials."""
 
     call: str
     denied: bool
 
 
-class Settled(NamedTuple):
-    """A reserved call went on and has ended, in whatever way."""
+class Settled(_Event, frozen=True):
+    """A reserved call that went on and has ended, in whatever way."""
 
     call: str
 
 
-class Observed(Struct, frozen=True):
+class Observed(Showing, frozen=True, kw_only=True):
     """A part of a call's result. Made by `new_events.observed`, which leaves out what is known already.
 
-    `tokens` are the digests of its words, as far as there is room; `complete` is false if there was more. `lost`: it may
+    `tokens` are the digests of its words, as far as there is room; `incomplete` if there was more. `lost`: it may
     also have shown credentials that are not in `credentials`. `confirmed` are known credentials of an untrusted system that a
     trusted result shows as credentials too. `requested`: the system has sent a one-time code; the number of the last call
     before that, or 0. `records` are values of records with a word of the goal. `sampled`: the result had more words than
@@ -150,66 +193,114 @@ class Observed(Struct, frozen=True):
     """
 
     call: str
-    credentials: tuple[Shown, ...] = ()
-    tokens: frozenset[int] = NO_DIGESTS
-    complete: bool = True
-    sensitivity: Sensitivity = Sensitivity.PUBLIC
+    sensitivity: Sensitivity
+    tokens: bytes = b""
+    incomplete: bool = False
     lost: bool = False
-    links: frozenset[int] = NO_DIGESTS
+    links: bytes = b""
     confirmed: tuple[str, ...] = ()
     requested: int = 0
-    records: frozenset[int] = NO_DIGESTS
+    records: bytes = b""
     sampled: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(Touching, frozen=True, kw_only=True):
     """A reading outside of an open call, or a part of it. Made by `new_events.read`, which leaves out known content.
 
     `number` is its place among the calls and readings of the task. A `late` result has the number of its call. `call` is the
-    id of the call with this late result, in any task. `touch` has the systems of origin. `used` are the credentials of
-    the call; `unknown`: the gateway has forgotten the call. All else is as for `Reserved` and `Observed`.
+    id of the call with this late result, in any task. The touched systems are those of origin. `used` are the credentials of
+    the call; `unknown`: the gateway has forgotten the call. All else is as for `Reserved` and `Observed`. A struct has one
+    base with fields, so those of `Showing` are here again.
     """
 
     number: int
     at: float
-    touch: Touch
-    untrusted: bool = True
-    sensitivity: Sensitivity = Sensitivity.PUBLIC
+    sensitivity: Sensitivity
+    trusted: bool = False
     call: str | None = None
     late: bool = False
     mint: bool = False
     unknown: bool = False
     used: tuple[str, ...] = ()
-    credentials: tuple[Shown, ...] = ()
-    tokens: frozenset[int] = NO_DIGESTS
-    complete: bool = True
+    credentials: dict[str, bytes] = {}
+    ordinary: tuple[str, ...] = ()
+    one_time: dict[str, OneTime] = {}
+    tokens: bytes = b""
+    incomplete: bool = False
     lost: bool = False
     confirmed: tuple[str, ...] = ()
     sampled: bool = False
 
-    @property
-    def audience(self) -> str:
-        return self.touch.audience
 
-
-@dataclass(frozen=True, slots=True)
-class Endorsed:
-    """A person approved, and with it took these values as good for the rest of the task. `limits` are the numbers that the
+class Endorsed(_Event, frozen=True):
+    """A person's approval, with which these values are good for the rest of the task. `limits` are the numbers that the
     person was shown, by the name of their limit."""
 
-    values: frozenset[int] = NO_DIGESTS
-    limits: tuple[tuple[str, int], ...] = ()
+    values: bytes = b""
+    limits: dict[str, int] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A declared task is over."""
+class Ended(_Event, frozen=True):
+    """The end of a declared task."""
 
     how: Literal["completed", "cancelled"]
 
 
 Event: TypeAlias = Opened | Reserved | Passed | Exposed | Released | Settled | Observed | Read | Endorsed | Ended
+
+
+def to_fields(event: Event) -> JsonObject:
+    """Return the event as a JSON object with its kind in `event`."""
+    return cast("JsonObject", msgspec.to_builtins(event))
+
+
+def from_fields(fields: JsonObject) -> Event:
+    """Return the event that was written so. Raises `ValueError` for anything else; unknown fields are ignored."""
+    try:
+        event: Event = msgspec.convert(fields, Event)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"the fields of an event {fields.get('event')!r} are damaged: {error}") from error
+    if any(len(digests) % 8 for digests in _packed(event)):
+        raise ValueError(f"the fields of an event {fields.get('event')!r} are damaged: digests have eight bytes each")
+    return event
+
+
+def shown_in(event: Opened | Observed | Read) -> tuple[Shown, ...]:
+    """Return the credentials that an event shows to the task."""
+    return tuple(
+        Shown(name, frozenset(unpack(parts)), name in event.ordinary, event.one_time.get(name))
+        for name, parts in event.credentials.items()
+    )
+
+
+def _packed(event: Event) -> Iterable[bytes]:
+    """Return all digests of an event."""
+    packed: tuple[bytes, ...] = ()
+    match event:
+        case Reserved():
+            found = (event.links, event.said, event.uttered, event.exposed, event.named, event.inside, event.told)
+            packed = (event.destinations or b"", *found)
+        case Exposed():
+            packed = (event.exposed,)
+        case Opened():
+            packed = (event.known, *event.credentials.values())
+        case Observed():
+            packed = (event.tokens, event.links, event.records, *event.credentials.values())
+        case Read():
+            packed = (event.tokens, *event.credentials.values())
+        case Endorsed():
+            packed = (event.values,)
+        case _:
+            pass
+    return packed
+
+
+def verdict_of(entry: JsonObject, call: str) -> Passed | Released:
+    """Return the event by which the decision in a `call` entry let its call pass, or ended it at once."""
+    effect = entry["effect"]
+    if effect == "allow":
+        return Passed(call)
+    return Released(call, denied=effect == "deny" and not entry.get("undecided", False))
 
 
 def shown(sightings: Iterable[Sighting]) -> tuple[Shown, ...]:
@@ -219,6 +310,28 @@ def shown(sightings: Iterable[Sighting]) -> tuple[Shown, ...]:
         for item in sightings
     }
     return tuple(found.values())
+
+
+class ShownFields(NamedTuple):
+    """Credentials in the fields of `Showing`."""
+
+    credentials: dict[str, bytes]
+    ordinary: tuple[str, ...]
+    one_time: dict[str, OneTime]
+
+
+def shown_fields(items: Collection[Shown]) -> ShownFields:
+    """Return credentials in the fields of an event."""
+    credentials = {item.fingerprint: pack(item.shingles) for item in items}
+    ordinary = tuple(item.fingerprint for item in items if item.ordinary)
+    return ShownFields(
+        credentials, ordinary, {item.fingerprint: item.one_time for item in items if item.one_time is not None}
+    )
+
+
+def opened(tokens: Iterable[int], credentials: Collection[Shown] = ()) -> Opened:
+    """Return the event of a declared task with the words and credentials of its goal."""
+    return Opened(known=pack(tokens), **shown_fields(credentials)._asdict())
 
 
 def touch_of(target: Target) -> Touch:

@@ -18,8 +18,7 @@ from msgspec import structs
 
 from gateway.errors import TaskExpired
 from gateway.history.carried import NOTHING, Carried
-from gateway.history.events import Exposed, Released, Reserved, touch_of
-from gateway.history.fields import to_fields
+from gateway.history.events import Exposed, Released, Reserved, pack, to_fields, touch_of
 from gateway.history.state import MAX_EXPOSED, TaskState
 from gateway.model.content import CallContent, CredentialPiece, Sighting
 from gateway.model.shingles import gram, is_exposed
@@ -128,7 +127,7 @@ def expose(
     found = history.exposures.complete(kept, history.state(kept), target, content)
     if found.sightings:
         return frozenset(item.fingerprint for item in found.sightings)
-    event = Exposed(touch_of(target), found.exposed)
+    event = Exposed(**touch_of(target)._asdict(), exposed=pack(found.exposed))
     history.fold(kept, event, now)
     fields = {"id": request, "task": task.id, "owner": kept.owner, "at": round(now, 3), **kept.origin}
     return {**fields, **to_fields(event)}

@@ -187,7 +187,7 @@ def _with_kind(
 ) -> CredentialFact:
     """Return a fact with what only some credentials are: a plain word, or a one-time code."""
     if known.one_time is not None:
-        audience = state.open[call].touch.audience
+        audience = state.open[call].audience
         carries_over = fact.sighting.fingerprint in carried.credentials
         fact = replace(
             fact,
@@ -285,7 +285,7 @@ def _ungrounded(state: TaskState, call: str | None, content: CallContent, carrie
 
 def _record_grounds(state: TaskState, call: str | None, carried: Carried) -> Grounds:
     """Return what grounds a selected record: what grounds any value, and the records of the called system."""
-    audience = None if call is None else state.open[call].touch.audience
+    audience = None if call is None else state.open[call].audience
     return (state.trusted, state.endorsed, carried.trusted, *records_of(audience, state, carried))
 
 
@@ -300,7 +300,7 @@ def _unsourced(state: TaskState, call: str, unnamed: Mapping[str, frozenset[int]
     system has one too.
     """
     grounds = (state.trusted, state.endorsed, carried.trusted)
-    audience = state.open[call].touch.audience
+    audience = state.open[call].audience
     return tuple(
         sorted(
             pointer

@@ -20,6 +20,8 @@ from gateway.history.events import (
     Settled,
     Shown,
     Touch,
+    shown_in,
+    unpack,
 )
 from gateway.history.reach import ENDLESS
 from gateway.history.state import (
@@ -49,7 +51,7 @@ def apply(state: TaskState, event: Event) -> TaskState:
         case Passed() | Settled() | Released():
             _decide(state, event)
         case Exposed():
-            _expose(state, event.touch, event.exposed)
+            _expose(state, event.touch, unpack(event.exposed))
         case Observed():
             observe(state, event)
         case Read():
@@ -83,7 +85,7 @@ def let_pass(state: TaskState, call: str) -> None:
 
 def _give_codes(state: TaskState, passed: Reserved) -> None:
     """Note the one-time codes in a call for its system, and end the request of the system."""
-    audience = passed.touch.audience
+    audience = passed.audience
     for fingerprint in passed.credentials:
         known = state.credentials.get(fingerprint)
         if known is None or known.one_time is None or known.audience in {None, audience}:
@@ -95,16 +97,16 @@ def _give_codes(state: TaskState, passed: Reserved) -> None:
 
 def _endorse(state: TaskState, event: Endorsed) -> None:
     state.approvals += 1
-    for name, number in event.limits:
+    for name, number in event.limits.items():
         state.approved[name] = max(number, state.approved.get(name, 0))
-    values = smallest(event.values - state.endorsed, MAX_ENDORSED - len(state.endorsed))
+    values = smallest(frozenset(unpack(event.values)) - state.endorsed, MAX_ENDORSED - len(state.endorsed))
     state.endorsed = _grown(state.endorsed, values)
 
 
 def _open(state: TaskState, event: Opened) -> None:
-    for shows in event.credentials:
+    for shows in shown_in(event):
         _keep_credential(state, shows, KnownCredential("user"))
-    known = smallest(event.known - state.trusted, MAX_TRUSTED - len(state.trusted))
+    known = smallest(frozenset(unpack(event.known)) - state.trusted, MAX_TRUSTED - len(state.trusted))
     state.trusted = _grown(state.trusted, known)
 
 
@@ -112,9 +114,9 @@ def reserve(state: TaskState, event: Reserved) -> None:
     """Fold the reservation of a call. Raises `ValueError` for a call that is open already."""
     if event.call in state.open:
         raise ValueError(f"the call {event.call} is open already")
-    touch, audience = event.touch, event.touch.audience
+    touch, audience = event.touch, event.audience
     state.open[event.call] = event
-    state.undecided.begin(event)
+    state.undecided.begin(event, touch)
     state.number = max(state.number, event.number)
     state.touched[touch] = state.touched.get(touch, 0) + 1
     state.busy[audience] = state.busy.get(audience, 0) + 1
@@ -138,16 +140,16 @@ def _reach(state: TaskState, event: Reserved) -> None:
         for digest in digests:
             _add(counts, digest)
     for number in event.fed:
-        _feed(state, number, event.touch.audience)
+        _feed(state, number, event.audience)
     if event.flooded:
-        _add(state.flood, event.touch.audience)
-    for link in event.links:
+        _add(state.flood, event.audience)
+    for link in unpack(event.links):
         _add(state.followed, link)
 
 
 def _present(state: TaskState, event: Reserved) -> None:
     """Count the credentials in a call, and the grams of foreign ones."""
-    _expose(state, event.touch, event.exposed)
+    _expose(state, event.touch, unpack(event.exposed))
     for fingerprint in event.credentials:
         first = state.presented.get(fingerprint, event.number)
         if fingerprint in state.presented or len(state.presented) < MAX_PRESENTED:
@@ -155,16 +157,16 @@ def _present(state: TaskState, event: Reserved) -> None:
 
 
 def _counted_destinations(state: TaskState, event: Reserved) -> tuple[tuple[dict[int, int], tuple[int, ...]], ...]:
-    outside = event.destinations or ()
+    outside = unpack(event.destinations or b"")
     return (state.destinations, outside), (state.named, event.named_outside), (state.inside, event.unnamed_inside)
 
 
 def _say(state: TaskState, event: Reserved) -> None:
-    for value in event.said:
+    for value in unpack(event.said):
         _add(state.said, value)
-    for value in event.told:
+    for value in unpack(event.told):
         _add(state.told, value)
-    for word in event.uttered:
+    for word in unpack(event.uttered):
         _add(state.uttered, word)
     if event.wordy:
         state.wordy = min(state.wordy or event.number, event.number)
@@ -172,8 +174,8 @@ def _say(state: TaskState, event: Reserved) -> None:
 
 def _release(state: TaskState, event: Released) -> None:
     taken = _close(state, event.call)
-    audience = taken.touch.audience
-    _take(state.touched, taken.touch)
+    audience, touch = taken.audience, taken.touch
+    _take(state.touched, touch)
     state.blind -= taken.destinations is None
     state.crowded -= taken.crowded
     for counts, digests in _counted_destinations(state, taken):
@@ -184,15 +186,15 @@ def _release(state: TaskState, event: Released) -> None:
     if taken.flooded:
         _take(state.flood, audience)
     state.spoken -= taken.own
-    for link in taken.links:
+    for link in unpack(taken.links):
         _take(state.followed, link)
-    for value in taken.said:
+    for value in unpack(taken.said):
         _take(state.said, value)
-    for value in taken.told:
+    for value in unpack(taken.told):
         _take(state.told, value)
-    for word in taken.uttered:
+    for word in unpack(taken.uttered):
         _take(state.uttered, word)
-    _conceal(state, taken.touch, taken.exposed)
+    _conceal(state, touch, unpack(taken.exposed))
     state.denials += event.denied
 
 
@@ -217,68 +219,72 @@ def settle(state: TaskState, call: str) -> None:
     """Fold the end of an open call. Raises `ValueError` for any other call."""
     done = _close(state, call)
     state.settled += 1
-    at, audience = done.at, done.touch.audience
+    at, audience = done.at, done.audience
     state.last[audience] = max(state.last.get(audience, at), at)
-    for system in done.touch.behind:
+    for system in done.behind:
         state.last[system] = max(state.last.get(system, at), at)
     is_labelled = done.sensitivity is state.confidentiality and done.sensitivity not in CONFIDENTIAL
-    if not is_labelled or (done.untrusted and not state.untrusted):
-        _label(state, done.touch, done.sensitivity, untrusted=done.untrusted)
+    if not is_labelled or not (done.trusted or state.untrusted):
+        _label(state, done.touch, done.sensitivity, untrusted=not done.trusted)
 
 
 def observe(state: TaskState, event: Observed) -> None:
     """Fold a part of an open call's result. Raises `ValueError` for any other call."""
     source = state.open.get(event.call) or open_call(state, event.call)
-    audience = source.touch.audience
-    _label(state, source.touch, event.sensitivity, untrusted=source.untrusted)
-    for shows in event.credentials:
+    audience, untrusted = source.audience, not source.trusted
+    _label(state, source.touch, event.sensitivity, untrusted=untrusted)
+    for shows in shown_in(event) if event.credentials else ():
         depth = _depth(state, source.credentials, shows.fingerprint)
-        known = KnownCredential("result", audience, source.number, depth, source.mint, shows.ordinary, source.untrusted)
+        known = KnownCredential("result", audience, source.number, depth, source.mint, shows.ordinary, untrusted)
         _keep_credential(state, shows, known._replace(one_time=shows.one_time, pointed=source.pointed))
     _confirm(state, event.confirmed)
     if event.requested:
         state.code_requests.setdefault(audience, event.requested)
     if event.lost:
         _lose(state, audience)
-    state.kept[event.call] = state.kept.get(event.call, 0) + len(event.tokens)
-    state.links = _grown(state.links, event.links)
-    if source.touch.write and source.untrusted and event.tokens:
+    tokens = frozenset(unpack(event.tokens))
+    state.kept[event.call] = state.kept.get(event.call, 0) + len(tokens)
+    state.links = _grown(state.links, frozenset(unpack(event.links)))
+    if source.write and untrusted and tokens:
         state.made = _grown(state.made, frozenset({source.number}))
     if event.records:
-        state.records.setdefault(audience, set()).update(event.records)
+        state.records.setdefault(audience, set()).update(unpack(event.records))
     state.sampled |= event.sampled
-    _keep_words(state, source.number, audience, event, untrusted=source.untrusted)
+    _keep_words(state, source.number, audience, tokens, untrusted=untrusted)
+    if untrusted and event.incomplete:
+        state.unkept = _grown(state.unkept, frozenset({audience}))
 
 
 def _read(state: TaskState, event: Read) -> None:
     """Fold a reading. For a forgotten call, assume the worst: the call made the credential, after any others."""
     state.number = max(state.number, event.number)
-    _label(state, event.touch, event.sensitivity, untrusted=event.untrusted)
-    for shows in event.credentials:
+    untrusted = not event.trusted
+    _label(state, event.touch, event.sensitivity, untrusted=untrusted)
+    for shows in shown_in(event) if event.credentials else ():
         depth = ENDLESS if event.unknown else _depth(state, event.used, shows.fingerprint)
         call = event.number if event.late else None
         minted = event.mint or event.unknown
-        known = KnownCredential("result", event.audience, call, depth, minted, shows.ordinary, event.untrusted)
+        known = KnownCredential("result", event.audience, call, depth, minted, shows.ordinary, untrusted)
         _keep_credential(state, shows, known._replace(one_time=shows.one_time))
     _confirm(state, event.confirmed)
     if event.lost:
         _lose(state, event.audience)
     state.sampled |= event.sampled
-    _keep_words(state, event.number, event.audience, event, untrusted=event.untrusted)
+    _keep_words(state, event.number, event.audience, frozenset(unpack(event.tokens)), untrusted=untrusted)
+    if untrusted and event.incomplete:
+        state.unkept = _grown(state.unkept, frozenset({event.audience}))
 
 
-def _keep_words(state: TaskState, number: int, audience: str, event: Observed | Read, *, untrusted: bool) -> None:
+def _keep_words(state: TaskState, number: int, audience: str, tokens: frozenset[int], *, untrusted: bool) -> None:
     if not untrusted:
-        state.trusted = _grown(state.trusted, event.tokens)
+        state.trusted = _grown(state.trusted, tokens)
         return
-    if event.tokens:
+    if tokens:
         state.results[number] = audience
         if audience not in state.sources:
             state.sources = _grown(state.sources, frozenset({audience}))
-    for token in event.tokens:
+    for token in tokens:
         state.tokens.setdefault(token, number)
-    if not event.complete:
-        state.unkept = _grown(state.unkept, frozenset({audience}))
 
 
 def _keep_credential(state: TaskState, shows: Shown, known: KnownCredential) -> None:
@@ -333,13 +339,13 @@ def _close(state: TaskState, call: str) -> Reserved:
         state.undecided.end(reservation)
     state.kept.pop(call, None)
     # As `_take` does, in place: this runs for each call.
-    busy, audience = state.busy, reservation.touch.audience
+    busy, audience = state.busy, reservation.audience
     left = busy[audience] - 1
     if left:
         busy[audience] = left
     else:
         del busy[audience]
-    for system in reservation.touch.behind:
+    for system in reservation.behind:
         _take(state.busy, system)
     return reservation
 

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Final
 from msgspec import structs
 
 from gateway.history.carried import NOTHING
-from gateway.history.events import NO_DIGESTS, Observed, Read, Reserved, Shown, Touch, shown, touch_of
+from gateway.history.events import (
+    NO_DIGESTS,
+    Observed,
+    Read,
+    Reserved,
+    Shown,
+    pack,
+    shown,
+    shown_fields,
+    touch_of,
+)
 from gateway.history.reach import raised
 from gateway.history.relevance import is_unread, records_of
 from gateway.history.state import (
@@ -59,21 +69,23 @@ def reserved(
     """
     seen, target = _UNSEEN if content is None else content, call.target
     touch = touch_of(target)
-    links = tuple(sorted(state.links.intersection(seen.links.values()))) if state.links and seen.links else ()
-    said, told = _told(state, touch.audience, seen, carried) if seen.said or seen.told else ((), ())
-    outside, inside, named, crowded = _NO_DESTINATIONS
-    if seen.destinations or len(state.destinations) + len(state.inside) > MAX_DESTINATIONS:
-        outside, inside, named, crowded = _destinations(state, seen)
-    uttered, wordy = (), False
-    if seen.words is None or not seen.words <= state.uttered.keys():
-        uttered, wordy = _uttered(state, seen, carried)
+    links = pack(state.links.intersection(seen.links.values())) if state.links and seen.links else b""
+    said, told = _told(state, touch.audience, seen, carried) if seen.said or seen.told else (b"", b"")
+    is_placed = seen.destinations or len(state.destinations) + len(state.inside) > MAX_DESTINATIONS
+    outside, inside, named, crowded = _destinations(state, seen) if is_placed else _NO_DESTINATIONS
+    is_said = seen.words is not None and seen.words <= state.uttered.keys()
+    uttered, wordy = (b"", False) if is_said else _uttered(state, seen, carried)
     event = Reserved(
         call=call_id,
         number=state.number + 1,
         at=round(at, 3),
-        touch=touch,
+        audience=touch.audience,
+        write=touch.write,
+        tenant=touch.tenant,
+        environment=touch.environment,
+        behind=touch.behind,
         mint=target.labels.effect is _MINT,
-        untrusted=target.trust == "untrusted",
+        trusted=target.trust != "untrusted",
         sensitivity=target.labels.sensitivity,
         destinations=outside if seen.complete else None,
         named=named,
@@ -89,7 +101,7 @@ def reserved(
         said=said,
         uttered=uttered,
         wordy=wordy,
-        exposed=seen.exposed,
+        exposed=pack(seen.exposed) if seen.exposed else b"",
         told=told,
     )
     # A call that names nothing, to systems that a call before it has certainly reached, raises no number.
@@ -101,32 +113,28 @@ def reserved(
     return structs.replace(event, raises=raises) if raises else event
 
 
-_NO_DESTINATIONS: Final[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], bool]] = ((), (), (), False)
+_NO_DESTINATIONS: Final = (b"", b"", b"", False)
 _MINT: Final = Effect.MINT
 _UNSEEN: Final = CallContent(complete=False, own=True)
 """The content of arguments of which nothing is known."""
 
 
-def _destinations(
-    state: TaskState, content: CallContent
-) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], bool]:
+def _destinations(state: TaskState, content: CallContent) -> tuple[bytes, bytes, bytes, bool]:
     """Return the destinations outside and inside of own domains, the named ones of both, and whether there are too many."""
     found = frozenset(content.destinations) if content.destinations and content.complete else NO_DIGESTS
     if len(state.destinations) + len(state.inside) + len(found) > MAX_DESTINATIONS:
-        return (), (), (), True
+        return b"", b"", b"", True
     if not found:
         return _NO_DESTINATIONS
     inside, named = found & content.inside, found & content.named
-    return tuple(sorted(found - inside)), tuple(sorted(inside)), tuple(sorted(named)), False
+    return pack(found - inside), pack(inside), pack(named), False
 
 
-def _told(
-    state: TaskState, audience: str, content: CallContent, carried: Carried
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _told(state: TaskState, audience: str, content: CallContent, carried: Carried) -> tuple[bytes, bytes]:
     """Return the values told to a trusted system, and the values without a record. Both stay empty before the first
     untrusted result."""
     if not (state.untrusted or carried.untrusted):
-        return (), ()
+        return b"", b""
     said = content.said - state.trusted - carried.trusted
     known = (*records_of(audience, state, carried), state.trusted, carried.trusted)
     fresh = frozenset(
@@ -135,24 +143,24 @@ def _told(
         if not any(value in values for values in known) and not is_unread(state, pieces, carried)
     )
     return (
-        tuple(sorted(smallest(said, MAX_SAID + 1 - len(state.said)))),
-        tuple(sorted(smallest(fresh, MAX_TOLD + 1 - len(state.told)))),
+        pack(smallest(said, MAX_SAID + 1 - len(state.said))),
+        pack(smallest(fresh, MAX_TOLD + 1 - len(state.told))),
     )
 
 
-def _uttered(state: TaskState, content: CallContent, carried: Carried) -> tuple[tuple[int, ...], bool]:
+def _uttered(state: TaskState, content: CallContent, carried: Carried) -> tuple[bytes, bool]:
     """Return the words of a call that the task has read nowhere, and whether there are more than are kept."""
     words = content.words
     if words is None:
-        return (), True
+        return b"", True
     # One difference for each: with several at once, each of the larger sets would be walked whole.
     for known in (state.uttered, state.tokens, state.trusted, carried.tokens, carried.trusted):
         if words and known:
             words = words.difference(known)
     if not words:
-        return (), False
+        return b"", False
     room = max(0, min(MAX_UTTERED_IN_CALL, MAX_UTTERED - len(state.uttered)))
-    return tuple(sorted(smallest(words, room))), len(words) > room
+    return pack(smallest(words, room)), len(words) > room
 
 
 def _is_flooded(state: TaskState, content: CallContent, carried: Carried) -> bool:
@@ -173,33 +181,33 @@ def observed(
     """
     reservation = state.open.get(call_id) or open_call(state, call_id)
     room = MAX_RESULT_TOKENS - state.kept.get(call_id, 0)
-    tokens, complete = NO_DIGESTS, content.complete
+    tokens, complete, untrusted = NO_DIGESTS, content.complete, not reservation.trusted
     if content.tokens:
-        tokens, complete = _bounded(state, reservation.number, content, room, carried, untrusted=reservation.untrusted)
+        tokens, complete = _bounded(state, reservation.number, content, room, carried, untrusted=untrusted)
     links = NO_DIGESTS
     if content.links and reservation.directed and not state.spoken:
         links = smallest(content.links - state.links, MAX_LINKS + 1 - len(state.links))
     sensitivity = reservation.sensitivity if label is Sensitivity.PUBLIC else higher(reservation.sensitivity, label)
     fresh, whole = _fresh(state, content) if content.sightings else ((), True)
-    lost = not (whole and content.complete) and reservation.touch.audience not in state.lost
-    confirmed = _confirmed(state, content) if content.sightings and not reservation.untrusted else ()
-    waits = content.requests_code and reservation.touch.audience not in state.code_requests
+    lost = not (whole and content.complete) and reservation.audience not in state.lost
+    confirmed = _confirmed(state, content) if content.sightings and not untrusted else ()
+    waits = content.requests_code and reservation.audience not in state.code_requests
     return Observed(
-        call_id,
-        fresh,
-        tokens,
-        complete,
-        sensitivity,
+        call=call_id,
+        sensitivity=sensitivity,
+        **shown_fields(fresh)._asdict(),
+        tokens=pack(tokens),
+        incomplete=not complete,
         lost=lost,
-        links=links,
+        links=pack(links),
         confirmed=confirmed,
         requested=state.number if waits else 0,
-        records=_recorded(state, reservation.touch, content, carried) if content.records else NO_DIGESTS,
+        records=pack(_recorded(state, reservation, content, carried)) if content.records else b"",
         sampled=content.sampled,
     )
 
 
-def _recorded(state: TaskState, source: Touch, content: ResultContent, carried: Carried) -> frozenset[int]:
+def _recorded(state: TaskState, source: Reserved, content: ResultContent, carried: Carried) -> frozenset[int]:
     """Return the new values in records of a result. A value that a call told before gives no ground.
 
     A result of an aggregator has none: any system behind it may have written it.
@@ -213,7 +221,7 @@ def _recorded(state: TaskState, source: Touch, content: ResultContent, carried: 
 def lost_result(state: TaskState, call_id: str) -> Observed:
     """Return the event for the lost result of an open call: the gateway ended first. Raises `ValueError` for a closed
     call."""
-    return Observed(call_id, complete=False, sensitivity=open_call(state, call_id).sensitivity)
+    return Observed(call=call_id, incomplete=True, sensitivity=open_call(state, call_id).sensitivity)
 
 
 def read(
@@ -236,20 +244,24 @@ def read(
     room = MAX_RESULT_TOKENS if untrusted or late else 0
     tokens, complete = _bounded(state, number, content, room, carried, untrusted=untrusted)
     fresh, whole = _fresh(state, content)
+    touch = touch_of(target)
     return Read(
-        number,
-        round(at, 3),
-        touch_of(target)._replace(write=False),
-        untrusted,
-        source.sensitivity,
+        number=number,
+        at=round(at, 3),
+        audience=touch.audience,
+        tenant=touch.tenant,
+        environment=touch.environment,
+        behind=touch.behind,
+        trusted=not untrusted,
+        sensitivity=source.sensitivity,
         call=None if past_call is None else past_call.call,
         late=late,
         mint=target.labels.effect is Effect.MINT,
         unknown=source.unknown,
         used=() if past_call is None else past_call.used,
-        credentials=fresh,
-        tokens=tokens,
-        complete=complete,
+        **shown_fields(fresh)._asdict(),
+        tokens=pack(tokens),
+        incomplete=not complete,
         lost=not (whole and content.complete) and target.audience not in state.lost,
         confirmed=() if untrusted else _confirmed(state, content),
         sampled=content.sampled,
@@ -259,10 +271,10 @@ def read(
 def changes_nothing(state: TaskState, event: Observed | Read) -> bool:
     """Return whether folding the event would change nothing, so that it need not be written down."""
     if isinstance(event, Read):
-        untrusted, source, links, records, requested = event.untrusted, event.touch, NO_DIGESTS, NO_DIGESTS, 0
+        untrusted, source, links, records, requested = not event.trusted, event.touch, b"", b"", 0
     else:
-        reservation = state.open.get(event.call) or open_call(state, event.call)
-        untrusted, source = reservation.untrusted, reservation.touch
+        reservation = open_call(state, event.call)
+        untrusted, source = not reservation.trusted, reservation.touch
         links, records, requested = event.links, event.records, event.requested
     return not (
         event.tokens
@@ -273,7 +285,7 @@ def changes_nothing(state: TaskState, event: Observed | Read) -> bool:
         or (event.sampled and not state.sampled)
         or links
         or requested
-        or (untrusted and not (state.untrusted and (event.complete or source.audience in state.unkept)))
+        or (untrusted and not (state.untrusted and (not event.incomplete or source.audience in state.unkept)))
         or higher(state.confidentiality, event.sensitivity) is not state.confidentiality
         or (event.sensitivity in CONFIDENTIAL and not source.systems <= state.confidential_systems)
     )

@@ -22,10 +22,9 @@ from msgspec import structs
 
 from gateway.errors import HistoryError
 from gateway.history.carried import STRIDE, carried
-from gateway.history.events import Read, Released, Reserved, Touch
+from gateway.history.events import Read, Released, Reserved, Touch, from_fields, unpack, verdict_of
 from gateway.history.exposure import FORM
 from gateway.history.facts import facts
-from gateway.history.fields import from_fields, verdict_of
 from gateway.history.reading_marks import Mark, ReadingMarks, reserved
 from gateway.model.content import CallContent, Sighting
 from gateway.model.facts import CredentialFact, SessionFacts
@@ -127,7 +126,7 @@ class Provenance:
         mine = self._own.destinations
         causes = {name: tuple(sorted(made, key=_order)) for name, made in self._causes(known) if made}
         missing = self._own.number - 1 - self._seen
-        count = None if mine is None else len(mine) + len(self._own.inside)
+        count = None if mine is None else len(unpack(mine + self._own.inside))
         return Explanation(known, count, max(missing, 0), self._declared, causes)
 
     def _known(self) -> SessionFacts:
@@ -184,7 +183,7 @@ class Provenance:
         for system in touch.reached:
             if event.at >= self._latest.get(system, (0.0, mark))[0]:
                 self._latest[system] = (event.at, mark)
-        for digest in event.destinations or ():
+        for digest in unpack(event.destinations or b""):
             self._destinations.setdefault(digest, mark)
         for fingerprint in event.credentials:
             if fingerprint in self._marks.state.presented:
@@ -194,7 +193,7 @@ class Provenance:
         if event.flooded:
             self._flooded.setdefault(touch.audience, mark)
         if event.exposed and event.call != self._own.call and {*touch.reached} & {*self._own.touch.reached}:
-            self._parts.append((frozenset(event.exposed), mark))
+            self._parts.append((frozenset(unpack(event.exposed)), mark))
 
     def _touch(self, touch: Touch, mark: Mark) -> None:
         named = [("tenants", touch.tenant), ("environments", touch.environment)]

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
+from gateway.history.events import unpack
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -47,10 +49,10 @@ class Undecided:
     fed: dict[tuple[int, str], int] = field(default_factory=dict[tuple[int, str], int])
     flood: dict[str, int] = field(default_factory=dict[str, int])
 
-    def begin(self, event: Reserved) -> None:
-        """Count a call that was reserved."""
+    def begin(self, event: Reserved, touch: Touch) -> None:
+        """Count a call that was reserved. `touch` has its systems."""
         self.calls[event.call] = None
-        self.touched[event.touch] = self.touched.get(event.touch, 0) + 1
+        self.touched[touch] = self.touched.get(touch, 0) + 1
         if event.destinations or event.inside or event.fed or event.flooded:
             self._count_content(event, 1)
 
@@ -59,18 +61,19 @@ class Undecided:
         if event.call not in self.calls:
             return
         del self.calls[event.call]
-        left = self.touched[event.touch] - 1
+        touch = event.touch
+        left = self.touched[touch] - 1
         if left:
-            self.touched[event.touch] = left
+            self.touched[touch] = left
         else:
-            del self.touched[event.touch]
+            del self.touched[touch]
         if event.destinations or event.inside or event.fed or event.flooded:
             self._count_content(event, -1)
 
     def _count_content(self, event: Reserved, step: int) -> None:
         """Count the destinations and the results of a call in or out. Most calls reach nothing but their systems."""
-        audience = event.touch.audience
-        _shift(self.destinations, event.destinations or (), step)
+        audience = event.audience
+        _shift(self.destinations, unpack(event.destinations or b""), step)
         _shift(self.inside, event.unnamed_inside, step)
         _shift(self.fed, [(number, audience) for number in event.fed], step)
         _shift(self.flood, (audience,) if event.flooded else (), step)
@@ -96,7 +99,7 @@ def audiences_in_window(state: TaskState, now: float) -> frozenset[str]:
 
 def raised(
     state: TaskState, event: Reserved, content: CallContent, depth: int | None, carried: Carried
-) -> tuple[tuple[str, int], ...]:
+) -> dict[str, int]:
     """Return the numbers that a call is about to raise, by the name of their limit, and how far. `state` is that before
     the call. `depth` is the delegation depth plus aggregator hops."""
     found: dict[str, int] = {}
@@ -109,7 +112,7 @@ def raised(
         found |= _spread(state, event, carried)
     if depth or content.destinations:
         found |= _own_numbers(content, depth)
-    return tuple(found.items())
+    return found
 
 
 def _own_numbers(content: CallContent, depth: int | None) -> dict[str, int]:
@@ -145,7 +148,7 @@ def _destinations(state: TaskState, event: Reserved) -> dict[str, int]:
     if event.crowded:
         return dict.fromkeys(("destinations", "unnamed_destinations", "own_destinations"), ENDLESS)
     found: dict[str, int] = {}
-    outside, named = event.destinations or (), frozenset(event.named)
+    outside, named = unpack(event.destinations or b""), frozenset(unpack(event.named))
     if _is_new(outside, state.destinations, state.undecided.destinations):
         found["destinations"] = len(state.destinations.keys() | set(outside))
     unnamed = [digest for digest in outside if digest not in named]
@@ -159,7 +162,7 @@ def _destinations(state: TaskState, event: Reserved) -> dict[str, int]:
 
 def _spread(state: TaskState, event: Reserved, carried: Carried) -> dict[str, int]:
     """A call raises the spread of each result with words that reach a new system."""
-    audience, undecided = event.touch.audience, state.undecided
+    audience, undecided = event.audience, state.undecided
     widths = [
         len(state.fed.get(number, {}).keys() | {audience})
         for number in event.fed

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from gateway.history.events import Event, Observed, Read, Released, Reserved, Settled
-from gateway.history.fields import from_fields, verdict_of
+from gateway.history.events import Event, Observed, Read, Released, Reserved, Settled, from_fields, verdict_of
 from gateway.history.fold import apply
 from gateway.history.new_events import lost_result
 from gateway.history.state import TaskState
@@ -92,7 +91,7 @@ class ReadingMarks:
         """Fold what a call or a reading showed. Returns the event."""
         event = from_fields(entry)
         if isinstance(event, Observed) and (mark := self.open.get(event.call)) is not None:
-            self._seen_in(event, mark, self.state.open[event.call].touch.audience)
+            self._seen_in(event, mark, self.state.open[event.call].audience)
         elif isinstance(event, Read):
             self._seen_in(event, self._reading(entry, event), event.audience)
         return event
@@ -106,7 +105,7 @@ class ReadingMarks:
     def abandon(self, call: str) -> None:
         """End a call that a crash cut off."""
         if (mark := self.open.get(call)) is not None:
-            self._seen_in(lost_result(self.state, call), mark, self.state.open[call].touch.audience)
+            self._seen_in(lost_result(self.state, call), mark, self.state.open[call].audience)
         self.settle(call)
 
     def fold(self, event: Event) -> bool:
@@ -128,9 +127,9 @@ class ReadingMarks:
 
     def _seen_in(self, event: Observed | Read, mark: Mark, audience: str) -> None:
         self._label(event, mark)
-        for shown in event.credentials:
-            if shown.fingerprint in self.state.credentials:
-                self.shown.setdefault(shown.fingerprint, mark)
+        for fingerprint in event.credentials:
+            if fingerprint in self.state.credentials:
+                self.shown.setdefault(fingerprint, mark)
         if mark.number in self.state.results:
             self.results.setdefault(mark.number, mark)
         if audience in self.state.unkept:

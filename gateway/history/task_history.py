@@ -124,7 +124,7 @@ def declared_size(task: Task, opened: Opened) -> int:
         *(contract.tools or ()),
     ]
     texts += [*(contract.destinations or ()), *chain.from_iterable(contract.credential_flows)]
-    digests = len(opened.known) + sum(len(item.shingles) for item in opened.credentials)
+    digests = (len(opened.known) + sum(map(len, opened.credentials.values()))) // 8
     texts += chain.from_iterable(contract.effects.values())
     limits = len(contract.limits) * _TEXT
     return sum(map(_size, texts)) + digests * _DIGEST + len(opened.credentials) * _CREDENTIAL + limits

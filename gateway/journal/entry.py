@@ -78,7 +78,7 @@ def call_entry(
     `approval` is the id of a person's approval of the call. `endorsement` has what the policy was told of values that persons approved
     in an earlier task. `signals` has the open facts of identity providers about the caller. `arguments_record` is from `redaction`. The entry keeps only the `facts`
     that the events of history lack. An entry is `undecided` without a valid verdict: history then counts no denial
-    (`history.fields.verdict_of`).
+    (`history.events.verdict_of`).
     """
     caller, target = _PRINCIPALS.get(id(principal)), _LISTED.get(id(call.target))
     return {

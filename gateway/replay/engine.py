@@ -16,7 +16,7 @@ from gateway.credentials.detect import Detector
 from gateway.credentials.fingerprint import Fingerprints
 from gateway.credentials.origins import Origins
 from gateway.history import relevance
-from gateway.history.events import Endorsed, Opened, Passed, Released, Settled, shown
+from gateway.history.events import Endorsed, Passed, Released, Settled, opened, pack, shown
 from gateway.history.exposure import Exposures
 from gateway.history.fold import apply
 from gateway.history.new_events import changes_nothing, observed
@@ -102,7 +102,7 @@ class _Run:
         self.task = trace.task
         self.owner = _OWNER
         given = inspector.declared(trace.task.goal, trace.task.contract)
-        self._state = apply(TaskState(), Opened(given.tokens, shown(given.sightings)))
+        self._state = apply(TaskState(), opened(given.tokens, shown(given.sightings)))
 
     async def take(self, number: int, step: Step, decide: Decide) -> StepOutcome:
         trace, state, call_id, now = self._trace, self._state, str(number), BEGINNING + step.at
@@ -144,8 +144,7 @@ class _Run:
                 event = observed(self._state, call_id, content, least)
                 if not changes_nothing(self._state, event):
                     apply(self._state, event)
-                    names = (shows.fingerprint for shows in event.credentials)
-                    self._teller.tell(_OWNER, self._trace.task.id, self._state, names)
+                    self._teller.tell(_OWNER, self._trace.task.id, self._state, event.credentials)
 
 
 def with_approval(asked: JsonObject, approval: StepApproval, question: Decision, name: str) -> JsonObject:
@@ -185,8 +184,8 @@ def endorse(approval: StepApproval, question: Decision, content: CallContent, as
     values = {digest for pointer in session.get("ungrounded", ()) for digest in content.authority.get(pointer, ())}
     limits = {name: number for reason in question.reasons for name, number in reason.limits.items()}
     return Endorsed(
-        frozenset(values) if "destination" in approval.scopes else frozenset(),
-        tuple(limits.items()) if "limit" in approval.scopes else (),
+        pack(values) if "destination" in approval.scopes else b"",
+        limits if "limit" in approval.scopes else {},
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
 
-from gateway.history.events import Endorsed, Event, Opened, Released, Reserved, Settled, Shown
+from gateway.history.events import Endorsed, Event, Released, Reserved, Settled, Shown, opened, pack
 from gateway.history.fold import apply
 from gateway.history.new_events import observed, read, reserved
 from gateway.history.state import TaskState
@@ -66,7 +66,7 @@ CALLS = st.builds(
     labels=st.builds(Labels, st.sampled_from(Effect), sensitivity=st.sampled_from(Sensitivity)),
     aggregates=st.sampled_from([None, None, ("b", "d"), ()]),
 ).map(lambda target: Call("tools/call", target, {}))
-OPENED = st.builds(Opened, DIGEST_SETS, st.lists(st.builds(Shown, NAMES, DIGEST_SETS), max_size=1).map(tuple))
+OPENED = st.builds(opened, DIGEST_SETS, st.lists(st.builds(Shown, NAMES, DIGEST_SETS), max_size=1).map(tuple))
 STEPS = st.lists(
     st.sampled_from(["begin", "begin", "show", "show", "settle", "deny", "drop", "endorse", "read"]),
     min_size=1,
@@ -116,7 +116,7 @@ def sources(draw: DrawFn, calls: Sequence[Reserved] = ()) -> Source:
     late = draw(st.none() | st.sampled_from(calls)) if calls else None
     past_call = None
     if late is not None:
-        target = replace(target, audience=late.touch.audience)
+        target = replace(target, audience=late.audience)
         past_call = PastCall(TASK, late.call, late.number, target, late.sensitivity, late.credentials)
     return Source(target, draw(st.booleans()), draw(st.sampled_from(Sensitivity)), past_call, draw(st.booleans()))
 
@@ -138,7 +138,7 @@ def _event(
     if step == "begin":
         return reserved(state, f"c{number}", draw(CALLS), draw(contents), number * 7.5)
     if step == "endorse":
-        return Endorsed(draw(DIGEST_SETS))
+        return Endorsed(pack(draw(DIGEST_SETS)))
     if not state.open:
         return None
     call = draw(st.sampled_from(sorted(state.open)))

@@ -8,9 +8,8 @@ import pytest
 
 from gateway.history.carried import carried
 from gateway.history.dump import dump, load
-from gateway.history.events import Observed, Passed, Settled
+from gateway.history.events import Observed, Passed, Settled, from_fields, to_fields
 from gateway.history.facts import facts
-from gateway.history.fields import from_fields, to_fields
 from gateway.history.fold import apply
 from gateway.history.new_events import changes_nothing, observed
 from gateway.history.state import TaskState

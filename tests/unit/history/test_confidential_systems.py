@@ -9,7 +9,7 @@ import pytest
 from gateway.config import HistorySettings
 from gateway.history import History, Restored, rebuild
 from gateway.history.dump import dump, load
-from gateway.history.fields import from_fields, to_fields
+from gateway.history.events import from_fields, to_fields
 from gateway.history.fold import apply
 from gateway.history.new_events import changes_nothing, observed, read
 from gateway.model.content import ResultContent

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from gateway.errors import TaskExpired
 from gateway.history import Restored, Store, rebuild, restore, snapshot
 from gateway.history.dump import dump, load
-from gateway.history.events import Exposed, Released, Settled, Touch
+from gateway.history.events import Released, Settled, Touch, from_fields, to_fields
 from gateway.history.exposure import Exposures, expose
-from gateway.history.fields import from_fields, to_fields
 from gateway.history.fold import apply
 from gateway.history.new_events import reserved
 from gateway.history.state import MAX_EXPOSED, TaskState
@@ -22,6 +21,7 @@ from gateway.model.content import CallContent, CredentialPiece, ResultContent, S
 from gateway.model.target import Target
 from gateway.model.task import Task
 from tests.requirements import requirement
+from tests.unit.history.made_events import make_exposed
 from tests.unit.history.recording import AGENT, Gateway, Record, new_history
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ def test_a_piece_that_cannot_be_counted_stands_for_the_whole():
     exposures, state = Exposures(), TaskState()
     target = call("billing").target
     full = tuple(range(1 << 40, (1 << 40) + (MAX_EXPOSED << 16), 1 << 16))
-    apply(state, Exposed(Touch("chat", write=False, tenant=None, environment=None), full[:-3]))
+    apply(state, make_exposed(Touch("chat", write=False, tenant=None, environment=None), full[:-3]))
     for number, count in ((1, 1), (2, 1)):
         found = exposures.complete(Mine("t"), state, target, content(other(number)))
         assert len(found.sightings) == count
@@ -241,7 +241,7 @@ def test_several_pieces_of_one_call_share_the_room():
 
 def test_events_and_states_with_pieces_are_the_same_after_they_were_written():
     touch = Touch("billing", write=True, tenant="acme", environment="test", behind=("chat",))
-    event = Exposed(touch, (1 << 16, 2**64 - 65_536))
+    event = make_exposed(touch, (1 << 16, 2**64 - 65_536))
     assert from_fields(to_fields(event)) == event
     state = apply(TaskState(), event)
     made = reserved(state, "c", call("billing"), CallContent(exposed=(1 << 16, 5 << 16)), 1.0)

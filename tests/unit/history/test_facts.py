@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.history.events import Observed, Opened, Released, Reserved, Settled, Shown, Touch
+from gateway.history.events import Released, Settled, Shown, Touch, opened
 from gateway.history.facts import depth_of, facts
 from gateway.history.fold import apply
 from gateway.history.reach import ENDLESS, WINDOW
@@ -15,6 +15,7 @@ from gateway.model.caller import Actor, AuthMethod, Principal
 from gateway.model.content import CallContent, Sighting
 from gateway.model.facts import SessionFacts, TaskLabels
 from gateway.model.target import Role, Sensitivity, Target
+from tests.unit.history.made_events import make_observed, make_reserved
 
 TOUCHES = st.builds(
     Touch,
@@ -28,13 +29,13 @@ TOUCHES = st.builds(
 
 def _reserve(state: TaskState, call: str, audience: str, at: float = 0, **fields: Any) -> None:
     touch = Touch(audience, write=False, tenant=None, environment=None)
-    apply(state, Reserved(call, state.number + 1, at, touch, **fields))
+    apply(state, make_reserved(call, state.number + 1, at, touch, **fields))
 
 
 def test_the_first_call_is_in_its_own_facts():
     state = TaskState()
     touch = Touch("mail", write=True, tenant="acme", environment=None)
-    apply(state, Reserved("c", 1, 0, touch, destinations=(7,)))
+    apply(state, make_reserved("c", 1, 0, touch, destinations=(7,)))
 
     assert facts(state, 0, call="c", content=CallContent(destinations={7: "a@b.example"}), depth=3) == SessionFacts(
         calls=1,
@@ -72,7 +73,7 @@ def test_an_aggregator_is_one_hand_more(behind: tuple[str, ...] | None, depth: i
 def test_the_systems_behind_an_aggregator_are_touched_with_it():
     state = TaskState()
     hub = Touch("hub", write=True, tenant=None, environment=None, behind=("crm", "mail"))
-    apply(state, Reserved("c", 1, 0, hub))
+    apply(state, make_reserved("c", 1, 0, hub))
     open_, everything = facts(state, 10**6), frozenset({"hub", "crm", "mail"})
     apply(state, Settled("c"))
     settled, later = facts(state, WINDOW), facts(state, WINDOW + 1)
@@ -101,7 +102,7 @@ def test_a_credential_that_stands_in_the_goal_is_the_users():
 
 def test_a_credential_that_another_task_was_shown_is_that_systems_whatever_the_goal_says():
     state = TaskState()
-    apply(state, Opened(credentials=(Shown("f1"),)))
+    apply(state, opened((), (Shown("f1"),)))
     _reserve(state, "c", "bank", credentials=("f1", "f2"))
     told = Sighting("f1", "named-password", "/password", Role.CREDENTIAL, shown_by="vault")
     named = Sighting("f2", "named-password", "/pin", Role.CREDENTIAL, shown_by="vault")
@@ -116,7 +117,7 @@ def test_a_credential_that_another_task_was_shown_is_that_systems_whatever_the_g
 def test_a_credential_that_this_task_was_shown_too_is_of_the_system_that_showed_it_here():
     state = TaskState()
     _reserve(state, "1", "files")
-    apply(state, Observed("1", (Shown("f1"),)))
+    apply(state, make_observed("1", (Shown("f1"),)))
     apply(state, Settled("1"))
     _reserve(state, "2", "bank", credentials=("f1",))
     content = CallContent(sightings=(Sighting("f1", "jwt", "/x", shown_by="vault"),))
@@ -130,7 +131,7 @@ def test_a_credential_that_this_task_was_shown_too_is_of_the_system_that_showed_
 def test_a_credential_of_a_result_stays_one_though_the_goal_has_it_too():
     state = TaskState()
     _reserve(state, "1", "files")
-    apply(state, Observed("1", (Shown("f1"),)))
+    apply(state, make_observed("1", (Shown("f1"),)))
     apply(state, Settled("1"))
     _reserve(state, "2", "bank", credentials=("f1",))
     named = Sighting("f1", "named-password", "/password", Role.CREDENTIAL)
@@ -187,7 +188,7 @@ def test_facts_are_those_of_the_calls_that_were_not_taken_back(history: list[tup
     state = TaskState()
     for number, (touch, end) in enumerate(history, 1):
         call = str(number)
-        apply(state, Reserved(call, number, 0, touch))
+        apply(state, make_reserved(call, number, 0, touch))
         if end == "settle":
             apply(state, Settled(call))
         elif end != "leave":
@@ -221,7 +222,7 @@ def _presented(state: TaskState, handle: str) -> list[tuple[str, str | None, int
 def _shown(audience: str) -> TaskState:
     state = TaskState()
     _reserve(state, "c-1", audience)
-    return apply(state, Observed("c-1", credentials=(Shown("f1"),)))
+    return apply(state, make_observed("c-1", credentials=(Shown("f1"),)))
 
 
 def test_a_credential_behind_a_handle_is_of_the_audience_of_the_handle():
@@ -242,6 +243,6 @@ def test_of_a_handle_that_came_outside_of_calls_the_worst_is_assumed():
 
 
 def test_a_handle_for_what_the_user_gave_is_still_of_its_audience():
-    state = apply(TaskState(), Opened(credentials=(Shown("f1"),)))
+    state = apply(TaskState(), opened((), (Shown("f1"),)))
 
     assert _presented(state, "crm") == [("result", "crm", None, 0)]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.config import HistorySettings
 from gateway.history import History
-from gateway.history.events import Passed, Settled
+from gateway.history.events import Opened, Passed, Reserved, Settled, Touch, unpack
 from gateway.history.facts import facts
 from gateway.history.fold import apply
 from gateway.history.kept_tasks import KeptTasks
@@ -24,7 +24,6 @@ from gateway.model.task import Task
 from tests.unit.history.lives import CALLS, COMPLETE, DIGEST_SETS, DIGESTS, OPENED, RESULTS, Life, lives
 
 if TYPE_CHECKING:
-    from gateway.history.events import Opened, Reserved, Touch
     from gateway.model.call import Call
 
 CONTENTS = st.builds(
@@ -82,12 +81,12 @@ def test_the_words_of_a_call_are_those_that_nothing_has(life: Life, call: Call, 
     event = reserved(state, "next", call, content, 100.0)
 
     if content is None or content.words is None:
-        assert (event.uttered, event.wordy) == ((), True)
+        assert (event.uttered, event.wordy) == (b"", True)
         return
     known = (state.tokens, state.trusted, state.uttered)
     fresh = sorted(word for word in content.words if not any(word in words for words in known))
     room = min(MAX_UTTERED_IN_CALL, MAX_UTTERED - len(state.uttered))
-    assert (event.uttered, event.wordy) == (tuple(fresh[:room]), len(fresh) > room)
+    assert (unpack(event.uttered), event.wordy) == (tuple(fresh[:room]), len(fresh) > room)
 
 
 @given(LIVES, CALLS, st.none() | CONTENTS, st.floats(0, 300))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.history import state as bounds
-from gateway.history.events import Ended, Event, Observed, Released, Settled
+from gateway.history.events import Ended, Event, Observed, Released, Settled, pack
 from gateway.history.facts import facts
 from gateway.history.fold import apply
 from gateway.history.new_events import observed, reserved
@@ -48,7 +48,10 @@ def test_a_refused_call_leaves_a_denial_and_nothing_else(agent: Agent, make_cont
     )
 
 
-@pytest.mark.parametrize("event", [Settled("x"), Released("x", denied=True), Observed("x", tokens=frozenset({1}))])
+@pytest.mark.parametrize(
+    "event",
+    [Settled("x"), Released("x", denied=True), Observed(call="x", sensitivity=Sensitivity.PUBLIC, tokens=pack({1}))],
+)
 def test_what_happens_to_a_call_that_is_not_open_is_an_error_and_changes_nothing(agent: Agent, event: Event):
     agent.begin("a")
     before = copy.deepcopy(agent.state)

@@ -7,9 +7,8 @@ import pytest
 from gateway.history import Restored, rebuild
 from gateway.history.carried import carried
 from gateway.history.dump import dump, load
-from gateway.history.events import Endorsed, Opened
+from gateway.history.events import Endorsed, from_fields, opened, pack, to_fields
 from gateway.history.facts import facts
-from gateway.history.fields import from_fields, to_fields
 from gateway.history.fold import apply
 from gateway.history.new_events import changes_nothing, observed, read, reserved
 from gateway.history.state import MAX_RECORDED, MAX_TOLD
@@ -77,9 +76,9 @@ def test_each_value_needs_a_record(agent: Agent):
 def test_a_trusted_result_the_goal_and_a_person_ground_a_selection_too(agent: Agent):
     agent.call("hr", result=ResultContent(tokens=frozenset({CARD})), trusted=True)
     assert ungrounded(agent) == ()
-    agent.state = apply(type(agent.state)(), Opened(frozenset({CARD})))
+    agent.state = apply(type(agent.state)(), opened({CARD}))
     assert ungrounded(agent) == ()
-    agent.state = apply(type(agent.state)(), Endorsed(frozenset({CARD})))
+    agent.state = apply(type(agent.state)(), Endorsed(pack({CARD})))
     assert ungrounded(agent) == ()
 
 

@@ -98,7 +98,7 @@ def test_a_result_that_nobody_knows_was_as_sensitive_as_its_target_and_not_known
     event = lost_result(state, "c")
     apply(state, event)
 
-    assert (event.sensitivity, event.complete) == (Sensitivity.RESTRICTED, False)
+    assert (event.sensitivity, event.incomplete) == (Sensitivity.RESTRICTED, True)
     assert (state.confidentiality, state.untrusted) == (Sensitivity.RESTRICTED, True)
 
 

@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.history import dump
-from gateway.history.events import Endorsed, Passed, Released, Settled
+from gateway.history.events import Endorsed, Passed, Released, Settled, from_fields, pack, to_fields
 from gateway.history.facts import facts
-from gateway.history.fields import from_fields, to_fields
 from gateway.history.fold import apply
 from gateway.history.new_events import reserved
 from gateway.history.reach import WINDOW
@@ -150,10 +149,10 @@ def test_the_spread_that_a_call_raises_is_that_of_its_own_words():
 
 def test_an_approved_number_holds_for_the_task_and_never_shrinks():
     state = TaskState()
-    event = Endorsed(frozenset({1}), (("audiences", 4),))
+    event = Endorsed(pack({1}), {"audiences": 4})
     assert from_fields(to_fields(event)) == event
     apply(state, event)
-    apply(state, Endorsed(limits=(("audiences", 3), ("spread", 2))))
+    apply(state, Endorsed(limits={"audiences": 3, "spread": 2}))
 
     assert facts(state, 0).approved == {"audiences": 4, "spread": 2}
     assert facts(state, 0).approvals_used == 2

@@ -63,7 +63,7 @@ class Gone:
 
         def held() -> None:
             queue = self.there.gateway.journal._queue  # pyright: ignore[reportPrivateUsage] - to hold its write
-            if any(queued.entry.kind == kind for queued in queue):
+            if any(queued.kind == kind for queued in queue):
                 self.writing = asyncio.ensure_future(write_later())
             else:
                 does()

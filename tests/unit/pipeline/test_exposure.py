@@ -16,7 +16,7 @@ from gateway.credentials import ruleset
 from gateway.credentials.calls import Index
 from gateway.credentials.detect import Detector
 from gateway.credentials.fingerprint import Fingerprints
-from gateway.history.events import Exposed, touch_of
+from gateway.history.events import touch_of
 from gateway.history.exposure import Exposures
 from gateway.history.fold import apply
 from gateway.history.state import TaskState
@@ -26,6 +26,7 @@ from gateway.model.target import Target
 from gateway.model.task import Task
 from tests.requirements import requirement
 from tests.unit.harness import URL, Bench, Held, bench, call, message
+from tests.unit.history.made_events import make_exposed
 
 FIGURES = logging.getLogger("figures")
 KEY = "k7Qz-93mW-2tRx-8bLn"
@@ -205,7 +206,7 @@ def completed(values: Sequence[str], said: Iterator[str]) -> tuple[list[str], in
         content = CallContent(pieces=tuple(piece._replace(shown_by="crm") for piece in pieces))
         content = exposures.complete(Mine(), state, BILLING, content)
         found += [known[item.fingerprint] for item in content.sightings]
-        apply(state, Exposed(touch_of(BILLING), content.exposed))
+        apply(state, make_exposed(touch_of(BILLING), content.exposed))
     return found, sum(map(len, state.exposed.values()))
 
 

@@ -18,8 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from gateway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
-from gateway.history.events import Observed
-from gateway.history.fields import from_fields
+from gateway.history.events import Observed, from_fields, unpack
 from gateway.http.exchange import Exchange
 from gateway.inspection.results import ResultWords
 from gateway.journal.records import ResultRecord
@@ -339,7 +338,7 @@ async def test_the_words_of_a_short_answer_are_folded_and_recorded_when_its_call
     (settled,) = there.entries("settled")
     event = from_fields(settled["history"])
     assert isinstance(event, Observed)
-    assert word in event.tokens
+    assert word in unpack(event.tokens)
     assert all("tokens" not in entry for entry in there.entries("observed"))
 
 
