@@ -202,6 +202,20 @@ def test_every_code_that_the_gateway_gives_by_itself_is_documented():
     assert sorted(code for code in given if f"`{code}`" not in pages) == []
 
 
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/design/0001-phases-and-their-interfaces.md"])
+def test_a_class_or_module_that_a_page_for_contributors_names_is_there(page: str):
+    sources = [*(ROOT / "gateway").rglob("*.py"), *(ROOT / "tests").glob("*.py")]
+    classes = {
+        name for path in sources for name in re.findall(r"^(?:class )?(\w+)", path.read_text("utf-8"), re.MULTILINE)
+    }
+    modules = {path.name for path in sources}
+    text = _FENCED.sub("", (ROOT / page).read_text("utf-8"))
+    named = {word for code in re.findall(r"`([^`\n]+)`", text) for word in re.findall(r"\b[A-Z]+[a-z]\w+", code)}
+
+    assert sorted(named - classes - {"Callable", "True"}) == []
+    assert sorted(set(re.findall(r"`(\w+\.py)`", text)) - modules) == []
+
+
 def logged() -> Iterator[str]:
     """Each event of the log: names such as `policy.loaded` in the calls that log."""
     for path in sorted((ROOT / "gateway").rglob("*.py")):
