@@ -11,7 +11,7 @@ from typing import Final
 
 from gateway.http.address import Address
 from gateway.http.client_connection import AnyResponse, OutboundConnection
-from gateway.http.dial import connected
+from gateway.http.dial import connect
 from gateway.http.failures import Lost, Unsendable
 
 IDLE_SECONDS: Final = 4.0
@@ -106,7 +106,7 @@ class Client:
         try:
             # In a task of its own, for a time limit holds for the task in which it began, and who asks may go on in
             # another (`shielding`).
-            connecting = connected(self._address, connection, tls=self._tls, within=within)
+            connecting = connect(self._address, connection, tls=self._tls, within=within)
             await asyncio.get_running_loop().create_task(connecting)
         except BaseException:
             # uvloop closes a connection that nobody waits for any more, and does not tell it if it was just made.

@@ -24,13 +24,13 @@ Place: TypeAlias = tuple[int, Any]
 """An address family, and an address in the form that sockets take."""
 
 
-async def connected(
+async def connect(
     address: Address, connection: OutboundConnection, *, tls: ssl.SSLContext | None, within: float
 ) -> None:
     """Connect. `within` is in seconds and covers everything. Raises `Unconnected`."""
     try:
         async with asyncio.timeout(within):
-            await _connected(address, connection, tls)
+            await _connect(address, connection, tls)
     except TimeoutError:
         raise ConnectTimeout(f"no connection within {within:g} s") from None
     except ssl.SSLCertVerificationError:
@@ -41,13 +41,13 @@ async def connected(
         raise Unconnected(error.strerror or type(error).__name__) from None
 
 
-async def _connected(address: Address, connection: OutboundConnection, tls: ssl.SSLContext | None) -> None:
+async def _connect(address: Address, connection: OutboundConnection, tls: ssl.SSLContext | None) -> None:
     loop = asyncio.get_running_loop()
     if address.socket is not None:
         await loop.create_unix_connection(lambda: connection, address.socket)
         return
     found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    opened = await raced(interleaved([(family, place) for family, *_, place in found]))
+    opened = await race(interleave([(family, place) for family, *_, place in found]))
     try:
         if tls is None:
             await loop.create_connection(lambda: connection, sock=opened)
@@ -64,7 +64,7 @@ async def _connected(address: Address, connection: OutboundConnection, tls: ssl.
         raise
 
 
-def interleaved(places: Iterable[Place]) -> list[Place]:
+def interleave(places: Iterable[Place]) -> list[Place]:
     """The same addresses, with the families taking turns, the first one's first (RFC 8305 section 4)."""
     families: dict[int, list[Place]] = {}
     for place in places:
@@ -73,7 +73,7 @@ def interleaved(places: Iterable[Place]) -> list[Place]:
     return [place for place in turns if place is not None]
 
 
-async def raced(places: Sequence[Place]) -> socket.socket:
+async def race(places: Sequence[Place]) -> socket.socket:
     """Return the first socket that connects. After a failure or `STAGGER`, the next address is tried beside the pending
     ones. Raises the last failure."""
     tried: list[asyncio.Task[socket.socket]] = []
@@ -83,7 +83,7 @@ async def raced(places: Sequence[Place]) -> socket.socket:
     try:
         while left or any(not task.done() for task in tried):
             if left:
-                tried.append(asyncio.ensure_future(_opened(left.pop(0))))
+                tried.append(asyncio.ensure_future(_open(left.pop(0))))
             trying = [task for task in tried if not task.done()]
             done, _ = await asyncio.wait(trying, timeout=STAGGER if left else None, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -96,10 +96,10 @@ async def raced(places: Sequence[Place]) -> socket.socket:
                     return found
         raise error
     finally:
-        await _given_up([task for task in tried if task is not won])
+        await _give_up([task for task in tried if task is not won])
 
 
-async def _opened(place: Place) -> socket.socket:
+async def _open(place: Place) -> socket.socket:
     family, where = place
     found = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -111,7 +111,7 @@ async def _opened(place: Place) -> socket.socket:
     return found
 
 
-async def _given_up(tasks: Sequence[asyncio.Task[socket.socket]]) -> None:
+async def _give_up(tasks: Sequence[asyncio.Task[socket.socket]]) -> None:
     for task in tasks:
         task.cancel()
     for task in tasks:

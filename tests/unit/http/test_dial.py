@@ -14,7 +14,7 @@ import pytest
 
 from gateway.http import dial as dialling
 from gateway.http.address import of_socket
-from gateway.http.dial import interleaved, raced
+from gateway.http.dial import interleave, race
 from gateway.http.failures import ConnectTimeout, Unconnected, Untrusted
 from tests.e2e.certificates import server as server_pair
 from tests.e2e.certificates import written
@@ -25,8 +25,8 @@ V4, V6 = socket.AF_INET, socket.AF_INET6
 
 
 def test_the_families_take_turns():
-    assert interleaved([(V6, 1), (V6, 2), (V6, 3), (V4, 4)]) == [(V6, 1), (V4, 4), (V6, 2), (V6, 3)]
-    assert interleaved([]) == []
+    assert interleave([(V6, 1), (V6, 2), (V6, 3), (V4, 4)]) == [(V6, 1), (V4, 4), (V6, 2), (V6, 3)]
+    assert interleave([]) == []
 
 
 @contextlib.contextmanager
@@ -44,7 +44,7 @@ def deaf() -> Any:
 async def test_the_next_address_is_tried_when_one_refuses(unused_tcp_port: int):
     async with serving(OK) as peer:
         good = ("127.0.0.1", int(peer.url.split(":")[2].split("/")[0]))
-        with await raced([(V4, ("127.0.0.1", unused_tcp_port)), (V4, good)]) as found:
+        with await race([(V4, ("127.0.0.1", unused_tcp_port)), (V4, good)]) as found:
             assert found.getpeername() == good
 
 
@@ -52,7 +52,7 @@ async def test_the_next_address_is_tried_beside_one_that_is_silent(monkeypatch: 
     monkeypatch.setattr(dialling, "STAGGER", 0.05)
     async with serving(OK) as peer:
         good = ("127.0.0.1", int(peer.url.split(":")[2].split("/")[0]))
-        with deaf() as silent, await raced([(V4, silent), (V4, good)]) as found:
+        with deaf() as silent, await race([(V4, silent), (V4, good)]) as found:
             assert found.getpeername() == good
 
 
@@ -60,7 +60,7 @@ async def test_of_two_that_connect_at_once_one_is_kept_and_the_other_closed(monk
     monkeypatch.setattr(dialling, "STAGGER", 0.0)
     async with serving() as peer:
         good = ("127.0.0.1", int(peer.url.split(":")[2].split("/")[0]))
-        with await raced([(V4, good)] * 8) as found:
+        with await race([(V4, good)] * 8) as found:
             assert found.getpeername() == good
             async with asyncio.timeout(20):
                 while peer.connections == 0 or peer.left < peer.connections - 1:
@@ -69,9 +69,9 @@ async def test_of_two_that_connect_at_once_one_is_kept_and_the_other_closed(monk
 
 async def test_when_no_address_answers_the_last_failure_is_told(unused_tcp_port: int):
     with pytest.raises(ConnectionRefusedError):
-        await raced([(V4, ("127.0.0.1", unused_tcp_port))] * 2)
+        await race([(V4, ("127.0.0.1", unused_tcp_port))] * 2)
     with pytest.raises(OSError, match="no address"):
-        await raced([])
+        await race([])
 
 
 async def test_an_address_that_is_no_use_is_unconnected(unused_tcp_port: int):
