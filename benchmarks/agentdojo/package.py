@@ -28,5 +28,5 @@ def judged(cases: Iterable[Recording], folder: Path) -> list[Recording]:
     asked = folder / "cases.jsonl"
     asked.write_text("".join(json.dumps(case) + "\n" for case in cases), encoding="utf-8")
     command = [PACKAGE.python(), str(SCRIPT), str(asked), "judge"]
-    answer = subprocess.run(command, check=True, timeout=600, stdout=subprocess.PIPE, text=True)
+    answer = subprocess.run(command, check=True, timeout=3600, stdout=subprocess.PIPE, text=True)
     return list(read_lines(answer.stdout))
