@@ -16,9 +16,9 @@ from gateway.credentials.caller_tokens import CallerTokens
 from gateway.history import History
 from gateway.identity.identities import Identities
 from gateway.inspection.inspector import Inspector
-from gateway.journal.flood import Flood
 from gateway.journal.records import ResultRecord
 from gateway.journal.redaction import KnownCredentials
+from gateway.journal.refusal_sampler import RefusalSampler
 from gateway.journal.writer import Journal
 from gateway.loop_turns import LoopTurns
 from gateway.model.call import Call
@@ -64,7 +64,7 @@ class Gateway:
     history: History
     policy: Policy
     journal: Journal
-    flood: Flood
+    flood: RefusalSampler
     """The sample of refusals of unknown callers: the journal and the log have so many a minute."""
     upstreams: Mapping[str, UpstreamTransport]
     sessions: Sessions

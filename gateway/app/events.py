@@ -14,7 +14,7 @@ from gateway.catalogue.catalogue import Catalogue
 from gateway.catalogue.pins import Definition, PinChange
 from gateway.config import Configuration
 from gateway.journal.entry import pin_entry, policy_entry
-from gateway.journal.flood import Flood
+from gateway.journal.refusal_sampler import RefusalSampler
 from gateway.journal.writer import Journal
 from gateway.model.decision import PolicyRevision
 from gateway.model.wire import JsonObject
@@ -54,14 +54,14 @@ class EventRecorder:
 
 def flood(
     stack: AsyncExitStack, configuration: Configuration, recorder: EventRecorder, clock: Callable[[], float]
-) -> Flood:
+) -> RefusalSampler:
     """Return the counter of refusals of unknown callers. Record its last counts when the stack ends."""
-    counted = Flood(configuration.journal.refusals, clock)
+    counted = RefusalSampler(configuration.journal.refusals, clock)
     stack.callback(partial(note_flood, recorder, counted, last=True))
     return counted
 
 
-def note_flood(recorder: EventRecorder, flood: Flood, *, last: bool = False) -> None:
+def note_flood(recorder: EventRecorder, flood: RefusalSampler, *, last: bool = False) -> None:
     rest = flood.rest(last=last)
     if rest is not None:
         log_flood(rest)

@@ -24,7 +24,7 @@ from gateway.errors import ApprovalStoreError, HistoryError
 from gateway.history import History, Store, lost_end, rebuild, restore, rewind, snapshot
 from gateway.history.task_history import TaskHistory
 from gateway.journal.redaction import concealed_with
-from gateway.journal.trusted import entries
+from gateway.journal.verified_entries import entries
 from gateway.model.task import TaskEnd
 
 log = structlog.get_logger("gateway")

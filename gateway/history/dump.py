@@ -16,16 +16,19 @@ from gateway.model.target import Sensitivity, System
 VERSION: Final = 12
 """Of the form. A snapshot of another version is not read."""
 
-_PLAIN: Final = (
-    "number", "settled", "denials", "approvals", "approved", "ended", "busy", "last", "crowded", "blind", "spoken", "wordy", "credentials",
-    "presented", "code_requests", "given_codes", "results", "kept", "fed", "widths", "flood", "sampled", "untrusted", "confidentiality",
-)  # fmt: skip
-"""Fields that MessagePack can carry as they are."""
+_PLAIN: Final = {
+    "carried_to": "fed", "spread_histogram": "widths", "destinations_overflowed": "crowded", "uninspected_calls": "blind",
+    "off_goal_calls": "spoken",
+} | {name: name for name in (
+    "number", "settled", "denials", "approvals", "approved", "ended", "busy", "last", "wordy", "credentials", "presented",
+    "code_requests", "given_codes", "results", "kept", "flood", "sampled", "untrusted", "confidentiality",
+)}  # fmt: skip
+"""Field of the state → its name in a snapshot, for the fields that MessagePack can carry as they are."""
 
 
 def dump(state: TaskState) -> bytes:
     """The state, whole. Digests are packed: sixteen bytes for each word of an untrusted result."""
-    written: dict[str, Any] = {name: getattr(state, name) for name in _PLAIN}
+    written: dict[str, Any] = {name: getattr(state, field) for field, name in _PLAIN.items()}
     written["version"] = VERSION
     written["open"] = [to_fields(event) for event in state.open.values()]
     written["undecided"] = list(state.undecided.calls)
@@ -68,7 +71,7 @@ def load(data: bytes) -> TaskState:
 
 
 def _state(read: Mapping[str, Any]) -> TaskState:
-    plain = {name: read[name] for name in _PLAIN}
+    plain = {field: read[name] for field, name in _PLAIN.items()}
     plain["credentials"] = {name: KnownCredential(*values) for name, values in read["credentials"].items()}
     plain["confidentiality"] = Sensitivity(read["confidentiality"])
     calls = {event.call: event for event in map(from_fields, read["open"]) if isinstance(event, Reserved)}

@@ -46,12 +46,12 @@ def facts(
     whole = content if content is not None and content.complete else None
     reach = reach_of(tuple(state.touched))
     counts = _NO_DESTINATIONS
-    if state.destinations or state.inside or state.blind or state.crowded:
+    if state.destinations or state.inside or state.uninspected_calls or state.destinations_overflowed:
         counts = _destination_counts(state)
     # A system with an open call is in the window, and most tasks have called no other.
     is_busy = state.last.keys() <= state.busy.keys()
     window = frozenset(state.busy) if is_busy else audiences_in_window(state, now)
-    has_spread = state.blind or state.unkept or carried.unkept or state.widths
+    has_spread = state.uninspected_calls or state.unkept or carried.unkept or state.spread_histogram
     confidential = state.confidential_systems | carried.confidential_systems
     return SessionFacts(
         calls=state.settled + len(state.open),
@@ -144,9 +144,9 @@ _NO_DESTINATIONS: Final = (0, 0, 0)
 
 def _destination_counts(state: TaskState) -> tuple[int | None, int | None, int | None]:
     """Return the numbers of destinations outside of own domains, of the unnamed ones of these, and of those inside."""
-    if state.blind:
+    if state.uninspected_calls:
         return None, None, None
-    if state.crowded:
+    if state.destinations_overflowed:
         return ENDLESS, ENDLESS, ENDLESS
     unnamed = state.destinations.keys() - state.named.keys()
     return len(state.destinations), len(unnamed), len(state.inside)
@@ -154,10 +154,10 @@ def _destination_counts(state: TaskState) -> tuple[int | None, int | None, int |
 
 def _spread(state: TaskState, carried: Carried) -> int | None:
     """Return the width of the widest result, and for results that are not kept apart the widest possible."""
-    if state.blind:
+    if state.uninspected_calls:
         return None
     unkept = max((len(state.flood.keys() - {source}) for source in state.unkept | carried.unkept), default=0)
-    return max(unkept, max(state.widths, default=0))
+    return max(unkept, max(state.spread_histogram, default=0))
 
 
 def _credentials(

@@ -122,9 +122,9 @@ def reserve(state: TaskState, event: Reserved) -> None:
     state.busy[audience] = state.busy.get(audience, 0) + 1
     for system in touch.behind:
         _add(state.busy, system)
-    state.blind += event.destinations is None
-    state.crowded += event.crowded
-    state.spoken += event.own
+    state.uninspected_calls += event.destinations is None
+    state.destinations_overflowed += event.crowded
+    state.off_goal_calls += event.own
     # Each of these is rare, so that a call without them enters no function for them.
     if event.destinations or event.inside or event.fed or event.flooded or event.links:
         _reach(state, event)
@@ -176,8 +176,8 @@ def _release(state: TaskState, event: Released) -> None:
     taken = _close(state, event.call)
     audience, touch = taken.audience, taken.touch
     _take(state.touched, touch)
-    state.blind -= taken.destinations is None
-    state.crowded -= taken.crowded
+    state.uninspected_calls -= taken.destinations is None
+    state.destinations_overflowed -= taken.crowded
     for counts, digests in _counted_destinations(state, taken):
         for digest in digests:
             _take(counts, digest)
@@ -185,7 +185,7 @@ def _release(state: TaskState, event: Released) -> None:
         _unfeed(state, number, audience)
     if taken.flooded:
         _take(state.flood, audience)
-    state.spoken -= taken.own
+    state.off_goal_calls -= taken.own
     for link in unpack(taken.links):
         _take(state.followed, link)
     for value in unpack(taken.said):
@@ -351,28 +351,28 @@ def _close(state: TaskState, call: str) -> Reserved:
 
 
 def _feed(state: TaskState, number: int, audience: str) -> None:
-    fed = state.fed.setdefault(number, {})
+    fed = state.carried_to.setdefault(number, {})
     before = len(fed)
     _add(fed, audience)
     _widen(state, before, len(fed))
 
 
 def _unfeed(state: TaskState, number: int, audience: str) -> None:
-    fed = state.fed[number]
+    fed = state.carried_to[number]
     before = len(fed)
     _take(fed, audience)
     _widen(state, before, len(fed))
     if not fed:
-        del state.fed[number]
+        del state.carried_to[number]
 
 
 def _widen(state: TaskState, before: int, after: int) -> None:
     if before == after:
         return
     if before:
-        _take(state.widths, before)
+        _take(state.spread_histogram, before)
     if after:
-        _add(state.widths, after)
+        _add(state.spread_histogram, after)
 
 
 def _add(counts: dict[Key, int], key: Key) -> None:

@@ -185,7 +185,7 @@ def observed(
     if content.tokens:
         tokens, complete = _bounded(state, reservation.number, content, room, carried, untrusted=untrusted)
     links = NO_DIGESTS
-    if content.links and reservation.directed and not state.spoken:
+    if content.links and reservation.directed and not state.off_goal_calls:
         links = smallest(content.links - state.links, MAX_LINKS + 1 - len(state.links))
     sensitivity = reservation.sensitivity if label is Sensitivity.PUBLIC else higher(reservation.sensitivity, label)
     fresh, whole = _fresh(state, content) if content.sightings else ((), True)

@@ -257,7 +257,7 @@ class Provenance:
 
     def _spread(self, width: int) -> list[Cause]:
         """Return the result with the widest spread, and the calls that carried, or may have carried, its words."""
-        number = next((number for number, fed in self._marks.state.fed.items() if len(fed) == width), None)
+        number = next((number for number, fed in self._marks.state.carried_to.items() if len(fed) == width), None)
         if number is not None:
             reader = self._result(number)
             source = [] if reader is None else [Cause(reader, "read the untrusted data")]

@@ -164,9 +164,9 @@ def _spread(state: TaskState, event: Reserved, carried: Carried) -> dict[str, in
     """A call raises the spread of each result with words that reach a new system."""
     audience, undecided = event.audience, state.undecided
     widths = [
-        len(state.fed.get(number, {}).keys() | {audience})
+        len(state.carried_to.get(number, {}).keys() | {audience})
         for number in event.fed
-        if state.fed.get(number, {}).get(audience, 0) <= undecided.fed.get((number, audience), 0)
+        if state.carried_to.get(number, {}).get(audience, 0) <= undecided.fed.get((number, audience), 0)
     ]
     if event.flooded and state.flood.get(audience, 0) <= undecided.flood.get(audience, 0):
         reached = state.flood.keys() | {audience}

@@ -112,8 +112,8 @@ class TaskState:
     """Those of `destinations` that the goal or the contract names."""
     inside: dict[int, int] = field(default_factory=dict[int, int])
     """Destinations inside of the operator's own domains that neither the goal nor the contract names."""
-    crowded: int = 0
-    blind: int = 0
+    destinations_overflowed: int = 0
+    uninspected_calls: int = 0
     """Calls whose arguments were not looked at whole."""
 
     credentials: dict[str, KnownCredential] = field(default_factory=dict[str, KnownCredential])
@@ -154,9 +154,9 @@ class TaskState:
     """The audiences in `results`."""
     kept: dict[str, int] = field(default_factory=dict[str, int])
     """Open call → words of its result kept so far."""
-    fed: dict[int, dict[str, int]] = field(default_factory=dict[int, dict[str, int]])
+    carried_to: dict[int, dict[str, int]] = field(default_factory=dict[int, dict[str, int]])
     """Untrusted result → audience that its data went to → calls."""
-    widths: dict[int, int] = field(default_factory=dict[int, int])
+    spread_histogram: dict[int, int] = field(default_factory=dict[int, int])
     """Number of audiences → results that went to so many."""
     flood: dict[str, int] = field(default_factory=dict[str, int])
     """Audience → calls after a result that is not kept whole."""
@@ -168,7 +168,7 @@ class TaskState:
     back; one more than `MAX_LINKS` says that there are too many."""
     followed: dict[int, int] = field(default_factory=dict[int, int])
     """Link → calls that follow it."""
-    spoken: int = 0
+    off_goal_calls: int = 0
     """Calls that said something which the goal does not."""
 
     untrusted: bool = False

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, cast
 import msgspec
 
 from gateway.errors import JournalError
-from gateway.journal import floor as floors
+from gateway.journal import pruning_mark
 from gateway.journal.chain import MAX_LINE, Chain
 from gateway.journal.entry import closed_by, opened_by
 from gateway.journal.storage import segment_path, segments
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
-    from gateway.journal.floor import Floor
+    from gateway.journal.pruning_mark import PruningMark
     from gateway.model.wire import JsonObject
 
 _ENDS: Final = re.compile(rb'"kind":"(?:settled|abandoned)"')
@@ -119,12 +119,12 @@ class _Check:
         line = floor_line(folder)
         if line is None:
             return
-        floor = floors.read(self._chain, line)
+        floor = pruning_mark.read_mark(self._chain, line)
         if floor is None:
             message = "it is not what was written with this key: nobody can say which segments were pruned"
-            self._report(JournalProblem(Fault.EDITED, floors.FILE, 1, message))
+            self._report(JournalProblem(Fault.EDITED, pruning_mark.FILE, 1, message))
             return
-        self._position = floors.begin(floor, first)
+        self._position = pruning_mark.start_position(floor, first)
         self._expected = min(first, floor.segment + 1)
         self._line_seen(self._position.link)
 
@@ -210,16 +210,16 @@ class _Check:
             self._on_progress(self._read, max(self.total, self._read))
 
 
-def floor_of(folder: Path, chain: Chain) -> Floor | None:
+def floor_of(folder: Path, chain: Chain) -> PruningMark | None:
     """Return the start of a pruned journal, `None` without pruning. Raises `JournalError` for an unreadable file. A
     file from another key counts as none, and `verify` reports it."""
     line = floor_line(folder)
-    return None if line is None else floors.read(chain, line)
+    return None if line is None else pruning_mark.read_mark(chain, line)
 
 
 def floor_line(folder: Path) -> bytes | None:
     """Return the unchecked line with the start of a pruned journal. Raises `JournalError` if unreadable."""
-    path = folder / floors.FILE
+    path = folder / pruning_mark.FILE
     try:
         with path.open("rb") as file:
             return file.read(MAX_LINE)

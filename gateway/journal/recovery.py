@@ -13,10 +13,10 @@ import msgspec
 from gateway.errors import JournalError
 from gateway.journal.chain import MAX_LINE
 from gateway.journal.entry import closed_by, opened_by
-from gateway.journal.outage import abandoned
 from gateway.journal.segment import Pending
 from gateway.journal.storage import Disk, segments, set_aside
 from gateway.journal.verification import LinePlace, Position, follow, lost
+from gateway.journal.write_outage import abandoned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -14,10 +14,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, cast
 
 from gateway.errors import JournalError
-from gateway.journal import floor as floors
-from gateway.journal import reader
+from gateway.journal import pruning_mark, reader
 from gateway.journal.chain import Chain
-from gateway.journal.floor import Floor
+from gateway.journal.pruning_mark import PruningMark
 from gateway.journal.storage import Disk, segments, write_all
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ class Pruned:
 
     segments: int
     bytes: int
-    floor: Floor | None
+    floor: PruningMark | None
 
 
 def prune(
@@ -69,9 +68,9 @@ def _pruned(folder: Path, *, key: bytes, before: str, time: str, archive: Path |
     if not going:
         return Pruned(0, 0, floor)
     if archive is not None:
-        _archive(going, archive, None if floor is None else floors.written(chain, floor), disk)
+        _archive(going, archive, None if floor is None else pruning_mark.write_mark(chain, floor), disk)
     heading = next(reader.lines_of(found[len(going)][1]))
-    below = Floor(
+    below = PruningMark(
         cast("str", heading["journal"]),
         going[-1][0],
         cast("int", heading["seq"]) - 1,
@@ -79,7 +78,9 @@ def _pruned(folder: Path, *, key: bytes, before: str, time: str, archive: Path |
         time,
     )
     size = sum(path.stat().st_size for _, path in going)
-    _write(folder, floors.written(chain, below if floor is None or floor.segment < below.segment else floor), disk)
+    _write(
+        folder, pruning_mark.write_mark(chain, below if floor is None or floor.segment < below.segment else floor), disk
+    )
     for _, path in going:
         path.unlink()
     disk.sync_folder(folder)
@@ -122,7 +123,7 @@ def _archive(going: Sequence[tuple[int, Path]], archive: Path, floor: bytes | No
 
 def _write(folder: Path, line: bytes, disk: Disk) -> None:
     """The floor, whole or as it was."""
-    fresh = folder / f".{floors.FILE}.new"
+    fresh = folder / f".{pruning_mark.FILE}.new"
     fresh.unlink(missing_ok=True)
     descriptor = disk.create(fresh)
     try:
@@ -130,7 +131,7 @@ def _write(folder: Path, line: bytes, disk: Disk) -> None:
         disk.sync(descriptor)
     finally:
         disk.close(descriptor)
-    fresh.rename(folder / floors.FILE)
+    fresh.rename(folder / pruning_mark.FILE)
     disk.sync_folder(folder)
 
 

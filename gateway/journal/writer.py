@@ -25,11 +25,11 @@ import structlog
 from gateway.errors import JournalError
 from gateway.journal.chain import RESERVED, Chain, timestamp
 from gateway.journal.entry import closed_by, opened_by
-from gateway.journal.outage import Outage
 from gateway.journal.recovery import take_up
 from gateway.journal.redaction import plain
 from gateway.journal.segment import LONGEST_FIELDS, Appender, Pending
 from gateway.journal.storage import Disk, lock, prepare_folder
+from gateway.journal.write_outage import WriteOutage
 from gateway.subkeys import key_id, subkey
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class Journal:
         self._worker = ThreadPoolExecutor(1, "journal")
         self._closed = False
         self._problem: JournalError | None = None
-        self._outage: Outage | None = None
+        self._outage: WriteOutage | None = None
         self._retrying: asyncio.TimerHandle | None = None
         self.fingerprint_key = fingerprint_key
 
@@ -288,7 +288,7 @@ class Journal:
 
     def _lose(self, entries: Sequence[Pending], time: str) -> None:
         if self._outage is None:
-            self._outage = Outage(time)
+            self._outage = WriteOutage(time)
         self._outage.lose(entries)
         self._retry_soon()
 

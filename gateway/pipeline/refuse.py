@@ -13,8 +13,8 @@ from gateway.credentials.known_spots import KnownSpots
 from gateway.errors import GatewayError, UpstreamError, UpstreamTimeout
 from gateway.http.edge import RefusedClient
 from gateway.journal.entry import refused_entry
-from gateway.journal.flood import Flood
 from gateway.journal.redaction import conceal_known
+from gateway.journal.refusal_sampler import RefusalSampler
 from gateway.journal.writer import Journal
 from gateway.model.caller import Principal
 from gateway.model.decision import Refusal
@@ -39,7 +39,7 @@ _SERVER_ERROR: Final = 500
 class Refuser(Struct, frozen=True):
     """The stage that answers, records, counts and logs each failed request. `flood` samples refusals of unknown callers."""
 
-    flood: Flood
+    flood: RefusalSampler
     journal: Journal
     metrics: Metrics
     known: CallerCredentials
@@ -126,7 +126,7 @@ def refuse_failure(error: GatewayError) -> Refusal:
 
 
 def log_flood(rest: JsonObject) -> None:
-    """Log the refusals that were only counted (`Flood.rest`)."""
+    """Log the refusals that were only counted (`RefusalSampler.rest`)."""
     log.warning("refused.rest", **rest)
 
 

@@ -99,14 +99,14 @@ def test_the_facts_of_a_call_are_those_of_the_plain_rules(
     known = facts(state, now, call="next", content=content)
 
     counts = (len(state.destinations), len(state.destinations.keys() - state.named.keys()), len(state.inside))
-    overflow = (ENDLESS,) * 3 if state.crowded else counts
+    overflow = (ENDLESS,) * 3 if state.destinations_overflowed else counts
     assert (known.destinations, known.unnamed_destinations, known.own_destinations) == (
-        (None,) * 3 if state.blind else overflow
+        (None,) * 3 if state.uninspected_calls else overflow
     )
     recent = {name for name, at in state.last.items() if now - at <= WINDOW}
     assert known.audiences_in_window == {*state.busy} | recent
     unkept = max((len(state.flood.keys() - {source}) for source in state.unkept), default=0)
-    assert known.spread == (None if state.blind else max(unkept, max(state.widths, default=0)))
+    assert known.spread == (None if state.uninspected_calls else max(unkept, max(state.spread_histogram, default=0)))
     if content is None or not content.complete:
         assert (known.credentials, known.ungrounded, known.followed, known.unsourced) == (None,) * 4
     else:

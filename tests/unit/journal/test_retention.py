@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.errors import JournalError
-from gateway.journal import floor as floors
-from gateway.journal import reader
+from gateway.journal import pruning_mark, reader
 from gateway.journal.chain import Chain
-from gateway.journal.floor import Floor
+from gateway.journal.pruning_mark import PruningMark
 from gateway.journal.retention import Pruned, prune
 from gateway.journal.storage import Disk, segments
 from gateway.journal.verification import Fault
@@ -120,7 +119,7 @@ def test_segments_that_somebody_else_removed_are_missing(folder: Path, head: str
 def test_without_its_floor_a_pruned_journal_is_not_whole(folder: Path, head: str):
     del head
     pruned(folder, keep_from=4)
-    (folder / floors.FILE).unlink()
+    (folder / pruning_mark.FILE).unlink()
 
     assert faults(folder)[0] is Fault.MISSING_SEGMENT
 
@@ -130,10 +129,10 @@ def test_without_its_floor_a_pruned_journal_is_not_whole(folder: Path, head: str
 def test_who_cannot_read_the_key_cannot_make_a_floor(folder: Path, head: str, key: bytes | None):
     del head
     heading = next(reader.lines_of(folder / "00000004.jsonl"))
-    forged = Floor("journal-1", 3, int(str(heading["seq"])) - 1, str(heading["prev"]), NOW)
+    forged = PruningMark("journal-1", 3, int(str(heading["seq"])) - 1, str(heading["prev"]), NOW)
     for number in (1, 2, 3):
         (folder / f"{number:08d}.jsonl").unlink()
-    (folder / floors.FILE).write_bytes(floors.written(Chain.of(key), forged))
+    (folder / pruning_mark.FILE).write_bytes(pruning_mark.write_mark(Chain.of(key), forged))
 
     assert faults(folder) == [Fault.EDITED, Fault.MISSING_SEGMENT]
 
@@ -141,9 +140,9 @@ def test_who_cannot_read_the_key_cannot_make_a_floor(folder: Path, head: str, ke
 def test_an_older_floor_shows_that_more_is_gone(folder: Path, head: str):
     del head
     pruned(folder, keep_from=3)
-    older = (folder / floors.FILE).read_bytes()
+    older = (folder / pruning_mark.FILE).read_bytes()
     pruned(folder, keep_from=6)
-    (folder / floors.FILE).write_bytes(older)
+    (folder / pruning_mark.FILE).write_bytes(older)
 
     assert faults(folder) == [Fault.MISSING_SEGMENT]
 
@@ -155,8 +154,8 @@ async def test_a_floor_of_another_journal_is_found(
     pruned(folder, keep_from=4)
     own = reader.floor_of(folder, Chain.of(KEY))
     assert own is not None
-    other = Floor("journal-2", own.segment, own.seq, own.link, own.time)
-    (folder / floors.FILE).write_bytes(floors.written(Chain.of(KEY), other))
+    other = PruningMark("journal-2", own.segment, own.seq, own.link, own.time)
+    (folder / pruning_mark.FILE).write_bytes(pruning_mark.write_mark(Chain.of(KEY), other))
 
     assert Fault.FOREIGN_SEGMENT in faults(folder)
 
@@ -170,7 +169,7 @@ def test_a_journal_in_which_something_is_wrong_is_not_pruned(folder: Path, head:
     with pytest.raises(JournalError, match="not as it was written"):
         pruned(folder, keep_from=4)
     assert numbers(folder) == before
-    assert not (folder / floors.FILE).exists()
+    assert not (folder / pruning_mark.FILE).exists()
 
 
 def test_an_archive_is_verified_like_a_journal(folder: Path, head: str, tmp_path: Path):
@@ -215,7 +214,7 @@ def test_an_archive_is_not_written_over(folder: Path, head: str, tmp_path: Path)
     with pytest.raises(JournalError, match="is there already, with other content"):
         pruned(folder, keep_from=4, archive=tmp_path / "archive")
     assert faults(folder, head) == []
-    assert not (folder / floors.FILE).exists()
+    assert not (folder / pruning_mark.FILE).exists()
 
 
 def test_an_archive_that_was_written_in_part_is_completed(folder: Path, head: str, tmp_path: Path):
@@ -295,7 +294,7 @@ def test_a_successor_that_has_no_line_yet_keeps_its_segment(folder: Path, head: 
 
 def test_a_floor_that_cannot_be_read_is_said_to_be_so(folder: Path, head: str):
     del head
-    (folder / floors.FILE).mkdir()
+    (folder / pruning_mark.FILE).mkdir()
 
     with pytest.raises(JournalError, match=r"floor\.json cannot be read"):
         reader.verify(folder, key=KEY)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.journal.flood import WINDOW, Flood
+from gateway.journal.refusal_sampler import WINDOW, RefusalSampler
 from tests.unit.clock import Clock
 
 
@@ -12,15 +12,15 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def flood(clock: Clock) -> Flood:
-    return Flood(3, clock)
+def flood(clock: Clock) -> RefusalSampler:
+    return RefusalSampler(3, clock)
 
 
-def test_as_many_as_the_limit_are_admitted_and_no_more(flood: Flood):
+def test_as_many_as_the_limit_are_admitted_and_no_more(flood: RefusalSampler):
     assert [flood.admits("a/b") for _ in range(5)] == [True, True, True, False, False]
 
 
-def test_what_is_only_counted_is_told_once_its_minute_is_over(flood: Flood, clock: Clock):
+def test_what_is_only_counted_is_told_once_its_minute_is_over(flood: RefusalSampler, clock: Clock):
     for code in ("z/z", "a/a", "a/a", "z/z", "a/a", "z/z"):
         flood.admits(code)
 
@@ -32,7 +32,7 @@ def test_what_is_only_counted_is_told_once_its_minute_is_over(flood: Flood, cloc
     assert flood.rest() is None
 
 
-def test_a_new_minute_admits_again(flood: Flood, clock: Clock):
+def test_a_new_minute_admits_again(flood: RefusalSampler, clock: Clock):
     for _ in range(9):
         flood.admits("a/b")
     clock.now += WINDOW
@@ -40,7 +40,7 @@ def test_a_new_minute_admits_again(flood: Flood, clock: Clock):
     assert flood.admits("a/b")
 
 
-def test_at_the_end_the_rest_is_told_at_once(flood: Flood):
+def test_at_the_end_the_rest_is_told_at_once(flood: RefusalSampler):
     for _ in range(4):
         flood.admits("a/b")
 
@@ -48,14 +48,14 @@ def test_at_the_end_the_rest_is_told_at_once(flood: Flood):
     assert flood.rest(last=True) is None
 
 
-def test_nothing_is_told_where_all_was_recorded(flood: Flood, clock: Clock):
+def test_nothing_is_told_where_all_was_recorded(flood: RefusalSampler, clock: Clock):
     flood.admits("a/b")
     clock.now += WINDOW
 
     assert flood.rest(last=True) is None
 
 
-def test_a_clock_that_was_put_back_does_not_keep_the_minute_open(flood: Flood, clock: Clock):
+def test_a_clock_that_was_put_back_does_not_keep_the_minute_open(flood: RefusalSampler, clock: Clock):
     for _ in range(9):
         flood.admits("a/b")
     clock.now -= 3600

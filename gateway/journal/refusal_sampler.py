@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 WINDOW: Final = 60.0
 
 
-class Flood:
+class RefusalSampler:
     """`limit` refusals are admitted each minute. `clock` gives seconds since the epoch."""
 
     def __init__(self, limit: int, clock: Callable[[], float]) -> None:

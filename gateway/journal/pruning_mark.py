@@ -20,7 +20,7 @@ _KIND: Final = "floor"
 
 
 @dataclass(frozen=True, slots=True)
-class Floor:
+class PruningMark:
     """The start of a pruned journal: `segment`, `seq` and `link` of the last removed segment and its last entry. `time`
     is the time of pruning."""
 
@@ -31,24 +31,24 @@ class Floor:
     time: str
 
 
-def written(chain: Chain, floor: Floor) -> bytes:
+def write_mark(chain: Chain, floor: PruningMark) -> bytes:
     fields = msgspec.json.encode({"journal": floor.journal, "segment": floor.segment})
     return chain.line(floor.seq, floor.time, _KIND, fields, floor.link) + b"\n"
 
 
-def read(chain: Chain, line: bytes) -> Floor | None:
+def read_mark(chain: Chain, line: bytes) -> PruningMark | None:
     """The floor that was written with this chain's key; `None` for anything else."""
     whole = line.removesuffix(b"\n")
     try:
-        found = msgspec.json.decode(whole, type=_FloorLine)
+        found = msgspec.json.decode(whole, type=_MarkLine)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     if found.kind != _KIND or not chain.intact(whole):
         return None
-    return Floor(found.journal, found.segment, found.seq, found.prev, found.time)
+    return PruningMark(found.journal, found.segment, found.seq, found.prev, found.time)
 
 
-def begin(floor: Floor, first: int) -> Position:
+def start_position(floor: PruningMark, first: int) -> Position:
     """Return the position before the segment `first`, the first present one. A missing segment above the floor leaves
     an unknown position."""
     if first <= floor.segment:
@@ -56,7 +56,7 @@ def begin(floor: Floor, first: int) -> Position:
     return Position(floor.seq, floor.link, floor.journal)
 
 
-class _FloorLine(msgspec.Struct):
+class _MarkLine(msgspec.Struct):
     seq: int
     time: str
     kind: str

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class Outage:
+class WriteOutage:
     """From the first entry that was not written, at `since`, until all of it is recorded."""
 
     def __init__(self, since: str) -> None:

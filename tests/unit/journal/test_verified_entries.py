@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from gateway.errors import JournalError
-from gateway.journal import floor as floors
-from gateway.journal import reader
+from gateway.journal import pruning_mark, reader
 from gateway.journal.retention import prune
-from gateway.journal.trusted import entries
+from gateway.journal.verified_entries import entries
 from tests.requirements import requirement
 from tests.unit.journal.segments import SMALL, add, files, lines, rewrite
 
@@ -172,7 +171,7 @@ def test_a_pruned_journal_begins_at_its_floor(written: list[JsonObject], folder:
 def test_a_floor_that_was_edited_or_is_missing_is_an_error(written: list[JsonObject], folder: Path):
     begun = str(json.loads(lines(folder, 4)[0])["time"])
     prune(folder, key=KEY, before=begun + "~", time="2030-01-01T00:00:00.000Z")
-    floor = folder / floors.FILE
+    floor = folder / pruning_mark.FILE
     floor.write_bytes(floor.read_bytes().replace(b'"segment":3', b'"segment":2'))
 
     with pytest.raises(JournalError, match=r"floor\.json"):

@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, Final, cast
 
 from gateway.errors import JournalError
-from gateway.journal import floor as floors
+from gateway.journal import pruning_mark
 from gateway.journal.chain import Chain
 from gateway.journal.reader import first_of, floor_line, raw_lines
 from gateway.journal.recovery import damaged
@@ -70,12 +70,12 @@ def _begin(path: Path, chain: Chain, first: int) -> Position:
     line = floor_line(path)
     if line is None:
         return Position()
-    floor = floors.read(chain, line)
+    floor = pruning_mark.read_mark(chain, line)
     if floor is None:
         raise JournalError(
-            f"{path / floors.FILE} is not what was written with this key", "run `opagate journal verify`"
+            f"{path / pruning_mark.FILE} is not what was written with this key", "run `opagate journal verify`"
         )
-    return floors.begin(floor, first)
+    return pruning_mark.start_position(floor, first)
 
 
 def _id_of(file: Path) -> str | None:

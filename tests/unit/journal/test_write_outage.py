@@ -6,20 +6,20 @@ from typing import Any
 
 import msgspec
 
-from gateway.journal.outage import Outage, abandoned
 from gateway.journal.segment import Pending
+from gateway.journal.write_outage import WriteOutage, abandoned
 
 
 def outcome(call: str) -> Pending:
     return Pending("outcome", b"{}", closes=call)
 
 
-def told(outage: Outage) -> list[tuple[str, Any]]:
+def told(outage: WriteOutage) -> list[tuple[str, Any]]:
     return [(entry.kind, msgspec.json.decode(entry.fields)) for entry in outage.entries()]
 
 
 def test_what_was_lost_is_told_once_and_each_call_that_lost_its_outcome_after_it():
-    outage = Outage("10:00")
+    outage = WriteOutage("10:00")
     outage.lose([outcome("a"), Pending("decision", b"{}"), outcome("b")])
     outage.lose([outcome("a")])
 
@@ -33,7 +33,7 @@ def test_what_was_lost_is_told_once_and_each_call_that_lost_its_outcome_after_it
 
 def test_what_was_written_of_it_is_not_told_again():
     for written, left in ((0, ["a", "b"]), (1, ["a", "b"]), (2, ["b"]), (3, [])):
-        outage = Outage("10:00")
+        outage = WriteOutage("10:00")
         outage.lose([outcome("a"), outcome("b")])
         outage.recorded(written, "10:05")
 
