@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Final, NamedTuple, TypeAlias, cast
+from typing import Final, NamedTuple
 
 from gateway.credentials.between import without_fillers
 from gateway.credentials.codes import bare
@@ -19,14 +19,12 @@ from gateway.credentials.gram_filter import GramFilter
 from gateway.credentials.named import DETECTOR_OF, placeholder, plausible, strength
 from gateway.credentials.pieces import pieces_of
 from gateway.json.strict import fold
+from gateway.json.walk import Leaves
 from gateway.model.content import CredentialPiece
 from gateway.model.shingles import GRAM, gram, grams_of, is_word_mark, mark_named, mark_of, word_mark
 from gateway.model.target import Role
-from gateway.model.wire import Json, JsonObject
 from gateway.text_cache import short_text_cache
 
-MAX_BYTES: Final = 256 * 2**10
-"""Bytes of the arguments of one call that are looked at."""
 MAX_FINDINGS: Final = 256
 MAX_WORDS: Final = 20_000
 """Words of one call whose fingerprints are compared with those of short credentials."""
@@ -149,20 +147,19 @@ NO_INDEX: Final = Index({})
 """The index of a task that has seen no credential. Nothing is added to it."""
 
 
-class _Leaf(NamedTuple):
-    """A string or number of the arguments with its name. Outside of lists the leaf has the name as text too. Other
-    values are only their name."""
+class _RoledLeaf(NamedTuple):
+    """A leaf of the arguments (`json.walk`) with the role of its place."""
 
     pointer: str
     name: str
     text: bytes
-    role: Role | None
     is_text: bool
-    member: bytes = b""
+    member: bytes
+    role: Role | None
 
 
 def inspect(
-    arguments: JsonObject,
+    walked: Leaves,
     roles: Mapping[str, Role],
     index: Index,
     fingerprints: Fingerprints,
@@ -171,10 +168,9 @@ def inspect(
     handles: Mapping[str, StandIn],
 ) -> Inspection:
     """See `Detector.inspect`. `look` finds credentials by form; without it only known ones are looked for."""
-    leaves, size, complete = _leaves(arguments, roles)
-    if look is not None and not handles and (index is NO_INDEX or not index) and _shows_none(leaves, size, look):
-        return _NOTHING if complete else Inspection((), incomplete=True)
-    search = _Search(index, fingerprints, look, size)
+    steps = _steps(roles) if roles else []
+    leaves = [_RoledLeaf(*leaf, _role(_path(leaf.pointer), steps) if steps else None) for leaf in walked.found]
+    search = _Search(index, fingerprints, look, walked.size)
     if handles:
         leaves = [search.by_handle(leaf, handles) for leaf in leaves]
     if look is not None:
@@ -182,25 +178,7 @@ def inspect(
             search.by_place(leaf)
     search.among(leaves)
     search.together(leaves)
-    return Inspection(tuple(search.found.values()), search.incomplete or not complete, search.pieces())
-
-
-_NOTHING: Final = Inspection()
-
-
-def _shows_none(leaves: list[_Leaf], size: int, look: Look) -> bool:
-    """Return whether no leaf may be a credential, by its name, its role or its form in any reading, as is usual.
-
-    It asks what `_Search` asks first, for a task that knows no credential.
-    """
-    for leaf in leaves:
-        if leaf.role is Role.CREDENTIAL or (leaf.name and strength(leaf.name) is not None):
-            return False
-    readings, incomplete = forms(_joined(leaves), Budget(size), rare=False)
-    for reading in readings:
-        if look(reading.text):
-            return False
-    return not incomplete
+    return Inspection(tuple(search.found.values()), search.incomplete or not walked.complete, search.pieces())
 
 
 class _Search:
@@ -219,7 +197,7 @@ class _Search:
     def incomplete(self) -> bool:
         return self._budget.incomplete or self._full
 
-    def by_handle(self, leaf: _Leaf, handles: Mapping[str, StandIn]) -> _Leaf:
+    def by_handle(self, leaf: _RoledLeaf, handles: Mapping[str, StandIn]) -> _RoledLeaf:
         """Note the credentials behind the handles here, and return the leaf without handles, which are no credentials
         themselves."""
         text = leaf.text
@@ -231,7 +209,7 @@ class _Search:
                     self._keep(found)
         return leaf if text is leaf.text else leaf._replace(text=text)
 
-    def by_place(self, leaf: _Leaf) -> None:
+    def by_place(self, leaf: _RoledLeaf) -> None:
         """Note the leaf as a credential by its name or role, unless its value is known to be another thing."""
         kind = strength(leaf.name) if leaf.name else None
         if kind is None and leaf.role is not Role.CREDENTIAL:
@@ -248,7 +226,7 @@ class _Search:
         hit = Hit(detector, "code" if by_name and kind in {"code", "pin"} else "named", 0, len(leaf.text), value)
         self._add(leaf, hit, "raw")
 
-    def among(self, leaves: list[_Leaf]) -> None:
+    def among(self, leaves: list[_RoledLeaf]) -> None:
         """Note the credentials in these leaves, narrowed down by halves."""
         readings = forms(_joined(leaves), self._budget, rare=bool(self._index)).readings
         known = {reading.name: names for reading in readings if (names := self._known(reading.text))}
@@ -268,7 +246,7 @@ class _Search:
             for name in sorted(names - alone):
                 self._keep(Finding(name, "seen", "seen", form="split" if form == "raw" else f"{form}+split"))
 
-    def together(self, leaves: list[_Leaf]) -> None:
+    def together(self, leaves: list[_RoledLeaf]) -> None:
         """Note the known credentials that appear only in all readings together. Such a credential is cut into pieces,
         in another order or with other arguments between the pieces. It may also be encoded in part, or encoded first
         and then cut."""
@@ -291,7 +269,7 @@ class _Search:
         self._full = self._full or budget.incomplete
         return readings
 
-    def _settle(self, leaf: _Leaf, readings: tuple[Form, ...], known: Mapping[str, set[str]]) -> None:
+    def _settle(self, leaf: _RoledLeaf, readings: tuple[Form, ...], known: Mapping[str, set[str]]) -> None:
         for reading in readings:
             if self._look is not None:
                 for hit in self._look(reading.text)[: MAX_FINDINGS + 1]:
@@ -347,7 +325,7 @@ class _Search:
         self._words -= len(values)
         return {self._fingerprints.of(string(value)) for value in values}
 
-    def _add(self, leaf: _Leaf, hit: Hit, form: str) -> None:
+    def _add(self, leaf: _RoledLeaf, hit: Hit, form: str) -> None:
         of = self._fingerprints
         name = of.of(hit.value, hit.host)
         shingles = of.shingles(hit.value, hit.user)
@@ -399,62 +377,20 @@ def _glued(texts: list[bytes]) -> bytes:
     return b"".join(short) if len(short) > 1 else b""
 
 
-def _joined(leaves: list[_Leaf]) -> bytes:
+def _joined(leaves: list[_RoledLeaf]) -> bytes:
     """Return the values, then the names, joined with zero bytes. Pieces of a split credential so follow each other."""
     return b"\0".join([leaf.text for leaf in leaves] + [leaf.member for leaf in leaves if leaf.member])
 
 
-# --- the arguments ---------------------------------------------------------------------------------
-
-
-def _leaves(arguments: JsonObject, roles: Mapping[str, Role]) -> tuple[list[_Leaf], int, bool]:
-    """Return all strings and numbers in document order, their bytes, and whether the leaves are complete."""
-    steps = _steps(roles) if roles else []
-    found: list[_Leaf] = []
-    size = 0
-    waiting: list[_Place] = [(arguments, "", "", (), b"")]
-    while waiting:
-        value, pointer, name, path, member = waiting.pop()
-        kind = type(value)
-        text = b""
-        if kind is str:
-            text = cast("str", value).encode("utf-8", "surrogatepass")
-        elif kind is int or kind is float:
-            text = repr(value).encode()
-        elif isinstance(value, Mapping | list | tuple):
-            waiting.extend(reversed(_members(value, pointer, name, path if steps else None)))
-        if text or member:
-            more = size + len(text) + len(member)
-            if more > MAX_BYTES:
-                return found, size, False
-            size = more
-            role = _role(path, steps) if steps else None
-            found.append(_Leaf(pointer, name, text, role, kind is str, member))
-    return found, size, True
+# --- roles -----------------------------------------------------------------------------------------
 
 
 def _steps(roles: Mapping[str, Role]) -> list[tuple[tuple[str, ...], Role]]:
-    return [(tuple(map(_folded, pointer.split("/")[1:])), role) for pointer, role in roles.items()]
+    return [(_path(pointer), role) for pointer, role in roles.items()]
 
 
-_Place: TypeAlias = tuple[Json, str, str, tuple[str, ...], bytes]
-"""A value of the arguments: its pointer, its name, the folded steps to it, and its name as text outside of lists."""
-_Container: TypeAlias = Mapping[str, Json] | list[Json] | tuple[Json, ...]
-
-
-def _members(value: _Container, pointer: str, name: str, path: tuple[str, ...] | None) -> list[_Place]:
-    """Return the places in a container. Without a `path` nobody asks for theirs."""
-    found: list[_Place] = []
-    if isinstance(value, Mapping):
-        for member, item in value.items():
-            step = member.replace("~", "~0").replace("/", "~1")
-            there = () if path is None else (*path, _folded(step))
-            found.append((item, f"{pointer}/{step}", member, there, member.encode("utf-8", "surrogatepass")))
-    else:
-        for number, item in enumerate(value):
-            there = () if path is None else (*path, str(number))
-            found.append((item, f"{pointer}/{number}", name, there, b""))
-    return found
+def _path(pointer: str) -> tuple[str, ...]:
+    return tuple(map(_folded, pointer.split("/")[1:]))
 
 
 def role_at(path: Sequence[str | int], roles: Mapping[str, Role]) -> Role | None:

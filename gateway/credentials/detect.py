@@ -16,9 +16,9 @@ from urllib.parse import unquote
 from gateway.credentials import codes, phrases
 from gateway.credentials.calls import BY_ROLE, NO_INDEX, Index, inspect, words_of
 from gateway.credentials.codes import bare, by_code
-from gateway.credentials.finding import Finding, Hit, Inspection, Kind, Known, StandIn
+from gateway.credentials.finding import NOTHING, Finding, Hit, Inspection, Kind, Known, StandIn
 from gateway.credentials.fingerprint import LONGEST, Fingerprints
-from gateway.credentials.forms import string
+from gateway.credentials.forms import Budget, forms, is_plain, string
 from gateway.credentials.named import (
     DETECTOR_OF,
     KEYS,
@@ -29,6 +29,7 @@ from gateway.credentials.named import (
     after_references,
     is_generated,
     is_short_number,
+    kept_strength,
     placeholder,
     plausible,
     strength,
@@ -36,8 +37,10 @@ from gateway.credentials.named import (
 from gateway.credentials.ordinary import is_ordinary
 from gateway.credentials.phrases import by_phrase
 from gateway.credentials.ruleset import REACH, Rule, Ruleset, compiled
+from gateway.json.walk import Leaves, leaves
 from gateway.model.target import Role
 from gateway.model.wire import JsonObject
+from gateway.text_cache import SHORT
 
 _EXAMPLES: Final = re.compile(
     r"EXAMPLE|xxxx|XXXX|\*{4}|your[-_]|YOUR[-_]|placeholder|redacted|REDACTED|<|\$\{|0{12}|1234567890abc|abcdefghijkl"
@@ -112,11 +115,40 @@ class Detector:
         """Return the credentials in the arguments of a call: the task's known ones in any form, and new ones unless
         `new` is false. `known` may be an `Index` for repeated use. `handles` are the handles in the arguments with
         their contents."""
+        return self.inspect_leaves(leaves(arguments), roles, known, new=new, handles=handles)
+
+    def inspect_leaves(
+        self,
+        walked: Leaves,
+        roles: Mapping[str, Role],
+        known: Known | Index | None = None,
+        *,
+        new: bool = True,
+        handles: Mapping[str, StandIn] = MappingProxyType({}),
+    ) -> Inspection:
+        """Do as `inspect` with the leaves of the arguments."""
+        if new and not known and not handles and self._shows_none(walked, roles):
+            return NOTHING if walked.complete else _NOTHING_SO_FAR
         index = NO_INDEX
         if known:
             index = known if isinstance(known, Index) else Index(known)
-        look = self.hits if new else None
-        return inspect(arguments, roles, index, self.fingerprints, look=look, handles=handles)
+        return inspect(walked, roles, index, self.fingerprints, look=self.hits if new else None, handles=handles)
+
+    def _shows_none(self, walked: Leaves, roles: Mapping[str, Role]) -> bool:
+        """Return whether no leaf may be a credential, by its name, its role or its form in any reading, as is usual.
+
+        It asks what the search asks first, for a task that knows no credential.
+        """
+        if roles and Role.CREDENTIAL in roles.values():
+            return False
+        for leaf in walked.found:
+            name = leaf.name
+            if name and (kept_strength(name) if len(name) <= SHORT else strength(name)) is not None:
+                return False
+        if is_plain(walked.data):
+            return not self.hits(walked.data)
+        readings, incomplete = forms(walked.data, Budget(walked.size), rare=False)
+        return not incomplete and not any(map(self.hits, [reading.text for reading in readings]))
 
     def word_of(self, fingerprint: str, text: str) -> str | None:
         """Return the word of a text that has a fingerprint; `None` if no single word has it."""
@@ -131,6 +163,9 @@ class Detector:
             host=hit.host,
             ordinary=_is_ordinary(hit),
         )
+
+
+_NOTHING_SO_FAR: Final = Inspection(incomplete=True)
 
 
 def _is_ordinary(hit: Hit) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from gateway.model.content import CredentialPiece
 from gateway.model.target import Role
@@ -57,6 +57,10 @@ class Inspection:
     findings: tuple[Finding, ...] = ()
     incomplete: bool = False
     pieces: tuple[CredentialPiece, ...] = ()
+
+
+NOTHING: Final = Inspection()
+"""The result of a whole search that found nothing, as is usual."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,13 @@ def forms(text: bytes, budget: Budget | None = None, *, rare: bool = True) -> Fo
     return Forms(tuple(found), allowed.incomplete)
 
 
+def is_plain(text: bytes) -> bool:
+    """Return whether a text shows no sign of an encoding, but for rare ones. Such a text has no other reading."""
+    if _PERCENT_SIGN in text or _BACKSLASH in text or not text.isascii():
+        return False
+    return _BASE64_TEXT.search(text.translate(_STANDARD, _SPACE)) is None and _HEX_SIGN.search(text) is None
+
+
 def _decoded(text: bytes, *, rare: bool) -> list[tuple[str, bytes]]:
     """Return each decoding of a text by one round, with its name. Nearly every text shows none of the signs asked for here."""
     found: list[tuple[str, bytes]] = []

@@ -5,11 +5,12 @@ Placeholders, references, words of a schema and counts are none."""
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 from gateway.credentials.common_words import JOINING
 from gateway.credentials.ordinary import is_ordinary
-from gateway.text_cache import short_text_cache
+from gateway.text_cache import SHORT
 
 Strength: TypeAlias = Literal["password", "pass", "token", "key", "code", "pin"]
 """What a name promises. `password`: any text. `pass`: a name that means other things too, so the value mixes letters and
@@ -251,9 +252,12 @@ _HEAD: Final = 128
 """Characters whose kinds are counted: what a value is shows at its beginning."""
 
 
-@short_text_cache(4_096)
 def strength(name: str) -> Strength | None:
     """Return what `name` says of its value; `None` if nothing."""
+    return kept_strength(name) if len(name) <= SHORT else _strength(name)
+
+
+def _strength(name: str) -> Strength | None:
     plain = "".join(char for char in name.lower() if char.isalnum())[-96:]
     if _NAME.search(plain) is None:
         return _short_name(name, plain)
@@ -265,6 +269,10 @@ def strength(name: str) -> Strength | None:
     if _PASSWORD.search(plain) is not None:
         return "password"
     return None if _CURSOR.search(plain) is not None else _kind_of_token(plain)
+
+
+kept_strength: Final = lru_cache(4_096)(_strength)
+"""`strength` for a name of at most `text_cache.SHORT` characters. The arguments of a tool have the same names in each call."""
 
 
 def _kind_of_token(plain: str) -> Strength:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, Protocol, cast
 
 from gateway.credentials.calls import Index
 from gateway.credentials.encoded_text import decoded
-from gateway.credentials.finding import Finding, Inspection, Known
+from gateway.credentials.finding import NOTHING, Finding, Inspection, Known
 from gateway.credentials.ordinary import is_ordinary
 from gateway.destinations import links as followable_links
 from gateway.destinations.directory import EMPTY, Directory
@@ -20,6 +20,7 @@ from gateway.destinations.find import MAX_TEXT, links, listed, texts
 from gateway.destinations.normalise import Destination, folded, normalise
 from gateway.destinations.own_domains import is_inside
 from gateway.inspection.role_values import at
+from gateway.json.walk import Leaves, leaves
 from gateway.model.call import Call
 from gateway.model.caller import Principal
 from gateway.model.content import EVERYTHING, CallContent, CredentialPiece, Pieces, Relevance, Sighting
@@ -71,19 +72,21 @@ _TOO_MANY: Final = "\0 more links than are told apart"
 _NONE: Final[frozenset[int]] = frozenset()
 
 
-class Detects(Protocol):
-    """Finds credentials: by their form, and, given the credentials that a task has seen, these again in any disguise."""
+class ArgumentDetector(Protocol):
+    """A detector of credentials: by their form, and, given the credentials that a task has seen, these again in any disguise."""
 
     def word_of(self, fingerprint: str, text: str, /) -> str | None:
         """Return the word of a text that has a fingerprint."""
         ...
 
-    def inspect(
-        self, arguments: JsonObject, roles: Mapping[str, Role], known: Known | Index | None = None, /
-    ) -> Inspection: ...
+    def inspect_leaves(
+        self, walked: Leaves, roles: Mapping[str, Role], known: Known | Index | None = None, /
+    ) -> Inspection:
+        """Return the credentials in arguments."""
+        ...
 
 
-class _Shown(NamedTuple):
+class _ShownCredentials(NamedTuple):
     """The credentials in a call. `complete` is false if the search ended early."""
 
     sightings: tuple[Sighting, ...] = ()
@@ -105,7 +108,7 @@ def analyse(
     key: bytes,
     goal: str | None,
     contract: Contract | None,
-    detector: Detects | None = None,
+    detector: ArgumentDetector | None = None,
     known: Known | Index | None = None,
     relevance: Relevance = EVERYTHING,
     directory: Directory = EMPTY,
@@ -120,15 +123,15 @@ def analyse(
     operator's. `caller` makes the call. `records`: the deployment has tools that select records.
     """
     given = grounds(goal, None if contract is None else contract.destinations, directory)
-    labels = call.target.labels
-    shown = _Shown() if detector is None else _shown(call, detector, known, given, key)
-    authority = _Authority(key, given, own_domains)
-    if labels.roles:
-        authority.add_all(call.arguments, _roles_of_authority(labels))
+    labels, walked = call.target.labels, leaves(call.arguments)
+    shown = _NO_CREDENTIALS
+    if detector is not None and (found := detector.inspect_leaves(walked, labels.roles, known)) is not NOTHING:
+        shown = _shown(call, found, detector, given, key)
+    authority = _authority(call, given, key, own_domains) if labels.roles else _NO_AUTHORITY
     selects = _with_role(Role.RECORD, authority, labels) if authority.digests else frozenset[str]()
     link = followable_links.sole_argument(call) if labels.roles else None
-    named = _named(call.arguments, given) if labels.effect is Effect.READ else False
-    text, whole = _text(call.arguments)
+    named = _named(call.arguments, given, walked) if labels.effect is Effect.READ else False
+    text, whole = ("\n".join(walked.texts), True) if walked.complete else _text(call.arguments)
     own = () if relevance.words == "none" else _own_parts(given, directory, caller, own_domains)
     words = _words(text, relevance, key, own, tells=relevance.told and call.target.trust == "trusted")
     return CallContent(
@@ -171,7 +174,7 @@ def _own_parts(
     return (given.parts, identity, directory.parts)
 
 
-def _places(call: Call, authority: _Authority, given: Grounds, key: bytes) -> Mapping[str, frozenset[int]]:
+def _places(call: Call, authority: _AuthorityValues, given: Grounds, key: bytes) -> Mapping[str, frozenset[int]]:
     """Return the destinations of a call by which nothing leaves, in the spelling of records."""
     labels = call.target.labels
     if labels.egress is not False or labels.effect not in {Effect.WRITE, Effect.DESTRUCTIVE} or not authority.complete:
@@ -184,18 +187,17 @@ def _places(call: Call, authority: _Authority, given: Grounds, key: bytes) -> Ma
     return found
 
 
-def _with_role(role: Role, authority: _Authority, labels: Labels) -> frozenset[str]:
+def _with_role(role: Role, authority: _AuthorityValues, labels: Labels) -> frozenset[str]:
     """Return the pointers of authority-bearing values with a role of their own."""
     return frozenset(pointer for pointer in authority.digests if labels.roles.get(pointer) is role)
 
 
-def _shown(call: Call, detector: Detects, known: Known | Index | None, given: Grounds, key: bytes) -> _Shown:
-    found = detector.inspect(call.arguments, call.target.labels.roles, known)
+def _shown(call: Call, found: Inspection, detector: ArgumentDetector, given: Grounds, key: bytes) -> _ShownCredentials:
     if not found.findings:
-        return _Shown((), not found.incomplete, found.pieces)
+        return _ShownCredentials((), not found.incomplete, found.pieces)
     told = _sightings(found.findings, call.arguments)
     sightings = tuple(_with_word(item, call.arguments, detector, given, key) for item in told)
-    return _Shown(sightings, not found.incomplete, found.pieces)
+    return _ShownCredentials(sightings, not found.incomplete, found.pieces)
 
 
 def _words(text: str, relevance: Relevance, key: bytes, own: OwnParts, *, tells: bool) -> _Words:
@@ -265,7 +267,9 @@ def _goes_home(item: Finding, arguments: JsonObject) -> bool:
     return isinstance(link, str) and link.startswith("https://") and normalise(link).value == item.host
 
 
-def _with_word(item: Sighting, arguments: JsonObject, detector: Detects, given: Grounds, key: bytes) -> Sighting:
+def _with_word(
+    item: Sighting, arguments: JsonObject, detector: ArgumentDetector, given: Grounds, key: bytes
+) -> Sighting:
     """Return a sighting with its word, if the argument has the value undisguised and the value has no secret's form."""
     if item.form != "raw" or item.handle is not None or not item.pointer:
         return item
@@ -289,7 +293,7 @@ def _roles_of_authority(labels: Labels) -> Mapping[str, Role]:
     return {pointer: Role.CONTENT if role is Role.COMMAND else role for pointer, role in labels.roles.items()}
 
 
-class _Authority:
+class _AuthorityValues:
     """The authority-bearing values of a call, collected pointer by pointer."""
 
     def __init__(self, key: bytes, given: Grounds, own_domains: tuple[str, ...]) -> None:
@@ -379,6 +383,17 @@ class _Authority:
             self.inside.add(found)
 
 
+def _authority(call: Call, given: Grounds, key: bytes, own_domains: tuple[str, ...]) -> _AuthorityValues:
+    """Return the authority-bearing values of all arguments with a role."""
+    found = _AuthorityValues(key, given, own_domains)
+    found.add_all(call.arguments, _roles_of_authority(call.target.labels))
+    return found
+
+
+_NO_AUTHORITY: Final = _AuthorityValues(b"", grounds(None, None), ())
+"""The values of a call of a tool without roles. Nothing is added to it."""
+_NO_CREDENTIALS: Final = _ShownCredentials()
+
 _digest: Final = short_text_cache(4_096)(digest)
 _FEW: Final = 4
 """Words whose digests together cost more than asking what they were before."""
@@ -394,7 +409,7 @@ def _digests_of_hosts(words: set[str], key: bytes) -> frozenset[int]:
 
 
 def _grounded_in_parts(
-    arguments: JsonObject, roles: Mapping[str, Role], found: _Authority, given: Grounds
+    arguments: JsonObject, roles: Mapping[str, Role], found: _AuthorityValues, given: Grounds
 ) -> frozenset[str]:
     """Return the pointers of destinations that are the two parts of one given name, such as `owner` and `repo`.
 
@@ -419,8 +434,10 @@ def _grounded_in_parts(
     return frozenset(joined | named)
 
 
-def _named(arguments: JsonObject, given: Grounds) -> bool | None:
+def _named(arguments: JsonObject, given: Grounds, walked: Leaves) -> bool | None:
     """Return whether the goal names each text of the arguments; `None` without texts."""
+    if not given.caseless and walked.found and walked.found[0].is_text:
+        return False
     found: bool | None = None
     waiting: list[Json] = [arguments]
     left = MAX_LOOKED_UP
@@ -457,7 +474,10 @@ def _names_place(call: Call, given: Grounds) -> bool:
 
 
 def _text(arguments: JsonObject) -> tuple[str, bool]:
-    """Return the texts of the arguments, names of members included, as one text, and whether it is complete."""
+    """Return the texts of large arguments, names of members included, as one text, and whether it is complete.
+
+    It is of characters where leaves are of bytes, and ends within a text.
+    """
     parts: list[str] = []
     left = MAX_CHARACTERS
     waiting: list[Json] = [arguments]

@@ -18,12 +18,12 @@ from gateway.destinations.directory import EMPTY, Directory
 from gateway.inspection.arguments import analyse
 from gateway.inspection.code_requests import may_request
 from gateway.inspection.results import ResultInspector, ResultWords
+from gateway.json.walk import Leaves
 from gateway.model.call import Call
 from gateway.model.caller import Principal
 from gateway.model.content import EVERYTHING, CallContent, Relevance, ResultContent
 from gateway.model.target import Effect, Role
 from gateway.model.task import Contract, Task
-from gateway.model.wire import JsonObject
 from gateway.words.grounds import grounds
 from gateway.words.records import ResultRecords
 
@@ -157,10 +157,10 @@ class _CallDetector:
     def word_of(self, fingerprint: str, text: str, /) -> str | None:
         return self.detector.word_of(fingerprint, text)
 
-    def inspect(
-        self, arguments: JsonObject, roles: Mapping[str, Role], known: Known | Index | None = None, /
+    def inspect_leaves(
+        self, walked: Leaves, roles: Mapping[str, Role], known: Known | Index | None = None, /
     ) -> Inspection:
-        found = self.detector.inspect(arguments, roles, known, handles=self.handles)
+        found = self.detector.inspect_leaves(walked, roles, known, handles=self.handles)
         return replace(found, findings=_unsuppressed(found.findings, self.quiet, self.seen)) if self.quiet else found
 
 

@@ -19,6 +19,7 @@ from gateway.credentials.calls import Index, role_at
 from gateway.credentials.detect import Detector
 from gateway.credentials.finding import Finding, Known, StandIn
 from gateway.credentials.fingerprint import Fingerprints
+from gateway.json import walk
 from gateway.model.target import Role
 from gateway.model.wire import Json
 from tests.unit.credentials.conftest import RULES
@@ -319,7 +320,7 @@ def test_what_is_known_can_be_added_and_removed():
 
 
 def test_too_many_bytes_are_said(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(calls, "MAX_BYTES", 100)
+    monkeypatch.setattr(walk, "MAX_BYTES", 100)
 
     got = DETECTOR.inspect({"a": "x" * 90, "b": VALUE}, {}, KNOWN)
 

@@ -26,6 +26,7 @@ from gateway.inspection.arguments import (
     sampled,
 )
 from gateway.inspection.results import ResultWords
+from gateway.json.walk import Leaves
 from gateway.model.call import Call
 from gateway.model.content import CallContent, Sighting
 from gateway.model.target import Effect, Labels, Role, Target
@@ -254,13 +255,13 @@ class Detector:
     def word_of(self, _fingerprint: str, _text: str, /) -> str | None:
         return None
 
-    def inspect(
-        self, arguments: JsonObject, roles: Mapping[str, Role], known: Known | Index | None = None, /
+    def inspect_leaves(
+        self, walked: Leaves, roles: Mapping[str, Role], known: Known | Index | None = None, /
     ) -> Inspection:
         assert roles == ROLES
-        new = (finding("f1"),) if "ghp" in str(arguments["body"]) else ()
+        new = (finding("f1"),) if b"ghp" in walked.data else ()
         again = tuple(finding(fingerprint) for fingerprint in sorted(known if isinstance(known, Mapping) else ()))
-        return Inspection((*new, *again), incomplete="too much" in str(arguments["body"]))
+        return Inspection((*new, *again), incomplete=b"too much" in walked.data)
 
 
 def test_credentials_become_sightings_each_once():
@@ -303,8 +304,8 @@ class Signed:
     def word_of(self, _fingerprint: str, _text: str, /) -> str | None:
         return None
 
-    def inspect(
-        self, _arguments: JsonObject, _roles: Mapping[str, Role], _known: Known | Index | None = None, /
+    def inspect_leaves(
+        self, _walked: Leaves, _roles: Mapping[str, Role], _known: Known | Index | None = None, /
     ) -> Inspection:
         return Inspection((self.finding, Finding("f1", "github-pat", "seen", self.finding.pointer, Role.CONTENT)))
 

@@ -14,10 +14,11 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from benchmarks.credentials.corpus import negatives
 from benchmarks.credentials.examples import example
-from gateway.credentials import calls, own_token, ruleset, stream
+from gateway.credentials import forms, own_token, ruleset, stream
 from gateway.credentials.detect import Detector
 from gateway.credentials.finding import Inspection
 from gateway.credentials.fingerprint import Fingerprints
@@ -25,6 +26,7 @@ from gateway.credentials.own_token import TokenSearch
 from gateway.inspection import arguments as module
 from gateway.inspection.results import ResultInspector, ResultWords, together
 from gateway.inspection.text import Unescaper, text_of
+from gateway.json.walk import leaves
 from gateway.model.target import Role
 from gateway.model.wire import Disposition, Era, Json, JsonObject, Kind, Message
 from gateway.response.filter import MessageFilter
@@ -64,7 +66,7 @@ ROLES = st.dictionaries(st.sampled_from(["/text", "/to", "/code", "/note/*"]), s
 def inspect_wholly(arguments: JsonObject, roles: dict[str, Role]) -> Inspection:
     """Return what the search finds that is begun for each call."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(calls, "_shows_none", Mock(return_value=False))
+        patch.setattr(Detector, "_shows_none", Mock(return_value=False))
         return DETECTOR.inspect(arguments, roles)
 
 
@@ -201,8 +203,25 @@ def test_without_a_goal_nothing_is_named(text: str):
     given_nothing = grounds(None, None)
 
     assert not given_nothing.name(text)
-    assert module._named({"text": text}, given_nothing) is False
-    assert module._named({"count": 3}, given_nothing) is None
+    assert module._named({"text": text}, given_nothing, leaves({"text": text})) is False
+    assert module._named({"count": 3}, given_nothing, leaves({"count": 3})) is None
+
+
+@given(st.dictionaries(st.sampled_from(["a", "b c", "d"]), VALUES, max_size=3))
+def test_without_a_goal_the_first_text_settles_that_it_is_not_named(arguments: dict[str, Json]):
+    walked, given_nothing = leaves(arguments), grounds(None, None)
+
+    assert module._named(arguments, given_nothing, walked) == module._named(
+        arguments, given_nothing, structs.replace(walked, found=[])
+    )
+
+
+@given(st.sampled_from(WRITTEN) | st.binary(max_size=60).map(lambda data: base64.b64encode(data).decode()))
+@settings(max_examples=400, deadline=None)
+def test_a_text_without_signs_of_an_encoding_has_one_reading(text: str):
+    data = text.encode("utf-8", "surrogatepass")
+
+    assert not forms.is_plain(data) or len(forms.forms(data, rare=False).readings) == 1
 
 
 # --- tokens of the caller --------------------------------------------------------------------------

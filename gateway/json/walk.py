@@ -1,0 +1,94 @@
+"""The one walk of a JSON value: its strings and numbers, made once for all readers of a call's arguments. Pure.
+
+The readers look for credentials and words. A reader of one place of the arguments asks `inspection.role_values`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple, TypeAlias, cast
+
+from msgspec import Struct
+
+from gateway.model.wire import Json
+
+MAX_BYTES: Final = 256 * 2**10
+"""Bytes of the leaves of one value. A value with more is not walked to its end."""
+
+
+class Leaf(NamedTuple):
+    """A string or number with the name it stands under. Any other value is only its name.
+
+    `pointer` is RFC 6901. `name` is the nearest name above, also for an item of a list. `member` is the name as text if the
+    value stands directly under it.
+    """
+
+    pointer: str
+    name: str
+    text: bytes
+    is_text: bool
+    member: bytes
+
+
+class Leaves(Struct, frozen=True):
+    """The leaves of a value in the order of the document. `complete`: none was left out.
+
+    `texts` are the names, strings and numbers. `data` are all bytes: the values, then the names, joined with zero bytes, so
+    that pieces of a split credential follow each other. `size` counts the bytes without the joints.
+    """
+
+    found: list[Leaf]
+    texts: list[str]
+    data: bytes
+    size: int
+    complete: bool
+
+
+_Container: TypeAlias = Mapping[str, Json] | list[Json] | tuple[Json, ...]
+_Place: TypeAlias = tuple[Json, str, str, bytes]
+"""A value with its pointer, its name, and the name as text outside of lists."""
+
+
+def leaves(value: Json) -> Leaves:
+    """Return the strings, numbers and names of a value, up to `MAX_BYTES`."""
+    found: list[Leaf] = []
+    texts: list[str] = []
+    size, complete = 0, True
+    values: list[bytes] = []
+    members: list[bytes] = []
+    waiting: list[_Place] = [(value, "", "", b"")]
+    while waiting:
+        item, pointer, name, member = waiting.pop()
+        kind = type(item)
+        said = ""
+        if kind is str:
+            said = cast("str", item)
+        elif kind is int or kind is float:
+            said = repr(item)
+        elif item is not None and kind is not bool:
+            _open(cast("_Container", item), pointer, name, waiting)
+        if not said and not member:
+            continue
+        text = said.encode("utf-8", "surrogatepass")
+        size += len(text) + len(member)
+        if size > MAX_BYTES:
+            size, complete = size - len(text) - len(member), False
+            break
+        found.append(Leaf(pointer, name, text, kind is str, member))
+        values.append(text)
+        if said:
+            texts.append(said)
+        if member:
+            texts.append(name)
+            members.append(member)
+    return Leaves(found, texts, b"\0".join(values + members), size, complete)
+
+
+def _open(item: _Container, pointer: str, name: str, waiting: list[_Place]) -> None:
+    """Put the members of a container on the stack, the first on top."""
+    if isinstance(item, list | tuple):
+        waiting.extend([(item[at], f"{pointer}/{at}", name, b"") for at in range(len(item) - 1, -1, -1)])
+        return
+    for member, inner in reversed([*item.items()]):
+        step = member if "~" not in member and "/" not in member else member.replace("~", "~0").replace("/", "~1")
+        waiting.append((inner, f"{pointer}/{step}", member, member.encode("utf-8", "surrogatepass")))
