@@ -7,7 +7,7 @@ its system are `lost`, and nothing uncommon is known to be harmless. Pure; bound
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -78,16 +78,14 @@ class Origins:
 
     def __init__(self, limits: Limits | None = None) -> None:
         self._callers: dict[str, Shown] = {}
+        self.of: Final[Callable[[str], Shown | None]] = self._callers.get
+        """Returns what was shown to the tasks of a caller; `None` for nothing, as is usual. Each call asks several times."""
         self._limits = limits or Limits()
         self._whole = 0
         self._marks = 0
 
     def __len__(self) -> int:
         return self._whole + self._marks
-
-    def of(self, owner: str) -> Shown | None:
-        """Return what was shown to the tasks of a caller; `None` for nothing, as is usual."""
-        return self._callers.get(owner)
 
     def note(self, owner: str, task: str, audience: str, fingerprint: str, shingles: Collection[int]) -> str | None:
         """Keep a credential and the system of its origin for a task. Return its name here, `None` without room."""

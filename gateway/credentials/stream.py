@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
+import msgspec
+from msgspec import Struct
+
 from gateway.credentials.base64_text import eight_bytes
 from gateway.credentials.finding import Finding, Hit
 from gateway.credentials.fingerprint import Fingerprints
@@ -238,21 +241,20 @@ def _in_text(step: tuple[int, int]) -> int:
     return step[0]
 
 
-class Scanner:
-    """A scanner of one result's passing bytes. It reports each credential once."""
+class Scanner(Struct):
+    """A scanner of one result's passing bytes. It reports each credential once.
 
-    __slots__ = ("_detector", "_told", "_window", "incomplete")
+    `incomplete`: there were more different credentials than are told apart.
+    """
 
-    def __init__(self, detector: Detects) -> None:
-        self._detector = detector
-        self._window: _Window | None = None
-        self._told: dict[str, None] = {}
-        self.incomplete = False
-        """There were more different credentials than are told apart."""
+    detector: Detects
+    _window: _Window | None = None
+    _told: dict[str, None] = msgspec.field(default_factory=dict[str, None])
+    incomplete: bool = False
 
     def feed(self, chunk: bytes) -> tuple[Finding, ...]:
         """Return the credentials found with this chunk."""
-        self._window = self._window or _Window(self._detector)
+        self._window = self._window or _Window(self.detector)
         return self._findings(self._window.feed(chunk))
 
     def finish(self, chunk: bytes = b"") -> tuple[Finding, ...]:
@@ -261,13 +263,13 @@ class Scanner:
             # A whole result. Where nothing is found at first sight, the window would find nothing.
             text = plain(chunk) if _BACKSLASH in chunk else chunk
             has_wrapped = _WRAPPED.search(text) is not None and _LONG_RUN.search(text) is not None
-            if not has_wrapped and not self._detector.hits(text):
+            if not has_wrapped and not self.detector.hits(text):
                 return ()
-            self._window = _Window(self._detector)
+            self._window = _Window(self.detector)
         return self._findings(self._window.feed(chunk, last=True))
 
     def _findings(self, pieces: list[_Piece]) -> tuple[Finding, ...]:
-        found = (self._finding(finding) for piece in pieces for finding in _findings(self._detector, piece))
+        found = (self._finding(finding) for piece in pieces for finding in _findings(self.detector, piece))
         return tuple(finding for finding in found if finding is not None)
 
     def _finding(self, finding: Finding) -> Finding | None:

@@ -43,9 +43,6 @@ class ActiveSuppressions(Struct, frozen=True):
     active: tuple[tuple[int, Suppression], ...]
     used: Callable[[int, Target], None]
 
-    def __bool__(self) -> bool:
-        return bool(self.active)
-
     def covers(self, found: Finding, seen: Container[str]) -> bool:
         """Return whether a suppression covers this finding. `seen` are the credentials of the task."""
         if found.kind == "seen" or found.handle is not None or found.fingerprint in seen:
@@ -66,12 +63,12 @@ class Suppressions:
         self._rules = tuple(enumerate(rules))
         self._used = used
 
-    def of(self, target: Target, now: float) -> ActiveSuppressions:
-        """Return the suppressions in force for a call of `target` at `now`, in seconds since the epoch."""
+    def of(self, target: Target, now: float) -> ActiveSuppressions | None:
+        """Return the suppressions in force for a call of `target` at `now`, in seconds since the epoch; `None` for none."""
         if not self._rules:
-            return ActiveSuppressions(target, (), self._used)
+            return None
         active = tuple((number, rule) for number, rule in self._rules if now < rule.ends and rule.concerns(target))
-        return ActiveSuppressions(target, active, self._used)
+        return ActiveSuppressions(target, active, self._used) if active else None
 
 
 def unknown(detector: str | None, names: Collection[str]) -> str | None:

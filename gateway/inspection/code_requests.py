@@ -6,12 +6,13 @@ A result counts only if its tool changes something: strangers may write what a t
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from gateway.inspection.text import Unescaper
 from gateway.json.strict import fold
 from gateway.model.target import Effect, Target
-from gateway.text_cache import short_text_cache
+from gateway.text_cache import SHORT
 
 _LOOKED_AT: Final = 65_536
 """Characters of a result that are looked through."""
@@ -75,15 +76,19 @@ def may_request(target: Target) -> CodeRequests | None:
     """Return a search of the result of a call; `None` for a call that cannot request a code."""
     if target.type != "tool":
         return None
-    by_name, labels = _is_named_so(target.name), target.labels
+    name, labels = target.name, target.labels
+    by_name = _kept_is_named_so(name) if len(name) <= SHORT else _is_named_so(name)
     changes = labels.effect is not Effect.READ and "effect" not in labels.assumed
     return CodeRequests(by_name=by_name) if by_name or changes else None
 
 
-@short_text_cache(1_024)
 def _is_named_so(tool: str) -> bool:
     """Return whether the name of a tool says that it has a code sent."""
     return _TOOL.fullmatch(fold(tool)) is not None
+
+
+_kept_is_named_so: Final = lru_cache(1_024)(_is_named_so)
+"""The same for a short name."""
 
 
 def _says(text: str) -> bool:

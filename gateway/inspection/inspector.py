@@ -65,7 +65,9 @@ class Inspector:
             key=self.key,
             goal=task.goal,
             contract=task.contract,
-            detector=_CallDetector(self.detector, handles, quiet, seen) if handles or quiet else self.detector,
+            detector=_CallDetector(self.detector, handles, quiet, seen)
+            if handles or quiet is not None
+            else self.detector,
             known=index or seen or None,
             relevance=relevance,
             directory=self.directory,
@@ -85,9 +87,10 @@ class Inspector:
     ) -> ResultInspector:
         """Return the inspector of a call's streaming result. `quiet` and `seen` are as for `call`; `words` is whether
         its words matter (`History.keeps_words`)."""
+        scanner = Scanner(self.detector)
         return ResultInspector(
             self.result_words(call, task, words=words),
-            self._scanner(quiet, seen),
+            _SuppressingScanner(scanner, quiet, seen) if quiet is not None else scanner,
             may_request(call.target),
             self.result_records(call, task) if self.records else None,
         )
@@ -113,11 +116,11 @@ class Inspector:
         self, *, trusted: bool, words: bool, quiet: ActiveSuppressions | None = None, seen: Container[str] = ()
     ) -> ResultInspector:
         """Return the inspector of data read outside of an open call; without `words`, for credentials alone."""
-        return ResultInspector(ResultWords(self.key, trusted=trusted) if words else None, self._scanner(quiet, seen))
-
-    def _scanner(self, quiet: ActiveSuppressions | None, seen: Container[str]) -> Scanner | _SuppressingScanner:
         scanner = Scanner(self.detector)
-        return _SuppressingScanner(scanner, quiet, seen) if quiet else scanner
+        return ResultInspector(
+            ResultWords(self.key, trusted=trusted) if words else None,
+            _SuppressingScanner(scanner, quiet, seen) if quiet is not None else scanner,
+        )
 
     def spots(self, text: str) -> list[tuple[int, int, str]]:
         """The credentials in a text, for the record: begin, end and `rule:fingerprint` of each."""
@@ -161,7 +164,11 @@ class _CallDetector:
         self, walked: Leaves, roles: Mapping[str, Role], known: Known | Index | None = None, /
     ) -> Inspection:
         found = self.detector.inspect_leaves(walked, roles, known, handles=self.handles)
-        return replace(found, findings=_unsuppressed(found.findings, self.quiet, self.seen)) if self.quiet else found
+        return (
+            replace(found, findings=_unsuppressed(found.findings, self.quiet, self.seen))
+            if self.quiet is not None
+            else found
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ import heapq
 from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
+from msgspec import Struct
+
 from gateway.credentials.finding import Finding
 from gateway.destinations import links as followable_links
 from gateway.inspection.code_requests import CodeRequests
@@ -26,42 +28,31 @@ _REACH: Final = 512
 """Characters at the end of what has come that may belong to what is still to come."""
 _OVERLAP: Final = 64
 """Characters that are looked at twice where running text is cut, for numbers that are written in groups."""
+_BACKSLASH: Final = ord("\\")
 _LIMITS: Final = ("\n", '"')
 _SPACES: Final = (" ", "\t", "<")
 
 
-class ResultWords:
+_NONE: Final[frozenset[int]] = frozenset()
+
+
+class ResultWords(Struct):
     """The words of one result, chunk by chunk. An untrusted result gives distinctive words (spread), a trusted result
-    the values that it grounds. With `links`, an untrusted result also gives the addresses for its reader."""
+    the values that it grounds. With `links`, an untrusted result also gives the addresses for its reader.
 
-    __slots__ = (
-        "_highest",
-        "_kept",
-        "_key",
-        "_limit",
-        "_links",
-        "_skipping",
-        "_tail",
-        "_text",
-        "_trusted",
-        "follows",
-        "is_sampled",
-    )
+    `is_sampled`: an untrusted result had more words than are kept.
+    """
 
-    def __init__(self, key: bytes, *, trusted: bool, links: bool = False) -> None:
-        self._key = key
-        self._trusted = trusted
-        self.follows = links and not trusted
-        """Whether the addresses for a reader are kept (`links`)."""
-        self._links: frozenset[int] = frozenset()
-        self._limit = MAX_MENTIONS if trusted else MAX_WORDS
-        self._text: Unescaper | None = None
-        self._tail: str = ""
-        self._skipping = False
-        self._kept: frozenset[int] = frozenset()
-        self._highest: int | None = None
-        self.is_sampled: bool = False
-        """Whether an untrusted result had more words than are kept."""
+    key: bytes
+    trusted: bool
+    links: bool = False
+    is_sampled: bool = False
+    _links: frozenset[int] = _NONE
+    _text: Unescaper | None = None
+    _tail: str = ""
+    _skipping: bool = False
+    _kept: frozenset[int] = _NONE
+    _highest: int | None = None
 
     def feed(self, chunk: bytes) -> frozenset[int]:
         """The digests that this chunk adds."""
@@ -70,7 +61,10 @@ class ResultWords:
 
     def finish(self, chunk: bytes = b"") -> frozenset[int]:
         """Return the digests of this last chunk, and those that waited for the end."""
-        text = text_of(chunk) if self._text is None else self._text.feed(chunk) + self._text.finish()
+        if self._text is not None:
+            text = self._text.feed(chunk) + self._text.finish()
+        else:
+            text = text_of(chunk) if _BACKSLASH in chunk else chunk.decode("utf-8", "replace")
         if not self._skipping and len(self._tail) + len(text) <= _REACH:
             rest, self._tail = self._tail + text, ""
             return self._keep(rest)
@@ -78,8 +72,8 @@ class ResultWords:
         rest, self._tail = self._tail, ""
         return added | self._keep(rest)
 
-    def links(self) -> frozenset[int]:
-        """The digests of the links that have come up since this was last asked."""
+    def take_links(self) -> frozenset[int]:
+        """Return the digests of the links that have come up since this was last asked."""
         found, self._links = self._links, frozenset()
         return found
 
@@ -109,21 +103,22 @@ class ResultWords:
     def _keep(self, text: str) -> frozenset[int]:
         if not text:
             return frozenset()
-        words = mentions(text) if self._trusted else distinctive(text)
-        if self.follows:
-            self._links |= digests(followable_links.in_text(text), self._key)
-        fresh = digests(words, self._key) - self._kept
+        words = mentions(text) if self.trusted else distinctive(text)
+        if self.links and not self.trusted:
+            self._links |= digests(followable_links.in_text(text), self.key)
+        fresh = digests(words, self.key) - self._kept
         if not fresh:
             return fresh
         if self._highest is not None:
             highest = self._highest
             fresh = frozenset(value for value in fresh if value < highest)
         kept = self._kept | fresh
-        if len(kept) >= self._limit:
+        limit = MAX_MENTIONS if self.trusted else MAX_WORDS
+        if len(kept) >= limit:
             # Few are too many, once there are so many: to find those costs a fifth of sorting all.
-            kept = kept.difference(heapq.nlargest(len(kept) - self._limit, kept))
+            kept = kept.difference(heapq.nlargest(len(kept) - limit, kept))
             self._highest = max(kept)
-            self.is_sampled = not self._trusted
+            self.is_sampled = not self.trusted
         self._kept = kept
         return fresh & kept
 
@@ -131,9 +126,6 @@ class ResultWords:
 def _first(text: str) -> int:
     places = [at for mark in (*_LIMITS, *_SPACES, ",") if (at := text.find(mark)) >= 0]
     return min(places, default=-1)
-
-
-_NONE: Final[frozenset[int]] = frozenset()
 
 
 class Scans(Protocol):
@@ -145,57 +137,47 @@ class Scans(Protocol):
     def finish(self, chunk: bytes = b"", /) -> Sequence[Finding]: ...
 
 
-class ResultInspector:
+class ResultInspector(Struct):
     """The complete inspection of one result. Each answer has the findings since the answer before."""
 
-    __slots__ = ("_records", "_requests", "_sampled", "_scanner", "_told", "_words")
-
-    def __init__(
-        self,
-        words: ResultWords | None,
-        scanner: Scans | None = None,
-        requests: CodeRequests | None = None,
-        records: ResultRecords | None = None,
-    ) -> None:
-        self._words = words
-        self._scanner = scanner
-        self._requests = requests
-        self._records = records
-        self._sampled = False
-        self._told = False
+    words: ResultWords | None
+    scanner: Scans | None = None
+    requests: CodeRequests | None = None
+    records: ResultRecords | None = None
+    _sampled: bool = False
+    _told: bool = False
 
     def feed(self, chunk: bytes) -> ResultContent | None:
         """Return the content of this chunk, to be folded before the chunk goes on; `None` without any. More credentials
         than the scanner tells apart are reported once."""
-        if self._records is not None:
-            self._records.feed(chunk)
+        if self.records is not None:
+            self.records.feed(chunk)
         return self._content(
-            self._words.feed(chunk) if self._words is not None else _NONE,
-            self._scanner.feed(chunk) if self._scanner is not None else (),
-            requests_code=self._requests is not None and self._requests.feed(chunk),
+            self.words.feed(chunk) if self.words is not None else _NONE,
+            self.scanner.feed(chunk) if self.scanner is not None else (),
+            requests_code=self.requests is not None and self.requests.feed(chunk),
         )
 
     def finish(self, chunk: bytes = b"") -> ResultContent | None:
         """Return the content of the last chunk and the end. One search of both costs less than two."""
         return self._content(
-            self._words.finish(chunk) if self._words is not None else _NONE,
-            self._scanner.finish(chunk) if self._scanner is not None else (),
-            _NONE if self._records is None else self._records.finish(chunk),
-            requests_code=self._requests is not None and self._requests.finish(chunk),
+            self.words.finish(chunk) if self.words is not None else _NONE,
+            self.scanner.finish(chunk) if self.scanner is not None else (),
+            _NONE if self.records is None else self.records.finish(chunk),
+            requests_code=self.requests is not None and self.requests.finish(chunk),
         )
 
     def finish_credentials(self, chunk: bytes) -> ResultContent | None:
         """Return the content of a chunk that is the whole result, without its words. `finish_words` finds the words."""
-        return self._content(
-            _NONE,
-            self._scanner.finish(chunk) if self._scanner is not None else (),
-            requests_code=self._requests is not None and self._requests.finish(chunk),
-        )
+        seen = self.scanner.finish(chunk) if self.scanner is not None else ()
+        requests_code = self.requests is not None and self.requests.finish(chunk)
+        # Without findings a scanner has not met more than it tells apart.
+        return self._content(_NONE, seen, requests_code=requests_code) if seen or requests_code else None
 
     def finish_words(self, chunk: bytes) -> ResultContent | None:
         """Return the words of that chunk."""
-        words = self._words.finish(chunk) if self._words is not None else _NONE
-        return self._content(words, (), _NONE if self._records is None else self._records.finish(chunk))
+        words = self.words.finish(chunk) if self.words is not None else _NONE
+        return self._content(words, (), _NONE if self.records is None else self.records.finish(chunk))
 
     def _content(
         self,
@@ -205,11 +187,11 @@ class ResultInspector:
         *,
         requests_code: bool = False,
     ) -> ResultContent | None:
-        complete = self._told or self._scanner is None or not self._scanner.incomplete
+        complete = self._told or self.scanner is None or not self.scanner.incomplete
         links, sampled = _NONE, False
-        if self._words is not None:
-            links = self._words.links() if self._words.follows else _NONE
-            sampled = self._words.is_sampled and not self._sampled
+        if self.words is not None:
+            links = self.words.take_links() if self.words.links else _NONE
+            sampled = self.words.is_sampled and not self._sampled
         if not (tokens or seen or links or records or sampled or requests_code) and complete:
             return None
         self._told = self._told or not complete

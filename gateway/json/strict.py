@@ -101,7 +101,9 @@ def read_part(body: bytes) -> JsonObject | UnreadableJson:
 
 
 def _read(body: bytes, decoder: json.JSONDecoder) -> JsonObject | UnreadableJson:
-    if (too_large := bulk(body)) is not None:
+    # Nearly every message is too short for too many values, and has too few brackets to be deep.
+    is_small = len(body) <= MAX_VALUES and body.count(b"{") + body.count(b"[") <= MAX_DEPTH
+    if not is_small and (too_large := bulk(body)) is not None:
         return too_large
     try:
         document: Json = decoder.decode(body.decode())
@@ -264,12 +266,12 @@ _RELATED_FOLDED: Final = _fold_keys(RELATED)
 
 def _ambiguous_key(document: JsonObject) -> UnreadableJson | None:
     """Find a key mistaken by some reader for a protocol field, at a level defined by the protocol."""
-    if (found := _look_alike(document, _ENVELOPE_FOLDED)) is not None:
+    if not ENVELOPE.issuperset(document) and (found := _look_alike(document, _ENVELOPE_FOLDED)) is not None:
         return found
     params = document.get("params")
     if not isinstance(params, dict):
         return None
-    found = _look_alike(params, _PARAMS_FOLDED)
+    found = None if PARAMS.issuperset(params) else _look_alike(params, _PARAMS_FOLDED)
     if not _NESTED_NAMES.isdisjoint(params):
         for name, known in _NESTED_FOLDED:
             if name in params:

@@ -102,7 +102,8 @@ def conceal_credentials(
         seen = tuple(replace(_sighting(finding), shingles=frozenset()) for finding in findings)
         return parts.vault.keep(owner, task.id, target.audience, seen, text)
 
-    return Concealer(CredentialRewriter(looking, keep, none=lambda finding: quiet.covers(finding, seen)), parts.worker)
+    rewriter = CredentialRewriter(looking, keep, none=lambda found: quiet is not None and quiet.covers(found, seen))
+    return Concealer(rewriter, parts.worker)
 
 
 def _forms(values: tuple[str, ...]) -> tuple[str, ...]:

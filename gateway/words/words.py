@@ -66,7 +66,7 @@ def digests(words: Iterable[bytes], key: bytes) -> frozenset[int]:
     keyed, cipher, idle = _keyed(key)
     if not (words := list(words)):
         return frozenset()
-    short = [word for word in words if len(word) <= _BLOCK]
+    short = words if max(map(len, words)) <= _BLOCK else [word for word in words if len(word) <= _BLOCK]
     if 0 in b"".join(short):
         # Filled up, it would be the word without its last zeros.
         short = [word for word in short if 0 not in word]

@@ -13,7 +13,8 @@ FOUND = Finding("f1", "named-password", "named", "/body/note")
 
 
 def covers(rule: Suppression, found: Finding = FOUND, target: Target = TARGET, now: float = 50.0) -> bool:
-    return Suppressions([rule]).of(target, now).covers(found, ())
+    active = Suppressions([rule]).of(target, now)
+    return active is not None and active.covers(found, ())
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,7 @@ def test_a_place_in_the_arguments_says_nothing_of_results():
 def test_what_the_task_knows_stays_a_credential():
     quiet = Suppressions([Suppression("files", 100.0, detector="*")]).of(TARGET, 0.0)
 
+    assert quiet is not None
     assert not quiet.covers(FOUND, {"f1": frozenset[int]()})
     assert not quiet.covers(replace(FOUND, kind="seen"), ())
     assert not quiet.covers(replace(FOUND, handle="crm"), ())
@@ -69,6 +71,7 @@ def test_each_use_is_told_with_the_number_of_the_rule():
     used: list[tuple[int, str]] = []
     rules = [Suppression("files", 100.0, detector="jwt"), Suppression("*", 100.0, detector="named-*")]
     quiet = Suppressions(rules, lambda number, target: used.append((number, target.upstream))).of(TARGET, 0.0)
+    assert quiet is not None
     quiet.covers(FOUND, ())
     quiet.covers(replace(FOUND, detector="bearer"), ())
 
