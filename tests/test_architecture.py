@@ -256,6 +256,8 @@ CACHES = {
     "history/reach.py": "what a task has touched; its state bounds how much that is",
     "identity/identities.py": "addresses of connections",
     "inspection/label_cases.py": "expressions of the operator's labels",
+    "inspection/code_requests.py": "names of at most `text_cache.SHORT` characters",
+    "credentials/named.py": "names of at most `text_cache.SHORT` characters",
     "credentials/ruleset.py": "matches of expressions that end after so many characters",
     "words/grounds.py": "goals and destinations of tasks; the declaration bounds both",
     "words/own_words.py": "names of callers and of own domains; tokens and the configuration bound them",

@@ -34,7 +34,7 @@ from gateway.catalogue.pins import PinChange
 from gateway.composition import Gateway
 from gateway.config import Configuration
 from gateway.credentials.caller_tokens import CallerTokens
-from gateway.credentials.origins import Origins
+from gateway.credentials.origins import KnownOrigins
 from gateway.history import History
 from gateway.identity.identities import Identities
 from gateway.inspection.inspector import Inspector
@@ -103,7 +103,7 @@ async def _open_parts(
     stack: AsyncExitStack, configuration: Configuration, base: _Base, clock: Callable[[], float]
 ) -> Gateway:
     """Start the upstreams, the catalogue, and all parts beside them."""
-    origins, vault, worker = Origins(), Vault(secrets.token_urlsafe), stack.enter_context(closing(WorkerThread()))
+    origins, vault, worker = KnownOrigins(), Vault(secrets.token_urlsafe), stack.enter_context(closing(WorkerThread()))
     inspector = content.inspector(configuration, base.keys.fingerprints, base.metrics)
     upstreams = _upstreams(stack, configuration, base.metrics, clock, (inspector, origins))
     history, ends = memory.history(configuration, origins, inspector.detector, vault, clock)
@@ -300,7 +300,7 @@ def _upstreams(
     configuration: Configuration,
     metrics: Metrics,
     clock: Callable[[], float],
-    known: tuple[Inspector, Origins],
+    known: tuple[Inspector, KnownOrigins],
 ) -> dict[str, HttpUpstream | StdioUpstream]:
     found = upstream_transports(configuration, clock, content.stderr_concealer(configuration, *known))
     # A power failure may have left files of the gateway before this one.
@@ -317,7 +317,7 @@ def _tasks(
     tokens: TaskTokens,
     journal: Journal,
     inspector: Inspector,
-    origins: Origins,
+    origins: KnownOrigins,
     *,
     authority: Authority | None,
 ) -> TaskEndpoints:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from gateway.authority.broker import Broker
     from gateway.authority.connections.model import UserConnection
     from gateway.config import Configuration
-    from gateway.credentials.origins import Origins
+    from gateway.credentials.origins import KnownOrigins
     from gateway.inspection.inspector import Inspector
     from gateway.model.task import TaskEnd
     from gateway.model.wire import UpstreamTransport
@@ -59,7 +59,7 @@ class AuthorityParts(NamedTuple):
     """The parts of the gateway for its authority. `ends` hear of the end of each task."""
 
     gateway: DeskParts
-    origins: Origins
+    origins: KnownOrigins
     inspector: Inspector
     ends: list[Callable[[str, TaskEnd], None]]
     metrics: Metrics

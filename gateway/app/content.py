@@ -11,11 +11,11 @@ import structlog
 from gateway.catalogue.labels import selects_records
 from gateway.config import Configuration, HeaderCredential
 from gateway.credentials import ruleset
-from gateway.credentials.calls import Index
+from gateway.credentials.calls import CredentialIndex
 from gateway.credentials.detect import Detector, detectors
 from gateway.credentials.fingerprint import Fingerprints
 from gateway.credentials.known_spots import KnownSpots
-from gateway.credentials.origins import Origins
+from gateway.credentials.origins import KnownOrigins
 from gateway.credentials.suppressions import Suppression, Suppressions, unknown
 from gateway.destinations.directory_files import load
 from gateway.inspection.inspector import Inspector
@@ -72,7 +72,7 @@ def _suppressions(configuration: Configuration, detector: Detector, metrics: Met
 
 
 def stderr_concealer(
-    configuration: Configuration, inspector: Inspector, origins: Origins
+    configuration: Configuration, inspector: Inspector, origins: KnownOrigins
 ) -> Callable[[str], Callable[[str, str], str]]:
     """Return, by the name of a stdio upstream, the concealment of a line on the standard error of a caller's process.
     The concealed credentials are known by their form, from the environment of the process, or from results shown to the
@@ -82,7 +82,7 @@ def stderr_concealer(
     def of_upstream(upstream: str) -> Callable[[str, str], str]:
         of = inspector.detector.fingerprints
         values = [value.get_secret_value() for value in configuration.upstreams[upstream].env.values()]
-        own = Index({of.of(value): of.shingles(value) for value in values if len(value) >= _SHORTEST_SECRET})
+        own = CredentialIndex({of.of(value): of.shingles(value) for value in values if len(value) >= _SHORTEST_SECRET})
 
         def conceal(owner: str, line: str) -> str:
             shown = origins.of(owner)
@@ -100,7 +100,7 @@ _LONGEST_LINE: Final = 2 * LONGEST_LINE
 """Characters of a line with marks in the place of credentials, before it is cut."""
 
 
-def holds_credential(detector: Detector, origins: Origins, owner: str, text: str) -> bool:
+def holds_credential(detector: Detector, origins: KnownOrigins, owner: str, text: str) -> bool:
     """Return whether a text holds a credential: by its form, or as a credential already shown to the caller `owner`."""
     if detector.hits(text.encode("utf-8", "surrogatepass")):
         return True

@@ -16,10 +16,10 @@ from gateway.background import Job
 from gateway.binding.ownership import Ownership
 from gateway.binding.vault import Vault
 from gateway.config import Configuration
-from gateway.credentials.calls import Index
+from gateway.credentials.calls import CredentialIndex
 from gateway.credentials.detect import Detector
 from gateway.credentials.known_spots import KnownSpots
-from gateway.credentials.origins import Origins
+from gateway.credentials.origins import KnownOrigins
 from gateway.errors import ApprovalStoreError, HistoryError
 from gateway.history import History, Store, lost_end, rebuild, restore, rewind, snapshot
 from gateway.history.task_history import TaskHistory
@@ -36,7 +36,7 @@ _GOAL_LENGTH: Final = 8192
 
 def history(
     configuration: Configuration,
-    origins: Origins,
+    origins: KnownOrigins,
     detector: Detector,
     vault: Vault,
     clock: Callable[[], float],
@@ -53,12 +53,12 @@ def history(
     return History(configuration.history, clock=clock, conceal=conceal, origins=origins, on_end=tell), ends
 
 
-def _conceal_goal(origins: Origins, detector: Detector, goal: str, kept: TaskHistory) -> str:
+def _conceal_goal(origins: KnownOrigins, detector: Detector, goal: str, kept: TaskHistory) -> str:
     """Return a goal without credentials: by their form, and as known to this or another task of the caller."""
     shown = origins.of(kept.owner)
     indexes = [] if shown is None else [shown.index]
     if kept.state is not None and kept.state.shingles:
-        indexes.append(Index(kept.state.shingles))
+        indexes.append(CredentialIndex(kept.state.shingles))
     return concealed_with(KnownSpots(detector, indexes), goal, _GOAL_LENGTH)
 
 

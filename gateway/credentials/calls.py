@@ -50,7 +50,7 @@ _HANDLE: Final = b"<placeholder>"
 Look = Callable[[bytes], list[Hit]]
 
 
-class Index:
+class CredentialIndex:
     """Known credentials, for search in many texts. One thread may change the index during another's search: the search
     may or may not see the change."""
 
@@ -143,7 +143,7 @@ def _own_mark(name: str) -> int:
     return word_mark(name) if mark is None else mark
 
 
-NO_INDEX: Final = Index({})
+NO_INDEX: Final = CredentialIndex({})
 """The index of a task that has seen no credential. Nothing is added to it."""
 
 
@@ -161,7 +161,7 @@ class _RoledLeaf(NamedTuple):
 def inspect(
     walked: Leaves,
     roles: Mapping[str, Role],
-    index: Index,
+    index: CredentialIndex,
     fingerprints: Fingerprints,
     *,
     look: Look | None,
@@ -170,7 +170,7 @@ def inspect(
     """See `Detector.inspect`. `look` finds credentials by form; without it only known ones are looked for."""
     steps = _steps(roles) if roles else []
     leaves = [_RoledLeaf(*leaf, _role(_path(leaf.pointer), steps) if steps else None) for leaf in walked.found]
-    search = _Search(index, fingerprints, look, walked.size)
+    search = _CredentialSearch(index, fingerprints, look, walked.size)
     if handles:
         leaves = [search.by_handle(leaf, handles) for leaf in leaves]
     if look is not None:
@@ -181,8 +181,8 @@ def inspect(
     return Inspection(tuple(search.found.values()), search.incomplete or not walked.complete, search.pieces())
 
 
-class _Search:
-    def __init__(self, index: Index, fingerprints: Fingerprints, look: Look | None, size: int) -> None:
+class _CredentialSearch:
+    def __init__(self, index: CredentialIndex, fingerprints: Fingerprints, look: Look | None, size: int) -> None:
         self._index = index
         self._fingerprints = fingerprints
         self._look = look

@@ -12,7 +12,7 @@ from typing import Final
 
 from gateway.credentials.finding import Hit
 from gateway.credentials.forms import string
-from gateway.credentials.ruleset import Match, compiled
+from gateway.credentials.ruleset import Re2Match, compiled
 
 _NEAR: Final = 160
 """Bytes before and after a code in which words say what it is."""
@@ -97,11 +97,11 @@ def by_code(text: bytes) -> Iterator[Hit]:
         yield from (_hit(match) for match in _LINK.finditer(text) if _opens(text, match))
 
 
-def _value(match: Match) -> bytes:
+def _value(match: Re2Match) -> bytes:
     return match[1] or b""
 
 
-def _opens(text: bytes, match: Match) -> bool:
+def _opens(text: bytes, match: Re2Match) -> bool:
     """Return whether the parameter of a link is a code for a login."""
     value = _value(match)
     if not _is_code(value) or len(value) < _SHORTEST or (value.isdigit() and len(value) > _LONGEST):
@@ -109,7 +109,7 @@ def _opens(text: bytes, match: Match) -> bool:
     return _OPENING.search(string(match[0] or b"")) is not None or _around(text, match.start(), match.start())
 
 
-def _hit(match: Match) -> Hit:
+def _hit(match: Re2Match) -> Hit:
     return Hit("one-time-code", "code", *match.span(1), string(_value(match)))
 
 
@@ -118,13 +118,13 @@ def bare(value: str) -> str:
     return _MARKS.sub("", value) if _MARKED.fullmatch(value) is not None else value
 
 
-def _is_within_digest(text: bytes, match: Match) -> bool:
+def _is_within_digest(text: bytes, match: Re2Match) -> bool:
     """Return whether the word and the letters of a code are parts of one longer word: `...Vbiotp373mu+...`."""
     glued = text[match.start() - 1 : match.start()].isalnum() and text[match.start(1) - 1 : match.start(1)].isalpha()
     return glued and _LETTERS.search(string(_value(match))) is not None
 
 
-def _is_of_login(text: bytes, match: Match) -> bool:
+def _is_of_login(text: bytes, match: Re2Match) -> bool:
     """Return whether the words near a number make it a code for a login."""
     start, end, value = match.start(), match.end(), _value(match)
     if not _is_code(value):

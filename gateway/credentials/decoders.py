@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from gateway.credentials.ruleset import Pattern, compiled
+from gateway.credentials.ruleset import Re2Pattern, compiled
 
 _EQUALS: Final = ord("=")
 _QUOTED: Final = re.compile(rb"=(?:[0-9A-Fa-f]{2}|[ \t]*\r?\n)")
@@ -69,7 +69,7 @@ class _Base85(NamedTuple):
     """A way to write base85. Groups are of five digits that read as ASCII: `sign` and `place` find two with an odd mark,
     `groups` all in a row, `group` one."""
 
-    sign: Pattern
+    sign: Re2Pattern
     place: re.Pattern[bytes]
     groups: re.Pattern[bytes]
     group: re.Pattern[bytes]

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 from gateway.credentials import codes, phrases
-from gateway.credentials.calls import BY_ROLE, NO_INDEX, Index, inspect, words_of
+from gateway.credentials.calls import BY_ROLE, NO_INDEX, CredentialIndex, inspect, words_of
 from gateway.credentials.codes import bare, by_code
 from gateway.credentials.finding import NOTHING, Finding, Hit, Inspection, Kind, Known, StandIn
 from gateway.credentials.fingerprint import LONGEST, Fingerprints
@@ -36,7 +36,7 @@ from gateway.credentials.named import (
 )
 from gateway.credentials.ordinary import is_ordinary
 from gateway.credentials.phrases import by_phrase
-from gateway.credentials.ruleset import REACH, Rule, Ruleset, compiled
+from gateway.credentials.ruleset import REACH, CredentialRule, Ruleset, compiled
 from gateway.json.walk import Leaves, leaves
 from gateway.model.target import Role
 from gateway.model.wire import JsonObject
@@ -107,13 +107,13 @@ class Detector:
         self,
         arguments: JsonObject,
         roles: Mapping[str, Role],
-        known: Known | Index | None = None,
+        known: Known | CredentialIndex | None = None,
         *,
         new: bool = True,
         handles: Mapping[str, StandIn] = MappingProxyType({}),
     ) -> Inspection:
         """Return the credentials in the arguments of a call: the task's known ones in any form, and new ones unless
-        `new` is false. `known` may be an `Index` for repeated use. `handles` are the handles in the arguments with
+        `new` is false. `known` may be an `CredentialIndex` for repeated use. `handles` are the handles in the arguments with
         their contents."""
         return self.inspect_leaves(leaves(arguments), roles, known, new=new, handles=handles)
 
@@ -121,7 +121,7 @@ class Detector:
         self,
         walked: Leaves,
         roles: Mapping[str, Role],
-        known: Known | Index | None = None,
+        known: Known | CredentialIndex | None = None,
         *,
         new: bool = True,
         handles: Mapping[str, StandIn] = MappingProxyType({}),
@@ -131,7 +131,7 @@ class Detector:
             return NOTHING if walked.complete else _NOTHING_SO_FAR
         index = NO_INDEX
         if known:
-            index = known if isinstance(known, Index) else Index(known)
+            index = known if isinstance(known, CredentialIndex) else CredentialIndex(known)
         return inspect(walked, roles, index, self.fingerprints, look=self.hits if new else None, handles=handles)
 
     def _shows_none(self, walked: Leaves, roles: Mapping[str, Role]) -> bool:
@@ -241,7 +241,7 @@ def _apart(found: list[Hit], size: int) -> list[Hit]:
     return sorted(kept, key=lambda hit: hit.start)
 
 
-def _by_rule(rule: Rule, text: bytes, position: int) -> Iterator[Hit]:
+def _by_rule(rule: CredentialRule, text: bytes, position: int) -> Iterator[Hit]:
     for match in rule.regex.finditer(text, position):
         start, end = rule.secret(match)
         if start == end or not rule.accepts(text, match, (start, end)):
@@ -304,7 +304,7 @@ def _by_name(text: bytes, position: int) -> Iterator[Hit]:
         position = after if hit is None else hit.end
 
 
-class _Named(NamedTuple):
+class _NamedCredential(NamedTuple):
     """The name of a credential, the place of its end, and the separator before the value."""
 
     kind: Strength
@@ -316,7 +316,7 @@ class _Named(NamedTuple):
     """Characters of the shortest value. Two letters and a mark stand before anything in decoded noise."""
 
 
-def _name_of(text: bytes, at: int, after: int) -> _Named | None:
+def _name_of(text: bytes, at: int, after: int) -> _NamedCredential | None:
     """Return the name that has a credential's word at `at`, and whose separator ends at `after`."""
     first = at
     while first > 0 and text[first - 1] in _NAME_PART and at - first < _NAME_LENGTH:
@@ -333,7 +333,7 @@ def _name_of(text: bytes, at: int, after: int) -> _Named | None:
     if sign.endswith(b"|") and kind in {"token", "code", "pin"}:
         return None
     least = _LEAST if kind == "pass" and last - first < _BRIEF else 0
-    return _Named(kind, last, sign, several is not None and several[1] is not None, least)
+    return _NamedCredential(kind, last, sign, several is not None and several[1] is not None, least)
 
 
 def _named(text: bytes, at: int, after: int) -> Hit | None:
@@ -362,7 +362,7 @@ def _named(text: bytes, at: int, after: int) -> Hit | None:
     return _by_kind(name.kind, start, end, value) if _fits(name, value, bare=match.lastindex == _BARE) else None
 
 
-def _fits(name: _Named, value: str, *, bare: bool) -> bool:
+def _fits(name: _NamedCredential, value: str, *, bare: bool) -> bool:
     """Return whether a name promises such a value. A `bare` one has no quotes around it."""
     loose = bare and (name.local or name.sign.rstrip(b":").endswith((b"is", b"was", b"|", b")")))
     if len(value) < name.least or (name.local and bare and not any(char.isdigit() for char in value)):

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
-from gateway.credentials.calls import Index
+from gateway.credentials.calls import CredentialIndex
 from gateway.credentials.detect import Detector
 from gateway.credentials.finding import Finding
 from gateway.model.wire import Json
@@ -37,7 +37,7 @@ class KnownSpots:
     def __init__(
         self,
         detector: Detector,
-        indexes: Sequence[Index],
+        indexes: Sequence[CredentialIndex],
         rules: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._detector = detector

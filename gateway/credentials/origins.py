@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final
 
-from gateway.credentials.calls import Index
+from gateway.credentials.calls import CredentialIndex
 from gateway.model.shingles import grams_of, mark_named, mark_of, name_of
 
 MAX_OF_CALLER: Final = 4_096
@@ -25,10 +25,10 @@ FEWEST: Final = 5
 
 
 @dataclass(slots=True)
-class Shown:
+class ShownToCaller:
     """The known credentials of one caller's tasks."""
 
-    index: Index = field(default_factory=lambda: Index({}))
+    index: CredentialIndex = field(default_factory=lambda: CredentialIndex({}))
     systems: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
     """Credential → audience that has shown it → tasks."""
     tasks: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
@@ -64,7 +64,7 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class CredentialLimits:
     """The numbers of credentials that are kept whole, and by their marks: of one caller, and of all."""
 
     of_caller: int = MAX_OF_CALLER
@@ -73,14 +73,14 @@ class Limits:
     marks_of_all: int = MAX_MARKS_OF_ALL
 
 
-class Origins:
-    """Takes in what history tells (see its `Origins`), caller by caller. No caller takes more than is left for others."""
+class KnownOrigins:
+    """Takes in what history tells (see its `KnownOrigins`), caller by caller. No caller takes more than is left for others."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
-        self._callers: dict[str, Shown] = {}
-        self.of: Final[Callable[[str], Shown | None]] = self._callers.get
+    def __init__(self, limits: CredentialLimits | None = None) -> None:
+        self._callers: dict[str, ShownToCaller] = {}
+        self.of: Final[Callable[[str], ShownToCaller | None]] = self._callers.get
         """Returns what was shown to the tasks of a caller; `None` for nothing, as is usual. Each call asks several times."""
-        self._limits = limits or Limits()
+        self._limits = limits or CredentialLimits()
         self._whole = 0
         self._marks = 0
 
@@ -89,7 +89,7 @@ class Origins:
 
     def note(self, owner: str, task: str, audience: str, fingerprint: str, shingles: Collection[int]) -> str | None:
         """Keep a credential and the system of its origin for a task. Return its name here, `None` without room."""
-        shown = self._callers.setdefault(owner, Shown())
+        shown = self._callers.setdefault(owner, ShownToCaller())
         of_task = shown.tasks.setdefault(task, {})
         name = self._name(shown, fingerprint, shingles)
         if name is None:
@@ -118,7 +118,7 @@ class Origins:
 
     def lose(self, owner: str, task: str, audience: str) -> None:
         """Keep that a system has shown a task credentials which are not told apart."""
-        shown = self._callers.setdefault(owner, Shown())
+        shown = self._callers.setdefault(owner, ShownToCaller())
         shown.tasks.setdefault(task, {})
         shown.lost.setdefault(task, set()).add(audience)
 
@@ -133,7 +133,7 @@ class Origins:
         if not shown.tasks:
             del self._callers[owner]
 
-    def _name(self, shown: Shown, fingerprint: str, shingles: Collection[int]) -> str | None:
+    def _name(self, shown: ShownToCaller, fingerprint: str, shingles: Collection[int]) -> str | None:
         """Return the name under which a credential is kept, or can be; `None` if there is no room for it."""
         name = shown.name(fingerprint, shingles)
         if name in shown.systems:
@@ -147,14 +147,14 @@ class Origins:
         room = min(limits.marks_of_caller, limits.marks_of_all - self._marks)
         return marked if mark_named(marked) is not None and shown.marks < room else None
 
-    def _count(self, shown: Shown, name: str, more: int) -> None:
+    def _count(self, shown: ShownToCaller, name: str, more: int) -> None:
         if mark_named(name) is None:
             self._whole += more
         else:
             self._marks += more
             shown.marks += more
 
-    def _forget(self, shown: Shown, name: str, audience: str) -> None:
+    def _forget(self, shown: ShownToCaller, name: str, audience: str) -> None:
         systems = shown.systems[name]
         systems[audience] -= 1
         if not systems[audience]:

@@ -12,19 +12,19 @@ from msgspec import structs
 
 from gateway.credentials.detect import Detector
 from gateway.credentials.finding import Finding
-from gateway.credentials.origins import Shown
+from gateway.credentials.origins import ShownToCaller
 from gateway.credentials.uncommon_words import has_uncommon
 from gateway.model.call import Call
 from gateway.model.content import CallContent, Sighting
 from gateway.model.wire import Json
 
 
-def concern(shown: Shown, task: str, audience: str) -> bool:
+def concern(shown: ShownToCaller, task: str, audience: str) -> bool:
     """Return whether the content of a call of this task to this system may have to be completed."""
     return shown.is_beside(task) or shown.has_lost_beside(audience)
 
 
-def completed(content: CallContent, call: Call, shown: Shown, task: str, detector: Detector) -> CallContent:
+def completed(content: CallContent, call: Call, shown: ShownToCaller, task: str, detector: Detector) -> CallContent:
     """Return the content with the credentials that another system has shown to other tasks, in whatever form. Where
     such a system has shown more than is kept, a call with an uncommon word is `unsure`."""
     audience = call.target.audience
@@ -44,7 +44,7 @@ def completed(content: CallContent, call: Call, shown: Shown, task: str, detecto
     return structs.replace(content, sightings=kept, complete=whole, pieces=pieces)
 
 
-def _may_hold_lost(content: CallContent, call: Call, shown: Shown) -> bool:
+def _may_hold_lost(content: CallContent, call: Call, shown: ShownToCaller) -> bool:
     """Return whether the call has a credential of unknown origin, or any other uncommon word. A goal that repeats the
     word changes nothing."""
     if any(item.handle is None and item.fingerprint not in shown.systems for item in content.sightings):

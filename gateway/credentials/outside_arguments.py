@@ -13,9 +13,9 @@ from typing import Literal, cast
 
 import msgspec
 
-from gateway.credentials.calls import Index
+from gateway.credentials.calls import CredentialIndex
 from gateway.credentials.detect import Detector
-from gateway.credentials.origins import Shown
+from gateway.credentials.origins import ShownToCaller
 from gateway.credentials.uncommon_words import has_uncommon
 from gateway.model.content import CredentialPiece, Sighting
 from gateway.model.wire import Headers, Json, JsonObject, Kind, Message
@@ -38,7 +38,9 @@ class Sent:
     given: Collection[str] = ()
 
 
-def examine(sent: Sent, shown: Shown, audience: str, detector: Detector) -> Problem | tuple[CredentialPiece, ...]:
+def examine(
+    sent: Sent, shown: ShownToCaller, audience: str, detector: Detector
+) -> Problem | tuple[CredentialPiece, ...]:
     """Return the problem with sending this to `audience`, or else the pieces of other systems' credentials in it."""
     texts = _texts(sent)
     found = detector.inspect({"": texts}, {}, shown.index, new=False)
@@ -58,7 +60,7 @@ def _has_uncommon(texts: list[Json]) -> bool:
 def repeated(sightings: Collection[Sighting], sent: Sent, detector: Detector) -> frozenset[str]:
     """Return the fingerprints of a result's credentials that its own call had beside its arguments. The caller sends
     these values everywhere, such as a user agent or the id of a device. The system only repeats them."""
-    index = Index({item.fingerprint: item.shingles for item in sightings})
+    index = CredentialIndex({item.fingerprint: item.shingles for item in sightings})
     found = detector.inspect({"": _texts(sent)}, {}, index, new=False)
     return frozenset(finding.fingerprint for finding in found.findings)
 

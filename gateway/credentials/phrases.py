@@ -15,7 +15,7 @@ from gateway.credentials.finding import Hit, Kind
 from gateway.credentials.forms import string
 from gateway.credentials.named import LOCAL, placeholder, plausible
 from gateway.credentials.ordinary import is_ordinary
-from gateway.credentials.ruleset import Match, Pattern, compiled
+from gateway.credentials.ruleset import Re2Match, Re2Pattern, compiled
 
 Accepts = Callable[[str], bool]
 
@@ -27,7 +27,7 @@ class Phrase(NamedTuple):
     detector: str
     words: tuple[bytes, ...]
     sign: str
-    expression: Pattern
+    expression: Re2Pattern
     accepts: Accepts
 
 
@@ -183,7 +183,7 @@ def by_phrase(text: bytes) -> Iterator[Hit]:
             yield from _hits(phrase, match, text)
 
 
-def _hits(phrase: Phrase, match: Match, text: bytes) -> Iterator[Hit]:
+def _hits(phrase: Phrase, match: Re2Match, text: bytes) -> Iterator[Hit]:
     groups = phrase.expression.groups
     start, end = match.span(groups)
     value = string(text[start:end])

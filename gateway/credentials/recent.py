@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Final
 
-from gateway.credentials.calls import Index
+from gateway.credentials.calls import CredentialIndex
 
 MAX_CREDENTIALS: Final = 20_000
 """Credentials in all indexes that are kept, about 100 MB if all of them have shingles."""
@@ -17,16 +17,16 @@ class RecentIndexes:
     """Indexes of the credentials that tasks have seen, by task."""
 
     def __init__(self, most: int = MAX_CREDENTIALS) -> None:
-        self._indexes: OrderedDict[str, tuple[Index, frozenset[str]]] = OrderedDict()
+        self._indexes: OrderedDict[str, tuple[CredentialIndex, frozenset[str]]] = OrderedDict()
         self._most = most
         self._size = 0
 
-    def of(self, task: str, seen: Mapping[str, frozenset[int]]) -> Index | None:
+    def of(self, task: str, seen: Mapping[str, frozenset[int]]) -> CredentialIndex | None:
         """Return the index of the credentials that a task has seen; `None` for none."""
         if not seen:
             return None
         index, known = self._indexes.pop(task, (None, frozenset[str]()))
-        index, names = index or Index({}), frozenset(seen)
+        index, names = index or CredentialIndex({}), frozenset(seen)
         for name in names - known:
             index.add(name, seen[name])
         for name in known - names:

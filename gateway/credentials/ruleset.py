@@ -37,7 +37,7 @@ _SIGN: Final = 24
 """Bytes of the longest keyword of ours."""
 
 
-class Match(Protocol):
+class Re2Match(Protocol):
     """The used part of a google-re2 match, on bytes."""
 
     def span(self, group: int = 0) -> tuple[int, int]: ...
@@ -46,15 +46,15 @@ class Match(Protocol):
     def __getitem__(self, group: int) -> bytes | None: ...
 
 
-class Pattern(Protocol):
+class Re2Pattern(Protocol):
     """The used part of a google-re2 expression, on bytes."""
 
     @property
     def groups(self) -> int: ...
     @property
     def pattern(self) -> str: ...
-    def search(self, text: bytes, pos: int | None = None, endpos: int | None = None) -> Match | None: ...
-    def finditer(self, text: bytes, pos: int | None = None, endpos: int | None = None) -> Iterator[Match]: ...
+    def search(self, text: bytes, pos: int | None = None, endpos: int | None = None) -> Re2Match | None: ...
+    def finditer(self, text: bytes, pos: int | None = None, endpos: int | None = None) -> Iterator[Re2Match]: ...
 
 
 class _Options(Protocol):
@@ -63,19 +63,19 @@ class _Options(Protocol):
     never_capture: bool
 
 
-class _Engine(Protocol):
+class _Re2Engine(Protocol):
     """The used part of google-re2, which has no types."""
 
     error: type[Exception]
 
     def Options(self) -> _Options: ...  # noqa: N802 - its name there
-    def compile(self, pattern: str, options: _Options) -> Pattern: ...
+    def compile(self, pattern: str, options: _Options) -> Re2Pattern: ...
 
 
-_RE2: Final = cast("_Engine", re2)
+_RE2: Final = cast("_Re2Engine", re2)
 
 
-def compiled(expression: str, *, groups: bool = True) -> Pattern:
+def compiled(expression: str, *, groups: bool = True) -> Re2Pattern:
     """Compile an RE2 expression for UTF-8 bytes. Without `groups` it reports only the place of a match, which costs
     less. Raises `ValueError` with the expression's fault."""
     options = _RE2.Options()
@@ -96,9 +96,9 @@ class _WhenTried:
 
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern
-        self._compiled: Pattern | None = None
+        self._compiled: Re2Pattern | None = None
 
-    def _tried(self) -> Pattern:
+    def _tried(self) -> Re2Pattern:
         if self._compiled is None:
             self._compiled = compiled(self.pattern)
         return self._compiled
@@ -107,10 +107,10 @@ class _WhenTried:
     def groups(self) -> int:
         return self._tried().groups
 
-    def search(self, text: bytes, pos: int | None = None, endpos: int | None = None) -> Match | None:
+    def search(self, text: bytes, pos: int | None = None, endpos: int | None = None) -> Re2Match | None:
         return self._tried().search(text, pos, endpos)
 
-    def finditer(self, text: bytes, pos: int | None = None, endpos: int | None = None) -> Iterator[Match]:
+    def finditer(self, text: bytes, pos: int | None = None, endpos: int | None = None) -> Iterator[Re2Match]:
         return self._tried().finditer(text, pos, endpos)
 
 
@@ -123,7 +123,7 @@ def escaped(word: str) -> str:
 class Allowlist:
     """Exceptions from a rule's matches. `every`: all of its conditions must hold, in the place of any."""
 
-    regexes: tuple[Pattern, ...] = ()
+    regexes: tuple[Re2Pattern, ...] = ()
     stopwords: tuple[bytes, ...] = ()
     target: Literal["secret", "match", "line"] = "secret"
     every: bool = False
@@ -144,11 +144,11 @@ class Allowlist:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class CredentialRule:
     """One format. `group` holds the credential; 0 means the first group that matched, or all of the match."""
 
     id: str
-    regex: Pattern = field(repr=False)
+    regex: Re2Pattern = field(repr=False)
     keywords: tuple[str, ...] = ()
     entropy: float = 0.0
     group: int = 0
@@ -158,14 +158,14 @@ class Rule:
     example: str = ""
     description: str = ""
 
-    def secret(self, match: Match) -> tuple[int, int]:
+    def secret(self, match: Re2Match) -> tuple[int, int]:
         """Return the place of the credential in a match."""
         if self.group:
             return match.span(self.group)
         spans = (match.span(group) for group in range(1, self.regex.groups + 1))
         return next((span for span in spans if span[0] < span[1]), match.span())
 
-    def accepts(self, text: bytes, match: Match, span: tuple[int, int]) -> bool:
+    def accepts(self, text: bytes, match: Re2Match, span: tuple[int, int]) -> bool:
         """Return whether a match stands, by its entropy and the allowlists."""
         secret = text[slice(*span)]
         if self.entropy and shannon(secret) <= self.entropy:
@@ -181,12 +181,12 @@ class Rule:
 class Ruleset:
     """Compiled rules behind one prefilter."""
 
-    def __init__(self, rules: Iterable[Rule]) -> None:
+    def __init__(self, rules: Iterable[CredentialRule]) -> None:
         self.rules: Final = tuple(rules)
         self.own: Final = all(rule.own for rule in self.rules)
         """Whether these are our rules alone, whose matches begin at most `REACH` before their keyword."""
         self._always = tuple(rule for rule in self.rules if not rule.keywords)
-        self._keywords: dict[bytes, list[Rule]] = {}
+        self._keywords: dict[bytes, list[CredentialRule]] = {}
         for rule in self.rules:
             for keyword in rule.keywords:
                 self._keywords.setdefault(keyword.encode(), []).append(rule)
@@ -205,9 +205,9 @@ class Ruleset:
         self._present = compiled(self.signs, groups=False) if self.signs is not None else None
         self._named_by = lru_cache(maxsize=1_024)(self._rules_of)
 
-    def candidates(self, text: bytes, position: int = 0) -> list[tuple[Rule, int]]:
+    def candidates(self, text: bytes, position: int = 0) -> list[tuple[CredentialRule, int]]:
         """The rules that may match in `text`, each with the place of the first sign of it. Before `position` is none."""
-        found: dict[str, tuple[Rule, int]] = {rule.id: (rule, 0) for rule in self._always}
+        found: dict[str, tuple[CredentialRule, int]] = {rule.id: (rule, 0) for rule in self._always}
         hits = 0
         while self._present is not None and (match := self._present.search(text, position)) is not None:
             start, end = match.span()
@@ -220,7 +220,7 @@ class Ruleset:
             position = start + 1
         return list(found.values())
 
-    def _rules_of(self, sign: bytes) -> tuple[Rule, ...]:
+    def _rules_of(self, sign: bytes) -> tuple[CredentialRule, ...]:
         """Return all rules with this keyword: several may begin at one place, and the search reports only one."""
         words = {
             word
@@ -276,7 +276,7 @@ class _Change:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    rules: tuple[Rule, ...]
+    rules: tuple[CredentialRule, ...]
     changes: tuple[_Change, ...]
     disabled: tuple[str, ...]
 
@@ -381,7 +381,7 @@ class _Reader:
 
     def _rule(
         self, table: Mapping[str, object], name: str, shared: list[tuple[frozenset[str], Allowlist]]
-    ) -> Rule | None:
+    ) -> CredentialRule | None:
         where = f"rule {name}"
         expression = table.get("regex", "")
         if not isinstance(expression, str):
@@ -392,7 +392,7 @@ class _Reader:
         group = table.get("secretGroup", 0)
         if not isinstance(group, int) or group < 0 or (group and group > regex.groups):
             raise self._problem(where, f"has no group {group!r} (secretGroup)", f"It has {regex.groups}.")
-        return Rule(
+        return CredentialRule(
             id=name,
             regex=regex,
             keywords=tuple(word.lower() for word in self._texts(table, "keywords", where) if word),
@@ -438,7 +438,7 @@ class _Reader:
             never=every and elsewhere,
         )
 
-    def _compiled(self, expression: str, where: str, what: str) -> Pattern:
+    def _compiled(self, expression: str, where: str, what: str) -> Re2Pattern:
         if self._own:
             return _WhenTried(expression)
         try:

@@ -66,7 +66,7 @@ class Detects(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _HitPlace:
     """The place of a hit in the held bytes, with its form. `cut`: the hit may go on beyond the held bytes."""
 
     start: int
@@ -82,7 +82,7 @@ class _Piece:
 
     raw: bytes
     offset: int
-    places: tuple[_Place, ...] = ()
+    places: tuple[_HitPlace, ...] = ()
 
 
 class _Window:
@@ -110,7 +110,7 @@ class _Window:
         found = self._hits(text, len(before))
         where = _Places(body, len(before))
         settled, cut = (len(body), len(body)) if last else self._cuts(body)
-        places: list[_Place] = []
+        places: list[_HitPlace] = []
         for hit, form in found:
             start, end = where.raw(hit.start), where.raw(hit.end)
             goes_on = hit.end == len(text) and not last
@@ -122,7 +122,7 @@ class _Window:
             if start >= max(settled, cut):
                 break
             cut = max(cut, end)
-            places.append(_Place(start, end, hit, form, goes_on))
+            places.append(_HitPlace(start, end, hit, form, goes_on))
             if goes_on:
                 self._rest = _REST_OF_KEY if hit.kind == "private-key" else _REST
         pieces = self._pieces(raw, cut, places)
@@ -186,7 +186,7 @@ class _Window:
             for hit in self._detector.hits(_readable([run[0]])):
                 yield replace(hit, start=run.start(), end=run.end())
 
-    def _pieces(self, raw: bytes, cut: int, places: list[_Place]) -> list[_Piece]:
+    def _pieces(self, raw: bytes, cut: int, places: list[_HitPlace]) -> list[_Piece]:
         """Return the passing bytes in parts with and without a credential. Overlapping places are one part."""
         pieces: list[_Piece] = []
         position = 0
@@ -200,8 +200,8 @@ class _Window:
         return pieces
 
 
-def _merged(places: list[_Place]) -> list[tuple[int, int, tuple[_Place, ...]]]:
-    merged: list[tuple[int, int, tuple[_Place, ...]]] = []
+def _merged(places: list[_HitPlace]) -> list[tuple[int, int, tuple[_HitPlace, ...]]]:
+    merged: list[tuple[int, int, tuple[_HitPlace, ...]]] = []
     for place in places:
         if merged and place.start < merged[-1][1]:
             start, end, together = merged[-1]

@@ -20,7 +20,7 @@ _ONE: Final = frozenset('@,;|<>"()\\%!、，；｜＠')
 """Marks that part destinations, or hide one: the star of a pattern with an end stands for none of them."""
 
 
-class Pattern(NamedTuple):
+class StarPattern(NamedTuple):
     """The text before the star, and the text after it."""
 
     head: str
@@ -46,7 +46,7 @@ class Directory:
     """The entries of one deployment. `names` maps a destination to the names of its people. Compared by identity."""
 
     values: frozenset[str] = frozenset()
-    patterns: tuple[Pattern, ...] = ()
+    patterns: tuple[StarPattern, ...] = ()
     names: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
     parts: frozenset[bytes] = frozenset()
     """Parts of its words, without numbers and shorter parts: of those anybody could put any word together."""
@@ -70,17 +70,17 @@ class Directory:
 EMPTY: Final = Directory()
 
 
-class Entry(NamedTuple):
+class DirectoryEntry(NamedTuple):
     """A destination in the spelling of its source, and the names of its people."""
 
     text: str
     names: tuple[str, ...] = ()
 
 
-def directory_of(entries: Iterable[Entry]) -> Directory:
+def directory_of(entries: Iterable[DirectoryEntry]) -> Directory:
     """Return the directory of some entries. Raises `ValueError`, which names the entry, for a pattern that says too little."""
     values: set[str] = set()
-    patterns: set[Pattern] = set()
+    patterns: set[StarPattern] = set()
     names: dict[str, set[str]] = {}
     for entry in entries:
         if "*" in entry.text:
@@ -101,7 +101,7 @@ def directory_of(entries: Iterable[Entry]) -> Directory:
     )
 
 
-def _pattern(text: str) -> Pattern:
+def _pattern(text: str) -> StarPattern:
     head, star, tail = text.strip().partition("*")
     if not star or "*" in tail:
         raise ValueError(f"{text!r} has more than one `*`; write a pattern with one, like *@corp.example")
@@ -112,7 +112,7 @@ def _pattern(text: str) -> Pattern:
             f"{text!r} would name strangers too: write a mark beside the star, like *@corp.example or acme/*"
         )
     # Paths keep their case; all other destinations are in lower case.
-    return Pattern(head, tail) if "/" in text else Pattern(head.lower(), tail.lower())
+    return StarPattern(head, tail) if "/" in text else StarPattern(head.lower(), tail.lower())
 
 
 def _display_name(text: str) -> tuple[str, ...]:

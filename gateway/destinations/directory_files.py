@@ -14,7 +14,7 @@ from typing import Final, Protocol, cast
 
 from ldif import LDIFParser
 
-from gateway.destinations.directory import Directory, Entry, directory_of
+from gateway.destinations.directory import Directory, DirectoryEntry, directory_of
 from gateway.errors import ConfigurationError
 
 MAX_BYTES: Final = 32 * 2**20
@@ -67,7 +67,7 @@ def load(entries: Iterable[str], files: Iterable[Path]) -> Directory:
 
     Raises `ConfigurationError` for a file that cannot be read, and for a pattern that says too little.
     """
-    found = [Entry(text) for text in entries]
+    found = [DirectoryEntry(text) for text in entries]
     try:
         for file in files:
             found += _read(file)
@@ -81,7 +81,7 @@ def load(entries: Iterable[str], files: Iterable[Path]) -> Directory:
         raise ConfigurationError(f"directory: {error}") from None
 
 
-def _read(file: Path) -> list[Entry]:
+def _read(file: Path) -> list[DirectoryEntry]:
     readers = {".csv": _csv, ".ldif": _ldif, ".json": _scim}
     reader = readers.get(file.suffix.lower())
     if reader is None:
@@ -106,7 +106,7 @@ def _read(file: Path) -> list[Entry]:
     return found
 
 
-def _csv(data: bytes) -> Iterator[Entry]:
+def _csv(data: bytes) -> Iterator[DirectoryEntry]:
     """Read a table whose first line names its columns."""
     text = data.decode("utf-8-sig")
     try:
@@ -117,7 +117,7 @@ def _csv(data: bytes) -> Iterator[Entry]:
         yield from _entries({name: [value] for name, value in row.items() if isinstance(value, str)})
 
 
-def _ldif(data: bytes) -> Iterator[Entry]:
+def _ldif(data: bytes) -> Iterator[DirectoryEntry]:
     parser = cast("_Parser", LDIFParser(io.BytesIO(data), strict=False))
     for _, texts in parser.parse():
         yield from _entries(
@@ -128,7 +128,7 @@ def _ldif(data: bytes) -> Iterator[Entry]:
         )
 
 
-def _scim(data: bytes) -> Iterator[Entry]:
+def _scim(data: bytes) -> Iterator[DirectoryEntry]:
     """Read a list of users, or a response with `Resources`."""
     document: object = json.loads(data)
     users = cast("dict[str, object]", document).get("Resources") if isinstance(document, dict) else document
@@ -158,14 +158,14 @@ def _texts(value: object) -> list[str]:
     return [value] if isinstance(value, str) else []
 
 
-def _entries(attributes: Mapping[str, Iterable[str]]) -> Iterator[Entry]:
+def _entries(attributes: Mapping[str, Iterable[str]]) -> Iterator[DirectoryEntry]:
     """Yield the addresses and accounts of one person or thing, each with the person's names."""
     plain = {_plain(name): [text.strip() for text in values] for name, values in attributes.items()}
     names = tuple(text for name in _NAMES for text in plain.get(name, ()) if text)
     for name in _ADDRESSES & plain.keys():
         for text in plain[name]:
             if text and "*" not in text:
-                yield Entry(text, names)
+                yield DirectoryEntry(text, names)
 
 
 def _plain(name: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import combinations, permutations
 from typing import Final, NamedTuple, Protocol, cast
 
-from gateway.credentials.calls import Index
+from gateway.credentials.calls import CredentialIndex
 from gateway.credentials.encoded_text import decoded
 from gateway.credentials.finding import NOTHING, Finding, Inspection, Known
 from gateway.credentials.ordinary import is_ordinary
@@ -80,7 +80,7 @@ class ArgumentDetector(Protocol):
         ...
 
     def inspect_leaves(
-        self, walked: Leaves, roles: Mapping[str, Role], known: Known | Index | None = None, /
+        self, walked: Leaves, roles: Mapping[str, Role], known: Known | CredentialIndex | None = None, /
     ) -> Inspection:
         """Return the credentials in arguments."""
         ...
@@ -109,7 +109,7 @@ def analyse(
     goal: str | None,
     contract: Contract | None,
     detector: ArgumentDetector | None = None,
-    known: Known | Index | None = None,
+    known: Known | CredentialIndex | None = None,
     relevance: Relevance = EVERYTHING,
     directory: Directory = EMPTY,
     caller: Principal | None = None,

@@ -8,7 +8,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from gateway.credentials.calls import Index
+from gateway.credentials.calls import CredentialIndex
 from gateway.credentials.detect import Detector
 from gateway.credentials.finding import Finding, Inspection, Known, StandIn
 from gateway.credentials.stream import Scanner
@@ -51,7 +51,7 @@ class Inspector:
         *,
         quiet: ActiveSuppressions | None = None,
         relevance: Relevance = EVERYTHING,
-        index: Index | None = None,
+        index: CredentialIndex | None = None,
         caller: Principal | None = None,
     ) -> CallContent:
         """Return the content of the arguments. The words of the caller's identity are not foreign.
@@ -161,7 +161,7 @@ class _CallDetector:
         return self.detector.word_of(fingerprint, text)
 
     def inspect_leaves(
-        self, walked: Leaves, roles: Mapping[str, Role], known: Known | Index | None = None, /
+        self, walked: Leaves, roles: Mapping[str, Role], known: Known | CredentialIndex | None = None, /
     ) -> Inspection:
         found = self.detector.inspect_leaves(walked, roles, known, handles=self.handles)
         return (

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
-from gateway.credentials.ruleset import Pattern, compiled
+from gateway.credentials.ruleset import Re2Pattern, compiled
 from gateway.destinations.find import texts
 from gateway.inspection.statements import kind_of
 from gateway.json.strict import fold
@@ -167,5 +167,5 @@ _OF_ITEMS: Final[Mapping[str, _Test]] = {
 
 
 @lru_cache(maxsize=1024)
-def _compiled(expression: str) -> Pattern:
+def _compiled(expression: str) -> Re2Pattern:
     return compiled(rf"\A(?:{expression})\z", groups=False)

@@ -16,9 +16,9 @@ from msgspec import structs
 
 from gateway import reasons
 from gateway.credentials import other_tasks, outside_arguments
-from gateway.credentials.calls import Index
+from gateway.credentials.calls import CredentialIndex
 from gateway.credentials.detect import Detector
-from gateway.credentials.origins import Origins
+from gateway.credentials.origins import KnownOrigins
 from gateway.credentials.recent import RecentIndexes
 from gateway.model.call import Call
 from gateway.model.content import CallContent, CredentialPiece, ResultContent
@@ -37,17 +37,17 @@ FOREIGN: Final = reasons.CREDENTIAL_CHAIN_OUTSIDE.refusal()
 class CredentialChain:
     """Guard of credentials between systems. `origins` has the systems that showed a credential to a task."""
 
-    def __init__(self, origins: Origins, detector: Detector, worker: WorkerThread) -> None:
+    def __init__(self, origins: KnownOrigins, detector: Detector, worker: WorkerThread) -> None:
         self.origins = origins
         self._detector = detector
         self._worker = worker
         self._indexes = RecentIndexes()
 
-    def index(self, task: Task, seen: Mapping[str, frozenset[int]]) -> Index | None:
+    def index(self, task: Task, seen: Mapping[str, frozenset[int]]) -> CredentialIndex | None:
         """Return the index of the credentials that a task has seen (`History.seen`); `None` for none."""
         if isinstance(seen, ChainMap):
             # An earlier task may be shown more, or be forgotten, while this one goes on: no index of it stays right.
-            return Index(seen)
+            return CredentialIndex(seen)
         return self._indexes.of(task.id, seen)
 
     async def examine_outside_arguments(

@@ -9,7 +9,7 @@ from typing import Final
 from msgspec import Struct, structs
 
 from gateway.credentials.caller_tokens import CallerTokens
-from gateway.credentials.calls import Index
+from gateway.credentials.calls import CredentialIndex
 from gateway.credentials.detect import Detector
 from gateway.credentials.known_spots import KnownSpots
 from gateway.errors import HistoryError
@@ -51,7 +51,7 @@ class CallerCredentials(Struct, frozen=True):
             presented = {item.fingerprint: item for item in sightings if item.handle is None}
             rules = {name: item.detector for name, item in presented.items()}
             if presented:
-                indexes.append(Index({name: item.shingles for name, item in presented.items()}))
+                indexes.append(CredentialIndex({name: item.shingles for name, item in presented.items()}))
         return KnownSpots(self.detector, indexes, rules) if indexes else None
 
     def find_known_to_request(
@@ -62,8 +62,8 @@ class CallerCredentials(Struct, frozen=True):
         indexes = [*self._find_shown(principal.key, task), *self._find_tokens(context, principal.key)]
         return KnownSpots(self.detector, indexes) if indexes else None
 
-    def _find_shown(self, owner: str, task: Task | None) -> list[Index]:
-        indexes: list[Index] = []
+    def _find_shown(self, owner: str, task: Task | None) -> list[CredentialIndex]:
+        indexes: list[CredentialIndex] = []
         shown = self.chain.origins.of(owner)
         if shown is not None:
             indexes.append(shown.index)
@@ -88,17 +88,17 @@ class CallerCredentials(Struct, frozen=True):
         kept = self.history.find(named) if isinstance(named, str) else None
         return kept.task if kept is not None and kept.owner == principal.key else None
 
-    def _find_tokens(self, context: RequestContext, owner: str) -> Iterator[Index]:
+    def _find_tokens(self, context: RequestContext, owner: str) -> Iterator[CredentialIndex]:
         """Yield the caller's own tokens as known credentials: of a JWT also its signature, the part that no other has."""
         if earlier := self.tokens.known(owner):
-            yield Index(earlier)
+            yield CredentialIndex(earlier)
         of = self.detector.fingerprints
         parts: set[str] = set()
         for value in texts_of(context.exchange.fields, b"authorization"):
             credential = value.strip().rpartition(" ")[2]
             parts |= {credential, credential.rpartition(".")[2]}
         if parts:
-            yield Index({of.of(part): of.shingles(part) for part in parts if part})
+            yield CredentialIndex({of.of(part): of.shingles(part) for part in parts if part})
 
 
 # --- the words for the caller ----------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, cast
 from gateway.credentials import other_tasks, ruleset
 from gateway.credentials.detect import Detector
 from gateway.credentials.fingerprint import Fingerprints
-from gateway.credentials.origins import Origins
+from gateway.credentials.origins import KnownOrigins
 from gateway.history import relevance
 from gateway.history.events import Endorsed, Passed, Released, Settled, opened, pack, shown
 from gateway.history.exposure import Exposures
@@ -96,7 +96,7 @@ class _Run:
         self._trace = trace
         self._assume = assume
         self._inspector = trace.inspector(inspector)
-        self._origins = Origins()
+        self._origins = KnownOrigins()
         self._teller = Teller(self._origins)
         self._exposures = Exposures()
         self.task = trace.task

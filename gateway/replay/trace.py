@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictFloat, Stric
 from gateway.catalogue.labels import labels_for, selects_records
 from gateway.config import ToolLabels
 from gateway.config.formats import Domain
-from gateway.destinations.directory import EMPTY, Directory, Entry, directory_of
+from gateway.destinations.directory import EMPTY, Directory, DirectoryEntry, directory_of
 from gateway.errors import GatewayError
 from gateway.inspection.inspector import Inspector
 from gateway.inspection.label_cases import labelled_for_call
@@ -302,7 +302,7 @@ def _directory(entries: tuple[str, ...]) -> Directory:
     if not entries:
         return EMPTY
     try:
-        return directory_of(Entry(text) for text in entries)
+        return directory_of(DirectoryEntry(text) for text in entries)
     except ValueError as error:
         raise Flaw("directory", str(error)) from None
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from benchmarks.credentials.corpus import negatives
 from benchmarks.credentials.examples import example
 from gateway.credentials import calls, forms
-from gateway.credentials.calls import Index, role_at
+from gateway.credentials.calls import CredentialIndex, role_at
 from gateway.credentials.detect import Detector
 from gateway.credentials.finding import Finding, Known, StandIn
 from gateway.credentials.fingerprint import Fingerprints
@@ -40,7 +40,7 @@ def detected(arguments: Mapping[str, Json], **roles: Role) -> list[tuple[str, st
 
 
 def seen_again(
-    arguments: Mapping[str, Json], known: Known | Index = KNOWN, roles: Mapping[str, Role] | None = None
+    arguments: Mapping[str, Json], known: Known | CredentialIndex = KNOWN, roles: Mapping[str, Role] | None = None
 ) -> tuple[Finding, ...]:
     return DETECTOR.inspect(arguments, roles or {}, known, new=False).findings
 
@@ -264,14 +264,14 @@ def test_harmless_arguments_beside_one_another_are_no_pieces():
     """1,060 calls of six texts, with 200 passwords known that nobody would guess. docs/credentials.md publishes it."""
     chance, texts = Random(5), [text for _, text in negatives(Random(3), 400)]
     passwords = ["".join(chance.choices(string.ascii_letters + string.digits, k=10 + at % 15)) for at in range(200)]
-    index = Index({KEYED.of(password): KEYED.shingles(password) for password in passwords})
+    index = CredentialIndex({KEYED.of(password): KEYED.shingles(password) for password in passwords})
     cases = [{f"a{at}": text for at, text in enumerate(texts[first : first + 6])} for first in range(0, 6_360, 6)]
 
     assert [case for case in cases if DETECTOR.inspect(case, {}, index).findings] == []
 
 
 def test_a_known_one_that_is_found_by_its_form_is_one_finding():
-    found = DETECTOR.inspect({"x": VALUE}, {}, Index(KNOWN)).findings
+    found = DETECTOR.inspect({"x": VALUE}, {}, CredentialIndex(KNOWN)).findings
 
     assert places(found) == [("github-pat", "/x", "raw")]
 
@@ -292,12 +292,12 @@ def test_others_are_not_taken_for_it():
 
     assert seen({"x": other, "y": "the quick brown fox", "z": VALUE[:12]}) == []
     assert seen({"x": VALUE}, {}) == []
-    assert not Index({})
+    assert not CredentialIndex({})
 
 
 def test_what_is_known_can_be_added_and_removed():
     other = example("ghp_{w:30}{crc62}", Random(2))
-    index = Index({})
+    index = CredentialIndex({})
     index.add(NAME, KNOWN[NAME])
     index.add("like it", KNOWN[NAME])
     index.add(KEYED.of("493817"), frozenset())

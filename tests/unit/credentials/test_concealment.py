@@ -215,7 +215,7 @@ def test_what_cannot_be_read_is_withheld(data: bytes):
 
 
 def test_a_custom_rule_that_reaches_over_strings_leaves_valid_json_and_nothing_of_it():
-    rule = ruleset.Rule("wide", ruleset.compiled(r"(AAAA[^\n]+ZZZZ)"), keywords=("aaaa",), own=False)
+    rule = ruleset.CredentialRule("wide", ruleset.compiled(r"(AAAA[^\n]+ZZZZ)"), keywords=("aaaa",), own=False)
     wide = Detector(ruleset.Ruleset([*RULES.rules, rule]), Fingerprints(b"k" * 32))
     data = json.dumps({"a": f"x {VALUE} AAAAone", "b": 31337, "c": "twoZZZZ y", "d": "stays"}).encode()
     shown = json.loads(concealing(detector=wide).document(data))
@@ -229,7 +229,7 @@ def test_a_custom_rule_that_reaches_over_strings_leaves_valid_json_and_nothing_o
     [(r"(31337)", 9313379, "cred://t/0"), (r'("AAAA[a-z]+)', "AAAAone two", "cred://t/0")],
 )
 def test_a_custom_rule_that_begins_or_ends_within_a_scalar_leaves_valid_json(expression: str, value: Json, shown: str):
-    rule = ruleset.Rule("own", ruleset.compiled(expression), keywords=(), own=False)
+    rule = ruleset.CredentialRule("own", ruleset.compiled(expression), keywords=(), own=False)
     own = Detector(ruleset.Ruleset([rule]), Fingerprints(b"k" * 32))
 
     assert json.loads(concealing(detector=own).document(result([value])))["result"] == [shown]

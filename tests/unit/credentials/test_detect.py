@@ -305,7 +305,9 @@ def test_many_credentials_take_time_in_proportion():
 
 
 def test_rules_of_others_are_tried_from_the_beginning(fingerprints: Fingerprints):
-    rule = ruleset.Rule("late", ruleset.compiled(r"begin\s+(\w+)\s+[a-z ]+keyword"), keywords=("keyword",), own=False)
+    rule = ruleset.CredentialRule(
+        "late", ruleset.compiled(r"begin\s+(\w+)\s+[a-z ]+keyword"), keywords=("keyword",), own=False
+    )
     theirs = Detector(ruleset.Ruleset([rule]), fingerprints)
 
     hits = theirs.hits(b"begin value " + b"a " * 900 + b"keyword")
@@ -314,7 +316,7 @@ def test_rules_of_others_are_tried_from_the_beginning(fingerprints: Fingerprints
 
 
 def test_an_empty_credential_is_none(fingerprints: Fingerprints):
-    rule = ruleset.Rule("empty", ruleset.compiled("x*"), own=False)
+    rule = ruleset.CredentialRule("empty", ruleset.compiled("x*"), own=False)
 
     assert Detector(ruleset.Ruleset([rule]), fingerprints).hits(b"abc") == []
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.credentials import gram_filter
-from gateway.credentials.calls import Index
+from gateway.credentials.calls import CredentialIndex
 from gateway.credentials.fingerprint import Fingerprints, grams_of_digests
 from gateway.credentials.gram_filter import GramFilter
 from gateway.model.shingles import gram, grams_of
@@ -46,12 +46,12 @@ def test_each_gram_is_found_at_each_place():
 
 def test_many_known_grams_are_for_a_set_to_find():
     assert found(SECRETS[0], known(*SECRETS)) is None
-    index = Index({KEYED.of(value): KEYED.shingles(value) for value in SECRETS})
+    index = CredentialIndex({KEYED.of(value): KEYED.shingles(value) for value in SECRETS})
     assert index.met(KEYED.gram_digests(SECRETS[3].encode())) == known(SECRETS[3])
 
 
 def test_a_gram_that_was_removed_is_not_found():
-    index = Index({KEYED.of(value): KEYED.shingles(value) for value in SECRETS[:2]})
+    index = CredentialIndex({KEYED.of(value): KEYED.shingles(value) for value in SECRETS[:2]})
     index.remove(KEYED.of(SECRETS[0]))
     assert index.met(KEYED.gram_digests(" ".join(SECRETS[:2]).encode())) == known(SECRETS[1])
     index.remove(KEYED.of(SECRETS[1]))

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from gateway.credentials import ruleset
-from gateway.credentials.calls import Index
+from gateway.credentials.calls import CredentialIndex
 from gateway.credentials.detect import Detector
 from gateway.credentials.fingerprint import Fingerprints
 from gateway.credentials.known_spots import LONGEST, KnownSpots
@@ -22,7 +22,7 @@ PHRASE = "correct horse battery staple 77"
 
 
 def known(*values: str, rule: str | None = None) -> KnownSpots:
-    index = Index({OF.of(value): OF.shingles(value) for value in values})
+    index = CredentialIndex({OF.of(value): OF.shingles(value) for value in values})
     return KnownSpots(DETECTOR, [index], {} if rule is None else {OF.of(value): rule for value in values})
 
 
@@ -108,6 +108,6 @@ def test_a_text_that_cannot_be_searched_holds_whatever_it_may():
 
 
 def test_without_credentials_nothing_is_found():
-    nothing = KnownSpots(DETECTOR, [Index({})])
+    nothing = KnownSpots(DETECTOR, [CredentialIndex({})])
     assert nothing(WORD) == []
     assert not nothing.holds_any([WORD])

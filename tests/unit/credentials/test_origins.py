@@ -9,7 +9,7 @@ import pytest
 from benchmarks.credentials.examples import example
 from gateway.credentials.detect import Detector
 from gateway.credentials.fingerprint import Fingerprints
-from gateway.credentials.origins import Limits, Origins, Shown
+from gateway.credentials.origins import CredentialLimits, KnownOrigins, ShownToCaller
 from gateway.model.shingles import name_of
 from tests.unit.credentials.conftest import RULES
 
@@ -19,31 +19,31 @@ LONG = example("ghp_{w:30}{crc62}", Random(1))
 OTHER = example("ghp_{w:30}{crc62}", Random(2))
 
 
-def note(origins: Origins, value: str, task: str = "t", audience: str = "crm", owner: str = "ada") -> None:
+def note(origins: KnownOrigins, value: str, task: str = "t", audience: str = "crm", owner: str = "ada") -> None:
     origins.note(owner, task, audience, KEYED.of(value), KEYED.shingles(value))
 
 
-def shown(origins: Origins, owner: str = "ada") -> Shown:
+def shown(origins: KnownOrigins, owner: str = "ada") -> ShownToCaller:
     found = origins.of(owner)
     assert found is not None
     return found
 
 
-def found(origins: Origins, text: str) -> set[str]:
+def found(origins: KnownOrigins, text: str) -> set[str]:
     return {
         finding.fingerprint for finding in DETECTOR.inspect({"x": text}, {}, shown(origins).index, new=False).findings
     }
 
 
 def test_a_caller_that_was_shown_nothing_is_not_looked_at():
-    origins = Origins()
+    origins = KnownOrigins()
     assert origins.of("ada") is None
     note(origins, LONG)
     assert origins.of("bert") is None
 
 
 def test_a_credential_is_found_again_and_may_go_to_its_system_only():
-    origins = Origins()
+    origins = KnownOrigins()
     note(origins, LONG)
 
     assert found(origins, f"{LONG[:20]} and {LONG[20:]}") == {KEYED.of(LONG)}
@@ -54,7 +54,7 @@ def test_a_credential_is_found_again_and_may_go_to_its_system_only():
 
 
 def test_a_credential_may_go_to_each_system_that_has_shown_it_to_a_task():
-    origins = Origins()
+    origins = KnownOrigins()
     note(origins, LONG)
     note(origins, LONG, task="u", audience="billing")
     assert shown(origins).may_go_to("billing", KEYED.of(LONG))
@@ -65,7 +65,7 @@ def test_a_credential_may_go_to_each_system_that_has_shown_it_to_a_task():
 
 
 def test_of_a_credential_that_another_system_has_shown_one_such_is_named():
-    origins = Origins()
+    origins = KnownOrigins()
     note(origins, LONG, audience="wiki")
     note(origins, LONG, task="u", audience="crm")
 
@@ -75,7 +75,7 @@ def test_of_a_credential_that_another_system_has_shown_one_such_is_named():
 
 
 def test_what_other_tasks_were_shown_is_told_from_what_this_one_was():
-    origins = Origins()
+    origins = KnownOrigins()
     note(origins, LONG)
     assert not shown(origins).is_beside("t")
     assert shown(origins).is_beside("new")
@@ -87,14 +87,14 @@ def test_what_other_tasks_were_shown_is_told_from_what_this_one_was():
 
 
 def test_within_a_task_the_first_system_stays():
-    origins = Origins()
+    origins = KnownOrigins()
     note(origins, LONG)
     note(origins, LONG, audience="billing")
     assert not shown(origins).may_go_to("billing", KEYED.of(LONG))
 
 
 def test_a_credential_is_known_until_the_last_task_that_saw_it_is_gone():
-    origins = Origins()
+    origins = KnownOrigins()
     note(origins, LONG)
     note(origins, OTHER)
     note(origins, LONG, task="u")
@@ -108,7 +108,7 @@ def test_a_credential_is_known_until_the_last_task_that_saw_it_is_gone():
 
 
 def test_a_dead_credential_is_forgotten_and_takes_no_room():
-    origins = Origins(Limits(of_caller=2, marks_of_caller=2))
+    origins = KnownOrigins(CredentialLimits(of_caller=2, marks_of_caller=2))
     note(origins, OTHER, task="u")
     for number in range(100):
         value = example("ghp_{w:30}{crc62}", Random(number + 10))
@@ -126,7 +126,7 @@ def test_a_dead_credential_is_forgotten_and_takes_no_room():
 
 
 def test_a_short_one_is_found_as_a_whole_word_only():
-    origins = Origins()
+    origins = KnownOrigins()
     note(origins, "48210935")
     assert found(origins, "the code is 48210935 now") == {KEYED.of("48210935")}
     assert found(origins, "4821-0935") == set()
@@ -135,9 +135,9 @@ def test_a_short_one_is_found_as_a_whole_word_only():
     assert origins.of("ada") is None
 
 
-@pytest.mark.parametrize("limits", [Limits(of_caller=1), Limits(of_all=1)])
-def test_of_credentials_beyond_those_that_are_kept_whole_there_are_the_marks(limits: Limits):
-    origins = Origins(limits)
+@pytest.mark.parametrize("limits", [CredentialLimits(of_caller=1), CredentialLimits(of_all=1)])
+def test_of_credentials_beyond_those_that_are_kept_whole_there_are_the_marks(limits: CredentialLimits):
+    origins = KnownOrigins(limits)
     note(origins, LONG, task="t")
     note(origins, OTHER, task="u")
     note(origins, "48210935", task="u", audience="wiki")
@@ -156,7 +156,7 @@ def test_of_credentials_beyond_those_that_are_kept_whole_there_are_the_marks(lim
 
 
 def test_a_credential_is_kept_once_whole_or_by_its_mark():
-    origins = Origins(Limits(of_caller=1))
+    origins = KnownOrigins(CredentialLimits(of_caller=1))
     note(origins, LONG)
     note(origins, OTHER)
     origins.note("ada", "u", "wiki", name_of(KEYED.mark(OTHER)), frozenset())
@@ -166,10 +166,15 @@ def test_a_credential_is_kept_once_whole_or_by_its_mark():
 
 
 @pytest.mark.parametrize(
-    "limits", [Limits(of_caller=1, marks_of_caller=1), Limits(1, 1, 1, 1), Limits(of_caller=1, marks_of_all=1)]
+    "limits",
+    [
+        CredentialLimits(of_caller=1, marks_of_caller=1),
+        CredentialLimits(1, 1, 1, 1),
+        CredentialLimits(of_caller=1, marks_of_all=1),
+    ],
 )
-def test_what_has_no_room_at_all_is_lost_of_its_system_for_as_long_as_the_task_is_kept(limits: Limits):
-    origins = Origins(limits)
+def test_what_has_no_room_at_all_is_lost_of_its_system_for_as_long_as_the_task_is_kept(limits: CredentialLimits):
+    origins = KnownOrigins(limits)
     for value in (LONG, OTHER):
         note(origins, value)
     assert not shown(origins).lost
@@ -184,7 +189,7 @@ def test_what_has_no_room_at_all_is_lost_of_its_system_for_as_long_as_the_task_i
 
 
 def test_a_task_that_lost_count_is_told_with_its_system():
-    origins = Origins()
+    origins = KnownOrigins()
     origins.lose("ada", "t", "crm")
     assert (shown(origins).has_lost_beside("crm"), shown(origins).has_lost_beside("wiki")) == (False, True)
     origins.drop("ada", "t")
@@ -192,7 +197,7 @@ def test_a_task_that_lost_count_is_told_with_its_system():
 
 
 def test_room_that_one_caller_gives_back_is_room_for_another():
-    origins = Origins(Limits(of_all=1, marks_of_all=0))
+    origins = KnownOrigins(CredentialLimits(of_all=1, marks_of_all=0))
     note(origins, LONG)
     origins.drop("ada", "t")
     note(origins, OTHER, owner="bert")
@@ -200,7 +205,7 @@ def test_room_that_one_caller_gives_back_is_room_for_another():
 
 
 def test_no_caller_takes_more_than_it_leaves_to_others():
-    origins = Origins(Limits(of_all=16, marks_of_all=16))
+    origins = KnownOrigins(CredentialLimits(of_all=16, marks_of_all=16))
     for owner in ("ada", "bert", "carl"):
         for number in range(40):
             note(origins, f"k7Qz93{owner}{number:02}mW2tRx8bLn", owner=owner)

@@ -13,7 +13,7 @@ from benchmarks.credentials.examples import example
 from gateway.credentials import outside_arguments, ruleset
 from gateway.credentials.detect import Detector
 from gateway.credentials.fingerprint import Fingerprints
-from gateway.credentials.origins import Origins, Shown
+from gateway.credentials.origins import KnownOrigins, ShownToCaller
 from gateway.credentials.outside_arguments import Sent
 from gateway.model.content import CredentialPiece, Sighting
 from gateway.model.decision import Refusal
@@ -27,9 +27,9 @@ KEY = example("ghp_{w:30}{crc62}", Random(1))
 FRESH = example("ghp_{w:30}{crc62}", Random(2))
 
 
-def shown(*values: str, lost: str | None = None) -> Shown:
+def shown(*values: str, lost: str | None = None) -> ShownToCaller:
     """A caller to whom `crm` has shown these."""
-    origins = Origins()
+    origins = KnownOrigins()
     for value in values:
         origins.note("ada", "t", "crm", KEYED.of(value), KEYED.shingles(value))
     if lost is not None:
@@ -60,7 +60,7 @@ def _problem(found: str | tuple[CredentialPiece, ...]) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def problem(sent: Sent, audience: str = "billing", known: Shown | None = None) -> str | None:
+def problem(sent: Sent, audience: str = "billing", known: ShownToCaller | None = None) -> str | None:
     return _problem(outside_arguments.examine(sent, known or shown(KEY), audience, DETECTOR))
 
 

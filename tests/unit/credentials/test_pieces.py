@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from gateway.credentials.calls import Index
+from gateway.credentials.calls import CredentialIndex
 from gateway.credentials.detect import Detector
 from gateway.credentials.fingerprint import Fingerprints
 from gateway.model.content import CredentialPiece
@@ -24,7 +24,7 @@ WORD = "kqzvmwtrplxyhjbn"
 
 
 def looked(value: str, arguments: dict[str, Json]) -> tuple[CredentialPiece, ...]:
-    return DETECTOR.inspect(arguments, {}, Index({KEYED.of(value): KEYED.shingles(value)}), new=False).pieces
+    return DETECTOR.inspect(arguments, {}, CredentialIndex({KEYED.of(value): KEYED.shingles(value)}), new=False).pieces
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from benchmarks.credentials.examples import example
 from gateway.credentials import ruleset
-from gateway.credentials.ruleset import GRAMMAR, OWN, Rule, Ruleset, compiled, escaped, load, shannon
+from gateway.credentials.ruleset import GRAMMAR, OWN, CredentialRule, Ruleset, compiled, escaped, load, shannon
 from gateway.errors import ConfigurationError
 from tests.unit.credentials.conftest import RULES
 
@@ -19,7 +19,7 @@ IDS = [rule.id for rule in RULES.rules]
 BY_ID = {rule.id: rule for rule in RULES.rules}
 
 
-def secrets(rule: Rule, text: bytes) -> list[bytes]:
+def secrets(rule: CredentialRule, text: bytes) -> list[bytes]:
     return [
         text[slice(*span)]
         for match in rule.regex.finditer(text)
@@ -33,7 +33,7 @@ def theirs(tmp_path: Path, text: str) -> Ruleset:
     return load(path)
 
 
-def only(rules: Ruleset, name: str) -> Rule:
+def only(rules: Ruleset, name: str) -> CredentialRule:
     return next(rule for rule in rules.rules if rule.id == name)
 
 
@@ -123,7 +123,7 @@ def test_of_our_rules_only_those_that_are_tried_are_compiled(monkeypatch: pytest
     """All of them take 1.5 MB of every gateway, and most have no sign in anything that it ever reads."""
     made: list[str] = []
 
-    def noted(expression: str, *, groups: bool = True) -> ruleset.Pattern:
+    def noted(expression: str, *, groups: bool = True) -> ruleset.Re2Pattern:
         made.append(expression)
         return compiled(expression, groups=groups)
 
@@ -295,7 +295,7 @@ def test_rules_of_files_alone_and_rules_that_report_nothing_are_left_out(tmp_pat
 
 def test_a_set_without_keywords_and_an_empty_one_work():
     assert Ruleset([]).candidates(b"x") == []
-    assert len(Ruleset([Rule("a", compiled("x"))]).candidates(b"x")) == 1
+    assert len(Ruleset([CredentialRule("a", compiled("x"))]).candidates(b"x")) == 1
 
 
 @pytest.mark.parametrize(

@@ -344,7 +344,9 @@ def test_too_many_credentials_are_said(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_rules_of_others_see_as_far_as_is_held():
-    rule = ruleset.Rule("far", ruleset.compiled(r"begin ([0-9]+) [a-z ]+keyword"), keywords=("keyword",), own=False)
+    rule = ruleset.CredentialRule(
+        "far", ruleset.compiled(r"begin ([0-9]+) [a-z ]+keyword"), keywords=("keyword",), own=False
+    )
     theirs = Detector(ruleset.Ruleset([rule]), KEYED)
     raw = b"x " * 3_000 + b"begin 12345678 " + b"a " * 900 + b"keyword " + b"y " * 3_000
     scanner = Scanner(theirs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.destinations.directory import Directory, Entry, directory_of
+from gateway.destinations.directory import Directory, DirectoryEntry, directory_of
 from gateway.destinations.find import listed
 from gateway.inspection.arguments import analyse
 from gateway.model.call import Call
@@ -15,7 +15,10 @@ from tests.requirements import requirement
 
 KEY = b"k" * 32
 DIRECTORY = directory_of(
-    map(Entry, ["Ada Lovelace <ada@corp.example>", "*@partner.example", "*.corp.example", "acme/*", "acme-labs/site"])
+    map(
+        DirectoryEntry,
+        ["Ada Lovelace <ada@corp.example>", "*@partner.example", "*.corp.example", "acme/*", "acme-labs/site"],
+    )
 )
 
 
@@ -75,14 +78,14 @@ def test_a_lookalike_is_not_known(text: str):
 @pytest.mark.parametrize("text", ["*", "**", "*@*", "a*", "*.", "*@x", "*/*"])
 def test_a_pattern_that_says_too_little_is_refused(text: str):
     with pytest.raises(ValueError, match=r"nearly everything|more than one"):
-        directory_of([Entry(text)])
+        directory_of([DirectoryEntry(text)])
 
 
 @pytest.mark.parametrize("text", ["*corp.example", "ada*", "ada*@corp.example", "acme/*site", "+4420*"])
 def test_a_pattern_without_a_mark_beside_its_star_is_refused(text: str):
     """`*corp.example` would name eve@evilcorp.example, and `ada*` ada@evil.example."""
     with pytest.raises(ValueError, match="would name strangers too"):
-        directory_of([Entry(text)])
+        directory_of([DirectoryEntry(text)])
 
 
 def test_an_empty_directory_knows_nothing():

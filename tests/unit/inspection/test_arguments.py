@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.credentials.calls import Index
+from gateway.credentials.calls import CredentialIndex
 from gateway.credentials.finding import Finding, Inspection, Kind, Known
 from gateway.destinations.find import MAX_TEXT
 from gateway.history import state as bounds
@@ -256,7 +256,7 @@ class Detector:
         return None
 
     def inspect_leaves(
-        self, walked: Leaves, roles: Mapping[str, Role], known: Known | Index | None = None, /
+        self, walked: Leaves, roles: Mapping[str, Role], known: Known | CredentialIndex | None = None, /
     ) -> Inspection:
         assert roles == ROLES
         new = (finding("f1"),) if b"ghp" in walked.data else ()
@@ -305,7 +305,7 @@ class Signed:
         return None
 
     def inspect_leaves(
-        self, _walked: Leaves, _roles: Mapping[str, Role], _known: Known | Index | None = None, /
+        self, _walked: Leaves, _roles: Mapping[str, Role], _known: Known | CredentialIndex | None = None, /
     ) -> Inspection:
         return Inspection((self.finding, Finding("f1", "github-pat", "seen", self.finding.pointer, Role.CONTENT)))
 

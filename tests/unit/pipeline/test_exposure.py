@@ -13,7 +13,7 @@ import pytest
 from benchmarks.credentials.corpus import negatives
 from benchmarks.credentials.examples import example
 from gateway.credentials import ruleset
-from gateway.credentials.calls import Index
+from gateway.credentials.calls import CredentialIndex
 from gateway.credentials.detect import Detector
 from gateway.credentials.fingerprint import Fingerprints
 from gateway.history.events import touch_of
@@ -199,7 +199,7 @@ class Mine:
 def completed(values: Sequence[str], said: Iterator[str]) -> tuple[list[str], int]:
     """The credentials that one system seems to have got in the end, and how many grams were counted."""
     known = {KEYED.of(value): value for value in values}
-    index = Index({name: KEYED.shingles(value) for name, value in known.items()})
+    index = CredentialIndex({name: KEYED.shingles(value) for name, value in known.items()})
     exposures, state, found = Exposures(), TaskState(), list[str]()
     for text in said:
         pieces = DETECTOR.inspect({"text": text}, {}, index, new=False).pieces

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.destinations.directory import Entry, directory_of
+from gateway.destinations.directory import DirectoryEntry, directory_of
 from gateway.inspection.arguments import analyse
 from gateway.model.call import Call
 from gateway.model.target import Effect, Labels, Role, Target
@@ -25,7 +25,7 @@ def unnamed(
     effect: Effect = Effect.DESTRUCTIVE,
 ) -> set[str] | None:
     target = Target("tool", "files", "rm", "files", labels=Labels(effect, roles=roles or {}))
-    directory = directory_of([Entry("acme/*")])
+    directory = directory_of([DirectoryEntry("acme/*")])
     call = Call("tools/call", target, arguments)
     found = analyse(call, key=KEY, goal=goal, contract=contract, directory=directory).unnamed
     return None if found is None else set(found)

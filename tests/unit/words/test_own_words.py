@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.destinations.directory import Entry, directory_of
+from gateway.destinations.directory import DirectoryEntry, directory_of
 from gateway.destinations.normalise import normalise
 from gateway.destinations.own_domains import is_inside
 from gateway.inspection.arguments import analyse
@@ -26,7 +26,7 @@ CALLER = Principal(
 def tokens(text: str, goal: str | None = None, entries: tuple[str, ...] = (), caller: Principal | None = CALLER):
     """Return the digests of the foreign words of a call with a text."""
     call = Call("tools/call", Target("tool", "crm", "use", "crm"), {"text": text})
-    known = directory_of(map(Entry, entries))
+    known = directory_of(map(DirectoryEntry, entries))
     return analyse(call, key=KEY, goal=goal, contract=None, directory=known, caller=caller).tokens
 
 
@@ -113,7 +113,7 @@ def test_numbers_and_short_parts_of_the_directory_make_no_word_own(text: str):
 def test_a_destination_that_the_goal_names_is_named_and_one_of_the_directory_is_not():
     roles = Labels(roles={"/to": Role.DESTINATION})
     call = Call("tools/call", Target("tool", "m", "use", "m", labels=roles), {"to": ["bob@b.example", "ann@b.example"]})
-    known = directory_of([Entry("ann@b.example")])
+    known = directory_of([DirectoryEntry("ann@b.example")])
     content = analyse(call, key=KEY, goal="Write to bob@b.example", contract=None, directory=known)
 
     assert {content.destinations[digest] for digest in content.named} == {"bob@b.example"}
