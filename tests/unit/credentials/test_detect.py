@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.credentials.corpus import CONTEXTS, negatives, positives
-from gateway.credentials import codes, detect, ruleset
+from gateway.credentials import codes, detect, ruleset, surroundings
 from gateway.credentials.detect import Detector
 from gateway.credentials.fingerprint import Fingerprints
 from gateway.model.target import Role
@@ -91,14 +91,14 @@ def test_what_a_named_value_is_in_base64_counts_too():
 
 
 LOOKS = {
-    "private-key": detect._PRIVATE_KEY,
-    "putty": detect._PUTTY,
-    "jwt": detect._JWT,
-    "bearer": detect._BEARER,
-    "basic": detect._BASIC,
-    "userinfo": detect._USERINFO,
-    "signed": detect._SIGNED,
-    "code": detect._CODES,
+    "private-key": surroundings._PRIVATE_KEY,
+    "putty": surroundings._PUTTY,
+    "jwt": surroundings._JWT,
+    "bearer": surroundings._BEARER,
+    "basic": surroundings._BASIC,
+    "userinfo": surroundings._USERINFO,
+    "signed": surroundings._SIGNED,
+    "code": surroundings._CODES,
     "code-beside": codes._BESIDE,
     "code-before": codes._BEFORE,
     "code-entered": codes._ENTERED,
