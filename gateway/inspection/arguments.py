@@ -182,7 +182,7 @@ def _places(call: Call, authority: _AuthorityValues, given: Grounds, key: bytes)
     found: dict[str, frozenset[int]] = {}
     for pointer in _with_role(Role.DESTINATION, authority, labels) - authority.grounded:
         values = {text for text in texts(at(call.arguments, pointer)) if text.strip()}
-        unnamed = [folded(text) for text in values if not given.hold(text, Role.DESTINATION, MAX_VALUES)]
+        unnamed = [folded(text) for text in values if not given.grounds_value(text, Role.DESTINATION, MAX_VALUES)]
         found[pointer] = digests(map(encoded, unnamed), key)
     return found
 
@@ -278,7 +278,7 @@ def _with_word(
     word = detector.word_of(item.fingerprint, text[:MAX_WORDS]) if isinstance(text, str) else None
     if word is None or len(word) < _SHORTEST_WORD or not is_ordinary(word):
         return item
-    return replace(item, word=digest(folded(word), key), in_goal=given.name(word))
+    return replace(item, word=digest(folded(word), key), in_goal=given.names(word))
 
 
 def sampled(tokens: frozenset[int]) -> frozenset[int]:
@@ -321,7 +321,7 @@ class _AuthorityValues:
         """Add the values at `pointer`. A pointer without values gives nothing, and needs no grounds."""
         if role is Role.DESTINATION:
             found = self._listed(values)
-            words, given = {destination.word.lower() for destination in found}, self._given.reach
+            words, given = {destination.word.lower() for destination in found}, self._given.grounds_destination
             held = all(map(given, found))
             self.known.update(destination.value for destination in found if self._given.knows(destination))
         elif role is Role.CONTENT:
@@ -329,10 +329,10 @@ class _AuthorityValues:
             words, held = self._links(values)
         else:
             words = set(value_words(values, role, MAX_VALUES))
-            held = self._given.hold(values, role, MAX_VALUES)
+            held = self._given.grounds_value(values, role, MAX_VALUES)
             if role is Role.RECORD and not held:
                 # One list may have items of the goal and items of a record.
-                words = {word for word in words if not self._given.hold(word, role, 1)} or words
+                words = {word for word in words if not self._given.grounds_value(word, role, 1)} or words
         if words:
             digests_of = _digests_of_hosts if role is Role.CONTENT else _digests
             self.digests[pointer] = digests_of(words, self._key)
@@ -350,7 +350,7 @@ class _AuthorityValues:
                     continue
                 seen.add(link.value)
                 words.add(link.word.lower())
-                held = held and self._given.reach(link)
+                held = held and self._given.grounds_destination(link)
                 if len(words) > MAX_DESTINATIONS:
                     return {*words, _TOO_MANY}, False
             left -= len(text)
@@ -451,7 +451,7 @@ def _named(arguments: JsonObject, given: Grounds, walked: Leaves) -> bool | None
         elif isinstance(item, list | tuple):
             waiting.extend(item)
         elif isinstance(item, str):
-            if not given.caseless or not given.name(followable_links.followable(item) or item):
+            if not given.caseless or not given.names(followable_links.followable(item) or item):
                 return False
             found = True
         if left < 0:
@@ -470,7 +470,7 @@ def _names_place(call: Call, given: Grounds) -> bool:
     if values:
         return len(values) <= MAX_LOOKED_UP and all(map(given.names_record, values))
     systems = (call.target.upstream, call.target.audience)
-    return Role.DESTINATION in roles.values() or any(map(given.name, systems))
+    return Role.DESTINATION in roles.values() or any(map(given.names, systems))
 
 
 def _text(arguments: JsonObject) -> tuple[str, bool]:

@@ -55,7 +55,7 @@ def _values(value: Json) -> Iterator[str]:
 
 
 def _is_named(text: str, given: Grounds) -> bool:
-    if given.name(text) or given.reach(normalise(text)):
+    if given.names(text) or given.grounds_destination(normalise(text)):
         return True
     number = amount(text)
     return number is not None and number in given.amounts

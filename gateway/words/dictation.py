@@ -73,6 +73,6 @@ def _is_given(item: Json, role: Role, given: Grounds) -> bool:
     if stands(text, given.exact):
         return True
     if isinstance(item, str):
-        return role is Role.DESTINATION and text == text.lower() and given.hold(text, role, 1)
+        return role is Role.DESTINATION and text == text.lower() and given.grounds_value(text, role, 1)
     number = amount(text)
     return number is not None and number in given.amounts

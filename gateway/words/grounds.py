@@ -118,7 +118,7 @@ class Grounds:
     """Names of the accounts that the goal gives to log in as, in lower case."""
     directory: Directory = field(default=EMPTY, repr=False)
 
-    def hold(self, value: Json, role: Role, limit: int) -> bool:
+    def grounds_value(self, value: Json, role: Role, limit: int) -> bool:
         """Return whether each value of an argument is given; `False` for more than `limit` values."""
         seen = 0
         for text in texts(value):
@@ -130,7 +130,7 @@ class Grounds:
 
     def _each(self, text: str, role: Role) -> Iterable[bool]:
         if role is Role.DESTINATION:
-            return (self.reach(destination) for destination in listed(text))
+            return (self.grounds_destination(destination) for destination in listed(text))
         if role is Role.AMOUNT:
             number = amount(text)
             if number is not None:
@@ -141,7 +141,7 @@ class Grounds:
             return (stands(folded(text), self.caseless),)
         return (stands(_spaced(text), self.exact),)
 
-    def name(self, text: str) -> bool:
+    def names(self, text: str) -> bool:
         """Return whether the goal names the text, in one or several meaningful words."""
         if not self.caseless:
             return False
@@ -150,9 +150,9 @@ class Grounds:
 
     def names_record(self, text: str) -> bool:
         """Return whether the goal names a record: by a word as in `name`, or by a number of any length."""
-        return self.name(text) or (text.isdigit() and stands(text, self.caseless))
+        return self.names(text) or (text.isdigit() and stands(text, self.caseless))
 
-    def reach(self, destination: Destination) -> bool:
+    def grounds_destination(self, destination: Destination) -> bool:
         """Return whether the goal, the contract or the directory has a destination."""
         return self.knows(destination) or self.names_destination(destination)
 
@@ -175,7 +175,7 @@ class Grounds:
         whole = normalise(joined)
         if whole.kind is not DestinationKind.PATH or whole.value != joined or joined.count("/") != 1:
             return False
-        return self.reach(whole) or self._links_to(folded(joined))
+        return self.grounds_destination(whole) or self._links_to(folded(joined))
 
     def name_of(self, name: str, address: str) -> bool:
         """Return whether the operator's directory has an address as that of a person or thing with a name."""

@@ -126,7 +126,7 @@ def told_values(arguments: JsonObject, given: Grounds, key: bytes) -> Mapping[in
 
     A system may repeat each value.
     """
-    found = {folded(text) for text in texts(arguments) if len(text) <= MAX_VALUE and not given.name(text)}
+    found = {folded(text) for text in texts(arguments) if len(text) <= MAX_VALUE and not given.names(text)}
     if len(found) > MAX_TOLD:
         return TOO_MANY
     few = len(found) <= MAX_PIECED

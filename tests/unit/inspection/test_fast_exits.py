@@ -202,7 +202,7 @@ def test_an_id_as_written_stands_for_the_same_request_as_its_value(expected: int
 def test_without_a_goal_nothing_is_named(text: str):
     given_nothing = grounds(None, None)
 
-    assert not given_nothing.name(text)
+    assert not given_nothing.names(text)
     assert module._named({"text": text}, given_nothing, leaves({"text": text})) is False
     assert module._named({"count": 3}, given_nothing, leaves({"count": 3})) is None
 

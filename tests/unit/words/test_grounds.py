@@ -16,22 +16,22 @@ GOAL = (
 def test_a_sentence_may_end_without_a_space(value: str):
     given = grounds("Post it on our-company.example.They asked for it.", None)
 
-    assert given.hold(value, Role.DESTINATION, 10)
+    assert given.grounds_value(value, Role.DESTINATION, 10)
 
 
 @pytest.mark.parametrize("goal", ["a.example.them", "a.example.You", "a.example.In", "a.example.They.example"])
 def test_what_may_be_a_name_is_no_end_of_a_sentence(goal: str):
     given = grounds(f"write to {goal} at once", None)
 
-    assert not given.hold("a.example", Role.DESTINATION, 10)
-    assert given.hold(goal, Role.DESTINATION, 10)
+    assert not given.grounds_value("a.example", Role.DESTINATION, 10)
+    assert given.grounds_value(goal, Role.DESTINATION, 10)
 
 
 def test_a_goal_names_what_its_words_say():
     given = grounds("Read the General channel and www.site.example.", None)
 
-    assert all(map(given.name, ["general", "the  general CHANNEL", "www.site.example"]))
-    assert not any(map(given.name, ["", "the", "re", "site.example/secret", "gener", "other"]))
+    assert all(map(given.names, ["general", "the  general CHANNEL", "www.site.example"]))
+    assert not any(map(given.names, ["", "the", "re", "site.example/secret", "gener", "other"]))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_goal_names_what_its_words_say():
     ],
 )
 def test_what_the_user_said_is_grounded(role: Role, value: Json):
-    assert grounds(GOAL, None).hold(value, role, 10)
+    assert grounds(GOAL, None).grounds_value(value, role, 10)
 
 
 @pytest.mark.parametrize(
@@ -90,59 +90,59 @@ def test_what_the_user_said_is_grounded(role: Role, value: Json):
     ],
 )
 def test_what_the_user_did_not_say_is_not(role: Role, value: Json):
-    assert not grounds(GOAL, None).hold(value, role, 10)
+    assert not grounds(GOAL, None).grounds_value(value, role, 10)
 
 
 def test_a_contract_grounds_its_destinations_in_any_spelling():
     given = grounds(None, ("Partner <ann@partner.example>", "api.partner.example", "ann@p\u0430rtner.example"))
 
-    assert given.hold("ANN@partner.example", Role.DESTINATION, 10)
-    assert given.hold("https://API.partner.example:443/v1", Role.DESTINATION, 10)
-    assert given.hold("ann@p\u0430rtner.example", Role.DESTINATION, 10)
-    assert not given.hold("partner.example", Role.DESTINATION, 10)
-    assert not given.hold("bob@partner.example", Role.DESTINATION, 10)
+    assert given.grounds_value("ANN@partner.example", Role.DESTINATION, 10)
+    assert given.grounds_value("https://API.partner.example:443/v1", Role.DESTINATION, 10)
+    assert given.grounds_value("ann@p\u0430rtner.example", Role.DESTINATION, 10)
+    assert not given.grounds_value("partner.example", Role.DESTINATION, 10)
+    assert not given.grounds_value("bob@partner.example", Role.DESTINATION, 10)
 
 
 def test_days_are_grounded_in_the_words_of_the_user():
     given = grounds("Book the 'Grand' from the 13th to the 17th of May 2024, and a table on October 15th", None)
 
-    assert given.hold(["2024-05-13", "2024-05-17 11:00", "2031-10-15T19:00:00Z"], Role.AMOUNT, 10)
-    assert not given.hold("2024-05-14", Role.AMOUNT, 10)
-    assert not given.hold("2025-05-13", Role.AMOUNT, 10)
-    assert not given.hold("2024-05-13", Role.DESTINATION, 10)
+    assert given.grounds_value(["2024-05-13", "2024-05-17 11:00", "2031-10-15T19:00:00Z"], Role.AMOUNT, 10)
+    assert not given.grounds_value("2024-05-14", Role.AMOUNT, 10)
+    assert not given.grounds_value("2025-05-13", Role.AMOUNT, 10)
+    assert not given.grounds_value("2024-05-13", Role.DESTINATION, 10)
 
 
 def test_a_file_is_grounded_in_the_letters_of_its_name():
-    assert grounds("keep Report.txt", None).hold("Report.txt", Role.DESTINATION, 10)
+    assert grounds("keep Report.txt", None).grounds_value("Report.txt", Role.DESTINATION, 10)
 
 
 @pytest.mark.parametrize("name", ["@\u0430lice", "p\u0430yroll"])
 def test_no_goal_grounds_a_name_that_mixes_alphabets(name: str):
-    assert not grounds(f"write to {name} today", None).hold(name, Role.DESTINATION, 10)
+    assert not grounds(f"write to {name} today", None).grounds_value(name, Role.DESTINATION, 10)
 
 
 def test_an_amount_with_two_readings_is_grounded_as_it_is_written():
     given = grounds("pay 1,000 today", None)
 
-    assert given.hold(["1,000", 1000], Role.AMOUNT, 10)
-    assert not given.hold("1.000", Role.AMOUNT, 10)
+    assert given.grounds_value(["1,000", 1000], Role.AMOUNT, 10)
+    assert not given.grounds_value("1.000", Role.AMOUNT, 10)
 
 
 def test_an_amount_that_is_none_must_stand_there_as_text():
-    assert grounds("transfer everything but a tenner", None).hold("a tenner", Role.AMOUNT, 10)
+    assert grounds("transfer everything but a tenner", None).grounds_value("a tenner", Role.AMOUNT, 10)
 
 
 def test_too_many_values_are_not_grounded():
-    assert grounds("a b c", None).hold(["b", "c"], Role.COMMAND, 2)
-    assert not grounds("a b c", None).hold(["b", "c", "b"], Role.COMMAND, 2)
+    assert grounds("a b c", None).grounds_value(["b", "c"], Role.COMMAND, 2)
+    assert not grounds("a b c", None).grounds_value(["b", "c", "b"], Role.COMMAND, 2)
 
 
 def test_nothing_is_grounded_without_a_goal():
-    assert not grounds(None, None).hold("bob@example.com", Role.DESTINATION, 10)
+    assert not grounds(None, None).grounds_value("bob@example.com", Role.DESTINATION, 10)
 
 
 def test_the_end_of_an_endless_goal_grounds_nothing():
-    assert not grounds("x " * MAX_GOAL + "bob@example.com", None).hold("bob@example.com", Role.DESTINATION, 10)
+    assert not grounds("x " * MAX_GOAL + "bob@example.com", None).grounds_value("bob@example.com", Role.DESTINATION, 10)
 
 
 @pytest.mark.parametrize(
