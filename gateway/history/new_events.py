@@ -70,7 +70,7 @@ def reserved(
     seen, target = _UNSEEN if content is None else content, call.target
     touch = touch_of(target)
     links = pack(state.links.intersection(seen.links.values())) if state.links and seen.links else b""
-    said, told = _told(state, touch.audience, seen, carried) if seen.said or seen.told else (b"", b"")
+    said, told = _told(state, touch.audience, seen, carried) if seen.told_values or seen.told else (b"", b"")
     is_placed = seen.destinations or len(state.destinations) + len(state.inside) > MAX_DESTINATIONS
     outside, inside, named, crowded = _destinations(state, seen) if is_placed else _NO_DESTINATIONS
     is_said = seen.words is not None and seen.words <= state.uttered.keys()
@@ -95,8 +95,8 @@ def reserved(
         fed=_fed(state, touch.audience, seen.tokens, carried) if seen.tokens else (),
         flooded=_is_flooded(state, seen, carried) if state.unkept or carried.unkept else False,
         links=links,
-        own=seen.own and not links,
-        directed=seen.directed,
+        own=seen.has_off_goal_text and not links,
+        directed=seen.follows_goal,
         pointed=seen.pointed,
         said=said,
         uttered=uttered,
@@ -115,7 +115,7 @@ def reserved(
 
 _NO_DESTINATIONS: Final = (b"", b"", b"", False)
 _MINT: Final = Effect.MINT
-_UNSEEN: Final = CallContent(complete=False, own=True)
+_UNSEEN: Final = CallContent(complete=False, has_off_goal_text=True)
 """The content of arguments of which nothing is known."""
 
 
@@ -135,7 +135,7 @@ def _told(state: TaskState, audience: str, content: CallContent, carried: Carrie
     untrusted result."""
     if not (state.untrusted or carried.untrusted):
         return b"", b""
-    said = content.said - state.trusted - carried.trusted
+    said = content.told_values - state.trusted - carried.trusted
     known = (*records_of(audience, state, carried), state.trusted, carried.trusted)
     fresh = frozenset(
         value

@@ -81,17 +81,17 @@ class CallContent(Struct, frozen=True):
     """False when the arguments were too much to be looked at whole."""
     links: Mapping[str, int] = msgspec.field(default_factory=dict[str, int])
     """Pointer of the call's only argument → digest of the web address that it is, if it is one that may be followed."""
-    own: bool = False
+    has_off_goal_text: bool = False
     """Whether the call may change something, or has a text that the goal does not name."""
     pointed: bool = False
     """Whether the call only reads, by texts that the goal names."""
     to_named_place: bool = False
     """Whether the call has a credential, and the goal names each record that the call selects."""
-    directed: bool = False
+    follows_goal: bool = False
     """Whether the call reads something untrusted by what the goal names."""
     words: frozenset[int] | None = None
     """Digests of the distinctive words in all arguments; `None` for more than are kept."""
-    said: frozenset[int] = frozenset()
+    told_values: frozenset[int] = frozenset()
     """Digests of the values that the call tells a trusted system, as a result of that system would give them."""
     unsure: bool = False
     """Whether the arguments may hold a credential of another system that could not be kept."""

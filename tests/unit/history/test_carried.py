@@ -169,7 +169,7 @@ def tells(*digests: int) -> Callable[[Caller], object]:
     """Say values to a trusted system."""
 
     def make(caller: Caller) -> None:
-        caller.call("wiki", says(said=frozenset(digests)), trust="trusted")
+        caller.call("wiki", says(told_values=frozenset(digests)), trust="trusted")
 
     return make
 
@@ -323,7 +323,7 @@ def test_after_too_much_was_told_in_the_task_before_nothing_gives_ground(next_ta
 
 def test_what_is_told_counts_after_something_untrusted_was_read_in_the_task_before(next_task: Callable[..., Caller]):
     later = next_task(reads("a", words(8)))
-    later.call("wiki", says(said=frozenset({8})), trust="trusted")
+    later.call("wiki", says(told_values=frozenset({8})), trust="trusted")
     later.call("wiki", CallContent(), words(8), trust="trusted")
 
     assert later.call("b", CallContent(authority={"/to": frozenset({8})})).ungrounded == ("/to",)

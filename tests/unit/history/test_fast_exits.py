@@ -48,7 +48,7 @@ def test_a_call_raises_what_its_systems_raise_by_the_plain_rule(
         if passes:
             apply(state, Passed(name))
 
-    event = reserved(state, "next", call, CallContent(own=True, words=frozenset()), 100.0, depth=depth)
+    event = reserved(state, "next", call, CallContent(has_off_goal_text=True, words=frozenset()), 100.0, depth=depth)
 
     expected = systems_raised(state, event)
     assert dict(event.raises) == (expected | {"depth": depth} if depth else expected)

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from tests.unit.history.agents import Agent
 
 
-POINTED = CallContent(directed=True)
-TOLD = CallContent(own=True)
+POINTED = CallContent(follows_goal=True)
+TOLD = CallContent(has_off_goal_text=True)
 
 
 def _follows(link: int) -> CallContent:
-    return CallContent(links={"/url": link}, own=True)
+    return CallContent(links={"/url": link}, has_off_goal_text=True)
 
 
 def _sending(*links: int) -> ResultContent:

@@ -152,10 +152,10 @@ def test_a_trusted_system_gives_no_ground_to_what_the_task_told_it(
     agent: Agent, make_result: Callable[..., ResultContent]
 ):
     """An answer repeats its question, and a note says what was written into it."""
-    agent.call("directory", CallContent(said=frozenset({1})), make_result({1, 2}), trusted=True)
+    agent.call("directory", CallContent(told_values=frozenset({1})), make_result({1, 2}), trusted=True)
     agent.call("issues", result=make_result({3, 4}))
-    agent.call("directory", CallContent(said=frozenset({1, 3})), make_result({1, 3, 5}), trusted=True)
-    agent.call("wiki", CallContent(said=frozenset({4})), trusted=True)
+    agent.call("directory", CallContent(told_values=frozenset({1, 3})), make_result({1, 3, 5}), trusted=True)
+    agent.call("wiki", CallContent(told_values=frozenset({4})), trusted=True)
     agent.call("wiki", result=make_result({4, 6}), trusted=True)
 
     known = agent.call("mail", _authority(before={1}, answer={2, 5, 6}, echo={3}, note={4}))
@@ -167,7 +167,7 @@ def test_what_a_refused_call_would_have_told_a_trusted_system_can_be_given_by_it
     agent: Agent, make_result: Callable[..., ResultContent]
 ):
     agent.call("issues", result=make_result({3}))
-    agent.refused("directory", CallContent(said=frozenset({3})), trusted=True)
+    agent.refused("directory", CallContent(told_values=frozenset({3})), trusted=True)
     agent.call("directory", result=make_result({3}), trusted=True)
 
     assert agent.call("mail", _authority(to={3})).ungrounded == ()
@@ -177,9 +177,9 @@ def test_a_task_that_tells_trusted_systems_too_much_is_given_no_more_ground(
     agent: Agent, make_result: Callable[..., ResultContent]
 ):
     agent.call("issues")
-    agent.call("wiki", CallContent(said=frozenset(range(bounds.MAX_SAID))), trusted=True)
+    agent.call("wiki", CallContent(told_values=frozenset(range(bounds.MAX_SAID))), trusted=True)
     agent.call("directory", result=make_result({10**6}), trusted=True)
-    agent.call("wiki", CallContent(said=frozenset(range(5000, 6000))), trusted=True)
+    agent.call("wiki", CallContent(told_values=frozenset(range(5000, 6000))), trusted=True)
     agent.call("directory", result=make_result({10**7}), trusted=True)
 
     assert len(agent.state.said) == bounds.MAX_SAID + 1

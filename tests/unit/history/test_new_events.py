@@ -74,7 +74,7 @@ def test_that_something_untrusted_was_read_and_not_kept_whole_is_news_of_each_sy
 def test_a_link_that_may_be_followed_is_news(
     agent: Agent, make_content: Callable[..., CallContent], make_result: Callable[..., ResultContent]
 ):
-    call_id, _ = agent.begin("a", make_content(directed=True, own=False))
+    call_id, _ = agent.begin("a", make_content(follows_goal=True, has_off_goal_text=False))
     apply(agent.state, observed(agent.state, call_id, make_result()))
     content = ResultContent(links=frozenset({7}))
 

@@ -114,7 +114,7 @@ def test_a_credential_that_the_user_gave_stays_one(session: Session):
 
 
 def test_a_link_that_was_followed_is_told(session: Session):
-    session.call(target("chat"), CallContent(directed=True), ResultContent(links=frozenset({1})))
+    session.call(target("chat"), CallContent(follows_goal=True), ResultContent(links=frozenset({1})))
     last = session.call(target("web"), CallContent(links={"/url": 1}))
 
     assert session.explain(last).facts.followed == session.facts[last].followed == ("/url",)

@@ -33,7 +33,9 @@ def _narrowed(content: CallContent, want: Relevance) -> CallContent:
     """With as little as may be looked for."""
     beyond = sorted(content.tokens - want.trusted)
     tokens = {"all": content.tokens, "one": frozenset(beyond[:1]) or content.tokens, "none": frozenset[int]()}
-    return structs.replace(content, tokens=tokens[want.words], said=content.said if want.told else frozenset())
+    return structs.replace(
+        content, tokens=tokens[want.words], told_values=content.told_values if want.told else frozenset()
+    )
 
 
 def _after(reads: list[tuple[Call, CallContent, ResultContent]]) -> TaskState:

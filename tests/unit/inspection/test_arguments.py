@@ -193,7 +193,7 @@ def test_what_a_call_tells_a_trusted_system_is_known_as_its_answer_would_have_it
     target = Target("tool", "wiki", "read", "wiki", trust="trusted")
 
     found = [
-        analyse(Call("tools/call", to, told), key=KEY, goal=None, contract=None).said
+        analyse(Call("tools/call", to, told), key=KEY, goal=None, contract=None).told_values
         for to in (target, replace(target, trust="untrusted"))
     ]
 
@@ -205,7 +205,7 @@ def test_what_a_call_tells_a_trusted_system_is_known_as_its_answer_would_have_it
 def test_what_a_call_tells_a_trusted_system_is_too_much_when_it_is_not_looked_through():
     target = Target("tool", "wiki", "read", "wiki", trust="trusted")
     few, many = (
-        analyse(Call("tools/call", target, {"body": "word " * size}), key=KEY, goal=None, contract=None).said
+        analyse(Call("tools/call", target, {"body": "word " * size}), key=KEY, goal=None, contract=None).told_values
         for size in (MAX_SAID // 5 - 2, MAX_SAID // 5 + 1)
     )
 
@@ -419,7 +419,7 @@ def said(arguments: JsonObject, labels: Labels = READS, goal: str | None = GOAL)
     """Whether a call says something of its own, and whether it reads what the goal points at."""
     made = Call("tools/call", Target("tool", "chat", "read", "chat", labels=labels), arguments)
     found = analyse(made, key=KEY, goal=goal, contract=None)
-    return found.own, found.directed
+    return found.has_off_goal_text, found.follows_goal
 
 
 @pytest.mark.parametrize(

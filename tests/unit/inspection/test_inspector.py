@@ -90,8 +90,8 @@ def test_a_signed_link_goes_home_and_its_signature_nowhere_else():
 def test_what_a_call_tells_a_trusted_system_is_looked_for_where_it_is_wanted():
     call = Call("tools/call", replace(TARGET, trust="trusted"), {"body": "eve@evil.example"})
 
-    assert INSPECTOR.call(call, TASK, {}).said
-    assert not INSPECTOR.call(call, TASK, {}, relevance=Relevance(told=False)).said
+    assert INSPECTOR.call(call, TASK, {}).told_values
+    assert not INSPECTOR.call(call, TASK, {}, relevance=Relevance(told=False)).told_values
 
 
 def test_the_words_of_a_result_are_looked_for_where_they_are_wanted_or_links_are():
