@@ -130,7 +130,9 @@ def analyse(
     authority = _authority(call, given, key, own_domains) if labels.roles else _NO_AUTHORITY
     selects = _with_role(Role.RECORD, authority, labels) if authority.digests else frozenset[str]()
     link = followable_links.sole_argument(call) if labels.roles else None
-    named = _named(call.arguments, given, walked) if labels.effect is Effect.READ else False
+    named: bool | None = False
+    if labels.effect is Effect.READ and (given.caseless or not walked.found or not walked.found[0].is_text):
+        named = _named(call.arguments, given)
     text, whole = ("\n".join(walked.texts), True) if walked.complete else _text(call.arguments)
     own = () if relevance.words == "none" else _own_parts(given, directory, caller, own_domains)
     words = _words(text, relevance, key, own, tells=relevance.told and call.target.trust == "trusted")
@@ -434,10 +436,8 @@ def _grounded_in_parts(
     return frozenset(joined | named)
 
 
-def _named(arguments: JsonObject, given: Grounds, walked: Leaves) -> bool | None:
+def _named(arguments: JsonObject, given: Grounds) -> bool | None:
     """Return whether the goal names each text of the arguments; `None` without texts."""
-    if not given.caseless and walked.found and walked.found[0].is_text:
-        return False
     found: bool | None = None
     waiting: list[Json] = [arguments]
     left = MAX_LOOKED_UP

@@ -87,11 +87,17 @@ class Inspector:
     ) -> ResultInspector:
         """Return the inspector of a call's streaming result. `quiet` and `seen` are as for `call`; `words` is whether
         its words matter (`History.keeps_words`)."""
+        target = call.target
+        trusted = target.trust == "trusted"
+        links = task.goal is not None and followable_links.may_be_followed(call, task.goal)
+        # A completion repeats what it was told by its nature, and code in a sandbox can say anything: they ground nothing.
+        grounds_nothing = trusted and (call.action == "completion/complete" or target.labels.in_sandbox)
+        is_read = (words or links) and not grounds_nothing
         scanner = Scanner(self.detector)
         return ResultInspector(
-            self.result_words(call, task, words=words),
+            ResultWords(self.key, trusted=trusted, links=links) if is_read else None,
             _SuppressingScanner(scanner, quiet, seen) if quiet is not None else scanner,
-            may_request(call.target),
+            may_request(target),
             self.result_records(call, task) if self.records else None,
         )
 
@@ -101,16 +107,6 @@ class Inspector:
             return None
         made = call.target.labels.effect is Effect.WRITE
         return ResultRecords(self.key, grounds(task.goal, None, self.directory), made=made)
-
-    def result_words(self, call: Call, task: Task, *, words: bool = True) -> ResultWords | None:
-        """Return the part of `result` for the words, and for the links that may be followed."""
-        trusted = call.target.trust == "trusted"
-        links = task.goal is not None and followable_links.may_be_followed(call, task.goal)
-        # A completion repeats what it was told by its nature, and code in a sandbox can say anything: they ground nothing.
-        repeats = call.action == "completion/complete" or call.target.labels.in_sandbox
-        if (trusted and repeats) or not (words or links):
-            return None
-        return ResultWords(self.key, trusted=trusted, links=links)
 
     def passing(
         self, *, trusted: bool, words: bool, quiet: ActiveSuppressions | None = None, seen: Container[str] = ()
