@@ -61,13 +61,14 @@ async def test_a_no_outlives_the_task_too(there: Bench):
     assert (await ask(there)).codes == ["approval/grant", "approval/denied"]
 
 
-async def test_who_ends_an_implicit_task_ends_its_questions(there: Bench):
-    await ask(there)
-    asked = pending(there)
-    kept = there.gateway.history.find(asked.question.task)
-    assert kept is not None
-    await there.gateway.journal.append("task", there.gateway.history.end(kept.task, "cancelled"))
-    await desk(there).sweep()
+async def test_who_ends_an_implicit_task_ends_its_questions(tmp_path: Path):
+    async with bench(tmp_path, more="approvals: {hold: 1ms}\n") as there:
+        await ask(there)
+        asked = pending(there)
+        kept = there.gateway.history.find(asked.question.task)
+        assert kept is not None
+        await there.gateway.journal.append("task", there.gateway.history.end(kept.task, "cancelled"))
+        await desk(there).sweep()
 
-    assert events(there) == ["asked", "withdrawn"]
-    assert (await ask(there)).codes == ["history/expired"]
+        assert events(there) == ["asked", "withdrawn"]
+        assert (await ask(there)).codes == ["history/expired"]
