@@ -40,6 +40,7 @@ from gateway.json.walk import Leaves, leaves
 from gateway.model.target import Role
 from gateway.model.wire import JsonObject
 from gateway.text_cache import SHORT
+from gateway.worker_thread import AT_ONCE, give_way
 
 _EXAMPLES: Final = re.compile(
     r"EXAMPLE|xxxx|XXXX|\*{4}|your[-_]|YOUR[-_]|placeholder|redacted|REDACTED|<|\$\{|0{12}|1234567890abc|abcdefghijkl"
@@ -71,6 +72,10 @@ def detectors(rules: Ruleset) -> frozenset[str]:
     return BY_PLACE | {rule.id for rule in rules.rules}
 
 
+_BY_CONTEXT: Final = (by_surroundings, by_phrase, by_code)
+"""The searches for credentials by the words around them."""
+
+
 class Detector:
     """Rules and fingerprints of one deployment. Has no state; safe to share."""
 
@@ -88,10 +93,17 @@ class Detector:
         around = _CONTEXT.search(text)
         if sign is None and around is None and not self.ruleset.always:
             return []
-        found = [] if around is None else [*by_surroundings(text), *by_phrase(text), *by_code(text)]
+        found = list[Hit]()
+        if around is not None:
+            for search in _BY_CONTEXT:
+                if len(text) > AT_ONCE:
+                    give_way()
+                found.extend(search(text))
         if sign is not None or self.ruleset.always:
             first = len(text) if sign is None else sign.start()
             for rule, at in self.ruleset.candidates(text, first):
+                if len(text) > AT_ONCE:
+                    give_way()
                 found.extend(_by_rule(rule, text, max(0, at - REACH) if rule.own else 0))
             found.extend(_by_name(text, first))
         found = [replace(hit, value=bare(hit.value)) if hit.kind == "code" else hit for hit in found]

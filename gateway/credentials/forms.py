@@ -20,6 +20,7 @@ from gateway.credentials.base64_text import groups, readable_text
 from gateway.credentials.decoders import base85, quoted_printable, uuencoded
 from gateway.credentials.fingerprint import bare
 from gateway.credentials.ruleset import compiled
+from gateway.worker_thread import AT_ONCE, give_way
 
 ROUNDS: Final = 2
 BUDGET: Final = 4 * 2**20
@@ -127,6 +128,8 @@ def is_plain(text: bytes) -> bool:
 def _decoded(text: bytes, *, rare: bool) -> list[tuple[str, bytes]]:
     """Return each decoding of a text by one round, with its name. Nearly every text shows none of the signs asked for here."""
     found: list[tuple[str, bytes]] = []
+    if len(text) > AT_ONCE:
+        give_way()
     if _PERCENT_SIGN in text and _PERCENT.search(text) is not None:
         found.append(("percent", unquote_to_bytes(text)))
     if _BACKSLASH in text:
@@ -183,6 +186,8 @@ def _base64(text: bytes) -> bytes:
         return b""
     # To decode each run costs less than to tell those apart that read as text, above all in an image. The empty run at the
     # end makes zero bytes follow the last one, and its last character of UTF-16 whole.
+    if len(packed) > AT_ONCE:
+        give_way()
     parts = _aligned([*_runs(packed, _NOT_BASE64, _SHORTEST_BASE64), b""])
     if packed != standard and _BASE64_TEXT.search(standard) is not None:
         parts.append(_decoded64([*_runs(standard, _NOT_BASE64, _SHORTEST_BASE64), b""]))
@@ -242,6 +247,8 @@ def _readable(parts: list[bytes]) -> Iterator[bytes]:
     """The pieces of decoded bytes that read as text, also as UTF-16."""
     # 0xFF is in nothing that reads as text.
     together = b"\xff".join(parts)
+    if len(together) > AT_ONCE:
+        give_way()
     pieces = [together[slice(*match.span())] for match in _READABLE_OR_WIDE.finditer(together)]
     if not any(piece[0] == 0 for piece in pieces):
         yield from pieces

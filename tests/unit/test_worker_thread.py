@@ -8,7 +8,7 @@ from collections.abc import Generator
 
 import pytest
 
-from gateway.worker_thread import AT_ONCE, WorkerThread
+from gateway.worker_thread import AT_ONCE, WorkerThread, give_way
 
 
 @pytest.fixture
@@ -63,3 +63,32 @@ async def test_a_closed_one_ends_what_it_was_asked_for_and_looks_at_the_rest_at_
     assert await worker.run(2**20, threading.current_thread) is threading.current_thread()
     may_end.set()
     assert await asyncio.gather(*looks) == [True, True]
+
+
+class Time:
+    """A clock that the test moves, and the pauses made by its readers."""
+
+    def __init__(self) -> None:
+        self.now, self.pauses = 0.0, 0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, _seconds: float) -> None:
+        self.pauses += 1
+
+
+async def test_long_work_gives_way_to_the_event_loop_once_a_turn(worker: WorkerThread, monkeypatch: pytest.MonkeyPatch):
+    time = Time()
+    monkeypatch.setattr("gateway.worker_thread.time", time)
+
+    def work() -> list[int]:
+        pauses: list[int] = []
+        for milliseconds in (0.1, 0.4, 0.6, 0.7, 1.2):
+            time.now = milliseconds / 1000
+            give_way()
+            pauses.append(time.pauses)
+        return pauses
+
+    assert await worker.run(2**20, work) == [0, 0, 1, 1, 2]
+    assert (work(), time.pauses) == ([2] * 5, 2), "the event loop's own thread never pauses"
