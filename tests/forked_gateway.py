@@ -170,11 +170,12 @@ def main() -> None:
     start.load_lean()
     for name in ("uvloop", "gateway.app", "gateway.cli.running", "gateway.telemetry.logs"):
         importlib.import_module(name)
-    from gateway.policy import policy, trial  # noqa: PLC0415
+    from gateway.policy import passed_trials, policy, trial  # noqa: PLC0415
     from gateway.policy.plan import compile_process, loading, store  # noqa: PLC0415
     from tests.policy_trials import PassedInFolder, RememberedTrials  # noqa: PLC0415
 
-    policy.trial = RememberedTrials(PassedInFolder(Path(os.environ.pop(_TRIALS))), trial.require)  # type: ignore[assignment] # pyright: ignore[reportAttributeAccessIssue]
+    remembered = RememberedTrials(PassedInFolder(Path(os.environ.pop(_TRIALS))), trial.require)
+    policy.trial = passed_trials.trial = remembered  # type: ignore[assignment] # pyright: ignore[reportAttributeAccessIssue]
     plan = bytes(store.unpack(store.SHIPPED.read_bytes(), store.SHIPPED.name).plan)
     loading.remember(plan, compile_process.compile_plan(plan))
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Awaitable, Callable
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -28,7 +28,7 @@ _GATEWAY: Final = Path(__file__).parents[1]
 class PassedTrials:
     """The passed trials of one gateway, in the files of a cache. `try_policy` raises `PolicyBroken` or `PolicyUnavailable`."""
 
-    def __init__(self, cache: CodeCache, try_policy: Callable[[Trial], Awaitable[None]] = trial.require) -> None:
+    def __init__(self, cache: CodeCache, try_policy: Callable[[Trial], Awaitable[None]] | None = None) -> None:
         self._cache = cache
         self._try = try_policy
 
@@ -37,14 +37,21 @@ class PassedTrials:
         mark = await in_thread(partial(_mark, asked))
         if await in_thread(partial(self._cache.read, mark)) == _PASSED:
             return
-        await self._try(asked)
+        await (self._try or trial.require)(asked)
         await in_thread(partial(self._cache.write, mark, _PASSED))
 
 
 def _mark(asked: Trial) -> str:
     """Return a digest of everything that decides a trial."""
-    found = hashlib.sha256(msgspec.json.encode(asked))
-    for path in sorted(_GATEWAY.rglob("*.py")):
-        found.update(path.read_bytes())
+    found = hashlib.sha256(msgspec.json.encode(asked) + digest_code())
     found.update(f"{version('gordon-to-regorus')} {version('msgspec')} {sys.version}".encode())
     return found.hexdigest()
+
+
+@cache
+def digest_code() -> bytes:
+    """Return a digest of the gateway's own code, which does not change while it runs."""
+    found = hashlib.sha256()
+    for path in sorted(_GATEWAY.rglob("*.py")):
+        found.update(path.read_bytes())
+    return found.digest()

@@ -170,14 +170,14 @@ class Policy:
         on_event: Callable[[PolicyEvent], None] | None = None,
         is_for_calls: bool = True,
         plans: Plans | None = None,
-        try_policy: Callable[[Trial], Awaitable[None]] = trial.require,
+        try_policy: Callable[[Trial], Awaitable[None]] | None = None,
     ) -> Policy:
         """Return a policy, not yet loaded. Raise `PolicyBroken` for settings that contradict each other.
 
         A policy that serves no calls (`is_for_calls`) is neither timed nor tested. Without `plans`, regorus evaluates it.
         """
         return cls(
-            _source(settings, monotonic, plans, try_policy if is_for_calls else None),
+            _source(settings, monotonic, plans, (try_policy or trial.require) if is_for_calls else None),
             supported=supported,
             clock=clock,
             interval=settings.reload.total_seconds(),

@@ -7,7 +7,7 @@ import pytest
 import structlog
 
 from gateway.model.decision import Obligation
-from gateway.policy import policy, trial_process
+from gateway.policy import passed_trials, policy, trial_process
 from gateway.policy.plan import compile_process, loading, store
 from tests.policy_trials import RememberedTrials
 from tests.unit.harness import Bench, allow, bench, deciding
@@ -22,7 +22,9 @@ def _trials_in_this_process() -> Generator[None]:  # pyright: ignore[reportUnuse
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trial_process, "_write", unwritten)
-        patch.setattr(policy, "trial", RememberedTrials(set[str](), trial_process.require))
+        remembered = RememberedTrials(set[str](), trial_process.require)
+        patch.setattr(policy, "trial", remembered)
+        patch.setattr(passed_trials, "trial", remembered)
         yield
 
 

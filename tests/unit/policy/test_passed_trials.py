@@ -99,9 +99,13 @@ async def test_another_gateway_tries_again(tmp_path: Path, monkeypatch: pytest.M
     tried = _Tried(tmp_path / "cache")
     (tmp_path / "gateway").mkdir()
     monkeypatch.setattr(passed_trials, "_GATEWAY", tmp_path / "gateway")
+    digest_code = passed_trials.digest_code
+    digest_code.cache_clear()
     await tried.trials.require(TRIAL)
     (tmp_path / "gateway/x.py").write_text("changed", "utf-8")
+    digest_code.cache_clear()
 
     await tried.trials.require(TRIAL)
 
     assert len(tried.run) == 2
+    digest_code.cache_clear()
