@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast, get_args
@@ -397,3 +398,12 @@ def _said(answer: dict[str, Any]) -> dict[str, Any]:
 def _decided(folder: Path, call: dict[str, Any]) -> dict[str, Any]:
     engine = Embedded(bundle.read_folder(folder), deadline=5.0)
     return cast("dict[str, Any]", engine.answer("decision", json.dumps(call).encode()))
+
+
+def test_each_test_that_ci_names_is_there():
+    named = re.findall(r"tests/[\w/{},.]+", (ROOT / ".ci/run").read_text("utf-8"))
+    command = ["bash", "-c", f"printf '%s\\n' {' '.join(named)}"]
+    paths = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+
+    assert len(paths) > 4
+    assert [path for path in paths if not (ROOT / path).exists()] == []

@@ -52,7 +52,7 @@ class Words(Inspector):
         return analyse(call, key=self.key, goal=task.goal, contract=task.contract, relevance=relevance)
 
     def result(self, call: Call, task: Task, *about: object, words: bool = True, **more: object) -> ResultInspector:
-        return ResultInspector(self.result_words(call, task, words=words))
+        return ResultInspector(super().result(call, task, words=words).words)
 
 
 class Unread:

@@ -305,7 +305,7 @@ def test_what_is_not_the_engines_failure_goes_on_at_load(tree: Tree, monkeypatch
     def interrupted(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(embedded.syntax, "read", interrupted)
+    monkeypatch.setattr(embedded.syntax, "parse_module", interrupted)
 
     with pytest.raises(KeyboardInterrupt):
         _engine(tree({}))
