@@ -264,6 +264,7 @@ CACHES = {
     "words/words.py": "keys",
     "journal/chain.py": "keys",
     "journal/records.py": "keys",
+    "policy/passed_trials.py": "the gateway's own code, once",
     "policy/plan/regex_functions.py": "expressions of a policy, of at most 4,096 characters",
     "json/strict.py": "names of the protocol",
     "text_cache.py": "short texts",
