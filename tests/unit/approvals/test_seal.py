@@ -9,7 +9,7 @@ import pytest
 from gateway.approvals.seal import PREFIX, StateTicket, TicketSeal
 
 KEY = b"k" * 32
-TICKET = StateTicket("q1", "sha256:call", "k1", 3, 100.0, "theirs", {"k": {"action": "accept"}})
+TICKET = StateTicket("a-question-to-people", "sha256:call", "k1", 3, 100.0, "theirs", {"k": {"action": "accept"}})
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def test_a_ticket_comes_back_as_it_was(seal: TicketSeal):
 
     assert seal.open(state, "k1", 99.9) == TICKET
     assert state.startswith(PREFIX)
-    assert "q1" not in state
+    assert TICKET.approval not in state
     assert seal.seal(TICKET) != state
 
 

@@ -163,7 +163,7 @@ async def test_an_old_login_is_asked_to_log_in_again(stranger: Browser, monkeypa
 
 HOSTILE = {
     "path": "<img src=x onerror=alert(1)>",
-    "mark": "</pre><script>alert(1)</script>{{ 7*7 }}",
+    "mark": "</pre><script>alert(1)</script>{{ 1234*5678 }}",
     "bidi": "a\u202egpj.exe\u2066\u200b\x1b[31m",
     "look": "p\u0430ypal.example",
 }
@@ -175,7 +175,7 @@ async def test_hostile_words_stay_words(stranger: Browser):
 
     assert "<img" not in page
     assert "<script>alert" not in page
-    assert "49" not in page.partition("</pre>")[0]
+    assert "7006652" not in page
     assert not set(page) & {"\u202e", "\u2066", "\u200b", "\x1b"}
     assert "⟨U+202E RIGHT-TO-LEFT OVERRIDE⟩" in page
     assert "p\u0430ypal (CYRILLIC SMALL LETTER A)" in page
