@@ -61,6 +61,14 @@ class PolicyUnavailable(PolicyError):
 class PolicyLate(PolicyError):
     code = "policy/late"
 
+    @classmethod
+    def after(cls, took: float, deadline: float) -> PolicyLate:
+        """Return the failure of an evaluation in this process. `took` and `deadline` are seconds of processor time."""
+        return cls(
+            f"the policy took {took * 1000:.0f} ms of processor time, longer than its {deadline * 1000:.0f} ms",
+            "simplify the rules, send smaller arguments, or raise policy.engine.deadline",
+        )
+
 
 class PolicyUndefined(PolicyError):
     code = "policy/undefined"

@@ -72,7 +72,7 @@ class Comparison(Struct, frozen=True):
 
 
 class CandidateRuns:
-    """Runner of comparisons for one console, one at a time. The latest result stays until the gateway ends."""
+    """Runner of policy comparisons: one runs at a time. The console shows the latest result until the gateway stops."""
 
     def __init__(self, candidate: CandidatePolicy | None) -> None:
         self.candidate = candidate

@@ -131,7 +131,7 @@ def _groups(way: _Base85, text: bytes) -> Iterator[bytes]:
 
 
 def _tolerant(decode: Callable[[bytes], bytes], groups: bytes) -> bytes:
-    """Return what the groups decode to, without a rest that does not."""
+    """Return the decoded groups. Groups that do not decode are left out."""
     for size in (len(groups), len(groups) // 5 * 5):
         try:
             return decode(groups[:size])

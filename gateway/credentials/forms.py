@@ -200,7 +200,7 @@ def _runs(text: bytes, others: bytes, shortest: int) -> list[bytes]:
 
 
 def _decoded64(runs: list[bytes]) -> bytes:
-    """Return all runs, decoded in one go, with zero bytes between them."""
+    """Return the decoded runs, joined by zero bytes."""
     return binascii.a2b_base64(b"AAAA".join([run + _FILL[len(run) & 3] for run in runs]))
 
 

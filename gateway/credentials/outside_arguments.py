@@ -87,7 +87,7 @@ def _texts(sent: Sent) -> list[Json]:
 
 
 def _decided(message: Message) -> str | None:
-    """Return the member of `params` that policy sees, if there is one."""
+    """Return the name of the member of `params` that policy sees; `None` for a method without one."""
     row = None if message.method is None else TABLE.get(message.method)
     return None if row is None else row.decided
 

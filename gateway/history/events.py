@@ -177,7 +177,7 @@ class Released(_Event, frozen=True):
 
 
 class Settled(_Event, frozen=True):
-    """A reserved call that went on and has ended, in whatever way."""
+    """End of a call that was allowed: completed, failed or cancelled."""
 
     call: str
 

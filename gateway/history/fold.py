@@ -323,7 +323,7 @@ def _label(state: TaskState, source: Touch, sensitivity: Sensitivity, *, untrust
 
 
 def _grown(have: Grown[Key], more: frozenset[Key]) -> Grown[Key]:
-    """With more in it: the same set, unless it was none yet. A copy for each event would cost more than the event."""
+    """Add members to a set, and return the set. A frozen set is copied once, since a copy for each event would cost more than the event."""
     if not more:
         return have
     if isinstance(have, set):

@@ -136,7 +136,7 @@ class ReadingMarks:
             self.unkept.setdefault(audience, mark)
 
     def _label(self, event: Event, mark: Mark) -> None:
-        """Fold a reading, and note the labels that it raised."""
+        """Fold a reading, and note its place for each label of the task that changes."""
         state = self.state
         untrusted, confidentiality = state.untrusted, state.confidentiality
         self.fold(event)

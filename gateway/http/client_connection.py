@@ -194,7 +194,7 @@ class OutboundConnection(asyncio.Protocol):
     # --- for the response --------------------------------------------------------------------------
 
     def taken(self, response: Response) -> None:
-        """Read on for a reader that has taken all that was there."""
+        """Resume reading: the reader has taken all bytes of the response."""
         if response is self._response:
             self._resume()
 

@@ -14,6 +14,7 @@ from typing import Final
 import httptools
 from msgspec import Struct
 
+from gateway.http.usual_lines import read_usual_lines
 from gateway.model.wire import Headers
 
 HEAD_BYTES: Final = 64 * 2**10
@@ -238,16 +239,9 @@ def read_usual_request(data: bytes) -> Request | None:
     if head is None:
         return None
     method, path, query, lines = head.groups()
-    headers: list[tuple[bytes, bytes]] = []
-    size: bytes | None = None
-    for written, value in _USUAL_LINE.findall(lines):
-        name = written.lower()
-        if name in _FRAMING:
-            if name == b"content-length" and size is None:
-                size = value
-            elif name != b"connection" or value != b"keep-alive":
-                return None
-        headers.append((name, value))
+    if (read := read_usual_lines(lines)) is None:
+        return None
+    headers, size = read
     body = data[head.end() :]
     if (size or b"0") != b"%d" % len(body):
         return None
@@ -262,18 +256,5 @@ _USUAL_HEAD: Final = re.compile(
     rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]++: [!-~]++(?: [!-~]++)*+\r\n)++)\r\n"
 )
 """The groups are the method, the path, the query and the lines of the fields."""
-_USUAL_LINE: Final = re.compile(rb"([^:]++): ([^\r]++)\r\n")
-_FRAMING: Final = frozenset(
-    {
-        b"content-length",
-        b"transfer-encoding",
-        b"connection",
-        b"proxy-connection",
-        b"upgrade",
-        b"http2-settings",
-        b"expect",
-    }
-)
-"""Headers that say how a request is read, or whether another one follows."""
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?@]+)/", re.IGNORECASE)
 _OFFER: Final = frozenset({b"upgrade", b"http2-settings"})

@@ -13,6 +13,7 @@ from typing import Final
 
 import httptools
 
+from gateway.http.usual_lines import read_usual_lines
 from gateway.model.wire import Headers
 
 MAX_HEAD: Final = 64 * 2**10
@@ -159,16 +160,9 @@ def read_usual_response(data: bytes) -> tuple[int, Headers, bytes] | None:
     if head is None:
         return None
     status, lines = head.groups()
-    headers: list[tuple[bytes, bytes]] = []
-    size: bytes | None = None
-    for written, value in _USUAL_LINE.findall(lines):
-        name = written.lower()
-        if name in _FRAMING:
-            if name == b"content-length" and size is None:
-                size = value
-            elif name != b"connection" or value != b"keep-alive":
-                return None
-        headers.append((name, value))
+    if (read := read_usual_lines(lines)) is None:
+        return None
+    headers, size = read
     body = data[head.end() :]
     if size != b"%d" % len(body) or status in _BODILESS or len(headers) > MAX_FIELDS:
         return None
@@ -180,7 +174,5 @@ _USUAL_HEAD: Final = re.compile(
     rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]++: [!-~]++(?: [!-~]++)*+\r\n)++)\r\n"
 )
 """The groups are the status and the lines of the fields."""
-_USUAL_LINE: Final = re.compile(rb"([^:]++): ([^\r]++)\r\n")
 _BODILESS: Final = frozenset({b"204", b"304"})
-_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding", b"connection", b"proxy-connection", b"upgrade"})
 """Headers that say how an answer is read, or whether another one may follow."""

@@ -102,7 +102,7 @@ class Inspector:
         )
 
     def result_records(self, call: Call, task: Task) -> ResultRecords | None:
-        """Return what `result` has for records; `None` where they do not matter. A completion repeats its input."""
+        """Return the observer of records in a result; `None` for a call whose records ground nothing, such as a completion."""
         if not self.records or task.goal is None or call.action == "completion/complete":
             return None
         made = call.target.labels.effect is Effect.WRITE

@@ -49,7 +49,7 @@ class _TaskPlaces:
 
 
 class Index:
-    """The tasks of a journal, in the order in which they began. Raises `JournalError`, as everything here."""
+    """Index of the tasks of a journal, oldest first. Each method raises `JournalError`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -73,13 +73,13 @@ fingerprint that history has of it (24 hex digits), the same credential is the s
 
 
 class Conceal(Protocol):
-    """Concealment of one text, of which at most `limit` characters are recorded."""
+    """Function that conceals the credentials in a text, and cuts the text after `limit` characters."""
 
     def __call__(self, text: str, limit: int = 256, /) -> str: ...
 
 
 class Build(Protocol):
-    """The making of an entry, whose texts from outside go through `conceal`."""
+    """Function that makes an entry. Texts from outside go through `conceal`."""
 
     def __call__(self, *, conceal: Conceal) -> JsonObject: ...
 

@@ -201,7 +201,7 @@ class Decider(Struct, frozen=True):
             self._take_back(context, prepared, claimed)
             raise
         decision = decided[1]
-        if not decision.allowed:
+        if decision.effect != "allow":
             # At once: other calls of this turn of the loop would find a refused call in flight until the write.
             self.history.release(task, context.id, denied=decision.is_denial)
         return _Recorded(decision, counted, entry, claimed, endorsement, seconds)
@@ -215,7 +215,7 @@ class Decider(Struct, frozen=True):
     def _conclude(self, context: RequestContext, prepared: PreparedCall, recorded: _Recorded) -> None:
         """Let a recorded call pass. A refused call counts no more, except as a denial."""
         decision, target, releases = recorded.decision, prepared.call.target, self.questions.releases
-        if decision.allowed:
+        if decision.effect == "allow":
             self.history.let_pass(prepared.task, context.id)
             if recorded.endorsement is not None and releases is not None:
                 releases.endorsements.note_use(recorded.endorsement.id)

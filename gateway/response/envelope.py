@@ -29,7 +29,7 @@ _QUOTE: Final = ord('"')
 
 
 class Envelope:
-    """Check of one message, on the JSON text as it arrives.
+    """Check of the id and the members of one JSON message, while its bytes arrive.
 
     Raises `UpstreamBroken` before the end of a message with another id than `expected`, or with two readings. Refuses an
     error unless `errors` is set, since the code of an error is looked at whole (`protocol.reserved`).

@@ -44,7 +44,7 @@ class ListViewer(Protocol):
 
 
 class ListFilter(Struct, frozen=True):
-    """Filter of the lists and instructions of one upstream for one caller."""
+    """Filter of an upstream's lists and instructions by the grants of a caller."""
 
     upstream: str
     viewer: ListViewer

@@ -78,8 +78,7 @@ class ResultObserver(Struct, eq=False):
         return frame
 
     def words(self) -> ResultContent | None:
-        """Return the words of an answer that was sent before they were searched. Fold these before any other work for
-        the caller."""
+        """Return the words of an answer that has been sent already. Fold the words before any other work for the caller."""
         unread, self.unread = self.unread, b""
         return self.inspector.finish_words(unread) if unread else None
 

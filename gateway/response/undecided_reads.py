@@ -39,7 +39,7 @@ class _Read:
 
 
 class UndecidedReadObserver:
-    """Stage that folds and records the messages of one answer after the filters. Raises `UpstreamBroken` for messages
+    """Stage that records an answer without a decision as data read by the task. Raises `UpstreamBroken` for messages
     without room in the record."""
 
     __slots__ = ("_asked", "_context", "_last", "_open", "_parts", "_request", "_turn", "_upstream")

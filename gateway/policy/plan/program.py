@@ -60,10 +60,7 @@ class CompiledPolicy:
         answer = self.answer(entrypoint, document)
         took = self._thread_time() - begun
         if took > self._deadline:
-            raise PolicyLate(
-                f"the policy took {took * 1000:.0f} ms of processor time, longer than its {self._deadline * 1000:.0f} ms",
-                "simplify the rules, send smaller arguments, or raise policy.engine.deadline",
-            )
+            raise PolicyLate.after(took, self._deadline)
         return answer
 
     def answer(self, entrypoint: str, document: JsonObject) -> object:
