@@ -86,6 +86,7 @@ class StdioUpstream:
         self._pools: dict[tuple[str, str], Pool] = {}
         self._reaper: Job | None = None
         self._closed = False
+        self._making_room = asyncio.Lock()
 
     async def send(self, request: UpstreamRequest) -> UpstreamReply:
         """Answer as a streamable HTTP server would. Raises `UpstreamUnreachable` (no process could be started),
@@ -225,18 +226,21 @@ class StdioUpstream:
 
     async def _spawn(self, principal: str, credential: HandedCredential | None) -> ServerProcess:
         if self._spawner.full_for(principal):
-            await self._make_room(principal)
+            # Another call may take a place as soon as it is free. One at a time, since two would end the same process.
+            async with self._making_room:
+                while self._spawner.full_for(principal) and await self._make_room(principal):
+                    pass
         return await self._spawner.spawn(principal, credential)
 
-    async def _make_room(self, principal: str) -> None:
-        """End the longest unused process with a credential, or session, of this principal."""
+    async def _make_room(self, principal: str) -> bool:
+        """End the longest unused process with a credential, or session, of this principal. Return whether there was one."""
         pools = [pool for key, pool in self._pools.items() if key[0] == principal and key[1] and pool.is_idle]
         splits = [each for each in self._sessions.values() if isinstance(each, SplitSession)]
         parts = [part for session in splits if session.principal == principal for part in session.idle_parts()]
         if pools or parts:
             oldest = min([*pools, *parts], key=lambda each: each.touched)
             await (oldest.child.stop() if isinstance(oldest, StdioSession) else oldest.aclose())
-            return
+            return True
         spare = [
             session
             for session in self._sessions.values()
@@ -247,6 +251,7 @@ class StdioUpstream:
             children = oldest.children()
             self._end(oldest, "ended an unused session to make room")
             await asyncio.gather(*(child.stop() for child in children))
+        return bool(spare)
 
     def _end(self, session: StdioSession | SplitSession, reason: str) -> None:
         children = session.children()

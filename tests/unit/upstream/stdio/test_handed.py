@@ -372,16 +372,45 @@ async def test_idle_processes_end_and_another_request_starts_one(make: Make, clo
     assert (await caller.told(lent()))["pid"] != one["pid"]
 
 
-async def test_many_tasks_of_a_caller_end_the_process_that_was_idle_for_longest(make: Make, clock: Clock):
-    caller = Caller(make(file="SECRET_FILE"))
+async def start_many(caller: Caller, clock: Clock, count: int) -> list[int]:
+    """Start a process for each of so many tasks, one second after another, and return the ids of the processes."""
     pids: list[int] = []
-    for number in range(MAX_CHILDREN_PER_PRINCIPAL + 1):
+    for number in range(count):
         clock.now += 1
         pids.append((await caller.told(lent(number, terms=f"t{number}")))["pid"])
+    return pids
+
+
+@ERAS
+async def test_many_tasks_of_a_caller_end_the_process_that_was_idle_for_longest(make: Make, clock: Clock, era: Era):
+    caller = await begun(make, era, file="SECRET_FILE")
+    pids = await start_many(caller, clock, MAX_CHILDREN_PER_PRINCIPAL + 1)
 
     assert caller.upstream.status().processes == MAX_CHILDREN_PER_PRINCIPAL
     assert not is_alive(pids[0])
     assert all(map(is_alive, pids[1:]))
+    assert caller.upstream.status().sessions == (1 if era is Era.HANDSHAKE else 0)
+
+
+async def test_a_task_whose_place_another_task_took_ends_one_more_idle_process(
+    make: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch
+):
+    caller, last = Caller(make(file="SECRET_FILE")), MAX_CHILDREN_PER_PRINCIPAL
+    await start_many(caller, clock, last)
+    make_room, told = caller.upstream._make_room, list[dict[str, Any]]()
+
+    async def lose_place(principal: str) -> bool:
+        made = await make_room(principal)
+        if not told:
+            told.append({})
+            told[0] = await caller.told(lent(last, terms=f"t{last}"))
+        return made
+
+    monkeypatch.setattr(caller.upstream, "_make_room", lose_place)
+    told.append(await caller.told(lent(last + 1, terms=f"t{last + 1}")))
+
+    assert all(is_alive(each["pid"]) for each in told)
+    assert caller.upstream.status().processes == MAX_CHILDREN_PER_PRINCIPAL
 
 
 # --- sessions ------------------------------------------------------------------------------------------------
@@ -469,15 +498,3 @@ async def test_a_stream_without_a_request_never_has_the_credential(make: Make):
     assert message["params"]["data"] == "harmless"
     assert "upstream.credential-withheld" in {entry["event"] for entry in logs}
     await stream.close()
-
-
-async def test_many_tasks_of_a_session_end_the_process_that_was_idle_for_longest(make: Make, clock: Clock):
-    caller = await begun(make, Era.HANDSHAKE, file="SECRET_FILE")
-    pids: list[int] = []
-    for number in range(MAX_CHILDREN_PER_PRINCIPAL + 1):
-        clock.now += 1
-        pids.append((await caller.told(lent(number, terms=f"t{number}")))["pid"])
-
-    assert caller.upstream.status().processes == MAX_CHILDREN_PER_PRINCIPAL
-    assert not any(map(is_alive, pids[:1]))
-    assert caller.upstream.status().sessions == 1
