@@ -45,6 +45,8 @@ _JUDGEABLE: Final[Mapping[str, frozenset[str]]] = {
     "group": _JUDGED - {"iss_sub"},
 }
 """Member → the formats that the gateway can judge for some callers."""
+_BY_TOKEN: Final = frozenset({"jwt_id"})
+"""The format that the gateway judges in any member: the id of a token names one token wherever it stands."""
 _LONGEST: Final = 2048
 _MOST_ALIASES: Final = 16
 
@@ -248,7 +250,7 @@ def _judge_address(address: str, principal: Principal) -> Judgement:
 
 
 def _may_be_named(member: Member) -> bool:
-    formats = _JUDGEABLE.get(member.name, frozenset())
+    formats = _JUDGEABLE.get(member.name, _BY_TOKEN)
     return not _is_every_session(member) and any(each.format in formats for each in member.identifiers)
 
 

@@ -79,6 +79,7 @@ def named(value: dict[str, Any], *, issuers: frozenset[str] = OURS) -> str:
         (whole(tenant=opaque("t-1")), ""),
         (whole(user=account("ann"), device=account("laptop")), "ann"),
         (whole(device=account("ann")), ""),
+        (whole(device={"format": "jwt_id", "iss": ISSUER, "jti": "at-2"}), "bob"),
         (whole(group=opaque("sre")), "ann"),
         (whole(user=account("ann"), application=opaque("agent")), "ann"),
         (whole(user=account("ann"), application=opaque("other")), ""),
