@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
+from gateway.json.pointer import find_value, split_pointer
+
 if TYPE_CHECKING:
     from gateway.approvals.model import Question, ShownReason
 
@@ -57,20 +59,11 @@ def _settings(question: Question, reason: ShownReason, description: Mapping[str,
 def _values(reason: ShownReason, description: Mapping[str, Any]) -> Iterator[str]:
     """Yield the texts at the arguments of a reason."""
     arguments = description.get("arguments", {}).get("value")
-    for fact in reason.facts:
-        value: Any = arguments
-        for part in fact.removeprefix("/arguments/").split("/"):
-            value = _member(value, part.replace("~1", "/").replace("~0", "~"))
+    places = [fact.removeprefix("/arguments") for fact in reason.facts if fact.startswith("/arguments/")]
+    for place in places:
+        value: Any = find_value(arguments, split_pointer(place))
         items = cast("list[Any]", value) if isinstance(value, list) else [value]
         yield from (item for item in items if isinstance(item, str))
-
-
-def _member(value: Any, name: str) -> Any:
-    if isinstance(value, Mapping):
-        return cast("Mapping[str, Any]", value).get(name)
-    if isinstance(value, list) and name.isascii() and name.isdecimal() and int(name) < len(cast("list[Any]", value)):
-        return cast("list[Any]", value)[int(name)]
-    return None
 
 
 def _quote(text: str) -> str:

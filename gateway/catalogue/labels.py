@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.catalogue.overlaps import FIELDS, is_pattern
+from gateway.json.pointer import split_pointer
 from gateway.model.target import ArgumentCondition, Effect, LabelCase, Labels, Role, Sensitivity
 
 if TYPE_CHECKING:
@@ -128,9 +129,8 @@ def has_pointer(schema: Json, pointer: str) -> bool:
     The step `*` is every item or member, see docs/destinations.md. An open node (`{}`, `true`, an object without
     `properties`) may hold any value.
     """
-    steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
     nodes = [schema]
-    for step in steps:
+    for step in split_pointer(pointer):
         nodes = [child for described in _together(schema, nodes) for child in _members_at(described, step)]
     return bool(nodes)
 
@@ -215,8 +215,8 @@ def _branches(root: Json, schema: JsonObject) -> Iterator[Json]:
 def _resolve(root: Json, reference: str) -> Json:
     """Return the node of the same document named by `reference`, or `False` (describing nothing)."""
     node: Json = root
-    for step in reference.removeprefix("#").split("/")[1:]:
+    for name in split_pointer(reference.removeprefix("#")):
         if not isinstance(node, dict):
             return False
-        node = node.get(step.replace("~1", "/").replace("~0", "~"), False)
+        node = node.get(name, False)
     return node

@@ -18,6 +18,7 @@ from gateway.credentials.forms import Budget, Form, forms, string, whole
 from gateway.credentials.gram_filter import GramFilter
 from gateway.credentials.named import DETECTOR_OF, placeholder, plausible, strength
 from gateway.credentials.pieces import pieces_of
+from gateway.json.pointer import unescape
 from gateway.json.strict import fold
 from gateway.json.walk import Leaves
 from gateway.model.content import CredentialPiece
@@ -396,13 +397,13 @@ def _path(pointer: str) -> tuple[str, ...]:
 def role_at(path: Sequence[str | int], roles: Mapping[str, Role]) -> Role | None:
     """The role of a place in the arguments."""
     steps = _steps(roles)
-    return _role(tuple(_folded(str(step).replace("~", "~0").replace("/", "~1")) for step in path), steps)
+    return _role(tuple(fold(str(step)) for step in path), steps)
 
 
 @short_text_cache(4_096)
 def _folded(step: str) -> str:
     """As the most tolerant reader of an argument's name would read it."""
-    return fold(step.replace("~1", "/").replace("~0", "~"))
+    return fold(unescape(step))
 
 
 def _role(path: tuple[str, ...], steps: list[tuple[tuple[str, ...], Role]]) -> Role | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from gateway.json.pointer import child
 from gateway.model.call import Call
 from gateway.model.target import Effect, Role
 
@@ -49,7 +50,7 @@ def sole_argument(call: Call) -> tuple[str, str] | None:
     if len(call.arguments) != 1:
         return None
     ((name, value),) = call.arguments.items()
-    pointer = "/" + name.replace("~", "~0").replace("/", "~1")
+    pointer = child("", name)
     if call.target.labels.roles.get(pointer) is not Role.DESTINATION or not isinstance(value, str):
         return None
     found = followable(value)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from gateway.json.pointer import find_value, split_pointer
 from gateway.policy import document
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Facts:
         destinations."""
         for prefix, place in _KEPT:
             if pointer == prefix or pointer.startswith(f"{prefix}/"):
-                return _at(cast("Any", self.known), (*place, *_steps(pointer.removeprefix(prefix))))
+                return find_value(self.known, (*place, *split_pointer(pointer.removeprefix(prefix))))
         return None
 
     def causes(self, pointer: str) -> tuple[Cause, ...]:
@@ -99,7 +100,7 @@ def facts_of(decision: JsonObject, explanation: Explanation | None) -> Facts:
 
 def value_at(document: JsonObject, pointer: str) -> object:
     """Return the value at a JSON pointer into a policy input; `None` if there is none."""
-    return _at(cast("Any", document), tuple(_steps(pointer)))
+    return find_value(document, split_pointer(pointer))
 
 
 def _credential(held: Mapping[str, Any]) -> str:
@@ -117,18 +118,3 @@ def _credential(held: Mapping[str, Any]) -> str:
     code = ", a one-time code" if held.get("one_time") else ""
     code += " that the system waits for" if held.get("requested") else ""
     return f"{held['detector']} {held['fingerprint']} in {held['pointer'] or '/'}, {source}{chain}{minted}{plain}{code}{pointed}"
-
-
-def _steps(pointer: str) -> list[str]:
-    return [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
-
-
-def _at(value: Any, steps: tuple[str, ...]) -> object:
-    for step in steps:
-        if isinstance(value, Mapping):
-            value = cast("Mapping[str, Any]", value).get(step)
-        elif isinstance(value, list | tuple) and step.isdigit() and int(step) < len(cast("list[Any]", value)):
-            value = cast("list[Any]", value)[int(step)]
-        else:
-            return None
-    return cast("object", value)

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias, TypeVar, cast
 from gateway.credentials.ruleset import Re2Pattern, compiled
 from gateway.destinations.find import texts
 from gateway.inspection.statements import kind_of
+from gateway.json.pointer import item_number, split_pointer
 from gateway.json.strict import fold
 from gateway.model.target import ArgumentCondition, Effect, LabelCase, Labels, Sensitivity, Target
 from gateway.model.wire import Json, JsonObject
@@ -94,16 +95,15 @@ class _Ambiguous(Exception):
 def _at(arguments: Json, pointer: str) -> object:
     """Return the value at a pointer, or `_MISSING`. Raise `_Ambiguous` if another name may be meant by it."""
     found: Json = arguments
-    for step in pointer.split("/")[1:]:
-        name = step.replace("~1", "/").replace("~0", "~")
+    for name in split_pointer(pointer):
         if isinstance(found, Mapping):
             if any(other != name and fold(other) == fold(name) for other in found):
                 raise _Ambiguous
             if name not in found:
                 return _MISSING
             found = found[name]
-        elif isinstance(found, list | tuple) and name.isdecimal() and name.isascii() and int(name) < len(found):
-            found = found[int(name)]
+        elif isinstance(found, list | tuple) and (number := item_number(name, len(found))) is not None:
+            found = found[number]
         else:
             raise _Ambiguous
     return found

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final, cast
 
 from gateway.destinations.find import MAX_TEXT
+from gateway.json.pointer import item_number, split_pointer
 from gateway.json.strict import fold
 from gateway.model.wire import Json
 from gateway.text_cache import short_text_cache
@@ -20,8 +21,7 @@ def at(arguments: Json, pointer: str) -> list[Json]:
     stands for itself, and so does a single value in the place of a list.
     """
     values: list[Json] = [arguments]
-    for step in pointer.split("/")[1:]:
-        name = step.replace("~1", "/").replace("~0", "~")
+    for name in split_pointer(pointer):
         values = [member for value in values for member in _members(value, name)]
     return values
 
@@ -46,8 +46,8 @@ def _members_of(value: Json, name: str) -> Iterator[Json]:
     elif isinstance(value, list | tuple):
         if name == "*":
             yield from value
-        elif name.isascii() and name.isdigit() and len(name) < 7 and int(name) < len(value):
-            yield value[int(name)]
+        elif (number := item_number(name, len(value))) is not None:
+            yield value[number]
     elif value is not None and name == "*":
         yield value
 

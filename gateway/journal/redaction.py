@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 import msgspec
 
+from gateway.json.pointer import child
 from gateway.text_cache import short_text_cache
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ def _redacted(value: Json, ink: _Ink, pointer: str, depth: int) -> Json:
         return {
             _safe_key(name, ink): _whole(name, item, ink)
             if _names_credential(name)
-            else _redacted(item, ink, f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}", depth + 1)
+            else _redacted(item, ink, child(pointer, name), depth + 1)
             for name, item in value.items()
         }
     if isinstance(value, Sequence):

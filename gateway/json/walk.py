@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, TypeAlias, cast
 
 from msgspec import Struct
 
+from gateway.json.pointer import escape
 from gateway.model.wire import Json
 
 MAX_BYTES: Final = 256 * 2**10
@@ -90,5 +91,5 @@ def _open(item: _Container, pointer: str, name: str, waiting: list[_Place]) -> N
         waiting.extend([(item[at], f"{pointer}/{at}", name, b"") for at in range(len(item) - 1, -1, -1)])
         return
     for member, inner in reversed([*item.items()]):
-        step = member if "~" not in member and "/" not in member else member.replace("~", "~0").replace("/", "~1")
+        step = member if "~" not in member and "/" not in member else escape(member)
         waiting.append((inner, f"{pointer}/{step}", member, member.encode("utf-8", "surrogatepass")))

@@ -6,7 +6,6 @@ policy judges its approvers again with each call.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import structlog
@@ -17,6 +16,7 @@ from gateway.approvals.model import Approval, Binding, Question, Recurrence
 from gateway.approvals.rules import without_recurrence
 from gateway.errors import ApprovalStoreError, JournalError
 from gateway.inspection.arguments import at
+from gateway.json.pointer import item_number, split_pointer
 from gateway.model.caller import AuthMethod
 from gateway.model.target import Role
 from gateway.policy.document import timestamp
@@ -40,8 +40,6 @@ CODE: Final = "toxic-flow/ungrounded"
 """The question about values."""
 _ROLES: Final = frozenset({Role.DESTINATION, Role.COMMAND, Role.AMOUNT, Role.RECORD})
 """Texts change from task to task, and credentials have rules of their own."""
-
-_NUMBER: Final = re.compile(r"[0-9]{1,6}", re.ASCII)
 
 
 def add_recurrence(
@@ -157,8 +155,7 @@ def _is_same(some: Iterable[Json], others: Iterable[Json]) -> bool:
 def _plain_at(value: Json, pointer: str) -> list[Any]:
     """Return the values at a pointer, in which names have their own spelling and `*` is each member or item."""
     found: list[Any] = [value]
-    for step in pointer.split("/")[1:]:
-        name = step.replace("~1", "/").replace("~0", "~")
+    for name in split_pointer(pointer):
         found = [member for item in found for member in _plain_members(item, name)]
     return found
 
@@ -171,5 +168,6 @@ def _plain_members(value: Any, name: str) -> list[Any]:
         items = cast("list[Any]", value)
         if name == "*":
             return [*items]
-        return [items[int(name)]] if _NUMBER.fullmatch(name) and int(name) < len(items) else []
+        number = item_number(name, len(items))
+        return [] if number is None else [items[number]]
     return []

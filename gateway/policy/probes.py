@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, cast
 
 from msgspec import structs
 
+from gateway.json.pointer import split_pointer
 from gateway.model.call import ActionName, Call, Context
 from gateway.model.caller import AuthMethod, Principal, User
 from gateway.model.facts import SessionFacts, TaskLabels
@@ -274,7 +275,7 @@ def _conditions_of(grant: PlacedGrant) -> Iterator[tuple[str, Mapping[str, Any]]
 
 def _put(arguments: dict[str, Json], pointer: str, value: Json) -> None:
     """Put a value at the place of a JSON pointer, into objects. Where another value stands, nothing changes."""
-    steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
+    steps = split_pointer(pointer)
     here = arguments
     for step in steps[:-1]:
         inner = here.setdefault(step, {})

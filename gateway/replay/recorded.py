@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from gateway.errors import JournalError
 from gateway.identity import anonymous, development
+from gateway.json.pointer import child
 from gateway.replay.secrets import escape_braces
 from gateway.replay.trace import LATEST
 
@@ -168,7 +169,7 @@ class _RecordedSteps:
             return _MARK.sub(lambda mark: self._place(mark, form), escape_braces(value))
         if isinstance(value, Mapping):
             return {
-                _MARK.sub(r"field-\g<name>", name): self._filled(item, f"{pointer}/{_escape(name)}", forms)
+                _MARK.sub(r"field-\g<name>", name): self._filled(item, child(pointer, name), forms)
                 for name, item in value.items()
             }
         if isinstance(value, list | tuple):
@@ -223,10 +224,6 @@ def _forms(fields: Mapping[str, Any]) -> dict[str, str]:
 
 def _kind(rule: str | None) -> str:
     return "secret" if rule is None or _BY_CONTEXT.match(rule) else _KINDS.get(rule, "github")
-
-
-def _escape(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")
 
 
 def _tool(target: Mapping[str, Any]) -> str:

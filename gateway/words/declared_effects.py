@@ -12,6 +12,7 @@ from typing import Final
 
 from gateway.destinations.find import texts
 from gateway.destinations.normalise import folded, normalise
+from gateway.json.pointer import child
 from gateway.model.call import Call
 from gateway.model.target import Role
 from gateway.model.task import Contract
@@ -38,7 +39,7 @@ def unnamed_values(
     found: dict[str, frozenset[int]] = {}
     left = MAX_VALUES
     for name, value in call.arguments.items():
-        pointer = f"/{name.replace('~', '~0').replace('/', '~1')}"
+        pointer = child("", name)
         if call.target.labels.roles.get(pointer) in _ELSEWHERE:
             continue
         values = list(islice(_values(value), left + 1))

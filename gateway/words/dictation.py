@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from gateway.json.pointer import child
 from gateway.model.call import Call
 from gateway.model.content import Dictation
 from gateway.model.target import Role
@@ -31,10 +32,10 @@ def dictation(call: Call, given: Grounds) -> Dictation | None:
     Each argument needs a role. Objects have names that somebody chose, so they are never dictated.
     """
     roles = call.target.labels.roles
-    quoted = Role.CONTENT in {roles.get(f"/{name}") for name in call.arguments}
+    quoted = Role.CONTENT in {roles.get(child("", name)) for name in call.arguments}
     left, digits = MAX_TEXTS, MAX_DIGITS
     for name, value in call.arguments.items():
-        role = roles.get(f"/{name}")
+        role = roles.get(child("", name))
         if role is None:
             return None
         for item in _items(value):

@@ -22,6 +22,8 @@ ROLES = {
     "/name": Role.SELECTOR,
     "/number": Role.SELECTOR,
     "/key": Role.CREDENTIAL,
+    "/message/title": Role.CONTENT,
+    "/first~1last": Role.SELECTOR,
 }
 
 
@@ -56,6 +58,7 @@ def test_a_goal_dictates_quotes(arguments: dict[str, Any]):
         {"number": [5, 0]},
         {"to": "bob"},
         {"key": "k7-Basalt", "text": "Bob"},
+        {"first/last": "MSFT"},
         {},
     ],
 )
@@ -93,6 +96,8 @@ def test_contents_without_quotation_marks_are_words(text: str):
         {"name": [["Bob"]]},
         {"unlabelled": "Bob"},
         {"unlabelled": True},
+        {"message/title": "Bob"},
+        {"first~1last": "Bob"},
         {"text": ["Bob"] * (MAX_TEXTS + 1)},
     ],
 )
