@@ -1,13 +1,14 @@
 """Finds a caller's own tokens in a message to an upstream, whole or in pieces. They are for this gateway alone. Pure.
 
 A JWT is known by its signature: nothing else contains it, and a token is worth nothing without it. Any other credential is
-known as a whole. One pass over the letters of a message settles nearly each message. It looks for runs of a token's letters
-as they are, reversed, in base64 and in hex.
+known as a whole. Two passes over a message settle nearly each message. The first looks in its letters for runs of a token's
+letters as they are, reversed, in base64 and in hex. The second looks for parts of the token in base85 and uuencode.
 """
 
 from __future__ import annotations
 
 import base64
+import binascii
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,10 +18,11 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
+from gateway.credentials.decoders import quoted_printable, uuencoded
 from gateway.credentials.fingerprint import Fingerprints, encoded, letters
 from gateway.credentials.forms import LONG_HIDDEN, ROUNDS, forms, string, unescaped
 from gateway.credentials.pieces import pieces_of
-from gateway.credentials.ruleset import compiled
+from gateway.credentials.ruleset import compiled, escaped
 from gateway.credentials.stream import plain
 from gateway.model.content import CredentialPiece
 from gateway.model.shingles import GRAM, gram, grams_of
@@ -44,6 +46,12 @@ _WINDOW: Final = 8
 """Bytes that have two whole groups of base64, wherever these begin."""
 _WINDOW_STEP: Final = 4
 _IN_HEX: Final = 4
+_WIDE_IN_HEX: Final = 3
+_WIDE_IN_BASE64: Final = 5
+"""Characters in UTF-16 that are looked for in hex and in base64."""
+_BASE85_GROUP: Final = 4
+_UU_GROUPS: Final = 6
+"""Bytes of one group of base85, and of two groups of uuencode."""
 _WINDOWS_OF_HALF: Final = 3
 """A half of a token in base64 has one window of three: of windows that overlap, the search finds every second."""
 _MAX_HITS: Final = 1_024
@@ -70,7 +78,7 @@ def secret_of(authorization: str) -> bytes:
 class TokenSearch:
     """A search for one token. It holds the secret part of the token, and belongs in memory alone."""
 
-    __slots__ = ("_near", "_secret", "_windows", "_written", "name", "shingles")
+    __slots__ = ("_near", "_rare", "_secret", "_windows", "_written", "name", "shingles")
 
     def __init__(self, secret: bytes, fingerprints: Fingerprints) -> None:
         text = secret.decode("latin-1")
@@ -83,6 +91,8 @@ class TokenSearch:
         # A token with hardly a letter is looked for as a whole in each message.
         has_runs = len(letters(secret)) >= GRAM
         self._near = compiled(b"|".join(needles).decode(), groups=False) if has_runs else None
+        rare = dict.fromkeys(_rarely_written(secret))
+        self._rare = compiled("|".join(map(escaped, rare)), groups=False) if has_runs else None
 
     def __repr__(self) -> str:
         return f"TokenSearch({self.name})"
@@ -90,6 +100,10 @@ class TokenSearch:
     def is_near(self, counted: Iterable[bytes]) -> bool:
         """Return whether texts, given as their letters, may hold a piece of the token."""
         return self._near is None or any(map(self._near.search, counted))
+
+    def is_rarely_written(self, texts: Iterable[bytes]) -> bool:
+        """Return whether texts may hold a piece of the token in an encoding with more characters than letters."""
+        return self._rare is not None and any(map(self._rare.search, texts))
 
     def is_whole(self, texts: Iterable[bytes]) -> bool:
         """Return whether a text has the token whole, as it is or in one round of an encoding."""
@@ -126,15 +140,17 @@ def examine(searches: Sequence[TokenSearch], headers: Headers, body: bytes, fing
     if values is None:
         return WHOLE
     sent = b"\n".join([plain(body)] + [value for _, value in headers] + [name for name, _ in headers])
-    counted = [letters(sent), letters(values)]
+    texts = [sent, *quoted_printable(sent)]
     if _PERCENT in sent or _BACKSLASH in sent or not sent.isascii():
-        counted += _simplified(sent)
+        texts.extend(_simplified(sent))
+    counted = [*map(letters, texts), letters(values)]
     near = [search for search in searches if search.is_near(counted)]
     if near and any(search.is_whole((sent, values)) for search in near):
         return WHOLE
-    if near or LONG_HIDDEN.search(sent) is not None:
+    if near or LONG_HIDDEN.search(sent) is not None or any(search.is_rarely_written(texts) for search in searches):
         hidden = forms(sent).readings[1:]
-        counted += [letters(reading.text) for reading in hidden]
+        # A line of uuencode may be the beginning of a value.
+        counted += [*[letters(reading.text) for reading in hidden], letters(b"".join(uuencoded(values)))]
         near = [search for search in searches if search.is_near(counted)]
     if not near:
         return ()
@@ -173,20 +189,20 @@ def _values(body: bytes) -> bytes | None:
 
 
 def _simplified(sent: bytes) -> Iterator[bytes]:
-    """Yield the letters of a text without escapes and percent encoding, and without marks and compatibility forms."""
+    """Yield a text without escapes and percent encoding, and without marks and compatibility forms."""
     text = sent
     for _ in range(ROUNDS):
         if _BACKSLASH not in text:
             break
         text = unescaped(text)
-        yield letters(text)
+        yield text
     for _ in range(ROUNDS):
         if _PERCENT not in text:
             break
         text = unquote_to_bytes(text)
-        yield letters(text)
+        yield text
     if not text.isascii():
-        yield letters(unicodedata.normalize("NFKD", string(text)).encode("ascii", "ignore"))
+        yield unicodedata.normalize("NFKD", string(text)).encode("ascii", "ignore")
 
 
 # --- what a token looks like -----------------------------------------------------------------------------
@@ -205,11 +221,37 @@ def _runs(secret: bytes) -> Iterator[bytes]:
 def _windows(secret: bytes) -> dict[bytes, int]:
     """Return letters of a token in base64 and hex, each with the place of the bytes in the token."""
     found: dict[bytes, int] = {}
-    for at in range(0, len(secret) - _WINDOW + 1, max(_WINDOW_STEP, len(secret) // _MAX_WINDOWS)):
+    for at in _places(secret):
         window = secret[at : at + _WINDOW]
         found[window[:_IN_HEX].hex().encode()] = at
         found |= {run: at for run in map(letters, _in_base64(window)) if len(run) >= GRAM}
+    for at in _places(secret)[::2]:
+        found[_wide(secret[at : at + _WIDE_IN_HEX]).hex().encode()] = at
+        found |= dict.fromkeys(map(letters, _in_base64(_wide(secret[at : at + _WIDE_IN_BASE64]))), at)
     return found
+
+
+def _places(secret: bytes) -> range:
+    """Return the places of the windows of a token."""
+    return range(0, len(secret) - _WINDOW + 1, max(_WINDOW_STEP, len(secret) // _MAX_WINDOWS))
+
+
+def _wide(text: bytes) -> bytes:
+    """Return characters in UTF-16 without the zero after the last, which one byte order has and the other has not."""
+    return b"\0".join([text[at : at + 1] for at in range(len(text))])
+
+
+def _rarely_written(secret: bytes) -> Iterator[str]:
+    """Yield parts of a token in both forms of base85 and in uuencode, wherever the groups of these begin."""
+    for at in _places(secret)[::2]:
+        window = secret[at : at + _WINDOW]
+        for start in range(_BASE85_GROUP):
+            group = window[start : start + _BASE85_GROUP]
+            yield base64.b85encode(group).decode()
+            yield base64.a85encode(group).decode()
+        for start in range(_WINDOW - _UU_GROUPS + 1):
+            # The first character counts the bytes of the line, and the last ends it.
+            yield binascii.b2a_uu(window[start : start + _UU_GROUPS]).decode()[1:-1]
 
 
 def _in_base64(data: bytes) -> Iterator[bytes]:

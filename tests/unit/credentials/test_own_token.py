@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import json
 import string
 from collections.abc import Callable
@@ -152,6 +153,11 @@ def percent(text: str) -> str:
     return "".join(f"%{ord(character):02X}" for character in text)
 
 
+def uuencode(text: str) -> str:
+    lines = "".join(binascii.b2a_uu(part.encode()).decode() for part in spread(text, 45))
+    return f"begin 644 a\n{lines}`\nend\n"
+
+
 WRITTEN: dict[str, Callable[[str], str]] = {
     "as it is": str,
     "spaced": " ".join,
@@ -173,6 +179,22 @@ WRITTEN: dict[str, Callable[[str], str]] = {
     "base64 with dashes": lambda text: "-".join(base64.b64encode(text.encode()).decode()),
     "hex with spaces": lambda text: " ".join(text.encode().hex()),
     "quoted-printable": lambda text: "".join(f"={ord(letter):02X}" for letter in text),
+    "every other letter in quoted-printable": lambda text: "".join(
+        letter if at % 2 else f"={ord(letter):02X}" for at, letter in enumerate(text)
+    ),
+    "base64 of UTF-16": lambda text: base64.b64encode(text.encode("utf-16-le")).decode(),
+    "base64 of UTF-16 from the high byte on": lambda text: base64.b64encode(f"a{text}".encode("utf-16-be")).decode(),
+    "pieces in base64 of UTF-16": lambda text: " and ".join(
+        base64.b64encode(part.encode("utf-16-le")).decode() for part in spread(text, 24)
+    ),
+    "hex of UTF-16": lambda text: text.encode("utf-16-le").hex(),
+    "percent signs of base64 of UTF-16": lambda text: percent(base64.b64encode(text.encode("utf-16-le")).decode()),
+    "base85": lambda text: base64.b85encode(text.encode()).decode(),
+    "Ascii85": lambda text: base64.a85encode(f"ab{text}".encode()).decode(),
+    "pieces in base85": lambda text: " and ".join(
+        base64.b85encode(part.encode()).decode() for part in spread(text, 24)
+    ),
+    "uuencode": uuencode,
     "JSON in JSON": lambda text: f'{{"a":"{escaped(text)}"}}',
     "percent signs": percent,
     "every other letter in percent signs": lambda text: "".join(
@@ -194,6 +216,11 @@ def test_a_token_in_pieces_is_found(token: str, way: str):
     authorization, secret = TOKENS[token]
     assert found(authorization, WRITTEN[way](secret[:-1]))
     assert found(authorization, f"here it comes: {WRITTEN[way](secret[:-1])} and more")
+
+
+def test_a_token_that_is_one_line_of_uuencode_is_found():
+    body = json.dumps({"params": {"arguments": {"text": binascii.b2a_uu(SECRET.encode()).decode()}}}).encode()
+    assert is_more_than_half((f"Bearer {SECRET}",), (), body)
 
 
 @pytest.mark.parametrize("token", TOKENS)
