@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit lint types policy bench docs generate lock tools clean
+.PHONY: help run test unit lint types policy bench core docs generate lock tools clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ policy: $(VENV)/.run tools ## opa check, fmt, test with coverage; regal
 
 bench: $(VENV)/.test ## added latency and throughput beside peers (several minutes; needs a quiet machine)
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+core: $(VENV)/.run ## the native core, an option, built by cargo (ARGS=--uninstall removes it)
+	@$(BIN)/python tools/build_core.py $(ARGS)
 
 generate: $(VENV)/.run ## everything that is generated from the code: schemas, reason table, reference pages
 	@$(BIN)/python tools/generate.py $(ARGS)

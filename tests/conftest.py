@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from gateway.native import binding
+from gateway.native.choice import choose
 from tests.conformance.run import Node
 from tests.machine import MISSING, skip_or_fail
 from tests.servers.echo import Recorder
@@ -36,13 +38,16 @@ def pytest_configure() -> None:
     """Collect garbage between tests, in the main thread. An embedded engine must not be dropped in another one, and the
     failures that tests keep refer to engines. Hear the signals that whoever started the tests may have had them ignore, as
     `nohup` and a shell's `&` do: what tests start would ignore them too. And let no test fail because a machine is slow: on a
-    new one Hypothesis looks through Unicode first, which takes a second."""
+    new one Hypothesis looks through Unicode first, which takes a second. `OPAGATE_TEST_CORE=native` tests the native core in
+    this process."""
     gc.disable()
     for number, handler in _HANDLERS.items():
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
     settings.register_profile(ANYWHERE, settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile(ANYWHERE)
+    if os.environ.get("OPAGATE_TEST_CORE") == "native":
+        binding.bind(choose("native"))
 
 
 def pytest_collection_finish() -> None:

@@ -38,6 +38,7 @@ VOCABULARY = {
     "http",
     "worker_thread",
     "model",
+    "native",
     "errors",
     "credentials",
     "destinations",
@@ -277,6 +278,10 @@ CACHES = {
 """What uses a cache of `functools`, and what its keys are. How long these may be must be known."""
 
 
+NATIVE = {("gateway.words.words", "distinctive"), ("gateway.words.words", "digests")}
+"""The functions that `gateway.native.binding` replaces."""
+
+
 @cache
 def tree(path: Path) -> ast.Module:
     """Return the syntax tree of a file. Most tests here look through all of them."""
@@ -368,6 +373,20 @@ def importers(package: str) -> set[str]:
 
 def test_anyio_is_for_jobs_beside_calls_and_for_the_demo():
     assert importers("anyio") == {"background.py", "demo/processes.py"}
+
+
+def test_callers_name_functions_of_the_native_core_by_their_module():
+    """A module that imported such a function by its own name would keep the one in Python."""
+    kept = {
+        f"{path.relative_to(PACKAGE)}: {alias.name}"
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if (node.module, alias.name) in NATIVE
+    }
+
+    assert kept == set()
 
 
 def test_starlette_serves_pages_and_nothing_on_the_way_of_a_call():

@@ -20,6 +20,8 @@ from gateway.composition import Gateway
 from gateway.config import Configuration
 from gateway.http.edge import Edge, Handlers
 from gateway.http.server import Server, tls_context
+from gateway.native import binding
+from gateway.native.choice import choose
 from gateway.pages import PROBES, build_pages
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ async def run(
     `on_link` is called before `on_ready` with a one-time link to the console, if people log in by links.
     """
     sys.setswitchinterval(_TURN_SECONDS)
+    _bind_core(configuration)
     stopping = Stopping()
 
     def ready() -> None:
@@ -63,6 +66,13 @@ async def run(
             if not stopping.told:
                 raise
             log.info("stopped", problem="it was told to stop before it listened")
+
+
+def _bind_core(configuration: Configuration) -> None:
+    """Use the native core or Python, as configured, before any part is made. Raises `ConfigurationError`."""
+    choice = choose(configuration.core)
+    binding.bind(choice)
+    log.info("core", core=choice.name, **({} if choice.note is None else {"note": choice.note}))
 
 
 async def _open_console(stack: AsyncExitStack, configuration: Configuration, gateway: Gateway) -> Console | None:

@@ -28,6 +28,7 @@ from gateway.identity.identities import Identities
 from gateway.journal import recovery, storage
 from gateway.journal.chain import Chain
 from gateway.model.target import Pin
+from gateway.native.choice import choose
 from gateway.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.policy import folders
 from gateway.policy.folders import PolicyFolders
@@ -72,7 +73,7 @@ async def run(path: Path) -> list[CheckResult]:
     except ConfigurationError as error:
         return [_describe_failure("configuration", error)]
     found = [CheckResult("ok", "configuration", f"{path} is valid")]
-    found += [*_check_address(settings), *_tls(settings.tls)]
+    found += [*_core(settings), *_check_address(settings), *_tls(settings.tls)]
     found += [item async for item in _identity(settings)]
     found += [item async for item in _policy(settings)]
     found += [*_inspection(settings), *_directory(settings), *_lock(settings), *_approvals(settings)]
@@ -86,6 +87,16 @@ async def run(path: Path) -> list[CheckResult]:
 
 
 # --- parts -------------------------------------------------------------------------------------------
+
+
+def _core(settings: Configuration) -> Iterator[CheckResult]:
+    try:
+        choice = choose(settings.core)
+    except ConfigurationError as error:
+        yield _describe_failure("core", error)
+        return
+    if choice.core is not None:
+        yield CheckResult("ok", "core", "the native core is installed and fits")
 
 
 def _check_address(settings: Configuration) -> Iterator[CheckResult]:

@@ -392,6 +392,9 @@ class Configuration(Settings):
         default="result", description="How a refused tool call is answered: as a tool result, or as a JSON-RPC error."
     )
     telemetry: Telemetry = Field(default=Telemetry(), description="Logs and traces.")
+    core: Literal["auto", "python", "native"] = Field(
+        default="auto", description="`native`: functions in Rust, from `make core`; `auto`: these where installed."
+    )
 
     @property
     def host(self) -> str:

@@ -28,12 +28,13 @@ from gateway.model.target import Effect, Labels, Role
 from gateway.model.task import Contract
 from gateway.model.wire import Json, JsonObject
 from gateway.text_cache import short_text_cache
+from gateway.words import words as text_words
 from gateway.words.declared_effects import unnamed_values
 from gateway.words.dictation import dictation
 from gateway.words.grounds import Grounds, grounds
 from gateway.words.own_words import OwnParts, foreign, identity_of, parts_of_texts
 from gateway.words.records import record_pieces, told_values
-from gateway.words.words import digest, digests, distinctive, encoded, mentions, value_words
+from gateway.words.words import digest, encoded, mentions, value_words
 
 MAX_DESTINATIONS: Final = 1_000
 """Destinations of one call that are told apart: far above any limit on them."""
@@ -48,7 +49,6 @@ _SHORTEST_WORD: Final = 6
 MAX_TOKENS: Final = 1_024
 """Words of one call that are kept: those with the smallest digests, so that nobody without the key can choose which,
 and so that two texts with the same words keep the same."""
-
 BEGINNINGS: Final = (64, 256)
 """Characters in which a word is looked for first, and then, where one is enough."""
 MAX_LOOKED_UP: Final = 32
@@ -185,7 +185,7 @@ def _places(call: Call, authority: _AuthorityValues, given: Grounds, key: bytes)
     for pointer in _with_role(Role.DESTINATION, authority, labels) - authority.grounded:
         values = {text for text in texts(at(call.arguments, pointer)) if text.strip()}
         unnamed = [folded(text) for text in values if not given.grounds_value(text, Role.DESTINATION, MAX_VALUES)]
-        found[pointer] = digests(map(encoded, unnamed), key)
+        found[pointer] = text_words.digests(map(encoded, unnamed), key)
     return found
 
 
@@ -207,12 +207,12 @@ def _words(text: str, relevance: Relevance, key: bytes, own: OwnParts, *, tells:
     encoded = decoded(text) if tokens is None or tells else ""
     said: set[bytes] | None = None
     if tokens is None or len(text) <= MAX_WORDS:
-        said = distinctive(text)
+        said = text_words.distinctive(text)
         if encoded:
-            said |= distinctive(encoded)
+            said |= text_words.distinctive(encoded)
     if tokens is None:
-        tokens = sampled(digests(foreign(said or (), own), key))
-    words = None if said is None else digests(said, key)
+        tokens = sampled(text_words.digests(foreign(said or (), own), key))
+    words = None if said is None else text_words.digests(said, key)
     return _Words(tokens, words, _said(text, encoded, key) if tells else _NONE)
 
 
@@ -228,7 +228,7 @@ def _enough(text: str, relevance: Relevance, key: bytes, own: OwnParts) -> froze
         # Where one of these marks stands, no word and no number goes on, so that the beginning has no word of its own.
         for most in BEGINNINGS:
             end = max(text.rfind('"', 0, most), text.rfind(",", 0, most), text.rfind("\n", 0, most)) + 1
-            found = digests(foreign(distinctive(text[:end]), own), key) if end else _NONE
+            found = text_words.digests(foreign(text_words.distinctive(text[:end]), own), key) if end else _NONE
             if not found <= relevance.trusted:
                 return found
     return None
@@ -236,7 +236,7 @@ def _enough(text: str, relevance: Relevance, key: bytes, own: OwnParts) -> froze
 
 def _said(text: str, encoded: str, key: bytes) -> frozenset[int]:
     """The values that a call tells its system. Of more text than is looked through, more than anybody keeps apart."""
-    told = digests(mentions(text[:MAX_SAID]) | mentions(encoded[:MAX_SAID]), key)
+    told = text_words.digests(mentions(text[:MAX_SAID]) | mentions(encoded[:MAX_SAID]), key)
     return told if max(len(text), len(encoded)) <= MAX_SAID else told.union(_TOO_MANY_VALUES)
 
 
@@ -402,7 +402,7 @@ _FEW: Final = 4
 
 
 def _digests(words: set[str], key: bytes) -> frozenset[int]:
-    return digests(map(encoded, words), key)
+    return text_words.digests(map(encoded, words), key)
 
 
 def _digests_of_hosts(words: set[str], key: bytes) -> frozenset[int]:

@@ -14,8 +14,8 @@ from gateway.destinations import links as followable_links
 from gateway.inspection.code_requests import CodeRequests
 from gateway.inspection.text import Unescaper, text_of
 from gateway.model.content import ResultContent, Sighting
+from gateway.words import words as text_words
 from gateway.words.records import ResultRecords
-from gateway.words.words import digests, distinctive, mentions
 
 MAX_WORDS: Final = 1_024
 """Words of an untrusted result that are kept, those with the smallest digests: all of a result of about 20 KB. Of a
@@ -103,10 +103,10 @@ class ResultWords(Struct):
     def _keep(self, text: str) -> frozenset[int]:
         if not text:
             return frozenset()
-        words = mentions(text) if self.trusted else distinctive(text)
+        found = text_words.mentions(text) if self.trusted else text_words.distinctive(text)
         if self.links and not self.trusted:
-            self._links |= digests(followable_links.in_text(text), self.key)
-        fresh = digests(words, self.key) - self._kept
+            self._links |= text_words.digests(followable_links.in_text(text), self.key)
+        fresh = text_words.digests(found, self.key) - self._kept
         if not fresh:
             return fresh
         if self._highest is not None:

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.journal.chain import timestamp
+from gateway.native.binding import describe_choice
 from gateway.pages.responses import ReplyResponse, json_response
 from gateway.pipeline.readiness import list_problems
 from gateway.protocol.replies import Reply
@@ -39,7 +40,7 @@ def probe_routes(gateway: Gateway, is_draining: Callable[[], bool]) -> list[Rout
         }
         body: JsonObject = {"ready": not problems}
         if request.scope["opagate.own_host"]:
-            body |= {"problems": problems, "policy": _describe_policy(gateway)}
+            body |= {"problems": problems, "policy": _describe_policy(gateway), "core": describe_choice()}
         return json_response(body, status=503 if problems else 200)
 
     async def show_metrics(_request: Request) -> Response:

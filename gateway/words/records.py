@@ -19,9 +19,10 @@ from gateway.destinations.find import texts
 from gateway.destinations.normalise import folded
 from gateway.model.content import Pieces
 from gateway.model.wire import Json, JsonObject
+from gateway.words import words as text_words
 from gateway.words.grounds import NAMES_NOBODY, Grounds
 from gateway.words.own_words import parts_of
-from gateway.words.words import MAX_VALUE, digest, digests, encoded
+from gateway.words.words import MAX_VALUE, digest, encoded
 
 MAX_BYTES: Final = 65_536
 """Bytes of a result. A larger result has no records."""
@@ -78,7 +79,7 @@ class ResultRecords:
         if not self._goal and not self._made:
             return frozenset()
         found = {value for result in _results(data) for value in values_of(result, self._goal, made=self._made)}
-        return frozenset(nsmallest(MAX_RECORDED, digests(map(encoded, found), self._key)))
+        return frozenset(nsmallest(MAX_RECORDED, text_words.digests(map(encoded, found), self._key)))
 
 
 class _Part(NamedTuple):
@@ -149,7 +150,7 @@ def pieces_of(values: list[Json], key: bytes) -> frozenset[int] | None:
     if len(words) > MAX_PIECED or not all(_is_known_again(word) for word in words):
         return None
     parts = {encoded(part) for word in words for part in _parts(word)}
-    return digests(parts, key)
+    return text_words.digests(parts, key)
 
 
 def _is_known_again(word: str) -> bool:

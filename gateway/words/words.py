@@ -136,8 +136,13 @@ def distinctive(text: str) -> set[bytes]:
     found = {word[:MAX_WORD] for word in long if len(word) > 7 or (len(word) > 4 and word[-4:].isdigit())}
     found = {word for word in found - COMMON if word[0] > 57 or not _TIME.fullmatch(word)}
     if [word for word in kept if len(word) == 4 and word[:2].isalpha() and word[2:].isdigit()]:
-        found.update([encoded(match.replace(" ", "").lower()) for match in ACCOUNTS.findall(text)])
+        found.update(accounts(text))
     return found
+
+
+def accounts(text: str) -> list[bytes]:
+    """Return the account numbers of a text that are written in groups, as words."""
+    return [encoded(match.replace(" ", "").lower()) for match in ACCOUNTS.findall(text)]
 
 
 def _without(text: str, marks: str, instead: str) -> str:
@@ -261,7 +266,7 @@ def mentions(text: str) -> set[bytes]:
     found.update(map(encoded, _single(text)))
     found.update([encoded(normalise(match).word) for match in _phones(text)])
     if _has_account(text):
-        found.update([encoded(match.replace(" ", "").lower()) for match in ACCOUNTS.findall(text)])
+        found.update(accounts(text))
     found.update([number.encode() for match in _numbers(text) if (number := amount(match)) is not None])
     found.discard(b"")
     return found
