@@ -33,12 +33,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from gateway import reasons
+
 
 class GatewayError(Exception):
     """A failure with its `message` (the event and its place, in one sentence) and a `remedy`. Neither ever holds a
     secret."""
 
-    code: ClassVar[str] = "gateway/error"
+    code: ClassVar[str] = reasons.GATEWAY_ERROR.code
 
     def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(message)
@@ -47,19 +49,19 @@ class GatewayError(Exception):
 
 
 class ConfigurationError(GatewayError):
-    code = "configuration/invalid"
+    code = reasons.CONFIGURATION_INVALID.code
 
 
 class PolicyError(GatewayError):
-    code = "policy/unavailable"
+    code = reasons.POLICY_UNAVAILABLE.code
 
 
 class PolicyUnavailable(PolicyError):
-    code = "policy/unavailable"
+    code = reasons.POLICY_UNAVAILABLE.code
 
 
 class PolicyLate(PolicyError):
-    code = "policy/late"
+    code = reasons.POLICY_LATE.code
 
     @classmethod
     def after(cls, took: float, deadline: float) -> PolicyLate:
@@ -71,45 +73,45 @@ class PolicyLate(PolicyError):
 
 
 class PolicyUndefined(PolicyError):
-    code = "policy/undefined"
+    code = reasons.POLICY_UNDEFINED.code
 
 
 class PolicyMalformed(PolicyError):
-    code = "policy/malformed"
+    code = reasons.POLICY_MALFORMED.code
 
 
 class PolicyStale(PolicyError):
-    code = "policy/stale"
+    code = reasons.POLICY_STALE.code
 
 
 class PolicyInput(PolicyError):
-    code = "policy/input"
+    code = reasons.POLICY_INPUT.code
 
 
 class PolicyBroken(PolicyError):
-    code = "policy/broken"
+    code = reasons.POLICY_BROKEN.code
 
 
 class IdentityUnavailable(GatewayError):
-    code = "identity/unavailable"
+    code = reasons.IDENTITY_UNAVAILABLE.code
 
 
 class UpstreamError(GatewayError):
-    code = "upstream/broken"
+    code = reasons.UPSTREAM_BROKEN.code
 
 
 class UpstreamUnreachable(UpstreamError):
-    code = "upstream/unreachable"
+    code = reasons.UPSTREAM_UNREACHABLE.code
 
 
 class UpstreamTimeout(UpstreamError):
-    code = "upstream/timeout"
+    code = reasons.UPSTREAM_TIMEOUT.code
 
 
 class UpstreamUnauthorized(UpstreamError):
     """A rejected credential. `is_unknown`: the upstream answered 401, and not 403."""
 
-    code = "upstream/unauthorized"
+    code = reasons.UPSTREAM_UNAUTHORIZED.code
 
     def __init__(self, message: str, remedy: str = "", *, is_unknown: bool = True) -> None:
         super().__init__(message, remedy)
@@ -119,46 +121,46 @@ class UpstreamUnauthorized(UpstreamError):
 class CredentialEnded(UpstreamError):
     """A cut answer: its credential ended."""
 
-    code = "credential/ended"
+    code = reasons.CREDENTIAL_ENDED_IN_ANSWER.code
 
 
 class UpstreamBroken(UpstreamError):
-    code = "upstream/broken"
+    code = reasons.UPSTREAM_BROKEN.code
 
 
 class HistoryError(GatewayError):
-    code = "history/unavailable"
+    code = reasons.HISTORY_UNAVAILABLE.code
 
 
 class HistoryFull(HistoryError):
-    code = "history/full"
+    code = reasons.HISTORY_FULL.code
 
 
 class TaskExpired(HistoryError):
-    code = "history/expired"
+    code = reasons.HISTORY_EXPIRED.code
 
 
 class ApprovalStoreError(GatewayError):
-    code = "approval/store"
+    code = reasons.APPROVAL_STORE.code
 
 
 class LeaseStoreError(GatewayError):
-    code = "credential/store"
+    code = reasons.CREDENTIAL_STORE.code
 
 
 class ConnectionStoreError(GatewayError):
-    code = "connection/store"
+    code = reasons.CONNECTION_STORE.code
 
 
 class LeasesLeftOpen(GatewayError):
     """The gateway has stopped, and the end of some leases is not proven."""
 
-    code = "credential/open"
+    code = reasons.CREDENTIAL_OPEN.code
 
 
 class SignalStoreError(GatewayError):
-    code = "signal/store"
+    code = reasons.SIGNAL_STORE.code
 
 
 class JournalError(GatewayError):
-    code = "journal/unavailable"
+    code = reasons.JOURNAL_UNAVAILABLE.code

@@ -62,8 +62,11 @@ CONDUCTORS = {"app", "composition", "console", "explain", "pages", "pipeline", "
 
 PURE = (
     "gateway.reasons.authority",
+    "gateway.reasons.brokers",
     "gateway.reasons.callers",
     "gateway.reasons.console",
+    "gateway.reasons.failures",
+    "gateway.reasons.policy_codes",
     "gateway.reasons.requests",
     "gateway.reasons.text",
     "gateway.catalogue.definitions",

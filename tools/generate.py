@@ -28,7 +28,7 @@ import reference
 
 from gateway import reasons as own_reasons
 from gateway.errors import GatewayError, PolicyBroken
-from gateway.policy import annotations, bundle, contract, verdict
+from gateway.policy import annotations, bundle, contract
 from gateway.policy.plan import compile_process, opa_build, store
 from gateway.policy.plan.store import StoredPlan
 
@@ -147,16 +147,13 @@ def _page(reasons: Mapping[str, Mapping[str, Any]]) -> str:
             lines += ["", f"## {family}", "", "| code | what | what to do | controls |", "|---|---|---|---|"]
         controls = ", ".join(reason["controls"])
         lines.append(f"| `{code}` | {_cell(reason['message'])} | {_cell(reason['remedy'])} | {controls} |")
-    lines += ["", "## policy", "", "Given by the gateway itself, when policy could not decide.", ""]
-    lines += ["| code | what |", "|---|---|"]
-    lines += [f"| `{code}` | {_cell(what)} |" for code, what in verdict.FAILURES.items()]
     return "\n".join([*lines, *_own_reasons()]) + "\n"
 
 
 def _own_reasons() -> list[str]:
     """Return the table of the reasons that the gateway gives without the policy."""
     lines = ["", "## of the gateway itself", ""]
-    lines += ["Given where no policy decides, by code. Words between asterisks stand for values.", ""]
+    lines += ["The gateway gives these where no policy decides. Words between asterisks stand for values.", ""]
     lines += ["| code | HTTP | what | what to do |", "|---|---|---|---|"]
     for entry in sorted(own_reasons.entries(), key=lambda entry: entry.code):
         code, *texts = (_cell(_SLOT.sub(r"*\1*", text)) for text in (entry.code, entry.message, entry.remedy))

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from gateway.json.pointer import find_value, split_pointer
+from gateway.reasons import policy_codes
 
 if TYPE_CHECKING:
     from gateway.approvals.model import Question, ShownReason
@@ -32,21 +33,21 @@ def suggest_settings(question: Question, description: Mapping[str, Any]) -> list
 
 def _settings(question: Question, reason: ShownReason, description: Mapping[str, Any]) -> Iterator[Suggestion]:
     upstream, _, tool = question.target.partition("/")
-    if reason.code == "approval/grant":
+    if reason.code == policy_codes.APPROVAL_GRANT:
         yield Suggestion(
             reason.code,
             "the grants file",
             f"upstreams: {{{upstream}: [{{tools: [{_quote(tool)}], approval: false}}]}}",
         )
-    elif reason.code == "approval/effect":
+    elif reason.code == policy_codes.APPROVAL_EFFECT:
         effect = description.get("labels", {}).get("effect", "destructive")
         yield Suggestion(
             reason.code, "the contract of an approved task", f"effects: {{{effect}: [{_quote(question.target)}]}}"
         )
-    elif reason.code == "toxic-flow/ungrounded":
+    elif reason.code == policy_codes.UNGROUNDED:
         for value in _values(reason, description):
             yield Suggestion(reason.code, "gateway.yaml", f"directory: {{entries: [{_quote(value)}]}}")
-    elif reason.code == "credential-chain/presentation":
+    elif reason.code == policy_codes.CREDENTIAL_PRESENTED:
         for credential in description.get("credentials", ()):
             source = credential.get("audience")
             if source is not None and source != description.get("audience"):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from msgspec import Struct, structs
 
+from gateway import reasons
 from gateway.authority import state
 from gateway.authority.model import BrokerRefusal, Issued, Lease, LeaseRequest
 from gateway.authority.narrowing import find_excess
@@ -321,9 +322,7 @@ class Leases:
         """Return the refusal of a request that no broker is asked about."""
         found = self._brokers.get(broker)
         if found is None:
-            return BrokerRefusal(
-                "credential/unavailable", f"There is no broker {broker}.", "Have the operator configure it."
-            )
+            return BrokerRefusal(reasons.CREDENTIAL_BROKER.reason(broker=broker))
         if self._register.has_stuck(broker):
             return _STUCK
         if request.seconds < max(found.min_ttl, MARGIN):
@@ -332,12 +331,8 @@ class Leases:
             return _TOO_MANY
         failed = self._failures.get(terms)
         if failed is not None and self.now() < failed.until:
-            return BrokerRefusal(
-                "credential/unavailable",
-                "No credential could be obtained for this system a moment ago.",
-                f"Try again in {max(1, round(failed.until - self.now()))} s.",
-                may_retry=True,
-            )
+            seconds = max(1, round(failed.until - self.now()))
+            return BrokerRefusal(reasons.CREDENTIAL_PAUSED.reason(seconds=seconds), may_retry=True)
         return None
 
     async def _issue(
@@ -382,7 +377,9 @@ class Leases:
         except TimeoutError:
             return _late(broker.name), prepared
         except GatewayError as error:
-            return BrokerRefusal("credential/unavailable", error.message, error.remedy, may_retry=True), prepared
+            told = reasons.reason_of(error)
+            reason = reasons.CREDENTIAL_FAILED.reason(broker=broker.name, problem=error.message, remedy=told.remedy)
+            return BrokerRefusal(reason, may_retry=True), prepared
         except Exception:
             log.exception("defect", broker=broker.name)
             return _late(broker.name), prepared
@@ -466,27 +463,10 @@ def _requested(request: LeaseRequest, broker: Broker) -> Lease:
 
 
 def _late(broker: str) -> BrokerRefusal:
-    return BrokerRefusal(
-        "credential/unavailable",
-        f"The broker {broker} did not give a credential.",
-        "Try again. If it goes on, have the operator look at the gateway's log.",
-        may_retry=True,
-    )
+    return BrokerRefusal(reasons.CREDENTIAL_LATE.reason(broker=broker), may_retry=True)
 
 
-_ENDED: Final = BrokerRefusal(
-    "credential/ended", "The task, or its right to this credential, ended meanwhile.", "Begin a new task if you may."
-)
-_STUCK: Final = BrokerRefusal(
-    "credential/stuck",
-    "The gateway could not end an earlier credential of this system, so it lends no more.",
-    "Ask the operator to look at `opagate leases list --stuck`.",
-)
-_TOO_SHORT: Final = BrokerRefusal(
-    "credential/ttl",
-    "The time left for the call is shorter than the shortest life of a credential of this system.",
-    "Begin a new task, or renew your own token, and call again.",
-)
-_TOO_MANY: Final = BrokerRefusal(
-    "credential/too-many", "Too many credentials are lent already.", "End tasks that are done, then call again."
-)
+_ENDED: Final = BrokerRefusal(reasons.CREDENTIAL_ENDED.reason())
+_STUCK: Final = BrokerRefusal(reasons.CREDENTIAL_STUCK.reason())
+_TOO_SHORT: Final = BrokerRefusal(reasons.CREDENTIAL_TTL.reason())
+_TOO_MANY: Final = BrokerRefusal(reasons.CREDENTIAL_TOO_MANY.reason())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from gateway import reasons
 from gateway.authority.lifetime import Ends, choose_end, name_end
 from gateway.authority.minting import bind_call
 from gateway.authority.model import BrokerRefusal, Credential, LeaseRequest, Scope, describe_to_owner
@@ -170,11 +171,5 @@ _CAUSES: Final[Mapping[TaskEnd, Cause]] = {
     "cancelled": "task-cancelled",
     "expired": "task-expired",
 }
-_NOT_JSON: Final = BrokerRefusal(
-    "credential/digest",
-    "The call has no canonical form, so no token can be bound to it.",
-    "Send valid numbers and text.",
-)
-_NO_ROOM: Final = BrokerRefusal(
-    "credential/too-many", "Too many calls are in flight.", "Call again when some have ended.", may_retry=True
-)
+_NOT_JSON: Final = BrokerRefusal(reasons.CREDENTIAL_DIGEST.reason())
+_NO_ROOM: Final = BrokerRefusal(reasons.CREDENTIAL_TOO_MANY_CALLS.reason(), may_retry=True)

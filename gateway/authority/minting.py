@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 from msgspec import Struct
 
+from gateway import reasons
 from gateway.authority.model import BrokerRefusal, Credential, LeaseRequest
 from gateway.json import canonical
 
@@ -248,13 +249,5 @@ def _encode(data: bytes) -> bytes:
 
 
 _PUBLIC: Final = frozenset({"kty", "crv", "x", "y"})
-_NOT_PERMITTED: Final = BrokerRefusal(
-    "credential/details",
-    "The authorization details of policy do not name this call.",
-    "Let the obligation issue_credential name the tool in actions, or leave its details out.",
-)
-_TOO_LONG: Final = BrokerRefusal(
-    "credential/size",
-    f"The access token would be longer than {MAX_TOKEN} characters.",
-    "Shorten the delegation chain, the scopes, or the details of policy.",
-)
+_NOT_PERMITTED: Final = BrokerRefusal(reasons.CREDENTIAL_DETAILS_OF_CALL.reason())
+_TOO_LONG: Final = BrokerRefusal(reasons.CREDENTIAL_SIZE.reason(most=MAX_TOKEN))

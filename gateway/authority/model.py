@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.model.caller import Principal
+from gateway.model.decision import Reason
 from gateway.model.target import Target
 from gateway.model.task import Task
 
@@ -141,16 +142,19 @@ class Issued(Struct, frozen=True):
 
 
 class BrokerRefusal(Struct, frozen=True):
-    """A broker's refusal. `code` is a reason code (`credential/…`). `may_retry`: the same request may succeed later.
+    """A broker's refusal, with a reason of `reasons.brokers`. `may_retry`: the same request may succeed later.
 
     `is_certain`: the issuer has issued nothing, whatever `prepare` announced.
     """
 
-    code: str
-    message: str
-    remedy: str
+    reason: Reason
     may_retry: bool = False
     is_certain: bool = False
+
+    @property
+    def code(self) -> str:
+        """Return the code of the reason."""
+        return self.reason.code
 
 
 class Proof(Struct, frozen=True):

@@ -85,13 +85,5 @@ def find_excess(kind: str, revocable: Revocable, request: LeaseRequest, issued: 
     return _OUTLIVES if issued.expires > request.expires + SKEW else None
 
 
-_WIDER: Final = BrokerRefusal(
-    "credential/wider",
-    "The issuer gave a wider credential than the gateway asked for, so the gateway ended it.",
-    "Have the operator correct the issuer's settings for this gateway.",
-)
-_OUTLIVES: Final = BrokerRefusal(
-    "credential/wider",
-    "The issuer gave a credential that lives longer than its lease, and that the issuer cannot end early.",
-    "Have the operator shorten the life of the issuer's tokens, or lengthen the lease (`authority.ttl`).",
-)
+_WIDER: Final = BrokerRefusal(reasons.CREDENTIAL_WIDER.reason())
+_OUTLIVES: Final = BrokerRefusal(reasons.CREDENTIAL_WIDER_LIFE.reason())

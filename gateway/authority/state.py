@@ -37,7 +37,7 @@ def activate(lease: Lease, issued: Issued, fingerprints: tuple[str, ...]) -> Lea
 def fail(lease: Lease, refusal: BrokerRefusal) -> Lease:
     """Return the lease that its broker refused before anything was issued."""
     _require(lease, "requested")
-    return structs.replace(lease, state="failed", problem=refusal.message)
+    return structs.replace(lease, state="failed", problem=refusal.reason.message)
 
 
 def begin_end(lease: Lease, cause: Cause, now: float) -> Lease:

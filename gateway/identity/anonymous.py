@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from gateway import reasons
 from gateway.identity.outcomes import NOT_MINE, CredentialFault, Verified
 from gateway.identity.signed import CACHED
 from gateway.model.caller import AuthMethod, Principal
@@ -30,6 +31,6 @@ class AnonymousAuthenticator:
             return NOT_MINE
         if not presented.local:
             return CredentialFault(
-                "identity/missing", "callers without credentials are accepted from this machine only"
+                reasons.IDENTITY_MISSING, "callers without credentials are accepted from this machine only"
             )
         return Verified(self._principal, until=presented.now + CACHED)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from gateway import reasons
 from gateway.identity.jose import MAX_TOKEN
 from gateway.identity.outcomes import CredentialFault
 
@@ -33,7 +34,7 @@ def access_token(credentials: Credentials) -> AccessToken | CredentialFault | No
         case (value,):
             return _read(value)
         case _:
-            return CredentialFault("identity/malformed", "there is more than one Authorization header")
+            return CredentialFault(reasons.IDENTITY_MALFORMED, "there is more than one Authorization header")
 
 
 def _read(value: str) -> AccessToken | CredentialFault:
@@ -42,7 +43,9 @@ def _read(value: str) -> AccessToken | CredentialFault:
     dpop = _SCHEMES.get(scheme.lower())
     token = token.lstrip(" ")
     if dpop is None or not token or not token.isascii():
-        return CredentialFault("identity/malformed", "the Authorization header is not `Bearer` or `DPoP` with a token")
+        return CredentialFault(
+            reasons.IDENTITY_MALFORMED, "the Authorization header is not `Bearer` or `DPoP` with a token"
+        )
     if len(token) > MAX_TOKEN:
-        return CredentialFault("identity/malformed", "the token is longer than 16 KiB")
+        return CredentialFault(reasons.IDENTITY_MALFORMED, "the token is longer than 16 KiB")
     return AccessToken(token, dpop)

@@ -1,6 +1,6 @@
 """Refusals of this phase, and their `WWW-Authenticate` values (RFC 6750, 9449 and 9728). Pure.
 
-A table gives each reason code its HTTP status, its OAuth error, its words and its controls. The error description says
+The error description says
 nothing about the token except its expiry, and nothing about the configuration.
 """
 
@@ -17,32 +17,17 @@ from gateway.model.decision import Refusal
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from gateway.identity.outcomes import Code, CredentialFault
+    from gateway.identity.outcomes import CredentialFault
 
 WELL_KNOWN: Final = "/.well-known/oauth-protected-resource"
 
 DPOP_ALGORITHMS: Final = tuple(sorted(ALGORITHMS))
 
 
-_TEXTS: Final[Mapping[Code, reasons.RefusalText]] = {
-    "identity/missing": reasons.IDENTITY_MISSING,
-    "identity/malformed": reasons.IDENTITY_MALFORMED,
-    "identity/issuer": reasons.IDENTITY_ISSUER,
-    "identity/signature": reasons.IDENTITY_SIGNATURE,
-    "identity/expired": reasons.IDENTITY_EXPIRED,
-    "identity/audience": reasons.IDENTITY_AUDIENCE,
-    "identity/claims": reasons.IDENTITY_CLAIMS,
-    "identity/delegation": reasons.IDENTITY_DELEGATION,
-    "identity/proof": reasons.IDENTITY_PROOF,
-    "identity/replay": reasons.IDENTITY_REPLAY,
-    "identity/unbound": reasons.IDENTITY_UNBOUND,
-    "identity/certificate": reasons.IDENTITY_CERTIFICATE,
-    "identity/revoked": reasons.IDENTITY_REVOKED,
-}
 _ERRORS: Final[Mapping[str, str | None]] = {
-    "identity/missing": None,
-    "identity/proof": "invalid_dpop_proof",
-    "identity/replay": "invalid_dpop_proof",
+    reasons.IDENTITY_MISSING.code: None,
+    reasons.IDENTITY_PROOF.code: "invalid_dpop_proof",
+    reasons.IDENTITY_REPLAY.code: "invalid_dpop_proof",
 }
 """The OAuth error codes that are not `invalid_token`; `None` when no credentials came (RFC 6750 section 3.1)."""
 
@@ -76,17 +61,17 @@ def refusal(fault: CredentialFault, protection: Protection, url: str, *, dpop: b
     if error == "invalid_dpop_proof" and not dpop:
         error = "invalid_token"
     parameters = _common(error, protection, url, protection.scopes)
-    if fault.code == "identity/expired":
+    if fault.text is reasons.IDENTITY_EXPIRED:
         # Many clients show their user nothing else of a 401, and this alone says that logging in again helps.
         parameters["error_description"] = "The access token expired"
     algorithms = {"algs": " ".join(DPOP_ALGORITHMS)}
     if dpop or protection.bound_only:
         value = _challenge("DPoP", {**algorithms, **parameters})
-    elif error is None or fault.code in {"identity/unbound", "identity/proof"}:
+    elif error is None or fault.text in {reasons.IDENTITY_UNBOUND, reasons.IDENTITY_PROOF}:
         value = f"{_challenge('Bearer', parameters)}, {_challenge('DPoP', algorithms)}"
     else:
         value = _challenge("Bearer", parameters)
-    text = _TEXTS[fault.code]
+    text = fault.text
     return Refusal(text.status, text.reason(problem=reasons.sentence(fault.detail)), text.rpc_code, challenge=value)
 
 

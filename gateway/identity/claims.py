@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from gateway import reasons
 from gateway.identity import delegation
 from gateway.identity.jose import is_object, number, text, texts
 from gateway.identity.outcomes import Confirmation, CredentialFault
@@ -74,21 +75,21 @@ def expiry(claims: JsonObject, rules: Rules, now: float) -> float | CredentialFa
         if name in claims:
             value = number(claims[name])
             if value is None:
-                return CredentialFault("identity/claims", f"the token's {name} is not a time")
+                return CredentialFault(reasons.IDENTITY_CLAIMS, f"the token's {name} is not a time")
             times[name] = value
     if "exp" not in times or (rules.issued_at and "iat" not in times):
-        return CredentialFault("identity/claims", "the token lacks exp or iat")
+        return CredentialFault(reasons.IDENTITY_CLAIMS, "the token lacks exp or iat")
     if now >= times["exp"] + rules.leeway:
-        return CredentialFault("identity/expired", "the token has expired")
+        return CredentialFault(reasons.IDENTITY_EXPIRED, "the token has expired")
     if now + rules.leeway < max(times.get("nbf", 0.0), times.get("iat", 0.0)):
-        return CredentialFault("identity/expired", "the token is not valid yet; compare the clocks")
+        return CredentialFault(reasons.IDENTITY_EXPIRED, "the token is not valid yet; compare the clocks")
     return times["exp"]
 
 
 def audiences(claims: JsonObject) -> frozenset[str] | CredentialFault:
     """Return the audiences of the token."""
     named = texts(claims.get("aud"))
-    return frozenset(named) if named else CredentialFault("identity/claims", "the token lacks a usable aud")
+    return frozenset(named) if named else CredentialFault(reasons.IDENTITY_CLAIMS, "the token lacks a usable aud")
 
 
 def confirmation(claims: JsonObject) -> Confirmation | CredentialFault | None:
@@ -97,9 +98,9 @@ def confirmation(claims: JsonObject) -> Confirmation | CredentialFault | None:
         return None
     cnf = claims["cnf"]
     if not is_object(cnf) or not cnf or not cnf.keys() <= {"jkt", "x5t#S256"}:
-        return CredentialFault("identity/proof", "the token is bound in a way that is not supported here")
+        return CredentialFault(reasons.IDENTITY_PROOF, "the token is bound in a way that is not supported here")
     if not all(map(text, cnf.values())):
-        return CredentialFault("identity/claims", "the token's cnf is malformed")
+        return CredentialFault(reasons.IDENTITY_CLAIMS, "the token's cnf is malformed")
     return Confirmation(jkt=text(cnf.get("jkt")), x5t=text(cnf.get("x5t#S256")))
 
 
@@ -113,7 +114,7 @@ def principal(claims: JsonObject, rules: Rules, *, digest: str) -> Principal | C
         return fault
     subject = delegation.identifier(claims.get("sub"))
     if subject is None:
-        return CredentialFault("identity/claims", "the token lacks a usable sub")
+        return CredentialFault(reasons.IDENTITY_CLAIMS, "the token lacks a usable sub")
     parties = _parties(claims, subject, rules)
     if isinstance(parties, CredentialFault):
         return parties
@@ -133,10 +134,10 @@ def _assemble(claims: JsonObject, rules: Rules, parties: _Parties, *, digest: st
         return scopes
     groups = texts(claims.get(rules.groups_claim, []))
     if groups is None:
-        return CredentialFault("identity/claims", "the token's groups are not texts")
+        return CredentialFault(reasons.IDENTITY_CLAIMS, "the token's groups are not texts")
     token_id = text(claims.get("jti", digest))
     if token_id is None:
-        return CredentialFault("identity/claims", "the token's jti is malformed")
+        return CredentialFault(reasons.IDENTITY_CLAIMS, "the token's jti is malformed")
     return Principal(
         id=parties.agent,
         issuer=rules.issuer,
@@ -154,10 +155,10 @@ def _assemble(claims: JsonObject, rules: Rules, parties: _Parties, *, digest: st
 
 def _other_kind(claims: JsonObject) -> CredentialFault | None:
     if not FOREIGN.isdisjoint(claims):
-        return CredentialFault("identity/claims", "the token is of another kind than an access token")
+        return CredentialFault(reasons.IDENTITY_CLAIMS, "the token is of another kind than an access token")
     for name, kinds in _ACCESS_TOKEN_KINDS.items():
         if name in claims and (text(claims[name]) or "").lower() not in kinds:
-            return CredentialFault("identity/claims", "the token is of another kind than an access token")
+            return CredentialFault(reasons.IDENTITY_CLAIMS, "the token is of another kind than an access token")
     return None
 
 
@@ -191,9 +192,9 @@ def _parties_without_delegation(claims: JsonObject, subject: str, client: str | 
 def _client(claims: JsonObject) -> str | CredentialFault | None:
     names = {delegation.identifier(claims[name]) for name in ("client_id", "azp") if name in claims}
     if None in names:
-        return CredentialFault("identity/claims", "the token's client_id or azp is not a usable id")
+        return CredentialFault(reasons.IDENTITY_CLAIMS, "the token's client_id or azp is not a usable id")
     if len(names) > 1:
-        return CredentialFault("identity/claims", "the token's client_id and azp disagree")
+        return CredentialFault(reasons.IDENTITY_CLAIMS, "the token's client_id and azp disagree")
     return names.pop() if names else None
 
 
@@ -204,7 +205,7 @@ def _scopes(claims: JsonObject) -> frozenset[str] | CredentialFault:
     found: set[str] = set()
     for word in (word for part in words for word in part):
         if not isinstance(word, str) or _SCOPE.fullmatch(word) is None:
-            return CredentialFault("identity/claims", "the token's scopes are malformed")
+            return CredentialFault(reasons.IDENTITY_CLAIMS, "the token's scopes are malformed")
         found.add(word)
     return frozenset(found)
 

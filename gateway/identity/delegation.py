@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from gateway import reasons
 from gateway.identity import spiffeid
 from gateway.identity.jose import is_object, text, texts
 from gateway.identity.outcomes import CredentialFault
@@ -84,4 +85,4 @@ def _made_out_to(link: JsonObject, successors: frozenset[str]) -> bool:
 
 
 def _fault(detail: str) -> CredentialFault:
-    return CredentialFault("identity/delegation", detail)
+    return CredentialFault(reasons.IDENTITY_DELEGATION, detail)

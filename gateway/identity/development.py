@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from joserfc import jwt
 
-from gateway import signing_keys
+from gateway import reasons, signing_keys
 from gateway.identity import claims, jose, signed
 from gateway.identity.outcomes import NOT_MINE, CredentialFault
 from gateway.model.caller import AuthMethod
@@ -49,13 +49,13 @@ class DevelopmentAuthenticator:
         if jws is None or jws.claims.get("iss") != ISSUER:
             return NOT_MINE
         if presented.peer not in self._peers:
-            return CredentialFault("identity/issuer", "development tokens are accepted from this machine only")
+            return CredentialFault(reasons.IDENTITY_ISSUER, "development tokens are accepted from this machine only")
         fault = jose.check_header(jws, self._demands.algorithms, self._demands.types)
         if fault is not None:
             return fault
         if not jose.signed_by(jws, self._key):
             return CredentialFault(
-                "identity/signature", "the token is of another development key; make one with `opagate token`"
+                reasons.IDENTITY_SIGNATURE, "the token is of another development key; make one with `opagate token`"
             )
         return signed.verify_signed(
             jws, self._demands, now=presented.now, generation=None, usable_until=presented.now + signed.CACHED

@@ -10,6 +10,7 @@ import math
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
+from gateway import reasons
 from gateway.identity import jose
 from gateway.identity.keyset import import_public
 from gateway.identity.outcomes import CredentialFault
@@ -91,7 +92,7 @@ class Possession:
         if use == "fresh":
             return self._remember(jose.number(proof.claims.get("iat")), now)
         detail = "the DPoP proof was used before" if use == "replayed" else "too many DPoP proofs are in use; slow down"
-        return CredentialFault("identity/replay", detail)
+        return CredentialFault(reasons.IDENTITY_REPLAY, detail)
 
     def _remember(self, issued: float | None, now: float) -> CredentialFault | None:
         if self._watermark is None or issued is None or issued <= now - _TICK or self._watermark.note(issued):
@@ -171,4 +172,4 @@ def _path(path: str) -> str:
 
 
 def _fault(detail: str) -> CredentialFault:
-    return CredentialFault("identity/proof", detail)
+    return CredentialFault(reasons.IDENTITY_PROOF, detail)

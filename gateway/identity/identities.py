@@ -8,6 +8,7 @@ import hashlib
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from gateway import reasons
 from gateway.background import in_parallel
 from gateway.config.values import is_loopback, is_private
 from gateway.identity import assembly, authorization_header, challenge, jose
@@ -117,7 +118,7 @@ class Identities:
             verified = outcome
         fault = None if presented is None else self._check_request(credentials, presented, verified, now)
         if fault is None and self._is_ended(verified.principal):
-            fault = CredentialFault("identity/revoked", "the login that these credentials come from was ended")
+            fault = CredentialFault(reasons.IDENTITY_REVOKED, "the login that these credentials come from was ended")
         if fault is not None:
             return challenge.refusal(fault, self._protection, credentials.url, dpop=uses_dpop)
         if verified.required_scopes:
@@ -148,12 +149,12 @@ class Identities:
     ) -> CredentialFault | None:
         """Check the audience of a verified token, and its proof of possession."""
         if verified.audience not in verified.named and not self._names_upstream(credentials, verified):
-            return CredentialFault("identity/audience", "the token is for another audience than this gateway")
+            return CredentialFault(reasons.IDENTITY_AUDIENCE, "the token is for another audience than this gateway")
         fault = self._possession.check(
             credentials, presented.token, dpop=presented.dpop, bound_to=verified.confirmation, now=now
         )
         if fault is None and verified.require_bound and verified.confirmation is None:
-            return CredentialFault("identity/unbound", "the token is not bound to a key")
+            return CredentialFault(reasons.IDENTITY_UNBOUND, "the token is not bound to a key")
         return fault
 
     def _names_upstream(self, credentials: Credentials, verified: Verified) -> bool:
@@ -192,7 +193,9 @@ def _cache_key(credentials: Credentials, presented: AccessToken | None, peer: Pe
 def _describe_unknown(credentials: Credentials, presented: AccessToken | None) -> CredentialFault:
     """Return the fault of credentials that no authenticator knows."""
     if presented is not None:
-        return CredentialFault("identity/issuer", "the token's issuer is not accepted here")
+        return CredentialFault(reasons.IDENTITY_ISSUER, "the token's issuer is not accepted here")
     if credentials.certificate is not None:
-        return CredentialFault("identity/certificate", "the client certificate alone does not identify a caller here")
-    return CredentialFault("identity/missing", "there are no credentials")
+        return CredentialFault(
+            reasons.IDENTITY_CERTIFICATE, "the client certificate alone does not identify a caller here"
+        )
+    return CredentialFault(reasons.IDENTITY_MISSING, "there are no credentials")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, TypeGuard, cast
 from joserfc import jwa
 from joserfc.errors import JoseError
 
+from gateway import reasons
 from gateway.identity.outcomes import CredentialFault
 
 if TYPE_CHECKING:
@@ -69,15 +70,15 @@ class Jws:
 def read_jws(token: str) -> Jws | CredentialFault:
     """Read a compact JWS with a JSON object as its payload."""
     if len(token) > MAX_TOKEN:
-        return CredentialFault("identity/malformed", "the token is longer than 16 KiB")
+        return CredentialFault(reasons.IDENTITY_MALFORMED, "the token is longer than 16 KiB")
     parts = token.split(".")
     if len(parts) != 3:
-        return CredentialFault("identity/malformed", "the token is not a signed JWT in compact form")
+        return CredentialFault(reasons.IDENTITY_MALFORMED, "the token is not a signed JWT in compact form")
     try:
         header, claims = (_object(_decode(part)) for part in parts[:2])
         signature = _decode(parts[2])
     except (ValueError, RecursionError):
-        return CredentialFault("identity/malformed", "the token is not strict base64url and JSON")
+        return CredentialFault(reasons.IDENTITY_MALFORMED, "the token is not strict base64url and JSON")
     signed = f"{parts[0]}.{parts[1]}".encode("ascii")
     return Jws(header, claims, signed, signature)
 
@@ -85,15 +86,15 @@ def read_jws(token: str) -> Jws | CredentialFault:
 def check_header(jws: Jws, algorithms: Collection[str], types: Collection[str | None]) -> CredentialFault | None:
     """Check the header of a token under a configured key."""
     if any(name in jws.header for name in _FORBIDDEN):
-        return CredentialFault("identity/signature", "the token's header brings a key or an extension of its own")
+        return CredentialFault(reasons.IDENTITY_SIGNATURE, "the token's header brings a key or an extension of its own")
     if "kid" in jws.header and not jws.kid:
-        return CredentialFault("identity/malformed", "the token's kid is not a text")
+        return CredentialFault(reasons.IDENTITY_MALFORMED, "the token's kid is not a text")
     if "typ" in jws.header and jws.typ is None:
-        return CredentialFault("identity/malformed", "the token's typ is not a text")
+        return CredentialFault(reasons.IDENTITY_MALFORMED, "the token's typ is not a text")
     if jws.alg not in algorithms or jws.alg not in ALGORITHMS:
-        return CredentialFault("identity/signature", "the token's signature algorithm is not accepted here")
+        return CredentialFault(reasons.IDENTITY_SIGNATURE, "the token's signature algorithm is not accepted here")
     if jws.typ not in types:
-        return CredentialFault("identity/claims", "the token's typ is not that of an access token")
+        return CredentialFault(reasons.IDENTITY_CLAIMS, "the token's typ is not that of an access token")
     return None
 
 

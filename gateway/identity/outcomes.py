@@ -6,27 +6,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 if TYPE_CHECKING:
     from gateway.identity.jose import Jws
     from gateway.model.caller import Credentials, Principal
-
-Code: TypeAlias = Literal[
-    "identity/missing",
-    "identity/malformed",
-    "identity/issuer",
-    "identity/signature",
-    "identity/expired",
-    "identity/audience",
-    "identity/claims",
-    "identity/delegation",
-    "identity/proof",
-    "identity/replay",
-    "identity/unbound",
-    "identity/certificate",
-    "identity/revoked",
-]
+    from gateway.reasons import RefusalText
 
 
 class NotMine(Enum):
@@ -40,8 +25,13 @@ NOT_MINE: Final = NotMine.NOT_MINE
 class CredentialFault:
     """The reason for refused credentials. `detail` is a fixed sentence with names of claims, never their values."""
 
-    code: Code
+    text: RefusalText
     detail: str
+
+    @property
+    def code(self) -> str:
+        """Return the code of the reason."""
+        return self.text.code
 
 
 @dataclass(frozen=True, slots=True)

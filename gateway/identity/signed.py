@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
+from gateway import reasons
 from gateway.identity import claims as read
 from gateway.identity import jose
 from gateway.identity.outcomes import CredentialFault, Verified
@@ -95,7 +96,9 @@ def verify_signed(
 
 def _verify(jws: Jws, keys: tuple[VerificationKey, ...]) -> CredentialFault | None:
     if not keys:
-        return CredentialFault("identity/signature", "the token is signed with a key that its issuer does not publish")
+        return CredentialFault(
+            reasons.IDENTITY_SIGNATURE, "the token is signed with a key that its issuer does not publish"
+        )
     if not any(jose.signed_by(jws, key) for key in keys):
-        return CredentialFault("identity/signature", "the token's signature does not verify")
+        return CredentialFault(reasons.IDENTITY_SIGNATURE, "the token's signature does not verify")
     return None

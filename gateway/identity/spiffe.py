@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from gateway import reasons
 from gateway.identity import claims, signed, spiffeid
 from gateway.identity.jose import text
 from gateway.identity.outcomes import NOT_MINE, CredentialFault
@@ -50,7 +51,9 @@ class SpiffeAuthenticator:
         if fault is not None:
             return fault
         if not jws.claims.keys().isdisjoint({"act", "may_act", "client_id", "azp"}):
-            return CredentialFault("identity/delegation", "a JWT-SVID speaks for its workload only; it cannot delegate")
+            return CredentialFault(
+                reasons.IDENTITY_DELEGATION, "a JWT-SVID speaks for its workload only; it cannot delegate"
+            )
         self._report.note(claims.find_unaccounted(jws.claims, "groups"))
         return signed.verify_signed(
             jws,

@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from gateway import reasons
 from gateway.identity import spiffeid
 from gateway.identity.dpop import thumbprint
 from gateway.identity.outcomes import NOT_MINE, CredentialFault, Verified
@@ -136,4 +137,4 @@ def _extension(certificate: x509.Certificate, kind: type[_E]) -> _E | None:
 
 
 def _fault(detail: str) -> CredentialFault:
-    return CredentialFault("identity/certificate", detail)
+    return CredentialFault(reasons.IDENTITY_CERTIFICATE, detail)

@@ -14,6 +14,7 @@ from itertools import accumulate
 from math import isfinite
 from typing import Final, NoReturn
 
+from gateway import reasons
 from gateway.model.wire import Json, JsonObject
 
 MAX_DEPTH: Final = 64
@@ -70,9 +71,9 @@ NESTED: Final[Mapping[str, frozenset[str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class UnreadableJson:
-    """The fault of a refused document: a reason code and a sentence that repeats nothing of the document."""
+    """The fault of a refused document: its reason, and a sentence that repeats nothing of the document."""
 
-    code: str
+    text: reasons.RefusalText
     message: str
 
 
@@ -112,7 +113,7 @@ def _read(body: bytes, decoder: json.JSONDecoder) -> JsonObject | UnreadableJson
     except _ScanRefused as refused:
         return refused.unreadable
     except UnicodeEncodeError:
-        return UnreadableJson("request/encoding", "the body has half of a surrogate pair, which is no character")
+        return UnreadableJson(reasons.REQUEST_ENCODING, "the body has half of a surrogate pair, which is no character")
     except ValueError as error:
         return _encoding_or_json(body, error)
     if isinstance(document, dict):
@@ -123,8 +124,8 @@ def _read(body: bytes, decoder: json.JSONDecoder) -> JsonObject | UnreadableJson
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 """An escape that may be half of a surrogate pair: whether it is can only be told from the decoded text."""
 
-_BATCH: Final = UnreadableJson("request/batch", "the body is an array, and batches are not accepted")
-_NO_OBJECT: Final = UnreadableJson("request/envelope", "the body is not a JSON object")
+_BATCH: Final = UnreadableJson(reasons.REQUEST_BATCH, "the body is an array, and batches are not accepted")
+_NO_OBJECT: Final = UnreadableJson(reasons.REQUEST_ENVELOPE, "the body is not a JSON object")
 
 
 def _encoding_or_json(body: bytes, error: ValueError) -> UnreadableJson:
@@ -133,11 +134,13 @@ def _encoding_or_json(body: bytes, error: ValueError) -> UnreadableJson:
     try:
         body.decode()
     except UnicodeDecodeError:
-        return UnreadableJson("request/encoding", "the body is not UTF-8")
+        return UnreadableJson(reasons.REQUEST_ENCODING, "the body is not UTF-8")
     if b"\0" in body[:4] or body.startswith(b"\xef\xbb\xbf"):
-        return UnreadableJson("request/encoding", "the body is not plain UTF-8: it has a byte order mark or NUL bytes")
+        return UnreadableJson(
+            reasons.REQUEST_ENCODING, "the body is not plain UTF-8: it has a byte order mark or NUL bytes"
+        )
     where = f", from its character {error.pos + 1} on" if isinstance(error, json.JSONDecodeError) else ""
-    return UnreadableJson("request/json", f"the body is not JSON{where}")
+    return UnreadableJson(reasons.REQUEST_JSON, f"the body is not JSON{where}")
 
 
 # --- size ------------------------------------------------------------------------------------------
@@ -176,11 +179,11 @@ def _outside_of_strings(body: bytes) -> UnreadableJson | None:
     if len(brackets) > 2 * MAX_VALUES:
         return _TOO_MANY
     if max(accumulate(map(_STEP.__getitem__, brackets)), default=0) > MAX_DEPTH:
-        return UnreadableJson("request/depth", f"the body is nested more than {MAX_DEPTH} levels deep")
+        return UnreadableJson(reasons.REQUEST_DEPTH, f"the body is nested more than {MAX_DEPTH} levels deep")
     return None
 
 
-_TOO_MANY: Final = UnreadableJson("request/size", f"the body has more than {MAX_VALUES} keys and values")
+_TOO_MANY: Final = UnreadableJson(reasons.REQUEST_SIZE, f"the body has more than {MAX_VALUES} keys and values")
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"{}[]"))
 _STEP: Final = {ord("{"): 1, ord("["): 1, ord("}"): -1, ord("]"): -1}
 
@@ -191,7 +194,9 @@ _STEP: Final = {ord("{"): 1, ord("["): 1, ord("}"): -1, ord("]"): -1}
 def _members(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise _ScanRefused(UnreadableJson("request/duplicate-key", "an object of the body has the same key twice"))
+        raise _ScanRefused(
+            UnreadableJson(reasons.REQUEST_DUPLICATE_KEY, "an object of the body has the same key twice")
+        )
     return members
 
 
@@ -201,7 +206,7 @@ def _integer(digits: str) -> int:
     if len(digits) > 20 or not -_MAX_INTEGER <= (value := int(digits)) <= _MAX_INTEGER:
         raise _ScanRefused(
             UnreadableJson(
-                "request/number", "the body has an integer beyond 2^53 - 1, which not every reader takes exactly"
+                reasons.REQUEST_NUMBER, "the body has an integer beyond 2^53 - 1, which not every reader takes exactly"
             )
         )
     return value
@@ -210,11 +215,11 @@ def _integer(digits: str) -> int:
 def _float(digits: str) -> float:
     if len(digits) > _MAX_NUMBER:
         raise _ScanRefused(
-            UnreadableJson("request/number", f"the body has a number of more than {_MAX_NUMBER} characters")
+            UnreadableJson(reasons.REQUEST_NUMBER, f"the body has a number of more than {_MAX_NUMBER} characters")
         )
     value = float(digits)
     if not isfinite(value) or (value == 0 and _significant(digits)):
-        raise _ScanRefused(UnreadableJson("request/number", "the body has a number beyond the range of a double"))
+        raise _ScanRefused(UnreadableJson(reasons.REQUEST_NUMBER, "the body has a number beyond the range of a double"))
     return value
 
 
@@ -224,7 +229,7 @@ def _significant(digits: str) -> bool:
 
 
 def _constant(_name: str) -> NoReturn:
-    raise _ScanRefused(UnreadableJson("request/number", "the body has NaN or Infinity, which are not JSON"))
+    raise _ScanRefused(UnreadableJson(reasons.REQUEST_NUMBER, "the body has NaN or Infinity, which are not JSON"))
 
 
 _CLIENT: Final = json.JSONDecoder(
@@ -294,6 +299,6 @@ def _look_alike(value: Json, known: tuple[frozenset[str], frozenset[str]]) -> Un
     for key in value:
         if key not in exact and fold(key) in folded:
             return UnreadableJson(
-                "request/ambiguous-key", "a key of the body differs from a protocol field only in writing"
+                reasons.REQUEST_AMBIGUOUS_KEY, "a key of the body differs from a protocol field only in writing"
             )
     return None

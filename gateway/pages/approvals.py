@@ -124,7 +124,11 @@ async def _vote(_gateway: Gateway, office: Office, request: Request, person: Per
     identifier = request.path_params["id"]
     counted = await office.vote(identifier, person, answer)
     if isinstance(counted, Reason):
-        return _demand_login(request, office, identifier, counted) if counted.code == "vote/login" else _refuse(counted)
+        return (
+            _demand_login(request, office, identifier, counted)
+            if counted.code == reasons.VOTE_LOGIN.code
+            else _refuse(counted)
+        )
     return json_response(counted, _STORE)
 
 

@@ -25,6 +25,7 @@ from gateway.pipeline.recurring import find_endorsement
 from gateway.pipeline.releasing import Release, Releases
 from gateway.policy import document
 from gateway.protocol.error_codes import REFUSED
+from gateway.reasons import policy_codes
 from gateway.worker_thread import AT_ONCE
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from gateway.worker_thread import WorkerThread
 
 
-SPENT: Final = frozenset({"budget/calls", "budget/denials"})
+SPENT: Final = frozenset({policy_codes.BUDGET_CALLS, policy_codes.BUDGET_DENIALS})
 """Reasons after which a task changes nothing any more. Those of other budgets pass."""
 _NO_STAND_INS: Final[dict[str, StandIn]] = {}
 

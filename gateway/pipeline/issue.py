@@ -282,7 +282,7 @@ def _of_messages(authority: Authority, principal: Principal, upstream: str) -> t
 
 
 def _refusal(refusal: BrokerRefusal) -> Refusal:
-    return Refusal(200, Reason(refusal.code, refusal.message, refusal.remedy), REFUSED)
+    return Refusal(200, refusal.reason, REFUSED)
 
 
 def _find_token(context: RequestContext) -> str | None:

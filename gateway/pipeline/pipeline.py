@@ -190,22 +190,28 @@ class Pipeline(Struct, frozen=True):
         if self.connecting is not None and resumed is not None:
             unconnected = await self.connecting.hold(request, resumed)
             if unconnected is not None:
-                return _end_trace(context, unconnected, "credential/connect")
+                return _end_trace(context, unconnected, reasons.CREDENTIAL_CONNECT.code)
         if self.approval is None:
             prepared = self.preparation.prepare_call(context, request, message, exposed=admitted.exposed)
             if isinstance(prepared, Refusal):
                 return prepared
             ruling = await self.decider.decide(context, prepared)
             if not ruling.decision.allowed:
-                return _end_trace(context, await self._refuse_alone(context, ruling, admitted), "approval/pending")
+                return _end_trace(
+                    context, await self._refuse_alone(context, ruling, admitted), reasons.APPROVAL_PENDING.code
+                )
             outcome = AllowedCall(context, prepared, ruling.decision)
         else:
             with self.approval.open_hold(upstream, request) as hold:
                 outcome = await self.approval.decide(context, admitted, message, hold)
             if not isinstance(outcome, AllowedCall):
-                return _end_trace(context, outcome, "approval/pending")
+                return _end_trace(context, outcome, reasons.APPROVAL_PENDING.code)
         forwarded = await self.forwarder.forward(outcome, resumed)
-        return _end_trace(context, forwarded, "credential/connect") if isinstance(forwarded, Reply) else forwarded
+        return (
+            _end_trace(context, forwarded, reasons.CREDENTIAL_CONNECT.code)
+            if isinstance(forwarded, Reply)
+            else forwarded
+        )
 
     async def _refuse_alone(
         self, context: RequestContext, ruling: Ruling, admitted: AdmittedRequest

@@ -21,6 +21,7 @@ from gateway.model.caller import AuthMethod
 from gateway.model.target import Role
 from gateway.policy.document import timestamp
 from gateway.protocol.parameters import params_beside
+from gateway.reasons import policy_codes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("gateway.recurring")
 
-CODE: Final = "toxic-flow/ungrounded"
+CODE: Final = policy_codes.UNGROUNDED
 """The question about values."""
 _ROLES: Final = frozenset({Role.DESTINATION, Role.COMMAND, Role.AMOUNT, Role.RECORD})
 """Texts change from task to task, and credentials have rules of their own."""

@@ -126,7 +126,7 @@ def _question(people: People, identifier: str, principal: Principal, call: str) 
         target=_TARGET,
         requester=Requester(principal.key, principal.id, principal.issuer, user, delegates),
         rule=rule,
-        reasons=(ShownReason("approval/task", "The caller asks a person to approve this task as a whole."),),
+        reasons=(ShownReason(reasons.APPROVAL_TASK.code, reasons.APPROVAL_TASK.message),),
         asked=now,
         expires=now + rule.seconds,
     )

@@ -23,7 +23,7 @@ from gateway.protocol.error_codes import REFUSED, URL_ELICITATION_REQUIRED
 from gateway.protocol.headers import value_of
 from gateway.protocol.methods import names_where
 from gateway.protocol.replies import Reply
-from gateway.reasons import APPROVAL_UNREACHABLE
+from gateway.reasons import APPROVAL_PENDING, APPROVAL_UNREACHABLE
 
 if TYPE_CHECKING:
     from gateway.approvals.model import Approval
@@ -46,7 +46,7 @@ def refuse_waiting(people: People, approval: Approval) -> Refusal:
         Reason(item.code, item.message, item.remedy, facts=item.facts, limits=item.limits) for item in question.reasons
     )
     own = APPROVAL_UNREACHABLE.reason() if people.desk.is_unreached(approval.id) else reason_of(approval)
-    if own.code == "approval/pending":
+    if own.code == APPROVAL_PENDING.code:
         told = f"{own.message} Its code is {code_of(question)}, and its page is {_page(people, approval)}."
         own = Reason(own.code, told, own.remedy)
     policy = PolicyRevision(*question.policy)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
+from gateway import reasons
 from gateway.errors import PolicyBroken, PolicyError
 from gateway.model.call import Call, Context
 from gateway.model.caller import Actor, AuthMethod, Principal, User
@@ -77,6 +78,11 @@ class Evaluator(Protocol):
     async def evaluate(self, entrypoint: Entrypoint, document: bytes) -> object: ...
 
 
+_FAULTS: Final = frozenset(
+    {reasons.POLICY_UNDEFINED.code, reasons.POLICY_MALFORMED.code, reasons.POLICY_OBLIGATION.code}
+)
+
+
 async def require(engine: Evaluator) -> str:
     """Ask all of them. Returns the name that the policy gives itself. Raises `PolicyBroken` if an answer will not do,
     and lets through `PolicyUnavailable` and `PolicyLate`: they say nothing about the policy."""
@@ -91,7 +97,7 @@ async def require(engine: Evaluator) -> str:
 async def _require_verdict(engine: Evaluator, question: JsonObject) -> str:
     decided = verdict.read_decision(await engine.evaluate("decision", document.encode(question)), verdict.KNOWN)
     for reason in decided.reasons:
-        if reason.code in {"policy/undefined", "policy/malformed", "policy/obligation"}:
+        if reason.code in _FAULTS:
             raise PolicyBroken(reason.message, _REMEDY)
     return decided.policy.name
 

@@ -16,6 +16,7 @@ from typing import Final, Literal, NamedTuple, Protocol, cast
 
 from msgspec import structs
 
+from gateway import reasons
 from gateway.background import Job
 from gateway.config import EmbeddedEngine, PolicySettings
 from gateway.errors import PolicyError, PolicyStale
@@ -222,7 +223,7 @@ class Policy:
             return self._name_policy(verdict.refuse(error.code, error.message, error.remedy))
         except Exception as error:  # noqa: BLE001 - a defect here must be a denial, and be seen
             self._tell("failed", error)
-            return self._name_policy(verdict.refuse("policy/unavailable", *_DEFECT))
+            return self._name_policy(verdict.refuse(reasons.POLICY_UNAVAILABLE.code, *_DEFECT))
 
     async def _read_answer(self, answer: object, document: JsonObject) -> Decision:
         """Return the decision in an answer. Keep a permission without conditions, since most answers are equal to it."""
@@ -275,7 +276,7 @@ class Policy:
 
     async def _blame(self, decision: Decision, document: JsonObject) -> Decision:
         """Return a decision; if it is malformed, with the rule that gave a finding without a code."""
-        if not decision.undecided or decision.reasons[0].code != "policy/malformed":
+        if not decision.undecided or decision.reasons[0].code != reasons.POLICY_MALFORMED.code:
             return decision
         try:
             return verdict.blame(decision, await self._source.malformed_rule(documents.encode(document)))

@@ -13,6 +13,7 @@ from typing import Final, cast
 
 import msgspec
 
+from gateway import reasons
 from gateway.errors import PolicyBroken, PolicyError
 from gateway.policy import document, embedded, probes, verdict
 from gateway.policy.bundle import Bundle
@@ -32,7 +33,7 @@ _CLOSELY: Final = 5
 """So many of the slowest probes, and of those about the most conditions, are measured closely."""
 _EXPRESSIONS: Final = 300
 """More regular expressions than the engine keeps."""
-_FAULTS: Final = frozenset({"policy/malformed", "policy/obligation"})
+_FAULTS: Final = frozenset({reasons.POLICY_MALFORMED.code, reasons.POLICY_OBLIGATION.code})
 
 _DISPLACING: Final = (
     'package displacing\n\nfound contains text if {\n\tsome text in input\n\tregex.match(text, "")\n}\n'

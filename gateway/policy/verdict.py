@@ -21,6 +21,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from gateway import reasons
 from gateway.model.decision import Decision, Obligation, PolicyRevision, Reason
 from gateway.policy import contract
 
@@ -39,13 +40,16 @@ UNKNOWN_POLICY: Final = PolicyRevision(name="unknown", revision="")
 """The revision in a refusal that no policy gave."""
 
 FAILURES: Final = {
-    "policy/undefined": "The policy has no answer to this call.",
-    "policy/malformed": "The policy's answer does not follow the contract.",
-    "policy/obligation": "The policy allows on a condition that this gateway cannot meet.",
-    "policy/unavailable": "The policy engine cannot be reached, or failed.",
-    "policy/late": "The policy engine answered after its deadline.",
-    "policy/stale": "A newer policy has been kept out for longer than the operator lets the one before it decide.",
-    "policy/input": "The call cannot be put to the policy exactly as it is.",
+    entry.code: entry.message
+    for entry in (
+        reasons.POLICY_UNDEFINED,
+        reasons.POLICY_MALFORMED,
+        reasons.POLICY_OBLIGATION,
+        reasons.POLICY_UNAVAILABLE,
+        reasons.POLICY_LATE,
+        reasons.POLICY_STALE,
+        reasons.POLICY_INPUT,
+    )
 }
 """Code → meaning of each refusal for which policy gave no valid verdict. None of them is a denial of the task."""
 
@@ -61,17 +65,19 @@ def read_decision(answer: object, supported: frozenset[str]) -> Decision:
     """The decision in an engine's answer, already decoded from JSON. `supported` are the obligation ids that the
     caller will carry out. Never raises."""
     if answer is None or answer == UNDEFINED:
-        return refuse("policy/undefined", "the policy gave no answer", _MISSING)
+        return refuse(reasons.POLICY_UNDEFINED.code, "the policy gave no answer", _MISSING)
     try:
         result = _result(answer)
     except msgspec.ValidationError as error:
         return refuse(
-            "policy/malformed", f"the value of `gateway.decision.result` does not follow the contract: {error}", _SHAPE
+            reasons.POLICY_MALFORMED.code,
+            f"the value of `gateway.decision.result` does not follow the contract: {error}",
+            _SHAPE,
         )
     policy = PolicyRevision(result.policy.name, result.policy.revision)
     problem = _obligation_problem(result, supported)
     if problem is not None:
-        return refuse("policy/obligation", problem, _UNSUPPORTED, policy)
+        return refuse(reasons.POLICY_OBLIGATION.code, problem, _UNSUPPORTED, policy)
     return Decision(
         effect=result.effect,
         reasons=tuple(map(_reason, result.reasons)),
@@ -98,7 +104,9 @@ def blame(malformed: Decision, rule: str | None) -> Decision:
     """Return the refusal for a malformed answer, with the rule that gave a finding without a code, if one did."""
     if rule is None:
         return malformed
-    return refuse("policy/malformed", f"the rule `{rule}` gives a finding without a code", _FINDING, malformed.policy)
+    return refuse(
+        reasons.POLICY_MALFORMED.code, f"the rule `{rule}` gives a finding without a code", _FINDING, malformed.policy
+    )
 
 
 def read_visible(answer: object, asked: frozenset[str]) -> frozenset[str]:

@@ -15,7 +15,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
 from typing import Final, cast
 
 from msgspec import Struct
@@ -35,35 +34,11 @@ TASKS_EXTENSION: Final = "io.modelcontextprotocol/tasks"
 _MAX_CLIENT_NAME: Final = 128
 
 
-RULES: Final[Mapping[str, reasons.RefusalText]] = MappingProxyType(
-    {
-        entry.code: entry
-        for entry in (
-            reasons.REQUEST_ENCODING,
-            reasons.REQUEST_JSON,
-            reasons.REQUEST_NUMBER,
-            reasons.REQUEST_DUPLICATE_KEY,
-            reasons.REQUEST_AMBIGUOUS_KEY,
-            reasons.REQUEST_DEPTH,
-            reasons.REQUEST_SIZE,
-            reasons.REQUEST_BATCH,
-            reasons.REQUEST_ENVELOPE,
-            reasons.REQUEST_RESPONSE,
-            reasons.REQUEST_PARAMS,
-            reasons.REQUEST_METHOD,
-            reasons.REQUEST_HEADER,
-            reasons.REQUEST_VERSION,
-        )
-    }
-)
-"""Reason code → how a message is refused. Each text has a slot for the problem."""
-
-
 def classify(body: bytes, fields: HeaderFields) -> Message | Refusal:
     """Read one POSTed message. Pure; never raises. `fields` have lower-case names."""
     document = strict.read(body)
     if isinstance(document, strict.UnreadableJson):
-        return _refusal(document.code, document.message)
+        return _refusal(document.text, document.message)
     identifier = document.get("id")
     if not isinstance(identifier, int | str) or isinstance(identifier, bool):
         identifier = None
@@ -71,10 +46,10 @@ def classify(body: bytes, fields: HeaderFields) -> Message | Refusal:
     id = identifier if "method" in document else None  # noqa: A001 - the field's own name
     routing = _NO_ROUTING if _ROUTED.isdisjoint(fields) else routing_headers.read_routing(fields)
     if isinstance(routing, HeaderFault):
-        return _refusal("request/header", routing.message, id)
+        return _refusal(reasons.REQUEST_HEADER, routing.message, id)
     kind = _envelope(document, identifier)
     if isinstance(kind, HeaderFault):
-        return _refusal("request/envelope", kind.message, id)
+        return _refusal(reasons.REQUEST_ENVELOPE, kind.message, id)
     params = document.get("params")
     params = params if isinstance(params, dict) else dict[str, Json]()
     # Without a version anywhere: 2025-11-25/basic/transports.mdx, "Protocol Version Header": assume 2025-03-26.
@@ -155,9 +130,14 @@ class _MessageFrame(Struct, frozen=True):
     routing: Routing
 
 
-def _refusal(code: str, detail: str, id: RequestId | None = None, *, status: int | None = None) -> Refusal:  # noqa: A002 - as JSON-RPC calls it
-    rule = RULES[code]
-    return Refusal(status or rule.status, rule.reason(problem=detail), rule.rpc_code, id=id)
+def _refusal(
+    text: reasons.RefusalText,
+    problem: str,
+    id: RequestId | None = None,  # noqa: A002 - as JSON-RPC calls it
+    *,
+    status: int | None = None,
+) -> Refusal:
+    return Refusal(status or text.status, text.reason(problem=problem), text.rpc_code, id=id)
 
 
 # --- 3: the envelope -------------------------------------------------------------------------------
@@ -224,17 +204,17 @@ def _era(params: JsonObject, routing: Routing, kind: Kind, id: RequestId | None)
         return _HANDSHAKE
     if kind is _REQUEST:
         # 2026-07-28/basic/index.mdx, "Per-request protocol fields": a missing field is -32602.
-        return _refusal("request/params", f"params._meta lacks {_VERSION_META}, which this version requires", id)
+        return _refusal(reasons.REQUEST_PARAMS, f"params._meta lacks {_VERSION_META}, which this version requires", id)
     return _STATELESS
 
 
 def _declared_era(version: object, routing: Routing, id: RequestId | None) -> Era | Refusal:  # noqa: A002 - as JSON-RPC calls it
     """Return the era of a message with its version in the body: stateless, or none."""
     if not isinstance(version, str):
-        return _refusal("request/params", f"{_VERSION_META} is not a string", id)
+        return _refusal(reasons.REQUEST_PARAMS, f"{_VERSION_META} is not a string", id)
     if routing.version != version:
         detail = "is missing" if routing.version is None else f"does not match {_VERSION_META} of the body"
-        return _refusal("request/header", f"the header MCP-Protocol-Version {detail}", id)
+        return _refusal(reasons.REQUEST_HEADER, f"the header MCP-Protocol-Version {detail}", id)
     if version in STATELESS_VERSIONS:
         return _STATELESS
     # An older version in `_meta` is stateless to a reader of bodies and has a session to a reader of headers.
@@ -250,9 +230,9 @@ def _refuse_version(version: str, supported: tuple[str, ...], id: RequestId | No
 
 def _response(era: Era, routing: Routing, body: bytes, id: RequestId | None) -> Message | Refusal:  # noqa: A002 - as JSON-RPC calls it
     if era is Era.STATELESS:
-        return _refusal("request/response", "Clients of this protocol version do not send responses")
+        return _refusal(reasons.REQUEST_RESPONSE, "Clients of this protocol version do not send responses")
     if routing.method is not None or routing.name is not None:
-        return _refusal("request/header", "Mcp-Method or Mcp-Name is given, but a response has neither")
+        return _refusal(reasons.REQUEST_HEADER, "Mcp-Method or Mcp-Name is given, but a response has neither")
     return Message(Kind.RESPONSE, era, Disposition.PASS, body, id=id)
 
 
@@ -263,19 +243,19 @@ def _method(method: str, params: JsonObject, frame: _MessageFrame) -> Message | 
     row = FROM_CLIENT[frame.era].get(method)
     if row is None:
         return _refusal(
-            "request/method", "A client cannot send this method here", frame.id, status=_status_of_unknown(frame)
+            reasons.REQUEST_METHOD, "A client cannot send this method here", frame.id, status=_status_of_unknown(frame)
         )
     if row.kind is not frame.kind:
         detail = f"{method} is a request and has no id" if row.kind is Kind.REQUEST else f"{method} must not have an id"
-        return _refusal("request/envelope", detail, frame.id)
+        return _refusal(reasons.REQUEST_ENVELOPE, detail, frame.id)
     detail = _wrong_params(row, params)
     if detail is not None:
-        return _refusal("request/params", detail, frame.id)
+        return _refusal(reasons.REQUEST_PARAMS, detail, frame.id)
     name = str(params[row.named_by]) if row.named_by is not None else None
     if frame.era is _STATELESS or frame.routing is not _NO_ROUTING:
         fault = routing_headers.disagreement(frame.routing, row, era=frame.era, name=name)
         if fault is not None:
-            return _refusal("request/header", fault.message, frame.id)
+            return _refusal(reasons.REQUEST_HEADER, fault.message, frame.id)
     client = _client_name(row, params) if row.opens_session or "_meta" in params else None
     return Message(frame.kind, frame.era, row.disposition, frame.body, method, frame.id, params, name, client)
 

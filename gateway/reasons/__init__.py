@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import Final
 
 from gateway.reasons.authority import *  # noqa: F403 - the modules are the sections of one table
+from gateway.reasons.brokers import *  # noqa: F403 - as above
 from gateway.reasons.callers import *  # noqa: F403 - as above
 from gateway.reasons.console import *  # noqa: F403 - as above
+from gateway.reasons.failures import *  # noqa: F403 - as above
 from gateway.reasons.requests import *  # noqa: F403 - as above
 from gateway.reasons.text import RefusalText, reason_of, sentence
 

@@ -54,6 +54,12 @@ APPROVAL_UNAVAILABLE_TASK: Final = RefusalText(
     "This task asks for a person's approval, and this gateway has nobody to ask.",
     "Have the operator configure `approvals`, or leave out `approval`.",
 )
+APPROVAL_TASK: Final = RefusalText(
+    "approval/task",
+    200,
+    "The caller asks a person to approve this task as a whole.",
+    "Nothing is refused: the task begins when a person has approved it.",
+)
 VOTE_UNKNOWN: Final = RefusalText("vote/unknown", 404, "There is no such question.", "List the open ones.")
 VOTE_CLOSED: Final = RefusalText("vote/closed", 409, "This question is {state} already.", "Nothing is left to do.")
 VOTE_CLOSED_TASK: Final = RefusalText("vote/closed", 409, "The task of this call is over.", "Nothing is left to do.")

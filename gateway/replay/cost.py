@@ -11,18 +11,24 @@ from gateway.destinations.find import links, listed, texts
 from gateway.inspection.role_values import at
 from gateway.model.decision import Reason
 from gateway.model.target import Role
+from gateway.reasons import policy_codes
 from gateway.replay.engine import StepOutcome
 from gateway.replay.report import place
 
 Where = Literal["gateway.yaml", "the grants file", "the contract of the task"]
 
 _LIMITS: Final[Mapping[str, tuple[str, ...]]] = {
-    "fan-out/audiences": ("audiences",),
-    "fan-out/burst": ("audiences_in_window",),
-    "fan-out/writes": ("write_audiences",),
-    "fan-out/destinations": ("destinations", "call_destinations", "own_destinations", "call_own_destinations"),
-    "fan-out/spread": ("spread",),
-    "fan-out/depth": ("depth",),
+    policy_codes.FAN_OUT_AUDIENCES: ("audiences",),
+    policy_codes.FAN_OUT_BURST: ("audiences_in_window",),
+    policy_codes.FAN_OUT_WRITES: ("write_audiences",),
+    policy_codes.FAN_OUT_DESTINATIONS: (
+        "destinations",
+        "call_destinations",
+        "own_destinations",
+        "call_own_destinations",
+    ),
+    policy_codes.FAN_OUT_SPREAD: ("spread",),
+    policy_codes.FAN_OUT_DEPTH: ("depth",),
 }
 """Code → the limits of a contract that raise its number."""
 
@@ -92,18 +98,18 @@ class PolicyCost:
 def settings_for(outcome: StepOutcome, reason: Reason) -> Iterator[Setting]:
     """Yield the settings against a reason of a step, if any."""
     code = reason.code
-    if code == "toxic-flow/ungrounded":
+    if code == policy_codes.UNGROUNDED:
         yield from map(_entry, _unknown_places(outcome, reason))
-    elif code == "toxic-flow/exfiltration":
+    elif code == policy_codes.EXFILTRATION:
         yield from map(_entry, _unknown_destinations(outcome))
-    elif code == "tool/not-granted":
+    elif code == policy_codes.NOT_GRANTED:
         yield _grant(outcome)
-    elif code == "credential-chain/presentation":
+    elif code == policy_codes.CREDENTIAL_PRESENTED:
         yield from _flows(outcome)
     elif code in _LIMITS:
         yield from _limits(outcome, code)
     if (
-        code in {"approval/effect", "tool/not-granted", "toxic-flow/exfiltration"}
+        code in {policy_codes.APPROVAL_EFFECT, policy_codes.NOT_GRANTED, policy_codes.EXFILTRATION}
         and outcome.call.target.labels.assumed
     ):
         yield _label(outcome)

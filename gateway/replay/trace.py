@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictFloat, StrictInt, TypeAdapter, ValidationError
 
+from gateway import reasons
 from gateway.catalogue.labels import labels_for, selects_records
 from gateway.config import ToolLabels
 from gateway.config.formats import Domain
@@ -33,7 +34,7 @@ LATEST: Final = 10 * 366 * 86400.0
 class TraceInvalid(GatewayError):
     """An unreadable trace: the message names file, line and field."""
 
-    code = "trace/invalid"
+    code = reasons.TRACE_INVALID.code
 
 
 class Flaw(ValueError):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections import defaultdict
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from string import Formatter
 
@@ -14,11 +16,17 @@ import pytest
 from gateway import reasons
 from gateway.errors import HistoryError
 from gateway.protocol.error_codes import REFUSED
+from gateway.reasons import policy_codes
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMED = {name: entry for name, entry in vars(reasons).items() if isinstance(entry, reasons.RefusalText)}
-OF_POLICY = ROOT / "gateway/policy"
-"""Rego's codes, and the codes of a policy that cannot decide, have tables of their own."""
+OF_RULES: dict[str, object] = json.loads((ROOT / "rego/gateway/reasons/data.json").read_text("utf-8"))
+FAMILIES = {code.partition("/")[0] for code in (*OF_RULES, *(entry.code for entry in reasons.entries()))} - {
+    "{word}",
+    "gateway",
+}
+"""`gateway` is the name of a package of Rego too."""
+CODE = re.compile(r"([a-z]+(?:-[a-z]+)*)/[a-z-]*")
 PAGES = ("task", "vote", "endorsement", "connection", "console", "lease")
 """Families whose status a page takes from the code."""
 
@@ -50,12 +58,68 @@ def test_a_reason_has_its_words_in_the_table_alone():
     own = [
         f"{path.relative_to(ROOT)}:{call.lineno}"
         for path, call in calls()
-        if ast.unparse(call.func) == "Reason"
-        and call.args
-        and isinstance(call.args[0], ast.Constant | ast.JoinedStr)
-        and not path.is_relative_to(OF_POLICY)
+        if ast.unparse(call.func) == "Reason" and call.args and isinstance(call.args[0], ast.Constant | ast.JoinedStr)
     ]
     assert own == []
+
+
+def spelled(source: str) -> list[str]:
+    """Return the codes that a module's literals spell: a family of the tables, a slash and a name."""
+    tree = ast.parse(source)
+    texts = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    pieces = [
+        str(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in texts
+    ]
+    return [piece for piece in pieces if (found := CODE.fullmatch(piece)) and found[1] in FAMILIES]
+
+
+def test_no_module_outside_the_table_spells_a_code():
+    found = {
+        str(path.relative_to(ROOT)): codes
+        for path in sorted((ROOT / "gateway").rglob("*.py"))
+        if path.parent.name != "reasons" and (codes := spelled(path.read_text("utf-8")))
+    }
+    assert found == {}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'refuse("task/own")',
+        "code = 'toxic-flow/own'",
+        'CODES = {"policy/undefined": 1}',
+        'code = f"credential/{kind}"',
+        'code = "budget/" + name',
+    ],
+)
+def test_a_spelled_code_is_found(source: str):
+    assert len(spelled(source)) == 1
+
+
+@pytest.mark.parametrize("source", ['"""task/own"""', 'method = "tools/call"', 'kind = "application/json"'])
+def test_other_names_with_a_slash_are_no_codes(source: str):
+    assert spelled(source) == []
+
+
+def test_each_code_of_policy_that_the_gateway_names_has_a_rule():
+    named = {value for name, value in vars(policy_codes).items() if name.isupper()}
+
+    assert len(named) > 10
+    assert named <= OF_RULES.keys()
+
+
+def test_the_sections_of_the_table_share_no_name():
+    names = [
+        name
+        for path in sorted((ROOT / "gateway/reasons").glob("*.py"))
+        if path.stem != "__init__"
+        for name, value in vars(import_module(f"gateway.reasons.{path.stem}")).items()
+        if isinstance(value, reasons.RefusalText)
+    ]
+
+    assert len(names) == len(set(names)) == len(NAMED)
 
 
 def test_a_refusal_fills_exactly_the_slots_of_its_entry():
@@ -88,7 +152,7 @@ def test_the_entries_of_a_code_of_pages_share_its_status_and_no_two_have_one_tex
 def test_an_entry_is_a_code_with_words_for_people(entry: reasons.RefusalText):
     assert re.fullmatch(r"(?:[a-z-]+|\{word\})/(?:[a-z-]+|\{fault\})", entry.code)
     assert entry.message.endswith((".", "{problem}"))
-    assert not entry.remedy or entry.remedy.endswith(".")
+    assert not entry.remedy or entry.remedy.endswith((".", "{remedy}"))
     assert 200 <= entry.status < 600
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from gateway import reasons
 from gateway.authority.brokers.token_checks import SKEW, is_token, read_claims, read_header, read_scopes, read_seconds
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Assertion(Struct, frozen=True):
 class AssertionFault(Struct, frozen=True):
     """The reason why an assertion is not presented. `problem` repeats nothing of it."""
 
-    code: str
+    text: reasons.RefusalText
     problem: str
 
 
@@ -54,7 +55,7 @@ def read_assertion(expected: Expected, document: JsonObject, now: float) -> Asse
     value = document.get("access_token")
     header, claims = (read_header(value), read_claims(value)) if is_token(value) else (None, None)
     if not is_token(value) or header is None or claims is None:
-        return AssertionFault("credential/assertion-malformed", "it is no signed JWT")
+        return AssertionFault(reasons.CREDENTIAL_ASSERTION_MALFORMED, "it is no signed JWT")
     scope = document.get("scope")
     granted = read_scopes(scope if isinstance(scope, str) else None, claims)
     # Without a word about scopes, it has all scopes of the request (RFC 8693 section 2.2.1).
@@ -72,43 +73,45 @@ def read_assertion(expected: Expected, document: JsonObject, now: float) -> Asse
 def _check_type(document: JsonObject, header: JsonObject) -> AssertionFault | None:
     kind, written = document.get("token_type"), header.get("typ")
     if document.get("issued_token_type") != ID_JAG or not isinstance(kind, str) or kind.lower() != "n_a":
-        return AssertionFault("credential/assertion-type", "the answer does not call it an ID-JAG")
+        return AssertionFault(reasons.CREDENTIAL_ASSERTION_TYPE, "the answer does not call it an ID-JAG")
     # RFC 7515 section 4.1.9: the name of a media type, whose `application/` may be left out.
     if not isinstance(written, str) or written.lower().removeprefix("application/") != _TYPE:
-        return AssertionFault("credential/assertion-type", f"its typ is not {_TYPE}")
+        return AssertionFault(reasons.CREDENTIAL_ASSERTION_TYPE, f"its typ is not {_TYPE}")
     if header.get("alg") in {None, "none"}:
-        return AssertionFault("credential/assertion-type", "it is not signed")
+        return AssertionFault(reasons.CREDENTIAL_ASSERTION_TYPE, "it is not signed")
     return None
 
 
 def _check_parties(expected: Expected, claims: JsonObject) -> AssertionFault | None:
     if claims.get("iss") != expected.issuer:
-        return AssertionFault("credential/assertion-issuer", "it names another issuer than the identity provider")
+        return AssertionFault(reasons.CREDENTIAL_ASSERTION_ISSUER, "it names another issuer than the identity provider")
     if claims.get("aud") not in (expected.audience, [expected.audience]):
-        return AssertionFault("credential/assertion-audience", "its audience is not the authorization server alone")
+        return AssertionFault(
+            reasons.CREDENTIAL_ASSERTION_AUDIENCE, "its audience is not the authorization server alone"
+        )
     if claims.get("client_id") != expected.client_id:
         return AssertionFault(
-            "credential/assertion-client", "its client_id is not the gateway's client at the authorization server"
+            reasons.CREDENTIAL_ASSERTION_CLIENT, "its client_id is not the gateway's client at the authorization server"
         )
     if claims.get("sub") != expected.user:
-        return AssertionFault("credential/assertion-user", "it is about another user")
+        return AssertionFault(reasons.CREDENTIAL_ASSERTION_USER, "it is about another user")
     return None
 
 
 def _check_breadth(expected: Expected, claims: JsonObject, granted: frozenset[str]) -> AssertionFault | None:
     if claims.get("resource", expected.resource) not in (expected.resource, [expected.resource]):
-        return AssertionFault("credential/assertion-resource", "it is for another resource")
+        return AssertionFault(reasons.CREDENTIAL_ASSERTION_RESOURCE, "it is for another resource")
     if not granted <= expected.scopes:
-        return AssertionFault("credential/assertion-scope", "it has scopes that were not asked for")
+        return AssertionFault(reasons.CREDENTIAL_ASSERTION_SCOPE, "it has scopes that were not asked for")
     if expected.scopes and not granted:
-        return AssertionFault("credential/assertion-scope", "it has none of the scopes that were asked for")
+        return AssertionFault(reasons.CREDENTIAL_ASSERTION_SCOPE, "it has none of the scopes that were asked for")
     return None
 
 
 def _check_use(claims: JsonObject, now: float) -> AssertionFault | None:
     identifier, expiry = claims.get("jti"), read_seconds(claims.get("exp"))
     if not isinstance(identifier, str) or not identifier:
-        return AssertionFault("credential/assertion-malformed", "it has no jti")
+        return AssertionFault(reasons.CREDENTIAL_ASSERTION_MALFORMED, "it has no jti")
     if expiry is None or expiry + SKEW < now:
-        return AssertionFault("credential/assertion-expired", "it names no expiry, or its time is over")
+        return AssertionFault(reasons.CREDENTIAL_ASSERTION_EXPIRED, "it names no expiry, or its time is over")
     return None

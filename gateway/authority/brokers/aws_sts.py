@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 
 from msgspec import structs
 
+from gateway import reasons
 from gateway.authority.brokers.issuer_client import IssuerAnswer, IssuerClient, NoAnswer
 from gateway.authority.model import BrokerRefusal, Credential, Issued, Lease, LeaseRequest, NotEnded, Proof
 from gateway.background import in_thread
@@ -84,12 +85,10 @@ class RoleSessionBroker:
         if self._settings.web_identity is not None:
             token = await in_thread(partial(_read_token, self._settings.web_identity))
             if token is None:
-                return self._refusal(
-                    "credential/unavailable", "the token of web_identity cannot be read", may_retry=True
-                )
+                return self._unavailable("the token of web_identity cannot be read")
             fields["WebIdentityToken"] = token
         if len(fields["Policy"]) > MOST_POLICY:
-            return self._refusal("credential/scope", f"the session policy has more than {MOST_POLICY} characters")
+            return BrokerRefusal(reasons.CREDENTIAL_SESSION_SCOPE.reason(broker=self.name, most=MOST_POLICY))
         answer = await self._send(fields)
         if isinstance(answer, BrokerRefusal):
             return answer
@@ -98,7 +97,7 @@ class RoleSessionBroker:
             return self._denied(answer, found)
         credential = _credential(found)
         if credential is None:
-            return self._refusal("credential/malformed", f"{self._url} gave no session")
+            return self._refuse(reasons.CREDENTIAL_SESSION_MALFORMED, f"{self._url} gave no session")
         return Issued(credential, float(prepared["expires"]), request.scope.names, prepared)
 
     async def end(self, lease: Lease, credential: Credential | None) -> Proof | NotEnded:  # noqa: ARG002 - of the protocol
@@ -149,12 +148,10 @@ class RoleSessionBroker:
         if "WebIdentityToken" not in fields:
             headers = await in_thread(partial(self._signer.sign, self._url, body))
         if headers is None:
-            return self._refusal(
-                "credential/unavailable", "the gateway has no AWS credentials of its own", may_retry=True
-            )
+            return self._unavailable("the gateway has no AWS credentials of its own")
         answer = await self._http.send("POST", self._url, headers=headers, body=body)
         if isinstance(answer, NoAnswer):
-            return self._refusal("credential/unavailable", answer.problem, may_retry=True)
+            return self._unavailable(answer.problem)
         return answer
 
     def _denied(self, answer: IssuerAnswer, found: Mapping[str, Any]) -> BrokerRefusal:
@@ -163,13 +160,16 @@ class RoleSessionBroker:
         code = cast("Mapping[str, Any]", error).get("Code") if isinstance(error, dict) else None
         shown = f" {code}" if isinstance(code, str) and _CODE.fullmatch(code) else ""
         passing = answer.status == 429 or answer.status >= 500 or code in {"Throttling", "ThrottlingException"}
-        kind = "credential/unavailable" if passing else "credential/refused"
-        denied = self._refusal(kind, f"{self._url} answered {answer.status}{shown}", may_retry=passing)
+        problem = f"{self._url} answered {answer.status}{shown}"
+        text = reasons.CREDENTIAL_SESSION_REFUSED
+        denied = self._unavailable(problem) if passing else self._refuse(text, problem)
         return structs.replace(denied, is_certain=answer.is_denial)
 
-    def _refusal(self, code: str, problem: str, *, may_retry: bool = False) -> BrokerRefusal:
-        remedy = "try again later" if may_retry else "an operator should look at the role and its trust policy"
-        return BrokerRefusal(code, f"broker {self.name} has no session: {problem}", remedy, may_retry)
+    def _unavailable(self, problem: str) -> BrokerRefusal:
+        return structs.replace(self._refuse(reasons.CREDENTIAL_SESSION_UNAVAILABLE, problem), may_retry=True)
+
+    def _refuse(self, text: reasons.RefusalText, problem: str) -> BrokerRefusal:
+        return BrokerRefusal(text.reason(broker=self.name, problem=problem))
 
 
 def session_policy(actions: tuple[str, ...], resources: tuple[str, ...], end: float) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from gateway import reasons
 from gateway.authority.brokers.issuer_client import NoAnswer
 from gateway.authority.connections.model import owner_of
 from gateway.authority.connections.server import Refused
@@ -23,12 +24,7 @@ if TYPE_CHECKING:
     from gateway.authority.connections.server import AuthorizationServer
     from gateway.authority.model import LeaseRequest
 
-CONNECT: Final = BrokerRefusal(
-    "credential/connect",
-    "This system needs a connection of the user, and the user has made none, or it is gone.",
-    "Have the user connect, then repeat the same call.",
-    is_certain=True,
-)
+CONNECT: Final = BrokerRefusal(reasons.CREDENTIAL_CONNECT_ABSENT.reason(), is_certain=True)
 """The refusal that only the user can lift, by a connection."""
 
 
@@ -58,7 +54,8 @@ class ConnectedUsers:
         """Return the proof of the client that a connection belongs to."""
         proof = await self.server.identify()
         if isinstance(proof, Reason):
-            return BrokerRefusal("credential/unavailable", proof.message, proof.remedy, may_retry=True)
+            text = reasons.CREDENTIAL_CONNECTION_SERVER
+            return BrokerRefusal(text.reason(problem=proof.message, remedy=proof.remedy), may_retry=True)
         if proof.client_id == connection.client_id:
             return proof
         # A refresh token is of one client, and the gateway is another one by now.
@@ -91,26 +88,13 @@ class ConnectedUsers:
             return answer
 
 
-_NO_USER: Final = BrokerRefusal(
-    "credential/no-user",
-    "This system is used through users' own connections, and this caller acts for no user.",
-    "Call with a token that names a user.",
-)
+_NO_USER: Final = BrokerRefusal(reasons.CREDENTIAL_NO_USER.reason())
 
 
 def _lacking(scope: str, issuer: str) -> BrokerRefusal:
-    return BrokerRefusal(
-        "credential/scope",
-        f"The user's connection to {issuer} does not have the scope {scope!r}, which this call needs.",
-        "Have an operator remove the connection (`opagate connections revoke`), and the user connect again with all scopes.",
-    )
+    return BrokerRefusal(reasons.CREDENTIAL_SCOPE_OF_CONNECTION.reason(issuer=issuer, scope=scope))
 
 
 def _unavailable(broker: str, problem: str, *, is_certain: bool) -> BrokerRefusal:
-    return BrokerRefusal(
-        "credential/refused" if is_certain else "credential/unavailable",
-        f"broker {broker} has no token: {problem}",
-        "an operator should look at the authorization server" if is_certain else "try again later",
-        may_retry=not is_certain,
-        is_certain=is_certain,
-    )
+    text = reasons.CREDENTIAL_REFUSED if is_certain else reasons.CREDENTIAL_UNAVAILABLE
+    return BrokerRefusal(text.reason(broker=broker, problem=problem), may_retry=not is_certain, is_certain=is_certain)

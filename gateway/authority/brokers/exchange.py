@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from gateway import reasons
 from gateway.authority.brokers.issued_answers import TYPE_PREFIX, AnswerJudge
 from gateway.authority.brokers.issuer_client import NoAnswer
 from gateway.authority.brokers.oauth_client import ClientProof, OAuthClient
@@ -107,11 +108,7 @@ class TokenExchangeBroker:
             return None
         token = await in_thread(lambda: _read_token(path))
         if token is None or read_subject(token) is None:
-            return BrokerRefusal(
-                "credential/actor",
-                f"the actor's token of broker {self.name} is no JWT with a sub",
-                f"an operator should look at {path}",
-            )
+            return BrokerRefusal(reasons.CREDENTIAL_ACTOR.reason(broker=self.name, file=path))
         return token
 
     def _asked(self, request: LeaseRequest, actor: str | None) -> TokenBounds:
@@ -131,11 +128,7 @@ class TokenExchangeBroker:
 
     def _without_subject(self) -> BrokerRefusal:
         """Refuse a caller whose token is not of this issuer: a token goes to its own issuer and to no other place."""
-        return BrokerRefusal(
-            "credential/subject",
-            f"broker {self.name} exchanges access tokens of {self._client.issuer}, and this caller has none",
-            f"call with an access token of {self._client.issuer}",
-        )
+        return BrokerRefusal(reasons.CREDENTIAL_SUBJECT.reason(broker=self.name, issuer=self._client.issuer))
 
 
 def _read_token(path: Path) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from gateway import reasons
 from gateway.authority.brokers.assertions import ID_JAG, PROFILE, Assertion, AssertionFault, Expected, read_assertion
 from gateway.authority.brokers.exchange import GRANT
 from gateway.authority.brokers.issued_answers import TYPE_PREFIX, AnswerJudge
@@ -132,7 +133,7 @@ class AssertionBroker:
         )
         if is_token(refresh := document.get("refresh_token")):
             await IssuedTokens(self._idp, "blind", self._clock).revoke(refresh, subject.proof, "refresh_token")
-            return self._faulty(AssertionFault("credential/assertion-malformed", "a refresh token came with it"))
+            return self._faulty(AssertionFault(reasons.CREDENTIAL_ASSERTION_MALFORMED, "a refresh token came with it"))
         found = read_assertion(expected, document, self._clock())
         if isinstance(found, AssertionFault):
             return self._faulty(found)
@@ -191,44 +192,24 @@ class AssertionBroker:
 
     def _unanswered(self, failure: NoAnswer) -> BrokerRefusal:
         """Refuse a call before an access token was asked for."""
-        return BrokerRefusal(
-            "credential/unavailable",
-            f"broker {self.name} has no assertion: {failure.problem}",
-            "try again; an operator should look at the identity provider",
-            may_retry=True,
-            is_certain=True,
-        )
+        reason = reasons.CREDENTIAL_ASSERTION_UNANSWERED.reason(broker=self.name, problem=failure.problem)
+        return BrokerRefusal(reason, may_retry=True, is_certain=True)
 
     async def _denied(self, subject: SubjectProof, answer: IssuerAnswer) -> BrokerRefusal:
         lost = await self._subjects.look_again(subject) if has_error(answer, "invalid_grant") else None
         if lost is not None:
             return lost
         passing = answer.status == 429 or answer.status >= 500
-        return BrokerRefusal(
-            "credential/unavailable" if passing else "credential/refused",
-            f"{self._idp.issuer} gave no assertion for {self._client.issuer}: {describe_error(answer)}",
-            "try again later"
-            if passing
-            else "an administrator of the identity provider decides who may use this system with the gateway",
-            may_retry=passing,
-            is_certain=True,
-        )
+        text = reasons.CREDENTIAL_ASSERTION_UNAVAILABLE if passing else reasons.CREDENTIAL_ASSERTION_REFUSED
+        reason = text.reason(issuer=self._idp.issuer, server=self._client.issuer, problem=describe_error(answer))
+        return BrokerRefusal(reason, may_retry=passing, is_certain=True)
 
     def _unfit(self, issuer: str, problem: str) -> BrokerRefusal:
-        return BrokerRefusal(
-            "credential/refused",
-            f"{issuer} cannot be used for ID-JAG: {problem}",
-            f"an operator should look at the server, and at brokers.{self.name}",
-            is_certain=True,
-        )
+        reason = reasons.CREDENTIAL_SERVER_UNFIT.reason(issuer=issuer, problem=problem, broker=self.name)
+        return BrokerRefusal(reason, is_certain=True)
 
     def _faulty(self, fault: AssertionFault) -> BrokerRefusal:
-        return BrokerRefusal(
-            fault.code,
-            f"the assertion that {self._idp.issuer} gave is not used: {fault.problem}",
-            "an operator should look at the identity provider's settings for the gateway and for this system",
-            is_certain=True,
-        )
+        return BrokerRefusal(fault.text.reason(issuer=self._idp.issuer, problem=fault.problem), is_certain=True)
 
 
-_REPLAYED: Final = AssertionFault("credential/assertion-replayed", "the gateway has presented it before (jti)")
+_REPLAYED: Final = AssertionFault(reasons.CREDENTIAL_ASSERTION_REPLAYED, "the gateway has presented it before (jti)")

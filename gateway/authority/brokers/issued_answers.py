@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from gateway import reasons
 from gateway.authority.brokers.issued_tokens import IssuedTokens
 from gateway.authority.brokers.issuer_client import IssuerAnswer, NoAnswer, read_object
 from gateway.authority.brokers.oauth_client import ClientProof, OAuthClient, describe_error
@@ -143,37 +144,20 @@ class AnswerJudge:
         seen = await self._tokens.introspect(value, self._introspector)
         gone = not isinstance(seen, NotEnded) and seen.get("active") is False
         told = "was revoked" if gone else "is not proven to be revoked, and may live until it expires"
-        return BrokerRefusal(
-            "credential/wider",
-            f"the token that {self._client.issuer} gave cannot be used: {problem}; it {told}",
-            "an operator should narrow the gateway's client at the authorization server, or the settings of the broker",
-        )
+        text = reasons.CREDENTIAL_WIDER_TOKEN
+        return BrokerRefusal(text.reason(issuer=self._client.issuer, problem=f"{problem}; it {told}"))
 
     def refuse_unanswered(self, failure: NoAnswer) -> BrokerRefusal:
         """Refuse a request that the server has not answered."""
-        return BrokerRefusal(
-            "credential/unavailable",
-            f"broker {self._name} has no token: {failure.problem}",
-            "try again; an operator should look at the authorization server",
-            may_retry=True,
-        )
+        text = reasons.CREDENTIAL_UNAVAILABLE
+        return BrokerRefusal(text.reason(broker=self._name, problem=failure.problem), may_retry=True)
 
     def refuse_denied(self, answer: IssuerAnswer) -> BrokerRefusal:
         """Refuse a request that the server has denied."""
         passing = answer.status == 429 or answer.status >= 500
-        return BrokerRefusal(
-            "credential/unavailable" if passing else "credential/refused",
-            f"{self._client.issuer} gave no token: {describe_error(answer)}",
-            "try again later"
-            if passing
-            else "an operator should look at the gateway's client at the authorization server",
-            may_retry=passing,
-            is_certain=answer.is_denial,
-        )
+        text = reasons.CREDENTIAL_TOKEN_UNAVAILABLE if passing else reasons.CREDENTIAL_TOKEN_REFUSED
+        reason = text.reason(issuer=self._client.issuer, problem=describe_error(answer))
+        return BrokerRefusal(reason, may_retry=passing, is_certain=answer.is_denial)
 
     def _refuse_malformed(self, problem: str) -> BrokerRefusal:
-        return BrokerRefusal(
-            "credential/malformed",
-            f"the answer of {self._client.issuer} {problem}",
-            "an operator should look at the authorization server",
-        )
+        return BrokerRefusal(reasons.CREDENTIAL_TOKEN_MALFORMED.reason(issuer=self._client.issuer, problem=problem))

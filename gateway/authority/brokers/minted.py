@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from gateway import reasons
 from gateway.authority.model import BrokerRefusal, Credential, Issued, Lease, LeaseRequest, NotEnded, Proof
 
 if TYPE_CHECKING:
@@ -65,9 +66,4 @@ class MintedBroker:
         """Close nothing: the broker has no connection."""
 
 
-_NO_ROOM = BrokerRefusal(
-    "credential/room",
-    "The gateway has no room for another active token.",
-    "Try again when other tasks have ended.",
-    may_retry=True,
-)
+_NO_ROOM = BrokerRefusal(reasons.CREDENTIAL_ROOM.reason(), may_retry=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from gateway import reasons
 from gateway.authority.brokers.issuer_client import IssuerAnswer, IssuerClient, NoAnswer, read_object
 from gateway.authority.brokers.openbao_login import Login
 from gateway.authority.model import BrokerRefusal, Credential, Issued, Lease, LeaseRequest, NotEnded, Proof
@@ -109,29 +110,27 @@ class DynamicSecretBroker:
     async def issue(self, request: LeaseRequest, prepared: dict[str, str]) -> Issued | BrokerRefusal:
         """Read a secret with the task's child token. A denied request leaves no child token behind."""
         answer = await self._read(request, prepared)
-        if isinstance(answer, BrokerRefusal) and answer.code == "credential/refused":
+        if isinstance(answer, BrokerRefusal) and answer.code == reasons.CREDENTIAL_SECRET_REFUSED.code:
             return msgspec.structs.replace(answer, is_certain=await self._give_back(request))
         return answer
 
     async def _read(self, request: LeaseRequest, prepared: dict[str, str]) -> Issued | BrokerRefusal:
         child = self._children.get(request.task)
         if child is None or child.accessor != prepared[_ACCESSOR]:
-            return self._refusal("credential/unavailable", "the task's child token has ended", may_retry=True)
+            return self._unavailable("the task's child token has ended")
         answer = await self._ask(child.token, "GET", prepared[_PATH])
         if isinstance(answer, NoAnswer):
-            return self._refusal("credential/unavailable", answer.problem, may_retry=True)
+            return self._unavailable(answer.problem)
         if answer.status != 200:
             return self._denied(f"{prepared[_PATH]} answered {answer.status}", answer.status)
         secret = _read_secret(answer)
         if secret is None:
-            return self._refusal("credential/malformed", f"{prepared[_PATH]} gave no dynamic secret with a lease")
+            return self._malformed(f"{prepared[_PATH]} gave no dynamic secret with a lease")
         lease, seconds, fields = secret
         settings = self._upstreams[request.upstream]
         value = _header_value(settings, fields)
         if value is None:
-            return self._refusal(
-                "credential/malformed", f"{prepared[_PATH]} gave a secret without the configured field"
-            )
+            return self._malformed(f"{prepared[_PATH]} gave a secret without the configured field")
         # The true end: PostgreSQL and others let the login work until then if nobody revokes it.
         expires = self._clock() + seconds
         credential = Credential(value, scheme=settings.scheme, fields=tuple(fields.items()))
@@ -191,7 +190,7 @@ class DynamicSecretBroker:
         now = self._clock()
         token = await self._login.token(now, request.expires - now + GRACE)
         if isinstance(token, NoAnswer):
-            return self._refusal("credential/unavailable", token.problem, may_retry=True)
+            return self._unavailable(token.problem)
         child = self._children.get(request.task)
         if child is not None and (child.expires >= request.expires or await self._prolong(token, child, request)):
             return child
@@ -220,17 +219,17 @@ class DynamicSecretBroker:
         }
         cluster = await self._cluster()
         if isinstance(cluster, NoAnswer):
-            return self._refusal("credential/unavailable", cluster.problem, may_retry=True)
+            return self._unavailable(cluster.problem)
         answer = await self._ask(token, "POST", "auth/token/create", body)
         if isinstance(answer, NoAnswer):
-            return self._refusal("credential/unavailable", answer.problem, may_retry=True)
+            return self._unavailable(answer.problem)
         if answer.status != 200:
             return self._denied(f"auth/token/create answered {answer.status}", answer.status)
         auth = _member(read_object(answer), "auth")
         value, accessor = auth.get("client_token"), auth.get("accessor")
         granted = _lease_duration(answer)
         if not isinstance(value, str) or not isinstance(accessor, str) or not value or not accessor or granted is None:
-            return self._refusal("credential/malformed", "auth/token/create gave no token with an end")
+            return self._malformed("auth/token/create gave no token with an end")
         return _Child(value, accessor, cluster, self._clock() + granted, set())
 
     # --- the end -----------------------------------------------------------------------------------
@@ -328,13 +327,16 @@ class DynamicSecretBroker:
         may_retry = status in {400, 429} or status >= 500
         if status == 403:
             self._login.forget()
-        return self._refusal(
-            "credential/unavailable" if may_retry else "credential/refused", problem, may_retry=may_retry
-        )
+        if may_retry:
+            return self._unavailable(problem)
+        return BrokerRefusal(reasons.CREDENTIAL_SECRET_REFUSED.reason(broker=self.name, problem=problem))
 
-    def _refusal(self, code: str, problem: str, *, may_retry: bool = False) -> BrokerRefusal:
-        remedy = "try again later" if may_retry else "an operator should look at the policies and the path in OpenBao"
-        return BrokerRefusal(code, f"broker {self.name} has no secret: {problem}", remedy, may_retry)
+    def _unavailable(self, problem: str) -> BrokerRefusal:
+        reason = reasons.CREDENTIAL_SECRET_UNAVAILABLE.reason(broker=self.name, problem=problem)
+        return BrokerRefusal(reason, may_retry=True)
+
+    def _malformed(self, problem: str) -> BrokerRefusal:
+        return BrokerRefusal(reasons.CREDENTIAL_SECRET_MALFORMED.reason(broker=self.name, problem=problem))
 
     def _forget_lock(self, task: str) -> None:
         if task not in self._children:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from msgspec import Struct
 
+from gateway import reasons
 from gateway.authority.brokers.connected_users import CONNECT, ConnectedUsers
 from gateway.authority.brokers.token_checks import read_subject
 from gateway.authority.connections.flow import proves_user
@@ -71,12 +72,7 @@ class CallerSubjects:
         return request.subject_token if request.principal.issuer == self._issuer else None
 
     def _refuse(self) -> BrokerRefusal:
-        return BrokerRefusal(
-            "credential/subject",
-            f"this system takes users of {self._issuer}, and this caller has no access token of it",
-            f"call with an access token of {self._issuer}",
-            is_certain=True,
-        )
+        return BrokerRefusal(reasons.CREDENTIAL_SUBJECT_ABSENT.reason(issuer=self._issuer), is_certain=True)
 
 
 class LoginSubjects:
@@ -135,15 +131,5 @@ class LoginSubjects:
         return SubjectProof(grant.id_token, "id_token", user, proof, connection)
 
 
-_NO_ID_TOKEN: Final = BrokerRefusal(
-    "credential/malformed",
-    "The identity provider gave no ID token at the refresh.",
-    "Have an operator set `id_jag.subject: refresh_token`, if the provider takes a refresh token as the proof.",
-    is_certain=True,
-)
-_OTHER_USER: Final = BrokerRefusal(
-    "credential/subject",
-    "The identity provider gave an ID token of another user, or for another client.",
-    "Have an operator look at the gateway's client at the identity provider.",
-    is_certain=True,
-)
+_NO_ID_TOKEN: Final = BrokerRefusal(reasons.CREDENTIAL_SUBJECT_UNPROVEN.reason(), is_certain=True)
+_OTHER_USER: Final = BrokerRefusal(reasons.CREDENTIAL_SUBJECT_OTHER.reason(), is_certain=True)

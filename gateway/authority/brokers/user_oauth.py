@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway import reasons
 from gateway.authority.brokers.connected_users import CONNECT, ConnectedUsers
 from gateway.authority.brokers.token_checks import SKEW, names_only
 from gateway.authority.model import BrokerRefusal, Credential, Issued, Lease, LeaseRequest, NotEnded, Proof
@@ -133,8 +134,4 @@ class UserConnectionBroker:
 
 
 def _unusable(issuer: str, problem: str) -> BrokerRefusal:
-    return BrokerRefusal(
-        "credential/wider",
-        f"the token that {issuer} gave cannot be used: {problem}",
-        "an operator should narrow the gateway's client at the authorization server, or the settings of the broker",
-    )
+    return BrokerRefusal(reasons.CREDENTIAL_WIDER_TOKEN.reason(issuer=issuer, problem=problem))

@@ -180,7 +180,7 @@ async def test_other_answers_are_refusals(
     monkeypatch.setattr(http, "send", answer)
     request = lease_request()
     refusal = refused(await broker.issue(request, prepared(await broker.prepare(request))), code)
-    assert shown in refusal.message
+    assert shown in refusal.reason.message
     assert refusal.is_certain is (400 <= status < 500)
 
 

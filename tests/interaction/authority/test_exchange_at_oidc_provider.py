@@ -119,7 +119,7 @@ async def test_a_token_that_nobody_can_revoke_may_not_live_longer_than_five_minu
     await provider.live(900)
     asked = await request(provider, settings["client_id"])
     found = refused(await ask(brokers["jwt"], asked), "credential/wider")
-    assert "lives longer than permitted" in found.message
+    assert "lives longer than permitted" in found.reason.message
 
 
 @pytest.mark.parametrize("claims", [{"aud": "another-client"}, {"exp": 1}])

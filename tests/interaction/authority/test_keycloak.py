@@ -145,7 +145,7 @@ async def test_a_wrong_secret_is_refused_and_shown_nowhere(
     idp = broker(keycloak, monkeypatch, secret=wrong)
     found = refused(await ask(idp, request(keycloak, subject)), "credential/refused")
 
-    assert "invalid_client" in found.message or "unauthorized_client" in found.message
+    assert "invalid_client" in found.reason.message or "unauthorized_client" in found.reason.message
     assert values_shown([wrong, subject], found, idp) == []
 
 
@@ -169,7 +169,7 @@ async def test_a_wider_token_is_revoked_and_refused(
     idp = broker(keycloak, monkeypatch, "gw-wide")
     found = refused(await ask(idp, request(keycloak, keycloak.token(person))), "credential/wider")
 
-    assert "scopes that were not asked for; it was revoked" in found.message
+    assert "scopes that were not asked for; it was revoked" in found.reason.message
 
 
 async def test_an_end_may_be_asked_for_again(keycloak: Keycloak, person: Person, monkeypatch: pytest.MonkeyPatch):

@@ -234,7 +234,7 @@ async def test_an_approle_logs_in(
     await prove(broker, request, found.handle, "task-completed")
     monkeypatch.setenv("SECRET_ID", "wrong")
     wrong = make(auth={"approle": "${SECRET_ID}", "role": role})
-    assert "auth/approle answered 400" in refused(await wrong.prepare(request), "credential/unavailable").message
+    assert "auth/approle answered 400" in refused(await wrong.prepare(request), "credential/unavailable").reason.message
     await asyncio.gather(broker.aclose(), wrong.aclose())
 
 
@@ -242,7 +242,7 @@ async def test_a_path_that_the_child_may_not_read_is_refused(make: Callable[...,
     broker = make(path="database/creds/rw")
     request = lease_request()
     refusal = refused(await broker.issue(request, prepared(await broker.prepare(request))), "credential/refused")
-    assert "403" in refusal.message
+    assert "403" in refusal.reason.message
     await broker.aclose()
 
 

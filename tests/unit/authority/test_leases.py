@@ -11,6 +11,7 @@ from gateway.authority.ending import choose_pause
 from gateway.authority.leases import Lent
 from gateway.authority.model import BrokerRefusal, Credential, Issued, NotEnded, Proof
 from gateway.errors import JournalError, LeaseStoreError
+from gateway.model.decision import Reason
 from tests.unit.authority.lending import Lending, ScriptedBroker
 
 
@@ -195,7 +196,7 @@ async def test_a_wider_answer_is_refused_and_ended(tmp_path: Path, issued: Issue
 
 
 async def test_a_refusal_of_the_broker_is_recorded_and_not_cached(lending: Lending):
-    lending.broker.answers = [BrokerRefusal("credential/refused", "No.", "Ask.")]
+    lending.broker.answers = [BrokerRefusal(Reason("credential/refused", "No.", "Ask."))]
 
     assert (await refused(lending)).code == "credential/refused"
     assert lending.events() == ["requested", "failed"]
@@ -205,7 +206,7 @@ async def test_a_refusal_of_the_broker_is_recorded_and_not_cached(lending: Lendi
 
 
 async def test_failures_do_not_stampede(lending: Lending):
-    refusal = BrokerRefusal("credential/refused", "No.", "Ask.")
+    refusal = BrokerRefusal(Reason("credential/refused", "No.", "Ask."))
     lending.broker.answers = [refusal] * 100
     for number in range(1000):
         await refused(lending, number)

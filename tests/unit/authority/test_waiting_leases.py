@@ -9,6 +9,7 @@ import pytest
 
 from gateway.authority.leases import Lent
 from gateway.authority.model import BrokerRefusal, NotEnded
+from gateway.model.decision import Reason
 from tests.unit.authority.lending import Lending
 
 
@@ -19,7 +20,7 @@ def lending(tmp_path: Path) -> Lending:
 
 async def test_a_certain_refusal_leaves_no_lease_although_a_handle_was_prepared(lending: Lending):
     lending.broker.prepared = {"accessor": "a1"}
-    lending.broker.answers = [BrokerRefusal("credential/connect", "no connection", "connect", is_certain=True)]
+    lending.broker.answers = [BrokerRefusal(Reason("credential/connect", "no connection", "connect"), is_certain=True)]
 
     assert isinstance(await lending.leases.lend("bao", lending.request()), BrokerRefusal)
     assert lending.leases.all() == ()

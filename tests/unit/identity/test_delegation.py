@@ -2,6 +2,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway import reasons
 from gateway.identity import delegation
 from gateway.identity.outcomes import CredentialFault
 from gateway.model.caller import Actor
@@ -35,7 +36,7 @@ def test_eight_links_are_read_and_nine_are_refused():
     assert not isinstance(links, CredentialFault)
     assert len(links) == 8
     assert delegation.chain(nested(9), TRUST) == CredentialFault(
-        "identity/delegation", "the delegation chain is longer than 8 links"
+        reasons.IDENTITY_DELEGATION, "the delegation chain is longer than 8 links"
     )
 
 

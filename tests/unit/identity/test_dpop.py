@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
+from gateway import reasons
 from gateway.identity.dpop import LEEWAY, WINDOW, Possession, normalise_url, thumbprint
 from gateway.identity.outcomes import Confirmation, CredentialFault
 from gateway.identity.proof_watermark import FILE, ProofWatermark
@@ -66,7 +67,7 @@ def test_a_proof_works_once():
     possession = Possession(started=NOW - 3600)
     assert check(dpop(TOKEN, proof(KEY, TOKEN)), possession=possession) is None
     again = check(dpop(TOKEN, proof(KEY, TOKEN)), possession=possession, now=NOW + 1)
-    assert again == CredentialFault("identity/replay", "the DPoP proof was used before")
+    assert again == CredentialFault(reasons.IDENTITY_REPLAY, "the DPoP proof was used before")
     assert check(dpop(TOKEN, proof(KEY, TOKEN, jti="proof-2")), possession=possession) is None
 
 
@@ -92,7 +93,7 @@ def test_a_full_memory_refuses():
     possession = Possession(started=NOW - 3600, memory=ReplayMemory(80, capacity=1))
     assert check(dpop(TOKEN, proof(KEY, TOKEN)), possession=possession) is None
     fault = check(dpop(TOKEN, proof(KEY, TOKEN, jti="proof-2")), possession=possession)
-    assert fault == CredentialFault("identity/replay", "too many DPoP proofs are in use; slow down")
+    assert fault == CredentialFault(reasons.IDENTITY_REPLAY, "too many DPoP proofs are in use; slow down")
 
 
 def test_a_proof_from_before_a_restart_is_refused():

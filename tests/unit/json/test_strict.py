@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from gateway import reasons
 from gateway.json import strict
 from gateway.json.strict import MAX_DEPTH, MAX_VALUES, UnreadableJson, read, read_reply
 
@@ -18,7 +19,7 @@ from gateway.json.strict import MAX_DEPTH, MAX_VALUES, UnreadableJson, read, rea
 def code(body: bytes) -> str:
     outcome = read(body)
     assert isinstance(outcome, UnreadableJson), outcome
-    return outcome.code
+    return outcome.text.code
 
 
 CALL = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{"text":"hello"}}}'
@@ -105,7 +106,9 @@ def test_what_is_not_json_is_refused(body: bytes):
 
 
 def test_where_a_body_stops_being_json_is_told():
-    assert read('{"ä" 1}'.encode()) == UnreadableJson("request/json", "the body is not JSON, from its character 6 on")
+    assert read('{"ä" 1}'.encode()) == UnreadableJson(
+        reasons.REQUEST_JSON, "the body is not JSON, from its character 6 on"
+    )
 
 
 @pytest.mark.parametrize("body", [b"[]", b"[" + CALL + b"]", b" [1]", b'["a"]'])
@@ -273,7 +276,7 @@ def test_a_wide_integer_beside_an_escaped_surrogate_in_a_reply_is_read():
 def test_an_absurd_integer_in_a_reply_is_refused():
     outcome = read_reply(b'{"a":' + b"1" * 5000 + b"}")
     assert isinstance(outcome, UnreadableJson)
-    assert outcome.code == "request/json"
+    assert outcome.text.code == "request/json"
 
 
 @pytest.mark.parametrize("body", [b'{"Result":{}}', b'{"result":{},"result":{}}', b"[]", b'{"result":NaN}'])

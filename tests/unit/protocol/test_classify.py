@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.model.decision import Refusal
 from gateway.model.wire import Disposition, Era, Headers, Kind, Message
-from gateway.protocol.classify import MAX_ID, RULES, classify, cursor_of, state_of, tasks_of
+from gateway.protocol.classify import MAX_ID, classify, cursor_of, state_of, tasks_of
 from gateway.protocol.headers import HeaderFault, group_headers
 from gateway.protocol.headers import read_routing as read_headers
 from gateway.protocol.methods import STATELESS_VERSIONS, TABLE, VERSIONS
@@ -399,11 +399,6 @@ def test_the_page_of_a_list():
     assert cursor_of(accepted(call("tools/list", {}))) is None
 
 
-def test_every_rule_says_what_to_do():
-    assert all(rule.remedy and rule.message.count("{problem}") == 1 for rule in RULES.values())
-    assert all(name.startswith("request/") for name in RULES)
-
-
 # --- properties ------------------------------------------------------------------------------------------
 
 json_values = st.recursive(
@@ -461,7 +456,8 @@ def test_classification_never_raises_and_what_it_accepts_has_one_reading(documen
     body = encoded(document)
     outcome = classify(body, group_headers(headers))
     if isinstance(outcome, Refusal):
-        assert outcome.reason.code in RULES
+        assert outcome.reason.code.startswith("request/")
+        assert outcome.reason.remedy
         return
     again = msgspec.json.decode(body)
     assert (outcome.body, outcome.method, outcome.id) == (body, again.get("method"), again.get("id"))

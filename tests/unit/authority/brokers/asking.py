@@ -74,7 +74,7 @@ def issued(outcome: Issued | BrokerRefusal) -> Issued:
 def refused(outcome: object, code: str) -> BrokerRefusal:
     assert isinstance(outcome, BrokerRefusal), outcome
     assert outcome.code == code, outcome
-    assert outcome.remedy
+    assert outcome.reason.remedy
     return outcome
 
 

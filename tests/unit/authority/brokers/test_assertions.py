@@ -106,5 +106,5 @@ def test_each_fault_has_its_code_and_repeats_nothing_of_the_assertion(document: 
     found = read_assertion(EXPECTED, document, NOW)
 
     assert isinstance(found, AssertionFault), found
-    assert found.code == f"credential/assertion-{code}"
+    assert found.text.code == f"credential/assertion-{code}"
     assert not any(word in found.problem for word in ("mallory", "other.example", "elsewhere", "admin"))

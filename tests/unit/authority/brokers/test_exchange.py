@@ -212,7 +212,7 @@ async def test_a_wider_token_is_revoked_and_refused(
     server.claims, server.answer, server.opaque = claims, answer, opaque
     refusal = refused(await ask(broker(server, clock), request_at(server)), "credential/wider")
     assert server.live == {}
-    assert "it was revoked" in refusal.message
+    assert "it was revoked" in refusal.reason.message
     assert not refusal.may_retry
     assert values_shown(server.given, refusal) == []
 
@@ -229,7 +229,7 @@ async def test_a_refresh_token_is_revoked_too(server: HostileIssuer, clock: Time
 async def test_a_wider_token_that_stays_is_told_so(server: HostileIssuer, clock: Time):
     server.claims, server.revokes = {"scope": "admin"}, "pretends"
     refusal = refused(await ask(broker(server, clock), request_at(server)), "credential/wider")
-    assert "is not proven to be revoked" in refusal.message
+    assert "is not proven to be revoked" in refusal.reason.message
 
 
 async def test_a_scope_that_the_operator_knows_is_no_excess(server: HostileIssuer, clock: Time):

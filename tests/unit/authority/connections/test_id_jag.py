@@ -174,7 +174,7 @@ async def test_a_wider_token_is_revoked_and_refused(there: Asserting, claims: di
     there.at.claims = claims
     found = refused(await lend(there, there.request()), "credential/wider")
 
-    assert "it was revoked" in found.message
+    assert "it was revoked" in found.reason.message
     assert there.at.live == {}
 
 
@@ -253,7 +253,7 @@ async def test_a_denial_of_the_provider_ends_no_connection(there: Asserting, sub
     await there.connect()
     there.idp.denies = error
     found = refused(await lend(there, there.request(1)), "credential/refused")
-    assert (error in found.message, found.is_certain, there.removed) == (True, True, [])
+    assert (error in found.reason.message, found.is_certain, there.removed) == (True, True, [])
     there.idp.denies = ""
     issued(await lend(there, there.request(2)))
 
@@ -278,7 +278,7 @@ async def test_a_refresh_that_gives_no_id_token_names_the_other_way(there: Asser
     await there.connect()
     there.idp.answer = {"id_token": None}
     found = refused(await lend(there, there.request()), "credential/malformed")
-    assert "refresh_token" in found.remedy
+    assert "refresh_token" in found.reason.remedy
 
 
 async def test_an_id_token_of_another_user_is_shown_to_nobody(there: Asserting):

@@ -165,11 +165,11 @@ async def test_a_token_for_the_upstream_alone_is_lent(there: Connecting, claims:
 async def test_a_token_for_another_system_is_revoked_and_refused(there: Connecting, audience: object):
     await there.connect()
     there.at.introspected = {"aud": audience}
-    assert "audience" in refused(await lend(there, there.request(1)), "credential/wider").message
+    assert "audience" in refused(await lend(there, there.request(1)), "credential/wider").reason.message
     assert there.at.live == {}
     there.at.introspected = {}
     there.at.answer = {"access_token": jwt_text({"exp": int(there.now()) + 300, "aud": audience})}
-    assert "audience" in refused(await lend(there, there.request(2)), "credential/wider").message
+    assert "audience" in refused(await lend(there, there.request(2)), "credential/wider").reason.message
 
 
 async def test_tokens_of_a_server_that_names_no_upstreams_are_lent_on_the_operators_word(there: Connecting):
