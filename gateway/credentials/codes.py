@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from gateway.credentials.finding import Hit
+from gateway.credentials.finding import Hit, SignedSearch
 from gateway.credentials.forms import string
-from gateway.credentials.ruleset import Re2Match, compiled
+from gateway.credentials.ruleset import Re2Match, Re2Pattern, compiled
 
 _NEAR: Final = 160
 """Bytes before and after a code in which words say what it is."""
@@ -36,14 +36,6 @@ _ENTERED: Final = compiled(
     rf"(?i)\b(?:use|enter|type|submit|provide)\s{{1,8}}{_CODE}\s{{1,8}}(?:to|for)\s{{1,8}}(?:finish |complete )?(?:sign|log|verif|confirm|authenticat|reset|unlock|your (?:log|sign))"
 )
 _LINK: Final = compiled(rf"(?i)https?://[^\s\"'<>\x00]*{_PARAMETER}([a-z0-9]{{4,15}})(?:[&#\s\"'<>).,;]|$)")
-
-SIGNS: Final = (
-    rf"(?i){_WORD}s?{_FOR}{_BETWEEN}{_IS}(?:[a-z]-?)?[0-9]",
-    r"(?i)[0-9a-z]{3}\s+(?:is|as)\s+(?:your|the|my|an?)\s",
-    r"(?i)(?:use|enter|type|submit|provide)\s+(?:[a-z]-?)?[0-9]",
-    rf"(?i){_PARAMETER}[a-z0-9]{{4}}",
-)
-_SIGN: Final = compiled("|".join(SIGNS), groups=False)
 
 _MARKED: Final = re.compile(r"[A-Za-z]-\d{4,8}|\d{2,4}(?:[ -]\d{2,4}){1,2}", re.ASCII)
 _MARKS: Final = re.compile(r"^[A-Za-z]-|[ -]")
@@ -82,19 +74,36 @@ _SHORTEST: Final = 5
 """Characters of a code that only the words around it tell."""
 
 
-def by_code(text: bytes) -> Iterator[Hit]:
-    """Yield the one-time codes of a text."""
-    if _SIGN.search(text) is None:
-        return
+def _beside(text: bytes) -> Iterator[Hit]:
     for match in _BESIDE.finditer(text):
         if _is_of_login(text, match) and not _is_within_digest(text, match):
             yield _hit(match)
-    for expression, least in ((_BEFORE, 1), (_ENTERED, _SHORTEST)):
-        for match in expression.finditer(text):
-            if _digits(_value(match)) >= _FEW and len(_value(match)) >= least:
-                yield _hit(match)
-    if b"://" in text:
-        yield from (_hit(match) for match in _LINK.finditer(text) if _opens(text, match))
+
+
+def _before(text: bytes) -> Iterator[Hit]:
+    return _with_digits(text, _BEFORE, 1)
+
+
+def _entered(text: bytes) -> Iterator[Hit]:
+    return _with_digits(text, _ENTERED, _SHORTEST)
+
+
+def _with_digits(text: bytes, expression: Re2Pattern, least: int) -> Iterator[Hit]:
+    for match in expression.finditer(text):
+        if _digits(_value(match)) >= _FEW and len(_value(match)) >= least:
+            yield _hit(match)
+
+
+def _in_links(text: bytes) -> Iterator[Hit]:
+    return (_hit(match) for match in _LINK.finditer(text) if _opens(text, match))
+
+
+SEARCHES: Final = (
+    SignedSearch(rf"(?i){_WORD}s?{_FOR}{_BETWEEN}{_IS}(?:[a-z]-?)?[0-9]", _beside),
+    SignedSearch(r"(?i)[0-9][0-9a-z]*\s+(?:is|as)\s+(?:your|the|my|an?)\s", _before),
+    SignedSearch(r"(?i)(?:use|enter|type|submit|provide)\s+(?:[a-z]-?)?[0-9]", _entered),
+    SignedSearch(rf"(?i){_PARAMETER}[a-z0-9]{{4}}", _in_links),
+)
 
 
 def _value(match: Re2Match) -> bytes:

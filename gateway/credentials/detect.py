@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from gateway.credentials import codes, phrases, surroundings
 from gateway.credentials.calls import BY_ROLE, NO_INDEX, CredentialIndex, inspect, words_of
-from gateway.credentials.codes import bare, by_code
+from gateway.credentials.codes import bare
 from gateway.credentials.finding import NOTHING, Finding, Hit, Inspection, Kind, Known, StandIn
 from gateway.credentials.fingerprint import Fingerprints
 from gateway.credentials.forms import Budget, forms, is_plain, string
@@ -33,9 +33,7 @@ from gateway.credentials.named import (
     strength,
 )
 from gateway.credentials.ordinary import is_ordinary
-from gateway.credentials.phrases import by_phrase
-from gateway.credentials.ruleset import REACH, CredentialRule, Ruleset, compiled
-from gateway.credentials.surroundings import by_surroundings
+from gateway.credentials.ruleset import REACH, CredentialRule, Ruleset, compiled, compiled_set
 from gateway.json.walk import Leaves, leaves
 from gateway.model.target import Role
 from gateway.model.wire import JsonObject
@@ -72,8 +70,9 @@ def detectors(rules: Ruleset) -> frozenset[str]:
     return BY_PLACE | {rule.id for rule in rules.rules}
 
 
-_BY_CONTEXT: Final = (by_surroundings, by_phrase, by_code)
+_BY_CONTEXT: Final = (*surroundings.SEARCHES, *phrases.SEARCHES, *codes.SEARCHES)
 """The searches for credentials by the words around them."""
+_SIGNS_OF_CONTEXT: Final = compiled_set(search.sign for search in _BY_CONTEXT)
 
 
 class Detector:
@@ -90,15 +89,15 @@ class Detector:
         another, both."""
         # Two passes for all that is looked for settle nearly every text.
         sign = self._signs.search(text)
-        around = _CONTEXT.search(text)
+        around = _SIGNS_OF_CONTEXT(text)
         if sign is None and around is None and not self.ruleset.always:
             return []
         found = list[Hit]()
         if around is not None:
-            for search in _BY_CONTEXT:
+            for number in sorted(around):
                 if len(text) > AT_ONCE:
                     give_way()
-                found.extend(search(text))
+                found.extend(_BY_CONTEXT[number].find(text))
         if sign is not None or self.ruleset.always:
             first = len(text) if sign is None else sign.start()
             for rule, at in self.ruleset.candidates(text, first):
@@ -397,6 +396,3 @@ def _scheme(value: str) -> bool:
 
 def _any_of(expressions: Iterable[str]) -> str:
     return "|".join(f"(?:{expression})" for expression in expressions)
-
-
-_CONTEXT: Final = compiled(_any_of([*surroundings.SIGNS, *phrases.SIGNS, *codes.SIGNS]), groups=False)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from gateway.model.content import CredentialPiece
 from gateway.model.target import Role
@@ -75,3 +75,10 @@ class Hit:
     value: str = field(repr=False)
     host: str | None = None
     user: str = field(default="", repr=False)
+
+
+class SignedSearch(NamedTuple):
+    """A search for credentials by their context. `sign` is an RE2 expression, and matches in each text with such a credential."""
+
+    sign: str
+    find: Callable[[bytes], Iterable[Hit]]

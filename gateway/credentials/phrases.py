@@ -1,7 +1,7 @@
 """Finds credentials in sentences, commands, statements and links. Pure.
 
-Each phrase has a sign and an expression. One pass over a text looks for all signs. Only a text with a sign is searched
-by the expressions. The last group of an expression is the credential; a group before it is the name of its user.
+Each phrase has a sign and an expression. One pass over a text looks for all signs (`detect`). Only a text with its sign is
+searched by an expression. The last group of an expression is the credential; a group before it is the name of its user.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
-from gateway.credentials.finding import Hit, Kind
+from gateway.credentials.finding import Hit, Kind, SignedSearch
 from gateway.credentials.forms import string
 from gateway.credentials.named import LOCAL, placeholder, plausible
 from gateway.credentials.ordinary import is_ordinary
@@ -21,14 +21,17 @@ Accepts = Callable[[str], bool]
 
 
 class Phrase(NamedTuple):
-    """A form of giving a credential. `sign` is an RE2 expression for a short part of it. Each lowered text with the sign has
-    one of `words`, if there are any."""
+    """A form of giving a credential. `sign` is an RE2 expression for a short part of each accepted match."""
 
     detector: str
-    words: tuple[bytes, ...]
     sign: str
     expression: Re2Pattern
     accepts: Accepts
+
+    def find(self, text: bytes) -> Iterator[Hit]:
+        """Yield the credentials that the phrase gives in a text."""
+        for match in self.expression.finditer(text):
+            yield from _hits(self, match, text)
 
 
 # --- which values may be one -------------------------------------------------------------------------
@@ -111,8 +114,8 @@ _PIN: Final = r"\bpin(?:\s(?:code|number))?\s?(?:is|:|=|-)\s?"
 _PIN_OF: Final = (
     r"\b(?:your|my|our|the|new|card|door|gate|alarm|sim|safe|access|entry|login|user|security)\s(?:\w{1,16}\s)?"
 )
-_CODES: Final = r"\b(?:recovery|backup|scratch|rescue)[ _-]codes?[\"']?\s?(?:[:=]|are|is)\s"
-_WORDS_OF_SEED: Final = r"\b(?:seed|mnemonic|recovery)(?:[ _-](?:phrase|words))?[\"']?\s?(?:[:=]|is)\s"
+_CODES: Final = r"\b(?:recovery|backup|scratch|rescue)[ _-]codes?[\"']?\s?(?:[:=]|are|is)"
+_WORDS_OF_SEED: Final = r"\b(?:seed|mnemonic|recovery)(?:[ _-](?:phrase|words))?[\"']?\s?(?:[:=]|is)"
 _SCHEME: Final = r"authorization[\"']?\s?[:=]\s?[\"']?(?:token|api-?key|key|bot|geniekey|splunk|zoho-oauthtoken)\s"
 _CALL: Final = r"(?:auth|credentials?|login|authenticate)\s?[=(]\s?\(?\s?[\"']"
 _PGPASS: Final = r"(?:^|[\s\"'\x60])[\w.*-]{1,128}:(?:\d{4,5}|\*):"
@@ -120,67 +123,54 @@ _CURL: Final = r"\s(?:-u|--user|-a|--auth)[ =]?"
 _SMB: Final = r"\s(?:-U|--user)[ =]?"
 
 
-def _phrase(detector: str, words: str, sign: str, expression: str, accepts: Accepts) -> Phrase:
-    return Phrase(detector, tuple(words.encode().split()), f"(?i:{sign})", compiled(f"(?i){expression}"), accepts)
+def _phrase(detector: str, sign: str, expression: str, accepts: Accepts) -> Phrase:
+    return Phrase(detector, f"(?i:{sign})", compiled(f"(?i){expression}"), accepts)
 
 
 def _option(command: str, option: str) -> Phrase:
     """Return the phrase of a command. Options tell letter case apart: `-P` is a port where `-p` is a password."""
     expression = rf"\b{command}\b(?:[^\n|;]{{0,160}}?\s)?{option}{_WORD}"
-    return Phrase("command-option", (), rf"\b{command}\s", compiled(expression), _password)
+    return Phrase("command-option", rf"\b{command}\b", compiled(expression), _password)
 
 
 PHRASES: Final = (
     *(_option(command, option) for command, option in _OPTIONS),
-    _phrase("command-option", "auth requirepass", r"(?:requirepass|masterauth|auth-pass)\s", rf"\b(?:requirepass|masterauth|auth-pass\s\S{{1,40}})\s{{1,8}}{_WORD}", _password),
-    _phrase("command-option", "--password-stdin", r"--password-stdin", rf"\becho\s(?:-n\s)?{_WORD}[\"']?\s?\|[^\n]{{0,160}}--password-stdin", _password),
-    _phrase("command-option", "securestring", r"ConvertTo-SecureString\s", rf"ConvertTo-SecureString\s(?:-String\s)?{_QUOTED}", _password),
-    _phrase("login-pair", "-u -a", rf"{_CURL}[\"']?[a-z0-9_.@+-]+:", rf"{_CURL}{_USER}:{_WORD}", _mixed),
-    _phrase("login-pair", "-u", rf"{_SMB}[\"']?[a-z0-9_.@+\\-]+%", rf"{_SMB}{_USER}%{_WORD}", _mixed),
-    _phrase("login-pair", "chpasswd", r"chpasswd", rf"[\"']{_USER}:([^\s\"'\x60]{{6,128}})[\"']\s?\|[^\n]{{0,40}}\bchpasswd", _password),
-    _phrase("login-pair", "password", r"\slogin\s\S+\s+password\s", rf"\bmachine\s\S{{1,128}}\s+login\s{_USER}\s+password\s{_WORD}", _mixed),
-    _phrase("login-pair", "password", rf"\blogin\s\S+\s+password\s{_HAS_DIGIT}", rf"\blogin\s{_USER}\s+password\s{_WORD}", _generated),
-    _phrase("login-pair", ":", r":(?:\d{4,5}|\*):\S", rf"{_PGPASS}[\w*-]{{1,64}}:([\w*.@-]{{1,64}}):{_WORD}", _mixed),
-    _phrase("login-pair", "auth credential login", _CALL, rf"{_CALL}([^\"'\r\n]{{2,64}})[\"']\s?,\s?{_QUOTED}", _mixed),
-    _phrase("login-pair", "log sign connect authenticate ssh", _AS, rf"{_AS}(?:user(?:name)?\s|the\s)?{_USER}\s?(?:/|:|,?\s(?:with|and|using))\s?(?:the\s)?(?:password\s|pw\s)?{_WORD}", _mixed),
-    _phrase("login-pair", "/ | :", rf"{_LOGIN}[^\n:=/|0-9]*(?:[:=]|\s[-–])\s?{_NAME}\s[/|:]\s", rf"{_LOGIN}{_IS}{_USER}\s[/|:]\s{_WORD}", _mixed),
-    _phrase("login-pair", ": /", rf"{_LOGIN}[^\n:=/|0-9]*(?:[:=]|\s[-–])\s?{_NAME}[:/]", rf"{_LOGIN}{_IS}{_USER}[:/]{_WORD}", _generated),
-    _phrase("login-pair", "@", r"[a-z0-9]:[^\s\"'<>@:/\x00]+@[a-z0-9-]+\.", r"(?:^|[\s\"'(=])([a-z0-9_.+-]{2,64}):([^\s\"'<>@:/\x00]{6,64})@[a-z0-9-]+\.[a-z0-9]", _generated),
-    _phrase("sql-password", "identified", r"identified\s", rf"\b(?:user|role|grant|to)\b[^;]{{0,160}}?\bidentified\s(?:with\s\S{{1,40}}\s)?by\s(?:password\s)?{_QUOTED}", _password),
-    _phrase("sql-password", "identified", r"identified\s", r"\b(?:user|role|grant|to)\b[^;]{0,160}?\bidentified\sby\s([^\s\"'\x60;,()]{6,128})", _mixed),
-    _phrase("sql-password", "password", r"password(?:\s|\s?\(\s?)[\"'][^\"'0-9\n]*[0-9]", rf"password(?:\s|\s?\(\s?){_QUOTED}", _mixed),
-    _phrase("named-password", "with us the temporary initial default new its", rf"\b(?:with|using|use|the|temporary|initial|default|new|its)\s{_SECRET}\s{_HAS_DIGIT}", rf"\b(?:with|using|use|the|temporary|initial|default|new|its)\s{_SECRET}\s{_WORD}", _generated),
-    _phrase("named-password", "be to is t es ->", rf"(?:^|[\s\"'(*]){_SECRET}{_SAYS_SIGN}{_HAS_DIGIT}", rf"(?:^|[\s\"'(*]){_SECRET}{_SAYS}{_WORD}", _generated),
-    _phrase("named-password", "pass secret token key", rf"\(\s?[\"'](?:[\w.-]*[_.-])?{_KEPT}[\"']\s?,\s?[\"'][^\"'0-9\n]*[0-9]", rf"\(\s?[\"'](?:[\w.-]*[_.-])?{_KEPT}[\"']\s?,\s?{_QUOTED}", _generated),
-    _phrase("named-password", "env set", rf"\b(?:env|setx?)\s\w*{_KEPT}\w*\s{_HAS_DIGIT}", rf"\b(?-i:ENV|set|setx)\s\w*{_KEPT}\w*\s{_WORD}", _mixed),
-    _phrase("named-password", "as for", rf"[0-9]\S*{_FOR}{_SECRET}", rf"\b(?:use|enter|type|try|take)\s{_WORD}[\"'\x60]?{_FOR}{_SECRET}", _generated),
-    _phrase("named-password", "is", rf"[0-9]\S*{_WHOSE}{_SECRET}", rf"(?:^|[\s\"'\x60(])([^\s\"'\x60<>()\x00]{{6,128}})[\"'\x60]?{_WHOSE}{_SECRET}", _generated),
-    _phrase("named-token", "authorization", _SCHEME, rf"\b{_SCHEME}{_WORD}", _mixed),
-    _phrase("one-time-code", "pin", rf"{_PIN}[\"'*]{{0,3}}[0-9]", rf"{_PIN_OF}{_PIN}[\"'*]{{0,3}}([0-9]{{4,12}})\b", _pin),
-    _phrase("recovery-code", "code", _CODES, rf"{_CODES}{{0,8}}\[?\s{{0,8}}[\"']?([a-z0-9][a-z0-9\"',;\s-]{{5,500}})", _recovery_code),
-    _phrase("seed-phrase", "seed mnemonic recovery", _WORDS_OF_SEED, rf"{_WORDS_OF_SEED}{{0,8}}[\"']?((?-i:(?:[a-z]{{3,8}} ){{11,23}}[a-z]{{3,8}}))\b", _seed),
-    _phrase("magic-link", "://", rf"://\S*{_OPENS}\S*{_PARAMETER}", rf"https?://[^\s\"'<>?\x00]{{1,200}}?{_OPENS}[^\s\"'<>\x00]{{0,200}}?{_PARAMETER}([A-Za-z0-9._~%-]{{16,}})", _token),
-    _phrase("magic-link", "://", rf"://\S*{_OPENS}[a-z_-]*/[a-z_-]*[0-9]", rf"https?://[^\s\"'<>?\x00]{{1,200}}?{_OPENS}[a-z_-]{{0,24}}/([A-Za-z0-9_-]{{20,}})", _token),
+    _phrase("command-option", r"(?:requirepass|masterauth|auth-pass)\s", rf"\b(?:requirepass|masterauth|auth-pass\s\S{{1,40}})\s{{1,8}}{_WORD}", _password),
+    _phrase("command-option", r"--password-stdin", rf"\becho\s(?:-n\s)?{_WORD}[\"']?\s?\|[^\n]{{0,160}}--password-stdin", _password),
+    _phrase("command-option", r"ConvertTo-SecureString\s", rf"ConvertTo-SecureString\s(?:-String\s)?{_QUOTED}", _password),
+    _phrase("login-pair", rf"{_CURL}{_NAME}:", rf"{_CURL}{_USER}:{_WORD}", _mixed),
+    _phrase("login-pair", rf"{_SMB}{_NAME}%", rf"{_SMB}{_USER}%{_WORD}", _mixed),
+    _phrase("login-pair", r"chpasswd", rf"[\"']{_USER}:([^\s\"'\x60]{{6,128}})[\"']\s?\|[^\n]{{0,40}}\bchpasswd", _password),
+    _phrase("login-pair", r"\slogin\s\S+\s+password\s", rf"\bmachine\s\S{{1,128}}\s+login\s{_USER}\s+password\s{_WORD}", _mixed),
+    _phrase("login-pair", rf"\blogin\s\S+\s+password\s{_HAS_DIGIT}", rf"\blogin\s{_USER}\s+password\s{_WORD}", _generated),
+    _phrase("login-pair", r":(?:\d{4,5}|\*):\S", rf"{_PGPASS}[\w*-]{{1,64}}:([\w*.@-]{{1,64}}):{_WORD}", _mixed),
+    _phrase("login-pair", _CALL, rf"{_CALL}([^\"'\r\n]{{2,64}})[\"']\s?,\s?{_QUOTED}", _mixed),
+    _phrase("login-pair", _AS, rf"{_AS}(?:user(?:name)?\s|the\s)?{_USER}\s?(?:/|:|,?\s(?:with|and|using))\s?(?:the\s)?(?:password\s|pw\s)?{_WORD}", _mixed),
+    _phrase("login-pair", rf"{_LOGIN}[^\n:=/|0-9]*(?:[:=]|\s[-–])\s?{_NAME}\s[/|:]\s", rf"{_LOGIN}{_IS}{_USER}\s[/|:]\s{_WORD}", _mixed),
+    _phrase("login-pair", rf"{_LOGIN}[^\n:=/|0-9]*(?:[:=]|\s[-–])\s?{_NAME}[:/]", rf"{_LOGIN}{_IS}{_USER}[:/]{_WORD}", _generated),
+    _phrase("login-pair", r"[a-z0-9_.+-]:[^\s\"'<>@:/\x00]+@[a-z0-9-]+\.", r"(?:^|[\s\"'(=])([a-z0-9_.+-]{2,64}):([^\s\"'<>@:/\x00]{6,64})@[a-z0-9-]+\.[a-z0-9]", _generated),
+    _phrase("sql-password", r"identified\s", rf"\b(?:user|role|grant|to)\b[^;]{{0,160}}?\bidentified\s(?:with\s\S{{1,40}}\s)?by\s(?:password\s)?{_QUOTED}", _password),
+    _phrase("sql-password", r"identified\s", r"\b(?:user|role|grant|to)\b[^;]{0,160}?\bidentified\sby\s([^\s\"'\x60;,()]{6,128})", _mixed),
+    _phrase("sql-password", r"password(?:\s|\s?\(\s?)[\"'][^\"'0-9\n]*[0-9]", rf"password(?:\s|\s?\(\s?){_QUOTED}", _mixed),
+    _phrase("named-password", rf"\b(?:with|using|use|the|temporary|initial|default|new|its)\s{_SECRET}\s{_HAS_DIGIT}", rf"\b(?:with|using|use|the|temporary|initial|default|new|its)\s{_SECRET}\s{_WORD}", _generated),
+    _phrase("named-password", rf"(?:^|[\s\"'(*]){_SECRET}{_SAYS_SIGN}{_HAS_DIGIT}", rf"(?:^|[\s\"'(*]){_SECRET}{_SAYS}{_WORD}", _generated),
+    _phrase("named-password", rf"\(\s?[\"'](?:[\w.-]*[_.-])?{_KEPT}[\"']\s?,\s?[\"'][^\"'0-9\n]*[0-9]", rf"\(\s?[\"'](?:[\w.-]*[_.-])?{_KEPT}[\"']\s?,\s?{_QUOTED}", _generated),
+    _phrase("named-password", rf"\b(?:env|setx?)\s\w*{_KEPT}\w*\s{_HAS_DIGIT}", rf"\b(?-i:ENV|set|setx)\s\w*{_KEPT}\w*\s{_WORD}", _mixed),
+    _phrase("named-password", rf"[0-9]\S*{_FOR}{_SECRET}", rf"\b(?:use|enter|type|try|take)\s{_WORD}[\"'\x60]?{_FOR}{_SECRET}", _generated),
+    _phrase("named-password", rf"[0-9]\S*{_WHOSE}{_SECRET}", rf"(?:^|[\s\"'\x60(])([^\s\"'\x60<>()\x00]{{6,128}})[\"'\x60]?{_WHOSE}{_SECRET}", _generated),
+    _phrase("named-token", _SCHEME, rf"\b{_SCHEME}{_WORD}", _mixed),
+    _phrase("one-time-code", rf"{_PIN}[\"'*]{{0,3}}[0-9]", rf"{_PIN_OF}{_PIN}[\"'*]{{0,3}}([0-9]{{4,12}})\b", _pin),
+    _phrase("recovery-code", _CODES, rf"{_CODES}\s{{0,8}}\[?\s{{0,8}}[\"']?([a-z0-9][a-z0-9\"',;\s-]{{5,500}})", _recovery_code),
+    _phrase("seed-phrase", _WORDS_OF_SEED, rf"{_WORDS_OF_SEED}\s{{0,8}}[\"']?((?-i:(?:[a-z]{{3,8}} ){{11,23}}[a-z]{{3,8}}))\b", _seed),
+    _phrase("magic-link", rf"://\S*{_OPENS}\S*{_PARAMETER}", rf"https?://[^\s\"'<>?\x00]{{1,200}}?{_OPENS}[^\s\"'<>\x00]{{0,200}}?{_PARAMETER}([A-Za-z0-9._~%-]{{16,}})", _token),
+    _phrase("magic-link", rf"://\S*{_OPENS}[a-z_-]*/[a-z_-]*[0-9]", rf"https?://[^\s\"'<>?\x00]{{1,200}}?{_OPENS}[a-z_-]{{0,24}}/([A-Za-z0-9_-]{{20,}})", _token),
 )  # fmt: skip
 
 DETECTORS: Final = frozenset(phrase.detector for phrase in PHRASES)
-SIGNS: Final = tuple(dict.fromkeys(phrase.sign for phrase in PHRASES))
-_SIGN: Final = compiled("|".join(SIGNS), groups=False)
+SEARCHES: Final = tuple(SignedSearch(phrase.sign, phrase.find) for phrase in PHRASES)
 
 
 _KINDS: Final[dict[str, Kind]] = {"one-time-code": "code", "login-pair": "userinfo"}
-
-
-def by_phrase(text: bytes) -> Iterator[Hit]:
-    """Yield the credentials that phrases give in `text`."""
-    if _SIGN.search(text) is None:
-        return
-    lowered = text.lower()
-    for phrase in PHRASES:
-        if phrase.words and not any(word in lowered for word in phrase.words):
-            continue
-        for match in phrase.expression.finditer(text):
-            yield from _hits(phrase, match, text)
 
 
 def _hits(phrase: Phrase, match: Re2Match, text: bytes) -> Iterator[Hit]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import log2
@@ -63,10 +63,23 @@ class _Options(Protocol):
     never_capture: bool
 
 
+class _Re2Set(Protocol):
+    """The used part of a google-re2 set of expressions."""
+
+    def Add(self, pattern: str) -> int: ...  # noqa: N802 - its name there
+    def Compile(self) -> None: ...  # noqa: N802 - its name there
+    def Match(self, text: bytes) -> list[int] | None: ...  # noqa: N802 - its name there
+
+
+class _Re2Sets(Protocol):
+    def SearchSet(self, options: _Options) -> _Re2Set: ...  # noqa: N802 - its name there
+
+
 class _Re2Engine(Protocol):
     """The used part of google-re2, which has no types."""
 
     error: type[Exception]
+    Set: _Re2Sets
 
     def Options(self) -> _Options: ...  # noqa: N802 - its name there
     def compile(self, pattern: str, options: _Options) -> Re2Pattern: ...
@@ -78,15 +91,31 @@ _RE2: Final = cast("_Re2Engine", re2)
 def compiled(expression: str, *, groups: bool = True) -> Re2Pattern:
     """Compile an RE2 expression for UTF-8 bytes. Without `groups` it reports only the place of a match, which costs
     less. Raises `ValueError` with the expression's fault."""
+    try:
+        return _RE2.compile(expression, _options(groups=groups))
+    except _RE2.error as error:
+        detail: object = error.args[0]
+        raise ValueError(detail.decode() if isinstance(detail, bytes) else str(detail)) from None
+
+
+def compiled_set(expressions: Iterable[str]) -> Callable[[bytes], list[int] | None]:
+    """Compile a search for several expressions in one pass over a text.
+
+    The search returns the numbers of all matching expressions, in no order; `None` without any.
+    """
+    found = _RE2.Set.SearchSet(_options(groups=False))
+    for expression in expressions:
+        found.Add(expression)
+    found.Compile()
+    return found.Match
+
+
+def _options(*, groups: bool) -> _Options:
     options = _RE2.Options()
     options.log_errors = False
     options.max_mem = _MEMORY
     options.never_capture = not groups
-    try:
-        return _RE2.compile(expression, options)
-    except _RE2.error as error:
-        detail: object = error.args[0]
-        raise ValueError(detail.decode() if isinstance(detail, bytes) else str(detail)) from None
+    return options
 
 
 class _WhenTried:

@@ -1,21 +1,21 @@
 """Finds credentials by their surroundings: private keys, JWTs, headers, user information, signed links, one-time codes.
 
-Pure. One pass over a text looks for all signs. The expressions search only a text with a sign.
+Pure. One pass over a text looks for all signs (`detect`). An expression searches only a text with its sign.
 """
 
 from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 from urllib.parse import unquote
 
-from gateway.credentials.finding import Hit
+from gateway.credentials.finding import Hit, SignedSearch
 from gateway.credentials.fingerprint import LONGEST
 from gateway.credentials.forms import string
 from gateway.credentials.named import placeholder, plausible
-from gateway.credentials.ruleset import compiled
+from gateway.credentials.ruleset import Re2Pattern, compiled
 
 _PRIVATE_KEY: Final = compiled(
     r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----(?:\s|\\n|\\r)*"
@@ -49,16 +49,25 @@ _CODES_SIGN: Final = (
 )
 _CODES: Final = compiled(_CODES_SIGN)
 _CODE_WORD: Final = re.compile(rb"code|pin|otp|password|passcode", re.IGNORECASE)
+_CODE_MENTION: Final = compiled(r"(?i)code|otp", groups=False)
+"""Stands somewhere in a text whose numbers may be codes."""
 
 
 def _private_keys(text: bytes) -> Iterator[Hit]:
-    for expression, name in ((_PRIVATE_KEY, "private-key"), (_PUTTY, "putty-private-key")):
-        for match in expression.finditer(text):
-            body = string(text[slice(*match.span(1))])
-            value = _ARMOUR.sub("", body)[:LONGEST]
-            # Lines of base64 are long words, prose after a mention of a key is not.
-            if len(value) >= 40 and len(set(value)) > 15 and _KEY_LINE.search(body) is not None:
-                yield Hit(name, "private-key", match.start(), match.end(), value)
+    return _keys(text, _PRIVATE_KEY, "private-key")
+
+
+def _putty_keys(text: bytes) -> Iterator[Hit]:
+    return _keys(text, _PUTTY, "putty-private-key")
+
+
+def _keys(text: bytes, expression: Re2Pattern, name: str) -> Iterator[Hit]:
+    for match in expression.finditer(text):
+        body = string(text[slice(*match.span(1))])
+        value = _ARMOUR.sub("", body)[:LONGEST]
+        # Lines of base64 are long words, prose after a mention of a key is not.
+        if len(value) >= 40 and len(set(value)) > 15 and _KEY_LINE.search(body) is not None:
+            yield Hit(name, "private-key", match.start(), match.end(), value)
 
 
 def _jwts(text: bytes) -> Iterator[Hit]:
@@ -110,6 +119,8 @@ def _signed(text: bytes) -> Iterator[Hit]:
 
 
 def _codes(text: bytes) -> Iterator[Hit]:
+    if _CODE_MENTION.search(text) is None:
+        return
     for match in _CODES.finditer(text):
         start, end = match.span(1) if match.span(1) != (-1, -1) else match.span(2)
         around = text[match.start() : match.end()]
@@ -117,39 +128,13 @@ def _codes(text: bytes) -> Iterator[Hit]:
             yield Hit("one-time-code", "code", start, end, string(text[start:end]))
 
 
-def by_surroundings(text: bytes) -> list[Hit]:
-    """Return the credentials that stand in such surroundings."""
-    if _LOOKED_FOR.search(text) is None:
-        return []
-    lowered = text.lower()
-    return [hit for sign, look in _LOOKS if sign in lowered for hit in look(text)]
-
-
-_LOOKS: Final[tuple[tuple[bytes, Callable[[bytes], Iterator[Hit]]], ...]] = (
-    (b"private key", _private_keys),
-    (b"private-lines", _private_keys),
-    (b"eyj", _jwts),
-    (b"bearer", _bearers),
-    (b"dpop", _bearers),
-    (b"basic", _basics),
-    (b"://", _userinfos),
-    (b"sig", _signed),
-    (b"code", _codes),
-    (b"otp", _codes),
-    (b"passcode", _codes),
+SEARCHES: Final = (
+    SignedSearch(r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY", _private_keys),
+    SignedSearch(r"Private-Lines: [0-9]", _putty_keys),
+    SignedSearch(r"eyJ[A-Za-z0-9_-]{8}", _jwts),
+    SignedSearch(rf"(?i)(?:bearer|dpop)[\s:]{{1,4}}[\"']?(?:{_BRACED})?[A-Za-z0-9._~+/-]{{16}}", _bearers),
+    SignedSearch(r"(?i)basic\s{1,4}[A-Za-z0-9+/_-]{8}", _basics),
+    SignedSearch(r"://[^\s/\"'<>@\x00]{3,}@", _userinfos),
+    SignedSearch(r"(?i)(?:sig|signature)=[A-Za-z0-9%/+_~-]{20}", _signed),
+    SignedSearch(_CODES_SIGN, _codes),
 )
-
-SIGNS: Final = (
-    r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY",
-    r"Private-Lines: [0-9]",
-    r"eyJ[A-Za-z0-9_-]{8}",
-    rf"(?i)(?:bearer|dpop)[\s:]{{1,4}}[\"']?(?:{_BRACED})?[A-Za-z0-9._~+/-]{{16}}",
-    r"(?i)basic\s{1,4}[A-Za-z0-9+/_-]{8}",
-    r"://[^\s/\"'<>@\x00]{3,}@",
-    r"(?i)(?:sig|signature)=[A-Za-z0-9%/+_~-]{20}",
-    _CODES_SIGN,
-)
-"""What stands in whatever one of these looks finds, so that a text without it is not looked at by them."""
-
-
-_LOOKED_FOR: Final = compiled("|".join(f"(?:{sign})" for sign in SIGNS), groups=False)

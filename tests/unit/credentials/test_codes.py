@@ -27,7 +27,7 @@ def found(text: str) -> list[tuple[str, str]]:
         "**Verification code:** `482913`", "otp: 482913", "OTP 482913 for your transaction", "smsOtp482913", "smsOtp482 913", "otp482913", "Dein Bestätigungscode lautet 482913",
         "Login code\n=> 482-913", "Your verification =\ncode is\n482913", "> Your verification\n> code is\n> 482913",
         "The code 482913 expires in 10 minutes", "Your Acme code is 482913", "Tu código de verificación es 482913", "验证码：482913",
-        "Your code for the Acme portal is 48-29-13", "Please open https://bank.example/verify?code=482913",
+        "Your code for the Acme portal is 48-29-13", "48-29-13 is your sign-in code", "Please open https://bank.example/verify?code=482913",
         "https://bank.example/login?t=482913", "https://bank.example/auth?next=%2F&otp=482913#x", "Sign in with https://x.example/go?code=482913.",
     ],
 )  # fmt: skip

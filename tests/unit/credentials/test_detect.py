@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import random as randomness
+import re
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -15,6 +16,8 @@ from benchmarks.credentials.corpus import CONTEXTS, negatives, positives
 from gateway.credentials import codes, detect, ruleset, surroundings
 from gateway.credentials.detect import Detector
 from gateway.credentials.fingerprint import Fingerprints
+from gateway.credentials.phrases import PHRASES, Phrase
+from gateway.credentials.ruleset import Re2Pattern, compiled
 from gateway.model.target import Role
 from tests.secret_forms import FORMS
 from tests.unit.credentials.conftest import RULES
@@ -90,31 +93,47 @@ def test_what_a_named_value_is_in_base64_counts_too():
     assert found('{"password": "hunter2x"}') == [("named-password", "hunter2x")]
 
 
-LOOKS = {
-    "private-key": surroundings._PRIVATE_KEY,
-    "putty": surroundings._PUTTY,
-    "jwt": surroundings._JWT,
-    "bearer": surroundings._BEARER,
-    "basic": surroundings._BASIC,
-    "userinfo": surroundings._USERINFO,
-    "signed": surroundings._SIGNED,
-    "code": surroundings._CODES,
-    "code-beside": codes._BESIDE,
-    "code-before": codes._BEFORE,
-    "code-entered": codes._ENTERED,
-    "code-link": codes._LINK,
-    "named": detect._NAMED,
-}
+EXPRESSIONS = (
+    *("_PRIVATE_KEY", "_PUTTY", "_JWT", "_BEARER", "_BASIC", "_USERINFO", "_SIGNED", "_CODES"),
+    *("_BESIDE", "_BEFORE", "_ENTERED", "_LINK"),
+)
+SEARCHES = dict(zip(EXPRESSIONS, (*surroundings.SEARCHES, *codes.SEARCHES), strict=True))
 
 
-@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("name", EXPRESSIONS)
 @given(data=st.data())
 @settings(max_examples=60, deadline=None)
-def test_whatever_an_expression_finds_has_a_sign(look: str, data: st.DataObject):
-    text = data.draw(st.from_regex(LOOKS[look].pattern.replace("{1000,}", "{40,}"))).encode("utf-8", "surrogatepass")
-    if LOOKS[look].search(text) is not None:
-        signs = DETECTOR._signs if look == "named" else detect._CONTEXT
-        assert signs.search(b"~ " + text) is not None
+def test_whatever_an_expression_finds_has_its_own_sign(name: str, data: st.DataObject):
+    expression: Re2Pattern = getattr(surroundings if hasattr(surroundings, name) else codes, name)
+    text = data.draw(st.from_regex(expression.pattern.replace("{1000,}", "{40,}"))).encode("utf-8", "surrogatepass")
+    if expression.search(text) is not None:
+        assert compiled(SEARCHES[name].sign).search(b"~ " + text) is not None
+
+
+@pytest.mark.parametrize("phrase", PHRASES, ids=[phrase.sign for phrase in PHRASES])
+@given(data=st.data())
+@settings(max_examples=12, deadline=None)
+def test_whatever_a_phrase_finds_has_its_own_sign(phrase: Phrase, data: st.DataObject):
+    drawn = data.draw(st.from_regex(phrase.expression.pattern)).encode("utf-8", "surrogatepass")
+    for text in (drawn, re.sub(rb"[g-z](?=[^g-z]*$)", b"7", drawn)):
+        if any(phrase.find(text)):
+            assert compiled(phrase.sign).search(b"~ " + text) is not None
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_whatever_stands_under_a_name_has_a_sign(data: st.DataObject):
+    text = data.draw(st.from_regex(detect._NAMED.pattern)).encode("utf-8", "surrogatepass")
+    if detect._NAMED.search(text) is not None:
+        assert DETECTOR._signs.search(b"~ " + text) is not None
+
+
+def test_one_pass_finds_each_sign_of_a_text_as_a_search_for_this_sign_alone():
+    alone = [compiled(search.sign) for search in detect._BY_CONTEXT]
+    for form in FORMS:
+        for text in (form.text.encode(), form.benign.encode(), form.text.encode() * 40):
+            found = [number for number, sign in enumerate(alone) if sign.search(text) is not None]
+            assert sorted(detect._SIGNS_OF_CONTEXT(text) or ()) == found
 
 
 @pytest.mark.parametrize(

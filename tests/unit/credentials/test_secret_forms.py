@@ -35,12 +35,10 @@ def test_a_text_of_the_same_shape_holds_none(form: SecretForm):
 
 
 @pytest.mark.parametrize("phrase", PHRASES, ids=[phrase.sign for phrase in PHRASES])
-def test_whatever_a_phrase_finds_has_its_sign_and_one_of_its_words(phrase: Phrase):
+def test_whatever_a_phrase_finds_has_its_sign(phrase: Phrase):
     sign = compiled(phrase.sign)
-    found = [form.text.encode() for form in FORMS if phrase.expression.search(form.text.encode()) is not None]
-    for text in found:
-        assert sign.search(text) is not None
-        assert not phrase.words or any(word in text.lower() for word in phrase.words)
+    for text in [form.text.encode() for form in FORMS]:
+        assert sign.search(text) is not None or not any(phrase.find(text))
 
 
 def test_there_are_enough_forms():
