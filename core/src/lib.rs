@@ -3,12 +3,13 @@
 #![deny(unsafe_code)]
 
 mod guard;
+mod journal;
 mod words;
 
 use pyo3::prelude::*;
 
 /// The version of the interface. It grows with each change of a function that Python calls.
-const INTERFACE: u32 = 1;
+const INTERFACE: u32 = 2;
 
 #[pymodule]
 fn opagate_core(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -16,6 +17,7 @@ fn opagate_core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("INTERFACE", INTERFACE)?;
     module.add("CoreFailure", module.py().get_type::<guard::CoreFailure>())?;
     module.add_function(wrap_pyfunction!(guard::fail, module)?)?;
+    module.add_class::<journal::Chain>()?;
     module.add_class::<words::Words>()?;
     Ok(())
 }

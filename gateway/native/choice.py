@@ -27,6 +27,23 @@ class Choice(NamedTuple):
 
 
 PYTHON: Final = Choice(None)
+_in_use = PYTHON
+
+
+def use(choice: Choice) -> None:
+    """Remember the choice of this process, for objects that are made from now on."""
+    global _in_use  # noqa: PLW0603 - one choice for the process
+    _in_use = choice
+
+
+def chosen_core() -> Core | None:
+    """Return the core in use, `None` for Python."""
+    return _in_use.core
+
+
+def describe_choice() -> str:
+    """Return the name of the implementation in use."""
+    return _in_use.name
 
 
 def choose(wanted: Wanted, module: str = MODULE) -> Choice:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
-INTERFACE: Final = 1
+INTERFACE: Final = 2
 """The version of this interface. `core/src/lib.rs` has it too; both grow with each change."""
 
 
@@ -21,6 +21,14 @@ class Words(Protocol):
         ...
 
 
+class Chain(Protocol):
+    """The links of one journal."""
+
+    def linked(self, seq: int, time: str, kind: str, fields: bytes, prev: str) -> tuple[bytes, str]:
+        """Return the same as `chain.Chain.linked`."""
+        ...
+
+
 class Core(Protocol):
     """The module `opagate_core`."""
 
@@ -28,6 +36,10 @@ class Core(Protocol):
 
     def fail(self) -> None:
         """Raise the exception of a defect."""
+        ...
+
+    def Chain(self, key: bytes | None) -> Chain:  # noqa: N802 - a class
+        """Return the links for the chain's own key."""
         ...
 
     def Words(self, common: list[bytes], accounts: Callable[[str], list[bytes]]) -> Words:  # noqa: N802 - a class

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.errors import ConfigurationError
 from gateway.native import binding
-from gateway.native.choice import PYTHON, Choice, choose
+from gateway.native.choice import PYTHON, Choice, choose, chosen_core
 from gateway.native.core import INTERFACE, Core
 from gateway.words import words
 
@@ -20,7 +20,7 @@ ABSENT = "opagate_core_that_is_absent"
 @pytest.fixture
 def bound():
     """Bind as before when the test has ended."""
-    before = binding.chosen_core()
+    before = chosen_core()
     yield
     binding.bind(Choice(before))
 
@@ -84,9 +84,9 @@ def test_a_failure_in_the_core_is_an_exception_that_names_its_place_alone(core: 
 @pytest.mark.usefixtures("bound")
 def test_a_bound_core_takes_the_place_of_the_functions_in_python(core: Core):
     binding.bind(Choice(core))
-    assert binding.chosen_core() is core
+    assert chosen_core() is core
     assert (words.distinctive, words.digests) != binding.PYTHON_WORDS
 
     binding.bind(PYTHON)
-    assert binding.chosen_core() is None
+    assert chosen_core() is None
     assert (words.distinctive, words.digests) == binding.PYTHON_WORDS
