@@ -125,7 +125,7 @@ PURE = (
     "gateway.http.failures",
     "gateway.http.response_parser",
     "gateway.http.request_parser",
-    "gateway.history.dump",
+    "gateway.history.codec",
     "gateway.history.events",
     "gateway.history.exposure",
     "gateway.history.facts",

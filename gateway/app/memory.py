@@ -94,7 +94,7 @@ async def open_memory(parts: DeskParts, registers: ApprovalRegisters | None = No
             replaced = await snapshot(history, store, lambda: (rebuilt.journal or "", journal.entries))
             if replaced is not None:
                 log.error("history.snapshot-replaced", problem=replaced.message)
-            history.shed(clock())
+            history.states.shed(clock())
             if registers is not None:
                 place = (rebuilt.journal or "", journal.entries)
                 await registers.desk.sweep(place)

@@ -1,7 +1,7 @@
 """The history of a task. `events` defines its events, `new_events` makes those that depend on earlier ones, and `fold`
 folds all into the `state`. `facts` reads the state, and `relevance` tells which content the state can still use.
-`embedded` keeps the states of this process. `durable` keeps them beyond the process (`fields` in the journal, `dump`
-and `store` in snapshots)."""
+`embedded` keeps the tasks of this process, and `states` their states. `durable` keeps them beyond the process (`codec` and
+`store` in snapshots, `events` in the journal)."""
 
 from gateway.history.durable import Rebuilt, Restored, lost_end, rebuild, restore, rewind, snapshot
 from gateway.history.embedded import History, Reservation

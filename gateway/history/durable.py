@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from gateway.background import in_thread
 from gateway.errors import HistoryError
+from gateway.history.codec import decode_row, read_task
 from gateway.history.events import (
     Ended,
     Event,
@@ -34,7 +35,7 @@ from gateway.history.events import (
 )
 from gateway.history.new_events import lost_result
 from gateway.history.store import Checkpoint, StoreReplaced
-from gateway.history.task_history import TaskHistory, declared_size, from_row, read_task
+from gateway.history.task_history import TaskHistory, declared_size
 from gateway.model.task import Task
 from gateway.model.wire import JsonObject
 
@@ -68,15 +69,15 @@ class Rebuilt:
 def restore(history: History, store: Store) -> Restored:
     """Take over the content of the store. A changed or damaged store is emptied and reported; the journal has all of
     its content."""
-    history.attach(store)
+    history.states.attach(store)
     try:
         stored = store.load()
         if stored is None:
             return Restored()
-        found = [from_row(task) for task in stored.tasks]
+        found = [decode_row(task) for task in stored.tasks]
         for kept in found:
             if kept.carries:
-                history.state(kept)
+                history.states.load(kept)
     except HistoryError as error:
         store.discard()
         return Restored(problem=error)
@@ -130,7 +131,7 @@ async def snapshot(history: History, store: Store, position: Callable[[], tuple[
     try:
         await _save(history, store, position, whole=False)
     except StoreReplaced as replaced:
-        history.unstored()
+        history.states.note_lost()
         await _save(history, store, position, whole=True)
         return replaced
     return None
@@ -139,8 +140,8 @@ async def snapshot(history: History, store: Store, position: Callable[[], tuple[
 async def _save(history: History, store: Store, position: Callable[[], tuple[str, int]], *, whole: bool) -> None:
     journal, seq = position()
     # With states gone that the store alone had, the journal has to be read from its beginning.
-    seq = seq if history.stored_whole else 0
-    made, gone = history.changes(lambda: position()[1])
+    seq = seq if history.states.are_whole else 0
+    made, gone = history.states.changes(lambda: position()[1])
     rows: list[Row] = []
     try:
         for made_row in made:
@@ -149,9 +150,9 @@ async def _save(history: History, store: Store, position: Callable[[], tuple[str
                 await asyncio.sleep(0)
         await in_thread(partial(store.save, Checkpoint(journal, seq, tuple(rows), gone, whole)))
     except BaseException:
-        history.stored(rows, gone, done=False)
+        history.states.note_saved(rows, gone, done=False)
         raise
-    history.stored(rows, gone, done=True)
+    history.states.note_saved(rows, gone, done=True)
 
 
 class _Rebuild:
@@ -167,7 +168,7 @@ class _Rebuild:
         self.events = 0
         for kept in history.tasks():
             if kept.open_calls:
-                self._calls.update(dict.fromkeys(history.state(kept).open, kept))
+                self._calls.update(dict.fromkeys(history.states.load(kept).open, kept))
 
     def take(self, entry: JsonObject) -> None:
         self.seq = cast("int", entry["seq"])
@@ -248,7 +249,7 @@ class _Rebuild:
             self._abandon(kept, call)
 
     def _abandon(self, kept: TaskHistory, call: str) -> None:
-        self._fold(kept, lost_result(self._history.state(kept), call), kept.used)
+        self._fold(kept, lost_result(self._history.states.load(kept), call), kept.used)
         self._fold(kept, Settled(call), kept.used)
 
     def task(self, entry: JsonObject) -> None:

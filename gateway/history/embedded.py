@@ -19,15 +19,16 @@ from gateway import reasons
 from gateway.errors import TaskExpired
 from gateway.history import fold, relevance
 from gateway.history.carried import NOTHING, carried
+from gateway.history.codec import task_fields
 from gateway.history.events import Ended, Endorsed, Event, Observed, Read, Released, opened, pack, shown, to_fields
 from gateway.history.exposure import Exposures
 from gateway.history.facts import facts
 from gateway.history.kept_tasks import KeptTasks
 from gateway.history.new_events import changes_nothing, observed, read, reserved
 from gateway.history.origins import Teller
-from gateway.history.state import CONFIDENTIAL, TaskState
-from gateway.history.store import digest_of
-from gateway.history.task_history import TaskHistory, declared_size, load_state, row, task_fields
+from gateway.history.state import CONFIDENTIAL
+from gateway.history.states import TaskStates
+from gateway.history.task_history import TaskHistory, declared_size
 from gateway.model.call import PastCall
 from gateway.model.content import ResultContent
 from gateway.model.decision import Reason
@@ -36,12 +37,12 @@ from gateway.model.target import Sensitivity
 from gateway.model.task import Task, TaskEnd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from gateway.config import HistorySettings
     from gateway.history.carried import Carried
     from gateway.history.origins import Origins
-    from gateway.history.store import Row, Store
+    from gateway.history.state import TaskState
     from gateway.model.call import Call, Source
     from gateway.model.caller import Principal
     from gateway.model.content import CallContent, Relevance
@@ -49,10 +50,6 @@ if TYPE_CHECKING:
     from gateway.model.target import Target
     from gateway.model.wire import JsonObject
 
-RESIDENT: Final = 60.0
-"""Seconds after which an unused task may leave memory."""
-MAX_WEIGHT: Final = 4_000_000
-"""Digests in memory above which the longest unused tasks leave it early: about 500 MB."""
 _NOTHING_SHOWN: Final = ResultContent()
 
 
@@ -83,16 +80,13 @@ class History:
     ) -> None:
         self._clock = clock
         self._new_id = new_id
-        self._conceal = conceal
         self._on_end = on_end
         self._origins = Teller(origins)
         self.exposures: Final = Exposures()
-        self._store: Store | None = None
-        self._kept = KeptTasks(settings)
+        self.states: Final = TaskStates(conceal)
+        self._kept = KeptTasks(settings, self.states)
         # A method for each look-up would cost a call of each kind more than its fold does.
-        self._by_id = self._kept.by_id
-        self._gone: set[str] = set()  # rows that the store still has, so not many, also when it cannot be written
-        self._lost: set[str] = set()  # tasks whose state the store alone had, and has no more
+        self._by_id = self.states.by_id
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -141,7 +135,7 @@ class History:
         kept = TaskHistory(task, principal.key, principal.parties, task.opened, size=size)
         self._apply(kept, event)
         self.admit(kept)
-        described = task_fields(task, partial(self._conceal_goal, kept))
+        described = task_fields(task, partial(self.states.conceal_goal, kept))
         return {
             "task": task.id,
             "owner": kept.owner,
@@ -172,7 +166,7 @@ class History:
         kept = self._owned_by(principal, task_id)
         if kept is None:
             return reasons.TASK_UNKNOWN.reason()
-        return TaskReport(kept.task, kept.status(now), facts(self.state(kept), now))
+        return TaskReport(kept.task, kept.status(now), facts(self.states.load(kept), now))
 
     def end(self, task: Task, how: Literal["completed", "cancelled"]) -> JsonObject:
         """End a declared task. Calls that are open go on to their end. Returns the fields of a `task` entry."""
@@ -195,7 +189,10 @@ class History:
         kept = self._by_id.get(task.id) or self._known(task)
         if (kept.ended is not None or kept.task.expires is not None) and kept.status(now) != "open":
             raise TaskExpired(f"the task {task.id} is over", "open a new one with POST /tasks")
-        state, before = kept.state or self.state(kept), self._carried(kept) if kept.before is not None else NOTHING
+        state, before = (
+            kept.state or self.states.load(kept),
+            self._carried(kept) if kept.before is not None else NOTHING,
+        )
         if content is not None and content.pieces:
             content = self.exposures.complete(kept, state, call.target, content, before)
         event = reserved(state, call_id, call, content, now, depth=depth, carried=before)
@@ -223,7 +220,7 @@ class History:
     ) -> SessionFacts:
         """The facts again for a call that is open, or those for a question about none. Raises `TaskExpired`."""
         kept = self._known(task)
-        return facts(self.state(kept), now, call=call, content=content, depth=depth, carried=self._carried(kept))
+        return facts(self.states.load(kept), now, call=call, content=content, depth=depth, carried=self._carried(kept))
 
     def readings_of(self, task: Task) -> tuple[str, ...]:
         """Return the ids of the task and of the earlier tasks with readings that count in it. Raises `TaskExpired`."""
@@ -234,7 +231,7 @@ class History:
         """Return the credentials that the task was shown: fingerprint → shingles. For finding them again in arguments; the
         mapping goes on changing. Raises `TaskExpired`."""
         kept = self._by_id.get(task.id) or self._known(task)
-        shingles = (kept.state or self.state(kept)).shingles
+        shingles = (kept.state or self.states.load(kept)).shingles
         earlier = self._carried(kept).shingles if kept.before is not None else None
         return ChainMap(shingles, dict(earlier)) if earlier else shingles
 
@@ -242,12 +239,12 @@ class History:
         """Return what matters of the words of a call. Raises `TaskExpired`."""
         kept = self._by_id.get(task.id) or self._known(task)
         before = self._carried(kept) if kept.before is not None else NOTHING
-        return relevance.of_call(kept.state or self.state(kept), target, before)
+        return relevance.of_call(kept.state or self.states.load(kept), target, before)
 
     def keeps_words(self, task: Task, target: Target) -> bool:
         """Return whether the words of a call's result matter. Raises `TaskExpired`."""
         kept = self._by_id.get(task.id) or self._known(task)
-        return relevance.of_result(kept.state or self.state(kept), target)
+        return relevance.of_result(kept.state or self.states.load(kept), target)
 
     def observe(
         self, task: Task, call_id: str, content: ResultContent, *, label: Sensitivity = Sensitivity.PUBLIC
@@ -258,7 +255,7 @@ class History:
         is not open.
         """
         kept = self._by_id.get(task.id) or self._known(task)
-        state = kept.state or self.state(kept)
+        state = kept.state or self.states.load(kept)
         call = state.open.get(call_id)
         # Most parts show nothing. This is `changes_nothing` for the event of such a part, which then need not be made.
         if (
@@ -282,7 +279,7 @@ class History:
         self, task: Task, call_id: str, target: Target, label: Sensitivity, max_bytes: int | None = None
     ) -> PastCall:
         """Return the memory of an open call whose result may come late. Raises `ValueError` for a closed call."""
-        state = self.state(self._open(task))
+        state = self.states.load(self._open(task))
         reservation = state.open.get(call_id)
         if reservation is None:
             raise ValueError(f"no open call {call_id}")
@@ -296,7 +293,7 @@ class History:
         answered request; `number` the field of earlier parts. Returns the fields of an `observed` entry, `None` without
         news. Raises `TaskExpired`."""
         kept = self._known(task)
-        state = self.state(kept)
+        state = self.states.load(kept)
         late = source.past_call is not None and source.past_call.task.id == task.id
         event = read(state, source, content, now, late=late, number=number, carried=self._carried(kept))
         if changes_nothing(state, event):
@@ -336,14 +333,14 @@ class History:
 
         Raises `TaskExpired`.
         """
-        state = self.state(self._known(task))
+        state = self.states.load(self._known(task))
         numbers = sorted({number for value in values if (number := state.tokens.get(value)) is not None})
         return [{"call": number, "audience": state.results[number]} for number in numbers if number in state.results]
 
     def let_pass(self, task: Task, call_id: str) -> None:
         """Let a reserved call go on, after its verdict was recorded. Raise `ValueError` for a call without a reservation."""
         kept = self._by_id.get(task.id) or self._open(task)
-        fold.let_pass(kept.state or self.state(kept), call_id)
+        fold.let_pass(kept.state or self.states.load(kept), call_id)
         kept.changed = True
 
     def release(self, task: Task, call_id: str, *, denied: bool) -> None:
@@ -355,7 +352,7 @@ class History:
     def settle(self, task: Task, call_id: str) -> None:
         """End a reserved call after any outcome. Raises `ValueError` for a closed call."""
         kept = self._by_id.get(task.id) or self._open(task)
-        fold.settle(kept.state or self.state(kept), call_id)
+        fold.settle(kept.state or self.states.load(kept), call_id)
         kept.changed = True
         self._kept.use(kept, self._clock())
 
@@ -370,11 +367,8 @@ class History:
     def admit(self, kept: TaskHistory) -> None:
         """Keep a task, whatever room there is."""
         self._kept.add(kept)
-        if kept.task.id in self._gone:
-            self._gone.remove(kept.task.id)
-            kept.stored = True
         if kept.carries:
-            state = self.state(kept)
+            state = self.states.load(kept)
             self._origins.tell(kept.owner, kept.task.id, state, state.credentials)
             self.exposures.note(kept.owner, kept.task.id, state.exposed)
 
@@ -383,80 +377,15 @@ class History:
         self._apply(kept, event)
         self._kept.use(kept, now)
 
-    def state(self, kept: TaskHistory) -> TaskState:
-        """The state of a task, back from the store if it had left memory. Raises `HistoryError`."""
-        if kept.state is None:
-            kept.state = load_state(self._store, kept) if kept.digest else TaskState()
-        return kept.state
-
     def forget(self, now: float) -> None:
         """Let go of the tasks whose time is over."""
         while (kept := self._kept.over(now)) is not None:
             self._drop(kept)
 
-    def attach(self, store: Store) -> None:
-        """From now on states may leave memory for this store."""
-        self._store = store
-
-    def changes(self, position: Callable[[], int]) -> tuple[Iterator[Row], tuple[str, ...]]:
-        """Return new and changed tasks as rows, and the ids of tasks that the store should drop. Each row is made on
-        demand. `position` is the number of the journal's last written entry at that time."""
-        return map(partial(self._row, position), [kept for kept in self._kept.all() if kept.changed]), tuple(self._gone)
-
-    def stored(self, rows: Sequence[Row], gone: Sequence[str], *, done: bool) -> None:
-        """Changes were written, or could not be: then they are still to be stored."""
-        if done:
-            self._gone.difference_update(gone)
-        for written in rows:
-            kept = self._by_id.get(written.id)
-            if kept is not None:
-                kept.stored, kept.changed = kept.stored or done, kept.changed or not done
-            elif done:
-                self._gone.add(written.id)
-
-    def unstored(self) -> None:
-        """Note that the store lost everything. States in memory are written again; other states are lost until the
-        journal is read."""
-        self._gone.clear()
-        for kept in self._kept.all():
-            kept.stored = False
-            if kept.state is None:
-                self._lost.add(kept.task.id)
-            else:
-                kept.changed = True
-
-    @property
-    def stored_whole(self) -> bool:
-        """Return whether the state of every task is in memory or in the store."""
-        return not self._lost
-
-    def shed(self, now: float, *, max_weight: int = MAX_WEIGHT) -> int:
-        """Let the states of unused tasks leave memory, those that the store has. Returns how many left."""
-        if self._store is None:
-            return 0
-        left, weight = 0, sum(kept.weight for kept in self._kept.all())
-        for kept in sorted(self._kept.all(), key=lambda kept: kept.used):
-            if now - kept.used <= RESIDENT and weight <= max_weight:
-                break
-            if kept.state is not None and not kept.changed and not kept.busy:
-                weight -= kept.weight
-                kept.state = None
-                left += 1
-        return left
-
     # --- small parts ---------------------------------------------------------------------------------
 
-    def _row(self, position: Callable[[], int], kept: TaskHistory) -> Row:
-        kept.seq, kept.changed = position(), False
-        fresh = row(kept, self.state(kept), partial(self._conceal_goal, kept))
-        kept.digest = digest_of(fresh.state)
-        return fresh
-
-    def _conceal_goal(self, kept: TaskHistory, goal: str) -> str:
-        return self._conceal(goal, kept)
-
     def _apply(self, kept: TaskHistory, event: Event) -> None:
-        state = self.state(kept)
+        state = self.states.load(kept)
         fold.apply(state, event)
         kept.changed = True
         self.exposures.follow(kept.owner, kept.task.id, state, event)
@@ -485,13 +414,10 @@ class History:
         return kept if kept is not None and not kept.is_implicit and kept.owner == principal.key else None
 
     def _carried(self, kept: TaskHistory) -> Carried:
-        return carried([self.state(before) for before in kept.earlier])
+        return carried([self.states.load(before) for before in kept.earlier])
 
     def _drop(self, kept: TaskHistory) -> None:
         self._kept.remove(kept)
-        self._lost.discard(kept.task.id)
         self._origins.drop(kept)
         self.exposures.drop(kept.owner, kept.task.id)
         self._on_end(kept.task.id, kept.ended or "expired")
-        if kept.stored:
-            self._gone.add(kept.task.id)

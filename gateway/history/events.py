@@ -11,12 +11,12 @@ them as base64 (RFC 4648 section 4): numbers would take more than twice the room
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, cast
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gateway.model.content import ONE_TIME, OneTime
 from gateway.model.target import Effect, Sensitivity, System
@@ -46,6 +46,11 @@ class Touch(NamedTuple):
     @property
     def systems(self) -> frozenset[System]:
         return frozenset(System(name, self.tenant, self.environment) for name in self.reached)
+
+
+# The same few systems are touched again and again: a hit enters no Python function.
+shared_touch: Final = lru_cache(maxsize=4096)(Touch)
+"""Return the touch of these systems. Equal touches are one object."""
 
 
 def pack(digests: Iterable[int]) -> bytes:
@@ -94,7 +99,7 @@ class Touching(_Event, frozen=True, kw_only=True):
     @property
     def touch(self) -> Touch:
         """Return the touched systems."""
-        return _touch(self.audience, self.write, self.tenant, self.environment, self.behind)
+        return shared_touch(self.audience, self.write, self.tenant, self.environment, self.behind)
 
 
 class Opened(Showing, frozen=True):
@@ -273,26 +278,13 @@ def shown_in(event: Opened | Observed | Read) -> tuple[Shown, ...]:
     )
 
 
-def _packed(event: Event) -> Iterable[bytes]:
-    """Return all digests of an event."""
-    packed: tuple[bytes, ...] = ()
-    match event:
-        case Reserved():
-            found = (event.links, event.said, event.uttered, event.exposed, event.named, event.inside, event.told)
-            packed = (event.destinations or b"", *found)
-        case Exposed():
-            packed = (event.exposed,)
-        case Opened():
-            packed = (event.known, *event.credentials.values())
-        case Observed():
-            packed = (event.tokens, event.links, event.records, *event.credentials.values())
-        case Read():
-            packed = (event.tokens, *event.credentials.values())
-        case Endorsed():
-            packed = (event.values,)
-        case _:
-            pass
-    return packed
+def _packed(event: Event) -> Iterator[bytes]:
+    """Yield all digests of an event: bytes hold nothing else."""
+    for value in structs.asdict(event).values():
+        if isinstance(value, bytes):
+            yield value
+        elif isinstance(value, dict):
+            yield from (item for item in cast("dict[str, object]", value).values() if isinstance(item, bytes))
 
 
 def verdict_of(entry: JsonObject, call: str) -> Passed | Released:
@@ -338,8 +330,4 @@ def touch_of(target: Target) -> Touch:
     """Return the systems that a call of this target touches. Anything but a read may change something."""
     writes = target.labels.effect is not _READ
     behind = tuple(sorted({*target.aggregates} - {target.audience})) if target.aggregates else ()
-    return _touch(target.audience, writes, target.tenant, target.environment, behind)
-
-
-# The same few systems are touched again and again: a hit enters no Python function.
-_touch: Final = lru_cache(maxsize=4096)(Touch)
+    return shared_touch(target.audience, writes, target.tenant, target.environment, behind)

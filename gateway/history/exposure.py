@@ -124,7 +124,7 @@ def expose(
     if kept is None:
         raise TaskExpired(f"the task {task.id} is no longer kept", "send the request again; it begins a new task")
     content = CallContent(pieces=pieces)
-    found = history.exposures.complete(kept, history.state(kept), target, content)
+    found = history.exposures.complete(kept, history.states.load(kept), target, content)
     if found.sightings:
         return frozenset(item.fingerprint for item in found.sightings)
     event = Exposed(**touch_of(target)._asdict(), exposed=pack(found.exposed))

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final, TypedDict
 
 from gateway.history.carried import NOTHING
 from gateway.history.codes import is_requested
-from gateway.history.reach import ENDLESS, audiences_in_window, reach_of
+from gateway.history.reach import audiences_in_window, reach_of
 from gateway.history.relevance import is_unread, records_of
-from gateway.history.state import MAX_LINKS, higher
+from gateway.history.state import ENDLESS, MAX_LINKS, higher
 from gateway.model.facts import CredentialFact, SessionFacts, TaskLabels
 from gateway.model.target import Role
 

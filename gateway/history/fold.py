@@ -6,6 +6,8 @@ event takes time in proportion to its own size, whatever the length of the task.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from gateway.history.events import (
     Ended,
     Endorsed,
@@ -20,12 +22,13 @@ from gateway.history.events import (
     Settled,
     Shown,
     Touch,
+    shared_touch,
     shown_in,
     unpack,
 )
-from gateway.history.reach import ENDLESS
 from gateway.history.state import (
     CONFIDENTIAL,
+    ENDLESS,
     MAX_CREDENTIALS,
     MAX_ENDORSED,
     MAX_MARKED,
@@ -41,6 +44,9 @@ from gateway.history.state import (
 )
 from gateway.model.target import Sensitivity
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 def apply(state: TaskState, event: Event) -> TaskState:
     """The state after an event: the same object, changed. Raises `ValueError`, and changes nothing, for a call that is
@@ -51,7 +57,7 @@ def apply(state: TaskState, event: Event) -> TaskState:
         case Passed() | Settled() | Released():
             _decide(state, event)
         case Exposed():
-            _expose(state, event.touch, unpack(event.exposed))
+            _count_exposed(state, event.touch, event.exposed, 1)
         case Observed():
             observe(state, event)
         case Read():
@@ -78,7 +84,8 @@ def _decide(state: TaskState, event: Passed | Settled | Released) -> None:
 def let_pass(state: TaskState, call: str) -> None:
     """Fold that an open call may go on. Raises `ValueError` for any other call."""
     passed = state.open.get(call) or open_call(state, call)
-    state.undecided.end(passed)
+    if call in state.undecided.calls:
+        _end_decision(state, passed)
     if passed.credentials:
         _give_codes(state, passed)
 
@@ -114,105 +121,115 @@ def reserve(state: TaskState, event: Reserved) -> None:
     """Fold the reservation of a call. Raises `ValueError` for a call that is open already."""
     if event.call in state.open:
         raise ValueError(f"the call {event.call} is open already")
-    touch, audience = event.touch, event.audience
+    audience, undecided = event.audience, state.undecided
+    touch = shared_touch(audience, event.write, event.tenant, event.environment, event.behind)
     state.open[event.call] = event
-    state.undecided.begin(event, touch)
+    undecided.calls[event.call] = None
+    undecided.touched[touch] = undecided.touched.get(touch, 0) + 1
     state.number = max(state.number, event.number)
     state.touched[touch] = state.touched.get(touch, 0) + 1
     state.busy[audience] = state.busy.get(audience, 0) + 1
-    for system in touch.behind:
-        _add(state.busy, system)
+    if event.behind:
+        _shift(state.busy, event.behind, 1)
     state.uninspected_calls += event.destinations is None
     state.destinations_overflowed += event.crowded
     state.off_goal_calls += event.own
     # Each of these is rare, so that a call without them enters no function for them.
     if event.destinations or event.inside or event.fed or event.flooded or event.links:
-        _reach(state, event)
-    if event.said or event.told or event.uttered or event.wordy:
-        _say(state, event)
-    if event.exposed or event.credentials:
+        _count_reach(state, event, 1)
+        _count_undecided(state, event, 1)
+    if event.said or event.told or event.uttered:
+        _count_words(state, event, 1)
+    if event.wordy:
+        state.wordy = min(state.wordy or event.number, event.number)
+    if event.exposed:
+        _count_exposed(state, touch, event.exposed, 1)
+    if event.credentials:
         _present(state, event)
 
 
-def _reach(state: TaskState, event: Reserved) -> None:
-    """Count the destinations of a call, the results in its arguments, and the links that it follows."""
-    for counts, digests in _counted_destinations(state, event):
-        for digest in digests:
-            _add(counts, digest)
-    for number in event.fed:
-        _feed(state, number, event.audience)
-    if event.flooded:
-        _add(state.flood, event.audience)
-    for link in unpack(event.links):
-        _add(state.followed, link)
-
-
-def _present(state: TaskState, event: Reserved) -> None:
-    """Count the credentials in a call, and the grams of foreign ones."""
-    _expose(state, event.touch, unpack(event.exposed))
-    for fingerprint in event.credentials:
-        first = state.presented.get(fingerprint, event.number)
-        if fingerprint in state.presented or len(state.presented) < MAX_PRESENTED:
-            state.presented[fingerprint] = min(first, event.number)
-
-
-def _counted_destinations(state: TaskState, event: Reserved) -> tuple[tuple[dict[int, int], tuple[int, ...]], ...]:
-    outside = unpack(event.destinations or b"")
-    return (state.destinations, outside), (state.named, event.named_outside), (state.inside, event.unnamed_inside)
-
-
-def _say(state: TaskState, event: Reserved) -> None:
-    for value in unpack(event.said):
-        _add(state.said, value)
-    for value in unpack(event.told):
-        _add(state.told, value)
-    for word in unpack(event.uttered):
-        _add(state.uttered, word)
-    if event.wordy:
-        state.wordy = min(state.wordy or event.number, event.number)
-
-
 def _release(state: TaskState, event: Released) -> None:
+    """Take back the marks of a reserved call: all that `reserve` counted, with the other sign."""
     taken = _close(state, event.call)
-    audience, touch = taken.audience, taken.touch
-    _take(state.touched, touch)
+    _shift(state.touched, (taken.touch,), -1)
     state.uninspected_calls -= taken.destinations is None
     state.destinations_overflowed -= taken.crowded
-    for counts, digests in _counted_destinations(state, taken):
-        for digest in digests:
-            _take(counts, digest)
-    for number in taken.fed:
-        _unfeed(state, number, audience)
-    if taken.flooded:
-        _take(state.flood, audience)
     state.off_goal_calls -= taken.own
-    for link in unpack(taken.links):
-        _take(state.followed, link)
-    for value in unpack(taken.said):
-        _take(state.said, value)
-    for value in unpack(taken.told):
-        _take(state.told, value)
-    for word in unpack(taken.uttered):
-        _take(state.uttered, word)
-    _conceal(state, touch, unpack(taken.exposed))
+    _count_reach(state, taken, -1)
+    _count_words(state, taken, -1)
+    _count_exposed(state, taken.touch, taken.exposed, -1)
     state.denials += event.denied
 
 
-def _conceal(state: TaskState, touch: Touch, grams: tuple[int, ...]) -> None:
-    """Take back what `_expose` noted."""
+def _count_reach(state: TaskState, event: Reserved, step: int) -> None:
+    """Count the destinations of a call, the results in its arguments, and the links that it follows."""
+    _shift(state.destinations, unpack(event.destinations or b""), step)
+    _shift(state.named, event.named_outside, step)
+    _shift(state.inside, event.unnamed_inside, step)
+    _shift(state.followed, unpack(event.links), step)
+    _shift(state.flood, (event.audience,) if event.flooded else (), step)
+    for number in event.fed:
+        _count_spread(state, number, event.audience, step)
+
+
+def _count_spread(state: TaskState, number: int, audience: str, step: int) -> None:
+    """Count that a call carried data of a result to a system."""
+    reached = state.carried_to.setdefault(number, {})
+    before = len(reached)
+    _shift(reached, (audience,), step)
+    after = len(reached)
+    if before != after:
+        _shift(state.spread_histogram, (before,) if before else (), -1)
+        _shift(state.spread_histogram, (after,) if after else (), 1)
+    if not reached:
+        del state.carried_to[number]
+
+
+def _count_words(state: TaskState, event: Reserved, step: int) -> None:
+    """Count the values and words that a call told."""
+    _shift(state.said, unpack(event.said), step)
+    _shift(state.told, unpack(event.told), step)
+    _shift(state.uttered, unpack(event.uttered), step)
+
+
+def _count_exposed(state: TaskState, touch: Touch, grams: bytes, step: int) -> None:
+    """Count the grams of foreign credentials that a message carried to each of its systems."""
     for system in touch.reached if grams else ():
-        counts = state.exposed[system]
-        for digest in grams:
-            _take(counts, digest)
+        counts = state.exposed.setdefault(system, {})
+        _shift(counts, unpack(grams), step)
         if not counts:
             del state.exposed[system]
 
 
-def _expose(state: TaskState, touch: Touch, grams: tuple[int, ...]) -> None:
-    for system in touch.reached if grams else ():
-        counts = state.exposed.setdefault(system, {})
-        for digest in grams:
-            _add(counts, digest)
+def _count_undecided(state: TaskState, event: Reserved, step: int) -> None:
+    """Count the destinations and the results of a call under decision. Most calls reach nothing but their systems."""
+    undecided, audience = state.undecided, event.audience
+    _shift(undecided.destinations, unpack(event.destinations or b""), step)
+    _shift(undecided.inside, event.unnamed_inside, step)
+    _shift(undecided.carried_to, [(number, audience) for number in event.fed], step)
+    _shift(undecided.flood, (audience,) if event.flooded else (), step)
+
+
+def _end_decision(state: TaskState, event: Reserved) -> None:
+    """Stop counting a call as under decision: it passed or ended."""
+    undecided = state.undecided
+    del undecided.calls[event.call]
+    touch = shared_touch(event.audience, event.write, event.tenant, event.environment, event.behind)
+    left = undecided.touched[touch] - 1
+    if left:
+        undecided.touched[touch] = left
+    else:
+        del undecided.touched[touch]
+    if event.destinations or event.inside or event.fed or event.flooded:
+        _count_undecided(state, event, -1)
+
+
+def _present(state: TaskState, event: Reserved) -> None:
+    """Note the first call with each credential."""
+    for fingerprint in event.credentials:
+        first = state.presented.get(fingerprint, event.number)
+        if fingerprint in state.presented or len(state.presented) < MAX_PRESENTED:
+            state.presented[fingerprint] = min(first, event.number)
 
 
 def settle(state: TaskState, call: str) -> None:
@@ -336,52 +353,25 @@ def _close(state: TaskState, call: str) -> Reserved:
     reservation = state.open.get(call) or open_call(state, call)
     del state.open[call]
     if call in state.undecided.calls:
-        state.undecided.end(reservation)
+        _end_decision(state, reservation)
     state.kept.pop(call, None)
-    # As `_take` does, in place: this runs for each call.
+    # As `_shift` does, in place: this runs for each call.
     busy, audience = state.busy, reservation.audience
     left = busy[audience] - 1
     if left:
         busy[audience] = left
     else:
         del busy[audience]
-    for system in reservation.behind:
-        _take(state.busy, system)
+    if reservation.behind:
+        _shift(state.busy, reservation.behind, -1)
     return reservation
 
 
-def _feed(state: TaskState, number: int, audience: str) -> None:
-    fed = state.carried_to.setdefault(number, {})
-    before = len(fed)
-    _add(fed, audience)
-    _widen(state, before, len(fed))
-
-
-def _unfeed(state: TaskState, number: int, audience: str) -> None:
-    fed = state.carried_to[number]
-    before = len(fed)
-    _take(fed, audience)
-    _widen(state, before, len(fed))
-    if not fed:
-        del state.carried_to[number]
-
-
-def _widen(state: TaskState, before: int, after: int) -> None:
-    if before == after:
-        return
-    if before:
-        _take(state.spread_histogram, before)
-    if after:
-        _add(state.spread_histogram, after)
-
-
-def _add(counts: dict[Key, int], key: Key) -> None:
-    counts[key] = counts.get(key, 0) + 1
-
-
-def _take(counts: dict[Key, int], key: Key) -> None:
-    left = counts[key] - 1
-    if left:
-        counts[key] = left
-    else:
-        del counts[key]
+def _shift(counts: dict[Key, int], keys: Iterable[Key], step: int) -> None:
+    """Count keys in (1) or out (-1). A count that falls to zero leaves nothing behind."""
+    for key in keys:
+        left = counts.get(key, 0) + step
+        if left > 0:
+            counts[key] = left
+        else:
+            del counts[key]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.config import HistorySettings
+    from gateway.history.states import TaskStates
     from gateway.history.task_history import TaskHistory
     from gateway.model.caller import Principal
 
@@ -31,13 +32,13 @@ REMEMBERED: Final = 3600.0
 class KeptTasks:
     """An index of tasks, and the room for them."""
 
-    def __init__(self, settings: HistorySettings) -> None:
+    def __init__(self, settings: HistorySettings, states: TaskStates) -> None:
         self.idle = settings.idle.total_seconds()
         self._lifetime = max(settings.lifetime, settings.idle).total_seconds()
         self._places = Room(settings.tasks, settings.tasks_per_caller)
         self._bytes = Room(settings.declarations, settings.declarations_per_caller)
-        self.by_id: Final[dict[str, TaskHistory]] = {}
-        """Task id → task. Only `add` and `remove` change it."""
+        self._states = states
+        self.by_id = states.by_id
         self._implicit: dict[str, list[str]] = {}  # owner → its implicit tasks, in the order in which they began
         self._unused: OrderedDict[str, None] = OrderedDict()  # implicit tasks, the longest unused first
         self._expiries: list[tuple[float, str]] = []  # declared tasks, a heap
@@ -62,7 +63,7 @@ class KeptTasks:
     def add(self, kept: TaskHistory) -> None:
         """Keep a task, whatever room there is."""
         task = kept.task
-        self.by_id[task.id] = kept
+        self._states.add(kept)
         self._places.give(kept.owner, kept.parties, 1)
         self._bytes.give(kept.owner, kept.parties, kept.size)
         if kept.is_implicit:
@@ -80,7 +81,7 @@ class KeptTasks:
     def remove(self, kept: TaskHistory) -> None:
         """Keep a task no longer."""
         task_id, owner = kept.task.id, kept.owner
-        del self.by_id[task_id]
+        self._states.remove(kept)
         if kept.is_implicit:
             self._unused.pop(task_id)
             ids = self._implicit[owner]

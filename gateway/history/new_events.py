@@ -69,7 +69,7 @@ def reserved(
     """
     seen, target = _UNSEEN if content is None else content, call.target
     touch = touch_of(target)
-    links = pack(state.links.intersection(seen.links.values())) if state.links and seen.links else b""
+    links = pack(link for link in {*seen.links.values()} if link in state.links) if state.links and seen.links else b""
     said, told = _told(state, touch.audience, seen, carried) if seen.told_values or seen.told else (b"", b"")
     is_placed = seen.destinations or len(state.destinations) + len(state.inside) > MAX_DESTINATIONS
     outside, inside, named, crowded = _destinations(state, seen) if is_placed else _NO_DESTINATIONS

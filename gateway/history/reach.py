@@ -8,11 +8,11 @@ limit. The number counts all of them, so together they never pass more than the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.history.events import unpack
+from gateway.history.state import ENDLESS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,11 +22,8 @@ if TYPE_CHECKING:
     from gateway.history.state import TaskState
     from gateway.model.content import CallContent
 
-Key = TypeVar("Key")
 WINDOW: Final = 60.0
 """Seconds over which `audiences_in_window` counts."""
-ENDLESS: Final = 2**53 - 1
-"""The largest whole number that each JSON reader reads alike (RFC 8259 section 6): above any limit."""
 
 
 class Reach(NamedTuple):
@@ -36,47 +33,6 @@ class Reach(NamedTuple):
     written: frozenset[str]
     tenants: frozenset[str]
     environments: frozenset[str]
-
-
-@dataclass(slots=True)
-class Undecided:
-    """Marks of the calls under decision, as counts. Nearly always empty."""
-
-    calls: dict[str, None] = field(default_factory=dict[str, None])
-    touched: dict[Touch, int] = field(default_factory=dict["Touch", int])
-    destinations: dict[int, int] = field(default_factory=dict[int, int])
-    inside: dict[int, int] = field(default_factory=dict[int, int])
-    fed: dict[tuple[int, str], int] = field(default_factory=dict[tuple[int, str], int])
-    flood: dict[str, int] = field(default_factory=dict[str, int])
-
-    def begin(self, event: Reserved, touch: Touch) -> None:
-        """Count a call that was reserved. `touch` has its systems."""
-        self.calls[event.call] = None
-        self.touched[touch] = self.touched.get(touch, 0) + 1
-        if event.destinations or event.inside or event.fed or event.flooded:
-            self._count_content(event, 1)
-
-    def end(self, event: Reserved) -> None:
-        """Stop counting a call that passed or ended. A call that is not counted changes nothing."""
-        if event.call not in self.calls:
-            return
-        del self.calls[event.call]
-        touch = event.touch
-        left = self.touched[touch] - 1
-        if left:
-            self.touched[touch] = left
-        else:
-            del self.touched[touch]
-        if event.destinations or event.inside or event.fed or event.flooded:
-            self._count_content(event, -1)
-
-    def _count_content(self, event: Reserved, step: int) -> None:
-        """Count the destinations and the results of a call in or out. Most calls reach nothing but their systems."""
-        audience = event.audience
-        _shift(self.destinations, unpack(event.destinations or b""), step)
-        _shift(self.inside, event.unnamed_inside, step)
-        _shift(self.fed, [(number, audience) for number in event.fed], step)
-        _shift(self.flood, (audience,) if event.flooded else (), step)
 
 
 @lru_cache(maxsize=4096)
@@ -166,7 +122,7 @@ def _spread(state: TaskState, event: Reserved, carried: Carried) -> dict[str, in
     widths = [
         len(state.carried_to.get(number, {}).keys() | {audience})
         for number in event.fed
-        if state.carried_to.get(number, {}).get(audience, 0) <= undecided.fed.get((number, audience), 0)
+        if state.carried_to.get(number, {}).get(audience, 0) <= undecided.carried_to.get((number, audience), 0)
     ]
     if event.flooded and state.flood.get(audience, 0) <= undecided.flood.get(audience, 0):
         reached = state.flood.keys() | {audience}
@@ -181,12 +137,3 @@ def _is_new(digests: Sequence[int], counts: Mapping[int, int], undecided: Mappin
 
 def _certain(counts: Mapping[Touch, int], undecided: Mapping[Touch, int]) -> Iterable[Touch]:
     return (touch for touch, count in counts.items() if count > undecided.get(touch, 0))
-
-
-def _shift(counts: dict[Key, int], keys: Iterable[Key], step: int) -> None:
-    for key in keys:
-        left = counts.get(key, 0) + step
-        if left:
-            counts[key] = left
-        else:
-            del counts[key]

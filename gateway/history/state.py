@@ -14,12 +14,13 @@ The sets of systems, tenants and environments need no bound: there are no more t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Set as AbstractSet
 from heapq import nsmallest
 from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
 
+from msgspec import Struct, field
+
 from gateway.history.events import NO_DIGESTS, Reserved, Touch
-from gateway.history.reach import Undecided
 from gateway.model.content import OneTime
 from gateway.model.target import Sensitivity, System
 
@@ -54,6 +55,8 @@ MAX_EXPOSED: Final = 4_096
 MAX_LINKS: Final = 6
 """Links that a task may be pointed at before none of them is followed any more. Which of them are read, each once, in which
 order and with which of two schemes, is one of 75,973 ways: 16 bits, less than a code of six digits."""
+ENDLESS: Final = 2**53 - 1
+"""The largest whole number that each JSON reader reads alike (RFC 8259 section 6): above any limit."""
 MAX_PRESENTED: Final = 1_024
 """Credentials of unknown origin. For those beyond it only the call that first had them is not known."""
 
@@ -61,7 +64,7 @@ _RANK: Final = {sensitivity: rank for rank, sensitivity in enumerate(Sensitivity
 CONFIDENTIAL: Final = (Sensitivity.CONFIDENTIAL, Sensitivity.RESTRICTED)
 """A tuple, since a set asks each sensitivity for its hash, which is a function in Python."""
 Key = TypeVar("Key")
-Grown: TypeAlias = set[Key] | frozenset[Key]
+Grown: TypeAlias = AbstractSet[Key]
 """A set that is made when it first has something in it: most tasks never need one, and an empty one takes 216 bytes."""
 
 
@@ -83,9 +86,19 @@ class KnownCredential(NamedTuple):
     pointed: bool = False
 
 
-@dataclass(slots=True)
-class TaskState:
-    """The state of a task. Each counter counts open and settled calls. `facts` reads the state."""
+class Undecided(Struct, omit_defaults=True):
+    """Marks of the calls under decision, as counts. Nearly always empty. `fold` counts calls in and out."""
+
+    calls: dict[str, None] = field(default_factory=dict[str, None])
+    touched: dict[Touch, int] = field(default_factory=dict[Touch, int])
+    destinations: dict[int, int] = field(default_factory=dict[int, int])
+    inside: dict[int, int] = field(default_factory=dict[int, int])
+    carried_to: dict[tuple[int, str], int] = field(default_factory=dict[tuple[int, str], int])
+    flood: dict[str, int] = field(default_factory=dict[str, int])
+
+
+class TaskState(Struct, omit_defaults=True):
+    """The state of a task, and its form in snapshots. Each counter counts open and settled calls."""
 
     number: int = 0
     """The highest number of a call or a reading so far."""

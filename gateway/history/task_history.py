@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-import msgspec
-
-from gateway.errors import HistoryError
-from gateway.history import dump
-from gateway.history.state import TaskState
-from gateway.history.store import Row
 from gateway.model.task import Contract, Task
 from gateway.model.wire import JsonObject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from gateway.history.events import Opened
-    from gateway.history.store import Store, StoredTask
+    from gateway.history.state import TaskState
 
 Status = Literal["open", "completed", "cancelled", "expired"]
 
@@ -98,12 +89,6 @@ class TaskHistory:
         return "expired" if self.task.expires is not None and now >= self.task.expires else "open"
 
 
-def task_fields(task: Task, conceal: Callable[[str], str]) -> JsonObject:
-    """A declared task for the record. `conceal` takes out of the goal what must not be written down."""
-    recorded = task if task.goal is None else replace(task, goal=conceal(task.goal))
-    return msgspec.to_builtins(recorded)
-
-
 _TEXT: Final = 112
 """Bytes of an empty text in a collection."""
 _DIGEST: Final = 192
@@ -133,61 +118,3 @@ def declared_size(task: Task, opened: Opened) -> int:
 def _size(text: str | None) -> int:
     """Return the bytes of a text: one of its letters beyond ASCII makes all of them wide."""
     return 0 if text is None else _TEXT + len(text) * (1 if text.isascii() else 4)
-
-
-def read_task(fields: object) -> Task:
-    """Raises `ValueError`."""
-    try:
-        return msgspec.convert(fields, Task)
-    except msgspec.ValidationError as error:
-        raise ValueError(f"no task: {error}") from error
-
-
-def row(kept: TaskHistory, state: TaskState, conceal: Callable[[str], str]) -> Row:
-    """The task for the store."""
-    fields = {
-        "version": dump.VERSION,
-        "task": task_fields(kept.task, conceal),
-        "owner": kept.owner,
-        "parties": kept.parties,
-        "size": kept.size,
-        "used": kept.used,
-        "ended": kept.ended,
-        "open": bool(state.open),
-        "carries": state.concerns_caller,
-    }
-    return Row(kept.task.id, kept.seq, msgspec.msgpack.encode(fields), dump.dump(state))
-
-
-def from_row(stored: StoredTask) -> TaskHistory:
-    """The task without its state. Raises `ValueError`."""
-    try:
-        read: Mapping[str, Any] = msgspec.msgpack.decode(stored.meta)
-        if read["version"] != dump.VERSION:
-            raise ValueError(f"a snapshot of version {read['version']}")
-        return TaskHistory(
-            read_task(read["task"]),
-            read["owner"],
-            tuple(read["parties"]),
-            read["used"],
-            ended=read["ended"],
-            seq=stored.seq,
-            digest=stored.digest,
-            stored=True,
-            open_calls=read["open"],
-            carries=read["carries"],
-            size=read["size"],
-        )
-    except (msgspec.MsgspecError, KeyError, TypeError) as error:
-        raise ValueError(f"no task: {error}") from error
-
-
-def load_state(store: Store | None, kept: TaskHistory) -> TaskState:
-    """Return the state of a task that has left memory. Raises `HistoryError`."""
-    if store is None:
-        raise HistoryError(f"the state of the task {kept.task.id} is not kept", "start the gateway again")
-    data = store.state(kept.task.id, kept.digest)
-    try:
-        return dump.load(data)
-    except ValueError as error:
-        raise HistoryError(f"the task {kept.task.id} cannot be read: {error}", "remove the snapshots") from error

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from msgspec import structs
 
 from gateway.errors import JournalError
-from gateway.history.task_history import read_task
+from gateway.history.codec import read_task
 from gateway.model.call import ActionName, Call, Context
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.model.lease import OpenLeases

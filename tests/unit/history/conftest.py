@@ -36,7 +36,7 @@ def store(tmp_path: Path) -> Store:
 def gateway(store: Store) -> Gateway:
     """One that writes its snapshots there."""
     made = Gateway(new_history(), Record())
-    made.history.attach(store)
+    made.history.states.attach(store)
     return made
 
 

@@ -415,7 +415,7 @@ def known(history: History, task: Task) -> tuple[SessionFacts, dict[str, frozens
 @pytest.mark.parametrize("snapshots", [True, False])
 async def test_it_is_carried_on_after_a_restart(store: Store, *, snapshots: bool):
     before = Gateway(new_history(lambda: 1000.0 + LIFETIME, IDLE, LIFETIME), Record())
-    before.history.attach(store)
+    before.history.states.attach(store)
     first, second = begun_twice(before)
     if snapshots:
         await snapshot(before.history, store, before.record.position)
@@ -431,12 +431,12 @@ async def test_it_is_carried_on_after_a_restart(store: Store, *, snapshots: bool
 
 async def test_a_state_that_has_left_memory_is_carried_on(store: Store):
     gateway = Gateway(new_history(lambda: 1000.0 + LIFETIME, IDLE, LIFETIME), Record())
-    gateway.history.attach(store)
+    gateway.history.states.attach(store)
     _, second = begun_twice(gateway)
     before = known(gateway.history, second)
     await snapshot(gateway.history, store, gateway.record.position)
 
-    assert gateway.history.shed(10**9) == 2
+    assert gateway.history.states.shed(10**9) == 2
     assert known(gateway.history, second) == before
 
 

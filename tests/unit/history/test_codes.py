@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.history.carried import carried
-from gateway.history.dump import dump, load
+from gateway.history.codec import decode_state, encode_state
 from gateway.history.events import Observed, Passed, Settled, from_fields, to_fields
 from gateway.history.facts import facts
 from gateway.history.fold import apply
@@ -195,7 +195,7 @@ def test_a_snapshot_keeps_requests_and_codes(agent: Agent, *, given: bool):
     agent.call("mail", result=showing("code"))
     if given:
         give(agent, "bank", "code")
-    agent.state = load(dump(agent.state))
+    agent.state = decode_state(encode_state(agent.state))
     assert is_requested(agent)
     assert not is_requested(agent, "shop")
 

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.config import HistorySettings
 from gateway.history import History, Restored, rebuild
-from gateway.history.dump import dump, load
+from gateway.history.codec import decode_state, encode_state
 from gateway.history.events import from_fields, to_fields
 from gateway.history.fold import apply
 from gateway.history.new_events import changes_nothing, observed, read
@@ -75,7 +75,7 @@ def test_each_system_behind_an_aggregator_counts(agent: Agent):
 def test_a_snapshot_keeps_the_systems(agent: Agent):
     show(agent, "crm", SECRET)
 
-    assert load(dump(agent.state)).confidential_systems == {System("crm", "acme", "staging")}
+    assert decode_state(encode_state(agent.state)).confidential_systems == {System("crm", "acme", "staging")}
 
 
 @requirement("history/own-system")

@@ -16,7 +16,7 @@ from tests.unit.history.recording import AGENT, KEY, Gateway, Record, new_histor
 async def test_a_task_that_is_gone_when_a_snapshot_fails_stays_gone(tmp_path: Path):
     (tmp_path / "file").touch()
     gateway = Gateway(new_history(), Record())
-    gateway.history.attach(Store(tmp_path, KEY))
+    gateway.history.states.attach(Store(tmp_path, KEY))
     gateway.call(gateway.history.task(AGENT, 1000.0))
     writing = asyncio.create_task(
         snapshot(gateway.history, Store(tmp_path / "file" / "x", KEY), gateway.record.position)
@@ -33,13 +33,13 @@ async def test_of_tasks_that_no_snapshot_has_nothing_is_left_to_be_removed(tmp_p
     """While none can be written, tasks come and go as before, and their ids would fill the memory."""
     (tmp_path / "file").touch()
     gateway = Gateway(new_history(), Record())
-    gateway.history.attach(Store(tmp_path / "file" / "x", KEY))
+    gateway.history.states.attach(Store(tmp_path / "file" / "x", KEY))
     gateway.call(gateway.history.task(AGENT, 1000.0))
     with pytest.raises(HistoryError, match="cannot be written"):
         await snapshot(gateway.history, Store(tmp_path / "file" / "x", KEY), gateway.record.position)
     gateway.history.forget(10**9)
 
-    assert gateway.history.changes(lambda: 0)[1] == ()
+    assert gateway.history.states.changes(lambda: 0)[1] == ()
 
 
 async def test_a_task_that_goes_while_a_snapshot_of_it_is_written_goes_from_the_next(store: Store, gateway: Gateway):
@@ -52,7 +52,7 @@ async def test_a_task_that_goes_while_a_snapshot_of_it_is_written_goes_from_the_
 
     await snapshot(gateway.history, store, gateway.record.position)
     assert tasks_of(store) == ()
-    assert gateway.history.changes(lambda: 0)[1] == ()
+    assert gateway.history.states.changes(lambda: 0)[1] == ()
 
 
 async def test_a_task_of_a_snapshot_goes_from_the_next_also_after_a_restart(store: Store, gateway: Gateway):
@@ -82,4 +82,4 @@ async def test_a_task_whose_time_is_over_leaves_the_store(store: Store, gateway:
     stored = store.load()
     assert stored is not None
     assert stored.tasks == ()
-    assert gateway.history.changes(lambda: 0)[1] == ()
+    assert gateway.history.states.changes(lambda: 0)[1] == ()

@@ -13,11 +13,12 @@ import pytest
 
 from gateway.config import HistorySettings
 from gateway.errors import HistoryError
-from gateway.history import History, Store, dump, lost_end, rebuild, restore, rewind, snapshot
-from gateway.history.embedded import RESIDENT
+from gateway.history import History, Store, codec, lost_end, rebuild, restore, rewind, snapshot
+from gateway.history.codec import encode_row
 from gateway.history.state import TaskState
+from gateway.history.states import RESIDENT
 from gateway.history.store import Checkpoint, Row
-from gateway.history.task_history import TaskHistory, row
+from gateway.history.task_history import TaskHistory
 from gateway.model.content import CallContent, ResultContent
 from gateway.model.facts import SessionFacts
 from gateway.model.task import Task
@@ -114,7 +115,7 @@ async def test_what_a_snapshot_knows_before_the_journal_does_is_not_counted_twic
 async def test_a_task_that_was_over_before_the_snapshot_does_not_come_back_in_the_place_of_its_successor(store: Store):
     """Entries before a snapshot are read again as far as they are in the same segment."""
     before = Gateway(new_history(idle=10), Record())
-    before.history.attach(store)
+    before.history.states.attach(store)
     old = before.history.task(AGENT, 0.0)
     before.settle(old, before.begin(old, "a", at=0.0))
     before.read(old, stream(), ResultContent(tokens=frozenset({1})), 0.0)
@@ -138,13 +139,13 @@ async def test_a_task_that_was_over_before_the_snapshot_does_not_come_back_in_th
 async def test_another_journal_is_read_whole_and_the_old_facts_stay(tmp_path: Path):
     store = Store(tmp_path, KEY)
     first = Gateway(new_history(), Record("journal-1"))
-    first.history.attach(store)
+    first.history.states.attach(store)
     first.open()
     for _ in range(5):
         first.call(DECLARED, "a")
     await snapshot(first.history, store, first.record.position)
     second = Gateway(new_history(), Record("journal-2"))
-    second.history.attach(Store(tmp_path / "other", KEY))
+    second.history.states.attach(Store(tmp_path / "other", KEY))
     second.open()
     second.call(DECLARED, "b")
 
@@ -157,7 +158,7 @@ async def test_another_journal_is_read_whole_and_the_old_facts_stay(tmp_path: Pa
 async def test_the_tasks_of_another_journal_begin_at_its_beginning(store: Store):
     """Its numbers are lower than the last one that the snapshots know."""
     first = Gateway(new_history(), Record("journal-1"))
-    first.history.attach(store)
+    first.history.states.attach(store)
     busy(first)
     await snapshot(first.history, store, first.record.position)
     second = Gateway(new_history(), Record("journal-2"))
@@ -174,7 +175,7 @@ async def test_the_tasks_of_another_journal_begin_at_its_beginning(store: Store)
 async def test_after_another_journal_was_begun_its_calls_count_though_no_snapshot_had_the_time_to_know(tmp_path: Path):
     store = Store(tmp_path, KEY)
     first = Gateway(new_history(), Record("journal-1"))
-    first.history.attach(store)
+    first.history.states.attach(store)
     first.open()
     for _ in range(5):
         first.call(DECLARED, "a")
@@ -194,7 +195,7 @@ async def test_after_another_journal_was_begun_its_calls_count_though_no_snapsho
 async def test_calls_after_a_journal_that_lost_its_end_are_not_taken_for_those_that_were_lost(store: Store):
     """The machine lost its power: the snapshot is on the disk, the last lines of the journal are not."""
     first = Gateway(new_history(), Record())
-    first.history.attach(store)
+    first.history.states.attach(store)
     first.open()
     for _ in range(5):
         first.call(DECLARED, "a")
@@ -246,7 +247,7 @@ async def test_of_the_snapshots_of_another_version_no_use_is_made(
     task = gateway.history.task(AGENT, 1000.0)
     gateway.call(task, "x")
     with monkeypatch.context() as older:
-        older.setattr(dump, "VERSION", dump.VERSION - 1)
+        older.setattr(codec, "VERSION", codec.VERSION - 1)
         await snapshot(gateway.history, store, gateway.record.position)
 
     after = new_history()
@@ -285,7 +286,7 @@ async def test_so_is_a_damaged_state_with_a_credential_of_which_other_tasks_must
 
 
 async def test_a_state_that_this_version_cannot_read_is_an_error_and_not_a_fresh_start(store: Store):
-    made = row(TaskHistory(Task("t", "implicit", 0), AGENT.key, (), 1000.0), TaskState(), str)
+    made = encode_row(TaskHistory(Task("t", "implicit", 0), AGENT.key, (), 1000.0), TaskState(), str)
     store.save(Checkpoint("journal-1", 5, (replace(made, state=b"of another version"),), ()))
     history = new_history()
     restore(history, store)
@@ -297,7 +298,7 @@ async def test_a_state_that_this_version_cannot_read_is_an_error_and_not_a_fresh
 async def test_a_snapshot_that_cannot_be_written_is_made_up_for_by_the_next(tmp_path: Path):
     (tmp_path / "file").touch()
     before = Gateway(new_history(), Record())
-    before.history.attach(Store(tmp_path, KEY))
+    before.history.states.attach(Store(tmp_path, KEY))
     task = busy(before)
     with pytest.raises(HistoryError, match="cannot be written"):
         await snapshot(before.history, Store(tmp_path / "file" / "x", KEY), before.record.position)
@@ -330,14 +331,14 @@ async def test_calls_go_on_while_a_snapshot_is_written(store: Store, gateway: Ga
 
 async def test_an_unused_task_leaves_memory_and_comes_back_with_its_facts(store: Store):
     gateway = Gateway(new_history(idle=10**9), Record())
-    gateway.history.attach(store)
+    gateway.history.states.attach(store)
     task = busy(gateway)
     known = all_facts(gateway.history, task)
-    assert gateway.history.shed(1000.0 + RESIDENT + 1) == 0
+    assert gateway.history.states.shed(1000.0 + RESIDENT + 1) == 0
     await snapshot(gateway.history, store, gateway.record.position)
-    assert gateway.history.shed(1000.0 + RESIDENT) == 0
+    assert gateway.history.states.shed(1000.0 + RESIDENT) == 0
 
-    left = gateway.history.shed(1000.0 + RESIDENT + 1)
+    left = gateway.history.states.shed(1000.0 + RESIDENT + 1)
 
     states = [gateway.history.find(name) for name in ("declared-1", task.id)]
     assert left == 2
@@ -356,7 +357,7 @@ async def test_memory_is_given_back_early_when_there_is_much_of_it(store: Store,
     await snapshot(gateway.history, store, gateway.record.position)
     gateway.call(tasks[1])
 
-    left = gateway.history.shed(1010.0, max_weight=2500)
+    left = gateway.history.states.shed(1010.0, max_weight=2500)
 
     kept = [gateway.history.find(task.id) for task in tasks]
     assert left == 2
@@ -367,7 +368,7 @@ async def test_memory_is_given_back_early_when_there_is_much_of_it(store: Store,
 async def test_a_state_that_is_damaged_on_disk_is_an_error_and_not_a_fresh_start(store: Store, gateway: Gateway):
     task = busy(gateway)
     await snapshot(gateway.history, store, gateway.record.position)
-    gateway.history.shed(10**6)
+    gateway.history.states.shed(10**6)
     with closing(sqlite3.connect(store.path)) as database, database:
         database.execute("update tasks set state = x'00'")
 
@@ -379,7 +380,7 @@ async def test_a_state_that_is_damaged_on_disk_is_an_error_and_not_a_fresh_start
 
 async def test_a_snapshot_holds_no_goal_that_must_not_be_written_down(store: Store):
     history = History(HistorySettings(), clock=lambda: 0.0, conceal=lambda _goal, _kept: "…")
-    history.attach(store)
+    history.states.attach(store)
     history.open(AGENT, DECLARED, ResultContent())
     await snapshot(history, store, lambda: ("j", 1))
 
@@ -434,7 +435,7 @@ async def test_for_a_state_that_only_the_taken_snapshots_had_the_journal_is_read
     task = busy(gateway)
     before = all_facts(gateway.history, task)
     await snapshot(gateway.history, store, gateway.record.position)
-    assert gateway.history.shed(1000.0 + RESIDENT + 1) == 2
+    assert gateway.history.states.shed(1000.0 + RESIDENT + 1) == 2
     _taken(store, None)
     other = gateway.history.task(another("other"), 1000.0)
     gateway.call(other, "w")

@@ -303,7 +303,7 @@ def test_a_state_that_is_nowhere_is_an_error(history: History, make_principal: C
     with pytest.raises(HistoryError, match="is not kept") as caught:
         history.facts(task, 0)
     assert caught.value.code == "history/unavailable"
-    assert history.shed(10**9) == 0
+    assert history.states.shed(10**9) == 0
 
 
 # --- the end of a task ---------------------------------------------------------------------------------

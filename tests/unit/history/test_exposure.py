@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import TaskExpired
 from gateway.history import Restored, Store, rebuild, restore, snapshot
-from gateway.history.dump import dump, load
+from gateway.history.codec import decode_state, encode_state
 from gateway.history.events import Released, Settled, Touch, from_fields, to_fields
 from gateway.history.exposure import Exposures, expose
 from gateway.history.fold import apply
@@ -248,7 +248,7 @@ def test_events_and_states_with_pieces_are_the_same_after_they_were_written():
     assert from_fields(to_fields(made)) == made
     apply(state, made)
     assert state.exposed["billing"] == {1 << 16: 2, 5 << 16: 1, 2**64 - 65_536: 1}
-    assert load(dump(state)) == state
+    assert decode_state(encode_state(state)) == state
     apply(state, Released("c", denied=False))
     assert state.exposed["billing"] == {1 << 16: 1, 2**64 - 65_536: 1}
     apply(state, reserved(state, "d", call("mail"), CallContent(exposed=(5 << 16,)), 1.0))
@@ -272,7 +272,7 @@ def test_what_was_sent_is_never_taken_back(calls: list[tuple[set[int], bool]]):
 async def test_pieces_add_up_over_a_crash(tmp_path: Path, *, snapshots: bool):
     before = Gateway(new_history(), Record())
     task, store = shown(before), Store(tmp_path, b"k" * 32)
-    before.history.attach(store)
+    before.history.states.attach(store)
     call_id = before.begin(task, "billing", content(piece(0, 10)))
     before.settle(task, call_id)
     if snapshots:

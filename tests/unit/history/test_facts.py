@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from gateway.history.events import Released, Settled, Shown, Touch, opened
 from gateway.history.facts import depth_of, facts
 from gateway.history.fold import apply
-from gateway.history.reach import ENDLESS, WINDOW
-from gateway.history.state import TaskState
+from gateway.history.reach import WINDOW
+from gateway.history.state import ENDLESS, TaskState
 from gateway.model.caller import Actor, AuthMethod, Principal
 from gateway.model.content import CallContent, Sighting
 from gateway.model.facts import SessionFacts, TaskLabels

@@ -15,8 +15,9 @@ from gateway.history.facts import facts
 from gateway.history.fold import apply
 from gateway.history.kept_tasks import KeptTasks
 from gateway.history.new_events import changes_nothing, observed, reserved
-from gateway.history.reach import ENDLESS, WINDOW
-from gateway.history.state import MAX_UTTERED, MAX_UTTERED_IN_CALL, TaskState
+from gateway.history.reach import WINDOW
+from gateway.history.state import ENDLESS, MAX_UTTERED, MAX_UTTERED_IN_CALL, TaskState
+from gateway.history.states import TaskStates
 from gateway.history.task_history import TaskHistory
 from gateway.model.content import CallContent, ResultContent
 from gateway.model.target import Sensitivity
@@ -141,7 +142,7 @@ def test_a_call_by_the_short_ways_leaves_what_its_events_leave(
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), max_size=12))
 def test_each_implicit_task_knows_the_kept_ones_before_it(steps: list[tuple[bool, int]]):
-    tasks = KeptTasks(HistorySettings())
+    tasks = KeptTasks(HistorySettings(), TaskStates())
     kept: list[TaskHistory] = []
     for number, (adds, at) in enumerate(steps):
         if adds or not kept:
@@ -159,7 +160,7 @@ def test_each_implicit_task_knows_the_kept_ones_before_it(steps: list[tuple[bool
 
 
 def test_thousands_of_tasks_of_one_caller_are_linked_without_a_look_at_each():
-    tasks = KeptTasks(HistorySettings())
+    tasks = KeptTasks(HistorySettings(), TaskStates())
     kept = [TaskHistory(Task(f"t{at}", "implicit", float(at)), "agent", ("issuer",), 0.0) for at in range(5_000)]
 
     for task in kept:

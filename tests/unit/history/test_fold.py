@@ -10,7 +10,7 @@ from gateway.history.events import Ended, Event, Observed, Released, Settled, pa
 from gateway.history.facts import facts
 from gateway.history.fold import apply
 from gateway.history.new_events import observed, reserved
-from gateway.history.reach import ENDLESS
+from gateway.history.state import ENDLESS
 from gateway.model.content import CallContent, ResultContent
 from gateway.model.target import Effect, Sensitivity
 

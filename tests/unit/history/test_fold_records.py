@@ -6,7 +6,7 @@ import pytest
 
 from gateway.history import Restored, rebuild
 from gateway.history.carried import carried
-from gateway.history.dump import dump, load
+from gateway.history.codec import decode_state, encode_state
 from gateway.history.events import Endorsed, from_fields, opened, pack, to_fields
 from gateway.history.facts import facts
 from gateway.history.fold import apply
@@ -159,7 +159,7 @@ def test_events_and_snapshots_keep_records(agent: Agent):
 
     assert from_fields(to_fields(event)) == event
     assert from_fields(to_fields(agent.state.open[call_id])) == agent.state.open[call_id]
-    assert load(dump(agent.state)) == agent.state
+    assert decode_state(encode_state(agent.state)) == agent.state
 
 
 @pytest.mark.parametrize("told", [False, True])
@@ -297,4 +297,4 @@ def test_that_words_are_missing_is_news_and_is_kept(agent: Agent):
     apply(agent.state, late)
     assert agent.state.sampled
     assert changes_nothing(agent.state, event)
-    assert load(dump(agent.state)) == agent.state
+    assert decode_state(encode_state(agent.state)) == agent.state

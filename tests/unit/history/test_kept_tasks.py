@@ -103,7 +103,7 @@ def test_a_task_that_has_had_its_time_goes_on_while_there_is_no_room_for_another
 @pytest.mark.parametrize("snapshots", [True, False])
 async def test_the_room_that_is_taken_is_known_after_a_restart(store: Store, *, snapshots: bool):
     before = Gateway(of(declarations=80_000, declarations_per_caller=20_000), Record())
-    before.history.attach(store)
+    before.history.states.attach(store)
     users = [replace(AGENT, user=User(str(number))) for number in range(3)]
     for user in users:
         before.record.append("task", before.history.open(user, declaring(2_000, 10**6), ResultContent()))

@@ -184,7 +184,7 @@ async def test_a_state_that_leaves_memory_leaves_what_was_told(tmp_path: Path):
     told = Told()
     kept = history(told)
     restore(kept, store)
-    assert kept.shed(10**6) == 1
+    assert kept.states.shed(10**6) == 1
     assert told.notes.keys() == {"task-1"}
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.history import dump
+from gateway.history.codec import decode_state, encode_state
 from gateway.history.events import Endorsed, Passed, Released, Settled, from_fields, pack, to_fields
 from gateway.history.facts import facts
 from gateway.history.fold import apply
@@ -156,7 +156,7 @@ def test_an_approved_number_holds_for_the_task_and_never_shrinks():
 
     assert facts(state, 0).approved == {"audiences": 4, "spread": 2}
     assert facts(state, 0).approvals_used == 2
-    assert dump.load(dump.dump(state)).approved == {"audiences": 4, "spread": 2}
+    assert decode_state(encode_state(state)).approved == {"audiences": 4, "spread": 2}
 
 
 def test_a_snapshot_keeps_which_calls_are_under_decision():
@@ -165,7 +165,7 @@ def test_a_snapshot_keeps_which_calls_are_under_decision():
     reserve(state, "b", "mail")
     apply(state, Passed("b"))
 
-    again = dump.load(dump.dump(state))
+    again = decode_state(encode_state(state))
     assert again == state
     assert reserve(again, "c", "crm") == reserve(state, "c", "crm")
     assert "audiences" not in reserve(again, "d", "mail")
@@ -183,7 +183,7 @@ def test_nothing_is_left_of_a_decided_call(end: Passed | Released | Settled):
         undecided.touched,
         undecided.destinations,
         undecided.inside,
-        undecided.fed,
+        undecided.carried_to,
         undecided.flood,
     )
     assert not any(left)

@@ -17,8 +17,7 @@ from gateway.history.embedded import History
 from gateway.history.facts import facts
 from gateway.history.fold import apply
 from gateway.history.new_events import changes_nothing, read, reserved
-from gateway.history.reach import ENDLESS
-from gateway.history.state import TaskState
+from gateway.history.state import ENDLESS, TaskState
 from gateway.model.call import Call, PastCall
 from gateway.model.content import CallContent, ResultContent, Sighting
 from gateway.model.target import Effect, Labels, Sensitivity, Target
@@ -251,7 +250,7 @@ async def test_a_reading_that_a_snapshot_knows_already_changes_nothing(tmp_path:
     """It is folded before it is written down, so a snapshot can be between the two."""
     store = Store(tmp_path, b"k" * 32)
     before = Gateway(new_history(), Record())
-    before.history.attach(store)
+    before.history.states.attach(store)
     task = before.history.task(AGENT, 1000.0)
     before.read(task, stream(), ResultContent(tokens=frozenset({1})))
     seq = before.record.seq
@@ -266,7 +265,7 @@ async def test_a_reading_that_a_snapshot_knows_already_changes_nothing(tmp_path:
 def state_of(history: History, task: Task) -> TaskState:
     kept = history.find(task.id)
     assert kept is not None
-    return history.state(kept)
+    return history.states.load(kept)
 
 
 def _step(data: DataObject, gateway: Gateway, task: Task, opened: list[str], ended: list[PastCall]) -> None:
@@ -309,6 +308,6 @@ def test_a_state_that_is_folded_again_from_the_record_is_the_one_that_was(data: 
     rebuild(after, before.record.entries, Restored())
     for task in tasks:
         if (kept := after.find(task.id)) is not None:
-            assert after.state(kept) == state_of(before.history, task)
+            assert after.states.load(kept) == state_of(before.history, task)
         else:
             assert state_of(before.history, task) == TaskState()

@@ -3,9 +3,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from gateway.history.codec import decode_row, encode_row, read_task, task_fields
 from gateway.history.state import TaskState
 from gateway.history.store import StoredTask, digest_of
-from gateway.history.task_history import TaskHistory, from_row, read_task, row, task_fields
+from gateway.history.task_history import TaskHistory
 from gateway.model.task import Contract, Task
 
 TASK = Task(
@@ -52,8 +53,8 @@ def test_anything_else_is_no_task(fields: object):
 def test_a_row_has_all_of_a_task():
     kept = TaskHistory(TASK, "owner", ("agent",), 5.0, TaskState(), "completed", seq=7)
 
-    made = row(kept, TaskState(number=3), _conceal)
-    again = from_row(StoredTask(made.id, made.seq, made.meta, digest_of(made.state)))
+    made = encode_row(kept, TaskState(number=3), _conceal)
+    again = decode_row(StoredTask(made.id, made.seq, made.meta, digest_of(made.state)))
 
     assert (again.parties, again.owner, again.used, again.ended, again.seq) == (
         ("agent",),
@@ -69,17 +70,17 @@ def test_a_row_has_all_of_a_task():
 @pytest.mark.parametrize("meta", [b"", b"\xc1", msgspec.msgpack.encode({}), msgspec.msgpack.encode({"task": {}})])
 def test_a_row_that_is_damaged_is_an_error(meta: bytes):
     with pytest.raises(ValueError, match="no task"):
-        from_row(StoredTask("t", 1, meta, b""))
+        decode_row(StoredTask("t", 1, meta, b""))
 
 
 @pytest.mark.parametrize("change", [{"version": 3}, {"version": None}])
 def test_a_row_whose_state_is_of_another_version_is_an_error(change: dict[str, int | None]):
     """The state is read when it is needed. The task would be refused from then on, though the journal has all of it."""
-    made = row(TaskHistory(TASK, "owner", ("agent",), 5.0), TaskState(), _conceal)
+    made = encode_row(TaskHistory(TASK, "owner", ("agent",), 5.0), TaskState(), _conceal)
     meta = msgspec.msgpack.encode({**msgspec.msgpack.decode(made.meta), **change})
 
     with pytest.raises(ValueError, match="version"):
-        from_row(StoredTask(made.id, made.seq, meta, b""))
+        decode_row(StoredTask(made.id, made.seq, meta, b""))
 
 
 @pytest.mark.parametrize(

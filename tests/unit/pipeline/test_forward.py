@@ -331,10 +331,10 @@ async def test_the_words_of_a_short_answer_are_folded_and_recorded_when_its_call
     assert isinstance(answer, ResponseStream)
     assert b"zanzibarian" in b"".join([chunk async for chunk in answer])
     (task,) = there.gateway.history.tasks()
-    assert word not in there.gateway.history.state(task).tokens
+    assert word not in there.gateway.history.states.load(task).tokens
 
     await answer.close()
-    assert word in there.gateway.history.state(task).tokens
+    assert word in there.gateway.history.states.load(task).tokens
     (settled,) = there.entries("settled")
     event = from_fields(settled["history"])
     assert isinstance(event, Observed)
@@ -349,7 +349,7 @@ async def test_the_words_of_an_answer_are_folded_before_the_upstream_is_waited_f
     class Slow(Upstream):
         async def _close(self) -> None:
             (task,) = there.gateway.history.tasks()
-            known.append(word in there.gateway.history.state(task).tokens)
+            known.append(word in there.gateway.history.states.load(task).tokens)
 
     async with bench(tmp_path, Slow(lambda request: result(request, {"text": "zanzibarian ledger"}))) as there:
         word = digest("zanzibarian", there.gateway.inspector.key)
@@ -372,6 +372,6 @@ async def test_an_answer_whose_words_cannot_be_found_is_settled_as_one_that_said
     assert (await there.ask(call())).status == 200
 
     (task,) = there.gateway.history.tasks()
-    state = there.gateway.history.state(task)
+    state = there.gateway.history.states.load(task)
     assert (state.open, state.unkept) == ({}, {"files"})
     assert [entry["outcome"] for entry in there.entries("settled")] == ["completed"]

@@ -1,0 +1,129 @@
+"""The states of the kept tasks: in memory, or in the store while a task is long unused.
+
+The only part of history that reads and writes a store. A store that several gateways share would take its place.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from gateway.errors import HistoryError
+from gateway.history.codec import decode_state, encode_row
+from gateway.history.state import TaskState
+from gateway.history.store import digest_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from gateway.history.store import Row, Store
+    from gateway.history.task_history import TaskHistory
+
+RESIDENT: Final = 60.0
+"""Seconds after which an unused task may leave memory."""
+MAX_WEIGHT: Final = 4_000_000
+"""Digests in memory above which the longest unused tasks leave it early: about 500 MB."""
+
+
+class TaskStates:
+    """The kept tasks by id, and their states. `conceal` takes the credentials out of a goal before a row has it."""
+
+    def __init__(self, conceal: Callable[[str, TaskHistory], str] = lambda _goal, _kept: "") -> None:
+        self._conceal = conceal
+        self._store: Store | None = None
+        self.by_id: Final[dict[str, TaskHistory]] = {}
+        """Task id → task. Only `add` and `remove` change it."""
+        self._gone: set[str] = set()  # rows that the store still has, so not many, also when it cannot be written
+        self._lost: set[str] = set()  # tasks whose state the store alone had, and has no more
+
+    def attach(self, store: Store) -> None:
+        """Let states leave memory for this store from now on."""
+        self._store = store
+
+    def add(self, kept: TaskHistory) -> None:
+        """Keep the state of a task."""
+        self.by_id[kept.task.id] = kept
+        if kept.task.id in self._gone:
+            self._gone.remove(kept.task.id)
+            kept.stored = True
+
+    def remove(self, kept: TaskHistory) -> None:
+        """Keep the state of a task no longer, and have the store drop its row."""
+        del self.by_id[kept.task.id]
+        self._lost.discard(kept.task.id)
+        if kept.stored:
+            self._gone.add(kept.task.id)
+
+    def load(self, kept: TaskHistory) -> TaskState:
+        """Return the state of a task, back from the store if it had left memory. Raises `HistoryError`."""
+        if kept.state is None:
+            kept.state = self._read(kept) if kept.digest else TaskState()
+        return kept.state
+
+    def _read(self, kept: TaskHistory) -> TaskState:
+        if self._store is None:
+            raise HistoryError(f"the state of the task {kept.task.id} is not kept", "start the gateway again")
+        data = self._store.state(kept.task.id, kept.digest)
+        try:
+            return decode_state(data)
+        except ValueError as error:
+            raise HistoryError(f"the task {kept.task.id} cannot be read: {error}", "remove the snapshots") from error
+
+    # --- snapshots -----------------------------------------------------------------------------------
+
+    def changes(self, position: Callable[[], int]) -> tuple[Iterator[Row], tuple[str, ...]]:
+        """Return new and changed tasks as rows, and the ids of tasks that the store should drop. Each row is made on
+        demand. `position` is the number of the journal's last written entry at that time."""
+        changed = [kept for kept in self.by_id.values() if kept.changed]
+        return map(partial(self._row, position), changed), tuple(self._gone)
+
+    def _row(self, position: Callable[[], int], kept: TaskHistory) -> Row:
+        kept.seq, kept.changed = position(), False
+        fresh = encode_row(kept, self.load(kept), partial(self.conceal_goal, kept))
+        kept.digest = digest_of(fresh.state)
+        return fresh
+
+    def conceal_goal(self, kept: TaskHistory, goal: str) -> str:
+        """Return a goal in the form in which it may be written down."""
+        return self._conceal(goal, kept)
+
+    def note_saved(self, rows: Sequence[Row], gone: Sequence[str], *, done: bool) -> None:
+        """Note that changes were written, or could not be: then they are still to be stored."""
+        if done:
+            self._gone.difference_update(gone)
+        for written in rows:
+            kept = self.by_id.get(written.id)
+            if kept is not None:
+                kept.stored, kept.changed = kept.stored or done, kept.changed or not done
+            elif done:
+                self._gone.add(written.id)
+
+    def note_lost(self) -> None:
+        """Note that the store lost everything. States in memory are written again; other states are lost until the
+        journal is read."""
+        self._gone.clear()
+        for kept in self.by_id.values():
+            kept.stored = False
+            if kept.state is None:
+                self._lost.add(kept.task.id)
+            else:
+                kept.changed = True
+
+    @property
+    def are_whole(self) -> bool:
+        """Return whether the state of every task is in memory or in the store."""
+        return not self._lost
+
+    def shed(self, now: float, *, max_weight: int = MAX_WEIGHT) -> int:
+        """Let the states of unused tasks leave memory, those that the store has. Returns how many left."""
+        if self._store is None:
+            return 0
+        left, weight = 0, sum(kept.weight for kept in self.by_id.values())
+        for kept in sorted(self.by_id.values(), key=lambda kept: kept.used):
+            if now - kept.used <= RESIDENT and weight <= max_weight:
+                break
+            if kept.state is not None and not kept.changed and not kept.busy:
+                weight -= kept.weight
+                kept.state = None
+                left += 1
+        return left
