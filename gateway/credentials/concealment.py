@@ -12,9 +12,10 @@ from typing import Final
 
 from gateway.credentials.finding import Finding, Hit, Kind
 from gateway.credentials.forms import string
-from gateway.credentials.stream import Detects, Spot, Spotter, plain, spots
+from gateway.credentials.stream import Detects, Spot, Spotter, spots
 from gateway.errors import UpstreamBroken
-from gateway.json.scalars import Edit, ScalarSpan, Step, apply_edits, scalars
+from gateway.json.edit import Edit, apply_edits, move_edits
+from gateway.json.lex import ScalarSpan, Step, ends_in_string, scalars, unescape
 from gateway.json.strict import RELATED_TASK
 from gateway.protocol import sse
 
@@ -41,7 +42,6 @@ _PROTOCOL: Final[frozenset[tuple[Step, ...]]] = frozenset(
 )
 """What client and server tell calls, tasks and states apart by. It goes back as it came, whatever it looks like."""
 
-_QUOTES: Final = re.compile(rb'\\.|"', re.DOTALL)
 _WRITTEN_OUT: Final = re.compile(r"\\([nr])")
 
 
@@ -80,8 +80,7 @@ class CredentialRewriter:
         edits = self._edits(data) if _is_json(data) else self._plain_edits(data)
         if not edits:
             return raw
-        places = sse.places(raw, data)
-        return apply_edits(raw, [Edit(places.raw(edit.start), places.raw(edit.end), edit.instead) for edit in edits])
+        return apply_edits(raw, move_edits(edits, sse.places(raw, data).raw))
 
     def _edits(self, data: bytes) -> list[Edit]:
         found = spots(self._detector, data)
@@ -108,7 +107,7 @@ class CredentialRewriter:
                 done = end
                 quoted = start == place.start
                 raw = data[start:end]
-                text = raw if place.kind == "other" else plain(raw[1:-1] if quoted else raw)
+                text = raw if place.kind == "other" else unescape(raw[1:-1] if quoted else raw)
                 handle = self._handle(spot.findings, text)
                 if handle is not None:
                     yield Edit(start, end, f'"{handle}"'.encode() if quoted else handle.encode())
@@ -140,14 +139,14 @@ class CredentialRewriter:
         """A spot outside of a string becomes one of its own."""
         raw = part if isinstance(part, bytes) else part.raw
         before = self._inside
-        self._inside = before ^ (sum(match[0] == b'"' for match in _QUOTES.finditer(raw)) % 2 == 1)
+        self._inside = ends_in_string(raw, begins_in_string=before)
         sign, self._sign = self._sign, b""
         if isinstance(part, bytes):
             if not self._inside and raw.endswith(b"-"):
                 # The sign of a number that may be a credential: a handle takes the place of both.
                 self._sign, raw = b"-", raw[:-1]
             return sign + raw
-        handle = self._handle(part.findings, plain(raw) if part.whole else None)
+        handle = self._handle(part.findings, unescape(raw) if part.whole else None)
         if handle is None:
             return sign + raw
         return (b"" if before else b'"') + handle.encode() + (b"" if self._inside else b'"')

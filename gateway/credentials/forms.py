@@ -20,6 +20,7 @@ from gateway.credentials.base64_text import groups, readable_text
 from gateway.credentials.decoders import base85, quoted_printable, uuencoded
 from gateway.credentials.fingerprint import bare
 from gateway.credentials.ruleset import compiled
+from gateway.json.lex import unescape_any
 from gateway.worker_thread import AT_ONCE, give_way
 
 ROUNDS: Final = 2
@@ -64,9 +65,6 @@ _BACKSLASH: Final = ord("\\")
 _PERCENT_SIGN: Final = ord("%")
 _SPACE: Final = b" \t\r\n\f\v"
 _STANDARD: Final = bytes.maketrans(b"-_", b"+/")
-_ESCAPE: Final = re.compile(rb"\\(?:u\{([0-9A-Fa-f]{1,6})\}|u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|(.))", re.DOTALL)
-_PAIR: Final = re.compile(rb"\\u[dD][89aAbB][0-9A-Fa-f]{2}\\u[dD][c-fC-F][0-9A-Fa-f]{2}")
-_SIMPLE: Final = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"b": b"\b", b"f": b"\f"}
 _LINES: Final = re.compile(rb"\\[nrt]")
 
 
@@ -133,7 +131,7 @@ def _decoded(text: bytes, *, rare: bool) -> list[tuple[str, bytes]]:
     if _PERCENT_SIGN in text and _PERCENT.search(text) is not None:
         found.append(("percent", unquote_to_bytes(text)))
     if _BACKSLASH in text:
-        found.append(("escape", unescaped(text)))
+        found.append(("escape", unescape_any(text)))
     if not text.isascii():
         found.extend([("compatible", decoded) for decoded in _compatible(text)])
     if decoded := _base64(text):
@@ -263,27 +261,6 @@ def _readable(parts: list[bytes]) -> Iterator[bytes]:
 def _joined(parts: Iterator[bytes]) -> Iterator[bytes]:
     if joined := b"\n".join(parts):
         yield joined
-
-
-# --- escapes ---------------------------------------------------------------------------------------
-
-
-def unescaped(text: bytes) -> bytes:
-    """JSON's escapes undone (RFC 8259 section 7), also `\\xHH` and `\\u{H…}`. A letter after a backslash stays itself."""
-    return _ESCAPE.sub(_character, _PAIR.sub(_surrogates, text))
-
-
-def _surrogates(match: re.Match[bytes]) -> bytes:
-    high, low = int(match[0][2:6], 16), int(match[0][8:12], 16)
-    return chr(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00)).encode()
-
-
-def _character(match: re.Match[bytes]) -> bytes:
-    braces, four, two, letter = match.groups()
-    if letter is not None:
-        return _SIMPLE.get(letter, letter)
-    code = int(braces or four or two, 16)
-    return chr(code).encode("utf-8", "surrogatepass") if code < 0x110000 else b""
 
 
 def whole(word: bytes) -> Iterator[bytes]:

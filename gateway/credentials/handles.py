@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.credentials.stream import plain
-from gateway.json.scalars import Edit, ScalarSpan, apply_edits, scalars, text_of
+from gateway.json.edit import Edit, apply_edits
+from gateway.json.lex import ScalarSpan, read_string, scalars, unescape
 from gateway.model.target import Role
 from gateway.model.wire import Headers
 from gateway.protocol.headers import NAME, PARAM_PREFIX, decode, encode
@@ -62,11 +62,11 @@ def places(body: bytes, decided: str | None) -> tuple[Place, ...] | Misplaced:
     if _BACKSLASH not in body:
         if b"://" not in body or b"cred://" not in body.lower():
             return ()
-    elif b"cred://" not in body.lower() and b"cred://" not in plain(body).lower():
+    elif b"cred://" not in body.lower() and b"cred://" not in unescape(body).lower():
         return ()
     found: list[Place] = []
     for scalar in scalars(body):
-        text = "" if scalar.kind == "other" else text_of(body[scalar.start : scalar.end])
+        text = "" if scalar.kind == "other" else read_string(body[scalar.start : scalar.end])
         marks = [match.start() for match in _MARK.finditer(text)]
         if not marks:
             continue

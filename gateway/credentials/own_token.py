@@ -20,10 +20,10 @@ import msgspec
 
 from gateway.credentials.decoders import quoted_printable, uuencoded
 from gateway.credentials.fingerprint import Fingerprints, encoded, letters
-from gateway.credentials.forms import LONG_HIDDEN, ROUNDS, forms, string, unescaped
+from gateway.credentials.forms import LONG_HIDDEN, ROUNDS, forms, string
 from gateway.credentials.pieces import pieces_of
 from gateway.credentials.ruleset import compiled, escaped
-from gateway.credentials.stream import plain
+from gateway.json.lex import unescape, unescape_any
 from gateway.model.content import CredentialPiece
 from gateway.model.shingles import GRAM, gram, grams_of
 from gateway.model.wire import Headers
@@ -139,7 +139,7 @@ def examine(searches: Sequence[TokenSearch], headers: Headers, body: bytes, fing
     values = _values(body)
     if values is None:
         return WHOLE
-    sent = b"\n".join([plain(body)] + [value for _, value in headers] + [name for name, _ in headers])
+    sent = b"\n".join([unescape(body)] + [value for _, value in headers] + [name for name, _ in headers])
     texts = [sent, *quoted_printable(sent)]
     if _PERCENT in sent or _BACKSLASH in sent or not sent.isascii():
         texts.extend(_simplified(sent))
@@ -194,7 +194,7 @@ def _simplified(sent: bytes) -> Iterator[bytes]:
     for _ in range(ROUNDS):
         if _BACKSLASH not in text:
             break
-        text = unescaped(text)
+        text = unescape_any(text)
         yield text
     for _ in range(ROUNDS):
         if _PERCENT not in text:

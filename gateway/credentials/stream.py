@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import base64
 import re
-from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
@@ -17,8 +16,8 @@ from msgspec import Struct
 from gateway.credentials.base64_text import eight_bytes
 from gateway.credentials.finding import Finding, Hit
 from gateway.credentials.fingerprint import Fingerprints
-from gateway.credentials.forms import unescaped
 from gateway.credentials.ruleset import REACH, Ruleset, compiled
+from gateway.json.lex import BEGUN_ESCAPE, EscapedPlaces, begun_escape, unescape
 from gateway.model.shingles import mark_of
 
 HOLD: Final = 4_096
@@ -36,8 +35,6 @@ _PEM_START: Final = b"-----BEGIN"
 _PEM_END: Final = b"-----END"
 _BACKSLASH: Final = ord("\\")
 """As a number, see `forms`."""
-_ESCAPE: Final = 5
-"""Bytes of the longest escape that is not whole."""
 _LONGEST_ESCAPE: Final = 6
 """Bytes of one letter as JSON may write it."""
 _LONG_RUN: Final = compiled(r"[A-Za-z0-9+/_-]{24}")
@@ -45,11 +42,6 @@ _RUN: Final = re.compile(rb"[A-Za-z0-9+/_-]{24,}={0,2}")
 _READABLE: Final = compiled(r"[\t\n\r\x20-\x7e]{8,}")
 _STANDARD: Final = bytes.maketrans(b"-_", b"+/")
 _WRAPPED: Final = compiled(eight_bytes())
-_CUT_ESCAPE: Final = re.compile(rb"(?<!\\)(?:\\\\)*(\\(?:u[0-9A-Fa-f]{0,3})?)\Z")
-_ESCAPES: Final = re.compile(
-    rb"\\u[dD][89abAB][0-9A-Fa-f]{2}\\u[dD][c-fC-F][0-9A-Fa-f]{2}|\\(?:u[0-9A-Fa-f]{4}|.)", re.DOTALL
-)
-"""A pair of surrogates is one character: its escapes are undone together."""
 _REST: Final = re.compile(rb"[A-Za-z0-9._~+/=%-]*")
 _REST_OF_KEY: Final = re.compile(rb"(?:[A-Za-z0-9+/=\s]|\\(?:[nrt]|u[0-9A-Fa-f]{4}))*")
 
@@ -104,11 +96,11 @@ class _Window:
         if not raw:
             self._held: bytes = b""
             return []
-        body = raw if last else raw[: _begun(raw)]
-        before = plain(self._context)
-        text = before + plain(body)
+        body = raw if last else raw[: begun_escape(raw, max(0, len(raw) - HOLD))]
+        before = unescape(self._context)
+        text = before + unescape(body)
         found = self._hits(text, len(before))
-        where = _Places(body, len(before))
+        where = EscapedPlaces(body, len(before))
         settled, cut = (len(body), len(body)) if last else self._cuts(body)
         places: list[_HitPlace] = []
         for hit, form in found:
@@ -137,7 +129,7 @@ class _Window:
         if self._rest is not None and (match := self._rest.match(raw)) is not None:
             self._offset += match.end()
             raw = raw[match.end() :]
-            if raw and _CUT_ESCAPE.fullmatch(raw) is None:
+            if raw and BEGUN_ESCAPE.fullmatch(raw) is None:
                 self._rest = None
         return raw
 
@@ -164,7 +156,7 @@ class _Window:
             # One word without an end. Base64 stays aligned to where it began, and no escape is cut.
             begin = max(body.rfind(mark, 0, earliest) for mark in _PARTING) + 1
             cut = begin + (earliest - begin) // 4 * 4
-            escape = _CUT_ESCAPE.search(body[:cut])
+            escape = BEGUN_ESCAPE.search(body[:cut])
             cut = cut if escape is None else escape.start(1)
         return cut
 
@@ -211,36 +203,6 @@ def _merged(places: list[_HitPlace]) -> list[tuple[int, int, tuple[_HitPlace, ..
     return merged
 
 
-class _Places:
-    """From places in the text to places in the JSON that it was written in."""
-
-    def __init__(self, body: bytes, before: int) -> None:
-        self._before = before
-        self._steps: list[tuple[int, int]] = [(0, 0)]
-        self._body = body
-        self._known = _BACKSLASH not in body
-
-    def raw(self, place: int) -> int:
-        place -= self._before
-        if not self._known:
-            self._measure()
-        text, position = self._steps[bisect_right(self._steps, place, key=_in_text) - 1]
-        return position + place - text
-
-    def _measure(self) -> None:
-        """After each escape: the place in the text, and that in the JSON."""
-        self._known = True
-        text = position = 0
-        for match in _ESCAPES.finditer(self._body):
-            text += match.start() - position + len(plain(match[0]))
-            position = match.end()
-            self._steps.append((text, position))
-
-
-def _in_text(step: tuple[int, int]) -> int:
-    return step[0]
-
-
 class Scanner(Struct):
     """A scanner of one result's passing bytes. It reports each credential once.
 
@@ -261,7 +223,7 @@ class Scanner(Struct):
         """Return the credentials found with this last chunk, and those settled by the end."""
         if self._window is None:
             # A whole result. Where nothing is found at first sight, the window would find nothing.
-            text = plain(chunk) if _BACKSLASH in chunk else chunk
+            text = unescape(chunk) if _BACKSLASH in chunk else chunk
             has_wrapped = _WRAPPED.search(text) is not None and _LONG_RUN.search(text) is not None
             if not has_wrapped and not self.detector.hits(text):
                 return ()
@@ -336,27 +298,6 @@ class Spotter:
 
     def _parts(self, pieces: list[_Piece]) -> list[bytes | Spot]:
         return [_spot(self._detector, piece) if piece.places else piece.raw for piece in pieces]
-
-
-def _begun(raw: bytes) -> int:
-    """Return the start of an escape cut off by the end of `raw`, or the length of `raw`."""
-    at = raw.rfind(b"\\", max(0, len(raw) - _ESCAPE))
-    if at < 0:
-        return len(raw)
-    earliest = max(0, len(raw) - HOLD)
-    found = _CUT_ESCAPE.search(raw, earliest + len(raw[earliest : at + 1].rstrip(b"\\")))
-    return len(raw) if found is None else found.start(1)
-
-
-def plain(raw: bytes) -> bytes:
-    """Return JSON text without its escapes. Common escapes are replaced in bulk, the others one by one."""
-    if _BACKSLASH not in raw:
-        return raw
-    # 0xFF is in no UTF-8; it keeps an escaped backslash from beginning another escape.
-    text = raw.replace(b"\\\\", b"\xff").replace(b'\\"', b'"').replace(b"\\n", b"\n")
-    if _BACKSLASH in text:
-        text = unescaped(text.replace(b"\\/", b"/"))
-    return text.replace(b"\xff", b"\\")
 
 
 def _readable(runs: list[bytes]) -> bytes:

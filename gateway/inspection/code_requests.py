@@ -9,7 +9,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from gateway.inspection.text import Unescaper
+from gateway.json.lex import Unescaper
 from gateway.json.strict import fold
 from gateway.model.target import Effect, Target
 from gateway.text_cache import SHORT

@@ -12,7 +12,7 @@ from msgspec import Struct
 from gateway.credentials.finding import Finding
 from gateway.destinations import links as followable_links
 from gateway.inspection.code_requests import CodeRequests
-from gateway.inspection.text import Unescaper, text_of
+from gateway.json.lex import Unescaper, decode_text
 from gateway.model.content import ResultContent, Sighting
 from gateway.words import words as text_words
 from gateway.words.records import ResultRecords
@@ -64,7 +64,7 @@ class ResultWords(Struct):
         if self._text is not None:
             text = self._text.feed(chunk) + self._text.finish()
         else:
-            text = text_of(chunk) if _BACKSLASH in chunk else chunk.decode("utf-8", "replace")
+            text = decode_text(chunk) if _BACKSLASH in chunk else chunk.decode("utf-8", "replace")
         if not self._skipping and len(self._tail) + len(text) <= _REACH:
             rest, self._tail = self._tail + text, ""
             return self._keep(rest)

@@ -10,11 +10,11 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from itertools import accumulate
 from math import isfinite
 from typing import Final, NoReturn
 
 from gateway import reasons
+from gateway.json.lex import brackets, depths, outside_strings, without_escaped_quotes
 from gateway.model.wire import Json, JsonObject
 
 MAX_DEPTH: Final = 64
@@ -167,25 +167,22 @@ def _has_few_marks(body: bytes, opens: int) -> bool:
 
 def _outside_of_strings(body: bytes) -> UnreadableJson | None:
     """Refuse a document by its marks outside of strings."""
-    # A run of backslashes pairs up from the left, as a reader would pair it; what is left escapes the next byte.
-    plain = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    plain = without_escaped_quotes(body)
     if plain.count(b'"') > 2 * MAX_VALUES:
         return _TOO_MANY
-    structure = b"".join(plain.split(b'"')[::2])
+    structure, _ = outside_strings(plain)
     opens = structure.count(b"{") + structure.count(b"[")
     if opens + structure.count(b",") + structure.count(b":") >= MAX_VALUES:
         return _TOO_MANY
-    brackets = structure.translate(None, _NOT_BRACKETS)
-    if len(brackets) > 2 * MAX_VALUES:
+    marks = brackets(structure)
+    if len(marks) > 2 * MAX_VALUES:
         return _TOO_MANY
-    if max(accumulate(map(_STEP.__getitem__, brackets)), default=0) > MAX_DEPTH:
+    if max(depths(marks), default=0) > MAX_DEPTH:
         return UnreadableJson(reasons.REQUEST_DEPTH, f"the body is nested more than {MAX_DEPTH} levels deep")
     return None
 
 
 _TOO_MANY: Final = UnreadableJson(reasons.REQUEST_SIZE, f"the body has more than {MAX_VALUES} keys and values")
-_NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"{}[]"))
-_STEP: Final = {ord("{"): 1, ord("["): 1, ord("}"): -1, ord("]"): -1}
 
 
 # --- values ----------------------------------------------------------------------------------------

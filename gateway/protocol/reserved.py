@@ -14,7 +14,8 @@ from typing import Final
 
 from gateway.errors import UpstreamBroken
 from gateway.json import strict
-from gateway.json.scalars import TOKEN, Edit, apply_edits
+from gateway.json.edit import Edit, apply_edits
+from gateway.json.lex import CLOSING, COLON, COMMA, OBJECT, OPENING, QUOTE, TOKEN
 from gateway.protocol.error_codes import INTERNAL_ERROR, OWN
 
 PREFIX: Final = "io.opagate"
@@ -135,19 +136,19 @@ class _ReservedSearch:
         mark = message[start]
         if self._cut is not None and not self._ends_cut(self._cut, mark, end):
             return
-        if mark in _OPEN:
-            self._levels.append(_Level(mark == _OBJECT, mark == _OBJECT))
-        elif mark in _CLOSE:
+        if mark in OPENING:
+            self._levels.append(_Level(mark == OBJECT, mark == OBJECT))
+        elif mark in CLOSING:
             del self._levels[-1:]
-        elif self._levels and mark == _COMMA:
+        elif self._levels and mark == COMMA:
             level = self._levels[-1]
             level.is_naming, level.comma = level.is_object, start
-        elif self._levels and mark != _COLON:
+        elif self._levels and mark != COLON:
             self._take_scalar(self._levels[-1], message, start, end)
 
     def _ends_cut(self, cut: _Cut, mark: int, end: int) -> bool:
         """Go on with the member to take out. Return whether the member has ended before this token."""
-        if cut.nested == 0 and mark in _CLOSE:
+        if cut.nested == 0 and mark in CLOSING:
             # The last member: the comma before it goes as well, with all members that were taken out after that.
             comma = self._levels[-1].comma
             begin = cut.start if comma < 0 else comma
@@ -156,18 +157,18 @@ class _ReservedSearch:
             self._edits.append(Edit(begin, cut.end, b""))
             self._cut = None
             return True
-        if cut.nested == 0 and mark == _COMMA:
+        if cut.nested == 0 and mark == COMMA:
             self._edits.append(Edit(cut.start, end, b""))
             self._cut = None
             self._levels[-1].is_naming = True
             return False
-        cut.nested += (mark in _OPEN) - (mark in _CLOSE)
+        cut.nested += (mark in OPENING) - (mark in CLOSING)
         cut.end = end
         return False
 
     def _take_scalar(self, level: _Level, message: bytes, start: int, end: int) -> None:
         may_name_error = len(self._levels) <= _LONGEST_PATH
-        if level.is_naming and message[start] == _QUOTE:
+        if level.is_naming and message[start] == QUOTE:
             level.is_naming = False
             if _NAME.match(message, start) is not None:
                 self._cut = _Cut(start, end)
@@ -191,9 +192,6 @@ def _fold(token: bytes) -> str:
 
 
 _LONGEST_PATH: Final = max(map(len, _ERROR_PATHS))
-_OBJECT, _QUOTE, _COMMA, _COLON = b'{",:'
-_OPEN: Final = frozenset(b"{[")
-_CLOSE: Final = frozenset(b"}]")
 
 
 # --- messages that are too large to be held ----------------------------------------------------------

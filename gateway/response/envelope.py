@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import json
 import re
-from itertools import accumulate
 from typing import Final, cast
 
 from gateway.errors import UpstreamBroken
+from gateway.json.lex import OPENING, QUOTE, brackets, depths, outside_strings
 from gateway.json.strict import ENVELOPE, look_alike
 from gateway.model.wire import RequestId
 from gateway.protocol import sse
@@ -22,10 +22,6 @@ _NESTED: Final = re.compile(rb'(?:[^"{}\[\]]+|"[^"\\]*(?:\\.[^"\\]*)*")*', re.DO
 _TOP: Final = re.compile(rb'[^"{}\[\]]*')
 _BLOCK: Final = 4096
 """Bytes that are looked at together."""
-_NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"{}[]"))
-_STEP: Final = {ord("{"): 1, ord("["): 1, ord("}"): -1, ord("]"): -1}
-_OPENING: Final = frozenset(b"{[")
-_QUOTE: Final = ord('"')
 
 
 class Envelope:
@@ -61,14 +57,12 @@ class Envelope:
     def _passes(self, block: bytes) -> bool:
         """Return whether nothing of a block stands at the top level. Most blocks of a result are nested, and this check is
         far faster than a search for places."""
-        # A run of backslashes pairs up from the left, as a reader would pair it; what is left escapes the next byte.
-        parts = block.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
-        outside = parts[1::2] if self._in_string else parts[::2]
-        depths = list(accumulate(map(_STEP.__getitem__, b"".join(outside).translate(None, _NOT_BRACKETS))))
-        if self._depth + min(depths, default=0) < 2:
+        structure, in_string = outside_strings(block, begins_in_string=self._in_string)
+        steps = list(depths(brackets(structure)))
+        if self._depth + min(steps, default=0) < 2:
             return False
-        self._depth += depths[-1] if depths else 0
-        self._in_string ^= len(parts) % 2 == 0
+        self._depth += steps[-1] if steps else 0
+        self._in_string = in_string
         self._escaped = self._in_string and (len(block) - len(block.rstrip(b"\\"))) % 2 == 1
         return True
 
@@ -87,7 +81,7 @@ class Envelope:
         if end == len(chunk):
             return end
         self._keep(chunk[end : end + 1])
-        if chunk[end] == _QUOTE:
+        if chunk[end] == QUOTE:
             self._in_string = False
         else:
             # A backslash that ends the chunk.
@@ -100,10 +94,10 @@ class Envelope:
         self._keep(chunk[place:end])
         if end == len(chunk):
             return end
-        if chunk[end] == _QUOTE:
+        if chunk[end] == QUOTE:
             self._keep(b'"')
             self._in_string = True
-        elif chunk[end] in _OPENING:
+        elif chunk[end] in OPENING:
             self._keep(b"null" if self._depth else chunk[end : end + 1])
             self._depth += 1
         else:

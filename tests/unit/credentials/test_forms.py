@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.credentials import forms as module
-from gateway.credentials.forms import BUDGET, Budget, forms, string, unescaped, whole
+from gateway.credentials.forms import BUDGET, Budget, forms, string, whole
 
 VALUE = b"hunter2-Correct_Horse+battery/9="
 
@@ -98,12 +98,6 @@ def test_what_is_decoded_at_every_alignment_is_as_if_decoded_run_by_run(texts: l
 
 def test_clean_prose_has_one_reading():
     assert list(readings(b"The quick brown fox jumps over the lazy dog, every day of the week. " * 20)) == ["raw"]
-
-
-def test_escapes_of_json_are_undone():
-    assert unescaped(rb"a\nb\tc\rd\be\ff\"g\\h\/i\q") == b'a\nb\tc\rd\be\ff"g\\h/iq'
-    assert unescaped(rb"\ud83d\ude00\u00e9\u{1F600}\u{ffffff}") == "😀é😀".encode()
-    assert unescaped(rb"\ud800!") == b"\xed\xa0\x80!"
 
 
 def test_bytes_that_are_no_text_are_read_all_the_same():

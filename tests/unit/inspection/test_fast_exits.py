@@ -24,7 +24,7 @@ from gateway.credentials.fingerprint import Fingerprints
 from gateway.credentials.own_token import TokenSearch
 from gateway.inspection import arguments as module
 from gateway.inspection.results import ResultInspector, ResultWords, together
-from gateway.inspection.text import Unescaper, text_of
+from gateway.json.lex import Unescaper, decode_text
 from gateway.json.walk import leaves
 from gateway.model.target import Role
 from gateway.model.wire import Disposition, Era, Json, JsonObject, Kind, Message
@@ -140,7 +140,7 @@ def test_a_whole_text_that_has_no_hit_is_not_looked_at_by_the_window(data: bytes
 def test_the_text_of_a_document_is_what_an_unescaper_gives(data: bytes):
     unescaper = Unescaper()
 
-    assert text_of(data) == unescaper.feed(data) + unescaper.finish()
+    assert decode_text(data) == unescaper.feed(data) + unescaper.finish()
 
 
 # --- words and grounds -----------------------------------------------------------------------------
