@@ -27,6 +27,9 @@ class UnreadableYaml(Exception):
         self.column = column
 
 
+_TAB: Final = "the line begins with a tab, and YAML is indented with spaces"
+
+
 def node(text: str) -> yaml.Node | None:
     """Return the root node of a text, `None` for an empty text. Raises `UnreadableYaml`."""
     try:
@@ -37,7 +40,10 @@ def node(text: str) -> yaml.Node | None:
         if root is not None:
             _require_plain(root)
     except yaml.MarkedYAMLError as error:
-        raise _at(error.problem_mark or error.context_mark, f"not YAML: {error.problem}") from None
+        mark = error.problem_mark or error.context_mark
+        begins = [] if mark is None else text.split("\n")[mark.line : mark.line + 1]
+        problem = _TAB if any(line.startswith("\t") for line in begins) else error.problem
+        raise _at(mark, f"not YAML: {problem}") from None
     except (yaml.YAMLError, ValueError) as error:
         raise UnreadableYaml(f"not YAML: {str(error).splitlines()[0]}") from None
     except RecursionError:

@@ -25,9 +25,9 @@ def add(
 ) -> None:
     """Add the MCP servers of another client to gateway.yaml, and an empty grant for each to grants.yaml.
 
-    Comments, order and what is there stay. A server whose name is taken gets a number behind it.
+    Comments, order and existing entries stay. A server with a taken name gets a number behind its name.
 
-    Secrets are never copied: each becomes a reference to an environment variable, and those to set are listed.
+    Secrets are never copied: each becomes a reference to an environment variable, and the command lists the variables to set.
     """
     from gateway.cli import template, yaml_merge
     from gateway.errors import ConfigurationError

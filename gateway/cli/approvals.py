@@ -26,7 +26,7 @@ SocketOption = Annotated[
     Path | None, typer.Option("--socket", metavar="PATH", help="The desk's socket, in the place of the configured one.")
 ]
 AsOption = Annotated[
-    str | None, typer.Option("--as", metavar="PERSON", help="Who speaks: with a development identity only.")
+    str | None, typer.Option("--as", metavar="PERSON", help="The approver; with a development identity only.")
 ]
 GroupOption = Annotated[
     list[str] | None, typer.Option("--group", metavar="GROUP", help="A group of that person, with --as.")

@@ -52,7 +52,7 @@ def can(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell what would be decided on a call, and why: the reasons, the grants that hold, and the parts that are missing.
+    """Show the decision that a call would get, and why: the reasons, the grants that hold, and the missing parts.
 
     The call counts as the first of an undeclared task.
 

@@ -29,12 +29,12 @@ _LINE_LENGTH: Final = 300
 
 app = typer.Typer(invoke_without_command=True)
 
-UpstreamArgument = Annotated[str | None, typer.Argument(metavar="UPSTREAM", help="Only this one.")]
+UpstreamArgument = Annotated[str | None, typer.Argument(metavar="UPSTREAM", help="One upstream in the place of all.")]
 
 
 @app.callback()
 def catalogue(context: typer.Context) -> None:
-    """The tools of the upstreams, their labels, and what is pinned. Without a command: `show`."""
+    """The tools of the upstreams, with labels and pins: list, compare and pin them. Without a command: `show`."""
     if context.invoked_subcommand is None:
         show_tools()
 
@@ -65,9 +65,9 @@ def show_tools(upstream: UpstreamArgument = None, config: ConfigOption = None, a
 
 @app.command("diff", epilog="Example: opagate catalogue diff || echo changed")
 def diff(upstream: UpstreamArgument = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Show how tools, prompts and instructions differ from the pinned ones. Exit status 1 if one does.
+    """Show how tools, prompts and instructions differ from their pins. Exit status 1 if one differs.
 
-    What is listed by an upstream that has no pins at all is not a difference.
+    An upstream without any pins has no differences.
     """
     settings = _only(configuration(config, secrets=True), upstream)
     changes, problems = loop.run(_find_changes(settings))
@@ -86,7 +86,7 @@ def diff(upstream: UpstreamArgument = None, config: ConfigOption = None, as_json
 @app.command("pin", epilog="Example: opagate catalogue pin tickets/search_tickets")
 def pin(
     what: Annotated[
-        str | None, typer.Argument(metavar="UPSTREAM[/NAME]", help="What to trust. Without it: everything.")
+        str | None, typer.Argument(metavar="UPSTREAM[/NAME]", help="The definitions to trust. Without it: all.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     config: ConfigOption = None,

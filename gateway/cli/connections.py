@@ -37,7 +37,7 @@ def list_connections(config: ConfigOption = None, as_json: JsonOption = False) -
 
 @app.command("revoke", epilog="Example: opagate connections revoke --user alice")
 def revoke(
-    connection: Annotated[str | None, typer.Argument(metavar="[ID]", help="One connection.")] = None,
+    connection: Annotated[str | None, typer.Argument(metavar="ID", help="One connection.")] = None,
     user: Annotated[str | None, typer.Option("--user", metavar="USER", help="All connections of a user.")] = None,
     agent: Annotated[str | None, typer.Option("--agent", metavar="AGENT", help="All connections of an agent.")] = None,
     broker: Annotated[str | None, typer.Option("--broker", metavar="NAME", help="All connections of a broker.")] = None,

@@ -59,9 +59,19 @@ class DeskClient:
         return answer["ok"]
 
 
+_NEEDS: Final = {
+    "approvals.sock": "`approvals:`",
+    "connections.sock": "a broker of kind `user_oauth`",
+    "console.sock": "`console: {}`",
+    "leases.sock": "an upstream with a leased credential",
+    "signals.sock": "`signals:`",
+}
+"""Socket → the settings without which a gateway does not listen there."""
+
+
 @contextmanager
 def connect_to_desk(path: Path, speaks_as: str | None, groups: list[str]) -> Generator[DeskClient]:
-    """Give a connection to the desk. Raises `ConfigurationError` if no gateway listens."""
+    """Give a connection to a socket of the gateway. Raises `ConfigurationError` if no gateway listens."""
     speaker: dict[str, Any] = {} if speaks_as is None else {"speaks_as": speaks_as}
     if groups:
         speaker["groups"] = groups
@@ -72,7 +82,7 @@ def connect_to_desk(path: Path, speaks_as: str | None, groups: list[str]) -> Gen
         except OSError as error:
             raise ConfigurationError(
                 f"no gateway answers at {path}: {error.strerror or error}",
-                "start it on this machine; its configuration needs `approvals:`, `signals:`, or an upstream with a leased credential",
+                f"start it on this machine with `opagate serve`; its configuration needs {_NEEDS.get(path.name, 'the setting')}",
             ) from error
         with connection.makefile("rb") as lines:
             yield DeskClient(connection, lines, speaker)

@@ -25,16 +25,14 @@ _CAUSES: Final = 20
 
 
 def explain(
-    decision_id: Annotated[
-        str, typer.Argument(metavar="DECISION_ID", help="As a refusal names it, and as the journal does.")
-    ],
+    decision_id: Annotated[str, typer.Argument(metavar="DECISION_ID", help="The id in the refusal or in the journal.")],
     policy_input: Annotated[
         bool, typer.Option("--input", help="Print the policy input of the decision, for `opagate policy eval`.")
     ] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell a recorded decision: the caller, the rules that answered, their facts, and the earlier calls behind the facts.
+    """Explain a recorded decision: the caller, the rules that answered, their facts, and the earlier calls behind the facts.
 
     For a call, also name the grants that hold or come nearest, as today's policy judges them.
 

@@ -24,7 +24,7 @@ def init(
             help="A client's list of MCP servers: of Claude, Codex, Cursor, Gemini CLI, opencode, VS Code.",
         ),
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write.")] = Path(
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.")] = Path(
         "gateway.yaml"
     ),
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")] = False,
@@ -33,7 +33,7 @@ def init(
 
     With --from, the servers of another client become upstreams.
 
-    Secrets are never copied: each becomes a reference to an environment variable, and those to set are listed.
+    Secrets are never copied: each becomes a reference to an environment variable, and the command lists the variables to set.
     """
     from gateway.cli import template
     from gateway.errors import ConfigurationError
@@ -97,7 +97,7 @@ def next_steps(path: Path, *, imported: bool) -> None:
     config = "" if str(path) == "gateway.yaml" else f" --config {path}"
     out.print("\n[bold]Next[/]")
     rows = pairs()
-    rows.add_row(f"  opagate check{config}", "is everything there, and what is to mend")
+    rows.add_row(f"  opagate check{config}", "check that everything is there")
     rows.add_row(
         f"  opagate catalogue show{config}",
         "the tools; label them in the file" + (", and grant them in grants.yaml" if imported else ""),

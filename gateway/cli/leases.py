@@ -65,7 +65,7 @@ def show_lease(lease: IdArgument, config: ConfigOption = None, as_json: JsonOpti
 
 @app.command("revoke", epilog="Example: opagate leases revoke --user alice")
 def revoke(
-    lease: Annotated[str | None, typer.Argument(metavar="[ID]", help="One lease.")] = None,
+    lease: Annotated[str | None, typer.Argument(metavar="ID", help="One lease.")] = None,
     task: Annotated[str | None, typer.Option("--task", metavar="ID", help="All leases of a task.")] = None,
     user: Annotated[str | None, typer.Option("--user", metavar="USER", help="All leases for a user.")] = None,
     agent: Annotated[str | None, typer.Option("--agent", metavar="AGENT", help="All leases of an agent.")] = None,

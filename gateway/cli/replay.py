@@ -37,7 +37,9 @@ def replay(
     ] = None,
     assume: Annotated[
         Literal["refused", "forwarded"],
-        typer.Option(help="Whether a step that is not allowed ends there, or goes on and shows what would follow."),
+        typer.Option(
+            help="A step that is not allowed ends there (`refused`), or goes on and shows the steps after it (`forwarded`)."
+        ),
     ] = "refused",
     summary: Annotated[bool, typer.Option("--summary", help="A table of the reasons in place of the steps.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a step on standard output.")] = False,

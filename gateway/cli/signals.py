@@ -48,7 +48,10 @@ def try_stream(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask the transmitter for a verification event, and wait until the running gateway has it. The signals need `stream`."""
+    """Ask the transmitter for a verification event, and wait until the running gateway has it.
+
+    The settings of these signals need `stream`.
+    """
     with _operator(config) as gateway:
         found: dict[str, Any] = gateway.ask("test", stream=stream)
     if as_json:

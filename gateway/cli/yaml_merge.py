@@ -46,7 +46,7 @@ def _upstreams(text: str, name: str) -> dict[str, Any]:
         document = strict_yaml.value(text)
     except strict_yaml.UnreadableYaml as error:
         raise ConfigurationError(
-            f"{name} cannot be read: line {error.line}: {error.problem}", "mend the line that is named"
+            f"{name} cannot be read: line {error.line}: {error.problem}", "mend that line"
         ) from None
     found = cast("dict[str, Any]", document).get("upstreams") if isinstance(document, dict) else None
     if found is not None and not isinstance(found, dict):

@@ -47,9 +47,7 @@ def parse(text: str, *, base: Path, name: str = "configuration", secrets: bool =
         document: object = strict_yaml.value(text)
     except strict_yaml.UnreadableYaml as error:
         where = f"line {error.line}, column {error.column}"
-        raise ConfigurationError(
-            f"{name} cannot be read: {where}: {error.problem}", "mend the line that is named"
-        ) from None
+        raise ConfigurationError(f"{name} cannot be read: {where}: {error.problem}", "mend that line") from None
     if document is None:
         document = {}
     if not isinstance(document, dict):

@@ -36,7 +36,7 @@ def segments(folder: Path) -> list[tuple[int, Path]]:
     except FileNotFoundError as error:
         raise JournalError(
             f"there is no journal {folder}",
-            "a gateway makes it when it starts; name the configuration of yours with --config",
+            "a gateway makes it at its start; name the configuration of that gateway with --config",
         ) from error
     except OSError as error:
         raise JournalError(

@@ -39,6 +39,7 @@ def test_of_nothing_there_is_nothing(text: str):
         ("- &a [x]\n- &b [*a, *a]\n- [*b, *b]\n", 2, 7, "aliases are not read"),
         ("a: b: c\n", 1, 5, "not YAML: mapping values are not allowed"),
         ("a: 1\n---\nb: 2\n", 2, 1, "not YAML: but found another document"),
+        ("a:\n\tb: 1\n", 2, 1, "not YAML: the line begins with a tab"),
         ("a: \x07\n", 1, 1, "not YAML: unacceptable character"),
         ("a:\n  " + "[" * 300 + "]" * 300, 2, 103, "nested too deeply"),
     ],

@@ -210,12 +210,16 @@ async def test_a_path_that_cannot_be_a_socket_is_told(tmp_path: Path, desk: Desk
         await socket.start(AsyncExitStack())
 
 
-def test_without_a_gateway_the_command_says_so(tmp_path: Path):
+@pytest.mark.parametrize(
+    ("name", "setting"), [("approvals", "`approvals:`"), ("leases", "leased credential"), ("signals", "`signals:`")]
+)
+def test_without_a_gateway_the_command_says_so_and_names_the_setting(tmp_path: Path, name: str, setting: str):
     with (
-        pytest.raises(ConfigurationError, match="no gateway answers"),
-        connect_to_desk(tmp_path / "none.sock", None, []),
+        pytest.raises(ConfigurationError, match="no gateway answers") as raised,
+        connect_to_desk(tmp_path / f"{name}.sock", None, []),
     ):
         pass
+    assert setting in raised.value.remedy
 
 
 # --- the command line --------------------------------------------------------------------------------
