@@ -30,6 +30,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
+from weakref import ref
 
 from gateway.journal.redaction import Conceal, concealed
 from gateway.model.caller import AuthMethod
@@ -92,10 +93,10 @@ def call_entry(
         "reasons": _reasons(decision.reasons, conceal) if decision.reasons else [],
         "obligations": [obligation.id for obligation in decision.obligations] if decision.obligations else [],
         "policy": {"name": decision.policy.name, "revision": decision.policy.revision},
-        "principal": caller[1] if caller is not None and caller[0] is principal else _principal(principal),
+        "principal": caller[1] if caller is not None and caller[0]() is principal else _principal(principal),
         "task": {"id": task.id, "kind": task.kind},
         "action": call.action,
-        "target": target[1] if target is not None and target[0] is call.target else _target(call.target, conceal),
+        "target": target[1] if target is not None and target[0]() is call.target else _target(call.target, conceal),
         "arguments": arguments_record,
         **(_NOTHING_FOUND if facts.credentials == facts.ungrounded == facts.followed == () else _found(facts, conceal)),
         "client": _client(context.client_ip, context.client_name, conceal),
@@ -202,10 +203,11 @@ _CLOSING: Final = frozenset({"settled", "abandoned"})
 
 _KEPT: Final = 256
 _NOTHING_FOUND: Final[JsonObject] = {}
-_PRINCIPALS: Final[dict[int, tuple[Principal, JsonObject]]] = {}
+_PRINCIPALS: Final[dict[int, tuple[ref[Principal], JsonObject]]] = {}
 """The forms of the last callers, by identity. A caller comes again as the same value, and its hash would cost more than its
-form. The number of a value that is gone can be that of another, so the value is kept with it. Nothing may change a form."""
-_LISTED: Final[dict[int, tuple[Target, JsonObject]]] = {}
+form. The number of a value that is gone can be that of another, so a form has a reference to its value. The reference is weak:
+a target holds the definition of a tool, and a system may list new definitions for ever. Nothing may change a form."""
+_LISTED: Final[dict[int, tuple[ref[Target], JsonObject]]] = {}
 """The forms of the last listed targets, in the same way."""
 
 
@@ -224,7 +226,7 @@ def _principal(principal: Principal) -> JsonObject:
         "token_id": concealed(principal.token_id),
         **_rights(principal),
     }
-    _PRINCIPALS[id(principal)] = principal, form
+    _PRINCIPALS[id(principal)] = ref(principal), form
     return form
 
 
@@ -256,7 +258,7 @@ def _target(target: Target, conceal: Conceal) -> JsonObject:
     if len(_LISTED) >= _KEPT:
         _LISTED.clear()
     form = _target_form(target, concealed)
-    _LISTED[id(target)] = target, form
+    _LISTED[id(target)] = ref(target), form
     return form
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from typing import Any
+from weakref import ref
 
 import pytest
 from msgspec import structs
@@ -333,6 +334,17 @@ def test_the_kept_form_of_a_caller_and_a_target_is_never_that_of_another():
         for _ in range(2):
             fields = call_fields(target, caller=caller)
             assert (fields["principal"]["id"], fields["target"]["id"]) == (f"agent-{number}", f"github/tool-{number}")
+
+
+def test_the_kept_form_of_a_target_does_not_keep_its_definition():
+    kept: list[ref[Target]] = []
+    for number in range(5):
+        target = replace(TARGET, name=f"large-{number}", schema={"x": number})
+        call_fields(target)
+        kept.append(ref(target))
+        del target
+
+    assert [each() for each in kept] == [None] * 5
 
 
 def withheld(_text: str, _limit: int = 256, /) -> str:
