@@ -15,8 +15,7 @@ from msgspec import structs
 from gateway.composition import Gateway
 from gateway.config import HistorySettings
 from gateway.history import History, Reservation
-from gateway.inspection.arguments import analyse
-from gateway.inspection.inspector import Inspector
+from gateway.inspection.inspector import Inspector, Terms, analyse
 from gateway.inspection.results import ResultInspector
 from gateway.model.call import Call
 from gateway.model.content import EVERYTHING, CallContent, Relevance
@@ -49,7 +48,7 @@ class Words(Inspector):
     def call(
         self, call: Call, task: Task, *about: object, relevance: Relevance = EVERYTHING, **more: object
     ) -> CallContent:
-        return analyse(call, key=self.key, goal=task.goal, contract=task.contract, relevance=relevance)
+        return analyse(call, Terms(self.key, task.goal, task.contract, relevance))
 
     def result(self, call: Call, task: Task, *about: object, words: bool = True, **more: object) -> ResultInspector:
         return ResultInspector(super().result(call, task, words=words).words)

@@ -22,10 +22,12 @@ from gateway.inspection.inspector import Inspector
 from gateway.journal.records import ResultRecord, record_arguments
 from gateway.journal.redaction import KnownCredentials, Spots, concealed_with, together
 from gateway.journal.writer import Journal
+from gateway.json.walk import Leaves
 from gateway.model.call import Call
 from gateway.model.facts import SessionFacts
 from gateway.model.target import Target
 from gateway.model.wire import JsonObject
+from gateway.pipeline.record import DescribeArguments
 from gateway.subkeys import subkey
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream.stdio.stderr import LONGEST_LINE
@@ -108,14 +110,19 @@ def holds_credential(detector: Detector, origins: KnownOrigins, owner: str, text
     return shown is not None and KnownSpots(detector, (shown.index,)).holds_any([text])
 
 
-def arguments_record(
-    configuration: Configuration, journal: Journal, spots: Spots
-) -> Callable[[Call, SessionFacts, KnownCredentials | None, bool], JsonObject]:
+def arguments_record(configuration: Configuration, journal: Journal, spots: Spots) -> DescribeArguments:
     mode, key = configuration.journal.arguments, journal.fingerprint_key
 
-    def record(call: Call, facts: SessionFacts, known: KnownCredentials | None, has_pieces: bool) -> JsonObject:  # noqa: FBT001 - called in one place
+    def record(
+        call: Call,
+        facts: SessionFacts,
+        known: KnownCredentials | None,
+        has_pieces: bool,  # noqa: FBT001 - called in two places
+        walked: Leaves | None = None,
+        /,
+    ) -> JsonObject:
         held = None if has_pieces else {} if facts.credentials == () else held_credentials(facts)
-        return record_arguments(call.arguments, mode, key=key, spots=spots, known=known, held=held)
+        return record_arguments(call.arguments, mode, key=key, spots=spots, known=known, held=held, walked=walked)
 
     return record
 

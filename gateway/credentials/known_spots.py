@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 from gateway.credentials.calls import CredentialIndex
 from gateway.credentials.detect import Detector
 from gateway.credentials.finding import Finding
+from gateway.json.walk import Leaves, leaves
 from gateway.model.wire import Json
 
 Spot: TypeAlias = tuple[int, int, str]
@@ -46,8 +47,12 @@ class KnownSpots:
 
     def holds_any(self, value: Json) -> bool:
         """Return whether a value may hold a known credential: in a text or a name in it, or in several together."""
+        return bool(self._indexes) and self.holds_leaves(leaves(value))
+
+    def holds_leaves(self, walked: Leaves) -> bool:
+        """Return the same for the leaves of a value."""
         for index in self._indexes:
-            found = self._detector.inspect({"": value}, {}, index, new=False)
+            found = self._detector.inspect_leaves(walked, {}, index, new=False)
             if found.findings or found.incomplete:
                 return True
         return False
@@ -88,8 +93,9 @@ class KnownSpots:
 
     def _name(self, text: str) -> str | None:
         """Return the mark of a credential that a text holds, in whatever form; `None` for none."""
+        walked = leaves([text])
         for index in self._indexes:
-            found = self._detector.inspect({"": [text]}, {}, index, new=False)
+            found = self._detector.inspect_leaves(walked, {}, index, new=False)
             if found.findings:
                 return self._marked(found.findings[0])
             if found.incomplete:
@@ -97,10 +103,11 @@ class KnownSpots:
         return None
 
     def _findings(self, words: list[Json]) -> list[Finding]:
+        walked = leaves(words)
         return [
             finding
             for index in self._indexes
-            for finding in self._detector.inspect({"": words}, {}, index, new=False).findings
+            for finding in self._detector.inspect_leaves(walked, {}, index, new=False).findings
         ]
 
     def _marked(self, finding: Finding) -> str:

@@ -5,7 +5,6 @@ A caller may open as many tasks as it likes: if each knew only of its own creden
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from msgspec import structs
@@ -14,9 +13,9 @@ from gateway.credentials.detect import Detector
 from gateway.credentials.finding import Finding
 from gateway.credentials.origins import ShownToCaller
 from gateway.credentials.uncommon_words import has_uncommon
+from gateway.json.walk import Leaves
 from gateway.model.call import Call
 from gateway.model.content import CallContent, Sighting
-from gateway.model.wire import Json
 
 
 def concern(shown: ShownToCaller, task: str, audience: str) -> bool:
@@ -24,15 +23,17 @@ def concern(shown: ShownToCaller, task: str, audience: str) -> bool:
     return shown.is_beside(task) or shown.has_lost_beside(audience)
 
 
-def completed(content: CallContent, call: Call, shown: ShownToCaller, task: str, detector: Detector) -> CallContent:
+def completed(
+    content: CallContent, call: Call, shown: ShownToCaller, task: str, detector: Detector, *, walked: Leaves
+) -> CallContent:
     """Return the content with the credentials that another system has shown to other tasks, in whatever form. Where
-    such a system has shown more than is kept, a call with an uncommon word is `unsure`."""
+    such a system has shown more than is kept, a call with an uncommon word is `unsure`. `walked` are the leaves of its arguments."""
     audience = call.target.audience
-    if shown.has_lost_beside(audience) and _may_hold_lost(content, call, shown):
+    if shown.has_lost_beside(audience) and _may_hold_lost(content, walked, shown):
         content = structs.replace(content, unsure=True)
     if not shown.is_beside(task):
         return content
-    found = detector.inspect(call.arguments, call.target.labels.roles, shown.index, new=False)
+    found = detector.inspect_leaves(walked, call.target.labels.roles, shown.index, new=False)
     here = [replace(item, fingerprint=shown.name(item.fingerprint, item.shingles)) for item in content.sightings]
     known = {item.fingerprint for item in here}
     more = [_sighting(item) for item in found.findings if item.fingerprint not in known]
@@ -44,28 +45,12 @@ def completed(content: CallContent, call: Call, shown: ShownToCaller, task: str,
     return structs.replace(content, sightings=kept, complete=whole, pieces=pieces)
 
 
-def _may_hold_lost(content: CallContent, call: Call, shown: ShownToCaller) -> bool:
+def _may_hold_lost(content: CallContent, walked: Leaves, shown: ShownToCaller) -> bool:
     """Return whether the call has a credential of unknown origin, or any other uncommon word. A goal that repeats the
-    word changes nothing."""
+    word changes nothing. Leaves that are not complete may have one."""
     if any(item.handle is None and item.fingerprint not in shown.systems for item in content.sightings):
         return True
-    return any(map(has_uncommon, _texts(call.arguments)))
-
-
-def _texts(arguments: Json) -> Iterator[str]:
-    """Yield all texts of the arguments, names of members and numbers included."""
-    waiting = [arguments]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, str):
-            yield item
-        elif isinstance(item, Mapping):
-            yield from item
-            waiting.extend(item.values())
-        elif isinstance(item, list | tuple):
-            waiting.extend(item)
-        elif item is not None and not isinstance(item, bool):
-            yield str(item)
+    return not walked.complete or any(map(has_uncommon, walked.texts))
 
 
 def _sighting(found: Finding) -> Sighting:

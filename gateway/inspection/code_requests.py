@@ -77,7 +77,7 @@ def may_request(target: Target) -> CodeRequests | None:
     if target.type != "tool":
         return None
     name, labels = target.name, target.labels
-    by_name = _kept_is_named_so(name) if len(name) <= SHORT else _is_named_so(name)
+    by_name = names_request(name) if len(name) <= SHORT else _is_named_so(name)
     changes = labels.effect is not Effect.READ and "effect" not in labels.assumed
     return CodeRequests(by_name=by_name) if by_name or changes else None
 
@@ -87,8 +87,8 @@ def _is_named_so(tool: str) -> bool:
     return _TOOL.fullmatch(fold(tool)) is not None
 
 
-_kept_is_named_so: Final = lru_cache(1_024)(_is_named_so)
-"""The same for a short name."""
+names_request: Final = lru_cache(1_024)(_is_named_so)
+"""The same for a name of at most `SHORT` characters. A hit enters no function."""
 
 
 def _says(text: str) -> bool:

@@ -1,31 +1,66 @@
 """Inspection of calls, results and declarations with the rules and keys of one deployment. The gateway and a replay
-share this inspector, and see the same. Pure."""
+share this inspector, and see the same. Pure; limits bound time and memory for any arguments."""
 
 from __future__ import annotations
 
+import heapq
 import json
+import re
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Final, NamedTuple, cast
+
+from msgspec import Struct, structs
 
 from gateway.credentials.calls import CredentialIndex
 from gateway.credentials.detect import Detector
-from gateway.credentials.finding import Finding, Inspection, Known, StandIn
+from gateway.credentials.encoded_text import decoded
+from gateway.credentials.finding import NOTHING, Finding, Inspection, Known, StandIn
+from gateway.credentials.forms import string
 from gateway.credentials.stream import Scanner
 from gateway.credentials.suppressions import ActiveSuppressions, Suppressions
 from gateway.destinations import links as followable_links
 from gateway.destinations.directory import EMPTY, Directory
-from gateway.inspection.arguments import analyse
-from gateway.inspection.code_requests import may_request
+from gateway.destinations.find import texts
+from gateway.destinations.normalise import folded
+from gateway.inspection.authority import MAX_CHARACTERS, add_authority
+from gateway.inspection.code_requests import may_request, names_request
 from gateway.inspection.results import ResultInspector, ResultWords
-from gateway.json.walk import Leaves
+from gateway.inspection.role_values import at
+from gateway.inspection.sightings import NO_CREDENTIALS, ArgumentDetector, show_credentials
+from gateway.json.walk import Leaves, leaves
 from gateway.model.call import Call
 from gateway.model.caller import Principal
 from gateway.model.content import EVERYTHING, CallContent, Relevance, ResultContent
 from gateway.model.target import Effect, Role
 from gateway.model.task import Contract, Task
-from gateway.words.grounds import grounds
-from gateway.words.records import ResultRecords
+from gateway.model.wire import Json, JsonObject
+from gateway.text_cache import SHORT
+from gateway.words import words as text_words
+from gateway.words.declared_effects import unnamed_values
+from gateway.words.dictation import dictation
+from gateway.words.grounds import Grounds, grounds
+from gateway.words.own_words import OwnParts, foreign, identity_of, parts_of_texts
+from gateway.words.records import ResultRecords, told_values
+
+MAX_WORDS: Final = 4_096
+"""Characters of arguments whose words are looked for whatever is wanted of them."""
+MAX_TOKENS: Final = 1_024
+"""Words of one call that are kept: those with the smallest digests, so that nobody without the key can choose which,
+and so that two texts with the same words keep the same."""
+
+BEGINNINGS: Final = (64, 256)
+"""Characters in which a word is looked for first, and then, where one is enough."""
+MAX_LOOKED_UP: Final = 32
+"""Values of a call for which it is asked whether the goal names them all."""
+_MEMBER: Final = re.compile(r"[A-Za-z_-]{1,32}")
+"""The name of a parameter. Any other may be a text that somebody chose."""
+MAX_SAID: Final = 65_536
+"""Characters that are looked through for the values which a call tells a trusted system: a few tenths of a second."""
+_TOO_MANY_VALUES: Final = range(8_192)
+"""More values than history keeps apart: they stand for all that there are."""
+_NONE: Final[frozenset[int]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +88,10 @@ class Inspector:
         relevance: Relevance = EVERYTHING,
         index: CredentialIndex | None = None,
         caller: Principal | None = None,
+        walked: Leaves | None = None,
     ) -> CallContent:
-        """Return the content of the arguments. The words of the caller's identity are not foreign.
+        """Return the content of the arguments. The words of the caller's identity are not foreign. `walked` are the leaves of
+        the arguments, if they were made before.
 
         `seen` has the credentials that the task was shown (`History.seen`), and `index` the same as an index. The call is
         searched for them in every form. `handles` maps the handles in the arguments to their credentials. `quiet` has the
@@ -62,18 +99,19 @@ class Inspector:
         """
         return analyse(
             call,
-            key=self.key,
-            goal=task.goal,
-            contract=task.contract,
-            detector=_CallDetector(self.detector, handles, quiet, seen)
-            if handles or quiet is not None
-            else self.detector,
-            known=index or seen or None,
-            relevance=relevance,
-            directory=self.directory,
-            caller=caller,
-            own_domains=self.own_domains,
-            records=self.records,
+            Terms(
+                self.key,
+                task.goal,
+                task.contract,
+                relevance,
+                self.directory,
+                self.own_domains,
+                self.records,
+                caller,
+            ),
+            _CallDetector(self.detector, handles, quiet, seen) if handles or quiet is not None else self.detector,
+            index or seen or None,
+            walked,
         )
 
     def result(
@@ -94,10 +132,13 @@ class Inspector:
         grounds_nothing = trusted and (call.action == "completion/complete" or target.labels.in_sandbox)
         is_read = (words or links) and not grounds_nothing
         scanner = Scanner(self.detector)
+        # A reading by another name than these asks for no code: `may_request` would say so of each call.
+        name, reads = target.name, target.labels.effect is Effect.READ
+        may_ask = not reads or len(name) > SHORT or names_request(name)
         return ResultInspector(
             ResultWords(self.key, trusted=trusted, links=links) if is_read else None,
             _SuppressingScanner(scanner, quiet, seen) if quiet is not None else scanner,
-            may_request(target),
+            may_request(target) if may_ask else None,
             self.result_records(call, task) if self.records else None,
         )
 
@@ -188,3 +229,190 @@ class _SuppressingScanner:
 
 def _unsuppressed(found: tuple[Finding, ...], quiet: ActiveSuppressions, seen: Container[str]) -> tuple[Finding, ...]:
     return tuple(item for item in found if not quiet.covers(item, seen))
+
+
+# --- the content of a call ---------------------------------------------------------------------------
+
+
+class Terms(Struct, frozen=True):
+    """The terms of an inspection. All digests have the deployment's `key`. `goal` and `contract` are of the task.
+    `relevance` says which words matter. `directory` and `own_domains` are the operator's. `caller` makes the call.
+    `records`: the deployment has tools that select records.
+    """
+
+    key: bytes
+    goal: str | None
+    contract: Contract | None
+    relevance: Relevance = EVERYTHING
+    directory: Directory = EMPTY
+    own_domains: tuple[str, ...] = ()
+    records: bool = False
+    caller: Principal | None = None
+
+
+class _Words(NamedTuple):
+    """Digests of a call's foreign words, of all words if the call is short, and of words told to a trusted system."""
+
+    tokens: frozenset[int]
+    words: frozenset[int] | None
+    said: frozenset[int]
+
+
+def analyse(
+    call: Call,
+    terms: Terms,
+    detector: ArgumentDetector | None = None,
+    known: Known | CredentialIndex | None = None,
+    walked: Leaves | None = None,
+) -> CallContent:
+    """Return the content of `call`. `known` has the credentials that the task has seen, or `None` for none. `walked` are
+    the leaves of the arguments, if they were made before."""
+    key, goal, contract, relevance = terms.key, terms.goal, terms.contract, terms.relevance
+    given = grounds(goal, None if contract is None else contract.destinations, terms.directory)
+    target, walked = call.target, leaves(call.arguments) if walked is None else walked
+    labels, shown = target.labels, NO_CREDENTIALS
+    if detector is not None and (found := detector.inspect_leaves(walked, labels.roles, known)) is not NOTHING:
+        shown = show_credentials(call, found, detector, given, key)
+    named: bool | None = False
+    if labels.effect is Effect.READ and (given.caseless or not walked.found or not walked.found[0].is_text):
+        named = _named(walked, given)
+    text, whole = ("\n".join(walked.texts), True) if walked.complete else _text(call.arguments)
+    own = () if relevance.words == "none" else _own_parts(given, terms)
+    words = _words(text, relevance, key, own, tells=relevance.told and target.trust == "trusted")
+    content = CallContent(
+        sightings=shown.sightings,
+        accounts=_accounts(given, text) if given.accounts else given.accounts,
+        tokens=words.tokens,
+        complete=whole and shown.complete,
+        has_off_goal_text=named is False,
+        pointed=named is True,
+        to_named_place=bool(shown.sightings) and _names_place(call, given),
+        follows_goal=named is True and followable_links.may_be_followed(call, goal),
+        words=words.words,
+        told_values=words.said,
+        pieces=shown.pieces,
+    )
+    if goal is not None or contract is not None or terms.records:
+        content = _add_goal(content, call, terms, given)
+    return add_authority(content, call, given, key, terms.own_domains) if labels.roles else content
+
+
+def _add_goal(content: CallContent, call: Call, terms: Terms, given: Grounds) -> CallContent:
+    """Return the content of a call with what goal, contract and records say about its values."""
+    key, contract = terms.key, terms.contract
+    is_read = call.target.labels.effect is Effect.READ
+    return structs.replace(
+        content,
+        unnamed=None if contract is None else unnamed_values(call, contract, given, key),
+        dictated=None if terms.goal is None or is_read else dictation(call, given),
+        told=told_values(call.arguments, given, key) if terms.records and terms.relevance.told else {},
+    )
+
+
+def _own_parts(given: Grounds, terms: Terms) -> OwnParts:
+    """Return the parts of words that the user, the caller's identity and the operator gave."""
+    identity = parts_of_texts((*terms.own_domains, *(() if terms.caller is None else identity_of(terms.caller))))
+    return (given.parts, identity, terms.directory.parts)
+
+
+def _words(text: str, relevance: Relevance, key: bytes, own: OwnParts, *, tells: bool) -> _Words:
+    tokens = _NONE if relevance.words == "none" else _enough(text, relevance, key, own)
+    encoded = decoded(text) if tokens is None or tells else ""
+    said: set[bytes] | None = None
+    if tokens is None or len(text) <= MAX_WORDS:
+        said = text_words.distinctive(text)
+        if encoded:
+            said |= text_words.distinctive(encoded)
+    if tokens is None:
+        tokens = sampled(text_words.digests(foreign(said or (), own), key))
+    words = None if said is None else text_words.digests(said, key)
+    return _Words(tokens, words, _said(text, encoded, key) if tells else _NONE)
+
+
+def _accounts(given: Grounds, text: str) -> frozenset[str]:
+    """Return the accounts that the goal gives to log in as, as far as a text has them."""
+    lowered = folded(text)
+    return frozenset(account for account in given.accounts if account in lowered)
+
+
+def _enough(text: str, relevance: Relevance, key: bytes, own: OwnParts) -> frozenset[int] | None:
+    """Return the foreign words of a text if its beginning has enough of them, else `None`."""
+    if relevance.words == "one":
+        # Where one of these marks stands, no word and no number goes on, so that the beginning has no word of its own.
+        for most in BEGINNINGS:
+            end = max(text.rfind('"', 0, most), text.rfind(",", 0, most), text.rfind("\n", 0, most)) + 1
+            found = text_words.digests(foreign(text_words.distinctive(text[:end]), own), key) if end else _NONE
+            if not found <= relevance.trusted:
+                return found
+    return None
+
+
+def _said(text: str, encoded: str, key: bytes) -> frozenset[int]:
+    """The values that a call tells its system. Of more text than is looked through, more than anybody keeps apart."""
+    told = text_words.digests(text_words.mentions(text[:MAX_SAID]) | text_words.mentions(encoded[:MAX_SAID]), key)
+    return told if max(len(text), len(encoded)) <= MAX_SAID else told.union(_TOO_MANY_VALUES)
+
+
+def sampled(tokens: frozenset[int]) -> frozenset[int]:
+    """At most `MAX_TOKENS` of them, the smallest."""
+    return tokens if len(tokens) <= MAX_TOKENS else frozenset(heapq.nsmallest(MAX_TOKENS, tokens))
+
+
+def _named(walked: Leaves, given: Grounds) -> bool | None:
+    """Return whether the goal names each text of the arguments; `None` without texts.
+
+    More values than are looked up are not named, nor is an empty text, nor a name that may be a text that somebody chose.
+    """
+    if walked.values > MAX_LOOKED_UP or walked.has_blank or not walked.complete:
+        return False
+    found: bool | None = None
+    for leaf in walked.found:
+        if _MEMBER.fullmatch(leaf.name) is None:
+            return False
+        if leaf.is_text:
+            text = string(leaf.text)
+            if not given.caseless or not given.names(followable_links.followable(text) or text):
+                return False
+            found = True
+    return found
+
+
+def _names_place(call: Call, given: Grounds) -> bool:
+    """Return whether the goal names each record that a call selects, or the system of a call that selects nothing.
+
+    Destinations have a rule of their own (`CallContent.grounded`).
+    """
+    roles = call.target.labels.roles
+    selectors = [pointer for pointer, role in roles.items() if role is Role.SELECTOR]
+    values = [text for pointer in selectors for text in texts(at(call.arguments, pointer))]
+    if values:
+        return len(values) <= MAX_LOOKED_UP and all(map(given.names_record, values))
+    systems = (call.target.upstream, call.target.audience)
+    return Role.DESTINATION in roles.values() or any(map(given.names, systems))
+
+
+def _text(arguments: JsonObject) -> tuple[str, bool]:
+    """Return the texts of large arguments, names of members included, as one text, and whether it is complete.
+
+    It is of characters where leaves are of bytes, and ends within a text.
+    """
+    parts: list[str] = []
+    left = MAX_CHARACTERS
+    waiting: list[Json] = [arguments]
+    while waiting:
+        item = waiting.pop()
+        kind = type(item)
+        if kind is str:
+            item = cast("str", item)
+            if len(item) > left:
+                return "\n".join([*parts, item[:left]]), False
+            left -= len(item) + 1
+            parts.append(item)
+        elif kind is int or kind is float:
+            parts.append(repr(item))
+        elif isinstance(item, Mapping):
+            waiting.extend(item.keys())
+            waiting.extend(item.values())
+        elif isinstance(item, list | tuple):
+            waiting.extend(item)
+    return "\n".join(parts), True

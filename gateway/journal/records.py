@@ -28,6 +28,7 @@ from gateway.journal.redaction import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gateway.json.walk import Leaves
     from gateway.model.wire import Json, JsonObject
 
 _NAMES: Final = 64
@@ -48,6 +49,7 @@ def record_arguments(
     spots: Spots = no_spots,
     known: KnownCredentials | None = None,
     held: Mapping[str, Sequence[str]] | None = MappingProxyType({}),
+    walked: Leaves | None = None,
 ) -> JsonObject:
     """Return the record of a call's arguments.
 
@@ -55,7 +57,8 @@ def record_arguments(
     credentials of the task and its caller, if there are any. Neither values nor names with one of them are recorded.
 
     `held` maps the pointer of a text to the known credentials in it, as `rule:fingerprint`. Credentials in several texts
-    together have an empty pointer. With such a credential, or if `held` is `None`, only a digest is recorded.
+    together have an empty pointer. With such a credential, or if `held` is `None`, only a digest is recorded. `walked` are the
+    leaves of the arguments, if they were made before.
 
     `{"mode", "digest", "bytes", "names"}`, and for `full` also `"value"`. The digest is over the arguments as compact
     JSON with sorted names. Arguments beyond `FULL_LIMIT` are recorded as a digest in any case.
@@ -79,7 +82,7 @@ def record_arguments(
         "names": _safe_names(names, key, known) if safe is None else safe,
     }
     if mode == "full" and len(text) <= FULL_LIMIT and held is not None and "" not in held:
-        value, is_whole = redact_arguments(arguments, key=key, spots=spots, held=held, known=known)
+        value, is_whole = redact_arguments(arguments, key=key, spots=spots, held=held, known=known, walked=walked)
         if is_whole:
             record |= {"mode": "full", "value": value}
     return record

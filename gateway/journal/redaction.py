@@ -20,6 +20,7 @@ from gateway.json.pointer import child
 from gateway.text_cache import short_text_cache
 
 if TYPE_CHECKING:
+    from gateway.json.walk import Leaves
     from gateway.model.wire import Json, JsonObject
 
 FULL_LIMIT: Final = 64 * 2**10
@@ -93,6 +94,10 @@ class KnownCredentials(Protocol):
         """Return whether a value may hold one, in a text or a name in it, or in several together."""
         ...
 
+    def holds_leaves(self, walked: Leaves, /) -> bool:
+        """Return the same for the leaves of a value."""
+        ...
+
 
 def no_spots(_text: str) -> Sequence[tuple[int, int, str]]:
     return ()
@@ -110,9 +115,14 @@ def redact_arguments(
     spots: Spots,
     held: Mapping[str, Sequence[str]],
     known: KnownCredentials | None,
+    walked: Leaves | None = None,
 ) -> tuple[Json, bool]:
-    """Return arguments without credentials, and whether none is left. `held` is as for `records.record_arguments`."""
-    return _without(arguments, _Ink(key, spots, held), known)
+    """Return arguments without credentials, and whether none is left. `held` and `walked` are as for
+    `records.record_arguments`."""
+    ink = _Ink(key, spots, held)
+    if known is not None and (known.holds_any(arguments) if walked is None else known.holds_leaves(walked)):
+        return _without_known(arguments, ink, known)
+    return _redacted(arguments, ink, "", 0), True
 
 
 def redact_names(names: Sequence[str], key: bytes, known: KnownCredentials | None) -> list[Json]:
@@ -130,6 +140,11 @@ def _without(value: Json, ink: _Ink, known: KnownCredentials | None) -> tuple[Js
     """Return a value without credentials, and whether that is so: several texts may hold a known one together."""
     if known is None or not known.holds_any(value):
         return _redacted(value, ink, "", 0), True
+    return _without_known(value, ink, known)
+
+
+def _without_known(value: Json, ink: _Ink, known: KnownCredentials) -> tuple[Json, bool]:
+    """Return a value with marks in the place of known credentials, and whether none is left."""
     shown = _redacted(value, ink._replace(spots=together(ink.spots, known)), "", 0)
     return shown, not known.holds_any(shown)
 

@@ -35,7 +35,9 @@ class Leaves(Struct, frozen=True):
     """The leaves of a value in the order of the document. `complete`: none was left out.
 
     `texts` are the names, strings and numbers. `data` are all bytes: the values, then the names, joined with zero bytes, so
-    that pieces of a split credential follow each other. `size` counts the bytes without the joints.
+    that pieces of a split credential follow each other. `size` counts the bytes without the joints. `values` counts all
+    values, containers and literals too. `has_blank`: there is an empty text or an empty name. Both are of no use for leaves
+    that are not complete.
     """
 
     found: list[Leaf]
@@ -43,6 +45,8 @@ class Leaves(Struct, frozen=True):
     data: bytes
     size: int
     complete: bool
+    values: int
+    has_blank: bool
 
 
 _Container: TypeAlias = Mapping[str, Json] | list[Json] | tuple[Json, ...]
@@ -54,12 +58,13 @@ def leaves(value: Json) -> Leaves:
     """Return the strings, numbers and names of a value, up to `MAX_BYTES`."""
     found: list[Leaf] = []
     texts: list[str] = []
-    size, complete = 0, True
+    size, count, complete, has_blank = 0, 0, True, False
     values: list[bytes] = []
     members: list[bytes] = []
     waiting: list[_Place] = [(value, "", "", b"")]
     while waiting:
         item, pointer, name, member = waiting.pop()
+        count += 1
         kind = type(item)
         said = ""
         if kind is str:
@@ -67,9 +72,11 @@ def leaves(value: Json) -> Leaves:
         elif kind is int or kind is float:
             said = repr(item)
         elif item is not None and kind is not bool:
-            _open(cast("_Container", item), pointer, name, waiting)
-        if not said and not member:
-            continue
+            has_blank |= _open(cast("_Container", item), pointer, name, waiting)
+        if not said:
+            has_blank |= kind is str
+            if not member:
+                continue
         text = said.encode("utf-8", "surrogatepass")
         size += len(text) + len(member)
         if size > MAX_BYTES:
@@ -82,14 +89,15 @@ def leaves(value: Json) -> Leaves:
         if member:
             texts.append(name)
             members.append(member)
-    return Leaves(found, texts, b"\0".join(values + members), size, complete)
+    return Leaves(found, texts, b"\0".join(values + members), size, complete, count, has_blank)
 
 
-def _open(item: _Container, pointer: str, name: str, waiting: list[_Place]) -> None:
-    """Put the members of a container on the stack, the first on top."""
+def _open(item: _Container, pointer: str, name: str, waiting: list[_Place]) -> bool:
+    """Put the members of a container on the stack, the first on top. Return whether a member has an empty name."""
     if isinstance(item, list | tuple):
         waiting.extend([(item[at], f"{pointer}/{at}", name, b"") for at in range(len(item) - 1, -1, -1)])
-        return
+        return False
     for member, inner in reversed([*item.items()]):
         step = member if "~" not in member and "/" not in member else escape(member)
         waiting.append((inner, f"{pointer}/{step}", member, member.encode("utf-8", "surrogatepass")))
+    return "" in item

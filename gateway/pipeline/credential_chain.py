@@ -20,6 +20,7 @@ from gateway.credentials.calls import CredentialIndex
 from gateway.credentials.detect import Detector
 from gateway.credentials.origins import KnownOrigins
 from gateway.credentials.recent import RecentIndexes
+from gateway.json.walk import Leaves
 from gateway.model.call import Call
 from gateway.model.content import CallContent, CredentialPiece, ResultContent
 from gateway.model.decision import Refusal
@@ -69,18 +70,18 @@ class CredentialChain:
         return FOREIGN if found == "foreign" else _UNSEARCHED
 
     async def add_other_tasks(
-        self, owner: str, task: Task, call: Call, content: CallContent, *, size: int
+        self, owner: str, task: Task, call: Call, content: CallContent, *, walked: Leaves, size: int
     ) -> CallContent:
-        """The content of a call, completed by the credentials that other tasks of the caller were shown.
+        """Return the content of a call, completed by the credentials that other tasks of the caller were shown.
 
-        `owner` is the caller's `Principal.key`, `size` the bytes of its message. For a caller whose other tasks were shown no
+        `owner` is the caller's `Principal.key`, `walked` are the leaves of the arguments, and `size` the bytes of its message. For a caller whose other tasks were shown no
         credential this costs one look-up.
         """
         shown = self.origins.of(owner)
         if shown is None or not other_tasks.concern(shown, task.id, call.target.audience):
             return content
         return await self._worker.run(
-            size, partial(other_tasks.completed, content, call, shown, task.id, self._detector)
+            size, partial(other_tasks.completed, content, call, shown, task.id, self._detector, walked=walked)
         )
 
     async def mark_repeated(self, request: UpstreamRequest, content: ResultContent) -> ResultContent:

@@ -14,7 +14,8 @@ from gateway.history import History
 from gateway.history.embedded import Reservation
 from gateway.history.facts import depth_of
 from gateway.journal.writer import QueuedEntry
-from gateway.model.call import Context
+from gateway.json.walk import Leaves, leaves
+from gateway.model.call import Call, Context
 from gateway.model.content import CallContent
 from gateway.model.decision import Decision, Refusal
 from gateway.model.facts import SessionFacts
@@ -76,8 +77,8 @@ class CallInspection(Struct, frozen=True):
     chain: CredentialChain
     worker: WorkerThread
 
-    async def inspect_arguments(self, context: RequestContext, prepared: PreparedCall) -> CallContent:
-        """Return the content of the arguments, with the credentials that other tasks of the caller were shown."""
+    async def inspect_arguments(self, context: RequestContext, prepared: PreparedCall) -> tuple[CallContent, Leaves]:
+        """Return the content of the arguments, with the credentials that other tasks of the caller were shown, and their leaves."""
         call, task, principal = prepared.call, prepared.task, prepared.request.principal
         size, seen, handles = len(prepared.message.body), self.history.seen(task), prepared.handles
         look = partial(
@@ -91,10 +92,19 @@ class CallInspection(Struct, frozen=True):
             relevance=self.history.relevance(task, call.target),
             caller=principal,
         )
-        content = look() if size <= AT_ONCE else await self.worker.run(size, look)
-        if self.chain.origins.of(principal.key) is None:
-            return content
-        return await self.chain.add_other_tasks(principal.key, task, call, content, size=size)
+        if size <= AT_ONCE:
+            walked = leaves(call.arguments)
+            content = look(walked=walked)
+        else:
+            content, walked = await self.worker.run(size, partial(_walk_and_look, call, look))
+        if self.chain.origins.of(principal.key) is not None:
+            content = await self.chain.add_other_tasks(principal.key, task, call, content, walked=walked, size=size)
+        return content, walked
+
+
+def _walk_and_look(call: Call, look: Callable[..., CallContent]) -> tuple[CallContent, Leaves]:
+    walked = leaves(call.arguments)
+    return look(walked=walked), walked
 
 
 class PolicyQuestions(Struct, frozen=True):
@@ -154,8 +164,8 @@ class Decider(Struct, frozen=True):
 
         A counted call is decided also if its caller leaves: a caller could take a denial back by leaving otherwise.
         """
-        content = await self.inspection.inspect_arguments(context, prepared)
-        recorded, left = await run_for_result(self._decide_and_record(context, prepared, content, release))
+        content, walked = await self.inspection.inspect_arguments(context, prepared)
+        recorded, left = await run_for_result(self._decide_and_record(context, prepared, content, walked, release))
         decision, claimed, releases = recorded.decision, recorded.claimed, self.questions.releases
         try:
             left = await recorded.entry.outlast() or left
@@ -176,7 +186,12 @@ class Decider(Struct, frozen=True):
         return Ruling(decision, recorded.counted.facts, content)
 
     async def _decide_and_record(
-        self, context: RequestContext, prepared: PreparedCall, content: CallContent, release: Release | None
+        self,
+        context: RequestContext,
+        prepared: PreparedCall,
+        content: CallContent,
+        walked: Leaves,
+        release: Release | None,
     ) -> _Recorded:
         """Decide a call, and queue its entry. The call is counted first, so that parallel calls cannot race a limit."""
         principal, call, task = prepared.request.principal, prepared.call, prepared.task
@@ -192,7 +207,7 @@ class Decider(Struct, frozen=True):
             decided = await ask_policy(context, prepared, counted.facts, claimed, endorsement)
             seconds = self.monotonic() - asked
             known = self.known.find_known(principal.key, task, content.sightings)
-            arguments = await self.record.describe_arguments(prepared, counted, known)
+            arguments = await self.record.describe_arguments(prepared, counted, walked, known)
             if endorsement is not None and releases is not None and not releases.is_in_force(endorsement):
                 endorsement = None
                 decided = await ask_policy(context, prepared, counted.facts, claimed, None)

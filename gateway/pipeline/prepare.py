@@ -98,7 +98,11 @@ class Preparation(Struct, frozen=True):
         target = self.catalogue.target(upstream, row.target, name)
         given: Json = message.params.get("arguments") if row.decided == "arguments" else {row.decided or "": name}
         arguments: JsonObject = given if isinstance(given, Mapping) else {}
-        return Call(action, labelled_for_call(target, arguments) if row.target == "tool" else target, arguments)
+        return Call(
+            action,
+            labelled_for_call(target, arguments) if target.labels.cases and row.target == "tool" else target,
+            arguments,
+        )
 
 
 _AMBIGUOUS: Final = reasons.REQUEST_AMBIGUOUS_ARGUMENT.refusal()

@@ -14,6 +14,7 @@ from gateway.history import History
 from gateway.journal.entry import Outcome, call_entry, settled_entry
 from gateway.journal.redaction import KnownCredentials, conceal_known
 from gateway.journal.writer import Journal
+from gateway.json.walk import Leaves
 from gateway.model.call import Call
 from gateway.model.facts import SessionFacts
 from gateway.model.wire import JsonObject
@@ -61,25 +62,37 @@ def _log_lost(recording: Recording, kind: str, entry: JsonObject, error: Journal
     log.critical("journal.lost", kind=kind, id=entry.get("id"), problem=error.message)
 
 
-class CallRecord(Struct, frozen=True):
-    """The record of decided calls. `describe` returns a call's arguments for the record, without known credentials.
+class DescribeArguments(Protocol):
+    """Function that returns a call's arguments for the record, without known credentials. `has_pieces`: the call has pieces of
+    credentials. `walked` are the leaves of the arguments, if they were made before."""
 
-    Its last argument is true for a call with pieces of credentials.
-    """
+    def __call__(
+        self,
+        call: Call,
+        facts: SessionFacts,
+        known: KnownCredentials | None,
+        has_pieces: bool,  # noqa: FBT001 - one of the circumstances of a call
+        walked: Leaves | None = None,
+        /,
+    ) -> JsonObject: ...
+
+
+class CallRecord(Struct, frozen=True):
+    """The record of decided calls. `describe` returns a call's arguments for the record, without known credentials."""
 
     journal: Journal
     metrics: Metrics
     history: History
     worker: WorkerThread
-    describe: Callable[[Call, SessionFacts, KnownCredentials | None, bool], JsonObject]
+    describe: DescribeArguments
     monotonic: Callable[[], float]
 
     async def describe_arguments(
-        self, prepared: PreparedCall, counted: Reservation, known: KnownCredentials | None
+        self, prepared: PreparedCall, counted: Reservation, walked: Leaves, known: KnownCredentials | None
     ) -> JsonObject:
-        """Return the arguments of a counted call as its entry has them."""
+        """Return the arguments of a counted call as its entry has them. `walked` are the leaves of the arguments."""
         size, in_pieces = len(prepared.message.body), prepared.exposed or "exposed" in counted.fields
-        describe = partial(self.describe, prepared.call, counted.facts, known, in_pieces)
+        describe = partial(self.describe, prepared.call, counted.facts, known, in_pieces, walked)
         return describe() if size <= AT_ONCE else await self.worker.run(size, describe)
 
     def begin(

@@ -15,7 +15,7 @@ from gateway.approvals.endorsement import endorse, fact_of
 from gateway.approvals.model import Approval, Binding, Question, Recurrence
 from gateway.approvals.rules import without_recurrence
 from gateway.errors import ApprovalStoreError, JournalError
-from gateway.inspection.arguments import at
+from gateway.inspection.role_values import at
 from gateway.json.pointer import item_number, split_pointer
 from gateway.model.caller import AuthMethod
 from gateway.model.target import Role

@@ -23,6 +23,7 @@ from gateway.history.new_events import changes_nothing, observed
 from gateway.history.origins import Teller
 from gateway.history.state import TaskState
 from gateway.inspection.inspector import Inspector
+from gateway.json.walk import leaves
 from gateway.model.call import Call
 from gateway.model.caller import Principal
 from gateway.model.content import CallContent, ResultContent
@@ -107,15 +108,19 @@ class _Run:
     async def take(self, number: int, step: Step, decide: Decide) -> StepOutcome:
         trace, state, call_id, now = self._trace, self._state, str(number), BEGINNING + step.at
         call = Call("tools/call", trace.target(step), step.arguments)
+        walked = leaves(call.arguments)
         content = self._inspector.call(
             call,
             trace.task,
             state.shingles,
             relevance=relevance.of_call(state, call.target),
             caller=trace.principal,
+            walked=walked,
         )
         if (shown := self._origins.of(_OWNER)) is not None:
-            content = other_tasks.completed(content, call, shown, trace.task.id, self._inspector.detector)
+            content = other_tasks.completed(
+                content, call, shown, trace.task.id, self._inspector.detector, walked=walked
+            )
         content = self._exposures.complete(self, state, call.target, content)
         signals = tuple(SignalFact(one.type, now - one.age_seconds, one.level) for one in step.signals)
         asked = ask(trace.principal, call, trace.task, content, state, number=number, now=now, signals=signals)

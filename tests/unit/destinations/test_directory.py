@@ -6,12 +6,12 @@ import pytest
 
 from gateway.destinations.directory import Directory, DirectoryEntry, directory_of
 from gateway.destinations.find import listed
-from gateway.inspection.arguments import analyse
 from gateway.model.call import Call
 from gateway.model.content import CallContent
 from gateway.model.target import Effect, Labels, Role, Target
 from gateway.model.wire import JsonObject
 from tests.requirements import requirement
+from tests.unit.inspection.analysing import analyse
 
 KEY = b"k" * 32
 DIRECTORY = directory_of(

@@ -15,17 +15,10 @@ from gateway.credentials.calls import CredentialIndex
 from gateway.credentials.finding import Finding, Inspection, Kind, Known
 from gateway.destinations.find import MAX_TEXT
 from gateway.history import state as bounds
-from gateway.inspection.arguments import (
-    MAX_CHARACTERS,
-    MAX_DESTINATIONS,
-    MAX_LOOKED_UP,
-    MAX_SAID,
-    MAX_TOKENS,
-    analyse,
-    at,
-    sampled,
-)
+from gateway.inspection.authority import MAX_CHARACTERS, MAX_DESTINATIONS
+from gateway.inspection.inspector import MAX_LOOKED_UP, MAX_SAID, MAX_TOKENS, sampled
 from gateway.inspection.results import ResultWords
+from gateway.inspection.role_values import at
 from gateway.json.walk import Leaves
 from gateway.model.call import Call
 from gateway.model.content import CallContent, Sighting
@@ -33,6 +26,7 @@ from gateway.model.target import Effect, Labels, Role, Target
 from gateway.model.task import Contract
 from gateway.model.wire import Json, JsonObject
 from gateway.words.words import digest, digests
+from tests.unit.inspection.analysing import analyse
 from tests.unit.inspection.authority import value_digests
 
 KEY = b"k" * 32

@@ -22,7 +22,7 @@ from gateway.credentials.detect import Detector
 from gateway.credentials.finding import Inspection
 from gateway.credentials.fingerprint import Fingerprints
 from gateway.credentials.own_token import TokenSearch
-from gateway.inspection import arguments as module
+from gateway.inspection import inspector as module
 from gateway.inspection.results import ResultInspector, ResultWords, together
 from gateway.json.lex import Unescaper, decode_text
 from gateway.json.walk import leaves
@@ -202,15 +202,15 @@ def test_without_a_goal_nothing_is_named(text: str):
     given_nothing = grounds(None, None)
 
     assert not given_nothing.names(text)
-    assert module._named({"text": text}, given_nothing) is False
-    assert module._named({"count": 3}, given_nothing) is None
+    assert module._named(leaves({"text": text}), given_nothing) is False
+    assert module._named(leaves({"count": 3}), given_nothing) is None
 
 
 @given(st.dictionaries(st.sampled_from(["a", "b c", "d"]), VALUES, max_size=3))
 def test_without_a_goal_the_first_text_settles_that_it_is_not_named(arguments: dict[str, Json]):
     found = leaves(arguments).found
 
-    assert not (found and found[0].is_text) or module._named(arguments, grounds(None, None)) is False
+    assert not (found and found[0].is_text) or module._named(leaves(arguments), grounds(None, None)) is False
 
 
 @given(st.sampled_from(WRITTEN) | st.binary(max_size=60).map(lambda data: base64.b64encode(data).decode()))

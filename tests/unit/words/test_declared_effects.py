@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from gateway.destinations.directory import DirectoryEntry, directory_of
-from gateway.inspection.arguments import analyse
 from gateway.model.call import Call
 from gateway.model.target import Effect, Labels, Role, Target
 from gateway.model.task import Contract
 from gateway.words.declared_effects import MAX_VALUES
+from tests.unit.inspection.analysing import analyse
 
 KEY = b"k" * 32
 DECLARED = Contract(effects={"destructive": ("files/rm",)}, destinations=("old/b.txt",))

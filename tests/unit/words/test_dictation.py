@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from gateway.inspection.arguments import analyse
 from gateway.model.call import Call
 from gateway.model.content import Dictation
 from gateway.model.target import Effect, Labels, Role, Target
 from gateway.words.dictation import MAX_TEXTS
 from gateway.words.grounds import stands_quoted
 from tests.requirements import requirement
+from tests.unit.inspection.analysing import analyse
 
 GOAL = """Buy 100 shares of MSFT at $1,700. Post 'I'm in: $MSFT.' and "Bob" reads it.
 File a ticket called “Order help” with the text It is late for Ana, my key is k7-Basalt."""

@@ -7,11 +7,11 @@ import pytest
 from gateway.destinations.directory import DirectoryEntry, directory_of
 from gateway.destinations.normalise import normalise
 from gateway.destinations.own_domains import is_inside
-from gateway.inspection.arguments import analyse
 from gateway.model.call import Call
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.model.target import Labels, Role, Target
 from gateway.words.own_words import foreign, identity_of, parts_of
+from tests.unit.inspection.analysing import analyse
 
 KEY = b"k" * 32
 CALLER = Principal(

@@ -1,0 +1,23 @@
+"""The inspection of one call, for tests: the terms as keywords."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.credentials.calls import CredentialIndex
+from gateway.credentials.finding import Known
+from gateway.inspection import inspector
+from gateway.inspection.sightings import ArgumentDetector
+from gateway.model.call import Call
+from gateway.model.content import CallContent
+
+
+def analyse(
+    call: Call,
+    *,
+    detector: ArgumentDetector | None = None,
+    known: Known | CredentialIndex | None = None,
+    **terms: Any,
+) -> CallContent:
+    """Return the content of a call. `terms` are the members of `inspector.Terms`."""
+    return inspector.analyse(call, inspector.Terms(**terms), detector, known)
