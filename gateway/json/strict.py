@@ -103,7 +103,7 @@ def read_part(body: bytes) -> JsonObject | UnreadableJson:
 
 def _read(body: bytes, decoder: json.JSONDecoder) -> JsonObject | UnreadableJson:
     # Nearly every message is too short for too many values, and has too few brackets to be deep.
-    is_small = len(body) <= MAX_VALUES and body.count(b"{") + body.count(b"[") <= MAX_DEPTH
+    is_small = len(body) <= MAX_VALUES and len(body.translate(None, _NOT_OPENING)) <= MAX_DEPTH
     if not is_small and (too_large := bulk(body)) is not None:
         return too_large
     try:
@@ -150,18 +150,20 @@ def bulk(body: bytes) -> UnreadableJson | None:
     """Refuse a too deep document, or too many values, without building objects. Nearly every message is settled by counting
     bytes, also those in strings.
     """
-    opens = body.count(b"{") + body.count(b"[")
-    if opens <= MAX_DEPTH and (len(body) <= MAX_VALUES or _has_few_marks(body, opens)):
+    # One pass leaves the marks, however long the texts are.
+    marks = body.translate(None, _NOT_MARKS)
+    opens = marks.count(b"{") + marks.count(b"[")
+    if opens <= MAX_DEPTH and (len(body) <= MAX_VALUES or _has_few_marks(marks, opens)):
         return None
     return _outside_of_strings(body)
 
 
-def _has_few_marks(body: bytes, opens: int) -> bool:
+def _has_few_marks(marks: bytes, opens: int) -> bool:
     """Return whether a document has fewer marks than values are allowed, whatever of them stands in strings."""
     return (
-        opens + body.count(b",") + body.count(b":") < MAX_VALUES
-        and body.count(b'"') <= 2 * MAX_VALUES
-        and opens + body.count(b"}") + body.count(b"]") <= 2 * MAX_VALUES
+        opens + marks.count(b",") + marks.count(b":") < MAX_VALUES
+        and marks.count(b'"') <= 2 * MAX_VALUES
+        and opens + marks.count(b"}") + marks.count(b"]") <= 2 * MAX_VALUES
     )
 
 
@@ -182,6 +184,8 @@ def _outside_of_strings(body: bytes) -> UnreadableJson | None:
     return None
 
 
+_NOT_OPENING: Final = bytes(set(range(256)) - set(b"{["))
+_NOT_MARKS: Final = bytes(set(range(256)) - set(b'{}[],:"'))
 _TOO_MANY: Final = UnreadableJson(reasons.REQUEST_SIZE, f"the body has more than {MAX_VALUES} keys and values")
 
 
