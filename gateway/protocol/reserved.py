@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from gateway.errors import UpstreamBroken
 from gateway.json import strict
-from gateway.json.edit import Edit, apply_edits
-from gateway.json.lex import CLOSING, COLON, COMMA, OBJECT, OPENING, QUOTE, TOKEN
+from gateway.json.edit import apply_edits, choose_edits
 from gateway.protocol.error_codes import INTERNAL_ERROR, OWN
 
 PREFIX: Final = "io.opagate"
@@ -63,11 +60,9 @@ def without_reserved(message: bytes) -> tuple[bytes, int]:
         return message, 0
     if (bulk := strict.bulk(message)) is not None:
         raise UpstreamBroken(f"the answer cannot be looked through: {bulk.message}", "have the upstream mended")
-    found = _ReservedSearch()
-    for match in TOKEN.finditer(message):
-        found.take(message, *match.span())
-    edits = found.edits()
-    return (apply_edits(message, edits), found.count) if edits else (message, 0)
+    names = _ReservedNames()
+    edits = choose_edits(message, names)
+    return (apply_edits(message, edits), names.count) if edits else (message, 0)
 
 
 def is_suspect(message: bytes) -> bool:
@@ -96,102 +91,31 @@ def is_own_code(token: bytes) -> bool:
 # --- whole messages ----------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class _Level:
-    """An open object or array. `comma` is the place of the comma after the last kept member."""
+class _ReservedNames:
+    """Choice of reserved members, and of reserved codes in errors. `count` is the number of both so far."""
 
-    is_object: bool
-    is_naming: bool
-    name: str = ""
-    comma: int = -1
-
-
-@dataclass(slots=True)
-class _Cut:
-    """A member to take out: the start of its name, the end of its value so far, and the depth of the value."""
-
-    start: int
-    end: int
-    nested: int = 0
-
-
-class _ReservedSearch:
-    """The edits to take out reserved members, found token by token."""
+    longest_path: int = max(map(len, _ERROR_PATHS))
 
     def __init__(self) -> None:
         self.count = 0
-        self._levels: list[_Level] = []
-        self._cut: _Cut | None = None
-        self._edits: list[Edit] = []
 
-    def edits(self) -> list[Edit]:
-        """Return all edits, in order. A message may have been cut off within a member."""
-        if self._cut is not None:
-            self._edits.append(Edit(self._cut.start, self._cut.end, b""))
-            self._cut = None
-        return self._edits
-
-    def take(self, message: bytes, start: int, end: int) -> None:
-        """Read the next token."""
-        mark = message[start]
-        if self._cut is not None and not self._ends_cut(self._cut, mark, end):
-            return
-        if mark in OPENING:
-            self._levels.append(_Level(mark == OBJECT, mark == OBJECT))
-        elif mark in CLOSING:
-            del self._levels[-1:]
-        elif self._levels and mark == COMMA:
-            level = self._levels[-1]
-            level.is_naming, level.comma = level.is_object, start
-        elif self._levels and mark != COLON:
-            self._take_scalar(self._levels[-1], message, start, end)
-
-    def _ends_cut(self, cut: _Cut, mark: int, end: int) -> bool:
-        """Go on with the member to take out. Return whether the member has ended before this token."""
-        if cut.nested == 0 and mark in CLOSING:
-            # The last member: the comma before it goes as well, with all members that were taken out after that.
-            comma = self._levels[-1].comma
-            begin = cut.start if comma < 0 else comma
-            while self._edits and self._edits[-1].start >= begin:
-                self._edits.pop()
-            self._edits.append(Edit(begin, cut.end, b""))
-            self._cut = None
-            return True
-        if cut.nested == 0 and mark == COMMA:
-            self._edits.append(Edit(cut.start, end, b""))
-            self._cut = None
-            self._levels[-1].is_naming = True
+    def is_cut(self, document: bytes, start: int, /) -> bool:
+        if _NAME.match(document, start) is None:
             return False
-        cut.nested += (mark in OPENING) - (mark in CLOSING)
-        cut.end = end
-        return False
+        self.count += 1
+        return True
 
-    def _take_scalar(self, level: _Level, message: bytes, start: int, end: int) -> None:
-        may_name_error = len(self._levels) <= _LONGEST_PATH
-        if level.is_naming and message[start] == QUOTE:
-            level.is_naming = False
-            if _NAME.match(message, start) is not None:
-                self._cut = _Cut(start, end)
-                self.count += 1
-            elif may_name_error:
-                level.name = _fold(message[start:end])
-        elif may_name_error and _path(self._levels) in _ERROR_PATHS and is_own_code(message[start:end]):
-            self._edits.append(Edit(start, end, str(INTERNAL_ERROR).encode()))
-            self.count += 1
+    def replacement(self, path: tuple[str, ...], token: bytes, /) -> bytes | None:
+        if path not in _ERROR_PATHS or not is_own_code(token):
+            return None
+        self.count += 1
+        return str(INTERNAL_ERROR).encode()
 
-
-def _path(levels: Iterable[_Level]) -> tuple[str, ...]:
-    return tuple(level.name if level.is_object else "" for level in levels)
-
-
-def _fold(token: bytes) -> str:
-    try:
-        return strict.fold(json.loads(token))
-    except (ValueError, RecursionError):
-        return ""
-
-
-_LONGEST_PATH: Final = max(map(len, _ERROR_PATHS))
+    def fold_name(self, token: bytes, /) -> str:
+        try:
+            return strict.fold(json.loads(token))
+        except (ValueError, RecursionError):
+            return ""
 
 
 # --- messages that are too large to be held ----------------------------------------------------------

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.json.edit import Edit, apply_edits, move_edits
+from gateway.json.edit import Edit, apply_edits, choose_edits, move_edits
 from gateway.json.lex import scalars
 
 
@@ -31,3 +32,55 @@ def test_edits_move_with_their_document():
     moved = move_edits([Edit(1, 2, b"one"), Edit(4, 5, b"two")], lambda place: place + len(b"data: "))
 
     assert apply_edits(around, moved) == b"data: [one, two]"
+
+
+class Secrets:
+    """Takes out members named `secret`, and zeroes the numbers directly under `a`."""
+
+    longest_path = 1
+
+    def is_cut(self, document: bytes, start: int, /) -> bool:
+        return document.startswith(b'"secret"', start)
+
+    def replacement(self, path: tuple[str, ...], token: bytes, /) -> bytes | None:
+        return b"0" if path == ("a",) and token.isdigit() else None
+
+    def fold_name(self, token: bytes, /) -> str:
+        return json.loads(token)
+
+
+VALUES = st.recursive(
+    st.integers(1, 99) | st.text('"\\{}[],: é', max_size=5) | st.none(),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "secret", "b", ""]), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+def without_secrets(value: Any, *, is_outermost: bool = True) -> Any:
+    """Return a value as the choice wants it, by recursion."""
+    if isinstance(value, dict):
+        members = cast("dict[str, Any]", value)
+        kept = {name: without_secrets(item, is_outermost=False) for name, item in members.items() if name != "secret"}
+        if is_outermost and isinstance(kept.get("a"), int):
+            kept["a"] = 0
+        return kept
+    if isinstance(value, list):
+        return [without_secrets(item, is_outermost=False) for item in cast("list[Any]", value)]
+    return value
+
+
+@given(VALUES, st.sampled_from([None, 1]), st.sampled_from([(",", ":"), (" , ", " : ")]))
+def test_members_go_with_one_comma_and_the_rest_stays_json(value: Any, indent: int | None, marks: tuple[str, str]):
+    data = json.dumps(value, indent=indent, separators=marks, ensure_ascii=False).encode()
+
+    edited = apply_edits(data, choose_edits(data, Secrets()))
+
+    assert json.loads(edited) == without_secrets(value)
+
+
+def test_a_document_that_breaks_off_loses_the_begun_member():
+    data = b'{"a": 7, "secret": {"b": [1'
+
+    assert apply_edits(data, choose_edits(data, Secrets())) == b'{"a": 0, '
