@@ -1,6 +1,7 @@
 """The one walk of a JSON value: its strings and numbers, made once for all readers of a call's arguments. Pure.
 
-The readers look for credentials and words. A reader of one place of the arguments asks `inspection.role_values`.
+Its readers are the search for credentials of any task, words, the goal's names and the record. Values at a role
+(`inspection.role_values`) include booleans. Ambiguity needs whole objects, and a redacted record is a new value.
 """
 
 from __future__ import annotations
