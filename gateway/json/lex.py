@@ -115,6 +115,8 @@ _ANY_ESCAPE: Final = re.compile(rb"\\(?:u\{([0-9A-Fa-f]{1,6})\}|u([0-9A-Fa-f]{4}
 _SIMPLE: Final = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"b": b"\b", b"f": b"\f"}
 _ESCAPES: Final = re.compile(rb"%b|\\(?:u[0-9A-Fa-f]{4}|.)" % _PAIR.pattern, re.DOTALL)
 """A pair of surrogates is one character: its escapes are undone together."""
+_UNCOMMON_ESCAPE: Final = re.compile(rb'\\(?:[^\\"bfnrt]|\Z)')
+"""Stands in each text that has other escapes than the common ones, or ends within an escape."""
 BEGUN_ESCAPE: Final = re.compile(rb"(?<!\\)(?:\\\\)*(\\(?:u[0-9A-Fa-f]{0,3})?)\Z")
 """An escape that is cut off by the end of a text: its group."""
 
@@ -123,6 +125,9 @@ def unescape(raw: bytes) -> bytes:
     """Return JSON text without its escapes. Common escapes are replaced in bulk, the others one by one."""
     if _BACKSLASH not in raw:
         return raw
+    if _UNCOMMON_ESCAPE.search(raw) is None:
+        # Python undoes these escapes as JSON does.
+        return codecs.escape_decode(raw)[0]
     # 0xFF is in no UTF-8; it keeps an escaped backslash from beginning another escape.
     text = raw.replace(b"\\\\", b"\xff").replace(b'\\"', b'"').replace(b"\\n", b"\n")
     if _BACKSLASH in text:

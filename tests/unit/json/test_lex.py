@@ -7,9 +7,10 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.json import lex
 from gateway.json.lex import (
     EscapedPlaces,
     Step,
@@ -136,6 +137,16 @@ def test_a_written_string_without_its_escapes_is_its_value(value: str, ascii_onl
 def test_json_escapes_are_undone():
     assert unescape(rb"\"a\\n\n\/\t\u0041\ud83d\ude00\\\\u0041") == '"a\\n\n/\tA😀\\\\u0041'.encode()
     assert unescape(b"as it is") == b"as it is"
+
+
+@given(st.lists(st.sampled_from([*r"\"/bfnrtuxa041", "\\", "\\", "\n", "\r", "é", " "]), max_size=9).map("".join))
+@settings(max_examples=1_500, deadline=None)
+def test_common_escapes_are_undone_in_bulk_as_others_are_one_by_one(text: str):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lex, "_UNCOMMON_ESCAPE", re.compile(b""))
+        one_by_one = unescape(text.encode())
+
+    assert unescape(text.encode()) == one_by_one
 
 
 def test_escapes_of_other_languages_are_undone():
