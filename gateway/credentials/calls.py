@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from gateway.credentials.between import without_fillers
 from gateway.credentials.codes import bare
-from gateway.credentials.finding import Finding, Hit, Inspection, Known, StandIn
+from gateway.credentials.finding import NOTHING, Finding, Hit, Inspection, Known, StandIn
 from gateway.credentials.fingerprint import Fingerprints, covered, grams_of_digests, letters
 from gateway.credentials.forms import Budget, Form, forms, string, whole
 from gateway.credentials.gram_filter import GramFilter
@@ -167,19 +167,32 @@ def inspect(
     *,
     look: Look | None,
     handles: Mapping[str, StandIn],
+    unnamed: bool = False,
 ) -> Inspection:
-    """See `Detector.inspect`. `look` finds credentials by form; without it only known ones are looked for."""
+    """See `Detector.inspect`. `look` finds credentials by form; without it only known ones are looked for. `unnamed`: there are
+    neither known credentials, nor handles, nor leaves that are credentials by name or role."""
+    search = _CredentialSearch(index, fingerprints, look, walked.size)
+    first = search.read(walked.data) if unnamed else None
+    if first is not None and not first.has_credential:
+        return Inspection(incomplete=True) if search.incomplete or not walked.complete else NOTHING
     steps = _steps(roles) if roles else []
     leaves = [_RoledLeaf(*leaf, _role(_path(leaf.pointer), steps) if steps else None) for leaf in walked.found]
-    search = _CredentialSearch(index, fingerprints, look, walked.size)
     if handles:
         leaves = [search.by_handle(leaf, handles) for leaf in leaves]
     if look is not None:
         for leaf in leaves:
             search.by_place(leaf)
-    search.among(leaves)
+    search.among(leaves, first)
     search.together(leaves)
     return Inspection(tuple(search.found.values()), search.incomplete or not walked.complete, search.pieces())
+
+
+class _ReadText(NamedTuple):
+    """The readings of a text, and the known credentials in each by the name of the form."""
+
+    readings: tuple[Form, ...]
+    known: Mapping[str, set[str]]
+    has_credential: bool
 
 
 class _CredentialSearch:
@@ -187,6 +200,7 @@ class _CredentialSearch:
         self._index = index
         self._fingerprints = fingerprints
         self._look = look
+        self._looked: dict[bytes, list[Hit]] = {}
         self._budget = Budget(size)
         self._words = MAX_WORDS
         self._full = False
@@ -220,19 +234,32 @@ class _CredentialSearch:
         by_name = kind is not None and (leaf.is_text or kind in {"code", "key", "pin"}) and plausible(value, kind)
         if not by_role and not by_name:
             return
-        if self._look is not None and self._look(leaf.text):
+        if self._hits(leaf.text):
             return
         detector = DETECTOR_OF[kind] if kind is not None and by_name else BY_ROLE
         value = bare(value)
         hit = Hit(detector, "code" if by_name and kind in {"code", "pin"} else "named", 0, len(leaf.text), value)
         self._add(leaf, hit, "raw")
 
-    def among(self, leaves: list[_RoledLeaf]) -> None:
-        """Note the credentials in these leaves, narrowed down by halves."""
-        readings = forms(_joined(leaves), self._budget, rare=bool(self._index)).readings
+    def read(self, text: bytes) -> _ReadText:
+        """Return the readings of a text, searched."""
+        readings = forms(text, self._budget, rare=bool(self._index)).readings
         known = {reading.name: names for reading in readings if (names := self._known(reading.text))}
-        hits = self._look is not None and any(self._look(reading.text) for reading in readings)
-        if not (known or hits):
+        return _ReadText(readings, known, bool(known) or any(self._hits(reading.text) for reading in readings))
+
+    def _hits(self, text: bytes) -> list[Hit]:
+        """Return the credentials of a text by their form. A text is looked at once for all that ask."""
+        if self._look is None:
+            return []
+        found = self._looked.get(text)
+        if found is None:
+            found = self._looked[text] = self._look(text)
+        return found
+
+    def among(self, leaves: list[_RoledLeaf], read: _ReadText | None = None) -> None:
+        """Note the credentials in these leaves, narrowed down by halves. `read` is the text of all of them, if it was read."""
+        readings, known, has_credential = self.read(_joined(leaves)) if read is None else read
+        if not has_credential:
             return
         if self._full:
             return
@@ -272,9 +299,8 @@ class _CredentialSearch:
 
     def _settle(self, leaf: _RoledLeaf, readings: tuple[Form, ...], known: Mapping[str, set[str]]) -> None:
         for reading in readings:
-            if self._look is not None:
-                for hit in self._look(reading.text)[: MAX_FINDINGS + 1]:
-                    self._add(leaf, hit, reading.name)
+            for hit in self._hits(reading.text)[: MAX_FINDINGS + 1]:
+                self._add(leaf, hit, reading.name)
         for reading in readings:
             for name in sorted(known.get(reading.name, ())):
                 form = reading.name if name in self._whole(reading.text) else _in_pieces(reading.name)
@@ -346,7 +372,7 @@ class _CredentialSearch:
         """The part of a pointer that holds no credential: the name of a member can be one."""
         while pointer:
             text = pointer.encode("utf-8", "surrogatepass")
-            if not (self._look is not None and self._look(text)) and not self._known(text):
+            if not self._hits(text) and not self._known(text):
                 break
             pointer = pointer.rpartition("/")[0]
         return pointer

@@ -17,7 +17,7 @@ from gateway.credentials.calls import BY_ROLE, NO_INDEX, CredentialIndex, inspec
 from gateway.credentials.codes import bare
 from gateway.credentials.finding import NOTHING, Finding, Hit, Inspection, Kind, Known, StandIn
 from gateway.credentials.fingerprint import Fingerprints
-from gateway.credentials.forms import Budget, forms, is_plain, string
+from gateway.credentials.forms import is_plain, string
 from gateway.credentials.named import (
     DETECTOR_OF,
     KEYS,
@@ -137,28 +137,24 @@ class Detector:
         handles: Mapping[str, StandIn] = MappingProxyType({}),
     ) -> Inspection:
         """Do as `inspect` with the leaves of the arguments."""
-        if new and not known and not handles and self._shows_none(walked, roles):
+        unnamed = new and not known and not handles and self._is_unnamed(walked, roles)
+        if unnamed and is_plain(walked.data) and not self.hits(walked.data):
             return NOTHING if walked.complete else _NOTHING_SO_FAR
         index = NO_INDEX
         if known:
             index = known if isinstance(known, CredentialIndex) else CredentialIndex(known)
-        return inspect(walked, roles, index, self.fingerprints, look=self.hits if new else None, handles=handles)
+        look = self.hits if new else None
+        return inspect(walked, roles, index, self.fingerprints, look=look, handles=handles, unnamed=unnamed)
 
-    def _shows_none(self, walked: Leaves, roles: Mapping[str, Role]) -> bool:
-        """Return whether no leaf may be a credential, by its name, its role or its form in any reading, as is usual.
-
-        It asks what the search asks first, for a task that knows no credential.
-        """
+    def _is_unnamed(self, walked: Leaves, roles: Mapping[str, Role]) -> bool:
+        """Return whether no leaf may be a credential by its name or its role, as is usual."""
         if roles and Role.CREDENTIAL in roles.values():
             return False
         for leaf in walked.found:
             name = leaf.name
             if name and (kept_strength(name) if len(name) <= SHORT else strength(name)) is not None:
                 return False
-        if is_plain(walked.data):
-            return not self.hits(walked.data)
-        readings, incomplete = forms(walked.data, Budget(walked.size), rare=False)
-        return not incomplete and not any(map(self.hits, [reading.text for reading in readings]))
+        return True
 
     def word_of(self, fingerprint: str, text: str) -> str | None:
         """Return the word of a text that has a fingerprint; `None` if no single word has it."""

@@ -65,7 +65,7 @@ ROLES = st.dictionaries(st.sampled_from(["/text", "/to", "/code", "/note/*"]), s
 def inspect_wholly(arguments: JsonObject, roles: dict[str, Role]) -> Inspection:
     """Return what the search finds that is begun for each call."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Detector, "_shows_none", Mock(return_value=False))
+        patch.setattr(Detector, "_is_unnamed", Mock(return_value=False))
         return DETECTOR.inspect(arguments, roles)
 
 
