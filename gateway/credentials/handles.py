@@ -20,7 +20,9 @@ from gateway.protocol.headers import NAME, PARAM_PREFIX, decode, encode
 _MARK: Final = re.compile(r"cred://(?=[A-Za-z0-9_-])", re.IGNORECASE)
 _HANDLE: Final = re.compile(r"cred://[A-Za-z0-9_-]{11}/[A-Za-z0-9_-]{22}(?![A-Za-z0-9_-])")
 _BEFORE: Final = re.compile(r"(?:[A-Za-z][A-Za-z0-9-]{0,31} )?")
-_BACKSLASH: Final = ord("\\")
+SIGN: Final = b"://"
+BACKSLASH: Final = ord("\\")
+"""Each message with a handle has one of these."""
 _WORD: Final = re.compile(r"[A-Za-z0-9_~+=-]+(?:\.[A-Za-z0-9_~+=-]+)*")
 
 
@@ -59,8 +61,8 @@ def places(body: bytes, decided: str | None) -> tuple[Place, ...] | Misplaced:
 
     Every `cred://` that a word follows is a handle, in any spelling of JSON.
     """
-    if _BACKSLASH not in body:
-        if b"://" not in body or b"cred://" not in body.lower():
+    if BACKSLASH not in body:
+        if SIGN not in body or b"cred://" not in body.lower():
             return ()
     elif b"cred://" not in body.lower() and b"cred://" not in unescape(body).lower():
         return ()

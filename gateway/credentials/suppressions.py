@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Callable, Collection, Container, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Final
 
 from msgspec import Struct
 
@@ -60,14 +61,13 @@ class Suppressions:
     def __init__(
         self, rules: Sequence[Suppression] = (), used: Callable[[int, Target], None] = lambda _number, _target: None
     ) -> None:
-        self._rules = tuple(enumerate(rules))
+        self.rules: Final = tuple(enumerate(rules))
+        """Each suppression with its number. Without any, `of` need not be asked."""
         self._used = used
 
     def of(self, target: Target, now: float) -> ActiveSuppressions | None:
         """Return the suppressions in force for a call of `target` at `now`, in seconds since the epoch; `None` for none."""
-        if not self._rules:
-            return None
-        active = tuple((number, rule) for number, rule in self._rules if now < rule.ends and rule.concerns(target))
+        active = tuple((number, rule) for number, rule in self.rules if now < rule.ends and rule.concerns(target))
         return ActiveSuppressions(target, active, self._used) if active else None
 
 

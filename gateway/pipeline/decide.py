@@ -81,13 +81,14 @@ class CallInspection(Struct, frozen=True):
         """Return the content of the arguments, with the credentials that other tasks of the caller were shown, and their leaves."""
         call, task, principal = prepared.call, prepared.task, prepared.request.principal
         size, seen, handles = len(prepared.message.body), self.history.seen(task), prepared.handles
+        suppressions = self.inspector.suppressions
         look = partial(
             self.inspector.call,
             call,
             task,
             seen,
             handles.stand_ins() if handles.held else _NO_STAND_INS,
-            quiet=self.inspector.suppressions.of(call.target, context.arrived),
+            quiet=suppressions.of(call.target, context.arrived) if suppressions.rules else None,
             index=self.chain.index(task, seen) if seen else None,
             relevance=self.history.relevance(task, call.target),
             caller=principal,

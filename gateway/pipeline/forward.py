@@ -202,10 +202,11 @@ class Forwarder(Struct, frozen=True):
         """Return the answer of a call that is about to be sent."""
         context, prepared, parts = allowed.context, allowed.prepared, self.parts.answers
         call, task, target = prepared.call, prepared.task, prepared.call.target
+        suppressions = parts.inspector.suppressions
         inspector = parts.inspector.result(
             call,
             task,
-            quiet=parts.inspector.suppressions.of(target, context.arrived),
+            quiet=suppressions.of(target, context.arrived) if suppressions.rules else None,
             seen=parts.history.seen(task),
             words=parts.history.keeps_words(task, target),
         )

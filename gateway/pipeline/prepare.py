@@ -10,7 +10,7 @@ from msgspec import Struct
 from gateway import reasons
 from gateway.binding.vault import Vault
 from gateway.catalogue.catalogue import Catalogue
-from gateway.credentials.handles import places
+from gateway.credentials.handles import BACKSLASH, SIGN, places
 from gateway.history import History
 from gateway.inspection.label_cases import labelled_for_call
 from gateway.model.call import ActionName, Call
@@ -81,7 +81,8 @@ class Preparation(Struct, frozen=True):
         task = self.tasks.find_task(context, request, message, context.arrived)
         if isinstance(task, Refusal):
             return task
-        found = places(message.body, TABLE[call.action].decided)
+        body = message.body
+        found = places(body, TABLE[call.action].decided) if BACKSLASH in body or SIGN in body else ()
         if not found:
             return PreparedCall(request, message, call, task, ResolvedHandles(request), exposed)
         readings = self.history.readings_of(task)

@@ -110,6 +110,8 @@ _PARTS: Final = bytes(32 if code in _JOINTS else code for code in range(256))
 _TYPOGRAPHY: Final = (
     "\u00a0\u00ab\u00bb\u2009\u200b\u2013\u2014\u2018\u2019\u201c\u201d\u2022\u2026\u202f\u3001\u3002\uff0c"
 )
+_AFTER_DIGITS: Final = b":"
+"""Comes after each word that begins with a digit, and before each word that begins with a letter."""
 _TIME: Final = re.compile(
     rb"\d{4}-?[01]\d-?[0-3]\d(?:t[\d:.]+(?:z|[+-]\d\d:?\d\d)?)?|\d{1,2}:\d\d(?::\d\d(?:\.\d+)?)?z?"
 )
@@ -134,8 +136,12 @@ def distinctive(text: str) -> set[bytes]:
     if parted != joined:
         long.extend([part.strip(_EDGES) for part in set(parted.split()) if len(part) > 4])
     found = {word[:MAX_WORD] for word in long if len(word) > 7 or (len(word) > 4 and word[-4:].isdigit())}
-    found = {word for word in found - COMMON if word[0] > 57 or not _TIME.fullmatch(word)}
-    if [word for word in kept if len(word) == 4 and word[:2].isalpha() and word[2:].isdigit()]:
+    found -= COMMON
+    if found and min(found) < _AFTER_DIGITS:
+        found = {word for word in found if word[0] > 57 or not _TIME.fullmatch(word)}
+    if min(map(len, kept)) == 4 and [
+        word for word in kept if len(word) == 4 and word[:2].isalpha() and word[2:].isdigit()
+    ]:
         found.update(accounts(text))
     return found
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from gateway.credentials.handles import Misplaced, Place, fits, mirrored, places, restored
+from gateway.credentials.handles import BACKSLASH, SIGN, Misplaced, Place, fits, mirrored, places, restored
 from gateway.model.target import Role
 from gateway.protocol.headers import decode, encode
 
@@ -38,6 +38,7 @@ def found(body: bytes, decided: str = "arguments") -> tuple[Place, ...]:
     ],
 )
 def test_a_handle_is_found_in_any_spelling_of_json(written: str):
+    assert BACKSLASH in written.encode() or SIGN in written.encode()
     body = f'{{"params":{{"arguments":{{"deep":[{{"t":"Bearer {written}"}}]}}}}}}'.encode()
     (place,) = found(body)
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from gateway.credentials.common_words import COMMON
 from gateway.destinations.find import listed
 from gateway.model.target import Role
+from gateway.words import words as module
 from gateway.words.words import MAX_VALUE, MAX_WORD, amount, digest, digests, distinctive, mentions
 from tests.unit.inspection.authority import value_digests
 
@@ -88,6 +89,30 @@ def test_a_word_is_found_in_any_surroundings():
         "-zanzibarian-",
     ):
         assert b"zanzibarian" in distinctive(text)
+
+
+TIMES = [
+    "2026-11-28",
+    "10:30",
+    "10:30:00z",
+    "DE89 3704 0044 0532 0130 00",
+    "12345",
+    "credential",
+    "a:12345",
+    "$99999",
+    "_x",
+    "de",
+]
+
+
+@given(st.lists(st.sampled_from(TIMES) | st.text(max_size=9), max_size=6).map(" ".join))
+@settings(max_examples=400, deadline=None)
+def test_times_are_looked_for_wherever_they_may_stand(text: str):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_AFTER_DIGITS", b"\xff" * 9)
+        everywhere = distinctive(text)
+
+    assert distinctive(text) == everywhere
 
 
 def test_of_a_long_word_the_beginning_counts():
