@@ -123,7 +123,7 @@ class _Walk:
             _require_closed_group(status.st_gid, descriptor, f"may use {where}", f"chmod g= {where}", self._trusted())
 
     def _trusted(self) -> set[int]:
-        """Root may look at the files of the gateway's user."""
+        """Return the trusted accounts: root may look at the files of the gateway's user."""
         user = os.geteuid()
         return {_ROOT, user, os.fstat(self._folder).st_uid} if user == _ROOT else {_ROOT, user}
 

@@ -45,7 +45,7 @@ class KeyFile:
             ) from error
 
     def read(self) -> bytes | None:
-        """The key, `None` if there is none."""
+        """Return the key, `None` without one."""
         try:
             return self._read()
         except FileNotFoundError:

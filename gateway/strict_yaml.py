@@ -80,7 +80,7 @@ class _Constructor(yaml.constructor.SafeConstructor):
 
 
 def _require_plain(root: yaml.Node) -> None:
-    """Each key once, and nothing nested too deeply."""
+    """Refuse a key given twice, and deep nesting."""
     waiting = [(root, 0)]
     while waiting:
         here, depth = waiting.pop()

@@ -201,7 +201,7 @@ async def _policy(
     *,
     keys: Keys,
 ) -> Policy:
-    """The policy, in force, and watched by a metric. The record of this start names it."""
+    """Give the policy in force, watched by a metric. The record of this start names it."""
     cache = CodeCache(configuration.state / "compiled-policy", subkey(keys.chain, "compiled policy"))
     policy = Policy.build(
         configuration.policy,

@@ -149,7 +149,7 @@ class Lock:
         return self.upstreams.get(upstream, {}).get(subject, {})
 
     def pinned(self, upstream: str, subject: Subject, definitions: Iterable[Definition], at: str) -> Lock:
-        """With these definitions pinned, in the place of any earlier pins of the same names."""
+        """Return the lock with these definitions pinned, in the place of earlier pins of the same names."""
         added = {item.name: Pinned(item, at) for item in definitions}
         return self._with(upstream, subject, {**self.of(upstream, subject), **added})
 
@@ -243,7 +243,7 @@ def is_hidden(character: str) -> bool:
 
 
 def visible(text: str) -> str:
-    """`text` with every hidden character spelled out: `⟨U+202E RIGHT-TO-LEFT OVERRIDE⟩`. Safe for a terminal."""
+    """Return `text` with every hidden character spelled out: `⟨U+202E RIGHT-TO-LEFT OVERRIDE⟩`. Safe for a terminal."""
     return "".join(_spell_out(character) if is_hidden(character) else character for character in text)
 
 

@@ -29,7 +29,7 @@ _OPENCODE_REFERENCE: Final = re.compile(r"\{env:([^}]+)\}")
 
 
 def read_servers(text: str, name: str) -> Servers:
-    """Raises `ConfigurationError` if there is no server."""
+    """Return the servers of a client's file. Raise `ConfigurationError` without any."""
     document = _toml(text, name) if name.endswith(".toml") else _json(text, name)
     found: list[tuple[str, object]] = []
     for server in _servers(document):

@@ -210,7 +210,7 @@ def task(decision: Mapping[str, Any]) -> str:
 
 
 def sent(recorded: Mapping[str, Any]) -> str:
-    """The arguments of a call, for people, as far as the journal keeps them."""
+    """Return the arguments of a call, for people, as far as the journal keeps them."""
     if recorded["mode"] == "none":
         return "the journal keeps nothing of them"
     if "value" in recorded:

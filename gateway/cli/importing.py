@@ -147,7 +147,7 @@ class _ImportedServer:
         return self._variable(name, where, own=whole)
 
     def _variable(self, name: str, where: str, *, own: bool = True) -> str:
-        """A new variable. The name of an environment variable is kept unless another server has the same."""
+        """Return a new variable. The name of an environment variable is kept unless another server has the same."""
         prefix = f"{_constant(self._upstream)}_"
         chosen = prefix + _constant(name) if own else _constant(name)
         if chosen in self._found.variables:
@@ -156,7 +156,7 @@ class _ImportedServer:
         return f"${{{chosen}}}"
 
     def _expanded(self, text: str) -> str:
-        """Text with the references of the client's own kind made into environment variables."""
+        """Return a text with the client's own references made into environment variables."""
 
         def replaced(match: re.Match[str]) -> str:
             kind, name = match[1], match[2]

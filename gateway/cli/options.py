@@ -43,7 +43,7 @@ def configuration(given: Path | None, *, secrets: bool = False) -> Configuration
 
 
 def seconds(text: str) -> float:
-    """A duration such as `1h`. Raises `typer.BadParameter`."""
+    """Return a duration such as `1h`. Raises `typer.BadParameter`."""
     from pydantic import TypeAdapter, ValidationError
 
     from gateway.config.values import Duration
@@ -55,7 +55,7 @@ def seconds(text: str) -> float:
 
 
 def moment(text: str, *, now: float) -> float:
-    """A point in time: RFC 3339, a date, or a duration before now. Seconds since the epoch.
+    """Return a point in time: RFC 3339, a date, or a duration before now. Seconds since the epoch.
 
     Raises `typer.BadParameter`.
     """

@@ -12,7 +12,7 @@ CONFIGURATION: Final = Path("gateway.yaml")
 
 
 def asked_for(words: Sequence[str]) -> Path | None:
-    """The configuration to serve, if a command line says so plainly. All others are for typer to read."""
+    """Return the configuration to serve, if a command line names it plainly. All others are for typer to read."""
     match words:
         case ["serve"]:
             return CONFIGURATION

@@ -79,7 +79,7 @@ def complain(error: GatewayError) -> None:
 
 
 def sentence(message: str, remedy: str = "") -> None:
-    """The form of every error."""
+    """Print an error, or a note, in the form of every error."""
     err.print(f"opagate: {message}", style="red", markup=False)
     if remedy:
         err.print(f"  → {remedy}", markup=False)
@@ -118,7 +118,7 @@ def emit(value: object) -> None:
 
 
 def paint(word: str, label: str | None = None) -> Text:
-    """A word such as `allow` or `changed` in its colour."""
+    """Return a word such as `allow` or `changed` in its colour."""
     return Text(label or word, style=_STYLES.get(word, ""))
 
 

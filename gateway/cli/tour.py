@@ -78,7 +78,7 @@ async def _all_steps(configuration: Configuration, thief: Thief, task: LentTask)
 
 @asynccontextmanager
 async def _up(configuration: Configuration) -> AsyncGenerator[None]:
-    """The gateway, in this process, until the block ends. Afterwards its journal is closed."""
+    """Run the gateway in this process until the block ends. Afterwards its journal is closed."""
     ready = asyncio.Event()
     server = asyncio.create_task(app.run(configuration, on_ready=ready.set))
     waiting = asyncio.create_task(ready.wait())

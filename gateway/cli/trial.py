@@ -106,7 +106,7 @@ def _make(state: Path) -> None:
 
 
 def require_free(port: int) -> None:
-    """Raises `ConfigurationError` if something listens there: better now than after everything has started."""
+    """Raise `ConfigurationError` if something listens there: better now than after everything has started."""
     try:
         socket.create_server(("127.0.0.1", port)).close()
     except OSError as error:
@@ -117,8 +117,8 @@ def require_free(port: int) -> None:
 
 
 def require_unused(state: Path) -> None:
-    """Raises `ConfigurationError` if another gateway writes its record there: its configuration must not be replaced. Raises
-    `JournalError` if nobody can tell."""
+    """Raise `ConfigurationError` if another gateway writes its record there: its configuration must not be replaced.
+    Raises `JournalError` if nobody can tell."""
     folder = state / "journal"
     if not folder.exists():
         return

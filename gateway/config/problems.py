@@ -99,7 +99,7 @@ def _annotations(root: type[BaseModel], location: tuple[int | str, ...]) -> tupl
 
 
 def _below(annotation: object, models: list[type[BaseModel]], part: int | str) -> object:
-    """The annotation of a field of a model, or of an item of a mapping or list."""
+    """Return the annotation of a field of a model, or of an item of a mapping or list."""
     if models:
         field = models[0].model_fields.get(str(part))
         return field.annotation if field else None

@@ -161,7 +161,7 @@ KeyLocation = Annotated[str, BeforeValidator(_location)]
 
 
 def shorten(value: str) -> str:
-    """A value in a sentence for people."""
+    """Return a value in a sentence for people."""
     return repr(value if len(value) <= 80 else f"{value[:77]}...")
 
 

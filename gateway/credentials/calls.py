@@ -369,7 +369,7 @@ class _CredentialSearch:
         self.found.setdefault((finding.fingerprint, pointer), replace(finding, pointer=pointer))
 
     def _showable(self, pointer: str) -> str:
-        """The part of a pointer that holds no credential: the name of a member can be one."""
+        """Return the part of a pointer without a credential: the name of a member can be one."""
         while pointer:
             text = pointer.encode("utf-8", "surrogatepass")
             if not self._hits(text) and not self._known(text):
@@ -399,7 +399,7 @@ def _meetings(pieces: list[bytes]) -> bytes:
 
 
 def _glued(texts: list[bytes]) -> bytes:
-    """The short ones as one."""
+    """Join the short texts."""
     short = [text for text in texts if len(text) <= _PIECE]
     return b"".join(short) if len(short) > 1 else b""
 
@@ -421,14 +421,14 @@ def _path(pointer: str) -> tuple[str, ...]:
 
 
 def role_at(path: Sequence[str | int], roles: Mapping[str, Role]) -> Role | None:
-    """The role of a place in the arguments."""
+    """Return the role of a place in the arguments."""
     steps = _steps(roles)
     return _role(tuple(fold(str(step)) for step in path), steps)
 
 
 @short_text_cache(4_096)
 def _folded(step: str) -> str:
-    """As the most tolerant reader of an argument's name would read it."""
+    """Return the name of an argument as its most tolerant reader takes it."""
     return fold(unescape(step))
 
 

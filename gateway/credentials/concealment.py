@@ -63,14 +63,14 @@ class CredentialRewriter:
         """Handles put in the place of credentials so far."""
 
     def found(self) -> tuple[Finding, ...]:
-        """The credentials that were concealed since this was last asked."""
+        """Return the credentials that were concealed since the last question."""
         fresh, self._fresh = self._fresh, []
         return tuple(fresh)
 
     # --- a message that is there whole -------------------------------------------------------------
 
     def document(self, data: bytes) -> bytes:
-        """A JSON document. What is none cannot be told from one in another encoding, and does not pass."""
+        """Conceal a JSON document. What is none cannot be told from one in another encoding, and does not pass."""
         if not _is_json(data):
             raise UpstreamBroken("the answer was withheld: what it holds is to be concealed, and it is not JSON")
         return apply_edits(data, self._edits(data))
@@ -91,7 +91,7 @@ class CredentialRewriter:
         return [Edit(spot.start, spot.end, handle.encode()) for spot, handle in handles if handle is not None]
 
     def _structured(self, found: Sequence[Spot], places: Sequence[ScalarSpan], data: bytes) -> Iterator[Edit]:
-        """Both are in order."""
+        """Yield the edits of found spots in places; both are in order."""
         done = first = 0
         message = b'"jsonrpc"' in data
         for spot in found:
@@ -115,7 +115,7 @@ class CredentialRewriter:
     # --- one that is too large to be held ------------------------------------------------------------
 
     def part(self, chunk: bytes) -> bytes:
-        """The next part of a JSON document, or of an event that carries one."""
+        """Conceal the next part of a JSON document, or of an event that carries one."""
         self._spotter = self._spotter or Spotter(self._detector)
         return b"".join(map(self._passed, self._spotter.feed(chunk)))
 
@@ -127,7 +127,7 @@ class CredentialRewriter:
         return passed
 
     def text(self, chunk: bytes) -> bytes:
-        """The next part of an answer that is no JSON."""
+        """Conceal the next part of an answer without JSON."""
         self._spotter = self._spotter or Spotter(self._detector)
         return b"".join(map(self._shown, self._spotter.feed(chunk)))
 
@@ -136,7 +136,7 @@ class CredentialRewriter:
         return b"" if self._spotter is None else b"".join(map(self._shown, self._spotter.finish()))
 
     def _passed(self, part: bytes | Spot) -> bytes:
-        """A spot outside of a string becomes one of its own."""
+        """Return a part for the client. A spot outside of a string becomes a string."""
         raw = part if isinstance(part, bytes) else part.raw
         before = self._inside
         self._inside = ends_in_string(raw, begins_in_string=before)

@@ -77,7 +77,8 @@ class _Base85(NamedTuple):
 
 
 def _base85(alphabet: bytes, decode: Callable[[bytes], bytes]) -> _Base85:
-    """Of four bytes of ASCII, the first of their five digits is one of 31. Two such groups with an odd mark are a sign."""
+    """Decode base85: of four bytes of ASCII, the first of their five digits is one of 31. Two such groups with an
+    odd mark are a sign."""
     first, every = (_class(digits) for digits in (alphabet[10:41], alphabet))
     odd_first, odd = (_class(bytes(set(digits) & set(_ODD))) for digits in (alphabet[10:41], alphabet))
     places = [(first, odd_first), *[(every, odd)] * 4] * 2

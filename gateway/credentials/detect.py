@@ -85,8 +85,7 @@ class Detector:
         self._signs = compiled(_any_of(signs), groups=False)
 
     def hits(self, text: bytes) -> list[Hit]:
-        """Every credential in a text (UTF-8), in order, none inside another; in the place of one that is base64 of
-        another, both."""
+        """Yield each credential of a text (UTF-8) in order, none inside another. Of base64 of another, yield both."""
         # Two passes for all that is looked for settle nearly every text.
         sign = self._signs.search(text)
         around = _SIGNS_OF_CONTEXT(text)
@@ -110,7 +109,7 @@ class Detector:
         return [each for hit in kept for inner in (hit, *_inside(hit)) for each in _of_user(inner, text)]
 
     def find(self, text: str) -> tuple[Finding, ...]:
-        """The findings of a text as it stands."""
+        """Return the findings of a text as it stands."""
         return tuple(self.finding(hit) for hit in self.hits(text.encode("utf-8", "surrogatepass")))
 
     def inspect(

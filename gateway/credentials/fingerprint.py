@@ -152,7 +152,7 @@ def encoded(text: str) -> bytes:
 
 
 def letters(text: bytes) -> bytes:
-    """The letters and digits of a text, of which shingles are made."""
+    """Return the letters and digits of a text, of which shingles are made."""
     return text.lower().translate(None, _NOT_ALNUM)
 
 

@@ -167,7 +167,7 @@ def _selected(row: str) -> bytes:
 
 
 def string(text: bytes) -> str:
-    """UTF-8 as text, lone surrogates included; what is not UTF-8 is replaced."""
+    """Return UTF-8 as text, lone surrogates included, with other bytes replaced."""
     try:
         return text.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
@@ -193,7 +193,7 @@ def _base64(text: bytes) -> bytes:
 
 
 def _runs(text: bytes, others: bytes, shortest: int) -> list[bytes]:
-    """The runs of certain letters; `others` is a table that makes white space of what is none of these."""
+    """Yield the runs of certain letters; `others` makes white space of all other letters."""
     return [run for run in text.translate(others).split() if len(run) >= shortest]
 
 
@@ -203,7 +203,8 @@ def _decoded64(runs: list[bytes]) -> bytes:
 
 
 def _aligned(runs: list[bytes]) -> list[bytes]:
-    """All runs without none, one, two and three of their first letters, each decoded in one go with zero bytes between.
+    """Return all runs without none, one, two and three of their first letters, decoded in one go with zero bytes
+    between.
 
     Decoded once: what the others give are the same bits, moved by six a letter, less those of the letters left out.
     """
@@ -242,7 +243,7 @@ _RARE: Final[tuple[tuple[str, Callable[[bytes], Iterator[bytes]]], ...]] = (
 
 
 def _readable(parts: list[bytes]) -> Iterator[bytes]:
-    """The pieces of decoded bytes that read as text, also as UTF-16."""
+    """Yield the pieces of decoded bytes that read as text, also as UTF-16."""
     # 0xFF is in nothing that reads as text.
     together = b"\xff".join(parts)
     if len(together) > AT_ONCE:

@@ -35,11 +35,11 @@ class Place:
     handles: tuple[tuple[int, int], ...]
 
     def named(self) -> Iterator[str]:
-        """The handles."""
+        """Yield the handles."""
         return (self.text[start:end] for start, end in self.handles)
 
     def restored(self, values: Mapping[str, str]) -> str:
-        """The text with their values in their place."""
+        """Return the text with their values in their place."""
         parts: list[str] = []
         position = 0
         for start, end in self.handles:
@@ -56,8 +56,8 @@ class Misplaced:
 
 
 def places(body: bytes, decided: str | None) -> tuple[Place, ...] | Misplaced:
-    """The handles of a call. `body` is its message, strictly read; `decided` the member of `params` that policy sees
-    and in which handles are put back, if there is one.
+    """Return the handles of a call. `body` is its message, strictly read; `decided` the member of `params` that policy
+    sees and in which handles are put back, if there is one.
 
     Every `cred://` that a word follows is a handle, in any spelling of JSON.
     """
@@ -100,7 +100,7 @@ def fits(place: Place, value: str, span: tuple[int, int], role: Role | None, *, 
 
 
 def restored(body: bytes, found: tuple[Place, ...], values: Mapping[str, str]) -> bytes:
-    """The body with the values in the place of their handles."""
+    """Return the body with the values in the place of their handles."""
     return apply_edits(
         body,
         [Edit(place.scalar.start, place.scalar.end, json.dumps(place.restored(values)).encode()) for place in found],

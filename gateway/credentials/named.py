@@ -385,7 +385,7 @@ def _holds_generated(text: str) -> bool:
 
 
 def _varied(value: str) -> bool:
-    """More than a few different characters: `aaaaaaaa`, `12121212` and `--------` are filling."""
+    """Return whether a value has more than a few different characters: `aaaaaaaa` and `12121212` are filling."""
     return len(set(value[:_HEAD])) >= min(5, max(3, len(value) // 2))
 
 

@@ -93,7 +93,7 @@ def _decided(message: Message) -> str | None:
 
 
 def _shown_to_nobody(message: Message) -> JsonObject:
-    """The parts of a message that no policy sees and no table knows."""
+    """Return the parts of a message that no policy sees and no table knows."""
     if message.kind is Kind.RESPONSE:
         return cast("JsonObject", msgspec.json.decode(message.body))
     if message.method == completions.METHOD:
@@ -122,7 +122,7 @@ def _header_values(sent: Sent) -> Iterator[str]:
 
 
 def _scalars(message: Message | None) -> frozenset[str]:
-    """The values of the arguments that policy sees, as headers would repeat them."""
+    """Return the values of the arguments that policy sees, as headers would repeat them."""
     if message is None or _decided(message) != "arguments":
         return frozenset()
     found: set[str] = set()

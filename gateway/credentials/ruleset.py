@@ -144,7 +144,7 @@ class _WhenTried:
 
 
 def escaped(word: str) -> str:
-    """A literal in an RE2 expression, which knows fewer escapes than Python's."""
+    """Return a literal in an RE2 expression, which knows fewer escapes than Python's."""
     return re.sub(r"([^\w\s-])", r"\\\1", word)
 
 
@@ -235,7 +235,8 @@ class Ruleset:
         self._named_by = lru_cache(maxsize=1_024)(self._rules_of)
 
     def candidates(self, text: bytes, position: int = 0) -> list[tuple[CredentialRule, int]]:
-        """The rules that may match in `text`, each with the place of the first sign of it. Before `position` is none."""
+        """Return the rules that may match in `text`, each with the place of the first sign of it. Before `position`
+        is none."""
         found: dict[str, tuple[CredentialRule, int]] = {rule.id: (rule, 0) for rule in self._always}
         hits = 0
         while self._present is not None and (match := self._present.search(text, position)) is not None:
@@ -365,7 +366,7 @@ class _Reader:
     def _extended(
         self, document: Mapping[str, object], base: Mapping[str, Mapping[str, object]], disabled: frozenset[str]
     ) -> list[Mapping[str, object]]:
-        """A rule of both is that of the base, with what is said here in its place, and with the words of both."""
+        """Return the rules of both documents: a shared rule takes its own fields, and the words of both."""
         tables = self._rule_tables(document)
         for name, table in base.items():
             if name in disabled:
@@ -393,7 +394,7 @@ class _Reader:
         return name
 
     def read(self, document: Mapping[str, object]) -> _File:
-        """The rules of a combined document."""
+        """Return the rules of a combined document."""
         extend = self._table(document.get("extend", {}), "extend")
         shared: list[tuple[frozenset[str], Allowlist]] = []
         for table in self._allowlist_tables(document, "the file"):
@@ -445,7 +446,7 @@ class _Reader:
         return (*own, *(allowlist for targets, allowlist in shared if not targets or name in targets))
 
     def _allowlist_tables(self, table: Mapping[str, object], where: str) -> list[Mapping[str, object]]:
-        """`allowlists`, and the older single `allowlist`."""
+        """Yield `allowlists`, and the older single `allowlist`."""
         old = table.get("allowlist")
         single = [self._table(old, f"{where}, allowlist")] if old is not None else []
         return single + self._tables(table.get("allowlists", []), f"{where}, allowlists")

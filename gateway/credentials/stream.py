@@ -124,8 +124,8 @@ class _Window:
         return pieces
 
     def _after_rest(self, raw: bytes) -> bytes:
-        """Without what goes on from a credential that was longer than the hold. It goes on for as long as nothing else
-        has come, or no more than the beginning of an escape."""
+        """Return the hits without the rest of a credential longer than the hold. It goes on for as long as nothing
+        else has come, or no more than the beginning of an escape."""
         if self._rest is not None and (match := self._rest.match(raw)) is not None:
             self._offset += match.end()
             raw = raw[match.end() :]
@@ -248,7 +248,7 @@ class Scanner(Struct):
 
 
 def _findings(detector: Detects, piece: _Piece) -> tuple[Finding, ...]:
-    """The credentials of a part of the stream."""
+    """Return the credentials of a part of the stream."""
     begin = piece.offset - min((place.start for place in piece.places), default=0)
     return tuple(
         replace(detector.finding(place.hit), form=place.form, offset=begin + place.start) for place in piece.places
@@ -293,7 +293,7 @@ class Spotter:
         return self._parts(self._window.feed(chunk))
 
     def finish(self) -> list[bytes | Spot]:
-        """The rest."""
+        """Return the rest."""
         return self._parts(self._window.feed(b"", last=True))
 
     def _parts(self, pieces: list[_Piece]) -> list[bytes | Spot]:

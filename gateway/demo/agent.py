@@ -179,7 +179,7 @@ def _step(attempt: Attempt, result: CallToolResult) -> AttemptResult:
 
 
 def _told_by_error(attempt: Attempt, error: MCPError) -> AttemptResult:
-    """A refusal as a JSON-RPC error, or the upstream's own error."""
+    """Return a refusal as a JSON-RPC error, or the upstream's own error."""
     decision = _member(error.data, DECISION_META)
     if decision is not None:
         return AttemptResult(attempt, "refused", error.message, _codes(decision), str(decision.get("id")))

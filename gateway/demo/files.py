@@ -152,7 +152,7 @@ def github_token() -> str:
 
 
 def build(root: Path) -> MCPServer:
-    """The server over the files below `root`."""
+    """Return the server over the files below `root`."""
     project = Project(root)
     server = MCPServer("files", instructions="The files of the shop project.", version="1", log_level="WARNING")
     server.add_tool(project.list_files, annotations=READS)

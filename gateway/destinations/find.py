@@ -68,7 +68,7 @@ def _listed(text: str, depth: int) -> Iterator[Destination]:
 
 
 def _json_leaves(text: str) -> list[str] | None:
-    """The texts of a JSON document in a text: some servers read one where they expect a list."""
+    """Return the texts of a JSON document in a text: some servers read one where they expect a list."""
     try:
         document: object = json.loads(text)
     except (ValueError, RecursionError):
@@ -142,7 +142,7 @@ def _inner(piece: str) -> list[str] | None:
 
 
 def _words(piece: str) -> list[str] | None:
-    """Of words with a URL among them the URLs; else all, if each is a destination by itself."""
+    """Yield the URLs of words, or without a URL all words if each is a destination by itself."""
     words = piece.split()
     if len(words) < 2:
         return None
@@ -200,8 +200,8 @@ _BREAKS: Final = str.maketrans("", "", "\t\r\n")
 
 
 def links(text: str) -> Iterator[Destination]:
-    """The hosts of the links in a text that people or programs read, as it stands and as markup. Files and other names
-    are none."""
+    """Yield the hosts of the links in a text that people or programs read, as it stands and as markup. Files and
+    other names are none."""
     yield from _linked(text)
     shown = html.unescape(text) if "&" in text else text
     if "<" in shown:
@@ -252,5 +252,5 @@ def _links(word: str) -> Iterator[Destination]:
 
 
 def distinct(values: Iterable[str]) -> frozenset[str]:
-    """The normal forms of all destinations in these texts."""
+    """Return the normal forms of all destinations in these texts."""
     return frozenset(destination.value for value in values for destination in listed(value))

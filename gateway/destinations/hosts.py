@@ -69,7 +69,7 @@ _DROPPED: Final = {ord(mark): None for mark in "\t\r\n"}
 
 
 def _relative(text: str) -> Url | None:
-    """`//host/path` takes the scheme of where it stands. Without a dot in its host it is a path."""
+    """Return `//host/path` with the scheme of its place. Without a dot in its host it is a path."""
     if not text.startswith("//"):
         return None
     first = re.split(r"[/?#]", text.lstrip("/"), maxsplit=1)[0]
@@ -88,7 +88,7 @@ def _reached(scheme: str, rest: str) -> Url:
 
 
 def authority(text: str, scheme: str = "") -> str | None:
-    """`host[:port]` in its normal form, or `None`. Ports 80 and 443, and that of the scheme, are left out."""
+    """Return `host[:port]` in its normal form, or `None`. Ports 80 and 443, and that of the scheme, are left out."""
     plain = _PLAIN.fullmatch(text)
     if plain is not None:
         name, port = plain[1].lower(), plain[2]
@@ -113,7 +113,8 @@ def _bracketed(text: str) -> re.Match[str] | None:
 
 
 def host(text: str) -> str | None:
-    """A host in its normal form: `example.com`, `xn--bcher-kva.example`, `127.0.0.1`, `[2001:db8::1]`; else `None`."""
+    """Return a host in its normal form: `example.com`, `xn--bcher-kva.example`, `127.0.0.1`, `[2001:db8::1]`; else
+    `None`."""
     name = domain(text)
     if text.startswith("["):
         return _ipv6(text[1:-1]) if text.endswith("]") else None
@@ -123,7 +124,7 @@ def host(text: str) -> str | None:
 
 
 def domain(text: str) -> str | None:
-    """A name in its normal form, numeric or not; `None` for what cannot be one."""
+    """Return a name in its normal form, numeric or not; `None` for no possible name."""
     if len(text) > MAX_HOST:
         return None
     if "%" in text:
@@ -176,7 +177,8 @@ def _number(part: str) -> int | None:
 
 
 def _ipv6(text: str) -> str | None:
-    """RFC 5952. An IPv4 address inside (`::ffff:…`) is where a dual-stack socket connects to."""
+    """Return an address in the form of RFC 5952. An IPv4 address inside (`::ffff:…`) is where a dual-stack socket
+    connects to."""
     try:
         address = ipaddress.IPv6Address(text if _ZONED.fullmatch(text) else "")
     except ValueError:

@@ -208,7 +208,7 @@ _DOMAINS: Final = frozenset(
 
 
 def _marked(text: str) -> Destination | None:
-    """`#channel`, `@user`, and schemes that are followed by an address."""
+    """Return the destination of `#channel`, `@user` and schemes with an address behind them."""
     if _SIGN.fullmatch(text):
         kind = DestinationKind.CHANNEL if text[0] == "#" else DestinationKind.USER
         return Destination(kind, text[0] + folded(text[1:]))
@@ -260,13 +260,13 @@ def _mail(text: str) -> Destination | None:
 
 
 def _literal(address: str) -> str | None:
-    """The address literal of a mail domain (RFC 5321 section 4.1.3), in brackets even where a host has none."""
+    """Return the address literal of a mail domain (RFC 5321 section 4.1.3), in brackets even where a host has none."""
     normal = hosts.host(address) or hosts.host(f"[{address.removeprefix('ipv6:')}]")
     return None if normal is None else f"[{normal.strip('[]')}]"
 
 
 def _scp(text: str) -> Destination | None:
-    """`git@host:path`, as ssh and git write it."""
+    """Return the destination of `git@host:path`, as ssh and git write it."""
     found = _SCP.match(text)
     reached = hosts.authority(found[1]) if found is not None else None
     return _reached(reached) if reached is not None else None
@@ -291,7 +291,7 @@ def _path(text: str) -> Destination | None:
 
 
 def _authority_of(text: str) -> str | None:
-    """The host of `example.com/path`: only with a well-known end, for a folder may have a dot in its name."""
+    """Return the host of `example.com/path`: only with a well-known end, for a folder may have a dot in its name."""
     first = text.partition("/")[0]
     end = first.partition(":")[0].rstrip(".").rpartition(".")[2].lower()
     return hosts.authority(first) if "." in first and (end in _DOMAINS or ":" in first) else None
@@ -302,8 +302,7 @@ def _character(found: re.Match[str]) -> str:
 
 
 def _plain_path(text: str, *, unc: bool) -> str:
-    """Without empty segments, `.`, `..` where it can be told, and percent signs that hide nothing (RFC 3986 section
-    6.2.2)."""
+    """Return a path without empty segments, `.`, plain `..` and needless percent signs (RFC 3986 section 6.2.2)."""
     text = _UNRESERVED.sub(_character, unicodedata.normalize("NFC", text))
     root = "/" if text.startswith("/") else ""
     kept: list[str] = []

@@ -88,7 +88,7 @@ class Facts:
 
 
 def facts_of(decision: JsonObject, explanation: Explanation | None) -> Facts:
-    """The facts of a recorded decision. `explanation` is from its task's provenance."""
+    """Return the facts of a recorded decision. `explanation` is from its task's provenance."""
     if explanation is None:
         return Facts(decision)
     session: dict[str, object] = {**document.session(explanation.facts)}

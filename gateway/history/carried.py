@@ -82,7 +82,7 @@ def _of_one(state: TaskState) -> Carried:
 
 
 def _joined(found: list[Carried]) -> Carried:
-    """Copies; an earlier task outlives the next one only while a call of it is open."""
+    """Return copies; an earlier task outlives the next one only while a call of it is open."""
     tokens: dict[int, int] = {}
     results: dict[int, str] = {}
     credentials: dict[str, KnownCredential] = {}

@@ -161,7 +161,7 @@ class History:
                 return reasons.TASK_ENDED.reason()
 
     def report(self, principal: Principal, task_id: str, now: float) -> TaskReport | Reason:
-        """A declared task as its owner may see it; `task/unknown` if it has no such."""
+        """Return a declared task as its owner may see it, or refuse with `task/unknown`."""
         self.forget(now)
         kept = self._owned_by(principal, task_id)
         if kept is None:
@@ -218,7 +218,7 @@ class History:
         content: CallContent | None = None,
         depth: int | None = None,
     ) -> SessionFacts:
-        """The facts again for a call that is open, or those for a question about none. Raises `TaskExpired`."""
+        """Return the facts again for an open call, or the facts for a question about no call. Raises `TaskExpired`."""
         kept = self._known(task)
         return facts(self.states.load(kept), now, call=call, content=content, depth=depth, carried=self._carried(kept))
 

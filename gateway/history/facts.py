@@ -350,8 +350,8 @@ def _recorded(state: TaskState, call: str | None, content: CallContent, carried:
 
 
 def _followed(state: TaskState, content: CallContent) -> tuple[str, ...]:
-    """A link is followed once, whether or not the call before has ended. Where there are many to choose from, which one
-    is read says something itself."""
+    """Return the pointers of followed links. A link is followed once, whether or not the call before has ended.
+    Where there are many to choose from, which one is read says something itself."""
     if len(state.links) > MAX_LINKS:
         return ()
     return tuple(sorted(pointer for pointer, link in content.links.items() if state.followed.get(link) == 1))

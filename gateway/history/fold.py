@@ -49,8 +49,8 @@ if TYPE_CHECKING:
 
 
 def apply(state: TaskState, event: Event) -> TaskState:
-    """The state after an event: the same object, changed. Raises `ValueError`, and changes nothing, for a call that is
-    reserved twice, and for what happens to a call that is not open."""
+    """Return the state after an event: the same object, changed. Raises `ValueError`, and changes nothing, for a
+    call that is reserved twice, and for what happens to a call that is not open."""
     match event:
         case Reserved():
             reserve(state, event)
@@ -305,7 +305,7 @@ def _keep_words(state: TaskState, number: int, audience: str, tokens: frozenset[
 
 
 def _keep_credential(state: TaskState, shows: Shown, known: KnownCredential) -> None:
-    """The first place seen stays."""
+    """Keep a credential; the first place seen stays."""
     if shows.fingerprint in state.credentials:
         return
     if len(state.credentials) < MAX_CREDENTIALS + MAX_MARKED:

@@ -20,7 +20,7 @@ class Origins(Protocol):
         """Keep that this system has shown the task credentials that are not told apart."""
 
     def drop(self, owner: str, task: str, /) -> None:
-        """The task is no longer kept."""
+        """Forget a task that is no longer kept."""
 
 
 class Teller:

@@ -119,7 +119,7 @@ class Provenance:
             return before or self._seen < self._own.number - 1
 
     def explanation(self) -> Explanation:
-        """The facts for the decision and where they came from. Raises `HistoryError` if its entry is damaged."""
+        """Return the facts for the decision, with their sources. Raises `HistoryError` if its entry is damaged."""
         self._begin(self._own, self._mark)
         with _readable(cast("JsonObject", self._entry)):
             known = self._known()

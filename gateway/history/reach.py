@@ -117,7 +117,7 @@ def _destinations(state: TaskState, event: Reserved) -> dict[str, int]:
 
 
 def _spread(state: TaskState, event: Reserved, carried: Carried) -> dict[str, int]:
-    """A call raises the spread of each result with words that reach a new system."""
+    """Raise the spread of each result with words that reach a new system."""
     audience, undecided = event.audience, state.undecided
     widths = [
         len(state.carried_to.get(number, {}).keys() | {audience})

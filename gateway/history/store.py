@@ -103,7 +103,7 @@ class Store:
         self._checkpoint: bytes | None = None  # the MAC of the one that was read or written last
 
     def load(self) -> Stored | None:
-        """All tasks, without their states; `None` if nothing was stored yet."""
+        """Return all tasks without their states; `None` if nothing was stored yet."""
         if not self.path.exists():
             return None
         with closing(self._connect()) as database:
@@ -219,12 +219,12 @@ class Store:
 
 
 def _batched(items: tuple[Item, ...]) -> Iterator[tuple[Item, ...]]:
-    """The same items, as many as one statement takes."""
+    """Yield the same items, as many as one statement takes."""
     return (items[start : start + _AT_ONCE] for start in range(0, len(items), _AT_ONCE))
 
 
 def _list(count: int) -> str:
-    """So many parameters."""
+    """Return so many parameters."""
     return ", ".join("?" * count)
 
 

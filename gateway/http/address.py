@@ -27,8 +27,8 @@ class Address:
 
 
 def of_url(url: str) -> Address:
-    """The address of an http or https URL. Raises `ValueError` for anything else, and for one with a user in it: a
-    password does not belong into a URL."""
+    """Return the address of an http or https URL. Raises `ValueError` for anything else, and for one with a user in
+    it: a password does not belong into a URL."""
     parts = urlsplit(url)
     if parts.scheme not in _PORTS or not parts.hostname:
         raise ValueError("it is not an http or https URL")
@@ -45,7 +45,7 @@ def of_url(url: str) -> Address:
 
 
 def of_socket(path: str, authority: str) -> Address:
-    """The address of a Unix socket."""
+    """Return the address of a Unix socket."""
     return Address("", 0, tls=False, authority=authority.encode("ascii"), target=b"/", socket=path)
 
 

@@ -69,7 +69,7 @@ class Response:
         self.close()
 
     def arrived(self) -> None:
-        """Called by the connection, as are the two below."""
+        """Note an arrival. The connection calls this method and the two below."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 

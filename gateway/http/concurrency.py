@@ -23,7 +23,7 @@ class ConcurrencyLimit:
         return True
 
     def leave(self, client: str) -> None:
-        """One that was admitted is gone."""
+        """Give back the place of an admitted request."""
         holder = _holder(client)
         self._held[holder] -= 1
         if not self._held[holder]:

@@ -68,7 +68,7 @@ class Delivery:
         self._listeners.announce()
 
     async def ended(self, within: float) -> None:
-        """Returns when nothing is being worked on any more, or after `within` seconds."""
+        """Wait until all work has ended, or `within` seconds have passed."""
         if self._working:
             await asyncio.wait(self._working, timeout=within)
 

@@ -65,7 +65,7 @@ async def _connect(address: Address, connection: OutboundConnection, tls: ssl.SS
 
 
 def interleave(places: Iterable[Place]) -> list[Place]:
-    """The same addresses, with the families taking turns, the first one's first (RFC 8305 section 4)."""
+    """Return the same addresses, with the families taking turns, the first one's first (RFC 8305 section 4)."""
     families: dict[int, list[Place]] = {}
     for place in places:
         families.setdefault(place[0], []).append(place)

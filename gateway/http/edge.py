@@ -89,7 +89,7 @@ class Edge:
         return self._delivery.streams
 
     async def ended(self, within: float) -> None:
-        """Returns when nothing is being worked on any more, or after `within` seconds."""
+        """Wait until all work has ended, or `within` seconds have passed."""
         await self._delivery.ended(within)
 
     def announce_changed_lists(self) -> None:
@@ -227,7 +227,7 @@ def _unreadable(headers: Headers) -> Refusal | None:
 
 
 def values(headers: Headers, name: bytes) -> tuple[str, ...]:
-    """All values of one header, in lower case."""
+    """Return all values of one header, in lower case."""
     return tuple([value.decode("latin-1").strip().lower() for key, value in headers if key == name])
 
 
@@ -264,7 +264,7 @@ def allowed_hosts(configuration: Configuration) -> frozenset[str]:
 
 
 def allowed_origins(configuration: Configuration) -> frozenset[str]:
-    """The `Origin` values of pages that may call this gateway: its own, and what is configured."""
+    """Return the `Origin` values of pages that may call this gateway: its own, and the configured ones."""
     own = {f"{scheme}://{host}" for host in allowed_hosts(configuration) for scheme in ("http", "https")}
     return frozenset(own | {origin.lower() for origin in configuration.allowed_origins})
 

@@ -23,7 +23,7 @@ class Listeners:
         self._telling: asyncio.TimerHandle | None = None
 
     def add(self, keep_alive: KeepAlive, stream: Stream) -> None:
-        """From now on the reader of a stream is told."""
+        """Tell the reader of a stream from now on."""
         self._streams[keep_alive] = stream
 
     def remove(self, keep_alive: KeepAlive) -> None:

@@ -154,7 +154,7 @@ class Server:
 
 
 def listen(configuration: Configuration) -> socket.socket:
-    """The listening socket. Raises `ConfigurationError` when the address cannot be had."""
+    """Return the listening socket. Raises `ConfigurationError` when the address cannot be had."""
     family = socket.AF_INET6 if ":" in configuration.host else socket.AF_INET
     try:
         return socket.create_server((configuration.host, configuration.port), family=family, backlog=BACKLOG)
@@ -166,8 +166,8 @@ def listen(configuration: Configuration) -> socket.socket:
 
 
 def tls_context(settings: TlsSettings, client_authorities: str | None = None) -> ssl.SSLContext:
-    """TLS 1.2 or newer with the configured certificate. Client certificates are asked for, and verified when
-    sent, if `client_ca` or `client_authorities` (PEM) name whom to trust. Raises `ConfigurationError`."""
+    """Return a context for TLS 1.2 or newer with the configured certificate. Client certificates are asked for, and
+    verified when sent, if `client_ca` or `client_authorities` (PEM) name whom to trust. Raises `ConfigurationError`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:

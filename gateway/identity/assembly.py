@@ -89,7 +89,7 @@ def transmitter_keys(issuer: str, jwks: str | None, *, clock: Callable[[], float
 
 
 def issuer_of(identity: Identity) -> str:
-    """The `Principal.issuer` of an identity's callers."""
+    """Return the `Principal.issuer` of an identity's callers."""
     match identity:
         case JwtIdentity():
             return identity.issuer

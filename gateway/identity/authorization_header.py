@@ -27,7 +27,7 @@ class AccessToken(Struct, frozen=True):
 
 
 def access_token(credentials: Credentials) -> AccessToken | CredentialFault | None:
-    """The token of a request; `None` when there is no Authorization header."""
+    """Return the token of a request; `None` when there is no Authorization header."""
     match credentials.authorization:
         case ():
             return None

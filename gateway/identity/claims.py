@@ -199,7 +199,7 @@ def _client(claims: JsonObject) -> str | CredentialFault | None:
 
 
 def _scopes(claims: JsonObject) -> frozenset[str] | CredentialFault:
-    """`scope` is a text (RFC 8693 section 4.2); `scp` is a text or a list, by issuer."""
+    """Return the scopes: `scope` is a text (RFC 8693 section 4.2); `scp` is a text or a list, by issuer."""
     scp = claims.get("scp", [])
     words = [_split(claims.get("scope", "")), list(scp) if isinstance(scp, list) else _split(scp)]
     found: set[str] = set()

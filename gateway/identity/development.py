@@ -63,7 +63,7 @@ class DevelopmentAuthenticator:
 
 
 def load_key(state: Path) -> ECKey:
-    """The development key of a state folder, made when there is none. Raises `ConfigurationError`."""
+    """Return the development key of a state folder, made when there is none. Raises `ConfigurationError`."""
     return signing_keys.load(state / KEY_FILE, "the development key", remedy="delete it; a new one is made")
 
 

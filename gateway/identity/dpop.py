@@ -117,7 +117,7 @@ def normalise_url(url: str) -> str | None:
 
 
 def thumbprint(certificate: bytes) -> str:
-    """`x5t#S256` of a DER certificate (RFC 8705 section 3.1)."""
+    """Return `x5t#S256` of a DER certificate (RFC 8705 section 3.1)."""
     return jose.encode(hashlib.sha256(certificate).digest())
 
 

@@ -38,7 +38,7 @@ class KeySource(Protocol):
         ...
 
     async def load(self) -> bytes:
-        """The key set document. Raises `LoadError`."""
+        """Return the key set document. Raises `LoadError`."""
         ...
 
     async def aclose(self) -> None: ...
@@ -56,7 +56,7 @@ class FileSource:
         return await in_thread(self._read)
 
     async def aclose(self) -> None:
-        """A file holds nothing open."""
+        """Close nothing: a file holds nothing open."""
 
     def _read(self) -> bytes:
         try:
@@ -138,7 +138,7 @@ class Fetcher:
         self._client: httpx2.AsyncClient | None = None
 
     async def get(self, url: str) -> bytes:
-        """The body of a 200 answer. Raises `LoadError`."""
+        """Return the body of a 200 answer. Raises `LoadError`."""
         import httpx2  # noqa: PLC0415 - it takes 2 MB, for those whose keys are fetched
 
         try:

@@ -130,7 +130,7 @@ def text(value: Json) -> str | None:
 
 
 def texts(value: Json) -> tuple[str, ...] | None:
-    """A text, or a list of texts, as a tuple; `None` for anything else."""
+    """Return a text, or a list of texts, as a tuple; `None` for anything else."""
     items: tuple[Json, ...] = tuple(value) if isinstance(value, list) else (value,)
     found = tuple(item for item in map(text, items) if item is not None)
     return found if len(found) == len(items) else None
@@ -141,7 +141,7 @@ def is_object(value: Json) -> TypeGuard[JsonObject]:
 
 
 def number(value: Json) -> float | None:
-    """A finite number; a truth value is none."""
+    """Return a finite number; a truth value is none."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -152,7 +152,7 @@ def number(value: Json) -> float | None:
 
 
 def encode(data: bytes) -> str:
-    """base64url without padding (RFC 7515 section 2)."""
+    """Return base64url without padding (RFC 7515 section 2)."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
 
 

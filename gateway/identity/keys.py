@@ -87,7 +87,7 @@ class IssuerKeys:
         return current.candidates(kid, alg)
 
     async def authorities(self) -> keyset.KeySet:
-        """The key set with the certificate authorities of a trust domain. Raises `IdentityUnavailable`."""
+        """Return the key set with the certificate authorities of a trust domain. Raises `IdentityUnavailable`."""
         if self.current() is None:
             await self._refresh_for_caller()
         current = self.current()
@@ -147,7 +147,7 @@ class IssuerKeys:
         await self.refresh()
 
     def interval(self) -> float:
-        """Seconds until the next look."""
+        """Return seconds until the next look."""
         if isinstance(self._source, FileSource):
             return _FILE_INTERVAL
         hint = self._set.refresh_hint if self._set else None

@@ -25,7 +25,7 @@ def protection(configuration: Configuration) -> Protection:
 
 
 def document(configuration: Configuration, upstream: str | None = None) -> JsonObject | None:
-    """The metadata of `/mcp/<upstream>`, or of `/mcp`; `None` when there is no such upstream.
+    """Return the metadata of `/mcp/<upstream>`, or of `/mcp`; `None` when there is no such upstream.
 
     Members without a value are left out (section 2).
     """

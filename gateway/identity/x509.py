@@ -78,7 +78,7 @@ class X509Authenticator:
 
 
 def spiffe_name(leaf: x509.Certificate) -> str | None:
-    """The SPIFFE ID of a workload's certificate: its only URI name (section 2)."""
+    """Return the SPIFFE ID of a workload's certificate: its only URI name (section 2)."""
     try:
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
@@ -88,7 +88,7 @@ def spiffe_name(leaf: x509.Certificate) -> str | None:
 
 
 def check_leaf(leaf: x509.Certificate, now: datetime) -> CredentialFault | None:
-    """A workload's certificate is a leaf, for digital signatures, for clients, and valid now (section 4)."""
+    """Refuse a certificate unless it is a leaf, for digital signatures, for clients, and valid now (section 4)."""
     if not leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc:
         return _fault("the client certificate is outside its validity")
     constraints = _extension(leaf, x509.BasicConstraints)

@@ -111,7 +111,7 @@ class _AuthorityValues:
         self.complete = True
 
     def add_all(self, arguments: JsonObject, roles: Mapping[str, Role]) -> None:
-        """The values of all arguments with a role."""
+        """Return the values of all arguments with a role."""
         for pointer, role in roles.items():
             if role in _AUTHORITY and (values := at(arguments, pointer)):
                 self.add(pointer, role, values)
@@ -141,7 +141,7 @@ class _AuthorityValues:
                 self.grounded.add(pointer)
 
     def _links(self, values: list[Json]) -> tuple[set[str], bool]:
-        """The hosts that the links of these texts name, and whether all of them are given."""
+        """Return the hosts that the links of these texts name, and whether all of them are given."""
         words: set[str] = set()
         seen: set[str] = set()
         held, left = True, MAX_CHARACTERS
@@ -160,7 +160,7 @@ class _AuthorityValues:
         return words, held
 
     def _listed(self, values: list[Json]) -> list[Destination]:
-        """The distinct destinations of these values, until the call has too many."""
+        """Return the distinct destinations of these values, until the call has too many."""
         found: dict[str, Destination] = {}
         for text in texts(values):
             self.complete = self.complete and len(text) <= MAX_TEXT
@@ -194,7 +194,7 @@ def _digests(words: set[str], key: bytes) -> frozenset[int]:
 
 
 def _digests_of_hosts(words: set[str], key: bytes) -> frozenset[int]:
-    """The texts of a task link to the same few hosts again and again."""
+    """Return the texts of a task link to the same few hosts again and again."""
     return frozenset([_digest(word, key) for word in words]) if len(words) <= _FEW else _digests(words, key)
 
 

@@ -160,7 +160,7 @@ class Inspector:
         )
 
     def spots(self, text: str) -> list[tuple[int, int, str]]:
-        """The credentials in a text, for the record: begin, end and `rule:fingerprint` of each."""
+        """Return the credentials in a text, for the record: begin, end and `rule:fingerprint` of each."""
         data = text.encode("utf-8", "surrogatepass")
         found: list[tuple[int, int, str]] = []
         read = at = 0
@@ -348,7 +348,8 @@ def _enough(text: str, relevance: Relevance, key: bytes, own: OwnParts) -> froze
 
 
 def _said(text: str, encoded: str, key: bytes) -> frozenset[int]:
-    """The values that a call tells its system. Of more text than is looked through, more than anybody keeps apart."""
+    """Return the values that a call tells its system. Of more text than is looked through, more than anybody keeps
+    apart."""
     told = text_words.digests(text_words.mentions(text[:MAX_SAID]) | text_words.mentions(encoded[:MAX_SAID]), key)
     return told if max(len(text), len(encoded)) <= MAX_SAID else told.union(_TOO_MANY_VALUES)
 

@@ -55,7 +55,7 @@ class ResultWords(Struct):
     _highest: int | None = None
 
     def feed(self, chunk: bytes) -> frozenset[int]:
-        """The digests that this chunk adds."""
+        """Return the digests that this chunk adds."""
         self._text = self._text or Unescaper()
         return self._more(self._text.feed(chunk))
 

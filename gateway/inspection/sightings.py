@@ -79,7 +79,7 @@ def _sightings(found: Sequence[Finding], arguments: JsonObject) -> tuple[Sightin
 
 
 def _goes_home(item: Finding, arguments: JsonObject) -> bool:
-    """A signed link, and nothing beside it, in the place that says where the call goes."""
+    """Return a signed link, and nothing beside it, in the place that says where the call goes."""
     if item.kind != "presigned" or item.role is not Role.DESTINATION:
         return False
     values = at(arguments, item.pointer)

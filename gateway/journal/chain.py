@@ -68,7 +68,7 @@ class Chain:
 
     @classmethod
     def of(cls, key: bytes | None) -> Chain:
-        """The chain for a deployment's journal key."""
+        """Return the chain for a deployment's journal key."""
         return cls(None if key is None else subkey(key, "chain"))
 
     @property
@@ -81,17 +81,17 @@ class Chain:
         return None if self.key is None else key_id(self.key)
 
     def link(self, line: bytes) -> str:
-        """64 hex digits over a whole line without its newline."""
+        """Return 64 hex digits over a whole line without its newline."""
         state = self._inner.copy()
         state.update(line)
         return self._digest(state)
 
     def line(self, seq: int, time: str, kind: str, fields: bytes, prev: str) -> bytes:
-        """The bytes of a line, without a newline. `fields` is a JSON object, encoded."""
+        """Return the bytes of a line, without a newline. `fields` is a JSON object, encoded."""
         return self.linked(seq, time, kind, fields, prev)[0]
 
     def linked(self, seq: int, time: str, kind: str, fields: bytes, prev: str) -> tuple[bytes, str]:
-        """The same, and the link of that line. Both hashes begin with the same bytes, which are hashed once."""
+        """Return the same, and the link of that line. Both hashes begin with the same bytes, which are hashed once."""
         inner = b"," + fields[1:-1] if len(fields) > len(b"{}") else b""
         covered = b'{"seq":%d,"time":"%b","kind":"%b"%b,"prev":"%b"' % (
             seq,
@@ -120,7 +120,7 @@ class Chain:
         return self.checked(line) is not None
 
     def checked(self, line: bytes) -> str | None:
-        """The link of a line that is intact. Its bytes are hashed once."""
+        """Return the link of a line that is intact. Its bytes are hashed once."""
         state, tail = self._inner.copy(), line[-_TAIL_LENGTH:]
         state.update(line[:-_TAIL_LENGTH])
         expected = b'%b%b"}' % (_CHECK, self._digest(state)[:_CHECK_LENGTH].encode())
@@ -151,7 +151,7 @@ def hmac_states(key: bytes) -> tuple[Hash, Hash]:
 
 
 def timestamp(seconds: float) -> str:
-    """RFC 3339 in UTC with milliseconds, from seconds since the epoch."""
+    """Return seconds since the epoch as RFC 3339 in UTC with milliseconds."""
     milliseconds = int(seconds * 1000)
     return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
 

@@ -37,7 +37,7 @@ def write_mark(chain: Chain, floor: PruningMark) -> bytes:
 
 
 def read_mark(chain: Chain, line: bytes) -> PruningMark | None:
-    """The floor that was written with this chain's key; `None` for anything else."""
+    """Return the floor that was written with this chain's key; `None` for anything else."""
     whole = line.removesuffix(b"\n")
     try:
         found = msgspec.json.decode(whole, type=_MarkLine)

@@ -230,21 +230,21 @@ def floor_line(folder: Path) -> bytes | None:
 
 
 def lines_of(path: Path) -> Iterator[JsonObject]:
-    """The entries of one segment, unchecked. Raises `JournalError`."""
+    """Yield the entries of one segment, unchecked. Raises `JournalError`."""
     for number, line in enumerate(raw_lines(path), 1):
         if line.endswith(b"\n"):
             yield entry_of(line, path, number)
 
 
 def entries(path: Path) -> Iterator[JsonObject]:
-    """The entries of a journal, oldest first, unchecked; a last line without an end is left out. Raises `JournalError`
-    for a line that is no entry; `verify` says more about it."""
+    """Yield the entries of a journal, oldest first, unchecked; a last line without an end is left out. Raises
+    `JournalError` for a line that is no entry; `verify` says more about it."""
     for _, file in segments(path):
         yield from lines_of(file)
 
 
 def first_of(path: Path) -> JsonObject:
-    """The first entry of a segment, unchecked; nothing if it has none yet. Raises `JournalError`."""
+    """Return the first entry of a segment, unchecked; nothing if it has none yet. Raises `JournalError`."""
     nothing: JsonObject = {}
     return next(lines_of(path), nothing)
 
@@ -318,7 +318,7 @@ def tail(path: Path, *, wait: Callable[[], bool] = _sleep) -> Iterator[JsonObjec
 
 
 def _follow_segment(path: Path, after: Path, wait: Callable[[], bool]) -> Iterator[JsonObject]:
-    """The lines of a segment until the next one exists or `wait` ends it."""
+    """Yield the lines of a segment until the next one exists or `wait` ends it."""
     number, rest = 0, b""
     with _opened(path) as file:
         while True:
@@ -334,7 +334,7 @@ def _follow_segment(path: Path, after: Path, wait: Callable[[], bool]) -> Iterat
 
 
 def raw_lines(path: Path, pause: Callable[[float], None] | None = None) -> Iterator[bytes]:
-    """The lines of a file with their newlines; one without is the last. Raises `JournalError`."""
+    """Yield the lines of a file with their newlines; one without is the last. Raises `JournalError`."""
     with _opened(path) as file:
         try:
             while line := file.readline(MAX_LINE + 1):
@@ -347,7 +347,7 @@ def raw_lines(path: Path, pause: Callable[[float], None] | None = None) -> Itera
 
 
 def _finished(file: BinaryIO, line: bytes, pause: Callable[[float], None]) -> bytes:
-    """A half line, read on as long as a writer is still writing it."""
+    """Return a half line with its rest, read for as long as a writer still writes it."""
     for seconds in _HALF_WRITTEN:
         if len(line) > MAX_LINE:
             break
@@ -385,7 +385,7 @@ def _checked(line: bytes, path: Path, number: int, chain: Chain | None) -> JsonO
 
 
 def entry_of(line: bytes, path: Path, number: int | None = None) -> JsonObject:
-    """The entry that a line is; `path` and `number` say where it stands. Raises `JournalError`."""
+    """Return the entry of a line; `path` and `number` give its place. Raises `JournalError`."""
     try:
         entry: object = msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError):

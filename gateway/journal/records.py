@@ -141,7 +141,7 @@ class ResultRecord:
         return None
 
     def _messages(self) -> Iterator[dict[str, Json]]:
-        """The last first: what comes before the response are notifications."""
+        """Yield the messages, the last first: notifications come before the response."""
         text = bytes(self._kept)
         events = [line[5:] for line in text.splitlines() if line.startswith(b"data:")]
         for data in reversed(events or [text]):

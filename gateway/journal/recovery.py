@@ -72,7 +72,7 @@ def recover(
 
 
 def require_end(folder: Path, chain: Chain, fingerprints: str | None = None) -> None:
-    """As `recover`, with nothing changed. Raises `JournalError` and `OSError`."""
+    """Check the end as `recover` does, and change nothing. Raises `JournalError` and `OSError`."""
     for number, path in segments(folder)[-1:]:
         with path.open("rb") as file:
             _scan(file, chain, LinePlace(path.name, number, 1), path, fingerprints)

@@ -104,7 +104,7 @@ def no_spots(_text: str) -> Sequence[tuple[int, int, str]]:
 
 
 def fingerprint(key: bytes, value: str) -> str:
-    """A name for a value, the same in one deployment and meaningless in another."""
+    """Return a name for a value, the same in one deployment and meaningless in another."""
     return f"fp:{hmac.digest(key, value.encode('utf-8', 'surrogatepass'), 'sha256').hex()[:24]}"
 
 
@@ -174,7 +174,7 @@ def redacted(value: Json, *, key: bytes, spots: Spots = no_spots, known: KnownCr
 # Names of tools and clients come again and again, and each look at one costs several microseconds.
 @short_text_cache(4_096)
 def concealed(text: str, limit: int = 256) -> str:
-    """A caller's words, safe to record: nothing with the form of a credential, no lone surrogate, not too long."""
+    """Return a caller's words, safe to record: no form of a credential, no lone surrogate, not too long."""
     shown = text[: limit * 4]
     if _hides_credential(shown):
         return CONCEALED
@@ -329,7 +329,7 @@ def _decodings(text: str) -> list[str]:
 
 
 def _encodable(text: str) -> str:
-    """JSON escapes can make lone surrogates, which have no UTF-8 form."""
+    """Return a text with a UTF-8 form: JSON escapes can make lone surrogates."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 

@@ -122,7 +122,7 @@ def _archive(going: Sequence[tuple[int, Path]], archive: Path, floor: bytes | No
 
 
 def _write(folder: Path, line: bytes, disk: Disk) -> None:
-    """The floor, whole or as it was."""
+    """Write the floor, whole or as it was."""
     fresh = folder / f".{pruning_mark.FILE}.new"
     fresh.unlink(missing_ok=True)
     descriptor = disk.create(fresh)

@@ -128,7 +128,7 @@ class Appender:
         return self.broken
 
     def _write_some(self, entries: Sequence[Pending], time: str) -> int:
-        """One write: as many entries as the segment has room for, at least one."""
+        """Write once: as many entries as the segment has room for, at least one."""
         file, size, seq, link = self._fd, self.size, self.seq, self.link
         if file is None:
             raise OSError(errno.EBADF, "the segment is closed")

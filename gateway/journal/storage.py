@@ -30,7 +30,7 @@ def segment_path(folder: Path, number: int) -> Path:
 
 
 def segments(folder: Path) -> list[tuple[int, Path]]:
-    """The segments of a journal, in order. Raises `JournalError` if the folder cannot be read."""
+    """Return the segments of a journal, in order. Raises `JournalError` if the folder cannot be read."""
     try:
         found = [(int(match[1]), path) for path in folder.iterdir() if (match := _SEGMENT.fullmatch(path.name))]
     except FileNotFoundError as error:
@@ -58,7 +58,7 @@ class Disk:
     """The system calls of the writer. Every method raises `OSError`."""
 
     def create(self, path: Path) -> int:
-        """A new file, for appending only, readable by its owner only."""
+        """Create a file for appending only, readable by its owner only."""
         return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
     def open(self, path: Path) -> int:

@@ -91,12 +91,12 @@ def compare_end(known: KnownEntry, position: Position, folder: str) -> JournalPr
 
 
 def lost(position: Position) -> Position:
-    """The position after something is known to be missing."""
+    """Return the position after a gap."""
     return replace(position, seq=None, link=None)
 
 
 def follow(chain: Chain, position: Position, line: bytes, place: LinePlace) -> tuple[Position, JournalProblem | None]:
-    """The position after a line, and what is wrong with the line, if anything is."""
+    """Return the position after a line, and the problem of the line, if any."""
     entry = _decoded(line)
     if place.line == 1 and (problem := _other_key(chain, entry, place)):
         return lost(position), problem
@@ -147,7 +147,7 @@ def _decoded(line: bytes) -> JsonObject | None:
 
 
 def _other_key(chain: Chain, entry: JsonObject | None, place: LinePlace) -> JournalProblem | None:
-    """A whole segment under another key is said so once, not as a thousand edited lines."""
+    """Report a whole segment under another key once, not as a thousand edited lines."""
     if entry is None or entry["kind"] != "segment":
         return None
     named = (entry.get("chain"), entry.get("key"))
@@ -161,7 +161,7 @@ def _other_key(chain: Chain, entry: JsonObject | None, place: LinePlace) -> Jour
 
 
 def _heading(position: Position, entry: JsonObject, place: LinePlace) -> JournalProblem | None:
-    """A segment begins with its own name, and says it nowhere else."""
+    """Check a heading: a segment begins with its own name, and names itself nowhere else."""
     if (entry["kind"] == "segment") != (place.line == 1):
         what = "has no heading" if place.line == 1 else "has a second heading"
         return _problem(Fault.FOREIGN_SEGMENT, place, f"the segment {what}")

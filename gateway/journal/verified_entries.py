@@ -46,7 +46,7 @@ def entries(path: Path, *, key: bytes, journal: str | None = None, after: int = 
 
 
 def _at(position: Position, after: int, file: Path) -> Position:
-    """The position once the heading of the first segment was read. Up to `after` nothing else is."""
+    """Return the position after the heading of the first segment. Up to `after` nothing else is."""
     seq = cast("int", position.seq)
     if seq > after + 1:
         raise damaged(file, 1, f"entries {after + 1} to {seq - 1} are missing before it")
@@ -54,7 +54,7 @@ def _at(position: Position, after: int, file: Path) -> Position:
 
 
 def _wanted(file: Path, number: int, after: int, *, last: bool) -> Iterator[tuple[LinePlace, bytes]]:
-    """The lines of a segment, without their ends: its heading, and those later than `after`."""
+    """Yield the heading of a segment, and its lines later than `after`, without their ends."""
     for count, line in enumerate(raw_lines(file), 1):
         if not line.endswith(b"\n"):
             if not last:

@@ -22,7 +22,7 @@ class WriteOutage:
         self._unclosed: dict[str, None] = {}
 
     def lose(self, entries: Sequence[Pending]) -> None:
-        """These were not written. Calls whose outcome was among them would be open for ever."""
+        """Count lost entries. Calls whose outcome was among them would be open for ever."""
         self._lost.update(entry.kind for entry in entries)
         self._unclosed.update(dict.fromkeys(entry.closes for entry in entries if entry.closes is not None))
 
@@ -36,7 +36,7 @@ class WriteOutage:
         return [Pending("resumed", fields), *map(abandoned, self._unclosed)]
 
     def recorded(self, count: int, time: str) -> None:
-        """So many of these entries were written, and then no more."""
+        """Note that so many of these entries were written, and then no more."""
         if count:
             self._since, self._lost = time, Counter()
             for call in list(self._unclosed)[: count - 1]:
@@ -44,5 +44,5 @@ class WriteOutage:
 
 
 def abandoned(call: str) -> Pending:
-    """The outcome of a call of which none is known."""
+    """Return the outcome of a call without a known outcome."""
     return Pending("abandoned", msgspec.json.encode({"id": call}), closes=call)

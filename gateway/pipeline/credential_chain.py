@@ -101,13 +101,13 @@ class CredentialChain:
 
 
 def _size(request: UpstreamRequest) -> int:
-    """Bytes of all that is sent."""
+    """Return the bytes of all sent parts."""
     headers = sum(len(name) + len(value) for name, value in request.headers)
     return headers + (len(request.message.body) if request.message is not None else 0)
 
 
 def _sent(request: UpstreamRequest, trace: bytes | None = None) -> outside_arguments.Sent:
-    """The handles that the message names were checked to be the upstream's, given to this caller."""
+    """Return the sent parts. The handles in the message were checked to be the upstream's, given to this caller."""
     message = request.message
     given = frozenset(() if trace is None else (trace.decode(),))
     if message is None:

@@ -135,7 +135,7 @@ def _conceal_reason(reason: Reason, conceal: Callable[[str], str]) -> Reason:
 
 
 def _texts(refusal: Refusal, message: Message | None) -> Iterator[Json]:
-    """All texts of a refusal that may repeat a request."""
+    """Yield all texts of a refusal that may repeat a request."""
     if message is not None and message.name is not None:
         yield message.name
     if refusal.data is not None:

@@ -46,7 +46,7 @@ class Annotation:
 
 
 def parse(text: str, file: str) -> tuple[Annotation, ...]:
-    """The annotations with a `custom.code` in one Rego file. Raises `PolicyBroken`, naming file and line."""
+    """Return the annotations with a `custom.code` in one Rego file. Raises `PolicyBroken`, naming file and line."""
     found: list[Annotation] = []
     for line, block in _blocks(text):
         try:
@@ -85,7 +85,7 @@ def table(files: Mapping[str, str]) -> dict[str, dict[str, Any]]:
 
 
 def _uses(text: str, known: Mapping[str, Annotation], families: frozenset[str]) -> Iterator[tuple[int, str]]:
-    """The lines and codes of string literals that are reason codes: known ones, and what stands where codes do.
+    """Yield the lines and codes of string literals that are reason codes, or stand where codes do.
 
     The id of a tool, `tickets/close`, looks like a code of a family that is called as its upstream is.
     """
@@ -112,7 +112,7 @@ def _require_agreement(known: Mapping[str, Annotation], files: Mapping[str, str]
 
 
 def _blocks(text: str) -> Iterator[tuple[int, str]]:
-    """The METADATA blocks: the line each begins at, and its YAML without the comment marks."""
+    """Yield the METADATA blocks: the line each begins at, and its YAML without the comment marks."""
     start, block = 0, list[str]()
     for number, line in enumerate((*text.splitlines(), ""), start=1):
         stripped = line.strip()

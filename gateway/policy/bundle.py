@@ -114,7 +114,9 @@ def fingerprint(folders: Iterable[Path], files: Iterable[Path] = ()) -> Fingerpr
         try:
             status = path.stat()
         except OSError as error:
-            raise PolicyBroken(f"{name} cannot be read: {error.strerror}", "restore the file") from None
+            raise PolicyBroken(
+                f"{name} cannot be read: {error.strerror}", "restore the file, or correct its name in the configuration"
+            ) from None
         marks.append((name, status.st_size, status.st_ino, status.st_ctime_ns))
     return tuple(marks)
 
@@ -134,8 +136,8 @@ def _files(folder: Path, setting: str) -> dict[str, bytes]:
 
 
 def _paths(folder: Path, root: Path, depth: int, prefix: str = "") -> Iterator[tuple[str, Path]]:
-    """The files that count, in order of name. A symbolic link may lead elsewhere within the folder, never out of it:
-    Kubernetes mounts are made of such links."""
+    """Yield the files that count, in order of name. A symbolic link may lead elsewhere within the folder, never out
+    of it: Kubernetes mounts are made of such links."""
     if depth > MAX_DEPTH:
         raise PolicyBroken(f"{folder} is nested more than {MAX_DEPTH} deep", "look for a link that leads to its parent")
     try:
@@ -198,7 +200,7 @@ def _text(name: str, content: bytes) -> str:
 
 
 def _manifest(text: str | None) -> tuple[tuple[str, ...], str]:
-    """The roots and the revision. Without a manifest, or without roots in it, a folder may define everything."""
+    """Return the roots and the revision. Without a manifest, or without roots in it, a folder may define everything."""
     if text is None:
         return ("",), ""
     value = datafile.parse_data(text, ".manifest.json")

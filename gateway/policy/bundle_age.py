@@ -56,7 +56,7 @@ class _StatusAnswer(msgspec.Struct):
 
 
 def read_report(answer: bytes) -> Report:
-    """The report in OPA's answer to `GET /v1/status`. Raises `PolicyMalformed`."""
+    """Return the report in OPA's answer to `GET /v1/status`. Raises `PolicyMalformed`."""
     try:
         return msgspec.json.decode(answer, type=_StatusAnswer).result
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

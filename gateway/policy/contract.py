@@ -444,7 +444,7 @@ def _schema(model: type[Struct]) -> dict[str, Any]:
 
 
 def _inline_references(node: Any, definitions: dict[str, Any]) -> Any:
-    """The schema without references: OPA's type checker follows them only in part, and none here is recursive."""
+    """Return the schema without references: OPA's type checker follows few of them, and none here is recursive."""
     if isinstance(node, list):
         return [_inline_references(item, definitions) for item in cast("list[Any]", node)]
     if not isinstance(node, dict):

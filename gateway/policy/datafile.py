@@ -26,7 +26,7 @@ _NULLS = frozenset({"", "~", "null"})
 
 
 def parse_data(text: str, file: str) -> Any:
-    """The value of a `.json`, `.yaml` or `.yml` file. Raises `PolicyBroken`, naming file and line."""
+    """Return the value of a `.json`, `.yaml` or `.yml` file. Raises `PolicyBroken`, naming file and line."""
     return _json(text, file) if file.endswith(".json") else _yaml(text, file)
 
 

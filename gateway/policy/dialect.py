@@ -167,7 +167,8 @@ def _plain(path: dict[str, Any]) -> bool:
 
 
 def _with(modifier: dict[str, Any], module: Module, names: set[str], functions: set[str]) -> Iterator[_DialectProblem]:
-    """`with` may replace values of input and data, but not functions: the new one could be a built-in by another name."""
+    """Refuse `with` for functions: it may replace values of input and data alone, since a new function could be a
+    built-in."""
     replaced = _resolved(modifier["refr"], module, functions)
     if replaced in functions or replaced.partition(".")[0] not in {"input", "data"}:
         yield _DialectProblem(
@@ -188,7 +189,7 @@ def _with(modifier: dict[str, Any], module: Module, names: set[str], functions: 
 
 
 def _resolved(reference: dict[str, Any], module: Module, functions: set[str]) -> str:
-    """The full path of a reference: imports followed, and functions of the same package by their own."""
+    """Return the full path of a reference, with imports followed and functions of the package named in full."""
     name = dotted(reference) or syntax.variable(syntax.split(reference)[0]) or ""
     first, _, rest = name.partition(".")
     if first in module.imports:
@@ -220,8 +221,8 @@ def _negations(module: Module, own: set[str], functions: set[str], certain: set[
 
 
 def _operands(expression: dict[str, Any]) -> list[Any]:
-    """The parts of a negated expression that must have a value. A plain reference, alone or on a side of `==` or `=`,
-    need not; what stands in its brackets must."""
+    """Return the parts of a negated expression that must have a value. A plain reference, alone or on a side of `==`
+    or `=`, need not; what stands in its brackets must."""
     for kind in ("BoolExpr", "AssignExpr"):
         inner = expression.get(kind)
         if inner is not None and inner["op"] == "Eq":

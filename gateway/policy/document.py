@@ -377,7 +377,7 @@ def _known(value: _Known | None) -> _Known | UnsetType:
 
 
 def timestamp(seconds: float) -> str:
-    """Seconds since the epoch as RFC 3339 in UTC. What the calendar cannot write becomes its nearest end, and
+    """Return seconds since the epoch as RFC 3339 in UTC. What the calendar cannot write becomes its nearest end, and
     not-a-number its beginning, which is long expired."""
     moment = datetime.fromtimestamp(max(0.0, min(seconds, _LAST_TIME)), UTC)
     return moment.isoformat()[:-6] + "Z"

@@ -97,7 +97,7 @@ class Embedded:
         return cls(bundle, deadline=deadline, thread_time=thread_time, loaded=steps)
 
     async def evaluate(self, entrypoint: Entrypoint, document: bytes) -> object:
-        """The engine's answer to one input, decoded: an object, or `None` for undefined.
+        """Return the engine's answer to one input, decoded: an object, or `None` for undefined.
 
         Raises `PolicyInput`, `PolicyUnavailable`, `PolicyMalformed` or `PolicyLate`.
         """
@@ -109,7 +109,7 @@ class Embedded:
         return answer
 
     def answer(self, entrypoint: Entrypoint, document: bytes) -> object:
-        """The same without a deadline."""
+        """Return the same without a deadline."""
         if threading.get_ident() != self._thread:
             raise PolicyUnavailable("the policy engine was used from another thread", "report this as a defect")
         if len(document) > MAX_INPUT:
@@ -147,7 +147,8 @@ class Embedded:
 
 
 def trees(modules: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """The syntax tree of each module, for `dialect`. Each comes from an engine of its own, which is gone with it."""
+    """Yield the syntax tree of each module, for `dialect`. Each comes from an engine of its own, which is gone with
+    it."""
     for name, text in modules:
         yield _tree(name, text)
 
@@ -247,7 +248,7 @@ class _LoadingSteps:
 
 @contextmanager
 def _told() -> Generator[None]:
-    """The engine's failures at load as `PolicyBroken`, naming file and line."""
+    """Raise the engine's failures at load as `PolicyBroken`, with file and line."""
     try:
         yield
     except PolicyError:
@@ -282,7 +283,7 @@ def _decode(text: str, rule: str) -> object:
 
 
 def _evaluation_failure(error: BaseException) -> BaseException:
-    """The engine's failure on one input. Its own words are left out: they may quote the input."""
+    """Return the engine's failure on one input. Its own words are left out: they may quote the input."""
     if not is_failure(error):
         return error
     place, _ = _explain(error)

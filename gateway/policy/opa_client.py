@@ -88,7 +88,7 @@ class OpaClient:
         return file.sentences(_object(body).get("result", []))
 
     async def require_ready(self) -> None:
-        """Raises a `PolicyError` unless OPA says that its bundles and plugins are active."""
+        """Raise a `PolicyError` unless OPA says that its bundles and plugins are active."""
         status, _ = await self._ask(b"GET", b"/health?bundles&plugins")
         if status != 200:
             raise PolicyUnavailable(f"OPA is not ready (status {status})", "see OPA's log for the bundle that fails")
@@ -194,7 +194,7 @@ class _QuestionPlaces:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def take(self, deadline: float) -> None:
-        """Raises `AnswerTimeout` if there is no room before `deadline`, in loop time. `leave` must follow."""
+        """Raise `AnswerTimeout` if there is no room before `deadline`, in loop time. `leave` must follow."""
         if self._free:
             self._free -= 1
             return
@@ -281,7 +281,7 @@ def _require_json(response: AnyResponse) -> None:
 
 
 def _require_ok(status: int, body: bytes) -> None:
-    """OPA's own message is left out: it may quote the input."""
+    """Raise a failure without OPA's own message: it may quote the input."""
     if status == 200:
         return
     try:

@@ -205,7 +205,8 @@ class Policy:
         self._listeners.append(told)
 
     async def decide(self, document: JsonObject) -> Decision:
-        """The decision on one call (`document.decision`). Never raises: a failure is a refusal with its own code."""
+        """Return the decision on one call (`document.decision`). Never raises: a failure is a refusal with its own
+        code."""
         try:
             answer = await self._ask_source("decision", document)
             kept, source = self._permission, self._source
@@ -292,7 +293,7 @@ class Policy:
         return await self._source.evaluate(entrypoint, document)
 
     def _is_stale(self) -> bool:
-        """On the clock, and not as the last look found it: looks may hang."""
+        """Return whether the policy is too old by the clock: a look may hang."""
         return self._monotonic() - self._source.current > self._stale_after
 
     def _problem(self) -> str | None:
@@ -304,7 +305,7 @@ class Policy:
         return problem
 
     def _name_policy(self, decision: Decision) -> Decision:
-        """With the revision that the engine is known to hold, which Rego itself cannot know (see `bundle.py`)."""
+        """Return the decision with the revision that the engine holds: Rego cannot know it (see `bundle.py`)."""
         policy = decision.policy
         name = self._source.name if policy == verdict.UNKNOWN_POLICY and self._source.name else policy.name
         revision = self._source.revision or policy.revision or "unknown"

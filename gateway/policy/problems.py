@@ -33,7 +33,8 @@ class DataFile:
         return f"gateway/{self.name}/data.yaml"
 
     def sentences(self, answer: object) -> list[str]:
-        """The answer of `rule`, each problem as a sentence. Raises `PolicyBroken` if it is not such an answer."""
+        """Return the answer of `rule`, each problem as a sentence. Raises `PolicyBroken` if it is not such an
+        answer."""
         items = cast("list[object]", answer) if isinstance(answer, list) else [None]
         found = [sentence for item in items if (sentence := self.told(item)) is not None]
         if len(found) < len(items):
@@ -41,7 +42,7 @@ class DataFile:
         return sorted(found)
 
     def require(self, found: Sequence[str], place: str) -> None:
-        """Raises `PolicyBroken` for the first of the problems of the file at `place`, and says how many there are."""
+        """Raise `PolicyBroken` for the first of the problems of the file at `place`, and say how many there are."""
         if found:
             more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
             raise PolicyBroken(f"{place}: {found[0]}{more}", self.remedy)
@@ -62,7 +63,7 @@ def _of_a_setting(item: object) -> str | None:
 GRANTS: Final = DataFile(
     "grants",
     "data.gateway.grants.problems",
-    "mend the grant: as it is, it grants nothing",
+    "mend the grant (docs/policy/grants.md has its fields): until then it grants nothing",
     "objects with upstream, index and problem",
     _of_a_grant,
 )

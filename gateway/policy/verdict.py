@@ -62,8 +62,8 @@ _UNSUPPORTED: Final = "remove the obligation from the policy, or run a gateway t
 
 
 def read_decision(answer: object, supported: frozenset[str]) -> Decision:
-    """The decision in an engine's answer, already decoded from JSON. `supported` are the obligation ids that the
-    caller will carry out. Never raises."""
+    """Return the decision in an engine's answer, already decoded from JSON. `supported` are the obligation ids that
+    the caller will carry out. Never raises."""
     if answer is None or answer == UNDEFINED:
         return refuse(reasons.POLICY_UNDEFINED.code, "the policy gave no answer", _MISSING)
     try:
@@ -116,7 +116,7 @@ def read_visible(answer: object, asked: frozenset[str]) -> frozenset[str]:
 
 
 def visible_ids(answer: object) -> frozenset[str] | None:
-    """The ids that an answer to a list names, or `None` if it does not follow the contract."""
+    """Return the ids that an answer to a list names, or `None` if it does not follow the contract."""
     try:
         return frozenset(msgspec.convert(answer, contract.Visible).visible)
     except msgspec.ValidationError:
@@ -158,7 +158,7 @@ def _result(answer: object) -> contract.Result:
 
 
 def _require_version(answer: object) -> None:
-    """Before anything else is read: another version may mean something else by the same words."""
+    """Check the version first: another version may give the same words another meaning."""
     if not isinstance(answer, dict):
         raise msgspec.ValidationError(f"it is not an object but a {type(answer).__name__}")
     version = cast("dict[str, Any]", answer).get("version")

@@ -261,9 +261,9 @@ def _method(method: str, params: JsonObject, frame: _MessageFrame) -> Message | 
 
 
 def _status_of_unknown(frame: _MessageFrame) -> int:
-    """The HTTP status for an unknown method. Stateless: 404 (streamable-http.mdx, "Protocol Version Header"). With a
-    session 404 would mean the end of the session (2025-11-25/basic/transports.mdx, "Session Management"), so a request
-    gets a JSON-RPC error with 200. An unaccepted notification gets 400 in both."""
+    """Return the HTTP status for an unknown method. Stateless: 404 (streamable-http.mdx, "Protocol Version Header").
+    With a session 404 would mean the end of the session (2025-11-25/basic/transports.mdx, "Session Management"), so
+    a request gets a JSON-RPC error with 200. An unaccepted notification gets 400 in both."""
     if frame.kind is Kind.NOTIFICATION:
         return 400
     return 404 if frame.era is Era.STATELESS else 200

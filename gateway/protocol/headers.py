@@ -297,7 +297,7 @@ def _named_type(content_type: bytes) -> bytes | None:
 
 @short_text_cache(1_024)
 def _stays_here(name: bytes) -> bool:
-    """The same names come with each request."""
+    """Return whether a header is not passed on. The same names come with each request."""
     read_as = name.replace(b"_", b"-")
     if read_as in _ONE_NAME and read_as != name:
         return True

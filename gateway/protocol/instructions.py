@@ -34,7 +34,7 @@ class Greeting:
         return "result" in _object.decode(self.body)
 
     def without(self) -> bytes:
-        """The answer without its instructions."""
+        """Return the answer without its instructions."""
         return self._changed(None)
 
     def replaced(self, text: str) -> bytes:

@@ -147,7 +147,7 @@ class DataPlaces:
 
 
 def places(raw: bytes, data: bytes) -> DataPlaces:
-    """Of a whole event and its data."""
+    """Return the places of a whole event and of its data."""
     found, size = _places(raw, len(_BOM) if raw.startswith(_BOM) else 0)
     # Only at the beginning of the stream is a byte order mark none of the line.
     return DataPlaces(found if size == len(data) else _places(raw, 0)[0])

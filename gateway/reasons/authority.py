@@ -60,7 +60,9 @@ APPROVAL_TASK: Final = RefusalText(
     "The caller asks a person to approve this task as a whole.",
     "Nothing is refused: the task begins when a person has approved it.",
 )
-VOTE_UNKNOWN: Final = RefusalText("vote/unknown", 404, "There is no such question.", "List the open ones.")
+VOTE_UNKNOWN: Final = RefusalText(
+    "vote/unknown", 404, "There is no such question.", "List the open ones: `opagate approvals list`."
+)
 VOTE_CLOSED: Final = RefusalText("vote/closed", 409, "This question is {state} already.", "Nothing is left to do.")
 VOTE_CLOSED_TASK: Final = RefusalText("vote/closed", 409, "The task of this call is over.", "Nothing is left to do.")
 VOTE_CHANGED: Final = RefusalText(
@@ -104,7 +106,7 @@ VOTE_LOGIN: Final = RefusalText(
 )
 VOTE_SCOPE: Final = RefusalText("vote/scope", 403, "The policy allows these scopes: {scopes}.", "Choose one of them.")
 ENDORSEMENT_UNKNOWN: Final = RefusalText(
-    "endorsement/unknown", 404, "There is no such endorsement.", "List those in force."
+    "endorsement/unknown", 404, "There is no such endorsement.", "List the ones in force: `opagate endorsements list`."
 )
 ENDORSEMENT_INVALID: Final = RefusalText(
     "endorsement/invalid", 400, "The selection cannot be read: {problem}.", "Correct it."

@@ -65,7 +65,7 @@ def rebuild_input(
 
 
 def _with_destinations(explanation: Explanation, call: Call, task: Task, inspector: Inspector) -> SessionFacts:
-    """The facts with the destinations of the call, if as many are found as were counted then."""
+    """Return the facts with the destinations of the call, if as many are found as were counted then."""
     content = inspector.call(call, task, {})
     names = tuple(sorted(set(content.destinations.values())))
     if len(names) != explanation.destinations:

@@ -94,7 +94,7 @@ def write_task(index: Index, task: str, write: Callable[[str], object], omitted:
 
 
 def _head(index: Index, task: str) -> dict[str, Any] | None:
-    """All members but the steps."""
+    """Return all members but the steps."""
     who: dict[str, Any] = {}
     sites: dict[str, Any] = {}
     for entry, _ in index.calls(task):

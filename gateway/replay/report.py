@@ -57,8 +57,8 @@ class DecisionDifference:
 async def compare(
     one: AsyncIterator[StepOutcome], other: AsyncIterator[StepOutcome]
 ) -> AsyncIterator[DecisionDifference]:
-    """The steps with another effect or other codes, of two replays of the same traces. Each replay has its own history:
-    a step refused by a policy has no result there, and changes the history of the steps after."""
+    """Yield the steps with another effect or other codes, of two replays of the same traces. Each replay has its own
+    history: a step refused by a policy has no result there, and changes the history of the steps after."""
     async for first in one:
         second = await anext(other)
         if (first.decision.effect, first.codes) != (second.decision.effect, second.codes):
@@ -70,7 +70,7 @@ def place(outcome: StepOutcome) -> str:
 
 
 def row(outcome: StepOutcome) -> JsonObject:
-    """For programs: an object a step."""
+    """Return an object of a step, for programs."""
     return {
         "trace": outcome.trace,
         "step": outcome.number,

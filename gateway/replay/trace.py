@@ -261,7 +261,7 @@ _STEP: Final = TypeAdapter(_StepForm)
 
 
 def head(members: Mapping[str, Any], steps: Iterable[Step]) -> Trace:
-    """A trace from its members but `steps`. Raises `Flaw`."""
+    """Return a trace from its members but `steps`. Raises `Flaw`."""
     try:
         read = _HEAD.validate_python(members)
         task = read.task

@@ -97,7 +97,7 @@ def read_large_message(asked: str | None) -> ServerMessage:
 
 
 def _tasks(envelope: _MessageEnvelope) -> Iterator[str]:
-    """Every place where the protocol names a task."""
+    """Yield each place where the protocol names a task."""
     for raw in (envelope.params, envelope.result):
         if raw is _NO:
             continue

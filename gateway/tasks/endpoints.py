@@ -197,7 +197,7 @@ def _contract(contract: Contract) -> JsonObject:
 
 
 def _time(seconds: float) -> str:
-    """RFC 3339 in UTC."""
+    """Return a time as RFC 3339 in UTC."""
     return datetime.fromtimestamp(seconds, UTC).isoformat()[:-6] + "Z"
 
 

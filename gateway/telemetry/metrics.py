@@ -124,7 +124,7 @@ class Metrics:
         self.registry.register(_SignalCollector(read))
 
     def exposition(self) -> bytes:
-        """The text format of Prometheus, version 0.0.4."""
+        """Return the text format of Prometheus, version 0.0.4."""
         return generate_latest(self.registry)
 
 

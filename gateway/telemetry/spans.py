@@ -42,7 +42,7 @@ class Spans:
         return cls(OTLPSpanExporter(endpoint=endpoint))
 
     def start(self, parent: tuple[bytes, bytes, bytes] | None, name: str) -> OpenSpan:
-        """`parent` is the trace id, span id and flags of the caller's `traceparent`, in hex."""
+        """Begin a span. `parent` is the trace id, span id and flags of the caller's `traceparent`, in hex."""
         context = trace.set_span_in_context(NonRecordingSpan(_span_context(*parent))) if parent else None
         return OpenSpan(self._tracer.start_span(name, context=context, kind=SpanKind.SERVER))
 

@@ -28,12 +28,12 @@ _MOMENT: Final = re.compile(
 
 
 def days(text: str) -> frozenset[str]:
-    """The days that a text names, both ends of a range that shares its month included."""
+    """Return the days in a text, both ends of a range in one month included."""
     return frozenset(day for form in _FORMS for found in form.finditer(text) for day in _of(found))
 
 
 def moment(text: str) -> str | None:
-    """The day of a value that is a date or a date and time (ISO 8601, RFC 3339)."""
+    """Return the day of a value that is a date or a date and time (ISO 8601, RFC 3339)."""
     found = _MOMENT.fullmatch(text.strip())
     return _written(int(found[2]), int(found[3]), int(found[1])) if found is not None else None
 

@@ -89,7 +89,7 @@ def _of_long(word: bytes, keyed: hashlib.blake2b) -> int:
 
 
 def digest(word: str, key: bytes) -> int:
-    """The keyed digest of one word."""
+    """Return the keyed digest of one word."""
     return next(iter(digests((encoded(word),), key)))
 
 
@@ -152,7 +152,7 @@ def accounts(text: str) -> list[bytes]:
 
 
 def _without(text: str, marks: str, instead: str) -> str:
-    """A few plain replacements are several times faster than one expression or one table."""
+    """Remove letters by a few plain replacements, several times faster than one expression or one table."""
     for mark in marks:
         if mark in text:
             text = text.replace(mark, instead)
@@ -176,7 +176,7 @@ _MISGROUPED: Final = re.compile(r"[.,]\d{0,2}[.,]|[.,]\d{4,}[.,]")
 
 
 def amount(text: str) -> str | None:
-    """A number without currency, grouping and trailing zeros: `$1,000.50`, `1.000,50 EUR` and `1000.5` are one.
+    """Return a number without currency, grouping and trailing zeros: `$1,000.50`, `1.000,50 EUR` and `1000.5` are one.
 
     A single comma before exactly three digits groups; a single point is decimal.
     """
@@ -219,7 +219,7 @@ def _decimal(text: str) -> str | None:
 
 
 def value_words(value: Json, role: Role, limit: int) -> Iterator[str]:
-    """The values of an argument in the spelling in which results and goals are searched, at most `limit`."""
+    """Yield the values of an argument in the spelling in which results and goals are searched, at most `limit`."""
     seen = 0
     for text in texts(value):
         for word in _words_of(text, role):
@@ -288,7 +288,7 @@ def _fields(text: str) -> set[str]:
 
 
 def _all_folded(texts: set[str]) -> set[bytes]:
-    """Each text folded: together, where case is all that folding can change."""
+    """Fold each text: together, where case is all that folding can change."""
     plain = [text for text in texts if text.isascii()]
     together = "\n".join(plain).lower().encode()
     if b"  " in together or len(together.translate(None, _UNEVEN)) < len(together):

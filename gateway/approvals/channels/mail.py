@@ -83,7 +83,7 @@ class MailSender:
             attempt.abort()
 
     async def aclose(self) -> None:
-        """Nothing is kept open."""
+        """Close nothing: the channel keeps nothing open."""
 
 
 def mail_of(message: NoticeMessage, sender: str, to: tuple[str, ...], now: float) -> EmailMessage:

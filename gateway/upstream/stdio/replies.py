@@ -52,7 +52,7 @@ def refusal(status: int, message: str, *, request: RequestId | None = None) -> U
 
 
 def events(connection: StreamResponse, headers: Headers = ()) -> UpstreamReply:
-    """An event stream."""
+    """Return an event stream."""
     return UpstreamReply(200, (*_EVENTS, *headers), connection, connection.close)
 
 
@@ -100,6 +100,6 @@ def _whole(status: int, body: bytes, headers: Headers) -> UpstreamReply:
             yield body
 
     async def close() -> None:
-        """There is nothing to end."""
+        """Close nothing."""
 
     return UpstreamReply(status, headers, chunks(), close)

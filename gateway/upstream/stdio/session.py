@@ -224,7 +224,7 @@ class StdioSession:
         return stream
 
     def _close(self, stream: MessageStream) -> None:
-        """The request is over; its stream may still have to be delivered."""
+        """End a request; its stream may still have to be delivered."""
         self._in_flight = {key: value for key, value in self._in_flight.items() if value is not stream}
         self._tokens = {key: value for key, value in self._tokens.items() if value is not stream}
 

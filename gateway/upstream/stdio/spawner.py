@@ -91,7 +91,7 @@ class Spawner:
         return max((backoff.failures for backoff in self._backoffs.values()), default=0)
 
     def retry_seconds(self) -> float:
-        """Seconds until every principal may start a process again."""
+        """Return seconds until every principal may start a process again."""
         now = self._clock()
         return max((backoff.wait(now) for backoff in self._backoffs.values()), default=0.0)
 

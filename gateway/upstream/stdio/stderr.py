@@ -71,7 +71,7 @@ class StderrLines:
         self._line += part[:room]
 
     def _take(self) -> str:
-        """The line with secrets blotted out. A cut line loses its end, where half a secret could stand."""
+        """Return the line with secrets blotted out. A cut line loses its end, where half a secret could stand."""
         line = bytes(self._line)
         if self._is_key(line):
             return "[private key]"

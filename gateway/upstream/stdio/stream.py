@@ -111,8 +111,8 @@ class MessageStream:
         self._wake.set()
 
     def fail(self, failure: UpstreamError) -> None:
-        """There will be no response. Before the answer has begun this is an exception of `begun`; after, an error
-        response, since the HTTP status has been sent."""
+        """End the stream without a response. Before the answer has begun this is an exception of `begun`; after, an
+        error response, since the HTTP status has been sent."""
         if self.finished:
             return
         if self.request is not None and (self._opened or self._events):
@@ -134,7 +134,7 @@ class MessageStream:
         self._wake.set()
 
     def lose(self, event: StreamEvent) -> None:
-        """The backlog has dropped the oldest event."""
+        """Note that the backlog has dropped the oldest event."""
         self._events.popleft()
         if event.sequence > self._delivered:
             self._dropped += 1
@@ -225,7 +225,7 @@ class StreamResponse:
         raise StopAsyncIteration
 
     async def close(self) -> None:
-        """The client has gone, or has read all. May be called at any time."""
+        """Note that the client has gone, or has read all. May be called at any time."""
         if not self._ended:
             self.end()
             self._left()

@@ -32,5 +32,5 @@ class Throttle:
 
 
 def weight(line: bytes) -> int:
-    """For how many messages a line counts."""
+    """Return the number of messages that a line counts for."""
     return 1 + len(line) // _LONG

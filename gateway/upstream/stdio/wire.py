@@ -119,7 +119,7 @@ def wants_logs(params: JsonObject) -> bool:
 
 
 def cancelled_line(request: RequestId, reason: str) -> bytes:
-    """A `notifications/cancelled` line."""
+    """Return a `notifications/cancelled` line."""
     params = {"requestId": request, "reason": reason}
     return _encode({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
 
