@@ -7,7 +7,7 @@ system has shown is the client's own affair: it may be what the client authentic
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -17,6 +17,7 @@ from gateway.credentials.calls import CredentialIndex
 from gateway.credentials.detect import Detector
 from gateway.credentials.origins import ShownToCaller
 from gateway.credentials.uncommon_words import has_uncommon
+from gateway.json.walk import flatten
 from gateway.model.content import CredentialPiece, Sighting
 from gateway.model.wire import Headers, Json, JsonObject, Kind, Message
 from gateway.protocol import completions
@@ -73,16 +74,9 @@ def _texts(sent: Sent) -> list[Json]:
     values: list[Json] = list(_header_values(sent))
     names: list[Json] = [_text(name) for name, _ in sent.headers]
     if sent.message is not None:
-        waiting: list[Json] = [_shown_to_nobody(sent.message)]
-        while waiting:
-            item = waiting.pop()
-            if isinstance(item, Mapping):
-                names.extend(item)
-                waiting.extend(reversed(list(item.values())))
-            elif isinstance(item, list | tuple):
-                waiting.extend(reversed(cast("list[Json]", item)))
-            elif item not in sent.given:
-                values.append(item)
+        flat = flatten(_shown_to_nobody(sent.message))
+        values.extend(item for item in flat.scalars if item not in sent.given)
+        names.extend(flat.names)
     return [*values, *names]
 
 
@@ -125,19 +119,8 @@ def _scalars(message: Message | None) -> frozenset[str]:
     """Return the values of the arguments that policy sees, as headers would repeat them."""
     if message is None or _decided(message) != "arguments":
         return frozenset()
-    found: set[str] = set()
-    waiting: list[Json] = [message.params.get("arguments")]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, Mapping):
-            waiting.extend(item.values())
-        elif isinstance(item, list | tuple):
-            waiting.extend(cast("list[Json]", item))
-        elif isinstance(item, str):
-            found.add(item)
-        elif item is not None and not isinstance(item, bool):
-            found.add(str(item))
-    return frozenset(found)
+    found = flatten(message.params.get("arguments")).scalars
+    return frozenset(str(item) for item in found if item is not None and not isinstance(item, bool))
 
 
 def _text(value: bytes) -> str:

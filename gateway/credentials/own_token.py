@@ -13,7 +13,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Final, Literal, TypeAlias, cast
+from typing import Final, Literal, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -24,9 +24,10 @@ from gateway.credentials.forms import LONG_HIDDEN, ROUNDS, forms, string
 from gateway.credentials.pieces import pieces_of
 from gateway.credentials.ruleset import compiled, escaped
 from gateway.json.lex import unescape, unescape_any
+from gateway.json.walk import flatten
 from gateway.model.content import CredentialPiece
 from gateway.model.shingles import GRAM, gram, grams_of
-from gateway.model.wire import Headers
+from gateway.model.wire import Headers, Json
 
 OF_THE_GATEWAY: Final = ""
 """Stands for the gateway as the system that a token is of. No audience has an empty name."""
@@ -169,23 +170,11 @@ def _values(body: bytes) -> bytes | None:
     if not body:
         return b""
     try:
-        document = msgspec.json.decode(body)
+        document: Json = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError):
         return None
-    found: list[str] = []
-    waiting: list[object] = [document]
-    while waiting:
-        value = waiting.pop()
-        kind = type(value)
-        if kind is str:
-            found.append(cast("str", value))
-        elif kind is dict:
-            waiting.extend(reversed(cast("dict[str, object]", value).values()))
-        elif kind is list:
-            waiting.extend(reversed(cast("list[object]", value)))
-        elif kind is int or kind is float:
-            found.append(repr(value))
-    return encoded("\n".join(found))
+    found = [item for item in flatten(document).scalars if item is not None and not isinstance(item, bool)]
+    return encoded("\n".join([item if isinstance(item, str) else repr(item) for item in found]))
 
 
 def _simplified(sent: bytes) -> Iterator[bytes]:

@@ -50,6 +50,7 @@ class Leaves(Struct, frozen=True):
     has_blank: bool
 
 
+_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 _Container: TypeAlias = Mapping[str, Json] | list[Json] | tuple[Json, ...]
 _Place: TypeAlias = tuple[Json, str, str, bytes]
 """A value with its pointer, its name, and the name as text outside of lists."""
@@ -102,3 +103,28 @@ def _open(item: _Container, pointer: str, name: str, waiting: list[_Place]) -> b
         step = member if "~" not in member and "/" not in member else escape(member)
         waiting.append((inner, f"{pointer}/{step}", member, member.encode("utf-8", "surrogatepass")))
     return "" in item
+
+
+class FlatValue(NamedTuple):
+    """The scalars of a value and the names of its members, each in the order of the document."""
+
+    scalars: list[Json]
+    names: list[str]
+
+
+def flatten(value: Json) -> FlatValue:
+    """Return all scalars and names of a value, without a bound and without their places."""
+    flat = FlatValue([], [])
+    waiting: list[Json] = [value]
+    while waiting:
+        item = waiting.pop()
+        if type(item) in _SCALARS:
+            flat.scalars.append(item)
+        elif isinstance(item, Mapping):
+            flat.names.extend(item)
+            waiting.extend(reversed(list(item.values())))
+        elif isinstance(item, list | tuple):
+            waiting.extend(reversed(cast("list[Json]", item)))
+        else:
+            flat.scalars.append(item)
+    return flat

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.json import walk
-from gateway.json.walk import Leaf, leaves
+from gateway.json.walk import FlatValue, Leaf, flatten, leaves
 from gateway.model.wire import Json
 
 VALUES = st.recursive(
@@ -62,3 +62,19 @@ def test_a_value_with_too_many_bytes_is_not_walked_to_its_end(monkeypatch: pytes
 
 def test_a_lone_surrogate_is_a_leaf():
     assert leaves(["\ud800"]).data == b"\xed\xa0\x80"
+
+
+def flat(value: Json) -> FlatValue:
+    """Return the scalars and names of a value by recursion."""
+    if not isinstance(value, Mapping | list):
+        return FlatValue([value], [])
+    parts = [flat(item) for item in (value.values() if isinstance(value, Mapping) else value)]
+    own = list(value) if isinstance(value, Mapping) else []
+    return FlatValue(
+        [item for part in parts for item in part.scalars], [*own, *(name for part in parts for name in part.names)]
+    )
+
+
+@given(VALUES)
+def test_a_flat_value_has_all_scalars_and_names_in_order(value: Json):
+    assert flatten(value) == flat(value)
