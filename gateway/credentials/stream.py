@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
-import msgspec
 from msgspec import Struct
 
 from gateway.credentials.base64_text import eight_bytes
@@ -211,7 +210,7 @@ class Scanner(Struct):
 
     detector: Detects
     _window: _Window | None = None
-    _told: dict[str, None] = msgspec.field(default_factory=dict[str, None])
+    _told: dict[str, None] = {}
     incomplete: bool = False
 
     def feed(self, chunk: bytes) -> tuple[Finding, ...]:

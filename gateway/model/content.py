@@ -7,7 +7,6 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-import msgspec
 from msgspec import Struct
 
 from gateway.model.target import Role
@@ -63,10 +62,10 @@ Pieces: TypeAlias = Mapping[int, frozenset[int] | None]
 class CallContent(Struct, frozen=True):
     """The content of a call's arguments for history, with keyed digests in the place of values."""
 
-    destinations: Mapping[int, str] = msgspec.field(default_factory=dict[int, str])
+    destinations: Mapping[int, str] = {}
     """Digest of each normalised destination → the destination itself, which is used for this decision only."""
     sightings: tuple[Sighting, ...] = ()
-    authority: Mapping[str, frozenset[int]] = msgspec.field(default_factory=dict[str, frozenset[int]])
+    authority: Mapping[str, frozenset[int]] = {}
     """Pointer of each destination, command, credential and amount argument → digests of its values; pointer of each
     content argument with links → digests of their hosts."""
     grounded: frozenset[str] = frozenset()
@@ -79,7 +78,7 @@ class CallContent(Struct, frozen=True):
     """Digests of the distinctive words in all arguments, as far as they are wanted (`Relevance.words`)."""
     complete: bool = True
     """False when the arguments were too much to be looked at whole."""
-    links: Mapping[str, int] = msgspec.field(default_factory=dict[str, int])
+    links: Mapping[str, int] = {}
     """Pointer of the call's only argument → digest of the web address that it is, if it is one that may be followed."""
     has_off_goal_text: bool = False
     """Whether the call may change something, or has a text that the goal does not name."""
@@ -108,13 +107,13 @@ class CallContent(Struct, frozen=True):
     directory name; `None` for a call whose effect the contract does not declare."""
     selects: frozenset[str] = frozenset()
     """The pointers in `authority` that name records."""
-    pieces_of: Mapping[str, Pieces] = msgspec.field(default_factory=dict[str, "Pieces"])
+    pieces_of: Mapping[str, Pieces] = {}
     """Pointer in `selects` → digest of each of its values → its parts."""
-    places: Mapping[str, frozenset[int]] = msgspec.field(default_factory=dict[str, frozenset[int]])
+    places: Mapping[str, frozenset[int]] = {}
     """Pointer in `authority` of each destination inside the called system → digests of its values as a record has them."""
     dictated: Dictation | None = None
     """How the goal has all values of the call; `None` if it lacks some."""
-    told: Pieces = msgspec.field(default_factory=dict[int, "frozenset[int] | None"])
+    told: Pieces = {}
     """Digest of each value in the arguments that the goal does not name → its parts; if records matter."""
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import msgspec
 from msgspec import Struct
 
 from gateway.model.content import Dictation, Sighting
@@ -82,7 +81,7 @@ class SessionFacts(Struct, frozen=True):
     """How many destinations of this call are inside of own domains, without the named ones."""
     raises: Mapping[str, int] | None = None
     """The numbers that this call raises, by the name of their limit, and how far."""
-    approved: Mapping[str, int] = msgspec.field(default_factory=dict[str, int])
+    approved: Mapping[str, int] = {}
     """The numbers up to which a person approved a limit for the task."""
     confidential_systems: tuple[System, ...] = ()
     """The systems that the task has read something confidential from."""

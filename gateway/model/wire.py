@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from enum import StrEnum
 from typing import Literal, Protocol, TypeAlias
 
-import msgspec
 from msgspec import Struct
 
 from gateway.model.caller import Principal
@@ -55,7 +54,7 @@ class Message(Struct, frozen=True):
     body: bytes
     method: str | None = None
     id: RequestId | None = None
-    params: JsonObject = msgspec.field(default_factory=dict[str, Json])
+    params: JsonObject = {}
     name: str | None = None
     client_name: str | None = None
 

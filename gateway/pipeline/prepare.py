@@ -84,7 +84,7 @@ class Preparation(Struct, frozen=True):
         body = message.body
         found = places(body, TABLE[call.action].decided) if BACKSLASH in body or SIGN in body else ()
         if not found:
-            return PreparedCall(request, message, call, task, ResolvedHandles(request), exposed)
+            return PreparedCall(request, message, call, task, ResolvedHandles(request, {}), exposed)
         readings = self.history.readings_of(task)
         handles = resolve_handles(self.vault, request, message, call, found, tasks=readings)
         return handles if isinstance(handles, Refusal) else PreparedCall(request, message, call, task, handles, exposed)
