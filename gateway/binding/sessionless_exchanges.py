@@ -32,7 +32,7 @@ class SessionlessExchanges:
 
     def begin(self, upstream: str, principal: str, request: RequestId | None) -> Callable[[], None]:
         """Note a request, or a stream. Return a function to call at its end."""
-        key, opened = (upstream, principal), _Open(None if request is None else repr(request))
+        key, opened = (upstream, principal), _Open(None if request is None else repr(request), {})
         self._open.setdefault(key, []).append(opened)
         return partial(self._end, key, opened)
 

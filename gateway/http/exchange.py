@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
-from msgspec import Struct, field
+from msgspec import Struct
 from msgspec.structs import force_setattr
 
 from gateway.model.decision import Refusal
@@ -38,7 +38,7 @@ class Exchange(Struct, frozen=True):
     path: str = ""
     body: Callable[[], Awaitable[bytes | Refusal]] = _no_body
     become_stream: Callable[[], None] = _do_nothing
-    fields: HeaderFields = field(default_factory=dict[bytes, tuple[bytes, ...]])
+    fields: HeaderFields = {}
 
     def __post_init__(self) -> None:
         force_setattr(self, "fields", group_headers(self.headers))
