@@ -258,7 +258,7 @@ fn distinctive_words<'a>(
         }
     };
     for word in lowered.split(|byte| !is_word_byte(*byte)) {
-        if !(word.len() > 7 || (word.len() > 3 && word[word.len() - 1] < 59)) {
+        if !(word.len() > 7 || (word.len() > 3 && word[3].is_ascii_digit())) {
             continue;
         }
         if word.len() == 4

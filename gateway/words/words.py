@@ -126,8 +126,8 @@ def distinctive(text: str) -> set[bytes]:
     if not lowered.isascii():
         lowered = _without(lowered, _TYPOGRAPHY, " ")
     words = set(lowered.encode("utf-8", "surrogatepass").translate(_WORDS).split())
-    # Most words are short and end in a letter (a byte above `:`): they are left out before anything else is done.
-    kept = [word for word in words if len(word) > 7 or (len(word) > 3 and word[-1] < 59)]
+    # Most words are short and have no four digits in a row. Up to seven bytes these would have the fourth byte among them.
+    kept = [word for word in words if len(word) > 7 or (len(word) > 3 and 47 < word[3] < 58)]
     if not kept:
         return set()
     long = [word.strip(_EDGES) for word in kept]
