@@ -61,9 +61,7 @@ def test_the_distinctive_words_of_a_text_are_those_of_python(native: Words, text
 
 def test_every_letter_parts_or_joins_words_as_in_python(native: Words):
     for first in range(0, sys.maxunicode + 1, 4096):
-        text = " ".join(
-            f"alpha{letter}x1234567 {letter}abcdefgh{letter}" for letter in map(chr, range(first, first + 4096))
-        )
+        text = " ".join([f"{letter}ab{letter}cd12345" for letter in map(chr, range(first, first + 4096))])
         assert native.distinctive(text) == DISTINCTIVE(text)
 
 
