@@ -96,6 +96,10 @@ class Appender:
                 return done, error
             except OSError as error:
                 return done, self.broken or self.changed() or self._failure(error)
+            except RuntimeError as error:
+                # A defect of the native core comes before the write, so that no part of a line is in the file.
+                problem = f"the journal {self.path} cannot be written: {error}"
+                return done, JournalError(problem, "set core: python, and start the gateway again")
         return done, None
 
     def changed(self) -> JournalError | None:
