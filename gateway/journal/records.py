@@ -24,6 +24,7 @@ from gateway.journal.redaction import (
     redact_names,
     redacted,
 )
+from gateway.protocol import sse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,10 +142,9 @@ class ResultRecord:
         return None
 
     def _messages(self) -> Iterator[dict[str, Json]]:
-        """Yield the messages, the last first: notifications come before the response."""
-        text = bytes(self._kept)
-        events = [line[5:] for line in text.splitlines() if line.startswith(b"data:")]
-        for data in reversed(events or [text]):
+        """Yield the messages of the answer, the last first: notifications come before the response."""
+        body = bytes(self._kept)
+        for data in reversed(sse.data_of(body) or [body]):
             try:
                 yield msgspec.json.decode(data, type=dict)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

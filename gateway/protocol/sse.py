@@ -134,6 +134,15 @@ def _parse(raw: bytes, block: bytes) -> Event:
     return Event(raw, b"\n".join(data) if data else None, identifier, odd=odd or len(data) > 1)
 
 
+def data_of(stream: bytes) -> list[bytes]:
+    """Return the data of each event of a stream that has ended, an unfinished event included. Text without events has none."""
+    splitter = Splitter(len(stream))
+    events = splitter.feed(stream)
+    if (rest := splitter.rest()) is not None:
+        events.append(rest)
+    return [event.data for event in events if event.data is not None]
+
+
 @dataclass(frozen=True, slots=True)
 class DataPlaces:
     """The places of an event's data: for each line, its start in the data and in the event."""

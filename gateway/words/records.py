@@ -19,6 +19,7 @@ from gateway.destinations.find import texts
 from gateway.destinations.normalise import folded
 from gateway.model.content import Pieces
 from gateway.model.wire import Json, JsonObject
+from gateway.protocol import sse
 from gateway.words import words as text_words
 from gateway.words.grounds import NAMES_NOBODY, Grounds
 from gateway.words.own_words import parts_of
@@ -185,10 +186,7 @@ def _messages(data: bytes) -> Iterator[Json]:
     if data.lstrip()[:1] == b"{":
         yield _parsed(data)
         return
-    for event in data.replace(b"\r\n", b"\n").split(b"\n\n"):
-        lines = [line.removeprefix(b"data:") for line in event.split(b"\n") if line.startswith(b"data:")]
-        if lines:
-            yield _parsed(b"\n".join(lines))
+    yield from map(_parsed, sse.data_of(data))
 
 
 def _document(text: str) -> Json:

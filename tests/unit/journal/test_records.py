@@ -47,6 +47,15 @@ def test_the_response_among_events_is_kept():
     notice = b'data: {"jsonrpc":"2.0","method":"notifications/message"}\n\n'
 
     assert kept(b": hi\n\nevent: message\n" + notice, b"data: " + RESPONSE + b"\r\n\r\n") == READ
+    assert kept(notice, b"data: " + RESPONSE) == READ
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
+def test_an_event_with_its_message_in_several_lines_is_read(end: bytes):
+    begin, comma, rest = RESPONSE.partition(b",")
+    event = end.join([b"data: " + begin + comma, b"data:" + rest, b"", b""])
+
+    assert kept(event) == READ
 
 
 def test_a_result_is_kept_up_to_a_size():

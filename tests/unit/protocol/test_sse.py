@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.protocol.sse import MAX_LINES, Event, Splitter, Unbroken, breaks_more, encode, places
+from gateway.protocol.sse import MAX_LINES, Event, Splitter, Unbroken, breaks_more, data_of, encode, places
 
 
 def events(*chunks: bytes, limit: int = 1000) -> list[Event]:
@@ -248,3 +248,12 @@ def test_only_what_ends_a_line_for_some_reader_does():
     assert all(
         breaks_more(text.encode()) for text in ("\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029")
     )
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+@pytest.mark.parametrize("begin", ["", "\ufeff"])
+def test_the_data_of_an_ended_stream_is_that_of_its_events(end: str, begin: str):
+    lines = [": hi", "", "event: a", "data: 1", "data:2", "", "id: 7", "", "data: 3"]
+
+    assert data_of((begin + end.join(lines)).encode()) == [b"1\n2", b"3"]
+    assert data_of(b'{"data": 1}') == []
