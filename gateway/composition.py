@@ -14,17 +14,15 @@ from gateway.binding.vault import Vault
 from gateway.catalogue.catalogue import Catalogue
 from gateway.credentials.caller_tokens import CallerTokens
 from gateway.history import History
+from gateway.http.limits import RequestPlaces
 from gateway.identity.identities import Identities
 from gateway.inspection.inspector import Inspector
 from gateway.journal.records import ResultRecord
-from gateway.journal.redaction import KnownCredentials
 from gateway.journal.refusal_sampler import RefusalSampler
 from gateway.journal.writer import Journal
 from gateway.loop_turns import LoopTurns
-from gateway.model.call import Call
-from gateway.model.facts import SessionFacts
-from gateway.model.wire import JsonObject, UpstreamTransport
-from gateway.pipeline.admit import Admission, RequestPlaces
+from gateway.model.wire import UpstreamTransport
+from gateway.pipeline.admit import Admission
 from gateway.pipeline.approve import CallApproval
 from gateway.pipeline.asking import Questions
 from gateway.pipeline.connecting import Connecting
@@ -38,7 +36,7 @@ from gateway.pipeline.known_credentials import CallerCredentials
 from gateway.pipeline.people import People
 from gateway.pipeline.pipeline import Pipeline
 from gateway.pipeline.prepare import CurrentTasks, Preparation
-from gateway.pipeline.record import CallRecord
+from gateway.pipeline.record import ArgumentsForm, CallRecord
 from gateway.pipeline.refuse import Refuser
 from gateway.pipeline.releasing import Releases
 from gateway.pipeline.signals import Signals
@@ -82,8 +80,8 @@ class Gateway:
     monotonic: Callable[[], float]
     """Seconds of a clock that changes of the time of day leave alone."""
     new_id: Callable[[], str]
-    record: Callable[[Call, SessionFacts, KnownCredentials | None, bool], JsonObject]
-    """Makes the record of a call's arguments without known credentials; true: pieces of credentials are among the arguments."""
+    arguments_form: ArgumentsForm
+    """The form of a call's arguments in the record."""
     tasks: TaskEndpoints
     task_tokens: TaskTokens
     inspector: Inspector
@@ -126,7 +124,9 @@ def build_pipeline(parts: Gateway) -> Pipeline:
     """Return the stages of requests."""
     tasks = CurrentTasks(parts.history, parts.task_tokens)
     preparation = Preparation(parts.catalogue, tasks, parts.vault, parts.history)
-    record = CallRecord(parts.journal, parts.metrics, parts.history, parts.worker, parts.record, parts.monotonic)
+    record = CallRecord(
+        parts.journal, parts.metrics, parts.history, parts.worker, parts.arguments_form, parts.monotonic
+    )
     decider = _build_decider(parts, record)
     connecting = None
     if parts.user_connections is not None and parts.authority is not None:

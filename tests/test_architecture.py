@@ -125,6 +125,7 @@ PURE = (
     "gateway.http.failures",
     "gateway.http.response_parser",
     "gateway.http.request_parser",
+    "gateway.http.usual",
     "gateway.history.codec",
     "gateway.history.events",
     "gateway.history.exposure",
@@ -276,7 +277,7 @@ CACHES = {
     "policy/plan/regex_functions.py": "expressions of a policy, of at most 4,096 characters",
     "json/strict.py": "names of the protocol",
     "text_cache.py": "short texts",
-    "http/concurrency.py": "addresses, and agents with their issuers",
+    "http/limits.py": "addresses, and agents with their issuers",
     "http/edge.py": "64 heads, each of at most 64 KiB",
     "upstream/http.py": "nothing",
 }

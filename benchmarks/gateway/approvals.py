@@ -30,6 +30,7 @@ from gateway.composition import Gateway
 from gateway.http.exchange import Exchange
 from gateway.identity import development
 from gateway.pipeline.approve import CallApproval
+from gateway.protocol.headers import group_headers
 from gateway.protocol.replies import Reply
 
 MOST_MICROSECONDS: Final = 5.0
@@ -154,7 +155,15 @@ class Agent:
         async def read() -> bytes:
             return body
 
-        exchange = Exchange("POST", upstream, f"{self._base}/{upstream}", self._headers, "127.0.0.1", body=read)
+        exchange = Exchange(
+            "POST",
+            upstream,
+            f"{self._base}/{upstream}",
+            self._headers,
+            group_headers(self._headers),
+            "127.0.0.1",
+            body=read,
+        )
         reply = await gateway.pipeline.handle(exchange)
         if isinstance(reply, Reply):
             return reply.body

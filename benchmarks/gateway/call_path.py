@@ -29,10 +29,11 @@ from gateway import config
 from gateway.app import open_gateway
 from gateway.app.serving import build_edge
 from gateway.composition import Gateway
-from gateway.http.concurrency import ConcurrencyLimit
 from gateway.http.exchange import Exchange
+from gateway.http.limits import ConcurrencyLimit
 from gateway.http.server_connection import Connection, Serving
 from gateway.model.wire import UpstreamReply, UpstreamRequest
+from gateway.protocol.headers import group_headers
 from gateway.protocol.replies import Reply
 
 MOST_FUNCTIONS: Final = 300
@@ -256,7 +257,9 @@ def _prepared(started: Gateway, url: str, size: int) -> Callable[[], Awaitable[N
         return body
 
     async def call() -> None:
-        exchange = Exchange("POST", "files", f"{url}/mcp/files", headers, "127.0.0.1", body=read)
+        exchange = Exchange(
+            "POST", "files", f"{url}/mcp/files", headers, group_headers(headers), "127.0.0.1", body=read
+        )
         reply = await there.pipeline.handle(exchange)
         if isinstance(reply, Reply):
             raise SystemExit(f"the call was answered with {reply.status}: {reply.body.decode()}")

@@ -37,6 +37,7 @@ from gateway.model.content import CallContent, ResultContent
 from gateway.model.decision import Refusal
 from gateway.model.task import Task
 from gateway.model.wire import JsonObject
+from gateway.protocol.headers import group_headers
 from gateway.protocol.replies import Reply
 
 LENGTHS: Final = (10, 1_000, 100_000)
@@ -178,7 +179,9 @@ class Rig:
             return body
 
         url = f"{self._configuration.base_url}/mcp/{upstream}"
-        exchange = Exchange("POST", upstream, url, caller.headers, "127.0.0.1", body=read)
+        exchange = Exchange(
+            "POST", upstream, url, caller.headers, group_headers(caller.headers), "127.0.0.1", body=read
+        )
         begun, begun_cpu = time.perf_counter(), time.thread_time()
         reply = await gateway.pipeline.handle(exchange)
         if isinstance(reply, Reply):

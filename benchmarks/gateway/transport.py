@@ -13,8 +13,8 @@ import uvloop
 
 from gateway import config
 from gateway.http.address import of_url
-from gateway.http.channel import Channel
 from gateway.http.client import Client
+from gateway.http.delivery import Channel
 from gateway.http.server import Server
 
 PATIENCE: Final = 20.0

@@ -36,6 +36,7 @@ from gateway.config import Configuration
 from gateway.credentials.caller_tokens import CallerTokens
 from gateway.credentials.origins import KnownOrigins
 from gateway.history import History
+from gateway.http.limits import RequestPlaces
 from gateway.identity.identities import Identities
 from gateway.inspection.inspector import Inspector
 from gateway.journal.entry import start_entry
@@ -46,7 +47,6 @@ from gateway.keys import load as load_keys
 from gateway.loop_turns import LoopTurns
 from gateway.model.caller import Principal
 from gateway.model.wire import UpstreamTransport
-from gateway.pipeline.admit import RequestPlaces
 from gateway.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.pipeline.credential_chain import CredentialChain
 from gateway.pipeline.hidden_tools import HiddenTools
@@ -136,7 +136,7 @@ async def _open_parts(
         clock=clock,
         monotonic=time.monotonic,
         new_id=partial(secrets.token_hex, 12),
-        record=content.arguments_record(configuration, base.journal, inspector.spots),
+        arguments_form=content.arguments_form(configuration, base.journal, inspector.spots),
         tasks=_tasks(history, tokens, base.journal, inspector, origins, authority=authority),
         task_tokens=tokens,
         inspector=inspector,
@@ -184,7 +184,7 @@ async def _identities(
     stack: AsyncExitStack,
     configuration: Configuration,
     clock: Callable[[], float],
-    is_ended: Callable[[Principal], bool],
+    is_ended: Callable[[Principal], bool] | None,
 ) -> Identities:
     identities = Identities.build(configuration, clock=clock, is_ended=is_ended)
     await identities.start()

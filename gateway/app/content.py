@@ -19,15 +19,11 @@ from gateway.credentials.origins import KnownOrigins
 from gateway.credentials.suppressions import Suppression, Suppressions, unknown
 from gateway.destinations.directory_files import load
 from gateway.inspection.inspector import Inspector
-from gateway.journal.records import ResultRecord, record_arguments
-from gateway.journal.redaction import KnownCredentials, Spots, concealed_with, together
+from gateway.journal.records import ResultRecord
+from gateway.journal.redaction import Spots, concealed_with, together
 from gateway.journal.writer import Journal
-from gateway.json.walk import Leaves
-from gateway.model.call import Call
-from gateway.model.facts import SessionFacts
 from gateway.model.target import Target
-from gateway.model.wire import JsonObject
-from gateway.pipeline.record import DescribeArguments
+from gateway.pipeline.record import ArgumentsForm
 from gateway.subkeys import subkey
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream.stdio.stderr import LONGEST_LINE
@@ -110,33 +106,8 @@ def holds_credential(detector: Detector, origins: KnownOrigins, owner: str, text
     return shown is not None and KnownSpots(detector, (shown.index,)).holds_any([text])
 
 
-def arguments_record(configuration: Configuration, journal: Journal, spots: Spots) -> DescribeArguments:
-    mode, key = configuration.journal.arguments, journal.fingerprint_key
-
-    def record(
-        call: Call,
-        facts: SessionFacts,
-        known: KnownCredentials | None,
-        has_pieces: bool,  # noqa: FBT001 - called in two places
-        walked: Leaves | None = None,
-        /,
-    ) -> JsonObject:
-        held = None if has_pieces else {} if facts.credentials == () else held_credentials(facts)
-        return record_arguments(call.arguments, mode, key=key, spots=spots, known=known, held=held, walked=walked)
-
-    return record
-
-
-def held_credentials(facts: SessionFacts) -> dict[str, list[str]] | None:
-    """Return the credentials in a call as the record marks them, by the pointer of their argument; `None` if
-    unknown."""
-    if facts.credentials is None:
-        return None
-    held: dict[str, list[str]] = {}
-    for fact in facts.credentials:
-        sighting = fact.sighting
-        held.setdefault(sighting.pointer, []).append(f"{sighting.detector}:{sighting.fingerprint}")
-    return held
+def arguments_form(configuration: Configuration, journal: Journal, spots: Spots) -> ArgumentsForm:
+    return ArgumentsForm(configuration.journal.arguments, journal.fingerprint_key, spots)
 
 
 def result_record(configuration: Configuration, journal: Journal, spots: Spots) -> Callable[[], ResultRecord | None]:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
-from gateway.app.content import held_credentials
 from gateway.approvals import ApprovalStore, Desk, Times
 from gateway.approvals.channels.building import build_channels
 from gateway.approvals.channels.notifier import Notifier
@@ -29,6 +28,7 @@ from gateway.identity.identities import Identities
 from gateway.journal.records import record_arguments
 from gateway.line_socket import own_uid
 from gateway.pipeline.people import Approvers, People
+from gateway.pipeline.record import held_credentials
 from gateway.response.completion_notices import CompletionNotices
 from gateway.subkeys import subkey
 
@@ -107,7 +107,7 @@ async def open_people(
     parts: DeskParts,
     registers: ApprovalRegisters | None,
     spots: Spots,
-    is_ended: Callable[[Principal], bool],
+    is_ended: Callable[[Principal], bool] | None,
 ) -> People | None:
     """Open the desk until the stack ends: its clockwork, its socket, and the way to it for calls; `None` without registers.
     A person whose login `is_ended` cannot approve over HTTP.
@@ -167,7 +167,7 @@ async def _approvers(
     stack: AsyncExitStack,
     configuration: Configuration,
     clock: Callable[[], float],
-    is_ended: Callable[[Principal], bool],
+    is_ended: Callable[[Principal], bool] | None,
 ) -> Approvers | None:
     """Return the identities of approvers over HTTP, with their keys loaded; `None` without any."""
     identity = None if configuration.approvals is None else configuration.approvals.people

@@ -68,7 +68,8 @@ class SignalMemory:
         leases, grace = configuration.authority.leases, configuration.limits.drain.total_seconds()
         self.answers = OpenAnswers(on_signal=leases.on_signal, on_completed=leases.on_completed, grace=grace)
         self.store = SignalStore(configuration.state / "signals", subkey(keys.chain, "signals"))
-        self._is_needed = bool(configuration.signals)
+        self.is_ended: Callable[[Principal], bool] | None = self._note_or_end if configuration.signals else None
+        """Tells whether the login behind a caller was ended; `None` without signals."""
 
     @classmethod
     async def open(cls, stack: AsyncExitStack, configuration: Configuration, keys: Keys) -> SignalMemory:
@@ -87,10 +88,8 @@ class SignalMemory:
         if unreadable:
             log.error("signals.unreadable", rows=unreadable)
 
-    def is_ended(self, principal: Principal) -> bool:
+    def _note_or_end(self, principal: Principal) -> bool:
         """Return whether the login behind a caller was ended. Note the login of any other caller."""
-        if not self._is_needed:
-            return False
         if self.register.is_ended(principal):
             return True
         self.seen.note(principal)

@@ -77,7 +77,8 @@ class Catalogue:
         self._ledger = CatalogueLedger(
             upstreams, self._credentials, self._worker, first_use=first_use, on_change=on_change
         )
-        self._definitions = self._ledger.definitions
+        self.definitions = self._ledger.definitions
+        """The definitions of each upstream by sort, as folded last. A call reads them without a function between."""
         self._listings = UpstreamListings(
             settings, transports, self._ledger, self._worker, clock=clock, now=self._now, after=self.flush
         )
@@ -94,7 +95,7 @@ class Catalogue:
         prompts, so their effect is a read. Prompts have no labels in the configuration, nor has the resource without a
         URI, the upstream itself."""
         if type != "resource":
-            definitions = self._definitions[upstream][type]
+            definitions = self.definitions[upstream][type]
             return definitions.targets.get(name) or definitions.make_target(name)
         if not name:
             return self._unnamed[upstream]
@@ -104,7 +105,7 @@ class Catalogue:
 
     async def ensure(self, upstream: str) -> None:
         """Have the upstream listed at least once, if possible. Callers at the same time share a listing."""
-        if not self._definitions[upstream]["tool"].listed:
+        if not self.definitions[upstream]["tool"].listed:
             await self._listings.ensure(upstream)
 
     def highest(self, upstream: str) -> Sensitivity:
@@ -115,7 +116,7 @@ class Catalogue:
 
     def tools(self, upstream: str) -> tuple[Target, ...]:
         """Return the listed tools of an upstream. Raises `KeyError` for an unknown upstream."""
-        definitions = self._definitions[upstream]["tool"]
+        definitions = self.definitions[upstream]["tool"]
         return tuple(definitions.target(name) for name in sorted(definitions.seen))
 
     def audience(self, upstream: str) -> str:
@@ -124,7 +125,7 @@ class Catalogue:
 
     def state(self, upstream: str, subject: Subject, name: str) -> Pin | None:
         """Return the comparison of the last seen definition with its pin."""
-        return self._definitions[upstream][subject].target(name).pin
+        return self.definitions[upstream][subject].target(name).pin
 
     def announces(self, upstream: str) -> frozenset[str]:
         """Return the sorts of lists, such as `tools`, whose changes the server announces to its clients."""
@@ -150,7 +151,7 @@ class Catalogue:
         go on."""
         await self.ensure(upstream)
         item = await self._worker.run(len(said), partial(pins.read_listed, said, "instructions"))
-        pin = self._definitions[upstream]["instructions"].compared(item)
+        pin = self.definitions[upstream]["instructions"].compared(item)
         if pin is Pin.CHANGED:
             await self._ledger.doubt(upstream, item)
         return pin
@@ -200,7 +201,7 @@ class Catalogue:
 
     def status(self) -> tuple[UpstreamStatus, ...]:
         """Return the state of each upstream."""
-        return tuple(self._describe(name, sorts) for name, sorts in self._definitions.items())
+        return tuple(self._describe(name, sorts) for name, sorts in self.definitions.items())
 
     def _describe(self, upstream: str, sorts: Mapping[Subject, Definitions]) -> UpstreamStatus:
         state, problem = self._listings.states[upstream], self._keeper.problem
@@ -236,7 +237,7 @@ class Catalogue:
         if not self._ledger.is_listed(upstream):
             problem = self._listings.states[upstream].error or "nobody asked it yet"
             raise ConfigurationError(f"the tools of {upstream} are not known: {problem}", "start it, then pin again")
-        sorts = [definitions for definitions in self._definitions[upstream].values() if definitions.listed]
+        sorts = [definitions for definitions in self.definitions[upstream].values() if definitions.listed]
         renewals = [_Renewal(upstream, definitions.terms.subject, *definitions.renewed(name)) for definitions in sorts]
         if name is not None and not any(renewal.trusted for renewal in renewals):
             raise ConfigurationError(f"{upstream} lists no {pins.visible(name)!r}", "see `opagate catalogue show`")

@@ -1,18 +1,26 @@
-"""Requests to one address, over kept connections. The client sends a request once. It sends again only with the
-caller's permission, after a kept connection proved closed before any part of an answer."""
+"""A client for requests to one address, over kept connections. It sends a request once. It sends again only with the caller's
+permission, after a kept connection proved closed before any part of an answer.
+
+A connection has one exchange at a time. It is used again only after a complete request and a complete answer without further
+bytes.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import re
+import select
+import socket
 import ssl
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final, Protocol, cast
 
 from gateway.http.address import Address
-from gateway.http.client_connection import AnyResponse, OutboundConnection
 from gateway.http.dial import connect
-from gateway.http.failures import Lost, Unsendable
+from gateway.http.failures import AnswerTimeout, ExchangeError, Lost, Malformed, Unsendable
+from gateway.http.response import AnyResponse, Response, WholeResponse
+from gateway.http.response_parser import ResponseParser
+from gateway.http.usual import read_usual_response
 
 IDLE_SECONDS: Final = 4.0
 """How long an unused connection is kept: common servers close theirs after 5 s, and a request that is sent into a
@@ -21,6 +29,9 @@ closing connection is lost."""
 _LINE: Final = b"%b: %b\r\n"
 _FIELDS: Final = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++: [^\r\n\0]*+\r\n)*+")
 """Lines of which none can be read as anything but one header field (RFC 9110 section 5)."""
+
+HIGH_WATER: Final = 128 * 2**10
+"""Bytes of a body that wait to be taken before the peer is made to wait. One more read may come on top."""
 
 
 class Client:
@@ -152,3 +163,202 @@ def _abandon(connection: OutboundConnection, waiter: asyncio.Future[AnyResponse]
     elif waiter.exception() is None:
         # The answer has come, and nobody is there to close it.
         waiter.result().close()
+
+
+class Owner(Protocol):
+    """An owner that hears when the connection opens, when it can carry another exchange, and when an opened connection
+    ends."""
+
+    def opened(self, connection: OutboundConnection) -> None: ...
+    def freed(self, connection: OutboundConnection) -> None: ...
+    def lost(self, connection: OutboundConnection) -> None: ...
+
+
+class OutboundConnection(asyncio.Protocol):
+    """Protocol of one client connection, for an event loop to connect."""
+
+    __slots__ = (
+        "_deadline",
+        "_loop",
+        "_owner",
+        "_parser",
+        "_poll",
+        "_response",
+        "_timer",
+        "_transport",
+        "_waiter",
+        "free_since",
+        "paused",
+    )
+
+    def __init__(self, owner: Owner) -> None:
+        self.free_since = 0.0
+        """Loop time at which the last exchange ended."""
+        self._owner = owner
+        self._loop = asyncio.get_running_loop()
+        self._transport = cast("asyncio.Transport", None)
+        self._poll: Any = None
+        self._parser: ResponseParser | None = None
+        self._waiter: asyncio.Future[AnyResponse] | None = None
+        self._response: Response | None = None
+        self.paused = False
+        """The peer has to wait until the body is read."""
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    # --- for the client ----------------------------------------------------------------------------
+
+    def is_usable(self) -> bool:
+        """Return whether a request can be sent. This detects a peer's close or unasked data even before the event loop
+        does. Otherwise the request would be lost, or take old data for its answer."""
+        return not self._transport.is_closing() and (self._poll is None or not self._poll.poll(0))
+
+    def send(self, head: bytes, body: bytes, deadline: float) -> asyncio.Future[AnyResponse]:
+        """Begin an exchange. The future fails with `Lost`, `Malformed`, or `AnswerTimeout` if no answer begins before the
+        deadline. Whoever does not wait for it calls `give_up`."""
+        waiter: asyncio.Future[AnyResponse] = self._loop.create_future()
+        if self._transport.is_closing():
+            # It was lost as soon as it was there, and nobody tells a second time.
+            waiter.set_exception(Lost("the connection was closed", begun=False))
+            return waiter
+        self._waiter, self._deadline = waiter, deadline
+        # A timer that runs out too early begins anew, so most exchanges leave it alone.
+        if self._timer is None or self._timer.when() > deadline:
+            self._watch(deadline)
+        if len(body) < HIGH_WATER:
+            self._transport.write(head + body)
+        else:
+            self._transport.writelines((head, body))
+        return waiter
+
+    def give_up(self, waiter: asyncio.Future[AnyResponse], error: ExchangeError | None = None) -> None:
+        """End the exchange that `send` gave this future for, unless its answer has come. The connection may carry
+        another exchange by now, which is none of the caller's affair."""
+        if waiter is self._waiter:
+            self.abort(error)
+
+    def abort(self, error: ExchangeError | None = None) -> None:
+        """End the connection at once, with its exchange, if any."""
+        self._transport.abort()
+        self._fail(error or Lost("the exchange was given up", begun=True))
+
+    def close(self) -> None:
+        """End a connection that carries nothing."""
+        self._transport.close()
+
+    # --- for the response --------------------------------------------------------------------------
+
+    def taken(self, response: Response) -> None:
+        """Resume reading: the reader has taken all bytes of the response."""
+        if response is self._response:
+            self._resume()
+
+    def leave(self, response: Response, error: ExchangeError) -> None:
+        if response is self._response:
+            self.abort(error)
+
+    # --- for the transport -------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("socket")
+        if peer.family != getattr(socket, "AF_UNIX", None):
+            # A stream of events may be silent for hours; one whose peer has vanished must end some day.
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if hasattr(select, "poll"):
+            self._poll = select.poll()
+            self._poll.register(peer.fileno(), select.POLLIN)
+        self._owner.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        parser = self._parser
+        if parser is None:
+            waiter = self._waiter
+            if waiter is None:
+                # Nothing was asked.
+                self._transport.abort()
+                return
+            whole = None if waiter.done() else read_usual_response(data)
+            if whole is not None:
+                self._waiter = None
+                waiter.set_result(WholeResponse(*whole))
+                self._become_free()
+                return
+            parser = self._parser = ResponseParser()
+        parser.feed(data)
+        if parser.status and self._waiter is not None:
+            if self._waiter.done():
+                self.abort()
+                return
+            self._response = Response(self, parser)
+            self._waiter.set_result(self._response)
+            self._waiter = None
+        if parser.fault is not None:
+            self.abort(Malformed(parser.fault))
+        elif parser.complete:
+            self._finish(parser)
+        elif self._response is not None:
+            self._response.arrived()
+            if parser.size > HIGH_WATER and not self.paused:
+                self.paused = True
+                self._transport.pause_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        parser, response = self._parser, self._response
+        if parser is not None and response is not None and parser.until_closed and exc is None:
+            self._response = None
+            response.end()
+        self._fail(Lost("the connection was closed", begun=parser is not None and parser.begun))
+        self._owner.lost(self)
+
+    def _finish(self, parser: ResponseParser) -> None:
+        response = cast("Response", self._response)
+        self._parser = self._response = None
+        parser.close()
+        response.end()
+        if parser.keep_alive and not parser.excess:
+            self._become_free()
+        else:
+            self._transport.abort()
+
+    def _become_free(self) -> None:
+        """Offer the connection for another exchange, unless a part of the request is still to be sent."""
+        transport = self._transport
+        if transport.get_write_buffer_size() or transport.is_closing():
+            transport.abort()
+            return
+        if self.paused:
+            self._resume()
+        self.free_since = self._loop.time()
+        self._owner.freed(self)
+
+    def _fail(self, error: ExchangeError) -> None:
+        waiter, response, parser = self._waiter, self._response, self._parser
+        self._waiter = self._response = self._parser = None
+        if parser is not None:
+            parser.close()
+        if waiter is not None and not waiter.done():
+            waiter.set_exception(error)
+        if response is not None:
+            response.fail(error)
+
+    def _watch(self, deadline: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(deadline, self._look_at_time)
+
+    def _look_at_time(self) -> None:
+        self._timer = None
+        if self._waiter is None:
+            return
+        if self._loop.time() < self._deadline:
+            self._watch(self._deadline)
+        else:
+            self.abort(AnswerTimeout("no answer in time"))
+
+    def _resume(self) -> None:
+        self.paused = False
+        self._transport.resume_reading()

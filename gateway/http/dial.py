@@ -11,7 +11,6 @@ from itertools import chain, zip_longest
 from typing import Any, Final, TypeAlias
 
 from gateway.http.address import Address
-from gateway.http.client_connection import OutboundConnection
 from gateway.http.failures import ConnectTimeout, Unconnected, Untrusted
 
 STAGGER: Final = 0.25
@@ -24,9 +23,7 @@ Place: TypeAlias = tuple[int, Any]
 """An address family, and an address in the form that sockets take."""
 
 
-async def connect(
-    address: Address, connection: OutboundConnection, *, tls: ssl.SSLContext | None, within: float
-) -> None:
+async def connect(address: Address, connection: asyncio.Protocol, *, tls: ssl.SSLContext | None, within: float) -> None:
     """Connect. `within` is in seconds and covers everything. Raises `Unconnected`."""
     try:
         async with asyncio.timeout(within):
@@ -41,7 +38,7 @@ async def connect(
         raise Unconnected(error.strerror or type(error).__name__) from None
 
 
-async def _connect(address: Address, connection: OutboundConnection, tls: ssl.SSLContext | None) -> None:
+async def _connect(address: Address, connection: asyncio.Protocol, tls: ssl.SSLContext | None) -> None:
     loop = asyncio.get_running_loop()
     if address.socket is not None:
         await loop.create_unix_connection(lambda: connection, address.socket)

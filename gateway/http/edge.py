@@ -24,11 +24,12 @@ from msgspec import Struct
 from gateway import reasons
 from gateway.config import Configuration
 from gateway.http.asgi import Application, run_application
-from gateway.http.channel import Channel
-from gateway.http.delivery import Delivery, read_body
+from gateway.http.body import read_body
+from gateway.http.delivery import Channel, Delivery
 from gateway.http.exchange import Answer, Exchange, Stream
 from gateway.model.decision import Refusal
 from gateway.model.wire import Headers
+from gateway.protocol.headers import group_headers
 
 _JUDGED: Final = (b"host", b"origin", b"sec-fetch-site", b"content-type", b"content-encoding")
 """The headers that are looked at here."""
@@ -107,7 +108,11 @@ class Edge:
         # The path as it stands: to whoever routes before the gateway, `/mcp%2Ffiles` is not below `/mcp/`.
         if not request.path.startswith("/mcp/"):
             return self._serve_page(channel)
-        exchange = self._exchange(channel)
+        whole_body = None
+        if request.is_complete and not channel.connection.is_read_paused and len(request.body) <= self._request_bytes:
+            # As `Channel.take`, for the connection does not wait for its reader.
+            whole_body, request.body = bytes(request.body), b""
+        exchange = self._exchange(channel, whole_body)
         first, last = self._judge(request.method, *map(exchange.fields.get, _JUDGED))
         if first is not None:
             return self._refuse(channel, first)
@@ -167,7 +172,7 @@ class Edge:
             not hosts and version == "1.0"
         )
 
-    def _exchange(self, channel: Channel) -> Exchange:
+    def _exchange(self, channel: Channel, whole_body: bytes | None = None) -> Exchange:
         request = channel.request
         path = request.path
         return Exchange(
@@ -175,11 +180,13 @@ class Edge:
             upstream=path.removeprefix("/mcp/").removesuffix("/") if path.startswith("/mcp/") else "",
             url=f"{self._base_url}{path}",
             headers=request.headers,
+            fields=group_headers(request.headers),
             client_ip=channel.client_ip,
             certificates=channel.certificates,
             path=path,
             body=partial(read_body, channel, self._request_bytes),
             become_stream=self._delivery.become_stream,
+            whole_body=whole_body,
         )
 
     def _judge_mcp(self, method: str, *found: tuple[bytes, ...] | None) -> tuple[Refusal | None, Refusal | None]:

@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
 from msgspec import Struct
-from msgspec.structs import force_setattr
 
 from gateway.model.decision import Refusal
 from gateway.model.wire import Headers
-from gateway.protocol.headers import HeaderFields, group_headers
+from gateway.protocol.headers import HeaderFields
 
 
 async def _no_body() -> bytes:
@@ -25,23 +24,22 @@ class Exchange(Struct, frozen=True):
     """A request to an MCP endpoint or to `/tasks`, checked as far as HTTP alone goes, before its body is read.
 
     `url` is the address that the client used, without query. `certificates` are DER, verified by TLS: the client's own first, then its
-    authorities. `fields` are the headers by name. `body` reads the body once, or returns the refusal of a large or slow body. `become_stream` tells the edge that the
-    request waits for news from now on.
+    authorities. `fields` are the headers by name. `body` reads the body once, or returns the refusal of a large or slow body, unless
+    there is a `whole_body`. `become_stream` tells the edge that the request waits for news from now on.
     """
 
     method: str
     upstream: str
     url: str
     headers: Headers
+    fields: HeaderFields
     client_ip: str | None = None
     certificates: tuple[bytes, ...] = ()
     path: str = ""
     body: Callable[[], Awaitable[bytes | Refusal]] = _no_body
     become_stream: Callable[[], None] = _do_nothing
-    fields: HeaderFields = {}
-
-    def __post_init__(self) -> None:
-        force_setattr(self, "fields", group_headers(self.headers))
+    whole_body: bytes | None = None
+    """The body, if all of it has arrived with the head."""
 
 
 class Answer(Protocol):
@@ -58,7 +56,7 @@ class Answer(Protocol):
 class Stream(Protocol):
     """An answer with a body still arriving, iterated once. `close` is called in any case, after its end or the client's
     departure, and a cancellation does not cut it short. `idle`: it waits for news, not for the result of a call;
-    draining ends such streams first. `whole`, after a chunk: that was the last one. `announcement` are the events that
+    draining ends such streams first. `is_events`: its messages are server-sent events. `whole`, after a chunk: that was the last one. `announcement` are the events that
     tell the reader of changed lists, if any. `listen` has a callable called with each event of the gateway's own for the
     reader, and returns the end of it."""
 
@@ -68,6 +66,8 @@ class Stream(Protocol):
     def headers(self) -> Headers: ...
     @property
     def idle(self) -> bool: ...
+    @property
+    def is_events(self) -> bool: ...
     @property
     def whole(self) -> bool: ...
     @property

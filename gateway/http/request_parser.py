@@ -2,8 +2,7 @@
 tunnel, a bounded head, few requests before their answers. No leniency of llhttp is switched on. So llhttp refuses two
 lengths, a length beside a coding, bare line ends, folded lines, and a space before a colon.
 
-A usual request that arrives whole in one read is read without llhttp, which calls Python for each of its lines. The usual
-requests are a narrow subset: llhttp reads each of them in the same way, which the tests compare.
+The connection reads a usual request that arrives whole in one read without this parser (`usual`).
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from typing import Final
 import httptools
 from msgspec import Struct
 
-from gateway.http.usual_lines import read_usual_lines
 from gateway.model.wire import Headers
 
 HEAD_BYTES: Final = 64 * 2**10
@@ -67,6 +65,7 @@ class RequestParser:
         "fault",
         "has_ended",
         "in_head",
+        "is_idle",
         "requests",
     )
 
@@ -77,6 +76,8 @@ class RequestParser:
         """The last request of the connection has arrived: it asked for no further one."""
         self.in_head = False
         """A head has begun, and is not complete."""
+        self.is_idle = True
+        """No request is being read, and the next may begin."""
         self._llhttp: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self._current: Request | None = None
         self._fields: list[tuple[bytes, bytes]] = []
@@ -87,12 +88,6 @@ class RequestParser:
     def feed(self, data: bytes) -> None:
         """Read on. A part has no more bytes than a head may still have, so that a head that is too large never counts
         as complete."""
-        if not (self.in_head or self.requests or self.has_ended or self._current is not None or self.fault is not None):
-            request = read_usual_request(data)
-            if request is not None:
-                self._kept = 0
-                self.requests.append(request)
-                return
         while data and self.fault is None and not self.has_ended:
             room = HEAD_BYTES - self._kept
             if room <= 0:
@@ -153,6 +148,7 @@ class RequestParser:
         self._fields = []
         self._target = b""
         self.in_head = True
+        self.is_idle = False
 
     def on_url(self, url: bytes) -> None:
         self._target += url
@@ -211,6 +207,7 @@ class RequestParser:
         request.is_complete = True
         self._current = None
         self.has_ended = not request.keep_alive
+        self.is_idle = request.keep_alive
 
     def _split_target(self) -> tuple[str, bytes]:
         """Return the path and the query of the target. The host of an absolute target replaces the header's
@@ -229,32 +226,5 @@ class RequestParser:
         return path.decode("ascii"), query
 
 
-def read_usual_request(data: bytes) -> Request | None:
-    """Return a whole request in the usual writing; `None` for all other bytes.
-
-    The usual lines have one space after the colon and visible ASCII. The only framing is one `content-length`, the
-    connection stays open, and nothing follows the body.
-    """
-    head = _USUAL_HEAD.match(data) if len(data) <= HEAD_BYTES else None
-    if head is None:
-        return None
-    method, path, query, lines = head.groups()
-    if (read := read_usual_lines(lines)) is None:
-        return None
-    headers, size = read
-    body = data[head.end() :]
-    if (size or b"0") != b"%d" % len(body):
-        return None
-    return Request(
-        _USUAL_METHODS[method], path.decode(), query or b"", "1.1", tuple(headers), body=body, is_complete=True
-    )
-
-
-_USUAL_METHODS: Final = {b"POST": "POST", b"GET": "GET", b"DELETE": "DELETE"}
-_USUAL_HEAD: Final = re.compile(
-    rb"(POST|GET|DELETE) (/[A-Za-z0-9/._~%:@!$&'()*+,;=-]*+)(?:\?([A-Za-z0-9/?._~%:@!$&'()*+,;=-]*+))? HTTP/1\.1\r\n"
-    rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]++: [!-~]++(?: [!-~]++)*+\r\n)++)\r\n"
-)
-"""The groups are the method, the path, the query and the lines of the fields."""
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?@]+)/", re.IGNORECASE)
 _OFFER: Final = frozenset({b"upgrade", b"http2-settings"})

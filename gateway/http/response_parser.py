@@ -2,18 +2,15 @@
 upgrade, a bounded head. No leniency of llhttp is switched on. So llhttp refuses two lengths, a length beside a coding,
 bare line ends, folded lines, and a space before a colon.
 
-A usual answer that arrives whole in one read needs no parser. The usual answers are a narrow subset: a parser reads each
-of them in the same way, which the tests compare.
+The connection reads a usual answer that arrives whole in one read without this parser (`usual`).
 """
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 import httptools
 
-from gateway.http.usual_lines import read_usual_lines
 from gateway.model.wire import Headers
 
 MAX_HEAD: Final = 64 * 2**10
@@ -148,31 +145,3 @@ class ResponseParser:
     def on_message_complete(self) -> None:
         if self.status and self.fault is None:
             self.complete = True
-
-
-def read_usual_response(data: bytes) -> tuple[int, Headers, bytes] | None:
-    """Return the status, headers and body of a whole answer in the usual writing; `None` for all other bytes.
-
-    The usual lines have one space after the colon and visible ASCII. The only framing is one `content-length`, the
-    connection stays open, and nothing follows the body.
-    """
-    head = _USUAL_HEAD.match(data) if len(data) <= MAX_HEAD else None
-    if head is None:
-        return None
-    status, lines = head.groups()
-    if (read := read_usual_lines(lines)) is None:
-        return None
-    headers, size = read
-    body = data[head.end() :]
-    if size != b"%d" % len(body) or status in _BODILESS or len(headers) > MAX_FIELDS:
-        return None
-    return int(status), tuple(headers), body
-
-
-_USUAL_HEAD: Final = re.compile(
-    rb"HTTP/1\.1 ([2-5][0-9][0-9])(?: [!-~]++)++\r\n"
-    rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]++: [!-~]++(?: [!-~]++)*+\r\n)++)\r\n"
-)
-"""The groups are the status and the lines of the fields."""
-_BODILESS: Final = frozenset({b"204", b"304"})
-"""Headers that say how an answer is read, or whether another one may follow."""

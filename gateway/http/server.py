@@ -18,9 +18,9 @@ from typing import Any, Final
 
 from gateway.config import Configuration, TlsSettings
 from gateway.errors import ConfigurationError
-from gateway.http.channel import Channel
-from gateway.http.concurrency import ConcurrencyLimit
+from gateway.http.delivery import Channel
 from gateway.http.draining import BACKLOG, QUIET, accept_waiting
+from gateway.http.limits import ConcurrencyLimit
 from gateway.http.server_connection import Connection, Serving
 
 ACCEPTED: Final = 16

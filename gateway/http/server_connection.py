@@ -9,10 +9,11 @@ from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Any, Final, cast
 
-from gateway.http.channel import JOINED_BYTES, Channel
-from gateway.http.concurrency import ConcurrencyLimit
+from gateway.http.delivery import JOINED_BYTES, Channel
 from gateway.http.draining import QUIET, has_unread
+from gateway.http.limits import ConcurrencyLimit
 from gateway.http.request_parser import INVALID, ParseFault, RequestParser
+from gateway.http.usual import feed_requests
 
 KEEP_ALIVE_SECONDS: Final = 75.0
 """How long a connection is kept without a request."""
@@ -134,7 +135,7 @@ class Connection(asyncio.Protocol):
         parser = self._parser
         if self._transport.is_closing():
             return
-        parser.feed(data)
+        feed_requests(parser, data)
         if parser.fault is not None:
             self._refuse(parser.fault)
             return

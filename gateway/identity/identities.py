@@ -6,13 +6,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from gateway import reasons
 from gateway.background import in_parallel
 from gateway.config.values import is_loopback, is_private
 from gateway.identity import assembly, authorization_header, challenge, jose
-from gateway.identity.cache import VerifiedCache
 from gateway.identity.dpop import Possession
 from gateway.identity.outcomes import CredentialFault, NotMine, PresentedCredentials
 from gateway.identity.proof_watermark import ProofWatermark
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from gateway.config import Configuration
     from gateway.config.identities import JwtIdentity
     from gateway.identity.authorization_header import AccessToken
-    from gateway.identity.cache import CacheKey
     from gateway.identity.challenge import Protection
     from gateway.identity.keys import IssuerKeys, KeyStatus
     from gateway.identity.outcomes import Authenticator, Peer, Verified
@@ -42,7 +40,7 @@ class Identities:
         *,
         clock: Callable[[], float],
         watermark: ProofWatermark | None = None,
-        is_ended: Callable[[Principal], bool] = lambda _principal: False,
+        is_ended: Callable[[Principal], bool] | None = None,
     ) -> None:
         self._authenticators = authenticators
         self._keys = keys
@@ -58,12 +56,12 @@ class Identities:
         configuration: Configuration,
         *,
         clock: Callable[[], float],
-        is_ended: Callable[[Principal], bool] = lambda _principal: False,
+        is_ended: Callable[[Principal], bool] | None = None,
     ) -> Identities:
         """Build the identities. Raises `ConfigurationError`. `clock` gives seconds since the epoch.
 
-        `is_ended` tells whether the login behind a caller was ended. Each request asks again: a cached result does not
-        outlive a login.
+        `is_ended` tells whether the login behind a caller was ended; `None` without signals. Each request asks again: a cached
+        result does not outlive a login.
         """
         parts = assembly.assemble(configuration, clock=clock)
         watermark = ProofWatermark(configuration.state)
@@ -78,7 +76,7 @@ class Identities:
         identity: JwtIdentity,
         *,
         clock: Callable[[], float],
-        is_ended: Callable[[Principal], bool] = lambda _principal: False,
+        is_ended: Callable[[Principal], bool] | None = None,
     ) -> Identities:
         """Return the identities of approvers. Raises `ConfigurationError`. Arguments are as for `build`."""
         parts = assembly.assemble_approvers(configuration, identity, clock=clock)
@@ -117,7 +115,7 @@ class Identities:
                 return challenge.refusal(outcome, self._protection, credentials.url, dpop=uses_dpop)
             verified = outcome
         fault = None if presented is None else self._check_request(credentials, presented, verified, now)
-        if fault is None and self._is_ended(verified.principal):
+        if fault is None and self._is_ended is not None and self._is_ended(verified.principal):
             fault = CredentialFault(reasons.IDENTITY_REVOKED, "the login that these credentials come from was ended")
         if fault is not None:
             return challenge.refusal(fault, self._protection, credentials.url, dpop=uses_dpop)
@@ -199,3 +197,38 @@ def _describe_unknown(credentials: Credentials, presented: AccessToken | None) -
             reasons.IDENTITY_CERTIFICATE, "the client certificate alone does not identify a caller here"
         )
     return CredentialFault(reasons.IDENTITY_MISSING, "there are no credentials")
+
+
+# --- verified credentials ---------------------------------------------------------------------------------
+
+CAPACITY: Final = 10_000
+
+CacheKey: TypeAlias = "tuple[bytes, Peer]"
+"""The SHA-256 of a credential, and the place of the peer. The credential itself is not kept."""
+
+
+class VerifiedCache:
+    """Recently verified credentials, by digest. Strangers cannot fill the cache, since only verified credentials are kept; a full
+    cache drops the oldest. An entry counts only while its verification keys stay the same. The time is an argument."""
+
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self._capacity = capacity
+        self._entries: dict[CacheKey, tuple[Authenticator, Verified]] = {}
+
+    def get(self, key: CacheKey, now: float) -> Verified | None:
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        authenticator, verified = entry
+        if now >= verified.until or authenticator.generation != verified.generation:
+            del self._entries[key]
+            return None
+        return verified
+
+    def put(self, key: CacheKey, authenticator: Authenticator, verified: Verified) -> None:
+        if len(self._entries) >= self._capacity and key not in self._entries:
+            del self._entries[next(iter(self._entries))]
+        self._entries[key] = (authenticator, verified)
+
+    def __len__(self) -> int:
+        return len(self._entries)

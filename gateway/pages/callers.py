@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from gateway.pipeline.admit import RequestPlace
+    from gateway.http.limits import RequestPlace
 
 _KNOWN: Final = "opagate.known_caller"
 

@@ -1,8 +1,4 @@
-"""Admission of requests before policy: their caller, their place, and the form in which they travel on.
-
-A client keeps a stream open for hours and the gateway does nothing for it meanwhile. So a stream takes no place of a request: callers
-with many streams leave room for the calls of others.
-"""
+"""Admission of requests before policy: their caller, their place, and the form in which they travel on."""
 
 from __future__ import annotations
 
@@ -14,8 +10,8 @@ from gateway import reasons
 from gateway.binding.ownership import Ownership
 from gateway.binding.sessions import Session, Sessions
 from gateway.errors import IdentityUnavailable
-from gateway.http.concurrency import ConcurrencyLimit
 from gateway.http.exchange import Exchange
+from gateway.http.limits import RequestPlaces
 from gateway.identity.identities import Identities
 from gateway.model.caller import Credentials, Principal
 from gateway.model.decision import Refusal
@@ -133,62 +129,9 @@ _UNDECLARED: Final = Refusal(
 )
 
 
-class RequestPlaces:
-    """All places: `requests` and `streams` of each caller, and `all_streams` together."""
-
-    def __init__(self, requests: int, streams: int, all_streams: int) -> None:
-        self.requests = ConcurrencyLimit(requests)
-        self._streams = ConcurrencyLimit(streams)
-        self._left = all_streams
-
-    def enter(self, caller: str) -> RequestPlace | Refusal:
-        """Take a place of a request, until `RequestPlace.leave`."""
-        return RequestPlace(self, caller) if self.requests.admit(caller) else _TOO_MANY_REQUESTS
-
-    def enter_stream(self, caller: str) -> Refusal | None:
-        if not self._streams.admit(caller):
-            return _TOO_MANY_STREAMS_OF_CALLER
-        if not self._left:
-            self._streams.leave(caller)
-            return _TOO_MANY_STREAMS
-        self._left -= 1
-        return None
-
-    def leave_stream(self, caller: str) -> None:
-        self._streams.leave(caller)
-        self._left += 1
-
-
-class RequestPlace(Struct):
-    """The place of one request."""
-
-    places: RequestPlaces
-    caller: str
-    is_stream: bool = False
-
-    def become_stream(self) -> Refusal | None:
-        """Take the place of a stream instead. Returns the refusal if there is none left; the place of the request then stays."""
-        if (refusal := self.places.enter_stream(self.caller)) is not None:
-            return refusal
-        self.places.requests.leave(self.caller)
-        self.is_stream = True
-        return None
-
-    def leave(self) -> None:
-        if self.is_stream:
-            self.places.leave_stream(self.caller)
-        else:
-            self.places.requests.leave(self.caller)
-
-
 _LISTENING: Final = names_where(lambda row: row.waits_for_news)
 
 
 def waits_for_news(http_method: str, message: Message | None) -> bool:
     """Return whether a request opens a stream for news rather than for the result of a call."""
     return http_method == "GET" if message is None else message.method in _LISTENING
-
-
-_TOO_MANY_REQUESTS: Final = reasons.LIMIT_IN_FLIGHT_PER_CALLER.refusal()
-_TOO_MANY_STREAMS_OF_CALLER: Final = reasons.LIMIT_STREAMS_PER_CALLER.refusal()
-_TOO_MANY_STREAMS: Final = reasons.LIMIT_STREAMS.refusal()

@@ -20,7 +20,7 @@ async def run_to_completion(work: Coroutine[Any, Any, None]) -> None:
         waits_for = work.send(None)
     except StopIteration:
         return
-    _, cancelled = await _run_rest(work, waits_for)
+    _, cancelled = await run_rest(work, waits_for)
     if cancelled is not None:
         raise cancelled
 
@@ -35,11 +35,11 @@ async def run_for_result(work: Coroutine[Any, Any, Done]) -> tuple[Done, asyncio
         waits_for = work.send(None)
     except StopIteration as end:
         return cast("Done", end.value), None
-    return await _run_rest(work, waits_for)
+    return await run_rest(work, waits_for)
 
 
-async def _run_rest(work: Coroutine[Any, Any, Done], waits_for: Any) -> tuple[Done, asyncio.CancelledError | None]:
-    """Do the rest of started work, which waits for something, in a task that no caller cancels."""
+async def run_rest(work: Coroutine[Any, Any, Done], waits_for: Any) -> tuple[Done, asyncio.CancelledError | None]:
+    """Do the rest of started work, which waits for something, in a task that no caller cancels. Return as `run_for_result`."""
     task = asyncio.get_running_loop().create_task(_resume(work, waits_for))
     cancelled: asyncio.CancelledError | None = None
     while not task.done():

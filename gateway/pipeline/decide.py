@@ -3,9 +3,10 @@ the gateway sends anything."""
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from msgspec import Struct
 
@@ -20,7 +21,7 @@ from gateway.model.content import CallContent
 from gateway.model.decision import Decision, Refusal
 from gateway.model.facts import SessionFacts
 from gateway.pipeline.assumed_labels import name_assumed_labels
-from gateway.pipeline.completion import run_for_result
+from gateway.pipeline.completion import run_for_result, run_rest
 from gateway.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.pipeline.recurring import find_endorsement
 from gateway.pipeline.releasing import Release, Releases
@@ -140,13 +141,13 @@ class PolicyQuestions(Struct, frozen=True):
             supported_obligations=SUPPORTED_OBLIGATIONS,
             approval=approved,
             endorsement=endorsed,
-            signals=self.signals.facts(principal),
+            signals=self.signals.facts(principal) if self.signals.signals else (),
             leases=leases,
         )
         decision = await self.policy.decide(document.decision(principal, call, told, facts))
         if prepared.handles.held:
             decision = prepared.handles.enforce_audience(decision, call.target.audience)
-        return told, decision if decision.allowed else name_assumed_labels(decision, call.target)
+        return told, decision if decision.effect == "allow" else name_assumed_labels(decision, call.target)
 
 
 class Decider(Struct, frozen=True):
@@ -166,12 +167,20 @@ class Decider(Struct, frozen=True):
         A counted call is decided also if its caller leaves: a caller could take a denial back by leaving otherwise.
         """
         content, walked = await self.inspection.inspect_arguments(context, prepared)
-        recorded, left = await run_for_result(self._decide_and_record(context, prepared, content, walked, release))
+        deciding = self._decide_and_record(context, prepared, content, walked, release)
+        left: CancelledError | None = None
+        try:
+            # As `run_for_result`: with a compiled policy this is all of the work.
+            waits_for = deciding.send(None)
+        except StopIteration as end:
+            recorded = cast("_Recorded", end.value)
+        else:
+            recorded, left = await run_rest(deciding, waits_for)
         decision, claimed, releases = recorded.decision, recorded.claimed, self.questions.releases
         try:
             left = await recorded.entry.outlast() or left
         except BaseException:
-            if decision.allowed:
+            if decision.effect == "allow":
                 self._take_back(context, prepared, claimed)
             elif claimed is not None and releases is not None:
                 releases.give_back(claimed)
@@ -181,7 +190,7 @@ class Decider(Struct, frozen=True):
             _, late = await run_for_result(releases.settle(context.id, prepared.task, decision, claimed))
             left = late or left
         if left is not None:
-            if decision.allowed:
+            if decision.effect == "allow":
                 self.record.record_cancelled(context, prepared)
             raise left
         return Ruling(decision, recorded.counted.facts, content)
@@ -207,7 +216,9 @@ class Decider(Struct, frozen=True):
             asked = self.monotonic()
             decided = await ask_policy(context, prepared, counted.facts, claimed, endorsement)
             seconds = self.monotonic() - asked
-            known = self.known.find_known(principal.key, task, content.sightings)
+            known = None
+            if content.sightings or self.inspection.chain.origins.of(principal.key) is not None:
+                known = self.known.find_known(principal.key, task, content.sightings)
             arguments = await self.record.describe_arguments(prepared, counted, walked, known)
             if endorsement is not None and releases is not None and not releases.is_in_force(endorsement):
                 endorsement = None

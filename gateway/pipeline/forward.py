@@ -163,7 +163,7 @@ class Forwarder(Struct, frozen=True):
             self.issuer.authority is not None
             or decision.obligations
             or upstream in self.issuer.standing
-            or self.signals.register.is_ended(prepared.request.principal)
+            or (self.signals.register.signals and self.signals.register.is_ended(prepared.request.principal))
         ):
             attached = await self._issue(allowed, resumed)
             if not isinstance(attached, Attached):
@@ -298,7 +298,12 @@ class Forwarder(Struct, frozen=True):
             reply = await (sending if opened is None else opened.send(sending))
             parts = self.parts.answers
             answer = UpstreamAnswer(
-                parts, context, request, concealer, find_late_bounds(parts.ownership, upstream, request)
+                parts,
+                context,
+                request,
+                concealer,
+                find_late_bounds(parts.ownership, upstream, request),
+                is_idle=is_idle,
             )
             answer.reads = UndecidedReadObserver(parts, context, request)
             stream = build_stream(reply, answer)

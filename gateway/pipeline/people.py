@@ -13,7 +13,7 @@ from gateway.approvals.endorsements import Endorsements
 from gateway.approvals.model import Assurance
 from gateway.approvals.office import Office
 from gateway.approvals.seal import TicketSeal
-from gateway.http.concurrency import ConcurrencyLimit
+from gateway.http.limits import ConcurrencyLimit
 from gateway.identity.identities import Identities
 from gateway.journal.redaction import KnownCredentials
 from gateway.model.call import Call

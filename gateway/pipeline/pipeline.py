@@ -9,6 +9,7 @@ The body is read after the caller is known: only a verified caller can make the 
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, TypeVar
 
@@ -19,10 +20,11 @@ from gateway.approvals.seal import TicketSeal
 from gateway.binding.sessionless_exchanges import SessionlessExchanges
 from gateway.errors import GatewayError
 from gateway.http.exchange import Exchange
+from gateway.http.limits import RequestPlace
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.decision import Refusal
 from gateway.model.wire import Disposition, Era, Kind, Message
-from gateway.pipeline.admit import Admission, RequestPlace, waits_for_news
+from gateway.pipeline.admit import Admission, waits_for_news
 from gateway.pipeline.approve import AdmittedRequest, AllowedCall, CallApproval
 from gateway.pipeline.asking import refuse_without_people
 from gateway.pipeline.connecting import Connecting
@@ -38,6 +40,7 @@ from gateway.pipeline.visibility import Visibility
 from gateway.protocol.classify import classify
 from gateway.protocol.replies import Reply
 from gateway.response.stream import ResponseStream
+from gateway.telemetry.tracing import TraceContext
 
 _DECIDE: Final = Disposition.DECIDE
 _HANDSHAKE: Final = Era.HANDSHAKE
@@ -76,7 +79,11 @@ class Pipeline(Struct, frozen=True):
 
     def open_context(self, exchange: Exchange, name: str, upstream: str | None = None) -> RequestContext:
         """Return the circumstances of a new request. `name` is its name in traces."""
-        trace = self.admission.tracing.start(exchange.fields, name)
+        tracing = self.admission.tracing
+        if tracing.records or b"traceparent" in exchange.fields:
+            trace = tracing.start(exchange.fields, name)
+        else:
+            trace = TraceContext(name, os.urandom(16).hex(), None)
         return RequestContext(self.refuser.new_id(), exchange, self.clock(), self.monotonic(), trace, upstream)
 
     async def for_caller(
@@ -112,7 +119,7 @@ class Pipeline(Struct, frozen=True):
         exchange = context.exchange
         message = None
         if exchange.method == "POST":
-            body = await exchange.body()
+            body = await exchange.body() if exchange.whole_body is None else exchange.whole_body
             message = body if isinstance(body, Refusal) else classify(body, exchange.fields)
         if isinstance(message, Refusal):
             return await self.refuser.refuse(context, message, principal)
@@ -186,7 +193,9 @@ class Pipeline(Struct, frozen=True):
     ) -> ResponseStream | Reply | Refusal:
         """Have policy, and people where it asks for them, decide on a call, and forward an allowed call."""
         upstream, request, resumed = context.exchange.upstream, admitted.request, admitted.resumed
-        await self.preparation.catalogue.ensure(upstream)
+        catalogue = self.preparation.catalogue
+        if not catalogue.definitions[upstream]["tool"].listed:
+            await catalogue.ensure(upstream)
         if self.connecting is not None and resumed is not None:
             unconnected = await self.connecting.hold(request, resumed)
             if unconnected is not None:
@@ -196,7 +205,7 @@ class Pipeline(Struct, frozen=True):
             if isinstance(prepared, Refusal):
                 return prepared
             ruling = await self.decider.decide(context, prepared)
-            if not ruling.decision.allowed:
+            if ruling.decision.effect != "allow":
                 return _end_trace(
                     context, await self._refuse_alone(context, ruling, admitted), reasons.APPROVAL_PENDING.code
                 )
@@ -231,7 +240,7 @@ class Pipeline(Struct, frozen=True):
 def _end_with(outcome: Ended, end: Callable[[], object]) -> Ended:
     """Call `end` once an outcome has ended: for an answer when it is settled, for other outcomes at once."""
     if isinstance(outcome, ResponseStream):
-        outcome.after(end)
+        outcome.leaves.append(end)
     else:
         end()
     return outcome

@@ -23,7 +23,7 @@ from gateway.protocol import completions
 from gateway.protocol.error_codes import REFUSED
 from gateway.protocol.methods import TABLE
 from gateway.protocol.parameters import is_ambiguous, is_contradicted
-from gateway.tasks.selection import select_task
+from gateway.tasks.selection import HEADER, select_task
 from gateway.tasks.tokens import TaskTokens, is_token
 
 
@@ -50,7 +50,9 @@ class CurrentTasks(Struct, frozen=True):
     ) -> Task | Refusal:
         """Return the task of a request at `now`, in seconds since the epoch. Refuse (403) a task of another caller, and an ended
         task."""
-        named = select_task(message, context.exchange.fields)
+        fields = context.exchange.fields
+        names_none = HEADER not in fields and (message is None or "_meta" not in message.params)
+        named = None if names_none else select_task(message, fields)
         if named is None:
             return self.history.task(request.principal, now)
         found: str | Task | Reason = named
@@ -96,7 +98,10 @@ class Preparation(Struct, frozen=True):
         if row.target is None:
             asked = completions.read_completion(message.params)
             return Call(action, self.catalogue.target(upstream, asked.type, asked.name), asked.arguments)
-        target = self.catalogue.target(upstream, row.target, name)
+        listed = (
+            None if row.target == "resource" else self.catalogue.definitions[upstream][row.target].targets.get(name)
+        )
+        target = listed or self.catalogue.target(upstream, row.target, name)
         given: Json = message.params.get("arguments") if row.decided == "arguments" else {row.decided or "": name}
         arguments: JsonObject = given if isinstance(given, Mapping) else {}
         return Call(

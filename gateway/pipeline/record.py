@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import structlog
 from msgspec import Struct
@@ -12,10 +12,10 @@ from msgspec import Struct
 from gateway.errors import JournalError
 from gateway.history import History
 from gateway.journal.entry import Outcome, call_entry, settled_entry
-from gateway.journal.redaction import KnownCredentials, conceal_known
+from gateway.journal.records import record_arguments
+from gateway.journal.redaction import KnownCredentials, Spots, conceal_known
 from gateway.journal.writer import Journal
 from gateway.json.walk import Leaves
-from gateway.model.call import Call
 from gateway.model.facts import SessionFacts
 from gateway.model.wire import JsonObject
 from gateway.telemetry.metrics import Metrics
@@ -62,37 +62,43 @@ def _log_lost(recording: Recording, kind: str, entry: JsonObject, error: Journal
     log.critical("journal.lost", kind=kind, id=entry.get("id"), problem=error.message)
 
 
-class DescribeArguments(Protocol):
-    """Function that returns a call's arguments for the record, without known credentials. `has_pieces`: the call has pieces of
-    credentials. `walked` are the leaves of the arguments, if they were made before."""
+class ArgumentsForm(Struct, frozen=True):
+    """The form of arguments in the record: the mode, the key of the digests, and the search for credentials by their form."""
 
-    def __call__(
-        self,
-        call: Call,
-        facts: SessionFacts,
-        known: KnownCredentials | None,
-        has_pieces: bool,  # noqa: FBT001 - one of the circumstances of a call
-        walked: Leaves | None = None,
-        /,
-    ) -> JsonObject: ...
+    mode: Literal["digest", "full", "none"]
+    key: bytes
+    spots: Spots
 
 
 class CallRecord(Struct, frozen=True):
-    """The record of decided calls. `describe` returns a call's arguments for the record, without known credentials."""
+    """The record of decided calls."""
 
     journal: Journal
     metrics: Metrics
     history: History
     worker: WorkerThread
-    describe: DescribeArguments
+    form: ArgumentsForm
     monotonic: Callable[[], float]
 
     async def describe_arguments(
         self, prepared: PreparedCall, counted: Reservation, walked: Leaves, known: KnownCredentials | None
     ) -> JsonObject:
-        """Return the arguments of a counted call as its entry has them. `walked` are the leaves of the arguments."""
-        size, in_pieces = len(prepared.message.body), prepared.exposed or "exposed" in counted.fields
-        describe = partial(self.describe, prepared.call, counted.facts, known, in_pieces, walked)
+        """Return the arguments of a counted call as its entry has them, without known credentials. `walked` are their leaves."""
+        size, facts, form = len(prepared.message.body), counted.facts, self.form
+        held: dict[str, list[str]] | None = None
+        # Of a call with pieces of credentials, nobody knows which texts hold them.
+        if not (prepared.exposed or "exposed" in counted.fields):
+            held = {} if facts.credentials == () else held_credentials(facts)
+        describe = partial(
+            record_arguments,
+            prepared.call.arguments,
+            form.mode,
+            key=form.key,
+            spots=form.spots,
+            known=known,
+            held=held,
+            walked=walked,
+        )
         return describe() if size <= AT_ONCE else await self.worker.run(size, describe)
 
     def begin(
@@ -130,3 +136,15 @@ class CallRecord(Struct, frozen=True):
         self.history.settle(prepared.task, context.id)
         taken = (self.monotonic() - context.began) * 1000
         record_or_log(self, "settled", settled_entry(context.id, outcome, duration_ms=taken))
+
+
+def held_credentials(facts: SessionFacts) -> dict[str, list[str]] | None:
+    """Return the credentials in a call as the record marks them, by the pointer of their argument; `None` if
+    unknown."""
+    if facts.credentials is None:
+        return None
+    held: dict[str, list[str]] = {}
+    for fact in facts.credentials:
+        sighting = fact.sighting
+        held.setdefault(sighting.pointer, []).append(f"{sighting.detector}:{sighting.fingerprint}")
+    return held

@@ -22,8 +22,8 @@ from gateway.config import OpaEngine
 from gateway.errors import PolicyBroken, PolicyLate, PolicyMalformed, PolicyUnavailable, PolicyUndefined
 from gateway.http import address
 from gateway.http.client import Client
-from gateway.http.client_connection import AnyResponse
 from gateway.http.failures import AnswerTimeout, ConnectTimeout, ExchangeError, Malformed
+from gateway.http.response import AnyResponse
 from gateway.policy import bundle_age, findings, opa_contents, verdict
 from gateway.policy.bundle_age import Report
 from gateway.policy.embedded import Entrypoint

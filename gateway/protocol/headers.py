@@ -247,11 +247,12 @@ def forwardable_request(headers: Headers, *, without: AbstractSet[bytes] = froze
 
 class ResponseHead(Struct, frozen=True):
     """The headers of an answer, read once. `type` is the type of its messages, `session` the upstream's session id, and
-    `forwardable` the headers to pass back to the client."""
+    `forwardable` the headers to pass back to the client. `is_events`: these say that the messages are events."""
 
     type: bytes | None
     session: str | None
     forwardable: Headers
+    is_events: bool = False
 
 
 def read_response_head(headers: Headers) -> ResponseHead:
@@ -276,15 +277,8 @@ def read_response_head(headers: Headers) -> ResponseHead:
             kept.append((name, value))
     if options:
         kept = [field for field in kept if field[0] not in options]
-    return ResponseHead(type_, session, tuple(kept))
-
-
-def is_event_stream(headers: Headers) -> bool:
-    """Return whether the messages of an answer are events."""
-    for name, value in headers:
-        if name == b"content-type":
-            return value != _JSON and _named_type(value) == b"text/event-stream"
-    return False
+    is_events = type_ == b"text/event-stream" and b"content-type" not in options
+    return ResponseHead(type_, session, tuple(kept), is_events)
 
 
 def _named_type(content_type: bytes) -> bytes | None:

@@ -15,7 +15,6 @@ from gateway.errors import UpstreamError
 from gateway.journal.entry import reserved_entry
 from gateway.model.call import PastCall
 from gateway.model.wire import Headers, RequestId, UpstreamReply, UpstreamRequest
-from gateway.pipeline.admit import waits_for_news
 from gateway.pipeline.context import RequestContext
 from gateway.pipeline.record import append_or_log
 from gateway.pipeline.stateless_rounds import note_round
@@ -55,6 +54,8 @@ class UpstreamAnswer(Struct):
     record: Hasher | None = None
     observer: ResultObserver | None = None
     reads: UndecidedReadObserver | None = None
+    is_idle: bool = False
+    """The answer waits for news rather than for the result of a call."""
     reserved_names: int = 0
     """Names of the gateway's own that the upstream has used."""
 
@@ -77,9 +78,9 @@ class UpstreamAnswer(Struct):
         """Count how an answer ended, and end its span."""
         parts, context = self.parts, self.context
         parts.metrics.settled(context.exchange.upstream, end.ended, parts.monotonic() - context.began, end.size)
-        context.trace.end(
-            {"opagate.decision.id": context.id, "opagate.outcome": end.ended}, failed=end.ended in {"failed", "limited"}
-        )
+        if context.trace.recording is not None:
+            told = {"opagate.decision.id": context.id, "opagate.outcome": end.ended}
+            context.trace.end(told, failed=end.ended in {"failed", "limited"})
 
     async def record_reserved_names(self) -> None:
         """Record that the upstream spoke as the gateway."""
@@ -160,7 +161,6 @@ def build_stream(reply: UpstreamReply, answer: UpstreamAnswer) -> ResponseStream
     """Return the stream of an upstream's answer to the caller."""
     parts, context, request = answer.parts, answer.context, answer.request
     upstream = context.exchange.upstream
-    is_idle = waits_for_news(context.exchange.method, request.message)
     head = read_response_head(reply.headers)
     return ResponseStream(
         reply,
@@ -169,8 +169,9 @@ def build_stream(reply: UpstreamReply, answer: UpstreamAnswer) -> ResponseStream
         answer,
         bounds=answer.bounds,
         record=answer.record,
-        idle=is_idle,
-        notices=CallerNotices(parts, upstream, request) if is_idle else None,
+        idle=answer.is_idle,
+        is_events=head.is_events,
+        notices=CallerNotices(parts, upstream, request) if answer.is_idle else None,
     )
 
 

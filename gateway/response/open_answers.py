@@ -62,7 +62,7 @@ class OpenAnswer:
     def follow(self, stream: ResponseStream) -> ResponseStream:
         """Cut an answer from now on, until it is settled."""
         self._end = stream.cut
-        stream.after(self.leave)
+        stream.leaves.append(self.leave)
         return stream
 
     def cut(self) -> None:

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from gateway.errors import CredentialEnded, UpstreamBroken, UpstreamError
 from gateway.loop_turns import Turn, next_turn
-from gateway.pipeline.completion import run_to_completion
+from gateway.pipeline.completion import run_rest
 from gateway.response.frames import AnswerFrame, Frames, Framing, begin_frames
 from gateway.response.obligations import NO_BOUNDS, Bounds
 
@@ -169,7 +169,6 @@ class ResponseStream:
         "_deadline",
         "_ended",
         "_is_read",
-        "_leaves",
         "_notices",
         "_record",
         "_reply",
@@ -178,6 +177,8 @@ class ResponseStream:
         "_stages",
         "headers",
         "idle",
+        "is_events",
+        "leaves",
         "status",
         "whole",
     )
@@ -192,11 +193,13 @@ class ResponseStream:
         bounds: Bounds = NO_BOUNDS,
         record: Hasher | None = None,
         idle: bool = False,
+        is_events: bool = False,
         notices: StreamNotices | None = None,
     ) -> None:
         self.status = reply.status
         self.headers = headers
         self.idle = idle
+        self.is_events = is_events
         self.whole = False
         """Whether the last chunk ended the answer."""
         self._reply = reply
@@ -215,11 +218,8 @@ class ResponseStream:
         self._closed = False
         self._cut: CredentialEnded | None = None
         self._closing: asyncio.Future[None] | None = None
-        self._leaves: list[Callable[[], object]] = []
-
-    def after(self, leave: Callable[[], object]) -> None:
-        """Have `leave` called once the answer has ended and is settled."""
-        self._leaves.append(leave)
+        self.leaves: list[Callable[[], object]] = []
+        """To be called once the answer has ended and is settled."""
 
     def cut(self) -> None:
         """End the answer now, and close the exchange with the upstream. The answer counts as cancelled."""
@@ -331,7 +331,15 @@ class ResponseStream:
         if self._closed:
             return
         self._closed = True
-        await run_to_completion(self._end())
+        ending = self._end()
+        try:
+            # As `run_to_completion`: the end of most answers waits for nothing.
+            waits_for = ending.send(None)
+        except StopIteration:
+            return
+        _, cancelled = await run_rest(ending, waits_for)
+        if cancelled is not None:
+            raise cancelled
 
     async def _end(self) -> None:
         try:
@@ -345,5 +353,5 @@ class ResponseStream:
             try:
                 await self._settlement.settle(StreamEnd(self._ended, self.status, self._size, digest))
             finally:
-                for leave in self._leaves:
+                for leave in self.leaves:
                     leave()

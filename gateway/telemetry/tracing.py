@@ -39,6 +39,8 @@ class Tracing:
 
     def __init__(self, spans: Spans | None) -> None:
         self._spans = spans
+        self.records = spans is not None
+        """Spans are collected. Without them, a request without a `traceparent` only gets a new id."""
 
     @classmethod
     def build(cls, endpoint: str | None) -> Tracing:

@@ -14,8 +14,8 @@ from gateway.config import HeaderCredential, Limits, Upstream
 from gateway.errors import ConfigurationError, UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from gateway.http import address
 from gateway.http.client import Client
-from gateway.http.client_connection import WholeResponse
 from gateway.http.failures import AnswerTimeout, ExchangeError, Unconnected
+from gateway.http.response import WholeResponse
 from gateway.model.wire import UpstreamReply, UpstreamRequest
 
 _METHODS: Final = {"POST": b"POST", "GET": b"GET", "DELETE": b"DELETE"}

@@ -13,20 +13,23 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import pytest
+from msgspec import structs
 
 from gateway import app, config
 from gateway.app import assembly
+from gateway.catalogue.catalogue import Catalogue, TargetType
 from gateway.composition import Gateway
 from gateway.errors import GatewayError
-from gateway.http.exchange import Exchange
 from gateway.identity import anonymous, development
 from gateway.model.decision import Decision, Obligation, PolicyRevision, Refusal
+from gateway.model.target import Target
 from gateway.model.wire import Headers, JsonObject, UpstreamReply, UpstreamRequest
 from gateway.policy import embedded
 from gateway.policy.bundle import Bundle
 from gateway.policy.embedded import _LoadingSteps
 from gateway.policy.engine import Engine
 from gateway.protocol.replies import Reply
+from tests.unit.exchanges import new_exchange
 
 URL = "http://127.0.0.1:8080/mcp/files"
 JSON: Headers = ((b"content-type", b"application/json"),)
@@ -150,7 +153,7 @@ class Bench:
 
         method = "POST" if body is not None else "GET"
         fields: dict[str, Any] = {"method": method, "upstream": "files", "url": URL, "client_ip": "127.0.0.1"}
-        exchange = Exchange(headers=headers, body=read, **(fields | changes))
+        exchange = new_exchange(headers=headers, body=read, **(fields | changes))
         return await read_out(await self.gateway.pipeline.handle(exchange))
 
     def entries(self, kind: str) -> list[dict[str, Any]]:
@@ -275,6 +278,19 @@ def deciding(there: Bench, decision: Decision, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(there.gateway.policy, "decide", decide)
     return asked
+
+
+def retarget(
+    monkeypatch: pytest.MonkeyPatch, catalogue: Catalogue, found: Callable[[str, TargetType, str], Target]
+) -> None:
+    """Have the target of each call be what `found` returns."""
+    kinds: tuple[TargetType, ...] = ("tool", "prompt")
+    for upstream, sorts in catalogue.definitions.items():
+        for kind in kinds:
+            known = sorts[kind]
+            targets = {name: found(upstream, kind, name) for name in known.targets}
+            monkeypatch.setitem(sorts, kind, structs.replace(known, targets=targets))
+    monkeypatch.setattr(catalogue, "target", found)
 
 
 def message(method: str, identifier: Any = 7, **params: Any) -> bytes:

@@ -79,37 +79,38 @@ class SignalRegister:
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
-        self._signals: dict[str, Signal] = {}
+        self.signals: dict[str, Signal] = {}
+        """By id, for reading. A caller asks about nothing while there are none."""
         self._by_key: dict[IndexKey, set[str]] = {}
 
     def __len__(self) -> int:
-        return len(self._signals)
+        return len(self.signals)
 
     def __iter__(self) -> Iterator[Signal]:
-        return iter(tuple(self._signals.values()))
+        return iter(tuple(self.signals.values()))
 
     def get(self, identifier: str) -> Signal | None:
         """Return a signal by its id."""
-        return self._signals.get(identifier)
+        return self.signals.get(identifier)
 
     def has_room(self, signal: Signal) -> bool:
         """Return whether `put` will keep a signal."""
-        return signal.id in self._signals or len(self._signals) < self._capacity
+        return signal.id in self.signals or len(self.signals) < self._capacity
 
     def put(self, signal: Signal) -> Signal:
         """Keep a signal in place of another of the same id. Return the one in force: the later event counts, at the same time the
         open one."""
-        other = self._signals.get(signal.id)
+        other = self.signals.get(signal.id)
         if other is not None and (other.at, other.is_open) > (signal.at, signal.is_open):
             return other
-        self._signals[signal.id] = signal
+        self.signals[signal.id] = signal
         for key in index_keys(signal.subject):
             self._by_key.setdefault(key, set()).add(signal.id)
         return signal
 
     def remove(self, identifier: str) -> Signal | None:
         """Remove a signal and return the removed signal. Return `None` for an unknown id."""
-        signal = self._signals.pop(identifier, None)
+        signal = self.signals.pop(identifier, None)
         for key in () if signal is None else index_keys(signal.subject):
             others = self._by_key.get(key, set())
             others.discard(identifier)
@@ -119,15 +120,15 @@ class SignalRegister:
 
     def expired(self, now: float) -> tuple[str, ...]:
         """Return the ids of the signals that are too old to count."""
-        return tuple(identifier for identifier, signal in self._signals.items() if signal.at + KEPT < now)
+        return tuple(identifier for identifier, signal in self.signals.items() if signal.at + KEPT < now)
 
     def is_ended(self, principal: Principal) -> bool:
         """Return whether an identity provider ended the login that the caller's token comes from."""
-        return bool(self._signals) and any(signal.effect == "end" for signal in self._about(principal))
+        return bool(self.signals) and any(signal.effect == "end" for signal in self._about(principal))
 
     def facts(self, principal: Principal) -> tuple[SignalFact, ...]:
         """Return the open facts about a caller, the oldest first."""
-        if not self._signals:
+        if not self.signals:
             return ()
         found = {
             SignalFact(each.type, each.at, each.level)
@@ -142,6 +143,6 @@ class SignalRegister:
             for identifier in self._by_key.get(key, ()):
                 if identifier not in seen:
                     seen.add(identifier)
-                    signal = self._signals[identifier]
+                    signal = self.signals[identifier]
                     if signal.covers(principal):
                         yield signal

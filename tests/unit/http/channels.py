@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
-from gateway.http.channel import Channel, ClientGone
+from gateway.http.delivery import Channel, ClientGone
 from gateway.http.request_parser import Request
 
 ADDRESS = ("127.0.0.1", 5)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.http.channel import Channel
+from gateway.http.delivery import Channel
 from tests.requirements import requirement
 from tests.unit.http.test_server import connected
 from tests.unit.http.test_server_connection import GET, ask, echo, refuse, serving, stream_parts

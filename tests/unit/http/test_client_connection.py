@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.http.client_connection import HIGH_WATER, OutboundConnection
+from gateway.http.client import HIGH_WATER, OutboundConnection
 from gateway.http.failures import AnswerTimeout, Lost
 
 LATER = float("inf")

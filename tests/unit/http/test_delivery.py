@@ -15,13 +15,14 @@ from msgspec import structs
 
 from gateway.config import Limits
 from gateway.errors import UpstreamBroken
-from gateway.http import delivery
-from gateway.http.channel import Channel
-from gateway.http.delivery import Delivery, read_body
+from gateway.http import body as bodies
+from gateway.http.body import read_body
+from gateway.http.delivery import Channel, Delivery
 from gateway.http.exchange import Exchange
 from gateway.model.decision import Refusal
 from gateway.model.wire import Headers
 from tests.requirements import requirement
+from tests.unit.exchanges import new_exchange
 from tests.unit.http.channels import RecordedChannel, request
 from tests.unit.http.servers import running_server
 
@@ -37,6 +38,7 @@ class Stream:
         self.chunks = list(chunks)
         self.idle = idle
         self.headers = headers
+        self.is_events = headers == EVENTS
         self.closed = 0
         self.whole = False
         self.announcement = b""
@@ -91,7 +93,7 @@ class Wire(RecordedChannel):
                 raise stream
             return stream
 
-        exchange = Exchange(method, "files", "http://127.0.0.1/mcp/files", ())
+        exchange = new_exchange(method, "files", "http://127.0.0.1/mcp/files", ())
         if method == "POST":
             exchange = structs.replace(exchange, body=partial(read_body, self, 100))
         await found.converse(exchange, handle, self)
@@ -334,7 +336,7 @@ async def test_an_idle_stream_that_begins_while_draining_is_refused():
 
 @requirement("strangers/body")
 async def test_a_body_that_does_not_arrive_in_time_is_refused(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(delivery, "BODY_SECONDS", 0.01)
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.01)
     found = await read_body(Wire({"type": "http.request", "body": b"{", "more_body": True}), 100)
 
     assert isinstance(found, Refusal)
@@ -343,7 +345,7 @@ async def test_a_body_that_does_not_arrive_in_time_is_refused(monkeypatch: pytes
 
 @requirement("strangers/body")
 async def test_the_time_for_a_body_ends_with_it(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(delivery, "BODY_SECONDS", 0)
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0)
     wire = Wire({"type": "http.request", "body": b"{}", "more_body": False})
     assert await read_body(wire, 100) == b"{}"
     for _ in range(5):
@@ -393,7 +395,7 @@ def test_an_answer_is_with_its_client_before_it_is_settled_and_settled_before_th
             order.append(channel.request.path)
             return Settling(sent, order)
 
-        await found.converse(Exchange("GET", "files", "", ()), handle, channel)
+        await found.converse(new_exchange("GET", "files", "", ()), handle, channel)
 
     def ask(port: int) -> None:
         with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
@@ -421,7 +423,9 @@ async def test_a_stream_that_waits_for_news_is_counted_apart_from_requests():
         found.become_stream()
         return Stream(b"a", release, idle=True)
 
-    conversing = asyncio.create_task(found.converse(Exchange("GET", "files", "http://x/mcp/files", ()), handle, wire))
+    conversing = asyncio.create_task(
+        found.converse(new_exchange("GET", "files", "http://x/mcp/files", ()), handle, wire)
+    )
     await wire.begun.wait()
     assert (found.in_flight, found.streams) == (0, 1)
     release.set()

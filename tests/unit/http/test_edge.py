@@ -352,6 +352,7 @@ class Chunks:
     def __init__(self, *, idle: bool = False, headers: Headers = ((b"content-type", b"text/event-stream"),)) -> None:
         self.status = 200
         self.headers = headers
+        self.is_events = bool(headers)
         self.idle = idle
         self.whole = False
         self.announcement = b""

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from gateway.http.request_parser import HEAD_BYTES, INVALID, TOO_LARGE, WAITING, RequestParser, read_usual_request
+from gateway.http.request_parser import HEAD_BYTES, INVALID, TOO_LARGE, WAITING, RequestParser
+from gateway.http.usual import feed_requests, read_usual_request
 from tests.requirements import requirement
 
 LINE = b"POST /mcp/files?a=b HTTP/1.1\r\nhost: here\r\n"
@@ -21,7 +22,7 @@ Outcome = tuple[Sequence[tuple[object, ...]], object, bool, bool]
 def read(*parts: bytes) -> RequestParser:
     parser = RequestParser()
     for part in parts:
-        parser.feed(part)
+        feed_requests(parser, part)
     return parser
 
 
@@ -120,9 +121,9 @@ def test_requests_of_one_connection_are_read_the_same_in_whole_reads_and_in_cut_
         whole, cut = RequestParser(), RequestParser()
         for _ in range(6):
             sent = chance.choice([*USUAL, *VALID.values(), CHUNKED + b"9\r\nhel", b"\r\n", b"lo"])
-            whole.feed(sent)
+            feed_requests(whole, sent)
             for at in range(0, len(sent), 3):
-                cut.feed(sent[at : at + 3])
+                feed_requests(cut, sent[at : at + 3])
             assert outcome(whole) == outcome(cut)
             if chance.random() < 0.7:
                 # The server answers, and reads no more of a body that still arrives.

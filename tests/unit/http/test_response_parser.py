@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from gateway.http.response_parser import MAX_FIELDS, MAX_HEAD, ResponseParser, read_usual_response
+from gateway.http.response_parser import MAX_FIELDS, MAX_HEAD, ResponseParser
+from gateway.http.usual import read_usual_response
 
 OK = b"HTTP/1.1 200 OK\r\n"
 SIZED = OK + b"Content-Type: application/json \r\ncontent-length: 2\r\n\r\n{}"

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from gateway.http import server_connection as connections
-from gateway.http.channel import Channel, ClientGone
-from gateway.http.concurrency import ConcurrencyLimit
+from gateway.http.delivery import Channel, ClientGone
+from gateway.http.limits import ConcurrencyLimit
 from gateway.http.request_parser import WAITING
 from gateway.http.server import Server
 from gateway.http.server_connection import BODY_BYTES, Connection, Serving

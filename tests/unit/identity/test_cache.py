@@ -1,6 +1,6 @@
 from dataclasses import dataclass
 
-from gateway.identity.cache import VerifiedCache
+from gateway.identity.identities import VerifiedCache
 from gateway.identity.outcomes import NOT_MINE, NotMine, PresentedCredentials, Verified
 from gateway.model.caller import AuthMethod, Principal
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import JournalError
-from gateway.pipeline.admit import RequestPlace
+from gateway.http.limits import RequestPlace
 from tests.unit.harness import Answer, Bench, bench
 from tests.unit.pages.asking import ask_page
 

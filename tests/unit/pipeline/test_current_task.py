@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.http.exchange import Exchange
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.content import ResultContent
 from gateway.model.decision import Refusal
@@ -12,6 +11,7 @@ from gateway.model.task import Task
 from gateway.model.wire import Headers, UpstreamRequest
 from gateway.pipeline.context import RequestContext
 from gateway.protocol.headers import group_headers
+from tests.unit.exchanges import new_exchange
 from tests.unit.harness import URL, Bench
 
 ADA = Principal("ada", "https://idp.example", AuthMethod.JWT)
@@ -23,7 +23,7 @@ DECLARED = Task("task-1", "declared", 1000.0, expires=ENDS)
 def found(there: Bench, *named: bytes, by: Principal = ADA, at: float = 1000.0) -> Task | Refusal:
     headers: Headers = tuple((b"opagate-task", name) for name in named)
     trace = there.gateway.tracing.start(group_headers(headers), "test")
-    context = RequestContext("d-1", Exchange("POST", "files", URL, headers), at, 0.0, trace)
+    context = RequestContext("d-1", new_exchange("POST", "files", URL, headers), at, 0.0, trace)
     request = UpstreamRequest("POST", headers, by, None)
     return there.gateway.pipeline.preparation.tasks.find_task(context, request, None, at)
 

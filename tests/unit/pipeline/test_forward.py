@@ -19,7 +19,6 @@ from opentelemetry.trace import StatusCode
 
 from gateway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
 from gateway.history.events import Observed, from_fields, unpack
-from gateway.http.exchange import Exchange
 from gateway.inspection.results import ResultWords
 from gateway.journal.records import ResultRecord
 from gateway.model.decision import Obligation
@@ -29,6 +28,7 @@ from gateway.telemetry.spans import Spans
 from gateway.telemetry.tracing import Tracing
 from gateway.words.words import digest
 from tests.requirements import requirement
+from tests.unit.exchanges import new_exchange
 from tests.unit.harness import (
     URL,
     Back,
@@ -259,7 +259,9 @@ async def test_a_stream_that_waits_for_news_is_idle(there: Bench):
     async def read() -> bytes:
         return body
 
-    answer = await there.gateway.pipeline.handle(Exchange("POST", "files", URL, tuple(headers), "127.0.0.1", body=read))
+    answer = await there.gateway.pipeline.handle(
+        new_exchange("POST", "files", URL, tuple(headers), "127.0.0.1", body=read)
+    )
 
     assert isinstance(answer, ResponseStream)
     assert answer.idle
@@ -327,7 +329,7 @@ async def test_the_words_of_a_short_answer_are_folded_and_recorded_when_its_call
     async def read() -> bytes:
         return call()
 
-    answer = await there.gateway.pipeline.handle(Exchange("POST", "files", URL, (), "127.0.0.1", body=read))
+    answer = await there.gateway.pipeline.handle(new_exchange("POST", "files", URL, (), "127.0.0.1", body=read))
     assert isinstance(answer, ResponseStream)
     assert b"zanzibarian" in b"".join([chunk async for chunk in answer])
     (task,) = there.gateway.history.tasks()

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from gateway.errors import HistoryError
-from gateway.http.exchange import Exchange
 from gateway.journal.redaction import CONCEALED, SEARCHED
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.content import ResultContent, Sighting
@@ -19,6 +18,7 @@ from gateway.pipeline.known_credentials import conceal_refusal
 from gateway.protocol.classify import classify
 from gateway.protocol.headers import group_headers
 from tests.requirements import requirement
+from tests.unit.exchanges import new_exchange
 from tests.unit.harness import URL, Bench, message
 
 ADA = Principal("ada", "https://idp.example", AuthMethod.JWT)
@@ -45,7 +45,7 @@ def sighting(there: Bench, value: str, *, handle: str | None = None) -> Sighting
 
 def context(there: Bench, *headers: tuple[bytes, bytes]) -> RequestContext:
     trace = there.gateway.tracing.start(group_headers(headers), "test")
-    return RequestContext("d-1", Exchange("POST", "files", URL, headers), NOW, 0.0, trace)
+    return RequestContext("d-1", new_exchange("POST", "files", URL, headers), NOW, 0.0, trace)
 
 
 def knows(there: Bench, value: str, *headers: tuple[bytes, bytes]) -> bool:

@@ -14,7 +14,7 @@ from gateway.approvals.endorsement import Selection
 from gateway.errors import JournalError
 from gateway.model.decision import Decision, Reason
 from tests.unit.approving import BOB, REVISION, approve, pending, vote
-from tests.unit.harness import Bench, deciding
+from tests.unit.harness import Bench, deciding, retarget
 from tests.unit.recurring import (
     BOSS,
     CAROL,
@@ -272,7 +272,7 @@ async def test_a_changed_definition_ends_an_endorsement(there: Bench, monkeypatc
         return replace(found, definition="sha256:" + "0" * 64)
 
     with monkeypatch.context() as changed:
-        changed.setattr(there.gateway.catalogue, "target", repinned)
+        retarget(changed, there.gateway.catalogue, repinned)
         assert not await later.passes(to=BOSS)
     assert await later.passes(to=BOSS)
 

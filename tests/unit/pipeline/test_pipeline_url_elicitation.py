@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.http.exchange import Exchange
 from gateway.model.decision import Decision, Reason
 from gateway.pipeline.tickets import RESPONSE_KEY
 from gateway.protocol import sse
 from tests.unit.approving import HOLDING, QUICK, REVISION, approve, desk, events, pending, vote
+from tests.unit.exchanges import new_exchange
 from tests.unit.harness import URL, Back, Bench, Upstream, bench, call, deciding, message, modern, result
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Client:
 
     async def listen(self) -> Any:
         """Open the stream of a GET, and give the end of it."""
-        exchange = Exchange("GET", "files", URL, self.headers, client_ip="127.0.0.1")
+        exchange = new_exchange("GET", "files", URL, self.headers, client_ip="127.0.0.1")
         stream: Any = await self.there.gateway.pipeline.handle(exchange)
         return stream.listen(self._hear)
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from gateway.http.limits import RequestPlace, RequestPlaces
 from gateway.model.decision import Refusal
 from gateway.model.wire import UpstreamRequest
-from gateway.pipeline.admit import RequestPlace, RequestPlaces
 from tests.requirements import requirement
 from tests.unit.harness import Answer, Back, Bench, Upstream, bench, call, modern
 

@@ -18,7 +18,7 @@ from gateway.model.target import Effect, Labels, Role, Target
 from gateway.model.task import Task
 from gateway.model.wire import UpstreamRequest
 from tests.requirements import requirement
-from tests.unit.harness import URL, Back, Bench, allow, answering, call, deciding, message, modern, result
+from tests.unit.harness import URL, Back, Bench, allow, answering, call, deciding, message, modern, result, retarget
 
 VALUE = example("ghp_{w:30}{crc62}", Random(1))
 ALLOW = allow(Obligation("conceal_credentials", {}))
@@ -45,7 +45,7 @@ def always(monkeypatch: pytest.MonkeyPatch, there: Bench, target: Target) -> Non
     def found(_upstream: str, _type: str, _name: str) -> Target:
         return target
 
-    monkeypatch.setattr(there.gateway.catalogue, "target", found)
+    retarget(monkeypatch, there.gateway.catalogue, found)
 
 
 @requirement("conceal/handles")

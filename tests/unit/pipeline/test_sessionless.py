@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from gateway.binding.sessionless_exchanges import SessionlessExchanges
-from gateway.http.exchange import Exchange
 from gateway.model.caller import AuthMethod, Credentials, Principal
 from gateway.model.decision import Refusal
 from gateway.model.wire import Disposition, Era, Message, UpstreamReply, UpstreamRequest
@@ -22,6 +21,7 @@ from gateway.pipeline.visibility import SUBSCRIBING
 from gateway.protocol.methods import TABLE, Method
 from gateway.response.stream import ResponseStream
 from tests.requirements import requirement
+from tests.unit.exchanges import new_exchange
 from tests.unit.harness import URL, Bench, Held, bench, call, message, modern, result
 
 EVENTS = ((b"content-type", b"text/event-stream"),)
@@ -75,7 +75,7 @@ async def opened(there: Bench, body: bytes | None, *headers: tuple[bytes, bytes]
         return body or b""
 
     method = "POST" if body is not None else "GET"
-    answer = await there.gateway.pipeline.handle(Exchange(method, "files", URL, headers, "127.0.0.1", body=read))
+    answer = await there.gateway.pipeline.handle(new_exchange(method, "files", URL, headers, "127.0.0.1", body=read))
     assert isinstance(answer, ResponseStream)
     return answer
 

@@ -8,24 +8,30 @@ from typing import Any
 
 import pytest
 
+from gateway.authority.signals.register import SignalRegister
 from gateway.credentials.handles import places
-from gateway.http.exchange import Exchange
+from gateway.credentials.suppressions import Suppressions
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.decision import Decision, Obligation, PolicyRevision, Refusal
 from gateway.model.wire import Headers, Message, UpstreamRequest
+from gateway.pipeline import prepare
 from gateway.pipeline.admit import Admission
 from gateway.pipeline.approve import AllowedCall
 from gateway.pipeline.assumed_labels import name_assumed_labels
 from gateway.pipeline.context import RequestContext
 from gateway.pipeline.exposure import ExposureGuard
 from gateway.pipeline.issue import NOTHING
+from gateway.pipeline.known_credentials import CallerCredentials
 from gateway.pipeline.pipeline import Pipeline
 from gateway.pipeline.prepare import Preparation
 from gateway.pipeline.resolved_handles import ResolvedHandles, resolve_handles
 from gateway.pipeline.tickets import take_out_ticket
 from gateway.protocol.classify import classify, state_of, tasks_of
 from gateway.protocol.headers import group_headers
-from tests.unit.harness import URL, Bench
+from gateway.tasks.selection import META, select_task
+from gateway.telemetry.tracing import Tracing
+from tests.unit.exchanges import new_exchange
+from tests.unit.harness import URL, Bench, answering, call
 
 ADA = Principal("ada", "https://idp.example", AuthMethod.JWT)
 SHOWN = "AKIAQ3EGRVXZ5LKJ2MNP"
@@ -46,13 +52,14 @@ FIELDS: Headers = (
     (b"last-event-id", b"1"),
     (b"traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
     (b"x-note", SHOWN.encode()),
+    (b"opagate-task", b"task-1"),
 )
 PARAMETERS: dict[str, Any] = {
     "requestState": "s",
     "inputResponses": {"a": {"action": "accept"}},
     "taskId": "t",
     "notifications": {"taskIds": ["t"]},
-    "_meta": {"io.modelcontextprotocol/related-task": {"taskId": "t"}},
+    "_meta": {"io.modelcontextprotocol/related-task": {"taskId": "t"}, META: "task-2"},
 }
 
 
@@ -91,7 +98,7 @@ class Entered:
 
 def context_of(there: Bench, headers: Headers) -> RequestContext:
     trace = there.gateway.tracing.start(group_headers(headers), "test")
-    return RequestContext("d-1", Exchange("POST", "files", URL, headers, "127.0.0.1"), 1_000.0, 0.0, trace)
+    return RequestContext("d-1", new_exchange("POST", "files", URL, headers, "127.0.0.1"), 1_000.0, 0.0, trace)
 
 
 def messages(count: int, seed: int) -> list[tuple[Message, Headers]]:
@@ -196,3 +203,97 @@ async def test_a_call_that_skips_the_issue_of_credentials_has_none(there: Bench,
         assert issued is NOTHING
         assert NOTHING.carried_by(request) is request
         assert forwarder._open_answer(request, NOTHING, "t") is None
+
+
+def test_a_request_whose_names_of_tasks_are_not_read_names_none(there: Bench, monkeypatch: pytest.MonkeyPatch):
+    read: list[object] = []
+
+    def select(message: Any, fields: Any) -> Any:
+        read.append(message)
+        return select_task(message, fields)
+
+    monkeypatch.setattr(prepare, "select_task", select)
+    tasks, skipped = there.gateway.pipeline.preparation.tasks, 0
+    for message, headers in messages(300, 5):
+        context, request = context_of(there, headers), UpstreamRequest("POST", headers, ADA, message)
+        read.clear()
+        tasks.find_task(context, request, message, context.arrived)
+        if not read:
+            skipped += 1
+            assert select_task(message, context.exchange.fields) is None
+    assert 50 < skipped < 250
+
+
+def test_a_body_that_is_not_searched_for_handles_has_none():
+    random, found = Random(6), 0
+    for _ in range(2_000):
+        text = "".join(random.choice((sign, sign.upper(), f"\\u{ord(sign):04x}", f"\\{sign}")) for sign in "cred://")
+        text = text if random.random() < 0.7 else text.replace(random.choice("cred:/"), "", 1)
+        body = b'{"params": {"arguments": {"a": "%b"}}}' % f"{text}crm/1".encode()
+        try:
+            json.loads(body)
+        except ValueError:
+            continue
+        if places(body, "arguments"):
+            found += 1
+            assert b"://" in body or b"\\" in body
+    assert found > 50
+
+
+def test_a_target_that_is_not_asked_for_is_the_one_of_the_catalogue(there: Bench):
+    catalogue = there.gateway.catalogue
+    for upstream, sorts in catalogue.definitions.items():
+        for kind in ("tool", "prompt"):
+            assert len(sorts[kind].targets) > 0
+            for name, target in sorts[kind].targets.items():
+                assert target is catalogue.target(upstream, kind, name)
+
+
+def test_an_empty_register_of_signals_says_nothing_of_any_caller():
+    register = SignalRegister()
+
+    assert not register.signals
+    assert (register.is_ended(ADA), register.facts(ADA)) == (False, ())
+
+
+def test_a_configuration_without_suppressions_has_none_for_any_target(there: Bench):
+    suppressions = Suppressions()
+
+    assert not suppressions.rules
+    assert suppressions.of(there.gateway.catalogue.target("files", "tool", "read_file"), 0.0) is None
+
+
+def test_a_trace_that_is_not_begun_by_tracing_is_as_if_it_were(there: Bench):
+    for message, headers in messages(100, 7):
+        exchange = context_of(there, headers).exchange
+        context = there.gateway.pipeline.open_context(exchange, message.method or "")
+        begun = Tracing(None).start(exchange.fields, message.method or "")
+        assert (context.trace.name, len(context.trace.trace_id)) == (begun.name, len(begun.trace_id))
+        assert (context.trace.traceparent, context.trace.recording) == (begun.traceparent, begun.recording)
+
+
+@pytest.mark.parametrize("shown", [False, True])
+async def test_a_call_whose_credentials_are_not_looked_up_has_none(
+    there: Bench, monkeypatch: pytest.MonkeyPatch, shown: Any
+):
+    looked: list[object] = []
+    known, find = there.gateway.known, CallerCredentials.find_known
+
+    def note(*given: Any) -> Any:
+        looked.append(find(*given))
+        return looked[-1]
+
+    monkeypatch.setattr(CallerCredentials, "find_known", note)
+    if shown:
+        answering(there, {"text": f"the key is {SHOWN}"})
+        await there.ask(call(path="a"))
+    owner = there.entries("call")[-1]["principal"]["key"] if shown else ADA.key
+    looked.clear()
+    await there.ask(call(path="b"))
+
+    assert bool(looked) is shown
+    assert (known.find_known(owner) is not None) is shown
+    looked.clear()
+    await there.ask(call(path=SHOWN))
+    assert looked
+    assert looked[0] is not None

@@ -6,8 +6,9 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING
 
+from gateway.catalogue.catalogue import TargetType
 from gateway.model.target import Target, TargetCredential
-from tests.unit.harness import Bench, bench, call
+from tests.unit.harness import Bench, bench, call, retarget
 from tests.unit.replay.test_rebuilt import plain, rebuilt, watched
 from tests.unit.replay.test_recorded import exported, replayed
 
@@ -24,13 +25,13 @@ def credentialed(there: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the upstream have a lent credential that ends with its time."""
     found = there.gateway.catalogue.target
 
-    def target(upstream: str, kind: str, name: str) -> Target:
+    def target(upstream: str, kind: TargetType, name: str) -> Target:
         return dataclasses.replace(
-            found(upstream, kind, name),  # pyright: ignore[reportArgumentType] - as the gateway calls it
+            found(upstream, kind, name),
             credential=TargetCredential("exchange", "after_ttl", 1),
         )
 
-    monkeypatch.setattr(there.gateway.catalogue, "target", target)
+    retarget(monkeypatch, there.gateway.catalogue, target)
 
 
 async def test_the_policy_input_comes_back_with_the_credential(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -10,12 +10,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.errors import UpstreamBroken
-from gateway.http.exchange import Exchange
 from gateway.identity import anonymous
 from gateway.model.caller import AuthMethod, Credentials, Principal
 from gateway.model.target import Pin
 from gateway.protocol.sse import Splitter
 from tests.requirements import requirement
+from tests.unit.exchanges import new_exchange
 from tests.unit.harness import INSTRUCTIONS, URL, Back, Bench, answering, bench, call, listed, message, modern, result
 
 
@@ -272,7 +272,7 @@ async def test_a_stream_tells_of_the_lists_that_the_server_tells_of_by_now(
 ):
     """One that could not be listed when the stream began may say so later."""
     there.upstream.script = lambda _request: Back(type="text/event-stream")
-    stream: Any = await there.gateway.pipeline.handle(Exchange("GET", "files", URL, (), client_ip="127.0.0.1"))
+    stream: Any = await there.gateway.pipeline.handle(new_exchange("GET", "files", URL, (), client_ip="127.0.0.1"))
     before = stream.announcement
 
     def tools(_upstream: str) -> frozenset[str]:

@@ -13,7 +13,6 @@ import pytest
 from benchmarks.credentials.examples import example
 from gateway.credentials import ruleset
 from gateway.errors import HistoryFull, JournalError
-from gateway.http.exchange import Exchange
 from gateway.identity import anonymous
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.target import Sensitivity
@@ -23,6 +22,7 @@ from gateway.response.frames import HOLD
 from gateway.response.undecided_reads import UndecidedReadObserver
 from tests.requirements import requirement
 from tests.unit import harness
+from tests.unit.exchanges import new_exchange
 from tests.unit.harness import URL, Answer, Back, Bench, bench, call, message, modern, result
 from tests.unit.inspection.streams import stages
 
@@ -373,7 +373,9 @@ async def test_what_is_concealed_on_its_way_is_known_to_the_task(there: Bench, k
 async def test_a_large_event_is_looked_at_and_passed_on_piece_by_piece(there: Bench):
     """Ten megabytes: once it is known to be large, every piece goes on as it comes, and what it holds is known by then."""
     request = UpstreamRequest("GET", (), Principal("ada", "https://idp", AuthMethod.JWT))
-    context = RequestContext("v", Exchange("GET", "files", URL, ()), 0.0, 0.0, there.gateway.tracing.start({}, "GET"))
+    context = RequestContext(
+        "v", new_exchange("GET", "files", URL, ()), 0.0, 0.0, there.gateway.tracing.start({}, "GET")
+    )
     messages = stages(
         "events", after=[UndecidedReadObserver(there.gateway.pipeline.forwarder.parts.answers, context, request)]
     )

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
 
-from gateway.telemetry.tallies import CallCounter, CallHistogram
+from gateway.telemetry.metrics import CallCounter, CallHistogram
 
 disable_created_metrics()  # as `gateway.telemetry.metrics` does
 BOUNDS = (0.5, 1.0, 2.5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.http.concurrency import ConcurrencyLimit
+from gateway.http.limits import ConcurrencyLimit
 from tests.requirements import requirement
 
 

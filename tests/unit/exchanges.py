@@ -1,0 +1,16 @@
+"""Exchanges as the HTTP edge makes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.http.exchange import Exchange
+from gateway.model.wire import Headers
+from gateway.protocol.headers import group_headers
+
+
+def new_exchange(
+    method: str, upstream: str, url: str, headers: Headers, client_ip: str | None = None, **more: Any
+) -> Exchange:
+    """Return an exchange with its headers by name."""
+    return Exchange(method, upstream, url, headers, group_headers(headers), client_ip, **more)
