@@ -137,7 +137,8 @@ class Detector:
     ) -> Inspection:
         """Do as `inspect` with the leaves of the arguments."""
         unnamed = new and not known and not handles and self._is_unnamed(walked, roles)
-        if unnamed and is_plain(walked.data) and not self.hits(walked.data):
+        # A long text has signs of encodings by chance, and the search below reads it once.
+        if unnamed and walked.size <= AT_ONCE and is_plain(walked.data) and not self.hits(walked.data):
             return NOTHING if walked.complete else _NOTHING_SO_FAR
         index = NO_INDEX
         if known:
