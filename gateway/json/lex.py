@@ -116,7 +116,8 @@ _SIMPLE: Final = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"b": b"\b", b"f": b"\f
 _ESCAPES: Final = re.compile(rb"%b|\\(?:u[0-9A-Fa-f]{4}|.)" % _PAIR.pattern, re.DOTALL)
 """A pair of surrogates is one character: its escapes are undone together."""
 _UNCOMMON_ESCAPE: Final = re.compile(rb'\\(?:[^\\"bfnrt]|\Z)')
-"""Stands in each text that has other escapes than the common ones, or ends within an escape."""
+"""Matches in each text that has other escapes than the common ones, or ends within an escape. Python undoes the common
+escapes as JSON does."""
 BEGUN_ESCAPE: Final = re.compile(rb"(?<!\\)(?:\\\\)*(\\(?:u[0-9A-Fa-f]{0,3})?)\Z")
 """An escape that is cut off by the end of a text: its group."""
 
@@ -126,7 +127,6 @@ def unescape(raw: bytes) -> bytes:
     if _BACKSLASH not in raw:
         return raw
     if _UNCOMMON_ESCAPE.search(raw) is None:
-        # Python undoes these escapes as JSON does.
         return codecs.escape_decode(raw)[0]
     # 0xFF is in no UTF-8; it keeps an escaped backslash from beginning another escape.
     text = raw.replace(b"\\\\", b"\xff").replace(b'\\"', b'"').replace(b"\\n", b"\n")
@@ -260,6 +260,9 @@ def unescape_text(text: str) -> str:
     """Return a text without its JSON escapes. A backslash before anything else stays what it is."""
     if "\\" not in text:
         return text
+    data = text.encode("utf-8", "surrogatepass")
+    if _UNCOMMON_ESCAPE.search(data) is None:
+        return codecs.escape_decode(data)[0].decode("utf-8", "surrogatepass")
     text = text.replace("\\\\", "\0").replace("\\n", "\n").replace('\\"', '"')
     return (_unescape_rare(text) if "\\" in text else text).replace("\0", "\\")
 

@@ -144,9 +144,10 @@ def test_json_escapes_are_undone():
 def test_common_escapes_are_undone_in_bulk_as_others_are_one_by_one(text: str):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lex, "_UNCOMMON_ESCAPE", re.compile(b""))
-        one_by_one = unescape(text.encode())
+        one_by_one, words_one_by_one = unescape(text.encode()), unescape_text(text)
 
     assert unescape(text.encode()) == one_by_one
+    assert unescape_text(text) == words_one_by_one
 
 
 def test_escapes_of_other_languages_are_undone():
