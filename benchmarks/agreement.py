@@ -1,7 +1,8 @@
-"""`python -m benchmarks.agreement`: the compiled policy, regorus and a real OPA on mutations of every fixture.
+"""`python -m benchmarks.agreement`: the compiled policy, the native core, regorus and a real OPA on mutations of every fixture.
 
-Each field of every fixture is removed, and replaced by eight values; then fixtures are mutated at random. The three answer with the same
-whole document: effect, codes, facts and obligations. An answer may be a failure where another refuses, since both refuse. Exit status 1
+Each field of every fixture is removed, and replaced by eight values; then fixtures are mutated at random. They answer with the same
+whole document: effect, codes, facts and obligations. An answer may be a failure where another refuses, since both refuse. The native core,
+where it is installed, fails where the compiled policy does. Exit status 1
 for a difference. It takes about an hour, or less with `--fields 0.1`.
 """
 
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
@@ -26,10 +27,13 @@ from pathlib import Path
 from typing import Any
 
 from gateway.errors import PolicyError
+from gateway.native import core
+from gateway.native.choice import choose
 from gateway.policy import bundle
 from gateway.policy import document as documents
 from gateway.policy.embedded import Embedded
 from gateway.policy.plan import compile_process, store
+from gateway.policy.plan.native import load_program
 from gateway.policy.plan.program import CompiledPolicy, Program
 from gateway.policy.plan.values import read_json
 from tests.policy.conftest import FAILED, FIXTURES, ROOT, Case, Opa, cases, connected, put, take
@@ -45,26 +49,29 @@ HOSTILE: tuple[Any, ...] = (
 
 
 @dataclass
-class Three:
-    """One policy on the three evaluators."""
+class Evaluators:
+    """One policy on each evaluator. `native` is `None` where the native core is not installed."""
 
     compiled: CompiledPolicy
+    native: CompiledPolicy | None
     embedded: Embedded
     opa: Opa
 
-    def answers(self, case: Case, document: dict[str, Any]) -> list[Any]:
-        """Return the answers of the compiled policy, regorus and OPA."""
+    def answers(self, case: Case, document: dict[str, Any]) -> dict[str, Any]:
+        """Return the answer of each evaluator, that of the compiled policy first."""
         encoded = documents.encode(document)
-        found: list[Any] = []
-        for ask in (
-            lambda: self.compiled.answer(case.entrypoint, document),
-            lambda: self.embedded.answer(case.entrypoint, encoded),
-        ):
+        asked: dict[str, Callable[[], object]] = {"compiled": lambda: self.compiled.answer(case.entrypoint, document)}
+        if self.native is not None:
+            native = self.native
+            asked["native"] = lambda: native.answer(case.entrypoint, document)
+        asked["regorus"] = lambda: self.embedded.answer(case.entrypoint, encoded)
+        found: dict[str, Any] = {}
+        for name, ask in asked.items():
             try:
-                found.append(ask())
+                found[name] = ask()
             except PolicyError:
-                found.append(FAILED)
-        return [*found, self.opa.evaluate(case.entrypoint, encoded)]
+                found[name] = FAILED
+        return {**found, "opa": self.opa.evaluate(case.entrypoint, encoded)}
 
 
 @dataclass
@@ -75,13 +82,13 @@ class Tally:
     beside: int = 0
     differing: list[str] = field(default_factory=list[str])
 
-    def add(self, answers: list[Any], document: dict[str, Any]) -> None:
-        compiled, *others = answers
-        self.effects[str(others[-1].get("effect", "list or failure"))] += 1
-        for name, other in zip(("regorus", "opa"), others, strict=True):
+    def add(self, answers: dict[str, Any], document: dict[str, Any]) -> None:
+        compiled = answers["compiled"]
+        self.effects[str(answers["opa"].get("effect", "list or failure"))] += 1
+        for name, other in answers.items():
             if compiled == other:
                 continue
-            if _refuses(compiled) and _refuses(other) and FAILED in (compiled, other):
+            if name != "native" and _refuses(compiled) and _refuses(other) and FAILED in (compiled, other):
                 self.beside += 1
             else:
                 self.differing.append(f"{name}: {json.dumps(document)}\n  compiled {compiled}\n  {name} {other}")
@@ -145,13 +152,15 @@ def _mutations(known: list[Case], many: int, chance: random.Random) -> Iterator[
 
 
 @contextmanager
-def _policies() -> Generator[dict[str, Three]]:
+def _policies() -> Generator[dict[str, Evaluators]]:
     """Serve the shipped policy, and the same rules with other data, as the tests of fixtures have them."""
-    code = compile_process.compile_plan(bytes(store.unpack(store.SHIPPED.read_bytes(), "shipped.plan").plan))
+    plan = bytes(store.unpack(store.SHIPPED.read_bytes(), "shipped.plan").plan)
+    code = compile_process.compile_plan(plan)
+    chosen = choose("auto").core
     with tempfile.TemporaryDirectory() as name:
         folders = {"shipped": ROOT / "rego", "strict": _strict(Path(name) / "strict")}
         started: list[subprocess.Popen[bytes]] = []
-        found: dict[str, Three] = {}
+        found: dict[str, Evaluators] = {}
         try:
             for policy, folder in folders.items():
                 address = Path(name) / f"{policy}.sock"
@@ -166,15 +175,22 @@ def _policies() -> Generator[dict[str, Three]]:
                 ]
                 started.append(subprocess.Popen(command))
                 read = bundle.read_folder(folder)
-                compiled = CompiledPolicy(
-                    Program(code, read_json(read.data)), deadline=60.0, thread_time=time.thread_time
+                data = read_json(read.data)
+                found[policy] = Evaluators(
+                    _answering(Program(code, data)),
+                    None if chosen is None else _answering(load_program(chosen, plan, data)),
+                    Embedded(read, deadline=60.0),
+                    Opa(connected(address)),
                 )
-                found[policy] = Three(compiled, Embedded(read, deadline=60.0), Opa(connected(address)))
             yield found
         finally:
             for process in started:
                 process.kill()
                 process.wait()
+
+
+def _answering(program: Program | core.Program) -> CompiledPolicy:
+    return CompiledPolicy(program, deadline=60.0, thread_time=time.thread_time)
 
 
 def _strict(folder: Path) -> Path:

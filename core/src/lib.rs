@@ -4,12 +4,13 @@
 
 mod guard;
 mod journal;
+mod plan;
 mod words;
 
 use pyo3::prelude::*;
 
 /// The version of the interface. It grows with each change of a function that Python calls.
-const INTERFACE: u32 = 2;
+const INTERFACE: u32 = 3;
 
 #[pymodule]
 fn opagate_core(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -18,6 +19,7 @@ fn opagate_core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("CoreFailure", module.py().get_type::<guard::CoreFailure>())?;
     module.add_function(wrap_pyfunction!(guard::fail, module)?)?;
     module.add_class::<journal::Chain>()?;
+    module.add_class::<plan::Program>()?;
     module.add_class::<words::Words>()?;
     Ok(())
 }

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Final, Protocol
+from collections.abc import Callable, Container, Iterable, Mapping
+from types import ModuleType
+from typing import Any, Final, Protocol
 
-INTERFACE: Final = 2
+INTERFACE: Final = 3
 """The version of this interface. `core/src/lib.rs` has it too; both grow with each change."""
 
 
@@ -29,10 +30,24 @@ class Chain(Protocol):
         ...
 
 
+class Program(Protocol):
+    """The rules of a policy with their data."""
+
+    @property
+    def entries(self) -> Container[str]:
+        """Return the names of the questions."""
+        ...
+
+    def answer(self, entry: str, document: Any) -> Any:
+        """Return the same as `policy.plan.program.Program.answer`."""
+        ...
+
+
 class Core(Protocol):
     """The module `opagate_core`."""
 
     INTERFACE: int
+    __file__: str
 
     def fail(self) -> None:
         """Raise the exception of a defect."""
@@ -40,6 +55,12 @@ class Core(Protocol):
 
     def Chain(self, key: bytes | None) -> Chain:  # noqa: N802 - a class
         """Return the links for the chain's own key."""
+        ...
+
+    def Program(  # noqa: N802 - a class
+        self, plan: object, data: object, functions: Mapping[str, Callable[..., Any]], values: ModuleType
+    ) -> Program:
+        """Return the evaluator of a decoded plan. Raises `ValueError` for a plan with anything unknown."""
         ...
 
     def Words(self, common: list[bytes], accounts: Callable[[str], list[bytes]]) -> Words:  # noqa: N802 - a class

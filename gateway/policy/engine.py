@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Protocol, cast
+from typing import Literal, Protocol, TypeAlias, cast
 
 # It would take its memory in huge pages, of which a policy fills the smaller part: 12 MB for 5. Read when it is loaded.
 os.environ.setdefault("MIMALLOC_ARENA_EAGER_COMMIT", "0")
+
+
+EvaluatorName: TypeAlias = Literal["native", "plan", "regorus", "opa"]
+"""What evaluates the rules: a compiled form in the native core or in Python, the embedded engine, or an OPA."""
 
 
 class Engine(Protocol):

@@ -18,6 +18,11 @@ from gateway.policy.probes import Probe
 
 _PROBES: Final = 40
 """Probes of a policy's grants that are compared."""
+_NAMES: Final = {
+    "plan": ("the compiled policy", "policy.engine.evaluator: regorus"),
+    "native": ("the native evaluator of the policy", "core: python"),
+}
+"""The words for each evaluator, and the setting that has another decide."""
 
 
 async def require_agreement(compiled: CompiledPolicy, engine: Embedded, policy: Bundle) -> None:
@@ -25,10 +30,8 @@ async def require_agreement(compiled: CompiledPolicy, engine: Embedded, policy: 
     for probe in _questions(policy):
         await asyncio.sleep(0)
         if not _agree(_told(compiled.answer, probe), _told(_of(engine), probe)):
-            raise PolicyBroken(
-                f"the compiled policy and regorus differ on {probe.words}",
-                "set policy.engine.evaluator: regorus, and report this",
-            )
+            evaluator, remedy = _NAMES[compiled.evaluator]
+            raise PolicyBroken(f"{evaluator} and regorus differ on {probe.words}", f"set {remedy}, and report this")
 
 
 def _questions(policy: Bundle) -> Iterator[Probe]:

@@ -26,6 +26,7 @@ from gateway.policy import document as documents
 from gateway.policy import grant_fits, trial, verdict
 from gateway.policy.agreement import Agreement
 from gateway.policy.embedded import Entrypoint
+from gateway.policy.engine import EvaluatorName
 from gateway.policy.folders import PolicyFolders
 from gateway.policy.grant_fits import Fit
 from gateway.policy.opa_client import OpaClient
@@ -58,9 +59,9 @@ class PolicyStatus:
     engine: Literal["embedded", "opa"]
     problem: str | None
     since: float
-    evaluator: Literal["plan", "regorus", "opa"] = "regorus"
+    evaluator: EvaluatorName = "regorus"
     detour: str | None = None
-    """Why regorus evaluates the rules in the place of a compiled form."""
+    """Why regorus evaluates the rules in the place of a compiled form, or Python in the place of the native core."""
     plan: str | None = None
     """The digest of the plan that decides, `None` if no compiled form is in force."""
 
@@ -105,13 +106,13 @@ class PolicySource(Protocol):
     async def open(self) -> None: ...
     async def look(self) -> bool: ...
     @property
-    def evaluator(self) -> Literal["plan", "regorus", "opa"]:
+    def evaluator(self) -> EvaluatorName:
         """Return what evaluates the rules."""
         ...
 
     @property
     def detour(self) -> str | None:
-        """Return why regorus evaluates the rules in the place of a compiled form."""
+        """Return why regorus evaluates the rules in the place of a compiled form, or Python in the place of the core."""
         ...
 
     @property

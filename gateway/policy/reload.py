@@ -25,10 +25,11 @@ from gateway.policy import document as documents
 from gateway.policy import folders, load_checks
 from gateway.policy.bundle import Bundle, Fingerprint
 from gateway.policy.embedded import Embedded, Entrypoint
+from gateway.policy.engine import EvaluatorName
 from gateway.policy.evaluator_agreement import require_agreement
 from gateway.policy.folders import PolicyFolders
 from gateway.policy.plan.loading import Loaded, Plans
-from gateway.policy.plan.program import CompiledPolicy, Program
+from gateway.policy.plan.program import CompiledPolicy
 from gateway.policy.plan.values import read_json
 from gateway.policy.problems import DATA_FILES, GRANTS, DataFile
 from gateway.policy.selftest import Suite
@@ -87,8 +88,8 @@ class PolicyFolder:
         return self._bundle is not None
 
     @property
-    def evaluator(self) -> Literal["plan", "regorus", "opa"]:
-        return "regorus" if self.compiled is None else "plan"
+    def evaluator(self) -> EvaluatorName:
+        return "regorus" if self.compiled is None else self.compiled.evaluator
 
     async def open(self) -> None:
         """Load for the first time. Raise `PolicyError`."""
@@ -133,7 +134,7 @@ class PolicyFolder:
             if is_new or loaded.program is not None:
                 await self._adopt(found, suites, loaded)
             elif self._require_tests and hash(found.tests) != self._tests:
-                await self._require_trial(found, suites, b"")
+                await self._require_trial(found, suites, Loaded(None))
             if self.compiled is None:
                 self.detour = loaded.reason or None
         except PolicyUnavailable:
@@ -149,8 +150,8 @@ class PolicyFolder:
 
     async def _adopt(self, found: Bundle, suites: _Suites, loaded: Loaded) -> None:
         """Put a policy into force, once it has been tried. Raise `PolicyError`."""
-        await self._require_trial(found, suites, loaded.code)
-        compiled = None if loaded.program is None else self._with_deadline(loaded.program)
+        await self._require_trial(found, suites, loaded)
+        compiled = self._with_deadline(loaded)
         needs_engine = compiled is None or self._trial is None
         engine = await self._start_engine(found) if needs_engine else None
         name = await self._check_answers(engine, compiled, found)
@@ -160,8 +161,13 @@ class PolicyFolder:
         self.detour, self.plan = loaded.reason or None, loaded.digest or None
         free_memory.give_back()
 
-    def _with_deadline(self, program: Program) -> CompiledPolicy:
-        return CompiledPolicy(program, deadline=self._deadline, thread_time=self._thread_time)
+    def _with_deadline(self, loaded: Loaded) -> CompiledPolicy | None:
+        if loaded.program is None:
+            return None
+        evaluator = "plan" if loaded.native is None else "native"
+        return CompiledPolicy(
+            loaded.program, deadline=self._deadline, thread_time=self._thread_time, evaluator=evaluator
+        )
 
     async def _start_engine(self, found: Bundle) -> Embedded:
         """Return an engine with a policy. Raise `PolicyError`."""
@@ -173,13 +179,14 @@ class PolicyFolder:
             found, deadline=self._deadline, thread_time=self._thread_time, is_checked=is_checked
         )
 
-    async def _require_trial(self, found: Bundle, suites: _Suites, code: bytes) -> None:
+    async def _require_trial(self, found: Bundle, suites: _Suites, loaded: Loaded) -> None:
         if self._trial is None:
             return
         places = {file.name: self._place(file) for file in DATA_FILES}
         is_own = not self._folders.are_shipped
         tests = suites if is_own and self._require_tests else ()
-        await self._trial(Trial(found, tests, self._deadline / 2 if is_own else None, places, code))
+        limit = self._deadline / 2 if is_own else None
+        await self._trial(Trial(found, tests, limit, places, loaded.code, loaded.native))
 
     async def evaluate(self, entrypoint: Entrypoint, document: JsonObject) -> object:
         if self.compiled is not None:

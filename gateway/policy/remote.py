@@ -18,6 +18,7 @@ from gateway.policy import load_checks
 from gateway.policy.agreement import Agreement
 from gateway.policy.bundle_age import BundleAges
 from gateway.policy.embedded import Entrypoint
+from gateway.policy.engine import EvaluatorName
 from gateway.policy.opa_client import Held, OpaClient
 from gateway.policy.plan.program import CompiledPolicy
 
@@ -26,7 +27,7 @@ class RemotePolicy:
     """A policy in an OPA. Without an `agreement` the gateway takes any policy that OPA holds."""
 
     kind: Literal["embedded", "opa"] = "opa"
-    evaluator: Literal["plan", "regorus", "opa"] = "opa"
+    evaluator: EvaluatorName = "opa"
     detour: str | None = None
     plan: str | None = None
     compiled: CompiledPolicy | None = None

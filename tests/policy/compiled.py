@@ -18,6 +18,7 @@ import msgspec
 from gateway.policy.plan import generator, intermediate, program, values
 from gateway.policy.plan.program import Program
 from tests.policy.conftest import UnixConnection, connected
+from tests.policy.twins import Twins, twins
 
 ERROR: Final = "an error"
 NOTHING: Final = "no value"
@@ -28,7 +29,7 @@ _NAMED: Final = re.compile(r"(?:[/.\s]|^)(c[0-9]+)(?=[/.\[])")
 class Both:
     """One policy, compiled and in OPA."""
 
-    compiled: Program
+    compiled: Twins
     connection: UnixConnection
 
     def opa(self, entry: str, document: object) -> object:
@@ -92,14 +93,15 @@ def _content(packed: tarfile.TarFile, name: str) -> bytes:
     return found.read()
 
 
-def compiled(plan: Mapping[str, Any], data: str) -> Program:
-    """Return the program of a plan."""
-    source = generator.source(intermediate.read_plan(json.dumps(plan).encode()))
-    return Program(compile(source, program.FILE, "exec"), values.read_json(data))
+def compiled(plan: Mapping[str, Any], data: str) -> Twins:
+    """Return the evaluators of a plan."""
+    encoded, base = json.dumps(plan).encode(), values.read_json(data)
+    source = generator.source(intermediate.read_plan(encoded))
+    return twins(Program(compile(source, program.FILE, "exec"), base), encoded, base)
 
 
 @contextmanager
-def serving(opa: Path, folder: Path, compiled_policy: Program) -> Generator[Both]:
+def serving(opa: Path, folder: Path, compiled_policy: Twins) -> Generator[Both]:
     """Serve a policy folder by OPA, beside its compiled form."""
     address = folder.parent / "opa.sock"
     command = [opa, "run", "--server", "--addr", f"unix://{address}", "--log-level", "error", "--bundle", folder]
