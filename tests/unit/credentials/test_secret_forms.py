@@ -41,5 +41,21 @@ def test_whatever_a_phrase_finds_has_its_sign(phrase: Phrase):
         assert sign.search(text) is not None or not any(phrase.find(text))
 
 
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        ("mysql.exe -u ada -pVq7tR2xLm9", "Vq7tR2xLm9"),
+        ('curl -u "ada":Vq7tR2xLm9 https://h.example', "Vq7tR2xLm9"),
+        ("curl -u CORP\\ada:Vq7tR2xLm9 https://h.example", "Vq7tR2xLm9"),
+        ("smbclient //h/s -U `ada`%Vq7tR2xLm9", "Vq7tR2xLm9"),
+        ("connect (ada_:Vq7tR2xLm9@db.example)", "Vq7tR2xLm9"),
+        ("Recovery codes:8f3k-29dk", "8f3k-29dk"),
+        ("Seed phrase:ladder ocean picnic marble tunnel violet copper garden window silver rocket candle", None),
+    ],
+)
+def test_a_credential_is_found_where_no_other_sign_stands_beside_it(text: str, secret: str | None):
+    assert [hit.value for hit in DETECTOR.hits(text.encode())] == [secret or text.partition(":")[2]]
+
+
 def test_there_are_enough_forms():
     assert len(set(NAMES)) == len(FORMS) >= 65
