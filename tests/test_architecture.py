@@ -492,3 +492,9 @@ def test_no_function_is_longer_than_60_lines():
     }
 
     assert {where: lines for where, lines in lengths.items() if lines > 60} == {}
+
+
+def test_one_module_knows_the_escapes_of_json_pointers():
+    knowing = {str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py") if '"~1"' in path.read_text("utf-8")}
+
+    assert knowing == {"json/pointer.py"}
