@@ -153,9 +153,10 @@ def hmac_states(key: bytes) -> tuple[Hash, Hash]:
 def timestamp(seconds: float) -> str:
     """Return seconds since the epoch as RFC 3339 in UTC with milliseconds."""
     milliseconds = int(seconds * 1000)
-    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
+    return f"{second_text(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
 
 
 @lru_cache(maxsize=8)
-def _second(seconds: int) -> str:
+def second_text(seconds: int) -> str:
+    """Return the part of a `timestamp` before its milliseconds. A hit enters no function."""
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"

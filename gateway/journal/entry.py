@@ -194,11 +194,12 @@ def opened_by(kind: str, fields: JsonObject) -> str | None:
 
 def closed_by(kind: str, fields: JsonObject) -> str | None:
     """Return the id of the call that an entry closes, if any."""
-    call = fields.get("id") if kind in _CLOSING else None
+    call = fields.get("id") if kind in CLOSING else None
     return call if isinstance(call, str) else None
 
 
-_CLOSING: Final = frozenset({"settled", "abandoned"})
+CLOSING: Final = frozenset({"settled", "abandoned"})
+"""Kinds of entries that close a call."""
 
 
 _KEPT: Final = 256

@@ -23,8 +23,8 @@ import msgspec
 import structlog
 
 from gateway.errors import JournalError
-from gateway.journal.chain import RESERVED, Chain, timestamp
-from gateway.journal.entry import closed_by, opened_by
+from gateway.journal.chain import RESERVED, Chain, second_text, timestamp
+from gateway.journal.entry import CLOSING
 from gateway.journal.recovery import take_up
 from gateway.journal.redaction import plain
 from gateway.journal.segment import LONGEST_FIELDS, Appender, Pending
@@ -196,8 +196,13 @@ class Journal:
             raise JournalError(f"an entry {kind!r} cannot be written as JSON: {error}") from error
         if len(encoded) > LONGEST_FIELDS - len(kind):
             raise JournalError(f"an entry {kind!r} of {len(encoded)} bytes is too long for the journal")
-        opens, closes = (opened_by(kind, fields), None) if kind == "call" else (None, closed_by(kind, fields))
-        queued = QueuedEntry(kind, encoded, opens, closes, lost)
+        # As `opened_by` and `closed_by`: each call has two entries.
+        call = fields.get("id") if kind == "call" or kind in CLOSING else None
+        named = call if isinstance(call, str) else None
+        if kind == "call":
+            queued = QueuedEntry(kind, encoded, named if fields.get("effect") == "allow" else None, None, lost)
+        else:
+            queued = QueuedEntry(kind, encoded, None, named, lost)
         if queued.opens is not None and len(self._appender.open) + len(self._queue) >= _MAX_OPEN:
             raise JournalError("too many calls are open in the journal", "wait for some of them to end")
         self._queue.append(queued)
@@ -260,7 +265,10 @@ class Journal:
             self._sync_soon()
 
     def _write(self, entries: Sequence[Pending]) -> tuple[int, JournalError | None]:
-        appender, time = self._appender, timestamp(self._clock())
+        # As `timestamp`, for each turn with entries.
+        milliseconds = int(self._clock() * 1000)
+        time = f"{second_text(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
+        appender = self._appender
         number, written = appender.number, 0
         error = None if self._outage is None else self._catch_up(time)
         if error is None:

@@ -20,7 +20,7 @@ from gateway.pipeline.context import RequestContext
 from gateway.pipeline.known_credentials import CallerCredentials
 from gateway.pipeline.refuse import refuse_failure
 from gateway.protocol.classify import NAMES_HANDLES, TASKS_EXTENSION, declares_tasks, state_of, tasks_of
-from gateway.protocol.headers import forwardable_request, is_passed_on, texts_of
+from gateway.protocol.headers import USUAL_NAMES, forwardable_request, is_passed_on, texts_of
 from gateway.protocol.methods import names_where
 from gateway.telemetry.tracing import Tracing
 
@@ -51,7 +51,7 @@ class Admission(Struct, frozen=True):
             dpop=texts_of(fields, b"dpop") if b"dpop" in fields else (),
             certificate=exchange.certificates[0] if exchange.certificates else None,
             issuers=exchange.certificates[1:],
-            passed_on=is_passed_on(fields),
+            passed_on=not USUAL_NAMES.issuperset(fields) and is_passed_on(fields),
         )
         try:
             return await self.identities.identify(credentials, exchange.client_ip)

@@ -154,6 +154,20 @@ _PROXIES: Final = frozenset(
 )  # fmt: skip
 
 
+USUAL_NAMES: Final = frozenset(
+    [
+        name
+        for name in (
+            b"accept", b"accept-encoding", b"accept-language", b"authorization", b"connection", b"content-length",
+            b"content-type", b"host", b"mcp-method", b"mcp-name", b"mcp-protocol-version", b"mcp-session-id", b"traceparent",
+            b"user-agent",
+        )
+        if not is_passed_on({name: ()})
+    ]
+)  # fmt: skip
+"""Names of which none shows a proxy. Most requests have no other names, and so need not be asked."""
+
+
 def disagreement(routing: Routing, row: Method, *, era: Era, name: str | None) -> HeaderFault | None:
     """Compare `Mcp-Method` and `Mcp-Name` with the body. Stateless requests must carry both. Elsewhere both are
     optional, but must be right, because a party on the way to the upstream may route on them."""

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from random import Random
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from gateway.errors import JournalError
+from gateway.journal.chain import timestamp
+from gateway.journal.entry import closed_by, opened_by
 from gateway.journal.reader import entries, verify
 from gateway.subkeys import subkey
 from tests.unit.journal.segments import add
@@ -255,3 +258,32 @@ async def test_fingerprints_have_a_key_of_their_own(open_journal: Callable[..., 
     assert journal.fingerprint_key == subkey(KEY, "fingerprints")
     await journal.close()
     assert KEY.hex() not in json.dumps(list(entries(folder)))
+
+
+async def test_an_entry_opens_and_closes_a_call_as_a_reader_sees_it(open_journal: Callable[..., Journal]):
+    journal, random = open_journal(), Random(1)
+    for _ in range(300):
+        kind = random.choice(("call", "settled", "abandoned", "policy", "refused"))
+        found: dict[str, Any] = {
+            "id": random.choice(("d-1", 1, None, "")),
+            "effect": random.choice(("allow", "deny", None)),
+        }
+        fields = {name: value for name, value in found.items() if random.random() < 0.8}
+        queued = journal.begin(kind, fields)
+        assert (queued.opens, queued.closes) == (opened_by(kind, fields), closed_by(kind, fields))
+    journal.flush()
+    await journal.close()
+
+
+async def test_the_time_of_an_entry_is_its_timestamp(open_journal: Callable[..., Journal], folder: Path):
+    random = Random(2)
+    times = [random.uniform(0, 4e9) for _ in range(50)] + [0.0, 0.999, 1.001, 1e9 + 0.0005]
+    journal, now = open_journal(), iter(times)
+    journal._clock = lambda: next(now)
+    for _ in times:
+        journal.begin("policy", {"name": "p"})
+        journal.flush()
+
+    assert [entry["time"] for entry in entries(folder)][-len(times) :] == [timestamp(time) for time in times]
+    journal._clock = lambda: 5e9
+    await journal.close()

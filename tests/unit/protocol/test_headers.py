@@ -11,6 +11,7 @@ from mcp.shared.inbound import decode_header_value, encode_header_value
 
 from gateway.model.wire import Era, Headers
 from gateway.protocol.headers import (
+    USUAL_NAMES,
     HeaderFault,
     ResponseHead,
     Routing,
@@ -345,3 +346,9 @@ def test_values_of_one_name_stay_in_their_order_however_many_they_are():
         b"a": tuple(value for _, value in many),
         b"b": (b"x", b"y"),
     }
+
+
+def test_a_request_with_usual_names_alone_was_not_passed_on():
+    assert {b"host", b"authorization", b"content-type", b"user-agent"} < USUAL_NAMES
+    assert not is_passed_on(dict.fromkeys(USUAL_NAMES, (b"1",)))
+    assert not any(is_passed_on({name: (b"1",)}) for name in USUAL_NAMES)
