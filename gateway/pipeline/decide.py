@@ -210,6 +210,7 @@ class Decider(Struct, frozen=True):
         depth = depth_of(principal, call.target)
         counted = self.history.reserve(task, context.id, call, content, context.arrived, depth=depth)
         try:
+            seen = self.history.seen(task)
             endorsement = None
             if releases is not None:
                 endorsement = find_endorsement(releases.endorsements, prepared, counted.facts, content)
@@ -217,7 +218,7 @@ class Decider(Struct, frozen=True):
             decided = await ask_policy(context, prepared, counted.facts, claimed, endorsement)
             seconds = self.monotonic() - asked
             known = None
-            if content.sightings or self.inspection.chain.origins.of(principal.key) is not None:
+            if content.sightings or seen or self.inspection.chain.origins.of(principal.key) is not None:
                 known = self.known.find_known(principal.key, task, content.sightings)
             arguments = await self.record.describe_arguments(prepared, counted, walked, known)
             if endorsement is not None and releases is not None and not releases.is_in_force(endorsement):

@@ -297,3 +297,15 @@ async def test_a_call_whose_credentials_are_not_looked_up_has_none(
     await there.ask(call(path=SHOWN))
     assert looked
     assert looked[0] is not None
+
+
+async def test_a_word_that_only_its_task_knows_is_looked_up_too(there: Bench):
+    # An ordinary word stays with the task that was shown it: what the tasks of the caller share has none of it.
+    answering(there, {"text": "password: sunflower"})
+    await there.ask(call(path="a"))
+    shown = there.entries("call")[-1]
+    assert there.gateway.credential_chain.origins.of(shown["principal"]["key"]) is None
+
+    await there.ask(call("sunflower", path="b"))
+    assert there.entries("call")[-1]["task"]["id"] == shown["task"]["id"]
+    assert "sunflower" not in json.dumps(there.entries("call")[-1]["target"])
