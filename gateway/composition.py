@@ -112,7 +112,12 @@ class Gateway:
     def __post_init__(self) -> None:
         """Build the stages, also of a copy with other parts."""
         known = CallerCredentials(
-            self.history, self.credential_chain, self.caller_tokens, self.task_tokens, self.inspector.detector
+            self.history.tasks,
+            self.history.ledger,
+            self.credential_chain,
+            self.caller_tokens,
+            self.task_tokens,
+            self.inspector.detector,
         )
         spots = self.inspector.spots
         object.__setattr__(self, "known", known)
@@ -122,10 +127,10 @@ class Gateway:
 
 def build_pipeline(parts: Gateway) -> Pipeline:
     """Return the stages of requests."""
-    tasks = CurrentTasks(parts.history, parts.task_tokens)
-    preparation = Preparation(parts.catalogue, tasks, parts.vault, parts.history)
+    tasks = CurrentTasks(parts.history.tasks, parts.task_tokens)
+    preparation = Preparation(parts.catalogue, tasks, parts.vault)
     record = CallRecord(
-        parts.journal, parts.metrics, parts.history, parts.worker, parts.arguments_form, parts.monotonic
+        parts.journal, parts.metrics, parts.history.ledger, parts.worker, parts.arguments_form, parts.monotonic
     )
     decider = _build_decider(parts, record)
     connecting = None
@@ -134,7 +139,8 @@ def build_pipeline(parts: Gateway) -> Pipeline:
     waited = parts.people or parts.user_connections
     visibility = Visibility(
         parts.catalogue,
-        parts.history,
+        parts.history.tasks,
+        parts.history.ledger,
         parts.policy,
         parts.ownership,
         parts.signals.register,
@@ -174,7 +180,7 @@ def _build_exposure_guard(parts: Gateway, tasks: CurrentTasks) -> ExposureGuard:
         parts.catalogue,
         parts.credential_chain,
         parts.caller_tokens,
-        parts.history,
+        parts.history.ledger,
         tasks,
         parts.journal,
         parts.worker,
@@ -185,13 +191,15 @@ def _build_exposure_guard(parts: Gateway, tasks: CurrentTasks) -> ExposureGuard:
 def _build_decider(parts: Gateway, record: CallRecord) -> Decider:
     releases, people = None, parts.people
     if people is not None:
-        releases = Releases(people.desk, people.endorsements, parts.history, parts.journal, parts.metrics, parts.new_id)
+        releases = Releases(
+            people.desk, people.endorsements, parts.history.ledger, parts.journal, parts.metrics, parts.new_id
+        )
     return Decider(
-        CallInspection(parts.inspector, parts.history, parts.credential_chain, parts.worker),
+        CallInspection(parts.inspector, parts.history.ledger, parts.credential_chain, parts.worker),
         PolicyQuestions(parts.policy, parts.signals.register, parts.authority, releases),
         record,
         parts.known,
-        parts.history,
+        parts.history.ledger,
         parts.metrics,
         parts.monotonic,
     )
@@ -202,7 +210,9 @@ def _build_approval(
 ) -> CallApproval | None:
     if parts.people is None:
         return None
-    questions = Questions(parts.people, parts.known, parts.history, parts.inspector.spots, parts.journal, parts.new_id)
+    questions = Questions(
+        parts.people, parts.known, parts.history.ledger, parts.inspector.spots, parts.journal, parts.new_id
+    )
     return CallApproval(
         parts.people,
         questions,
@@ -222,7 +232,7 @@ def _build_answer_parts(parts: Gateway, tasks: CurrentTasks, visibility: Visibil
         visibility=visibility,
         catalogue=parts.catalogue,
         tasks=tasks,
-        history=parts.history,
+        ledger=parts.history.ledger,
         inspector=parts.inspector,
         credential_chain=parts.credential_chain,
         vault=parts.vault,

@@ -136,7 +136,6 @@ PURE = (
     "gateway.history.origins",
     "gateway.history.state",
     "gateway.history.provenance",
-    "gateway.history.relevance",
     "gateway.identity.claims",
     "gateway.identity.challenge",
     "gateway.identity.delegation",

@@ -149,7 +149,7 @@ class Rig:
         return Caller(headers, principal)
 
     def task(self, caller: Caller) -> Task:
-        return self.gateway.history.task(caller.principal, time.time())
+        return self.gateway.history.tasks.open_implicit(caller.principal, time.time())
 
     def live(self, caller: Caller, upstreams: Sequence[str], calls: int) -> None:
         """Put calls behind a task, to each of these in turn, each counted, observed and settled as the gateway does it."""
@@ -158,16 +158,16 @@ class Rig:
         looked: list[tuple[Call, CallContent, list[ResultContent]]] = []
         for (arguments, answer), target in zip(self._pool[:calls], cycle(targets), strict=False):
             call = Call("tools/call", target, {"text": arguments})
-            content, found = inspector.call(call, task, history.seen(task)), inspector.result(call, task)
+            content, found = inspector.call(call, task, history.ledger.seen(task)), inspector.result(call, task)
             parts = [part for part in (found.feed(answer), found.finish()) if part is not None]
             looked.append((call, content, parts))
         for number in range(calls):
             call, content, parts = looked[number % len(looked)]
             name = f"behind-{next(self._numbers)}"
-            history.reserve(task, name, call, content, time.time(), depth=0)
+            history.ledger.reserve(task, name, call, content, time.time(), depth=0)
             for part in parts:
-                history.observe(task, name, part)
-            history.settle(task, name)
+                history.ledger.observe(task, name, part)
+            history.ledger.settle(task, name)
 
     async def one(self, gateway: Gateway, caller: Caller, upstream: str, times: Times) -> None:
         """One call, timed from the request to the last byte of its answer, and its work until it is settled."""
@@ -223,8 +223,8 @@ def _first(rig: Rig, caller: Caller, upstream: str) -> Reservation:
     """What history says of the first call of a task."""
     history, task = rig.gateway.history, rig.task(caller)
     call = Call("tools/call", rig.gateway.catalogue.target(upstream, "tool", "echo"), {"text": "x"})
-    reservation = history.reserve(task, "first", call, CallContent(), time.time(), depth=0)
-    history.release(task, "first", denied=False)
+    reservation = history.ledger.reserve(task, "first", call, CallContent(), time.time(), depth=0)
+    history.ledger.release(task, "first", denied=False)
     return reservation
 
 

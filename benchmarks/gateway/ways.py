@@ -14,7 +14,9 @@ from msgspec import structs
 
 from gateway.composition import Gateway
 from gateway.config import HistorySettings
-from gateway.history import History, Reservation
+from gateway.history import History, Reservation, TaskLedger, build_history
+from gateway.history.exposure import Exposures
+from gateway.history.origins import Teller
 from gateway.inspection.inspector import Inspector, Terms, analyse
 from gateway.inspection.results import ResultInspector
 from gateway.model.call import Call
@@ -78,11 +80,13 @@ class Nothing(Inspector):
         return cast("ResultInspector", Unread())
 
 
-class Forgetful(History):
-    """Keeps tasks, nothing of what they have done, and says of each call that it is the first."""
+class Forgetful(TaskLedger):
+    """Keeps nothing of what tasks have done, and says of each call that it is the first."""
 
-    def __init__(self, settings: HistorySettings, first: Reservation) -> None:
-        super().__init__(settings, clock=time.time)
+    def __init__(self, first: Reservation) -> None:
+        history = build_history(HistorySettings(), clock=time.time)
+        self.tasks, self.states = history.tasks, history.states
+        super().__init__(self.tasks, self.states, Teller(None), Exposures(), clock=time.time)
         self._first = structs.replace(first, fields={})
 
     def reserve(self, *about: object, **more: object) -> Reservation:
@@ -103,9 +107,10 @@ class Forgetful(History):
 
 def ways(gateway: Gateway, first: Reservation) -> dict[str, Gateway]:
     """The same gateway in each way. `first` is what history says of the first call of a task."""
+    empty = Forgetful(first)
     parts = {item.name: getattr(gateway.inspector, item.name) for item in fields(Inspector)}
     return {
-        "neither": replace(gateway, history=Forgetful(HistorySettings(), first), inspector=Nothing(**parts)),
+        "neither": replace(gateway, history=History(empty.tasks, empty, empty.states), inspector=Nothing(**parts)),
         "history": replace(gateway, inspector=Words(**parts)),
         "both": gateway,
     }

@@ -35,7 +35,7 @@ from gateway.composition import Gateway
 from gateway.config import Configuration
 from gateway.credentials.caller_tokens import CallerTokens
 from gateway.credentials.origins import KnownOrigins
-from gateway.history import History
+from gateway.history import History, TaskRegistry
 from gateway.http.limits import RequestPlaces
 from gateway.identity.identities import Identities
 from gateway.inspection.inspector import Inspector
@@ -106,9 +106,9 @@ async def _open_parts(
     origins, vault, worker = KnownOrigins(), Vault(secrets.token_urlsafe), stack.enter_context(closing(WorkerThread()))
     inspector = content.inspector(configuration, base.keys.fingerprints, base.metrics)
     upstreams = _upstreams(stack, configuration, base.metrics, clock, (inspector, origins))
-    history, ends = memory.history(configuration, origins, inspector.detector, vault, clock)
+    history = memory.open_history(configuration, origins, inspector.detector, vault, clock)
     parts = DeskParts(configuration, base.keys, base.journal, history, clock, time.monotonic)
-    lends = AuthorityParts(parts, origins, inspector, ends, base.metrics, upstreams, base.signalled)
+    lends = AuthorityParts(parts, origins, inspector, base.metrics, upstreams, base.signalled)
     authority, catalogue, review = await _lending(stack, lends, base.policy, base.recorder)
     flood, registers = events.flood(stack, configuration, base.recorder, clock), build_registers(parts)
     ownership, unanswered = Ownership(clock), Ownership(clock)
@@ -137,7 +137,7 @@ async def _open_parts(
         monotonic=time.monotonic,
         new_id=partial(secrets.token_hex, 12),
         arguments_form=content.arguments_form(configuration, base.journal, inspector.spots),
-        tasks=_tasks(history, tokens, base.journal, inspector, origins, authority=authority),
+        tasks=_tasks(history.tasks, tokens, base.journal, inspector, origins, authority=authority),
         task_tokens=tokens,
         inspector=inspector,
         worker=worker,
@@ -286,7 +286,8 @@ def _review(
     review = LeaseReview(
         authority.leases,
         policy,
-        history,
+        history.tasks,
+        history.ledger,
         catalogue,
         clock=authority.clock,
         open_signals=signals.facts,
@@ -313,7 +314,7 @@ def _upstreams(
 
 
 def _tasks(
-    history: History,
+    registry: TaskRegistry,
     tokens: TaskTokens,
     journal: Journal,
     inspector: Inspector,
@@ -322,7 +323,7 @@ def _tasks(
     authority: Authority | None,
 ) -> TaskEndpoints:
     return TaskEndpoints(
-        history,
+        registry,
         tokens,
         inspect=inspector.declared,
         holds_credential=partial(content.holds_credential, inspector.detector, origins),

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from gateway.config import Configuration
     from gateway.credentials.origins import KnownOrigins
     from gateway.inspection.inspector import Inspector
-    from gateway.model.task import TaskEnd
     from gateway.model.wire import UpstreamTransport
     from gateway.telemetry.metrics import Metrics
 
@@ -56,12 +55,11 @@ _DRAIN_SECONDS: Final = 10.0
 
 
 class AuthorityParts(NamedTuple):
-    """The parts of the gateway for its authority. `ends` hear of the end of each task."""
+    """The parts of the gateway for its authority."""
 
     gateway: DeskParts
     origins: KnownOrigins
     inspector: Inspector
-    ends: list[Callable[[str, TaskEnd], None]]
     metrics: Metrics
     upstreams: Mapping[str, UpstreamTransport]
     signals: SignalMemory
@@ -101,7 +99,8 @@ async def open_authority(stack: AsyncExitStack, parts: AuthorityParts) -> Author
     if office is not None:
         office.connections.watch(partial(_end_connection, leases))
     authority = Authority(leases, mint, tokens, terms, _lives(configuration), clock, _new_id, office)
-    parts.ends.extend((authority.end_task, parts.signals.answers.end_task))
+    gateway.history.tasks.subscribe(authority.end_task)
+    gateway.history.tasks.subscribe(parts.signals.answers.end_task)
     return authority
 
 
@@ -161,7 +160,7 @@ def _leases(parts: AuthorityParts, store: LeaseStore, brokers: Mapping[str, Brok
     stuck_after = _seconds(gateway.configuration.authority.stuck_after)
 
     def is_open(task: str, now: float) -> bool:
-        return task.startswith(MESSAGES) or task == CATALOGUE or gateway.history.is_open(task, now)
+        return task.startswith(MESSAGES) or task == CATALOGUE or gateway.history.tasks.is_open(task, now)
 
     noted: dict[str, list[str]] = {}
 
@@ -205,7 +204,7 @@ def _keep_time(stack: AsyncExitStack, leases: Leases, parts: AuthorityParts) -> 
 
     async def sweep() -> None:
         await asyncio.sleep(_SWEEP_SECONDS)
-        gateway.history.forget(gateway.clock())
+        gateway.history.tasks.forget(gateway.clock())
         await leases.sweep()
         if gateway.journal.problem() is None:
             down_since.clear()

@@ -21,11 +21,10 @@ from gateway.credentials.detect import Detector
 from gateway.credentials.known_spots import KnownSpots
 from gateway.credentials.origins import KnownOrigins
 from gateway.errors import ApprovalStoreError, HistoryError
-from gateway.history import History, Store, lost_end, rebuild, restore, rewind, snapshot
+from gateway.history import History, Store, build_history, lost_end, rebuild, restore, rewind, snapshot
 from gateway.history.task_history import TaskHistory
 from gateway.journal.redaction import concealed_with
 from gateway.journal.verified_entries import entries
-from gateway.model.task import TaskEnd
 
 log = structlog.get_logger("gateway")
 
@@ -34,23 +33,18 @@ _GOAL_LENGTH: Final = 8192
 """Characters of a task's goal that the journal keeps, without what looks like a credential."""
 
 
-def history(
+def open_history(
     configuration: Configuration,
     origins: KnownOrigins,
     detector: Detector,
     vault: Vault,
     clock: Callable[[], float],
-) -> tuple[History, list[Callable[[str, TaskEnd], None]]]:
-    """Return the history of tasks, and the functions for news of the end of each task: the vault's, and later
-    others."""
+) -> History:
+    """Return an empty history. The end of a task takes its handles from the vault."""
     conceal = partial(_conceal_goal, origins, detector)
-    ends: list[Callable[[str, TaskEnd], None]] = [lambda task_id, _how: vault.drop(task_id)]
-
-    def tell(task_id: str, how: TaskEnd) -> None:
-        for hear in ends:
-            hear(task_id, how)
-
-    return History(configuration.history, clock=clock, conceal=conceal, origins=origins, on_end=tell), ends
+    history = build_history(configuration.history, clock=clock, conceal=conceal, origins=origins)
+    history.tasks.subscribe(lambda task_id, _how: vault.drop(task_id))
+    return history
 
 
 def _conceal_goal(origins: KnownOrigins, detector: Detector, goal: str, kept: TaskHistory) -> str:
@@ -87,7 +81,7 @@ async def open_memory(parts: DeskParts, registers: ApprovalRegisters | None = No
         if registers is not None:
             await registers.desk.withdraw_all("journal-cut")
             await registers.endorsements.withdraw_all("journal-cut")
-    log.info("history.rebuilt", tasks=len(history), events=rebuilt.events)
+    log.info("history.rebuilt", tasks=len(history.tasks), events=rebuilt.events)
 
     async def write_down() -> None:
         try:
@@ -113,7 +107,7 @@ def forget(owned: tuple[Ownership, ...], vault: Vault, history: History, clock: 
     """Remove expired entries of all memories. A job calls this, so an idle gateway frees memory too."""
     for each in owned:
         each.expire()
-    vault.retain(partial(history.is_open, now=clock()))
+    vault.retain(partial(history.tasks.is_open, now=clock()))
 
 
 async def keep_memory(

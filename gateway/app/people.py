@@ -98,8 +98,8 @@ def build_registers(parts: DeskParts) -> ApprovalRegisters | None:
 def _has_ended(history: History, question: Question, now: float) -> bool:
     """Return whether the task of a question is over. An implicit task is over if somebody ended it, not by its time."""
     if question.outlives_task:
-        return history.was_ended(question.task)
-    return not history.is_open(question.task, now)
+        return history.tasks.was_ended(question.task)
+    return not history.tasks.is_open(question.task, now)
 
 
 async def open_people(
@@ -120,10 +120,10 @@ async def open_people(
     configuration, journal, history = parts.configuration, parts.journal, parts.history
 
     async def end_task(task_id: str) -> bool:
-        kept = history.find(task_id)
+        kept = history.tasks.find(task_id)
         if kept is None or kept.status(desk.now()) != "open":
             return False
-        await journal.append("task", history.end(kept.task, "cancelled"))
+        await journal.append("task", history.tasks.end(kept.task, "cancelled"))
         return True
 
     keep_time(stack, desk, endorsements)

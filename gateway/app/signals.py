@@ -104,7 +104,7 @@ async def open_signals(
     if not configuration.signals:
         return Signals(memory.register)
     ended = EndedLogins(
-        parts.history,
+        parts.history.tasks,
         recorder,
         lending.authority,
         memory.seen,

@@ -149,8 +149,8 @@ def _target(settings: Configuration, upstream: str, name: str, kind: Literal["to
 
 
 def _question(settings: Configuration, principal: Principal, call: Call, when: float) -> JsonObject:
-    from gateway.history import relevance
     from gateway.history.events import Opened
+    from gateway.history.facts import relevance_of
     from gateway.history.fold import apply
     from gateway.history.state import TaskState
     from gateway.model.task import Task
@@ -159,7 +159,7 @@ def _question(settings: Configuration, principal: Principal, call: Call, when: f
     inspector = inspector_of(settings)
     task, state = Task("asked", "implicit", when), apply(TaskState(), Opened())
     quiet = inspector.suppressions.of(call.target, when)
-    relevant = relevance.of_call(state, call.target)
+    relevant = relevance_of(state, call.target)
     content = inspector.call(call, task, state.shingles, quiet=quiet, relevance=relevant, caller=principal)
     return ask(principal, call, task, content, state, number=1, now=when)
 

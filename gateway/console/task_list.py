@@ -74,7 +74,7 @@ _KEYS: Final = {"agent": "id", "user": "user"}
 
 def find_state(console: ConsoleParts, task: object) -> str:
     """Return the state of a task, as the gateway knows it now."""
-    kept = console.gateway.history.find(task) if isinstance(task, str) else None
+    kept = console.gateway.history.tasks.find(task) if isinstance(task, str) else None
     return "forgotten" if kept is None else kept.status(console.gateway.clock())
 
 

@@ -1,10 +1,12 @@
 """The history of a task. `events` defines its events, `new_events` makes those that depend on earlier ones, and `fold`
-folds all into the `state`. `facts` reads the state, and `relevance` tells which content the state can still use.
-`embedded` keeps the tasks of this process, and `states` their states. `durable` keeps them beyond the process (`codec` and
-`store` in snapshots, `events` in the journal)."""
+folds all into the `state`. `facts` reads the state. `registry` keeps the tasks, `ledger` the events of each, and `states`
+their states in memory or in the store. `durable` keeps them beyond the process (`codec` and `store` in snapshots, `events`
+in the journal)."""
 
 from gateway.history.durable import Rebuilt, Restored, lost_end, rebuild, restore, rewind, snapshot
-from gateway.history.embedded import History, Reservation
+from gateway.history.embedded import History, build_history
+from gateway.history.ledger import Reservation, TaskLedger
+from gateway.history.registry import TaskRegistry
 from gateway.history.store import Store
 
 __all__ = [
@@ -13,6 +15,9 @@ __all__ = [
     "Reservation",
     "Restored",
     "Store",
+    "TaskLedger",
+    "TaskRegistry",
+    "build_history",
     "lost_end",
     "rebuild",
     "restore",

@@ -116,3 +116,16 @@ def _joined(found: list[Carried]) -> Carried:
         credentials,
         shingles,
     )
+
+
+def is_unread(state: TaskState, pieces: frozenset[int] | None, before: Carried = NOTHING) -> bool:
+    """Return whether certainly no untrusted result has shown a value, by the parts of it (`CallContent.pieces_of`)."""
+    if pieces is None or state.sampled or before.sampled or state.unkept or before.unkept:
+        return False
+    return pieces.isdisjoint(state.tokens) and pieces.isdisjoint(before.tokens)
+
+
+def records_of(audience: str | None, state: TaskState, before: Carried) -> tuple[AbstractSet[int], ...]:
+    """Return the values in records of one system, in this task and the tasks before."""
+    found = (records.get(audience) for records in (state.records, before.records)) if audience is not None else ()
+    return tuple(values for values in found if values is not None)

@@ -85,7 +85,7 @@ def restore(history: History, store: Store) -> Restored:
         store.discard()
         return Restored(problem=HistoryError(f"the snapshots {store.path} cannot be read: {error}"))
     for kept in sorted(found, key=lambda kept: kept.used):
-        history.admit(kept)
+        history.tasks.admit(kept)
     return Restored(stored.journal, stored.seq)
 
 
@@ -105,7 +105,7 @@ def lost_end(history: History, restored: Restored, rebuilt: Rebuilt, end: int) -
 
     A journal with another id has none of the known entries.
     """
-    known = max((restored.seq, *(kept.seq for kept in history.tasks())))
+    known = max((restored.seq, *(kept.seq for kept in history.tasks.all())))
     found = end if rebuilt.journal == restored.journal else 0
     return None if known <= found else {"journal": restored.journal, "entries": found, "known": known}
 
@@ -116,7 +116,7 @@ def rewind(history: History, end: int) -> None:
     A journal may end before its snapshots: its last lines went with the power, or somebody cut them off. Their numbers
     are given anew, to calls that would be taken for known at the next start. What the tasks did stays.
     """
-    for kept in history.tasks():
+    for kept in history.tasks.all():
         if kept.seq > end:
             kept.seq, kept.changed = end, True
 
@@ -166,7 +166,7 @@ class _Rebuild:
         self.journal = restored.journal
         self.seq = 0
         self.events = 0
-        for kept in history.tasks():
+        for kept in history.tasks.all():
             if kept.open_calls:
                 self._calls.update(dict.fromkeys(history.states.load(kept).open, kept))
 
@@ -191,7 +191,7 @@ class _Rebuild:
         journal = cast("str", entry["journal"])
         if journal != self.journal:
             self._stored = 0
-            for kept in self._history.tasks():
+            for kept in self._history.tasks.all():
                 kept.seq, kept.changed = 0, True
         self.journal = journal
 
@@ -202,7 +202,7 @@ class _Rebuild:
         event = from_fields(fields)
         if not isinstance(event, Reserved):
             raise ValueError("a call is no reservation")  # noqa: TRY004 - damaged input, as all others here
-        self._history.forget(event.at)
+        self._history.tasks.forget(event.at)
         task_id = cast("str", cast("JsonObject", entry["task"])["id"])
         kept = self._task(task_id, lambda: cast("str", cast("JsonObject", entry["principal"])["key"]), fields, event.at)
         if kept is None or self.seq <= kept.seq:
@@ -213,7 +213,7 @@ class _Rebuild:
 
     def exposed(self, entry: JsonObject) -> None:
         event, at = from_fields(entry), cast("float", entry["at"])
-        self._history.forget(at)
+        self._history.tasks.forget(at)
         kept = self._task(cast("str", entry["task"]), lambda: cast("str", entry["owner"]), entry, at)
         if kept is not None and self.seq > kept.seq:
             self._fold(kept, event, at)
@@ -223,12 +223,12 @@ class _Rebuild:
         if isinstance(event, Read):
             self._read(entry, event)
             return
-        kept = self._history.find(cast("str", entry["task"]))
+        kept = self._history.tasks.find(cast("str", entry["task"]))
         if kept is not None and self.seq > kept.seq and isinstance(event, Observed) and event.call in self._calls:
             self._fold(kept, event, kept.used)
 
     def _read(self, entry: JsonObject, event: Read) -> None:
-        self._history.forget(event.at)
+        self._history.tasks.forget(event.at)
         kept = self._task(cast("str", entry["task"]), lambda: cast("str", entry["owner"]), entry, event.at)
         if kept is not None and self.seq > kept.seq:
             self._fold(kept, event, event.at)
@@ -254,7 +254,7 @@ class _Rebuild:
 
     def task(self, entry: JsonObject) -> None:
         event = from_fields(entry)
-        kept = self._history.find(cast("str", entry["task"]))
+        kept = self._history.tasks.find(cast("str", entry["task"]))
         if kept is None:
             declared = entry.get("declared")
             if declared is None or self.seq <= self._stored:
@@ -262,7 +262,7 @@ class _Rebuild:
             task = read_task(declared)
             size = declared_size(task, event) if isinstance(event, Opened) else 0
             kept = TaskHistory(task, cast("str", entry["owner"]), _parties(entry), task.opened, size=size)
-            self._history.admit(kept)
+            self._history.tasks.admit(kept)
         if self.seq <= kept.seq:
             return
         if isinstance(event, Ended):
@@ -272,17 +272,17 @@ class _Rebuild:
     def _task(self, task_id: str, owner: Callable[[], str], fields: JsonObject, at: float) -> TaskHistory | None:
         """Return the task of a call or a reading. An implicit task begins with its first entry; a declared task has an
         entry of its own. A task missing from a snapshot had ended by then."""
-        kept = self._history.find(task_id)
+        kept = self._history.tasks.find(task_id)
         if kept is None and "opened" in fields and self.seq > self._stored:
             opened = cast("float", fields["opened"])
             kept = TaskHistory(Task(task_id, "implicit", opened), owner(), _parties(fields), at)
-            self._history.admit(kept)
+            self._history.tasks.admit(kept)
         return kept
 
     def _fold(self, kept: TaskHistory, event: Event, now: float) -> None:
         """Fold an event, unless a snapshot has it already."""
         try:
-            self._history.fold(kept, event, now)
+            self._history.ledger.append(kept, event, now)
         except ValueError:
             return
         finally:

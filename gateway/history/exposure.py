@@ -16,19 +16,17 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from msgspec import structs
 
-from gateway.errors import TaskExpired
 from gateway.history.carried import NOTHING, Carried
-from gateway.history.events import Exposed, Released, Reserved, pack, to_fields, touch_of
+from gateway.history.events import Exposed, Released, Reserved
+from gateway.history.new_events import touch_of
 from gateway.history.state import MAX_EXPOSED, TaskState
 from gateway.model.content import CallContent, CredentialPiece, Sighting
 from gateway.model.shingles import gram, is_exposed
 
 if TYPE_CHECKING:
-    from gateway.history.embedded import History
     from gateway.history.events import Event, Touch
     from gateway.model.target import Target
     from gateway.model.task import Task
-    from gateway.model.wire import JsonObject
 
 MAX_OF_CALLER: Final = 16_384
 MAX_OF_ALL: Final = 262_144
@@ -110,27 +108,6 @@ class Exposures:
         of_task = MAX_EXPOSED - sum(map(len, state.exposed.values()))
         of_caller = self._of_caller - sum(self._sizes[task] for task in self._callers.get(owner, {}))
         return max(0, min(of_task, of_caller, self._of_all - self._size))
-
-
-def expose(
-    history: History, task: Task, target: Target, pieces: tuple[CredentialPiece, ...], *, request: str, now: float
-) -> JsonObject | frozenset[str]:
-    """Count the pieces of credentials in a message without a decision, or beside the arguments of a call.
-
-    `request` is its id. Returns the fields of an `exposed` entry, to be written before the message is sent. If a system
-    would have half of a credential, returns the fingerprint: the message must not be sent. Raises `TaskExpired`.
-    """
-    kept = history.find(task.id)
-    if kept is None:
-        raise TaskExpired(f"the task {task.id} is no longer kept", "send the request again; it begins a new task")
-    content = CallContent(pieces=pieces)
-    found = history.exposures.complete(kept, history.states.load(kept), target, content)
-    if found.sightings:
-        return frozenset(item.fingerprint for item in found.sightings)
-    event = Exposed(**touch_of(target)._asdict(), exposed=pack(found.exposed))
-    history.fold(kept, event, now)
-    fields = {"id": request, "task": task.id, "owner": kept.owner, "at": round(now, 3), **kept.origin}
-    return {**fields, **to_fields(event)}
 
 
 def _is_foreign(piece: CredentialPiece, state: TaskState, earlier: Carried, audience: str) -> bool:

@@ -1,15 +1,15 @@
-"""Facts of a task for policy. Pure: no I/O, no clock, no randomness."""
+"""Facts of a task for policy, and the words that can still change a fact. Pure: no I/O, no clock, no randomness."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypedDict
 
-from gateway.history.carried import NOTHING
+from gateway.history.carried import NOTHING, is_unread, records_of
 from gateway.history.codes import is_requested
 from gateway.history.reach import audiences_in_window, reach_of
-from gateway.history.relevance import is_unread, records_of
-from gateway.history.state import ENDLESS, MAX_LINKS, higher
+from gateway.history.state import ENDLESS, MAX_LINKS, MAX_RESULTS, MAX_TOKENS, MAX_TRUSTED, higher
+from gateway.model.content import Relevance
 from gateway.model.facts import CredentialFact, SessionFacts, TaskLabels
 from gateway.model.target import Role
 
@@ -355,3 +355,27 @@ def _followed(state: TaskState, content: CallContent) -> tuple[str, ...]:
     if len(state.links) > MAX_LINKS:
         return ()
     return tuple(sorted(pointer for pointer, link in content.links.items() if state.followed.get(link) == 1))
+
+
+def relevance_of(state: TaskState, target: Target, carried: Carried = NOTHING) -> Relevance:
+    """Return the words of a call by which a fact can change: only these are searched for.
+
+    Words back to their own system are no spread, and most tasks read from one system after another. Later readings cannot
+    be in arguments that have arrived.
+    """
+    if not state.sources <= {target.audience} or not carried.sources <= {target.audience}:
+        words = "all"
+    elif state.unkept or carried.unkept:
+        words = "one"
+    else:
+        words = "none"
+    trusted = state.trusted | carried.trusted if carried.trusted and words == "one" else state.trusted
+    return Relevance(words, trusted, told=state.untrusted or carried.untrusted)
+
+
+def keeps_words(state: TaskState, target: Target) -> bool:
+    """Return whether the words of a coming result can be kept, or losing them is news. Full stays full."""
+    if target.trust == "trusted":
+        return len(state.trusted) < MAX_TRUSTED
+    full = len(state.tokens) >= MAX_TOKENS or len(state.results) >= MAX_RESULTS
+    return not full or target.audience not in state.unkept

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
 
-from gateway.history.carried import NOTHING
+from gateway.history.carried import NOTHING, is_unread, records_of
 from gateway.history.events import (
     NO_DIGESTS,
     Observed,
     Read,
     Reserved,
     Shown,
+    Touch,
     pack,
+    shared_touch,
     shown,
     shown_fields,
-    touch_of,
 )
 from gateway.history.reach import raised
-from gateway.history.relevance import is_unread, records_of
 from gateway.history.state import (
     CONFIDENTIAL,
     MAX_CREDENTIALS,
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from gateway.history.carried import Carried
     from gateway.model.call import Call, Source
     from gateway.model.content import ResultContent
+    from gateway.model.target import Target
 
 
 def reserved(
@@ -64,18 +65,40 @@ def reserved(
 ) -> Reserved:
     """Return the reservation of a call. `depth` is the delegation depth plus aggregator hops.
 
-    Without whole content, every fact that depends on the content is unknown. Most calls have none of the rarer contents,
-    so each is looked at only where it can say something.
+    Without whole content, every fact that depends on the content is unknown.
     """
-    seen, target = _UNSEEN if content is None else content, call.target
-    touch = touch_of(target)
-    links = pack(link for link in {*seen.links.values()} if link in state.links) if state.links and seen.links else b""
-    said, told = _told(state, touch.audience, seen, carried) if seen.told_values or seen.told else (b"", b"")
-    is_placed = seen.destinations or len(state.destinations) + len(state.inside) > MAX_DESTINATIONS
-    outside, inside, named, crowded = _destinations(state, seen) if is_placed else _NO_DESTINATIONS
-    is_said = seen.words is not None and seen.words <= state.uttered.keys()
+    seen = _UNSEEN if content is None else content
+    event = _usual(state, call_id, call.target, seen, at, carried=carried)
+    # Most calls have none of these, and `with_content` would change nothing.
+    if (
+        seen.destinations
+        or seen.sightings
+        or seen.tokens
+        or seen.links
+        or (seen.told_values or seen.told)
+        or seen.exposed
+        or (state.unkept or carried.unkept)
+        or len(state.destinations) + len(state.inside) > MAX_DESTINATIONS
+    ):
+        event = with_content(state, event, seen, carried)
+    # A call that names nothing, to systems that a call before it has certainly reached, raises no number.
+    touch = shared_touch(event.audience, event.write, event.tenant, event.environment, event.behind)
+    if state.touched.get(touch, 0) > state.undecided.touched.get(touch, 0) and not (
+        depth or seen.destinations or event.crowded or event.fed or event.flooded
+    ):
+        return event
+    raises = raised(state, event, seen, depth, carried)
+    return structs.replace(event, raises=raises) if raises else event
+
+
+def _usual(
+    state: TaskState, call_id: str, target: Target, seen: CallContent, at: float, *, carried: Carried
+) -> Reserved:
+    """Return a reservation with the contents that each call has."""
+    touch, words = touch_of(target), seen.words
+    is_said = words is not None and words <= state.uttered.keys()
     uttered, wordy = (b"", False) if is_said else _uttered(state, seen, carried)
-    event = Reserved(
+    return Reserved(
         call=call_id,
         number=state.number + 1,
         at=round(at, 3),
@@ -87,33 +110,44 @@ def reserved(
         mint=target.labels.effect is _MINT,
         trusted=target.trust != "untrusted",
         sensitivity=target.labels.sensitivity,
+        destinations=b"" if seen.complete else None,
+        own=seen.has_off_goal_text,
+        directed=seen.follows_goal,
+        pointed=seen.pointed,
+        uttered=uttered,
+        wordy=wordy,
+    )
+
+
+def touch_of(target: Target) -> Touch:
+    """Return the systems that a call of this target touches. Anything but a read may change something."""
+    writes = target.labels.effect is not Effect.READ
+    behind = tuple(sorted({*target.aggregates} - {target.audience})) if target.aggregates else ()
+    return shared_touch(target.audience, writes, target.tenant, target.environment, behind)
+
+
+def with_content(state: TaskState, event: Reserved, seen: CallContent, carried: Carried) -> Reserved:
+    """Return a reservation with the rarer contents of its arguments, each where it can say something."""
+    links = pack(link for link in {*seen.links.values()} if link in state.links) if seen.links else b""
+    said, told = _told(state, event.audience, seen, carried) if seen.told_values or seen.told else (b"", b"")
+    outside, inside, named, crowded = _destinations(state, seen)
+    return structs.replace(
+        event,
         destinations=outside if seen.complete else None,
-        named=named,
         inside=inside,
+        named=named,
         crowded=crowded,
         credentials=_fingerprints(seen) if seen.sightings else (),
-        fed=_fed(state, touch.audience, seen.tokens, carried) if seen.tokens else (),
+        fed=_fed(state, event.audience, seen.tokens, carried) if seen.tokens else (),
         flooded=_is_flooded(state, seen, carried) if state.unkept or carried.unkept else False,
         links=links,
         own=seen.has_off_goal_text and not links,
-        directed=seen.follows_goal,
-        pointed=seen.pointed,
         said=said,
-        uttered=uttered,
-        wordy=wordy,
         exposed=pack(seen.exposed) if seen.exposed else b"",
         told=told,
     )
-    # A call that names nothing, to systems that a call before it has certainly reached, raises no number.
-    if state.touched.get(touch, 0) > state.undecided.touched.get(touch, 0) and not (
-        depth or seen.destinations or crowded or event.fed or event.flooded
-    ):
-        return event
-    raises = raised(state, event, seen, depth, carried)
-    return structs.replace(event, raises=raises) if raises else event
 
 
-_NO_DESTINATIONS: Final = (b"", b"", b"", False)
 _MINT: Final = Effect.MINT
 _UNSEEN: Final = CallContent(complete=False, has_off_goal_text=True)
 """The content of arguments of which nothing is known."""
@@ -125,7 +159,7 @@ def _destinations(state: TaskState, content: CallContent) -> tuple[bytes, bytes,
     if len(state.destinations) + len(state.inside) + len(found) > MAX_DESTINATIONS:
         return b"", b"", b"", True
     if not found:
-        return _NO_DESTINATIONS
+        return b"", b"", b"", False
     inside, named = found & content.inside, found & content.named
     return pack(found - inside), pack(inside), pack(named), False
 

@@ -93,9 +93,9 @@ class Inspector:
         """Return the content of the arguments. The words of the caller's identity are not foreign. `walked` are the leaves of
         the arguments, if they were made before.
 
-        `seen` has the credentials that the task was shown (`History.seen`), and `index` the same as an index. The call is
+        `seen` has the credentials that the task was shown (`TaskLedger.seen`), and `index` the same as an index. The call is
         searched for them in every form. `handles` maps the handles in the arguments to their credentials. `quiet` has the
-        suppressions in force (`suppressions.of`), and `relevance` the words that matter (`History.relevance`).
+        suppressions in force (`suppressions.of`), and `relevance` the words that matter (`TaskLedger.relevance`).
         """
         return analyse(
             call,
@@ -124,7 +124,7 @@ class Inspector:
         words: bool = True,
     ) -> ResultInspector:
         """Return the inspector of a call's streaming result. `quiet` and `seen` are as for `call`; `words` is whether
-        its words matter (`History.keeps_words`)."""
+        its words matter (`TaskLedger.keeps_words`)."""
         target = call.target
         trusted = target.trust == "trusted"
         links = task.goal is not None and followable_links.may_be_followed(call, task.goal)

@@ -11,7 +11,7 @@ from gateway import reasons
 from gateway.approvals.digest import digest_call, digest_question, digest_session, digest_subject
 from gateway.approvals.model import Approval, Question, Requester, ShownReason
 from gateway.approvals.rules import merge_rules
-from gateway.history import History
+from gateway.history import TaskLedger
 from gateway.journal.redaction import Spots, concealed_with, redacted, together
 from gateway.journal.writer import Journal
 from gateway.model.decision import Reason, Refusal
@@ -54,7 +54,7 @@ class Questions(Struct, frozen=True):
 
     people: People
     known: CallerCredentials
-    history: History
+    ledger: TaskLedger
     spots: Spots
     journal: Journal
     new_id: Callable[[], str]
@@ -130,7 +130,7 @@ class Questions(Struct, frozen=True):
             "beside": {"value": redacted(beside, key=key, spots=spots, known=known)} if beside else None,
             "credentials": [_describe_credential(fact) for fact in (facts.credentials or ())[:_CREDENTIALS]],
             "ungrounded": {
-                pointer: self.history.sources(prepared.task, ruling.content.authority.get(pointer, frozenset()))
+                pointer: self.ledger.sources(prepared.task, ruling.content.authority.get(pointer, frozenset()))
                 for pointer in facts.ungrounded or ()
             },
             "task": {"id": prepared.task.id, "kind": prepared.task.kind, "risk": prepared.task.risk},

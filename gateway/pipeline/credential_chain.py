@@ -45,7 +45,7 @@ class CredentialChain:
         self._indexes = RecentIndexes()
 
     def index(self, task: Task, seen: Mapping[str, frozenset[int]]) -> CredentialIndex | None:
-        """Return the index of the credentials that a task has seen (`History.seen`); `None` for none."""
+        """Return the index of the credentials that a task has seen (`TaskLedger.seen`); `None` for none."""
         if isinstance(seen, ChainMap):
             # An earlier task may be shown more, or be forgotten, while this one goes on: no index of it stays right.
             return CredentialIndex(seen)

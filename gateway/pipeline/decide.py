@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Final, cast
 from msgspec import Struct
 
 from gateway.approvals.endorsement import Endorsement
-from gateway.history import History
-from gateway.history.embedded import Reservation
+from gateway.history import Reservation, TaskLedger
 from gateway.history.facts import depth_of
 from gateway.journal.writer import QueuedEntry
 from gateway.json.walk import Leaves, leaves
@@ -74,14 +73,14 @@ class CallInspection(Struct, frozen=True):
     """The inspection of calls for credentials, destinations and words."""
 
     inspector: Inspector
-    history: History
+    ledger: TaskLedger
     chain: CredentialChain
     worker: WorkerThread
 
     async def inspect_arguments(self, context: RequestContext, prepared: PreparedCall) -> tuple[CallContent, Leaves]:
         """Return the content of the arguments, with the credentials that other tasks of the caller were shown, and their leaves."""
         call, task, principal = prepared.call, prepared.task, prepared.request.principal
-        size, seen, handles = len(prepared.message.body), self.history.seen(task), prepared.handles
+        size, seen, handles = len(prepared.message.body), self.ledger.seen(task), prepared.handles
         suppressions = self.inspector.suppressions
         look = partial(
             self.inspector.call,
@@ -91,7 +90,7 @@ class CallInspection(Struct, frozen=True):
             handles.stand_ins() if handles.held else _NO_STAND_INS,
             quiet=suppressions.of(call.target, context.arrived) if suppressions.rules else None,
             index=self.chain.index(task, seen) if seen else None,
-            relevance=self.history.relevance(task, call.target),
+            relevance=self.ledger.relevance(task, call.target),
             caller=principal,
         )
         if size <= AT_ONCE:
@@ -157,7 +156,7 @@ class Decider(Struct, frozen=True):
     questions: PolicyQuestions
     record: CallRecord
     known: CallerCredentials
-    history: History
+    ledger: TaskLedger
     metrics: Metrics
     monotonic: Callable[[], float]
 
@@ -208,7 +207,7 @@ class Decider(Struct, frozen=True):
         releases, ask_policy = self.questions.releases, self.questions.ask_policy
         claimed = None if release is None or releases is None else releases.claim(release)
         depth = depth_of(principal, call.target)
-        counted = self.history.reserve(task, context.id, call, content, context.arrived, depth=depth)
+        counted = self.ledger.reserve(task, context.id, call, content, context.arrived, depth=depth)
         try:
             seen = self.history.seen(task)
             endorsement = None
@@ -232,12 +231,12 @@ class Decider(Struct, frozen=True):
         decision = decided[1]
         if decision.effect != "allow":
             # At once: other calls of this turn of the loop would find a refused call in flight until the write.
-            self.history.release(task, context.id, denied=decision.is_denial)
+            self.ledger.release(task, context.id, denied=decision.is_denial)
         return _Recorded(decision, counted, entry, claimed, endorsement, seconds)
 
     def _take_back(self, context: RequestContext, prepared: PreparedCall, claimed: Release | None) -> None:
         """Uncount a call without a recorded decision, and let another call have its approval."""
-        self.history.release(prepared.task, context.id, denied=False)
+        self.ledger.release(prepared.task, context.id, denied=False)
         if claimed is not None and self.questions.releases is not None:
             self.questions.releases.give_back(claimed)
 
@@ -245,7 +244,7 @@ class Decider(Struct, frozen=True):
         """Let a recorded call pass. A refused call counts no more, except as a denial."""
         decision, target, releases = recorded.decision, prepared.call.target, self.questions.releases
         if decision.effect == "allow":
-            self.history.let_pass(prepared.task, context.id)
+            self.ledger.let_pass(prepared.task, context.id)
             if recorded.endorsement is not None and releases is not None:
                 releases.endorsements.note_use(recorded.endorsement.id)
         else:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from gateway.authority.lending import Authority
     from gateway.authority.signals.register import Signal
-    from gateway.history import History
+    from gateway.history import TaskRegistry
     from gateway.history.task_history import TaskHistory
     from gateway.model.caller import Principal
     from gateway.pipeline.record import Recording
@@ -62,7 +62,7 @@ class EndedLogins:
 
     def __init__(
         self,
-        history: History,
+        registry: TaskRegistry,
         recorder: Recording,
         authority: Authority | None,
         seen: SeenCallers,
@@ -71,7 +71,7 @@ class EndedLogins:
         clock: Callable[[], float],
         end_answers: Callable[[Callable[[Principal], bool]], None] = lambda _is_chosen: None,
     ) -> None:
-        self._history = history
+        self._registry = registry
         self._recorder = recorder
         self._authority = authority
         self._seen = seen
@@ -107,7 +107,7 @@ class EndedLogins:
 
     def _open_tasks(self) -> Iterable[TaskHistory]:
         now = self._clock()
-        return [kept for kept in self._history.tasks() if kept.status(now) == "open"]
+        return [kept for kept in self._registry.all() if kept.status(now) == "open"]
 
     def _owns(self, signal: Signal, kept: TaskHistory) -> bool:
         logins = self._seen.of(kept.owner)
@@ -125,7 +125,7 @@ class EndedLogins:
                     self._authority.tokens.end_task(task.id)
                 continue
             writing = asyncio.get_running_loop().create_task(
-                append_or_log(self._recorder, "task", self._history.end(task, "cancelled"))
+                append_or_log(self._recorder, "task", self._registry.end(task, "cancelled"))
             )
             self._writing.add(writing)
             writing.add_done_callback(self._writing.discard)

@@ -12,8 +12,7 @@ from gateway.catalogue.catalogue import Catalogue
 from gateway.credentials import own_token
 from gateway.credentials.caller_tokens import CallerTokens
 from gateway.credentials.fingerprint import Fingerprints
-from gateway.history import History
-from gateway.history.exposure import expose
+from gateway.history import TaskLedger
 from gateway.journal.writer import Journal
 from gateway.model.content import CredentialPiece
 from gateway.model.decision import Refusal
@@ -33,7 +32,7 @@ class ExposureGuard(Struct, frozen=True):
     catalogue: Catalogue
     chain: CredentialChain
     tokens: CallerTokens
-    history: History
+    ledger: TaskLedger
     tasks: CurrentTasks
     journal: Journal
     worker: WorkerThread
@@ -59,7 +58,7 @@ class ExposureGuard(Struct, frozen=True):
         if isinstance(task, Refusal):
             return task
         target = self.catalogue.target(upstream, "resource", "")
-        exposed = expose(self.history, task, target, (*foreign, *mine), request=context.id, now=context.arrived)
+        exposed = self.ledger.expose(task, target, (*foreign, *mine), request=context.id, now=context.arrived)
         if isinstance(exposed, frozenset):
             return OWN_TOKEN if exposed & _names(mine) else FOREIGN
         await self.journal.append("exposed", exposed)

@@ -70,7 +70,7 @@ class CallReads(Struct, frozen=True):
         """Fold a part of the result into the task of the call."""
         if content.sightings:
             content = await self.parts.credential_chain.mark_repeated(self.prepared.request, content)
-        return self.parts.history.observe(self.prepared.task, self.context.id, content, label=self.label)
+        return self.parts.ledger.observe(self.prepared.task, self.context.id, content, label=self.label)
 
     def record(self, fields: JsonObject) -> Awaitable[None]:
         """Write an `observed` entry. Raises `JournalError`."""
@@ -86,7 +86,7 @@ class CallReads(Struct, frozen=True):
             content = ResultContent(complete=False)
         if content is None:
             return None
-        return self.parts.history.observe(self.prepared.task, self.context.id, content, label=self.label)
+        return self.parts.ledger.observe(self.prepared.task, self.context.id, content, label=self.label)
 
 
 class CallAnswer(UpstreamAnswer, kw_only=True):
@@ -103,7 +103,7 @@ class CallAnswer(UpstreamAnswer, kw_only=True):
     def past_call(self) -> PastCall:
         """Return the facts of this call for a late result."""
         prepared, label = self.prepared, self.reads_of_call.label
-        return self.parts.history.past_call(prepared.task, self.context.id, prepared.call.target, label, self.max_bytes)
+        return self.parts.ledger.past_call(prepared.task, self.context.id, prepared.call.target, label, self.max_bytes)
 
     def on_sent(self) -> None:
         """Fold the content not searched while the answer was on its way."""
@@ -113,7 +113,7 @@ class CallAnswer(UpstreamAnswer, kw_only=True):
     async def settle(self, end: StreamEnd) -> None:
         """Remove an ended call from the calls under way, and record its end."""
         calls, context, prepared, kept = self.calls, self.context, self.prepared, self.result_record
-        calls.record.history.settle(prepared.task, context.id)
+        calls.record.ledger.settle(prepared.task, context.id)
         if calls.authority is not None:
             calls.authority.end_call(context.id)
         content = None
@@ -207,8 +207,8 @@ class Forwarder(Struct, frozen=True):
             call,
             task,
             quiet=suppressions.of(target, context.arrived) if suppressions.rules else None,
-            seen=parts.history.seen(task),
-            words=parts.history.keeps_words(task, target),
+            seen=parts.ledger.seen(task),
+            words=parts.ledger.keeps_words(task, target),
         )
         concealer = None
         if obligations.conceals or prepared.handles.values or attached.shown:

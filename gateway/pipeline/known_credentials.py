@@ -13,7 +13,7 @@ from gateway.credentials.calls import CredentialIndex
 from gateway.credentials.detect import Detector
 from gateway.credentials.known_spots import KnownSpots
 from gateway.errors import HistoryError
-from gateway.history import History
+from gateway.history import TaskLedger, TaskRegistry
 from gateway.journal.redaction import CONCEALED, SEARCHED, concealed_with
 from gateway.model.caller import Principal
 from gateway.model.content import Sighting
@@ -33,7 +33,8 @@ _LONGEST: Final = 4096
 class CallerCredentials(Struct, frozen=True):
     """The credentials that callers know: shown by systems to their tasks, carried by their calls, and their own tokens."""
 
-    history: History
+    tasks: TaskRegistry
+    ledger: TaskLedger
     chain: CredentialChain
     tokens: CallerTokens
     task_tokens: TaskTokens
@@ -68,7 +69,7 @@ class CallerCredentials(Struct, frozen=True):
         if shown is not None:
             indexes.append(shown.index)
         try:
-            seen = None if task is None else self.history.seen(task)
+            seen = None if task is None else self.ledger.seen(task)
         except HistoryError:
             # The gateway decides nothing in a task with an unreadable state. The caller's other tasks still count.
             seen = None
@@ -82,10 +83,10 @@ class CallerCredentials(Struct, frozen=True):
         """Return the task of a request, if there is one already: a refusal begins none."""
         named = select_task(message, context.exchange.fields)
         if named is None:
-            return self.history.present(principal, context.arrived)
+            return self.tasks.find_present(principal, context.arrived)
         if isinstance(named, str) and is_token(named):
             named = self.task_tokens.task_of(named, principal, context.arrived)
-        kept = self.history.find(named) if isinstance(named, str) else None
+        kept = self.tasks.find(named) if isinstance(named, str) else None
         return kept.task if kept is not None and kept.owner == principal.key else None
 
     def _find_tokens(self, context: RequestContext, owner: str) -> Iterator[CredentialIndex]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.authority.leases import Leases
     from gateway.authority.model import Cause, Lease, LeaseGrounds
     from gateway.catalogue.catalogue import Catalogue
-    from gateway.history import History
+    from gateway.history import TaskLedger, TaskRegistry
     from gateway.model.caller import Principal
     from gateway.model.signal import SignalFact
     from gateway.model.target import CredentialKind, Target
@@ -51,7 +51,8 @@ class LeaseReview:
         self,
         leases: Leases,
         policy: Policy,
-        history: History,
+        tasks: TaskRegistry,
+        ledger: TaskLedger,
         catalogue: Catalogue,
         *,
         clock: Callable[[], float],
@@ -59,7 +60,8 @@ class LeaseReview:
     ) -> None:
         self._leases = leases
         self._policy = policy
-        self._history = history
+        self._tasks = tasks
+        self._ledger = ledger
         self._catalogue = catalogue
         self._clock = clock
         self._open_signals = open_signals
@@ -133,8 +135,8 @@ class LeaseReview:
     def _question(self, question: Sequence[Held]) -> JsonObject:
         """Return the input of policy. Raises `HistoryError`, and `KeyError` for an upstream that is not configured."""
         grounds, now = question[0][1], self._clock()
-        task = grounds.task or self._history.task(grounds.principal, now)
-        facts = self._history.facts(task, now)
+        task = grounds.task or self._tasks.open_implicit(grounds.principal, now)
+        facts = self._ledger.facts(task, now)
         held = [
             HeldLease(
                 lease.id,

@@ -11,7 +11,7 @@ from gateway import reasons
 from gateway.binding.vault import Vault
 from gateway.catalogue.catalogue import Catalogue
 from gateway.credentials.handles import BACKSLASH, SIGN, places
-from gateway.history import History
+from gateway.history import TaskRegistry
 from gateway.inspection.label_cases import labelled_for_call
 from gateway.model.call import ActionName, Call
 from gateway.model.decision import Reason, Refusal
@@ -42,7 +42,7 @@ class PreparedCall(Struct, frozen=True):
 class CurrentTasks(Struct, frozen=True):
     """The tasks of requests: the declared task named by a request, else the implicit task of its caller."""
 
-    history: History
+    registry: TaskRegistry
     tokens: TaskTokens
 
     def find_task(
@@ -54,12 +54,12 @@ class CurrentTasks(Struct, frozen=True):
         names_none = HEADER not in fields and (message is None or "_meta" not in message.params)
         named = None if names_none else select_task(message, fields)
         if named is None:
-            return self.history.task(request.principal, now)
+            return self.registry.open_implicit(request.principal, now)
         found: str | Task | Reason = named
         if isinstance(found, str) and is_token(found):
             found = self.tokens.task_of(found, request.principal, now)
         if isinstance(found, str):
-            found = self.history.select(request.principal, found, now)
+            found = self.registry.select(request.principal, found, now)
         return Refusal(403, found, REFUSED) if isinstance(found, Reason) else found
 
 
@@ -69,7 +69,6 @@ class Preparation(Struct, frozen=True):
     catalogue: Catalogue
     tasks: CurrentTasks
     vault: Vault
-    history: History
 
     def prepare_call(
         self, context: RequestContext, request: UpstreamRequest, message: Message, *, exposed: bool
@@ -87,7 +86,7 @@ class Preparation(Struct, frozen=True):
         found = places(body, TABLE[call.action].decided) if BACKSLASH in body or SIGN in body else ()
         if not found:
             return PreparedCall(request, message, call, task, ResolvedHandles(request, {}), exposed)
-        readings = self.history.readings_of(task)
+        readings = self.tasks.registry.readings_of(task)
         handles = resolve_handles(self.vault, request, message, call, found, tasks=readings)
         return handles if isinstance(handles, Refusal) else PreparedCall(request, message, call, task, handles, exposed)
 

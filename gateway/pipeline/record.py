@@ -10,7 +10,7 @@ import structlog
 from msgspec import Struct
 
 from gateway.errors import JournalError
-from gateway.history import History
+from gateway.history import TaskLedger
 from gateway.journal.entry import Outcome, call_entry, settled_entry
 from gateway.journal.records import record_arguments
 from gateway.journal.redaction import KnownCredentials, Spots, conceal_known
@@ -22,7 +22,7 @@ from gateway.telemetry.metrics import Metrics
 from gateway.worker_thread import AT_ONCE, WorkerThread
 
 if TYPE_CHECKING:
-    from gateway.history.embedded import Reservation
+    from gateway.history import Reservation
     from gateway.journal.writer import QueuedEntry
     from gateway.model.call import Context
     from gateway.model.decision import Decision
@@ -75,7 +75,7 @@ class CallRecord(Struct, frozen=True):
 
     journal: Journal
     metrics: Metrics
-    history: History
+    ledger: TaskLedger
     worker: WorkerThread
     form: ArgumentsForm
     monotonic: Callable[[], float]
@@ -133,7 +133,7 @@ class CallRecord(Struct, frozen=True):
     ) -> None:
         """End an allowed call without sending it: its caller has left, or it has no credential. The call counts, since its
         beginning is on record."""
-        self.history.settle(prepared.task, context.id)
+        self.ledger.settle(prepared.task, context.id)
         taken = (self.monotonic() - context.began) * 1000
         record_or_log(self, "settled", settled_entry(context.id, outcome, duration_ms=taken))
 

@@ -13,7 +13,7 @@ from gateway.approvals.endorsements import Endorsements
 from gateway.approvals.model import Approval
 from gateway.approvals.state import fact_of
 from gateway.errors import ApprovalStoreError, HistoryError, JournalError
-from gateway.history import History
+from gateway.history import TaskLedger
 from gateway.journal.writer import Journal
 from gateway.pipeline.record import append_or_log
 from gateway.pipeline.recurring import describe_endorsement, give_endorsement
@@ -41,7 +41,7 @@ class Releases(Struct, frozen=True):
 
     desk: Desk
     endorsements: Endorsements
-    history: History
+    ledger: TaskLedger
     journal: Journal
     metrics: Metrics
     new_id: Callable[[], str]
@@ -83,7 +83,7 @@ class Releases(Struct, frozen=True):
             for reason in question.reasons:
                 limits.update(reason.limits)
         try:
-            entry = self.history.endorse(task, values, limits)
+            entry = self.ledger.endorse(task, values, limits)
         except HistoryError as error:
             log.warning("approval.not-endorsed", id=approval.id, problem=error.message)
             return

@@ -58,7 +58,7 @@ def resolve_handles(
     *,
     tasks: tuple[str, ...],
 ) -> ResolvedHandles | Refusal:
-    """Return the handles found in the arguments of a call. Refuse a handle of other tasks than these (`History.readings_of`), and
+    """Return the handles found in the arguments of a call. Refuse a handle of other tasks than these (`TaskRegistry.readings_of`), and
     a handle in a place that cannot take its value."""
     if isinstance(found, handles.Misplaced):
         return reasons.CREDENTIAL_CHAIN_HANDLE.refusal(problem=found.message)

@@ -15,7 +15,7 @@ from gateway.binding.ownership import Ownership
 from gateway.catalogue.catalogue import Catalogue
 from gateway.catalogue.pins import MAX_LISTED
 from gateway.errors import HistoryError
-from gateway.history import History
+from gateway.history import TaskLedger, TaskRegistry
 from gateway.inspection.label_cases import label_variants
 from gateway.loop_turns import LoopTurns
 from gateway.model.decision import Refusal
@@ -47,7 +47,8 @@ class Visibility(Struct, frozen=True):
     """
 
     catalogue: Catalogue
-    history: History
+    tasks: TaskRegistry
+    ledger: TaskLedger
     policy: Policy
     ownership: Ownership
     signals: SignalRegister
@@ -117,8 +118,8 @@ class Visibility(Struct, frozen=True):
         """Return the ids of the targets visible to this caller. For a tool with cases, one permitted case is enough."""
         principal, found = request.principal, set[str]()
         try:
-            task = self.history.task(principal, context.arrived)
-            facts = self.history.facts(task, context.arrived)
+            task = self.tasks.open_implicit(principal, context.arrived)
+            facts = self.ledger.facts(task, context.arrived)
         except HistoryError as error:
             log.warning("list.hidden", id=context.id, upstream=context.upstream, code=error.code, problem=error.message)
             return frozenset()

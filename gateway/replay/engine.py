@@ -15,9 +15,9 @@ from gateway.credentials import other_tasks, ruleset
 from gateway.credentials.detect import Detector
 from gateway.credentials.fingerprint import Fingerprints
 from gateway.credentials.origins import KnownOrigins
-from gateway.history import relevance
 from gateway.history.events import Endorsed, Passed, Released, Settled, opened, pack, shown
 from gateway.history.exposure import Exposures
+from gateway.history.facts import keeps_words, relevance_of
 from gateway.history.fold import apply
 from gateway.history.new_events import changes_nothing, observed
 from gateway.history.origins import Teller
@@ -113,7 +113,7 @@ class _Run:
             call,
             trace.task,
             state.shingles,
-            relevance=relevance.of_call(state, call.target),
+            relevance=relevance_of(state, call.target),
             caller=trace.principal,
             walked=walked,
         )
@@ -143,7 +143,7 @@ class _Run:
 
     def _answer(self, call_id: str, call: Call, result: Json, least: Sensitivity) -> None:
         """Take in the upstream's answer as the gateway does before the answer goes on."""
-        inspector = self._inspector.result(call, self._trace.task, words=relevance.of_result(self._state, call.target))
+        inspector = self._inspector.result(call, self._trace.task, words=keeps_words(self._state, call.target))
         for content in (inspector.feed(_write_answer(result)), inspector.finish(), ResultContent()):
             if content is not None:
                 event = observed(self._state, call_id, content, least)

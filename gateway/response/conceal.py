@@ -92,8 +92,8 @@ def conceal_credentials(
     detector = parts.inspector.detector
     lent = _forms(lent)
     looking = Recalling(detector, (*values, *lent)) if values or lent else detector
-    quiet, seen = parts.inspector.suppressions.of(target, now), parts.history.seen(task)
-    kept = parts.history.find(task.id)
+    quiet, seen = parts.inspector.suppressions.of(target, now), parts.ledger.seen(task)
+    kept = parts.tasks.registry.find(task.id)
     owner = "" if kept is None else kept.owner
 
     def keep(findings: tuple[Finding, ...], text: str | None) -> str | None:

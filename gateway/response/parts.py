@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gateway.binding.sessions import Sessions
     from gateway.binding.vault import Vault
     from gateway.catalogue.catalogue import Catalogue
-    from gateway.history import History
+    from gateway.history import TaskLedger
     from gateway.inspection.inspector import Inspector
     from gateway.journal.writer import Journal
     from gateway.loop_turns import LoopTurns
@@ -32,7 +32,7 @@ class AnswerParts(Struct, frozen=True):
     visibility: Visibility
     catalogue: Catalogue
     tasks: CurrentTasks
-    history: History
+    ledger: TaskLedger
     inspector: Inspector
     credential_chain: CredentialChain
     vault: Vault

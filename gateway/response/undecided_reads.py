@@ -105,7 +105,7 @@ class UndecidedReadObserver:
         source, parts = self._source(server), self._parts
         quiet = parts.inspector.suppressions.of(source.target, parts.clock())
         with _withheld():
-            seen = parts.history.seen(self._task(parts.clock())) if quiet else ()
+            seen = parts.ledger.seen(self._task(parts.clock())) if quiet else ()
         trusted = source.target.trust == "trusted"
         inspector = parts.inspector.passing(trusted=trusted, words=server.is_read, quiet=quiet, seen=seen)
         return _Read(source, self._label(server), inspector)
@@ -172,7 +172,7 @@ class UndecidedReadObserver:
         with _withheld():
             for task in self._tasks(read.source.past_call, now):
                 number = read.numbers.get(task.id)
-                fields = parts.history.read(task, self._context.id, read.source, content, now, number=number)
+                fields = parts.ledger.read(task, self._context.id, read.source, content, now, number=number)
                 if fields is not None:
                     read.numbers[task.id] = int(str(fields["number"]))
                     await parts.journal.append("observed", {**fields, "source": read.label})
@@ -183,7 +183,7 @@ class UndecidedReadObserver:
         if (
             past_call is not None
             and past_call.task.id != mine.id
-            and self._parts.history.find(past_call.task.id) is not None
+            and self._parts.tasks.registry.find(past_call.task.id) is not None
         ):
             yield past_call.task
 
@@ -191,7 +191,7 @@ class UndecidedReadObserver:
         """Return the caller's task: the declared task, or after its end the implicit task."""
         task = self._parts.tasks.find_task(self._context, self._request, self._request.message, now)
         if isinstance(task, Refusal):
-            return self._parts.history.task(self._request.principal, now)
+            return self._parts.tasks.registry.open_implicit(self._request.principal, now)
         return task
 
 

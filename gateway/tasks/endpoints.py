@@ -46,7 +46,7 @@ class TaskApproval(NamedTuple):
 
 
 class TaskStore(Protocol):
-    """Store of tasks: `history.History`."""
+    """Store of tasks: `history.TaskRegistry`."""
 
     def require_room(self, principal: Principal, now: float) -> None: ...
     def open(self, principal: Principal, task: Task, content: ResultContent) -> JsonObject: ...

@@ -97,4 +97,4 @@ async def test_with_a_new_journal_a_new_key_of_fingerprints_makes_no_use_of_old_
     (tmp_path / "state/fingerprints-key").write_bytes(secrets.token_bytes(32))
 
     async with bench(tmp_path) as there:
-        assert there.gateway.history.tasks() == ()
+        assert there.gateway.history.tasks.all() == ()

@@ -55,7 +55,7 @@ async def test_an_older_segment_that_was_edited_does_not_become_history(tmp_path
     edited.write_bytes(edited.read_bytes().replace(b'"kind":"call"', b'"kind":"look"', 1))
 
     async with bench(tmp_path, more=more) as there:
-        assert len(there.gateway.history) > 0, "what the snapshots know is not read again"
+        assert len(there.gateway.history.tasks) > 0, "what the snapshots know is not read again"
     shutil.rmtree(tmp_path / "state/history")
     with pytest.raises(JournalError, match=edited.name):
         async with bench(tmp_path, more=more):
@@ -76,8 +76,8 @@ async def test_a_journal_that_lost_its_end_is_told_and_what_was_done_still_count
 
     async with bench(tmp_path) as there:
         assert "history.journal-cut" in capsys.readouterr().out
-        (kept,) = there.gateway.history.tasks()
-        assert there.gateway.history.facts(kept.task, there.gateway.clock()).calls == 20
+        (kept,) = there.gateway.history.tasks.all()
+        assert there.gateway.history.ledger.facts(kept.task, there.gateway.clock()).calls == 20
         (entry,) = there.entries("cut")
         assert (entry["entries"], entry["known"] > 40) == (8, True)
     assert verified(tmp_path) == (True, 1)

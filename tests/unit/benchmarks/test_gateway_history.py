@@ -30,7 +30,7 @@ async def test_a_task_has_as_many_calls_behind_it_as_the_table_says(rig: Rig):
 
     rig.live(caller, ["echo", "other"], 25)
 
-    facts = rig.gateway.history.facts(rig.task(caller), time.time())
+    facts = rig.gateway.history.ledger.facts(rig.task(caller), time.time())
     assert facts.calls == 25
     assert facts.in_flight == 0
     assert facts.labels is not None
@@ -43,7 +43,7 @@ async def test_each_caller_has_a_task_of_its_own(rig: Rig):
 
     rig.live(one, ["echo"], 2)
 
-    assert rig.gateway.history.facts(rig.task(other), time.time()).calls == 0
+    assert rig.gateway.history.ledger.facts(rig.task(other), time.time()).calls == 0
 
 
 async def test_without_history_nothing_is_counted_and_with_it_every_call_is(rig: Rig):
@@ -52,7 +52,7 @@ async def test_without_history_nothing_is_counted_and_with_it_every_call_is(rig:
     calls: dict[str, int] = {}
     for way in WAYS:
         await rig.one(gateways[way], caller, "house", Times())
-        calls[way] = rig.gateway.history.facts(rig.task(caller), time.time()).calls
+        calls[way] = rig.gateway.history.ledger.facts(rig.task(caller), time.time()).calls
 
     assert calls == {"neither": 0, "history": 1, "both": 2}
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.config import HistorySettings
-from gateway.history import History, Store
+from gateway.history import History, Store, build_history
 from gateway.model.call import Call
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.content import CallContent, ResultContent, Sighting
@@ -101,7 +101,7 @@ def clock() -> Clock:
 @pytest.fixture
 def history(clock: Clock) -> History:
     numbers = itertools.count(1)
-    return History(
+    return build_history(
         HistorySettings(idle=timedelta(seconds=IDLE), tasks=4, tasks_per_caller=3),
         clock=clock,
         new_id=lambda: f"task-{next(numbers)}",

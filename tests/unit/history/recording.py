@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gateway.config import HistorySettings
-from gateway.history import History
+from gateway.history import History, build_history
 from gateway.model.call import Call, Source
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.content import CallContent, ResultContent, Sighting
@@ -39,7 +39,7 @@ def another(name: object) -> Principal:
 def new_history(now: Callable[[], float] = lambda: 1000.0, idle: float = 600, lifetime: float = 10**9) -> History:
     numbers = itertools.count(next(_RUNS))
     settings = HistorySettings(idle=timedelta(seconds=idle), lifetime=timedelta(seconds=lifetime))
-    return History(settings, clock=now, new_id=lambda: f"task-{next(numbers)}", conceal=lambda goal, _kept: goal)
+    return build_history(settings, clock=now, new_id=lambda: f"task-{next(numbers)}", conceal=lambda goal, _kept: goal)
 
 
 def stream(audience: str = "a", **more: Any) -> Source:
@@ -91,37 +91,37 @@ class Gateway:
     ) -> str:
         call_id = f"{self.record.name}-c{next(self.numbers)}"
         target = Target("tool", audience, "use", audience, labels=Labels(Effect.WRITE, sensitivity=Sensitivity.PUBLIC))
-        counted = self.history.reserve(
+        counted = self.history.ledger.reserve(
             task, call_id, Call("tools/call", target, {}), content or CallContent(), at, depth=0
         )
         if recorded:
             entry: dict[str, Json] = {"id": call_id, "effect": effect, "history": counted.fields}
-            kept = self.history.find(task.id)
+            kept = self.history.tasks.find(task.id)
             assert kept is not None
             self.record.append("call", {**entry, "task": {"id": task.id}, "principal": {"key": kept.owner}})
             if effect == "allow":
-                self.history.let_pass(task, call_id)
+                self.history.ledger.let_pass(task, call_id)
             else:
-                self.history.release(task, call_id, denied=True)
+                self.history.ledger.release(task, call_id, denied=True)
         return call_id
 
     def show(self, task: Task, call_id: str, content: ResultContent) -> None:
-        fields = self.history.observe(task, call_id, content)
+        fields = self.history.ledger.observe(task, call_id, content)
         if fields is not None:
             self.record.append("observed", fields)
 
     def read(
         self, task: Task, source: Source, content: ResultContent, at: float = 1000.0, number: int | None = None
     ) -> JsonObject | None:
-        fields = self.history.read(task, f"{self.record.name}-r", source, content, at, number=number)
+        fields = self.history.ledger.read(task, f"{self.record.name}-r", source, content, at, number=number)
         if fields is not None:
             self.record.append("observed", fields)
         return fields
 
     def settle(self, task: Task, call_id: str, words: ResultContent | None = None) -> None:
         """`words` are what was left to be looked for when the answer was on its way."""
-        history = None if words is None else self.history.observe(task, call_id, words)
-        self.history.settle(task, call_id)
+        history = None if words is None else self.history.ledger.observe(task, call_id, words)
+        self.history.ledger.settle(task, call_id)
         more: dict[str, Json] = {} if history is None else {"history": history}
         self.record.append("settled", {"id": call_id, "outcome": "completed", **more})
 
@@ -133,19 +133,19 @@ class Gateway:
         self.settle(task, call_id, *shown[-1:])
 
     def open(self, task: Task = DECLARED, content: ResultContent | None = None) -> None:
-        self.record.append("task", self.history.open(AGENT, task, content or ResultContent()))
+        self.record.append("task", self.history.tasks.open(AGENT, task, content or ResultContent()))
 
 
 def busy(gateway: Gateway) -> Task:
     """A task with something of everything."""
     secret = Sighting("fp:1", "jwt")
     gateway.open(DECLARED, ResultContent((Sighting("fp:u", "jwt"),), frozenset({5})))
-    task = gateway.history.task(AGENT, 1000.0)
+    task = gateway.history.tasks.open_implicit(AGENT, 1000.0)
     words = ResultContent(tokens=frozenset({10, 11}))
     gateway.call(DECLARED, "a", CallContent({1: "d"}), ResultContent((secret,)), words)
     gateway.call(DECLARED, "b", CallContent({2: "d"}, (secret,), tokens=frozenset({10})))
     gateway.begin(DECLARED, "c", CallContent({3: "d"}), effect="deny")
-    gateway.record.append("task", gateway.history.endorse(DECLARED, frozenset({77})))
+    gateway.record.append("task", gateway.history.ledger.endorse(DECLARED, frozenset({77})))
     gateway.call(task, "x", None, ResultContent(tokens=frozenset({20}), complete=False))
     gateway.read(task, stream("x"), ResultContent((Sighting("fp:r", "jwt"),), frozenset({21})))
     gateway.read(DECLARED, stream("b"), ResultContent(tokens=frozenset({22})))
@@ -154,4 +154,4 @@ def busy(gateway: Gateway) -> Task:
 
 def all_facts(history: History, task: Task) -> tuple[SessionFacts, ...]:
     content = CallContent(authority={"/u": frozenset({5}), "/e": frozenset({77}), "/n": frozenset({8})})
-    return tuple(history.facts(each, 1000.0, content=content) for each in (DECLARED, task))
+    return tuple(history.ledger.facts(each, 1000.0, content=content) for each in (DECLARED, task))

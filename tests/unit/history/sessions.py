@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from gateway.config import HistorySettings
-from gateway.history import History
+from gateway.history import History, build_history
 from gateway.history.facts import depth_of
 from gateway.history.provenance import Explanation, Provenance
 from gateway.journal.entry import call_entry
@@ -45,7 +45,7 @@ class Session:
     """A task at a gateway: history, and the journal as the pipeline writes it."""
 
     history: History = field(
-        default_factory=lambda: History(
+        default_factory=lambda: build_history(
             HistorySettings(idle=timedelta(days=1)), clock=lambda: 0.0, conceal=lambda goal, _kept: goal
         )
     )
@@ -55,7 +55,7 @@ class Session:
     task: Task = field(init=False)
 
     def __post_init__(self) -> None:
-        self.task = self.history.task(AGENT, self.now)
+        self.task = self.history.tasks.open_implicit(AGENT, self.now)
 
     def write(self, kind: str, fields: JsonObject) -> None:
         entry = {"seq": len(self.entries) + 1, "time": f"T{len(self.entries) + 1}", "kind": kind, **fields}
@@ -66,7 +66,7 @@ class Session:
         self.now += 1
         call, call_id = Call("tools/call", to, {}), f"c{len(self.facts) + 1}"
         content = content if content is not None else CallContent()
-        counted = self.history.reserve(self.task, call_id, call, content, self.now, depth=depth_of(AGENT, to))
+        counted = self.history.ledger.reserve(self.task, call_id, call, content, self.now, depth=depth_of(AGENT, to))
         self.facts[call_id] = counted.facts
         context = Context(self.now, "0", None, None, self.task)
         decided = (call_id, AGENT, call, self.task, Decision("allow", (), (), REVISION))
@@ -79,19 +79,19 @@ class Session:
         return call_id
 
     def show(self, call_id: str, result: ResultContent) -> None:
-        fields = self.history.observe(self.task, call_id, result)
+        fields = self.history.ledger.observe(self.task, call_id, result)
         if fields is not None:
             self.write("observed", fields)
 
     def read(self, source: Source, result: ResultContent, number: int | None = None) -> None:
-        fields = self.history.read(self.task, f"r{len(self.entries)}", source, result, self.now, number=number)
+        fields = self.history.ledger.read(self.task, f"r{len(self.entries)}", source, result, self.now, number=number)
         if fields is not None:
             self.write("observed", {**fields, "source": f"{source.target.audience} a stream"})
 
     def settle(self, call_id: str, words: ResultContent | None = None) -> None:
         """`words` are what was left to be looked for when the answer was on its way."""
-        history = None if words is None else self.history.observe(self.task, call_id, words)
-        self.history.settle(self.task, call_id)
+        history = None if words is None else self.history.ledger.observe(self.task, call_id, words)
+        self.history.ledger.settle(self.task, call_id)
         self.write("settled", {"id": call_id} if history is None else {"id": call_id, "history": history})
 
     def call(self, to: Target, content: CallContent | None = None, result: ResultContent | None = None) -> str:
@@ -104,7 +104,7 @@ class Session:
         """Refuse a call: a denial, unless `verdict` has other fields of the entry."""
         call_id, entry = self.count(to, content)
         self.write("call", {**entry, "effect": "deny", **verdict})
-        self.history.release(self.task, call_id, denied=not verdict)
+        self.history.ledger.release(self.task, call_id, denied=not verdict)
         return call_id
 
     def deny(self, to: Target, content: CallContent | None = None) -> str:

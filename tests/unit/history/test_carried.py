@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from gateway.config import HistorySettings
-from gateway.history import History, Restored, Store, rebuild, restore, snapshot
-from gateway.history.kept_tasks import MAX_IMPLICIT
+from gateway.history import History, Restored, Store, build_history, rebuild, restore, snapshot
+from gateway.history.registry import MAX_IMPLICIT
 from gateway.history.state import MAX_SAID
 from gateway.model.call import Call
 from gateway.model.content import CallContent, ResultContent, Sighting
@@ -52,14 +52,14 @@ class Caller:
 
     @property
     def task(self) -> Task:
-        return self.history.task(AGENT, self._clock.now)
+        return self.history.tasks.open_implicit(AGENT, self._clock.now)
 
     def begin(self, audience: str, content: CallContent = EMPTY, **more: Any) -> tuple[str, SessionFacts]:
         call_id = f"c{next(self._numbers)}"
         sensitivity = more.pop("sensitivity", Sensitivity.PUBLIC)
         labels = Labels(more.pop("effect", Effect.READ), sensitivity=sensitivity)
         target = Target("tool", audience, "use", audience, labels=labels, **more)
-        reserved = self.history.reserve(
+        reserved = self.history.ledger.reserve(
             self.task, call_id, Call("tools/call", target, {}), content, self._clock.now, depth=0
         )
         return call_id, reserved.facts
@@ -68,8 +68,8 @@ class Caller:
         task = self.task
         call_id, facts = self.begin(audience, content, **more)
         for part in shown:
-            self.history.observe(task, call_id, part)
-        self.history.settle(task, call_id)
+            self.history.ledger.observe(task, call_id, part)
+        self.history.ledger.settle(task, call_id)
         return facts
 
 
@@ -104,11 +104,11 @@ def test_a_task_ends_after_its_lifetime_however_much_it_is_used(caller: Caller):
 
 
 def test_a_lifetime_that_is_shorter_than_a_pause_is_as_long(clock: Clock):
-    history = History(HistorySettings(idle=timedelta(days=1)), clock=lambda: clock.now)
-    first = history.task(AGENT, 0.0)
+    history = build_history(HistorySettings(idle=timedelta(days=1)), clock=lambda: clock.now)
+    first = history.tasks.open_implicit(AGENT, 0.0)
 
-    assert history.task(AGENT, 86_399.0) == first
-    assert history.task(AGENT, 86_400.0) != first
+    assert history.tasks.open_implicit(AGENT, 86_399.0) == first
+    assert history.tasks.open_implicit(AGENT, 86_400.0) != first
 
 
 def test_the_next_task_has_reached_nothing(caller: Caller):
@@ -126,12 +126,12 @@ def test_calls_that_are_open_go_on_in_the_task_that_has_ended(caller: Caller):
     call_id, _ = caller.begin("a")
     second = caller.at(LIFETIME).task
 
-    caller.history.observe(first, call_id, words(1))
-    caller.history.settle(first, call_id)
+    caller.history.ledger.observe(first, call_id, words(1))
+    caller.history.ledger.settle(first, call_id)
 
     assert second != first
     assert caller.task == second
-    assert caller.history.facts(first, LIFETIME).calls == 1
+    assert caller.history.ledger.facts(first, LIFETIME).calls == 1
 
 
 def test_a_clock_that_is_set_back_ends_no_task(caller: Caller):
@@ -195,7 +195,7 @@ def test_what_is_carried_on_ends_when_the_earlier_task_was_unused_for_the_idle_l
     later = next_task(reads("a", ResultContent((SECRET,)), sensitivity=Sensitivity.RESTRICTED))
     task = later.task
     later.at(LIFETIME + IDLE - 1).call("b", trust="trusted")
-    assert later.history.readings_of(task) == (task.id, "task-" + str(int(task.id[5:]) - 1))
+    assert later.history.tasks.readings_of(task) == (task.id, "task-" + str(int(task.id[5:]) - 1))
 
     facts = later.at(LIFETIME + IDLE).call("b", CallContent(sightings=(SECRET,)), trust="trusted")
 
@@ -203,7 +203,7 @@ def test_what_is_carried_on_ends_when_the_earlier_task_was_unused_for_the_idle_l
     assert (facts.labels.untrusted, facts.labels.confidentiality) == (False, Sensitivity.PUBLIC)
     assert facts.credentials is not None
     assert facts.credentials[0].origin == "unknown"
-    assert later.history.readings_of(task) == (task.id,)
+    assert later.history.tasks.readings_of(task) == (task.id,)
 
 
 def test_a_caller_that_pauses_for_the_idle_limit_begins_anew(caller: Caller):
@@ -217,7 +217,7 @@ def test_a_caller_that_pauses_for_the_idle_limit_begins_anew(caller: Caller):
 
 def test_a_credential_stays_the_system_s_that_showed_it_first(next_task: Callable[..., Caller]):
     later = next_task(reads("a", ResultContent((SECRET,)), effect=Effect.MINT))
-    assert later.history.seen(later.task) == {"fp:1": {1, 2, 3}}
+    assert later.history.ledger.seen(later.task) == {"fp:1": {1, 2, 3}}
     later.call("b", CallContent(), ResultContent((SECRET,)))
 
     facts = later.call("b", CallContent(sightings=(SECRET,)))
@@ -229,7 +229,7 @@ def test_a_credential_stays_the_system_s_that_showed_it_first(next_task: Callabl
 
 def test_the_credentials_that_the_present_task_is_shown_are_found_beside_them(next_task: Callable[..., Caller]):
     later = next_task(reads("a", ResultContent((SECRET,))))
-    seen = later.history.seen(later.task)
+    seen = later.history.ledger.seen(later.task)
 
     later.call("b", CallContent(), ResultContent((Sighting("fp:2", "jwt"),)))
 
@@ -263,10 +263,10 @@ def test_words_of_both_tasks_are_told_apart(next_task: Callable[..., Caller]):
 def test_a_refused_call_has_carried_nothing(next_task: Callable[..., Caller]):
     later = next_task(reads("a", words(1)))
     call_id, facts = later.begin("b", says(1))
-    later.history.release(later.task, call_id, denied=True)
+    later.history.ledger.release(later.task, call_id, denied=True)
 
     assert facts.spread == 1
-    assert later.history.facts(later.task, LIFETIME).spread == 0
+    assert later.history.ledger.facts(later.task, LIFETIME).spread == 0
 
 
 def test_after_a_result_that_was_not_kept_whole_any_words_may_be_of_it(next_task: Callable[..., Caller]):
@@ -280,7 +280,7 @@ def test_after_a_result_that_was_not_kept_whole_any_words_may_be_of_it(next_task
 def test_which_words_matter_is_known(next_task: Callable[..., Caller]):
     def asked(*calls: Callable[[Caller], object]) -> tuple[str, str, bool]:
         later = next_task(*calls)
-        near, far = (later.history.relevance(later.task, Target("tool", name, "use", name)) for name in "ab")
+        near, far = (later.history.ledger.relevance(later.task, Target("tool", name, "use", name)) for name in "ab")
         return near.words, far.words, near.told
 
     assert asked(reads("a", words(1))) == ("none", "all", True)
@@ -290,7 +290,7 @@ def test_of_a_task_that_lost_words_one_is_enough(next_task: Callable[..., Caller
     later = next_task(reads("a", words(complete=False)), reads("wiki", words(7), trust="trusted"))
     later.call("wiki", CallContent(), words(8), trust="trusted")
 
-    relevance = later.history.relevance(later.task, Target("tool", "b", "use", "b"))
+    relevance = later.history.ledger.relevance(later.task, Target("tool", "b", "use", "b"))
 
     assert (relevance.words, relevance.trusted) == ("one", {7, 8})
 
@@ -338,7 +338,7 @@ def test_a_late_answer_to_a_call_of_the_task_before_counts_at_once(caller: Calle
     assert before is not None
     assert before.confidentiality is Sensitivity.PUBLIC
 
-    later.history.observe(first, call_id, ResultContent((SECRET,), frozenset({1})))
+    later.history.ledger.observe(first, call_id, ResultContent((SECRET,), frozenset({1})))
     facts = later.call("b", CallContent(sightings=(SECRET,), tokens=frozenset({1})), trust="trusted")
 
     assert facts.labels is not None
@@ -354,10 +354,10 @@ def test_a_call_that_is_open_over_two_ends_is_carried_on_beside_the_task_between
     second = caller.at(2 * LIFETIME - 1).task
     caller.call("b", CallContent(), words(2), ResultContent((Sighting("fp:2", "jwt"),)))
     third = caller.at(2 * LIFETIME).task
-    caller.history.observe(first, call_id, ResultContent((SECRET,), frozenset({1})))
+    caller.history.ledger.observe(first, call_id, ResultContent((SECRET,), frozenset({1})))
 
-    assert caller.history.readings_of(third) == (third.id, second.id, first.id)
-    assert set(caller.history.seen(third)) == {"fp:1", "fp:2"}
+    assert caller.history.tasks.readings_of(third) == (third.id, second.id, first.id)
+    assert set(caller.history.ledger.seen(third)) == {"fp:1", "fp:2"}
     assert caller.call("c", says(1)).spread == 1
     assert caller.call("d", says(2)).spread == 1
     facts = caller.call("d", says(1, sightings=(SECRET,)))
@@ -377,19 +377,19 @@ def test_calls_that_never_end_make_no_endless_row_of_tasks(caller: Caller):
         caller.begin(f"system-{number}")
 
     assert len({task.id for task in tasks}) == MAX_IMPLICIT
-    assert len(caller.history.readings_of(tasks[-1])) == MAX_IMPLICIT
-    assert len(caller.history.facts(tasks[-1], 20 * LIFETIME).audiences) == 20 - MAX_IMPLICIT + 1
+    assert len(caller.history.tasks.readings_of(tasks[-1])) == MAX_IMPLICIT
+    assert len(caller.history.ledger.facts(tasks[-1], 20 * LIFETIME).audiences) == 20 - MAX_IMPLICIT + 1
 
 
 def test_a_declared_task_begins_with_nothing_read(caller: Caller):
     caller.call("a", CallContent(), words(1), sensitivity=Sensitivity.RESTRICTED)
     declared = Task("d", "declared", 1.0, 100.0)
-    caller.history.open(AGENT, declared, ResultContent())
+    caller.history.tasks.open(AGENT, declared, ResultContent())
 
-    facts = caller.history.facts(declared, 1.0)
+    facts = caller.history.ledger.facts(declared, 1.0)
 
     assert facts.labels is not None
-    assert (facts.labels.untrusted, caller.history.readings_of(declared)) == (False, ("d",))
+    assert (facts.labels.untrusted, caller.history.tasks.readings_of(declared)) == (False, ("d",))
 
 
 # --- after a restart ---------------------------------------------------------------------------------------------
@@ -397,19 +397,23 @@ def test_a_declared_task_begins_with_nothing_read(caller: Caller):
 
 def begun_twice(gateway: Gateway) -> tuple[Task, Task]:
     """A task with readings, and the caller's next one."""
-    first = gateway.history.task(AGENT, 1000.0)
+    first = gateway.history.tasks.open_implicit(AGENT, 1000.0)
     call_id = gateway.begin(first, "a", at=999.0 + LIFETIME)
     gateway.show(first, call_id, ResultContent((SECRET,), frozenset({1})))
     gateway.settle(first, call_id)
     gateway.read(first, stream("b"), words(2), 999.0 + LIFETIME)
-    second = gateway.history.task(AGENT, 1000.0 + LIFETIME)
+    second = gateway.history.tasks.open_implicit(AGENT, 1000.0 + LIFETIME)
     call_id = gateway.begin(second, "c", CallContent(tokens=frozenset({1})), at=1000.0 + LIFETIME)
     gateway.settle(second, call_id)
     return first, second
 
 
 def known(history: History, task: Task) -> tuple[SessionFacts, dict[str, frozenset[int]], tuple[str, ...]]:
-    return history.facts(task, 1000.0 + LIFETIME), dict(history.seen(task)), history.readings_of(task)
+    return (
+        history.ledger.facts(task, 1000.0 + LIFETIME),
+        dict(history.ledger.seen(task)),
+        history.tasks.readings_of(task),
+    )
 
 
 @pytest.mark.parametrize("snapshots", [True, False])
@@ -426,7 +430,7 @@ async def test_it_is_carried_on_after_a_restart(store: Store, *, snapshots: bool
 
     assert known(after, second) == known(before.history, second)
     assert known(after, second)[2] == (second.id, first.id)
-    assert after.task(AGENT, 1000.0 + LIFETIME + 1) == second
+    assert after.tasks.open_implicit(AGENT, 1000.0 + LIFETIME + 1) == second
 
 
 async def test_a_state_that_has_left_memory_is_carried_on(store: Store):

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from gateway.config import HistorySettings
-from gateway.history import History, Restored, rebuild
+from gateway.history import Restored, build_history, rebuild
 from gateway.history.codec import decode_state, encode_state
 from gateway.history.events import from_fields, to_fields
 from gateway.history.fold import apply
@@ -81,22 +81,22 @@ def test_a_snapshot_keeps_the_systems(agent: Agent):
 @requirement("history/own-system")
 def test_the_systems_are_found_again_after_a_crash():
     before = Gateway(new_history(), Record())
-    task = before.history.task(AGENT, 1000.0)
+    task = before.history.tasks.open_implicit(AGENT, 1000.0)
     call_id = before.begin(task, "crm")
-    fields = before.history.observe(task, call_id, NOTHING, label=SECRET)
+    fields = before.history.ledger.observe(task, call_id, NOTHING, label=SECRET)
     assert fields is not None
     before.record.append("observed", fields)
     before.read(task, stream("hr", sensitivity=SECRET), NOTHING)
     after = new_history()
     rebuild(after, before.record.entries, Restored())
 
-    assert after.facts(task, 1000.0).confidential_systems == (System("crm"), System("hr"))
+    assert after.ledger.facts(task, 1000.0).confidential_systems == (System("crm"), System("hr"))
 
 
 @pytest.fixture
 def session() -> Session:
     settings = HistorySettings(idle=timedelta(hours=1), lifetime=timedelta(hours=1))
-    session = Session(History(settings, clock=lambda: session.now, conceal=lambda goal, _kept: goal))
+    session = Session(build_history(settings, clock=lambda: session.now, conceal=lambda goal, _kept: goal))
     return session
 
 
@@ -104,7 +104,7 @@ def test_the_next_implicit_task_knows_the_systems_of_the_one_before(session: Ses
     session.call(target("crm", sensitivity=SECRET))
     before = session.task.id
     session.now += 3599
-    session.task = session.history.task(AGENT, session.now)
+    session.task = session.history.tasks.open_implicit(AGENT, session.now)
     session.call(target("hr", sensitivity=SECRET))
     last = session.begin(target("mail", Effect.WRITE))
 

@@ -40,11 +40,11 @@ def test_facts_are_the_same_when_they_are_folded_again_from_the_journal():
     after = new_history()
     rebuilt = rebuild(after, before.record.entries, Restored())
 
-    assert after.task(AGENT, 1000.0) == task
-    assert after.select(AGENT, "declared-1", 1000.0) == DECLARED
+    assert after.tasks.open_implicit(AGENT, 1000.0) == task
+    assert after.tasks.select(AGENT, "declared-1", 1000.0) == DECLARED
     assert all_facts(after, task) == all_facts(before.history, task)
     for name in ("declared-1", task.id):
-        old, new = before.history.find(name), after.find(name)
+        old, new = before.history.tasks.find(name), after.tasks.find(name)
         assert old is not None
         assert new is not None
         assert new.state == old.state
@@ -58,8 +58,8 @@ def test_a_principal_finds_only_its_own_tasks_again():
     rebuild(after, before.record.entries, Restored())
     other = Principal("other", "https://idp.example", AuthMethod.JWT)
 
-    assert after.task(other, 1000.0) != task
-    assert after.select(other, "declared-1", 1000.0) != DECLARED
+    assert after.tasks.open_implicit(other, 1000.0) != task
+    assert after.tasks.select(other, "declared-1", 1000.0) != DECLARED
 
 
 def test_a_call_that_was_open_counts_as_settled():
@@ -72,7 +72,7 @@ def test_a_call_that_was_open_counts_as_settled():
     after = new_history()
     rebuild(after, before.record.entries, Restored())
 
-    known = after.facts(DECLARED, 1000.0)
+    known = after.ledger.facts(DECLARED, 1000.0)
 
     assert (known.calls, known.in_flight, known.audiences) == (2, 0, {"a", "b"})
     assert known.labels is not None
@@ -92,7 +92,7 @@ def test_nobody_knows_the_words_of_a_result_that_a_crash_cut_off(*, recorded: bo
 
     after.begin(DECLARED, "b", CallContent(tokens=frozenset({99})))
 
-    assert after.history.facts(DECLARED, 1000.0).spread == 1
+    assert after.history.ledger.facts(DECLARED, 1000.0).spread == 1
 
 
 def test_the_words_that_are_recorded_with_the_outcome_are_known_again():
@@ -103,19 +103,19 @@ def test_the_words_that_are_recorded_with_the_outcome_are_known_again():
     rebuild(after.history, before.record.entries, Restored())
 
     after.begin(DECLARED, "b", CallContent(tokens=frozenset({99})))
-    assert after.history.facts(DECLARED, 1000.0).spread == 0
+    assert after.history.ledger.facts(DECLARED, 1000.0).spread == 0
     after.begin(DECLARED, "b", CallContent(tokens=frozenset({10})))
-    assert after.history.facts(DECLARED, 1000.0).spread == 1
+    assert after.history.ledger.facts(DECLARED, 1000.0).spread == 1
 
 
 def test_a_task_that_was_ended_stays_so():
     before = Gateway(new_history(), Record())
     before.open()
-    before.record.append("task", before.history.end(DECLARED, "cancelled"))
+    before.record.append("task", before.history.tasks.end(DECLARED, "cancelled"))
     after = new_history()
     rebuild(after, before.record.entries, Restored())
 
-    assert getattr(after.select(AGENT, "declared-1", 1000.0), "code", None) == "task/ended"
+    assert getattr(after.tasks.select(AGENT, "declared-1", 1000.0), "code", None) == "task/ended"
 
 
 def test_entries_that_say_nothing_of_tasks_are_left_out():
@@ -140,7 +140,7 @@ def test_of_a_declared_task_whose_opening_is_no_longer_in_the_journal_nothing_is
     history = new_history()
 
     assert rebuild(history, before.record.entries[2:], Restored()).events == 0
-    assert len(history) == 0
+    assert len(history.tasks) == 0
 
 
 def test_a_journal_without_entries_ends_before_the_first():
@@ -162,7 +162,7 @@ def test_a_journal_without_entries_ends_before_the_first():
 )
 def test_a_damaged_entry_is_an_error_that_says_which(damage: dict[str, Any]):
     before = Gateway(new_history(), Record())
-    before.begin(before.history.task(AGENT, 1000.0))
+    before.begin(before.history.tasks.open_implicit(AGENT, 1000.0))
     entries = [before.record.entries[0], {**before.record.entries[1], **damage}]
 
     with pytest.raises(HistoryError, match=r"entry 2 of the journal") as caught:
@@ -176,7 +176,7 @@ def _settles(gateway: Gateway, task: Task, at: float) -> None:
 
 def _abandons(gateway: Gateway, task: Task, at: float) -> None:
     call = gateway.begin(task, at=at)
-    gateway.history.settle(task, call)
+    gateway.history.ledger.settle(task, call)
     gateway.record.append("abandoned", {"id": call})
 
 
@@ -188,12 +188,12 @@ def _reads(gateway: Gateway, task: Task, at: float) -> None:
 def test_tasks_whose_time_is_over_are_not_kept(does: Callable[[Gateway, Task, float], None]):
     before = Gateway(new_history(), Record())
     for number in range(50):
-        does(before, before.history.task(another(number), number * 1000.0), number * 1000.0)
+        does(before, before.history.tasks.open_implicit(another(number), number * 1000.0), number * 1000.0)
     after = new_history()
 
     rebuild(after, before.record.entries, Restored())
 
-    assert len(after) == 1
+    assert len(after.tasks) == 1
 
 
 # --- the real journal ------------------------------------------------------------------------------
@@ -251,7 +251,7 @@ async def test_nothing_is_forgotten_when_the_gateway_is_killed(tmp_path: Path):
     finally:
         await journal.close()
 
-    task = after.task(AGENT, 1000.0)
+    task = after.tasks.open_implicit(AGENT, 1000.0)
     assert all_facts(after, task) == all_facts(expected.history, first)
 
 
@@ -259,7 +259,7 @@ def long_record(length: int) -> Iterator[JsonObject]:
     """A journal of so many events in ten tasks, with results of a few hundred words."""
     gateway = Gateway(new_history(), Record())
     words = itertools.count(2**62, 200)
-    tasks = [gateway.history.task(another(number), 1000.0) for number in range(10)]
+    tasks = [gateway.history.tasks.open_implicit(another(number), 1000.0) for number in range(10)]
     for number in range(length // 3):
         first = next(words)
         content = CallContent({number % 50: "d"}, tokens=frozenset({first}))

@@ -17,16 +17,16 @@ async def test_a_task_that_is_gone_when_a_snapshot_fails_stays_gone(tmp_path: Pa
     (tmp_path / "file").touch()
     gateway = Gateway(new_history(), Record())
     gateway.history.states.attach(Store(tmp_path, KEY))
-    gateway.call(gateway.history.task(AGENT, 1000.0))
+    gateway.call(gateway.history.tasks.open_implicit(AGENT, 1000.0))
     writing = asyncio.create_task(
         snapshot(gateway.history, Store(tmp_path / "file" / "x", KEY), gateway.record.position)
     )
     await asyncio.sleep(0)
-    gateway.history.forget(10**9)
+    gateway.history.tasks.forget(10**9)
 
     with pytest.raises(HistoryError, match="cannot be written"):
         await writing
-    assert len(gateway.history) == 0
+    assert len(gateway.history.tasks) == 0
 
 
 async def test_of_tasks_that_no_snapshot_has_nothing_is_left_to_be_removed(tmp_path: Path):
@@ -34,19 +34,19 @@ async def test_of_tasks_that_no_snapshot_has_nothing_is_left_to_be_removed(tmp_p
     (tmp_path / "file").touch()
     gateway = Gateway(new_history(), Record())
     gateway.history.states.attach(Store(tmp_path / "file" / "x", KEY))
-    gateway.call(gateway.history.task(AGENT, 1000.0))
+    gateway.call(gateway.history.tasks.open_implicit(AGENT, 1000.0))
     with pytest.raises(HistoryError, match="cannot be written"):
         await snapshot(gateway.history, Store(tmp_path / "file" / "x", KEY), gateway.record.position)
-    gateway.history.forget(10**9)
+    gateway.history.tasks.forget(10**9)
 
     assert gateway.history.states.changes(lambda: 0)[1] == ()
 
 
 async def test_a_task_that_goes_while_a_snapshot_of_it_is_written_goes_from_the_next(store: Store, gateway: Gateway):
-    gateway.call(gateway.history.task(AGENT, 1000.0))
+    gateway.call(gateway.history.tasks.open_implicit(AGENT, 1000.0))
     writing = asyncio.create_task(snapshot(gateway.history, store, gateway.record.position))
     await asyncio.sleep(0)
-    gateway.history.forget(10**9)
+    gateway.history.tasks.forget(10**9)
     await writing
     assert [stored.id for stored in tasks_of(store)] != []
 
@@ -56,11 +56,11 @@ async def test_a_task_that_goes_while_a_snapshot_of_it_is_written_goes_from_the_
 
 
 async def test_a_task_of_a_snapshot_goes_from_the_next_also_after_a_restart(store: Store, gateway: Gateway):
-    gateway.call(gateway.history.task(AGENT, 1000.0))
+    gateway.call(gateway.history.tasks.open_implicit(AGENT, 1000.0))
     await snapshot(gateway.history, store, gateway.record.position)
     after = new_history()
     restore(after, store)
-    after.forget(10**9)
+    after.tasks.forget(10**9)
 
     await snapshot(after, store, gateway.record.position)
     assert tasks_of(store) == ()
@@ -73,9 +73,9 @@ def tasks_of(store: Store) -> tuple[StoredTask, ...]:
 
 
 async def test_a_task_whose_time_is_over_leaves_the_store(store: Store, gateway: Gateway):
-    gateway.call(gateway.history.task(AGENT, 1000.0))
+    gateway.call(gateway.history.tasks.open_implicit(AGENT, 1000.0))
     await snapshot(gateway.history, store, gateway.record.position)
-    gateway.history.forget(10**6)
+    gateway.history.tasks.forget(10**6)
 
     await snapshot(gateway.history, store, gateway.record.position)
 

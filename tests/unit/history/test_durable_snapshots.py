@@ -13,7 +13,7 @@ import pytest
 
 from gateway.config import HistorySettings
 from gateway.errors import HistoryError
-from gateway.history import History, Store, codec, lost_end, rebuild, restore, rewind, snapshot
+from gateway.history import History, Store, build_history, codec, lost_end, rebuild, restore, rewind, snapshot
 from gateway.history.codec import encode_row
 from gateway.history.state import TaskState
 from gateway.history.states import RESIDENT
@@ -52,7 +52,7 @@ async def test_after_a_snapshot_only_the_later_entries_are_folded(store: Store, 
 
     assert (restored.journal, restored.seq, restored.problem) == ("journal-1", seq, None)
     assert rebuilt.events == 6
-    assert after.task(AGENT, 1000.0) == task
+    assert after.tasks.open_implicit(AGENT, 1000.0) == task
     assert all_facts(after, task) == all_facts(gateway.history, task)
 
 
@@ -79,25 +79,25 @@ async def test_a_call_that_is_open_in_the_snapshot_ends_with_the_later_entries(s
     restored = restore(after, store)
     rebuild(after, gateway.record.after(restored.seq), restored)
 
-    known = after.facts(DECLARED, 1000.0)
+    known = after.ledger.facts(DECLARED, 1000.0)
     assert (known.calls, known.in_flight, known.audiences) == (2, 0, {"a", "b"})
-    kept = after.find("declared-1")
+    kept = after.tasks.find("declared-1")
     assert kept is not None
     assert kept.state is not None
     assert kept.state.tokens == {1: 1}
     with pytest.raises(ValueError, match="no open call"):
-        after.settle(DECLARED, unrecorded)
+        after.ledger.settle(DECLARED, unrecorded)
 
 
 async def test_what_a_snapshot_knows_before_the_journal_does_is_not_counted_twice(store: Store, gateway: Gateway):
     """Events are folded before they are journalled, so a snapshot can be between the two."""
     gateway.open()
     call = gateway.begin(DECLARED, "a", CallContent({1: "d"}))
-    gateway.history.settle(DECLARED, call)
+    gateway.history.ledger.settle(DECLARED, call)
     other = gateway.begin(DECLARED, "b", recorded=False)
     await snapshot(gateway.history, store, gateway.record.position)
     gateway.record.append("settled", {"id": call})
-    state = gateway.history.find("declared-1")
+    state = gateway.history.tasks.find("declared-1")
     assert state is not None
     assert state.state is not None
     fields = {"event": "reserved", "call": other, "number": 2, "at": 1000.0, "audience": "b", "sensitivity": "public"}
@@ -109,21 +109,21 @@ async def test_what_a_snapshot_knows_before_the_journal_does_is_not_counted_twic
     restored = restore(after, store)
     rebuild(after, gateway.record.after(restored.seq), restored)
 
-    assert after.facts(DECLARED, 1000.0) == gateway.history.facts(DECLARED, 1000.0)
+    assert after.ledger.facts(DECLARED, 1000.0) == gateway.history.ledger.facts(DECLARED, 1000.0)
 
 
 async def test_a_task_that_was_over_before_the_snapshot_does_not_come_back_in_the_place_of_its_successor(store: Store):
     """Entries before a snapshot are read again as far as they are in the same segment."""
     before = Gateway(new_history(idle=10), Record())
     before.history.states.attach(store)
-    old = before.history.task(AGENT, 0.0)
+    old = before.history.tasks.open_implicit(AGENT, 0.0)
     before.settle(old, before.begin(old, "a", at=0.0))
     before.read(old, stream(), ResultContent(tokens=frozenset({1})), 0.0)
-    kept = before.history.find(old.id)
+    kept = before.history.tasks.find(old.id)
     assert kept is not None
     kept.used = 0.0
     before.open(replace(DECLARED, id="over", opened=0.0, expires=1.0))
-    new = before.history.task(AGENT, 10_000.0)
+    new = before.history.tasks.open_implicit(AGENT, 10_000.0)
     before.settle(new, before.begin(new, "b", at=10_000.0))
     await snapshot(before.history, store, before.record.position)
 
@@ -131,9 +131,9 @@ async def test_a_task_that_was_over_before_the_snapshot_does_not_come_back_in_th
     rebuild(after, before.record.entries, restore(after, store))
 
     assert new.id != old.id
-    assert after.find(old.id) is None
-    assert after.find("over") is None
-    assert after.task(AGENT, 10_001.0) == new
+    assert after.tasks.find(old.id) is None
+    assert after.tasks.find("over") is None
+    assert after.tasks.open_implicit(AGENT, 10_001.0) == new
 
 
 async def test_another_journal_is_read_whole_and_the_old_facts_stay(tmp_path: Path):
@@ -152,7 +152,7 @@ async def test_another_journal_is_read_whole_and_the_old_facts_stay(tmp_path: Pa
     after = new_history()
     rebuild(after, second.record.entries, restore(after, store))
 
-    assert after.facts(DECLARED, 1000.0).audiences == {"a", "b"}
+    assert after.ledger.facts(DECLARED, 1000.0).audiences == {"a", "b"}
 
 
 async def test_the_tasks_of_another_journal_begin_at_its_beginning(store: Store):
@@ -162,14 +162,14 @@ async def test_the_tasks_of_another_journal_begin_at_its_beginning(store: Store)
     busy(first)
     await snapshot(first.history, store, first.record.position)
     second = Gateway(new_history(), Record("journal-2"))
-    task = second.history.task(another("second"), 1000.0)
+    task = second.history.tasks.open_implicit(another("second"), 1000.0)
     second.call(task, "b")
 
     after = new_history()
     rebuild(after, second.record.entries, restore(after, store))
 
-    assert after.task(another("second"), 1000.0) == task
-    assert after.facts(task, 1000.0) == second.history.facts(task, 1000.0)
+    assert after.tasks.open_implicit(another("second"), 1000.0) == task
+    assert after.ledger.facts(task, 1000.0) == second.history.ledger.facts(task, 1000.0)
 
 
 async def test_after_another_journal_was_begun_its_calls_count_though_no_snapshot_had_the_time_to_know(tmp_path: Path):
@@ -189,7 +189,7 @@ async def test_after_another_journal_was_begun_its_calls_count_though_no_snapsho
     rebuild(after, second.record.entries, restore(after, store))
 
     assert facts_of(after) == facts_of(second.history)
-    assert after.facts(DECLARED, 1000.0).audiences == {"a", "b"}
+    assert after.ledger.facts(DECLARED, 1000.0).audiences == {"a", "b"}
 
 
 async def test_calls_after_a_journal_that_lost_its_end_are_not_taken_for_those_that_were_lost(store: Store):
@@ -216,12 +216,12 @@ async def test_calls_after_a_journal_that_lost_its_end_are_not_taken_for_those_t
 
     assert restored.seq == 4
     assert facts_of(after) == facts_of(second.history)
-    assert after.facts(DECLARED, 1000.0).audiences == {"a", "b"}
+    assert after.ledger.facts(DECLARED, 1000.0).audiences == {"a", "b"}
     assert lost_end(after, restored, rebuilt, second.record.seq) is None
 
 
 def facts_of(history: History) -> SessionFacts:
-    return history.facts(DECLARED, 1000.0)
+    return history.ledger.facts(DECLARED, 1000.0)
 
 
 async def test_an_edited_snapshot_is_refused_and_the_journal_read_instead(store: Store, gateway: Gateway):
@@ -244,7 +244,7 @@ async def test_an_edited_snapshot_is_refused_and_the_journal_read_instead(store:
 async def test_of_the_snapshots_of_another_version_no_use_is_made(
     store: Store, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ):
-    task = gateway.history.task(AGENT, 1000.0)
+    task = gateway.history.tasks.open_implicit(AGENT, 1000.0)
     gateway.call(task, "x")
     with monkeypatch.context() as older:
         older.setattr(codec, "VERSION", codec.VERSION - 1)
@@ -255,7 +255,7 @@ async def test_of_the_snapshots_of_another_version_no_use_is_made(
     rebuild(after, gateway.record.after(restored.seq), restored)
 
     assert restored.seq == 0
-    assert after.facts(task, 1000.0) == gateway.history.facts(task, 1000.0)
+    assert after.ledger.facts(task, 1000.0) == gateway.history.ledger.facts(task, 1000.0)
 
 
 async def test_a_row_that_this_version_cannot_read_is_refused_and_the_journal_read_instead(store: Store):
@@ -292,7 +292,7 @@ async def test_a_state_that_this_version_cannot_read_is_an_error_and_not_a_fresh
     restore(history, store)
 
     with pytest.raises(HistoryError, match="cannot be read"):
-        history.facts(Task("t", "implicit", 0), 1000.0)
+        history.ledger.facts(Task("t", "implicit", 0), 1000.0)
 
 
 async def test_a_snapshot_that_cannot_be_written_is_made_up_for_by_the_next(tmp_path: Path):
@@ -311,7 +311,7 @@ async def test_a_snapshot_that_cannot_be_written_is_made_up_for_by_the_next(tmp_
 
 
 async def test_calls_go_on_while_a_snapshot_is_written(store: Store, gateway: Gateway):
-    tasks = [gateway.history.task(another(number), 1000.0) for number in range(300)]
+    tasks = [gateway.history.tasks.open_implicit(another(number), 1000.0) for number in range(300)]
     for task in tasks:
         gateway.call(task, "a")
     writing = asyncio.create_task(snapshot(gateway.history, store, gateway.record.position))
@@ -324,8 +324,8 @@ async def test_calls_go_on_while_a_snapshot_is_written(store: Store, gateway: Ga
     restored = restore(after, store)
     rebuild(after, gateway.record.after(restored.seq), restored)
 
-    assert {task.id: after.facts(task, 1000.0) for task in tasks} == {
-        task.id: gateway.history.facts(task, 1000.0) for task in tasks
+    assert {task.id: after.ledger.facts(task, 1000.0) for task in tasks} == {
+        task.id: gateway.history.ledger.facts(task, 1000.0) for task in tasks
     }
 
 
@@ -340,17 +340,17 @@ async def test_an_unused_task_leaves_memory_and_comes_back_with_its_facts(store:
 
     left = gateway.history.states.shed(1000.0 + RESIDENT + 1)
 
-    states = [gateway.history.find(name) for name in ("declared-1", task.id)]
+    states = [gateway.history.tasks.find(name) for name in ("declared-1", task.id)]
     assert left == 2
     assert all(kept is not None and kept.state is None for kept in states)
-    assert gateway.history.task(AGENT, 10**6) == task
+    assert gateway.history.tasks.open_implicit(AGENT, 10**6) == task
     assert all_facts(gateway.history, task) == known
     gateway.call(DECLARED, "q")
-    assert "q" in gateway.history.facts(DECLARED, 1000.0).audiences
+    assert "q" in gateway.history.ledger.facts(DECLARED, 1000.0).audiences
 
 
 async def test_memory_is_given_back_early_when_there_is_much_of_it(store: Store, gateway: Gateway):
-    tasks = [gateway.history.task(another(number), 1000.0 + number) for number in range(4)]
+    tasks = [gateway.history.tasks.open_implicit(another(number), 1000.0 + number) for number in range(4)]
     for task in tasks:
         gateway.call(task, "a", None, ResultContent(tokens=frozenset(range(1000))))
     held = gateway.begin(tasks[0])
@@ -359,7 +359,7 @@ async def test_memory_is_given_back_early_when_there_is_much_of_it(store: Store,
 
     left = gateway.history.states.shed(1010.0, max_weight=2500)
 
-    kept = [gateway.history.find(task.id) for task in tasks]
+    kept = [gateway.history.tasks.find(task.id) for task in tasks]
     assert left == 2
     assert [each is not None and each.state is not None for each in kept] == [True, True, False, False]
     gateway.settle(tasks[0], held)
@@ -373,15 +373,15 @@ async def test_a_state_that_is_damaged_on_disk_is_an_error_and_not_a_fresh_start
         database.execute("update tasks set state = x'00'")
 
     with pytest.raises(HistoryError, match="were edited"):
-        gateway.history.facts(task, 1000.0)
+        gateway.history.ledger.facts(task, 1000.0)
     with pytest.raises(HistoryError, match="were edited"):
         gateway.begin(DECLARED)
 
 
 async def test_a_snapshot_holds_no_goal_that_must_not_be_written_down(store: Store):
-    history = History(HistorySettings(), clock=lambda: 0.0, conceal=lambda _goal, _kept: "…")
+    history = build_history(HistorySettings(), clock=lambda: 0.0, conceal=lambda _goal, _kept: "…")
     history.states.attach(store)
-    history.open(AGENT, DECLARED, ResultContent())
+    history.tasks.open(AGENT, DECLARED, ResultContent())
     await snapshot(history, store, lambda: ("j", 1))
 
     assert b"mend it" not in store.path.read_bytes()
@@ -414,7 +414,7 @@ async def test_what_is_written_after_the_snapshots_were_taken_away_has_all_tasks
     task = busy(gateway)
     await snapshot(gateway.history, store, gateway.record.position)
     _taken(store, old)
-    other = gateway.history.task(another("other"), 1000.0)
+    other = gateway.history.tasks.open_implicit(another("other"), 1000.0)
     gateway.call(other, "w")
 
     replaced = await snapshot(gateway.history, store, gateway.record.position)
@@ -428,7 +428,7 @@ async def test_what_is_written_after_the_snapshots_were_taken_away_has_all_tasks
     rebuild(after, gateway.record.after(restored.seq), restored)
     assert restored.seq == gateway.record.seq
     assert all_facts(after, task) == all_facts(gateway.history, task)
-    assert after.task(another("other"), 1000.0) == other
+    assert after.tasks.open_implicit(another("other"), 1000.0) == other
 
 
 async def test_for_a_state_that_only_the_taken_snapshots_had_the_journal_is_read_again(store: Store, gateway: Gateway):
@@ -437,17 +437,17 @@ async def test_for_a_state_that_only_the_taken_snapshots_had_the_journal_is_read
     await snapshot(gateway.history, store, gateway.record.position)
     assert gateway.history.states.shed(1000.0 + RESIDENT + 1) == 2
     _taken(store, None)
-    other = gateway.history.task(another("other"), 1000.0)
+    other = gateway.history.tasks.open_implicit(another("other"), 1000.0)
     gateway.call(other, "w")
 
     assert await snapshot(gateway.history, store, gateway.record.position) is not None
 
     with pytest.raises(HistoryError, match="is not as it was written"):
-        gateway.history.facts(task, 1000.0)
+        gateway.history.ledger.facts(task, 1000.0)
     after = new_history()
     restored = restore(after, store)
     rebuild(after, gateway.record.after(restored.seq), restored)
     assert restored.seq == 0
     assert all_facts(after, task) == before
-    assert after.task(another("other"), 1000.0) == other
-    assert after.facts(other, 1000.0).calls == 1
+    assert after.tasks.open_implicit(another("other"), 1000.0) == other
+    assert after.ledger.facts(other, 1000.0).calls == 1

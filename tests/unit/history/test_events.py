@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.history.events import Touch, touch_of
+from gateway.history.events import Touch
+from gateway.history.new_events import touch_of
 from gateway.model.target import Effect, Target
 
 if TYPE_CHECKING:

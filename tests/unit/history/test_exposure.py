@@ -12,7 +12,7 @@ from gateway.errors import TaskExpired
 from gateway.history import Restored, Store, rebuild, restore, snapshot
 from gateway.history.codec import decode_state, encode_state
 from gateway.history.events import Released, Settled, Touch, from_fields, to_fields
-from gateway.history.exposure import Exposures, expose
+from gateway.history.exposure import Exposures
 from gateway.history.fold import apply
 from gateway.history.new_events import reserved
 from gateway.history.state import MAX_EXPOSED, TaskState
@@ -51,14 +51,14 @@ def call(audience: str, aggregates: tuple[str, ...] | None = None) -> Call:
 
 def begun(history: History, task: Task, call_id: str, made: Call, *pieces: CredentialPiece) -> list[str]:
     """The forms of the credentials that are found in a call."""
-    found = history.reserve(task, call_id, made, content(*pieces), 1000.0).facts.credentials
+    found = history.ledger.reserve(task, call_id, made, content(*pieces), 1000.0).facts.credentials
     assert found is not None
     return [fact.sighting.form for fact in found]
 
 
 def shown(gateway: Gateway, audience: str = "crm") -> Task:
     """A task to which a system has shown the credential."""
-    task = gateway.history.task(AGENT, 1000.0)
+    task = gateway.history.tasks.open_implicit(AGENT, 1000.0)
     call_id = gateway.begin(task, audience, CallContent())
     gateway.show(task, call_id, SEEN)
     gateway.settle(task, call_id)
@@ -68,7 +68,7 @@ def shown(gateway: Gateway, audience: str = "crm") -> Task:
 def declared(history: History, name: str) -> Task:
     """Another task of the same caller."""
     task = Task(name, "declared", 1000.0, 2000.0)
-    history.open(AGENT, task, ResultContent())
+    history.tasks.open(AGENT, task, ResultContent())
     return task
 
 
@@ -84,7 +84,7 @@ def gateway() -> Gateway:
 def test_two_halves_in_two_calls_are_the_credential(gateway: Gateway):
     task, history = shown(gateway), gateway.history
     assert begun(history, task, "a", call("billing"), piece(0, 10)) == []
-    history.settle(task, "a")
+    history.ledger.settle(task, "a")
     assert begun(history, task, "b", call("billing"), piece(10, 20)) == ["pieces"]
 
 
@@ -100,10 +100,10 @@ def test_a_call_that_was_refused_has_carried_nothing(gateway: Gateway):
     task, history = shown(gateway), gateway.history
     begun(history, task, "a", call("billing"), piece(0, 10))
     begun(history, task, "b", call("billing"), piece(0, 10))
-    history.release(task, "a", denied=True)
+    history.ledger.release(task, "a", denied=True)
     assert begun(history, task, "c", call("billing"), piece(10, 20)) == ["pieces"]
-    history.release(task, "b", denied=True)
-    history.release(task, "c", denied=True)
+    history.ledger.release(task, "b", denied=True)
+    history.ledger.release(task, "c", denied=True)
     assert begun(history, task, "d", call("billing"), piece(10, 20)) == []
 
 
@@ -111,7 +111,7 @@ def test_the_same_piece_again_and_again_adds_nothing(gateway: Gateway):
     task, history = shown(gateway), gateway.history
     for number in range(50):
         assert begun(history, task, str(number), call("billing"), piece(0, 10)) == []
-        history.settle(task, str(number))
+        history.ledger.settle(task, str(number))
     assert begun(history, task, "overlap", call("billing"), piece(2, 10)) == []
     assert begun(history, task, "more", call("billing"), piece(5, 12)) == ["pieces"]
 
@@ -143,9 +143,9 @@ def test_a_credential_of_an_earlier_task_is_foreign_too():
     gateway = Gateway(new_history(lifetime=1_000), Record())
     first, history = shown(gateway), gateway.history
     begun(history, first, "a", call("billing"), piece(0, 10))
-    history.settle(first, "a")
-    assert history.task(AGENT, 1500.0) == first
-    second = history.task(AGENT, 2050.0)
+    history.ledger.settle(first, "a")
+    assert history.tasks.open_implicit(AGENT, 1500.0) == first
+    second = history.tasks.open_implicit(AGENT, 2050.0)
     assert second != first
     assert begun(history, second, "b", call("billing"), piece(10, 20)) == ["pieces"]
 
@@ -153,22 +153,22 @@ def test_a_credential_of_an_earlier_task_is_foreign_too():
 def test_all_tasks_of_the_caller_count_for_as_long_as_they_are_kept(gateway: Gateway):
     first, history = shown(gateway), gateway.history
     begun(history, first, "a", call("billing"), piece(0, 10))
-    history.settle(first, "a")
+    history.ledger.settle(first, "a")
     second = declared(history, "two")
     rest = piece(10, 20, shown_by="crm")
     assert begun(history, second, "b", call("billing"), rest) == ["pieces"]
-    history.release(second, "b", denied=True)
-    history.forget(10**9)
-    third = history.task(AGENT, 10.0**9)
+    history.ledger.release(second, "b", denied=True)
+    history.tasks.forget(10**9)
+    third = history.tasks.open_implicit(AGENT, 10.0**9)
     assert begun(history, third, "c", call("billing"), rest) == []
 
 
 def test_pieces_of_what_the_user_gave_and_of_ordinary_words_mean_nothing(gateway: Gateway):
     history = gateway.history
     given = Task("d", "declared", 1000.0, 2000.0, "use it")
-    history.open(AGENT, given, SEEN)
+    history.tasks.open(AGENT, given, SEEN)
     assert begun(history, given, "a", call("billing"), piece(0, 20)) == []
-    task = history.task(AGENT, 1000.0)
+    task = history.tasks.open_implicit(AGENT, 1000.0)
     call_id = gateway.begin(task, "crm", CallContent())
     gateway.show(task, call_id, ResultContent((Sighting("word", "named", shingles=SHINGLES, ordinary=True),)))
     assert begun(history, task, "b", call("billing"), piece(0, 20, name="word")) == []
@@ -178,7 +178,7 @@ def test_pieces_of_what_the_user_gave_and_of_ordinary_words_mean_nothing(gateway
 def test_the_finding_says_who_has_shown_it(gateway: Gateway):
     task = declared(gateway.history, "two")
     rest = content(piece(0, 20, shown_by="crm"))
-    found = gateway.history.reserve(task, "a", call("billing"), rest, 1000.0).facts.credentials
+    found = gateway.history.ledger.reserve(task, "a", call("billing"), rest, 1000.0).facts.credentials
     assert found is not None
     (fact,) = found
     assert (fact.origin, fact.origin_audience, fact.sighting.pointer) == ("result", "crm", "")
@@ -280,7 +280,7 @@ async def test_pieces_add_up_over_a_crash(tmp_path: Path, *, snapshots: bool):
 
     after = new_history()
     rebuild(after, before.record.entries, restore(after, store) if snapshots else Restored())
-    assert begun(after, after.task(AGENT, 1000.0), "x", call("billing"), piece(10, 20)) == ["pieces"]
+    assert begun(after, after.tasks.open_implicit(AGENT, 1000.0), "x", call("billing"), piece(10, 20)) == ["pieces"]
     rest = piece(10, 20, shown_by="crm")
     assert begun(after, declared(after, "new"), "y", call("billing"), rest) == ["pieces"]
 
@@ -290,7 +290,7 @@ async def test_pieces_add_up_over_a_crash(tmp_path: Path, *, snapshots: bool):
 
 def carry(gateway: Gateway, task: Task, *pieces: CredentialPiece, audience: str = "billing") -> bool:
     """Whether a message with these beside its arguments may be sent."""
-    fields = expose(gateway.history, task, call(audience).target, pieces, request="r", now=1000.0)
+    fields = gateway.history.ledger.expose(task, call(audience).target, pieces, request="r", now=1000.0)
     if isinstance(fields, frozenset):
         assert fields <= {piece.fingerprint for piece in pieces}
         return False
@@ -300,16 +300,16 @@ def carry(gateway: Gateway, task: Task, *pieces: CredentialPiece, audience: str 
 
 @requirement("history/elsewhere", "history/restart")
 def test_pieces_beside_arguments_add_up_with_those_in_them_also_over_a_crash(gateway: Gateway):
-    task = gateway.history.task(AGENT, 1000.0)
+    task = gateway.history.tasks.open_implicit(AGENT, 1000.0)
     assert carry(gateway, task, piece(0, 10, shown_by="crm"))
     assert not carry(gateway, task, piece(10, 20, shown_by="crm"))
     assert carry(gateway, task, piece(10, 20, shown_by="crm"), audience="chat")
 
     after = new_history()
     rebuild(after, gateway.record.entries, Restored())
-    for number, found in enumerate((after.task(AGENT, 1000.0), declared(after, "new"))):
+    for number, found in enumerate((after.tasks.open_implicit(AGENT, 1000.0), declared(after, "new"))):
         assert begun(after, found, str(number), call("billing"), piece(10, 20, shown_by="crm")) == ["pieces"]
-    assert after.find(task.id) is not None
+    assert after.tasks.find(task.id) is not None
 
 
 def test_a_task_that_is_no_longer_kept_carries_nothing(gateway: Gateway):

@@ -9,13 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config import HistorySettings
-from gateway.history import History
+from gateway.history import build_history
+from gateway.history.carried import NOTHING
 from gateway.history.events import Opened, Passed, Reserved, Settled, Touch, unpack
+from gateway.history.exposure import Exposures
 from gateway.history.facts import facts
 from gateway.history.fold import apply
-from gateway.history.kept_tasks import KeptTasks
-from gateway.history.new_events import changes_nothing, observed, reserved
+from gateway.history.new_events import changes_nothing, observed, reserved, with_content
+from gateway.history.origins import Teller
 from gateway.history.reach import WINDOW
+from gateway.history.registry import TaskRegistry
 from gateway.history.state import ENDLESS, MAX_UTTERED, MAX_UTTERED_IN_CALL, TaskState
 from gateway.history.states import TaskStates
 from gateway.history.task_history import TaskHistory
@@ -23,6 +26,7 @@ from gateway.model.content import CallContent, ResultContent
 from gateway.model.target import Sensitivity
 from gateway.model.task import Task
 from tests.unit.history.lives import CALLS, COMPLETE, DIGEST_SETS, DIGESTS, OPENED, RESULTS, Life, lives
+from tests.unit.history.lives import CONTENTS as RICH_CONTENTS
 
 if TYPE_CHECKING:
     from gateway.model.call import Call
@@ -53,6 +57,15 @@ def test_a_call_raises_what_its_systems_raise_by_the_plain_rule(
 
     expected = systems_raised(state, event)
     assert dict(event.raises) == (expected | {"depth": depth} if depth else expected)
+
+
+@given(lives(), CALLS, RICH_CONTENTS)
+def test_a_call_without_rare_contents_is_reserved_as_one_whose_contents_are_all_looked_at(
+    life: Life, call: Call, content: CallContent
+):
+    event = reserved(life.state, "next", call, content, 100.0)
+
+    assert with_content(life.state, event, content, NOTHING) == event
 
 
 def systems_raised(state: TaskState, event: Reserved) -> dict[str, int]:
@@ -118,22 +131,22 @@ def test_the_facts_of_a_call_are_those_of_the_plain_rules(
 def test_a_call_by_the_short_ways_leaves_what_its_events_leave(
     opened: Opened, call: Call, content: CallContent, results: list[ResultContent]
 ):
-    history, task, plain = History(HistorySettings(), clock=lambda: 0.0), Task("t", "implicit", 0.0), TaskState()
+    history, task, plain = build_history(HistorySettings(), clock=lambda: 0.0), Task("t", "implicit", 0.0), TaskState()
     kept = TaskHistory(task, "agent", ("issuer",), 0.0)
-    history.admit(kept)
-    history.fold(kept, opened, 0.0)
+    history.tasks.admit(kept)
+    history.ledger.append(kept, opened, 0.0)
     apply(plain, opened)
 
-    history.reserve(task, "c", call, content, 1.0)
+    history.ledger.reserve(task, "c", call, content, 1.0)
     apply(plain, reserved(plain, "c", call, content, 1.0))
-    history.let_pass(task, "c")
+    history.ledger.let_pass(task, "c")
     apply(plain, Passed("c"))
     for result in results:
         shown = observed(plain, "c", result)
-        fields = history.observe(task, "c", result)
+        fields = history.ledger.observe(task, "c", result)
         assert (fields is None) == changes_nothing(plain, shown)
         apply(plain, shown if fields is not None else Passed("c"))
-    history.settle(task, "c")
+    history.ledger.settle(task, "c")
     apply(plain, Settled("c"))
 
     assert kept.state == plain
@@ -142,16 +155,16 @@ def test_a_call_by_the_short_ways_leaves_what_its_events_leave(
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), max_size=12))
 def test_each_implicit_task_knows_the_kept_ones_before_it(steps: list[tuple[bool, int]]):
-    tasks = KeptTasks(HistorySettings(), TaskStates())
+    tasks = TaskRegistry(HistorySettings(), TaskStates(), Teller(None), Exposures())
     kept: list[TaskHistory] = []
     for number, (adds, at) in enumerate(steps):
         if adds or not kept:
             task = TaskHistory(Task(f"t{number}", "implicit", float(at)), f"agent-{at % 2}", ("issuer",), 0.0)
             kept.append(task)
-            tasks.add(task)
+            tasks.admit(task)
         else:
             gone = kept.pop(at % len(kept))
-            tasks.remove(gone)
+            tasks.drop(gone)
             assert gone.earlier == ()
         for task in kept:
             mine = [other for other in kept if other.owner == task.owner]
@@ -160,11 +173,11 @@ def test_each_implicit_task_knows_the_kept_ones_before_it(steps: list[tuple[bool
 
 
 def test_thousands_of_tasks_of_one_caller_are_linked_without_a_look_at_each():
-    tasks = KeptTasks(HistorySettings(), TaskStates())
+    tasks = TaskRegistry(HistorySettings(), TaskStates(), Teller(None), Exposures())
     kept = [TaskHistory(Task(f"t{at}", "implicit", float(at)), "agent", ("issuer",), 0.0) for at in range(5_000)]
 
     for task in kept:
-        tasks.add(task)
+        tasks.admit(task)
 
     assert all(later.before is earlier for earlier, later in pairwise(kept))
     assert len(kept[-1].earlier) == 4_999
@@ -172,11 +185,11 @@ def test_thousands_of_tasks_of_one_caller_are_linked_without_a_look_at_each():
 
 @given(LIVES, st.sampled_from(Sensitivity), RESULTS | st.just(ResultContent()))
 def test_a_part_that_shows_nothing_leaves_what_its_event_leaves(life: Life, label: Sensitivity, content: ResultContent):
-    history, task = History(HistorySettings(), clock=lambda: 0.0), Task("t", "implicit", 0.0)
+    history, task = build_history(HistorySettings(), clock=lambda: 0.0), Task("t", "implicit", 0.0)
     kept = TaskHistory(task, "agent", ("issuer",), 0.0, state=life.state)
-    history.admit(kept)
+    history.tasks.admit(kept)
     for call in list(life.state.open):
         shown = observed(life.state, call, content, label)
         is_news = not changes_nothing(life.state, shown)
 
-        assert (history.observe(task, call, content, label=label) is not None) == is_news
+        assert (history.ledger.observe(task, call, content, label=label) is not None) == is_news

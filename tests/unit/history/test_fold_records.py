@@ -179,13 +179,13 @@ def test_the_next_implicit_task_knows_records_and_told_values(agent: Agent, *, t
 
 def test_records_are_found_again_after_a_crash():
     before = Gateway(new_history(), Record())
-    task = before.history.task(AGENT, 1000.0)
+    task = before.history.tasks.open_implicit(AGENT, 1000.0)
     before.call(task, "shop", None, records(CARD))
     after = new_history()
     rebuild(after, before.record.entries, Restored())
 
     target = Target("tool", "shop", "use", "shop", labels=Labels(Effect.WRITE))
-    counted = after.reserve(task, "later", Call("tools/call", target, {}), SELECTS, 1000.0, depth=0)
+    counted = after.ledger.reserve(task, "later", Call("tools/call", target, {}), SELECTS, 1000.0, depth=0)
     assert counted.facts.ungrounded == ()
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.config import HistorySettings
 from gateway.errors import HistoryError
-from gateway.history import History, Restored, Store, rebuild, restore, snapshot
+from gateway.history import History, Restored, Store, build_history, rebuild, restore, snapshot
 from gateway.history.state import MAX_CREDENTIALS, MAX_MARKED
 from gateway.model.call import Call
 from gateway.model.caller import AuthMethod, Principal
@@ -52,7 +52,7 @@ class Told:
 
 
 def history(told: Told | None = None, now: float = 1000.0) -> History:
-    return History(HistorySettings(), clock=lambda: now, new_id=lambda: "task-1", origins=told)
+    return build_history(HistorySettings(), clock=lambda: now, new_id=lambda: "task-1", origins=told)
 
 
 def sighting(name: str, *shingles: int, ordinary: bool = False) -> Sighting:
@@ -61,9 +61,9 @@ def sighting(name: str, *shingles: int, ordinary: bool = False) -> Sighting:
 
 def read(kept: History, task: Task, *sightings: Sighting, complete: bool = True) -> list[tuple[str, JsonObject]]:
     """A call and its result, as the journal has them."""
-    counted = kept.reserve(task, "c-1", READ, None, 1000.0)
-    seen = kept.observe(task, "c-1", ResultContent(sightings, complete=complete))
-    kept.settle(task, "c-1")
+    counted = kept.ledger.reserve(task, "c-1", READ, None, 1000.0)
+    seen = kept.ledger.observe(task, "c-1", ResultContent(sightings, complete=complete))
+    kept.ledger.settle(task, "c-1")
     principal: JsonObject = {"key": ADA.key}
     call: JsonObject = {
         "id": "c-1", "task": {"id": task.id}, "principal": principal, "effect": "allow", "history": counted.fields,
@@ -74,7 +74,7 @@ def read(kept: History, task: Task, *sightings: Sighting, complete: bool = True)
 def test_what_a_result_shows_is_told_with_its_system_and_its_owner():
     told = Told()
     kept = history(told)
-    task = kept.task(ADA, 1000.0)
+    task = kept.tasks.open_implicit(ADA, 1000.0)
     read(kept, task, sighting("f1", 1, 2), sighting("f2"))
 
     assert told.notes == {task.id: {("f1", "crm-audience", frozenset({1, 2})), ("f2", "crm-audience", frozenset())}}
@@ -85,22 +85,22 @@ def test_what_a_result_shows_is_told_with_its_system_and_its_owner():
 def test_what_ordinary_text_has_too_and_what_the_user_gave_is_not_told():
     told = Told()
     kept = history(told)
-    kept.open(ADA, DECLARED, ResultContent((sighting("given", 1),)))
+    kept.tasks.open(ADA, DECLARED, ResultContent((sighting("given", 1),)))
     read(kept, DECLARED, sighting("given", 1), sighting("word", 2, ordinary=True))
     assert told == Told()
 
 
 def test_nobody_has_to_listen():
     kept = history()
-    read(kept, kept.task(ADA, 1000.0), sighting("f1", 1))
-    kept.forget(10**9)
-    assert len(kept) == 0
+    read(kept, kept.tasks.open_implicit(ADA, 1000.0), sighting("f1", 1))
+    kept.tasks.forget(10**9)
+    assert len(kept.tasks) == 0
 
 
 def test_what_cannot_be_kept_or_told_apart_is_told_as_lost():
     told = Told()
     kept = history(told)
-    task = kept.task(ADA, 1000.0)
+    task = kept.tasks.open_implicit(ADA, 1000.0)
     read(kept, task, *(sighting(f"f{number}") for number in range(MAX_CREDENTIALS + 1)))
     assert told.lost == {task.id}
     assert len(told.notes[task.id]) == MAX_CREDENTIALS
@@ -109,14 +109,14 @@ def test_what_cannot_be_kept_or_told_apart_is_told_as_lost():
 def test_of_credentials_for_which_there_is_no_room_the_mark_is_told():
     told = Told()
     kept = history(told)
-    task = kept.task(ADA, 1000.0)
+    task = kept.tasks.open_implicit(ADA, 1000.0)
     marks = [number << 16 | IN_WINDOW for number in range(1, MAX_CREDENTIALS + MAX_MARKED + 1)]
     read(kept, task, *(sighting(f"f{mark}", 65_536, mark) for mark in marks))
     assert told.lost == set()
     names = {name for name, _, _ in told.notes[task.id]}
     whole, rest = marks[:MAX_CREDENTIALS], marks[MAX_CREDENTIALS:]
     assert names == {*(f"f{mark}" for mark in whole), *map(name_of, rest)}
-    assert set(kept.seen(task)) == names
+    assert set(kept.ledger.seen(task)) == names
 
     read(kept, task, sighting("again", 65_536, rest[0]))
     assert told.lost == set()
@@ -127,29 +127,29 @@ def test_of_credentials_for_which_there_is_no_room_the_mark_is_told():
 def test_ordinary_words_beyond_those_that_are_kept_are_not_told():
     told = Told()
     kept = history(told)
-    task = kept.task(ADA, 1000.0)
+    task = kept.tasks.open_implicit(ADA, 1000.0)
     marks = [number << 16 | IN_WINDOW for number in range(1, MAX_CREDENTIALS + 3)]
     read(kept, task, *(sighting(f"f{mark}", mark, ordinary=True) for mark in marks))
     assert told == Told()
-    assert len(kept.seen(task)) == len(marks)
+    assert len(kept.ledger.seen(task)) == len(marks)
 
 
 def test_what_is_lost_is_told_with_its_system():
     told = Told()
     kept = history(told)
-    read(kept, kept.task(ADA, 1000.0), complete=False)
+    read(kept, kept.tasks.open_implicit(ADA, 1000.0), complete=False)
     assert told == Told(lost={"task-1"}, owners={ADA.key})
 
 
 def test_a_task_that_is_over_is_told_as_such_when_it_is_forgotten_and_not_before():
     told = Told()
     kept = history(told)
-    kept.open(ADA, DECLARED, ResultContent())
+    kept.tasks.open(ADA, DECLARED, ResultContent())
     read(kept, DECLARED, sighting("f1", 1))
-    kept.end(DECLARED, "completed")
-    kept.forget(5001.0)
+    kept.tasks.end(DECLARED, "completed")
+    kept.tasks.forget(5001.0)
     assert told.notes.keys() == {DECLARED.id}
-    kept.forget(10**9)
+    kept.tasks.forget(10**9)
     assert told.notes == {}
 
 
@@ -158,7 +158,7 @@ async def _stored(folder: Path, *sightings: Sighting, complete: bool = True) -> 
     store = Store(folder, b"k" * 32)
     kept = history()
     restore(kept, store)
-    read(kept, kept.task(ADA, 1000.0), *sightings, complete=complete)
+    read(kept, kept.tasks.open_implicit(ADA, 1000.0), *sightings, complete=complete)
     await snapshot(kept, store, lambda: ("journal-1", 3))
     return store
 
@@ -176,7 +176,7 @@ async def test_a_state_that_holds_none_is_not_read_at_a_restart(tmp_path: Path):
     store = await _stored(tmp_path)
     kept = history(Told())
     restore(kept, store)
-    assert [task.state for task in kept.tasks()] == [None]
+    assert [task.state for task in kept.tasks.all()] == [None]
 
 
 async def test_a_state_that_leaves_memory_leaves_what_was_told(tmp_path: Path):
@@ -190,7 +190,9 @@ async def test_a_state_that_leaves_memory_leaves_what_was_told(tmp_path: Path):
 
 def test_a_restart_tells_all_of_it_again_from_the_journal():
     written = history()
-    entries = read(written, written.task(ADA, 1000.0), sighting("f1", 1), sighting("word", 2, ordinary=True))
+    entries = read(
+        written, written.tasks.open_implicit(ADA, 1000.0), sighting("f1", 1), sighting("word", 2, ordinary=True)
+    )
     told = Told()
     kept = history(told)
     numbered: list[JsonObject] = [
@@ -207,4 +209,4 @@ async def test_a_state_that_was_edited_is_a_problem_at_the_start(tmp_path: Path)
         database.execute("update tasks set state = x'00'")
     kept = history(Told())
     assert isinstance(restore(kept, store).problem, HistoryError)
-    assert len(kept) == 0
+    assert len(kept.tasks) == 0

@@ -56,11 +56,15 @@ def _step(data: DataObject, session: Session, opened: list[str]) -> None:
         case "read":
             of = data.draw(st.none() | st.sampled_from(opened)) if opened else None
             past_call = (
-                None if of is None else session.history.past_call(session.task, of, target("a"), Sensitivity.PUBLIC)
+                None
+                if of is None
+                else session.history.ledger.past_call(session.task, of, target("a"), Sensitivity.PUBLIC)
             )
             session.read(replace(data.draw(sources()), past_call=past_call), data.draw(RESULTS))
         case "endorse":
-            session.write("task", session.history.endorse(session.task, data.draw(st.frozensets(st.integers(0, 9)))))
+            session.write(
+                "task", session.history.ledger.endorse(session.task, data.draw(st.frozensets(st.integers(0, 9))))
+            )
         case "show" if opened:
             session.show(data.draw(st.sampled_from(opened)), data.draw(RESULTS))
         case "settle" if opened:
@@ -123,7 +127,7 @@ def test_a_link_that_was_followed_is_told(session: Session):
 def test_what_was_declared_is_told():
     session = Session()
     session.task = Task("t-1", "declared", 1000.0, 2000.0, "mend it", contract=Contract(frozenset({"a"})))
-    session.write("task", session.history.open(AGENT, session.task, ResultContent()))
+    session.write("task", session.history.tasks.open(AGENT, session.task, ResultContent()))
     call_id = session.begin(target("a"))
 
     declared: Any = session.explain(call_id).declared
@@ -282,7 +286,7 @@ def test_a_credential_names_the_reading_that_showed_it(session: Session):
     session.read(stream("crm"), ResultContent(tokens=frozenset({1})))
     session.read(stream("crm"), showing("first"))
     begun = session.begin(target("vault"), holding("first"))
-    past_call = session.history.past_call(session.task, begun, target("vault"), Sensitivity.PUBLIC)
+    past_call = session.history.ledger.past_call(session.task, begun, target("vault"), Sensitivity.PUBLIC)
     session.settle(begun)
     session.read(replace(stream("vault"), past_call=past_call), showing("second"))
     last = session.deny(target("mail"), holding("second"))
@@ -395,8 +399,8 @@ def test_words_that_were_looked_for_when_the_answer_was_on_its_way_name_its_call
 
 def test_the_words_of_a_call_that_a_crash_cut_off_may_be_any(session: Session):
     call_id = session.begin(target("issues"))
-    session.history.observe(session.task, call_id, ResultContent(complete=False))
-    session.history.settle(session.task, call_id)
+    session.history.ledger.observe(session.task, call_id, ResultContent(complete=False))
+    session.history.ledger.settle(session.task, call_id)
     session.write("abandoned", {"id": call_id})
     last = session.deny(target("mail"), CallContent(tokens=frozenset({2})))
 

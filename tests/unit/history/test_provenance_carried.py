@@ -8,7 +8,7 @@ import pytest
 
 from gateway.config import HistorySettings
 from gateway.errors import HistoryError
-from gateway.history import History
+from gateway.history import build_history
 from gateway.history.provenance import Provenance
 from gateway.model.content import CallContent, ResultContent
 from gateway.model.target import Effect, Sensitivity
@@ -22,7 +22,7 @@ HOUR = 3600.0
 @pytest.fixture
 def session() -> Session:
     settings = HistorySettings(idle=timedelta(hours=1), lifetime=timedelta(hours=1))
-    session = Session(History(settings, clock=lambda: session.now, conceal=lambda goal, _kept: goal))
+    session = Session(build_history(settings, clock=lambda: session.now, conceal=lambda goal, _kept: goal))
     return session
 
 
@@ -30,7 +30,7 @@ def go_on(session: Session) -> str:
     """Begin the caller's next task. Returns the id of the one before."""
     before = session.task.id
     session.now += HOUR - 1
-    session.task = session.history.task(AGENT, session.now)
+    session.task = session.history.tasks.open_implicit(AGENT, session.now)
     assert session.task.id != before
     return before
 
@@ -94,8 +94,8 @@ def test_calls_of_the_task_before_that_ended_in_each_way_are_told(session: Sessi
     before = go_on(session)
     session.begin(target("c"))
     session.write("abandoned", {"id": cut_off})
-    task, session.task = session.task, next(kept.task for kept in session.history.tasks() if kept.task.id == before)
-    session.history.observe(session.task, cut_off, ResultContent(complete=False))
+    task, session.task = session.task, next(kept.task for kept in session.history.tasks.all() if kept.task.id == before)
+    session.history.ledger.observe(session.task, cut_off, ResultContent(complete=False))
     session.settle(late, showing(tokens=frozenset({1})))
     session.task = task
     last = session.begin(target("d"), CallContent(tokens=frozenset({1})))

@@ -216,15 +216,15 @@ def test_credentials_beyond_those_that_are_kept_are_news_once():
 
 def test_what_is_remembered_of_a_call_is_what_it_was_reserved_with():
     gateway = Gateway(new_history(), Record())
-    task = gateway.history.task(AGENT, 1000.0)
+    task = gateway.history.tasks.open_implicit(AGENT, 1000.0)
     call_id = gateway.begin(task, "a", CallContent(sightings=(KEY,)))
 
-    found = gateway.history.past_call(task, call_id, target(), Sensitivity.RESTRICTED)
+    found = gateway.history.ledger.past_call(task, call_id, target(), Sensitivity.RESTRICTED)
     assert (found.task, found.call, found.number, found.used) == (task, call_id, 1, ("s",))
     assert found.sensitivity is Sensitivity.RESTRICTED
     gateway.settle(task, call_id)
     with pytest.raises(ValueError, match="no open call"):
-        gateway.history.past_call(task, call_id, target(), Sensitivity.PUBLIC)
+        gateway.history.ledger.past_call(task, call_id, target(), Sensitivity.PUBLIC)
 
 
 def test_a_task_that_is_no_longer_kept_reads_nothing():
@@ -236,14 +236,14 @@ def test_a_task_that_is_no_longer_kept_reads_nothing():
 @requirement("history/read-elsewhere", "history/restart")
 def test_an_implicit_task_that_has_only_read_begins_again_with_its_reading():
     before = Gateway(new_history(), Record())
-    task = before.history.task(AGENT, 1000.0)
+    task = before.history.tasks.open_implicit(AGENT, 1000.0)
     before.read(task, stream(), SHOWN)
 
     after = new_history()
     rebuild(after, before.record.entries, Restored())
 
-    assert after.task(AGENT, 1000.0) == task
-    assert set(after.seen(task)) == {"s"}
+    assert after.tasks.open_implicit(AGENT, 1000.0) == task
+    assert set(after.ledger.seen(task)) == {"s"}
 
 
 async def test_a_reading_that_a_snapshot_knows_already_changes_nothing(tmp_path: Path):
@@ -251,7 +251,7 @@ async def test_a_reading_that_a_snapshot_knows_already_changes_nothing(tmp_path:
     store = Store(tmp_path, b"k" * 32)
     before = Gateway(new_history(), Record())
     before.history.states.attach(store)
-    task = before.history.task(AGENT, 1000.0)
+    task = before.history.tasks.open_implicit(AGENT, 1000.0)
     before.read(task, stream(), ResultContent(tokens=frozenset({1})))
     seq = before.record.seq
     before.read(task, stream(), SHOWN)
@@ -263,7 +263,7 @@ async def test_a_reading_that_a_snapshot_knows_already_changes_nothing(tmp_path:
 
 
 def state_of(history: History, task: Task) -> TaskState:
-    kept = history.find(task.id)
+    kept = history.tasks.find(task.id)
     assert kept is not None
     return history.states.load(kept)
 
@@ -279,7 +279,7 @@ def _step(data: DataObject, gateway: Gateway, task: Task, opened: list[str], end
             gateway.show(task, data.draw(st.sampled_from(opened)), data.draw(RESULTS))
         case "settle" if opened:
             call_id = opened.pop()
-            ended.append(gateway.history.past_call(task, call_id, target(), Sensitivity.PUBLIC))
+            ended.append(gateway.history.ledger.past_call(task, call_id, target(), Sensitivity.PUBLIC))
             gateway.settle(task, call_id)
         case "read":
             source = data.draw(sources())
@@ -294,7 +294,7 @@ def _step(data: DataObject, gateway: Gateway, task: Task, opened: list[str], end
 def test_a_state_that_is_folded_again_from_the_record_is_the_one_that_was(data: DataObject):
     before = Gateway(new_history(), Record())
     before.open()
-    tasks = (DECLARED, before.history.task(AGENT, 1000.0))
+    tasks = (DECLARED, before.history.tasks.open_implicit(AGENT, 1000.0))
     opened: dict[str, list[str]] = {task.id: [] for task in tasks}
     ended: list[PastCall] = []
     for _ in range(data.draw(st.integers(1, 20))):
@@ -307,7 +307,7 @@ def test_a_state_that_is_folded_again_from_the_record_is_the_one_that_was(data: 
     after = new_history()
     rebuild(after, before.record.entries, Restored())
     for task in tasks:
-        if (kept := after.find(task.id)) is not None:
+        if (kept := after.tasks.find(task.id)) is not None:
             assert after.states.load(kept) == state_of(before.history, task)
         else:
             assert state_of(before.history, task) == TaskState()

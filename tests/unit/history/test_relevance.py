@@ -10,9 +10,10 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from gateway.history import fold, new_events, relevance
+from gateway.history import facts as facts_module
+from gateway.history import fold, new_events
 from gateway.history.events import Settled
-from gateway.history.facts import facts
+from gateway.history.facts import facts, keeps_words, relevance_of
 from gateway.history.fold import apply
 from gateway.history.new_events import changes_nothing, observed, reserved
 from gateway.history.state import TaskState
@@ -53,7 +54,7 @@ def test_what_is_not_wanted_of_a_call_changes_no_fact(
     reads: list[tuple[Call, CallContent, ResultContent]], call: Call, content: CallContent
 ):
     before = _after(reads)
-    want = relevance.of_call(before, call.target)
+    want = relevance_of(before, call.target)
     event(want.words)
     known: list[object] = []
     for looked in (content, _narrowed(content, want)):
@@ -68,7 +69,7 @@ def test_what_is_not_wanted_of_a_call_changes_no_fact(
 def _small() -> Generator[None]:
     """Bounds that generated lives reach."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (new_events, fold, relevance):
+        for module in (new_events, fold, facts_module):
             for bound in ("MAX_TOKENS", "MAX_RESULTS", "MAX_TRUSTED"):
                 patch.setattr(module, bound, 3, raising=False)
         yield
@@ -80,7 +81,7 @@ def test_the_words_of_a_result_that_are_not_wanted_change_nothing(
 ):
     before = _after([*reads, (call, CallContent(), ResultContent(tokens=frozenset(range(100, 104))))])
     apply(before, reserved(before, "new", call, content, 300.0))
-    assert not relevance.of_result(before, call.target)
+    assert not keeps_words(before, call.target)
     states: list[TaskState] = []
     for looked in (parts, [structs.replace(part, tokens=frozenset()) for part in parts]):
         state = copy.deepcopy(before)
@@ -98,22 +99,22 @@ def test_nothing_is_wanted_while_all_that_was_read_is_of_the_system_that_is_call
 ):
     files, wiki = (agent.make_call(name).target for name in ("files", "wiki"))
     agent.call("files", result=make_result({1}))
-    assert (relevance.of_call(agent.state, files).words, relevance.of_call(agent.state, wiki).words) == ("none", "all")
+    assert (relevance_of(agent.state, files).words, relevance_of(agent.state, wiki).words) == ("none", "all")
 
     agent.call("files", result=make_result(complete=False))
-    assert (relevance.of_call(agent.state, files).words, relevance.of_call(agent.state, wiki).words) == ("one", "all")
+    assert (relevance_of(agent.state, files).words, relevance_of(agent.state, wiki).words) == ("one", "all")
 
     agent.call("wiki", result=make_result({2}))
-    assert relevance.of_call(agent.state, files).words == "all"
+    assert relevance_of(agent.state, files).words == "all"
 
 
 def test_the_values_that_a_call_tells_are_wanted_once_something_untrusted_was_read(agent: Agent):
     files = agent.make_call("files", trusted=True).target
     agent.call("files", trusted=True)
-    assert not relevance.of_call(agent.state, files).told
+    assert not relevance_of(agent.state, files).told
 
     agent.call("wiki")
-    assert relevance.of_call(agent.state, files).told
+    assert relevance_of(agent.state, files).told
 
 
 def test_words_that_have_no_room_are_not_wanted_once_that_is_known(
@@ -121,13 +122,13 @@ def test_words_that_have_no_room_are_not_wanted_once_that_is_known(
 ):
     files, wiki = (agent.make_call(name).target for name in ("files", "wiki"))
     agent.call("files", result=make_result({1, 2, 3}))
-    assert relevance.of_result(agent.state, files)
+    assert keeps_words(agent.state, files)
 
     agent.call("files", result=make_result({4}))
-    assert (relevance.of_result(agent.state, files), relevance.of_result(agent.state, wiki)) == (False, True)
+    assert (keeps_words(agent.state, files), keeps_words(agent.state, wiki)) == (False, True)
 
     house = agent.make_call("house", trusted=True).target
     agent.call("house", result=make_result({5, 6}), trusted=True)
-    assert relevance.of_result(agent.state, house)
+    assert keeps_words(agent.state, house)
     agent.call("house", result=make_result({7, 8}), trusted=True)
-    assert not relevance.of_result(agent.state, house)
+    assert not keeps_words(agent.state, house)

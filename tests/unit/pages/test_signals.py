@@ -352,8 +352,8 @@ async def test_a_revoked_session_ends_leases_and_declared_tasks_of_its_user_alon
         ended = {entry["id"] for entry in here.there.entries("lease") if entry.get("cause") == "signal"}
         assert len(ended) == 1
         history = here.there.gateway.history
-        assert not history.is_open(tasks["ann"]["id"], time.time())
-        assert history.is_open(tasks["bob"]["id"], time.time())
+        assert not history.tasks.is_open(tasks["ann"]["id"], time.time())
+        assert history.tasks.is_open(tasks["bob"]["id"], time.time())
         again = await here.call(here.token(issued=now + 5), (b"opagate-task", tasks["ann"]["token"].encode()))
         assert again.status == 403, "the task is over, also for a new login"
 
@@ -430,10 +430,10 @@ async def test_a_restart_ends_the_declared_tasks_of_a_login_that_ended_before_it
             patch.setattr(signals.receiver, "_on_end", ended.append)
             await here.push(idp.event(account("ann")))
             await here.settle()
-        assert here.there.gateway.history.is_open(tasks["ann"], time.time())
+        assert here.there.gateway.history.tasks.is_open(tasks["ann"], time.time())
     async with place(tmp_path, idp) as here:
-        assert not here.there.gateway.history.is_open(tasks["ann"], time.time())
-        assert here.there.gateway.history.is_open(tasks["bob"], time.time())
+        assert not here.there.gateway.history.tasks.is_open(tasks["ann"], time.time())
+        assert here.there.gateway.history.tasks.is_open(tasks["bob"], time.time())
 
 
 async def declared(here: Place, token: str) -> str:
@@ -452,11 +452,11 @@ async def test_the_tasks_of_another_session_of_the_same_user_go_on(tmp_path: Pat
 
         await here.push(here.idp.event(whole(user=account("ann"), session=opaque("s-1"))))
         await here.settle()
-        assert here.there.gateway.history.is_open(task, time.time())
+        assert here.there.gateway.history.tasks.is_open(task, time.time())
 
         await here.push(here.idp.event(whole(user=account("ann"), session=opaque("s-2"))))
         await here.settle()
-        assert not here.there.gateway.history.is_open(task, time.time())
+        assert not here.there.gateway.history.tasks.is_open(task, time.time())
 
 
 async def test_a_full_register_takes_no_further_subject_and_forgets_none(

@@ -36,7 +36,7 @@ def code(outcome: Task | Refusal) -> tuple[int, str]:
 @pytest.fixture
 def declared(there: Bench) -> Bench:
     """A gateway with a declared task of ADA's."""
-    there.gateway.history.open(ADA, DECLARED, ResultContent())
+    there.gateway.history.tasks.open(ADA, DECLARED, ResultContent())
     return there
 
 

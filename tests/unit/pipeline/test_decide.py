@@ -94,8 +94,8 @@ class Gone:
 
     def facts(self) -> SessionFacts:
         history = self.there.gateway.history
-        (kept,) = history.tasks()
-        return history.facts(kept.task, self.there.gateway.clock())
+        (kept,) = history.tasks.all()
+        return history.ledger.facts(kept.task, self.there.gateway.clock())
 
 
 @pytest.mark.parametrize("place", ["decided", "recorded"])
@@ -172,13 +172,13 @@ async def test_a_task_that_is_ended_while_its_call_is_looked_at_makes_no_call(
     gateway = there.gateway
     await there.ask(call())
     sent = len(there.upstream.sent)
-    (implicit,) = gateway.history.tasks()
+    (implicit,) = gateway.history.tasks.all()
     task = Task("task-1", "declared", opened=gateway.clock(), expires=gateway.clock() + 100)
-    gateway.history.admit(TaskHistory(task, implicit.owner, implicit.parties, task.opened))
+    gateway.history.tasks.admit(TaskHistory(task, implicit.owner, implicit.parties, task.opened))
     looked = type(gateway.inspector).call
 
     def ending(*about: Any, **more: Any) -> Any:
-        gateway.history.end(task, "cancelled")
+        gateway.history.tasks.end(task, "cancelled")
         return looked(*about, **more)
 
     monkeypatch.setattr(type(gateway.inspector), "call", ending)
@@ -210,8 +210,8 @@ OUTAGE = 205
 
 
 def denials(there: Bench) -> int:
-    (kept,) = there.gateway.history.tasks()
-    return there.gateway.history.facts(kept.task, there.gateway.clock()).denials
+    (kept,) = there.gateway.history.tasks.all()
+    return there.gateway.history.ledger.facts(kept.task, there.gateway.clock()).denials
 
 
 @requirement("fault/no-verdict")

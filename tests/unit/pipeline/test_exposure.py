@@ -16,9 +16,9 @@ from gateway.credentials import ruleset
 from gateway.credentials.calls import CredentialIndex
 from gateway.credentials.detect import Detector
 from gateway.credentials.fingerprint import Fingerprints
-from gateway.history.events import touch_of
 from gateway.history.exposure import Exposures
 from gateway.history.fold import apply
+from gateway.history.new_events import touch_of
 from gateway.history.state import TaskState
 from gateway.model.caller import Credentials, Principal
 from gateway.model.content import CallContent

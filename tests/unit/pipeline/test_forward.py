@@ -332,7 +332,7 @@ async def test_the_words_of_a_short_answer_are_folded_and_recorded_when_its_call
     answer = await there.gateway.pipeline.handle(new_exchange("POST", "files", URL, (), "127.0.0.1", body=read))
     assert isinstance(answer, ResponseStream)
     assert b"zanzibarian" in b"".join([chunk async for chunk in answer])
-    (task,) = there.gateway.history.tasks()
+    (task,) = there.gateway.history.tasks.all()
     assert word not in there.gateway.history.states.load(task).tokens
 
     await answer.close()
@@ -350,7 +350,7 @@ async def test_the_words_of_an_answer_are_folded_before_the_upstream_is_waited_f
 
     class Slow(Upstream):
         async def _close(self) -> None:
-            (task,) = there.gateway.history.tasks()
+            (task,) = there.gateway.history.tasks.all()
             known.append(word in there.gateway.history.states.load(task).tokens)
 
     async with bench(tmp_path, Slow(lambda request: result(request, {"text": "zanzibarian ledger"}))) as there:
@@ -373,7 +373,7 @@ async def test_an_answer_whose_words_cannot_be_found_is_settled_as_one_that_said
 
     assert (await there.ask(call())).status == 200
 
-    (task,) = there.gateway.history.tasks()
+    (task,) = there.gateway.history.tasks.all()
     state = there.gateway.history.states.load(task)
     assert (state.open, state.unkept) == ({}, {"files"})
     assert [entry["outcome"] for entry in there.entries("settled")] == ["completed"]

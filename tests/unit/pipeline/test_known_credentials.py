@@ -65,7 +65,7 @@ def refusal(*facts: str, data: JsonObject | None = None, decision: Decision | No
 async def test_a_caller_that_was_shown_nothing_knows_nothing(there: Bench):
     show(there, owner=EVE.key)
     assert there.gateway.known.find_known(ADA.key) is None
-    assert there.gateway.known.find_known(ADA.key, there.gateway.history.task(ADA, NOW)) is None
+    assert there.gateway.known.find_known(ADA.key, there.gateway.history.tasks.open_implicit(ADA, NOW)) is None
     assert there.gateway.known.find_known_to_request(context(there), ADA, None) is None
 
 
@@ -85,7 +85,7 @@ async def test_a_handle_is_no_credential(there: Bench):
 
 async def test_what_the_task_was_given_is_known(there: Bench):
     task = Task("d", "declared", NOW, 2 * NOW, "log in")
-    there.gateway.history.open(ADA, task, ResultContent((sighting(there, OTHER),)))
+    there.gateway.history.tasks.open(ADA, task, ResultContent((sighting(there, OTHER),)))
     found = there.gateway.known.find_known(ADA.key, task)
     assert found is not None
     assert found.holds_any([OTHER])
@@ -96,8 +96,8 @@ async def test_a_task_that_cannot_be_read_does_not_hide_the_others(there: Bench,
         raise HistoryError("its state is gone", "restore it")
 
     show(there)
-    monkeypatch.setattr(there.gateway.history, "seen", broken)
-    found = there.gateway.known.find_known(ADA.key, there.gateway.history.task(ADA, NOW))
+    monkeypatch.setattr(there.gateway.history.ledger, "seen", broken)
+    found = there.gateway.known.find_known(ADA.key, there.gateway.history.tasks.open_implicit(ADA, NOW))
     assert found is not None
     assert found.holds_any([KEY])
 
@@ -107,21 +107,21 @@ async def test_a_task_that_cannot_be_read_does_not_hide_the_others(there: Bench,
 
 async def test_the_task_of_a_request_is_the_one_that_it_names_if_it_is_the_callers(there: Bench):
     task = Task("d", "declared", NOW, 2 * NOW, "log in")
-    there.gateway.history.open(ADA, task, ResultContent((sighting(there, OTHER),)))
+    there.gateway.history.tasks.open(ADA, task, ResultContent((sighting(there, OTHER),)))
     token = there.gateway.task_tokens.issue(ADA, task, NOW)
     assert knows(there, OTHER, (b"opagate-task", b"d"))
     assert knows(there, OTHER, (b"opagate-task", token.encode()))
     for named in (b"nobody's", b"", token[:-4].encode() + b"AAAA"):
         assert not knows(there, OTHER, (b"opagate-task", named))
     foreign = Task("e", "declared", NOW, 2 * NOW, "log in")
-    there.gateway.history.open(EVE, foreign, ResultContent((sighting(there, KEY),)))
+    there.gateway.history.tasks.open(EVE, foreign, ResultContent((sighting(there, KEY),)))
     assert not knows(there, KEY, (b"opagate-task", b"e"))
 
 
 async def test_without_a_name_it_is_the_present_one_and_none_begins(there: Bench):
     assert not knows(there, OTHER)
-    assert there.gateway.history.present(ADA, NOW) is None
-    there.gateway.history.task(ADA, NOW)
+    assert there.gateway.history.tasks.find_present(ADA, NOW) is None
+    there.gateway.history.tasks.open_implicit(ADA, NOW)
     assert not knows(there, OTHER)
 
 

@@ -52,7 +52,7 @@ class Histories:
 
     is_full = False
 
-    def task(self, principal: Principal, now: float) -> Task:
+    def open_implicit(self, principal: Principal, now: float) -> Task:
         if self.is_full:
             raise HistoryFull("there is no room", "wait")
         return Task("implicit", "implicit", opened=now)
@@ -82,7 +82,8 @@ async def lending(tmp_path: Path) -> AsyncGenerator[Lending]:
 def review_of(
     lending: Lending, policy: ScriptedPolicy, histories: Histories | None = None, pins: Pins | None = None
 ) -> LeaseReview:
-    parts: tuple[Any, Any, Any] = policy, histories or Histories(), pins or Pins()
+    history = histories or Histories()
+    parts: tuple[Any, Any, Any, Any] = policy, history, history, pins or Pins()
     return LeaseReview(lending.leases, *parts, clock=lambda: lending.now)
 
 

@@ -29,7 +29,7 @@ async def ask(there: Bench) -> Any:
 
 async def next_task(there: Bench, before: str) -> str:
     """Let the implicit task end by its time, and return the id of the next one."""
-    while there.gateway.history.is_open(before, there.gateway.clock()):
+    while there.gateway.history.tasks.is_open(before, there.gateway.clock()):
         await asyncio.sleep(0.005)
     await desk(there).sweep()
     answer = await there.ask(call("read_file", path="b"))
@@ -65,9 +65,9 @@ async def test_who_ends_an_implicit_task_ends_its_questions(tmp_path: Path):
     async with bench(tmp_path, more="approvals: {hold: 1ms}\n") as there:
         await ask(there)
         asked = pending(there)
-        kept = there.gateway.history.find(asked.question.task)
+        kept = there.gateway.history.tasks.find(asked.question.task)
         assert kept is not None
-        await there.gateway.journal.append("task", there.gateway.history.end(kept.task, "cancelled"))
+        await there.gateway.journal.append("task", there.gateway.history.tasks.end(kept.task, "cancelled"))
         await desk(there).sweep()
 
         assert events(there) == ["asked", "withdrawn"]

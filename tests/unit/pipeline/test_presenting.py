@@ -132,7 +132,7 @@ async def test_a_handle_of_another_task_is_not_known(concealed: Bench):
     principal = await concealed.gateway.identities.identify(Credentials("POST", URL), "127.0.0.1")
     assert isinstance(principal, Principal)
     now = concealed.gateway.clock()
-    concealed.gateway.history.open(principal, Task("another", "declared", now, now + 60), ResultContent())
+    concealed.gateway.history.tasks.open(principal, Task("another", "declared", now, now + 60), ResultContent())
 
     assert (await concealed.ask(call(q=handle), (b"opagate-task", b"another"))).codes == ["credential-chain/handle"]
     assert (await concealed.ask(call(q=handle))).status == 200
@@ -144,7 +144,7 @@ async def test_a_handle_of_the_implicit_task_before_is_put_back_for_its_own_syst
 ):
     """An agent that never pauses still has it in its context when its task has had its time."""
     handle = await handle_of(concealed)
-    (first,) = concealed.gateway.history.tasks()
+    (first,) = concealed.gateway.history.tasks.all()
     first.task = replace(first.task, opened=first.task.opened - 10 * 3600)
 
     assert (await concealed.ask(call(q=handle))).status == 200
@@ -224,7 +224,7 @@ async def test_no_policy_can_have_a_handle_put_back_elsewhere(concealed: Bench, 
 async def test_the_end_of_a_task_ends_its_handles(concealed: Bench):
     handle = await handle_of(concealed)
     assert len(concealed.gateway.vault) == 1
-    concealed.gateway.history.forget(concealed.gateway.clock() + 10 * 24 * 3600)
+    concealed.gateway.history.tasks.forget(concealed.gateway.clock() + 10 * 24 * 3600)
 
     assert len(concealed.gateway.vault) == 0
     assert (await concealed.ask(call(q=handle))).codes == ["credential-chain/handle"]

@@ -194,7 +194,7 @@ async def test_a_call_that_skips_the_issue_of_credentials_has_none(there: Bench,
     assert not isinstance(prepared, Refusal)
     obligations = () if obligation is None else (Obligation(obligation, {}),)
     decision = Decision("allow", (), obligations, PolicyRevision("p", "1"))
-    there.gateway.history.reserve(prepared.task, context.id, prepared.call, None, context.arrived)
+    there.gateway.history.ledger.reserve(prepared.task, context.id, prepared.call, None, context.arrived)
     issued = await forwarder._issue(AllowedCall(context, prepared, decision), None)
 
     assert (forwarder.issuer.authority, forwarder.issuer.standing, forwarder.signals.receiver) == (None, {}, None)

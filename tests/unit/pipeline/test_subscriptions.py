@@ -52,5 +52,5 @@ async def test_nothing_is_visible_when_history_is_full(there: Bench, monkeypatch
     def full(*_args: Any) -> None:
         raise HistoryFull("no room")
 
-    monkeypatch.setattr(there.gateway.history, "task", full)
+    monkeypatch.setattr(there.gateway.history.tasks, "open_implicit", full)
     assert (await there.ask(message("resources/subscribe", uri="file:///a"))).codes == NOT_VISIBLE

@@ -27,7 +27,7 @@ async def test_a_list_shows_what_policy_shows_and_nothing_when_history_is_full(
         raise HistoryFull("no room")
 
     there.upstream.script = lambda request: result(request, {"tools": [listed("read_file")]})
-    monkeypatch.setattr(there.gateway.history, "task", full)
+    monkeypatch.setattr(there.gateway.history.tasks, "open_implicit", full)
     assert (await there.ask(message("tools/list"))).json["result"]["tools"] == []
 
 

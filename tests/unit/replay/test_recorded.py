@@ -139,7 +139,7 @@ async def test_no_secret_is_in_a_journal_that_records_in_full_nor_in_its_traces(
 async def test_calls_that_rest_on_what_an_earlier_task_had_read_are_counted_and_said(tmp_path: Path):
     async with bench(tmp_path, more=FULL, labels=LABELS) as there:
         await there.ask(call())
-        (first,) = there.gateway.history.tasks()
+        (first,) = there.gateway.history.tasks.all()
         first.task = replace(first.task, opened=first.task.opened - 10 * 3600)
         await there.ask(call())
         await there.ask(call())

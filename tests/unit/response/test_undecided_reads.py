@@ -94,7 +94,7 @@ async def test_what_cannot_be_recorded_is_not_given(
     if cause == "journal":
         monkeypatch.setattr(there.gateway.journal, "append", append)
     else:
-        monkeypatch.setattr(there.gateway.history, "read", read)
+        monkeypatch.setattr(there.gateway.history.ledger, "read", read)
     back = result_of("x " * HOLD + GITHUB) if large else result_of(GITHUB)
     got = await ask(there, back, STATUS, field)
 
@@ -170,7 +170,7 @@ async def test_what_stands_beside_the_data_of_a_stream_is_looked_at(there: Bench
 
 async def test_what_says_nothing_is_no_reading_and_begins_no_task(there: Bench):
     field = await session(there)
-    before = len(there.gateway.history)
+    before = len(there.gateway.history.tasks)
     for back in (Back(chunks=(b'{"jsonrpc":"2.0","id":7,"result":{}}',)), result_of("hello")):
         await ask(there, back, message("ping"), field)
     await ask(there, Back(202, None), json.dumps(say("notifications/initialized")).encode(), field)
@@ -178,7 +178,7 @@ async def test_what_says_nothing_is_no_reading_and_begins_no_task(there: Bench):
     await ask(there, Back(type="text/event-stream", chunks=(b": ping\n\n", b"id: 1\ndata: \n\n")), None, field)
 
     assert readings(there) == []
-    assert len(there.gateway.history) == before
+    assert len(there.gateway.history.tasks) == before
 
 
 @requirement("history/read-elsewhere")
@@ -326,7 +326,7 @@ async def test_what_is_read_in_a_task_that_is_over_is_of_the_implicit_one(there:
     await ask(there, result_of(GITHUB), STATUS, (b"opagate-task", b"gone"))
 
     (entry,) = readings(there)
-    assert entry["task"] == there.gateway.history.tasks()[0].task.id
+    assert entry["task"] == there.gateway.history.tasks.all()[0].task.id
 
 
 @requirement("history/read-elsewhere", "inspection/suppressions")

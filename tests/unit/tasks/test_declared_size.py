@@ -19,7 +19,7 @@ from gateway.credentials import ruleset
 from gateway.credentials.detect import Detector
 from gateway.credentials.fingerprint import Fingerprints
 from gateway.errors import HistoryFull
-from gateway.history import History
+from gateway.history import History, build_history
 from gateway.inspection.inspector import Inspector
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.task import Task
@@ -78,12 +78,12 @@ def declared(number: int, fields: Fields) -> Task:
 
 def open_all(history: History, who: Principal, tasks: list[Task]) -> None:
     for task in tasks:
-        history.open(who, task, INSPECTOR.declared(task.goal, task.contract))
+        history.tasks.open(who, task, INSPECTOR.declared(task.goal, task.contract))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_declaration_takes_no_more_memory_than_it_is_counted_for(shape: str):
-    random, history = Random(1), History(HistorySettings(), clock=lambda: 0.0, conceal=lambda goal, _kept: goal)
+    random, history = Random(1), build_history(HistorySettings(), clock=lambda: 0.0, conceal=lambda goal, _kept: goal)
     callers = [Principal(f"a{number}", "i", AuthMethod.JWT) for number in range(COUNT)]
     bodies = [SHAPES[shape](random) for _ in range(COUNT)]
     line = 0
@@ -95,14 +95,14 @@ def test_a_declaration_takes_no_more_memory_than_it_is_counted_for(shape: str):
         for number, fields in enumerate(bodies):
             # As from the wire: nothing of it is shared with what was there before.
             task = declared(number, json.loads(json.dumps(fields)))
-            written = history.open(callers[number], task, INSPECTOR.declared(task.goal, task.contract))
+            written = history.tasks.open(callers[number], task, INSPECTOR.declared(task.goal, task.contract))
             line = max(line, len(msgspec.json.encode(written)))
             del task, written
         gc.collect()
         memory = tracemalloc.get_traced_memory()[0] / COUNT
     finally:
         tracemalloc.stop()
-    counted = max(kept.size for kept in history.tasks())
+    counted = max(kept.size for kept in history.tasks.all())
     FIGURES.info("%s: %d bytes of memory, counted %d, %d of the journal", shape, memory, counted, line)
 
     assert memory <= counted + BESIDE
@@ -112,12 +112,12 @@ def test_a_declaration_takes_no_more_memory_than_it_is_counted_for(shape: str):
 
 def test_a_caller_declares_no_more_than_its_share():
     settings = HistorySettings(declarations_per_caller=100_000)
-    random, history, ada = Random(1), History(settings, clock=lambda: 0.0), Principal("a", "i", AuthMethod.JWT)
+    random, history, ada = Random(1), build_history(settings, clock=lambda: 0.0), Principal("a", "i", AuthMethod.JWT)
     tasks = [declared(number, SHAPES["many destinations"](random)) for number in range(100)]
     with pytest.raises(HistoryFull, match="the caller has declarations of") as caught:
         open_all(history, ada, tasks)
 
-    assert 0 < len(history) < 100_000 / 5_000
-    assert sum(kept.size for kept in history.tasks()) <= 100_000
+    assert 0 < len(history.tasks) < 100_000 / 5_000
+    assert sum(kept.size for kept in history.tasks.all()) <= 100_000
     assert "history.declarations_per_caller" in caught.value.remedy
-    assert history.task(ada, 0.0)
+    assert history.tasks.open_implicit(ada, 0.0)

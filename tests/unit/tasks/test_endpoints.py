@@ -9,7 +9,7 @@ import pytest
 
 from gateway.config import HistorySettings
 from gateway.errors import HistoryFull, JournalError
-from gateway.history import History, Restored, rebuild
+from gateway.history import Restored, build_history, rebuild
 from gateway.model.call import Call
 from gateway.model.caller import Principal
 from gateway.model.content import CallContent, ResultContent, Sighting
@@ -45,7 +45,7 @@ class Desk:
     """The endpoints, and what is behind them."""
 
     def __init__(self, key: ECKey) -> None:
-        self.history = History(
+        self.history = build_history(
             HistorySettings(tasks_per_caller=3), clock=lambda: 1000.0, conceal=lambda goal, _kept: goal
         )
         self.tokens = TaskTokens(key, base_url="https://gateway.example")
@@ -54,7 +54,7 @@ class Desk:
         self.inspected: list[tuple[str | None, Contract | None]] = []
         self.count = 0
         self.endpoints = TaskEndpoints(
-            self.history,
+            self.history.tasks,
             self.tokens,
             inspect=self._inspect,
             holds_credential=self._holds_credential,
@@ -130,7 +130,7 @@ async def test_a_task_is_opened_and_described(desk: Desk, me: Principal):
     assert (headers[b"location"], headers[b"cache-control"]) == (b"/tasks/task-1", b"no-store")
     assert (headers[b"content-type"], headers[b"x-content-type-options"]) == (b"application/json", b"nosniff")
     assert desk.tokens.task_of(token, me, 1050) == "task-1"
-    assert desk.history.select(me, "task-1", 1050) != desk.history.select(me, "task-2", 1050)
+    assert desk.history.tasks.select(me, "task-1", 1050) != desk.history.tasks.select(me, "task-2", 1050)
 
 
 async def test_the_least_that_can_be_declared_is_nothing(desk: Desk, me: Principal):
@@ -142,11 +142,11 @@ async def test_the_least_that_can_be_declared_is_nothing(desk: Desk, me: Princip
 
 async def test_what_a_goal_holds_is_known_to_history(desk: Desk, me: Principal):
     await desk.ask(me, "/tasks", BODY)
-    task = desk.history.select(me, "task-1", 1001)
+    task = desk.history.tasks.select(me, "task-1", 1001)
     target = Target("tool", "a", "use", "a", labels=Labels(Effect.WRITE))
     content = CallContent(sightings=(Sighting("fp:1", "jwt"),), authority={"/to": frozenset({7})})
 
-    known = desk.history.reserve(task, "c", Call("tools/call", target, {}), content, 1001).facts  # type: ignore[arg-type] - selected
+    known = desk.history.ledger.reserve(task, "c", Call("tools/call", target, {}), content, 1001).facts  # type: ignore[arg-type] - selected
 
     assert desk.inspected[0][0] == "mend it"
     assert desk.inspected[0][1] is not None
@@ -179,7 +179,7 @@ async def test_a_task_is_ended_by_its_owner(desk: Desk, me: Principal, you: Prin
     assert foreign == 404
     assert (status, described["status"], again) == (200, how, 200)
     assert (other[0], other[1]["error"]["code"]) == (409, "task/ended")
-    assert getattr(desk.history.select(me, "task-1", 1001), "code", None) == "task/ended"
+    assert getattr(desk.history.tasks.select(me, "task-1", 1001), "code", None) == "task/ended"
 
 
 async def test_a_task_whose_time_is_over_is_read_and_not_ended(desk: Desk, me: Principal):
@@ -198,7 +198,7 @@ async def test_a_task_that_cannot_be_written_down_is_not_opened(desk: Desk, me: 
     with pytest.raises(JournalError):
         await desk.ask(me, "/tasks", BODY)
 
-    assert getattr(desk.history.select(me, "task-1", 1001), "code", None) == "task/ended"
+    assert getattr(desk.history.tasks.select(me, "task-1", 1001), "code", None) == "task/ended"
 
 
 async def test_an_end_that_cannot_be_written_down_is_not_confirmed_and_can_be_asked_for_again(
@@ -225,12 +225,12 @@ async def test_what_is_written_down_is_enough_to_go_on_after_a_restart(desk: Des
         for number, (kind, fields) in enumerate(desk.written, 1)
     ]
 
-    after = History(HistorySettings(), clock=lambda: 1000.0)
+    after = build_history(HistorySettings(), clock=lambda: 1000.0)
     rebuild(after, entries, Restored())
 
-    assert after.select(me, "task-1", 1001) == desk.history.select(me, "task-1", 1001)
-    assert getattr(after.select(me, "task-2", 1001), "code", None) == "task/ended"
-    assert getattr(after.select(you, "task-1", 1001), "code", None) == "task/unknown"
+    assert after.tasks.select(me, "task-1", 1001) == desk.history.tasks.select(me, "task-1", 1001)
+    assert getattr(after.tasks.select(me, "task-2", 1001), "code", None) == "task/ended"
+    assert getattr(after.tasks.select(you, "task-1", 1001), "code", None) == "task/unknown"
 
 
 async def test_one_caller_cannot_take_all_the_room(desk: Desk, me: Principal, you: Principal):
@@ -244,7 +244,7 @@ async def test_a_bad_declaration_opens_nothing(desk: Desk, me: Principal):
     status, refused = await desk.ask(me, "/tasks", {"goals": "x"})
 
     assert (status, refused["error"]["code"]) == (400, "task/invalid")
-    assert len(desk.history) == 0
+    assert len(desk.history.tasks) == 0
     assert desk.written == []
 
 
@@ -253,10 +253,10 @@ async def test_a_task_that_is_forgotten_while_it_is_written_down_is_not_confirme
 
     async def slow(kind: str, fields: JsonObject) -> None:
         await original(kind, fields)
-        desk.history.forget(10**9)
+        desk.history.tasks.forget(10**9)
 
     endpoints = TaskEndpoints(
-        desk.history,
+        desk.history.tasks,
         desk.tokens,
         inspect=desk._inspect,
         holds_credential=desk._holds_credential,
@@ -312,5 +312,5 @@ async def test_a_declaration_with_many_credentials_is_refused(
 
     assert (status, answer["error"]["code"]) == (400, "task/invalid")
     assert "more than 16 credentials" in answer["error"]["message"]
-    assert len(desk.history) == 0
+    assert len(desk.history.tasks) == 0
     assert (await desk.ask(me, "/tasks", BODY))[0] == 201

@@ -1,0 +1,280 @@
+"""The events of a task: each is made from the state before it, folded into the state, and given to the journal.
+
+Nothing here waits, so that calls on one event loop see one another whole. A call counts from its reservation on, and each
+reservation is ended once, by `release` or `settle`.
+"""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+
+from gateway.errors import TaskExpired
+from gateway.history import fold
+from gateway.history.carried import NOTHING, carried
+from gateway.history.events import Endorsed, Event, Exposed, Observed, Read, Released, pack, to_fields
+from gateway.history.facts import facts, keeps_words, relevance_of
+from gateway.history.new_events import changes_nothing, observed, read, reserved, touch_of
+from gateway.history.state import CONFIDENTIAL, open_call
+from gateway.model.call import PastCall
+from gateway.model.content import CallContent, CredentialPiece, ResultContent
+from gateway.model.facts import SessionFacts
+from gateway.model.target import Sensitivity
+from gateway.model.wire import JsonObject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gateway.history.carried import Carried
+    from gateway.history.exposure import Exposures
+    from gateway.history.origins import Teller
+    from gateway.history.registry import TaskRegistry
+    from gateway.history.state import TaskState
+    from gateway.history.states import TaskStates
+    from gateway.history.task_history import TaskHistory
+    from gateway.model.call import Call, Source
+    from gateway.model.content import Relevance
+    from gateway.model.target import Target
+    from gateway.model.task import Task
+
+_NOTHING_SHOWN: Final = ResultContent()
+
+
+class Reservation(Struct, frozen=True):
+    """A call that was counted: the facts for its decision, and the field `history` of its `call` entry."""
+
+    facts: SessionFacts
+    fields: JsonObject
+
+
+class TaskLedger:
+    """The events and facts of each kept task.
+
+    `tasks` keeps the tasks, and `states` their states. `origins` hears which credentials systems have shown to a task, and
+    `exposures` which pieces of credentials its calls carried.
+    """
+
+    def __init__(
+        self,
+        tasks: TaskRegistry,
+        states: TaskStates,
+        origins: Teller,
+        exposures: Exposures,
+        *,
+        clock: Callable[[], float],
+    ) -> None:
+        self._tasks = tasks
+        self._states = states
+        self._origins = origins
+        self._exposures = exposures
+        self._clock = clock
+        # A method for each look-up would cost a call of each kind more than its fold does.
+        self._by_id = states.by_id
+
+    # --- before the decision -------------------------------------------------------------------------
+
+    def seen(self, task: Task) -> Mapping[str, frozenset[int]]:
+        """Return the credentials that the task was shown: fingerprint → shingles. For finding them again in arguments; the
+        mapping goes on changing. Raises `TaskExpired`."""
+        kept = self._by_id.get(task.id) or self._tasks.require(task)
+        shingles = (kept.state or self._states.load(kept)).shingles
+        earlier = self._carried(kept).shingles if kept.before is not None else None
+        return ChainMap(shingles, dict(earlier)) if earlier else shingles
+
+    def relevance(self, task: Task, target: Target) -> Relevance:
+        """Return the words of a call that matter. Raises `TaskExpired`."""
+        kept = self._by_id.get(task.id) or self._tasks.require(task)
+        before = self._carried(kept) if kept.before is not None else NOTHING
+        return relevance_of(kept.state or self._states.load(kept), target, before)
+
+    def reserve(
+        self, task: Task, call_id: str, call: Call, content: CallContent | None, now: float, *, depth: int | None = None
+    ) -> Reservation:
+        """Count a call that is about to be decided, and give the facts for the decision.
+
+        `call_id` is the decision id. `depth` is the delegation depth plus aggregator hops. Each call that was reserved
+        is ended once, by `release` or `settle`. Raises `TaskExpired`, and `ValueError` for an id that is open.
+        """
+        kept = self._by_id.get(task.id) or self._tasks.require(task)
+        if (kept.ended is not None or kept.task.expires is not None) and kept.status(now) != "open":
+            raise TaskExpired(f"the task {task.id} is over", "open a new one with POST /tasks")
+        state = kept.state or self._states.load(kept)
+        before = self._carried(kept) if kept.before is not None else NOTHING
+        if content is not None and content.pieces:
+            content = self._exposures.complete(kept, state, call.target, content, before)
+        event = reserved(state, call_id, call, content, now, depth=depth, carried=before)
+        fold.reserve(state, event)
+        kept.changed = True
+        if event.exposed:
+            self._exposures.follow(kept.owner, task.id, state, event)
+        # The request of the call has used its task at the same time already, nearly always.
+        if kept.used < now:
+            self._tasks.use(kept, now)
+        known = facts(state, now, call=call_id, content=content, depth=depth, carried=before)
+        fields = {**kept.origin, **to_fields(event)}
+        if kept.before is not None:
+            fields["carried"] = [earlier.task.id for earlier in kept.earlier]
+        return Reservation(known, fields)
+
+    def facts(
+        self,
+        task: Task,
+        now: float,
+        *,
+        call: str | None = None,
+        content: CallContent | None = None,
+        depth: int | None = None,
+    ) -> SessionFacts:
+        """Return the facts again for an open call, or the facts for a question about no call. Raises `TaskExpired`."""
+        kept = self._tasks.require(task)
+        return facts(self._states.load(kept), now, call=call, content=content, depth=depth, carried=self._carried(kept))
+
+    def sources(self, task: Task, values: frozenset[int]) -> list[JsonObject]:
+        """Return the untrusted results that values (digests, as in `CallContent.authority`) stand in: call number and system.
+
+        Raises `TaskExpired`.
+        """
+        state = self._states.load(self._tasks.require(task))
+        numbers = sorted({number for value in values if (number := state.tokens.get(value)) is not None})
+        return [{"call": number, "audience": state.results[number]} for number in numbers if number in state.results]
+
+    # --- after the decision --------------------------------------------------------------------------
+
+    def let_pass(self, task: Task, call_id: str) -> None:
+        """Let a reserved call go on, after its verdict was recorded. Raise `ValueError` for a call without a reservation."""
+        kept = self._by_id.get(task.id) or self._require_open(task)
+        fold.let_pass(kept.state or self._states.load(kept), call_id)
+        kept.changed = True
+
+    def release(self, task: Task, call_id: str, *, denied: bool) -> None:
+        """Take back a reserved call that does not go on. Raises `ValueError` for a closed call."""
+        kept = self._require_open(task)
+        self.append(kept, Released(call_id, denied), self._clock())
+
+    def endorse(
+        self, task: Task, values: frozenset[int], limits: Mapping[str, int] = MappingProxyType({})
+    ) -> JsonObject:
+        """Note a used approval. `values` (digests, as in `CallContent.authority`) are good from now on, and so are numbers
+        up to those in `limits` (`Reason.limits`), which the person was shown.
+
+        Return the fields of a `task` entry. Raises `TaskExpired`.
+        """
+        event = Endorsed(pack(values), dict(limits))
+        self.append(self._tasks.require(task), event)
+        return {"task": task.id, **to_fields(event)}
+
+    # --- the answer ----------------------------------------------------------------------------------
+
+    def keeps_words(self, task: Task, target: Target) -> bool:
+        """Return whether the words of a call's result matter. Raises `TaskExpired`."""
+        kept = self._by_id.get(task.id) or self._tasks.require(task)
+        return keeps_words(kept.state or self._states.load(kept), target)
+
+    def observe(
+        self, task: Task, call_id: str, content: ResultContent, *, label: Sensitivity = Sensitivity.PUBLIC
+    ) -> JsonObject | None:
+        """Take in a part of a call's result, before that part reaches the caller. `label` can raise its sensitivity.
+
+        Returns the fields of an `observed` entry, `None` if it says nothing new. Raises `ValueError` for a call that
+        is not open.
+        """
+        kept = self._by_id.get(task.id) or self._tasks.require(task)
+        state = kept.state or self._states.load(kept)
+        call = state.open.get(call_id)
+        # Most parts show nothing. This is `changes_nothing` for the event of such a part, which then need not be made.
+        if (
+            content == _NOTHING_SHOWN
+            and label is Sensitivity.PUBLIC
+            and call is not None
+            and call.sensitivity is state.confidentiality
+            and call.sensitivity not in CONFIDENTIAL
+            and (state.untrusted or call.trusted)
+        ):
+            return None
+        event = observed(state, call_id, content, label, self._carried(kept) if kept.before is not None else NOTHING)
+        if changes_nothing(state, event):
+            return None
+        fold.observe(state, event)
+        kept.changed = True
+        self._tell_origins(kept, state, event)
+        return {"id": call_id, "task": task.id, **to_fields(event)}
+
+    def past_call(
+        self, task: Task, call_id: str, target: Target, label: Sensitivity, max_bytes: int | None = None
+    ) -> PastCall:
+        """Return the memory of an open call whose result may come late. Raises `ValueError` for a closed call."""
+        call = open_call(self._states.load(self._require_open(task)), call_id)
+        sensitivity = max(label, call.sensitivity, key=list(Sensitivity).index)
+        return PastCall(task, call_id, call.number, target, sensitivity, call.credentials, max_bytes)
+
+    def settle(self, task: Task, call_id: str) -> None:
+        """End a reserved call after any outcome. Raises `ValueError` for a closed call."""
+        kept = self._by_id.get(task.id) or self._require_open(task)
+        fold.settle(kept.state or self._states.load(kept), call_id)
+        kept.changed = True
+        self._tasks.use(kept, self._clock())
+
+    # --- messages without a decision -----------------------------------------------------------------
+
+    def read(
+        self, task: Task, reading: str, source: Source, content: ResultContent, now: float, *, number: int | None = None
+    ) -> JsonObject | None:
+        """Take in a part of data read outside of an open call, before it reaches the caller. `reading` is the id of the
+        answered request; `number` the field of earlier parts. Returns the fields of an `observed` entry, `None` without
+        news. Raises `TaskExpired`."""
+        kept = self._tasks.require(task)
+        state = self._states.load(kept)
+        late = source.past_call is not None and source.past_call.task.id == task.id
+        event = read(state, source, content, now, late=late, number=number, carried=self._carried(kept))
+        if changes_nothing(state, event):
+            return None
+        self.append(kept, event, now)
+        return {"id": reading, "task": task.id, "owner": kept.owner, **kept.origin, **to_fields(event)}
+
+    def expose(
+        self, task: Task, target: Target, pieces: tuple[CredentialPiece, ...], *, request: str, now: float
+    ) -> JsonObject | frozenset[str]:
+        """Count the pieces of credentials in a message without a decision, or beside the arguments of a call.
+
+        `request` is its id. Returns the fields of an `exposed` entry, to be written before the message is sent. If a system
+        would have half of a credential, returns the fingerprint: the message must not be sent. Raises `TaskExpired`.
+        """
+        kept = self._tasks.require(task)
+        found = self._exposures.complete(kept, self._states.load(kept), target, CallContent(pieces=pieces))
+        if found.sightings:
+            return frozenset(item.fingerprint for item in found.sightings)
+        event = Exposed(**touch_of(target)._asdict(), exposed=pack(found.exposed))
+        self.append(kept, event, now)
+        fields = {"id": request, "task": task.id, "owner": kept.owner, "at": round(now, 3), **kept.origin}
+        return {**fields, **to_fields(event)}
+
+    # --- every event ---------------------------------------------------------------------------------
+
+    def append(self, kept: TaskHistory, event: Event, used: float | None = None) -> None:
+        """Fold an event into the state of a task. `used` is the time at which the event used the task, if it did. The methods
+        that each call needs do the same in place. Raises `ValueError` for an impossible event, and `HistoryError`."""
+        state = self._states.load(kept)
+        fold.apply(state, event)
+        kept.changed = True
+        self._exposures.follow(kept.owner, kept.task.id, state, event)
+        if isinstance(event, Observed | Read):
+            self._tell_origins(kept, state, event)
+        if used is not None:
+            self._tasks.use(kept, used)
+
+    def _tell_origins(self, kept: TaskHistory, state: TaskState, event: Observed | Read) -> None:
+        """Tell of the credentials that a part of a result has shown to the task."""
+        if event.credentials or event.lost:
+            self._origins.tell(kept.owner, kept.task.id, state, event.credentials)
+
+    def _require_open(self, task: Task) -> TaskHistory:
+        kept = self._by_id.get(task.id)
+        if kept is None:
+            raise ValueError(f"the task {task.id} has no open call")
+        return kept
+
+    def _carried(self, kept: TaskHistory) -> Carried:
+        return carried([self._states.load(before) for before in kept.earlier])
