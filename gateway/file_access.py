@@ -74,7 +74,7 @@ class _Walk:
                 self._enter(name)
             else:
                 self._require_fixed(name, entry)
-                return self._opened(name)
+                return self._open_folder(name)
         raise ExposedFile(f"{self._where} is a folder", "name the file itself")
 
     def _follow(self, name: str) -> None:
@@ -92,7 +92,7 @@ class _Walk:
         self._folder = folder
         self._where = self._where.parent if name == ".." else self._where / name
 
-    def _opened(self, name: str) -> int:
+    def _open_folder(self, name: str) -> int:
         descriptor = os.open(name, _FILE, dir_fd=self._folder)
         try:
             self._require_private(os.fstat(descriptor), descriptor, self._where / name)
@@ -103,7 +103,7 @@ class _Walk:
 
     def _require_fixed(self, name: str, entry: os.stat_result) -> None:
         """Refuse a name in a folder where others may give the name to another file."""
-        folder, trusted = os.fstat(self._folder), self._trusted()
+        folder, trusted = os.fstat(self._folder), self._trusted_accounts()
         if folder.st_uid not in trusted:
             owner = _user(folder.st_uid)
             raise ExposedFile(
@@ -120,9 +120,11 @@ class _Walk:
         if status.st_mode & stat.S_IRWXO:
             raise ExposedFile(f"others may use {where}", f"run: chmod o= {where}")
         if status.st_mode & stat.S_IRWXG:
-            _require_closed_group(status.st_gid, descriptor, f"may use {where}", f"chmod g= {where}", self._trusted())
+            _require_closed_group(
+                status.st_gid, descriptor, f"may use {where}", f"chmod g= {where}", self._trusted_accounts()
+            )
 
-    def _trusted(self) -> set[int]:
+    def _trusted_accounts(self) -> set[int]:
         """Return the trusted accounts: root may look at the files of the gateway's user."""
         user = os.geteuid()
         return {_ROOT, user, os.fstat(self._folder).st_uid} if user == _ROOT else {_ROOT, user}

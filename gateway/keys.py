@@ -97,11 +97,11 @@ def read_keys(configuration: Configuration, *, begun: bool) -> dict[Name, bytes]
     for name in _SECRETS:
         if (key := _read(configuration, name)) is not None:
             found[name] = key
-        elif _given(configuration, name):
+        elif _is_given(configuration, name):
             raise _not_there(configuration, name)
         elif begun and name != "sessions":
-            raise _lost(configuration, name)
-    if _given(configuration, "tokens") and _file(configuration, "tokens").read() is None:
+            raise _make_lost_error(configuration, name)
+    if _is_given(configuration, "tokens") and _file(configuration, "tokens").read() is None:
         raise _not_there(configuration, "tokens")
     for one, other in combinations(found, 2):
         if found[one] == found[other]:
@@ -138,7 +138,7 @@ def _read(configuration: Configuration, name: Name) -> bytes | None:
     return None if content is None else _whole(file, content)
 
 
-def _lost(configuration: Configuration, name: Name) -> GatewayError:
+def _make_lost_error(configuration: Configuration, name: Name) -> GatewayError:
     file = _file(configuration, name)
     return JournalError(
         f"{configuration.journal.path} was written with a key that is not there: {file.path}",
@@ -157,7 +157,7 @@ def _file(configuration: Configuration, name: Name) -> KeyFile:
     return KeyFile(path, _TITLES[name], failure)
 
 
-def _given(configuration: Configuration, name: Name) -> bool:
+def _is_given(configuration: Configuration, name: Name) -> bool:
     return getattr(configuration.keys, name) is not None
 
 

@@ -50,22 +50,22 @@ class SealedDatabase:
         """Return the rows of a statement."""
         with self._lock:
             try:
-                return self._connected().execute(statement, values).fetchall()
+                return self._connect_once().execute(statement, values).fetchall()
             except sqlite3.Error as error:
-                raise self._broken(error) from error
+                raise self._make_error(error) from error
 
     def write(self, statements: Sequence[tuple[str, tuple[Any, ...]]]) -> None:
         """Carry out statements, all or none."""
         with self._lock:
             try:
-                with closing(self._connected().cursor()) as cursor:
+                with closing(self._connect_once().cursor()) as cursor:
                     cursor.execute("begin")
                     for statement, values in statements:
                         cursor.execute(statement, values)
                     cursor.execute("commit")
             except sqlite3.Error as error:
                 self.close()
-                raise self._broken(error) from error
+                raise self._make_error(error) from error
 
     def seal(self, name: str, value: bytes) -> bytes:
         """Return a value encrypted under a name."""
@@ -98,7 +98,7 @@ class SealedDatabase:
                 self._database.close()
                 self._database = None
 
-    def _connected(self) -> sqlite3.Connection:
+    def _connect_once(self) -> sqlite3.Connection:
         if self._database is None:
             try:
                 self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -109,8 +109,8 @@ class SealedDatabase:
                 self._database.executescript(self._schema)
             except (OSError, sqlite3.Error) as error:
                 self.close()
-                raise self._broken(error) from error
+                raise self._make_error(error) from error
         return self._database
 
-    def _broken(self, error: Exception) -> Exception:
+    def _make_error(self, error: Exception) -> Exception:
         return self._refuse(f"{self.path} cannot be used: {error}")

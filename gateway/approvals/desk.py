@@ -126,7 +126,7 @@ class Desk:
             if (refusal := self._index.object_to_question(question)) is not None:
                 return refusal
             approval = state.ask(question)
-            with self._unsaved():
+            with self._hold_position():
                 await self._append(events.KIND, events.asked_entry(approval))
                 await in_thread(partial(self._store.add, approval, description))
             self._index.put(approval)
@@ -188,7 +188,7 @@ class Desk:
             return
         used = state.use(approval, decision)
         self._index.put(used)
-        with self._unsaved():
+        with self._hold_position():
             self._claimed.discard(identifier)
             self._tell(used)
             await self._save(identifier)
@@ -202,14 +202,14 @@ class Desk:
         return await to_the_end(self._withdraw(identifier, cause))
 
     async def _withdraw(self, identifier: str, cause: str) -> bool:
-        async with self._locked(identifier) as approval:
+        async with self._lock_approval(identifier) as approval:
             if approval is None or approval.state not in OPEN or identifier in self._claimed:
                 return False
             await self._change(state.end(approval, "withdrawn", self.now()), cause=cause)
             return True
 
     async def _end(self, identifier: str, how: state.End, cause: str) -> None:
-        async with self._locked(identifier) as approval:
+        async with self._lock_approval(identifier) as approval:
             try:
                 if approval is not None and approval.state in OPEN:
                     await self._change(state.end(approval, how, self.now()), cause=cause)
@@ -249,7 +249,7 @@ class Desk:
         approval = self._index.get(identifier)
         if approval is None:
             return
-        with self._unsaved():
+        with self._hold_position():
             await self._append(events.KIND, events.delivery_entry(approval, self.now(), delivery))
             # The state may have changed meanwhile, by a vote or by a call that used the approval.
             if (current := self._index.get(identifier)) is not None:
@@ -291,7 +291,7 @@ class Desk:
         return await to_the_end(self._vote(identifier, vote, shown))
 
     async def _vote(self, identifier: str, vote: Vote, shown: str) -> Approval | Reason:
-        async with self._locked(identifier) as approval:
+        async with self._lock_approval(identifier) as approval:
             if approval is None:
                 return reasons.VOTE_UNKNOWN.reason()
             now = self.now()
@@ -368,7 +368,7 @@ class Desk:
     async def _end_over(self, identifier: str) -> None:
         """End an approval whose time or task is over."""
         now = self.now()
-        async with self._locked(identifier) as approval:
+        async with self._lock_approval(identifier) as approval:
             if approval is None or approval.state not in OPEN or identifier in self._claimed:
                 return
             if now >= approval.until:
@@ -390,7 +390,7 @@ class Desk:
 
     async def _change(self, approval: Approval, *, vote: Vote | None = None, cause: str = "") -> None:
         """Record a changed approval, and then let calls see it."""
-        with self._unsaved():
+        with self._hold_position():
             # No call may claim an approval whose end is on its way to the journal.
             self._ending.add(approval.id)
             try:
@@ -411,7 +411,7 @@ class Desk:
                 await in_thread(partial(self._store.save, (newest,)))
 
     @contextmanager
-    def _unsaved(self) -> Generator[None]:
+    def _hold_position(self) -> Generator[None]:
         """Hold back the position while the journal knows more than the store."""
         self._saving += 1
         try:
@@ -420,7 +420,7 @@ class Desk:
             self._saving -= 1
 
     @asynccontextmanager
-    async def _locked(self, identifier: str) -> AsyncGenerator[Approval | None]:
+    async def _lock_approval(self, identifier: str) -> AsyncGenerator[Approval | None]:
         """Hold the lock of an approval, and give the approval in its state under the lock."""
         if self._index.get(identifier) is None:
             yield None

@@ -50,7 +50,7 @@ class EndorsementFile:
         except FileNotFoundError:
             return StoredEndorsements()
         except OSError as error:
-            raise self._broken(error) from error
+            raise self._make_error(error) from error
         try:
             text = self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], _NAME)
             return msgspec.msgpack.decode(text, type=StoredEndorsements)
@@ -71,9 +71,9 @@ class EndorsementFile:
                 os.fsync(file.fileno())
             new.replace(self.path)
         except OSError as error:
-            raise self._broken(error) from error
+            raise self._make_error(error) from error
 
-    def _broken(self, error: OSError) -> ApprovalStoreError:
+    def _make_error(self, error: OSError) -> ApprovalStoreError:
         return ApprovalStoreError(
             f"the endorsements {self.path} cannot be used: {error.strerror or error}",
             f"make {self.path.parent} writable, or remove {self.path}",

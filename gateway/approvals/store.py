@@ -48,7 +48,7 @@ class ApprovalStore:
     def __init__(self, folder: Path, key: bytes) -> None:
         self.path = folder / "approvals.db"
         # The journal is the record: after a loss of power, a question that is gone is asked again.
-        self._database = SealedDatabase(self.path, key, _SCHEMA, self._broken, synchronous="normal")
+        self._database = SealedDatabase(self.path, key, _SCHEMA, self._make_error, synchronous="normal")
 
     def load(self) -> StoredApprovals:
         """Return the stored approvals."""
@@ -85,7 +85,7 @@ class ApprovalStore:
         """Close the file. The next use opens the file again."""
         self._database.close()
 
-    def _broken(self, problem: str) -> ApprovalStoreError:
+    def _make_error(self, problem: str) -> ApprovalStoreError:
         return ApprovalStoreError(f"the approvals {problem}", f"make {self.path.parent} writable, or remove it")
 
 

@@ -121,7 +121,7 @@ class Leases:
         identifier = self._by_terms.get(terms_of(request.task, request.upstream, request.scope))
         if identifier is None or self._is_due(identifier, request.renew_early):
             return None
-        return self._lent(identifier, request.expires)
+        return self._find_lent(identifier, request.expires)
 
     def values_of(self, task: str, upstream: str) -> tuple[str, ...]:
         """Return the texts of the credentials that a task carries to an upstream now."""
@@ -154,7 +154,7 @@ class Leases:
             lent = await asyncio.shield(flight)
             if isinstance(lent, BrokerRefusal):
                 return lent
-            if self._lent(lent.lease.id, lent.lease.expires) is None:
+            if self._find_lent(lent.lease.id, lent.lease.expires) is None:
                 return _ENDED
             if is_own:
                 return lent
@@ -309,7 +309,7 @@ class Leases:
         lease = self._register.get(identifier)
         return lease is not None and self._is_over(lease, early * (lease.expires - lease.requested))
 
-    def _lent(self, identifier: str, until: float) -> Lent | None:
+    def _find_lent(self, identifier: str, until: float) -> Lent | None:
         credential, lease = self._values.get(identifier), self._register.get(identifier)
         if credential is None or lease is None or lease.expires > until or self._is_over(lease, MARGIN):
             return None
@@ -340,7 +340,7 @@ class Leases:
     ) -> Lent | BrokerRefusal:
         if self._hooks.is_ended(request.principal):
             return _ENDED
-        lease = _requested(request, broker)
+        lease = _make_lease(request, broker)
         self._register.put(lease)
         if request.grounds is not None:
             self._permitted.put(lease.id, request.grounds)
@@ -442,7 +442,7 @@ class Leases:
             del self._failures[next(iter(self._failures))]
 
 
-def _requested(request: LeaseRequest, broker: Broker) -> Lease:
+def _make_lease(request: LeaseRequest, broker: Broker) -> Lease:
     principal = request.principal
     return Lease(
         id=request.id,

@@ -48,7 +48,7 @@ class LeaseStore:
     def __init__(self, folder: Path, key: bytes) -> None:
         self.path = folder / "leases.db"
         # A lease that a loss of power hides would live on at its issuer.
-        self._database = SealedDatabase(self.path, key, _SCHEMA, _broken, synchronous="full")
+        self._database = SealedDatabase(self.path, key, _SCHEMA, _make_error, synchronous="full")
         self._queue: deque[tuple[_LeaseChange, asyncio.Future[None]]] = deque()
         self._valued: set[str] = set()
         """The leases whose values are on disk. The thread that writes uses it too."""
@@ -151,7 +151,7 @@ def _value_name(identifier: str) -> str:
     return f"credential {identifier}"
 
 
-def _broken(problem: str) -> LeaseStoreError:
+def _make_error(problem: str) -> LeaseStoreError:
     return LeaseStoreError(
         f"the leases {problem}", "make the folder writable; without it the gateway lends no credential"
     )

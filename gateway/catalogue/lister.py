@@ -341,9 +341,9 @@ class _Conversation:
     async def _text(self, reply: UpstreamReply, id: int) -> bytes:  # noqa: A002 - as above
         kind = (value_of(reply.headers, b"content-type") or "").partition(";")[0].strip().lower()
         if kind != "text/event-stream":
-            return b"".join([chunk async for chunk in self._bounded(reply)])
+            return b"".join([chunk async for chunk in self._read_bounded(reply)])
         splitter = sse.Splitter(self.bounds.bytes)
-        async with aclosing(self._bounded(reply)) as chunks:
+        async with aclosing(self._read_bounded(reply)) as chunks:
             async for chunk in chunks:
                 for event in splitter.feed(chunk):
                     data = event.data
@@ -358,7 +358,7 @@ class _Conversation:
                         return data
         return b""
 
-    async def _bounded(self, reply: UpstreamReply) -> AsyncGenerator[bytes]:
+    async def _read_bounded(self, reply: UpstreamReply) -> AsyncGenerator[bytes]:
         async for chunk in reply.chunks:
             self.received += len(chunk)
             if self.received > self.bounds.bytes:

@@ -77,7 +77,7 @@ async def run(path: Path) -> list[CheckResult]:
     found += [item async for item in _identity(settings)]
     found += [item async for item in _policy(settings)]
     found += [*_inspection(settings), *_directory(settings), *_lock(settings), *_approvals(settings)]
-    found += [_told("credentials", each) for each in credential_checks.look(settings)]
+    found += [_write_finding("credentials", each) for each in credential_checks.look(settings)]
     found += [item async for item in _signals(settings)]
     grants = _grants(settings)
     if settings.policy.engine.kind == "embedded":
@@ -266,7 +266,7 @@ def _directory(settings: Configuration) -> Iterator[CheckResult]:
 def _approvals(settings: Configuration) -> Iterator[CheckResult]:
     try:
         for told in approval_checks.look(settings):
-            yield _told("approvals", told)
+            yield _write_finding("approvals", told)
     except GatewayError as error:
         yield _describe_failure("approvals", error)
 
@@ -274,12 +274,12 @@ def _approvals(settings: Configuration) -> Iterator[CheckResult]:
 async def _signals(settings: Configuration) -> AsyncIterator[CheckResult]:
     try:
         async for told in signal_checks.look(settings):
-            yield _told("signals", told)
+            yield _write_finding("signals", told)
     except GatewayError as error:
         yield _describe_failure("signals", error)
 
 
-def _told(what: str, told: ApprovalFinding) -> CheckResult:
+def _write_finding(what: str, told: ApprovalFinding) -> CheckResult:
     return CheckResult("warn" if told.is_warning else "ok", what, told.found, told.remedy)
 
 

@@ -256,12 +256,12 @@ def _show_reason(reason: Mapping[str, Any], facts: Facts) -> None:
         rows.add_row(label, plain(text))
     for pointer in reason["facts"]:
         rows.add_row("fact", plain(f"{pointer} = {facts.words(pointer)}"))
-        for label, text in _made(facts.causes(pointer), str(facts.known["id"])):
+        for label, text in _write_causes(facts.causes(pointer), str(facts.known["id"])):
             rows.add_row(label, plain(text))
     show(rows)
 
 
-def _made(causes: tuple[Cause, ...], own: str) -> Iterator[tuple[str, str]]:
+def _write_causes(causes: tuple[Cause, ...], own: str) -> Iterator[tuple[str, str]]:
     """Yield the calls behind a fact."""
     for cause in causes[:_CAUSES]:
         call = cause.call

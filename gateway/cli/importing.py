@@ -98,25 +98,25 @@ class _ImportedServer:
 
     def _stdio(self, command: str) -> dict[str, Any]:
         arguments = [str(item) for item in cast("list[object]", self._settings.get("args") or [])]
-        upstream: dict[str, Any] = {"command": [self._expanded(command), *self._arguments(arguments)]}
+        upstream: dict[str, Any] = {"command": [self._expand(command), *self._arguments(arguments)]}
         env = cast("dict[str, Any]", self._settings.get("env") or {})
         if env:
-            upstream["env"] = {name: self._referred(name, value, f"env {name}") for name, value in env.items()}
+            upstream["env"] = {name: self._refer(name, value, f"env {name}") for name, value in env.items()}
         if isinstance(self._settings.get("cwd"), str):
-            upstream["cwd"] = self._expanded(self._settings["cwd"])
+            upstream["cwd"] = self._expand(self._settings["cwd"])
         return {**upstream, "audience": self._upstream}
 
     def _http(self, url: str) -> dict[str, Any]:
         host = _audience(url) or self._upstream
         secret = _url_holds_secret(url)
         upstream: dict[str, Any] = {
-            "url": self._variable("URL", "url, in which a secret was") if secret else self._expanded(url)
+            "url": self._variable("URL", "url, in which a secret was") if secret else self._expand(url)
         }
         upstream["audience"] = self._upstream if "${" in url else host
         headers = cast("dict[str, Any]", self._settings.get("headers") or {})
         if headers:
             first = next((name for name in headers if name.lower() == "authorization"), next(iter(headers)))
-            value = self._referred(first.upper(), headers[first], f"header {first}, the whole value", whole=True)
+            value = self._refer(first.upper(), headers[first], f"header {first}, the whole value", whole=True)
             upstream["credential"] = {"kind": "header", "name": first.lower(), "value": value}
             for other in headers:
                 if other != first:
@@ -130,20 +130,20 @@ class _ImportedServer:
         for number, argument in enumerate(arguments, 1):
             option, equals, value = argument.partition("=")
             if follows and not argument.startswith("-"):
-                yield self._referred(f"ARG{number}", argument, f"argument {number}", whole=True)
+                yield self._refer(f"ARG{number}", argument, f"argument {number}", whole=True)
             elif equals and value and _SECRET_NAME.search(option):
-                yield f"{option}={self._referred(f'ARG{number}', value, f'argument {number}, after =', whole=True)}"
+                yield f"{option}={self._refer(f'ARG{number}', value, f'argument {number}, after =', whole=True)}"
             elif _is_secret(argument):
-                yield self._referred(f"ARG{number}", argument, f"argument {number}", whole=True)
+                yield self._refer(f"ARG{number}", argument, f"argument {number}", whole=True)
             else:
-                yield self._expanded(argument)
+                yield self._expand(argument)
             follows = argument.startswith("-") and not equals and _SECRET_NAME.search(argument) is not None
 
-    def _referred(self, name: str, value: object, where: str, *, whole: bool = False) -> str:
+    def _refer(self, name: str, value: object, where: str, *, whole: bool = False) -> str:
         """Return the value's own reference if the value is a reference already, else a new reference."""
         match = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
         if match:
-            return self._expanded(cast("str", value))
+            return self._expand(cast("str", value))
         return self._variable(name, where, own=whole)
 
     def _variable(self, name: str, where: str, *, own: bool = True) -> str:
@@ -155,7 +155,7 @@ class _ImportedServer:
         self._found.variables[chosen] = f"{self._given}: {where}"
         return f"${{{chosen}}}"
 
-    def _expanded(self, text: str) -> str:
+    def _expand(self, text: str) -> str:
         """Return a text with the client's own references made into environment variables."""
 
         def replaced(match: re.Match[str]) -> str:

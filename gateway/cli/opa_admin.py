@@ -235,7 +235,8 @@ def _ask(ask: Callable[[], _Answer]) -> _Answer:
         raise PolicyUnavailable("OPA's answer is not JSON", "check that policy.engine.url is OPA's") from None
     except requests.exceptions.SSLError as error:
         raise PolicyUnavailable(
-            f"OPA's certificate is not accepted: {_told(_innermost(error))}", "point policy.engine.ca at its authority"
+            f"OPA's certificate is not accepted: {_describe_error(_innermost(error))}",
+            "point policy.engine.ca at its authority",
         ) from None
     except (requests.RequestException, OSError) as error:
         inner = _innermost(error)
@@ -243,7 +244,7 @@ def _ask(ask: Callable[[], _Answer]) -> _Answer:
         if isinstance(inner, TimeoutError):
             raise PolicyUnavailable(f"OPA did not answer within {SECONDS:.0f} s", "look at OPA's load") from None
         raise PolicyUnavailable(
-            f"OPA cannot be reached: {_told(inner)}", "start OPA, or mend policy.engine.url"
+            f"OPA cannot be reached: {_describe_error(inner)}", "start OPA, or mend policy.engine.url"
         ) from None
 
 
@@ -275,5 +276,5 @@ def _innermost(error: BaseException) -> BaseException:
     return error
 
 
-def _told(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -53,13 +53,13 @@ async def _list(visit: ConsoleVisit) -> Response:
         "approvals.html",
         waiting=[one for one in questions if one["state"] == "pending"],
         granted=[one for one in questions if one["state"] != "pending"],
-        ended=[summarize(one) for one in _ended(people)],
+        ended=[summarize(one) for one in _list_ended(people)],
         endorsements=people.office.list_endorsements(),
         done=visit.request.query_params.get("done", ""),
     )
 
 
-def _ended(people: People) -> list[Approval]:
+def _list_ended(people: People) -> list[Approval]:
     over = [one for one in people.desk.list_remembered() if one.state not in {"pending", "granted"}]
     return sorted(over, key=lambda one: one.question.asked, reverse=True)[:_ENDED]
 

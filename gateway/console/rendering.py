@@ -55,15 +55,15 @@ class Templates:
 
 def spell(value: Any) -> Any:
     """Return a value for a page, with the hidden characters of a text spelled out. Jinja2 escapes it then."""
-    return _spelled(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return _spell_out(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def spell_lines(text: object) -> Markup:
     """Return a text of several lines: line ends stay, and all other hidden characters are spelled out."""
-    return Markup("\n").join(map(_spelled, str(text).split("\n")))
+    return Markup("\n").join(map(_spell_out, str(text).split("\n")))
 
 
-def _spelled(text: str) -> str:
+def _spell_out(text: str) -> str:
     shown = visible(text[:_LONGEST])
     return shown if len(text) <= _LONGEST else f"{shown} […{len(text) - _LONGEST} more characters]"
 

@@ -70,7 +70,7 @@ class JournalWindow:
         marks = list(map(msgspec.json.encode, ids))
         begin = timestamp(since).encode("ascii")
         if self._index is not None:
-            return self._indexed(self._index, ids, marks, begin)
+            return self._load_indexed(self._index, ids, marks, begin)
         found: list[JsonObject] = []
         ends: dict[str, tuple[EntryPlace, bytes]] = {}
         for place, line in self._before():
@@ -86,7 +86,7 @@ class JournalWindow:
         after = [entry for entry in self._after() if _is_of(entry, ids) or _ends_one_of(entry, found)]
         return sorted((*found, *after), key=lambda entry: cast("int", entry["seq"]))
 
-    def _indexed(
+    def _load_indexed(
         self, index: EntryIndex, ids: Collection[str], marks: Collection[bytes], begin: bytes
     ) -> list[JsonObject]:
         """Return the same by an index: only the lines of the tasks are read."""

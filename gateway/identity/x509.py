@@ -60,10 +60,10 @@ class X509Authenticator:
         return (
             check_leaf(leaf, now)
             or check_issued(leaf, issuers, authorities, now)
-            or self._verified(leaf, name, token_id=thumbprint(certificate), now=presented.now)
+            or self._verify(leaf, name, token_id=thumbprint(certificate), now=presented.now)
         )
 
-    def _verified(self, leaf: x509.Certificate, name: str, *, token_id: str, now: float) -> Verified:
+    def _verify(self, leaf: x509.Certificate, name: str, *, token_id: str, now: float) -> Verified:
         ends = leaf.not_valid_after_utc.timestamp()
         principal = Principal(
             id=name,

@@ -121,7 +121,7 @@ class _Pages:
         if isinstance(found, Reason):
             return _refuse(found)
         if isinstance(found, ConnectionEnd):
-            return _page(200, *_told(found))
+            return _page(200, *_describe_end(found))
         headers = [(b"location", found.url.encode("ascii")), *_HEADERS]
         if found.cookie is not None:
             headers.append((b"set-cookie", f"{self._cookie}={found.cookie}{self._attributes}".encode("ascii")))
@@ -165,7 +165,7 @@ def _onward(url: str) -> str:
     return f'<p><a href="{escape(url)}" rel="noreferrer">Go on</a>, if nothing happens by itself.</p>'
 
 
-def _told(told: ConnectionEnd) -> tuple[str, str]:
+def _describe_end(told: ConnectionEnd) -> tuple[str, str]:
     agent, upstream = _strong(told.link.owner.agent), _strong(told.link.upstream)
     if told.made:
         return "Connected", f"<p>The agent {agent} may use {upstream} for you now. You can close this page.</p>"

@@ -63,7 +63,7 @@ class CredentialChain:
         shown = self.origins.of(request.principal.key)
         if shown is None:
             return ()
-        look = partial(outside_arguments.examine, _sent(request, trace), shown, audience, self._detector)
+        look = partial(outside_arguments.examine, _describe_sent(request, trace), shown, audience, self._detector)
         found = await self._worker.run(_size(request), look)
         if isinstance(found, tuple):
             return found
@@ -90,7 +90,7 @@ class CredentialChain:
         would then refuse that caller."""
         if not content.sightings:
             return content
-        look = partial(outside_arguments.repeated, content.sightings, _sent(request), self._detector)
+        look = partial(outside_arguments.repeated, content.sightings, _describe_sent(request), self._detector)
         repeated = await self._worker.run(_size(request), look)
         if not repeated:
             return content
@@ -106,7 +106,7 @@ def _size(request: UpstreamRequest) -> int:
     return headers + (len(request.message.body) if request.message is not None else 0)
 
 
-def _sent(request: UpstreamRequest, trace: bytes | None = None) -> outside_arguments.Sent:
+def _describe_sent(request: UpstreamRequest, trace: bytes | None = None) -> outside_arguments.Sent:
     """Return the sent parts. The handles in the message were checked to be the upstream's, given to this caller."""
     message = request.message
     given = frozenset(() if trace is None else (trace.decode(),))

@@ -93,7 +93,7 @@ class LeaseReview:
         """End the leases that the policy does not keep, and return their number."""
         revision, questions, ended = self.revision, [*_by_task(leases)], 0
         for some in _portions(questions, _QUESTIONS_AT_ONCE):
-            answers = await asyncio.gather(*(self._kept(question) for question in some))
+            answers = await asyncio.gather(*(self._ask_kept(question) for question in some))
             for question, kept in zip(some, answers, strict=True):
                 # A lease may have become active, or ended, while the policy was asked.
                 present = [found for lease, _ in question if (found := self._leases.get(lease.id)) is not None]
@@ -123,7 +123,7 @@ class LeaseReview:
             await self.review(lambda lease, _grounds: lease.upstream in changed, "pin-changed")
         await self.review_outdated()
 
-    async def _kept(self, question: Sequence[Held]) -> frozenset[str]:
+    async def _ask_kept(self, question: Sequence[Held]) -> frozenset[str]:
         """Return the ids of the leases that the policy keeps. The question has leases of one task."""
         try:
             asked = self._question(question)

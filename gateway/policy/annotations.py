@@ -52,7 +52,7 @@ def parse(text: str, file: str) -> tuple[Annotation, ...]:
         try:
             fields: object = strict_yaml.value(block)
         except strict_yaml.UnreadableYaml as error:
-            raise _broken(file, line + error.line, f"the METADATA block cannot be read: {error.problem}") from None
+            raise _make_error(file, line + error.line, f"the METADATA block cannot be read: {error.problem}") from None
         custom = cast("dict[str, Any]", fields).get("custom") if isinstance(fields, dict) else None
         if isinstance(custom, dict) and "code" in custom:
             found.append(_annotation(cast("dict[str, Any]", fields), cast("dict[str, Any]", custom), file, line))
@@ -70,7 +70,9 @@ def table(files: Mapping[str, str]) -> dict[str, dict[str, Any]]:
         for item in parse(text, file):
             first = known.setdefault(item.code, item)
             if first is not item:
-                raise _broken(file, item.line, f"the code {item.code!r} is already that of {first.file}:{first.line}")
+                raise _make_error(
+                    file, item.line, f"the code {item.code!r} is already that of {first.file}:{first.line}"
+                )
     _require_agreement(known, files)
     return {
         item.code: {
@@ -104,11 +106,11 @@ def _require_agreement(known: Mapping[str, Annotation], files: Mapping[str, str]
     for file, text in sorted(files.items()):
         for line, code in _uses(text, known, families):
             if code not in known:
-                raise _broken(file, line, f"the code {code!r} is used, and no rule's annotation has it")
+                raise _make_error(file, line, f"the code {code!r} is used, and no rule's annotation has it")
             used.add(code)
     for item in known.values():
         if item.code not in used:
-            raise _broken(item.file, item.line, f"the code {item.code!r} is annotated, and no rule gives it")
+            raise _make_error(item.file, item.line, f"the code {item.code!r} is annotated, and no rule gives it")
 
 
 def _blocks(text: str) -> Iterator[tuple[int, str]]:
@@ -128,21 +130,21 @@ def _blocks(text: str) -> Iterator[tuple[int, str]]:
 def _annotation(fields: Mapping[str, Any], custom: Mapping[str, Any], file: str, line: int) -> Annotation:
     code = custom["code"]
     if not isinstance(code, str) or _CODE.fullmatch(code) is None:
-        raise _broken(file, line, f"custom.code is {code!r}; write it like fan-out/audiences")
+        raise _make_error(file, line, f"custom.code is {code!r}; write it like fan-out/audiences")
     for name, value in (
         ("title", fields.get("title")),
         ("custom.message", custom.get("message")),
         ("custom.remedy", custom.get("remedy")),
     ):
         if not isinstance(value, str) or not value.strip():
-            raise _broken(file, line, f"the annotation of {code!r} has no {name}")
+            raise _make_error(file, line, f"the annotation of {code!r} has no {name}")
     controls = custom.get("controls")
     if not isinstance(controls, list) or not all(isinstance(item, str) for item in cast("list[object]", controls)):
-        raise _broken(file, line, f"the annotation of {code!r} has no list custom.controls")
+        raise _make_error(file, line, f"the annotation of {code!r} has no list custom.controls")
     texts = (fields["title"], custom["message"], custom["remedy"])
     title, message, remedy = (" ".join(text.split()) for text in texts)
     return Annotation(code, title, message, remedy, tuple(cast("list[str]", controls)), file, line)
 
 
-def _broken(file: str, line: int, problem: str) -> PolicyBroken:
+def _make_error(file: str, line: int, problem: str) -> PolicyBroken:
     return PolicyBroken(f"{file}:{line}: {problem}", "mend the annotation of that rule")

@@ -35,26 +35,26 @@ def _json(text: str, file: str) -> Any:
         value: dict[str, Any] = {}
         for key, item in items:
             if key in value:
-                raise _broken(file, None, f"the key {key!r} is given twice")
+                raise _make_error(file, None, f"the key {key!r} is given twice")
             value[key] = item
         return value
 
     def constant(name: str) -> Any:
-        raise _broken(file, None, f"{name} is not a JSON value")
+        raise _make_error(file, None, f"{name} is not a JSON value")
 
     try:
         return json.loads(text, object_pairs_hook=pairs, parse_constant=constant)
     except json.JSONDecodeError as error:
-        raise _broken(file, error.lineno, f"not JSON: {error.msg}") from None
+        raise _make_error(file, error.lineno, f"not JSON: {error.msg}") from None
     except RecursionError:
-        raise _broken(file, None, "nested too deeply") from None
+        raise _make_error(file, None, "nested too deeply") from None
 
 
 def _yaml(text: str, file: str) -> Any:
     try:
         root = strict_yaml.node(text)
     except strict_yaml.UnreadableYaml as error:
-        raise _broken(file, error.line, error.problem) from None
+        raise _make_error(file, error.line, error.problem) from None
     return {} if root is None else _value(root, file)
 
 
@@ -64,7 +64,7 @@ def _value(node: yaml.Node, file: str) -> Any:
         for key_node, value_node in node.value:
             key = _value(key_node, file)
             if not isinstance(key, str):
-                raise _broken(file, _line(key_node), f"the key {key_node.value!r} is not text; put it in quotes")
+                raise _make_error(file, _line(key_node), f"the key {key_node.value!r} is not text; put it in quotes")
             mapping[key] = _value(value_node, file)
         return mapping
     if isinstance(node, yaml.SequenceNode):
@@ -76,7 +76,7 @@ def _scalar(node: yaml.ScalarNode, file: str) -> Any:
     text: str = node.value
     if node.style:
         if node.tag != "tag:yaml.org,2002:str":
-            raise _broken(file, _line(node), f"the tag {node.tag!r} is not read")
+            raise _make_error(file, _line(node), f"the tag {node.tag!r} is not read")
         return text
     lower = text.lower()
     if lower in _NULLS:
@@ -87,7 +87,9 @@ def _scalar(node: yaml.ScalarNode, file: str) -> Any:
         return json.loads(text)
     ambiguous = lower in _BOOLEANS_SOMEWHERE or _NUMBER_SOMEWHERE.fullmatch(text)
     if ambiguous or node.tag != "tag:yaml.org,2002:str":
-        raise _broken(file, _line(node), f"{text!r} is not the same in every YAML; put it in quotes if text is meant")
+        raise _make_error(
+            file, _line(node), f"{text!r} is not the same in every YAML; put it in quotes if text is meant"
+        )
     return text
 
 
@@ -95,6 +97,6 @@ def _line(node: yaml.Node) -> int:
     return node.start_mark.line + 1
 
 
-def _broken(file: str, line: int | None, problem: str) -> PolicyBroken:
+def _make_error(file: str, line: int | None, problem: str) -> PolicyBroken:
     where = file if line is None else f"{file}:{line}"
     return PolicyBroken(f"{where}: {problem}", "mend the data file")

@@ -71,12 +71,12 @@ def _problems(module: Module, names: set[str], functions: set[str]) -> Iterator[
     for name in sorted((names | module.imports.keys()) & _NAMESPACES - {"rego"}):
         yield _DialectProblem(1, f"{name!r} is the name of a built-in namespace", "give it another name")
     for rule in module.rules:
-        yield from _chained(rule)
+        yield from _find_chained(rule)
         yield from _hidden_documents(rule)
     for node in nodes(module.rules):
         if "fcn" in node:
             yield from _call(node["fcn"], module, functions)
-            if _resolved(node["fcn"], module, functions) in _PATHS:
+            if _resolve(node["fcn"], module, functions) in _PATHS:
                 yield from _paths(node)
         elif "with_mods" in node:
             for modifier in cast("list[Any]", node["with_mods"]):
@@ -109,7 +109,7 @@ def _names(pattern: dict[str, Any]) -> Iterator[str]:
         yield from _names(part)
 
 
-def _chained(rule: dict[str, Any]) -> Iterator[_DialectProblem]:
+def _find_chained(rule: dict[str, Any]) -> Iterator[_DialectProblem]:
     bodies: list[Any] = rule.get("Spec", {}).get("bodies", [])
     for body in bodies[1:]:
         if not body["is_else"]:
@@ -121,7 +121,7 @@ def _chained(rule: dict[str, Any]) -> Iterator[_DialectProblem]:
 
 
 def _call(function: dict[str, Any], module: Module, functions: set[str]) -> Iterator[_DialectProblem]:
-    name = _resolved(function, module, functions)
+    name = _resolve(function, module, functions)
     if name in functions or name in BUILTINS:
         return
     if name in BARRED:
@@ -169,7 +169,7 @@ def _plain(path: dict[str, Any]) -> bool:
 def _with(modifier: dict[str, Any], module: Module, names: set[str], functions: set[str]) -> Iterator[_DialectProblem]:
     """Refuse `with` for functions: it may replace values of input and data alone, since a new function could be a
     built-in."""
-    replaced = _resolved(modifier["refr"], module, functions)
+    replaced = _resolve(modifier["refr"], module, functions)
     if replaced in functions or replaced.partition(".")[0] not in {"input", "data"}:
         yield _DialectProblem(
             line(modifier["refr"]), "`with` replaces a function", "replace values of input or data only"
@@ -177,7 +177,7 @@ def _with(modifier: dict[str, Any], module: Module, names: set[str], functions: 
     value = modifier["as"]
     if not value.keys() & {"Var", "RefDot", "RefBrack"}:
         return
-    name = _resolved(value, module, functions)
+    name = _resolve(value, module, functions)
     if name in functions or name in BUILTINS or name.partition(".")[0] in _NAMESPACES:
         yield _DialectProblem(line(value), "`with` puts a function in the place of a value", "give it a value")
     elif name.partition(".")[0] in names | {"data"}:
@@ -188,7 +188,7 @@ def _with(modifier: dict[str, Any], module: Module, names: set[str], functions: 
         )
 
 
-def _resolved(reference: dict[str, Any], module: Module, functions: set[str]) -> str:
+def _resolve(reference: dict[str, Any], module: Module, functions: set[str]) -> str:
     """Return the full path of a reference, with imports followed and functions of the package named in full."""
     name = dotted(reference) or syntax.variable(syntax.split(reference)[0]) or ""
     first, _, rest = name.partition(".")
@@ -202,7 +202,7 @@ def _negations(module: Module, own: set[str], functions: set[str], certain: set[
     """Return each place where `not` stands around a possibly undefined operand."""
 
     def uncertain(reference: dict[str, Any]) -> bool:
-        name = _resolved(reference, module, functions)
+        name = _resolve(reference, module, functions)
         if "Var" in reference and name not in own and not name.startswith("data."):
             return False
         return name not in certain and f"{module.package}.{name}" not in certain
@@ -253,7 +253,7 @@ def _references(operand: object, module: Module, functions: set[str]) -> Iterato
             mapping = cast("dict[str, Any]", node)
             if "Call" in mapping:
                 function = mapping["Call"]["fcn"]
-                if _resolved(function, module, functions) in functions:
+                if _resolve(function, module, functions) in functions:
                     yield {"RefDot": {"refr": function, "field": [None, "()"]}}
                 stack.append(mapping["Call"]["params"])
             elif mapping.keys() & {"Var", "RefDot", "RefBrack"}:

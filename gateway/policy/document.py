@@ -199,7 +199,7 @@ def _describe_principal(principal: Principal) -> JsonObject:
         bound=principal.bound,
         scopes=sorted(principal.scopes),
         user=None if user is None else UserInput(user.id, list(user.groups)),
-        delegation=[DelegationLink(actor.id, _known(actor.issuer)) for actor in principal.delegation],
+        delegation=[DelegationLink(actor.id, _known_or_absent(actor.issuer)) for actor in principal.delegation],
         delegation_depth=len(principal.delegation),
     )
     return to_builtins(SubjectInput(type="agent", id=principal.id, properties=properties))
@@ -217,11 +217,11 @@ def _describe_resource(target: Target) -> JsonObject:
         roles=dict(labels.roles),
         annotations={},
         tool=target.name if target.type == "tool" else UNSET,
-        tenant=_known(target.tenant),
-        environment=_known(target.environment),
-        pin=_known(target.pin),
+        tenant=_known_or_absent(target.tenant),
+        environment=_known_or_absent(target.environment),
+        pin=_known_or_absent(target.pin),
         sandbox=labels.in_sandbox or UNSET,
-        credential=UNSET if target.credential is None else _shown(target.credential),
+        credential=UNSET if target.credential is None else _show_credential(target.credential),
     )
     described = to_builtins(Resource(target.type, target.id, properties))
     # The upstream's own words are as they came: `encode` and `plain` refuse values with several readings.
@@ -229,8 +229,8 @@ def _describe_resource(target: Target) -> JsonObject:
     return described
 
 
-def _shown(credential: TargetCredential) -> ShownCredential:
-    return ShownCredential(credential.kind, credential.revocable, _known(credential.min_ttl))
+def _show_credential(credential: TargetCredential) -> ShownCredential:
+    return ShownCredential(credential.kind, credential.revocable, _known_or_absent(credential.min_ttl))
 
 
 def _describe_lease(lease: HeldLease) -> JsonObject:
@@ -266,7 +266,7 @@ def _describe_context(context: Context) -> JsonObject:
 
 
 def _signal(fact: SignalFact) -> SignalInput:
-    return SignalInput(fact.type, timestamp(fact.at), _known(fact.level))
+    return SignalInput(fact.type, timestamp(fact.at), _known_or_absent(fact.level))
 
 
 def _describe_task(task: Task) -> JsonObject:
@@ -276,11 +276,11 @@ def _describe_task(task: Task) -> JsonObject:
             kind=task.kind,
             opened=timestamp(task.opened),
             expires=UNSET if task.expires is None else timestamp(task.expires),
-            goal=_known(task.goal),
-            declared_kind=_known(task.declared_kind),
-            risk=_known(task.risk),
-            tenant=_known(task.tenant),
-            environment=_known(task.environment),
+            goal=_known_or_absent(task.goal),
+            declared_kind=_known_or_absent(task.declared_kind),
+            risk=_known_or_absent(task.risk),
+            tenant=_known_or_absent(task.tenant),
+            environment=_known_or_absent(task.environment),
             contract=UNSET if task.contract is None else _contract(task.contract),
             approved_by=[_approver(one) for one in task.approved_by] or UNSET,
         )
@@ -293,7 +293,7 @@ def _approver(approver: TaskApprover) -> Approver:
         approver.issuer,
         list(approver.groups),
         cast("Assurance", approver.assurance),
-        _known(approver.login_age),
+        _known_or_absent(approver.login_age),
     )
 
 
@@ -350,7 +350,7 @@ def session(facts: SessionFacts) -> dict[str, Json]:
 
 
 def _system(system: System) -> SystemInput:
-    return SystemInput(system.audience, _known(system.tenant), _known(system.environment))
+    return SystemInput(system.audience, _known_or_absent(system.tenant), _known_or_absent(system.environment))
 
 
 def _credential(fact: CredentialFact) -> CredentialInput:
@@ -359,11 +359,11 @@ def _credential(fact: CredentialFact) -> CredentialInput:
         fingerprint=sighting.fingerprint,
         detector=sighting.detector,
         pointer=sighting.pointer,
-        origin=Origin(fact.origin, _known(fact.origin_audience), _known(fact.origin_call)),
+        origin=Origin(fact.origin, _known_or_absent(fact.origin_audience), _known_or_absent(fact.origin_call)),
         chain_depth=fact.chain_depth,
         minted_in_task=fact.minted_in_task,
         handle=sighting.handle is not None,
-        role=_known(sighting.role),
+        role=_known_or_absent(sighting.role),
         plain_word=fact.plain_word or UNSET,
         one_time=fact.one_time or UNSET,
         requested=fact.requested or UNSET,
@@ -371,7 +371,7 @@ def _credential(fact: CredentialFact) -> CredentialInput:
     )
 
 
-def _known(value: _Known | None) -> _Known | UnsetType:
+def _known_or_absent(value: _Known | None) -> _Known | UnsetType:
     """Return a value, absent if it is not known."""
     return UNSET if value is None else value
 
@@ -397,9 +397,9 @@ class _PartCache(Generic[_Source]):
     def part(self, source: _Source) -> JsonObject:
         kept = self._kept.get(id(source))
         # Another object may have the id of one that is gone.
-        return kept[1] if kept is not None and kept[0]() is source else self._made(source)
+        return kept[1] if kept is not None and kept[0]() is source else self._make_part(source)
 
-    def _made(self, source: _Source) -> JsonObject:
+    def _make_part(self, source: _Source) -> JsonObject:
         part = self._describe(source)
         try:
             if len(_ENCODER.encode(part)) > _LONGEST:

@@ -156,7 +156,7 @@ def trees(modules: Iterable[tuple[str, str]]) -> Iterator[str]:
 def parse(texts: Iterable[tuple[str, str]]) -> tuple[Module, ...]:
     """Return the syntax trees of modules, in any thread, as `_fault` says. Raise `PolicyBroken`, naming file and line."""
     try:
-        with _told():
+        with _report_failures():
             return syntax.parse_module(trees(texts))
     except PolicyBroken as error:
         fault = PolicyBroken(error.message, error.remedy)
@@ -175,7 +175,7 @@ def _tree(name: str, text: str) -> str:
 
 def loaded(modules: Iterable[tuple[str, str]], data: str) -> Engine:
     """Return an engine that has modules and data, unchecked. Raise `PolicyBroken`, naming file and line."""
-    with _told():
+    with _report_failures():
         engine = new()
         for name, text in modules:
             engine.add_policy(name, text)
@@ -215,7 +215,7 @@ def _fault(bundle: Bundle) -> PolicyBroken | None:
     Any thread may call this. The error carries no traceback, so that no engine outlives the call in another thread.
     """
     try:
-        with _told():
+        with _report_failures():
             modules = syntax.parse_module(trees(bundle.modules))
             syntax.require(defects(modules, bundle))
     except PolicyBroken as error:
@@ -231,7 +231,7 @@ class _LoadingSteps:
         self.engine = new()
 
     def __iter__(self) -> Iterator[None]:
-        with _told():
+        with _report_failures():
             for name, text in self._bundle.modules:
                 self.engine.add_policy(name, text)
                 yield
@@ -247,7 +247,7 @@ class _LoadingSteps:
 
 
 @contextmanager
-def _told() -> Generator[None]:
+def _report_failures() -> Generator[None]:
     """Raise the engine's failures at load as `PolicyBroken`, with file and line."""
     try:
         yield

@@ -29,7 +29,7 @@ async def require_agreement(compiled: CompiledPolicy, engine: Embedded, policy: 
     """Raise `PolicyBroken` if regorus answers a fixture or a probe differently. Calls go on between."""
     for probe in _questions(policy):
         await asyncio.sleep(0)
-        if not _agree(_told(compiled.answer, probe), _told(_of(engine), probe)):
+        if not _agree(_ask_evaluator(compiled.answer, probe), _ask_evaluator(_of(engine), probe)):
             evaluator, remedy = _NAMES[compiled.evaluator]
             raise PolicyBroken(f"{evaluator} and regorus differ on {probe.words}", f"set {remedy}, and report this")
 
@@ -43,7 +43,7 @@ def _of(engine: Embedded) -> Callable[[Entrypoint, JsonObject], object]:
     return lambda entrypoint, document: engine.answer(entrypoint, documents.encode(document))
 
 
-def _told(answer: Callable[[Entrypoint, JsonObject], object], probe: Probe) -> Any:
+def _ask_evaluator(answer: Callable[[Entrypoint, JsonObject], object], probe: Probe) -> Any:
     """Return an answer, `False` for a failure."""
     try:
         return answer(probe.entrypoint, probe.input)

@@ -177,7 +177,7 @@ class OpaClient:
         )
         timer = loop.call_at(deadline, response.close, AnswerTimeout("no whole answer in time"))
         try:
-            content = await _bounded(response, limit)
+            content = await _read_bounded(response, limit)
             if response.status == 200 and body is not None:
                 _require_json(response)
             return response.status, content
@@ -262,7 +262,7 @@ def _tls(settings: OpaEngine) -> ssl.SSLContext:
         ) from None
 
 
-async def _bounded(response: AnyResponse, limit: int) -> bytes:
+async def _read_bounded(response: AnyResponse, limit: int) -> bytes:
     pieces: list[bytes] = []
     size = 0
     async for piece in response:

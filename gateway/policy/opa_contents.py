@@ -118,10 +118,10 @@ def read_modules(answer: bytes) -> tuple[HeldModule, ...]:
         found = msgspec.json.decode(answer, type=_Modules).result
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise PolicyMalformed("OPA's list of policies cannot be read", "use OPA 1.20.2 or newer") from None
-    return tuple(_held(module) for module in found)
+    return tuple(_read_held(module) for module in found)
 
 
-def _held(module: _OpaModule) -> HeldModule:
+def _read_held(module: _OpaModule) -> HeldModule:
     package = tuple(str(part.value) for part in module.ast.package.path[1:])
     rules = frozenset(package + _fixed_part(rule.head) for rule in module.ast.rules)
     return HeldModule(module.id, module.raw, package, rules)

@@ -89,7 +89,7 @@ def _require_own_folders(own: Bundle) -> None:
 def _reasons(policy: Bundle, own: Bundle) -> DataSource:
     """Return the table of reasons of an overlay, from the METADATA of its rules. Raise `PolicyBroken`."""
     table = annotations.table(dict(own.modules))
-    reserved = OWN_FAMILIES | {code.partition("/")[0] for code in _known(policy)}
+    reserved = OWN_FAMILIES | {code.partition("/")[0] for code in _yield_known(policy)}
     for name, text in own.modules:
         for item in annotations.parse(text, name):
             if item.family in reserved:
@@ -100,7 +100,7 @@ def _reasons(policy: Bundle, own: Bundle) -> DataSource:
     return DataSource("the METADATA of the overlay", _REASONS, table)
 
 
-def _known(policy: Bundle) -> Iterator[str]:
+def _yield_known(policy: Bundle) -> Iterator[str]:
     value: Any = json.loads(policy.data)
     for part in _REASONS:
         value = cast("Mapping[str, Any]", value).get(part, {}) if isinstance(value, dict) else {}

@@ -94,10 +94,10 @@ def _first_file(family: Family, modules: Sequence[Module]) -> str:
 
 def _nearest(family: Family, modules: Sequence[Module]) -> str:
     names = (rule.path[_DEPTH] for module in modules if module.package == family.path for rule in syntax.rules(module))
-    return next((f": it has `{name}`; did you mean `{meant}`?" for name in names if (meant := _meant(name))), "")
+    return next((f": it has `{name}`; did you mean `{meant}`?" for name in names if (meant := _guess_rule(name))), "")
 
 
-def _meant(name: str) -> str | None:
+def _guess_rule(name: str) -> str | None:
     """Return the rule that a name such as `deny` probably stands for."""
     return next((asked for asked in sorted(_ASKED) if name[:3] == asked[:3] and name != asked), None)
 
@@ -108,7 +108,7 @@ def _of_rules(module: Module) -> Iterator[Problem]:
     for rule in syntax.rules(module):
         name = rule.path[len(package)]
         if name not in _ASKED:
-            if rule.kind == "Set" and (meant := _meant(name)):
+            if rule.kind == "Set" and (meant := _guess_rule(name)):
                 yield Problem(f"{rule.place}: the policy does not ask `{name}`", f"did you mean `{meant}`?")
         elif not _is_family(module):
             yield Problem(

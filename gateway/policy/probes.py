@@ -195,10 +195,10 @@ def _caller(grant: PlacedGrant) -> Principal:
     method = AuthMethod.JWT
     with suppress(ValueError):
         method = AuthMethod(_first(grant, "auth_methods", "jwt"))
-    user = User(_named(_first(grant, "users", "probe")), tuple(_texts(grant, "groups"))[:1])
+    user = User(_name_of(_first(grant, "users", "probe")), tuple(_texts(grant, "groups"))[:1])
     return Principal(
-        _named(_first(grant, "agents", "probe")),
-        _named(_first(grant, "issuers", "probe")),
+        _name_of(_first(grant, "agents", "probe")),
+        _name_of(_first(grant, "issuers", "probe")),
         method,
         scopes=frozenset(_texts(grant, "scopes")),
         user=user,
@@ -219,7 +219,7 @@ def _targets(grant: PlacedGrant) -> Iterator[tuple[ActionName, Target]]:
             target = Target(
                 kind,
                 upstream,
-                _named(pattern),
+                _name_of(pattern),
                 "probe",
                 tenant=_first(grant, "tenants", "") or None,
                 environment=_first(grant, "environments", "development"),
@@ -240,7 +240,7 @@ def _first(grant: PlacedGrant, field: str, default: str) -> str:
     return next(_texts(grant, field), default)
 
 
-def _named(pattern: str) -> str:
+def _name_of(pattern: str) -> str:
     """Return a name that a pattern names."""
     return pattern.replace("*", "x", 1)
 
@@ -304,6 +304,6 @@ def _holding(condition: Mapping[str, Any]) -> Json:
     if isinstance(folder, str):
         return f"{folder.rstrip('/')}/probe"
     if isinstance(hosts, list) and hosts and isinstance(host := cast("list[object]", hosts)[0], str):
-        return f"https://{_named(host)}/"
+        return f"https://{_name_of(host)}/"
     bound = condition.get("min", condition.get("max", "probe"))
     return bound if isinstance(bound, int | float) else "probe"

@@ -38,7 +38,7 @@ class ReferenceGraph:
             found: set[Path] = set()
             for rule in self.rules[path]:
                 for reference in _references(rule.node):
-                    found |= self._meant(self.resolve(rule.module, *syntax.split(reference)))
+                    found |= self._find_rules(self.resolve(rule.module, *syntax.split(reference)))
             self._read[path] = frozenset(found)
         return self._read[path]
 
@@ -83,7 +83,7 @@ class ReferenceGraph:
                     stack.append((inner, iter(self.read_by(inner))))
         return list(reversed(order))
 
-    def _meant(self, path: Path) -> set[Path]:
+    def _find_rules(self, path: Path) -> set[Path]:
         """Return the rule at or above a path, else all rules below the path."""
         for end in range(len(path), 1, -1):
             if path[:end] in self.rules:

@@ -58,7 +58,7 @@ class _PatternReader:
         if char == "[":
             return self._one_of_class()
         if char == "\\":
-            return self._escaped()
+            return self._read_escape()
         return "" if char in "^$" else "a" if char == "." else char
 
     def _times(self) -> int:
@@ -76,7 +76,7 @@ class _PatternReader:
         self._take("?")
         return times
 
-    def _escaped(self) -> str:
+    def _read_escape(self) -> str:
         char = self._next()
         if char in {"A", "z", "b", "B"}:
             return ""
@@ -117,7 +117,7 @@ class _PatternReader:
 
     def _member(self) -> str:
         char = self._next()
-        return self._escaped() if char == "\\" else char
+        return self._read_escape() if char == "\\" else char
 
     def _take(self, text: str) -> bool:
         """Read a text if it comes next."""

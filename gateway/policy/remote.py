@@ -77,7 +77,7 @@ class RemotePolicy:
         """Look once; whether another policy came into force. What is wrong is told in `problem`."""
         begun = self._monotonic()
         try:
-            held = await self._held()
+            held = await self._ask_held()
             changed = await self._try(await self._revision(held))
         except PolicyError as error:
             self._flaw = f"{error.message}; {error.remedy}"
@@ -88,7 +88,7 @@ class RemotePolicy:
             await self._look_at_ages(held.bundles)
         return changed
 
-    async def _held(self) -> Held:
+    async def _ask_held(self) -> Held:
         try:
             await self._server.require_ready()
             return await self._server.held()

@@ -175,7 +175,7 @@ class Body:
     def _operand(self, node: Node, environment: Environment) -> Operand:
         return Operand(node, self.value(node, environment))
 
-    def _collected(self, node: Node, inner: Node, environment: Environment) -> Value:
+    def _collect(self, node: Node, inner: Node, environment: Environment) -> Value:
         items = [self.value(item, environment) for item in inner["items"]]
         if "Set" in node:
             return Value((Collection("set", _common(items)),))
@@ -226,7 +226,7 @@ class Body:
             said = f"{operand.shown} is {comparisons.describe(operand.value.type)}"
             self._tell(operand.node, f"{said}, and `{operator}` takes {comparisons.words(kinds)}", _TYPE_REMEDY)
 
-    def _compared(self, _: Node, inner: Node, environment: Environment) -> Value:
+    def _compare(self, _: Node, inner: Node, environment: Environment) -> Value:
         left, right = (self._operand(inner[side], environment) for side in ("lhs", "rhs"))
         self._tell(inner["lhs"], comparisons.compare(inner["op"], left, right), _TYPE_REMEDY)
         return Value(BOOLEAN)
@@ -241,7 +241,7 @@ class Body:
             self._tell(listed, problem, _TYPE_REMEDY)
         return Value(BOOLEAN)
 
-    def _assigned(self, _: Node, inner: Node, environment: Environment) -> Value:
+    def _assign(self, _: Node, inner: Node, environment: Environment) -> Value:
         left, right = inner["lhs"], inner["rhs"]
         if inner["op"] != "ColEq" and not self._is_new(left, environment) and self._is_new(right, environment):
             left, right = right, left
@@ -262,7 +262,7 @@ class Body:
             return
         operand = self._operand(node, environment)
         if "Object" in pattern:
-            self._tell(pattern, _unmatched(pattern, operand), _INPUT_REMEDY)
+            self._tell(pattern, _find_mismatch(pattern, operand), _INPUT_REMEDY)
         self.bind(pattern, operand.value, environment)
 
     def _is_new(self, pattern: Node, environment: Environment) -> bool:
@@ -402,8 +402,8 @@ class Body:
         "Var": _name,
         "RefDot": _reference,
         "RefBrack": _reference,
-        "Array": _collected,
-        "Set": _collected,
+        "Array": _collect,
+        "Set": _collect,
         "Object": _mapping,
         "ArrayCompr": _comprehension,
         "SetCompr": _comprehension,
@@ -411,9 +411,9 @@ class Body:
         "UnaryExpr": _negative,
         "ArithExpr": _arithmetic,
         "BinExpr": _sets,
-        "BoolExpr": _compared,
+        "BoolExpr": _compare,
         "Membership": _membership,
-        "AssignExpr": _assigned,
+        "AssignExpr": _assign,
         "Call": _call,
     }
 
@@ -435,7 +435,7 @@ def _without_field(known: Sequence[Alternative], key: str, shown: str) -> str:
     return f"{alias}`{owner or above}` has no field `{key}`{syntax.nearest(key, fields)}"
 
 
-def _unmatched(pattern: Node, operand: Operand) -> str | None:
+def _find_mismatch(pattern: Node, operand: Operand) -> str | None:
     """Return why a mapping in the place of a name can never be the value: it needs exactly the same keys."""
     keys = {syntax.literal_text(key) for _, key, _ in pattern["Object"]["fields"]}
     known = operand.value.type

@@ -57,7 +57,7 @@ class RuleTypes:
 
     def items_of(self, rule: Rule) -> Type:
         """Return the type of the items in the set that one definition of a rule gives."""
-        known = self._defined(rule, (), reports=False)
+        known = self._type_of_definition(rule, (), reports=False)
         return value_types.items(known)
 
     def result_of(self, path: Path) -> Type:
@@ -107,12 +107,15 @@ class RuleTypes:
         self._under_way.add(path)
         try:
             return value_types.union(
-                self._defined(rule, parameters, reports=reports, is_run=is_run) for rule in self.tree.rules(path)
+                self._type_of_definition(rule, parameters, reports=reports, is_run=is_run)
+                for rule in self.tree.rules(path)
             )
         finally:
             self._under_way.discard(path)
 
-    def _defined(self, rule: Rule, parameters: Sequence[Value], *, reports: bool, is_run: bool = False) -> Type:
+    def _type_of_definition(
+        self, rule: Rule, parameters: Sequence[Value], *, reports: bool, is_run: bool = False
+    ) -> Type:
         """Return the type of the value of one definition of a rule."""
         body = Body(self, rule.module, reports=reports, is_run=is_run)
         environment: dict[str, Value] = {}
@@ -120,11 +123,11 @@ class RuleTypes:
             body.bind(pattern, parameters[index] if index < len(parameters) else UNKNOWN, environment)
         if rule.kind == "Default" or "Default" in rule.node:
             return body.value(rule.node["Default"]["value"], environment).type
-        given = [body.run(query, environment, self._given(rule, index)) for index, query in _bodies(rule)]
-        return _shaped(rule, value_types.union(value.type for value in given))
+        given = [body.run(query, environment, self._head_expressions(rule, index)) for index, query in _bodies(rule)]
+        return _shape_type(rule, value_types.union(value.type for value in given))
 
     @staticmethod
-    def _given(rule: Rule, index: int) -> list[Node]:
+    def _head_expressions(rule: Rule, index: int) -> list[Node]:
         """Return the expressions of a rule's head that are evaluated after its body; the last is its value."""
         ((_, head),) = rule.node["Spec"]["head"].items()
         assigned = head.get("assign") if index == 0 else rule.node["Spec"]["bodies"][index].get("assign")
@@ -147,7 +150,7 @@ def _bodies(rule: Rule) -> list[tuple[int, list[Node]]]:
     return [(index, body["query"]["stmts"]) for index, body in enumerate(bodies)] or [(0, [])]
 
 
-def _shaped(rule: Rule, given: Type) -> Type:
+def _shape_type(rule: Rule, given: Type) -> Type:
     """Return the type of a rule whose value or item has the given type."""
     if rule.kind == "Func":
         return given

@@ -51,12 +51,12 @@ def _in_source(source: DataSource, rules: Mapping[tuple[str, ...], Rule]) -> Ite
             continue
         if conflict == path[1:]:
             yield Problem(
-                f"{source.name}: it gives {_shown(conflict)}, and so does a rule ({rule.place})",
+                f"{source.name}: it gives {_show_path(conflict)}, and so does a rule ({rule.place})",
                 "remove it from the data file, or give it another name: data may not take the place of a rule",
             )
         else:
             yield Problem(
-                f"{source.name}: {_shown(conflict)} is no mapping, and a rule stands below it ({rule.place})",
+                f"{source.name}: {_show_path(conflict)} is no mapping, and a rule stands below it ({rule.place})",
                 "remove it from the data file, or make it a mapping",
             )
 
@@ -97,5 +97,5 @@ def _of_package(module: Module, rules: Mapping[tuple[str, ...], Rule]) -> Iterat
             )
 
 
-def _shown(path: tuple[str, ...]) -> str:
+def _show_path(path: tuple[str, ...]) -> str:
     return ".".join(("data", *path))

@@ -147,7 +147,7 @@ def _time_without_grants(probe: Probe, policy: Bundle) -> float:
     data = msgspec.json.decode(policy.data)
     data["gateway"]["grants"]["upstreams"] = {}
     engine = embedded.loaded(policy.modules, msgspec.json.encode(data).decode())
-    return min(_timed(engine, probe.input, f"data.gateway.{probe.entrypoint}.result") for _ in range(_RUNS))
+    return min(_measure_once(engine, probe.input, f"data.gateway.{probe.entrypoint}.result") for _ in range(_RUNS))
 
 
 def _slowest_grant(probe: Probe, policy: Bundle, graph: ReferenceGraph) -> str:
@@ -156,11 +156,11 @@ def _slowest_grant(probe: Probe, policy: Bundle, graph: ReferenceGraph) -> str:
         return count
     engine = embedded.loaded([*policy.modules, ("opagate_trial.rego", _HOLDING)], policy.data)
     arguments = probe.input.get("arguments", {})
-    _timed(engine, {}, "data.opagate_trial.holds")  # compiles the policy
+    _measure_once(engine, {}, "data.opagate_trial.holds")  # compiles the policy
     end = time.thread_time() + _NAMING
     slowest, most = "", 0.0
     for grant in probe.grants:
-        took = _timed(engine, {"grant": grant.fields, "arguments": arguments}, "data.opagate_trial.holds")
+        took = _measure_once(engine, {"grant": grant.fields, "arguments": arguments}, "data.opagate_trial.holds")
         if took > most:
             slowest, most = f"{count}; the slowest is upstream {grant}: {took * 1000:.1f} ms", took
         if time.thread_time() > end:
@@ -171,14 +171,14 @@ def _slowest_grant(probe: Probe, policy: Bundle, graph: ReferenceGraph) -> str:
 def _slowest_rule(probe: Probe, policy: Bundle, graph: ReferenceGraph, seconds: float) -> str:
     """Return the rule that takes a good part of the time and reads none that does."""
     engine = embedded.loaded(policy.modules, policy.data)
-    _timed(engine, {}, f"data.gateway.{probe.entrypoint}.result")  # compiles the policy
+    _measure_once(engine, {}, f"data.gateway.{probe.entrypoint}.result")  # compiles the policy
     end = time.thread_time() + _NAMING
     slowest, most = "no rule takes a good part of it alone", 0.0
     for path in reversed(graph.callers_first(graph.rules)):
         rule = graph.rules[path][0]
         if rule.kind == "Func" or time.thread_time() > end:
             continue
-        took = _timed(engine, probe.input, ".".join(path))
+        took = _measure_once(engine, probe.input, ".".join(path))
         if took > most:
             slowest, most = f"the slowest rule is {'.'.join(path)} ({rule.place}): {took * 1000:.0f} ms", took
         if took > seconds / 2:
@@ -186,7 +186,7 @@ def _slowest_rule(probe: Probe, policy: Bundle, graph: ReferenceGraph, seconds: 
     return slowest
 
 
-def _timed(engine: Engine, given: object, rule: str) -> float:
+def _measure_once(engine: Engine, given: object, rule: str) -> float:
     engine.set_input_json(msgspec.json.encode(given).decode())
     begun = time.thread_time()
     embedded.value(engine, rule)

@@ -145,11 +145,11 @@ class _RecordedSteps:
         arguments = cast("Mapping[str, Any]", fields["arguments"])
         step: dict[str, Any] = {"upstream": fields["target"]["upstream"], "tool": _tool(fields["target"])}
         if "value" in arguments:
-            step["arguments"] = self._filled(arguments["value"], "", _forms(fields))
+            step["arguments"] = self._fill(arguments["value"], "", _forms(fields))
         else:
             self._omitted.arguments += arguments.get("bytes", 3) > len("{}")
         if end is not None and "content" in end:
-            step["result"] = self._filled(end["content"], "", {})
+            step["result"] = self._fill(end["content"], "", {})
         else:
             self._omitted.results += fields["effect"] == "allow"
         expect = {"effect": fields["effect"]}
@@ -161,7 +161,7 @@ class _RecordedSteps:
             step["labels"] = labels
         return {**step, "expect": expect}, float(fields["history"]["at"])
 
-    def _filled(self, value: Json, pointer: str, forms: Mapping[str, str]) -> Json:
+    def _fill(self, value: Json, pointer: str, forms: Mapping[str, str]) -> Json:
         """Return a recorded value with places for credentials. `forms` has the credentials in other encodings, by
         pointer."""
         if isinstance(value, str):
@@ -169,11 +169,11 @@ class _RecordedSteps:
             return _MARK.sub(lambda mark: self._place(mark, form), escape_braces(value))
         if isinstance(value, Mapping):
             return {
-                _MARK.sub(r"field-\g<name>", name): self._filled(item, child(pointer, name), forms)
+                _MARK.sub(r"field-\g<name>", name): self._fill(item, child(pointer, name), forms)
                 for name, item in value.items()
             }
         if isinstance(value, list | tuple):
-            return [self._filled(item, f"{pointer}/{number}", forms) for number, item in enumerate(value)]
+            return [self._fill(item, f"{pointer}/{number}", forms) for number, item in enumerate(value)]
         return value
 
     def _place(self, mark: re.Match[str], form: str | None) -> str:

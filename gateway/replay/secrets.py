@@ -33,7 +33,7 @@ class UnknownSecret(ValueError):
 def fill(value: Json, trace: str) -> Json:
     """Return the value with every `{{secret:…}}` and `{{braces}}` in its texts replaced. Raises `UnknownSecret`."""
     if isinstance(value, str):
-        return _filled(value, trace) if "{{" in value else value
+        return _fill_text(value, trace) if "{{" in value else value
     if isinstance(value, Mapping):
         return {name: fill(member, trace) for name, member in value.items()}
     if isinstance(value, list | tuple):
@@ -41,7 +41,7 @@ def fill(value: Json, trace: str) -> Json:
     return value
 
 
-def _filled(text: str, trace: str) -> str:
+def _fill_text(text: str, trace: str) -> str:
     def meant(mark: re.Match[str]) -> str:
         if mark["braces"] is not None:
             return "{{"

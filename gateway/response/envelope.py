@@ -44,7 +44,7 @@ class Envelope:
     def feed(self, chunk: bytes) -> None:
         if b"\0" in chunk:
             # UTF-16 and UTF-32, which some readers recognise by themselves.
-            raise _broken("is not JSON in UTF-8")
+            raise _make_error("is not JSON in UTF-8")
         place = 0
         while place < len(chunk):
             block = chunk[place : place + _BLOCK]
@@ -52,7 +52,7 @@ class Envelope:
             if self._escaped or self._depth < 2 or not self._passes(block):
                 self._read(block)
         if len(self._top) > MOST:
-            raise _broken("has more beside its result than can be looked at")
+            raise _make_error("has more beside its result than can be looked at")
 
     def _passes(self, block: bytes) -> bool:
         """Return whether nothing of a block stands at the top level. Most blocks of a result are nested, and this check is
@@ -116,19 +116,19 @@ class Envelope:
         try:
             pairs: object = json.loads(self._top.decode(), object_pairs_hook=list)
         except ValueError:
-            raise _broken("is no JSON that can be read in one way") from None
+            raise _make_error("is no JSON that can be read in one way") from None
         if not self._top.lstrip().startswith(b"{"):
-            raise _broken("is no single message")
+            raise _make_error("is no single message")
         named = cast("list[tuple[str, object]]", pairs)
         members = dict(named)
         if len(members) < len(named) or look_alike(members, ENVELOPE):
-            raise _broken("can be read in two ways")
+            raise _make_error("can be read in two ways")
         if "error" in members and not self._errors:
-            raise _broken("is an error that is too large to be looked at")
+            raise _make_error("is an error that is too large to be looked at")
         given = members.get("id")
         answers = "result" in members or ("error" in members and given is not None)
         if answers and (type(given) is not type(self._expected) or given != self._expected):
-            raise _broken("has the id of another request")
+            raise _make_error("has the id of another request")
         self.ended = True
 
 
@@ -165,9 +165,9 @@ class EventEnvelope:
         self._named = bool(colon)
         self._in_data = self._named and name == _DATA
         if len(name) > _LONGEST or (self._named and not self._in_data and sse.like_data(name)):
-            raise _broken("has data that only some readers find")
+            raise _make_error("has data that only some readers find")
         if self._in_data and self._has_data:
-            raise _broken("has data in several lines, of which some readers find one")
+            raise _make_error("has data in several lines, of which some readers find one")
         self._has_data |= self._in_data
         return value
 
@@ -180,5 +180,5 @@ _BOM: Final = b"\xef\xbb\xbf"
 """None of the line at the beginning of a stream. Elsewhere a reader finds no data after it, and nothing is lost."""
 
 
-def _broken(what: str) -> UpstreamBroken:
+def _make_error(what: str) -> UpstreamBroken:
     return UpstreamBroken(f"the answer {what}", "have the upstream mended")

@@ -59,7 +59,7 @@ class HttpUpstream:
         if 300 <= response.status < 400:
             response.close()
             raise UpstreamBroken(f"upstream {self._name} answered with a redirect", "configure the final url")
-        response.translate = self._broken
+        response.translate = self._make_error
         body = response.body if isinstance(response, WholeResponse) else None
         return UpstreamReply(response.status, response.headers, response, response.aclose, body)
 
@@ -80,7 +80,7 @@ class HttpUpstream:
             )
         return UpstreamBroken(f"upstream {self._name} broke off before it answered: {error}", "check the upstream")
 
-    def _broken(self, error: ExchangeError) -> UpstreamError:
+    def _make_error(self, error: ExchangeError) -> UpstreamError:
         return UpstreamBroken(
             f"upstream {self._name} broke off in the middle of its answer: {error}",
             "check the upstream; whether the call was carried out is not known",

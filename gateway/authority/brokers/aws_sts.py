@@ -94,7 +94,7 @@ class RoleSessionBroker:
             return answer
         found = self._signer.read(fields["Action"], answer)
         if answer.status != 200:
-            return self._denied(answer, found)
+            return self._refuse_denied(answer, found)
         credential = _credential(found)
         if credential is None:
             return self._refuse(reasons.CREDENTIAL_SESSION_MALFORMED, f"{self._url} gave no session")
@@ -154,7 +154,7 @@ class RoleSessionBroker:
             return self._unavailable(answer.problem)
         return answer
 
-    def _denied(self, answer: IssuerAnswer, found: Mapping[str, Any]) -> BrokerRefusal:
+    def _refuse_denied(self, answer: IssuerAnswer, found: Mapping[str, Any]) -> BrokerRefusal:
         """Refuse with AWS's code. Its text stays out: it may quote the request."""
         error = found.get("Error")
         code = cast("Mapping[str, Any]", error).get("Code") if isinstance(error, dict) else None

@@ -68,7 +68,7 @@ class TokenExchangeBroker:
         answer = await self._client.post(endpoints.token, self._form(request, actor), self._proof)
         if isinstance(answer, NoAnswer):
             return self._judge.refuse_unanswered(answer)
-        return await self._judge.judge(request, self._asked(request, actor), answer)
+        return await self._judge.judge(request, self._bounds_of(request, actor), answer)
 
     async def end(self, lease: Lease, credential: Credential | None) -> Proof | NotEnded:
         """Revoke the token and ask whether it is active. Without the value, or without a proof, only its expiry ends it."""
@@ -111,7 +111,7 @@ class TokenExchangeBroker:
             return BrokerRefusal(reasons.CREDENTIAL_ACTOR.reason(broker=self.name, file=path))
         return token
 
-    def _asked(self, request: LeaseRequest, actor: str | None) -> TokenBounds:
+    def _bounds_of(self, request: LeaseRequest, actor: str | None) -> TokenBounds:
         """Return the bounds of the token."""
         subject, principal = read_claims(request.subject_token or "") or {}, request.principal
         user, own = subject.get(self._settings.user_claim), self._settings.introspect_as

@@ -96,14 +96,14 @@ class AssertionBroker:
     async def _assert(self, request: LeaseRequest, subject: SubjectProof) -> Assertion | BrokerRefusal:
         endpoints = await self._idp.endpoints()
         if isinstance(endpoints, NoAnswer):
-            return self._unanswered(endpoints)
+            return self._refuse_unanswered(endpoints)
         if endpoints.asserted_types is not None and ID_JAG not in endpoints.asserted_types:
             return self._unfit(self._idp.issuer, "its metadata names no ID-JAG among the types that it gives")
         answer = await self._idp.post(endpoints.token, self._form(request, subject), subject.proof)
         if isinstance(answer, NoAnswer):
-            return self._unanswered(answer)
+            return self._refuse_unanswered(answer)
         if answer.status != 200:
-            return await self._denied(subject, answer)
+            return await self._refuse_denied(subject, answer)
         document = read_object(answer)
         if document is None:
             return self._unfit(self._idp.issuer, "its answer is no JSON object")
@@ -156,7 +156,7 @@ class AssertionBroker:
     async def _redeem(self, request: LeaseRequest, assertion: Assertion) -> Issued | BrokerRefusal:
         endpoints = await self._client.endpoints()
         if isinstance(endpoints, NoAnswer):
-            return self._unanswered(endpoints)
+            return self._refuse_unanswered(endpoints)
         if endpoints.grant_profiles is not None and PROFILE not in endpoints.grant_profiles:
             return self._unfit(self._client.issuer, "its metadata names no ID-JAG among the assertions that it takes")
         names = [name for name in request.scope.names if name in assertion.scopes]
@@ -190,12 +190,12 @@ class AssertionBroker:
 
     # --- refusals ----------------------------------------------------------------------------------
 
-    def _unanswered(self, failure: NoAnswer) -> BrokerRefusal:
+    def _refuse_unanswered(self, failure: NoAnswer) -> BrokerRefusal:
         """Refuse a call before an access token was asked for."""
         reason = reasons.CREDENTIAL_ASSERTION_UNANSWERED.reason(broker=self.name, problem=failure.problem)
         return BrokerRefusal(reason, may_retry=True, is_certain=True)
 
-    async def _denied(self, subject: SubjectProof, answer: IssuerAnswer) -> BrokerRefusal:
+    async def _refuse_denied(self, subject: SubjectProof, answer: IssuerAnswer) -> BrokerRefusal:
         lost = await self._subjects.look_again(subject) if has_error(answer, "invalid_grant") else None
         if lost is not None:
             return lost

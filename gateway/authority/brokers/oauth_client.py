@@ -170,8 +170,8 @@ class OAuthClient:
             has_pkce="S256" in _texts(document.get("code_challenge_methods_supported")),
             reads_documents=document.get("client_id_metadata_document_supported") is True,
             methods=_texts(document.get("token_endpoint_auth_methods_supported")) or ("client_secret_basic",),
-            grant_profiles=_listed(document, "authorization_grant_profiles_supported"),
-            asserted_types=_listed(document, "identity_chaining_requested_token_types_supported"),
+            grant_profiles=_read_list(document, "authorization_grant_profiles_supported"),
+            asserted_types=_read_list(document, "identity_chaining_requested_token_types_supported"),
         )
         return self._endpoints
 
@@ -200,7 +200,7 @@ def _texts(value: Json) -> tuple[str, ...]:
     return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
 
 
-def _listed(document: JsonObject, name: str) -> tuple[str, ...] | None:
+def _read_list(document: JsonObject, name: str) -> tuple[str, ...] | None:
     """Return the texts of a list in metadata, `None` if the metadata does not have it."""
     return _texts(document[name]) if name in document else None
 

@@ -122,15 +122,15 @@ class DynamicSecretBroker:
         if isinstance(answer, NoAnswer):
             return self._unavailable(answer.problem)
         if answer.status != 200:
-            return self._denied(f"{prepared[_PATH]} answered {answer.status}", answer.status)
+            return self._refuse_denied(f"{prepared[_PATH]} answered {answer.status}", answer.status)
         secret = _read_secret(answer)
         if secret is None:
-            return self._malformed(f"{prepared[_PATH]} gave no dynamic secret with a lease")
+            return self._refuse_malformed(f"{prepared[_PATH]} gave no dynamic secret with a lease")
         lease, seconds, fields = secret
         settings = self._upstreams[request.upstream]
         value = _header_value(settings, fields)
         if value is None:
-            return self._malformed(f"{prepared[_PATH]} gave a secret without the configured field")
+            return self._refuse_malformed(f"{prepared[_PATH]} gave a secret without the configured field")
         # The true end: PostgreSQL and others let the login work until then if nobody revokes it.
         expires = self._clock() + seconds
         credential = Credential(value, scheme=settings.scheme, fields=tuple(fields.items()))
@@ -224,12 +224,12 @@ class DynamicSecretBroker:
         if isinstance(answer, NoAnswer):
             return self._unavailable(answer.problem)
         if answer.status != 200:
-            return self._denied(f"auth/token/create answered {answer.status}", answer.status)
+            return self._refuse_denied(f"auth/token/create answered {answer.status}", answer.status)
         auth = _member(read_object(answer), "auth")
         value, accessor = auth.get("client_token"), auth.get("accessor")
         granted = _lease_duration(answer)
         if not isinstance(value, str) or not isinstance(accessor, str) or not value or not accessor or granted is None:
-            return self._malformed("auth/token/create gave no token with an end")
+            return self._refuse_malformed("auth/token/create gave no token with an end")
         return _Child(value, accessor, cluster, self._clock() + granted, set())
 
     # --- the end -----------------------------------------------------------------------------------
@@ -322,7 +322,7 @@ class DynamicSecretBroker:
         data = b"" if body is None else json.dumps(body).encode()
         return await self._http.send(method, f"{self._login.base}/v1/{path}", headers=headers, body=data)
 
-    def _denied(self, problem: str, status: int) -> BrokerRefusal:
+    def _refuse_denied(self, problem: str, status: int) -> BrokerRefusal:
         """Refuse after an answer of OpenBao. 400 and 500 are its words for a system that is down."""
         may_retry = status in {400, 429} or status >= 500
         if status == 403:
@@ -335,7 +335,7 @@ class DynamicSecretBroker:
         reason = reasons.CREDENTIAL_SECRET_UNAVAILABLE.reason(broker=self.name, problem=problem)
         return BrokerRefusal(reason, may_retry=True)
 
-    def _malformed(self, problem: str) -> BrokerRefusal:
+    def _refuse_malformed(self, problem: str) -> BrokerRefusal:
         return BrokerRefusal(reasons.CREDENTIAL_SECRET_MALFORMED.reason(broker=self.name, problem=problem))
 
     def _forget_lock(self, task: str) -> None:

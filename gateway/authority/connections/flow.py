@@ -66,17 +66,17 @@ def authorization_url(endpoint: str, fields: Sequence[tuple[str, str]]) -> str:
 def read_answer(query: str) -> CallbackAnswer | Reason:
     """Return the answer in a query. A parameter that is given twice is refused (RFC 6749 section 3.1)."""
     if len(query) > _LONGEST_QUERY:
-        return _malformed("It is too long.")
+        return _refuse_malformed("It is too long.")
     try:
         pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=_PARAMETERS, errors="strict")
     except ValueError:
-        return _malformed("It cannot be read.")
+        return _refuse_malformed("It cannot be read.")
     fields = dict(pairs)
     if len(fields) != len(pairs):
-        return _malformed("It names a parameter twice.")
+        return _refuse_malformed("It names a parameter twice.")
     code, error = fields.get("code"), fields.get("error")
     if not fields.get("state") or (code is None) == (error is None):
-        return _malformed("It has no state, or not exactly one of code and error.")
+        return _refuse_malformed("It has no state, or not exactly one of code and error.")
     return CallbackAnswer(fields["state"], fields.get("iss"), code, error)
 
 
@@ -124,5 +124,5 @@ def proves_user(id_token: str | None, *, issuer: str, client_id: str, user: str,
     return audience == client_id or (isinstance(audience, list) and client_id in audience)
 
 
-def _malformed(problem: str) -> Reason:
+def _refuse_malformed(problem: str) -> Reason:
     return reasons.CONNECTION_ANSWER.reason(problem=problem)

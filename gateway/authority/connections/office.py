@@ -303,7 +303,7 @@ class ConnectionOffice:
             return proof
         grant = await server.redeem(answer.code, pending, proof, link.upstream, link.scopes)
         if isinstance(grant, NoAnswer | Refused):
-            return _unredeemed(grant.problem)
+            return _refuse_unredeemed(grant.problem)
         await server.drop(grant.access_token, proof)
         unusable = self._find_problem(link, grant, proof.client_id)
         if unusable is not None or grant.refresh_token is None:
@@ -366,5 +366,5 @@ def _wake(waiting: set[asyncio.Future[None]] | tuple[()]) -> None:
             future.set_result(None)
 
 
-def _unredeemed(problem: str) -> Reason:
+def _refuse_unredeemed(problem: str) -> Reason:
     return reasons.CONNECTION_REFUSED_TOKENS.reason(problem=problem)

@@ -38,7 +38,7 @@ class ConnectionStore:
     def __init__(self, folder: Path, key: bytes) -> None:
         self.path = folder / "connections.db"
         # A rotated refresh token that a loss of power takes away would end the connection.
-        self._database = SealedDatabase(self.path, key, _SCHEMA, _broken, synchronous="full")
+        self._database = SealedDatabase(self.path, key, _SCHEMA, _make_error, synchronous="full")
 
     async def load(self) -> tuple[tuple[UserConnection, ...], int]:
         """Return the connections, and the number of rows that cannot be read."""
@@ -111,7 +111,7 @@ def _client_name(broker: str) -> str:
     return f"client {broker}"
 
 
-def _broken(problem: str) -> ConnectionStoreError:
+def _make_error(problem: str) -> ConnectionStoreError:
     return ConnectionStoreError(
         f"the connections {problem}",
         "make the folder writable; without it no user can connect, and no token is renewed",

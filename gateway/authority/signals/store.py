@@ -50,7 +50,7 @@ class SignalStore:
     def __init__(self, folder: Path, key: bytes) -> None:
         self.path = folder / "signals.db"
         # An ended login that a loss of power hides would be let in again.
-        self._database = SealedDatabase(self.path, key, _SCHEMA, _broken, synchronous="full")
+        self._database = SealedDatabase(self.path, key, _SCHEMA, _make_error, synchronous="full")
         self._events = 0
 
     async def load(self) -> tuple[tuple[Signal, ...], int]:
@@ -97,7 +97,7 @@ class SignalStore:
         self._database.close()
 
 
-def _broken(problem: str) -> SignalStoreError:
+def _make_error(problem: str) -> SignalStoreError:
     return SignalStoreError(
         f"the signals {problem}", "make the folder writable; until then no event of an identity provider is taken"
     )

@@ -214,11 +214,11 @@ def _judge(member: Member, principal: Principal) -> Judgement:
 def _judge_identifier(member: str, each: Identifier, principal: Principal) -> Judgement:
     match each.format:
         case "iss_sub" if member in {"", "user", "application"}:
-            return _judged(_is_account(principal, *each.values))
+            return _judge_name(_is_account(principal, *each.values))
         case "email" | "account" if member in {"", "user"}:
             return _judge_address(each.values[0].removeprefix("acct:").casefold(), principal)
         case "jwt_id":
-            return _judged(each.values == (principal.issuer, principal.token_id))
+            return _judge_name(each.values == (principal.issuer, principal.token_id))
         case "opaque" | "uri" | "did":
             return _judge_id(member, each.values[0], principal)
         case _:
@@ -229,16 +229,16 @@ def _judge_id(member: str, identifier: str, principal: Principal) -> Judgement:
     known = {name for _, name in _accounts(principal)}
     match member:
         case "user" | "application":
-            return _judged(identifier in known)
+            return _judge_name(identifier in known)
         case "session":
             if identifier == ALL_SESSIONS or principal.session is None:
                 return Judgement.UNKNOWN
-            return _judged(identifier in {principal.session, principal.token_id})
+            return _judge_name(identifier in {principal.session, principal.token_id})
         case "group":
             groups = () if principal.user is None else principal.user.groups
-            return _judged(identifier in groups) if groups else Judgement.UNKNOWN
+            return _judge_name(identifier in groups) if groups else Judgement.UNKNOWN
         case "":
-            return _judged(identifier in known | {principal.session, principal.token_id})
+            return _judge_name(identifier in known | {principal.session, principal.token_id})
         case _:
             return Judgement.UNKNOWN
 
@@ -246,7 +246,7 @@ def _judge_id(member: str, identifier: str, principal: Principal) -> Judgement:
 def _judge_address(address: str, principal: Principal) -> Judgement:
     if address in {name.casefold() for _, name in _accounts(principal)}:
         return Judgement.NAMED
-    return Judgement.UNKNOWN if principal.email is None else _judged(principal.email.casefold() == address)
+    return Judgement.UNKNOWN if principal.email is None else _judge_name(principal.email.casefold() == address)
 
 
 def _may_be_named(member: Member) -> bool:
@@ -254,7 +254,7 @@ def _may_be_named(member: Member) -> bool:
     return not _is_every_session(member) and any(each.format in formats for each in member.identifiers)
 
 
-def _judged(is_named: bool) -> Judgement:  # noqa: FBT001 - a conversion
+def _judge_name(is_named: bool) -> Judgement:  # noqa: FBT001 - a conversion
     return Judgement.NAMED if is_named else Judgement.OTHER
 
 

@@ -176,7 +176,7 @@ class ServerProcess(asyncio.SubprocessProtocol):
             self._stdin().close()
         await _within(SHUTDOWN_STEP, self._exited_or_hurried())
         died = self._exited.is_set() and not self.asked
-        if not died and not self._gone():
+        if not died and not self._is_gone():
             self._terminated = not self._exited.is_set()
             await self._terminate()
         self._signal(signal.SIGKILL)
@@ -229,11 +229,11 @@ class ServerProcess(asyncio.SubprocessProtocol):
             for wait in waits:
                 wait.cancel()
 
-    def _gone(self) -> bool:
+    def _is_gone(self) -> bool:
         return self._exited.is_set() and not self._signal(0)
 
     async def _until_gone(self) -> None:
-        while not self._gone():  # noqa: ASYNC110 - the end of a process group is no event
+        while not self._is_gone():  # noqa: ASYNC110 - the end of a process group is no event
             await asyncio.sleep(_POLL)
 
     def _signal(self, number: int) -> bool:
@@ -280,9 +280,9 @@ class ServerProcess(asyncio.SubprocessProtocol):
         if self._turn_used >= TURN and not last:
             self._resting = True
             self._stdout().pause_reading()
-            self._throttle.rest(self._rested)
+            self._throttle.rest(self._end_rest)
 
-    def _rested(self) -> None:
+    def _end_rest(self) -> None:
         if self._resting:
             self._resting = False
             if not self._silent.is_set():
@@ -314,7 +314,7 @@ class ServerProcess(asyncio.SubprocessProtocol):
     def process_exited(self) -> None:
         status = self._transport.get_returncode()
         self._exited.set()
-        self._rested()
+        self._end_rest()
         if self._reason in _PIPE_CLOSED.values() and not self._terminated:
             self._reason = _describe_end(status, by_keeper=self.handed is not None)
         self._end(_describe_end(status, by_keeper=self.handed is not None))

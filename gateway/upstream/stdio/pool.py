@@ -51,7 +51,7 @@ class Worker:
         self._calls: dict[RequestId, _PooledCall] = {}
         self._cancelled: dict[RequestId, _PooledCall] = {}
         self._dropped = 0
-        child.attach(self._receive, self._ended)
+        child.attach(self._receive, self._fail_calls)
 
     @property
     def in_flight(self) -> int:
@@ -162,7 +162,7 @@ class Worker:
             possible = [call for call in possible if call.logs] or possible
         return possible[0] if len(possible) == 1 and possible[0] in self._calls.values() else None
 
-    def _ended(self, reason: str) -> None:
+    def _fail_calls(self, reason: str) -> None:
         calls, self._calls = self._calls, {}
         for call in calls.values():
             call.stream.fail(

@@ -146,7 +146,7 @@ class StdioSession:
             self._asked.discard(message.id)
         await self.child.write(wire.one_line(message.body), self._first_byte)
         if message.method == "notifications/cancelled":
-            self._cancelled(message.params)
+            self._cancel_request(message.params)
         return replies.empty(202)
 
     def listen(self, last_event: str | None, *, prime: bool) -> UpstreamReply:
@@ -234,7 +234,7 @@ class StdioSession:
             self.child.post(wire.cancelled_line(request, "no answer in time"))
         stream.fail(failure)
 
-    def _cancelled(self, params: JsonObject) -> None:
+    def _cancel_request(self, params: JsonObject) -> None:
         """Close a request taken back by the client; the server sends no response any more."""
         request = params.get("requestId")
         if isinstance(request, bool) or not isinstance(request, int | str):

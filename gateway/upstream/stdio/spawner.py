@@ -113,7 +113,7 @@ class Spawner:
             secrets=[*self._secrets, *(() if credential is None else credential.secrets())],
             clock=self._clock,
             conceal=partial(self._conceal, principal),
-            gone=self._gone,
+            gone=self._note_end,
             throttle=self._throttle,
             handed=handed,
         )
@@ -148,11 +148,11 @@ class Spawner:
         """Prepare the hand-over to a process."""
         if credential is None or self._hand_over is None:
             return None
-        with self._explained():
+        with self._explain_failure():
             return HandedProcess(self._hand_over, credential, self._folder, self._endpoint)
 
     @contextlib.contextmanager
-    def _explained(self) -> Generator[None]:
+    def _explain_failure(self) -> Generator[None]:
         """Raise `UpstreamUnreachable` for a failed hand-over of a credential."""
         try:
             yield
@@ -172,7 +172,7 @@ class Spawner:
         self._refuse_withdrawn(credential)
         if child.handed is None or credential is None:
             return child.handed is None and credential is None
-        with self._explained():
+        with self._explain_failure():
             return child.handed.renew(credential)
 
     def _refuse_withdrawn(self, credential: HandedCredential | None) -> None:
@@ -245,9 +245,9 @@ class Spawner:
         if child.handed is not None:
             child.handed.finish()
         child.begun.set()
-        self._gone(child)
+        self._note_end(child)
 
-    def _gone(self, child: ServerProcess) -> None:
+    def _note_end(self, child: ServerProcess) -> None:
         principal = self._children.pop(child)
         if child.asked:
             return

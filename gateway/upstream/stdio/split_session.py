@@ -102,7 +102,7 @@ class SplitSession:
     async def tell(self, message: Message) -> UpstreamReply:
         """Forward a notification or a response to its processes. Raises `UpstreamError`."""
         self.touched = self._clock()
-        parts = self._addressed(message)
+        parts = self._find_addressees(message)
         if message.kind is Kind.RESPONSE and len(parts) > 1:
             return replies.refusal(400, "processes of two tasks wait for a response with this id; end one of the calls")
         for part in parts:
@@ -174,7 +174,7 @@ class SplitSession:
             raise UpstreamBroken(f"the session with upstream {self._upstream} has ended", "initialize a new one")
         terms = _terms(credential)
         self._parts.setdefault(terms, []).append(part)
-        child.attach(part.receive, lambda reason: self._gone(terms, part, reason))
+        child.attach(part.receive, lambda reason: self._note_end(terms, part, reason))
         return part
 
     async def _greet(self, part: StdioSession) -> None:
@@ -193,7 +193,7 @@ class SplitSession:
                 f"a further process of upstream {self._upstream} refuses to initialize", "begin a new session"
             )
 
-    def _addressed(self, message: Message) -> list[StdioSession]:
+    def _find_addressees(self, message: Message) -> list[StdioSession]:
         """Return the parts for a notification or a response."""
         if message.kind is Kind.RESPONSE:
             return [part for part in self._all() if part.awaits(message.id)]
@@ -206,7 +206,7 @@ class SplitSession:
             return []
         return parts
 
-    def _gone(self, terms: str, part: StdioSession, reason: str) -> None:
+    def _note_end(self, terms: str, part: StdioSession, reason: str) -> None:
         part.end(reason)
         parts = [other for other in self._parts.get(terms, ()) if other is not part]
         if parts:

@@ -43,7 +43,7 @@ class StderrLines:
     def feed(self, chunk: bytes, now: float) -> list[str]:
         """Return the lines ended by `chunk` and fit for the log, with a notice of the number withheld before."""
         lines: list[str] = []
-        while b"\n" in chunk and self._allowed(now):
+        while b"\n" in chunk and self._may_log(now):
             part, _, chunk = chunk.partition(b"\n")
             self._keep(part)
             lines += [*self._notice(), self._take()]
@@ -91,7 +91,7 @@ class StderrLines:
         self._of_key = 0 if _KEY_ENDS in line else self._of_key - 1
         return True
 
-    def _allowed(self, now: float) -> bool:
+    def _may_log(self, now: float) -> bool:
         if now - self._second >= 1.0:
             self._second, self._in_second = now, 0
         self._in_second += 1

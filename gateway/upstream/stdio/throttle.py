@@ -24,9 +24,9 @@ class Throttle:
     def rest(self, then: Callable[[], None]) -> None:
         """Call `then` after a rest."""
         self._resting += 1
-        asyncio.get_running_loop().call_later(REST * self._resting, self._rested, then)
+        asyncio.get_running_loop().call_later(REST * self._resting, self._end_rest, then)
 
-    def _rested(self, then: Callable[[], None]) -> None:
+    def _end_rest(self, then: Callable[[], None]) -> None:
         self._resting -= 1
         then()
 

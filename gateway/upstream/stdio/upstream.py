@@ -174,11 +174,11 @@ class StdioUpstream:
         session = StdioSession(
             self._new_id(), principal, child, upstream=self._name, first_byte=self._first_byte, clock=self._clock
         )
-        child.attach(session.receive, lambda reason: self._gone(session, reason))
+        child.attach(session.receive, lambda reason: self._note_end(session, reason))
         sending = session.request(
             message, prime=_primes(request), grace=self._first_byte, headers=((_SESSION_ID, session.key.encode()),)
         )
-        return await self._begun(session, sending)
+        return await self._begin_session(session, sending)
 
     async def _initialize_split(self, request: UpstreamRequest, message: Message) -> UpstreamReply:
         principal = request.principal.key
@@ -195,9 +195,11 @@ class StdioUpstream:
         sending = session.initialize(
             message, request.handed, prime=_primes(request), headers=((_SESSION_ID, session.key.encode()),)
         )
-        return await self._begun(session, sending)
+        return await self._begin_session(session, sending)
 
-    async def _begun(self, session: StdioSession | SplitSession, sending: Awaitable[UpstreamReply]) -> UpstreamReply:
+    async def _begin_session(
+        self, session: StdioSession | SplitSession, sending: Awaitable[UpstreamReply]
+    ) -> UpstreamReply:
         """Return the answer to `initialize`, and keep the session unless it failed."""
         self._sessions[session.key] = session
         try:
@@ -255,11 +257,11 @@ class StdioUpstream:
 
     def _end(self, session: StdioSession | SplitSession, reason: str) -> None:
         children = session.children()
-        self._gone(session, reason)
+        self._note_end(session, reason)
         for child in children:
             self._spawner.stop(child)
 
-    def _gone(self, session: StdioSession | SplitSession, reason: str) -> None:
+    def _note_end(self, session: StdioSession | SplitSession, reason: str) -> None:
         self._sessions.pop(session.key, None)
         session.end(reason)
 

@@ -98,7 +98,7 @@ async def test_an_end_that_is_given_up_before_it_started_asks_nobody(lending: Le
 async def test_a_failed_write_is_told_to_each_change_of_it(lending: Lending, monkeypatch: pytest.MonkeyPatch):
     database = lending.store._database  # pyright: ignore[reportPrivateUsage]
     monkeypatch.setattr(
-        database, "_connected", lambda: (_ for _ in ()).throw(sqlite3.OperationalError("disk I/O error"))
+        database, "_connect_once", lambda: (_ for _ in ()).throw(sqlite3.OperationalError("disk I/O error"))
     )
 
     found = await asyncio.gather(*(lending.store.remove(f"l{number}") for number in range(5)), return_exceptions=True)
