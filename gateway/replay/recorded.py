@@ -61,20 +61,24 @@ class Omitted:
     def remarks(self) -> Iterator[str]:
         """Yield the missing parts in words, with the settings to record these."""
         if self.arguments:
-            yield f"{self.arguments} calls have no recorded arguments, and none in their trace: set journal.arguments: full"
+            yield f"{_count(self.arguments)} without recorded arguments: set journal.arguments: full"
         if self.results:
-            yield f"{self.results} calls have no recorded result, and none in their trace: set journal.results: full"
+            yield f"{_count(self.results)} without a recorded result: set journal.results: full"
         if self.undecided:
-            yield f"{self.undecided} calls got no verdict, because the policy engine failed, and are left out"
+            yield f"{_count(self.undecided)} without a verdict, because the policy engine failed: left out"
         if self.others:
             yield f"{self.others} reads and completions of resources and prompts are left out, for traces have none"
         if self.carried:
             yield (
-                f"{self.carried} calls were decided with what an earlier task of their caller had read too, which is unknown"
-                " in a trace: there they may pass"
+                f"{_count(self.carried)} decided with readings of an earlier task of the caller: a trace does not have them,"
+                " so a call may pass there"
             )
         if self.readings:
-            yield f"{self.readings} readings outside of calls are left out, for traces have none: what they showed is unknown there"
+            yield f"{_count(self.readings, 'reading')} outside of calls: left out, since traces have none"
+
+
+def _count(number: int, noun: str = "call") -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def write_task(index: Index, task: str, write: Callable[[str], object], omitted: Omitted) -> int:

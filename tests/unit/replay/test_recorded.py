@@ -146,7 +146,7 @@ async def test_calls_that_rest_on_what_an_earlier_task_had_read_are_counted_and_
         _, omitted = exported(tmp_path)
 
     assert omitted.carried == 2
-    assert [remark for remark in omitted.remarks() if remark.startswith("2 calls were decided with")]
+    assert [remark for remark in omitted.remarks() if remark.startswith("2 calls decided with")]
 
 
 async def test_what_was_not_recorded_is_counted_and_said(tmp_path: Path):
@@ -177,7 +177,7 @@ async def test_a_call_without_a_verdict_is_left_out_and_said(tmp_path: Path, cod
         outcomes = await replayed(there, file)
 
     assert [outcome.met for outcome in outcomes] == [True, True]
-    assert list(omitted.remarks()) == ["1 calls got no verdict, because the policy engine failed, and are left out"]
+    assert list(omitted.remarks()) == ["1 call without a verdict, because the policy engine failed: left out"]
 
 
 async def test_a_task_without_any_verdict_makes_no_trace(tmp_path: Path):
