@@ -102,7 +102,8 @@ class Preparation(Struct, frozen=True):
         )
         target = listed or self.catalogue.target(upstream, row.target, name)
         given: Json = message.params.get("arguments") if row.decided == "arguments" else {row.decided or "": name}
-        arguments: JsonObject = given if isinstance(given, Mapping) else {}
+        # A dictionary, as nearly always, costs no look at an abstract class.
+        arguments: JsonObject = given if isinstance(given, (dict, Mapping)) else {}
         return Call(
             action,
             labelled_for_call(target, arguments) if target.labels.cases and row.target == "tool" else target,

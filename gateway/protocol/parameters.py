@@ -45,8 +45,9 @@ def is_ambiguous(arguments: JsonObject, schema: Json) -> bool:
     """Return whether some reader takes an argument's name for another name. `schema` is the tool's input schema, if
     any. Inside an argument, only objects and lists of objects in the schema are checked. Open parts may hold any names,
     such as variables of an environment."""
-    properties = schema.get("properties") if isinstance(schema, Mapping) else None
-    named = properties if isinstance(properties, Mapping) else _NO_PROPERTIES
+    # A dictionary, as nearly always, costs no look at an abstract class.
+    properties = schema.get("properties") if isinstance(schema, (dict, Mapping)) else None
+    named = properties if isinstance(properties, (dict, Mapping)) else _NO_PROPERTIES
     if not named.keys() >= arguments.keys():
         strange = [name for name in arguments if name not in named]
         folded = {fold(name) for name in named}
