@@ -58,7 +58,6 @@ class RequestParser:
     __slots__ = (
         "_current",
         "_fields",
-        "_kept",
         "_llhttp",
         "_part",
         "_target",
@@ -66,6 +65,7 @@ class RequestParser:
         "has_ended",
         "in_head",
         "is_idle",
+        "kept",
         "requests",
     )
 
@@ -83,13 +83,14 @@ class RequestParser:
         self._fields: list[tuple[bytes, bytes]] = []
         self._target = b""
         self._part = 0
-        self._kept = 0
+        self.kept = 0
+        """Bytes that are held of a head that is not complete, at most."""
 
     def feed(self, data: bytes) -> None:
         """Read on. A part has no more bytes than a head may still have, so that a head that is too large never counts
         as complete."""
         while data and self.fault is None and not self.has_ended:
-            room = HEAD_BYTES - self._kept
+            room = HEAD_BYTES - self.kept
             if room <= 0:
                 self.fault = TOO_LARGE
                 return
@@ -102,7 +103,7 @@ class RequestParser:
 
     def _feed_part(self, part: bytes) -> None:
         self._part = len(part)
-        self._kept += self._part
+        self.kept += self._part
         while self._llhttp is not None:
             try:
                 self._llhttp.feed_data(part)
@@ -143,7 +144,7 @@ class RequestParser:
         if self.has_ended:
             raise httptools.HttpParserError("a request follows the last one")
         # llhttp does not tell where in the part a message begins: nearly always at its first byte.
-        self._kept = self._part
+        self.kept = self._part
         self._current = None
         self._fields = []
         self._target = b""
@@ -188,7 +189,7 @@ class RequestParser:
         self._fields = []
 
     def on_body(self, body: bytes) -> None:
-        self._kept = 0
+        self.kept = 0
         request = self._current
         if request is None or request.is_discarded:
             return

@@ -50,6 +50,7 @@ def feed_requests(parser: RequestParser, data: bytes) -> None:
     """Read on: without llhttp, where the data is one usual request and begins it."""
     if parser.is_idle and not parser.requests and (request := read_usual_request(data)) is not None:
         parser.requests.append(request)
+        parser.kept = 0
     else:
         parser.feed(data)
 

@@ -283,3 +283,14 @@ def test_the_body_of_a_request_without_a_reader_is_not_kept():
 def test_what_has_no_end_is_not_kept(endless: bytes):
     parts = [endless[at : at + 1000] for at in range(0, len(endless), 1000)]
     assert read(*parts).fault == TOO_LARGE
+
+
+def test_empty_lines_between_requests_are_no_head_that_grows():
+    # Old clients send an empty line after a body, and a connection may carry any number of requests.
+    parser = RequestParser()
+    usual = b"POST /a HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n{}"
+    for _ in range(5):
+        feed_requests(parser, usual)
+        assert parser.requests.pop().is_complete
+        feed_requests(parser, b"\r\n" * (HEAD_BYTES // 5))
+    assert parser.fault is None
