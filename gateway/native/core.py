@@ -6,8 +6,9 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from types import ModuleType
 from typing import Any, Final, Protocol
 
-INTERFACE: Final = 3
-"""The version of this interface. `core/src/lib.rs` has it too; both grow with each change."""
+INTERFACE: Final = 4
+"""The version of this interface. `core/src/lib.rs` has it too; both grow with each change
+of a function or of its results."""
 
 
 class Words(Protocol):

@@ -122,6 +122,7 @@ def distinctive(text: str) -> set[bytes]:
     """Return the words of a text that rarely come by chance, in lower case. These are addresses, URLs and hosts, paths
     and their parts, identifiers and account numbers. Numbers of five digits and more and uncommon words of eight
     letters and more count too. Dates and times are left out, since every log is full of them."""
+    # `core/src/words.rs` has this function and `digests` too: change both, and the version of the interface.
     lowered = text.lower()
     if not lowered.isascii():
         lowered = _without(lowered, _TYPOGRAPHY, " ")

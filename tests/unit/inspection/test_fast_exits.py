@@ -28,6 +28,7 @@ from gateway.json.lex import Unescaper, decode_text
 from gateway.json.walk import leaves
 from gateway.model.target import Role
 from gateway.model.wire import Disposition, Era, Json, JsonObject, Kind, Message
+from gateway.native.binding import PYTHON_WORDS
 from gateway.response.filter import MessageFilter
 from gateway.words import own_words, words
 from gateway.words.grounds import grounds
@@ -156,8 +157,10 @@ def test_words_have_the_same_digests_from_a_context_of_their_own(found: list[byt
 
 
 def test_threads_that_make_digests_at_once_get_the_same_and_keep_few_contexts():
+    _, digests = PYTHON_WORDS
+
     def make(number: int) -> frozenset[int]:
-        return frozenset[int]().union(*(words.digests([b"word-%d" % (number * 100 + at)], KEY) for at in range(100)))
+        return frozenset[int]().union(*(digests([b"word-%d" % (number * 100 + at)], KEY) for at in range(100)))
 
     with ThreadPoolExecutor(4) as executor:
         found = list(executor.map(make, range(40)))
