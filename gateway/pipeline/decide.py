@@ -209,7 +209,7 @@ class Decider(Struct, frozen=True):
         depth = depth_of(principal, call.target)
         counted = self.ledger.reserve(task, context.id, call, content, context.arrived, depth=depth)
         try:
-            seen = self.history.seen(task)
+            seen = self.ledger.seen(task)
             endorsement = None
             if releases is not None:
                 endorsement = find_endorsement(releases.endorsements, prepared, counted.facts, content)
