@@ -43,7 +43,7 @@ def _readings(text: bytes) -> Iterator[bytes]:
     else:
         yield from [word for word in words if not word.isalpha() or _has_odd_capitals(word)]
     yield from [word for word in words if len(word) == 1]
-    rows = b"".join(map(_aligned, _rows(text, words)))
+    rows = b"".join(map(_align, _rows(text, words)))
     if not rows:
         return
     for stride in _STRIDES:
@@ -66,6 +66,6 @@ def _rows(text: bytes, words: Sequence[bytes]) -> Iterator[bytes]:
         yield b"".join(words[slice(*match.span())])
 
 
-def _aligned(letters: bytes) -> bytes:
+def _align(letters: bytes) -> bytes:
     """Return letters filled up, so that the next row begins where every stride does."""
     return letters + b" " * (-len(letters) % _ALIGNED)

@@ -244,7 +244,7 @@ class _CredentialSearch:
     def read(self, text: bytes) -> _ReadText:
         """Return the readings of a text, searched."""
         readings = forms(text, self._budget, rare=bool(self._index)).readings
-        known = {reading.name: names for reading in readings if (names := self._known(reading.text))}
+        known = {reading.name: names for reading in readings if (names := self._find_known(reading.text))}
         return _ReadText(readings, known, bool(known) or any(self._hits(reading.text) for reading in readings))
 
     def _hits(self, text: bytes) -> list[Hit]:
@@ -258,7 +258,7 @@ class _CredentialSearch:
 
     def among(self, leaves: list[_RoledLeaf], read: _ReadText | None = None) -> None:
         """Note the credentials in these leaves, narrowed down by halves. `read` is the text of all of them, if it was read."""
-        readings, known, has_credential = self.read(_joined(leaves)) if read is None else read
+        readings, known, has_credential = self.read(_join_values(leaves)) if read is None else read
         if not has_credential:
             return
         if self._full:
@@ -284,14 +284,14 @@ class _CredentialSearch:
         parts = [*texts, *members] if len(texts) + len(members) <= MAX_PIECES else texts
         self._meet(_meetings(parts))
         self._meet(without_fillers(b"\0".join(parts)))
-        for glued in (_glued(texts), _glued(members)):
-            for reading in self._encoded(glued):
+        for glued in (_glue(texts), _glue(members)):
+            for reading in self._find_encoded(glued):
                 self._meet(reading.text)
         alone = {finding.fingerprint for finding in self.found.values()}
         for name in sorted(self._index.made_of(self._met) - alone):
             self._keep(Finding(name, "seen", "seen", form="split"))
 
-    def _encoded(self, glued: bytes) -> tuple[Form, ...]:
+    def _find_encoded(self, glued: bytes) -> tuple[Form, ...]:
         budget = Budget(len(glued))
         readings = forms(glued, budget).readings[1:]
         self._full = self._full or budget.incomplete
@@ -306,7 +306,7 @@ class _CredentialSearch:
                 form = reading.name if name in self._whole(reading.text) else _in_pieces(reading.name)
                 self._keep(Finding(name, "seen", "seen", leaf.pointer, leaf.role, form))
 
-    def _known(self, text: bytes) -> set[str]:
+    def _find_known(self, text: bytes) -> set[str]:
         if not self._index:
             return set()
         met = self._meet(text)
@@ -372,7 +372,7 @@ class _CredentialSearch:
         """Return the part of a pointer without a credential: the name of a member can be one."""
         while pointer:
             text = pointer.encode("utf-8", "surrogatepass")
-            if not self._hits(text) and not self._known(text):
+            if not self._hits(text) and not self._find_known(text):
                 break
             pointer = pointer.rpartition("/")[0]
         return pointer
@@ -398,13 +398,13 @@ def _meetings(pieces: list[bytes]) -> bytes:
     )
 
 
-def _glued(texts: list[bytes]) -> bytes:
+def _glue(texts: list[bytes]) -> bytes:
     """Join the short texts."""
     short = [text for text in texts if len(text) <= _PIECE]
     return b"".join(short) if len(short) > 1 else b""
 
 
-def _joined(leaves: list[_RoledLeaf]) -> bytes:
+def _join_values(leaves: list[_RoledLeaf]) -> bytes:
     """Return the values, then the names, joined with zero bytes. Pieces of a split credential so follow each other."""
     return b"\0".join([leaf.text for leaf in leaves] + [leaf.member for leaf in leaves if leaf.member])
 
@@ -417,7 +417,7 @@ def _steps(roles: Mapping[str, Role]) -> list[tuple[tuple[str, ...], Role]]:
 
 
 def _path(pointer: str) -> tuple[str, ...]:
-    return tuple(map(_folded, pointer.split("/")[1:]))
+    return tuple(map(_fold_name, pointer.split("/")[1:]))
 
 
 def role_at(path: Sequence[str | int], roles: Mapping[str, Role]) -> Role | None:
@@ -427,7 +427,7 @@ def role_at(path: Sequence[str | int], roles: Mapping[str, Role]) -> Role | None
 
 
 @short_text_cache(4_096)
-def _folded(step: str) -> str:
+def _fold_name(step: str) -> str:
     """Return the name of an argument as its most tolerant reader takes it."""
     return fold(unescape(step))
 

@@ -84,7 +84,7 @@ def _before(text: bytes) -> Iterator[Hit]:
     return _with_digits(text, _BEFORE, 1)
 
 
-def _entered(text: bytes) -> Iterator[Hit]:
+def _is_entered(text: bytes) -> Iterator[Hit]:
     return _with_digits(text, _ENTERED, _SHORTEST)
 
 
@@ -101,7 +101,7 @@ def _in_links(text: bytes) -> Iterator[Hit]:
 SEARCHES: Final = (
     SignedSearch(rf"(?i){_WORD}s?{_FOR}{_BETWEEN}{_IS}(?:[a-z]-?)?[0-9]", _beside),
     SignedSearch(r"(?i)[0-9][0-9a-z]*\s+(?:is|as)\s+(?:your|the|my|an?)\s", _before),
-    SignedSearch(r"(?i)(?:use|enter|type|submit|provide)\s+(?:[a-z]-?)?[0-9]", _entered),
+    SignedSearch(r"(?i)(?:use|enter|type|submit|provide)\s+(?:[a-z]-?)?[0-9]", _is_entered),
     SignedSearch(rf"(?i){_PARAMETER}[a-z0-9]{{4}}", _in_links),
 )
 

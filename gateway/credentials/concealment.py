@@ -84,13 +84,13 @@ class CredentialRewriter:
 
     def _edits(self, data: bytes) -> list[Edit]:
         found = spots(self._detector, data)
-        return list(self._structured(found, list(scalars(data)), data)) if found else []
+        return list(self._edit_structured(found, list(scalars(data)), data)) if found else []
 
     def _plain_edits(self, data: bytes) -> list[Edit]:
         handles = [(spot, self._handle(spot.findings, spot.raw)) for spot in spots(self._detector, data)]
         return [Edit(spot.start, spot.end, handle.encode()) for spot, handle in handles if handle is not None]
 
-    def _structured(self, found: Sequence[Spot], places: Sequence[ScalarSpan], data: bytes) -> Iterator[Edit]:
+    def _edit_structured(self, found: Sequence[Spot], places: Sequence[ScalarSpan], data: bytes) -> Iterator[Edit]:
         """Yield the edits of found spots in places; both are in order."""
         done = first = 0
         message = b'"jsonrpc"' in data
@@ -117,25 +117,25 @@ class CredentialRewriter:
     def part(self, chunk: bytes) -> bytes:
         """Conceal the next part of a JSON document, or of an event that carries one."""
         self._spotter = self._spotter or Spotter(self._detector)
-        return b"".join(map(self._passed, self._spotter.feed(chunk)))
+        return b"".join(map(self._pass_part, self._spotter.feed(chunk)))
 
     def end(self) -> bytes:
         """Return the rest of the parts of a message."""
         rest = [] if self._spotter is None else self._spotter.finish()
-        passed = b"".join(map(self._passed, rest)) + self._sign
+        passed = b"".join(map(self._pass_part, rest)) + self._sign
         self._spotter, self._inside, self._sign = None, False, b""
         return passed
 
     def text(self, chunk: bytes) -> bytes:
         """Conceal the next part of an answer without JSON."""
         self._spotter = self._spotter or Spotter(self._detector)
-        return b"".join(map(self._shown, self._spotter.feed(chunk)))
+        return b"".join(map(self._show_part, self._spotter.feed(chunk)))
 
     def text_end(self) -> bytes:
         """Return the rest of the parts of a message."""
-        return b"" if self._spotter is None else b"".join(map(self._shown, self._spotter.finish()))
+        return b"" if self._spotter is None else b"".join(map(self._show_part, self._spotter.finish()))
 
-    def _passed(self, part: bytes | Spot) -> bytes:
+    def _pass_part(self, part: bytes | Spot) -> bytes:
         """Return a part for the client. A spot outside of a string becomes a string."""
         raw = part if isinstance(part, bytes) else part.raw
         before = self._inside
@@ -151,7 +151,7 @@ class CredentialRewriter:
             return sign + raw
         return (b"" if before else b'"') + handle.encode() + (b"" if self._inside else b'"')
 
-    def _shown(self, part: bytes | Spot) -> bytes:
+    def _show_part(self, part: bytes | Spot) -> bytes:
         if isinstance(part, bytes):
             return part
         handle = self._handle(part.findings, part.raw if part.whole else None)

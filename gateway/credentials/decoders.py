@@ -23,10 +23,10 @@ _BREAKS: Final = re.compile(rb"[\r\n\0]+|\\[nr]")
 def quoted_printable(text: bytes) -> Iterator[bytes]:
     """Yield the text without quoted-printable (RFC 2045 section 6.7), its soft line breaks included."""
     if _EQUALS in text and _QUOTED_SIGN.search(text) is not None:
-        yield _QUOTED.sub(_unquoted, text)
+        yield _QUOTED.sub(_unquote, text)
 
 
-def _unquoted(match: re.Match[bytes]) -> bytes:
+def _unquote(match: re.Match[bytes]) -> bytes:
     digits = match[0][1:].strip()
     return bytes.fromhex(digits.decode())
 

@@ -303,7 +303,7 @@ _LEAST: Final = 8
 def _by_name(text: bytes, position: int) -> Iterator[Hit]:
     while (head := _NAMED.search(text, position)) is not None:
         at, after = head.span()
-        hit = _named(text, at, after)
+        hit = _find_named(text, at, after)
         if hit is not None:
             yield hit
         # What was no value may itself begin with a name.
@@ -342,7 +342,7 @@ def _name_of(text: bytes, at: int, after: int) -> _NamedCredential | None:
     return _NamedCredential(kind, last, sign, several is not None and several[1] is not None, least)
 
 
-def _named(text: bytes, at: int, after: int) -> Hit | None:
+def _find_named(text: bytes, at: int, after: int) -> Hit | None:
     """Return the value after a name that has a credential's word at `at`, and whose separator ends at `after`."""
     name = _name_of(text, at, after)
     if name is None or (name.kind != "password" and _DIGIT.search(text, after, after + _NEAR) is None):

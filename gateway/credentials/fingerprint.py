@@ -103,7 +103,7 @@ class Fingerprints:
         """Return both, for less than the price of two."""
         blocks = _blocks(counted, GRAM)
         first = len(blocks)
-        digested = self._digested(blocks + _blocks(counted, WINDOW))
+        digested = self._digest_blocks(blocks + _blocks(counted, WINDOW))
         return _numbers(digested[:first], 0), _numbers(digested[first:], IN_WINDOW)
 
     def grams(self, text: bytes) -> Sequence[int]:
@@ -112,13 +112,13 @@ class Fingerprints:
 
     def gram_digests(self, text: bytes) -> bytearray:
         """Return the same digests as bytes, a block for each (`gram_filter`)."""
-        return self._digested(_blocks(letters(text), GRAM))
+        return self._digest_blocks(_blocks(letters(text), GRAM))
 
     def windows(self, text: bytes) -> Sequence[int]:
         """Return all runs of twelve letters and digits in a text, in order, as marks."""
-        return _numbers(self._digested(_blocks(letters(text), WINDOW)), IN_WINDOW)
+        return _numbers(self._digest_blocks(_blocks(letters(text), WINDOW)), IN_WINDOW)
 
-    def _digested(self, blocks: bytearray) -> bytearray:
+    def _digest_blocks(self, blocks: bytearray) -> bytearray:
         return bytearray(self._cipher.encryptor().update(blocks)) if blocks else blocks
 
 

@@ -106,7 +106,7 @@ def forms(text: bytes, budget: Budget | None = None, *, rare: bool = True) -> Fo
     for _ in range(ROUNDS):
         more: list[Form] = []
         for form in latest:
-            for name, decoded in _decoded(form.text, rare=rare):
+            for name, decoded in _decode_once(form.text, rare=rare):
                 if decoded not in seen and not seen.add(decoded) and allowed.take(len(decoded)):
                     more.append(Form(decoded, name if form.name == "raw" else f"{form.name}+{name}"))
         latest = more
@@ -123,7 +123,7 @@ def is_plain(text: bytes) -> bool:
     return _BASE64_TEXT.search(text.translate(_STANDARD, _SPACE)) is None and _HEX_SIGN.search(text) is None
 
 
-def _decoded(text: bytes, *, rare: bool) -> list[tuple[str, bytes]]:
+def _decode_once(text: bytes, *, rare: bool) -> list[tuple[str, bytes]]:
     """Return each decoding of a text by one round, with its name. Nearly every text shows none of the signs asked for here."""
     found: list[tuple[str, bytes]] = []
     if len(text) > AT_ONCE:
@@ -156,13 +156,13 @@ _SELECTORS: Final = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{4,}")
 def _compatible(text: bytes) -> Iterator[bytes]:
     written = string(text)
     yield bare(written).encode("utf-8", "surrogatepass")
-    if rows := [_selected(row) for row in _SELECTORS.findall(written)]:
+    if rows := [_select_variation(row) for row in _SELECTORS.findall(written)]:
         yield b"\n".join(rows)
     if hidden := "".join(_TAGS.findall(written)):
         yield hidden.translate(_UNTAGGED).encode()
 
 
-def _selected(row: str) -> bytes:
+def _select_variation(row: str) -> bytes:
     return bytes(ord(char) - (0xFE00 if ord(char) < 0xFE10 else 0xE0100 - 16) for char in row)
 
 
@@ -186,7 +186,7 @@ def _base64(text: bytes) -> bytes:
     # end makes zero bytes follow the last one, and its last character of UTF-16 whole.
     if len(packed) > AT_ONCE:
         give_way()
-    parts = _aligned([*_runs(packed, _NOT_BASE64, _SHORTEST_BASE64), b""])
+    parts = _align_runs([*_runs(packed, _NOT_BASE64, _SHORTEST_BASE64), b""])
     if packed != standard and _BASE64_TEXT.search(standard) is not None:
         parts.append(_decoded64([*_runs(standard, _NOT_BASE64, _SHORTEST_BASE64), b""]))
     return b"\n".join(_readable(parts))
@@ -202,7 +202,7 @@ def _decoded64(runs: list[bytes]) -> bytes:
     return binascii.a2b_base64(b"AAAA".join([run + _FILL[len(run) & 3] for run in runs]))
 
 
-def _aligned(runs: list[bytes]) -> list[bytes]:
+def _align_runs(runs: list[bytes]) -> list[bytes]:
     """Return all runs without none, one, two and three of their first letters, decoded in one go with zero bytes
     between.
 
@@ -222,9 +222,9 @@ def _aligned(runs: list[bytes]) -> list[bytes]:
 
 def _hex(text: bytes) -> Iterator[bytes]:
     if _HEX_TEXT.search(text) is not None:
-        yield from _joined(_hex_runs(text))
+        yield from _join_parts(_hex_runs(text))
     if _HEX_MARKED.search(text) is not None:
-        yield from _joined(_hex_runs(_HEX_MARKS.sub(b"", text)))
+        yield from _join_parts(_hex_runs(_HEX_MARKS.sub(b"", text)))
 
 
 def _hex_runs(text: bytes) -> Iterator[bytes]:
@@ -259,7 +259,7 @@ def _readable(parts: list[bytes]) -> Iterator[bytes]:
             yield part[slice(*match.span())]
 
 
-def _joined(parts: Iterator[bytes]) -> Iterator[bytes]:
+def _join_parts(parts: Iterator[bytes]) -> Iterator[bytes]:
     if joined := b"\n".join(parts):
         yield joined
 

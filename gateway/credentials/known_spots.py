@@ -66,11 +66,11 @@ class KnownSpots:
         if len(text) > LONGEST:
             return whole
         spots = [
-            spot for begin, end, held in self._among(text, _WORD, 0) for spot in self._narrowed(text, begin, end, held)
+            spot for begin, end, held in self._among(text, _WORD, 0) for spot in self._narrow(text, begin, end, held)
         ]
         return spots if spots and self._name(_without(text, spots)) is None else whole
 
-    def _narrowed(self, text: str, begin: int, end: int, name: str) -> list[Spot]:
+    def _narrow(self, text: str, begin: int, end: int, name: str) -> list[Spot]:
         """Return the parts of a word that hold credentials, or the word where only all of it does."""
         word = text[begin:end]
         parts = self._among(word, _PART, begin)
@@ -86,7 +86,7 @@ class KnownSpots:
         for finding in self._findings(words):
             number = finding.pointer.rpartition("/")[2]
             if number.isdigit():
-                held.setdefault(int(number), self._marked(finding))
+                held.setdefault(int(number), self._mark_of(finding))
         return [
             (matches[number].start() + offset, matches[number].end() + offset, held[number]) for number in sorted(held)
         ]
@@ -97,7 +97,7 @@ class KnownSpots:
         for index in self._indexes:
             found = self._detector.inspect_leaves(walked, {}, index, new=False)
             if found.findings:
-                return self._marked(found.findings[0])
+                return self._mark_of(found.findings[0])
             if found.incomplete:
                 return UNSEARCHED
         return None
@@ -110,7 +110,7 @@ class KnownSpots:
             for finding in self._detector.inspect_leaves(walked, {}, index, new=False).findings
         ]
 
-    def _marked(self, finding: Finding) -> str:
+    def _mark_of(self, finding: Finding) -> str:
         return f"{self._rules.get(finding.fingerprint, finding.detector)}:{finding.fingerprint}"
 
 

@@ -347,7 +347,7 @@ def placeholder(value: str) -> bool:
     A reference with a generated value beside it, or in it as a default, is none.
     """
     if _TEMPLATE.match(value) is not None:
-        return not _holds_generated(_REFERENCES.sub(_given, value))
+        return not _holds_generated(_REFERENCES.sub(_write_defaults, value))
     if _REFERENCE.match(value) is not None or value.lower() in _WORDS:
         return True
     if "\ufffd" in value:
@@ -355,7 +355,7 @@ def placeholder(value: str) -> bool:
         return not _holds_generated(value.translate(_UNREADABLE))
     if len(value) <= 128 and _PLACEHOLDER.search(value) is not None:
         return True
-    return not _varied(value)
+    return not _is_varied(value)
 
 
 def after_references(text: bytes, at: int) -> int:
@@ -370,21 +370,21 @@ def is_generated(value: str) -> bool:
 
 
 def _holds_generated_beside_reference(value: str) -> bool:
-    rest, count = _REFERENCES.subn(_given, value)
+    rest, count = _REFERENCES.subn(_write_defaults, value)
     return count > 0 and _holds_generated(rest)
 
 
-def _given(reference: re.Match[str]) -> str:
+def _write_defaults(reference: re.Match[str]) -> str:
     return " ".join([" ", *(quoted or default for quoted, default in _GIVEN.findall(reference[0])), " "])
 
 
 def _holds_generated(text: str) -> bool:
     return any(
-        is_generated(word) and _PLACEHOLDER.search(word) is None and _varied(word) for word in _PARTED.split(text)
+        is_generated(word) and _PLACEHOLDER.search(word) is None and _is_varied(word) for word in _PARTED.split(text)
     )
 
 
-def _varied(value: str) -> bool:
+def _is_varied(value: str) -> bool:
     """Return whether a value has more than a few different characters: `aaaaaaaa` and `12121212` are filling."""
     return len(set(value[:_HEAD])) >= min(5, max(3, len(value) // 2))
 

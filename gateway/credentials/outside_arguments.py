@@ -80,7 +80,7 @@ def _texts(sent: Sent) -> list[Json]:
     return [*values, *names]
 
 
-def _decided(message: Message) -> str | None:
+def _find_decided(message: Message) -> str | None:
     """Return the name of the member of `params` that policy sees; `None` for a method without one."""
     row = None if message.method is None else TABLE.get(message.method)
     return None if row is None else row.decided
@@ -92,7 +92,7 @@ def _shown_to_nobody(message: Message) -> JsonObject:
         return cast("JsonObject", msgspec.json.decode(message.body))
     if message.method == completions.METHOD:
         return {"id": message.id, "params": completions.beside(message.params)}
-    decided = _decided(message)
+    decided = _find_decided(message)
     params = {name: value for name, value in message.params.items() if name != decided}
     return {"id": message.id, "params": params}
 
@@ -117,7 +117,7 @@ def _header_values(sent: Sent) -> Iterator[str]:
 
 def _scalars(message: Message | None) -> frozenset[str]:
     """Return the values of the arguments that policy sees, as headers would repeat them."""
-    if message is None or _decided(message) != "arguments":
+    if message is None or _find_decided(message) != "arguments":
         return frozenset()
     found = flatten(message.params.get("arguments")).scalars
     return frozenset(str(item) for item in found if item is not None and not isinstance(item, bool))

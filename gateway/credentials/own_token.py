@@ -86,7 +86,7 @@ class TokenSearch:
         self.name = fingerprints.of(text)
         self.shingles = fingerprints.shingles(_NO_LETTERS.sub(b"", secret).decode() or text)
         self._secret = secret
-        self._written = _written(secret)
+        self._written = _write_forms(secret)
         self._windows = _windows(secret)
         needles = dict.fromkeys([*_runs(secret), *self._windows])
         # A token with hardly a letter is looked for as a whole in each message.
@@ -143,7 +143,7 @@ def examine(searches: Sequence[TokenSearch], headers: Headers, body: bytes, fing
     sent = b"\n".join([unescape(body)] + [value for _, value in headers] + [name for name, _ in headers])
     texts = [sent, *quoted_printable(sent)]
     if _PERCENT in sent or _BACKSLASH in sent or not sent.isascii():
-        texts.extend(_simplified(sent))
+        texts.extend(_simplify(sent))
     counted = [*map(letters, texts), letters(values)]
     near = [search for search in searches if search.is_near(counted)]
     if near and any(search.is_whole((sent, values)) for search in near):
@@ -177,7 +177,7 @@ def _values(body: bytes) -> bytes | None:
     return encoded("\n".join([item if isinstance(item, str) else repr(item) for item in found]))
 
 
-def _simplified(sent: bytes) -> Iterator[bytes]:
+def _simplify(sent: bytes) -> Iterator[bytes]:
     """Yield a text without escapes and percent encoding, and without marks and compatibility forms."""
     text = sent
     for _ in range(ROUNDS):
@@ -250,7 +250,7 @@ def _in_base64(data: bytes) -> Iterator[bytes]:
         yield base64.b64encode(inner[: len(inner) // 3 * 3])
 
 
-def _written(secret: bytes) -> list[bytes]:
+def _write_forms(secret: bytes) -> list[bytes]:
     """Return the secret itself, and its beginning in base64 and hex."""
     known = secret[:_ENOUGH]
     standard = list(_in_base64(known))

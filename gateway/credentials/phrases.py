@@ -42,14 +42,14 @@ def _password(value: str) -> bool:
     return plausible(value, "password")
 
 
-def _mixed(value: str) -> bool:
+def _is_mixed(value: str) -> bool:
     """Return whether a word can be a password where a password stands: it mixes letters with digits or marks."""
     return plausible(value, "password", structured=False) and any(char.isdigit() for char in value)
 
 
-def _generated(value: str) -> bool:
+def _is_generated(value: str) -> bool:
     """Return whether a word can be a password where any word may stand."""
-    return _mixed(value) and not is_ordinary(value)
+    return _is_mixed(value) and not is_ordinary(value)
 
 
 def _token(value: str) -> bool:
@@ -138,27 +138,27 @@ PHRASES: Final = (
     _phrase("command-option", r"(?:requirepass|masterauth|auth-pass)\s", rf"\b(?:requirepass|masterauth|auth-pass\s\S{{1,40}})\s{{1,8}}{_WORD}", _password),
     _phrase("command-option", r"--password-stdin", rf"\becho\s(?:-n\s)?{_WORD}[\"']?\s?\|[^\n]{{0,160}}--password-stdin", _password),
     _phrase("command-option", r"ConvertTo-SecureString\s", rf"ConvertTo-SecureString\s(?:-String\s)?{_QUOTED}", _password),
-    _phrase("login-pair", rf"{_CURL}{_NAME}:", rf"{_CURL}{_USER}:{_WORD}", _mixed),
-    _phrase("login-pair", rf"{_SMB}{_NAME}%", rf"{_SMB}{_USER}%{_WORD}", _mixed),
+    _phrase("login-pair", rf"{_CURL}{_NAME}:", rf"{_CURL}{_USER}:{_WORD}", _is_mixed),
+    _phrase("login-pair", rf"{_SMB}{_NAME}%", rf"{_SMB}{_USER}%{_WORD}", _is_mixed),
     _phrase("login-pair", r"chpasswd", rf"[\"']{_USER}:([^\s\"'\x60]{{6,128}})[\"']\s?\|[^\n]{{0,40}}\bchpasswd", _password),
-    _phrase("login-pair", r"\slogin\s\S+\s+password\s", rf"\bmachine\s\S{{1,128}}\s+login\s{_USER}\s+password\s{_WORD}", _mixed),
-    _phrase("login-pair", rf"\blogin\s\S+\s+password\s{_HAS_DIGIT}", rf"\blogin\s{_USER}\s+password\s{_WORD}", _generated),
-    _phrase("login-pair", r":(?:\d{4,5}|\*):\S", rf"{_PGPASS}[\w*-]{{1,64}}:([\w*.@-]{{1,64}}):{_WORD}", _mixed),
-    _phrase("login-pair", _CALL, rf"{_CALL}([^\"'\r\n]{{2,64}})[\"']\s?,\s?{_QUOTED}", _mixed),
-    _phrase("login-pair", _AS, rf"{_AS}(?:user(?:name)?\s|the\s)?{_USER}\s?(?:/|:|,?\s(?:with|and|using))\s?(?:the\s)?(?:password\s|pw\s)?{_WORD}", _mixed),
-    _phrase("login-pair", rf"{_LOGIN}[^\n:=/|0-9]*(?:[:=]|\s[-–])\s?{_NAME}\s[/|:]\s", rf"{_LOGIN}{_IS}{_USER}\s[/|:]\s{_WORD}", _mixed),
-    _phrase("login-pair", rf"{_LOGIN}[^\n:=/|0-9]*(?:[:=]|\s[-–])\s?{_NAME}[:/]", rf"{_LOGIN}{_IS}{_USER}[:/]{_WORD}", _generated),
-    _phrase("login-pair", r"[a-z0-9_.+-]:[^\s\"'<>@:/\x00]+@[a-z0-9-]+\.", r"(?:^|[\s\"'(=])([a-z0-9_.+-]{2,64}):([^\s\"'<>@:/\x00]{6,64})@[a-z0-9-]+\.[a-z0-9]", _generated),
+    _phrase("login-pair", r"\slogin\s\S+\s+password\s", rf"\bmachine\s\S{{1,128}}\s+login\s{_USER}\s+password\s{_WORD}", _is_mixed),
+    _phrase("login-pair", rf"\blogin\s\S+\s+password\s{_HAS_DIGIT}", rf"\blogin\s{_USER}\s+password\s{_WORD}", _is_generated),
+    _phrase("login-pair", r":(?:\d{4,5}|\*):\S", rf"{_PGPASS}[\w*-]{{1,64}}:([\w*.@-]{{1,64}}):{_WORD}", _is_mixed),
+    _phrase("login-pair", _CALL, rf"{_CALL}([^\"'\r\n]{{2,64}})[\"']\s?,\s?{_QUOTED}", _is_mixed),
+    _phrase("login-pair", _AS, rf"{_AS}(?:user(?:name)?\s|the\s)?{_USER}\s?(?:/|:|,?\s(?:with|and|using))\s?(?:the\s)?(?:password\s|pw\s)?{_WORD}", _is_mixed),
+    _phrase("login-pair", rf"{_LOGIN}[^\n:=/|0-9]*(?:[:=]|\s[-–])\s?{_NAME}\s[/|:]\s", rf"{_LOGIN}{_IS}{_USER}\s[/|:]\s{_WORD}", _is_mixed),
+    _phrase("login-pair", rf"{_LOGIN}[^\n:=/|0-9]*(?:[:=]|\s[-–])\s?{_NAME}[:/]", rf"{_LOGIN}{_IS}{_USER}[:/]{_WORD}", _is_generated),
+    _phrase("login-pair", r"[a-z0-9_.+-]:[^\s\"'<>@:/\x00]+@[a-z0-9-]+\.", r"(?:^|[\s\"'(=])([a-z0-9_.+-]{2,64}):([^\s\"'<>@:/\x00]{6,64})@[a-z0-9-]+\.[a-z0-9]", _is_generated),
     _phrase("sql-password", r"identified\s", rf"\b(?:user|role|grant|to)\b[^;]{{0,160}}?\bidentified\s(?:with\s\S{{1,40}}\s)?by\s(?:password\s)?{_QUOTED}", _password),
-    _phrase("sql-password", r"identified\s", r"\b(?:user|role|grant|to)\b[^;]{0,160}?\bidentified\sby\s([^\s\"'\x60;,()]{6,128})", _mixed),
-    _phrase("sql-password", r"password(?:\s|\s?\(\s?)[\"'][^\"'0-9\n]*[0-9]", rf"password(?:\s|\s?\(\s?){_QUOTED}", _mixed),
-    _phrase("named-password", rf"\b(?:with|using|use|the|temporary|initial|default|new|its)\s{_SECRET}\s{_HAS_DIGIT}", rf"\b(?:with|using|use|the|temporary|initial|default|new|its)\s{_SECRET}\s{_WORD}", _generated),
-    _phrase("named-password", rf"(?:^|[\s\"'(*]){_SECRET}{_SAYS_SIGN}{_HAS_DIGIT}", rf"(?:^|[\s\"'(*]){_SECRET}{_SAYS}{_WORD}", _generated),
-    _phrase("named-password", rf"\(\s?[\"'](?:[\w.-]*[_.-])?{_KEPT}[\"']\s?,\s?[\"'][^\"'0-9\n]*[0-9]", rf"\(\s?[\"'](?:[\w.-]*[_.-])?{_KEPT}[\"']\s?,\s?{_QUOTED}", _generated),
-    _phrase("named-password", rf"\b(?:env|setx?)\s\w*{_KEPT}\w*\s{_HAS_DIGIT}", rf"\b(?-i:ENV|set|setx)\s\w*{_KEPT}\w*\s{_WORD}", _mixed),
-    _phrase("named-password", rf"[0-9]\S*{_FOR}{_SECRET}", rf"\b(?:use|enter|type|try|take)\s{_WORD}[\"'\x60]?{_FOR}{_SECRET}", _generated),
-    _phrase("named-password", rf"[0-9]\S*{_WHOSE}{_SECRET}", rf"(?:^|[\s\"'\x60(])([^\s\"'\x60<>()\x00]{{6,128}})[\"'\x60]?{_WHOSE}{_SECRET}", _generated),
-    _phrase("named-token", _SCHEME, rf"\b{_SCHEME}{_WORD}", _mixed),
+    _phrase("sql-password", r"identified\s", r"\b(?:user|role|grant|to)\b[^;]{0,160}?\bidentified\sby\s([^\s\"'\x60;,()]{6,128})", _is_mixed),
+    _phrase("sql-password", r"password(?:\s|\s?\(\s?)[\"'][^\"'0-9\n]*[0-9]", rf"password(?:\s|\s?\(\s?){_QUOTED}", _is_mixed),
+    _phrase("named-password", rf"\b(?:with|using|use|the|temporary|initial|default|new|its)\s{_SECRET}\s{_HAS_DIGIT}", rf"\b(?:with|using|use|the|temporary|initial|default|new|its)\s{_SECRET}\s{_WORD}", _is_generated),
+    _phrase("named-password", rf"(?:^|[\s\"'(*]){_SECRET}{_SAYS_SIGN}{_HAS_DIGIT}", rf"(?:^|[\s\"'(*]){_SECRET}{_SAYS}{_WORD}", _is_generated),
+    _phrase("named-password", rf"\(\s?[\"'](?:[\w.-]*[_.-])?{_KEPT}[\"']\s?,\s?[\"'][^\"'0-9\n]*[0-9]", rf"\(\s?[\"'](?:[\w.-]*[_.-])?{_KEPT}[\"']\s?,\s?{_QUOTED}", _is_generated),
+    _phrase("named-password", rf"\b(?:env|setx?)\s\w*{_KEPT}\w*\s{_HAS_DIGIT}", rf"\b(?-i:ENV|set|setx)\s\w*{_KEPT}\w*\s{_WORD}", _is_mixed),
+    _phrase("named-password", rf"[0-9]\S*{_FOR}{_SECRET}", rf"\b(?:use|enter|type|try|take)\s{_WORD}[\"'\x60]?{_FOR}{_SECRET}", _is_generated),
+    _phrase("named-password", rf"[0-9]\S*{_WHOSE}{_SECRET}", rf"(?:^|[\s\"'\x60(])([^\s\"'\x60<>()\x00]{{6,128}})[\"'\x60]?{_WHOSE}{_SECRET}", _is_generated),
+    _phrase("named-token", _SCHEME, rf"\b{_SCHEME}{_WORD}", _is_mixed),
     _phrase("one-time-code", rf"{_PIN}[\"'*]{{0,3}}[0-9]", rf"{_PIN_OF}{_PIN}[\"'*]{{0,3}}([0-9]{{4,12}})\b", _pin),
     _phrase("recovery-code", _CODES, rf"{_CODES}\s{{0,8}}\[?\s{{0,8}}[\"']?([a-z0-9][a-z0-9\"',;\s-]{{5,500}})", _recovery_code),
     _phrase("seed-phrase", _WORDS_OF_SEED, rf"{_WORDS_OF_SEED}\s{{0,8}}[\"']?((?-i:(?:[a-z]{{3,8}} ){{11,23}}[a-z]{{3,8}}))\b", _seed),
@@ -179,14 +179,14 @@ def _hits(phrase: Phrase, match: Re2Match, text: bytes) -> Iterator[Hit]:
     value = string(text[start:end])
     user = string(match[1] or b"") if groups > 1 else ""
     if phrase.detector in {"recovery-code", "seed-phrase"}:
-        yield from _listed(phrase, start, value)
+        yield from _find_listed(phrase, start, value)
         return
-    if phrase.accepts is _generated and _ABOUT.search(text, match.start(), start) is not None:
+    if phrase.accepts is _is_generated and _ABOUT.search(text, match.start(), start) is not None:
         return
     trimmed = value.rstrip(".,;!?)*")
     end -= len(value) - len(trimmed)
     value = unquote(trimmed) if phrase.detector == "magic-link" else trimmed
-    if phrase.accepts(value) and not (phrase.accepts is _generated and user and not is_ordinary(user)):
+    if phrase.accepts(value) and not (phrase.accepts is _is_generated and user and not is_ordinary(user)):
         yield Hit(phrase.detector, _KINDS.get(phrase.detector, "named"), start, end, value, user=user)
 
 
@@ -199,7 +199,7 @@ _CODE: Final = re.compile(r"[A-Za-z0-9]{4,12}(?:-[A-Za-z0-9]{4,12})*")
 _ITEM: Final = re.compile(r"[^\s\"',;]+")
 
 
-def _listed(phrase: Phrase, start: int, text: str) -> Iterator[Hit]:
+def _find_listed(phrase: Phrase, start: int, text: str) -> Iterator[Hit]:
     """Yield each code of a list, or a seed phrase as a whole."""
     if phrase.detector == "seed-phrase":
         if phrase.accepts(text):

@@ -127,20 +127,20 @@ class _WhenTried:
         self.pattern = pattern
         self._compiled: Re2Pattern | None = None
 
-    def _tried(self) -> Re2Pattern:
+    def _try_rule(self) -> Re2Pattern:
         if self._compiled is None:
             self._compiled = compiled(self.pattern)
         return self._compiled
 
     @property
     def groups(self) -> int:
-        return self._tried().groups
+        return self._try_rule().groups
 
     def search(self, text: bytes, pos: int | None = None, endpos: int | None = None) -> Re2Match | None:
-        return self._tried().search(text, pos, endpos)
+        return self._try_rule().search(text, pos, endpos)
 
     def finditer(self, text: bytes, pos: int | None = None, endpos: int | None = None) -> Iterator[Re2Match]:
-        return self._tried().finditer(text, pos, endpos)
+        return self._try_rule().finditer(text, pos, endpos)
 
 
 def escaped(word: str) -> str:
@@ -360,10 +360,10 @@ class _Reader:
                 *self._allowlist_tables(document, "the file"),
                 *below._allowlist_tables(base, "the file"),
             ],
-            "rules": self._extended(document, below._rule_tables(base), frozenset(disabled)),
+            "rules": self._extend_rules(document, below._rule_tables(base), frozenset(disabled)),
         }
 
-    def _extended(
+    def _extend_rules(
         self, document: Mapping[str, object], base: Mapping[str, Mapping[str, object]], disabled: frozenset[str]
     ) -> list[Mapping[str, object]]:
         """Return the rules of both documents: a shared rule takes its own fields, and the words of both."""
@@ -418,7 +418,7 @@ class _Reader:
             raise self._problem(where, "has a regex that is no text", "Write an RE2 expression.")
         if not expression or table.get("skipReport") is True:
             return None
-        regex = self._compiled(expression, where, "regex")
+        regex = self._compile_rule(expression, where, "regex")
         group = table.get("secretGroup", 0)
         if not isinstance(group, int) or group < 0 or (group and group > regex.groups):
             raise self._problem(where, f"has no group {group!r} (secretGroup)", f"It has {regex.groups}.")
@@ -461,14 +461,16 @@ class _Reader:
         every = condition in {"AND", "&&"}
         elsewhere = bool(self._texts(table, "paths", where) or self._texts(table, "commits", where))
         return Allowlist(
-            regexes=tuple(self._compiled(item, where, "allowlist") for item in self._texts(table, "regexes", where)),
+            regexes=tuple(
+                self._compile_rule(item, where, "allowlist") for item in self._texts(table, "regexes", where)
+            ),
             stopwords=tuple(word.lower().encode() for word in self._texts(table, "stopwords", where) if word),
             target=cast("Literal['secret', 'match', 'line']", target),
             every=every,
             never=every and elsewhere,
         )
 
-    def _compiled(self, expression: str, where: str, what: str) -> Re2Pattern:
+    def _compile_rule(self, expression: str, where: str, what: str) -> Re2Pattern:
         if self._own:
             return _WhenTried(expression)
         try:

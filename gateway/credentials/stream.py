@@ -164,10 +164,10 @@ class _Window:
         found = [(hit, "raw") for hit in self._detector.hits(text) if hit.start >= begin]
         if _WRAPPED.search(text, begin) is None or _LONG_RUN.search(text) is None:
             return found
-        wrapped = [(hit, "base64") for hit in self._wrapped(text, begin)]
+        wrapped = [(hit, "base64") for hit in self._find_wrapped(text, begin)]
         return sorted([*found, *wrapped], key=lambda item: item[0].start) if wrapped else found
 
-    def _wrapped(self, text: bytes, begin: int) -> Iterator[Hit]:
+    def _find_wrapped(self, text: bytes, begin: int) -> Iterator[Hit]:
         """Yield the runs of base64 with a credential. All are decoded at once, which settles nearly every text. A cut
         run ends after a group of four letters."""
         runs = list(_RUN.finditer(text, begin))
@@ -181,7 +181,7 @@ class _Window:
         """Return the passing bytes in parts with and without a credential. Overlapping places are one part."""
         pieces: list[_Piece] = []
         position = 0
-        for start, end, together in _merged(places):
+        for start, end, together in _merge_places(places):
             if start > position:
                 pieces.append(_Piece(raw[position:start], self._offset + position))
             pieces.append(_Piece(raw[start:end], self._offset + start, together))
@@ -191,7 +191,7 @@ class _Window:
         return pieces
 
 
-def _merged(places: list[_HitPlace]) -> list[tuple[int, int, tuple[_HitPlace, ...]]]:
+def _merge_places(places: list[_HitPlace]) -> list[tuple[int, int, tuple[_HitPlace, ...]]]:
     merged: list[tuple[int, int, tuple[_HitPlace, ...]]] = []
     for place in places:
         if merged and place.start < merged[-1][1]:

@@ -110,7 +110,7 @@ def _userinfos(text: bytes) -> Iterator[Hit]:
             yield Hit("userinfo", "userinfo", start, end, value, user=user)
 
 
-def _signed(text: bytes) -> Iterator[Hit]:
+def _find_signed(text: bytes) -> Iterator[Hit]:
     for match in _SIGNED.finditer(text):
         start, end = match.span(2)
         value = string(text[start:end])
@@ -135,6 +135,6 @@ SEARCHES: Final = (
     SignedSearch(rf"(?i)(?:bearer|dpop)[\s:]{{1,4}}[\"']?(?:{_BRACED})?[A-Za-z0-9._~+/-]{{16}}", _bearers),
     SignedSearch(r"(?i)basic\s{1,4}[A-Za-z0-9+/_-]{8}", _basics),
     SignedSearch(r"://[^\s/\"'<>@\x00]{3,}@", _userinfos),
-    SignedSearch(r"(?i)(?:sig|signature)=[A-Za-z0-9%/+_~-]{20}", _signed),
+    SignedSearch(r"(?i)(?:sig|signature)=[A-Za-z0-9%/+_~-]{20}", _find_signed),
     SignedSearch(_CODES_SIGN, _codes),
 )

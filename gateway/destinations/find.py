@@ -27,7 +27,7 @@ MAX_TEXT: Final = 65_536
 def listed(text: str) -> Iterator[Destination]:
     """Yield each destination of a text. The text may be a list by commas, semicolons or lines, or an address list (RFC
     5322 section 3.4). It may also be a `mailto:` (RFC 6068), or a JSON array in a text. Repetitions stay."""
-    yield from _listed(text, 3)
+    yield from _find_listed(text, 3)
 
 
 _SEPARATOR: Final = re.compile(
@@ -48,7 +48,7 @@ _GROUP: Final = re.compile(r"[^@<>\":,;/\\]{1,64}:(?=[^/\\]*@)")
 _MAILTO: Final = re.compile(r"\s*mailto:", re.IGNORECASE | re.ASCII)
 
 
-def _listed(text: str, depth: int) -> Iterator[Destination]:
+def _find_listed(text: str, depth: int) -> Iterator[Destination]:
     if len(text) > MAX_TEXT:
         yield normalise(text)
         text = text[:MAX_TEXT]
@@ -58,10 +58,10 @@ def _listed(text: str, depth: int) -> Iterator[Destination]:
         yield normalise(text)
     elif depth and text[0] in "[{" and (leaves := _json_leaves(text)) is not None:
         for leaf in leaves:
-            yield from _listed(leaf, depth - 1)
+            yield from _find_listed(leaf, depth - 1)
     elif depth and (mailto := _MAILTO.match(text)) is not None:
         for part in _mailto(text[mailto.end() :]):
-            yield from _listed(part, depth - 1)
+            yield from _find_listed(part, depth - 1)
     else:
         for piece in _pieces(text):
             yield from _piece(piece, depth)
@@ -123,7 +123,7 @@ def _piece(piece: str, depth: int) -> Iterator[Destination]:
         yield normalise(piece)
     else:
         for part in inner:
-            yield from _listed(part, depth - 1)
+            yield from _find_listed(part, depth - 1)
 
 
 def _inner(piece: str) -> list[str] | None:
@@ -202,13 +202,13 @@ _BREAKS: Final = str.maketrans("", "", "\t\r\n")
 def links(text: str) -> Iterator[Destination]:
     """Yield the hosts of the links in a text that people or programs read, as it stands and as markup. Files and
     other names are none."""
-    yield from _linked(text)
+    yield from _find_linked(text)
     shown = html.unescape(text) if "&" in text else text
     if "<" in shown:
         # A URL in an attribute loses its line breaks and tabs.
         shown = _MARKUP_VALUE.sub(lambda found: found[0].translate(_BREAKS), shown)
     if shown != text:
-        yield from _linked(shown)
+        yield from _find_linked(shown)
 
 
 _ENDS: Final = bytes(32 if chr(code) in "<>\"'`|^{}[]" else code for code in range(256))
@@ -219,7 +219,7 @@ _PLAIN: Final = re.compile(
 """What nearly all links look like: the host can be told without taking them apart."""
 
 
-def _linked(text: str) -> Iterator[Destination]:
+def _find_linked(text: str) -> Iterator[Destination]:
     slashes, odd = "/" in text, "\\" in text or "www." in text.lower() or "?" in text
     if not slashes and not odd and not (":" in text and "." in text):
         return

@@ -61,7 +61,7 @@ def url(text: str) -> Url | None:
     if found is None:
         return _relative(text)
     scheme = (found[1] or found[2]).lower()
-    return None if scheme == "file" else _reached(scheme, text[found.end() :].lstrip("/\\"))
+    return None if scheme == "file" else _reach(scheme, text[found.end() :].lstrip("/\\"))
 
 
 _C0: Final = "".join(map(chr, range(33)))
@@ -73,10 +73,10 @@ def _relative(text: str) -> Url | None:
     if not text.startswith("//"):
         return None
     first = re.split(r"[/?#]", text.lstrip("/"), maxsplit=1)[0]
-    return _reached("", text.lstrip("/")) if first else None
+    return _reach("", text.lstrip("/")) if first else None
 
 
-def _reached(scheme: str, rest: str) -> Url:
+def _reach(scheme: str, rest: str) -> Url:
     end = r"[/\\?#]" if scheme in _WEB else r"[/?#]"
     whole = re.split(end, rest, maxsplit=1)[0]
     # Where a backslash ends the authority for some readers, an `@` behind it is read by the others.
@@ -93,7 +93,7 @@ def authority(text: str, scheme: str = "") -> str | None:
     if plain is not None:
         name, port = plain[1].lower(), plain[2]
     else:
-        found = _bracketed(text) if text.startswith("[") else _PORT.fullmatch(text)
+        found = _match_brackets(text) if text.startswith("[") else _PORT.fullmatch(text)
         if found is None:
             return None
         normal, port = host(found[1]), found[2]
@@ -108,7 +108,7 @@ def authority(text: str, scheme: str = "") -> str | None:
 _BRACKETS: Final = re.compile(r"(\[[^\[\]]*\])(?::([0-9]{0,5}))?")
 
 
-def _bracketed(text: str) -> re.Match[str] | None:
+def _match_brackets(text: str) -> re.Match[str] | None:
     return _BRACKETS.fullmatch(text)
 
 
@@ -192,13 +192,13 @@ def mixed(text: str) -> bool:
     A-labels are decoded first."""
     if text.isascii() and "xn--" not in text:
         return False
-    return any(len(_scripts(_shown(word))) > 1 for word in re.split(r"[^\w-]+", text))
+    return any(len(_scripts(_show_label(word))) > 1 for word in re.split(r"[^\w-]+", text))
 
 
 _ALIKE: Final = frozenset({"LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC"})
 
 
-def _shown(label: str) -> str:
+def _show_label(label: str) -> str:
     if not label.startswith("xn--"):
         return label
     try:

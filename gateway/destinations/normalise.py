@@ -60,14 +60,14 @@ def normalise(text: str) -> Destination:
     link = _PLAIN_LINK.fullmatch(text)
     if link is not None and "xn--" not in text:
         return Destination(DestinationKind.HOST, link[1].lower())
-    found = _normalised(text)
+    found = _normalise_text(text)
     # Folding and decoding may leave what is plainly an address, and that is what a receiver that does so reads.
     plain = text.isascii() and text.isprintable() and "%" not in text
-    return found if plain or found.value == text else _normalised(found.value)
+    return found if plain or found.value == text else _normalise_text(found.value)
 
 
-def _normalised(text: str) -> Destination:
-    return _marked(text) or _url(text) or _mail(text) or _path(text) or _host(text) or _number(text) or _name(text)
+def _normalise_text(text: str) -> Destination:
+    return _read_marked(text) or _url(text) or _mail(text) or _path(text) or _host(text) or _number(text) or _name(text)
 
 
 MAIL: Final = re.compile(
@@ -207,7 +207,7 @@ _DOMAINS: Final = frozenset(
 """Ends of host names before a path that has no scheme."""
 
 
-def _marked(text: str) -> Destination | None:
+def _read_marked(text: str) -> Destination | None:
     """Return the destination of `#channel`, `@user` and schemes with an address behind them."""
     if _SIGN.fullmatch(text):
         kind = DestinationKind.CHANNEL if text[0] == "#" else DestinationKind.USER
@@ -231,10 +231,10 @@ def _url(text: str) -> Destination | None:
         return Destination(DestinationKind.BUCKET, found.reached)
     if not found.scheme and "." not in found.reached and "[" not in found.reached:
         return None
-    return _reached(found.reached)
+    return _reach_host(found.reached)
 
 
-def _reached(authority: str) -> Destination:
+def _reach_host(authority: str) -> Destination:
     """Return a host; a single label ends with the dot of the root, so that it is not taken for a name."""
     name, colon, port = authority.partition(":")
     plain = "." in name or authority.startswith("[") or name == "localhost"
@@ -269,7 +269,7 @@ def _scp(text: str) -> Destination | None:
     """Return the destination of `git@host:path`, as ssh and git write it."""
     found = _SCP.match(text)
     reached = hosts.authority(found[1]) if found is not None else None
-    return _reached(reached) if reached is not None else None
+    return _reach_host(reached) if reached is not None else None
 
 
 def _path(text: str) -> Destination | None:
@@ -286,7 +286,7 @@ def _path(text: str) -> Destination | None:
         named = bool(stem and dot) and end.lower() in _FILES and not any(letter.isspace() for letter in end)
         return Destination(DestinationKind.PATH, unicodedata.normalize("NFC", text)) if named else None
     if (authority := _authority_of(text)) is not None:
-        return _reached(authority)
+        return _reach_host(authority)
     return Destination(DestinationKind.PATH, _plain_path(text, unc=windows and text.startswith("//")))
 
 
@@ -327,14 +327,14 @@ def _host(text: str) -> Destination | None:
     if "." not in text and ":" not in text and hosts.domain(text) != "localhost":
         return None
     if ":" in text and (address := hosts.host(f"[{text.strip('[]')}]")) is not None:
-        return _reached(address)
+        return _reach_host(address)
     normal = hosts.authority(text)
     if normal is None:
         return None
     name = normal.partition(":")[0]
     dotted = "." in text and not (text.replace(".", "").isdigit() and text.count(".") != 3)
     port = normal != name or name == "localhost"
-    return _reached(normal) if dotted or port else None
+    return _reach_host(normal) if dotted or port else None
 
 
 def _number(text: str) -> Destination | None:

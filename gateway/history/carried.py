@@ -56,7 +56,7 @@ def carried(states: Sequence[TaskState]) -> Carried:
     if not states:
         return NOTHING
     latest = _of_one(states[0])
-    return latest if len(states) == 1 else _joined([latest, *map(_of_one, states[1:])])
+    return latest if len(states) == 1 else _join([latest, *map(_of_one, states[1:])])
 
 
 def _of_one(state: TaskState) -> Carried:
@@ -81,7 +81,7 @@ def _of_one(state: TaskState) -> Carried:
     )
 
 
-def _joined(found: list[Carried]) -> Carried:
+def _join(found: list[Carried]) -> Carried:
     """Return copies; an earlier task outlives the next one only while a call of it is open."""
     tokens: dict[int, int] = {}
     results: dict[int, str] = {}

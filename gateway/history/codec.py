@@ -49,7 +49,7 @@ class _TaskRow(Struct):
 
 def task_fields(task: Task, conceal: Callable[[str], str]) -> JsonObject:
     """Return a declared task for the record. `conceal` takes out of the goal what must not be written down."""
-    return msgspec.to_builtins(_concealed(task, conceal))
+    return msgspec.to_builtins(_conceal(task, conceal))
 
 
 def read_task(fields: object) -> Task:
@@ -64,7 +64,7 @@ def encode_row(kept: TaskHistory, state: TaskState, conceal: Callable[[str], str
     """Return the row of a task."""
     row = _TaskRow(
         version=VERSION,
-        task=_concealed(kept.task, conceal),
+        task=_conceal(kept.task, conceal),
         owner=kept.owner,
         parties=kept.parties,
         size=kept.size,
@@ -116,5 +116,5 @@ def decode_state(data: bytes) -> TaskState:
 _STATES: Final = msgspec.msgpack.Decoder(TaskState)
 
 
-def _concealed(task: Task, conceal: Callable[[str], str]) -> Task:
+def _conceal(task: Task, conceal: Callable[[str], str]) -> Task:
     return task if task.goal is None else replace(task, goal=conceal(task.goal))

@@ -262,7 +262,7 @@ def from_fields(fields: JsonObject) -> Event:
         event: Event = msgspec.convert(fields, Event)
     except msgspec.ValidationError as error:
         raise ValueError(f"the fields of an event {fields.get('event')!r} are damaged: {error}") from error
-    if any(len(digests) % 8 for digests in _packed(event)):
+    if any(len(digests) % 8 for digests in _pack_event(event)):
         raise ValueError(f"the fields of an event {fields.get('event')!r} are damaged: digests have eight bytes each")
     return event
 
@@ -275,7 +275,7 @@ def shown_in(event: Opened | Observed | Read) -> tuple[Shown, ...]:
     )
 
 
-def _packed(event: Event) -> Iterator[bytes]:
+def _pack_event(event: Event) -> Iterator[bytes]:
     """Yield all digests of an event: bytes hold nothing else."""
     for value in structs.asdict(event).values():
         if isinstance(value, bytes):

@@ -118,17 +118,17 @@ def _content_facts(state: TaskState, call: str | None, whole: CallContent, carri
         credentials = _credentials(state, call, whole, carried) if whole.sightings or whole.unsure else ()
     unsourced = None
     if call is not None and whole.unnamed is not None:
-        unsourced = _unsourced(state, call, whole.unnamed, carried)
+        unsourced = _find_unsourced(state, call, whole.unnamed, carried)
     return {
         "call_destinations": tuple(sorted(set(whole.destinations.values()))),
         "known_destinations": tuple(sorted(whole.known_destinations)),
         "named_accounts": tuple(sorted(whole.accounts)),
         "credentials": credentials,
-        "ungrounded": _ungrounded(state, call, whole, carried) if whole.authority else (),
+        "ungrounded": _find_ungrounded(state, call, whole, carried) if whole.authority else (),
         "unread": _unread(state, call, whole, carried) if whole.pieces_of else (),
-        "recorded": _recorded(state, call, whole, carried) if whole.places else (),
+        "recorded": _find_recorded(state, call, whole, carried) if whole.places else (),
         "dictated": whole.dictated,
-        "followed": _followed(state, whole) if whole.links else (),
+        "followed": _find_followed(state, whole) if whole.links else (),
         "unsourced": unsourced,
         "call_own_destinations": len(whole.inside - whole.named),
     }
@@ -171,7 +171,7 @@ def _credentials(
     number = state.open[call].number
     found: list[CredentialFact] = []
     for sighting in content.sightings:
-        known = _known(state, sighting.fingerprint, carried)
+        known = _find_known(state, sighting.fingerprint, carried)
         if sighting.handle is not None:
             found.append(_by_handle(sighting, sighting.handle, known))
         # What another system has shown first stays that system's, though it stands behind a handle of this one.
@@ -203,7 +203,7 @@ def _is_pointed_at(fact: CredentialFact, known: KnownCredential | None, content:
     return content.to_named_place and from_goal
 
 
-def _known(state: TaskState, fingerprint: str, carried: Carried) -> KnownCredential | None:
+def _find_known(state: TaskState, fingerprint: str, carried: Carried) -> KnownCredential | None:
     """Return the origin of a credential. The first place seen stays, so an earlier task's goes first; the call that showed
     it is no call of this task."""
     earlier = carried.credentials.get(fingerprint)
@@ -226,7 +226,7 @@ def _credential(
     if sighting.shown_by is not None and (known is None or known.origin == "user"):
         # Whoever writes the goal of a task cannot make a credential of a system one of the user's by repeating it there.
         return CredentialFact(sighting, "result", sighting.shown_by)
-    if known is None and _given(sighting, content):
+    if known is None and _is_given(sighting, content):
         return CredentialFact(sighting, "user")
     if known is None:
         return CredentialFact(sighting, "unknown", origin_call=first if first < number else None)
@@ -264,13 +264,13 @@ def _was_read_before(state: TaskState, word: int, known: KnownCredential, carrie
     return number < before and state.results[number] != known.audience
 
 
-def _given(sighting: Sighting, content: CallContent) -> bool:
+def _is_given(sighting: Sighting, content: CallContent) -> bool:
     """Return whether it is a whole argument for a credential, and the goal has it word for word. The use in the call
     shows that a word of the goal is a password; its form cannot."""
     return sighting.role is Role.CREDENTIAL and sighting.form == "raw" and sighting.pointer in content.grounded
 
 
-def _ungrounded(state: TaskState, call: str | None, content: CallContent, carried: Carried) -> tuple[str, ...]:
+def _find_ungrounded(state: TaskState, call: str | None, content: CallContent, carried: Carried) -> tuple[str, ...]:
     grounds = (state.trusted, state.endorsed, carried.trusted)
     recorded = _record_grounds(state, call, carried) if content.selects else grounds
     return tuple(
@@ -293,7 +293,9 @@ def _is_in(grounds: Grounds, digest: int) -> bool:
     return any(digest in known for known in grounds)
 
 
-def _unsourced(state: TaskState, call: str, unnamed: Mapping[str, frozenset[int]], carried: Carried) -> tuple[str, ...]:
+def _find_unsourced(
+    state: TaskState, call: str, unnamed: Mapping[str, frozenset[int]], carried: Carried
+) -> tuple[str, ...]:
     """Return the pointers of values without a source, for a call with a declared lasting effect.
 
     Sources are the goal, the contract, the directory, trusted results and approvals. What the task itself made in the called
@@ -341,7 +343,7 @@ def _unread(state: TaskState, call: str | None, content: CallContent, carried: C
     )
 
 
-def _recorded(state: TaskState, call: str | None, content: CallContent, carried: Carried) -> tuple[str, ...]:
+def _find_recorded(state: TaskState, call: str | None, content: CallContent, carried: Carried) -> tuple[str, ...]:
     """Return the pointers of destinations inside the called system of which each value stands in a record."""
     grounds = _record_grounds(state, call, carried)
     return tuple(
@@ -349,7 +351,7 @@ def _recorded(state: TaskState, call: str | None, content: CallContent, carried:
     )
 
 
-def _followed(state: TaskState, content: CallContent) -> tuple[str, ...]:
+def _find_followed(state: TaskState, content: CallContent) -> tuple[str, ...]:
     """Return the pointers of followed links. A link is followed once, whether or not the call before has ended.
     Where there are many to choose from, which one is read says something itself."""
     if len(state.links) > MAX_LINKS:

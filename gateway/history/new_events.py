@@ -97,7 +97,7 @@ def _usual(
     """Return a reservation with the contents that each call has."""
     touch, words = touch_of(target), seen.words
     is_said = words is not None and words <= state.uttered.keys()
-    uttered, wordy = (b"", False) if is_said else _uttered(state, seen, carried)
+    uttered, wordy = (b"", False) if is_said else _find_uttered(state, seen, carried)
     return Reserved(
         call=call_id,
         number=state.number + 1,
@@ -129,7 +129,7 @@ def touch_of(target: Target) -> Touch:
 def with_content(state: TaskState, event: Reserved, seen: CallContent, carried: Carried) -> Reserved:
     """Return a reservation with the rarer contents of its arguments, each where it can say something."""
     links = pack(link for link in {*seen.links.values()} if link in state.links) if seen.links else b""
-    said, told = _told(state, event.audience, seen, carried) if seen.told_values or seen.told else (b"", b"")
+    said, told = _find_told(state, event.audience, seen, carried) if seen.told_values or seen.told else (b"", b"")
     outside, inside, named, crowded = _destinations(state, seen)
     return structs.replace(
         event,
@@ -138,7 +138,7 @@ def with_content(state: TaskState, event: Reserved, seen: CallContent, carried: 
         named=named,
         crowded=crowded,
         credentials=_fingerprints(seen) if seen.sightings else (),
-        fed=_fed(state, event.audience, seen.tokens, carried) if seen.tokens else (),
+        fed=_find_fed(state, event.audience, seen.tokens, carried) if seen.tokens else (),
         flooded=_is_flooded(state, seen, carried) if state.unkept or carried.unkept else False,
         links=links,
         own=seen.has_off_goal_text and not links,
@@ -164,7 +164,7 @@ def _destinations(state: TaskState, content: CallContent) -> tuple[bytes, bytes,
     return pack(found - inside), pack(inside), pack(named), False
 
 
-def _told(state: TaskState, audience: str, content: CallContent, carried: Carried) -> tuple[bytes, bytes]:
+def _find_told(state: TaskState, audience: str, content: CallContent, carried: Carried) -> tuple[bytes, bytes]:
     """Return the values told to a trusted system, and the values without a record. Both stay empty before the first
     untrusted result."""
     if not (state.untrusted or carried.untrusted):
@@ -182,7 +182,7 @@ def _told(state: TaskState, audience: str, content: CallContent, carried: Carrie
     )
 
 
-def _uttered(state: TaskState, content: CallContent, carried: Carried) -> tuple[bytes, bool]:
+def _find_uttered(state: TaskState, content: CallContent, carried: Carried) -> tuple[bytes, bool]:
     """Return the words of a call that the task has read nowhere, and whether there are more than are kept."""
     words = content.words
     if words is None:
@@ -217,14 +217,14 @@ def observed(
     room = MAX_RESULT_TOKENS - state.kept.get(call_id, 0)
     tokens, complete, untrusted = NO_DIGESTS, content.complete, not reservation.trusted
     if content.tokens:
-        tokens, complete = _bounded(state, reservation.number, content, room, carried, untrusted=untrusted)
+        tokens, complete = _bound_words(state, reservation.number, content, room, carried, untrusted=untrusted)
     links = NO_DIGESTS
     if content.links and reservation.directed and not state.off_goal_calls:
         links = smallest(content.links - state.links, MAX_LINKS + 1 - len(state.links))
     sensitivity = reservation.sensitivity if label is Sensitivity.PUBLIC else higher(reservation.sensitivity, label)
     fresh, whole = _fresh(state, content) if content.sightings else ((), True)
     lost = not (whole and content.complete) and reservation.audience not in state.lost
-    confirmed = _confirmed(state, content) if content.sightings and not untrusted else ()
+    confirmed = _find_confirmed(state, content) if content.sightings and not untrusted else ()
     waits = content.requests_code and reservation.audience not in state.code_requests
     return Observed(
         call=call_id,
@@ -236,12 +236,12 @@ def observed(
         links=pack(links),
         confirmed=confirmed,
         requested=state.number if waits else 0,
-        records=pack(_recorded(state, reservation, content, carried)) if content.records else b"",
+        records=pack(_find_recorded(state, reservation, content, carried)) if content.records else b"",
         sampled=content.sampled,
     )
 
 
-def _recorded(state: TaskState, source: Reserved, content: ResultContent, carried: Carried) -> frozenset[int]:
+def _find_recorded(state: TaskState, source: Reserved, content: ResultContent, carried: Carried) -> frozenset[int]:
     """Return the new values in records of a result. A value that a call told before gives no ground.
 
     A result of an aggregator has none: any system behind it may have written it.
@@ -276,7 +276,7 @@ def read(
     elif number is None:
         number = state.number + 1
     room = MAX_RESULT_TOKENS if untrusted or late else 0
-    tokens, complete = _bounded(state, number, content, room, carried, untrusted=untrusted)
+    tokens, complete = _bound_words(state, number, content, room, carried, untrusted=untrusted)
     fresh, whole = _fresh(state, content)
     touch = touch_of(target)
     return Read(
@@ -297,7 +297,7 @@ def read(
         tokens=pack(tokens),
         incomplete=not complete,
         lost=not (whole and content.complete) and target.audience not in state.lost,
-        confirmed=() if untrusted else _confirmed(state, content),
+        confirmed=() if untrusted else _find_confirmed(state, content),
         sampled=content.sampled,
     )
 
@@ -325,7 +325,7 @@ def changes_nothing(state: TaskState, event: Observed | Read) -> bool:
     )
 
 
-def _confirmed(state: TaskState, content: ResultContent) -> tuple[str, ...]:
+def _find_confirmed(state: TaskState, content: ResultContent) -> tuple[str, ...]:
     """Return the credentials of untrusted systems that a trusted result shows as credentials too."""
     known = {item.fingerprint: state.credentials.get(item.fingerprint) for item in content.sightings}
     return tuple(name for name, one in known.items() if one is not None and one.untrusted and not one.confirmed)
@@ -337,7 +337,7 @@ def _fresh(state: TaskState, content: ResultContent) -> tuple[tuple[Shown, ...],
     fresh: dict[str, Shown] = {}
     complete = True
     for item in shown(content.sightings):
-        marked = _marked(item)
+        marked = _reduce_to_mark(item)
         names = {item.fingerprint, item.fingerprint if marked is None else marked.fingerprint}
         if any(name in state.credentials or name in fresh for name in names):
             continue
@@ -356,7 +356,7 @@ def _is_whole(item: Shown) -> bool:
     return mark is None or is_word_mark(mark) or len(item.shingles) > 1
 
 
-def _marked(item: Shown) -> Shown | None:
+def _reduce_to_mark(item: Shown) -> Shown | None:
     """Return a credential as its mark alone; `None` if it has no mark."""
     mark = mark_of(item.shingles)
     return None if mark is None else item._replace(fingerprint=name_of(mark), shingles=NO_DIGESTS)
@@ -366,7 +366,7 @@ def _fingerprints(content: CallContent) -> tuple[str, ...]:
     return tuple(dict.fromkeys(item.fingerprint for item in content.sightings))
 
 
-def _fed(state: TaskState, audience: str, tokens: frozenset[int], carried: Carried) -> tuple[int, ...]:
+def _find_fed(state: TaskState, audience: str, tokens: frozenset[int], carried: Carried) -> tuple[int, ...]:
     """Return the untrusted results with data among the words; carried results have negative numbers. Data that goes back to
     its own system is not spread. Neither are words of the user or of a trusted source."""
     if state.sources <= {audience} and carried.sources <= {audience}:
@@ -383,7 +383,7 @@ def _fed(state: TaskState, audience: str, tokens: frozenset[int], carried: Carri
     )
 
 
-def _bounded(
+def _bound_words(
     state: TaskState, number: int, content: ResultContent, room: int, carried: Carried, *, untrusted: bool
 ) -> tuple[frozenset[int], bool]:
     """Return the new words of a result, as far as there is room, and whether the result held no more."""

@@ -122,14 +122,14 @@ class Provenance:
         """Return the facts for the decision, with their sources. Raises `HistoryError` if its entry is damaged."""
         self._begin(self._own, self._mark)
         with _readable(cast("JsonObject", self._entry)):
-            known = self._known()
+            known = self._find_known()
         mine = self._own.destinations
         causes = {name: tuple(sorted(made, key=_order)) for name, made in self._causes(known) if made}
         missing = self._own.number - 1 - self._seen
         count = None if mine is None else len(unpack(mine + self._own.inside))
         return Explanation(known, count, max(missing, 0), self._declared, causes)
 
-    def _known(self) -> SessionFacts:
+    def _find_known(self) -> SessionFacts:
         found: Mapping[str, Any] = self._entry.get("found") or {}
         behind: Sequence[str] | None = self._entry["target"].get("aggregates")
         delegation = cast("Sequence[Any]", self._entry["principal"]["delegation"])
@@ -269,7 +269,7 @@ class Provenance:
             *(Cause(mark, f"may have carried it to {name}") for name, mark in self._flooded.items()),
         ]
 
-    def _showed(self, fingerprint: str) -> Mark | None:
+    def _find_shower(self, fingerprint: str) -> Mark | None:
         """Return the call whose result showed a credential first, in whichever task."""
         return next((marks.shown[fingerprint] for marks in self._all_marks() if fingerprint in marks.shown), None)
 
@@ -283,7 +283,7 @@ class Provenance:
 
     def _credential(self, fingerprint: str) -> Iterator[Cause]:
         """Yield the call whose result showed the credential, then the calls behind that call's credentials, and so on."""
-        if self._showed(fingerprint) is None:
+        if self._find_shower(fingerprint) is None:
             first = self._presented.get(fingerprint)
             if first is not None and first.number < self._own.number:
                 yield Cause(first, "was the first to carry it")
@@ -293,7 +293,7 @@ class Provenance:
         how = ""
         while waiting and len(named) < _CHAIN:
             one = waiting.pop(0)
-            mark = self._showed(one)
+            mark = self._find_shower(one)
             if one in named or mark is None:
                 continue
             named.add(one)

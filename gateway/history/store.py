@@ -110,7 +110,7 @@ class Store:
             try:
                 return self._load(database)
             except sqlite3.Error as error:
-                raise self._broken(error) from error
+                raise self._make_error(error) from error
 
     def state(self, task_id: str, digest: bytes) -> bytes:
         """Return the state of a task, if its digest matches."""
@@ -118,9 +118,9 @@ class Store:
             try:
                 row = database.execute("select state from tasks where id = ?", (task_id,)).fetchone()
             except sqlite3.Error as error:
-                raise self._broken(error) from error
+                raise self._make_error(error) from error
         if row is None or digest_of(row[0]) != digest:
-            raise self._edited(f"the task {task_id} is not as it was written")
+            raise self._make_edited_error(f"the task {task_id} is not as it was written")
         return row[0]
 
     def save(self, checkpoint: Checkpoint) -> None:
@@ -137,7 +137,7 @@ class Store:
             try:
                 self._save(database, checkpoint)
             except sqlite3.Error as error:
-                raise self._broken(error) from error
+                raise self._make_error(error) from error
 
     def discard(self) -> None:
         """Forget all snapshots. The journal has what they had."""
@@ -151,13 +151,13 @@ class Store:
         found = database.execute("select journal, seq, mac from checkpoints").fetchone()
         rows = database.execute("select id, seq, meta, digest, mac from tasks order by id").fetchall()
         if found is None:
-            raise self._edited("it has no checkpoint")
+            raise self._make_edited_error("it has no checkpoint")
         journal, seq, mac = found
         if not hmac.compare_digest(mac, self._checkpoint_mac(journal, seq, ((row[0], row[4]) for row in rows))):
-            raise self._edited("rows were removed, added or put back")
+            raise self._make_edited_error("rows were removed, added or put back")
         for task_id, row_seq, meta, digest, row_mac in rows:
             if not hmac.compare_digest(row_mac, self._row_mac(task_id, row_seq, meta, digest)):
-                raise self._edited(f"the task {task_id} is not as it was written")
+                raise self._make_edited_error(f"the task {task_id} is not as it was written")
         self._checkpoint = mac
         return Stored(journal, seq, tuple(StoredTask(*row[:4]) for row in rows))
 
@@ -172,9 +172,9 @@ class Store:
         with database:
             if checkpoint.whole:
                 database.execute("delete from tasks")
-            for gone in _batched(checkpoint.gone):
+            for gone in _batch(checkpoint.gone):
                 database.execute(f"delete from tasks where id in ({_list(len(gone))})", gone)  # noqa: S608 - only marks
-            for rows in _batched(checkpoint.rows):
+            for rows in _batch(checkpoint.rows):
                 marks = ", ".join([f"({_list(6)})"] * len(rows))
                 values = tuple(chain.from_iterable(map(self._row, rows)))
                 database.execute(f"insert or replace into tasks values {marks}", values)  # noqa: S608 - only marks
@@ -196,29 +196,29 @@ class Store:
     def _checkpoint_mac(self, journal: str, seq: int, macs: Iterable[tuple[str, bytes]]) -> bytes:
         rows = sha256()
         for task_id, mac in macs:
-            rows.update(_framed(task_id.encode()) + _framed(mac))
+            rows.update(_frame(task_id.encode()) + _frame(mac))
         return self._mac(b"checkpoint", journal.encode(), seq.to_bytes(8, "big"), rows.digest())
 
     def _mac(self, *parts: bytes) -> bytes:
-        return hmac.digest(self._key, b"".join(map(_framed, parts)), "sha256")
+        return hmac.digest(self._key, b"".join(map(_frame, parts)), "sha256")
 
     def _connect(self) -> sqlite3.Connection:
         try:
             return sqlite3.connect(self.path, timeout=5)
         except sqlite3.Error as error:
-            raise self._broken(error) from error
+            raise self._make_error(error) from error
 
-    def _broken(self, error: sqlite3.Error) -> HistoryError:
+    def _make_error(self, error: sqlite3.Error) -> HistoryError:
         return HistoryError(f"the snapshots {self.path} cannot be used: {error}", f"remove {self.path} and start again")
 
-    def _edited(self, what: str) -> StoreEdited:
+    def _make_edited_error(self, what: str) -> StoreEdited:
         return StoreEdited(
             f"the snapshots {self.path} were edited: {what}",
             f"find out who did; then remove {self.path}, and the journal is read instead",
         )
 
 
-def _batched(items: tuple[Item, ...]) -> Iterator[tuple[Item, ...]]:
+def _batch(items: tuple[Item, ...]) -> Iterator[tuple[Item, ...]]:
     """Yield the same items, as many as one statement takes."""
     return (items[start : start + _AT_ONCE] for start in range(0, len(items), _AT_ONCE))
 
@@ -228,7 +228,7 @@ def _list(count: int) -> str:
     return ", ".join("?" * count)
 
 
-def _framed(part: bytes) -> bytes:
+def _frame(part: bytes) -> bytes:
     return len(part).to_bytes(8, "big") + part
 
 

@@ -68,7 +68,7 @@ class Client:
         head = self._head(method, target or self._address.target, headers, body)
         now = loop.time()
         deadline = now + within
-        connection = self._unused(now)
+        connection = self._find_unused(now)
         may_repeat = again and connection is not None
         while True:
             if connection is None:
@@ -103,7 +103,7 @@ class Client:
         length = b"" if body is None else b"content-length: %d\r\n" % len(body)
         return b"%b %b%b%b%b\r\n" % (method, target, self._host, length, fields)
 
-    def _unused(self, now: float) -> OutboundConnection | None:
+    def _find_unused(self, now: float) -> OutboundConnection | None:
         """Return the last used connection that is still usable."""
         while self._kept:
             connection, _ = self._kept.popitem()

@@ -109,7 +109,7 @@ class Connection(asyncio.Protocol):
         self._address = address
         tls = transport.get_extra_info("ssl_object")
         if tls is not None:
-            self.certificates = _verified(tls)
+            self.certificates = _verified_chain(tls)
         self.serving.connections.add(self)
         self._quiet_since = self._loop.time()
         self._expect(self.serving.head_seconds, awaits_head=True)
@@ -343,7 +343,7 @@ def _refusal(fault: ParseFault) -> bytes:
     ) % (fault.status, HTTPStatus(fault.status).phrase.encode(), len(sentence), sentence)
 
 
-def _verified(tls: ssl.SSLObject) -> tuple[bytes, ...]:
+def _verified_chain(tls: ssl.SSLObject) -> tuple[bytes, ...]:
     """Return the client's certificate and its issuers up to the authority, as verified by the handshake."""
     own = tls.getpeercert(binary_form=True)
     if own is None:

@@ -202,7 +202,7 @@ class _CallDetector:
     ) -> Inspection:
         found = self.detector.inspect_leaves(walked, roles, known, handles=self.handles)
         return (
-            replace(found, findings=_unsuppressed(found.findings, self.quiet, self.seen))
+            replace(found, findings=_drop_suppressed(found.findings, self.quiet, self.seen))
             if self.quiet is not None
             else found
         )
@@ -221,13 +221,15 @@ class _SuppressingScanner:
         return self.scanner.incomplete
 
     def feed(self, chunk: bytes, /) -> tuple[Finding, ...]:
-        return _unsuppressed(self.scanner.feed(chunk), self.quiet, self.seen)
+        return _drop_suppressed(self.scanner.feed(chunk), self.quiet, self.seen)
 
     def finish(self, chunk: bytes = b"", /) -> tuple[Finding, ...]:
-        return _unsuppressed(self.scanner.finish(chunk), self.quiet, self.seen)
+        return _drop_suppressed(self.scanner.finish(chunk), self.quiet, self.seen)
 
 
-def _unsuppressed(found: tuple[Finding, ...], quiet: ActiveSuppressions, seen: Container[str]) -> tuple[Finding, ...]:
+def _drop_suppressed(
+    found: tuple[Finding, ...], quiet: ActiveSuppressions, seen: Container[str]
+) -> tuple[Finding, ...]:
     return tuple(item for item in found if not quiet.covers(item, seen))
 
 

@@ -36,7 +36,7 @@ def labelled_for_call(target: Target, arguments: JsonObject) -> Target:
         return target
     holding = next((case for case in cases if _holds(case, arguments)), None)
     plain = replace(target.labels, cases=())
-    return replace(target, labels=plain if holding is None else _relaxed(plain, holding))
+    return replace(target, labels=plain if holding is None else _relax(plain, holding))
 
 
 def label_variants(target: Target) -> tuple[Target, ...]:
@@ -44,11 +44,11 @@ def label_variants(target: Target) -> tuple[Target, ...]:
     if not target.labels.cases:
         return (target,)
     plain = replace(target.labels, cases=())
-    relaxed = (_relaxed(plain, case) for case in target.labels.cases)
+    relaxed = (_relax(plain, case) for case in target.labels.cases)
     return tuple(replace(target, labels=labels) for labels in (plain, *relaxed))
 
 
-def _relaxed(labels: Labels, case: LabelCase) -> Labels:
+def _relax(labels: Labels, case: LabelCase) -> Labels:
     """Return the milder of two labels, each by itself."""
     said = {name for name in ("effect", "egress", "sensitivity") if getattr(case, name) is not None}
     return replace(
@@ -143,7 +143,7 @@ def _matches(expression: str, text: str) -> bool:
         data = text.encode()
     except UnicodeEncodeError:
         return False
-    return _compiled(expression).search(data) is not None
+    return _compile(expression).search(data) is not None
 
 
 def _is_short(longest: int, found: Json) -> bool:
@@ -167,5 +167,5 @@ _OF_ITEMS: Final[Mapping[str, _Test]] = {
 
 
 @lru_cache(maxsize=1024)
-def _compiled(expression: str) -> Re2Pattern:
+def _compile(expression: str) -> Re2Pattern:
     return compiled(rf"\A(?:{expression})\z", groups=False)

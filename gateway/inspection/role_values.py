@@ -28,7 +28,7 @@ def at(arguments: Json, pointer: str) -> list[Json]:
 
 def _members(value: Json, name: str) -> Iterator[Json]:
     if isinstance(value, str) and value.lstrip()[:1] in {"{", "["}:
-        read = _parsed(value)
+        read = _parse(value)
         yield from [value] if read is None else _members_of(read, name)
     else:
         yield from _members_of(value, name)
@@ -55,7 +55,7 @@ def _members_of(value: Json, name: str) -> Iterator[Json]:
 _folded: Final = short_text_cache(4_096)(fold)
 
 
-def _parsed(text: str) -> Json:
+def _parse(text: str) -> Json:
     if len(text) > MAX_TEXT:
         return None
     try:

@@ -158,18 +158,18 @@ class SegmentColumns:
         row, kind = len(self._kinds), UNREADABLE if heading is None else _kind_of(heading)
         values = {} if heading is None else _values_of(heading)
         self.begun = self.begun or ("" if heading is None else heading.time)
-        digests = {name: self._remembered(name, values.get(name)) for name in _COLUMNS}
+        digests = {name: self._digest_new(name, values.get(name)) for name in _COLUMNS}
         for name in _COLUMNS:
             self._columns[name] += digests[name]
         for code in {reason.code for reason in heading.reasons} if heading is not None else ():
-            self._codes += self._remembered("code", code)
+            self._codes += self._digest_new("code", code)
             self._code_rows += _ROW.pack(row)
         if kind in CALLS:
             task = digests["task"]
             self._tasks[task] = self._tasks.get(task, TaskRows(task, row, row)).add(row, kind)
         self._kinds.append(kind)
 
-    def _remembered(self, name: str, value: str | None) -> bytes:
+    def _digest_new(self, name: str, value: str | None) -> bytes:
         """Return the digest of a value of a new row. Few agents, upstreams and codes stand in many rows."""
         if value is None:
             return _NONE

@@ -297,14 +297,14 @@ def _found(facts: SessionFacts, conceal: Conceal) -> JsonObject:
     if facts.credentials is None:
         found["credentials"] = None
     elif facts.credentials:
-        found["credentials"] = [_seen(fact, conceal) for fact in facts.credentials[:_SIGHTINGS]]
+        found["credentials"] = [_describe_fact(fact, conceal) for fact in facts.credentials[:_SIGHTINGS]]
     for name, pointers in (("ungrounded", facts.ungrounded), ("followed", facts.followed)):
         if pointers != ():
             found[name] = None if pointers is None else [conceal(pointer) for pointer in pointers]
     return {"found": found} if found else {}
 
 
-def _seen(fact: CredentialFact, conceal: Conceal) -> JsonObject:
+def _describe_fact(fact: CredentialFact, conceal: Conceal) -> JsonObject:
     sighting = fact.sighting
     return {
         "fingerprint": sighting.fingerprint,

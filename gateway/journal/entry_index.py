@@ -119,7 +119,7 @@ class EntryIndex:
             for columns, end, resume in self._walk(before, _Allowance(budget)):
                 if columns is None:
                     return EntryPage(found, resume, searched)
-                with self._opened(columns.segment) as file:
+                with self._open_segment(columns.segment) as file:
                     for row in columns.find(search, end):
                         place = EntryPlace(columns.segment, columns.offset(row))
                         if len(found) == count:
@@ -154,7 +154,7 @@ class EntryIndex:
             for columns, end, resume in self._walk(before, allowance):
                 if columns is None:
                     return TaskPage(found, resume, searched)
-                with self._opened(columns.segment) as file:
+                with self._open_segment(columns.segment) as file:
                     for task in sorted(columns.tasks.values(), key=lambda one: -one.last):
                         if task.last >= end or task.task in seen or not columns.has_values(task.last, values):
                             continue
@@ -205,7 +205,7 @@ class EntryIndex:
         return sum(columns.broken for _, columns in list(self._kept.values()))
 
     def _lines(self, columns: SegmentColumns, rows: Iterator[int]) -> list[PlacedLine]:
-        with self._opened(columns.segment) as file:
+        with self._open_segment(columns.segment) as file:
             places = (EntryPlace(columns.segment, columns.offset(row)) for row in rows)
             return [PlacedLine(place, _line_at(file, place)) for place in places]
 
@@ -341,7 +341,7 @@ class EntryIndex:
             weight -= columns.weight
 
     @contextmanager
-    def _opened(self, number: int) -> Generator[BinaryIO]:
+    def _open_segment(self, number: int) -> Generator[BinaryIO]:
         path = segment_path(self._folder, number)
         try:
             with path.open("rb") as file:

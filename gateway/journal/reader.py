@@ -140,7 +140,7 @@ class _Check:
         for line in raw_lines(path, self._pause):
             place = LinePlace(path.name, number, place.line + 1)
             if not line.endswith(b"\n"):
-                self._unfinished(line, place, last=last)
+                self._report_unfinished(line, place, last=last)
                 break
             if self._line(line[:-1], place) is Fault.WRONG_KEY:
                 break
@@ -185,7 +185,7 @@ class _Check:
         if link == self._head:
             self._head = None
 
-    def _unfinished(self, line: bytes, place: LinePlace, *, last: bool) -> None:
+    def _report_unfinished(self, line: bytes, place: LinePlace, *, last: bool) -> None:
         self._progress(len(line))
         if len(line) > MAX_LINE:
             problem = JournalProblem(
@@ -261,7 +261,7 @@ def find(path: Path, decision_id: str, *, key: bytes | None = None) -> tuple[Jso
         for number, line in enumerate(raw_lines(file), 1)
         if mark in line
         and line.endswith(b"\n")
-        and (entry := _checked(line, file, number, chain)).get("id") == decision_id
+        and (entry := _check_line(line, file, number, chain)).get("id") == decision_id
     )
 
 
@@ -273,7 +273,7 @@ def tasks(path: Path, ids: Collection[str], *, key: bytes | None = None) -> Iter
         for number, line in enumerate(raw_lines(file), 1):
             if not line.endswith(b"\n") or not (any(mark in line for mark in marks) or (calls and _ENDS.search(line))):
                 continue
-            entry = _checked(line, file, number, chain)
+            entry = _check_line(line, file, number, chain)
             if _is_of(entry, ids, calls):
                 yield entry
 
@@ -320,7 +320,7 @@ def tail(path: Path, *, wait: Callable[[], bool] = _sleep) -> Iterator[JsonObjec
 def _follow_segment(path: Path, after: Path, wait: Callable[[], bool]) -> Iterator[JsonObject]:
     """Yield the lines of a segment until the next one exists or `wait` ends it."""
     number, rest = 0, b""
-    with _opened(path) as file:
+    with _open_file(path) as file:
         while True:
             finished = after.exists()
             while line := file.readline(MAX_LINE + 1):
@@ -335,10 +335,10 @@ def _follow_segment(path: Path, after: Path, wait: Callable[[], bool]) -> Iterat
 
 def raw_lines(path: Path, pause: Callable[[float], None] | None = None) -> Iterator[bytes]:
     """Yield the lines of a file with their newlines; one without is the last. Raises `JournalError`."""
-    with _opened(path) as file:
+    with _open_file(path) as file:
         try:
             while line := file.readline(MAX_LINE + 1):
-                whole = line if line.endswith(b"\n") or pause is None else _finished(file, line, pause)
+                whole = line if line.endswith(b"\n") or pause is None else _finish_line(file, line, pause)
                 yield whole
                 if not whole.endswith(b"\n"):
                     return
@@ -346,7 +346,7 @@ def raw_lines(path: Path, pause: Callable[[float], None] | None = None) -> Itera
             raise _unreadable(path, error) from error
 
 
-def _finished(file: BinaryIO, line: bytes, pause: Callable[[float], None]) -> bytes:
+def _finish_line(file: BinaryIO, line: bytes, pause: Callable[[float], None]) -> bytes:
     """Return a half line with its rest, read for as long as a writer still writes it."""
     for seconds in _HALF_WRITTEN:
         if len(line) > MAX_LINE:
@@ -358,7 +358,7 @@ def _finished(file: BinaryIO, line: bytes, pause: Callable[[float], None]) -> by
     return line
 
 
-def _opened(path: Path) -> BinaryIO:
+def _open_file(path: Path) -> BinaryIO:
     try:
         return path.open("rb")
     except OSError as error:
@@ -378,7 +378,7 @@ def _unreadable(path: Path, error: OSError) -> JournalError:
     )
 
 
-def _checked(line: bytes, path: Path, number: int, chain: Chain | None) -> JsonObject:
+def _check_line(line: bytes, path: Path, number: int, chain: Chain | None) -> JsonObject:
     if chain is not None and not chain.intact(line[:-1]):
         raise JournalError(f"{path}, line {number} is not as it was written", "run `opagate journal verify`")
     return entry_of(line, path, number)

@@ -122,7 +122,7 @@ def redact_arguments(
     ink = _Ink(key, spots, held)
     if known is not None and (known.holds_any(arguments) if walked is None else known.holds_leaves(walked)):
         return _without_known(arguments, ink, known)
-    return _redacted(arguments, ink, "", 0), True
+    return _redact(arguments, ink, "", 0), True
 
 
 def redact_names(names: Sequence[str], key: bytes, known: KnownCredentials | None) -> list[Json]:
@@ -131,7 +131,7 @@ def redact_names(names: Sequence[str], key: bytes, known: KnownCredentials | Non
         return [_safe_name(name, key) for name in names]
     ink = _Ink(key, known, {})
     shown: list[Json] = [
-        _safe_name(name, key) if name == _marked(name, known) else _safe_key(name, ink) for name in names
+        _safe_name(name, key) if name == _mark_spots(name, known) else _safe_key(name, ink) for name in names
     ]
     return [fingerprint(key, name) for name in names] if known.holds_any(shown) else shown
 
@@ -139,13 +139,13 @@ def redact_names(names: Sequence[str], key: bytes, known: KnownCredentials | Non
 def _without(value: Json, ink: _Ink, known: KnownCredentials | None) -> tuple[Json, bool]:
     """Return a value without credentials, and whether that is so: several texts may hold a known one together."""
     if known is None or not known.holds_any(value):
-        return _redacted(value, ink, "", 0), True
+        return _redact(value, ink, "", 0), True
     return _without_known(value, ink, known)
 
 
 def _without_known(value: Json, ink: _Ink, known: KnownCredentials) -> tuple[Json, bool]:
     """Return a value with marks in the place of known credentials, and whether none is left."""
-    shown = _redacted(value, ink._replace(spots=together(ink.spots, known)), "", 0)
+    shown = _redact(value, ink._replace(spots=together(ink.spots, known)), "", 0)
     return shown, not known.holds_any(shown)
 
 
@@ -212,7 +212,7 @@ def conceal_known(build: Build, known: KnownCredentials | None) -> JsonObject:
 
 def concealed_with(spots: Spots, text: str, limit: int = 256) -> str:
     """Return a text as `concealed` does, with a mark in the place of each credential that `spots` finds."""
-    marked = _marked(text, spots)
+    marked = _mark_spots(text, spots)
     if _hides_credential(marked):
         return CONCEALED
     return _encodable(_MARKS_AND_SHAPES.sub(lambda match: _over(match) or CONCEALED, marked))[:limit]
@@ -230,7 +230,7 @@ class _Ink(NamedTuple):
     held: Mapping[str, Sequence[str]]
 
 
-def _redacted(value: Json, ink: _Ink, pointer: str, depth: int) -> Json:
+def _redact(value: Json, ink: _Ink, pointer: str, depth: int) -> Json:
     if isinstance(value, str):
         shown = _redacted_text(value, ink)
         unmarked = [held for held in ink.held.get(pointer, ()) if held.rpartition(":")[2] not in shown]
@@ -241,11 +241,11 @@ def _redacted(value: Json, ink: _Ink, pointer: str, depth: int) -> Json:
         return {
             _safe_key(name, ink): _whole(name, item, ink)
             if _names_credential(name)
-            else _redacted(item, ink, child(pointer, name), depth + 1)
+            else _redact(item, ink, child(pointer, name), depth + 1)
             for name, item in value.items()
         }
     if isinstance(value, Sequence):
-        return [_redacted(item, ink, f"{pointer}/{number}", depth + 1) for number, item in enumerate(value)]
+        return [_redact(item, ink, f"{pointer}/{number}", depth + 1) for number, item in enumerate(value)]
     if isinstance(value, int | float) and not isinstance(value, bool):
         found = ink.spots(repr(value))
         return f"fp:{found[0][2]}" if found else value
@@ -266,13 +266,13 @@ def _whole(name: str, value: Json, ink: _Ink) -> Json:
 
 
 def _redacted_text(text: str, ink: _Ink) -> str:
-    marked = _marked(text, ink.spots)
+    marked = _mark_spots(text, ink.spots)
     if _hides_credential(marked):
         return fingerprint(ink.key, text)
     return _encodable(_MARKS_AND_SHAPES.sub(lambda match: _over(match) or fingerprint(ink.key, match[0]), marked))
 
 
-def _marked(text: str, spots: Spots) -> str:
+def _mark_spots(text: str, spots: Spots) -> str:
     parts: list[str] = []
     at = 0
     for start, end, found in spots(text):
@@ -293,7 +293,7 @@ def _over(shape: re.Match[str]) -> str | None:
 
 
 def _safe_key(name: str, ink: _Ink) -> str:
-    return _without_form(_marked(name, ink.spots), ink.key)
+    return _without_form(_mark_spots(name, ink.spots), ink.key)
 
 
 def _without_form(name: str, key: bytes) -> str:

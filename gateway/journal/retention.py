@@ -47,7 +47,7 @@ def prune(
     disk = disk or Disk()
     try:
         with _alone(folder):
-            return _pruned(folder, key=key, before=before, time=time, archive=archive, disk=disk)
+            return _prune(folder, key=key, before=before, time=time, archive=archive, disk=disk)
     except OSError as error:
         raise JournalError(
             f"the journal {folder} cannot be pruned: {error.strerror}: {error.filename}",
@@ -55,7 +55,7 @@ def prune(
         ) from error
 
 
-def _pruned(folder: Path, *, key: bytes, before: str, time: str, archive: Path | None, disk: Disk) -> Pruned:
+def _prune(folder: Path, *, key: bytes, before: str, time: str, archive: Path | None, disk: Disk) -> Pruned:
     chain = Chain.of(key)
     verified = reader.verify(folder, key=key)
     if not verified.ok:

@@ -97,7 +97,7 @@ def lost(position: Position) -> Position:
 
 def follow(chain: Chain, position: Position, line: bytes, place: LinePlace) -> tuple[Position, JournalProblem | None]:
     """Return the position after a line, and the problem of the line, if any."""
-    entry = _decoded(line)
+    entry = _decode_line(line)
     if place.line == 1 and (problem := _other_key(chain, entry, place)):
         return lost(position), problem
     link = None if entry is None else chain.checked(line)
@@ -108,10 +108,10 @@ def follow(chain: Chain, position: Position, line: bytes, place: LinePlace) -> t
         )
     if problem := _heading(position, entry, place):
         return lost(position), problem
-    return _ordered(position, link, entry, place)
+    return _check_order(position, link, entry, place)
 
 
-def _ordered(
+def _check_order(
     position: Position, link: str, entry: JsonObject, place: LinePlace
 ) -> tuple[Position, JournalProblem | None]:
     seq, expected = cast("int", entry["seq"]), None if position.seq is None else position.seq + 1
@@ -129,7 +129,7 @@ def _ordered(
     return after, None
 
 
-def _decoded(line: bytes) -> JsonObject | None:
+def _decode_line(line: bytes) -> JsonObject | None:
     try:
         entry: object = msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError):

@@ -35,7 +35,7 @@ def entries(path: Path, *, key: bytes, journal: str | None = None, after: int = 
         del found[0]
     position = lost(Position()) if after else _begin(path, chain, found[0][0] if found else 1)
     for index, (number, file) in enumerate(found):
-        for place, line in _wanted(file, number, after, last=index == len(found) - 1):
+        for place, line in _read_wanted(file, number, after, last=index == len(found) - 1):
             position, problem = follow(chain, position, line, place)
             if problem is not None:
                 raise damaged(file, place.line, problem.message)
@@ -53,7 +53,7 @@ def _at(position: Position, after: int, file: Path) -> Position:
     return position if seq > after else Position(after, None, position.journal)
 
 
-def _wanted(file: Path, number: int, after: int, *, last: bool) -> Iterator[tuple[LinePlace, bytes]]:
+def _read_wanted(file: Path, number: int, after: int, *, last: bool) -> Iterator[tuple[LinePlace, bytes]]:
     """Yield the heading of a segment, and its lines later than `after`, without their ends."""
     for count, line in enumerate(raw_lines(file), 1):
         if not line.endswith(b"\n"):

@@ -330,9 +330,9 @@ class Journal:
         """Let the worker wait for the disk. Then notify the waiting callers, and write new entries."""
         self._timer = None
         self._syncing = asyncio.get_running_loop().run_in_executor(self._worker, self._appender.sync)
-        self._syncing.add_done_callback(lambda done: self._synced(waiting, done))
+        self._syncing.add_done_callback(lambda done: self._finish_sync(waiting, done))
 
-    def _synced(self, waiting: Sequence[QueuedEntry], done: asyncio.Future[None]) -> None:
+    def _finish_sync(self, waiting: Sequence[QueuedEntry], done: asyncio.Future[None]) -> None:
         self._syncing = None
         failure = done.exception()
         if isinstance(failure, OSError):

@@ -220,7 +220,7 @@ class Unescaper:
     def feed(self, chunk: bytes) -> str:
         """Return the text of the next bytes."""
         text = self._held + self._decoder.decode(chunk)
-        at = _begun(text)
+        at = _find_cut(text)
         self._held = text[at:]
         return unescape_text(text[:at])
 
@@ -239,7 +239,7 @@ def decode_text(document: bytes) -> str:
     return unescaper.feed(document) + unescaper.finish()
 
 
-def _begun(text: str) -> int:
+def _find_cut(text: str) -> int:
     """Return the start of an escape cut off by the end of `text`, or the length of `text`."""
     if "\\" not in text[-_LONGEST_HIGH:]:
         return len(text)

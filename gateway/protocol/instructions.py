@@ -35,13 +35,13 @@ class Greeting:
 
     def without(self) -> bytes:
         """Return the answer without its instructions."""
-        return self._changed(None)
+        return self._change(None)
 
     def replaced(self, text: str) -> bytes:
         """Return the answer with `text` as its instructions."""
-        return self._changed(text)
+        return self._change(text)
 
-    def _changed(self, text: str | None) -> bytes:
+    def _change(self, text: str | None) -> bytes:
         envelope = _object.decode(self.body)
         result = _object.decode(envelope["result"])
         result.pop(FIELD, None)

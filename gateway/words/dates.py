@@ -35,7 +35,7 @@ def days(text: str) -> frozenset[str]:
 def moment(text: str) -> str | None:
     """Return the day of a value that is a date or a date and time (ISO 8601, RFC 3339)."""
     found = _MOMENT.fullmatch(text.strip())
-    return _written(int(found[2]), int(found[3]), int(found[1])) if found is not None else None
+    return _write_day(int(found[2]), int(found[3]), int(found[1])) if found is not None else None
 
 
 def given(day: str, known: frozenset[str]) -> bool:
@@ -49,11 +49,11 @@ def _of(found: re.Match[str]) -> Iterator[str]:
     number = int(month) if month.isdigit() else _MONTHS.index(month) + 1
     year = int(parts["year"]) if parts["year"] else None
     for part in (parts["day"], parts.get("last")):
-        if part and (written := _written(number, int(re.sub(r"\D", "", part)), year)) is not None:
+        if part and (written := _write_day(number, int(re.sub(r"\D", "", part)), year)) is not None:
             yield written
 
 
-def _written(month: int, day: int, year: int | None) -> str | None:
+def _write_day(month: int, day: int, year: int | None) -> str | None:
     """Return a day of the calendar in ISO 8601. Without a year, 2024 stands in, since it has every day."""
     try:
         date = dt.date(year if year is not None else 2024, month, day)

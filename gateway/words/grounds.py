@@ -139,7 +139,7 @@ class Grounds:
             return (stands(folded(text), self.caseless) or (day is not None and dates.given(day, self.days)),)
         if role is Role.RECORD:
             return (stands(folded(text), self.caseless),)
-        return (stands(_spaced(text), self.exact),)
+        return (stands(_normalise_spaces(text), self.exact),)
 
     def names(self, text: str) -> bool:
         """Return whether the goal names the text, in one or several meaningful words."""
@@ -215,7 +215,7 @@ def grounds(goal: str | None, contracted: tuple[str, ...] | None, directory: Dir
     text = _RUN_ON.sub(". ", (goal or "")[:MAX_GOAL])
     numbers = (amount(match) for match in _AMOUNT.findall(PHONES.sub(" ", ACCOUNTS.sub(" ", text))))
     return Grounds(
-        exact=_spaced(text),
+        exact=_normalise_spaces(text),
         caseless=folded(text),
         mentioned=frozenset(mentions(text)) if text else frozenset(),
         amounts=frozenset(number for number in numbers if number is not None),
@@ -227,7 +227,7 @@ def grounds(goal: str | None, contracted: tuple[str, ...] | None, directory: Dir
     )
 
 
-def _spaced(text: str) -> str:
+def _normalise_spaces(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 

@@ -96,14 +96,14 @@ def values_of(result: Json, goal: frozenset[bytes], *, made: bool = False) -> It
     waiting = [_Part(result, made)]
     while waiting:
         part = waiting.pop()
-        fields, inner = _opened(part)
+        fields, inner = _open_record(part)
         about = part.about or any(not goal.isdisjoint(parts_of(text)) for text in fields)
         if about:
             yield from map(folded, fields)
         waiting.extend(item._replace(about=about) for item in inner)
 
 
-def _opened(part: _Part) -> tuple[list[str], list[_Part]]:
+def _open_record(part: _Part) -> tuple[list[str], list[_Part]]:
     """Return the fields of a record, and the records in it. Keys with a digit are fields: tables have ids as keys."""
     fields = [name for name in part.names if len(name) <= MAX_VALUE]
     inner: list[_Part] = []
@@ -184,19 +184,19 @@ def _results(data: bytes) -> Iterator[Json]:
 
 def _messages(data: bytes) -> Iterator[Json]:
     if data.lstrip()[:1] == b"{":
-        yield _parsed(data)
+        yield _parse(data)
         return
-    yield from map(_parsed, sse.data_of(data))
+    yield from map(_parse, sse.data_of(data))
 
 
 def _document(text: str) -> Json:
     """Return a text as a document, or as one value if it is short."""
     if text.lstrip()[:1] in {"{", "["}:
-        return _parsed(text)
+        return _parse(text)
     return text.strip() if len(text) <= MAX_VALUE and "\n" not in text.strip() else None
 
 
-def _parsed(data: bytes | str) -> Json:
+def _parse(data: bytes | str) -> Json:
     try:
         return cast("Json", msgspec.json.decode(data))
     except (msgspec.DecodeError, UnicodeError, RecursionError):

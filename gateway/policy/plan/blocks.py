@@ -246,7 +246,7 @@ class _Writer:
 
     def _call(self, statement: Statement, following: Statement | None) -> int:
         name, local = statement.fields["func"], statement.local("result")
-        result, found = f"v{local}", self._called(name, statement.operands("args"))
+        result, found = f"v{local}", self._write_call(name, statement.operands("args"))
         may_lack = name in self._body.names or name in UNDEFINED
         is_tested = following is not None and usage.is_test_of(following, local)
         is_truth = forms.RESULTS.get(name) == "bool"
@@ -263,7 +263,7 @@ class _Writer:
             self._leave_if(f"{result} is U")
         return 1
 
-    def _called(self, name: str, operands: Sequence[PlanOperand]) -> str:
+    def _write_call(self, name: str, operands: Sequence[PlanOperand]) -> str:
         terms = [self._term(operand) for operand in operands]
         arguments = ", ".join(term.text for term in terms)
         if name in self._body.names:
@@ -410,7 +410,7 @@ class _Writer:
 
     def _leave_if_true(self, call: Statement) -> None:
         name, result = call.fields["func"], f"v{call.local('result')}"
-        found = self._called(name, call.operands("args"))
+        found = self._write_call(name, call.operands("args"))
         if forms.RESULTS.get(name) == "bool":
             self._leave_if(_bare(found))
             return

@@ -218,7 +218,7 @@ def _has(value: Value, part: Value) -> bool:
 def json_unmarshal(value: Value) -> Value:
     found = text(value, 1)
     try:
-        return _mended(read_json(found))
+        return _mend(read_json(found))
     except ValueError:
         raise EvaluationFailed("json.unmarshal: the text is no JSON") from None
 
@@ -233,15 +233,15 @@ def json_is_valid(value: Value) -> Value:
     return True
 
 
-def _mended(value: Value) -> Value:
+def _mend(value: Value) -> Value:
     """Return a value in which surrogates without a partner are replaced, as Go does it."""
     kind = type(value)
     if kind is str:
         return _LONE.sub("\ufffd", value)
     if kind is list:
-        return [_mended(item) for item in value]
+        return [_mend(item) for item in value]
     if kind is dict:
-        return {_LONE.sub("\ufffd", name): _mended(item) for name, item in value.items()}
+        return {_LONE.sub("\ufffd", name): _mend(item) for name, item in value.items()}
     return value
 
 

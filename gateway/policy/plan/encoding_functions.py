@@ -27,7 +27,7 @@ def base64_encode(value: Value) -> Value:
 
 
 def base64_decode(value: Value) -> Value:
-    return _decoded(_from_base64(text(value, 1)))
+    return _decode(_from_base64(text(value, 1)))
 
 
 def base64_is_valid(value: Value) -> Value:
@@ -56,7 +56,7 @@ def base64url_decode(value: Value) -> Value:
         raise EvaluationFailed("illegal base64 data")
     if not found.endswith("="):
         found += {0: "", 2: "==", 3: "="}.get(len(found.encode()) % 4, "=" * 4)
-    return _decoded(_from_base64(found.replace("-", "+").replace("_", "/")))
+    return _decode(_from_base64(found.replace("-", "+").replace("_", "/")))
 
 
 def hex_encode(value: Value) -> Value:
@@ -67,7 +67,7 @@ def hex_decode(value: Value) -> Value:
     found = text(value, 1)
     if _DIGITS.fullmatch(found) is None:
         raise EvaluationFailed("the text has other characters than pairs of hexadecimal digits")
-    return _decoded(bytes.fromhex(found))
+    return _decode(bytes.fromhex(found))
 
 
 def _from_base64(value: str) -> bytes:
@@ -77,7 +77,7 @@ def _from_base64(value: str) -> bytes:
         raise EvaluationFailed("illegal base64 data") from None
 
 
-def _decoded(value: bytes) -> str:
+def _decode(value: bytes) -> str:
     try:
         return value.decode()
     except UnicodeDecodeError:

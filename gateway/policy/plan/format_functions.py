@@ -44,7 +44,7 @@ def sprintf(template: Value, values: Value) -> Value:
         if used >= len(arguments):
             return f"%!{verb}(MISSING)"
         used += 1
-        return _formatted(flags, verb, arguments[used - 1])
+        return _format(flags, verb, arguments[used - 1])
 
     found = _DIRECTIVE.sub(filled, pattern)
     if used == len(arguments):
@@ -60,7 +60,7 @@ def _argument(value: Value) -> Value:
     return value if type(value) in _KINDS else written(value)
 
 
-def _formatted(flags: str, verb: str, value: Value) -> str:
+def _format(flags: str, verb: str, value: Value) -> str:
     kind = type(value)
     if flags:
         return _with_flags(flags, verb, value)

@@ -129,7 +129,7 @@ _FROM: Final[Mapping[str, Sequence[str]]] = {"list": ("list", "dict", "set"), "d
 """The types of the values that are not less than the least value of a type."""
 
 
-def _ordered(sign: str) -> Callable[[str, Term, Term], str]:
+def _order_form(sign: str) -> Callable[[str, Term, Term], str]:
     def form(call: str, a: Term, b: Term) -> str:
         if b.literal in _EMPTY and sign in {">=", "<"}:
             # Every array is at least the empty one, and after each text. Policies ask the type of a value so.
@@ -224,8 +224,8 @@ _FORMS: Final[Mapping[str, Callable[..., str]]] = {
     "count": _count,
     "endswith": _on("str", "{}.endswith({})"),
     "equal": _equal,
-    "gt": _ordered(">"),
-    "gte": _ordered(">="),
+    "gt": _order_form(">"),
+    "gte": _order_form(">="),
     "internal.member_2": _member,
     "is_array": _is_of("list"),
     "is_boolean": _is_of("bool"),
@@ -234,8 +234,8 @@ _FORMS: Final[Mapping[str, Callable[..., str]]] = {
     "is_object": _is_of("dict"),
     "is_set": _is_of("set"),
     "is_string": _is_of("str"),
-    "lt": _ordered("<"),
-    "lte": _ordered("<="),
+    "lt": _order_form("<"),
+    "lte": _order_form("<="),
     "minus": _on("int", "{} - {}"),
     "neq": _not_equal,
     "object.get": _get,

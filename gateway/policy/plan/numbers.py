@@ -50,7 +50,7 @@ def divide(a: Value, b: Value) -> Value:
         raise EvaluationFailed("divide by zero")
     if type(x) is int and type(y) is int and x and x % y == 0 and max(abs(x), abs(y)) < _SMALL:
         return x // y
-    return _decimal(_rounded(_float(x) / _float(y)))
+    return _decimal(_round_mantissa(_float(x) / _float(y)))
 
 
 def remainder(a: Value, b: Value) -> Value:
@@ -83,7 +83,7 @@ def _fold(apply: Callable[[Value, Value], Value], first: int, value: Value) -> V
         return result
     held, bits = Fraction(first), _MANTISSA if apply is plus else _OF_PRODUCTS
     for item in found:
-        held = _rounded(held + _float(item) if apply is plus else held * _float(item), bits)
+        held = _round_mantissa(held + _float(item) if apply is plus else held * _float(item), bits)
     return _decimal(held, bits)
 
 
@@ -106,7 +106,7 @@ def rounded(a: Value) -> Value:
 def _unary(apply: Callable[[Fraction], Fraction], value: int | Decimal) -> Value:
     if type(value) is int and -_SMALL <= value < _SMALL:
         return abs(value) if apply is abs else value
-    return _decimal(_rounded(apply(_float(value))))
+    return _decimal(_round_mantissa(apply(_float(value))))
 
 
 def _floor(value: Fraction) -> Fraction:
@@ -122,7 +122,7 @@ def _ceil(value: Fraction) -> Fraction:
 
 def _round(value: Fraction) -> Fraction:
     half = Fraction(1, 2)
-    return Fraction(int(_rounded(value - half if value < 0 else value + half)))
+    return Fraction(int(_round_mantissa(value - half if value < 0 else value + half)))
 
 
 def exact(value: int | Decimal) -> int | None:
@@ -136,14 +136,14 @@ def _apply(apply: Callable[[Fraction, Fraction], Fraction], a: int | Decimal, b:
     x, y = exact(a), exact(b)
     if x is not None and y is not None:
         return int(apply(Fraction(x), Fraction(y)))
-    return _decimal(_rounded(apply(_float(a), _float(b))))
+    return _decimal(_round_mantissa(apply(_float(a), _float(b))))
 
 
 def _float(value: int | Decimal) -> Fraction:
-    return _rounded(Fraction(value))
+    return _round_mantissa(Fraction(value))
 
 
-def _rounded(value: Fraction, bits: int = _MANTISSA) -> Fraction:
+def _round_mantissa(value: Fraction, bits: int = _MANTISSA) -> Fraction:
     """Return the nearest number with a mantissa of so many bits, an even one of two."""
     if value == 0:
         return value
@@ -163,7 +163,7 @@ def _decimal(value: Fraction, bits: int = _MANTISSA) -> Value:
         return int(value)
     for digits in range(1, _DIGITS):
         found = _with_digits(value, digits)
-        if _rounded(Fraction(found), bits) == value:
+        if _round_mantissa(Fraction(found), bits) == value:
             return int(found) if value.denominator == 1 else found
     raise EvaluationFailed("a number has no decimal form")
 

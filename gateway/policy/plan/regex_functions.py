@@ -39,7 +39,7 @@ def is_valid(expression: Value) -> Value:
     if type(expression) is not str:
         return False
     try:
-        _compiled(expression)
+        _compile_kept(expression)
     except EvaluationFailed:
         return False
     return True
@@ -47,12 +47,12 @@ def is_valid(expression: Value) -> Value:
 
 def match(expression: Value, value: Value) -> Value:
     pattern, found = text(expression, 1), text(value, 2)
-    return _compiled(pattern).search(found) is not None
+    return _compile_kept(pattern).search(found) is not None
 
 
 def split(expression: Value, value: Value) -> Value:
     pattern, found = text(expression, 1), text(value, 2)
-    compiled = _compiled(pattern)
+    compiled = _compile_kept(pattern)
     if pattern and not found:
         return [""]
     parts: list[Value] = []
@@ -69,29 +69,29 @@ def split(expression: Value, value: Value) -> Value:
 
 def find_n(expression: Value, value: Value, limit: Value) -> Value:
     pattern, found, most = text(expression, 1), text(value, 2), whole(limit, 3)
-    hits = _matches(_compiled(pattern), found)
+    hits = _matches(_compile_kept(pattern), found)
     return [hit[0] for hit in _first(hits, most)]
 
 
 def find_all_submatches(expression: Value, value: Value, limit: Value) -> Value:
     pattern, found, most = text(expression, 1), text(value, 2), whole(limit, 3)
-    compiled = _compiled(pattern)
+    compiled = _compile_kept(pattern)
     groups = range(compiled.groups + 1)
     return [[hit[group] or "" for group in groups] for hit in _first(_matches(compiled, found), most)]
 
 
 def replace(value: Value, expression: Value, template: Value) -> Value:
     found, pattern, new = text(value, 1), text(expression, 2), text(template, 3)
-    compiled = _compiled(pattern)
+    compiled = _compile_kept(pattern)
     parts: list[str] = []
     end = 0
     for hit in _matches(compiled, found):
-        parts += [found[end : hit.start()], _expanded(new, compiled, hit)]
+        parts += [found[end : hit.start()], _expand(new, compiled, hit)]
         end = hit.end()
     return "".join([*parts, found[end:]])
 
 
-def _expanded(template: str, pattern: _Pattern, hit: _Match) -> str:
+def _expand(template: str, pattern: _Pattern, hit: _Match) -> str:
     """Return a template with the groups of a match: `$1`, `${name}`, and `$$` for a dollar sign."""
 
     def group(found: re.Match[str]) -> str:
@@ -124,7 +124,7 @@ def _matches(pattern: _Pattern, value: str) -> Iterator[_Match]:
             yield hit
 
 
-def _compiled(expression: str) -> _Pattern:
+def _compile_kept(expression: str) -> _Pattern:
     return _kept(expression) if len(expression) <= _LONGEST else _compile(expression)
 
 

@@ -165,10 +165,10 @@ def reverse(value: Value) -> Value:
 
 def quoted(value: str) -> str:
     """Return a string in quotation marks, as Go writes it."""
-    return '"' + "".join(map(_quoted, value)) + '"'
+    return '"' + "".join(map(_quote_letter, value)) + '"'
 
 
-def _quoted(letter: str) -> str:
+def _quote_letter(letter: str) -> str:
     if letter in {'"', "\\"}:
         return f"\\{letter}"
     if letter == " " or (letter.isprintable() and letter not in _ESCAPES):

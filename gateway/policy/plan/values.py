@@ -358,11 +358,16 @@ def _items(value: Sequence[Any]) -> Value:
     return found
 
 
-def _shared(value: Shared) -> Value:
+def _unwrap_shared(value: Shared) -> Value:
     return value.plain
 
 
-_PLAIN: Final[Mapping[type, Callable[[Any], Value]]] = {dict: _fields, list: _items, tuple: _items, Shared: _shared}
+_PLAIN: Final[Mapping[type, Callable[[Any], Value]]] = {
+    dict: _fields,
+    list: _items,
+    tuple: _items,
+    Shared: _unwrap_shared,
+}
 _EMPTY: Final[Mapping[type, type]] = {list: list, tuple: list, dict: dict}
 
 

@@ -90,7 +90,7 @@ LETTERS = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345678
 @settings(max_examples=300, deadline=None)
 def test_what_is_decoded_at_every_alignment_is_as_if_decoded_run_by_run(texts: list[str]):
     runs = [text.encode() for text in texts]
-    for start, decoded in enumerate(module._aligned(runs)):
+    for start, decoded in enumerate(module._align_runs(runs)):
         rest = [run[start:] for run in runs]
         one_by_one = b"".join(base64.b64decode(run + b"A" * (-len(run) % 4)) for run in rest)
         assert decoded.replace(b"\0", b"") == one_by_one.replace(b"\0", b"")
@@ -174,7 +174,7 @@ def every_base64(text: bytes) -> bytes:
     standard = text.translate(module._STANDARD)
     packed = module._LINES.sub(b"", standard).translate(None, module._SPACE)
     runs = module._runs(packed, module._NOT_BASE64, module._SHORTEST_BASE64)
-    parts = module._aligned([*runs, b""])
+    parts = module._align_runs([*runs, b""])
     if packed != standard:
         written = module._runs(standard, module._NOT_BASE64, module._SHORTEST_BASE64)
         parts.append(module._decoded64([*written, b""]))

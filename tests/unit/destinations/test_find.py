@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.destinations.find import _LINK, MAX_TEXT, _linked, _links, distinct, links, listed, texts
+from gateway.destinations.find import _LINK, MAX_TEXT, _find_linked, _links, distinct, links, listed, texts
 from gateway.destinations.normalise import Destination
 
 
@@ -254,4 +254,4 @@ def test_a_link_that_is_known_at_a_glance_is_what_it_would_be_taken_apart(mark: 
     text = "".join([mark, begun, *rest])
     apart: set[Destination] = {link for word in text.split() if _LINK.search(word) for link in _links(word)}
 
-    assert set(_linked(text)) == apart
+    assert set(_find_linked(text)) == apart

@@ -186,7 +186,7 @@ def test_a_disk_that_fails_while_reading_is_said_to_be_so(tmp_path: Path, monkey
     def opened(_path: Path) -> Failing:
         return Failing()
 
-    monkeypatch.setattr("gateway.journal.reader._opened", opened)
+    monkeypatch.setattr("gateway.journal.reader._open_file", opened)
 
     with pytest.raises(JournalError, match="Input/output error"):
         list(entries(tmp_path))
