@@ -255,6 +255,8 @@ async def test_of_the_snapshots_of_another_version_no_use_is_made(
     rebuild(after, gateway.record.after(restored.seq), restored)
 
     assert restored.seq == 0
+    assert restored.problem is not None
+    assert f"version {codec.VERSION - 1}, and this gateway reads version {codec.VERSION}" in restored.problem.message
     assert after.ledger.facts(task, 1000.0) == gateway.history.ledger.facts(task, 1000.0)
 
 
