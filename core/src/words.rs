@@ -120,27 +120,6 @@ impl Words {
             Ok(set)
         })
     }
-
-    /// Returns the digests of the distinctive words of a text.
-    fn distinctive_digests<'py>(
-        &self,
-        py: Python<'py>,
-        text: &Bound<'py, PyString>,
-        key: &[u8],
-    ) -> PyResult<Bound<'py, PyFrozenSet>> {
-        guarded(|| {
-            let keyed = self.keyed(key)?;
-            let lowered = lower(text)?;
-            let (found, may_have_account) = distinctive_words(&lowered, &self.common);
-            let mut digests: Vec<u64> = found.iter().map(|word| keyed.digest(word)).collect();
-            if may_have_account {
-                for account in self.accounts_in(py, text)? {
-                    digests.push(keyed.digest(account.as_bytes()));
-                }
-            }
-            PyFrozenSet::new(py, digests)
-        })
-    }
 }
 
 impl Words {

@@ -96,10 +96,12 @@ class Appender:
                 return done, error
             except OSError as error:
                 return done, self.broken or self.changed() or self._failure(error)
-            except RuntimeError as error:
-                # A defect of the native core comes before the write, so that no part of a line is in the file.
-                problem = f"the journal {self.path} cannot be written: {error}"
-                return done, JournalError(problem, "set core: python, and start the gateway again")
+            except Exception as error:  # noqa: BLE001 - the callers of the entries wait for an answer
+                # A defect comes before the write, or the next append finds the file changed. Its text may quote an entry.
+                told = error if isinstance(error, RuntimeError) else type(error).__name__
+                problem = f"the journal {self.path} cannot be written: {told}"
+                remedy = "report this; if the native core runs, set core: python and start the gateway again"
+                return done, JournalError(problem, remedy)
         return done, None
 
     def changed(self) -> JournalError | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from types import ModuleType
 from typing import Any, Final, Protocol
 
-INTERFACE: Final = 4
+INTERFACE: Final = 5
 """The version of this interface. `core/src/lib.rs` has it too; both grow with each change
 of a function or of its results."""
 

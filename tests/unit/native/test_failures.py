@@ -54,12 +54,16 @@ async def test_a_failure_in_the_words_of_an_answer_counts_as_any_words(there: Be
     assert (history["incomplete"], history["lost"]) == (True, True)
 
 
+@pytest.mark.parametrize("failure", [RuntimeError(FAILURE), ValueError(FAILURE), MemoryError()])
 async def test_a_failure_in_a_line_of_the_journal_refuses_the_call_and_writes_no_half_line(
-    there: Bench, monkeypatch: pytest.MonkeyPatch
+    there: Bench, monkeypatch: pytest.MonkeyPatch, failure: Exception
 ):
+    def fail_with(*_arguments: object) -> NoReturn:
+        raise failure
+
     appender = there.gateway.journal._appender
     with monkeypatch.context() as patch:
-        patch.setattr(appender, "_linked", fail)
+        patch.setattr(appender, "_linked", fail_with)
         refused = await there.ask(call(path="/etc/motd"))
     allowed = await there.ask(call(path="/etc/motd"))
 
