@@ -21,7 +21,7 @@ from gateway.config import Configuration
 from gateway.http.edge import Edge, Handlers
 from gateway.http.server import Server, tls_context
 from gateway.native import binding
-from gateway.native.choice import choose
+from gateway.native.choice import REMEDY, choose
 from gateway.pages import PROBES, build_pages
 
 if TYPE_CHECKING:
@@ -72,7 +72,9 @@ def _bind_core(configuration: Configuration) -> None:
     """Use the native core or Python, as configured, before any part is made. Raises `ConfigurationError`."""
     choice = choose(configuration.core)
     binding.bind(choice)
-    log.info("core", core=choice.name, **({} if choice.note is None else {"note": choice.note}))
+    log.info("core.chosen", core=choice.name)
+    if choice.unfit is not None:
+        log.warning("core.unfit", problem=choice.unfit, remedy=REMEDY)
 
 
 async def _open_console(stack: AsyncExitStack, configuration: Configuration, gateway: Gateway) -> Console | None:

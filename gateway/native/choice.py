@@ -11,14 +11,15 @@ from gateway.native.core import INTERFACE, Core
 Wanted: TypeAlias = Literal["auto", "python", "native"]
 """The setting `core`."""
 MODULE: Final = "opagate_core"
-_BUILD: Final = "build it with `make core`"
+REMEDY: Final = "build it with `make core`"
+_ABSENT: Final = "it is not installed"
 
 
 class Choice(NamedTuple):
-    """The chosen core, `None` for Python, and why an automatic choice did not take the core."""
+    """The chosen core, `None` for Python, and why an automatic choice did not take an installed core."""
 
     core: Core | None
-    note: str | None = None
+    unfit: str | None = None
 
     @property
     def name(self) -> Literal["native", "python"]:
@@ -55,9 +56,9 @@ def choose(wanted: Wanted, module: str = MODULE) -> Choice:
         return Choice(core)
     if wanted == "native":
         raise ConfigurationError(
-            f"core: native asks for the native core, and {problem}", f"{_BUILD}, or set core: auto"
+            f"core: native asks for the native core, and {problem}", f"{REMEDY}, or set core: auto"
         )
-    return Choice(None, problem)
+    return PYTHON if problem == _ABSENT else Choice(None, problem)
 
 
 def _load(module: str) -> tuple[Core | None, str | None]:
@@ -66,7 +67,7 @@ def _load(module: str) -> tuple[Core | None, str | None]:
         core = cast("Core", importlib.import_module(module))
     except ImportError as error:
         absent = isinstance(error, ModuleNotFoundError) and error.name == module
-        return None, "it is not installed" if absent else "the installed one cannot be loaded"
+        return None, _ABSENT if absent else "the installed one cannot be loaded"
     found = getattr(core, "INTERFACE", None)
     if found != INTERFACE:
         return None, f"the installed one has the interface {found}, and this gateway needs {INTERFACE}"

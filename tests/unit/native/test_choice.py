@@ -36,8 +36,8 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-def test_an_automatic_choice_without_a_core_is_python_and_says_why():
-    assert choose("auto", ABSENT) == Choice(None, "it is not installed")
+def test_an_automatic_choice_without_a_core_is_python():
+    assert choose("auto", ABSENT) == PYTHON
 
 
 def test_a_gateway_that_asks_for_an_absent_core_does_not_start_and_says_how_to_build_it():
@@ -58,6 +58,7 @@ def test_a_core_of_another_interface_is_not_taken(stand_in: ModuleType):
     chosen = choose("auto", stand_in.__name__)
 
     assert (chosen.core, chosen.name) == (None, "python")
+    assert chosen.unfit == f"the installed one has the interface {INTERFACE + 1}, and this gateway needs {INTERFACE}"
     with pytest.raises(ConfigurationError, match=f"this gateway needs {INTERFACE}"):
         choose("native", stand_in.__name__)
 
