@@ -25,7 +25,7 @@ from benchmarks.gateway.memory import memory
 from benchmarks.gateway.minting import minting
 from benchmarks.gateway.report import Measured, cost_between, picture, ratios, table
 from gateway.native import binding
-from gateway.native.choice import choose
+from gateway.native.choice import REMEDY, choose
 
 LOADS = (Load(1, pause=0.005), Load(1), Load(16), Load(64))
 DOCS = targets.ROOT / "docs/benchmarks"
@@ -184,7 +184,7 @@ def _native(folder: Path, upstream: str) -> AbstractContextManager[targets.Targe
     """Start the gateway with the native core, or say why it is left out."""
     choice = choose("auto")
     if choice.core is None:
-        print(f"opagate (native) is left out: {choice.note}; `make core` builds it")
+        print(f"opagate (native) is left out: {choice.unfit or 'the core is not installed'}; {REMEDY}")
         return nullcontext()
     return targets.opagate(folder, upstream, engine="native")
 

@@ -67,7 +67,7 @@ async def lend_for(authority: Authority, broker: str, upstream: str, purpose: Pu
     """Return a lease, or end the benchmark."""
     lent = await authority.leases.lend(broker, authority.request(upstream, purpose, scope, None))
     if not isinstance(lent, Lent):
-        raise SystemExit(f"no lease: {lent.message}")
+        raise SystemExit(f"no lease: {lent.reason.message}")
     return lent
 
 

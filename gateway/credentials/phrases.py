@@ -76,7 +76,9 @@ _NAME: Final = r"[\"'\x60]?[a-z0-9_.@+\\-]+[\"'\x60]?"
 """The sign of `_USER`. Counted repetition makes the one pass for all signs slow, so that no sign has it."""
 _WORD: Final = r"[\"'\x60]?([^\s\"'\x60<>/\x00][^\s\"'\x60<>\x00]{5,127})"
 _QUOTED: Final = r"[\"']([^\"'\r\n\x00]{6,128})[\"']"
-_HAS_DIGIT: Final = r"[^\s0-9]*[0-9]"
+_DIGIT: Final = r"\pN"
+"""The sign of a character that `str.isdigit` takes: an Arabic digit or a superscript is one."""
+_HAS_DIGIT: Final = rf"\S*{_DIGIT}"
 """The sign of a word that mixes letters and digits: without it, prose has the signs of phrases on every page."""
 _SECRET: Final = rf"(?:password|passphrase|passcode|api[ _-]?key|access key|secret key|token|{LOCAL})"
 _OPTIONS: Final = (
@@ -151,13 +153,13 @@ PHRASES: Final = (
     _phrase("login-pair", r"[a-z0-9_.+-]:[^\s\"'<>@:/\x00]+@[a-z0-9-]+\.", r"(?:^|[\s\"'(=])([a-z0-9_.+-]{2,64}):([^\s\"'<>@:/\x00]{6,64})@[a-z0-9-]+\.[a-z0-9]", _is_generated),
     _phrase("sql-password", r"identified\s", rf"\b(?:user|role|grant|to)\b[^;]{{0,160}}?\bidentified\s(?:with\s\S{{1,40}}\s)?by\s(?:password\s)?{_QUOTED}", _password),
     _phrase("sql-password", r"identified\s", r"\b(?:user|role|grant|to)\b[^;]{0,160}?\bidentified\sby\s([^\s\"'\x60;,()]{6,128})", _is_mixed),
-    _phrase("sql-password", r"password(?:\s|\s?\(\s?)[\"'][^\"'0-9\n]*[0-9]", rf"password(?:\s|\s?\(\s?){_QUOTED}", _is_mixed),
+    _phrase("sql-password", rf"password(?:\s|\s?\(\s?)[\"'][^\"'\n]*{_DIGIT}", rf"password(?:\s|\s?\(\s?){_QUOTED}", _is_mixed),
     _phrase("named-password", rf"\b(?:with|using|use|the|temporary|initial|default|new|its)\s{_SECRET}\s{_HAS_DIGIT}", rf"\b(?:with|using|use|the|temporary|initial|default|new|its)\s{_SECRET}\s{_WORD}", _is_generated),
     _phrase("named-password", rf"(?:^|[\s\"'(*]){_SECRET}{_SAYS_SIGN}{_HAS_DIGIT}", rf"(?:^|[\s\"'(*]){_SECRET}{_SAYS}{_WORD}", _is_generated),
-    _phrase("named-password", rf"\(\s?[\"'](?:[\w.-]*[_.-])?{_KEPT}[\"']\s?,\s?[\"'][^\"'0-9\n]*[0-9]", rf"\(\s?[\"'](?:[\w.-]*[_.-])?{_KEPT}[\"']\s?,\s?{_QUOTED}", _is_generated),
+    _phrase("named-password", rf"\(\s?[\"'](?:[\w.-]*[_.-])?{_KEPT}[\"']\s?,\s?[\"'][^\"'\n]*{_DIGIT}", rf"\(\s?[\"'](?:[\w.-]*[_.-])?{_KEPT}[\"']\s?,\s?{_QUOTED}", _is_generated),
     _phrase("named-password", rf"\b(?:env|setx?)\s\w*{_KEPT}\w*\s{_HAS_DIGIT}", rf"\b(?-i:ENV|set|setx)\s\w*{_KEPT}\w*\s{_WORD}", _is_mixed),
-    _phrase("named-password", rf"[0-9]\S*{_FOR}{_SECRET}", rf"\b(?:use|enter|type|try|take)\s{_WORD}[\"'\x60]?{_FOR}{_SECRET}", _is_generated),
-    _phrase("named-password", rf"[0-9]\S*{_WHOSE}{_SECRET}", rf"(?:^|[\s\"'\x60(])([^\s\"'\x60<>()\x00]{{6,128}})[\"'\x60]?{_WHOSE}{_SECRET}", _is_generated),
+    _phrase("named-password", rf"{_DIGIT}\S*{_FOR}{_SECRET}", rf"\b(?:use|enter|type|try|take)\s{_WORD}[\"'\x60]?{_FOR}{_SECRET}", _is_generated),
+    _phrase("named-password", rf"{_DIGIT}\S*{_WHOSE}{_SECRET}", rf"(?:^|[\s\"'\x60(])([^\s\"'\x60<>()\x00]{{6,128}})[\"'\x60]?{_WHOSE}{_SECRET}", _is_generated),
     _phrase("named-token", _SCHEME, rf"\b{_SCHEME}{_WORD}", _is_mixed),
     _phrase("one-time-code", rf"{_PIN}[\"'*]{{0,3}}[0-9]", rf"{_PIN_OF}{_PIN}[\"'*]{{0,3}}([0-9]{{4,12}})\b", _pin),
     _phrase("recovery-code", _CODES, rf"{_CODES}\s{{0,8}}\[?\s{{0,8}}[\"']?([a-z0-9][a-z0-9\"',;\s-]{{5,500}})", _recovery_code),

@@ -25,8 +25,8 @@ SLOT: Final = "gateway/overlay/overlay.rego"
 """The module of the policy that is written anew."""
 OWN_FAMILIES: Final = frozenset(
     """
-    approval connection console credential credential-chain endorsement history identity journal lease limit policy request
-    session socket task upstream vote
+    approval configuration connection console credential credential-chain endorsement gateway history identity journal lease
+    limit policy request session socket task trace upstream vote
     """.split()  # noqa: SIM905 - as in dialect.py
 )
 """Families of the codes that the gateway gives itself."""

@@ -62,7 +62,8 @@ def test_a_kill_with_sixty_open_questions_loses_none_and_asks_nobody_twice(echo_
             assert len(asked) == 60
             pending = {one["id"] for one in found if one["state"] == "pending"}
             until(lambda: pending <= _told(hooks.received).keys(), 60)
-            assert all(len(messages) == 1 for messages in _told(hooks.received).values())
+            # A kill in the middle of a delivery leaves it unrecorded. Then a digest may list its question again.
+            assert all(sorted(types) in _TOLD_ONCE for types in _told(hooks.received).values())
             again = caller(gateway, "agent-0", "echo").call("echo", text=granted[0])
             assert again.codes == ["approval/grant", "approval/pending"]
 
@@ -74,13 +75,16 @@ def _argument(desk: DeskClient, identifier: str) -> str:
     return desk.ask("show", id=identifier)["said_by_agent"]["arguments"]["value"]["text"]
 
 
-def _told(received: list[Any]) -> dict[str, set[str]]:
-    """Return the ids of the messages that told of each question."""
-    found: dict[str, set[str]] = {}
-    for one in received:
+_TOLD_ONCE = (["approval.asked"], ["approval.digest"], ["approval.asked", "approval.digest"])
+
+
+def _told(received: list[Any]) -> dict[str, list[str]]:
+    """Return the types of the messages that told of each question. A message of the same id counts once."""
+    found: dict[str, list[str]] = {}
+    for one in {one.id: one for one in received}.values():
         data = one.event["data"]
         for question in data.get("questions", [data]):
-            found.setdefault(question["id"], set()).add(one.id)
+            found.setdefault(question["id"], []).append(one.event["type"])
     return found
 
 

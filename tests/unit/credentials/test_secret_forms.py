@@ -49,6 +49,7 @@ def test_whatever_a_phrase_finds_has_its_sign(phrase: Phrase):
         ("curl -u CORP\\ada:Vq7tR2xLm9 https://h.example", "Vq7tR2xLm9"),
         ("smbclient //h/s -U `ada`%Vq7tR2xLm9", "Vq7tR2xLm9"),
         ("connect (ada_:Vq7tR2xLm9@db.example)", "Vq7tR2xLm9"),
+        ("alter role ada password 'ladder-ocean-٣'", "ladder-ocean-٣"),
         ("Recovery codes:8f3k-29dk", "8f3k-29dk"),
         ("Seed phrase:ladder ocean picnic marble tunnel violet copper garden window silver rocket candle", None),
     ],
