@@ -75,7 +75,7 @@ class Job:
         self._task = asyncio.create_task(self._run(work), name=name)
 
     @classmethod
-    def repeating(cls, step: Callable[[], Awaitable[None]], name: str) -> Job:
+    def begin_repeating(cls, step: Callable[[], Awaitable[None]], name: str) -> Job:
         """Begin a job of repeated steps. A step waits for its own time. A defect ends only its step."""
 
         async def repeat() -> None:

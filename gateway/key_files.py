@@ -44,7 +44,7 @@ class KeyFile:
                 f"{self.what} {self.path} cannot be read or made: {error.strerror}", "make the state folder writable"
             ) from error
 
-    def read(self) -> bytes | None:
+    def load_key(self) -> bytes | None:
         """Return the key, `None` without one."""
         try:
             return self._read()

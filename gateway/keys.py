@@ -101,7 +101,7 @@ def read_keys(configuration: Configuration, *, begun: bool) -> dict[Name, bytes]
             raise _not_there(configuration, name)
         elif begun and name != "sessions":
             raise _make_lost_error(configuration, name)
-    if _is_given(configuration, "tokens") and _file(configuration, "tokens").read() is None:
+    if _is_given(configuration, "tokens") and _file(configuration, "tokens").load_key() is None:
         raise _not_there(configuration, "tokens")
     for one, other in combinations(found, 2):
         if found[one] == found[other]:
@@ -134,7 +134,7 @@ def _access(tokens: ECKey) -> ECKey:
 
 def _read(configuration: Configuration, name: Name) -> bytes | None:
     file = _file(configuration, name)
-    content = file.read()
+    content = file.load_key()
     return None if content is None else _whole(file, content)
 
 

@@ -46,7 +46,7 @@ class SealedDatabase:
         # SQLite's module crashes when two threads use one connection at the same time.
         self._lock = threading.RLock()
 
-    def read(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    def query_rows(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         """Return the rows of a statement."""
         with self._lock:
             try:

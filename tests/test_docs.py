@@ -183,7 +183,7 @@ def test_nothing_is_measured_that_is_not_documented():
     page = (ROOT / "docs/operations.md").read_text("utf-8").partition("## Metrics")[2].partition("\n## ")[0]
     documented = {name for name, _ in re.findall(r"^\| `(\w+)` \| (.*?) ?\| ", page, re.MULTILINE)}
     metrics = Metrics()
-    metrics.refused("identity/missing")
+    metrics.count_refusal("identity/missing")
     told = set(re.findall(r"^opagate_(\w+)", metrics.exposition().decode(), re.MULTILINE))
 
     assert "refusals_total" in told

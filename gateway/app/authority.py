@@ -214,7 +214,7 @@ def _keep_time(stack: AsyncExitStack, leases: Leases, parts: AuthorityParts) -> 
         if leases.now() - down_since[0] >= outage:
             leases.end_all(lambda _lease: True, "journal-outage")
 
-    stack.push_async_callback(Job.repeating(sweep, "leases").stop)
+    stack.push_async_callback(Job.begin_repeating(sweep, "leases").stop)
 
 
 async def _drain(leases: Leases) -> None:

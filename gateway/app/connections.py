@@ -219,4 +219,4 @@ def _end_removed(stack: AsyncExitStack, connections: Connections, servers: dict[
             log.warning("connection.unended", problem=error.message)
         await asyncio.sleep(_LOOK_SECONDS)
 
-    stack.push_async_callback(Job.repeating(look, "connections").stop)
+    stack.push_async_callback(Job.begin_repeating(look, "connections").stop)

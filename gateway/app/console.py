@@ -78,7 +78,7 @@ def _watch_journal(gateway: Gateway, feed: Feed) -> Job:
             told[:] = [entries]
             feed.tell("decisions", "tasks")
 
-    return Job.repeating(look, "console")
+    return Job.begin_repeating(look, "console")
 
 
 def _provider(configuration: Configuration, settings: ConsoleSettings, gateway: Gateway) -> LoginProvider | None:

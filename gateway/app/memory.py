@@ -132,4 +132,4 @@ def keep_house(stack: AsyncExitStack, memory: Callable[[], Awaitable[None]], *ch
             chore()
         await memory()
 
-    stack.push_async_callback(Job.repeating(do_chores, "housekeeping").stop)
+    stack.push_async_callback(Job.begin_repeating(do_chores, "housekeeping").stop)

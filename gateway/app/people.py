@@ -196,7 +196,7 @@ def keep_time(stack: AsyncExitStack, desk: Desk, endorsements: Endorsements) -> 
         except GatewayError as error:
             log.warning("approvals.unswept", problem=error.message)
 
-    stack.push_async_callback(Job.repeating(sweep, "approvals").stop)
+    stack.push_async_callback(Job.begin_repeating(sweep, "approvals").stop)
 
 
 def _describer(

@@ -189,9 +189,9 @@ def _open_stream(
     verifier = Verifier(transmitter, name, stream.watch, clock=clock, new_state=_new_state, on_silence=end_all)
     if settings.delivery == "poll":
         poller = Poller(transmitter, name, take, stream.watch, time.monotonic)
-        stack.push_async_callback(Job.repeating(poller.step, f"poll of {name}").stop)
+        stack.push_async_callback(Job.begin_repeating(poller.step, f"poll of {name}").stop)
     if settings.verify_every is not None:
-        stack.push_async_callback(Job.repeating(verifier.step, f"watch over {name}").stop)
+        stack.push_async_callback(Job.begin_repeating(verifier.step, f"watch over {name}").stop)
     return verifier
 
 
@@ -216,7 +216,7 @@ def _sweep(stack: AsyncExitStack, receiver: SignalReceiver) -> None:
         except GatewayError as error:
             log.warning("signals.unswept", problem=error.message)
 
-    stack.push_async_callback(Job.repeating(sweep, "signals").stop)
+    stack.push_async_callback(Job.begin_repeating(sweep, "signals").stop)
 
 
 def _count(receiver: SignalReceiver, infos: Mapping[str, StreamInfo]) -> SignalCounts:

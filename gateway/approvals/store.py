@@ -54,9 +54,11 @@ class ApprovalStore:
         """Return the stored approvals."""
         if not self.path.exists():
             return StoredApprovals()
-        found = [self._database.open_record(name, sealed, Approval) for name, sealed in self._database.read(_APPROVALS)]
+        found = [
+            self._database.open_record(name, sealed, Approval) for name, sealed in self._database.query_rows(_APPROVALS)
+        ]
         whole = tuple(approval for approval in found if approval is not None)
-        journal, seq = next(iter(self._database.read(_POSITION)), ("", 0))
+        journal, seq = next(iter(self._database.query_rows(_POSITION)), ("", 0))
         return StoredApprovals(whole, len(found) - len(whole), journal, seq)
 
     def save_position(self, journal: str, seq: int) -> None:
@@ -65,7 +67,7 @@ class ApprovalStore:
 
     def describe(self, identifier: str) -> dict[str, Any] | None:
         """Return the description of a call, `None` without a whole description."""
-        rows = self._database.read(_DESCRIPTION, (identifier,))
+        rows = self._database.query_rows(_DESCRIPTION, (identifier,))
         return self._database.open_record(_description(identifier), rows[0][0], dict[str, Any]) if rows else None
 
     def add(self, approval: Approval, description: Mapping[str, Any]) -> None:

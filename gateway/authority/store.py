@@ -58,7 +58,7 @@ class LeaseStore:
         """Return the open leases, and the number of rows that cannot be read."""
         if not self.path.exists():
             return (), 0
-        rows = await in_thread(partial(self._database.read, _ALL))
+        rows = await in_thread(partial(self._database.query_rows, _ALL))
         found = [self._database.open_record(name, sealed, Lease) for name, sealed in rows]
         leases = tuple(lease for lease in found if lease is not None)
         return leases, len(found) - len(leases)
@@ -67,7 +67,7 @@ class LeaseStore:
         """Return the kept values of open leases, by the id of the lease."""
         if not self.path.exists():
             return {}
-        rows = await in_thread(partial(self._database.read, _VALUES))
+        rows = await in_thread(partial(self._database.query_rows, _VALUES))
         self._valued.update(name for name, _ in rows)
         found = {name: self._database.open_record(_value_name(name), sealed, Credential) for name, sealed in rows}
         return {name: credential for name, credential in found.items() if credential is not None}

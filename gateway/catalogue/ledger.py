@@ -76,7 +76,7 @@ class CatalogueLedger:
         self, upstream: str, subject: Subject, items: Sequence[bytes], at: str, *, complete: bool, own: bool
     ) -> bool:
         """Take in a listing, and return whether an own listing is needed."""
-        read = partial(self._readers[upstream, subject].read, items, at, complete=complete, own=own)
+        read = partial(self._readers[upstream, subject].read_listing, items, at, complete=complete, own=own)
         return (await self._fold(upstream, subject, sum(map(len, items)), read)).needs_listing
 
     async def adopt(

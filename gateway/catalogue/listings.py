@@ -72,7 +72,7 @@ class UpstreamListings:
 
     def start(self) -> None:
         """Keep listing in the background until `stop`."""
-        self._jobs = [Job.repeating(partial(self._keep, name), f"listing of {name}") for name in self.states]
+        self._jobs = [Job.begin_repeating(partial(self._keep, name), f"listing of {name}") for name in self.states]
 
     async def stop(self) -> None:
         """End the background work, also attempts under way."""

@@ -51,7 +51,7 @@ class LockKeeper:
 
     def start(self) -> None:
         """Follow the file until `stop`."""
-        self._job = Job.repeating(self._follow, "catalogue lock")
+        self._job = Job.begin_repeating(self._follow, "catalogue lock")
 
     async def stop(self) -> None:
         """End the following; the last pins of first use stay for `flush`."""

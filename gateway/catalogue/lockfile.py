@@ -178,7 +178,7 @@ class _VersionText(msgspec.Struct):
 def parse(text: bytes | str, name: str = "catalogue.lock") -> Lock:
     """Return the pins in the text of a lock file. Raises `ConfigurationError` with the place."""
     reader = _LockReader(name)
-    document = reader.read(text.encode() if isinstance(text, str) else text)
+    document = reader.read_document(text.encode() if isinstance(text, str) else text)
     return Lock({upstream: reader.take_upstream(upstream, found) for upstream, found in document.upstreams.items()})
 
 
@@ -191,7 +191,7 @@ class _LockReader:
     def refuse(self, problem: str) -> NoReturn:
         raise ConfigurationError(f"the catalogue lock {self.name}{problem}", _REMEDY) from None
 
-    def read(self, text: bytes) -> _LockText:
+    def read_document(self, text: bytes) -> _LockText:
         """Return the document. Refuse a name twice in one object: a merge may leave both."""
         try:
             json.loads(text.decode(), object_pairs_hook=_require_unique)

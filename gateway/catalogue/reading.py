@@ -23,7 +23,7 @@ class DefinitionReader:
         self._terms = terms
         self._remembered: dict[bytes, Seen] = {}
 
-    def read(self, items: Sequence[bytes], at: str, *, complete: bool, own: bool) -> ListingRead:
+    def read_listing(self, items: Sequence[bytes], at: str, *, complete: bool, own: bool) -> ListingRead:
         """Return a listing, each item given as its bytes. A listing of more than `MAX_KNOWN` items is never complete."""
         self._forget()
         found: dict[str, Seen] = {}

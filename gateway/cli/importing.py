@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from gateway.cli import client_files
 from gateway.config.values import is_loopback
-from gateway.journal.redaction import concealed
+from gateway.journal.redaction import conceal_text
 
 _SECRET_NAME: Final = re.compile(
     r"(?i)(api[-_]?key|access[-_]?key|private[-_]?key|token|secret|passw(or)?d|passphrase|credential|auth|bearer|cookie|signature|\bsig\b|\bkey\b|\bpat\b|\bdsn\b)"
@@ -183,7 +183,7 @@ def _is_secret(text: str) -> bool:
     """Return whether an argument looks like a credential, or is a header or URL with a credential."""
     name, colon, _ = text.partition(":")
     header = bool(colon) and " " not in name and "/" not in name and _SECRET_NAME.search(name) is not None
-    return concealed(text, 4096) != text or header or ("://" in text and _url_holds_secret(text))
+    return conceal_text(text, 4096) != text or header or ("://" in text and _url_holds_secret(text))
 
 
 def _audience(url: str) -> str | None:
@@ -203,4 +203,4 @@ def _url_holds_secret(url: str) -> bool:
         return True
     named = any(_SECRET_NAME.search(item.partition("=")[0]) for item in parts.query.split("&"))
     literal = _REFERENCE.sub("", url)
-    return "@" in parts.netloc or named or concealed(literal, 4096) != literal
+    return "@" in parts.netloc or named or conceal_text(literal, 4096) != literal

@@ -17,7 +17,7 @@ from msgspec import structs
 
 from gateway.cli.opa_admin import Rejected
 from gateway.errors import PolicyBroken, PolicyError
-from gateway.policy.bundle import covered
+from gateway.policy.bundle import is_within_roots
 from gateway.policy.opa_contents import (
     PREFIX,
     PUSHED,
@@ -208,7 +208,9 @@ def _changes(
     changes = found.changes_to(wanted)
     differing = admin.difference(policy, held).data
     doubtful = {
-        root for root in wanted.data if any(covered(path, (root,)) or covered(root, (path,)) for path in differing)
+        root
+        for root in wanted.data
+        if any(is_within_roots(path, (root,)) or is_within_roots(root, (path,)) for path in differing)
     }
     if before.pushing:
         doubtful = {*found.data, *wanted.data, *before.data}
@@ -219,7 +221,7 @@ def _changes(
 def _require_no_bundle(policy: Bundle, bundles: Mapping[str, tuple[str, ...]]) -> None:
     own = (*owned_roots(policy), PUSHED[0])
     for name, roots in bundles.items():
-        if any(covered(root, own) or covered(mine, roots) for root in roots for mine in own):
+        if any(is_within_roots(root, own) or is_within_roots(mine, roots) for root in roots for mine in own):
             raise PolicyBroken(
                 f"OPA has data and rules of this policy from the bundle {name!r}",
                 "change the bundle; or start OPA without it, and push",

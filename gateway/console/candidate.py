@@ -97,7 +97,7 @@ class CandidateRuns:
         self._is_running = True
         try:
             await visit.record("policy-compare", candidate=self.describe_files())
-            asked = await console.read(partial(read_asked, console))
+            asked = await console.read_journal(partial(read_asked, console))
             in_force = _files_in_force(console)
             candidate = structs.replace(in_force, **self.describe_files())
             documents = [one.document for one in asked if one.document is not None]

@@ -91,7 +91,7 @@ def make_filter(wanted: Mapping[str, str]) -> Callable[[bytes], bool]:
 
 async def _list(visit: ConsoleVisit) -> Response:
     query, console = visit.request.query_params, visit.console
-    context = await console.read(partial(load_decisions, console, query))
+    context = await console.read_journal(partial(load_decisions, console, query))
     return visit.page("decisions.html", **context, effects=_EFFECTS, upstreams=sorted(console.configuration.upstreams))
 
 
@@ -172,7 +172,7 @@ async def _show(visit: ConsoleVisit) -> Response:
         return visit.refuse(reasons.CONSOLE_DECISION.reason())
     place, decision = found
     try:
-        described = await visit.console.read(partial(_describe, visit.console, decision, place))
+        described = await visit.console.read_journal(partial(_describe, visit.console, decision, place))
         described["grants"] = await _near_grants(visit.console, decision, described["explanation"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise JournalError(f"the entry of {identifier} is damaged: {error}", "run `opagate journal verify`") from error
@@ -186,7 +186,7 @@ async def find_decision(
     folder, key = console.configuration.journal.path, console.journal_key
     if place is not None:
         try:
-            entry = await console.read(partial(read_at, folder, place, key=key))
+            entry = await console.read_journal(partial(read_at, folder, place, key=key))
         except JournalError:
             entry = None
         if entry is not None and entry.get("id") == identifier and entry["kind"] in {"call", "refused"}:
@@ -199,7 +199,7 @@ async def find_decision(
         return cast("Mapping[str, Any]", msgspec.json.decode(line)).get("id") == identifier
 
     search = Search({"id": identifier}, kinds=DECISIONS)
-    page = await console.read(partial(console.index.find_page, search, fits, count=1, budget=_FAR))
+    page = await console.read_journal(partial(console.index.find_page, search, fits, count=1, budget=_FAR))
     return page.found[0] if page.found else None
 
 
@@ -236,7 +236,7 @@ async def _near_grants(
         return None
     configuration = console.configuration
     try:
-        asked = await console.read(partial(_rebuild, console, decision, explanation))
+        asked = await console.read_journal(partial(_rebuild, console, decision, explanation))
     except GatewayError:
         return None
     fits = await console.gateway.policy.fits(asked)
@@ -245,7 +245,7 @@ async def _near_grants(
     entry = cast("Mapping[str, Any]", decision)
     pointers = {fact for reason in entry.get("reasons") or () for fact in reason.get("facts") or ()}
     found = choose_grants([settle(fit, pointers, allowed=entry["effect"] == "allow") for fit in fits])
-    return as_json(found, await console.read(partial(places, configuration.policy)))
+    return as_json(found, await console.read_journal(partial(places, configuration.policy)))
 
 
 def _rebuild(console: ConsoleParts, decision: JsonObject, explanation: Explanation) -> JsonObject:

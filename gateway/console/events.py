@@ -68,4 +68,4 @@ async def render_region(console: ConsoleParts, view: View) -> str:
         except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise JournalError(f"an entry is damaged: {error}", "run `opagate journal verify`") from error
 
-    return await console.read(render)
+    return await console.read_journal(render)

@@ -53,7 +53,7 @@ class ConsoleParts:
     index: EntryIndex
     readers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_READERS))
 
-    async def read(self, work: Callable[[], Result]) -> Result:
+    async def read_journal(self, work: Callable[[], Result]) -> Result:
         """Do work that reads the journal in a thread. Few do so at once: a large journal takes time from the calls."""
         async with self.readers:
             return await in_thread(work)

@@ -50,8 +50,8 @@ def policy_routes(console: ConsoleParts) -> list[Route]:
 
 async def _show(runs: CandidateRuns, visit: ConsoleVisit) -> Response:
     console = visit.console
-    counts = await console.read(partial(count_reasons, console.configuration.journal.path))
-    rules = await console.read(partial(rules_of, console.configuration))
+    counts = await console.read_journal(partial(count_reasons, console.configuration.journal.path))
+    rules = await console.read_journal(partial(rules_of, console.configuration))
     return visit.page(
         "policy.html",
         policy=describe_policy(console.gateway),

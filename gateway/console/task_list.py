@@ -30,7 +30,7 @@ _COUNT: Final = 50
 async def show_tasks(visit: ConsoleVisit) -> Response:
     """Show the list of tasks."""
     console = visit.console
-    context = await console.read(partial(load_tasks, console, visit.request.query_params))
+    context = await console.read_journal(partial(load_tasks, console, visit.request.query_params))
     return visit.page("tasks.html", **context, states=STATES)
 
 

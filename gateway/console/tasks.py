@@ -69,7 +69,7 @@ def _file_name(task: str) -> str:
 async def _find_graph(visit: ConsoleVisit) -> TaskGraph | None:
     task, query = visit.request.path_params["id"], visit.request.query_params
     try:
-        return await visit.console.read(
+        return await visit.console.read_journal(
             partial(make_graph, visit.console, task, read_place(query.get("at", "")), query.get("call"))
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:

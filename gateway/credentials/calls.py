@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from gateway.credentials.between import without_fillers
 from gateway.credentials.codes import bare
 from gateway.credentials.finding import NOTHING, Finding, Hit, Inspection, Known, StandIn
-from gateway.credentials.fingerprint import Fingerprints, covered, grams_of_digests, letters
+from gateway.credentials.fingerprint import Fingerprints, grams_of_digests, is_half_covered, letters
 from gateway.credentials.forms import Budget, Form, forms, string, whole
 from gateway.credentials.gram_filter import GramFilter
 from gateway.credentials.named import DETECTOR_OF, placeholder, plausible, strength
@@ -126,7 +126,7 @@ class CredentialIndex:
     def made_of(self, met: set[int]) -> set[str]:
         """Return the names of the credentials that these grams make."""
         names = {name for digest in met for name in self._names(digest)}
-        return {name for name in names if covered(self._samples.get(name, ()), met)}
+        return {name for name in names if is_half_covered(self._samples.get(name, ()), met)}
 
     def near(self, met: Iterable[int]) -> dict[str, tuple[int, ...]]:
         """Return the credentials that have any of these grams, each with all its shingles."""
@@ -172,7 +172,7 @@ def inspect(
     """See `Detector.inspect`. `look` finds credentials by form; without it only known ones are looked for. `unnamed`: there are
     neither known credentials, nor handles, nor leaves that are credentials by name or role."""
     search = _CredentialSearch(index, fingerprints, look, walked.size)
-    first = search.read(walked.data) if unnamed else None
+    first = search.read_text(walked.data) if unnamed else None
     if first is not None and not first.has_credential:
         return Inspection(incomplete=True) if search.incomplete or not walked.complete else NOTHING
     steps = _steps(roles) if roles else []
@@ -241,7 +241,7 @@ class _CredentialSearch:
         hit = Hit(detector, "code" if by_name and kind in {"code", "pin"} else "named", 0, len(leaf.text), value)
         self._add(leaf, hit, "raw")
 
-    def read(self, text: bytes) -> _ReadText:
+    def read_text(self, text: bytes) -> _ReadText:
         """Return the readings of a text, searched."""
         readings = forms(text, self._budget, rare=bool(self._index)).readings
         known = {reading.name: names for reading in readings if (names := self._find_known(reading.text))}
@@ -258,7 +258,7 @@ class _CredentialSearch:
 
     def among(self, leaves: list[_RoledLeaf], read: _ReadText | None = None) -> None:
         """Note the credentials in these leaves, narrowed down by halves. `read` is the text of all of them, if it was read."""
-        readings, known, has_credential = self.read(_join_values(leaves)) if read is None else read
+        readings, known, has_credential = self.read_text(_join_values(leaves)) if read is None else read
         if not has_credential:
             return
         if self._full:

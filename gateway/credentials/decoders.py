@@ -39,7 +39,7 @@ _UU_SIGN: Final = compiled(r"(?:^|[\n\x00]|\\n)[(-M](?:[ -`]{4}){3,15}(?:$|[\r\n
 _UU_LINE: Final = re.compile(rb"[!-M](?:[ -`]{4}){1,15}")
 
 
-def uuencoded(text: bytes) -> Iterator[bytes]:
+def decode_uuencoded(text: bytes) -> Iterator[bytes]:
     """Yield the lines of a text that are uuencoded (POSIX.1-2024, uuencode), decoded."""
     if _UU_SIGN.search(text) is None:
         return

@@ -24,7 +24,7 @@ _ANY: Final = compiled(rf"%[0-9A-Fa-f]{{2}}|\\[xu][0-9A-Fa-f]{{2}}|[A-Za-z0-9+/_
 """What is in every text that has a sign: one look at all words in the time of a few."""
 
 
-def decoded(text: str) -> str:
+def decode_words(text: str) -> str:
     """Return the decoded words of a text, one line for each possible decoding; empty for most texts."""
     if _ANY.search(text.encode("utf-8", "surrogatepass")) is None:
         return ""

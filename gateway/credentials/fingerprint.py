@@ -66,18 +66,18 @@ class Fingerprints:
         A signature for one host is another credential at another host. It does not name the value itself, so writing a
         token as a signature cannot move it to a host.
         """
-        named = normalised(value)[:LONGEST] if host is None else f"{normalised(value)[:LONGEST]}\n{host}"
+        named = normalise_value(value)[:LONGEST] if host is None else f"{normalise_value(value)[:LONGEST]}\n{host}"
         return hmac.digest(self._key, encoded(named), "sha256").hex()[:_DIGITS]
 
     def mark(self, value: str) -> int:
         """Return the mark of a value: its smallest run of twelve letters, or the whole of a shorter value."""
-        text = distinguishing(normalised(value)[:LONGEST])
+        text = find_distinguishing(normalise_value(value)[:LONGEST])
         return self._mark(value, self.windows(encoded(text)), _Letters(text))
 
     def shingles(self, value: str, user: str = "") -> frozenset[int]:
         """Return what is kept of a value to know it again: its mark, and, from eight letters on, runs of letters. The name
         of its `user` is no piece of it."""
-        text = distinguishing(normalised(value)[:LONGEST])
+        text = find_distinguishing(normalise_value(value)[:LONGEST])
         grams, windows = self._grams_and_windows(letters(encoded(text)))
         if len(grams) < _SHORTEST:
             return frozenset({word_mark(self.of(value))})
@@ -156,7 +156,7 @@ def letters(text: bytes) -> bytes:
     return text.lower().translate(None, _NOT_ALNUM)
 
 
-def covered(sample: Collection[int], grams: Iterable[int]) -> bool:
+def is_half_covered(sample: Collection[int], grams: Iterable[int]) -> bool:
     """Return whether half of a value, and no mere word of it, is among the grams of a text. `sample` are shingles."""
     found = frozenset(grams)
     present = sum(gram(shingle) in found for shingle in sample)
@@ -204,7 +204,7 @@ class _Letters:
         return 10 * sum(left) <= sum(self._outside)
 
 
-def normalised(value: str) -> str:
+def normalise_value(value: str) -> str:
     """Return a value without additions of its writing: quotes, white space around it, compatibility forms (NFKC), and
     invisible characters."""
     value = value.strip(_QUOTES)
@@ -243,7 +243,7 @@ _FILLERS: Final = frozenset(
 and Braille."""
 
 
-def distinguishing(value: str) -> str:
+def find_distinguishing(value: str) -> str:
     """Return the part by which a value differs from others. Of a JWT that is the signature. Of an address, a connection
     string or a token with identifiers, those are the random parts."""
     if value.startswith("eyJ") and value.count(".") == 2:

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from gateway.credentials.base64_text import groups, readable_text
-from gateway.credentials.decoders import base85, quoted_printable, uuencoded
+from gateway.credentials.decoders import base85, decode_uuencoded, quoted_printable
 from gateway.credentials.fingerprint import bare
 from gateway.credentials.ruleset import compiled
 from gateway.json.lex import unescape_any
@@ -236,7 +236,7 @@ def _hex_runs(text: bytes) -> Iterator[bytes]:
 
 _RARE: Final[tuple[tuple[str, Callable[[bytes], Iterator[bytes]]], ...]] = (
     ("quoted-printable", quoted_printable),
-    ("uuencode", uuencoded),
+    ("uuencode", decode_uuencoded),
     ("base85", base85),
 )
 """Costly, and of use to hide a credential that somebody looks for."""

@@ -107,7 +107,7 @@ def restored(body: bytes, found: tuple[Place, ...], values: Mapping[str, str]) -
     )
 
 
-def mirrored(headers: Headers, found: tuple[Place, ...], values: Mapping[str, str]) -> Headers:
+def mirror_headers(headers: Headers, found: tuple[Place, ...], values: Mapping[str, str]) -> Headers:
     """Return the headers that repeat a string with a handle, with its new text."""
     said = {place.text: place.restored(values) for place in found}
 

@@ -58,7 +58,7 @@ def _has_uncommon(texts: list[Json]) -> bool:
     return any(has_uncommon(str(text)) for text in texts if text is not None and not isinstance(text, bool))
 
 
-def repeated(sightings: Collection[Sighting], sent: Sent, detector: Detector) -> frozenset[str]:
+def find_repeated(sightings: Collection[Sighting], sent: Sent, detector: Detector) -> frozenset[str]:
     """Return the fingerprints of a result's credentials that its own call had beside its arguments. The caller sends
     these values everywhere, such as a user agent or the id of a device. The system only repeats them."""
     index = CredentialIndex({item.fingerprint: item.shingles for item in sightings})

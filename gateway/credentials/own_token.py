@@ -18,11 +18,11 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from gateway.credentials.decoders import quoted_printable, uuencoded
+from gateway.credentials.decoders import decode_uuencoded, quoted_printable
 from gateway.credentials.fingerprint import Fingerprints, encoded, letters
 from gateway.credentials.forms import LONG_HIDDEN, ROUNDS, forms, string
 from gateway.credentials.pieces import pieces_of
-from gateway.credentials.ruleset import compiled, escaped
+from gateway.credentials.ruleset import compiled, escape_literal
 from gateway.json.lex import unescape, unescape_any
 from gateway.json.walk import flatten
 from gateway.model.content import CredentialPiece
@@ -93,7 +93,7 @@ class TokenSearch:
         has_runs = len(letters(secret)) >= GRAM
         self._near = compiled(b"|".join(needles).decode(), groups=False) if has_runs else None
         rare = dict.fromkeys(_rarely_written(secret))
-        self._rare = compiled("|".join(map(escaped, rare)), groups=False) if has_runs else None
+        self._rare = compiled("|".join(map(escape_literal, rare)), groups=False) if has_runs else None
 
     def __repr__(self) -> str:
         return f"TokenSearch({self.name})"
@@ -151,7 +151,7 @@ def examine(searches: Sequence[TokenSearch], headers: Headers, body: bytes, fing
     if near or LONG_HIDDEN.search(sent) is not None or any(search.is_rarely_written(texts) for search in searches):
         hidden = forms(sent).readings[1:]
         # A line of uuencode may be the beginning of a value.
-        counted += [*[letters(reading.text) for reading in hidden], letters(b"".join(uuencoded(values)))]
+        counted += [*[letters(reading.text) for reading in hidden], letters(b"".join(decode_uuencoded(values)))]
         near = [search for search in searches if search.is_near(counted)]
     if not near:
         return ()

@@ -143,7 +143,7 @@ class _WhenTried:
         return self._try_rule().finditer(text, pos, endpos)
 
 
-def escaped(word: str) -> str:
+def escape_literal(word: str) -> str:
     """Return a literal in an RE2 expression, which knows fewer escapes than Python's."""
     return re.sub(r"([^\w\s-])", r"\\\1", word)
 
@@ -226,7 +226,7 @@ class Ruleset:
             self._starting.setdefault(word[:2], []).append(word)
         hints = [f"(?:{rule.hint})" for rule in self.rules if rule.hint]
         plain = {word for rule in self.rules if not rule.hint for word in rule.keywords}
-        words = [escaped(word) for word in sorted(plain, key=len, reverse=True)]
+        words = [escape_literal(word) for word in sorted(plain, key=len, reverse=True)]
         self.signs: Final = "(?i)" + "|".join(hints + words) if hints or words else None
         """An expression that matches, or begins to match, wherever a rule with keywords may."""
         self.always: Final = bool(self._always)
@@ -313,7 +313,7 @@ class _File:
 
 def _read(path: Path, *, own: bool) -> _File:
     reader = _Reader(path, own=own)
-    return reader.read(reader.combined(_document(path)))
+    return reader.read_rules(reader.combine_documents(_document(path)))
 
 
 def _document(path: Path) -> Mapping[str, object]:
@@ -333,7 +333,7 @@ class _Reader:
         self._own = own
         self._depth = depth
 
-    def combined(self, document: Mapping[str, object]) -> Mapping[str, object]:
+    def combine_documents(self, document: Mapping[str, object]) -> Mapping[str, object]:
         """Return the document combined with its `extend` file, as gitleaks combines them."""
         extend = self._table(document.get("extend", {}), "extend")
         if extend.get("url"):
@@ -348,7 +348,7 @@ class _Reader:
         if not path.is_file():
             raise self._problem("extend", f"names {path}, which is not there", "A path is relative to its file.")
         below = _Reader(path, own=self._own, depth=self._depth + 1)
-        base = below.combined(_document(path))
+        base = below.combine_documents(_document(path))
         disabled = self._texts(extend, "disabledRules", "extend")
         further = below._table(base.get("extend", {}), "extend")
         return {
@@ -393,7 +393,7 @@ class _Reader:
             raise self._problem(f"rule {number}", "has no id", "Give it one.")
         return name
 
-    def read(self, document: Mapping[str, object]) -> _File:
+    def read_rules(self, document: Mapping[str, object]) -> _File:
         """Return the rules of a combined document."""
         extend = self._table(document.get("extend", {}), "extend")
         shared: list[tuple[frozenset[str], Allowlist]] = []

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from gateway.destinations.find import listed
-from gateway.destinations.normalise import Destination, folded
+from gateway.destinations.normalise import Destination, fold_text
 from gateway.words.own_words import parts_of
 
 _LITERAL: Final = 3
@@ -64,7 +64,7 @@ class Directory:
 
     def knows_name(self, name: str, of: Destination) -> bool:
         """Return whether a known destination is that of a person or a thing with this name."""
-        return folded(name) in self.names.get(of.value, ())
+        return fold_text(name) in self.names.get(of.value, ())
 
 
 EMPTY: Final = Directory()
@@ -89,7 +89,7 @@ def directory_of(entries: Iterable[DirectoryEntry]) -> Directory:
         found = [destination.value for destination in listed(entry.text)]
         values.update(found)
         for value in found:
-            if named := {folded(name) for name in (*entry.names, *_display_name(entry.text)) if name.strip()}:
+            if named := {fold_text(name) for name in (*entry.names, *_display_name(entry.text)) if name.strip()}:
                 names.setdefault(value, set()).update(named)
     ends = [end for pattern in patterns for end in pattern]
     written = [*values, *ends, *(name for given in names.values() for name in given)]

@@ -211,7 +211,7 @@ def _read_marked(text: str) -> Destination | None:
     """Return the destination of `#channel`, `@user` and schemes with an address behind them."""
     if _SIGN.fullmatch(text):
         kind = DestinationKind.CHANNEL if text[0] == "#" else DestinationKind.USER
-        return Destination(kind, text[0] + folded(text[1:]))
+        return Destination(kind, text[0] + fold_text(text[1:]))
     found = SCHEME_ADDRESS.match(text)
     if found is None:
         return None
@@ -256,7 +256,7 @@ def _mail(text: str) -> Destination | None:
     odd = quoted is None and (not local.isprintable() or "/" in local or "\\" in local)
     if normal is None or odd or any(mark.isspace() for mark in name):
         return None
-    return Destination(DestinationKind.MAIL, f"{folded(local)}@{normal}")
+    return Destination(DestinationKind.MAIL, f"{fold_text(local)}@{normal}")
 
 
 def _literal(address: str) -> str | None:
@@ -355,10 +355,10 @@ def _name(text: str) -> Destination:
     if text.isascii() and text.isprintable():
         return Destination(DestinationKind.NAME, " ".join(text.lower().split()))
     shown = all(letter.isprintable() or letter.isspace() for letter in text)
-    return Destination(DestinationKind.NAME, folded(text) if shown else text)
+    return Destination(DestinationKind.NAME, fold_text(text) if shown else text)
 
 
-def folded(text: str) -> str:
+def fold_text(text: str) -> str:
     """Return a text without letter case, composition and white space. This is not Unicode case folding, which would
     merge `ß` and `ss`, two different names."""
     if text.isascii():

@@ -292,7 +292,7 @@ def verdict_of(entry: JsonObject, call: str) -> Passed | Released:
     return Released(call, denied=effect == "deny" and not entry.get("undecided", False))
 
 
-def shown(sightings: Iterable[Sighting]) -> tuple[Shown, ...]:
+def list_shown(sightings: Iterable[Sighting]) -> tuple[Shown, ...]:
     """Return the credentials shown by sightings, each once."""
     found = {
         item.fingerprint: Shown(item.fingerprint, item.shingles, item.ordinary, ONE_TIME.get(item.detector))
@@ -318,6 +318,6 @@ def shown_fields(items: Collection[Shown]) -> ShownFields:
     )
 
 
-def opened(tokens: Iterable[int], credentials: Collection[Shown] = ()) -> Opened:
+def open_declared(tokens: Iterable[int], credentials: Collection[Shown] = ()) -> Opened:
     """Return the event of a declared task with the words and credentials of its goal."""
     return Opened(known=pack(tokens), **shown_fields(credentials)._asdict())

@@ -17,7 +17,7 @@ from gateway.history import fold
 from gateway.history.carried import NOTHING, carried
 from gateway.history.events import Endorsed, Event, Exposed, Observed, Read, Released, pack, to_fields
 from gateway.history.facts import facts, keeps_words, relevance_of
-from gateway.history.new_events import changes_nothing, observed, read, reserved, touch_of
+from gateway.history.new_events import build_observation, build_reading, build_reservation, changes_nothing, touch_of
 from gateway.history.state import CONFIDENTIAL, open_call
 from gateway.model.call import PastCall
 from gateway.model.content import CallContent, CredentialPiece, ResultContent
@@ -105,7 +105,7 @@ class TaskLedger:
         before = self._carried(kept) if kept.before is not None else NOTHING
         if content is not None and content.pieces:
             content = self._exposures.complete(kept, state, call.target, content, before)
-        event = reserved(state, call_id, call, content, now, depth=depth, carried=before)
+        event = build_reservation(state, call_id, call, content, now, depth=depth, carried=before)
         fold.reserve(state, event)
         kept.changed = True
         if event.exposed:
@@ -194,7 +194,9 @@ class TaskLedger:
             and (state.untrusted or call.trusted)
         ):
             return None
-        event = observed(state, call_id, content, label, self._carried(kept) if kept.before is not None else NOTHING)
+        event = build_observation(
+            state, call_id, content, label, self._carried(kept) if kept.before is not None else NOTHING
+        )
         if changes_nothing(state, event):
             return None
         fold.observe(state, event)
@@ -219,7 +221,7 @@ class TaskLedger:
 
     # --- messages without a decision -----------------------------------------------------------------
 
-    def read(
+    def add_reading(
         self, task: Task, reading: str, source: Source, content: ResultContent, now: float, *, number: int | None = None
     ) -> JsonObject | None:
         """Take in a part of data read outside of an open call, before it reaches the caller. `reading` is the id of the
@@ -228,7 +230,7 @@ class TaskLedger:
         kept = self._tasks.require(task)
         state = self._states.load(kept)
         late = source.past_call is not None and source.past_call.task.id == task.id
-        event = read(state, source, content, now, late=late, number=number, carried=self._carried(kept))
+        event = build_reading(state, source, content, now, late=late, number=number, carried=self._carried(kept))
         if changes_nothing(state, event):
             return None
         self.append(kept, event, now)

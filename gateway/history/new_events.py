@@ -16,9 +16,9 @@ from gateway.history.events import (
     Reserved,
     Shown,
     Touch,
+    list_shown,
     pack,
     shared_touch,
-    shown,
     shown_fields,
 )
 from gateway.history.reach import raised
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from gateway.model.target import Target
 
 
-def reserved(
+def build_reservation(
     state: TaskState,
     call_id: str,
     call: Call,
@@ -202,7 +202,7 @@ def _is_flooded(state: TaskState, content: CallContent, carried: Carried) -> boo
     return not (content.complete and content.tokens - carried.trusted <= state.trusted)
 
 
-def observed(
+def build_observation(
     state: TaskState,
     call_id: str,
     content: ResultContent,
@@ -258,7 +258,7 @@ def lost_result(state: TaskState, call_id: str) -> Observed:
     return Observed(call=call_id, incomplete=True, sensitivity=open_call(state, call_id).sensitivity)
 
 
-def read(
+def build_reading(
     state: TaskState,
     source: Source,
     content: ResultContent,
@@ -336,7 +336,7 @@ def _fresh(state: TaskState, content: ResultContent) -> tuple[tuple[Shown, ...],
     no room, its mark has."""
     fresh: dict[str, Shown] = {}
     complete = True
-    for item in shown(content.sightings):
+    for item in list_shown(content.sightings):
         marked = _reduce_to_mark(item)
         names = {item.fingerprint, item.fingerprint if marked is None else marked.fingerprint}
         if any(name in state.credentials or name in fresh for name in names):

@@ -66,7 +66,7 @@ class IssuerKeys:
     async def start(self) -> None:
         """Load the keys, and keep the keys fresh until `stop`. An absent server is only a warning."""
         await self.refresh()
-        self._background = Job.repeating(self._refresh_in_time, f"keys of {self.issuer}")
+        self._background = Job.begin_repeating(self._refresh_in_time, f"keys of {self.issuer}")
 
     async def stop(self) -> None:
         for job in (self._background, self._refreshing):

@@ -11,7 +11,7 @@ from msgspec import structs
 
 from gateway.destinations import links as followable_links
 from gateway.destinations.find import MAX_TEXT, links, listed, texts
-from gateway.destinations.normalise import Destination, folded
+from gateway.destinations.normalise import Destination, fold_text
 from gateway.destinations.own_domains import is_inside
 from gateway.inspection.role_values import at
 from gateway.model.call import Call
@@ -77,7 +77,7 @@ def _places(call: Call, authority: _AuthorityValues, given: Grounds, key: bytes)
     found: dict[str, frozenset[int]] = {}
     for pointer in _with_role(Role.DESTINATION, authority, labels) - authority.grounded:
         values = {text for text in texts(at(call.arguments, pointer)) if text.strip()}
-        unnamed = [folded(text) for text in values if not given.grounds_value(text, Role.DESTINATION, MAX_VALUES)]
+        unnamed = [fold_text(text) for text in values if not given.grounds_value(text, Role.DESTINATION, MAX_VALUES)]
         found[pointer] = text_words.digests(map(encoded, unnamed), key)
     return found
 

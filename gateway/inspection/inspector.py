@@ -15,7 +15,7 @@ from msgspec import Struct, structs
 
 from gateway.credentials.calls import CredentialIndex
 from gateway.credentials.detect import Detector
-from gateway.credentials.encoded_text import decoded
+from gateway.credentials.encoded_text import decode_words
 from gateway.credentials.finding import NOTHING, Finding, Inspection, Known, StandIn
 from gateway.credentials.forms import string
 from gateway.credentials.stream import Scanner
@@ -23,7 +23,7 @@ from gateway.credentials.suppressions import ActiveSuppressions, Suppressions
 from gateway.destinations import links as followable_links
 from gateway.destinations.directory import EMPTY, Directory
 from gateway.destinations.find import texts
-from gateway.destinations.normalise import folded
+from gateway.destinations.normalise import fold_text
 from gateway.inspection.authority import MAX_CHARACTERS, add_authority
 from gateway.inspection.code_requests import may_request, names_request
 from gateway.inspection.results import ResultInspector, ResultWords
@@ -319,21 +319,21 @@ def _own_parts(given: Grounds, terms: Terms) -> OwnParts:
 
 def _words(text: str, relevance: Relevance, key: bytes, own: OwnParts, *, tells: bool) -> _Words:
     tokens = _NONE if relevance.words == "none" else _enough(text, relevance, key, own)
-    encoded = decoded(text) if tokens is None or tells else ""
+    encoded = decode_words(text) if tokens is None or tells else ""
     said: set[bytes] | None = None
     if tokens is None or len(text) <= MAX_WORDS:
         said = text_words.distinctive(text)
         if encoded:
             said |= text_words.distinctive(encoded)
     if tokens is None:
-        tokens = sampled(text_words.digests(foreign(said or (), own), key))
+        tokens = sample_tokens(text_words.digests(foreign(said or (), own), key))
     words = None if said is None else text_words.digests(said, key)
     return _Words(tokens, words, _said(text, encoded, key) if tells else _NONE)
 
 
 def _accounts(given: Grounds, text: str) -> frozenset[str]:
     """Return the accounts that the goal gives to log in as, as far as a text has them."""
-    lowered = folded(text)
+    lowered = fold_text(text)
     return frozenset(account for account in given.accounts if account in lowered)
 
 
@@ -356,7 +356,7 @@ def _said(text: str, encoded: str, key: bytes) -> frozenset[int]:
     return told if max(len(text), len(encoded)) <= MAX_SAID else told.union(_TOO_MANY_VALUES)
 
 
-def sampled(tokens: frozenset[int]) -> frozenset[int]:
+def sample_tokens(tokens: frozenset[int]) -> frozenset[int]:
     """At most `MAX_TOKENS` of them, the smallest."""
     return tokens if len(tokens) <= MAX_TOKENS else frozenset(heapq.nsmallest(MAX_TOKENS, tokens))
 

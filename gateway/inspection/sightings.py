@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, Protocol
 from gateway.credentials.calls import CredentialIndex
 from gateway.credentials.finding import Finding, Inspection, Known
 from gateway.credentials.ordinary import is_ordinary
-from gateway.destinations.normalise import folded, normalise
+from gateway.destinations.normalise import fold_text, normalise
 from gateway.inspection.role_values import at
 from gateway.json.walk import Leaves
 from gateway.model.call import Call
@@ -98,7 +98,7 @@ def _with_word(
     word = detector.word_of(item.fingerprint, text[:_MAX_WORDS]) if isinstance(text, str) else None
     if word is None or len(word) < _SHORTEST_WORD or not is_ordinary(word):
         return item
-    return replace(item, word=digest(folded(word), key), in_goal=given.names(word))
+    return replace(item, word=digest(fold_text(word), key), in_goal=given.names(word))
 
 
 NO_CREDENTIALS: Final = ShownCredentials()

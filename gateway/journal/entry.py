@@ -32,7 +32,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 from weakref import ref
 
-from gateway.journal.redaction import Conceal, concealed
+from gateway.journal.redaction import Conceal, conceal_text
 from gateway.model.caller import AuthMethod
 from gateway.model.target import Pin
 
@@ -72,7 +72,7 @@ def call_entry(
     arguments_record: JsonObject,
     facts: SessionFacts,
     approval: str | None = None,
-    conceal: Conceal = concealed,
+    conceal: Conceal = conceal_text,
 ) -> JsonObject:
     """Return the fields of a `call` entry: the request, its caller and the policy's decision.
 
@@ -148,7 +148,7 @@ def refused_entry(
     client_ip: str | None,
     principal: Principal | None = None,
     message: Message | None = None,
-    conceal: Conceal = concealed,
+    conceal: Conceal = conceal_text,
 ) -> JsonObject:
     """Fields of a `refused`: a request that policy never saw. `principal` and `message` as far as they became known."""
     reasons = _reasons((refusal.reason,), conceal)
@@ -183,7 +183,7 @@ def policy_entry(policy: PolicyRevision, *, plan: str | None = None) -> JsonObje
 def pin_entry(subject: str, identifier: str, state: Pin | None, digest: str) -> JsonObject:
     """Fields of a `pin`: what is defined, the state of the definition, and the digest of what its upstream serves now."""
     known = None if state is None else state.value
-    return {"type": subject, "target": concealed(identifier), "state": known, "digest": digest}
+    return {"type": subject, "target": conceal_text(identifier), "state": known, "digest": digest}
 
 
 def opened_by(kind: str, fields: JsonObject) -> str | None:
@@ -224,7 +224,7 @@ def _principal(principal: Principal) -> JsonObject:
         "user": None if principal.user is None else principal.user.id,
         "delegation": [actor.id for actor in principal.delegation[:_ACTORS]],
         **_proof(principal),
-        "token_id": concealed(principal.token_id),
+        "token_id": conceal_text(principal.token_id),
         **_rights(principal),
     }
     _PRINCIPALS[id(principal)] = ref(principal), form
@@ -258,7 +258,7 @@ def _target(target: Target, conceal: Conceal) -> JsonObject:
         return _target_form(target, conceal)
     if len(_LISTED) >= _KEPT:
         _LISTED.clear()
-    form = _target_form(target, concealed)
+    form = _target_form(target, conceal_text)
     _LISTED[id(target)] = ref(target), form
     return form
 

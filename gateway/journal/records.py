@@ -22,7 +22,7 @@ from gateway.journal.redaction import (
     no_spots,
     redact_arguments,
     redact_names,
-    redacted,
+    redact_value,
 )
 from gateway.protocol import sse
 
@@ -138,7 +138,7 @@ class ResultRecord:
             return None
         for message in self._messages():
             if "result" in message:
-                return redacted(message["result"], key=self._key, spots=self._spots, known=known)
+                return redact_value(message["result"], key=self._key, spots=self._spots, known=known)
         return None
 
     def _messages(self) -> Iterator[dict[str, Json]]:

@@ -78,7 +78,7 @@ def require_end(folder: Path, chain: Chain, fingerprints: str | None = None) -> 
             _scan(file, chain, LinePlace(path.name, number, 1), path, fingerprints)
 
 
-def damaged(path: Path, line: int, message: str) -> JournalError:
+def make_damage_error(path: Path, line: int, message: str) -> JournalError:
     """Return the error that ends a gateway instead of continuing such a journal."""
     return JournalError(
         f"the journal is damaged: {path}, line {line}: {message}",
@@ -96,7 +96,7 @@ def _scan(
         line_number += 1
         position, problem = follow(chain, position, line[:-1], LinePlace(place.segment, place.number, line_number))
         if problem is not None:
-            raise damaged(path, line_number, problem.message)
+            raise make_damage_error(path, line_number, problem.message)
         if line_number == 1 and fingerprints is not None:
             _require_fingerprints(position, path, fingerprints)
         size += len(line)

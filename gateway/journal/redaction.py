@@ -162,7 +162,7 @@ def together(first: Spots, second: Spots) -> Spots:
     return spots
 
 
-def redacted(value: Json, *, key: bytes, spots: Spots = no_spots, known: KnownCredentials | None = None) -> Json:
+def redact_value(value: Json, *, key: bytes, spots: Spots = no_spots, known: KnownCredentials | None = None) -> Json:
     """Return a value without credentials: by their name or form, by `spots`, and by `known`.
 
     Returns `None` if several texts hold a known credential together.
@@ -173,7 +173,7 @@ def redacted(value: Json, *, key: bytes, spots: Spots = no_spots, known: KnownCr
 
 # Names of tools and clients come again and again, and each look at one costs several microseconds.
 @short_text_cache(4_096)
-def concealed(text: str, limit: int = 256) -> str:
+def conceal_text(text: str, limit: int = 256) -> str:
     """Return a caller's words, safe to record: no form of a credential, no lone surrogate, not too long."""
     shown = text[: limit * 4]
     if _hides_credential(shown):
@@ -188,7 +188,7 @@ def conceal_known(build: Build, known: KnownCredentials | None) -> JsonObject:
     take all of these texts with them.
     """
     if known is None:
-        return build(conceal=concealed)
+        return build(conceal=conceal_text)
     texts: list[Json] = []
     shown: list[Json] = []
 
@@ -196,7 +196,7 @@ def conceal_known(build: Build, known: KnownCredentials | None) -> JsonObject:
         if len(text) > SEARCHED:
             return CONCEALED
         texts.append(text)
-        return concealed(text, limit)
+        return conceal_text(text, limit)
 
     def mark(text: str, limit: int = 256, /) -> str:
         marked = concealed_with(known, text, limit) if len(text) <= SEARCHED else CONCEALED

@@ -11,7 +11,7 @@ from gateway.errors import JournalError
 from gateway.journal import pruning_mark
 from gateway.journal.chain import Chain
 from gateway.journal.reader import first_of, floor_line, raw_lines
-from gateway.journal.recovery import damaged
+from gateway.journal.recovery import make_damage_error
 from gateway.journal.storage import segments
 from gateway.journal.verification import LinePlace, Position, follow, lost
 
@@ -38,7 +38,7 @@ def entries(path: Path, *, key: bytes, journal: str | None = None, after: int = 
         for place, line in _read_wanted(file, number, after, last=index == len(found) - 1):
             position, problem = follow(chain, position, line, place)
             if problem is not None:
-                raise damaged(file, place.line, problem.message)
+                raise make_damage_error(file, place.line, problem.message)
             entry = cast("JsonObject", position.entry)
             if after and index == 0 and place.line == 1:
                 position = _at(position, after, file)
@@ -49,7 +49,7 @@ def _at(position: Position, after: int, file: Path) -> Position:
     """Return the position after the heading of the first segment. Up to `after` nothing else is."""
     seq = cast("int", position.seq)
     if seq > after + 1:
-        raise damaged(file, 1, f"entries {after + 1} to {seq - 1} are missing before it")
+        raise make_damage_error(file, 1, f"entries {after + 1} to {seq - 1} are missing before it")
     return position if seq > after else Position(after, None, position.journal)
 
 
@@ -58,7 +58,7 @@ def _read_wanted(file: Path, number: int, after: int, *, last: bool) -> Iterator
     for count, line in enumerate(raw_lines(file), 1):
         if not line.endswith(b"\n"):
             if not last:
-                raise damaged(file, count, "the last line of the segment has no end")
+                raise make_damage_error(file, count, "the last line of the segment has no end")
             return
         if count > 1 and after and (told := _SEQ.match(line)) is not None and int(told[1]) <= after:
             continue

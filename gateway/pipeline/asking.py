@@ -12,7 +12,7 @@ from gateway.approvals.digest import digest_call, digest_question, digest_sessio
 from gateway.approvals.model import Approval, Question, Requester, ShownReason
 from gateway.approvals.rules import merge_rules
 from gateway.history import TaskLedger
-from gateway.journal.redaction import Spots, concealed_with, redacted, together
+from gateway.journal.redaction import Spots, concealed_with, redact_value, together
 from gateway.journal.writer import Journal
 from gateway.model.decision import Reason, Refusal
 from gateway.pipeline.known_credentials import CallerCredentials
@@ -126,8 +126,8 @@ class Questions(Struct, frozen=True):
                 "pin": None if target.pin is None else target.pin.value,
             },
             "arguments": shown,
-            "responses": responses and {"value": redacted(responses, key=key, spots=spots, known=known)},
-            "beside": {"value": redacted(beside, key=key, spots=spots, known=known)} if beside else None,
+            "responses": responses and {"value": redact_value(responses, key=key, spots=spots, known=known)},
+            "beside": {"value": redact_value(beside, key=key, spots=spots, known=known)} if beside else None,
             "credentials": [_describe_credential(fact) for fact in (facts.credentials or ())[:_CREDENTIALS]],
             "ungrounded": {
                 pointer: self.ledger.sources(prepared.task, ruling.content.authority.get(pointer, frozenset()))

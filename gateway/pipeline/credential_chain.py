@@ -90,7 +90,7 @@ class CredentialChain:
         would then refuse that caller."""
         if not content.sightings:
             return content
-        look = partial(outside_arguments.repeated, content.sightings, _describe_sent(request), self._detector)
+        look = partial(outside_arguments.find_repeated, content.sightings, _describe_sent(request), self._detector)
         repeated = await self._worker.run(_size(request), look)
         if not repeated:
             return content

@@ -250,7 +250,7 @@ class Decider(Struct, frozen=True):
         else:
             self._end_if_spent(prepared.task.id, decision)
         code = decision.reasons[0].code if decision.reasons else "allowed"
-        self.metrics.decided(target.upstream, prepared.call.action, decision.effect, code, recorded.seconds)
+        self.metrics.count_decision(target.upstream, prepared.call.action, decision.effect, code, recorded.seconds)
 
     def _end_if_spent(self, task: str, decision: Decision) -> None:
         """End the leases of a task that has used up its calls or its denials beyond the hard limit."""

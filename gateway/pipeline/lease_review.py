@@ -71,7 +71,7 @@ class LeaseReview:
     def start(self) -> Job:
         """Begin to look, at each change of the policy and each second."""
         self._policy.on_change(self._is_due.set)
-        return Job.repeating(self._look, "lease-review")
+        return Job.begin_repeating(self._look, "lease-review")
 
     def note_pin(self, upstream: str) -> None:
         """Have the policy asked soon about the leases for an upstream whose definitions changed."""

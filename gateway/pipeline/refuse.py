@@ -72,7 +72,7 @@ class Refuser(Struct, frozen=True):
         """
         known = None if principal is None else self.known.find_known_to_request(context, principal, message)
         if refusal.decision is None:
-            self.metrics.refused(refusal.reason.code)
+            self.metrics.count_refusal(refusal.reason.code)
             build = partial(
                 refused_entry,
                 context.id,
@@ -92,7 +92,7 @@ class Refuser(Struct, frozen=True):
     async def refuse_early(self, refusal: Refusal, client: RefusedClient) -> Reply:
         """Record and render a refusal that HTTP alone was enough for."""
         decision_id, code = self.new_id(), refusal.reason.code
-        self.metrics.refused(code)
+        self.metrics.count_refusal(code)
         trace = self.tracing.start(group_headers(client.headers), "refused")
         entry = refused_entry(decision_id, refusal, trace_id=trace.trace_id, client_ip=client.ip)
         await self.record_refusal(entry, refusal, known=False)

@@ -94,7 +94,7 @@ def _put_back(
     name = params["uri"] if uri else message.name
     assert name is None or isinstance(name, str)  # noqa: S101 - it was one before
     restored = structs.replace(message, body=body, params=params, name=name)
-    headers = handles.mirrored(request.headers, found, values)
+    headers = handles.mirror_headers(request.headers, found, values)
     outgoing = structs.replace(request, message=restored, headers=headers)
     return ResolvedHandles(outgoing, held, tuple(values.values()), _count(found))
 

@@ -13,7 +13,7 @@ from gateway.approvals.digest import code_of, digest_question
 from gateway.approvals.model import Approval, Question, Requester, ShownReason
 from gateway.approvals.rules import merge_rules
 from gateway.approvals.state import reason_of
-from gateway.journal.redaction import redacted
+from gateway.journal.redaction import redact_value
 from gateway.json import canonical, strict
 from gateway.model.decision import Reason
 from gateway.model.task import TaskApprover
@@ -78,7 +78,7 @@ class TaskApprovals(Struct, frozen=True):
     def _describe(self, principal: Principal, document: Json) -> JsonObject:
         """Return the declaration for people, without credentials."""
         known = self.known.find_known(principal.key)
-        value = redacted(document, key=self.journal.fingerprint_key, spots=self.spots, known=known)
+        value = redact_value(document, key=self.journal.fingerprint_key, spots=self.spots, known=known)
         shown: dict[str, Json] = {"mode": "digest"} if value is None else {"mode": "full", "value": value}
         return {"target": _TARGET, "arguments": shown}
 

@@ -256,7 +256,7 @@ def _merge(into: dict[str, Any], value: Mapping[str, Any], name: str) -> None:
             raise PolicyBroken(f"{name}: another data file gives {key!r} too", "give each value in one file")
 
 
-def covered(path: str, roots: tuple[str, ...]) -> bool:
+def is_within_roots(path: str, roots: tuple[str, ...]) -> bool:
     """Return whether a path such as `gateway/grants` is within one of the roots."""
     return any(root in {"", path} or path.startswith(f"{root}/") for root in roots)
 
@@ -265,7 +265,7 @@ def require_roots(data: Mapping[str, Any], roots: tuple[str, ...], prefix: str =
     """Raise `PolicyBroken` for data outside of the roots."""
     for key, item in data.items():
         path = prefix + key
-        if covered(path, roots):
+        if is_within_roots(path, roots):
             continue
         if isinstance(item, dict) and item and any(root.startswith(f"{path}/") for root in roots):
             require_roots(cast("dict[str, Any]", item), roots, f"{path}/")

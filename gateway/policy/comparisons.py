@@ -48,8 +48,8 @@ class Operand:
         if kind in {"String", "RawString", "Number", "Bool", "Null"}:
             return json.dumps(inner["value"], ensure_ascii=False)
         if kind in {"Var", "RefDot", "RefBrack"}:
-            return f"`{syntax.shown(self.node)}`"
-        return f"`{syntax.shown(inner['fcn'])}(…)`" if kind == "Call" else "the other side"
+            return f"`{syntax.show_reference(self.node)}`"
+        return f"`{syntax.show_reference(inner['fcn'])}(…)`" if kind == "Call" else "the other side"
 
     @property
     def is_literal(self) -> bool:

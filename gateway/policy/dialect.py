@@ -23,7 +23,7 @@ from typing import Any, cast
 
 from gateway.policy import syntax
 from gateway.policy.rego_functions import BARRED, BUILTINS
-from gateway.policy.syntax import Module, Problem, dotted, line, nodes
+from gateway.policy.syntax import Module, Problem, join_names, line, nodes
 
 _PATHS = frozenset({"json.filter", "json.remove"})
 _NAMESPACES = frozenset(name.partition(".")[0] for name in BUILTINS if "." in name) | {
@@ -190,7 +190,7 @@ def _with(modifier: dict[str, Any], module: Module, names: set[str], functions: 
 
 def _resolve(reference: dict[str, Any], module: Module, functions: set[str]) -> str:
     """Return the full path of a reference, with imports followed and functions of the package named in full."""
-    name = dotted(reference) or syntax.variable(syntax.split(reference)[0]) or ""
+    name = join_names(reference) or syntax.variable(syntax.split(reference)[0]) or ""
     first, _, rest = name.partition(".")
     if first in module.imports:
         return module.imports[first] + (f".{rest}" if rest else "")

@@ -264,7 +264,7 @@ def _report_failures() -> Generator[None]:
 def _require_roots(engine: Engine, bundle: Bundle) -> None:
     for package in engine.get_packages():
         path = package.removeprefix("data.").replace(".", "/")
-        if not bundles.covered(path, bundle.roots):
+        if not bundles.is_within_roots(path, bundle.roots):
             raise PolicyBroken(f"the package {package} is outside the roots of .manifest", "add it to roots")
 
 

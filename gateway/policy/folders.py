@@ -25,7 +25,7 @@ class PolicyFolders:
     @classmethod
     def configured(cls, settings: PolicySettings) -> PolicyFolders:
         """Return the configured folders. Without `policy.path` the policy is the shipped policy."""
-        return cls(settings.path or shipped(), settings.grants, settings.overlay)
+        return cls(settings.path or find_shipped(), settings.grants, settings.overlay)
 
     @property
     def are_shipped(self) -> bool:
@@ -35,7 +35,7 @@ class PolicyFolders:
     @property
     def is_shipped(self) -> bool:
         """Return whether the policy, without the overlay, comes with opagate."""
-        return self.policy.resolve() == shipped().resolve()
+        return self.policy.resolve() == find_shipped().resolve()
 
     @property
     def planned(self) -> tuple[Path, ...]:
@@ -44,7 +44,7 @@ class PolicyFolders:
         return own if self.overlay is None else (self.overlay, *own)
 
 
-def shipped() -> Path:
+def find_shipped() -> Path:
     """Return the policy folder that comes with opagate: in a wheel, inside the package; else the repository's `rego/`."""
     package = Path(__file__).resolve().parent.parent
     installed = package / "_rego"

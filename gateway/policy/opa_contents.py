@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias, cast
 import msgspec
 
 from gateway.errors import PolicyMalformed
-from gateway.policy.bundle import Bundle, covered
+from gateway.policy.bundle import Bundle, is_within_roots
 
 Path: TypeAlias = tuple[str, ...]
 """A path below `data`, such as `("gateway", "grants")`."""
@@ -149,7 +149,9 @@ def owned_roots(policy: Bundle) -> tuple[str, ...]:
 def modules_within(held: Iterable[HeldModule], roots: tuple[str, ...]) -> list[HeldModule]:
     """Return the modules that stand, or have a rule, below one of the roots."""
     return [
-        module for module in held if any(covered("/".join(path), roots) for path in (module.package, *module.rules))
+        module
+        for module in held
+        if any(is_within_roots("/".join(path), roots) for path in (module.package, *module.rules))
     ]
 
 

@@ -45,7 +45,7 @@ def merge(policy: Bundle, own: Bundle, modules: Sequence[Module]) -> Bundle:
     reasons = _reasons(policy, own)
     slot = _slot(families(modules))
     sources = (*policy.sources, *own.sources, reasons)
-    roots = policy.roots if bundle.covered(ROOT, policy.roots) else (*policy.roots, ROOT)
+    roots = policy.roots if bundle.is_within_roots(ROOT, policy.roots) else (*policy.roots, ROOT)
     data = bundle.merge_data(sources)
     bundle.require_roots(data, roots)
     return replace(

@@ -35,7 +35,7 @@ class PassedTrials:
     async def require(self, asked: Trial) -> None:
         """Try a policy, unless it has passed an equal trial. Raise `PolicyBroken` or `PolicyUnavailable`."""
         mark = await in_thread(partial(_mark, asked))
-        if await in_thread(partial(self._cache.read, mark)) == _PASSED:
+        if await in_thread(partial(self._cache.load_code, mark)) == _PASSED:
             return
         await (self._try or trial.require)(asked)
         await in_thread(partial(self._cache.write, mark, _PASSED))

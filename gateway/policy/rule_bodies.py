@@ -278,7 +278,7 @@ class Body:
     # --- calls ---------------------------------------------------------------------------------------
 
     def _call(self, _: Node, inner: Node, environment: Environment) -> Value:
-        name = syntax.dotted(inner["fcn"]) or ""
+        name = syntax.join_names(inner["fcn"]) or ""
         path = self._types.graph.resolve(self._module, *syntax.split(inner["fcn"]))
         is_own = bool(self._types.tree.rules(path))
         wanted = self._types.arity(path) if is_own else len(BUILTINS[name].arguments) if name in BUILTINS else None
@@ -321,7 +321,7 @@ class Body:
         line = syntax.line(node)
         for number, step in enumerate(steps):
             if isinstance(step, str):
-                value = self._step(value, step, syntax.shown(node, number + 1), line)
+                value = self._step(value, step, syntax.show_reference(node, number + 1), line)
             else:
                 value = self._index(value, step, node, environment)
         return value

@@ -112,7 +112,7 @@ def variable(node: Node) -> str | None:
     return node["Var"]["value"] if "Var" in node else None
 
 
-def shown(reference: Node, length: int | None = None) -> str:
+def show_reference(reference: Node, length: int | None = None) -> str:
     """Return a reference, or its first steps, as its author would write it."""
     first, steps = split(reference)
     text = variable(first) or "…"
@@ -137,7 +137,7 @@ def nodes(tree: object) -> Iterator[Node]:
             stack.extend(reversed(cast("list[object]", node)))
 
 
-def dotted(reference: Node) -> str | None:
+def join_names(reference: Node) -> str | None:
     """Return `a.b.c` for a reference made of names only, `["b"]` for `.b` included, else `None`."""
     first, steps = split(reference)
     name = variable(first)
@@ -172,13 +172,13 @@ def _fixed_part(reference: Node) -> tuple[str, ...]:
 def _module(item: Node) -> Module:
     ast = item["ast"]
     file, contents = item["source"]["file"], item["source"]["contents"].encode()
-    package = dotted(ast["package"]["refr"])
+    package = join_names(ast["package"]["refr"])
     if package is None:
         raise PolicyBroken(f"{file}:1: a quoted part in the package name", "use letters, digits and _ only")
     imports: dict[str, str] = {}
     lines: dict[str, int] = {}
     for entry in ast["imports"]:
-        path = dotted(entry["refr"]) or ""
+        path = join_names(entry["refr"]) or ""
         alias = _words(contents, entry["as"]) if entry.get("as") else path.rpartition(".")[2]
         imports[alias] = path
         lines[alias] = line(entry["refr"])

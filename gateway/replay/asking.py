@@ -15,7 +15,7 @@ from gateway.credentials.suppressions import Suppression, Suppressions
 from gateway.destinations.directory_files import load
 from gateway.history.facts import depth_of, facts
 from gateway.history.fold import apply
-from gateway.history.new_events import reserved
+from gateway.history.new_events import build_reservation
 from gateway.history.state import TaskState
 from gateway.inspection.inspector import Inspector
 from gateway.model.call import Call, Context
@@ -63,7 +63,7 @@ def ask(
     """
     call_id = str(number)
     depth = depth_of(principal, call.target)
-    apply(state, reserved(state, call_id, call, content, now, depth=depth))
+    apply(state, build_reservation(state, call_id, call, content, now, depth=depth))
     known = facts(state, now, call=call_id, content=content, depth=depth)
     context = Context(now, f"{number:032x}", None, None, task, SUPPORTED_OBLIGATIONS, signals=signals)
     return document.decision(principal, call, context, known)

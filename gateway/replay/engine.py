@@ -15,11 +15,11 @@ from gateway.credentials import other_tasks, ruleset
 from gateway.credentials.detect import Detector
 from gateway.credentials.fingerprint import Fingerprints
 from gateway.credentials.origins import KnownOrigins
-from gateway.history.events import Endorsed, Passed, Released, Settled, opened, pack, shown
+from gateway.history.events import Endorsed, Passed, Released, Settled, list_shown, open_declared, pack
 from gateway.history.exposure import Exposures
 from gateway.history.facts import keeps_words, relevance_of
 from gateway.history.fold import apply
-from gateway.history.new_events import changes_nothing, observed
+from gateway.history.new_events import build_observation, changes_nothing
 from gateway.history.origins import Teller
 from gateway.history.state import TaskState
 from gateway.inspection.inspector import Inspector
@@ -103,7 +103,7 @@ class _Run:
         self.task = trace.task
         self.owner = _OWNER
         given = inspector.declared(trace.task.goal, trace.task.contract)
-        self._state = apply(TaskState(), opened(given.tokens, shown(given.sightings)))
+        self._state = apply(TaskState(), open_declared(given.tokens, list_shown(given.sightings)))
 
     async def take(self, number: int, step: Step, decide: Decide) -> StepOutcome:
         trace, state, call_id, now = self._trace, self._state, str(number), BEGINNING + step.at
@@ -146,7 +146,7 @@ class _Run:
         inspector = self._inspector.result(call, self._trace.task, words=keeps_words(self._state, call.target))
         for content in (inspector.feed(_write_answer(result)), inspector.finish(), ResultContent()):
             if content is not None:
-                event = observed(self._state, call_id, content, least)
+                event = build_observation(self._state, call_id, content, least)
                 if not changes_nothing(self._state, event):
                     apply(self._state, event)
                     self._teller.tell(_OWNER, self._trace.task.id, self._state, event.credentials)

@@ -77,7 +77,9 @@ class UpstreamAnswer(Struct):
     def measure(self, end: StreamEnd) -> None:
         """Count how an answer ended, and end its span."""
         parts, context = self.parts, self.context
-        parts.metrics.settled(context.exchange.upstream, end.ended, parts.monotonic() - context.began, end.size)
+        parts.metrics.count_settlement(
+            context.exchange.upstream, end.ended, parts.monotonic() - context.began, end.size
+        )
         if context.trace.recording is not None:
             told = {"opagate.decision.id": context.id, "opagate.outcome": end.ended}
             context.trace.end(told, failed=end.ended in {"failed", "limited"})
@@ -135,7 +137,7 @@ class CallerRecipient(Struct, frozen=True):
     def note_reserved_names(self, count: int) -> None:
         """Count reserved names in the words of the upstream."""
         self.answer.reserved_names += count
-        self.answer.parts.metrics.reserved(self.answer.context.exchange.upstream, count)
+        self.answer.parts.metrics.count_reserved_names(self.answer.context.exchange.upstream, count)
 
 
 class CallerNotices(Struct, frozen=True):

@@ -172,7 +172,7 @@ class UndecidedReadObserver:
         with _withheld():
             for task in self._tasks(read.source.past_call, now):
                 number = read.numbers.get(task.id)
-                fields = parts.ledger.read(task, self._context.id, read.source, content, now, number=number)
+                fields = parts.ledger.add_reading(task, self._context.id, read.source, content, now, number=number)
                 if fields is not None:
                     read.numbers[task.id] = int(str(fields["number"]))
                     await parts.journal.append("observed", {**fields, "source": read.label})

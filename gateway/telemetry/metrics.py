@@ -66,16 +66,16 @@ class Metrics:
             "opagate_signals", "Events of identity providers that were taken.", ("stream", "action")
         )
 
-    def refused(self, code: str) -> None:
+    def count_refusal(self, code: str) -> None:
         self._refusals.labels(code).inc()
 
-    def decided(self, upstream: str, action: str, effect: str, code: str, seconds: float) -> None:
+    def count_decision(self, upstream: str, action: str, effect: str, code: str, seconds: float) -> None:
         """Count a decided call, and the time of its decision."""
         counts, labels = self._calls.counts, (upstream, action, effect, code)
         counts[labels] = counts.get(labels, 0) + 1
         self._decision_seconds.observe((), seconds)
 
-    def settled(self, upstream: str, outcome: str, seconds: float, size: int) -> None:
+    def count_settlement(self, upstream: str, outcome: str, seconds: float, size: int) -> None:
         """Count the end of a forwarded call, its time, and the bytes of its answer."""
         counts, labels = self._settled.counts, (upstream, outcome)
         counts[labels] = counts.get(labels, 0) + 1
@@ -90,7 +90,7 @@ class Metrics:
         if put_back:
             self._put_back.labels(upstream).inc(put_back)
 
-    def reserved(self, upstream: str, count: int) -> None:
+    def count_reserved_names(self, upstream: str, count: int) -> None:
         """Count reserved names and codes in the words of an upstream."""
         self._reserved.labels(upstream).inc(count)
 

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Final
 
 from gateway.destinations.find import texts
-from gateway.destinations.normalise import folded, normalise
+from gateway.destinations.normalise import fold_text, normalise
 from gateway.json.pointer import child
 from gateway.model.call import Call
 from gateway.model.target import Role
@@ -46,7 +46,7 @@ def unnamed_values(
         left = max(0, left - len(values))
         unnamed = [text for text in values if not _is_named(text, given)] if left else [_TOO_MANY]
         if unnamed:
-            found[pointer] = frozenset(digest(folded(text), key) for text in unnamed)
+            found[pointer] = frozenset(digest(fold_text(text), key) for text in unnamed)
     return found
 
 

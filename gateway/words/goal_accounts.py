@@ -9,7 +9,7 @@ import re
 from typing import Final
 
 from gateway.credentials.named import LOCAL
-from gateway.destinations.normalise import folded
+from gateway.destinations.normalise import fold_text
 
 MAX_ACCOUNTS: Final = 32
 """Accounts of one goal. For any other a person is asked."""
@@ -51,7 +51,7 @@ def accounts_of(goal: str) -> frozenset[str]:
             quoted, bare = match.groups()
             if quoted is None and _POSSESSIVE.match(text, match.end(2)) is not None:
                 continue
-            if name := folded(quoted or bare.rstrip(_ENDS)):
+            if name := fold_text(quoted or bare.rstrip(_ENDS)):
                 found[name] = None
             if len(found) == MAX_ACCOUNTS:
                 return frozenset(found)

@@ -15,7 +15,7 @@ from typing import Final
 
 from gateway.destinations.directory import EMPTY, Directory
 from gateway.destinations.find import distinct, listed, texts
-from gateway.destinations.normalise import Destination, DestinationKind, folded, normalise
+from gateway.destinations.normalise import Destination, DestinationKind, fold_text, normalise
 from gateway.model.target import Role
 from gateway.model.wire import Json
 from gateway.words import dates
@@ -134,18 +134,18 @@ class Grounds:
         if role is Role.AMOUNT:
             number = amount(text)
             if number is not None:
-                return (number in self.amounts and (not two_readings(text) or stands(folded(text), self.caseless)),)
+                return (number in self.amounts and (not two_readings(text) or stands(fold_text(text), self.caseless)),)
             day = dates.moment(text)
-            return (stands(folded(text), self.caseless) or (day is not None and dates.given(day, self.days)),)
+            return (stands(fold_text(text), self.caseless) or (day is not None and dates.given(day, self.days)),)
         if role is Role.RECORD:
-            return (stands(folded(text), self.caseless),)
+            return (stands(fold_text(text), self.caseless),)
         return (stands(_normalise_spaces(text), self.exact),)
 
     def names(self, text: str) -> bool:
         """Return whether the goal names the text, in one or several meaningful words."""
         if not self.caseless:
             return False
-        word = folded(text)
+        word = fold_text(text)
         return len(word) >= _NAMES and word not in NAMES_NOBODY and stands(word, self.caseless)
 
     def names_record(self, text: str) -> bool:
@@ -175,7 +175,7 @@ class Grounds:
         whole = normalise(joined)
         if whole.kind is not DestinationKind.PATH or whole.value != joined or joined.count("/") != 1:
             return False
-        return self.grounds_destination(whole) or self._links_to(folded(joined))
+        return self.grounds_destination(whole) or self._links_to(fold_text(joined))
 
     def name_of(self, name: str, address: str) -> bool:
         """Return whether the operator's directory has an address as that of a person or thing with a name."""
@@ -216,7 +216,7 @@ def grounds(goal: str | None, contracted: tuple[str, ...] | None, directory: Dir
     numbers = (amount(match) for match in _AMOUNT.findall(PHONES.sub(" ", ACCOUNTS.sub(" ", text))))
     return Grounds(
         exact=_normalise_spaces(text),
-        caseless=folded(text),
+        caseless=fold_text(text),
         mentioned=frozenset(mentions(text)) if text else frozenset(),
         amounts=frozenset(number for number in numbers if number is not None),
         days=dates.days(text),

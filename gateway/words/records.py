@@ -16,7 +16,7 @@ import msgspec
 
 from gateway.credentials.common_words import COMMON
 from gateway.destinations.find import texts
-from gateway.destinations.normalise import folded
+from gateway.destinations.normalise import fold_text
 from gateway.model.content import Pieces
 from gateway.model.wire import Json, JsonObject
 from gateway.protocol import sse
@@ -99,7 +99,7 @@ def values_of(result: Json, goal: frozenset[bytes], *, made: bool = False) -> It
         fields, inner = _open_record(part)
         about = part.about or any(not goal.isdisjoint(parts_of(text)) for text in fields)
         if about:
-            yield from map(folded, fields)
+            yield from map(fold_text, fields)
         waiting.extend(item._replace(about=about) for item in inner)
 
 
@@ -128,7 +128,7 @@ def told_values(arguments: JsonObject, given: Grounds, key: bytes) -> Mapping[in
 
     A system may repeat each value.
     """
-    found = {folded(text) for text in texts(arguments) if len(text) <= MAX_VALUE and not given.names(text)}
+    found = {fold_text(text) for text in texts(arguments) if len(text) <= MAX_VALUE and not given.names(text)}
     if len(found) > MAX_TOLD:
         return TOO_MANY
     few = len(found) <= MAX_PIECED
@@ -137,7 +137,7 @@ def told_values(arguments: JsonObject, given: Grounds, key: bytes) -> Mapping[in
 
 def record_pieces(values: list[Json], key: bytes) -> Pieces:
     """Return the parts of each selected value. Of more values than are told apart none is known again."""
-    words = {folded(text) for text in texts(values)}
+    words = {fold_text(text) for text in texts(values)}
     few = len(words) <= MAX_PIECED
     return {digest(word, key): pieces_of([word], key) if few else None for word in words}
 
@@ -147,7 +147,7 @@ def pieces_of(values: list[Json], key: bytes) -> frozenset[int] | None:
 
     `None` if a value has no digit, is short or long, or if there are too many values.
     """
-    words = {folded(text) for text in texts(values)}
+    words = {fold_text(text) for text in texts(values)}
     if len(words) > MAX_PIECED or not all(_is_known_again(word) for word in words):
         return None
     parts = {encoded(part) for word in words for part in _parts(word)}

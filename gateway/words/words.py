@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algori
 from gateway.credentials.common_words import COMMON
 from gateway.credentials.ruleset import compiled
 from gateway.destinations.find import listed, texts
-from gateway.destinations.normalise import folded, normalise
+from gateway.destinations.normalise import fold_text, normalise
 from gateway.model.target import Role
 from gateway.model.wire import Json
 from gateway.words.dates import moment
@@ -235,9 +235,9 @@ def _words_of(text: str, role: Role) -> Iterator[str]:
     if role is Role.DESTINATION:
         yield from (destination.word.lower() for destination in listed(text))
     elif role is Role.AMOUNT:
-        yield (None if two_readings(text) else amount(text) or moment(text)) or folded(text)
+        yield (None if two_readings(text) else amount(text) or moment(text)) or fold_text(text)
     else:
-        yield folded(text)
+        yield fold_text(text)
 
 
 _PARTED: Final = '\r\t"[]{}|;<>`\u201c\u201d'
@@ -293,10 +293,10 @@ def _all_folded(texts: set[str]) -> set[bytes]:
     plain = [text for text in texts if text.isascii()]
     together = "\n".join(plain).lower().encode()
     if b"  " in together or len(together.translate(None, _UNEVEN)) < len(together):
-        return {encoded(folded(text)) for text in texts}
+        return {encoded(fold_text(text)) for text in texts}
     found = set(together.split(b"\n"))
     if len(plain) < len(texts):
-        found.update([encoded(folded(text)) for text in texts if not text.isascii()])
+        found.update([encoded(fold_text(text)) for text in texts if not text.isascii()])
     return found
 
 

@@ -19,7 +19,7 @@ from gateway.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.policy import bundle, folders, verdict
 from gateway.policy import document as documents
 from gateway.policy.embedded import Embedded
-from gateway.policy.folders import PolicyFolders, shipped
+from gateway.policy.folders import PolicyFolders, find_shipped
 from gateway.policy.problems import SETTINGS
 from gateway.replay.engine import replay
 from gateway.replay.reader import read_traces
@@ -90,7 +90,7 @@ def overlaid(tmp_path_factory: pytest.TempPathFactory) -> Embedded:
     )
     grants = tmp_path_factory.mktemp("grants") / "grants.yaml"
     grants.write_text(json.dumps({"upstreams": {"*": [{**GRANT, "approval": False}]}}), "utf-8")
-    return Embedded(folders.read_policy(PolicyFolders(shipped(), grants, own)), deadline=5.0)
+    return Embedded(folders.read_policy(PolicyFolders(find_shipped(), grants, own)), deadline=5.0)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def granted(tmp_path_factory: pytest.TempPathFactory) -> Embedded:
     """The policy with the grants of the page."""
     grants = tmp_path_factory.mktemp("grants") / "grants.yaml"
     grants.write_text(block("yaml", "triage-closes-tickets"), "utf-8")
-    return Embedded(folders.read_policy(PolicyFolders(shipped(), grants)), deadline=5.0)
+    return Embedded(folders.read_policy(PolicyFolders(find_shipped(), grants)), deadline=5.0)
 
 
 def test_the_settings_of_the_page_have_no_problems(configured: Embedded):
@@ -179,7 +179,7 @@ def test_the_demo_of_the_page_is_the_shipped_grant():
 async def test_the_trace_of_the_page_needs_two_persons(tmp_path: Path):
     trace = tmp_path / "two.jsonl"
     trace.write_text(json.dumps(json.loads(block("json", '"two-persons"'))) + "\n", "utf-8")
-    engine = Embedded(folders.read_policy(PolicyFolders(shipped())), deadline=5.0)
+    engine = Embedded(folders.read_policy(PolicyFolders(find_shipped())), deadline=5.0)
 
     async def judge(document: JsonObject) -> Decision:
         return verdict.read_decision(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from gateway.errors import PolicyBroken, PolicyError
 from gateway.policy import folders, syntax
 from gateway.policy.embedded import Embedded, parse
-from gateway.policy.folders import PolicyFolders, shipped
+from gateway.policy.folders import PolicyFolders, find_shipped
 from tests import tiny_policy
 from tests.policy.conftest import FAILED, Case, Engines, Opa, cases, connected
 from tests.policy.test_fixtures import ANYTHING
@@ -80,7 +80,7 @@ OWN = st.fixed_dictionaries(
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> PolicyFolders:
     own = tiny_policy.write(tmp_path_factory.mktemp("own"), {"anything/anything.rego": ANYTHING_SAID})
-    return PolicyFolders(shipped(), None, own)
+    return PolicyFolders(find_shipped(), None, own)
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +237,7 @@ def test_what_an_overlay_adds_is_there(with_overlay: Embedded):
 RULES = sorted(
     {
         ".".join(rule.path)
-        for module in parse(folders.read_policy(PolicyFolders(shipped())).modules)
+        for module in parse(folders.read_policy(PolicyFolders(find_shipped())).modules)
         for rule in syntax.rules(module)
     }
 )
@@ -255,6 +255,6 @@ def test_no_rule_of_the_policy_is_extended_or_read(tmp_path: Path):
         for attack in attacks:
             own = tiny_policy.write(tmp_path / "own", {"x/x.rego": attack})
             with pytest.raises(PolicyBroken, match=r"is no package of an overlay|an overlay may not read"):
-                folders.read_policy(PolicyFolders(shipped(), None, own))
+                folders.read_policy(PolicyFolders(find_shipped(), None, own))
 
     assert len(RULES) > 200

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.approvals.model import Person
 from gateway.identity import development
-from gateway.policy.folders import shipped
+from gateway.policy.folders import find_shipped
 from tests.unit.approving import BOB, approve
 from tests.unit.harness import Bench, bench, call
 from tests.unit.pages.asking import ask_page
@@ -45,9 +45,9 @@ def policy_with(folder: Path, every: str) -> str:
     """Write a copy of the shipped policy with another rule for every question. Returns the settings that name it."""
     rego = folder / "rego"
     if not rego.exists():
-        shutil.copytree(shipped(), rego)
+        shutil.copytree(find_shipped(), rego)
     settings = rego / "gateway/settings/data.yaml"
-    text = (shipped() / "gateway/settings/data.yaml").read_text("utf-8")
+    text = (find_shipped() / "gateway/settings/data.yaml").read_text("utf-8")
     assert SHIPPED in text
     settings.write_text(text.replace(SHIPPED, every), "utf-8")
     return "path: rego, require_tests: false,"

@@ -138,7 +138,7 @@ async def test_a_defect_is_logged_and_ends_only_its_step(
         fourth.set()
         await asyncio.Event().wait()
 
-    job = Job.repeating(step, "falls")
+    job = Job.begin_repeating(step, "falls")
     await fourth.wait()
     await job.stop()
 

@@ -42,11 +42,11 @@ def test_a_missing_key_is_made_for_its_owner_only(tmp_path: Path):
 
 def test_a_key_that_is_there_is_never_replaced(kept: KeyFile):
     assert kept.load(_never) == KEY
-    assert kept.read() == KEY
+    assert kept.load_key() == KEY
 
 
 def test_a_key_is_read_without_being_made(tmp_path: Path):
-    assert _file(tmp_path / "key").read() is None
+    assert _file(tmp_path / "key").load_key() is None
     assert list(tmp_path.iterdir()) == []
 
 
@@ -76,7 +76,7 @@ def test_nothing_is_left_of_a_key_that_could_not_be_written(tmp_path: Path, monk
 def test_a_key_that_others_may_use_is_refused(kept: KeyFile, mode: int):
     kept.path.chmod(mode)
 
-    for attempt in (lambda: kept.load(_never), kept.read):
+    for attempt in (lambda: kept.load(_never), kept.load_key):
         with pytest.raises(JournalError, match=r"the test's key .* is not safe: others may use") as caught:
             attempt()
         assert caught.value.remedy == f"run: chmod o= {kept.path}"
@@ -88,7 +88,7 @@ def test_a_key_that_is_mounted_as_a_link_is_read(tmp_path: Path):
     file = _file(tmp_path / "key")
     file.path.symlink_to(target)
 
-    assert file.load(_never) == file.read() == KEY
+    assert file.load(_never) == file.load_key() == KEY
 
 
 def test_nothing_is_made_behind_a_link_that_leads_nowhere(tmp_path: Path):
@@ -98,7 +98,7 @@ def test_nothing_is_made_behind_a_link_that_leads_nowhere(tmp_path: Path):
     with pytest.raises(JournalError, match="cannot be read or made: No such file"):
         file.load(lambda: b"m")
     assert not (tmp_path / "elsewhere").exists()
-    assert file.read() is None
+    assert file.load_key() is None
 
 
 def test_a_pipe_in_the_place_of_a_key_is_refused_and_not_waited_for(tmp_path: Path):
@@ -111,11 +111,11 @@ def test_a_pipe_in_the_place_of_a_key_is_refused_and_not_waited_for(tmp_path: Pa
 
 def test_more_than_any_key_is_refused(kept: KeyFile):
     kept.path.write_bytes(b"k" * MAX_BYTES)
-    assert kept.read() == b"k" * MAX_BYTES
+    assert kept.load_key() == b"k" * MAX_BYTES
 
     kept.path.write_bytes(b"k" * (MAX_BYTES + 1))
     with pytest.raises(JournalError, match="too large"):
-        kept.read()
+        kept.load_key()
 
 
 def test_a_folder_that_cannot_be_made_or_looked_into_is_said_to_be_so(tmp_path: Path):
@@ -126,4 +126,4 @@ def test_a_folder_that_cannot_be_made_or_looked_into_is_said_to_be_so(tmp_path: 
         file.load(lambda: KEY)
     assert caught.value.remedy
     with pytest.raises(ConfigurationError, match="cannot be read: Not a directory"):
-        file.read()
+        file.load_key()

@@ -46,7 +46,7 @@ class Signer(Protocol):
         """Return the headers of a signed request, `None` without credentials."""
         ...
 
-    def read(self, action: str, answer: IssuerAnswer) -> Mapping[str, Any]:
+    def read_fields(self, action: str, answer: IssuerAnswer) -> Mapping[str, Any]:
         """Return the fields of an answer, an empty mapping for an unreadable one."""
         ...
 
@@ -92,7 +92,7 @@ class RoleSessionBroker:
         answer = await self._send(fields)
         if isinstance(answer, BrokerRefusal):
             return answer
-        found = self._signer.read(fields["Action"], answer)
+        found = self._signer.read_fields(fields["Action"], answer)
         if answer.status != 200:
             return self._refuse_denied(answer, found)
         credential = _credential(found)
@@ -214,7 +214,7 @@ class BotocoreSigner:
         self._auth.SigV4Auth(credentials.get_frozen_credentials(), "sts", self._region).add_auth(request)
         return {str(name): str(value) for name, value in request.headers.items()}
 
-    def read(self, action: str, answer: IssuerAnswer) -> Mapping[str, Any]:
+    def read_fields(self, action: str, answer: IssuerAnswer) -> Mapping[str, Any]:
         import botocore.parsers  # noqa: PLC0415 - an extra
 
         shape = self._shapes.operation_model(action).output_shape

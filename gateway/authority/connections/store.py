@@ -44,7 +44,7 @@ class ConnectionStore:
         """Return the connections, and the number of rows that cannot be read."""
         if not self.path.exists():
             return (), 0
-        rows = await in_thread(partial(self._database.read, _ALL))
+        rows = await in_thread(partial(self._database.query_rows, _ALL))
         found = [self._database.open_record(name, sealed, UserConnection) for name, sealed in rows]
         whole = tuple(connection for connection in found if connection is not None)
         return whole, len(found) - len(whole)
@@ -68,7 +68,7 @@ class ConnectionStore:
 
     async def token(self, identifier: str) -> str | None:
         """Return the refresh token of a connection, `None` if there is no whole one."""
-        rows = await in_thread(partial(self._database.read, _REFRESH, (identifier,)))
+        rows = await in_thread(partial(self._database.query_rows, _REFRESH, (identifier,)))
         text = self._database.open(_token_name(identifier), rows[0][0]) if rows else None
         return None if text is None else text.decode("ascii")
 
@@ -80,7 +80,7 @@ class ConnectionStore:
         """Return the client that the gateway registered for a broker."""
         if not self.path.exists():
             return None
-        rows = await in_thread(partial(self._database.read, _CLIENT, (broker,)))
+        rows = await in_thread(partial(self._database.query_rows, _CLIENT, (broker,)))
         return self._database.open_record(_client_name(broker), rows[0][0], RegisteredClient) if rows else None
 
     async def put_client(self, broker: str, client: RegisteredClient) -> None:

@@ -55,15 +55,15 @@ class SignalStore:
 
     async def load(self) -> tuple[tuple[Signal, ...], int]:
         """Return the signals in force, and the number of rows that cannot be read."""
-        rows = await in_thread(partial(self._database.read, _ALL))
-        ((self._events,),) = await in_thread(partial(self._database.read, _COUNT))
+        rows = await in_thread(partial(self._database.query_rows, _ALL))
+        ((self._events,),) = await in_thread(partial(self._database.query_rows, _COUNT))
         found = [self._database.open_record(name, sealed, Signal) for name, sealed in rows]
         signals = tuple(signal for signal in found if signal is not None)
         return signals, len(found) - len(signals)
 
     async def content_of(self, digest: str) -> str | None:
         """Return the digest of the token that brought an event, `None` for an event that never came."""
-        rows = await in_thread(partial(self._database.read, _FIND, (digest,)))
+        rows = await in_thread(partial(self._database.query_rows, _FIND, (digest,)))
         return rows[0][0] if rows else None
 
     async def note(
@@ -90,7 +90,7 @@ class SignalStore:
     async def forget(self, now: float) -> None:
         """Forget the events that are too old to be taken again."""
         await in_thread(partial(self._database.write, [(_FORGET, (now - KEPT,))]))
-        ((self._events,),) = await in_thread(partial(self._database.read, _COUNT))
+        ((self._events,),) = await in_thread(partial(self._database.query_rows, _COUNT))
 
     def close(self) -> None:
         """Close the file. The next use opens it again."""

@@ -27,7 +27,7 @@ class CodeCache:
         self._folder = folder
         self._key = key
 
-    def read(self, mark: str) -> bytes | None:
+    def load_code(self, mark: str) -> bytes | None:
         """Return the code of a mark, `None` if there is none that can be trusted."""
         try:
             with self._path(mark).open("rb") as file:

@@ -19,7 +19,7 @@ from gateway.policy.plan.values import (
     equal,
     key,
     members,
-    ordered,
+    order_values,
     read_json,
     unkey,
 )
@@ -54,18 +54,18 @@ def count(value: Value) -> Value:
 
 
 def sort(value: Value) -> Value:
-    return ordered(value) if type(value) is list else listed(value, 1)
+    return order_values(value) if type(value) is list else listed(value, 1)
 
 
 def greatest(value: Value) -> Value:
     """Return the greatest item, `U` of nothing."""
     found = listed(value, 1)
-    return ordered(found)[-1] if found else U
+    return order_values(found)[-1] if found else U
 
 
 def least(value: Value) -> Value:
     found = listed(value, 1)
-    return ordered(found)[0] if found else U
+    return order_values(found)[0] if found else U
 
 
 def member(value: Value, within: Value) -> Value:

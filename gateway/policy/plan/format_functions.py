@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.policy.plan.operands import array, text
-from gateway.policy.plan.text_functions import quoted
+from gateway.policy.plan.text_functions import quote_string
 from gateway.policy.plan.values import EvaluationFailed, Value, items, members
 
 _DIRECTIVE: Final = re.compile(r"%([-+ 0]*)([0-9]{0,3})(\.[0-9]{0,3})?(.?)", re.DOTALL | re.ASCII)
@@ -67,7 +67,7 @@ def _format(flags: str, verb: str, value: Value) -> str:
     if verb == "v" or (verb == "s" and (kind is str or _is_big(value))) or (verb == "d" and kind is int):
         return _plainly(value)
     if verb == "q" and kind is str:
-        return quoted(value)
+        return quote_string(value)
     if verb == "b" and kind is int:
         return format(value, "b")
     if (verb in _INTEGER and kind is int) or (verb == "f" and kind is Decimal):
@@ -147,7 +147,7 @@ def term_text(value: Decimal) -> str:
 _TERMS: Final[Mapping[type, Callable[[Any], str]]] = {
     type(None): lambda _: "null",
     bool: lambda value: "true" if value else "false",
-    str: quoted,
+    str: quote_string,
     int: str,
     Decimal: term_text,
     list: _array,

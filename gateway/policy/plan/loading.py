@@ -79,7 +79,7 @@ class Plans:
         mark = code_cache.mark(plan)
         code = _CODES.get(mark)
         if code is None and self._cache is not None:
-            code = await in_thread(partial(self._cache.read, mark))
+            code = await in_thread(partial(self._cache.load_code, mark))
         if code is not None:
             return code
         code = await _compile_in_process(plan)

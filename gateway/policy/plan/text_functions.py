@@ -163,7 +163,7 @@ def reverse(value: Value) -> Value:
     return text(value, 1)[::-1]
 
 
-def quoted(value: str) -> str:
+def quote_string(value: str) -> str:
     """Return a string in quotation marks, as Go writes it."""
     return '"' + "".join(map(_quote_letter, value)) + '"'
 

@@ -170,7 +170,7 @@ def greater_or_equal(a: Value, b: Value) -> bool:
     return not less(a, b)
 
 
-def ordered(values: Iterable[Value]) -> list[Value]:
+def order_values(values: Iterable[Value]) -> list[Value]:
     """Return values in OPA's order."""
     return sorted(values, key=_in_order)
 
@@ -184,7 +184,7 @@ def members(value: set[Value]) -> list[Value]:
         try:
             return sorted(value)
         except TypeError:  # members of several types, or with no order in Python
-            return ordered(map(unkey, value))
+            return order_values(map(unkey, value))
     return [unkey(found) for found in value]
 
 

@@ -94,7 +94,7 @@ class StdioUpstream:
         if self._closed:
             raise UpstreamUnreachable("the gateway is shutting down", "try again when it is up again")
         if self._reaper is None:
-            self._reaper = Job.repeating(self._reap_in_time, f"reaper of {self._name}")
+            self._reaper = Job.begin_repeating(self._reap_in_time, f"reaper of {self._name}")
         message = request.message
         if message is not None and message.era is Era.STATELESS:
             return await self._stateless(request.principal.key, message, request.handed)

@@ -18,7 +18,7 @@ import httpx2
 import pytest
 import yaml
 
-from gateway.policy.folders import shipped
+from gateway.policy.folders import find_shipped
 from tests import tiny_policy
 from tests.gateway_process import free_port
 from tests.interaction.cli.conftest import Done, Opagate
@@ -162,7 +162,7 @@ def test_the_check_says_what_is_wrong_where_and_how_to_mend_it(opagate: Opagate,
 def test_a_limit_that_cannot_be_read_is_told_by_both_checks(opagate: Opagate, tmp_path: Path):
     opagate("init")
     policy, path = tmp_path / "rego", tmp_path / "gateway.yaml"
-    shutil.copytree(shipped(), policy)
+    shutil.copytree(find_shipped(), policy)
     settings = policy / "gateway/settings/data.yaml"
     settings.write_text(settings.read_text("utf-8").replace("calls: {soft: 200000,", "calls: {soft: 2000000,"), "utf-8")
     path.write_text(path.read_text("utf-8").replace("policy:\n", f"policy:\n  path: {policy}\n"), "utf-8")

@@ -24,7 +24,7 @@ from gateway.errors import PolicyError
 from gateway.model.decision import Decision
 from gateway.policy import bundle, document, load_checks
 from gateway.policy.embedded import Embedded
-from gateway.policy.folders import shipped
+from gateway.policy.folders import find_shipped
 from gateway.policy.opa_client import OpaClient
 from gateway.policy.policy import Policy
 from gateway.policy.problems import DATA_FILES, GRANTS
@@ -276,7 +276,7 @@ async def test_a_token_that_opa_asks_for_is_sent(start: Start, policy: Path, mon
 
 async def test_opa_says_what_is_wrong_with_the_grants_that_it_holds(socket: Path, start: Start, tmp_path: Path):
     folder = tmp_path / "own"
-    shutil.copytree(shipped(), folder)
+    shutil.copytree(find_shipped(), folder)
     grants = "upstreams: {files: [{id: a, agents: [b], issuers: [c], tolls: [d]}]}\n"
     (folder / bundle.GRANTS).write_text(grants, encoding="utf-8")
     start(f"unix://{socket}", "--bundle", folder)
@@ -343,7 +343,7 @@ async def test_the_age_of_a_policy_that_opa_has_from_a_folder_is_not_known_so_it
 
 
 async def test_both_engines_give_the_same_answers_on_the_shipped_policy(socket: Path, start: Start):
-    folder = shipped()
+    folder = find_shipped()
     if not (folder / "gateway/decision").is_dir():
         pytest.skip(f"there is no policy in {folder}")
     start(f"unix://{socket}", "--bundle", folder)

@@ -50,7 +50,7 @@ class Case:
         return folded.needs_listing
 
     def note(self, items: Sequence[bytes], at: str = AT, *, complete: bool, own: bool) -> bool:
-        return self.fold(self.reader.read(items, at, complete=complete, own=own))
+        return self.fold(self.reader.read_listing(items, at, complete=complete, own=own))
 
     def adopt(self, pinned: Mapping[str, Pinned], cleared: Iterable[str] = ()) -> bool:
         return self.fold(PinsAdopted(pinned, frozenset(cleared)))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gateway.policy.folders import shipped
+from gateway.policy.folders import find_shipped
 from tests.unit.cli.conftest import Status
 
 CONFIGURATION = """
@@ -194,7 +194,7 @@ def test_no_word_of_a_call_is_a_command_to_the_terminal(can: Status, capsys: pyt
 def test_a_policy_that_does_not_explain_grants_still_decides(
     can: Status, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    shutil.copytree(shipped(), tmp_path / "own")
+    shutil.copytree(find_shipped(), tmp_path / "own")
     shutil.rmtree(tmp_path / "own/gateway/explanation")
     text = (
         (tmp_path / "gateway.yaml")

@@ -10,7 +10,7 @@ import yaml
 from gateway import config
 from gateway.cli import rego, template
 from gateway.policy import bundle
-from gateway.policy.folders import shipped
+from gateway.policy.folders import find_shipped
 from gateway.policy.problems import GRANTS
 
 IMPORTED = {
@@ -40,7 +40,7 @@ def test_grants_can_be_read_in_full(upstreams: dict[str, object] | None, tmp_pat
     path = tmp_path / "grants.yaml"
     path.write_text(template.grants(upstreams), encoding="utf-8")
 
-    assert rego.problems(bundle.read_folder(shipped(), path), GRANTS) == []
+    assert rego.problems(bundle.read_folder(find_shipped(), path), GRANTS) == []
 
 
 def test_nobody_may_call_what_was_imported():
@@ -55,7 +55,7 @@ def test_the_grants_that_are_proposed_can_be_put_into_force_as_the_file_says(tmp
 
     grants = yaml.safe_load(path.read_text("utf-8"))["upstreams"]
     assert [grant["id"] for items in grants.values() for grant in items] == ["github-reads", "files-reads"]
-    assert rego.problems(bundle.read_folder(shipped(), path), GRANTS) == []
+    assert rego.problems(bundle.read_folder(find_shipped(), path), GRANTS) == []
 
 
 def test_no_upstreams_are_still_a_configuration(tmp_path: Path):

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.credentials.corpus import negatives
-from gateway.credentials.decoders import base85, quoted_printable, uuencoded
+from gateway.credentials.decoders import base85, decode_uuencoded, quoted_printable
 from gateway.credentials.detect import Detector
 from gateway.credentials.fingerprint import Fingerprints
 from tests.unit.credentials.conftest import RULES
@@ -103,11 +103,11 @@ def test_random_passwords_in_base85_are_hardly_missed():
 
 def test_other_texts_hold_hardly_anything_in_them():
     texts = [text.encode() for _, text in negatives(Random(5), 40)]
-    for decode in (base85, uuencoded):
+    for decode in (base85, decode_uuencoded):
         assert sum(len(b"".join(decode(text))) for text in texts) < sum(map(len, texts)) / 100
 
 
-@pytest.mark.parametrize("decode", [base85, uuencoded, quoted_printable])
+@pytest.mark.parametrize("decode", [base85, decode_uuencoded, quoted_printable])
 @given(
     data=st.binary(max_size=300)
     | st.text("+-/0123456789ABCDEFGHI!#$%&()*;<=>?@^_`{|}~abc\n", max_size=300).map(str.encode)
@@ -117,7 +117,7 @@ def test_nothing_makes_them_fail(decode: Callable[[bytes], list[bytes]], data: b
     assert sum(map(len, decode(data))) <= 5 * len(data) + 5
 
 
-@pytest.mark.parametrize("decode", [base85, uuencoded, quoted_printable])
+@pytest.mark.parametrize("decode", [base85, decode_uuencoded, quoted_printable])
 @pytest.mark.parametrize(
     "text", [b"A!aaa" * 40_000, b"=41" * 70_000, b"+!!!!" * 40_000, b"(        \n" * 20_000, b"=" * 200_000]
 )

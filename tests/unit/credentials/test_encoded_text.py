@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from gateway.credentials.encoded_text import MAX_ENCODED, SHORTEST, decoded
+from gateway.credentials.encoded_text import MAX_ENCODED, SHORTEST, decode_words
 from gateway.words.words import distinctive
 
 SAID = "The zanzibarian figures of Acme are 4471829, says ana@corp.example."
@@ -38,7 +38,7 @@ FORMS: dict[str, Callable[[str], str]] = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_the_words_of_an_encoded_text_are_found(form: str):
-    assert {b"zanzibarian", b"ana@corp.example", b"4471829"} <= distinctive(decoded(FORMS[form](SAID)))
+    assert {b"zanzibarian", b"ana@corp.example", b"4471829"} <= distinctive(decode_words(FORMS[form](SAID)))
 
 
 @pytest.mark.parametrize(
@@ -53,17 +53,17 @@ def test_the_words_of_an_encoded_text_are_found(form: str):
     ],
 )
 def test_ordinary_arguments_are_not_decoded(text: str):
-    assert decoded(text) == ""
+    assert decode_words(text) == ""
 
 
 def test_sixteen_letters_are_the_least():
     word = base64_of("x" * SHORTEST)[: SHORTEST - 1]
 
-    assert decoded(word) == ""
+    assert decode_words(word) == ""
 
 
 def test_what_is_decoded_is_bounded():
-    assert len(decoded(base64_of("zanzibarian " * MAX_ENCODED))) < 4 * MAX_ENCODED
+    assert len(decode_words(base64_of("zanzibarian " * MAX_ENCODED))) < 4 * MAX_ENCODED
 
 
 def test_pictures_share_no_words_with_what_was_read():
@@ -71,4 +71,4 @@ def test_pictures_share_no_words_with_what_was_read():
     read = distinctive(" ".join("".join(chance.choices("abcdefghijklmnopqrstuvwxyz", k=9)) for _ in range(5_000)))
     pictures = [base64.b64encode(chance.randbytes(20_000)).decode() for _ in range(50)]
 
-    assert [picture[:20] for picture in pictures if distinctive(decoded(picture)) & read] == []
+    assert [picture[:20] for picture in pictures if distinctive(decode_words(picture)) & read] == []

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from benchmarks.credentials.examples import ALPHABETS
 from gateway.credentials import fingerprint as module
-from gateway.credentials.fingerprint import SAMPLE, Fingerprints, covered, distinguishing, normalised
+from gateway.credentials.fingerprint import SAMPLE, Fingerprints, find_distinguishing, is_half_covered, normalise_value
 from gateway.model.shingles import gram, grams_of, is_word_mark, mark_named, mark_of, name_of, word_mark
 
 KEYED = Fingerprints(b"k" * 32)
@@ -66,7 +66,7 @@ def test_compatibility_forms_and_invisible_characters_do_not_change_its_name():
 @given(st.text(max_size=80))
 @settings(deadline=None)
 def test_normalising_twice_is_normalising_once(text: str):
-    assert normalised(normalised(text)) == normalised(text)
+    assert normalise_value(normalise_value(text)) == normalise_value(text)
 
 
 def test_lone_surrogates_have_a_name_too():
@@ -106,7 +106,7 @@ def test_the_shingles_of_a_value_are_not_those_of_the_words_in_it():
             }
     passphrase = KEYED.shingles("correct-horse-battery-staple")
     assert not {gram(item) for item in passphrase} & {*KEYED.grams(b"correct"), *KEYED.grams(b"battery")}
-    assert covered(grams_of(passphrase), KEYED.grams(b"correct horse battery staple"))
+    assert is_half_covered(grams_of(passphrase), KEYED.grams(b"correct horse battery staple"))
 
 
 def test_a_value_that_is_one_word_has_the_shingles_of_it():
@@ -119,15 +119,15 @@ def test_a_value_is_known_again_with_marks_between_its_pieces(pieces: int):
     size = len(value) // pieces
     written = " - ".join(value[start : start + size] for start in range(0, len(value), size))
 
-    assert covered(grams_of(KEYED.shingles(value)), KEYED.grams(written.upper().encode()))
+    assert is_half_covered(grams_of(KEYED.shingles(value)), KEYED.grams(written.upper().encode()))
 
 
 def test_a_beginning_or_another_value_is_not_it():
     value = secret()
 
-    assert not covered(grams_of(KEYED.shingles(value)), KEYED.grams(value[:20].encode()))
-    assert not covered(grams_of(KEYED.shingles(value)), KEYED.grams(secret(seed=2).encode()))
-    assert not covered(frozenset(), KEYED.grams(value.encode()))
+    assert not is_half_covered(grams_of(KEYED.shingles(value)), KEYED.grams(value[:20].encode()))
+    assert not is_half_covered(grams_of(KEYED.shingles(value)), KEYED.grams(secret(seed=2).encode()))
+    assert not is_half_covered(frozenset(), KEYED.grams(value.encode()))
 
 
 @pytest.mark.parametrize(
@@ -136,21 +136,21 @@ def test_a_beginning_or_another_value_is_not_it():
 )
 def test_half_of_a_value_is_the_value(kept: int, present: int, known: bool):  # noqa: FBT001 - a parameter of pytest
     sample = [place << 16 | place for place in range(kept)]
-    assert covered(sample, [place << 16 for place in range(present)]) is known
+    assert is_half_covered(sample, [place << 16 for place in range(present)]) is known
 
 
 def test_a_word_in_common_is_chance():
-    assert not covered(grams_of(KEYED.shingles("password2024!x")), KEYED.grams(b"the password of 2023"))
+    assert not is_half_covered(grams_of(KEYED.shingles("password2024!x")), KEYED.grams(b"the password of 2023"))
 
 
 def test_two_tokens_of_one_issuer_are_told_apart_by_their_signatures():
     head = f"eyJ{secret(90, 3)}.eyJ{secret(200, 4)}"
     one, other = f"{head}.{secret(43, 5)}", f"{head}.{secret(43, 6)}"
 
-    assert distinguishing(one) == secret(43, 5)
-    assert distinguishing(f"{head}.short") == f"{head}.short"
-    assert not covered(grams_of(KEYED.shingles(one)), KEYED.grams(other.encode()))
-    assert covered(grams_of(KEYED.shingles(one)), KEYED.grams(one.encode()))
+    assert find_distinguishing(one) == secret(43, 5)
+    assert find_distinguishing(f"{head}.short") == f"{head}.short"
+    assert not is_half_covered(grams_of(KEYED.shingles(one)), KEYED.grams(other.encode()))
+    assert is_half_covered(grams_of(KEYED.shingles(one)), KEYED.grams(one.encode()))
 
 
 def test_of_a_very_long_value_the_beginning_is_its_name():

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from gateway.credentials.handles import BACKSLASH, SIGN, Misplaced, Place, fits, mirrored, places, restored
+from gateway.credentials.handles import BACKSLASH, SIGN, Misplaced, Place, fits, mirror_headers, places, restored
 from gateway.model.target import Role
 from gateway.protocol.headers import decode, encode
 
@@ -184,7 +184,7 @@ def test_headers_that_repeat_a_string_repeat_what_it_says_now():
         (b"x-other", f"Bearer {HANDLE}".encode()),
         (b"mcp-param-broken", b"=?base64?x?="),
     )
-    made = mirrored(headers, found(body), {HANDLE: "new\u00e9"})
+    made = mirror_headers(headers, found(body), {HANDLE: "new\u00e9"})
 
     assert [decode(value.decode()) for name, value in made[:4] if name] == [
         "Bearer new\u00e9",

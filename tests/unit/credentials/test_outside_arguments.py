@@ -178,4 +178,4 @@ def test_what_a_result_repeats_of_its_call_is_known():
     sent = Sent(
         ((b"user-agent", KEY.encode()),), request("tools/call", name="t", arguments={"a": FRESH}, more="hunter2")
     )
-    assert outside_arguments.repeated(sightings, sent, DETECTOR) == {KEYED.of(KEY), KEYED.of("hunter2")}
+    assert outside_arguments.find_repeated(sightings, sent, DETECTOR) == {KEYED.of(KEY), KEYED.of("hunter2")}

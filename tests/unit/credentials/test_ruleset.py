@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from benchmarks.credentials.examples import example
 from gateway.credentials import ruleset
-from gateway.credentials.ruleset import GRAMMAR, OWN, CredentialRule, Ruleset, compiled, escaped, load, shannon
+from gateway.credentials.ruleset import GRAMMAR, OWN, CredentialRule, Ruleset, compiled, escape_literal, load, shannon
 from gateway.errors import ConfigurationError
 from tests.unit.credentials.conftest import RULES
 
@@ -349,8 +349,8 @@ def test_a_file_that_is_not_there_or_no_text_is_refused(tmp_path: Path):
 
 
 def test_literals_are_escaped_for_re2():
-    assert compiled(escaped("a.b$c+(d)-e_f")).search(b"xa.b$c+(d)-e_f") is not None
-    assert compiled(escaped("a.b")).search(b"axb") is None
+    assert compiled(escape_literal("a.b$c+(d)-e_f")).search(b"xa.b$c+(d)-e_f") is not None
+    assert compiled(escape_literal("a.b")).search(b"axb") is None
 
 
 def test_entropy_is_in_bits_a_character():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.history.events import Released, Settled
 from gateway.history.facts import facts
 from gateway.history.fold import apply
-from gateway.history.new_events import observed, reserved
+from gateway.history.new_events import build_observation, build_reservation
 from gateway.history.state import TaskState
 from gateway.model.content import CallContent, ResultContent
 from gateway.model.facts import SessionFacts
@@ -29,14 +29,16 @@ class Agent:
     def begin(self, audience: str, content: CallContent | None = None, **labels: Any) -> tuple[str, SessionFacts]:
         self.count += 1
         call_id, content = f"c{self.count}", content if content is not None else CallContent()
-        apply(self.state, reserved(self.state, call_id, self.make_call(audience, **labels), content, self.count))
+        apply(
+            self.state, build_reservation(self.state, call_id, self.make_call(audience, **labels), content, self.count)
+        )
         return call_id, facts(self.state, self.count, call=call_id, content=content)
 
     def call(
         self, audience: str, content: CallContent | None = None, result: ResultContent | None = None, **labels: Any
     ) -> SessionFacts:
         call_id, known = self.begin(audience, content, **labels)
-        apply(self.state, observed(self.state, call_id, result or ResultContent()))
+        apply(self.state, build_observation(self.state, call_id, result or ResultContent()))
         apply(self.state, Settled(call_id))
         return known
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
 
-from gateway.history.events import Endorsed, Event, Released, Reserved, Settled, Shown, opened, pack
+from gateway.history.events import Endorsed, Event, Released, Reserved, Settled, Shown, open_declared, pack
 from gateway.history.fold import apply
-from gateway.history.new_events import observed, read, reserved
+from gateway.history.new_events import build_observation, build_reading, build_reservation
 from gateway.history.state import TaskState
 from gateway.model.call import Call, PastCall, Source
 from gateway.model.content import CallContent, ResultContent, Sighting
@@ -66,7 +66,7 @@ CALLS = st.builds(
     labels=st.builds(Labels, st.sampled_from(Effect), sensitivity=st.sampled_from(Sensitivity)),
     aggregates=st.sampled_from([None, None, ("b", "d"), ()]),
 ).map(lambda target: Call("tools/call", target, {}))
-OPENED = st.builds(opened, DIGEST_SETS, st.lists(st.builds(Shown, NAMES, DIGEST_SETS), max_size=1).map(tuple))
+OPENED = st.builds(open_declared, DIGEST_SETS, st.lists(st.builds(Shown, NAMES, DIGEST_SETS), max_size=1).map(tuple))
 STEPS = st.lists(
     st.sampled_from(["begin", "begin", "show", "show", "settle", "deny", "drop", "endorse", "read"]),
     min_size=1,
@@ -132,16 +132,16 @@ def _event(
     state = life.state
     if step == "read":
         source = draw(sources(_settled(life.events)))
-        return read(
+        return build_reading(
             state, source, draw(RESULTS), number * 7.5, late=source.past_call is not None and draw(st.booleans())
         )
     if step == "begin":
-        return reserved(state, f"c{number}", draw(CALLS), draw(contents), number * 7.5)
+        return build_reservation(state, f"c{number}", draw(CALLS), draw(contents), number * 7.5)
     if step == "endorse":
         return Endorsed(pack(draw(DIGEST_SETS)))
     if not state.open:
         return None
     call = draw(st.sampled_from(sorted(state.open)))
     if step == "show":
-        return observed(state, call, draw(RESULTS), draw(st.sampled_from(Sensitivity)))
+        return build_observation(state, call, draw(RESULTS), draw(st.sampled_from(Sensitivity)))
     return Settled(call) if step == "settle" else Released(call, denied=step == "deny")

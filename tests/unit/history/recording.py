@@ -113,7 +113,7 @@ class Gateway:
     def read(
         self, task: Task, source: Source, content: ResultContent, at: float = 1000.0, number: int | None = None
     ) -> JsonObject | None:
-        fields = self.history.ledger.read(task, f"{self.record.name}-r", source, content, at, number=number)
+        fields = self.history.ledger.add_reading(task, f"{self.record.name}-r", source, content, at, number=number)
         if fields is not None:
             self.record.append("observed", fields)
         return fields

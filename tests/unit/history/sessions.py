@@ -84,7 +84,9 @@ class Session:
             self.write("observed", fields)
 
     def read(self, source: Source, result: ResultContent, number: int | None = None) -> None:
-        fields = self.history.ledger.read(self.task, f"r{len(self.entries)}", source, result, self.now, number=number)
+        fields = self.history.ledger.add_reading(
+            self.task, f"r{len(self.entries)}", source, result, self.now, number=number
+        )
         if fields is not None:
             self.write("observed", {**fields, "source": f"{source.target.audience} a stream"})
 

@@ -11,7 +11,7 @@ from gateway.history.codec import decode_state, encode_state
 from gateway.history.events import Observed, Passed, Settled, from_fields, to_fields
 from gateway.history.facts import facts
 from gateway.history.fold import apply
-from gateway.history.new_events import changes_nothing, observed
+from gateway.history.new_events import build_observation, changes_nothing
 from gateway.history.state import TaskState
 from gateway.model.content import CallContent, ResultContent, Sighting
 from gateway.model.target import Effect, Role
@@ -73,8 +73,8 @@ def test_a_code_of_before_the_request_is_not(agent: Agent):
 def test_a_code_that_was_being_read_at_the_request_is_not(agent: Agent):
     asking, _ = agent.begin("bank")
     reading, _ = agent.begin("mail")
-    apply(agent.state, observed(agent.state, asking, REQUEST))
-    apply(agent.state, observed(agent.state, reading, showing("code")))
+    apply(agent.state, build_observation(agent.state, asking, REQUEST))
+    apply(agent.state, build_observation(agent.state, reading, showing("code")))
     assert not is_requested(agent)
 
 
@@ -151,8 +151,8 @@ def test_a_request_is_noted_once(agent: Agent):
     agent.call("bank", result=REQUEST)
     agent.call("mail", result=showing("code"))
     call, _ = agent.begin("bank")
-    assert changes_nothing(agent.state, observed(agent.state, call, ResultContent()))
-    assert observed(agent.state, call, REQUEST).requested == 0
+    assert changes_nothing(agent.state, build_observation(agent.state, call, ResultContent()))
+    assert build_observation(agent.state, call, REQUEST).requested == 0
     assert is_requested(agent)
 
 
@@ -202,7 +202,7 @@ def test_a_snapshot_keeps_requests_and_codes(agent: Agent, *, given: bool):
 
 def test_the_journal_keeps_requests_and_codes(agent: Agent):
     call, _ = agent.begin("bank")
-    event = observed(agent.state, call, ResultContent(showing("code").sightings, requests_code=True))
+    event = build_observation(agent.state, call, ResultContent(showing("code").sightings, requests_code=True))
 
     assert isinstance(event, Observed)
     assert event.requested == 1

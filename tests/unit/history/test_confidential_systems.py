@@ -11,7 +11,7 @@ from gateway.history import Restored, build_history, rebuild
 from gateway.history.codec import decode_state, encode_state
 from gateway.history.events import from_fields, to_fields
 from gateway.history.fold import apply
-from gateway.history.new_events import changes_nothing, observed, read
+from gateway.history.new_events import build_observation, build_reading, changes_nothing
 from gateway.model.content import ResultContent
 from gateway.model.target import Effect, Labels, Sensitivity, System, Target
 from tests.requirements import requirement
@@ -25,7 +25,7 @@ SECRET = Sensitivity.CONFIDENTIAL
 
 def show(agent: Agent, audience: str, sensitivity: Sensitivity) -> None:
     call_id, _ = agent.begin(audience)
-    apply(agent.state, observed(agent.state, call_id, NOTHING, sensitivity))
+    apply(agent.state, build_observation(agent.state, call_id, NOTHING, sensitivity))
 
 
 @pytest.mark.parametrize("sensitivity", [Sensitivity.CONFIDENTIAL, Sensitivity.RESTRICTED])
@@ -47,8 +47,8 @@ def test_a_system_without_confidential_data_does_not_count(agent: Agent, sensiti
 def test_a_second_system_is_news_although_the_task_has_read_something_as_confidential(agent: Agent):
     show(agent, "crm", Sensitivity.RESTRICTED)
     call_id, _ = agent.begin("hr")
-    apply(agent.state, observed(agent.state, call_id, NOTHING))
-    event = observed(agent.state, call_id, NOTHING, SECRET)
+    apply(agent.state, build_observation(agent.state, call_id, NOTHING))
+    event = build_observation(agent.state, call_id, NOTHING, SECRET)
 
     assert not changes_nothing(agent.state, event)
     apply(agent.state, event)
@@ -65,7 +65,7 @@ def test_a_refused_call_has_read_nothing(agent: Agent):
 
 def test_each_system_behind_an_aggregator_counts(agent: Agent):
     hub = Target("tool", "hub", "use", "hub", "acme", labels=Labels(Effect.READ), aggregates=("crm", "hr"))
-    event = read(agent.state, stream("hub", target=hub, sensitivity=SECRET), NOTHING, 1.0)
+    event = build_reading(agent.state, stream("hub", target=hub, sensitivity=SECRET), NOTHING, 1.0)
     apply(agent.state, event)
 
     assert agent.state.confidential_systems == {System(name, "acme") for name in ("crm", "hr", "hub")}

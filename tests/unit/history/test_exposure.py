@@ -14,7 +14,7 @@ from gateway.history.codec import decode_state, encode_state
 from gateway.history.events import Released, Settled, Touch, from_fields, to_fields
 from gateway.history.exposure import Exposures
 from gateway.history.fold import apply
-from gateway.history.new_events import reserved
+from gateway.history.new_events import build_reservation
 from gateway.history.state import MAX_EXPOSED, TaskState
 from gateway.model.call import Call
 from gateway.model.content import CallContent, CredentialPiece, ResultContent, Sighting
@@ -221,7 +221,7 @@ def test_what_all_tasks_of_a_caller_and_all_callers_carry_is_bounded(limits: dic
         state = TaskState()
         found = exposures.complete(Mine(f"t{number}"), state, target, content(other(number)))
         assert len(found.sightings) == count
-        event = reserved(state, "c", call("billing"), found, 1.0)
+        event = build_reservation(state, "c", call("billing"), found, 1.0)
         apply(state, event)
         exposures.follow("ada", f"t{number}", state, event)
     exposures.drop("ada", "t1")
@@ -244,14 +244,14 @@ def test_events_and_states_with_pieces_are_the_same_after_they_were_written():
     event = make_exposed(touch, (1 << 16, 2**64 - 65_536))
     assert from_fields(to_fields(event)) == event
     state = apply(TaskState(), event)
-    made = reserved(state, "c", call("billing"), CallContent(exposed=(1 << 16, 5 << 16)), 1.0)
+    made = build_reservation(state, "c", call("billing"), CallContent(exposed=(1 << 16, 5 << 16)), 1.0)
     assert from_fields(to_fields(made)) == made
     apply(state, made)
     assert state.exposed["billing"] == {1 << 16: 2, 5 << 16: 1, 2**64 - 65_536: 1}
     assert decode_state(encode_state(state)) == state
     apply(state, Released("c", denied=False))
     assert state.exposed["billing"] == {1 << 16: 1, 2**64 - 65_536: 1}
-    apply(state, reserved(state, "d", call("mail"), CallContent(exposed=(5 << 16,)), 1.0))
+    apply(state, build_reservation(state, "d", call("mail"), CallContent(exposed=(5 << 16,)), 1.0))
     apply(state, Released("d", denied=False))
     assert "mail" not in state.exposed
 
@@ -261,7 +261,7 @@ def test_what_was_sent_is_never_taken_back(calls: list[tuple[set[int], bool]]):
     state, sent = TaskState(), set[int]()
     for number, (places, allowed) in enumerate(calls):
         grams = tuple(sorted(GRAMS[place] for place in places))
-        apply(state, reserved(state, str(number), call("billing"), CallContent(exposed=grams), 1.0))
+        apply(state, build_reservation(state, str(number), call("billing"), CallContent(exposed=grams), 1.0))
         apply(state, Settled(str(number)) if allowed else Released(str(number), denied=True))
         sent |= set(grams) if allowed else set()
     assert set(state.exposed.get("billing", ())) == sent

@@ -15,7 +15,7 @@ from gateway.history.events import Opened, Passed, Reserved, Settled, Touch, unp
 from gateway.history.exposure import Exposures
 from gateway.history.facts import facts
 from gateway.history.fold import apply
-from gateway.history.new_events import changes_nothing, observed, reserved, with_content
+from gateway.history.new_events import build_observation, build_reservation, changes_nothing, with_content
 from gateway.history.origins import Teller
 from gateway.history.reach import WINDOW
 from gateway.history.registry import TaskRegistry
@@ -53,7 +53,9 @@ def test_a_call_raises_what_its_systems_raise_by_the_plain_rule(
         if passes:
             apply(state, Passed(name))
 
-    event = reserved(state, "next", call, CallContent(has_off_goal_text=True, words=frozenset()), 100.0, depth=depth)
+    event = build_reservation(
+        state, "next", call, CallContent(has_off_goal_text=True, words=frozenset()), 100.0, depth=depth
+    )
 
     expected = systems_raised(state, event)
     assert dict(event.raises) == (expected | {"depth": depth} if depth else expected)
@@ -63,7 +65,7 @@ def test_a_call_raises_what_its_systems_raise_by_the_plain_rule(
 def test_a_call_without_rare_contents_is_reserved_as_one_whose_contents_are_all_looked_at(
     life: Life, call: Call, content: CallContent
 ):
-    event = reserved(life.state, "next", call, content, 100.0)
+    event = build_reservation(life.state, "next", call, content, 100.0)
 
     assert with_content(life.state, event, content, NOTHING) == event
 
@@ -92,7 +94,7 @@ def sets_of(touches: list[Touch]) -> dict[str, set[str]]:
 def test_the_words_of_a_call_are_those_that_nothing_has(life: Life, call: Call, content: CallContent | None):
     state = life.state
 
-    event = reserved(state, "next", call, content, 100.0)
+    event = build_reservation(state, "next", call, content, 100.0)
 
     if content is None or content.words is None:
         assert (event.uttered, event.wordy) == (b"", True)
@@ -108,7 +110,7 @@ def test_the_facts_of_a_call_are_those_of_the_plain_rules(
     life: Life, call: Call, content: CallContent | None, now: float
 ):
     state = life.state
-    apply(state, reserved(state, "next", call, content, now))
+    apply(state, build_reservation(state, "next", call, content, now))
 
     known = facts(state, now, call="next", content=content)
 
@@ -138,11 +140,11 @@ def test_a_call_by_the_short_ways_leaves_what_its_events_leave(
     apply(plain, opened)
 
     history.ledger.reserve(task, "c", call, content, 1.0)
-    apply(plain, reserved(plain, "c", call, content, 1.0))
+    apply(plain, build_reservation(plain, "c", call, content, 1.0))
     history.ledger.let_pass(task, "c")
     apply(plain, Passed("c"))
     for result in results:
-        shown = observed(plain, "c", result)
+        shown = build_observation(plain, "c", result)
         fields = history.ledger.observe(task, "c", result)
         assert (fields is None) == changes_nothing(plain, shown)
         apply(plain, shown if fields is not None else Passed("c"))
@@ -189,7 +191,7 @@ def test_a_part_that_shows_nothing_leaves_what_its_event_leaves(life: Life, labe
     kept = TaskHistory(task, "agent", ("issuer",), 0.0, state=life.state)
     history.tasks.admit(kept)
     for call in list(life.state.open):
-        shown = observed(life.state, call, content, label)
+        shown = build_observation(life.state, call, content, label)
         is_news = not changes_nothing(life.state, shown)
 
         assert (history.ledger.observe(task, call, content, label=label) is not None) == is_news

@@ -9,7 +9,7 @@ from gateway.history import state as bounds
 from gateway.history.events import Ended, Event, Observed, Released, Settled, pack
 from gateway.history.facts import facts
 from gateway.history.fold import apply
-from gateway.history.new_events import observed, reserved
+from gateway.history.new_events import build_observation, build_reservation
 from gateway.history.state import ENDLESS
 from gateway.model.content import CallContent, ResultContent
 from gateway.model.target import Effect, Sensitivity
@@ -62,7 +62,7 @@ def test_what_happens_to_a_call_that_is_not_open_is_an_error_and_changes_nothing
 
 
 def test_a_call_is_not_reserved_twice(agent: Agent):
-    event = reserved(agent.state, "same", agent.make_call(), CallContent(), 0)
+    event = build_reservation(agent.state, "same", agent.make_call(), CallContent(), 0)
     apply(agent.state, event)
     before = copy.deepcopy(agent.state)
 
@@ -137,7 +137,7 @@ def test_labels_are_the_worst_of_all_that_was_read(agent: Agent):
 
 def test_a_result_counts_as_read_when_its_first_part_has_come(agent: Agent):
     call_id, _ = agent.begin("a")
-    apply(agent.state, observed(agent.state, call_id, ResultContent(), Sensitivity.RESTRICTED))
+    apply(agent.state, build_observation(agent.state, call_id, ResultContent(), Sensitivity.RESTRICTED))
 
     _, known = agent.begin("b")
 

@@ -9,7 +9,7 @@ from gateway.history import state as bounds
 from gateway.history.events import Released
 from gateway.history.facts import facts
 from gateway.history.fold import apply
-from gateway.history.new_events import changes_nothing, observed
+from gateway.history.new_events import build_observation, changes_nothing
 from gateway.model.content import CallContent, ResultContent
 
 if TYPE_CHECKING:
@@ -98,8 +98,8 @@ def test_new_links_are_news(agent: Agent):
     agent.call("chat", POINTED, _sending(1))
     call, _ = agent.begin("chat", POINTED)
 
-    assert changes_nothing(agent.state, observed(agent.state, call, _sending(1)))
-    assert not changes_nothing(agent.state, observed(agent.state, call, _sending(2)))
+    assert changes_nothing(agent.state, build_observation(agent.state, call, _sending(1)))
+    assert not changes_nothing(agent.state, build_observation(agent.state, call, _sending(2)))
 
 
 def test_the_ways_to_read_so_many_links_say_less_than_a_code_of_six_digits():

@@ -7,10 +7,10 @@ import pytest
 from gateway.history import Restored, rebuild
 from gateway.history.carried import carried
 from gateway.history.codec import decode_state, encode_state
-from gateway.history.events import Endorsed, from_fields, opened, pack, to_fields
+from gateway.history.events import Endorsed, from_fields, open_declared, pack, to_fields
 from gateway.history.facts import facts
 from gateway.history.fold import apply
-from gateway.history.new_events import changes_nothing, observed, read, reserved
+from gateway.history.new_events import build_observation, build_reading, build_reservation, changes_nothing
 from gateway.history.state import MAX_RECORDED, MAX_TOLD
 from gateway.model.call import Call
 from gateway.model.content import CallContent, ResultContent
@@ -60,8 +60,8 @@ def test_a_record_of_another_system_gives_no_ground(agent: Agent):
 
 def test_a_result_of_an_aggregator_has_no_records(agent: Agent):
     hub = Target("tool", "hub", "use", "hub", labels=Labels(Effect.READ), aggregates=("shop", "web"))
-    apply(agent.state, reserved(agent.state, "c", Call("tools/call", hub, {}), CallContent(), 1.0))
-    apply(agent.state, observed(agent.state, "c", records(CARD)))
+    apply(agent.state, build_reservation(agent.state, "c", Call("tools/call", hub, {}), CallContent(), 1.0))
+    apply(agent.state, build_observation(agent.state, "c", records(CARD)))
 
     assert agent.state.records == {}
 
@@ -76,7 +76,7 @@ def test_each_value_needs_a_record(agent: Agent):
 def test_a_trusted_result_the_goal_and_a_person_ground_a_selection_too(agent: Agent):
     agent.call("hr", result=ResultContent(tokens=frozenset({CARD})), trusted=True)
     assert ungrounded(agent) == ()
-    agent.state = apply(type(agent.state)(), opened({CARD}))
+    agent.state = apply(type(agent.state)(), open_declared({CARD}))
     assert ungrounded(agent) == ()
     agent.state = apply(type(agent.state)(), Endorsed(pack({CARD})))
     assert ungrounded(agent) == ()
@@ -143,18 +143,18 @@ def test_values_beyond_the_bound_give_no_ground(agent: Agent):
 
 def test_records_are_news(agent: Agent):
     call_id, _ = agent.begin("shop")
-    apply(agent.state, observed(agent.state, call_id, ResultContent()))
-    event = observed(agent.state, call_id, records(CARD))
+    apply(agent.state, build_observation(agent.state, call_id, ResultContent()))
+    event = build_observation(agent.state, call_id, records(CARD))
 
     assert not changes_nothing(agent.state, event)
     apply(agent.state, event)
-    assert changes_nothing(agent.state, observed(agent.state, call_id, records(CARD)))
+    assert changes_nothing(agent.state, build_observation(agent.state, call_id, records(CARD)))
 
 
 def test_events_and_snapshots_keep_records(agent: Agent):
     agent.call("web")
     call_id, _ = agent.begin("shop", tells(1, 2))
-    event = observed(agent.state, call_id, records(CARD))
+    event = build_observation(agent.state, call_id, records(CARD))
     apply(agent.state, event)
 
     assert from_fields(to_fields(event)) == event
@@ -170,8 +170,10 @@ def test_the_next_implicit_task_knows_records_and_told_values(agent: Agent, *, t
     for earlier in (before, carried([agent.state, type(agent.state)()])):
         later = Agent(agent.make_call)
         call_id = "c"
-        apply(later.state, reserved(later.state, call_id, agent.make_call("shop"), SELECTS, 1.0, carried=earlier))
-        apply(later.state, observed(later.state, call_id, records(CARD), carried=earlier))
+        apply(
+            later.state, build_reservation(later.state, call_id, agent.make_call("shop"), SELECTS, 1.0, carried=earlier)
+        )
+        apply(later.state, build_observation(later.state, call_id, records(CARD), carried=earlier))
         known = facts(later.state, 1.0, call=call_id, content=SELECTS, carried=earlier)
 
         assert known.ungrounded == (("/card",) if told else ())
@@ -280,16 +282,16 @@ def test_the_next_implicit_task_knows_what_the_one_before_has_read(agent: Agent,
     agent.call("web", result=result)
     for earlier in (carried([agent.state]), carried([type(agent.state)(), agent.state])):
         later = Agent(agent.make_call)
-        apply(later.state, reserved(later.state, "c", agent.make_call("shop"), UNREAD, 1.0, carried=earlier))
+        apply(later.state, build_reservation(later.state, "c", agent.make_call("shop"), UNREAD, 1.0, carried=earlier))
 
         assert facts(later.state, 1.0, call="c", content=UNREAD, carried=earlier).unread == ()
 
 
 def test_that_words_are_missing_is_news_and_is_kept(agent: Agent):
     call_id, _ = agent.begin("web")
-    apply(agent.state, observed(agent.state, call_id, words(1)))
-    event = observed(agent.state, call_id, words(1, sampled=True))
-    late = read(agent.state, stream("web"), words(2, sampled=True), 1.0)
+    apply(agent.state, build_observation(agent.state, call_id, words(1)))
+    event = build_observation(agent.state, call_id, words(1, sampled=True))
+    late = build_reading(agent.state, stream("web"), words(2, sampled=True), 1.0)
 
     assert not changes_nothing(agent.state, event)
     assert from_fields(to_fields(event)) == event

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.history import state as bounds
-from gateway.history.events import Endorsed, Settled, opened, pack
+from gateway.history.events import Endorsed, Settled, open_declared, pack
 from gateway.history.fold import apply
-from gateway.history.new_events import observed
+from gateway.history.new_events import build_observation
 from gateway.model.content import CallContent, ResultContent
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def test_data_that_goes_back_to_where_it_came_from_is_not_spread(
 def test_words_of_the_goal_and_of_trusted_results_are_not_spread(
     agent: Agent, make_content: Callable[..., CallContent], make_result: Callable[..., ResultContent]
 ):
-    apply(agent.state, opened({1}))
+    apply(agent.state, open_declared({1}))
     agent.call("issues", result=make_result({1, 2}))
     agent.call("directory", result=make_result({2}), trusted=True)
 
@@ -81,7 +81,7 @@ def test_after_a_result_that_was_too_much_each_further_system_counts_as_fed(
 def test_a_call_whose_words_the_user_or_a_trusted_source_wrote_carries_nothing_of_what_was_too_much(
     agent: Agent, make_content: Callable[..., CallContent], make_result: Callable[..., ResultContent]
 ):
-    apply(agent.state, opened({1}))
+    apply(agent.state, open_declared({1}))
     agent.call("files", result=make_result({5}, complete=False))
 
     assert agent.call("mail", make_content({1})).spread == 0
@@ -94,7 +94,7 @@ def test_the_end_of_a_result_beyond_the_words_of_one_result_is_not_forgotten(
     call_id, _ = agent.begin("files")
     for part in range(5):
         tokens = range(part * 1000, (part + 1) * 1000)
-        apply(agent.state, observed(agent.state, call_id, make_result(tokens)))
+        apply(agent.state, build_observation(agent.state, call_id, make_result(tokens)))
     apply(agent.state, Settled(call_id))
 
     assert len(agent.state.tokens) == bounds.MAX_RESULT_TOKENS
@@ -137,7 +137,7 @@ def _authority(grounded: frozenset[str] = frozenset(), **digests: set[int]) -> C
 
 
 def test_a_value_that_came_from_nowhere_trusted_is_ungrounded(agent: Agent, make_result: Callable[..., ResultContent]):
-    apply(agent.state, opened({1}))
+    apply(agent.state, open_declared({1}))
     agent.call("directory", result=make_result({2}), trusted=True)
     agent.call("issues", result=make_result({3, 4}))
     apply(agent.state, Endorsed(pack({4})))

@@ -10,7 +10,7 @@ from gateway.history.codec import decode_state, encode_state
 from gateway.history.events import Endorsed, Passed, Released, Settled, from_fields, pack, to_fields
 from gateway.history.facts import facts
 from gateway.history.fold import apply
-from gateway.history.new_events import reserved
+from gateway.history.new_events import build_reservation
 from gateway.history.reach import WINDOW
 from gateway.history.state import TaskState
 from gateway.model.call import Call
@@ -31,7 +31,7 @@ def reserve(
 ) -> dict[str, int]:
     """Reserve a call, and return the numbers that it raises."""
     target = Target("tool", audience, "use", audience, labels=Labels(effect), tenant="t", environment="e")
-    event = reserved(state, call, Call("tools/call", target, {}), content, at, depth=0)
+    event = build_reservation(state, call, Call("tools/call", target, {}), content, at, depth=0)
     assert from_fields(to_fields(event)) == event
     apply(state, event)
     assert facts(state, at, call=call, content=content).raises == dict(event.raises)

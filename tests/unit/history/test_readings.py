@@ -16,7 +16,7 @@ from gateway.history import state as bounds
 from gateway.history.embedded import History
 from gateway.history.facts import facts
 from gateway.history.fold import apply
-from gateway.history.new_events import changes_nothing, read, reserved
+from gateway.history.new_events import build_reading, build_reservation, changes_nothing
 from gateway.history.state import ENDLESS, TaskState
 from gateway.model.call import Call, PastCall
 from gateway.model.content import CallContent, ResultContent, Sighting
@@ -53,7 +53,7 @@ def late(of: PastCall) -> Source:
 def take(
     state: TaskState, source: Source, content: ResultContent, *, late: bool = False, number: int | None = None
 ) -> int:
-    event = read(state, source, content, 5.0, late=late, number=number)
+    event = build_reading(state, source, content, 5.0, late=late, number=number)
     apply(state, event)
     return event.number
 
@@ -61,7 +61,7 @@ def take(
 def presented(state: TaskState, audience: str = "b") -> CredentialFact:
     """What is known of the credential when it is carried to another system."""
     call, content = Call("tools/call", Target("tool", audience, "use", audience), {}), CallContent(sightings=(KEY,))
-    apply(state, reserved(state, "carried", call, content, 9.0))
+    apply(state, build_reservation(state, "carried", call, content, 9.0))
     found = facts(state, 9.0, call="carried", content=content).credentials
     assert found is not None
     return found[0]
@@ -81,7 +81,7 @@ def test_a_credential_that_was_read_is_of_its_system_and_of_no_call():
 def test_a_late_result_is_one_of_its_call():
     state = TaskState()
     content = CallContent(sightings=(Sighting("mine", "jwt"),))
-    apply(state, reserved(state, "c1", Call("tools/call", target(Effect.MINT), {}), content, 1.0))
+    apply(state, build_reservation(state, "c1", Call("tools/call", target(Effect.MINT), {}), content, 1.0))
     take(state, late(past_call(DECLARED, 1, Effect.MINT, "mine")), SHOWN, late=True)
 
     fact = presented(state)
@@ -120,12 +120,12 @@ def test_after_a_reading_that_was_not_looked_through_whole_nobody_knows_where_a_
     state = TaskState()
     call, content = Call("tools/call", target(), {}), CallContent(sightings=(KEY,))
     take(state, stream(untrusted=False), ResultContent())
-    apply(state, reserved(state, "before", call, content, 9.0))
+    apply(state, build_reservation(state, "before", call, content, 9.0))
     assert facts(state, 9.0, call="before", content=content).credentials
 
     take(state, stream(untrusted=False), ResultContent(complete=False))
     unsure = structs.replace(content, unsure=True)
-    apply(state, reserved(state, "after", call, unsure, 9.0))
+    apply(state, build_reservation(state, "after", call, unsure, 9.0))
     assert state.lost == {"a"}
     assert facts(state, 9.0, call="after", content=unsure).credentials is None
 
@@ -150,7 +150,7 @@ def test_words_of_a_reading_are_followed_where_they_go():
             Call("tools/call", Target("tool", system, "use", system), {}),
             CallContent(tokens=frozenset({word})),
         )
-        apply(state, reserved(state, f"c{number}", call, content, 9.0))
+        apply(state, build_reservation(state, f"c{number}", call, content, 9.0))
 
     assert facts(state, 9.0).spread == 2
 
@@ -173,19 +173,19 @@ def test_the_parts_of_a_reading_have_one_number_and_others_have_their_own():
 
     assert (first, again, other) == (1, 1, 2)
     call = Call("tools/call", target(), {})
-    assert reserved(state, "c", call, CallContent(), 9.0).number == 3
+    assert build_reservation(state, "c", call, CallContent(), 9.0).number == 3
 
 
 def test_a_reading_that_says_nothing_new_need_not_be_written_down():
     state = TaskState()
-    assert not changes_nothing(state, read(state, stream(), SHOWN, 1.0))
+    assert not changes_nothing(state, build_reading(state, stream(), SHOWN, 1.0))
     take(state, stream(), SHOWN)
-    assert changes_nothing(state, read(state, stream(), SHOWN, 1.0))
-    assert not changes_nothing(state, read(state, stream(), ResultContent(complete=False), 1.0))
-    assert not changes_nothing(state, read(state, stream(), ResultContent(tokens=frozenset({1})), 1.0))
-    assert not changes_nothing(state, read(state, stream(sensitivity=Sensitivity.RESTRICTED), SHOWN, 1.0))
+    assert changes_nothing(state, build_reading(state, stream(), SHOWN, 1.0))
+    assert not changes_nothing(state, build_reading(state, stream(), ResultContent(complete=False), 1.0))
+    assert not changes_nothing(state, build_reading(state, stream(), ResultContent(tokens=frozenset({1})), 1.0))
+    assert not changes_nothing(state, build_reading(state, stream(sensitivity=Sensitivity.RESTRICTED), SHOWN, 1.0))
     take(state, stream(), ResultContent(complete=False))
-    assert changes_nothing(state, read(state, stream(), ResultContent(complete=False), 1.0))
+    assert changes_nothing(state, build_reading(state, stream(), ResultContent(complete=False), 1.0))
 
 
 def test_what_is_kept_of_readings_is_bounded():
@@ -203,12 +203,12 @@ def test_credentials_beyond_those_that_are_kept_are_news_once():
     take(
         state, stream(), ResultContent(tuple(Sighting(f"s{number}", "jwt") for number in range(bounds.MAX_CREDENTIALS)))
     )
-    more = read(state, stream(), ResultContent((Sighting("one more", "jwt"),)), 1.0)
+    more = build_reading(state, stream(), ResultContent((Sighting("one more", "jwt"),)), 1.0)
     assert not changes_nothing(state, more)
     apply(state, more)
 
     assert state.lost
-    assert changes_nothing(state, read(state, stream(), ResultContent((Sighting("another", "jwt"),)), 2.0))
+    assert changes_nothing(state, build_reading(state, stream(), ResultContent((Sighting("another", "jwt"),)), 2.0))
 
 
 # --- a history ---------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from gateway.history import fold, new_events
 from gateway.history.events import Settled
 from gateway.history.facts import facts, keeps_words, relevance_of
 from gateway.history.fold import apply
-from gateway.history.new_events import changes_nothing, observed, reserved
+from gateway.history.new_events import build_observation, build_reservation, changes_nothing
 from gateway.history.state import TaskState
 from gateway.model.content import CallContent, ResultContent
 from tests.unit.history.lives import CALLS, CONTENTS, RESULTS
@@ -42,8 +42,8 @@ def _narrowed(content: CallContent, want: Relevance) -> CallContent:
 def _after(reads: list[tuple[Call, CallContent, ResultContent]]) -> TaskState:
     state = TaskState()
     for number, (call, content, result) in enumerate(reads):
-        apply(state, reserved(state, f"c{number}", call, content, number))
-        apply(state, observed(state, f"c{number}", result))
+        apply(state, build_reservation(state, f"c{number}", call, content, number))
+        apply(state, build_observation(state, f"c{number}", result))
         apply(state, Settled(f"c{number}"))
     return state
 
@@ -59,7 +59,7 @@ def test_what_is_not_wanted_of_a_call_changes_no_fact(
     known: list[object] = []
     for looked in (content, _narrowed(content, want)):
         state = copy.deepcopy(before)
-        apply(state, reserved(state, "new", call, looked, 300.0))
+        apply(state, build_reservation(state, "new", call, looked, 300.0))
         known.append((state, facts(state, 300.0, call="new", content=looked)))
 
     assert known[0] == known[1]
@@ -80,13 +80,13 @@ def test_the_words_of_a_result_that_are_not_wanted_change_nothing(
     reads: list[tuple[Call, CallContent, ResultContent]], call: Call, content: CallContent, parts: list[ResultContent]
 ):
     before = _after([*reads, (call, CallContent(), ResultContent(tokens=frozenset(range(100, 104))))])
-    apply(before, reserved(before, "new", call, content, 300.0))
+    apply(before, build_reservation(before, "new", call, content, 300.0))
     assert not keeps_words(before, call.target)
     states: list[TaskState] = []
     for looked in (parts, [structs.replace(part, tokens=frozenset()) for part in parts]):
         state = copy.deepcopy(before)
         for part in looked:
-            made = observed(state, "new", part)
+            made = build_observation(state, "new", part)
             if not changes_nothing(state, made):
                 apply(state, made)
         states.append(state)

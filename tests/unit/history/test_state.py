@@ -12,7 +12,7 @@ import pytest
 from gateway.history.events import Settled
 from gateway.history.facts import facts
 from gateway.history.fold import apply
-from gateway.history.new_events import observed, reserved
+from gateway.history.new_events import build_observation, build_reservation
 from gateway.history.state import KnownCredential, TaskState
 from gateway.model.content import CallContent, ResultContent, Sighting
 
@@ -30,10 +30,10 @@ def _long_task(make_call: Callable[..., Call], length: int, words: int) -> TaskS
     for number in range(length // 3):
         content = CallContent({number: "d"}, (Sighting(f"fp:{number:024}", "jwt"),), tokens=frozenset({2**63 + number}))
         call = make_call(f"system-{number % 3}")
-        apply(state, reserved(state, "c", call, content, number))
+        apply(state, build_reservation(state, "c", call, content, number))
         secret = Sighting(f"fr:{number:024}", "jwt", shingles=frozenset(range(word, word + 64)))
         result = ResultContent((secret,), frozenset(range(word, word + words)))
-        apply(state, observed(state, "c", result))
+        apply(state, build_observation(state, "c", result))
         apply(state, Settled("c"))
         word += words
     return state
@@ -71,7 +71,7 @@ def test_an_event_takes_the_same_time_in_a_long_task(make_call: Callable[..., Ca
         rounds: list[float] = []
         for _ in range(300):
             begun = time.perf_counter()
-            apply(state, reserved(state, "c", call, content, 0))
+            apply(state, build_reservation(state, "c", call, content, 0))
             facts(state, 0, call="c", content=content)
             apply(state, Settled("c"))
             rounds.append(time.perf_counter() - begun)

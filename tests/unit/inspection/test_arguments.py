@@ -16,7 +16,7 @@ from gateway.credentials.finding import Finding, Inspection, Kind, Known
 from gateway.destinations.find import MAX_TEXT
 from gateway.history import state as bounds
 from gateway.inspection.authority import MAX_CHARACTERS, MAX_DESTINATIONS
-from gateway.inspection.inspector import MAX_LOOKED_UP, MAX_SAID, MAX_TOKENS, sampled
+from gateway.inspection.inspector import MAX_LOOKED_UP, MAX_SAID, MAX_TOKENS, sample_tokens
 from gateway.inspection.results import ResultWords
 from gateway.inspection.role_values import at
 from gateway.json.walk import Leaves
@@ -218,7 +218,7 @@ def test_of_many_words_an_even_sample_is_kept():
     body = " ".join(f"identifier{number}" for number in range(5_000))
 
     assert len(content({"body": body}).tokens) == MAX_TOKENS
-    assert sampled(frozenset(range(MAX_TOKENS * 2))) == frozenset(range(MAX_TOKENS))
+    assert sample_tokens(frozenset(range(MAX_TOKENS * 2))) == frozenset(range(MAX_TOKENS))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from gateway.journal.entry import (
     settled_entry,
     start_entry,
 )
-from gateway.journal.redaction import concealed
+from gateway.journal.redaction import conceal_text
 from gateway.model.call import Call, Context
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.model.content import Sighting
@@ -354,7 +354,7 @@ def withheld(_text: str, _limit: int = 256, /) -> str:
 @pytest.mark.parametrize("pin", [None, *Pin])
 def test_only_a_listed_name_escapes_the_concealment_of_its_call(pin: Pin | None):
     target, context = replace(TARGET, pin=pin), Context(0.0, "trace-1", "127.0.0.1", None, TASK)
-    for conceal in (withheld, concealed):
+    for conceal in (withheld, conceal_text):
         fields: Any = call_entry(
             "d-1",
             PRINCIPAL,
@@ -367,4 +367,4 @@ def test_only_a_listed_name_escapes_the_concealment_of_its_call(pin: Pin | None)
             conceal=conceal,
         )
         is_listed = pin not in {None, Pin.UNKNOWN}
-        assert fields["target"]["id"] == (target.id if is_listed or conceal is concealed else "withheld")
+        assert fields["target"]["id"] == (target.id if is_listed or conceal is conceal_text else "withheld")

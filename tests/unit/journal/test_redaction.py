@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.journal.records import record_arguments
-from gateway.journal.redaction import FULL_LIMIT, concealed, concealed_with, fingerprint, redacted
+from gateway.journal.redaction import FULL_LIMIT, conceal_text, concealed_with, fingerprint, redact_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -245,7 +245,7 @@ def spots(text: str) -> list[tuple[int, int, str]]:
     ],
 )
 def test_what_is_found_is_marked_with_its_own_fingerprint(value: Any, shown: Any):
-    assert redacted([value], key=KEY, spots=spots) == [shown]
+    assert redact_value([value], key=KEY, spots=spots) == [shown]
 
 
 @pytest.mark.parametrize("rule", ["named-password", "named-token", "docker-config-auth", "seen"])
@@ -258,14 +258,14 @@ def test_a_mark_is_no_credential_whatever_its_rule_is_called(rule: str):
 
     text = "The password is hunter as of today, password=hunter"
     shown = f"The password is fp:{mark} as of today, password=fp:{mark}"
-    assert redacted(text, key=KEY, spots=marks) == shown
+    assert redact_value(text, key=KEY, spots=marks) == shown
     assert concealed_with(marks, text) == shown
 
 
 def test_what_holds_an_encoded_credential_besides_is_not_shown():
     text = f"hunter {base64.b64encode(SHAPED[0].encode()).decode()}"
 
-    assert redacted(text, key=KEY, spots=spots) == fingerprint(KEY, text)
+    assert redact_value(text, key=KEY, spots=spots) == fingerprint(KEY, text)
 
 
 def test_what_the_task_knows_is_not_shown_though_nothing_tells_it():
@@ -286,7 +286,7 @@ def test_what_is_in_pieces_or_was_not_looked_at_whole_is_recorded_as_a_digest(he
 @pytest.mark.parametrize("shaped", SHAPED)
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_a_callers_words_are_concealed_where_they_hold_a_credential(shaped: str, encoding: str):
-    assert ENCODINGS[encoding](secret_of(shaped)) not in concealed(ENCODINGS[encoding](shaped), limit=4096)
+    assert ENCODINGS[encoding](secret_of(shaped)) not in conceal_text(ENCODINGS[encoding](shaped), limit=4096)
 
 
 @pytest.mark.parametrize(
@@ -309,22 +309,22 @@ def test_a_callers_words_are_concealed_where_they_hold_a_credential(shaped: str,
     ],
 )
 def test_ordinary_names_and_messages_are_not_concealed(text: str):
-    assert concealed(text) == text
+    assert conceal_text(text) == text
 
 
 def test_long_words_are_concealed_like_short_ones():
     token = "ghp_" + "a1B2" * 9
 
-    assert concealed("x " * 100 + token, limit=4096) == "x " * 100 + "[concealed]"
+    assert conceal_text("x " * 100 + token, limit=4096) == "x " * 100 + "[concealed]"
 
 
 def test_a_callers_words_are_cut_and_made_encodable():
-    assert concealed("x" * 1000) == "x" * 256
-    assert concealed("a\ud800") == "a\\ud800"
+    assert conceal_text("x" * 1000) == "x" * 256
+    assert conceal_text("a\ud800") == "a\\ud800"
 
 
 def test_a_credential_that_the_cut_would_halve_is_concealed():
-    text = concealed("x" * 240 + " ghp_" + "a1B2" * 9)
+    text = conceal_text("x" * 240 + " ghp_" + "a1B2" * 9)
 
     assert "a1B2" not in text
 

@@ -16,7 +16,7 @@ from gateway.journal.redaction import (
     conceal_known,
     concealed_with,
     fingerprint,
-    redacted,
+    redact_value,
 )
 from gateway.model.wire import Json, JsonObject
 from tests.unit.credentials.test_known_spots import OF, WORD, known
@@ -129,4 +129,4 @@ def test_a_result_is_recorded_without_it():
 
 
 def test_a_value_with_one_in_pieces_is_not_recorded():
-    assert redacted({"a": HALVES[0], "b": HALVES[1]}, key=KEY, known=known(WORD)) is None
+    assert redact_value({"a": HALVES[0], "b": HALVES[1]}, key=KEY, known=known(WORD)) is None

@@ -28,7 +28,7 @@ from gateway.policy.reload import PolicyFolder
 from gateway.policy.trial import Trial
 from tests.policy.twins import Twins
 
-SHIPPED: Final = PolicyFolders(folders.shipped())
+SHIPPED: Final = PolicyFolders(folders.find_shipped())
 _TRUE, _ARRAY, _OBJECT = map(values.key, (True, [], {"a": [1]}))
 VALUES: Final[tuple[Any, ...]] = (
     *(None, True, False, 0, 1, -1, 2, 2**63, -(2**64), Decimal(0), Decimal("1.0"), Decimal("0.5"), Decimal("1e3")),

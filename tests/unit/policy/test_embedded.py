@@ -15,7 +15,7 @@ import pytest
 from gateway.errors import PolicyBroken, PolicyError, PolicyInput, PolicyLate, PolicyMalformed, PolicyUnavailable
 from gateway.policy import bundle, embedded
 from gateway.policy.embedded import Embedded
-from gateway.policy.folders import shipped
+from gateway.policy.folders import find_shipped
 
 FIGURES = logging.getLogger("figures")
 Tree = Callable[[dict[str, str]], Path]
@@ -335,7 +335,7 @@ async def test_what_is_loaded_gradually_is_what_is_loaded_at_once(tree: Tree):
 
 def test_no_step_of_loading_the_shipped_policy_keeps_calls_waiting_for_long():
     """Seconds of this thread, so that a busy machine says nothing."""
-    steps = iter(embedded._LoadingSteps(bundle.read_folder(shipped())))
+    steps = iter(embedded._LoadingSteps(bundle.read_folder(find_shipped())))
     took: list[float] = []
     done = False
     while not done:

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.errors import PolicyBroken
 from gateway.policy import bundle, folders, overlay, verdict
-from gateway.policy.folders import PolicyFolders, shipped
+from gateway.policy.folders import PolicyFolders, find_shipped
 from gateway.policy.reload import PolicyFolder
 from tests import tiny_policy
 from tests.tiny_policy import OVERLAY
@@ -26,13 +26,13 @@ def own(tmp_path: Path) -> Own:
 
     def written(changes: dict[str, str]) -> PolicyFolders:
         folder = tiny_policy.write(tmp_path / "own", {"tickets/tickets.rego": OVERLAY, **changes})
-        return PolicyFolders(shipped(), None, folder)
+        return PolicyFolders(find_shipped(), None, folder)
 
     return written
 
 
 def test_an_overlay_brings_its_rules_data_tests_and_reasons(own: Own):
-    policy = bundle.read_folder(shipped())
+    policy = bundle.read_folder(find_shipped())
     found = folders.read_policy(
         own({"tickets/data.yaml": "closed: [a]\n", "tickets/tickets_test.rego": "package overlay.t_test\n"})
     )
@@ -50,14 +50,14 @@ def test_an_overlay_brings_its_rules_data_tests_and_reasons(own: Own):
 def test_the_revision_is_that_of_the_policy_and_that_of_the_overlay(own: Own):
     before = folders.read_policy(own({})).revision
 
-    assert re.fullmatch(rf"{re.escape(bundle.read_folder(shipped()).revision)}\+[0-9a-f]{{8}}", before)
+    assert re.fullmatch(rf"{re.escape(bundle.read_folder(find_shipped()).revision)}\+[0-9a-f]{{8}}", before)
     assert folders.read_policy(own({"tickets/tickets_test.rego": "package overlay.t_test\n"})).revision == before
     assert folders.read_policy(own({"tickets/data.yaml": "a: 1\n"})).revision != before
 
 
 def test_a_policy_that_may_define_everything_may_have_an_overlay(own: Own, tmp_path: Path):
     place = own({})
-    policy = tiny_policy.write(tmp_path / "policy", dict(bundle.read_folder(shipped()).modules))
+    policy = tiny_policy.write(tmp_path / "policy", dict(bundle.read_folder(find_shipped()).modules))
 
     assert folders.read_policy(PolicyFolders(policy, None, place.overlay)).roots == ("",)
 
@@ -78,7 +78,7 @@ def test_the_families_of_the_gateways_own_codes_are_known():
     rows = [row for page in pages for row in page.splitlines() if row.startswith("| `")]
     found = {family for row in rows for family in re.findall(r"`([a-z-]+)/[a-z-]+`", row.split(" | ")[0])}
     shipped_families = {
-        code.partition("/")[0] for code in json.loads(bundle.read_folder(shipped()).data)["gateway"]["reasons"]
+        code.partition("/")[0] for code in json.loads(bundle.read_folder(find_shipped()).data)["gateway"]["reasons"]
     }
 
     assert found - shipped_families <= overlay.OWN_FAMILIES
@@ -119,12 +119,12 @@ def test_an_overlay_that_is_gone_is_refused(own: Own, tmp_path: Path):
     own({})
 
     with pytest.raises(PolicyBroken, match="nowhere cannot be read"):
-        folders.read_policy(PolicyFolders(shipped(), None, tmp_path / "nowhere"))
+        folders.read_policy(PolicyFolders(find_shipped(), None, tmp_path / "nowhere"))
 
 
 def test_a_policy_without_a_place_for_an_overlay_is_refused(own: Own, tmp_path: Path):
     place = own({})
-    modules = dict(bundle.read_folder(shipped()).modules)
+    modules = dict(bundle.read_folder(find_shipped()).modules)
     without = tiny_policy.write(
         tmp_path / "without", {name: text for name, text in modules.items() if name != overlay.SLOT}
     )
@@ -143,7 +143,7 @@ def test_a_policy_with_files_of_its_own_where_an_overlay_stands_is_refused(
     own: Own, tmp_path: Path, files: dict[str, str]
 ):
     place = own({})
-    policy = tiny_policy.write(tmp_path / "policy", {**dict(bundle.read_folder(shipped()).modules), **files})
+    policy = tiny_policy.write(tmp_path / "policy", {**dict(bundle.read_folder(find_shipped()).modules), **files})
 
     with pytest.raises(PolicyBroken, match="stands where an overlay does"):
         folders.read_policy(PolicyFolders(policy, None, place.overlay))

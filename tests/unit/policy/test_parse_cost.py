@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import PolicyBroken
 from gateway.policy import bundle, embedded, folders, parse_cost
-from gateway.policy.folders import PolicyFolders, shipped
+from gateway.policy.folders import PolicyFolders, find_shipped
 from tests import tiny_policy
 from tests.tiny_policy import OVERLAY
 
@@ -98,7 +98,7 @@ def test_no_nesting_takes_the_engine_longer_than_was_estimated(opened: list[str]
 
 
 def test_the_shipped_policy_takes_a_fifth_of_the_steps():
-    policy = bundle.read_folder(shipped())
+    policy = bundle.read_folder(find_shipped())
 
     parse_cost.require(policy.modules, parse_cost.MAX_RULES // 5)
     parse_cost.require(policy.tests, parse_cost.MAX_TESTS // 5)
@@ -109,6 +109,9 @@ def test_a_policy_and_an_overlay_are_refused_when_they_are_read(name: str, tree:
     text = f"package overlay.tickets\n\nx := {DEEP}\n"
     own = tiny_policy.write(tmp_path / "own", {"tickets/tickets.rego": OVERLAY, f"tickets/{name}": text})
 
-    for places in (PolicyFolders(tree({name: f"package a\n\nx := {DEEP}\n"})), PolicyFolders(shipped(), None, own)):
+    for places in (
+        PolicyFolders(tree({name: f"package a\n\nx := {DEEP}\n"})),
+        PolicyFolders(find_shipped(), None, own),
+    ):
         with pytest.raises(PolicyBroken, match=rf"{name}:3: the engine would take too long"):
             folders.read_policy(places)

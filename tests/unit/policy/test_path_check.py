@@ -9,7 +9,7 @@ import pytest
 from gateway.errors import PolicyBroken
 from gateway.policy import bundle, path_check, syntax
 from gateway.policy.embedded import trees
-from gateway.policy.folders import shipped
+from gateway.policy.folders import find_shipped
 from tests.policy.variants import (
     AROUND,
     DATA,
@@ -64,14 +64,14 @@ def test_a_right_module_passes(name: str):
 
 
 def test_the_shipped_policy_passes():
-    found = bundle.read_folder(shipped())
+    found = bundle.read_folder(find_shipped())
 
     assert path_check.problems(syntax.parse_module(trees(found.modules)), json.loads(found.data)) == []
 
 
 def test_a_misspelling_of_a_field_of_the_input_is_found_wherever_the_shipped_policy_reads_one():
     """Every fortieth of some 700 references: each takes a look through the whole policy."""
-    found = bundle.read_folder(shipped())
+    found = bundle.read_folder(find_shipped())
     modules, data = syntax.parse_module(trees(found.modules)), json.loads(found.data)
     roots = {"input", "call", "resource", "session", "task", "properties", "subject", "labels"}
     named = [
@@ -86,7 +86,7 @@ def test_a_misspelling_of_a_field_of_the_input_is_found_wherever_the_shipped_pol
     for node in named[::40]:
         field = node["RefDot"]["field"]
         field[1], kept = f"{field[1]}q", field[1]
-        silent += [] if path_check.problems(modules, data) else [syntax.shown(node)]
+        silent += [] if path_check.problems(modules, data) else [syntax.show_reference(node)]
         field[1] = kept
 
     assert len(named) > 500

@@ -29,7 +29,7 @@ from gateway.policy.reload import PolicyFolder
 from gateway.policy.trial import Trial
 from tests.unit.policy.conftest import Tree
 
-SHIPPED = PolicyFolders(folders.shipped())
+SHIPPED = PolicyFolders(folders.find_shipped())
 
 
 def _folder(place: PolicyFolders, plans: Plans | None) -> PolicyFolder:

@@ -26,7 +26,7 @@ def _stored(rules: str = "r") -> StoredPlan:
 def test_the_shipped_plan_is_of_the_shipped_rules():
     shipped = store.unpack(store.SHIPPED.read_bytes(), "shipped.plan")
 
-    assert shipped.rules == store.digest(folders.read_policy(folders.PolicyFolders(folders.shipped())).modules)
+    assert shipped.rules == store.digest(folders.read_policy(folders.PolicyFolders(folders.find_shipped())).modules)
 
 
 def test_a_digest_of_rules_depends_on_names_and_texts_and_not_on_their_order():
@@ -60,7 +60,7 @@ def test_code_is_read_back_by_the_gateway_that_wrote_it(tmp_path: Path):
     cache = CodeCache(tmp_path / "cache", KEY)
     cache.write(MARK, marshal.dumps(compile("x = 1", "f", "exec")))
 
-    code = cache.read(MARK)
+    code = cache.load_code(MARK)
 
     assert code is not None
     assert [path.stat().st_mode & 0o777 for path in (tmp_path / "cache").iterdir()] == [0o600]
@@ -73,7 +73,7 @@ def test_code_that_was_changed_swapped_or_written_by_others_is_not_read(tmp_path
     (path,) = tmp_path.iterdir()
     content = path.read_bytes()
 
-    assert CodeCache(tmp_path, b"o" * 32).read(MARK) is None
+    assert CodeCache(tmp_path, b"o" * 32).load_code(MARK) is None
     for changed in (
         b"",
         content[:31],
@@ -82,10 +82,10 @@ def test_code_that_was_changed_swapped_or_written_by_others_is_not_read(tmp_path
         content[:40] + bytes([content[40] ^ 1]) + content[41:],
     ):
         path.write_bytes(changed)
-        assert cache.read(MARK) is None
+        assert cache.load_code(MARK) is None
     path.write_bytes(content)
     path.rename(tmp_path / f"{'1' * 32}.code")
-    assert cache.read("1" * 64) is None
+    assert cache.load_code("1" * 64) is None
 
 
 def test_the_cache_keeps_the_newest_code_alone(tmp_path: Path):
@@ -93,8 +93,8 @@ def test_the_cache_keeps_the_newest_code_alone(tmp_path: Path):
     for mark in (MARK, "1" * 64):
         cache.write(mark, marshal.dumps(compile("x = 1", "f", "exec")))
 
-    assert cache.read(MARK) is None
-    assert cache.read("1" * 64) is not None
+    assert cache.load_code(MARK) is None
+    assert cache.load_code("1" * 64) is not None
     assert len(list(tmp_path.iterdir())) == 1
 
 
@@ -104,7 +104,7 @@ def test_a_cache_that_cannot_be_written_is_no_failure(tmp_path: Path):
 
     cache.write(MARK, b"")
 
-    assert cache.read(MARK) is None
+    assert cache.load_code(MARK) is None
 
 
 def test_another_plan_has_another_mark():

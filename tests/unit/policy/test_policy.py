@@ -459,10 +459,10 @@ async def test_an_opa_that_is_not_there_is_a_denial_and_not_ready(tmp_path: Path
 
 def test_the_shipped_folder_is_the_installed_one_if_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(folders, "__file__", str(tmp_path / "gateway/policy/folders.py"))
-    assert folders.shipped() == tmp_path / "rego"
+    assert folders.find_shipped() == tmp_path / "rego"
 
     (tmp_path / "gateway/_rego").mkdir(parents=True)
-    assert folders.shipped() == tmp_path / "gateway/_rego"
+    assert folders.find_shipped() == tmp_path / "gateway/_rego"
 
 
 async def test_a_decision_on_nothing_is_a_denial(tree: Tree):

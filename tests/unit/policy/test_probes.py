@@ -10,7 +10,7 @@ import pytest
 
 from gateway.policy import bundle, document, embedded, probes
 from gateway.policy.engine import Engine
-from gateway.policy.folders import shipped
+from gateway.policy.folders import find_shipped
 from gateway.policy.probes import PlacedGrant, Probe
 
 USUAL: dict[str, Any] = {"id": "g", "agents": ["spiffe://corp/agent/*"], "issuers": ["https://idp.example"]}
@@ -38,7 +38,7 @@ GRANTS: list[dict[str, Any]] = [
 
 
 def _engine(grants: Mapping[str, Any]) -> Engine:
-    policy = bundle.read_folder(shipped())
+    policy = bundle.read_folder(find_shipped())
     data = json.loads(policy.data)
     data["gateway"]["grants"]["upstreams"] = grants
     return embedded.loaded(policy.modules, json.dumps(data))
@@ -152,7 +152,7 @@ def test_a_grant_that_cannot_be_read_is_no_obstacle(fields: dict[str, Any]):
 
 
 def test_the_shipped_grants_are_all_reached():
-    data = json.loads(bundle.read_folder(shipped()).data)
+    data = json.loads(bundle.read_folder(find_shipped()).data)
     engine = _engine(data["gateway"]["grants"]["upstreams"])
     grants = probes.grants_in(data)
     reached = {

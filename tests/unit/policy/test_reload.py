@@ -13,7 +13,7 @@ import pytest
 from gateway.errors import PolicyBroken, PolicyLate, PolicyUnavailable
 from gateway.model.wire import JsonObject
 from gateway.policy import bundle, embedded, folders
-from gateway.policy.folders import PolicyFolders, shipped
+from gateway.policy.folders import PolicyFolders, find_shipped
 from gateway.policy.reload import PolicyFolder
 from tests.unit.clock import Clock
 
@@ -232,8 +232,8 @@ async def test_a_policy_with_a_mistake_that_nothing_shows_leaves_the_last_good_i
 async def test_settings_with_problems_are_not_put_into_force(tree: Tree):
     """The shipped rules about limits, beside a decision that asks for none."""
     names = ("gateway/problems/problems.rego", "gateway/lib/approvers/approvers.rego")
-    limits = (shipped() / "gateway/settings/data.yaml").read_text("utf-8")
-    rules = {name: (shipped() / name).read_text("utf-8") for name in names}
+    limits = (find_shipped() / "gateway/settings/data.yaml").read_text("utf-8")
+    rules = {name: (find_shipped() / name).read_text("utf-8") for name in names}
     folder = tree({**rules, "gateway/settings/data.yaml": limits})
     opened = PolicyFolder(PolicyFolders(folder), deadline=60.0, monotonic=lambda: 0.0)
     await opened.open()

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.errors import PolicyBroken
 from gateway.policy import bundle, folders, selftest
-from gateway.policy.folders import PolicyFolders, shipped
+from gateway.policy.folders import PolicyFolders, find_shipped
 from gateway.policy.selftest import PolicyTest, Suite
 from tests import tiny_policy
 from tests.tiny_policy import OVERLAY
@@ -75,7 +75,7 @@ def test_only_the_files_below_a_folder_are_run(tmp_path: Path):
             "\n\ntest_one if example.call.version == 1\n",
         },
     )
-    places = PolicyFolders(shipped(), None, own)
+    places = PolicyFolders(find_shipped(), None, own)
     (suite,) = folders.read_with_suites(places)[1]
 
     assert [(item.name, item.passed) for item in selftest.run(suite)] == [("overlay.tickets_test.test_one", True)]
@@ -83,11 +83,11 @@ def test_only_the_files_below_a_folder_are_run(tmp_path: Path):
 
 def test_the_shipped_policy_needs_no_tests_and_a_policy_of_ones_own_all_of_its_tests(tree: Tree, tmp_path: Path):
     own = PolicyFolders(tree({}))
-    assert folders.read_with_suites(PolicyFolders(shipped()))[1] == ()
+    assert folders.read_with_suites(PolicyFolders(find_shipped()))[1] == ()
     assert [suite.below for suite in folders.read_with_suites(own)[1]] == [""]
 
     copied = tmp_path / "copied"
-    tiny_policy.write(copied, dict(bundle.read_folder(shipped()).modules))
+    tiny_policy.write(copied, dict(bundle.read_folder(find_shipped()).modules))
     overlay = tiny_policy.write(tmp_path / "own", {"tickets/tickets.rego": OVERLAY})
     both = PolicyFolders(copied, None, overlay)
     policy, added = folders.read_with_suites(both)[1]

@@ -16,7 +16,7 @@ from gateway.errors import PolicyBroken
 from gateway.policy import bundle, folders, speed
 from gateway.policy.bundle import Bundle
 from gateway.policy.embedded import Embedded
-from gateway.policy.folders import PolicyFolders, shipped
+from gateway.policy.folders import PolicyFolders, find_shipped
 from gateway.policy.probes import Probe
 from tests import tiny_policy
 
@@ -44,7 +44,7 @@ _pairs := {[a, b, c] |
 def _with_grants(folder: Path, upstreams: dict[str, Any]) -> Bundle:
     path = folder / "grants.yaml"
     path.write_text(json.dumps({"upstreams": upstreams}), encoding="utf-8")
-    return bundle.read_folder(shipped(), path)
+    return bundle.read_folder(find_shipped(), path)
 
 
 def _refusal(policy: Bundle, limit: float = LIMIT) -> str:
@@ -70,7 +70,7 @@ def test_the_shipped_policy_and_usual_grants_are_fast_enough(tmp_path: Path):
         for upstream in range(10)
     }
 
-    assert _refusal(bundle.read_folder(shipped())) == ""
+    assert _refusal(bundle.read_folder(find_shipped())) == ""
     assert _refusal(_with_grants(tmp_path, usual)) == ""
 
 
@@ -121,7 +121,7 @@ def test_expressions_count_as_if_no_call_had_compiled_them(tmp_path: Path):
 
 def test_a_slow_rule_is_named_with_its_place(tmp_path: Path):
     own = tiny_policy.write(tmp_path / "own", {"slow/slow.rego": SLOW})
-    policy = folders.read_policy(PolicyFolders(shipped(), None, own))
+    policy = folders.read_policy(PolicyFolders(find_shipped(), None, own))
 
     refusal = _refusal(policy, 0.02)
 
@@ -138,7 +138,7 @@ def test_a_rule_that_is_slow_on_an_input_without_facts_is_named(tmp_path: Path):
     )
     own = tiny_policy.write(tmp_path / "own", {"slow/slow.rego": slow})
 
-    refusal = _refusal(folders.read_policy(PolicyFolders(shipped(), None, own)), 0.04)
+    refusal = _refusal(folders.read_policy(PolicyFolders(find_shipped(), None, own)), 0.04)
 
     assert "for a call on an empty input" in refusal
     assert "the slowest rule is data.overlay.slow._pairs (overlay/slow/slow.rego:11)" in refusal
@@ -147,7 +147,7 @@ def test_a_rule_that_is_slow_on_an_input_without_facts_is_named(tmp_path: Path):
 def test_a_question_about_leases_that_takes_too_long_is_refused(tmp_path: Path):
     """A new revision asks about each task with leases, in the event loop too."""
     policy = tmp_path / "policy"
-    shutil.copytree(shipped(), policy, ignore=shutil.ignore_patterns("*_test.rego"))
+    shutil.copytree(find_shipped(), policy, ignore=shutil.ignore_patterns("*_test.rego"))
     leases = policy / "gateway/leases/leases.rego"
     pairs = "_pairs := {[i, j] | some i, _ in _many; some j, _ in _many}"
     slow = f'{pairs}\n\n_many := split("{"x" * 500}", "")\n'
@@ -184,19 +184,19 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Iterator[float]], None]:
 def test_a_run_that_the_machine_held_up_is_no_refusal(timed: Callable[[Iterator[float]], None]):
     timed(itertools.chain([3 * LIMIT, 2 * LIMIT, 0.5 * LIMIT, 1.5 * LIMIT], itertools.repeat(0.0)))
 
-    assert _refusal(bundle.read_folder(shipped())) == ""
+    assert _refusal(bundle.read_folder(find_shipped())) == ""
 
 
 def test_the_best_of_the_runs_counts(timed: Callable[[Iterator[float]], None]):
     timed(itertools.cycle([3 * LIMIT, 2 * LIMIT, 1.01 * LIMIT, 1.5 * LIMIT]))
 
-    assert "takes 101 ms" in _refusal(bundle.read_folder(shipped()))
+    assert "takes 101 ms" in _refusal(bundle.read_folder(find_shipped()))
 
 
 def test_a_run_that_takes_many_times_as_long_is_enough(timed: Callable[[Iterator[float]], None]):
     timed(itertools.chain([10 * LIMIT], itertools.repeat(0.0)))
 
-    assert "takes 1000 ms" in _refusal(bundle.read_folder(shipped()))
+    assert "takes 1000 ms" in _refusal(bundle.read_folder(find_shipped()))
 
 
 def test_an_answer_that_would_refuse_every_call_is_found(tmp_path: Path):
@@ -205,7 +205,7 @@ def test_an_answer_that_would_refuse_every_call_is_found(tmp_path: Path):
     (tmp_path / "grants.yaml").write_text(json.dumps({"upstreams": {"mail": [{**USUAL, "id": "g"}]}}), encoding="utf-8")
 
     assert "for tools/call of mail/send, " in _refusal(
-        folders.read_policy(PolicyFolders(shipped(), tmp_path / "grants.yaml", folder))
+        folders.read_policy(PolicyFolders(find_shipped(), tmp_path / "grants.yaml", folder))
     )
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from gateway.errors import PolicyBroken
 from gateway.policy import bundle, child_process, embedded, trial
-from gateway.policy.folders import PolicyFolders, shipped
+from gateway.policy.folders import PolicyFolders, find_shipped
 from gateway.policy.reload import PolicyFolder
 from gateway.policy.selftest import Suite
 from gateway.policy.trial import Trial
@@ -100,7 +100,7 @@ async def test_grants_that_are_too_slow_are_told(tmp_path: Path):
     expression = "([a-z]{{3}}|[0-9]{{4}}|[A-Z_-]{{5}}){{12}}{}"
     grants = [{**usual, "id": f"g{i}", "when": {"/to": {"matches": expression.format(i)}}} for i in range(2000)]
     (tmp_path / "grants.yaml").write_text(json.dumps({"upstreams": {"mail": grants}}), encoding="utf-8")
-    policy = bundle.read_folder(shipped(), tmp_path / "grants.yaml")
+    policy = bundle.read_folder(find_shipped(), tmp_path / "grants.yaml")
 
     refusal = await _refusal(Trial(policy, limit=0.125, places={"grants": "grants.yaml"}))
 
@@ -123,7 +123,9 @@ async def test_data_that_cannot_be_read_in_full_are_told_with_their_place(tmp_pa
     ):
         place.write_text(json.dumps({"upstreams": {"mail": [{**grant, "when": {}, **fields}]}}), encoding="utf-8")
 
-        assert problem in await _refusal(Trial(bundle.read_folder(shipped(), place), places={"grants": str(place)}))
+        assert problem in await _refusal(
+            Trial(bundle.read_folder(find_shipped(), place), places={"grants": str(place)})
+        )
 
 
 async def test_a_trial_without_end_is_ended_and_says_where_it_was(tree: Tree):
@@ -266,7 +268,7 @@ async def test_a_policy_with_a_red_test_does_not_start_unless_tests_are_not_requ
 
 async def test_a_red_test_of_an_overlay_keeps_the_overlay_before_in_force(tmp_path: Path):
     own = tiny_policy.write(tmp_path / "own", {"tickets/tickets.rego": OVERLAY})
-    opened = await _opened(PolicyFolders(shipped(), None, own))
+    opened = await _opened(PolicyFolders(find_shipped(), None, own))
     before = opened.revision
     changed = OVERLAY.replace("undeclared-task", "not-declared")
     tiny_policy.write(own, {"tickets/tickets.rego": changed, "tickets/tickets_test.rego": FAILING_TEST})
@@ -333,7 +335,9 @@ async def test_edits_during_a_trial_are_tried_themselves(tree: Tree):
 async def test_the_tests_of_a_policy_are_from_the_same_reading(tree: Tree, tmp_path: Path):
     """An edit between two readings would have one policy tested and another put into force."""
     own = tiny_policy.write(tmp_path / "own", {"tickets/tickets.rego": OVERLAY})
-    folder = tiny_policy.write(shutil.copytree(shipped(), tmp_path / "copied"), {"x_test.rego": "package x_test\n"})
+    folder = tiny_policy.write(
+        shutil.copytree(find_shipped(), tmp_path / "copied"), {"x_test.rego": "package x_test\n"}
+    )
     read: list[Trial] = []
 
     async def edit(given: Trial) -> None:
@@ -369,7 +373,9 @@ async def test_a_trial_that_cannot_start_is_tried_again(tree: Tree, monkeypatch:
 async def test_slow_grants_keep_the_grants_before_in_force(tmp_path: Path):
     grants = tmp_path / "grants.yaml"
     grants.write_text("upstreams: {}\n", encoding="utf-8")
-    opened = PolicyFolder(PolicyFolders(shipped(), grants), deadline=0.25, monotonic=lambda: 0.0, trial=trial.require)
+    opened = PolicyFolder(
+        PolicyFolders(find_shipped(), grants), deadline=0.25, monotonic=lambda: 0.0, trial=trial.require
+    )
     await opened.open()
     before = opened.revision
     expression = "([a-z]{{3}}|[0-9]{{4}}|[A-Z_-]{{5}}){{12}}{}"
@@ -400,10 +406,10 @@ async def test_a_tried_policy_is_not_checked_again_here(tree: Tree, monkeypatch:
 
 
 def test_whatever_is_not_the_shipped_policy_alone_is_tried(tree: Tree, tmp_path: Path):
-    assert PolicyFolders(shipped()).are_shipped
+    assert PolicyFolders(find_shipped()).are_shipped
     for places in (
         PolicyFolders(tree({})),
-        PolicyFolders(shipped(), tmp_path),
-        PolicyFolders(shipped(), None, tmp_path),
+        PolicyFolders(find_shipped(), tmp_path),
+        PolicyFolders(find_shipped(), None, tmp_path),
     ):
         assert not places.are_shipped

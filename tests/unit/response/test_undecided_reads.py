@@ -94,7 +94,7 @@ async def test_what_cannot_be_recorded_is_not_given(
     if cause == "journal":
         monkeypatch.setattr(there.gateway.journal, "append", append)
     else:
-        monkeypatch.setattr(there.gateway.history.ledger, "read", read)
+        monkeypatch.setattr(there.gateway.history.ledger, "add_reading", read)
     back = result_of("x " * HOLD + GITHUB) if large else result_of(GITHUB)
     got = await ask(there, back, STATUS, field)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.model.decision import Reason
 from gateway.model.task import Contract
 from gateway.policy.contract import SessionInput
-from gateway.policy.folders import shipped
+from gateway.policy.folders import find_shipped
 from gateway.tasks.contract import (
     DEFAULT_EXPIRY,
     LIMITS,
@@ -207,7 +207,7 @@ def test_what_is_as_long_as_it_may_be_is_taken():
 
 
 def test_a_contract_can_limit_each_fact_that_the_policy_limits_and_no_other():
-    settings = yaml.safe_load((shipped() / "gateway/settings/data.yaml").read_text("utf-8"))
+    settings = yaml.safe_load((find_shipped() / "gateway/settings/data.yaml").read_text("utf-8"))
 
     assert set(LIMITS) == settings["task_limits"].keys()
     assert set(LIMITS) <= set(SessionInput.__struct_fields__)

@@ -7,9 +7,9 @@ from gateway.telemetry.metrics import Metrics
 
 def test_each_thing_that_happens_is_counted_under_names_of_the_configuration_and_reason_codes():
     metrics = Metrics()
-    metrics.refused("request/json")
-    metrics.decided("files", "tools/call", "deny", "tool/not-granted", 0.001)
-    metrics.settled("files", "completed", 0.2, 17)
+    metrics.count_refusal("request/json")
+    metrics.count_decision("files", "tools/call", "deny", "tool/not-granted", 0.001)
+    metrics.count_settlement("files", "completed", 0.2, 17)
     metrics.handles("files", concealed=2, put_back=1)
     metrics.policy_ready.set_function(lambda: 1.0)
     metrics.observe_in_flight(lambda: 3)
