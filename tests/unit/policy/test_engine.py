@@ -11,9 +11,9 @@ SCRIPT = """
 from pathlib import Path
 from gateway.policy import bundle
 from gateway.policy.embedded import Embedded
-from gateway.policy.folders import shipped
+from gateway.policy.folders import find_shipped
 
-engine = Embedded(bundle.read_folder(shipped()), deadline=60.0)
+engine = Embedded(bundle.read_folder(find_shipped()), deadline=60.0)
 print(Path("/proc/self/smaps_rollup").read_text())
 """
 
