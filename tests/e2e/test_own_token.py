@@ -73,17 +73,18 @@ def test_the_callers_own_token_in_pieces_goes_nowhere(ada: Agent):
         legacy("tools/call", name="read", arguments={f"p{number}": part for number, part in enumerate(parts)}),
         OWN,
     )
-    third = len(token) // 3
-    passes(ada, "billing", call("read", query=token[:third]))
+    # Each gateway knows a token by a sample of its own: half of the sample may be a little more or less than half of the token.
+    quarter = len(token) // 4
+    passes(ada, "billing", call("read", query=token[:quarter]))
     for sent in (
-        call("read", query=token[third:]),
-        beside(legacy("ping"), x_note=token[third:]),
-        call("read", parts=parts[4:]),
+        call("read", query=token[quarter:]),
+        beside(legacy("ping"), x_note=token[quarter:]),
+        call("read", parts=parts[2:]),
     ):
         kept(ada, "billing", sent, OWN)
         kept(ada.declare(), "billing", sent, OWN)
-    passes(ada, "chat", legacy("ping", _meta={"note": token[:third]}))
-    kept(ada, "chat", beside(call("read", query="so"), x_note=token[third:]), OWN)
+    passes(ada, "chat", legacy("ping", _meta={"note": token[:quarter]}))
+    kept(ada, "chat", beside(call("read", query="so"), x_note=token[quarter:]), OWN)
 
 
 @requirement("history/elsewhere", "invariant/3")
