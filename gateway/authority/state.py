@@ -58,7 +58,7 @@ def note_attempt(lease: Lease, result: NotEnded, now: float, stuck_after: float)
 
 
 def prove(lease: Lease, proof: Proof) -> Lease:
-    """Return the lease whose end is proven: `expired` if time ended it, else `revoked`."""
+    """Return an ended lease with its proof: `expired` if time ended the lease, else `revoked`."""
     _require(lease, "ending", "stuck")
     state = "expired" if proof.kind == "time" else "revoked"
     return structs.replace(lease, state=state, attempts=lease.attempts + 1, proof=proof, problem="")

@@ -1,4 +1,4 @@
-"""The settings of `identity`: one model for each kind of identity that may call."""
+"""Settings of `identity`, with one model for each kind of caller identity."""
 
 from __future__ import annotations
 

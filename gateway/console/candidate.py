@@ -53,7 +53,7 @@ class _RecordedInput(NamedTuple):
 
 
 class ChangedDecision(Struct, frozen=True):
-    """A recorded decision that would change. `row` describes it for a list."""
+    """A recorded decision with another verdict under the candidate policy. `row` describes the decision in a list."""
 
     row: dict[str, Any]
     before: ComparedVerdict

@@ -37,7 +37,7 @@ def event_routes(console: ConsoleParts) -> list[Route]:
 
 
 async def _stream(console: ConsoleParts, topic: Topic, request: Request) -> Response:
-    """Answer with a stream, which does not count as something that the person does."""
+    """Answer with a stream of events. An open stream does not count as use of the session."""
 
     def is_welcome() -> bool:
         found = find_session(console, request, is_use=False)

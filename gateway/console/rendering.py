@@ -79,7 +79,7 @@ def write_json(value: object) -> Markup:
 
 
 def write_one_line(value: object) -> str:
-    """Return a value as JSON in one line, cut where it is long."""
+    """Return a value as one line of JSON, cut after `_ONE_LINE` characters."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _ONE_LINE else f"{text[:_ONE_LINE]}…"
 

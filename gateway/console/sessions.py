@@ -125,7 +125,7 @@ class LinkRegister:
         return token
 
     def find(self, token: str) -> Visitor | None:
-        """Return the visitor of a link that was not used, without using it."""
+        """Return the visitor of an unused link, and leave the link usable."""
         visitor, until = self._open.get(_digest(token), (None, 0.0))
         return visitor if self._monotonic() < until else None
 

@@ -58,7 +58,7 @@ class ShownToCaller:
         return marked if marked in self.systems and fingerprint not in self.systems else fingerprint
 
     def of_another(self, audience: str, fingerprint: str) -> str | None:
-        """Return a system that has shown the credential, if this one has not."""
+        """Return another system as source of the credential, or `None` if this system has also shown it."""
         systems = self.systems.get(fingerprint, {})
         return None if audience in systems else min(systems, default=None)
 
@@ -117,7 +117,7 @@ class KnownOrigins:
             self.drop(owner, task)
 
     def lose(self, owner: str, task: str, audience: str) -> None:
-        """Keep that a system has shown a task credentials which are not told apart."""
+        """Note that `audience` has shown the task credentials that are not kept individually."""
         shown = self._callers.setdefault(owner, ShownToCaller())
         shown.tasks.setdefault(task, {})
         shown.lost.setdefault(task, set()).add(audience)

@@ -98,7 +98,7 @@ def _shown_to_nobody(message: Message) -> JsonObject:
 
 
 def _header_values(sent: Sent) -> Iterator[str]:
-    """Yield the header values without those of routing headers, which repeat the policy input."""
+    """Yield the header values, except of routing headers that repeat the policy input."""
     message = sent.message
     uri = message is not None and message.method == "resources/read"
     arguments: frozenset[str] | None = None
@@ -116,7 +116,7 @@ def _header_values(sent: Sent) -> Iterator[str]:
 
 
 def _scalars(message: Message | None) -> frozenset[str]:
-    """Return the values of the arguments that policy sees, as headers would repeat them."""
+    """Return the values of the decided arguments, in the form of header values."""
     if message is None or _find_decided(message) != "arguments":
         return frozenset()
     found = flatten(message.params.get("arguments")).scalars

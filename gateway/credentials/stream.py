@@ -281,7 +281,7 @@ def _spot(detector: Detects, piece: _Piece) -> Spot:
 
 
 class Spotter:
-    """A splitter of one passing result into unchanged parts and the spots between them."""
+    """A splitter of one passing result into unchanged parts and spots of credentials."""
 
     def __init__(self, detector: Detects) -> None:
         self._detector = detector

@@ -167,7 +167,7 @@ class Exposed(Touching, frozen=True, kw_only=True):
 
 
 class Passed(_Event, frozen=True):
-    """A reserved call that policy allowed, on record: what the call reaches is reached."""
+    """An allowed call, recorded in the journal. Its destinations now count as reached."""
 
     call: str
 

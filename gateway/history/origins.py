@@ -17,7 +17,7 @@ class Origins(Protocol):
         """Keep that a result of the system `audience` has shown this credential to the task."""
 
     def lose(self, owner: str, task: str, audience: str, /) -> None:
-        """Keep that this system has shown the task credentials that are not told apart."""
+        """Note that `audience` has shown the task credentials that are not kept individually."""
 
     def drop(self, owner: str, task: str, /) -> None:
         """Forget a task that is no longer kept."""

@@ -42,7 +42,7 @@ _CHAIN: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """A call that made a fact, and how, in words that follow "this call"."""
+    """A call behind a fact. `how` tells the part of the call, in words after "this call"."""
 
     call: Mark
     how: str
@@ -66,7 +66,7 @@ class Provenance:
     """A decision with the known calls before it."""
 
     def __init__(self, entry: JsonObject) -> None:
-        """`entry` is the `call` entry. Raises `HistoryError` for one that is damaged."""
+        """Begin with `entry`, the `call` entry to explain. Raises `HistoryError` for a damaged entry."""
         with _readable(entry):
             self._entry = cast("Mapping[str, Any]", entry)
             self._seq: int = self._entry["seq"]

@@ -81,7 +81,7 @@ class ReadingMarks:
         return Mark(event.call, event.number, str(fields["time"]), target, event.credentials, task=self._task)
 
     def begin(self, event: Reserved, mark: Mark) -> bool:
-        """Fold a reservation. Returns false for one that cannot be folded."""
+        """Fold the reservation of a call, and mark the call as open. Returns false if folding fails."""
         if not self.fold(event):
             return False
         self.open[event.call] = mark

@@ -84,7 +84,7 @@ class TaskStates:
         return fresh
 
     def conceal_goal(self, kept: TaskHistory, goal: str) -> str:
-        """Return a goal in the form in which it may be written down."""
+        """Return the goal of a task with its credentials concealed, for the journal and the store."""
         return self._conceal(goal, kept)
 
     def note_saved(self, rows: Sequence[Row], gone: Sequence[str], *, done: bool) -> None:
@@ -115,7 +115,7 @@ class TaskStates:
         return not self._lost
 
     def shed(self, now: float, *, max_weight: int = MAX_WEIGHT) -> int:
-        """Let the states of unused tasks leave memory, those that the store has. Returns how many left."""
+        """Drop stored states from memory, the least recently used first. Return the number of dropped states."""
         if self._store is None:
             return 0
         left, weight = 0, sum(kept.weight for kept in self.by_id.values())

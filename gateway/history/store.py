@@ -95,7 +95,7 @@ class StoreEdited(HistoryError):
 
 
 class Store:
-    """Raises `HistoryError` for what cannot be read or written, and for what was edited."""
+    """The database of tasks. Raises `HistoryError` for a failed read or write, and for an edited file."""
 
     def __init__(self, folder: Path, key: bytes) -> None:
         self.path = folder / "tasks.db"

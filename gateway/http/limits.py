@@ -17,14 +17,16 @@ from gateway.model.decision import Refusal
 
 
 class ConcurrencyLimit:
-    """A limit of `limit` at once for each client, by address or another key. Held items bound its memory."""
+    """A limit on the places that each client holds at once. Clients differ by address or another key.
+
+    Only clients with a place take memory."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._held: dict[str | bytes, int] = {}
 
     def admit(self, client: str) -> bool:
-        """Return whether the client may hold one more, and count it until `leave`."""
+        """Take a place for the client until `leave`. Return false if the client already holds `limit` places."""
         holder = _holder(client)
         count = self._held.get(holder, 0)
         if count >= self._limit:

@@ -1,4 +1,4 @@
-"""The listeners on streams, and the order in which they hear of changed lists."""
+"""Open streams of clients, and the order in which the gateway announces changed lists to them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Listeners:
         self._untold.pop(keep_alive, None)
 
     def announce(self) -> None:
-        """Tell them all. Who is still to be told keeps its turn."""
+        """Tell each open stream that a list has changed. A stream already waiting keeps its turn."""
         self._untold |= self._streams
         if self._telling is None:
             self._tell_next(min(_APART_SECONDS, _SPREAD_SECONDS / (len(self._untold) or 1)))

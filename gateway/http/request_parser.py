@@ -98,7 +98,7 @@ class RequestParser:
             data = data[room:]
 
     def close(self) -> None:
-        """Drop the parser of llhttp: it and its callbacks refer to one another."""
+        """Drop the llhttp parser, to break the reference cycle between the parser and its callbacks."""
         self._llhttp = None
 
     def _feed_part(self, part: bytes) -> None:

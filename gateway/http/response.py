@@ -81,7 +81,7 @@ class Response:
 
 
 class WholeResponse(Struct, eq=False):
-    """An answer that arrived whole in one read, with the interface of `Response`. Its connection is free already."""
+    """A complete answer from one read, with the interface of `Response`. Its connection is already free for another request."""
 
     status: int
     headers: Headers

@@ -84,7 +84,7 @@ class ResponseParser:
             self._refuse("its head or its trailers are too long")
 
     def close(self) -> None:
-        """Drop the parser of llhttp: it and its callbacks refer to one another."""
+        """Drop the llhttp parser, to break the reference cycle between the parser and its callbacks."""
         self._llhttp = None
 
     def _refuse(self, why: str) -> None:

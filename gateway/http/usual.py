@@ -47,7 +47,7 @@ def _read_lines(lines: bytes) -> tuple[list[tuple[bytes, bytes]], bytes | None] 
 
 
 def feed_requests(parser: RequestParser, data: bytes) -> None:
-    """Read on: without llhttp, where the data is one usual request and begins it."""
+    """Read the next data of a connection. A single usual request does not need llhttp."""
     if parser.is_idle and not parser.requests and (request := read_usual_request(data)) is not None:
         parser.requests.append(request)
         parser.kept = 0

@@ -43,7 +43,7 @@ _DENIES: Final = re.compile(
 
 
 class CodeRequests:
-    """A search of one result for the news that a code was sent. `by_name`: the name of the tool says so."""
+    """A search of one result for a notice of a sent code. `by_name`: the tool's name announces the code."""
 
     __slots__ = ("_by_name", "_left", "_tail", "_text", "_told")
 
@@ -55,11 +55,11 @@ class CodeRequests:
         self._told = False
 
     def feed(self, chunk: bytes) -> bool:
-        """Return whether this chunk says so first."""
+        """Return true for the first chunk that announces a code."""
         return self._look(self._text.feed(chunk))
 
     def finish(self, chunk: bytes = b"") -> bool:
-        """Return whether the last chunk says so first."""
+        """Return true if the last chunk is the first to announce a code."""
         return self._look(self._text.feed(chunk) + self._text.finish())
 
     def _look(self, text: str) -> bool:
@@ -77,17 +77,17 @@ def may_request(target: Target) -> CodeRequests | None:
     if target.type != "tool":
         return None
     name, labels = target.name, target.labels
-    by_name = names_request(name) if len(name) <= SHORT else _is_named_so(name)
+    by_name = names_request(name) if len(name) <= SHORT else _has_code_request_name(name)
     changes = labels.effect is not Effect.READ and "effect" not in labels.assumed
     return CodeRequests(by_name=by_name) if by_name or changes else None
 
 
-def _is_named_so(tool: str) -> bool:
-    """Return whether the name of a tool says that it has a code sent."""
+def _has_code_request_name(tool: str) -> bool:
+    """Return whether a tool's name announces a code, as `send_code` does."""
     return _TOOL.fullmatch(fold(tool)) is not None
 
 
-names_request: Final = lru_cache(1_024)(_is_named_so)
+names_request: Final = lru_cache(1_024)(_has_code_request_name)
 """The same for a name of at most `SHORT` characters. A hit enters no function."""
 
 

@@ -60,7 +60,7 @@ class ResultWords(Struct):
         return self._more(self._text.feed(chunk))
 
     def finish(self, chunk: bytes = b"") -> frozenset[int]:
-        """Return the digests of this last chunk, and those that waited for the end."""
+        """Return the digests of the last chunk, and of earlier text held back until the end."""
         if self._text is not None:
             text = self._text.feed(chunk) + self._text.finish()
         else:

@@ -383,7 +383,7 @@ def _read_file(path: Path, *, most: int) -> bytes | None:
 
 
 def _call_of(line: bytes) -> list[str]:
-    """Return the id of a call that was allowed, so that an outcome follows."""
+    """Return the id of an allowed call, which an outcome follows. Return nothing for another line."""
     if not _ALLOWED.search(line, 0, 300):
         return []
     entry = entry_of(line, Path())

@@ -45,7 +45,7 @@ class EntryPage(NamedTuple):
 
 
 def lines_before(folder: Path, before: EntryPlace | None = None) -> Iterator[PlacedLine]:
-    """Yield the lines that begin before a place, the last one first. Raises `JournalError`."""
+    """Yield the journal's lines that begin before a place, newest first. Raises `JournalError`."""
     for number, path in reversed(segments(folder)):
         if before is not None and number > before.segment:
             continue

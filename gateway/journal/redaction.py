@@ -150,7 +150,7 @@ def _without_known(value: Json, ink: _Ink, known: KnownCredentials) -> tuple[Jso
 
 
 def together(first: Spots, second: Spots) -> Spots:
-    """Return the spots of both. Of two that overlap the longer one stays."""
+    """Combine two searches for spots. Of two overlapping spots, the longer stays."""
 
     def spots(text: str) -> Sequence[tuple[int, int, str]]:
         kept: list[tuple[int, int, str]] = []

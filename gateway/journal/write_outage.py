@@ -22,7 +22,7 @@ class WriteOutage:
         self._unclosed: dict[str, None] = {}
 
     def lose(self, entries: Sequence[Pending]) -> None:
-        """Count lost entries. Calls whose outcome was among them would be open for ever."""
+        """Count lost entries, and note the calls whose outcomes are lost. Otherwise these calls would stay open for ever."""
         self._lost.update(entry.kind for entry in entries)
         self._unclosed.update(dict.fromkeys(entry.closes for entry in entries if entry.closes is not None))
 

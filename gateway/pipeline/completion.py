@@ -15,7 +15,7 @@ Done = TypeVar("Done")
 
 
 async def run_to_completion(work: Coroutine[Any, Any, None]) -> None:
-    """Do `work` to its end. Raise a cancellation that came meanwhile after it."""
+    """Run `work` to its end despite a cancellation. Raise the cancellation afterwards."""
     try:
         waits_for = work.send(None)
     except StopIteration:

@@ -1,4 +1,4 @@
-"""The circumstances of one request, which each stage of its way takes."""
+"""Circumstances of one request, passed to each stage of the pipeline."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ class CallReads(Struct, frozen=True):
 
 
 class CallAnswer(UpstreamAnswer, kw_only=True):
-    """The answer to one allowed call, from its sending until it is settled. `max_bytes` is the bound of a late result."""
+    """An answer to an allowed call. It adds its words to history, and settles the call. `max_bytes` bounds a late result."""
 
     calls: CallParts
     prepared: PreparedCall

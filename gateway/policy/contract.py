@@ -341,7 +341,7 @@ class ResultObligation(Struct):
 
 
 class ResultPolicy(Struct):
-    """The policy that answered. `revision` is the gateway's to say where Rego cannot know it."""
+    """The policy behind an answer. The gateway fills in a `revision` unknown to Rego."""
 
     name: Text
     revision: str = ""
@@ -365,7 +365,7 @@ class Visible(Struct):
 
 
 class KeptLeases(Struct):
-    """The answer to a question about leases: the ids of those that stay."""
+    """The policy's answer about open leases. `keep` has the ids of the leases that stay open."""
 
     version: Literal[1]
     keep: list[str]

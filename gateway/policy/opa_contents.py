@@ -147,7 +147,7 @@ def owned_roots(policy: Bundle) -> tuple[str, ...]:
 
 
 def modules_within(held: Iterable[HeldModule], roots: tuple[str, ...]) -> list[HeldModule]:
-    """Return the modules that stand, or have a rule, below one of the roots."""
+    """Return the modules with a package or a rule below any root."""
     return [
         module
         for module in held

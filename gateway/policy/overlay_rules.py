@@ -103,7 +103,7 @@ def _guess_rule(name: str) -> str | None:
 
 
 def _of_rules(module: Module) -> Iterator[Problem]:
-    """Refuse rules that the policy asks in another form than it takes, or asks nowhere."""
+    """Report overlay rules that the policy never asks, or asks in another form."""
     package = module.package.split(".")
     for rule in syntax.rules(module):
         name = rule.path[len(package)]
@@ -131,7 +131,7 @@ def _is_partial_set(rule: Rule) -> bool:
 
 
 def _of_obligation(rule: Rule) -> Iterator[Problem]:
-    """Refuse an obligation that no gateway knows: every call would be refused for it."""
+    """Report an unknown obligation. The gateway would refuse every call for this obligation."""
     key: Node = rule.node["Spec"]["head"]["Set"]["key"]
     fields = {
         syntax.literal_text(name): value for _, name, value in cast("Node", key.get("Object") or {}).get("fields", ())

@@ -50,7 +50,7 @@ def _mark(asked: Trial) -> str:
 
 @cache
 def digest_code() -> bytes:
-    """Return a digest of the gateway's own code, which does not change while it runs."""
+    """Return a digest of the gateway's own code. The code stays the same while the gateway runs."""
     found = hashlib.sha256()
     for path in sorted(_GATEWAY.rglob("*.py")):
         found.update(path.read_bytes())

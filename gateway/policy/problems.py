@@ -13,15 +13,15 @@ from gateway.errors import PolicyBroken
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """A data file of a policy, and the package that checks it. A policy without the package makes no complaints."""
+    """A data file of a policy, with the Rego package that checks its entries. Without the package, no problem is reported."""
 
     name: str
     package: str
     remedy: str
     form: str
-    """What an entry of `rule` is, in words."""
+    """The words for a valid answer of `rule`, for the error about another answer."""
     told: Callable[[object], str | None]
-    """An entry as a sentence; `None` for what is no such entry."""
+    """A writer of one problem as a sentence. It returns `None` for a value of another form."""
 
     @property
     def rule(self) -> str:
@@ -29,12 +29,11 @@ class DataFile:
 
     @property
     def path(self) -> str:
-        """Within a policy folder."""
+        """Return the path of the file within a policy folder."""
         return f"gateway/{self.name}/data.yaml"
 
     def sentences(self, answer: object) -> list[str]:
-        """Return the answer of `rule`, each problem as a sentence. Raises `PolicyBroken` if it is not such an
-        answer."""
+        """Return each problem in an answer of `rule` as a sentence. Raises `PolicyBroken` for an answer of another form."""
         items = cast("list[object]", answer) if isinstance(answer, list) else [None]
         found = [sentence for item in items if (sentence := self.told(item)) is not None]
         if len(found) < len(items):

@@ -16,7 +16,7 @@ Path: TypeAlias = tuple[str, ...]
 
 
 class ReferenceGraph:
-    """The rules of a policy, by their paths, and what each of them reads."""
+    """The rules of a policy by path, and the rules that each rule reads."""
 
     def __init__(self, modules: Sequence[Module]) -> None:
         self.rules: dict[Path, list[Rule]] = {}

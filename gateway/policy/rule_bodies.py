@@ -327,7 +327,7 @@ class Body:
         return value
 
     def follow(self, value: Value, steps: Sequence[str], shown: str, line: int) -> Value:
-        """Return what is at the end of a path that is written out."""
+        """Return the value at the end of a constant path. `shown` and `line` describe the path in a problem."""
         for step in steps:
             value = self._step(value, step, shown, line)
         return value
@@ -363,7 +363,7 @@ class Body:
         return Value(value_types.items(value.type), value.firm)
 
     def _step(self, value: Value, key: str, shown: str, line: int) -> Value:
-        """Return the value at a key that is written out."""
+        """Return the value at a constant key."""
         if value.type is None:
             return UNKNOWN
         found: list[Type] = []

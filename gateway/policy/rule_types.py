@@ -77,7 +77,7 @@ class RuleTypes:
         return len(_arguments(self.tree.rules(path)[0]))
 
     def at(self, place: Path) -> Type:
-        """Return the type of what stands at a place of `data` that is there."""
+        """Return the type of an existing place of `data`."""
         if self.tree.rules(place):
             return self.of(place)
         return None if self.tree.is_open(place) else (DataPlace(place),)

@@ -102,13 +102,13 @@ def split(reference: Node) -> tuple[Node, list[str | Node]]:
 
 
 def literal_text(node: Node) -> str | None:
-    """Return the text that a node is, `None` if it is no literal text."""
+    """Return the text of a string literal, or `None` for another node."""
     string = node.get("String") or node.get("RawString")
     return None if string is None else string["value"]
 
 
 def variable(node: Node) -> str | None:
-    """Return the name that a node is, `None` if it is no name."""
+    """Return the name in a `Var` node, or `None` for another node."""
     return node["Var"]["value"] if "Var" in node else None
 
 

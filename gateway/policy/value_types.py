@@ -62,7 +62,7 @@ OPEN: Final = Object("", {}, closed=False)
 
 
 def union(types: Iterable[Type]) -> Type:
-    """Return the type of a value that is of one of these types."""
+    """Return the union of types. `None` stands for an unknown type, and for a union too large."""
     found: dict[Alternative, None] = {}
     for item in types:
         if item is None:

@@ -67,6 +67,7 @@ class Metrics:
         )
 
     def count_refusal(self, code: str) -> None:
+        """Count a refusal by its reason code."""
         self._refusals.labels(code).inc()
 
     def count_decision(self, upstream: str, action: str, effect: str, code: str, seconds: float) -> None:

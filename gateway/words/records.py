@@ -190,7 +190,7 @@ def _messages(data: bytes) -> Iterator[Json]:
 
 
 def _document(text: str) -> Json:
-    """Return a text as a document, or as one value if it is short."""
+    """Parse a JSON text. Return a short line as one value, and `None` for other text."""
     if text.lstrip()[:1] in {"{", "["}:
         return _parse(text)
     return text.strip() if len(text) <= MAX_VALUE and "\n" not in text.strip() else None

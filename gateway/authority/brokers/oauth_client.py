@@ -116,7 +116,7 @@ class OAuthClient:
         self._endpoints: Endpoints | None = None
 
     async def endpoints(self) -> Endpoints | NoAnswer:
-        """Return the endpoints, from metadata whose `issuer` is identical with the configured one."""
+        """Return the endpoints of the server, from metadata with exactly the configured `issuer`."""
         now = self._clock()
         if self._endpoints is not None and 0 <= now - self._endpoints.read_at < FRESH:
             return self._endpoints

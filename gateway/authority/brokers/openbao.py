@@ -235,7 +235,7 @@ class DynamicSecretBroker:
     # --- the end -----------------------------------------------------------------------------------
 
     async def _end_child(self, token: str, lease: Lease, accessor: str, lease_id: str | None) -> Proof | NotEnded:
-        """Revoke the child token, and prove that it and the secret are gone."""
+        """Revoke the child token, and prove that the token and its secret no longer exist."""
         problem = await self._revoke_accessor(token, lease.task, accessor)
         if problem is not None:
             return problem

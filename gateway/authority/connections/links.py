@@ -51,7 +51,7 @@ class Links:
         self._latest[place] = link.id
 
     def close(self, identifier: str, state: Literal["made", "declined"]) -> ConnectionLink | None:
-        """Close an open link. Return it, `None` if it is open no more."""
+        """Close an open link, and return the closed link. Return `None` for a link that is not open."""
         link = self._links.get(identifier)
         if link is None or link.state != "open":
             return None

@@ -189,7 +189,7 @@ class AuthorizationServer:
         await self._client.aclose()
 
     def _all_resources(self, upstream: str) -> list[str]:
-        """Return the resources that a connection is for, that of the present call first."""
+        """Return the resources of a connection, the resource of the present call first."""
         present = [each for _, each in self._resource(upstream)]
         return list(dict.fromkeys((*present, *self.terms.resources.values())))
 

@@ -1,4 +1,4 @@
-"""Work beside calls for one stream: polls for events, and questions that notice silence."""
+"""Background work for one stream of signals: polls for events, and checks that the stream is alive."""
 
 from __future__ import annotations
 

@@ -187,7 +187,7 @@ def _read_member(name: str, value: Json) -> Member | None:
 
 
 def _read_identifier(value: Json) -> Identifier | None:
-    """Return an identifier. An unknown format is one that nobody here can judge."""
+    """Return a subject identifier, or `None` if malformed. An identifier of an unknown format keeps no fields."""
     if not isinstance(value, dict):
         return None
     kind = value.get("format")

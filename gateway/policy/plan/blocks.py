@@ -191,7 +191,7 @@ class _Writer:
         return f"({found.text} if type({found.text}) is str else key({found.text}))"
 
     def _collection(self, waiting: Sequence[Statement], at: int) -> int:
-        """Write a collection with the items that are put into it at once."""
+        """Write a new collection and its first items as one literal. Return the number of statements replaced."""
         made = waiting[at]
         target = made.local("target")
         added = usage.added_at_once(waiting, at)
@@ -290,7 +290,7 @@ class _Writer:
         self._leave(statement.fields["index"])
 
     def call_by_path(self, statement: Statement) -> None:
-        """Write the call of a rule whose path is known when it is asked."""
+        """Write the call of a rule whose path is computed while the policy runs."""
         path = ", ".join(self._operand(operand) for operand in statement.operands("path"))
         arguments = ", ".join(map(self._name, statement.fields["args"]))
         called, result = self._new("c"), f"v{statement.local('result')}"

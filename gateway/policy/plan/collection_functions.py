@@ -234,7 +234,7 @@ def json_is_valid(value: Value) -> Value:
 
 
 def _mend(value: Value) -> Value:
-    """Return a value in which surrogates without a partner are replaced, as Go does it."""
+    """Return a value with its lone surrogates replaced, as in Go."""
     kind = type(value)
     if kind is str:
         return _LONE.sub("\ufffd", value)

@@ -35,7 +35,7 @@ COUNTED = frozenset({str, list, dict, set})
 
 
 def source(plan: Plan) -> str:
-    """Return the Python of a plan. Raise `PolicyBroken` for control that it does not have."""
+    """Return the Python source of a plan. Raises `PolicyBroken` for unsupported control flow."""
     names = {function.name: _name(number_, function) for number_, function in enumerate(plan.functions)}
     constants = Constants(plan)
     bodies = [_function(names[function.name], function, plan, names, constants) for function in plan.functions]

@@ -68,7 +68,7 @@ class PlanOperand:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A statement, with its fields as the plan has them, and the blocks within it."""
+    """A statement of the plan, with its unchanged fields and its inner blocks."""
 
     type: str
     fields: Mapping[str, Any]

@@ -126,7 +126,7 @@ def _round(value: Fraction) -> Fraction:
 
 
 def exact(value: int | Decimal) -> int | None:
-    """Return a number as an integer if it is one, such as 1.0 or 1e3."""
+    """Return a whole number, such as 1.0 or 1e3, as an integer. Return `None` for a fraction."""
     if type(value) is int:
         return value
     return int(value) if value == cast("Decimal", value).to_integral_value() else None

@@ -44,7 +44,7 @@ def digest(modules: Iterable[tuple[str, str]]) -> str:
 
 
 def digest_of(plan: bytes) -> str:
-    """Return the digest of a plan, by which people tell it from another."""
+    """Return the SHA-256 digest of a plan, which identifies the plan to people."""
     return hashlib.sha256(plan).hexdigest()
 
 

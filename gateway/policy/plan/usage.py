@@ -151,7 +151,7 @@ def is_test_of(statement: Statement, local: int) -> bool:
 
 
 def added_at_once(waiting: Sequence[Statement], at: int) -> list[Statement]:
-    """Return the statements that add to a collection directly after it is made."""
+    """Return the statements directly after a collection's creation that add items to the collection."""
     adding, name = COLLECTIONS[waiting[at].type]
     target = waiting[at].local("target")
     added: list[Statement] = []
