@@ -129,7 +129,7 @@ class Authority:
     def mint_call(
         self, request: LeaseRequest, method: str, params: JsonObject, *, decision: str, policy: str
     ) -> Credential | BrokerRefusal:
-        """Return a token for one call, named by its decision. It is active until `end_call`."""
+        """Return a token for one call, with the decision's id as its id. The token is active until `end_call`."""
         try:
             binding = bind_call(method, params, decision=decision, policy=policy)
         except ValueError:

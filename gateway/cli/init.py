@@ -1,4 +1,4 @@
-"""`opagate init`: a configuration to begin with, or one made from what another client has."""
+"""`opagate init`: a first configuration, or a configuration made from a client's file."""
 
 from __future__ import annotations
 

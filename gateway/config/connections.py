@@ -51,7 +51,7 @@ class ConnectedServer(NamedTuple):
 
 
 def server_of(broker: Broker) -> ConnectedServer | None:
-    """Return the server that users of a broker connect to, `None` if they connect nowhere."""
+    """Return the server to which a broker's users connect, or `None` if the broker needs no connection."""
     if isinstance(broker, UserOAuthBroker):
         return ConnectedServer(broker.issuer, broker.client)
     given = broker.id_jag if isinstance(broker, ExchangeBroker) else None

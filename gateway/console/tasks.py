@@ -118,7 +118,7 @@ def _find_call(console: ConsoleParts, task: str, place: EntryPlace | None) -> tu
 
 
 def _causes(entries: list[JsonObject], nodes: list[Node], lit: str | None) -> list[GraphEdge]:
-    """Return the ways from the calls that made the facts of a decision to it."""
+    """Return the edges to a decision from the calls that caused its facts."""
     decision = next((entry for entry in entries if entry.get("id") == lit and entry["kind"] == "call"), None)
     target = next((node.number for node in nodes if node.id == lit), None)
     if decision is None or target is None:

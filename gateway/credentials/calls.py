@@ -112,7 +112,7 @@ class CredentialIndex:
                 del self._by_gram[digest]
 
     def _names(self, digest: int) -> tuple[str, ...]:
-        """Return the credentials with a gram: nearly always one, so that lists would waste memory."""
+        """Return the credentials with a gram. A single credential is kept without a list, to save memory."""
         found = self._by_gram.get(digest, ())
         return (found,) if isinstance(found, str) else found
 
@@ -134,7 +134,7 @@ class CredentialIndex:
         return {name: self._samples.get(name, ()) for name in names}
 
     def marked(self, marks: Iterable[int]) -> set[str]:
-        """Return the names of the credentials that are known by one of these marks alone."""
+        """Return the names of the credentials that are known only by any of these marks."""
         return {name for mark in marks if (name := self._windows.get(mark) or self._words.get(mark)) is not None}
 
 

@@ -115,7 +115,7 @@ class CredentialRewriter:
     # --- one that is too large to be held ------------------------------------------------------------
 
     def part(self, chunk: bytes) -> bytes:
-        """Conceal the next part of a JSON document, or of an event that carries one."""
+        """Conceal the credentials in the next part of a JSON document, or of an event with JSON."""
         self._spotter = self._spotter or Spotter(self._detector)
         return b"".join(map(self._pass_part, self._spotter.feed(chunk)))
 

@@ -22,7 +22,7 @@ _MOST: Final = 160
 
 
 class GramFilter:
-    """Marks of known grams. A gram that was removed stays marked, which costs time alone."""
+    """Marks of known grams. A removed gram stays marked, which costs only time."""
 
     __slots__ = ("_tables",)
 

@@ -50,7 +50,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Misplaced:
-    """There is a handle, or what looks like one, where none can be put back."""
+    """A handle, or a text like a handle, in a place where no credential can be put back."""
 
     message: str
 

@@ -280,7 +280,7 @@ def _kind_of_token(plain: str) -> Strength:
 
 
 def _short_name(name: str, plain: str) -> Strength | None:
-    """Return what a name says that only ends in a credential's word: `DB_PASS`, `wifiPsk`, `card_pin`."""
+    """Return the strength of a name that only ends in a credential's word: `DB_PASS`, `wifiPsk`, `card_pin`."""
     last = _LAST.search(name)
     if last is None:
         return "password" if _LOCAL.fullmatch(name.strip()) is not None else None

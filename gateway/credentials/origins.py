@@ -44,11 +44,11 @@ class ShownToCaller:
         return systems is None or audience in systems
 
     def is_beside(self, task: str) -> bool:
-        """Return whether other tasks of the caller were shown credentials that this one was not."""
+        """Return whether other tasks of the caller have seen credentials unknown to this task."""
         return len(self.systems) > len(self.tasks.get(task, ()))
 
     def has_lost_beside(self, audience: str) -> bool:
-        """Return whether a system other than this one has shown credentials that are not kept."""
+        """Return whether a system besides `audience` has shown credentials that are not kept."""
         return any(systems != {audience} for systems in self.lost.values())
 
     def name(self, fingerprint: str, shingles: Collection[int]) -> str:

@@ -69,7 +69,7 @@ class _HitPlace:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A part of the stream that may go on. `places` are those of its credentials."""
+    """A part of the stream that may go on. `places` are the places of credentials in this part."""
 
     raw: bytes
     offset: int

@@ -351,7 +351,7 @@ def _number(text: str) -> Destination | None:
 
 
 def _name(text: str) -> Destination:
-    """Itself, without regard to case and white space, unless it holds what does not show."""
+    """Return a name in one case and with single spaces. A name with invisible characters stays unchanged."""
     if text.isascii() and text.isprintable():
         return Destination(DestinationKind.NAME, " ".join(text.lower().split()))
     shown = all(letter.isprintable() or letter.isspace() for letter in text)

@@ -52,7 +52,7 @@ class Room:
         return None
 
     def give(self, owner: str, parties: tuple[str, ...], amount: int) -> None:
-        """Give a caller an amount, whatever room there is; a negative amount takes it back."""
+        """Give a caller an amount of room, even beyond the limit. A negative amount takes room back."""
         self.used += amount
         _add(self._by_caller, owner, amount)
         for party in parties:

@@ -16,7 +16,7 @@ BACKLOG: Final = 2048
 
 
 def accept_waiting(listener: socket.socket) -> list[socket.socket]:
-    """Accept each connection that waits on a listening socket. Closing the socket would reset them."""
+    """Accept each waiting connection of a listening socket. Closing the socket would reset the waiting connections."""
     listener.settimeout(0)
     accepted: list[socket.socket] = []
     while len(accepted) < BACKLOG:

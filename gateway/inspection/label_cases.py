@@ -89,7 +89,7 @@ def _holds_at(pointer: str, condition: ArgumentCondition, arguments: JsonObject)
 
 
 class _Ambiguous(Exception):
-    """Two names of one object differ in writing alone, so that a server may read either."""
+    """Two member names of one object that differ only in spelling. A server may read either."""
 
 
 def _at(arguments: Json, pointer: str) -> object:

@@ -249,7 +249,7 @@ class SegmentColumns:
         return all(self._value(name, row) == self._digest(value) for name, value in values.items())
 
     def find_ends(self, calls: Collection[str], end: int) -> Iterator[int]:
-        """Yield the rows before a row that are outcomes of calls, the last one first."""
+        """Yield the rows before row `end` with outcomes of the given calls, newest first."""
         wanted = frozenset(map(self._digest, calls))
         return (row for row in self._rows_of_kind(ENDED, end) if self._value("id", row) in wanted)
 

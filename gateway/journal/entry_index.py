@@ -200,7 +200,7 @@ class EntryIndex:
         return found, False
 
     def broken_lines(self) -> int:
-        """Return the lines of the indexed segments in memory that are not as they were written."""
+        """Return the number of damaged lines in the indexed segments in memory."""
         # Without the lock: a page that needs no index does not wait for one that is being made.
         return sum(columns.broken for _, columns in list(self._kept.values()))
 

@@ -318,7 +318,7 @@ def tail(path: Path, *, wait: Callable[[], bool] = _sleep) -> Iterator[JsonObjec
 
 
 def _follow_segment(path: Path, after: Path, wait: Callable[[], bool]) -> Iterator[JsonObject]:
-    """Yield the lines of a segment until the next one exists or `wait` ends it."""
+    """Yield the entries of a segment, until the next segment exists or `wait` ends the wait."""
     number, rest = 0, b""
     with _open_file(path) as file:
         while True:

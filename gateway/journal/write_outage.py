@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class WriteOutage:
-    """From the first entry that was not written, at `since`, until all of it is recorded."""
+    """An outage of writes, from the first unwritten entry at `since`, until the journal records the outage."""
 
     def __init__(self, since: str) -> None:
         self._since = since

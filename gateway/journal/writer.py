@@ -160,7 +160,7 @@ class Journal:
 
     @property
     def head(self) -> str:
-        """The link of the last line. Kept elsewhere, it shows later that nothing was cut off."""
+        """Return the link of the last line. A copy of the link elsewhere proves later that no line was cut off."""
         return self._appender.link
 
     @property
@@ -281,7 +281,7 @@ class Journal:
         return written, error
 
     def _catch_up(self, time: str) -> JournalError | None:
-        """Record what could not be recorded, if there is any; why that is not possible yet."""
+        """Record the end of an outage and its lost entries, if any. Return the error if writing still fails."""
         outage = self._outage
         if outage is None:
             return None

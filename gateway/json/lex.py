@@ -257,7 +257,7 @@ def _escapes(text: str, at: int) -> bool:
 
 
 def unescape_text(text: str) -> str:
-    """Return a text without its JSON escapes. A backslash before anything else stays what it is."""
+    """Return a text with its JSON escapes decoded. A backslash outside a JSON escape stays unchanged."""
     if "\\" not in text:
         return text
     data = text.encode("utf-8", "surrogatepass")

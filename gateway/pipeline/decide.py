@@ -50,7 +50,7 @@ _NO_STAND_INS: Final[dict[str, StandIn]] = {}
 
 
 class Ruling(Struct, frozen=True):
-    """A recorded decision on a call, with the facts and the content that it rests on."""
+    """A recorded decision on a call, with the facts and the content behind the decision."""
 
     decision: Decision
     facts: SessionFacts
@@ -124,7 +124,7 @@ class PolicyQuestions(Struct, frozen=True):
         release: Release | None,
         endorsement: Endorsement | None,
     ) -> tuple[Context, Decision]:
-        """Return the policy's decision on a counted call, with the circumstances that it was told of."""
+        """Return the policy's decision on a counted call, and the circumstances given to the policy."""
         principal, call = prepared.request.principal, prepared.call
         approved = endorsed = leases = None
         if self.releases is not None and (release is not None or endorsement is not None):

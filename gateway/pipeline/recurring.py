@@ -58,7 +58,7 @@ def add_recurrence(
 def find_endorsement(
     endorsements: Endorsements, prepared: PreparedCall, facts: SessionFacts, content: CallContent
 ) -> Endorsement | None:
-    """Return the endorsement of the values that a call would ask for, if there is one."""
+    """Return an endorsement of the values for which the call would need approval, if any exists."""
     kind = prepared.task.declared_kind
     if kind is None or not facts.ungrounded or (facts.labels and not facts.labels.untrusted):
         return None

@@ -122,7 +122,7 @@ class PolicySource(Protocol):
 
     @property
     def compiled(self) -> CompiledPolicy | None:
-        """Return the compiled policy in force, which answers at once. Without one `evaluate` has an answer."""
+        """Return the compiled policy in force, which answers at once. Without a compiled policy, ask `evaluate`."""
         ...
 
     async def evaluate(self, entrypoint: Entrypoint, document: JsonObject, /) -> object: ...
@@ -306,7 +306,7 @@ class Policy:
         return problem
 
     def _name_policy(self, decision: Decision) -> Decision:
-        """Return the decision with the revision that the engine holds: Rego cannot know it (see `bundle.py`)."""
+        """Return the decision with the engine's revision of the policy, which Rego cannot know (see `bundle.py`)."""
         policy = decision.policy
         name = self._source.name if policy == verdict.UNKNOWN_POLICY and self._source.name else policy.name
         revision = self._source.revision or policy.revision or "unknown"

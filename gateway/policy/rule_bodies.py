@@ -333,7 +333,7 @@ class Body:
         return value
 
     def _base(self, name: str) -> Value | None:
-        """Return what a name of the module stands for, `None` if it is no such name."""
+        """Return the value of a module's name (a document, an import or a rule), or `None` for another name."""
         if name in {"input", "data"}:
             return UNKNOWN if name in self._replaced else Value(self._document(name))
         if name in self._module.imports:

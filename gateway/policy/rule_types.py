@@ -56,7 +56,7 @@ class RuleTypes:
         return self._values[path]
 
     def items_of(self, rule: Rule) -> Type:
-        """Return the type of the items in the set that one definition of a rule gives."""
+        """Return the type of the items of a set rule, by one definition of the rule."""
         known = self._type_of_definition(rule, (), reports=False)
         return value_types.items(known)
 

@@ -153,7 +153,7 @@ def accounts(text: str) -> list[bytes]:
 
 
 def _without(text: str, marks: str, instead: str) -> str:
-    """Remove letters by a few plain replacements, several times faster than one expression or one table."""
+    """Replace each of `marks` in a text. Plain replacements are several times faster than an expression or a table."""
     for mark in marks:
         if mark in text:
             text = text.replace(mark, instead)

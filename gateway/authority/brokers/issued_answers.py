@@ -136,7 +136,7 @@ class AnswerJudge:
         return find_excess(asked, token.claims, token.granted)
 
     async def _give_back(self, document: JsonObject, value: str, problem: str) -> BrokerRefusal:
-        """Revoke a token that is not used, and a refresh token with it, and refuse."""
+        """Revoke an unwanted token and its refresh token. Return a refusal for `problem`."""
         refresh = document.get("refresh_token")
         for unwanted in (refresh, value):
             if is_token(unwanted):

@@ -32,7 +32,7 @@ class Login:
         self.namespace = {} if settings.namespace is None else {"x-vault-namespace": settings.namespace}
 
     async def token(self, now: float, seconds: float = 0.0) -> str | NoAnswer:
-        """Return a token that lives for the given seconds, if OpenBao gives such a one."""
+        """Return a token valid for the given seconds, if OpenBao grants so long a token."""
         if self._settings.token is not None:
             return self._settings.token.get_secret_value()
         if self._token is not None and now + seconds + _MARGIN < self._expires:

@@ -1,4 +1,4 @@
-"""The authorization server of one broker, as the gateway talks to it for its users."""
+"""A client of the authorization server of one broker, for the broker's users."""
 
 from __future__ import annotations
 

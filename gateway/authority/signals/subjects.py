@@ -136,7 +136,7 @@ def names_session_only(subject: SignalSubject) -> bool:
 
 
 def index_keys(subject: SignalSubject) -> tuple[IndexKey, ...]:
-    """Return keys of a subject. Each named caller has at least one of them (`caller_keys`)."""
+    """Return keys of a subject. Each caller that the subject names has one of these keys (`caller_keys`)."""
     if len(subject.members) == 1 and subject.members[0].name != "group":
         keys = [_key(each) for each in subject.members[0].identifiers]
         return tuple(key for key in keys if key is not None) or (ANYBODY,)

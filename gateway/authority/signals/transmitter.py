@@ -143,7 +143,7 @@ class Transmitter:
         return found
 
     def _choose(self, answer: IssuerAnswer, now: float) -> StreamDescription | str:
-        """Return the stream of the answer: one stream, or a list of all of them."""
+        """Return the gateway's stream from an answer with one stream or a list of streams."""
         try:
             body = answer.body.strip()
             read = msgspec.json.decode(body if body.startswith(b"[") else b"[%b]" % body, type=list[_Listed])

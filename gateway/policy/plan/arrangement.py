@@ -137,5 +137,5 @@ def _move_down(waiting: list[Statement], at: int) -> None:
 
 
 def _stays_before(statement: Statement) -> bool:
-    """Return whether nothing moves past a statement: it has blocks, or leaves one in every case."""
+    """Return whether nothing may move past a statement, because it has blocks or always leaves a block."""
     return bool(statement.inner) or statement.type in {"BreakStmt", "ReturnLocalStmt"}
