@@ -294,3 +294,14 @@ def test_empty_lines_between_requests_are_no_head_that_grows():
         assert parser.requests.pop().is_complete
         feed_requests(parser, b"\r\n" * (HEAD_BYTES // 5))
     assert parser.fault is None
+
+
+@requirement("strangers/waiting")
+@pytest.mark.parametrize("waiting", [WAITING, WAITING + 1])
+def test_usual_requests_in_reads_of_their_own_wait_in_the_same_number(waiting: int):
+    assert read_usual_request(VALID["get"]) is not None
+    apart, whole = read(*[VALID["get"]] * (1 + waiting)), read(VALID["get"] * (1 + waiting))
+
+    assert outcome(apart) == outcome(whole)
+    assert apart.fault == (INVALID if waiting > WAITING else None)
+    assert len(apart.requests) == 1 + WAITING
