@@ -92,7 +92,7 @@ class RequestParser:
         while data and self.fault is None and not self.has_ended:
             room = HEAD_BYTES - self.kept
             if room <= 0:
-                self.fault = TOO_LARGE
+                self.fault, self.is_idle = TOO_LARGE, False
                 return
             self._feed_part(data[:room])
             data = data[room:]

@@ -305,3 +305,10 @@ def test_usual_requests_in_reads_of_their_own_wait_in_the_same_number(waiting: i
     assert outcome(apart) == outcome(whole)
     assert apart.fault == (INVALID if waiting > WAITING else None)
     assert len(apart.requests) == 1 + WAITING
+
+
+def test_nothing_is_read_after_the_fault_of_endless_empty_lines():
+    parser = read(b"\r\n" * HEAD_BYTES)
+    assert parser.fault == TOO_LARGE
+    feed_requests(parser, VALID["get"])
+    assert parser.requests == []
