@@ -56,10 +56,6 @@ class WorkerThread:
         self._executor = ThreadPoolExecutor(1, "worker", _begin_turns)
         self._closed = False
 
-    def offloads(self, size: int) -> bool:
-        """Return whether the thread does work on so many bytes."""
-        return size > AT_ONCE and not self._closed
-
     async def run(self, size: int, work: Callable[[], Found]) -> Found:
         """Return the result of `work` on `size` bytes: few bytes at once, many in the thread, in the order of the
         calls."""

@@ -30,7 +30,7 @@ class Transport:
 
     async def __call__(self, channel: Channel) -> None:
         body = b""
-        while piece := await channel.read_body():
+        while piece := await channel.read_chunk():
             body += piece
         answer = await self._client.request(b"POST", _theirs(channel.request.headers), body, within=PATIENCE)
         pieces = [piece async for piece in answer]

@@ -318,6 +318,6 @@ def shown_fields(items: Collection[Shown]) -> ShownFields:
     )
 
 
-def open_declared(tokens: Iterable[int], credentials: Collection[Shown] = ()) -> Opened:
+def make_opening(tokens: Iterable[int], credentials: Collection[Shown] = ()) -> Opened:
     """Return the event of a declared task with the words and credentials of its goal."""
     return Opened(known=pack(tokens), **shown_fields(credentials)._asdict())

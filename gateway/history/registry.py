@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from gateway import reasons
 from gateway.errors import HistoryFull, TaskExpired
 from gateway.history.codec import task_fields
-from gateway.history.events import Ended, list_shown, open_declared, to_fields
+from gateway.history.events import Ended, list_shown, make_opening, to_fields
 from gateway.history.facts import facts
 from gateway.history.fold import apply
 from gateway.history.room import Room
@@ -114,7 +114,7 @@ class TaskRegistry:
         if task.kind != "declared" or task.expires is None or task.id in self._by_id:
             raise ValueError("a declared task has an expiry and an id of its own")
         self.forget(task.opened)
-        event = open_declared(content.tokens, list_shown(content.sightings))
+        event = make_opening(content.tokens, list_shown(content.sightings))
         size = declared_size(task, event)
         self._require_room(principal, size)
         kept = TaskHistory(task, principal.key, principal.parties, task.opened, size=size)

@@ -53,7 +53,7 @@ class _Bridge:
         channel = self._channel
         if not self._is_read:
             try:
-                body = await channel.read_body()
+                body = await channel.read_chunk()
             except ClientGone:
                 return {"type": "http.disconnect"}
             self._is_read = channel.request.is_complete and not channel.request.body

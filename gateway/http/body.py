@@ -56,7 +56,7 @@ class _ReadingTask:
 async def _read(channel: Channel, limit: int) -> bytes | Refusal:
     chunks: list[bytes] = []
     size = 0
-    while chunk := await channel.read_body():
+    while chunk := await channel.read_chunk():
         chunks.append(chunk)
         size += len(chunk)
         if size > limit:

@@ -126,7 +126,7 @@ class Channel:
             self.connection.resume_reading()
         return taken if isinstance(taken, bytes) else bytes(taken)
 
-    async def read_body(self) -> bytes:
+    async def read_chunk(self) -> bytes:
         """Return the next bytes of the request's body, or none at its end. Raises `ClientGone`."""
         request = self.request
         while not (request.body or request.is_complete or self.is_left):

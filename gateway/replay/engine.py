@@ -15,7 +15,7 @@ from gateway.credentials import other_tasks, ruleset
 from gateway.credentials.detect import Detector
 from gateway.credentials.fingerprint import Fingerprints
 from gateway.credentials.origins import KnownOrigins
-from gateway.history.events import Endorsed, Passed, Released, Settled, list_shown, open_declared, pack
+from gateway.history.events import Endorsed, Passed, Released, Settled, list_shown, make_opening, pack
 from gateway.history.exposure import Exposures
 from gateway.history.facts import keeps_words, relevance_of
 from gateway.history.fold import apply
@@ -103,7 +103,7 @@ class _Run:
         self.task = trace.task
         self.owner = _OWNER
         given = inspector.declared(trace.task.goal, trace.task.contract)
-        self._state = apply(TaskState(), open_declared(given.tokens, list_shown(given.sightings)))
+        self._state = apply(TaskState(), make_opening(given.tokens, list_shown(given.sightings)))
 
     async def take(self, number: int, step: Step, decide: Decide) -> StepOutcome:
         trace, state, call_id, now = self._trace, self._state, str(number), BEGINNING + step.at

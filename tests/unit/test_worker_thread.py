@@ -24,7 +24,6 @@ async def test_a_short_look_is_taken_here_and_a_long_one_in_the_thread(worker: W
 
     assert threads[:2] == [here, here]
     assert threads[2] is threads[3] is not here
-    assert [worker.offloads(AT_ONCE), worker.offloads(AT_ONCE + 1)] == [False, True]
 
 
 async def test_the_event_loop_goes_on_meanwhile_and_long_looks_wait_for_one_another(worker: WorkerThread):

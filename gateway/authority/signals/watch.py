@@ -57,12 +57,6 @@ class StreamWatch:
             return False
         return self._latest_question is None or not 0 <= now - self._latest_question < self._every
 
-    def seconds_until_due(self, now: float) -> float | None:
-        """Return the seconds until the next question, `None` without questions."""
-        if self._every is None:
-            return None
-        return 0.0 if self._latest_question is None else max(0.0, self._latest_question + self._every - now)
-
     def falls_silent(self, now: float) -> bool:
         """Return whether a question has stayed without any event for too long. Each missed question tells it once."""
         if self._every is None or self._unanswered is None or now - self._unanswered < self._every:

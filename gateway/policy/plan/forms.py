@@ -246,6 +246,7 @@ _FORMS: Final[Mapping[str, Callable[..., str]]] = {
     "substring": _substring,
 }
 INLINE: Final = frozenset(_FORMS)
+"""The functions that are written in line. Tests compare each with its function."""
 RESULTS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("contains", "endswith", "startswith", "internal.member_2"), "bool"),
     **dict.fromkeys(("equal", "neq", "gt", "gte", "lt", "lte"), "bool"),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.history.events import Released, Settled, Shown, Touch, open_declared
+from gateway.history.events import Released, Settled, Shown, Touch, make_opening
 from gateway.history.facts import depth_of, facts
 from gateway.history.fold import apply
 from gateway.history.reach import WINDOW
@@ -102,7 +102,7 @@ def test_a_credential_that_stands_in_the_goal_is_the_users():
 
 def test_a_credential_that_another_task_was_shown_is_that_systems_whatever_the_goal_says():
     state = TaskState()
-    apply(state, open_declared((), (Shown("f1"),)))
+    apply(state, make_opening((), (Shown("f1"),)))
     _reserve(state, "c", "bank", credentials=("f1", "f2"))
     told = Sighting("f1", "named-password", "/password", Role.CREDENTIAL, shown_by="vault")
     named = Sighting("f2", "named-password", "/pin", Role.CREDENTIAL, shown_by="vault")
@@ -243,6 +243,6 @@ def test_of_a_handle_that_came_outside_of_calls_the_worst_is_assumed():
 
 
 def test_a_handle_for_what_the_user_gave_is_still_of_its_audience():
-    state = apply(TaskState(), open_declared((), (Shown("f1"),)))
+    state = apply(TaskState(), make_opening((), (Shown("f1"),)))
 
     assert _presented(state, "crm") == [("result", "crm", None, 0)]

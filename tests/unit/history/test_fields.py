@@ -20,7 +20,7 @@ from gateway.history.events import (
     Shown,
     Touch,
     from_fields,
-    open_declared,
+    make_opening,
     pack,
     to_fields,
     unpack,
@@ -45,7 +45,7 @@ RESERVED = make_reserved(
 )  # fmt: skip
 EVENTS: tuple[Event, ...] = (
     Opened(),
-    open_declared({1, 2}, (Shown("fp:1", frozenset({3})),)),
+    make_opening({1, 2}, (Shown("fp:1", frozenset({3})),)),
     RESERVED,
     structs.replace(RESERVED, destinations=None),
     structs.replace(RESERVED, destinations=b"", crowded=True),

@@ -7,7 +7,7 @@ import pytest
 from gateway.history import Restored, rebuild
 from gateway.history.carried import carried
 from gateway.history.codec import decode_state, encode_state
-from gateway.history.events import Endorsed, from_fields, open_declared, pack, to_fields
+from gateway.history.events import Endorsed, from_fields, make_opening, pack, to_fields
 from gateway.history.facts import facts
 from gateway.history.fold import apply
 from gateway.history.new_events import build_observation, build_reading, build_reservation, changes_nothing
@@ -76,7 +76,7 @@ def test_each_value_needs_a_record(agent: Agent):
 def test_a_trusted_result_the_goal_and_a_person_ground_a_selection_too(agent: Agent):
     agent.call("hr", result=ResultContent(tokens=frozenset({CARD})), trusted=True)
     assert ungrounded(agent) == ()
-    agent.state = apply(type(agent.state)(), open_declared({CARD}))
+    agent.state = apply(type(agent.state)(), make_opening({CARD}))
     assert ungrounded(agent) == ()
     agent.state = apply(type(agent.state)(), Endorsed(pack({CARD})))
     assert ungrounded(agent) == ()

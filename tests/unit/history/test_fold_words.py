@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.history import state as bounds
-from gateway.history.events import Endorsed, Settled, open_declared, pack
+from gateway.history.events import Endorsed, Settled, make_opening, pack
 from gateway.history.fold import apply
 from gateway.history.new_events import build_observation
 from gateway.model.content import CallContent, ResultContent
@@ -48,7 +48,7 @@ def test_data_that_goes_back_to_where_it_came_from_is_not_spread(
 def test_words_of_the_goal_and_of_trusted_results_are_not_spread(
     agent: Agent, make_content: Callable[..., CallContent], make_result: Callable[..., ResultContent]
 ):
-    apply(agent.state, open_declared({1}))
+    apply(agent.state, make_opening({1}))
     agent.call("issues", result=make_result({1, 2}))
     agent.call("directory", result=make_result({2}), trusted=True)
 
@@ -81,7 +81,7 @@ def test_after_a_result_that_was_too_much_each_further_system_counts_as_fed(
 def test_a_call_whose_words_the_user_or_a_trusted_source_wrote_carries_nothing_of_what_was_too_much(
     agent: Agent, make_content: Callable[..., CallContent], make_result: Callable[..., ResultContent]
 ):
-    apply(agent.state, open_declared({1}))
+    apply(agent.state, make_opening({1}))
     agent.call("files", result=make_result({5}, complete=False))
 
     assert agent.call("mail", make_content({1})).spread == 0
@@ -137,7 +137,7 @@ def _authority(grounded: frozenset[str] = frozenset(), **digests: set[int]) -> C
 
 
 def test_a_value_that_came_from_nowhere_trusted_is_ungrounded(agent: Agent, make_result: Callable[..., ResultContent]):
-    apply(agent.state, open_declared({1}))
+    apply(agent.state, make_opening({1}))
     agent.call("directory", result=make_result({2}), trusted=True)
     agent.call("issues", result=make_result({3, 4}))
     apply(agent.state, Endorsed(pack({4})))

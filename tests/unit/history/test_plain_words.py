@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.history import state as bounds
-from gateway.history.events import Shown, open_declared
+from gateway.history.events import Shown, make_opening
 from gateway.history.fold import apply
 from gateway.model.content import CallContent, ResultContent, Sighting
 from gateway.model.target import Effect
@@ -114,7 +114,7 @@ def test_a_credential_that_the_task_made_never_is(agent: Agent):
 
 def test_a_credential_of_the_user_or_of_nobody_is_not_said_to_be_plain(agent: Agent):
     assert not is_plain(agent, carrying(in_goal=True))
-    apply(agent.state, open_declared((), (Shown("s", ordinary=True),)))
+    apply(agent.state, make_opening((), (Shown("s", ordinary=True),)))
     assert not is_plain(agent, carrying(in_goal=True))
 
 

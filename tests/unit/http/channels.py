@@ -48,14 +48,14 @@ class RecordedChannel(Channel):
         self.sent: list[dict[str, Any]] = []
         self.begun = asyncio.Event()
 
-    async def read_body(self) -> bytes:
+    async def read_chunk(self) -> bytes:
         while not (self.request.is_complete or self.request.body or self.is_left):
             message = await self.incoming.get()
             if message["type"] == "http.disconnect":
                 raise ClientGone
             self.request.body = message.get("body", b"")
             self.request.is_complete = not message.get("more_body", False)
-        return await super().read_body()
+        return await super().read_chunk()
 
     async def respond(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
         await super().respond(status, headers, body)

@@ -38,7 +38,7 @@ async def serving(handler: Handler, settings: str = PATIENT) -> AsyncGenerator[t
 async def echo(channel: Channel) -> None:
     """Answer with the path and the body."""
     body = channel.request.path.encode()
-    while piece := await channel.read_body():
+    while piece := await channel.read_chunk():
         body += piece
     await channel.respond(200, TEXT, body)
 
@@ -185,7 +185,7 @@ async def test_a_client_waits_while_its_body_is_not_read():
     async def slow(channel: Channel) -> None:
         await proceed.wait()
         size = 0
-        while piece := await channel.read_body():
+        while piece := await channel.read_chunk():
             size += len(piece)
         await channel.respond(200, (), b"%d" % size)
 
@@ -257,7 +257,7 @@ async def test_a_reset_within_a_body_ends_the_reading_and_frees_the_place():
     async def read(channel: Channel) -> None:
         with suppress(ClientGone):
             while True:
-                await channel.read_body()
+                await channel.read_chunk()
         handled.set()
 
     async with serving(read, "limits: {connections: 1}\n") as (server, port):
@@ -308,7 +308,7 @@ async def test_a_handler_that_answers_after_its_client_has_left_does_no_harm():
         await channel.write(b"nobody")
         channel.end()
         with pytest.raises(ClientGone):
-            await channel.read_body()
+            await channel.read_chunk()
         ended.set()
 
     async with serving(late) as (server, port):
