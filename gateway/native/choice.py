@@ -65,7 +65,7 @@ def _load(module: str) -> tuple[Core | None, str | None]:
     """Return the core, or why there is none that fits."""
     try:
         core = cast("Core", importlib.import_module(module))
-    except ImportError as error:
+    except Exception as error:  # noqa: BLE001 - a damaged module may raise anything
         absent = isinstance(error, ModuleNotFoundError) and error.name == module
         return None, _ABSENT if absent else "the installed one cannot be loaded"
     found = getattr(core, "INTERFACE", None)

@@ -209,7 +209,6 @@ class Decider(Struct, frozen=True):
         depth = depth_of(principal, call.target)
         counted = self.ledger.reserve(task, context.id, call, content, context.arrived, depth=depth)
         try:
-            seen = self.ledger.seen(task)
             endorsement = None
             if releases is not None:
                 endorsement = find_endorsement(releases.endorsements, prepared, counted.facts, content)
@@ -217,6 +216,8 @@ class Decider(Struct, frozen=True):
             decided = await ask_policy(context, prepared, counted.facts, claimed, endorsement)
             seconds = self.monotonic() - asked
             known = None
+            # Asked after the policy: another call of the caller may have shown a credential meanwhile.
+            seen = self.ledger.seen(task)
             if content.sightings or seen or self.inspection.chain.origins.of(principal.key) is not None:
                 known = self.known.find_known(principal.key, task, content.sightings)
             arguments = await self.record.describe_arguments(prepared, counted, walked, known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
@@ -67,6 +68,15 @@ def test_a_core_that_hides_its_own_failures_is_not_taken(stand_in: ModuleType):
     stand_in.__dict__["fail"] = lambda: None
 
     assert choose("auto", stand_in.__name__).core is None
+
+
+def test_a_core_that_fails_while_it_is_loaded_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "damaged_core.py").write_text("raise ValueError('half a file')\n", "utf-8")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+
+    assert choose("auto", "damaged_core").unfit == "the installed one cannot be loaded"
+    with pytest.raises(ConfigurationError, match="cannot be loaded"):
+        choose("native", "damaged_core")
 
 
 def test_python_is_chosen_without_a_look_for_a_core(stand_in: ModuleType):

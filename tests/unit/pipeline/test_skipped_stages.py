@@ -13,7 +13,8 @@ from gateway.credentials.handles import places
 from gateway.credentials.suppressions import Suppressions
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.decision import Decision, Obligation, PolicyRevision, Refusal
-from gateway.model.wire import Headers, Message, UpstreamRequest
+from gateway.model.task import Task
+from gateway.model.wire import Headers, JsonObject, Message, UpstreamRequest
 from gateway.pipeline import prepare
 from gateway.pipeline.admit import Admission
 from gateway.pipeline.approve import AllowedCall
@@ -26,6 +27,7 @@ from gateway.pipeline.pipeline import Pipeline
 from gateway.pipeline.prepare import Preparation
 from gateway.pipeline.resolved_handles import ResolvedHandles, resolve_handles
 from gateway.pipeline.tickets import take_out_ticket
+from gateway.policy.policy import Policy
 from gateway.protocol.classify import classify, state_of, tasks_of
 from gateway.protocol.headers import group_headers
 from gateway.tasks.selection import META, select_task
@@ -309,3 +311,29 @@ async def test_a_word_that_only_its_task_knows_is_looked_up_too(there: Bench):
     await there.ask(call("sunflower", path="b"))
     assert there.entries("call")[-1]["task"]["id"] == shown["task"]["id"]
     assert "sunflower" not in json.dumps(there.entries("call")[-1]["target"])
+
+
+async def test_a_word_that_another_call_was_shown_during_the_decision_is_looked_up_too(
+    there: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    answering(there, {"text": "password: sunflower"})
+    ledger, decide, others = there.gateway.history.ledger, Policy.decide, [call(path="a")]
+    seen = ledger.seen
+
+    def copy_seen(task: Task) -> dict[str, object]:
+        """Return a copy, as a task with earlier tasks has it."""
+        return dict(seen(task))
+
+    monkeypatch.setattr(ledger, "seen", copy_seen)
+
+    async def decide_after_others(policy: Policy, document: JsonObject) -> Decision:
+        while others:
+            await there.ask(others.pop())
+        return await decide(policy, document)
+
+    monkeypatch.setattr(Policy, "decide", decide_after_others)
+    await there.ask(call("sunflower", path="b"))
+
+    target = there.entries("call")[-1]["target"]
+    assert target["id"] != "read_file"
+    assert "sunflower" not in json.dumps(target)
