@@ -17,7 +17,7 @@ from gateway.console.application import Console
 from gateway.console.sessions import Role, Visitor
 from gateway.http.edge import Edge
 from gateway.http.request_parser import Request
-from tests.unit.harness import READING, Answer, Bench, Upstream, bench
+from tests.unit.harness import GRANTS, READING, Answer, Bench, Upstream, bench
 from tests.unit.http.channels import RecordedChannel
 from tests.unit.pages.asking import ask_page, request_of
 
@@ -83,10 +83,10 @@ def person(name: str, *roles: Role, groups: tuple[str, ...] = (), logged_in: flo
 
 @asynccontextmanager
 async def visited(
-    folder: Path, more: str = "", upstream: Upstream | None = None, labels: str = READING, pages: str = "{}"
+    folder: Path, more: str = "", upstream: Upstream | None = None, labels: str = READING, pages: str = "{}", grants: str = GRANTS
 ) -> AsyncGenerator[Browser]:
     """A gateway with a console, and the browser of a stranger."""
-    options = {"more": f"console: {pages}\n{more}", "labels": labels}
+    options = {"more": f"console: {pages}\n{more}", "labels": labels, "grants": grants}
     async with bench(folder, upstream, **options) as there, AsyncExitStack() as stack:
         settings = there.configuration.console
         assert settings is not None
