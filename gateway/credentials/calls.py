@@ -14,7 +14,7 @@ from gateway.credentials.between import without_fillers
 from gateway.credentials.codes import bare
 from gateway.credentials.finding import NOTHING, Finding, Hit, Inspection, Known, StandIn
 from gateway.credentials.fingerprint import Fingerprints, grams_of_digests, is_half_covered, letters
-from gateway.credentials.forms import Budget, Form, forms, string, whole
+from gateway.credentials.forms import Budget, Form, decode_hex, forms, string, whole
 from gateway.credentials.gram_filter import GramFilter
 from gateway.credentials.named import DETECTOR_OF, placeholder, plausible, strength
 from gateway.credentials.pieces import pieces_of
@@ -283,7 +283,9 @@ class _CredentialSearch:
         texts, members = [leaf.text for leaf in leaves if leaf.text], [leaf.member for leaf in leaves if leaf.member]
         parts = [*texts, *members] if len(texts) + len(members) <= MAX_PIECES else texts
         self._meet(_meetings(parts))
-        self._meet(without_fillers(b"\0".join(parts)))
+        unfilled = without_fillers(b"\0".join(parts))
+        for reading in (unfilled, *decode_hex(unfilled)):
+            self._meet(reading)
         for glued in (_glue(texts), _glue(members)):
             for reading in self._find_encoded(glued):
                 self._meet(reading.text)

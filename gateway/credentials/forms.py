@@ -42,19 +42,29 @@ _BASE64_TEXT: Final = compiled(readable_text(), groups=False)
 """Matches in all base64 that reads as text, once the text around it is without white space."""
 _FILL: Final = (b"", b"AAA", b"AA", b"A")
 """What makes a run of base64 whole, by the letters that it has beyond a multiple of four."""
-_HEX_CHARACTER: Final = (
-    "(?:[2-7]h|0[9AaDd]|[CcDd]h[89ABab]h|[Ee]h[89ABab]h[89ABab]h|[Ff]h[89ABab]h[89ABab]h[89ABab]h)"
-).replace("h", "[0-9A-Fa-f]")
-"""What a character of text in UTF-8 looks like."""
-_HEX: Final = rf"{_HEX_CHARACTER}{{8}}|(?:{_HEX_CHARACTER}00){{5}}{_HEX_CHARACTER}"
-_HEX_TEXT: Final = compiled(_HEX)
-"""Matches in whatever decodes to text, also as UTF-16: digests hardly ever do."""
-_HEX_MARKS: Final = re.compile(rb"0[xX](?=[0-9A-Fa-f]{2})|\\x(?=[0-9A-Fa-f]{2})|[\s:,;-]")
-_MARKED: Final = r"(?i)[0-9a-f]{2}(?:(?:0x|\\x|[\s:,;-])+[0-9a-f]{2}){5}"
-_HEX_MARKED: Final = compiled(_MARKED)
-_HEX_SIGN: Final = compiled(rf"{_HEX}|{_MARKED}")
+_HEX_CHARACTERS: Final = (
+    "[2-7]h", "0[9AaDd]", "[CcDd]h[89ABab]h", "[Ee]h[89ABab]h[89ABab]h", "[Ff]h[89ABab]h[89ABab]h[89ABab]h",
+)  # fmt: skip
+"""The digits of a character of text in UTF-8, by its length. `h` is any digit."""
+_MARK: Final = r"(?:0?[xX]|[uU]\+|[^0-9A-Za-z])*"
+"""Between digits: signs of hex, and whatever parts the letters of shingles. UUIDs, colours and addresses have such groups."""
+_HEX_DIGIT: Final = re.compile(r"h|[0-9]|\[[^]]+\]")
+
+
+def _hex_text(count: int, mark: str) -> str:
+    """Return an expression for hex of so many characters of text, also in UTF-16, with marks between the digits."""
+    ways = [mark.join(_HEX_DIGIT.findall(digits)) for digits in _HEX_CHARACTERS]
+    character = f"(?:{'|'.join(ways)}){mark}".replace("h", "[0-9A-Fa-f]")
+    return rf"(?:{character}){{{count}}}|(?:{character}0{mark}0{mark}){{{count - 3}}}{character}"
+
+
+_HEX_MARKS: Final = re.compile(
+    rb"0[xX](?=[0-9A-Fa-f]{2})|(?<![0-9A-Za-z])[xX](?=[0-9A-Fa-f]{2})|[uU]\+(?=[0-9A-Fa-f]{4})|[^0-9A-Za-z]"
+)
+_HEX_SIGN: Final = compiled(_hex_text(8, _MARK), groups=False)
+"""Matches in whatever decodes to text: digests and numbers hardly ever do."""
 LONG_HIDDEN: Final = compiled(
-    rf"{groups(5)}|{_HEX_CHARACTER}{{12}}|{_MARKED.removesuffix('{5}')}{{15}}"
+    rf"{groups(5)}|{_hex_text(12, _MARK)}"
     r"|[\x{e0020}-\x{e007e}]{8}|[\x{fe00}-\x{fe0f}\x{e0100}-\x{e01ef}]{8}",
     groups=False,
 )
@@ -136,8 +146,7 @@ def _decode_once(text: bytes, *, rare: bool) -> list[tuple[str, bytes]]:
         found.extend([("compatible", decoded) for decoded in _compatible(text)])
     if decoded := _base64(text):
         found.append(("base64", decoded))
-    if _HEX_SIGN.search(text) is not None:
-        found.extend([("hex", decoded) for decoded in _hex(text)])
+    found.extend([("hex", decoded) for decoded in decode_hex(text)])
     if rare:
         found.extend([(name, decoded) for name, decode in _RARE for decoded in decode(text)])
     return found
@@ -220,15 +229,17 @@ def _align_runs(runs: list[bytes]) -> list[bytes]:
     return found
 
 
-def _hex(text: bytes) -> Iterator[bytes]:
-    if _HEX_TEXT.search(text) is not None:
-        yield from _join_parts(_hex_runs(text))
-    if _HEX_MARKED.search(text) is not None:
-        yield from _join_parts(_hex_runs(_HEX_MARKS.sub(b"", text)))
+def decode_hex(text: bytes) -> Iterator[bytes]:
+    """Yield the decoded hex of a text as written, and without all that parts its digits."""
+    if _HEX_SIGN.search(text) is None:
+        return
+    yield from _join_parts(_hex_runs(text))
+    yield from _join_parts(_hex_runs(_HEX_MARKS.sub(b"", text)))
 
 
 def _hex_runs(text: bytes) -> Iterator[bytes]:
-    runs = [run.decode() for run in _runs(text, _NOT_HEX, _SHORTEST_HEX)]
+    # The empty run at the end makes the last character of UTF-16 whole.
+    runs = [*(run.decode() for run in _runs(text, _NOT_HEX, _SHORTEST_HEX)), ""]
     return _readable(
         [bytes.fromhex("00".join([run[start : len(run) - (len(run) - start) % 2] for run in runs])) for start in (0, 1)]
     )

@@ -224,6 +224,56 @@ def test_a_seen_credential_that_is_encoded_in_part_or_in_pieces_is_known(argumen
     assert {item.fingerprint for item in seen_again(arguments, KNOWN)} == {NAME}
 
 
+PASSWORD = "hK7mQ2xv-Zp4T"
+
+
+def _disguised(value: str, size: int) -> list[str]:
+    """Return hex of a value in groups of so many digits. Zeros fill the last group."""
+    digits = value.encode().hex()
+    return [digits[at : at + size].ljust(size, "0") for at in range(0, len(digits), size)]
+
+
+def _uuid(digits: str) -> str:
+    return "-".join([digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]])
+
+
+@pytest.mark.parametrize("value", [VALUE, PASSWORD])
+@pytest.mark.parametrize(
+    "disguise",
+    [
+        lambda value: {"ids": [_uuid(group) for group in _disguised(value, 32)]},
+        lambda value: {"css": " ".join(f"background-color: #{group};" for group in _disguised(value, 6))},
+        lambda value: {"colours": [f"#{group}" for group in _disguised(value, 6)]},
+        lambda value: {"route": "2001:db8:" + ":".join(_disguised(value, 4))},
+        lambda value: {"hosts": ["2001:db8:" + ":".join(group[at : at + 4] for at in range(0, 24, 4)) for group in _disguised(value, 24)]},
+        lambda value: {"macs": [":".join(group[at : at + 2] for at in range(0, 12, 2)) for group in _disguised(value, 12)]},
+        lambda value: {"traceparent": [f"00-{group}-00f067aa0ba902b7-01" for group in _disguised(value, 32)]},
+        lambda value: {"table": "{" + ", ".join(f"0x{group}" for group in _disguised(value, 2)) + "}"},
+        lambda value: {"words": [f"0x{group}" for group in _disguised(value, 8)]},
+        lambda value: {f"k{at}": group for at, group in enumerate(_disguised(value, 8))},
+    ],
+)  # fmt: skip
+def test_a_seen_credential_is_known_as_hex_in_groups(value: str, disguise: Callable[[str], dict[str, Json]]):
+    name = KEYED.of(value)
+    found = seen_again(disguise(value), {name: KEYED.shingles(value)})
+
+    assert {finding.fingerprint for finding in found} == {name}
+
+
+def test_ids_colours_and_addresses_of_nothing_are_no_credential():
+    random = Random(7)
+    known = {KEYED.of(value): KEYED.shingles(value) for value in (VALUE, PASSWORD)}
+    for _ in range(200):
+        digits = [f"{random.getrandbits(128):032x}" for _ in range(8)]
+        arguments: dict[str, Json] = {
+            "ids": [_uuid(group) for group in digits],
+            "colours": [f"#{group[:6]}" for group in digits],
+            "hosts": [":".join(group[at : at + 4] for at in range(0, 32, 4)) for group in digits],
+            "numbers": " ".join(str(random.randint(20, 79)) for _ in range(40)),
+        }
+        assert DETECTOR.inspect(arguments, {}, known).findings == ()
+
+
 def test_pieces_in_several_arguments_have_no_pointer_and_no_role():
     (found,) = seen_again({"a": VALUE[:20], "b": VALUE[20:]}, KNOWN, {"/a": Role.CONTENT})
 

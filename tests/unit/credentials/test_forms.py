@@ -28,6 +28,17 @@ LINES = base64.encodebytes(VALUE * 4)
 HEX = VALUE.hex().encode()
 
 
+def _grouped(sizes: list[int], mark: str) -> str:
+    """Return hex of the value in groups of so many digits, again and again."""
+    digits, groups, at = VALUE.hex(), list[str](), 0
+    while at < len(digits):
+        size = sizes[len(groups) % len(sizes)]
+        groups.append(digits[at : at + size])
+        at += size
+    return mark.join(groups)
+
+
+
 @pytest.mark.parametrize(
     ("written", "form"),
     [
@@ -66,6 +77,43 @@ HEX = VALUE.hex().encode()
 )
 def test_each_way_of_writing_is_undone(written: bytes, form: str):
     assert form in found(written)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        _grouped([8, 4, 4, 4, 12], "-"),
+        _grouped([8, 4, 4, 4, 12], "-").upper(),
+        "urn:uuid:" + _grouped([8, 4, 4, 4, 12], "-"),
+        "#" + _grouped([6], " #"),
+        "2001:db8:" + _grouped([4], ":"),
+        _grouped([2], ":").upper(),
+        _grouped([4], ".") + " (switch)",
+        "00-" + _grouped([32, 16], "-") + "-01",
+        "{0x" + _grouped([2], ", 0x") + "}",
+        "0x" + _grouped([2], "0x"),
+        "[" + _grouped([8], "][") + "]",
+        _grouped([3], "_"),
+        _grouped([1], " "),
+        _grouped([5], "\n  "),
+        "&#x" + _grouped([2], ";&#x") + ";",
+        "U+00" + _grouped([2], " U+00"),
+        "\\x" + _grouped([2], "\\x"),
+        _grouped([7], "/"),
+        _grouped([2], " → "),
+    ],
+)
+def test_hex_is_read_whatever_parts_its_digits(written: str):
+    assert found(f"x {written} y".encode())
+
+
+@given(st.lists(st.text("-:;,.#/_ |()[]{}<>*+=~@!?'\n", min_size=1, max_size=3), min_size=64, max_size=64), st.integers(1, 9))
+@settings(max_examples=200, deadline=None)
+def test_hex_in_groups_of_any_size_is_read_between_any_marks(marks: list[str], size: int):
+    groups = [VALUE.hex()[at : at + size] for at in range(0, 2 * len(VALUE), size)]
+    written = "".join(group + mark for group, mark in zip(groups, marks, strict=False))
+
+    assert found(b"~" + written.encode())
 
 
 @given(st.text(min_size=8, max_size=12), st.sampled_from(["utf-8", "utf-16-le"]), st.sampled_from(["", "a", "a1"]))
