@@ -224,7 +224,7 @@ def test_a_seen_credential_that_is_encoded_in_part_or_in_pieces_is_known(argumen
     assert {item.fingerprint for item in seen_again(arguments, KNOWN)} == {NAME}
 
 
-PASSWORD = "hK7mQ2xv-Zp4T"
+GENERATED = "hK7mQ2xv-Zp4T"
 
 
 def _disguised(value: str, size: int) -> list[str]:
@@ -237,22 +237,26 @@ def _uuid(digits: str) -> str:
     return "-".join([digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]])
 
 
-@pytest.mark.parametrize("value", [VALUE, PASSWORD])
-@pytest.mark.parametrize(
-    "disguise",
-    [
-        lambda value: {"ids": [_uuid(group) for group in _disguised(value, 32)]},
-        lambda value: {"css": " ".join(f"background-color: #{group};" for group in _disguised(value, 6))},
-        lambda value: {"colours": [f"#{group}" for group in _disguised(value, 6)]},
-        lambda value: {"route": "2001:db8:" + ":".join(_disguised(value, 4))},
-        lambda value: {"hosts": ["2001:db8:" + ":".join(group[at : at + 4] for at in range(0, 24, 4)) for group in _disguised(value, 24)]},
-        lambda value: {"macs": [":".join(group[at : at + 2] for at in range(0, 12, 2)) for group in _disguised(value, 12)]},
-        lambda value: {"traceparent": [f"00-{group}-00f067aa0ba902b7-01" for group in _disguised(value, 32)]},
-        lambda value: {"table": "{" + ", ".join(f"0x{group}" for group in _disguised(value, 2)) + "}"},
-        lambda value: {"words": [f"0x{group}" for group in _disguised(value, 8)]},
-        lambda value: {f"k{at}": group for at, group in enumerate(_disguised(value, 8))},
-    ],
-)  # fmt: skip
+DISGUISES: dict[str, Callable[[str], dict[str, Json]]] = {
+    "uuids": lambda value: {"ids": [_uuid(group) for group in _disguised(value, 32)]},
+    "css": lambda value: {"css": " ".join(f"background-color: #{group};" for group in _disguised(value, 6))},
+    "colours": lambda value: {"colours": [f"#{group}" for group in _disguised(value, 6)]},
+    "an address": lambda value: {"route": "2001:db8:" + ":".join(_disguised(value, 4))},
+    "addresses": lambda value: {"hosts": [f"2001:db8:{_parted(group, 4)}" for group in _disguised(value, 24)]},
+    "cards": lambda value: {"macs": [_parted(group, 2) for group in _disguised(value, 12)]},
+    "traces": lambda value: {"traceparent": [f"00-{group}-00f067aa0ba902b7-01" for group in _disguised(value, 32)]},
+    "bytes": lambda value: {"table": "{" + ", ".join(f"0x{group}" for group in _disguised(value, 2)) + "}"},
+    "words": lambda value: {"words": [f"0x{group}" for group in _disguised(value, 8)]},
+    "members": lambda value: {f"k{at}": group for at, group in enumerate(_disguised(value, 8))},
+}
+
+
+def _parted(digits: str, size: int) -> str:
+    return ":".join(digits[at : at + size] for at in range(0, len(digits), size))
+
+
+@pytest.mark.parametrize("value", [VALUE, GENERATED])
+@pytest.mark.parametrize("disguise", DISGUISES.values(), ids=DISGUISES)
 def test_a_seen_credential_is_known_as_hex_in_groups(value: str, disguise: Callable[[str], dict[str, Json]]):
     name = KEYED.of(value)
     found = seen_again(disguise(value), {name: KEYED.shingles(value)})
@@ -262,7 +266,7 @@ def test_a_seen_credential_is_known_as_hex_in_groups(value: str, disguise: Calla
 
 def test_ids_colours_and_addresses_of_nothing_are_no_credential():
     random = Random(7)
-    known = {KEYED.of(value): KEYED.shingles(value) for value in (VALUE, PASSWORD)}
+    known = {KEYED.of(value): KEYED.shingles(value) for value in (VALUE, GENERATED)}
     for _ in range(200):
         digits = [f"{random.getrandbits(128):032x}" for _ in range(8)]
         arguments: dict[str, Json] = {
