@@ -101,6 +101,8 @@ def _require_single_keys(keys: Iterable[yaml.Node]) -> None:
             if key.tag == _MERGE:
                 raise _at(key.start_mark, "<< is not read; write the members out, or put it in quotes")
             name = (key.tag, cast("str", key.value))
+            if not name[1].isprintable():
+                raise _at(key.start_mark, f"a key has a character that does not print: {name[1]!a}; write it without")
             if name in seen:
                 raise _at(key.start_mark, f"the key {key.value!r} is given twice")
             seen.add(name)

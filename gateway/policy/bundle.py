@@ -152,6 +152,11 @@ def _paths(folder: Path, root: Path, depth: int, prefix: str = "") -> Iterator[t
         if entry.name.startswith(".") and name != ".manifest":
             continue
         path = Path(entry)
+        if not entry.name.isprintable():
+            raise PolicyBroken(
+                f"{folder} has a name with a character that does not print: {entry.name!a}",
+                "rename the file or folder with letters that show",
+            )
         # To resolve every path is a call of the system for each of its parts, ten times as many as all the rest.
         if entry.is_symlink() and not _target(path, name).is_relative_to(root):
             raise PolicyBroken(f"{name} is a link that leaves the policy folder", "copy what it points to")

@@ -30,6 +30,8 @@ OVERLAY = """package overlay.acme
 #   controls: [ASI02]
 denials contains {"code": "acme/no", "facts": ["/arguments/text"]} if input.arguments.text == "acme"
 """
+HOSTILE = '"""\'\\; import os; os.system("touch owned") #{x}%s.rego'
+"""A name of a file that would be a program where it was written into one."""
 
 
 def _policy(gateway: GatewayProcess) -> dict[str, Any]:
@@ -56,7 +58,7 @@ def test_own_rules_are_compiled_by_a_command_while_the_gateway_runs(
 ):
     overlay = tmp_path / "overlay"
     (overlay / "acme").mkdir(parents=True)
-    (overlay / "acme/acme.rego").write_text(OVERLAY, "utf-8")
+    (overlay / "acme" / HOSTILE).write_text(OVERLAY, "utf-8")
     settings = config(echo_server, policy(tmp_path)).replace("policy: {", f"policy: {{overlay: {overlay}, ")
     with running_gateway(settings, tmp_path) as gateway:
         before = _policy(gateway)
@@ -75,5 +77,6 @@ def test_own_rules_are_compiled_by_a_command_while_the_gateway_runs(
 
         assert before["evaluator"] == "regorus"
         assert "opagate policy compile" in before["evaluator_note"]
+        assert not [*tmp_path.rglob("owned")]
         assert refused == Caller(gateway).call("echo", text="acme").codes == ["acme/no"]
         assert Caller(gateway).call("echo", text="hello").text == "hello"

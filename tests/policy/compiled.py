@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from gateway.policy.plan import generator, intermediate, program, values
+from gateway.policy.plan import compile_process, values
 from gateway.policy.plan.program import Program
 from tests.policy.conftest import UnixConnection, connected
 from tests.policy.twins import Twins, twins
@@ -96,8 +96,7 @@ def _content(packed: tarfile.TarFile, name: str) -> bytes:
 def compiled(plan: Mapping[str, Any], data: str) -> Twins:
     """Return the evaluators of a plan."""
     encoded, base = json.dumps(plan).encode(), values.read_json(data)
-    source = generator.source(intermediate.read_plan(encoded))
-    return twins(Program(compile(source, program.FILE, "exec"), base), encoded, base)
+    return twins(Program(compile_process.compile_plan(encoded), base), encoded, base)
 
 
 @contextmanager

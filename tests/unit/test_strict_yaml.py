@@ -31,6 +31,8 @@ def test_of_nothing_there_is_nothing(text: str):
     [
         ("a: 1\na: 2\n", 2, 1, "the key 'a' is given twice"),
         ("x:\n- a: 1\n  'a': 2\n", 3, 3, "the key 'a' is given twice"),
+        ('a:\n  "b\\nc": 1\n', 2, 3, "a key has a character that does not print: 'b\\nc'"),
+        ('"b\\u202e": 1\n', 1, 1, "a key has a character that does not print: 'b\\u202e'"),
         ("1: a\n1: b\n", 2, 1, "the key '1' is given twice"),
         ("a: 1\n<<: {a: 2}\n", 2, 1, "<< is not read"),
         ("x: {<<: [{a: 1}, {a: 2}]}\n", 1, 5, "<< is not read"),

@@ -8,27 +8,31 @@ A local that only copies another, a constant, or a field read before is not writ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import ast
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from gateway.errors import PolicyBroken
-from gateway.policy.plan import forms, usage
+from gateway.policy.plan import forms, trees, usage
 from gateway.policy.plan.arrangement import arrange
 from gateway.policy.plan.forms import Term
 from gateway.policy.plan.functions import UNDEFINED, python_name
 from gateway.policy.plan.intermediate import REMEDY, Block, Plan, PlanOperand, Statement
 from gateway.policy.plan.known import Frame, Known
+from gateway.policy.plan.trees import quote
 
 _MADE: Final = {"MakeArrayStmt": "list", "MakeSetStmt": "set", "MakeObjectStmt": "dict"}
 _MOST_FRAMES: Final = 18
 """Python takes 20 nested loops."""
+_U: Final = trees.name("U")
+_M: Final = trees.name("m")
 
 
 class _ConstantNames(Protocol):
     @property
     def strings(self) -> tuple[str, ...]: ...
-    def name(self, literal: str) -> str: ...
+    def name(self, made: ast.expr) -> Term: ...
     def number(self, index: int) -> Term: ...
 
 
@@ -44,8 +48,8 @@ class FunctionBody:
     kept: str
 
 
-def write_body(body: FunctionBody) -> list[str]:
-    """Return the lines of a function's body."""
+def write_body(body: FunctionBody) -> list[ast.stmt]:
+    """Return the statements of a function's body."""
     body = replace(body, blocks=arrange(body.blocks, body.params))
     writer = _Writer(body)
     for block in body.blocks:
@@ -53,7 +57,7 @@ def write_body(body: FunctionBody) -> list[str]:
             raise PolicyBroken("the plan of the policy leaves a function in a way that is not known", REMEDY)
         writer.rule(block)
     absent = sorted(usage.read_before_assigned(body.blocks, body.params))
-    return [*(f"    v{local} = U" for local in absent), *writer.lines]
+    return [*(trees.assign(f"v{local}", _U) for local in absent), *writer.written]
 
 
 class _Writer:
@@ -62,10 +66,9 @@ class _Writer:
         self._constants = body.constants
         self._known = Known(body.blocks, body.params)
         self._frames = self._known.frames
-        self._indent = 1
         self._made = 0
-        self._place = (-1, -1)
-        self.lines: list[str] = []
+        self.written: list[ast.stmt] = []
+        """The statements of the innermost frame in writing."""
 
     # --- frames ---
 
@@ -82,54 +85,51 @@ class _Writer:
             self._statements(block)
             self._frames.pop()
             return
-        self._write("while True:")
-        self._within(block, "break", is_ended=True)
+        self._write(trees.once(self._within(block, "break", is_ended=True)))
         self._pass_on(leaving)
 
-    def _within(self, block: Block, leave: str, *, is_ended: bool, after: str = "") -> None:
-        """Write the body of a loop. `after` is the line for a block that reaches its end."""
+    def _within(self, block: Block, leave: str, *, is_ended: bool, after: Sequence[ast.stmt] = ()) -> list[ast.stmt]:
+        """Return the body of a loop. `after` is for a block that reaches its end."""
         if len(self._frames) > _MOST_FRAMES:
             raise PolicyBroken("the policy is nested too deeply to be compiled", "give inner parts names")
         frame = Frame(leave, self._new("j") if usage.is_left_from_within(block) else "")
         self._frames.append(frame)
-        self._indent += 1
+        around, self.written = self.written, []
         if frame.mark:
-            self._write(f"{frame.mark} = False")
-        before = len(self.lines)
+            self._write(trees.assign(frame.mark, forms.FALSE.node))
         self._statements(block)
-        if after:
-            self._write(after)
+        self.written += after
         if is_ended and not self._has_left():
-            self._write("break")
-        elif len(self.lines) == before:
-            self._write("pass")
-        self._indent -= 1
+            self._write(trees.leave("break"))
+        body, self.written = self.written or [trees.nothing()], around
         self._frames.pop()
+        return body
 
     def _pass_on(self, leaving: set[int]) -> None:
         """Leave the frame around a block that something in the block leaves."""
         for level in sorted(leaving - {0}):
-            mark = self._frames[-level].mark
-            self._leave_if(mark)
+            self._leave_if(trees.name(self._frames[-level].mark))
 
-    def _leave_if(self, condition: str) -> None:
-        self._write(f"if {condition}:")
-        self._write(f"    {self._frames[-1].leave}")
+    def _leave_if(self, condition: ast.expr) -> None:
+        self._write(trees.when(condition, [trees.leave(self._frames[-1].leave)]))
 
     def _leave(self, index: int) -> None:
-        if index:
-            self._write(f"{self._frames[-1 - index].mark} = True")
-        self._write(self._frames[-1].leave)
+        self.written += self._leaving(index)
+
+    def _leaving(self, index: int) -> list[ast.stmt]:
+        """Return the statements that leave a frame around."""
+        marks = [trees.assign(self._frames[-1 - index].mark, forms.TRUE.node)] if index else []
+        return [*marks, trees.leave(self._frames[-1].leave)]
 
     def _has_left(self) -> bool:
-        """Return whether the last line leaves the block in every case."""
-        last = self.lines[-1]
-        inner = last.lstrip()
-        is_here = len(last) - len(inner) == 4 * self._indent
-        return is_here and (inner in {"break", "continue"} or inner.startswith("return "))
+        """Return whether the last statement leaves the block in every case."""
+        return bool(self.written) and isinstance(self.written[-1], ast.Break | ast.Continue | ast.Return)
 
-    def _write(self, line: str) -> None:
-        self.lines.append("    " * self._indent + line)
+    def _write(self, statement: ast.stmt) -> None:
+        self.written.append(statement)
+
+    def _assign_to(self, local: int, value: ast.expr) -> None:
+        self._write(trees.assign(f"v{local}", value))
 
     def _new(self, kind: str) -> str:
         self._made += 1
@@ -146,7 +146,6 @@ class _Writer:
     def _statement(self, waiting: Sequence[Statement], at: int) -> int:
         """Write a statement. Return how many were written with it."""
         statement = waiting[at]
-        self._comment(statement)
         self._known.forget(usage.written(Block((statement,))))
         if statement.type in usage.COLLECTIONS:
             return self._collection(waiting, at)
@@ -155,16 +154,11 @@ class _Writer:
         _WRITERS[statement.type](self, statement)
         return 1
 
-    def _comment(self, statement: Statement) -> None:
-        place = (statement.fields.get("file", 0), statement.row)
-        if statement.row and place != self._place:
-            self._place = place
-            self._write(f"# {self._body.plan.files[place[0]]}:{place[1]}")
-
     # --- terms ---
 
-    def _name(self, local: int) -> str:
-        return self._known.term(local).text
+    def _local(self, local: int) -> ast.expr:
+        """Return the tree to read a local by."""
+        return self._known.term(local).node
 
     def _term(self, operand: PlanOperand) -> Term:
         if operand.type == "local":
@@ -173,22 +167,22 @@ class _Writer:
             return forms.TRUE if operand.value else forms.FALSE
         return forms.string(self._constants.strings[operand.value])
 
-    def _operand(self, operand: PlanOperand) -> str:
-        return self._term(operand).text
+    def _operand(self, operand: PlanOperand) -> ast.expr:
+        return self._term(operand).node
 
     def _assign(self, local: int, found: Term) -> None:
         """Write an assignment, unless the readers of the local can read the term itself."""
         if not self._known.note_copy(local, found):
-            self._write(f"v{local} = {found.text}")
+            self._assign_to(local, found.node)
             self._known.note_constant(local, found)
 
-    def _key(self, operand: PlanOperand) -> str:
+    def _key(self, operand: PlanOperand) -> ast.expr:
         found = self._term(operand)
         if found.kind in {"str", "int"}:
-            return found.text
+            return found.node
         if found.literal:
-            return f"key({found.text})"
-        return f"({found.text} if type({found.text}) is str else key({found.text}))"
+            return quote("key(a)", a=found.node)
+        return quote("a if type(a) is str else key(a)", a=found.node)
 
     def _collection(self, waiting: Sequence[Statement], at: int) -> int:
         """Write a new collection and its first items as one literal. Return the number of statements replaced."""
@@ -200,13 +194,13 @@ class _Writer:
             self._known.forget([following.local("result")])
             sets = [self._operand(found.operand("value")) for found in added]
             # A value that is no set fails: no other type of Rego can be joined to a set.
-            self._write(f"v{following.local('result')} = {' | '.join(['set()', *sets])}")
+            self._assign_to(following.local("result"), _union(sets))
             return 2 + len(added)
         literal = self._literal(made.type, added)
         if self._known.never_grows(target) and self._is_constant(added):
             self._assign(target, self._constant(made.type, literal, added))
         else:
-            self._write(f"v{target} = {literal}")
+            self._assign_to(target, literal)
             self._known.note_made(target, _MADE[made.type], self._items(made, added))
         return 1 + len(added)
 
@@ -228,47 +222,49 @@ class _Writer:
         terms = [self._term(operand) for found in added for operand in usage.operands(found)]
         return all(term.literal for term in terms)
 
-    def _constant(self, made: str, literal: str, added: Sequence[Statement]) -> Term:
+    def _constant(self, made: str, literal: ast.expr, added: Sequence[Statement]) -> Term:
         kind = _MADE[made]
         strings = kind != "dict" and all(self._term(found.operand("value")).kind == "str" for found in added)
         items = tuple(self._term(found.operand("value")) for found in added) if kind == "list" else ()
-        return Term(self._constants.name(literal), kind, literal, strings, items)
+        return replace(self._constants.name(literal), kind=kind, has_only_strings=strings, items=items)
 
-    def _literal(self, made: str, added: Sequence[Statement]) -> str:
+    def _literal(self, made: str, added: Sequence[Statement]) -> ast.expr:
         if made == "MakeArrayStmt":
-            return f"[{', '.join(self._operand(found.operand('value')) for found in added)}]"
+            return trees.array(self._operand(found.operand("value")) for found in added)
         if made == "MakeSetStmt":
-            return f"{{{', '.join(self._key(found.operand('value')) for found in added)}}}" if added else "set()"
-        pairs = (f"{self._key(found.operand('key'))}: {self._operand(found.operand('value'))}" for found in added)
-        return f"{{{', '.join(pairs)}}}"
+            return trees.set_of([self._key(found.operand("value")) for found in added])
+        return trees.mapping(
+            [(self._key(found.operand("key")), self._operand(found.operand("value"))) for found in added]
+        )
 
     # --- calls ---
 
     def _call(self, statement: Statement, following: Statement | None) -> int:
         name, local = statement.fields["func"], statement.local("result")
-        result, found = f"v{local}", self._write_call(name, statement.operands("args"))
+        result, found = trees.local(local), self._write_call(name, statement.operands("args"))
         may_lack = name in self._body.names or name in UNDEFINED
         is_tested = following is not None and usage.is_test_of(following, local)
         is_truth = forms.RESULTS.get(name) == "bool"
         if is_tested and is_truth and self._known.is_read_once(local):
-            self._leave_if(f"not {found}")
+            self._leave_if(quote("not found", found=found))
             return 2
-        self._write(f"{result} = {_bare(found)}")
+        self._assign_to(local, found)
         if name in forms.RESULTS:
             self._known.note_type(local, forms.RESULTS[name])
         if is_tested:
-            self._leave_if(f"{result} is U or {result} is False" if may_lack else f"{result} is False")
+            is_false = quote("a is False", a=result)
+            self._leave_if(quote("a is U or is_false", a=result, is_false=is_false) if may_lack else is_false)
             return 2
         if may_lack:
-            self._leave_if(f"{result} is U")
+            self._leave_if(quote("a is U", a=result))
         return 1
 
-    def _write_call(self, name: str, operands: Sequence[PlanOperand]) -> str:
+    def _write_call(self, name: str, operands: Sequence[PlanOperand]) -> ast.expr:
         terms = [self._term(operand) for operand in operands]
-        arguments = ", ".join(term.text for term in terms)
+        arguments = [term.node for term in terms]
         if name in self._body.names:
-            return f"{self._body.names[name]}(m, {arguments})"
-        return forms.write_call(name, f"{python_name(name)}({arguments})", terms)
+            return trees.call(self._body.names[name], _M, *arguments)
+        return forms.write_call(name, trees.call(python_name(name), *arguments), terms)
 
     # --- statements ---
 
@@ -276,11 +272,11 @@ class _Writer:
         self._assign(statement.local("target"), self._term(statement.operand("source")))
 
     def assign_integer(self, statement: Statement) -> None:
-        self._assign(statement.local("target"), forms.integer(int(statement.fields["value"])))
+        self._assign(statement.local("target"), forms.integer(statement.fields["value"]))
 
     def assign_once(self, statement: Statement) -> None:
-        target, source = f"v{statement.local('target')}", self._operand(statement.operand("source"))
-        self._write(f"{target} = {source} if {target} is U else once({target}, {source})")
+        target, source = statement.local("target"), self._operand(statement.operand("source"))
+        self._assign_to(target, quote("b if a is U else once(a, b)", a=trees.local(target), b=source))
 
     def nested(self, statement: Statement) -> None:
         for block in statement.inner:
@@ -291,16 +287,12 @@ class _Writer:
 
     def call_by_path(self, statement: Statement) -> None:
         """Write the call of a rule whose path is computed while the policy runs."""
-        path = ", ".join(self._operand(operand) for operand in statement.operands("path"))
-        arguments = ", ".join(map(self._name, statement.fields["args"]))
-        called, result = self._new("c"), f"v{statement.local('result')}"
-        self._write(f"{called} = BY_PATH.get(tuple(map(key, ({path},))))")
-        self._leave_if(f"{called} is None")
-        self._write(f"{result} = {called}(m, {arguments})")
-        self._write(f"if {result} is U:")
-        self._indent += 1
-        self._leave(3)
-        self._indent -= 1
+        path = trees.tuple_of(map(self._operand, statement.operands("path")))
+        called, local = self._new("c"), statement.local("result")
+        self._write(trees.assign(called, quote("BY_PATH.get(tuple(map(key, path)))", path=path)))
+        self._leave_if(quote("called is None", called=trees.name(called)))
+        self._assign_to(local, trees.call(called, _M, *map(self._local, statement.locals("args"))))
+        self._write(trees.when(quote("a is U", a=trees.local(local)), self._leaving(3)))
 
     def dot(self, statement: Statement) -> None:
         source, name = self._term(statement.operand("source")), self._term(statement.operand("key"))
@@ -311,22 +303,22 @@ class _Writer:
         known = self._known.field(source, name)
         if known is not None and self._known.note_copy(target, known):
             return
-        self._write(f"v{target} = {_bare(forms.write_field(source, name))}")
-        self._leave_if(f"v{target} is U")
+        self._assign_to(target, forms.write_field(source, name))
+        self._leave_if(quote("a is U", a=trees.local(target)))
         self._known.note_field(source, name, target)
 
     def length(self, statement: Statement) -> None:
         target = statement.local("target")
-        self._write(f"v{target} = {forms.write_length(self._term(statement.operand('source')))}")
+        self._assign_to(target, forms.write_length(self._term(statement.operand("source"))))
         self._known.note_type(target, "int")
 
     def equal(self, statement: Statement) -> None:
-        self._leave_if(f"not {self._equality(statement)}")
+        self._leave_if(quote("not same", same=self._equality(statement)))
 
     def not_equal(self, statement: Statement) -> None:
-        self._leave_if(_bare(self._equality(statement)))
+        self._leave_if(self._equality(statement))
 
-    def _equality(self, statement: Statement) -> str:
+    def _equality(self, statement: Statement) -> ast.expr:
         return forms.write_equality(self._term(statement.operand("a")), self._term(statement.operand("b")))
 
     def make_null(self, statement: Statement) -> None:
@@ -344,56 +336,58 @@ class _Writer:
         if source.kind:
             self._leave(0)
             return
-        self._leave_if(f"type({source.text}) is not {kind}")
+        self._leave_if(quote("type(a) is not kind", a=source.node, kind=trees.name(kind)))
         self._known.note_kind(source, kind)
 
     def is_defined(self, statement: Statement) -> None:
         found = self._known.term(statement.local("source"))
         if not found.literal:
-            self._leave_if(f"{found.text} is U")
+            self._leave_if(quote("a is U", a=found.node))
 
     def is_undefined(self, statement: Statement) -> None:
         found = self._known.term(statement.local("source"))
         if found.literal:
             self._leave(0)
         else:
-            self._leave_if(f"{found.text} is not U")
+            self._leave_if(quote("a is not U", a=found.node))
 
     def reset(self, statement: Statement) -> None:
-        self._write(f"v{statement.local('target')} = U")
+        self._assign_to(statement.local("target"), _U)
 
     def append(self, statement: Statement) -> None:
-        self._write(f"{self._name(statement.local('array'))}.append({self._operand(statement.operand('value'))})")
+        array, item = self._local(statement.local("array")), self._operand(statement.operand("value"))
+        self._write(trees.run(quote("a.append(b)", a=array, b=item)))
 
     def insert(self, statement: Statement) -> None:
         at, item = self._key(statement.operand("key")), self._operand(statement.operand("value"))
-        self._write(f"{self._name(statement.local('object'))}[{at}] = {item}")
+        self._write(trees.assign_item(self._local(statement.local("object")), at, item))
 
     def insert_once(self, statement: Statement) -> None:
         at, item = self._operand(statement.operand("key")), self._operand(statement.operand("value"))
-        self._write(f"insert_once({self._name(statement.local('object'))}, {at}, {item})")
+        self._write(trees.run(trees.call("insert_once", self._local(statement.local("object")), at, item)))
 
     def merge(self, statement: Statement) -> None:
         target, a, b = statement.local("target"), *map(self._known.term, map(statement.local, ("a", "b")))
         written = forms.write_merge(a, b) if self._known.may_share(target) else None
-        self._write(f"v{target} = {written or f'merge({a.text}, {b.text})'}")
+        self._assign_to(target, written or trees.call("merge", a.node, b.node))
 
     def add(self, statement: Statement) -> None:
-        self._write(f"{self._name(statement.local('set'))}.add({self._key(statement.operand('value'))})")
+        collection, item = self._local(statement.local("set")), self._key(statement.operand("value"))
+        self._write(trees.run(quote("a.add(b)", a=collection, b=item)))
 
     def add_result(self, statement: Statement) -> None:
-        self._write(f"results.append({self._name(statement.local('value'))})")
+        self._write(trees.run(quote("results.append(a)", a=self._local(statement.local("value")))))
 
     def give_back(self, statement: Statement) -> None:
-        found = self._name(statement.local("source"))
+        found = self._local(statement.local("source"))
         if self._body.kept:
-            self._write(f"m[{self._body.kept!r}] = {found}")
-        self._write(f"return {found}")
+            self._write(trees.assign_item(_M, trees.constant(self._body.kept), found))
+        self._write(trees.give_back(found))
 
     def scan(self, statement: Statement) -> None:
-        name, item = f"v{statement.local('key')}", f"v{statement.local('value')}"
-        self._write(f"for {name}, {item} in {_bare(forms.write_items(self._known.term(statement.local('source'))))}:")
-        self._within(statement.inner[0], "continue", is_ended=False)
+        items = forms.write_items(self._known.term(statement.local("source")))
+        body = self._within(statement.inner[0], "continue", is_ended=False)
+        self._write(trees.each(f"v{statement.local('key')}", f"v{statement.local('value')}", items, body))
 
     def negate(self, statement: Statement) -> None:
         block = statement.inner[0]
@@ -403,40 +397,48 @@ class _Writer:
                 self._leave_if_true(call)
                 return
         failed = self._new("n")
-        self._write(f"{failed} = True")
-        self._write("while True:")
-        self._within(block, "break", is_ended=True, after=f"{failed} = False")
-        self._leave_if(f"not {failed}")
+        self._write(trees.assign(failed, forms.TRUE.node))
+        self._until_end(block, failed)
+        self._leave_if(quote("not failed", failed=trees.name(failed)))
+
+    def _until_end(self, block: Block, failed: str) -> None:
+        """Write a block after whose end `failed` is false."""
+        after = [trees.assign(failed, forms.FALSE.node)]
+        self._write(trees.once(self._within(block, "break", is_ended=True, after=after)))
 
     def _leave_if_true(self, call: Statement) -> None:
-        name, result = call.fields["func"], f"v{call.local('result')}"
+        name, local = call.fields["func"], call.local("result")
         found = self._write_call(name, call.operands("args"))
         if forms.RESULTS.get(name) == "bool":
-            self._leave_if(_bare(found))
+            self._leave_if(found)
             return
-        self._write(f"{result} = {_bare(found)}")
-        self._leave_if(f"{result} is not U and {result} is not False")
+        self._assign_to(local, found)
+        self._leave_if(quote("a is not U and a is not False", a=trees.local(local)))
 
     def replace(self, statement: Statement) -> None:
         """Write `with`: another input or other data for a block, and no values that were kept."""
-        local, held, kept, failed = (f"v{statement.local('local')}", *map(self._new, "wkd"))
-        path = [self._constants.strings[index] for index in statement.locals("path")]
+        local, (held, kept, failed) = statement.local("local"), map(self._new, "wkd")
+        path = [trees.constant(self._constants.strings[index]) for index in statement.locals("path")]
         item = self._operand(statement.operand("value"))
-        self._write(f"{held} = {local}")
-        self._write(f"{kept}, m, {failed} = m, {{}}, True")
-        self._write(f"{local} = upsert({local}, {path!r}, {item})" if path else f"{local} = {item}")
-        self._write("while True:")
-        self._within(statement.inner[0], "break", is_ended=True, after=f"{failed} = False")
-        self._write(f"{local}, m = {held}, {kept}")
-        self._leave_if(failed)
+        self._write(trees.assign(held, trees.local(local)))
+        self._write(trees.assign(kept, _M))
+        self._write(trees.assign("m", trees.mapping([])))
+        self._write(trees.assign(failed, forms.TRUE.node))
+        self._assign_to(local, trees.call("upsert", trees.local(local), trees.array(path), item) if path else item)
+        self._until_end(statement.inner[0], failed)
+        self._assign_to(local, trees.name(held))
+        self._write(trees.assign("m", trees.name(kept)))
+        self._leave_if(trees.name(failed))
 
     def nothing(self, statement: Statement) -> None:
         """Write nothing."""
 
 
-def _bare(written: str) -> str:
-    """Return what a form wrote without its outer parentheses."""
-    return written[1:-1] if written.startswith("(") else written
+def _union(sets: Iterable[ast.expr]) -> ast.expr:
+    found: ast.expr = trees.call("set")
+    for other in sets:
+        found = quote("a | b", a=found, b=other)
+    return found
 
 
 _WRITERS: Final[Mapping[str, Callable[[_Writer, Statement], None]]] = {

@@ -5,27 +5,36 @@ Each form is exact: operands of other types go to the function. `tests/unit/poli
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, LiteralString
+
+from gateway.policy.plan import trees
+from gateway.policy.plan.trees import quote
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A value in written Python. `kind` is the name of its type if that is certain, and `literal` the text of a constant."""
+    """A value in the written Python. `kind` is the name of its type if that is certain.
 
-    text: str
+    `literal` is the text of a constant, by which constants are compared. It is made from a tree, and never read as one.
+    """
+
+    node: ast.expr
     kind: str = ""
     literal: str = ""
     has_only_strings: bool = False
     """Whether a constant is a list or set of strings alone."""
     items: tuple[Term, ...] = ()
     """The items of an array, if they are known."""
+    local: int | None = None
+    """The number of the local that has the value."""
 
 
-NONE: Final = Term("None", "NoneType", "None")
-TRUE: Final = Term("True", "bool", "True")
-FALSE: Final = Term("False", "bool", "False")
+NONE: Final = Term(trees.constant(None), "NoneType", "None")
+TRUE: Final = Term(trees.constant(value=True), "bool", "True")
+FALSE: Final = Term(trees.constant(value=False), "bool", "False")
 SCALARS: Final = frozenset({"str", "int", "bool", "NoneType", "Decimal"})
 
 
@@ -35,197 +44,218 @@ _MOST_ITEMS: Final = 3
 
 
 def string(value: str) -> Term:
-    return Term(repr(value), "str", repr(value))
+    return Term(trees.constant(value), "str", repr(value))
 
 
 def integer(value: int) -> Term:
-    written = str(value) if value >= 0 else f"({value})"
-    return Term(written, "int", written)
+    return Term(trees.constant(value), "int", str(value))
 
 
-def write_call(name: str, call: str, terms: Sequence[Term]) -> str:
+def local(number: int, kind: str = "", items: tuple[Term, ...] = ()) -> Term:
+    return Term(trees.local(number), kind, items=items, local=number)
+
+
+def write_call(name: str, call: ast.expr, terms: Sequence[Term]) -> ast.expr:
     """Return the Python that has the value of a built-in function. `call` calls the function itself."""
     form = _FORMS.get(name)
     return call if form is None else form(call, *terms)
 
 
-def either(fast: str, kinds: Iterable[tuple[Term, str]], call: str) -> str:
+def is_type(value: Term, kind: str) -> ast.expr:
+    """Return Python that tells if a value is of a type."""
+    return quote("type(a) is kind", a=value.node, kind=trees.name(kind))
+
+
+def either(fast: ast.expr, kinds: Iterable[tuple[Term, str]], call: ast.expr) -> ast.expr:
     """Return Python that evaluates `fast` for terms of these types, and `call` for others."""
-    tests: list[str] = []
+    tests: list[ast.expr] = []
     for term, kind in kinds:
         if term.kind not in {"", kind}:
             return call
         if not term.kind:
-            tests.append(f"type({term.text}) is {kind}")
-    return f"({fast} if {' and '.join(tests)} else {call})" if tests else f"({fast})"
+            tests.append(is_type(term, kind))
+    return quote("fast if test else call", fast=fast, test=trees.every(tests), call=call) if tests else fast
 
 
-def write_equality(a: Term, b: Term) -> str:
+def write_equality(a: Term, b: Term) -> ast.expr:
     """Return Python that tells if two values are the same. Of Python's equal values, 1 and `True` are not the same in Rego."""
     if "str" in (a.kind, b.kind) or a.kind == b.kind == "int":
-        return f"({a.text} == {b.text})"
+        return quote("a == b", a=a.node, b=b.node)
     if not a.literal and b.literal:
         return _equal_to(b, a)
     if a.literal and not b.literal:
         return _equal_to(a, b)
     if a.literal:
-        return f"equal({a.text}, {b.text})"
-    for array, other in ((a, b), (b, a)):
-        if 0 < len(array.items) <= _MOST_ITEMS:
-            return _equal_to_array(array, other)
-    return f"({a.text} == {b.text} if type({a.text}) is str else {a.text} is {b.text} or equal({a.text}, {b.text}))"
+        return quote("equal(a, b)", a=a.node, b=b.node)
+    for known, other in ((a, b), (b, a)):
+        if 0 < len(known.items) <= _MOST_ITEMS:
+            return _equal_to_array(known, other)
+    return quote("a == b if type(a) is str else a is b or equal(a, b)", a=a.node, b=b.node)
 
 
-def _equal_to(constant: Term, other: Term) -> str:
+def _equal_to(constant: Term, other: Term) -> ast.expr:
     """Return Python that tells if a value is the same as a constant that is no string."""
+    a, b = other.node, constant.node
     if constant.literal in {"None", "True", "False"}:
-        return f"({other.text} is {constant.text})"
+        return quote("a is b", a=a, b=b)
     if constant.literal in _EMPTY:
-        return f"(type({other.text}) is {constant.kind} and not {other.text})"
+        return quote("test and not a", test=is_type(other, constant.kind), a=a)
     if constant.kind == "int":
-        taken_for = {"0": "False", "1": "True"}.get(constant.literal)
-        same = f"{other.text} == {constant.text}"
-        return f"({same} and {other.text} is not {taken_for})" if taken_for else f"({same})"
+        taken_for = {"0": FALSE, "1": TRUE}.get(constant.literal)
+        if taken_for is None:
+            return quote("a == b", a=a, b=b)
+        return quote("a == b and a is not taken", a=a, b=b, taken=taken_for.node)
     if 0 < len(constant.items) <= _MOST_ITEMS:
         return _equal_to_array(constant, other)
-    return f"equal({other.text}, {constant.text})"
+    return quote("equal(a, b)", a=a, b=b)
 
 
-def _equal_to_array(array: Term, other: Term) -> str:
+def _equal_to_array(array: Term, other: Term) -> ast.expr:
     """Return Python that compares a value with an array, item by item."""
-    items = [write_equality(Term(f"{other.text}[{place}]"), item) for place, item in enumerate(array.items)]
-    return f"({' and '.join([f'type({other.text}) is list', f'len({other.text}) == {len(items)}', *items])})"
+    places = [quote("a[place]", a=other.node, place=trees.constant(place)) for place in range(len(array.items))]
+    items = [write_equality(Term(place), item) for place, item in zip(places, array.items, strict=True)]
+    size = quote("len(a) == size", a=other.node, size=trees.constant(len(items)))
+    return trees.every([is_type(other, "list"), size, *items])
 
 
-def write_field(value: Term, name: Term) -> str:
+def write_field(value: Term, name: Term) -> ast.expr:
     """Return Python for the value below a key, an index or a member."""
-    call = f"dot({value.text}, {name.text})"
-    if name.kind == "int" and name.literal and not name.literal.startswith("("):
-        place = f"({value.text}[{name.text}] if {name.text} < len({value.text}) else U)"
-        return either(place, [(value, "list")], call)
-    return either(f"{value.text}.get({name.text}, U)", [(value, "dict"), (name, "str")], call)
+    a, b = value.node, name.node
+    call = quote("dot(a, b)", a=a, b=b)
+    if name.kind == "int" and name.literal and not name.literal.startswith("-"):
+        return either(quote("a[b] if b < len(a) else U", a=a, b=b), [(value, "list")], call)
+    return either(quote("a.get(b, U)", a=a, b=b), [(value, "dict"), (name, "str")], call)
 
 
-def write_length(value: Term) -> str:
+def write_length(value: Term) -> ast.expr:
     if value.kind in {"list", "dict", "set"}:
-        return f"len({value.text})"
-    return f"length({value.text})"
+        return quote("len(a)", a=value.node)
+    return quote("length(a)", a=value.node)
 
 
-def write_items(value: Term) -> str:
+def write_items(value: Term) -> ast.expr:
     """Return Python for the keys and values of a collection."""
     # Most objects that policies look through have no fields.
-    return either(f"enumerate({value.text})", [(value, "list")], f"(scan({value.text}) if {value.text} else ())")
+    others = quote("scan(a) if a else ()", a=value.node)
+    return either(quote("enumerate(a)", a=value.node), [(value, "list")], others)
 
 
-def write_merge(a: Term, b: Term) -> str | None:
+def write_merge(a: Term, b: Term) -> ast.expr | None:
     """Return Python for an object, or nothing, merged with an empty one. `None` if the second may have items."""
     if b.literal != "{}" or a.literal:
         return None
-    return f"{b.text} if {a.text} is U else {a.text}"
+    return quote("b if a is U else a", a=a.node, b=b.node)
 
 
 _FROM: Final[Mapping[str, Sequence[str]]] = {"list": ("list", "dict", "set"), "dict": ("dict", "set"), "set": ("set",)}
 """The types of the values that are not less than the least value of a type."""
+_Form = Callable[..., ast.expr]
 
 
-def _order_form(sign: str) -> Callable[[str, Term, Term], str]:
-    def form(call: str, a: Term, b: Term) -> str:
-        if b.literal in _EMPTY and sign in {">=", "<"}:
+def _order_form(comparison: LiteralString) -> _Form:
+    def form(call: ast.expr, a: Term, b: Term) -> ast.expr:
+        if b.literal in _EMPTY and comparison in {"a >= b", "a < b"}:
             # Every array is at least the empty one, and after each text. Policies ask the type of a value so.
-            tests = [f"type({a.text}) is {kind}" for kind in _FROM[b.kind]]
-            return f"({' or '.join(tests)})" if sign == ">=" else f"(not ({' or '.join(tests)}))"
+            tests = trees.some([is_type(a, kind) for kind in _FROM[b.kind]])
+            return tests if comparison == "a >= b" else quote("not tests", tests=tests)
         kind = "str" if "str" in (a.kind, b.kind) else "int"
-        return either(f"{a.text} {sign} {b.text}", [(a, kind), (b, kind)], call)
+        return either(quote(comparison, a=a.node, b=b.node), [(a, kind), (b, kind)], call)
 
     return form
 
 
-def _on(kind: str, fast: str) -> Callable[..., str]:
-    """Return the form of a function for operands of one type. `fast` has a place for each operand."""
+def _on(kind: str, fast: LiteralString) -> _Form:
+    """Return the form of a function of two operands of one type."""
 
-    def form(call: str, *terms: Term) -> str:
-        return either(fast.format(*(term.text for term in terms)), [(term, kind) for term in terms], call)
-
-    return form
-
-
-def _is_of(*kinds: str) -> Callable[[str, Term], str]:
-    def form(_: str, value: Term) -> str:
-        return f"({' or '.join(f'type({value.text}) is {kind}' for kind in kinds)})"
+    def form(call: ast.expr, a: Term, b: Term) -> ast.expr:
+        return either(quote(fast, a=a.node, b=b.node), [(a, kind), (b, kind)], call)
 
     return form
 
 
-def _is_null(call: str, value: Term) -> str:
-    return call if value.literal else f"({value.text} is None)"
+def _is_of(*kinds: str) -> _Form:
+    def form(_: ast.expr, value: Term) -> ast.expr:
+        return trees.some([is_type(value, kind) for kind in kinds])
+
+    return form
 
 
-def _member(call: str, value: Term, within: Term) -> str:
-    found = f"{value.text} in {within.text}"
+def _is_null(call: ast.expr, value: Term) -> ast.expr:
+    return call if value.literal else quote("a is None", a=value.node)
+
+
+def _member(call: ast.expr, value: Term, within: Term) -> ast.expr:
+    found = quote("a in b", a=value.node, b=within.node)
     if within.literal == "[True, False]":
-        return f"(type({value.text}) is bool)"
+        return is_type(value, "bool")
     if within.has_only_strings:
-        return f"({found})" if value.kind == "str" else f"(type({value.text}) is str and {found})"
+        return found if value.kind == "str" else trees.every([is_type(value, "str"), found])
     if 0 < len(within.items) <= _MOST_ITEMS:
-        return f"({' or '.join(write_equality(value, item) for item in within.items)})"
+        return trees.some([write_equality(value, item) for item in within.items])
     if within.kind in {"list", "set"}:
         return either(found, [(value, "str")], call)
     if within.kind or value.kind not in {"", "str"}:
         return call
-    tests = "" if value.kind else f"type({value.text}) is str and "
-    return f"({found} if {tests}type({within.text}) in LISTS else {call})"
+    tests = [] if value.kind else [is_type(value, "str")]
+    tests.append(quote("type(b) in LISTS", b=within.node))
+    return quote("found if tests else call", found=found, tests=trees.every(tests), call=call)
 
 
-def _get(call: str, value: Term, name: Term, default: Term) -> str:
+def _get(call: ast.expr, value: Term, name: Term, default: Term) -> ast.expr:
+    a, other = value.node, default.node
     if name.items and name.has_only_strings:
-        first = name.items[0].text
-        return f"({default.text} if type({value.text}) is dict and {first} not in {value.text} else {call})"
-    return either(f"{value.text}.get({name.text}, {default.text})", [(value, "dict"), (name, "str")], call)
+        first = name.items[0].node
+        return quote("other if type(a) is dict and b not in a else call", a=a, b=first, other=other, call=call)
+    fast = quote("a.get(b, other)", a=a, b=name.node, other=other)
+    return either(fast, [(value, "dict"), (name, "str")], call)
 
 
-def _split(call: str, value: Term, separator: Term) -> str:
+def _split(call: ast.expr, value: Term, separator: Term) -> ast.expr:
     if separator.literal in {"", "''"}:
         return call
-    return either(f"{value.text}.split({separator.text})", [(value, "str"), (separator, "str")], call)
+    return either(quote("a.split(b)", a=value.node, b=separator.node), [(value, "str"), (separator, "str")], call)
 
 
-def _concat(call: str, separator: Term, parts: Term) -> str:
+def _concat(call: ast.expr, separator: Term, parts: Term) -> ast.expr:
     if separator.literal != "''" or not 0 < len(parts.items) <= _MOST_ITEMS:
         return call
-    return either(" + ".join(item.text for item in parts.items), [(item, "str") for item in parts.items], call)
+    first, *others = (item.node for item in parts.items)
+    for other in others:
+        first = quote("a + b", a=first, b=other)
+    return either(first, [(item, "str") for item in parts.items], call)
 
 
-def _substring(call: str, value: Term, start: Term, size: Term) -> str:
+def _substring(call: ast.expr, value: Term, start: Term, size: Term) -> ast.expr:
     """Return the form of the rest of a text from a place in it."""
-    if size.literal != "(-1)" or value.literal or value.kind not in {"", "str"}:
+    if size.literal != "-1" or value.literal or value.kind not in {"", "str"}:
         return call
-    tests = [] if value.kind else [f"type({value.text}) is str"]
-    tests += [f"type({start.text}) is int", f"0 <= {start.text} <= len({value.text})"]
-    return f"({value.text}[{start.text}:] if {' and '.join(tests)} else {call})"
+    a, b = value.node, start.node
+    tests = [] if value.kind else [is_type(value, "str")]
+    tests += [is_type(start, "int"), quote("0 <= b <= len(a)", a=a, b=b)]
+    return quote("a[b:] if tests else call", a=a, b=b, tests=trees.every(tests), call=call)
 
 
-def _count(call: str, value: Term) -> str:
-    return f"(len({value.text}) if type({value.text}) in COUNTED else {call})"
+def _count(call: ast.expr, value: Term) -> ast.expr:
+    return quote("len(a) if type(a) in COUNTED else call", a=value.node, call=call)
 
 
-def _equal(_: str, a: Term, b: Term) -> str:
+def _equal(_: ast.expr, a: Term, b: Term) -> ast.expr:
     return write_equality(a, b)
 
 
-def _not_equal(_: str, a: Term, b: Term) -> str:
-    return f"(not {write_equality(a, b)})"
+def _not_equal(_: ast.expr, a: Term, b: Term) -> ast.expr:
+    return quote("not same", same=write_equality(a, b))
 
 
-_FORMS: Final[Mapping[str, Callable[..., str]]] = {
-    "and": _on("set", "{} & {}"),
+_FORMS: Final[Mapping[str, _Form]] = {
+    "and": _on("set", "a & b"),
     "concat": _concat,
-    "contains": _on("str", "{1} in {0}"),
+    "contains": _on("str", "b in a"),
     "count": _count,
-    "endswith": _on("str", "{}.endswith({})"),
+    "endswith": _on("str", "a.endswith(b)"),
     "equal": _equal,
-    "gt": _order_form(">"),
-    "gte": _order_form(">="),
+    "gt": _order_form("a > b"),
+    "gte": _order_form("a >= b"),
     "internal.member_2": _member,
     "is_array": _is_of("list"),
     "is_boolean": _is_of("bool"),
@@ -234,15 +264,15 @@ _FORMS: Final[Mapping[str, Callable[..., str]]] = {
     "is_object": _is_of("dict"),
     "is_set": _is_of("set"),
     "is_string": _is_of("str"),
-    "lt": _order_form("<"),
-    "lte": _order_form("<="),
-    "minus": _on("int", "{} - {}"),
+    "lt": _order_form("a < b"),
+    "lte": _order_form("a <= b"),
+    "minus": _on("int", "a - b"),
     "neq": _not_equal,
     "object.get": _get,
-    "or": _on("set", "{} | {}"),
-    "plus": _on("int", "{} + {}"),
+    "or": _on("set", "a | b"),
+    "plus": _on("int", "a + b"),
     "split": _split,
-    "startswith": _on("str", "{}.startswith({})"),
+    "startswith": _on("str", "a.startswith(b)"),
     "substring": _substring,
 }
 INLINE: Final = frozenset(_FORMS)

@@ -1,29 +1,29 @@
-"""A plan, written as Python. Pure.
+"""A plan, written as a syntax tree of Python. Pure.
 
 Each rule and function of the policy becomes a function of Python, and each local a variable. `U` is the absence of a value. A
-block that may end early is a `while` that runs once, and a statement without a value leaves it with `break`. A comment gives
-the line of Rego.
+block that may end early is a `while` that runs once, and a statement without a value leaves it with `break`.
 
 A rule without parameters is asked once for each input: `m` keeps its value. `with` asks with an empty `m`.
 """
 
 from __future__ import annotations
 
+import ast
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Final
 
 from gateway.errors import PolicyBroken
-from gateway.policy.plan import forms
+from gateway.policy.plan import forms, trees
 from gateway.policy.plan.blocks import FunctionBody, write_body
 from gateway.policy.plan.forms import Term
 from gateway.policy.plan.functions import python_name
-from gateway.policy.plan.intermediate import Function, Plan, PlanEntry
+from gateway.policy.plan.intermediate import REMEDY, Function, Plan, PlanEntry
+from gateway.policy.plan.trees import quote
 from gateway.policy.plan.values import number
 
-_HEAD: Final = '''"""Written by opagate from OPA's plan of a policy."""
-
+_HEAD: Final = """
 from decimal import Decimal
 
 from gateway.policy.plan.functions import FUNCTIONS
@@ -31,30 +31,39 @@ from gateway.policy.plan.values import U, dot, equal, insert_once, key, length, 
 
 LISTS = frozenset({list, set})
 COUNTED = frozenset({str, list, dict, set})
-'''
+"""
+_NUMBER: Final = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
 
-def source(plan: Plan) -> str:
-    """Return the Python source of a plan. Raises `PolicyBroken` for unsupported control flow."""
-    names = {function.name: _name(number_, function) for number_, function in enumerate(plan.functions)}
+def module(plan: Plan) -> ast.Module:
+    """Return the Python of a plan. Raises `PolicyBroken` for unsupported control flow."""
+    names = {function.name: f"f{number_}" for number_, function in enumerate(plan.functions)}
     constants = Constants(plan)
     bodies = [_function(names[function.name], function, plan, names, constants) for function in plan.functions]
     entries = [_entry(f"entry_{number_}", entry, plan, names, constants) for number_, entry in enumerate(plan.entries)]
-    tables = [
-        "ENTRIES = {"
-        + ", ".join(f"{entry.name!r}: entry_{number_}" for number_, entry in enumerate(plan.entries))
-        + "}",
-        "BY_PATH = {",
-        *(f"    {tuple(function.path)!r}: {names[function.name]}," for function in plan.functions if function.path),
-        "}",
-        "PLACES = {",
-        *(f"    {names[function.name]!r}: {_place(function, plan)!r}," for function in plan.functions),
-        "}",
+    builtins = [
+        trees.assign(python_name(name), quote("FUNCTIONS[name]", name=trees.constant(name)))
+        for name in sorted(plan.builtins)
     ]
-    builtins = [f"{python_name(name)} = FUNCTIONS[{name!r}]" for name in sorted(plan.builtins)]
-    return (
-        "\n\n\n".join(["\n".join([_HEAD, *builtins, *constants.lines()]), *bodies, *entries, "\n".join(tables)]) + "\n"
-    )
+    head = [*ast.parse(_HEAD).body, *builtins, *constants.assignments()]
+    return ast.Module([*head, *bodies, *entries, *_tables(plan, names)], [])
+
+
+def _tables(plan: Plan, names: Mapping[str, str]) -> list[ast.stmt]:
+    """Return the tables by which the program finds entries, rules of computed paths, and places of rules."""
+    entries = [
+        (trees.constant(entry.name), trees.name(f"entry_{number_}")) for number_, entry in enumerate(plan.entries)
+    ]
+    paths = [
+        (trees.tuple_of(map(trees.constant, function.path)), trees.name(names[function.name]))
+        for function in plan.functions
+        if function.path
+    ]
+    places = [
+        (trees.constant(names[function.name]), trees.constant(_place(function, plan))) for function in plan.functions
+    ]
+    tables = {"ENTRIES": entries, "BY_PATH": paths, "PLACES": places}
+    return [trees.assign(name, trees.mapping(pairs)) for name, pairs in tables.items()]
 
 
 class Constants:
@@ -62,33 +71,32 @@ class Constants:
 
     def __init__(self, plan: Plan) -> None:
         self.strings = plan.strings
-        self._made: dict[str, str] = {}
+        self._made: dict[str, tuple[str, ast.expr]] = {}
 
-    def name(self, literal: str) -> str:
-        """Return the name of a collection."""
-        return self._made.setdefault(literal, f"C{len(self._made)}")
+    def name(self, made: ast.expr) -> Term:
+        """Return the term of a collection, or of a number with a point."""
+        literal = ast.unparse(made)
+        name, _ = self._made.setdefault(literal, (f"C{len(self._made)}", made))
+        return Term(trees.name(name), literal=literal)
 
     def number(self, index: int) -> Term:
         """Return the number that a string of the plan spells."""
         text = self.strings[index]
-        if re.fullmatch(r"-?[0-9]+", text):
-            return forms.integer(int(text))
         try:
+            if re.fullmatch(r"-?[0-9]+", text):
+                return forms.integer(int(text))
+            if not _NUMBER.fullmatch(text):
+                raise PolicyBroken(f"the plan of the policy has a number that is not known: {text!r}", REMEDY)
             found: Decimal = number(text)
         except ValueError as error:
             raise PolicyBroken(
                 f"the policy has a number that cannot be worked with: {error}", "write another"
             ) from None
-        literal = f"Decimal({str(found)!r})"
-        return Term(self.name(literal), "Decimal", literal)
+        term = self.name(trees.call("Decimal", trees.constant(str(found))))
+        return Term(term.node, "Decimal", term.literal)
 
-    def lines(self) -> list[str]:
-        return [f"{name} = {literal}" for literal, name in self._made.items()]
-
-
-def _name(index: int, function: Function) -> str:
-    own = "_".join(function.path[-2:]) if function.path else function.name
-    return f"f{index}_" + re.sub(r"\W+", "_", own, flags=re.ASCII).strip("_")
+    def assignments(self) -> list[ast.stmt]:
+        return [trees.assign(name, made) for name, made in self._made.values()]
 
 
 def _place(function: Function, plan: Plan) -> str:
@@ -99,22 +107,25 @@ def _place(function: Function, plan: Plan) -> str:
     return ""
 
 
-def _function(name: str, function: Function, plan: Plan, names: dict[str, str], constants: Constants) -> str:
+def _function(name: str, function: Function, plan: Plan, names: Mapping[str, str], constants: Constants) -> ast.stmt:
     """Return a function. A rule, which has no parameters of its own, keeps its value in `m`."""
     kept = name if len(function.params) == 2 else ""
     body = write_body(FunctionBody(function.blocks, function.params, plan, names, constants, kept))
-    head = [f"def {name}(m, {', '.join(f'v{local}' for local in function.params)}):", f'    """{function.name}"""']
-    if kept:
-        head += [f"    if {kept!r} in m:", f"        return m[{kept!r}]"]
-    return "\n".join([*head, *body, *_end(kept)])
+    begin, end = _memory(kept)
+    parameters = ["m", *(f"v{local}" for local in function.params)]
+    return trees.function(name, parameters, [*begin, *body, *end, trees.give_back(trees.name("U"))])
 
 
-def _end(kept: str) -> Sequence[str]:
-    return [f"    m[{kept!r}] = U", "    return U"] if kept else ["    return U"]
+def _memory(kept: str) -> tuple[Sequence[ast.stmt], Sequence[ast.stmt]]:
+    """Return the beginning and the end of a rule whose value is kept, and nothing for a function."""
+    if not kept:
+        return [], []
+    place, m = trees.constant(kept), trees.name("m")
+    begin = trees.when(quote("kept in m", kept=place), [trees.give_back(quote("m[kept]", kept=place))])
+    return [begin], [trees.assign_item(m, place, trees.name("U"))]
 
 
-def _entry(name: str, entry: PlanEntry, plan: Plan, names: dict[str, str], constants: Constants) -> str:
+def _entry(name: str, entry: PlanEntry, plan: Plan, names: Mapping[str, str], constants: Constants) -> ast.stmt:
     body = write_body(FunctionBody(entry.blocks, [0, 1], plan, names, constants, ""))
-    return "\n".join(
-        [f"def {name}(m, v0, v1):", f'    """{entry.name}"""', "    results = []", *body, "    return results"]
-    )
+    begin, end = trees.assign("results", trees.array([])), trees.give_back(trees.name("results"))
+    return trees.function(name, ["m", "v0", "v1"], [begin, *body, end])

@@ -15,46 +15,47 @@ import msgspec
 from gateway.errors import PolicyBroken
 from gateway.policy.plan.functions import FUNCTIONS
 
-_PLACE: Final = frozenset({"file", "col", "row", "end_col", "end_row"})
-_FIELDS: Final[Mapping[str, frozenset[str]]] = {
-    name: frozenset(fields.split())
+_PLACE: Final[Mapping[str, str]] = {"file": "file", **dict.fromkeys(("col", "row", "end_col", "end_row"), "integer")}
+_FIELDS: Final[Mapping[str, Mapping[str, str]]] = {
+    name: dict(field.split(":") for field in fields.split())
     for name, fields in {
-        "ArrayAppendStmt": "value array",
-        "AssignIntStmt": "value target",
-        "AssignVarOnceStmt": "source target",
-        "AssignVarStmt": "source target",
-        "BlockStmt": "blocks",
-        "BreakStmt": "index",
-        "CallDynamicStmt": "args result path",
-        "CallStmt": "func args result",
-        "DotStmt": "source key target",
-        "EqualStmt": "a b",
-        "IsArrayStmt": "source",
-        "IsDefinedStmt": "source",
-        "IsObjectStmt": "source",
-        "IsSetStmt": "source",
-        "IsUndefinedStmt": "source",
-        "LenStmt": "source target",
-        "MakeArrayStmt": "capacity target",
-        "MakeNullStmt": "target",
-        "MakeNumberIntStmt": "value target",
-        "MakeNumberRefStmt": "Index index target",
-        "MakeObjectStmt": "target",
-        "MakeSetStmt": "target",
+        "ArrayAppendStmt": "value:operand array:local",
+        "AssignIntStmt": "value:integer target:local",
+        "AssignVarOnceStmt": "source:operand target:local",
+        "AssignVarStmt": "source:operand target:local",
+        "BlockStmt": "blocks:blocks",
+        "BreakStmt": "index:level",
+        "CallDynamicStmt": "args:locals result:local path:operands",
+        "CallStmt": "func:function args:operands result:local",
+        "DotStmt": "source:operand key:operand target:local",
+        "EqualStmt": "a:operand b:operand",
+        "IsArrayStmt": "source:operand",
+        "IsDefinedStmt": "source:local",
+        "IsObjectStmt": "source:operand",
+        "IsSetStmt": "source:operand",
+        "IsUndefinedStmt": "source:local",
+        "LenStmt": "source:operand target:local",
+        "MakeArrayStmt": "capacity:integer target:local",
+        "MakeNullStmt": "target:local",
+        "MakeNumberIntStmt": "value:integer target:local",
+        "MakeNumberRefStmt": "Index:string index:string target:local",
+        "MakeObjectStmt": "target:local",
+        "MakeSetStmt": "target:local",
         "NopStmt": "",
-        "NotEqualStmt": "a b",
-        "NotStmt": "block",
-        "ObjectInsertOnceStmt": "key value object",
-        "ObjectInsertStmt": "key value object",
-        "ObjectMergeStmt": "a b target",
-        "ResetLocalStmt": "target",
-        "ResultSetAddStmt": "value",
-        "ReturnLocalStmt": "source",
-        "ScanStmt": "source key value block",
-        "SetAddStmt": "value set",
-        "WithStmt": "local path value block",
+        "NotEqualStmt": "a:operand b:operand",
+        "NotStmt": "block:blocks",
+        "ObjectInsertOnceStmt": "key:operand value:operand object:local",
+        "ObjectInsertStmt": "key:operand value:operand object:local",
+        "ObjectMergeStmt": "a:local b:local target:local",
+        "ResetLocalStmt": "target:local",
+        "ResultSetAddStmt": "value:local",
+        "ReturnLocalStmt": "source:local",
+        "ScanStmt": "source:local key:local value:local block:blocks",
+        "SetAddStmt": "value:operand set:local",
+        "WithStmt": "local:local path:strings value:operand block:blocks",
     }.items()
 }
+"""The fields of each statement, with the kind of value that each holds."""
 REMEDY: Final = "set policy.engine.evaluator: regorus, and report this with the version of OPA"
 
 
@@ -82,7 +83,7 @@ class Statement:
         return PlanOperand(**self.fields[name])
 
     def operands(self, name: str) -> list[PlanOperand]:
-        return [PlanOperand(**found) for found in self.fields[name]]
+        return [PlanOperand(**found) for found in self.fields[name] or ()]
 
     def local(self, name: str) -> int:
         return cast("int", self.fields[name])
@@ -136,6 +137,7 @@ def read_plan(encoded: bytes) -> Plan:
             tuple(map(_function, written.funcs.funcs)),
             tuple(PlanEntry(found.name, _blocks(found.blocks)) for found in written.plans.plans),
         )
+        _require_printable(plan)
         _require_known(plan)
     except (msgspec.DecodeError, RecursionError, KeyError, TypeError) as error:
         raise PolicyBroken(f"the plan of the policy has a form that is not known: {error}", REMEDY) from None
@@ -163,10 +165,23 @@ def statements(blocks: Iterable[Block]) -> Iterator[Statement]:
             yield from statements(statement.inner)
 
 
+def _require_printable(plan: Plan) -> None:
+    """Refuse names that would show something else on a terminal, in a log, or to a reader of code."""
+    functions = (name for function in plan.functions for name in (function.name, *function.path))
+    for name in (*plan.files, *functions, *(entry.name for entry in plan.entries)):
+        if not name.isprintable():
+            raise PolicyBroken(
+                f"the policy has a name of a file or rule with a character that does not print: {name!a}",
+                "rename it with letters that show",
+            )
+
+
 def _require_known(plan: Plan) -> None:
     names = {function.name for function in plan.functions}
     if len(names) != len(plan.functions):
         raise PolicyBroken("the plan of the policy has two functions of one name", REMEDY)
+    if any(local < 0 for function in plan.functions for local in function.params):
+        raise PolicyBroken("the plan of the policy has a parameter that is not known", REMEDY)
     missing = sorted(plan.builtins - FUNCTIONS.keys())
     for found in (*plan.functions, *plan.entries):
         for statement in statements(found.blocks):
@@ -180,20 +195,41 @@ def _require_known(plan: Plan) -> None:
 
 def _require_statement(statement: Statement, plan: Plan) -> None:
     known = _FIELDS.get(statement.type)
-    if known is None or frozenset(statement.fields) - _PLACE != known:
+    if known is None or statement.fields.keys() - _PLACE.keys() != known.keys():
         raise PolicyBroken(f"the plan of the policy has a statement that is not known: {statement.type}", REMEDY)
-    for field in statement.fields.values():
-        for found in cast("list[Any]", field) if isinstance(field, list) else [field]:
-            if isinstance(found, dict) and "stmts" not in found:
-                _require_operand(PlanOperand(**cast("dict[str, Any]", found)), plan)
+    for name, value in statement.fields.items():
+        kind = known.get(name) or _PLACE[name]
+        if not _is_of(kind, value, plan):
+            raise PolicyBroken(f"the plan of the policy has a {kind} that is not known, in {statement.type}", REMEDY)
 
 
-def _require_operand(operand: PlanOperand, plan: Plan) -> None:
-    known = {"local": int, "string_index": int, "bool": bool}.get(operand.type)
-    if type(operand.value) is not known:
-        raise PolicyBroken(f"the plan of the policy has an operand that is not known: {operand.type}", REMEDY)
-    if operand.type == "string_index" and not 0 <= operand.value < len(plan.strings):
-        raise PolicyBroken("the plan of the policy refers to a string that it does not have", REMEDY)
+def _is_of(kind: str, value: Any, plan: Plan) -> bool:
+    """Return whether a field holds a value of a kind."""
+    match kind:
+        case "operand":
+            return _is_operand(value, plan)
+        case "function":
+            return isinstance(value, str)
+        case "bool":
+            return isinstance(value, bool)
+        case "operands" | "locals" | "strings":
+            items = cast("list[Any]", value or [])
+            return isinstance(value, list | None) and all(_is_of(kind[:-1], item, plan) for item in items)
+        case "blocks":
+            return True  # their own statements are looked at
+        case _:
+            below = {"string": len(plan.strings), "file": len(plan.files)}.get(kind)
+            is_signed = kind == "integer"
+            return type(value) is int and (is_signed or value >= 0) and (below is None or value < below)
+
+
+def _is_operand(value: Any, plan: Plan) -> bool:
+    """Return whether a value is a local, the place of a string in the plan, or a boolean."""
+    fields = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    if fields.keys() != {"type", "value"}:
+        return False
+    kind = {"bool": "bool", "local": "local", "string_index": "string"}.get(str(fields["type"]))
+    return kind is not None and _is_of(kind, fields["value"], plan)
 
 
 class _StatementForm(msgspec.Struct, forbid_unknown_fields=True):

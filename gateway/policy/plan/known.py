@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from gateway.policy.plan import usage
+from gateway.policy.plan import forms, usage
 from gateway.policy.plan.forms import Term
 from gateway.policy.plan.intermediate import Block
 
@@ -23,8 +23,8 @@ class Frame:
 
     leave: str
     mark: str = ""
-    kinds: dict[str, str] = field(default_factory=dict[str, str])
-    fields: dict[tuple[str, str], Term] = field(default_factory=dict[tuple[str, str], Term])
+    kinds: dict[int, str] = field(default_factory=dict[int, str])
+    fields: dict[tuple[int, str], Term] = field(default_factory=dict[tuple[int, str], Term])
     constants: dict[int, Term] = field(default_factory=dict[int, Term])
 
 
@@ -51,12 +51,12 @@ class Known:
 
     def term(self, local: int) -> Term:
         """Return the term to read a local by."""
-        found = self._terms.get(local) or Term(f"v{local}")
+        found = self._terms.get(local) or forms.local(local)
         for frame in reversed(self.frames):
             if local in frame.constants:
                 return frame.constants[local]
-            if found.text in frame.kinds and not found.kind:
-                return replace(found, kind=frame.kinds[found.text])
+            if found.local in frame.kinds and not found.kind:
+                return replace(found, kind=frame.kinds[found.local])
         return found
 
     def is_read_once(self, local: int) -> bool:
@@ -79,27 +79,30 @@ class Known:
     def note_type(self, local: int, kind: str) -> None:
         """Note the type of every value that a local gets in this block of the function."""
         if local in self._settled:
-            self._terms[local] = Term(f"v{local}", kind)
+            self._terms[local] = forms.local(local, kind)
 
     def note_made(self, local: int, kind: str, items: Sequence[Term]) -> None:
         """Note the type of a collection, and the items of an array if neither it nor they change."""
         if local not in self._settled:
             return
         is_known = self.may_share(local) and all(item.literal or self._is_lasting(item) for item in items)
-        self._terms[local] = Term(f"v{local}", kind, items=tuple(items) if is_known else ())
+        self._terms[local] = forms.local(local, kind, tuple(items) if is_known else ())
 
     def note_kind(self, found: Term, kind: str) -> None:
         """Note the type of a term from here to the end of the frame."""
-        self.frames[-1].kinds[found.text] = kind
+        if found.local is not None:
+            self.frames[-1].kinds[found.local] = kind
 
     def note_field(self, source: Term, name: Term, target: int) -> None:
         """Note that a local has a field of a term, if neither changes."""
-        if target in self._settled and name.literal and self._is_fixed(source):
-            self.frames[-1].fields[source.text, name.text] = Term(f"v{target}")
+        if target in self._settled and name.literal and source.local is not None and self._is_fixed(source.local):
+            self.frames[-1].fields[source.local, name.literal] = forms.local(target)
 
     def field(self, source: Term, name: Term) -> Term | None:
         """Return the term that has a field of a term."""
-        place = source.text, name.text
+        if source.local is None:
+            return None
+        place = source.local, name.literal
         return next((frame.fields[place] for frame in self.frames if place in frame.fields), None)
 
     def forget(self, changed: Iterable[int]) -> None:
@@ -107,7 +110,7 @@ class Known:
         for frame in self.frames:
             for local in changed:
                 frame.constants.pop(local, None)
-                frame.kinds.pop(f"v{local}", None)
+                frame.kinds.pop(local, None)
 
     def never_grows(self, local: int) -> bool:
         """Return whether nothing is added to a collection after it is made."""
@@ -119,7 +122,7 @@ class Known:
 
     def _is_lasting(self, found: Term) -> bool:
         """Return whether a term is a local with one value."""
-        return found.text[0] == "v" and int(found.text[1:]) in self._settled | self._unchanged
+        return found.local in self._settled | self._unchanged
 
-    def _is_fixed(self, found: Term) -> bool:
-        return self._is_lasting(found) and self.may_share(int(found.text[1:]))
+    def _is_fixed(self, local: int) -> bool:
+        return local in self._settled | self._unchanged and self.may_share(local)

@@ -54,7 +54,7 @@ def reads(statement: Statement) -> list[int]:
     """Return the locals that a statement itself reads. Its inner blocks do not count."""
     found = [int(operand.value) for operand in operands(statement) if operand.type == "local"]
     found += [statement.local(field) for field in _READ.get(statement.type, ())]
-    return found + (statement.fields["args"] if statement.type == "CallDynamicStmt" else [])
+    return found + (statement.locals("args") if statement.type == "CallDynamicStmt" else [])
 
 
 def mentions(blocks: Iterable[Block]) -> Counter[int]:

@@ -254,3 +254,14 @@ def test_a_file_that_cannot_be_opened_is_named(tree: Tree, monkeypatch: pytest.M
 
     with pytest.raises(PolicyBroken, match=r"gateway/decision/decision\.rego cannot be read: Permission denied"):
         bundle.read_folder(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["a\nimport os.rego", "a\x1b[2J.rego", "a\u202e.rego", "a\u2028b/c.rego", "a\x7f/data.yaml"]
+)
+def test_a_name_with_a_character_that_does_not_print_is_refused_and_spelled_out(tree: Tree, name: str):
+    with pytest.raises(PolicyBroken, match="does not print") as raised:
+        bundle.read_folder(tree({name: "package a\n"}))
+
+    assert raised.value.message.isprintable()
+    assert "rename" in raised.value.remedy

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import warnings
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final, cast
 
 import pytest
 
-from gateway.policy.plan import collection_functions, forms, values
+from gateway.policy.plan import collection_functions, forms, trees, values
 from gateway.policy.plan.forms import Term
 from gateway.policy.plan.functions import FUNCTIONS
+from gateway.policy.plan.trees import quote
 from gateway.policy.plan.values import EvaluationFailed, U
 
 _TRUE, _FALSE, _ARRAY = map(values.key, (True, False, []))
@@ -23,26 +26,40 @@ _VALUES: Final[tuple[Any, ...]] = (
     *(set[Any](), {"a"}, {"a", "b"}, {0}, {_TRUE}, {_FALSE}, {_ARRAY, 1}, {None}),
 )
 _STRINGS: Final = ("", "a", "b", "*")
+
+
+def _constant(kind: str, literal: str, *, has_only_strings: bool = False, items: tuple[Term, ...] = ()) -> Term:
+    """Return the term of a constant that the written Python names."""
+    return Term(trees.name("C"), kind, literal, has_only_strings, items)
+
+
 _CONSTANTS: Final[tuple[tuple[Term, Any], ...]] = (
     *((forms.string(found), found) for found in _STRINGS),
     *((forms.integer(found), found) for found in (0, 1, -1, 2, 2**64)),
     *((term, value) for term, value in ((forms.NONE, None), (forms.TRUE, True), (forms.FALSE, False))),
-    (Term("C", "Decimal", "Decimal('1.0')"), Decimal("1.0")),
-    (Term("C", "list", "[]", has_only_strings=True), list[Any]()),
-    (Term("C", "dict", "{}"), dict[Any, Any]()),
-    (Term("C", "set", "set()", has_only_strings=True), set[Any]()),
-    (Term("C", "list", "[True, False]"), [True, False]),
-    (Term("C", "list", "['a', 'b']", has_only_strings=True), ["a", "b"]),
-    (Term("C", "list", "['a', 'b']", has_only_strings=True, items=tuple(map(forms.string, "ab"))), ["a", "b"]),
-    (Term("C", "list", "[1, 'a']", items=(forms.integer(1), forms.string("a"))), [1, "a"]),
-    (Term("C", "list", "[True]", items=(forms.TRUE,)), [True]),
-    (Term("C", "set", "{'a', ''}", has_only_strings=True), {"a", ""}),
-    (Term("C", "set", "{0, 'a'}"), {0, "a"}),
-    (Term("C", "list", "[0, 'a']"), [0, "a"]),
+    (_constant("Decimal", "Decimal('1.0')"), Decimal("1.0")),
+    (_constant("list", "[]", has_only_strings=True), list[Any]()),
+    (_constant("dict", "{}"), dict[Any, Any]()),
+    (_constant("set", "set()", has_only_strings=True), set[Any]()),
+    (_constant("list", "[True, False]"), [True, False]),
+    (_constant("list", "['a', 'b']", has_only_strings=True), ["a", "b"]),
+    (_constant("list", "['a', 'b']", has_only_strings=True, items=tuple(map(forms.string, "ab"))), ["a", "b"]),
+    (_constant("list", "[1, 'a']", items=(forms.integer(1), forms.string("a"))), [1, "a"]),
+    (_constant("list", "[True]", items=(forms.TRUE,)), [True]),
+    (_constant("set", "{'a', ''}", has_only_strings=True), {"a", ""}),
+    (_constant("set", "{0, 'a'}"), {0, "a"}),
+    (_constant("list", "[0, 'a']"), [0, "a"]),
 )
+
+
+def _pairs(found: Any) -> list[Any]:
+    return [[*pair] for pair in found]
+
+
 _NAMES: Final[dict[str, Any]] = {
     name: getattr(values, name) for name in ("U", "dot", "equal", "key", "length", "merge", "scan")
 } | {
+    "pairs": _pairs,
     "Decimal": Decimal,
     "NoneType": type(None),
     "LISTS": frozenset({list, set}),
@@ -64,25 +81,27 @@ def _same(a: Any, b: Any) -> bool:
 
 def _operands(letter: str) -> list[tuple[Term, Any]]:
     """Return terms with values: of no known type, of the value's own type, and constants."""
-    unknown = [(Term(letter), value) for value in _VALUES]
-    known = [(Term(letter, type(value).__name__), value) for value in _VALUES]
-    constants = [(Term(letter if term.text == "C" else term.text, *_rest(term)), value) for term, value in _CONSTANTS]
+    name = trees.name(letter)
+    unknown = [(Term(name), value) for value in _VALUES]
+    known = [(Term(name, type(value).__name__), value) for value in _VALUES]
+    constants = [
+        (replace(term, node=name) if isinstance(term.node, ast.Name) else term, value) for term, value in _CONSTANTS
+    ]
     lists = [cast("list[Any]", value) for value in _VALUES if type(value) is list]
-    arrays = [(_with_items(letter, value), value) for value in lists]
+    arrays = [(_with_items(name, value), value) for value in lists]
     return [*unknown, *known, *constants, *arrays]
 
 
-def _rest(term: Term) -> tuple[str, str, bool, tuple[Term, ...]]:
-    return term.kind, term.literal, term.has_only_strings, term.items
-
-
-def _with_items(letter: str, array: list[Any]) -> Term:
+def _with_items(name: ast.expr, array: list[Any]) -> Term:
     """Return the term of an array whose items are known, some with their types."""
     items = [
-        Term(f"{letter}[{place}]", type(item).__name__ if place == 0 and type(item) is str else "")
+        Term(
+            quote("a[place]", a=name, place=trees.constant(place)),
+            type(item).__name__ if place == 0 and type(item) is str else "",
+        )
         for place, item in enumerate(array)
     ]
-    return Term(letter, "list", items=tuple(items))
+    return Term(name, "list", items=tuple(items))
 
 
 def _differences(name: str, write: Any, function: Any, many: int) -> list[Any]:
@@ -96,20 +115,30 @@ def _differences(name: str, write: Any, function: Any, many: int) -> list[Any]:
         written = write(*(term for term, _ in operands))
         if written is None:
             continue
-        code = made.get(written) or made.setdefault(written, eval(f"lambda a, b=None, c=None: {written}", _NAMES))
+        shown = ast.dump(written)
+        code = made.get(shown) or made.setdefault(shown, _compiled(written))
         given = [value for _, value in operands]
         answers = _outcome(code, *given), _outcome(function, *given)
         if not _same(*answers):
-            found.append((name, written, given, answers))
+            found.append((name, ast.unparse(written), given, answers))
     return found
+
+
+def _compiled(written: ast.expr) -> Any:
+    """Return a function of up to three operands with the value of an expression."""
+    names: dict[str, Any] = dict(_NAMES)
+    tree = trees.function("form", "abc", [trees.give_back(written)])
+    tree.args.defaults = [trees.constant(None), trees.constant(None)]
+    exec(compile(ast.Module([tree], []), "form", "exec"), names)
+    return names["form"]
 
 
 @pytest.mark.parametrize("name", sorted(forms.INLINE))
 def test_a_form_has_the_value_of_its_function_on_every_type(name: str):
     many = {"object.get": 3, "substring": 3, "count": 1}.get(name, 1 if name.startswith("is_") else 2)
 
-    def write(*terms: Term) -> str:
-        return forms.write_call(name, f"function({', '.join(term.text for term in terms)})", terms)
+    def write(*terms: Term) -> ast.expr:
+        return forms.write_call(name, trees.call("function", *(term.node for term in terms)), terms)
 
     _NAMES["function"] = FUNCTIONS[name]
     with warnings.catch_warnings():
@@ -117,7 +146,7 @@ def test_a_form_has_the_value_of_its_function_on_every_type(name: str):
         assert _differences(name, write, FUNCTIONS[name], many)[:3] == []
 
 
-def _field(value: Term, name: Term) -> str | None:
+def _field(value: Term, name: Term) -> ast.expr | None:
     """Return the form of a field. The writer leaves a block in which a field of a scalar is read."""
     return None if value.kind in forms.SCALARS else forms.write_field(value, name)
 
@@ -139,8 +168,8 @@ def test_the_form_of_a_length_has_the_value_of_its_function():
 
 
 def test_the_form_of_a_scan_has_the_items_of_its_function():
-    def write(value: Term) -> str:
-        return f"[[*pair] for pair in {forms.write_items(value)}]"
+    def write(value: Term) -> ast.expr:
+        return trees.call("pairs", forms.write_items(value))
 
     def function(value: Any) -> Any:
         return [[*pair] for pair in values.scan(value)]
@@ -149,9 +178,9 @@ def test_the_form_of_a_scan_has_the_items_of_its_function():
 
 
 def test_an_absent_value_merged_with_an_empty_object_is_empty():
-    written = forms.write_merge(Term("a"), Term("b", "dict", "{}"))
+    written = forms.write_merge(Term(trees.name("a")), Term(trees.name("b"), "dict", "{}"))
     assert written is not None
-    assert eval(written, _NAMES, {"a": U, "b": {}}) == {}
+    assert _compiled(written)(U, {}) == {}
 
 
 def test_the_result_of_each_function_has_the_type_that_is_taken_for_certain():
