@@ -54,6 +54,7 @@ from gateway.pipeline.lease_review import LeaseReview
 from gateway.policy.passed_trials import PassedTrials
 from gateway.policy.plan.code_cache import CodeCache
 from gateway.policy.plan.loading import Plans
+from gateway.policy.plan.signatures import PlanTrust
 from gateway.policy.policy import Policy
 from gateway.subkeys import subkey
 from gateway.tasks.endpoints import TaskEndpoints
@@ -205,7 +206,7 @@ async def _policy(
     cache = CodeCache(configuration.state / "compiled-policy", subkey(keys.chain, "compiled policy"))
     policy = Policy.build(
         configuration.policy,
-        plans=Plans(cache),
+        plans=Plans(cache, PlanTrust(keys.plans, configuration.policy.plan_keys)),
         try_policy=PassedTrials(
             CodeCache(configuration.state / "tried-policy", subkey(keys.chain, "tried policy"))
         ).require,

@@ -16,7 +16,7 @@ from cryptography import x509
 from gateway import config, keys
 from gateway.catalogue import lockfile
 from gateway.catalogue.pins import name_of_definition
-from gateway.cli import approval_checks, catalogue, credential_checks, grant_checks, signal_checks
+from gateway.cli import approval_checks, catalogue, compiled_checks, credential_checks, grant_checks, signal_checks
 from gateway.cli.rego import problems as data_problems
 from gateway.cli.terminal import describe_count, describe_revision
 from gateway.credentials import ruleset, suppressions
@@ -187,6 +187,15 @@ async def _policy(settings: Configuration) -> AsyncIterator[CheckResult]:
             yield finding
     else:
         yield CheckResult("ok", "grants", f"{_place(section, GRANTS)} can be read in full")
+        for finding in _compiled(settings):
+            yield finding
+
+
+def _compiled(settings: Configuration) -> Iterator[CheckResult]:
+    try:
+        yield from (_write_finding("compiled policy", told) for told in compiled_checks.look(settings))
+    except GatewayError as error:
+        yield _describe_failure("compiled policy", error)
 
 
 def _place(section: PolicySettings, file: DataFile) -> str:

@@ -5,16 +5,14 @@ file, and `problems` puts its faults into words."""
 from gateway.config.credentials import HeaderCredential
 from gateway.config.labels import ArgumentTests, MilderLabels, ToolLabels
 from gateway.config.loading import InvalidSettings, load, parse
+from gateway.config.policy import EmbeddedEngine, OpaEngine, PolicySettings
 from gateway.config.settings import (
     CatalogueSettings,
     Configuration,
-    EmbeddedEngine,
     HistorySettings,
     InspectionSettings,
     JournalSettings,
     Limits,
-    OpaEngine,
-    PolicySettings,
     TlsSettings,
     Upstream,
 )

@@ -3,6 +3,7 @@ text, and shows a valid example."""
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import Annotated, Final
 
@@ -89,3 +90,30 @@ TrustDomain = Annotated[str, AfterValidator(_trust_domain)]
 VariableName = Annotated[str, AfterValidator(_variable)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 HeaderValue = Annotated[Secret, AfterValidator(_header_value)]
+
+
+_ED25519: Final = bytes.fromhex("302a300506032b6570032100")
+"""What stands before the 32 bytes of a public key (RFC 8410)."""
+
+
+def ed25519_bytes(text: str) -> bytes:
+    """Return the bytes of a public key in base64, as `openssl pkey -pubout` prints the key. Raise `ValueError`."""
+    try:
+        found = base64.b64decode(text, validate=True)
+    except ValueError:
+        found = b""
+    if len(found) != len(_ED25519) + 32 or not found.startswith(_ED25519):
+        raise ValueError("it is no Ed25519 public key; `openssl pkey -in KEY -pubout` prints one between two lines")
+    return found.removeprefix(_ED25519)
+
+
+def ed25519_text(key: bytes) -> str:
+    """Return the form in the configuration of a public key."""
+    return base64.b64encode(_ED25519 + key).decode()
+
+
+def _plan_key(value: str) -> str:
+    return ed25519_text(ed25519_bytes(value))
+
+
+PlanKey = Annotated[Text, AfterValidator(_plan_key)]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from gateway.config.approvals import ApprovalSettings
 from gateway.config.authority import AuthoritySettings, GatewayCredential
@@ -19,6 +19,7 @@ from gateway.config.formats import Domain, Host, Origin, PublicUrl, VariableName
 from gateway.config.identities import Identity
 from gateway.config.inspection import InspectionSettings
 from gateway.config.labels import ToolLabels
+from gateway.config.policy import PolicySettings
 from gateway.config.signals import Signals
 from gateway.config.values import (
     Count,
@@ -30,103 +31,9 @@ from gateway.config.values import (
     Size,
     Text,
     hostname,
-    is_local_http,
     is_loopback,
 )
 from gateway.model.target import SHORTEST_LIFE, CredentialKind, Sensitivity, TargetCredential
-
-# --- policy ----------------------------------------------------------------------------------------
-
-
-class EmbeddedEngine(Settings):
-    """Rego evaluated inside the gateway."""
-
-    kind: Literal["embedded"] = "embedded"
-    evaluator: Literal["auto", "regorus"] = Field(
-        default="auto",
-        description="`auto`: OPA's compiled plan where one fits the rules, else regorus. `regorus`: always regorus, at half the"
-        " speed.",
-    )
-    deadline: Duration = Field(
-        default=timedelta(milliseconds=250), description="Processor time of one decision; a longer one is refused."
-    )
-
-
-class OpaEngine(Settings):
-    """A real Open Policy Agent, asked over a Unix socket or TLS."""
-
-    kind: Literal["opa"]
-    url: Text = Field(description="`unix:///run/opa.sock`, `https://…`, or `http://` on loopback.")
-    deadline: Duration = Field(default=timedelta(milliseconds=250), description="For the whole question.")
-    token: Secret | None = Field(default=None, description="Bearer token, if OPA asks for one.")
-    ca: FilePath | None = Field(default=None, description="Certificate authorities to trust for `https`.")
-
-    @field_validator("url")
-    @classmethod
-    def _confidential(cls, value: str) -> str:
-        if value.startswith("unix:///") or (value.startswith("https://") and hostname(value)):
-            return value
-        if is_local_http(value):
-            return value
-        raise ValueError(
-            "it would carry decisions over an open network; write unix:///…, https://…, or http:// on loopback"
-        )
-
-
-def _engine(value: object) -> object:
-    return {"kind": value} if isinstance(value, str) else value
-
-
-_LOOKS: Final = 3
-"""A changed policy is noticed at one look, loaded at the next, and must be in force before the one after."""
-
-
-class PolicySettings(Settings):
-    """The policy that decides, and its engine."""
-
-    engine: Annotated[EmbeddedEngine | OpaEngine, Field(discriminator="kind"), BeforeValidator(_engine)] = Field(
-        default=EmbeddedEngine(), description="`embedded`, or a real OPA."
-    )
-    path: FilePath | None = Field(
-        default=None,
-        description="The policy folder; by default the one that ships with opagate. With an OPA: the folder that OPA is to"
-        " hold.",
-    )
-    grants: FilePath | None = Field(
-        default=None,
-        description="A YAML file of grants, in place of the folder's `gateway/grants/data.yaml`. `opagate policy push` brings it"
-        " to an OPA.",
-    )
-    overlay: FilePath | None = Field(
-        default=None,
-        description="A folder of own rules, beside the policy; `opagate policy init` writes one, `opagate policy push` brings it to"
-        " an OPA.",
-    )
-    require_tests: bool = Field(
-        default=True,
-        description="Whether the tests of a folder of your own, or of an overlay, must pass before it is put into force.",
-    )
-    reload: Duration = Field(default=timedelta(seconds=2), description="How often the files are looked at.")
-    stale_after: Duration | None = Field(
-        default=None,
-        description="Refuse every call when a newer policy has been kept out for longer, or nobody could tell whether there"
-        " is one; without it, never. An OPA has to say how old its bundles are: docs/operations.md.",
-    )
-
-    @property
-    def has_files(self) -> bool:
-        """Return whether files of the policy are here: always, unless an OPA may hold any policy."""
-        return self.engine.kind == "embedded" or any((self.path, self.grants, self.overlay))
-
-    @model_validator(mode="after")
-    def _outlasts_looks(self) -> Self:
-        if self.stale_after is not None and self.stale_after < _LOOKS * self.reload:
-            raise ValueError(
-                f"stale_after is shorter than {_LOOKS} times reload, so every change would count as stale; lengthen"
-                " stale_after, or shorten reload"
-            )
-        return self
-
 
 # --- upstreams -------------------------------------------------------------------------------------
 

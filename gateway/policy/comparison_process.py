@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.config.settings import EmbeddedEngine, PolicySettings
+from gateway.config import EmbeddedEngine, PolicySettings
 from gateway.errors import PolicyError
 from gateway.policy.comparison import Compared, ComparedVerdict, ComparisonJob, PolicyFiles
 from gateway.policy.policy import Policy

@@ -21,6 +21,7 @@ from gateway.policy.plan.code_cache import CodeCache
 from gateway.policy.plan.compile_process import CODE, PROBLEM
 from gateway.policy.plan.native import NativePlan
 from gateway.policy.plan.program import Program
+from gateway.policy.plan.signatures import PlanTrust, UntrustedPlan
 from gateway.policy.plan.store import StoredPlan
 from gateway.policy.plan.values import read_json
 
@@ -29,6 +30,7 @@ _PATIENCE: Final = 120
 _KEPT: Final = 4
 """Codes that are kept where no cache keeps them: a change of grants alone compiles nothing."""
 _CODES: Final[dict[str, bytes]] = {}
+NO_TRUST: Final = PlanTrust()
 
 UNFIT: Final = "no compiled form fits the rules in force, so regorus evaluates them, at half the speed; `opagate policy compile` makes it"
 
@@ -47,18 +49,22 @@ class Loaded:
     """The plan, if the native core evaluates it."""
 
 
-class Plans:
-    """Compiled policies. `cache` keeps their code; without it each start compiles anew."""
+_SIGN: Final = "compile with `opagate policy compile` on this machine, or with `--sign` where you build"
 
-    def __init__(self, cache: CodeCache | None = None) -> None:
+
+class Plans:
+    """Compiled policies. `cache` keeps their code; without it each start compiles anew. `trust` says which plans in files count."""
+
+    def __init__(self, cache: CodeCache | None = None, trust: PlanTrust = NO_TRUST) -> None:
         self._cache = cache
+        self._trust = trust
 
     async def load(self, policy: Bundle, folders: Sequence[Path]) -> Loaded:
         """Return the compiled form of a policy. `folders` are its folders, with plans beside them."""
         try:
-            stored = await in_thread(partial(_find, policy, folders))
+            stored, reason = await in_thread(partial(find_plan, policy, folders, self._trust))
             if stored is None:
-                return Loaded(None, UNFIT)
+                return Loaded(None, reason)
             plan = bytes(stored.plan)
             code = await self._code(plan)
         except PolicyBroken as error:
@@ -101,8 +107,21 @@ def _remember(mark: str, code: bytes) -> None:
         del _CODES[next(iter(_CODES))]
 
 
-def _find(policy: Bundle, folders: Sequence[Path]) -> StoredPlan | None:
-    return store.find(store.digest(policy.modules), [store.SHIPPED, *map(store.beside, folders)])
+def find_plan(policy: Bundle, folders: Sequence[Path], trust: PlanTrust) -> tuple[StoredPlan | None, str]:
+    """Return the plan of a policy, or the reason why none is used. Raise `PolicyBroken` for a file that is no plan."""
+    rules, reason = store.digest(policy.modules), UNFIT
+    shipped = store.read_shipped()
+    if shipped.rules == rules:
+        return shipped, ""
+    for place in map(store.beside, folders):
+        try:
+            found = store.find(rules, place, trust)
+        except UntrustedPlan as error:
+            reason = f"{place} {error}, so it is left out, and regorus evaluates the rules; {_SIGN}"
+            continue
+        if found is not None:
+            return found, ""
+    return None, reason
 
 
 async def _compile_in_process(plan: bytes) -> bytes:

@@ -1,20 +1,21 @@
 """Plans in files: the plan of the shipped policy in this package, and plans beside folders of a policy.
 
 A plan names the rules that it was made of by a digest, and is used for these rules alone. Data, such as grants and settings,
-are no part of it.
+are no part of it. A plan decides in the place of its rules, so a plan beside a folder needs a mark that counts (`signatures.py`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import lzma
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 
 from gateway.errors import PolicyBroken
+from gateway.policy.plan.signatures import PlanTrust
 
 SHIPPED: Final = Path(__file__).with_name("shipped.plan")
 SUFFIX: Final = ".plan"
@@ -67,20 +68,25 @@ def unpack(packed: bytes, name: str) -> StoredPlan:
 _AGAIN: Final = "delete it, or run `opagate policy compile` again"
 
 
-def find(rules: str, places: Sequence[Path]) -> StoredPlan | None:
-    """Return the first plan that was made of these rules. Raise `PolicyBroken` for a file that is no plan."""
-    for place in places:
-        try:
-            with place.open("rb") as file:
-                packed = file.read(_MOST_PACKED)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise PolicyBroken(f"{place} cannot be read: {error.strerror}", "make it readable to the gateway") from None
-        stored = unpack(packed, str(place))
-        if stored.rules == rules:
-            return stored
-    return None
+def read_shipped() -> StoredPlan:
+    """Return the plan of the shipped policy, which is a part of this package."""
+    return unpack(SHIPPED.read_bytes(), SHIPPED.name)
+
+
+def find(rules: str, place: Path, trust: PlanTrust) -> StoredPlan | None:
+    """Return the plan in a file, `None` if it was made of other rules, or there is no file.
+
+    Raise `UntrustedPlan`, and `PolicyBroken` for a file that is no plan.
+    """
+    try:
+        with place.open("rb") as file:
+            content = file.read(_MOST_PACKED)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise PolicyBroken(f"{place} cannot be read: {error.strerror}", "make it readable to the gateway") from None
+    stored = unpack(trust.open_plan(content), str(place))
+    return stored if stored.rules == rules else None
 
 
 def beside(folder: Path) -> Path:

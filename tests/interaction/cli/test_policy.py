@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from gateway.policy.plan import store
+from gateway.cli import policy_compile
+from gateway.policy.plan import signatures, store
 from tests.e2e.wire import until
 from tests.interaction.cli.conftest import ROOT, Opagate
 from tests.machine import needs_proc
@@ -207,14 +208,59 @@ def test_policy_and_overlay_are_built_for_an_opa(opagate: Opagate, tmp_path: Pat
 
 
 @pytest.mark.opa
-def test_own_rules_are_compiled_beside_their_folder(opagate: Opagate, opa_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_own_rules_are_compiled_beside_their_folder(
+    opagate: Opagate, opa_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setenv("PATH", f"{opa_path.parent}{os.pathsep}{os.environ['PATH']}")
     assert opagate("policy", "init", "own").status == 0
 
-    compiled = opagate("policy", "compile", "--overlay", "own")
+    unmarked = opagate("policy", "compile", "--overlay", "own")
+    assert unmarked.status == 2
+    assert "--sign" in unmarked.err
+    assert not (tmp_path / "own.plan").exists()
+
+    compiled = opagate("policy", "compile", "--overlay", "own", "--sign", "key.pem")
 
     assert compiled.status == 0, compiled.err
     assert compiled.out.startswith("wrote own.plan, for revision ")
+    assert (tmp_path / "key.pem").stat().st_mode & 0o777 == 0o600
+    public = compiled.out.splitlines()[-1].strip()
+    printed = subprocess.run(
+        ["openssl", "pkey", "-in", "key.pem", "-pubout"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert public == f"plan_keys: [{printed.stdout.splitlines()[1]}]"
+    again = opagate("policy", "compile", "--overlay", "own", "--sign", "key.pem")
+    assert again.out == compiled.out, "an existing key is kept"
+
+
+@pytest.mark.opa
+def test_the_check_of_a_configuration_says_whether_a_compiled_form_counts(
+    opagate: Opagate, opa_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PATH", f"{opa_path.parent}{os.pathsep}{os.environ['PATH']}")
+    assert opagate("policy", "init", "own").status == 0
+    compiled = opagate("policy", "compile", "--overlay", "own", "--sign", "key.pem")
+    (tmp_path / "gateway.yaml").write_text("policy: {overlay: own}\n", "utf-8")
+
+    left = [item for item in opagate("check", "--json").json["findings"] if item["what"] == "compiled policy"]
+    section = "policy:\n  overlay: own\n" + compiled.out.splitlines()[-1] + "\n"
+    (tmp_path / "gateway.yaml").write_text(section, "utf-8")
+    taken = [item for item in opagate("check", "--json").json["findings"] if item["what"] == "compiled policy"]
+
+    assert [item["state"] for item in left] == ["warn"]
+    assert "own.plan is not signed by a key of policy.plan_keys" in left[0]["found"]
+    assert [item["state"] for item in taken] == ["ok"]
+    assert "own.plan counts: plan " in taken[0]["found"]
+
+
+@pytest.mark.parametrize("key", ["x", "AAAA", "MCowBQYDK2VuAyEA" + "A" * 43 + "=", "file:key.pem"])
+def test_a_key_of_another_kind_is_refused_in_the_configuration(opagate: Opagate, tmp_path: Path, key: str):
+    (tmp_path / "gateway.yaml").write_text(f"policy: {{plan_keys: ['{key}']}}\n", "utf-8")
+
+    found = opagate("check")
+
+    assert found.status != 0
+    assert "no Ed25519 public key" in " ".join((found.out + found.err).split())
 
 
 @pytest.mark.opa
@@ -224,19 +270,24 @@ def test_a_plan_that_is_not_of_its_rules_is_found(
     monkeypatch.setenv("PATH", f"{opa_path.parent}{os.pathsep}{os.environ['PATH']}")
     assert opagate("policy", "init", "own").status == 0
     place = tmp_path / "own.plan"
-    missing = opagate("policy", "compile", "--overlay", "own", "--check")
+    missing = opagate("policy", "compile", "--overlay", "own", "--sign", "key.pem", "--check")
     assert missing.status == 1
     assert not place.exists()
 
-    assert opagate("policy", "compile", "--overlay", "own").status == 0
-    assert opagate("policy", "compile", "--overlay", "own", "--check").status == 0
+    assert opagate("policy", "compile", "--overlay", "own", "--sign", "key.pem").status == 0
+    assert opagate("policy", "compile", "--overlay", "own", "--sign", "key.pem", "--check").status == 0
 
     written = place.read_bytes()
-    stored = store.unpack(written, "own.plan")
+    stored = store.unpack(written.partition(b"\n")[2], "own.plan")
     foreign = store.unpack(store.SHIPPED.read_bytes(), "shipped")
     forged = store.pack(structs.replace(foreign, rules=stored.rules))
     place.write_bytes(forged)
-    found = opagate("policy", "compile", "--overlay", "own", "--check")
+    unsigned = opagate("policy", "compile", "--overlay", "own", "--sign", "key.pem", "--check")
+    assert unsigned.status == 1
+    assert "it has no signature" in unsigned.out
+    forged = signatures.sign(forged, policy_compile.signing_key(tmp_path / "key.pem"))
+    place.write_bytes(forged)
+    found = opagate("policy", "compile", "--overlay", "own", "--sign", "key.pem", "--check")
     assert found.status == 1
     assert "own.plan is not the plan of these rules" in found.err + found.out
     assert place.read_bytes() == forged, "a check writes nothing"
@@ -246,7 +297,8 @@ def test_compiling_names_a_missing_opa_and_leaves_the_shipped_rules(opagate: Opa
     monkeypatch.setenv("PATH", "/nowhere")
     assert opagate("policy", "init", "own").status == 0
 
-    missing, shipped = opagate("policy", "compile", "--overlay", "own"), opagate("policy", "compile")
+    missing = opagate("policy", "compile", "--overlay", "own", "--sign", "key.pem")
+    shipped = opagate("policy", "compile", "--sign", "key.pem")
 
     assert (missing.status, shipped.status) == (2, 2)
     assert "no `opa` on PATH" in missing.err

@@ -6,11 +6,14 @@ import gc
 import hashlib
 import marshal
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, cast
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from msgspec import structs
 
 from gateway.errors import PolicyBroken, PolicyInput, PolicyLate, PolicyUnavailable
 from gateway.native.choice import chosen_core
@@ -20,10 +23,11 @@ from gateway.policy.bundle import Bundle
 from gateway.policy.embedded import Embedded
 from gateway.policy.evaluator_agreement import require_agreement
 from gateway.policy.folders import PolicyFolders
-from gateway.policy.plan import loading, store
+from gateway.policy.plan import loading, signatures, store
 from gateway.policy.plan.code_cache import CodeCache
 from gateway.policy.plan.loading import UNFIT, Plans
 from gateway.policy.plan.program import CompiledPolicy, Program
+from gateway.policy.plan.signatures import PlanTrust
 from gateway.policy.plan.values import EvaluationFailed, U
 from gateway.policy.reload import PolicyFolder
 from gateway.policy.trial import Trial
@@ -157,13 +161,80 @@ async def test_changed_rules_run_on_regorus_and_say_so(tree: Tree):
 
 async def test_a_broken_plan_beside_a_policy_is_left_and_named(tree: Tree):
     policy = tree({})
-    store.beside(policy).write_bytes(b"no plan")
-    folder = _folder(PolicyFolders(policy), Plans())
+    store.beside(policy).write_bytes(signatures.authenticate(b"no plan", b"k" * 32))
+    folder = _folder(PolicyFolders(policy), Plans(trust=PlanTrust(b"k" * 32)))
 
     await folder.open()
 
     assert folder.evaluator == "regorus"
     assert str(store.beside(policy)) in (folder.detour or "")
+
+
+@pytest.fixture
+def own_plan(tree: Tree) -> tuple[Path, bytes]:
+    """A policy folder, and a plan that claims to be of its rules: the shipped one, which answers otherwise."""
+    policy = tree({})
+    rules = store.digest(folders.read_policy(PolicyFolders(policy)).modules)
+    return policy, store.pack(structs.replace(store.read_shipped(), rules=rules))
+
+
+SIGNER = Ed25519PrivateKey.generate()
+OTHER = Ed25519PrivateKey.generate()
+
+
+_UNSIGNED: Final = "is not signed by a key of policy.plan_keys"
+_FOREIGN: Final = "was compiled for another gateway"
+_NONE: Final = "has no signature"
+_MARKED: Final[list[tuple[Callable[[bytes], bytes], str]]] = [
+    (lambda packed: packed, _NONE),
+    (lambda packed: signatures.sign(packed, OTHER), _UNSIGNED),
+    (lambda packed: signatures.sign(packed, SIGNER)[:-1] + b"x", _UNSIGNED),
+    (lambda packed: signatures.sign(packed, SIGNER) + b"\n", _UNSIGNED),
+    (lambda packed: b"opagate-plan-1 ed25519 \n" + packed, _UNSIGNED),
+    (lambda packed: b"opagate-plan-1 ed25519 *\n" + packed, "has a damaged signature"),
+    (lambda packed: b"opagate-plan-1 none x\n" + packed, _NONE),
+    (lambda packed: b"opagate-plan-2" + signatures.sign(packed, SIGNER)[14:], _NONE),
+    (lambda packed: b" " * 300 + signatures.sign(packed, SIGNER), _NONE),
+    (lambda packed: signatures.authenticate(packed, b"o" * 32), _FOREIGN),
+    (lambda packed: signatures.authenticate(packed, b""), _FOREIGN),
+    (lambda packed: signatures.sign(packed, SIGNER).replace(b"ed25519", b"mac", 1), _FOREIGN),
+]
+
+
+@pytest.mark.parametrize(("write", "why"), _MARKED)
+async def test_a_plan_without_a_mark_that_counts_is_left_out_and_named(
+    own_plan: tuple[Path, bytes], write: Callable[[bytes], bytes], why: str
+):
+    policy, packed = own_plan
+    store.beside(policy).write_bytes(write(packed))
+    folder = _folder(PolicyFolders(policy), Plans(trust=PlanTrust(b"k" * 32, (signatures.public_text(SIGNER),))))
+
+    await folder.open()
+
+    assert (folder.evaluator, folder.plan) == ("regorus", None)
+    assert f"{store.beside(policy)} {why}" in (folder.detour or "")
+    assert "--sign" in (folder.detour or "")
+
+
+@pytest.mark.parametrize("mark", ["signed", "signed by the newer of two keys", "own"])
+async def test_a_plan_with_a_mark_that_counts_is_compared_with_the_rules(own_plan: tuple[Path, bytes], mark: str):
+    """The forged plan here differs from its rules, which shows that it was read."""
+    policy, packed = own_plan
+    keys = tuple(map(signatures.public_text, (OTHER, SIGNER) if "two" in mark else (SIGNER,)))
+    marked = signatures.authenticate(packed, b"k" * 32) if mark == "own" else signatures.sign(packed, SIGNER)
+    store.beside(policy).write_bytes(marked)
+
+    with pytest.raises(PolicyBroken, match="differ"):
+        await _folder(PolicyFolders(policy), Plans(trust=PlanTrust(b"k" * 32, keys))).open()
+
+
+async def test_without_any_key_no_plan_in_a_file_counts(own_plan: tuple[Path, bytes]):
+    policy, packed = own_plan
+    for marked in (packed, signatures.authenticate(packed, b""), signatures.sign(packed, SIGNER)):
+        store.beside(policy).write_bytes(marked)
+        folder = _folder(PolicyFolders(policy), Plans())
+        await folder.open()
+        assert folder.evaluator == "regorus"
 
 
 async def test_without_plans_regorus_is_no_detour():

@@ -10,12 +10,14 @@ import pytest
 
 from gateway.errors import PolicyBroken
 from gateway.policy import folders
-from gateway.policy.plan import code_cache, compile_process, store
+from gateway.policy.plan import code_cache, compile_process, signatures, store
 from gateway.policy.plan.code_cache import CodeCache
+from gateway.policy.plan.signatures import PlanTrust
 from gateway.policy.plan.store import StoredPlan
 
 RULES = [("a.rego", "package a"), ("b.rego", "package b")]
 KEY = b"k" * 32
+TRUST = PlanTrust(KEY)
 MARK = "0" * 64
 
 
@@ -37,22 +39,23 @@ def test_a_digest_of_rules_depends_on_names_and_texts_and_not_on_their_order():
 
 def test_a_plan_is_found_beside_a_folder_for_its_own_rules_alone(tmp_path: Path):
     place = store.beside(tmp_path / "policy")
-    place.write_bytes(store.pack(_stored("mine")))
+    place.write_bytes(signatures.authenticate(store.pack(_stored("mine")), KEY))
 
-    found = store.find("mine", [tmp_path / "none.plan", place])
+    found = store.find("mine", place, TRUST)
 
     assert found is not None
     assert bytes(found.plan) == b'{"static":{}}'
-    assert store.find("other", [place]) is None
+    assert store.find("other", place, TRUST) is None
+    assert store.find("mine", tmp_path / "none.plan", TRUST) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"no plan", store.pack(_stored())[:-3], store.pack(_stored()) + b"x"])
 def test_a_file_that_is_no_plan_is_refused_by_name(tmp_path: Path, content: bytes):
     place = tmp_path / "policy.plan"
-    place.write_bytes(content)
+    place.write_bytes(signatures.authenticate(content, KEY))
 
     with pytest.raises(PolicyBroken) as raised:
-        store.find("mine", [place])
+        store.find("mine", place, TRUST)
     assert str(place) in raised.value.message
 
 
