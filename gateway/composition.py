@@ -99,6 +99,8 @@ class Gateway:
     """The credentials lent to calls; `None`: no upstream has a leased credential."""
     standing: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]], repr=False)
     """The texts of standing credentials, by upstream. No answer shows them."""
+    added_headers: Mapping[str, frozenset[bytes]] = field(default_factory=dict[str, frozenset[bytes]])
+    """The names of the callers' headers that the operator lets through, by upstream."""
     user_connections: UserConnections | None = None
     """The way to users who have to connect; `None`: no upstream is used through users' own connections."""
     signals: Signals = field(default_factory=Signals)
@@ -149,7 +151,13 @@ def build_pipeline(parts: Gateway) -> Pipeline:
     )
     return Pipeline(
         admission=Admission(
-            parts.identities, parts.places, parts.sessions, parts.ownership, parts.known, parts.tracing
+            parts.identities,
+            parts.places,
+            parts.sessions,
+            parts.ownership,
+            parts.known,
+            parts.tracing,
+            parts.added_headers,
         ),
         exposure=_build_exposure_guard(parts, tasks),
         preparation=preparation,

@@ -151,6 +151,11 @@ async def _open_parts(
         people=people,
         authority=authority,
         standing=content.standing_credentials(configuration),
+        added_headers={
+            name: frozenset(header.encode() for header in upstream.headers)
+            for name, upstream in configuration.upstreams.items()
+            if upstream.headers
+        },
         signals=signals,
         answers=base.signalled.answers,
         user_connections=build_user_connections(parts, authority, people),

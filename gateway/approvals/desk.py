@@ -105,6 +105,11 @@ class Desk:
         """Return the approval of an exchange for its next round. `earlier` is the decision id of the previous round."""
         return self._index.continued(operation, earlier, self.now())
 
+    def has_granted_otherwise(self, act: str, call: str) -> bool:
+        """Return whether people approved such a call with other parts beside its arguments, and it has not come yet."""
+        found = self._index.granted_otherwise(act, call, self.now())
+        return found is not None and found.id not in self._claimed
+
     def find(self, call: str) -> Approval | None:
         """Return the approval for a call."""
         found = self._index.answering(call, self.now())

@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from gateway.model.target import Target
     from gateway.model.wire import Json, JsonObject
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 _LETTERS: Final = "ABCDEFGHJKLMNPQRSTUVWXYZ"
 """Letters that people tell apart: no I and no O."""
 _CODE_LENGTH: Final = 4
 
 
 def digest_call(
-    principal_key: str, task_id: str, call: Call, handles: Mapping[str, Iterable[str]], beside: Json = None
+    principal_key: str, task_id: str, call: Call, handles: Mapping[str, Iterable[str]], more: JsonObject
 ) -> str:
     """Return the digest of one exact call: its caller, task, target with definition and pin, arguments, and the parts
-    beside the arguments.
+    beside the arguments. `more` are the answers to the server's questions, and the members of `_meta` about the client.
 
     `handles` maps each handle in the arguments to the fingerprints of its credential. Raises `ValueError` for arguments
     without a JSON form.
@@ -51,7 +51,7 @@ def digest_call(
         "definition": target.definition,
         "schema": target.schema,
         "arguments": call.arguments,
-        "beside": beside,
+        "beside": {**more, **call.beside},
         "handles": {handle: sorted(prints) for handle, prints in handles.items()},
     }
     return canonical.digest(document)

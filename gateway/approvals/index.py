@@ -34,6 +34,8 @@ class QuestionIndex:
         self._all: dict[str, Approval] = {}
         self._by_call: dict[str, str] = {}
         self._by_use: dict[str, str] = {}
+        self._by_act: dict[str, str] = {}
+        """Granted approvals that wait for their call."""
         self._of_caller: dict[str, dict[str, None]] = {}
         self._of_subject: dict[tuple[str, str], set[str]] = {}
 
@@ -67,6 +69,10 @@ class QuestionIndex:
             self.let_ask_anew(approval)
         if approval.calls:
             self._by_use[approval.calls[-1]] = approval.id
+        if approval.state == "granted":
+            self._by_act[question.act] = approval.id
+        elif self._by_act.get(question.act) == approval.id:
+            del self._by_act[question.act]
 
     def let_ask_anew(self, approval: Approval) -> None:
         """Let the next equal call make a new question."""
@@ -77,6 +83,8 @@ class QuestionIndex:
         """Forget an approval."""
         del self._all[approval.id]
         self.let_ask_anew(approval)
+        if self._by_act.get(approval.question.act) == approval.id:
+            del self._by_act[approval.question.act]
         for decision in approval.calls:
             self._by_use.pop(decision, None)
         caller = approval.question.requester.key
@@ -97,6 +105,12 @@ class QuestionIndex:
         if approval.state in UNHEARD:
             return approval
         return approval if approval.state in _ANSWERING and now < approval.until else None
+
+    def granted_otherwise(self, act: str, call: str, now: float) -> Approval | None:
+        """Return the granted approval that waits for a call with other parts beside the arguments than this `call`."""
+        found = self._by_act.get(act)
+        approval = None if found is None else self._all[found]
+        return approval if approval is not None and approval.question.call != call and now < approval.until else None
 
     def continued(self, operation: str, earlier: str, now: float) -> Approval | None:
         """Return the approval used by the call with the decision id `earlier`, if this call is a later round of that

@@ -128,6 +128,8 @@ class Question(Struct, frozen=True):
     sort: str = "tool"
     """Type of the target. The caller chooses the name of a resource, and the operator or an upstream that of a tool."""
     recurrence: Recurrence | None = None
+    act: str = ""
+    """Digest of the call without the parts beside its arguments."""
 
     @property
     def codes(self) -> tuple[str, ...]:

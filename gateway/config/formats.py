@@ -10,6 +10,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, SecretStr
 
 from gateway.config.values import Secret, Text, UnresolvedSecret, hostname, shorten
+from gateway.protocol.headers import find_problem_of_added
 
 _URL: Final = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 _DOMAIN: Final = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z](?:[a-z0-9-]*[a-z0-9])?", re.ASCII)
@@ -72,6 +73,15 @@ def _header_name(value: str) -> str:
     return value
 
 
+def _added_header(value: str) -> str:
+    name = value.lower()
+    if _HEADER.fullmatch(name) is None:
+        raise ValueError("it is no name of a header; write it like X-Tenant")
+    if (problem := find_problem_of_added(name)) is not None:
+        raise ValueError(f"{shorten(value)} {problem}")
+    return name
+
+
 def _header_value(value: SecretStr) -> SecretStr:
     if isinstance(value, UnresolvedSecret):
         return value
@@ -89,6 +99,7 @@ Issuer = Annotated[Text, AfterValidator(_issuer)]
 TrustDomain = Annotated[str, AfterValidator(_trust_domain)]
 VariableName = Annotated[str, AfterValidator(_variable)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
+AddedHeader = Annotated[str, AfterValidator(_added_header)]
 HeaderValue = Annotated[Secret, AfterValidator(_header_value)]
 
 

@@ -14,8 +14,9 @@ from gateway.config.authority import AuthoritySettings, GatewayCredential
 from gateway.config.brokers import Broker, BrokerCredential, BrokerName, describe_credential, find_problem
 from gateway.config.connections import ConnectionSettings, find_login_problem
 from gateway.config.console import ConsoleSettings
-from gateway.config.credentials import NoCredential, UpstreamCredential, find_problem_of_carrier
-from gateway.config.formats import Domain, Host, Origin, PublicUrl, VariableName
+from gateway.config.credentials import HeaderCredential, NoCredential, UpstreamCredential, find_problem_of_carrier
+from gateway.config.formats import AddedHeader, Host, Origin, PublicUrl, VariableName
+from gateway.config.history import DirectorySettings, HistorySettings
 from gateway.config.identities import Identity
 from gateway.config.inspection import InspectionSettings
 from gateway.config.labels import ToolLabels
@@ -64,6 +65,11 @@ class Upstream(Settings):
     credential: UpstreamCredential = Field(
         default=NoCredential(), description="What the gateway shows to an upstream, or hands over to its process."
     )
+    headers: tuple[AddedHeader, ...] = Field(
+        default=(),
+        description="Headers of callers that go on, beside those of MCP and of tracing. Policy, people and the record see them."
+        " Names of credentials are refused.",
+    )
     tools: dict[str, ToolLabels] = Field(default_factory=dict, description="Tool name pattern → labels.")
     resources: dict[str, Sensitivity] = Field(
         default_factory=dict, description="URI pattern → sensitivity; without one that of the tools that read."
@@ -90,6 +96,15 @@ class Upstream(Settings):
         problem = find_problem_of_carrier(self.credential, self.env, is_command=self.command is not None)
         if problem is not None:
             raise ValueError(problem)
+        return self
+
+    @model_validator(mode="after")
+    def _headers_of_callers(self) -> Self:
+        if self.headers and self.command is not None:
+            raise ValueError("a stdio upstream has no headers; remove headers")
+        own = self.credential.name.lower() if isinstance(self.credential, HeaderCredential) else None
+        if own in self.headers:
+            raise ValueError(f"headers names {own}, which carries the upstream's credential; remove it from headers")
         return self
 
     @model_validator(mode="after")
@@ -120,63 +135,6 @@ class TlsSettings(Settings):
     certificate: FilePath = Field(description="The certificate chain, PEM.")
     key: FilePath = Field(description="Its private key, PEM.")
     client_ca: FilePath | None = Field(default=None, description="Ask clients for certificates of these authorities.")
-
-
-class DirectorySettings(Settings):
-    """The people, accounts, hosts and repositories that the operator knows: calls may name them without a question."""
-
-    entries: tuple[Text, ...] = Field(
-        default=(),
-        description="Destinations, such as `Ann <ann@corp.example>` or `acme/site`, and patterns with one `*`.",
-    )
-    files: tuple[FilePath, ...] = Field(
-        default=(), description="Exports of people and accounts: `.csv`, `.ldif`, or `.json` (SCIM), read at the start."
-    )
-
-
-class HistorySettings(Settings):
-    """Settings for the history of tasks."""
-
-    store: Literal["embedded"] = Field(default="embedded", description="Where it is kept: in this process.")
-    idle: Duration = Field(
-        default=timedelta(minutes=30),
-        description="How long an unused implicit task lives, and its readings count in the caller's next one.",
-    )
-    lifetime: Duration = Field(
-        default=timedelta(hours=4),
-        description="How long an implicit task lives at most, however much it is used; never less than `idle`.",
-    )
-    tasks: Count = Field(
-        default=20_000,
-        gt=0,
-        description="Tasks that are kept at once. Beyond it new ones are refused, none forgotten. The last quarter is for"
-        " callers that have none.",
-    )
-    tasks_per_caller: Count = Field(
-        default=5_000,
-        gt=0,
-        description="The same for the tasks of one caller. A declared one counts until an hour after its expiry, also when"
-        " it was ended before.",
-    )
-
-    own_domains: tuple[Domain, ...] = Field(
-        default=(),
-        description="Your own domains, and with each those below it. Mail addresses and hosts there count apart: see"
-        " docs/policy/history.md.",
-    )
-    declarations: Size = Field(
-        default=128 * 2**20,
-        description="Memory for the contents of declared tasks. The last quarter is for callers that have declared none.",
-    )
-    declarations_per_caller: Size = Field(
-        default=16 * 2**20, description="The same for the declared tasks of one caller, as long as they count."
-    )
-
-    @model_validator(mode="after")
-    def _lives_longer_than_a_pause(self) -> Self:
-        if "lifetime" in self.model_fields_set and self.lifetime < self.idle:
-            raise ValueError("lifetime is shorter than idle; raise lifetime, or lower idle")
-        return self
 
 
 class JournalSettings(Settings):

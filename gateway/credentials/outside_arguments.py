@@ -23,6 +23,7 @@ from gateway.model.wire import Headers, Json, JsonObject, Kind, Message
 from gateway.protocol import completions
 from gateway.protocol.headers import NAME, PARAM_PREFIX, decode
 from gateway.protocol.methods import TABLE
+from gateway.protocol.trace_context import read_bytes
 
 Problem = Literal["foreign", "unsearched"]
 """Another system's credential is there; or one may be: there is more than can be looked at, or more was shown than is
@@ -77,7 +78,9 @@ def _texts(sent: Sent) -> list[Json]:
         flat = flatten(_shown_to_nobody(sent.message))
         values.extend(item for item in flat.scalars if item not in sent.given)
         names.extend(flat.names)
-    return [*values, *names]
+    # The bytes of a trace are its caller's choice, and too few for the search to take them for hex.
+    traces = [read_bytes(item) for item in values if isinstance(item, str) and item.startswith("00-")]
+    return [*values, *(trace for trace in traces if trace), *names]
 
 
 def _find_decided(message: Message) -> str | None:

@@ -72,12 +72,13 @@ def call_entry(
     arguments_record: JsonObject,
     facts: SessionFacts,
     approval: str | None = None,
+    beside: JsonObject | None = None,
     conceal: Conceal = conceal_text,
 ) -> JsonObject:
     """Return the fields of a `call` entry: the request, its caller and the policy's decision.
 
     `approval` is the id of a person's approval of the call. `endorsement` has what the policy was told of values that persons approved
-    in an earlier task. `signals` has the open facts of identity providers about the caller. `arguments_record` is from `redaction`. The entry keeps only the `facts`
+    in an earlier task. `beside` is the record of the parts beside the arguments. `signals` has the open facts of identity providers about the caller. `arguments_record` is from `redaction`. The entry keeps only the `facts`
     that the events of history lack. An entry is `undecided` without a valid verdict: history then counts no denial
     (`history.events.verdict_of`).
     """
@@ -98,6 +99,7 @@ def call_entry(
         "action": call.action,
         "target": target[1] if target is not None and target[0]() is call.target else _target(call.target, conceal),
         "arguments": arguments_record,
+        **({} if beside is None else {"beside": beside}),
         **(_NOTHING_FOUND if facts.credentials == facts.ungrounded == facts.followed == () else _found(facts, conceal)),
         "client": _client(context.client_ip, context.client_name, conceal),
         "trace_id": context.trace_id,

@@ -19,11 +19,13 @@ ActionName: TypeAlias = Literal["tools/call", "resources/read", "prompts/get", "
 
 class Call(Struct, frozen=True):
     """A decided request in the form for policy. `arguments` are exactly the forwarded ones, except for the contents of
-    handles (docs/design/0005-handles.md)."""
+    handles (docs/design/0005-handles.md). `beside` has all else of the call that its upstream reads: `headers` let
+    through by the operator, and `params`. Both are absent if empty."""
 
     action: ActionName
     target: Target
     arguments: JsonObject
+    beside: JsonObject = {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,8 @@ class HandedCredential(Struct, frozen=True):
 
 
 class UpstreamRequest(Struct, frozen=True):
-    """A request to an upstream. `headers` are cleaned of the gateway's own affairs. `message` is `None` for GET and
+    """A request to an upstream. `headers` are those of MCP and of the trace. `added` are headers of the caller that the
+    operator lets through. `message` is `None` for GET and
     DELETE of a session; `session` is the upstream's own session id. `opens_urls`: the client of the session declared
     URL elicitation in `initialize`. `credential` replaces every header of its name. `handed` is for the process of a
     stdio upstream."""
@@ -107,10 +108,16 @@ class UpstreamRequest(Struct, frozen=True):
     opens_urls: bool = False
     credential: UpstreamCredential | None = None
     handed: HandedCredential | None = None
+    added: Headers = ()
 
     @property
     def body(self) -> bytes | None:
         return self.message.body if self.message else None
+
+    @property
+    def sent_headers(self) -> Headers:
+        """Return all headers of the caller's request that the upstream gets."""
+        return (*self.headers, *self.added) if self.added else self.headers
 
 
 class UpstreamReply(Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, Literal, cast
 
 from msgspec import Struct, structs
@@ -15,23 +16,31 @@ from gateway.http.limits import RequestPlaces
 from gateway.identity.identities import Identities
 from gateway.model.caller import Credentials, Principal
 from gateway.model.decision import Refusal
-from gateway.model.wire import Era, Message, UpstreamRequest
+from gateway.model.wire import Disposition, Era, Message, UpstreamRequest
 from gateway.pipeline.context import RequestContext
 from gateway.pipeline.known_credentials import CallerCredentials
 from gateway.pipeline.refuse import refuse_failure
 from gateway.protocol.classify import NAMES_HANDLES, TASKS_EXTENSION, declares_tasks, state_of, tasks_of
-from gateway.protocol.headers import USUAL_NAMES, forwardable_request, is_passed_on, texts_of
+from gateway.protocol.headers import (
+    USUAL_NAMES,
+    HeaderFault,
+    added_headers,
+    forwardable_request,
+    is_passed_on,
+    texts_of,
+)
 from gateway.protocol.methods import names_where
 from gateway.telemetry.tracing import Tracing
 
 _STATELESS: Final = Era.STATELESS
-_NONE: Final[frozenset[bytes]] = frozenset()
-_NOT_STATELESS: Final = frozenset({b"last-event-id"})
+_DECIDE: Final = Disposition.DECIDE
+_NO_NAMES: Final[frozenset[bytes]] = frozenset()
 _OF_SESSIONS: Final = frozenset({b"mcp-session-id", b"last-event-id"})
 
 
 class Admission(Struct, frozen=True):
-    """The stage before policy: it verifies the caller, gives the request a place, and checks all names in the request."""
+    """The stage before policy: it verifies the caller, gives the request a place, and checks all names in the request. `added` has
+    the names of the headers that the operator lets through, by upstream."""
 
     identities: Identities
     places: RequestPlaces
@@ -39,6 +48,7 @@ class Admission(Struct, frozen=True):
     ownership: Ownership
     known: CallerCredentials
     tracing: Tracing
+    added: Mapping[str, frozenset[bytes]]
 
     async def identify(self, context: RequestContext) -> Principal | Refusal:
         """Return the verified caller of a request, from its headers and its connection alone."""
@@ -59,17 +69,22 @@ class Admission(Struct, frozen=True):
             return refuse_failure(error)
 
     def replace_unsafe_trace(self, context: RequestContext, principal: Principal) -> RequestContext:
-        """Return the request in a new trace, if the caller's trace holds a known credential in its ids.
+        """Return the request in a new trace, if the caller's trace holds a known credential, or its state any credential.
 
-        Callers choose the ids of a trace. The record and the exporter repeat them. The span in the caller's trace is not ended,
-        and so not exported.
+        Callers choose the ids of a trace. The record and the exporter repeat them, and upstreams get them. The span in the
+        caller's trace is not ended, and so not exported.
         """
-        if b"traceparent" not in context.exchange.fields:
+        trace = context.trace
+        if not trace.joined:
             return context
+        texts = [
+            value.decode("latin-1") for _, value in ((b"", context.exchange.fields[b"traceparent"][0]), *trace.state)
+        ]
         known = self.known.find_known(principal.key)
-        if known is None or not known.holds_any(list(texts_of(context.exchange.fields, b"traceparent"))):
+        is_safe = known is None or not known.holds_any(texts)
+        if is_safe and not (trace.state and self.known.detector.hits("\n".join(texts[1:]).encode())):
             return context
-        return structs.replace(context, trace=self.tracing.start({}, context.trace.name))
+        return structs.replace(context, trace=self.tracing.start({}, trace.name))
 
     def admit(
         self, context: RequestContext, principal: Principal, message: Message | None
@@ -77,13 +92,20 @@ class Admission(Struct, frozen=True):
         """Return the request in its outgoing form if the caller owns everything that it names, else a refusal."""
         exchange = context.exchange
         is_stateless = message is not None and message.era is _STATELESS
-        left_out, traceparent = _NOT_STATELESS if is_stateless else _NONE, context.trace.traceparent
-        if traceparent is None:
-            headers = forwardable_request(exchange.headers, without=left_out)
-        else:
+        is_call = message is not None and message.disposition is _DECIDE
+        headers = forwardable_request(
+            exchange.fields,
+            is_post=message is not None,
+            has_session=not is_stateless,
+            repeats_arguments=is_call,
+        )
+        if context.trace.traceparent is not None:
             # The request travels on with this gateway's place in the trace.
-            headers = forwardable_request(exchange.headers, without=left_out | {b"traceparent"})
-            headers = (*headers, (b"traceparent", traceparent))
+            headers = (*headers, *context.trace.headers)
+        names = self.added.get(exchange.upstream, _NO_NAMES)
+        added = added_headers(exchange.fields, names) if names else ()
+        if isinstance(added, HeaderFault):
+            return reasons.REQUEST_HEADER.refusal(problem=added.message)
         session = None
         # The stateless era has no sessions, and ignores their headers (2026-07-28 streamable HTTP, "Backward Compatibility").
         if not is_stateless and not _OF_SESSIONS.isdisjoint(exchange.fields):
@@ -98,8 +120,9 @@ class Admission(Struct, frozen=True):
                 return refuse_foreign(message)
         method = cast("Literal['POST', 'GET', 'DELETE']", exchange.method)
         if session is None:
-            return UpstreamRequest(method, headers, principal, message)
-        return UpstreamRequest(method, headers, principal, message, session=session.id, opens_urls=session.opens_urls)
+            return UpstreamRequest(method, headers, principal, message, added=added)
+        urls = session.opens_urls
+        return UpstreamRequest(method, headers, principal, message, session=session.id, opens_urls=urls, added=added)
 
     def _find_session(self, exchange: Exchange, principal: Principal) -> Session | Refusal | None:
         """Return the named session of the caller. Refuse the session of another, and a stream without its session."""

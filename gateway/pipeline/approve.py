@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, structs
 
+from gateway import reasons
 from gateway.approvals.model import Approval
 from gateway.model.decision import Decision, Refusal
 from gateway.model.wire import Era
@@ -91,6 +92,8 @@ class CallApproval(Struct, frozen=True):
             if isinstance(prepared, Refusal):
                 return prepared
             release = self._find_release(prepared)
+            if isinstance(release, Refusal):
+                return release
             approval = None if release is None else release.approval
             if approval is not None:
                 declined = await self._withdraw_declined(approval, resumed)
@@ -172,8 +175,11 @@ class CallApproval(Struct, frozen=True):
         if isinstance(named, str | int):
             self.people.holds.take_back(_name_request(upstream, request, named))
 
-    def _find_release(self, prepared: PreparedCall) -> Release | None:
-        """Return the approval that answers a call. A later round of an upstream's exchange has that of the first."""
+    def _find_release(self, prepared: PreparedCall) -> Release | Refusal | None:
+        """Return the approval that answers a call. A later round of an upstream's exchange has that of the first.
+
+        Refuse a call that people approved with other parts beside its arguments.
+        """
         principal, target, desk = prepared.request.principal, prepared.call.target, self.people.desk
         if not desk.has_questions_about(principal.key, target):
             return None
@@ -186,7 +192,10 @@ class CallApproval(Struct, frozen=True):
             used = desk.find_round(digest_prepared_call(prepared, has_responses=False), earlier.call)
             if used is not None:
                 return Release(used, earlier.call)
-        found = desk.find(digest_prepared_call(prepared))
+        call = digest_prepared_call(prepared)
+        found = desk.find(call)
+        if found is None and desk.has_granted_otherwise(digest_prepared_call(prepared, has_beside=False), call):
+            return _CHANGED
         return None if found is None else Release(found)
 
     def _find_end(self, release: Release | None) -> float | None:
@@ -202,3 +211,4 @@ def _name_request(upstream: str, request: UpstreamRequest, identifier: RequestId
 
 
 _NO_HOLD: Final = nullcontext()
+_CHANGED: Final = reasons.APPROVAL_CHANGED.refusal()

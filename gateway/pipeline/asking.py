@@ -20,7 +20,7 @@ from gateway.pipeline.people import People
 from gateway.pipeline.recurring import add_recurrence
 from gateway.pipeline.waiting import may_be_elicited
 from gateway.protocol.error_codes import REFUSED
-from gateway.protocol.parameters import params_beside
+from gateway.protocol.parameters import meta_of_client
 from gateway.protocol.replies import printable
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from gateway.credentials.known_spots import KnownSpots
     from gateway.model.facts import CredentialFact
-    from gateway.model.wire import JsonObject
+    from gateway.model.wire import Json, JsonObject
     from gateway.pipeline.context import RequestContext
     from gateway.pipeline.decide import Ruling
     from gateway.pipeline.prepare import PreparedCall
@@ -38,15 +38,21 @@ _IMPLICIT: Final = "implicit"
 """All implicit tasks of a caller in the digest of a call. The call is decided again with the history of the present one."""
 
 
-def digest_prepared_call(prepared: PreparedCall, *, has_responses: bool = True) -> str:
-    """Return the digest by which a retry finds the approval of its call; without input responses, the digest of all its rounds."""
+def digest_prepared_call(prepared: PreparedCall, *, has_responses: bool = True, has_beside: bool = True) -> str:
+    """Return the digest by which a retry finds the approval of its call; without input responses, the digest of all its rounds.
+
+    Without the parts beside the arguments, it is the digest of all calls that differ in these alone.
+    """
     handles = {
         handle: [seen.fingerprint for seen in found.sightings] for handle, found in prepared.handles.held.items()
     }
-    responses = prepared.message.params.get("inputResponses") if has_responses else None
-    beside: JsonObject = {"responses": responses, "params": params_beside(prepared.message.params)}
+    params = prepared.message.params
+    more: dict[str, Json] = {"responses": params.get("inputResponses") if has_responses else None}
+    if has_beside:
+        more["client"] = meta_of_client(params)
     task = prepared.task.id if prepared.task.kind == "declared" else _IMPLICIT
-    return digest_call(prepared.request.principal.key, task, prepared.call, handles, beside)
+    call = prepared.call if has_beside else structs.replace(prepared.call, beside={})
+    return digest_call(prepared.request.principal.key, task, call, handles, more)
 
 
 class Questions(Struct, frozen=True):
@@ -87,6 +93,7 @@ class Questions(Struct, frozen=True):
             id=self.new_id(),
             call=digest_prepared_call(prepared),
             operation=digest_prepared_call(prepared, has_responses=False),
+            act=digest_prepared_call(prepared, has_beside=False),
             subject=digest_subject(prepared.call.target),
             shown="",
             decision=context.id,
@@ -110,7 +117,7 @@ class Questions(Struct, frozen=True):
         """Return the description of a call for people: without credentials, and with each part's source told apart."""
         call, target, facts = prepared.call, prepared.call.target, ruling.facts
         shown = self.people.describe(call, facts, known, prepared.exposed)
-        responses, beside = prepared.message.params.get("inputResponses"), params_beside(prepared.message.params)
+        responses, beside = prepared.message.params.get("inputResponses"), call.beside
         spots, key = self.spots, self.journal.fingerprint_key
         labels = target.labels
         return {

@@ -57,7 +57,7 @@ class CredentialChain:
         """Refuse a request to the system `audience` with a credential of another system outside its arguments; else return
         the pieces of such credentials there.
 
-        `trace` is the `traceparent` that the gateway itself made. For a caller whose tasks were shown no credential, as is
+        `trace` is the `traceparent` of a trace that the gateway itself began. For a caller whose tasks were shown no credential, as is
         usual, this costs one look-up.
         """
         shown = self.origins.of(request.principal.key)
@@ -102,7 +102,7 @@ class CredentialChain:
 
 def _size(request: UpstreamRequest) -> int:
     """Return the bytes of all sent parts."""
-    headers = sum(len(name) + len(value) for name, value in request.headers)
+    headers = sum(len(name) + len(value) for name, value in request.sent_headers)
     return headers + (len(request.message.body) if request.message is not None else 0)
 
 
@@ -111,7 +111,7 @@ def _describe_sent(request: UpstreamRequest, trace: bytes | None = None) -> outs
     message = request.message
     given = frozenset(() if trace is None else (trace.decode(),))
     if message is None:
-        return outside_arguments.Sent(request.headers, given=given)
+        return outside_arguments.Sent(request.sent_headers, given=given)
     state = state_of(message)
     handles = tasks_of(message) if state is None else tasks_of(message) | {state}
-    return outside_arguments.Sent(request.headers, message, handles | given)
+    return outside_arguments.Sent(request.sent_headers, message, handles | given)

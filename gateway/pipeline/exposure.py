@@ -49,7 +49,8 @@ class ExposureGuard(Struct, frozen=True):
             return OWN_TOKEN
         upstream = context.exchange.upstream
         audience = self.catalogue.audience(upstream)
-        foreign = await self.chain.examine_outside_arguments(request, audience, trace=context.trace.traceparent)
+        own_trace = None if context.trace.joined else context.trace.traceparent
+        foreign = await self.chain.examine_outside_arguments(request, audience, trace=own_trace)
         if isinstance(foreign, Refusal):
             return foreign
         if not foreign and not mine:
@@ -73,7 +74,7 @@ class ExposureGuard(Struct, frozen=True):
         if not searches:
             return ()
         body = request.body or b""
-        look = partial(own_token.examine, searches, request.headers, body, self.fingerprints)
+        look = partial(own_token.examine, searches, request.sent_headers, body, self.fingerprints)
         return await self.worker.run(len(body), look)
 
 

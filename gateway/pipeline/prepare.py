@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, cast
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gateway import reasons
 from gateway.binding.vault import Vault
@@ -16,13 +16,14 @@ from gateway.inspection.label_cases import labelled_for_call
 from gateway.model.call import ActionName, Call
 from gateway.model.decision import Reason, Refusal
 from gateway.model.task import Task
-from gateway.model.wire import Json, JsonObject, Message, UpstreamRequest
+from gateway.model.wire import Headers, Json, JsonObject, Message, UpstreamRequest
 from gateway.pipeline.context import RequestContext
 from gateway.pipeline.resolved_handles import ResolvedHandles, resolve_handles
 from gateway.protocol import completions
 from gateway.protocol.error_codes import REFUSED
+from gateway.protocol.headers import PARAM_PREFIX
 from gateway.protocol.methods import TABLE
-from gateway.protocol.parameters import is_ambiguous, is_contradicted
+from gateway.protocol.parameters import find_repeated_arguments, is_ambiguous, parts_beside
 from gateway.tasks.selection import HEADER, select_task
 from gateway.tasks.tokens import TaskTokens, is_token
 
@@ -74,11 +75,15 @@ class Preparation(Struct, frozen=True):
         self, context: RequestContext, request: UpstreamRequest, message: Message, *, exposed: bool
     ) -> PreparedCall | Refusal:
         """Collect the inputs of a decision on a call. Refuse an ambiguous call, and a call with an unknown task or handle."""
-        call = self._read_call(context.exchange.upstream, message)
+        call = self._read_call(context.exchange.upstream, message, request.added)
         if is_ambiguous(call.arguments, call.target.schema):
             return _AMBIGUOUS
-        if is_contradicted(call.arguments, call.target.schema, request.headers):
-            return _CONTRADICTED
+        if any(name.startswith(PARAM_PREFIX) for name, _ in request.headers):
+            repeated = find_repeated_arguments(call.arguments, call.target.schema, request.headers)
+            if repeated is None:
+                return _CONTRADICTED
+            others = tuple([field for field in request.headers if not field[0].startswith(PARAM_PREFIX)])
+            request = structs.replace(request, headers=(*others, *repeated))
         task = self.tasks.find_task(context, request, message, context.arrived)
         if isinstance(task, Refusal):
             return task
@@ -90,13 +95,17 @@ class Preparation(Struct, frozen=True):
         handles = resolve_handles(self.vault, request, message, call, found, tasks=readings)
         return handles if isinstance(handles, Refusal) else PreparedCall(request, message, call, task, handles, exposed)
 
-    def _read_call(self, upstream: str, message: Message) -> Call:
-        """Return the call as policy sees it: its target with labels and pin, and its outgoing arguments. The arguments of a
+    def _read_call(self, upstream: str, message: Message, added: Headers) -> Call:
+        """Return the call as policy sees it: its target with labels and pin, and all that its upstream reads. The arguments of a
         completion stand under their own names."""
         action, row, name = cast("ActionName", message.method), TABLE[message.method or ""], message.name or ""
         if row.target is None:
-            asked = completions.read_completion(message.params)
-            return Call(action, self.catalogue.target(upstream, asked.type, asked.name), asked.arguments)
+            asked, beside = completions.read_completion(message.params), completions.find_unknown(message.params)
+            target = self.catalogue.target(upstream, asked.type, asked.name)
+            return Call(action, target, asked.arguments, parts_beside(beside, added))
+        beside = (
+            parts_beside(message.params, added) if added or not _WITHOUT_MORE.issuperset(message.params) else _NOTHING
+        )
         listed = (
             None if row.target == "resource" else self.catalogue.definitions[upstream][row.target].targets.get(name)
         )
@@ -108,9 +117,13 @@ class Preparation(Struct, frozen=True):
             action,
             labelled_for_call(target, arguments) if target.labels.cases and row.target == "tool" else target,
             arguments,
+            beside,
         )
 
 
+_NOTHING: Final[JsonObject] = {}
+_WITHOUT_MORE: Final = frozenset({"name", "arguments", "uri"})
+"""Members of `params` beside which nothing has to be looked for, as in most calls."""
 _AMBIGUOUS: Final = reasons.REQUEST_AMBIGUOUS_ARGUMENT.refusal()
 _CONTRADICTED: Final = reasons.REQUEST_HEADER.refusal(
     problem="a header Mcp-Param does not match the argument that it repeats"

@@ -82,8 +82,9 @@ class CallRecord(Struct, frozen=True):
 
     async def describe_arguments(
         self, prepared: PreparedCall, counted: Reservation, walked: Leaves, known: KnownCredentials | None
-    ) -> JsonObject:
-        """Return the arguments of a counted call as its entry has them, without known credentials. `walked` are their leaves."""
+    ) -> tuple[JsonObject, JsonObject | None]:
+        """Return the arguments of a counted call as its entry has them, without known credentials, and the parts beside them.
+        `walked` are the leaves of the arguments."""
         size, facts, form = len(prepared.message.body), counted.facts, self.form
         held: dict[str, list[str]] | None = None
         # Of a call with pieces of credentials, nobody knows which texts hold them.
@@ -99,7 +100,14 @@ class CallRecord(Struct, frozen=True):
             held=held,
             walked=walked,
         )
-        return describe() if size <= AT_ONCE else await self.worker.run(size, describe)
+        arguments = describe() if size <= AT_ONCE else await self.worker.run(size, describe)
+        if not prepared.call.beside:
+            return arguments, None
+        held = None if prepared.exposed else {}
+        beside = partial(
+            record_arguments, prepared.call.beside, form.mode, key=form.key, spots=form.spots, known=known, held=held
+        )
+        return arguments, await self.worker.run(size, beside)
 
     def begin(
         self,
@@ -107,7 +115,7 @@ class CallRecord(Struct, frozen=True):
         prepared: PreparedCall,
         decided: tuple[Context, Decision],
         counted: Reservation,
-        arguments: JsonObject,
+        arguments: tuple[JsonObject, JsonObject | None],
         *,
         known: KnownCredentials | None,
         approval: str | None,
@@ -121,7 +129,8 @@ class CallRecord(Struct, frozen=True):
             prepared.task,
             decided[1],
             context=decided[0],
-            arguments_record=arguments,
+            arguments_record=arguments[0],
+            beside=arguments[1],
             facts=counted.facts,
             approval=approval,
         )

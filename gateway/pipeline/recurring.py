@@ -20,7 +20,6 @@ from gateway.json.pointer import item_number, split_pointer
 from gateway.model.caller import AuthMethod
 from gateway.model.target import Role
 from gateway.policy.document import timestamp
-from gateway.protocol.parameters import params_beside
 from gateway.reasons import policy_codes
 
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ def _bind(endorsements: Endorsements, prepared: PreparedCall, values: Mapping[st
         "environment": target.environment,
         "aggregates": None if target.aggregates is None else list(target.aggregates),
         "names": sorted(prepared.call.arguments),
-        "beside": params_beside(prepared.message.params),
+        "beside": prepared.call.beside,
         "values": dict(values),
     }
     return Binding(principal.key, kind, target.id, target.definition, endorsements.digest(document))

@@ -214,6 +214,10 @@ class ContextInput(Circumstances, kw_only=True):
     task: TaskInput
     approval: ApprovalInput | None
     endorsement: EndorsementInput | UnsetType = UNSET
+    headers: dict[str, str] | UnsetType = UNSET
+    """Headers of the caller that the operator lets through to the upstream, by name in lower case."""
+    params: dict[str, Any] | UnsetType = UNSET
+    """Members of the request's `params`, and of their `_meta`, that neither MCP nor the arguments explain."""
 
 
 class Origin(Closed):

@@ -82,7 +82,7 @@ def decision(principal: Principal, call: Call, context: Context, facts: SessionF
         action={"name": call.action},
         resource=_TOOLS.part(target) if target.type == "tool" else _describe_resource(target),
         arguments=call.arguments,
-        context=_describe_context(context),
+        context={**_describe_context(context), **call.beside} if call.beside else _describe_context(context),
         session=session(facts),
     )
 
@@ -116,6 +116,9 @@ def encode(document: JsonObject) -> bytes:
     try:
         for part in _FOREIGN:
             _require_exact(document.get(part))
+        context = document.get("context")
+        if isinstance(context, dict) and "params" in context:
+            _require_exact(cast("JsonObject", context)["params"])
         return _ENCODER.encode(document)
     except UnicodeEncodeError:
         raise PolicyInput("the call holds text that is not valid Unicode", "send well-formed UTF-8") from None
@@ -156,6 +159,8 @@ def _plain_question(asked: PolicyQuestion) -> Value:
         found["context"]["approval"] = values.plain(approval)
     if endorsement is not None:
         found["context"]["endorsement"] = values.plain(endorsement)
+    if "params" in context:
+        found["context"]["params"] = values.plain(context["params"])
     for name in _FOREIGN:
         part = asked.get(name)
         if part is not None:

@@ -26,6 +26,7 @@ from gateway.model.wire import Disposition, Era, Json, JsonObject, Kind, Message
 from gateway.protocol import headers as routing_headers
 from gateway.protocol.headers import HeaderFault, HeaderFields, Routing
 from gateway.protocol.methods import FROM_CLIENT, OWN_TASK, STATELESS_VERSIONS, VERSIONS, Method
+from gateway.protocol.parameters import find_fault_of_meta
 
 _VERSION_META: Final = "io.modelcontextprotocol/protocolVersion"
 _CLIENT_META: Final = "io.modelcontextprotocol/clientInfo"
@@ -295,7 +296,7 @@ def _wrong_params(row: Method, params: JsonObject) -> str | None:
 
 
 def _wrong_tasks(params: JsonObject) -> str | None:
-    """Return the fault of the members with ids of tasks."""
+    """Return the fault of the members with ids of tasks, and of `_meta`."""
     notifications, meta = params.get("notifications"), params.get("_meta")
     if isinstance(notifications, dict) and _are_wrong_task_ids(notifications.get("taskIds", [])):
         return "notifications.taskIds is not a list of strings"
@@ -303,7 +304,7 @@ def _wrong_tasks(params: JsonObject) -> str | None:
         related = meta[strict.RELATED_TASK]
         if not isinstance(related, dict) or not isinstance(related.get("taskId"), str):
             return f"_meta {strict.RELATED_TASK} has no taskId"
-    return None
+    return find_fault_of_meta(meta) if isinstance(meta, dict) else None
 
 
 def _are_wrong_task_ids(ids: Json) -> bool:

@@ -75,6 +75,18 @@ def beside(params: JsonObject) -> JsonObject:
     }
 
 
+def find_unknown(params: JsonObject) -> JsonObject:
+    """Return the parameters without the members that the protocol defines and policy sees."""
+    found = {name: value for name, value in params.items() if name not in _DEFINED}
+    for name, defined in _DEFINED.items():
+        if rest := _without(_member(params, name), *defined):
+            found[name] = rest
+    return found
+
+
+_DEFINED: Final = {"ref": ("type", "name", "uri"), "argument": ("name", "value"), "context": ("arguments",)}
+
+
 def _member(parent: JsonObject, name: str) -> JsonObject:
     value = parent.get(name)
     return value if isinstance(value, Mapping) else {}

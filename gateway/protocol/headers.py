@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 from msgspec import Struct
 
 from gateway.model.wire import Era, Headers, Kind
-from gateway.protocol.methods import Method
+from gateway.protocol.methods import VERSIONS, Method
 from gateway.text_cache import short_text_cache
 
 VERSION: Final = b"mcp-protocol-version"
@@ -22,7 +22,7 @@ METHOD: Final = b"mcp-method"
 NAME: Final = b"mcp-name"
 SESSION: Final = b"mcp-session-id"
 PARAM_PREFIX: Final = b"mcp-param-"
-"""Copies of tool arguments. Forwarded, never read: which ones a tool declares is between client and upstream."""
+"""Copies of tool arguments. Those that a tool's definition declares are compared with the argument, and travel on."""
 
 ROUTING: Final = frozenset({VERSION, METHOD, NAME, SESSION})
 """Headers that somebody may route on. Each may be given once: first-copy and last-copy readers would disagree."""
@@ -194,30 +194,43 @@ _HOP_BY_HOP: Final = frozenset(
     }
 )  # fmt: skip
 
-_REQUEST_DROPPED: Final = _HOP_BY_HOP | {
+_KEPT_FROM_UPSTREAMS: Final = _HOP_BY_HOP | {
     # The caller's identity is for this gateway alone (authorization/security-considerations.mdx).
-    b"authorization", b"dpop", b"opagate-task", b"cookie", b"cookie2", b"client-cert", b"client-cert-chain",
+    b"authorization", b"dpop", b"cookie", b"cookie2", b"client-cert", b"client-cert-chain",
     # The address and the origin of this hop say nothing about the next one.
     b"host", b"content-length", b"forwarded", b"via", b"x-real-ip", b"origin", b"referer", b"x-client-ip",
     b"x-cluster-client-ip", b"true-client-ip", b"cf-connecting-ip",
-    # Asked for here, so that answers come uncompressed and can be read.
-    b"accept-encoding",
-    # Bound to the caller by the pipeline, which sets the upstream's own.
-    SESSION,
+    # The gateway writes these itself.
+    b"accept", b"accept-encoding", b"content-type", b"content-encoding", b"last-event-id", b"traceparent", b"tracestate",
+    b"baggage",
     # Frameworks that honour these would see another request than the one that was decided.
     b"x-http-method", b"x-http-method-override", b"x-method-override", b"x-rewrite-url",
 }  # fmt: skip
 
-_PREFIXES_DROPPED: Final = (
-    b"proxy-", b"x-forwarded-", b"sec-", b"opagate-",
+_PREFIXES_KEPT_FROM_UPSTREAMS: Final = (
+    b"proxy-", b"x-forwarded-", b"sec-", b"opagate-", b"mcp-",
     # Proxies say by these, and by some of those above, who calls. An upstream would believe them of this gateway.
     b"remote-", b"x-remote-", b"x-auth-request-", b"x-authenticated-", b"x-webauth-", b"x-ssl-client-", b"ssl-client-",
     b"x-client-cert", b"x-amzn-oidc-", b"x-goog-authenticated-user-", b"x-goog-iap-", b"x-ms-client-principal",
     b"cf-access-", b"tailscale-user-", b"x-original-",
 )  # fmt: skip
 
-_ONE_NAME: Final = ROUTING | {b"content-type", b"content-encoding"}
-"""Headers that say how a message is read, or where it goes: another spelling would say something else."""
+_NAMES_OF_CREDENTIALS: Final = re.compile(
+    rb"auth(?!or(?:s|ed)?(?:$|-))|credential|passw|pwd|secret|token|session|signature|cookie|jwt|assertion|bearer|csrf|xsrf"
+    rb"|(?:^|-)(?:api-?|access-?|private-?|subscription-?|shared-?|account-?)?keys?(?:$|-)"
+)
+"""Names of headers that carry a credential."""
+
+
+def find_problem_of_added(name: str) -> str | None:
+    """Return why no caller may send this header through the gateway; `None` if an operator may let it through."""
+    read_as = name.lower().replace("_", "-").encode()
+    if _NAMES_OF_CREDENTIALS.search(read_as):
+        return "is the name of a credential; give the gateway one of its own in upstreams.*.credential"
+    if read_as in _KEPT_FROM_UPSTREAMS or read_as.startswith(_PREFIXES_KEPT_FROM_UPSTREAMS):
+        return "is the gateway's own affair, or says who calls; no caller may set it at an upstream"
+    return None
+
 
 _JSON: Final = b"application/json"
 """How a body was read: a character encoding that a reader would honour makes another call of the same bytes (UTF-7)."""
@@ -238,24 +251,69 @@ _RESPONSE_DROPPED: Final = _HOP_BY_HOP | {
 _RESPONSE_PREFIXES_DROPPED: Final = (b"access-control-", b"proxy-", b"opagate-")
 
 
-def forwardable_request(headers: Headers, *, without: AbstractSet[bytes] = frozenset()) -> Headers:
-    """Return the headers to pass to an upstream, `without` these names. A name with `_` for `-` counts as its spelling
-    with `-`, as CGI-style servers would read. Routing headers travel only under their own name. The type of a body is
-    the type read by the gateway."""
+def forwardable_request(
+    fields: HeaderFields, *, is_post: bool, has_session: bool, repeats_arguments: bool = False
+) -> Headers:
+    """Return the headers of MCP to pass to an upstream, each with a value that the gateway has read. All others stay here.
+
+    `has_session`: the request may resume a stream. `repeats_arguments`: it may have `Mcp-Param` headers.
+    """
+    hidden = _connection_options(fields) if b"connection" in fields else _NO_NAMES
     kept: list[tuple[bytes, bytes]] = []
-    options: AbstractSet[bytes] = without
-    for name, value in headers:
-        if name in _USUAL_TRAVELLERS:
-            kept.append((name, value))
-        elif name == b"content-type":
-            kept.append((name, _JSON))
-        elif name == b"connection":
-            options = options | _split_list(value)
-        elif not (name in _USUALLY_DROPPED or _stays_here(name)):
-            kept.append((name, value))
-    if options:
-        kept = [field for field in kept if field[0] not in options]
-    kept.append((b"accept-encoding", b"identity"))
+    if b"accept" in fields and (accepted := _accepted(fields[b"accept"])):
+        kept.append((b"accept", accepted))
+    if is_post:
+        kept.append((b"content-type", _JSON))
+    for name, values in fields.items():
+        if name in _PASSED_ON:
+            # `classify` has compared those of a POST with its body.
+            if is_post or (name == VERSION and _VERSIONS.issuperset(values)):
+                kept += [(name, value) for value in values[:1]]
+        elif name == _RESUMED:
+            if has_session and len(values) == 1:
+                kept += [(name, value) for value in values if _EVENT_ID.fullmatch(value)]
+        elif repeats_arguments and name.startswith(PARAM_PREFIX):
+            kept += [(name, value) for value in values]
+    if hidden:
+        kept = [field for field in kept if field[0] not in hidden]
+    kept += _OWN
+    return tuple(kept)
+
+
+_NO_NAMES: Final[frozenset[bytes]] = frozenset()
+_PASSED_ON: Final = frozenset({VERSION, METHOD, NAME})
+_VERSIONS: Final = frozenset(version.encode() for version in VERSIONS)
+_RESUMED: Final = b"last-event-id"
+_EVENT_ID: Final = re.compile(rb"[\x21-\x7e]{1,256}")
+_OWN: Final = ((b"user-agent", b"opagate"), (b"accept-encoding", b"identity"))
+"""The gateway's own headers. Answers come uncompressed, so that the gateway can read them."""
+_MEDIA: Final = (b"application/json", b"text/event-stream", b"application/*", b"text/*", b"*/*")
+
+
+@short_text_cache(256)
+def _accept_of(value: bytes) -> bytes:
+    said = {part.partition(b";")[0].strip(b" \t") for part in value.lower().split(b",")}
+    return b", ".join(media for media in _MEDIA if media in said)
+
+
+def _accepted(values: tuple[bytes, ...]) -> bytes:
+    """Return the types of answers that a client takes, without its own words beside them."""
+    return _accept_of(values[0] if len(values) == 1 else b",".join(values))
+
+
+def added_headers(fields: HeaderFields, names: AbstractSet[bytes]) -> Headers | HeaderFault:
+    """Return the headers that the operator lets through to an upstream. Readers would disagree on a repeated one."""
+    hidden = _connection_options(fields) if b"connection" in fields else _NO_NAMES
+    kept: list[tuple[bytes, bytes]] = []
+    for name in sorted(names - hidden):
+        values = fields.get(name)
+        if values is None:
+            continue
+        if len(values) > 1:
+            return HeaderFault(f"the header {_title(name)} is given more than once")
+        if _VISIBLE.fullmatch(values[0]) is None:
+            return HeaderFault(f"the header {_title(name)} has characters that it must not have")
+        kept.append((name, values[0].strip(b" \t")))
     return tuple(kept)
 
 
@@ -301,26 +359,6 @@ def _named_type(content_type: bytes) -> bytes | None:
     if b"text/event-stream" in written:
         return b"text/event-stream"
     return _JSON if _JSON in written else None
-
-
-@short_text_cache(1_024)
-def _stays_here(name: bytes) -> bool:
-    """Return whether a header is not passed on. The same names come with each request."""
-    read_as = name.replace(b"_", b"-")
-    if read_as in _ONE_NAME and read_as != name:
-        return True
-    if read_as.startswith(PARAM_PREFIX) and not name.startswith(PARAM_PREFIX):
-        return True
-    return read_as in _REQUEST_DROPPED or read_as.startswith(_PREFIXES_DROPPED)
-
-
-_USUAL: Final = (
-    b"accept", b"accept-language", b"authorization", b"baggage", b"content-length", b"host", b"mcp-method", b"mcp-name",
-    b"mcp-protocol-version", b"mcp-session-id", b"opagate-task", b"traceparent", b"tracestate", b"user-agent",
-)  # fmt: skip
-"""Headers of most requests. `_stays_here` is asked for each of them once, at start."""
-_USUALLY_DROPPED: Final = frozenset([name for name in _USUAL if _stays_here(name)])
-_USUAL_TRAVELLERS: Final = frozenset(_USUAL) - _USUALLY_DROPPED
 
 
 def _connection_options(fields: HeaderFields) -> set[bytes]:

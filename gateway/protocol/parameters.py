@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from gateway.json.strict import META, RELATED_TASK, fold
 from gateway.protocol.headers import PARAM_PREFIX, decode
+from gateway.protocol.trace_context import TRACE, is_trace_value
 
 if TYPE_CHECKING:
     from gateway.model.wire import Headers, Json, JsonObject
@@ -27,18 +28,54 @@ _NUMBER: Final = re.compile(r"-?[0-9]{1,400}(?:\.[0-9]{1,400})?(?:[eE][+-]?[0-9]
 _KNOWN: Final = frozenset({"name", "uri", "arguments", "inputResponses", "requestState", "_meta"})
 """Members of `params` that are part of a call as policy sees it, or that change with each round."""
 _OF_TRANSPORT: Final = META - {RELATED_TASK} | {"io.opagate/task"}
-"""Members of `_meta` about one request and not about its call: they differ in each retry."""
+"""Members of `_meta` about one request and not about its call."""
+_OF_REQUEST: Final = frozenset({"progressToken", "traceparent", "tracestate", "baggage", "io.opagate/task"})
+"""Members of `_meta` that differ in each retry. `find_fault_of_meta` bounds them."""
 
 
-def params_beside(params: JsonObject) -> JsonObject:
-    """Return the params of a call beside its arguments, as far as a server can read any: `task`, unknown members, and
-    the members of `_meta`."""
-    beside = {name: value for name, value in params.items() if name not in _KNOWN}
+def meta_of_client(params: JsonObject) -> JsonObject:
+    """Return the members of `_meta` about the client, which are the same in each retry of a call."""
     meta = params.get("_meta")
-    if isinstance(meta, Mapping):
-        own = {name: value for name, value in meta.items() if name not in _OF_TRANSPORT}
-        return {**beside, "_meta": own} if own else beside
-    return beside
+    return {name: meta[name] for name in _OF_CLIENT if name in meta} if isinstance(meta, Mapping) else _NOTHING
+
+
+_OF_CLIENT: Final = sorted(_OF_TRANSPORT - _OF_REQUEST)
+
+
+def find_fault_of_meta(meta: JsonObject) -> str | None:
+    """Return the fault of the members of `_meta` that differ in each request: they have no room for other words."""
+    token = meta.get("progressToken")
+    if token is not None and (isinstance(token, bool) or not isinstance(token, str | int)):
+        return "_meta progressToken is neither a string nor an integer"
+    if isinstance(token, str) and len(token) > _LONGEST_TOKEN:
+        return f"_meta progressToken is longer than {_LONGEST_TOKEN} characters"
+    for name in TRACE & meta.keys():
+        value = meta[name]
+        if not isinstance(value, str) or not is_trace_value(name, value):
+            return f"_meta {name} has not the form of W3C Trace Context or Baggage"
+    return None
+
+
+_LONGEST_TOKEN: Final = 128
+
+
+def parts_beside(params: JsonObject, added: Headers) -> JsonObject:
+    """Return the parts of a call beside its arguments that a server can read: `headers` of the caller that the operator
+    lets through, and `params`. These are `task`, unknown members, and the members of `_meta`."""
+    beside: dict[str, Json] = {}
+    if added:
+        beside["headers"] = {name.decode(): value.decode() for name, value in added}
+    if not params.keys() <= _KNOWN or "_meta" in params:
+        others: dict[str, Json] = {name: value for name, value in params.items() if name not in _KNOWN}
+        meta = params.get("_meta")
+        if isinstance(meta, Mapping) and not meta.keys() <= _OF_TRANSPORT:
+            others["_meta"] = {name: value for name, value in meta.items() if name not in _OF_TRANSPORT}
+        if others:
+            beside["params"] = others
+    return beside or _NOTHING
+
+
+_NOTHING: Final[JsonObject] = {}
 
 
 def is_ambiguous(arguments: JsonObject, schema: Json) -> bool:
@@ -78,21 +115,18 @@ def _properties(schema: Json) -> JsonObject:
     return properties if isinstance(properties, Mapping) else {}
 
 
-def is_contradicted(arguments: JsonObject, schema: Json, headers: Headers) -> bool:
-    """Return whether a header for an argument has another value, or is given twice. A missing header contradicts
-    nothing."""
-    sent: list[tuple[bytes, bytes]] = []
-    for name, value in headers:
-        if name.startswith(PARAM_PREFIX):
-            sent.append((_read_as(name), value))
-    if not sent:
-        return False
-    for name, value in _header_arguments(arguments, schema, _DEPTH):
+def find_repeated_arguments(arguments: JsonObject, schema: Json, headers: Headers) -> Headers | None:
+    """Return the `Mcp-Param` headers that repeat an argument as the definition declares. Return `None` if a header has
+    another value than its argument, or is given twice. A missing header contradicts nothing."""
+    sent = [(_read_as(name), name, value) for name, value in headers if name.startswith(PARAM_PREFIX)]
+    kept: list[tuple[bytes, bytes]] = []
+    for name, value in _header_arguments(arguments, schema, _DEPTH) if sent else ():
         header = PARAM_PREFIX + _read_as(name.lower().encode("utf-8", "replace"))
-        given = [text for key, text in sent if key == header]
-        if len(given) > 1 or (given and not _says(given[0], value)):
-            return True
-    return False
+        given = [(spelled, text) for read_as, spelled, text in sent if read_as == header]
+        if len(given) > 1 or (given and not _says(given[0][1], value)):
+            return None
+        kept += given
+    return tuple(kept)
 
 
 def _read_as(name: bytes) -> bytes:

@@ -36,6 +36,12 @@ APPROVAL_WITHDRAWN: Final = RefusalText(
     "The question about this call was withdrawn: its task ended, its tool changed, or your user declined it.",
     "Ask your user how to go on, or start over in a new task.",
 )
+APPROVAL_CHANGED: Final = RefusalText(
+    "approval/changed",
+    200,
+    "A person approved this call, with other headers or other members beside its arguments.",
+    "Repeat the call exactly as it was approved.",
+)
 APPROVAL_UNREACHABLE: Final = RefusalText(
     "approval/unreachable",
     200,

@@ -1,32 +1,37 @@
 """Traces joined to the caller's and continued at the upstream (W3C Trace Context). Without a configured exporter the
-gateway records nothing, and passes the caller's `traceparent` on unchanged, so the trace continues."""
+gateway records nothing, and passes a well-formed `traceparent` on, so the trace continues."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from gateway.model.wire import Headers
 from gateway.protocol.headers import HeaderFields
+from gateway.protocol.trace_context import read_parent, read_state
 
 if TYPE_CHECKING:
     from gateway.telemetry.spans import OpenSpan, Spans
 
-_TRACEPARENT: Final = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
-_NO_TRACE: Final = b"0" * 32
-_NO_SPAN: Final = b"0" * 16
-
 
 class TraceContext(Struct, frozen=True):
-    """A request's place in a trace. `traceparent` goes to the upstream, `None` for none."""
+    """A request's place in a trace. `traceparent` goes to the upstream, `None` for none. `state` are the caller's
+    `tracestate` and `baggage`, which go with it. `joined`: the caller chose the id of the trace."""
 
     name: str
     trace_id: str
     traceparent: bytes | None
     recording: OpenSpan | None = None
+    state: Headers = ()
+    joined: bool = False
+
+    @property
+    def headers(self) -> Headers:
+        """Return the headers of the trace for the upstream."""
+        return () if self.traceparent is None else ((b"traceparent", self.traceparent), *self.state)
 
     def end(self, attributes: Mapping[str, str | int], *, failed: bool) -> None:
         """Finish the span, if recorded. `attributes` hold names and codes only."""
@@ -53,22 +58,18 @@ class Tracing:
     def start(self, fields: HeaderFields, name: str) -> TraceContext:
         """Join the caller's trace, or begin a trace."""
         sent = fields.get(b"traceparent")
-        parent = None if sent is None else _parse(sent[0])
+        parent = None if sent is None else read_parent(sent[0])
+        state = () if parent is None else read_state(fields)
         if self._spans is None:
             if sent is None or parent is None:
                 return TraceContext(name, os.urandom(16).hex(), None)
-            return TraceContext(name, parent[0].decode(), sent[0])
+            return TraceContext(name, parent[0].decode(), sent[0], state=state, joined=True)
         recording = self._spans.start(parent, name)
-        return TraceContext(name, recording.trace_id, recording.traceparent, recording)
+        return TraceContext(
+            name, recording.trace_id, recording.traceparent, recording, state, joined=parent is not None
+        )
 
     def stop(self) -> None:
         """Send all unsent spans."""
         if self._spans is not None:
             self._spans.stop()
-
-
-def _parse(value: bytes) -> tuple[bytes, bytes, bytes] | None:
-    match = _TRACEPARENT.fullmatch(value)
-    if match is None or match[1] == _NO_TRACE or match[2] == _NO_SPAN:
-        return None
-    return match[1], match[2], match[3]

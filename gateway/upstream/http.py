@@ -38,7 +38,7 @@ class HttpUpstream:
         if self._client is None:
             self._client = Client(self._address, connect=self._connect, tls=self._tls)
         message, credential = request.message, request.credential
-        headers: Sequence[tuple[bytes, bytes]] = request.headers
+        headers: Sequence[tuple[bytes, bytes]] = request.sent_headers
         if request.session is not None:
             headers = (*headers, (b"mcp-session-id", request.session.encode("latin-1")))
         if credential is not None:

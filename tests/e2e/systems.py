@@ -30,6 +30,8 @@ from tests.gateway_process import GatewayProcess
 from tests.servers.echo import Recorder
 from tests.servers.serving import running
 
+HEADERS: Final = "X-Page, X-Show, X-Hold, X-Note, X-Device, User-Agent"
+"""Headers by which a test tells a system what to do, or that it fills with words."""
 LABELS: Final = """
       read: {effect: read, egress: false, sensitivity: internal}
       confidential: {effect: read, egress: false, sensitivity: confidential}
@@ -91,7 +93,12 @@ class Servers:
         lines = ["identity: [{kind: development}]"]
         lines += [f"policy: {{engine: {{kind: embedded, deadline: 5s}}, path: '{policy}'}}", "upstreams:"]
         for name, declared in SYSTEMS.items():
-            lines += [f"  {name}:", f"    url: '{self.of(name).origin}/mcp?system={name}'", f"    audience: {name}"]
+            lines += [
+                f"  {name}:",
+                f"    url: '{self.of(name).origin}/mcp?system={name}'",
+                f"    audience: {name}",
+                f"    headers: [{HEADERS}]",
+            ]
             lines += [*(f"    {part}" for part in declared.split(", ")), f"    tools:{LABELS}"]
         return "\n".join(lines) + f"\n{more}\n"
 

@@ -66,6 +66,13 @@ COMPLETION: Final[Mapping[str, Any]] = {
     "ref": {"type": "ref/prompt", "name": "p"},
     "argument": {"name": "a", "value": ""},
 }
+
+
+def traced(text: str) -> str:
+    """Return a trace whose id is the beginning of a text."""
+    return f"00-{text.encode().hex()[:32]}-b7ad6b7169203331-01"
+
+
 HANDSHAKE: Final[dict[str, Place]] = {
     "_meta of a call": lambda key: legacy("tools/call", **READ, _meta={"vendor/note": {"deep": [key]}}),
     "a name in _meta": lambda key: legacy("tools/call", **READ, _meta={key: 1}),
@@ -99,11 +106,9 @@ HANDSHAKE: Final[dict[str, Place]] = {
     "error": lambda key: reply(error={"code": -1, "message": key}),
     "id of an answer": lambda key: with_id(reply(result={}), key),
     "user agent": lambda key: beside(call("read"), user_agent=f"agent/{key}"),
-    "baggage": lambda key: beside(call("read"), baggage=f"user=ada,note={key}"),
-    "trace state": lambda key: beside(call("read"), tracestate=f"vendor={key}"),
+    "id of a trace": lambda key: beside(call("read"), traceparent=traced(key)),
     "own header": lambda key: beside(call("read"), x_note=f"Bearer {key}"),
     "parameter header": lambda key: beside(call("read"), mcp_param_note=key),
-    "name of a header": lambda key: beside(call("read"), **{key: "1"}),
     "header of a ping": lambda key: beside(legacy("ping"), x_note=key),
 }
 STATELESS: Final[dict[str, Place]] = {
@@ -121,6 +126,7 @@ STATELESS: Final[dict[str, Place]] = {
     "parameter header": lambda key: beside(
         stateless("tools/call", **READ), mcp_param_note=f"=?base64?{base64.b64encode(key.encode()).decode()}?="
     ),
+    "id of a trace in _meta": lambda key: with_meta("tools/call", {"traceparent": traced(key)}, **READ),
     "trace in _meta": lambda key: with_meta("tools/call", {"baggage": f"k={key}"}, **READ),
 }
 OF_A_SESSION: Final = ("cancellation", "sampled text", "elicited text", "roots", "error", "id of an answer")
@@ -168,6 +174,27 @@ def test_what_one_system_has_shown_reaches_no_other_in_any_place(ada: Agent, era
         passes(crm, "crm", made_there(KEY))
 
 
+TRACE: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+STAY: Final[dict[str, Callable[[str], dict[str, str]]]] = {
+    "baggage": lambda key: {"traceparent": TRACE, "baggage": f"user=ada,note={key}"},
+    "trace state": lambda key: {"traceparent": TRACE, "tracestate": f"vendor={key}"},
+    "name of a header": lambda key: {key: "1"},
+    "another header": lambda key: {"x-foo": key, "x_note": key, "cookie": key, "referer": key, "accept-language": key},
+    "accepted types": lambda key: {"accept": f"application/json, text/event-stream, x/{key}"},
+}
+
+
+@requirement("history/elsewhere")
+@pytest.mark.parametrize("name", STAY)
+def test_no_other_header_carries_a_credential_to_an_upstream(ada: Agent, name: str):
+    """What a caller writes there stays at the gateway, so the call goes on without it."""
+    ada.servers.take()
+    answer = Caller(ada.gateway, "billing", ada.headers).ask(call("read"), headers=STAY[name](KEY))
+    logged = [record for recorder in ada.servers.recorders for record in recorder.take()]
+    assert "tools/call" in str(logged), answer.body
+    assert KEY not in str(logged)
+
+
 def each_byte(text: str, form: str) -> str:
     return "".join(form.format(byte) for byte in text.encode())
 
@@ -197,7 +224,7 @@ def test_a_disguise_hides_nothing(ada: Agent, form: str):
 @requirement("history/elsewhere")
 def test_a_credential_in_parts_is_found(ada: Agent):
     first, second = KEY[:15], KEY[15:]
-    refused(ada, "billing", beside(call("read"), x_a=first, x_b=second))
+    refused(ada, "billing", beside(call("read"), x_note=first, x_device=second))
     refused(ada, "billing", beside(legacy("ping", _meta={"note": second}), x_a=first))
     refused(ada, "billing", legacy("ping", _meta={"a": first, "b": [1, second]}))
     refused(ada, "billing", legacy("ping", _meta={first: second}))
@@ -349,7 +376,7 @@ def test_what_a_header_repeats_of_the_arguments_is_for_policy_to_decide(ada: Age
 @requirement("history/elsewhere")
 def test_what_nobody_has_shown_and_what_a_protocol_needs_passes(ada: Agent):
     """A client's own key for a system, a trace, a UUID as progress token, and a long opaque cursor."""
-    passes(ada, "billing", beside(call("read"), x_api_key=made("the user's own for billing")))
+    passes(ada, "billing", beside(call("read"), x_note=made("the user's own for billing")))
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     passes(ada, "billing", beside(call("read"), traceparent=trace, tracestate="congo=t61rcWkgMzE"))
     passes(

@@ -233,15 +233,17 @@ async def bench(
     identity: str = "{kind: anonymous}",
     policy: str = "",
     grants: str = GRANTS,
+    site: str = "headers: [X-Note]",
 ) -> AsyncGenerator[Bench]:
     """A gateway for anonymous callers, started and stopped. `more` is configuration beside what is here, `labels` are
-    those of every tool. `policy` has more settings of the policy, with a comma at the end."""
+    those of every tool. `policy` has more settings of the policy, with a comma at the end, and `site` one of the upstream."""
     port = upstream or Upstream()
     (folder / "grants.yaml").write_text(grants, "utf-8")
     text = (
         f"identity: [{identity}]\n"
         f"policy: {{{policy} grants: grants.yaml, engine: {{kind: embedded, deadline: 20s}}}}\n"
-        "upstreams:\n  files:\n    url: http://127.0.0.1:9/mcp\n    audience: files\n    environment: test\n    tools:\n"
+        "upstreams:\n  files:\n    url: http://127.0.0.1:9/mcp\n    audience: files\n    environment: test\n"
+        f"    {site}\n    tools:\n"
         f"      '*': {labels}\n"
         "state: state\n" + more
     )

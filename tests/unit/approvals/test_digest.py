@@ -18,7 +18,7 @@ TARGET = Target("tool", "files", "delete", "files.example", pin=Pin.MATCH, schem
 def digest(
     arguments: Any, *, target: Target = TARGET, principal: str = "k1", task: str = "t1", handles: Any = None
 ) -> str:
-    return digest_call(principal, task, Call("tools/call", target, arguments), handles or {})
+    return digest_call(principal, task, Call("tools/call", target, arguments), handles or {}, {})
 
 
 def test_the_order_of_names_makes_no_difference():

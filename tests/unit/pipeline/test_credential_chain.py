@@ -142,13 +142,13 @@ async def test_a_state_that_the_upstream_gave_goes_back_whatever_is_in_it(there:
 @requirement("history/elsewhere")
 async def test_what_a_result_only_repeats_of_its_call_becomes_nobodys_credential(there: Bench):
     saying(there, f"agent: {KEY}; password=postgres")
-    await there.ask(call(), (b"user-agent", KEY.encode()))
+    await there.ask(call(), (b"x-note", KEY.encode()))
     assert there.gateway.credential_chain.origins.of((await caller(there)).key) is None
-    await there.ask(call(), (b"user-agent", b"another"))
+    await there.ask(call(), (b"x-note", b"another"))
     assert there.gateway.credential_chain.origins.of((await caller(there)).key) is None
 
     saying(there, "use glpat-724f97220646a7b21e07c2ab")
-    await there.ask(call(), (b"user-agent", KEY.encode()))
+    await there.ask(call(), (b"x-note", KEY.encode()))
     assert there.gateway.credential_chain.origins.of((await caller(there)).key) is not None
 
 
@@ -156,7 +156,7 @@ async def test_what_a_result_only_repeats_of_its_call_becomes_nobodys_credential
 async def test_what_stands_beside_what_a_result_repeats_is_its_systems_credential(there: Bench):
     other, of = "glpat-724f97220646a7b21e07c2ab", there.gateway.inspector.detector.fingerprints
     saying(there, f"agent: {KEY}, use {other}")
-    await there.ask(call(), (b"user-agent", KEY.encode()))
+    await there.ask(call(), (b"x-note", KEY.encode()))
 
     known = there.gateway.credential_chain.origins.of((await caller(there)).key)
     assert known is not None

@@ -72,7 +72,7 @@ async def test_only_calls_of_a_target_with_a_question_are_digested(there: Bench,
     await there.ask(call("read_file", path="a"))
     assert digested == []
     await there.ask(call("ask_first", path="a"))
-    assert digested == ["ask_first"]
+    assert set(digested) == {"ask_first"}
 
 
 @pytest.mark.parametrize(
@@ -264,6 +264,7 @@ async def test_accepting_the_elicitation_approves_nothing_and_declining_withdraw
                 "tools/call",
                 name="ask_first",
                 arguments=arguments,
+                meta=URL_CLIENT,
                 requestState=state,
                 inputResponses={"io.opagate/approval": {"action": action, "content": {"approve": True}}},
             )

@@ -55,8 +55,20 @@ async def test_what_people_did_not_see_does_not_pass(there: Bench, changed: dict
     answer = await there.ask(message("tools/call", name="ask_first", arguments={"path": "a"}, **changed))
 
     assert there.upstream.sent == []
-    assert "result" not in answer.json or answer.json["result"]["isError"]
+    assert "result" not in answer.json or answer.codes == ["approval/changed"]
     assert await passes(there, **PLAIN)
+
+
+async def test_a_yes_is_for_one_client(there: Bench):
+    def request(name: str) -> dict[str, Any]:
+        return {"_meta": {"io.modelcontextprotocol/clientInfo": {"name": name, "version": "1"}}}
+
+    assert not await passes(there, **request("a"))
+    await approve(there)
+    body = message("tools/call", name="ask_first", arguments={"path": "a"}, **request("b"))
+
+    assert (await there.ask(body)).codes == ["approval/changed"]
+    assert await passes(there, **request("a"))
 
 
 async def test_what_differs_in_each_request_does_not_ask_again(there: Bench):
@@ -79,8 +91,8 @@ async def test_people_see_the_parts_beside_the_arguments_without_credentials(
     asked = pending(there)
 
     shown: Any = await desk(there).describe(asked.id)
-    assert shown["beside"]["value"]["task"] == {"ttl": 5}
-    assert shown["beside"]["value"]["_meta"]["com.acme/as"] == "root\u202e"
+    assert shown["beside"]["value"]["params"]["task"] == {"ttl": 5}
+    assert shown["beside"]["value"]["params"]["_meta"]["com.acme/as"] == "root\u202e"
     assert secret not in json.dumps(shown)
     assert there.gateway.people is not None
     found: Any = await there.gateway.people.office.show(asked.id, BOB)

@@ -159,7 +159,7 @@ def test_a_call_without_handles_is_prepared_as_the_vault_would_have_it(there: Be
         request = UpstreamRequest("POST", headers, ADA, message)
         found = places(message.body, "arguments")
         preparation: Preparation = there.gateway.pipeline.preparation
-        call = preparation._read_call("files", message)
+        call = preparation._read_call("files", message, ())
         resolved = resolve_handles(there.gateway.vault, request, message, call, found, tasks=("t",))
         prepared = preparation.prepare_call(context_of(there, ()), request, message, exposed=False)
         if found:

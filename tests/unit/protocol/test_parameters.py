@@ -8,7 +8,7 @@ import pytest
 from mcp.shared.inbound import mcp_param_headers, x_mcp_header_map
 
 from gateway.protocol.headers import encode
-from gateway.protocol.parameters import is_ambiguous, is_contradicted
+from gateway.protocol.parameters import find_fault_of_meta, find_repeated_arguments, is_ambiguous
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -96,24 +96,29 @@ SAID: dict[str, Any] = {"region": "eu", "count": 3, "dry": True, "where": {"zone
     ],
 )
 def test_a_header_that_says_something_else_than_the_argument_contradicts_it(header: str, value: bytes):
-    assert is_contradicted(SAID, REPEATED, ((b"mcp-param-" + header.encode(), value),))
+    assert find_repeated_arguments(SAID, REPEATED, ((b"mcp-param-" + header.encode(), value),)) is None
 
 
 @pytest.mark.parametrize("header", ["region", "count", "dry", "zone"])
 def test_a_header_of_an_argument_that_is_not_there_contradicts_it(header: str):
-    assert is_contradicted({"where": 5}, REPEATED, ((b"mcp-param-" + header.encode(), b"1"),))
+    assert find_repeated_arguments({"where": 5}, REPEATED, ((b"mcp-param-" + header.encode(), b"1"),)) is None
 
 
 def test_a_header_that_is_given_twice_contradicts_itself():
-    assert is_contradicted(SAID, REPEATED, ((b"mcp-param-region", b"eu"), (b"mcp-param-region", b"eu")))
+    assert find_repeated_arguments(SAID, REPEATED, ((b"mcp-param-region", b"eu"), (b"mcp-param-region", b"eu"))) is None
 
 
 def test_a_header_is_read_as_the_most_tolerant_server_reads_it():
     """To servers that take `_` for `-` these are one header, and for those two values of it."""
     schema = {"properties": {"where": {"x-mcp-header": "tenant_id"}}}
-    assert is_contradicted({"where": "a"}, schema, ((b"mcp-param-tenant-id", b"b"),))
-    assert is_contradicted({"where": "a"}, schema, ((b"mcp-param-tenant_id", b"a"), (b"mcp-param-tenant-id", b"a")))
-    assert not is_contradicted({"where": "a"}, schema, ((b"mcp-param-tenant_id", b"a"),))
+    assert find_repeated_arguments({"where": "a"}, schema, ((b"mcp-param-tenant-id", b"b"),)) is None
+    assert (
+        find_repeated_arguments(
+            {"where": "a"}, schema, ((b"mcp-param-tenant_id", b"a"), (b"mcp-param-tenant-id", b"a"))
+        )
+        is None
+    )
+    assert find_repeated_arguments({"where": "a"}, schema, ((b"mcp-param-tenant_id", b"a"),)) is not None
 
 
 @pytest.mark.parametrize(
@@ -125,13 +130,17 @@ def test_a_header_is_read_as_the_most_tolerant_server_reads_it():
         ("count", b"3.0"),
         ("dry", b"true"),
         ("zone", encode("z\u00fc")),
-        ("odd", b"x"),
-        ("unknown", b"x"),
     ],
 )
-def test_a_header_that_says_the_same_and_one_that_the_definition_does_not_know_pass(header: str, value: bytes):
-    assert not is_contradicted(SAID, REPEATED, ((b"mcp-param-" + header.encode(), value), (b"x-other", b"1")))
-    assert not is_contradicted(SAID, None, ((b"mcp-param-" + header.encode(), value),))
+def test_a_header_that_says_the_same_travels_on(header: str, value: bytes):
+    sent = (b"mcp-param-" + header.encode(), value)
+    assert find_repeated_arguments(SAID, REPEATED, (sent, (b"x-other", b"1"))) == (sent,)
+    assert find_repeated_arguments(SAID, None, (sent,)) == ()
+
+
+@pytest.mark.parametrize("header", ["odd", "unknown"])
+def test_a_header_that_the_definition_does_not_declare_does_not_travel_on(header: str):
+    assert find_repeated_arguments(SAID, REPEATED, ((b"mcp-param-" + header.encode(), b"x"),)) == ()
 
 
 def test_the_headers_that_the_sdk_sends_pass():
@@ -140,4 +149,35 @@ def test_the_headers_that_the_sdk_sends_pass():
     headers = tuple((name.lower().encode(), value.encode("latin-1")) for name, value in sent.items())
 
     assert len(headers) == 4
-    assert not is_contradicted(arguments, REPEATED, headers)
+    assert find_repeated_arguments(arguments, REPEATED, headers) is not None
+
+
+# --- the members of `_meta` that differ in each request ---------------------------------------------------
+
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        {},
+        {"progressToken": 7, "traceparent": PARENT},
+        {"progressToken": "a" * 128, "traceparent": PARENT, "tracestate": "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"},
+        {"baggage": "userId=alice,serverNode=DF%2028,isProduction=false;p=1"},
+    ],
+)
+def test_trace_context_and_a_progress_token_of_their_form_pass(meta: dict[str, Any]):
+    assert find_fault_of_meta(meta) is None
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        {"progressToken": "a" * 129}, {"progressToken": {"a": 1}}, {"progressToken": True}, {"progressToken": 1.5},
+        {"traceparent": PARENT.upper()}, {"traceparent": f"{PARENT} ghp_secret"}, {"traceparent": 7}, {"traceparent": "\ud800"},
+        {"tracestate": "the words of a page"}, {"tracestate": {"a": "b"}}, {"tracestate": "a=" + "b" * 600},
+        {"baggage": "no member"}, {"baggage": ["a=b"]}, {"baggage": "a=b\n"}, {"baggage": "a=\u00fc"},
+    ],
+)  # fmt: skip
+def test_other_words_in_their_place_are_a_fault(meta: dict[str, Any]):
+    assert find_fault_of_meta(meta) is not None
