@@ -131,7 +131,7 @@ HIDING_FORMS: Final = (
     SecretForm("printf | passwd", f"printf '{WORD}\\n{WORD}\\n' | passwd ada", WORD, "printf 'page-2b\\npage-3b\\n' | sort -u"),
     SecretForm("echo | --with-token", f"echo {TOKEN} | gh auth login --with-token", TOKEN, "echo q8Zt3LmW0xR5vN1cYb6D | xargs git show"),
     SecretForm("here-document to a login", f"docker login -u ada --password-stdin registry.corp <<EOF\n{WORD}\nEOF\n", WORD, "kubectl apply -f - <<EOF\npage-2b: x\nEOF\n"),
-    SecretForm("echo | --passphrase-fd", f"echo \"{WORD}\" | gpg --batch --passphrase-fd 0 -d a.gpg", WORD, "echo \"page-2b\" | gpg --batch --sign -u ada"),
+    SecretForm("echo | --passphrase-fd", f'echo "{WORD}" | gpg --batch --passphrase-fd 0 -d a.gpg', WORD, 'echo "page-2b" | gpg --batch --sign -u ada'),
     SecretForm("echo | cryptsetup", f"echo -n '{WORD}' | cryptsetup luksOpen /dev/sdb1 data -", WORD, "echo -n 'page-2b' | sha256sum -"),
     SecretForm("set-password by a pipe", f"echo {WORD} | kinit ada@CORP.EXAMPLE", WORD, "echo page-2b | wc -c"),
     # escapes

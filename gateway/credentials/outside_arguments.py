@@ -7,7 +7,7 @@ system has shown is the client's own affair: it may be what the client authentic
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -23,7 +23,7 @@ from gateway.model.wire import Headers, Json, JsonObject, Kind, Message
 from gateway.protocol import completions
 from gateway.protocol.headers import NAME, PARAM_PREFIX, decode
 from gateway.protocol.methods import TABLE
-from gateway.protocol.trace_context import read_bytes
+from gateway.protocol.trace_context import read_parent
 
 Problem = Literal["foreign", "unsearched"]
 """Another system's credential is there; or one may be: there is more than can be looked at, or more was shown than is
@@ -45,7 +45,7 @@ def examine(
 ) -> Problem | tuple[CredentialPiece, ...]:
     """Return the problem with sending this to `audience`, or else the pieces of other systems' credentials in it."""
     texts = _texts(sent)
-    found = detector.inspect({"": texts}, {}, shown.index, new=False)
+    found = detector.inspect({"": [*texts, *_traces(sent)]}, {}, shown.index, new=False)
     if not all(shown.may_go_to(audience, finding.fingerprint) for finding in found.findings):
         return "foreign"
     if found.incomplete or (shown.has_lost_beside(audience) and _has_uncommon(texts)):
@@ -78,9 +78,21 @@ def _texts(sent: Sent) -> list[Json]:
         flat = flatten(_shown_to_nobody(sent.message))
         values.extend(item for item in flat.scalars if item not in sent.given)
         names.extend(flat.names)
-    # The bytes of a trace are its caller's choice, and too few for the search to take them for hex.
-    traces = [read_bytes(item) for item in values if isinstance(item, str) and item.startswith("00-")]
-    return [*values, *(trace for trace in traces if trace), *names]
+    return [*values, *names]
+
+
+def _traces(sent: Sent) -> Iterator[str]:
+    """Yield the ids of traces and their bytes: a caller chooses these. They are too short for the search to read hex there."""
+    texts = [value.decode("latin-1") for name, value in sent.headers if name == b"traceparent"]
+    meta = None if sent.message is None else sent.message.params.get("_meta")
+    if isinstance(meta, Mapping):
+        texts.append(str(meta.get("traceparent", "")))
+    for text in texts:
+        parent = read_parent(text.encode("utf-8", "surrogatepass"))
+        if parent is not None:
+            ids = (parent[0] + parent[1]).decode()
+            yield ids
+            yield bytes.fromhex(ids).decode("latin-1")
 
 
 def _find_decided(message: Message) -> str | None:

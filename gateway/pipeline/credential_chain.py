@@ -57,7 +57,7 @@ class CredentialChain:
         """Refuse a request to the system `audience` with a credential of another system outside its arguments; else return
         the pieces of such credentials there.
 
-        `trace` is the `traceparent` of a trace that the gateway itself began. For a caller whose tasks were shown no credential, as is
+        `trace` is the `traceparent` that goes on. For a caller whose tasks were shown no credential, as is
         usual, this costs one look-up.
         """
         shown = self.origins.of(request.principal.key)

@@ -49,8 +49,7 @@ class ExposureGuard(Struct, frozen=True):
             return OWN_TOKEN
         upstream = context.exchange.upstream
         audience = self.catalogue.audience(upstream)
-        own_trace = None if context.trace.joined else context.trace.traceparent
-        foreign = await self.chain.examine_outside_arguments(request, audience, trace=own_trace)
+        foreign = await self.chain.examine_outside_arguments(request, audience, trace=context.trace.traceparent)
         if isinstance(foreign, Refusal):
             return foreign
         if not foreign and not mine:

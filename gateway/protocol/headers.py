@@ -298,7 +298,7 @@ def _accept_of(value: bytes) -> bytes:
 
 def _accepted(values: tuple[bytes, ...]) -> bytes:
     """Return the types of answers that a client takes, without its own words beside them."""
-    return _accept_of(values[0] if len(values) == 1 else b",".join(values))
+    return _accept_of(b",".join(values))
 
 
 def added_headers(fields: HeaderFields, names: AbstractSet[bytes]) -> Headers | HeaderFault:
@@ -311,9 +311,10 @@ def added_headers(fields: HeaderFields, names: AbstractSet[bytes]) -> Headers | 
             continue
         if len(values) > 1:
             return HeaderFault(f"the header {_title(name)} is given more than once")
-        if _VISIBLE.fullmatch(values[0]) is None:
+        value = b"".join(values)
+        if _VISIBLE.fullmatch(value) is None:
             return HeaderFault(f"the header {_title(name)} has characters that it must not have")
-        kept.append((name, values[0].strip(b" \t")))
+        kept.append((name, value.strip(b" \t")))
     return tuple(kept)
 
 

@@ -37,12 +37,6 @@ def read_parent(value: bytes) -> tuple[bytes, bytes, bytes] | None:
     return match[1], match[2], match[3]
 
 
-def read_bytes(value: str) -> str:
-    """Return the bytes of a `traceparent`'s ids as text; an empty text for any other value."""
-    parent = read_parent(value.encode("utf-8", "surrogatepass"))
-    return "" if parent is None else bytes.fromhex((parent[0] + parent[1]).decode()).decode("latin-1")
-
-
 def read_state(fields: HeaderFields) -> Headers:
     """Return the well-formed headers that go with a `traceparent`."""
     found = ((name, b",".join(fields[name])) for name in _STATE if name in fields)

@@ -68,11 +68,6 @@ COMPLETION: Final[Mapping[str, Any]] = {
 }
 
 
-def traced(text: str) -> str:
-    """Return a trace whose id is the beginning of a text."""
-    return f"00-{text.encode().hex()[:32]}-b7ad6b7169203331-01"
-
-
 HANDSHAKE: Final[dict[str, Place]] = {
     "_meta of a call": lambda key: legacy("tools/call", **READ, _meta={"vendor/note": {"deep": [key]}}),
     "a name in _meta": lambda key: legacy("tools/call", **READ, _meta={key: 1}),
@@ -106,7 +101,6 @@ HANDSHAKE: Final[dict[str, Place]] = {
     "error": lambda key: reply(error={"code": -1, "message": key}),
     "id of an answer": lambda key: with_id(reply(result={}), key),
     "user agent": lambda key: beside(call("read"), user_agent=f"agent/{key}"),
-    "id of a trace": lambda key: beside(call("read"), traceparent=traced(key)),
     "own header": lambda key: beside(call("read"), x_note=f"Bearer {key}"),
     "parameter header": lambda key: beside(call("read"), mcp_param_note=key),
     "header of a ping": lambda key: beside(legacy("ping"), x_note=key),
@@ -126,7 +120,6 @@ STATELESS: Final[dict[str, Place]] = {
     "parameter header": lambda key: beside(
         stateless("tools/call", **READ), mcp_param_note=f"=?base64?{base64.b64encode(key.encode()).decode()}?="
     ),
-    "id of a trace in _meta": lambda key: with_meta("tools/call", {"traceparent": traced(key)}, **READ),
     "trace in _meta": lambda key: with_meta("tools/call", {"baggage": f"k={key}"}, **READ),
 }
 OF_A_SESSION: Final = ("cancellation", "sampled text", "elicited text", "roots", "error", "id of an answer")

@@ -83,7 +83,12 @@ def person(name: str, *roles: Role, groups: tuple[str, ...] = (), logged_in: flo
 
 @asynccontextmanager
 async def visited(
-    folder: Path, more: str = "", upstream: Upstream | None = None, labels: str = READING, pages: str = "{}", grants: str = GRANTS
+    folder: Path,
+    more: str = "",
+    upstream: Upstream | None = None,
+    labels: str = READING,
+    pages: str = "{}",
+    grants: str = GRANTS,
 ) -> AsyncGenerator[Browser]:
     """A gateway with a console, and the browser of a stranger."""
     options = {"more": f"console: {pages}\n{more}", "labels": labels, "grants": grants}

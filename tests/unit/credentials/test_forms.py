@@ -38,7 +38,6 @@ def _grouped(sizes: list[int], mark: str) -> str:
     return mark.join(groups)
 
 
-
 @pytest.mark.parametrize(
     ("written", "form"),
     [
@@ -107,7 +106,10 @@ def test_hex_is_read_whatever_parts_its_digits(written: str):
     assert found(f"x {written} y".encode())
 
 
-@given(st.lists(st.text("-:;,.#/_ |()[]{}<>*+=~@!?'\n", min_size=1, max_size=3), min_size=64, max_size=64), st.integers(1, 9))
+@given(
+    st.lists(st.text("-:;,.#/_ |()[]{}<>*+=~@!?'\n", min_size=1, max_size=3), min_size=64, max_size=64),
+    st.integers(1, 9),
+)
 @settings(max_examples=200, deadline=None)
 def test_hex_in_groups_of_any_size_is_read_between_any_marks(marks: list[str], size: int):
     groups = [VALUE.hex()[at : at + size] for at in range(0, 2 * len(VALUE), size)]

@@ -167,6 +167,20 @@ def test_where_not_all_credentials_are_kept_any_uncommon_word_may_be_one_of_them
     assert problem(Sent(traced, common, {trace.decode()}), known=shown(KEY, lost="wiki")) is None
 
 
+@pytest.mark.parametrize("text", [KEY.encode()[:24].hex(), KEY.encode()[4:28].hex()])
+def test_pieces_in_the_ids_of_a_trace_are_counted(text: str):
+    trace = f"00-{text[:32]}-{text[32:]}-01"
+    sent = (
+        Sent(((b"traceparent", trace.encode()),), given={trace}),
+        Sent((), request("ping", _meta={"traceparent": trace})),
+    )
+    for each in sent:
+        found = outside_arguments.examine(each, shown(KEY), "billing", DETECTOR)
+        assert found == "foreign" or {piece.fingerprint for piece in found if not isinstance(piece, str)} == {
+            KEYED.of(KEY)
+        }
+
+
 def test_more_than_can_be_looked_at_is_told_from_nothing():
     long = message({"id": 1, "result": {"text": "word " * 60_000}})
     assert problem(Sent((), long)) == "unsearched"
