@@ -23,7 +23,6 @@ from gateway.model.signal import SIGNAL_TYPES, SignalFact
 from gateway.model.target import Effect, Labels, Pin, Role, Sensitivity, Target, TargetCredential
 from gateway.model.task import Contract, Task
 from gateway.policy import contract, document
-from gateway.policy.plan import values
 
 PRINCIPAL = Principal(
     "spiffe://corp/agent/triage",
@@ -138,23 +137,6 @@ def test_a_decision_document_is_exactly_the_contract():
         "context": CONDITIONS,
         "session": SESSION,
     }
-
-
-def test_the_parts_beside_the_arguments_are_in_the_context():
-    beside = {"headers": {"x-tenant": "eu"}, "params": {"task": {"ttl": 5}, "_meta": {"a/b": [1]}}}
-    asked = document.decision(PRINCIPAL, structs.replace(CALL, beside=beside), CONTEXT, FACTS)
-
-    assert _read(asked)["context"] == {**CONDITIONS, **beside}
-    plain: Any = document.plain(asked)
-    assert plain["context"]["params"] == values.plain(beside["params"])
-
-
-@pytest.mark.parametrize("value", [math.inf, 2**64, "\ud800"])
-def test_a_part_beside_the_arguments_that_readers_would_not_read_alike_is_refused(value: object):
-    call = structs.replace(CALL, beside={"params": {"x": [value]}})
-    for read in (document.encode, document.plain):
-        with pytest.raises(PolicyInput):
-            read(document.decision(PRINCIPAL, call, CONTEXT, FACTS))
 
 
 def test_what_is_not_known_is_absent():
