@@ -31,31 +31,10 @@ PHASES = {
     "upstream",
 }
 VOCABULARY = {
-    "line_socket",
-    "sealed_database",
-    "background",
-    "loop_turns",
-    "http",
-    "worker_thread",
-    "model",
-    "native",
-    "errors",
-    "credentials",
-    "destinations",
-    "json",
-    "words",
-    "config",
-    "file_access",
-    "free_memory",
-    "key_files",
-    "keys",
-    "protocol",
-    "reasons",
-    "signing_keys",
-    "strict_yaml",
-    "subkeys",
-    "text_cache",
-}
+    "background", "config", "credentials", "destinations", "errors", "file_access", "free_memory", "http", "json",
+    "key_files", "keys", "line_socket", "loop_turns", "model", "native", "protocol", "reasons", "sealed_database",
+    "signing_keys", "strict_yaml", "subkeys", "text_cache", "words", "worker_thread",
+}  # fmt: skip
 """What every part may import."""
 CONDUCTORS = {"app", "composition", "console", "explain", "pages", "pipeline", "replay", "response"}
 """What may import phases, beside the commands."""
@@ -110,6 +89,7 @@ PURE = (
     "gateway.approvals.endorsement",
     "gateway.approvals.events",
     "gateway.approvals.index",
+    "gateway.approvals.lines",
     "gateway.approvals.model",
     "gateway.approvals.openapi",
     "gateway.approvals.rendering",
@@ -163,6 +143,7 @@ PURE = (
     "gateway.inspection.results",
     "gateway.credentials.suppressions",
     "gateway.credentials.uncommon_words",
+    "gateway.words.letters",
     "gateway.words.words",
     "gateway.credentials.base64_text",
     "gateway.credentials.between",

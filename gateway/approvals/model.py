@@ -22,6 +22,11 @@ SCOPES: Final[tuple[Scope, ...]] = ("once", "destination", "limit", "recurring")
 OPEN: Final[frozenset[State]] = frozenset({"pending", "granted"})
 CLOCK_SKEW: Final = 10.0
 """Seconds by which the clock of an identity provider may be ahead."""
+WARNINGS: Final = {
+    "letters": "some words mix alphabets or have look-alike letters: each may look like another word",
+    "order": "some letters are written from right to left: a screen may show the parts in another order",
+}
+"""What people have to look at closely, by name. A message to people has these sentences alone, and no words of the call."""
 Notice: TypeAlias = Literal["asked", "closed"]
 """News of a question that people are told: its beginning, or its end."""
 
@@ -130,6 +135,8 @@ class Question(Struct, frozen=True):
     recurrence: Recurrence | None = None
     act: str = ""
     """Digest of the call without the parts beside its arguments."""
+    warnings: tuple[str, ...] = ()
+    """Names of `WARNINGS` about the words of the call."""
 
     @property
     def codes(self) -> tuple[str, ...]:

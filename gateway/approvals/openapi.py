@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.approvals.model import SCOPES
+from gateway.approvals.model import SCOPES, WARNINGS
 
 
 def describe_api() -> dict[str, Any]:
@@ -87,6 +87,11 @@ _QUESTION = {
         "asked": {"type": "string", "format": "date-time"},
         "expires": {"type": "string", "format": "date-time"},
         "votes": _TEXT,
+        "warnings": {
+            "type": "array",
+            "items": {"enum": list(WARNINGS)},
+            "description": "What to look at closely: `letters` may look like others, `order` may not be the order on a screen.",
+        },
         "recurs": {
             "type": ["object", "null"],
             "description": "The values that a yes with the scope `recurring` carries over to later tasks of this kind.",

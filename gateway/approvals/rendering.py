@@ -33,6 +33,7 @@ def summarize(approval: Approval) -> dict[str, Any]:
         "asked": _time(question.asked),
         "expires": _time(approval.until),
         "votes": f"{len(approval.yes)} of {question.rule.count}",
+        "warnings": list(question.warnings),
     }
 
 
@@ -69,9 +70,7 @@ def describe(approval: Approval, description: Mapping[str, Any] | None, person: 
         "recurs": _describe_recurrence(question),
         "votes_by": [{"id": vote.person.id, "answer": vote.answer, "at": _time(vote.at)} for vote in approval.votes],
         "may_approve": description is not None and may_vote(approval, person, now),
-        "instead": [
-            {"code": one.code, "where": one.where, "yaml": one.yaml} for one in suggest_settings(question, shown | said)
-        ],
+        "instead": [one._asdict() for one in suggest_settings(question, shown)],
         "decision": question.decision,
         "task": question.task,
     }

@@ -1,28 +1,32 @@
 """Lines of YAML to make a question unnecessary. Pure.
 
 The desk has no "always". The owner of a file turns a recurring question into a grant, a directory entry or a contract.
+A suggestion repeats names of the configuration and of listed tools, if these are plain. It has no text of a call.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from gateway.json.pointer import find_value, split_pointer
 from gateway.reasons import policy_codes
 
 if TYPE_CHECKING:
     from gateway.approvals.model import Question, ShownReason
 
 _MOST: Final = 8
+_PLAIN: Final = re.compile(r"[\w.:/@+-]{1,128}", re.ASCII)
+"""Names that mean the same to a person, in YAML and as a pattern."""
 
 
 class Suggestion(NamedTuple):
-    """Lines of YAML, with the name of their file."""
+    """Lines of YAML, with the name of their file. `advice` tells what its owner has to fill in."""
 
     code: str
     where: str
     yaml: str
+    advice: str = ""
 
 
 def suggest_settings(question: Question, description: Mapping[str, Any]) -> list[Suggestion]:
@@ -32,40 +36,40 @@ def suggest_settings(question: Question, description: Mapping[str, Any]) -> list
 
 
 def _settings(question: Question, reason: ShownReason, description: Mapping[str, Any]) -> Iterator[Suggestion]:
-    upstream, _, tool = question.target.partition("/")
+    target = question.target if question.sort == "tool" and _is_plain(question.target) else None
     if reason.code == policy_codes.APPROVAL_GRANT:
-        yield Suggestion(
-            reason.code,
-            "the grants file",
-            f"upstreams: {{{upstream}: [{{tools: [{_quote(tool)}], approval: false}}]}}",
-        )
-    elif reason.code == policy_codes.APPROVAL_EFFECT:
-        effect = description.get("labels", {}).get("effect", "destructive")
-        yield Suggestion(
-            reason.code, "the contract of an approved task", f"effects: {{{effect}: [{_quote(question.target)}]}}"
-        )
+        named = f"for {target}" if target is not None else "for this call"
+        yield Suggestion(reason.code, f"the grant {named} in the grants file", "approval: false")
+    elif reason.code == policy_codes.APPROVAL_EFFECT and target is not None:
+        labels: Mapping[str, Any] = description.get("labels") or {"effect": "destructive"}
+        effect = labels["effect"]
+        yield Suggestion(reason.code, "the contract of an approved task", f"effects: {{{effect}: [{_quote(target)}]}}")
     elif reason.code == policy_codes.UNGROUNDED:
-        for value in _values(reason, description):
-            yield Suggestion(reason.code, "gateway.yaml", f"directory: {{entries: [{_quote(value)}]}}")
+        yield Suggestion(reason.code, "gateway.yaml", "directory: {entries: []}", _FILL_IN)
     elif reason.code == policy_codes.CREDENTIAL_PRESENTED:
-        for credential in description.get("credentials", ()):
-            source = credential.get("audience")
-            if source is not None and source != description.get("audience"):
-                flow = f"{{from: {_quote(source)}, to: {_quote(str(description.get('audience')))}}}"
+        for credential in filter(_has_source, description.get("credentials") or ()):
+            source, place = str(credential["audience"]), str(description["audience"])
+            if source != place and _is_plain(source) and _is_plain(place):
+                flow = f"{{from: {_quote(source)}, to: {_quote(place)}}}"
                 yield Suggestion(reason.code, "the contract of the task", f"credential_flows: [{flow}]")
     for name, number in reason.limits.items():
-        yield Suggestion(reason.code, "the contract of the task", f"limits: {{{name}: {number}}}")
+        if _is_plain(name):
+            yield Suggestion(reason.code, "the contract of the task", f"limits: {{{name}: {number}}}")
 
 
-def _values(reason: ShownReason, description: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the texts at the arguments of a reason."""
-    arguments = description.get("arguments", {}).get("value")
-    places = [fact.removeprefix("/arguments") for fact in reason.facts if fact.startswith("/arguments/")]
-    for place in places:
-        value: Any = find_value(arguments, split_pointer(place))
-        items = cast("list[Any]", value) if isinstance(value, list) else [value]
-        yield from (item for item in items if isinstance(item, str))
+_FILL_IN: Final = (
+    "Write the value there yourself, from a source that you trust. The value in question may be of an attacker, so no line"
+    " to copy has it."
+)
 
 
-def _quote(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+def _has_source(credential: Mapping[str, Any]) -> bool:
+    return credential["audience"] is not None
+
+
+def _is_plain(name: str) -> bool:
+    return _PLAIN.fullmatch(name) is not None
+
+
+def _quote(name: str) -> str:
+    return f"'{name}'"

@@ -22,6 +22,7 @@ from gateway.catalogue.listings import UpstreamListings
 from gateway.catalogue.lock_keeper import LockKeeper
 from gateway.errors import ConfigurationError
 from gateway.model.target import Effect, Labels, Pin, Sensitivity, Target, TargetCredential
+from gateway.words.letters import spell_out
 from gateway.worker_thread import WorkerThread
 
 if TYPE_CHECKING:
@@ -240,7 +241,7 @@ class Catalogue:
         sorts = [definitions for definitions in self.definitions[upstream].values() if definitions.listed]
         renewals = [_Renewal(upstream, definitions.terms.subject, *definitions.renewed(name)) for definitions in sorts]
         if name is not None and not any(renewal.trusted for renewal in renewals):
-            raise ConfigurationError(f"{upstream} lists no {pins.visible(name)!r}", "see `opagate catalogue show`")
+            raise ConfigurationError(f"{upstream} lists no {spell_out(name)!r}", "see `opagate catalogue show`")
         touched: dict[tuple[str, Subject], Iterable[str]] = {(upstream, each.subject): each.names for each in renewals}
         changed = tuple(item for item in self.changes(upstream) if item.name in touched[upstream, item.subject])
         await self._keeper.pin(partial(_renew, renewals, self._now()), touched)

@@ -16,6 +16,7 @@ from gateway.catalogue import labels, overlaps, pins
 from gateway.catalogue.pins import INSTRUCTIONS, Definition, Pinned, UnpinnableDefinition
 from gateway.errors import ConfigurationError
 from gateway.model.target import Effect, Labels, Pin, Target, TargetCredential
+from gateway.words.letters import spell_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -117,7 +118,7 @@ class Definitions(Struct, frozen=True, eq=False):
     def _trustworthy(self, name: str) -> Definition:
         seen = self.seen[name]
         if isinstance(seen, UnpinnableDefinition):
-            problem = f"{self.terms.upstream}/{pins.visible(name)} cannot be pinned: {seen.problem}"
+            problem = f"{self.terms.upstream}/{spell_out(name)} cannot be pinned: {seen.problem}"
             raise ConfigurationError(problem, "have the upstream mended")
         return seen
 

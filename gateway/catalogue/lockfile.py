@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from gateway.catalogue.pins import INSTRUCTIONS, Definition, Lock, Pinned, is_hidden, read_definition, read_instructions
+from gateway.catalogue.pins import INSTRUCTIONS, Definition, Lock, Pinned, read_definition, read_instructions
 from gateway.errors import ConfigurationError
+from gateway.words.letters import is_hidden
 
 if sys.platform != "win32":
     import fcntl

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import difflib
 import json
-import unicodedata
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import msgspec
 
 from gateway.json import canonical, strict
+from gateway.words.letters import spell_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -221,35 +221,6 @@ def name_of_definition(subject: Subject, name: str) -> str:
 
 
 _FIRST_FIELDS = ("name", "title", "description", "inputSchema", "outputSchema", "annotations")
-_BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
-"""Letters and marks that show nothing."""
-
-
-def is_hidden(character: str) -> bool:
-    """Return whether a character is invisible or changes how others look.
-
-    These are control, format (zero-width, bidirectional, tag), private-use and unassigned characters, separators but
-    the space, variation selectors, and fillers.
-    """
-    if " " <= character <= "~":
-        return False
-    category = unicodedata.category(character)
-    return (
-        category[0] in "CZ"
-        or character in _BLANK
-        or "\ufe00" <= character <= "\ufe0f"
-        or "\U000e0100" <= character <= "\U000e01ef"
-    )
-
-
-def visible(text: str) -> str:
-    """Return `text` with every hidden character spelled out: `⟨U+202E RIGHT-TO-LEFT OVERRIDE⟩`. Safe for a terminal."""
-    return "".join(_spell_out(character) if is_hidden(character) else character for character in text)
-
-
-def _spell_out(character: str) -> str:
-    name = unicodedata.name(character, "")
-    return f"⟨U+{ord(character):04X}{' ' + name if name else ''}⟩"
 
 
 def diff(old: Definition | None, new: Definition | None) -> str:
@@ -269,11 +240,11 @@ def _field_diff(name: str, before: JsonObject, after: JsonObject) -> Iterator[st
     old, new = (_lines(document[name]) if name in document else [] for document in (before, after))
     lines = list(difflib.unified_diff(old, new, n=3, lineterm=""))[2:]
     if lines:
-        yield visible(name)
+        yield spell_out(name)
         yield from (f"  {line}" for line in lines)
 
 
 def _lines(value: Json) -> list[str]:
     if isinstance(value, str):
-        return [visible(line) for line in value.split("\n")]
-    return [visible(line) for line in json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).split("\n")]
+        return [spell_out(line) for line in value.split("\n")]
+    return [spell_out(line) for line in json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).split("\n")]

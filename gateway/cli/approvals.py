@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from rich.text import Text
 
-from gateway.cli.approvers import duration
+from gateway.approvals.lines import WIDTH
+from gateway.approvals.model import WARNINGS
 from gateway.cli.loop import run
 from gateway.cli.options import ConfigOption, JsonOption, configuration, moment
 from gateway.cli.terminal import describe_count, emit, note, out, pairs, plain, show, table
+from gateway.words.letters import fold
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from gateway.approvals.lines import Line
     from gateway.cli.desk_client import DeskClient
 
 app = typer.Typer(help="Calls that wait for a person: look at them, and answer.", no_args_is_help=True)
@@ -66,6 +70,9 @@ def list_questions(
         cells = (one["target"], one["agent"], one["user"] or "-", reasons, one["expires"], one["votes"])
         listed.add_row(one["id"][:_SHORT], one["code"], one["state"], *map(plain, cells))
     show(listed)
+    for one in found:
+        for warning in one["warnings"]:
+            _say(f"{one['id'][:_SHORT]}: look closely, {WARNINGS[warning]}", "yellow")
 
 
 @app.command("show", epilog="Example: opagate approvals show 5f0c1d2e")
@@ -144,6 +151,8 @@ def watch(
             else:
                 text = f"{one['state']:<10} {one['code']}  {one['id'][:_SHORT]}  {one['target']}  {', '.join(one['reasons'])}"
                 out.print(plain(text))
+                for warning in one["warnings"]:
+                    _say(f"  look closely, {WARNINGS[warning]}", "yellow")
 
 
 @app.command("stats", epilog="Example: opagate approvals stats --since 7d")
@@ -211,12 +220,16 @@ def _print_report(report: dict[str, Any]) -> None:
         )
         for one in rule["instead"]:
             _say(f"  to be asked no more, in {one['where']}: {one['yaml']}")
+            if one["advice"]:
+                _say(f"    {one['advice']}")
     if report["warning"]:
         out.print()
         _say(report["warning"], "yellow")
 
 
 _SHORT: Final = 8
+_NARROWEST: Final = 40
+"""Cells of a row on the narrowest terminal."""
 
 
 def open_desk(
@@ -253,9 +266,8 @@ def _print_vote(found: dict[str, Any], *, as_json: bool) -> None:
 
 
 def _say(text: str, style: str = "") -> None:
-    """Print lines. Hidden characters of each are spelled out."""
-    for one in text.split("\n"):
-        out.print(plain(one), style=style)
+    """Print a line. Hidden characters are spelled out."""
+    out.print(plain(text), style=style)
 
 
 def _title(text: str) -> None:
@@ -264,76 +276,22 @@ def _title(text: str) -> None:
 
 
 def _print_question(found: dict[str, Any]) -> None:
-    call, rule, said = found["call"], found["rule"], found["said_by_agent"]
-    grid = pairs()
-    user = "" if found["user"] is None else f", for {found['user']}"
-    labels = ", ".join(f"{name} {value}" for name, value in call.get("labels", {}).items() if value is not None)
-    rows = [
-        ("question", f"{found['id']}  code {found['code']}  {found['state']} until {found['expires']}"),
-        ("call", f"{found['target']} ({labels})" if labels else found["target"]),
-        ("agent", f"{found['agent']}{user}, task {found['task']}"),
-    ]
-    for name, value in rows:
-        grid.add_row(name, plain(value))
-    show(grid)
-    _title("said by the agent")
-    for name, label in (("goal", "goal"), ("task_kind", "kind of the task")):
-        if said.get(name):
-            _say(f"  {label}: {said[name]}")
-    arguments: dict[str, Any] = said.get("arguments") or {}
-    for name, label in (("responses", "answers to the server's questions"), ("beside", "beside the arguments")):
-        if said.get(name):
-            _say(f"  {label}:")
-            _say(_indent(said[name].get("value")))
-    if found["is_whole"]:
-        _say(_indent(arguments["value"]))
-    else:
-        size, names = arguments.get("bytes"), ", ".join(map(str, arguments.get("names", ())))
-        _say(f"  the arguments are NOT shown whole: {size} bytes, with the names {names}")
-    _print_known(found)
-    _title("a yes covers")
-    _say(f"  {_reach(rule)}")
-    if found["recurs"] is not None:
-        _print_recurrence(found["recurs"])
-    for one in found["instead"]:
-        _title(f"to be asked no more ({one['code']}), the owner of {one['where']} adds")
-        _say(f"  {one['yaml']}")
+    """Print a question from its typed lines. Each row has a mark before it, so no text of a call begins a line."""
+    from gateway.approvals.lines import build_blocks
+
+    for block in build_blocks(found):
+        _title(block.title)
+        for line in block.lines:
+            _print_line(line)
 
 
-def _print_known(found: dict[str, Any]) -> None:
-    _title("known by the gateway")
-    for reason in found["reasons"]:
-        _say(f"  {reason['message']} [{reason['code']}] {', '.join(reason['facts'])}")
-    for pointer, sources in found["call"].get("ungrounded", {}).items():
-        came = ", ".join(f"call {one['call']} of {one['audience']}" for one in sources) or "the agent alone"
-        _say(f"  the value at {pointer} came from {came}")
-    for one in found["call"].get("credentials", ()):
-        came = one["audience"] or one["origin"]
-        _say(f"  a credential at {one['pointer']}: {one['detector']} {one['fingerprint']}, from {came}")
-
-
-def _reach(rule: dict[str, Any]) -> str:
-    people = describe_count(rule["count"], "person")
-    people = people if rule["count"] == 1 else f"{rule['count']} persons"
-    groups = f" of {', '.join(rule['groups'])}" if rule["groups"] else ""
-    more = [scope for scope in rule["scopes"] if scope in {"destination", "limit"}]
-    scopes = "this call once" + (f"; with --scope also {' and '.join(more)} for the task" if more else "")
-    login = "" if rule["max_age_seconds"] is None else f", with a login of the last {rule['max_age_seconds']} s"
-    return f"{scopes}. Needed: {people}{groups}, at least {rule['assurance']}{login}"
-
-
-def _print_recurrence(recurs: dict[str, Any]) -> None:
-    """Print the reach of the scope `recurring`. The kind is the agent's word, so the text names the callers with a
-    right to the kind."""
-    _say(
-        f"  with --scope recurring also these values together, for {duration(recurs['seconds'])}, in every later task that this"
-        f" agent for this user says is of the kind {recurs['kind']}; other arguments may differ:"
-    )
-    for pointer, values in recurs["values"].items():
-        _say(f"    {pointer} = {', '.join(json.dumps(value, ensure_ascii=False) for value in values)}")
-
-
-def _indent(value: Any) -> str:
-    """Return arguments as JSON in a fixed order. `plain` spells out hidden characters."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
-    return "\n".join(f"  {line}" for line in text.splitlines())
+def _print_line(line: Line) -> None:
+    named = f"with --scope {line.name}" if line.kind == "scope" else line.name
+    name = f"{named}: " if named else ""
+    room = min(WIDTH, max(_NARROWEST, out.width - len("    │ ")))
+    first, *others = line.rows if room == WIDTH else fold(line.text, room - len(name))
+    for row in (f"  {name}{first}", *(f"    │ {row}" for row in others)):
+        out.print(Text(row), style="yellow" if line.kind == "warning" else "")
+    for told in line.notes:
+        for row in fold(told, room):
+            out.print(Text(f"    ↳ {row}"), style="dim")

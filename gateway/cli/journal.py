@@ -356,7 +356,7 @@ def _line(entry: JsonObject, target: str | None = None) -> Text:
     """Return an entry as a line: time, kind, target, caller and reasons. `target` is the target of its call."""
     from rich.text import Text
 
-    from gateway.catalogue.pins import visible
+    from gateway.words.letters import spell_out
 
     fields = cast("dict[str, Any]", entry)
     kind = str(fields["kind"])
@@ -365,7 +365,7 @@ def _line(entry: JsonObject, target: str | None = None) -> Text:
     shown = Text.assemble((str(fields["time"]), "dim"), " ", f"{kind:<9}", " ")
     shown.append_text(paint(str(word), f"{word:<10}"))
     for part in (*([target] if target else []), *_details(fields)):
-        shown.append(f" {visible(part)}")
+        shown.append(f" {spell_out(part)}")
     return shown
 
 

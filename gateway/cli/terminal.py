@@ -17,6 +17,7 @@ from rich.text import Text
 
 from gateway.cli.running import ReaderGone
 from gateway.errors import GatewayError
+from gateway.words.letters import spell_out
 
 _WIDE: Final = 160
 """Columns of a table when the output goes to a program or a file. Other lines are never broken."""
@@ -55,13 +56,11 @@ class _PlainConsole(Console):
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         for segment in super().render(renderable, options):
             harmless = segment.control or segment.text.isprintable() or segment.text == "\n"
-            yield segment if harmless else segment._replace(text=_spell_out(segment.text))
+            yield segment if harmless else segment._replace(text=_spell_lines(segment.text))
 
 
-def _spell_out(text: str) -> str:
-    from gateway.catalogue.pins import visible
-
-    return "\n".join(piece if piece.isprintable() else visible(piece) for piece in text.split("\n"))
+def _spell_lines(text: str) -> str:
+    return "\n".join(map(spell_out, text.split("\n")))
 
 
 def _width(*, stderr: bool = False) -> int | None:
@@ -156,6 +155,4 @@ def describe_revision(policy: str, revision: str) -> str:
 
 def plain(text: str) -> Text:
     """Words of a caller or an upstream: hidden characters are spelled out, so none is a command to the terminal."""
-    from gateway.catalogue.pins import visible
-
-    return Text(visible(text))
+    return Text(spell_out(text))

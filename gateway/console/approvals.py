@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from gateway import reasons
 from gateway.approvals.endorsement import Selection
+from gateway.approvals.lines import build_blocks
 from gateway.approvals.office import SubmittedAnswer
 from gateway.approvals.rendering import summarize
 from gateway.console.responses import see_other
@@ -82,11 +83,11 @@ async def _show_question(visit: ConsoleVisit, *, refused: Reason | None = None) 
         "approval.html",
         status=200 if refused is None else 409,
         question=found,
+        blocks={block.name: block for block in build_blocks(found)},
         refused=refused,
         max_age=max_age,
         has_voted=has_voted,
         has_provider=visit.console.provider is not None,
-        scopes=[scope for scope in found["rule"]["scopes"] if scope != "once"],
     )
 
 

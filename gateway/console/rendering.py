@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from gateway.approvals.lines import show_values, texts_of
 from gateway.background import ThreadTurns
-from gateway.catalogue.pins import visible
+from gateway.words.letters import cut, find_mixed_words, spell_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,14 +58,8 @@ def spell(value: Any) -> Any:
     return _spell_out(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def spell_lines(text: object) -> Markup:
-    """Return a text of several lines: line ends stay, and all other hidden characters are spelled out."""
-    return Markup("\n").join(map(_spell_out, str(text).split("\n")))
-
-
 def _spell_out(text: str) -> str:
-    shown = visible(text[:_LONGEST])
-    return shown if len(text) <= _LONGEST else f"{shown} […{len(text) - _LONGEST} more characters]"
+    return spell_out(cut(text, _LONGEST))
 
 
 def keep_raw(text: str) -> Markup:
@@ -73,15 +67,9 @@ def keep_raw(text: str) -> Markup:
     return escape(text)
 
 
-def write_json(value: object) -> Markup:
-    """Return a value as JSON in a fixed order, as `opagate approvals show` prints it."""
-    return spell_lines(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True))
-
-
 def write_one_line(value: object) -> str:
     """Return a value as one line of JSON, cut after `_ONE_LINE` characters."""
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _ONE_LINE else f"{text[:_ONE_LINE]}…"
+    return cut(json.dumps(value, ensure_ascii=False), _ONE_LINE)
 
 
 def write_time(seconds: float) -> str:
@@ -102,61 +90,17 @@ def shorten_middle(text: str, longest: int) -> str:
     return f"{text[: longest - half]}…{text[-half + 1 :]}"
 
 
-def find_mixed_words(value: object) -> list[str]:
-    """Return the words of mixed alphabets in a text or in JSON, with the names of the odd letters.
+def find_odd_words(value: object) -> list[str]:
+    """Return the words in a text or in JSON that may look like other words, with the names of the odd letters."""
+    return list(dict.fromkeys(word for text in texts_of(value) for word in find_mixed_words(text)))
 
-    A name with a foreign letter that looks alike is another name for the gateway, and the same name for a reader.
-    """
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    if text.isascii():
-        return []
-    found = [_describe_mixed(word) for word in dict.fromkeys(_words(text[:_LONGEST]))]
-    return [one for one in found if one is not None][:_MIXED]
-
-
-_MIXED: Final = 20
-_ALPHABETS: Final = ("LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE")
-"""Alphabets with letters that look like those of another."""
-
-
-def _words(text: str) -> list[str]:
-    return "".join(character if character.isalnum() else " " for character in text).split()
-
-
-def _describe_mixed(word: str) -> str | None:
-    alphabets: dict[str, list[str]] = {}
-    for character in word:
-        name = unicodedata.name(character, "")
-        alphabet = name.partition(" ")[0]
-        if alphabet in _ALPHABETS:
-            alphabets.setdefault(alphabet, []).append(name)
-    if len(alphabets) < 2:
-        return None
-    rarest = min(alphabets.values(), key=len)
-    return f"{word} ({', '.join(dict.fromkeys(rarest))})"
-
-
-def describe_assurance(assurance: str) -> str:
-    """Return the login that an approval needs, in words."""
-    return _ASSURANCES.get(assurance, f"with the assurance {assurance}")
-
-
-_ASSURANCES: Final = {
-    "chat": "by any channel, also a chat",
-    "peer": "with an account on this machine, or a login at the identity provider",
-    "login": "with a login at the identity provider",
-    "mfa": "with a login by a second factor",
-    "passkey": "with a login by a passkey",
-}
 
 _FILTERS: Final[dict[str, Callable[..., Any]]] = {
-    "lines": spell_lines,
-    "json": write_json,
     "one_line": write_one_line,
     "time": write_time,
-    "mixed": find_mixed_words,
+    "mixed": find_odd_words,
     "raw": keep_raw,
-    "assurance": describe_assurance,
+    "values": show_values,
     "short": shorten,
     "shorten_middle": shorten_middle,
 }

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import unicodedata
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
 import idna
+
+from gateway.words.letters import find_alphabets
 
 MAX_HOST: Final = 1_000
 """Characters of a host that are looked at. DNS allows 253; percent signs and full-width forms take more."""
@@ -192,10 +193,7 @@ def mixed(text: str) -> bool:
     A-labels are decoded first."""
     if text.isascii() and "xn--" not in text:
         return False
-    return any(len(_scripts(_show_label(word))) > 1 for word in re.split(r"[^\w-]+", text))
-
-
-_ALIKE: Final = frozenset({"LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC"})
+    return any(len(find_alphabets(_show_label(word))) > 1 for word in re.split(r"[^\w-]+", text))
 
 
 def _show_label(label: str) -> str:
@@ -205,8 +203,3 @@ def _show_label(label: str) -> str:
         return label[4:].encode("ascii").decode("punycode")
     except UnicodeError:
         return label
-
-
-def _scripts(word: str) -> set[str]:
-    names = (unicodedata.name(letter, "").partition(" ")[0] for letter in word if letter.isalpha())
-    return {name for name in names if name in _ALIKE}

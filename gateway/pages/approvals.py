@@ -28,7 +28,7 @@ from starlette.routing import Route
 from gateway import reasons
 from gateway.approvals.digest import code_of
 from gateway.approvals.endorsement import Selection
-from gateway.approvals.model import Person
+from gateway.approvals.model import WARNINGS, Person
 from gateway.approvals.office import Office, SubmittedAnswer
 from gateway.approvals.openapi import describe_api
 from gateway.approvals.state import reason_of
@@ -45,6 +45,7 @@ from gateway.protocol.replies import Reply
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from gateway.approvals.model import Question
     from gateway.composition import Gateway
     from gateway.pipeline.people import Approvers, People
 
@@ -173,8 +174,12 @@ async def _show_state(people: People, has_console: bool, request: Request) -> Re
         f"A call that needs a person: {approval.state}",
         text,
         code_of(approval.question),
-        _HELP + (_CONSOLE.format(escape(approval.id)) if has_console else ""),
+        _warn(approval.question) + _HELP + (_CONSOLE.format(escape(approval.id)) if has_console else ""),
     )
+
+
+def _warn(question: Question) -> str:
+    return "".join(f"<p>Look closely: {escape(WARNINGS[name])}.</p>" for name in question.warnings)
 
 
 def _page(status: int, title: str, text: str, code: str | None, help_text: str = "") -> Response:

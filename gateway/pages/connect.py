@@ -26,7 +26,8 @@ from gateway.authority.connections.office import ConnectionEnd, Consent, SentAwa
 from gateway.errors import GatewayError
 from gateway.model.decision import Reason, Refusal
 from gateway.pages.responses import ReplyResponse, exchange_of, json_response
-from gateway.protocol.replies import Reply, printable
+from gateway.protocol.replies import Reply
+from gateway.words.letters import spell_out
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -194,7 +195,7 @@ def _strong(text: str) -> str:
 
 def _text(text: str) -> str:
     """Return foreign text for a page: markup is escaped, and invisible or turning characters are written out."""
-    return escape(printable(text))
+    return escape(spell_out(text))
 
 
 _HEADERS: Final = (

@@ -9,6 +9,7 @@ from msgspec import Struct, structs
 
 from gateway import reasons
 from gateway.approvals.digest import digest_call, digest_question, digest_session, digest_subject
+from gateway.approvals.lines import find_warnings, texts_of
 from gateway.approvals.model import Approval, Question, Requester, ShownReason
 from gateway.approvals.rules import merge_rules
 from gateway.history import TaskLedger
@@ -21,7 +22,7 @@ from gateway.pipeline.recurring import add_recurrence
 from gateway.pipeline.waiting import may_be_elicited
 from gateway.protocol.error_codes import REFUSED
 from gateway.protocol.parameters import meta_of_client
-from gateway.protocol.replies import printable
+from gateway.words.letters import cut, spell_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
     from gateway.pipeline.prepare import PreparedCall
 
 _CREDENTIALS: Final = 64
+_LISTED: Final = 256
+"""Characters of the name of a target in lists and in the journal."""
+_LONGEST: Final = 16 * 2**10
+"""Characters of a goal, or of the address of a resource, in the description of a call."""
 _IMPLICIT: Final = "implicit"
 """All implicit tasks of a caller in the digest of a call. The call is decided again with the history of the present one."""
 
@@ -76,13 +81,22 @@ class Questions(Struct, frozen=True):
         shown = cast("Mapping[str, Any]", description["arguments"]).get("value")
         question = add_recurrence(question, prepared, ruling, self.people.endorsements, shown)
         question = structs.replace(question, target=self._conceal(known, prepared.call.target.id))
+        warnings = find_warnings(
+            texts_of([description, question.target, question.requester.id, question.requester.user])
+        )
+        question = structs.replace(question, warnings=warnings)
         question = structs.replace(question, shown=digest_question(question, description))
         approval = await self.people.desk.ask(question, description)
         return _refuse(ruling, approval) if isinstance(approval, Reason) else approval
 
     def _conceal(self, known: KnownSpots | None, text: str) -> str:
         """Return a caller's word without credentials, such as the address of a resource: the journal and lists repeat it."""
-        return printable(concealed_with(self.spots if known is None else together(self.spots, known), text))
+        return cut(spell_out(self._redact(known, text)), _LISTED)
+
+    def _redact(self, known: KnownSpots | None, text: str) -> str:
+        """Return a caller's word without credentials. A part that is left out is counted."""
+        spots = self.spots if known is None else together(self.spots, known)
+        return cut(concealed_with(spots, text, 2 * _LONGEST), _LONGEST)
 
     def _build_question(self, context: RequestContext, prepared: PreparedCall, ruling: Ruling) -> Question:
         decision, now = ruling.decision, self.people.desk.now()
@@ -122,6 +136,7 @@ class Questions(Struct, frozen=True):
         labels = target.labels
         return {
             "action": call.action,
+            "target": self._redact(known, target.id),
             "audience": target.audience,
             "labels": {
                 "effect": labels.effect.value,
@@ -133,18 +148,21 @@ class Questions(Struct, frozen=True):
                 "pin": None if target.pin is None else target.pin.value,
             },
             "arguments": shown,
-            "responses": responses and {"value": redact_value(responses, key=key, spots=spots, known=known)},
+            "responses": {"value": redact_value(responses, key=key, spots=spots, known=known)} if responses else None,
             "beside": {"value": redact_value(beside, key=key, spots=spots, known=known)} if beside else None,
             "credentials": [_describe_credential(fact) for fact in (facts.credentials or ())[:_CREDENTIALS]],
             "ungrounded": {
                 pointer: self.ledger.sources(prepared.task, ruling.content.authority.get(pointer, frozenset()))
                 for pointer in facts.ungrounded or ()
             },
+            "grounded": sorted(ruling.content.grounded),
+            "roles": {pointer: role.value for pointer, role in labels.roles.items()},
             "task": {"id": prepared.task.id, "kind": prepared.task.kind, "risk": prepared.task.risk},
             "declared_kind": prepared.task.declared_kind,
+            "goal": None if prepared.task.goal is None else self._redact(known, prepared.task.goal),
             "client": None
             if prepared.message.client_name is None
-            else self._conceal(known, prepared.message.client_name),
+            else self._redact(known, prepared.message.client_name),
         }
 
 
@@ -173,7 +191,7 @@ def _describe_requester(prepared: PreparedCall) -> Requester:
 
 def _describe_credential(fact: CredentialFact) -> dict[str, Any]:
     return {
-        "pointer": printable(fact.sighting.pointer),
+        "pointer": spell_out(fact.sighting.pointer),
         "detector": fact.sighting.detector,
         "fingerprint": fact.sighting.fingerprint,
         "origin": fact.origin,

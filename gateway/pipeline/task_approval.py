@@ -10,6 +10,7 @@ from msgspec import Struct, structs
 
 from gateway import reasons
 from gateway.approvals.digest import code_of, digest_question
+from gateway.approvals.lines import find_warnings, texts_of
 from gateway.approvals.model import Approval, Question, Requester, ShownReason
 from gateway.approvals.rules import merge_rules
 from gateway.approvals.state import reason_of
@@ -62,6 +63,7 @@ class TaskApprovals(Struct, frozen=True):
         if approval is None:
             description = self._describe(principal, document)
             question = structs.replace(_question(people, self.new_id(), principal, call), decision=decision)
+            question = structs.replace(question, warnings=find_warnings(texts_of(description)))
             question = structs.replace(question, shown=digest_question(question, description))
             approval = await people.desk.ask(question, description)
         return await _claim_or_tell(people, principal, approval)

@@ -14,6 +14,7 @@ import msgspec
 from gateway.model.decision import Reason, Refusal
 from gateway.model.wire import Era, Headers, Json, Kind, Message, RequestId
 from gateway.protocol.error_codes import DENIED, URL_ELICITATION_REQUIRED
+from gateway.words.letters import spell_out
 
 DECISION_META: Final = "io.opagate/decision"
 """Key of the decision in `_meta` of a result and in `data` of an error."""
@@ -24,11 +25,6 @@ REASON_META: Final = "io.opagate/reason"
 _ACCEPTED: Final = 202
 _MAX_NAME: Final = 128
 _MAX_ARGUMENTS: Final = 8
-_NOT_PRINTABLE: Final = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202f\u2060-\u206f\ud800-\udfff\ufeff\ufff0-\ufffb"
-    "\U000e0000-\U000e0fff]"
-)
-"""Control characters, line separators, bidirectional and zero-width format characters, surrogates, tags."""
 
 Style = Literal["result", "protocol"]
 
@@ -62,11 +58,6 @@ def render(refusal: Refusal, message: Message | None, *, decision_id: str | None
     else:
         payload = _error(refusal, message, decision_id, answerable=answerable)
     return Reply(status, tuple(headers), msgspec.json.encode(payload))
-
-
-def printable(text: str) -> str:
-    """`text` with every character that is invisible or moves others written as `\\u{…}`."""
-    return _NOT_PRINTABLE.sub(lambda match: f"\\u{{{ord(match[0]):04x}}}", text)
 
 
 def _tool_result(refusal: Refusal, message: Message, decision_id: str | None) -> Mapping[str, Json]:
@@ -103,7 +94,7 @@ def _id(refusal: Refusal, message: Message | None) -> Mapping[str, RequestId | N
 def _decision(refusal: Refusal, decision_id: str | None) -> Mapping[str, Json]:
     effect = "deny" if refusal.decision is None else refusal.decision.effect
     return {
-        "id": decision_id and printable(decision_id),
+        "id": decision_id and spell_out(decision_id),
         "effect": effect,
         "reasons": [_reason(reason) for reason in _reasons(refusal)],
     }
@@ -115,33 +106,33 @@ def _reasons(refusal: Refusal) -> tuple[Reason, ...]:
 
 
 def _reason(reason: Reason) -> Mapping[str, Json]:
-    shown: dict[str, Json] = {"code": printable(reason.code), "message": printable(reason.message)}
+    shown: dict[str, Json] = {"code": spell_out(reason.code), "message": spell_out(reason.message)}
     if arguments := _arguments(reason):
         shown["arguments"] = list[Json](arguments)
     if reason.remedy:
-        shown["remedy"] = printable(reason.remedy)
+        shown["remedy"] = spell_out(reason.remedy)
     if reason.controls:
-        shown["controls"] = [printable(control) for control in reason.controls]
+        shown["controls"] = [spell_out(control) for control in reason.controls]
     return shown
 
 
 def _arguments(reason: Reason) -> list[str]:
     """Return the arguments of a reason as JSON pointers. The caller does not learn its other facts."""
     places = [fact.removeprefix("/arguments") for fact in reason.facts if fact.startswith("/arguments/")]
-    return [printable(_cut(place)) for place in places[:_MAX_ARGUMENTS]]
+    return [spell_out(_cut(place)) for place in places[:_MAX_ARGUMENTS]]
 
 
 def _text(refusal: Refusal, message: Message | None, decision_id: str | None) -> str:
     """Return the refused action, the reason, the remedy, and the id for questions."""
     lines = [_what(refusal, message)]
     for reason in _reasons(refusal):
-        lines.append(f"Why: {printable(reason.message)} [{printable(reason.code)}]")
+        lines.append(f"Why: {spell_out(reason.message)} [{spell_out(reason.code)}]")
         if arguments := _arguments(reason):
             lines.append(f"Where in the arguments: {', '.join(arguments)}")
         if reason.remedy:
-            lines.append(f"What would help: {printable(reason.remedy)}")
+            lines.append(f"What would help: {spell_out(reason.remedy)}")
     if decision_id is not None:
-        lines.append(f"Decision: {printable(decision_id)}")
+        lines.append(f"Decision: {spell_out(decision_id)}")
     return "\n".join(lines)
 
 
@@ -150,7 +141,7 @@ def _what(refusal: Refusal, message: Message | None) -> str:
         return "The gateway refused this message."
     what = message.method
     if what in {"tools/call", "prompts/get"} and message.name is not None:
-        what += f' "{printable(_cut(message.name))}"'
+        what += f' "{spell_out(_cut(message.name))}"'
     if refusal.decision is not None and refusal.decision.effect == "ask":
         return f"The gateway did not forward {what}: a person has to approve it first."
     return f"The gateway refused {what}."

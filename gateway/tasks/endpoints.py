@@ -21,8 +21,9 @@ from gateway.model.decision import Reason
 from gateway.model.facts import TaskReport
 from gateway.model.task import Task, TaskApprover
 from gateway.model.wire import Json, JsonObject
-from gateway.protocol.replies import Reply, printable
+from gateway.protocol.replies import Reply
 from gateway.tasks.contract import MAX_CREDENTIALS, Declaration, read_declaration, too_many_credentials
+from gateway.words.letters import spell_out
 
 if TYPE_CHECKING:
     from gateway.model.task import Contract
@@ -203,7 +204,7 @@ def _time(seconds: float) -> str:
 
 def refuse_task(reason: Reason, status: int | None = None, *headers: tuple[bytes, bytes]) -> RefusalReply:
     """Return the answer of refusal to a request. The status is the reason's own unless given."""
-    shown = {"code": reason.code, "message": printable(reason.message), "remedy": printable(reason.remedy)}
+    shown = {"code": reason.code, "message": spell_out(reason.message), "remedy": spell_out(reason.remedy)}
     reply = _json(status or reasons.status_of(reason.code), {"error": shown}, *headers)
     return RefusalReply(reply.status, reply.headers, reply.body, reason)
 

@@ -10,6 +10,8 @@ from typing import Final, Literal, cast
 
 import structlog
 
+from gateway.words.letters import spell_out
+
 _LONGEST: Final = 4096
 """Characters of one value."""
 
@@ -27,7 +29,7 @@ def configure(form: Literal["auto", "console", "json"], level: str) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    last = [_exception_name, _cut] if json else [_exception_name, _cut, _printable]
+    last = [_exception_name, _cut] if json else [_exception_name, _cut, _spell_out]
     structlog.configure(
         processors=[*stamps, *last, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
@@ -83,11 +85,11 @@ def _cut(
     return event
 
 
-def _printable(
+def _spell_out(
     _logger: structlog.types.WrappedLogger, _method: str, event: structlog.types.EventDict
 ) -> structlog.types.EventDict:
-    """Escape control characters with a meaning to a terminal. JSON escapes them by itself."""
+    """Spell out hidden characters: none is a command to a terminal, and none ends a line."""
     for name, value in event.items():
-        if isinstance(value, str) and not value.isprintable():
-            event[name] = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
+        if isinstance(value, str):
+            event[name] = spell_out(value)
     return event

@@ -94,7 +94,7 @@ def mail_of(message: NoticeMessage, sender: str, to: tuple[str, ...], now: float
     mail["Date"] = formatdate(now)
     mail["Message-ID"] = f"<{message.id}@{parseaddr(sender)[1].rpartition('@')[2]}>"
     mail["Auto-Submitted"] = "auto-generated"
-    mail.set_content("\n".join(lines_of(message)) + "\n")
+    mail.set_content("".join(f"{line.text}\n" for line in lines_of(message)))
     return mail
 
 

@@ -9,12 +9,16 @@ from __future__ import annotations
 import hashlib
 import re
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import Struct
 
 from gateway.approvals.digest import code_of
+from gateway.approvals.lines import Line, LineKind
+from gateway.approvals.model import WARNINGS
+from gateway.words.letters import spell_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +33,7 @@ _NAME_LENGTH: Final = 128
 _REASONS: Final = 16
 _UNSAFE: Final = re.compile(r"[^\w./\-]", re.ASCII)
 """Characters that could make a name a link, a mention or a format."""
+_REPLACED: Final = "characters of its names are left out here, or have _ in their place"
 _ENDS: Final = {
     "denied": "denied",
     "expired": "expired: nobody answered in time",
@@ -49,6 +54,8 @@ class QuestionNews(Struct, frozen=True):
     expires: str
     url: str
     end: str = ""
+    warnings: tuple[str, ...] = ()
+    """What people have to look at closely, in sentences of the gateway."""
 
 
 class NoticeMessage(Struct, frozen=True):
@@ -63,6 +70,7 @@ def item_of(approval: Approval, notice: Notice, page_url: str) -> QuestionNews:
     """Return the news of a question. `page_url` is the address of its page, without its id."""
     question = approval.question
     tool = question.target if question.sort != "resource" else question.target.partition("/")[0] + "/(resource)"
+    is_plain = not _UNSAFE.search(tool + question.task) and max(len(tool), len(question.task)) <= _NAME_LENGTH
     return QuestionNews(
         id=approval.id,
         notice=notice,
@@ -73,6 +81,7 @@ def item_of(approval: Approval, notice: Notice, page_url: str) -> QuestionNews:
         expires=_time(question.expires),
         url=f"{page_url}/{approval.id}",
         end="" if notice == "asked" else _ENDS.get(approval.state, "approved"),
+        warnings=(*(WARNINGS[name] for name in question.warnings), *(() if is_plain else (_REPLACED,))),
     )
 
 
@@ -98,21 +107,30 @@ def title_of(message: NoticeMessage) -> str:
             return "opagate: this is a test of a channel of approvals"
 
 
-def lines_of(message: NoticeMessage) -> Iterator[str]:
-    """Yield the text of the message, line by line. The address of a question has a line of its own."""
+def lines_of(message: NoticeMessage) -> Iterator[Line]:
+    """Yield the text of the message as typed lines, each of one row. The address of a question is a line of its own."""
+    say = partial(_one_row, "sentence")
     if message.kind == "test":
-        yield "Nothing is to be done. Questions to approvers will arrive here."
+        yield say("Nothing is to be done. Questions to approvers will arrive here.")
     for item in message.items[:_LISTED]:
         if item.notice == "closed":
-            yield f"{item.code}  {item.tool}  {item.end}"
+            yield say(f"{item.code}  {item.tool}  {item.end}")
             continue
-        yield f"{item.code}  {item.tool}  ({', '.join(item.reasons)})"
-        yield f"task {item.task or '-'}, until {item.expires}"
-        yield item.url
+        yield say(f"{item.code}  {item.tool}  ({', '.join(item.reasons)})")
+        yield say(f"task {item.task or '-'}, until {item.expires}")
+        yield from (_one_row("warning", f"look closely: {warning}") for warning in item.warnings)
+        yield _one_row("link", item.url)
     if (more := len(message.items) - _LISTED) > 0:
-        yield f"and {more} more: opagate approvals list"
+        yield say(f"and {more} more: opagate approvals list")
     if any(item.notice == "asked" for item in message.items):
-        yield "Answer with `opagate approvals show CODE-OR-ID`, or over /api/approvals. Compare the code of four letters."
+        yield say(
+            "Answer with `opagate approvals show CODE-OR-ID`, or over /api/approvals. Compare the code of four letters."
+        )
+
+
+def _one_row(kind: LineKind, text: str) -> Line:
+    """Return a line that its reader's program breaks: addresses and sentences of messages stay whole."""
+    return Line(kind, (spell_out(text),))
 
 
 def event_of(message: NoticeMessage, at: float) -> bytes:
@@ -135,6 +153,7 @@ def _fields(item: QuestionNews) -> dict[str, Any]:
         "reasons": item.reasons,
         "expires": item.expires,
         "url": item.url,
+        "warnings": item.warnings,
     }
     return fields if item.notice == "asked" else {**fields, "end": item.end}
 

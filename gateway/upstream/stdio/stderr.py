@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from gateway.words.letters import spell_out
+
 LONGEST_LINE: Final = 2048
 """Bytes of a line that are logged."""
 LINES_PER_SECOND: Final = 50
@@ -80,7 +82,7 @@ class StderrLines:
         text = self._conceal(line.decode("utf-8", "replace"))
         if self._cut:
             text = text[: max(0, len(text) - self._margin)]
-        return _printable(text) + (" [cut]" if self._cut else "")
+        return spell_out(text.rstrip()) + (" [cut]" if self._cut else "")
 
     def _is_key(self, line: bytes) -> bool:
         """Return whether a line belongs to a private key: no single line can tell."""
@@ -100,8 +102,3 @@ class StderrLines:
     def _notice(self) -> list[str]:
         withheld, self._withheld = self._withheld, 0
         return [f"[{withheld} lines withheld: more than {LINES_PER_SECOND} in a second]"] if withheld else []
-
-
-def _printable(text: str) -> str:
-    """Return the text with everything escaped that a terminal or a log reader could take for more than text."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text.rstrip())

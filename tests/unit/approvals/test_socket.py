@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from gateway.approvals import Desk
 from gateway.approvals.endorsements import Endorsements
-from gateway.approvals.model import Recurrence
+from gateway.approvals.model import ApproverRule, Recurrence
 from gateway.approvals.office import Office
 from gateway.approvals.socket import Accounts, DeskSocket
 from gateway.cli import approvals
@@ -274,7 +274,7 @@ async def test_show_is_laid_out_in_lines(desk: Desk, path: Path, capfd: pytest.C
     printed = capfd.readouterr().out
 
     assert "U+000A" not in printed
-    assert '    "path": "a"' in printed.splitlines()
+    assert '  /path = "a"' in printed.splitlines()
 
 
 # --- endorsements ------------------------------------------------------------------------------------
@@ -350,10 +350,11 @@ async def test_hidden_characters_of_values_reach_no_terminal(
 async def test_show_says_what_a_yes_can_carry_over(desk: Desk, path: Path, capfd: pytest.CaptureFixture[str]):
     bound = endorsement().binding
     recurs = Recurrence(bound, 3_024_000, ("/to",), {"/to": ["boss@corp.example"], "/amount": [10]})
-    await desk.ask(question(recurrence=recurs), {**DESCRIPTION, "declared_kind": "weekly-report"})
+    rule = ApproverRule(scopes=("once", "recurring"))
+    await desk.ask(question(recurrence=recurs, rule=rule), {**DESCRIPTION, "declared_kind": "weekly-report"})
     await asyncio.to_thread(lambda: approvals.show_question("q1", socket=path))
-    printed = " ".join(capfd.readouterr().out.split())
+    printed = " ".join(capfd.readouterr().out.replace("│", "").split())
 
     assert "kind of the task: weekly-report" in printed
-    assert "with --scope recurring also these values together, for 35 days" in printed
+    assert "with --scope recurring: also these values together, for 35 days" in printed
     assert '/to = "boss@corp.example" /amount = 10' in printed

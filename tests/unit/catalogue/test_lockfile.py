@@ -12,8 +12,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gateway.catalogue.lockfile import amend, load, parse, render
-from gateway.catalogue.pins import Definition, Lock, diff, is_hidden, read_definition, read_instructions
+from gateway.catalogue.pins import Definition, Lock, diff, read_definition, read_instructions
 from gateway.errors import ConfigurationError
+from gateway.words.letters import is_hidden
 
 if TYPE_CHECKING:
     from pathlib import Path

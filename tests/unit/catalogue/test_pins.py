@@ -18,7 +18,6 @@ from gateway.catalogue.pins import (
     read_definition,
     read_instructions,
     read_listed,
-    visible,
 )
 
 READ: dict[str, Any] = {
@@ -269,11 +268,6 @@ def test_a_diff_with_nothing_shows_the_whole_definition():
     ],
 )
 def test_hidden_characters_are_spelled_out(hidden: str, shown: str):
-    assert visible(f"a{hidden}b") == f"a{shown}b"
     assert f"a{shown}b" in diff(defined(), defined(description=f"a{hidden}b"))
     assert f"a{shown}b" in diff(defined(), defined(inputSchema={"properties": {f"a{hidden}b": {}}})) or hidden < " "
     assert hidden not in diff(defined(), defined(**{f"a{hidden}b": f"a{hidden}b", "annotations": {hidden: hidden}}))
-
-
-def test_letters_of_every_script_stay_readable():
-    assert visible("Dateien öffnen – 读取文件 📄") == "Dateien öffnen – 读取文件 📄"

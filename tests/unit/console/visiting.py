@@ -88,6 +88,7 @@ async def visited(
     upstream: Upstream | None = None,
     labels: str = READING,
     pages: str = "{}",
+    *,
     grants: str = GRANTS,
 ) -> AsyncGenerator[Browser]:
     """A gateway with a console, and the browser of a stranger."""

@@ -13,7 +13,7 @@ from gateway.model.decision import Decision, PolicyRevision, Reason, Refusal
 from gateway.model.wire import Disposition, Era, Kind, Message
 from gateway.protocol.classify import classify
 from gateway.protocol.error_codes import DENIED
-from gateway.protocol.replies import DECISION_META, REASON_META, Style, printable, render
+from gateway.protocol.replies import DECISION_META, REASON_META, Style, render
 
 REASON = Reason("fan-out/audiences", "Too many systems.", "Open another task.", ("ASI08",), ("/session/audiences",))
 
@@ -147,7 +147,7 @@ def test_names_of_arguments_are_told_short_few_and_with_nothing_hidden():
     names = ("a" * 200, "b\u202ec", *"defghijkl")
     reason = Reason("tool/arguments", "No.", "", (), ("/arguments", *(f"/arguments/{name}" for name in names)))
     told = body(denied("deny", reason), message())["result"]["_meta"][DECISION_META]["reasons"][0]["arguments"]
-    assert told == ["/" + "a" * 127 + "…", "/b\\u{202e}c", *(f"/{name}" for name in "defghi")]
+    assert told == ["/" + "a" * 127 + "…", "/b⟨U+202E RIGHT-TO-LEFT OVERRIDE⟩c", *(f"/{name}" for name in "defghi")]
 
 
 def test_a_refusal_with_an_http_status_has_it_and_the_challenge():
@@ -224,16 +224,12 @@ def test_an_invisible_character_is_written_out_wherever_it_comes_from(character:
         reply = body(denied("deny", reason), message(name=name), decision_id=f"d{character}", style=style)
         text = reply["result"]["content"][0]["text"] if style == "result" else reply["error"]["message"]
         assert character not in text.replace("\n", "") if character != "\n" else text.count("\n") == 3
-        assert f"\\u{{{ord(character):04x}}}" in text
+        assert f"⟨U+{ord(character):04X}" in text
 
 
 def test_a_lone_surrogate_of_a_policy_can_be_told():
     reason = Reason("a\ud800", "b\ud800", "c\ud800", ("d\ud800",))
-    assert "\\u{d800}" in body(denied("deny", reason), message(), decision_id="e\ud800")["result"]["content"][0]["text"]
-
-
-def test_ordinary_text_is_left_alone():
-    assert printable("größe 世界 😀 'x' \\") == "größe 世界 😀 'x' \\"
+    assert "⟨U+D800⟩" in body(denied("deny", reason), message(), decision_id="e\ud800")["result"]["content"][0]["text"]
 
 
 def test_a_long_name_is_cut():

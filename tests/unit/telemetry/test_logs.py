@@ -116,7 +116,7 @@ def test_a_terminal_is_given_no_commands(capsys: pytest.CaptureFixture[str]):
     logging.getLogger("dependency").warning("odd", extra={"problem": HOSTILE})
     told = capsys.readouterr().err
 
-    assert told.count(r"x\x1b[2J\x9b31m\u202e") == 2
+    assert told.count("x⟨U+001B⟩[2J⟨U+009B⟩31m⟨U+202E RIGHT-TO-LEFT OVERRIDE⟩") == 2
     assert told.replace("\n", "").isprintable()
 
 

@@ -90,6 +90,7 @@ async def test_a_webhook_is_signed_as_another_implementation_verifies(hooks: Hoo
         "reasons": ["approval/effect"],
         "expires": "2026-11-28T12:00:00Z",
         "url": "https://g/approvals/q1",
+        "warnings": [],
     }
 
 
@@ -329,7 +330,7 @@ def test_authorities_that_cannot_be_read_are_told(tmp_path: Path):
 def test_a_test_message_says_that_nothing_is_to_be_done():
     message = NoticeMessage("msg_1", "test")
     assert "test" in title_of(message)
-    assert "Nothing is to be done" in "".join(lines_of(message))
+    assert "Nothing is to be done" in "".join(line.text for line in lines_of(message))
     assert json.loads(event_of(message, 0.0)) == {
         "type": "approval.test",
         "timestamp": "1970-01-01T00:00:00Z",

@@ -9,7 +9,15 @@ import pytest
 from msgspec import structs
 
 from gateway.approvals import state
-from gateway.approvals.channels.notice import QuestionNews, compose, event_of, item_of, lines_of, title_of
+from gateway.approvals.channels.notice import (
+    NoticeMessage,
+    QuestionNews,
+    compose,
+    event_of,
+    item_of,
+    lines_of,
+    title_of,
+)
 from gateway.approvals.channels.slack import payload_of
 from gateway.approvals.model import ShownReason
 from tests.unit.approvals.making import question
@@ -21,10 +29,14 @@ def item(identifier: str = "q1", notice: Any = "asked", **changes: Any) -> Quest
     return item_of(state.ask(question(identifier, **changes)), notice, PAGE)
 
 
+def rows(message: NoticeMessage) -> list[str]:
+    return [row for line in lines_of(message) for row in line.rows]
+
+
 def texts(*items: QuestionNews) -> str:
     message = compose("hook", items)
     return "\n".join(
-        [title_of(message), *lines_of(message), event_of(message, 0.0).decode(), json.dumps(payload_of(message))]
+        [title_of(message), *rows(message), event_of(message, 0.0).decode(), json.dumps(payload_of(message))]
     )
 
 
@@ -67,8 +79,8 @@ def test_a_digest_lists_ten_questions_and_counts_the_others():
     message = compose("hook", tuple(item(f"q{number}") for number in range(97)))
 
     assert title_of(message) == "97 more questions of one agent wait for a person"
-    assert sum(line.startswith(PAGE) for line in lines_of(message)) == 10
-    assert "and 87 more: opagate approvals list" in list(lines_of(message))
+    assert sum(line.startswith(PAGE) for line in rows(message)) == 10
+    assert "and 87 more: opagate approvals list" in rows(message)
     data = json.loads(event_of(message, 0.0))["data"]
     assert (data["count"], len(data["questions"])) == (97, 10)
     assert len(payload_of(message)["blocks"][0]["text"]["text"]) < 3_000

@@ -19,10 +19,10 @@ def test_lines_come_out_whole_and_what_is_left_at_the_end():
 @pytest.mark.parametrize(
     ("written", "logged"),
     [
-        (b"\x1b[31mred", "\\x1b[31mred"),
-        (b"a\rb", "a\\rb"),
-        (b"tab\there", "tab\\there"),
-        ("right\u202eleft".encode(), "right\\u202eleft"),
+        (b"\x1b[31mred", "⟨U+001B⟩[31mred"),
+        (b"a\rb", "a⟨U+000D⟩b"),
+        (b"tab\there", "tab⟨U+0009⟩here"),
+        ("right\u202eleft".encode(), "right⟨U+202E RIGHT-TO-LEFT OVERRIDE⟩left"),
         (b"\xff", "\ufffd"),
         ("Grüße".encode(), "Grüße"),
         (b"windows\r", "windows"),
