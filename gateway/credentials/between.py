@@ -26,6 +26,12 @@ _ODD_CAPITAL: Final = compiled(r"[a-z][A-Z]|[A-Z]{2}[a-z]", groups=False)
 _LONG_WORD: Final = compiled(r"[A-Za-z0-9]{14}", groups=False)
 _SHORT_WORDS: Final = compiled(r"(?:[^A-Za-z0-9]+[A-Za-z0-9]{1,3}){7}", groups=False)
 """Stand in a text that has a row."""
+SPELLED: Final = (
+    r"(?:[^A-Za-z0-9]+[A-Za-z0-9]{1,3}){7}|(?s:(?:\b[A-Za-z0-9]\b.*?){8})|[A-Za-z0-9]{20}"
+    r"|(?s:(?:(?:[A-Za-z][0-9]|[0-9][A-Za-z])[A-Za-z0-9]*\b.*?){3})"
+)
+"""Matches in a text that may have fillers between the pieces of a credential: short words in a row, eight words of one
+letter, a long word, or three words that mix letters with digits."""
 _SPELLED: Final = re.compile(rb"[\1-\3]{8,}")
 """The lengths of words that spell something."""
 _SPACED: Final = bytes(code if chr(code).isascii() and chr(code).isalnum() else ord(" ") for code in range(256))

@@ -22,7 +22,7 @@ from gateway.json.pointer import unescape
 from gateway.json.strict import fold
 from gateway.json.walk import Leaves
 from gateway.model.content import CredentialPiece
-from gateway.model.shingles import GRAM, gram, grams_of, is_word_mark, mark_named, mark_of, word_mark
+from gateway.model.shingles import GRAM, gram, grams_of, is_word_mark, mark_named, mark_of, marks_of, word_mark
 from gateway.model.target import Role
 from gateway.text_cache import short_text_cache
 
@@ -55,11 +55,12 @@ class CredentialIndex:
     """Known credentials, for search in many texts. One thread may change the index during another's search: the search
     may or may not see the change."""
 
-    __slots__ = ("_by_gram", "_filter", "_samples", "_windows", "_words")
+    __slots__ = ("_by_gram", "_filter", "_lines", "_samples", "_windows", "_words")
 
     def __init__(self, known: Known) -> None:
         self._samples: dict[str, tuple[int, ...]] = {}
         self._by_gram: dict[int, str | tuple[str, ...]] = {}
+        self._lines: dict[str, tuple[int, ...]] = {}
         self._filter = GramFilter()
         self._windows: dict[int, str] = {}
         self._words: dict[int, str] = {}
@@ -71,7 +72,7 @@ class CredentialIndex:
 
     @property
     def has_marks(self) -> bool:
-        """Return whether a credential is known by its mark alone."""
+        """Return whether a credential is known by a mark."""
         return bool(self._windows or self._words)
 
     @property
@@ -81,7 +82,7 @@ class CredentialIndex:
 
     @property
     def has_windows(self) -> bool:
-        """Return whether a credential is known by the mark of a window alone."""
+        """Return whether a credential is known by the mark of a window."""
         return bool(self._windows)
 
     def add(self, name: str, shingles: Collection[int]) -> None:
@@ -89,6 +90,10 @@ class CredentialIndex:
         sample = grams_of(shingles)
         if sample:
             self._samples[name] = sample
+            if len(marks := marks_of(shingles)) > 1:
+                # Each line of a key tells the key.
+                self._lines[name] = marks
+                self._windows.update(dict.fromkeys(marks, name))
             for digest in map(gram, sample):
                 others = self._names(digest)
                 self._filter.add(digest)
@@ -104,6 +109,8 @@ class CredentialIndex:
             mark = _own_mark(name)
             (self._words if is_word_mark(mark) else self._windows).pop(mark, None)
             return
+        for mark in self._lines.pop(name, ()):
+            self._windows.pop(mark, None)
         for digest in map(gram, sample):
             left = tuple(other for other in self._names(digest) if other != name)
             if left:
@@ -134,7 +141,7 @@ class CredentialIndex:
         return {name: self._samples.get(name, ()) for name in names}
 
     def marked(self, marks: Iterable[int]) -> set[str]:
-        """Return the names of the credentials that are known only by any of these marks."""
+        """Return the names of the credentials that are known by any of these marks."""
         return {name for mark in marks if (name := self._windows.get(mark) or self._words.get(mark)) is not None}
 
 
@@ -311,8 +318,7 @@ class _CredentialSearch:
     def _find_known(self, text: bytes) -> set[str]:
         if not self._index:
             return set()
-        met = self._meet(text)
-        found = self._index.made_of(met)
+        found = self._index.made_of(self._meet(text)) | self._index.made_of(self._meet(text[::-1]))
         if self._index.has_windows:
             found |= self._index.marked(self._fingerprints.windows(text))
         return found | self._index.marked(map(word_mark, self._whole(text))) if self._index.has_words else found
@@ -357,7 +363,7 @@ class _CredentialSearch:
     def _add(self, leaf: _RoledLeaf, hit: Hit, form: str) -> None:
         of = self._fingerprints
         name = of.of(hit.value, hit.host)
-        shingles = of.shingles(hit.value, hit.user)
+        shingles = of.shingles(hit.value, hit.user, in_lines=hit.kind == "private-key")
         if self._index.has_marks and hit.host is None:
             mark = mark_of(shingles)
             name = min(self._index.marked(() if mark is None else (mark,)), default=name)

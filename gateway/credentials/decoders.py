@@ -15,7 +15,8 @@ from gateway.credentials.ruleset import Re2Pattern, compiled
 
 _EQUALS: Final = ord("=")
 _QUOTED: Final = re.compile(rb"=(?:[0-9A-Fa-f]{2}|[ \t]*\r?\n)")
-_QUOTED_SIGN: Final = compiled(r"(?:=[0-9A-Fa-f]{2}){2}|=[ \t]*\r?\n|=[2-7][0-9A-F][^&\s=]{1,40}=[2-7][0-9A-F]")
+_QUOTED_MARKS: Final = r"(?:=[0-9A-Fa-f]{2}){2}|=[ \t]*\r?\n|=[2-7][0-9A-F][^&\s=]{1,40}=[2-7][0-9A-F]"
+_QUOTED_SIGN: Final = compiled(_QUOTED_MARKS)
 _READABLE: Final = re.compile(rb"[\t\n\r\x20-\x7e]{8,}")
 _BREAKS: Final = re.compile(rb"[\r\n\0]+|\\[nr]")
 
@@ -34,7 +35,8 @@ def _unquote(match: re.Match[bytes]) -> bytes:
 # --- uuencode ----------------------------------------------------------------------------------------
 
 
-_UU_SIGN: Final = compiled(r"(?:^|[\n\x00]|\\n)[(-M](?:[ -`]{4}){3,15}(?:$|[\r\n\x00]|\\[nr])")
+_UU_LINES: Final = r"(?:^|[\n\x00]|\\n)[(-M](?:[ -`]{4}){3,15}(?:$|[\r\n\x00]|\\[nr])"
+_UU_SIGN: Final = compiled(_UU_LINES)
 """A line of eight bytes and more: the first character counts them."""
 _UU_LINE: Final = re.compile(rb"[!-M](?:[ -`]{4}){1,15}")
 
@@ -102,6 +104,15 @@ def _class(characters: bytes) -> str:
 
 _WAYS: Final = (_base85(_B85, base64.b85decode), _base85(_A85, base64.a85decode))
 """RFC 1924 and Ascii85."""
+
+
+def _row_of_groups(alphabet: bytes) -> str:
+    """Return an expression for sixteen bytes of text."""
+    return f"(?:{_class(alphabet[10:41])}{_class(alphabet)}{{4}}){{4}}"
+
+
+RARE_SIGNS: Final = "|".join([_QUOTED_MARKS, _UU_LINES, _row_of_groups(_B85), _row_of_groups(_A85)])
+"""Matches in each of these encodings of sixteen bytes of text, and seldom elsewhere."""
 
 
 def base85(text: bytes) -> Iterator[bytes]:

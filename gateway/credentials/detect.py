@@ -165,7 +165,7 @@ class Detector:
             self.fingerprints.of(hit.value, hit.host),
             hit.detector,
             hit.kind,
-            shingles=self.fingerprints.shingles(hit.value, hit.user),
+            shingles=self.fingerprints.shingles(hit.value, hit.user, in_lines=hit.kind == "private-key"),
             host=hit.host,
             ordinary=_is_ordinary(hit),
         )

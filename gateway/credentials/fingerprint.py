@@ -21,12 +21,15 @@ from typing import Final
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from gateway.credentials.gram_filter import BLOCK
+from gateway.credentials.key_lines import SHARED, secret_lines
 from gateway.model.shingles import GRAM, IN_WINDOW, gram, word_mark
 
-LONGEST: Final = 2_048
-"""Characters of a value that count. Of a longer one (a PEM block, a large JWT) the beginning is its name."""
+LONGEST: Final = 16 * 2**10
+"""Characters of a value that count. Of a longer one the beginning is its name."""
 WINDOW: Final = 12
 """Letters and digits of which a mark is made. A shorter value is marked as a whole word."""
+BLOCK_OF_LINE: Final = 24
+"""Letters of a key that have a mark of their own. Each row of 47 letters holds such a block, wherever its lines begin."""
 SAMPLE: Final = 64
 """Shingles kept of one value: the smallest, which nobody without the key can choose."""
 _FEWEST: Final = 6
@@ -74,9 +77,9 @@ class Fingerprints:
         text = find_distinguishing(normalise_value(value)[:LONGEST])
         return self._mark(value, self.windows(encoded(text)), _Letters(text))
 
-    def shingles(self, value: str, user: str = "") -> frozenset[int]:
+    def shingles(self, value: str, user: str = "", *, in_lines: bool = False) -> frozenset[int]:
         """Return what is kept of a value to know it again: its mark, and, from eight letters on, runs of letters. The name
-        of its `user` is no piece of it."""
+        of its `user` is no piece of it. With `in_lines`, a private key is known by any of its secret lines."""
         text = find_distinguishing(normalise_value(value)[:LONGEST])
         grams, windows = self._grams_and_windows(letters(encoded(text)))
         if len(grams) < _SHORTEST:
@@ -88,7 +91,16 @@ class Fingerprints:
             sample.pop(theirs, None)
         kept = [gram | place for gram, place in sample.items()]
         mark = self._mark(value, windows, counted, user)
-        return frozenset([*(nsmallest(SAMPLE, kept) if len(kept) > SAMPLE else kept), mark])
+        marks = self._marks_of_lines(value) if in_lines and len(grams) > _LONG else ()
+        return frozenset([*(nsmallest(SAMPLE, kept) if len(kept) > SAMPLE else kept), mark, *marks])
+
+    def _marks_of_lines(self, key: str) -> list[int]:
+        """Return the smallest mark within each block of a private key, without those that other keys have too."""
+        windows = self.windows(encoded(secret_lines(normalise_value(key)[:LONGEST])))
+        shared = frozenset(window for beginning in SHARED for window in self.windows(beginning.encode()))
+        within = BLOCK_OF_LINE - WINDOW + 1
+        blocks = (windows[at : at + within] for at in range(0, len(windows) - within + 1, BLOCK_OF_LINE))
+        return [min(block) for block in blocks if shared.isdisjoint(block)]
 
     def _mark(self, value: str, windows: Sequence[int], counted: _Letters, user: str = "") -> int:
         if not windows:

@@ -61,7 +61,8 @@ def _hex_text(count: int, mark: str) -> str:
 _HEX_MARKS: Final = re.compile(
     rb"0[xX](?=[0-9A-Fa-f]{2})|(?<![0-9A-Za-z])[xX](?=[0-9A-Fa-f]{2})|[uU]\+(?=[0-9A-Fa-f]{4})|[^0-9A-Za-z]"
 )
-_HEX_SIGN: Final = compiled(_hex_text(8, _MARK), groups=False)
+HEX: Final = _hex_text(8, _MARK)
+_HEX_SIGN: Final = compiled(HEX, groups=False)
 """Matches in whatever decodes to text: digests and numbers hardly ever do."""
 LONG_HIDDEN: Final = compiled(
     rf"{groups(5)}|{_hex_text(12, _MARK)}"

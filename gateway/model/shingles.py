@@ -53,8 +53,13 @@ def grams_of(shingles: Collection[int]) -> tuple[int, ...]:
 
 
 def mark_of(shingles: Collection[int]) -> int | None:
-    """Return the mark among the shingles of a credential."""
-    return next((shingle for shingle in shingles if is_mark(shingle)), None)
+    """Return the mark among the shingles of a credential: the smallest of a key, whose lines have marks too."""
+    return min(filter(is_mark, shingles), default=None)
+
+
+def marks_of(shingles: Collection[int]) -> tuple[int, ...]:
+    """Return all marks among the shingles of a credential."""
+    return tuple(filter(is_mark, shingles))
 
 
 def name_of(mark: int) -> str:

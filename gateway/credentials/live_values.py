@@ -1,0 +1,254 @@
+"""The values that the gateway issued or holds: leases, connections, standing headers, task tokens and tokens of callers. Pure.
+
+Each answer and each argument of every caller is asked about all of them. A look at a text first compares runs of its letters
+with the runs of all values, which settles nearly every text. Only near values are then searched for (`calls.inspect`).
+
+The values are in this memory alone, are never shown or stored, and are forgotten some minutes after their end.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from gateway.credentials.between import without_fillers
+from gateway.credentials.calls import CredentialIndex
+from gateway.credentials.detect import Detector
+from gateway.credentials.finding import Inspection
+from gateway.credentials.fingerprint import LONGEST, encoded, find_distinguishing, letters, normalise_value
+from gateway.credentials.forms import forms
+from gateway.credentials.key_lines import is_key, secret_lines
+from gateway.credentials.ordinary import is_ordinary
+from gateway.credentials.signs import may_hide
+from gateway.json.walk import leaves
+from gateway.model.content import CredentialPiece
+from gateway.model.shingles import is_exposed
+from gateway.model.wire import Json
+
+GRACE: Final = 300.0
+"""Seconds after the end of a value in which a late answer may still show it."""
+MAX_RUNS: Final = 8_000_000
+"""Runs of all values, about 90 bytes each. Values that have ended go first, and then the oldest."""
+SHORTEST: Final = 8
+"""Characters below which a text stands in answers by chance."""
+
+_RUN: Final = 8
+"""Letters of a run: as many as bytes of a number."""
+_WHOLE: Final = 128
+"""Letters of a value whose runs are all kept. Of a longer value every third is: the key of a line of 64 letters has many."""
+_STEP: Final = 3
+_HALF: Final = _RUN // 2
+"""Letters from one run of a text to the next that is looked at. Backwards, it is every eighth."""
+_SURE: Final = 2 * _RUN - 1
+"""Letters of a value that are enough wherever it stands. For a shorter value all runs of a text are looked at."""
+
+
+class LiveValue:
+    """A value, its holders with their systems, and the parts of it that were shown or sent."""
+
+    __slots__ = ("_detector", "_shingles", "_text", "holders", "name", "runs", "sent", "shown")
+
+    def __init__(self, text: str, detector: Detector) -> None:
+        self._text = _telling_part(text)
+        self._detector = detector
+        self._shingles: frozenset[int] | None = None
+        self.name = detector.fingerprints.of(self._text)
+        self.runs: Sequence[int] = _runs_of(self._text)
+        self.holders: dict[str, str] = {}
+        self.shown: set[int] = set()
+        self.sent: set[int] = set()
+
+    def __repr__(self) -> str:
+        return f"LiveValue({self.name})"
+
+    @property
+    def shingles(self) -> frozenset[int]:
+        """Return what the search knows the value by. Most values are never near a text, and need none."""
+        if self._shingles is None:
+            self._shingles = self._detector.fingerprints.shingles(self._text, in_lines=is_key(self._text))
+        return self._shingles
+
+    def may_go_to(self, audience: str) -> bool:
+        """Return whether the value belongs to a system."""
+        return audience in self.holders.values()
+
+
+class LiveValues:
+    """The registry. `audience` is the system that a value belongs to, `OF_THE_GATEWAY` for none."""
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+        self._values: dict[str, LiveValue] = {}
+        self._held: dict[str, list[str]] = {}
+        self._by_run: dict[int, LiveValue | tuple[LiveValue, ...]] = {}
+        self._exact: dict[bytes, LiveValue] = {}
+        self._short = 0
+        self._ending: deque[tuple[float, str]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"LiveValues({len(self)})"
+
+    # --- the life of a value -------------------------------------------------------------------------
+
+    def hold(self, holder: str, values: Iterable[str], audience: str) -> None:
+        """Add the values of a holder, such as a lease. A value that is too short or too ordinary to be told apart is left out."""
+        for text in values:
+            if not is_telling(text):
+                continue
+            held = self._held.setdefault(holder, [])
+            value = self._values.get(text)
+            if value is None:
+                value = self._add(text)
+            if holder not in value.holders:
+                held.append(text)
+            value.holders[holder] = audience
+
+    def release(self, holder: str, now: float) -> None:
+        """Forget the values of a holder after `GRACE`. `now` is in seconds of a clock that never goes back."""
+        self.forget(now)
+        if holder in self._held:
+            self._ending.append((now + GRACE, holder))
+
+    def forget(self, now: float) -> None:
+        """Forget the values whose time is over."""
+        while self._ending and (self._ending[0][0] <= now):
+            self._drop(self._ending.popleft()[1])
+
+    def _add(self, text: str) -> LiveValue:
+        value = self._values[text] = LiveValue(text, self._detector)
+        fresh = dict.fromkeys(value.runs, value)
+        if self._by_run.keys().isdisjoint(fresh):
+            self._by_run.update(fresh)
+        else:
+            for run in fresh:
+                self._by_run[run] = (*self._with(run), value)
+        if not fresh:
+            self._exact = {**self._exact, encoded(text): value}
+        self._short += _is_short(value)
+        while len(self._by_run) > MAX_RUNS and len(self._held) > 1:
+            self._drop(self._ending.popleft()[1] if self._ending else next(iter(self._held)))
+        return value
+
+    def _drop(self, holder: str) -> None:
+        for text in self._held.pop(holder, ()):
+            value = self._values[text]
+            value.holders.pop(holder, None)
+            if not value.holders:
+                self._remove(text, value)
+
+    def _remove(self, text: str, value: LiveValue) -> None:
+        del self._values[text]
+        self._exact = {written: other for written, other in self._exact.items() if other is not value}
+        self._short -= _is_short(value)
+        for run in frozenset(value.runs):
+            left = tuple(other for other in self._with(run) if other is not value)
+            if left:
+                self._by_run[run] = left
+            else:
+                del self._by_run[run]
+
+    def _with(self, run: int) -> tuple[LiveValue, ...]:
+        """Return the values with a run. A single value is kept without a list, to save memory."""
+        found = self._by_run.get(run, ())
+        return (found,) if isinstance(found, LiveValue) else found
+
+    # --- the look at a text --------------------------------------------------------------------------
+
+    def find_near(self, text: bytes) -> tuple[LiveValue, ...]:
+        """Return the values that a text without JSON's escapes may show, in any form; none for nearly every text."""
+        if not self._values:
+            return ()
+        found = self._meet(text)
+        if may_hide(text):
+            for reading in forms(text).readings[1:]:
+                found |= self._meet(reading.text)
+            found |= self._meet(without_fillers(text))
+        return tuple(found)
+
+    def _meet(self, text: bytes) -> set[LiveValue]:
+        """Return the values with a run of letters that a text has, forwards or backwards."""
+        row = letters(text)
+        back, size = row[::-1], len(row) & -_RUN
+        if self._short:
+            rows = [each[start : start + (len(row) - start & -_RUN)] for start in range(_RUN) for each in (row, back)]
+        else:
+            rows = [row[:size], row[_HALF : _HALF + (len(row) - _HALF & -_RUN)], back[:size]]
+        runs = memoryview(b"".join(rows)).cast("Q").tolist()
+        known, found = self._by_run.keys(), set[LiveValue]()
+        if not known.isdisjoint(runs):
+            found.update(value for run in known & runs for value in self._with(run))
+        if self._exact:
+            found.update(value for written, value in self._exact.items() if written in text)
+        return found
+
+    # --- the search for near values ------------------------------------------------------------------
+
+    def index(self, near: Iterable[LiveValue]) -> CredentialIndex:
+        """Return the index of some values."""
+        return CredentialIndex({value.name: value.shingles for value in near})
+
+    def find_whole(
+        self, near: Sequence[LiveValue], values: list[Json], parts_of: Callable[[LiveValue], set[int]]
+    ) -> tuple[LiveValue, ...]:
+        """Return the near values that texts show whole, or whose rest they show after earlier texts.
+
+        `parts_of` gives the parts of a value that went the same way earlier. It is told the parts that go now.
+        """
+        found = self._search(near, values)
+        whole = {finding.fingerprint for finding in found.findings}
+        pieces = {piece.fingerprint: piece for piece in found.pieces}
+        return tuple(
+            value
+            for value in near
+            if found.incomplete or value.name in whole or _completes(value, pieces.get(value.name), parts_of(value))
+        )
+
+    def _search(self, near: Sequence[LiveValue], values: list[Json]) -> Inspection:
+        return self._detector.inspect_leaves(leaves(values), {}, self.index(near), new=False)
+
+
+def is_telling(text: str) -> bool:
+    """Return whether a value can be told apart from other text."""
+    return len(text) >= SHORTEST and len(set(text)) >= SHORTEST // 2 and not is_ordinary(text)
+
+
+def _completes(value: LiveValue, piece: CredentialPiece | None, parts: set[int]) -> bool:
+    """Return whether a piece makes more than half of a value, together with earlier parts. Otherwise note the piece."""
+    if piece is None:
+        return False
+    together = parts | piece.grams
+    if is_exposed(value.shingles, together):
+        return True
+    parts |= piece.grams
+    return False
+
+
+def _is_short(value: LiveValue) -> bool:
+    return 0 < len(value.runs) <= _SURE - _RUN
+
+
+def _telling_part(text: str) -> str:
+    """Return the part of a value that no other has: of a JWT its signature. The marks between letters tell nothing, where
+    there are enough letters."""
+    value = normalise_value(text)[:LONGEST]
+    if is_key(value):
+        return value
+    told = find_distinguishing(value) if value.startswith("eyJ") else value
+    alone = _MARKS.sub("", told)
+    return alone if len(alone) >= _RUN else text
+
+
+def _runs_of(told: str) -> list[int]:
+    """Return the runs of the telling part of a value."""
+    counted = letters(encoded(secret_lines(told) if is_key(told) else told))
+    step = 1 if len(counted) <= _WHOLE else _STEP
+    return [int.from_bytes(counted[at : at + _RUN], sys.byteorder) for at in range(0, len(counted) - _RUN + 1, step)]
+
+
+_MARKS: Final = re.compile(r"[^A-Za-z0-9]+")
