@@ -13,6 +13,7 @@ from gateway.binding.sessions import Sessions
 from gateway.binding.vault import Vault
 from gateway.catalogue.catalogue import Catalogue
 from gateway.credentials.caller_tokens import CallerTokens
+from gateway.credentials.live_values import LiveValues
 from gateway.history import History
 from gateway.http.limits import RequestPlaces
 from gateway.identity.identities import Identities
@@ -90,6 +91,8 @@ class Gateway:
     hidden_tools: HiddenTools
     credential_chain: CredentialChain
     caller_tokens: CallerTokens
+    live: LiveValues
+    """The values that the gateway issued or holds: no answer shows them, and no argument carries them elsewhere."""
     result_record: Callable[[], ResultRecord | None]
     """Makes the record of a result; `None`: the record has no results."""
     style: Literal["result", "protocol"]
@@ -97,8 +100,6 @@ class Gateway:
     """The way to people who approve calls; `None`: a call that needs a person is refused."""
     authority: Authority | None = None
     """The credentials lent to calls; `None`: no upstream has a leased credential."""
-    standing: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]], repr=False)
-    """The texts of standing credentials, by upstream. No answer shows them."""
     added_headers: Mapping[str, frozenset[bytes]] = field(default_factory=dict[str, frozenset[bytes]])
     """The names of the callers' headers that the operator lets through, by upstream."""
     user_connections: UserConnections | None = None
@@ -120,6 +121,7 @@ class Gateway:
             self.caller_tokens,
             self.task_tokens,
             self.inspector.detector,
+            self.live,
         )
         spots = self.inspector.spots
         object.__setattr__(self, "known", known)
@@ -193,6 +195,7 @@ def _build_exposure_guard(parts: Gateway, tasks: CurrentTasks) -> ExposureGuard:
         parts.journal,
         parts.worker,
         parts.inspector.detector.fingerprints,
+        parts.live,
     )
 
 
@@ -243,6 +246,7 @@ def _build_answer_parts(parts: Gateway, tasks: CurrentTasks, visibility: Visibil
         ledger=parts.history.ledger,
         inspector=parts.inspector,
         credential_chain=parts.credential_chain,
+        live=parts.live,
         vault=parts.vault,
         sessions=parts.sessions,
         ownership=parts.ownership,
@@ -261,6 +265,6 @@ def _build_answer_parts(parts: Gateway, tasks: CurrentTasks, visibility: Visibil
 def _build_forwarder(
     parts: Gateway, record: CallRecord, connecting: Connecting | None, answers: AnswerParts
 ) -> Forwarder:
-    issuer = Issuer(parts.authority, connecting, parts.standing, parts.catalogue, parts.policy)
+    issuer = Issuer(parts.authority, connecting, parts.catalogue, parts.policy)
     calls = CallParts(answers, record, parts.known, parts.authority, parts.result_record)
     return Forwarder(parts.upstreams, issuer, parts.signals, parts.answers, calls)

@@ -21,6 +21,7 @@ from gateway.app import content, events, memory
 from gateway.app.authority import AuthorityParts, lend_to_listings, open_authority
 from gateway.app.connections import build_user_connections
 from gateway.app.events import DefinitionChanges, EventRecorder, note_flood, note_policy, revision
+from gateway.app.live_values import open_live_values
 from gateway.app.people import DeskParts, build_registers, open_people
 from gateway.app.signals import Lending, SignalMemory, open_signals
 from gateway.authority.lending import Authority
@@ -106,10 +107,12 @@ async def _open_parts(
     """Start the upstreams, the catalogue, and all parts beside them."""
     origins, vault, worker = KnownOrigins(), Vault(secrets.token_urlsafe), stack.enter_context(closing(WorkerThread()))
     inspector = content.inspector(configuration, base.keys.fingerprints, base.metrics)
-    upstreams = _upstreams(stack, configuration, base.metrics, clock, (inspector, origins))
+    live = open_live_values(configuration, base.keys, inspector.detector)
+    conceal = content.stderr_concealer(configuration, inspector, origins, live)
+    upstreams = _upstreams(stack, configuration, base.metrics, clock, conceal)
     history = memory.open_history(configuration, origins, inspector.detector, vault, clock)
     parts = DeskParts(configuration, base.keys, base.journal, history, clock, time.monotonic)
-    lends = AuthorityParts(parts, origins, inspector, base.metrics, upstreams, base.signalled)
+    lends = AuthorityParts(parts, origins, inspector, base.metrics, upstreams, base.signalled, live)
     authority, catalogue, review = await _lending(stack, lends, base.policy, base.recorder)
     flood, registers = events.flood(stack, configuration, base.recorder, clock), build_registers(parts)
     ownership, unanswered = Ownership(clock), Ownership(clock)
@@ -117,7 +120,8 @@ async def _open_parts(
     await memory.keep_memory(stack, parts, registers, forget, partial(note_flood, base.recorder, flood))
     people = await open_people(stack, parts, registers, inspector.spots, base.signalled.is_ended)
     signals = await open_signals(stack, parts, base.signalled, base.recorder, Lending(authority, review))
-    tokens = TaskTokens(base.keys.tokens, base_url=configuration.base_url)
+    tokens = TaskTokens(base.keys.tokens, base_url=configuration.base_url, live=live)
+    history.tasks.subscribe(tokens.end)
     return Gateway(
         identities=base.identities,
         catalogue=catalogue,
@@ -145,17 +149,17 @@ async def _open_parts(
         turns=LoopTurns(),
         hidden_tools=HiddenTools(),
         credential_chain=CredentialChain(origins, inspector.detector, worker),
-        caller_tokens=CallerTokens(inspector.detector.fingerprints),
+        caller_tokens=CallerTokens(inspector.detector.fingerprints, live),
         result_record=content.result_record(configuration, base.journal, inspector.spots),
         style=configuration.errors,
         people=people,
         authority=authority,
-        standing=content.standing_credentials(configuration),
         added_headers={
             name: frozenset(header.encode() for header in upstream.headers)
             for name, upstream in configuration.upstreams.items()
             if upstream.headers
         },
+        live=live,
         signals=signals,
         answers=base.signalled.answers,
         user_connections=build_user_connections(parts, authority, people),
@@ -307,9 +311,9 @@ def _upstreams(
     configuration: Configuration,
     metrics: Metrics,
     clock: Callable[[], float],
-    known: tuple[Inspector, KnownOrigins],
+    conceal: Callable[[str], Conceal],
 ) -> dict[str, HttpUpstream | StdioUpstream]:
-    found = upstream_transports(configuration, clock, content.stderr_concealer(configuration, *known))
+    found = upstream_transports(configuration, clock, conceal)
     # A power failure may have left files of the gateway before this one.
     clean(choose_folder(configuration.state)[0])
     servers = {name: transport for name, transport in found.items() if isinstance(transport, StdioUpstream)}

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from gateway.authority.broker import Broker
     from gateway.authority.connections.model import UserConnection
     from gateway.config import Configuration
+    from gateway.credentials.live_values import LiveValues
     from gateway.credentials.origins import KnownOrigins
     from gateway.inspection.inspector import Inspector
     from gateway.model.wire import UpstreamTransport
@@ -63,6 +64,7 @@ class AuthorityParts(NamedTuple):
     metrics: Metrics
     upstreams: Mapping[str, UpstreamTransport]
     signals: SignalMemory
+    live: LiveValues
 
 
 async def open_authority(stack: AsyncExitStack, parts: AuthorityParts) -> Authority | None:
@@ -77,7 +79,7 @@ async def open_authority(stack: AsyncExitStack, parts: AuthorityParts) -> Author
     terms = _terms(configuration)
     tokens, mint = ActiveTokens(), _mint(gateway)
     minted = MintedBroker(mint, tokens, new_jti=partial(secrets.token_hex, 12), clock=clock, name=OWN)
-    connected = await open_connections(stack, gateway)
+    connected = await open_connections(stack, gateway, parts.live)
     of_users = {} if connected is None else connected.brokers
     brokers: dict[str, Broker] = {**build_brokers(configuration, clock), **of_users, OWN: minted}
     for broker in brokers.values():
@@ -98,7 +100,7 @@ async def open_authority(stack: AsyncExitStack, parts: AuthorityParts) -> Author
     office = None if connected is None else connected.office
     if office is not None:
         office.connections.watch(partial(_end_connection, leases))
-    authority = Authority(leases, mint, tokens, terms, _lives(configuration), clock, _new_id, office)
+    authority = Authority(leases, mint, tokens, terms, _lives(configuration), clock, _new_id, office, live=parts.live)
     gateway.history.tasks.subscribe(authority.end_task)
     gateway.history.tasks.subscribe(parts.signals.answers.end_task)
     return authority
@@ -164,7 +166,11 @@ def _leases(parts: AuthorityParts, store: LeaseStore, brokers: Mapping[str, Brok
 
     noted: dict[str, list[str]] = {}
 
+    def hold(lease: Lease, credential: Credential) -> None:
+        parts.live.hold(lease.id, credential.secrets(), lease.audience)
+
     def note_issued(lease: Lease, credential: Credential) -> None:
+        hold(lease, credential)
         # A value that comes back in an argument is the upstream's own credential: no other system gets it.
         for value in credential.secrets():
             shingles = fingerprints.shingles(value)
@@ -176,6 +182,7 @@ def _leases(parts: AuthorityParts, store: LeaseStore, brokers: Mapping[str, Brok
         # A dead value takes no room: a caller that is shown too many credentials is refused.
         for name in noted.pop(lease.id, ()):
             parts.origins.forget(lease.owner, lease.task, name)
+        parts.live.release(lease.id)
         parts.metrics.lease_ended(lease.broker, lease.state, seconds)
 
     async def withdraw(lease: Lease) -> bool | None:
@@ -190,6 +197,7 @@ def _leases(parts: AuthorityParts, store: LeaseStore, brokers: Mapping[str, Brok
         is_open=is_open,
         fingerprint=fingerprints.of,
         on_issued=note_issued,
+        on_restored=hold,
         on_ending=parts.signals.answers.end_lease,
         is_ended=parts.signals.register.is_ended,
     )
@@ -205,6 +213,7 @@ def _keep_time(stack: AsyncExitStack, leases: Leases, parts: AuthorityParts) -> 
     async def sweep() -> None:
         await asyncio.sleep(_SWEEP_SECONDS)
         gateway.history.tasks.forget(gateway.clock())
+        parts.live.forget()
         await leases.sweep()
         if gateway.journal.problem() is None:
             down_since.clear()

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from gateway.authority.lending import Authority
     from gateway.config import Configuration
     from gateway.config.connections import ConnectionLogin
+    from gateway.credentials.live_values import LiveValues
     from gateway.pipeline.people import People
 
 log = structlog.get_logger("gateway")
@@ -61,7 +62,7 @@ class ConnectionParts(NamedTuple):
     brokers: dict[str, Broker]
 
 
-async def open_connections(stack: AsyncExitStack, parts: DeskParts) -> ConnectionParts | None:
+async def open_connections(stack: AsyncExitStack, parts: DeskParts, live: LiveValues) -> ConnectionParts | None:
     """Return the connections until the stack ends, `None` without a broker that users connect to.
 
     Raises `ConfigurationError` and `ConnectionStoreError`.
@@ -76,7 +77,7 @@ async def open_connections(stack: AsyncExitStack, parts: DeskParts) -> Connectio
         return None
     store = ConnectionStore(configuration.state / "connections", subkey(parts.keys.chain, "connections"))
     stack.callback(store.close)
-    connections = Connections(store, parts.journal.append, parts.clock)
+    connections = Connections(store, parts.journal.append, parts.clock, live)
     clients = {name: _client(each, parts.clock) for name, each in given.items()}
     servers = {
         name: AuthorizationServer(
@@ -86,6 +87,7 @@ async def open_connections(stack: AsyncExitStack, parts: DeskParts) -> Connectio
             store,
             addresses=_addresses(configuration.base_url, name),
             clock=parts.clock,
+            live=live,
         )
         for name, each in given.items()
     }

@@ -9,12 +9,13 @@ from typing import Final
 import structlog
 
 from gateway.catalogue.labels import selects_records
-from gateway.config import Configuration, HeaderCredential
+from gateway.config import Configuration
 from gateway.credentials import ruleset
 from gateway.credentials.calls import CredentialIndex
 from gateway.credentials.detect import Detector, detectors
 from gateway.credentials.fingerprint import Fingerprints
 from gateway.credentials.known_spots import KnownSpots
+from gateway.credentials.live_values import LiveValues
 from gateway.credentials.origins import KnownOrigins
 from gateway.credentials.suppressions import Suppression, Suppressions, unknown
 from gateway.destinations.directory_files import load
@@ -42,12 +43,6 @@ def inspector(configuration: Configuration, key: bytes, metrics: Metrics) -> Ins
     return Inspector(subkey(key, "content"), detector, suppressions, directory, own_domains, records)
 
 
-def standing_credentials(configuration: Configuration) -> dict[str, tuple[str, ...]]:
-    """Return the texts of the standing credentials, by upstream."""
-    credentials = {name: upstream.credential for name, upstream in configuration.upstreams.items()}
-    return {name: each.secrets() for name, each in credentials.items() if isinstance(each, HeaderCredential)}
-
-
 def _suppressions(configuration: Configuration, detector: Detector, metrics: Metrics) -> Suppressions:
     """Make the suppressions of the configuration. The gateway counts each use and logs the first. At the start it logs
     each suppression without effect."""
@@ -70,11 +65,11 @@ def _suppressions(configuration: Configuration, detector: Detector, metrics: Met
 
 
 def stderr_concealer(
-    configuration: Configuration, inspector: Inspector, origins: KnownOrigins
+    configuration: Configuration, inspector: Inspector, origins: KnownOrigins, live: LiveValues
 ) -> Callable[[str], Callable[[str, str], str]]:
     """Return, by the name of a stdio upstream, the concealment of a line on the standard error of a caller's process.
-    The concealed credentials are known by their form, from the environment of the process, or from results shown to the
-    caller.
+    The concealed credentials are known by their form, from the environment of the process, from results shown to the
+    caller, or as live values of the gateway.
     """
 
     def of_upstream(upstream: str) -> Callable[[str, str], str]:
@@ -84,7 +79,7 @@ def stderr_concealer(
 
         def conceal(owner: str, line: str) -> str:
             shown = origins.of(owner)
-            known = KnownSpots(inspector.detector, (own,) if shown is None else (own, shown.index))
+            known = KnownSpots(inspector.detector, (own,) if shown is None else (own, shown.index), live=live)
             return concealed_with(together(inspector.spots, known), line, _LONGEST_LINE)
 
         return conceal

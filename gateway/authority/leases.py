@@ -71,7 +71,8 @@ class LeaseHooks(Struct, frozen=True):
     """Functions of the gateway that leases need.
 
     `clock` gives seconds since the epoch, `elapsed` seconds that no setting of the clock changes. `is_open` tells whether a task
-    still is. `fingerprint` names a value. `on_issued` hears of each value before any call carries it. `is_ended` tells whether the
+    still is. `fingerprint` names a value. `on_issued` hears of each value before any call carries it, `on_restored`
+    of the values kept since the gateway before this one. `is_ended` tells whether the
     login behind a caller was ended.
     """
 
@@ -79,6 +80,7 @@ class LeaseHooks(Struct, frozen=True):
     is_open: Callable[[str, float], bool]
     fingerprint: Callable[[str], str]
     on_issued: Callable[[Lease, Credential], None] = lambda _lease, _credential: None
+    on_restored: Callable[[Lease, Credential], None] = lambda _lease, _credential: None
     on_ending: Callable[[Lease, Cause], None] = lambda _lease, _cause: None
     is_ended: Callable[[Principal], bool] = lambda _principal: False
     elapsed: Callable[[], float] = time.monotonic
@@ -122,16 +124,6 @@ class Leases:
         if identifier is None or self._is_due(identifier, request.renew_early):
             return None
         return self._find_lent(identifier, request.expires)
-
-    def values_of(self, task: str, upstream: str) -> tuple[str, ...]:
-        """Return the texts of the credentials that a task carries to an upstream now."""
-        leases = [lease for lease in self._register.of_task(task) if lease.upstream == upstream]
-        return tuple(text for lease in leases if (found := self._values.get(lease.id)) for text in found.secrets())
-
-    def values_of_owner(self, owner: str, upstream: str) -> tuple[str, ...]:
-        """Return the texts of the credentials that all tasks of a caller carry to an upstream now."""
-        leases = [lease for lease in self._register if lease.owner == owner and lease.upstream == upstream]
-        return tuple(text for lease in leases if (found := self._values.get(lease.id)) for text in found.secrets())
 
     async def lend(self, broker: str, request: LeaseRequest, decision: str | None = None) -> Lent | BrokerRefusal:
         """Return the lease with the terms of a request. Parallel calls share one request to the broker.
@@ -242,6 +234,8 @@ class Leases:
         for lease in leases:
             ending = state.begin_end(lease, "restart", self.now())
             self._register.put(ending)
+            if (value := values.get(lease.id)) is not None:
+                self._hooks.on_restored(ending, value)
             self._ender.start(ending, values.get(lease.id))
         for identifier in values.keys() - {lease.id for lease in leases}:
             # Its lease has ended, or cannot be read: nobody needs the value.

@@ -16,6 +16,7 @@ from gateway.authority.lifetime import Ends, choose_end, name_end
 from gateway.authority.minting import bind_call
 from gateway.authority.model import BrokerRefusal, Credential, LeaseRequest, Scope, describe_to_owner
 from gateway.authority.narrowing import Bind
+from gateway.authority.register import terms_of
 from gateway.model.target import Effect, Sensitivity
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from gateway.authority.connections.office import ConnectionOffice
     from gateway.authority.leases import Leases
     from gateway.authority.minting import Mint
-    from gateway.authority.model import Cause, LeaseGrounds
+    from gateway.authority.model import Cause, Lease, LeaseGrounds
+    from gateway.credentials.live_values import LiveValues
     from gateway.model.caller import Principal
     from gateway.model.task import TaskEnd
     from gateway.model.wire import JsonObject
@@ -86,15 +88,20 @@ class Authority:
     new_id: Callable[[], str] = field(repr=False)
     office: ConnectionOffice | None = None
     """Users' connections; `None`: no upstream is used through them."""
+    live: LiveValues = field(kw_only=True, repr=False)
+    """The values that no answer shows and no argument carries elsewhere."""
     process_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
     """The key of the tokens with which processes ask for their credentials. It ends with the gateway's process."""
 
     spent: set[str] = field(default_factory=set[str], repr=False)
     """The open tasks that have used up their budget."""
 
-    def token_of_process(self, upstream: str, terms: str) -> str:
-        """Return the token of the process with these terms. A renewal keeps it, so an answer can be searched for it."""
-        return hmac.digest(self.process_key, f"{upstream} {terms}".encode(), hashlib.sha256).hex()
+    def token_of_process(self, lease: Lease) -> str:
+        """Return the token of the process that a lease is handed over to. A renewal keeps it. It lives as long as the lease."""
+        name = f"{lease.upstream} {process_terms(lease)}"
+        token = hmac.digest(self.process_key, name.encode(), hashlib.sha256).hex()
+        self.live.hold(lease.id, [token], lease.audience)
+        return token
 
     def request(self, upstream: str, purpose: Purpose, scope: Scope, seconds: float | None) -> LeaseRequest:
         """Return the request for a credential that lives as long as all limits permit. `seconds` is the life that the policy permits."""
@@ -138,7 +145,10 @@ class Authority:
         token = self.mint.mint_call(request, binding, jti=decision, now=now)
         if isinstance(token, BrokerRefusal):
             return token
-        return token.credential if self.tokens.add(token, now) else _NO_ROOM
+        if not self.tokens.add(token, now):
+            return _NO_ROOM
+        self.live.hold(decision, token.credential.secrets(), request.audience)
+        return token.credential
 
     def describe_task(self, task: str) -> list[JsonObject]:
         """Return the open leases of a task, as its owner sees them."""
@@ -146,7 +156,8 @@ class Authority:
 
     def end_call(self, decision: str) -> None:
         """Make the token of a call inactive."""
-        self.tokens.end(decision)
+        if self.tokens.end(decision):
+            self.live.release(decision)
 
     def end_task(self, task: str, how: TaskEnd) -> None:
         """End the leases of a task and the tokens of its calls."""
@@ -164,6 +175,12 @@ class Authority:
         self.spent.add(task)
         self.tokens.end_task(task)
         self.leases.end_task(task, "budget")
+
+
+def process_terms(lease: Lease) -> str:
+    """Return the terms of a lease. Leases with equal terms share one process."""
+    _, _, names, details = terms_of(lease.task, lease.upstream, lease.scope)
+    return " ".join([lease.task, *names, details.decode()])
 
 
 _CAUSES: Final[Mapping[TaskEnd, Cause]] = {

@@ -15,7 +15,8 @@ from typing import Final
 import msgspec
 
 from gateway.credentials.fingerprint import Fingerprints
-from gateway.credentials.own_token import TokenSearch, secret_of
+from gateway.credentials.live_values import LiveValues
+from gateway.credentials.own_token import OF_THE_GATEWAY, TokenSearch, secret_of
 
 MAX_OF_CALLER: Final = 4
 """Tokens of one caller that are searched for, the latest."""
@@ -33,8 +34,9 @@ class _Claims(msgspec.Struct):
 class CallerTokens:
     """The tokens of each caller that have not expired."""
 
-    def __init__(self, fingerprints: Fingerprints) -> None:
+    def __init__(self, fingerprints: Fingerprints, live: LiveValues) -> None:
         self._fingerprints = fingerprints
+        self._live = live
         self._callers: OrderedDict[str, OrderedDict[bytes, float]] = OrderedDict()
         self._searches: OrderedDict[bytes, TokenSearch] = OrderedDict()
 
@@ -51,16 +53,18 @@ class CallerTokens:
         known = self._callers.setdefault(owner, OrderedDict())
         self._callers.move_to_end(owner)
         for secret in [secret for secret, ends in known.items() if ends <= now]:
-            self._forget(known, secret)
+            self._forget(owner, known, secret)
         for secret, value in used.items():
             if secret not in known:
+                self._live.hold(_holder(owner, secret), [secret.decode("latin-1")], OF_THE_GATEWAY)
                 known[secret] = expiry(value) or now + LIFETIME
             known.move_to_end(secret)
         while len(known) > max(MAX_OF_CALLER, len(used)):
-            self._forget(known, next(iter(known)))
+            self._forget(owner, known, next(iter(known)))
         while len(self._callers) > MAX_CALLERS:
-            for secret in self._callers.popitem(last=False)[1]:
-                self._searches.pop(secret, None)
+            oldest, theirs = self._callers.popitem(last=False)
+            for secret in tuple(theirs):
+                self._forget(oldest, theirs, secret)
         return [self._search(secret) for secret in known]
 
     def known(self, owner: str) -> dict[str, frozenset[int]]:
@@ -68,8 +72,9 @@ class CallerTokens:
         searches = map(self._search, self._callers.get(owner, ()))
         return {search.name: search.shingles for search in searches}
 
-    def _forget(self, known: OrderedDict[bytes, float], secret: bytes) -> None:
+    def _forget(self, owner: str, known: OrderedDict[bytes, float], secret: bytes) -> None:
         del known[secret]
+        self._live.release(_holder(owner, secret))
         self._searches.pop(secret, None)
 
     def _search(self, secret: bytes) -> TokenSearch:
@@ -80,6 +85,11 @@ class CallerTokens:
                 self._searches.popitem(last=False)
         self._searches.move_to_end(secret)
         return search
+
+
+def _holder(owner: str, secret: bytes) -> str:
+    """Return the name under which a token of a caller is held: two callers may present the same."""
+    return f"caller {owner} {secret.decode('latin-1')}"
 
 
 def expiry(authorization: str) -> float:

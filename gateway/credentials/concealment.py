@@ -179,17 +179,16 @@ class CredentialRewriter:
 
 
 class Recalling:
-    """A detector of given texts in any form, and of all credentials unless `alone`."""
+    """A detector of given texts, and of all credentials."""
 
-    def __init__(self, detector: Detects, texts: tuple[str, ...], *, alone: bool = False) -> None:
+    def __init__(self, detector: Detects, texts: tuple[str, ...]) -> None:
         self._detector = detector
-        self._alone = alone
         self._texts = [(text, text.encode("utf-8", "surrogatepass")) for text in texts if text]
         self.ruleset = detector.ruleset
         self.fingerprints = detector.fingerprints
 
     def hits(self, text: bytes) -> list[Hit]:
-        found = [] if self._alone else self._detector.hits(text)
+        found = self._detector.hits(text)
         for value, written in self._texts:
             start = text.find(written)
             while start >= 0:

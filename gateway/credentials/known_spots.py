@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 from gateway.credentials.calls import CredentialIndex
 from gateway.credentials.detect import Detector
 from gateway.credentials.finding import Finding
+from gateway.credentials.live_values import LiveValues
 from gateway.json.walk import Leaves, leaves
 from gateway.model.wire import Json
 
@@ -31,27 +32,35 @@ _PART: Final = re.compile(r"[^=:,;&?/<>(){}\[\]|@#%!.\\~]+(?:={1,2}(?=[,;&<>(){}
 
 
 class KnownSpots:
-    """Search for the credentials of some indexes. `rules` maps a fingerprint to the rule that found the credential."""
+    """Search for the credentials of some indexes, and for the `live` values of the gateway. `rules` maps a fingerprint to the
+    rule that found the credential."""
 
-    __slots__ = ("_detector", "_indexes", "_rules")
+    __slots__ = ("_detector", "_indexes", "_live", "_rules")
 
     def __init__(
         self,
         detector: Detector,
         indexes: Sequence[CredentialIndex],
         rules: Mapping[str, str] = MappingProxyType({}),
+        live: LiveValues | None = None,
     ) -> None:
         self._detector = detector
         self._indexes = [index for index in indexes if index]
         self._rules = rules
+        self._live = live
+
+    def _indexes_near(self, text: bytes) -> list[CredentialIndex]:
+        """Return the indexes, with one of the live values that a text may hold."""
+        near = self._live.find_near(text) if self._live is not None else ()
+        return [*self._indexes, self._live.index(near)] if near and self._live is not None else self._indexes
 
     def holds_any(self, value: Json) -> bool:
         """Return whether a value may hold a known credential: in a text or a name in it, or in several together."""
-        return bool(self._indexes) and self.holds_leaves(leaves(value))
+        return bool(self._indexes or self._live) and self.holds_leaves(leaves(value))
 
     def holds_leaves(self, walked: Leaves) -> bool:
         """Return the same for the leaves of a value."""
-        for index in self._indexes:
+        for index in self._indexes_near(walked.data):
             found = self._detector.inspect_leaves(walked, {}, index, new=False)
             if found.findings or found.incomplete:
                 return True
@@ -94,7 +103,7 @@ class KnownSpots:
     def _name(self, text: str) -> str | None:
         """Return the mark of a credential that a text holds, in whatever form; `None` for none."""
         walked = leaves([text])
-        for index in self._indexes:
+        for index in self._indexes_near(walked.data):
             found = self._detector.inspect_leaves(walked, {}, index, new=False)
             if found.findings:
                 return self._mark_of(found.findings[0])
@@ -106,7 +115,7 @@ class KnownSpots:
         walked = leaves(words)
         return [
             finding
-            for index in self._indexes
+            for index in self._indexes_near(walked.data)
             for finding in self._detector.inspect_leaves(walked, {}, index, new=False).findings
         ]
 

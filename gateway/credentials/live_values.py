@@ -77,16 +77,19 @@ class LiveValue:
 
 
 class LiveValues:
-    """The registry. `audience` is the system that a value belongs to, `OF_THE_GATEWAY` for none."""
+    """The registry. An `audience` is the system that a value belongs to, `own_token.OF_THE_GATEWAY` for none. `clock` gives
+    seconds, and never goes back."""
 
-    def __init__(self, detector: Detector) -> None:
+    def __init__(self, detector: Detector, clock: Callable[[], float]) -> None:
         self._detector = detector
+        self._clock = clock
         self._values: dict[str, LiveValue] = {}
         self._held: dict[str, list[str]] = {}
         self._by_run: dict[int, LiveValue | tuple[LiveValue, ...]] = {}
         self._exact: dict[bytes, LiveValue] = {}
         self._short = 0
         self._ending: deque[tuple[float, str]] = deque()
+        self._due: dict[str, float] = {}
 
     def __len__(self) -> int:
         return len(self._values)
@@ -97,28 +100,43 @@ class LiveValues:
     # --- the life of a value -------------------------------------------------------------------------
 
     def hold(self, holder: str, values: Iterable[str], audience: str) -> None:
-        """Add the values of a holder, such as a lease. A value that is too short or too ordinary to be told apart is left out."""
-        for text in values:
-            if not is_telling(text):
-                continue
-            held = self._held.setdefault(holder, [])
+        """Add values of a holder, such as a lease. A value that is too short or too ordinary to be told apart is left out."""
+        self._due.pop(holder, None)
+        for text in filter(is_telling, values):
             value = self._values.get(text)
             if value is None:
                 value = self._add(text)
-            if holder not in value.holders:
-                held.append(text)
             value.holders[holder] = audience
+            held = self._held.setdefault(holder, [])
+            if text not in held:
+                held.append(text)
+        self._make_room()
 
-    def release(self, holder: str, now: float) -> None:
-        """Forget the values of a holder after `GRACE`. `now` is in seconds of a clock that never goes back."""
-        self.forget(now)
+    def replace(self, holder: str, value: str, audience: str) -> None:
+        """Hold a value in the place of the holder's earlier values."""
+        earlier = self._held.pop(holder, [])
+        self.hold(holder, [value], audience)
+        self._leave(holder, [text for text in earlier if text != value])
+
+    def release(self, holder: str) -> None:
+        """Forget the values of a holder after `GRACE`."""
+        self.forget()
         if holder in self._held:
-            self._ending.append((now + GRACE, holder))
+            self._due[holder] = due = self._clock() + GRACE
+            self._ending.append((due, holder))
 
-    def forget(self, now: float) -> None:
+    def forget(self) -> None:
         """Forget the values whose time is over."""
-        while self._ending and (self._ending[0][0] <= now):
-            self._drop(self._ending.popleft()[1])
+        now = self._clock()
+        while self._ending and self._ending[0][0] <= now:
+            self._end_first()
+
+    def _end_first(self) -> None:
+        """Forget the holder that was released first, unless it holds values again."""
+        due, holder = self._ending.popleft()
+        if self._due.get(holder) == due:
+            del self._due[holder]
+            self._drop(holder)
 
     def _add(self, text: str) -> LiveValue:
         value = self._values[text] = LiveValue(text, self._detector)
@@ -131,12 +149,21 @@ class LiveValues:
         if not fresh:
             self._exact = {**self._exact, encoded(text): value}
         self._short += _is_short(value)
-        while len(self._by_run) > MAX_RUNS and len(self._held) > 1:
-            self._drop(self._ending.popleft()[1] if self._ending else next(iter(self._held)))
         return value
 
+    def _make_room(self) -> None:
+        while len(self._by_run) > MAX_RUNS and len(self._held) > 1:
+            if self._ending:
+                self._end_first()
+            else:
+                self._drop(next(iter(self._held)))
+
     def _drop(self, holder: str) -> None:
-        for text in self._held.pop(holder, ()):
+        self._leave(holder, self._held.pop(holder, []))
+
+    def _leave(self, holder: str, texts: list[str]) -> None:
+        """Take a holder from values, and forget those without another."""
+        for text in texts:
             value = self._values[text]
             value.holders.pop(holder, None)
             if not value.holders:
@@ -211,6 +238,16 @@ class LiveValues:
 
     def _search(self, near: Sequence[LiveValue], values: list[Json]) -> Inspection:
         return self._detector.inspect_leaves(leaves(values), {}, self.index(near), new=False)
+
+
+def shown_parts(value: LiveValue) -> set[int]:
+    """Return the parts of a value that answers have shown."""
+    return value.shown
+
+
+def sent_parts(value: LiveValue) -> set[int]:
+    """Return the parts of a value that messages of callers have carried."""
+    return value.sent
 
 
 def is_telling(text: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
 from gateway import reasons
@@ -12,11 +13,15 @@ from gateway.catalogue.catalogue import Catalogue
 from gateway.credentials import own_token
 from gateway.credentials.caller_tokens import CallerTokens
 from gateway.credentials.fingerprint import Fingerprints
+from gateway.credentials.forms import string
+from gateway.credentials.live_values import LiveValues, sent_parts
 from gateway.history import TaskLedger
 from gateway.journal.writer import Journal
+from gateway.json.lex import unescape
+from gateway.json.walk import flatten
 from gateway.model.content import CredentialPiece
 from gateway.model.decision import Refusal
-from gateway.model.wire import UpstreamRequest
+from gateway.model.wire import Json, UpstreamRequest
 from gateway.pipeline.context import RequestContext
 from gateway.pipeline.credential_chain import FOREIGN, CredentialChain
 from gateway.pipeline.prepare import CurrentTasks
@@ -24,6 +29,7 @@ from gateway.protocol.headers import texts_of
 from gateway.worker_thread import WorkerThread
 
 OWN_TOKEN: Final = reasons.REQUEST_OWN_TOKEN.refusal()
+LIVE: Final = reasons.CREDENTIAL_CHAIN_GATEWAY.refusal()
 
 
 class ExposureGuard(Struct, frozen=True):
@@ -37,6 +43,30 @@ class ExposureGuard(Struct, frozen=True):
     journal: Journal
     worker: WorkerThread
     fingerprints: Fingerprints
+    live: LiveValues
+
+    async def refuse_live(self, context: RequestContext, request: UpstreamRequest) -> Refusal | None:
+        """Refuse a request with a live value of the gateway anywhere, or with the rest of one, unless its upstream has the value.
+
+        A caller's own token has a refusal of its own (`examine`). For nearly every request this is one look at its letters.
+        """
+        if not self.live:
+            return None
+        body = request.body or b""
+        sent = b"\n".join(
+            [unescape(body), *[value for _, value in request.headers], *[name for name, _ in request.headers]]
+        )
+        near = await self.worker.run(len(sent), partial(self.live.find_near, sent))
+        if not near:
+            return None
+        audience = self.catalogue.audience(context.exchange.upstream)
+        others = tuple(value for value in near if not value.may_go_to(audience))
+        if not others:
+            return None
+        found = await self.worker.run(
+            len(sent), partial(self.live.find_whole, others, _list_values(request), sent_parts)
+        )
+        return LIVE if found else None
 
     async def examine(self, context: RequestContext, request: UpstreamRequest) -> Refusal | bool:
         """Refuse a request with another system's credential beside its arguments, or with a token of its caller anywhere, or with
@@ -75,6 +105,14 @@ class ExposureGuard(Struct, frozen=True):
         body = request.body or b""
         look = partial(own_token.examine, searches, request.sent_headers, body, self.fingerprints)
         return await self.worker.run(len(body), look)
+
+
+def _list_values(request: UpstreamRequest) -> list[Json]:
+    """Return all values of a request in order, so that parts of a split value follow each other; then all names."""
+    document: Json = msgspec.json.decode(request.body) if request.body else None
+    flat = flatten(document)
+    headers = [text for field in request.headers for text in map(string, field)]
+    return [*flat.scalars, *flat.names, *headers]
 
 
 def _names(pieces: tuple[CredentialPiece, ...]) -> frozenset[str]:

@@ -21,11 +21,11 @@ from gateway.model.wire import Disposition, JsonObject, UpstreamReply, UpstreamR
 from gateway.pipeline.admit import waits_for_news
 from gateway.pipeline.completion import run_to_completion
 from gateway.pipeline.ended_logins import LOGIN_ENDED
-from gateway.pipeline.issue import NOTHING, Attached, Issuer
+from gateway.pipeline.issue import NOTHING, Attached, Issuer, refuse_unconfigured
 from gateway.pipeline.record import record_or_log
 from gateway.protocol.replies import Reply
 from gateway.response.build import UpstreamAnswer, build_stream
-from gateway.response.conceal import Concealer, conceal_credentials, withhold_credentials
+from gateway.response.conceal import Concealer, conceal_credentials
 from gateway.response.obligations import NO_BOUNDS, NO_OBLIGATIONS, Bounds, ResponseObligations, read_obligations
 from gateway.response.observe import ResultObserver
 from gateway.response.open_answers import OpenAnswer, OpenAnswers
@@ -162,14 +162,13 @@ class Forwarder(Struct, frozen=True):
         if (
             self.issuer.authority is not None
             or decision.obligations
-            or upstream in self.issuer.standing
             or (self.signals.register.signals and self.signals.register.is_ended(prepared.request.principal))
         ):
             attached = await self._issue(allowed, resumed)
             if not isinstance(attached, Attached):
                 return attached
         obligations = read_obligations(decision) if decision.obligations else NO_OBLIGATIONS
-        answer, limits = self._begin_answer(allowed, obligations, attached), obligations.bounds
+        answer, limits = self._begin_answer(allowed, obligations), obligations.bounds
         session, identifier = prepared.request.session, prepared.message.id
         if session is not None and identifier is not None:
             # A session's answer may come on another stream, before it is known that the first has ended.
@@ -187,7 +186,6 @@ class Forwarder(Struct, frozen=True):
                 reply, answer.bounds = await (sending if opened is None else opened.send(sending))
             if attached is not NOTHING:
                 self.issuer.note_accepted(attached)
-                reply = attached.without_secrets(reply)
             stream = build_stream(reply, answer)
             return stream if opened is None else opened.follow(stream)
         except BaseException as error:
@@ -198,7 +196,7 @@ class Forwarder(Struct, frozen=True):
                 raise self.issuer.note_rejected(attached, error) from None
             raise
 
-    def _begin_answer(self, allowed: AllowedCall, obligations: ResponseObligations, attached: Attached) -> CallAnswer:
+    def _begin_answer(self, allowed: AllowedCall, obligations: ResponseObligations) -> CallAnswer:
         """Return the answer of a call that is about to be sent."""
         context, prepared, parts = allowed.context, allowed.prepared, self.parts.answers
         call, task, target = prepared.call, prepared.task, prepared.call.target
@@ -211,8 +209,8 @@ class Forwarder(Struct, frozen=True):
             words=parts.ledger.keeps_words(task, target),
         )
         concealer = None
-        if obligations.conceals or prepared.handles.values or attached.shown:
-            concealer = self._conceal_answer(allowed, obligations, attached)
+        if obligations.conceals or prepared.handles.values:
+            concealer = self._conceal_answer(allowed)
         reads = CallReads(parts, context, prepared, obligations.label)
         record = self.parts.keep_result()
         return CallAnswer(
@@ -229,16 +227,12 @@ class Forwarder(Struct, frozen=True):
             max_bytes=obligations.bounds.size,
         )
 
-    def _conceal_answer(
-        self, allowed: AllowedCall, obligations: ResponseObligations, attached: Attached
-    ) -> Concealer | None:
-        """Return the stage that conceals credentials in the answer of a call; `None` if the answer may show them."""
+    def _conceal_answer(self, allowed: AllowedCall) -> Concealer:
+        """Return the stage that conceals credentials in the answer of a call."""
         context, prepared, answers = allowed.context, allowed.prepared, self.parts.answers
-        if obligations.conceals or prepared.handles.values:
-            answers.vault.conceal(prepared.request.principal.key, context.exchange.upstream)
-            values, target = prepared.handles.values, prepared.call.target
-            return conceal_credentials(answers, prepared.task, target, context.arrived, values, lent=attached.shown)
-        return withhold_credentials(answers, attached.shown) if attached.shown else None
+        answers.vault.conceal(prepared.request.principal.key, context.exchange.upstream)
+        values, target = prepared.handles.values, prepared.call.target
+        return conceal_credentials(answers, prepared.task, target, context.arrived, values)
 
     async def _issue(self, allowed: AllowedCall, resumed: Resumed | None) -> Attached | Refusal | Reply:
         """Return the credential of an allowed call. A call without a credential is settled here, since it goes no further."""
@@ -248,7 +242,7 @@ class Forwarder(Struct, frozen=True):
             if self.signals.register.is_ended(prepared.request.principal):
                 attached = LOGIN_ENDED
             elif self.issuer.authority is None:
-                attached = self.issuer.attach_standing(context.exchange.upstream, allowed.decision)
+                attached = refuse_unconfigured(allowed.decision) or NOTHING
             else:
                 attached = await self.issuer.issue_credential(
                     context, prepared, allowed.decision, resumed=resumed, approval_ends=allowed.approval_ends
@@ -288,7 +282,7 @@ class Forwarder(Struct, frozen=True):
         attached = await self.issuer.issue_for_message(context, request)
         if isinstance(attached, Refusal):
             return attached
-        concealer = self._conceal_message(context, request, attached)
+        concealer = self._conceal_message(context, request)
         if isinstance(concealer, Refusal):
             return concealer
         is_idle = waits_for_news(context.exchange.method, request.message)
@@ -313,9 +307,7 @@ class Forwarder(Struct, frozen=True):
                 opened.leave()
             raise
 
-    def _conceal_message(
-        self, context: RequestContext, request: UpstreamRequest, attached: Attached
-    ) -> Concealer | Refusal | None:
+    def _conceal_message(self, context: RequestContext, request: UpstreamRequest) -> Concealer | Refusal | None:
         """Return the stage that conceals credentials in an answer without a decision; `None` if the answer may show all."""
         upstream, answers = context.exchange.upstream, self.parts.answers
         if _may_answer_a_call(request) and answers.vault.conceals(request.principal.key, upstream):
@@ -324,8 +316,8 @@ class Forwarder(Struct, frozen=True):
             if isinstance(task, Refusal):
                 return task
             target = answers.catalogue.target(upstream, "resource", "")
-            return conceal_credentials(answers, task, target, context.arrived, lent=attached.shown)
-        return withhold_credentials(answers, attached.shown) if attached.shown else None
+            return conceal_credentials(answers, task, target, context.arrived)
+        return None
 
     async def _send_message(
         self, upstream: str, attached: Attached, sending: Awaitable[UpstreamReply]
@@ -336,7 +328,7 @@ class Forwarder(Struct, frozen=True):
         except UpstreamUnauthorized as error:
             raise self.issuer.note_rejected(attached, error) from None
         self.issuer.note_accepted(attached)
-        return attached.without_secrets(reply)
+        return reply
 
 
 def _may_answer_a_call(request: UpstreamRequest) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, structs
@@ -10,12 +9,10 @@ from msgspec import Struct, structs
 from gateway import reasons
 from gateway.authority.connections.model import owner_of
 from gateway.authority.leases import Lent
-from gateway.authority.lending import CATALOGUE, MESSAGES, Purpose
+from gateway.authority.lending import CATALOGUE, MESSAGES, Purpose, process_terms
 from gateway.authority.model import BrokerRefusal, Credential, LeaseGrounds, Scope
 from gateway.authority.narrowing import OBLIGATION, narrow_credential
-from gateway.authority.register import terms_of
 from gateway.credentials.caller_tokens import expiry
-from gateway.credentials.written_forms import written_forms
 from gateway.errors import UpstreamUnauthorized
 from gateway.model.caller import AuthMethod
 from gateway.model.decision import Reason, Refusal
@@ -26,7 +23,7 @@ from gateway.protocol.headers import texts_of
 
 if TYPE_CHECKING:
     from gateway.authority.lending import Authority, UpstreamTerms
-    from gateway.authority.model import Lease, LeaseRequest
+    from gateway.authority.model import LeaseRequest
     from gateway.authority.narrowing import Breadth
     from gateway.catalogue.catalogue import Catalogue
     from gateway.model.caller import Principal
@@ -44,12 +41,11 @@ if TYPE_CHECKING:
 class Attached(Struct, frozen=True):
     """The credential of one request, and its lease if other requests share the lease. Both are `None` without a leased credential.
 
-    `shown` are all texts of credentials that the upstream has now, for this caller or from the operator. `handed` is for a process.
+    `handed` is for a process.
     """
 
     credential: Credential | None = None
     lent: Lent | None = None
-    shown: tuple[str, ...] = ()
     handed: HandedCredential | None = None
 
     def carried_by(self, request: UpstreamRequest) -> UpstreamRequest:
@@ -60,25 +56,16 @@ class Attached(Struct, frozen=True):
             return structs.replace(request, handed=self.handed)
         return structs.replace(request, credential=_header(self.credential))
 
-    def without_secrets(self, reply: UpstreamReply) -> UpstreamReply:
-        """Return the reply without header fields that repeat a credential."""
-        if not self.shown:
-            return reply
-        written = [form.encode() for text in self.shown for form in written_forms(text)]
-        kept = tuple(field for field in reply.headers if not any(text in field[1] for text in written))
-        return reply if len(kept) == len(reply.headers) else structs.replace(reply, headers=kept)
-
 
 NOTHING: Final = Attached()
 
 
 class Issuer(Struct, frozen=True):
     """The part that attaches credentials to requests. `authority` is `None` without leased credentials, `connecting` without
-    users' own connections. `standing` has the texts of standing credentials, by upstream: no answer shows them."""
+    users' own connections."""
 
     authority: Authority | None
     connecting: Connecting | None
-    standing: Mapping[str, tuple[str, ...]]
     catalogue: Catalogue
     policy: Policy
 
@@ -101,7 +88,7 @@ class Issuer(Struct, frozen=True):
         authority, upstream = self.authority, context.exchange.upstream
         terms = None if authority is None else authority.terms.get(upstream)
         if authority is None or terms is None:
-            return self.attach_standing(upstream, decision)
+            return refuse_unconfigured(decision) or NOTHING
         breadth = _narrow(terms, prepared.call.target, decision)
         if isinstance(breadth, Refusal):
             return breadth
@@ -114,8 +101,7 @@ class Issuer(Struct, frozen=True):
         minted = authority.mint_call(request, method, outgoing.params, decision=context.id, policy=policy)
         if isinstance(minted, BrokerRefusal):
             return _refusal(minted)
-        shown = _of_messages(authority, purpose.principal, upstream)
-        return Attached(minted, shown=(*minted.secrets(), *shown))
+        return Attached(minted)
 
     async def _lend(
         self,
@@ -134,7 +120,7 @@ class Issuer(Struct, frozen=True):
         if isinstance(lent, BrokerRefusal):
             # The server may have ended the connection a moment ago.
             asked = await self._ask_if_unconnected(context.id, request.upstream, prepared.request, resumed)
-        return asked or _attach(authority, lent, request.task, request.principal, request.upstream)
+        return asked or _attach(authority, lent, request.upstream)
 
     async def _ask_if_unconnected(
         self, decision: str, upstream: str, request: UpstreamRequest, resumed: Resumed | None
@@ -151,10 +137,10 @@ class Issuer(Struct, frozen=True):
         authority, upstream = self.authority, context.exchange.upstream
         terms = None if authority is None else authority.terms.get(upstream)
         if authority is None or terms is None:
-            return Attached(shown=self.standing.get(upstream, ()))
+            return NOTHING
         if terms.hands_over and (request.message is None or request.message.kind is not Kind.REQUEST):
             # A GET, a notification or a response starts no process. The stream of a GET may have the answers of any task.
-            return Attached(shown=_of_owner(authority, request.principal.key, upstream))
+            return NOTHING
         principal, token = request.principal, _find_token(context)
         if self.connecting is not None and self.connecting.find_unconnected(upstream, principal) is not None:
             # Some upstreams answer such messages without a credential. `ask_after_rejection` tells the user of others.
@@ -179,14 +165,6 @@ class Issuer(Struct, frozen=True):
             return None
         return await self._ask_if_unconnected(context.id, context.exchange.upstream, request, None)
 
-    def attach_standing(self, upstream: str, decision: Decision) -> Attached | Refusal:
-        """Attach nothing to a call to an upstream without leases. The transport adds a standing credential, and no answer may
-        show it."""
-        if decision.obligations and any(item.id == OBLIGATION for item in decision.obligations):
-            return _UNCONFIGURED
-        standing = self.standing.get(upstream)
-        return NOTHING if standing is None else Attached(shown=standing)
-
     def note_rejected(self, attached: Attached, error: UpstreamUnauthorized) -> UpstreamUnauthorized:
         """End the lease of a credential that the upstream rejected. Return the error with a remedy for the caller.
 
@@ -203,6 +181,12 @@ class Issuer(Struct, frozen=True):
         """Note that the upstream accepted the credential."""
         if self.authority is not None and attached.lent is not None:
             self.authority.leases.note_accepted(attached.lent)
+
+
+def refuse_unconfigured(decision: Decision) -> Refusal | None:
+    """Refuse a call that is to have a leased credential, to an upstream without any."""
+    asks = decision.obligations and any(item.id == OBLIGATION for item in decision.obligations)
+    return _UNCONFIGURED if asks else None
 
 
 def _narrow(terms: UpstreamTerms, target: Target, decision: Decision) -> Breadth | Refusal:
@@ -246,7 +230,7 @@ async def _lend_reading(
         # An issuer takes no scopes for all that it has. The upstream answers such messages without a credential, or not at all.
         return NOTHING
     lent = await authority.leases.lend(terms.broker, authority.request(upstream, purpose, scope, None))
-    return _attach(authority, lent, purpose.task, purpose.principal, upstream)
+    return _attach(authority, lent, upstream)
 
 
 class ListingTransport:
@@ -265,20 +249,12 @@ class ListingTransport:
         return await self._transport.send(request if isinstance(attached, Refusal) else attached.carried_by(request))
 
 
-def _attach(
-    authority: Authority, answer: Lent | BrokerRefusal, task: str, principal: Principal, upstream: str
-) -> Attached | Refusal:
+def _attach(authority: Authority, answer: Lent | BrokerRefusal, upstream: str) -> Attached | Refusal:
     if isinstance(answer, BrokerRefusal):
         return _refusal(answer)
-    shown = (*authority.leases.values_of(task, upstream), *_of_messages(authority, principal, upstream))
     if not authority.terms[upstream].hands_over:
-        return Attached(answer.credential, answer, shown)
-    handed = _hand_over(authority, answer)
-    return Attached(answer.credential, answer, (*shown, handed.token), handed)
-
-
-def _of_messages(authority: Authority, principal: Principal, upstream: str) -> tuple[str, ...]:
-    return authority.leases.values_of(f"{MESSAGES}{principal.key}", upstream)
+        return Attached(answer.credential, answer)
+    return Attached(answer.credential, answer, _hand_over(authority, answer))
 
 
 def _refusal(refusal: BrokerRefusal) -> Refusal:
@@ -304,24 +280,12 @@ def _header(credential: Credential) -> UpstreamCredential:
     return UpstreamCredential(credential.header.encode(), f"{credential.scheme} {credential.value}".strip().encode())
 
 
-def _of_owner(authority: Authority, owner: str, upstream: str) -> tuple[str, ...]:
-    """Return all texts of credentials that the processes of a caller have."""
-    held = (lease for lease in authority.leases.all() if lease.owner == owner and lease.upstream == upstream)
-    tokens = tuple(authority.token_of_process(upstream, _process_terms(lease)) for lease in held)
-    return (*authority.leases.values_of_owner(owner, upstream), *tokens)
-
-
 def _hand_over(authority: Authority, lent: Lent) -> HandedCredential:
     lease, credential = lent.lease, lent.credential
-    terms = _process_terms(lease)
-    token = authority.token_of_process(lease.upstream, terms)
-    return HandedCredential(lease.id, terms, lease.requested, credential.value, credential.fields, lease.expires, token)
-
-
-def _process_terms(lease: Lease) -> str:
-    """Return the terms of a lease. Leases with equal terms share one process."""
-    _, _, names, details = terms_of(lease.task, lease.upstream, lease.scope)
-    return " ".join([lease.task, *names, details.decode()])
+    token = authority.token_of_process(lease)
+    return HandedCredential(
+        lease.id, process_terms(lease), lease.requested, credential.value, credential.fields, lease.expires, token
+    )
 
 
 _UNCONFIGURED: Final = reasons.CREDENTIAL_NONE.refusal()

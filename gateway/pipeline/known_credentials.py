@@ -12,6 +12,7 @@ from gateway.credentials.caller_tokens import CallerTokens
 from gateway.credentials.calls import CredentialIndex
 from gateway.credentials.detect import Detector
 from gateway.credentials.known_spots import KnownSpots
+from gateway.credentials.live_values import LiveValues
 from gateway.errors import HistoryError
 from gateway.history import TaskLedger, TaskRegistry
 from gateway.journal.redaction import CONCEALED, SEARCHED, concealed_with
@@ -39,9 +40,10 @@ class CallerCredentials(Struct, frozen=True):
     tokens: CallerTokens
     task_tokens: TaskTokens
     detector: Detector
+    live: LiveValues
 
     def find_known(self, owner: str, task: Task | None = None, sightings: Sequence[Sighting] = ()) -> KnownSpots | None:
-        """Return the known credentials of a caller; `None` for none, as is usual.
+        """Return the known credentials of a caller, with the live values of the gateway; `None` for none.
 
         Systems have shown them to its tasks, `task` among them, or its call carries them (`sightings`). `owner` is the caller's
         `Principal.key`.
@@ -53,7 +55,7 @@ class CallerCredentials(Struct, frozen=True):
             rules = {name: item.detector for name, item in presented.items()}
             if presented:
                 indexes.append(CredentialIndex({name: item.shingles for name, item in presented.items()}))
-        return KnownSpots(self.detector, indexes, rules) if indexes else None
+        return KnownSpots(self.detector, indexes, rules, self.live) if indexes or self.live else None
 
     def find_known_to_request(
         self, context: RequestContext, principal: Principal, message: Message | None
@@ -61,7 +63,7 @@ class CallerCredentials(Struct, frozen=True):
         """Return the known credentials of the caller of an undecided request, its own tokens among them."""
         task = self._find_task(context, principal, message)
         indexes = [*self._find_shown(principal.key, task), *self._find_tokens(context, principal.key)]
-        return KnownSpots(self.detector, indexes) if indexes else None
+        return KnownSpots(self.detector, indexes, live=self.live) if indexes or self.live else None
 
     def _find_shown(self, owner: str, task: Task | None) -> list[CredentialIndex]:
         indexes: list[CredentialIndex] = []

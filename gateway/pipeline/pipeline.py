@@ -182,11 +182,14 @@ class Pipeline(Struct, frozen=True):
         request = self.admission.admit(context, principal, message)
         if isinstance(request, Refusal):
             return request
-        # Without a token, a caller to whom no system has shown a credential has nothing to expose.
-        if b"authorization" not in context.exchange.fields and self.exposure.chain.origins.of(principal.key) is None:
-            return AdmittedRequest(request, resumed=resumed)
-        exposed = await self.exposure.examine(context, request)
-        return exposed if isinstance(exposed, Refusal) else AdmittedRequest(request, exposed, resumed)
+        exposed: Refusal | bool = False
+        # Without a token, a caller to whom no system has shown a credential has nothing of its own to expose.
+        if b"authorization" in context.exchange.fields or self.exposure.chain.origins.of(principal.key) is not None:
+            exposed = await self.exposure.examine(context, request)
+        if isinstance(exposed, Refusal):
+            return exposed
+        refused = await self.exposure.refuse_live(context, request)
+        return AdmittedRequest(request, exposed, resumed) if refused is None else refused
 
     async def _decide_and_forward(
         self, context: RequestContext, admitted: AdmittedRequest, message: Message

@@ -216,6 +216,14 @@ CREDENTIAL_CHAIN_OUTSIDE: Final = RefusalText(
     _rpc.REFUSED,
     _CHAIN,
 )
+CREDENTIAL_CHAIN_GATEWAY: Final = RefusalText(
+    "credential-chain/gateway",
+    400,
+    "The message carries a credential that the gateway holds for another system, or would complete half of one.",
+    "Leave it out: the gateway itself shows its credentials to the systems that they are for.",
+    _rpc.REFUSED,
+    _CHAIN,
+)
 CREDENTIAL_CHAIN_INCOMPLETE: Final = RefusalText(
     "credential-chain/incomplete",
     400,

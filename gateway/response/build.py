@@ -26,6 +26,7 @@ from gateway.response.changed_lists import changed_lists
 from gateway.response.conceal import Concealer
 from gateway.response.filter import MessageFilter, ReservedNameFilter
 from gateway.response.frames import HOLD, HOLD_LISTS, Framing
+from gateway.response.live_values import LiveConcealer, without_live_values
 from gateway.response.obligations import NO_BOUNDS, Bounds
 from gateway.response.observe import ResultObserver
 from gateway.response.parts import AnswerParts
@@ -166,7 +167,7 @@ def build_stream(reply: UpstreamReply, answer: UpstreamAnswer) -> ResponseStream
     head = read_response_head(reply.headers)
     return ResponseStream(
         reply,
-        _answer_headers(parts.sessions, upstream, request, head),
+        without_live_values(_answer_headers(parts.sessions, upstream, request, head), parts.live),
         _build_stages(reply.status, head.type, answer),
         answer,
         bounds=answer.bounds,
@@ -185,6 +186,7 @@ def _build_stages(status: int, written_as: bytes | None, answer: UpstreamAnswer)
     stages: list[Stage] = [ReservedNameFilter(recipient, parts.worker), messages]
     if answer.reads is not None:
         stages.append(answer.reads)
+    stages.append(LiveConcealer(parts.live, parts.inspector.detector, parts.worker))
     if answer.concealer is not None:
         answer.concealer.observer = answer.observer or answer.reads
         stages.append(answer.concealer)

@@ -8,20 +8,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Final, Protocol
+from typing import Protocol
 
 from gateway.credentials.concealment import CredentialRewriter, Recalling
 from gateway.credentials.finding import Finding
-from gateway.credentials.written_forms import written_forms
 from gateway.model.content import Sighting
 from gateway.model.target import Target
 from gateway.model.task import Task
 from gateway.response.frames import AnswerFrame
 from gateway.response.parts import AnswerParts
 from gateway.worker_thread import WorkerThread
-
-WITHHELD: Final = "[credential of the gateway]"
-"""In the place of a leased credential. No handle: an agent has no use for it."""
 
 
 class ConcealmentObserver(Protocol):
@@ -68,14 +64,8 @@ class Concealer:
         if kind == "text":
             return await self._worker.run(len(raw), partial(concealment.text, raw))
         if kind == "part-end":
-            return concealment.end()
-        return concealment.text_end() if kind == "text-end" else raw
-
-
-def withhold_credentials(parts: AnswerParts, values: tuple[str, ...]) -> Concealer:
-    """Return the stage that puts a mark in the place of the gateway's own credentials, for good. Others stay."""
-    looking = Recalling(parts.inspector.detector, _forms(values), alone=True)
-    return Concealer(CredentialRewriter(looking, lambda _findings, _text: WITHHELD), parts.worker)
+            return (concealment.part(raw) if raw else b"") + concealment.end()
+        return (concealment.text(raw) if raw else b"") + concealment.text_end() if kind == "text-end" else raw
 
 
 def conceal_credentials(
@@ -84,31 +74,21 @@ def conceal_credentials(
     target: Target,
     now: float,
     values: tuple[str, ...] = (),
-    *,
-    lent: tuple[str, ...] = (),
 ) -> Concealer:
-    """Return the stage for one answer to a call of `task`. The call carried `values`, and the gateway lent `lent`: the
-    answer never shows these, even where they do not look like credentials."""
+    """Return the stage for one answer to a call of `task`. The call carried `values`: the answer never shows these, even
+    where they do not look like credentials."""
     detector = parts.inspector.detector
-    lent = _forms(lent)
-    looking = Recalling(detector, (*values, *lent)) if values or lent else detector
+    looking = Recalling(detector, values) if values else detector
     quiet, seen = parts.inspector.suppressions.of(target, now), parts.ledger.seen(task)
     kept = parts.tasks.registry.find(task.id)
     owner = "" if kept is None else kept.owner
 
     def keep(findings: tuple[Finding, ...], text: str | None) -> str | None:
-        if text is not None and any(value in text for value in lent):
-            return WITHHELD
         seen = tuple(replace(_sighting(finding), shingles=frozenset()) for finding in findings)
         return parts.vault.keep(owner, task.id, target.audience, seen, text)
 
     rewriter = CredentialRewriter(looking, keep, none=lambda found: quiet is not None and quiet.covers(found, seen))
     return Concealer(rewriter, parts.worker)
-
-
-def _forms(values: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the values in each form of a possible repetition."""
-    return tuple(form for value in values for form in written_forms(value))
 
 
 def _sighting(finding: Finding) -> Sighting:

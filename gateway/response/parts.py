@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gateway.binding.sessions import Sessions
     from gateway.binding.vault import Vault
     from gateway.catalogue.catalogue import Catalogue
+    from gateway.credentials.live_values import LiveValues
     from gateway.history import TaskLedger
     from gateway.inspection.inspector import Inspector
     from gateway.journal.writer import Journal
@@ -35,6 +36,7 @@ class AnswerParts(Struct, frozen=True):
     ledger: TaskLedger
     inspector: Inspector
     credential_chain: CredentialChain
+    live: LiveValues
     vault: Vault
     sessions: Sessions
     ownership: Ownership

@@ -10,13 +10,15 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 
 from gateway import reasons
+from gateway.credentials.own_token import OF_THE_GATEWAY
 from gateway.model.decision import Reason
 
 if TYPE_CHECKING:
     from joserfc.jwk import ECKey
 
+    from gateway.credentials.live_values import LiveValues
     from gateway.model.caller import Principal
-    from gateway.model.task import Task
+    from gateway.model.task import Task, TaskEnd
 
 ALGORITHM: Final = "ES256"
 TYPE: Final = "opagate-task+jwt"
@@ -27,8 +29,9 @@ MAX_TOKEN: Final = 4_096
 class TaskTokens:
     """`base_url` is the gateway's public address, without a slash at its end."""
 
-    def __init__(self, key: ECKey, *, base_url: str) -> None:
+    def __init__(self, key: ECKey, *, base_url: str, live: LiveValues) -> None:
         self._key = key
+        self._live = live
         self._kid = key.thumbprint()
         self._issuer = base_url
         self._audience = f"{base_url}/mcp"
@@ -45,7 +48,9 @@ class TaskTokens:
             "iat": int(now),
             "exp": int(task.expires),
         }
-        return jwt.encode(self._header, claims, self._key, algorithms=[ALGORITHM])
+        token = jwt.encode(self._header, claims, self._key, algorithms=[ALGORITHM])
+        self._live.hold(task.id, [token], OF_THE_GATEWAY)
+        return token
 
     def task_of(self, token: str, principal: Principal, now: float) -> str | Reason:
         """Return the id of the token's task. `task/unknown` if the token is not this gateway's or not this caller's."""
@@ -62,7 +67,15 @@ class TaskTokens:
             return reasons.TASK_UNKNOWN.reason()
         if claims.keys() != {*expected, "jti", "iat", "exp"} or not isinstance(task, str) or type(expires) is not int:
             return reasons.TASK_UNKNOWN.reason()
-        return task if now < expires else reasons.TASK_EXPIRED.reason()
+        if now >= expires:
+            return reasons.TASK_EXPIRED.reason()
+        # The gateway before this one may have issued it.
+        self._live.hold(task, [token], OF_THE_GATEWAY)
+        return task
+
+    def end(self, task: str, _how: TaskEnd) -> None:
+        """Have the token of an ended task forgotten."""
+        self._live.release(task)
 
     @property
     def _header(self) -> dict[str, str]:

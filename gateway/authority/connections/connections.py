@@ -11,10 +11,12 @@ from msgspec import structs
 
 from gateway.authority.connections import events
 from gateway.authority.model import NotEnded
+from gateway.credentials.own_token import OF_THE_GATEWAY
 
 if TYPE_CHECKING:
     from gateway.authority.connections.model import ConnectionLink, RemovalCause, UserConnection
     from gateway.authority.connections.store import ConnectionStore
+    from gateway.credentials.live_values import LiveValues
     from gateway.model.wire import JsonObject
 
 log = structlog.get_logger("gateway.connections")
@@ -30,7 +32,7 @@ Revoke = Callable[["UserConnection", str], Awaitable["NotEnded | str | None"]]
 class Connections:
     """Connections by owner and broker. All methods run on one event loop.
 
-    `append` writes to the journal. `watch` hears of each connection that is removed, in the same turn of the event loop.
+    A refresh token is a live value from the moment in which this memory has it. `append` writes to the journal. `watch` hears of each connection that is removed, in the same turn of the event loop.
     """
 
     def __init__(
@@ -38,8 +40,10 @@ class Connections:
         store: ConnectionStore,
         append: Callable[[str, JsonObject], Awaitable[None]],
         clock: Callable[[], float],
+        live: LiveValues,
     ) -> None:
         self._store = store
+        self._live = live
         self._append = append
         self._clock = clock
         self._active: dict[tuple[str, str], UserConnection] = {}
@@ -84,14 +88,18 @@ class Connections:
     async def token(self, connection: UserConnection) -> str | None:
         """Return the refresh token of a connection in use. Raises `ConnectionStoreError`."""
         token = await self._store.token(connection.id)
+        if token is not None:
+            self._hold(connection, token)
         return token if self._active.get(_place(connection)) is connection else None
 
     async def renew(self, connection: UserConnection, refresh_token: str) -> None:
         """Store a new refresh token in the place of the old token. Raises `ConnectionStoreError`."""
+        self._hold(connection, refresh_token)
         await self._store.renew(connection.id, refresh_token)
 
     async def make(self, connection: UserConnection, refresh_token: str, link: ConnectionLink) -> None:
         """Put a new connection into use, in place of an earlier one. Raises `JournalError` and `ConnectionStoreError`."""
+        self._hold(connection, refresh_token)
         await self._append(events.KIND, events.made_entry(connection, link, self._clock()))
         await self._store.put(connection, refresh_token)
         earlier = self._active.get(_place(connection))
@@ -133,7 +141,12 @@ class Connections:
         """Forget a removed connection with its token. `problem` is empty if the server confirmed the end."""
         await self._store.remove(connection.id)
         self._removed.pop(connection.id, None)
+        self._live.release(connection.id)
         await self._append(events.KIND, events.ended_entry(connection, problem, self._clock()))
+
+    def _hold(self, connection: UserConnection, refresh_token: str) -> None:
+        """Have a refresh token known wherever it shows: it is for its server alone."""
+        self._live.replace(connection.id, refresh_token, OF_THE_GATEWAY)
 
     def _is_active(self, connection: UserConnection) -> bool:
         return self._active.get(_place(connection)) is connection

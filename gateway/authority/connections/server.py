@@ -15,6 +15,7 @@ from gateway.authority.brokers.issuer_client import IssuerAnswer, NoAnswer, read
 from gateway.authority.brokers.oauth_client import ClientProof, describe_error, has_error
 from gateway.authority.connections.flow import authorization_url, challenge_of, read_grant
 from gateway.authority.connections.model import RegisteredClient
+from gateway.credentials.own_token import OF_THE_GATEWAY
 from gateway.model.decision import Reason
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.authority.connections.flow import TokenGrant
     from gateway.authority.connections.store import ConnectionStore
     from gateway.config.brokers import ConnectionClient
+    from gateway.credentials.live_values import LiveValues
     from gateway.model.wire import JsonObject
 
 _EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -73,6 +75,7 @@ class AuthorizationServer:
         *,
         addresses: Addresses,
         clock: Callable[[], float],
+        live: LiveValues,
     ) -> None:
         """Raises `ConfigurationError` for a key that cannot sign."""
         self.name = name
@@ -83,6 +86,7 @@ class AuthorizationServer:
         self._client = client
         self._store = store
         self._clock = clock
+        self._live = live
         self._registering = asyncio.Lock()
         given = terms.client
         fixed = addresses.document if given.cimd else given.id
@@ -113,6 +117,8 @@ class AuthorizationServer:
                     return registered
                 await self._store.put_client(self.name, registered)
                 known = registered
+        if known.secret is not None:
+            self._live.hold(f"client {self.name}", [known.secret], OF_THE_GATEWAY)
         return ClientProof(known.id, None, self._clock, registered_secret=known.secret)
 
     async def authorize(

@@ -15,6 +15,7 @@ from gateway.json import canonical
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.model.task import Task
 from gateway.tasks.tokens import TaskTokens
+from tests.unit.live import live_values
 
 if TYPE_CHECKING:
     from gateway.model.wire import JsonObject
@@ -240,7 +241,7 @@ def test_the_published_keys_have_no_private_part(mint: Mint, key: ECKey):
 def test_a_task_token_is_no_access_token_and_an_access_token_no_task_token(
     mint: Mint, tokens_key: ECKey, request_: LeaseRequest
 ):
-    tasks = TaskTokens(tokens_key, base_url=ISSUER)
+    tasks = TaskTokens(tokens_key, base_url=ISSUER, live=live_values())
     task_token = tasks.issue(request_.principal, Task("task-1", "declared", 1000, 2000), 1000)
     access_token = mint.mint_task(request_, jti="task-1", now=1000)
     assert isinstance(access_token, MintedToken)
@@ -255,7 +256,10 @@ def test_one_key_for_both_kinds_would_still_tell_them_apart(tokens_key: ECKey, r
     token = Mint(tokens_key, ISSUER).mint_task(request_, jti="task-1", now=1000)
     assert isinstance(token, MintedToken)
 
-    assert TaskTokens(tokens_key, base_url=ISSUER).task_of(token.value, request_.principal, 1001) != "task-1"
+    assert (
+        TaskTokens(tokens_key, base_url=ISSUER, live=live_values()).task_of(token.value, request_.principal, 1001)
+        != "task-1"
+    )
 
 
 def test_a_call_costs_little_time(mint: Mint, request_: LeaseRequest):

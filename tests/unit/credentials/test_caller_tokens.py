@@ -10,6 +10,7 @@ import pytest
 from gateway.credentials.caller_tokens import LIFETIME, MAX_OF_CALLER, CallerTokens, expiry
 from gateway.credentials.fingerprint import Fingerprints
 from gateway.credentials.own_token import secret_of
+from tests.unit.live import live_values
 
 KEYED = Fingerprints(b"k" * 32)
 FIRST, SECOND = "Bearer k7Qz93mW2tRx8bLnVq7t", "Bearer aB3dE5gH7jK9mN2pZz9Y"
@@ -28,7 +29,7 @@ class Kept:
     """Tokens of callers, and for which of them a message is searched."""
 
     def __init__(self) -> None:
-        self.tokens = CallerTokens(KEYED)
+        self.tokens = CallerTokens(KEYED, live_values())
 
     def searched(self, *authorization: str, now: float = 0.0, owner: str = "ada") -> list[str]:
         return [search.name for search in self.tokens.searches(owner, authorization, now)]

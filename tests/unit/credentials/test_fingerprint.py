@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from benchmarks.credentials.examples import ALPHABETS
 from gateway.credentials import fingerprint as module
-from gateway.credentials.fingerprint import LONGEST, SAMPLE, Fingerprints, find_distinguishing, is_half_covered, normalise_value
+from gateway.credentials.fingerprint import (
+    LONGEST,
+    SAMPLE,
+    Fingerprints,
+    find_distinguishing,
+    is_half_covered,
+    normalise_value,
+)
 from gateway.model.shingles import gram, grams_of, is_word_mark, mark_named, mark_of, name_of, word_mark
 
 KEYED = Fingerprints(b"k" * 32)

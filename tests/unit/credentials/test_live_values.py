@@ -27,8 +27,17 @@ SHORT = "xK9q-7Tz4w"
 MARKS = "?!9;:§$7(&%x"
 
 
-def live(*values: str, audience: str = "crm") -> LiveValues:
-    held = LiveValues(DETECTOR)
+class Clock:
+    """Seconds that a test sets."""
+
+    now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def live(*values: str, audience: str = "crm", clock: Callable[[], float] = time.monotonic) -> LiveValues:
+    held = LiveValues(DETECTOR, clock)
     for number, value in enumerate(values):
         held.hold(f"lease-{number}", [value], audience)
     return held
@@ -70,7 +79,7 @@ FORMS: Mapping[str, Callable[[str], str]] = {
     "without width": "\u200b".join,
     "tags": lambda text: "".join(chr(0xE0000 + ord(char)) for char in text),
     "two pieces": lambda text: f'"{text[:16]}"}},{{"type":"text","text":"{text[16:]}"',
-    "letters with words between": lambda text: " then ".join(text),
+    "letters with words between": " then ".join,
     "pieces with words between": lambda text: " please ".join(text[at : at + 4] for at in range(0, len(text), 4)),
     "every second letter": "x".join,
 }
@@ -97,7 +106,9 @@ def test_a_short_value_is_found_too(value: str, form: str):
         assert shows(live(value), f"{lead} {FORMS[form](value)} then"), lead
 
 
-@pytest.mark.parametrize("value", ["admin", "postgres", "application/json", "2026-12-01", "production", "info", "aaaaaaaaaaaa"])
+@pytest.mark.parametrize(
+    "value", ["admin", "postgres", "application/json", "2026-12-01", "production", "info", "aaaaaaaaaaaa"]
+)
 def test_a_value_that_ordinary_text_has_is_not_held(value: str):
     assert len(live(value)) == 0
 
@@ -131,40 +142,66 @@ def test_the_parts_that_are_shown_and_those_that_are_sent_are_counted_apart():
 
 
 def test_a_value_is_forgotten_some_minutes_after_its_end():
-    held = live(TOKEN)
-    held.release("lease-0", 1_000.0)
-    held.forget(1_000.0 + GRACE - 1)
+    clock = Clock()
+    held = live(TOKEN, clock=clock)
+    held.release("lease-0")
+    clock.now += GRACE - 1
+    held.forget()
     assert shows(held, TOKEN)
-    held.forget(1_000.0 + GRACE)
+    clock.now += 1
+    held.forget()
     assert not shows(held, TOKEN)
     assert (len(held), held._by_run, held._held, held._short) == (0, {}, {}, 0)
 
 
 def test_a_value_lives_as_long_as_any_of_its_holders():
-    held = live(TOKEN)
+    clock = Clock()
+    held = live(TOKEN, clock=clock)
     held.hold("header", [TOKEN], "tickets")
-    held.release("lease-0", 0.0)
-    held.forget(GRACE)
+    held.release("lease-0")
+    clock.now += GRACE
+    held.forget()
     assert shows(held, TOKEN)
     (value,) = held.find_near(TOKEN.encode())
     assert (value.may_go_to("crm"), value.may_go_to("tickets")) == (False, True)
 
 
+def test_a_holder_that_takes_a_value_again_keeps_it():
+    clock = Clock()
+    held = live(TOKEN, clock=clock)
+    held.release("lease-0")
+    held.hold("lease-0", [TOKEN], "crm")
+    clock.now += GRACE
+    held.forget()
+    assert shows(held, TOKEN)
+
+
+def test_a_new_value_in_the_place_of_an_earlier_one_is_the_only_one():
+    held = live()
+    held.replace("connection", TOKEN, "")
+    held.replace("connection", OTHER, "")
+    assert not shows(held, TOKEN)
+    assert shows(held, OTHER)
+    assert len(held) == 1
+
+
 def test_values_that_share_letters_are_forgotten_one_by_one():
-    longer = f"{TOKEN}/{OTHER}"
-    held = live(TOKEN, longer)
-    held.release("lease-0", 0.0)
-    held.forget(GRACE)
+    clock, longer = Clock(), f"{TOKEN}/{OTHER}"
+    held = live(TOKEN, longer, clock=clock)
+    held.release("lease-0")
+    clock.now += GRACE
+    held.forget()
     assert shows(held, longer)
-    held.release("lease-1", GRACE)
-    held.forget(2 * GRACE)
+    held.release("lease-1")
+    clock.now += GRACE
+    held.forget()
     assert (len(held), held._by_run) == (0, {})
 
 
 def test_memory_is_bounded_and_those_that_ended_go_first(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("gateway.credentials.live_values.MAX_RUNS", 100)
     held = live(TOKEN, OTHER)
-    held.release("lease-1", 0.0)
+    held.release("lease-1")
     for number in range(4):
         held.hold(f"more-{number}", [random_value(number)], "crm")
     assert len(held._by_run) <= 100

@@ -24,6 +24,7 @@ from gateway.pipeline.issue import Attached, Issuer
 from gateway.protocol.headers import group_headers
 from gateway.protocol.replies import Reply
 from tests.unit.authority.lending import Lending
+from tests.unit.live import live_values
 
 TOKEN = ".".join(["e30", base64.urlsafe_b64encode(json.dumps({"exp": 1030}).encode()).decode().rstrip("="), "sig"])
 
@@ -57,10 +58,10 @@ class Bench:
             lives,
             lambda: self.lending.now,
             lambda: f"l{next(numbers)}",
+            live=live_values(),
         )
-        standing = {"old": ("standing-secret",)}
         self.authority = authority
-        self.issuer = Issuer(authority, None, standing, cast("Any", _Catalogue()), cast("Any", _Policy()))
+        self.issuer = Issuer(authority, None, cast("Any", _Catalogue()), cast("Any", _Policy()))
         headers = ((b"authorization", f"Bearer {TOKEN}".encode()),)
         self.context = cast(
             "Any", SimpleNamespace(id="d1", exchange=SimpleNamespace(upstream="crm", fields=group_headers(headers)))
@@ -171,7 +172,7 @@ async def test_only_an_upstream_that_does_not_know_a_credential_ends_it(bench: B
 
     bench.issuer.note_rejected(attached, UpstreamUnauthorized("no", "ask", is_unknown=is_unknown))
 
-    assert (bench.lending.leases.values_of("t1", "crm") == ()) is is_unknown
+    assert (bench.lending.leases._values == {}) is is_unknown  # pyright: ignore[reportPrivateUsage]
 
 
 def test_the_value_of_a_credential_goes_out_as_its_broker_gave_it():
@@ -219,17 +220,8 @@ async def test_a_get_of_a_session_starts_no_process(tmp_path: Path):
     assert bench.lending.broker.asked == 0
 
     await bench.call()
-    found = await bench.issuer.issue_for_message(bench.context, request)
-    assert isinstance(found, Attached)
-    assert found.shown[0] == "secret-1", "its stream may have the answers of any task"
-    assert len(found.shown) == 2, "and the token with which its process asks for its credential"
-
-
-async def test_a_standing_credential_is_concealed_though_the_transport_adds_it(bench: Bench):
-    context = cast("Any", SimpleNamespace(exchange=SimpleNamespace(upstream="old")))
-    request = UpstreamRequest("POST", (), Principal(id="agent", issuer="https://idp.example", method=AuthMethod.JWT))
-
-    assert await bench.issuer.issue_for_message(context, request) == Attached(shown=("standing-secret",))
+    assert await bench.issuer.issue_for_message(bench.context, request) == Attached()
+    assert len(bench.authority.live) == 1, "the token with which its process asks for its credential"
 
 
 async def test_a_used_up_budget_ends_the_leases_of_its_task_once(bench: Bench):

@@ -17,6 +17,7 @@ from gateway.model.target import Effect, Labels, Target
 from gateway.model.task import Contract
 from gateway.tasks.endpoints import TaskEndpoints
 from gateway.tasks.tokens import TaskTokens
+from tests.unit.live import live_values
 
 if TYPE_CHECKING:
     from joserfc.jwk import ECKey
@@ -48,7 +49,7 @@ class Desk:
         self.history = build_history(
             HistorySettings(tasks_per_caller=3), clock=lambda: 1000.0, conceal=lambda goal, _kept: goal
         )
-        self.tokens = TaskTokens(key, base_url="https://gateway.example")
+        self.tokens = TaskTokens(key, base_url="https://gateway.example", live=live_values())
         self.written: list[tuple[str, JsonObject]] = []
         self.broken = False
         self.inspected: list[tuple[str | None, Contract | None]] = []

@@ -11,6 +11,7 @@ from joserfc.jwk import ECKey
 from gateway.model.decision import Reason
 from gateway.model.task import Task
 from gateway.tasks.tokens import TaskTokens, is_token
+from tests.unit.live import live_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +24,7 @@ TASK = Task("task-1", "declared", 1000.5, 2000.5)
 
 @pytest.fixture
 def tokens(key: ECKey) -> TaskTokens:
-    return TaskTokens(key, base_url=BASE)
+    return TaskTokens(key, base_url=BASE, live=live_values())
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from gateway.model.task import Task
 from gateway.tasks.tokens import TaskTokens
 from opagate.verify import Caller, Refusal, UsedTokens, Verifier
 from tests.minted import AUDIENCE, DELEGATE, IDP, ISSUER, NOW, Minter, decoded, encoded, message, sign, sign_hs256
+from tests.unit.live import live_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -284,7 +285,9 @@ async def test_each_changed_character_is_noticed(verifier: Verifier, minter: Min
 
 
 async def test_a_task_token_of_an_agent_is_no_access_token_even_under_one_key(minter: Minter, clock: Clock):
-    token = TaskTokens(minter.key, base_url=ISSUER).issue(DELEGATE, Task("t", "declared", NOW, NOW + 600), NOW)
+    token = TaskTokens(minter.key, base_url=ISSUER, live=live_values()).issue(
+        DELEGATE, Task("t", "declared", NOW, NOW + 600), NOW
+    )
     verifier = Verifier(ISSUER, f"{ISSUER}/mcp", jwks=minter.mint.jwks(), clock=clock, bind="task")
 
     assert await code(verifier, token) == "token/type"

@@ -20,10 +20,12 @@ from gateway.authority.connections.store import ConnectionStore
 from gateway.authority.model import LeaseRequest, Scope
 from gateway.config.brokers import UserOAuthBroker
 from gateway.config.connections import ConnectionLogin
+from gateway.credentials.live_values import LiveValues
 from gateway.errors import JournalError
 from gateway.model.caller import AuthMethod, Principal, User
 from gateway.model.decision import Reason
 from tests.unit.authority.connections.server import FakeServer
+from tests.unit.live import live_values
 
 BASE = "https://gateway.example"
 RESOURCE = "https://crm.example/mcp"
@@ -44,6 +46,7 @@ class Connecting:
     is_journal_down: bool = False
     removed: list[UserConnection] = field(default_factory=list[UserConnection])
     opened: list[OAuthClient | OpenIdLogin] = field(default_factory=list["OAuthClient | OpenIdLogin"])
+    live: LiveValues = field(default_factory=live_values)
     stores: list[ConnectionStore] = field(default_factory=list[ConnectionStore])
 
     def __post_init__(self) -> None:
@@ -57,7 +60,7 @@ class Connecting:
         login = ConnectionLogin.model_validate({"issuer": self.idp.url, "client_id": "gw-login"})
         self.store = ConnectionStore(self.folder / "connections", KEY)
         self.stores.append(self.store)
-        self.connections = Connections(self.store, self._append, self.now)
+        self.connections = Connections(self.store, self._append, self.now, self.live)
         self.connections.watch(self.removed.append)
         self.servers = {name: self._server(name, parsed) for name in ("crm", "other")}
         self.login = OpenIdLogin(login, f"{BASE}/oauth/login", self.now)
@@ -160,7 +163,7 @@ class Connecting:
         client = self.client(self.at.url)
         audiences = {"crm": (RESOURCE,)} if settings.names_audience else {}
         terms = ServerTerms(settings.issuer, settings.client, SCOPES, settings.revoke, {"crm": RESOURCE}, audiences)
-        return AuthorizationServer(name, terms, client, self.store, addresses=addresses, clock=self.now)
+        return AuthorizationServer(name, terms, client, self.store, addresses=addresses, clock=self.now, live=self.live)
 
 
 def refused(outcome: object, code: str) -> Reason:

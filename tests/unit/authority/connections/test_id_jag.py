@@ -19,6 +19,7 @@ from tests.unit.authority.brokers.asking import issued, jwt_text, lease_of, prep
 from tests.unit.authority.connections import connecting
 from tests.unit.authority.connections.connecting import BASE, SCOPES, Connecting
 from tests.unit.authority.connections.server import FakeServer, fake_server
+from tests.unit.live import live_values
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -54,7 +55,9 @@ class Asserting(Connecting):
         idp = self.client(self.idp.url)
         terms = ServerTerms(self.idp.url, parsed.id_jag.client, SCOPES, login=parsed.id_jag.scopes)
         addresses = Addresses(f"{BASE}/oauth/callback/crm", f"{BASE}/.well-known/oauth-client/crm")
-        server = AuthorizationServer("crm", terms, idp, self.store, addresses=addresses, clock=self.now)
+        server = AuthorizationServer(
+            "crm", terms, idp, self.store, addresses=addresses, clock=self.now, live=live_values()
+        )
         self.servers["crm"] = server
         users = ConnectedUsers(server, self.connections)
         subjects: Subjects = LoginSubjects(

@@ -1,0 +1,48 @@
+"""The values of the gateway that live from its start on: the secrets of its configuration, and its keys."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from gateway.config.secret_texts import secret_texts
+from gateway.credentials.live_values import LiveValues, is_telling
+from gateway.credentials.own_token import OF_THE_GATEWAY
+
+if TYPE_CHECKING:
+    from gateway.config import Configuration
+    from gateway.credentials.detect import Detector
+    from gateway.keys import Keys
+
+_CONFIGURED: Final = "configuration"
+_KEYS: Final = "keys"
+
+
+def open_live_values(configuration: Configuration, keys: Keys, detector: Detector) -> LiveValues:
+    """Return the registry, with the secrets of a configuration and the keys of the gateway."""
+    live = LiveValues(detector, time.monotonic)
+    for secret in secret_texts(configuration):
+        audience = OF_THE_GATEWAY if secret.audience is None else secret.audience
+        live.hold(f"{_CONFIGURED} {secret.place}", telling_parts(secret.text, detector), audience)
+    live.hold(_KEYS, _written_keys(keys), OF_THE_GATEWAY)
+    return live
+
+
+def telling_parts(text: str, detector: Detector) -> tuple[str, ...]:
+    """Return the parts of a configured secret that are known by their value: the credentials within a text such as an
+    address, or the text itself. An address without a credential has none."""
+    found = [hit.value for hit in detector.hits(text.encode("utf-8", "surrogatepass")) if is_telling(hit.value)]
+    if found:
+        return tuple(dict.fromkeys(found))
+    return () if "://" in text or text.startswith(("/", "~/", "./")) or not is_telling(text) else (text,)
+
+
+def _written_keys(keys: Keys) -> Iterator[str]:
+    """Yield the keys as their files may have them, and as a reader would write them."""
+    for key in (keys.chain, keys.sessions, keys.fingerprints):
+        yield base64.b64encode(key).decode()
+        yield key.hex()
+    yield keys.tokens.as_pem(private=True).decode()
+    yield str(keys.tokens.as_dict(private=True)["d"])

@@ -1,0 +1,66 @@
+"""Where live values of the gateway stand in an answer, for `concealment`. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from gateway.credentials.detect import Detector
+from gateway.credentials.finding import Finding, Hit
+from gateway.credentials.fingerprint import encoded
+from gateway.credentials.forms import string
+from gateway.credentials.known_spots import KnownSpots
+from gateway.credentials.live_values import LiveValues, shown_parts
+
+DETECTOR: Final = "live"
+_STEP: Final = 2_048
+_STRING: Final = re.compile(rb'[^"]{6,}')
+"""Text between quotes, which are where strings of JSON begin and end."""
+
+
+class LiveSpots:
+    """A detector of live values alone."""
+
+    def __init__(self, values: LiveValues, detector: Detector) -> None:
+        self._values = values
+        self._detector = detector
+        self.ruleset = detector.ruleset
+        self.fingerprints = detector.fingerprints
+
+    def hits(self, text: bytes) -> list[Hit]:
+        """Return the parts of a text that show a live value, or that would complete half of one with what was shown before."""
+        near = self._values.find_near(text)
+        if not near:
+            return []
+        known = KnownSpots(self._detector, [self._values.index(near)])
+        found = {(hit.start, hit.end): hit for start, end in _cut(text) for hit in self._find(text, start, end, known)}
+        return [found[place] for place in sorted(found)]
+
+    def finding(self, hit: Hit) -> Finding:
+        return Finding(self.fingerprints.of(hit.value), hit.detector, hit.kind)
+
+    def _find(self, text: bytes, start: int, end: int, known: KnownSpots) -> Iterator[Hit]:
+        """Yield the hits in a part of a text."""
+        near = self._values.find_near(text[start:end])
+        if not near:
+            return
+        said, at, read = string(text[start:end]), start, 0
+        spots = known(said)
+        if not spots and self._values.find_whole(near, [said], shown_parts):
+            spots = [(0, len(said), "")]
+        for first, last, _ in spots:
+            begin = at + len(encoded(said[read:first]))
+            at = begin + len(encoded(said[first:last]))
+            read = last
+            yield Hit(DETECTOR, "seen", begin, at, said[first:last])
+
+
+def _cut(text: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the places of the strings of a text. A long string is cut into parts, each of which begins within the one before."""
+    for match in _STRING.finditer(text):
+        start, end = match.span()
+        while end - start > 2 * _STEP:
+            yield start, start + 2 * _STEP
+            start += _STEP
+        yield start, end
