@@ -182,7 +182,7 @@ async def test_resources_prompts_completions_and_lists_show_no_value(there: Benc
 
 
 async def test_a_question_of_a_server_shows_no_value(there: Bench):
-    asked = {
+    asked: Any = {
         "jsonrpc": "2.0",
         "id": 3,
         "method": "elicitation/create",
