@@ -1,4 +1,4 @@
-"""Where live values of the gateway stand in an answer, for `concealment`. Pure."""
+"""The places of live values of the gateway in an answer, for `concealment`. Pure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class LiveSpots:
         self.fingerprints = detector.fingerprints
 
     def hits(self, text: bytes) -> list[Hit]:
-        """Return the parts of a text that show a live value, or that would complete half of one with what was shown before."""
+        """Return the parts of a text with a live value, or with a piece that completes half of one after earlier answers."""
         near = self._values.find_near(text)
         if not near:
             return []

@@ -223,9 +223,9 @@ class LiveValues:
     def find_whole(
         self, near: Sequence[LiveValue], values: list[Json], parts_of: Callable[[LiveValue], set[int]]
     ) -> tuple[LiveValue, ...]:
-        """Return the near values that texts show whole, or whose rest they show after earlier texts.
+        """Return the near values with more than half of their letters in these texts and earlier texts.
 
-        `parts_of` gives the parts of a value that went the same way earlier. It is told the parts that go now.
+        `parts_of` gives the parts of a value in earlier texts, and takes the parts in these.
         """
         found = self._search(near, values)
         whole = {finding.fingerprint for finding in found.findings}

@@ -1,6 +1,6 @@
-"""Signs that a text may hide a value of twelve bytes or more: in an encoding, or with other letters between its own. Pure.
+"""Signs of a hidden value of twelve bytes or more: of an encoding, or of fillers between letters. Pure.
 
-One pass over a text tells, so that nearly no text is decoded for the sake of values that are not in it.
+One pass over a text finds them, so that nearly no text is decoded.
 """
 
 from __future__ import annotations

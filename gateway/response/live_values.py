@@ -27,9 +27,9 @@ _BACKSLASH: Final = ord("\\")
 
 
 class LiveConcealer:
-    """Stage that puts a mark in the place of each live value, for good. An answer that shows one in another way ends here.
+    """Stage with a mark in the place of each live value, for good. An answer with a value in pieces ends here.
 
-    `values` are all live values. Nearly every frame has none, and passes as it came.
+    `values` are all live values. Nearly every frame has none, and passes unchanged.
     """
 
     __slots__ = ("_detector", "_passing", "_values", "_worker")
