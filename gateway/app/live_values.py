@@ -31,8 +31,10 @@ def open_live_values(configuration: Configuration, keys: Keys, detector: Detecto
 
 
 def telling_parts(text: str, detector: Detector) -> tuple[str, ...]:
-    """Return the parts of a configured secret that are known by their value: the credentials within a text such as an
-    address, or the text itself. An address without a credential has none."""
+    """Return the parts by which a configured secret is known: the credentials in the text, or the whole text.
+
+    An address without a credential has none.
+    """
     found = [hit.value for hit in detector.hits(text.encode("utf-8", "surrogatepass")) if is_telling(hit.value)]
     if found:
         return tuple(dict.fromkeys(found))

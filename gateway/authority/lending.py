@@ -97,7 +97,7 @@ class Authority:
     """The open tasks that have used up their budget."""
 
     def token_of_process(self, lease: Lease) -> str:
-        """Return the token of the process that a lease is handed over to. A renewal keeps it. It lives as long as the lease."""
+        """Return the token of the process of a lease. A renewal keeps the token, which lives as long as the lease."""
         name = f"{lease.upstream} {process_terms(lease)}"
         token = hmac.digest(self.process_key, name.encode(), hashlib.sha256).hex()
         self.live.hold(lease.id, [token], lease.audience)
