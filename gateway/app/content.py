@@ -68,8 +68,8 @@ def stderr_concealer(
     configuration: Configuration, inspector: Inspector, origins: KnownOrigins, live: LiveValues
 ) -> Callable[[str], Callable[[str, str], str]]:
     """Return, by the name of a stdio upstream, the concealment of a line on the standard error of a caller's process.
-    The concealed credentials are known by their form, from the environment of the process, from results shown to the
-    caller, or as live values of the gateway.
+    The credentials are known by their form, from the environment of the process, or from results shown to the caller. Live
+    values of the gateway are concealed too.
     """
 
     def of_upstream(upstream: str) -> Callable[[str, str], str]:
