@@ -154,16 +154,21 @@ async def _open_parts(
         style=configuration.errors,
         people=people,
         authority=authority,
-        added_headers={
-            name: frozenset(header.encode() for header in upstream.headers)
-            for name, upstream in configuration.upstreams.items()
-            if upstream.headers
-        },
+        added_headers=_added_headers(configuration),
         live=live,
         signals=signals,
         answers=base.signalled.answers,
         user_connections=build_user_connections(parts, authority, people),
     )
+
+
+def _added_headers(configuration: Configuration) -> dict[str, frozenset[bytes]]:
+    """Return the names of the callers' headers that the operator lets through, by upstream."""
+    return {
+        name: frozenset(header.encode() for header in upstream.headers)
+        for name, upstream in configuration.upstreams.items()
+        if upstream.headers
+    }
 
 
 def _places(configuration: Configuration) -> RequestPlaces:
