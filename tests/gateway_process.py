@@ -76,6 +76,13 @@ async def gateway_process(
             await asyncio.to_thread(stack.close)
 
 
+def with_operator(config: str) -> str:
+    """Name the account of the tests as an operator, if the configuration names none: tests ask without a terminal."""
+    return (
+        config if "operators" in config else f"{config}\noperators: {{accounts: [{{uid: {os.getuid()}, id: tests}}]}}\n"
+    )
+
+
 @contextmanager
 def running_gateway(
     config: str,
@@ -92,7 +99,7 @@ def running_gateway(
     """
     port = port or free_port()
     path = folder / "gateway.yaml"
-    path.write_text(f"listen: 127.0.0.1:{port}\n{config}", "utf-8")
+    path.write_text(f"listen: 127.0.0.1:{port}\n{with_operator(config)}", "utf-8")
     log = folder / "gateway.log"
     with log.open("wb") as output:
         process = started_gateway(path, output, environment or {}, by_command=by_command)

@@ -32,7 +32,7 @@ PHASES = {
 }
 VOCABULARY = {
     "background", "config", "credentials", "destinations", "errors", "file_access", "free_memory", "http", "json",
-    "key_files", "keys", "line_socket", "loop_turns", "model", "native", "protocol", "reasons", "sealed_database",
+    "key_files", "keys", "line_socket", "loop_turns", "model", "native", "processes", "protocol", "reasons", "sealed_database",
     "signing_keys", "strict_yaml", "subkeys", "text_cache", "words", "worker_thread",
 }  # fmt: skip
 """What every part may import."""
@@ -46,14 +46,8 @@ PURE = (
         if path.stem not in {"codes", "encoded_text", "known_spots", "ruleset", "surroundings"}
     ),
     "gateway.config.secret_texts",
-    "gateway.reasons.authority",
-    "gateway.reasons.brokers",
-    "gateway.reasons.callers",
-    "gateway.reasons.console",
-    "gateway.reasons.failures",
-    "gateway.reasons.policy_codes",
-    "gateway.reasons.requests",
-    "gateway.reasons.text",
+    *(f"gateway.reasons.{name}" for name in ("authority", "brokers", "callers", "console", "failures")),
+    *(f"gateway.reasons.{name}" for name in ("policy_codes", "requests", "text")),
     "gateway.catalogue.definitions",
     "gateway.catalogue.fold",
     "gateway.model.call",

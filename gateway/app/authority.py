@@ -15,6 +15,7 @@ import structlog
 
 from gateway.app.brokers import build_brokers
 from gateway.app.connections import open_connections
+from gateway.app.operators import find_operators, operator_socket
 from gateway.authority.active import ActiveTokens
 from gateway.authority.brokers.minted import MintedBroker
 from gateway.authority.ending import Ender, LeaseRecord
@@ -29,7 +30,7 @@ from gateway.background import Job
 from gateway.config.authority import GatewayCredential, LeasedCredential
 from gateway.config.brokers import OWN
 from gateway.errors import LeasesLeftOpen
-from gateway.line_socket import LineSocket, SocketName, own_uid
+from gateway.line_socket import SocketName
 from gateway.pipeline.issue import ListingTransport
 from gateway.subkeys import subkey
 from gateway.upstream.stdio import StdioUpstream
@@ -94,8 +95,8 @@ async def open_authority(stack: AsyncExitStack, parts: AuthorityParts) -> Author
     stack.callback(store.close)
     stack.push_async_callback(_drain, leases)
     _keep_time(stack, leases, parts)
-    operators = LeaseOperators(leases, own_uid())
-    await LineSocket(configuration.state / "leases.sock", _SOCKET, operators.serve, mode=0o600).start(stack)
+    operators = LeaseOperators(leases, find_operators(configuration))
+    await operator_socket(configuration, "leases", _SOCKET, operators.serve).start(stack)
     parts.metrics.observe_leases(lambda: Counter(lease.state for lease in leases.all()))
     office = None if connected is None else connected.office
     if office is not None:

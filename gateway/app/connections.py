@@ -11,6 +11,7 @@ import structlog
 
 from gateway import reasons
 from gateway.app.brokers import build_assertion_broker
+from gateway.app.operators import find_operators, operator_socket
 from gateway.approvals.seal import TicketSeal
 from gateway.authority.brokers.connected_users import ConnectedUsers
 from gateway.authority.brokers.issuer_client import IssuerClient
@@ -30,7 +31,7 @@ from gateway.config.connections import callback_of, server_of
 from gateway.errors import GatewayError
 from gateway.identity.id_token import LoginFault
 from gateway.identity.login import BegunLogin, LoginClient, LoginProvider
-from gateway.line_socket import LineSocket, SocketName, own_uid
+from gateway.line_socket import SocketName
 from gateway.model.decision import Reason
 from gateway.pipeline.user_connections import UserConnections
 from gateway.response.completion_notices import CompletionNotices
@@ -103,9 +104,8 @@ async def open_connections(stack: AsyncExitStack, parts: DeskParts, live: LiveVa
         link_life=settings.link.total_seconds(),
     )
     _end_removed(stack, connections, servers)
-    operators = ConnectionOperators(connections, own_uid())
-    path = configuration.state / "connections.sock"
-    await LineSocket(path, _SOCKET, operators.serve, mode=0o600).start(stack)
+    operators = ConnectionOperators(connections, find_operators(configuration))
+    await operator_socket(configuration, "connections", _SOCKET, operators.serve).start(stack)
     brokers: dict[str, Broker] = {}
     for name, each in given.items():
         brokers[name] = _broker(each, servers[name], clients[name], connections, parts)

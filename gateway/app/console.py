@@ -16,7 +16,7 @@ from gateway.console.feed import Feed
 from gateway.console.parts import ConsoleParts
 from gateway.console.rendering import Templates
 from gateway.console.sessions import LinkRegister, SessionRegister
-from gateway.console.socket import FILE, LinkSocket
+from gateway.console.socket import NAME, LinkSocket
 from gateway.identity.login import LoginClient, LoginProvider
 from gateway.identity.login_cookie import LoginSeal
 from gateway.journal.entry_index import EntryIndex
@@ -64,7 +64,7 @@ async def open_console(
     )
     accounts = find_accounts(configuration)
     if provider is None:
-        await LinkSocket(settings.socket or configuration.state / FILE, parts, accounts).start(stack)
+        await LinkSocket(settings.socket or configuration.operator_socket(NAME), parts, accounts).start(stack)
     return Console(parts, accounts)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
+from gateway.app.operators import find_operators
 from gateway.approvals import ApprovalStore, Desk, Times
 from gateway.approvals.channels.building import build_channels
 from gateway.approvals.channels.notifier import Notifier
@@ -26,7 +27,6 @@ from gateway.background import Job
 from gateway.errors import GatewayError
 from gateway.identity.identities import Identities
 from gateway.journal.records import record_arguments
-from gateway.line_socket import own_uid
 from gateway.pipeline.people import Approvers, People
 from gateway.pipeline.record import held_credentials
 from gateway.response.completion_notices import CompletionNotices
@@ -159,8 +159,7 @@ def find_accounts(configuration: Configuration) -> Accounts:
     """Return the people with an account on this machine."""
     peers = () if configuration.approvals is None else configuration.approvals.peers
     people = {peer.uid: Person(peer.id, peer.issuer, peer.groups, "peer", "socket") for peer in peers}
-    is_development = any(identity.kind == "development" for identity in configuration.identity)
-    return Accounts(people, own_uid(), is_development)
+    return Accounts(people, find_operators(configuration))
 
 
 async def _approvers(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
+from gateway.app.operators import find_operators, operator_socket
 from gateway.authority.signals.operators import SignalOperators, StreamInfo
 from gateway.authority.signals.polling import Poller, Verifier
 from gateway.authority.signals.receiver import SignalReceiver, SignalStream
@@ -23,7 +24,7 @@ from gateway.authority.signals.watch import StreamWatch
 from gateway.background import Job
 from gateway.errors import GatewayError
 from gateway.identity.assembly import transmitter_keys
-from gateway.line_socket import LineSocket, SocketName, own_uid
+from gateway.line_socket import SocketName
 from gateway.model.signal import SIGNAL_TYPES
 from gateway.pipeline.ended_logins import EndedLogins, SeenCallers
 from gateway.pipeline.signals import Signals, VerifiedStream, take_token
@@ -133,8 +134,10 @@ async def open_signals(
         infos[name] = StreamInfo(source.stream, settings.delivery, verifier, partial(_has_keys, source))
     recorder.metrics.observe_signals(partial(_count, receiver, infos))
     _sweep(stack, receiver)
-    operators = SignalOperators(receiver, infos, own_uid(), monotonic=parts.monotonic, new_state=_new_state)
-    await LineSocket(configuration.state / "signals.sock", _SOCKET, operators.serve, mode=0o600).start(stack)
+    operators = SignalOperators(
+        receiver, infos, find_operators(configuration), monotonic=parts.monotonic, new_state=_new_state
+    )
+    await operator_socket(configuration, "signals", _SOCKET, operators.serve).start(stack)
     return Signals(memory.register, receiver, tuple(sources))
 
 

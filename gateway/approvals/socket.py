@@ -28,8 +28,9 @@ from gateway.approvals.endorsement import Selection
 from gateway.approvals.model import Person
 from gateway.approvals.office import Office, SubmittedAnswer
 from gateway.errors import GatewayError
-from gateway.line_socket import IDLE_SECONDS, LineSocket, Peer, SocketName, describe_refusal
+from gateway.line_socket import IDLE_SECONDS, Account, LineSocket, Peer, SocketName, describe_refusal
 from gateway.model.decision import Reason
+from gateway.operators import OperatorAccounts
 
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
@@ -40,22 +41,22 @@ _BEHIND: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
-    """People by the number of their account. `own` is the gateway's account: agents' servers run under this account, so
-    it never votes. Only in development its owner may speak as anybody."""
+    """People by the number of their account, and the accounts of operators. The gateway's own account never votes: agents'
+    servers may run under it. Only in development its owner may speak as anybody."""
 
     people: Mapping[int, Person]
-    own: int
-    is_development: bool = False
+    operators: OperatorAccounts
 
-    def person(self, uid: int, speaks_as: str | None, groups: tuple[str, ...]) -> Person | Reason:
+    def person(self, account: Account, speaks_as: str | None, groups: tuple[str, ...]) -> Person | Reason:
         """Return the person behind a connection."""
-        if uid == self.own:
-            if not self.is_development:
-                return reasons.VOTE_ACCOUNT_OF_GATEWAY.reason()
-            return Person(speaks_as or "developer", "local", groups, "peer", "socket")
-        found = self.people.get(uid)
+        if account.uid == self.operators.own:
+            if self.operators.hears_own(account):
+                return Person(speaks_as or "developer", "local", groups, "peer", "socket")
+            is_development = self.operators.is_development
+            return (reasons.VOTE_TERMINAL if is_development else reasons.VOTE_ACCOUNT_OF_GATEWAY).reason()
+        found = self.people.get(account.uid)
         if found is None:
-            return reasons.VOTE_ACCOUNT.reason(account=uid)
+            return reasons.VOTE_ACCOUNT.reason(account=account.uid)
         return found if speaks_as is None else reasons.VOTE_ACCOUNT_OF_ANOTHER.reason()
 
 
@@ -83,7 +84,7 @@ class DeskSocket:
         """Listen until the stack ends. Raises `ConfigurationError`."""
         await self._socket.start(stack)
 
-    async def _answer(self, line: bytes, peer: Peer) -> bool:
+    async def _answer(self, line: bytes, peer: Peer, account: Account) -> bool:
         """Answer a request. Returns whether the peer may send another: a stranger may not."""
         try:
             request = msgspec.json.decode(line, type=ApprovalRequest)
@@ -91,7 +92,7 @@ class DeskSocket:
             refusal = reasons.VOTE_INVALID_REQUEST.reason(problem=error)
             await peer.send(describe_refusal(refusal))
             return True
-        person = self._accounts.person(peer.uid, request.speaks_as, request.groups)
+        person = self._accounts.person(account, request.speaks_as, request.groups)
         if isinstance(person, Reason):
             await peer.send(describe_refusal(person))
             return False
@@ -127,7 +128,7 @@ class DeskSocket:
                 news.put_nowait(summary if news.qsize() < _BEHIND - 1 else None)
 
         stop: Callable[[], None] = self._office.watch(tell)
-        gone = asyncio.ensure_future(peer.reader.read())
+        gone = asyncio.ensure_future(peer.wait_for_end())
         try:
             for summary in self._office.list():
                 await peer.send({"ok": summary})
@@ -136,9 +137,10 @@ class DeskSocket:
         finally:
             stop()
             gone.cancel()
+            await asyncio.wait([gone])
 
 
-async def _next(news: asyncio.Queue[dict[str, Any] | None], gone: asyncio.Future[bytes]) -> dict[str, Any] | None:
+async def _next(news: asyncio.Queue[dict[str, Any] | None], gone: asyncio.Future[None]) -> dict[str, Any] | None:
     """Return the next change; `None` if the peer has gone, or is too far behind."""
     change = asyncio.ensure_future(news.get())
     await asyncio.wait({change, gone}, return_when=asyncio.FIRST_COMPLETED)

@@ -7,7 +7,7 @@
 | `{"do": "revoke", "chosen": {"task": …}}` (see `LeaseSelection`) | `{"ok": {"ended": number}}` |
 | `{"do": "abandon", "id": …, "reason": …}` | `{"ok": lease}` |
 
-A refused request is answered with `{"error": {"code", "message", "remedy"}}`. The gateway's own account and root are operators.
+A refused request is answered with `{"error": {"code", "message", "remedy"}}`. `OperatorAccounts` names the operators.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from msgspec import Struct
 from gateway import reasons
 from gateway.authority.leases import Leases
 from gateway.authority.model import Lease, describe_lease
-from gateway.operators import Operators
+from gateway.operators import OperatorAccounts, Operators
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,8 +68,8 @@ class LeaseOperation(Struct, frozen=True, forbid_unknown_fields=True):
 class LeaseOperators(Operators[LeaseOperation]):
     """Answers to operators about leases."""
 
-    def __init__(self, leases: Leases, own: int) -> None:
-        super().__init__(LeaseOperation, "lease", own)
+    def __init__(self, leases: Leases, accounts: OperatorAccounts) -> None:
+        super().__init__(LeaseOperation, "lease", accounts)
         self._leases = leases
 
     async def _do(self, request: LeaseOperation) -> Any:

@@ -66,4 +66,4 @@ def revoke(
 def _operator(config: Any) -> AbstractContextManager[DeskClient]:
     from gateway.cli.desk_client import connect_to_desk
 
-    return connect_to_desk(configuration(config).state / "connections.sock", None, [])
+    return connect_to_desk(configuration(config).operator_socket("connections"), None, [])

@@ -48,4 +48,4 @@ def _socket_of(settings: Configuration) -> Path:
         raise ConfigurationError(
             "people log in to this console at an identity provider", f"open {settings.base_url}/console"
         )
-    return settings.console.socket or settings.state / "console.sock"
+    return settings.console.socket or settings.operator_socket("console")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from gateway.errors import ConfigurationError, GatewayError
@@ -42,7 +42,9 @@ class DeskClient:
             yield self._read()
 
     def _send(self, do: str, fields: dict[str, Any]) -> None:
-        self._connection.sendall(json.dumps({"do": do, **self._speaker, **fields}).encode() + b"\n")
+        # A gateway that does not hear this program says so at once, and closes the connection.
+        with suppress(BrokenPipeError):
+            self._connection.sendall(json.dumps({"do": do, **self._speaker, **fields}).encode() + b"\n")
 
     def _read(self) -> Any:
         try:

@@ -114,7 +114,7 @@ def abandon(
 def _operator(config: Any) -> AbstractContextManager[DeskClient]:
     from gateway.cli.desk_client import connect_to_desk
 
-    return connect_to_desk(configuration(config).state / "leases.sock", None, [])
+    return connect_to_desk(configuration(config).operator_socket("leases"), None, [])
 
 
 def _write_value(name: str, value: Any) -> str:

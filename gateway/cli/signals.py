@@ -78,7 +78,7 @@ def forget(
 def _operator(config: Any) -> AbstractContextManager[DeskClient]:
     from gateway.cli.desk_client import connect_to_desk
 
-    return connect_to_desk(configuration(config).state / "signals.sock", None, [])
+    return connect_to_desk(configuration(config).operator_socket("signals"), None, [])
 
 
 def _state(stream: dict[str, Any]) -> str:

@@ -29,9 +29,11 @@ def serve(configuration: Path) -> None:
     load_lean()
     import uvloop
 
-    from gateway import app, config
+    from gateway import app, config, own_process
     from gateway.telemetry import logs
 
+    own_process.hide_memory()
+    own_process.adopt_orphans()
     settings = config.load(configuration)
     logs.configure(settings.telemetry.log, settings.telemetry.level)
     uvloop.run(app.run(settings))

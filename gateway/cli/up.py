@@ -42,10 +42,13 @@ def up(
     """
     import uvloop
 
+    from gateway import own_process
     from gateway.cli import tour, trial
 
     if (as_json or verbose) and not once:
         raise typer.BadParameter(f"{'--json' if as_json else '--verbose'} goes with --once")
+    own_process.hide_memory()
+    own_process.adopt_orphans()
     if once:
         form = tour.TourForm.JSON if as_json else tour.TourForm.FULL if verbose else tour.TourForm.BRIEF
         passed = uvloop.run(tour.run(port=port, state=state, form=form))

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator
 
 from gateway.config.channels import ChannelSettings, CliChannel, SendingChannel, name_of
 from gateway.config.identities import JwtIdentity
+from gateway.config.operators import AccountSettings, find_repeated
 from gateway.config.values import Duration, FilePath, Settings, Text
 
 
-class PeerSettings(Settings):
+class PeerSettings(AccountSettings):
     """A person with an account on this machine, for answers over the Unix socket."""
 
-    uid: Annotated[int, Field(strict=True, ge=0)] = Field(description="The number of the account.")
-    id: Text = Field(
-        description="The person, as the identity provider names users: nobody approves a call of their own."
-    )
-    issuer: Text = Field(default="local", description="Who vouches for that name.")
     groups: tuple[Text, ...] = Field(default=(), description="Groups of approvers that the person is in.")
 
 
@@ -72,9 +68,8 @@ class ApprovalSettings(Settings):
     @field_validator("peers")
     @classmethod
     def _one_each(cls, value: tuple[PeerSettings, ...]) -> tuple[PeerSettings, ...]:
-        uids = [peer.uid for peer in value]
-        if twice := [uid for uid in uids if uids.count(uid) > 1]:
-            raise ValueError(f"the account {twice[0]} is given twice; keep one of the two")
+        if problem := find_repeated(value):
+            raise ValueError(problem)
         return value
 
     @field_validator("channels")

@@ -20,6 +20,7 @@ from gateway.config.history import DirectorySettings, HistorySettings
 from gateway.config.identities import Identity
 from gateway.config.inspection import InspectionSettings
 from gateway.config.labels import ToolLabels
+from gateway.config.operators import OperatorSettings
 from gateway.config.policy import PolicySettings
 from gateway.config.signals import Signals
 from gateway.config.values import (
@@ -242,6 +243,9 @@ class Configuration(Settings):
     approvals: ApprovalSettings | None = Field(
         default=None, description="People who approve calls. Without it, such calls are refused."
     )
+    operators: OperatorSettings = Field(
+        default=OperatorSettings(), description="The accounts on this machine that operate the gateway."
+    )
     authority: AuthoritySettings = Field(
         default=AuthoritySettings(), description="The credentials that the gateway lends to calls."
     )
@@ -278,6 +282,15 @@ class Configuration(Settings):
         """The public address, without a slash at its end."""
         scheme = "https" if self.tls else "http"
         return (self.public_url or f"{scheme}://{self.listen}").rstrip("/")
+
+    @property
+    def is_development(self) -> bool:
+        """Return whether the gateway signs tokens for trying things out. Its own account has authority in development alone."""
+        return any(identity.kind == "development" for identity in self.identity)
+
+    def operator_socket(self, name: str) -> Path:
+        """Return the path of a socket of operators."""
+        return (self.operators.sockets or self.state) / f"{name}.sock"
 
     @field_validator("listen")
     @classmethod

@@ -17,7 +17,7 @@ from gateway.console.parts import NavigationEntry
 from gateway.console.responses import HEADERS
 from gateway.console.socket import make_link
 from gateway.console.visits import page_route
-from gateway.line_socket import own_uid
+from gateway.line_socket import Account, own_uid
 from gateway.model.decision import Reason
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Console(NamedTuple):
         """Return the address of a new one-time link for the gateway's own account; `None` with a login at a provider."""
         if self.parts.provider is not None:
             return None
-        found = make_link(self.parts, self.accounts, own_uid())
+        found = make_link(self.parts, self.accounts, Account(own_uid(), has_terminal=True))
         return None if isinstance(found, Reason) else str(found["url"])
 
 

@@ -18,7 +18,7 @@ from msgspec import Struct
 from gateway import reasons
 from gateway.console.accounts import find_visitor
 from gateway.console.sessions import LINK_SECONDS
-from gateway.line_socket import LineSocket, Peer, SocketName, describe_refusal
+from gateway.line_socket import Account, LineSocket, Peer, SocketName, describe_refusal
 from gateway.model.decision import Reason
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gateway.approvals.socket import Accounts
     from gateway.console.parts import ConsoleParts
 
-FILE: Final = "console.sock"
+NAME: Final = "console"
 _NAME: Final = SocketName("the console", "let the gateway write to the state folder, and give it a short path")
 
 
@@ -47,21 +47,21 @@ class LinkSocket:
         """Listen until the stack ends. Raises `ConfigurationError`."""
         await self._socket.start(stack)
 
-    async def _answer(self, line: bytes, peer: Peer) -> bool:
+    async def _answer(self, line: bytes, peer: Peer, account: Account) -> bool:
         """Answer a request. Returns whether the peer may send another."""
         try:
             msgspec.json.decode(line, type=_SocketRequest)
         except msgspec.MsgspecError as error:
             await peer.send(describe_refusal(reasons.CONSOLE_INVALID.reason(problem=error)))
             return True
-        found = make_link(self._console, self._accounts, peer.uid)
+        found = make_link(self._console, self._accounts, account)
         await peer.send(describe_refusal(found) if isinstance(found, Reason) else {"ok": found})
         return not isinstance(found, Reason)
 
 
-def make_link(console: ConsoleParts, accounts: Accounts, uid: int) -> dict[str, Any] | Reason:
+def make_link(console: ConsoleParts, accounts: Accounts, account: Account) -> dict[str, Any] | Reason:
     """Return a one-time link for an account, or the refusal of a foreign account."""
-    visitor = find_visitor(accounts, uid, console.gateway.clock())
+    visitor = find_visitor(accounts, account, console.gateway.clock())
     if isinstance(visitor, Reason):
         return visitor
     url = console.link(console.links.make(visitor))

@@ -88,6 +88,12 @@ VOTE_ACCOUNT_OF_GATEWAY: Final = RefusalText(
     "The gateway's own account cannot approve: servers that it starts for agents run under it.",
     "Use another account of approvals.peers.",
 )
+VOTE_TERMINAL: Final = RefusalText(
+    "vote/account",
+    403,
+    "The gateway's own account is heard from a terminal only.",
+    "Run the command in a terminal. For scripts in development, list the account in operators.accounts.",
+)
 VOTE_ACCOUNT_OF_ANOTHER: Final = RefusalText(
     "vote/account", 403, "An account speaks for its own person only.", "Leave out --as."
 )

@@ -157,7 +157,22 @@ IDENTITY_PERSON: Final = RefusalText(
     _rpc.UNAUTHENTICATED,
 )
 OPERATOR_ACCOUNT: Final = RefusalText(
-    "{word}/account", 403, "This account is no operator of the gateway.", "Use the gateway's own account, or root."
+    "{word}/account",
+    403,
+    "This account is no operator of the gateway.",
+    "Have it listed in operators.accounts, or use root.",
+)
+OPERATOR_ACCOUNT_OF_GATEWAY: Final = RefusalText(
+    "{word}/account",
+    403,
+    "The gateway's own account does not operate it: servers that it starts for agents may run under it.",
+    "Use another account of operators.accounts.",
+)
+OPERATOR_TERMINAL: Final = RefusalText(
+    "{word}/account",
+    403,
+    "The gateway's own account is heard from a terminal only.",
+    "Run the command in a terminal. For scripts in development, list the account in operators.accounts.",
 )
 OPERATOR_INVALID: Final = RefusalText("{word}/invalid", 400, "The request cannot be read: {problem}.", "Correct it.")
 JOURNAL_DAMAGED: Final = RefusalText(
@@ -166,6 +181,24 @@ JOURNAL_DAMAGED: Final = RefusalText(
     "An entry of the journal cannot be read.",
     "Run `opagate journal verify`.",
     _rpc.UNAVAILABLE,
+)
+SOCKET_DESCENDANT: Final = RefusalText(
+    "socket/descendant",
+    403,
+    "The gateway started this program or one of its parents, and does not hear its own programs.",
+    "Run the command in a shell of your own.",
+)
+SOCKET_SENDER: Final = RefusalText(
+    "socket/sender",
+    403,
+    "The request comes from another program than the connected one.",
+    "Connect and ask in one program.",
+)
+SOCKET_UNSEEN: Final = RefusalText(
+    "socket/unseen",
+    403,
+    "The gateway cannot see the program at the other end: it has ended, is in another container, or /proc hides it.",
+    "Run the command in the gateway's own container, and let the gateway see /proc.",
 )
 SOCKET_BUSY: Final = RefusalText(
     "socket/busy", 503, "Too many programs are connected to this socket.", "Close some, and try again."

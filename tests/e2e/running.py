@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tests.e2e.wire import until
-from tests.gateway_process import GatewayProcess, _is_healthy, free_port, started_gateway
+from tests.gateway_process import GatewayProcess, _is_healthy, free_port, started_gateway, with_operator
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def mortal_gateway(
     """
     port = port or free_port()
     path, log = folder / "gateway.yaml", folder / "gateway.log"
-    path.write_text(f"listen: 127.0.0.1:{port}\n{config}", "utf-8")
+    path.write_text(f"listen: 127.0.0.1:{port}\n{with_operator(config)}", "utf-8")
     with log.open("ab") as output:
         process = started_gateway(path, output, environment or {}, by_command=by_command)
     gateway = GatewayProcess(f"{'https' if tls else 'http'}://127.0.0.1:{port}", folder, log, process)

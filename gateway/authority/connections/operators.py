@@ -5,7 +5,7 @@
 | `{"do": "list"}` | `{"ok": [connection, …]}` |
 | `{"do": "revoke", "chosen": {"user": …}}` (see `ConnectionSelection`) | `{"ok": {"removed": number}}` |
 
-A refused request is answered with `{"error": {"code", "message", "remedy"}}`. The gateway's own account and root are operators.
+A refused request is answered with `{"error": {"code", "message", "remedy"}}`. `OperatorAccounts` names the operators.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gateway.authority.connections.connections import Connections
 from gateway.authority.connections.model import UserConnection, describe_connection
 from gateway.errors import GatewayError
 from gateway.model.decision import Reason
-from gateway.operators import Operators
+from gateway.operators import OperatorAccounts, Operators
 
 
 class ConnectionSelection(Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,8 +56,8 @@ class ConnectionOperation(Struct, frozen=True, forbid_unknown_fields=True):
 class ConnectionOperators(Operators[ConnectionOperation]):
     """Answers to operators about users' connections."""
 
-    def __init__(self, connections: Connections, own: int) -> None:
-        super().__init__(ConnectionOperation, "connection", own)
+    def __init__(self, connections: Connections, accounts: OperatorAccounts) -> None:
+        super().__init__(ConnectionOperation, "connection", accounts)
         self._connections = connections
 
     async def _do(self, request: ConnectionOperation) -> Any:

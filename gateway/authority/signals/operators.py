@@ -6,7 +6,7 @@
 | `{"do": "test", "stream": …}` | `{"ok": {"stream", "seconds"}}` once the verification event has come |
 | `{"do": "forget", "id": …}` | `{"ok": signal}`: it is no longer in force |
 
-A refused request is answered with `{"error": {"code", "message", "remedy"}}`. The gateway's own account and root are operators.
+A refused request is answered with `{"error": {"code", "message", "remedy"}}`. `OperatorAccounts` names the operators.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gateway import reasons
 from gateway.authority.signals.subjects import digest_subject
 from gateway.errors import GatewayError
 from gateway.model.decision import Reason
-from gateway.operators import Operators
+from gateway.operators import OperatorAccounts, Operators
 
 if TYPE_CHECKING:
     from gateway.authority.signals.polling import Verifier
@@ -59,12 +59,12 @@ class SignalOperators(Operators[SignalOperation]):
         self,
         receiver: SignalReceiver,
         streams: Mapping[str, StreamInfo],
-        own: int,
+        accounts: OperatorAccounts,
         *,
         monotonic: Callable[[], float],
         new_state: Callable[[], str],
     ) -> None:
-        super().__init__(SignalOperation, "signal", own)
+        super().__init__(SignalOperation, "signal", accounts)
         self._receiver = receiver
         self._streams = streams
         self._monotonic = monotonic

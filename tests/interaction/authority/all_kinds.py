@@ -192,7 +192,7 @@ def configured(issuers: Issuers, folder: Path, login: str, **more: Any) -> str:
         },
     }
     document: dict[str, Any] = {
-        "identity": [{"kind": "jwt", "issuer": issuer, "audience": "gw"}],
+        "identity": [{"kind": "jwt", "issuer": issuer, "audience": "gw"}, {"kind": "development"}],
         "policy": {"grants": "grants.yaml", "engine": {"kind": "embedded", "deadline": "20s"}},
         "connections": {"login": {"issuer": issuer, "client_id": login, "client_secret": "${GATEWAY_SECRET}"}},
         "brokers": brokers,

@@ -145,7 +145,10 @@ async def test_a_lease_of_a_gateway_waits_for_the_time_of_its_token_or_refuses_a
         "credential": credential,
     }
     config = {
-        "identity": [{"kind": "jwt", "issuer": provider.issuer, "audience": settings["client_id"]}],
+        "identity": [
+            {"kind": "jwt", "issuer": provider.issuer, "audience": settings["client_id"]},
+            {"kind": "development"},
+        ],
         "policy": {"grants": "grants.yaml", "engine": {"kind": "embedded", "deadline": "20s"}},
         "authority": {"ttl": {"default": f"{seconds}s"}},
         "brokers": {"idp": settings},

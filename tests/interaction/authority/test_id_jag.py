@@ -110,7 +110,7 @@ async def started(
         "credential": credential,
     }
     settings: dict[str, Any] = {
-        "identity": [{"kind": "jwt", "issuer": provider.issuer, "audience": "gw"}],
+        "identity": [{"kind": "jwt", "issuer": provider.issuer, "audience": "gw"}, {"kind": "development"}],
         "policy": {"grants": "grants.yaml", "engine": {"kind": "embedded", "deadline": "20s"}},
         "connections": {"login": {"issuer": provider.issuer, "client_id": login, "client_secret": "${LOGIN_SECRET}"}},
         "brokers": {"keycloak": broker},

@@ -57,7 +57,7 @@ def configured(keycloak: Keycloak, echo: ServerProcess, receiver: Receiver, fold
     }
     return yaml.safe_dump(
         {
-            "identity": [{"kind": "jwt", "issuer": keycloak.issuer, "audience": "gw"}],
+            "identity": [{"kind": "jwt", "issuer": keycloak.issuer, "audience": "gw"}, {"kind": "development"}],
             "policy": {"grants": "grants.yaml", "engine": {"kind": "embedded", "deadline": "20s"}},
             "upstreams": {"tickets": upstream},
             "signals": [stream],

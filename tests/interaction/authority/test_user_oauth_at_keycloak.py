@@ -88,7 +88,7 @@ async def started(
         "credential": {**given, **credential, "audiences": named},
     }
     settings: dict[str, Any] = {
-        "identity": [{"kind": "jwt", "issuer": keycloak.issuer, "audience": "gw"}],
+        "identity": [{"kind": "jwt", "issuer": keycloak.issuer, "audience": "gw"}, {"kind": "development"}],
         "policy": {"grants": "grants.yaml", "engine": {"kind": "embedded", "deadline": "20s"}},
         "connections": {"login": {"issuer": keycloak.issuer, "client_id": login, "client_secret": "${LOGIN_SECRET}"}},
         "brokers": {"corp": {**broker, "client": {"id": client, "auth": {"client_secret": "${OWN_SECRET}"}}}},

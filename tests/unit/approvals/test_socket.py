@@ -22,6 +22,7 @@ from gateway.cli import approvals
 from gateway.cli import endorsements as commands
 from gateway.cli.desk_client import DeskRefusal, connect_to_desk
 from gateway.errors import ConfigurationError
+from gateway.operators import OperatorAccounts
 from tests.unit.approvals.making import (
     BOB,
     DESCRIPTION,
@@ -53,7 +54,7 @@ async def ended() -> list[str]:
 
 @pytest.fixture
 async def path(tmp_path: Path, desk: Desk, endorsements: Endorsements, ended: list[str]) -> AsyncGenerator[Path]:
-    async with listening(tmp_path, desk, ended, Accounts({ME: BOB}, own=ME + 1), endorsements) as found:
+    async with listening(tmp_path, desk, ended, Accounts({ME: BOB}, OperatorAccounts(ME + 1)), endorsements) as found:
         yield found
 
 
@@ -147,7 +148,11 @@ async def test_requests_that_count_for_nothing(desk: Desk, path: Path, fields: d
 
 
 async def test_the_gateways_own_account_and_strangers_are_not_heard(tmp_path: Path, desk: Desk, ended: list[str]):
-    for accounts in (Accounts({ME: BOB}, own=ME), Accounts({}, own=ME + 1), Accounts({ME + 1: BOB}, own=ME + 2)):
+    for accounts in (
+        Accounts({ME: BOB}, OperatorAccounts(ME)),
+        Accounts({}, OperatorAccounts(ME + 1)),
+        Accounts({ME + 1: BOB}, OperatorAccounts(ME + 2)),
+    ):
         async with listening(tmp_path, desk, ended, accounts) as path:
             for do in ("list", "show", "vote", "endorsements", "revoke", "watch"):
                 assert await refused(path, do, id="q1", vote=vote()) == "vote/account"
@@ -157,7 +162,7 @@ async def test_in_development_the_owner_speaks_as_anybody_but_the_requester(
     tmp_path: Path, desk: Desk, ended: list[str]
 ):
     await desk.ask(question(), DESCRIPTION)
-    async with listening(tmp_path, desk, ended, Accounts({}, own=ME, is_development=True)) as path:
+    async with listening(tmp_path, desk, ended, Accounts({}, OperatorAccounts(ME, is_development=True))) as path:
         assert await refused(path, "vote", "agent", id="q1", vote=vote()) == "vote/excluded"
         assert (await asked(path, "vote", "carol", id="q1", vote=vote()))["state"] == "granted"
 
@@ -189,7 +194,10 @@ async def test_silent_and_strange_peers_keep_no_place(tmp_path: Path, desk: Desk
     async def no_task(_task: str) -> bool:
         return False
 
-    for accounts, first in ((Accounts({ME: BOB}, own=ME + 1), b""), (Accounts({}, own=ME + 1), b'{"do": "list"}\n')):
+    for accounts, first in (
+        (Accounts({ME: BOB}, OperatorAccounts(ME + 1)), b""),
+        (Accounts({}, OperatorAccounts(ME + 1)), b'{"do": "list"}\n'),
+    ):
         async with AsyncExitStack() as stack:
             idle = 60.0 if first else 0.05
             socket = DeskSocket(tmp_path / "idle.sock", Office(desk, endorsements, no_task), accounts, idle=idle)
@@ -205,7 +213,7 @@ async def test_a_path_that_cannot_be_a_socket_is_told(tmp_path: Path, desk: Desk
     async def no_task(_task: str) -> bool:
         return False
 
-    socket = DeskSocket(tmp_path / ("x" * 200), Office(desk, endorsements, no_task), Accounts({}, 0))
+    socket = DeskSocket(tmp_path / ("x" * 200), Office(desk, endorsements, no_task), Accounts({}, OperatorAccounts(0)))
     with pytest.raises(ConfigurationError, match="cannot be made"):
         await socket.start(AsyncExitStack())
 

@@ -9,6 +9,8 @@ import pytest
 from gateway.authority.leases import Lent
 from gateway.authority.model import NotEnded
 from gateway.authority.operators import LeaseOperators
+from gateway.line_socket import Account
+from gateway.operators import OperatorAccounts
 from tests.unit.authority.lending import Lending
 
 OWN = 1000
@@ -22,13 +24,14 @@ async def lending(tmp_path: Path) -> Lending:
     return lending
 
 
-async def ask(lending: Lending, uid: int = OWN, **request: Any) -> Any:
-    document, _ = await LeaseOperators(lending.leases, OWN).answer(json.dumps(request).encode(), uid)
+async def ask(lending: Lending, uid: int = 0, **request: Any) -> Any:
+    operators = LeaseOperators(lending.leases, OperatorAccounts(OWN))
+    document, _ = await operators.answer(json.dumps(request).encode(), Account(uid, has_terminal=True))
     return document["ok"] if "ok" in document else document["error"]["code"]
 
 
-@pytest.mark.parametrize(("uid", "is_heard"), [(OWN, True), (0, True), (1001, False), (65534, False)])
-async def test_only_the_gateways_account_and_root_are_operators(lending: Lending, uid: int, *, is_heard: bool):
+@pytest.mark.parametrize(("uid", "is_heard"), [(OWN, False), (0, True), (1001, False), (65534, False)])
+async def test_the_gateways_own_account_is_no_operator(lending: Lending, uid: int, *, is_heard: bool):
     found = await ask(lending, uid, do="list")
 
     assert (found != "lease/account") is is_heard

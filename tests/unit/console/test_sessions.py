@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
+import pytest
+
 from gateway.approvals.model import Person
 from gateway.approvals.socket import Accounts
 from gateway.console.accounts import find_visitor
 from gateway.console.feed import PER_SESSION, STREAMS, Feed, View
 from gateway.console.sessions import LINK_SECONDS, LINKS, PER_PERSON, LinkRegister, SessionRegister, Visitor
+from gateway.line_socket import Account
 from gateway.model.decision import Reason
+from gateway.operators import OperatorAccounts, OperatorName
 
 
 class Clock:
@@ -98,28 +102,42 @@ def test_links_are_bounded():
     assert links.find(tokens[1]) is not None
 
 
-ACCOUNTS = Accounts({1000: Person("alice", "https://idp.example", ("sre",))}, 500)
+OPERATORS = OperatorAccounts(500, {1000: OperatorName("alice"), 1002: OperatorName("olga", "https://idp.example")})
+ACCOUNTS = Accounts({uid: Person("alice", "https://idp.example", ("sre",)) for uid in (1000, 1001)}, OPERATORS)
+
+
+def visit(accounts: Accounts, uid: int, *, has_terminal: bool = True) -> Visitor | Reason:
+    return find_visitor(accounts, Account(uid, has_terminal), 7.0)
 
 
 def test_an_account_may_do_as_much_as_over_the_sockets():
-    owner, root, peer = (find_visitor(ACCOUNTS, uid, 7.0) for uid in (500, 0, 1000))
+    both, peer, olga, root = (visit(ACCOUNTS, uid) for uid in (1000, 1001, 1002, 0))
 
-    assert isinstance(owner, Visitor)
     assert isinstance(peer, Visitor)
-    assert owner.roles == {"viewer", "operator"}
-    assert isinstance(root, Visitor)
-    assert root.roles == owner.roles
     assert (peer.person, peer.roles) == (
         Person("alice", "https://idp.example", ("sre",), "peer", "console"),
         {"approver"},
     )
     assert peer.person.logged_in is None
-    assert isinstance(find_visitor(ACCOUNTS, 1001, 7.0), Reason)
+    assert isinstance(both, Visitor)
+    assert (both.person, both.roles) == (peer.person, {"approver", "viewer", "operator"})
+    assert isinstance(olga, Visitor)
+    assert (olga.name, olga.person.issuer, olga.roles) == ("olga", "https://idp.example", {"viewer", "operator"})
+    assert isinstance(root, Visitor)
+    assert root.roles == olga.roles
+    assert isinstance(visit(ACCOUNTS, 1003), Reason)
+
+
+@pytest.mark.parametrize("has_terminal", [True, False])
+def test_the_gateways_own_account_is_nobody_in_production(*, has_terminal: bool):
+    assert isinstance(visit(ACCOUNTS, 500, has_terminal=has_terminal), Reason)
 
 
 def test_the_owner_approves_in_development_alone():
-    found = find_visitor(Accounts({}, 500, is_development=True), 500, 7.0)
+    accounts = Accounts({}, OperatorAccounts(500, is_development=True))
+    found = visit(accounts, 500)
 
+    assert isinstance(visit(accounts, 500, has_terminal=False), Reason)
     assert isinstance(found, Visitor)
     assert found.roles == {"viewer", "operator", "approver"}
     assert found.person.id == "developer"

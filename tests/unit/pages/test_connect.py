@@ -11,6 +11,8 @@ import pytest
 from gateway.authority.connections.operators import ConnectionOperators
 from gateway.journal.reader import verify
 from gateway.keys import load as load_keys
+from gateway.line_socket import Account
+from gateway.operators import ROOT, OperatorAccounts
 from gateway.pipeline.tickets import CONNECTION_KEY
 from tests.unit.authority.brokers.asking import values_shown
 from tests.unit.connecting import ORIGIN, Place, connecting
@@ -156,8 +158,10 @@ async def test_a_revoked_connection_takes_its_access_token_along_at_once(place: 
     authority = place.bench.gateway.authority
     assert authority is not None
     assert authority.office is not None
-    operators = ConnectionOperators(authority.office.connections, 1000)
-    answer, _ = await operators.answer(b'{"do": "revoke", "chosen": {"user": "alice"}}', 1000)
+    operators = ConnectionOperators(authority.office.connections, OperatorAccounts(1000))
+    answer, _ = await operators.answer(
+        b'{"do": "revoke", "chosen": {"user": "alice"}}', Account(ROOT, has_terminal=False)
+    )
 
     assert answer == {"ok": {"removed": 1}}
     assert (await place.call()).codes == ["credential/connect"]

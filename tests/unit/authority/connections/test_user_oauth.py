@@ -9,7 +9,8 @@ import pytest
 
 from gateway.authority.connections.operators import ConnectionOperators
 from gateway.authority.model import BrokerRefusal, Issued, NotEnded, Proof
-from gateway.operators import ROOT
+from gateway.line_socket import Account
+from gateway.operators import ROOT, OperatorAccounts
 from tests.unit.authority.brokers.asking import issued, jwt_text, lease_of, prepared, refused, values_shown
 
 if TYPE_CHECKING:
@@ -254,10 +255,10 @@ async def test_a_second_connection_replaces_the_first_and_spares_its_grant(there
 async def test_operators_list_and_remove_connections(there: Connecting):
     await there.connect()
     await there.connect("bob")
-    operators = ConnectionOperators(there.connections, 1000)
+    operators = ConnectionOperators(there.connections, OperatorAccounts(1000))
 
     async def ask(line: bytes, uid: int = ROOT) -> Any:
-        document, _ = await operators.answer(line, uid)
+        document, _ = await operators.answer(line, Account(uid, has_terminal=True))
         return document["ok"] if "ok" in document else document["error"]["code"]
 
     listed = await ask(b'{"do": "list"}')
@@ -267,7 +268,8 @@ async def test_operators_list_and_remove_connections(there: Connecting):
     assert await ask(b'{"do": "revoke"}') == "connection/invalid"
     assert await ask(b'{"do": "revoke", "chosen": {"users": "bob"}}') == "connection/invalid"
     assert await ask(b'{"do": "revoke", "chosen": {"user": "bob", "broker": "other"}}') == {"removed": 0}
-    assert await ask(b'{"do": "revoke", "chosen": {"user": "bob"}}', 1000) == {"removed": 1}
+    assert await ask(b'{"do": "revoke", "chosen": {"user": "bob"}}', 1000) == "connection/account"
+    assert await ask(b'{"do": "revoke", "chosen": {"user": "bob"}}') == {"removed": 1}
     refused(await lend(there, there.request(user="bob")), "credential/connect")
     issued(await lend(there, there.request()))
 
