@@ -91,23 +91,27 @@ def cut(text: str, most: int) -> str:
 
 # --- rows of a screen ------------------------------------------------------------------------------
 
+_LONGEST_TAIL: Final = 24
+"""Characters of a word that go to the next row whole."""
+
 
 def fold(text: ShownText, width: int) -> tuple[ShownText, ...]:
-    """Return a text as rows of at most so many cells of a screen. A row also ends after a line end written as `\\n`."""
+    """Return a text as rows of at most so many cells of a screen.
+
+    A row ends after a word, if none is very long. It also ends after a line end written as `\\n`.
+    """
     pieces = [piece for piece in re.split(r"(?<=\\n)", text) if piece] or [""]
     return tuple(ShownText(row) for piece in pieces for row in _rows(piece, width))
 
 
 def _rows(text: str, width: int) -> Iterator[str]:
-    if text.isascii():
-        yield from (text[start : start + width] for start in range(0, len(text) or 1, width))
-        return
     row, used = "", 0
     for character in text:
         cells = count_cells(character)
         if used + cells > width and unicodedata.category(character) != "Mn":
-            yield row
-            row, used = "", 0
+            whole = row.rfind(" ", len(row) - _LONGEST_TAIL) + 1 or len(row)
+            yield row[:whole]
+            row, used = row[whole:], count_cells(row[whole:])
         row, used = row + character, used + cells
     yield row
 
