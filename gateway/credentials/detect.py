@@ -12,20 +12,20 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from gateway.credentials import codes, phrases, surroundings
+from gateway.credentials import codes, members, phrases, surroundings, tables
 from gateway.credentials.calls import BY_ROLE, NO_INDEX, CredentialIndex, inspect, words_of
 from gateway.credentials.codes import bare
 from gateway.credentials.finding import NOTHING, Finding, Hit, Inspection, Kind, Known, StandIn
 from gateway.credentials.fingerprint import Fingerprints
 from gateway.credentials.forms import is_plain, string
 from gateway.credentials.named import (
-    DETECTOR_OF,
     KEYS,
     LOCAL,
     NAMES,
     SHORT_NAMES,
     Strength,
     after_references,
+    hit_of,
     is_generated,
     is_short_number,
     kept_strength,
@@ -34,6 +34,7 @@ from gateway.credentials.named import (
 )
 from gateway.credentials.ordinary import is_ordinary
 from gateway.credentials.ruleset import REACH, CredentialRule, Ruleset, compiled, compiled_set
+from gateway.credentials.values import CLOSING, QUOTES, read_value
 from gateway.json.walk import Leaves, leaves
 from gateway.model.target import Role
 from gateway.model.wire import JsonObject
@@ -70,7 +71,7 @@ def detectors(rules: Ruleset) -> frozenset[str]:
     return BY_PLACE | {rule.id for rule in rules.rules}
 
 
-_BY_CONTEXT: Final = (*surroundings.SEARCHES, *phrases.SEARCHES, *codes.SEARCHES)
+_BY_CONTEXT: Final = (*surroundings.SEARCHES, *phrases.SEARCHES, *codes.SEARCHES, *members.SEARCHES, *tables.SEARCHES)
 """The searches for credentials by the words around them."""
 _SIGNS_OF_CONTEXT: Final = compiled_set(search.sign for search in _BY_CONTEXT)
 
@@ -260,21 +261,19 @@ def _by_rule(rule: CredentialRule, text: bytes, position: int) -> Iterator[Hit]:
 # --- by name ---------------------------------------------------------------------------------------
 
 
-_QUOTES: Final = r"[\"'\x60\\]{0,6}"
-_PAIR: Final = (
-    rf"(?:\s{{0,4}}:\s{{0,4}}\{{)?,?\s{{0,24}}(?:{_QUOTES}[a-z]{{1,12}}{_QUOTES}\s{{0,4}}:\s{{0,4}}{_QUOTES}[a-z]{{1,16}}{_QUOTES},\s{{0,24}}){{0,2}}"
-    rf"{_QUOTES}[a-z]{{0,10}}value{_QUOTES}\s{{0,4}}[:=]\s{{0,4}}"
-)
-"""Between the name and the value of `{"name": …, "value": …}`, `key="…" value="…"` and the like: variables of containers and
-of pipelines, parameters and outputs of clouds."""
-_BLOCK: Final = r"(?:[|>][+-]?[0-9]?[ \t]*\r?\n[ \t]+|!!str |&[A-Za-z0-9_-]+ )?"
-"""What YAML puts between a name and its value: the sign of a block on the next line, a type, an anchor."""
+_BLOCK: Final = r"(?:[|>][+-]?[0-9]?[ \t]*\r?\n[ \t]+|!!str |&[A-Za-z0-9_-]+ |(?:\$\(cat )?<<[-~]?[\"']?[A-Za-z_]{1,16}[\"']?\r?\n[ \t]*)?"
+"""Between a name and its value: the sign of a block of YAML or of a here-document, a type, an anchor."""
 _ATTRIBUTES: Final = r"(?:\s[A-Za-z:_-]+=[\"'][^\"'<>\n]*[\"'])+\s?>\s*"
+_TAGS: Final = r"(?:\s{0,16}</?[A-Za-z][^<>\n]{0,80}>){2,5}\s{0,16}"
+"""Between the name and the value of a property list, and of two cells of a table in HTML."""
+_GAP: Final = r"\s{0,4}(?:\t|  |\.{3})[\s.:]{0,64}"
+"""Between the columns of a terminal."""
+_SIGNS: Final = r"(?:=>|:=|=|:|>|：|\||│|┃|║|→|⇒)"
 _NAMED_SIGN: Final = (
-    rf"(?i)(?:(?:{NAMES})[A-Za-z0-9_-]{{0,40}}|{SHORT_NAMES})[\"'\x60\\]{{0,6}}"
-    rf"(?:{_PAIR}|{_ATTRIBUTES}"
-    rf"|\*{{0,2}}(?: \([^()\n]+\))?\s{{0,4}}(?:=>|:=|=|:|>|：|\|)\*{{0,2}}\s{{0,4}}\*{{0,2}}{_BLOCK}"
-    r"|\s{1,4}(?:(?:for|of)(?: \S{1,32}){1,4} )?(?:is|was)\s{0,2}:?\s{1,4})"
+    rf"(?i)(?:(?:{NAMES})[A-Za-z0-9_.-]{{0,40}}|{SHORT_NAMES}){QUOTES}"
+    rf"(?:{_TAGS}|{_ATTRIBUTES}"
+    rf"|\*{{0,2}}(?: \([^()\n]+\))?\s{{0,4}}{_SIGNS}\*{{0,2}}\s{{0,4}}\*{{0,2}}(?:<!\[CDATA\[)?{_BLOCK}"
+    rf"|{_GAP}|\s{{1,4}}(?:(?:for|of)(?: \S{{1,32}}){{1,8}} )?(?:is|was)\s{{0,2}}:?\s{{1,4}})"
     rf"|--(?:[a-z0-9]{{1,20}}-){{0,3}}(?:{NAMES})[a-z0-9-]{{0,20}} "
 )
 _NAMED: Final = compiled(_NAMED_SIGN)
@@ -283,21 +282,21 @@ _SEVERAL: Final = re.compile(rf"(?:{KEYS})[ _-]key|({LOCAL})", re.IGNORECASE)
 _LONGEST_SEVERAL: Final = 32
 _ALIAS: Final = re.compile(rb":\s{1,4}\*$")
 """What stands before the name of a YAML anchor."""
-_VALUE: Final = re.compile(
-    rb"\\{0,6}\"([^\"\\\r\n\x00]{4,2048})|\\{0,6}'([^'\\\r\n\x00]{4,2048})|`([^`\r\n\x00]{4,2048})`|([^\s\"'`,;&<>(){}\[\]|\\\x00]{4,2048})"
-)
 _NAME_PART: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.")
 _AROUND: Final = b" \t\r\n\f\v\"'`\\"
 _PREFIX: Final = re.compile(rb"base64:|([A-Za-z0-9_.-]{1,64}=)(?=[^=])")
 """What stands before a value and is no part of it; the group is the name of a cookie."""
-_BARE: Final = 4
-"""The group of a value without quotes."""
 _DIGIT: Final = re.compile(rb"[0-9]")
 _NEAR: Final = 140
 """Bytes in which the first digit of a random value is."""
 _NAME_LENGTH: Final = 96
 _BRIEF: Final = 4
 _LEAST: Final = 8
+_LOOSE: Final = (b"is", b"was", b"|", b")", *(mark.encode() for mark in "│┃║→⇒"))
+"""Ends of signs after which prose may follow."""
+_SPACE: Final = re.compile(rb"\s{0,64}")
+_CALLED: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
+"""The name of a function."""
 
 
 def _by_name(text: bytes, position: int) -> Iterator[Hit]:
@@ -320,6 +319,18 @@ class _NamedCredential(NamedTuple):
     """Whether it is of another language, where prose has the same word."""
     least: int
     """Characters of the shortest value. Two letters and a mark stand before anything in decoded noise."""
+    is_apart: bool
+    """Whether no more than white space or dots stand before the value, or much white space."""
+
+    @property
+    def has_tags(self) -> bool:
+        """Return whether the value is the content of another element than the name."""
+        return self.sign.startswith(b"<")
+
+    @property
+    def in_element(self) -> bool:
+        """Return whether the value is the content of an element."""
+        return self.sign.endswith((b">", b"[cdata[")) and not self.sign.startswith((b":", b"="))
 
 
 def _name_of(text: bytes, at: int, after: int) -> _NamedCredential | None:
@@ -339,7 +350,8 @@ def _name_of(text: bytes, at: int, after: int) -> _NamedCredential | None:
     if sign.endswith(b"|") and kind in {"token", "code", "pin"}:
         return None
     least = _LEAST if kind == "pass" and last - first < _BRIEF else 0
-    return _NamedCredential(kind, last, sign, several is not None and several[1] is not None, least)
+    is_apart = not sign.strip(b".") or text[after : after + 1].isspace()
+    return _NamedCredential(kind, last, sign, several is not None and several[1] is not None, least, is_apart)
 
 
 def _find_named(text: bytes, at: int, after: int) -> Hit | None:
@@ -347,42 +359,44 @@ def _find_named(text: bytes, at: int, after: int) -> Hit | None:
     name = _name_of(text, at, after)
     if name is None or (name.kind != "password" and _DIGIT.search(text, after, after + _NEAR) is None):
         return None
+    found = _SPACE.match(text, after)
+    after = after if found is None else found.end()
     begin = after_references(text, after)
     if begin > after and plausible(reference := string(text[after:begin]), name.kind):
-        return _by_kind(name.kind, after, begin, reference)
-    match = _VALUE.match(text, begin)
-    if match is None:
+        return hit_of(name.kind, after, begin, reference)
+    found = read_value(text, begin)
+    if found is None:
         return None
-    start, end = match.span(match.lastindex or 0)
+    start, end = found.start, found.end
     if begin > after and not is_generated(string(text[start:end])):
         return None
-    if name.sign.endswith(b">") and not name.sign.startswith((b":", b"=")) and not text.startswith(b"<", end):
+    if name.in_element and not text.startswith((b"<", b"]]>"), end):
         return None
     prefix = _PREFIX.match(text, start, end)
     if prefix is not None and (prefix[1] is None or b"cookie" in text[at : name.last].lower()):
         start = prefix.end()
     value = string(text[start:end])
-    if match.lastindex == _BARE:
-        value = value.rstrip(".!?*")
+    if found.is_bare:
+        if text.startswith(b"(", end) and _CALLED.fullmatch(value) is not None:
+            return None
+        value = value.rstrip(CLOSING)
         end = start + len(value.encode("utf-8", "surrogatepass"))
-    return _by_kind(name.kind, start, end, value) if _fits(name, value, bare=match.lastindex == _BARE) else None
+    return hit_of(name.kind, start, end, value) if _fits(name, value, bare=found.is_bare) else None
 
 
 def _fits(name: _NamedCredential, value: str, *, bare: bool) -> bool:
     """Return whether a name promises such a value. A `bare` one has no quotes around it."""
-    loose = bare and (name.local or name.sign.rstrip(b":").endswith((b"is", b"was", b"|", b")")))
+    loose = name.has_tags or (bare and (name.local or name.sign.rstrip(b":").endswith(_LOOSE)))
     if len(value) < name.least or (name.local and bare and not any(char.isdigit() for char in value)):
         return False
     if not bare and name.kind == "key" and is_short_number(value):
         return True
-    if _scheme(value) or not plausible(value, name.kind, structured=b"value" not in name.sign and not loose):
+    if _scheme(value) or not plausible(value, name.kind, structured=not loose):
+        return False
+    if name.is_apart and bare and not is_generated(value):
         return False
     # Reports of tests write `PASS: name_of_test`.
     return name.kind != "pass" or not bare or name.sign.endswith(b"=") or not is_ordinary(value)
-
-
-def _by_kind(kind: Strength, start: int, end: int, value: str) -> Hit:
-    return Hit(DETECTOR_OF[kind], "code" if kind in {"code", "pin"} else "named", start, end, value)
 
 
 def _scheme(value: str) -> bool:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 from gateway.credentials.common_words import JOINING
+from gateway.credentials.finding import Hit
 from gateway.credentials.ordinary import is_ordinary
 from gateway.text_cache import SHORT
 
@@ -34,7 +35,7 @@ NAMES: Final = (
     r"passw(?:or)?d|passwd|passphrase|passcode|pwd|secret|token|apikey"
     rf"|(?:{KEYS})[ _-]?key"
     r"|authorization|credential|cookie|dsn|connection[_-]?string|database[_-]?url|jwt|bearer|otp|one[_-]?time[_-]?code"
-    r"|verification[_-]?code|security[_-]?code|mfa[_-]?code|webhook[_-]?url"
+    r"|verification[_-]?code|security[_-]?code|mfa[_-]?code|webhook[_-]?url|x-(?:[a-z]+-)?auth"
     rf"|{LOCAL}"
 )
 """Of an RE2 expression: what a credential's name has in it."""
@@ -47,7 +48,7 @@ _CODE: Final = re.compile(
 )
 _NAME: Final = re.compile(
     r"passw(?:or)?d|passphrase|passcode|pwd|secret|token|apikey|authorization|credential|cookie|dsn|connectionstring|databaseurl|jwt"
-    rf"|(?:{KEYS})key|bearer|otp|onetimecode|verificationcode|securitycode|mfacode|webhookurl"
+    rf"|(?:{KEYS})key|bearer|otp|onetimecode|verificationcode|securitycode|mfacode|webhookurl|^x(?:[a-z]{1, 12})?auth$"
 )
 _OPENS: Final = re.compile(
     r"(?:access|auth|api|refresh|bearer|personal|oauth|session|login|id)token$|(?:api|client)secret$|(?:api|access|secret)key$"
@@ -68,7 +69,7 @@ _OTHERWISE: Final = re.compile(
     r"|enabled|disabled|required|optional|format|prefix|suffix|hash|hashes|hashed|digest|sha|sha1|sha256|md5|salt|url|uri|endpoint|path|file|filename|dir"
     r"|name|names|id|ids|ref|reset|resetat|changed|changedat|updatedat|createdat|at|by|field|label|description"
     r"|title|message|placeholder|strength|version|arn|manager|store|provider|scope|scopes|status|state|age|maxage|index|created|updated|date|time|issuer"
-    r"|validator|error|regex|pattern|rotation|lifetime|class|parser|policyname|jar|consent|banner|domain|samesite|max|min)$"
+    r"|validator|error|regex|pattern|rotation|lifetime|class|parser|policyname|jar|consent|banner|domain|samesite|max|min|set)$"
 )
 """Ends of names that say that the value is about a credential, or where one is."""
 _STILL: Final = re.compile(r"(?:databaseurl|webhookurl|secretid|authorizationid)$")
@@ -87,7 +88,7 @@ _PLACEHOLDER: Final = re.compile(
 _REFERENCE: Final = re.compile(
     r"process\.env|import\.meta|os\.(?:environ|getenv)|env[.:(\[]|ENV\[|getenv|secrets?\.|vars?\."
     r"|config\.|settings\.|self\.|this\.|data\.|local\.|module\.|params?\.|args?\.|options?\.|ctx\.|request\.|req\.|arn:aws|projects/[^/]+/secrets"
-    r"|vault:|op://|file:|ref:|ssm:|sm://|cred://|secretsmanager|/(?:run|etc|var|home|usr|opt|mnt|secrets|tmp|app)/|~/|\./|\.\./|[A-Za-z]:\\"
+    r"|vault:|op://|file:|ref:|ssm:|sm://|cred://|secretsmanager|/(?:run|etc|var|dev|home|usr|opt|mnt|secrets|tmp|app)/|~/|\./|\.\./|[A-Za-z]:\\"
     r"|https?://|data:|urn:|[A-Za-z_][\w.]*\(|&[a-z_]|\*[a-z_]+$",
 )
 _TEMPLATE: Final = re.compile(r"[$%@#]?[{(<\[]|\$[A-Za-z_]|%[A-Za-z_]\w*%|@[A-Za-z.]+\(|!")
@@ -287,6 +288,11 @@ def _short_name(name: str, plain: str) -> Strength | None:
     if (last[1] or last[2]).lower() == "pin":
         return "pin"
     return None if _PASSES.search(plain) is not None else "pass"
+
+
+def hit_of(kind: Strength, start: int, end: int, value: str) -> Hit:
+    """Return the hit of a value under a name of this strength."""
+    return Hit(DETECTOR_OF[kind], "code" if kind in {"code", "pin"} else "named", start, end, value)
 
 
 def plausible(value: str, kind: Strength, *, structured: bool = True) -> bool:

@@ -57,6 +57,21 @@ def _token(value: str) -> bool:
     return plausible(value, "token") and not is_ordinary(value)
 
 
+def _is_secret_word(value: str) -> bool:
+    """Return whether a word can be a password after the name of a user: a generated word, or words that make no name."""
+    return _is_generated(value) or (value.count("-") > 1 and plausible(value, "password", structured=False))
+
+
+def _is_given(value: str) -> bool:
+    """Return whether a word can be a password where a product or a protocol may stand too."""
+    return _is_secret_word(value) or (_is_mixed(value) and _PRODUCT.match(value) is None)
+
+
+def _is_noted(value: str) -> bool:
+    """Return whether a note can name this word a password. Notes explain names of variables and functions too."""
+    return _is_mixed(value) and _VARIABLE.fullmatch(value) is None
+
+
 def _pin(value: str) -> bool:
     return not placeholder(value)
 
@@ -67,6 +82,14 @@ def _recovery_code(value: str) -> bool:
 
 def _seed(value: str) -> bool:
     return len(set(value.split())) > len(value.split()) // 2
+
+
+_PRODUCT: Final = re.compile(
+    r"(?:chrome|firefox|safari|edge|opera|windows|microsoft|office|android|outlook|ios|iphone|ipad|macos|ubuntu|debian|python|java|node"
+    r"|auth|oauth|saml|oidc|fido|totp|web|sha|md|base|ipv|http|tls|u2f|mfa|2fa|x)[0-9]",
+    re.IGNORECASE,
+)
+_VARIABLE: Final = re.compile(r"[A-Za-z]+[0-9]?(?:[_.][A-Za-z]+[0-9]?)+|[a-z]+(?:[A-Z][a-z]+)+[0-9]?")
 
 
 # --- the phrases -------------------------------------------------------------------------------------
@@ -107,8 +130,8 @@ _OPENS: Final = (
     r"(?:magic|log-?in|sign-?in|auth|verif|confirm|activat|invit|reset|recover|unlock|session|sso|access|password|join)"
 )
 _PARAMETER: Final = r"[?&#](?:t|k|c|key|code|ticket|auth|otp|l)="
-_SAYS: Final = r"(?:(?:\s[a-z']{1,12}){0,6}\s(?:is|was|be|to|lautet|ist|est|es)|\s(?:-|–|—|→|->))\s"
-_SAYS_SIGN: Final = r"(?:(?:\s[a-z']+)*\s(?:is|was|be|to|lautet|ist|est|es)|\s(?:-|–|—|→|->))\s"
+_SAYS: Final = r"(?:['’]s|(?:\s[a-z']{1,12}){0,6}\s(?:is|was|be|to|lautet|ist|est|es)|\s(?:-|–|—|→|->))\s"
+_SAYS_SIGN: Final = r"(?:['’]s|(?:\s[a-z']+)*\s(?:is|was|be|to|lautet|ist|est|es)|\s(?:-|–|—|→|->))\s"
 _KEPT: Final = r"(?:pass(?:word|wd|phrase)?|pwd|secret|token|api_?key)"
 _WHOSE: Final = r"\sis\s(?:your|the|my|our)\s(?:new\s|temporary\s|initial\s)?"
 _FOR: Final = r"\s(?:as|for)\s(?:the\s|your\s|its\s|a\s)?"
@@ -121,7 +144,26 @@ _WORDS_OF_SEED: Final = r"\b(?:seed|mnemonic|recovery)(?:[ _-](?:phrase|words))?
 _SCHEME: Final = r"authorization[\"']?\s?[:=]\s?[\"']?(?:token|api-?key|key|bot|geniekey|splunk|zoho-oauthtoken)\s"
 _CALL: Final = r"(?:auth|credentials?|login|authenticate)\s?[=(]\s?\(?\s?[\"']"
 _PGPASS: Final = r"(?:^|[\s\"'\x60])[\w.*-]{1,128}:(?:\d{4,5}|\*):"
-_CURL: Final = r"\s(?:-u|--user|-a|--auth)[ =]?"
+_CURL: Final = r"\s(?:-u|--user|-a|--auth|--proxy-user)[ =]?"
+_COOKIE: Final = r"\s(?:-b|--cookie)[ =]?[\"']?[\w.-]+="
+_QUERY: Final = r"[?&](?:key|sig|signature|auth|k|code|appid|api|apikey|api_key|access_key|pw|pass|pwd|hash|sas)="
+_HEADING: Final = r"(?:[a-z0-9'’-]+\s)*"
+"""The words of a note before the name of a credential: `the new admin`."""
+_MARK: Final = r"(?:#|//|--|/\*|<!--|<-|←|;|\()\s*"
+"""The beginning of a note."""
+_NOTED: Final = r"([^\s\"'\x60<>()=\x00]{6,128}=*)"
+_READS: Final = (
+    r"(?:[\w-]*login|sudo\s[^\n|]*-[a-z]*s|su\s|--[\w-]*stdin|--[\w-]*from-stdin|passwd|chpasswd|smbpasswd|--with-token|--passphrase-fd"
+    r"|cryptsetup|kinit|ansible-vault|secrets?\s[^\n|]*(?:create|set|add|put)|(?:create|set|add|put)\s[^\n|]*secrets?\s"
+    r"|security\sadd|pass\s(?:insert|add)|op\s(?:create|item)|-pass(?:in|out)?\sstdin|mount\.cifs|wpa_passphrase|ssh-add|gpg\s[^\n|]*--pass)"
+)
+"""A command that reads a password or key from its input."""
+_WRITES: Final = r"\b(?:echo|printf|print|write-output)\s+"
+_STORE: Final = r"\bsecrets?\s+(?:set|add|create|put|update|versions\s+add|put-secret-value)\b"
+_STORED: Final = r"(?:--(?:body|value|data|secret-string|secret-value|plaintext)|-b)[= ]"
+_SQL_USER: Final = r"\b(?:user|role|login|group)\b[^;\n]*\bpassword\s*=?\s*n?e?[\"'$]"
+_ASKS: Final = r"[^.\n]*[,:]\s(?:just\s|please\s|then\s)?(?:type|enter|use|say|answer|give|input|try)\s"
+_WHEN: Final = r"\s(?:when|if|once|where|wherever|after)\s[^.\n]*"
 _SMB: Final = r"\s(?:-U|--user)[ =]?"
 
 
@@ -138,7 +180,14 @@ def _option(command: str, option: str) -> Phrase:
 PHRASES: Final = (
     *(_option(command, option) for command, option in _OPTIONS),
     _phrase("command-option", r"(?:requirepass|masterauth|auth-pass)\s", rf"\b(?:requirepass|masterauth|auth-pass\s\S{{1,40}})\s{{1,8}}{_WORD}", _password),
-    _phrase("command-option", r"--password-stdin", rf"\becho\s(?:-n\s)?{_WORD}[\"']?\s?\|[^\n]{{0,160}}--password-stdin", _password),
+    _phrase("command-option", rf"{_WRITES}[^\n|]*\|[^\n|]*{_READS}", rf"{_WRITES}(?:-[a-z]+\s+){{0,3}}(?:[\"']?%[^\s\"']{{1,8}}[\"']?\s+)?[\"']?([^\s\"'\x60<>|\\\x00]{{6,128}})[^\n|]{{0,160}}\|[^\n|]{{0,160}}{_READS}", _password),
+    _phrase("command-option", rf"{_READS}[^\n|]*<<<", rf"{_READS}[^\n|]{{0,160}}<<<\s?\$?{_WORD}", _password),
+    _phrase("command-option", rf"{_READS}[^\n|]*<<[~-]?[\"']?\w", rf"{_READS}[^\n|]{{0,160}}<<[~-]?[\"']?\w+[\"']?[^\n]{{0,160}}\n\s*{_WORD}\s*\n", _password),
+    _phrase("command-option", rf"{_STORE}[^\n]*{_STORED}", rf"{_STORE}[^\n]{{0,160}}\s{_STORED}\s?{_WORD}", _is_mixed),
+    _phrase("command-option", rf"\bauth\s+(?:\S+\s+)?[\"']?\S*{_DIGIT}", r"(?:^|[\s\"'])(?-i:AUTH)\s+(?:\S{1,40}\s+)?[\"']?([^\s\"'<>\x00]{6,128})[\"']?\s*(?:$|[\n\x00])", _is_generated),
+    _phrase("command-option", r"\bsetuser\s[^\n]*\s>", r"\bsetuser\s[^\n]{0,160}?\s>([^\s\"'\x60]{6,128})", _password),
+    _phrase("named-token", rf"{_COOKIE}[\w%.~+/-]+", rf"{_COOKIE.replace('+=', '{1,64}=')}([\w%.~+/-]{{16,}})", _token),
+    _phrase("named-token", rf"{_QUERY}[\w%.~+/-]*[0-9]", rf"{_QUERY}([\w%.~+/-]{{12,}})", _token),
     _phrase("command-option", r"ConvertTo-SecureString\s", rf"ConvertTo-SecureString\s(?:-String\s)?{_QUOTED}", _password),
     _phrase("login-pair", rf"{_CURL}{_NAME}:", rf"{_CURL}{_USER}:{_WORD}", _is_mixed),
     _phrase("login-pair", rf"{_SMB}{_NAME}%", rf"{_SMB}{_USER}%{_WORD}", _is_mixed),
@@ -147,16 +196,26 @@ PHRASES: Final = (
     _phrase("login-pair", rf"\blogin\s\S+\s+password\s{_HAS_DIGIT}", rf"\blogin\s{_USER}\s+password\s{_WORD}", _is_generated),
     _phrase("login-pair", r":(?:\d{4,5}|\*):\S", rf"{_PGPASS}[\w*-]{{1,64}}:([\w*.@-]{{1,64}}):{_WORD}", _is_mixed),
     _phrase("login-pair", _CALL, rf"{_CALL}([^\"'\r\n]{{2,64}})[\"']\s?,\s?{_QUOTED}", _is_mixed),
-    _phrase("login-pair", _AS, rf"{_AS}(?:user(?:name)?\s|the\s)?{_USER}\s?(?:/|:|,?\s(?:with|and|using))\s?(?:the\s)?(?:password\s|pw\s)?{_WORD}", _is_mixed),
+    _phrase("login-pair", _AS, rf"{_AS}(?:user(?:name)?\s|the\s)?{_USER}\s?(?:/|:|,?\s(?:with|and|using))\s?(?:the\s)?(?:password\s|pw\s)?{_WORD}", _is_given),
     _phrase("login-pair", rf"{_LOGIN}[^\n:=/|0-9]*(?:[:=]|\s[-–])\s?{_NAME}\s[/|:]\s", rf"{_LOGIN}{_IS}{_USER}\s[/|:]\s{_WORD}", _is_mixed),
     _phrase("login-pair", rf"{_LOGIN}[^\n:=/|0-9]*(?:[:=]|\s[-–])\s?{_NAME}[:/]", rf"{_LOGIN}{_IS}{_USER}[:/]{_WORD}", _is_generated),
     _phrase("login-pair", r"[a-z0-9_.+-]:[^\s\"'<>@:/\x00]+@[a-z0-9-]+\.", r"(?:^|[\s\"'(=])([a-z0-9_.+-]{2,64}):([^\s\"'<>@:/\x00]{6,64})@[a-z0-9-]+\.[a-z0-9]", _is_generated),
     _phrase("sql-password", r"identified\s", rf"\b(?:user|role|grant|to)\b[^;]{{0,160}}?\bidentified\s(?:with\s\S{{1,40}}\s)?by\s(?:password\s)?{_QUOTED}", _password),
     _phrase("sql-password", r"identified\s", r"\b(?:user|role|grant|to)\b[^;]{0,160}?\bidentified\sby\s([^\s\"'\x60;,()]{6,128})", _is_mixed),
+    _phrase("sql-password", _SQL_USER, rf"\b(?:user|role|login|group)\b[^;\n]{{0,160}}?\bpassword\s?=?\s?n?e?[\"']([^\"'\r\n\x00]{{6,128}})[\"']", _password),
+    _phrase("sql-password", _SQL_USER, r"\b(?:user|role|login|group)\b[^;\n]{0,160}?\bpassword\s?=?\s?\$\w{0,16}\$([^$\r\n\x00]{6,128})\$", _password),
     _phrase("sql-password", rf"password(?:\s|\s?\(\s?)[\"'][^\"'\n]*{_DIGIT}", rf"password(?:\s|\s?\(\s?){_QUOTED}", _is_mixed),
     _phrase("named-password", rf"\b(?:with|using|use|the|temporary|initial|default|new|its)\s{_SECRET}\s{_HAS_DIGIT}", rf"\b(?:with|using|use|the|temporary|initial|default|new|its)\s{_SECRET}\s{_WORD}", _is_generated),
     _phrase("named-password", rf"(?:^|[\s\"'(*]){_SECRET}{_SAYS_SIGN}{_HAS_DIGIT}", rf"(?:^|[\s\"'(*]){_SECRET}{_SAYS}{_WORD}", _is_generated),
-    _phrase("named-password", rf"\(\s?[\"'](?:[\w.-]*[_.-])?{_KEPT}[\"']\s?,\s?[\"'][^\"'\n]*{_DIGIT}", rf"\(\s?[\"'](?:[\w.-]*[_.-])?{_KEPT}[\"']\s?,\s?{_QUOTED}", _is_generated),
+    _phrase("named-password", rf"[(\[{{]\s?[\"'](?:[\w.-]*[_.-])?{_KEPT}[\"']\s?,\s?[\"'][^\"'\n]*{_DIGIT}", rf"[(\[{{]\s?[\"'](?:[\w.-]*[_.-])?{_KEPT}[\"']\s?,\s?{_QUOTED}", _is_generated),
+    _phrase("named-password", r"(?:password|passwd)\w*\(\s?[\"'][^\"'\n]*[\"']\s?,\s?[\"']", rf"(?:password|passwd)\w*\(\s?[\"'][^\"'\r\n]{{1,64}}[\"']\s?,\s?{_QUOTED}", _is_mixed),
+    _phrase("named-password", rf"{_DIGIT}\S*\s+{_MARK}{_HEADING}{_SECRET}", rf"(?:^|[\s\"'\x60>,(\[=]){_NOTED}[\"'\x60]?(?:</[\w:]{{1,32}}>)?[,;]?\s{{1,16}}{_MARK}{_HEADING}{_SECRET}(?:\s(?:of|for|to|on|in|at|from)\s[^\n]{{0,48}}?)?\s*(?:\*/|-->|\))?[.!]?\s*(?:$|[\n\x00])", _is_noted),
+    _phrase("named-password", rf"/\*\s*{_HEADING}{_SECRET}\s*\*/\s*[\"']", rf"/\*\s*{_HEADING}{_SECRET}\s*\*/\s*{_QUOTED}", _is_mixed),
+    _phrase("named-password", rf"(?:#|//|--|;)\s*{_HEADING}{_SECRET}[^\n]*\n\s*\S*{_DIGIT}", rf"(?:^|[\n\x00])\s*(?:#|//|--|;)\s*{_HEADING}{_SECRET}(?:\s(?:of|for|to|on|in|at|from)\s[^\n]{{0,48}})?:?\s*\n\s*[\"'\x60]?{_NOTED}[\"'\x60]?[,;]?\s*(?:$|[\n\x00])", _is_generated),
+    _phrase("named-password", rf"[,;]\s(?:and\s)?(?:the\s|your\s|its\s)?{_SECRET}\s{_HAS_DIGIT}", rf"[,;]\s(?:and\s)?(?:the\s|your\s|its\s)?{_SECRET}\s{_WORD}", _is_generated),
+    _phrase("named-password", rf"{_SECRET}{_ASKS}{_HAS_DIGIT}", rf"{_SECRET}{_ASKS}(?:in\s)?{_WORD}", _is_secret_word),
+    _phrase("named-password", rf"{_DIGIT}\S*{_WHEN}{_SECRET}", rf"\b(?:use|enter|type|try|give)\s{_WORD}[\"'\x60]?{_WHEN}{_SECRET}", _is_generated),
+    _phrase("named-password", rf"{_SECRET}\s[a-z]+-[a-z]+-[a-z]", rf"\b(?:with|using|use|the|is|new)\s{_SECRET}\s([a-z]+(?:-[a-z]+){{2,8}})\b", _is_secret_word),
     _phrase("named-password", rf"\b(?:env|setx?)\s\w*{_KEPT}\w*\s{_HAS_DIGIT}", rf"\b(?-i:ENV|set|setx)\s\w*{_KEPT}\w*\s{_WORD}", _is_mixed),
     _phrase("named-password", rf"{_DIGIT}\S*{_FOR}{_SECRET}", rf"\b(?:use|enter|type|try|take)\s{_WORD}[\"'\x60]?{_FOR}{_SECRET}", _is_generated),
     _phrase("named-password", rf"{_DIGIT}\S*{_WHOSE}{_SECRET}", rf"(?:^|[\s\"'\x60(])([^\s\"'\x60<>()\x00]{{6,128}})[\"'\x60]?{_WHOSE}{_SECRET}", _is_generated),

@@ -15,6 +15,7 @@ from msgspec import Struct
 from gateway.credentials.base64_text import eight_bytes
 from gateway.credentials.finding import Finding, Hit
 from gateway.credentials.fingerprint import Fingerprints
+from gateway.credentials.forms import ROUNDS
 from gateway.credentials.ruleset import REACH, Ruleset, compiled
 from gateway.json.lex import BEGUN_ESCAPE, EscapedPlaces, begun_escape, unescape
 from gateway.model.shingles import mark_of
@@ -36,6 +37,8 @@ _BACKSLASH: Final = ord("\\")
 """As a number, see `forms`."""
 _LONGEST_ESCAPE: Final = 6
 """Bytes of one letter as JSON may write it."""
+_ESCAPED: Final = compiled(r"\\(?:u(?:\{0*|00)[2-7][0-9A-Fa-f]|x[2-7][0-9A-Fa-f]|[nrt])", groups=False)
+"""Matches in a text that reads otherwise without its escapes. Other escapes hide no letter and no end of a line."""
 _LONG_RUN: Final = compiled(r"[A-Za-z0-9+/_-]{24}")
 _RUN: Final = re.compile(rb"[A-Za-z0-9+/_-]{24,}={0,2}")
 _READABLE: Final = compiled(r"[\t\n\r\x20-\x7e]{8,}")
@@ -162,10 +165,12 @@ class _Window:
     def _hits(self, text: bytes, begin: int) -> list[tuple[Hit, str]]:
         """Return the hits in `text` from `begin` on."""
         found = [(hit, "raw") for hit in self._detector.hits(text) if hit.start >= begin]
+        if _BACKSLASH in text:
+            found = sorted(_apart([*found, *_find_escaped(self._detector, text, begin)]), key=_start)
         if _WRAPPED.search(text, begin) is None or _LONG_RUN.search(text) is None:
             return found
         wrapped = [(hit, "base64") for hit in self._find_wrapped(text, begin)]
-        return sorted([*found, *wrapped], key=lambda item: item[0].start) if wrapped else found
+        return sorted([*found, *wrapped], key=_start) if wrapped else found
 
     def _find_wrapped(self, text: bytes, begin: int) -> Iterator[Hit]:
         """Yield the runs of base64 with a credential. All are decoded at once, which settles nearly every text. A cut
@@ -189,6 +194,36 @@ class _Window:
         if position < cut:
             pieces.append(_Piece(raw[position:cut], self._offset + position))
         return pieces
+
+
+def _start(found: tuple[Hit, str]) -> int:
+    return found[0].start
+
+
+def _apart(found: list[tuple[Hit, str]]) -> Iterator[tuple[Hit, str]]:
+    """Yield each hit once: what is found as it stands is found again without its escapes."""
+    seen: set[tuple[int, int, str]] = set()
+    for hit, form in found:
+        place = (hit.start, hit.end, hit.value)
+        if place not in seen:
+            seen.add(place)
+            yield hit, form
+
+
+def _find_escaped(detector: Detects, text: bytes, begin: int) -> Iterator[tuple[Hit, str]]:
+    """Yield the hits below further rounds of escapes, as in JSON within a string of JSON, with their places in the text."""
+    above: list[EscapedPlaces] = []
+    for _ in range(ROUNDS):
+        if _ESCAPED.search(text) is None:
+            return
+        above.append(EscapedPlaces(text, 0))
+        text = unescape(text)
+        for hit in detector.hits(text):
+            start, end = hit.start, hit.end
+            for places in reversed(above):
+                start, end = places.raw(start), places.raw(end)
+            if start >= begin:
+                yield replace(hit, start=start, end=end), "escape"
 
 
 def _merge_places(places: list[_HitPlace]) -> list[tuple[int, int, tuple[_HitPlace, ...]]]:
@@ -224,7 +259,8 @@ class Scanner(Struct):
             # A whole result. Where nothing is found at first sight, the window would find nothing.
             text = unescape(chunk) if _BACKSLASH in chunk else chunk
             has_wrapped = _WRAPPED.search(text) is not None and _LONG_RUN.search(text) is not None
-            if not has_wrapped and not self.detector.hits(text):
+            has_escaped = _BACKSLASH in text and _ESCAPED.search(text) is not None
+            if not has_wrapped and not has_escaped and not self.detector.hits(text):
                 return ()
             self._window = _Window(self.detector)
         return self._findings(self._window.feed(chunk, last=True))

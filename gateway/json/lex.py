@@ -113,7 +113,9 @@ _LONGEST_BEGUN: Final = 5
 _PAIR: Final = re.compile(rb"\\u[dD][89aAbB][0-9A-Fa-f]{2}\\u[dD][c-fC-F][0-9A-Fa-f]{2}")
 _ANY_ESCAPE: Final = re.compile(rb"\\(?:u\{([0-9A-Fa-f]{1,6})\}|u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|(.))", re.DOTALL)
 _SIMPLE: Final = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"b": b"\b", b"f": b"\f"}
-_ESCAPES: Final = re.compile(rb"%b|\\(?:u[0-9A-Fa-f]{4}|.)" % _PAIR.pattern, re.DOTALL)
+_ESCAPES: Final = re.compile(
+    rb"%b|\\(?:u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]{1,6}\}|x[0-9A-Fa-f]{2}|.)" % _PAIR.pattern, re.DOTALL
+)
 """A pair of surrogates is one character: its escapes are undone together."""
 _UNCOMMON_ESCAPE: Final = re.compile(rb'\\(?:[^\\"bfnrt]|\Z)')
 """Matches in each text that has other escapes than the common ones, or ends within an escape. Python undoes the common

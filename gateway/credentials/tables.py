@@ -1,0 +1,272 @@
+"""Finds credentials in the columns of a table whose header names one. Pure.
+
+Tables are of columns on a terminal, of tabs, commas, semicolons or bars, of HTML, and of lists in brackets: JSON's
+`columns` and `rows`, and the statement `INSERT`. A header is a row of short names. Its rows end where a line has another
+shape.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, NamedTuple, TypeAlias
+
+from gateway.credentials.finding import Hit, SignedSearch
+from gateway.credentials.forms import string
+from gateway.credentials.named import NAMES, SHORT_NAMES, Strength, hit_of, plausible, strength
+from gateway.credentials.ordinary import is_ordinary
+from gateway.credentials.ruleset import compiled
+
+_Span: TypeAlias = tuple[int, int]
+_Row: TypeAlias = Sequence[_Span]
+
+_MOST_HEADERS: Final = 8
+_LONGEST_NAME: Final = 40
+_MOST_WORDS: Final = 4
+_MOST_CELLS: Final = 64
+_LONGEST_LINE: Final = 4_096
+_BARS: Final = "|│┃║"
+_AROUND: Final = b" \t\r\"'`*"
+
+_CREDENTIAL: Final = rf"[\w .#-]*(?:{NAMES}|{SHORT_NAMES})\w*[\"'\x60* ]*"
+_EDGE: Final = rf"[\t,;{_BARS}]"
+_HEADER: Final = rf"(?i)(?:^|[\n\x00]|{_EDGE}|  )[\"'\x60* ]*{_CREDENTIAL}(?:{_EDGE}|  |\r?\n)"
+_LISTED: Final = (
+    rf"(?i)[\[(][^\[\](){{}}\n]*[\"'\x60,(\[ ]{_CREDENTIAL}[^\[\](){{}}\n]*[\])]\s*(?:,|values|\]|[\"'\w]+\s*:)"
+)
+_HEAD_CELL: Final = rf"(?i)<th[^<>]*>\s*(?:<[^<>]*>\s*)*{_CREDENTIAL}\s*<"
+_HEADERS: Final = compiled(_HEADER, groups=False)
+_LISTS: Final = compiled(_LISTED, groups=False)
+_HEAD_CELLS: Final = compiled(_HEAD_CELL, groups=False)
+
+_END_OF_LINE: Final = re.compile(rb"[\n\x00]")
+_BAR: Final = re.compile("|".join(map(re.escape, _BARS)).encode())
+_COLUMN: Final = re.compile(rb"\S+(?: \S+)*")
+_RULE: Final = re.compile("(?:[-+=|:* \\t\\r]|[─━═│┃║┼╪╬├┤┝┥╞╡╟╢┌┐└┘╔╗╚╝╭╮╰╯┬┴┏┓┗┛┠┨┯┷]){3,}".encode())
+"""A line between rows."""
+_LIST: Final = re.compile(rb"[\[(]([^\[\](){}]{1,4096})[\])]")
+_HTML_ROW: Final = re.compile(rb"<tr[\s>](.*?)(?=</tr|<tr[\s>]|\Z)", re.DOTALL | re.IGNORECASE)
+_HTML_CELL: Final = re.compile(
+    rb"<t[hd][^<>]*>((?:\s|<(?!/?t[hdr])[^<>]*>)*)(.*?)(?=</t[hd]|<t[hd][\s>]|\Z)", re.DOTALL | re.IGNORECASE
+)
+_NAME: Final = re.compile(r"[^\W\d][\w .#/()-]*")
+
+
+class _Header(NamedTuple):
+    """The columns of a table that have credentials."""
+
+    cells: _Row
+    kinds: dict[int, Strength]
+
+
+_Under: TypeAlias = Callable[[_Header, _Row], _Row]
+"""Given a header and a row: the cells of the row by the columns of the header, none if it has another shape."""
+
+
+def _header(text: bytes, cells: _Row) -> _Header | None:
+    """Return a row as a header; `None` if its cells are no names, or name no credential."""
+    if not 0 < len(cells) <= _MOST_CELLS:
+        return None
+    names = [string(text[slice(*cell)]) for cell in cells]
+    if not all(not name or _is_name(name) for name in names):
+        return None
+    kinds = {at: kind for at, name in enumerate(names) if (kind := strength(name)) is not None}
+    return _Header(cells, {at: kind for at, kind in kinds.items() if kind not in {"code", "pin"}}) if kinds else None
+
+
+def _is_name(text: str) -> bool:
+    return len(text) <= _LONGEST_NAME and len(text.split()) <= _MOST_WORDS and _NAME.fullmatch(text) is not None
+
+
+def _find(text: bytes, rows: Iterable[_Row], under: _Under) -> Iterator[Hit]:
+    """Yield the credentials of rows. A row may be another header: those before it stay, so that it hides nothing."""
+    headers: deque[_Header] = deque(maxlen=_MOST_HEADERS)
+    for row in rows:
+        for header in tuple(headers):
+            cells = under(header, row)
+            if not cells:
+                headers.remove(header)
+            yield from (hit for at, kind in header.kinds.items() if cells and (hit := _hit(text, cells[at], kind)))
+        if (header := _header(text, row)) is not None:
+            headers.append(header)
+
+
+def _hit(text: bytes, cell: _Span, kind: Strength) -> Hit | None:
+    value = string(text[slice(*cell)])
+    return hit_of(kind, *cell, value) if _is_credential(value, kind) else None
+
+
+def _by_number(header: _Header, row: _Row) -> _Row:
+    return row if len(row) == len(header.cells) else ()
+
+
+def _if_as_many(header: _Header, row: _Row) -> _Row:
+    """Return a row as `_by_number`. A row of another shape, such as a title, does not end the table."""
+    return _by_number(header, row) or [(0, 0)] * len(header.cells)
+
+
+def _is_credential(value: str, kind: Strength) -> bool:
+    """Return whether a cell has a credential. Tables of a grammar or a usage have columns of tokens too."""
+    return plausible(value, kind, structured=False) and (kind == "password" or not is_ordinary(value))
+
+
+def _trim(text: bytes, start: int, end: int, offset: int) -> _Span:
+    """Return the place of a cell without white space, quotes and emphasis around it, after `offset` more bytes."""
+    cell = text[start:end]
+    inner = cell.strip(_AROUND)
+    begin = offset + start + (len(cell) - len(cell.lstrip(_AROUND)) if inner else 0)
+    return begin, begin + len(inner)
+
+
+# --- lines -------------------------------------------------------------------------------------------
+
+
+def _in_lines(text: bytes) -> Iterator[Hit]:
+    """Yield the credentials below the lines that are headers."""
+    read = 0
+    for match in _HEADERS.finditer(text):
+        at = match.start() + (text[match.start()] in b"\n\0")
+        start = max(text.rfind(b"\n", read, at), text.rfind(b"\0", read, at)) + 1
+        if at < read:
+            continue
+        lines = _Lines(text, max(start, read))
+        yield from _find(text, lines.rows(), lines.under)
+        read = lines.end
+
+
+def _end_of_line(text: bytes, at: int) -> int:
+    found = _END_OF_LINE.search(text, at)
+    return len(text) if found is None else found.start()
+
+
+class _Lines:
+    """The lines of a table from its header on, up to a line of another shape."""
+
+    __slots__ = ("_mark", "_text", "end")
+
+    def __init__(self, text: bytes, start: int) -> None:
+        self._text = text
+        self._mark = _mark_of(text[start : _end_of_line(text, start)])
+        self.end = start
+
+    def rows(self) -> Iterator[_Row]:
+        """Yield the cells of each line. `end` is the end of the last one."""
+        size = None
+        while self.end < len(self._text):
+            start = self.end
+            end = _end_of_line(self._text, start)
+            self.end = end + 1
+            line = self._text[start:end]
+            if _RULE.fullmatch(line) is not None:
+                continue
+            row = self._cells(start, end) if line.strip() and len(line) <= _LONGEST_LINE else ()
+            if not row or (self._mark and len(row) != (size or len(row))):
+                return
+            size = len(row)
+            yield row
+            if self._text[end : end + 1] != b"\n":
+                return
+
+    def under(self, header: _Header, row: _Row) -> _Row:
+        """Return the cells of a row by the columns of a header."""
+        if self._mark:
+            return _by_number(header, row)
+        places = [(_column(self._text, one), _column(self._text, other)) for one, other in row]
+        return [self._below(name, places, row) for name in header.cells]
+
+    def _below(self, name: _Span, places: Sequence[_Span], row: _Row) -> _Span:
+        """Return the one cell that stands below a name, or an empty one."""
+        left, right = _column(self._text, name[0]), _column(self._text, name[1])
+        below = [cell for cell, (one, other) in zip(row, places, strict=True) if one < right and left < other]
+        return below[0] if len(below) == 1 else (0, 0)
+
+    def _cells(self, start: int, end: int) -> _Row:
+        line = self._text[start:end]
+        if not self._mark:
+            return [(start + found.start(), start + found.end()) for found in _COLUMN.finditer(line)]
+        if self._mark == b"|":
+            cells = list(_between_bars(line, start))
+            # The bars at both ends have nothing outside of them.
+            return cells[_is_empty(cells[0]) : len(cells) - _is_empty(cells[-1])]
+        return list(_separated(line, start, self._mark))
+
+
+def _is_empty(cell: _Span) -> bool:
+    return cell[0] == cell[1]
+
+
+def _column(text: bytes, place: int) -> int:
+    """Return the characters of its line before a place."""
+    return len(string(text[max(text.rfind(b"\n", 0, place), text.rfind(b"\0", 0, place)) + 1 : place]))
+
+
+def _mark_of(line: bytes) -> bytes:
+    """Return the mark between the cells of a line; none for columns."""
+    if b"\t" in line:
+        return b"\t"
+    if _BAR.search(line) is not None:
+        return b"|"
+    return b";" if b";" in line else b"," if b"," in line else b""
+
+
+def _between_bars(line: bytes, offset: int) -> Iterator[_Span]:
+    at = 0
+    for bar in _BAR.finditer(line):
+        yield _trim(line, at, bar.start(), offset)
+        at = bar.end()
+    yield _trim(line, at, len(line), offset)
+
+
+def _separated(line: bytes, offset: int, mark: bytes) -> Iterator[_Span]:
+    """Yield the cells between marks. A cell in quotes may have marks."""
+    at = 0
+    while at <= len(line):
+        cell = _cell(line, at)
+        end = cell[1] if cell is not None and line[cell[1] : cell[1] + 1] in {mark, b""} else line.find(mark, at)
+        end = len(line) if end < 0 else end
+        yield _trim(line, at, end, offset)
+        at = end + 1
+
+
+def _cell(line: bytes, at: int) -> _Span | None:
+    """Return the place of a cell in quotes."""
+    if line[at : at + 1] != b'"':
+        return None
+    end = line.find(b'"', at + 1)
+    while end >= 0 and line[end + 1 : end + 2] == b'"':
+        end = line.find(b'"', end + 2)
+    return None if end < 0 else (at, end + 1)
+
+
+# --- lists and HTML ----------------------------------------------------------------------------------
+
+
+def _in_lists(text: bytes) -> Iterator[Hit]:
+    """Yield the credentials in lists after a list of names."""
+    first = _LISTS.search(text)
+    lists = () if first is None else _LIST.finditer(text, first.start())
+    yield from _find(text, (list(_separated(found[1], found.start(1), b",")) for found in lists), _by_number)
+
+
+def _in_html(text: bytes) -> Iterator[Hit]:
+    """Yield the credentials below the header cells of tables in HTML."""
+    yield from _find(text, map(_html_row, _HTML_ROW.finditer(text)), _if_as_many)
+
+
+def _html_row(row: re.Match[bytes]) -> _Row:
+    return [_inner(row[1], cell, row.start(1)) for cell in _HTML_CELL.finditer(row[1])]
+
+
+def _inner(row: bytes, cell: re.Match[bytes], offset: int) -> _Span:
+    """Return the place of the text of a cell, without tags around it."""
+    start, end = cell.span(2)
+    tag = row.find(b"<", start, end)
+    return _trim(row, start, end if tag < 0 else tag, offset)
+
+
+SEARCHES: Final = (
+    SignedSearch(_HEADER, _in_lines),
+    SignedSearch(_LISTED, _in_lists),
+    SignedSearch(_HEAD_CELL, _in_html),
+)
