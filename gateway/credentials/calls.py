@@ -16,7 +16,8 @@ from gateway.credentials.finding import NOTHING, Finding, Hit, Inspection, Known
 from gateway.credentials.fingerprint import Fingerprints, grams_of_digests, is_half_covered, letters
 from gateway.credentials.forms import Budget, Form, decode_hex, forms, string, whole
 from gateway.credentials.gram_filter import GramFilter
-from gateway.credentials.named import DETECTOR_OF, placeholder, plausible, strength
+from gateway.credentials.members import may_have_value, may_name
+from gateway.credentials.named import DETECTOR_OF, Strength, placeholder, plausible, strength
 from gateway.credentials.pieces import pieces_of
 from gateway.json.pointer import unescape
 from gateway.json.strict import fold
@@ -187,11 +188,26 @@ def inspect(
     if handles:
         leaves = [search.by_handle(leaf, handles) for leaf in leaves]
     if look is not None:
+        siblings = named_siblings(walked)
         for leaf in leaves:
-            search.by_place(leaf)
+            search.by_place(leaf, siblings.get(_object_of(leaf.pointer)) if siblings else None)
     search.among(leaves, first)
     search.together(leaves)
     return Inspection(tuple(search.found.values()), search.incomplete or not walked.complete, search.pieces())
+
+
+def named_siblings(walked: Leaves) -> dict[str, Strength]:
+    """Return the objects that have the name of a credential as the value of a member, such as `name`."""
+    return {
+        _object_of(leaf.pointer): kind
+        for leaf in walked.found
+        if leaf.member and may_name(leaf.name) and (kind := strength(string(leaf.text))) is not None
+    }
+
+
+def _object_of(pointer: str) -> str:
+    """Return the pointer of the object that has a member."""
+    return pointer.rpartition("/")[0]
 
 
 class _ReadText(NamedTuple):
@@ -231,14 +247,21 @@ class _CredentialSearch:
                     self._keep(found)
         return leaf if text is leaf.text else leaf._replace(text=text)
 
-    def by_place(self, leaf: _RoledLeaf) -> None:
-        """Note the leaf as a credential by its name or role, unless its value is known to be another thing."""
+    def by_place(self, leaf: _RoledLeaf, sibling: Strength | None) -> None:
+        """Note the leaf as a credential by its name or role, unless its value is known to be another thing. `sibling` is the
+        strength of the name that another member of its object has as its value."""
         kind = strength(leaf.name) if leaf.name else None
+        is_beside = kind is None and sibling is not None and may_have_value(leaf.name)
+        kind = sibling if is_beside else kind
         if kind is None and leaf.role is not Role.CREDENTIAL:
             return
         value = string(leaf.text)
         by_role = leaf.role is Role.CREDENTIAL and len(value) >= _SHORTEST and not placeholder(value)
-        by_name = kind is not None and (leaf.is_text or kind in {"code", "key", "pin"}) and plausible(value, kind)
+        by_name = (
+            kind is not None
+            and (leaf.is_text or kind in {"code", "key", "pin"})
+            and plausible(value, kind, structured=not is_beside)
+        )
         if not by_role and not by_name:
             return
         if self._hits(leaf.text):

@@ -18,6 +18,7 @@ from gateway.credentials.codes import bare
 from gateway.credentials.finding import NOTHING, Finding, Hit, Inspection, Kind, Known, StandIn
 from gateway.credentials.fingerprint import Fingerprints
 from gateway.credentials.forms import is_plain, string
+from gateway.credentials.members import may_name
 from gateway.credentials.named import (
     KEYS,
     LOCAL,
@@ -34,7 +35,7 @@ from gateway.credentials.named import (
 )
 from gateway.credentials.ordinary import is_ordinary
 from gateway.credentials.ruleset import REACH, CredentialRule, Ruleset, compiled, compiled_set
-from gateway.credentials.values import CLOSING, QUOTES, read_value
+from gateway.credentials.values import CLOSING, QUOTES, Value, read_value
 from gateway.json.walk import Leaves, leaves
 from gateway.model.target import Role
 from gateway.model.wire import JsonObject
@@ -155,6 +156,8 @@ class Detector:
             name = leaf.name
             if name and (kept_strength(name) if len(name) <= SHORT else strength(name)) is not None:
                 return False
+            if leaf.member and may_name(name) and strength(string(leaf.text)) is not None:
+                return False
         return True
 
     def word_of(self, fingerprint: str, text: str) -> str | None:
@@ -270,13 +273,13 @@ _GAP: Final = r"\s{0,4}(?:\t|  |\.{3})[\s.:]{0,64}"
 """Between the columns of a terminal."""
 _SIGNS: Final = r"(?:=>|:=|=|:|>|：|\||│|┃|║|→|⇒)"
 _NAMED_SIGN: Final = (
-    rf"(?i)(?:(?:{NAMES})[A-Za-z0-9_.-]{{0,40}}|{SHORT_NAMES}){QUOTES}"
+    rf"(?i)(?:(?:{NAMES})(?:[A-Za-z0-9_-]|\.[A-Za-z]){{0,40}}|{SHORT_NAMES}){QUOTES}"
     rf"(?:{_TAGS}|{_ATTRIBUTES}"
     rf"|\*{{0,2}}(?: \([^()\n]+\))?\s{{0,4}}{_SIGNS}\*{{0,2}}\s{{0,4}}\*{{0,2}}(?:<!\[CDATA\[)?{_BLOCK}"
     rf"|{_GAP}|\s{{1,4}}(?:(?:for|of)(?: \S{{1,32}}){{1,8}} )?(?:is|was)\s{{0,2}}:?\s{{1,4}})"
     rf"|--(?:[a-z0-9]{{1,20}}-){{0,3}}(?:{NAMES})[a-z0-9-]{{0,20}} "
 )
-_NAMED: Final = compiled(_NAMED_SIGN)
+_NAMED: Final = compiled(_NAMED_SIGN, groups=False)
 _SEVERAL: Final = re.compile(rf"(?:{KEYS})[ _-]key|({LOCAL})", re.IGNORECASE)
 """Names that may be of several words, or of other letters than those of ASCII: the group."""
 _LONGEST_SEVERAL: Final = 32
@@ -310,10 +313,10 @@ def _by_name(text: bytes, position: int) -> Iterator[Hit]:
 
 
 class _NamedCredential(NamedTuple):
-    """The name of a credential, the place of its end, and the separator before the value."""
+    """The name of a credential, and the separator before the value."""
 
     kind: Strength
-    last: int
+    is_cookie: bool
     sign: bytes
     local: bool
     """Whether it is of another language, where prose has the same word."""
@@ -321,6 +324,11 @@ class _NamedCredential(NamedTuple):
     """Characters of the shortest value. Two letters and a mark stand before anything in decoded noise."""
     is_apart: bool
     """Whether no more than white space or dots stand before the value, or much white space."""
+
+    @property
+    def needs_digit(self) -> bool:
+        """Return whether a value without a digit near its beginning cannot be a credential."""
+        return self.is_apart or self.kind != "password"
 
     @property
     def has_tags(self) -> bool:
@@ -351,13 +359,14 @@ def _name_of(text: bytes, at: int, after: int) -> _NamedCredential | None:
         return None
     least = _LEAST if kind == "pass" and last - first < _BRIEF else 0
     is_apart = not sign.strip(b".") or text[after : after + 1].isspace()
-    return _NamedCredential(kind, last, sign, several is not None and several[1] is not None, least, is_apart)
+    is_cookie = b"cookie" in text[at:last].lower()
+    return _NamedCredential(kind, is_cookie, sign, several is not None and several[1] is not None, least, is_apart)
 
 
 def _find_named(text: bytes, at: int, after: int) -> Hit | None:
     """Return the value after a name that has a credential's word at `at`, and whose separator ends at `after`."""
     name = _name_of(text, at, after)
-    if name is None or (name.kind != "password" and _DIGIT.search(text, after, after + _NEAR) is None):
+    if name is None or (name.needs_digit and _DIGIT.search(text, after, after + _NEAR) is None):
         return None
     found = _SPACE.match(text, after)
     after = after if found is None else found.end()
@@ -365,15 +374,16 @@ def _find_named(text: bytes, at: int, after: int) -> Hit | None:
     if begin > after and plausible(reference := string(text[after:begin]), name.kind):
         return hit_of(name.kind, after, begin, reference)
     found = read_value(text, begin)
-    if found is None:
+    if found is None or (begin > after and not is_generated(string(text[found.start : found.end]))):
         return None
+    return _read(name, text, found) if not name.in_element or text.startswith((b"<", b"]]>"), found.end) else None
+
+
+def _read(name: _NamedCredential, text: bytes, found: Value) -> Hit | None:
+    """Return the value under a name, without the additions of its writing."""
     start, end = found.start, found.end
-    if begin > after and not is_generated(string(text[start:end])):
-        return None
-    if name.in_element and not text.startswith((b"<", b"]]>"), end):
-        return None
     prefix = _PREFIX.match(text, start, end)
-    if prefix is not None and (prefix[1] is None or b"cookie" in text[at : name.last].lower()):
+    if prefix is not None and (prefix[1] is None or name.is_cookie):
         start = prefix.end()
     value = string(text[start:end])
     if found.is_bare:
@@ -391,9 +401,9 @@ def _fits(name: _NamedCredential, value: str, *, bare: bool) -> bool:
         return False
     if not bare and name.kind == "key" and is_short_number(value):
         return True
-    if _scheme(value) or not plausible(value, name.kind, structured=not loose):
-        return False
     if name.is_apart and bare and not is_generated(value):
+        return False
+    if _scheme(value) or not plausible(value, name.kind, structured=not loose):
         return False
     # Reports of tests write `PASS: name_of_test`.
     return name.kind != "pass" or not bare or name.sign.endswith(b"=") or not is_ordinary(value)

@@ -17,9 +17,7 @@ from gateway.credentials.named import NAMES, SHORT_NAMES, Strength, hit_of, plau
 from gateway.credentials.ruleset import Re2Match, compiled
 from gateway.credentials.values import CLOSING, QUOTES, read_value
 
-_NAMING: Final = (
-    "name|key|label|field|id|variable|var|title|type|attribute|property|header|parameter|option|setting|item"
-)
+_NAMING: Final = "name|key|label|field|id|variable|var|type|attribute|property|header|parameter|option|setting"
 _VALUED: Final = "value|val|content|contents|body|data|default|text|secret|plaintext|current|currentvalue|literal|string|secretstring"
 _MOST_BEFORE: Final = r"(?:[A-Za-z][A-Za-z_.-]{0,20}[_.-]|[A-Za-z]{0,20})"
 _IS_NAMING: Final = re.compile(rf"{_MOST_BEFORE}(?:{_NAMING})", re.IGNORECASE)
@@ -59,19 +57,21 @@ def may_have_value(member: str) -> bool:
 
 
 def _siblings(text: bytes) -> Iterator[Hit]:
+    """Yield the values beside the names of credentials."""
+    read = 0
     for match in _NAME.finditer(text):
         kind = strength(string(match[3] or b""))
         if kind is not None:
-            yield from _beside(text, match, kind)
+            yield from _beside(text, match, kind, read)
+        read = match.end(3)
 
 
-def _beside(text: bytes, name: Re2Match, kind: Strength) -> Iterator[Hit]:
-    """Yield the value of the object that has a name: the first after it, or else the last before it."""
+def _beside(text: bytes, name: Re2Match, kind: Strength, read: int) -> Iterator[Hit]:
+    """Yield the value of the object that has a name: the first after it, or else the last before it, and not before `read`."""
     start, end = name.start(), name.end(3)
-    again = re.compile(rb"(?<![\w.-])" + re.escape(name[1] or name[2] or b"") + rb"[\"'\x60\\]{0,6}\s{0,4}[:=]")
-    after = _until(_ENDING, text[end : end + _REACH])
-    after = after[: found.start()] if (found := again.search(after)) is not None else after
-    before = _since(text[max(0, start - _REACH) : start])
+    again = _NAME.search(text[end : end + _REACH])
+    after = _until(text[end : end + (_REACH if again is None else again.start())])
+    before = _since(text[max(read, start - _REACH) : start])
     places = [end + found.end() for found in _VALUE_NAME.finditer(after)][:1]
     places += [start - len(before) + found.end() for found in _VALUE_NAME.finditer(before)][-1:]
     for at in places:
@@ -84,7 +84,7 @@ def _inner(text: bytes) -> Iterator[Hit]:
     """Yield the values of objects that stand under the name of a credential."""
     for match in _OBJECT.finditer(text):
         kind = strength(string(match[1] or b""))
-        inside = _until(_ENDING, text[match.end() : match.end() + _REACH])
+        inside = _until(text[match.end() : match.end() + _REACH])
         found = _VALUE_NAME.search(inside) if kind is not None else None
         if (
             kind is not None
@@ -105,10 +105,10 @@ def _value(text: bytes, at: int, kind: Strength) -> Hit | None:
     return hit_of(kind, found.start, end, value) if plausible(value, kind, structured=False) else None
 
 
-def _until(mark: re.Pattern[bytes], text: bytes) -> bytes:
+def _until(text: bytes) -> bytes:
     """Return the beginning of a text up to the end of an object. Whole objects inside of it are blank."""
     text = _WHOLE_OBJECT.sub(_blank, text)
-    found = mark.search(text)
+    found = _ENDING.search(text)
     return text if found is None else text[: found.start()]
 
 

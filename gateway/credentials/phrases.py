@@ -149,7 +149,7 @@ _COOKIE: Final = r"\s(?:-b|--cookie)[ =]?[\"']?[\w.-]+="
 _QUERY: Final = r"[?&](?:key|sig|signature|auth|k|code|appid|api|apikey|api_key|access_key|pw|pass|pwd|hash|sas)="
 _HEADING: Final = r"(?:[a-z0-9'’-]+\s)*"
 """The words of a note before the name of a credential: `the new admin`."""
-_MARK: Final = r"(?:#|//|--|/\*|<!--|<-|←|;|\()\s*"
+_MARK: Final = r"(?:#|//|--|/\*|<!--|<-|←|;)\s*"
 """The beginning of a note."""
 _NOTED: Final = r"([^\s\"'\x60<>()=\x00]{6,128}=*)"
 _READS: Final = (
@@ -161,7 +161,7 @@ _READS: Final = (
 _WRITES: Final = r"\b(?:echo|printf|print|write-output)\s+"
 _STORE: Final = r"\bsecrets?\s+(?:set|add|create|put|update|versions\s+add|put-secret-value)\b"
 _STORED: Final = r"(?:--(?:body|value|data|secret-string|secret-value|plaintext)|-b)[= ]"
-_SQL_USER: Final = r"\b(?:user|role|login|group)\b[^;\n]*\bpassword\s*=?\s*n?e?[\"'$]"
+_SET_IN_SQL: Final = r"\bpassword\s*=?\s*n?e?[\"'$]"
 _ASKS: Final = r"[^.\n]*[,:]\s(?:just\s|please\s|then\s)?(?:type|enter|use|say|answer|give|input|try)\s"
 _WHEN: Final = r"\s(?:when|if|once|where|wherever|after)\s[^.\n]*"
 _SMB: Final = r"\s(?:-U|--user)[ =]?"
@@ -180,9 +180,10 @@ def _option(command: str, option: str) -> Phrase:
 PHRASES: Final = (
     *(_option(command, option) for command, option in _OPTIONS),
     _phrase("command-option", r"(?:requirepass|masterauth|auth-pass)\s", rf"\b(?:requirepass|masterauth|auth-pass\s\S{{1,40}})\s{{1,8}}{_WORD}", _password),
-    _phrase("command-option", rf"{_WRITES}[^\n|]*\|[^\n|]*{_READS}", rf"{_WRITES}(?:-[a-z]+\s+){{0,3}}(?:[\"']?%[^\s\"']{{1,8}}[\"']?\s+)?[\"']?([^\s\"'\x60<>|\\\x00]{{6,128}})[^\n|]{{0,160}}\|[^\n|]{{0,160}}{_READS}", _password),
-    _phrase("command-option", rf"{_READS}[^\n|]*<<<", rf"{_READS}[^\n|]{{0,160}}<<<\s?\$?{_WORD}", _password),
-    _phrase("command-option", rf"{_READS}[^\n|]*<<[~-]?[\"']?\w", rf"{_READS}[^\n|]{{0,160}}<<[~-]?[\"']?\w+[\"']?[^\n]{{0,160}}\n\s*{_WORD}\s*\n", _password),
+    _phrase("command-option", rf"\|[^\n|]*{_READS}", rf"{_WRITES}(?:-[a-z]+\s+){{0,3}}(?:[\"']?%[^\s\"']{{1,8}}[\"']?\s+)?[\"']?([^\s\"'\x60<>|\\\x00]{{6,128}})[^\n|]{{0,160}}\|[^\n|]{{0,160}}{_READS}", _password),
+    _phrase("command-option", rf"\|[^\n|]*{_READS}", rf"{_WRITES}(?:-[a-z]+\s+){{0,3}}(?:[\"']?%[^\s\"']{{1,8}}[\"']?\s+)?[\"']?[^\s\"'\x60<>|\\\x00]{{6,128}}(?:\\n|[\"']?\s[\"']?)([^\s\"'\x60<>|\\\x00]{{6,128}})[^\n|]{{0,160}}\|[^\n|]{{0,160}}{_READS}", _password),
+    _phrase("command-option", r"<<<", rf"{_READS}[^\n|]{{0,160}}<<<\s?\$?{_WORD}", _password),
+    _phrase("command-option", r"<<[~-]?[\"']?\w", rf"{_READS}[^\n|]{{0,160}}<<[~-]?[\"']?\w+[\"']?[^\n]{{0,160}}\n\s*{_WORD}\s*\n", _password),
     _phrase("command-option", rf"{_STORE}[^\n]*{_STORED}", rf"{_STORE}[^\n]{{0,160}}\s{_STORED}\s?{_WORD}", _is_mixed),
     _phrase("command-option", rf"\bauth\s+(?:\S+\s+)?[\"']?\S*{_DIGIT}", r"(?:^|[\s\"'])(?-i:AUTH)\s+(?:\S{1,40}\s+)?[\"']?([^\s\"'<>\x00]{6,128})[\"']?\s*(?:$|[\n\x00])", _is_generated),
     _phrase("command-option", r"\bsetuser\s[^\n]*\s>", r"\bsetuser\s[^\n]{0,160}?\s>([^\s\"'\x60]{6,128})", _password),
@@ -202,19 +203,20 @@ PHRASES: Final = (
     _phrase("login-pair", r"[a-z0-9_.+-]:[^\s\"'<>@:/\x00]+@[a-z0-9-]+\.", r"(?:^|[\s\"'(=])([a-z0-9_.+-]{2,64}):([^\s\"'<>@:/\x00]{6,64})@[a-z0-9-]+\.[a-z0-9]", _is_generated),
     _phrase("sql-password", r"identified\s", rf"\b(?:user|role|grant|to)\b[^;]{{0,160}}?\bidentified\s(?:with\s\S{{1,40}}\s)?by\s(?:password\s)?{_QUOTED}", _password),
     _phrase("sql-password", r"identified\s", r"\b(?:user|role|grant|to)\b[^;]{0,160}?\bidentified\sby\s([^\s\"'\x60;,()]{6,128})", _is_mixed),
-    _phrase("sql-password", _SQL_USER, rf"\b(?:user|role|login|group)\b[^;\n]{{0,160}}?\bpassword\s?=?\s?n?e?[\"']([^\"'\r\n\x00]{{6,128}})[\"']", _password),
-    _phrase("sql-password", _SQL_USER, r"\b(?:user|role|login|group)\b[^;\n]{0,160}?\bpassword\s?=?\s?\$\w{0,16}\$([^$\r\n\x00]{6,128})\$", _password),
+    _phrase("sql-password", _SET_IN_SQL, r"\b(?:user|role|login|group)\b[^;\n]{0,160}?\bpassword\s?=?\s?n?e?[\"']([^\"'\r\n\x00]{6,128})[\"']", _password),
+    _phrase("sql-password", _SET_IN_SQL, r"\b(?:user|role|login|group)\b[^;\n]{0,160}?\bpassword\s?=?\s?\$\w{0,16}\$([^$\r\n\x00]{6,128})\$", _password),
     _phrase("sql-password", rf"password(?:\s|\s?\(\s?)[\"'][^\"'\n]*{_DIGIT}", rf"password(?:\s|\s?\(\s?){_QUOTED}", _is_mixed),
     _phrase("named-password", rf"\b(?:with|using|use|the|temporary|initial|default|new|its)\s{_SECRET}\s{_HAS_DIGIT}", rf"\b(?:with|using|use|the|temporary|initial|default|new|its)\s{_SECRET}\s{_WORD}", _is_generated),
     _phrase("named-password", rf"(?:^|[\s\"'(*]){_SECRET}{_SAYS_SIGN}{_HAS_DIGIT}", rf"(?:^|[\s\"'(*]){_SECRET}{_SAYS}{_WORD}", _is_generated),
     _phrase("named-password", rf"[(\[{{]\s?[\"'](?:[\w.-]*[_.-])?{_KEPT}[\"']\s?,\s?[\"'][^\"'\n]*{_DIGIT}", rf"[(\[{{]\s?[\"'](?:[\w.-]*[_.-])?{_KEPT}[\"']\s?,\s?{_QUOTED}", _is_generated),
     _phrase("named-password", r"(?:password|passwd)\w*\(\s?[\"'][^\"'\n]*[\"']\s?,\s?[\"']", rf"(?:password|passwd)\w*\(\s?[\"'][^\"'\r\n]{{1,64}}[\"']\s?,\s?{_QUOTED}", _is_mixed),
-    _phrase("named-password", rf"{_DIGIT}\S*\s+{_MARK}{_HEADING}{_SECRET}", rf"(?:^|[\s\"'\x60>,(\[=]){_NOTED}[\"'\x60]?(?:</[\w:]{{1,32}}>)?[,;]?\s{{1,16}}{_MARK}{_HEADING}{_SECRET}(?:\s(?:of|for|to|on|in|at|from)\s[^\n]{{0,48}}?)?\s*(?:\*/|-->|\))?[.!]?\s*(?:$|[\n\x00])", _is_noted),
+    _phrase("named-password", rf"\s{_MARK}{_HEADING}{_SECRET}", rf"(?:^|[\s\"'\x60>,(\[=]){_NOTED}[\"'\x60]?(?:</[\w:]{{1,32}}>)?[,;]?\s{{1,16}}{_MARK}{_HEADING}{_SECRET}(?:\s(?:of|for|to|on|in|at|from)\s[^\n]{{0,48}}?)?\s*(?:\*/|-->)?[.!]?\s*(?:$|[\n\x00])", _is_noted),
+    _phrase("named-password", rf"\s\({_HEADING}{_SECRET}", rf"(?:^|[\s\"'\x60>]){_NOTED}[\"'\x60]?\s{{1,4}}\({_HEADING}{_SECRET}(?:\s(?:of|for|to|on|in|at|from)\s[^\n()]{{0,48}})?\)", _is_noted),
     _phrase("named-password", rf"/\*\s*{_HEADING}{_SECRET}\s*\*/\s*[\"']", rf"/\*\s*{_HEADING}{_SECRET}\s*\*/\s*{_QUOTED}", _is_mixed),
     _phrase("named-password", rf"(?:#|//|--|;)\s*{_HEADING}{_SECRET}[^\n]*\n\s*\S*{_DIGIT}", rf"(?:^|[\n\x00])\s*(?:#|//|--|;)\s*{_HEADING}{_SECRET}(?:\s(?:of|for|to|on|in|at|from)\s[^\n]{{0,48}})?:?\s*\n\s*[\"'\x60]?{_NOTED}[\"'\x60]?[,;]?\s*(?:$|[\n\x00])", _is_generated),
     _phrase("named-password", rf"[,;]\s(?:and\s)?(?:the\s|your\s|its\s)?{_SECRET}\s{_HAS_DIGIT}", rf"[,;]\s(?:and\s)?(?:the\s|your\s|its\s)?{_SECRET}\s{_WORD}", _is_generated),
     _phrase("named-password", rf"{_SECRET}{_ASKS}{_HAS_DIGIT}", rf"{_SECRET}{_ASKS}(?:in\s)?{_WORD}", _is_secret_word),
-    _phrase("named-password", rf"{_DIGIT}\S*{_WHEN}{_SECRET}", rf"\b(?:use|enter|type|try|give)\s{_WORD}[\"'\x60]?{_WHEN}{_SECRET}", _is_generated),
+    _phrase("named-password", rf"\b(?:use|enter|type|try|give)\s{_HAS_DIGIT}\S*\s(?:when|if|once|where|wherever|after)\s", rf"\b(?:use|enter|type|try|give)\s{_WORD}[\"'\x60]?{_WHEN}{_SECRET}", _is_generated),
     _phrase("named-password", rf"{_SECRET}\s[a-z]+-[a-z]+-[a-z]", rf"\b(?:with|using|use|the|is|new)\s{_SECRET}\s([a-z]+(?:-[a-z]+){{2,8}})\b", _is_secret_word),
     _phrase("named-password", rf"\b(?:env|setx?)\s\w*{_KEPT}\w*\s{_HAS_DIGIT}", rf"\b(?-i:ENV|set|setx)\s\w*{_KEPT}\w*\s{_WORD}", _is_mixed),
     _phrase("named-password", rf"{_DIGIT}\S*{_FOR}{_SECRET}", rf"\b(?:use|enter|type|try|take)\s{_WORD}[\"'\x60]?{_FOR}{_SECRET}", _is_generated),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Final, NamedTuple, TypeAlias
 
 from gateway.credentials.finding import Hit, SignedSearch
@@ -21,7 +22,7 @@ from gateway.credentials.ruleset import compiled
 _Span: TypeAlias = tuple[int, int]
 _Row: TypeAlias = Sequence[_Span]
 
-_MOST_HEADERS: Final = 8
+_MOST_HEADERS: Final = 4
 _LONGEST_NAME: Final = 40
 _MOST_WORDS: Final = 4
 _MOST_CELLS: Final = 64
@@ -31,7 +32,10 @@ _AROUND: Final = b" \t\r\"'`*"
 
 _CREDENTIAL: Final = rf"[\w .#-]*(?:{NAMES}|{SHORT_NAMES})\w*[\"'\x60* ]*"
 _EDGE: Final = rf"[\t,;{_BARS}]"
-_HEADER: Final = rf"(?i)(?:^|[\n\x00]|{_EDGE}|  )[\"'\x60* ]*{_CREDENTIAL}(?:{_EDGE}|  |\r?\n)"
+_APART: Final = rf"(?:{_EDGE}|  )"
+_HEADER: Final = (
+    rf"(?i)(?:^|[\n\x00])[\"'\x60* ]*{_CREDENTIAL}{_APART}|{_APART}[\"'\x60* ]*{_CREDENTIAL}(?:{_APART}|\r?\n)"
+)
 _LISTED: Final = (
     rf"(?i)[\[(][^\[\](){{}}\n]*[\"'\x60,(\[ ]{_CREDENTIAL}[^\[\](){{}}\n]*[\])]\s*(?:,|values|\]|[\"'\w]+\s*:)"
 )
@@ -131,7 +135,10 @@ def _in_lines(text: bytes) -> Iterator[Hit]:
         if at < read:
             continue
         lines = _Lines(text, max(start, read))
-        yield from _find(text, lines.rows(), lines.under)
+        rows = lines.rows()
+        first = next(rows, ())
+        if _header(text, first) is not None:
+            yield from _find(text, chain((first,), rows), lines.under)
         read = lines.end
 
 
@@ -143,11 +150,12 @@ def _end_of_line(text: bytes, at: int) -> int:
 class _Lines:
     """The lines of a table from its header on, up to a line of another shape."""
 
-    __slots__ = ("_mark", "_text", "end")
+    __slots__ = ("_columns", "_mark", "_text", "end")
 
     def __init__(self, text: bytes, start: int) -> None:
         self._text = text
         self._mark = _mark_of(text[start : _end_of_line(text, start)])
+        self._columns: dict[_Span, _Span] = {}
         self.end = start
 
     def rows(self) -> Iterator[_Row]:
@@ -172,19 +180,22 @@ class _Lines:
         """Return the cells of a row by the columns of a header."""
         if self._mark:
             return _by_number(header, row)
-        places = [(_column(self._text, one), _column(self._text, other)) for one, other in row]
-        return [self._below(name, places, row) for name in header.cells]
+        return [self._below(name, row) for name in header.cells]
 
-    def _below(self, name: _Span, places: Sequence[_Span], row: _Row) -> _Span:
+    def _below(self, name: _Span, row: _Row) -> _Span:
         """Return the one cell that stands below a name, or an empty one."""
-        left, right = _column(self._text, name[0]), _column(self._text, name[1])
-        below = [cell for cell, (one, other) in zip(row, places, strict=True) if one < right and left < other]
+        left, right = self._columns[name]
+        below = [cell for cell in row if self._columns[cell][0] < right and left < self._columns[cell][1]]
         return below[0] if len(below) == 1 else (0, 0)
 
     def _cells(self, start: int, end: int) -> _Row:
         line = self._text[start:end]
         if not self._mark:
-            return [(start + found.start(), start + found.end()) for found in _COLUMN.finditer(line)]
+            row = [(start + found.start(), start + found.end()) for found in _COLUMN.finditer(line)]
+            self._columns.update(
+                {(one, other): (_width(line[: one - start]), _width(line[: other - start])) for one, other in row}
+            )
+            return row
         if self._mark == b"|":
             cells = list(_between_bars(line, start))
             # The bars at both ends have nothing outside of them.
@@ -196,9 +207,9 @@ def _is_empty(cell: _Span) -> bool:
     return cell[0] == cell[1]
 
 
-def _column(text: bytes, place: int) -> int:
-    """Return the characters of its line before a place."""
-    return len(string(text[max(text.rfind(b"\n", 0, place), text.rfind(b"\0", 0, place)) + 1 : place]))
+def _width(text: bytes) -> int:
+    """Return the characters of a text."""
+    return len(text) if text.isascii() else len(string(text))
 
 
 def _mark_of(line: bytes) -> bytes:
