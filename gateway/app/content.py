@@ -95,7 +95,7 @@ _LONGEST_LINE: Final = 2 * LONGEST_LINE
 
 def holds_credential(detector: Detector, origins: KnownOrigins, owner: str, text: str) -> bool:
     """Return whether a text holds a credential: by its form, or as a credential already shown to the caller `owner`."""
-    if detector.hits(text.encode("utf-8", "surrogatepass")):
+    if detector.whole_hits(text.encode("utf-8", "surrogatepass")):
         return True
     shown = origins.of(owner)
     return shown is not None and KnownSpots(detector, (shown.index,)).holds_any([text])

@@ -110,9 +110,13 @@ class Detector:
         kept = _apart(found, len(text)) if len(found) > 1 else found
         return [each for hit in kept for inner in (hit, *_inside(hit)) for each in _of_user(inner, text)]
 
+    def whole_hits(self, text: bytes) -> list[Hit]:
+        """Return the credentials of a text that goes on nowhere. A sign may stand at its end."""
+        return self.hits(text + b"\0")
+
     def find(self, text: str) -> tuple[Finding, ...]:
         """Return the findings of a text as it stands."""
-        return tuple(self.finding(hit) for hit in self.hits(text.encode("utf-8", "surrogatepass")))
+        return tuple(self.finding(hit) for hit in self.whole_hits(text.encode("utf-8", "surrogatepass")))
 
     def inspect(
         self,
@@ -140,12 +144,12 @@ class Detector:
         """Do as `inspect` with the leaves of the arguments."""
         unnamed = new and not known and not handles and self._is_unnamed(walked, roles)
         # A long text has signs of encodings by chance, and the search below reads it once.
-        if unnamed and walked.size <= AT_ONCE and is_plain(walked.data) and not self.hits(walked.data):
+        if unnamed and walked.size <= AT_ONCE and is_plain(walked.data) and not self.whole_hits(walked.data):
             return NOTHING if walked.complete else _NOTHING_SO_FAR
         index = NO_INDEX
         if known:
             index = known if isinstance(known, CredentialIndex) else CredentialIndex(known)
-        look = self.hits if new else None
+        look = self.whole_hits if new else None
         return inspect(walked, roles, index, self.fingerprints, look=look, handles=handles, unnamed=unnamed)
 
     def _is_unnamed(self, walked: Leaves, roles: Mapping[str, Role]) -> bool:
@@ -273,7 +277,7 @@ _GAP: Final = r"\s{0,4}(?:\t|  |\.{3})[\s.:]{0,64}"
 """Between the columns of a terminal."""
 _SIGNS: Final = r"(?:=>|:=|=|:|>|：|\||│|┃|║|→|⇒)"
 _NAMED_SIGN: Final = (
-    rf"(?i)(?:(?:{NAMES})(?:[A-Za-z0-9_-]|\.[A-Za-z]){{0,40}}|{SHORT_NAMES}){QUOTES}"
+    rf"(?i)(?:(?:{NAMES})(?:[A-Za-z0-9_-]|\.[A-Za-z]){{0,40}}|{SHORT_NAMES}){QUOTES}\]?"
     rf"(?:{_TAGS}|{_ATTRIBUTES}"
     rf"|\*{{0,2}}(?: \([^()\n]+\))?\s{{0,4}}{_SIGNS}\*{{0,2}}\s{{0,4}}\*{{0,2}}(?:<!\[CDATA\[)?{_BLOCK}"
     rf"|{_GAP}|\s{{1,4}}(?:(?:for|of)(?: \S{{1,32}}){{1,8}} )?(?:is|was)\s{{0,2}}:?\s{{1,4}})"
@@ -286,7 +290,7 @@ _LONGEST_SEVERAL: Final = 32
 _ALIAS: Final = re.compile(rb":\s{1,4}\*$")
 """What stands before the name of a YAML anchor."""
 _NAME_PART: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.")
-_AROUND: Final = b" \t\r\n\f\v\"'`\\"
+_AROUND: Final = b" \t\r\n\f\v\"'`\\]"
 _PREFIX: Final = re.compile(rb"base64:|([A-Za-z0-9_.-]{1,64}=)(?=[^=])")
 """What stands before a value and is no part of it; the group is the name of a cookie."""
 _DIGIT: Final = re.compile(rb"[0-9]")

@@ -17,7 +17,7 @@ from gateway.credentials.named import NAMES, SHORT_NAMES, Strength, hit_of, plau
 from gateway.credentials.ruleset import Re2Match, compiled
 from gateway.credentials.values import CLOSING, QUOTES, read_value
 
-_NAMING: Final = "name|key|label|field|id|variable|var|type|attribute|property|header|parameter|option|setting"
+_NAMING: Final = "name|key|label|field|id|variable|var|type|attribute|property|header|parameter|option|setting|path"
 _VALUED: Final = "value|val|content|contents|body|data|default|text|secret|plaintext|current|currentvalue|literal|string|secretstring"
 _MOST_BEFORE: Final = r"(?:[A-Za-z][A-Za-z_.-]{0,20}[_.-]|[A-Za-z]{0,20})"
 _IS_NAMING: Final = re.compile(rf"{_MOST_BEFORE}(?:{_NAMING})", re.IGNORECASE)
@@ -29,10 +29,10 @@ _LONGEST: Final = 96
 _NAMED: Final = rf"[\w ./:$-]*(?:{NAMES}|{SHORT_NAMES})[\w-]*"
 _MEMBER: Final = rf"(?:{_NAMING}){QUOTES}\s*(?:=>|[:=])\s*{QUOTES}".replace("{0,6}", "*")
 _OPTION: Final = rf"--(?:{_NAMING})(?:=|\s+)[\"']?"
-_SIGN: Final = rf"(?i)(?:{_MEMBER}|{_OPTION}){_NAMED}(?:[^\w-]|$)|(?:{NAMES})\w*[\"'\x60]*\s*[:=]?\s*\{{"
+_SIGN: Final = rf"(?i)(?:{_MEMBER}|{_OPTION}){_NAMED}[^\w-]|(?:{NAMES})\w*[\"'\x60]*\s*[:=]?\s*\{{"
 _NAME: Final = compiled(
     rf"(?i)(?:(?:^|[^\w.-])((?:[\w.-]*?)(?:{_NAMING})){QUOTES}\s{{0,4}}(?:=>|[:=])\s{{0,4}}{QUOTES}|(--(?:{_NAMING}))\s{{1,4}}[\"']?)"
-    rf"({_NAMED})(?:[^\w-]|$)"
+    rf"({_NAMED})[^\w-]"
 )
 _OBJECT: Final = compiled(rf"(?i)([\w.-]*(?:{NAMES})[\w-]*){QUOTES}\s{{0,4}}[:=]?\s{{0,4}}\{{")
 _VALUE_NAME: Final = re.compile(

@@ -76,7 +76,7 @@ _STILL: Final = re.compile(r"(?:databaseurl|webhookurl|secretid|authorizationid)
 _COUNTED: Final = re.compile(
     r"(?:tokens|secrets|passwords|cookies|credentials|tokenize[rd]?|tokenization|tokenid|tokenids|secretary|secretariat)$"
     r"|^(?:max|min|num|total|input|output|prompt|completion|cached?|reasoning|used|remaining|bos|eos|pad|unk|sep|mask|cls|stop|special)tokens?"
-    r"|^public|publishable|^anon(?:ymous)?key"
+    r"|^public|publishable|^anon(?:ymous)?key|(?:password|pwd)policy|existingsecret$"
 )
 
 _PLACEHOLDER: Final = re.compile(
@@ -232,6 +232,11 @@ _WORDS: Final = frozenset(
         "manual",
         "automatic",
         "auto",
+        "unchanged",
+        "encrypted",
+        "generated",
+        "protected",
+        "provided",
     ]
 )
 _IDENTIFIER: Final = re.compile(r"[a-z]+(?:[A-Z][a-z]+)+|[A-Za-z]+(?:[._/-][A-Za-z]+)*")

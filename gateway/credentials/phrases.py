@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from gateway.credentials.finding import Hit, Kind, SignedSearch
 from gateway.credentials.forms import string
-from gateway.credentials.named import LOCAL, placeholder, plausible
+from gateway.credentials.named import LOCAL, NAMES, placeholder, plausible
 from gateway.credentials.ordinary import is_ordinary
 from gateway.credentials.ruleset import Re2Match, Re2Pattern, compiled
 
@@ -103,7 +103,7 @@ _DIGIT: Final = r"\pN"
 """The sign of a character that `str.isdigit` takes: an Arabic digit or a superscript is one."""
 _HAS_DIGIT: Final = rf"\S*{_DIGIT}"
 """The sign of a word that mixes letters and digits: without it, prose has the signs of phrases on every page."""
-_SECRET: Final = rf"(?:password|passphrase|passcode|api[ _-]?key|access key|secret key|token|{LOCAL})"
+_SECRET: Final = rf"(?:password|passwd|pwd|pw|passphrase|passcode|api[ _-]?key|access key|secret key|token|{LOCAL})"
 _OPTIONS: Final = (
     (r"sshpass", r"-p\s?"),
     (r"(?:docker|podman|nerdctl|buildah|oc|registry|acr|auth|az) login", r"(?:-p|--password)[= ]\s?"),
@@ -111,27 +111,34 @@ _OPTIONS: Final = (
     (r"mongo[a-z]*", r"-p[= ]?"),
     (r"redis-cli", r"-a\s"),
     (r"ldap[a-z]+", r"-w\s?"),
-    (r"(?:un)?zip", r"-P\s?"),
-    (r"7za?", r"-p"),
+    (r"(?:un)?zip|sqlcmd|osql|isql|bcp|mosquitto_[a-z]+|ipmitool", r"-P\s?"),
+    (r"(?:cqlsh|evil-winrm|netexec|crackmapexec|twine)", r"-p\s"),
+    (r"7z[ar]?|rar|unrar", r"-h?p"),
+    (r"ssh-keygen", r"-[NP]\s?"),
+    (r"snmp[a-z]+", r"-[AX]\s?"),
     (r"openssl", r"-pass(?:in|out)?\spass:"),
     (r"keytool", r"-(?:store|key)pass\s"),
     (r"htpasswd", r"-[A-Za-z]{0,6}b[A-Za-z]{0,6}\s\S{1,80}\s\S{1,64}\s"),
     (r"rabbitmqctl", r"(?:add_user|change_password)\s\S{1,64}\s"),
     (r"net use", r"/user:\S{1,64}\s"),
     (r"net user", r"\S{1,64}\s"),
-    (r"[a-z]*freerdp", r"/p:"),
+    (r"(?:x|wl|sdl|sdl3)?-?freerdp3?", r"/p:"),
+    (r"nmcli", r"password\s"),
+    (r"wpa_passphrase", r"\S{1,64}\s"),
+    (r"lftp", r"-u\s?[^\s,]{1,64},"),
 )
 """Commands whose options give a password, and those options. Elsewhere `-p` is a port, a path or a process."""
 _LOG_IN: Final = r"(?:log(?:ging|ged)?[ -]?(?:in|on)|sign(?:ing|ed)?[ -]?in|authenticate|connect|ssh)"
 _AS: Final = rf"\b{_LOG_IN}\s(?:as|with|using|via|by)\s"
 _LOGIN: Final = r"\b(?:credentials?|creds|log[ -]?in|logon|sign[ -]?in|account|user(?:name)?\s?/\s?pass(?:word)?|zugangsdaten|wi-?fi|admin)\b"
-_IS: Final = r"[^\n:=/|0-9]{0,24}(?:[:=]|\s[-–])\s?"
+_TELLS: Final = r"(?:[:=]|\s(?:[-–→]|->|=>))\s?"
+_IS: Final = rf"[^\n:=/|0-9]{{0,24}}{_TELLS}"
 _OPENS: Final = (
     r"(?:magic|log-?in|sign-?in|auth|verif|confirm|activat|invit|reset|recover|unlock|session|sso|access|password|join)"
 )
 _PARAMETER: Final = r"[?&#](?:t|k|c|key|code|ticket|auth|otp|l)="
-_SAYS: Final = r"(?:['’]s|(?:\s[a-z']{1,12}){0,6}\s(?:is|was|be|to|lautet|ist|est|es)|\s(?:-|–|—|→|->))\s"
-_SAYS_SIGN: Final = r"(?:['’]s|(?:\s[a-z']+)*\s(?:is|was|be|to|lautet|ist|est|es)|\s(?:-|–|—|→|->))\s"
+_SAYS: Final = r"(?:['’]s|(?:\s[a-zß-ÿ']{1,12}){0,6}\s(?:is|was|be|to|lautet|ist|est|es)|\s(?:-|–|—|→|->))\s"
+_SAYS_SIGN: Final = r"(?:['’]s|(?:\s[a-zß-ÿ']+)*\s(?:is|was|be|to|lautet|ist|est|es)|\s(?:-|–|—|→|->))\s"
 _KEPT: Final = r"(?:pass(?:word|wd|phrase)?|pwd|secret|token|api_?key)"
 _WHOSE: Final = r"\sis\s(?:your|the|my|our)\s(?:new\s|temporary\s|initial\s)?"
 _FOR: Final = r"\s(?:as|for)\s(?:the\s|your\s|its\s|a\s)?"
@@ -142,7 +149,7 @@ _PIN_OF: Final = (
 _CODES: Final = r"\b(?:recovery|backup|scratch|rescue)[ _-]codes?[\"']?\s?(?:[:=]|are|is)"
 _WORDS_OF_SEED: Final = r"\b(?:seed|mnemonic|recovery)(?:[ _-](?:phrase|words))?[\"']?\s?(?:[:=]|is)"
 _SCHEME: Final = r"authorization[\"']?\s?[:=]\s?[\"']?(?:token|api-?key|key|bot|geniekey|splunk|zoho-oauthtoken)\s"
-_CALL: Final = r"(?:auth|credentials?|login|authenticate)\s?[=(]\s?\(?\s?[\"']"
+_CALL: Final = r"(?:auth|credentials?|login|authenticate|connect|connection)\s?[=(]\s?\(?[^()\n\"']*[\"']"
 _PGPASS: Final = r"(?:^|[\s\"'\x60])[\w.*-]{1,128}:(?:\d{4,5}|\*):"
 _CURL: Final = r"\s(?:-u|--user|-a|--auth|--proxy-user)[ =]?"
 _COOKIE: Final = r"\s(?:-b|--cookie)[ =]?[\"']?[\w.-]+="
@@ -158,6 +165,8 @@ _READS: Final = (
     r"|security\sadd|pass\s(?:insert|add)|op\s(?:create|item)|-pass(?:in|out)?\sstdin|mount\.cifs|wpa_passphrase|ssh-add|gpg\s[^\n|]*--pass)"
 )
 """A command that reads a password or key from its input."""
+_END: Final = r"[\n\x00\"']"
+"""The end of a line, a text or a string. The end of what has come so far is none."""
 _WRITES: Final = r"\b(?:echo|printf|print|write-output)\s+"
 _STORE: Final = r"\bsecrets?\s+(?:set|add|create|put|update|versions\s+add|put-secret-value)\b"
 _STORED: Final = r"(?:--(?:body|value|data|secret-string|secret-value|plaintext)|-b)[= ]"
@@ -171,21 +180,22 @@ def _phrase(detector: str, sign: str, expression: str, accepts: Accepts) -> Phra
     return Phrase(detector, f"(?i:{sign})", compiled(f"(?i){expression}"), accepts)
 
 
-def _option(command: str, option: str) -> Phrase:
-    """Return the phrase of a command. Options tell letter case apart: `-P` is a port where `-p` is a password."""
-    expression = rf"\b{command}\b(?:[^\n|;]{{0,160}}?\s)?{option}{_WORD}"
-    return Phrase("command-option", rf"\b{command}\b", compiled(expression), _password)
+def _options() -> Phrase:
+    """Return the phrase of all commands. Options tell letter case apart: `-P` is a port where `-p` is a password."""
+    ways = [rf"\b(?:{command})\b(?:[^\n|;]{{0,160}}?\s)?{option}" for command, option in _OPTIONS]
+    sign = rf"\b(?:{'|'.join(command for command, _ in _OPTIONS)})\b"
+    return Phrase("command-option", sign, compiled(rf"(?:{'|'.join(ways)}){_WORD}"), _password)
 
 
 PHRASES: Final = (
-    *(_option(command, option) for command, option in _OPTIONS),
+    _options(),
     _phrase("command-option", r"(?:requirepass|masterauth|auth-pass)\s", rf"\b(?:requirepass|masterauth|auth-pass\s\S{{1,40}})\s{{1,8}}{_WORD}", _password),
     _phrase("command-option", rf"\|[^\n|]*{_READS}", rf"{_WRITES}(?:-[a-z]+\s+){{0,3}}(?:[\"']?%[^\s\"']{{1,8}}[\"']?\s+)?[\"']?([^\s\"'\x60<>|\\\x00]{{6,128}})[^\n|]{{0,160}}\|[^\n|]{{0,160}}{_READS}", _password),
     _phrase("command-option", rf"\|[^\n|]*{_READS}", rf"{_WRITES}(?:-[a-z]+\s+){{0,3}}(?:[\"']?%[^\s\"']{{1,8}}[\"']?\s+)?[\"']?[^\s\"'\x60<>|\\\x00]{{6,128}}(?:\\n|[\"']?\s[\"']?)([^\s\"'\x60<>|\\\x00]{{6,128}})[^\n|]{{0,160}}\|[^\n|]{{0,160}}{_READS}", _password),
     _phrase("command-option", r"<<<", rf"{_READS}[^\n|]{{0,160}}<<<\s?\$?{_WORD}", _password),
     _phrase("command-option", r"<<[~-]?[\"']?\w", rf"{_READS}[^\n|]{{0,160}}<<[~-]?[\"']?\w+[\"']?[^\n]{{0,160}}\n\s*{_WORD}\s*\n", _password),
     _phrase("command-option", rf"{_STORE}[^\n]*{_STORED}", rf"{_STORE}[^\n]{{0,160}}\s{_STORED}\s?{_WORD}", _is_mixed),
-    _phrase("command-option", rf"\bauth\s+(?:\S+\s+)?[\"']?\S*{_DIGIT}", r"(?:^|[\s\"'])(?-i:AUTH)\s+(?:\S{1,40}\s+)?[\"']?([^\s\"'<>\x00]{6,128})[\"']?\s*(?:$|[\n\x00])", _is_generated),
+    _phrase("command-option", rf"\bauth\s+(?:\S+\s+)?[\"']?\S*{_DIGIT}", rf"(?:^|[\s\"'])(?-i:AUTH)\s+(?:\S{{1,40}}\s+)?[\"']?([^\s\"'<>\x00]{{6,128}})[\"']?\s*{_END}", _is_generated),
     _phrase("command-option", r"\bsetuser\s[^\n]*\s>", r"\bsetuser\s[^\n]{0,160}?\s>([^\s\"'\x60]{6,128})", _password),
     _phrase("named-token", rf"{_COOKIE}[\w%.~+/-]+", rf"{_COOKIE.replace('+=', '{1,64}=')}([\w%.~+/-]{{16,}})", _token),
     _phrase("named-token", rf"{_QUERY}[\w%.~+/-]*[0-9]", rf"{_QUERY}([\w%.~+/-]{{12,}})", _token),
@@ -196,10 +206,10 @@ PHRASES: Final = (
     _phrase("login-pair", r"\slogin\s\S+\s+password\s", rf"\bmachine\s\S{{1,128}}\s+login\s{_USER}\s+password\s{_WORD}", _is_mixed),
     _phrase("login-pair", rf"\blogin\s\S+\s+password\s{_HAS_DIGIT}", rf"\blogin\s{_USER}\s+password\s{_WORD}", _is_generated),
     _phrase("login-pair", r":(?:\d{4,5}|\*):\S", rf"{_PGPASS}[\w*-]{{1,64}}:([\w*.@-]{{1,64}}):{_WORD}", _is_mixed),
-    _phrase("login-pair", _CALL, rf"{_CALL}([^\"'\r\n]{{2,64}})[\"']\s?,\s?{_QUOTED}", _is_mixed),
+    _phrase("login-pair", _CALL, rf"{_CALL.replace('*', '{0,80}')}([^\"'\r\n]{{2,64}})[\"']\s?,\s?{_QUOTED}", _is_mixed),
     _phrase("login-pair", _AS, rf"{_AS}(?:user(?:name)?\s|the\s)?{_USER}\s?(?:/|:|,?\s(?:with|and|using))\s?(?:the\s)?(?:password\s|pw\s)?{_WORD}", _is_given),
-    _phrase("login-pair", rf"{_LOGIN}[^\n:=/|0-9]*(?:[:=]|\s[-–])\s?{_NAME}\s[/|:]\s", rf"{_LOGIN}{_IS}{_USER}\s[/|:]\s{_WORD}", _is_mixed),
-    _phrase("login-pair", rf"{_LOGIN}[^\n:=/|0-9]*(?:[:=]|\s[-–])\s?{_NAME}[:/]", rf"{_LOGIN}{_IS}{_USER}[:/]{_WORD}", _is_generated),
+    _phrase("login-pair", rf"{_LOGIN}[^\n:=/|0-9]*{_TELLS}{_NAME}\s[/|:]\s", rf"{_LOGIN}{_IS}{_USER}\s[/|:]\s{_WORD}", _is_mixed),
+    _phrase("login-pair", rf"{_LOGIN}[^\n:=/|0-9]*{_TELLS}{_NAME}[:/]", rf"{_LOGIN}{_IS}{_USER}[:/]{_WORD}", _is_generated),
     _phrase("login-pair", r"[a-z0-9_.+-]:[^\s\"'<>@:/\x00]+@[a-z0-9-]+\.", r"(?:^|[\s\"'(=])([a-z0-9_.+-]{2,64}):([^\s\"'<>@:/\x00]{6,64})@[a-z0-9-]+\.[a-z0-9]", _is_generated),
     _phrase("sql-password", r"identified\s", rf"\b(?:user|role|grant|to)\b[^;]{{0,160}}?\bidentified\s(?:with\s\S{{1,40}}\s)?by\s(?:password\s)?{_QUOTED}", _password),
     _phrase("sql-password", r"identified\s", r"\b(?:user|role|grant|to)\b[^;]{0,160}?\bidentified\sby\s([^\s\"'\x60;,()]{6,128})", _is_mixed),
@@ -208,12 +218,19 @@ PHRASES: Final = (
     _phrase("sql-password", rf"password(?:\s|\s?\(\s?)[\"'][^\"'\n]*{_DIGIT}", rf"password(?:\s|\s?\(\s?){_QUOTED}", _is_mixed),
     _phrase("named-password", rf"\b(?:with|using|use|the|temporary|initial|default|new|its)\s{_SECRET}\s{_HAS_DIGIT}", rf"\b(?:with|using|use|the|temporary|initial|default|new|its)\s{_SECRET}\s{_WORD}", _is_generated),
     _phrase("named-password", rf"(?:^|[\s\"'(*]){_SECRET}{_SAYS_SIGN}{_HAS_DIGIT}", rf"(?:^|[\s\"'(*]){_SECRET}{_SAYS}{_WORD}", _is_generated),
-    _phrase("named-password", rf"[(\[{{]\s?[\"'](?:[\w.-]*[_.-])?{_KEPT}[\"']\s?,\s?[\"'][^\"'\n]*{_DIGIT}", rf"[(\[{{]\s?[\"'](?:[\w.-]*[_.-])?{_KEPT}[\"']\s?,\s?{_QUOTED}", _is_generated),
+    _phrase("named-password", rf"[(\[{{]\s?[\"']?(?:[\w.-]*[_.-])?{_KEPT}[\"']?\s?,\s?[\"'][^\"'\n]*{_DIGIT}", rf"[(\[{{]\s?[\"']?(?:[\w.-]*[_.-])?{_KEPT}[\"']?\s?,\s?{_QUOTED}", _is_generated),
+    _phrase("named-password", r"\n\s*(?:exp_)?send(?:line)?\s", r"assword[^\n]{0,40}\n\s{0,16}(?:exp_)?send(?:line)?\s{1,4}(?:--\s)?[\"']([^\s\"'\\\x00]{6,128})", _password),
+    _phrase("login-pair", r"\bsqlplus\s", r"\bsqlplus\s[^\n|;]{0,80}?([\w.-]{1,64})/([^\s\"'@\x00]{6,128})@", _password),
+    _phrase("login-pair", r"<auth-user-pass>", rf"<auth-user-pass>\s{{1,8}}{_USER}\s{{1,8}}{_WORD}\s", _password),
+    _phrase("login-pair", r"chpasswd:", r"\bchpasswd:\s[^:]{0,80}:?[^:]{0,80}[\s\"'-]([\w.-]{2,64}):([^\s\"'\x60]{6,128})", _is_mixed),
+    _phrase("named-password", r"\bpsk\s+[\"']", rf"\bpsk\s{{1,8}}{_QUOTED}", _password),
+    _phrase("named-password", r"\b(?:secret|password|key)\s[07]\s", r"\b(?:secret|password|key)\s[07]\s([^\s\"'\x00]{6,128})", _is_mixed),
+    _phrase("named-password", rf"form-data;[^\n]*(?:{NAMES})", rf"form-data;[^\n]{{0,80}}name=[\"']?[\w.-]{{0,40}}(?:{NAMES})[\w-]{{0,20}}[\"']?[^\n]{{0,40}}\n(?:[^\s][^\n]{{0,80}}\n){{0,3}}\r?\n{_WORD}", _is_mixed),
     _phrase("named-password", r"(?:password|passwd)\w*\(\s?[\"'][^\"'\n]*[\"']\s?,\s?[\"']", rf"(?:password|passwd)\w*\(\s?[\"'][^\"'\r\n]{{1,64}}[\"']\s?,\s?{_QUOTED}", _is_mixed),
-    _phrase("named-password", rf"\s{_MARK}{_HEADING}{_SECRET}", rf"(?:^|[\s\"'\x60>,(\[=]){_NOTED}[\"'\x60]?(?:</[\w:]{{1,32}}>)?[,;]?\s{{1,16}}{_MARK}{_HEADING}{_SECRET}(?:\s(?:of|for|to|on|in|at|from)\s[^\n]{{0,48}}?)?\s*(?:\*/|-->)?[.!]?\s*(?:$|[\n\x00])", _is_noted),
+    _phrase("named-password", rf"\s{_MARK}{_HEADING}{_SECRET}", rf"(?:^|[\s\"'\x60>,(\[=]){_NOTED}[\"'\x60]?(?:</[\w:]{{1,32}}>)?[,;]?\s{{1,16}}{_MARK}{_HEADING}{_SECRET}(?:\s(?:of|for|to|on|in|at|from)\s[^\n]{{0,48}}?)?\s*(?:\*/|-->)?[.!]?\s*{_END}", _is_noted),
     _phrase("named-password", rf"\s\({_HEADING}{_SECRET}", rf"(?:^|[\s\"'\x60>]){_NOTED}[\"'\x60]?\s{{1,4}}\({_HEADING}{_SECRET}(?:\s(?:of|for|to|on|in|at|from)\s[^\n()]{{0,48}})?\)", _is_noted),
     _phrase("named-password", rf"/\*\s*{_HEADING}{_SECRET}\s*\*/\s*[\"']", rf"/\*\s*{_HEADING}{_SECRET}\s*\*/\s*{_QUOTED}", _is_mixed),
-    _phrase("named-password", rf"(?:#|//|--|;)\s*{_HEADING}{_SECRET}[^\n]*\n\s*\S*{_DIGIT}", rf"(?:^|[\n\x00])\s*(?:#|//|--|;)\s*{_HEADING}{_SECRET}(?:\s(?:of|for|to|on|in|at|from)\s[^\n]{{0,48}})?:?\s*\n\s*[\"'\x60]?{_NOTED}[\"'\x60]?[,;]?\s*(?:$|[\n\x00])", _is_generated),
+    _phrase("named-password", rf"(?:#|//|--|;)\s*{_HEADING}{_SECRET}[^\n]*\n\s*\S*{_DIGIT}", rf"(?:^|[\n\x00\"'])\s*(?:#|//|--|;)\s*{_HEADING}{_SECRET}(?:\s(?:of|for|to|on|in|at|from)\s[^\n]{{0,48}})?:?\s*\n\s*[\"'\x60]?{_NOTED}[\"'\x60]?[,;]?\s*{_END}", _is_generated),
     _phrase("named-password", rf"[,;]\s(?:and\s)?(?:the\s|your\s|its\s)?{_SECRET}\s{_HAS_DIGIT}", rf"[,;]\s(?:and\s)?(?:the\s|your\s|its\s)?{_SECRET}\s{_WORD}", _is_generated),
     _phrase("named-password", rf"{_SECRET}{_ASKS}{_HAS_DIGIT}", rf"{_SECRET}{_ASKS}(?:in\s)?{_WORD}", _is_secret_word),
     _phrase("named-password", rf"\b(?:use|enter|type|try|give)\s{_HAS_DIGIT}\S*\s(?:when|if|once|where|wherever|after)\s", rf"\b(?:use|enter|type|try|give)\s{_WORD}[\"'\x60]?{_WHEN}{_SECRET}", _is_generated),

@@ -33,7 +33,7 @@ _JWT_EXAMPLE: Final = "eyJzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6IkpvaG4gRG9l"
 _BRACED: Final = r"\$?\{\{?[^{}\n]*\}\}?"
 """A reference that stands before the rest of a token."""
 _BEARER: Final = compiled(rf"(?i)\b(?:bearer|dpop)[\s:]{{1,4}}[\"']?(?:{_BRACED})?([A-Za-z0-9._~+/-]{{16,}}={{0,2}})")
-_BASIC: Final = compiled(r"(?i)\bbasic\s{1,4}([A-Za-z0-9+/_-]{8,}={0,2})")
+_BASIC: Final = compiled(r"(?i)\b(?:basic|auth plain)\s{1,4}([A-Za-z0-9+/_-]{8,}={0,2})")
 _USERINFO: Final = compiled(
     r"(?i)\b[a-z][a-z0-9+.-]{1,20}://(?:([^\s/\"'<>@:\x00]*):([^\s/\"'<>@\x00]{3,})|([A-Za-z0-9_.~%-]{20,}))@[^\s/\"'<>?#\x00]"
 )
@@ -41,13 +41,17 @@ _SIGNED: Final = compiled(
     r"(?i)https?://(?:[^\s/\"'<>@\x00]*@)?([A-Za-z0-9.-]+)[^\s\"'<>?\x00]*\?[^\s\"'<>\x00]*?"
     r"(?:x-amz-signature|x-goog-signature|x-oss-signature|q-signature|signature|sig)=([A-Za-z0-9%/+_~-]{20,}=*)"
 )
-_CODES_SIGN: Final = (
-    r"(?i)\b(?:one[- ]time|verification|security|log[- ]?in|sign[- ]?in|authentication|confirmation|access|2fa|mfa|two[- ]factor"
-    r"|otp|reset|passcode)\s*(?:pass)?(?:code|pin|password|otp|passcode)?(?:\s(?:is|for|to|your|you|log|sign|in|[a-z]{1,20}))*?"
-    r"\s*(?:is|are|[:=-])\s*[\"'*]{0,3}([0-9]{4,8}|[0-9]{3}[ -][0-9]{3}|[A-Z]-[0-9]{6})(?:[^0-9A-Za-z]|$)"
+_CODE_FOR: Final = (
+    r"\b(?:one[- ]time|verification|security|log[- ]?in|sign[- ]?in|authentication|confirmation|access|2fa|mfa|two[- ]factor"
+    r"|otp|reset|passcode)\s*(?:pass)?(?:code|pin|password|otp|passcode)?"
+)
+_CODE_IS: Final = r"\s*(?:is|are|[:=-])\s*"
+_CODES: Final = compiled(
+    rf"(?i){_CODE_FOR}(?:\s(?:is|for|to|your|you|log|sign|in|[a-z]{{1,20}}))*?{_CODE_IS}[\"'*]{{0,3}}"
+    r"([0-9]{4,8}|[0-9]{3}[ -][0-9]{3}|[A-Z]-[0-9]{6})(?:[^0-9A-Za-z]|$)"
     r"|(?:^|[^0-9A-Za-z.])([0-9]{4,8}|[0-9]{3}[ -][0-9]{3}|[A-Z]-[0-9]{6}) is your \S{0,24} ?\S{0,24} ?(?:code|pin|otp|passcode|password)\b"
 )
-_CODES: Final = compiled(_CODES_SIGN)
+_CODES_SIGN: Final = rf"(?i){_CODE_FOR}(?:\s[a-z]+)*{_CODE_IS}[\"'*]*(?:[a-z]-)?[0-9]|[0-9] is your \S*"
 _CODE_WORD: Final = re.compile(rb"code|pin|otp|password|passcode", re.IGNORECASE)
 _CODE_MENTION: Final = compiled(r"(?i)code|otp", groups=False)
 """Stands somewhere in a text whose numbers may be codes."""
@@ -94,7 +98,8 @@ def _basics(text: bytes) -> Iterator[Hit]:
         if len(letters) % 4 == 1:
             continue
         pair = base64.b64decode(letters + "=" * (-len(letters) % 4))
-        user, colon, password = string(pair).partition(":")
+        # SASL's PLAIN (RFC 4616) has zero bytes before and after the user.
+        user, colon, password = string(pair.lstrip(b"\0").replace(b"\0", b":")).partition(":")
         if colon and len(password) >= 4 and user.isprintable() and password.isprintable() and not placeholder(password):
             yield Hit("basic", "header", start, end, password, user=user)
 
@@ -133,7 +138,7 @@ SEARCHES: Final = (
     SignedSearch(r"Private-Lines: [0-9]", _putty_keys),
     SignedSearch(r"eyJ[A-Za-z0-9_-]{8}", _jwts),
     SignedSearch(rf"(?i)(?:bearer|dpop)[\s:]{{1,4}}[\"']?(?:{_BRACED})?[A-Za-z0-9._~+/-]{{16}}", _bearers),
-    SignedSearch(r"(?i)basic\s{1,4}[A-Za-z0-9+/_-]{8}", _basics),
+    SignedSearch(r"(?i)(?:basic|auth plain)\s{1,4}[A-Za-z0-9+/_-]{8}", _basics),
     SignedSearch(r"://[^\s/\"'<>@\x00]{3,}@", _userinfos),
     SignedSearch(r"(?i)(?:sig|signature)=[A-Za-z0-9%/+_~-]{20}", _find_signed),
     SignedSearch(_CODES_SIGN, _codes),

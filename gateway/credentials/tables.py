@@ -28,13 +28,15 @@ _MOST_WORDS: Final = 4
 _MOST_CELLS: Final = 64
 _LONGEST_LINE: Final = 4_096
 _BARS: Final = "|│┃║"
-_AROUND: Final = b" \t\r\"'`*"
+_AROUND: Final = b" \t\r\n\"'`*"
 
 _CREDENTIAL: Final = rf"[\w .#-]*(?:{NAMES}|{SHORT_NAMES})\w*[\"'\x60* ]*"
 _EDGE: Final = rf"[\t,;{_BARS}]"
 _APART: Final = rf"(?:{_EDGE}|  )"
+_OPENING: Final = r"[:\[(=]\s*[\"'\x60]+"
+"""The beginning of a text in quotes: a table in JSON begins there."""
 _HEADER: Final = (
-    rf"(?i)(?:^|[\n\x00])[\"'\x60* ]*{_CREDENTIAL}{_APART}|{_APART}[\"'\x60* ]*{_CREDENTIAL}(?:{_APART}|\r?\n)"
+    rf"(?i)(?:^|[\n\x00]|{_OPENING})[\"'\x60* ]*{_CREDENTIAL}{_APART}|{_APART}[\"'\x60* ]*{_CREDENTIAL}(?:{_APART}|\r?\n)"
 )
 _LISTED: Final = (
     rf"(?i)[\[(][^\[\](){{}}\n]*[\"'\x60,(\[ ]{_CREDENTIAL}[^\[\](){{}}\n]*[\])]\s*(?:,|values|\]|[\"'\w]+\s*:)"
@@ -44,6 +46,9 @@ _HEADERS: Final = compiled(_HEADER, groups=False)
 _LISTS: Final = compiled(_LISTED, groups=False)
 _HEAD_CELLS: Final = compiled(_HEAD_CELL, groups=False)
 
+_OPENED: Final = re.compile(_OPENING.encode())
+_CLOSED: Final = re.compile(rb"[\"'`]\s*[}\])]")
+"""The end of a text in quotes, and of the object around it."""
 _END_OF_LINE: Final = re.compile(rb"[\n\x00]")
 _BAR: Final = re.compile("|".join(map(re.escape, _BARS)).encode())
 _COLUMN: Final = re.compile(rb"\S+(?: \S+)*")
@@ -130,16 +135,22 @@ def _in_lines(text: bytes) -> Iterator[Hit]:
     """Yield the credentials below the lines that are headers."""
     read = 0
     for match in _HEADERS.finditer(text):
-        at = match.start() + (text[match.start()] in b"\n\0")
-        start = max(text.rfind(b"\n", read, at), text.rfind(b"\0", read, at)) + 1
-        if at < read:
+        if match.start() < read:
             continue
-        lines = _Lines(text, max(start, read))
+        lines = _Lines(text, _begin(text, match.start(), match.end()))
         rows = lines.rows()
         first = next(rows, ())
         if _header(text, first) is not None:
             yield from _find(text, chain((first,), rows), lines.under)
         read = lines.end
+
+
+def _begin(text: bytes, start: int, end: int) -> int:
+    """Return the beginning of the line, or of the text in quotes, in which a name stands that ends at `end`."""
+    start += text[start] in b"\n\0"
+    line = max(text.rfind(b"\n", 0, start), text.rfind(b"\0", 0, start)) + 1
+    openings = [found.end() for found in _OPENED.finditer(text, max(line, end - _LONGEST_LINE), end)]
+    return max([line, *openings])
 
 
 def _end_of_line(text: bytes, at: int) -> int:
@@ -168,6 +179,8 @@ class _Lines:
             line = self._text[start:end]
             if _RULE.fullmatch(line) is not None:
                 continue
+            closed = _CLOSED.search(line)
+            end = end if closed is None else start + closed.start()
             row = self._cells(start, end) if line.strip() and len(line) <= _LONGEST_LINE else ()
             if not row or (self._mark and len(row) != (size or len(row))):
                 return
@@ -178,7 +191,7 @@ class _Lines:
 
     def under(self, header: _Header, row: _Row) -> _Row:
         """Return the cells of a row by the columns of a header."""
-        if self._mark:
+        if self._mark or len(row) == len(header.cells):
             return _by_number(header, row)
         return [self._below(name, row) for name in header.cells]
 

@@ -164,7 +164,7 @@ class Inspector:
         data = text.encode("utf-8", "surrogatepass")
         found: list[tuple[int, int, str]] = []
         read = at = 0
-        for hit in self.detector.hits(data):
+        for hit in self.detector.whole_hits(data):
             if hit.start < read:
                 continue
             start = at + len(data[read : hit.start].decode("utf-8", "surrogatepass"))

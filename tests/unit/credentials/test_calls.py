@@ -415,8 +415,17 @@ def test_too_much_decoding_is_said(monkeypatch: pytest.MonkeyPatch):
         {"x": "%41" * 300_000},
         {"x": base64.b64encode(b"password=hunter2x " * 30_000).decode()},
         {str(number): {"token": f"abc{number}def456"} for number in range(10_000)},
+        {"x": "password   user   token   x\n" * 9_000},
+        {"x": "<tr><th>password</th>" * 12_000},
+        {"x": "['password','a']," * 15_000},
+        {"x": 'name="password" ' * 16_000},
+        {"x": "password...." * 20_000},
+        {"x": "echo a1b2c3 | sudo -S <<< " * 9_000},
     ],
-    ids=["many", "signs", "tokens", "percent", "wrapped", "named"],
+    ids=[
+        *("many", "signs", "tokens", "percent", "wrapped", "named"),
+        *("headers", "head cells", "lists", "members", "gaps", "pipes"),
+    ],
 )
 def test_hostile_arguments_take_bounded_time(arguments: dict[str, Json]):
     begun = time.process_time()

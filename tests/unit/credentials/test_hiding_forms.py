@@ -12,12 +12,20 @@ from gateway.credentials.detect import Detector
 from gateway.credentials.finding import Finding
 from gateway.credentials.fingerprint import Fingerprints
 from gateway.credentials.stream import Scanner, spots
+from tests.held_out_forms import HELD_OUT_FORMS
 from tests.hiding_forms import HIDING_FORMS
 from tests.secret_forms import SecretForm
 from tests.unit.credentials.conftest import RULES
 
 DETECTOR = Detector(RULES, Fingerprints(b"k" * 32))
+BEYOND = frozenset({"cookies of a browser"})
+"""Forms that are out of reach."""
+FORMS = [form for form in (*HIDING_FORMS, *HELD_OUT_FORMS) if form.name not in BEYOND]
 _HOST = re.compile(r"https?://([a-z0-9.-]+)")
+
+
+def surrounded(text: str) -> str:
+    return f"Page 3.\n{text}\nEnd."
 
 
 def in_result(text: str) -> tuple[Finding, ...]:
@@ -33,17 +41,20 @@ def in_pieces(text: str) -> tuple[Finding, ...]:
 
 
 def in_arguments(text: str) -> tuple[Finding, ...]:
-    return DETECTOR.inspect({"body": f"Page 3.\n{text}\nEnd."}, {}).findings
+    return DETECTOR.inspect({"body": text}, {}).findings
 
 
 def as_result(text: str) -> bytes:
-    return json.dumps({"content": [{"type": "text", "text": f"Page 3.\n{text}\nEnd."}]}).encode()
+    return json.dumps({"content": [{"type": "text", "text": text}]}).encode()
 
 
 PLACES: dict[str, Callable[[str], tuple[Finding, ...]]] = {
     "result": in_result,
     "result in pieces": in_pieces,
     "arguments": in_arguments,
+    "result, surrounded": lambda text: in_result(surrounded(text)),
+    "pieces, surrounded": lambda text: in_pieces(surrounded(text)),
+    "arguments, surrounded": lambda text: in_arguments(surrounded(text)),
 }
 
 
@@ -56,18 +67,18 @@ def has_secret(form: SecretForm, findings: tuple[Finding, ...]) -> bool:
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("form", HIDING_FORMS, ids=lambda form: form.name)
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 def test_a_credential_is_found_in_each_form_that_hides_one(form: SecretForm, place: str):
     assert has_secret(form, PLACES[place](form.text))
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("form", HIDING_FORMS, ids=lambda form: form.name)
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 def test_a_text_of_the_shape_of_a_hiding_form_holds_none(form: SecretForm, place: str):
     assert PLACES[place](form.benign) == ()
 
 
-@pytest.mark.parametrize("form", HIDING_FORMS, ids=lambda form: form.name)
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 def test_what_is_concealed_of_a_form_is_its_credential(form: SecretForm):
     data = as_result(form.text)
 
@@ -80,4 +91,53 @@ def test_what_is_concealed_of_a_form_is_its_credential(form: SecretForm):
 
 
 def test_there_are_enough_forms_that_hide_one():
-    assert len({form.name for form in HIDING_FORMS}) == len(HIDING_FORMS) >= 80
+    names = {form.name for form in (*HIDING_FORMS, *HELD_OUT_FORMS)}
+
+    assert len(names) == len(HIDING_FORMS) + len(HELD_OUT_FORMS) >= 170
+
+
+NESTED = "hK7mQ2xv-Zp4T"
+
+
+def nested(text: str, depth: int) -> str:
+    """Return a text as a member of JSON, which is the text of a member, and so on."""
+    for _ in range(depth):
+        text = json.dumps({"body": text})
+    return text
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{{"\\u0070assword": "{NESTED}"}}',
+        f'{{"p\\u0061ssw\\u006frd": "{NESTED}"}}',
+        '{"password": "' + "".join(f"\\u{ord(char):04x}" for char in NESTED) + '"}',
+        "password: '" + "".join(f"\\x{ord(char):02x}" for char in NESTED) + "'",
+        f"user   password\nada    {NESTED}\n",
+        f"# the new admin password\n{NESTED}\n",
+    ],
+)
+def test_escapes_and_lines_in_nested_json_hide_nothing(text: str, depth: int):
+    name = DETECTOR.fingerprints.of(NESTED)
+    document = nested(text, depth)
+
+    for find in PLACES.values():
+        assert name in {finding.fingerprint for finding in find(document)}
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+def test_a_credential_in_escapes_is_concealed_where_it_stands(depth: int):
+    written = "".join(f"\\u{ord(char):04x}" for char in NESTED)
+    data = as_result(nested('{"a": "é\\n", "password": "' + written + '", "b": "\\u0062"}', depth))
+
+    (spot,) = spots(DETECTOR, data)
+
+    rest = (
+        json.loads(data[: spot.start] + b"x" + data[spot.end :])["content"][0]["text"]
+        .removeprefix("Page 3.\n")
+        .removesuffix("\nEnd.")
+    )
+    for _ in range(depth):
+        rest = json.loads(rest)["body"]
+    assert json.loads(rest) == {"a": "é\n", "password": "x", "b": "b"}
