@@ -67,7 +67,7 @@ def _siblings(text: bytes) -> Iterator[Hit]:
 
 
 def _beside(text: bytes, name: Re2Match, kind: Strength, read: int) -> Iterator[Hit]:
-    """Yield the value of the object that has a name: the first after it, or else the last before it, and not before `read`."""
+    """Yield the value in the object of a name: the first after the name, else the last before the name and after `read`."""
     start, end = name.start(), name.end(3)
     again = _NAME.search(text[end : end + _REACH])
     after = _until(text[end : end + (_REACH if again is None else again.start())])
@@ -123,4 +123,9 @@ def _blank(match: re.Match[bytes]) -> bytes:
     return b" " * len(match[0])
 
 
-SEARCHES: Final = (SignedSearch(_SIGN, lambda text: [*_siblings(text), *_inner(text)]),)
+def _members(text: bytes) -> Iterator[Hit]:
+    yield from _siblings(text)
+    yield from _inner(text)
+
+
+SEARCHES: Final = (SignedSearch(_SIGN, _members),)

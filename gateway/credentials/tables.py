@@ -1,7 +1,7 @@
 """Finds credentials in the columns of a table whose header names one. Pure.
 
-Tables are of columns on a terminal, of tabs, commas, semicolons or bars, of HTML, and of lists in brackets: JSON's
-`columns` and `rows`, and the statement `INSERT`. A header is a row of short names. Its rows end where a line has another
+A table has columns of a terminal, or tabs, commas, semicolons or bars between its cells. HTML and lists in brackets have
+tables too: JSON's `columns` and `rows`, and the statement `INSERT`. A header is a row of short names. Its rows end where a line has another
 shape.
 """
 
@@ -35,9 +35,7 @@ _EDGE: Final = rf"[\t,;{_BARS}]"
 _APART: Final = rf"(?:{_EDGE}|  )"
 _OPENING: Final = r"[:\[(=]\s*[\"'\x60]+"
 """The beginning of a text in quotes: a table in JSON begins there."""
-_HEADER: Final = (
-    rf"(?i)(?:^|[\n\x00]|{_OPENING})[\"'\x60* ]*{_CREDENTIAL}{_APART}|{_APART}[\"'\x60* ]*{_CREDENTIAL}(?:{_APART}|\r?\n)"
-)
+_HEADER: Final = rf"(?i)(?:^|[\n\x00]|{_OPENING})[\"'\x60* ]*{_CREDENTIAL}{_APART}|{_APART}[\"'\x60* ]*{_CREDENTIAL}(?:{_APART}|\r?\n)"
 _LISTED: Final = (
     rf"(?i)[\[(][^\[\](){{}}\n]*[\"'\x60,(\[ ]{_CREDENTIAL}[^\[\](){{}}\n]*[\])]\s*(?:,|values|\]|[\"'\w]+\s*:)"
 )
@@ -81,7 +79,7 @@ def _header(text: bytes, cells: _Row) -> _Header | None:
     if not all(not name or _is_name(name) for name in names):
         return None
     kinds = {at: kind for at, name in enumerate(names) if (kind := strength(name)) is not None}
-    return _Header(cells, {at: kind for at, kind in kinds.items() if kind not in {"code", "pin"}}) if kinds else None
+    return _Header(cells, kinds) if kinds else None
 
 
 def _is_name(text: str) -> bool:
@@ -89,7 +87,7 @@ def _is_name(text: str) -> bool:
 
 
 def _find(text: bytes, rows: Iterable[_Row], under: _Under) -> Iterator[Hit]:
-    """Yield the credentials of rows. A row may be another header: those before it stay, so that it hides nothing."""
+    """Yield the credentials of rows. A row that is another header hides nothing: earlier headers stay."""
     headers: deque[_Header] = deque(maxlen=_MOST_HEADERS)
     for row in rows:
         for header in tuple(headers):
@@ -117,6 +115,8 @@ def _if_as_many(header: _Header, row: _Row) -> _Row:
 
 def _is_credential(value: str, kind: Strength) -> bool:
     """Return whether a cell has a credential. Tables of a grammar or a usage have columns of tokens too."""
+    if kind in {"code", "pin"}:
+        return False
     return plausible(value, kind, structured=False) and (kind == "password" or not is_ordinary(value))
 
 
@@ -196,7 +196,7 @@ class _Lines:
         return [self._below(name, row) for name in header.cells]
 
     def _below(self, name: _Span, row: _Row) -> _Span:
-        """Return the one cell that stands below a name, or an empty one."""
+        """Return the single cell below a name; an empty cell without a single one."""
         left, right = self._columns[name]
         below = [cell for cell in row if self._columns[cell][0] < right and left < self._columns[cell][1]]
         return below[0] if len(below) == 1 else (0, 0)

@@ -29,7 +29,7 @@ CLOSING: Final = ".!?*"
 
 
 class Value(NamedTuple):
-    """The place of a value. A bare one has no quotes around it, or only those of prose."""
+    """The place of a value. A bare value has no quotes, or the quotes of prose."""
 
     start: int
     end: int
