@@ -78,7 +78,7 @@ def _header(text: bytes, cells: _Row) -> _Header | None:
     names = [string(text[slice(*cell)]) for cell in cells]
     if not all(not name or _is_name(name) for name in names):
         return None
-    kinds = {at: kind for at, name in enumerate(names) if (kind := strength(name)) is not None}
+    kinds: dict[int, Strength] = {at: kind for at, name in enumerate(names) if (kind := strength(name)) is not None}
     return _Header(cells, kinds) if kinds else None
 
 

@@ -26,7 +26,7 @@ def test_no_value_is_read_where_none_stands(text: str):
 
 
 @pytest.mark.parametrize(("text", "is_bare"), [('"value7"', False), ("value7", True), ("“value7”", True)])
-def test_prose_has_no_quotes_of_a_language(text: str, is_bare: bool):
+def test_prose_has_no_quotes_of_a_language(text: str, *, is_bare: bool):
     value = read_value(text.encode(), 0)
 
     assert value is not None
