@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Final
 
 from gateway.credentials.finding import Hit, SignedSearch
@@ -16,6 +15,7 @@ from gateway.credentials.forms import string
 from gateway.credentials.named import NAMES, SHORT_NAMES, Strength, hit_of, plausible, strength
 from gateway.credentials.ruleset import Re2Match, compiled
 from gateway.credentials.values import CLOSING, QUOTES, read_value
+from gateway.text_cache import short_text_cache
 
 _NAMING: Final = "name|key|label|field|id|variable|var|type|attribute|property|header|parameter|option|setting|path"
 _VALUED: Final = "value|val|content|contents|body|data|default|text|secret|plaintext|current|currentvalue|literal|string|secretstring"
@@ -24,7 +24,6 @@ _IS_NAMING: Final = re.compile(rf"{_MOST_BEFORE}(?:{_NAMING})", re.IGNORECASE)
 _IS_VALUED: Final = re.compile(rf"{_MOST_BEFORE}(?:{_VALUED})", re.IGNORECASE)
 _REACH: Final = 512
 """Bytes before and after a name in which the other members of its object are."""
-_LONGEST: Final = 96
 
 _NAMED: Final = rf"[\w ./:$-]*(?:{NAMES}|{SHORT_NAMES})[\w-]*"
 _MEMBER: Final = rf"(?:{_NAMING}){QUOTES}\s*(?:=>|[:=])\s*{QUOTES}".replace("{0,6}", "*")
@@ -44,16 +43,16 @@ _BEGINNING: Final = re.compile(rb"[{}\x00]|<(?=[a-z])|\n[ \t]*\r?\n|\n[ \t]*- ",
 _ENDING: Final = re.compile(rb"[{}\x00]|/?>(?:\s|<|$)|\n[ \t]*\r?\n|\n[ \t]*- ")
 
 
-@lru_cache(4_096)
+@short_text_cache(4_096)
 def may_name(member: str) -> bool:
     """Return whether the value of a member is the name of another member's value: `name`, `ParameterKey`."""
-    return len(member) <= _LONGEST and _IS_NAMING.fullmatch(member) is not None
+    return _IS_NAMING.fullmatch(member) is not None
 
 
-@lru_cache(4_096)
+@short_text_cache(4_096)
 def may_have_value(member: str) -> bool:
     """Return whether a member has the value for the name in another member: `value`, `secret_value`."""
-    return len(member) <= _LONGEST and _IS_VALUED.fullmatch(member) is not None
+    return _IS_VALUED.fullmatch(member) is not None
 
 
 def _siblings(text: bytes) -> Iterator[Hit]:
