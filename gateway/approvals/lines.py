@@ -17,7 +17,7 @@ from msgspec import Struct, structs
 from gateway.approvals.model import WARNINGS
 from gateway.json.pointer import child, split_pointer
 from gateway.json.strict import fold as fold_name
-from gateway.words.letters import ShownText, find_mixed_words, fold, has_turning_letters, spell_out
+from gateway.words.letters import ShownText, find_mixed_words, fold, has_turning_letters, quote, spell_out
 
 Speaker: TypeAlias = Literal["gateway", "agent"]
 LineKind: TypeAlias = Literal[
@@ -167,7 +167,7 @@ def _show_pointer(pointer: str) -> str:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return quote(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
 class _Notes(Struct, frozen=True):
@@ -190,10 +190,10 @@ class _Notes(Struct, frozen=True):
 
 
 def _notes_of(known: _Notes, pointer: str) -> Iterator[str]:
-    yield from (f"it is a {role}" for place, role in known.roles.items() if _is_within(pointer, place))
+    yield from (f"role: {role}" for place, role in known.roles.items() if _is_within(pointer, place))
     for place, sources in known.ungrounded.items():
         if _is_within(pointer, place):
-            yield f"it came from {_write_sources(sources)}"
+            yield _write_source(place, sources)
     if any(_is_within(pointer, place) for place in known.grounded):
         yield "the goal, the contract or the operator's directory names it"
     codes = [code for place, named in known.codes.items() if _is_within(pointer, place) for code in named]
@@ -210,8 +210,10 @@ def _is_within(pointer: str, place: str) -> bool:
     )
 
 
-def _write_sources(sources: Iterable[Mapping[str, Any]]) -> str:
-    return ", ".join(f"call {one['call']} of {one['audience']}" for one in sources) or "the agent alone"
+def _write_source(pointer: str, sources: Iterable[Mapping[str, Any]]) -> str:
+    """Return the source of the values at a pointer. Of several values there, each may have another source."""
+    came = ", ".join(f"call {one['call']} of {one['audience']}" for one in sources) or "the agent alone"
+    return f"a value at {_show_pointer(pointer)} came from {came}"
 
 
 # --- known by the gateway --------------------------------------------------------------------------
@@ -256,7 +258,7 @@ def _known(found: Mapping[str, Any]) -> Iterator[Line]:
     for reason in found["reasons"]:
         yield make_line("reason", f"{reason['message']} [{reason['code']}]", notes=reason["facts"])
     for pointer, sources in _part(found["call"], "ungrounded").items():
-        yield make_line("source", f"the value at {_show_pointer(pointer)} came from {_write_sources(sources)}")
+        yield make_line("source", _write_source(pointer, sources))
     for one in found["call"].get("credentials") or ():
         came = one["audience"] or one["origin"]
         place = _show_pointer(one["pointer"])

@@ -93,8 +93,9 @@ def compile_rules(
 ) -> None:
     """Compile own rules, so that the embedded engine takes half the time for them. Needs `opa` on PATH.
 
-    The result stands beside the folder, as FOLDER.plan. A running gateway takes it at its next look if its mark
-    counts. A mark is made by a key of `policy.plan_keys` (`--sign`), or by the gateway's own key on its machine.
+    The result stands beside the folder, as FOLDER.plan. A running gateway takes it at its next look if its mark counts.
+
+    A mark is made by a key of `policy.plan_keys` (`--sign`), or by the gateway's own key on its machine.
 
     Compile again after each change of a rule. Other data, such as grants, may change.
     """

@@ -7,7 +7,7 @@ import os
 import select
 import sys
 from collections.abc import Iterator
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -55,8 +55,7 @@ class _PlainConsole(Console):
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         for segment in super().render(renderable, options):
-            harmless = segment.control or segment.text.isprintable() or segment.text == "\n"
-            yield segment if harmless else segment._replace(text=_spell_lines(segment.text))
+            yield segment if segment.control else segment._replace(text=_spell_lines(segment.text))
 
 
 def _spell_lines(text: str) -> str:
@@ -78,8 +77,10 @@ def complain(error: GatewayError) -> None:
 
 
 def sentence(message: str, remedy: str = "") -> None:
-    """Print an error, or a note, in the form of every error."""
-    err.print(f"opagate: {message}", style="red", markup=False)
+    """Print an error, or a note, in the form of every error. Further lines of a message stand in."""
+    first, *others = message.split("\n")
+    for row in (f"opagate: {first}", *(f"  {other}" for other in others)):
+        err.print(row, style="red", markup=False)
     if remedy:
         err.print(f"  → {remedy}", markup=False)
 
@@ -121,18 +122,25 @@ def paint(word: str, label: str | None = None) -> Text:
     return Text(label or word, style=_STYLES.get(word, ""))
 
 
+class _PlainTable(Table):
+    """A table in which a text is one line. A `Text` may have several."""
+
+    def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
+        super().add_row(*(plain(cell) if isinstance(cell, str) else cell for cell in cells), **options)
+
+
 def table(*columns: str, title: str | None = None) -> Table:
     """Return a table without vertical rules. `show` prints the table."""
-    named = None if title is None else Text(title)
-    made = Table(box=box.SIMPLE_HEAD, title=named, title_justify="left", title_style="bold", pad_edge=False)
+    named = None if title is None else plain(title)
+    made = _PlainTable(box=box.SIMPLE_HEAD, title=named, title_justify="left", title_style="bold", pad_edge=False)
     for column in columns:
-        made.add_column(Text(column), overflow="fold")
+        made.add_column(plain(column), overflow="fold")
     return made
 
 
 def pairs() -> Table:
     """Names and values, without borders."""
-    made = Table.grid(padding=(0, 2))
+    made = _PlainTable.grid(padding=(0, 2))
     made.add_column(style="dim", no_wrap=True)
     made.add_column(overflow="fold")
     return made

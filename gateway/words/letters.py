@@ -62,6 +62,21 @@ def _spell_runs(text: str) -> Iterator[str]:
         yield _spell(character, count) if is_spelled else character * count
 
 
+def quote(text: str) -> ShownText:
+    """Return a text in quotes as JSON has it, in one line. Hidden characters without a short escape are spelled out."""
+    return ShownText(f'"{"".join(_quote_runs(text))}"')
+
+
+def _quote_runs(text: str) -> Iterator[str]:
+    for (character, is_spelled), run in groupby(_mark_hidden(text)):
+        count = sum(1 for _ in run)
+        escape = _ESCAPES.get(character, character)
+        yield _spell(character, count) if is_spelled and escape == character else escape * count
+
+
+_ESCAPES: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
 def _mark_hidden(text: str) -> Iterator[tuple[str, bool]]:
     """Yield each character, and whether it is spelled out."""
     room = 0
@@ -100,7 +115,8 @@ def fold(text: ShownText, width: int) -> tuple[ShownText, ...]:
 
     A row ends after a word, if none is very long. It also ends after a line end written as `\\n`.
     """
-    pieces = [piece for piece in re.split(r"(?<=\\n)", text) if piece] or [""]
+    # A mark after the line end stays with its letter.
+    pieces = re.split(r"(?<=\\n)(?=[ -~])", text)
     return tuple(ShownText(row) for piece in pieces for row in _rows(piece, width))
 
 

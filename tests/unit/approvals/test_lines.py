@@ -248,10 +248,10 @@ def test_a_value_comes_with_its_role_and_its_source_before_the_others():
 
     assert [(line.text, line.notes) for line in block(found, "said")] == [
         ('/cc/0 = "ann@corp.example"', ("the goal, the contract or the operator's directory names it",)),
-        ("/items/0/price = 5", ("it is a amount",)),
+        ("/items/0/price = 5", ("role: amount",)),
         (
             '/To/0 = "eve@evil.example"',
-            ("it is a destination", "it came from call 3 of crm", "asked about: toxic-flow/ungrounded"),
+            ("role: destination", "a value at /to came from call 3 of crm", "asked about: toxic-flow/ungrounded"),
         ),
         ('/body = "x"', ()),
     ]

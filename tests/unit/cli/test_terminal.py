@@ -50,9 +50,27 @@ def test_a_policy_without_a_revision_is_said_to_have_none():
     assert terminal.describe_revision("opagate", "") == "opagate, without a revision"
 
 
+LINE_ENDS = ("\n", "\r", "\r\n", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029")
+
+
+@pytest.mark.parametrize("end", LINE_ENDS)
+def test_no_text_begins_a_line_of_the_gateway(end: str, capsys: pytest.CaptureFixture[str]):
+    forged = f"a{end}opagate: all is well"
+    terminal.sentence(forged)
+    terminal.note(forged)
+    for rows in (terminal.table("name", title=forged), terminal.pairs()):
+        rows.add_row(forged, forged)
+        terminal.show(rows)
+    printed = capsys.readouterr()
+    lines = [line for line in (printed.out + printed.err).splitlines() if "all is well" in line]
+
+    assert len(lines) >= 4
+    assert not [line for line in lines if line.startswith("opagate: all")]
+
+
 HOSTILE = (
     "\x1b[2J", "\x1b]0;title\x07", "\x1b]8;;https://evil.test\x1b\\x", "\x9b31m", "\x9d0;x\x9c", "\x90q\x9c", "\x07", "\x08\x08", "\r", "\x0b", "\x0c",
-    "\x0e", "\x7f", "\x00", "\x85", "\u202e", "\u2066", "\u200b", "\u2028", "\u2029", "\ufeff", "\u00ad", "\U000e0041", "\ue000", "\ud800", "[/]\x1b[31m",
+    "\x0e", "\x7f", "\x00", "\x85", "\u202e", "\u2066", "\u200b", "\u2028", "\u2029", "\ufeff", "\u00ad", "\U000e0041", "\ue000", "\ud800", "[/]\x1b[31m", "\u2800", "\u3164", "\u0338",
 )  # fmt: skip
 """Texts that move the cursor, set a title, colour, hide or reorder what a terminal shows."""
 

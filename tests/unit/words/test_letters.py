@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import re
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.words.letters import count_cells, cut, find_mixed_words, fold, has_turning_letters, is_hidden, spell_out
+from gateway.words.letters import (
+    count_cells,
+    cut,
+    find_mixed_words,
+    fold,
+    has_turning_letters,
+    is_hidden,
+    quote,
+    spell_out,
+)
 
 HIDDEN = (
     "\x00\t\n\x0b\x0c\r\x1b\x1c\x1d\x1e\x7f\x85\x9b\xa0\xad\u034f\u061c\u115f\u180b\u180e\u180f\u200b\u200d\u200f\u2028\u2029"
@@ -106,3 +117,22 @@ def test_a_cut_text_counts_what_is_left_out():
 
 def test_a_written_line_end_ends_a_row():
     assert fold(spell_out(r"a\nb\nc"), 20) == (r"a\n", r"b\n", "c")
+
+
+@given(ANY_TEXT)
+def test_a_quoted_text_is_one_printable_line_that_ends_at_its_own_quote(text: str):
+    told = quote(text)
+
+    assert told.isprintable()
+    assert spell_out(told) == told
+    assert re.fullmatch(r'"(?:[^"\\]|\\["\\nrt])*"', told)
+
+
+@pytest.mark.parametrize("text", ["plain", "größe", 'a "b" \\ c', "two\nlines\tand\r", ""])
+def test_a_text_without_hidden_characters_is_quoted_as_json_does(text: str):
+    assert quote(text) == json.dumps(text, ensure_ascii=False)
+
+
+@pytest.mark.parametrize("text", ["\u0301a", "\n\u0301a", '"\u0301a', "\\\u0301a"])
+def test_a_mark_changes_no_escape(text: str):
+    assert "⟨U+0301 COMBINING ACUTE ACCENT⟩" in quote(text)
