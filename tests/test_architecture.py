@@ -85,6 +85,7 @@ PURE = (
     "gateway.authority.model",
     "gateway.approvals.channels.notice",
     "gateway.approvals.channels.throttle",
+    "gateway.approvals.admission",
     "gateway.approvals.digest",
     "gateway.approvals.endorsement",
     "gateway.approvals.events",

@@ -46,7 +46,7 @@ async def open_console(
     feed = Feed(lambda view: render_region(parts, view))
     journal_key = keys.read_chain(configuration)
     if gateway.people is not None:
-        stack.callback(gateway.people.office.watch(lambda _summary: feed.tell("approvals")))
+        stack.callback(gateway.people.desk.watch(lambda _approval: feed.tell("approvals")))
     stack.push_async_callback(_watch_journal(gateway, feed).stop)
     parts = ConsoleParts(
         configuration=configuration,

@@ -14,6 +14,7 @@ import structlog
 
 from gateway.app.operators import find_operators
 from gateway.approvals import ApprovalStore, Desk, Times
+from gateway.approvals.admission import Admission
 from gateway.approvals.channels.building import build_channels
 from gateway.approvals.channels.notifier import Notifier
 from gateway.approvals.channels.sender import Timing
@@ -139,6 +140,7 @@ async def open_people(
         page_url,
         _describer(journal, spots),
         CompletionNotices(desk),
+        find_admission(configuration),
         approvers=await _approvers(stack, configuration, parts.clock, is_ended),
     )
 
@@ -159,7 +161,13 @@ def find_accounts(configuration: Configuration) -> Accounts:
     """Return the people with an account on this machine."""
     peers = () if configuration.approvals is None else configuration.approvals.peers
     people = {peer.uid: Person(peer.id, peer.issuer, peer.groups, "peer", "socket") for peer in peers}
-    return Accounts(people, find_operators(configuration))
+    return Accounts(people, find_operators(configuration), find_admission(configuration))
+
+
+def find_admission(configuration: Configuration) -> Admission:
+    """Return the check of people who see and answer questions."""
+    people = None if configuration.approvals is None else configuration.approvals.people
+    return Admission() if people is None else Admission(people.groups)
 
 
 async def _approvers(

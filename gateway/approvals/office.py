@@ -1,5 +1,5 @@
-"""The verbs of the desk for verified people: list, show and vote; list and revoke endorsements. The socket and the HTTP
-API both use these verbs."""
+"""The verbs of the desk for admitted people: list, show and vote; list and revoke endorsements. Socket, API and console
+use these verbs. Each verb takes an `Approver`, so none is without the check of `admission`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import msgspec
 from msgspec import Struct
 
 from gateway import reasons
-from gateway.approvals.model import SCOPES, Approval, Person, Scope, Vote
+from gateway.approvals.model import SCOPES, Approval, Scope, Vote
 from gateway.approvals.rendering import describe, describe_endorsement, summarize
+from gateway.approvals.rules import spell_groups
 from gateway.model.decision import Reason
 
 if TYPE_CHECKING:
+    from gateway.approvals.admission import Approver
     from gateway.approvals.desk import Desk
     from gateway.approvals.endorsement import Selection
     from gateway.approvals.endorsements import Endorsements
@@ -37,18 +39,18 @@ class Office:
         self._endorsements = endorsements
         self._end_task = end_task
 
-    def list(self) -> list[dict[str, Any]]:
+    def list(self, _approver: Approver) -> list[dict[str, Any]]:
         """Return the open questions and approvals, the oldest first."""
         return [summarize(approval) for approval in self.desk.list_open()]
 
-    async def show(self, identifier: str, person: Person) -> dict[str, Any] | Reason:
+    async def show(self, identifier: str, approver: Approver) -> dict[str, Any] | Reason:
         """Return the whole question for a person. Raises `ApprovalStoreError`."""
         approval = self.desk.get(identifier)
         if approval is None:
             return reasons.VOTE_UNKNOWN.reason()
-        return describe(approval, await self.desk.describe(identifier), person, self.desk.now())
+        return describe(approval, await self.desk.describe(identifier), approver.person, self.desk.now())
 
-    async def vote(self, identifier: str, person: Person, answer: SubmittedAnswer) -> dict[str, Any] | Reason:
+    async def vote(self, identifier: str, approver: Approver, answer: SubmittedAnswer) -> dict[str, Any] | Reason:
         """Count a person's answer. Raises `JournalError` and `ApprovalStoreError`."""
         if answer.answer not in {"approve", "deny"}:
             return reasons.VOTE_INVALID_ANSWER.reason()
@@ -57,14 +59,15 @@ class Office:
             return reasons.VOTE_INVALID_SCOPES.reason(scopes=", ".join(SCOPES))
         if answer.answer == "approve" and await self.desk.describe(identifier) is None:
             return reasons.VOTE_UNKNOWN.reason()
-        counted = await self.desk.vote(identifier, self._vote(person, answer, scopes), answer.shown)
+        counted = await self.desk.vote(identifier, self._vote(identifier, approver, answer, scopes), answer.shown)
         if isinstance(counted, Reason):
             return counted
         ended = answer.end_task and counted.state == "denied" and await self._end_task(counted.question.task)
         return {**summarize(counted), "task_ended": ended}
 
-    def _vote(self, person: Person, answer: SubmittedAnswer, scopes: tuple[Scope, ...]) -> Vote:
-        is_yes = answer.answer == "approve"
+    def _vote(self, identifier: str, approver: Approver, answer: SubmittedAnswer, scopes: tuple[Scope, ...]) -> Vote:
+        is_yes, approval = answer.answer == "approve", self.desk.get(identifier)
+        person = approver.person if approval is None else spell_groups(approver.person, approval.question.rule)
         return Vote(
             person,
             "approve" if is_yes else "deny",
@@ -73,21 +76,21 @@ class Office:
             answer.end_task and not is_yes,
         )
 
-    def list_endorsements(self) -> list[dict[str, Any]]:
+    def list_endorsements(self, _approver: Approver) -> list[dict[str, Any]]:
         """Return the endorsements in force, the oldest first."""
         return [describe_endorsement(one) for one in self._endorsements.list()]
 
-    async def revoke(self, selection: Selection, person: Person) -> list[dict[str, Any]] | Reason:
+    async def revoke(self, selection: Selection, approver: Approver) -> list[dict[str, Any]] | Reason:
         """Take back and return the selected endorsements. Any approver may: the agent then asks again.
 
         Raises `JournalError` and `ApprovalStoreError`.
         """
         if selection.is_empty:
             return reasons.ENDORSEMENT_INVALID_EMPTY.reason()
-        found = await self._endorsements.revoke(selection, person)
+        found = await self._endorsements.revoke(selection, approver.person)
         return [describe_endorsement(one) for one in found] or reasons.ENDORSEMENT_UNKNOWN.reason()
 
-    def watch(self, tell: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
+    def watch(self, _approver: Approver, tell: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
         """Have `tell` called with the summary of each changed question. Returns a function to end the watch."""
 
         def told(approval: Approval) -> None:

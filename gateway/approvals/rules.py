@@ -9,6 +9,7 @@ from msgspec import structs
 from gateway import reasons
 from gateway.approvals.model import ASSURANCES, SCOPES, Approval, ApproverRule, Excluded, Person, Requester, Scope, Vote
 from gateway.model.decision import Reason
+from gateway.model.names import canonical_group, canonical_groups, canonical_person
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,9 +57,9 @@ def without_recurrence(rule: ApproverRule) -> ApproverRule:
 def object_to_vote(approval: Approval, vote: Vote) -> Reason | None:
     """Return the reason against a person's vote, `None` if the vote counts. An excluded person may still say no."""
     rule, person = approval.question.rule, vote.person
-    if vote.answer == "approve" and _name(person.id) in _excluded_names(rule, approval.question.requester):
+    if vote.answer == "approve" and canonical_person(person.id) in _excluded_names(rule, approval.question.requester):
         return reasons.VOTE_EXCLUDED.reason()
-    if any(_name(earlier.person.id) == _name(person.id) for earlier in approval.votes):
+    if any(canonical_person(earlier.person.id) == canonical_person(person.id) for earlier in approval.votes):
         return reasons.VOTE_TWICE.reason()
     if (objection := _object_to_proof(rule, vote)) is not None:
         return objection
@@ -70,7 +71,8 @@ def object_to_vote(approval: Approval, vote: Vote) -> Reason | None:
 def _object_to_proof(rule: ApproverRule, vote: Vote) -> Reason | None:
     """Return the reason against a person's groups or login."""
     person = vote.person
-    if missing := [group for group in rule.groups if group not in person.groups]:
+    held = canonical_groups(person.groups)
+    if missing := [group for group in rule.groups if canonical_group(group) not in held]:
         return reasons.VOTE_GROUP.reason(group=missing[0])
     if ASSURANCES.index(person.assurance) < ASSURANCES.index(rule.assurance):
         return reasons.VOTE_ASSURANCE.reason(needed=rule.assurance, found=person.assurance)
@@ -84,6 +86,13 @@ def _demand_login(max_age: int, age: float | None) -> Reason:
     return reasons.VOTE_LOGIN.reason(max_age=max_age, found=found)
 
 
+def spell_groups(person: Person, rule: ApproverRule) -> Person:
+    """Return a person with the groups of a rule as the rule spells them. The policy compares spellings."""
+    held = canonical_groups(person.groups)
+    spelled = [group for group in rule.groups if canonical_group(group) in held and group not in person.groups]
+    return structs.replace(person, groups=(*person.groups, *spelled))
+
+
 def may_vote(approval: Approval, person: Person, now: float) -> bool:
     """Return whether a person's yes would count."""
     return object_to_vote(approval, Vote(person, "approve", now)) is None
@@ -91,13 +100,9 @@ def may_vote(approval: Approval, person: Person, now: float) -> bool:
 
 def _excluded_names(rule: ApproverRule, requester: Requester) -> frozenset[str]:
     """Return the names without a vote. The same name at another issuer counts as the same person."""
-    names = {_name(requester.id)} if "requester" in rule.exclude else set[str]()
+    names = {canonical_person(requester.id)} if "requester" in rule.exclude else set[str]()
     if "user" in rule.exclude and requester.user is not None:
-        names.add(_name(requester.user))
+        names.add(canonical_person(requester.user))
     if "delegates" in rule.exclude:
-        names.update(map(_name, requester.delegates))
+        names.update(map(canonical_person, requester.delegates))
     return frozenset(names)
-
-
-def _name(identifier: str) -> str:
-    return identifier.strip().casefold()

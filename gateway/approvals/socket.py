@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -24,6 +24,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway import reasons
+from gateway.approvals.admission import Admission, Approver
 from gateway.approvals.endorsement import Selection
 from gateway.approvals.model import Person
 from gateway.approvals.office import Office, SubmittedAnswer
@@ -46,9 +47,14 @@ class Accounts:
 
     people: Mapping[int, Person]
     operators: OperatorAccounts
+    admission: Admission = field(default_factory=Admission)
 
-    def person(self, account: Account, speaks_as: str | None, groups: tuple[str, ...]) -> Person | Reason:
-        """Return the person behind a connection."""
+    def approver(self, account: Account, speaks_as: str | None, groups: tuple[str, ...]) -> Approver | Reason:
+        """Return the approver behind a connection."""
+        person = self._person(account, speaks_as, groups)
+        return person if isinstance(person, Reason) else self.admission.admit(person, is_listed=True)
+
+    def _person(self, account: Account, speaks_as: str | None, groups: tuple[str, ...]) -> Person | Reason:
         if account.uid == self.operators.own:
             if self.operators.hears_own(account):
                 return Person(speaks_as or "developer", "local", groups, "peer", "socket")
@@ -92,45 +98,45 @@ class DeskSocket:
             refusal = reasons.VOTE_INVALID_REQUEST.reason(problem=error)
             await peer.send(describe_refusal(refusal))
             return True
-        person = self._accounts.person(account, request.speaks_as, request.groups)
-        if isinstance(person, Reason):
-            await peer.send(describe_refusal(person))
+        approver = self._accounts.approver(account, request.speaks_as, request.groups)
+        if isinstance(approver, Reason):
+            await peer.send(describe_refusal(approver))
             return False
         if request.do == "watch":
-            await self._watch(peer)
+            await self._watch(peer, approver)
             return False
-        await peer.send(await self._do(request, person))
+        await peer.send(await self._do(request, approver))
         return True
 
-    async def _do(self, request: ApprovalRequest, person: Person) -> dict[str, Any]:
+    async def _do(self, request: ApprovalRequest, approver: Approver) -> dict[str, Any]:
         try:
             if request.do == "list":
-                return {"ok": self._office.list()}
+                return {"ok": self._office.list(approver)}
             if request.do == "endorsements":
-                return {"ok": self._office.list_endorsements()}
+                return {"ok": self._office.list_endorsements(approver)}
             if request.do == "revoke":
-                found = await self._office.revoke(request.selection, person)
+                found = await self._office.revoke(request.selection, approver)
             elif request.do == "show":
-                found = await self._office.show(request.id, person)
+                found = await self._office.show(request.id, approver)
             elif request.vote is None:
                 found = reasons.VOTE_INVALID_ABSENT.reason()
             else:
-                found = await self._office.vote(request.id, person, request.vote)
+                found = await self._office.vote(request.id, approver, request.vote)
         except GatewayError as error:
             found = reasons.reason_of(error)
         return describe_refusal(found) if isinstance(found, Reason) else {"ok": found}
 
-    async def _watch(self, peer: Peer) -> None:
+    async def _watch(self, peer: Peer, approver: Approver) -> None:
         news: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(_BEHIND)
 
         def tell(summary: dict[str, Any]) -> None:
             if not news.full():
                 news.put_nowait(summary if news.qsize() < _BEHIND - 1 else None)
 
-        stop: Callable[[], None] = self._office.watch(tell)
+        stop: Callable[[], None] = self._office.watch(approver, tell)
         gone = asyncio.ensure_future(peer.wait_for_end())
         try:
-            for summary in self._office.list():
+            for summary in self._office.list(approver):
                 await peer.send({"ok": summary})
             while (summary := await _next(news, gone)) is not None:
                 await peer.send({"ok": summary})

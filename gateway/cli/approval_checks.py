@@ -5,8 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.approvals.admission import Admission
 from gateway.approvals.channels.building import build_channels
+from gateway.approvals.model import Person
 from gateway.cli.terminal import describe_count
+from gateway.model.decision import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,15 +31,22 @@ def look(settings: Configuration) -> Iterator[ApprovalFinding]:
     approvals = settings.approvals
     if approvals is None:
         return
-    is_development = any(identity.kind == "development" for identity in settings.identity)
-    yield _find_approvers(approvals, is_development=is_development)
+    yield _find_approvers(approvals, is_development=settings.is_development)
+    yield from _find_outsiders(approvals)
+    if settings.console is not None and settings.console.login is not None and approvals.people is None:
+        yield ApprovalFinding(
+            "nobody answers a question at the console",
+            "name the groups of approvers in approvals.people",
+            is_warning=True,
+        )
     yield from _channels(approvals)
 
 
 def _find_approvers(approvals: ApprovalSettings, *, is_development: bool) -> ApprovalFinding:
     ways = [f"{describe_count(len(approvals.peers), 'account')} over the socket"] if approvals.peers else []
     if approvals.people is not None:
-        ways.append(f"people of {approvals.people.issuer} over /api/approvals")
+        groups = ", ".join(approvals.people.groups)
+        ways.append(f"people of {approvals.people.issuer} in the groups {groups} over /api/approvals")
     if is_development:
         ways.append("the gateway's own account (development)")
     if not ways:
@@ -44,6 +54,21 @@ def _find_approvers(approvals: ApprovalSettings, *, is_development: bool) -> App
             "nobody can answer a question", "list people under approvals.peers or approvals.people", is_warning=True
         )
     return ApprovalFinding(f"answers come from {', '.join(ways)}")
+
+
+def _find_outsiders(approvals: ApprovalSettings) -> Iterator[ApprovalFinding]:
+    """Yield listed accounts that are in no group of approvers, and so answer nothing."""
+    if approvals.people is None:
+        return
+    admission = Admission(approvals.people.groups)
+    for peer in approvals.peers:
+        if isinstance(admission.admit(Person(peer.id, peer.issuer, peer.groups)), Reason):
+            yield ApprovalFinding(
+                f"the account {peer.uid} ({peer.id}) of approvals.peers answers no question: it is in no group of"
+                " approvals.people.groups",
+                "give it one of these groups, or remove it",
+                is_warning=True,
+            )
 
 
 def _channels(approvals: ApprovalSettings) -> Iterator[ApprovalFinding]:

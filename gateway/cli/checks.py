@@ -16,7 +16,15 @@ from cryptography import x509
 from gateway import config, keys
 from gateway.catalogue import lockfile
 from gateway.catalogue.pins import name_of_definition
-from gateway.cli import approval_checks, catalogue, compiled_checks, credential_checks, grant_checks, signal_checks
+from gateway.cli import (
+    approval_checks,
+    catalogue,
+    compiled_checks,
+    credential_checks,
+    grant_checks,
+    operator_checks,
+    signal_checks,
+)
 from gateway.cli.rego import problems as data_problems
 from gateway.cli.terminal import describe_count, describe_revision
 from gateway.credentials import ruleset, suppressions
@@ -76,7 +84,13 @@ async def run(path: Path) -> list[CheckResult]:
     found += [*_core(settings), *_check_address(settings), *_tls(settings.tls)]
     found += [item async for item in _identity(settings)]
     found += [item async for item in _policy(settings)]
-    found += [*_inspection(settings), *_directory(settings), *_lock(settings), *_approvals(settings)]
+    found += [
+        *_inspection(settings),
+        *_directory(settings),
+        *_lock(settings),
+        *_approvals(settings),
+        *_operators(settings),
+    ]
     found += [_write_finding("credentials", each) for each in credential_checks.look(settings)]
     found += [item async for item in _signals(settings)]
     grants = _grants(settings)
@@ -278,6 +292,11 @@ def _approvals(settings: Configuration) -> Iterator[CheckResult]:
             yield _write_finding("approvals", told)
     except GatewayError as error:
         yield _describe_failure("approvals", error)
+
+
+def _operators(settings: Configuration) -> Iterator[CheckResult]:
+    for told in operator_checks.look(settings):
+        yield _write_finding("operators", told)
 
 
 async def _signals(settings: Configuration) -> AsyncIterator[CheckResult]:

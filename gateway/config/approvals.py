@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Literal
+from typing import Annotated, Literal, cast
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from gateway.config.channels import ChannelSettings, CliChannel, SendingChannel, name_of
 from gateway.config.identities import JwtIdentity
 from gateway.config.operators import AccountSettings, find_repeated
 from gateway.config.values import Duration, FilePath, Settings, Text
+from gateway.model.names import canonical_group
+
+
+def _name(value: str) -> str:
+    if not canonical_group(value):
+        raise ValueError("it is blank; give it a value")
+    return value
+
+
+Name = Annotated[Text, AfterValidator(_name)]
+"""The name of a group."""
 
 
 class PeerSettings(AccountSettings):
@@ -20,15 +31,30 @@ class PeerSettings(AccountSettings):
 
 
 class ApproverIdentity(JwtIdentity):
-    """Tokens of people who answer over HTTP. Their audience is the desk, so that no token of an agent serves."""
+    """The people for questions. Their tokens have the desk as audience: no token of an agent serves."""
 
     kind: Literal["jwt"] = "jwt"
+    groups: tuple[Name, ...] = Field(
+        min_length=1,
+        description="The groups of approvers. Whoever is in none of them sees and answers nothing, also at the console and the"
+        " socket. Names compare after NFKC, and their case counts.",
+    )
     audience: Text | None = Field(
         default=None, description="The `aud` of approvers' tokens; by default `<public_url>/api/approvals`."
     )
     assurance: Literal["login", "mfa", "passkey"] = Field(
         default="login", description="The proof that a login at this issuer asks for; policies can ask for more."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_groups(cls, value: object) -> object:
+        if isinstance(value, dict) and "groups" not in value:
+            raise ValueError(
+                "groups is missing, and without it every token of the issuer would answer;"
+                " name the groups of approvers, such as groups: [sre]"
+            )
+        return cast("object", value)
 
 
 class ApprovalSettings(Settings):

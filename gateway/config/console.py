@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, cast
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gateway.config.formats import Issuer
 from gateway.config.values import Count, Duration, FilePath, Secret, Settings, Text
 
 
 class ConsoleRoles(Settings):
-    """The groups whose members have a role. A role without groups is of no person."""
+    """The groups whose members have a role. A role without groups is of no person. `approvals.people.groups` names approvers."""
 
     viewer: tuple[Text, ...] = Field(
         default=(), description="Groups that see decisions, tasks, tools, leases and the policy."
     )
-    approver: tuple[Text, ...] = Field(default=(), description="Groups that see and answer questions about held calls.")
     operator: tuple[Text, ...] = Field(
         default=(), description="Groups that see all that viewers see, end leases, and accept definitions of tools."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _approvers_stand_once(cls, value: object) -> object:
+        if isinstance(value, dict) and "approver" in value:
+            raise ValueError(
+                "approvers are named once, for each way to answer; move the groups to approvals.people.groups"
+            )
+        return cast("object", value)
 
 
 class ConsoleLogin(Settings):

@@ -21,11 +21,11 @@ _OF_APPROVER: Final[frozenset[Role]] = frozenset({"approver"})
 def find_visitor(accounts: Accounts, account: Account, now: float) -> Visitor | Reason:
     """Return the visitor behind an account."""
     is_operator = accounts.operators.has(account)
-    person = accounts.person(account, None, ())
-    if not isinstance(person, Reason):
-        roles = _OF_APPROVER | (_OF_OPERATOR if is_operator else frozenset[Role]())
+    approver = accounts.approver(account, None, ())
+    if not isinstance(approver, Reason):
+        person, roles = approver.person, _OF_APPROVER | (_OF_OPERATOR if is_operator else frozenset[Role]())
     elif is_operator:
         person, roles = Person(*accounts.operators.name_of(account)), _OF_OPERATOR
     else:
-        return person
+        return approver
     return Visitor(structs.replace(person, channel="console"), roles, "link", now, person.id)

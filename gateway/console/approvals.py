@@ -5,6 +5,7 @@ Answers go through the office of the desk, as over the socket and the API. The o
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import Response
@@ -16,10 +17,12 @@ from gateway.approvals.lines import build_blocks
 from gateway.approvals.office import SubmittedAnswer
 from gateway.approvals.rendering import summarize
 from gateway.console.responses import see_other
-from gateway.console.visits import ConsoleVisit, action_route, page_route
+from gateway.console.visits import ConsoleVisit, Handler, action_route, page_route
 from gateway.model.decision import Reason
+from gateway.model.names import canonical_person
 
 if TYPE_CHECKING:
+    from gateway.approvals.admission import Approver
     from gateway.approvals.model import Approval
     from gateway.console.parts import ConsoleParts
     from gateway.pipeline.people import People
@@ -34,10 +37,10 @@ def approval_routes(console: ConsoleParts) -> list[Route]:
     if console.gateway.people is None:
         return []
     return [
-        page_route(console, PATH, "approver", _list),
-        page_route(console, f"{PATH}/{{id}}", "approver", _show),
-        action_route(console, f"{PATH}/{{id}}/vote", "approver", _vote),
-        action_route(console, f"{PATH}/endorsements/revoke", "approver", _revoke),
+        page_route(console, PATH, "approver", _for_approver(_list)),
+        page_route(console, f"{PATH}/{{id}}", "approver", _for_approver(_show)),
+        action_route(console, f"{PATH}/{{id}}/vote", "approver", _for_approver(_vote)),
+        action_route(console, f"{PATH}/endorsements/revoke", "approver", _for_approver(_revoke)),
     ]
 
 
@@ -47,15 +50,26 @@ def _people(visit: ConsoleVisit) -> People:
     return people
 
 
-async def _list(visit: ConsoleVisit) -> Response:
+def _for_approver(handle: Callable[[ConsoleVisit, Approver], Awaitable[Response]]) -> Handler:
+    """Return a handler for approvers alone. The role of a visitor is of the login; this check is of each request."""
+
+    async def answer(visit: ConsoleVisit) -> Response:
+        visitor = visit.session.visitor
+        approver = _people(visit).admission.admit(visitor.person, is_listed=visitor.login == "link")
+        return visit.refuse(approver) if isinstance(approver, Reason) else await handle(visit, approver)
+
+    return answer
+
+
+async def _list(visit: ConsoleVisit, approver: Approver) -> Response:
     people = _people(visit)
-    questions = people.office.list()
+    questions = people.office.list(approver)
     return visit.page(
         "approvals.html",
         waiting=[one for one in questions if one["state"] == "pending"],
         granted=[one for one in questions if one["state"] != "pending"],
         ended=[summarize(one) for one in _list_ended(people)],
-        endorsements=people.office.list_endorsements(),
+        endorsements=people.office.list_endorsements(approver),
         done=visit.request.query_params.get("done", ""),
     )
 
@@ -65,20 +79,20 @@ def _list_ended(people: People) -> list[Approval]:
     return sorted(over, key=lambda one: one.question.asked, reverse=True)[:_ENDED]
 
 
-async def _show(visit: ConsoleVisit) -> Response:
-    return await _show_question(visit)
+async def _show(visit: ConsoleVisit, approver: Approver) -> Response:
+    return await _show_question(visit, approver)
 
 
-async def _show_question(visit: ConsoleVisit, *, refused: Reason | None = None) -> Response:
+async def _show_question(visit: ConsoleVisit, approver: Approver, *, refused: Reason | None = None) -> Response:
     """Show all of a question. A refused vote is told on the same page, so that the person can read and answer again."""
-    people, person = _people(visit), visit.session.visitor.person
+    people, name = _people(visit), canonical_person(approver.person.id)
     identifier = visit.request.path_params["id"]
-    found = await people.office.show(identifier, person)
+    found = await people.office.show(identifier, approver)
     if isinstance(found, Reason):
         return visit.refuse(found)
     approval = people.desk.get(identifier)
     max_age = None if approval is None else approval.question.rule.max_age
-    has_voted = any(one["id"] == person.id for one in found["votes_by"])
+    has_voted = any(canonical_person(one["id"]) == name for one in found["votes_by"])
     return visit.page(
         "approval.html",
         status=200 if refused is None else 409,
@@ -91,26 +105,26 @@ async def _show_question(visit: ConsoleVisit, *, refused: Reason | None = None) 
     )
 
 
-async def _vote(visit: ConsoleVisit) -> Response:
+async def _vote(visit: ConsoleVisit, approver: Approver) -> Response:
     """Count the person's answer to the question as it stood on the page."""
     answer = visit.value("answer")
     end_task = answer == "deny-and-end"
     scopes = ["once", *visit.form.get("scope", [])]
     counted = await _people(visit).office.vote(
         visit.request.path_params["id"],
-        visit.session.visitor.person,
+        approver,
         SubmittedAnswer("deny" if end_task else answer, visit.value("shown"), scopes, end_task),
     )
     if isinstance(counted, Reason):
         return (
             visit.refuse(counted)
             if counted.code == reasons.VOTE_UNKNOWN.code
-            else await _show_question(visit, refused=counted)
+            else await _show_question(visit, approver, refused=counted)
         )
     identifier: Any = counted["id"]
     return see_other(f"{PATH}/{identifier}")
 
 
-async def _revoke(visit: ConsoleVisit) -> Response:
-    revoked = await _people(visit).office.revoke(Selection(id=visit.value("id")), visit.session.visitor.person)
+async def _revoke(visit: ConsoleVisit, approver: Approver) -> Response:
+    revoked = await _people(visit).office.revoke(Selection(id=visit.value("id")), approver)
     return visit.refuse(revoked) if isinstance(revoked, Reason) else see_other(f"{PATH}?done=revoked")

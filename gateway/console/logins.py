@@ -31,11 +31,13 @@ from gateway.http.edge import RefusedClient
 from gateway.identity.id_token import LoginFault
 from gateway.identity.login_cookie import SECONDS
 from gateway.model.decision import Reason, Refusal
+from gateway.model.names import canonical_groups
 from gateway.protocol.error_codes import UNAUTHENTICATED
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from gateway.approvals.admission import Admission
     from gateway.config.console import ConsoleLogin
     from gateway.console.parts import ConsoleParts
     from gateway.identity.id_token import VerifiedLogin
@@ -124,7 +126,9 @@ async def _finish(console: ConsoleParts, request: Request) -> Response:
         return await refuse_login(
             console, request, reasons.CONSOLE_LOGIN.reason(problem=reasons.sentence(login.detail))
         )
-    visitor = visitor_of(login, console.settings.login) if console.settings.login is not None else None
+    people = console.gateway.people
+    admission = None if people is None else people.admission
+    visitor = visitor_of(login, console.settings.login, admission) if console.settings.login is not None else None
     if visitor is None or not visitor.roles:
         return await refuse_login(console, request, reasons.CONSOLE_ROLE_OF_GROUPS.reason())
     # The browser came from the provider, so it would keep the strict cookie back from a redirection.
@@ -135,17 +139,15 @@ async def _finish(console: ConsoleParts, request: Request) -> Response:
     return await _begin(console, request, visitor, onward)
 
 
-def visitor_of(login: VerifiedLogin, settings: ConsoleLogin) -> Visitor:
-    """Return the visitor of a login, with the roles of the person's groups."""
-    groups = frozenset(login.groups)
-    held: dict[Role, tuple[str, ...]] = {
-        "viewer": settings.roles.viewer,
-        "approver": settings.roles.approver,
-        "operator": settings.roles.operator,
-    }
-    roles: frozenset[Role] = frozenset(role for role, named in held.items() if groups & set(named))
+def visitor_of(login: VerifiedLogin, settings: ConsoleLogin, admission: Admission | None) -> Visitor:
+    """Return the visitor of a login, with the roles of the person's groups. `admission` knows the approvers."""
+    groups = canonical_groups(login.groups)
+    held: dict[Role, tuple[str, ...]] = {"viewer": settings.roles.viewer, "operator": settings.roles.operator}
+    roles: set[Role] = {role for role, named in held.items() if groups & canonical_groups(named)}
     person = Person(login.subject, login.issuer, login.groups, settings.assurance, "console", login.logged_in)
-    return Visitor(person, roles, "oidc", login.logged_in, login.name or login.subject)
+    if admission is not None and not isinstance(admission.admit(person), Reason):
+        roles.add("approver")
+    return Visitor(person, frozenset(roles), "oidc", login.logged_in, login.name or login.subject)
 
 
 async def _begin(console: ConsoleParts, request: Request, visitor: Visitor, answer: Response) -> Response:

@@ -11,7 +11,7 @@
 | `GET /approvals/{id}` | state and code of a question, without its call: the page is not behind a login |
 
 A token of an approver names a person and no agent, and has the audience of the desk. So no token of an agent works
-here.
+here. The person is in a group of approvers (`gateway.approvals.admission`).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway import reasons
+from gateway.approvals.admission import Approver
 from gateway.approvals.digest import code_of
 from gateway.approvals.endorsement import Selection
 from gateway.approvals.model import WARNINGS, Person
@@ -35,7 +36,7 @@ from gateway.approvals.state import reason_of
 from gateway.errors import GatewayError, IdentityUnavailable
 from gateway.http.edge import RefusedClient
 from gateway.identity.challenge import demand_login
-from gateway.model.caller import Credentials
+from gateway.model.caller import Credentials, Principal
 from gateway.model.decision import Reason, Refusal
 from gateway.pages.responses import ReplyResponse, exchange_of, json_response
 from gateway.pipeline.refuse import refuse_failure
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 
 _STORE: Final = (b"cache-control", b"no-store")
 
-Handler = Callable[["Gateway", Office, "Request", Person], Awaitable[Response]]
+Handler = Callable[["Gateway", Office, "Request", Approver], Awaitable[Response]]
 
 
 def approval_routes(gateway: Gateway, *, has_console: bool = False) -> list[Route]:
@@ -61,7 +62,7 @@ def approval_routes(gateway: Gateway, *, has_console: bool = False) -> list[Rout
         return []
     routes = [Route("/approvals/{id}", partial(_show_state, people, has_console))]
     if people.approvers is not None:
-        known = partial(_for_person, gateway, people.office, people.approvers)
+        known = partial(_for_person, gateway, people, people.approvers)
         routes += [
             Route("/api/approvals", partial(known, _list)),
             Route("/api/approvals/openapi.json", _show_interface),
@@ -74,9 +75,9 @@ def approval_routes(gateway: Gateway, *, has_console: bool = False) -> list[Rout
 
 
 async def _for_person(
-    gateway: Gateway, office: Office, approvers: Approvers, handle: Handler, request: Request
+    gateway: Gateway, people: People, approvers: Approvers, handle: Handler, request: Request
 ) -> Response:
-    """Answer the request of a verified person, and refuse every other."""
+    """Answer the request of an approver, and refuse every other person."""
     exchange = exchange_of(request)
     credentials = Credentials(
         method=exchange.method,
@@ -89,32 +90,38 @@ async def _for_person(
         principal = await approvers.identities.identify(credentials, exchange.client_ip)
     except IdentityUnavailable as error:
         principal = refuse_failure(error)
-    if not isinstance(principal, Refusal) and (principal.user is None or principal.delegation):
-        principal = reasons.IDENTITY_PERSON.refusal()
-    if isinstance(principal, Refusal):
+    approver = principal if isinstance(principal, Refusal) else _admit(people, approvers, principal)
+    if isinstance(approver, Refusal):
         reply = await gateway.pipeline.refuser.refuse_early(
-            principal, RefusedClient(exchange.client_ip, exchange.headers)
+            approver, RefusedClient(exchange.client_ip, exchange.headers)
         )
         return ReplyResponse(reply)
-    user = principal.user
-    assert user is not None  # noqa: S101 - refused above
-    person = Person(user.id, principal.issuer, user.groups, approvers.assurance, "api", principal.logged_in)
     try:
-        return await handle(gateway, office, request, person)
+        return await handle(gateway, people.office, request, approver)
     except GatewayError as error:
         return _refuse(reasons.reason_of(error), 503)
 
 
-async def _list(_gateway: Gateway, office: Office, _request: Request, _person: Person) -> Response:
-    return json_response({"questions": office.list()}, _STORE)
+def _admit(people: People, approvers: Approvers, principal: Principal) -> Approver | Refusal:
+    """Return the approver of a verified token: a person without an agent, in a group of approvers."""
+    user = principal.user
+    if user is None or principal.delegation:
+        return reasons.IDENTITY_PERSON.refusal()
+    person = Person(user.id, principal.issuer, user.groups, approvers.assurance, "api", principal.logged_in)
+    found = people.admission.admit(person)
+    return reasons.VOTE_MEMBER.refusal() if isinstance(found, Reason) else found
 
 
-async def _show(_gateway: Gateway, office: Office, request: Request, person: Person) -> Response:
-    found = await office.show(request.path_params["id"], person)
+async def _list(_gateway: Gateway, office: Office, _request: Request, approver: Approver) -> Response:
+    return json_response({"questions": office.list(approver)}, _STORE)
+
+
+async def _show(_gateway: Gateway, office: Office, request: Request, approver: Approver) -> Response:
+    found = await office.show(request.path_params["id"], approver)
     return _refuse(found) if isinstance(found, Reason) else json_response(found, _STORE)
 
 
-async def _vote(_gateway: Gateway, office: Office, request: Request, person: Person) -> Response:
+async def _vote(_gateway: Gateway, office: Office, request: Request, approver: Approver) -> Response:
     body = await exchange_of(request).body()
     if isinstance(body, Refusal):
         return _refuse(body.reason, body.status)
@@ -123,7 +130,7 @@ async def _vote(_gateway: Gateway, office: Office, request: Request, person: Per
     except msgspec.MsgspecError as error:
         return _refuse(reasons.VOTE_INVALID.reason(problem=error))
     identifier = request.path_params["id"]
-    counted = await office.vote(identifier, person, answer)
+    counted = await office.vote(identifier, approver, answer)
     if isinstance(counted, Reason):
         return (
             _demand_login(request, office, identifier, counted)
@@ -142,11 +149,11 @@ def _demand_login(request: Request, office: Office, identifier: str, reason: Rea
     return _refuse(reason, 401, (b"www-authenticate", challenge.encode("ascii")))
 
 
-async def _list_endorsements(_gateway: Gateway, office: Office, _request: Request, _person: Person) -> Response:
-    return json_response({"endorsements": office.list_endorsements()}, _STORE)
+async def _list_endorsements(_gateway: Gateway, office: Office, _request: Request, approver: Approver) -> Response:
+    return json_response({"endorsements": office.list_endorsements(approver)}, _STORE)
 
 
-async def _revoke(_gateway: Gateway, office: Office, request: Request, person: Person) -> Response:
+async def _revoke(_gateway: Gateway, office: Office, request: Request, approver: Approver) -> Response:
     body = await exchange_of(request).body()
     if isinstance(body, Refusal):
         return _refuse(body.reason, body.status)
@@ -154,7 +161,7 @@ async def _revoke(_gateway: Gateway, office: Office, request: Request, person: P
         selection = msgspec.json.decode(body, type=Selection)
     except msgspec.MsgspecError as error:
         return _refuse(reasons.ENDORSEMENT_INVALID.reason(problem=error))
-    revoked = await office.revoke(selection, person)
+    revoked = await office.revoke(selection, approver)
     return _refuse(revoked) if isinstance(revoked, Reason) else json_response({"endorsements": revoked}, _STORE)
 
 

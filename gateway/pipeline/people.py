@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
+from gateway.approvals.admission import Admission
 from gateway.approvals.desk import Desk
 from gateway.approvals.endorsements import Endorsements
 from gateway.approvals.model import Assurance
@@ -138,6 +139,7 @@ class People:
     page_url: str
     describe: Callable[[Call, SessionFacts, KnownCredentials | None, bool], JsonObject]
     notices: CompletionNotices
+    admission: Admission
     holds: Holds = field(default_factory=Holds)
     approvers: Approvers | None = None
     """`None`: people answer over the socket only."""

@@ -82,6 +82,13 @@ VOTE_INVALID_SCOPES: Final = RefusalText("vote/invalid", 400, "The scopes are {s
 VOTE_ACCOUNT: Final = RefusalText(
     "vote/account", 403, "The account {account} is no approver here.", "Have it listed in approvals.peers."
 )
+VOTE_MEMBER: Final = RefusalText(
+    "vote/member",
+    403,
+    "You are in no group that sees and answers questions.",
+    "Ask an operator which groups approvals.people.groups names.",
+    _rpc.UNAUTHENTICATED,
+)
 VOTE_ACCOUNT_OF_GATEWAY: Final = RefusalText(
     "vote/account",
     403,

@@ -149,7 +149,7 @@ async def with_provider(
 ) -> AsyncGenerator[There]:
     port = free_port()
     client, secret = await server.register(f"http://127.0.0.1:{port}/console/login/callback")
-    roles = {"viewer": ["staff"], "approver": ["sre"], "operator": ["platform"]}
+    roles = {"viewer": ["staff"], "operator": ["platform"]}
     login = {"issuer": server.issuer, "client_id": client, "client_secret": "${CONSOLE_SECRET}", "roles": roles}
     policy = tmp_path / "policy"
     shutil.copytree(ROOT / "rego", policy, ignore=shutil.ignore_patterns("*_test.rego"))
@@ -159,6 +159,7 @@ async def with_provider(
         tmp_path,
         echo_server,
         console={"login": login},
+        approvals={"people": {"issuer": server.issuer, "groups": ["sre"]}},
         policy={"path": "policy", "grants": "grants.yaml", "engine": {"kind": "embedded", "deadline": "20s"}},
     )
     environment = {"CONSOLE_SECRET": secret}

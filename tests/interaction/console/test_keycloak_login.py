@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium"),
     pytest.mark.timeout(300),
 ]
-ROLES = {"viewer": ["console-staff"], "approver": ["console-sre"], "operator": ["console-platform"]}
+ROLES = {"viewer": ["console-staff"], "operator": ["console-platform"]}
 
 
 @dataclass
@@ -59,7 +59,10 @@ async def there(keycloak: Keycloak, browser: Browser, tmp_path: Path) -> AsyncGe
     port = free_port()
     client, secret = keycloak.new_console(f"http://127.0.0.1:{port}/console/login/callback")
     login = {"issuer": keycloak.issuer, "client_id": client, "client_secret": "${CONSOLE_SECRET}", "roles": ROLES}
-    text = yaml.safe_dump({"identity": [{"kind": "development"}], "console": {"login": login}})
+    people = {"issuer": keycloak.issuer, "groups": ["console-sre"]}
+    text = yaml.safe_dump(
+        {"identity": [{"kind": "development"}], "console": {"login": login}, "approvals": {"people": people}}
+    )
     context = await browser.new_context()
     context.set_default_timeout(LONG)
     async with gateway_process(text, tmp_path, environment={"CONSOLE_SECRET": secret}, port=port) as gateway:

@@ -21,7 +21,9 @@ console:
     issuer: {issuer}
     client_id: {client}
     client_secret: ${{CONSOLE_SECRET}}
-    roles: {{viewer: [staff], approver: [sre]}}
+    roles: {{viewer: [staff]}}
+approvals:
+  people: {{issuer: {issuer}, groups: [sre]}}
 """
 
 

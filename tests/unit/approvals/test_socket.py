@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 from typer.testing import CliRunner
 
 from gateway.approvals import Desk
+from gateway.approvals.admission import Admission
 from gateway.approvals.endorsements import Endorsements
 from gateway.approvals.model import ApproverRule, Recurrence
 from gateway.approvals.office import Office
@@ -165,6 +167,21 @@ async def test_in_development_the_owner_speaks_as_anybody_but_the_requester(
     async with listening(tmp_path, desk, ended, Accounts({}, OperatorAccounts(ME, is_development=True))) as path:
         assert await refused(path, "vote", "agent", id="q1", vote=vote()) == "vote/excluded"
         assert (await asked(path, "vote", "carol", id="q1", vote=vote()))["state"] == "granted"
+
+
+@pytest.mark.parametrize(("held", "is_heard"), [((), False), (("staff",), False), (("staff", "\uff53re"), True)])
+async def test_where_groups_are_configured_a_listed_account_needs_one_of_them(
+    tmp_path: Path, desk: Desk, ended: list[str], held: tuple[str, ...], *, is_heard: bool
+):
+    person = structs.replace(BOB, groups=held)
+    accounts = Accounts({ME: person}, OperatorAccounts(ME + 1), Admission(("sre",)))
+    await desk.ask(question(), DESCRIPTION)
+    async with listening(tmp_path, desk, ended, accounts) as path:
+        if is_heard:
+            assert [one["id"] for one in await asked(path, "list")] == ["q1"]
+            return
+        for do in ("list", "show", "vote", "endorsements", "revoke", "watch"):
+            assert await refused(path, do, id="q1", vote=vote(), selection={"all": True}) == "vote/member"
 
 
 async def test_a_watcher_sees_each_change(desk: Desk, path: Path):

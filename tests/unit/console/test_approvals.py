@@ -120,6 +120,23 @@ async def test_the_vote_holds_for_the_question_that_was_shown(stranger: Browser)
     assert desk(stranger.there).list_open()[0].state == "pending"
 
 
+@pytest.mark.parametrize("groups", [(), ("staff",), ("SRE",)])
+async def test_a_role_does_not_stand_for_a_group_of_approvers(stranger: Browser, groups: tuple[str, ...]):
+    """The role is of the login; the groups are looked at for each request, as over the API."""
+    identifier = await asked(stranger)
+    (question,) = desk(stranger.there).list_open()
+    inside = stranger.visit(person("eve", "approver", groups=groups))
+    for answer in (
+        await inside.get("/console/approvals"),
+        await inside.get(f"/console/approvals/{identifier}"),
+        await inside.send(f"/console/approvals/{identifier}/vote", answer="approve", shown=question.question.shown),
+        await inside.send("/console/approvals/endorsements/revoke", id="e1"),
+    ):
+        assert (answer.status, b"vote/member" in answer.body) == (403, True)
+        assert b"ask_first" not in answer.body
+    assert desk(stranger.there).list_open() == [question]
+
+
 async def test_only_approvers_see_and_answer_questions(stranger: Browser):
     identifier = await asked(stranger)
     for visitor in (person("eve", "viewer"), person("eve", "operator")):

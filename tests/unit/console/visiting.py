@@ -75,7 +75,7 @@ def headers_of(answer: Answer, name: str) -> list[str]:
     return [value.decode() for key, value in answer.headers if key.decode().lower() == name]
 
 
-def person(name: str, *roles: Role, groups: tuple[str, ...] = (), logged_in: float | None = None) -> Visitor:
+def person(name: str, *roles: Role, groups: tuple[str, ...] = ("sre",), logged_in: float | None = None) -> Visitor:
     """A visitor after a login at a provider."""
     who = Person(name, "https://idp.example", groups, "login", "console", logged_in)
     return Visitor(who, frozenset(roles), "oidc", logged_in or 0.0, name)
@@ -92,12 +92,17 @@ async def visited(
     grants: str = GRANTS,
 ) -> AsyncGenerator[Browser]:
     """A gateway with a console, and the browser of a stranger."""
+    (folder / "jwks.json").write_text('{"keys": []}', "utf-8")
+    more = more.replace("approvals: {", f"approvals: {{{PEOPLE}, ")
     options = {"more": f"console: {pages}\n{more}", "labels": labels, "grants": grants}
     async with bench(folder, upstream, **options) as there, AsyncExitStack() as stack:
         settings = there.configuration.console
         assert settings is not None
         console = await open_console(stack, there.configuration, settings, there.gateway)
         yield Browser(there, console, build_edge(there.configuration, there.gateway, lambda: False, console))
+
+
+PEOPLE = "people: {issuer: 'https://idp.example', jwks: 'file:jwks.json', groups: [sre]}"
 
 
 class Stream(RecordedChannel):

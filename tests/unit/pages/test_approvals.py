@@ -19,6 +19,7 @@ from gateway.approvals.rendering import describe_endorsement
 from gateway.approvals.state import fact_of
 from gateway.errors import ConfigurationError
 from gateway.model.decision import Decision, Obligation, Reason
+from gateway.pipeline.people import People
 from tests.unit.approvals.making import endorsement
 from tests.unit.approving import REVISION, desk, pending
 from tests.unit.approving import vote as cast_vote
@@ -28,7 +29,7 @@ from tests.unit.pages.asking import ask_page
 KEY = ECKey.generate_key("P-256", {"kid": "k1"})
 ISSUER = "https://idp.example"
 DESK = "http://127.0.0.1:8080/api/approvals"
-MORE = f"approvals: {{hold: 20ms, people: {{issuer: '{ISSUER}', jwks: 'file:jwks.json', assurance: mfa}}}}\n"
+MORE = f"approvals: {{hold: 20ms, people: {{issuer: '{ISSUER}', jwks: 'file:jwks.json', groups: [sre], assurance: mfa}}}}\n"
 
 
 @pytest.fixture
@@ -108,6 +109,84 @@ async def test_no_other_token_is_a_persons(there: Bench, changes: dict[str, Any]
     ):
         assert answer.status == status
         assert b'"path"' not in answer.body
+
+
+OUTSIDE: tuple[dict[str, Any], ...] = (
+    {"groups": None},
+    {"groups": []},
+    {"groups": ["staff"]},
+    {"groups": ["SRE"]},
+    {"groups": "staff sre"},
+    {"groups": ["sre-readers", "not sre", "s\u200bre"]},
+    {"groups": [["sre"]]},
+    {"groups": {"sre": True}},
+    {"groups": ["staff"], "roles": ["sre"], "scope": "sre", "realm_access": {"roles": ["sre"], "groups": ["sre"]}},
+    {"groups": ["", " "]},
+)
+"""Tokens of persons of the approvers' issuer who are in no group of approvers."""
+
+
+@pytest.mark.parametrize("changes", OUTSIDE)
+async def test_a_person_outside_of_the_groups_reads_and_answers_nothing(there: Bench, changes: dict[str, Any]):
+    identifier = await asked(there)
+    register = people_of(there).endorsements
+    await register.give(endorsement(granted=register.now(), expires=register.now() + 60))
+    shown = (await ask_page(there, "GET", f"/api/approvals/{identifier}", token())).json["shown"]
+    stranger = token(**changes)
+
+    for answer in (
+        await ask_page(there, "GET", "/api/approvals", stranger),
+        await ask_page(there, "GET", f"/api/approvals/{identifier}", stranger),
+        await ask_page(there, "GET", "/api/approvals/unknown", stranger),
+        await vote(there, identifier, shown, stranger),
+        await vote(there, identifier, shown, stranger, end_task=True),
+        await ask_page(there, "GET", "/api/endorsements", stranger),
+        await revoke(there, b'{"all": true}', stranger),
+    ):
+        assert answer.status in {401, 403}
+        assert set(answer.codes) in ({"vote/member"}, {"identity/claims"})
+        assert b"ask_first" not in answer.body
+        assert b"boss" not in answer.body
+    assert [one.state for one in desk(there).list_open()] == ["pending"]
+    assert len(register.list()) == 1
+
+
+@pytest.mark.parametrize("groups", ["sre", ["staff", "sre"], ["\uff53\uff52\uff45"], ["\u24e2re "], ["\u017fre"]])
+async def test_another_form_of_the_same_name_is_the_same_group(there: Bench, groups: object):
+    identifier = await asked(there)
+
+    listed = await ask_page(there, "GET", "/api/approvals", token(groups=groups))
+    assert [one["id"] for one in listed.json["questions"]] == [identifier]
+
+
+@pytest.mark.parametrize("name", ["Dev", "dev", " DEV ", "\uff24\uff45\uff56", "D\u2147v"])
+async def test_a_member_does_not_approve_an_own_call_under_another_form_of_the_name(there: Bench, name: str):
+    identifier = await asked(there)
+    shown = (await ask_page(there, "GET", f"/api/approvals/{identifier}", token(sub=name))).json
+    answer = await vote(there, identifier, shown["shown"], token(sub=name))
+
+    assert (answer.status, answer.json["error"]["code"]) == (403, "vote/excluded")
+
+
+@pytest.mark.parametrize("spelled", ["sre", "\uff53re"])
+async def test_a_group_that_the_policy_spells_otherwise_is_satisfied_at_the_release_too(
+    there: Bench, monkeypatch: pytest.MonkeyPatch, spelled: str
+):
+    rule = Obligation("require_approvers", {"count": 1, "group": spelled})
+    deciding(there, Decision("ask", (Reason("approval/grant", "Ask."),), (rule,), REVISION), monkeypatch)
+    identifier = await asked(there)
+    shown = (await ask_page(there, "GET", f"/api/approvals/{identifier}", token())).json
+    voted = await vote(there, identifier, shown["shown"], token())
+
+    assert voted.json["state"] == "granted"
+    (granted,) = desk(there).list_open()
+    (approver,) = cast("Any", fact_of(granted, "x"))["approvers"]
+    assert spelled in approver["groups"]
+
+
+def people_of(there: Bench) -> People:
+    assert there.gateway.people is not None
+    return there.gateway.people
 
 
 async def test_without_a_token_nothing_is_told(there: Bench):
