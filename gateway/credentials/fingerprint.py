@@ -21,7 +21,7 @@ from typing import Final
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from gateway.credentials.gram_filter import BLOCK
-from gateway.credentials.key_lines import SHARED, secret_lines
+from gateway.credentials.key_lines import secret_lines
 from gateway.model.shingles import GRAM, IN_WINDOW, gram, word_mark
 
 LONGEST: Final = 16 * 2**10
@@ -80,7 +80,8 @@ class Fingerprints:
     def shingles(self, value: str, user: str = "", *, in_lines: bool = False) -> frozenset[int]:
         """Return what is kept of a value to know it again: its mark, and, from eight letters on, runs of letters. The name
         of its `user` is no piece of it. With `in_lines`, a private key is known by any of its secret lines."""
-        text = find_distinguishing(normalise_value(value)[:LONGEST])
+        named = normalise_value(value)[:LONGEST]
+        text = secret_lines(named) if in_lines else find_distinguishing(named)
         grams, windows = self._grams_and_windows(letters(encoded(text)))
         if len(grams) < _SHORTEST:
             return frozenset({word_mark(self.of(value))})
@@ -91,16 +92,13 @@ class Fingerprints:
             sample.pop(theirs, None)
         kept = [gram | place for gram, place in sample.items()]
         mark = self._mark(value, windows, counted, user)
-        marks = self._marks_of_lines(value) if in_lines and len(grams) > _LONG else ()
+        marks = self._marks_of_lines(windows) if in_lines and len(grams) > _LONG else ()
         return frozenset([*(nsmallest(SAMPLE, kept) if len(kept) > SAMPLE else kept), mark, *marks])
 
-    def _marks_of_lines(self, key: str) -> list[int]:
-        """Return the smallest mark within each block of a private key, without those that other keys have too."""
-        windows = self.windows(encoded(secret_lines(normalise_value(key)[:LONGEST])))
-        shared = frozenset(window for beginning in SHARED for window in self.windows(beginning.encode()))
+    def _marks_of_lines(self, windows: Sequence[int]) -> list[int]:
+        """Return the smallest mark within each block of the secret part of a private key."""
         within = BLOCK_OF_LINE - WINDOW + 1
-        blocks = (windows[at : at + within] for at in range(0, len(windows) - within + 1, BLOCK_OF_LINE))
-        return [min(block) for block in blocks if shared.isdisjoint(block)]
+        return [min(windows[at : at + within]) for at in range(0, len(windows) - within + 1, BLOCK_OF_LINE)]
 
     def _mark(self, value: str, windows: Sequence[int], counted: _Letters, user: str = "") -> int:
         if not windows:

@@ -1,6 +1,6 @@
 """Detection of credentials, with their places, in a streaming result: JSON text or server-sent events. It undoes JSON's
 escapes on the way, so neither `\u0041` nor a PEM block with `\n` hides anything. To find a credential across chunks, it
-holds at most `HOLD` bytes back. It decodes runs of base64. Pure."""
+holds at most `HOLD` bytes back, or an open key block. It decodes runs of base64. Pure."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from gateway.model.shingles import mark_of
 
 HOLD: Final = 4_096
 """Bytes that are held back at most. A longer credential is known by its beginning."""
+HOLD_OF_KEY: Final = 20 * 2**10
+"""Bytes that are held back of a key block without its last line: a key of 16 KiB with its line ends."""
 MAX_FINDINGS: Final = 16_384
 """Different credentials of one result that are told apart."""
 MAX_WHOLE: Final = 1_024
@@ -98,17 +100,18 @@ class _Window:
         if not raw:
             self._held: bytes = b""
             return []
-        body = raw if last else raw[: begun_escape(raw, max(0, len(raw) - HOLD))]
+        hold = _hold_of(raw)
+        body = raw if last else raw[: begun_escape(raw, max(0, len(raw) - hold))]
         before = unescape(self._context)
         text = before + unescape(body)
         found = self._hits(text, len(before))
         where = EscapedPlaces(body, len(before))
-        settled, cut = (len(body), len(body)) if last else self._cuts(body)
+        settled, cut = (len(body), len(body)) if last else self._cuts(body, hold)
         places: list[_HitPlace] = []
         for hit, form in found:
             start, end = where.raw(hit.start), where.raw(hit.end)
             goes_on = hit.end == len(text) and not last
-            if goes_on and start > len(body) - HOLD and not any(place.cut for place in places):
+            if goes_on and start > len(body) - hold and not any(place.cut for place in places):
                 # It waits for the rest of it, and so does what overlaps it.
                 cut = min([cut, start, *(place.start for place in places if place.end > start)])
                 places = [place for place in places if place.end <= cut]
@@ -135,13 +138,13 @@ class _Window:
                 self._rest = None
         return raw
 
-    def _cuts(self, body: bytes) -> tuple[int, int]:
+    def _cuts(self, body: bytes, hold: int) -> tuple[int, int]:
         """Return the end of the part whose credentials are told, and the end of the part that may go on without any.
 
         The first is at the last mark between words, so that a task knows a credential at once. The second is before it, since
         the sign of a credential may come after its value.
         """
-        earliest = max(0, len(body) - HOLD)
+        earliest = max(0, len(body) - hold)
         if not self._detector.ruleset.own:
             cut = self._cut(body, earliest, earliest)
             return cut, cut
@@ -149,7 +152,7 @@ class _Window:
         return self._cut(body, earliest, len(body)), self._cut(body, earliest, max(earliest, len(body) - behind))
 
     def _cut(self, body: bytes, earliest: int, latest: int) -> int:
-        """Return the start of the part to hold: at a mark between words, before an open key block, at most `HOLD` back."""
+        """Return the start of the part to hold: at a mark between words, before an open key block, not before `earliest`."""
         cut = max(body.rfind(mark, earliest, latest) for mark in _PARTING) + 1
         key = body.rfind(_PEM_START, earliest)
         if key >= 0 and body.find(_PEM_END, key) < 0:
@@ -224,6 +227,12 @@ def _find_escaped(detector: Detects, text: bytes, begin: int) -> Iterator[tuple[
                 start, end = places.raw(start), places.raw(end)
             if start >= begin:
                 yield replace(hit, start=start, end=end), "escape"
+
+
+def _hold_of(raw: bytes) -> int:
+    """Return the bytes that are held back at most: more where a key block is open."""
+    key = raw.rfind(_PEM_START, max(0, len(raw) - HOLD_OF_KEY))
+    return HOLD_OF_KEY if key >= 0 and raw.find(_PEM_END, key) < 0 else HOLD
 
 
 def _merge_places(places: list[_HitPlace]) -> list[tuple[int, int, tuple[_HitPlace, ...]]]:

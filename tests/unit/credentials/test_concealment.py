@@ -15,7 +15,7 @@ from gateway.credentials.concealment import CredentialRewriter, Recalling
 from gateway.credentials.detect import Detector
 from gateway.credentials.finding import Finding
 from gateway.credentials.fingerprint import Fingerprints
-from gateway.credentials.stream import HOLD
+from gateway.credentials.stream import HOLD_OF_KEY
 from gateway.errors import UpstreamBroken
 from gateway.model.wire import Json
 
@@ -302,12 +302,12 @@ def test_one_large_message_after_another_is_rewritten_as_if_it_were_the_first():
 
 
 def test_of_a_credential_longer_than_the_hold_no_text_is_kept():
-    long = f"-----BEGIN PRIVATE KEY-----\n{LINES * 4}\n-----END PRIVATE KEY-----"
+    long = f"-----BEGIN PRIVATE KEY-----\n{LINES * 20}\n-----END PRIVATE KEY-----"
     raw = json.dumps({"k": long, "z": "tail"}).encode()
     concealment = concealing(kept := Kept())
     parts = [concealment.part(raw[at : at + 500]) for at in range(0, len(raw), 500)]
 
-    assert len(long) > HOLD
+    assert len(long) > HOLD_OF_KEY
     assert json.loads(b"".join([*parts, concealment.end()])) == {
         "k": "cred://t/0-----END PRIVATE KEY-----",
         "z": "tail",
