@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from string import ascii_letters, digits
 from typing import Final
 
 from gateway.credentials.detect import Detector
@@ -14,6 +15,9 @@ from gateway.credentials.known_spots import KnownSpots
 from gateway.credentials.live_values import LiveValues, shown_parts
 
 DETECTOR: Final = "live"
+_OF_TOKENS: Final = f"{ascii_letters}{digits}_-."
+_LONGEST_JWT: Final = 8_192
+"""Characters of a token before its signature."""
 _STEP: Final = 2_048
 _STRING: Final = re.compile(rb'[^"]{6,}')
 """Text between quotes, which are where strings of JSON begin and end."""
@@ -49,11 +53,20 @@ class LiveSpots:
         spots = known(said)
         if not spots and self._values.find_whole(near, [said], shown_parts):
             spots = [(0, len(said), "")]
-        for first, last, _ in spots:
+        for spot, last, _ in spots:
+            first = max(read, _begin_of_token(said, spot))
             begin = at + len(encoded(said[read:first]))
             at = begin + len(encoded(said[first:last]))
             read = last
             yield Hit(DETECTOR, "seen", begin, at, said[first:last])
+
+
+def _begin_of_token(said: str, at: int) -> int:
+    """Return the begin of a JWT whose signature begins at a place, or else the place."""
+    before = said[max(0, at - _LONGEST_JWT) : at]
+    word = before[len(before.rstrip(_OF_TOKENS)) :]
+    head = word.rfind("eyJ", 0, word.find(".") + 1)
+    return at if head < 0 or not word.endswith(".") or word.count(".", head) != 2 else at - len(word) + head
 
 
 def _cut(text: bytes) -> Iterator[tuple[int, int]]:

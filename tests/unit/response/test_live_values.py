@@ -275,3 +275,10 @@ async def test_the_record_of_a_refused_message_never_has_the_value(there: Bench)
     there.gateway.journal.flush()
     for path in sorted((there.folder / "state/journal").glob("*.jsonl")):
         assert TOKEN not in path.read_text()
+
+
+async def test_of_a_token_its_claims_are_concealed_with_its_signature(there: Bench):
+    token = f"eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhZGEifQ.{TOKEN}{STANDING}"
+    there.gateway.live.hold("lease-4", [token], "crm")
+    answering(there, texts(f"You sent Bearer {token} to me"))
+    assert (await there.ask(call())).json["result"]["content"][0]["text"] == f"You sent Bearer {WITHHELD} to me"
