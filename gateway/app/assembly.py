@@ -35,6 +35,7 @@ from gateway.catalogue.pins import PinChange
 from gateway.composition import Gateway
 from gateway.config import Configuration
 from gateway.credentials.caller_tokens import CallerTokens
+from gateway.credentials.live_values import LiveValues
 from gateway.credentials.origins import KnownOrigins
 from gateway.history import History, TaskRegistry
 from gateway.http.limits import RequestPlaces
@@ -142,7 +143,7 @@ async def _open_parts(
         monotonic=time.monotonic,
         new_id=partial(secrets.token_hex, 12),
         arguments_form=content.arguments_form(configuration, base.journal, inspector.spots),
-        tasks=_tasks(history.tasks, tokens, base.journal, inspector, origins, authority=authority),
+        tasks=_tasks(history.tasks, tokens, base.journal, inspector, (origins, live), authority=authority),
         task_tokens=tokens,
         inspector=inspector,
         worker=worker,
@@ -333,7 +334,7 @@ def _tasks(
     tokens: TaskTokens,
     journal: Journal,
     inspector: Inspector,
-    origins: KnownOrigins,
+    known: tuple[KnownOrigins, LiveValues],
     *,
     authority: Authority | None,
 ) -> TaskEndpoints:
@@ -341,7 +342,7 @@ def _tasks(
         registry,
         tokens,
         inspect=inspector.declared,
-        holds_credential=partial(content.holds_credential, inspector.detector, origins),
+        holds_credential=partial(content.holds_credential, inspector.detector, *known),
         append=journal.append,
         new_id=lambda: f"task-{secrets.token_hex(12)}",
         leases=(lambda _task: ()) if authority is None else authority.describe_task,

@@ -93,12 +93,12 @@ _LONGEST_LINE: Final = 2 * LONGEST_LINE
 """Characters of a line with marks in the place of credentials, before it is cut."""
 
 
-def holds_credential(detector: Detector, origins: KnownOrigins, owner: str, text: str) -> bool:
-    """Return whether a text holds a credential: by its form, or as a credential already shown to the caller `owner`."""
+def holds_credential(detector: Detector, origins: KnownOrigins, live: LiveValues, owner: str, text: str) -> bool:
+    """Return whether a text holds a credential: by its form, shown to the caller `owner`, or as a live value of the gateway."""
     if detector.whole_hits(text.encode("utf-8", "surrogatepass")):
         return True
     shown = origins.of(owner)
-    return shown is not None and KnownSpots(detector, (shown.index,)).holds_any([text])
+    return KnownSpots(detector, () if shown is None else (shown.index,), live=live).holds_any([text])
 
 
 def arguments_form(configuration: Configuration, journal: Journal, spots: Spots) -> ArgumentsForm:

@@ -25,8 +25,8 @@ def open_live_values(configuration: Configuration, keys: Keys, detector: Detecto
     live = LiveValues(detector, time.monotonic)
     for secret in secret_texts(configuration):
         audience = OF_THE_GATEWAY if secret.audience is None else secret.audience
-        live.hold(f"{_CONFIGURED} {secret.place}", telling_parts(secret.text, detector), audience)
-    live.hold(_KEYS, _written_keys(keys), OF_THE_GATEWAY)
+        live.hold(f"{_CONFIGURED} {secret.place}", telling_parts(secret.text, detector), audience, lasting=True)
+    live.hold(_KEYS, _written_keys(keys), OF_THE_GATEWAY, lasting=True)
     return live
 
 

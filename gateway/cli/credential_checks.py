@@ -8,15 +8,22 @@ from gateway.cli.approval_checks import ApprovalFinding
 from gateway.config.authority import LeasedCredential
 from gateway.config.brokers import BrokeredCredential, ExchangeBroker
 from gateway.config.connections import callback_of, server_of
+from gateway.config.credentials import HeaderCredential
+from gateway.config.values import UnresolvedSecret
+from gateway.credentials.live_values import is_telling
+from gateway.credentials.named import strength
 from gateway.upstream.stdio.private_folder import choose_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from pydantic import SecretStr
+
     from gateway.config import Configuration
     from gateway.config.brokers import IdJag
     from gateway.config.hand_over import HandOver
+    from gateway.config.settings import Upstream
 
 _STANDING = "it lives for ever, and no end of a task revokes it (OWASP NHI7)"
 
@@ -25,6 +32,7 @@ def look(settings: Configuration) -> Iterator[ApprovalFinding]:
     """Yield a finding for each upstream with a credential."""
     for name, upstream in settings.upstreams.items():
         kind, credential = upstream.credential_kind, upstream.credential
+        yield from _describe_unknown(name, upstream)
         if kind == "standing":
             remedy = f"lend one where the system can take it: upstreams.{name}.credential, docs/lent-credentials.md"
             yield ApprovalFinding(f"{name}: a standing credential; {_STANDING}", remedy, is_warning=True)
@@ -50,6 +58,24 @@ def look(settings: Configuration) -> Iterator[ApprovalFinding]:
             )
         if isinstance(broker, ExchangeBroker) and broker.id_jag is not None:
             yield _describe_assertions(name, broker, broker.id_jag)
+
+
+def _describe_unknown(name: str, upstream: Upstream) -> Iterator[ApprovalFinding]:
+    """Yield a finding for each secret of an upstream that the gateway cannot tell apart from ordinary text."""
+    places: dict[str, SecretStr] = {
+        f"env.{variable}": value for variable, value in upstream.env.items() if strength(variable) is not None
+    }
+    if isinstance(upstream.credential, HeaderCredential):
+        places["credential.value"] = upstream.credential.value
+    for place, secret in places.items():
+        if isinstance(secret, UnresolvedSecret):
+            continue
+        if not is_telling(secret.get_secret_value().rpartition(" ")[2]):
+            yield ApprovalFinding(
+                f"{name}: {place} is too short or too ordinary to be concealed in answers of other systems",
+                "use a generated value of at least twelve letters and digits, docs/credentials.md",
+                is_warning=True,
+            )
 
 
 def _describe_assertions(name: str, broker: ExchangeBroker, given: IdJag) -> ApprovalFinding:

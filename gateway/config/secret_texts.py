@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from pydantic import BaseModel, SecretStr
 
 from gateway.config.credentials import HeaderCredential
+from gateway.config.values import UnresolvedSecret
 
 if TYPE_CHECKING:
     from gateway.config.settings import Configuration
@@ -25,7 +26,7 @@ class SecretText(NamedTuple):
 
 
 def secret_texts(configuration: Configuration) -> Iterator[SecretText]:
-    """Yield each secret of a configuration."""
+    """Yield each secret of a configuration that is there: a command may lack some of the environment."""
     for name, upstream in configuration.upstreams.items():
         for place, text in _walk(upstream, f"upstreams.{name}"):
             yield SecretText(place, upstream.audience, text)
@@ -36,17 +37,23 @@ def secret_texts(configuration: Configuration) -> Iterator[SecretText]:
 
 
 def _walk(value: object, place: str) -> Iterator[tuple[str, str]]:
+    """Yield the secret texts in a value, each with its place."""
     if isinstance(value, HeaderCredential):
-        for text in value.secrets():
-            yield f"{place}.value", text
+        if not isinstance(value.value, UnresolvedSecret):
+            yield from ((f"{place}.value", text) for text in value.secrets())
     elif isinstance(value, SecretStr):
-        yield place, value.get_secret_value()
-    elif isinstance(value, BaseModel):
-        for name in type(value).model_fields:
-            yield from _walk(getattr(value, name), f"{place}.{name}")
+        if not isinstance(value, UnresolvedSecret):
+            yield place, value.get_secret_value()
+    else:
+        for step, inner in _members(value):
+            yield from _walk(inner, f"{place}{step}")
+
+
+def _members(value: object) -> Iterator[tuple[str, object]]:
+    """Yield the members of a part of a configuration, each with its step from there."""
+    if isinstance(value, BaseModel):
+        yield from ((f".{name}", getattr(value, name)) for name in type(value).model_fields)
     elif isinstance(value, Mapping):
-        for name, inner in cast("Mapping[str, object]", value).items():
-            yield from _walk(inner, f"{place}.{name}")
+        yield from ((f".{name}", inner) for name, inner in cast("Mapping[str, object]", value).items())
     elif isinstance(value, list | tuple):
-        for number, inner in enumerate(cast("Sequence[object]", value)):
-            yield from _walk(inner, f"{place}[{number}]")
+        yield from ((f"[{at}]", inner) for at, inner in enumerate(cast("Sequence[object]", value)))

@@ -18,6 +18,8 @@ DETECTOR: Final = "live"
 _OF_TOKENS: Final = f"{ascii_letters}{digits}_-."
 _LONGEST_JWT: Final = 8_192
 """Characters of a token before its signature."""
+MAX_SPOTS: Final = 64
+"""Values in one text whose places are narrowed down. From there on a string with a value is concealed whole, at less cost."""
 _STEP: Final = 2_048
 _STRING: Final = re.compile(rb'[^"]{6,}')
 """Text between quotes, which are where strings of JSON begin and end."""
@@ -38,19 +40,22 @@ class LiveSpots:
         if not near:
             return []
         known = KnownSpots(self._detector, [self._values.index(near)])
-        found = {(hit.start, hit.end): hit for start, end in _cut(text) for hit in self._find(text, start, end, known)}
+        found: dict[tuple[int, int], Hit] = {}
+        for start, end in _cut(text):
+            spots = self._find(text, start, end, known if len(found) < MAX_SPOTS else None)
+            found.update({(hit.start, hit.end): hit for hit in spots})
         return [found[place] for place in sorted(found)]
 
     def finding(self, hit: Hit) -> Finding:
         return Finding(self.fingerprints.of(hit.value), hit.detector, hit.kind)
 
-    def _find(self, text: bytes, start: int, end: int, known: KnownSpots) -> Iterator[Hit]:
-        """Yield the hits in a part of a text."""
+    def _find(self, text: bytes, start: int, end: int, known: KnownSpots | None) -> Iterator[Hit]:
+        """Yield the hits in a part of a text; without `known`, all of a part that may have one."""
         near = self._values.find_near(text[start:end])
         if not near:
             return
         said, at, read = string(text[start:end]), start, 0
-        spots = known(said)
+        spots = [(0, len(said), "")] if known is None else known(said)
         if not spots and self._values.find_whole(near, [said], shown_parts):
             spots = [(0, len(said), "")]
         for spot, last, _ in spots:

@@ -28,17 +28,17 @@ from gateway.model.content import CredentialPiece
 from gateway.model.shingles import is_exposed
 from gateway.model.wire import Json
 
-GRACE: Final = 300.0
+GRACE: Final = 60.0
 """Seconds after the end of a value in which a late answer may still show it."""
-MAX_RUNS: Final = 8_000_000
-"""Runs of all values, about 90 bytes each. Values that have ended go first, and then the oldest."""
+MAX_RUNS: Final = 2_000_000
+"""Runs of all values: of 70,000 tokens, some 250 MB. Ended values leave first, then the oldest, and never a lasting value."""
 SHORTEST: Final = 8
 """Characters below which a text stands in answers by chance."""
 
 _RUN: Final = 8
 """Letters of a run: as many as bytes of a number."""
-_WHOLE: Final = 128
-"""Letters of a value whose runs are all kept. Of a longer value every third is: the key of a line of 64 letters has many."""
+_WHOLE: Final = 48
+"""Letters of a value whose runs are all kept. Of a longer value every third is, so that nineteen letters in a row tell it."""
 _STEP: Final = 3
 _HALF: Final = _RUN // 2
 """Letters from one run of a text to the next that is looked at. Backwards, it is every eighth."""
@@ -90,6 +90,7 @@ class LiveValues:
         self._short = 0
         self._ending: deque[tuple[float, str]] = deque()
         self._due: dict[str, float] = {}
+        self._lasting: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._values)
@@ -99,9 +100,14 @@ class LiveValues:
 
     # --- the life of a value -------------------------------------------------------------------------
 
-    def hold(self, holder: str, values: Iterable[str], audience: str) -> None:
-        """Add values of a holder, such as a lease. A value that is too short or too ordinary to be told apart is left out."""
+    def hold(self, holder: str, values: Iterable[str], audience: str, *, lasting: bool = False) -> None:
+        """Add values of a holder, such as a lease. A value that is too short or too ordinary to be told apart is left out.
+
+        A `lasting` holder keeps its values as long as the gateway runs.
+        """
         self._due.pop(holder, None)
+        if lasting:
+            self._lasting.add(holder)
         for text in filter(is_telling, values):
             value = self._values.get(text)
             if value is None:
@@ -152,11 +158,14 @@ class LiveValues:
         return value
 
     def _make_room(self) -> None:
-        while len(self._by_run) > MAX_RUNS and len(self._held) > 1:
+        while len(self._by_run) > MAX_RUNS:
             if self._ending:
                 self._end_first()
-            else:
-                self._drop(next(iter(self._held)))
+                continue
+            oldest = next((holder for holder in self._held if holder not in self._lasting), None)
+            if oldest is None:
+                break
+            self._drop(oldest)
 
     def _drop(self, holder: str) -> None:
         self._leave(holder, self._held.pop(holder, []))

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway import config
 from gateway.cli import credential_checks
 from gateway.cli.credential_checks import look
-from tests.unit.configuring import parse
+from tests.unit.configuring import BASE, parse
 
 
 def said(credential: str) -> list[tuple[str, bool]]:
@@ -22,11 +23,30 @@ def test_no_credential_is_nothing_to_tell():
 
 
 def test_a_fixed_header_is_standing_and_lives_for_ever(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("PAT", "Bearer ghp_x")
+    monkeypatch.setenv("PAT", "Bearer ghp_x81Qf7LzVn40kTd2")
     ((found, is_warning),) = said("{kind: header, value: '${PAT}'}")
 
     assert found == "crm: a standing credential; it lives for ever, and no end of a task revokes it (OWASP NHI7)"
     assert is_warning
+
+
+@pytest.mark.parametrize(
+    ("value", "is_told"), [("Bearer admin", True), ("s3cret", True), ("Bearer kTd2-Vn40-x81Qf7Lz", False)]
+)
+def test_a_value_that_cannot_be_told_from_ordinary_text_is_named(
+    monkeypatch: pytest.MonkeyPatch, value: str, *, is_told: bool
+):
+    monkeypatch.setenv("PAT", value)
+    found = [text for text, is_warning in said("{kind: header, value: '${PAT}'}") if is_warning]
+    assert any("credential.value is too short or too ordinary" in text for text in found) is is_told
+
+
+def test_of_an_environment_the_variables_named_as_secrets_are_looked_at(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SHORT", "postgres")
+    env = "{PGPASSWORD: '${SHORT}', PGUSER: '${SHORT}', PGTOKEN: '${MISSING}'}"
+    text = f"upstreams: {{db: {{command: [x], audience: db, env: {env}}}}}"
+    configuration = config.parse(text, base=BASE, secrets=False)
+    assert [told.found.split(" is too")[0] for told in look(configuration)] == ["db: env.PGPASSWORD"]
 
 
 def test_a_leased_credential_without_scopes_serves_no_call():
