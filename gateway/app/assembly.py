@@ -113,7 +113,7 @@ async def _open_parts(
     upstreams = _upstreams(stack, configuration, base.metrics, clock, conceal)
     history = memory.open_history(configuration, origins, inspector.detector, vault, clock)
     parts = DeskParts(configuration, base.keys, base.journal, history, clock, time.monotonic)
-    lends = AuthorityParts(parts, origins, inspector, base.metrics, upstreams, base.signalled, live)
+    lends = AuthorityParts(parts, inspector, base.metrics, upstreams, base.signalled, live)
     authority, catalogue, review = await _lending(stack, lends, base.policy, base.recorder)
     flood, registers = events.flood(stack, configuration, base.recorder, clock), build_registers(parts)
     ownership, unanswered = Ownership(clock), Ownership(clock)

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from gateway.authority.connections.model import UserConnection
     from gateway.config import Configuration
     from gateway.credentials.live_values import LiveValues
-    from gateway.credentials.origins import KnownOrigins
     from gateway.inspection.inspector import Inspector
     from gateway.model.wire import UpstreamTransport
     from gateway.telemetry.metrics import Metrics
@@ -60,7 +59,6 @@ class AuthorityParts(NamedTuple):
     """The parts of the gateway for its authority."""
 
     gateway: DeskParts
-    origins: KnownOrigins
     inspector: Inspector
     metrics: Metrics
     upstreams: Mapping[str, UpstreamTransport]
@@ -165,24 +163,10 @@ def _leases(parts: AuthorityParts, store: LeaseStore, brokers: Mapping[str, Brok
     def is_open(task: str, now: float) -> bool:
         return task.startswith(MESSAGES) or task == CATALOGUE or gateway.history.tasks.is_open(task, now)
 
-    noted: dict[str, list[str]] = {}
-
     def hold(lease: Lease, credential: Credential) -> None:
         parts.live.hold(lease.id, credential.secrets(), lease.audience)
 
-    def note_issued(lease: Lease, credential: Credential) -> None:
-        hold(lease, credential)
-        # A value that comes back in an argument is the upstream's own credential: no other system gets it.
-        for value in credential.secrets():
-            shingles = fingerprints.shingles(value)
-            name = parts.origins.note(lease.owner, lease.task, lease.audience, fingerprints.of(value), shingles)
-            if name is not None:
-                noted.setdefault(lease.id, []).append(name)
-
     def note_end(lease: Lease, seconds: float) -> None:
-        # A dead value takes no room: a caller that is shown too many credentials is refused.
-        for name in noted.pop(lease.id, ()):
-            parts.origins.forget(lease.owner, lease.task, name)
         parts.live.release(lease.id)
         parts.metrics.lease_ended(lease.broker, lease.state, seconds)
 
@@ -197,8 +181,7 @@ def _leases(parts: AuthorityParts, store: LeaseStore, brokers: Mapping[str, Brok
         clock=gateway.clock,
         is_open=is_open,
         fingerprint=fingerprints.of,
-        on_issued=note_issued,
-        on_restored=hold,
+        on_issued=hold,
         on_ending=parts.signals.answers.end_lease,
         is_ended=parts.signals.register.is_ended,
     )

@@ -71,16 +71,14 @@ class LeaseHooks(Struct, frozen=True):
     """Functions of the gateway that leases need.
 
     `clock` gives seconds since the epoch, `elapsed` seconds that no setting of the clock changes. `is_open` tells whether a task
-    still is. `fingerprint` names a value. `on_issued` hears of each value before any call carries it, `on_restored`
-    of the values kept since the gateway before this one. `is_ended` tells whether the
-    login behind a caller was ended.
+    still is. `fingerprint` names a value. `on_issued` hears of each value before any call carries it, and of the values
+    kept since the gateway before this one. `is_ended` tells whether the login behind a caller was ended.
     """
 
     clock: Callable[[], float]
     is_open: Callable[[str, float], bool]
     fingerprint: Callable[[str], str]
     on_issued: Callable[[Lease, Credential], None] = lambda _lease, _credential: None
-    on_restored: Callable[[Lease, Credential], None] = lambda _lease, _credential: None
     on_ending: Callable[[Lease, Cause], None] = lambda _lease, _cause: None
     is_ended: Callable[[Principal], bool] = lambda _principal: False
     elapsed: Callable[[], float] = time.monotonic
@@ -235,7 +233,7 @@ class Leases:
             ending = state.begin_end(lease, "restart", self.now())
             self._register.put(ending)
             if (value := values.get(lease.id)) is not None:
-                self._hooks.on_restored(ending, value)
+                self._hooks.on_issued(ending, value)
             self._ender.start(ending, values.get(lease.id))
         for identifier in values.keys() - {lease.id for lease in leases}:
             # Its lease has ended, or cannot be read: nobody needs the value.

@@ -106,16 +106,6 @@ class KnownOrigins:
         systems[audience] = systems.get(audience, 0) + 1
         return name
 
-    def forget(self, owner: str, task: str, name: str) -> None:
-        """Forget a dead credential of a task. `name` is from `note`."""
-        shown = self._callers.get(owner)
-        kept = None if shown is None else shown.tasks.get(task)
-        if shown is None or kept is None or name not in kept:
-            return
-        self._forget(shown, name, kept.pop(name))
-        if not kept and task not in shown.lost:
-            self.drop(owner, task)
-
     def lose(self, owner: str, task: str, audience: str) -> None:
         """Note that `audience` has shown the task credentials that are not kept individually."""
         shown = self._callers.setdefault(owner, ShownToCaller())
@@ -165,6 +155,5 @@ class KnownOrigins:
             self._count(shown, name, -1)
 
 
-def _sample(shingles: Collection[int]) -> tuple[int, ...]:
-    grams = grams_of(shingles)
-    return () if len(grams) < FEWEST else grams
+def _sample(shingles: Collection[int]) -> Collection[int]:
+    return () if len(grams_of(shingles)) < FEWEST else shingles

@@ -50,8 +50,6 @@ class ExposureGuard(Struct, frozen=True):
 
         A caller's own token has a refusal of its own (`examine`). For nearly every request this is one look at its letters.
         """
-        if not self.live:
-            return None
         body = request.body or b""
         sent = b"\n".join(
             [unescape(body), *[value for _, value in request.headers], *[name for name, _ in request.headers]]

@@ -15,7 +15,7 @@ from gateway.json.lex import unescape
 from gateway.model.wire import Headers
 from gateway.protocol import sse
 from gateway.response.frames import AnswerFrame
-from gateway.worker_thread import WorkerThread
+from gateway.worker_thread import AT_ONCE, WorkerThread
 
 WITHHELD: Final = "[credential of the gateway]"
 """In the place of a value. No handle: an agent has no use for it."""
@@ -23,6 +23,7 @@ _BROKEN: Final = (
     "the answer was withheld: it shows a credential of the gateway in pieces, or would complete half of one",
     "have the operator look at the upstream: the credential may be known there",
 )
+_USUAL: Final = ((b"content-type", b"application/json"),)
 _BACKSLASH: Final = ord("\\")
 
 
@@ -46,6 +47,8 @@ class LiveConcealer:
         if kind == "own" or not (raw or self._passing):
             return frame
         if kind in {"document", "event", "unfinished"}:
+            if len(raw) <= AT_ONCE:
+                return self._conceal(frame)
             return await self._worker.run(len(raw), partial(self._conceal, frame))
         if kind in {"part", "text"}:
             self._passing = passing = self._passing or self._rewriter()
@@ -63,26 +66,21 @@ class LiveConcealer:
     def _conceal(self, frame: AnswerFrame) -> AnswerFrame | None:
         # Data in several lines reads otherwise once they are joined.
         told = frame.raw if frame.data in frame.raw else frame.raw + b"\n" + frame.data
-        near = self._values.find_near(_read(told))
-        if not near:
-            return frame
-        if not self._values.find_whole(near, [string(_read(told))], shown_parts):
+        text = unescape(told) if _BACKSLASH in told else told
+        near = self._values.find_near(text)
+        if not near or not self._values.find_whole(near, [string(text)], shown_parts):
             return frame
         if frame.kind == "unfinished":
             return None
         is_event, rewriter = frame.kind == "event", self._rewriter()
         out = rewriter.event(frame.raw, frame.data) if is_event else rewriter.document(frame.data)
-        if self._values.find_whole(near, [string(_read(out))], shown_parts):
+        if self._values.find_whole(near, [string(unescape(out))], shown_parts):
             raise UpstreamBroken(*_BROKEN)
         return AnswerFrame(frame.kind, out, b"".join(sse.data_of(out)) if is_event else out, frame.id)
 
 
 def without_live_values(headers: Headers, values: LiveValues) -> Headers:
     """Return header fields without those that show a live value."""
-    if not values.find_near(b"\n".join([value for _, value in headers])):
+    if headers == _USUAL or not values.find_near(b"\n".join([value for _, value in headers])):
         return headers
     return tuple(field for field in headers if not values.find_near(field[1]))
-
-
-def _read(text: bytes) -> bytes:
-    return unescape(text) if _BACKSLASH in text else text

@@ -5,6 +5,8 @@ from __future__ import annotations
 from random import Random
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from benchmarks.credentials.examples import example
 from gateway.credentials.detect import Detector
@@ -107,22 +109,15 @@ def test_a_credential_is_known_until_the_last_task_that_saw_it_is_gone():
     origins.drop("ada", "u")
 
 
-def test_a_dead_credential_is_forgotten_and_takes_no_room():
-    origins = KnownOrigins(CredentialLimits(of_caller=2, marks_of_caller=2))
-    note(origins, OTHER, task="u")
-    for number in range(100):
-        value = example("ghp_{w:30}{crc62}", Random(number + 10))
-        name = origins.note("ada", "t", "crm", KEYED.of(value), KEYED.shingles(value))
-        assert name is not None
-        origins.forget("ada", "t", name)
-        origins.forget("ada", "t", name)
-
-    assert len(origins) == 1
-    assert found(origins, OTHER) == {KEYED.of(OTHER)}
-    assert not shown(origins).has_lost_beside("crm")
-    origins.forget("bert", "t", KEYED.of(OTHER))
-    origins.forget("ada", "u", KEYED.of(OTHER))
-    assert (origins.of("ada"), len(origins)) == (None, 0)
+def test_of_a_private_key_any_secret_line_is_known_in_other_tasks():
+    key = (
+        rsa.generate_private_key(65537, 2048).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    )
+    body = "".join(key.splitlines()[1:-1])
+    origins = KnownOrigins()
+    origins.note("ada", "t", "crm", KEYED.of(body), KEYED.shingles(body, in_lines=True))
+    assert found(origins, f"note {body[900:964]}") == {KEYED.of(body)}
+    assert found(origins, f"note {body[:64]}") == set()
 
 
 def test_a_short_one_is_found_as_a_whole_word_only():
