@@ -35,7 +35,7 @@ def telling_parts(text: str, detector: Detector) -> tuple[str, ...]:
 
     An address without a credential has none.
     """
-    found = [hit.value for hit in detector.hits(text.encode("utf-8", "surrogatepass")) if is_telling(hit.value)]
+    found = [hit.value for hit in detector.whole_hits(text.encode("utf-8", "surrogatepass")) if is_telling(hit.value)]
     if found:
         return tuple(dict.fromkeys(found))
     return () if "://" in text or text.startswith(("/", "~/", "./")) or not is_telling(text) else (text,)
