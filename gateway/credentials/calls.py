@@ -25,7 +25,7 @@ from gateway.json.walk import Leaves
 from gateway.model.content import CredentialPiece
 from gateway.model.shingles import GRAM, gram, grams_of, is_word_mark, mark_named, mark_of, marks_of, word_mark
 from gateway.model.target import Role
-from gateway.text_cache import short_text_cache
+from gateway.text_cache import SHORT, short_text_cache
 
 MAX_FINDINGS: Final = 256
 MAX_WORDS: Final = 20_000
@@ -201,7 +201,10 @@ def named_siblings(walked: Leaves) -> dict[str, Strength]:
     return {
         _object_of(leaf.pointer): kind
         for leaf in walked.found
-        if leaf.member and may_name(leaf.name) and (kind := strength(string(leaf.text))) is not None
+        if leaf.member
+        and len(leaf.text) <= SHORT
+        and may_name(leaf.name)
+        and (kind := strength(string(leaf.text))) is not None
     }
 
 

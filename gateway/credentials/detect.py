@@ -46,6 +46,8 @@ _EXAMPLES: Final = re.compile(
     r"EXAMPLE|xxxx|XXXX|\*{4}|your[-_]|YOUR[-_]|placeholder|redacted|REDACTED|<|\$\{|0{12}|1234567890abc|abcdefghijkl"
 )
 
+TEXT_END: Final = b"\0"
+"""The end of a text that goes on nowhere."""
 BY_PLACE: Final = (
     frozenset(
         {
@@ -112,7 +114,7 @@ class Detector:
 
     def whole_hits(self, text: bytes) -> list[Hit]:
         """Return the credentials of a text that goes on nowhere. A sign may stand at its end."""
-        return self.hits(text + b"\0")
+        return self.hits(text + TEXT_END)
 
     def find(self, text: str) -> tuple[Finding, ...]:
         """Return the findings of a text as it stands."""
@@ -144,7 +146,7 @@ class Detector:
         """Do as `inspect` with the leaves of the arguments."""
         unnamed = new and not known and not handles and self._is_unnamed(walked, roles)
         # A long text has signs of encodings by chance, and the search below reads it once.
-        if unnamed and walked.size <= AT_ONCE and is_plain(walked.data) and not self.whole_hits(walked.data):
+        if unnamed and walked.size <= AT_ONCE and is_plain(walked.data) and not self.hits(walked.data + TEXT_END):
             return NOTHING if walked.complete else _NOTHING_SO_FAR
         index = NO_INDEX
         if known:
@@ -160,8 +162,10 @@ class Detector:
             name = leaf.name
             if name and (kept_strength(name) if len(name) <= SHORT else strength(name)) is not None:
                 return False
-            if leaf.member and may_name(name) and strength(string(leaf.text)) is not None:
-                return False
+            if leaf.member and len(leaf.text) <= SHORT and may_name(name):
+                text = leaf.text.decode("utf-8", "replace")
+                if kept_strength(text) is not None:
+                    return False
         return True
 
     def word_of(self, fingerprint: str, text: str) -> str | None:

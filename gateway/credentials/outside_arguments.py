@@ -17,7 +17,7 @@ from gateway.credentials.calls import CredentialIndex
 from gateway.credentials.detect import Detector
 from gateway.credentials.origins import ShownToCaller
 from gateway.credentials.uncommon_words import has_uncommon
-from gateway.json.walk import flatten
+from gateway.json.walk import flatten, leaves
 from gateway.model.content import CredentialPiece, Sighting
 from gateway.model.wire import Headers, Json, JsonObject, Kind, Message
 from gateway.protocol import completions
@@ -45,7 +45,10 @@ def examine(
 ) -> Problem | tuple[CredentialPiece, ...]:
     """Return the problem with sending this to `audience`, or else the pieces of other systems' credentials in it."""
     texts = _texts(sent)
-    found = detector.inspect({"": [*texts, *_traces(sent)]}, {}, shown.index, new=False)
+    walked = leaves({"": [*texts, *_traces(sent)]})
+    if not walked.complete:
+        return "unsearched"
+    found = detector.inspect_leaves(walked, {}, shown.index, new=False)
     if not all(shown.may_go_to(audience, finding.fingerprint) for finding in found.findings):
         return "foreign"
     if found.incomplete or (shown.has_lost_beside(audience) and _has_uncommon(texts)):

@@ -14,6 +14,7 @@ from gateway.errors import IdentityUnavailable
 from gateway.http.exchange import Exchange
 from gateway.http.limits import RequestPlaces
 from gateway.identity.identities import Identities
+from gateway.json.walk import MAX_BYTES, leaves
 from gateway.model.caller import Credentials, Principal
 from gateway.model.decision import Refusal
 from gateway.model.wire import Disposition, Era, Message, UpstreamRequest
@@ -34,6 +35,7 @@ from gateway.telemetry.tracing import Tracing
 
 _STATELESS: Final = Era.STATELESS
 _DECIDE: Final = Disposition.DECIDE
+_TOO_LONG: Final = reasons.REQUEST_LENGTH.refusal(limit=MAX_BYTES // 1024)
 _NO_NAMES: Final[frozenset[bytes]] = frozenset()
 _OF_SESSIONS: Final = frozenset({b"mcp-session-id", b"last-event-id"})
 
@@ -93,6 +95,9 @@ class Admission(Struct, frozen=True):
         exchange = context.exchange
         is_stateless = message is not None and message.era is _STATELESS
         is_call = message is not None and message.disposition is _DECIDE
+        # Length comes before content: no search reads a call that is too long for all of them.
+        if message is not None and is_call and len(message.body) > MAX_BYTES and not leaves(message.params).complete:
+            return _TOO_LONG
         headers = forwardable_request(
             exchange.fields,
             is_post=message is not None,

@@ -90,6 +90,13 @@ REQUEST_DEPTH: Final = RefusalText(
 REQUEST_SIZE: Final = RefusalText(
     "request/size", 413, "The body is too large: {problem}.", "Split the request.", _rpc.INVALID_REQUEST
 )
+REQUEST_LENGTH: Final = RefusalText(
+    "request/length",
+    200,
+    "The call has more than {limit} KiB of names, texts and numbers, which is too much to be searched.",
+    "Send less in one call, or split the text over several calls.",
+    _rpc.REFUSED,
+)
 REQUEST_BATCH: Final = RefusalText(
     "request/batch",
     400,

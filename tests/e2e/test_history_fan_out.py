@@ -222,8 +222,7 @@ def test_people_whom_the_goal_names_count_for_no_soft_limit(ada: Agent):
 
 @requirement("history/fan-out")
 def test_arguments_that_are_too_much_to_be_looked_at_are_refused_and_leave_the_task_as_it_was(ada: Agent):
-    unknown = ["fan-out/incomplete", "credential-chain/incomplete", "toxic-flow/incomplete"]
-    ada.denied(unknown, "crm", "write", body="many words " * 40_000)
+    ada.denied(["request/length"], "crm", "write", body="many words " * 40_000)
     ada.passes("crm", "write", body="a few words")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.credentials import outside_arguments
+from gateway.json import walk
 from gateway.model.caller import Credentials, Principal
 from gateway.model.task import Task
 from tests.requirements import requirement
@@ -89,6 +90,32 @@ async def test_arguments_that_cannot_be_searched_for_it_are_refused(there: Bench
     there.gateway.credential_chain.origins.note((await caller(there)).key, "t", "crm", of.of("short1"), frozenset())
 
     assert "fan-out/incomplete" in (await there.ask(call(text=words))).codes
+
+
+TOO_LONG = "word " * 60_000
+
+
+@pytest.mark.parametrize(
+    "params", [{"arguments": {"path": TOO_LONG}}, {"arguments": {TOO_LONG: 1}}, {"more": {"a": TOO_LONG}}]
+)
+@pytest.mark.parametrize("era", ["handshake", "stateless"])
+async def test_the_length_of_a_call_is_looked_at_before_its_content(there: Bench, era: str, params: dict[str, Any]):
+    """Also what another system has shown is not found in it: no search reads it."""
+    await shown(there, "crm")
+    found: dict[str, Any]
+    for found in ({}, {"beside": KEY}):
+        given: dict[str, Any] = {"name": "read_file", "arguments": {"path": "a"}} | params | found
+        body, *headers = modern("tools/call", **given) if era == "stateless" else (message("tools/call", **given),)
+        answer = await there.ask(body, *headers)
+        assert (answer.status, answer.codes) == (200, ["request/length"])
+    assert there.upstream.sent == []
+
+
+async def test_a_call_of_the_greatest_length_is_searched(there: Bench):
+    longest = "word " * ((walk.MAX_BYTES - 200) // 5)
+    assert "isError" not in (await there.ask(call(text=longest))).json["result"]
+    await shown(there, "crm")
+    assert "credential-chain/presentation" in (await there.ask(call(text=f"{longest}{KEY}"))).codes
 
 
 @requirement("history/elsewhere")
