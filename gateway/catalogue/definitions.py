@@ -208,6 +208,7 @@ def target_of(
         schema=document.get("inputSchema"),
         aggregates=settings.aggregates,
         credential=credential,
+        aliases=settings.aliases,
     )
 
 

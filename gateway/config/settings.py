@@ -59,6 +59,11 @@ class Upstream(Settings):
         description="The audiences that it passes calls on to, if it does: they count as reached too. An empty list says"
         " that nobody knows which.",
     )
+    aliases: tuple[Annotated[Text, Field(min_length=3)], ...] = Field(
+        default=(),
+        description="What people call the system, such as `ticket system`. A goal with one of these words, or with the name or"
+        " the audience of the upstream, names it.",
+    )
     tenant: Text | None = Field(default=None, description="Whose data it holds.")
     environment: Text | None = Field(
         default=None, description="Such as production; without it, policy assumes the worst."

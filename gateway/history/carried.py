@@ -29,7 +29,7 @@ class Carried(Struct, frozen=True):
     numbers as negative ones. `crowded`: more values were told to trusted systems than are kept apart. `told` has more values than are
     told apart if it has more than `MAX_TOLD`. `wordy`: calls said more words that no reading had than are kept."""
 
-    untrusted: bool = False
+    untrusted_systems: AbstractSet[str] = frozenset()
     confidentiality: Sensitivity = Sensitivity.PUBLIC
     confidential_systems: AbstractSet[System] = frozenset()
     trusted: AbstractSet[int] = NO_DIGESTS
@@ -47,6 +47,11 @@ class Carried(Struct, frozen=True):
     credentials: Mapping[str, KnownCredential] = msgspec.field(default_factory=dict[str, KnownCredential])
     shingles: Mapping[str, frozenset[int]] = msgspec.field(default_factory=dict[str, frozenset[int]])
 
+    @property
+    def untrusted(self) -> bool:
+        """Return whether earlier tasks have read something untrusted."""
+        return bool(self.untrusted_systems)
+
 
 NOTHING: Final = Carried()
 
@@ -61,7 +66,7 @@ def carried(states: Sequence[TaskState]) -> Carried:
 
 def _of_one(state: TaskState) -> Carried:
     return Carried(
-        state.untrusted,
+        state.untrusted_systems,
         state.confidentiality,
         state.confidential_systems,
         state.trusted,
@@ -98,7 +103,7 @@ def _join(found: list[Carried]) -> Carried:
             records[audience] = values | records.get(audience, NO_DIGESTS)
         confidentiality = higher(confidentiality, one.confidentiality)
     return Carried(
-        any(one.untrusted for one in found),
+        frozenset(item for one in found for item in one.untrusted_systems),
         confidentiality,
         frozenset(item for one in found for item in one.confidential_systems),
         frozenset(item for one in found for item in one.trusted),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gateway.history.store import StoredTask
     from gateway.model.wire import JsonObject
 
-VERSION: Final = 13
+VERSION: Final = 14
 """The version of the forms in a snapshot. Raise it with each change of `TaskState`, of an event, or of `_TaskRow`."""
 
 

@@ -29,13 +29,15 @@ NO_DIGESTS: frozenset[int] = frozenset()
 
 
 class Touch(NamedTuple):
-    """The systems of a call: its own, whether the call may change it, its owner, and the systems behind it."""
+    """The systems of a call: its own, whether the call may change it, its owner, and the systems behind it. `assumed`: nobody
+    labelled the effect of the call, so it counts as a write."""
 
     audience: str
     write: bool
     tenant: str | None
     environment: str | None
     behind: tuple[str, ...] = ()
+    assumed: bool = False
 
     @property
     def reached(self) -> tuple[str, ...]:
@@ -93,11 +95,12 @@ class Touching(_Event, frozen=True, kw_only=True):
     tenant: str | None = None
     environment: str | None = None
     behind: tuple[str, ...] = ()
+    assumed: bool = False
 
     @property
     def touch(self) -> Touch:
         """Return the touched systems."""
-        return shared_touch(self.audience, self.write, self.tenant, self.environment, self.behind)
+        return shared_touch(self.audience, self.write, self.tenant, self.environment, self.behind, self.assumed)
 
 
 class Opened(Showing, frozen=True):
@@ -120,7 +123,8 @@ class Reserved(Touching, frozen=True, kw_only=True):
     call that the task has not read. `wordy`: the call has more of these than are kept. `told` are values of
     the call that no record has. `exposed` are grams of foreign credentials in the call. `mint`, `trusted` and `sensitivity`
     describe the coming result. `directed`: links in the result may be followed. `pointed`: the goal names each text of this
-    reading call.
+    reading call. `unnamed` are the systems that the call writes to under foreign influence, for the first time and without
+    a name in goal or contract.
     """
 
     call: str
@@ -146,6 +150,7 @@ class Reserved(Touching, frozen=True, kw_only=True):
     raises: dict[str, int] = {}
     pointed: bool = False
     told: bytes = b""
+    unnamed: tuple[str, ...] = ()
 
     @property
     def named_outside(self) -> tuple[int, ...]:

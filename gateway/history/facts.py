@@ -58,6 +58,8 @@ def facts(
         in_flight=len(state.open),
         audiences=reach.audiences,
         write_audiences=reach.written,
+        assumed_write_audiences=reach.assumed,
+        unnamed_systems=tuple(sorted(state.unnamed)) if state.unnamed else (),
         tenants=reach.tenants,
         environments=reach.environments,
         denials=state.denials,

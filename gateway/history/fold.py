@@ -38,6 +38,7 @@ from gateway.history.state import (
     Key,
     KnownCredential,
     TaskState,
+    has_untrusted,
     higher,
     open_call,
     smallest,
@@ -122,7 +123,7 @@ def reserve(state: TaskState, event: Reserved) -> None:
     if event.call in state.open:
         raise ValueError(f"the call {event.call} is open already")
     audience, undecided = event.audience, state.undecided
-    touch = shared_touch(audience, event.write, event.tenant, event.environment, event.behind)
+    touch = shared_touch(audience, event.write, event.tenant, event.environment, event.behind, event.assumed)
     state.open[event.call] = event
     undecided.calls[event.call] = None
     undecided.touched[touch] = undecided.touched.get(touch, 0) + 1
@@ -140,6 +141,8 @@ def reserve(state: TaskState, event: Reserved) -> None:
         _count_undecided(state, event, 1)
     if event.said or event.told or event.uttered:
         _count_words(state, event, 1)
+    if event.unnamed:
+        _shift(state.unnamed, event.unnamed, 1)
     if event.wordy:
         state.wordy = min(state.wordy or event.number, event.number)
     if event.exposed:
@@ -157,6 +160,7 @@ def _release(state: TaskState, event: Released) -> None:
     state.off_goal_calls -= taken.own
     _count_reach(state, taken, -1)
     _count_words(state, taken, -1)
+    _shift(state.unnamed, taken.unnamed, -1)
     _count_exposed(state, taken.touch, taken.exposed, -1)
     state.denials += event.denied
 
@@ -214,7 +218,9 @@ def _end_decision(state: TaskState, event: Reserved) -> None:
     """Stop counting a call as under decision: it passed or ended."""
     undecided = state.undecided
     del undecided.calls[event.call]
-    touch = shared_touch(event.audience, event.write, event.tenant, event.environment, event.behind)
+    touch = shared_touch(
+        event.audience, event.write, event.tenant, event.environment, event.behind, event.assumed
+    )
     left = undecided.touched[touch] - 1
     if left:
         undecided.touched[touch] = left
@@ -241,7 +247,7 @@ def settle(state: TaskState, call: str) -> None:
     for system in done.behind:
         state.last[system] = max(state.last.get(system, at), at)
     is_labelled = done.sensitivity is state.confidentiality and done.sensitivity not in CONFIDENTIAL
-    if not is_labelled or not (done.trusted or state.untrusted):
+    if not is_labelled or not (done.trusted or has_untrusted(state, done)):
         _label(state, done.touch, done.sensitivity, untrusted=not done.trusted)
 
 
@@ -333,7 +339,8 @@ def _depth(state: TaskState, used: tuple[str, ...], revealed: str) -> int:
 
 
 def _label(state: TaskState, source: Touch, sensitivity: Sensitivity, *, untrusted: bool) -> None:
-    state.untrusted |= untrusted
+    if untrusted:
+        state.untrusted_systems = _grown(state.untrusted_systems, frozenset(source.reached))
     state.confidentiality = higher(state.confidentiality, sensitivity)
     if sensitivity in CONFIDENTIAL:
         state.confidential_systems = _grown(state.confidential_systems, source.systems)

@@ -18,7 +18,7 @@ from gateway.history.carried import NOTHING, carried
 from gateway.history.events import Endorsed, Event, Exposed, Observed, Read, Released, pack, to_fields
 from gateway.history.facts import facts, keeps_words, relevance_of
 from gateway.history.new_events import build_observation, build_reading, build_reservation, changes_nothing, touch_of
-from gateway.history.state import CONFIDENTIAL, open_call
+from gateway.history.state import CONFIDENTIAL, has_untrusted, open_call
 from gateway.model.call import PastCall
 from gateway.model.content import CallContent, CredentialPiece, ResultContent
 from gateway.model.facts import SessionFacts
@@ -191,7 +191,7 @@ class TaskLedger:
             and call is not None
             and call.sensitivity is state.confidentiality
             and call.sensitivity not in CONFIDENTIAL
-            and (state.untrusted or call.trusted)
+            and (call.trusted or has_untrusted(state, call))
         ):
             return None
         event = build_observation(

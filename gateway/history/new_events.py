@@ -21,7 +21,7 @@ from gateway.history.events import (
     shared_touch,
     shown_fields,
 )
-from gateway.history.reach import raised
+from gateway.history.reach import certain_reach, raised
 from gateway.history.state import (
     CONFIDENTIAL,
     MAX_CREDENTIALS,
@@ -82,9 +82,9 @@ def build_reservation(
     ):
         event = with_content(state, event, seen, carried)
     # A call that names nothing, to systems that a call before it has certainly reached, raises no number.
-    touch = shared_touch(event.audience, event.write, event.tenant, event.environment, event.behind)
+    touch = shared_touch(event.audience, event.write, event.tenant, event.environment, event.behind, event.assumed)
     if state.touched.get(touch, 0) > state.undecided.touched.get(touch, 0) and not (
-        depth or seen.destinations or event.crowded or event.fed or event.flooded
+        depth or seen.destinations or event.crowded or event.fed or event.flooded or event.unnamed
     ):
         return event
     raises = raised(state, event, seen, depth, carried)
@@ -107,6 +107,7 @@ def _usual(
         tenant=touch.tenant,
         environment=touch.environment,
         behind=touch.behind,
+        assumed=touch.assumed,
         mint=target.labels.effect is _MINT,
         trusted=target.trust != "untrusted",
         sensitivity=target.labels.sensitivity,
@@ -116,6 +117,26 @@ def _usual(
         pointed=seen.pointed,
         uttered=uttered,
         wordy=wordy,
+        unnamed=_find_unnamed(state, target, touch, seen, carried) if touch.write else (),
+    )
+
+
+def _find_unnamed(
+    state: TaskState, target: Target, touch: Touch, seen: CallContent, carried: Carried
+) -> tuple[str, ...]:
+    """Return the systems that a call is the first to write to under foreign influence, and that nobody has named.
+
+    A write before the first untrusted result was under no influence. Neither the text nor its author gains a system where
+    all of them came from the written system itself. A sandbox of the task has no reader.
+    """
+    influences = state.untrusted_systems | carried.untrusted_systems
+    if not influences or target.labels.in_sandbox:
+        return ()
+    written = certain_reach(state).written
+    return tuple(
+        system
+        for system in touch.reached
+        if system not in seen.named_systems and system not in written and not influences <= {system}
     )
 
 
@@ -123,7 +144,8 @@ def touch_of(target: Target) -> Touch:
     """Return the systems that a call of this target touches. Anything but a read may change something."""
     writes = target.labels.effect is not Effect.READ
     behind = tuple(sorted({*target.aggregates} - {target.audience})) if target.aggregates else ()
-    return shared_touch(target.audience, writes, target.tenant, target.environment, behind)
+    assumed = "effect" in target.labels.assumed
+    return shared_touch(target.audience, writes, target.tenant, target.environment, behind, assumed)
 
 
 def with_content(state: TaskState, event: Reserved, seen: CallContent, carried: Carried) -> Reserved:
@@ -319,7 +341,8 @@ def changes_nothing(state: TaskState, event: Observed | Read) -> bool:
         or (event.sampled and not state.sampled)
         or links
         or requested
-        or (untrusted and not (state.untrusted and (not event.incomplete or source.audience in state.unkept)))
+        or (untrusted and not set(source.reached) <= state.untrusted_systems)
+        or (untrusted and event.incomplete and source.audience not in state.unkept)
         or higher(state.confidentiality, event.sensitivity) is not state.confidentiality
         or (event.sensitivity in CONFIDENTIAL and not source.systems <= state.confidential_systems)
     )

@@ -7,7 +7,7 @@ limit. The number counts all of them, so together they never pass more than the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -27,22 +27,27 @@ WINDOW: Final = 60.0
 
 
 class Reach(NamedTuple):
-    """The systems, tenants and environments of some touches, in sets."""
+    """The systems, tenants and environments of some touches, in sets. `assumed` are those of `written` that only calls without a
+    label for their effect may have changed."""
 
     audiences: frozenset[str]
     written: frozenset[str]
     tenants: frozenset[str]
     environments: frozenset[str]
+    assumed: frozenset[str]
 
 
 @lru_cache(maxsize=4096)
 def reach_of(touched: tuple[Touch, ...]) -> Reach:
     """Return the systems that calls with these touches reached. Most calls touch the same as the calls before."""
+    written = frozenset(system for touch in touched if touch.write for system in touch.reached)
+    labelled = (system for touch in touched if touch.write and not touch.assumed for system in touch.reached)
     return Reach(
         frozenset(system for touch in touched for system in touch.reached),
-        frozenset(system for touch in touched if touch.write for system in touch.reached),
+        written,
         frozenset(touch.tenant for touch in touched if touch.tenant is not None),
         frozenset(touch.environment for touch in touched if touch.environment is not None),
+        written.difference(labelled),
     )
 
 
@@ -64,11 +69,19 @@ def raised(
         found |= _systems(state, event)
     if event.crowded or event.destinations or event.inside:
         found |= _destinations(state, event)
+    if event.unnamed:
+        found["unnamed_systems"] = len(state.unnamed.keys() | set(event.unnamed))
     if event.fed or event.flooded:
         found |= _spread(state, event, carried)
     if depth or content.destinations:
         found |= _own_numbers(content, depth)
     return found
+
+
+def certain_reach(state: TaskState) -> Reach:
+    """Return the systems that decided calls have reached."""
+    undecided = state.undecided.touched
+    return reach_of(tuple(touch for touch, count in state.touched.items() if count > undecided.get(touch, 0)))
 
 
 def _own_numbers(content: CallContent, depth: int | None) -> dict[str, int]:
@@ -84,9 +97,7 @@ def _own_numbers(content: CallContent, depth: int | None) -> dict[str, int]:
 
 def _systems(state: TaskState, event: Reserved) -> dict[str, int]:
     mine, every = reach_of((event.touch,)), reach_of(tuple(state.touched))
-    certain = every
-    if state.undecided.calls:
-        certain = reach_of(tuple(_certain(state.touched, state.undecided.touched)))
+    certain = certain_reach(state)
     found: dict[str, int] = {}
     for name, index in _SETS:
         if not mine[index] <= certain[index]:
@@ -133,7 +144,3 @@ def _spread(state: TaskState, event: Reserved, carried: Carried) -> dict[str, in
 def _is_new(digests: Sequence[int], counts: Mapping[int, int], undecided: Mapping[int, int]) -> bool:
     """Return whether any of the digests belongs to no decided call."""
     return any(counts.get(digest, 0) <= undecided.get(digest, 0) for digest in digests)
-
-
-def _certain(counts: Mapping[Touch, int], undecided: Mapping[Touch, int]) -> Iterable[Touch]:
-    return (touch for touch, count in counts.items() if count > undecided.get(touch, 0))

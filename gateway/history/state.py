@@ -125,6 +125,8 @@ class TaskState(Struct, omit_defaults=True):
     """Those of `destinations` that the goal or the contract names."""
     inside: dict[int, int] = field(default_factory=dict[int, int])
     """Destinations inside of the operator's own domains that neither the goal nor the contract names."""
+    unnamed: dict[str, int] = field(default_factory=dict[str, int])
+    """System without a name in goal or contract → calls that were the first to write to it under foreign influence."""
     destinations_overflowed: int = 0
     uninspected_calls: int = 0
     """Calls whose arguments were not looked at whole."""
@@ -184,16 +186,27 @@ class TaskState(Struct, omit_defaults=True):
     off_goal_calls: int = 0
     """Calls that said something which the goal does not."""
 
-    untrusted: bool = False
+    untrusted_systems: Grown[str] = frozenset()
+    """Systems that something untrusted was read from, or may have been: all behind an aggregator."""
     confidentiality: Sensitivity = Sensitivity.PUBLIC
     confidential_systems: Grown[System] = frozenset()
     """Systems that something confidential was read from, or may have been: all behind an aggregator."""
+
+    @property
+    def untrusted(self) -> bool:
+        """Return whether the task has read something untrusted."""
+        return bool(self.untrusted_systems)
 
     @property
     def concerns_caller(self) -> bool:
         """Return whether other tasks of the caller are affected: a system has shown a credential, or got a piece of one."""
         shown = any(known.audience is not None for known in self.credentials.values())
         return shown or bool(self.lost or self.exposed)
+
+
+def has_untrusted(state: TaskState, call: Reserved) -> bool:
+    """Return whether the systems of a call are known as systems that something untrusted was read from."""
+    return call.audience in state.untrusted_systems and not call.behind
 
 
 def open_call(state: TaskState, call: str) -> Reserved:

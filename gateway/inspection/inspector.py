@@ -41,6 +41,7 @@ from gateway.words import words as text_words
 from gateway.words.declared_effects import unnamed_values
 from gateway.words.dictation import dictation
 from gateway.words.grounds import Grounds, grounds
+from gateway.words.named_systems import find_named_systems
 from gateway.words.own_words import OwnParts, foreign, identity_of, parts_of_texts
 from gateway.words.records import ResultRecords, told_values
 
@@ -308,6 +309,7 @@ def _add_goal(content: CallContent, call: Call, terms: Terms, given: Grounds) ->
         unnamed=None if contract is None else unnamed_values(call, contract, given, key),
         dictated=None if terms.goal is None or is_read else dictation(call, given),
         told=told_values(call.arguments, given, key) if terms.records and terms.relevance.told else {},
+        named_systems=frozenset() if is_read else find_named_systems(call.target, contract, given),
     )
 
 

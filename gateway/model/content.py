@@ -100,6 +100,8 @@ class CallContent(Struct, frozen=True):
     """The grams of foreign credentials that the call would carry to its system, in ascending order."""
     named: frozenset[int] = frozenset()
     """Those of `destinations` that the goal or the contract names."""
+    named_systems: frozenset[str] = frozenset()
+    """The called system and those behind it, as far as the goal or the contract names them. Reads name none."""
     inside: frozenset[int] = frozenset()
     """Those of `destinations` in the operator's own domains."""
     unnamed: Mapping[str, frozenset[int]] | None = None

@@ -48,9 +48,14 @@ class SessionFacts(Struct, frozen=True):
     in_flight: int
     audiences: frozenset[str]
     write_audiences: frozenset[str]
+    """The systems that calls may have changed. Calls without a label for their effect count."""
     tenants: frozenset[str]
     environments: frozenset[str]
     denials: int
+    assumed_write_audiences: frozenset[str] = frozenset()
+    """Those of `write_audiences` that only calls without a label for their effect may have changed."""
+    unnamed_systems: tuple[str, ...] = ()
+    """The systems that the task writes to, after it has read something untrusted, and that neither goal nor contract names."""
     audiences_in_window: frozenset[str] | None = None
     destinations: int | None = None
     """How many distinct destinations outside of the operator's own domains the task has reached, this call included."""

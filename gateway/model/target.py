@@ -153,6 +153,8 @@ class Target:
     schema: Json = field(default=None, repr=False)
     definition: str | None = None
     """Digest of the pinned definition; `None` unless the listed definition matches its pin."""
+    aliases: tuple[str, ...] = ()
+    """Further names of the system in goals of tasks."""
 
     @property
     def id(self) -> str:

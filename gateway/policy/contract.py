@@ -295,6 +295,8 @@ class SessionInput(Closed):
     unread: list[str] | UnsetType = UNSET
     recorded: list[str] | UnsetType = UNSET
     dictated: Literal["quotes", "words"] | UnsetType = UNSET
+    assumed_write_audiences: list[str] | UnsetType = UNSET
+    unnamed_systems: list[str] | UnsetType = UNSET
 
 
 class LeaseInput(Closed):

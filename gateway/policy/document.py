@@ -351,6 +351,10 @@ def session(facts: SessionFacts) -> dict[str, Json]:
         history.credentials = [*map(_credential, facts.credentials)]
     if facts.confidential_systems:
         history.confidential_systems = [*map(_system, facts.confidential_systems)]
+    if facts.assumed_write_audiences:
+        history.assumed_write_audiences = sorted(facts.assumed_write_audiences)
+    if facts.unnamed_systems:
+        history.unnamed_systems = list(facts.unnamed_systems)
     return to_builtins(history)
 
 

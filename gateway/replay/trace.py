@@ -108,6 +108,7 @@ class TraceUpstream:
     tools: Mapping[str, ToolLabels] = field(default_factory=dict[str, ToolLabels])
     aggregates: tuple[str, ...] | None = None
     credential: CredentialKind | None = None
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,7 @@ class Trace:
             pin=Pin.UNPINNED,
             aggregates=upstream.aggregates,
             credential=_credential(upstream.credential),
+            aliases=upstream.aliases,
         )
         return labelled_for_call(target, step.arguments)
 
@@ -210,6 +212,7 @@ class _UpstreamForm(_TraceForm):
     tools: dict[_Name, ToolLabels] = {}
     aggregates: tuple[_Name, ...] | None = None
     credential: CredentialKind | None = None
+    aliases: tuple[_Name, ...] = ()
 
 
 class _HeadForm(_TraceForm):
@@ -395,6 +398,7 @@ def _upstream(name: str, upstream: _UpstreamForm) -> TraceUpstream:
         upstream.tools,
         upstream.aggregates,
         upstream.credential,
+        upstream.aliases,
     )
 
 

@@ -137,11 +137,11 @@ test_an_empty_input_is_refused if {
 }
 
 test_no_person_is_asked_more_often_than_a_task_may_ask if {
-	found := _decided({"/session/approvals_used": 20}, {"approval": true})
+	found := _decided({"/session/approvals_used": 100}, {"approval": true})
 	found.effect == "deny"
 	[reason.code | some reason in found.reasons] == ["approval/grant", "budget/approvals"]
-	_decided({"/session/approvals_used": 20}, {}).effect == "allow"
-	answered := {"/session/approvals_used": 20, "/context/approval": example.approving(["approval/grant"])}
+	_decided({"/session/approvals_used": 100}, {}).effect == "allow"
+	answered := {"/session/approvals_used": 100, "/context/approval": example.approving(["approval/grant"])}
 	_decided(answered, {"approval": true}).effect == "allow"
 }
 

@@ -2,8 +2,8 @@
 # scope: package
 # title: What is wrong with the settings
 # description: |
-#   A limit that cannot be read lets nothing pass, and one whose `soft` is above its `hard` lets calls pass up to `soft`
-#   without a look at `hard`. A rule on approvers that cannot be read lets nobody approve. This says so before a policy
+#   A limit that cannot be read lets nothing pass. One whose `soft` is not below its `hard` is a wall: it refuses where
+#   it should ask. A rule on approvers that cannot be read lets nobody approve. This says so before a policy
 #   is put into force. It runs when one is checked or loaded.
 #   It is no package of the settings: rules bind those whole, and would run this with each call.
 package gateway.problems
@@ -28,8 +28,14 @@ limits := {
 	"own_destinations",
 	"spread",
 	"tenants",
+	"unnamed_systems",
 	"write_audiences",
 }
+
+# METADATA
+# title: The limit that has no soft number
+# description: It bounds the questions to people, so no person can be asked about it.
+hard_alone := {"approvals_used"}
 
 # METADATA
 # scope: document
@@ -43,9 +49,16 @@ found contains sprintf("task_limits.%s is no limit that a rule asks for", [name]
 	some name in (object.keys(_given) - limits)
 }
 
-found contains sprintf("task_limits.%s needs two numbers, soft and hard, with soft not above hard", [name]) if {
-	some name, limit in _given
+found contains sprintf("task_limits.%s needs two numbers, soft and hard, with soft below hard", [name]) if {
+	some name in (object.keys(_given) - hard_alone)
+	limit := _given[name]
 	not _ordered(limit)
+}
+
+found contains sprintf("task_limits.%s needs one number, hard, and has no soft", [name]) if {
+	some name in hard_alone
+	limit := _given[name]
+	not _is_hard_alone(limit)
 }
 
 found contains "assurances needs a number for each of chat, peer, login, mfa and passkey" if not _assurances
@@ -133,5 +146,11 @@ _ordered(limit) if {
 	is_number(limit.soft)
 	is_number(limit.hard)
 	limit.soft >= 0
-	limit.soft <= limit.hard
+	limit.soft < limit.hard
+}
+
+_is_hard_alone(limit) if {
+	is_number(limit.hard)
+	limit.hard >= 0
+	object.keys(limit) == {"hard"}
 }

@@ -19,21 +19,27 @@ test_the_limits_are_those_that_rules_ask_for if {
 test_a_limit_has_two_numbers_in_their_order if {
 	every limit in [
 		null, 5, {}, {"soft": 1}, {"hard": 1}, {"soft": null, "hard": 1}, {"soft": 1, "hard": null},
-		{"soft": "1", "hard": "2"}, {"soft": 2, "hard": 1}, {"soft": -1, "hard": 1}, [1, 2],
+		{"soft": "1", "hard": "2"}, {"soft": 2, "hard": 1}, {"soft": 2, "hard": 2}, {"soft": -1, "hard": 1}, [1, 2],
 	] {
 		_found(object.union(object.remove(_shipped, ["calls"]), {"calls": limit})) == {sprintf(
-			"task_limits.%s needs two numbers, soft and hard, with soft not above hard",
+			"task_limits.%s needs two numbers, soft and hard, with soft below hard",
 			["calls"],
 		)}
 	}
 }
 
-test_a_limit_may_be_nothing_at_all if {
-	_found(object.union(_shipped, {"calls": {"soft": 0, "hard": 0}})) == set()
+test_a_soft_limit_may_be_nothing_at_all if {
+	_found(object.union(_shipped, {"calls": {"soft": 0, "hard": 1}})) == set()
+}
+
+test_the_limit_of_questions_has_no_soft_number if {
+	every limit in [null, {}, {"soft": 1}, {"soft": 1, "hard": 2}, {"hard": "2"}, {"hard": -1}, 5] {
+		_found(object.union(object.remove(_shipped, ["approvals_used"]), {"approvals_used": limit})) == {"task_limits.approvals_used needs one number, hard, and has no soft"}
+	}
 }
 
 test_a_limit_that_is_missing_or_misspelt_is_told if {
-	_found(object.union(object.remove(_shipped, ["calls"]), {"call": {"soft": 1, "hard": 1}})) == {
+	_found(object.union(object.remove(_shipped, ["calls"]), {"call": {"soft": 1, "hard": 2}})) == {
 		"task_limits.calls is missing",
 		"task_limits.call is no limit that a rule asks for",
 	}

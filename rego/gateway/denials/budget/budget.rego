@@ -50,7 +50,9 @@ denials contains {"code": "budget/incomplete", "facts": facts} if {
 # custom:
 #   code: budget/calls
 #   message: The task has made as many calls as one task may.
-#   remedy: Finish this task and open another. A contract that says so can raise the first limit.
+#   remedy: >-
+#     Ask a person who may approve it, or open another task. Beyond the hard limit only an operator can help:
+#     `limits.task.calls` in gateway.yaml.
 #   controls: [ASI02, ASI08, ASI10]
 denials contains {"code": "budget/calls", "facts": ["/session/calls"]} if "calls" in _above_hard
 
@@ -59,7 +61,9 @@ denials contains {"code": "budget/calls", "facts": ["/session/calls"]} if "calls
 # custom:
 #   code: budget/denials
 #   message: So many calls of this task were refused that it may make no more.
-#   remedy: Stop trying what is refused; find out what the task is really allowed to do, and open a new one for that.
+#   remedy: >-
+#     Stop trying what is refused; find out what the task is really allowed to do, and open a new one for that. A person
+#     can approve more; beyond the hard limit only an operator can help: `limits.task.denials` in gateway.yaml.
 #   controls: [ASI02, ASI10, MCP02]
 denials contains {"code": "budget/denials", "facts": ["/session/denials"]} if {
 	"denials" in _above_hard
@@ -71,7 +75,9 @@ denials contains {"code": "budget/denials", "facts": ["/session/denials"]} if {
 # custom:
 #   code: budget/in-flight
 #   message: The task has as many calls open at once as one task may.
-#   remedy: Wait for answers before calling again.
+#   remedy: >-
+#     Wait for answers before calling again. A person can approve more; beyond the hard limit only an operator can
+#     help: `limits.task.in_flight` in gateway.yaml.
 #   controls: [ASI02, ASI08]
 denials contains {"code": "budget/in-flight", "facts": ["/session/in_flight"]} if "in_flight" in _above_hard
 
@@ -81,7 +87,9 @@ denials contains {"code": "budget/in-flight", "facts": ["/session/in_flight"]} i
 # custom:
 #   code: budget/approvals
 #   message: People were asked for this task as often as they may be for one.
-#   remedy: Finish this task and open another, whose grants and contract fit what it does.
+#   remedy: >-
+#     Finish this task and open another, whose grants and contract fit what it does. An operator can raise the limit:
+#     `limits.task.approvals_used` in gateway.yaml.
 #   controls: [ASI09]
 exhausted contains {"code": "budget/approvals", "facts": ["/session/approvals_used"]} if not _may_ask(input)
 

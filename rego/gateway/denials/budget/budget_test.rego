@@ -66,8 +66,8 @@ test_a_contract_moves_the_soft_limit_and_not_the_hard_one if {
 	not budget.clear(_contracted({"calls": 10}, "calls", 11))
 	_asked(_contracted({"calls": 10}, "calls", 10)) == set()
 	_asked(_contracted({"denials": 60}, "denials", 60)) == set()
-	_asked(_contracted({"denials": 1000}, "denials", 201)) == {"budget/denials"}
-	_denied(_contracted({"denials": 1000}, "denials", 201)) == {"budget/denials"}
+	_asked(_contracted({"denials": 1000}, "denials", 501)) == {"budget/denials"}
+	_denied(_contracted({"denials": 1000}, "denials", 501)) == {"budget/denials"}
 	_asked(_contracted({"denials": "60"}, "denials", 51)) == {"budget/denials"}
 	budget.clear(_contracted({}, "calls", 11))
 }
@@ -108,7 +108,7 @@ _found(call) := answer if answer := budget.found(call) with input as call
 
 test_found_is_what_the_rules_find if {
 	_found(example.call) == set()
-	refused := _call("calls", 2000000)
+	refused := _call("calls", 2000001)
 	denials := budget.denials with input as refused
 	{finding | some finding in _found(refused); not finding.approvable} == denials
 	denials != set()
@@ -153,13 +153,13 @@ test_a_limit_that_is_no_number_lets_nothing_pass if {
 _exhausted(call) := example.codes(found) if found := budget.exhausted with input as call
 
 test_so_many_approvals_are_enough if {
-	_exhausted(_call("approvals_used", 19)) == set()
-	every used in [20, 21, null, "1"] {
+	_exhausted(_call("approvals_used", 99)) == set()
+	every used in [100, 101, null, "1"] {
 		_exhausted(_call("approvals_used", used)) == {"budget/approvals"}
 	}
 	_exhausted(_contracted({"approvals_used": 3}, "approvals_used", 2)) == set()
 	_exhausted(_contracted({"approvals_used": 3}, "approvals_used", 3)) == {"budget/approvals"}
-	_exhausted(_contracted({"approvals_used": 99}, "approvals_used", 20)) == {"budget/approvals"}
+	_exhausted(_contracted({"approvals_used": 999}, "approvals_used", 100)) == {"budget/approvals"}
 	lost := budget.exhausted with input as example.call with data.gateway.settings as _with_limit("approvals_used", {})
 	example.codes(lost) == {"budget/approvals"}
 }
@@ -174,7 +174,7 @@ test_what_asks_nobody_passes_whatever_was_approved if {
 _raising(raises, name, size) := json.patch(_call(name, size), [{"op": "add", "path": "/session/raises", "value": raises}])
 
 test_refused_calls_stop_no_plain_read_of_what_was_reached if {
-	every size in [51, 201] {
+	every size in [51, 501] {
 		every raises in [{}, {"depth": 1}] {
 			_asked(_raising(raises, "denials", size)) == set()
 			_denied(_raising(raises, "denials", size)) == set()
@@ -195,12 +195,12 @@ _limits_shown(call) := limits if {
 
 test_an_approval_holds_for_as_many_again if {
 	_limits_shown(_call("denials", 51)) == {"denials": 101}
-	_limits_shown(_call("denials", 190)) == {"denials": 200}
+	_limits_shown(_call("denials", 490)) == {"denials": 500}
 	_limits_shown(_contracted({"calls": 10}, "calls", 11)) == {"calls": 21}
 	every approved, codes in {100: set(), 60: {"budget/denials"}} {
 		call := json.patch(_call("denials", 61), [{"op": "add", "path": "/session/approved", "value": {"denials": approved}}])
 		_asked(call) == codes
 	}
-	hard := json.patch(_call("denials", 201), [{"op": "add", "path": "/session/approved", "value": {"denials": 999}}])
+	hard := json.patch(_call("denials", 501), [{"op": "add", "path": "/session/approved", "value": {"denials": 999}}])
 	_denied(hard) == {"budget/denials"}
 }

@@ -47,6 +47,21 @@ denials contains {"code": "contract/malformed", "facts": ["/context/task/contrac
 }
 
 # METADATA
+# title: A limit of the contract is not below the hard one
+# custom:
+#   code: contract/limit
+#   message: The contract of the task states a limit that is not below the hard limit of the policy.
+#   remedy: >-
+#     Open a task that states a smaller number. An operator can raise the hard limit, under its name below `limits.task`
+#     in gateway.yaml.
+#   controls: [ASI02, ASI08]
+denials contains {"code": "contract/limit", "facts": [concat("/", ["/context/task/contract/limits", name])]} if {
+	some name, limit in input.context.task.contract.limits
+	_known_limit(name, limit)
+	not _below_hard(name, limit)
+}
+
+# METADATA
 # title: A system that the task was not declared for
 # custom:
 #   code: contract/audience
@@ -120,6 +135,13 @@ denials contains {"code": "contract/tenant", "facts": ["/context/task/tenant", "
 _known_limit(name, limit) if {
 	_ = data.gateway.settings.task_limits[name]
 	is_number(limit)
+}
+
+_below_hard(name, limit) if {
+	settings := data.gateway.settings
+	hard := settings.task_limits[name].hard
+	is_number(hard)
+	limit < hard
 }
 
 _readable(call) if {

@@ -76,6 +76,18 @@ test_a_limit_of_no_known_name_refuses if {
 	example.codes(lost) == {"contract/malformed"}
 }
 
+test_a_limit_that_is_not_below_the_hard_one_refuses if {
+	found := contract.denials with input as _under({"limits": {"audiences": 50, "calls": 10}})
+	found == {{"code": "contract/limit", "facts": ["/context/task/contract/limits/audiences"]}}
+	_denied(_under({"limits": {"audiences": 1000}})) == {"contract/limit"}
+	_denied(_under({"limits": {"audiences": 49, "approvals_used": 99}})) == set()
+	every hard in [null, "60", [], {}] {
+		settings := _with_limits({"audiences": {"soft": 5, "hard": hard}})
+		lost := contract.denials with input as _under({"limits": {"audiences": 6}}) with data.gateway.settings as settings
+		example.codes(lost) == {"contract/limit"}
+	}
+}
+
 test_what_is_no_contract_refuses if {
 	every value in ["x", [], 7, {"limits": {}}, {"credential_flows": []}, {"limits": [], "credential_flows": []}] {
 		call := example.changed({"/context/task/contract": value})

@@ -46,7 +46,7 @@ clear(call) if {
 	limits.own_destinations.soft - object.get(session, "own_destinations", 0) >= 0
 	limits.spread.soft - session.spread >= 0
 	limits.depth.soft - session.depth >= 0
-	object.get(call.context.task, ["contract", "limits"], {}) == {}
+	_is_plain(call)
 } else if {
 	settings := data.gateway.settings
 	limits := settings.task_limits
@@ -71,7 +71,7 @@ clear(call) if {
 	limits.own_destinations.soft - object.get(session, "own_destinations", 0) >= 0
 	limits.spread.soft - session.spread >= 0
 	limits.depth.soft - session.depth >= 0
-	object.get(call.context.task, ["contract", "limits"], {}) == {}
+	_is_plain(call)
 }
 
 # METADATA
@@ -91,7 +91,9 @@ denials contains {"code": "fan-out/incomplete", "facts": facts} if {
 # custom:
 #   code: fan-out/audiences
 #   message: The task reaches more systems than one task should.
-#   remedy: Finish this task and open another for the rest. A contract that says so can raise the first limit.
+#   remedy: >-
+#     Ask a person who may approve it, or open another task for the rest. Beyond the hard limit only an operator can
+#     help: `limits.task.audiences` in gateway.yaml.
 #   controls: [ASI02, ASI08, MCP06]
 denials contains {"code": "fan-out/audiences", "facts": ["/session/audiences"]} if "audiences" in _above_hard
 
@@ -100,7 +102,9 @@ denials contains {"code": "fan-out/audiences", "facts": ["/session/audiences"]} 
 # custom:
 #   code: fan-out/burst
 #   message: The task reaches more systems within a minute than one task should.
-#   remedy: Wait a minute before calling another system.
+#   remedy: >-
+#     Wait a minute before calling another system, or ask a person who may approve it. Beyond the hard limit only an
+#     operator can help: `limits.task.audiences_in_window` in gateway.yaml.
 #   controls: [ASI02, ASI08, ASI10]
 denials contains {"code": "fan-out/burst", "facts": ["/session/audiences_in_window"]} if {
 	"audiences_in_window" in _above_hard
@@ -111,16 +115,40 @@ denials contains {"code": "fan-out/burst", "facts": ["/session/audiences_in_wind
 # custom:
 #   code: fan-out/writes
 #   message: The task writes to more systems than one task should.
-#   remedy: Finish this task and open another for the rest. A contract that says so can raise the first limit.
+#   remedy: >-
+#     Ask a person who may approve it, or open another task for the rest. Beyond the hard limit only an operator can
+#     help: `limits.task.write_audiences` in gateway.yaml.
 #   controls: [ASI02, ASI08]
-denials contains {"code": "fan-out/writes", "facts": ["/session/write_audiences"]} if "write_audiences" in _above_hard
+denials contains {"code": "fan-out/writes", "facts": _facts.write_audiences} if {
+	"write_audiences" in _above_hard
+}
+
+# METADATA
+# title: A first write that nobody has named
+# description: |
+#   A text that the task has read may have chosen the system. Where a person lets the first write pass, the task has
+#   written to the system, so later writes ask no more.
+# custom:
+#   code: fan-out/unnamed-system
+#   message: >-
+#     The task has read untrusted data, and would write to a system for the first time. Neither its goal nor its
+#     contract names this system.
+#   remedy: >-
+#     Ask a person who may approve it, or open a task whose goal or contract names the system. An operator can give the
+#     system further names (`aliases`), and let a number of systems pass: `limits.task.unnamed_systems` in gateway.yaml.
+#   controls: [ASI01, ASI02, ASI08, MCP06]
+denials contains {"code": "fan-out/unnamed-system", "facts": _facts.unnamed_systems} if {
+	"unnamed_systems" in _above_hard
+}
 
 # METADATA
 # title: Too many destinations
 # custom:
 #   code: fan-out/destinations
 #   message: The call or its task sends to more destinations than it should.
-#   remedy: Send to fewer, or open another task for the rest. A contract that says so can raise the first limit.
+#   remedy: >-
+#     Send to fewer, ask a person who may approve it, or open another task for the rest. Beyond the hard limit only an
+#     operator can help: `limits.task` in gateway.yaml, under the name of the fact.
 #   controls: [ASI02, ASI08, MCP10]
 denials contains {"code": "fan-out/destinations", "facts": [concat("/", ["/session", name])]} if {
 	some name in ["call_destinations", "call_own_destinations", "destinations", "own_destinations"]
@@ -132,7 +160,9 @@ denials contains {"code": "fan-out/destinations", "facts": [concat("/", ["/sessi
 # custom:
 #   code: fan-out/spread
 #   message: Data of one untrusted result is carried into more systems than it should be.
-#   remedy: Use what an untrusted source said in one system only.
+#   remedy: >-
+#     Use what an untrusted source said in one system only, or ask a person who may approve it. Beyond the hard limit
+#     only an operator can help: `limits.task.spread` in gateway.yaml.
 #   controls: [ASI01, ASI06, ASI08, MCP06]
 denials contains {"code": "fan-out/spread", "facts": ["/session/spread"]} if "spread" in _above_hard
 
@@ -142,8 +172,9 @@ denials contains {"code": "fan-out/spread", "facts": ["/session/spread"]} if "sp
 #   code: fan-out/depth
 #   message: Too many agents and aggregators stand between the user and the system, or nobody knows how many.
 #   remedy: >-
-#     Call from an agent that is nearer to the user. If the upstream passes calls on to others, an operator should
-#     declare which in its configuration.
+#     Call from an agent that is nearer to the user, or ask a person who may approve it. If the upstream passes calls on
+#     to others, an operator should declare which in its configuration (`aggregates`). The hard limit is
+#     `limits.task.depth` in gateway.yaml.
 #   controls: [ASI03, ASI07, ASI08]
 denials contains {"code": "fan-out/depth", "facts": ["/session/depth"]} if "depth" in _above_hard
 
@@ -155,8 +186,10 @@ denials contains {"code": "fan-out/depth", "facts": ["/session/depth"]} if not _
 # title: Several tenants
 # custom:
 #   code: fan-out/tenants
-#   message: One task may reach the systems of one tenant only.
-#   remedy: Open a task for each tenant.
+#   message: The task reaches the systems of several tenants.
+#   remedy: >-
+#     Open a task for each tenant, or ask a person who may approve it. Beyond the hard limit only an operator can help:
+#     `limits.task.tenants` in gateway.yaml.
 #   controls: [ASI03, MCP10, NHI8]
 denials contains {"code": "fan-out/tenants", "facts": ["/session/tenants"]} if "tenants" in _above_hard
 
@@ -164,19 +197,40 @@ denials contains {"code": "fan-out/tenants", "facts": ["/session/tenants"]} if "
 # title: Several environments
 # custom:
 #   code: fan-out/environments
-#   message: One task may reach the systems of one environment only.
-#   remedy: Open a task for each environment.
+#   message: The task reaches the systems of several environments.
+#   remedy: >-
+#     Open a task for each environment, or ask a person who may approve it. Beyond the hard limit only an operator can
+#     help: `limits.task.environments` in gateway.yaml.
 #   controls: [ASI03, NHI8]
 denials contains {"code": "fan-out/environments", "facts": ["/session/environments"]} if "environments" in _above_hard
 
 # METADATA
 # title: A person decides whether the task may reach so far
 # description: Under the codes of the rules above, whose soft limits these are.
-asks contains {"code": code, "facts": [concat("/", ["/session", name])], "limits": {name: number}} if {
+asks contains {"code": code, "facts": facts, "limits": {name: number}} if {
 	some name in _above_soft
+	name != "unnamed_systems"
 	code := _codes[name]
+	facts := _facts[name]
 	number := _asked[name]
 }
+
+# METADATA
+# title: A person decides whether the task may write to a system that nobody has named
+# description: |
+#   For this system alone, so the approval holds up to no number: several calls at once would show the number of all.
+asks contains {"code": "fan-out/unnamed-system", "facts": _facts.unnamed_systems} if {
+	"unnamed_systems" in _above_soft
+}
+
+# A call that changes nothing raises neither of the two numbers, so its label is a ground as well.
+_facts[name] := array.concat(_labels(name), [concat("/", ["/session", name])]) if {
+	some name in object.keys(_codes)
+}
+
+_labels(name) := ["/resource/properties/effect"] if {
+	name in ["unnamed_systems", "write_audiences"]
+} else := []
 
 _codes := {
 	"audiences": "fan-out/audiences",
@@ -190,6 +244,7 @@ _codes := {
 	"depth": "fan-out/depth",
 	"tenants": "fan-out/tenants",
 	"environments": "fan-out/environments",
+	"unnamed_systems": "fan-out/unnamed-system",
 }
 
 _sizes[name] := count(list) if {
@@ -209,13 +264,30 @@ _lists := [
 	"call_destinations",
 	"environments",
 	"tenants",
+	"unnamed_systems",
 	"write_audiences",
 ]
 
 _depth_known if _ = _sizes.depth
 
-# Depth has its own rule. What lies in own domains is known where all destinations are.
-_unknown := (object.keys(_codes) - object.keys(_sizes)) - {"depth", "own_destinations", "call_own_destinations"}
+# Depth has its own rule. What lies in own domains is known where all destinations are. Most tasks write to no system
+# that nobody has named.
+_optional := {"depth", "own_destinations", "call_own_destinations", "unnamed_systems"}
+
+_unknown := (object.keys(_codes) - object.keys(_sizes)) - _optional
+
+# The contract states no limit, and the call is no first write to a system that nobody has named.
+_is_plain(call) if {
+	object.get(call.context.task, ["contract", "limits"], {}) == {}
+	not call.session.raises.unnamed_systems
+	_names_systems(call)
+}
+
+_names_systems(call) if {
+	not call.session.unnamed_systems
+} else if {
+	is_object(call.session.raises)
+}
 
 # The numbers that this call raises. Where history does not say which, it raises all.
 _raised := input.session.raises if {

@@ -29,16 +29,20 @@ _asked(name, size) := example.codes(found) if {
 
 # What each fact may be, the code that refuses it, and the soft and the hard limit.
 _table := {
-	"audiences": ["fan-out/audiences", 5, 5],
-	"audiences_in_window": ["fan-out/burst", 5, 6],
-	"write_audiences": ["fan-out/writes", 4, 4],
-	"destinations": ["fan-out/destinations", 7, 8],
-	"call_destinations": ["fan-out/destinations", 7, 20],
-	"spread": ["fan-out/spread", 1, 2],
-	"depth": ["fan-out/depth", 2, 3],
-	"tenants": ["fan-out/tenants", 1, 1],
-	"environments": ["fan-out/environments", 1, 1],
+	"audiences": ["fan-out/audiences", 5, 50],
+	"audiences_in_window": ["fan-out/burst", 5, 50],
+	"write_audiences": ["fan-out/writes", 4, 40],
+	"destinations": ["fan-out/destinations", 7, 70],
+	"call_destinations": ["fan-out/destinations", 7, 70],
+	"spread": ["fan-out/spread", 1, 10],
+	"depth": ["fan-out/depth", 2, 20],
+	"tenants": ["fan-out/tenants", 1, 10],
+	"environments": ["fan-out/environments", 1, 10],
 }
+
+_facts(name) := ["/resource/properties/effect", "/session/write_audiences"] if {
+	name == "write_audiences"
+} else := [concat("/", ["/session", name])]
 
 test_a_first_call_is_clear if {
 	fan_out.clear(example.call)
@@ -73,7 +77,7 @@ test_above_the_hard_limit_nobody_can_allow_it if {
 }
 
 test_the_finding_says_which_fact if {
-	found := fan_out.denials with input as _call("call_destinations", 21)
+	found := fan_out.denials with input as _call("call_destinations", 71)
 	found == {{"code": "fan-out/destinations", "facts": ["/session/call_destinations"]}}
 	asked := fan_out.asks with input as _call("destinations", 8)
 	asked == {{"code": "fan-out/destinations", "facts": ["/session/destinations"], "limits": {"destinations": 8}}}
@@ -119,6 +123,16 @@ _asked_under(limits, name, size) := example.codes(found) if {
 }
 
 test_a_contract_without_limits_is_clear if fan_out.clear(_contracted({}, "audiences", 5))
+
+test_the_sixth_system_is_a_question_and_no_wall if {
+	found := fan_out.found(_call("audiences", 6)) with input as _call("audiences", 6)
+	found == {{
+		"code": "fan-out/audiences",
+		"facts": ["/session/audiences"],
+		"limits": {"audiences": 6},
+		"approvable": true,
+	}}
+}
 
 test_a_contract_raises_the_soft_limit if {
 	_asked_under({"destinations": 8}, "destinations", 8) == set()
@@ -166,7 +180,7 @@ _found(call) := answer if answer := fan_out.found(call) with input as call
 
 test_found_is_what_the_rules_find if {
 	_found(example.call) == set()
-	refused := _call("audiences", 6)
+	refused := _call("audiences", 51)
 	denials := fan_out.denials with input as refused
 	{finding | some finding in _found(refused); not finding.approvable} == denials
 	denials != set()
@@ -181,10 +195,10 @@ test_found_holds_what_a_person_decides if {
 
 # The glances look at `soft` alone, so a call that is within it must be within `hard`.
 test_no_limit_asks_only_above_what_it_refuses if {
-	every limit in data.gateway.settings.task_limits {
+	every limit in object.remove(data.gateway.settings.task_limits, ["approvals_used"]) {
 		is_number(limit.soft)
 		is_number(limit.hard)
-		limit.soft <= limit.hard
+		limit.soft < limit.hard
 	}
 }
 
@@ -206,7 +220,7 @@ test_a_limit_is_seen_at_a_glance_as_the_rules_see_it if {
 		every soft in [0, 1] {
 			settings := _with_limit(name, {"soft": soft, "hard": 300})
 			found := _findings(_call(name, 2), settings)
-			found == {{"code": row[0], "facts": [concat("/", ["/session", name])], "limits": {name: 2}, "approvable": true}}
+			found == {{"code": row[0], "facts": _facts(name), "limits": {name: 2}, "approvable": true}}
 			every call in [example.call, _writing, _call(name, 0), _call(name, 1)] {
 				_findings(call, settings)
 			}
@@ -227,10 +241,10 @@ test_a_limit_that_is_no_number_lets_nothing_pass if {
 			call := _call(name, 2)
 			without_soft := _with_limit(name, {"soft": value, "hard": 300})
 			asks := fan_out.asks with input as call with data.gateway.settings as without_soft
-			asks == {{"code": row[0], "facts": [concat("/", ["/session", name])], "limits": {name: 2}}}
+			asks == {{"code": row[0], "facts": _facts(name), "limits": {name: 2}}}
 			without_hard := _with_limit(name, {"soft": 1, "hard": value})
 			denials := fan_out.denials with input as call with data.gateway.settings as without_hard
-			denials == {{"code": row[0], "facts": [concat("/", ["/session", name])]}}
+			denials == {{"code": row[0], "facts": _facts(name)}}
 		}
 	}
 }
@@ -290,7 +304,7 @@ test_soft_limits_count_what_nobody_named if {
 		_findings(_raising({name: 8}, name, 8), data.gateway.settings) == set()
 		asked := _findings(_raising({name: 8, unnamed: 8}, name, 8), data.gateway.settings)
 		asked == {{"code": "fan-out/destinations", "facts": [concat("/", ["/session", name])], "limits": {name: 8}, "approvable": true}}
-		refused := _findings(_raising({name: 21, unnamed: 0}, name, 21), data.gateway.settings)
+		refused := _findings(_raising({name: 71, unnamed: 0}, name, 71), data.gateway.settings)
 		example.codes({finding | some finding in refused; not finding.approvable}) == {"fan-out/destinations"}
 	}
 	named := object.union_n([_call("destinations", 8), {"session": {"unnamed_destinations": 5}}])
@@ -302,7 +316,7 @@ test_own_domains_have_limits_of_their_own if {
 		_findings(_raising({name: 20}, "destinations", 8), data.gateway.settings) == set()
 		asked := _findings(_raising({name: 21}, "destinations", 8), data.gateway.settings)
 		example.codes(asked) == {"fan-out/destinations"}
-		refused := _findings(_raising({name: 101}, "destinations", 8), data.gateway.settings)
+		refused := _findings(_raising({name: 201}, "destinations", 8), data.gateway.settings)
 		example.codes({finding | some finding in refused; not finding.approvable}) == {"fan-out/destinations"}
 	}
 	many := json.patch(example.call, [{"op": "add", "path": "/session/own_destinations", "value": 21}])
@@ -321,4 +335,59 @@ test_an_approved_number_asks_no_more if {
 	every known in [{"destinations": null}, {"destinations": "9"}, {}, null, [], {"spread": 9}] {
 		example.codes(_findings(_approved(known, "destinations", 8), data.gateway.settings)) == {"fan-out/destinations"}
 	}
+}
+
+# --- first writes to systems that nobody has named -------------------------------------------------------------
+
+_unnamed(raises, systems) := json.patch(example.call, [
+	{"op": "add", "path": "/session/raises", "value": raises},
+	{"op": "add", "path": "/session/unnamed_systems", "value": systems},
+])
+
+_question := {
+	"code": "fan-out/unnamed-system",
+	"facts": ["/resource/properties/effect", "/session/unnamed_systems"],
+	"approvable": true,
+}
+
+test_each_first_write_to_a_system_that_nobody_named_asks if {
+	every number in [1, 2, 3, 40] {
+		_findings(_unnamed({"unnamed_systems": number}, _names(number)), data.gateway.settings) == {_question}
+	}
+}
+
+test_a_later_write_asks_no_more if {
+	call := _unnamed({}, ["crm"])
+	fan_out.clear(call)
+	_findings(call, data.gateway.settings) == set()
+}
+
+test_no_approval_of_one_system_holds_for_the_next if {
+	approved := json.patch(_unnamed({"unnamed_systems": 2}, ["crm", "mail"]), [{
+		"op": "add",
+		"path": "/session/approved",
+		"value": {"audiences": 50, "write_audiences": 40},
+	}])
+	_findings(approved, data.gateway.settings) == {_question}
+}
+
+test_so_many_systems_that_nobody_named_are_refused if {
+	found := _findings(_unnamed({"unnamed_systems": 41}, _names(41)), data.gateway.settings)
+	object.remove(_question, ["approvable"]) in found
+}
+
+test_an_operator_lets_a_number_of_systems_pass if {
+	settings := _with_limit("unnamed_systems", {"soft": 2, "hard": 40})
+	_findings(_unnamed({"unnamed_systems": 2}, ["crm", "mail"]), settings) == set()
+	_findings(_unnamed({"unnamed_systems": 3}, _names(3)), settings) == {_question}
+	lost := _with_limit("unnamed_systems", {"soft": 2})
+	object.remove(_question, ["approvable"]) in _findings(_unnamed({"unnamed_systems": 1}, ["crm"]), lost)
+}
+
+test_without_readable_raises_each_system_counts_as_new if {
+	every raises in [null, [], "x", {"unnamed_systems": "1"}] {
+		_findings(_unnamed(raises, ["crm"]), data.gateway.settings) == {_question}
+	}
+	unknown := json.patch(example.call, [{"op": "add", "path": "/session/unnamed_systems", "value": ["crm"]}])
+	_findings(unknown, data.gateway.settings) == {_question}
 }
