@@ -49,7 +49,7 @@ from gateway.telemetry import logs
 if TYPE_CHECKING:
     from gateway.catalogue.catalogue import UpstreamStatus
     from gateway.cli.approval_checks import ApprovalFinding
-    from gateway.config import Configuration, OpaEngine, PolicySettings, TlsSettings
+    from gateway.config import Configuration, OpaEngine, PolicySettings, TaskLimit, TlsSettings
     from gateway.model.target import Target
 
 _SOON_DAYS: Final = 21
@@ -196,6 +196,8 @@ async def _policy(settings: Configuration) -> AsyncIterator[CheckResult]:
         )
         return
     yield CheckResult("ok", "policy", f"{describe_revision(status.name, status.revision)}, {status.engine} engine")
+    if section.task_limits:
+        yield CheckResult("ok", "limits", f"limits.task in force: {_describe_limits(section.task_limits)}")
     if section.engine.kind == "opa":
         async for finding in _opa_data(section.engine):
             yield finding
@@ -210,6 +212,13 @@ def _compiled(settings: Configuration) -> Iterator[CheckResult]:
         yield from (_write_finding("compiled policy", told) for told in compiled_checks.look(settings))
     except GatewayError as error:
         yield _describe_failure("compiled policy", error)
+
+
+def _describe_limits(limits: Mapping[str, TaskLimit]) -> str:
+    numbers = {name: limit.model_dump(exclude_none=True).items() for name, limit in limits.items()}
+    return ", ".join(
+        f"{name} " + " and ".join(f"{field} {number}" for field, number in given) for name, given in numbers.items()
+    )
 
 
 def _place(section: PolicySettings, file: DataFile) -> str:

@@ -16,6 +16,7 @@ from gateway.config.settings import (
     TlsSettings,
     Upstream,
 )
+from gateway.config.task_limits import TaskLimit, TaskLimits
 
 __all__ = [
     "ArgumentTests",
@@ -31,6 +32,8 @@ __all__ = [
     "MilderLabels",
     "OpaEngine",
     "PolicySettings",
+    "TaskLimit",
+    "TaskLimits",
     "TlsSettings",
     "ToolLabels",
     "Upstream",

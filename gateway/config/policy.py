@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
 from gateway.config.formats import PlanKey
+from gateway.config.task_limits import TaskLimits
 from gateway.config.values import Duration, FilePath, Secret, Settings, Text, hostname, is_local_http
 
 
@@ -91,10 +92,23 @@ class PolicySettings(Settings):
         " is one; without it, never. An OPA has to say how old its bundles are: docs/operations.md.",
     )
 
+    _task_limits: TaskLimits = PrivateAttr(default_factory=dict)
+
+    @property
+    def task_limits(self) -> TaskLimits:
+        """Return the numbers of `limits.task`, which are data of the policy."""
+        return self._task_limits
+
+    def with_task_limits(self, limits: TaskLimits) -> Self:
+        """Return these settings for a policy with other limits of tasks."""
+        settings = self.model_copy()
+        settings._task_limits = limits  # noqa: SLF001 - of this very class
+        return settings
+
     @property
     def has_files(self) -> bool:
         """Return whether files of the policy are here: always, unless an OPA may hold any policy."""
-        return self.engine.kind == "embedded" or any((self.path, self.grants, self.overlay))
+        return self.engine.kind == "embedded" or any((self.path, self.grants, self.overlay, self._task_limits))
 
     @model_validator(mode="after")
     def _outlasts_looks(self) -> Self:

@@ -23,6 +23,7 @@ from gateway.config.labels import ToolLabels
 from gateway.config.operators import OperatorSettings
 from gateway.config.policy import PolicySettings
 from gateway.config.signals import Signals
+from gateway.config.task_limits import TaskLimit, TaskLimits
 from gateway.config.values import (
     Count,
     Delay,
@@ -188,6 +189,11 @@ class Limits(Settings):
         " the gateway listens no more.",
     )
     drain: Duration = Field(default=timedelta(seconds=30), description="For open calls after that.")
+    task: TaskLimits = Field(
+        default_factory=dict[str, TaskLimit],
+        description="Numbers in the place of the policy's limits on one task, by the name of the limit:"
+        " docs/policy/history.md#limits.",
+    )
 
 
 class KeySettings(Settings):
@@ -312,6 +318,13 @@ class Configuration(Settings):
             if re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", name) is None:
                 raise ValueError(f"{name!r} is not an upstream name; use lower-case letters, digits, - and _")
         return value
+
+    @model_validator(mode="after")
+    def _limits_of_policy(self) -> Self:
+        """Hand the limits of tasks to the policy, which has them as data."""
+        if self.limits.task:
+            self.__dict__["policy"] = self.policy.with_task_limits(self.limits.task)
+        return self
 
     @model_validator(mode="after")
     def _audiences_of_upstreams(self) -> Self:

@@ -24,11 +24,12 @@ PATIENCE: Final = 120.0
 
 
 class PolicyFiles(Struct, frozen=True):
-    """The files of a policy."""
+    """The files of a policy. `limits` are the operator's numbers for limits of tasks, by their names."""
 
     path: str | None = None
     grants: str | None = None
     overlay: str | None = None
+    limits: dict[str, dict[str, int]] = {}
 
 
 class ComparisonJob(Struct, frozen=True):

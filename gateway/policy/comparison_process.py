@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.config import EmbeddedEngine, PolicySettings
+from gateway.config import EmbeddedEngine, PolicySettings, TaskLimit
 from gateway.errors import PolicyError
 from gateway.policy.comparison import Compared, ComparedVerdict, ComparisonJob, PolicyFiles
 from gateway.policy.policy import Policy
@@ -60,6 +60,8 @@ async def _start(stack: AsyncExitStack, files: PolicyFiles, supported: tuple[str
     settings = PolicySettings(
         engine=engine, path=path, grants=grants, overlay=overlay, reload=_FOREVER, require_tests=False
     )
+    limits = {name: TaskLimit.model_validate(numbers) for name, numbers in files.limits.items()}
+    settings = settings.with_task_limits(limits)
     policy = Policy.build(settings, supported=frozenset(supported), clock=time.time, is_for_calls=False)
     await policy.start()
     stack.push_async_callback(policy.stop)

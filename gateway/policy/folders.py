@@ -12,20 +12,24 @@ from gateway.policy import bundle, embedded, overlay, parse_cost
 from gateway.policy.bundle import Bundle, Fingerprint
 from gateway.policy.plan import store
 from gateway.policy.selftest import Suite
+from gateway.policy.task_limits import LimitChange, with_limits
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyFolders:
-    """The folders of a policy. `grants` is a file in the place of the folder's own; `overlay` is a folder of own rules."""
+    """The folders of a policy. `grants` is a file in the place of the folder's own; `overlay` is a folder of own rules.
+    `limits` are numbers in the place of the policy's limits of tasks."""
 
     policy: Path
     grants: Path | None = None
     overlay: Path | None = None
+    limits: tuple[LimitChange, ...] = ()
 
     @classmethod
     def configured(cls, settings: PolicySettings) -> PolicyFolders:
         """Return the configured folders. Without `policy.path` the policy is the shipped policy."""
-        return cls(settings.path or find_shipped(), settings.grants, settings.overlay)
+        limits = tuple(LimitChange(name, one.soft, one.hard) for name, one in sorted(settings.task_limits.items()))
+        return cls(settings.path or find_shipped(), settings.grants, settings.overlay, limits)
 
     @property
     def are_shipped(self) -> bool:
@@ -59,16 +63,17 @@ def read_policy(folders: PolicyFolders) -> Bundle:
 def read_with_suites(folders: PolicyFolders) -> tuple[Bundle, tuple[Suite, ...]]:
     """Return the policy in force for these folders, and its tests as the same reading found them. Raise `PolicyBroken`.
 
-    The tests of an own policy run without the overlay; the tests of an overlay run on both together.
+    The tests of an own policy run without the overlay; the tests of an overlay run on both together. No test sees the
+    operator's limits of tasks: it may rest on those of the policy.
     """
     policy = bundle.read_folder(folders.policy, folders.grants)
     own = () if folders.is_shipped else (Suite(policy),)
     if own:
         _require_parsable(policy)
     if folders.overlay is None:
-        return policy, own
+        return with_limits(policy, folders.limits), own
     merged = _with_overlay(policy, folders.overlay)
-    return merged, (*own, Suite(merged, f"{overlay.ROOT}/"))
+    return with_limits(merged, folders.limits), (*own, Suite(merged, f"{overlay.ROOT}/"))
 
 
 def _with_overlay(policy: Bundle, folder: Path) -> Bundle:

@@ -78,6 +78,10 @@ def systems_raised(state: TaskState, event: Reserved) -> dict[str, int]:
     if "audiences" in found:
         recent = {name for name, at in state.last.items() if event.at - at <= WINDOW}
         found["audiences_in_window"] = len({*state.busy} | recent | mine["audiences"])
+    unnamed = mine["write_audiences"] - sure["write_audiences"]
+    unnamed = {name for name in unnamed if state.untrusted_systems - {name}}
+    if unnamed:
+        found["unnamed_systems"] = len(state.unnamed.keys() | unnamed)
     return found
 
 

@@ -61,6 +61,7 @@ def test_that_something_untrusted_was_read_and_not_kept_whole_is_news_of_each_sy
     for call_id, content, nothing in (
         (first, make_result(), False),
         (first, make_result(), True),
+        (second, make_result(), False),
         (second, make_result(), True),
         (first, make_result(complete=False), False),
         (first, make_result(complete=False), True),
