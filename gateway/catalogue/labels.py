@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from gateway.catalogue.overlaps import FIELDS, is_pattern
 from gateway.json.pointer import split_pointer
-from gateway.model.target import ArgumentCondition, Effect, LabelCase, Labels, Role, Sensitivity
+from gateway.model.target import ASSUMABLE, ArgumentCondition, Effect, LabelCase, Labels, Role, Sensitivity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -39,10 +39,7 @@ def labels_for(name: str, patterns: Mapping[str, ToolLabels]) -> Labels:
         fields.update(said)
     if fields.get("sandbox"):
         fields.setdefault("egress", False)
-    return Labels(**fields, roles=roles, assumed=_ASSUMED - fields.keys(), cases=cases)
-
-
-_ASSUMED: Final = frozenset({"effect", "egress", "sensitivity"})
+    return Labels(**fields, roles=roles, assumed=frozenset(ASSUMABLE) - fields.keys(), cases=cases)
 
 
 def _case(milder: MilderLabels) -> LabelCase:

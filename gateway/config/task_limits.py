@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self, TypeAlias
+from typing import Self, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictInt, model_validator
 
-from gateway.config.values import Count, Settings, Text
+from gateway.config.values import Settings, Text
 
 
 class TaskLimit(Settings):
-    """Numbers of one limit of a task. A number that is left out stays as the policy has it."""
+    """Numbers of one limit of a task. Without a number here, the number of the policy stays."""
 
-    soft: Annotated[Count, Field(ge=0)] | None = Field(default=None, description="Above it a person decides.")
-    hard: Annotated[Count, Field(ge=1)] | None = Field(default=None, description="Above it the call is refused.")
+    soft: StrictInt | None = Field(default=None, ge=0, description="Above it a person decides.")
+    hard: StrictInt | None = Field(default=None, ge=1, description="Above it the call is refused.")
 
     @model_validator(mode="after")
     def _asks_before_it_refuses(self) -> Self:

@@ -218,9 +218,7 @@ def _end_decision(state: TaskState, event: Reserved) -> None:
     """Stop counting a call as under decision: it passed or ended."""
     undecided = state.undecided
     del undecided.calls[event.call]
-    touch = shared_touch(
-        event.audience, event.write, event.tenant, event.environment, event.behind, event.assumed
-    )
+    touch = shared_touch(event.audience, event.write, event.tenant, event.environment, event.behind, event.assumed)
     left = undecided.touched[touch] - 1
     if left:
         undecided.touched[touch] = left

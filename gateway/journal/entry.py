@@ -283,6 +283,7 @@ def _target_form(target: Target, conceal: Conceal) -> JsonObject:
         "roles": {pointer: role.value for pointer, role in target.labels.roles.items()},
         "pin": None if target.pin is None else target.pin.value,
         **({"sandbox": True} if target.labels.in_sandbox else {}),
+        **({"assumed": sorted(target.labels.assumed)} if target.labels.assumed else {}),
         **({} if target.aggregates is None else {"aggregates": list(target.aggregates)}),
         **({} if target.credential is None else {"credential": target.credential._asdict()}),
     }

@@ -106,6 +106,11 @@ class LabelCase:
     roles: Mapping[str, Role] = field(default_factory=dict[str, Role])
 
 
+Assumable: TypeAlias = Literal["effect", "egress", "sensitivity"]
+ASSUMABLE: Final[tuple[Assumable, ...]] = ("effect", "egress", "sensitivity")
+"""The labels of a tool with a fail-closed value."""
+
+
 @dataclass(frozen=True, slots=True)
 class Labels:
     """The operator's labels for a tool. The defaults fail closed."""
@@ -115,7 +120,7 @@ class Labels:
     sensitivity: Sensitivity = Sensitivity.INTERNAL
     roles: Mapping[str, Role] = field(default_factory=dict[str, Role])
     """JSON pointer (RFC 6901) into the arguments → role."""
-    assumed: frozenset[str] = frozenset()
+    assumed: frozenset[Assumable] = frozenset()
     """Names of the labels that the operator left out, so that their fail-closed values hold."""
     sandbox: bool = False
     """Whether the tool works inside a sandbox of the task, from which nothing leaves."""

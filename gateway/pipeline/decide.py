@@ -146,7 +146,9 @@ class PolicyQuestions(Struct, frozen=True):
         decision = await self.policy.decide(document.decision(principal, call, told, facts))
         if prepared.handles.held:
             decision = prepared.handles.enforce_audience(decision, call.target.audience)
-        return told, decision if decision.effect == "allow" else name_assumed_labels(decision, call.target)
+        if decision.effect != "allow":
+            decision = name_assumed_labels(decision, call.target, facts.assumed_write_audiences)
+        return told, decision
 
 
 class Decider(Struct, frozen=True):

@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 from gateway.model.call import ActionName
 from gateway.model.caller import AuthMethod
 from gateway.model.signal import SignalType
-from gateway.model.target import CredentialKind, Effect, Pin, Revocable, Role, Sensitivity
+from gateway.model.target import Assumable, CredentialKind, Effect, Pin, Revocable, Role, Sensitivity
 
 Text = Annotated[str, Meta(min_length=1)]
 Time = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?Z$")]
@@ -93,6 +93,7 @@ class ResourceProperties(Closed):
     environment: str | UnsetType = UNSET
     pin: Pin | UnsetType = UNSET
     sandbox: bool | UnsetType = UNSET
+    assumed: list[Assumable] | UnsetType = UNSET
     credential: ShownCredential | UnsetType = UNSET
 
 

@@ -22,7 +22,7 @@ from gateway.model.caller import Principal
 from gateway.model.facts import CredentialFact, SessionFacts
 from gateway.model.lease import HeldLease
 from gateway.model.signal import SignalFact
-from gateway.model.target import System, Target, TargetCredential
+from gateway.model.target import ASSUMABLE, System, Target, TargetCredential
 from gateway.model.task import Contract, Task, TaskApprover
 from gateway.model.wire import Json, JsonObject
 from gateway.policy.contract import (
@@ -226,6 +226,7 @@ def _describe_resource(target: Target) -> JsonObject:
         environment=_known_or_absent(target.environment),
         pin=_known_or_absent(target.pin),
         sandbox=labels.in_sandbox or UNSET,
+        assumed=[name for name in ASSUMABLE if name in labels.assumed] or UNSET,
         credential=UNSET if target.credential is None else _show_credential(target.credential),
     )
     described = to_builtins(Resource(target.type, target.id, properties))

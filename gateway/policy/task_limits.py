@@ -1,6 +1,6 @@
-"""The operator's numbers (`limits.task` in gateway.yaml) in the place of those of the policy's data. Pure.
+"""The operator's limits of tasks (`limits.task` in gateway.yaml), in the place of limits of the policy. Pure.
 
-They become data of the policy, so each engine has them, and the revision of the policy names them.
+The numbers become data of the policy. So each engine has them, and the revision of the policy changes with them.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def with_limits(policy: Bundle, changes: Sequence[LimitChange]) -> Bundle:
 
 
 def _change_source(source: DataSource, changes: Sequence[LimitChange]) -> DataSource:
-    """Return a data file; if it has the limits, with the new numbers of the limits that it has."""
+    """Return a data file. The file with the limits gets the new numbers."""
     given: object = source.value.get(_FIELD) if source.at == _PLACE else None
     if not isinstance(given, dict):
         return source

@@ -121,6 +121,7 @@ def _target(recorded: Mapping[str, Any]) -> Target:
         recorded["egress"],
         Sensitivity(recorded["sensitivity"]),
         {pointer: Role(role) for pointer, role in recorded["roles"].items()},
+        assumed=frozenset(recorded.get("assumed", ())),
         sandbox=recorded.get("sandbox", False),
     )
     behind, shown = recorded.get("aggregates"), recorded.get("credential")

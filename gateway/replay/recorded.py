@@ -40,7 +40,7 @@ _BY_CONTEXT: Final = re.compile(r"named-|basic|bearer|userinfo|presigned-url|see
 """Rules that find a value by what is around it, so that any will do."""
 _FORMS: Final = frozenset({"base64", "base64url", "percent", "hex"})
 _LABELS: Final = ("effect", "egress", "sensitivity", "roles")
-_DEFAULTS: Final[Mapping[str, object]] = {"effect": "write", "egress": True, "sensitivity": "internal", "roles": {}}
+_DEFAULTS: Final[dict[str, object]] = {"effect": "write", "egress": True, "sensitivity": "internal", "roles": {}}
 
 
 @dataclass(slots=True)
@@ -161,7 +161,7 @@ class _RecordedSteps:
             expect["code"] = fields["reasons"][0]["code"]
         self._omitted.carried += "carried" in fields["history"]
         labels, site = _labels(fields["target"]), self._sites[fields["target"]["upstream"]]
-        if labels != site.get("tools", {}).get(step["tool"], _DEFAULTS):
+        if _DEFAULTS | labels != _DEFAULTS | site.get("tools", {}).get(step["tool"], {}):
             step["labels"] = labels
         return {**step, "expect": expect}, float(fields["history"]["at"])
 
@@ -251,13 +251,17 @@ def _describe(sites: dict[str, Any], target: Mapping[str, Any], entry: JsonObjec
         described["credential"] = _fields(entry, lambda _: credential["kind"])
     site = sites.setdefault(target["upstream"], {name: value for name, value in described.items() if value is not None})
     labels = _fields(entry, lambda _: _labels(target))
-    if labels != _DEFAULTS:
+    if _DEFAULTS | labels != _DEFAULTS:
         site.setdefault("tools", {}).setdefault(_tool(target), labels)
 
 
 def _labels(target: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the labels of a recorded call. With cases the labels differ from call to call."""
-    return {name: target[name] for name in _LABELS} | ({"sandbox": True} if target.get("sandbox") else {})
+    """Return the labels of a recorded call, without the labels that nobody had set. With cases the labels differ from call to
+    call."""
+    assumed = target.get("assumed", ())
+    return {name: target[name] for name in _LABELS if name not in assumed} | (
+        {"sandbox": True} if target.get("sandbox") else {}
+    )
 
 
 def _declaration(task: Mapping[str, Any]) -> dict[str, Any]:

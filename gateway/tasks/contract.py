@@ -53,6 +53,7 @@ LIMITS: Final = (
     "own_destinations",
     "spread",
     "tenants",
+    "unnamed_systems",
     "write_audiences",
 )
 """The facts of the session that a contract can limit. The policy refuses a contract with a limit that it does not know."""

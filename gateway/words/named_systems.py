@@ -1,11 +1,12 @@
 """Naming of systems: whether the goal or the contract of a task names the systems that a call writes to. Pure.
 
-A goal names a system by its audience, by the name of its upstream, or by an alias that the operator gives, each in singular or
-plural. A contract names a system among its audiences, or by a tool of its upstream.
+A goal names a system by its audience, the name of its upstream, or an alias from the operator, in singular or plural. A contract
+names a system among its audiences, or by a tool of its upstream.
 """
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def find_named_systems(target: Target, contract: Contract | None, given: Grounds) -> frozenset[str]:
-    """Return the systems of a target that the goal or the contract names: its own, and those behind it."""
+    """Return the named systems of a target, among its own system and the systems behind an aggregator."""
     listed = frozenset[str]() if contract is None else contract.audiences or frozenset()
     reached = (target.audience, *(target.aggregates or ()))
     named = {system for system in reached if system in listed or _is_named(system, given)}
@@ -31,6 +32,8 @@ def _is_named(name: str, given: Grounds) -> bool:
 
 
 def _has_tool_of(contract: Contract | None, upstream: str) -> bool:
-    """Return whether the contract has a tool of this very upstream."""
-    tools = () if contract is None else contract.tools or ()
+    """Return whether the contract has a tool of this very upstream, among its tools or its lasting effects."""
+    if contract is None:
+        return False
+    tools = chain(contract.tools or (), *contract.effects.values())
     return any(tool.startswith(f"{upstream}/") for tool in tools)

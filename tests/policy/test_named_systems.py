@@ -30,7 +30,11 @@ UPSTREAMS: Raw = {
     "desk": system("https://desk.example/api", aliases=["support desk"]),
     "hub": system("hub", aggregates=["crm", "mail"]),
     "bare": {"audience": "bare", "trust": "untrusted"},
-    "lab": {"audience": "lab", "environment": "test", "tools": {"write": {"effect": "exec", "sandbox": True, "roles": {"/text": "content"}}}},
+    "lab": {
+        "audience": "lab",
+        "environment": "test",
+        "tools": {"write": {"effect": "exec", "sandbox": True, "roles": {"/text": "content"}}},
+    },
 }
 PERSON: Raw = {"approvers": [{"id": "bo"}]}
 
@@ -79,11 +83,15 @@ PASSES: dict[str, Raw] = {
     "after trusted text": task(step("wiki", "read"), step("wiki"), step("notes"), step("board"), step("crm")),
     "a system that was written to before": task(step("crm"), PAGE, step("crm")),
     "the only system with untrusted text": task(step("tickets", "read"), step("tickets")),
-    "systems that the goal names": task(PAGE, *EVERYWHERE, goal="Put the page into mail, a ticket, the CRM and the chat."),
+    "systems that the goal names": task(
+        PAGE, *EVERYWHERE, goal="Put the page into mail, a ticket, the CRM and the chat."
+    ),
     "a system by its alias": task(PAGE, step("desk"), goal="Note it at the support desk"),
     "a system by the name of its upstream": task(PAGE, step("desk"), goal="Note it at Desk"),
     "systems of the contract": task(PAGE, step("crm"), **contract(audiences=["web", "crm"])),
-    "a number that the contract states": task(PAGE, step("crm"), step("mail"), **contract(limits={"unnamed_systems": 2})),
+    "a number that the contract states": task(
+        PAGE, step("crm"), step("mail"), **contract(limits={"unnamed_systems": 2})
+    ),
     "an aggregator whose systems are all named": task(PAGE, step("hub"), goal="Tell the hub, CRM and mail"),
     "reads of other systems": task(PAGE, step("mail", "read"), step("crm", "read"), step("chat", "read")),
     "a sandbox of the task": task(PAGE, step("lab")),

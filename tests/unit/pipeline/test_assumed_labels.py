@@ -32,8 +32,8 @@ def target(**labels: object) -> Target:
 def test_a_reason_that_rests_on_an_assumed_label_names_it_and_where_to_set_it(fact: str, said: str):
     (reason,) = name_assumed_labels(denial(f"/resource/properties/{fact}"), target()).reasons
 
-    assert reason.message == f"It is refused. The tool {said} because it has no label."
-    assert reason.remedy == f"Ask for a grant. An operator can set its `{fact}` under upstreams.mail.tools."
+    assert reason.message == f"The tool mail/send has no label `{fact}`, so it {said}. It is refused."
+    assert reason.remedy == f"An operator can set its `{fact}` under upstreams.mail.tools. Ask for a grant."
     assert reason.code == "tool/effect"
 
 
@@ -46,6 +46,30 @@ def test_a_label_that_the_operator_wrote_is_not_named():
 
 def test_a_reason_that_rests_on_something_else_stays_as_it_is():
     assert name_assumed_labels(denial("/arguments/path"), target()) == denial("/arguments/path")
+
+
+def test_a_reason_that_rests_on_an_assumed_label_comes_first():
+    plain = Reason("approval/grant", "It asks.", "Ask.", facts=("/subject/id",))
+    rests = Reason("tool/effect", "It writes.", "Ask.", facts=("/resource/properties/effect",))
+    other = Reason("toxic-flow/x", "It flows.", "Ask.", facts=("/arguments/to",))
+
+    found = name_assumed_labels(Decision("ask", (plain, rests, other), (), POLICY), target())
+
+    assert [reason.code for reason in found.reasons] == ["tool/effect", "approval/grant", "toxic-flow/x"]
+
+
+def test_earlier_calls_without_a_label_are_named():
+    writes = Reason("fan-out/writes", "Too many.", "Ask.", facts=("/session/write_audiences",))
+    question = Decision("ask", (writes,), (), POLICY)
+    labelled = target(effect=Effect.WRITE, egress=False, sensitivity="public")
+
+    (reason,) = name_assumed_labels(question, labelled, {"mail", "crm", "chat"}).reasons
+
+    assert reason.message == "Earlier calls had no label `effect`, so chat, crm count as written to. Too many."
+    assert reason.remedy == "An operator can set `effect` for the tools of chat, crm. Ask."
+    assert name_assumed_labels(question, labelled) == question
+    (many,) = name_assumed_labels(question, labelled, {f"s{number}" for number in range(7)}).reasons
+    assert "s0, s1, s2, s3, s4 and 2 more count as written to" in many.message
 
 
 def test_an_allowed_call_costs_nothing():

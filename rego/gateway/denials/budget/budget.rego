@@ -100,10 +100,11 @@ exhausted contains {"code": "budget/approvals", "facts": ["/session/approvals_us
 #   message: The task was declared as risky, so a person approves what it changes.
 #   remedy: Ask a person who may approve it.
 #   controls: [ASI02, ASI09]
-asks contains {"code": "budget/risk", "facts": ["/context/task/risk", "/resource/properties/effect"]} if {
+asks contains {"code": "budget/risk", "facts": facts} if {
 	input.context.task.risk
 	not reach.reads_only(input)
 	not _unattended(input)
+	facts := array.concat(["/context/task/risk", "/resource/properties/effect"], reach.missing_labels(input))
 }
 
 # METADATA

@@ -80,7 +80,7 @@ denials contains {"code": "credential-chain/presentation", "facts": _facts(i, he
 #     Leave the credential out. If the argument is meant for one, an operator can label it so in the configuration. A
 #     person may approve it for a destination that the goal, the contract or the operator names.
 #   controls: [ASI03, NHI2, MCP01, MCP10]
-denials contains {"code": "credential-chain/egress", "facts": _facts(i, held)} if {
+denials contains {"code": "credential-chain/egress", "facts": array.concat(_labels(held), _facts(i, held))} if {
 	some i, held in _held
 	_goes_astray(held)
 	not _has_own_rule(held)
@@ -138,11 +138,13 @@ asks contains {"code": "credential-chain/presentation", "facts": array.concat(_f
 
 # METADATA
 # title: A person decides on a credential for a place that is named
-asks contains {"code": "credential-chain/egress", "facts": array.concat(_facts(i, held), _route(held))} if {
+asks contains {"code": "credential-chain/egress", "facts": facts} if {
 	some i, held in _held
 	_misplaced(held)
 	not _goes_astray(held)
 	not _has_own_rule(held)
+	places := array.concat(_facts(i, held), _route(held))
+	facts := array.concat(_labels(held), places)
 }
 
 # METADATA
@@ -321,7 +323,24 @@ _may_be_placed(held) if {
 	held.minted_in_task == false
 	_short(held)
 	_stays_with_user(held)
+} else if {
+	held.minted_in_task == false
+	_short(held)
+	_is_unlabelled(held)
 }
+
+# Nobody has said what the tool and the argument do, and no other system's credential is at stake. A person may know.
+_is_unlabelled(held) if {
+	_labels(held) != []
+	not held.role
+	not held.handle
+	not _from_elsewhere(held)
+}
+
+# A tool that only reads may be sent a credential in any argument that neither is a content nor leads elsewhere.
+_labels(held) := [] if {
+	held.role in ["content", "destination"]
+} else := reach.missing_labels(input)
 
 # An argument without a role may be a text that others read.
 _is_parameter(held) if held.role in ["selector", "record", "amount"]

@@ -1,5 +1,7 @@
 package gateway.denials.credential_chain_test
 
+import data.gateway.denials.credential_chain
+
 _stays := {"/resource/properties/effect": "write", "/session/call_destinations": [], "/session/ungrounded": []}
 
 test_the_users_own_credential_in_a_parameter_asks_where_nothing_leaves if {
@@ -8,6 +10,44 @@ test_the_users_own_credential_in_a_parameter_asks_where_nothing_leaves if {
 		_denied(call) == set()
 		_asked(call) == {"credential-chain/egress"}
 	}
+}
+
+_unlabelled := {
+	"/resource/properties/assumed": ["effect", "egress", "sensitivity"],
+	"/resource/properties/effect": "write",
+	"/resource/properties/egress": true,
+}
+
+test_without_labels_a_person_decides_on_the_users_own_credential if {
+	bare := object.remove(_user, ["role"])
+	call := _carrying([bare], _unlabelled)
+	_denied(call) == set()
+	found := credential_chain.asks with input as call
+	some ask in found
+	ask.code == "credential-chain/egress"
+	array.slice(ask.facts, 0, 2) == ["/resource/properties/effect", "/resource/properties/egress"]
+}
+
+test_without_labels_a_person_decides_on_a_credential_that_goes_back if {
+	call := _carrying([object.remove(_token, ["role"])], _unlabelled)
+	_denied(call) == set()
+	_asked(call) == {"credential-chain/egress"}
+}
+
+test_missing_labels_excuse_no_other_credential if {
+	bare := object.remove(_user, ["role"])
+	every held in [
+		object.union(object.remove(_token, ["role"]), {"origin": {"kind": "result", "audience": "crm", "call": 1}}),
+		object.union(bare, {"minted_in_task": true}),
+		object.union(bare, {"chain_depth": 2}),
+		object.union(bare, {"handle": true}),
+		object.union(bare, {"role": "content"}),
+		object.union(bare, {"role": "destination"}),
+	] {
+		"credential-chain/egress" in _denied(_carrying([held], _unlabelled))
+	}
+	labelled := object.union(_unlabelled, {"/resource/properties/assumed": ["sensitivity"]})
+	"credential-chain/egress" in _denied(_carrying([bare], labelled))
 }
 
 test_any_other_misplaced_credential_is_refused if {

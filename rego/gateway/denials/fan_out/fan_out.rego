@@ -8,6 +8,8 @@
 #   - input: schema.input
 package gateway.denials.fan_out
 
+import data.gateway.lib.reach
+
 # METADATA
 # title: What refuses the call, or a person has to approve
 found(call) := set() if {
@@ -223,12 +225,12 @@ asks contains {"code": "fan-out/unnamed-system", "facts": _facts.unnamed_systems
 	"unnamed_systems" in _above_soft
 }
 
-# A call that changes nothing raises neither of the two numbers, so its label is a ground as well.
+# A call that changes nothing raises neither of the two numbers.
 _facts[name] := array.concat(_labels(name), [concat("/", ["/session", name])]) if {
 	some name in object.keys(_codes)
 }
 
-_labels(name) := ["/resource/properties/effect"] if {
+_labels(name) := reach.missing_labels(input) if {
 	name in ["unnamed_systems", "write_audiences"]
 } else := []
 

@@ -40,10 +40,6 @@ _table := {
 	"environments": ["fan-out/environments", 1, 10],
 }
 
-_facts(name) := ["/resource/properties/effect", "/session/write_audiences"] if {
-	name == "write_audiences"
-} else := [concat("/", ["/session", name])]
-
 test_a_first_call_is_clear if {
 	fan_out.clear(example.call)
 	found := fan_out.denials with input as example.call
@@ -220,7 +216,7 @@ test_a_limit_is_seen_at_a_glance_as_the_rules_see_it if {
 		every soft in [0, 1] {
 			settings := _with_limit(name, {"soft": soft, "hard": 300})
 			found := _findings(_call(name, 2), settings)
-			found == {{"code": row[0], "facts": _facts(name), "limits": {name: 2}, "approvable": true}}
+			found == {{"code": row[0], "facts": [concat("/", ["/session", name])], "limits": {name: 2}, "approvable": true}}
 			every call in [example.call, _writing, _call(name, 0), _call(name, 1)] {
 				_findings(call, settings)
 			}
@@ -241,10 +237,10 @@ test_a_limit_that_is_no_number_lets_nothing_pass if {
 			call := _call(name, 2)
 			without_soft := _with_limit(name, {"soft": value, "hard": 300})
 			asks := fan_out.asks with input as call with data.gateway.settings as without_soft
-			asks == {{"code": row[0], "facts": _facts(name), "limits": {name: 2}}}
+			asks == {{"code": row[0], "facts": [concat("/", ["/session", name])], "limits": {name: 2}}}
 			without_hard := _with_limit(name, {"soft": 1, "hard": value})
 			denials := fan_out.denials with input as call with data.gateway.settings as without_hard
-			denials == {{"code": row[0], "facts": _facts(name)}}
+			denials == {{"code": row[0], "facts": [concat("/", ["/session", name])]}}
 		}
 	}
 }
@@ -346,13 +342,26 @@ _unnamed(raises, systems) := json.patch(example.call, [
 
 _question := {
 	"code": "fan-out/unnamed-system",
-	"facts": ["/resource/properties/effect", "/session/unnamed_systems"],
+	"facts": ["/session/unnamed_systems"],
 	"approvable": true,
 }
 
 test_each_first_write_to_a_system_that_nobody_named_asks if {
 	every number in [1, 2, 3, 40] {
 		_findings(_unnamed({"unnamed_systems": number}, _names(number)), data.gateway.settings) == {_question}
+	}
+}
+
+test_a_write_without_a_label_names_the_label if {
+	call := json.patch(_unnamed({"unnamed_systems": 1, "write_audiences": 5, "audiences": 6}, ["crm"]), [{
+		"op": "add",
+		"path": "/resource/properties/assumed",
+		"value": ["effect", "sensitivity"],
+	}])
+	{finding.code: finding.facts | some finding in _findings(call, data.gateway.settings)} == {
+		"fan-out/audiences": ["/session/audiences"],
+		"fan-out/unnamed-system": ["/resource/properties/effect", "/session/unnamed_systems"],
+		"fan-out/writes": ["/resource/properties/effect", "/session/write_audiences"],
 	}
 }
 

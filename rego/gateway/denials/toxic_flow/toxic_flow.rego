@@ -80,16 +80,25 @@ asks contains {"code": "toxic-flow/exfiltration", "facts": _exfiltration_facts} 
 #     neither the goal, the contract nor a trusted source gave.
 #   remedy: Ask a person who may approve it, or open a task whose goal or contract names the value.
 #   controls: [ASI01, ASI02, ASI05, ASI09, MCP06]
-asks contains {"code": "toxic-flow/ungrounded", "facts": [concat("", ["/arguments", pointer])]} if {
+asks contains {"code": "toxic-flow/ungrounded", "facts": array.concat(_unread_labels(roles), [argument])} if {
 	not input.session.labels.untrusted == false
 	some pointer in input.session.ungrounded
 	roles := sources.roles(input, pointer)
 	not _excused(roles)
 	not _followed(pointer, roles)
 	not _from_records(pointer)
+	argument := concat("", ["/arguments", pointer])
 }
 
-_exfiltration_facts := ["/session/call_destinations", "/session/confidential_systems", "/session/labels"]
+# A read needs no source for what is no command.
+_unread_labels(roles) := reach.missing_labels(input) if {
+	_without_command(roles)
+} else := []
+
+_exfiltration_facts := array.concat(
+	reach.missing_labels(input),
+	["/session/call_destinations", "/session/confidential_systems", "/session/labels"],
+)
 
 # Confidential data goes back to the one system that it came from. The operator has labelled the tool as one by which
 # nothing leaves, and has said of each argument what it means.

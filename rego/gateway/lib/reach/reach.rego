@@ -72,3 +72,13 @@ stays_inside(call) if {
 } else if {
 	reads_only(call)
 }
+
+# METADATA
+# title: The labels of a tool that nobody set, and that a call may be held for
+# description: |
+#   As facts. The gateway takes such a tool for one that writes and sends. A finding that a label could spare names the
+#   label, so that the refusal can say first where to set it.
+missing_labels(call) := [concat("/", ["/resource/properties", label]) |
+	some label in ["effect", "egress"]
+	label in call.resource.properties.assumed
+]
