@@ -55,6 +55,12 @@ catalogue:
   trust: first_use         # locked: only what `opagate catalogue pin` has pinned can be used
   refresh: 5m
 
+# How far one task may reach before a person is asked (soft) or the call is refused (hard): docs/policy/history.md.
+# limits: {task: {audiences: {soft: 10, hard: 100}}}
+
+# People who approve what the policy asks about: docs/approvals.md. Without them such calls are refused.
+# approvals: {peers: [{uid: 1000, id: ada@corp.example}]}
+
 # Behind a balancer set drain_delay: docs/operations.md says how long.
 # limits: {request_bytes: 4MiB, connect: 5s, first_byte: 60s, in_flight: 1000, streams: 1000, drain_delay: 10s, drain: 30s}
 
@@ -72,6 +78,7 @@ catalogue:
 # The MCP servers behind it, each at /mcp/NAME.
 #   url or command   streamable HTTP, or a program that is run (stdio), without a shell
 #   audience         the system that is reached
+#   aliases          what people call it in goals: [helpdesk, ticket system]
 #   trust            trusted: what comes from it was written by your own people
 #   credential       a header for an HTTP upstream: {kind: header, name: authorization, value: "${NAME}"}
 #   env              the environment of a program: {NAME: "${NAME}"}

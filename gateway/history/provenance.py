@@ -180,6 +180,8 @@ class Provenance:
             return
         touch = event.touch
         self._touch(touch, mark)
+        for system in event.unnamed:
+            self._begun.setdefault(("unnamed_systems", system), mark)
         for system in touch.reached:
             if event.at >= self._latest.get(system, (0.0, mark))[0]:
                 self._latest[system] = (event.at, mark)
@@ -309,6 +311,7 @@ _BEGUN: Final = {
     "write_audiences": "was the first to change",
     "tenants": "was the first in tenant",
     "environments": "was the first in environment",
+    "unnamed_systems": "was the first to write, without a name in goal or contract, to",
 }
 _READ: Final = {
     "untrusted": "was the first to read something untrusted",

@@ -29,8 +29,14 @@ _LIMITS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     policy_codes.FAN_OUT_SPREAD: ("spread",),
     policy_codes.FAN_OUT_DEPTH: ("depth",),
+    policy_codes.FAN_OUT_TENANTS: ("tenants",),
+    policy_codes.FAN_OUT_ENVIRONMENTS: ("environments",),
 }
 """Code → the limits of a contract that raise its number."""
+
+
+_LABELLED: Final = frozenset({policy_codes.APPROVAL_EFFECT, policy_codes.NOT_GRANTED, policy_codes.EXFILTRATION})
+_LABELS: Final = frozenset({"/resource/properties/effect", "/resource/properties/egress"})
 
 
 class Setting(NamedTuple):
@@ -106,12 +112,11 @@ def settings_for(outcome: StepOutcome, reason: Reason) -> Iterator[Setting]:
         yield _grant(outcome)
     elif code == policy_codes.CREDENTIAL_PRESENTED:
         yield from _flows(outcome)
+    elif code == policy_codes.FAN_OUT_UNNAMED:
+        yield Setting("the contract of the task", f"audiences: [{_quote(outcome.call.target.audience)}]")
     elif code in _LIMITS:
         yield from _limits(outcome, code)
-    if (
-        code in {policy_codes.APPROVAL_EFFECT, policy_codes.NOT_GRANTED, policy_codes.EXFILTRATION}
-        and outcome.call.target.labels.assumed
-    ):
+    if outcome.call.target.labels.assumed and (code in _LABELLED or _LABELS.intersection(reason.facts)):
         yield _label(outcome)
 
 

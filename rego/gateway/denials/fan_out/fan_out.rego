@@ -139,7 +139,7 @@ denials contains {"code": "fan-out/writes", "facts": _facts.write_audiences} if 
 #     Ask a person who may approve it, or open a task whose goal or contract names the system. An operator can give the
 #     system further names (`aliases`), and let a number of systems pass: `limits.task.unnamed_systems` in gateway.yaml.
 #   controls: [ASI01, ASI02, ASI08, MCP06]
-denials contains {"code": "fan-out/unnamed-system", "facts": _facts.unnamed_systems} if {
+denials contains {"code": "fan-out/unnamed-system", "facts": _unnamed_facts} if {
 	"unnamed_systems" in _above_hard
 }
 
@@ -221,7 +221,7 @@ asks contains {"code": code, "facts": facts, "limits": {name: number}} if {
 # title: A person decides whether the task may write to a system that nobody has named
 # description: |
 #   For this system alone, so the approval holds up to no number: several calls at once would show the number of all.
-asks contains {"code": "fan-out/unnamed-system", "facts": _facts.unnamed_systems} if {
+asks contains {"code": "fan-out/unnamed-system", "facts": _unnamed_facts} if {
 	"unnamed_systems" in _above_soft
 }
 
@@ -229,6 +229,8 @@ asks contains {"code": "fan-out/unnamed-system", "facts": _facts.unnamed_systems
 _facts[name] := array.concat(_labels(name), [concat("/", ["/session", name])]) if {
 	some name in object.keys(_codes)
 }
+
+_unnamed_facts := array.concat(["/session/labels/untrusted"], _facts.unnamed_systems)
 
 _labels(name) := reach.missing_labels(input) if {
 	name in ["unnamed_systems", "write_audiences"]

@@ -342,7 +342,7 @@ _unnamed(raises, systems) := json.patch(example.call, [
 
 _question := {
 	"code": "fan-out/unnamed-system",
-	"facts": ["/session/unnamed_systems"],
+	"facts": ["/session/labels/untrusted", "/session/unnamed_systems"],
 	"approvable": true,
 }
 
@@ -360,7 +360,7 @@ test_a_write_without_a_label_names_the_label if {
 	}])
 	{finding.code: finding.facts | some finding in _findings(call, data.gateway.settings)} == {
 		"fan-out/audiences": ["/session/audiences"],
-		"fan-out/unnamed-system": ["/resource/properties/effect", "/session/unnamed_systems"],
+		"fan-out/unnamed-system": ["/session/labels/untrusted", "/resource/properties/effect", "/session/unnamed_systems"],
 		"fan-out/writes": ["/resource/properties/effect", "/session/write_audiences"],
 	}
 }
