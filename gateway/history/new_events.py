@@ -127,10 +127,12 @@ def _find_unnamed(
     """Return the systems that a call is the first to write to under foreign influence, and that nobody has named.
 
     A write before the first untrusted result was under no influence. Neither the text nor its author gains a system where
-    all of them came from the written system itself. A sandbox of the task has no reader.
+    all of them came from the written system itself. A sandbox of the task has no reader. Where goal or contract names each
+    destination of the call, they name the place itself.
     """
     influences = state.untrusted_systems | carried.untrusted_systems
-    if not influences or target.labels.in_sandbox:
+    has_named_place = bool(seen.destinations) and seen.complete and seen.destinations.keys() <= seen.named
+    if not influences or has_named_place or target.labels.in_sandbox:
         return ()
     written = certain_reach(state).written
     return tuple(

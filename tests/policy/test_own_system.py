@@ -46,7 +46,7 @@ UPSTREAMS: Raw = {
     "hub": {**SHOP, "audience": "hub", "aggregates": ["shop"]},
     "dark": {**SHOP, "aggregates": []},
 }
-GOAL = "Put the order 4711 right, and tell ana@corp.example."
+GOAL = "Put the order 4711 of the shop right, and tell ana@corp.example."
 
 
 def step(upstream: str, tool: str, result: str = "done", **arguments: Any) -> Raw:

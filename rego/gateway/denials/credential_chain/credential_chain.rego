@@ -329,12 +329,12 @@ _may_be_placed(held) if {
 	_is_unlabelled(held)
 }
 
-# Nobody has said what the tool and the argument do, and no other system's credential is at stake. A person may know.
+# Nobody has said what the tool and the argument do, and the user gave the credential. A person may know. What a system
+# showed may be read there by others once it is written back, so no missing label excuses it.
 _is_unlabelled(held) if {
 	_labels(held) != []
 	not held.role
-	not held.handle
-	not _from_elsewhere(held)
+	held.origin.kind == "user"
 }
 
 # A tool that only reads may be sent a credential in any argument that neither is a content nor leads elsewhere.

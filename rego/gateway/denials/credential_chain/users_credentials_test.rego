@@ -28,19 +28,12 @@ test_without_labels_a_person_decides_on_the_users_own_credential if {
 	array.slice(ask.facts, 0, 2) == ["/resource/properties/effect", "/resource/properties/egress"]
 }
 
-test_without_labels_a_person_decides_on_a_credential_that_goes_back if {
-	call := _carrying([object.remove(_token, ["role"])], _unlabelled)
-	_denied(call) == set()
-	_asked(call) == {"credential-chain/egress"}
-}
-
 test_missing_labels_excuse_no_other_credential if {
 	bare := object.remove(_user, ["role"])
 	every held in [
-		object.union(object.remove(_token, ["role"]), {"origin": {"kind": "result", "audience": "crm", "call": 1}}),
+		object.remove(_token, ["role"]),
 		object.union(bare, {"minted_in_task": true}),
 		object.union(bare, {"chain_depth": 2}),
-		object.union(bare, {"handle": true}),
 		object.union(bare, {"role": "content"}),
 		object.union(bare, {"role": "destination"}),
 	] {
