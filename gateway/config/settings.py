@@ -323,7 +323,7 @@ class Configuration(Settings):
     def _limits_of_policy(self) -> Self:
         """Hand the limits of tasks to the policy, which has them as data."""
         if self.limits.task:
-            self.__dict__["policy"] = self.policy.with_task_limits(self.limits.task)
+            object.__setattr__(self, "policy", self.policy.with_task_limits(self.limits.task))
         return self
 
     @model_validator(mode="after")

@@ -179,9 +179,7 @@ class Provenance:
         if not self._marks.begin(event, mark):
             return
         touch = event.touch
-        self._touch(touch, mark)
-        for system in event.unnamed:
-            self._begun.setdefault(("unnamed_systems", system), mark)
+        self._touch(touch, event.unnamed, mark)
         for system in touch.reached:
             if event.at >= self._latest.get(system, (0.0, mark))[0]:
                 self._latest[system] = (event.at, mark)
@@ -197,8 +195,9 @@ class Provenance:
         if event.exposed and event.call != self._own.call and {*touch.reached} & {*self._own.touch.reached}:
             self._parts.append((frozenset(unpack(event.exposed)), mark))
 
-    def _touch(self, touch: Touch, mark: Mark) -> None:
+    def _touch(self, touch: Touch, unnamed: tuple[str, ...], mark: Mark) -> None:
         named = [("tenants", touch.tenant), ("environments", touch.environment)]
+        named += [("unnamed_systems", system) for system in unnamed]
         for system in touch.reached:
             named += [("audiences", system), *([("write_audiences", system)] if touch.write else [])]
         for member, name in named:

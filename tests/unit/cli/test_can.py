@@ -139,7 +139,7 @@ def test_a_label_that_is_missing_is_named(can: Status, capsys: pytest.CaptureFix
 
     shown = capsys.readouterr()
     assert "without a label: effect, egress, sensitivity" in shown.out
-    assert "because it has no label" in shown.out
+    assert "has no label `effect`, so it counts as `write`. A grant names this caller" in " ".join(shown.out.split())
     assert "pins no tool 'unlabelled'" in shown.err
 
 
