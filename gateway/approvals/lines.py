@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from itertools import islice
 from typing import Any, Final, Literal, TypeAlias, cast
 
 from msgspec import Struct, structs
@@ -17,6 +18,7 @@ from msgspec import Struct, structs
 from gateway.approvals.model import WARNINGS
 from gateway.json.pointer import child, split_pointer
 from gateway.json.strict import fold as fold_name
+from gateway.json.walk import flatten
 from gateway.words.letters import ShownText, find_mixed_words, fold, has_turning_letters, quote, spell_out
 
 Speaker: TypeAlias = Literal["gateway", "agent"]
@@ -29,6 +31,8 @@ WIDTH: Final = 72
 """Cells of a row, on every surface."""
 _LEAVES: Final = 1_000
 """Values of one part that have a line each. With more of them, each member of the part has one line."""
+_WORDS: Final = 20
+"""Words that warnings name, in all."""
 _PLAIN_POINTER: Final = re.compile(r"(?:/[\w.$@-]+)+", re.ASCII)
 
 
@@ -117,7 +121,7 @@ def _said(found: Mapping[str, Any]) -> Iterator[Line]:
             yield make_line("fact", said[name], label)
     arguments = _part(said, "arguments")
     if "value" in arguments:
-        yield from show_values(arguments["value"], partial(_notes_of, _Notes.of(found)))
+        yield from show_values(arguments["value"], _Notes(found).find)
     for name, label in _BESIDE.items():
         if _part(said, name).get("value") is not None:
             yield from show_values(said[name]["value"], name=label)
@@ -136,7 +140,7 @@ def show_values(value: Any, notes_of: Callable[[str], Iterable[str]] = _no_notes
 
     Lines with notes come first. `notes_of` gives the notes of a pointer. `name` names the part of the call.
     """
-    found = tuple(_leaves(value))
+    found = tuple(islice(_leaves(value), _LEAVES + 1))
     if len(found) > _LEAVES and isinstance(value, Mapping):
         found = tuple((child("", member), item) for member, item in cast("Mapping[str, Any]", value).items())
     lines = [
@@ -170,44 +174,46 @@ def _json(value: Any) -> str:
     return quote(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
-class _Notes(Struct, frozen=True):
-    """The gateway's knowledge about the arguments of a call, by pointer."""
+class _Notes:
+    """The gateway's knowledge about the arguments of a call, by their places. Names differ as roles read them."""
 
-    roles: Mapping[str, str]
-    ungrounded: Mapping[str, list[Mapping[str, Any]]]
-    grounded: tuple[str, ...]
-    codes: Mapping[str, list[str]]
+    def __init__(self, found: Mapping[str, Any]) -> None:
+        self._exact: dict[tuple[str, ...], list[str]] = {}
+        self._wild: list[tuple[tuple[str, ...], str]] = []
+        for place, note in _known_places(found):
+            steps = _steps(place)
+            if "*" in steps:
+                self._wild.append((steps, note))
+            else:
+                self._exact.setdefault(steps, []).append(note)
 
-    @classmethod
-    def of(cls, found: Mapping[str, Any]) -> _Notes:
-        call = found["call"]
-        codes: dict[str, list[str]] = {}
-        for reason in found["reasons"]:
-            for fact in reason["facts"]:
-                if fact.startswith("/arguments/"):
-                    codes.setdefault(fact.removeprefix("/arguments"), []).append(reason["code"])
-        return cls(_part(call, "roles"), _part(call, "ungrounded"), tuple(call.get("grounded") or ()), codes)
-
-
-def _notes_of(known: _Notes, pointer: str) -> Iterator[str]:
-    yield from (f"role: {role}" for place, role in known.roles.items() if _is_within(pointer, place))
-    for place, sources in known.ungrounded.items():
-        if _is_within(pointer, place):
-            yield _write_source(place, sources)
-    if any(_is_within(pointer, place) for place in known.grounded):
-        yield "the goal, the contract or the operator's directory names it"
-    codes = [code for place, named in known.codes.items() if _is_within(pointer, place) for code in named]
-    if codes:
-        yield f"asked about: {', '.join(dict.fromkeys(codes))}"
+    def find(self, pointer: str) -> Iterator[str]:
+        """Yield the notes about a value, and about a value around it."""
+        if not self._exact and not self._wild:
+            return
+        steps = _steps(pointer)
+        for depth in range(1, len(steps) + 1):
+            yield from self._exact.get(steps[:depth], ())
+        for place, note in self._wild:
+            if len(place) <= len(steps) and all(want in {"*", step} for want, step in zip(place, steps, strict=False)):
+                yield note
 
 
-def _is_within(pointer: str, place: str) -> bool:
-    """Return whether a value stands at a place or below. Names differ as roles read them; `*` is any step."""
-    steps, wanted = split_pointer(pointer), split_pointer(place)
-    pairs = zip(steps, wanted, strict=False)
-    return len(steps) >= len(wanted) and all(
-        want in {"*", step} or fold_name(want) == fold_name(step) for step, want in pairs
-    )
+def _steps(pointer: str) -> tuple[str, ...]:
+    return tuple(map(fold_name, split_pointer(pointer)))
+
+
+def _known_places(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield places in the arguments, and a note for each."""
+    call = found["call"]
+    yield from ((place, f"role: {role}") for place, role in _part(call, "roles").items())
+    yield from ((place, _write_source(place, sources)) for place, sources in _part(call, "ungrounded").items())
+    named = "the goal, the contract or the operator's directory names it"
+    yield from ((place, named) for place in call.get("grounded") or ())
+    for reason in found["reasons"]:
+        for fact in reason["facts"]:
+            if fact.startswith("/arguments/"):
+                yield fact.removeprefix("/arguments"), f"asked about: {reason['code']}"
 
 
 def _write_source(pointer: str, sources: Iterable[Mapping[str, Any]]) -> str:
@@ -228,10 +234,9 @@ def find_warnings(texts: Iterable[str]) -> tuple[str, ...]:
 
 def texts_of(value: Any) -> Iterator[str]:
     """Yield all texts and names of a JSON value."""
-    for pointer, item in _leaves(value):
-        yield from split_pointer(pointer)
-        if isinstance(item, str):
-            yield item
+    flat = flatten(value)
+    yield from flat.names
+    yield from (item for item in flat.scalars if isinstance(item, str))
 
 
 def _warnings(found: Mapping[str, Any]) -> Iterator[Line]:
@@ -250,8 +255,10 @@ def _warnings(found: Mapping[str, Any]) -> Iterator[Line]:
         yield warning(WARNINGS[name])
     named = [said, found["call"].get("target") or found["target"], found["agent"], found["user"]]
     texts = tuple(texts_of(named))
-    for word in dict.fromkeys(word for text in texts for word in find_mixed_words(text)):
-        yield warning(f"it may look like another word: {word}")
+    words = list(dict.fromkeys(word for text in texts for word in find_mixed_words(text)))
+    yield from (warning(f"it may look like another word: {word}") for word in words[:_WORDS])
+    if len(words) > _WORDS:
+        yield warning(f"{len(words) - _WORDS} more words may look like others")
 
 
 def _known(found: Mapping[str, Any]) -> Iterator[Line]:

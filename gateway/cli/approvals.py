@@ -228,7 +228,7 @@ def _print_report(report: dict[str, Any]) -> None:
 
 
 _SHORT: Final = 8
-_NARROWEST: Final = 40
+_NARROWEST: Final = 10
 """Cells of a row on the narrowest terminal."""
 
 
@@ -289,7 +289,7 @@ def _print_line(line: Line) -> None:
     named = f"with --scope {line.name}" if line.kind == "scope" else line.name
     name = f"{named}: " if named else ""
     room = min(WIDTH, max(_NARROWEST, out.width - len("    │ ")))
-    first, *others = line.rows if room == WIDTH else fold(line.text, room - len(name))
+    first, *others = line.rows if room == WIDTH else fold(line.text, max(_NARROWEST, room - len(name)))
     for row in (f"  {name}{first}", *(f"    │ {row}" for row in others)):
         out.print(Text(row), style="yellow" if line.kind == "warning" else "")
     for told in line.notes:

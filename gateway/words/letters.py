@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import groupby
-from typing import Final, NewType
+from typing import Final, Literal, NamedTuple, NewType, TypeAlias
 
 ShownText = NewType("ShownText", str)
 """A text that is safe to show: one line, without hidden characters. Only this module makes such texts."""
@@ -53,47 +53,62 @@ def spell_out(text: str) -> ShownText:
     """
     if text.isascii() and text.isprintable():
         return ShownText(text)
-    return ShownText("".join(_spell_runs(text)))
-
-
-def _spell_runs(text: str) -> Iterator[str]:
-    for (character, is_spelled), run in groupby(_mark_hidden(text)):
-        count = sum(1 for _ in run)
-        yield _spell(character, count) if is_spelled else character * count
+    return ShownText("".join(_spell(run) if run.is_spelled else run.text for run in _runs(text)))
 
 
 def quote(text: str) -> ShownText:
     """Return a text in quotes as JSON has it, in one line. Hidden characters without a short escape are spelled out."""
-    return ShownText(f'"{"".join(_quote_runs(text))}"')
-
-
-def _quote_runs(text: str) -> Iterator[str]:
-    for (character, is_spelled), run in groupby(_mark_hidden(text)):
-        count = sum(1 for _ in run)
-        escape = _ESCAPES.get(character, character)
-        yield _spell(character, count) if is_spelled and escape == character else escape * count
+    return ShownText(f'"{"".join(map(_quote_run, _runs(text)))}"')
 
 
 _ESCAPES: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_ESCAPED: Final = str.maketrans(_ESCAPES)
 
 
-def _mark_hidden(text: str) -> Iterator[tuple[str, bool]]:
-    """Yield each character, and whether it is spelled out."""
+def _quote_run(run: _Run) -> str:
+    is_short = not run.is_spelled or run.text[0] in _ESCAPES
+    return run.text.translate(_ESCAPED) if is_short else _spell(run)
+
+
+class _Run(NamedTuple):
+    """Neighbouring characters: equal ones that are spelled out, or others that stay."""
+
+    text: str
+    is_spelled: bool
+
+
+def _runs(text: str) -> Iterator[_Run]:
+    kinds: dict[str, _Kind] = {character: _kind(character) for character in set(text)}
+    if {"hidden", "mark"}.isdisjoint(kinds.values()):
+        yield _Run(text, is_spelled=False)
+        return
+    for spelled, run in groupby(zip(text, _find_spelled(text, kinds), strict=True), key=lambda one: one[0] * one[1]):
+        yield _Run("".join(character for character, _ in run), is_spelled=bool(spelled))
+
+
+_Kind: TypeAlias = Literal["base", "hidden", "mark", "other"]
+
+
+def _kind(character: str) -> _Kind:
+    """Return whether a character is hidden, a mark, or takes marks. A mark on a quote or a bracket would change a letter
+    of the gateway."""
+    if is_hidden(character):
+        return "hidden"
+    category = unicodedata.category(character)
+    return "mark" if category == "Mn" else "base" if character.isalnum() or category == "Mc" else "other"
+
+
+def _find_spelled(text: str, kinds: Mapping[str, _Kind]) -> Iterator[bool]:
+    """Yield for each character whether it is spelled out."""
     room = 0
     for character in text:
-        if is_hidden(character):
-            room = 0
-            yield character, True
-        elif unicodedata.category(character) == "Mn":
-            yield character, room <= 0
-            room -= 1
-        else:
-            # A mark on a quote or a bracket would change a letter of the gateway.
-            room = _MARKS if character.isalnum() or unicodedata.category(character) == "Mc" else 0
-            yield character, False
+        kind = kinds[character]
+        yield kind == "hidden" or (kind == "mark" and room <= 0)
+        room = room - 1 if kind == "mark" else _MARKS if kind == "base" else 0
 
 
-def _spell(character: str, count: int) -> str:
+def _spell(run: _Run) -> str:
+    character, count = run.text[0], len(run.text)
     name = unicodedata.name(character, "")
     times = f" ×{count}" if count > 1 else ""
     return f"⟨U+{ord(character):04X}{' ' + name if name else ''}{times}⟩"
@@ -117,29 +132,35 @@ def fold(text: ShownText, width: int) -> tuple[ShownText, ...]:
     """
     # A mark after the line end stays with its letter.
     pieces = re.split(r"(?<=\\n)(?=[ -~])", text)
-    return tuple(ShownText(row) for piece in pieces for row in _rows(piece, width))
+    cells = {character: _cells(character) for character in set(text)}
+    return tuple(ShownText(row) for piece in pieces for row in _rows(piece, width, cells))
 
 
-def _rows(text: str, width: int) -> Iterator[str]:
-    row, used = "", 0
-    for character in text:
-        cells = count_cells(character)
-        if used + cells > width and unicodedata.category(character) != "Mn":
-            whole = row.rfind(" ", len(row) - _LONGEST_TAIL) + 1 or len(row)
-            yield row[:whole]
-            row, used = row[whole:], count_cells(row[whole:])
-        row, used = row + character, used + cells
-    yield row
+def _rows(text: str, width: int, cells: Mapping[str, int]) -> Iterator[str]:
+    start = 0
+    while start < len(text) or not start:
+        end = min(start + width, len(text))
+        used = sum(cells[character] for character in text[start:end])
+        while used > width and end - start > 1:
+            end -= 1
+            used -= cells[text[end]]
+        while end < len(text) and unicodedata.category(text[end]) == "Mn":
+            end += 1
+        if end < len(text):
+            end = text.rfind(" ", max(start, end - _LONGEST_TAIL), end) + 1 or end
+        yield text[start:end]
+        start = max(end, 1)
 
 
 def count_cells(text: str) -> int:
     """Return the cells of a screen that a text takes, rather too many than too few."""
-    return len(text) if text.isascii() else sum(map(_cells, text))
+    return sum(map(_cells, text))
 
 
 def _cells(character: str) -> int:
+    """Return the cells of a character: two also for a letter that is wide on the screens of some languages alone."""
     is_flag = "\U0001f1e6" <= character <= "\U0001f1ff"
-    return 2 if is_flag or unicodedata.east_asian_width(character) in {"W", "F"} else 1
+    return 2 if is_flag or unicodedata.east_asian_width(character) in {"W", "F", "A"} else 1
 
 
 # --- letters that look like others -----------------------------------------------------------------

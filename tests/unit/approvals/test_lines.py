@@ -87,10 +87,14 @@ def texts(found: Mapping[str, Any], name: str) -> list[str]:
     return [line.text for line in block(found, name)]
 
 
-def printed(found: dict[str, Any]) -> list[str]:
-    """The question on a terminal, broken wherever any program breaks lines."""
-    with out.capture() as taken:
-        command._print_question(found)
+def printed(found: dict[str, Any], width: int = 160) -> list[str]:
+    """The question on a terminal of so many columns, broken wherever any program breaks lines."""
+    before, out.width = out.width, width
+    try:
+        with out.capture() as taken:
+            command._print_question(found)
+    finally:
+        out.width = before
     return taken.get().splitlines()
 
 
@@ -155,6 +159,13 @@ def test_n_arguments_are_n_lines_on_the_terminal_and_on_the_page(value: dict[str
     assert all(count_cells(row) <= WIDTH + 10 for row in rows)
     assert items == ["li argument"] * count
     assert {*tags} <= {"section said agent", "span whose", "ul lines", "li argument", "bdi row", "small"}
+
+
+@settings(max_examples=100, deadline=None)
+@given(ARGUMENTS)
+def test_a_narrow_terminal_breaks_no_row(value: dict[str, Any]):
+    # A letter keeps its marks, so a row may be some cells wider for a terminal without marks.
+    assert all(count_cells(row) <= 60 + 4 for row in between(printed(shown(value), 60), "said by the agent"))
 
 
 @settings(max_examples=200, deadline=None)
@@ -262,6 +273,13 @@ def test_a_value_in_question_stands_before_a_flood_of_others():
     found = shown({**{f"a{number}": number for number in range(500)}, "to": "eve@evil.example"}, **known)
 
     assert texts(found, "said")[0] == '/to = "eve@evil.example"'
+
+
+def test_a_flood_of_odd_words_is_counted():
+    found = shown({f"k{number}": f"p\u0430y{number}" for number in range(100)})
+
+    assert len(texts(found, "warnings")) == 21
+    assert texts(found, "warnings")[-1] == "80 more words may look like others"
 
 
 def test_a_part_with_very_many_values_has_a_line_for_each_member():
