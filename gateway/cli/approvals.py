@@ -14,7 +14,7 @@ from gateway.approvals.lines import WIDTH
 from gateway.approvals.model import WARNINGS
 from gateway.cli.loop import run
 from gateway.cli.options import ConfigOption, JsonOption, configuration, moment
-from gateway.cli.terminal import describe_count, emit, note, out, pairs, plain, show, table
+from gateway.cli.terminal import FURTHER, NARROWEST, describe_count, emit, note, out, pairs, plain, say, show, table
 from gateway.words.letters import fold
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def list_questions(
     show(listed)
     for one in found:
         for warning in one["warnings"]:
-            _say(f"{one['id'][:_SHORT]}: look closely, {WARNINGS[warning]}", "yellow")
+            say(f"{one['id'][:_SHORT]}: look closely, {WARNINGS[warning]}", style="yellow")
 
 
 @app.command("show", epilog="Example: opagate approvals show 5f0c1d2e")
@@ -150,9 +150,9 @@ def watch(
                 typer.echo(json.dumps(one))
             else:
                 text = f"{one['state']:<10} {one['code']}  {one['id'][:_SHORT]}  {one['target']}  {', '.join(one['reasons'])}"
-                out.print(plain(text))
+                say(text)
                 for warning in one["warnings"]:
-                    _say(f"  look closely, {WARNINGS[warning]}", "yellow")
+                    say(f"  look closely, {WARNINGS[warning]}", style="yellow")
 
 
 @app.command("stats", epilog="Example: opagate approvals stats --since 7d")
@@ -198,7 +198,7 @@ def send_test(
         note("no channel sends messages: people look with `opagate approvals`, or over /api/approvals")
     for one in () if as_json else found:
         told = "delivered" if one["delivered"] else f"NOT delivered: {one['problem']}"
-        _say(f"{one['channel']} ({one['place']}): {told}", "" if one["delivered"] else "red")
+        say(f"{one['channel']} ({one['place']}): {told}", style="" if one["delivered"] else "red")
     if not all(one["delivered"] for one in found):
         raise typer.Exit(1)
 
@@ -219,17 +219,15 @@ def _print_report(report: dict[str, Any]) -> None:
             f"{rule['code']}: {describe_count(rule['questions'], 'question')}, {rule['times']} for {rule['most_for']}"
         )
         for one in rule["instead"]:
-            _say(f"  to be asked no more, in {one['where']}: {one['yaml']}")
+            say(f"  to be asked no more, in {one['where']}: {one['yaml']}")
             if one["advice"]:
-                _say(f"    {one['advice']}")
+                say(f"    {one['advice']}")
     if report["warning"]:
         out.print()
-        _say(report["warning"], "yellow")
+        say(report["warning"], style="yellow")
 
 
 _SHORT: Final = 8
-_NARROWEST: Final = 10
-"""Cells of a row on the narrowest terminal."""
 
 
 def open_desk(
@@ -262,17 +260,12 @@ def _print_vote(found: dict[str, Any], *, as_json: bool) -> None:
         "denied": "refused: the caller is told that a person said no",
     }
     ended = "; its task is ended" if found.get("task_ended") else ""
-    _say(f"{told.get(found['state'], found['state'])}{ended}")
-
-
-def _say(text: str, style: str = "") -> None:
-    """Print a line. Hidden characters are spelled out."""
-    out.print(plain(text), style=style)
+    say(f"{told.get(found['state'], found['state'])}{ended}")
 
 
 def _title(text: str) -> None:
     out.print()
-    _say(text, "bold")
+    say(text, style="bold")
 
 
 def _print_question(found: dict[str, Any]) -> None:
@@ -288,9 +281,9 @@ def _print_question(found: dict[str, Any]) -> None:
 def _print_line(line: Line) -> None:
     named = f"with --scope {line.name}" if line.kind == "scope" else line.name
     name = f"{named}: " if named else ""
-    room = min(WIDTH, max(_NARROWEST, out.width - len("    │ ")))
-    first, *others = line.rows if room == WIDTH else fold(line.text, max(_NARROWEST, room - len(name)))
-    for row in (f"  {name}{first}", *(f"    │ {row}" for row in others)):
+    room = min(WIDTH, max(NARROWEST, out.width - len(FURTHER)))
+    first, *others = line.rows if room == WIDTH else fold(line.text, max(NARROWEST, room - len(name)))
+    for row in (f"  {name}{first}", *(f"{FURTHER}{row}" for row in others)):
         out.print(Text(row), style="yellow" if line.kind == "warning" else "")
     for told in line.notes:
         for row in fold(told, room):

@@ -14,7 +14,7 @@ import typer
 
 from gateway.cli import loop
 from gateway.cli.options import ConfigOption, JsonOption, configuration
-from gateway.cli.terminal import emit, err, out, paint, plain, sentence, show, table
+from gateway.cli.terminal import emit, err, out, paint, plain, say, sentence, show, table
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -303,12 +303,12 @@ def _show_change(change: PinChange) -> None:
     from gateway.catalogue.pins import UnpinnableDefinition
     from gateway.catalogue.pins import diff as difference
 
-    out.print(paint(change.kind), plain(f"{change.subject} {change.upstream}/{change.name}"), style="bold")
+    say(paint(change.kind), f" {change.subject} {change.upstream}/{change.name}", style="bold")
     if isinstance(change.new, UnpinnableDefinition):
-        out.print(f"  it cannot be pinned: {change.new.problem}", style="red", markup=False)
+        say(f"  it cannot be pinned: {change.new.problem}", style="red")
         return
     for text in difference(change.old, change.new).splitlines():
-        out.print(_colour(text))
+        say(_colour(text))
 
 
 def _colour(text: str) -> Text:

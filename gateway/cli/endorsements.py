@@ -9,7 +9,7 @@ import typer
 
 from gateway.cli.approvals import AsOption, SocketOption, open_desk
 from gateway.cli.options import ConfigOption, JsonOption
-from gateway.cli.terminal import describe_count, emit, note, out, plain, show, table
+from gateway.cli.terminal import describe_count, emit, note, plain, say, show, table
 
 PrincipalOption = Annotated[
     str | None, typer.Option("--principal", metavar="NAME", help="Endorsements of this agent, or for this user.")
@@ -109,7 +109,7 @@ def _print_endorsements(found: list[dict[str, Any]]) -> None:
         listed.add_row(one["id"][:_SHORT], *map(plain, cells))
     show(listed)
     for one in found:
-        out.print(plain(f"{one['id'][:_SHORT]}: {_values(one)}"))
+        say(f"{one['id'][:_SHORT]}: {_values(one)}")
 
 
 def _values(found: dict[str, Any]) -> str:

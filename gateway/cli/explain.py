@@ -11,7 +11,19 @@ import typer
 
 from gateway.cli import recorded_grants
 from gateway.cli.options import ConfigOption, JsonOption, configuration
-from gateway.cli.terminal import describe_count, describe_revision, emit, note, out, paint, pairs, plain, sentence, show
+from gateway.cli.terminal import (
+    describe_count,
+    describe_revision,
+    emit,
+    note,
+    out,
+    paint,
+    pairs,
+    plain,
+    say,
+    sentence,
+    show,
+)
 from gateway.errors import JournalError
 
 if TYPE_CHECKING:
@@ -139,7 +151,7 @@ def _approval(decision: Mapping[str, Any], journal: Path, key: bytes | None) -> 
 
 def _show(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> None:
     effect = str(decision.get("effect") or "refused")
-    out.print(paint(effect, effect.upper()), "", plain(_what(decision)), style="bold")
+    say(paint(effect, effect.upper()), "  ", _what(decision), style="bold")
     rows = pairs()
     for name, value in _facts(decision, settled):
         rows.add_row(name, plain(value))
@@ -250,7 +262,7 @@ def _show_reason(reason: Mapping[str, Any], facts: Facts) -> None:
     from gateway.explain.reasons import rows as reason_rows
 
     out.print()
-    out.print(paint("fail", str(reason["code"])), plain(str(reason["title"] or "")), style="bold")
+    say(paint("fail", str(reason["code"])), " ", str(reason["title"] or ""), style="bold")
     rows = pairs()
     for label, text in reason_rows(reason):
         rows.add_row(label, plain(text))

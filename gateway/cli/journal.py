@@ -27,6 +27,7 @@ from gateway.cli.terminal import (
     paint,
     pairs,
     require_reader,
+    say,
     sentence,
     show,
     table,
@@ -218,7 +219,7 @@ def tail(
         if as_json:
             line(_compact(entry))
         else:
-            out.print(_line(entry, _target_of(cast("dict[str, Any]", entry), targets)))
+            say(_line(entry, _target_of(cast("dict[str, Any]", entry), targets)))
 
     def wait() -> bool:
         nonlocal live

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli.options import ConfigOption, JsonOption, configuration
-from gateway.cli.terminal import describe_count, emit, note, out, pairs, plain, show, table
+from gateway.cli.terminal import describe_count, emit, note, pairs, plain, show, table
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -60,7 +60,7 @@ def show_lease(lease: IdArgument, config: ConfigOption = None, as_json: JsonOpti
     grid = pairs()
     for name, value in found.items():
         grid.add_row(name, plain(_write_value(name, value)))
-    out.print(grid)
+    show(grid)
 
 
 @app.command("revoke", epilog="Example: opagate leases revoke --user alice")

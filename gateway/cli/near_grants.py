@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, cast
 
-from gateway.cli.terminal import out, paint, pairs, plain, show
+from gateway.cli.terminal import out, paint, pairs, plain, say, show
 from gateway.explain import grants
 from gateway.policy import grant_fits
 
@@ -25,10 +25,10 @@ def show_grants(fits: Sequence[Fit] | None, where: Places, target: str) -> None:
         out.print("Neither the policy nor the record tells which grants are near.", style="yellow")
         return
     if not fits:
-        out.print(plain(f"No grant is for the upstream of {target}, and none for all upstreams."), style="bold")
+        say(f"No grant is for the upstream of {target}, and none for all upstreams.", style="bold")
         return
     if not any(fit.names_target for fit in fits):
-        out.print(plain(f"No grant names {target}. The nearest:"), style="bold")
+        say(f"No grant names {target}. The nearest:", style="bold")
     for fit in fits:
         _show_grant(fit, where)
 

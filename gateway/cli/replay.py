@@ -15,7 +15,7 @@ from gateway.cli import loop
 from gateway.cli.options import ConfigOption, configuration, configuration_path
 from gateway.cli.policy import policy_settings
 from gateway.cli.policy_options import GrantsOption, PathOption
-from gateway.cli.terminal import err, line, out, paint, plain, show, table
+from gateway.cli.terminal import err, line, out, paint, plain, say, show, table
 
 if TYPE_CHECKING:
     from gateway.config import PolicySettings
@@ -231,7 +231,7 @@ def _show_difference(difference: DecisionDifference) -> None:
 def _print(text: Text) -> None:
     """Laying out is slow, and of use on a terminal only."""
     if out.is_terminal:
-        out.print(text)
+        say(text)
     else:
         line(text.plain.rstrip())
 

@@ -22,6 +22,11 @@ from gateway.words.letters import spell_out
 _WIDE: Final = 160
 """Columns of a table when the output goes to a program or a file. Other lines are never broken."""
 
+FURTHER: Final = "    │ "
+"""Before each further row of a line on a terminal."""
+NARROWEST: Final = 10
+"""Cells of a row on the narrowest terminal."""
+
 _STYLES: Final = {
     "allow": "green",
     "allowed": "green",
@@ -80,14 +85,25 @@ def sentence(message: str, remedy: str = "") -> None:
     """Print an error, or a note, in the form of every error. Further lines of a message stand in."""
     first, *others = message.split("\n")
     for row in (f"opagate: {first}", *(f"  {other}" for other in others)):
-        err.print(row, style="red", markup=False)
+        say(row, style="red", console=err)
     if remedy:
         err.print(f"  → {remedy}", markup=False)
 
 
 def note(text: str) -> None:
     """Print a line of remarks on stderr, outside of piped output."""
-    err.print(plain(text), style="dim")
+    say(text, style="dim", console=err)
+
+
+def say(*pieces: str | Text, style: str = "", console: Console | None = None) -> None:
+    """Print a line with words of others, on stdout by default. The further rows of a long line stand in on a terminal."""
+    screen = console or out
+    made = Text.assemble(*(plain(piece) if isinstance(piece, str) else piece for piece in pieces))
+    first, *others = [made]
+    if screen.is_terminal:
+        first, *others = made.wrap(screen, max(NARROWEST, screen.width - len(FURTHER)), overflow="fold")
+    for row in (first, *(Text(FURTHER).append_text(other) for other in others)):
+        screen.print(row, style=style)
 
 
 def line(whole: str) -> None:

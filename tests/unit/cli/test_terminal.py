@@ -68,6 +68,26 @@ def test_no_text_begins_a_line_of_the_gateway(end: str, capsys: pytest.CaptureFi
     assert not [line for line in lines if line.startswith("opagate: all")]
 
 
+@pytest.mark.parametrize("width", [40, 80, 160])
+def test_the_edge_of_a_terminal_begins_no_line_of_the_gateway(width: int, monkeypatch: pytest.MonkeyPatch):
+    screen = io.StringIO()
+    monkeypatch.setattr(
+        terminal, "out", terminal._PlainConsole(file=screen, force_terminal=True, width=width, color_system=None)
+    )
+    for fill in range(width + 1):
+        terminal.say("call allowed ", "files/" + "x" * fill + " " * fill + "opagate: all is well")
+    rows = screen.getvalue().splitlines()
+
+    assert max(map(len, rows)) <= width
+    assert all(row.startswith(("call allowed ", terminal.FURTHER)) for row in rows)
+
+
+def test_a_line_for_a_program_is_one_line(capsys: pytest.CaptureFixture[str]):
+    terminal.say("x" * 1_000)
+
+    assert capsys.readouterr().out == "x" * 1_000 + "\n"
+
+
 HOSTILE = (
     "\x1b[2J", "\x1b]0;title\x07", "\x1b]8;;https://evil.test\x1b\\x", "\x9b31m", "\x9d0;x\x9c", "\x90q\x9c", "\x07", "\x08\x08", "\r", "\x0b", "\x0c",
     "\x0e", "\x7f", "\x00", "\x85", "\u202e", "\u2066", "\u200b", "\u2028", "\u2029", "\ufeff", "\u00ad", "\U000e0041", "\ue000", "\ud800", "[/]\x1b[31m", "\u2800", "\u3164", "\u0338",
