@@ -18,6 +18,7 @@ from gateway.history import History
 from gateway.http.limits import RequestPlaces
 from gateway.identity.identities import Identities
 from gateway.inspection.inspector import Inspector
+from gateway.inspection.schemas import ToolSchemas
 from gateway.journal.records import ResultRecord
 from gateway.journal.refusal_sampler import RefusalSampler
 from gateway.journal.writer import Journal
@@ -100,6 +101,8 @@ class Gateway:
     """The way to people who approve calls; `None`: a call that needs a person is refused."""
     authority: Authority | None = None
     """The credentials lent to calls; `None`: no upstream has a leased credential."""
+    schemas: ToolSchemas = field(default_factory=ToolSchemas)
+    """The compiled schemas of tools."""
     added_headers: Mapping[str, frozenset[bytes]] = field(default_factory=dict[str, frozenset[bytes]])
     """The names of the callers' headers that the operator lets through, by upstream."""
     user_connections: UserConnections | None = None
@@ -132,7 +135,7 @@ class Gateway:
 def build_pipeline(parts: Gateway) -> Pipeline:
     """Return the stages of requests."""
     tasks = CurrentTasks(parts.history.tasks, parts.task_tokens)
-    preparation = Preparation(parts.catalogue, tasks, parts.vault)
+    preparation = Preparation(parts.catalogue, tasks, parts.vault, parts.schemas)
     record = CallRecord(
         parts.journal, parts.metrics, parts.history.ledger, parts.worker, parts.arguments_form, parts.monotonic
     )

@@ -155,21 +155,13 @@ async def _open_parts(
         style=configuration.errors,
         people=people,
         authority=authority,
-        added_headers=_added_headers(configuration),
+        schemas=content.tool_schemas(configuration),
+        added_headers=content.added_headers(configuration),
         live=live,
         signals=signals,
         answers=base.signalled.answers,
         user_connections=build_user_connections(parts, authority, people),
     )
-
-
-def _added_headers(configuration: Configuration) -> dict[str, frozenset[bytes]]:
-    """Return the names of the callers' headers that the operator lets through, by upstream."""
-    return {
-        name: frozenset(header.encode() for header in upstream.headers)
-        for name, upstream in configuration.upstreams.items()
-        if upstream.headers
-    }
 
 
 def _places(configuration: Configuration) -> RequestPlaces:

@@ -20,6 +20,7 @@ from gateway.credentials.origins import KnownOrigins
 from gateway.credentials.suppressions import Suppression, Suppressions, unknown
 from gateway.destinations.directory_files import load
 from gateway.inspection.inspector import Inspector
+from gateway.inspection.schemas import ToolSchemas
 from gateway.journal.records import ResultRecord
 from gateway.journal.redaction import Spots, concealed_with, together
 from gateway.journal.writer import Journal
@@ -113,3 +114,19 @@ def result_record(configuration: Configuration, journal: Journal, spots: Spots) 
             return partial(ResultRecord, journal.fingerprint_key)
         case "full":
             return partial(ResultRecord, journal.fingerprint_key, spots)
+
+
+def added_headers(configuration: Configuration) -> dict[str, frozenset[bytes]]:
+    """Return the names of the callers' headers that the operator lets through, by upstream."""
+    return {
+        name: frozenset(header.encode() for header in upstream.headers)
+        for name, upstream in configuration.upstreams.items()
+        if upstream.headers
+    }
+
+
+def tool_schemas(configuration: Configuration) -> ToolSchemas:
+    """Return the checks of arguments and results."""
+    return ToolSchemas(
+        {name for name, upstream in configuration.upstreams.items() if upstream.additional_arguments == "pass"}
+    )

@@ -15,11 +15,12 @@ from msgspec import Struct
 from gateway.catalogue import labels, overlaps, pins
 from gateway.catalogue.pins import INSTRUCTIONS, Definition, Pinned, UnpinnableDefinition
 from gateway.errors import ConfigurationError
+from gateway.json.schema import UnusableSchema, compile_schema
 from gateway.model.target import Effect, Labels, Pin, Target, TargetCredential
 from gateway.words.letters import spell_out
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from gateway.catalogue.overlaps import Overlap
     from gateway.catalogue.pins import PinChange, Subject
@@ -134,7 +135,19 @@ class Definitions(Struct, frozen=True, eq=False):
             name: item.document.get("inputSchema") for name, item in self.seen.items() if isinstance(item, Definition)
         }
         overlapping = tuple(overlap.sentence for overlap in self.overlaps())
-        return labels.check(self.terms.upstream, self.terms.settings.tools, schemas) + overlapping + self.unreadable
+        checked = labels.check(self.terms.upstream, self.terms.settings.tools, schemas) + tuple(
+            self._unusable_schemas()
+        )
+        return checked + overlapping + self.unreadable
+
+    def _unusable_schemas(self) -> Iterator[str]:
+        """Yield a sentence for each schema of a tool that nothing can be compared with."""
+        for name, item in self.seen.items():
+            document = item.document if isinstance(item, Definition) else {}
+            for field in ("inputSchema", "outputSchema"):
+                found = compile_schema(document[field]) if document.get(field) is not None else None
+                if isinstance(found, UnusableSchema):
+                    yield f"{self.terms.upstream}/{pins.visible(name)}: its {field} {pins.visible(found.problem)}"
 
     def overlaps(self) -> tuple[Overlap, ...]:
         """Return the label patterns with different labels for a listed tool, or for a URI."""
@@ -206,6 +219,7 @@ def target_of(
         pin=pin,
         annotations=_annotations(document),
         schema=document.get("inputSchema"),
+        output=document.get("outputSchema"),
         aggregates=settings.aggregates,
         credential=credential,
         aliases=settings.aliases,

@@ -77,6 +77,11 @@ class Upstream(Settings):
         description="Headers of callers that go on, beside those of MCP and of tracing. Policy, people and the record see them."
         " Names of credentials are refused.",
     )
+    additional_arguments: Literal["refuse", "pass"] = Field(
+        default="refuse",
+        description="Arguments that a tool's schema neither names nor allows by `additionalProperties`; `pass` also lets"
+        " tools be used whose schema cannot be.",
+    )
     tools: dict[str, ToolLabels] = Field(default_factory=dict, description="Tool name pattern → labels.")
     resources: dict[str, Sensitivity] = Field(
         default_factory=dict, description="URI pattern → sensitivity; without one that of the tools that read."

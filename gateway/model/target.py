@@ -156,6 +156,8 @@ class Target:
     """The credential that the gateway shows to the upstream; `None` for none."""
     annotations: JsonObject = field(default_factory=dict[str, Json])
     schema: Json = field(default=None, repr=False)
+    output: Json = field(default=None, repr=False)
+    """The tool's output schema as last listed; `None` for none."""
     definition: str | None = None
     """Digest of the pinned definition; `None` unless the listed definition matches its pin."""
     aliases: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ from gateway.catalogue.catalogue import Catalogue
 from gateway.credentials.handles import BACKSLASH, SIGN, places
 from gateway.history import TaskRegistry
 from gateway.inspection.label_cases import labelled_for_call
+from gateway.inspection.schemas import ToolSchemas
 from gateway.model.call import ActionName, Call
 from gateway.model.decision import Reason, Refusal
 from gateway.model.task import Task
@@ -70,11 +71,13 @@ class Preparation(Struct, frozen=True):
     catalogue: Catalogue
     tasks: CurrentTasks
     vault: Vault
+    schemas: ToolSchemas
 
     def prepare_call(
         self, context: RequestContext, request: UpstreamRequest, message: Message, *, exposed: bool
     ) -> PreparedCall | Refusal:
-        """Collect the inputs of a decision on a call. Refuse an ambiguous call, and a call with an unknown task or handle."""
+        """Collect the inputs of a decision on a call. Refuse an ambiguous call, a call with an unknown task or handle, and a call
+        that does not fit its tool's definition."""
         call = self._read_call(context.exchange.upstream, message, request.added)
         if is_ambiguous(call.arguments, call.target.schema):
             return _AMBIGUOUS
@@ -89,11 +92,20 @@ class Preparation(Struct, frozen=True):
             return task
         body = message.body
         found = places(body, TABLE[call.action].decided) if BACKSLASH in body or SIGN in body else ()
-        if not found:
-            return PreparedCall(request, message, call, task, ResolvedHandles(request, {}), exposed)
-        readings = self.tasks.registry.readings_of(task)
-        handles = resolve_handles(self.vault, request, message, call, found, tasks=readings)
-        return handles if isinstance(handles, Refusal) else PreparedCall(request, message, call, task, handles, exposed)
+        handles = ResolvedHandles(request, {})
+        if found:
+            readings = self.tasks.registry.readings_of(task)
+            resolved = resolve_handles(self.vault, request, message, call, found, tasks=readings)
+            if isinstance(resolved, Refusal):
+                return resolved
+            handles = resolved
+        if call.target.schema is not None:
+            # A handle stands for a text of the form that the schema describes.
+            sent = (handles.outgoing.message or message).params.get("arguments", _NOTHING)
+            misfit = self.schemas.refuse_arguments(call.target, sent, len(body))
+            if misfit is not None:
+                return misfit
+        return PreparedCall(request, message, call, task, handles, exposed)
 
     def _read_call(self, upstream: str, message: Message, added: Headers) -> Call:
         """Return the call as policy sees it: its target with labels and pin, and all that its upstream reads. The arguments of a

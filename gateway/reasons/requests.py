@@ -84,6 +84,30 @@ REQUEST_AMBIGUOUS_ARGUMENT: Final = RefusalText(
     "Write the names of arguments as the tool's definition does, and each once.",
     _rpc.INVALID_PARAMS,
 )
+ARGUMENT_SCHEMA: Final = RefusalText(
+    "argument/schema",
+    200,
+    "The arguments do not fit the tool's definition: {problem}.",
+    "Send arguments that its inputSchema describes.",
+)
+ARGUMENT_UNNAMED: Final = RefusalText(
+    "argument/schema",
+    200,
+    "The tool's definition does not have one of the arguments: {problem}.",
+    "Leave it out. The operator can let such arguments pass: `upstreams.*.additional_arguments`.",
+)
+ARGUMENT_SCHEMA_UNUSABLE: Final = RefusalText(
+    "argument/schema",
+    200,
+    "Nothing can be compared with the tool's inputSchema: it {problem}.",
+    "Have the server mended, or have the operator set `upstreams.*.additional_arguments` to `pass`.",
+)
+RESULT_SCHEMA: Final = RefusalText(
+    "result/schema",
+    200,
+    "The tool's result does not fit its definition: {problem}.",
+    "The call was carried out. Do not rely on its result, and have the server mended.",
+)
 REQUEST_DEPTH: Final = RefusalText(
     "request/depth", 400, "The body is too large: {problem}.", "Send a flatter document.", _rpc.INVALID_REQUEST
 )

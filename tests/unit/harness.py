@@ -233,7 +233,7 @@ async def bench(
     identity: str = "{kind: anonymous}",
     policy: str = "",
     grants: str = GRANTS,
-    site: str = "headers: [X-Note]",
+    site: str = "headers: [X-Note]\n    additional_arguments: pass",
 ) -> AsyncGenerator[Bench]:
     """A gateway for anonymous callers, started and stopped. `more` is configuration beside what is here, `labels` are
     those of every tool. `policy` has more settings of the policy, with a comma at the end, and `site` one of the upstream."""

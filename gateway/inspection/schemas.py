@@ -1,0 +1,73 @@
+"""Arguments and results of tools, checked against the schemas of their definitions. A schema is compiled once."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from gateway import reasons
+from gateway.json.schema import Misfit, Schema, UnusableSchema, compile_schema
+from gateway.model.decision import Refusal
+from gateway.model.target import Pin
+from gateway.protocol.error_codes import REFUSED
+from gateway.protocol.replies import printable
+
+if TYPE_CHECKING:
+    from gateway.model.target import Target
+    from gateway.model.wire import Json
+    from gateway.reasons.text import RefusalText
+
+_KEPT: Final = 2_048
+"""Compiled schemas that are kept."""
+_LONGEST: Final = 128
+"""Characters of a pointer that a refusal repeats."""
+_DECIDED: Final = frozenset({Pin.MATCH, Pin.UNPINNED})
+"""The states of definitions that calls may use. Policy refuses calls of any other, and says why."""
+
+
+class ToolSchemas:
+    """The compiled schemas of tools. `lenient` has the upstreams whose tools may get members that their schema does not name."""
+
+    def __init__(self, lenient: Container[str] = ()) -> None:
+        self._lenient = lenient
+        self._compiled: dict[int, tuple[Json, Schema | UnusableSchema]] = {}
+
+    def refuse_arguments(self, target: Target, arguments: Json, size: int) -> Refusal | None:
+        """Refuse arguments that do not fit the tool's `inputSchema`. `size` are the bytes of their message."""
+        if target.schema is None or target.pin not in _DECIDED:
+            return None
+        schema, is_lenient = self._find(target.schema), target.upstream in self._lenient
+        if isinstance(schema, UnusableSchema):
+            return None if is_lenient else _refuse(reasons.ARGUMENT_SCHEMA_UNUSABLE, Misfit("", schema.problem))
+        misfit = schema.find_misfit(arguments, size)
+        if misfit is not None:
+            return _refuse(reasons.ARGUMENT_SCHEMA, misfit)
+        unnamed = None if is_lenient else schema.find_unnamed(arguments)
+        return None if unnamed is None else _refuse(reasons.ARGUMENT_UNNAMED, unnamed)
+
+    def find_misfit_of_result(self, target: Target, structured: Json, size: int) -> Misfit | None:
+        """Return the first part of a result's `structuredContent` that does not fit the tool's `outputSchema`."""
+        schema = self._find(target.output)
+        if isinstance(schema, UnusableSchema):
+            return None if target.upstream in self._lenient else Misfit("", f"the schema {schema.problem}")
+        return schema.find_misfit(structured, size)
+
+    def _find(self, document: Json) -> Schema | UnusableSchema:
+        kept = self._compiled.get(id(document))
+        # The entry keeps the document, so no other object gets its number.
+        if kept is not None:
+            return kept[1]
+        if len(self._compiled) >= _KEPT:
+            self._compiled.clear()
+        compiled = compile_schema(document)
+        self._compiled[id(document)] = document, compiled
+        return compiled
+
+
+def _refuse(text: RefusalText, misfit: Misfit) -> Refusal:
+    pointer = printable(misfit.pointer)
+    pointer = pointer if len(pointer) <= _LONGEST else f"{pointer[:_LONGEST]}…"
+    problem = f"{pointer}: {misfit.problem}" if pointer else misfit.problem
+    reason = replace(text.reason(problem=printable(problem)), facts=(f"/arguments{pointer}",))
+    return Refusal(text.status, reason, REFUSED)
