@@ -143,11 +143,11 @@ class Definitions(Struct, frozen=True, eq=False):
     def _unusable_schemas(self) -> Iterator[str]:
         """Yield a sentence for each schema of a tool that nothing can be compared with."""
         for name, item in self.seen.items():
-            document = item.document if isinstance(item, Definition) else {}
+            document: JsonObject = item.document if isinstance(item, Definition) else {}
             for field in ("inputSchema", "outputSchema"):
                 found = compile_schema(document[field]) if document.get(field) is not None else None
                 if isinstance(found, UnusableSchema):
-                    yield f"{self.terms.upstream}/{pins.visible(name)}: its {field} {pins.visible(found.problem)}"
+                    yield f"{self.terms.upstream}/{spell_out(name)}: its {field} {spell_out(found.problem)}"
 
     def overlaps(self) -> tuple[Overlap, ...]:
         """Return the label patterns with different labels for a listed tool, or for a URI."""

@@ -11,7 +11,7 @@ from gateway.json.schema import Misfit, Schema, UnusableSchema, compile_schema
 from gateway.model.decision import Refusal
 from gateway.model.target import Pin
 from gateway.protocol.error_codes import REFUSED
-from gateway.protocol.replies import printable
+from gateway.words.letters import cut, spell_out
 
 if TYPE_CHECKING:
     from gateway.model.target import Target
@@ -66,8 +66,7 @@ class ToolSchemas:
 
 
 def _refuse(text: RefusalText, misfit: Misfit) -> Refusal:
-    pointer = printable(misfit.pointer)
-    pointer = pointer if len(pointer) <= _LONGEST else f"{pointer[:_LONGEST]}…"
-    problem = f"{pointer}: {misfit.problem}" if pointer else misfit.problem
-    reason = replace(text.reason(problem=printable(problem)), facts=(f"/arguments{pointer}",))
+    pointer = cut(spell_out(misfit.pointer), _LONGEST)
+    problem = f"{pointer}: {spell_out(misfit.problem)}" if pointer else spell_out(misfit.problem)
+    reason = replace(text.reason(problem=problem), facts=(f"/arguments{pointer}",))
     return Refusal(text.status, reason, REFUSED)
