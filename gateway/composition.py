@@ -269,5 +269,5 @@ def _build_forwarder(
     parts: Gateway, record: CallRecord, connecting: Connecting | None, answers: AnswerParts
 ) -> Forwarder:
     issuer = Issuer(parts.authority, connecting, parts.catalogue, parts.policy)
-    calls = CallParts(answers, record, parts.known, parts.authority, parts.result_record)
+    calls = CallParts(answers, record, parts.known, parts.authority, parts.result_record, parts.schemas, parts.style)
     return Forwarder(parts.upstreams, issuer, parts.signals, parts.answers, calls)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from gateway import reasons
+from gateway.json.pointer import split_pointer
 from gateway.json.schema import Misfit, Schema, UnusableSchema, compile_schema
 from gateway.model.decision import Refusal
 from gateway.model.target import Pin
@@ -46,12 +47,21 @@ class ToolSchemas:
         unnamed = None if is_lenient else schema.find_unnamed(arguments)
         return None if unnamed is None else _refuse(reasons.ARGUMENT_UNNAMED, unnamed)
 
-    def find_misfit_of_result(self, target: Target, structured: Json, size: int) -> Misfit | None:
-        """Return the first part of a result's `structuredContent` that does not fit the tool's `outputSchema`."""
+    def refuse_result(self, target: Target, structured: Json, size: int) -> Refusal | None:
+        """Refuse a result's `structuredContent` that does not fit the tool's `outputSchema`. `size` are the bytes of its message."""
         schema = self._find(target.output)
         if isinstance(schema, UnusableSchema):
-            return None if target.upstream in self._lenient else Misfit("", f"the schema {schema.problem}")
-        return schema.find_misfit(structured, size)
+            return None if target.upstream in self._lenient else _refuse_result(f"the schema {schema.problem}")
+        misfit = schema.find_misfit(structured, size)
+        if misfit is None:
+            return None
+        # A name of the result may be a secret, and the caller may not have it yet.
+        pointer = misfit.pointer if all(schema.has_name(step) for step in split_pointer(misfit.pointer)) else ""
+        return _refuse_result(f"{pointer}: {misfit.problem}" if pointer else misfit.problem)
+
+    def refuse_unreadable_result(self) -> Refusal:
+        """Return the refusal of a result in which nothing can be compared."""
+        return _refuse_result("it cannot be read")
 
     def _find(self, document: Json) -> Schema | UnusableSchema:
         kept = self._compiled.get(id(document))
@@ -70,3 +80,7 @@ def _refuse(text: RefusalText, misfit: Misfit) -> Refusal:
     problem = f"{pointer}: {spell_out(misfit.problem)}" if pointer else spell_out(misfit.problem)
     reason = replace(text.reason(problem=problem), facts=(f"/arguments{pointer}",))
     return Refusal(text.status, reason, REFUSED)
+
+
+def _refuse_result(problem: str) -> Refusal:
+    return reasons.RESULT_SCHEMA.refusal(problem=spell_out(problem))

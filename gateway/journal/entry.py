@@ -118,12 +118,13 @@ def settled_entry(
     concealed: int | None = None,
     put_back: int = 0,
     history: JsonObject | None = None,
+    withheld: str | None = None,
 ) -> JsonObject:
     """Return the fields of a `settled` entry, without absent ones.
 
     `size` is the answer's bytes, `result` its keyed digest, and `content` its redacted text as the caller got it.
     `concealed` is the number of credentials replaced by handles, where required. `put_back` is the number of the call's
-    handles whose values were sent. `history` has the fields of an `observed` entry.
+    handles whose values were sent. `withheld` is the code for which the caller got words in the place of the result. `history` has the fields of an `observed` entry.
     """
     fields: dict[str, Json] = {"id": decision_id, "outcome": outcome.value, "bytes": size}
     if status:
@@ -136,6 +137,8 @@ def settled_entry(
         fields["concealed"] = concealed
     if put_back:
         fields["put_back"] = put_back
+    if withheld is not None:
+        fields["withheld"] = withheld
     if history is not None:
         fields["history"] = history
     fields["duration_ms"] = round(duration_ms, 3)

@@ -72,6 +72,10 @@ class Schema:
                 return _TOO_LONG
         return None if self._validator.is_valid(value) else self._explain(value)
 
+    def has_name(self, step: str) -> bool:
+        """Return whether a step of a pointer is a number, or a name that the schema has."""
+        return step.isdecimal() or any(step in part for part in objects_in(self._document))
+
     def find_unnamed(self, value: Json) -> Misfit | None:
         """Return the first member of a value that the schema neither names nor allows."""
         try:

@@ -12,6 +12,7 @@ from msgspec import Struct, structs
 
 from gateway.binding.ownership import Ownership
 from gateway.errors import CredentialEnded, UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnauthorized
+from gateway.inspection.schemas import ToolSchemas
 from gateway.journal.entry import Outcome, settled_entry
 from gateway.journal.records import ResultRecord
 from gateway.model.content import ResultContent
@@ -23,19 +24,21 @@ from gateway.pipeline.completion import run_to_completion
 from gateway.pipeline.ended_logins import LOGIN_ENDED
 from gateway.pipeline.issue import NOTHING, Attached, Issuer, refuse_unconfigured
 from gateway.pipeline.record import record_or_log
-from gateway.protocol.replies import Reply
+from gateway.protocol.replies import Reply, Style, render
 from gateway.response.build import UpstreamAnswer, build_stream
 from gateway.response.conceal import Concealer, conceal_credentials
 from gateway.response.obligations import NO_BOUNDS, NO_OBLIGATIONS, Bounds, ResponseObligations, read_obligations
 from gateway.response.observe import ResultObserver
 from gateway.response.open_answers import OpenAnswer, OpenAnswers
 from gateway.response.parts import AnswerParts
+from gateway.response.result_schema import ResultSchemaCheck
 from gateway.response.stream import EndedAs, ResponseStream, StreamEnd
 from gateway.response.undecided_reads import UndecidedReadObserver, unanswered_key
 
 if TYPE_CHECKING:
     from gateway.authority.lending import Authority
     from gateway.model.call import PastCall
+    from gateway.model.wire import Message
     from gateway.pipeline.approve import AllowedCall
     from gateway.pipeline.context import RequestContext
     from gateway.pipeline.known_credentials import CallerCredentials
@@ -56,6 +59,8 @@ class CallParts(Struct, frozen=True):
     known: CallerCredentials
     authority: Authority | None
     keep_result: Callable[[], ResultRecord | None]
+    schemas: ToolSchemas
+    style: Style
 
 
 class CallReads(Struct, frozen=True):
@@ -132,6 +137,7 @@ class CallAnswer(UpstreamAnswer, kw_only=True):
             concealed=concealed,
             put_back=prepared.handles.count,
             history=self.history,
+            withheld=None if self.check is None else self.check.withheld,
         )
         record_or_log(calls.record, "settled", entry)
         if concealed or prepared.handles.count:
@@ -211,6 +217,10 @@ class Forwarder(Struct, frozen=True):
         concealer = None
         if obligations.conceals or prepared.handles.values:
             concealer = self._conceal_answer(allowed)
+        check = None
+        if target.output is not None:
+            words = partial(_render_in_place, prepared.message, context.id, self.parts.style)
+            check = ResultSchemaCheck(self.parts.schemas, target, words, parts.worker)
         reads = CallReads(parts, context, prepared, obligations.label)
         record = self.parts.keep_result()
         return CallAnswer(
@@ -225,6 +235,7 @@ class Forwarder(Struct, frozen=True):
             reads_of_call=reads,
             result_record=record,
             max_bytes=obligations.bounds.size,
+            check=check,
         )
 
     def _conceal_answer(self, allowed: AllowedCall) -> Concealer:
@@ -329,6 +340,10 @@ class Forwarder(Struct, frozen=True):
             raise self.issuer.note_rejected(attached, error) from None
         self.issuer.note_accepted(attached)
         return reply
+
+
+def _render_in_place(message: Message, decision_id: str, style: Style, refusal: Refusal) -> bytes:
+    return render(refusal, message, decision_id=decision_id, style=style).body
 
 
 def _may_answer_a_call(request: UpstreamRequest) -> bool:

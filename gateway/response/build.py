@@ -30,6 +30,7 @@ from gateway.response.live_values import LiveConcealer, without_live_values
 from gateway.response.obligations import NO_BOUNDS, Bounds
 from gateway.response.observe import ResultObserver
 from gateway.response.parts import AnswerParts
+from gateway.response.result_schema import ResultSchemaCheck
 from gateway.response.stream import Hasher, ResponseStream, Stage, Stages, StreamEnd
 from gateway.response.undecided_reads import UndecidedReadObserver
 
@@ -55,6 +56,8 @@ class UpstreamAnswer(Struct):
     record: Hasher | None = None
     observer: ResultObserver | None = None
     reads: UndecidedReadObserver | None = None
+    check: ResultSchemaCheck | None = None
+    """The comparison of a result with the definition of its tool."""
     is_idle: bool = False
     """The answer waits for news rather than for the result of a call."""
     reserved_names: int = 0
@@ -182,8 +185,11 @@ def _build_stages(status: int, written_as: bytes | None, answer: UpstreamAnswer)
     parts, request = answer.parts, answer.request
     recipient = CallerRecipient(answer)
     messages = MessageFilter(request.message, answer.context.exchange.upstream, recipient, parts.worker)
-    messages.framing = framing = _framing(status, written_as, may_pass_unseen=messages.may_pass_unseen)
+    may_pass_unseen = messages.may_pass_unseen and answer.check is None
+    messages.framing = framing = _framing(status, written_as, may_pass_unseen=may_pass_unseen)
     stages: list[Stage] = [ReservedNameFilter(recipient, parts.worker), messages]
+    if answer.check is not None:
+        stages.append(answer.check)
     if answer.reads is not None:
         stages.append(answer.reads)
     stages.append(LiveConcealer(parts.live, parts.inspector.detector, parts.worker))
@@ -193,8 +199,8 @@ def _build_stages(status: int, written_as: bytes | None, answer: UpstreamAnswer)
     return Stages(
         framing,
         stages,
-        messages.may_pass_unseen,
-        HOLD if messages.may_pass_unseen else HOLD_LISTS,
+        may_pass_unseen,
+        HOLD if may_pass_unseen else HOLD_LISTS,
         observer=answer.observer,
         turn=partial(parts.turns.take, request.principal.key),
         fail=partial(_fail, answer.context, messages),

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.unit.approving import QUICK, approve
-from tests.unit.harness import Bench, Upstream, bench, call, message, modern, result
+from tests.unit.harness import Back, Bench, Upstream, bench, call, message, modern, result
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from gateway.model.wire import UpstreamRequest
-    from tests.unit.harness import Back
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -30,10 +29,13 @@ class Declared(Upstream):
 
     schema: Any = SCHEMA
 
+    def tool(self, name: str) -> dict[str, Any]:
+        return {"name": name, "inputSchema": self.schema}
+
     async def send(self, request: UpstreamRequest) -> Any:
         reply = await super().send(request)
         if request not in self.sent and request.message is not None and request.message.method == "tools/list":
-            tools = [{"name": name, "inputSchema": self.schema} for name in ("read_file", "ask_first")]
+            tools = [self.tool(name) for name in ("read_file", "ask_first")]
             back: Back = result(request, {"tools": tools})
             return type(reply)(200, reply.headers, self._chunks(back.chunks), self.aclose)
         return reply
@@ -118,3 +120,89 @@ async def test_the_operator_lets_unnamed_arguments_pass_and_no_others(tmp_path: 
 
 async def test_of_a_tool_that_is_not_listed_policy_says_so(there: Bench):
     assert (await there.ask(call("read_more", path=1))).codes == ["catalogue/unknown"]
+
+
+# --- results -----------------------------------------------------------------------------------------------
+
+OUTPUT: dict[str, Any] = {"type": "object", "properties": {"count": {"type": "integer"}}, "required": ["count"]}
+
+
+class Structured(Declared):
+    """An upstream whose tools declare the form of their results."""
+
+    output: Any = OUTPUT
+
+    def tool(self, name: str) -> dict[str, Any]:
+        return {"name": name, "inputSchema": {"type": "object"}, "outputSchema": self.output}
+
+
+def answered(there: Bench, value: Any, *, events: bool = False, **more: Any) -> None:
+    """Have the upstream answer with this structured content."""
+
+    def script(request: UpstreamRequest) -> Back:
+        back = result(request, {"content": [{"type": "text", "text": "t"}], "structuredContent": value, **more})
+        if not events:
+            return back
+        return Back(type="text/event-stream", chunks=(b"data: ", *back.chunks, b"\n\n"))
+
+    there.upstream.script = script
+
+
+@pytest.fixture
+async def structured(tmp_path: Path) -> AsyncGenerator[Bench]:
+    async with bench(tmp_path, Structured(), site="trust: untrusted") as started:
+        yield started
+
+
+@pytest.mark.parametrize("events", [False, True])
+@pytest.mark.parametrize("value", [{"count": SECRET}, {}, [], None, {"count": 1.5}])
+async def test_a_result_that_does_not_fit_reaches_no_caller(structured: Bench, value: Any, *, events: bool):
+    answered(structured, value, events=events)
+    answer = await structured.ask(call())
+    assert b"result/schema" in answer.body
+    assert b"structuredContent" not in answer.body
+    assert SECRET.encode() not in answer.body
+    (entry,) = structured.entries("settled")
+    assert entry["withheld"] == "result/schema"
+
+
+@pytest.mark.parametrize("events", [False, True])
+async def test_a_result_that_fits_and_an_error_pass_unchanged(structured: Bench, *, events: bool):
+    for value, more in (({"count": 3, "more": 1}, {}), ({"why": "no"}, {"isError": True})):
+        answered(structured, value, events=events, **more)
+        answer = await structured.ask(call())
+        assert b'"structuredContent"' in answer.body
+        assert b"result/schema" not in answer.body
+    assert "withheld" not in structured.entries("settled")[0]
+
+
+async def test_a_result_without_structured_content_passes(structured: Bench):
+    """A server leaves it out for clients of earlier revisions."""
+    answer = await structured.ask(call())
+    assert answer.json["result"] == {"content": []}
+
+
+async def test_a_name_of_the_result_is_not_repeated(tmp_path: Path):
+    port = Structured()
+    port.output = {"additionalProperties": {"type": "integer"}}
+    async with bench(tmp_path, port, site="trust: untrusted") as there:
+        answered(there, {SECRET: "x"})
+        assert SECRET.encode() not in (await there.ask(call())).body
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a":1}{"structuredContent":1}',
+        b'{"jsonrpc":"2.0","id":7,"result":{"structuredContent":{"count":1},"structuredContent":{}}}',
+    ],
+)
+async def test_a_result_with_two_readings_reaches_no_caller(structured: Bench, body: bytes):
+    structured.upstream.script = lambda _: Back(chunks=(body,))
+    assert b"structuredContent" not in (await structured.ask(call())).body
+
+
+async def test_a_result_too_large_to_be_compared_ends_its_answer(structured: Bench):
+    answered(structured, {"count": "x" * (9 * 2**20)})
+    answer = await structured.ask(call())
+    assert b"xxxx" not in answer.body
