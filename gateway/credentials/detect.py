@@ -277,7 +277,7 @@ _BLOCK: Final = r"(?:[|>][+-]?[0-9]?[ \t]*\r?\n[ \t]+|!!str |&[A-Za-z0-9_-]+ |(?
 _ATTRIBUTES: Final = r"(?:\s[A-Za-z:_-]+=[\"'][^\"'<>\n]*[\"'])+\s?>\s*"
 _TAGS: Final = r"(?:\s{0,16}</?[A-Za-z][^<>\n]{0,80}>){2,5}\s{0,16}"
 """Between the name and the value of a property list, and of two cells of a table in HTML."""
-_GAP: Final = r"\s{0,4}(?:\t|  |\.{3})[\s.:]{0,64}"
+_GAP: Final = r"\s{0,4}(?:\t|  |\.{3})[\s.]{0,64}"
 """Between the columns of a terminal."""
 _SIGNS: Final = r"(?:=>|:=|=|:|>|：|\||│|┃|║|→|⇒)"
 _NAMED_SIGN: Final = (
@@ -306,8 +306,8 @@ _LEAST: Final = 8
 _LOOSE: Final = (b"is", b"was", b"|", b")", *(mark.encode() for mark in "│┃║→⇒"))
 """Ends of signs after which prose may follow."""
 _SPACE: Final = re.compile(rb"\s{0,64}")
-_CALLED: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
-"""The name of a function."""
+_CALLED: Final = re.compile(r"[A-Za-z_.]*")
+"""The name of a function, or of a variable."""
 
 
 def _by_name(text: bytes, position: int) -> Iterator[Hit]:
@@ -366,7 +366,8 @@ def _name_of(text: bytes, at: int, after: int) -> _NamedCredential | None:
     if sign.endswith(b"|") and kind in {"token", "code", "pin"}:
         return None
     least = _LEAST if kind == "pass" and last - first < _BRIEF else 0
-    is_apart = not sign.strip(b".") or text[after : after + 1].isspace()
+    is_option = text.startswith(b"--", at)
+    is_apart = not (is_option or sign.strip(b".")) or text[after : after + 1].isspace()
     is_cookie = b"cookie" in text[at:last].lower()
     return _NamedCredential(kind, is_cookie, sign, several is not None and several[1] is not None, least, is_apart)
 
@@ -395,7 +396,7 @@ def _read(name: _NamedCredential, text: bytes, found: Value) -> Hit | None:
         start = prefix.end()
     value = string(text[start:end])
     if found.is_bare:
-        if text.startswith(b"(", end) and _CALLED.fullmatch(value) is not None:
+        if _CALLED.fullmatch(value) is not None and (text.startswith(b"(", end) or strength(value) is not None):
             return None
         value = value.rstrip(CLOSING)
         end = start + len(value.encode("utf-8", "surrogatepass"))

@@ -153,7 +153,7 @@ _CALL: Final = r"(?:auth|credentials?|login|authenticate|connect|connection)\s?[
 _PGPASS: Final = r"(?:^|[\s\"'\x60])[\w.*-]{1,128}:(?:\d{4,5}|\*):"
 _CURL: Final = r"\s(?:-u|--user|-a|--auth|--proxy-user)[ =]?"
 _COOKIE: Final = r"\s(?:-b|--cookie)[ =]?[\"']?[\w.-]+="
-_QUERY: Final = r"[?&](?:key|sig|signature|auth|k|code|appid|api|apikey|api_key|access_key|pw|pass|pwd|hash|sas)="
+_QUERY: Final = r"[?&](?:key|sig|signature|auth|k|appid|api|apikey|api_key|access_key|pw|pass|pwd|sas)="
 _HEADING: Final = r"(?:[a-z0-9'’-]+\s)*"
 """The words of a note before the name of a credential: `the new admin`."""
 _MARK: Final = r"(?:#|//|--|/\*|<!--|<-|←|;)\s*"

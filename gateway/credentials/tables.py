@@ -76,6 +76,9 @@ def _header(text: bytes, cells: _Row) -> _Header | None:
     if not 0 < len(cells) <= _MOST_CELLS:
         return None
     names = [string(text[slice(*cell)]) for cell in cells]
+    # Lists of names in programs end their lines with a comma.
+    if not any(names[1:]) or not names[-1]:
+        return None
     if not all(not name or _is_name(name) for name in names):
         return None
     kinds: dict[int, Strength] = {at: kind for at, name in enumerate(names) if (kind := strength(name)) is not None}

@@ -141,3 +141,44 @@ def test_a_credential_in_escapes_is_concealed_where_it_stands(depth: int):
     for _ in range(depth):
         rest = json.loads(rest)["body"]
     assert json.loads(rest) == {"a": "é\n", "password": "x", "b": "b"}
+
+
+@pytest.mark.parametrize("password", ["Pass@Word1", "hunter22", "Sommer2026", "letmein99"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "login --password {} --wait",
+        "user  password  age\nada   {}  42d\n",
+        '{{"value": "{}", "name": "DB_PASSWORD"}}',
+        "ALTER ROLE ada PASSWORD '{}';",
+        "echo {} | sudo -S ls",
+        "<key>Password</key><string>{}</string>",
+        'password = """{}"""',
+    ],
+)
+def test_a_password_that_people_choose_is_found_too(text: str, password: str):
+    found = {finding.fingerprint for finding in in_arguments(text.format(password))}
+
+    assert DETECTOR.fingerprints.of(password) in found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '    "TR31_E0_EMV_MKEY_APP",\n    "TR31_D0_DATA_ENCRYPTION_KEY",\n    "TR31_E1_EMV_MKEY_CONFIDENTIAL",\n',
+        "    ApiGatewayApiKey,\n    ApiGatewayDomainNameV2,\n    ApiGatewayStageV2,\n",
+        '    "HTTPPasswordMgr",\n    "pathname2url",\n    "url2pathname",\n',
+        'cache["raw_password"] = raw_password\n',
+        "self.master_user_password = cluster.master_user_password\n",
+        ":param key: sealed with password\n    :return: bytes\n",
+        "https://play.example/?code=MQAgKgFglgziMEMC2AHANgUxAEw0g9gHYwAuAT\n",
+        "username, password = prefix.split(':', 1)\n",
+        "def __init__(self, passwd: HTTPPasswordMgr | None = None) -> None: ...\n",
+        "| Token | Meaning |\n|---|---|\n| T_OPEN_TAG | begins a script of version 2b |\n",
+        "Options:\n  --password TEXT     Password of the user, 12 to 64 characters\n  --token TEXT        Token for v2\n",
+        "password    the password of the account, see RFC2617\ntoken       an OAuth2 token\n",
+    ],
+)
+def test_programs_and_their_manuals_hold_none(text: str):
+    for find in PLACES.values():
+        assert find(text) == ()
