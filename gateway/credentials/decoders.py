@@ -67,11 +67,16 @@ _ODD: Final = b"!#$%()*+;<>^`{|}~[]\\"
 """Marks that addresses, dates and prose hardly have; of base85 one digit of five is one."""
 
 
+_RARER: Final = bytes(set(_ODD) - set(b"+"))
+"""Marks that base64 has not either."""
+
+
 class _Base85(NamedTuple):
     """A way to write base85. Groups are of five digits that read as ASCII: `sign` and `place` find two with an odd mark,
-    `groups` all in a row, `group` one."""
+    `groups` all in a row, `group` one. `row` is an expression for two with a rarer mark and two more."""
 
     sign: Re2Pattern
+    row: str
     place: re.Pattern[bytes]
     groups: re.Pattern[bytes]
     group: re.Pattern[bytes]
@@ -88,9 +93,13 @@ def _base85(alphabet: bytes, decode: Callable[[bytes], bytes]) -> _Base85:
     # RE2 cannot look ahead: the mark is at one of ten places.
     marked = ["".join([*row[:at], mark, *row[at + 1 :]]) for at, (_, mark) in enumerate(places) if mark != "[]"]
     group = first + every + "{4}"
+    rarer = [_class(bytes(set(digits) & set(_RARER))) for digits in (alphabet[10:41], alphabet)]
+    marks = [rarer[0], *[rarer[1]] * 4] * 2
+    rows = ["".join([*row[:at], mark, *row[at + 1 :]]) for at, mark in enumerate(marks) if mark != "[]"]
     place = f"(?={group * 2})(?={every}{{0,9}}?{odd})"
     return _Base85(
         compiled("|".join(marked)),
+        f"(?:{'|'.join(rows)})(?:{group}){{2}}",
         re.compile(place.encode()),
         re.compile(f"(?:{group})+(?:{first}{every}{{1,3}})?".encode()),
         re.compile(group.encode()),
@@ -106,12 +115,7 @@ _WAYS: Final = (_base85(_B85, base64.b85decode), _base85(_A85, base64.a85decode)
 """RFC 1924 and Ascii85."""
 
 
-def _row_of_groups(alphabet: bytes) -> str:
-    """Return an expression for sixteen bytes of text."""
-    return f"(?:{_class(alphabet[10:41])}{_class(alphabet)}{{4}}){{4}}"
-
-
-RARE_SIGNS: Final = "|".join([_QUOTED_MARKS, _UU_LINES, _row_of_groups(_B85), _row_of_groups(_A85)])
+RARE_SIGNS: Final = "|".join([_QUOTED_MARKS, _UU_LINES, *(way.row for way in _WAYS)])
 """Matches in each of these encodings of sixteen bytes of text, and seldom elsewhere."""
 
 

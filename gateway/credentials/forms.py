@@ -117,7 +117,7 @@ def forms(text: bytes, budget: Budget | None = None, *, rare: bool = True) -> Fo
     for _ in range(ROUNDS):
         more: list[Form] = []
         for form in latest:
-            for name, decoded in _decode_once(form.text, rare=rare):
+            for name, decoded in decode_once(form.text, rare=rare):
                 if decoded not in seen and not seen.add(decoded) and allowed.take(len(decoded)):
                     more.append(Form(decoded, name if form.name == "raw" else f"{form.name}+{name}"))
         latest = more
@@ -134,7 +134,7 @@ def is_plain(text: bytes) -> bool:
     return _BASE64_TEXT.search(text.translate(_STANDARD, _SPACE)) is None and _HEX_SIGN.search(text) is None
 
 
-def _decode_once(text: bytes, *, rare: bool) -> list[tuple[str, bytes]]:
+def decode_once(text: bytes, *, rare: bool) -> list[tuple[str, bytes]]:
     """Return each decoding of a text by one round, with its name. Nearly every text shows none of the signs asked for here."""
     found: list[tuple[str, bytes]] = []
     if len(text) > AT_ONCE:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from gateway.credentials.between import without_fillers
@@ -19,10 +19,10 @@ from gateway.credentials.calls import CredentialIndex
 from gateway.credentials.detect import Detector
 from gateway.credentials.finding import Inspection
 from gateway.credentials.fingerprint import LONGEST, encoded, find_distinguishing, letters, normalise_value
-from gateway.credentials.forms import forms
+from gateway.credentials.forms import ROUNDS, Budget, decode_once
 from gateway.credentials.key_lines import is_key, secret_lines
 from gateway.credentials.ordinary import is_ordinary
-from gateway.credentials.signs import may_hide
+from gateway.credentials.signs import Signs, signs_of
 from gateway.json.walk import leaves
 from gateway.model.content import CredentialPiece
 from gateway.model.shingles import is_exposed
@@ -42,8 +42,11 @@ _WHOLE: Final = 48
 _STEP: Final = 3
 _HALF: Final = _RUN // 2
 """Letters from one run of a text to the next that is looked at. Backwards, it is every eighth."""
-_SURE: Final = 2 * _RUN - 1
-"""Letters of a value that are enough wherever it stands. For a shorter value all runs of a text are looked at."""
+_BETWEEN: Final = tuple(start for start in range(_RUN) if start % _HALF)
+_TINY: Final = _RUN + _HALF - 1
+_SHORT: Final = 2 * _RUN - 1
+"""Letters below which a value may stand between the runs that are looked at, forwards and backwards. While such a value lives,
+more runs are looked at."""
 
 
 class LiveValue:
@@ -87,7 +90,7 @@ class LiveValues:
         self._held: dict[str, list[str]] = {}
         self._by_run: dict[int, LiveValue | tuple[LiveValue, ...]] = {}
         self._exact: dict[bytes, LiveValue] = {}
-        self._short = 0
+        self._short = self._tiny = 0
         self._ending: deque[tuple[float, str]] = deque()
         self._due: dict[str, float] = {}
         self._lasting: set[str] = set()
@@ -154,7 +157,7 @@ class LiveValues:
                 self._by_run[run] = (*self._with(run), value)
         if not fresh:
             self._exact = {**self._exact, encoded(text): value}
-        self._short += _is_short(value)
+        self._count(value, 1)
         return value
 
     def _make_room(self) -> None:
@@ -181,13 +184,19 @@ class LiveValues:
     def _remove(self, text: str, value: LiveValue) -> None:
         del self._values[text]
         self._exact = {written: other for written, other in self._exact.items() if other is not value}
-        self._short -= _is_short(value)
+        self._count(value, -1)
         for run in frozenset(value.runs):
             left = tuple(other for other in self._with(run) if other is not value)
             if left:
                 self._by_run[run] = left
             else:
                 del self._by_run[run]
+
+    def _count(self, value: LiveValue, change: int) -> None:
+        """Count the short values and the tiny values."""
+        size = len(value.runs) + _RUN - 1 if value.runs else 0
+        self._short += change * (0 < size < _SHORT)
+        self._tiny += change * (0 < size < _TINY)
 
     def _with(self, run: int) -> tuple[LiveValue, ...]:
         """Return the values with a run. A single value is kept without a list, to save memory."""
@@ -201,20 +210,19 @@ class LiveValues:
         if not self._values:
             return ()
         found = self._meet(text)
-        if may_hide(text):
-            for reading in forms(text).readings[1:]:
-                found |= self._meet(reading.text)
-            found |= self._meet(without_fillers(text))
+        if (signs := signs_of(text)) is not None:
+            for reading in _readings(text, signs, Budget(len(text)), ROUNDS):
+                found |= self._meet(reading)
         return tuple(found)
 
     def _meet(self, text: bytes) -> set[LiveValue]:
         """Return the values with a run of letters that a text has, forwards or backwards."""
         row = letters(text)
-        back, size = row[::-1], len(row) & -_RUN
+        rows = [_from(row, 0), _from(row, _HALF), _from(row[::-1], 0)]
         if self._short:
-            rows = [each[start : start + (len(row) - start & -_RUN)] for start in range(_RUN) for each in (row, back)]
-        else:
-            rows = [row[:size], row[_HALF : _HALF + (len(row) - _HALF & -_RUN)], back[:size]]
+            rows.append(_from(row[::-1], _HALF))
+        if self._tiny:
+            rows += [_from(each, start) for start in _BETWEEN for each in (row, row[::-1])]
         runs = memoryview(b"".join(rows)).cast("Q").tolist()
         known, found = self._by_run.keys(), set[LiveValue]()
         if not known.isdisjoint(runs):
@@ -264,6 +272,19 @@ def is_telling(text: str) -> bool:
     return len(text) >= SHORTEST and len(set(text)) >= SHORTEST // 2 and not is_ordinary(text)
 
 
+def _readings(text: bytes, signs: Signs, budget: Budget, rounds: int) -> Iterator[bytes]:
+    """Yield the other readings of a text, for which it has signs, in so many rounds of encodings."""
+    if signs.spelled:
+        yield without_fillers(text)
+    if not signs.encoded or not rounds:
+        return
+    for _, decoded in decode_once(text, rare=signs.rare):
+        if budget.take(len(decoded)):
+            yield decoded
+            if (inner := signs_of(decoded)) is not None:
+                yield from _readings(decoded, inner, budget, rounds - 1)
+
+
 def _completes(value: LiveValue, piece: CredentialPiece | None, parts: set[int]) -> bool:
     """Return whether a piece makes more than half of a value, together with earlier parts. Otherwise note the piece."""
     if piece is None:
@@ -275,8 +296,9 @@ def _completes(value: LiveValue, piece: CredentialPiece | None, parts: set[int])
     return False
 
 
-def _is_short(value: LiveValue) -> bool:
-    return 0 < len(value.runs) <= _SURE - _RUN
+def _from(row: bytes, start: int) -> bytes:
+    """Return the whole runs of a row of letters from a place on."""
+    return row[start : start + (len(row) - start & -_RUN)]
 
 
 def _telling_part(text: str) -> str:

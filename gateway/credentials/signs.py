@@ -1,11 +1,11 @@
 """Signs of a hidden value of twelve bytes or more: of an encoding, or of fillers between letters. Pure.
 
-One pass over a text finds them, so that nearly no text is decoded.
+One pass over a text finds whether it has any, so that nearly no text is decoded.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway.credentials.base64_text import groups
 from gateway.credentials.between import SPELLED
@@ -15,16 +15,32 @@ from gateway.credentials.ruleset import compiled
 
 _ACROSS_SPACE: Final = r"]\s*"
 """Ends a class of letters in the place of `]`: base64 is read across white space."""
-_HIDDEN: Final = (
+_HIDDEN_SIGNS: Final = (
     groups(4).replace("]", _ACROSS_SPACE)
     + rf"|{HEX}|[\x{{e0020}}-\x{{e007e}}]{{8}}|[\x{{fe00}}-\x{{fe0f}}\x{{e0100}}-\x{{e01ef}}]{{8}}"
 )
 """Matches in base64, hex and rows of characters without a look."""
-_SIGNS: Final = compiled(f"{RARE_SIGNS}|{SPELLED}|{_HIDDEN}", groups=False)
+_ANY: Final = compiled(f"{RARE_SIGNS}|{SPELLED}|{_HIDDEN_SIGNS}", groups=False)
+_RARE: Final = compiled(RARE_SIGNS, groups=False)
+_SPELLED: Final = compiled(SPELLED, groups=False)
+_HIDDEN: Final = compiled(_HIDDEN_SIGNS, groups=False)
 _PERCENT: Final = ord("%")
 _BACKSLASH: Final = ord("\\")
 
 
-def may_hide(text: bytes) -> bool:
-    """Return whether a text may have another reading than its letters as they stand."""
-    return _SIGNS.search(text) is not None or _PERCENT in text or _BACKSLASH in text or not text.isascii()
+class Signs(NamedTuple):
+    """The signs of a text: of encodings, rare encodings, and fillers between letters."""
+
+    encoded: bool
+    rare: bool
+    spelled: bool
+
+
+def signs_of(text: bytes) -> Signs | None:
+    """Return the signs of a text, `None` for none, as is usual."""
+    escaped = _PERCENT in text or _BACKSLASH in text or not text.isascii()
+    if _ANY.search(text) is None:
+        return Signs(encoded=True, rare=False, spelled=False) if escaped else None
+    rare = _RARE.search(text) is not None
+    encoded = escaped or rare or _HIDDEN.search(text) is not None
+    return Signs(encoded, rare, _SPELLED.search(text) is not None)

@@ -97,7 +97,7 @@ def test_a_value_that_is_not_held_is_not_found(form: str):
     assert not shows(live(OTHER), FORMS[form](TOKEN))
 
 
-@pytest.mark.parametrize("value", [SHORT, MARKS, "kqzvmwtrplxyhjbn"])
+@pytest.mark.parametrize("value", [SHORT, MARKS, "kqzvmwtrplxyhjbn", "kQ7zvmW2trPl"])
 @pytest.mark.parametrize("form", ["as it is", "spaced", "reversed"])
 def test_a_short_value_is_found_too(value: str, form: str):
     if sum(char.isalnum() for char in value) < 8 and form != "as it is":
