@@ -315,3 +315,26 @@ async def test_with_its_connection_a_token_is_revoked_and_proven_whatever_the_se
     assert isinstance(proof, Proof)
     assert proof.kind == "introspection"
     assert found.credential.value not in there.at.live
+
+
+def is_live(there: Connecting, token: str) -> bool:
+    return bool(there.live.find_near(token.encode()))
+
+
+async def test_the_refresh_token_of_a_connection_is_a_live_value_until_the_connection_is_forgotten(there: Connecting):
+    connection = await there.connect()
+    first = await there.connections.token(connection)
+    assert first is not None
+    assert is_live(there, first)
+
+    await there.connections.renew(connection, "r2-Zt7kkQ2vB90xLmWe41nRsUd58")
+    assert is_live(there, "r2-Zt7kkQ2vB90xLmWe41nRsUd58")
+    assert not is_live(there, first)
+
+    await there.connections.remove([connection], "operator")
+    await there.connections.end_removed(_confirm)
+    assert connection.id in there.live._due  # pyright: ignore[reportPrivateUsage]
+
+
+async def _confirm(_connection: object, _token: str) -> None:
+    """Confirm the end of a token."""
