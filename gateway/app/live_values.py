@@ -7,8 +7,9 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from gateway.config.secret_texts import secret_texts
+from gateway.config.secret_texts import SecretText, secret_texts
 from gateway.credentials.live_values import LiveValues, is_telling
+from gateway.credentials.named import strength
 from gateway.credentials.own_token import OF_THE_GATEWAY
 
 if TYPE_CHECKING:
@@ -25,20 +26,24 @@ def open_live_values(configuration: Configuration, keys: Keys, detector: Detecto
     live = LiveValues(detector, time.monotonic)
     for secret in secret_texts(configuration):
         audience = OF_THE_GATEWAY if secret.audience is None else secret.audience
-        live.hold(f"{_CONFIGURED} {secret.place}", telling_parts(secret.text, detector), audience, lasting=True)
+        live.hold(f"{_CONFIGURED} {secret.place}", telling_parts(secret, detector), audience, lasting=True)
     live.hold(_KEYS, _written_keys(keys), OF_THE_GATEWAY, lasting=True)
     return live
 
 
-def telling_parts(text: str, detector: Detector) -> tuple[str, ...]:
-    """Return the parts by which a configured secret is known: the credentials in the text, or the whole text.
+def telling_parts(secret: SecretText, detector: Detector) -> tuple[str, ...]:
+    """Return the parts by which a secret is known: the credentials in its text, or all of it.
 
-    An address without a credential has none.
+    An address without a credential has none. Of a variable whose name is no secret's, only the credentials within count. Regions,
+    models and ids of accounts stand in many answers.
     """
+    text = secret.text
     found = [hit.value for hit in detector.whole_hits(text.encode("utf-8", "surrogatepass")) if is_telling(hit.value)]
     if found:
         return tuple(dict.fromkeys(found))
-    return () if "://" in text or text.startswith(("/", "~/", "./")) or not is_telling(text) else (text,)
+    if "://" in text or text.startswith(("/", "~/", "./")) or not is_telling(text):
+        return ()
+    return () if secret.variable is not None and strength(secret.variable) is None else (text,)
 
 
 def _written_keys(keys: Keys) -> Iterator[str]:

@@ -156,8 +156,8 @@ class Authority:
 
     def end_call(self, decision: str) -> None:
         """Make the token of a call inactive."""
-        if self.tokens.end(decision):
-            self.live.release(decision)
+        self.tokens.end(decision)
+        self.live.release(decision)
 
     def end_task(self, task: str, how: TaskEnd) -> None:
         """End the leases of a task and the tokens of its calls."""

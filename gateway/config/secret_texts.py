@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
 
 class SecretText(NamedTuple):
-    """A secret text. `audience` is the system of its upstream, `None` if the gateway itself uses it."""
+    """A secret text. `audience` is the system of its upstream, `None` if the gateway itself uses it. `variable` is the name of
+    a variable of a process, which may hold another thing than a secret."""
 
     place: str
     audience: str | None
     text: str
+    variable: str | None = None
 
     def __repr__(self) -> str:
         return f"SecretText({self.place})"
@@ -29,7 +31,9 @@ def secret_texts(configuration: Configuration) -> Iterator[SecretText]:
     """Yield each secret of a configuration that is there: a command may lack some of the environment."""
     for name, upstream in configuration.upstreams.items():
         for place, text in _walk(upstream, f"upstreams.{name}"):
-            yield SecretText(place, upstream.audience, text)
+            beginning, _, variable = place.rpartition(".")
+            is_variable = beginning == f"upstreams.{name}.env"
+            yield SecretText(place, upstream.audience, text, variable if is_variable else None)
     for name in type(configuration).model_fields:
         if name != "upstreams":
             for place, text in _walk(getattr(configuration, name), name):

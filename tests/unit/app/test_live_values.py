@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.app.live_values import telling_parts
-from gateway.config.secret_texts import secret_texts
+from gateway.config.secret_texts import SecretText, secret_texts
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.task import Task
 from gateway.response.live_values import WITHHELD
@@ -116,15 +116,20 @@ async def test_each_secret_of_a_configuration_has_its_place_and_its_system(there
 
 
 @pytest.mark.parametrize(
-    ("text", "parts"),
+    ("variable", "text", "parts"),
     [
-        (f"postgresql://ada:{PASSWORD}@db.corp/app", (PASSWORD,)),
-        (CLIENT, (CLIENT,)),
-        ("https://www.example.com/start", ()),
-        ("/var/lib/app/data-2f81c9", ()),
-        ("us-east-1", ()),
-        ("correct", ()),
+        ("DATABASE_URL", f"postgresql://ada:{PASSWORD}@db.corp/app", (PASSWORD,)),
+        ("DB_PASSWORD", CLIENT, (CLIENT,)),
+        (None, CLIENT, (CLIENT,)),
+        ("HOME_PAGE", "https://www.example.com/start", ()),
+        ("DATA", "/var/lib/app/data-2f81c9", ()),
+        ("REGION", "us-east-1", ()),
+        ("MODEL", "claude-sonnet-4-5-20250929", ()),
+        ("CLOUDFLARE_ACCOUNT_ID", "9a7806061c88ada191ed06f989cc3dac", ()),
+        ("PASSWORD", "correct", ()),
     ],
 )
-def test_of_a_configured_secret_the_parts_that_tell_it_are_held(text: str, parts: tuple[str, ...]):
-    assert telling_parts(text, DETECTOR) == parts
+def test_of_a_configured_secret_the_parts_that_tell_it_are_held(
+    variable: str | None, text: str, parts: tuple[str, ...]
+):
+    assert telling_parts(SecretText("upstreams.x", "x", text, variable), DETECTOR) == parts

@@ -233,3 +233,9 @@ async def test_a_used_up_budget_ends_the_leases_of_its_task_once(bench: Bench):
     second = lease_of(await bench.call())
     bench.authority.end_spent(first.task)
     assert [lease.id for lease, _ in bench.lending.leases.permitted()] == [second.id]
+
+
+async def test_the_token_of_a_call_that_outlived_it_is_forgotten_all_the_same(bench: Bench):
+    bench.authority.live.hold("d9", ["Rk3vQ8-zL0pWm5xT_9cYb2Nd7uHs4Gj6"], "crm")
+    bench.authority.end_call("d9")
+    assert "d9" in bench.authority.live._due  # pyright: ignore[reportPrivateUsage]
