@@ -11,7 +11,7 @@ COPY rego/ rego/
 RUN make .venv/.run
 
 FROM python:3.13-slim
-RUN useradd --system --uid 10001 --home-dir /opagate --shell /usr/sbin/nologin opagate \
+RUN useradd --system --uid 10001 --home-dir /nonexistent --shell /usr/sbin/nologin opagate \
  && install -d -o 10001 -g 10001 -m 0700 /state
 COPY --from=build /opagate /opagate
 # A clone with a strict umask has files that only its owner reads.

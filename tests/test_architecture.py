@@ -200,6 +200,8 @@ PURE = (
     "gateway.text_cache",
     "gateway.catalogue.labels",
     "gateway.catalogue.pins",
+    "gateway.upstream.stdio.isolation.bubblewrap",
+    "gateway.upstream.stdio.isolation.system_calls",
     "gateway.upstream.stdio.rendering",
 )
 
@@ -237,6 +239,7 @@ CACHES = {
     "http/limits.py": "addresses, and agents with their issuers",
     "http/edge.py": "64 heads, each of at most 64 KiB",
     "upstream/http.py": "nothing",
+    "upstream/stdio/isolation/machine.py": "nothing",
 }
 """What uses a cache of `functools`, and what its keys are. How long these may be must be known."""
 

@@ -205,7 +205,14 @@ def _plain_type(bare: object) -> str:
         return " or ".join(f"`{item.value}`" for item in bare)
     if isinstance(bare, type) and issubclass(bare, BaseModel):
         return "mapping, see below"
-    known: dict[object, str] = {str: "text", Path: "path", timedelta: "duration", date: "date", SecretStr: "secret"}
+    known: dict[object, str] = {
+        str: "text",
+        int: "number",
+        Path: "path",
+        timedelta: "duration",
+        date: "date",
+        SecretStr: "secret",
+    }
     return known[bare]
 
 

@@ -65,6 +65,8 @@ from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tracing import Tracing
 from gateway.upstream.http import HttpUpstream
 from gateway.upstream.stdio import StdioUpstream
+from gateway.upstream.stdio.isolation.launch import build_launchers
+from gateway.upstream.stdio.isolation.launch import clean as clean_scratch
 from gateway.upstream.stdio.private_folder import choose_folder, clean
 from gateway.upstream.stdio.spawner import Conceal, shown_as_is
 from gateway.worker_thread import WorkerThread
@@ -314,7 +316,10 @@ def _upstreams(
     found = upstream_transports(configuration, clock, conceal)
     # A power failure may have left files of the gateway before this one.
     clean(choose_folder(configuration.state)[0])
+    clean_scratch(configuration.state)
     servers = {name: transport for name, transport in found.items() if isinstance(transport, StdioUpstream)}
+    for server in servers.values():
+        server.require_isolation()
     metrics.observe_servers(lambda: {name: asdict(server.status()) for name, server in servers.items()})
     for transport in found.values():
         stack.push_async_callback(transport.aclose)
@@ -353,6 +358,7 @@ def upstream_transports(
     """
     limits = configuration.limits
     folder, _ = choose_folder(configuration.state)
+    launchers = build_launchers(configuration)
     return {
         name: HttpUpstream(name, settings, limits)
         if settings.url
@@ -364,6 +370,7 @@ def upstream_transports(
             new_id=lambda: secrets.token_urlsafe(18),
             conceal=conceal(name),
             folder=folder / name,
+            launcher=launchers[name],
         )
         for name, settings in configuration.upstreams.items()
     }

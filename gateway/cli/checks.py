@@ -22,7 +22,11 @@ from gateway.cli import (
     compiled_checks,
     credential_checks,
     grant_checks,
+<<<<<<< HEAD
     operator_checks,
+=======
+    isolation_checks,
+>>>>>>> c017c8ec (Keep stdio servers apart from the gateway in a sandbox)
     signal_checks,
 )
 from gateway.cli.rego import problems as data_problems
@@ -45,6 +49,7 @@ from gateway.policy.policy import Policy
 from gateway.policy.problems import DATA_FILES, GRANTS, DataFile
 from gateway.subkeys import key_id
 from gateway.telemetry import logs
+from gateway.upstream.stdio.isolation.launch import build_launchers
 
 if TYPE_CHECKING:
     from gateway.catalogue.catalogue import UpstreamStatus
@@ -92,6 +97,7 @@ async def run(path: Path) -> list[CheckResult]:
         *_operators(settings),
     ]
     found += [_write_finding("credentials", each) for each in credential_checks.look(settings)]
+    found += _isolation(settings)
     found += [item async for item in _signals(settings)]
     grants = _grants(settings)
     if settings.policy.engine.kind == "embedded":
@@ -303,9 +309,19 @@ def _approvals(settings: Configuration) -> Iterator[CheckResult]:
         yield _describe_failure("approvals", error)
 
 
+<<<<<<< HEAD
 def _operators(settings: Configuration) -> Iterator[CheckResult]:
     for told in operator_checks.look(settings):
         yield _write_finding("operators", told)
+=======
+def _isolation(settings: Configuration) -> Iterator[CheckResult]:
+    for name, launcher in build_launchers(settings).items():
+        what = f"isolation of {name}"
+        try:
+            yield from (_write_finding(what, told) for told in isolation_checks.look(settings, launcher))
+        except GatewayError as error:
+            yield _describe_failure(what, error)
+>>>>>>> c017c8ec (Keep stdio servers apart from the gateway in a sandbox)
 
 
 async def _signals(settings: Configuration) -> AsyncIterator[CheckResult]:

@@ -82,6 +82,7 @@ catalogue:
 #   trust            trusted: what comes from it was written by your own people
 #   credential       a header for an HTTP upstream: {kind: header, name: authorization, value: "${NAME}"}
 #   env              the environment of a program: {NAME: "${NAME}"}
+#   files, network   what the sandbox of a program opens: {read: [FOLDER], write: [FOLDER]}, and true or a list of ports
 #   tools            what its tools do, by name pattern. A tool without labels counts as a write that leaves:
 #     effect         read, write, destructive, mint (makes credentials) or exec
 #     egress         whether data leaves to somewhere else

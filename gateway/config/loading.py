@@ -38,11 +38,16 @@ def load(path: Path, *, secrets: bool = True) -> Configuration:
         may_not = isinstance(error, PermissionError)
         remedy = "let the user that runs opagate read the file" if may_not else "name another file"
         raise ConfigurationError(f"the configuration file {path} cannot be read: {problem}", remedy) from error
-    return parse(text, base=path.parent, name=str(path), secrets=secrets)
+    return parse(text, base=path.parent, name=str(path), secrets=secrets, source=path)
 
 
-def parse(text: str, *, base: Path, name: str = "configuration", secrets: bool = True) -> Configuration:
-    """Validate YAML text; relative paths in it are relative to `base`. Raises `ConfigurationError`."""
+def parse(
+    text: str, *, base: Path, name: str = "configuration", secrets: bool = True, source: Path | None = None
+) -> Configuration:
+    """Validate YAML text; relative paths in it are relative to `base`. Raises `ConfigurationError`.
+
+    `source` is the file with the text: no stdio server may read it.
+    """
     try:
         document: object = strict_yaml.value(text)
     except strict_yaml.UnreadableYaml as error:
@@ -55,7 +60,7 @@ def parse(text: str, *, base: Path, name: str = "configuration", secrets: bool =
     try:
         # Sections with paths in their defaults are named, so that those are relative to the file as well.
         return Configuration.model_validate(
-            {"catalogue": {}, "journal": {}, **document}, context={"base": base, "secrets": secrets}
+            {"catalogue": {}, "journal": {}, **document}, context={"base": base, "secrets": secrets, "source": source}
         )
     except ValidationError as error:
         raise InvalidSettings(name, explain(error, Configuration)) from None

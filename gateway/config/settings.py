@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self, cast
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from gateway.config.approvals import ApprovalSettings
-from gateway.config.authority import AuthoritySettings, GatewayCredential
+from gateway.config.authority import AuthoritySettings, GatewayCredential, LeasedCredential
 from gateway.config.brokers import Broker, BrokerCredential, BrokerName, describe_credential, find_problem
 from gateway.config.connections import ConnectionSettings, find_login_problem
 from gateway.config.console import ConsoleSettings
@@ -19,8 +19,10 @@ from gateway.config.formats import AddedHeader, Host, Origin, PublicUrl, Variabl
 from gateway.config.history import DirectorySettings, HistorySettings
 from gateway.config.identities import Identity
 from gateway.config.inspection import InspectionSettings
+from gateway.config.isolation import DEFAULT, FileAccess, Isolation, Port, ProcessLimits
 from gateway.config.labels import ToolLabels
 from gateway.config.operators import OperatorSettings
+from gateway.config.own_files import OwnFiles, find_nested, find_overlap, find_own_files
 from gateway.config.policy import PolicySettings
 from gateway.config.signals import Signals
 from gateway.config.task_limits import TaskLimit, TaskLimits
@@ -38,6 +40,9 @@ from gateway.config.values import (
 )
 from gateway.model.target import SHORTEST_LIFE, CredentialKind, Sensitivity, TargetCredential
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 # --- upstreams -------------------------------------------------------------------------------------
 
 
@@ -49,7 +54,20 @@ class Upstream(Settings):
     env: dict[VariableName, Secret] = Field(
         default_factory=dict, description="Environment of the child, beside a minimal one."
     )
-    cwd: FilePath | None = Field(default=None, description="Working directory of the child.")
+    cwd: FilePath | None = Field(
+        default=None, description="Working directory of the child. A sandboxed one may read it."
+    )
+    isolation: Isolation = Field(
+        default=DEFAULT,
+        description="What keeps the child apart from the gateway: `sandbox`, `{kind: account, user: NAME}`, or"
+        " `{kind: none, accepted_by: NAME, until: DATE}`. See docs/isolation.md.",
+    )
+    files: FileAccess = Field(default=FileAccess(), description="Files of a sandboxed child, beside its program.")
+    network: bool | tuple[Port, ...] = Field(
+        default=False,
+        description="Whether a sandboxed child reaches the network: `true`, or the TCP ports to which it may connect.",
+    )
+    process_limits: ProcessLimits = Field(default=ProcessLimits(), description="How much memory, how many processes.")
     ca: FilePath | None = Field(default=None, description="Certificate authorities to trust for `https`.")
     audience: Text = Field(description="The system that is reached; the unit in which fan-out is counted.")
     trust: Literal["trusted", "untrusted"] = Field(
@@ -117,6 +135,31 @@ class Upstream(Settings):
         own = self.credential.name.lower() if isinstance(self.credential, HeaderCredential) else None
         if own in self.headers:
             raise ValueError(f"headers names {own}, which carries the upstream's credential; remove it from headers")
+        return self
+
+    @model_validator(mode="after")
+    def _isolation_of_command(self) -> Self:
+        named = sorted(self.model_fields_set & {"isolation", "files", "network", "process_limits"})
+        if self.command is None and named:
+            raise ValueError(f"{named[0]} is for a command (stdio); remove it, or give command in the place of url")
+        beyond = sorted(self.model_fields_set & {"files", "network"})
+        if self.isolation.kind != "sandbox" and beyond:
+            raise ValueError(f"{beyond[0]} is for isolation: sandbox; {self.isolation.kind} limits neither")
+        return self
+
+    @model_validator(mode="after")
+    def _hand_over_into_isolation(self) -> Self:
+        hand_over = self.credential.hand_over if isinstance(self.credential, LeasedCredential) else None
+        if hand_over is None:
+            return self
+        if hand_over.aws_container and self.isolation.kind == "sandbox" and self.network is not True:
+            raise ValueError(
+                "hand_over.aws_container is asked over loopback, and AWS over the network; write network: true"
+            )
+        if hand_over.file is not None and self.isolation.kind == "account":
+            raise ValueError(
+                "hand_over.file is private to the gateway's account; use env or fd with isolation: account"
+            )
         return self
 
     @model_validator(mode="after")
@@ -281,6 +324,13 @@ class Configuration(Settings):
         default="auto", description="`native`: functions in Rust, from `make core`; `auto`: these where installed."
     )
 
+    _source: Path | None = PrivateAttr(default=None)
+
+    @property
+    def own_files(self) -> OwnFiles:
+        """Return the files that no stdio server may read or write."""
+        return find_own_files(self, self._source, (upstream.files for upstream in self.upstreams.values()))
+
     @property
     def host(self) -> str:
         return self.listen.rpartition(":")[0].strip("[]")
@@ -358,6 +408,32 @@ class Configuration(Settings):
         problem = problem or find_login_problem(self.brokers, self.connections, self.identity, self.base_url)
         if problem is not None:
             raise ValueError(problem)
+        return self
+
+    @model_validator(mode="after")
+    def _files_of_servers(self, info: ValidationInfo) -> Self:
+        context = cast("Mapping[str, Path | None] | None", info.context)
+        self._source = None if context is None else context.get("source")
+        own = self.own_files
+        access = {name: upstream.files for name, upstream in self.upstreams.items()}
+        problem = find_nested(access)
+        for name, files in access.items():
+            problem = problem or find_overlap(name, files, own)
+        if problem is not None:
+            raise ValueError(problem)
+        return self
+
+    @model_validator(mode="after")
+    def _accounts_of_servers(self) -> Self:
+        users: dict[str, str] = {}
+        for name, upstream in self.upstreams.items():
+            if upstream.isolation.kind == "account":
+                other = users.setdefault(upstream.isolation.user, name)
+                if other != name:
+                    raise ValueError(
+                        f"upstreams.{name}.isolation: upstream {other} runs as {upstream.isolation.user} too, so each could"
+                        " read and stop the other; give each an account of its own"
+                    )
         return self
 
     @model_validator(mode="after")

@@ -71,6 +71,14 @@ class UnresolvedSecret(SecretStr):
         raise ConfigurationError(self._problem, "set it, or name another source, in the configuration")
 
 
+class FileSecret(SecretStr):
+    """A secret from a file. No server may read the file."""
+
+    def __init__(self, text: str, path: Path) -> None:
+        super().__init__(text)
+        self.path = path
+
+
 def _secret(value: object, info: ValidationInfo) -> object:
     """Return the text of a secret. A context with `secrets: False` leaves a missing secret unresolved."""
     if not isinstance(value, str):
@@ -85,11 +93,11 @@ def _secret(value: object, info: ValidationInfo) -> object:
         raise
 
 
-def _resolve(value: str, info: ValidationInfo) -> str:
+def _resolve(value: str, info: ValidationInfo) -> str | FileSecret:
     if value.startswith("file:"):
         path = _base(info) / value.removeprefix("file:")
         try:
-            return path.read_text(encoding="utf-8").strip()
+            return FileSecret(path.read_text(encoding="utf-8").strip(), path)
         except OSError as error:
             raise ValueError(f"the secret file {path} cannot be read: {error.strerror}") from error
         except UnicodeDecodeError:

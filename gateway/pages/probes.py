@@ -15,6 +15,7 @@ from gateway.native.choice import describe_choice
 from gateway.pages.responses import ReplyResponse, json_response
 from gateway.pipeline.readiness import list_problems
 from gateway.protocol.replies import Reply
+from gateway.upstream.stdio import StdioUpstream
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -41,6 +42,7 @@ def probe_routes(gateway: Gateway, is_draining: Callable[[], bool]) -> list[Rout
         body: JsonObject = {"ready": not problems}
         if request.scope["opagate.own_host"]:
             body |= {"problems": problems, "policy": _describe_policy(gateway), "core": describe_choice()}
+            body["isolation"] = _describe_isolation(gateway)
         return json_response(body, status=503 if problems else 200)
 
     async def show_metrics(_request: Request) -> Response:
@@ -48,6 +50,13 @@ def probe_routes(gateway: Gateway, is_draining: Callable[[], bool]) -> list[Rout
         return ReplyResponse(Reply(200, (kind,), gateway.metrics.exposition()))
 
     return [Route(path, show) for path, show in zip(PROBES, (show_health, show_readiness, show_metrics), strict=True)]
+
+
+def _describe_isolation(gateway: Gateway) -> JsonObject:
+    """Return the isolation of each stdio upstream, and its open ways."""
+    servers = {name: each for name, each in gateway.upstreams.items() if isinstance(each, StdioUpstream)}
+    described = {name: each.isolation for name, each in servers.items()}
+    return {name: {"by": each.by, "open": list(each.leaves_open)} for name, each in described.items()}
 
 
 def _describe_policy(gateway: Gateway) -> JsonObject:

@@ -46,7 +46,7 @@ class ServerProcess(asyncio.SubprocessProtocol):
     """A running server. Made by `spawn`.
 
     `gone` is called once, after the end of the child and its group. `asked`: `stop` asked for the end. `handed` is the
-    hand-over of its leased credential.
+    hand-over of its leased credential. `has_monitor`: the child is the monitor of a sandbox, and the server is below it.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class ServerProcess(asyncio.SubprocessProtocol):
         self.started = clock()
         self.asked = False
         self.handed = handed
+        self.has_monitor = False
         self.begun = asyncio.Event()
         self.pid = 0
         self._gone_to = gone
@@ -215,11 +216,20 @@ class ServerProcess(asyncio.SubprocessProtocol):
     async def _terminate(self) -> None:
         """Ask the group to end, or the keeper to end the tree, and wait for a while."""
         if self.handed is None:
-            self._signal(signal.SIGTERM)
+            self._ask_end()
             await _within(SHUTDOWN_STEP, self._until_gone())
         else:
             self.handed.ask_end()
             await _within(KEEPER_STEP, self._exited.wait())
+
+    def _ask_end(self) -> None:
+        """Send SIGTERM to the server and its helpers. The end of a monitor would kill them at once."""
+        if not self.has_monitor:
+            self._signal(signal.SIGTERM)
+            return
+        for process in keeper.descendants(self.pid):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(process, signal.SIGTERM)
 
     async def _exited_or_hurried(self) -> None:
         waits = [asyncio.ensure_future(event.wait()) for event in (self._exited, self._hurry)]
@@ -316,21 +326,36 @@ class ServerProcess(asyncio.SubprocessProtocol):
         self._exited.set()
         self._end_rest()
         if self._reason in _PIPE_CLOSED.values() and not self._terminated:
-            self._reason = _describe_end(status, by_keeper=self.handed is not None)
-        self._end(_describe_end(status, by_keeper=self.handed is not None))
+            self._reason = _describe_end(status, is_passed_on=self._passes_end_on)
+        self._end(_describe_end(status, is_passed_on=self._passes_end_on))
+
+    @property
+    def _passes_end_on(self) -> bool:
+        """Return whether the first process exits with the status of the server, as shells do."""
+        return self.handed is not None or self.has_monitor
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self._lost.set()
 
 
-async def spawn(command: Sequence[str], child: ServerProcess, *, env: Mapping[str, str], cwd: Path | None) -> None:
-    """Start `child`: exactly `command`, without a shell, with nothing but `env`. Raises `OSError`."""
+async def spawn(
+    command: Sequence[str],
+    child: ServerProcess,
+    *,
+    env: Mapping[str, str],
+    cwd: Path | None,
+    has_monitor: bool = False,
+) -> None:
+    """Start `child`: exactly `command`, without a shell, with nothing but `env`. Raises `OSError`.
+
+    `has_monitor`: the command runs the server in a sandbox, below a monitor.
+    """
     loop = asyncio.get_running_loop()
-    handed = child.handed
+    handed, child.has_monitor = child.handed, has_monitor
     passed = () if handed is None else handed.passed
     await loop.subprocess_exec(
         lambda: child,
-        *(command if handed is None else handed.command(command)),
+        *(command if handed is None else handed.command(command, has_monitor=has_monitor)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -354,8 +379,8 @@ def _seal_descriptors(passed: Sequence[int]) -> None:
                 os.set_inheritable(int(name), False)  # noqa: FBT003 - its only form
 
 
-def _describe_end(status: int | None, *, by_keeper: bool = False) -> str:
-    if by_keeper and status is not None and status > keeper.BY_SIGNAL:
+def _describe_end(status: int | None, *, is_passed_on: bool = False) -> str:
+    if is_passed_on and status is not None and status > keeper.BY_SIGNAL:
         status = keeper.BY_SIGNAL - status
     if status is None or status >= 0:
         return f"exited with status {status}"

@@ -83,11 +83,17 @@ class HandedProcess:
         link = self._keepers_link.fileno()
         return (link,) if self._pipe is None else (link, self._pipe)
 
-    def command(self, command: Sequence[str]) -> tuple[str, ...]:
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Return the folder of the process's file. A renewal replaces the file, so a sandbox has to show the folder."""
+        return () if self._file is None else (self._file.parent,)
+
+    def command(self, command: Sequence[str], *, has_monitor: bool) -> tuple[str, ...]:
         """Return the command line that runs a command below a keeper. The command line has no value of a credential."""
         moves = "" if self._pipe is None else f"{self._pipe}:{self._hand_over.fd}"
         removed = "" if self._file is None else str(self._file)
-        return (*_KEEPER, str(self._keepers_link.fileno()), removed, moves, "--", *command)
+        kind = keeper.MONITORED if has_monitor else "direct"
+        return (*_KEEPER, str(self._keepers_link.fileno()), removed, moves, kind, *command)
 
     def begin(self) -> None:
         """Close the keeper's descriptors, once passed on."""
@@ -155,6 +161,9 @@ class HandedProcess:
         if self._file is not None:
             try:
                 self._file.unlink(missing_ok=True)
+                self._file.parent.rmdir()
+            except FileNotFoundError:
+                pass  # The keeper was first.
             except OSError as error:
                 log.error("upstream.file-left", file=str(self._file), problem=error.strerror)  # noqa: TRY400 - the message says it all
 
@@ -164,7 +173,8 @@ class HandedProcess:
         variables = render_variables(hand_over, self.credential)
         if hand_over.file is not None:
             make_private(folder)
-            self._file = folder / secrets.token_hex(12)
+            self._file = folder / secrets.token_hex(12) / "credential"
+            self._file.parent.mkdir(mode=0o700)
             write_private(self._file, render_text(hand_over, self.credential).encode())
             variables[hand_over.file] = str(self._file)
             if hand_over.chosen_form == "pgservice":

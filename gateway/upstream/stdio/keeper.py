@@ -1,12 +1,14 @@
 """Keeper of one server process: it ends the server with all processes of the server, and reports the end.
 
-Run as a program of its own, with the standard library alone: `keeper.py LINK REMOVE MOVES -- COMMAND…`. The keeper
+Run as a program of its own, with the standard library alone: `keeper.py LINK REMOVE MOVES KIND COMMAND…`. The keeper
 becomes the "subreaper" of the tree (Linux), so a helper outside of its group and its parent is still the keeper's
 child. Without children left, nothing of the tree is left.
 
 `LINK` is a socket to the gateway. Its end, also by a kill of the gateway, ends the tree. The keeper writes `GONE` there
-before its exit. A signal could come before the keeper hears any. `REMOVE` is a file to remove at the end, or empty.
-`MOVES` are descriptors of the server, as `from:to,from:to`.
+before its exit. A signal could come before the keeper hears any. `REMOVE` is a file to remove at the end with its folder,
+or empty.
+`MOVES` are descriptors of the server, as `from:to,from:to`. `KIND` is `monitored` if the command runs the server in a
+sandbox: its first process outlives SIGTERM, and the server inside hears SIGTERM.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from pathlib import Path
 from typing import Final
 
 GONE: Final = b"."
+MONITORED: Final = "monitored"
 UNFINISHED: Final = ".new"
 """Suffix of a file that the gateway did not finish to write."""
 GRACE: Final = 1.0
@@ -133,7 +136,7 @@ def descendants(root: int) -> list[int]:
     return found
 
 
-def start(command: list[str], moves: list[tuple[int, int]]) -> int:
+def start(command: list[str], moves: list[tuple[int, int]], *, is_monitored: bool = False) -> int:
     """Start the server in a session of its own, and return its process."""
     server = os.fork()
     if server != 0:
@@ -142,6 +145,8 @@ def start(command: list[str], moves: list[tuple[int, int]]) -> int:
     # Python ignores these, and a program inherits that.
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
+    if is_monitored:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # Beyond all targets first, so that no move overwrites another.
     above = 1 + max((target for _, target in moves), default=2)
     held = [(fcntl.fcntl(source, fcntl.F_DUPFD, above), target) for source, target in moves]
@@ -192,7 +197,7 @@ def main(arguments: list[str]) -> int:
     become_subreaper()
     keeper = Keeper(link)
     try:
-        server = start(arguments[4:], moves)
+        server = start(arguments[4:], moves, is_monitored=arguments[3] == MONITORED)
         for source, _ in moves:
             os.close(source)
         let_go()
@@ -201,6 +206,8 @@ def main(arguments: list[str]) -> int:
         if removed:
             Path(removed).unlink(missing_ok=True)
             Path(removed).with_suffix(UNFINISHED).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                Path(removed).parent.rmdir()
 
 
 if __name__ == "__main__":

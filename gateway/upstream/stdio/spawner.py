@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 import shutil
 from collections.abc import Callable, Generator, Mapping
@@ -17,12 +16,15 @@ import structlog
 
 from gateway.config import Upstream
 from gateway.config.authority import LeasedCredential
-from gateway.errors import UpstreamUnreachable
+from gateway.config.own_files import OwnFiles
+from gateway.errors import ConfigurationError, UpstreamUnreachable
 from gateway.model.wire import HandedCredential
 from gateway.upstream.stdio.aws_endpoint import ContainerEndpoint
 from gateway.upstream.stdio.backoff import Backoff
 from gateway.upstream.stdio.child import ServerProcess, spawn
 from gateway.upstream.stdio.handed import HandedProcess
+from gateway.upstream.stdio.isolation.description import Isolation, describe
+from gateway.upstream.stdio.isolation.launch import Launcher
 from gateway.upstream.stdio.throttle import Throttle
 
 log = structlog.get_logger("gateway.upstream.stdio")
@@ -37,6 +39,12 @@ MAX_WITHDRAWN: Final = 4096
 
 INHERITED: Final = ("PATH", "HOME", "LANG", "TMPDIR")
 """All that a server sees of the gateway's environment: the gateway's own secrets are in the rest."""
+
+
+def build_environment(settings: Upstream, outer: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of an upstream's servers, without a leased credential."""
+    inherited = {key: outer[key] for key in INHERITED if key in outer}
+    return inherited | {key: value.get_secret_value() for key, value in settings.env.items()}
 
 
 Conceal: TypeAlias = Callable[[str, str], str]
@@ -60,23 +68,22 @@ class Spawner:
         environ: Mapping[str, str] | None = None,
         conceal: Conceal = shown_as_is,
         folder: Path = Path(),
+        launcher: Launcher | None = None,
     ) -> None:
         self._name = name
         self._folder = folder
+        self._launcher = launcher or Launcher(name, settings, OwnFiles(), folder)
         leased = settings.credential
         self._hand_over = leased.hand_over if isinstance(leased, LeasedCredential) else None
         self._withdrawn: dict[str, None] = {}
         self._endpoint = ContainerEndpoint()
-        self._command: tuple[str, ...] = settings.command or ()
-        self._cwd = settings.cwd
         self._clock = clock
         self._secrets = [value.get_secret_value() for value in settings.env.values()]
-        outer = os.environ if environ is None else environ
-        self._env = {key: outer[key] for key in INHERITED if key in outer}
-        self._env |= {key: value.get_secret_value() for key, value in settings.env.items()}
+        self._env = build_environment(settings, os.environ if environ is None else environ)
         self._conceal = conceal
         self._backoffs: dict[str, Backoff] = {}
         self._children: dict[ServerProcess, str] = {}
+        self._scratch: dict[ServerProcess, Path] = {}
         self._stops: set[asyncio.Task[None]] = set()
         self._closing = False
         self._throttle = Throttle()
@@ -94,6 +101,20 @@ class Spawner:
         """Return seconds until every principal may start a process again."""
         now = self._clock()
         return max((backoff.wait(now) for backoff in self._backoffs.values()), default=0.0)
+
+    def require_isolation(self) -> None:
+        """Raise `ConfigurationError` if the configured isolation is not to be had, and log the isolation."""
+        self._launcher.require()
+        found = self.isolation
+        told = {"upstream": self._name, "by": found.by, "open": list(found.leaves_open)}
+        if found.is_open:
+            log.warning("upstream.isolation", **told)
+        else:
+            log.info("upstream.isolation", **told)
+
+    @property
+    def isolation(self) -> Isolation:
+        return describe(self._launcher)
 
     def full_for(self, principal: str) -> bool:
         """Return whether this principal has reached its limit of processes."""
@@ -122,10 +143,13 @@ class Spawner:
         starting = asyncio.ensure_future(self._start(child, env))
         try:
             await asyncio.shield(starting)
+        except ConfigurationError as error:
+            self._abort(child)
+            raise UpstreamUnreachable(error.message, error.remedy) from error
         except OSError as error:
             self._abort(child)
             raise UpstreamUnreachable(
-                f"the command of upstream {self._name} cannot be started: {error.strerror}",
+                f"the command of upstream {self._name} cannot be started: {error.strerror or error}",
                 f"check upstreams.{self._name}.command and cwd",
             ) from error
         except asyncio.CancelledError:
@@ -138,9 +162,10 @@ class Spawner:
         return child
 
     async def _start(self, child: ServerProcess, env: Mapping[str, str]) -> None:
-        if child.handed is not None:
-            _require_program(self._command[0], env, self._cwd)
-        await spawn(self._command, child, env=env, cwd=self._cwd)
+        launch = self._launcher.prepare(env, () if child.handed is None else child.handed.folders)
+        if launch.scratch is not None:
+            self._scratch[child] = launch.scratch
+        await spawn(launch.command, child, env=launch.env, cwd=launch.cwd, has_monitor=launch.has_monitor)
         if child.handed is not None:
             child.handed.begin()
 
@@ -248,16 +273,12 @@ class Spawner:
         self._note_end(child)
 
     def _note_end(self, child: ServerProcess) -> None:
+        scratch = self._scratch.pop(child, None)
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
         principal = self._children.pop(child)
         if child.asked:
             return
         backoff = self._backoffs.setdefault(principal, Backoff())
         backoff.failed(started=child.started, now=self._clock())
         log.warning("upstream.failed", upstream=self._name, failures=backoff.failures)
-
-
-def _require_program(program: str, env: Mapping[str, str], cwd: Path | None) -> None:
-    """Raise `OSError` for a program beyond the keeper's powers to start."""
-    named = str((cwd or Path()) / program) if os.sep in program else program
-    if shutil.which(named, path=env.get("PATH", os.defpath)) is None:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))

@@ -30,6 +30,8 @@ from gateway.upstream.stdio.split_session import SplitSession
 if TYPE_CHECKING:
     from gateway.model.wire import HandedCredential
     from gateway.upstream.stdio.child import ServerProcess
+    from gateway.upstream.stdio.isolation.description import Isolation
+    from gateway.upstream.stdio.isolation.launch import Launcher
 
 SESSION_IDLE: Final = 30 * 60.0
 """Seconds after which a session without a connected client ends. Most clients never send DELETE."""
@@ -60,7 +62,8 @@ class StdioUpstream:
     """A configured upstream with a `command`. Interchangeable with the HTTP upstream.
 
     `clock` counts seconds. `new_id` gives session ids: visible ASCII, not to be guessed. `conceal` takes credentials
-    out of a process's standard error, before the log. `folder` is private, for credentials in files.
+    out of a process's standard error, before the log. `folder` is private, for credentials in files. `launcher` starts
+    the processes apart from the gateway.
     """
 
     def __init__(
@@ -74,12 +77,15 @@ class StdioUpstream:
         environ: Mapping[str, str] | None = None,
         conceal: Conceal = shown_as_is,
         folder: Path = Path(),
+        launcher: Launcher | None = None,
     ) -> None:
         self._name = name
         self._first_byte = limits.first_byte.total_seconds()
         self._clock = clock
         self._new_id = new_id
-        self._spawner = Spawner(name, settings, clock=clock, environ=environ, conceal=conceal, folder=folder)
+        self._spawner = Spawner(
+            name, settings, clock=clock, environ=environ, conceal=conceal, folder=folder, launcher=launcher
+        )
         credential = settings.credential
         self._hands_over = isinstance(credential, LeasedCredential) and credential.hand_over is not None
         self._sessions: dict[str, StdioSession | SplitSession] = {}
@@ -121,6 +127,14 @@ class StdioUpstream:
         if self._reaper is not None:
             await self._reaper.stop()
         await self._spawner.aclose()
+
+    def require_isolation(self) -> None:
+        """Raise `ConfigurationError` if the configured isolation is not to be had, and log the isolation."""
+        self._spawner.require_isolation()
+
+    @property
+    def isolation(self) -> Isolation:
+        return self._spawner.isolation
 
     def status(self) -> Status:
         """Return its status for metrics."""
