@@ -20,6 +20,7 @@ from benchmarks.gateway.approvals import approvals
 from benchmarks.gateway.call_path import call_path
 from benchmarks.gateway.fairness import fairness
 from benchmarks.gateway.history import history
+from benchmarks.gateway.isolation import isolation
 from benchmarks.gateway.load import Load, run
 from benchmarks.gateway.memory import memory
 from benchmarks.gateway.minting import minting
@@ -36,6 +37,7 @@ HEAD = """\
     make bench ARGS=--quick        # one short round, nothing written
     make bench ARGS=approvals      # what approvals cost, nothing written; exit status 1 beyond a goal
     make bench ARGS=minting        # what a token of a call costs, the same
+    make bench ARGS=isolation      # what the sandbox of a stdio server costs, the same
     make bench ARGS=path           # functions, files and time of one call in this process, the same
     make bench ARGS=authority      # how fast lent credentials die: authority.md
     make bench ARGS=console        # what the console costs: console.md
@@ -143,10 +145,17 @@ def console_pages(folder: Path, options: argparse.Namespace) -> bool:
     return found.is_within_goals()
 
 
+def isolated_starts(folder: Path, _options: argparse.Namespace) -> bool:
+    """Measure what the sandbox of a stdio server costs."""
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    return isolation(folder)
+
+
 PARTS: dict[str, Callable[[Path, argparse.Namespace], bool]] = {
     "approvals": open_questions,
     "authority": lent_credentials,
     "console": console_pages,
+    "isolation": isolated_starts,
     "minting": minted_tokens,
     "path": one_call,
 }
