@@ -40,6 +40,31 @@ def small_disk(place: Path, size: str) -> Generator[Path]:
         subprocess.run(["umount", str(place)], check=True)
 
 
+def find_outside(process: int, room: str) -> int:
+    """Return the number of a process by its number in a PID namespace, whose link in /proc is `room`."""
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            if str((status.parent / "ns/pid").readlink()) != room:
+                continue
+            numbers = next(line for line in status.read_text("utf-8").splitlines() if line.startswith("NSpid:"))
+        except OSError:
+            continue
+        if int(numbers.split()[-1]) == process:
+            return int(status.parent.name)
+    raise AssertionError(f"no process {process} in {room}")
+
+
+def is_inhabited(room: int) -> bool:
+    """Return whether a process runs in a PID namespace, by its number (`tests/servers/rooms.py`)."""
+    for space in Path("/proc").glob("[0-9]*/ns/pid"):
+        try:
+            if space.stat().st_ino == room and is_alive(int(space.parents[1].name)):
+                return True
+        except OSError:
+            continue
+    return False
+
+
 def is_alive(pid: int) -> bool:
     """Return whether a process runs. One that has ended and waits for its parent does not."""
     try:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from mcp.server.mcpserver import MCPServer
 
+from tests.servers.rooms import own_room
+
 
 def build() -> MCPServer:
     """Return the server."""
@@ -21,10 +23,10 @@ def build() -> MCPServer:
     def whoami() -> str:  # pyright: ignore[reportUnusedFunction] - the decorator uses it
         """Return the process and the user of the token."""
         token = os.environ["CRM_TOKEN"]
-        (Path(os.environ["BEARER_NOTES"]) / str(os.getpid())).write_text(token)
+        (Path(os.environ["BEARER_NOTES"]) / str(own_room())).write_text(token)
         body = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-        return f"{os.getpid()} {claims['sub']} {claims['scope']}"
+        return f"{own_room()} {claims['sub']} {claims['scope']}"
 
     return server
 

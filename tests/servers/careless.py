@@ -17,6 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.servers.rooms import own_room
+
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
@@ -108,7 +110,7 @@ def answer(message: Mapping[str, Any], known: str, described: str = "Tell all.")
             }
         case "tools/call":
             text = known if message["params"]["name"] == "tell" else "seen"
-            result = {"content": [{"type": "text", "text": f"{os.getpid()} {text}"}]}
+            result = {"content": [{"type": "text", "text": f"{own_room()} {text}"}]}
         case "ping":
             result = {}
         case _:
@@ -136,7 +138,7 @@ def given(descriptor: int | None) -> str:
 def serve(descriptor: int | None) -> None:
     """Serve on the standard streams."""
     known = given(descriptor)
-    with (Path(os.environ["CARELESS_NOTES"]) / str(os.getpid())).open("a") as notes:
+    with (Path(os.environ["CARELESS_NOTES"]) / str(own_room())).open("a") as notes:
         notes.write(known + "\n")
         for line in sys.stdin:
             notes.write(line)

@@ -13,6 +13,8 @@ from typing import Any
 from boto3.session import Session
 from mcp.server.mcpserver import MCPServer
 
+from tests.servers.rooms import own_room
+
 
 def build() -> MCPServer:
     """Return the server. It keeps one session of the SDK, as a real server does."""
@@ -29,9 +31,9 @@ def build() -> MCPServer:
             "keys": [keys.access_key, keys.secret_key, keys.token],
             "variables": {name: value for name, value in os.environ.items() if name.startswith("AWS_")},
         }
-        with (Path(os.environ["CLOUD_NOTES"]) / str(os.getpid())).open("a") as notes:
+        with (Path(os.environ["CLOUD_NOTES"]) / str(own_room())).open("a") as notes:
             notes.write(json.dumps(noted) + "\n")
-        return f"{os.getpid()} {arn}"
+        return f"{own_room()} {arn}"
 
     server.tool(name="whoami_again")(whoami)
     return server

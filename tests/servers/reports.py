@@ -13,6 +13,8 @@ from pathlib import Path
 
 from mcp.server.mcpserver import MCPServer
 
+from tests.servers.rooms import own_room
+
 _GIVEN = ("PGSERVICEFILE", "PGPASSFILE")
 
 
@@ -29,7 +31,7 @@ def build() -> MCPServer:
             "psql", "-AtXw", "-d", address, "-c", sql, stdout=-1, stderr=asyncio.subprocess.STDOUT
         )
         said, _ = await program.communicate()
-        return f"{os.getpid()} {said.decode().strip()}"
+        return f"{own_room()} {said.decode().strip()}"
 
     server.tool(name="query_again")(query)
 
@@ -44,7 +46,7 @@ def build() -> MCPServer:
 def note() -> None:
     """Note what the process was given."""
     found = [path.read_text() for name in _GIVEN if (path := Path(os.environ.get(name, ""))).is_file()]
-    with (Path(os.environ["REPORTS_NOTES"]) / str(os.getpid())).open("a") as notes:
+    with (Path(os.environ["REPORTS_NOTES"]) / str(own_room())).open("a") as notes:
         notes.write("\n".join([*found, *(os.environ.get(name, "") for name in _GIVEN)]) + "\n")
 
 

@@ -230,6 +230,7 @@ def _upstreams(issuers: Issuers) -> Generator[tuple[str, dict[str, Any]]]:
         if name in handed:
             command = [sys.executable, "-m", "tests.servers.careless", *(["3"] if name == "fd" else [])]
             found |= {"command": command, "cwd": str(ROOT), "env": {"CARELESS_NOTES": "${CARELESS_NOTES}"}}
+            found |= {"files": {"write": ["${CARELESS_NOTES}"]}, "network": True}
         else:
             found |= {"url": issuers.careless.url(name)}
         yield name, found | {"tools": labels}

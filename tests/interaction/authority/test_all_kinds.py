@@ -38,7 +38,7 @@ from tests.interaction.authority.all_kinds import (
     running,
 )
 from tests.interaction.identity.server import OAuthServer
-from tests.machine import is_alive, needs_proc
+from tests.machine import is_inhabited, needs_proc
 from tests.servers.careless import careless_server
 from tests.servers.holding import holding
 from tests.servers.keycloak import Keycloak
@@ -227,7 +227,7 @@ class Held:
         assert not Keycloak(self.issuers.idp.url).is_active(self.token)
         assert not self.issuers.bao.postgres.may_log_in(self.user, self.password)
         assert self.session.wait(30) != 0, "PostgreSQL has ended the open session"
-        until(lambda: not is_alive(self.process))
+        until(lambda: not is_inhabited(self.process))
         # A gateway that has many processes ended this one before.
         assert {entry["processes"] for entry in self.task.leases() if entry["event"] == "withdrawn"} <= {"absent"}
 

@@ -22,7 +22,7 @@ from gateway.config.brokers import AwsStsBroker, AwsStsCredential
 from tests.e2e.running import mortal_gateway
 from tests.e2e.wire import Caller, call, caller, entries, stateless, verified
 from tests.gateway_process import ANYONE_ANYTHING
-from tests.machine import is_alive, needs_proc
+from tests.machine import is_inhabited, needs_proc
 from tests.servers.serving import ROOT
 from tests.unit.authority.brokers.asking import (
     UPSTREAM,
@@ -237,6 +237,8 @@ def configured(sts: str, folder: Path, hand_over: dict[str, Any]) -> str:
         "command": [sys.executable, "-m", "tests.servers.cloud"],
         "cwd": str(ROOT),
         "env": {"CLOUD_URL": "${CLOUD_URL}", "CLOUD_NOTES": "${CLOUD_NOTES}"},
+        "files": {"write": ["${CLOUD_NOTES}"]},
+        "network": True,
         "audience": "https://cloud.example",
         "environment": "test",
         "tools": {
@@ -291,7 +293,7 @@ def test_the_sdk_of_a_process_renews_its_session_without_a_restart(sts: str, not
 
         gateway.process.terminate()
         gateway.process.wait(60)
-    assert not is_alive(process)
+    assert not is_inhabited(process)
     with pytest.raises(httpx2.ConnectError):
         httpx2.get(address, headers=shown)
     values = [value for line in (notes / str(process)).read_text().splitlines() for value in json.loads(line)["keys"]]

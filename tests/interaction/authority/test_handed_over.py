@@ -19,7 +19,7 @@ from gateway.cli.desk_client import connect_to_desk
 from tests.e2e.running import mortal_gateway
 from tests.e2e.wire import Caller, call, caller, entries, stateless, token, until, verified
 from tests.gateway_process import ANYONE_ANYTHING, GatewayProcess, free_port
-from tests.machine import is_alive, needs_proc
+from tests.machine import is_inhabited, needs_proc
 from tests.servers.openbao import PATH, OpenBao, running_openbao
 from tests.servers.serving import ROOT
 from tests.unit.authority.brokers.asking import values_shown
@@ -55,6 +55,8 @@ def configured(bao: OpenBao, folder: Path, hand_over: dict[str, Any], ttl: str =
         "command": [sys.executable, "-m", "tests.servers.reports"],
         "cwd": str(ROOT),
         "env": {"REPORTS_PORT": "${REPORTS_PORT}", "REPORTS_NOTES": "${REPORTS_NOTES}"},
+        "files": {"write": ["${REPORTS_NOTES}"]},
+        "network": True,
         "audience": "https://reports.example",
         "environment": "test",
         "tools": {
@@ -131,7 +133,7 @@ def test_two_tasks_have_two_logins_and_the_end_of_one_takes_its_process_and_logi
         (first, shown), (second, _) = one.query(), other.query()
         mine, its = given(notes, first), given(notes, second)
         assert (first != second, mine.user != its.user, shown) == (True, True, "[credential of the gateway]")
-        helper = int(one.call("leave"))
+        one.call("leave")
         assert bao.postgres.may_log_in(mine.user, mine.password)
         (file,) = mine.files
         assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
@@ -148,13 +150,13 @@ def test_two_tasks_have_two_logins_and_the_end_of_one_takes_its_process_and_logi
         ]
         ended = one.leases(tmp_path)[-1]
         assert (ended["processes"], ended["proof"]["kind"]) == ("absent", "lookup")
-        assert not any(is_alive(process) for process in (first, helper))
+        assert not is_inhabited(first), "neither by the server nor by its helper"
         assert not file.exists()
         assert not bao.postgres.may_log_in(mine.user, mine.password)
         assert other.query(COUNT) == (second, "0")
         gateway.process.terminate()
         gateway.process.wait(60)
-    assert not is_alive(second)
+    assert not is_inhabited(second)
     last = {entry["id"]: entry["event"] for entry in entries(tmp_path, "lease")}
     assert set(last.values()) == {"revoked"}
     written = [path.read_bytes().decode("latin-1") for path in tmp_path.rglob("*") if path.is_file()]
@@ -194,11 +196,11 @@ def test_a_killed_gateway_leaves_no_process_no_file_and_no_login(bao: OpenBao, n
     with mortal_gateway(config, tmp_path, port=port) as gateway:
         task = Task(gateway, caller(gateway, "ann", "reports"))
         process, _ = task.query()
-        helper = int(task.call("leave"))
+        task.call("leave")
         mine = given(notes, process)
         gateway.process.kill()
         gateway.process.wait(30)
-        until(lambda: not any(is_alive(each) for each in (process, helper)))
+        until(lambda: not is_inhabited(process))
         until(lambda: not any(path.exists() for path in mine.files))
     with mortal_gateway(config, tmp_path, port=port):
         until(lambda: not bao.postgres.may_log_in(mine.user, mine.password))

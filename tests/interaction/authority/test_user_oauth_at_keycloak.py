@@ -18,7 +18,7 @@ from tests.e2e.left_behind import check_all_ended
 from tests.e2e.wire import Answer, Caller, call, entries, stateless, until
 from tests.gateway_process import ANYONE_ANYTHING, GatewayProcess, free_port, gateway_process
 from tests.interaction.authority.test_user_oauth import CHROMIUM, chromium_page, link_of
-from tests.machine import is_alive, needs_proc
+from tests.machine import is_inhabited, needs_proc
 from tests.servers.echo import Recorder
 from tests.servers.keycloak import PASSWORD
 from tests.servers.serving import ROOT
@@ -134,6 +134,8 @@ async def test_a_process_has_the_token_of_the_user_in_a_variable_and_both_end_to
         "command": [sys.executable, "-m", "tests.servers.bearer"],
         "cwd": str(ROOT),
         "env": {"BEARER_NOTES": "${BEARER_NOTES}"},
+        "files": {"write": ["${BEARER_NOTES}"]},
+        "network": True,
     }
     more: dict[str, Any] = {"hand_over": {"env": "CRM_TOKEN"}, "audiences": ["tickets", "self"]}
     async with started(keycloak, tmp_path, upstream, "tickets", "self", **more) as place:
@@ -142,10 +144,10 @@ async def test_a_process_has_the_token_of_the_user_in_a_variable_and_both_end_to
         assert (user, scope) == (place.person.id, "crm.read")
         value = (tmp_path / "notes" / process).read_text()
         (tmp_path / "notes" / process).unlink()
-        assert (keycloak.is_active(value, "tickets"), is_alive(int(process))) == (True, True)
+        assert (keycloak.is_active(value, "tickets"), is_inhabited(int(process))) == (True, True)
 
         assert place.ask_operator("leases", "revoke", chosen={"user": place.person.id})["ended"] >= 1
-        until(lambda: not keycloak.is_active(value, "tickets") and not is_alive(int(process)))
+        until(lambda: not keycloak.is_active(value, "tickets") and not is_inhabited(int(process)))
         assert (await place.call("whoami")).text.split()[1] == place.person.id, "the connection outlives its leases"
         for path in (tmp_path / "notes").iterdir():
             path.unlink()

@@ -79,7 +79,7 @@ def forks(request: dict[str, Any]) -> None:
     if helper == 0:
         while True:
             time.sleep(60)
-    respond(request, helper=helper)
+    respond(request, helper=helper, room=os.readlink("/proc/self/ns/pid"))  # noqa: PTH115 - a link of /proc
 
 
 def main() -> None:

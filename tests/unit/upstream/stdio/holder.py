@@ -1,7 +1,7 @@
 """A stdio MCP server that tells what it was given, and leaves helpers behind. Run as a real child process.
 
 `initialize` and `server/discover` are answered. Any other request is answered with `given`: the variables of this test, the text of
-the file that `SECRET_FILE` names, the text of descriptor 3, and the process. `params.arguments.do` is `leave` (a helper that left its
+the file that `SECRET_FILE` names, the text of descriptor 3, and the process with its PID namespace, `room`. `params.arguments.do` is `leave` (a helper that left its
 group and its parent, without environment, deaf to SIGTERM; `helper` is its process), `ask` (a request of the server first), `tell-later`
 (the secret on no stream of a request), `wait` (no
 answer) or `kill-keeper` (the last argument is a file for the helper).
@@ -41,7 +41,8 @@ def given() -> dict[str, Any]:
     if path is not None:
         found["file"] = Path(path).read_text()
         found["mode"] = oct(Path(path).stat().st_mode & 0o777)
-    return {**found, "fd": FROM_FD, "pid": os.getpid(), "greeted": GREETED}
+    room = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - a link of /proc
+    return {**found, "fd": FROM_FD, "pid": os.getpid(), "room": room, "greeted": GREETED}
 
 
 def put(message: dict[str, Any]) -> None:

@@ -16,15 +16,15 @@ from structlog.testing import capture_logs
 
 from gateway.config import Limits, Upstream
 from gateway.errors import UpstreamBroken, UpstreamUnreachable
-from gateway.model.wire import Era, HandedCredential, UpstreamReply, UpstreamRequest
+from gateway.model.wire import Era, HandedCredential, UpstreamRequest
 from gateway.upstream.stdio import StdioUpstream
 from gateway.upstream.stdio import upstream as upstream_module
 from gateway.upstream.stdio.spawner import MAX_CHILDREN_PER_PRINCIPAL
 from tests.machine import is_alive, needs_proc
 from tests.unit.clock import Clock
-from tests.unit.upstream.stdio.driving import ALICE, BOB, body_of, events_of, is_stream, message_of, next_event, until
+from tests.unit.upstream.stdio.driving import ALICE, BOB, next_event, until
+from tests.unit.upstream.stdio.handing import HOLDER, Caller, lent
 
-HOLDER = (sys.executable, "-I", "-S", str(Path(__file__).with_name("holder.py")))
 Make = Callable[..., StdioUpstream]
 
 
@@ -38,7 +38,9 @@ async def make(clock: Clock, tmp_path: Path) -> AsyncIterator[Make]:
     """Makes upstreams with a hand-over, and ends them."""
     made: list[StdioUpstream] = []
 
-    def build(*command: str, ids: list[str] | None = None, **hand_over: Any) -> StdioUpstream:
+    def build(
+        *command: str, ids: list[str] | None = None, more: dict[str, Any] | None = None, **hand_over: Any
+    ) -> StdioUpstream:
         names = iter(ids or [f"session-{number}" for number in range(1, 9)])
         credential = {"kind": "openbao", "broker": "bao", "path": "database/creds/ro", "hand_over": hand_over}
         settings = {
@@ -46,6 +48,7 @@ async def make(clock: Clock, tmp_path: Path) -> AsyncIterator[Make]:
             "audience": "files",
             "env": {"OWN": "${HOME}"},
             "credential": credential,
+            **(more or {}),
         }
         upstream = StdioUpstream(
             "files",
@@ -62,46 +65,6 @@ async def make(clock: Clock, tmp_path: Path) -> AsyncIterator[Make]:
     await asyncio.gather(*(upstream.aclose() for upstream in made))
     folder = tmp_path / "private" / "files"
     assert not folder.exists() or list(folder.iterdir()) == [], "the files end with their processes"
-
-
-def lent(number: int = 1, *, terms: str = "t1", since: float | None = None) -> HandedCredential:
-    fields = (("username", f"user-{number}"), ("password", f"secret-{number}"))
-    return HandedCredential(f"lease-{number}", terms, number if since is None else since, "basic", fields, 2000.0)
-
-
-class Caller:
-    """A client in one era, whose requests come with a credential."""
-
-    def __init__(self, upstream: StdioUpstream, era: Era = Era.STATELESS, principal: Any = ALICE) -> None:
-        self.upstream = upstream
-        self.era = era
-        self.principal = principal
-        self.session: str | None = None
-        self.count = 100
-
-    async def send(self, document: dict[str, Any], credential: HandedCredential | None) -> UpstreamReply:
-        message = message_of({"jsonrpc": "2.0", **document}, self.era, None)
-        return await self.upstream.send(
-            UpstreamRequest("POST", (), self.principal, message=message, session=self.session, handed=credential)
-        )
-
-    async def initialize(self, credential: HandedCredential | None = None) -> None:
-        reply = await self.send({"id": 0, "method": "initialize", "params": {}}, credential)
-        self.session = dict(reply.headers)[b"mcp-session-id"].decode()
-        await body_of(reply)
-        await self.send({"method": "notifications/initialized"}, None)
-
-    async def call(self, credential: HandedCredential | None, do: str = "tell") -> UpstreamReply:
-        self.count += 1
-        return await self.send(
-            {"id": self.count, "method": "tools/call", "params": {"name": "x", "arguments": {"do": do}}}, credential
-        )
-
-    async def told(self, credential: HandedCredential | None, do: str = "tell") -> dict[str, Any]:
-        reply = await self.call(credential, do)
-        body = await body_of(reply)
-        document = events_of(body)[-1][1] if is_stream(reply) else json.loads(body)
-        return document["result"]
 
 
 ERAS = pytest.mark.parametrize("era", [Era.STATELESS, Era.HANDSHAKE])
@@ -296,8 +259,22 @@ async def test_a_process_that_is_starting_ends_with_its_lease(make: Make):
 
 
 @needs_proc
-async def test_a_killed_keeper_is_no_proof_and_its_tree_is_hunted(make: Make, tmp_path: Path):
-    caller = Caller(make(*HOLDER, str(tmp_path / "helper"), env="SECRET"))
+async def test_a_killed_keeper_takes_its_sandbox_and_is_no_proof(make: Make):
+    caller = Caller(make(env="SECRET"))
+    found = await caller.told(lent(), "leave")
+    (child,) = caller.upstream._spawner._children
+    with capture_logs() as logs:
+        os.kill(child.pid, 9)
+        await until(lambda: caller.upstream.status().processes == 0)
+
+    assert "upstream.keeper-killed" in {entry["event"] for entry in logs}
+    await until(lambda: not any(is_alive(found[name]) for name in ("pid", "helper")))
+
+
+@needs_proc
+async def test_the_tree_of_a_killed_keeper_is_hunted_without_a_sandbox(make: Make, tmp_path: Path):
+    accepted = {"isolation": {"kind": "none", "accepted_by": "ada", "until": "2999-01-01"}}
+    caller = Caller(make(*HOLDER, str(tmp_path / "helper"), env="SECRET", more=accepted))
     with capture_logs() as logs:
         with pytest.raises(UpstreamBroken):
             await caller.told(lent(), "kill-keeper")
@@ -312,11 +289,12 @@ def helper_of(folder: Path) -> int:
 
 
 def _seen_by_ps(server: int) -> str:
-    """Return the arguments and first variables of a server, and the arguments of its keeper."""
-    keeper = Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()[1]
-    return "".join(
-        Path(f"/proc/{name}").read_text() for name in (f"{server}/cmdline", f"{server}/environ", f"{keeper}/cmdline")
-    )
+    """Return the first variables of a server, and the arguments of the server and of each process above it."""
+    process, seen = server, Path(f"/proc/{server}/environ").read_text()
+    while process != os.getpid():
+        seen += Path(f"/proc/{process}/cmdline").read_text()
+        process = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    return seen
 
 
 async def test_an_exit_of_the_server_ends_its_helpers_and_keeps_its_status(make: Make):

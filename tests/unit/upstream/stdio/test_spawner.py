@@ -155,7 +155,11 @@ async def test_a_server_gets_a_minimal_environment_and_what_is_configured(
     monkeypatch.setenv("TOKEN", "s3cret")
     outer = {"PATH": "/usr/bin:/bin", "HOME": "/root", "OPAGATE_KEY": "the gateway's own", "LANG": "C.UTF-8"}
     spawner = spawner_of(
-        "/bin/sh", "-c", "env > env.txt; pwd >> env.txt; cat", environ=outer, env={"API": "${TOKEN}"}, cwd=str(tmp_path)
+        *("/bin/sh", "-c", "env > env.txt; pwd >> env.txt; cat"),
+        environ=outer,
+        env={"API": "${TOKEN}"},
+        cwd=str(tmp_path),
+        files={"write": [str(tmp_path)]},
     )
     child = await spawner.spawn("alice")
     await child.stop()
