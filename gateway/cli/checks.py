@@ -22,11 +22,8 @@ from gateway.cli import (
     compiled_checks,
     credential_checks,
     grant_checks,
-<<<<<<< HEAD
-    operator_checks,
-=======
     isolation_checks,
->>>>>>> c017c8ec (Keep stdio servers apart from the gateway in a sandbox)
+    operator_checks,
     signal_checks,
 )
 from gateway.cli.rego import problems as data_problems
@@ -309,11 +306,11 @@ def _approvals(settings: Configuration) -> Iterator[CheckResult]:
         yield _describe_failure("approvals", error)
 
 
-<<<<<<< HEAD
 def _operators(settings: Configuration) -> Iterator[CheckResult]:
     for told in operator_checks.look(settings):
         yield _write_finding("operators", told)
-=======
+
+
 def _isolation(settings: Configuration) -> Iterator[CheckResult]:
     for name, launcher in build_launchers(settings).items():
         what = f"isolation of {name}"
@@ -321,7 +318,6 @@ def _isolation(settings: Configuration) -> Iterator[CheckResult]:
             yield from (_write_finding(what, told) for told in isolation_checks.look(settings, launcher))
         except GatewayError as error:
             yield _describe_failure(what, error)
->>>>>>> c017c8ec (Keep stdio servers apart from the gateway in a sandbox)
 
 
 async def _signals(settings: Configuration) -> AsyncIterator[CheckResult]:
