@@ -46,7 +46,6 @@ from gateway.policy.policy import Policy
 from gateway.policy.problems import DATA_FILES, GRANTS, DataFile
 from gateway.subkeys import key_id
 from gateway.telemetry import logs
-from gateway.upstream.stdio.isolation.launch import build_launchers
 
 if TYPE_CHECKING:
     from gateway.catalogue.catalogue import UpstreamStatus
@@ -312,12 +311,8 @@ def _operators(settings: Configuration) -> Iterator[CheckResult]:
 
 
 def _isolation(settings: Configuration) -> Iterator[CheckResult]:
-    for name, launcher in build_launchers(settings).items():
-        what = f"isolation of {name}"
-        try:
-            yield from (_write_finding(what, told) for told in isolation_checks.look(settings, launcher))
-        except GatewayError as error:
-            yield _describe_failure(what, error)
+    for what, told in isolation_checks.look(settings):
+        yield _describe_failure(what, told) if isinstance(told, GatewayError) else _write_finding(what, told)
 
 
 async def _signals(settings: Configuration) -> AsyncIterator[CheckResult]:

@@ -6,7 +6,9 @@ import os
 from typing import TYPE_CHECKING
 
 from gateway.cli.approval_checks import ApprovalFinding
+from gateway.errors import GatewayError
 from gateway.upstream.stdio.isolation.description import describe
+from gateway.upstream.stdio.isolation.launch import build_launchers
 from gateway.upstream.stdio.spawner import build_environment
 
 if TYPE_CHECKING:
@@ -16,8 +18,16 @@ if TYPE_CHECKING:
     from gateway.upstream.stdio.isolation.launch import Launcher
 
 
-def look(settings: Configuration, launcher: Launcher) -> Iterator[ApprovalFinding]:
-    """Yield the findings about one upstream. Raises `ConfigurationError` if its isolation is not to be had."""
+def look(settings: Configuration) -> Iterator[tuple[str, ApprovalFinding | GatewayError]]:
+    """Yield the findings about each stdio upstream, and the error of an isolation that is not to be had."""
+    for name, launcher in build_launchers(settings).items():
+        try:
+            yield from ((f"isolation of {name}", told) for told in _look_at(settings, launcher))
+        except GatewayError as error:
+            yield f"isolation of {name}", error
+
+
+def _look_at(settings: Configuration, launcher: Launcher) -> Iterator[ApprovalFinding]:
     launcher.require()
     where, found = f"upstreams.{launcher.name}", describe(launcher)
     text = f"{found.by}. Open: {'; '.join(found.leaves_open) or 'nothing beyond its program'}"
