@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from gateway.catalogue import pins
 from gateway.catalogue.definitions import MAX_KNOWN, Definitions, resource_of
-from gateway.catalogue.labels import highest, labels_of_resource
+from gateway.catalogue.labels import highest, is_pinned_resource, labels_of_resource
 from gateway.catalogue.ledger import CatalogueLedger
+from gateway.catalogue.lister import describe_contents
 from gateway.catalogue.listings import UpstreamListings
 from gateway.catalogue.lock_keeper import LockKeeper
 from gateway.errors import ConfigurationError
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from gateway.catalogue.pins import Definition, Lock, PinChange, Subject
     from gateway.config import CatalogueSettings, Upstream
-    from gateway.model.wire import UpstreamTransport
+    from gateway.model.wire import Json, UpstreamTransport
 
 TargetType: TypeAlias = Literal["tool", "resource", "prompt"]
 
@@ -81,7 +82,14 @@ class Catalogue:
         self.definitions = self._ledger.definitions
         """The definitions of each upstream by sort, as folded last. A call reads them without a function between."""
         self._listings = UpstreamListings(
-            settings, transports, self._ledger, self._worker, clock=clock, now=self._now, after=self.flush
+            settings,
+            transports,
+            self._ledger,
+            self._worker,
+            clock=clock,
+            now=self._now,
+            after=self.flush,
+            is_pinned=self.is_pinned_resource,
         )
         self._keeper = LockKeeper(settings.lock, self._ledger, self._listings.expect_pins)
         self._unnamed = {
@@ -102,7 +110,15 @@ class Catalogue:
             return self._unnamed[upstream]
         settings = self._upstreams[upstream]
         labels = labels_of_resource(name, settings.resources, settings.tools)
-        return resource_of(upstream, settings, name, labels, self._credentials[upstream])
+        target = resource_of(upstream, settings, name, labels, self._credentials[upstream])
+        if not self.is_pinned_resource(upstream, name):
+            return target
+        pin, digest = self.definitions[upstream]["resource"].judge(name)
+        return target if pin is Pin.UNKNOWN else replace(target, pin=pin, definition=digest)
+
+    def is_pinned_resource(self, upstream: str, uri: str) -> bool:
+        """Return whether the contents of a resource are pinned. Raises `KeyError` for an unknown upstream."""
+        return is_pinned_resource(uri, self._upstreams[upstream].pinned_resources)
 
     async def ensure(self, upstream: str) -> None:
         """Have the upstream listed at least once, if possible. Callers at the same time share a listing."""
@@ -146,6 +162,22 @@ class Catalogue:
         if await self._ledger.note(upstream, subject, items, self._now(), complete=complete, own=False):
             self.relist(upstream)
         return True
+
+    async def judge_contents(self, upstream: str, uri: str, contents: Json) -> Pin:
+        """Return how the contents of a pinned resource, in a passing answer, compare with its pin.
+
+        The first contents are pinned, with `catalogue.trust: first_use`. Others take effect at once, until a person pins again.
+        """
+        item = describe_contents(uri, contents)
+        await self.observe(upstream, "resource", [item], complete=False)
+        definitions = self.definitions[upstream]["resource"]
+        seen = pins.read_listed(item, "resource")
+        if isinstance(seen, pins.UnpinnableDefinition):
+            return Pin.CHANGED
+        known = definitions.known(uri)
+        if known is None:
+            return definitions.without_pin
+        return Pin.MATCH if seen.digest == known.digest and uri not in definitions.suspects else Pin.CHANGED
 
     async def instructions(self, upstream: str, said: bytes) -> Pin:
         """Return how passing instructions (a JSON value) compare with the pinned ones. Only matching instructions may

@@ -93,7 +93,7 @@ class Definitions(Struct, frozen=True, eq=False):
             return Pin.UNKNOWN
         known = self.known(INSTRUCTIONS)
         if known is None:
-            return self._without
+            return self.without_pin
         return Pin.MATCH if isinstance(said, Definition) and said.digest == known.digest else Pin.CHANGED
 
     def changes(self, *, known: bool) -> tuple[PinChange, ...]:
@@ -186,10 +186,11 @@ class Definitions(Struct, frozen=True, eq=False):
             return Pin.UNKNOWN
         if name in self.suspects or self.differs(name):
             return Pin.CHANGED
-        return self._without if self.known(name) is None else Pin.MATCH
+        return self.without_pin if self.known(name) is None else Pin.MATCH
 
     @property
-    def _without(self) -> Pin:
+    def without_pin(self) -> Pin:
+        """Return the state of a definition without a pin."""
         return Pin.UNPINNED if self.terms.first_use else Pin.UNREVIEWED
 
 
@@ -208,7 +209,7 @@ def target_of(
     is_tool, is_upstream = subject == "tool", subject == "instructions"
     document: JsonObject = definition.document if is_tool and definition is not None else {}
     return Target(
-        "tool" if is_tool else "resource" if is_upstream else "prompt",
+        "tool" if is_tool else "resource" if is_upstream or subject == "resource" else "prompt",
         upstream,
         "" if is_upstream else name,
         settings.audience,

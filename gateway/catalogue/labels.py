@@ -88,6 +88,12 @@ def labels_of_resource(uri: str, resources: Mapping[str, Sensitivity], tools: Ma
     return Labels(effect=Effect.READ, sensitivity=highest([Labels().sensitivity, *read]))
 
 
+def is_pinned_resource(uri: str, patterns: Iterable[str]) -> bool:
+    """Return whether a resource instructs the model. The letter case of a URI makes no other resource."""
+    folded = uri.casefold()
+    return any(fnmatchcase(folded, pattern.casefold()) for pattern in patterns)
+
+
 def highest(sensitivities: Iterable[Sensitivity]) -> Sensitivity:
     return max(sensitivities, key=list(Sensitivity).index)
 

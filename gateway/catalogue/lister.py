@@ -10,7 +10,10 @@ import json
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import msgspec
+from msgspec import structs
 
 from gateway.catalogue.definitions import MAX_KNOWN
 from gateway.catalogue.pins import INSTRUCTIONS
@@ -21,12 +24,12 @@ from gateway.model.wire import Disposition, Era, Kind, Message, UpstreamReply, U
 from gateway.protocol import listing as pages
 from gateway.protocol import reserved, sse
 from gateway.protocol.error_codes import HEADER_MISMATCH, METHOD_NOT_FOUND, MISSING_CAPABILITY, UNSUPPORTED_VERSION
-from gateway.protocol.headers import value_of
+from gateway.protocol.headers import encode, value_of
 from gateway.protocol.methods import HANDSHAKE_VERSIONS, STATELESS_VERSIONS
 from gateway.worker_thread import WorkerThread
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from gateway.model.wire import Headers, Json, JsonObject
 
@@ -83,27 +86,50 @@ class ListingBounds:
 
 
 @dataclass(frozen=True, slots=True)
+class PinnedResources:
+    """The resources with pinned contents: `includes` judges a URI, and `known` have a pin already."""
+
+    includes: Callable[[str], bool]
+    known: tuple[str, ...] = ()
+
+
+_MAX_RESOURCES: Final = 64
+"""Pinned resources that one listing reads. Others are compared when a caller reads them."""
+
+
+def describe_contents(uri: str, contents: Json) -> bytes:
+    """Return the definition of a resource that instructs the model: its URI and its contents."""
+    return msgspec.json.encode({"name": uri, "contents": contents})
+
+
+@dataclass(frozen=True, slots=True)
 class Inventory:
-    """The lists of an upstream, each definition as its bytes. `unlisted` is the reason for missing prompts. `announces`
+    """The lists of an upstream, each definition as its bytes. `unlisted` is the reason for missing prompts. `resources` are
+    the contents of pinned resources, `None` if they could not be read. `announces`
     names the sorts of lists with announced changes."""
 
     tools: tuple[bytes, ...]
     prompts: tuple[bytes, ...]
     instructions: tuple[bytes, ...]
+    resources: tuple[bytes, ...] | None
     revision: str
     unlisted: str | None = None
     announces: frozenset[str] = frozenset()
 
 
 async def inventory(
-    upstream: str, transport: UpstreamTransport, bounds: ListingBounds | None = None, worker: WorkerThread | None = None
+    upstream: str,
+    transport: UpstreamTransport,
+    bounds: ListingBounds | None = None,
+    worker: WorkerThread | None = None,
+    pinned: PinnedResources | None = None,
 ) -> Inventory:
     """Ask the upstream called `upstream` for its lists; the `worker` reads long answers. Raises `UpstreamError`."""
     bounds = bounds or ListingBounds()
     try:
         async with asyncio.timeout(bounds.seconds):
             deadline = asyncio.get_running_loop().time() + bounds.seconds
-            conversation = _Conversation(upstream, transport, bounds, worker or WorkerThread(), deadline)
+            conversation = _Conversation(upstream, transport, bounds, worker or WorkerThread(), deadline, pinned)
             return await _stateless(conversation) or await _handshake(conversation)
     except TimeoutError:
         raise UpstreamTimeout(
@@ -171,7 +197,31 @@ async def _take_inventory(conversation: _Conversation, greeting: _ListAnswer, re
     tools = await _pages(conversation, "tool") if offered.get("tools") is not None else ()
     prompts, unlisted = await _prompts(conversation) if offered.get("prompts") is not None else ((), None)
     announces = frozenset(sort for sort in _LISTS if _member(offered, sort).get("listChanged") is True)
-    return Inventory(tools, prompts, instructions, revision, unlisted, announces)
+    pinned = conversation.pinned if offered.get("resources") is not None else None
+    resources = () if pinned is None else await _resources(conversation, pinned)
+    return Inventory(tools, prompts, instructions, resources, revision, unlisted, announces)
+
+
+async def _resources(conversation: _Conversation, pinned: PinnedResources) -> tuple[bytes, ...] | None:
+    """Return the pinned resources with their contents; `None` if the server did not give them in time."""
+    latest = asyncio.get_running_loop().time() + conversation.bounds.prompts
+    try:
+        async with asyncio.timeout_at(min(latest, conversation.deadline - _FAREWELL_SECONDS)):
+            listed = await _pages(conversation, "resource")
+            named = (str(msgspec.json.decode(item, type=dict[str, Any]).get("uri", "")) for item in listed)
+            wanted = dict.fromkeys((*pinned.known, *filter(pinned.includes, named)))
+            read = [await _read_resource(conversation, uri) for uri in tuple(wanted)[:_MAX_RESOURCES]]
+    except (TimeoutError, UpstreamError):
+        return None
+    return tuple(item for item in read if item is not None)
+
+
+async def _read_resource(conversation: _Conversation, uri: str) -> bytes | None:
+    """Return the definition of a resource; `None` for a resource that the server does not give to the gateway."""
+    answer = await conversation.ask("resources/read", {"uri": uri}, name=uri)
+    if answer.status != 200 or answer.result is None or "contents" not in answer.result:
+        return None
+    return describe_contents(uri, answer.result["contents"])
 
 
 async def _prompts(conversation: _Conversation) -> tuple[tuple[bytes, ...], str | None]:
@@ -186,7 +236,7 @@ async def _prompts(conversation: _Conversation) -> tuple[tuple[bytes, ...], str 
         return (), error.message
 
 
-async def _pages(conversation: _Conversation, kind: Literal["tool", "prompt"]) -> tuple[bytes, ...]:
+async def _pages(conversation: _Conversation, kind: Literal["tool", "prompt", "resource"]) -> tuple[bytes, ...]:
     items: list[bytes] = []
     cursor: str | None = None
     cursors: set[str] = set()
@@ -241,6 +291,7 @@ class _Conversation:
     bounds: ListingBounds
     worker: WorkerThread
     deadline: float
+    pinned: PinnedResources | None = None
     era: Era = Era.STATELESS
     revision: str | None = STATELESS
     session: str | None = None
@@ -250,11 +301,14 @@ class _Conversation:
     def broken(self, problem: str, remedy: str = "check the upstream") -> UpstreamBroken:
         return UpstreamBroken(f"upstream {self.upstream} {problem}", remedy)
 
-    async def ask(self, method: str, params: JsonObject) -> _ListAnswer:
+    async def ask(self, method: str, params: JsonObject, name: str | None = None) -> _ListAnswer:
         """Send a request and read its answer: a JSON object or an event stream."""
         self.asked += 1
         body = {"jsonrpc": "2.0", "id": self.asked, "method": method, "params": self._params(params)}
-        reply = await self.transport.send(self._request(Kind.REQUEST, method, body, self.asked))
+        request = self._request(Kind.REQUEST, method, body, self.asked)
+        if name is not None and self.era is Era.STATELESS:
+            request = structs.replace(request, headers=(*request.headers, (b"mcp-name", encode(name))))
+        reply = await self.transport.send(request)
         try:
             text = await self._text(reply, self.asked)
             # Clients are shown lists without these too, and what is pinned must be what they are shown.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.background import Job
 from gateway.catalogue import lister
+from gateway.catalogue.lister import PinnedResources
 from gateway.catalogue.overlap_log import OverlapLog
 from gateway.errors import GatewayError
 
@@ -58,6 +59,7 @@ class UpstreamListings:
         clock: Callable[[], float],
         now: Callable[[], str],
         after: Callable[[], Awaitable[None]],
+        is_pinned: Callable[[str, str], bool],
     ) -> None:
         self.states = {name: ListingState() for name in ledger.definitions}
         self._interval = settings.refresh.total_seconds()
@@ -67,6 +69,7 @@ class UpstreamListings:
         self._clock = clock
         self._now = now
         self._after = after
+        self._is_pinned = is_pinned
         self._overlap_log = OverlapLog()
         self._jobs: list[Job] = []
 
@@ -136,6 +139,8 @@ class UpstreamListings:
         await note("instructions", found.instructions)
         if found.unlisted is None:
             await note("prompt", found.prompts)
+        if found.resources is not None:
+            await note("resource", found.resources)
         await note("tool", found.tools)
         overlaps = self._ledger.definitions[name]["tool"].overlaps
         self._overlap_log.tell(name, await self._worker.run(sum(map(len, found.tools)), overlaps))
@@ -144,7 +149,9 @@ class UpstreamListings:
         """Return a listing younger than the pins for its comparison."""
         while True:
             pinned = state.pinned
-            found = await lister.inventory(name, self._transports[name], worker=self._worker)
+            known = self._ledger.definitions[name]["resource"]
+            pinned_resources = PinnedResources(partial(self._is_pinned, name), (*known.pinned(), *known.passing))
+            found = await lister.inventory(name, self._transports[name], worker=self._worker, pinned=pinned_resources)
             if state.pinned == pinned:
                 return found
 

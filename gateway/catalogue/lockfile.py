@@ -36,7 +36,7 @@ _ABOUT: Final = (
     "What is no longer as it is in here is not shown and cannot be used. See what changed: opagate catalogue diff",
     "Trust it as it is now: opagate catalogue pin UPSTREAM/NAME. Edits by hand break the digest and are refused.",
 )
-_SECTIONS: Final[Mapping[str, Subject]] = {"prompts": "prompt", "tools": "tool"}
+_SECTIONS: Final[Mapping[str, Subject]] = {"prompts": "prompt", "resources": "resource", "tools": "tool"}
 """Section of an upstream → what is defined in it, by name. `instructions` have a form of their own."""
 _REMEDY = "restore it from version control, or delete it and pin again with `opagate catalogue pin`"
 _AT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
@@ -163,6 +163,7 @@ class _InstructionsText(msgspec.Struct, forbid_unknown_fields=True):
 class _UpstreamText(msgspec.Struct, forbid_unknown_fields=True):
     instructions: _InstructionsText | None = None
     prompts: dict[str, _PinText] = {}
+    resources: dict[str, _PinText] = {}
     tools: dict[str, _PinText] = {}
 
 
@@ -215,8 +216,8 @@ class _LockReader:
         if found.instructions is not None:
             item = read_instructions(json.dumps("\n".join(found.instructions.text)).encode())
             pins["instructions"] = {INSTRUCTIONS: self._trust(f"{upstream}/{INSTRUCTIONS}", found.instructions, item)}
-        sections: tuple[tuple[Subject, dict[str, _PinText]], ...] = (("prompt", found.prompts), ("tool", found.tools))
-        for subject, texts in sections:
+        for section, subject in _SECTIONS.items():
+            texts: dict[str, _PinText] = getattr(found, section)
             if texts:
                 pins[subject] = {name: self._take_pin(f"{upstream}/{name}", name, text) for name, text in texts.items()}
         return pins

@@ -27,9 +27,9 @@ MAX_LISTED: Final = 256 * 2**10
 """Bytes of one definition that an upstream lists: a tool, a prompt, its instructions, a resource. A model reads each of them
 whole, and a person who pins one has to. Tools that were generated from large interface descriptions have some 64 KiB."""
 
-Subject: TypeAlias = Literal["instructions", "prompt", "tool"]
-"""What is defined."""
-SUBJECTS: Final[tuple[Subject, ...]] = ("instructions", "prompt", "tool")
+Subject: TypeAlias = Literal["instructions", "prompt", "resource", "tool"]
+"""What is defined. A resource is one that instructs the model: its definition is its contents."""
+SUBJECTS: Final[tuple[Subject, ...]] = ("instructions", "prompt", "resource", "tool")
 INSTRUCTIONS: Final = "instructions"
 """What the instructions of an upstream are called. It has one text of them, whoever asks."""
 

@@ -46,17 +46,19 @@ def show_tools(upstream: UpstreamArgument = None, config: ConfigOption = None, a
     Exit status 1 if an upstream, or its prompts, could not be listed.
     """
     settings = _only(configuration(config, secrets=True), upstream)
-    targets, prompts, instructions, problems = loop.run(_list_targets(settings))
+    targets, prompts, resources, instructions, problems = loop.run(_list_targets(settings))
     if as_json:
         shown = {
             "tools": [_as_json(target) for target in targets],
             "prompts": [_prompt_as_json(each) for each in prompts],
+            "resources": resources,
         }
         emit({**shown, "instructions": instructions, "problems": problems})
     else:
         _show_tools(targets)
         _show_prompts(prompts)
-        _show_instructions(instructions)
+        _show_states("pinned resource", resources)
+        _show_states("instructions of", instructions)
         for name, problem in problems.items():
             sentence(f"upstream {name} could not be listed: {problem}", "see `opagate check`")
     if problems:
@@ -65,7 +67,7 @@ def show_tools(upstream: UpstreamArgument = None, config: ConfigOption = None, a
 
 @app.command("diff", epilog="Example: opagate catalogue diff || echo changed")
 def diff(upstream: UpstreamArgument = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Show how tools, prompts and instructions differ from their pins. Exit status 1 if one differs.
+    """Show how tools, prompts, pinned resources and instructions differ from their pins. Exit status 1 if one differs.
 
     An upstream without any pins has no differences.
     """
@@ -93,7 +95,7 @@ def pin(
 ) -> None:
     """Trust the current definitions: show the differences, ask, and write the lock file.
 
-    Tools and prompts of one name go together. UPSTREAM/instructions names the instructions of an upstream.
+    UPSTREAM/skill://name/SKILL.md names a resource. Tools and prompts of one name go together. UPSTREAM/instructions names the instructions of an upstream.
 
     A name pins again even an unchanged definition, since a running gateway may have seen another one.
 
@@ -182,17 +184,29 @@ def targets_of(listed: Catalogue, type: Literal["tool", "prompt"]) -> Iterator[T
                 yield listed.target(status.upstream, type, name)
 
 
-async def _list_targets(settings: Configuration) -> tuple[list[Target], list[Target], dict[str, str], dict[str, str]]:
+class _Listed(NamedTuple):
+    """The definitions of the upstreams. `resources` and `instructions` have the states of their pins by name."""
+
+    tools: list[Target]
+    prompts: list[Target]
+    resources: dict[str, str]
+    instructions: dict[str, str]
+    problems: dict[str, str]
+
+
+async def _list_targets(settings: Configuration) -> _Listed:
     async with open_catalogue(settings) as there:
         listed = there.catalogue
-        instructions = {
-            status.upstream: pin.value
-            for status in listed.status()
-            for (subject, _), pin in status.states.items()
-            if subject == "instructions"
-        }
-        tools, prompts = list(targets_of(listed, "tool")), list(targets_of(listed, "prompt"))
-        return tools, prompts, instructions, there.problems()
+        states = [
+            (status.upstream, *key, pin.value) for status in listed.status() for key, pin in status.states.items()
+        ]
+        return _Listed(
+            list(targets_of(listed, "tool")),
+            list(targets_of(listed, "prompt")),
+            {f"{upstream}/{name}": pin for upstream, subject, name, pin in states if subject == "resource"},
+            {upstream: pin for upstream, subject, _, pin in states if subject == "instructions"},
+            there.problems(),
+        )
 
 
 async def _find_changes(settings: Configuration) -> tuple[tuple[PinChange, ...], dict[str, str]]:
@@ -291,11 +305,11 @@ def _show_prompts(prompts: Sequence[Target]) -> None:
         show(rows)
 
 
-def _show_instructions(instructions: Mapping[str, str]) -> None:
-    rows = table("instructions of", "pin")
-    for upstream, pin in instructions.items():
-        rows.add_row(plain(upstream), paint(pin))
-    if instructions:
+def _show_states(heading: str, states: Mapping[str, str]) -> None:
+    rows = table(heading, "pin")
+    for name, pin in states.items():
+        rows.add_row(plain(name), paint(pin))
+    if states:
         show(rows)
 
 

@@ -101,6 +101,10 @@ class Upstream(Settings):
         " tools be used whose schema cannot be.",
     )
     tools: dict[str, ToolLabels] = Field(default_factory=dict, description="Tool name pattern → labels.")
+    pinned_resources: tuple[Text, ...] = Field(
+        default=("skill://*",),
+        description="URI patterns of resources that instruct the model, such as skills: their contents are pinned as tools are.",
+    )
     resources: dict[str, Sensitivity] = Field(
         default_factory=dict, description="URI pattern → sensitivity; without one that of the tools that read."
     )

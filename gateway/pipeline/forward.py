@@ -31,6 +31,7 @@ from gateway.response.obligations import NO_BOUNDS, NO_OBLIGATIONS, Bounds, Resp
 from gateway.response.observe import ResultObserver
 from gateway.response.open_answers import OpenAnswer, OpenAnswers
 from gateway.response.parts import AnswerParts
+from gateway.response.pinned_contents import PinnedContentsCheck
 from gateway.response.result_schema import ResultSchemaCheck
 from gateway.response.stream import EndedAs, ResponseStream, StreamEnd
 from gateway.response.undecided_reads import UndecidedReadObserver, unanswered_key
@@ -217,10 +218,6 @@ class Forwarder(Struct, frozen=True):
         concealer = None
         if obligations.conceals or prepared.handles.values:
             concealer = self._conceal_answer(allowed)
-        check = None
-        if target.output is not None:
-            words = partial(_render_in_place, prepared.message, context.id, self.parts.style)
-            check = ResultSchemaCheck(self.parts.schemas, target, words, parts.worker)
         reads = CallReads(parts, context, prepared, obligations.label)
         record = self.parts.keep_result()
         return CallAnswer(
@@ -235,8 +232,22 @@ class Forwarder(Struct, frozen=True):
             reads_of_call=reads,
             result_record=record,
             max_bytes=obligations.bounds.size,
-            check=check,
+            check=self._begin_check(context, prepared),
         )
+
+    def _begin_check(
+        self, context: RequestContext, prepared: PreparedCall
+    ) -> ResultSchemaCheck | PinnedContentsCheck | None:
+        """Return the comparison of an answer with its definition; `None` for most calls."""
+        target, parts = prepared.call.target, self.parts.answers
+        reads = prepared.call.action == "resources/read"
+        if target.output is None and not (reads and parts.catalogue.is_pinned_resource(target.upstream, target.name)):
+            return None
+        words = partial(_render_in_place, prepared.message, context.id, self.parts.style)
+        if target.output is not None:
+            return ResultSchemaCheck(self.parts.schemas, target, words, parts.worker)
+        judge = partial(parts.catalogue.judge_contents, target.upstream, target.name)
+        return PinnedContentsCheck(judge, words, parts.worker)
 
     def _conceal_answer(self, allowed: AllowedCall) -> Concealer:
         """Return the stage that conceals credentials in the answer of a call."""

@@ -108,6 +108,13 @@ RESULT_SCHEMA: Final = RefusalText(
     "The tool's result does not fit its definition: {problem}.",
     "The call was carried out. Do not rely on its result, and have the server mended.",
 )
+RESOURCE_CHANGED: Final = RefusalText(
+    "catalogue/contents",
+    200,
+    "This resource instructs the model, and its contents are not the pinned ones.",
+    "An operator should look at `opagate catalogue diff`, and accept them with `opagate catalogue pin` only if every change is meant.",
+    controls=("ASI04", "MCP03", "MCP04"),
+)
 REQUEST_DEPTH: Final = RefusalText(
     "request/depth", 400, "The body is too large: {problem}.", "Send a flatter document.", _rpc.INVALID_REQUEST
 )

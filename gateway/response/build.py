@@ -30,6 +30,7 @@ from gateway.response.live_values import LiveConcealer, without_live_values
 from gateway.response.obligations import NO_BOUNDS, Bounds
 from gateway.response.observe import ResultObserver
 from gateway.response.parts import AnswerParts
+from gateway.response.pinned_contents import PinnedContentsCheck
 from gateway.response.result_schema import ResultSchemaCheck
 from gateway.response.stream import Hasher, ResponseStream, Stage, Stages, StreamEnd
 from gateway.response.undecided_reads import UndecidedReadObserver
@@ -56,8 +57,8 @@ class UpstreamAnswer(Struct):
     record: Hasher | None = None
     observer: ResultObserver | None = None
     reads: UndecidedReadObserver | None = None
-    check: ResultSchemaCheck | None = None
-    """The comparison of a result with the definition of its tool."""
+    check: ResultSchemaCheck | PinnedContentsCheck | None = None
+    """The comparison of a result with the definition of its tool, or of contents with their pin."""
     is_idle: bool = False
     """The answer waits for news rather than for the result of a call."""
     reserved_names: int = 0
