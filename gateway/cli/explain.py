@@ -177,8 +177,7 @@ def _facts(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> It
         yield "target", f"{target['type']} of {target['upstream']}: {target['effect']} on {target['audience']}"
         if target.get("pin"):
             yield "pin", str(target["pin"])
-    if "arguments" in decision:
-        yield "arguments", sent(decision["arguments"])
+    yield from ((heading, sent(decision[name])) for name, heading in _SENT if name in decision)
     yield from _people(decision)
     yield from _signals(decision)
     if decision.get("obligations"):
@@ -186,6 +185,10 @@ def _facts(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> It
     yield "settled", outcome(decision, settled)
     if count := decision.get("reserved"):
         yield "answer", f"{describe_count(count, 'name')} or error codes that only the gateway uses taken out"
+
+
+_SENT: Final = (("arguments", "arguments"), ("beside", "beside them"))
+"""The fields of an entry with the words of the caller, and their names for people."""
 
 
 def _people(decision: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -249,6 +252,8 @@ def outcome(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> s
         return "unknown: the gateway ended before the answer did"
     status = f", HTTP {settled['status']}" if settled.get("status") else ""
     shown = f"{settled['outcome']} after {settled['duration_ms']} ms, {settled['bytes']} bytes{status}"
+    if "withheld" in settled:
+        shown += f"; withheld from the caller ({settled['withheld']})"
     if "put_back" in settled:
         shown += f"; {describe_count(settled['put_back'], 'handle')} put back"
     return (

@@ -55,6 +55,8 @@ class Omitted:
     """Reads of resources and prompts, and completions, which traces have none of."""
     readings: int = 0
     """What was read outside of calls, which traces have none of either; in entries."""
+    beside: int = 0
+    """Calls with parts beside their arguments, such as added headers. Traces have none."""
     carried: int = 0
     """Calls that were decided with what an earlier task of the caller had read too."""
 
@@ -68,6 +70,8 @@ class Omitted:
             yield f"{_count(self.undecided)} without a verdict, because the policy engine failed: left out"
         if self.others:
             yield f"{self.others} reads and completions of resources and prompts are left out, for traces have none"
+        if self.beside:
+            yield f"{_count(self.beside)} with headers or params that policy saw beside the arguments: left out of the trace"
         if self.carried:
             yield (
                 f"{_count(self.carried)} decided with readings of an earlier task of the caller: a trace does not have them,"
@@ -160,6 +164,7 @@ class _RecordedSteps:
         if fields["reasons"]:
             expect["code"] = fields["reasons"][0]["code"]
         self._omitted.carried += "carried" in fields["history"]
+        self._omitted.beside += "beside" in fields
         labels, site = _labels(fields["target"]), self._sites[fields["target"]["upstream"]]
         if _DEFAULTS | labels != _DEFAULTS | site.get("tools", {}).get(step["tool"], {}):
             step["labels"] = labels

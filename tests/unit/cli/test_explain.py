@@ -37,6 +37,7 @@ def test_an_outcome_says_what_was_concealed():
     assert outcome({}, settled) == "completed after 2.5 ms, 10 bytes, HTTP 200"
     assert "; 1 handle put back; 0 credentials" in outcome({}, {**settled, "put_back": 1, "concealed": 0})
     assert outcome({}, {**settled, "concealed": 2}).endswith("; 2 credentials concealed")
+    assert "withheld from the caller (result/schema)" in outcome({}, {**settled, "withheld": "result/schema"})
 
 
 def test_the_tasks_whose_readings_counted_are_named():
