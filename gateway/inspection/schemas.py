@@ -38,7 +38,8 @@ class ToolSchemas:
         """Refuse arguments that do not fit the tool's `inputSchema`. `size` are the bytes of their message."""
         if target.schema is None or target.pin not in _DECIDED:
             return None
-        schema, is_lenient = self._find(target.schema), target.upstream in self._lenient
+        kept, is_lenient = self._compiled.get(id(target.schema)), target.upstream in self._lenient
+        schema = self._compile(target.schema) if kept is None else kept[1]
         if isinstance(schema, UnusableSchema):
             return None if is_lenient else _refuse(reasons.ARGUMENT_SCHEMA_UNUSABLE, Misfit("", schema.problem))
         misfit = schema.find_misfit(arguments, size)
@@ -49,7 +50,8 @@ class ToolSchemas:
 
     def refuse_result(self, target: Target, structured: Json, size: int) -> Refusal | None:
         """Refuse a result's `structuredContent` that does not fit the tool's `outputSchema`. `size` are the bytes of its message."""
-        schema = self._find(target.output)
+        kept = self._compiled.get(id(target.output))
+        schema = self._compile(target.output) if kept is None else kept[1]
         if isinstance(schema, UnusableSchema):
             return None if target.upstream in self._lenient else _refuse_result(f"the schema {schema.problem}")
         misfit = schema.find_misfit(structured, size)
@@ -63,11 +65,8 @@ class ToolSchemas:
         """Return the refusal of a result in which nothing can be compared."""
         return _refuse_result("it cannot be read")
 
-    def _find(self, document: Json) -> Schema | UnusableSchema:
-        kept = self._compiled.get(id(document))
-        # The entry keeps the document, so no other object gets its number.
-        if kept is not None:
-            return kept[1]
+    def _compile(self, document: Json) -> Schema | UnusableSchema:
+        """Compile a schema, and keep it with its document, so that no other object gets the document's number."""
         if len(self._compiled) >= _KEPT:
             self._compiled.clear()
         compiled = compile_schema(document)

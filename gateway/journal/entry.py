@@ -10,7 +10,7 @@
 | `approval` | a question to people was made, answered or ended | id, event, at, task, call, shown, reasons, rule, vote, cause |
 | `console` | a person logged in or out at the console, or acted there | event, by, session, … |
 | `signal` | an identity provider's event was taken, before the answer to it | jti, issuer, stream, type, action, subject, occurred, id |
-| `settled` | the call ended, in whatever way | id, outcome, status, bytes, result, content, duration_ms, history |
+| `settled` | the call ended, in whatever way | id, outcome, status, bytes, result, content, withheld, duration_ms, history |
 | `reserved` | an answer ended from which names or error codes of the gateway's own were taken out | id, upstream, count |
 | `refused` | refused before policy | id, status, reasons, principal, method, name, … |
 | `flood` | refusals of unidentified callers beyond the number that is recorded | since, count, codes |

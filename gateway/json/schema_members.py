@@ -44,24 +44,26 @@ class Members:
         self._nodes: dict[tuple[int, ...], _Node] = {}
         self._root = self._node([document])
 
-    def find_unnamed(self, value: Json) -> str | None:
+    def find_unnamed(self, value: Json, node: _Node | None = None, pointer: str = "") -> str | None:
         """Return the pointer of the first unnamed member; `None` for a value without any. Raise `TooManyParts`."""
-        return self._find(value, self._root, "")
-
-    def _find(self, value: Json, node: _Node, pointer: str) -> str | None:
+        node = node or self._root
         if isinstance(value, dict):
             for name, member in value.items():
-                parts = node.parts_of(name)
+                parts = node.named.get(name)
+                if parts is None or node.patterns:
+                    parts = node.find_parts(name)
                 if parts is None:
                     return child(pointer, name)
                 if not isinstance(member, _SCALARS) and parts:
-                    found = self._find(member, self._node(parts), child(pointer, name))
+                    found = self.find_unnamed(member, self._node(parts), child(pointer, name))
                     if found is not None:
                         return found
         elif isinstance(value, list) and node.items:
             items = self._node(node.items)
             for number, member in enumerate(value):
-                found = None if isinstance(member, _SCALARS) else self._find(member, items, f"{pointer}/{number}")
+                found = (
+                    None if isinstance(member, _SCALARS) else self.find_unnamed(member, items, f"{pointer}/{number}")
+                )
                 if found is not None:
                     return found
         return None
@@ -92,19 +94,19 @@ class Members:
 class _Node:
     """The parts of a schema that may look at one value."""
 
-    __slots__ = ("_is_open", "_named", "_patterns", "_rest", "items")
+    __slots__ = ("_is_open", "_rest", "items", "named", "patterns")
 
     def __init__(self, parts: list[JsonObject]) -> None:
-        self._named: dict[str, list[Json]] = {}
-        self._patterns: list[tuple[NamePattern | None, Json]] = []
+        self.named: dict[str, list[Json]] = {}
+        self.patterns: list[tuple[NamePattern | None, Json]] = []
         self._rest: list[Json] = []
         self.items: list[Json] = []
         describes = False
         for part in parts:
             for name, schema in _object(part.get("properties")).items():
-                self._named.setdefault(name, []).append(schema)
+                self.named.setdefault(name, []).append(schema)
             for pattern, schema in _object(part.get("patternProperties")).items():
-                self._patterns.append((_compile(pattern), schema))
+                self.patterns.append((_compile(pattern), schema))
             describes = describes or "properties" in part or "patternProperties" in part
             self._rest += [part[name] for name in _REST if part.get(name, False) is not False]
             for name in _ITEMS:
@@ -112,12 +114,10 @@ class _Node:
                 self.items += [item] if isinstance(item, Mapping) else schemas_in(item)
         self._is_open = bool(self._rest) or not describes
 
-    def parts_of(self, name: str) -> list[Json] | None:
+    def find_parts(self, name: str) -> list[Json] | None:
         """Return the parts that look at a member; `None` if its name is neither named nor allowed."""
-        named = self._named.get(name)
-        if named is not None and not self._patterns:
-            return named
-        matching = [schema for pattern, schema in self._patterns if pattern is None or pattern.search(name)]
+        named = self.named.get(name)
+        matching = [schema for pattern, schema in self.patterns if pattern is None or pattern.search(name)]
         if named is not None or matching:
             return [*(named or ()), *matching]
         return self._rest if self._is_open else None

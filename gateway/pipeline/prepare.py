@@ -81,12 +81,13 @@ class Preparation(Struct, frozen=True):
         call = self._read_call(context.exchange.upstream, message, request.added)
         if is_ambiguous(call.arguments, call.target.schema):
             return _AMBIGUOUS
-        if any(name.startswith(PARAM_PREFIX) for name, _ in request.headers):
-            repeated = find_repeated_arguments(call.arguments, call.target.schema, request.headers)
-            if repeated is None:
-                return _CONTRADICTED
-            others = tuple([field for field in request.headers if not field[0].startswith(PARAM_PREFIX)])
-            request = structs.replace(request, headers=(*others, *repeated))
+        for name, _ in request.headers:
+            if name.startswith(PARAM_PREFIX):
+                repeated = find_repeated_arguments(call.arguments, call.target.schema, request.headers)
+                if repeated is None:
+                    return _CONTRADICTED
+                request = structs.replace(request, headers=repeated)
+                break
         task = self.tasks.find_task(context, request, message, context.arrived)
         if isinstance(task, Refusal):
             return task

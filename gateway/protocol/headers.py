@@ -260,7 +260,7 @@ def forwardable_request(
     """
     hidden = _connection_options(fields) if b"connection" in fields else _NO_NAMES
     kept: list[tuple[bytes, bytes]] = []
-    if b"accept" in fields and (accepted := _accepted(fields[b"accept"])):
+    if b"accept" in fields and (accepted := _accepted(b",".join(fields[b"accept"]))):
         kept.append((b"accept", accepted))
     if is_post:
         kept.append((b"content-type", _JSON))
@@ -291,14 +291,10 @@ _MEDIA: Final = (b"application/json", b"text/event-stream", b"application/*", b"
 
 
 @short_text_cache(256)
-def _accept_of(value: bytes) -> bytes:
+def _accepted(value: bytes) -> bytes:
+    """Return the types of answers that a client takes, without its own words beside them."""
     said = {part.partition(b";")[0].strip(b" \t") for part in value.lower().split(b",")}
     return b", ".join(media for media in _MEDIA if media in said)
-
-
-def _accepted(values: tuple[bytes, ...]) -> bytes:
-    """Return the types of answers that a client takes, without its own words beside them."""
-    return _accept_of(b",".join(values))
 
 
 def added_headers(fields: HeaderFields, names: AbstractSet[bytes]) -> Headers | HeaderFault:

@@ -116,11 +116,11 @@ def _properties(schema: Json) -> JsonObject:
 
 
 def find_repeated_arguments(arguments: JsonObject, schema: Json, headers: Headers) -> Headers | None:
-    """Return the `Mcp-Param` headers that repeat an argument as the definition declares. Return `None` if a header has
-    another value than its argument, or is given twice. A missing header contradicts nothing."""
+    """Return the headers without those `Mcp-Param` headers that the definition does not declare. Return `None` if a
+    header has another value than its argument, or is given twice. A missing header contradicts nothing."""
+    kept = [field for field in headers if not field[0].startswith(PARAM_PREFIX)]
     sent = [(_read_as(name), name, value) for name, value in headers if name.startswith(PARAM_PREFIX)]
-    kept: list[tuple[bytes, bytes]] = []
-    for name, value in _header_arguments(arguments, schema, _DEPTH) if sent else ():
+    for name, value in _header_arguments(arguments, schema, _DEPTH):
         header = PARAM_PREFIX + _read_as(name.lower().encode("utf-8", "replace"))
         given = [(spelled, text) for read_as, spelled, text in sent if read_as == header]
         if len(given) > 1 or (given and not _says(given[0][1], value)):

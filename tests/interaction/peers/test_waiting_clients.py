@@ -55,7 +55,7 @@ def gateway(
         "approvals": {"hold": "50ms"},
         "upstreams": {
             "http": labelled({"url": payments.mcp}),
-            "rounds": labelled({"url": everything_server.mcp}),
+            "rounds": labelled({"url": everything_server.mcp, "additional_arguments": "pass"}),
             "stdio": labelled({"command": command, "cwd": str(ROOT)}),
         },
     }
