@@ -43,7 +43,8 @@ class ToolSchemas:
         if isinstance(schema, UnusableSchema):
             return None if is_lenient else _refuse(reasons.ARGUMENT_SCHEMA_UNUSABLE, Misfit("", schema.problem))
         misfit = schema.find_misfit(arguments, size)
-        if misfit is not None:
+        # Clients and models send `null` for an argument that they leave out.
+        if misfit is not None and schema.find_misfit(_without_nulls(arguments), size) is not None:
             return _refuse(reasons.ARGUMENT_SCHEMA, misfit)
         unnamed = None if is_lenient else schema.find_unnamed(arguments)
         return None if unnamed is None else _refuse(reasons.ARGUMENT_UNNAMED, unnamed)
@@ -72,6 +73,12 @@ class ToolSchemas:
         compiled = compile_schema(document)
         self._compiled[id(document)] = document, compiled
         return compiled
+
+
+def _without_nulls(value: Json) -> Json:
+    if isinstance(value, dict):
+        return {name: _without_nulls(member) for name, member in value.items() if member is not None}
+    return [_without_nulls(member) for member in value] if isinstance(value, list) else value
 
 
 def _refuse(text: RefusalText, misfit: Misfit) -> Refusal:

@@ -78,6 +78,14 @@ async def test_arguments_that_fit_pass_and_are_no_denial(there: Bench):
     assert len(there.upstream.sent) == 1
 
 
+async def test_null_stands_for_an_argument_that_is_left_out(there: Bench):
+    await there.ask(call(path="a", opts=None))
+    assert len(there.upstream.sent) == 1
+    for arguments in ({"path": None}, {"path": "a", "other": None}):
+        assert (await there.ask(message("tools/call", name="read_file", arguments=arguments))).codes == CODE
+    assert len(there.upstream.sent) == 1
+
+
 async def test_a_call_that_does_not_fit_asks_nobody(there: Bench):
     assert (await there.ask(call("ask_first", path=1))).codes == CODE
     assert there.entries("approval") == []
