@@ -14,7 +14,8 @@ from gateway.binding.sessions import Session, Sessions
 from gateway.errors import UpstreamError
 from gateway.journal.entry import reserved_entry
 from gateway.model.call import PastCall
-from gateway.model.wire import Headers, RequestId, UpstreamReply, UpstreamRequest
+from gateway.model.target import Pin
+from gateway.model.wire import Headers, Json, RequestId, UpstreamReply, UpstreamRequest
 from gateway.pipeline.context import RequestContext
 from gateway.pipeline.record import append_or_log
 from gateway.pipeline.stateless_rounds import note_round
@@ -30,10 +31,10 @@ from gateway.response.live_values import LiveConcealer, without_live_values
 from gateway.response.obligations import NO_BOUNDS, Bounds
 from gateway.response.observe import ResultObserver
 from gateway.response.parts import AnswerParts
-from gateway.response.pinned_contents import PinnedContentsCheck
+from gateway.response.pinned_contents import LateContentsCheck, PinnedContentsCheck
 from gateway.response.result_schema import ResultSchemaCheck
 from gateway.response.stream import Hasher, ResponseStream, Stage, Stages, StreamEnd
-from gateway.response.undecided_reads import UndecidedReadObserver
+from gateway.response.undecided_reads import UndecidedReadObserver, unanswered_key
 
 _EVENTS: Final = b"text/event-stream"
 _JSON: Final = b"application/json"
@@ -191,6 +192,8 @@ def _build_stages(status: int, written_as: bytes | None, answer: UpstreamAnswer)
     stages: list[Stage] = [ReservedNameFilter(recipient, parts.worker), messages]
     if answer.check is not None:
         stages.append(answer.check)
+    elif request.message is None and request.session is not None:
+        stages.append(_check_late_contents(parts, answer.context.exchange.upstream, request))
     if answer.reads is not None:
         stages.append(answer.reads)
     stages.append(LiveConcealer(parts.live, parts.inspector.detector, parts.worker))
@@ -206,6 +209,19 @@ def _build_stages(status: int, written_as: bytes | None, answer: UpstreamAnswer)
         turn=partial(parts.turns.take, request.principal.key),
         fail=partial(_fail, answer.context, messages),
     )
+
+
+def _check_late_contents(parts: AnswerParts, upstream: str, request: UpstreamRequest) -> LateContentsCheck:
+    """Return the comparison of contents on the stream of a session with their pins."""
+
+    def find_call(identifier: RequestId) -> PastCall | None:
+        return parts.unanswered.past_call(upstream, unanswered_key(request.session, identifier), request.principal)
+
+    async def judge(uri: str, contents: Json) -> Pin | None:
+        is_pinned = parts.catalogue.is_pinned_resource(upstream, uri)
+        return await parts.catalogue.judge_contents(upstream, uri, contents) if is_pinned else None
+
+    return LateContentsCheck(find_call, judge)
 
 
 def _framing(status: int, written_as: bytes | None, *, may_pass_unseen: bool) -> Framing:

@@ -10,11 +10,13 @@ from msgspec import Struct
 
 from gateway import reasons
 from gateway.json import strict
+from gateway.model.call import PastCall
 from gateway.model.decision import Refusal
 from gateway.model.target import Pin
-from gateway.model.wire import Json
+from gateway.model.wire import Json, RequestId
 from gateway.protocol import sse
 from gateway.response.frames import AnswerFrame
+from gateway.response.members import failure_response
 from gateway.worker_thread import WorkerThread
 
 _TRUSTED: Final = frozenset({Pin.MATCH, Pin.UNPINNED})
@@ -51,3 +53,42 @@ class PinnedContentsCheck(Struct, eq=False):
         words = self.render(_REFUSED)
         raw = words if frame.kind == "document" else sse.encode(words, frame.id)
         return AnswerFrame(frame.kind, raw, words, frame.id)
+
+
+class LateContentsCheck(Struct, eq=False):
+    """Stage for the stream of a session, on which a server may answer an earlier request. `find_call` returns the call of an
+    answer, and `judge` compares the contents of a URI with their pin; `None` for a resource without a pin."""
+
+    find_call: Callable[[RequestId], PastCall | None]
+    judge: Callable[[str, Json], Awaitable[Pin | None]]
+
+    async def handle(self, frame: AnswerFrame) -> AnswerFrame | None:
+        """Return a frame without contents other than the pinned ones."""
+        if not frame.data or (_SIGN not in frame.data and _ESCAPED not in frame.data):
+            return frame
+        document = strict.read_reply(frame.data)
+        if isinstance(document, strict.UnreadableJson):
+            return None
+        result, identifier = document.get("result"), document.get("id")
+        if not isinstance(result, dict) or "contents" not in result or not isinstance(identifier, int | str):
+            return frame
+        call = self.find_call(identifier)
+        # Of a call that is forgotten, the contents alone say what they are.
+        uris = _uris(result["contents"]) if call is None else (call.target.name,)
+        for uri in uris:
+            if await self.judge(uri, result["contents"]) not in _PASSING:
+                words = failure_response(identifier, _REFUSED.reason.message)
+                raw = sse.encode(words, frame.id) if frame.kind == "event" else words
+                return AnswerFrame(frame.kind, raw, words, frame.id)
+        return frame
+
+
+_PASSING: Final = _TRUSTED | {None}
+_SIGN: Final = b'"contents"'
+_ESCAPED: Final = b"\\u00"
+
+
+def _uris(contents: Json) -> tuple[str, ...]:
+    """Return the addresses that contents name themselves by."""
+    items = contents if isinstance(contents, list) else []
+    return tuple(str(item.get("uri")) for item in items if isinstance(item, dict))
