@@ -173,13 +173,17 @@ def _wait_until_ready(gateway: GatewayProcess, port: int, within: float = 90) ->
 
 OPENED = {
     "follow_links: false": "follow_links: true",
-    "  audiences: {soft: 5, hard: 5}": "  audiences: {soft: 3, hard: 5}",
-    "  audiences_in_window: {soft: 5, hard: 6}": "  audiences_in_window: {soft: 4, hard: 6}",
-    "  write_audiences: {soft: 4, hard: 4}": "  write_audiences: {soft: 3, hard: 4}",
-    "  destinations: {soft: 7, hard: 8}": "  destinations: {soft: 5, hard: 8}",
-    "  call_destinations: {soft: 7, hard: 20}": "  call_destinations: {soft: 5, hard: 20}",
+    "  audiences: {soft: 5, hard: 50}": "  audiences: {soft: 3, hard: 5}",
+    "  audiences_in_window: {soft: 5, hard: 50}": "  audiences_in_window: {soft: 4, hard: 6}",
+    "  write_audiences: {soft: 4, hard: 40}": "  write_audiences: {soft: 3, hard: 4}",
+    "  destinations: {soft: 7, hard: 70}": "  destinations: {soft: 5, hard: 8}",
+    "  call_destinations: {soft: 7, hard: 70}": "  call_destinations: {soft: 5, hard: 20}",
+    "  spread: {soft: 1, hard: 10}": "  spread: {soft: 1, hard: 2}",
+    "  depth: {soft: 2, hard: 20}": "  depth: {soft: 2, hard: 3}",
+    "  unnamed_systems: {soft: 0, hard: 40}": "  unnamed_systems: {soft: 39, hard: 40}",
 }
-"""Shipped settings, and settings under which each limit can be seen to ask and to refuse, and links are followed."""
+"""Shipped settings, and settings under which each limit can be seen to ask and to refuse. Links are followed, and a first write to
+a system that nobody named asks only where a contract says so."""
 
 
 def open_policy(folder: Path) -> Path:

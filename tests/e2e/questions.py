@@ -114,10 +114,10 @@ def office(systems: Servers, folder: Path, channels: list[dict[str, Any]]) -> Ge
 
 
 def _change_policy(policy: Path, issuer: str) -> None:
-    """Let each limit ask before it refuses, and let one agent's grant ask for an approval."""
+    """Leave a task room between a number that asks and one that refuses, and let one agent's grant ask for an approval."""
     settings = policy / "gateway/settings/data.yaml"
     found = yaml.safe_load(settings.read_text("utf-8"))
-    found["task_limits"]["tenants"] = found["task_limits"]["environments"] = {"soft": 1, "hard": 2}
+    found["task_limits"]["audiences"] = {"soft": 3, "hard": 50}
     settings.write_text(json.dumps(found), "utf-8")
     grants = policy / "gateway/grants/data.yaml"
     (everything,) = yaml.safe_load(grants.read_text("utf-8"))["upstreams"]["*"]
@@ -249,7 +249,7 @@ _CODES: Final[Mapping[str, Callable[[Office], object]]] = {
     "credential-chain/unknown": _simple("crm", "use", token=made("nowhere")),
     "fan-out/audiences": _declared("files", "read", *_touch("crm", "billing", "chat"), task=_limits(audiences=3)),
     "fan-out/burst": _declared(
-        "search", "read", *_touch("crm", "billing", "chat", "files"), task=_limits(audiences=5, audiences_in_window=4)
+        "search", "read", *_touch("crm", "billing", "chat", "files"), task=_limits(audiences=20, audiences_in_window=4)
     ),
     "fan-out/depth": lambda found: delegated(found.gateway, found.systems, 3).call("crm", "read"),
     "fan-out/destinations": _declared("mail", "send", task=_limits(call_destinations=3), to=many("corp.example", 5)),
@@ -263,8 +263,11 @@ _CODES: Final[Mapping[str, Callable[[Office], object]]] = {
         body=CODE_NAME,
     ),
     "fan-out/tenants": _declared("globex", "read", *_touch("acme"), task={}),
+    "fan-out/unnamed-system": _declared(
+        "crm", "write", ("files", "read", {"page": "advice"}), task=_limits(unnamed_systems=0)
+    ),
     "fan-out/writes": _declared(
-        "files", "write", *_write("crm", "billing", "chat"), task=_limits(audiences=5, write_audiences=3)
+        "files", "write", *_write("crm", "billing", "chat"), task=_limits(audiences=20, write_audiences=3)
     ),
     "signal/doubtful": _doubtful,
     "tool/unlabelled-exec": _simple("crm", "run", command="ls"),
