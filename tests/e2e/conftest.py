@@ -116,8 +116,8 @@ def roomy_policy(folder: Path) -> Path:
     """The shipped policy with wide limits for reach, and credentials made without asking."""
     tree = open_policy(folder)
     changes = {
-        "  audiences: {soft: 3, hard: 5}": "  audiences: {soft: 20, hard: 20}",
-        "  destinations: {soft: 5, hard: 8}": "  destinations: {soft: 99, hard: 99}",
+        "  audiences: {soft: 3, hard: 5}": "  audiences: {soft: 20, hard: 21}",
+        "  destinations: {soft: 5, hard: 8}": "  destinations: {soft: 99, hard: 100}",
         "effects_without_approval: [": "effects_without_approval: [mint, ",
     }
     change_settings(tree, changes)
