@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,11 +31,13 @@ def serve(configuration: Path) -> None:
     import uvloop
 
     from gateway import app, config, own_process
+    from gateway.config.secret_texts import secret_variables
     from gateway.telemetry import logs
 
     own_process.hide_memory()
     own_process.adopt_orphans()
     settings = config.load(configuration)
+    own_process.forget_variables(secret_variables(settings, os.environ))
     logs.configure(settings.telemetry.log, settings.telemetry.level)
     uvloop.run(app.run(settings))
 

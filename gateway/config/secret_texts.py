@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from pydantic import BaseModel, SecretStr
 
@@ -38,6 +38,23 @@ def secret_texts(configuration: Configuration) -> Iterator[SecretText]:
         if name != "upstreams":
             for place, text in _walk(getattr(configuration, name), name):
                 yield SecretText(place, None, text)
+
+
+_KEPT: Final = frozenset({"HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "SYSTEMROOT", "TMPDIR"})
+"""Variables that servers and other children need."""
+_LONG: Final = 8
+"""Characters of a secret that stands in a longer value by no accident."""
+
+
+def secret_variables(configuration: Configuration, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names of the variables that hold a secret of the configuration, under the configured name or another one."""
+    texts = {secret.text for secret in secret_texts(configuration)}
+    long = [text for text in texts if len(text) >= _LONG]
+    return tuple(
+        name
+        for name, value in environment.items()
+        if name not in _KEPT and (value in texts or value.strip() in texts or any(text in value for text in long))
+    )
 
 
 def _walk(value: object, place: str) -> Iterator[tuple[str, str]]:

@@ -5,7 +5,6 @@ accepts connections at once, so the first health request simply waits until the 
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -19,6 +18,7 @@ from gateway.background import in_parallel
 from gateway.demo.serving import HEALTH
 from gateway.demo.upstreams import NAMES, audience_of
 from gateway.errors import UpstreamUnreachable
+from gateway.policy.child_process import clean_environment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -73,7 +73,7 @@ async def _child(
             stdin=asyncio.subprocess.PIPE,
             stdout=output,
             stderr=asyncio.subprocess.STDOUT,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            env=clean_environment() | {"PYTHONUNBUFFERED": "1"},
         )
         port: int = listening.getsockname()[1]
     try:

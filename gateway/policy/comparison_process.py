@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gateway import own_process
 from gateway.config import EmbeddedEngine, PolicySettings, TaskLimit
 from gateway.errors import PolicyError
 from gateway.policy.comparison import Compared, ComparedVerdict, ComparisonJob, PolicyFiles
@@ -29,6 +30,7 @@ _FOREVER = timedelta(days=3650)
 def main() -> None:
     """Compare the policies on standard input."""
     end_with_the_gateway()
+    own_process.hide_memory()
     os.nice(NICENESS)
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=ComparisonJob)
     bound(resource.RLIMIT_CPU, job.seconds)

@@ -18,6 +18,7 @@ from typing import Final, cast
 
 import msgspec
 
+from gateway import own_process
 from gateway.errors import PolicyBroken, PolicyError, PolicyUnavailable
 from gateway.native.choice import choose
 from gateway.policy import load_checks, selftest, speed
@@ -38,6 +39,7 @@ _PR_SET_PDEATHSIG: Final = 1
 def main() -> None:
     """Try the policy on standard input."""
     end_with_the_gateway()
+    own_process.hide_memory()
     os.nice(NICENESS)
     trial = msgspec.json.decode(sys.stdin.buffer.read(), type=Trial)
     bound(resource.RLIMIT_CPU, trial.seconds)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import forked_gateway
+from tests.machine import skip_or_fail
 
 pytestmark = pytest.mark.skipif(not forked_gateway.CAN_FORK, reason="pidfd_open(2) is of Linux")
 
@@ -40,12 +41,20 @@ def test_it_has_the_environment_that_it_is_given_and_no_other(tmp_path: Path, mo
     assert "UPSTREAM_TOKEN is not set" in " ".join((done.stdout + done.stderr).split())
 
 
+def files_of(process: int) -> set[str]:
+    """Return the open files of a gateway, which only CAP_SYS_PTRACE shows."""
+    try:
+        return {str(file.readlink()) for file in Path(f"/proc/{process}/fd").iterdir()}
+    except PermissionError:
+        skip_or_fail("the open files of a gateway; run the tests as root")
+
+
 def test_it_holds_no_file_of_another_and_its_end_by_a_signal_is_told(tmp_path: Path):
     os.mkfifo(tmp_path / "gateway.yaml")  # it waits for a writer
     with (tmp_path / "mine").open("wb") as mine, (tmp_path / "out").open("wb") as output:
         os.set_inheritable(mine.fileno(), True)  # noqa: FBT003 - its only argument
         process = forked_gateway.start(["serve"], tmp_path, output, os.environ)
-        held = {str(file.readlink()) for file in Path(f"/proc/{process.pid}/fd").iterdir()}
+        held = files_of(process.pid)
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.01)
         process.kill()

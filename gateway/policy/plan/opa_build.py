@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from gateway.errors import PolicyBroken
+from gateway.policy.child_process import clean_environment
 
 ENTRIES: Final = ("decision", "visibility", "leases", "explanation")
 """The packages below `gateway` whose rule `result` is a question."""
@@ -61,6 +62,7 @@ def _run(command: list[str], folder: Path) -> str:
             timeout=_PATIENCE,
             check=False,
             stdin=subprocess.DEVNULL,
+            env=clean_environment(),
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise PolicyBroken(f"{command[0]} cannot be run: {error}", "install OPA, and have it on PATH") from None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gateway.approvals.admission import Approver
 from gateway.cli import approvals
 from tests.unit.approving import BOB, QUICK, approve, desk, pending
 from tests.unit.harness import Bench, bench, message
@@ -95,7 +96,7 @@ async def test_people_see_the_parts_beside_the_arguments_without_credentials(
     assert shown["beside"]["value"]["params"]["_meta"]["com.acme/as"] == "root\u202e"
     assert secret not in json.dumps(shown)
     assert there.gateway.people is not None
-    found: Any = await there.gateway.people.office.show(asked.id, BOB)
+    found: Any = await there.gateway.people.office.show(asked.id, Approver(BOB))
     assert found["is_whole"]
     capfd.readouterr()
     approvals._print_question(found)
