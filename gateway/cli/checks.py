@@ -28,6 +28,7 @@ from gateway.cli import (
 )
 from gateway.cli.rego import problems as data_problems
 from gateway.cli.terminal import describe_count, describe_revision
+from gateway.config.packages import find_packages
 from gateway.credentials import ruleset, suppressions
 from gateway.credentials.detect import detectors
 from gateway.destinations import directory_files
@@ -91,6 +92,7 @@ async def run(path: Path) -> list[CheckResult]:
         *_lock(settings),
         *_approvals(settings),
         *_operators(settings),
+        *_packages(settings),
     ]
     found += [_write_finding("credentials", each) for each in credential_checks.look(settings)]
     found += _isolation(settings)
@@ -313,6 +315,14 @@ def _operators(settings: Configuration) -> Iterator[CheckResult]:
 def _isolation(settings: Configuration) -> Iterator[CheckResult]:
     for what, told in isolation_checks.look(settings):
         yield _describe_failure(what, told) if isinstance(told, GatewayError) else _write_finding(what, told)
+
+
+def _packages(settings: Configuration) -> Iterator[CheckResult]:
+    """Yield a warning for each package that a command runs without an exact version."""
+    for name, upstream in settings.upstreams.items():
+        for package in find_packages(upstream.command or ()):
+            if (problem := package.describe_problem()) is not None:
+                yield CheckResult("warn", f"upstream {name}", problem, package.describe_remedy())
 
 
 async def _signals(settings: Configuration) -> AsyncIterator[CheckResult]:

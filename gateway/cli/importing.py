@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 from gateway.cli import client_files
+from gateway.config.packages import find_packages
 from gateway.config.values import is_loopback
 from gateway.journal.redaction import conceal_text
 
@@ -104,6 +105,9 @@ class _ImportedServer:
             upstream["env"] = {name: self._refer(name, value, f"env {name}") for name, value in env.items()}
         if isinstance(self._settings.get("cwd"), str):
             upstream["cwd"] = self._expand(self._settings["cwd"])
+        for package in find_packages(upstream["command"]):
+            if (problem := package.describe_problem()) is not None:
+                self._note(f"{problem}; {package.describe_remedy()}")
         return {**upstream, "audience": self._upstream}
 
     def _http(self, url: str) -> dict[str, Any]:

@@ -21,14 +21,30 @@ def read(servers: dict[str, Any], **further: Any) -> Imported:
 
 def test_cursor_and_claude_desktop_servers_become_upstreams():
     found = read(
-        {"Files": {"command": "npx", "args": ["-y", "fs", "/data"]}, "web": {"url": "https://mcp.example/mcp"}}
+        {"Files": {"command": "npx", "args": ["-y", "fs@1.2.3", "/data"]}, "web": {"url": "https://mcp.example/mcp"}}
     )
 
     assert found.upstreams == {
-        "files": {"command": ["npx", "-y", "fs", "/data"], "audience": "files"},
+        "files": {"command": ["npx", "-y", "fs@1.2.3", "/data"], "audience": "files"},
         "web": {"url": "https://mcp.example/mcp", "audience": "mcp.example"},
     }
     assert (found.variables, found.notes) == ({}, [])
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (["npx", "-y", "fs"], "npx runs fs in whatever version there is"),
+        (["uvx", "mcp-server-git"], "such as mcp-server-git==1.2.3"),
+        (["docker", "run", "-i", "mcp/time:1"], "docker runs mcp/time:1 in whatever version there is"),
+        (["uvx", "--from", f"git+https://x:{MARK}@git.example/a", "tool"], "uvx runs a package from an address"),
+    ],
+)
+def test_a_package_without_an_exact_version_is_named(command: list[str], told: str):
+    found = read({"here": {"command": command[0], "args": command[1:]}})
+
+    assert told in " ".join(found.notes)
+    assert MARK not in " ".join(found.notes)
 
 
 @pytest.mark.parametrize(
