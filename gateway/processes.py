@@ -16,8 +16,8 @@ from typing import Final, NamedTuple, Self
 _SO_PEERPIDFD: Final = 77
 _TRIES: Final = 16
 """Readings of the parents of a process. Parents that end in the middle of a reading make another necessary."""
-_DEEPEST: Final = 4096
-"""Parents above a process, more than any honest program has."""
+_DEEPEST: Final = 64
+"""Parents above a process, more than any honest program has. A longer row would let its owner keep the gateway reading."""
 
 
 class ProcessEntry(NamedTuple):

@@ -127,6 +127,7 @@ class DeskSocket:
         return describe_refusal(found) if isinstance(found, Reason) else {"ok": found}
 
     async def _watch(self, peer: Peer, approver: Approver) -> None:
+        """Tell a peer of changes, as long as its program lives: what holds its connection after that is another program."""
         news: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(_BEHIND)
 
         def tell(summary: dict[str, Any]) -> None:
@@ -138,7 +139,7 @@ class DeskSocket:
         try:
             for summary in self._office.list(approver):
                 await peer.send({"ok": summary})
-            while (summary := await _next(news, gone)) is not None:
+            while (summary := await _next(news, gone)) is not None and isinstance(peer.judge(), Account):
                 await peer.send({"ok": summary})
         finally:
             stop()

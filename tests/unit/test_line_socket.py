@@ -267,6 +267,17 @@ def test_programs_that_end_while_the_gateway_looks_at_their_parents_are_not_hear
     assert [heard.below(chain) for _ in range(5)] == ["socket/descendant"] * 5
 
 
+def test_a_long_row_of_parents_does_not_keep_the_gateway_reading(heard: Heard):
+    program = """
+        for _ in range(80):
+            if (child := os.fork()):
+                os.waitpid(child, 0)
+                os._exit(0)
+        ask(path, place)
+        """
+    assert heard.below(program) == "socket/unseen"
+
+
 def test_a_silent_program_below_keeps_no_place_from_people(heard: Heard):
     program = """
         held = [connect(path) for _ in range(200)]
