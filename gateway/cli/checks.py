@@ -24,11 +24,11 @@ from gateway.cli import (
     grant_checks,
     isolation_checks,
     operator_checks,
+    package_checks,
     signal_checks,
 )
 from gateway.cli.rego import problems as data_problems
 from gateway.cli.terminal import describe_count, describe_revision
-from gateway.config.packages import find_packages
 from gateway.credentials import ruleset, suppressions
 from gateway.credentials.detect import detectors
 from gateway.destinations import directory_files
@@ -91,9 +91,9 @@ async def run(path: Path) -> list[CheckResult]:
         *_directory(settings),
         *_lock(settings),
         *_approvals(settings),
-        *_operators(settings),
-        *_packages(settings),
     ]
+    found += [_write_finding("operators", each) for each in operator_checks.look(settings)]
+    found += [_write_finding("packages", each) for each in package_checks.look(settings)]
     found += [_write_finding("credentials", each) for each in credential_checks.look(settings)]
     found += _isolation(settings)
     found += [item async for item in _signals(settings)]
@@ -307,22 +307,9 @@ def _approvals(settings: Configuration) -> Iterator[CheckResult]:
         yield _describe_failure("approvals", error)
 
 
-def _operators(settings: Configuration) -> Iterator[CheckResult]:
-    for told in operator_checks.look(settings):
-        yield _write_finding("operators", told)
-
-
 def _isolation(settings: Configuration) -> Iterator[CheckResult]:
     for what, told in isolation_checks.look(settings):
         yield _describe_failure(what, told) if isinstance(told, GatewayError) else _write_finding(what, told)
-
-
-def _packages(settings: Configuration) -> Iterator[CheckResult]:
-    """Yield a warning for each package that a command runs without an exact version."""
-    for name, upstream in settings.upstreams.items():
-        for package in find_packages(upstream.command or ()):
-            if (problem := package.describe_problem()) is not None:
-                yield CheckResult("warn", f"upstream {name}", problem, package.describe_remedy())
 
 
 async def _signals(settings: Configuration) -> AsyncIterator[CheckResult]:
