@@ -60,6 +60,7 @@ def configure(folder: Path, url: str, **more: Any) -> Path:
     document = {
         "listen": f"127.0.0.1:{targets.free_port()}",
         "identity": [{"kind": "development"}],
+        "operators": {"accounts": [{"uid": os.getuid(), "id": "bench"}]},
         "policy": {"grants": "grants.yaml"},
         "telemetry": {"level": "error"},
         "authority": {"ttl": {"default": "15m"}, "introspection": {"clients": clients}},

@@ -163,7 +163,8 @@ def configure(folder: Path, url: str) -> Path:
     (folder / "grants.yaml").write_text(targets.GRANTS)
     (folder / "gateway.yaml").write_text(
         f"listen: 127.0.0.1:{targets.free_port()}\nidentity: [{{kind: development}}]\npolicy: {{grants: grants.yaml}}\n"
-        "telemetry: {level: error}\nconsole: {}\nupstreams:\n  echo:\n"
+        "telemetry: {level: error}\nconsole: {}\n"
+        f"operators: {{accounts: [{{uid: {os.getuid()}, id: bench}}]}}\nupstreams:\n  echo:\n"
         f"    url: {url}\n    audience: echo\n    environment: bench\n    tenant: bench\n"
         "    tools: {'*': {effect: read, egress: false}}\n"
     )

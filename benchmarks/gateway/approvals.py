@@ -134,7 +134,8 @@ def _configure(folder: Path, url: str) -> config.Configuration:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "grants.yaml").write_text(GRANTS, "utf-8")
     upstreams = "".join(UPSTREAM.format(name=name, url=url) for name in ("free", "held", "other"))
-    return config.parse(CONFIGURATION + upstreams, base=folder)
+    operators = f"operators: {{accounts: [{{uid: {os.getuid()}, id: bench}}]}}"
+    return config.parse(f"{operators}{CONFIGURATION}{upstreams}", base=folder)
 
 
 class Agent:
