@@ -122,7 +122,7 @@ async def started(
     login = {"issuer": provider.issuer, "client_id": client_id, "client_secret": "${LOGIN_SECRET}"}
     broker = {"kind": "user_oauth", "issuer": provider.issuer, "client": client, "scopes": ["offline_access"]}
     settings: dict[str, Any] = {
-        "identity": [{"kind": "jwt", "issuer": provider.issuer}, {"kind": "development"}],
+        "identity": [{"kind": "jwt", "issuer": provider.issuer}, {"kind": "development", "from": "private"}],
         "policy": {"grants": "grants.yaml", "engine": {"kind": "embedded", "deadline": "20s"}},
         "connections": {"login": login},
         "brokers": {"crm": broker},
