@@ -42,6 +42,7 @@ from gateway.pipeline.record import ArgumentsForm, CallRecord
 from gateway.pipeline.refuse import Refuser
 from gateway.pipeline.releasing import Releases
 from gateway.pipeline.signals import Signals
+from gateway.pipeline.stops import Stops
 from gateway.pipeline.task_approval import TaskApprovals
 from gateway.pipeline.user_connections import UserConnections
 from gateway.pipeline.visibility import Visibility
@@ -109,8 +110,10 @@ class Gateway:
     """The way to users who have to connect; `None`: no upstream is used through users' own connections."""
     signals: Signals = field(default_factory=Signals)
     """The signals of identity providers: ended logins, and open facts about callers."""
+    stops: Stops = field(default_factory=Stops)
+    """The stops of operators."""
     answers: OpenAnswers = field(default_factory=OpenAnswers)
-    """The answers that end with a lease or at a signal."""
+    """The answers that end with a lease, at a signal, or at a stop."""
     known: CallerCredentials = field(init=False)
     pipeline: Pipeline = field(init=False)
     task_approvals: TaskApprovals = field(init=False)
@@ -135,7 +138,7 @@ class Gateway:
 def build_pipeline(parts: Gateway) -> Pipeline:
     """Return the stages of requests."""
     tasks = CurrentTasks(parts.history.tasks, parts.task_tokens)
-    preparation = Preparation(parts.catalogue, tasks, parts.vault, parts.schemas)
+    preparation = Preparation(parts.catalogue, tasks, parts.vault, parts.schemas, parts.stops)
     record = CallRecord(
         parts.journal, parts.metrics, parts.history.ledger, parts.worker, parts.arguments_form, parts.monotonic
     )
@@ -183,6 +186,7 @@ def build_pipeline(parts: Gateway) -> Pipeline:
             parts.new_id,
             parts.style,
         ),
+        stops=parts.stops,
         clock=parts.clock,
         monotonic=parts.monotonic,
     )
@@ -270,4 +274,4 @@ def _build_forwarder(
 ) -> Forwarder:
     issuer = Issuer(parts.authority, connecting, parts.catalogue, parts.policy)
     calls = CallParts(answers, record, parts.known, parts.authority, parts.result_record, parts.schemas, parts.style)
-    return Forwarder(parts.upstreams, issuer, parts.signals, parts.answers, calls)
+    return Forwarder(parts.upstreams, issuer, parts.signals, parts.stops, parts.answers, calls)

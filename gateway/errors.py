@@ -24,6 +24,7 @@
     ├── ConnectionStoreError     a user's connection cannot be kept                    connection/store
     ├── LeasesLeftOpen           the end of some leases is not proven at the stop      credential/open
     ├── SignalStoreError         a signal of an identity provider cannot be kept       signal/store
+    ├── StopStoreError           an operator's stop cannot be kept                     stop/store
     └── JournalError             the record cannot be written or read                  journal/unavailable
 
 `pipeline` turns failures during a call into refusals, at a single place.
@@ -160,6 +161,10 @@ class LeasesLeftOpen(GatewayError):
 
 class SignalStoreError(GatewayError):
     code = reasons.SIGNAL_STORE.code
+
+
+class StopStoreError(GatewayError):
+    code = reasons.STOP_STORE.code
 
 
 class JournalError(GatewayError):

@@ -1,6 +1,6 @@
 """Requests of operators on a socket: the check of the account, the reading of a line, and the form of the answer.
 
-`opagate leases`, `connections` and `signals` add their own requests.
+`opagate leases`, `connections`, `signals` and `stop` add their own requests.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Operators(ABC, Generic[Request]):
             request = msgspec.json.decode(line, type=self._request)
         except msgspec.MsgspecError as error:
             return describe_refusal(reasons.OPERATOR_INVALID.reason(word=self._word, problem=error)), True
-        found = await self._do(request)
+        found = await self._do(request, self._accounts.name_of(account))
         return (describe_refusal(found) if isinstance(found, Reason) else {"ok": found}), True
 
     def _refuse(self, account: Account) -> Reason:
@@ -90,5 +90,5 @@ class Operators(ABC, Generic[Request]):
         return found.reason(word=self._word)
 
     @abstractmethod
-    async def _do(self, request: Request) -> Any:
-        """Return the result of a request, or the reason of its refusal."""
+    async def _do(self, request: Request, by: OperatorName, /) -> Any:
+        """Return the result of the request of an operator, or the reason of its refusal."""

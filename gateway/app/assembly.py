@@ -24,6 +24,7 @@ from gateway.app.events import DefinitionChanges, EventRecorder, note_flood, not
 from gateway.app.live_values import open_live_values
 from gateway.app.people import DeskParts, build_registers, open_people
 from gateway.app.signals import Lending, SignalMemory, open_signals
+from gateway.app.stops import StopMemory, open_stops
 from gateway.authority.lending import Authority
 from gateway.authority.signals.register import SignalRegister
 from gateway.binding.ownership import Ownership
@@ -91,6 +92,7 @@ class _Base(Struct, frozen=True):
     recorder: EventRecorder
     policy: Policy
     signalled: SignalMemory
+    stopped: StopMemory
     identities: Identities
 
 
@@ -100,8 +102,9 @@ async def _open_base(stack: AsyncExitStack, configuration: Configuration, clock:
     journal, recorder = _record(stack, configuration, keys, metrics, clock)
     policy = await _policy(stack, configuration, recorder, journal, clock, keys=keys)
     signalled = await SignalMemory.open(stack, configuration, keys)
+    stopped = await StopMemory.open(stack, configuration, keys)
     identities = await _identities(stack, configuration, clock, signalled.is_ended)
-    return _Base(metrics, tracing, keys, journal, recorder, policy, signalled, identities)
+    return _Base(metrics, tracing, keys, journal, recorder, policy, signalled, stopped, identities)
 
 
 async def _open_parts(
@@ -115,7 +118,7 @@ async def _open_parts(
     upstreams = _upstreams(stack, configuration, base.metrics, clock, conceal)
     history = memory.open_history(configuration, origins, inspector.detector, vault, clock)
     parts = DeskParts(configuration, base.keys, base.journal, history, clock, time.monotonic)
-    lends = AuthorityParts(parts, inspector, base.metrics, upstreams, base.signalled, live)
+    lends = AuthorityParts(parts, inspector, base.metrics, upstreams, base.signalled, live, base.stopped)
     authority, catalogue, review = await _lending(stack, lends, base.policy, base.recorder)
     flood, registers = events.flood(stack, configuration, base.recorder, clock), build_registers(parts)
     ownership, unanswered = Ownership(clock), Ownership(clock)
@@ -124,7 +127,6 @@ async def _open_parts(
     people = await open_people(stack, parts, registers, inspector.spots, base.signalled.is_ended)
     signals = await open_signals(stack, parts, base.signalled, base.recorder, Lending(authority, review))
     tokens = TaskTokens(base.keys.tokens, base_url=configuration.base_url, live=live)
-    history.tasks.subscribe(tokens.end)
     return Gateway(
         identities=base.identities,
         catalogue=catalogue,
@@ -161,6 +163,7 @@ async def _open_parts(
         added_headers=content.added_headers(configuration),
         live=live,
         signals=signals,
+        stops=await open_stops(stack, parts, base.stopped, (base.signalled.answers, authority, people, upstreams)),
         answers=base.signalled.answers,
         user_connections=build_user_connections(parts, authority, people),
     )
@@ -335,6 +338,8 @@ def _tasks(
     *,
     authority: Authority | None,
 ) -> TaskEndpoints:
+    """Return the endpoints of tasks. A token ends with its task."""
+    registry.subscribe(tokens.end)
     return TaskEndpoints(
         registry,
         tokens,

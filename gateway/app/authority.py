@@ -40,8 +40,10 @@ if TYPE_CHECKING:
 
     from gateway.app.people import DeskParts
     from gateway.app.signals import SignalMemory
+    from gateway.app.stops import StopMemory
     from gateway.authority.broker import Broker
     from gateway.authority.connections.model import UserConnection
+    from gateway.authority.model import LeaseRequest
     from gateway.config import Configuration
     from gateway.credentials.live_values import LiveValues
     from gateway.inspection.inspector import Inspector
@@ -64,6 +66,7 @@ class AuthorityParts(NamedTuple):
     upstreams: Mapping[str, UpstreamTransport]
     signals: SignalMemory
     live: LiveValues
+    stops: StopMemory
 
 
 async def open_authority(stack: AsyncExitStack, parts: AuthorityParts) -> Authority | None:
@@ -78,7 +81,7 @@ async def open_authority(stack: AsyncExitStack, parts: AuthorityParts) -> Author
     terms = _terms(configuration)
     tokens, mint = ActiveTokens(), _mint(gateway)
     minted = MintedBroker(mint, tokens, new_jti=partial(secrets.token_hex, 12), clock=clock, name=OWN)
-    connected = await open_connections(stack, gateway, parts.live)
+    connected = await open_connections(stack, gateway, parts.live, parts.stops.register)
     of_users = {} if connected is None else connected.brokers
     brokers: dict[str, Broker] = {**build_brokers(configuration, clock), **of_users, OWN: minted}
     for broker in brokers.values():
@@ -183,9 +186,15 @@ def _leases(parts: AuthorityParts, store: LeaseStore, brokers: Mapping[str, Brok
         fingerprint=fingerprints.of,
         on_issued=hold,
         on_ending=parts.signals.answers.end_lease,
-        is_ended=parts.signals.register.is_ended,
+        is_barred=partial(_is_barred, parts),
     )
     return Leases(register, brokers, record, ender, hooks)
+
+
+def _is_barred(parts: AuthorityParts, request: LeaseRequest) -> bool:
+    """Return whether nothing may be lent for a request: its login was ended, or an operator has stopped it."""
+    is_stopped = parts.stops.register.find(request.principal, request.upstream, request.task) is not None
+    return is_stopped or parts.signals.register.is_ended(request.principal)
 
 
 def _keep_time(stack: AsyncExitStack, leases: Leases, parts: AuthorityParts) -> None:

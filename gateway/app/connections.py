@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
@@ -25,6 +26,7 @@ from gateway.authority.connections.operators import ConnectionOperators
 from gateway.authority.connections.server import Addresses, AuthorizationServer, ServerTerms
 from gateway.authority.connections.store import ConnectionStore
 from gateway.authority.model import NotEnded
+from gateway.authority.stops.model import Parties, refuse
 from gateway.background import Job
 from gateway.config.brokers import BrokeredCredential, ExchangeBroker, UserOAuthBroker, UserOAuthCredential
 from gateway.config.connections import callback_of, server_of
@@ -42,8 +44,9 @@ if TYPE_CHECKING:
 
     from gateway.app.people import DeskParts
     from gateway.authority.broker import Broker
-    from gateway.authority.connections.model import UserConnection
+    from gateway.authority.connections.model import ConnectionLink, UserConnection
     from gateway.authority.lending import Authority
+    from gateway.authority.stops.model import StopRegister
     from gateway.config import Configuration
     from gateway.config.connections import ConnectionLogin
     from gateway.credentials.live_values import LiveValues
@@ -63,7 +66,9 @@ class ConnectionParts(NamedTuple):
     brokers: dict[str, Broker]
 
 
-async def open_connections(stack: AsyncExitStack, parts: DeskParts, live: LiveValues) -> ConnectionParts | None:
+async def open_connections(
+    stack: AsyncExitStack, parts: DeskParts, live: LiveValues, stops: StopRegister
+) -> ConnectionParts | None:
     """Return the connections until the stack ends, `None` without a broker that users connect to.
 
     Raises `ConfigurationError` and `ConnectionStoreError`.
@@ -102,6 +107,7 @@ async def open_connections(stack: AsyncExitStack, parts: DeskParts, live: LiveVa
         parts.journal.append,
         clock=parts.clock,
         link_life=settings.link.total_seconds(),
+        find_stop=partial(_find_stop, stops),
     )
     _end_removed(stack, connections, servers)
     operators = ConnectionOperators(connections, find_operators(configuration))
@@ -110,6 +116,14 @@ async def open_connections(stack: AsyncExitStack, parts: DeskParts, live: LiveVa
     for name, each in given.items():
         brokers[name] = _broker(each, servers[name], clients[name], connections, parts)
     return ConnectionParts(office, brokers)
+
+
+def _find_stop(stops: StopRegister, link: ConnectionLink) -> Reason | None:
+    """Return the reason against a connection for an agent or a user that an operator has stopped."""
+    owner = link.owner
+    agents = tuple((name, owner.issuer) for name in (owner.agent, *owner.through))
+    stop = stops.find_for(Parties(agents, (owner.user, owner.issuer)), link.upstream)
+    return None if stop is None else refuse(stop).reason
 
 
 def build_user_connections(

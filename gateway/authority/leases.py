@@ -72,7 +72,8 @@ class LeaseHooks(Struct, frozen=True):
 
     `clock` gives seconds since the epoch, `elapsed` seconds that no setting of the clock changes. `is_open` tells whether a task
     still is. `fingerprint` names a value. `on_issued` hears of each value before any call carries it, and of the values
-    kept since the gateway before this one. `is_ended` tells whether the login behind a caller was ended.
+    kept since the gateway before this one. `is_barred` tells whether nothing may be lent for a request: the login behind it was
+    ended, or an operator has stopped it.
     """
 
     clock: Callable[[], float]
@@ -80,7 +81,7 @@ class LeaseHooks(Struct, frozen=True):
     fingerprint: Callable[[str], str]
     on_issued: Callable[[Lease, Credential], None] = lambda _lease, _credential: None
     on_ending: Callable[[Lease, Cause], None] = lambda _lease, _cause: None
-    is_ended: Callable[[Principal], bool] = lambda _principal: False
+    is_barred: Callable[[LeaseRequest], bool] = lambda _request: False
     elapsed: Callable[[], float] = time.monotonic
 
 
@@ -330,7 +331,7 @@ class Leases:
     async def _issue(
         self, broker: Broker, request: LeaseRequest, terms: Terms, decision: str | None
     ) -> Lent | BrokerRefusal:
-        if self._hooks.is_ended(request.principal):
+        if self._hooks.is_barred(request):
             return _ENDED
         lease = _make_lease(request, broker)
         self._register.put(lease)

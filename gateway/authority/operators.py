@@ -20,7 +20,7 @@ from msgspec import Struct
 from gateway import reasons
 from gateway.authority.leases import Leases
 from gateway.authority.model import Lease, describe_lease
-from gateway.operators import OperatorAccounts, Operators
+from gateway.operators import OperatorAccounts, OperatorName, Operators
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +72,7 @@ class LeaseOperators(Operators[LeaseOperation]):
         super().__init__(LeaseOperation, "lease", accounts)
         self._leases = leases
 
-    async def _do(self, request: LeaseOperation) -> Any:
+    async def _do(self, request: LeaseOperation, _by: OperatorName, /) -> Any:
         match request.do:
             case "list":
                 leases = sorted(self._leases.all(), key=lambda lease: lease.requested)

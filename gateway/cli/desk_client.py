@@ -1,4 +1,4 @@
-"""The client of the gateway's Unix sockets, for `opagate approvals`, `leases`, `connections` and `signals`."""
+"""The client of the gateway's Unix sockets, for `opagate approvals`, `leases`, `connections`, `signals` and `stop`."""
 
 from __future__ import annotations
 
@@ -71,6 +71,11 @@ _NEEDS: Final = {
 """Socket → the settings without which a gateway does not listen there."""
 
 
+def _describe_need(name: str) -> str:
+    """Return the end of a remedy that names the needed setting. Each gateway listens for stops."""
+    return "" if name == "stops.sock" else f"; its configuration needs {_NEEDS.get(name, 'the setting')}"
+
+
 @contextmanager
 def connect_to_desk(path: Path, speaks_as: str | None, groups: list[str]) -> Generator[DeskClient]:
     """Give a connection to a socket of the gateway. Raises `ConfigurationError` if no gateway listens."""
@@ -84,7 +89,7 @@ def connect_to_desk(path: Path, speaks_as: str | None, groups: list[str]) -> Gen
         except OSError as error:
             raise ConfigurationError(
                 f"no gateway answers at {path}: {error.strerror or error}",
-                f"start it on this machine with `opagate serve`; its configuration needs {_NEEDS.get(path.name, 'the setting')}",
+                f"start it on this machine with `opagate serve`{_describe_need(path.name)}",
             ) from error
         with connection.makefile("rb") as lines:
             yield DeskClient(connection, lines, speaker)

@@ -71,3 +71,20 @@ def moment(text: str, *, now: float) -> float:
                 f"{text!r} is not a time; write it like 2026-11-25T09:00:00Z, 2026-11-25 (UTC) or 2h (ago)"
             ) from None
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+
+
+def later(text: str, *, now: float) -> float:
+    """Return a point in time: RFC 3339, a date, or a duration from now. Seconds since the epoch.
+
+    Raises `typer.BadParameter`.
+    """
+    try:
+        return now + seconds(text)
+    except typer.BadParameter:
+        pass
+    try:
+        return moment(text, now=now)
+    except typer.BadParameter:
+        raise typer.BadParameter(
+            f"{text!r} is not a time; write it like 2026-11-25T09:00:00Z, 2026-11-25 (UTC) or 2h (from now)"
+        ) from None

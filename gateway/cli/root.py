@@ -25,6 +25,7 @@ from gateway.cli import (
     replay,
     serve,
     signals,
+    stop,
     token,
     up,
 )
@@ -69,6 +70,12 @@ app.add_typer(leases.app, name="leases", rich_help_panel=_OPERATE)
 app.add_typer(console.app, name="console", rich_help_panel=_OPERATE)
 app.add_typer(connections.app, name="connections", rich_help_panel=_OPERATE)
 app.add_typer(signals.app, name="signals", rich_help_panel=_OPERATE)
+app.command(
+    "stop", rich_help_panel=_OPERATE, epilog="Example: opagate stop --agent triage --reason 'it mails strangers'"
+)(stop.stop)
+app.command(
+    "resume", rich_help_panel=_OPERATE, epilog="Example: opagate resume --agent triage --reason 'it is mended'"
+)(stop.resume)
 app.add_typer(journal.app, name="journal", rich_help_panel=_RECORD)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.console import approvals, decisions, leases, policy, task_list, tasks, tools
+from gateway.console import approvals, decisions, leases, policy, stops, task_list, tasks, tools
 from gateway.console.events import event_routes
 from gateway.console.logins import login_routes
 from gateway.console.overview import show_overview
@@ -62,6 +62,7 @@ def find_navigation(gateway: Gateway) -> tuple[NavigationEntry, ...]:
         NavigationEntry(task_list.PATH, "Tasks", "viewer"),
         NavigationEntry(tools.PATH, "Tools", "viewer"),
         *(() if gateway.authority is None else (NavigationEntry(leases.PATH, "Leases", "viewer"),)),
+        NavigationEntry(stops.PATH, "Stops", "viewer"),
         NavigationEntry(policy.PATH, "Policy", "viewer"),
     )
 
@@ -75,6 +76,7 @@ def console_routes(console: ConsoleParts) -> list[Route]:
         *tasks.task_routes(console),
         *tools.tool_routes(console),
         *leases.lease_routes(console),
+        *stops.stop_routes(console),
         *policy.policy_routes(console),
         *event_routes(console),
         *login_routes(console),

@@ -35,6 +35,7 @@ def _describe_health(gateway: Gateway) -> dict[str, Any]:
         "problems": list_problems(gateway.policy, gateway.journal, gateway.identities),
         "entries": gateway.journal.entries,
         "open_calls": gateway.journal.open_calls,
+        "stops": len(gateway.stops.register.stops),
         "leases": sum(lease.state == "active" for lease in leases),
         "stuck": sum(lease.state == "stuck" for lease in leases),
         "upstreams": sorted(gateway.upstreams),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -43,6 +44,7 @@ def probe_routes(gateway: Gateway, is_draining: Callable[[], bool]) -> list[Rout
         if request.scope["opagate.own_host"]:
             body |= {"problems": problems, "policy": _describe_policy(gateway), "core": describe_choice()}
             body["isolation"] = _describe_isolation(gateway)
+            body |= {"stops": _count_stops(gateway)}
         return json_response(body, status=503 if problems else 200)
 
     async def show_metrics(_request: Request) -> Response:
@@ -57,6 +59,11 @@ def _describe_isolation(gateway: Gateway) -> JsonObject:
     servers = {name: each for name, each in gateway.upstreams.items() if isinstance(each, StdioUpstream)}
     described = {name: each.isolation for name, each in servers.items()}
     return {name: {"by": each.by, "open": list(each.leaves_open)} for name, each in described.items()}
+
+
+def _count_stops(gateway: Gateway) -> JsonObject:
+    """Return the number of stops in force for each scope. Their names are for operators."""
+    return dict(Counter(stop.chosen.scope for stop in gateway.stops.register))
 
 
 def _describe_policy(gateway: Gateway) -> JsonObject:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from gateway.pipeline.prepare import PreparedCall
     from gateway.pipeline.record import CallRecord
     from gateway.pipeline.signals import Signals
+    from gateway.pipeline.stops import Stops
     from gateway.pipeline.tickets import Resumed
 
 log = structlog.get_logger("gateway.forwarding")
@@ -155,6 +156,7 @@ class Forwarder(Struct, frozen=True):
     upstreams: Mapping[str, UpstreamTransport]
     issuer: Issuer
     signals: Signals
+    stops: Stops
     open_answers: OpenAnswers
     parts: CallParts
 
@@ -169,6 +171,7 @@ class Forwarder(Struct, frozen=True):
         if (
             self.issuer.authority is not None
             or decision.obligations
+            or self.stops.register.stops
             or (self.signals.register.signals and self.signals.register.is_ended(prepared.request.principal))
         ):
             attached = await self._issue(allowed, resumed)
@@ -181,23 +184,16 @@ class Forwarder(Struct, frozen=True):
             # A session's answer may come on another stream, before it is known that the first has ended.
             key, principal = unanswered_key(session, identifier), prepared.request.principal
             self.parts.answers.unanswered.deliver(upstream, key, principal, answer.past_call(), once=True)
-        opened, outgoing, transport = None, prepared.handles.outgoing, self.upstreams[upstream]
-        if attached is not NOTHING or self.signals.receiver is not None:
-            opened = self._open_answer(prepared.request, attached, prepared.task.id)
-            outgoing = attached.carried_by(outgoing)
+        outgoing, transport = attached.carried_by(prepared.handles.outgoing), self.upstreams[upstream]
+        opened = self._open_answer(upstream, prepared.request, attached, prepared.task.id)
         try:
-            if opened is None and limits.seconds is None:
-                reply, answer.bounds = await accept(upstream, await transport.send(outgoing)), limits
-            else:
-                sending = send_in_time(upstream, transport, outgoing, limits)
-                reply, answer.bounds = await (sending if opened is None else opened.send(sending))
+            sending = send_in_time(upstream, transport, outgoing, limits)
+            reply, answer.bounds = await opened.send(sending)
             if attached is not NOTHING:
                 self.issuer.note_accepted(attached)
-            stream = build_stream(reply, answer)
-            return stream if opened is None else opened.follow(stream)
+            return opened.follow(build_stream(reply, answer))
         except BaseException as error:
-            if opened is not None:
-                opened.leave()
+            opened.leave()
             await run_to_completion(answer.settle(StreamEnd(_classify(error))))
             if isinstance(error, UpstreamUnauthorized):
                 raise self.issuer.note_rejected(attached, error) from None
@@ -261,7 +257,9 @@ class Forwarder(Struct, frozen=True):
         context, prepared = allowed.context, allowed.prepared
         try:
             # The call may have waited for a person since its caller was identified.
-            if self.signals.register.is_ended(prepared.request.principal):
+            if (stopped := self._refuse_stopped(prepared)) is not None:
+                attached = stopped
+            elif self.signals.register.is_ended(prepared.request.principal):
                 attached = LOGIN_ENDED
             elif self.issuer.authority is None:
                 attached = refuse_unconfigured(allowed.decision) or NOTHING
@@ -269,24 +267,28 @@ class Forwarder(Struct, frozen=True):
                 attached = await self.issuer.issue_credential(
                     context, prepared, allowed.decision, resumed=resumed, approval_ends=allowed.approval_ends
                 )
+                # A stop may have come while the issuer was asked.
+                attached = self._refuse_stopped(prepared) or attached
         except BaseException as error:
             outcome = Outcome.CANCELLED if isinstance(error, asyncio.CancelledError) else Outcome.REFUSED
             self.parts.record.record_cancelled(context, prepared, outcome)
             raise
         if not isinstance(attached, Attached):
             self.parts.record.record_cancelled(context, prepared, Outcome.REFUSED)
+            if self.issuer.authority is not None:
+                self.issuer.authority.end_call(context.id)
         return attached
 
+    def _refuse_stopped(self, prepared: PreparedCall) -> Refusal | None:
+        return self.stops.refuse(prepared.request.principal, prepared.call.target.upstream, prepared.task.id)
+
     def _open_answer(
-        self, request: UpstreamRequest, attached: Attached, task: str | None, *, is_idle: bool = False
-    ) -> OpenAnswer | None:
-        """Note a request that ends with its credential or at a signal; `None` for any other request."""
+        self, upstream: str, request: UpstreamRequest, attached: Attached, task: str | None, *, is_idle: bool = False
+    ) -> OpenAnswer:
+        """Note a request that ends with its credential, at a signal, or at a stop."""
         is_lent = attached.credential is not None or attached.lent is not None
-        if not is_lent and not is_idle and self.signals.receiver is None:
-            return None
         lease = None if attached.lent is None else attached.lent.lease.id
-        # The end of a task is nothing to a call without a lent credential.
-        return self.open_answers.enter(request.principal, lease, task if is_lent else None, is_idle=is_idle)
+        return self.open_answers.enter(request.principal, upstream, lease, task, is_lent=is_lent, is_idle=is_idle)
 
     async def pass_through(self, context: RequestContext, request: UpstreamRequest) -> ResponseStream | Refusal | Reply:
         """Pass on a message without a decision. An upstream may reject it for want of a user's connection."""
@@ -302,16 +304,18 @@ class Forwarder(Struct, frozen=True):
         """Pass on a message. The gateway inspects the answer all the same, since its content counts as read from then on."""
         upstream, transport = context.exchange.upstream, self.upstreams[context.exchange.upstream]
         attached = await self.issuer.issue_for_message(context, request)
+        # A stop may have come while the issuer was asked.
+        attached = self.stops.refuse(request.principal, upstream) or attached
         if isinstance(attached, Refusal):
             return attached
         concealer = self._conceal_message(context, request)
         if isinstance(concealer, Refusal):
             return concealer
         is_idle = waits_for_news(context.exchange.method, request.message)
-        opened = self._open_answer(request, attached, None, is_idle=is_idle)
+        opened = self._open_answer(upstream, request, attached, None, is_idle=is_idle)
         try:
             sending = self._send_message(upstream, attached, transport.send(attached.carried_by(request)))
-            reply = await (sending if opened is None else opened.send(sending))
+            reply = await opened.send(sending)
             parts = self.parts.answers
             answer = UpstreamAnswer(
                 parts,
@@ -322,11 +326,9 @@ class Forwarder(Struct, frozen=True):
                 is_idle=is_idle,
             )
             answer.reads = UndecidedReadObserver(parts, context, request)
-            stream = build_stream(reply, answer)
-            return stream if opened is None else opened.follow(stream)
+            return opened.follow(build_stream(reply, answer))
         except BaseException:
-            if opened is not None:
-                opened.leave()
+            opened.leave()
             raise
 
     def _conceal_message(self, context: RequestContext, request: UpstreamRequest) -> Concealer | Refusal | None:

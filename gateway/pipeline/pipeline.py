@@ -35,6 +35,7 @@ from gateway.pipeline.forward import Forwarder
 from gateway.pipeline.prepare import Preparation
 from gateway.pipeline.refuse import Refuser, refuse_failure
 from gateway.pipeline.sessionless import refuse_unowned
+from gateway.pipeline.stops import Stops
 from gateway.pipeline.tickets import take_out_ticket
 from gateway.pipeline.visibility import Visibility
 from gateway.protocol.classify import classify
@@ -67,6 +68,7 @@ class Pipeline(Struct, frozen=True):
     visibility: Visibility
     forwarder: Forwarder
     refuser: Refuser
+    stops: Stops
     clock: Callable[[], float]
     monotonic: Callable[[], float]
 
@@ -94,6 +96,8 @@ class Pipeline(Struct, frozen=True):
             principal = await self.admission.identify(context)
             if isinstance(principal, Refusal):
                 return await self.refuser.refuse(context, principal)
+            if self.stops.register.stops and (stopped := self.stops.refuse(principal)) is not None:
+                return await self.refuser.refuse(context, stopped, principal)
             if b"traceparent" in context.exchange.fields:
                 context = self.admission.replace_unsafe_trace(context, principal)
             # Only addresses tell callers without credentials apart.
@@ -142,6 +146,8 @@ class Pipeline(Struct, frozen=True):
         upstream, upstreams = context.exchange.upstream, self.forwarder.upstreams
         if upstream not in upstreams:
             return _refuse_unknown_upstream(upstream, upstreams, principal)
+        if self.stops.register.stops and (stopped := self.stops.refuse(principal, upstream)) is not None:
+            return stopped
         admitted = await self._admit(context, principal, message)
         if isinstance(admitted, Refusal):
             return admitted

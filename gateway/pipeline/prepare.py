@@ -20,6 +20,7 @@ from gateway.model.task import Task
 from gateway.model.wire import Headers, Json, JsonObject, Message, UpstreamRequest
 from gateway.pipeline.context import RequestContext
 from gateway.pipeline.resolved_handles import ResolvedHandles, resolve_handles
+from gateway.pipeline.stops import Stops
 from gateway.protocol import completions
 from gateway.protocol.error_codes import REFUSED
 from gateway.protocol.headers import PARAM_PREFIX
@@ -72,6 +73,7 @@ class Preparation(Struct, frozen=True):
     tasks: CurrentTasks
     vault: Vault
     schemas: ToolSchemas
+    stops: Stops
 
     def prepare_call(
         self, context: RequestContext, request: UpstreamRequest, message: Message, *, exposed: bool
@@ -89,6 +91,9 @@ class Preparation(Struct, frozen=True):
                 request = structs.replace(request, headers=repeated)
                 break
         task = self.tasks.find_task(context, request, message, context.arrived)
+        if self.stops.register.stops and not isinstance(task, Refusal):
+            # The call may have waited for a person since its caller was identified.
+            task = self.stops.refuse(request.principal, context.exchange.upstream, task.id) or task
         if isinstance(task, Refusal):
             return task
         body = message.body

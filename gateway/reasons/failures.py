@@ -161,6 +161,9 @@ CONNECTION_STORE: Final = RefusalText(
 SIGNAL_STORE: Final = RefusalText(
     "signal/store", 503, "The gateway cannot keep a signal of an identity provider.", _ON_DISK, _rpc.UNAVAILABLE
 )
+STOP_STORE: Final = RefusalText(
+    "stop/store", 503, "The gateway cannot keep an operator's stop.", _ON_DISK, _rpc.UNAVAILABLE
+)
 JOURNAL_UNAVAILABLE: Final = RefusalText(
     "journal/unavailable",
     503,

@@ -218,3 +218,40 @@ LIMIT_STREAMS_PER_CALLER: Final = RefusalText(
     "This caller has as many open streams as one caller may have.",
     "Close streams that are not needed.",
 )
+
+
+# --- stops ----------------------------------------------------------------------------------------
+
+STOP_IN_FORCE: Final = RefusalText(
+    "stop/in-force",
+    403,
+    "An operator has stopped {what} ({id}).",
+    "Wait until an operator resumes it, or ask the operators, with this id.",
+    _rpc.REFUSED,
+    ("ASI08", "ASI10"),
+)
+STOP_INVALID: Final = RefusalText(
+    "stop/invalid",
+    400,
+    "A stop is for one agent, user, task or upstream, or for all; an issuer goes with an agent or a user.",
+    "Name one of them.",
+)
+STOP_REASON: Final = RefusalText(
+    "stop/reason",
+    400,
+    "A stop, and its end, need a reason of at most {longest} characters.",
+    "Write one, for the journal.",
+)
+STOP_TIME: Final = RefusalText(
+    "stop/time", 400, "The end of the stop is no time.", "Write it like 2026-12-01T18:00:00Z."
+)
+STOP_PAST: Final = RefusalText(
+    "stop/past", 400, "The end of the stop is over already.", "Name a later time, or none, and end the stop by hand."
+)
+STOP_TARGET: Final = RefusalText(
+    "stop/target", 404, "This gateway has no {scope} of this name, so the stop would stop nothing.", "Correct the name."
+)
+STOP_TOO_MANY: Final = RefusalText(
+    "stop/too-many", 409, "{most} stops are in force.", "Resume some: `opagate stop --list`."
+)
+STOP_UNKNOWN: Final = RefusalText("stop/unknown", 404, "No such stop is in force.", "Look at `opagate stop --list`.")

@@ -1,4 +1,4 @@
-"""Answers under way with a lent credential, and streams that wait for news: the end of a lease ends these too.
+"""Requests and answers under way: the end of a lease, a signal about a caller, and an operator's stop end these too.
 
 The gateway closes a stream that waits for news at any end, and the client opens another. The cause of the end says by
 `authority.leases` if a call under way is cut or may finish.
@@ -29,21 +29,34 @@ ADVERSE: Final[frozenset[Cause]] = frozenset(
 
 
 class OpenAnswer:
-    """One request under way. `lease` is the id of its lease; a token of one call has none. `task` has made the call."""
+    """One request under way. `lease` is the id of its lease; a token of one call has none. `task` has made the call.
 
-    __slots__ = ("_answers", "_end", "_timer", "is_cut", "is_idle", "lease", "principal", "task")
+    `is_lent`: the call has a lent credential, so the end of its task is its end.
+    """
+
+    __slots__ = ("_answers", "_end", "_timer", "is_cut", "is_idle", "is_lent", "lease", "principal", "task", "upstream")
 
     def __init__(
-        self, answers: OpenAnswers, principal: Principal, lease: str | None, task: str | None, *, is_idle: bool
+        self,
+        answers: OpenAnswers,
+        principal: Principal,
+        upstream: str,
+        lease: str | None,
+        task: str | None,
+        *,
+        is_lent: bool,
+        is_idle: bool,
     ) -> None:
         self._answers = answers
         self._end: Callable[[], object] = _do_nothing
         self._timer: asyncio.TimerHandle | None = None
         self.is_cut = False
         self.is_idle = is_idle
+        self.is_lent = is_lent
         self.lease = lease
         self.principal = principal
         self.task = task
+        self.upstream = upstream
 
     async def send(self, work: Awaitable[Reply]) -> Reply:
         """Do the work until the answer begins. Raises `CredentialEnded` if the answer is cut meanwhile."""
@@ -66,9 +79,10 @@ class OpenAnswer:
         return stream
 
     def cut(self) -> None:
-        """End the request and its answer now."""
-        self.is_cut = True
-        self._end()
+        """End the request and its answer now. Several causes may come at once: the first one ends it."""
+        if not self.is_cut:
+            self.is_cut = True
+            self._end()
 
     def finish(self, seconds: float) -> None:
         """Let the answer go on for at most so many seconds."""
@@ -95,9 +109,18 @@ class OpenAnswers:
     def __len__(self) -> int:
         return len(self._open)
 
-    def enter(self, principal: Principal, lease: str | None, task: str | None, *, is_idle: bool) -> OpenAnswer:
+    def enter(
+        self,
+        principal: Principal,
+        upstream: str,
+        lease: str | None,
+        task: str | None,
+        *,
+        is_lent: bool = False,
+        is_idle: bool = False,
+    ) -> OpenAnswer:
         """Note a request before its sending. `leave` must follow."""
-        answer = OpenAnswer(self, principal, lease, task, is_idle=is_idle)
+        answer = OpenAnswer(self, principal, upstream, lease, task, is_lent=is_lent, is_idle=is_idle)
         self._open.add(answer)
         if lease is not None:
             self._of_lease.setdefault(lease, set()).add(answer)
@@ -118,11 +141,18 @@ class OpenAnswers:
 
     def end_task(self, task: str, _how: TaskEnd) -> None:
         """End the answers to calls of a task with tokens of their own."""
-        self._end(tuple(each for each in self._open if each.task == task and each.lease is None), self._on_completed)
+        ended = tuple(each for each in self._open if each.task == task and each.is_lent and each.lease is None)
+        self._end(ended, self._on_completed)
 
     def end_callers(self, is_chosen: Callable[[Principal], bool]) -> None:
         """End the answers of the callers in a signal."""
         self._end(tuple(each for each in self._open if is_chosen(each.principal)), self._on_signal)
+
+    def cut(self, is_chosen: Callable[[OpenAnswer], bool]) -> int:
+        """Cut the chosen answers at once, whatever the configuration says of other ends. Return their number."""
+        chosen = tuple(each for each in self._open if is_chosen(each))
+        self._end(chosen, "cut")
+        return len(chosen)
 
     def _end(self, answers: tuple[OpenAnswer, ...], manner: Manner) -> None:
         for answer in answers:

@@ -102,7 +102,9 @@ class ConnectionOffice:
         *,
         clock: Callable[[], float],
         link_life: float,
+        find_stop: Callable[[ConnectionLink], Reason | None] = lambda _link: None,
     ) -> None:
+        self._find_stop = find_stop
         self.connections = connections
         self.servers = servers
         self._login = login
@@ -277,7 +279,9 @@ class ConnectionOffice:
         return SentAway(await server.authorize(endpoints, proof, pending, link.upstream, link.scopes))
 
     async def _check_person(self, link: ConnectionLink, browser: Browser) -> Reason | None:
-        """Refuse another person than the user of the agent."""
+        """Refuse another person than the user of the agent, and anybody while an operator has stopped the agent or the user."""
+        if (stopped := self._find_stop(link)) is not None:
+            return stopped
         person = browser.person
         if person is not None and (person.issuer, person.id) == (link.owner.issuer, link.owner.user):
             return None

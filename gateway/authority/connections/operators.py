@@ -19,7 +19,7 @@ from gateway.authority.connections.connections import Connections
 from gateway.authority.connections.model import UserConnection, describe_connection
 from gateway.errors import GatewayError
 from gateway.model.decision import Reason
-from gateway.operators import OperatorAccounts, Operators
+from gateway.operators import OperatorAccounts, OperatorName, Operators
 
 
 class ConnectionSelection(Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,7 +60,7 @@ class ConnectionOperators(Operators[ConnectionOperation]):
         super().__init__(ConnectionOperation, "connection", accounts)
         self._connections = connections
 
-    async def _do(self, request: ConnectionOperation) -> Any:
+    async def _do(self, request: ConnectionOperation, _by: OperatorName, /) -> Any:
         if request.do == "list":
             return [describe_connection(each) for each in sorted(self._connections.all(), key=lambda each: each.made)]
         if request.chosen.is_empty():

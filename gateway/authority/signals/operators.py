@@ -21,7 +21,7 @@ from gateway import reasons
 from gateway.authority.signals.subjects import digest_subject
 from gateway.errors import GatewayError
 from gateway.model.decision import Reason
-from gateway.operators import OperatorAccounts, Operators
+from gateway.operators import OperatorAccounts, OperatorName, Operators
 
 if TYPE_CHECKING:
     from gateway.authority.signals.polling import Verifier
@@ -70,7 +70,7 @@ class SignalOperators(Operators[SignalOperation]):
         self._monotonic = monotonic
         self._new_state = new_state
 
-    async def _do(self, request: SignalOperation) -> Any:
+    async def _do(self, request: SignalOperation, _by: OperatorName, /) -> Any:
         match request.do:
             case "status":
                 signals = sorted(self._receiver.register, key=lambda signal: signal.at, reverse=True)

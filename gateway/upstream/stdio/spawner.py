@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Container, Generator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -220,13 +220,24 @@ class Spawner:
         for child in holders:
             if child.handed is not None:
                 child.handed.withdraw()
-        await asyncio.gather(*(self._end_holder(child) for child in holders))
+        await asyncio.gather(*(self._end_at_once(child, "ended with its credential") for child in holders))
         return all(child.handed is not None and child.handed.is_gone() for child in holders)
 
-    async def _end_holder(self, child: ServerProcess) -> None:
+    @property
+    def principals(self) -> frozenset[str]:
+        """Return the principals with a process."""
+        return frozenset(self._children.values())
+
+    async def end_processes(self, principals: Container[str]) -> int:
+        """End the processes of principals, and return their number."""
+        ending = [child for child, principal in self._children.items() if principal in principals]
+        await asyncio.gather(*(self._end_at_once(child, "ended by an operator's stop") for child in ending))
+        return len(ending)
+
+    async def _end_at_once(self, child: ServerProcess, reason: str) -> None:
         await child.begun.wait()
         if child.pid:
-            await child.stop("ended with its credential", at_once=True)
+            await child.stop(reason, at_once=True)
 
     def stop(self, child: ServerProcess) -> None:
         """End a process without waiting."""

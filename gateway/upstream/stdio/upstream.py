@@ -28,6 +28,7 @@ from gateway.upstream.stdio.spawner import Conceal, Spawner, shown_as_is
 from gateway.upstream.stdio.split_session import SplitSession
 
 if TYPE_CHECKING:
+    from gateway.model.caller import Principal
     from gateway.model.wire import HandedCredential
     from gateway.upstream.stdio.child import ServerProcess
     from gateway.upstream.stdio.isolation.description import Isolation
@@ -90,6 +91,8 @@ class StdioUpstream:
         self._hands_over = isinstance(credential, LeasedCredential) and credential.hand_over is not None
         self._sessions: dict[str, StdioSession | SplitSession] = {}
         self._pools: dict[tuple[str, str], Pool] = {}
+        self._callers: dict[str, Principal] = {}
+        """The callers with processes, by their keys."""
         self._reaper: Job | None = None
         self._closed = False
         self._making_room = asyncio.Lock()
@@ -102,6 +105,7 @@ class StdioUpstream:
         if self._reaper is None:
             self._reaper = Job.begin_repeating(self._reap_in_time, f"reaper of {self._name}")
         message = request.message
+        self._callers[request.principal.key] = request.principal
         if message is not None and message.era is Era.STATELESS:
             return await self._stateless(request.principal.key, message, request.handed)
         if message is not None and message.method == "initialize" and request.session is None:
@@ -120,6 +124,10 @@ class StdioUpstream:
         """End each process with the credential of a lease. Return whether all are proven gone, `None` if there was
         none."""
         return await self._spawner.withdraw(lease)
+
+    async def end_processes(self, is_chosen: Callable[[Principal], bool]) -> int:
+        """End the processes of chosen callers, with all calls there. Return the number of processes."""
+        return await self._spawner.end_processes({key for key, caller in self._callers.items() if is_chosen(caller)})
 
     async def aclose(self) -> None:
         """End all processes, and take no more requests. Returns when all are gone."""
@@ -157,6 +165,8 @@ class StdioUpstream:
         for pool in self._pools.values():
             pool.reap(CHILD_IDLE)
         self._pools = {key: pool for key, pool in self._pools.items() if not pool.empty}
+        served = self._spawner.principals
+        self._callers = {key: caller for key, caller in self._callers.items() if key in served}
         self._spawner.forget()
 
     # --- the stateless era -----------------------------------------------------------------------------

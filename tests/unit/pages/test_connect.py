@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.authority.connections.operators import ConnectionOperators
+from gateway.authority.stops.model import Selection
+from gateway.authority.stops.switch import StopOrder
 from gateway.journal.reader import verify
 from gateway.keys import load as load_keys
 from gateway.line_socket import Account
+from gateway.model.decision import Reason
 from gateway.operators import ROOT, OperatorAccounts
 from gateway.pipeline.tickets import CONNECTION_KEY
 from tests.unit.authority.brokers.asking import values_shown
@@ -58,6 +61,31 @@ async def test_the_same_call_passes_once_its_user_has_connected(place: Place):
     (value,) = place.carried()
     assert value.removeprefix("Bearer ") in place.at.live
     assert place.events() == ["asked", "agreed", "made"]
+
+
+@pytest.mark.parametrize("chosen", [Selection("all"), Selection("user", "alice"), Selection("agent", "agent-1")])
+@pytest.mark.parametrize("is_stopped_late", [False, True])
+async def test_nobody_connects_while_an_operator_has_stopped_the_agent_or_the_user(
+    place: Place, chosen: Selection, *, is_stopped_late: bool
+):
+    link, browser = link_in(await place.call()), place.browser()
+    page = await browser.log_in(link) if is_stopped_late else None
+    switch = place.bench.gateway.stops.switch
+    assert switch is not None
+    found = await switch.stop(StopOrder(chosen, "a test"), {"id": "account 0"})
+    assert not isinstance(found, Reason)
+
+    if page is None:
+        told = await browser.log_in(link)
+    else:
+        (path,), (csrf,) = (re.findall(rf'{name}="([^"]+)"', page.body.decode()) for name in ("action", 'csrf" value'))
+        told = await browser.post(path, csrf=csrf, answer="allow")
+    assert (told.status, b"stop/in-force" in told.body) == (403, True)
+    assert (await place.call()).codes == ["stop/in-force"]
+
+    await switch.resume((found[0],), {"id": "account 0"}, "mended")
+    await place.browser().connect(link)
+    assert (await place.call()).json["result"] == {"content": []}
 
 
 async def test_nothing_that_a_server_gave_is_left_in_the_open(place: Place):

@@ -71,7 +71,8 @@ class Streamed:
 
 
 def entered(answers: OpenAnswers, principal: Principal = ANN, **more: Any) -> OpenAnswer:
-    return answers.enter(principal, more.get("lease", "l1"), more.get("task", "t1"), is_idle=more.get("is_idle", False))
+    lease, task = more.get("lease", "l1"), more.get("task", "t1")
+    return answers.enter(principal, "files", lease, task, is_lent=True, is_idle=more.get("is_idle", False))
 
 
 def lease(identifier: str = "l1") -> Any:

@@ -1,0 +1,126 @@
+"""The switch of operators, made from the configuration, with its socket and its clockwork."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from gateway import reasons
+from gateway.app.operators import find_operators, operator_socket
+from gateway.authority.stops.model import Parties, StopRegister
+from gateway.authority.stops.operators import StopOperators
+from gateway.authority.stops.store import StopStore
+from gateway.authority.stops.switch import StopSwitch
+from gateway.background import Job
+from gateway.errors import ConfigurationError, GatewayError
+from gateway.line_socket import SocketName
+from gateway.pipeline.stops import StopEnder, Stops
+from gateway.subkeys import subkey
+from gateway.upstream.stdio import StdioUpstream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from contextlib import AsyncExitStack
+
+    from gateway.app.people import DeskParts
+    from gateway.authority.lending import Authority
+    from gateway.authority.stops.model import Selection
+    from gateway.config import Configuration
+    from gateway.keys import Keys
+    from gateway.model.caller import Principal
+    from gateway.model.decision import Reason
+    from gateway.model.wire import UpstreamTransport
+    from gateway.pipeline.people import People
+    from gateway.response.open_answers import OpenAnswers
+
+log = structlog.get_logger("gateway.stops")
+
+_SOCKET: Final = SocketName("stops", "let the gateway write to the state folder, and give it a short path")
+_LOOK_SECONDS: Final = 0.5
+"""Between two looks for stops whose time is over."""
+
+
+class StopMemory:
+    """The stops in force, before the switch: no credential is lent for a stopped request from the first moment."""
+
+    def __init__(self, configuration: Configuration, keys: Keys) -> None:
+        self.register = StopRegister()
+        self.store = StopStore(configuration.state / "stops", subkey(keys.chain, "stops"))
+
+    @classmethod
+    async def open(cls, stack: AsyncExitStack, configuration: Configuration, keys: Keys) -> StopMemory:
+        """Take over the stops of the gateway before this one. Raises `StopStoreError`."""
+        memory = cls(configuration, keys)
+        stack.callback(memory.store.close)
+        for stop in await memory.store.load():
+            memory.register.put(stop)
+        return memory
+
+
+StoppedParts = tuple["OpenAnswers", "Authority | None", "People | None", "Mapping[str, UpstreamTransport]"]
+"""The parts with work under way: answers, leases, held calls, and processes."""
+
+
+async def open_stops(stack: AsyncExitStack, parts: DeskParts, memory: StopMemory, stopped: StoppedParts) -> Stops:
+    """Take stops of operators until the stack ends. Raises `GatewayError`."""
+    switch = StopSwitch(
+        memory.register,
+        memory.store,
+        parts.journal.append,
+        clock=parts.clock,
+        elapsed=parts.monotonic,
+        end=_build_ender(stopped).end,
+        find_problem=partial(_find_problem, parts),
+    )
+    await switch.begin()
+    _sweep(stack, switch)
+    operators = StopOperators(switch, find_operators(parts.configuration))
+    try:
+        await operator_socket(parts.configuration, "stops", _SOCKET, operators.serve).start(stack)
+    except ConfigurationError as error:
+        # A gateway goes on where no socket works, such as on another system than Linux. The console has the switch too.
+        log.warning("stops.unreachable", problem=error.message, remedy=error.remedy)
+    return Stops(memory.register, switch)
+
+
+def _build_ender(stopped: StoppedParts) -> StopEnder:
+    """Return the end of all that a stop covers."""
+    answers, authority, people, upstreams = stopped
+
+    async def end_processes(chosen: Selection) -> int:
+        served = [(name, server) for name, server in upstreams.items() if isinstance(server, StdioUpstream)]
+        return sum(await asyncio.gather(*(server.end_processes(_test(chosen, name)) for name, server in served)))
+
+    return StopEnder(answers, authority, None if people is None else people.desk, end_processes)
+
+
+def _test(chosen: Selection, upstream: str) -> Callable[[Principal], bool]:
+    """Return the test whether a stop covers all calls of a caller to an upstream."""
+    return lambda principal: chosen.covers(Parties.of(principal), upstream)
+
+
+def _find_problem(parts: DeskParts, chosen: Selection) -> Reason | None:
+    """Return the reason against the name of an upstream or a task that the gateway does not know."""
+    if chosen.scope == "upstream":
+        is_known = chosen.name in parts.configuration.upstreams
+    elif chosen.scope == "task":
+        is_known = parts.history.tasks.find(chosen.name) is not None
+    else:
+        return None
+    return None if is_known else reasons.STOP_TARGET.reason(scope=chosen.scope)
+
+
+def _sweep(stack: AsyncExitStack, switch: StopSwitch) -> None:
+    """End the stops whose time is over, again and again, until the stack ends."""
+
+    async def sweep() -> None:
+        await asyncio.sleep(_LOOK_SECONDS)
+        try:
+            await switch.sweep()
+        except GatewayError as error:
+            log.warning("stops.unswept", problem=error.message)
+
+    stack.push_async_callback(Job.begin_repeating(sweep, "stops").stop)

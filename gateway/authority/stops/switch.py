@@ -1,0 +1,165 @@
+"""The switch: puts stops into force, takes them out of force, and ends them at their time.
+
+A stop refuses calls first. Then it goes to disk and into the journal, and then it ends what is under way. A crash between two of these
+steps leaves the stop in force after the restart, or not told to the operator. A resumption is in the journal before calls go on.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import TYPE_CHECKING, Final, Literal
+
+import structlog
+from msgspec import Struct, structs
+
+from gateway import reasons
+from gateway.authority.stops.model import CAPACITY, Selection, Stop, StopRegister, describe_stop
+from gateway.background import to_the_end
+from gateway.model.decision import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from gateway.authority.stops.store import StopStore
+    from gateway.model.wire import JsonObject
+
+log = structlog.get_logger("gateway.stops")
+
+KIND: Final = "switch"
+"""Of entries in the journal. `stop` is the end of a gateway there."""
+LONGEST_NAME: Final = 2048
+LONGEST_REASON: Final = 500
+Action = Literal["stopped", "resumed", "expired"]
+
+
+class StopOrder(Struct, frozen=True):
+    """An order of an operator. `until` is in seconds since the epoch."""
+
+    chosen: Selection
+    reason: str
+    until: float | None = None
+
+
+class StopEffects(Struct, frozen=True):
+    """The numbers of leases, answers and questions that a stop ended, and of stopped processes."""
+
+    leases: int = 0
+    answers: int = 0
+    questions: int = 0
+    processes: int = 0
+
+
+class StopSwitch:
+    """The stops of this gateway. `clock` gives seconds since the epoch, and `elapsed` seconds that no setting of the clock changes.
+
+    `end` ends what a stop covers. `find_problem` returns the reason against a selection that cannot cover anything.
+    """
+
+    def __init__(
+        self,
+        register: StopRegister,
+        store: StopStore,
+        append: Callable[[str, JsonObject], Awaitable[None]],
+        *,
+        clock: Callable[[], float],
+        elapsed: Callable[[], float] = time.monotonic,
+        end: Callable[[Stop], Awaitable[StopEffects]],
+        find_problem: Callable[[Selection], Reason | None] = lambda _chosen: None,
+    ) -> None:
+        self.register = register
+        self._store = store
+        self._append = append
+        self._clock = clock
+        self._elapsed = elapsed
+        self._end = end
+        self._find_problem = find_problem
+        self._deadlines: dict[str, float] = {}
+
+    async def begin(self) -> None:
+        """Go on with the stops of the gateway before this one, which are in the register. Raises `GatewayError`."""
+        for stop in self.register:
+            self._put(stop)
+            if not stop.is_recorded:
+                await self._record(stop)
+        if self.register.stops:
+            log.warning("stops.restored", stops=len(self.register.stops))
+
+    async def stop(self, order: StopOrder, by: Mapping[str, str]) -> tuple[Stop, StopEffects] | Reason:
+        """Stop calls on the word of an operator, also if its connection ends meanwhile.
+
+        Raises `GatewayError` if the stop cannot be kept. It is in force all the same, until the gateway ends.
+        """
+        refusal = self._object(order)
+        if refusal is not None:
+            return refusal
+        return await to_the_end(self._stop(order, by))
+
+    async def _stop(self, order: StopOrder, by: Mapping[str, str]) -> tuple[Stop, StopEffects]:
+        identifier = f"stop-{secrets.token_hex(6)}"
+        stop = Stop(identifier, order.chosen, self._clock(), order.until, order.reason.strip(), dict(by))
+        self._put(stop)
+        try:
+            await self._store.put(stop)
+            await self._record(stop)
+        finally:
+            effects = await self._end(stop)
+            log.warning("stop", id=stop.id, scope=stop.chosen.scope, **structs.asdict(effects))
+        return stop, effects
+
+    async def resume(self, stops: tuple[Stop, ...], by: Mapping[str, str], reason: str) -> None:
+        """Let the calls of some stops go on. Other stops stay in force. Raises `GatewayError`: then the stop stays, too."""
+        for stop in stops:
+            await to_the_end(self._take_out(stop, "resumed", {"by": dict(by), "reason": reason}))
+
+    async def sweep(self) -> None:
+        """Take the stops out of force whose time is over. Raises `GatewayError`."""
+        now = self._elapsed()
+        for identifier, deadline in tuple(self._deadlines.items()):
+            stop = self.register.stops.get(identifier)
+            if stop is not None and now >= deadline:
+                await to_the_end(self._take_out(stop, "expired", {}))
+
+    def find(self, identifier: str, chosen: Selection | None) -> tuple[Stop, ...]:
+        """Return the stop with an id, or the stops with exactly this selection."""
+        return tuple(
+            stop for stop in self.register if stop.id == identifier or (chosen is not None and stop.chosen == chosen)
+        )
+
+    async def _take_out(self, stop: Stop, action: Action, more: JsonObject) -> None:
+        if stop.id not in self.register.stops:
+            return
+        entry = {**describe_stop(stop), **more, "action": action, "at": self._clock()}
+        await self._append(KIND, entry)
+        await self._store.remove(stop.id)
+        self.register.remove(stop.id)
+        self._deadlines.pop(stop.id, None)
+        log.warning("resume", id=stop.id, scope=stop.chosen.scope, action=action)
+
+    async def _record(self, stop: Stop) -> None:
+        await self._append(KIND, {**describe_stop(stop), "action": "stopped"})
+        recorded = structs.replace(stop, is_recorded=True)
+        await self._store.put(recorded)
+        self.register.put(recorded)
+
+    def _put(self, stop: Stop) -> None:
+        self.register.put(stop)
+        if stop.until is not None:
+            # Neither a clock set back nor one set forward changes how long the stop lasts.
+            self._deadlines[stop.id] = self._elapsed() + stop.until - self._clock()
+
+    def _object(self, order: StopOrder) -> Reason | None:
+        """Return the reason against an order that would stop nothing, or that nobody could understand later."""
+        chosen, reason = order.chosen, order.reason.strip()
+        needs_name = chosen.scope != "all"
+        if needs_name != bool(chosen.name) or len(chosen.name) > LONGEST_NAME:
+            return reasons.STOP_INVALID.reason()
+        if chosen.issuer is not None and chosen.scope not in {"agent", "user"}:
+            return reasons.STOP_INVALID.reason()
+        if not 0 < len(reason) <= LONGEST_REASON:
+            return reasons.STOP_REASON.reason(longest=LONGEST_REASON)
+        if order.until is not None and not order.until > self._clock():
+            return reasons.STOP_PAST.reason()
+        if len(self.register.stops) >= CAPACITY:
+            return reasons.STOP_TOO_MANY.reason(most=CAPACITY)
+        return self._find_problem(chosen)
