@@ -104,7 +104,7 @@ class StopSwitch:
             await self._record(stop)
         finally:
             effects = await self._end(stop)
-            log.warning("stop", id=stop.id, scope=stop.chosen.scope, **structs.asdict(effects))
+            log.warning("stop.began", id=stop.id, scope=stop.chosen.scope, **structs.asdict(effects))
         return stop, effects
 
     async def resume(self, stops: tuple[Stop, ...], by: Mapping[str, str], reason: str) -> None:
@@ -134,7 +134,7 @@ class StopSwitch:
         await self._store.remove(stop.id)
         self.register.remove(stop.id)
         self._deadlines.pop(stop.id, None)
-        log.warning("resume", id=stop.id, scope=stop.chosen.scope, action=action)
+        log.warning("stop.over", id=stop.id, scope=stop.chosen.scope, action=action)
 
     async def _record(self, stop: Stop) -> None:
         await self._append(KIND, {**describe_stop(stop), "action": "stopped"})
