@@ -90,10 +90,7 @@ class Preparation(Struct, frozen=True):
                     return _CONTRADICTED
                 request = structs.replace(request, headers=repeated)
                 break
-        task = self.tasks.find_task(context, request, message, context.arrived)
-        if self.stops.register.stops and not isinstance(task, Refusal):
-            # The call may have waited for a person since its caller was identified.
-            task = self.stops.refuse(request.principal, context.exchange.upstream, task.id) or task
+        task = self._find_task(context, request, message)
         if isinstance(task, Refusal):
             return task
         body = message.body
@@ -112,6 +109,13 @@ class Preparation(Struct, frozen=True):
             if misfit is not None:
                 return misfit
         return PreparedCall(request, message, call, task, handles, exposed)
+
+    def _find_task(self, context: RequestContext, request: UpstreamRequest, message: Message) -> Task | Refusal:
+        """Return the task of a call, unless an operator has stopped the call: it may have waited for a person meanwhile."""
+        task = self.tasks.find_task(context, request, message, context.arrived)
+        if not self.stops.register.stops or isinstance(task, Refusal):
+            return task
+        return self.stops.refuse(request.principal, context.exchange.upstream, task.id) or task
 
     def _read_call(self, upstream: str, message: Message, added: Headers) -> Call:
         """Return the call as policy sees it: its target with labels and pin, and all that its upstream reads. The arguments of a
