@@ -19,6 +19,7 @@ from gateway.credentials.gram_filter import GramFilter
 from gateway.credentials.members import may_have_value, may_name
 from gateway.credentials.named import DETECTOR_OF, Strength, placeholder, plausible, strength
 from gateway.credentials.pieces import pieces_of
+from gateway.credentials.tables import columns_of
 from gateway.json.pointer import unescape
 from gateway.json.strict import fold
 from gateway.json.walk import Leaves
@@ -188,17 +189,17 @@ def inspect(
     if handles:
         leaves = [search.by_handle(leaf, handles) for leaf in leaves]
     if look is not None:
-        siblings = named_siblings(walked)
+        beside = kinds_beside(walked)
         for leaf in leaves:
-            search.by_place(leaf, siblings.get(_object_of(leaf.pointer)) if siblings else None)
+            search.by_place(leaf, beside.get(leaf.pointer))
     search.among(leaves, first)
     search.together(leaves)
     return Inspection(tuple(search.found.values()), search.incomplete or not walked.complete, search.pieces())
 
 
-def named_siblings(walked: Leaves) -> dict[str, Strength]:
-    """Return the objects that have the name of a credential as the value of a member, such as `name`."""
-    return {
+def kinds_beside(walked: Leaves) -> dict[str, Strength]:
+    """Return the places of leaves that another leaf names: a member of the same object, or the header of a column."""
+    objects: dict[str, Strength] = {
         _object_of(leaf.pointer): kind
         for leaf in walked.found
         if leaf.member
@@ -206,6 +207,12 @@ def named_siblings(walked: Leaves) -> dict[str, Strength]:
         and may_name(leaf.name)
         and (kind := strength(string(leaf.text))) is not None
     }
+    found = columns_of(walked)
+    for leaf in walked.found if objects else ():
+        kind = objects.get(_object_of(leaf.pointer))
+        if kind is not None and leaf.member and may_have_value(leaf.name):
+            found[leaf.pointer] = kind
+    return found
 
 
 def _object_of(pointer: str) -> str:
@@ -250,12 +257,12 @@ class _CredentialSearch:
                     self._keep(found)
         return leaf if text is leaf.text else leaf._replace(text=text)
 
-    def by_place(self, leaf: _RoledLeaf, sibling: Strength | None) -> None:
-        """Note the leaf as a credential by its name or role, unless its value is known to be another thing. `sibling` is the
-        strength of the name that another member of its object has as its value."""
+    def by_place(self, leaf: _RoledLeaf, beside: Strength | None) -> None:
+        """Note the leaf as a credential by its name or role, unless its value is known to be another thing. `beside` is the
+        strength of a name that is the value of another leaf."""
         kind = strength(leaf.name) if leaf.name else None
-        is_beside = kind is None and sibling is not None and may_have_value(leaf.name)
-        kind = sibling if is_beside else kind
+        is_beside = kind is None and beside is not None
+        kind = beside if is_beside else kind
         if kind is None and leaf.role is not Role.CREDENTIAL:
             return
         value = string(leaf.text)

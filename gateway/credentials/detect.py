@@ -162,7 +162,7 @@ class Detector:
             name = leaf.name
             if name and (kept_strength(name) if len(name) <= SHORT else strength(name)) is not None:
                 return False
-            if leaf.member and len(leaf.text) <= SHORT and may_name(name):
+            if len(leaf.text) <= SHORT and (not leaf.member or may_name(name)):
                 text = leaf.text.decode("utf-8", "replace")
                 if kept_strength(text) is not None:
                     return False

@@ -10,14 +10,15 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, groupby
 from typing import Final, NamedTuple, TypeAlias
 
 from gateway.credentials.finding import Hit, SignedSearch
 from gateway.credentials.forms import string
-from gateway.credentials.named import NAMES, SHORT_NAMES, Strength, hit_of, plausible, strength
+from gateway.credentials.named import NAMES, SHORT_NAMES, Strength, hit_of, kept_strength, plausible, strength
 from gateway.credentials.ordinary import is_ordinary
 from gateway.credentials.ruleset import compiled
+from gateway.json.walk import Leaf, Leaves
 
 _Span: TypeAlias = tuple[int, int]
 _Row: TypeAlias = Sequence[_Span]
@@ -292,6 +293,36 @@ def _inner(row: bytes, cell: re.Match[bytes], offset: int) -> _Span:
     return _trim(row, start, end if tag < 0 else tag, offset)
 
 
+# --- arguments ---------------------------------------------------------------------------------------
+
+
+def is_name_in_list(leaf: Leaf) -> bool:
+    """Return whether an item of a list is the name of a credential: the list may be the header of a table."""
+    return not leaf.member and len(leaf.text) <= _LONGEST_NAME and kept_strength(string(leaf.text)) is not None
+
+
+def columns_of(walked: Leaves) -> dict[str, Strength]:
+    """Return the places of leaves below a credential's name: `{"columns": ["user", "password"], "rows": [["ada", …]]}`."""
+    found: dict[str, Strength] = {}
+    headers: dict[int, dict[int, Strength]] = {}
+    for _, items in groupby((leaf for leaf in walked.found if not leaf.member), key=_list_of):
+        row = list(items)
+        if any(map(is_name_in_list, row)):
+            kinds: dict[int, Strength] = {
+                at: kind for at, leaf in enumerate(row) if (kind := strength(string(leaf.text))) is not None
+            }
+            headers.setdefault(len(row), {}).update(kinds)
+        elif row[0].name.lower() in _ROWS:
+            found.update((row[at].pointer, kind) for at, kind in headers.get(len(row), {}).items())
+    return found
+
+
+def _list_of(leaf: Leaf) -> str:
+    return leaf.pointer.rpartition("/")[0]
+
+
+_ROWS: Final = frozenset({"rows", "values", "data", "records", "items", "cells", "table", "entries", "lines", "body"})
+"""Names of lists of rows."""
 SEARCHES: Final = (
     SignedSearch(_HEADER, _in_lines),
     SignedSearch(_LISTED, _in_lists),

@@ -72,6 +72,8 @@ def test_the_value_of_another_name_is_none(text: str):
         ({"env": [{"name": "A", "value": "x"}, {"value": VALUE, "name": "DB_PASSWORD"}]}, "/env/1/value"),
         ({"secret_name": "DEPLOY_TOKEN", "secret_value": "q8Zt3LmW0xR5vN1cYb6D"}, "/secret_value"),
         ({"ParameterKey": "DbPassword", "ParameterValue": VALUE}, "/ParameterValue"),
+        ({"columns": ["user", "password"], "rows": [["ada", VALUE], ["bob", None]]}, "/rows/0/1"),
+        ({"values": [["password", "user"], [VALUE, "ada"]]}, "/values/1/0"),
         ({"path": "/prod/db_password", "note": {"x": 1}, "content": VALUE}, "/content"),
     ],
 )
@@ -84,6 +86,9 @@ def test_members_of_arguments_are_found(arguments: dict[str, Json], pointer: str
     [
         {"name": "DB_HOST", "value": VALUE},
         {"name": "DB_PASSWORD", "other": {"value": VALUE}},
+        {"required": ["user", "password"], "places": [["Berlin", VALUE]]},
+        {"columns": ["user", "password_age"], "rows": [["ada", VALUE]]},
+        {"columns": ["user", "password"], "rows": [["ada", "required"], [VALUE]]},
         {"title": "Forgotten password", "body": "Login404"},
         {"name": "reset-password", "content": "Ask 2 people for it"},
         {"name": "DB_PASSWORD", "value": "$DB_PASSWORD"},
