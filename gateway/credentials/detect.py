@@ -308,6 +308,8 @@ _LOOSE: Final = (b"is", b"was", b"|", b")", *(mark.encode() for mark in "│┃�
 _SPACE: Final = re.compile(rb"\s{0,64}")
 _CALLED: Final = re.compile(r"[A-Za-z_.]*")
 """The name of a function, or of a variable."""
+_NAMED_SO: Final = re.compile(r"passw(?:or)?d|passphrase|secret|token|credential", re.IGNORECASE)
+"""In the name of a variable that has a credential."""
 
 
 def _by_name(text: bytes, position: int) -> Iterator[Hit]:
@@ -396,7 +398,7 @@ def _read(name: _NamedCredential, text: bytes, found: Value) -> Hit | None:
         start = prefix.end()
     value = string(text[start:end])
     if found.is_bare:
-        if _CALLED.fullmatch(value) is not None and (text.startswith(b"(", end) or strength(value) is not None):
+        if _CALLED.fullmatch(value) is not None and (text.startswith(b"(", end) or _NAMED_SO.search(value) is not None):
             return None
         value = value.rstrip(CLOSING)
         end = start + len(value.encode("utf-8", "surrogatepass"))
