@@ -17,14 +17,12 @@ from typing import Final
 from gateway.credentials.between import without_fillers
 from gateway.credentials.calls import CredentialIndex
 from gateway.credentials.detect import Detector
-from gateway.credentials.finding import Inspection
 from gateway.credentials.fingerprint import LONGEST, encoded, find_distinguishing, letters, normalise_value
 from gateway.credentials.forms import ROUNDS, Budget, decode_once
 from gateway.credentials.key_lines import is_key, secret_lines
 from gateway.credentials.ordinary import is_ordinary
 from gateway.credentials.signs import Signs, signs_of
 from gateway.json.walk import leaves
-from gateway.model.content import CredentialPiece
 from gateway.model.shingles import is_exposed
 from gateway.model.wire import Json
 
@@ -35,6 +33,9 @@ MAX_RUNS: Final = 2_000_000
 SHORTEST: Final = 8
 """Characters below which a text stands in answers by chance."""
 
+_PART: Final = 48 * 2**10
+"""Characters that are searched together. Each takes at most four bytes, and a search 256 KiB."""
+_OVERLAP: Final = 16 * 2**10
 _RUN: Final = 8
 """Letters of a run: as many as bytes of a number."""
 _WHOLE: Final = 48
@@ -244,17 +245,19 @@ class LiveValues:
 
         `parts_of` gives the parts of a value in earlier texts, and takes the parts in these.
         """
-        found = self._search(near, values)
-        whole = {finding.fingerprint for finding in found.findings}
-        pieces = {piece.fingerprint: piece for piece in found.pieces}
+        index, found, incomplete = self.index(near), dict[str, set[int]](), False
+        whole = set[str]()
+        for part in _parts(values):
+            seen = self._detector.inspect_leaves(leaves(part), {}, index, new=False)
+            incomplete = incomplete or seen.incomplete
+            whole.update(finding.fingerprint for finding in seen.findings)
+            for piece in seen.pieces:
+                found.setdefault(piece.fingerprint, set()).update(piece.grams)
         return tuple(
             value
             for value in near
-            if found.incomplete or value.name in whole or _completes(value, pieces.get(value.name), parts_of(value))
+            if incomplete or value.name in whole or _completes(value, found.get(value.name), parts_of(value))
         )
-
-    def _search(self, near: Sequence[LiveValue], values: list[Json]) -> Inspection:
-        return self._detector.inspect_leaves(leaves(values), {}, self.index(near), new=False)
 
 
 def shown_parts(value: LiveValue) -> set[int]:
@@ -285,15 +288,25 @@ def _readings(text: bytes, signs: Signs, budget: Budget, rounds: int) -> Iterato
                 yield from _readings(decoded, inner, budget, rounds - 1)
 
 
-def _completes(value: LiveValue, piece: CredentialPiece | None, parts: set[int]) -> bool:
+def _completes(value: LiveValue, piece: set[int] | None, parts: set[int]) -> bool:
     """Return whether a piece makes more than half of a value, together with earlier parts. Otherwise note the piece."""
     if piece is None:
         return False
-    together = parts | piece.grams
-    if is_exposed(value.shingles, together):
+    if is_exposed(value.shingles, parts | piece):
         return True
-    parts |= piece.grams
+    parts |= piece
     return False
+
+
+def _parts(values: list[Json]) -> Iterator[list[Json]]:
+    """Yield values in parts that a search takes whole. Of large values, each part begins within the one before."""
+    texts = [value if isinstance(value, str) else repr(value) for value in values]
+    if sum(map(len, texts)) <= _PART:
+        yield values
+        return
+    text = "\0".join(texts)
+    for start in range(0, max(1, len(text) - _OVERLAP), _PART - _OVERLAP):
+        yield [text[start : start + _PART]]
 
 
 def _from(row: bytes, start: int) -> bytes:

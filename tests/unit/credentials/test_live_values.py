@@ -262,3 +262,11 @@ def test_ten_thousand_values_cost_a_call_hardly_more_than_one():
     first, second = _microseconds(one), _microseconds(many)
     print(f"one value {first:.1f} µs, 10,000 values {second:.1f} µs a call with its answer")  # noqa: T201 - a figure of the docs
     assert second < 3 * first
+
+
+@pytest.mark.parametrize("at", [0, 40_000, 48_900, 900_000])
+def test_a_value_in_a_large_text_is_found_and_a_mention_of_its_beginning_is_none(at: int):
+    held, prose = live(TOKEN), "A line of the handbook about the tokens of the house. " * 20_000
+    assert shows(held, f"{prose[:at]} {TOKEN} {prose[at:]}")
+    assert shows(held, f"{prose[:at]} {' '.join(TOKEN)} {prose[at:]}")
+    assert not shows(live(TOKEN), f"{prose[:at]} {TOKEN[:13]} {prose[at:]}")

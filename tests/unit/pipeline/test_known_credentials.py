@@ -64,9 +64,21 @@ def refusal(*facts: str, data: JsonObject | None = None, decision: Decision | No
 
 async def test_a_caller_that_was_shown_nothing_knows_nothing(there: Bench):
     show(there, owner=EVE.key)
-    assert there.gateway.known.find_known(ADA.key) is None
-    assert there.gateway.known.find_known(ADA.key, there.gateway.history.tasks.open_implicit(ADA, NOW)) is None
-    assert there.gateway.known.find_known_to_request(context(there), ADA, None) is None
+    known, task = there.gateway.known, there.gateway.history.tasks.open_implicit(ADA, NOW)
+    found = (
+        known.find_known(ADA.key),
+        known.find_known(ADA.key, task),
+        known.find_known_to_request(context(there), ADA, None),
+    )
+    assert [each is not None and each.holds_any([KEY]) for each in found] == [False] * 3
+
+
+async def test_a_value_that_the_gateway_holds_is_known_to_every_caller(there: Bench):
+    there.gateway.live.hold("lease", [KEY], "crm")
+    found = there.gateway.known.find_known(EVE.key)
+    assert found is not None
+    assert found.holds_any([KEY])
+    assert [(begin, end) for begin, end, _ in found(f"a {KEY} b")] == [(2, 2 + len(KEY))]
 
 
 async def test_what_any_task_was_shown_and_what_a_call_carries_is_known(there: Bench):
@@ -80,7 +92,8 @@ async def test_what_any_task_was_shown_and_what_a_call_carries_is_known(there: B
 
 
 async def test_a_handle_is_no_credential(there: Bench):
-    assert there.gateway.known.find_known(ADA.key, None, [sighting(there, OTHER, handle="crm")]) is None
+    found = there.gateway.known.find_known(ADA.key, None, [sighting(there, OTHER, handle="crm")])
+    assert found is None or not found.holds_any([OTHER])
 
 
 async def test_what_the_task_was_given_is_known(there: Bench):

@@ -282,3 +282,36 @@ async def test_of_a_token_its_claims_are_concealed_with_its_signature(there: Ben
     there.gateway.live.hold("lease-4", [token], "crm")
     answering(there, texts(f"You sent Bearer {token} to me"))
     assert (await there.ask(call())).json["result"]["content"][0]["text"] == f"You sent Bearer {WITHHELD} to me"
+
+
+# --- from a lease to its end -----------------------------------------------------------------------------
+
+LEASED = (
+    f"{READING}\n  crm:\n    url: http://127.0.0.1:9/mcp\n    audience: crm\n    environment: test\n"
+    "    credential: {kind: gateway, bind: BIND, scopes: {read: [crm.read]}}\n    tools:\n      '*': " + READING
+)
+BOTH = """
+upstreams:
+  files:
+    - {id: files, agents: ["*"], issuers: ["*"], tools: ["read_*"]}
+  crm:
+    - {id: crm, agents: ["*"], issuers: ["*"], tools: ["read_*"]}
+"""
+
+
+@pytest.mark.parametrize("bind", ["task", "call"])
+async def test_a_token_lent_to_one_system_is_shown_by_no_other_and_carried_to_no_other(tmp_path: Path, bind: str):
+    async with bench(tmp_path, labels=LEASED.replace("BIND", bind), grants=BOTH) as there:
+        body = call()
+        assert "result" in (await there.ask(body, upstream="crm", url="http://127.0.0.1:8080/mcp/crm")).json
+        (sent,) = there.upstream.sent
+        assert sent.credential is not None
+        token = sent.credential.value.decode().removeprefix("Bearer ")
+        signature = token.rpartition(".")[2]
+
+        for form in FORMS.values():
+            answering(there, texts(f"it is {form(token)}", f"and {form(signature)}"))
+            shown = (await there.ask(body)).body.decode()
+            assert form(signature) not in shown
+            assert (await there.ask(call(path=form(token)))).codes == ["credential-chain/gateway"]
+        assert len(there.upstream.sent) == 1 + len(FORMS)
