@@ -20,8 +20,8 @@ METHODS = {
 """Methods and functions of modules that make code, start a shell, or read a text as a template."""
 MODULES = {"code", "codeop", "dill", "imp", "marshal", "pickle", "runpy", "shelve", "cloudpickle", "joblib"}
 """Modules that read code, or objects with code."""
-OF_AST = {"literal_eval", "parse"}
-"""Methods that count for the module `ast` alone."""
+OWNERS = {"literal_eval": "ast", "parse": "ast", "popen": "os", "system": "os"}
+"""Methods that count for one module alone."""
 
 ALLOWED = {
     "benchmarks/unfamiliar/record_bfcl.py: import_module": "a fixed list of modules of a published data set",
@@ -43,11 +43,11 @@ ALLOWED = {
 
 def _calls(node: ast.Call) -> Iterator[str]:
     function = node.func
-    if isinstance(function, ast.Name) and function.id in CALLS | METHODS - OF_AST:
+    if isinstance(function, ast.Name) and function.id in CALLS | METHODS - OWNERS.keys():
         yield function.id
     if isinstance(function, ast.Attribute) and function.attr in METHODS:
         owner = function.value.id if isinstance(function.value, ast.Name) else ""
-        if function.attr not in OF_AST or owner == "ast":
+        if OWNERS.get(function.attr, owner) == owner:
             yield function.attr
     for keyword in node.keywords:
         if keyword.arg == "shell" and not (isinstance(keyword.value, ast.Constant) and keyword.value.value is False):
