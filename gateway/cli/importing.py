@@ -16,6 +16,7 @@ from gateway.cli import client_files
 from gateway.config.packages import find_packages
 from gateway.config.values import is_loopback
 from gateway.journal.redaction import conceal_text
+from gateway.upstream.stdio.isolation.needs import fetches_packages
 
 _SECRET_NAME: Final = re.compile(
     r"(?i)(api[-_]?key|access[-_]?key|private[-_]?key|token|secret|passw(or)?d|passphrase|credential|auth|bearer|cookie|signature|\bsig\b|\bkey\b|\bpat\b|\bdsn\b)"
@@ -108,6 +109,11 @@ class _ImportedServer:
         for package in find_packages(upstream["command"]):
             if (problem := package.describe_problem()) is not None:
                 self._note(f"{problem}; {package.describe_remedy()}")
+        if fetches_packages(command):
+            upstream["network"] = True
+            self._note(
+                "it fetches its package, so it was given the network; name the ports that it needs: network: [443]"
+            )
         return {**upstream, "audience": self._upstream}
 
     def _http(self, url: str) -> dict[str, Any]:

@@ -51,6 +51,12 @@ def _withheld(launcher: Launcher, where: str) -> Iterator[ApprovalFinding]:
             is_warning=True,
         )
         return
+    if launcher.keeps_home and not launcher.settings.network:
+        yield ApprovalFinding(
+            f"{launcher.settings.command[0] if launcher.settings.command else 'it'} fetches packages, and has no network",
+            f"write {where}.network: [443], or install the package and name its program",
+            is_warning=True,
+        )
     if view.withheld:
         yield ApprovalFinding(
             f"the command names {', '.join(map(str, view.withheld))}, which the server does not see",

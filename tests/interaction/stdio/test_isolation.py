@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -290,6 +291,16 @@ def test_no_socket_of_the_gateway_can_be_reached(broken_into: Break):
     for path in sockets:
         for upstream in ("burglar", "online"):
             assert "refused" in broken_into.attempt("knock", upstream, path=str(path)), path
+
+
+def test_no_abstract_socket_of_the_machine_can_be_reached(broken_into: Break):
+    """They have no path, and belong to the network namespace, which this server shares."""
+    name = f"opagate-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"\0{name}")
+        listening.listen()
+        for upstream in ("burglar", "online"):
+            assert "refused" in broken_into.attempt("knock", upstream, path=f"@{name}"), upstream
 
 
 def test_the_gateways_port_is_for_servers_with_the_network_alone(broken_into: Break):

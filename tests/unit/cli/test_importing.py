@@ -25,10 +25,11 @@ def test_cursor_and_claude_desktop_servers_become_upstreams():
     )
 
     assert found.upstreams == {
-        "files": {"command": ["npx", "-y", "fs@1.2.3", "/data"], "audience": "files"},
+        "files": {"command": ["npx", "-y", "fs@1.2.3", "/data"], "network": True, "audience": "files"},
         "web": {"url": "https://mcp.example/mcp", "audience": "mcp.example"},
     }
-    assert (found.variables, found.notes) == ({}, [])
+    assert found.variables == {}
+    assert ["it fetches its package, so it was given the network" in note for note in found.notes] == [True]
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,15 @@ def test_a_server_that_can_call_the_gateway_as_anybody_is_told(tmp_path: Path):
     assert not any("trusts each" in text for text, _ in said("command: [cat], network: true", tmp_path))
 
 
+def test_a_program_that_fetches_packages_without_the_network_is_told(tmp_path: Path):
+    (tmp_path / "npx").write_text("#!/bin/sh\n")
+    (tmp_path / "npx").chmod(0o755)
+    command = f"command: [{tmp_path / 'npx'}, -y, server@1.0.0]"
+
+    assert any("fetches packages, and has no network" in text for text, _ in said(command, tmp_path / "own"))
+    assert not any("no network" in text for text, _ in said(f"{command}, network: [443]", tmp_path / "own"))
+
+
 def test_no_isolation_warns_with_the_name_and_the_date(tmp_path: Path):
     kind = "isolation: {kind: none, accepted_by: ada, until: 2999-01-01}"
     ((found, is_warning),) = said(f"command: [cat], {kind}", tmp_path)

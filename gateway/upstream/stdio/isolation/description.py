@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.config.isolation import Account, NoIsolation, Sandbox
+from gateway.upstream.stdio.isolation.machine import SCOPES_SINCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,6 +61,8 @@ def _list_open(launcher: Launcher, found: Machine) -> Iterator[str]:
         yield "it sees the names and command lines of other processes, and names of files beside its program"
     if os.geteuid() == 0 and not found.is_counted:
         yield "the gateway runs as root, whose number of processes the kernel does not limit"
+    if settings.network and found.landlock < SCOPES_SINCE:
+        yield "it reaches abstract sockets of this machine, such as those of a desktop"
 
 
 def _describe_network(settings: Upstream) -> Iterator[str]:

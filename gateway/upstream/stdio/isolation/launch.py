@@ -15,7 +15,7 @@ from gateway.config.isolation import Account, NoIsolation, Sandbox
 from gateway.errors import ConfigurationError
 from gateway.upstream.stdio.isolation import bubblewrap, machine
 from gateway.upstream.stdio.isolation.bubblewrap import Room
-from gateway.upstream.stdio.isolation.needs import RUNNERS, find_needs, find_program
+from gateway.upstream.stdio.isolation.needs import fetches_packages, find_needs, find_program
 from gateway.upstream.stdio.isolation.view import View, ViewBuilder, follow
 from gateway.upstream.stdio.private_folder import choose_folder
 
@@ -122,7 +122,7 @@ class Launcher:
     @property
     def keeps_home(self) -> bool:
         """Return whether the server's home outlives the process: programs that fetch packages keep them there."""
-        return any(Path(part).name in RUNNERS for part in self._command[:1])
+        return fetches_packages(self._command[0])
 
     # --- the ways --------------------------------------------------------------------------------------
 

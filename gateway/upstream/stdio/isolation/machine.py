@@ -19,8 +19,8 @@ from gateway.upstream.stdio.isolation.view import SYSTEM, View
 
 _PLACES: Final = "/usr/local/bin:/usr/bin:/bin"
 _PATIENCE: Final = 20.0
-_SCOPED_SIGNALS: Final = 6
-"""The version of Landlock that keeps signals to other processes inside. Before it, a server could stop the gateway."""
+SCOPES_SINCE: Final = 6
+"""The version of Landlock that keeps signals and abstract sockets inside. Before it, a server could stop the gateway."""
 PORTS_SINCE: Final = 4
 _SETUID, _SETGID, _KILL = 7, 6, 5
 
@@ -50,7 +50,7 @@ class Machine:
     @property
     def has_fence(self) -> bool:
         """Return whether Landlock and seccomp alone can keep a server apart."""
-        return self.landlock >= _SCOPED_SIGNALS and get_filter("none") is not None
+        return self.landlock >= SCOPES_SINCE and get_filter("none") is not None
 
 
 def get_filter(sockets: Sockets) -> bytes | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-RUNNERS: Final = frozenset({"npx", "npm", "pnpm", "pnpx", "yarn", "bunx", "uvx", "uv", "pipx", "deno"})
+_RUNNERS: Final = frozenset({"npx", "npm", "pnpm", "pnpx", "yarn", "bunx", "uvx", "uv", "pipx", "deno"})
 """Programs that fetch a package and keep it in the home."""
 VISIBLE_PARTS: Final = "*"
 """The last name of a need for the parts of a folder whose names do not begin with a dot."""
@@ -22,6 +22,11 @@ _PARTS: Final = ("bin", "lib", "lib64", "libexec", "include", "share", "pyvenv.c
 _DEEPEST: Final = 3
 """Programs that run each other: a script, its interpreter, the program behind a link."""
 _FIRST_LINE: Final = 512
+
+
+def fetches_packages(program: str) -> bool:
+    """Return whether a program fetches the package that it runs, from the network."""
+    return Path(program).name in _RUNNERS
 
 
 def find_program(program: str, env: Mapping[str, str], cwd: Path) -> Path:
