@@ -4,6 +4,7 @@ Run as a program of its own, with the standard library alone: `confine.py OPTION
 gateway's Python runs it before the server's first instruction. `read PATH`, `write PATH` and `port N` are for Landlock, and
 `filter HEX` is for seccomp. `list PATH` permits to list folders, also below (Landlock). `limit NAME:N` limits a resource. `beside N` permits N processes beside the account's present
 ones. `most N` bounds the processes of a namespace. `user UID:GID` changes the account. `tied yes` ends with the parent.
+`set NAME=VALUE` sets a variable of the server alone.
 """
 
 from __future__ import annotations
@@ -65,6 +66,9 @@ def main(arguments: list[str]) -> int:
     # Behind the fence Python can import nothing more, and its own search of a program would.
     program = find_program(command[0])
     confine(options)
+    for each in options.get("set", []):
+        name, _, value = each.partition("=")
+        os.environ[name] = value
     try:
         os.execv(program, command)  # noqa: S606 - the configured command, without a shell
     except OSError as error:

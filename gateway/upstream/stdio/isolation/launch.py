@@ -31,6 +31,7 @@ KEPT_HOME: Final = Path("/sandbox-home")
 """The home of a server that keeps packages in it. Nothing of the machine is mounted below it."""
 _SCRATCH_VARIABLES: Final = ("TMPDIR", "TEMP", "TMP")
 _OWN_DEVICES: Final = ("null", "zero", "full", "random", "urandom")
+_OF_LOADER: Final = frozenset({"GCONV_PATH", "GLIBC_TUNABLES", "LOCPATH", "MALLOC_TRACE"})
 _READ_OR_WRITE, _PASS = 6, 1
 _PROCESSES: Final = Path("/proc")
 _FENCED: Final = (_PROCESSES, Path("/sys/fs/cgroup"), Path("/sys/devices/system/cpu"))
@@ -128,18 +129,19 @@ class Launcher:
 
     def _in_room(self, program: str, view: View, env: Mapping[str, str]) -> Launch:
         """Prepare a start in a sandbox of namespaces."""
-        kept = self._make_home() if self.keeps_home else None
-        home = follow(Path(env.get("HOME") or "/"))[0] if kept is None else KEPT_HOME
+        kept_home = self._make_home() if self.keeps_home else None
+        home = follow(Path(env.get("HOME") or "/"))[0] if kept_home is None else KEPT_HOME
         shown = replace(view, read=(*view.read, *_beyond(view, machine.launcher_files())))
         cwd = follow(self.settings.cwd or Path.cwd())[0]
         is_counted = self.means.is_counted
-        room = Room(shown, home, cwd, kept, bool(self.settings.network), is_counted)
+        room = Room(shown, home, cwd, kept_home, bool(self.settings.network), is_counted)
         counted = ("most", str(self.settings.process_limits.processes)) if is_counted else ()
         # Only what the sandbox shows can be listed there.
         listed = (Path("/"),)
         fenced = self._list_fenced((*view.read, _PROCESSES), bubblewrap.list_written(room), listed)
-        confined = (*fenced, *counted, *self._list_limits("limit"), *_filter_of("all"))
-        own = {name: value for name, value in env.items() if name not in _SCRATCH_VARIABLES}
+        kept, later = _split_environment(env)
+        confined = (*fenced, *counted, *self._list_limits("limit"), *_filter_of("all"), *later)
+        own = {name: value for name, value in kept.items() if name not in _SCRATCH_VARIABLES}
         command = (*bubblewrap.arrange(program, room), *machine.LAUNCH, *confined, "--", *self._command)
         return Launch(command, {**own, "HOME": str(home)}, None, has_monitor=True)
 
@@ -153,16 +155,18 @@ class Launcher:
         fenced = self._list_fenced(read, (*devices, scratch, home, *view.write), view.listed)
         sockets: Sockets = "network" if self.settings.network else "none"
         limits = (*self._list_limits("beside"), "tied", "yes")
-        command = (*machine.LAUNCH, *fenced, *limits, *_filter_of(sockets), "--", *self._command)
+        kept, later = _split_environment(env)
+        command = (*machine.LAUNCH, *fenced, *limits, *_filter_of(sockets), *later, "--", *self._command)
         own = {"HOME": str(home), **dict.fromkeys(_SCRATCH_VARIABLES, str(scratch))}
-        return Launch(command, {**env, **own}, self.settings.cwd, scratch=scratch)
+        return Launch(command, {**kept, **own}, self.settings.cwd, scratch=scratch)
 
     def _with_account(self, account: pwd.struct_passwd, env: Mapping[str, str]) -> Launch:
         """Prepare a start under another account."""
         user = f"{account.pw_uid}:{account.pw_gid}"
-        confined = ("user", user, "tied", "yes", *self._list_limits("limit"), *_filter_of("all"))
+        kept, later = _split_environment(env)
+        confined = ("user", user, "tied", "yes", *self._list_limits("limit"), *_filter_of("all"), *later)
         own = {"HOME": account.pw_dir, "USER": account.pw_name, "LOGNAME": account.pw_name}
-        return Launch((*machine.LAUNCH, *confined, "--", *self._command), {**env, **own}, self.settings.cwd)
+        return Launch((*machine.LAUNCH, *confined, "--", *self._command), {**kept, **own}, self.settings.cwd)
 
     def _list_fenced(self, read: Sequence[Path], write: Sequence[Path], listed: Sequence[Path]) -> tuple[str, ...]:
         ports = () if isinstance(self.settings.network, bool) else self.settings.network
@@ -253,6 +257,16 @@ def _has_right(account: pwd.struct_passwd, found: os.stat_result, right: int) ->
 def clean(state: Path) -> None:
     """Remove the scratch folders of an earlier gateway, such as a killed gateway."""
     shutil.rmtree(state / "scratch", ignore_errors=True)
+
+
+def _split_environment(env: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the variables for all processes, and the launcher's options for those of the loader of programs.
+
+    The loader would take code of a server's folder into the processes that build the sandbox, outside of it.
+    """
+    later = {name: value for name, value in env.items() if name.startswith("LD_") or name in _OF_LOADER}
+    kept = {name: value for name, value in env.items() if name not in later}
+    return kept, tuple(part for name, value in later.items() for part in ("set", f"{name}={value}"))
 
 
 def _beyond(view: View, paths: Sequence[Path]) -> tuple[Path, ...]:

@@ -228,3 +228,14 @@ def test_a_project_that_is_installed_to_be_edited_can_be_imported_without_its_hi
 
     assert told.stdout == "found\n"
     assert ".env" in told.stderr
+
+
+@pytest.mark.parametrize("machine", [None, FENCE], ids=["namespaces", "fence"])
+def test_the_loader_takes_no_code_of_a_server_into_the_processes_around_it(tmp_path: Path, machine: Machine | None):
+    """Its library would run outside of the sandbox, with the authority of the gateway."""
+    env = {"PATH": os.environ["PATH"], "LD_PRELOAD": str(tmp_path / "own.so"), "GLIBC_TUNABLES": "glibc.malloc.check=1"}
+    found = launcher_of(tmp_path, machine, command=("/bin/sh", "-c", "echo $LD_PRELOAD $GLIBC_TUNABLES")).prepare(env)
+
+    assert not {"LD_PRELOAD", "GLIBC_TUNABLES"} & set(found.env)
+    told = subprocess.run(found.command, env=dict(found.env), capture_output=True, text=True, check=False, timeout=60)
+    assert told.stdout == f"{tmp_path / 'own.so'} glibc.malloc.check=1\n"
