@@ -65,6 +65,7 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "record"
     path.touch()
     monkeypatch.setenv("RECORD_FILE", str(path))
+    monkeypatch.setenv("RECORD_FOLDER", str(path.parent))
     return path
 
 
@@ -72,7 +73,7 @@ def lines_of(record: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in record.read_text().splitlines()]
 
 
-RECORDING = {"env": {"RECORD": "${RECORD_FILE}"}}
+RECORDING = {"env": {"RECORD": "${RECORD_FILE}"}, "files": {"write": ["${RECORD_FOLDER}"]}}
 
 
 async def test_requests_one_after_another_share_a_child(make: Make):

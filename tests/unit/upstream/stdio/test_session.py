@@ -183,7 +183,7 @@ async def test_a_lost_connection_does_not_cancel_and_the_rest_can_be_fetched(
     make: Make, tmp_path: Any, monkeypatch: Any
 ):
     monkeypatch.setenv("RECORD_FILE", str(tmp_path / "record"))
-    client = await connected(make, env={"RECORD": "${RECORD_FILE}"})
+    client = await connected(make, env={"RECORD": "${RECORD_FILE}"}, files={"write": [str(tmp_path)]})
     reply = await client.call(1, [note(data="one")])
     ((event, _),) = events_of(await anext(reply.chunks))
     await reply.close()
@@ -362,7 +362,9 @@ async def test_a_request_that_is_never_answered_is_a_timeout_and_cancelled_in_th
     make: Make, tmp_path: Any, monkeypatch: Any
 ):
     monkeypatch.setenv("RECORD_FILE", str(tmp_path / "record"))
-    client = await connected(make, env={"RECORD": "${RECORD_FILE}"}, first_byte="500ms")
+    client = await connected(
+        make, env={"RECORD": "${RECORD_FILE}"}, files={"write": [str(tmp_path)]}, first_byte="500ms"
+    )
 
     with pytest.raises(UpstreamTimeout):
         await client.call(1, [{"stderr": ""}])
@@ -375,7 +377,9 @@ async def test_a_request_that_is_never_answered_ends_its_open_stream_with_a_time
     make: Make, tmp_path: Any, monkeypatch: Any
 ):
     monkeypatch.setenv("RECORD_FILE", str(tmp_path / "record"))
-    client = await connected(make, env={"RECORD": "${RECORD_FILE}"}, first_byte="500ms")
+    client = await connected(
+        make, env={"RECORD": "${RECORD_FILE}"}, files={"write": [str(tmp_path)]}, first_byte="500ms"
+    )
     session = session_of(client)
     reply = await session.request(_message(5, {"script": []}), prime=False, grace=0.0)
 
