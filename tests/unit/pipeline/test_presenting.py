@@ -231,7 +231,7 @@ async def test_the_end_of_a_task_ends_its_handles(concealed: Bench):
 
 
 async def test_a_credential_too_long_to_be_kept_whole_is_not_put_back(concealed: Bench):
-    lines = "\n".join(example("{b:64}", Random(line)) for line in range(200))
+    lines = "\n".join(example("{b:64}", Random(line)) for line in range(400))
     key = f"-----BEGIN PRIVATE KEY-----\n{lines}\n-----END PRIVATE KEY-----"
 
     def script(request: UpstreamRequest) -> Back:
