@@ -1,4 +1,4 @@
-"""A scripted person at the desk: approves one call of the scripted agent, and refuses every other."""
+"""A scripted person at the desk: approves three calls of the scripted agent once each, and refuses every other."""
 
 from __future__ import annotations
 
@@ -12,8 +12,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PERSON: Final = "jana"
-APPROVED: Final = ("files/delete_file", {"path": "reports/checkout.md"})
-"""The call that the person approves, the first time."""
+APPROVED: Final = (
+    ("mail/send_message", "subject", "Checkout"),
+    ("files/write_file", "path", "reports/checkout.md"),
+    ("files/delete_file", "path", "reports/checkout.md"),
+)
+"""The calls that the person approves, the first time: target, and an argument with its value."""
 
 
 @asynccontextmanager
@@ -29,7 +33,7 @@ async def person_at(socket: Path) -> AsyncGenerator[None]:
 
 async def _answer_questions(socket: Path) -> None:
     reader, writer = await asyncio.open_unix_connection(socket)
-    has_approved = False
+    waiting = list(APPROVED)
     try:
         _send(writer, do="watch")
         while line := await reader.readline():
@@ -37,10 +41,10 @@ async def _answer_questions(socket: Path) -> None:
             if news["state"] != "pending":
                 continue
             question = await _ask(socket, do="show", id=news["id"])
-            call = (question["target"], question["said_by_agent"]["arguments"].get("value"))
-            says_yes = call == APPROVED and not has_approved
-            has_approved = has_approved or says_yes
-            vote = {"answer": "approve" if says_yes else "deny", "shown": question["shown"]}
+            arguments = question["said_by_agent"]["arguments"].get("value", {})
+            known = [call for call in waiting if call[0] == question["target"] and arguments.get(call[1]) == call[2]]
+            waiting = [call for call in waiting if call not in known]
+            vote = {"answer": "approve" if known else "deny", "shown": question["shown"]}
             await _ask(socket, do="vote", id=news["id"], vote=vote)
     finally:
         writer.close()
