@@ -181,6 +181,7 @@ OPENED = {
     "  spread: {soft: 1, hard: 10}": "  spread: {soft: 1, hard: 2}",
     "  depth: {soft: 2, hard: 20}": "  depth: {soft: 2, hard: 3}",
     "  unnamed_systems: {soft: 0, hard: 40}": "  unnamed_systems: {soft: 39, hard: 40}",
+    "  denials: {soft: 50, hard: 500}": "  denials: {soft: 50, hard: 200}",
 }
 """Shipped settings, and settings under which each limit can be seen to ask and to refuse. Links are followed, and a first write to
 a system that nobody named asks only where a contract says so."""

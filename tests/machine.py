@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.servers.rooms import is_in_room
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
@@ -56,9 +58,9 @@ def find_outside(process: int, room: str) -> int:
 
 def is_inhabited(room: int) -> bool:
     """Return whether a process runs in a PID namespace, by its number (`tests/servers/rooms.py`)."""
-    for space in Path("/proc").glob("[0-9]*/ns/pid"):
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            if space.stat().st_ino == room and is_alive(int(space.parents[1].name)):
+            if is_in_room(process, room) and is_alive(int(process.name)):
                 return True
         except OSError:
             continue

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -26,6 +27,8 @@ from gateway.pipeline.context import RequestContext
 from gateway.pipeline.credential_chain import FOREIGN, CredentialChain
 from gateway.pipeline.prepare import CurrentTasks
 from gateway.protocol.headers import texts_of
+from gateway.tasks.selection import META
+from gateway.tasks.tokens import is_token
 from gateway.worker_thread import WorkerThread
 
 OWN_TOKEN: Final = reasons.REQUEST_OWN_TOKEN.refusal()
@@ -49,6 +52,7 @@ class ExposureGuard(Struct, frozen=True):
         """Refuse a request with a live value of the gateway anywhere, or with the rest of one, unless its upstream has the value.
 
         A caller's own token has a refusal of its own (`examine`). For nearly every request this is one look at its letters.
+        The token that selects the caller's task may stand in its own place, where it is a name and gives nothing.
         """
         body = request.body or b""
         sent = b"\n".join(
@@ -61,6 +65,10 @@ class ExposureGuard(Struct, frozen=True):
         others = tuple(value for value in near if not value.may_go_to(audience))
         if not others:
             return None
+        if _selects_task(request):
+            task = self.tasks.find_task(context, request, request.message, context.arrived)
+            if isinstance(task, Refusal):
+                return task
         found = await self.worker.run(
             len(sent), partial(self.live.find_whole, others, _list_values(request), sent_parts)
         )
@@ -105,9 +113,20 @@ class ExposureGuard(Struct, frozen=True):
         return await self.worker.run(len(body), look)
 
 
+def _selects_task(request: UpstreamRequest) -> bool:
+    """Return whether a token in the message, of whatever caller, selects the task."""
+    meta = None if request.message is None else request.message.params.get("_meta")
+    return isinstance(meta, Mapping) and is_token(str(meta.get(META, "")))
+
+
 def _list_values(request: UpstreamRequest) -> list[Json]:
-    """Return all values of a request in order, so that parts of a split value follow each other; then all names."""
-    document: Json = msgspec.json.decode(request.body) if request.body else None
+    """Return all values of a request in order, so that parts of a split value follow each other; then all names.
+
+    A token that selects the task is left out.
+    """
+    document: Any = msgspec.json.decode(request.body) if request.body else None
+    if _selects_task(request):
+        del document["params"]["_meta"][META]
     flat = flatten(document)
     headers = [text for field in request.headers for text in map(string, field)]
     return [*flat.scalars, *flat.names, *headers]

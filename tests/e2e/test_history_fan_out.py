@@ -5,15 +5,17 @@ Each refusal is looked at as the agent sees it, and none of the servers has seen
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 
+from gateway.cli.desk_client import connect_to_desk
 from tests.e2e.desk import CODE_NAME, made
 from tests.e2e.systems import Agent, Servers, agent, delegated, many, spellings, with_sdk
 from tests.e2e.wire import stateless
-from tests.gateway_process import GatewayProcess
+from tests.gateway_process import GatewayProcess, change_settings, open_policy, running_gateway
 from tests.requirements import requirement
 
 
@@ -25,6 +27,38 @@ def ada(ada: Agent) -> Agent:
 @pytest.fixture
 def roomy(roomy: Agent) -> Agent:
     return with_sdk(roomy)
+
+
+@pytest.fixture(scope="module")
+def with_people(systems: Servers, tmp_path_factory: pytest.TempPathFactory) -> Generator[GatewayProcess]:
+    """A gateway with people, where a third tenant or environment is one too many."""
+    folder = tmp_path_factory.mktemp("staffed")
+    policy = open_policy(folder)
+    change_settings(
+        policy,
+        {
+            "  tenants: {soft: 1, hard: 10}": "  tenants: {soft: 1, hard: 2}",
+            "  environments: {soft: 1, hard: 10}": "  environments: {soft: 1, hard: 2}",
+        },
+    )
+    with running_gateway(systems.config(policy, "approvals: {hold: 10ms, pending: 2h}"), folder) as found:
+        yield found
+
+
+@pytest.fixture
+def staffed(with_people: GatewayProcess, systems: Servers) -> Agent:
+    """An agent of that gateway, in a task of its own."""
+    return with_sdk(agent(with_people, systems))
+
+
+def approve_all(caller: Agent) -> None:
+    """Approve as a person whatever waits at the gateway of a caller."""
+    with connect_to_desk(caller.gateway.folder / "state/approvals.sock", "carol", []) as desk:
+        for one in desk.ask("list"):
+            if one["state"] == "pending":
+                shown = desk.ask("show", id=one["id"])["shown"]
+                voted = desk.ask("vote", id=one["id"], vote={"answer": "approve", "shown": shown})
+                assert voted["state"] == "granted", voted
 
 
 @requirement("history/fan-out")
@@ -45,38 +79,75 @@ def test_a_session_of_each_system_counts_for_one_task(ada: Agent):
 
 
 @requirement("history/fan-out")
-def test_a_sixth_system_is_refused_though_the_contract_would_have_it(ada: Agent):
-    task = ada.declare(contract={"limits": {"audiences": 20, "audiences_in_window": 6}})
-    task.reads("crm", "billing", "chat", "files", "search")
-    task.denied(["fan-out/audiences"], "tickets", "read")
+def test_a_fifth_system_is_asked_about_and_a_sixth_refused_with_the_widest_contract(ada: Agent):
+    """The hub is one system and two behind it."""
+    widest = {"limits": {"audiences": 4, "audiences_in_window": 5}}
+    soft, hard = ada.declare(contract=widest), ada.declare(contract=widest)
+    soft.reads("crm", "billing", "chat", "files")
+    soft.asked(["fan-out/audiences"], "search", "read")
+    hard.reads("chat", "files")
+    hard.asked(["fan-out/audiences"], "hub", "read")
+    hard.reads("search")
+    hard.denied(["fan-out/audiences"], "hub", "read")
 
 
 @requirement("history/fan-out")
-def test_a_fifth_system_within_a_minute_is_asked_about(ada: Agent):
-    task = ada.declare(contract={"limits": {"audiences": 5}})
-    task.reads("crm", "billing", "chat", "files")
-    task.asked(["fan-out/burst"], "search", "read")
+@pytest.mark.parametrize(
+    ("name", "hard"),
+    [
+        ("audiences", 5),
+        ("audiences_in_window", 6),
+        ("write_audiences", 4),
+        ("destinations", 8),
+        ("call_destinations", 20),
+        ("spread", 2),
+        ("depth", 3),
+        ("tenants", 10),
+        ("environments", 10),
+        ("denials", 200),
+    ],
+)
+def test_a_contract_that_reaches_a_hard_limit_is_refused_whatever_it_calls(ada: Agent, name: str, hard: int):
+    ada.declare(contract={"limits": {name: hard}}).denied(["contract/limit"], "crm", "read")
+    ada.declare(contract={"limits": {name: hard - 1}}).reads("crm")
+
+
+@requirement("history/fan-out")
+def test_a_fifth_system_within_a_minute_is_asked_about(roomy: Agent):
+    roomy.reads("crm", "billing", "chat", "files")
+    roomy.asked(["fan-out/burst"], "search", "read")
 
 
 @requirement("history/fan-out")
 def test_a_seventh_system_within_a_minute_is_refused(roomy: Agent):
-    task = roomy.declare(contract={"limits": {"audiences_in_window": 20}})
-    task.reads("crm", "billing", "chat", "files", "search", "tickets")
-    task.denied(["fan-out/burst"], "vault", "read")
+    task = roomy.declare(contract={"limits": {"audiences_in_window": 5}})
+    task.reads("chat", "files", "search")
+    task.asked(["fan-out/burst"], "hub", "read")
+    task.reads("tickets")
+    task.denied(["fan-out/burst"], "hub", "read")
 
 
 @requirement("history/fan-out")
-def test_a_fourth_system_that_is_written_to_is_asked_about_and_a_fifth_refused(ada: Agent):
-    soft = ada.declare(contract={"limits": {"audiences": 5}})
-    hard = ada.declare(contract={"limits": {"audiences": 5, "audiences_in_window": 6, "write_audiences": 9}})
+def test_a_fourth_system_that_is_written_to_is_asked_about(ada: Agent):
+    soft, behind = (ada.declare(contract={"limits": {"audiences": 4, "audiences_in_window": 5}}) for _ in range(2))
     for system in ("crm", "billing", "chat"):
         soft.passes(system, "write")
-        hard.passes(system, "write")
     soft.asked(["fan-out/writes"], "files", "write")
     soft.passes("files", "read")
-    hard.passes("files", "write")
-    hard.denied(["fan-out/writes"], "search", "write")
-    hard.passes("search", "read")
+    behind.passes("chat", "write")
+    behind.asked(["fan-out/writes"], "hub", "write")
+    behind.reads("hub")
+    behind.passes("billing", "write")
+
+
+@requirement("history/fan-out")
+def test_a_fifth_system_that_is_written_to_is_refused(roomy: Agent):
+    task = roomy.declare(contract={"limits": {"audiences_in_window": 5, "write_audiences": 3}})
+    task.passes("chat", "write")
+    task.passes("files", "write")
+    task.reads("hub")
+    task.denied(["fan-out/writes"], "hub", "write")
+    task.passes("billing", "write")
 
 
 @requirement("history/fan-out")
@@ -94,8 +165,9 @@ def test_a_call_has_a_limit_of_its_own_where_tasks_may_have_more_destinations(ro
     roomy.passes("mail", "send", to=many("corp.example", 5))
     roomy.asked(["fan-out/destinations"], "mail", "send", to=many("corp.example", 6))
     roomy.passes("mail", "send", to=many("corp.example", 5, first=5))
-    task = roomy.declare(contract={"limits": {"call_destinations": 99}})
-    task.passes("mail", "send", to=many("corp.example", 20))
+    task = roomy.declare(contract={"limits": {"call_destinations": 19}})
+    task.passes("mail", "send", to=many("corp.example", 19))
+    task.asked(["fan-out/destinations"], "mail", "send", to=many("corp.example", 20))
     task.denied(["fan-out/destinations"], "mail", "send", to=many("corp.example", 21))
 
 
@@ -104,10 +176,11 @@ def test_the_destinations_of_a_task_add_up(ada: Agent):
     ada.passes("mail", "send", to=many("corp.example", 3))
     ada.asked(["fan-out/destinations"], "mail", "send", to=many("corp.example", 3, first=3))
     ada.passes("mail", "send", to=many("corp.example", 2, first=3))
-    hard = ada.declare(contract={"limits": {"destinations": 99}})
+    hard = ada.declare(contract={"limits": {"destinations": 7}})
     hard.passes("mail", "send", to=many("corp.example", 4))
-    hard.passes("mail", "send", to=many("corp.example", 4, first=4))
-    hard.denied(["fan-out/destinations"], "mail", "send", to="person9@corp.example")
+    hard.passes("mail", "send", to=many("corp.example", 3, first=4))
+    hard.asked(["fan-out/destinations"], "mail", "send", to="person9@corp.example")
+    hard.denied(["fan-out/destinations"], "mail", "send", to=many("corp.example", 2, first=9))
 
 
 @requirement("history/fan-out")
@@ -120,17 +193,24 @@ def test_spellings_of_one_address_are_one_destination(ada: Agent):
 
 
 @requirement("history/fan-out")
-def test_what_an_untrusted_result_said_goes_to_one_system_and_with_a_contract_to_two(ada: Agent):
+def test_what_an_untrusted_result_said_goes_to_one_system_unasked(ada: Agent):
     ada.passes("crm", "read", page="plan")
     ada.passes("crm", "write", body=f"About {CODE_NAME}")
     ada.passes("billing", "write", body=f"About {CODE_NAME}")
     ada.asked(["fan-out/spread"], "chat", "write", body=f"About {CODE_NAME.upper()}")
     ada.passes("chat", "write", body="About something else")
-    hard = ada.declare(contract={"limits": {"spread": 9, "audiences": 5}})
-    hard.passes("crm", "read", page="plan")
-    hard.passes("billing", "write", body=CODE_NAME)
-    hard.passes("chat", "write", body=CODE_NAME)
-    hard.denied(["fan-out/spread"], "files", "read", path=f"/projects/{CODE_NAME}/plan.txt")
+
+
+@requirement("history/fan-out")
+def test_what_an_untrusted_result_said_goes_to_two_systems_by_asking_and_never_to_three(staffed: Agent):
+    task = staffed.declare(contract={"limits": {"audiences": 4}})
+    task.passes("crm", "read", page="plan")
+    task.passes("billing", "write", body=CODE_NAME)
+    task.asked(["fan-out/spread"], "chat", "write", body=CODE_NAME)
+    approve_all(task)
+    task.passes("chat", "write", body=CODE_NAME)
+    task.denied(["fan-out/spread"], "files", "read", path=f"/projects/{CODE_NAME}/plan.txt")
+    task.reads("files")
 
 
 @requirement("history/fan-out")
@@ -154,22 +234,35 @@ def test_the_systems_behind_an_aggregator_are_reached_with_it(ada: Agent):
     ada.passes("billing", "write")
     ada.asked(["fan-out/audiences"], "chat", "read")
     ada.asked(["fan-out/audiences", "fan-out/writes"], "chat", "write")
-    task = ada.declare(contract={"limits": {"audiences": 5, "audiences_in_window": 6}})
-    task.reads("chat", "files", "hub")
-    task.denied(["fan-out/audiences"], "search", "read")
+    task = ada.declare(contract={"limits": {"audiences": 4, "audiences_in_window": 5}})
+    task.reads("chat", "files", "search")
+    task.denied(["fan-out/audiences"], "hub", "read")
 
 
 @requirement("history/fan-out")
 @pytest.mark.parametrize(
-    ("first", "second", "code"), [("acme", "globex", "fan-out/tenants"), ("crm", "staging", "fan-out/environments")]
+    ("first", "second", "third", "code"),
+    [
+        ("acme", "globex", "initech", "fan-out/tenants"),
+        ("crm", "staging", "demo", "fan-out/environments"),
+    ],
 )
-def test_a_second_tenant_or_environment_is_refused(ada: Agent, first: str, second: str, code: str):
-    ada.reads(first)
-    ada.denied([code], second, "read")
-    ada.declare(contract={"limits": {"tenants": 9, "environments": 9}}).reads(second)
-    declared = ada.declare(contract={"limits": {"tenants": 9, "environments": 9}})
-    declared.reads(second)
-    declared.denied([code], first, "read")
+def test_a_second_tenant_or_environment_is_asked_about_and_a_third_refused_though_people_would_have_it(
+    staffed: Agent, first: str, second: str, third: str, code: str
+):
+    staffed.reads(first)
+    staffed.asked([code], second, "read")
+    approve_all(staffed)
+    staffed.reads(second, first)
+    staffed.denied([code], third, "read")
+    staffed.reads(first, second)
+
+
+@requirement("history/fan-out")
+@pytest.mark.parametrize(("first", "second"), [("acme", "globex"), ("crm", "staging")])
+def test_a_contract_that_allows_a_second_tenant_or_environment_asks_nobody(ada: Agent, first: str, second: str):
+    ada.declare(contract={"limits": {"tenants": 9, "environments": 9}}).reads(second, first)
+    ada.declare(contract={"limits": {"tenants": 1, "environments": 1}}).reads(second)
 
 
 @requirement("history/fan-out", "invariant/9")
@@ -204,10 +297,11 @@ def test_calls_that_reach_nothing_new_ask_for_no_limit(ada: Agent):
         ada.asked(["fan-out/audiences"], "files", "read")
         ada.reads("crm", "chat")
         ada.passes("billing", "write", body="a few words")
-    hard = ada.declare(contract={"limits": {"audiences": 5, "audiences_in_window": 6}})
-    hard.reads("crm", "billing", "chat", "files", "search")
-    hard.denied(["fan-out/audiences"], "tickets", "read")
-    hard.reads("crm", "search")
+    hard = ada.declare(contract={"limits": {"audiences": 4, "audiences_in_window": 5}})
+    hard.reads("crm", "chat", "files", "search")
+    for _ in range(3):
+        hard.denied(["fan-out/audiences"], "hub", "read")
+        hard.reads("crm", "search")
 
 
 @requirement("history/fan-out")
@@ -232,7 +326,8 @@ def test_a_model_reads_why_and_what_would_help(ada: Agent):
     text = ada.asked(["fan-out/audiences"], "files", "read").text
 
     assert "The task reaches more systems than one task should. [fan-out/audiences]" in text
-    assert "Finish this task and open another for the rest." in text
+    assert "Ask a person who may approve it, or open another task for the rest." in text
+    assert "Beyond the hard limit only an operator can help: `limits.task.audiences` in gateway.yaml." in text
 
 
 @requirement("history/fan-out")

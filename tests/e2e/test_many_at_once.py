@@ -1,4 +1,4 @@
-"""Hundreds of calls of one task at once, through a real gateway and to real servers: none passes a hard limit.
+"""Hundreds of calls of one task at once, through a real gateway and to real servers: none passes a limit.
 
 Calls that are refused count too, so after 50 of them a person would be asked about the others (`budget/denials`).
 """
@@ -43,8 +43,8 @@ def crowded(systems: Servers, tmp_path_factory: pytest.TempPathFactory) -> Gener
     policy = open_policy(folder)
     settings = policy / "gateway/settings/data.yaml"
     text = settings.read_text("utf-8")
-    assert text.count("  in_flight: {soft: 256, hard: 256}") == 1
-    settings.write_text(text.replace("  in_flight: {soft: 256, hard: 256}", "  in_flight: {soft: 2000, hard: 2000}"))
+    assert text.count("  in_flight: {soft: 256, hard: 2560}") == 1
+    settings.write_text(text.replace("  in_flight: {soft: 256, hard: 2560}", "  in_flight: {soft: 2000, hard: 2560}"))
     with running_gateway(systems.config(policy, ROOM), folder) as found:
         yield found
 
@@ -80,7 +80,7 @@ def arrived(systems: Servers) -> Counter[str]:
 
 @requirement("history/fan-out", "invariant/9")
 async def test_a_thousand_calls_reach_no_more_systems_than_a_task_may(crowded: GatewayProcess, systems: Servers):
-    task = agent(crowded, systems).declare(contract={"limits": {"audiences": 99, "audiences_in_window": 99}})
+    task = agent(crowded, systems).declare(contract={"limits": {"audiences": 4, "audiences_in_window": 5}})
     systems.take()
     backs = await at_once(task, [(SEVEN[number % len(SEVEN)], "read", {}) for number in range(MOST)])
     passed, refused = (
@@ -89,7 +89,7 @@ async def test_a_thousand_calls_reach_no_more_systems_than_a_task_may(crowded: G
     )
 
     assert arrived(systems) == Counter(back.system for back in passed)
-    assert 1 <= len({back.system for back in passed}) <= 5
+    assert 1 <= len({back.system for back in passed}) <= 4
     codes = {code for back in refused for code in back.codes}
     assert "fan-out/audiences" in codes
     assert codes <= {"fan-out/audiences", "fan-out/burst", "budget/denials", "approval/unavailable"}
@@ -119,14 +119,14 @@ async def test_calls_with_a_token_each_reach_no_more_systems_than_one_token(crow
 async def test_hundreds_of_calls_send_to_no_more_destinations_than_a_task_may(
     crowded: GatewayProcess, systems: Servers
 ):
-    task = agent(crowded, systems).declare(contract={"limits": {"destinations": 99}})
+    task = agent(crowded, systems).declare(contract={"limits": {"destinations": 7}})
     people = many("corp.example", CALLS // 2)
     systems.take()
     backs = await at_once(task, [("mail", "send", {"to": people[number % len(people)]}) for number in range(CALLS)])
 
     sent = {call.arguments["to"] for call in systems.take()}
-    assert len(sent) <= 8
-    assert sum(back.effect == "allow" for back in backs) <= 16
+    assert 1 <= len(sent) <= 7
+    assert sum(back.effect == "allow" for back in backs) <= 14
     refused = {code for back in backs for code in back.codes}
     assert "fan-out/destinations" in refused
     assert refused <= {"fan-out/destinations", "budget/denials", "approval/unavailable"}

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 pytestmark = [needs_proc, pytest.mark.timeout(300)]
 REVOKED = {"task": "own", "exchange": "introspection", "bao": "lookup"}
 """Upstreams whose leases are proven dead at once. The others wait for their time."""
-DENIALS = 210
+DENIALS = 510
 """Refused calls of a task beyond its hard limit."""
 LATER = 4 * 3600.0
 """Seconds after which each credential has expired."""
