@@ -245,6 +245,27 @@ def test_a_task_is_selected_in_the_message_too_by_its_id_or_its_token(
         assert [call.system for call in systems.take()] == ["crm"]
 
 
+@requirement("history/contract", "history/elsewhere", "invariant/5")
+@pytest.mark.parametrize("era", [legacy, stateless])
+def test_the_token_of_a_task_stands_in_its_own_place_alone(
+    ada: Agent, one: GatewayProcess, systems: Servers, era: Callable[..., Sent]
+):
+    token = ada.tasks("")[1]["token"]
+    selects, crm = {"io.opagate/task": token}, Caller(one, "crm", ada.headers)
+    for arguments, meta in (
+        ({"body": token}, selects),
+        ({"body": "x"}, {**selects, "vendor.example/note": token}),
+        ({"body": "x"}, {**selects, f"vendor.example/{token}": 1}),
+        ({"body": "x"}, {**selects, "vendor.example/note": selects}),
+    ):
+        systems.take()
+        refused = crm.ask(era("tools/call", name="write", arguments=arguments, _meta=meta))
+        assert (refused.codes, systems.take()) == (["credential-chain/gateway"], [])
+    passed = crm.ask(era("tools/call", name="write", arguments={"body": "x"}, _meta=selects))
+    assert "isError" not in passed.json["result"]
+    assert [call.arguments for call in systems.take()] == [{"body": "x"}]
+
+
 @requirement("history/contract", "invariant/5")
 def test_the_owner_of_a_task_reads_what_it_has_done(ada: Agent, one: GatewayProcess, systems: Servers):
     task = ada.declare(goal="Look at the customers", risk="low", contract={"audiences": ["crm"]})

@@ -143,7 +143,7 @@ def config(servers: Servers, folder: Path, more: str) -> str:
     text = settings.read_text("utf-8")
     assert "  denials: {soft: 50, hard: 200}" in text
     settings.write_text(
-        text.replace("  denials: {soft: 50, hard: 200}", "  denials: {soft: 99999, hard: 99999}"), "utf-8"
+        text.replace("  denials: {soft: 50, hard: 200}", "  denials: {soft: 99998, hard: 99999}"), "utf-8"
     )
     setup = servers.config(tree, more)
     return setup.replace(

@@ -13,7 +13,7 @@ from gateway.config.secret_texts import SecretText, secret_texts
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.task import Task
 from gateway.response.live_values import WITHHELD
-from tests.unit.harness import READING, Bench, answering, bench, call
+from tests.unit.harness import READING, Bench, answering, bench, call, message
 from tests.unit.live import DETECTOR
 
 HEADER = "pat-81xQf7Lz-Vn40kTd2WsYb93Rm"
@@ -101,6 +101,15 @@ async def test_the_token_of_one_caller_is_shown_to_no_other_and_goes_nowhere(the
     there.gateway.caller_tokens.searches("bert", [f"Bearer {token}"], 1_000.0)
     assert secret[:-1] not in await shown(there, token)
     assert (await there.ask(call(path=token))).codes == ["credential-chain/gateway"]
+
+
+@pytest.mark.parametrize(("secret", "code"), [(HEADER, "credential-chain/gateway"), (f"{CLIENT}.a.b", "task/unknown")])
+async def test_no_other_value_passes_in_the_place_of_the_token_of_a_task(there: Bench, secret: str, code: str):
+    named = message("tools/call", name="read_file", arguments={}, _meta={"io.opagate/task": secret})
+    assert (await there.ask(named)).codes == [code]
+    listed = message("tools/list", _meta={"io.opagate/task": secret})
+    assert (await there.ask(listed)).codes == [code]
+    assert there.upstream.sent == []
 
 
 async def test_each_secret_of_a_configuration_has_its_place_and_its_system(there: Bench):
