@@ -10,6 +10,7 @@ from random import Random
 from typing import Any
 
 import pytest
+import yaml
 
 from benchmarks.credentials.examples import example
 from gateway.errors import JournalError
@@ -19,6 +20,7 @@ from gateway.model.facts import SessionFacts
 from gateway.model.task import Task
 from gateway.model.wire import JsonObject
 from gateway.policy import verdict
+from gateway.policy.folders import find_shipped
 from tests.requirements import requirement
 from tests.unit.harness import Bench, allow, bench, call
 from tests.unit.policy.failing import failing_policy
@@ -205,7 +207,8 @@ async def test_calls_go_on_while_long_arguments_full_of_credentials_are_recorded
     assert max(turns) < sum(turns) / 5
 
 
-OUTAGE = 505
+LIMITS = yaml.safe_load((find_shipped() / "gateway/settings/data.yaml").read_text("utf-8"))["task_limits"]
+OUTAGE = LIMITS["denials"]["hard"] + 5
 """Calls during an outage: more than the hard limit of denials that the shipped policy sets for a task."""
 
 

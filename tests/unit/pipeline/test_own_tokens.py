@@ -120,7 +120,7 @@ async def test_a_long_call_is_looked_through_beside_the_event_loop(known: Bench,
 
     monkeypatch.setattr(own_token, "examine", looked)
     text = "%61" * 80_000
-    for body in (call(path="%61"), call(path=text), message("ping", _meta={"note": text * 10})):
+    for body in (call(path="%61"), call(path=text), message("ping", _meta={"note": text * 2})):
         answer = await known.ask(body, BEARER)
         assert answer.json["result"] == {"content": []}
 
