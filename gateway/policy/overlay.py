@@ -26,7 +26,7 @@ SLOT: Final = "gateway/overlay/overlay.rego"
 OWN_FAMILIES: Final = frozenset(
     """
     approval configuration connection console credential credential-chain endorsement gateway history identity journal lease
-    limit policy request session socket task trace upstream vote
+    limit policy request result session socket stop task trace upstream vote
     """.split()  # noqa: SIM905 - as in dialect.py
 )
 """Families of the codes that the gateway gives itself."""
