@@ -138,18 +138,13 @@ def config(servers: Servers, folder: Path, more: str) -> str:
     lines = [make(word) for word in (SPOKEN, WORD) for make in DISGUISES.values()]
     told.write_text("\n".join([*lines, f"password={SPOKEN}", TOKEN, *KEY_LINES, "an honest line", ""]), "utf-8")
     command = json.dumps([sys.executable, str(ROOT / "tests/servers/talkative.py"), str(told)])
-    tree = open_policy(folder)
-    settings = tree / "gateway/settings/data.yaml"
-    text = settings.read_text("utf-8")
-    assert "  denials: {soft: 50, hard: 200}" in text
-    settings.write_text(
-        text.replace("  denials: {soft: 50, hard: 200}", "  denials: {soft: 99998, hard: 99999}"), "utf-8"
-    )
-    setup = servers.config(tree, more)
+    limits = "limits: {task: {denials: {soft: 99999, hard: 100000}}}"
+    setup = servers.config(open_policy(folder), f"{more}\n{limits}")
     return setup.replace(
         "upstreams:\n",
         f"upstreams:\n  talkative:\n    command: {command}\n    env: {{SHOWN: '${{SHOWN}}'}}\n    audience: talkative\n"
-        "    environment: test\n    tools: {say: {effect: read, egress: false, sensitivity: internal}}\n",
+        f"    files: {{read: [{told}]}}\n    environment: test\n"
+        "    tools: {say: {effect: read, egress: false, sensitivity: internal}}\n",
     )
 
 
