@@ -6,12 +6,12 @@ import pytest
 
 from gateway.catalogue.labels import check, has_pointer, labels_for, labels_of_resource
 from gateway.config import ToolLabels
-from gateway.model.target import Effect, Labels, Role, Sensitivity
+from gateway.model.target import ASSUMABLE, Effect, Labels, Role, Sensitivity
 
 if TYPE_CHECKING:
     from gateway.model.wire import Json
 
-ALL = frozenset({"effect", "egress", "sensitivity"})
+ALL = frozenset(ASSUMABLE)
 SEND: dict[str, Json] = {
     "type": "object",
     "properties": {
