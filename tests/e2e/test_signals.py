@@ -42,7 +42,10 @@ def configured(idp: Transmitter, echo: ServerProcess, folder: Path, **signals: A
     access = {"stream": {"token": "${SSF_TOKEN}"}}
     return yaml.safe_dump(
         {
-            "identity": [{"kind": "jwt", "issuer": idp.origin, "jwks": f"{idp.origin}/jwks", "audience": "gw"}],
+            "identity": [
+                {"kind": "jwt", "issuer": idp.origin, "jwks": f"{idp.origin}/jwks", "audience": "gw"},
+                {"kind": "development"},
+            ],
             "policy": {"grants": "grants.yaml", "engine": {"kind": "embedded", "deadline": "20s"}},
             "upstreams": {"tickets": upstream},
             "signals": [{**stream, **access, **signals}],

@@ -196,7 +196,7 @@ def configured(keycloak: Keycloak, echo: ServerProcess, folder: Path) -> str:
     }
     return yaml.safe_dump(
         {
-            "identity": [{"kind": "jwt", "issuer": keycloak.issuer, "audience": "gw"}],
+            "identity": [{"kind": "jwt", "issuer": keycloak.issuer, "audience": "gw"}, {"kind": "development"}],
             "policy": {"grants": "grants.yaml", "engine": {"kind": "embedded", "deadline": "20s"}},
             "brokers": {"idp": settings(keycloak)},
             "upstreams": {"tickets": upstream},

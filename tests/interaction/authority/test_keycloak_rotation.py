@@ -203,7 +203,10 @@ def configured(keycloak: Keycloak, client: OwnClient, echo: ServerProcess, folde
     }
     return yaml.safe_dump(
         {
-            "identity": [{"kind": "jwt", "issuer": keycloak.issuer, "audience": client.name}],
+            "identity": [
+                {"kind": "jwt", "issuer": keycloak.issuer, "audience": client.name},
+                {"kind": "development"},
+            ],
             "policy": {"grants": "grants.yaml", "engine": {"kind": "embedded", "deadline": "20s"}},
             "brokers": {"idp": settings(keycloak, client)},
             "upstreams": {"tickets": upstream},
