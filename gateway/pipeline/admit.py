@@ -95,8 +95,7 @@ class Admission(Struct, frozen=True):
         exchange = context.exchange
         is_stateless = message is not None and message.era is _STATELESS
         is_call = message is not None and message.disposition is _DECIDE
-        # Length comes before content: no search reads a call that is too long for all of them.
-        if message is not None and is_call and len(message.body) > MAX_BYTES and not leaves(message.params).complete:
+        if message is not None and _is_too_long(message):
             return _TOO_LONG
         headers = forwardable_request(
             exchange.fields,
@@ -138,6 +137,15 @@ class Admission(Struct, frozen=True):
         if session is None or len(sealed) > 1:
             return reasons.SESSION_UNKNOWN.refusal()
         return session
+
+
+def _is_too_long(message: Message) -> bool:
+    """Return whether a request or a notification is too long for each search.
+
+    Length comes before content. A response may carry an image that a server asked for.
+    """
+    has_limit = message.method is not None and len(message.body) > MAX_BYTES
+    return has_limit and not leaves(message.params).complete
 
 
 def refuse_foreign(message: Message) -> Refusal:

@@ -124,8 +124,8 @@ REQUEST_SIZE: Final = RefusalText(
 REQUEST_LENGTH: Final = RefusalText(
     "request/length",
     200,
-    "The call has more than {limit} KiB of names, texts and numbers, which is too much to be searched.",
-    "Send less in one call, or split the text over several calls.",
+    "The message has more than {limit} KiB of names, texts and numbers, which is too much to be searched.",
+    "Send less in one message, or split the text over several calls.",
     _rpc.REFUSED,
 )
 REQUEST_BATCH: Final = RefusalText(

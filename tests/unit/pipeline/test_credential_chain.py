@@ -111,6 +111,14 @@ async def test_the_length_of_a_call_is_looked_at_before_its_content(there: Bench
     assert there.upstream.sent == []
 
 
+@pytest.mark.parametrize("method", ["ping", "tools/list", "notifications/progress"])
+async def test_the_length_of_other_messages_is_looked_at_too(there: Bench, method: str):
+    body = message(method, progressToken=1, progress=1, _meta={"note": "%61" * 200_000})
+    answer = await there.ask(body.replace(b'"id": 7, ', b"") if method.startswith("notifications/") else body)
+    assert answer.codes == ["request/length"]
+    assert there.upstream.sent == []
+
+
 async def test_a_call_of_the_greatest_length_is_searched(there: Bench):
     longest = "word " * ((walk.MAX_BYTES - 200) // 5)
     assert "isError" not in (await there.ask(call(text=longest))).json["result"]
@@ -146,9 +154,10 @@ async def test_a_request_without_a_body_has_headers(there: Bench):
 
 
 @requirement("history/elsewhere")
-async def test_a_message_that_cannot_be_searched_is_refused_only_where_there_is_something_to_find(there: Bench):
-    body = message("ping", _meta={"a": "word " * 60_000})
-    assert (await there.ask(body)).status == 200
+async def test_a_response_that_cannot_be_searched_is_refused_only_where_there_is_something_to_find(there: Bench):
+    """A response to sampling may carry an image."""
+    body = b'{"jsonrpc":"2.0","id":4,"result":{"a":"%s"}}' % (b"word " * 60_000)
+    assert (await there.ask(body)).codes == ["session/foreign"]
     await shown(there, "crm")
     answer = await there.ask(body)
     assert (answer.status, answer.codes) == (400, ["credential-chain/incomplete"])
