@@ -34,7 +34,7 @@ async def test_a_person_logs_in_hears_of_a_call_and_approves_it(there: There):
         await expect(page.locator("#live-state")).to_have_text("live", timeout=LONG)
         held = there.ask(text="hello")
         await page.locator("#questions td a").first.click(timeout=LONG)
-        await expect(page.get_by_label("Arguments")).to_contain_text("hello")
+        await expect(page.get_by_label("said by the agent")).to_contain_text("hello")
         await page.get_by_role("button", name="Approve").click()
 
         assert (await held).text == "hello"
@@ -75,7 +75,7 @@ async def test_hostile_words_are_read_and_do_nothing(there: There):
         held = there.ask(text=HOSTILE)
         await page.goto(f"{there.gateway.origin}/console/approvals")
         await page.locator("#questions td a").first.click()
-        shown = await page.get_by_label("Arguments").inner_text()
+        shown = await page.get_by_label("said by the agent").inner_text()
 
         assert "<script>" in shown
         assert "⟨U+202E RIGHT-TO-LEFT OVERRIDE⟩" in shown
@@ -179,7 +179,7 @@ async def test_two_persons_of_a_provider_approve_together(with_provider: There):
         await first.get_by_role("button", name="Approve").click()
         await expect(first.get_by_text("Another person has to answer too.")).to_be_visible()
         await second.goto(first.url)
-        await expect(second.get_by_text("1 of 2")).to_be_visible()
+        await expect(second.get_by_text("1 of 2 persons")).to_be_visible()
         await second.get_by_role("button", name="Approve").click()
 
         assert (await held).text == "both"
