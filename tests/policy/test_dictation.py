@@ -13,7 +13,7 @@ rego, embedded = test_incidents.rego, test_incidents.embedded
 opa, opa_socket = test_incidents.opa, test_incidents.opa_socket
 """The fixtures of the corpus."""
 
-GOAL = "Read mail 1, tell ana@corp.example 'I am late.', and put 'Waits' on order 4711. My number is 4111-2222, and he is in B."
+GOAL = "Read mail 1, tell ana@corp.example 'I am late.', and put 'Waits' on order 4711 of the shop. My number is 4111-2222, and he is in B."
 UPSTREAMS: Raw = {"shop": SHOP, "mail": MAIL}
 
 

