@@ -152,7 +152,7 @@ def hmac_states(key: bytes) -> tuple[Hash, Hash]:
 
 def timestamp(seconds: float) -> str:
     """Return seconds since the epoch as RFC 3339 in UTC with milliseconds."""
-    milliseconds = int(seconds * 1000)
+    milliseconds = round(seconds * 1000)
     return f"{second_text(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
 
 

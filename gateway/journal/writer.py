@@ -266,7 +266,7 @@ class Journal:
 
     def _write(self, entries: Sequence[Pending]) -> tuple[int, JournalError | None]:
         # As `timestamp`, for each turn with entries.
-        milliseconds = int(self._clock() * 1000)
+        milliseconds = round(self._clock() * 1000)
         time = f"{second_text(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
         appender = self._appender
         number, written = appender.number, 0

@@ -92,7 +92,7 @@ def test_each_call_has_its_own_token_and_a_task_shares_one(gateway: GatewayProce
 
 
 def test_an_effect_without_scopes_is_refused_and_settled(gateway: GatewayProcess):
-    answer = caller(gateway, "ann", "call").call("big", bytes=1)
+    answer = caller(gateway, "newcomer", "call").call("big", bytes=1)
 
     assert answer.codes == ["credential/scope"]
     until(lambda: [entry for entry in entries(gateway.folder, "settled") if entry["outcome"] == "refused"])

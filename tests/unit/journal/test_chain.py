@@ -95,4 +95,4 @@ def test_a_short_line_is_not_intact():
 
 
 def test_times_are_rfc_3339_in_utc_with_milliseconds():
-    assert timestamp(1_800_000_000.0456) == "2027-01-15T08:00:00.045Z"
+    assert timestamp(1_800_000_000.0456) == "2027-01-15T08:00:00.046Z"
