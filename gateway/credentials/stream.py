@@ -24,6 +24,8 @@ HOLD: Final = 4_096
 """Bytes that are held back at most. A longer credential is known by its beginning."""
 HOLD_OF_KEY: Final = 20 * 2**10
 """Bytes that are held back of a key block without its last line: a key of 16 KiB with its line ends."""
+_STEP_OF_KEY: Final = 256
+"""Bytes that come between two searches of an open key block. A server could send it byte by byte."""
 MAX_FINDINGS: Final = 16_384
 """Different credentials of one result that are told apart."""
 MAX_WHOLE: Final = 1_024
@@ -84,7 +86,7 @@ class _Piece:
 class _Window:
     """The inspected part of the stream: some passed bytes for context, and the held bytes."""
 
-    __slots__ = ("_context", "_detector", "_held", "_offset", "_reach", "_rest")
+    __slots__ = ("_context", "_detector", "_due", "_held", "_offset", "_reach", "_rest")
 
     def __init__(self, detector: Detects) -> None:
         self._detector = detector
@@ -92,6 +94,7 @@ class _Window:
         self._context: bytes = b""
         self._held: bytes = b""
         self._offset = 0
+        self._due = 0
         self._rest: re.Pattern[bytes] | None = None
 
     def feed(self, chunk: bytes, *, last: bool = False) -> list[_Piece]:
@@ -101,6 +104,9 @@ class _Window:
             self._held: bytes = b""
             return []
         hold = _hold_of(raw)
+        if hold == HOLD_OF_KEY and len(raw) < self._due and not last:
+            self._held = raw
+            return []
         body = raw if last else raw[: begun_escape(raw, max(0, len(raw) - hold))]
         before = unescape(self._context)
         text = before + unescape(body)
@@ -125,6 +131,7 @@ class _Window:
         pieces = self._pieces(raw, cut, places)
         self._context = (self._context + raw[:cut])[-self._reach :] if cut else self._context
         self._held = raw[cut:]
+        self._due = len(self._held) + _STEP_OF_KEY
         self._offset += cut
         return pieces
 
