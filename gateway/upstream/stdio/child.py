@@ -182,6 +182,7 @@ class ServerProcess(asyncio.SubprocessProtocol):
             await self._terminate()
         self._signal(signal.SIGKILL)
         await self._exited.wait()
+        await _within(_LAST_LINES, self._until_gone())
         if self.handed is not None and not self.handed.is_gone():
             await self._hunt(self.handed)
         await _within(_LAST_LINES, self._silent.wait())
@@ -240,7 +241,17 @@ class ServerProcess(asyncio.SubprocessProtocol):
                 wait.cancel()
 
     def _is_gone(self) -> bool:
-        return self._exited.is_set() and not self._signal(0)
+        if not self._exited.is_set():
+            return False
+        self._reap_group()
+        return not self._signal(0)
+
+    def _reap_group(self) -> None:
+        """Take the exits of the group's orphans, such as the first process inside a sandbox. The gateway adopts orphans,
+        and dead ones would keep the group. The event loop has the exit of the child itself."""
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-self.pid, os.WNOHANG)[0] != 0:
+                pass
 
     async def _until_gone(self) -> None:
         while not self._is_gone():  # noqa: ASYNC110 - the end of a process group is no event
