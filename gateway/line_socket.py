@@ -232,7 +232,7 @@ class LineSocket:
         return None
 
     def _note(self, peer: Peer, reason: Reason) -> Reason:
-        """Return a refusal, and log it, at most one a second."""
+        """Return a refusal. Log at most one refusal a second."""
         now = asyncio.get_running_loop().time()
         if now - self._noted >= 1:
             self._noted = now

@@ -139,7 +139,7 @@ def paint(word: str, label: str | None = None) -> Text:
 
 
 class _PlainTable(Table):
-    """A table in which a text is one line. A `Text` may have several."""
+    """A table whose string cells have one line each. A `Text` cell may have several lines."""
 
     def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
         super().add_row(*(plain(cell) if isinstance(cell, str) else cell for cell in cells), **options)

@@ -171,7 +171,7 @@ def _packages(words: list[str]) -> Iterator[Package]:
 
 
 def _unwrap(words: list[str]) -> list[str]:
-    """Return a command without programs that run another one, such as `env`."""
+    """Return the inner command of wrappers such as `env` and `timeout`."""
     while words and _program(words[0]) in _WRAPPERS:
         words = words[1:]
         while words and (words[0].startswith("-") or _ASSIGNMENT.fullmatch(words[0]) or words[0].isdecimal()):

@@ -142,7 +142,7 @@ class LiveValues:
             self._end_first()
 
     def _end_first(self) -> None:
-        """Forget the holder that was released first, unless it holds values again."""
+        """Forget the holder with the earliest release, unless it holds values again."""
         due, holder = self._ending.popleft()
         if self._due.get(holder) == due:
             del self._due[holder]

@@ -107,7 +107,7 @@ class KnownOrigins:
         return name
 
     def lose(self, owner: str, task: str, audience: str) -> None:
-        """Note that `audience` has shown the task credentials that are not kept individually."""
+        """Note that `audience` has shown credentials to the task, and that history has lost their values."""
         shown = self._callers.setdefault(owner, ShownToCaller())
         shown.tasks.setdefault(task, {})
         shown.lost.setdefault(task, set()).add(audience)

@@ -33,7 +33,7 @@ _RE2: Final = cast("Any", re2)
 
 
 class TooManyParts(Exception):
-    """A schema in which too many parts may look at one value."""
+    """A schema with too many subschemas for one value."""
 
 
 class Members:
@@ -92,7 +92,7 @@ class Members:
 
 
 class _Node:
-    """The parts of a schema that may look at one value."""
+    """The subschemas that apply to one value."""
 
     __slots__ = ("_is_open", "_rest", "items", "named", "patterns")
 

@@ -80,7 +80,7 @@ class LiveConcealer:
 
 
 def without_live_values(headers: Headers, values: LiveValues) -> Headers:
-    """Return header fields without those that show a live value."""
+    """Return the header fields that show no live value."""
     if headers == _USUAL or not values.find_near(b"\n".join([value for _, value in headers])):
         return headers
     return tuple(field for field in headers if not values.find_near(field[1]))

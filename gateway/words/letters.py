@@ -57,7 +57,7 @@ def spell_out(text: str) -> ShownText:
 
 
 def quote(text: str) -> ShownText:
-    """Return a text in quotes as JSON has it, in one line. Hidden characters without a short escape are spelled out."""
+    """Return a text as a JSON string in one line. Hidden characters without a short escape are spelled out."""
     return ShownText(f'"{"".join(map(_quote_run, _runs(text)))}"')
 
 
@@ -71,7 +71,7 @@ def _quote_run(run: _Run) -> str:
 
 
 class _Run(NamedTuple):
-    """Neighbouring characters: equal ones that are spelled out, or others that stay."""
+    """A run of characters: one hidden character, repeated and spelled out, or visible characters that stay."""
 
     text: str
     is_spelled: bool

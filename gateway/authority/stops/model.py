@@ -115,7 +115,7 @@ class StopRegister:
         return self.find_for(Parties.of(principal), upstream, task) if self.stops else None
 
     def find_for(self, parties: Parties, upstream: str | None = None, task: str | None = None) -> Stop | None:
-        """Return a stop that covers a request with these names behind it."""
+        """Return a stop that covers a request by its agent, user, task or upstream."""
         for key in _keys(parties, upstream, task):
             for stop in self._by_name.get(key, {}).values():
                 if stop.chosen.covers(parties, upstream, task):

@@ -90,7 +90,7 @@ class StopSwitch:
 
         Raises `GatewayError` if the stop cannot be kept. It is in force all the same, until the gateway ends.
         """
-        refusal = self._object(order)
+        refusal = self._find_fault(order)
         if refusal is not None:
             return refusal
         return await to_the_end(self._stop(order, by))
@@ -148,8 +148,8 @@ class StopSwitch:
             # Neither a clock set back nor one set forward changes how long the stop lasts.
             self._deadlines[stop.id] = self._elapsed() + stop.until - self._clock()
 
-    def _object(self, order: StopOrder) -> Reason | None:
-        """Return the reason against an order that would stop nothing, or that nobody could understand later."""
+    def _find_fault(self, order: StopOrder) -> Reason | None:
+        """Return the reason to refuse an order, such as a past end, a missing reason, or too many stops."""
         chosen, reason = order.chosen, order.reason.strip()
         needs_name = chosen.scope != "all"
         if needs_name != bool(chosen.name) or len(chosen.name) > LONGEST_NAME:

@@ -95,7 +95,7 @@ def every(tests: Sequence[ast.expr]) -> ast.expr:
 
 
 def some(tests: Sequence[ast.expr]) -> ast.expr:
-    """Return an expression that is true if one test is."""
+    """Return an expression that is true if at least one of the tests is true."""
     return tests[0] if len(tests) == 1 else ast.BoolOp(ast.Or(), [*tests], **_AT)
 
 

@@ -25,7 +25,7 @@ _FIRST_LINE: Final = 512
 
 
 def fetches_packages(program: str) -> bool:
-    """Return whether a program fetches the package that it runs, from the network."""
+    """Return whether a program downloads the package that it runs."""
     return Path(program).name in _RUNNERS
 
 
