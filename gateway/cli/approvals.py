@@ -15,7 +15,7 @@ from gateway.approvals.model import WARNINGS
 from gateway.cli.loop import run
 from gateway.cli.options import ConfigOption, JsonOption, configuration, moment
 from gateway.cli.terminal import FURTHER, NARROWEST, describe_count, emit, note, out, pairs, plain, say, show, table
-from gateway.words.letters import fold
+from gateway.words.letters import count_cells, fold
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -281,7 +281,7 @@ def _print_question(found: dict[str, Any]) -> None:
 def _print_line(line: Line) -> None:
     named = f"with --scope {line.name}" if line.kind == "scope" else line.name
     name = f"{named}: " if named else ""
-    room = min(WIDTH, max(NARROWEST, out.width - len(FURTHER)))
+    room = min(WIDTH, max(NARROWEST, out.width - count_cells(FURTHER)))
     first, *others = line.rows if room == WIDTH else fold(line.text, max(NARROWEST, room - len(name)))
     for row in (f"  {name}{first}", *(f"{FURTHER}{row}" for row in others)):
         out.print(Text(row), style="yellow" if line.kind == "warning" else "")

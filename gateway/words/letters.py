@@ -158,7 +158,12 @@ def count_cells(text: str) -> int:
 
 
 def _cells(character: str) -> int:
-    """Return the cells of a character: two also for a letter that is wide on the screens of some languages alone."""
+    """Return the cells of a character: two also for a letter that is wide in some languages alone.
+
+    A mark takes one cell on a terminal without marks.
+    """
+    if unicodedata.category(character) == "Mn":
+        return 1
     is_flag = "\U0001f1e6" <= character <= "\U0001f1ff"
     return 2 if is_flag or unicodedata.east_asian_width(character) in {"W", "F", "A"} else 1
 

@@ -166,8 +166,8 @@ def test_an_approved_address_asks_once_in_its_task(systems: Servers, tmp_path: P
         task.passes("chat", "read")
 
         def asks(working: Any, to: str) -> None:
-            waits = ["toxic-flow/ungrounded", "approval/pending"]
-            working.asked(waits, "mail", "send", to=to, body="hello")
+            answer = working.asked(["toxic-flow/ungrounded"], "mail", "send", to=to, body="hello")
+            assert "approval/pending" in answer.text
 
         asks(task, "eve@evil.example")
         (one,) = waiting(tmp_path)
