@@ -26,7 +26,7 @@ from benchmarks.gateway.memory import memory
 from benchmarks.gateway.minting import minting
 from benchmarks.gateway.report import Measured, cost_between, picture, ratios, table
 from gateway.native import binding
-from gateway.native.choice import REMEDY, choose
+from gateway.native.choice import choose
 
 LOADS = (Load(1, pause=0.005), Load(1), Load(16), Load(64))
 DOCS = targets.ROOT / "docs/benchmarks"
@@ -42,10 +42,9 @@ HEAD = """\
     make bench ARGS=authority      # how fast lent credentials die: authority.md
     make bench ARGS=console        # what the console costs: console.md
 
-The native core joins where `make core` has installed it; `make bench ARGS="path --core native"` shows one call with it.
+`make bench ARGS="path --core native"` shows one call with the native core, where `make core` has installed it.
 agentgateway joins where its binary is at `.tools/bench/agentgateway`, or at the path in `OPAGATE_BENCH_AGENTGATEWAY`.
 """
-NATIVE = "opagate (native)"
 PICTURE = "![The distribution of latencies at one connection](latency.svg)"
 
 
@@ -171,7 +170,6 @@ def measure(folder: Path, *, rounds: int, seconds: float, without: list[str]) ->
             "transport": lambda: targets.transport(folder / "transport", base.request.url),
             "embedded": lambda: targets.opagate(folder / "embedded", base.request.url, engine="embedded"),
             "opa": lambda: targets.opagate(folder / "opa", base.request.url, engine="opa"),
-            "native": lambda: _native(folder / "native", base.request.url),
             "constant": lambda: targets.opagate(folder / "constant", base.request.url, engine="constant"),
             "envoy": lambda: targets.envoy(folder / "envoy", base.request.url),
             "agentgateway": lambda: _agentgateway(folder / "agentgateway", base.request.url),
@@ -187,15 +185,6 @@ def measure(folder: Path, *, rounds: int, seconds: float, without: list[str]) ->
             for load in LOADS:
                 measured += [one(target, load, seconds) for target in found]
     return measured
-
-
-def _native(folder: Path, upstream: str) -> AbstractContextManager[targets.Target | None]:
-    """Start the gateway with the native core, or say why it is left out."""
-    choice = choose("auto")
-    if choice.core is None:
-        print(f"opagate (native) is left out: {choice.unfit or 'the core is not installed'}; {REMEDY}")
-        return nullcontext()
-    return targets.opagate(folder, upstream, engine="native")
 
 
 def _agentgateway(folder: Path, upstream: str) -> AbstractContextManager[targets.Target | None]:
@@ -220,15 +209,13 @@ def report(measured: list[Measured]) -> str:
     head = (
         f"Measured on {today}, CPython {platform.python_version()}, {os.cpu_count()} shared cores: load and echo server on"
         " one, the target on the other. `tools/call` of a 64-byte echo; opagate with the shipped policy, development"
-        ' tokens and the journal on; "constant" is the same without decisions, and "native" the same with the native core; "envoy" has its MCP filter and RBAC on a name; "agentgateway" has a JWT and asks OPA about each call, with a policy of five lines; "transport alone" is its HTTP server and client with nothing between them; "with pauses"'
+        ' tokens and the journal on; "constant" is the same without decisions; "envoy" has its MCP filter and RBAC on a name; "agentgateway" has a JWT and asks OPA about each call, with a policy of five lines; "transport alone" is its HTTP server and client with nothing between them; "with pauses"'
         " is a call every five milliseconds, as an agent that does something between its calls has it. Medians over"
         " the rounds; compare only within the table."
     )
     mine = "opagate (embedded)"
     peers = ("mcp-proxy", "fastmcp", "envoy", "agentgateway")
     quotients = ratios(measured, mine, peers, Load(16))
-    if any(item.target == NATIVE for item in measured):
-        quotients += f"\n{ratios(measured, NATIVE, (mine, *peers), Load(16))}"
     decision = cost_between(measured, mine, "opagate (constant)", Load(16))
     return f"{head}\n\n{table(measured)}\n\n{quotients}\n\n{decision}"
 

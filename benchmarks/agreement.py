@@ -1,9 +1,8 @@
-"""`python -m benchmarks.agreement`: the compiled policy, the native core, regorus and a real OPA on mutations of every fixture.
+"""`python -m benchmarks.agreement`: the compiled policy, regorus and a real OPA on mutations of every fixture.
 
 Each field of every fixture is removed, and replaced by eight values; then fixtures are mutated at random. They answer with the same
-whole document: effect, codes, facts and obligations. An answer may be a failure where another refuses, since both refuse. The native core,
-where it is installed, fails where the compiled policy does. Exit status 1
-for a difference. It takes about an hour, or less with `--fields 0.1`.
+whole document: effect, codes, facts and obligations. An answer may be a failure where another refuses, since both refuse.
+Exit status 1 for a difference. It takes about an hour, or less with `--fields 0.1`.
 """
 
 from __future__ import annotations
@@ -27,13 +26,10 @@ from pathlib import Path
 from typing import Any
 
 from gateway.errors import PolicyError
-from gateway.native import core
-from gateway.native.choice import choose
 from gateway.policy import bundle
 from gateway.policy import document as documents
 from gateway.policy.embedded import Embedded
 from gateway.policy.plan import compile_process, store
-from gateway.policy.plan.native import load_program
 from gateway.policy.plan.program import CompiledPolicy, Program
 from gateway.policy.plan.values import read_json
 from tests.policy.conftest import FAILED, FIXTURES, ROOT, Case, Opa, cases, connected, put, take
@@ -50,10 +46,9 @@ HOSTILE: tuple[Any, ...] = (
 
 @dataclass
 class Evaluators:
-    """One policy on each evaluator. `native` is `None` where the native core is not installed."""
+    """One policy on each evaluator."""
 
     compiled: CompiledPolicy
-    native: CompiledPolicy | None
     embedded: Embedded
     opa: Opa
 
@@ -61,9 +56,6 @@ class Evaluators:
         """Return the answer of each evaluator, that of the compiled policy first."""
         encoded = documents.encode(document)
         asked: dict[str, Callable[[], object]] = {"compiled": lambda: self.compiled.answer(case.entrypoint, document)}
-        if self.native is not None:
-            native = self.native
-            asked["native"] = lambda: native.answer(case.entrypoint, document)
         asked["regorus"] = lambda: self.embedded.answer(case.entrypoint, encoded)
         found: dict[str, Any] = {}
         for name, ask in asked.items():
@@ -88,7 +80,7 @@ class Tally:
         for name, other in answers.items():
             if compiled == other:
                 continue
-            if name != "native" and _refuses(compiled) and _refuses(other) and FAILED in (compiled, other):
+            if _refuses(compiled) and _refuses(other) and FAILED in (compiled, other):
                 self.beside += 1
             else:
                 self.differing.append(f"{name}: {json.dumps(document)}\n  compiled {compiled}\n  {name} {other}")
@@ -154,9 +146,7 @@ def _mutations(known: list[Case], many: int, chance: random.Random) -> Iterator[
 @contextmanager
 def _policies() -> Generator[dict[str, Evaluators]]:
     """Serve the shipped policy, and the same rules with other data, as the tests of fixtures have them."""
-    plan = bytes(store.unpack(store.SHIPPED.read_bytes(), "shipped.plan").plan)
-    code = compile_process.compile_plan(plan)
-    chosen = choose("auto").core
+    code = compile_process.compile_plan(bytes(store.unpack(store.SHIPPED.read_bytes(), "shipped.plan").plan))
     with tempfile.TemporaryDirectory() as name:
         folders = {"shipped": ROOT / "rego", "strict": _strict(Path(name) / "strict")}
         started: list[subprocess.Popen[bytes]] = []
@@ -175,10 +165,8 @@ def _policies() -> Generator[dict[str, Evaluators]]:
                 ]
                 started.append(subprocess.Popen(command))
                 read = bundle.read_folder(folder)
-                data = read_json(read.data)
                 found[policy] = Evaluators(
-                    _answering(Program(code, data)),
-                    None if chosen is None else _answering(load_program(chosen, plan, data)),
+                    CompiledPolicy(Program(code, read_json(read.data)), deadline=60.0, thread_time=time.thread_time),
                     Embedded(read, deadline=60.0),
                     Opa(connected(address)),
                 )
@@ -187,10 +175,6 @@ def _policies() -> Generator[dict[str, Evaluators]]:
             for process in started:
                 process.kill()
                 process.wait()
-
-
-def _answering(program: Program | core.Program) -> CompiledPolicy:
-    return CompiledPolicy(program, deadline=60.0, thread_time=time.thread_time)
 
 
 def _strict(folder: Path) -> Path:

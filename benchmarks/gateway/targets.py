@@ -209,7 +209,7 @@ def transport(folder: Path, upstream: str) -> Generator[Target]:
 def opagate(folder: Path, upstream: str, *, engine: str) -> Generator[Target]:
     """The gateway with the shipped policy, development tokens and the journal on. OPA shares the gateway's core, and
     gets a long deadline: at 64 connections its queue alone is longer than the usual one. The engine `constant` allows
-    each call without a decision, and `native` is the embedded one with the native core."""
+    each call without a decision."""
     folder.mkdir(parents=True, exist_ok=True)
     port, socket_path = free_port(), folder / "opa.sock"
     policy = (
@@ -220,7 +220,7 @@ def opagate(folder: Path, upstream: str, *, engine: str) -> Generator[Target]:
     (folder / "grants.yaml").write_text(GRANTS)
     (folder / "gateway.yaml").write_text(
         f"listen: 127.0.0.1:{port}\nidentity: [{{kind: development}}]\npolicy: {policy}\n"
-        f"core: {'native' if engine == 'native' else 'python'}\n"
+        "core: python\n"
         f"telemetry: {{level: warning}}\nlimits: {{in_flight: 2000, in_flight_per_caller: 2000, streams: 2000, streams_per_caller: 2000}}\nupstreams:\n  echo:\n    url: {upstream}\n    audience: echo\n"
         "    environment: bench\n    tenant: bench\n    tools: {'*': {effect: read, egress: false}}\n"
     )

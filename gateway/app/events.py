@@ -117,9 +117,7 @@ def note_policy(recorder: EventRecorder, event: PolicyEvent) -> None:
     if is_in_force:
         engine = {"engine": status.engine, "evaluator": status.evaluator, "plan": status.plan}
         log.info("policy.loaded", name=status.name, revision=status.revision, **engine)
-        if status.detour is not None and status.evaluator == "plan":
-            log.warning("policy.not_native", reason=status.detour)
-        elif status.detour is not None:
+        if status.detour is not None:
             log.warning("policy.not_compiled", reason=status.detour)
     elif event.kind == "mended":
         log.info("policy.mended", name=status.name, revision=status.revision, engine=status.engine)

@@ -15,10 +15,9 @@ from msgspec import Struct
 from gateway.errors import JournalError
 from gateway.journal.chain import GENESIS, MAX_LINE
 from gateway.journal.storage import Disk, SegmentIdentity, discard, segment_path, write_all
-from gateway.native.choice import chosen_core
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from gateway.journal.chain import Chain
@@ -46,10 +45,6 @@ class Appender:
     ) -> None:
         self._folder = folder
         self._chain = chain
-        core = chosen_core()
-        self._linked: Callable[[int, str, str, bytes, str], tuple[bytes, str]] = (
-            chain.linked if core is None else core.Chain(chain.key).linked
-        )
         self._disk = disk
         self._limit = limit
         self._durable = durable
@@ -100,7 +95,7 @@ class Appender:
                 # A defect comes before the write, or the next append finds the file changed. Its text may quote an entry.
                 told = error if isinstance(error, RuntimeError) else type(error).__name__
                 problem = f"the journal {self.path} cannot be written: {told}"
-                remedy = "report this; if the native core runs, set core: python and start the gateway again"
+                remedy = "report this, and start the gateway again"
                 return done, JournalError(problem, remedy)
         return done, None
 
@@ -140,7 +135,7 @@ class Appender:
             raise OSError(errno.EBADF, "the segment is closed")
         lines: list[bytes] = []
         for entry in entries:
-            line, following = self._linked(seq + 1, time, entry.kind, entry.fields, link)
+            line, following = self._chain.linked(seq + 1, time, entry.kind, entry.fields, link)
             if size + len(line) >= self._limit and self._lines + len(lines) > 1:
                 break
             lines.append(line)
@@ -179,7 +174,7 @@ class Appender:
             self._sync_last(self._fd)
         number = self.number + 1
         path = segment_path(self._folder, number)
-        line, link = self._linked(self.seq + 1, time, "segment", self._heading(number), self.link)
+        line, link = self._chain.linked(self.seq + 1, time, "segment", self._heading(number), self.link)
         fd = self._disk.create(path)
         try:
             write_all(self._disk, fd, line + b"\n")

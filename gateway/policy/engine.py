@@ -9,8 +9,8 @@ from typing import Literal, Protocol, TypeAlias, cast
 os.environ.setdefault("MIMALLOC_ARENA_EAGER_COMMIT", "0")
 
 
-EvaluatorName: TypeAlias = Literal["native", "plan", "regorus", "opa"]
-"""What evaluates the rules: a compiled form in the native core or in Python, the embedded engine, or an OPA."""
+EvaluatorName: TypeAlias = Literal["plan", "regorus", "opa"]
+"""What evaluates the rules: a compiled form, the embedded engine, or an OPA."""
 
 
 class Engine(Protocol):

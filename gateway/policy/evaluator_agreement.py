@@ -18,11 +18,6 @@ from gateway.policy.probes import Probe
 
 _PROBES: Final = 40
 """Probes of a policy's grants that are compared."""
-_NAMES: Final = {
-    "plan": ("the compiled policy", "policy.engine.evaluator: regorus"),
-    "native": ("the native evaluator of the policy", "core: python"),
-}
-"""The words for each evaluator, and the setting that has another decide."""
 
 
 async def require_agreement(compiled: CompiledPolicy, engine: Embedded, policy: Bundle) -> None:
@@ -30,8 +25,10 @@ async def require_agreement(compiled: CompiledPolicy, engine: Embedded, policy: 
     for probe in _questions(policy):
         await asyncio.sleep(0)
         if not _agree(_ask_evaluator(compiled.answer, probe), _ask_evaluator(_of(engine), probe)):
-            evaluator, remedy = _NAMES[compiled.evaluator]
-            raise PolicyBroken(f"{evaluator} and regorus differ on {probe.words}", f"set {remedy}, and report this")
+            raise PolicyBroken(
+                f"the compiled policy and regorus differ on {probe.words}",
+                "set policy.engine.evaluator: regorus, and report this",
+            )
 
 
 def _questions(policy: Bundle) -> Iterator[Probe]:

@@ -61,7 +61,7 @@ class PolicyStatus:
     since: float
     evaluator: EvaluatorName = "regorus"
     detour: str | None = None
-    """Why regorus evaluates the rules in the place of a compiled form, or Python in the place of the native core."""
+    """Why regorus evaluates the rules in the place of a compiled form."""
     plan: str | None = None
     """The digest of the plan that decides, `None` if no compiled form is in force."""
 

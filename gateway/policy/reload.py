@@ -89,7 +89,7 @@ class PolicyFolder:
 
     @property
     def evaluator(self) -> EvaluatorName:
-        return "regorus" if self.compiled is None else self.compiled.evaluator
+        return "regorus" if self.compiled is None else "plan"
 
     async def open(self) -> None:
         """Load for the first time. Raise `PolicyError`."""
@@ -164,10 +164,7 @@ class PolicyFolder:
     def _with_deadline(self, loaded: Loaded) -> CompiledPolicy | None:
         if loaded.program is None:
             return None
-        evaluator = "plan" if loaded.native is None else "native"
-        return CompiledPolicy(
-            loaded.program, deadline=self._deadline, thread_time=self._thread_time, evaluator=evaluator
-        )
+        return CompiledPolicy(loaded.program, deadline=self._deadline, thread_time=self._thread_time)
 
     async def _start_engine(self, found: Bundle) -> Embedded:
         """Return an engine with a policy. Raise `PolicyError`."""
@@ -186,7 +183,7 @@ class PolicyFolder:
         is_own = not self._folders.are_shipped
         tests = suites if is_own and self._require_tests else ()
         limit = self._deadline / 2 if is_own else None
-        await self._trial(Trial(found, tests, limit, places, loaded.code, loaded.native))
+        await self._trial(Trial(found, tests, limit, places, loaded.code))
 
     async def evaluate(self, entrypoint: Entrypoint, document: JsonObject) -> object:
         if self.compiled is not None:

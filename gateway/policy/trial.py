@@ -16,7 +16,6 @@ import msgspec
 from gateway.errors import PolicyBroken, PolicyUnavailable
 from gateway.policy.bundle import Bundle
 from gateway.policy.child_process import ask_process
-from gateway.policy.plan.native import NativePlan
 from gateway.policy.selftest import Suite
 
 _PATIENCE: Final = 600
@@ -34,8 +33,6 @@ class Trial:
     places: dict[str, str] = field(default_factory=dict[str, str])
     code: bytes = b""
     """The code of the compiled policy, which has to answer as the engine does; empty without one."""
-    native: NativePlan | None = None
-    """The plan that the native core evaluates, which has to answer as the engine does too."""
     seconds: int = 60
     """Processor time of the whole trial."""
     memory: int = 2 * 2**30

@@ -20,11 +20,9 @@ import msgspec
 
 from gateway import own_process
 from gateway.errors import PolicyBroken, PolicyError, PolicyUnavailable
-from gateway.native.choice import choose
 from gateway.policy import load_checks, selftest, speed
 from gateway.policy.embedded import Embedded, Entrypoint
 from gateway.policy.evaluator_agreement import require_agreement
-from gateway.policy.plan.native import NativePlan, load_program
 from gateway.policy.plan.program import CompiledPolicy, Program
 from gateway.policy.plan.values import read_json
 from gateway.policy.problems import DATA_FILES, GRANTS, DataFile
@@ -82,9 +80,6 @@ async def require(trial: Trial) -> None:
     if trial.code:
         _at("its compiled form")
         await require_agreement(_load_compiled(trial), engine, trial.policy)
-    if trial.native is not None:
-        _at("its native form")
-        await require_agreement(_load_native(trial, trial.native), engine, trial.policy)
     for suite in trial.suites:
         _require_passed(suite)
 
@@ -93,14 +88,6 @@ def _load_compiled(trial: Trial) -> CompiledPolicy:
     code = cast("CodeType", marshal.loads(trial.code))  # noqa: S302 - the gateway that started this process runs it too
     program = Program(code, read_json(trial.policy.data))
     return CompiledPolicy(program, deadline=trial.seconds, thread_time=time.thread_time)
-
-
-def _load_native(trial: Trial, native: NativePlan) -> CompiledPolicy:
-    core, problem = choose("auto")
-    if core is None:
-        raise PolicyBroken(f"the native core cannot try the policy: {problem}", "run `make core`, or set core: python")
-    program = load_program(core, native.plan, read_json(trial.policy.data))
-    return CompiledPolicy(program, deadline=trial.seconds, thread_time=time.thread_time, evaluator="native")
 
 
 def _require_readable(file: DataFile, engine: Embedded, trial: Trial) -> None:

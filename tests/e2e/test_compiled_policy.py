@@ -14,7 +14,6 @@ import pytest
 from gateway.policy.plan import store
 from tests.e2e.conftest import policy
 from tests.e2e.faults import config
-from tests.e2e.test_native_core import needs_core
 from tests.e2e.wire import Caller, entries, page, until
 from tests.gateway_process import GatewayProcess, running_gateway
 from tests.servers.serving import ROOT, ServerProcess
@@ -38,14 +37,9 @@ def _policy(gateway: GatewayProcess) -> dict[str, Any]:
     return json.loads(page(gateway, "/readyz")[1])["policy"]
 
 
-@pytest.mark.parametrize(
-    ("core", "evaluator"), [("python", "plan"), pytest.param("native", "native", marks=needs_core)]
-)
-def test_the_shipped_rules_are_compiled_with_the_grants_of_the_operator(
-    echo_server: ServerProcess, tmp_path: Path, core: str, evaluator: str
-):
-    with running_gateway(config(echo_server, policy(tmp_path), f"core: {core}\n"), tmp_path) as gateway:
-        assert _policy(gateway)["evaluator"] == evaluator
+def test_the_shipped_rules_are_compiled_with_the_grants_of_the_operator(echo_server: ServerProcess, tmp_path: Path):
+    with running_gateway(config(echo_server, policy(tmp_path)), tmp_path) as gateway:
+        assert _policy(gateway)["evaluator"] == "plan"
         assert "evaluator_note" not in _policy(gateway)
         shipped = store.digest_of(bytes(store.unpack(store.SHIPPED.read_bytes(), "shipped.plan").plan))
         assert _policy(gateway)["plan"] == entries(tmp_path, "start")[0]["policy"]["plan"] == shipped
@@ -70,7 +64,7 @@ def test_own_rules_are_compiled_by_a_command_while_the_gateway_runs(
         command = [sys.executable, "-m", "gateway", "policy", "compile", "--config", str(tmp_path / "gateway.yaml")]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        until(lambda: _policy(gateway)["evaluator"] in {"plan", "native"})
+        until(lambda: _policy(gateway)["evaluator"] == "plan")
         digest = _policy(gateway)["plan"]
         assert digest in done.stdout
         until(lambda: [entry["plan"] for entry in entries(tmp_path, "policy")] == [digest])

@@ -18,7 +18,6 @@ import msgspec
 from gateway.policy.plan import compile_process, values
 from gateway.policy.plan.program import Program
 from tests.policy.conftest import UnixConnection, connected
-from tests.policy.twins import Twins, twins
 
 ERROR: Final = "an error"
 NOTHING: Final = "no value"
@@ -29,7 +28,7 @@ _NAMED: Final = re.compile(r"(?:[/.\s]|^)(c[0-9]+)(?=[/.\[])")
 class Both:
     """One policy, compiled and in OPA."""
 
-    compiled: Twins
+    compiled: Program
     connection: UnixConnection
 
     def opa(self, entry: str, document: object) -> object:
@@ -93,14 +92,14 @@ def _content(packed: tarfile.TarFile, name: str) -> bytes:
     return found.read()
 
 
-def compiled(plan: Mapping[str, Any], data: str) -> Twins:
-    """Return the evaluators of a plan."""
+def compiled(plan: Mapping[str, Any], data: str) -> Program:
+    """Return the evaluator of a plan."""
     encoded, base = json.dumps(plan).encode(), values.read_json(data)
-    return twins(Program(compile_process.compile_plan(encoded), base), encoded, base)
+    return Program(compile_process.compile_plan(encoded), base)
 
 
 @contextmanager
-def serving(opa: Path, folder: Path, compiled_policy: Twins) -> Generator[Both]:
+def serving(opa: Path, folder: Path, compiled_policy: Program) -> Generator[Both]:
     """Serve a policy folder by OPA, beside its compiled form."""
     address = folder.parent / "opa.sock"
     command = [opa, "run", "--server", "--addr", f"unix://{address}", "--log-level", "error", "--bundle", folder]

@@ -23,7 +23,6 @@ from gateway.policy import bundle
 from gateway.policy.embedded import Embedded, Entrypoint
 from gateway.policy.plan import compile_process, store, values
 from gateway.policy.plan.program import CompiledPolicy, Program
-from tests.policy.twins import twins
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -173,11 +172,8 @@ def policies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def embedded(policies: dict[str, Path]) -> dict[str, Engines]:
     """Each policy on the embedded engine."""
     stored = store.unpack(store.SHIPPED.read_bytes(), store.SHIPPED.name)
-    plan = bytes(stored.plan)
-    code = compile_process.compile_plan(plan)
-    return {
-        name: Engines(_embedded(folder), compiled=_compiled(folder, plan, code)) for name, folder in policies.items()
-    }
+    code = compile_process.compile_plan(bytes(stored.plan))
+    return {name: Engines(_embedded(folder), compiled=_compiled(folder, code)) for name, folder in policies.items()}
 
 
 @pytest.fixture(scope="session")
@@ -206,10 +202,9 @@ def engines(
         process.wait()
 
 
-def _compiled(folder: Path, plan: bytes, code: CodeType) -> CompiledPolicy:
+def _compiled(folder: Path, code: CodeType) -> CompiledPolicy:
     data = values.read_json(bundle.read_folder(folder).data)
-    program = cast("Program", twins(Program(code, data), plan, data))
-    return CompiledPolicy(program, deadline=5.0, thread_time=time.thread_time)
+    return CompiledPolicy(Program(code, data), deadline=5.0, thread_time=time.thread_time)
 
 
 def _embedded(folder: Path) -> Embedded:

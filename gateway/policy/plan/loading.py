@@ -12,14 +12,11 @@ from typing import Final, cast
 
 from gateway.background import in_thread
 from gateway.errors import PolicyBroken, PolicyUnavailable
-from gateway.native import core as native_core
-from gateway.native.choice import chosen_core
 from gateway.policy.bundle import Bundle
 from gateway.policy.child_process import ask_process
-from gateway.policy.plan import code_cache, native, store
+from gateway.policy.plan import code_cache, store
 from gateway.policy.plan.code_cache import CodeCache
 from gateway.policy.plan.compile_process import CODE, PROBLEM
-from gateway.policy.plan.native import NativePlan
 from gateway.policy.plan.program import Program
 from gateway.policy.plan.signatures import PlanTrust, UntrustedPlan
 from gateway.policy.plan.store import StoredPlan
@@ -37,16 +34,14 @@ UNFIT: Final = "no compiled form fits the rules in force, so regorus evaluates t
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A compiled policy. `reason` says in one sentence why there is none, or why Python evaluates it beside a native core."""
+    """A compiled policy. `reason` says in one sentence why there is none."""
 
-    program: Program | native_core.Program | None
+    program: Program | None
     reason: str = ""
     code: bytes = b""
     """The code of the program, for another process of this gateway."""
     digest: str = ""
     """The digest of the plan in hex."""
-    native: NativePlan | None = None
-    """The plan, if the native core evaluates it."""
 
 
 _SIGN: Final = "compile with `opagate policy compile` on this machine, or with `--sign` where you build"
@@ -69,17 +64,9 @@ class Plans:
             code = await self._code(plan)
         except PolicyBroken as error:
             return Loaded(None, f"{error.message}; {error.remedy}; regorus evaluates the rules")
-        data, digest, reason = read_json(policy.data), store.digest_of(plan), ""
-        core = chosen_core()
-        if core is not None:
-            try:
-                program = await in_thread(partial(native.load_program, core, plan, data))
-                described = await in_thread(partial(native.describe, core, plan))
-                return Loaded(program, code=code, digest=digest, native=described)
-            except PolicyBroken as error:
-                reason = f"{error.message}; {error.remedy}"
         decoded = cast("CodeType", marshal.loads(code))  # noqa: S302 - from a process that this one started, or its cache
-        return Loaded(Program(decoded, data), reason, code, digest)
+        program = Program(decoded, read_json(policy.data))
+        return Loaded(program, code=code, digest=store.digest_of(plan))
 
     async def _code(self, plan: bytes) -> bytes:
         mark = code_cache.mark(plan)

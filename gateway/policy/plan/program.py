@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import CodeType, TracebackType
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, Final, cast
 
 from gateway.errors import PolicyLate, PolicyMalformed, PolicyUnavailable
 from gateway.model.wire import JsonObject
-from gateway.native import core
 from gateway.policy import document as documents
 from gateway.policy.plan.values import EvaluationFailed, Value, to_json
 
-CompiledEvaluator: TypeAlias = Literal["native", "plan"]
-"""The name of what evaluates a plan: the native core, or Python."""
 FILE: Final = "<the plan of the policy>"
 """The name of the written Python in tracebacks."""
 
@@ -49,15 +46,7 @@ class Program:
 class CompiledPolicy:
     """A program that answers inputs of the gateway. `deadline` is in seconds of `thread_time`, as that of the embedded engine."""
 
-    def __init__(
-        self,
-        program: Program | core.Program,
-        *,
-        deadline: float,
-        thread_time: Callable[[], float],
-        evaluator: CompiledEvaluator = "plan",
-    ) -> None:
-        self.evaluator: CompiledEvaluator = evaluator
+    def __init__(self, program: Program, *, deadline: float, thread_time: Callable[[], float]) -> None:
         self._program = program
         self._deadline = deadline
         self._thread_time = thread_time

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import pytest
 
+from gateway.journal.chain import Chain
 from gateway.journal.reader import verify
 from gateway.keys import load
 from gateway.model.wire import UpstreamRequest
@@ -61,9 +62,8 @@ async def test_a_failure_in_a_line_of_the_journal_refuses_the_call_and_writes_no
     def fail_with(*_arguments: object) -> NoReturn:
         raise failure
 
-    appender = there.gateway.journal._appender
     with monkeypatch.context() as patch:
-        patch.setattr(appender, "_linked", fail_with)
+        patch.setattr(Chain, "linked", fail_with)
         refused = await there.ask(call(path="/etc/motd"))
     allowed = await there.ask(call(path="/etc/motd"))
 

@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import structs
 
 from gateway.errors import PolicyBroken, PolicyInput, PolicyLate, PolicyUnavailable
-from gateway.native.choice import chosen_core
 from gateway.policy import document as documents
 from gateway.policy import folders, load_checks, trial, verdict
 from gateway.policy.bundle import Bundle
@@ -40,18 +39,13 @@ def _folder(place: PolicyFolders, plans: Plans | None) -> PolicyFolder:
     return PolicyFolder(place, deadline=5.0, monotonic=lambda: 0.0, plans=plans)
 
 
-def _chosen() -> str:
-    """Return the evaluator of plans in these tests."""
-    return "plan" if chosen_core() is None else "native"
-
-
 async def test_the_shipped_policy_is_asked_in_its_compiled_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(loading, "_CODES", {})
     folder = _folder(SHIPPED, Plans(CodeCache(tmp_path / "cache", b"k" * 32)))
 
     await folder.open()
 
-    assert (folder.evaluator, folder.detour) == (_chosen(), None)
+    assert (folder.evaluator, folder.detour) == ("plan", None)
     stored = store.unpack(store.SHIPPED.read_bytes(), "shipped.plan")
     assert folder.plan == hashlib.sha256(bytes(stored.plan)).hexdigest()
     for call in load_checks.CALLS:
@@ -95,7 +89,7 @@ async def test_a_compiled_policy_has_no_engine_until_a_malformed_answer_needs_it
 
     rule = await folder.malformed_rule(documents.encode(load_checks.CALLS[0]))
 
-    assert (without, folder.evaluator, rule) == (0, _chosen(), None)
+    assert (without, folder.evaluator, rule) == (0, "plan", None)
     assert _engines() - others == 1
 
 
