@@ -1,4 +1,8 @@
-"""The way of an allowed call: the functions, files and moves between files of one call, and its time in this process.
+"""The way of a call: the functions, files and moves between files of one call, and its time in this process.
+
+Five calls are measured. The cheapest has no token and no history. The call that users make has a signed token, people who
+approve, a task that has read untrusted and confidential data, and a URL, a mail address and an amount in its arguments. The others are the
+same call with a lent credential, the same call to a tool without a grant, and a write without a grant.
 
 The gateway is the real one. For the way its client and its upstream are on loopback. For times an upstream
 answers at once, without HTTP. Processor time is the least of several batches, since other programs only ever add to it.
@@ -7,38 +11,45 @@ answers at once, without HTTP. Processor time is the least of several batches, s
 from __future__ import annotations
 
 import asyncio
-import json
 import statistics
 import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from random import Random
 from types import FrameType
-from typing import Any, Final
+from typing import Final
 
 import uvloop
 
 import gateway
-from benchmarks.credentials.corpus import prose
-from gateway import config
-from gateway.app import open_gateway
+from benchmarks.gateway.measured_calls import (
+    CHEAPEST,
+    INVOICE,
+    KINDS,
+    LENT,
+    OF_USERS,
+    REFUSED,
+    SHORT_PATH,
+    Kind,
+    open_client,
+    require_expected,
+    size_of_body,
+)
 from gateway.app.serving import build_edge
-from gateway.composition import Gateway
-from gateway.http.exchange import Exchange
 from gateway.http.limits import ConcurrencyLimit
 from gateway.http.server_connection import Connection, Serving
-from gateway.model.wire import UpstreamReply, UpstreamRequest
-from gateway.protocol.headers import group_headers
-from gateway.protocol.replies import Reply
 
-MOST_FUNCTIONS: Final = 300
-MOST_FILES: Final = 40
-MOST_MOVES: Final = 90
+MOST_FUNCTIONS: Final = 500
+MOST_FILES: Final = 60
+MOST_MOVES: Final = 250
+MOST_TIMES: Final = 1.6
+"""Processor time of a call, in that of the cheapest call."""
+MOST_TIMES_REFUSED: Final = 1.2
+"""Processor time of a refused call, in that of the same call allowed."""
 MOST_MILLISECONDS: Final = {4 * 2**10: 0.8, 200 * 2**10: 12.0}
 """Processor time of a call, by the bytes of its argument and of its answer."""
 MOST_GAP: Final = 3.0
@@ -51,47 +62,27 @@ COMPREHENSIONS: Final = ("<listcomp>", "<setcomp>", "<dictcomp>")
 _TRACED: Final = 5
 _CONNECTIONS: Final = 8
 _PATIENCE: Final = 60.0
-_HEAD_OF_REQUEST: Final = (
-    "POST /mcp/files HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n"
-    "accept: application/json, text/event-stream\r\ncontent-length: {size}\r\n\r\n"
-)
 _SWITCH: Final = 0.0005
 """Seconds after which a thread yields, as `opagate serve` sets them."""
-_PIECE: Final = 64 * 2**10
 _ROOT: Final = f"{Path(gateway.__file__).parent}/"
-_GRANTS: Final = 'upstreams:\n  files:\n    - {id: all, agents: ["*"], issuers: ["*"], tools: ["read_*"]}\n'
-_CONFIGURATION: Final = """
-identity: [{{kind: anonymous}}]
-policy: {{grants: grants.yaml, engine: {{kind: embedded, deadline: 20s}}}}
-telemetry: {{level: error}}
-upstreams:
-  files:
-    url: 'http://127.0.0.1:{port}/mcp'
-    audience: files
-    environment: test
-    tools: {{'*': {{effect: read, egress: false, sensitivity: internal}}}}
-state: state
-"""
-_TOOL: Final = {"name": "read_file", "inputSchema": {"type": "object", "properties": {"path": {"type": "string"}}}}
-_ANSWERS: Final[dict[str, Any]] = {
-    "tools/call": {"content": [{"type": "text", "text": "hello " * 20}]},
-    "tools/list": {"tools": [_TOOL]},
-    "prompts/list": {"prompts": []},
-    "initialize": {
-        "protocolVersion": "2025-11-25",
-        "capabilities": {"tools": {}},
-        "serverInfo": {"name": "x", "version": "1"},
-    },
-}
-_DISCOVERY: Final[dict[str, Any]] = {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}
 HEAD: Final = """\
 ## The way of a call
 
-One allowed call of a tool that reads, with the shipped policy, history and journal. Functions are counted as the interpreter \
-enters them, each resumption of a coroutine once more. The time is processor time in one process, without HTTP.
+One call of a tool, with the shipped policy, history and journal. The cheapest call has no token and no history. The call of users \
+has a signed token, people who approve, a task that has read untrusted and confidential data, and a URL, a mail address and an amount in \
+its arguments. Functions are counted as the interpreter enters them, each resumption of a coroutine once more. The time is processor time \
+in one process, without HTTP.
 
 | figure | goal | measured |
 |---|---|---|"""
+
+
+_COMPARED: Final = (
+    (OF_USERS, CHEAPEST, MOST_TIMES),
+    (LENT, CHEAPEST, MOST_TIMES),
+    (REFUSED, OF_USERS, MOST_TIMES_REFUSED),
+)
+"""Pairs of calls, with the goal for the processor time of the first in that of the second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,19 +108,31 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The way of a call, milliseconds by the size of its text, and the longest gap in milliseconds."""
+    """The ways and milliseconds of calls by their kind, milliseconds of the cheapest call by the size of its text, and the longest gap
+    in milliseconds."""
 
-    way: Way
+    ways: dict[Kind, Way]
+    calls: dict[Kind, float]
     processor: dict[int, float]
     wall: dict[int, float]
     gap: float
 
     def rows(self) -> list[tuple[str, float | None, float, str]]:
         """Return what was measured, its goal, its figure and its unit."""
+        rows: list[tuple[str, float | None, float, str]] = []
+        for kind in KINDS:
+            way = self.ways[kind]
+            rows += [
+                (f"{kind.name}: functions entered", MOST_FUNCTIONS, len(way.entered), ""),
+                (f"{kind.name}: files entered", MOST_FILES, way.files, ""),
+                (f"{kind.name}: moves between files", MOST_MOVES, way.moves, ""),
+                (f"{kind.name}: processor", None, self.calls[kind], " ms"),
+            ]
+        for kind, other, goal in _COMPARED:
+            times = self.calls[kind] / self.calls[other]
+            rows.append((f"{kind.name} / {other.name}: processor", goal, times, " times"))
         return [
-            ("functions entered", MOST_FUNCTIONS, len(self.way.entered), ""),
-            ("files entered", MOST_FILES, self.way.files, ""),
-            ("moves between files", MOST_MOVES, self.way.moves, ""),
+            *rows,
             *((f"{size:,} B, processor", MOST_MILLISECONDS.get(size), self.processor[size], " ms") for size in SIZES),
             *((f"{size:,} B, until the answer", None, self.wall[size], " ms") for size in SIZES),
             (f"longest gap of the loop, {SIZES[-1]:,} B", MOST_GAP, self.gap, " ms"),
@@ -159,55 +162,65 @@ def call_path(folder: Path, *, quick: bool = False) -> Figures:
 
 
 async def _measure(folder: Path, *, batches: int) -> Figures:
-    way = await walk(folder / "way")
-    processor: dict[int, float] = {}
-    wall: dict[int, float] = {}
-    async with _started(folder / "times") as (started, configuration):
+    ways = {kind: await walk(folder / f"way-{number}", kind) for number, kind in enumerate(KINDS)}
+    async with AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(open_client(folder / f"times-{number}", kind))
+            for number, kind in enumerate(KINDS)
+        ]
+        calls = await _compare({client.kind: await client.prepare() for client in clients}, batches)
+        processor: dict[int, float] = {}
+        wall: dict[int, float] = {}
         for size in SIZES:
-            call, calls = _prepared(started, configuration.base_url, size), max(4, min(200, 400_000 // size))
-            processor[size], wall[size] = await _time(call, calls, batches)
-        gap = statistics.median(
-            [await _longest_gap(_prepared(started, configuration.base_url, SIZES[-1])) for _ in range(3 * batches)]
-        )
-    return Figures(way, processor, wall, gap)
+            call, number = await clients[0].prepare(size), max(4, min(200, 400_000 // size))
+            processor[size], wall[size] = await _time(call, number, batches)
+        call = await clients[0].prepare(SIZES[-1])
+        gap = statistics.median([await _longest_gap(call) for _ in range(3 * batches)])
+    return Figures(ways, calls, processor, wall, gap)
+
+
+async def _compare(calls: Mapping[Kind, Callable[[], Awaitable[None]]], batches: int) -> dict[Kind, float]:
+    """Return the milliseconds of processor time of each kind of call. Their batches take turns: a busy machine slows all of them."""
+    found: dict[Kind, list[float]] = {kind: [] for kind in calls}
+    for _ in range(3 * batches):
+        for kind, call in calls.items():
+            found[kind].append((await _time(call, 50, 1))[0])
+    return {kind: min(times) for kind, times in found.items()}
 
 
 # --- the way -----------------------------------------------------------------------------------------
 
 
-async def walk(folder: Path) -> Way:
+async def walk(folder: Path, kind: Kind = CHEAPEST) -> Way:
     """Return the way of a call from the client's connection to the upstream and back, when caches are warm: the shortest of
     some calls, since other work of the event loop may come between."""
     loop = asyncio.get_running_loop()
-    async with _started(folder) as (started, configuration):
-        edge = build_edge(configuration, started, is_draining=lambda: False)
+    async with open_client(folder, kind) as client:
+        edge = build_edge(client.configuration, client.gateway, is_draining=lambda: False)
         serving = Serving(edge, ConcurrencyLimit(_CONNECTIONS), _PATIENCE)
         server = await loop.create_server(lambda: Connection(serving), "127.0.0.1", 0)
         async with server:
             reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-            body = _call("/etc/motd")
-            request = _HEAD_OF_REQUEST.format(host=configuration.listen, size=len(body)).encode() + body
+            ask = partial(_ask, reader, writer)
+            if kind.is_known:
+                await ask(client.request("mail", "read_letter", {"path": "inbox"}))
+            request = client.request("files", kind.tool, INVOICE if kind.is_known else {"path": SHORT_PATH})
             for _ in range(WARM):
-                await _ask(reader, writer, request)
-            ways = [await _traced(partial(_ask, reader, writer, request)) for _ in range(_TRACED)]
+                await ask(request)
+            ways = [await _traced(partial(ask, request), is_allowed=kind.is_allowed) for _ in range(_TRACED)]
             writer.close()
             await writer.wait_closed()
         return min(ways, key=lambda way: len(way.entered))
 
 
-async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> int:
-    """Return the status of the answer to a request."""
+async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> bytes:
+    """Return the body of the answer to a request."""
     writer.write(request)
     head = await reader.readuntil(b"\r\n\r\n")
-    await reader.readexactly(_size_of_body(head))
-    return int(head.split(b" ", 2)[1])
+    return await reader.readexactly(size_of_body(head))
 
 
-def _size_of_body(head: bytes) -> int:
-    return int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0] or 0)
-
-
-async def _traced(call: Callable[[], Awaitable[int]]) -> Way:
+async def _traced(call: Callable[[], Awaitable[bytes]], *, is_allowed: bool) -> Way:
     entered: list[tuple[str, str]] = []
 
     def note(frame: FrameType, event: str, _argument: object) -> None:
@@ -217,65 +230,14 @@ async def _traced(call: Callable[[], Awaitable[int]]) -> Way:
 
     sys.setprofile(note)
     try:
-        status = await call()
+        body = await call()
     finally:
         sys.setprofile(None)
-    if status != 200:
-        raise SystemExit(f"the call was answered with {status}: its way says nothing")
+    require_expected(body, is_allowed=is_allowed)
     return Way(tuple(entered))
 
 
 # --- times -------------------------------------------------------------------------------------------
-
-
-class _Upstream:
-    """An upstream that answers each call with the same text, at once."""
-
-    def __init__(self, text: str) -> None:
-        result = {"content": [{"type": "text", "text": text}]}
-        self._answer = json.dumps({"jsonrpc": "2.0", "id": 7, "result": result}).encode()
-
-    async def send(self, _request: UpstreamRequest) -> UpstreamReply:
-        return UpstreamReply(200, ((b"content-type", b"application/json"),), self._chunks(), self._close)
-
-    async def _chunks(self) -> AsyncIterator[bytes]:
-        for start in range(0, len(self._answer), _PIECE):
-            yield self._answer[start : start + _PIECE]
-
-    async def _close(self) -> None:
-        """Close nothing."""
-
-
-def _prepared(started: Gateway, url: str, size: int) -> Callable[[], Awaitable[None]]:
-    """Return a call whose argument and answer have so many bytes of prose."""
-    text = _prose(size)
-    body = _call(text)
-    there = replace(started, upstreams=dict.fromkeys(started.upstreams, _Upstream(text)))
-    headers = ((b"host", b"127.0.0.1"), (b"content-type", b"application/json"))
-
-    async def read() -> bytes:
-        return body
-
-    async def call() -> None:
-        exchange = Exchange(
-            "POST", "files", f"{url}/mcp/files", headers, group_headers(headers), "127.0.0.1", body=read
-        )
-        reply = await there.pipeline.handle(exchange)
-        if isinstance(reply, Reply):
-            raise SystemExit(f"the call was answered with {reply.status}: {reply.body.decode()}")
-        async for _ in reply:
-            pass
-        await reply.close()
-
-    return call
-
-
-def _prose(size: int) -> str:
-    random, parts, left = Random(size), list[str](), size
-    while left > 0:
-        parts.append(prose(random))
-        left -= len(parts[-1]) + 1
-    return " ".join(parts)[:size]
 
 
 async def _time(call: Callable[[], Awaitable[None]], calls: int, batches: int) -> tuple[float, float]:
@@ -309,45 +271,3 @@ async def _longest_gap(call: Callable[[], Awaitable[None]]) -> float:
     is_over = True
     await watching
     return longest * 1e3
-
-
-# --- the gateway and its upstream --------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def _started(folder: Path) -> AsyncGenerator[tuple[Gateway, config.Configuration]]:
-    """A gateway in `folder` with an upstream on loopback, and its configuration."""
-    _write_grants(folder)
-    server = await asyncio.start_server(_answer_requests, "127.0.0.1", 0)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
-        configuration = config.parse(_CONFIGURATION.format(port=port), base=folder)
-        async with open_gateway(configuration) as started:
-            yield started, configuration
-
-
-def _write_grants(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "grants.yaml").write_text(_GRANTS, "utf-8")
-
-
-async def _answer_requests(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer MCP requests on one connection until it is closed."""
-    try:
-        while True:
-            head = await reader.readuntil(b"\r\n\r\n")
-            message = json.loads(await reader.readexactly(_size_of_body(head)))
-            if "id" not in message:
-                writer.write(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n")
-                continue
-            result = _ANSWERS.get(message["method"], _DISCOVERY)
-            body = json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}).encode()
-            head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
-            writer.write(head + body)
-    except (asyncio.IncompleteReadError, ConnectionError):
-        writer.close()
-
-
-def _call(path: str) -> bytes:
-    params = {"name": "read_file", "arguments": {"path": path}}
-    return json.dumps({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params}).encode()
