@@ -50,6 +50,7 @@ PURE = (
     *(f"gateway.reasons.{name}" for name in ("policy_codes", "requests", "text")),
     "gateway.catalogue.definitions",
     "gateway.catalogue.fold",
+    "gateway.model.added_headers",
     "gateway.model.call",
     "gateway.model.caller",
     "gateway.model.content",
