@@ -52,14 +52,18 @@ class SessionlessExchanges:
         name = _name(request)
         return any(opened.request == name for opened in self._open.get((upstream, principal), ()))
 
-    def take_question(self, upstream: str, principal: str, question: RequestId | None) -> bool:
-        """Return whether the caller has an open question of this id, and close the question."""
+    def is_asked(self, upstream: str, principal: str, question: RequestId | None) -> bool:
+        """Return whether the caller has an open question of this id."""
+        name = repr(question)
+        return any(name in opened.questions for opened in self._open.get((upstream, principal), ()))
+
+    def close_question(self, upstream: str, principal: str, question: RequestId | None) -> None:
+        """Close the question of this id: the caller has answered it."""
         name = repr(question)
         for opened in self._open.get((upstream, principal), ()):
             if name in opened.questions:
                 del opened.questions[name]
-                return True
-        return False
+                return
 
     def _end(self, key: tuple[str, str], opened: _Open) -> None:
         left = self._open[key]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final, Literal, cast
 
+import msgspec
 from msgspec import Struct, structs
 
 from gateway import reasons
@@ -17,7 +20,7 @@ from gateway.identity.identities import Identities
 from gateway.json.walk import MAX_BYTES, leaves
 from gateway.model.caller import Credentials, Principal
 from gateway.model.decision import Refusal
-from gateway.model.wire import Disposition, Era, Message, UpstreamRequest
+from gateway.model.wire import Disposition, Era, Json, Kind, Message, UpstreamRequest
 from gateway.pipeline.context import RequestContext
 from gateway.pipeline.known_credentials import CallerCredentials
 from gateway.pipeline.refuse import refuse_failure
@@ -35,7 +38,12 @@ from gateway.telemetry.tracing import Tracing
 
 _STATELESS: Final = Era.STATELESS
 _DECIDE: Final = Disposition.DECIDE
+_RESPONSE: Final = Kind.RESPONSE
 _TOO_LONG: Final = reasons.REQUEST_LENGTH.refusal(limit=MAX_BYTES // 1024)
+_TOO_LONG_ANSWER: Final = replace(_TOO_LONG, status=400)
+"""The stateful transport answers a response that it does not accept with this status."""
+_OF_DATA: Final = frozenset({"data", "blob"})
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 _NO_NAMES: Final[frozenset[bytes]] = frozenset()
 _OF_SESSIONS: Final = frozenset({b"mcp-session-id", b"last-event-id"})
 
@@ -96,7 +104,7 @@ class Admission(Struct, frozen=True):
         is_stateless = message is not None and message.era is _STATELESS
         is_call = message is not None and message.disposition is _DECIDE
         if message is not None and _is_too_long(message):
-            return _TOO_LONG
+            return _TOO_LONG if message.kind is not _RESPONSE else _TOO_LONG_ANSWER
         headers = forwardable_request(
             exchange.fields,
             is_post=message is not None,
@@ -140,12 +148,26 @@ class Admission(Struct, frozen=True):
 
 
 def _is_too_long(message: Message) -> bool:
-    """Return whether a request or a notification is too long for each search.
+    """Return whether a message is too long for each search. Length comes before content."""
+    if len(message.body) <= MAX_BYTES:
+        return False
+    searched = message.params if message.kind is not _RESPONSE else _leave_out_data(msgspec.json.decode(message.body))
+    return not leaves(searched).complete
 
-    Length comes before content. A response may carry an image that a server asked for.
+
+def _leave_out_data(value: Json) -> Json:
+    """Return an answer without the base64 of images, sounds and files: a server may ask for these.
+
+    Base64 has one encoding to undo. Any other text in its place counts.
     """
-    has_limit = message.method is not None and len(message.body) > MAX_BYTES
-    return has_limit and not leaves(message.params).complete
+    if isinstance(value, dict):
+        return {
+            name: ""
+            if name in _OF_DATA and isinstance(item, str) and _BASE64.fullmatch(item)
+            else _leave_out_data(item)
+            for name, item in value.items()
+        }
+    return [_leave_out_data(item) for item in value] if isinstance(value, list) else value
 
 
 def refuse_foreign(message: Message) -> Refusal:

@@ -46,6 +46,7 @@ from gateway.telemetry.tracing import TraceContext
 _DECIDE: Final = Disposition.DECIDE
 _HANDSHAKE: Final = Era.HANDSHAKE
 _REQUEST: Final = Kind.REQUEST
+_RESPONSE: Final = Kind.RESPONSE
 _ANONYMOUS: Final = AuthMethod.ANONYMOUS
 
 Answer = TypeVar("Answer", bound="Reply | ResponseStream | None")
@@ -155,10 +156,13 @@ class Pipeline(Struct, frozen=True):
         if message is not None and message.disposition is _DECIDE:
             work = self._decide_and_forward(context, admitted, message)
         else:
-            refused = refuse_unowned(self.exchanges, upstream, request)
-            refused = refused or await self.visibility.refuse_subscription(context, request)
+            refused = await self.visibility.refuse_subscription(context, request)
+            # While the message was searched, the question may have been answered and the request may have ended.
+            refused = refused or refuse_unowned(self.exchanges, upstream, request)
             if refused is not None:
                 return refused
+            if message is not None and message.kind is _RESPONSE and request.session is None:
+                self.exchanges.close_question(upstream, principal.key, message.id)
             if self.approval is not None:
                 self.approval.take_back_held_call(upstream, request)
             work = self.forwarder.pass_through(context, request)
@@ -188,6 +192,11 @@ class Pipeline(Struct, frozen=True):
         request = self.admission.admit(context, principal, message)
         if isinstance(request, Refusal):
             return request
+        if message is not None and message.disposition is not _DECIDE:
+            # An answer may carry an image, which takes long to search. No search reads one that no server asked for.
+            unowned = refuse_unowned(self.exchanges, context.exchange.upstream, request)
+            if unowned is not None:
+                return unowned
         exposed: Refusal | bool = False
         # Without a token, a caller to whom no system has shown a credential has nothing of its own to expose.
         if b"authorization" in context.exchange.fields or self.exposure.chain.origins.of(principal.key) is not None:

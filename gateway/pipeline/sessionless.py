@@ -20,12 +20,12 @@ _TASK_WITHOUT_OWNER: Final = reasons.SESSION_NOT_UNDER_WAY_TASK.refusal()
 def refuse_unowned(exchanges: SessionlessExchanges, upstream: str, request: UpstreamRequest) -> Refusal | None:
     """Refuse an answer, a cancellation or news of a task that the gateway must not send; `None` for all other messages.
     It refuses an answer to a question that the caller was not asked, and messages about requests of unknown owners.
-    From 2026-07-28 on, a caller cancels a request by closing its connection."""
+    From 2026-07-28 on, a caller cancels a request by closing its connection. It changes nothing."""
     message, owner = request.message, request.principal.key
     if message is None or request.session is not None:
         return None
     if message.kind is Kind.RESPONSE:
-        return None if exchanges.take_question(upstream, owner, message.id) else _NOT_ASKED
+        return None if exchanges.is_asked(upstream, owner, message.id) else _NOT_ASKED
     if message.method == OWN_TASK:
         return _TASK_WITHOUT_OWNER
     if message.method != "notifications/cancelled":

@@ -46,19 +46,20 @@ def test_a_question_is_answered_once_by_whom_it_was_asked(open_: SessionlessExch
     open_.begin("files", "ada", request_id)
     open_.note_question("files", "ada", request_id, 0)
 
-    assert not open_.take_question("files", "bob", 0)
-    assert not open_.take_question("mail", "ada", 0)
-    assert not open_.take_question("files", "ada", "0")
-    assert not open_.take_question("files", "ada", None)
-    assert open_.take_question("files", "ada", 0)
-    assert not open_.take_question("files", "ada", 0)
+    assert not open_.is_asked("files", "bob", 0)
+    assert not open_.is_asked("mail", "ada", 0)
+    assert not open_.is_asked("files", "ada", "0")
+    assert not open_.is_asked("files", "ada", None)
+    assert open_.is_asked("files", "ada", 0)
+    open_.close_question("files", "ada", 0)
+    assert not open_.is_asked("files", "ada", 0)
 
 
 def test_a_question_ends_with_its_stream(open_: SessionlessExchanges):
     end = open_.begin("files", "ada", 7)
     open_.note_question("files", "ada", 7, "q")
     end()
-    assert not open_.take_question("files", "ada", "q")
+    assert not open_.is_asked("files", "ada", "q")
     open_.note_question("files", "ada", 7, "q")
     assert open_._open == {}
 
@@ -68,9 +69,9 @@ def test_of_many_questions_the_oldest_is_forgotten(open_: SessionlessExchanges):
     for number in range(QUESTIONS + 1):
         open_.note_question("files", "ada", 7, number)
 
-    assert not open_.take_question("files", "ada", 0)
-    assert open_.take_question("files", "ada", 1)
-    assert open_.take_question("files", "ada", QUESTIONS)
+    assert not open_.is_asked("files", "ada", 0)
+    assert open_.is_asked("files", "ada", 1)
+    assert open_.is_asked("files", "ada", QUESTIONS)
 
 
 def test_an_id_is_written_once_however_much_is_open(open_: SessionlessExchanges):

@@ -8,8 +8,9 @@ import codecs
 import gzip
 import quopri
 import string
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from random import Random
 
 import pytest
@@ -114,6 +115,72 @@ def test_other_texts_hold_hardly_anything_in_them():
 @settings(deadline=None, max_examples=150)
 def test_nothing_makes_them_fail(decode: Callable[[bytes], list[bytes]], data: bytes):
     assert sum(map(len, decode(data))) <= 5 * len(data) + 5
+
+
+WORST: dict[str, bytes] = {
+    "one short run after another": b"%61",
+    "groups with odd marks": b"A!aaa",
+    "groups that are too high": b"+!!!!",
+    "runs of two groups": base64.b85encode(b"p!ssword") + b" ",
+    "odd marks apart": b"(a)b",
+    "quoted letters": b"=41",
+    "quoted letters apart": b"=41a",
+    "marks in a row": b"=",
+    "soft breaks": b"=\n",
+    "padded soft breaks": b"= \r\n",
+    "bare carriage returns": b"=\r=41",
+    "short lines": b"(        \n",
+    "lines of uuencode": binascii.b2a_uu(b"p!ssword"),
+}
+_OF_TEXT = 64 * 2**10
+_STEPS: dict[Callable[[bytes], Iterator[bytes]], int] = {
+    base85: 1_000,
+    quoted_printable: 100,
+    decode_uuencoded: _OF_TEXT,
+}
+
+
+def count_calls(work: Callable[[], object]) -> int:
+    """Count the functions that `work` enters, in Python and in C: each one costs the same on every machine."""
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in {"call", "c_call"}
+
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+@pytest.mark.parametrize("decode", _STEPS)
+@pytest.mark.parametrize("text", WORST)
+def test_a_text_takes_few_steps_however_it_is_written(decode: Callable[[bytes], Iterator[bytes]], text: str):
+    """A step of Python for each group took 20 seconds for 7 MB."""
+    unit = WORST[text]
+    short, long = ((unit * size)[:size] for size in (_OF_TEXT, 4 * _OF_TEXT))
+    few, many = (count_calls(lambda text=text: list(decode(text))) for text in (short, long))
+    assert few <= _STEPS[decode]
+    assert many <= 4.1 * few + 100
+
+
+def test_base85_in_lines_and_in_part_is_read_to_its_last_byte():
+    for encode in (base64.b85encode, base64.a85encode):
+        for length in range(12, 40):
+            value = (b"Zm-q9!" * 7)[:length]
+            for before in range(5):
+                written = b"-" * before + b"\n" + encode(value) + b"\n" + encode(value)
+                (found,) = base85(written)
+                assert found.split(b"\n").count(value) == 2
+
+
+@pytest.mark.parametrize("text", [b"==41=42", b"=\r=41=42\r\n", b"= \n=41=42", b"=41=42==", b"=4=41=42"])
+def test_no_mark_hides_the_quoted_letters_after_it(text: bytes):
+    (found,) = quoted_printable(text)
+    assert b"AB" in found
 
 
 @pytest.mark.parametrize("decode", [base85, decode_uuencoded, quoted_printable])

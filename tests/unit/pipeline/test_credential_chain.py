@@ -137,6 +137,9 @@ async def test_what_the_system_itself_has_shown_goes_back(there: Bench):
 @requirement("history/elsewhere")
 async def test_a_notification_and_an_answer_are_refused_without_an_id(there: Bench):
     await shown(there, "crm")
+    key = (await caller(there)).key
+    there.gateway.sessionless_exchanges.begin("files", key, 1)
+    there.gateway.sessionless_exchanges.note_question("files", key, 1, 4)
     for body in (
         b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1,"reason":"%s"}}',
         b'{"jsonrpc":"2.0","id":4,"result":{"a":"%s"}}',
@@ -156,8 +159,12 @@ async def test_a_request_without_a_body_has_headers(there: Bench):
 @requirement("history/elsewhere")
 async def test_a_response_that_cannot_be_searched_is_refused_only_where_there_is_something_to_find(there: Bench):
     """A response to sampling may carry an image."""
-    body = b'{"jsonrpc":"2.0","id":4,"result":{"a":"%s"}}' % (b"word " * 60_000)
-    assert (await there.ask(body)).codes == ["session/foreign"]
+    body = b'{"jsonrpc":"2.0","id":4,"result":{"data":"%s"}}' % (b"QUFB" * 80_000)
+    key = (await caller(there)).key
+    for number in (1, 2):
+        there.gateway.sessionless_exchanges.begin("files", key, number)
+        there.gateway.sessionless_exchanges.note_question("files", key, number, 4)
+    assert (await there.ask(body)).status == 200
     await shown(there, "crm")
     answer = await there.ask(body)
     assert (answer.status, answer.codes) == (400, ["credential-chain/incomplete"])

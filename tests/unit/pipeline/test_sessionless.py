@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.binding.sessionless_exchanges import SessionlessExchanges
+from gateway.credentials import own_token
 from gateway.model.caller import AuthMethod, Credentials, Principal
 from gateway.model.decision import Refusal
 from gateway.model.wire import Disposition, Era, Message, UpstreamReply, UpstreamRequest
@@ -25,6 +26,8 @@ from tests.unit.exchanges import new_exchange
 from tests.unit.harness import URL, Bench, Held, bench, call, message, modern, result
 
 EVENTS = ((b"content-type", b"text/event-stream"),)
+TOKEN = "q9X2zVt7LmPdR4wYcB8nKfJh3sGeA6uT1oIvW5yZrQxM"
+BEARER = (b"authorization", f"Bearer {TOKEN}".encode())
 QUESTION = {"jsonrpc": "2.0", "id": 0, "method": "elicitation/create", "params": {"message": "which?"}}
 
 
@@ -104,6 +107,92 @@ async def test_only_who_was_asked_answers_and_once(tmp_path: Path, monkeypatch: 
         assert (await there.ask(reply())).status == 200
         assert there.upstream.sent[-1].body == reply()
         assert (await there.ask(reply())).codes == ["session/foreign"]
+        await stream.close()
+
+
+async def asking_with_token(there: Bench, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Have the caller hold a token. Return the lengths of the bodies that are searched for it, as they come."""
+    principal = await there.gateway.identities.identify(Credentials("POST", URL), "127.0.0.1")
+    searched: list[int] = []
+    examine = own_token.examine
+
+    async def identify(_credentials: Credentials, _ip: str | None) -> Principal | Refusal:
+        return principal
+
+    def noted(searches: Any, headers: Any, body: bytes, fingerprints: Any) -> own_token.Found:
+        searched.append(len(body))
+        return examine(searches, headers, body, fingerprints)
+
+    monkeypatch.setattr(there.gateway.identities, "identify", identify)
+    monkeypatch.setattr(own_token, "examine", noted)
+    return searched
+
+
+def long_reply(**answer: Any) -> bytes:
+    return json.dumps({"jsonrpc": "2.0", "id": 0, "result": answer}).encode()
+
+
+@requirement("invariant/5")
+async def test_an_answer_that_no_server_asked_for_is_refused_before_it_is_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async with bench(tmp_path, Asking()) as there:
+        searched = await asking_with_token(there, monkeypatch)
+        for body in (reply(), long_reply(data="QUFB" * 100_000)):
+            assert (await there.ask(body, BEARER)).codes == ["session/foreign"]
+        assert (await there.ask(cancel(), BEARER)).status == 202
+        assert searched == []
+
+        stream = await asked(there, call())
+        assert (await there.ask(reply(), BEARER)).status == 200
+        assert searched == [len(reply())]
+        await stream.close()
+
+
+@requirement("invariant/5")
+async def test_of_two_equal_answers_at_once_one_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    async with bench(tmp_path, Asking()) as there:
+        await asking_with_token(there, monkeypatch)
+        stream = await asked(there, call())
+        body = long_reply(action="accept", content={"text": "words " * 4_000})
+        answers = await asyncio.gather(*[there.ask(body, BEARER) for _ in range(3)])
+        assert sorted(answer.status for answer in answers) == [200, 400, 400]
+        assert [request.body for request in there.upstream.sent].count(body) == 1
+        await stream.close()
+
+
+@requirement("invariant/5")
+async def test_a_refused_answer_leaves_its_question_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    async with bench(tmp_path, Asking()) as there:
+        await asking_with_token(there, monkeypatch)
+        stream = await asked(there, call())
+        assert (await there.ask(long_reply(action=TOKEN), BEARER)).codes == ["request/own-token"]
+        assert (await there.ask(reply(), BEARER)).status == 200
+        await stream.close()
+
+
+IMAGE = "QUFB" * 200_000
+
+
+@requirement("invariant/5")
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        ({"type": "image", "data": IMAGE}, 200),
+        ([{"type": "resource", "resource": {"blob": IMAGE + "QQ=="}}, {"text": "words " * 4_000}], 200),
+        ({"type": "text", "text": IMAGE}, 400),
+        ({"type": "image", "data": "%61" * 200_000}, 400),
+        ({"type": "image", "data": [IMAGE]}, 400),
+        ({"type": "image", "data": {"data": 0, "more": IMAGE}}, 400),
+        ({"data": {IMAGE: 1}}, 400),
+    ],
+)
+async def test_only_the_data_of_an_answer_may_be_long(tmp_path: Path, content: Any, status: int):
+    async with bench(tmp_path, Asking()) as there:
+        stream = await asked(there, call())
+        answer = await there.ask(long_reply(role="assistant", content=content))
+        assert answer.status == status
+        assert (status == 200) or answer.codes == ["request/length"]
         await stream.close()
 
 
