@@ -19,12 +19,8 @@
     ├── HistoryError             a task cannot be kept                                 history/unavailable
     │   ├── HistoryFull          no room for another task                              history/full
     │   └── TaskExpired          the task is no longer kept                            history/expired
-    ├── ApprovalStoreError       a question to people cannot be kept                   approval/store
-    ├── LeaseStoreError          a lease cannot be kept                                credential/store
-    ├── ConnectionStoreError     a user's connection cannot be kept                    connection/store
+    ├── StoreError               a record cannot be kept on disk                       records/unavailable
     ├── LeasesLeftOpen           the end of some leases is not proven at the stop      credential/open
-    ├── SignalStoreError         a signal of an identity provider cannot be kept       signal/store
-    ├── StopStoreError           an operator's stop cannot be kept                     stop/store
     └── JournalError             the record cannot be written or read                  journal/unavailable
 
 `pipeline` turns failures during a call into refusals, at a single place.
@@ -141,30 +137,16 @@ class TaskExpired(HistoryError):
     code = reasons.HISTORY_EXPIRED.code
 
 
-class ApprovalStoreError(GatewayError):
-    code = reasons.APPROVAL_STORE.code
+class StoreError(GatewayError):
+    """The records on disk cannot be read or written."""
 
-
-class LeaseStoreError(GatewayError):
-    code = reasons.CREDENTIAL_STORE.code
-
-
-class ConnectionStoreError(GatewayError):
-    code = reasons.CONNECTION_STORE.code
+    code = reasons.RECORDS_UNAVAILABLE.code
 
 
 class LeasesLeftOpen(GatewayError):
     """The gateway has stopped, and the end of some leases is not proven."""
 
     code = reasons.CREDENTIAL_OPEN.code
-
-
-class SignalStoreError(GatewayError):
-    code = reasons.SIGNAL_STORE.code
-
-
-class StopStoreError(GatewayError):
-    code = reasons.STOP_STORE.code
 
 
 class JournalError(GatewayError):

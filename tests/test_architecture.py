@@ -32,8 +32,8 @@ PHASES = {
 }
 VOCABULARY = {
     "background", "config", "credentials", "destinations", "errors", "file_access", "free_memory", "http", "json",
-    "key_files", "keys", "line_socket", "loop_turns", "model", "native", "processes", "protocol", "reasons", "sealed_database",
-    "signing_keys", "strict_yaml", "subkeys", "text_cache", "words", "worker_thread",
+    "key_files", "keys", "line_socket", "loop_turns", "model", "native", "processes", "protocol", "reasons",
+    "signing_keys", "store", "strict_yaml", "subkeys", "text_cache", "words", "worker_thread",
 }  # fmt: skip
 """What every part may import."""
 CONDUCTORS = {"app", "composition", "console", "explain", "pages", "pipeline", "replay", "response"}

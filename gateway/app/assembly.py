@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
+from typing import Final
 
 from msgspec import Struct
 
@@ -38,6 +39,7 @@ from gateway.config import Configuration
 from gateway.credentials.caller_tokens import CallerTokens
 from gateway.credentials.live_values import LiveValues
 from gateway.credentials.origins import KnownOrigins
+from gateway.errors import StoreError
 from gateway.history import History, TaskRegistry
 from gateway.http.limits import RequestPlaces
 from gateway.identity.identities import Identities
@@ -59,6 +61,8 @@ from gateway.policy.plan.code_cache import CodeCache
 from gateway.policy.plan.loading import Plans
 from gateway.policy.plan.signatures import PlanTrust
 from gateway.policy.policy import Policy
+from gateway.store.records import SealedStore
+from gateway.store.sqlite import SqliteStore
 from gateway.subkeys import subkey
 from gateway.tasks.endpoints import TaskEndpoints
 from gateway.tasks.tokens import TaskTokens
@@ -71,6 +75,16 @@ from gateway.upstream.stdio.isolation.launch import clean as clean_scratch
 from gateway.upstream.stdio.private_folder import choose_folder, clean
 from gateway.upstream.stdio.spawner import Conceal, shown_as_is
 from gateway.worker_thread import WorkerThread
+
+_EARLIER: Final = (
+    "approvals/approvals.db",
+    "approvals/endorsements",
+    "connections/connections.db",
+    "leases/leases.db",
+    "signals/signals.db",
+    "stops/stops.db",
+)
+"""Files of releases before the durable records had one file."""
 
 
 @asynccontextmanager
@@ -88,6 +102,7 @@ class _Base(Struct, frozen=True):
     metrics: Metrics
     tracing: Tracing
     keys: Keys
+    store: SealedStore
     journal: Journal
     recorder: EventRecorder
     policy: Policy
@@ -101,10 +116,10 @@ async def _open_base(stack: AsyncExitStack, configuration: Configuration, clock:
     keys = load_keys(configuration, begun=has_begun(configuration.journal.path))
     journal, recorder = _record(stack, configuration, keys, metrics, clock)
     policy = await _policy(stack, configuration, recorder, journal, clock, keys=keys)
-    signalled = await SignalMemory.open(stack, configuration, keys)
-    stopped = await StopMemory.open(stack, configuration, keys)
+    store = _open_store(stack, configuration, keys, clock)
+    signalled, stopped = await SignalMemory.open(configuration, store), await StopMemory.open(store)
     identities = await _identities(stack, configuration, clock, signalled.is_ended)
-    return _Base(metrics, tracing, keys, journal, recorder, policy, signalled, stopped, identities)
+    return _Base(metrics, tracing, keys, store, journal, recorder, policy, signalled, stopped, identities)
 
 
 async def _open_parts(
@@ -117,7 +132,7 @@ async def _open_parts(
     conceal = content.stderr_concealer(configuration, inspector, origins, live)
     upstreams = _upstreams(stack, configuration, base.metrics, clock, conceal)
     history = memory.open_history(configuration, origins, inspector.detector, vault, clock)
-    parts = DeskParts(configuration, base.keys, base.journal, history, clock, time.monotonic)
+    parts = DeskParts(configuration, base.keys, base.store, base.journal, history, clock, time.monotonic)
     lends = AuthorityParts(parts, inspector, base.metrics, upstreams, base.signalled, live, base.stopped)
     authority, catalogue, review = await _lending(stack, lends, base.policy, base.recorder)
     flood, registers = events.flood(stack, configuration, base.recorder, clock), build_registers(parts)
@@ -191,6 +206,21 @@ def _record(
     recorder = EventRecorder(journal, metrics)
     stack.push_async_callback(recorder.written)
     return journal, recorder
+
+
+def _open_store(
+    stack: AsyncExitStack, configuration: Configuration, keys: Keys, clock: Callable[[], float]
+) -> SealedStore:
+    """Return the durable records until the stack ends. Raises `StoreError` for state of an earlier release."""
+    if earlier := [path for name in _EARLIER if (path := configuration.state / name).exists()]:
+        raise StoreError(
+            f"{earlier[0]} is of an earlier release, and this release does not read it",
+            "start and stop that release once, which ends open leases; note its stops and signals; then remove the folders "
+            + ", ".join(sorted({str(path.parent) for path in earlier})),
+        )
+    store = SealedStore(SqliteStore(configuration.state / "records.db", clock), subkey(keys.chain, "records"))
+    stack.callback(store.close)
+    return store
 
 
 async def _identities(

@@ -32,7 +32,6 @@ from gateway.config.brokers import OWN
 from gateway.errors import LeasesLeftOpen
 from gateway.line_socket import SocketName
 from gateway.pipeline.issue import ListingTransport
-from gateway.subkeys import subkey
 from gateway.upstream.stdio import StdioUpstream
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ async def open_authority(stack: AsyncExitStack, parts: AuthorityParts) -> Author
     """
     gateway = parts.gateway
     configuration, clock = gateway.configuration, gateway.clock
-    store = LeaseStore(configuration.state / "leases", subkey(gateway.keys.chain, "leases"))
+    store = LeaseStore(gateway.store)
     terms = _terms(configuration)
     tokens, mint = ActiveTokens(), _mint(gateway)
     minted = MintedBroker(mint, tokens, new_jti=partial(secrets.token_hex, 12), clock=clock, name=OWN)
@@ -91,9 +90,7 @@ async def open_authority(stack: AsyncExitStack, parts: AuthorityParts) -> Author
     if restored:
         log.info("lease.restored", leases=restored)
     if not terms and not restored:
-        store.close()
         return None
-    stack.callback(store.close)
     stack.push_async_callback(_drain, leases)
     _keep_time(stack, leases, parts)
     operators = LeaseOperators(leases, find_operators(configuration))

@@ -71,7 +71,7 @@ async def open_connections(
 ) -> ConnectionParts | None:
     """Return the connections until the stack ends, `None` without a broker that users connect to.
 
-    Raises `ConfigurationError` and `ConnectionStoreError`.
+    Raises `ConfigurationError` and `StoreError`.
     """
     configuration, settings = parts.configuration, parts.configuration.connections
     given = {
@@ -81,8 +81,7 @@ async def open_connections(
     }
     if settings is None or not given:
         return None
-    store = ConnectionStore(configuration.state / "connections", subkey(parts.keys.chain, "connections"))
-    stack.callback(store.close)
+    store = ConnectionStore(parts.store)
     connections = Connections(store, parts.journal.append, parts.clock, live)
     clients = {name: _client(each, parts.clock) for name, each in given.items()}
     servers = {

@@ -20,7 +20,7 @@ from gateway.credentials.calls import CredentialIndex
 from gateway.credentials.detect import Detector
 from gateway.credentials.known_spots import KnownSpots
 from gateway.credentials.origins import KnownOrigins
-from gateway.errors import ApprovalStoreError, HistoryError
+from gateway.errors import HistoryError, StoreError
 from gateway.history import History, Store, build_history, lost_end, rebuild, restore, rewind, snapshot
 from gateway.history.task_history import TaskHistory
 from gateway.journal.redaction import concealed_with
@@ -62,7 +62,7 @@ async def open_memory(parts: DeskParts, registers: ApprovalRegisters | None = No
     Returns a function to write both down. Raises `JournalError` for a changed journal: a task would seem to have done
     less than in truth.
     """
-    configuration, keys, journal, history, clock, _ = parts
+    configuration, keys, _, journal, history, clock, _ = parts
     store = Store(configuration.state / "history", keys.snapshots)
     restored = restore(history, store)
     if restored.problem is not None:
@@ -93,7 +93,7 @@ async def open_memory(parts: DeskParts, registers: ApprovalRegisters | None = No
                 place = (rebuilt.journal or "", journal.entries)
                 await registers.desk.sweep(place)
                 await registers.endorsements.sweep(place)
-        except ApprovalStoreError as error:
+        except StoreError as error:
             log.error("approvals.unsaved", problem=error.message)  # noqa: TRY400 - the message says it all
         except HistoryError as error:
             # The journal has everything: the next start only takes longer.

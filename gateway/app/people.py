@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import structlog
 
 from gateway.app.operators import find_operators
-from gateway.approvals import ApprovalStore, Desk, Times
+from gateway.approvals import Desk, Times
 from gateway.approvals.admission import Admission
 from gateway.approvals.channels.building import build_channels
 from gateway.approvals.channels.notifier import Notifier
@@ -22,8 +22,8 @@ from gateway.approvals.endorsements import Endorsements
 from gateway.approvals.model import Person, Question
 from gateway.approvals.office import Office
 from gateway.approvals.seal import TicketSeal
-from gateway.approvals.sealed_file import EndorsementFile
 from gateway.approvals.socket import Accounts, DeskSocket
+from gateway.approvals.store import ApprovalStore, EndorsementStore
 from gateway.background import Job
 from gateway.errors import GatewayError
 from gateway.identity.identities import Identities
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from gateway.model.caller import Principal
     from gateway.model.facts import SessionFacts
     from gateway.model.wire import JsonObject
+    from gateway.store.records import SealedStore
 
 log = structlog.get_logger("gateway")
 
@@ -57,6 +58,7 @@ class DeskParts(NamedTuple):
 
     configuration: Configuration
     keys: Keys
+    store: SealedStore
     journal: Journal
     history: History
     clock: Callable[[], float]
@@ -75,20 +77,19 @@ def build_registers(parts: DeskParts) -> ApprovalRegisters | None:
     settings = parts.configuration.approvals
     if settings is None:
         return None
-    folder, chain, append = parts.configuration.state / "approvals", parts.keys.chain, parts.journal.append
+    append = parts.journal.append
     times = Times(*(each.total_seconds() for each in (settings.pending, settings.grant, settings.hold)))
-    store = ApprovalStore(folder, subkey(chain, "approvals"))
     desk = Desk(
         times,
-        store,
+        ApprovalStore(parts.store),
         append=append,
         clock=parts.clock,
         monotonic=parts.monotonic,
         has_ended=partial(_has_ended, parts.history),
     )
     endorsements = Endorsements(
-        EndorsementFile(folder, subkey(chain, "endorsements")),
-        key=subkey(chain, "endorsed values"),
+        EndorsementStore(parts.store),
+        key=subkey(parts.keys.chain, "endorsed values"),
         append=append,
         clock=parts.clock,
         monotonic=parts.monotonic,

@@ -12,8 +12,7 @@ from gateway.errors import HistoryError
 
 if TYPE_CHECKING:
     from gateway.app.people import ApprovalRegisters
-    from gateway.approvals.sealed_file import StoredEndorsements
-    from gateway.approvals.store import StoredApprovals
+    from gateway.approvals.store import StoredApprovals, StoredEndorsements
     from gateway.model.wire import JsonObject
 
 log = structlog.get_logger("gateway")
@@ -21,30 +20,22 @@ log = structlog.get_logger("gateway")
 
 @dataclass(frozen=True, slots=True)
 class RestoredApprovals:
-    """The registers with the contents of their stores. `endorsed` is `None` if the file of endorsements does not open."""
+    """The registers with the contents of their stores."""
 
     registers: ApprovalRegisters
     asked: StoredApprovals
-    endorsed: StoredEndorsements | None
+    endorsed: StoredEndorsements
 
     @classmethod
     async def load(cls, registers: ApprovalRegisters) -> RestoredApprovals:
-        """Take over the contents of the stores. Raises `ApprovalStoreError`."""
-        asked = await registers.desk.restore()
-        endorsed = await registers.endorsements.restore()
-        if asked.unreadable:
-            log.error("approvals.unreadable", rows=asked.unreadable)
-        if endorsed is None:
-            log.error(
-                "endorsements.unreadable", problem="the file was changed, or is of another key; people are asked again"
-            )
-        return cls(registers, asked, endorsed)
+        """Take over the contents of the stores. Raises `StoreError`."""
+        return cls(registers, await registers.desk.restore(), await registers.endorsements.restore())
 
     @property
     def seq(self) -> int:
         """Return the number of the last journal entry in both stores."""
         found = [self.asked.seq] if self.asked.approvals else []
-        if self.endorsed is not None and self.endorsed.journal:
+        if self.endorsed.journal:
             found.append(self.endorsed.seq)
         return min(found, default=2**63)
 
@@ -69,7 +60,7 @@ class RestoredApprovals:
         if self.asked.approvals and self.asked.journal != journal:
             log.error("approvals.withdrawn", problem="the journal is not the one in which they were asked")
             await desk.withdraw_all("journal-replaced")
-        if self.endorsed is None or not self.endorsed.endorsements:
+        if not self.endorsed.endorsements:
             return
         if self.endorsed.journal != journal or self.endorsed.seq > last:
             log.error(

@@ -29,7 +29,6 @@ from gateway.model.signal import SIGNAL_TYPES
 from gateway.pipeline.ended_logins import EndedLogins, SeenCallers
 from gateway.pipeline.signals import Signals, VerifiedStream, take_token
 from gateway.response.open_answers import OpenAnswers
-from gateway.subkeys import subkey
 from gateway.telemetry.metrics import SignalCounts
 
 if TYPE_CHECKING:
@@ -43,9 +42,9 @@ if TYPE_CHECKING:
     from gateway.authority.signals.set import SetFault
     from gateway.config import Configuration
     from gateway.config.signals import SsfSignals
-    from gateway.keys import Keys
     from gateway.model.caller import Principal
     from gateway.pipeline.lease_review import LeaseReview
+    from gateway.store.records import SealedStore
 
 log = structlog.get_logger("gateway.signals")
 
@@ -63,31 +62,27 @@ class Lending(NamedTuple):
 class SignalMemory:
     """The signals in force and the callers, before the receiver: identities need both first."""
 
-    def __init__(self, configuration: Configuration, keys: Keys) -> None:
+    def __init__(self, configuration: Configuration, store: SealedStore) -> None:
         self.register = SignalRegister()
         self.seen = SeenCallers()
         leases, grace = configuration.authority.leases, configuration.limits.drain.total_seconds()
         self.answers = OpenAnswers(on_signal=leases.on_signal, on_completed=leases.on_completed, grace=grace)
-        self.store = SignalStore(configuration.state / "signals", subkey(keys.chain, "signals"))
+        self.store = SignalStore(store)
         self.is_ended: Callable[[Principal], bool] | None = self._note_or_end if configuration.signals else None
         """Tells whether the login behind a caller was ended; `None` without signals."""
 
     @classmethod
-    async def open(cls, stack: AsyncExitStack, configuration: Configuration, keys: Keys) -> SignalMemory:
-        """Take over the signals of the gateway before this one, if any are configured. Raises `SignalStoreError`."""
-        memory = cls(configuration, keys)
-        stack.callback(memory.store.close)
+    async def open(cls, configuration: Configuration, store: SealedStore) -> SignalMemory:
+        """Take over the signals of the gateway before this one, if any are configured. Raises `StoreError`."""
+        memory = cls(configuration, store)
         if configuration.signals:
             await memory.load()
         return memory
 
     async def load(self) -> None:
-        """Put the stored signals into force. Raises `SignalStoreError`."""
-        signals, unreadable = await self.store.load()
-        for signal in signals:
+        """Put the stored signals into force. Raises `StoreError`."""
+        for signal in await self.store.load():
             self.register.put(signal)
-        if unreadable:
-            log.error("signals.unreadable", rows=unreadable)
 
     def _note_or_end(self, principal: Principal) -> bool:
         """Return whether the login behind a caller was ended. Note the login of any other caller."""

@@ -12,13 +12,11 @@ from gateway import reasons
 from gateway.app.operators import find_operators, operator_socket
 from gateway.authority.stops.model import Parties, StopRegister
 from gateway.authority.stops.operators import StopOperators
-from gateway.authority.stops.store import StopStore
-from gateway.authority.stops.switch import StopSwitch
+from gateway.authority.stops.switch import STOPS, StopSwitch
 from gateway.background import Job
 from gateway.errors import ConfigurationError, GatewayError
 from gateway.line_socket import SocketName
 from gateway.pipeline.stops import StopEnder, Stops
-from gateway.subkeys import subkey
 from gateway.upstream.stdio import StdioUpstream
 
 if TYPE_CHECKING:
@@ -28,13 +26,12 @@ if TYPE_CHECKING:
     from gateway.app.people import DeskParts
     from gateway.authority.lending import Authority
     from gateway.authority.stops.model import Selection
-    from gateway.config import Configuration
-    from gateway.keys import Keys
     from gateway.model.caller import Principal
     from gateway.model.decision import Reason
     from gateway.model.wire import UpstreamTransport
     from gateway.pipeline.people import People
     from gateway.response.open_answers import OpenAnswers
+    from gateway.store.records import SealedStore
 
 log = structlog.get_logger("gateway.stops")
 
@@ -46,16 +43,15 @@ _LOOK_SECONDS: Final = 0.5
 class StopMemory:
     """The stops in force, before the switch: no credential is lent for a stopped request from the first moment."""
 
-    def __init__(self, configuration: Configuration, keys: Keys) -> None:
+    def __init__(self, store: SealedStore) -> None:
         self.register = StopRegister()
-        self.store = StopStore(configuration.state / "stops", subkey(keys.chain, "stops"))
+        self.records = store.of(STOPS)
 
     @classmethod
-    async def open(cls, stack: AsyncExitStack, configuration: Configuration, keys: Keys) -> StopMemory:
-        """Take over the stops of the gateway before this one. Raises `StopStoreError`."""
-        memory = cls(configuration, keys)
-        stack.callback(memory.store.close)
-        for stop in await memory.store.load():
+    async def open(cls, store: SealedStore) -> StopMemory:
+        """Take over the stops of the gateway before this one. Raises `StoreError`."""
+        memory = cls(store)
+        for stop in (await memory.records.load()).values():
             memory.register.put(stop)
         return memory
 
@@ -68,7 +64,7 @@ async def open_stops(stack: AsyncExitStack, parts: DeskParts, memory: StopMemory
     """Take stops of operators until the stack ends. Raises `GatewayError`."""
     switch = StopSwitch(
         memory.register,
-        memory.store,
+        memory.records,
         parts.journal.append,
         clock=parts.clock,
         elapsed=parts.monotonic,

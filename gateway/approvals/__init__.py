@@ -5,6 +5,5 @@ call. `desk` keeps the open questions; `store` keeps the questions over a restar
 """
 
 from gateway.approvals.desk import Desk, Times
-from gateway.approvals.store import ApprovalStore
 
-__all__ = ["ApprovalStore", "Desk", "Times"]
+__all__ = ["Desk", "Times"]

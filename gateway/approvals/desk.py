@@ -21,7 +21,7 @@ from gateway.approvals import events, state
 from gateway.approvals.digest import digest_subject
 from gateway.approvals.index import UNHEARD, QuestionIndex
 from gateway.approvals.model import OPEN, Approval, Question, Vote
-from gateway.background import in_thread, to_the_end
+from gateway.background import to_the_end
 from gateway.model.decision import Reason
 
 if TYPE_CHECKING:
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 class QuestionStore(Protocol):
     """Questions on disk: `store.ApprovalStore`."""
 
-    def load(self) -> StoredApprovals: ...
-    def describe(self, identifier: str, /) -> dict[str, Any] | None: ...
-    def add(self, approval: Approval, description: Mapping[str, Any], /) -> None: ...
-    def save(self, changed: Iterable[Approval], gone: Iterable[str] = (), /) -> None: ...
-    def save_position(self, journal: str, seq: int, /) -> None: ...
+    async def load(self) -> StoredApprovals: ...
+    async def describe(self, identifier: str, /) -> dict[str, Any] | None: ...
+    async def add(self, approval: Approval, description: Mapping[str, Any], /) -> None: ...
+    async def save(self, changed: Iterable[Approval], gone: Iterable[str] = (), /) -> None: ...
+    async def save_position(self, journal: str, seq: int, /) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class Desk:
         """Put a question to people, or join the question about the same call with a no, or without an answer yet.
         Refuse too many questions.
 
-        Raises `JournalError` and `ApprovalStoreError`: then there is no question.
+        Raises `JournalError` and `StoreError`: then there is no question.
         """
         return await to_the_end(self._ask(question, description))
 
@@ -133,7 +133,7 @@ class Desk:
             approval = state.ask(question)
             with self._hold_position():
                 await self._append(events.KIND, events.asked_entry(approval))
-                await in_thread(partial(self._store.add, approval, description))
+                await self._store.add(approval, description)
             self._index.put(approval)
         self._tell(approval)
         return approval
@@ -186,7 +186,7 @@ class Desk:
     async def use(self, identifier: str, decision: str) -> None:
         """Note that a call used its claimed approval. The `call` entry in the journal has the use already.
 
-        Raises `ApprovalStoreError`. The next start then reads the use from the journal.
+        Raises `StoreError`. The next start then reads the use from the journal.
         """
         approval = self._index.get(identifier)
         if approval is None:
@@ -246,7 +246,7 @@ class Desk:
             self._wake(identifier)
 
     async def note_sent(self, identifier: str, delivery: events.NoticeDelivery) -> None:
-        """Note that a channel delivered news of a question. Raises `JournalError` and `ApprovalStoreError`."""
+        """Note that a channel delivered news of a question. Raises `JournalError` and `StoreError`."""
         self._unreached.discard(identifier)
         await to_the_end(self._note_sent(identifier, delivery))
 
@@ -285,8 +285,8 @@ class Desk:
         return self._index.get(identifier)
 
     async def describe(self, identifier: str) -> dict[str, Any] | None:
-        """Return the description of a waiting call. Raises `ApprovalStoreError`."""
-        return await in_thread(partial(self._store.describe, identifier))
+        """Return the description of a waiting call. Raises `StoreError`."""
+        return await self._store.describe(identifier)
 
     async def vote(self, identifier: str, vote: Vote, shown: str) -> Approval | Reason:
         """Count a person's answer, also if the person's connection ends meanwhile. Raises `JournalError`.
@@ -332,13 +332,13 @@ class Desk:
             self._index.remove(approval)
             self._locks.pop(approval.id, None)
         if old:
-            await in_thread(partial(self._store.save, (), [approval.id for approval in old]))
+            await self._store.save((), [approval.id for approval in old])
         if position is not None and not self._saving and not self._claimed:
-            await in_thread(partial(self._store.save_position, *position))
+            await self._store.save_position(*position)
 
     async def restore(self) -> StoredApprovals:
-        """Take over the approvals of the gateway before this one. Raises `ApprovalStoreError`."""
-        stored = await in_thread(self._store.load)
+        """Take over the approvals of the gateway before this one. Raises `StoreError`."""
+        stored = await self._store.load()
         for approval in stored.approvals:
             self._index.put(approval)
             self._note_time(approval.question.asked, approval.granted, *(vote.at for vote in approval.votes))
@@ -361,7 +361,7 @@ class Desk:
         changed = tuple(one for one in self._index if one != self._stored.get(one.id))
         self._stored = {}
         if changed:
-            await in_thread(partial(self._store.save, changed))
+            await self._store.save(changed)
 
     async def withdraw_all(self, cause: str) -> None:
         """End all open approvals. The journal may lack the use of any."""
@@ -413,7 +413,7 @@ class Desk:
         """Write the newest state of an approval to the disk."""
         async with self._disk:
             if (newest := self._index.get(identifier)) is not None:
-                await in_thread(partial(self._store.save, (newest,)))
+                await self._store.save((newest,))
 
     @contextmanager
     def _hold_position(self) -> Generator[None]:

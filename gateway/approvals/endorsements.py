@@ -9,31 +9,24 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import Awaitable, Callable, Iterable
-from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
 
 from gateway.approvals import endorsement as events
 from gateway.approvals.endorsement import Endorsement, Event, Selection
-from gateway.approvals.sealed_file import StoredEndorsements
-from gateway.background import in_thread, to_the_end
+from gateway.approvals.store import StoredEndorsements
+from gateway.background import to_the_end
 from gateway.json import canonical
 
 if TYPE_CHECKING:
     from gateway.approvals.model import Binding, Person
+    from gateway.approvals.store import EndorsementStore
     from gateway.model.wire import Json, JsonObject
 
 PER_CALLER: Final = 500
 IN_ALL: Final = 10_000
 """Endorsements: some 1 KB each."""
-
-
-class EndorsementStore(Protocol):
-    """Endorsements on disk: `sealed_file.EndorsementFile`."""
-
-    def load(self) -> StoredEndorsements | None: ...
-    def save(self, stored: StoredEndorsements, /) -> None: ...
 
 
 class Endorsements:
@@ -97,7 +90,7 @@ class Endorsements:
 
     async def give(self, endorsement: Endorsement) -> bool:
         """Take in an endorsement in the place of an earlier one of the same values. Returns whether there was room.
-        Raises `JournalError`: then there is no endorsement. Raises `ApprovalStoreError`: the next start reads the
+        Raises `JournalError`: then there is no endorsement. Raises `StoreError`: the next start reads the
         endorsement from the journal.
         """
         return await to_the_end(self._give(endorsement))
@@ -144,15 +137,13 @@ class Endorsements:
                 self._place = place
                 await self._save()
 
-    async def restore(self) -> StoredEndorsements | None:
-        """Take over the endorsements of the previous gateway. Raises `ApprovalStoreError`. Returns `None` if the file does not open:
-        then there is no endorsement."""
-        stored = await in_thread(self._store.load)
-        if stored is not None:
-            self._latest = max(self._latest, stored.latest)
-            self._place = (stored.journal, stored.seq)
-            for endorsement in stored.endorsements:
-                self._put(endorsement)
+    async def restore(self) -> StoredEndorsements:
+        """Take over the endorsements of the previous gateway. Raises `StoreError`."""
+        stored = await self._store.load()
+        self._latest = max(self._latest, stored.latest)
+        self._place = (stored.journal, stored.seq)
+        for endorsement in stored.endorsements:
+            self._put(endorsement)
         return stored
 
     def replay(self, entry: JsonObject) -> None:
@@ -223,8 +214,7 @@ class Endorsements:
             del self._of_tool[key]
 
     async def _save(self) -> None:
-        stored = StoredEndorsements(tuple(self._all.values()), *self._place, self.now())
-        await in_thread(partial(self._store.save, stored))
+        await self._store.save(StoredEndorsements(*self._place, tuple(self._all.values()), self.now()))
 
 
 def _tool_of(endorsement: Endorsement) -> tuple[str, str, str]:

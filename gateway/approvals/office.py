@@ -44,14 +44,14 @@ class Office:
         return [summarize(approval) for approval in self.desk.list_open()]
 
     async def show(self, identifier: str, approver: Approver) -> dict[str, Any] | Reason:
-        """Return the whole question for a person. Raises `ApprovalStoreError`."""
+        """Return the whole question for a person. Raises `StoreError`."""
         approval = self.desk.get(identifier)
         if approval is None:
             return reasons.VOTE_UNKNOWN.reason()
         return describe(approval, await self.desk.describe(identifier), approver.person, self.desk.now())
 
     async def vote(self, identifier: str, approver: Approver, answer: SubmittedAnswer) -> dict[str, Any] | Reason:
-        """Count a person's answer. Raises `JournalError` and `ApprovalStoreError`."""
+        """Count a person's answer. Raises `JournalError` and `StoreError`."""
         if answer.answer not in {"approve", "deny"}:
             return reasons.VOTE_INVALID_ANSWER.reason()
         scopes: tuple[Scope, ...] = tuple(scope for scope in SCOPES if scope in answer.scopes or scope == "once")
@@ -83,7 +83,7 @@ class Office:
     async def revoke(self, selection: Selection, approver: Approver) -> list[dict[str, Any]] | Reason:
         """Take back and return the selected endorsements. Any approver may: the agent then asks again.
 
-        Raises `JournalError` and `ApprovalStoreError`.
+        Raises `JournalError` and `StoreError`.
         """
         if selection.is_empty:
             return reasons.ENDORSEMENT_INVALID_EMPTY.reason()

@@ -1,96 +1,111 @@
-"""Approvals on disk: `<state>/approvals/approvals.db`, a SQLite file with a sealed row for each.
-
-A row holds the description of a call, so it is encrypted with AES-256-GCM (NIST SP 800-38D) under its id. An edited or
-moved row does not open. The journal decides on the state: an older copy of a row is brought up to date from the
-journal. Several threads may use the file; a lock lets them take turns.
-"""
+"""Approvals among the durable records. The journal decides on the state: an older record is brought up to date from it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import Struct
+
+from gateway.approvals.endorsement import Endorsement
 from gateway.approvals.model import Approval
-from gateway.errors import ApprovalStoreError
-from gateway.sealed_database import SealedDatabase
+from gateway.errors import StoreError
+from gateway.store.engine import ABSENT
+from gateway.store.records import RecordKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
+
+    from gateway.store.records import SealedStore
 
 
-_SCHEMA: Final = """
-create table if not exists approvals (id text primary key, approval blob not null, description blob not null) without rowid;
-create table if not exists positions (one integer primary key check (one = 1), journal text not null, seq integer not null);
-"""
-_APPROVALS: Final = "select id, approval from approvals"
-_POSITION: Final = "select journal, seq from positions"
-_ADD: Final = "insert or replace into approvals values (?, ?, ?)"
-_CHANGE: Final = "update approvals set approval = ? where id = ?"
-_DESCRIPTION: Final = "select description from approvals where id = ?"
-_REMOVE: Final = "delete from approvals where id = ?"
+class JournalPosition(Struct, frozen=True):
+    """An entry of a journal. Records include the entries up to it, and may include later entries."""
 
-
-@dataclass(frozen=True, slots=True)
-class StoredApprovals:
-    """Contents of a store. `unreadable` counts the unreadable rows. The rows include the entries of the journal
-    `journal` up to the entry `seq`, and may include later entries."""
-
-    approvals: tuple[Approval, ...] = ()
-    unreadable: int = 0
     journal: str = ""
     seq: int = 0
 
 
+class StoredApprovals(JournalPosition, frozen=True):
+    """Contents of a store, with their position in the journal."""
+
+    approvals: tuple[Approval, ...] = ()
+
+
+class StoredEndorsements(JournalPosition, frozen=True):
+    """All endorsements, with their position in the journal. `latest` is the latest time of the gateway, so a clock set back
+    revives nothing. They are one record: without the key, no old endorsement can be put back beside newer ones."""
+
+    endorsements: tuple[Endorsement, ...] = ()
+    latest: float = 0.0
+
+
+APPROVALS: Final = RecordKind("approval", Approval)
+DESCRIPTIONS: Final = RecordKind("description of a call", dict[str, Any])
+POSITIONS: Final = RecordKind("position of approvals", JournalPosition)
+ENDORSEMENTS: Final = RecordKind("endorsements", StoredEndorsements)
+_ALL: Final = "all"
+
+
 class ApprovalStore:
-    """The database of approvals. Raises `ApprovalStoreError` for an unreadable or unwritable file."""
+    """The stored approvals, each with the description of its call. Raises `StoreError`."""
 
-    def __init__(self, folder: Path, key: bytes) -> None:
-        self.path = folder / "approvals.db"
-        # The journal is the record: after a loss of power, a question that is gone is asked again.
-        self._database = SealedDatabase(self.path, key, _SCHEMA, self._make_error, synchronous="normal")
+    def __init__(self, store: SealedStore) -> None:
+        self._store = store
+        self._approvals, self._descriptions = store.of(APPROVALS), store.of(DESCRIPTIONS)
+        self._positions = store.of(POSITIONS)
+        self._versions: dict[str, int] = {}
 
-    def load(self) -> StoredApprovals:
+    async def load(self) -> StoredApprovals:
         """Return the stored approvals."""
-        if not self.path.exists():
-            return StoredApprovals()
-        found = [
-            self._database.open_record(name, sealed, Approval) for name, sealed in self._database.query_rows(_APPROVALS)
-        ]
-        whole = tuple(approval for approval in found if approval is not None)
-        journal, seq = next(iter(self._database.query_rows(_POSITION)), ("", 0))
-        return StoredApprovals(whole, len(found) - len(whole), journal, seq)
+        found = await self._approvals.load_versions()
+        self._versions = {name: version for name, (_, version) in found.items()}
+        position = await self._positions.get(_ALL) or JournalPosition()
+        return StoredApprovals(position.journal, position.seq, tuple(approval for approval, _ in found.values()))
 
-    def save_position(self, journal: str, seq: int) -> None:
-        """Note that the rows follow the journal up to its entry `seq`."""
-        self._database.write([("insert or replace into positions values (1, ?, ?)", (journal, seq))])
+    async def save_position(self, journal: str, seq: int) -> None:
+        """Note that the records follow the journal up to its entry `seq`."""
+        await self._positions.put(_ALL, JournalPosition(journal, seq))
 
-    def describe(self, identifier: str) -> dict[str, Any] | None:
+    async def describe(self, identifier: str) -> dict[str, Any] | None:
         """Return the description of a call, `None` without a whole description."""
-        rows = self._database.query_rows(_DESCRIPTION, (identifier,))
-        return self._database.open_record(_description(identifier), rows[0][0], dict[str, Any]) if rows else None
+        return await self._descriptions.get(identifier)
 
-    def add(self, approval: Approval, description: Mapping[str, Any]) -> None:
+    async def add(self, approval: Approval, description: Mapping[str, Any]) -> None:
         """Write a new approval with the description of its call."""
-        sealed = (
-            self._database.seal_record(approval.id, approval),
-            self._database.seal_record(_description(approval.id), description),
+        version = await self._store.change(
+            self._approvals.changed(approval.id, approval, version=ABSENT),
+            self._descriptions.changed(approval.id, dict(description)),
         )
-        self._database.write([(_ADD, (approval.id, *sealed))])
+        self._note((approval,), version)
 
-    def save(self, changed: Iterable[Approval], gone: Iterable[str] = ()) -> None:
-        """Write changed approvals and remove others, all or nothing."""
-        changes = [(_CHANGE, (self._database.seal_record(approval.id, approval), approval.id)) for approval in changed]
-        self._database.write([*changes, *((_REMOVE, (identifier,)) for identifier in gone)])
+    async def save(self, changed: Iterable[Approval], gone: Iterable[str] = ()) -> None:
+        """Write changed approvals and remove others, all or nothing. A removed approval does not come back."""
+        kept = tuple(approval for approval in changed if approval.id in self._versions)
+        removed = tuple(gone)
+        version = await self._store.change(
+            *(self._approvals.changed(one.id, one, version=self._versions[one.id]) for one in kept),
+            *(records.removed(one) for one in removed for records in (self._approvals, self._descriptions)),
+        )
+        self._note(kept, version)
+        for identifier in removed:
+            self._versions.pop(identifier, None)
 
-    def close(self) -> None:
-        """Close the file. The next use opens the file again."""
-        self._database.close()
-
-    def _make_error(self, problem: str) -> ApprovalStoreError:
-        return ApprovalStoreError(f"the approvals {problem}", f"make {self.path.parent} writable, or remove it")
+    def _note(self, written: tuple[Approval, ...], version: int | None) -> None:
+        if version is None:
+            raise StoreError("another process changed an approval on disk", "run one gateway on a state folder")
+        self._versions.update((approval.id, version) for approval in written)
 
 
-def _description(identifier: str) -> str:
-    """Return the name for the seal of a description: no row's approval opens as its description."""
-    return f"description {identifier}"
+class EndorsementStore:
+    """The stored endorsements. Raises `StoreError`."""
+
+    def __init__(self, store: SealedStore) -> None:
+        self._records = store.of(ENDORSEMENTS)
+
+    async def load(self) -> StoredEndorsements:
+        """Return the stored endorsements, none if they cannot be read: then people are asked again."""
+        return (await self._records.load()).get(_ALL, StoredEndorsements())
+
+    async def save(self, stored: StoredEndorsements) -> None:
+        """Write all endorsements, whole or not at all."""
+        await self._records.put(_ALL, stored)

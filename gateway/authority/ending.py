@@ -61,7 +61,7 @@ class LeaseRecord:
         self._catching_up = asyncio.Lock()
 
     async def request(self, lease: Lease, decision: str | None) -> None:
-        """Record a request before the broker is asked. Raises `JournalError` and `LeaseStoreError`: then nobody may be asked."""
+        """Record a request before the broker is asked. Raises `JournalError` and `StoreError`: then nobody may be asked."""
         await self._store.put(lease)
         try:
             await self._append(events.KIND, events.requested_entry(lease, decision))
@@ -71,11 +71,11 @@ class LeaseRecord:
             raise
 
     async def keep(self, lease: Lease) -> None:
-        """Keep a handle that the broker prepared. Raises `LeaseStoreError`."""
+        """Keep a handle that the broker prepared. Raises `StoreError`."""
         await self._store.put(lease)
 
     async def issue(self, lease: Lease, credential: Credential, now: float) -> None:
-        """Record an issued credential. Raises `JournalError` and `LeaseStoreError`: then no call may carry it."""
+        """Record an issued credential. Raises `JournalError` and `StoreError`: then no call may carry it."""
         is_kept = self._keeps_values and lease.kind in ENDED_BY_VALUE
         await self._store.put(lease, credential if is_kept else None)
         await self._append(events.KIND, events.changed_entry(lease, now))

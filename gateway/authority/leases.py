@@ -127,7 +127,7 @@ class Leases:
     async def lend(self, broker: str, request: LeaseRequest, decision: str | None = None) -> Lent | BrokerRefusal:
         """Return the lease with the terms of a request. Parallel calls share one request to the broker.
 
-        `decision` is the id of the call. Raises `JournalError` and `LeaseStoreError`.
+        `decision` is the id of the call. Raises `JournalError` and `StoreError`.
         """
         terms = terms_of(request.task, request.upstream, request.scope)
         while (present := self.find(request)) is None:
@@ -226,10 +226,7 @@ class Leases:
 
     async def restore(self, store: LeaseStore) -> int:
         """End the leases of the gateway before this one, with their kept values. Return the number of leases."""
-        leases, unreadable = await store.load()
-        values = await store.load_values()
-        if unreadable:
-            log.error("lease.unreadable", rows=unreadable)
+        leases, values = await store.load(), await store.load_values()
         for lease in leases:
             ending = state.begin_end(lease, "restart", self.now())
             self._register.put(ending)

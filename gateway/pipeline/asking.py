@@ -73,7 +73,7 @@ class Questions(Struct, frozen=True):
     async def ask_people(self, context: RequestContext, prepared: PreparedCall, ruling: Ruling) -> Approval | Refusal:
         """Put a held call to people, or refuse it with too many questions.
 
-        Raises `JournalError` and `ApprovalStoreError`.
+        Raises `JournalError` and `StoreError`.
         """
         known = self.known.find_known(prepared.request.principal.key, prepared.task, ruling.content.sightings)
         description = self._describe(prepared, ruling, known)

@@ -83,7 +83,7 @@ class Issuer(Struct, frozen=True):
         Without a connection that the call needs, the answer sends the user to make one. `resumed` is the ticket of an earlier request.
         The credential of an approved call ends by `approval_ends`.
 
-        Raises `JournalError` and `LeaseStoreError`.
+        Raises `JournalError` and `StoreError`.
         """
         authority, upstream = self.authority, context.exchange.upstream
         terms = None if authority is None else authority.terms.get(upstream)
@@ -132,7 +132,7 @@ class Issuer(Struct, frozen=True):
     async def issue_for_message(self, context: RequestContext, request: UpstreamRequest) -> Attached | Refusal:
         """Return the credential of a message without a decision. It permits no calls, and is shared by such messages of a caller.
 
-        Raises `JournalError` and `LeaseStoreError`.
+        Raises `JournalError` and `StoreError`.
         """
         authority, upstream = self.authority, context.exchange.upstream
         terms = None if authority is None else authority.terms.get(upstream)

@@ -14,7 +14,7 @@ from msgspec import structs
 from gateway.approvals.endorsement import endorse, fact_of
 from gateway.approvals.model import Approval, Binding, Question, Recurrence
 from gateway.approvals.rules import without_recurrence
-from gateway.errors import ApprovalStoreError, JournalError
+from gateway.errors import JournalError, StoreError
 from gateway.inspection.role_values import at
 from gateway.json.pointer import item_number, split_pointer
 from gateway.model.caller import AuthMethod
@@ -82,7 +82,7 @@ async def give_endorsement(endorsements: Endorsements, approval: Approval, ident
     try:
         if not await endorsements.give(endorsement):
             log.warning("endorsement.full", approval=approval.id)
-    except (ApprovalStoreError, JournalError) as error:
+    except (StoreError, JournalError) as error:
         log.exception("endorsement.unsaved", id=endorsement.id, problem=error.message)
 
 

@@ -12,7 +12,7 @@ from gateway.approvals.desk import Desk
 from gateway.approvals.endorsements import Endorsements
 from gateway.approvals.model import Approval
 from gateway.approvals.state import fact_of
-from gateway.errors import ApprovalStoreError, HistoryError, JournalError
+from gateway.errors import HistoryError, JournalError, StoreError
 from gateway.history import TaskLedger
 from gateway.journal.writer import Journal
 from gateway.pipeline.record import append_or_log
@@ -70,7 +70,7 @@ class Releases(Struct, frozen=True):
                 await desk.end(approval.id, "superseded", "further-reasons")
             else:
                 await desk.end(approval.id, "void", decision.reasons[0].code)
-        except (ApprovalStoreError, JournalError) as error:
+        except (StoreError, JournalError) as error:
             # The journal has the use of the approval, so a restart cannot use it again.
             log.exception("approval.unsaved", id=approval.id, problem=error.message)
 

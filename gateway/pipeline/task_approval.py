@@ -48,7 +48,7 @@ class TaskApprovals(Struct, frozen=True):
         """Return the claimed approval of a declared task, or the answer to a waiting caller.
 
         Returns `None` for a declaration without a question to people, and for an unreadable declaration: its opening names the
-        problem. Raises `JournalError` and `ApprovalStoreError`.
+        problem. Raises `JournalError` and `StoreError`.
         """
         declared = read_declaration(body)
         if isinstance(declared, Reason) or not declared.asks:
@@ -69,7 +69,7 @@ class TaskApprovals(Struct, frozen=True):
         return await _claim_or_tell(people, principal, approval)
 
     async def settle_task(self, approval: TaskApproval | None, task_id: str | None) -> None:
-        """Use a claimed approval after its task was opened; give it back if there is no such task. Raises `ApprovalStoreError`."""
+        """Use a claimed approval after its task was opened; give it back if there is no such task. Raises `StoreError`."""
         if approval is None or self.people is None:
             return
         if task_id is None:

@@ -142,11 +142,8 @@ HISTORY_FULL: Final = RefusalText(
 HISTORY_EXPIRED: Final = RefusalText(
     "history/expired", 503, "The gateway no longer keeps this task.", "Open a new task.", _rpc.UNAVAILABLE
 )
-APPROVAL_STORE: Final = RefusalText(
-    "approval/store", 503, "The gateway cannot keep a question to people.", _ON_DISK, _rpc.UNAVAILABLE
-)
-CREDENTIAL_STORE: Final = RefusalText(
-    "credential/store", 503, "The gateway cannot keep a lease.", _ON_DISK, _rpc.UNAVAILABLE
+RECORDS_UNAVAILABLE: Final = RefusalText(
+    "records/unavailable", 503, "The gateway cannot keep or read its records on disk.", _ON_DISK, _rpc.UNAVAILABLE
 )
 CREDENTIAL_OPEN: Final = RefusalText(
     "credential/open",
@@ -154,15 +151,6 @@ CREDENTIAL_OPEN: Final = RefusalText(
     "The gateway has stopped, and the end of some leases is not proven.",
     "Start the gateway again: it ends them first.",
     _rpc.UNAVAILABLE,
-)
-CONNECTION_STORE: Final = RefusalText(
-    "connection/store", 503, "The gateway cannot keep a user's connection.", _ON_DISK, _rpc.UNAVAILABLE
-)
-SIGNAL_STORE: Final = RefusalText(
-    "signal/store", 503, "The gateway cannot keep a signal of an identity provider.", _ON_DISK, _rpc.UNAVAILABLE
-)
-STOP_STORE: Final = RefusalText(
-    "stop/store", 503, "The gateway cannot keep an operator's stop.", _ON_DISK, _rpc.UNAVAILABLE
 )
 JOURNAL_UNAVAILABLE: Final = RefusalText(
     "journal/unavailable",

@@ -14,6 +14,7 @@ from tests.e2e.wire import Caller, entries, token, verified
 from tests.gateway_process import GatewayProcess, free_port
 from tests.servers.serving import ServerProcess
 from tests.unit.recurring import KIND, RECURRING, policy_with
+from tests.unit.store.keeping import put_back_endorsements, read_endorsements
 
 GRANTS = "upstreams: {echo: [{id: all, agents: ['*'], issuers: ['*'], tools: ['*'], effects: [read, write]}]}\n"
 
@@ -67,24 +68,24 @@ def listed(folder: Path) -> list[dict[str, Any]]:
 def test_a_kill_loses_no_endorsement_and_revives_none(echo_server: ServerProcess, tmp_path: Path):
     config, port = configured(tmp_path, echo_server), free_port()
     kept, revoked = "ann@corp.example", "bob@corp.example"
-    file = tmp_path / "state/approvals/endorsements"
+    state = tmp_path / "state"
     with mortal_gateway(config, tmp_path, port=port) as gateway:
-        before = file.read_bytes()
+        before = read_endorsements(state)
         endorse(task_of_kind(gateway), kept)
         endorse(task_of_kind(gateway), revoked)
         gateway.process.kill()
-    # The disk lost the last states of the file: the journal has them.
-    file.write_bytes(before)
+    # The disk lost the last states of the record: the journal has them.
+    put_back_endorsements(state, before)
     with mortal_gateway(config, tmp_path, port=port) as gateway:
         assert [one["values"] for one in listed(tmp_path)] == [None, None]
-        both = file.read_bytes()
+        both = read_endorsements(state)
         agent = task_of_kind(gateway)
         assert [agent.call("echo", text=text).text for text in (kept, revoked)] == [kept, revoked]
         with connect_to_desk(tmp_path / "state/approvals.sock", "dave", []) as desk:
             desk.ask("revoke", selection={"id": listed(tmp_path)[1]["id"]})
         assert agent.call("echo", text=revoked).codes[-1] == "approval/pending"
         gateway.process.kill()
-    file.write_bytes(both)
+    put_back_endorsements(state, both)
     with mortal_gateway(config, tmp_path, port=port) as gateway:
         agent = task_of_kind(gateway)
         assert agent.call("echo", text=kept).text == kept

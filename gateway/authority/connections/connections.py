@@ -56,10 +56,7 @@ class Connections:
 
         A connection to another server counts as removed: no token goes to a server that did not give it.
         """
-        found, unreadable = await self._store.load()
-        if unreadable:
-            log.error("connection.unreadable", rows=unreadable)
-        for connection in found:
+        for connection in await self._store.load():
             if connection.is_removed or issuers.get(connection.broker) != connection.issuer:
                 self._removed[connection.id] = structs.replace(connection, is_removed=True)
             else:
@@ -86,19 +83,19 @@ class Connections:
         return self._locks.setdefault(connection.id, asyncio.Lock())
 
     async def token(self, connection: UserConnection) -> str | None:
-        """Return the refresh token of a connection in use. Raises `ConnectionStoreError`."""
+        """Return the refresh token of a connection in use. Raises `StoreError`."""
         token = await self._store.token(connection.id)
         if token is not None:
             self._hold(connection, token)
         return token if self._active.get(_place(connection)) is connection else None
 
     async def renew(self, connection: UserConnection, refresh_token: str) -> None:
-        """Store a new refresh token in the place of the old token. Raises `ConnectionStoreError`."""
+        """Store a new refresh token in the place of the old token. Raises `StoreError`."""
         self._hold(connection, refresh_token)
         await self._store.renew(connection.id, refresh_token)
 
     async def make(self, connection: UserConnection, refresh_token: str, link: ConnectionLink) -> None:
-        """Put a new connection into use, in place of an earlier one. Raises `JournalError` and `ConnectionStoreError`."""
+        """Put a new connection into use, in place of an earlier one. Raises `JournalError` and `StoreError`."""
         self._hold(connection, refresh_token)
         await self._append(events.KIND, events.made_entry(connection, link, self._clock()))
         await self._store.put(connection, refresh_token)
@@ -110,7 +107,7 @@ class Connections:
     async def remove(self, chosen: list[UserConnection], cause: RemovalCause) -> int:
         """Take connections out of use, and return their number. No call uses them from the first turn of the event loop on.
 
-        Raises `JournalError` and `ConnectionStoreError`.
+        Raises `JournalError` and `StoreError`.
         """
         now = self._clock()
         removed = [self._take_out(connection, now) for connection in chosen if self._is_active(connection)]

@@ -234,7 +234,7 @@ class ConnectionOffice:
     async def finish(self, broker: str, query: str, cookie: str | None) -> ConnectionEnd | Reason:
         """Take the authorization server's answer, and make the connection.
 
-        Raises `JournalError` and `ConnectionStoreError`.
+        Raises `JournalError` and `StoreError`.
         """
         browser, answer = self._browsers.find(cookie, self._clock()), read_answer(query)
         if isinstance(answer, Reason):

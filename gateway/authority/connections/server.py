@@ -110,12 +110,12 @@ class AuthorizationServer:
         if self._fixed is not None:
             return self._fixed
         async with self._registering:
-            known = await self._store.client(self.name)
+            known = await self._store.clients.get(self.name)
             if known is None or (known.issuer, known.redirect_uri) != (self.issuer, self.addresses.redirect_uri):
                 registered = await self._register()
                 if isinstance(registered, Reason):
                     return registered
-                await self._store.put_client(self.name, registered)
+                await self._store.clients.put(self.name, registered)
                 known = registered
         if known.secret is not None:
             self._live.hold(f"client {self.name}", [known.secret], OF_THE_GATEWAY)
@@ -224,7 +224,7 @@ class AuthorizationServer:
             return NoAnswer(f"{self.issuer} answered {describe_error(answer)}")
         if self._fixed is None and has_error(answer, "invalid_client"):
             # The registration is gone at the server. The next connection registers anew.
-            await self._store.remove_client(self.name)
+            await self._store.clients.remove(self.name)
         return Refused(
             f"{self.issuer} answered {describe_error(answer)}",
             is_final=has_error(answer, "invalid_grant"),

@@ -27,7 +27,7 @@ from gateway.authority.signals.set import SetFault, SetRules
 from gateway.authority.signals.store import StoredEvent
 from gateway.authority.signals.subjects import SignalSubject, digest_subject, issuers_named, may_name, read_subject
 from gateway.background import to_the_end
-from gateway.errors import GatewayError, SignalStoreError
+from gateway.errors import GatewayError, StoreError
 
 if TYPE_CHECKING:
     from gateway.authority.signals.register import Effect, SignalRegister
@@ -144,7 +144,7 @@ class SignalReceiver:
             log.warning("signals.heard-again", stream=stream.name)
         if signal is not None:
             if not self.register.has_room(signal):
-                raise SignalStoreError("too many signals are in force", "see `opagate signals status`")
+                raise StoreError("too many signals are in force", "see `opagate signals status`")
             put = self.register.put(signal)
         try:
             if outcome.action != "verified":
@@ -191,7 +191,7 @@ class SignalReceiver:
         await self._store.remove(old)
         for identifier in old:
             self.register.remove(identifier)
-        await self._store.forget(now)
+        await self._store.forget()
 
 
 def _weigh_signal(stream: SignalStream, event: SecurityEvent, told: CaepSignal) -> _EventOutcome | SetFault:

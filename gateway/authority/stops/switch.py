@@ -17,15 +17,18 @@ from gateway import reasons
 from gateway.authority.stops.model import CAPACITY, Selection, Stop, StopRegister, describe_stop
 from gateway.background import to_the_end
 from gateway.model.decision import Reason
+from gateway.store.records import RecordKind
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from gateway.authority.stops.store import StopStore
     from gateway.model.wire import JsonObject
+    from gateway.store.records import Records
 
 log = structlog.get_logger("gateway.stops")
 
+# A stop that is not read would let calls go on.
+STOPS: Final = RecordKind("stop", Stop, is_vital=True)
 KIND: Final = "switch"
 """Of entries in the journal. `stop` is the end of a gateway there."""
 LONGEST_NAME: Final = 2048
@@ -59,7 +62,7 @@ class StopSwitch:
     def __init__(
         self,
         register: StopRegister,
-        store: StopStore,
+        records: Records[Stop],
         append: Callable[[str, JsonObject], Awaitable[None]],
         *,
         clock: Callable[[], float],
@@ -68,7 +71,7 @@ class StopSwitch:
         find_problem: Callable[[Selection], Reason | None] = lambda _chosen: None,
     ) -> None:
         self.register = register
-        self._store = store
+        self._records = records
         self._append = append
         self._clock = clock
         self._elapsed = elapsed
@@ -100,7 +103,7 @@ class StopSwitch:
         stop = Stop(identifier, order.chosen, self._clock(), order.until, order.reason.strip(), dict(by))
         self._put(stop)
         try:
-            await self._store.put(stop)
+            await self._records.put(stop.id, stop)
             await self._record(stop)
         finally:
             effects = await self._end(stop)
@@ -131,7 +134,7 @@ class StopSwitch:
             return
         entry = {**describe_stop(stop), **more, "action": action, "at": self._clock()}
         await self._append(KIND, entry)
-        await self._store.remove(stop.id)
+        await self._records.remove(stop.id)
         self.register.remove(stop.id)
         self._deadlines.pop(stop.id, None)
         log.warning("stop.over", id=stop.id, scope=stop.chosen.scope, action=action)
@@ -139,7 +142,7 @@ class StopSwitch:
     async def _record(self, stop: Stop) -> None:
         await self._append(KIND, {**describe_stop(stop), "action": "stopped"})
         recorded = structs.replace(stop, is_recorded=True)
-        await self._store.put(recorded)
+        await self._records.put(stop.id, recorded)
         self.register.put(recorded)
 
     def _put(self, stop: Stop) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway import app, config
-from gateway.errors import JournalError, PolicyBroken
+from gateway.errors import JournalError, PolicyBroken, StoreError
 from gateway.upstream.http import HttpUpstream
 from gateway.upstream.stdio import StdioUpstream
 from tests.unit.harness import Back, Upstream, bench, call, message, result
@@ -22,6 +22,16 @@ async def test_a_policy_that_is_broken_keeps_everything_from_starting_and_leaves
     # The journal's lock is free again.
     async with bench(tmp_path):
         pass
+
+
+async def test_state_of_an_earlier_release_is_not_passed_over(tmp_path: Path):
+    configuration = config.parse("identity: [{kind: anonymous}]\nstate: state\n", base=tmp_path)
+    (tmp_path / "state/leases").mkdir(parents=True)
+    (tmp_path / "state/leases/leases.db").touch()
+
+    with pytest.raises(StoreError, match=r"leases\.db is of an earlier release"):
+        async with app.open_gateway(configuration):
+            pytest.fail("it started")
 
 
 def test_each_upstream_gets_the_transport_that_its_configuration_names(tmp_path: Path):

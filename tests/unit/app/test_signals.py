@@ -26,6 +26,7 @@ from tests.unit.identity.tokens import (
     jwt_identity,
     refused,
 )
+from tests.unit.store.keeping import sealed_store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +44,7 @@ def everybody(at: float, effect: Effect, issuer: str = ISSUER) -> Signal:
 
 def memory_of(folder: Path, *, signals: bool) -> SignalMemory:
     more = {"signals": [STREAM]} if signals else {}
-    return SignalMemory(configuration(folder, **more), KEYS)
+    return SignalMemory(configuration(folder, **more), sealed_store(folder))
 
 
 async def test_a_first_signal_ends_a_login_that_was_verified_before_it(tmp_path: Path):

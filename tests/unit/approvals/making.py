@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
-from gateway.approvals import ApprovalStore, Desk, Times
+from gateway.approvals import Desk, Times
 from gateway.approvals.endorsement import Endorsement
 from gateway.approvals.endorsements import Endorsements
 from gateway.approvals.model import ApproverRule, Binding, Person, Question, Requester, ShownReason, Vote
-from gateway.approvals.sealed_file import EndorsementFile
+from gateway.approvals.store import ApprovalStore, EndorsementStore
 from gateway.errors import JournalError
 from tests.unit.clock import Clock
+from tests.unit.store.keeping import sealed_store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,10 +90,14 @@ def endorsement(identifier: str = "e1", *, binding: dict[str, str] | None = None
 
 def make_endorsements(folder: Path, recorder: Recorder, clock: Clock, ticks: Clock | None = None) -> Endorsements:
     return Endorsements(
-        EndorsementFile(folder, KEY), key=KEY, append=recorder.append, clock=clock, monotonic=ticks or Clock(0.0)
+        EndorsementStore(sealed_store(folder)),
+        key=KEY,
+        append=recorder.append,
+        clock=clock,
+        monotonic=ticks or Clock(0.0),
     )
 
 
 def make_desk(folder: Path, recorder: Recorder, clock: Clock, **changes: Any) -> Desk:
     times = Times(900.0, 300.0, 0.05)
-    return Desk(times, ApprovalStore(folder, KEY), append=recorder.append, clock=clock, **changes)
+    return Desk(times, ApprovalStore(sealed_store(folder)), append=recorder.append, clock=clock, **changes)

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import sqlite3
-import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.approvals import ApprovalStore, Desk, Times
+from gateway.approvals import Desk, Times
 from gateway.approvals.events import NoticeDelivery
 from gateway.approvals.index import PER_TASK
 from gateway.approvals.model import Approval, Question, Requester
-from gateway.errors import ApprovalStoreError, JournalError
+from gateway.approvals.store import ApprovalStore
+from gateway.errors import JournalError, StoreError
 from gateway.model.decision import Reason
-from tests.unit.approvals.making import ALICE, BOB, DESCRIPTION, KEY, Recorder, make_desk, no, question, yes
+from tests.unit.approvals.making import ALICE, BOB, DESCRIPTION, Recorder, make_desk, no, question, yes
 from tests.unit.clock import Clock
+from tests.unit.store.keeping import edit, sealed_store
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ async def test_a_no_counts_although_the_person_leaves_meanwhile(tmp_path: Path, 
         if fields["event"] == "denied":
             await proceed.wait()
 
-    desk = Desk(Times(900.0, 300.0, 0.05), ApprovalStore(tmp_path, KEY), append=append, clock=clock)
+    desk = Desk(Times(900.0, 300.0, 0.05), ApprovalStore(sealed_store(tmp_path)), append=append, clock=clock)
     asked = await ask(desk)
     leaving = asyncio.create_task(desk.vote("q1", no(ALICE), asked.question.shown))
     while recorder.events[-1] != "denied":
@@ -159,22 +159,23 @@ async def test_a_slow_disk_keeps_the_newest_state(tmp_path: Path, recorder: Reco
     class SlowStore(ApprovalStore):
         """The write of a yes takes until another write could have begun."""
 
-        def save(self, changed: Any, gone: Any = ()) -> None:
+        async def save(self, changed: Any, gone: Any = ()) -> None:
             changed = tuple(changed)
             if [one.state for one in changed] == ["granted"]:
                 begun.set()
-                proceed.wait(0.3)
-            super().save(changed, gone)
+                for _ in range(50):
+                    await asyncio.sleep(0)
+            await super().save(changed, gone)
 
-    begun, proceed = threading.Event(), threading.Event()
-    desk = Desk(Times(900.0, 300.0, 0.05), SlowStore(tmp_path, KEY), append=recorder.append, clock=clock)
+    begun = asyncio.Event()
+    desk = Desk(Times(900.0, 300.0, 0.05), SlowStore(sealed_store(tmp_path)), append=recorder.append, clock=clock)
     asked = await ask(desk)
     granting = asyncio.create_task(desk.vote("q1", yes(), asked.question.shown))
-    await asyncio.to_thread(begun.wait)
+    await begun.wait()
     assert desk.claim("q1")
     await asyncio.gather(desk.use("q1", "d2"), desk.note_sent("q1", NoticeDelivery("hook", "asked", "msg_1")), granting)
 
-    (stored,) = ApprovalStore(tmp_path, KEY).load().approvals
+    (stored,) = (await ApprovalStore(sealed_store(tmp_path)).load()).approvals
     assert (stored.state, stored.told) == ("used", ("hook",))
 
 
@@ -273,7 +274,7 @@ async def test_old_questions_are_forgotten_and_removed_from_the_disk(desk: Desk,
     await desk.sweep()
 
     assert desk.get("q1") is None
-    assert ApprovalStore(tmp_path, KEY).load().approvals == ()
+    assert (await ApprovalStore(sealed_store(tmp_path)).load()).approvals == ()
 
 
 # --- restart -----------------------------------------------------------------------------------------
@@ -315,24 +316,23 @@ async def test_a_position_is_not_noted_while_the_journal_knows_more(desk: Desk, 
     await grant(desk)
     desk.claim("q1")
     await desk.sweep(("journal", 7))
-    assert ApprovalStore(tmp_path, KEY).load().seq == 0
+    assert (await ApprovalStore(sealed_store(tmp_path)).load()).seq == 0
     desk.give_back("q1")
     await desk.sweep(("journal", 7))
-    assert ApprovalStore(tmp_path, KEY).load().seq == 7
+    assert (await ApprovalStore(sealed_store(tmp_path)).load()).seq == 7
 
 
 async def test_edited_and_swapped_rows_do_not_open(desk: Desk, tmp_path: Path):
     for identifier in ("q1", "q2", "q3"):
         await ask(desk, identifier)
-    with sqlite3.connect(tmp_path / "approvals.db") as database:
-        (other,) = database.execute("select approval from approvals where id = 'q1'").fetchone()
-        database.execute("update approvals set approval = ? where id = 'q2'", (other,))
-        database.execute("update approvals set approval = description where id = 'q3'")
-        plain = b"".join(b"".join(row[1:]) for row in database.execute("select * from approvals"))
-    found = ApprovalStore(tmp_path, KEY).load()
+    ((other,),) = edit(tmp_path, "select value from records where kind = 'approval' and id = 'q1'")
+    edit(tmp_path, "update records set value = ? where kind = 'approval' and id = 'q2'", other)
+    edit(tmp_path, "delete from records where kind = 'approval' and id = 'q3'")
+    edit(tmp_path, "update records set kind = 'approval' where id = 'q3'")
+    plain = b"".join(value for (value,) in edit(tmp_path, "select value from records"))
+    found = await ApprovalStore(sealed_store(tmp_path)).load()
 
     assert [one.id for one in found.approvals] == ["q1"]
-    assert found.unreadable == 2
     assert b"files/delete" not in plain
 
 
@@ -350,12 +350,11 @@ async def test_many_questions_are_written_at_once(tmp_path: Path, recorder: Reco
 
     await asyncio.gather(*(use(number) for number in range(60)))
 
-    stored = ApprovalStore(tmp_path, KEY).load()
+    stored = await ApprovalStore(sealed_store(tmp_path)).load()
     assert [one.state for one in stored.approvals] == ["used"] * 60
-    assert stored.unreadable == 0
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path):
+async def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ApprovalStoreError, match="cannot be used"):
-        ApprovalStore(tmp_path / "file", KEY).add(Approval(question()), DESCRIPTION)
+    with pytest.raises(StoreError, match="cannot be used"):
+        await ApprovalStore(sealed_store(tmp_path / "file")).add(Approval(question()), DESCRIPTION)

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from gateway.approvals import ApprovalStore, Desk, Times, state
+from gateway.approvals import Desk, Times, state
 from gateway.approvals.events import fold_entry
 from gateway.approvals.model import Approval, ApproverRule, Person, Question
+from gateway.approvals.store import ApprovalStore
 from gateway.model.decision import Reason
-from tests.unit.approvals.making import BOB, DESCRIPTION, KEY, Recorder, make_desk, no, question, yes
+from tests.unit.approvals.making import BOB, DESCRIPTION, Recorder, make_desk, no, question, yes
 from tests.unit.clock import Clock
+from tests.unit.store.keeping import sealed_store
 
 ROUNDS = 60
 
@@ -35,9 +37,9 @@ class SlowRecorder(Recorder):
         await super().append(kind, fields)
 
 
-def agrees(folder: Path, recorder: Recorder, desk: Desk, identifiers: Iterable[str]) -> None:
+async def agrees(folder: Path, recorder: Recorder, desk: Desk, identifiers: Iterable[str]) -> None:
     """The journal, read from its beginning, and the disk have each approval as the desk has it."""
-    stored = {one.id: one for one in ApprovalStore(folder, KEY).load().approvals}
+    stored = {one.id: one for one in (await ApprovalStore(sealed_store(folder)).load()).approvals}
     for identifier in identifiers:
         known = desk.get(identifier)
         assert known is not None
@@ -75,7 +77,7 @@ async def test_an_answer_and_the_end_of_time_at_the_same_instant(tmp_path: Path,
         assert ends == [found.state]
 
     assert won == {"granted", "denied", "expired"}
-    agrees(tmp_path, recorder, desk, [f"q{number}" for number in range(ROUNDS)])
+    await agrees(tmp_path, recorder, desk, [f"q{number}" for number in range(ROUNDS)])
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -133,7 +135,7 @@ async def test_of_a_thousand_racing_votes_exactly_the_asked_number_counts(tmp_pa
     assert len({vote.person.id for vote in counted[-1].votes}) == 3
     assert refused <= {"vote/closed", "vote/twice"}
     assert recorder.events == ["asked", "vote", "vote", "granted"]
-    agrees(tmp_path, recorder, desk, ["q1"])
+    await agrees(tmp_path, recorder, desk, ["q1"])
 
 
 async def test_one_person_by_two_channels_and_issuers_is_one_person(tmp_path: Path):
@@ -175,7 +177,7 @@ async def test_a_withdrawal_takes_no_approval_from_the_call_that_has_it(tmp_path
 async def test_a_clock_that_is_set_back_lengthens_nothing(tmp_path: Path):
     clock, passed = Clock(10_000.0), Clock(0.0)
     times = Times(900.0, 300.0, 0.05)
-    desk = Desk(times, ApprovalStore(tmp_path, KEY), append=Recorder().append, clock=clock, monotonic=passed)
+    desk = Desk(times, ApprovalStore(sealed_store(tmp_path)), append=Recorder().append, clock=clock, monotonic=passed)
     for identifier in ("pending", "granted"):
         await desk.ask(question(identifier, asked=10_000.0, expires=10_900.0), DESCRIPTION)
     await desk.vote("granted", yes(at=desk.now()), "sha256:shown-granted")

@@ -9,23 +9,17 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from gateway.approvals import endorsements as register
-from gateway.approvals.endorsement import Selection, endorse, fact_of, read_given
+from gateway.approvals.endorsement import Selection, read_given
 from gateway.approvals.endorsements import Endorsements
-from gateway.approvals.model import Approval, Recurrence
-from gateway.approvals.sealed_file import EndorsementFile, StoredEndorsements
-from gateway.errors import ApprovalStoreError, JournalError
+from gateway.errors import JournalError
 from tests.unit.approvals.making import (
-    ALICE,
     BOB,
-    KEY,
     Recorder,
     endorsement,
     make_endorsements,
-    question,
-    yes,
 )
 from tests.unit.clock import Clock
+from tests.unit.store.keeping import put_back_endorsements, read_endorsements
 
 
 @pytest.fixture
@@ -108,11 +102,10 @@ async def test_the_journal_gives_back_all_but_the_values(known: Endorsements, jo
 
 async def test_the_journal_brings_an_older_file_up_to_date(known: Endorsements, journal: Recorder, tmp_path: Path):
     await known.give(endorsement("e1"))
-    file = tmp_path / "endorsements"
-    older = file.read_bytes()
+    older = read_endorsements(tmp_path)
     await known.revoke(Selection(id="e1"), BOB)
     await known.give(endorsement("e2"))
-    file.write_bytes(older)
+    put_back_endorsements(tmp_path, older)
 
     assert [one.id for one in (await restored(tmp_path)).list()] == ["e1"]
     assert [one.id for one in (await restored(tmp_path, journal.entries)).list()] == ["e2"]
@@ -185,95 +178,8 @@ async def test_parallel_revocations_end_an_endorsement_once(known: Endorsements,
     assert journal.events == ["given", "revoked"]
 
 
-async def test_a_file_that_does_not_open_is_told(tmp_path: Path, known: Endorsements):
+async def test_endorsements_that_do_not_open_endorse_nothing(tmp_path: Path, known: Endorsements):
     await known.give(endorsement())
-    assert EndorsementFile(tmp_path, b"x" * 32).load() is None
-    (tmp_path / "endorsements").write_bytes(b"")
-    assert EndorsementFile(tmp_path, KEY).load() is None
+    assert b"boss" not in read_endorsements(tmp_path)
+    put_back_endorsements(tmp_path, b"")
     assert (await restored(tmp_path)).list() == []
-
-
-def test_a_file_that_cannot_be_written_is_told(tmp_path: Path):
-    (tmp_path / "endorsements").mkdir()
-    file = EndorsementFile(tmp_path, KEY)
-    with pytest.raises(ApprovalStoreError, match="cannot be used"):
-        file.save(StoredEndorsements())
-    with pytest.raises(ApprovalStoreError, match="cannot be used"):
-        file.load()
-
-
-async def test_a_link_in_the_place_of_the_new_file_is_not_followed(tmp_path: Path, known: Endorsements):
-    (tmp_path / "endorsements.new").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(ApprovalStoreError):
-        await known.give(endorsement())
-    assert not (tmp_path / "elsewhere").exists()
-
-
-async def test_the_file_is_for_its_owner_alone(tmp_path: Path, known: Endorsements):
-    await known.give(endorsement())
-    assert (tmp_path / "endorsements").stat().st_mode & 0o777 == 0o600
-    assert b"boss" not in (tmp_path / "endorsements").read_bytes()
-
-
-# --- room --------------------------------------------------------------------------------------------
-
-
-async def test_a_caller_has_so_many_endorsements_and_no_more(known: Endorsements, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(register, "PER_CALLER", 2)
-    assert [await known.give(endorsement(name)) for name in ("e1", "e2", "e3")] == [True, True, False]
-    assert await known.give(endorsement("e4", binding={"values": "hmac-sha256:e1"}))
-    assert await known.give(endorsement("e5", binding={"principal": "k2"}))
-
-
-# --- selection, facts --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "selection",
-    [
-        Selection(all=True),
-        Selection(id="e1"),
-        Selection(principal="agent"),
-        Selection(principal="ursula"),
-        Selection(principal="k1"),
-        Selection(tool="mail/send", kind="weekly-report"),
-    ],
-)
-def test_a_selection_fits_by_every_given_field(selection: Selection):
-    assert selection.fits(endorsement())
-
-
-@pytest.mark.parametrize(
-    "selection",
-    [
-        Selection(principal="k"),
-        Selection(tool="mail/send", kind="weekly"),
-        Selection(id="e1", tool="mail/other"),
-        Selection(all=True, id="e2"),
-    ],
-)
-def test_a_selection_does_not_fit_by_some_fields_alone(selection: Selection):
-    assert not selection.fits(endorsement())
-
-
-def approval(*votes: Any, recurs: bool = True) -> Approval:
-    recurrence = Recurrence(endorsement().binding, 60, ("/to",), {"/to": ["x"]}) if recurs else None
-    return Approval(question(recurrence=recurrence), "used", votes, granted=1_001.0)
-
-
-RECURRING: Any = ("once", "recurring")
-
-
-def test_all_approvers_have_to_choose_the_scope():
-    assert endorse(approval(yes(scopes=RECURRING)), "e1", 1_000.0) is not None
-    assert endorse(approval(yes(scopes=RECURRING), yes(ALICE)), "e1", 1_000.0) is None
-    assert endorse(approval(yes()), "e1", 1_000.0) is None
-    assert endorse(approval(yes(scopes=RECURRING), recurs=False), "e1", 1_000.0) is None
-    given = endorse(approval(yes(scopes=RECURRING), yes(ALICE, scopes=RECURRING)), "e1", 1_000.0)
-    assert given is not None
-    assert ([vote.person.id for vote in given.votes], given.expires) == (["bob", "alice"], 1_060.0)
-
-
-@pytest.mark.parametrize(("now", "age"), [(1_000.0, 0), (1_000.1, 1), (1_001.0, 1), (999.0, 0)])
-def test_an_age_is_never_told_too_short(now: float, age: int):
-    assert fact_of(endorsement(), "2026-01-01T00:00:00Z", now)["age_seconds"] == age

@@ -25,9 +25,9 @@ from gateway.authority.store import LeaseStore
 from gateway.errors import JournalError
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.target import Revocable
+from tests.unit.store.keeping import sealed_store
 
 AGENT = Principal(id="agent", issuer="https://idp.example", method=AuthMethod.JWT)
-KEY = b"k" * 32
 
 
 @dataclass
@@ -92,7 +92,7 @@ class Lending:
 
     def start(self) -> None:
         """Build the leases, as a start of the gateway does."""
-        self.store = LeaseStore(self.folder / "leases", KEY)
+        self.store = LeaseStore(sealed_store(self.folder))
         self.register = LeaseRegister()
         record = LeaseRecord(self.store, self._append, keeps_values=self.keeps_values)
         brokers = {self.broker.name: self.broker}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.unit.authority.lending import Lending, ScriptedBroker
 from tests.unit.authority.test_leases import lent, settled
+from tests.unit.store.keeping import edit
 
 
 @pytest.fixture
@@ -46,9 +45,10 @@ async def test_a_value_of_another_lease_does_not_open(tmp_path: Path):
     lending = Lending(tmp_path, keeps_values=True)
     await lent(lending)
     await lending.store.put(lending.leases.all()[0])
-    with closing(sqlite3.connect(lending.store.path)) as database, database:
-        database.execute("update credentials set id = 'l2'")
-        database.execute("insert into credentials select 'l1', lease from leases")
+    edit(tmp_path, "update records set id = 'l2' where kind = 'value of a lease'")
+    edit(
+        tmp_path, "insert into records select 'value of a lease', id, 9, value, null from records where kind = 'lease'"
+    )
 
     assert await lending.store.load_values() == {}
 
@@ -56,8 +56,7 @@ async def test_a_value_of_another_lease_does_not_open(tmp_path: Path):
 async def test_a_value_without_a_lease_is_removed_at_the_start(tmp_path: Path):
     lending = Lending(tmp_path, keeps_values=True)
     await lent(lending)
-    with closing(sqlite3.connect(lending.store.path)) as database, database:
-        database.execute("delete from leases")
+    edit(tmp_path, "delete from records where kind = 'lease'")
     lending.start()
 
     assert await lending.leases.restore(lending.store) == 0

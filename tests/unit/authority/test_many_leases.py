@@ -1,16 +1,14 @@
 """Many leases at once: they share waits for the disk, and their ends leave turns of the event loop to calls."""
 
 import asyncio
-import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from gateway.authority.ending import STARTS
 from gateway.authority.leases import SWEPT, Lent
-from gateway.authority.store import AT_ONCE
-from gateway.errors import LeaseStoreError
+from gateway.store.sqlite import AT_ONCE, SqliteStore
 from tests.unit.authority.lending import Lending
 
 MANY = 3 * max(STARTS, AT_ONCE, SWEPT)
@@ -27,15 +25,15 @@ async def lending(tmp_path: Path) -> Lending:
 
 
 def counted_writes(lending: Lending, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return a list that gets the number of rows of each write."""
-    database, sizes = lending.store._database, list[int]()  # pyright: ignore[reportPrivateUsage]
-    write = database.write
+    """Return a list that gets the number of changes of each write."""
+    engine, sizes = cast("SqliteStore", lending.store._store.engine), list[int]()  # pyright: ignore[reportPrivateUsage]
+    write = engine._write  # pyright: ignore[reportPrivateUsage]
 
-    def counting(statements: Any) -> None:
-        sizes.append(len(statements))
-        write(statements)
+    def counting(sets: Any) -> list[int | None]:
+        sizes.append(len(sets))
+        return write(sets)
 
-    monkeypatch.setattr(database, "write", counting)
+    monkeypatch.setattr(engine, "_write", counting)
     return sizes
 
 
@@ -46,7 +44,7 @@ async def test_ends_at_the_same_time_share_writes_and_each_is_proven(lending: Le
     await lending.leases._ender.settle(60)  # pyright: ignore[reportPrivateUsage]
 
     assert lending.leases.all() == ()
-    assert (await lending.store.load())[0] == ()
+    assert await lending.store.load() == ()
     assert sum(sizes) == 2 * MANY
     assert max(sizes) <= AT_ONCE
     assert len(sizes) <= MANY / 4
@@ -93,17 +91,3 @@ async def test_an_end_that_is_given_up_before_it_started_asks_nobody(lending: Le
 
     assert f"l{MANY - 1}" not in {identifier for identifier, _ in lending.broker.ended}
     assert len(lending.broker.ended) == MANY - 1
-
-
-async def test_a_failed_write_is_told_to_each_change_of_it(lending: Lending, monkeypatch: pytest.MonkeyPatch):
-    database = lending.store._database  # pyright: ignore[reportPrivateUsage]
-    monkeypatch.setattr(
-        database, "_connect_once", lambda: (_ for _ in ()).throw(sqlite3.OperationalError("disk I/O error"))
-    )
-
-    found = await asyncio.gather(*(lending.store.remove(f"l{number}") for number in range(5)), return_exceptions=True)
-
-    assert [type(each) for each in found] == [LeaseStoreError] * 5
-    monkeypatch.undo()
-    await lending.store.remove("l0")
-    assert len((await lending.store.load())[0]) == MANY - 1

@@ -470,7 +470,7 @@ async def test_a_full_register_takes_no_further_subject_and_forgets_none(
         answer = await here.push(here.idp.event(account("ann")))
         assert answer.status == 503
         assert (await here.push(here.idp.event(account("u-1")))).status == 202, "a known subject needs no room"
-        assert [entry["reasons"][0]["code"] for entry in here.there.entries("refused")] == ["signal/store"]
+        assert [entry["reasons"][0]["code"] for entry in here.there.entries("refused")] == ["records/unavailable"]
 
 
 async def test_a_device_that_no_longer_complies_ends_the_leases_until_it_does(

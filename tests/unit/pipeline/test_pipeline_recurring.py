@@ -27,6 +27,7 @@ from tests.unit.recurring import (
     task_of_kind,
     told,
 )
+from tests.unit.store.keeping import put_back_endorsements, read_endorsements
 
 if TYPE_CHECKING:
     from gateway.model.target import Target
@@ -307,23 +308,21 @@ async def test_endorsements_outlive_a_restart_and_a_lost_file(tmp_path: Path):
 async def test_a_file_that_was_changed_endorses_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     async with recurring_bench(tmp_path) as there:
         await endorse(there, to=BOSS)
-    file = tmp_path / "state/approvals/endorsements"
-    sealed = bytearray(file.read_bytes())
+    sealed = bytearray(read_endorsements(tmp_path / "state"))
     sealed[-1] ^= 1
-    file.write_bytes(sealed)
+    put_back_endorsements(tmp_path / "state", bytes(sealed))
     async with recurring_bench(tmp_path) as there:
-        assert "endorsements.unreadable" in capsys.readouterr().out
+        assert "store.unreadable" in capsys.readouterr().out
         assert not await (await task_of_kind(there)).passes(to=BOSS)
 
 
 async def test_an_older_file_revives_nothing_that_was_revoked(tmp_path: Path):
-    file = tmp_path / "state/approvals/endorsements"
     async with recurring_bench(tmp_path) as there:
         await endorse(there, to=BOSS)
-    older = file.read_bytes()
+    older = read_endorsements(tmp_path / "state")
     async with recurring_bench(tmp_path) as there:
         await endorsements(there).revoke(Selection(all=True), CAROL)
-    file.write_bytes(older)
+    put_back_endorsements(tmp_path / "state", older)
     async with recurring_bench(tmp_path) as there:
         assert endorsements(there).list() == []
         assert not await (await task_of_kind(there)).passes(to=BOSS)

@@ -24,8 +24,10 @@ from gateway.credentials.live_values import LiveValues
 from gateway.errors import JournalError
 from gateway.model.caller import AuthMethod, Principal, User
 from gateway.model.decision import Reason
+from gateway.store.records import SealedStore
 from tests.unit.authority.connections.server import FakeServer
 from tests.unit.live import live_values
+from tests.unit.store.keeping import sealed_store
 
 BASE = "https://gateway.example"
 RESOURCE = "https://crm.example/mcp"
@@ -47,7 +49,7 @@ class Connecting:
     removed: list[UserConnection] = field(default_factory=list[UserConnection])
     opened: list[OAuthClient | OpenIdLogin] = field(default_factory=list["OAuthClient | OpenIdLogin"])
     live: LiveValues = field(default_factory=live_values)
-    stores: list[ConnectionStore] = field(default_factory=list[ConnectionStore])
+    stores: list[SealedStore] = field(default_factory=list[SealedStore])
 
     def __post_init__(self) -> None:
         self.build()
@@ -58,8 +60,9 @@ class Connecting:
         given |= {"revoke": "introspect", **self.settings}
         parsed = UserOAuthBroker.model_validate(given)
         login = ConnectionLogin.model_validate({"issuer": self.idp.url, "client_id": "gw-login"})
-        self.store = ConnectionStore(self.folder / "connections", KEY)
-        self.stores.append(self.store)
+        self.records = sealed_store(self.folder)
+        self.store = ConnectionStore(self.records)
+        self.stores.append(self.records)
         self.connections = Connections(self.store, self._append, self.now, self.live)
         self.connections.watch(self.removed.append)
         self.servers = {name: self._server(name, parsed) for name in ("crm", "other")}

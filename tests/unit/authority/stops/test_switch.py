@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 
 from gateway.authority.stops.model import CAPACITY, Selection, Stop, StopRegister
-from gateway.authority.stops.store import StopStore
-from gateway.authority.stops.switch import StopEffects, StopOrder, StopSwitch
-from gateway.errors import JournalError, StopStoreError
+from gateway.authority.stops.switch import STOPS, StopEffects, StopOrder, StopSwitch
+from gateway.errors import JournalError, StoreError
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.decision import Reason
+from tests.unit.store.keeping import sealed_store
 
-KEY = b"k" * 32
 TRIAGE = Principal("triage", "https://idp.example", AuthMethod.JWT)
 OF_TRIAGE = Selection("agent", "triage")
 BY = {"id": "account 0", "channel": "socket"}
@@ -38,12 +37,13 @@ class Operating:
     entries: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
     async def start(self) -> None:
-        self.register, self.store = StopRegister(), StopStore(self.folder / "stops", KEY)
-        for stop in await self.store.load():
+        self.register, self.store = StopRegister(), sealed_store(self.folder)
+        records = self.store.of(STOPS)
+        for stop in (await records.load()).values():
             self.register.put(stop)
         self.switch = StopSwitch(
             self.register,
-            self.store,
+            records,
             self._append,
             clock=lambda: self.now,
             elapsed=lambda: self.elapsed,
@@ -89,7 +89,7 @@ async def test_a_stop_is_kept_and_recorded_before_it_ends_what_is_under_way(oper
     assert entry == {
         "id": stop.id, "scope": "agent", "name": "triage", "at": 1_000.0, "reason": "a test", "by": BY, "action": "stopped",
     }  # fmt: skip
-    assert [found.is_recorded for found in await operating.store.load()] == [True]
+    assert [found.is_recorded for found in (await operating.store.of(STOPS).load()).values()] == [True]
 
 
 @pytest.mark.parametrize("killed", ["journal stopped", "end"])
@@ -227,5 +227,5 @@ async def test_a_stored_stop_that_cannot_be_read_keeps_the_gateway_from_starting
     await operating.stop()
     operating.store.close()
 
-    with pytest.raises(StopStoreError, match="1 stops that cannot be read"):
-        await StopStore(tmp_path / "stops", b"o" * 32).load()
+    with pytest.raises(StoreError, match="1 records of the kind 'stop' cannot be read"):
+        await sealed_store(tmp_path, b"o" * 32).of(STOPS).load()

@@ -1,0 +1,67 @@
+"""The operations of an engine for durable records. Pure: the vocabulary alone.
+
+Every operation is a set of changes, carried out whole or not at all:
+- change a record if its version is still `n`: a change with `version=n`
+- add a record once, or append to a log after its event `n`: a change of an absent record, with `version=ABSENT`
+- claim: a change of an absent record with an end; an ended record counts as absent
+- expire: remove the records of a kind whose end is over
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple, Protocol
+
+ABSENT: Final = 0
+"""The version of a record that is not there."""
+
+
+class Record(NamedTuple):
+    """A stored value. No two writes give the same version, also not to a record that was removed between them."""
+
+    id: str
+    version: int
+    value: bytes
+
+
+class Change(NamedTuple):
+    """A new value of a record, or its removal for `None`. `version` is the expected version; `None` expects nothing.
+
+    `expires` is the end of the record, in seconds since the epoch.
+    """
+
+    kind: str
+    id: str
+    value: bytes | None
+    version: int | None = None
+    expires: float | None = None
+
+
+class Engine(Protocol):
+    """An engine that keeps records by kind and id. Each method raises `StoreError`."""
+
+    async def read(self, kind: str, identifier: str, /) -> Record | None:
+        """Return a record, `None` if it is not there or has ended."""
+        ...
+
+    async def list(self, kind: str, /) -> list[Record]:
+        """Return the records of a kind, in the order of their ids."""
+        ...
+
+    async def count(self, kind: str, /) -> int:
+        """Return the number of records of a kind."""
+        ...
+
+    async def change(self, *changes: Change) -> int | None:
+        """Carry out all changes, and return the new version. Return `None`, and change nothing, for another version than expected.
+
+        The changes are on disk when this returns. A cancelled caller goes after that.
+        """
+        ...
+
+    async def expire(self, kind: str, /) -> None:
+        """Remove the records of a kind that have ended."""
+        ...
+
+    def close(self) -> None:
+        """Close the engine. The next use opens it again."""
+        ...
