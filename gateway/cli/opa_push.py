@@ -18,6 +18,7 @@ from msgspec import structs
 from gateway.cli.opa_admin import Rejected
 from gateway.errors import PolicyBroken, PolicyError
 from gateway.policy.bundle import is_within_roots
+from gateway.policy.grant_index import with_grant_index
 from gateway.policy.opa_contents import (
     PREFIX,
     PUSHED,
@@ -123,7 +124,7 @@ def wanted_contents(policy: Bundle) -> Contents:
     """Return the contents of an OPA with a policy. Raise `PolicyBroken`."""
     data: dict[str, dict[str, Any]] = {}
     for root in owned_roots(policy):
-        value: object = policy.decoded_data()
+        value: object = with_grant_index(policy.decoded_data())
         for part in root.split("/"):
             value = cast("dict[str, object]", value).get(part) if isinstance(value, dict) else None
         if isinstance(value, dict):

@@ -9,8 +9,8 @@ from gateway.policy import syntax
 from gateway.policy.references import Path, ReferenceGraph
 from gateway.policy.syntax import Module, Rule
 
-_OPEN: Final[tuple[Path, ...]] = (("data", "gateway", "grants", "upstreams"),)
-"""Places with keys of the operator's own."""
+_OPEN: Final[tuple[Path, ...]] = (("data", "gateway", "grants", "upstreams"), ("data", "gateway", "grants", "index"))
+"""Places with keys of the operator's own, and of the gateway's index."""
 
 
 class DataTree:

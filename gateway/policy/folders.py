@@ -10,6 +10,7 @@ from gateway.config import PolicySettings
 from gateway.errors import PolicyBroken
 from gateway.policy import bundle, embedded, overlay, parse_cost
 from gateway.policy.bundle import Bundle, Fingerprint
+from gateway.policy.grant_index import with_grant_index
 from gateway.policy.plan import store
 from gateway.policy.selftest import Suite
 from gateway.policy.task_limits import LimitChange, with_limits
@@ -111,12 +112,15 @@ def fingerprint(folders: PolicyFolders) -> Fingerprint:
 
 
 def write(policy: Bundle, folder: Path, *, with_tests: bool = False) -> None:
-    """Write a policy as a folder that OPA can load: the Rego files, and all data as one. Raise `OSError`."""
+    """Write a policy as a folder that OPA can load: the Rego files, and all data as one, with the index of the grants.
+
+    Tests replace grants, so a folder with tests has no index. Raise `OSError`.
+    """
     manifest = json.dumps({"roots": policy.roots, "revision": policy.revision, "rego_version": 1}, indent=2)
     files = (
         *policy.modules,
         *(policy.tests if with_tests else ()),
-        ("data.json", policy.data),
+        ("data.json", policy.data if with_tests else json.dumps(with_grant_index(policy.decoded_data()))),
         (".manifest", manifest),
     )
     for name, text in files:

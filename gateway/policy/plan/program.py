@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 from gateway.errors import PolicyLate, PolicyMalformed, PolicyUnavailable
 from gateway.model.wire import JsonObject
 from gateway.policy import document as documents
+from gateway.policy.grant_index import with_grant_index
 from gateway.policy.plan.values import EvaluationFailed, Value, to_json
 
 FILE: Final = "<the plan of the policy>"
@@ -23,7 +24,7 @@ class Program:
         exec(code, names)  # noqa: S102 - the code is written by `generator`, and `store` holds its digest
         self.entries = cast("Mapping[str, Callable[..., list[Any]]]", names["ENTRIES"])
         self._places = cast("Mapping[str, str]", names["PLACES"])
-        self._data = data
+        self._data = with_grant_index(data)
 
     def answer(self, entry: str, document: Value) -> Any:
         """Return the answer to an input as JSON has it, `None` for no answer. Raise `EvaluationFailed`, with the place."""

@@ -20,10 +20,8 @@ granted := "at once" if {
 	# Of all values that JSON has, mappings come last. To compare costs a quarter of a built-in.
 	input.arguments >= {}
 	[field, name, effect] := designation(input.resource)
-	upstreams := data.gateway.grants.upstreams
 	some key in [input.resource.properties.upstream, "*"]
-	is_array(upstreams[key])
-	some grant in upstreams[key]
+	some grant in _near(key, field, name)
 	not grant.approval
 	effect in object.get(grant, "effects", ["read"])
 	patterns.any_matches(grant[field], name)
@@ -37,10 +35,8 @@ granted := "at once" if {
 	_rest_holds(grant, rest)
 } else := "after approval" if {
 	[field, name, _] := designation(input.resource)
-	upstreams := data.gateway.grants.upstreams
 	some key in [input.resource.properties.upstream, "*"]
-	is_array(upstreams[key])
-	some grant in upstreams[key]
+	some grant in _near(key, field, name)
 	_holds_after_approval(grant, field, name, input)
 }
 
@@ -48,24 +44,29 @@ granted := "at once" if {
 # title: The grants that hold for the call after an approval
 asking := [grant |
 	[field, name, _] := designation(input.resource)
-	upstreams := data.gateway.grants.upstreams
 	some key in [input.resource.properties.upstream, "*"]
-	is_array(upstreams[key])
-	some grant in upstreams[key]
+	some grant in _near(key, field, name)
 	_holds_after_approval(grant, field, name, input)
 ]
 
 # METADATA
-# title: The grants that name a target
+# title: The grants that name a target, and may be for the agent
 # description: Those for its upstream and those for all upstreams (`*`), in the order of the file.
 named(resource) := [grant |
 	[field, name, _] := designation(resource)
-	upstreams := data.gateway.grants.upstreams
 	some key in [resource.properties.upstream, "*"]
-	is_array(upstreams[key])
-	some grant in upstreams[key]
+	some grant in _near(key, field, name)
 	patterns.any_matches(grant[field], name)
 ]
+
+# METADATA
+# title: The grants of an upstream that may be for the agent
+# description: By the index that the gateway puts beside many grants; else all of the upstream.
+of_agent(key) := [list[place] | some place in places] if {
+	list := _list(key)
+	index := _index(key, list)
+	places := {place | some agent in [input.subject.id, "*"]; some place in index.agents[agent]}
+} else := _list(key)
 
 # METADATA
 # title: How grants name a target
@@ -128,6 +129,28 @@ covers_sensitivity(grant, resource) if {
 	ranks := settings.sensitivities
 	ranks[resource.properties.sensitivity] <= ranks[object.get(grant, "sensitivity", "internal")]
 }
+
+_list(key) := list if {
+	list := data.gateway.grants.upstreams[key]
+	is_array(list)
+}
+
+# The gateway's index of a list of grants. One of another length is of other grants.
+_index(key, list) := index if {
+	index := data.gateway.grants.index[key]
+	index.count == count(list)
+}
+
+# Those that may name a target, and be for the agent: by the index, or else all of the upstream. Each is read in full.
+_near(key, field, name) := [list[place] | some place in places] if {
+	list := _list(key)
+	named := _index(key, list)[field]
+	places := {place |
+		some text in [name, "*"]
+		some agent in [input.subject.id, "*"]
+		some place in named[text][agent]
+	}
+} else := _list(key)
 
 _holds_after_approval(grant, field, name, call) if {
 	_asks(grant.approval)

@@ -187,3 +187,41 @@ test_what_is_of_no_known_kind_is_covered_by_no_grant if {
 	grant := example.grant
 	not grants.covers_effect(grant, target)
 }
+
+# --- the index -------------------------------------------------------------------------------------------
+
+_agent := example.call.subject.id
+
+_index(places) := {"files": {
+	"count": 2,
+	"agents": {_agent: places},
+	"tools": {"read_file": {_agent: places}},
+}}
+
+_with_index(places, call) := found if {
+	other := object.union(example.grant, {"agents": ["other"]})
+	found := grants.granted with input as call
+		with data.gateway.grants.upstreams as {"files": [other, example.grant]}
+		with data.gateway.grants.index as _index(places)
+}
+
+test_a_grant_is_found_by_the_index if _with_index([1], example.call) == "at once"
+
+test_a_grant_that_the_index_leaves_out_is_not_looked_at if not _with_index([], example.call)
+
+test_a_grant_of_the_index_is_read_in_full if not _with_index([0], example.call)
+
+test_a_place_without_a_grant_grants_nothing if not _with_index([7], example.call)
+
+test_an_index_of_another_number_of_grants_does_not_count if {
+	grants.granted with input as example.call
+		with data.gateway.grants.upstreams as {"files": [example.grant]}
+		with data.gateway.grants.index as _index([])
+}
+
+test_the_grants_for_an_agent_come_from_the_index_too if {
+	found := grants.of_agent("files") with input as example.call
+		with data.gateway.grants.upstreams as {"files": [example.grant, {"agents": ["other"]}]}
+		with data.gateway.grants.index as _index([0])
+	found == [example.grant]
+}

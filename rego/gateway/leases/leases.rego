@@ -54,9 +54,7 @@ _granted(resource) if {
 	# A lease for messages without a decision: it stays while the caller may use anything of the upstream.
 	resource.type == "resource"
 	resource.id == concat("", [resource.properties.upstream, "/"])
-	upstreams := data.gateway.grants.upstreams
 	some key in [resource.properties.upstream, "*"]
-	is_array(upstreams[key])
-	some grant in upstreams[key]
+	some grant in grants.of_agent(key)
 	grants.open_to_caller(grant, resource)
 }

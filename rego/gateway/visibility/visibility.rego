@@ -67,9 +67,7 @@ _named(resource) if {
 # The grants for this agent, so that those of others are not looked at for each target anew.
 _near[upstream] := near if {
 	some upstream in _upstreams
-	listed := data.gateway.grants.upstreams[upstream]
-	is_array(listed)
-	near := [grant | some grant in listed; grants.for_agent(grant)]
+	near := [grant | some grant in grants.of_agent(upstream); grants.for_agent(grant)]
 }
 
 _upstreams contains "*"

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.policy import bundle, opa_contents
+from gateway.policy.grant_index import INDEX
 from gateway.policy.opa_contents import Difference, HeldModule
 from tests.unit.policy.conftest import Tree
 
@@ -90,6 +91,21 @@ def test_data_are_taken_apart_where_opa_has_rules_below():
         ("gateway", "grants", "x"): [],
         ("gateway", "plain"): {"k": {"l": 2}},
     }
+
+
+def test_an_index_of_grants_may_be_missing_and_never_be_of_other_grants(tree: Tree):
+    grants = "upstreams:\n  files:\n" + "    - {agents: [a], tools: [t]}\n" * 8
+    policy = bundle.read_folder(tree({"gateway/grants/data.yaml": grants}))
+    held = [_held(name, text, "granted", package="gateway.grants") for name, text in policy.modules]
+    found = opa_contents.pieces(policy.decoded_data(), held)
+    assert found[INDEX]
+
+    without = {path: value for path, value in found.items() if path != INDEX}
+    other = without | {INDEX: {"files": {"count": 8}}}
+
+    assert opa_contents.compare(policy, held, found).data == ()
+    assert opa_contents.compare(policy, held, without).data == ()
+    assert opa_contents.compare(policy, held, other).data == ("gateway/grants/index",)
 
 
 @pytest.mark.parametrize(
