@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import http.client
 import json
 import shutil
@@ -109,8 +110,9 @@ def _refuses(answer: object) -> bool:
     return found == FAILED or found.get("effect") == "deny" or [] in (found.get("visible"), found.get("keep"))
 
 
+@functools.cache
 def cases() -> list[Case]:
-    """All fixtures, in order of their files."""
+    """Return all fixtures, in order of their files. Whoever changes an input changes a copy of it."""
     bases = _read(FIXTURES / "bases.yaml")
     found: list[Case] = []
     for path in sorted(FIXTURES.glob("*.yaml")):
@@ -148,7 +150,8 @@ def _steps(pointer: str) -> list[Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    return cast("dict[str, Any]", yaml.safe_load(path.read_text(encoding="utf-8")))
+    """Return the content of a file, read by libyaml where it is: each test worker reads all of them."""
+    return cast("dict[str, Any]", yaml.load(path.read_text("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -15,6 +14,7 @@ from gateway.json import canonical
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.model.task import Task
 from gateway.tasks.tokens import TaskTokens
+from tests import effort
 from tests.unit.live import live_values
 
 if TYPE_CHECKING:
@@ -263,14 +263,10 @@ def test_one_key_for_both_kinds_would_still_tell_them_apart(tokens_key: ECKey, r
 
 
 def test_a_call_costs_little_time(mint: Mint, request_: LeaseRequest):
-    """Issue 14 point 10: at most 60 µs of CPU. The bound here is wide, since test machines are slow and shared."""
+    """Issue 14 point 10: at most 60 µs of CPU. The bound here is wide."""
     params = {"name": "send", "arguments": {"to": ["a@b.example"], "subject": "Hello", "body": "x" * 400, "n": 3}}
 
-    def cost() -> float:
-        begun = time.process_time()
+    with effort.at_most(300 * 0.000_5):
         for number in range(300):
             call = bind_call("tools/call", params, decision="d", policy="p")
             mint.mint_call(request_, call, jti=f"j-{number}", now=1000)
-        return (time.process_time() - begun) / 300
-
-    assert min(cost() for _ in range(3)) < 0.000_5

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import base64
 import string
-import time
 from collections.abc import Callable, Mapping
-from itertools import product
+from itertools import cycle, islice
 from random import Random
 from urllib.parse import quote
 
@@ -22,6 +21,7 @@ from gateway.credentials.fingerprint import Fingerprints
 from gateway.json import walk
 from gateway.model.target import Role
 from gateway.model.wire import Json
+from tests import effort
 from tests.unit.credentials.conftest import RULES
 
 KEYED = Fingerprints(b"k" * 32)
@@ -137,18 +137,21 @@ SECRETS = [example(rule.example, Random(rule.id)) for rule in RULES.rules if "{"
 PLAIN = ["hunter2x-y!", "Tr0ub4dor&3-horse", "9f8e7d6c5b4a"]
 
 
-@pytest.mark.parametrize(("outer", "inner"), list(product(ENCODINGS, ["none", *ENCODINGS])))
-def test_no_encoding_of_a_seen_credential_up_to_two_rounds_passes(outer: str, inner: str):
-    for value in (*SECRETS, *PLAIN):
+@pytest.mark.parametrize("outer", ENCODINGS)
+def test_no_encoding_of_a_seen_credential_up_to_two_rounds_passes(outer: str):
+    """Each pair of encodings hides four credentials, and each credential is hidden by many pairs."""
+    values = cycle((*SECRETS, *PLAIN))
+    pairs = [(inner, value) for inner in ("none", *ENCODINGS) for value in islice(values, 4)]
+    for inner, value in pairs:
         known = {KEYED.of(value): KEYED.shingles(value)}
         once = value.encode() if inner == "none" else ENCODINGS[inner](value.encode())
         written = ENCODINGS[outer](once).decode()
 
         found = seen_again({"a": "x", "b": {"c": [f"{written}"]}}, known)
 
-        assert [item.fingerprint for item in found] == [KEYED.of(value)], (outer, inner)
-        assert found[0].pointer == "/b/c/0"
-        assert found[0].detector == "seen"
+        assert [(item.fingerprint, item.pointer, item.detector) for item in found] == [
+            (KEYED.of(value), "/b/c/0", "seen")
+        ], (inner, value)
 
 
 @given(st.sampled_from(SECRETS), st.text(max_size=30), st.text(max_size=30), st.sampled_from(sorted(ENCODINGS)))
@@ -428,11 +431,8 @@ def test_too_much_decoding_is_said(monkeypatch: pytest.MonkeyPatch):
     ],
 )
 def test_hostile_arguments_take_bounded_time(arguments: dict[str, Json]):
-    begun = time.process_time()
-
-    DETECTOR.inspect(arguments, {}, KNOWN)
-
-    assert time.process_time() - begun < 12
+    with effort.at_most(12):
+        DETECTOR.inspect(arguments, {}, KNOWN)
 
 
 def test_no_benign_text_is_called_one_in_any_form():

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -215,10 +214,10 @@ async def test_a_policy_that_never_ends_holds_up_no_call_while_its_fault_is_look
     clock.now += 6
 
     looking = asyncio.ensure_future(agreement.look(BUNDLED))
-    longest, last = 0.0, time.monotonic()
+    turns = 0
     while not looking.done():
-        await asyncio.sleep(0)
-        longest, last = max(longest, time.monotonic() - last), time.monotonic()
+        await asyncio.wait([looking], timeout=0.01)
+        turns += 1
 
     assert "took more than 1 s of processor time" in str(agreement.problem)
-    assert longest < 0.5
+    assert turns > 20, "the loop goes on while the fault is looked for"

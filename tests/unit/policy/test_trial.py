@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -385,15 +384,15 @@ async def test_slow_grants_keep_the_grants_before_in_force(tmp_path: Path):
 
     await opened.look()
     looking = asyncio.create_task(opened.look())
-    longest, last = 0.0, time.monotonic()
+    turns = 0
     while not looking.done():
         await asyncio.wait([looking], timeout=0.01)
-        longest, last = max(longest, time.monotonic() - last), time.monotonic()
+        turns += 1
 
     assert not await looking
     assert "the slowest is upstream 'mail', grant " in str(opened.problem)
     assert opened.revision == before
-    assert longest < 1.5, "the loop goes on while the policy is tried"
+    assert turns > 20, "the loop goes on while the policy is tried"
 
 
 async def test_a_tried_policy_is_not_checked_again_here(tree: Tree, monkeypatch: pytest.MonkeyPatch):
