@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 ANYWHERE = "anywhere"
 """The profile of Hypothesis that all tests begin with."""
 GARBAGE = 100_000
-"""Objects after which a test is followed by a collection."""
+"""Objects after which a test is followed by a collection of young objects."""
+COLLECTIONS = 50
+"""Collections of young objects before one of all: what the modules and services of a worker keep takes seconds to look through."""
 _HANDLERS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
 TOOLS = Path(os.environ.get("OPAGATE_TOOLS") or ROOT / ".tools")
 
@@ -56,9 +58,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-def pytest_runtest_teardown() -> None:
-    if gc.get_count()[0] > GARBAGE:
-        gc.collect()
+def pytest_runtest_logfinish() -> None:
+    """Collect after a test has given up its fixtures: a later look at young objects passes over the older ones."""
+    young, collected, _ = gc.get_count()
+    if young > GARBAGE:
+        gc.collect(2 if collected >= COLLECTIONS else 0)
 
 
 @pytest.fixture(scope="session")
