@@ -12,6 +12,7 @@ from gateway.binding.sessionless_exchanges import SessionlessExchanges
 from gateway.binding.sessions import Sessions
 from gateway.binding.vault import Vault
 from gateway.catalogue.catalogue import Catalogue
+from gateway.control import Control
 from gateway.credentials.caller_tokens import CallerTokens
 from gateway.credentials.live_values import LiveValues
 from gateway.history import History
@@ -114,6 +115,8 @@ class Gateway:
     """The stops of operators."""
     answers: OpenAnswers = field(default_factory=OpenAnswers)
     """The answers that end with a lease, at a signal, or at a stop."""
+    control: Control = field(default_factory=Control)
+    """The operations for approvers and operators."""
     known: CallerCredentials = field(init=False)
     pipeline: Pipeline = field(init=False)
     task_approvals: TaskApprovals = field(init=False)

@@ -5,6 +5,7 @@
     docs/reference/reasons.md               the same, for people
     docs/reference/cli.md                   from the commands
     docs/reference/configuration.md         from the settings
+    docs/reference/openapi.json             from the operations of the control interface
     gateway/policy/plan/shipped.plan        from the rules, by the OPA of `make tools`
 
 `--check` writes nothing, names each file that differs, and exits with status 1.
@@ -27,7 +28,9 @@ import msgspec
 import reference
 
 from gateway import reasons as own_reasons
+from gateway.app.control import OPERATIONS
 from gateway.errors import GatewayError, PolicyBroken
+from gateway.pages.openapi import describe_api
 from gateway.policy import annotations, bundle, contract
 from gateway.policy.plan import compile_process, opa_build, store
 from gateway.policy.plan.store import StoredPlan
@@ -43,6 +46,7 @@ def generated(root: Path) -> dict[str, str]:
     files = {f"rego/schemas/{name}": _json(schema) for name, schema in contract.schemas().items()}
     files["rego/gateway/reasons/data.json"] = _json(reasons)
     files["docs/reference/reasons.md"] = _page(reasons)
+    files["docs/reference/openapi.json"] = _json(describe_api(OPERATIONS.values()))
     return files | reference.pages()
 
 

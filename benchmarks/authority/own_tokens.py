@@ -21,7 +21,7 @@ from benchmarks.authority.figures import Figure
 from benchmarks.authority.lending_gateway import OF_USER, UPSTREAM
 from benchmarks.gateway import targets
 from gateway import config
-from gateway.cli.desk_client import DeskRefusal, connect_to_desk
+from gateway.cli.control_client import ControlRefusal, connect_to_gateway
 from gateway.demo.thief import Thief
 from gateway.identity import development
 from tests.signalling import ISSUER, Provider, account
@@ -169,8 +169,8 @@ def _last_users(leases: int, runs: int) -> range:
 
 async def _signal(http: httpx2.AsyncClient, gateway: Running, provider: Provider, user: str) -> tuple[float, float]:
     """Return the seconds from the push of an event until the gateway has taken it, and until each lease is proven dead."""
-    with connect_to_desk(gateway.state / "leases.sock", None, []) as operator:
-        left = [lease["id"] for lease in operator.ask("list") if lease.get("user") == user]
+    with connect_to_gateway(gateway.state / "control.sock") as operator:
+        left = [lease["id"] for lease in operator.ask("leases/list") if lease.get("user") == user]
         if len(left) != OF_USER:
             raise SystemExit(f"{user} had {len(left)} leases")
         event = provider.event(account(user), aud=SIGNALS)
@@ -180,21 +180,21 @@ async def _signal(http: httpx2.AsyncClient, gateway: Running, provider: Provider
             raise SystemExit(f"the event was refused: {answer.status_code} {answer.text}")
         taken = time.perf_counter() - begun
         for identifier in left:
-            with suppress(DeskRefusal):
-                if operator.ask("show", id=identifier)["state"] == "active":
+            with suppress(ControlRefusal):
+                if operator.ask("leases/show", id=identifier)["state"] == "active":
                     raise SystemExit(f"a call can carry {identifier}, though the event was accepted")
         while left:
-            with suppress(DeskRefusal):
-                operator.ask("show", id=left[-1])
+            with suppress(ControlRefusal):
+                operator.ask("leases/show", id=left[-1])
                 continue
             left.pop()
         return taken, time.perf_counter() - begun
 
 
 def _revoke(gateway: Running, **chosen: Any) -> float:
-    with connect_to_desk(gateway.state / "leases.sock", None, []) as operator:
+    with connect_to_gateway(gateway.state / "control.sock") as operator:
         begun = time.perf_counter()
-        operator.ask("revoke", chosen=chosen)
+        operator.ask("leases/revoke", **chosen)
         return time.perf_counter() - begun
 
 
@@ -238,8 +238,8 @@ def _left(path: Path, before: float) -> int | None:
     """Return the number of open leases from before a time, `None` while the gateway does not answer."""
     state = config.load(path).state
     try:
-        with connect_to_desk(state / "leases.sock", None, []) as operator:
-            return sum(lease["requested"] < before for lease in operator.ask("list"))
+        with connect_to_gateway(state / "control.sock") as operator:
+            return sum(lease["requested"] < before for lease in operator.ask("leases/list"))
     except Exception:  # noqa: BLE001 - it has not started yet
         return None
 

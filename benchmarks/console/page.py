@@ -25,7 +25,7 @@ from benchmarks.console.journals import RARE, build_index, put_back, read_entrie
 from benchmarks.console.paced import run_paced
 from benchmarks.gateway import targets
 from benchmarks.gateway.load import Request
-from gateway.cli.desk_client import connect_to_desk
+from gateway.cli.control_client import connect_to_gateway
 
 PAGE: Final = targets.ROOT / "docs/benchmarks/console.md"
 HEAD: Final = """\
@@ -145,8 +145,8 @@ class Running:
 
     def log_in(self) -> str:
         """Return the cookie of a new login by a one-time link."""
-        with connect_to_desk(self.folder / "state/console.sock", None, []) as socket:
-            link = socket.ask("link")["url"]
+        with connect_to_gateway(self.folder / "state/control.sock") as socket:
+            link = socket.ask("logins/link")["url"]
         token = link.partition("token=")[2]
         answer = httpx2.post(
             f"{self.origin}/console/login/link", data={"token": token}, headers={"origin": self.origin}, trust_env=False

@@ -265,19 +265,22 @@ async def _click(gateway: Gateway, agent: Agent, configuration: config.Configura
     people = gateway.people
     assert people is not None
     waiting = asyncio.create_task(agent.call(gateway, "held", "x"))
-    reader, writer = await asyncio.open_unix_connection(configuration.state / "approvals.sock")
+    reader, writer = await asyncio.open_unix_connection(configuration.state / "control.sock")
 
-    async def ask(**request: Any) -> Any:
-        writer.write(json.dumps({"speaks_as": "bob", **request}).encode() + b"\n")
+    async def ask(do: str, **fields: Any) -> Any:
+        writer.write(json.dumps({"do": do, "fields": fields, "speaks_as": "bob"}).encode() + b"\n")
         return json.loads(await reader.readline())["ok"]
 
     question: str | None = None
     while question is None:
         await asyncio.sleep(0.002)
-        question = next((one["id"] for one in await ask(do="list") if one["agent"] == _last(people.desk)), None)
-    shown = (await ask(do="show", id=question))["shown"]
+        question = next(
+            (one["id"] for one in (await ask("approvals/list"))["questions"] if one["agent"] == _last(people.desk)),
+            None,
+        )
+    shown = (await ask("approvals/show", id=question))["shown"]
     begun = time.perf_counter()
-    await ask(do="vote", id=question, vote={"answer": "approve", "shown": shown})
+    await ask("approvals/vote", id=question, answer="approve", shown=shown)
     answer = await waiting
     took = (time.perf_counter() - begun) * 1e3
     writer.close()

@@ -21,6 +21,7 @@ from msgspec import Struct
 from gateway.app import content, events, memory
 from gateway.app.authority import AuthorityParts, lend_to_listings, open_authority
 from gateway.app.connections import build_user_connections
+from gateway.app.control import OPERATIONS, open_control
 from gateway.app.events import DefinitionChanges, EventRecorder, note_flood, note_policy, revision
 from gateway.app.live_values import open_live_values
 from gateway.app.people import DeskParts, build_registers, open_people
@@ -36,6 +37,7 @@ from gateway.catalogue.catalogue import Catalogue
 from gateway.catalogue.pins import PinChange
 from gateway.composition import Gateway
 from gateway.config import Configuration
+from gateway.control import Control
 from gateway.credentials.caller_tokens import CallerTokens
 from gateway.credentials.live_values import LiveValues
 from gateway.credentials.origins import KnownOrigins
@@ -93,7 +95,9 @@ async def open_gateway(
 ) -> AsyncGenerator[Gateway]:
     """Start every part, and stop all in the reverse order. Raises `GatewayError` if a part cannot start."""
     async with AsyncExitStack() as stack:
-        yield await _open_parts(stack, configuration, await _open_base(stack, configuration, clock), clock)
+        gateway = await _open_parts(stack, configuration, await _open_base(stack, configuration, clock), clock)
+        await open_control(stack, configuration, gateway)
+        yield gateway
 
 
 class _Base(Struct, frozen=True):
@@ -132,7 +136,8 @@ async def _open_parts(
     conceal = content.stderr_concealer(configuration, inspector, origins, live)
     upstreams = _upstreams(stack, configuration, base.metrics, clock, conceal)
     history = memory.open_history(configuration, origins, inspector.detector, vault, clock)
-    parts = DeskParts(configuration, base.keys, base.store, base.journal, history, clock, time.monotonic)
+    control = Control(OPERATIONS)
+    parts = DeskParts(configuration, base.keys, base.store, base.journal, history, clock, time.monotonic, control)
     lends = AuthorityParts(parts, inspector, base.metrics, upstreams, base.signalled, live, base.stopped)
     authority, catalogue, review = await _lending(stack, lends, base.policy, base.recorder)
     flood, registers = events.flood(stack, configuration, base.recorder, clock), build_registers(parts)
@@ -140,7 +145,6 @@ async def _open_parts(
     forget = partial(memory.forget, (ownership, unanswered), vault, history, clock)
     await memory.keep_memory(stack, parts, registers, forget, partial(note_flood, base.recorder, flood))
     people = await open_people(stack, parts, registers, inspector.spots, base.signalled.is_ended)
-    signals = await open_signals(stack, parts, base.signalled, base.recorder, Lending(authority, review))
     tokens = TaskTokens(base.keys.tokens, base_url=configuration.base_url, live=live)
     return Gateway(
         identities=base.identities,
@@ -177,10 +181,11 @@ async def _open_parts(
         schemas=content.tool_schemas(configuration),
         added_headers=content.added_headers(configuration),
         live=live,
-        signals=signals,
+        signals=await open_signals(stack, parts, base.signalled, base.recorder, Lending(authority, review)),
         stops=await open_stops(stack, parts, base.stopped, (base.signalled.answers, authority, people, upstreams)),
         answers=base.signalled.answers,
         user_connections=build_user_connections(parts, authority, people),
+        control=control,
     )
 
 

@@ -15,7 +15,6 @@ import structlog
 
 from gateway.app.brokers import build_brokers
 from gateway.app.connections import open_connections
-from gateway.app.operators import find_operators, operator_socket
 from gateway.authority.active import ActiveTokens
 from gateway.authority.brokers.minted import MintedBroker
 from gateway.authority.ending import Ender, LeaseRecord
@@ -23,14 +22,13 @@ from gateway.authority.leases import LeaseHooks, Leases
 from gateway.authority.lending import CATALOGUE, MESSAGES, Authority, Lives, UpstreamTerms
 from gateway.authority.minting import Mint
 from gateway.authority.model import Credential, Lease
-from gateway.authority.operators import LeaseOperators
+from gateway.authority.operators import add_operations
 from gateway.authority.register import LeaseRegister
 from gateway.authority.store import LeaseStore
 from gateway.background import Job
 from gateway.config.authority import GatewayCredential, LeasedCredential
 from gateway.config.brokers import OWN
 from gateway.errors import LeasesLeftOpen
-from gateway.line_socket import SocketName
 from gateway.pipeline.issue import ListingTransport
 from gateway.upstream.stdio import StdioUpstream
 
@@ -51,7 +49,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("gateway")
 
-_SOCKET: Final = SocketName("leases", "let the gateway write to the state folder, and give it a short path")
 _SWEEP_SECONDS: Final = 1.0
 _DRAIN_SECONDS: Final = 10.0
 
@@ -93,8 +90,7 @@ async def open_authority(stack: AsyncExitStack, parts: AuthorityParts) -> Author
         return None
     stack.push_async_callback(_drain, leases)
     _keep_time(stack, leases, parts)
-    operators = LeaseOperators(leases, find_operators(configuration))
-    await operator_socket(configuration, "leases", _SOCKET, operators.serve).start(stack)
+    add_operations(gateway.control, leases)
     parts.metrics.observe_leases(lambda: Counter(lease.state for lease in leases.all()))
     office = None if connected is None else connected.office
     if office is not None:

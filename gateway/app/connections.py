@@ -1,4 +1,4 @@
-"""Users' connections, made from the configuration, with their socket and their clockwork."""
+"""Users' connections, made from the configuration, with their clockwork."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import structlog
 
 from gateway import reasons
 from gateway.app.brokers import build_assertion_broker
-from gateway.app.operators import find_operators, operator_socket
 from gateway.approvals.seal import TicketSeal
 from gateway.authority.brokers.connected_users import ConnectedUsers
 from gateway.authority.brokers.issuer_client import IssuerClient
@@ -22,7 +21,7 @@ from gateway.authority.brokers.user_oauth import UserConnectionBroker
 from gateway.authority.connections.browsers import LoggedInPerson
 from gateway.authority.connections.connections import Connections
 from gateway.authority.connections.office import ConnectionOffice
-from gateway.authority.connections.operators import ConnectionOperators
+from gateway.authority.connections.operators import add_operations
 from gateway.authority.connections.server import Addresses, AuthorizationServer, ServerTerms
 from gateway.authority.connections.store import ConnectionStore
 from gateway.authority.model import NotEnded
@@ -33,7 +32,6 @@ from gateway.config.connections import callback_of, server_of
 from gateway.errors import GatewayError
 from gateway.identity.id_token import LoginFault
 from gateway.identity.login import BegunLogin, LoginClient, LoginProvider
-from gateway.line_socket import SocketName
 from gateway.model.decision import Reason
 from gateway.pipeline.user_connections import UserConnections
 from gateway.response.completion_notices import CompletionNotices
@@ -54,7 +52,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("gateway")
 
-_SOCKET: Final = SocketName("connections", "let the gateway write to the state folder, and give it a short path")
 _LOOK_SECONDS: Final = 5.0
 """Between two questions for the end of removed connections."""
 
@@ -109,8 +106,7 @@ async def open_connections(
         find_stop=partial(_find_stop, stops),
     )
     _end_removed(stack, connections, servers)
-    operators = ConnectionOperators(connections, find_operators(configuration))
-    await operator_socket(configuration, "connections", _SOCKET, operators.serve).start(stack)
+    add_operations(parts.control, connections)
     brokers: dict[str, Broker] = {}
     for name, each in given.items():
         brokers[name] = _broker(each, servers[name], clients[name], connections, parts)

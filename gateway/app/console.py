@@ -1,4 +1,4 @@
-"""The console, made from the configuration, with its socket for one-time links."""
+"""The console, made from the configuration."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
 from gateway import keys
-from gateway.app.people import find_accounts
+from gateway.app.control import find_accounts
 from gateway.background import Job
 from gateway.console.application import Console, find_navigation
 from gateway.console.events import render_region
 from gateway.console.feed import Feed
+from gateway.console.links import add_operations
 from gateway.console.parts import ConsoleParts
 from gateway.console.rendering import Templates
 from gateway.console.sessions import LinkRegister, SessionRegister
-from gateway.console.socket import NAME, LinkSocket
 from gateway.identity.login import LoginClient, LoginProvider
 from gateway.identity.login_cookie import LoginSeal
 from gateway.journal.entry_index import EntryIndex
@@ -64,7 +64,7 @@ async def open_console(
     )
     accounts = find_accounts(configuration)
     if provider is None:
-        await LinkSocket(settings.socket or configuration.operator_socket(NAME), parts, accounts).start(stack)
+        add_operations(gateway.control, parts, accounts)
     return Console(parts, accounts)
 
 

@@ -62,7 +62,7 @@ async def open_memory(parts: DeskParts, registers: ApprovalRegisters | None = No
     Returns a function to write both down. Raises `JournalError` for a changed journal: a task would seem to have done
     less than in truth.
     """
-    configuration, keys, _, journal, history, clock, _ = parts
+    configuration, keys, _, journal, history, clock, *_ = parts
     store = Store(configuration.state / "history", keys.snapshots)
     restored = restore(history, store)
     if restored.problem is not None:

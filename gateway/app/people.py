@@ -1,4 +1,4 @@
-"""The desk of approvals, made from the configuration, with its socket and its clockwork."""
+"""The desk of approvals, made from the configuration, with its clockwork."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
-from gateway.app.operators import find_operators
+from gateway.app.control import find_admission
 from gateway.approvals import Desk, Times
-from gateway.approvals.admission import Admission
 from gateway.approvals.channels.building import build_channels
 from gateway.approvals.channels.notifier import Notifier
 from gateway.approvals.channels.sender import Timing
 from gateway.approvals.endorsements import Endorsements
-from gateway.approvals.model import Person, Question
+from gateway.approvals.model import Question
 from gateway.approvals.office import Office
+from gateway.approvals.operations import add_operations
 from gateway.approvals.seal import TicketSeal
-from gateway.approvals.socket import Accounts, DeskSocket
 from gateway.approvals.store import ApprovalStore, EndorsementStore
 from gateway.background import Job
 from gateway.errors import GatewayError
@@ -35,9 +34,9 @@ from gateway.subkeys import subkey
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from gateway.config import Configuration
+    from gateway.control import Control
     from gateway.history import History
     from gateway.journal.redaction import KnownCredentials, Spots
     from gateway.journal.writer import Journal
@@ -63,6 +62,7 @@ class DeskParts(NamedTuple):
     history: History
     clock: Callable[[], float]
     monotonic: Callable[[], float]
+    control: Control
 
 
 class ApprovalRegisters(NamedTuple):
@@ -111,7 +111,7 @@ async def open_people(
     spots: Spots,
     is_ended: Callable[[Principal], bool] | None,
 ) -> People | None:
-    """Open the desk until the stack ends: its clockwork, its socket, and the way to it for calls; `None` without registers.
+    """Open the desk until the stack ends: its clockwork, its operations, and the way to it for calls; `None` without registers.
     A person whose login `is_ended` cannot approve over HTTP.
 
     Raises `ConfigurationError`.
@@ -132,7 +132,7 @@ async def open_people(
     page_url = f"{configuration.base_url}/approvals"
     start_channels(stack, parts, desk, page_url)
     office = Office(desk, endorsements, end_task)
-    await DeskSocket(socket_path(configuration), office, find_accounts(configuration)).start(stack)
+    add_operations(parts.control, office)
     return People(
         desk,
         endorsements,
@@ -158,19 +158,6 @@ def start_channels(stack: AsyncExitStack, parts: DeskParts, desk: Desk, page_url
     notifier.start()
 
 
-def find_accounts(configuration: Configuration) -> Accounts:
-    """Return the people with an account on this machine."""
-    peers = () if configuration.approvals is None else configuration.approvals.peers
-    people = {peer.uid: Person(peer.id, peer.issuer, peer.groups, "peer", "socket") for peer in peers}
-    return Accounts(people, find_operators(configuration), find_admission(configuration))
-
-
-def find_admission(configuration: Configuration) -> Admission:
-    """Return the check of people who see and answer questions."""
-    people = None if configuration.approvals is None else configuration.approvals.people
-    return Admission() if people is None else Admission(people.groups)
-
-
 async def _approvers(
     stack: AsyncExitStack,
     configuration: Configuration,
@@ -185,12 +172,6 @@ async def _approvers(
     await identities.start()
     stack.push_async_callback(identities.stop)
     return Approvers(identities, identity.assurance)
-
-
-def socket_path(configuration: Configuration) -> Path:
-    """Return the path of the socket of `opagate approvals`."""
-    given = None if configuration.approvals is None else configuration.approvals.socket
-    return given or configuration.state / "approvals.sock"
 
 
 def keep_time(stack: AsyncExitStack, desk: Desk, endorsements: Endorsements) -> None:

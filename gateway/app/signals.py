@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
-from gateway.app.operators import find_operators, operator_socket
 from gateway.authority.signals.operators import SignalOperators, StreamInfo
 from gateway.authority.signals.polling import Poller, Verifier
 from gateway.authority.signals.receiver import SignalReceiver, SignalStream
@@ -24,7 +23,6 @@ from gateway.authority.signals.watch import StreamWatch
 from gateway.background import Job
 from gateway.errors import GatewayError
 from gateway.identity.assembly import transmitter_keys
-from gateway.line_socket import SocketName
 from gateway.model.signal import SIGNAL_TYPES
 from gateway.pipeline.ended_logins import EndedLogins, SeenCallers
 from gateway.pipeline.signals import Signals, VerifiedStream, take_token
@@ -48,7 +46,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("gateway.signals")
 
-_SOCKET: Final = SocketName("signals", "let the gateway write to the state folder, and give it a short path")
 _SWEEP_SECONDS: Final = 600.0
 
 
@@ -129,10 +126,8 @@ async def open_signals(
         infos[name] = StreamInfo(source.stream, settings.delivery, verifier, partial(_has_keys, source))
     recorder.metrics.observe_signals(partial(_count, receiver, infos))
     _sweep(stack, receiver)
-    operators = SignalOperators(
-        receiver, infos, find_operators(configuration), monotonic=parts.monotonic, new_state=_new_state
-    )
-    await operator_socket(configuration, "signals", _SOCKET, operators.serve).start(stack)
+    operators = SignalOperators(receiver, infos, monotonic=parts.monotonic, new_state=_new_state)
+    operators.add_operations(parts.control)
     return Signals(memory.register, receiver, tuple(sources))
 
 

@@ -1,4 +1,4 @@
-"""The switch of operators, made from the configuration, with its socket and its clockwork."""
+"""The switch of operators, made from the configuration, with its clockwork."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from gateway import reasons
-from gateway.app.operators import find_operators, operator_socket
 from gateway.authority.stops.model import Parties, StopRegister
-from gateway.authority.stops.operators import StopOperators
+from gateway.authority.stops.operators import add_operations
 from gateway.authority.stops.switch import STOPS, StopSwitch
 from gateway.background import Job
-from gateway.errors import ConfigurationError, GatewayError
-from gateway.line_socket import SocketName
+from gateway.errors import GatewayError
 from gateway.pipeline.stops import StopEnder, Stops
 from gateway.upstream.stdio import StdioUpstream
 
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("gateway.stops")
 
-_SOCKET: Final = SocketName("stops", "let the gateway write to the state folder, and give it a short path")
 _LOOK_SECONDS: Final = 0.5
 """Between two looks for stops whose time is over."""
 
@@ -73,12 +70,7 @@ async def open_stops(stack: AsyncExitStack, parts: DeskParts, memory: StopMemory
     )
     await switch.begin()
     _sweep(stack, switch)
-    operators = StopOperators(switch, find_operators(parts.configuration))
-    try:
-        await operator_socket(parts.configuration, "stops", _SOCKET, operators.serve).start(stack)
-    except ConfigurationError as error:
-        # A gateway goes on where no socket works, such as on another system than Linux. The console has the switch too.
-        log.warning("stops.unreachable", problem=error.message, remedy=error.remedy)
+    add_operations(parts.control, switch)
     return Stops(memory.register, switch)
 
 

@@ -47,7 +47,7 @@ class Endorsement(Struct, frozen=True):
     shown: dict[str, Any] | None = None
 
 
-class Selection(Struct, frozen=True, forbid_unknown_fields=True):
+class EndorsementSelection(Struct, frozen=True, forbid_unknown_fields=True):
     """A choice of endorsements. Each given field has to match. `principal` is an agent, its user, or `Principal.key`."""
 
     id: str | None = None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import structs
 
 from gateway.approvals import endorsement as events
-from gateway.approvals.endorsement import Endorsement, Event, Selection
+from gateway.approvals.endorsement import Endorsement, EndorsementSelection, Event
 from gateway.approvals.store import StoredEndorsements
 from gateway.background import to_the_end
 from gateway.json import canonical
@@ -112,14 +112,14 @@ class Endorsements:
         now = self.now()
         return sorted((one for one in self._all.values() if now < one.expires), key=lambda one: one.granted)
 
-    async def revoke(self, selection: Selection, by: Person) -> list[Endorsement]:
+    async def revoke(self, selection: EndorsementSelection, by: Person) -> list[Endorsement]:
         """Take back and return the selected endorsements. A call of an open task asks from now on.
 
         Raises `JournalError`: the endorsements without an entry are in force again.
         """
         return await to_the_end(self._revoke(selection, by))
 
-    async def _revoke(self, selection: Selection, by: Person) -> list[Endorsement]:
+    async def _revoke(self, selection: EndorsementSelection, by: Person) -> list[Endorsement]:
         async with self._changing:
             fitting = [] if selection.is_empty else [one for one in self.list() if selection.fits(one)]
             await self._end(fitting, "revoked", by=by)

@@ -6,7 +6,7 @@ Each document tells apart the words of the agent (`said_by_agent`), and the know
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from gateway.approvals.digest import code_of
 from gateway.approvals.rules import may_vote
@@ -19,7 +19,103 @@ if TYPE_CHECKING:
     from gateway.approvals.model import Approval, Person, Question
 
 
-def summarize(approval: Approval) -> dict[str, Any]:
+class ListedQuestion(TypedDict):
+    """A line of a list of questions. `warnings` name the places to look at closely."""
+
+    id: str
+    code: str
+    state: str
+    target: str
+    agent: str
+    user: str | None
+    reasons: list[str]
+    asked: str
+    expires: str
+    votes: str
+    warnings: list[str]
+
+
+class CountedVote(ListedQuestion):
+    """A question after a vote."""
+
+    task_ended: bool
+
+
+class ShownReason(TypedDict):
+    """A reason of the policy for a question."""
+
+    code: str
+    message: str
+    facts: list[str]
+    limits: Any
+
+
+class ShownRule(TypedDict):
+    """The rule for the people of a question."""
+
+    count: int
+    groups: list[str]
+    exclude: list[str]
+    assurance: str
+    scopes: list[str]
+    max_age_seconds: int | None
+
+
+class ShownRecurrence(TypedDict):
+    """The values that a yes with the scope `recurring` carries over to later tasks of this kind."""
+
+    kind: str
+    seconds: int
+    asked: list[str]
+    values: dict[str, Any]
+
+
+class ShownQuestion(TypedDict):
+    """A whole question. `shown` is its digest, which a vote repeats."""
+
+    id: str
+    code: str
+    state: str
+    target: str
+    agent: str
+    user: str | None
+    asked: str
+    expires: str
+    votes: str
+    warnings: list[str]
+    shown: str
+    call: dict[str, Any]
+    said_by_agent: dict[str, Any]
+    is_whole: bool
+    reasons: list[ShownReason]
+    rule: ShownRule
+    recurs: ShownRecurrence | None
+    votes_by: list[dict[str, str]]
+    may_approve: bool
+    instead: list[dict[str, Any]]
+    decision: str
+    task: str
+
+
+class ListedEndorsement(TypedDict):
+    """An endorsement. `asked` are pointers of the arguments that ask no more. `values` is `None` if the digest alone is known."""
+
+    id: str
+    kind: str
+    tool: str
+    agent: str
+    user: str | None
+    principal: str
+    asked: list[str]
+    values: dict[str, Any] | None
+    approved_by: list[dict[str, str]]
+    approval: str
+    granted: str
+    expires: str
+    used: str | None
+
+
+def summarize(approval: Approval) -> ListedQuestion:
     """Return a line of a list of questions."""
     question = approval.question
     return {
@@ -37,7 +133,7 @@ def summarize(approval: Approval) -> dict[str, Any]:
     }
 
 
-def describe(approval: Approval, description: Mapping[str, Any] | None, person: Person, now: float) -> dict[str, Any]:
+def describe(approval: Approval, description: Mapping[str, Any] | None, person: Person, now: float) -> ShownQuestion:
     """Return all parts of a question for a vote. Without a description no approval is possible."""
     question = approval.question
     shown = dict(description or {})
@@ -76,7 +172,7 @@ def describe(approval: Approval, description: Mapping[str, Any] | None, person: 
     }
 
 
-def _describe_recurrence(question: Question) -> dict[str, Any] | None:
+def _describe_recurrence(question: Question) -> ShownRecurrence | None:
     """Return the reach of the scope `recurring`: these values together, for later tasks of this kind, for so many seconds."""
     found = question.recurrence
     if found is None:
@@ -84,7 +180,7 @@ def _describe_recurrence(question: Question) -> dict[str, Any] | None:
     return {"kind": found.binding.kind, "seconds": found.seconds, "asked": list(found.pointers), "values": found.shown}
 
 
-def describe_endorsement(endorsement: Endorsement) -> dict[str, Any]:
+def describe_endorsement(endorsement: Endorsement) -> ListedEndorsement:
     """Return an endorsement for a list. `values` is `None` if the gateway has their digest alone."""
     binding = endorsement.binding
     return {

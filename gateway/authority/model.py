@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, NotRequired, TypeAlias, TypedDict, cast
 
 import msgspec
 from msgspec import Struct
@@ -214,7 +214,29 @@ class Lease(Struct, frozen=True):
         return self.state in OPEN
 
 
-def describe_lease(lease: Lease) -> dict[str, Any]:
+class ListedLease(TypedDict):
+    """A lease as operators see it: without its value and its handle. Times are in seconds since the epoch."""
+
+    id: str
+    task: str
+    agent: str
+    user: NotRequired[str]
+    upstream: str
+    audience: str
+    broker: str
+    kind: str
+    scope: list[str]
+    state: State
+    requested: float
+    expires: float
+    cause: NotRequired[str]
+    attempts: NotRequired[int]
+    problem: NotRequired[str]
+    proof: NotRequired[dict[str, Any]]
+    processes: NotRequired[Literal["absent", "left"]]
+
+
+def describe_lease(lease: Lease) -> ListedLease:
     """Return a lease as operators see it: without its value and its handle."""
     described: dict[str, Any] = {
         "id": lease.id,
@@ -235,7 +257,7 @@ def describe_lease(lease: Lease) -> dict[str, Any]:
         "proof": None if lease.proof is None else msgspec.to_builtins(lease.proof),
         "processes": lease.processes,
     }
-    return {name: value for name, value in described.items() if value is not None}
+    return cast("ListedLease", {name: value for name, value in described.items() if value is not None})
 
 
 def describe_to_owner(lease: Lease) -> dict[str, Any]:

@@ -1,31 +1,26 @@
-"""Leases for operators: `opagate leases` on the Unix socket `<state>/leases.sock`.
-
-| request | answer |
-|---|---|
-| `{"do": "list", "stuck": false}` | `{"ok": [lease, …]}` |
-| `{"do": "show", "id": …}` | `{"ok": lease}` |
-| `{"do": "revoke", "chosen": {"task": …}}` (see `LeaseSelection`) | `{"ok": {"ended": number}}` |
-| `{"do": "abandon", "id": …, "reason": …}` | `{"ok": lease}` |
-
-A refused request is answered with `{"error": {"code", "message", "remedy"}}`. `OperatorAccounts` names the operators.
-"""
+"""Leases as operations of the control interface, for operators: `opagate leases`."""
 
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
 from gateway import reasons
-from gateway.authority.leases import Leases
-from gateway.authority.model import Lease, describe_lease
-from gateway.operators import OperatorAccounts, OperatorName, Operators
+from gateway.authority.model import Lease, ListedLease, describe_lease
+from gateway.control import Operation
+from gateway.model.decision import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.authority.leases import Leases
+    from gateway.control import Control
+    from gateway.operators import OperatorName
+
 _LONGEST_REASON: Final = 500
+_NEED: Final = "an upstream with a leased credential"
 
 
 class LeaseSelection(Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,38 +50,63 @@ class LeaseSelection(Struct, frozen=True, forbid_unknown_fields=True):
 _FIELDS: Final = ("id", "task", "user", "agent", "upstream", "broker")
 
 
-class LeaseOperation(Struct, frozen=True, forbid_unknown_fields=True):
-    """One request of an operator."""
+class LeaseFilter(Struct, frozen=True, forbid_unknown_fields=True):
+    """A filter of a list. `stuck`: only leases whose issuer has not confirmed the end."""
 
-    do: Literal["list", "show", "revoke", "abandon"]
-    id: str = ""
     stuck: bool = False
-    chosen: LeaseSelection = LeaseSelection()
+
+
+class LeaseName(Struct, frozen=True, forbid_unknown_fields=True):
+    """The id of a lease."""
+
+    id: str
+
+
+class AbandonedEnd(Struct, frozen=True, forbid_unknown_fields=True):
+    """The end of a lease that an operator gives up, and the operator's reason."""
+
+    id: str
     reason: str = ""
 
 
-class LeaseOperators(Operators[LeaseOperation]):
-    """Answers to operators about leases."""
+class EndedLeases(Struct, frozen=True):
+    """The number of leases whose end began."""
 
-    def __init__(self, leases: Leases, accounts: OperatorAccounts) -> None:
-        super().__init__(LeaseOperation, "lease", accounts)
-        self._leases = leases
+    ended: int
 
-    async def _do(self, request: LeaseOperation, _by: OperatorName, /) -> Any:
-        match request.do:
-            case "list":
-                leases = sorted(self._leases.all(), key=lambda lease: lease.requested)
-                return [describe_lease(lease) for lease in leases if lease.state == "stuck" or not request.stuck]
-            case "show":
-                lease = self._leases.get(request.id)
-                return reasons.LEASE_UNKNOWN.reason() if lease is None else describe_lease(lease)
-            case "revoke":
-                if request.chosen.is_empty():
-                    return reasons.LEASE_INVALID.reason()
-                return {"ended": self._leases.end_all(request.chosen.predicate(), "operator")}
-            case "abandon":
-                reason = request.reason.strip()
-                if not reason or len(reason) > _LONGEST_REASON:
-                    return reasons.LEASE_INVALID_REASON.reason()
-                lease = await self._leases.abandon(request.id, reason)
-                return reasons.LEASE_UNKNOWN_ENDING.reason() if lease is None else describe_lease(lease)
+
+LIST: Final = Operation("leases/list", "operator", "List the open leases.", list[ListedLease], _NEED, LeaseFilter)
+SHOW: Final = Operation("leases/show", "operator", "Show one lease.", ListedLease, _NEED, LeaseName)
+REVOKE: Final = Operation(
+    "leases/revoke", "operator", "End the leases that fit every given field.", EndedLeases, _NEED, LeaseSelection
+)
+ABANDON: Final = Operation(
+    "leases/abandon", "operator", "Give up an end without proof.", ListedLease, _NEED, AbandonedEnd
+)
+OPERATIONS: Final = (LIST, SHOW, REVOKE, ABANDON)
+
+
+def add_operations(control: Control, leases: Leases) -> None:
+    """Add the operations of leases."""
+
+    async def list_leases(asked: LeaseFilter, _by: OperatorName) -> list[ListedLease]:
+        found = sorted(leases.all(), key=lambda lease: lease.requested)
+        return [describe_lease(lease) for lease in found if lease.state == "stuck" or not asked.stuck]
+
+    async def show(asked: LeaseName, _by: OperatorName) -> ListedLease | Reason:
+        lease = leases.get(asked.id)
+        return reasons.LEASE_UNKNOWN.reason() if lease is None else describe_lease(lease)
+
+    async def revoke(chosen: LeaseSelection, _by: OperatorName) -> EndedLeases | Reason:
+        if chosen.is_empty():
+            return reasons.LEASE_INVALID.reason()
+        return EndedLeases(leases.end_all(chosen.predicate(), "operator"))
+
+    async def abandon(asked: AbandonedEnd, _by: OperatorName) -> ListedLease | Reason:
+        reason = asked.reason.strip()
+        if not reason or len(reason) > _LONGEST_REASON:
+            return reasons.LEASE_INVALID_REASON.reason()
+        lease = await leases.abandon(asked.id, reason)
+        return reasons.LEASE_UNKNOWN_ENDING.reason() if lease is None else describe_lease(lease)
+
+    control.add({LIST: list_leases, SHOW: show, REVOKE: revoke, ABANDON: abandon})

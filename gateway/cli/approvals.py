@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -12,29 +11,19 @@ from rich.text import Text
 
 from gateway.approvals.lines import WIDTH
 from gateway.approvals.model import WARNINGS
+from gateway.cli.control_client import AsOption, GroupOption, SocketOption, open_control
 from gateway.cli.loop import run
 from gateway.cli.options import ConfigOption, JsonOption, configuration, moment
 from gateway.cli.terminal import FURTHER, NARROWEST, describe_count, emit, note, out, pairs, plain, say, show, table
 from gateway.words.letters import count_cells, fold
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from gateway.approvals.lines import Line
-    from gateway.cli.desk_client import DeskClient
+    from gateway.cli.control_client import ControlClient
 
 app = typer.Typer(help="Calls that wait for a person: look at them, and answer.", no_args_is_help=True)
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The question, or the first characters of its id.")]
-SocketOption = Annotated[
-    Path | None, typer.Option("--socket", metavar="PATH", help="The desk's socket, in the place of the configured one.")
-]
-AsOption = Annotated[
-    str | None, typer.Option("--as", metavar="PERSON", help="The approver; with a development identity only.")
-]
-GroupOption = Annotated[
-    list[str] | None, typer.Option("--group", metavar="GROUP", help="A group of that person, with --as.")
-]
 ScopeOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -50,14 +39,14 @@ ScopeOption = Annotated[
 
 @app.command("list", epilog="Example: opagate approvals list")
 def list_questions(
-    socket: SocketOption = None,
     speaks_as: AsOption = None,
+    socket: SocketOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the calls that wait for a person, the oldest first."""
-    with open_desk(socket, speaks_as, None, config) as desk:
-        found: list[dict[str, Any]] = desk.ask("list")
+    with open_control(socket, config, speaks_as) as desk:
+        found: list[dict[str, Any]] = desk.ask("approvals/list")["questions"]
     if as_json:
         emit(found)
         return
@@ -78,15 +67,15 @@ def list_questions(
 @app.command("show", epilog="Example: opagate approvals show 5f0c1d2e")
 def show_question(
     question: IdArgument,
-    socket: SocketOption = None,
     speaks_as: AsOption = None,
     group: GroupOption = None,
+    socket: SocketOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show all of one question: the call, where its values came from, the reasons, and the reach of a yes."""
-    with open_desk(socket, speaks_as, group, config) as desk:
-        found = desk.ask("show", id=_whole_id(desk, question))
+    with open_control(socket, config, speaks_as, group) as desk:
+        found = desk.ask("approvals/show", id=_whole_id(desk, question))
     if as_json:
         emit(found)
     else:
@@ -100,21 +89,21 @@ def approve(
     code: Annotated[
         str | None, typer.Option("--code", metavar="CODE", help="The four letters that you were shown, to be sure.")
     ] = None,
-    socket: SocketOption = None,
     speaks_as: AsOption = None,
     group: GroupOption = None,
+    socket: SocketOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Approve a call. The call passes once, if the policy still allows it."""
-    with open_desk(socket, speaks_as, group, config) as desk:
-        found = desk.ask("show", id=_whole_id(desk, question))
+    with open_control(socket, config, speaks_as, group) as desk:
+        found = desk.ask("approvals/show", id=_whole_id(desk, question))
         if code is not None and code.upper() != found["code"]:
             raise typer.BadParameter(f"the question has the code {found['code']}", param_hint="--code")
         if not as_json:
             _print_question(found)
         vote = {"answer": "approve", "shown": found["shown"], "scopes": ["once", *(scope or ())]}
-        counted_vote = desk.ask("vote", id=found["id"], vote=vote)
+        counted_vote = desk.ask("approvals/vote", id=found["id"], **vote)
     _print_vote(counted_vote, as_json=as_json)
 
 
@@ -122,30 +111,30 @@ def approve(
 def deny(
     question: IdArgument,
     end_task: Annotated[bool, typer.Option("--end-task", help="End the task of the call too.")] = False,
-    socket: SocketOption = None,
     speaks_as: AsOption = None,
     group: GroupOption = None,
+    socket: SocketOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Refuse a call. One no is enough."""
-    with open_desk(socket, speaks_as, group, config) as desk:
-        found = desk.ask("show", id=_whole_id(desk, question))
+    with open_control(socket, config, speaks_as, group) as desk:
+        found = desk.ask("approvals/show", id=_whole_id(desk, question))
         vote = {"answer": "deny", "shown": found["shown"], "end_task": end_task}
-        counted_vote = desk.ask("vote", id=found["id"], vote=vote)
+        counted_vote = desk.ask("approvals/vote", id=found["id"], **vote)
     _print_vote(counted_vote, as_json=as_json)
 
 
 @app.command("watch", epilog="Example: opagate approvals watch")
 def watch(
-    socket: SocketOption = None,
     speaks_as: AsOption = None,
+    socket: SocketOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print each question as it comes and changes, until you press Ctrl-C."""
-    with open_desk(socket, speaks_as, None, config) as desk:
-        for one in desk.watch():
+    with open_control(socket, config, speaks_as) as desk:
+        for one in desk.watch("approvals/watch"):
             if as_json:
                 typer.echo(json.dumps(one))
             else:
@@ -230,19 +219,9 @@ def _print_report(report: dict[str, Any]) -> None:
 _SHORT: Final = 8
 
 
-def open_desk(
-    socket: Path | None, speaks_as: str | None, groups: list[str] | None, config: Path | None
-) -> AbstractContextManager[DeskClient]:
-    """Return a connection to the desk of the configured gateway. Raises `ConfigurationError` on entry if no gateway listens."""
-    from gateway.app.people import socket_path
-    from gateway.cli.desk_client import connect_to_desk
-
-    return connect_to_desk(socket or socket_path(configuration(config)), speaks_as, groups or [])
-
-
-def _whole_id(desk: DeskClient, beginning: str) -> str:
+def _whole_id(desk: ControlClient, beginning: str) -> str:
     """Return the id of the open question from its beginning. Raises `typer.BadParameter` if there are several."""
-    found = [one["id"] for one in desk.ask("list") if one["id"].startswith(beginning)]
+    found = [one["id"] for one in desk.ask("approvals/list")["questions"] if one["id"].startswith(beginning)]
     if len(found) > 1:
         raise typer.BadParameter(
             f"{describe_count(len(found), 'question')} begin with {beginning!r}; give more of the id"

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.options import ConfigOption, JsonOption, configuration
+from gateway.cli.control_client import SocketOption, open_control
+from gateway.cli.options import ConfigOption, JsonOption
 from gateway.cli.terminal import describe_count, emit, note, plain, show, table
-
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from gateway.cli.desk_client import DeskClient
 
 app = typer.Typer(help="Users' connections to other systems: look at them, and end them.", no_args_is_help=True)
 
 
 @app.command("list", epilog="Example: opagate connections list --json")
-def list_connections(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def list_connections(socket: SocketOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """List the connections, the oldest first. A removed one stays until its server confirmed the end."""
-    with _operator(config) as gateway:
-        found: list[dict[str, Any]] = gateway.ask("list")
+    with open_control(socket, config) as gateway:
+        found: list[dict[str, Any]] = gateway.ask("connections/list")
     if as_json:
         emit(found)
         return
@@ -42,6 +38,7 @@ def revoke(
     agent: Annotated[str | None, typer.Option("--agent", metavar="AGENT", help="All connections of an agent.")] = None,
     broker: Annotated[str | None, typer.Option("--broker", metavar="NAME", help="All connections of a broker.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All connections of this gateway.")] = False,
+    socket: SocketOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -53,17 +50,11 @@ def revoke(
     chosen = {name: value for name, value in chosen.items() if value is not None}
     if not chosen and not every:
         raise typer.BadParameter("give an id, --user, --agent, --broker or --all")
-    with _operator(config) as gateway:
-        found: dict[str, Any] = gateway.ask("revoke", chosen={**chosen, "all": every})
+    with open_control(socket, config) as gateway:
+        found: dict[str, Any] = gateway.ask("connections/revoke", **chosen, all=every)
     if as_json:
         emit(found)
         return
     note(
         f"{describe_count(found['removed'], 'connection')} removed; `opagate connections list` shows those without a proof"
     )
-
-
-def _operator(config: Any) -> AbstractContextManager[DeskClient]:
-    from gateway.cli.desk_client import connect_to_desk
-
-    return connect_to_desk(configuration(config).operator_socket("connections"), None, [])

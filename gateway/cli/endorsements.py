@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from gateway.cli.approvals import AsOption, SocketOption, open_desk
+from gateway.cli.control_client import AsOption, SocketOption, open_control
 from gateway.cli.options import ConfigOption, JsonOption
 from gateway.cli.terminal import describe_count, emit, note, plain, say, show, table
 
@@ -31,14 +31,14 @@ def list_endorsements(
     principal: PrincipalOption = None,
     tool: ToolOption = None,
     kind: KindOption = None,
-    socket: SocketOption = None,
     speaks_as: AsOption = None,
+    socket: SocketOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the values that later tasks of the same kind may use without a question, the oldest first."""
-    with open_desk(socket, speaks_as, None, config) as desk:
-        every: list[dict[str, Any]] = desk.ask("endorsements")
+    with open_control(socket, config, speaks_as) as desk:
+        every: list[dict[str, Any]] = desk.ask("endorsements/list")["endorsements"]
     found = [one for one in every if _fits(one, principal, tool, kind)]
     if as_json:
         emit(found)
@@ -57,20 +57,20 @@ def revoke(
     tool: ToolOption = None,
     kind: KindOption = None,
     every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
-    socket: SocketOption = None,
     speaks_as: AsOption = None,
+    socket: SocketOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Revoke endorsements: the next call asks again, in open tasks too. Several options select what fits all of them."""
     if not (endorsement or principal or tool or kind or every):
         raise typer.BadParameter("name an id, --principal, --tool or --kind, or give --all")
-    with open_desk(socket, speaks_as, None, config) as desk:
+    with open_control(socket, config, speaks_as) as desk:
         named = {"principal": principal, "tool": tool, "kind": kind}
         selection: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
         if endorsement:
-            selection["id"] = _whole_id(desk.ask("endorsements"), endorsement)
-        revoked: list[dict[str, Any]] = desk.ask("revoke", selection={**selection, "all": every})
+            selection["id"] = _whole_id(desk.ask("endorsements/list")["endorsements"], endorsement)
+        revoked: list[dict[str, Any]] = desk.ask("endorsements/revoke", **selection, all=every)["endorsements"]
     if as_json:
         emit(revoked)
         return

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.options import ConfigOption, JsonOption, configuration
+from gateway.cli.control_client import SocketOption, open_control
+from gateway.cli.options import ConfigOption, JsonOption
 from gateway.cli.terminal import describe_count, emit, note, pairs, plain, show, table
-
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from gateway.cli.desk_client import DeskClient
 
 app = typer.Typer(help="Credentials lent to calls: look at them, and end them.", no_args_is_help=True)
 
@@ -23,12 +19,13 @@ _TIMES = ("requested", "expires")
 @app.command("list", epilog="Example: opagate leases list --stuck")
 def list_leases(
     stuck: Annotated[bool, typer.Option("--stuck", help="Only leases whose issuer has not confirmed the end.")] = False,
+    socket: SocketOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the open leases, the oldest first. A lease is open until its end is proven."""
-    with _operator(config) as gateway:
-        found: list[dict[str, Any]] = gateway.ask("list", stuck=stuck)
+    with open_control(socket, config) as gateway:
+        found: list[dict[str, Any]] = gateway.ask("leases/list", stuck=stuck)
     if as_json:
         emit(found)
         return
@@ -50,10 +47,12 @@ def list_leases(
 
 
 @app.command("show", epilog="Example: opagate leases show lease-0c1d2e3f")
-def show_lease(lease: IdArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def show_lease(
+    lease: IdArgument, socket: SocketOption = None, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
     """Show all of one lease. Its value is never shown."""
-    with _operator(config) as gateway:
-        found: dict[str, Any] = gateway.ask("show", id=lease)
+    with open_control(socket, config) as gateway:
+        found: dict[str, Any] = gateway.ask("leases/show", id=lease)
     if as_json:
         emit(found)
         return
@@ -74,6 +73,7 @@ def revoke(
     ] = None,
     broker: Annotated[str | None, typer.Option("--broker", metavar="NAME", help="All leases of a broker.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All leases of this gateway.")] = False,
+    socket: SocketOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -87,8 +87,8 @@ def revoke(
     chosen = {name: value for name, value in chosen.items() if value is not None}
     if not chosen and not every:
         raise typer.BadParameter("give an id, --task, --user, --agent, --upstream, --broker or --all")
-    with _operator(config) as gateway:
-        found: dict[str, Any] = gateway.ask("revoke", chosen={**chosen, "all": every})
+    with open_control(socket, config) as gateway:
+        found: dict[str, Any] = gateway.ask("leases/revoke", **chosen, all=every)
     if as_json:
         emit(found)
         return
@@ -99,22 +99,17 @@ def revoke(
 def abandon(
     lease: IdArgument,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="For the journal.")],
+    socket: SocketOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Give up the end of a lease that its issuer does not confirm. Its credential may still work."""
-    with _operator(config) as gateway:
-        found: dict[str, Any] = gateway.ask("abandon", id=lease, reason=reason)
+    with open_control(socket, config) as gateway:
+        found: dict[str, Any] = gateway.ask("leases/abandon", id=lease, reason=reason)
     if as_json:
         emit(found)
         return
     note(f"{lease} is abandoned: end its credential at {found['broker']} by hand")
-
-
-def _operator(config: Any) -> AbstractContextManager[DeskClient]:
-    from gateway.cli.desk_client import connect_to_desk
-
-    return connect_to_desk(configuration(config).operator_socket("leases"), None, [])
 
 
 def _write_value(name: str, value: Any) -> str:

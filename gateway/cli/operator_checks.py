@@ -18,10 +18,10 @@ def look(settings: Configuration) -> Iterator[ApprovalFinding]:
     accounts = settings.operators.accounts
     if accounts:
         named = ", ".join(f"{account.id} ({account.uid})" for account in accounts)
-        yield ApprovalFinding(f"over the sockets: {named}, and root")
+        yield ApprovalFinding(f"over the socket: {named}, and root")
     elif settings.console is not None and settings.console.login is None and not settings.is_development:
         yield ApprovalFinding(
-            "root alone operates the gateway over the sockets", "list accounts in operators.accounts", is_warning=True
+            "root alone operates the gateway over the socket", "list accounts in operators.accounts", is_warning=True
         )
     if not settings.is_development and own_uid() in {account.uid for account in accounts}:
         yield ApprovalFinding(

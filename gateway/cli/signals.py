@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.options import ConfigOption, JsonOption, configuration
+from gateway.cli.control_client import SocketOption, open_control
+from gateway.cli.options import ConfigOption, JsonOption
 from gateway.cli.terminal import emit, note, out, plain, show, table
-
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from gateway.cli.desk_client import DeskClient
 
 app = typer.Typer(help="Signals of identity providers: look at them, and try their streams.", no_args_is_help=True)
 
 
 @app.command("status", epilog="Example: opagate signals status")
-def show_status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def show_status(socket: SocketOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show each stream with its last event, and the ended logins and open facts."""
-    with _operator(config) as gateway:
-        found: dict[str, Any] = gateway.ask("status")
+    with open_control(socket, config) as gateway:
+        found: dict[str, Any] = gateway.ask("signals/status")
     if as_json:
         emit(found)
         return
@@ -45,6 +41,7 @@ def show_status(config: ConfigOption = None, as_json: JsonOption = False) -> Non
 @app.command("test", epilog="Example: opagate signals test idp-example")
 def try_stream(
     stream: Annotated[str, typer.Argument(metavar="STREAM", help="The name of the stream.")],
+    socket: SocketOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -52,8 +49,8 @@ def try_stream(
 
     The settings of these signals need `stream`.
     """
-    with _operator(config) as gateway:
-        found: dict[str, Any] = gateway.ask("test", stream=stream)
+    with open_control(socket, config) as gateway:
+        found: dict[str, Any] = gateway.ask("signals/test", stream=stream)
     if as_json:
         emit(found)
         return
@@ -63,22 +60,17 @@ def try_stream(
 @app.command("forget", epilog="Example: opagate signals forget 5f0c1d2e3a4b5c6d7e8f9a0b")
 def forget(
     signal: Annotated[str, typer.Argument(metavar="ID", help="The signal.")],
+    socket: SocketOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Take a signal out of force: tokens of that login are accepted again, or the fact is closed. Ended tasks stay ended."""
-    with _operator(config) as gateway:
-        found: dict[str, Any] = gateway.ask("forget", id=signal)
+    with open_control(socket, config) as gateway:
+        found: dict[str, Any] = gateway.ask("signals/forget", id=signal)
     if as_json:
         emit(found)
         return
     note(f"{found['type']} of {found['stream']} is no longer in force")
-
-
-def _operator(config: Any) -> AbstractContextManager[DeskClient]:
-    from gateway.cli.desk_client import connect_to_desk
-
-    return connect_to_desk(configuration(config).operator_socket("signals"), None, [])
 
 
 def _state(stream: dict[str, Any]) -> str:

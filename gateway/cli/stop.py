@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.options import ConfigOption, JsonOption, configuration, later
+from gateway.cli.control_client import SocketOption, open_control
+from gateway.cli.options import ConfigOption, JsonOption, later
 from gateway.cli.terminal import describe_count, emit, note, plain, show, table
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from gateway.cli.desk_client import DeskClient
+    from pathlib import Path
 
 AgentOption = Annotated[str | None, typer.Option("--agent", metavar="AGENT", help="The calls of an agent.")]
 UserOption = Annotated[str | None, typer.Option("--user", metavar="USER", help="The calls for a user.")]
@@ -41,6 +40,7 @@ def stop(
     ] = None,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="For the journal.")] = "",
     listed: Annotated[bool, typer.Option("--list", help="Stop nothing; list the stops in force.")] = False,
+    socket: SocketOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -52,15 +52,15 @@ def stop(
     if listed:
         if chosen is not None or until is not None or reason:
             raise typer.BadParameter("--list stops nothing, and takes no other option")
-        _list(config, as_json=as_json)
+        _list(socket, config, as_json=as_json)
         return
     if chosen is None:
         raise typer.BadParameter(_ONE)
     if not reason.strip():
         raise typer.BadParameter("give a --reason, for the journal")
     ends = None if until is None else later(until, now=time.time())
-    with _operator(config) as gateway:
-        found: dict[str, Any] = gateway.ask("stop", chosen=chosen, reason=reason, until=ends)
+    with open_control(socket, config) as gateway:
+        found: dict[str, Any] = gateway.ask("stops/stop", chosen=chosen, reason=reason, until=ends)
     if as_json:
         emit(found)
         return
@@ -83,6 +83,7 @@ def resume(
     every: AllOption = False,
     issuer: IssuerOption = None,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="For the journal.")] = "",
+    socket: SocketOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -95,8 +96,8 @@ def resume(
         raise typer.BadParameter(f"give the id of a stop, or {_ONE.removeprefix('give ')}")
     if not reason.strip():
         raise typer.BadParameter("give a --reason, for the journal")
-    with _operator(config) as gateway:
-        found: list[dict[str, Any]] = gateway.ask("resume", id=identifier, chosen=chosen, reason=reason)
+    with open_control(socket, config) as gateway:
+        found: list[dict[str, Any]] = gateway.ask("stops/resume", id=identifier, chosen=chosen, reason=reason)
     if as_json:
         emit(found)
         return
@@ -119,9 +120,9 @@ def _selection(issuer: str | None, *, every: bool, **named: str | None) -> dict[
     return {"scope": scope, "name": name, **({} if issuer is None else {"issuer": issuer})}
 
 
-def _list(config: Any, *, as_json: bool) -> None:
-    with _operator(config) as gateway:
-        found: list[dict[str, Any]] = gateway.ask("list")
+def _list(socket: Path | None, config: Path | None, *, as_json: bool) -> None:
+    with open_control(socket, config) as gateway:
+        found: list[dict[str, Any]] = gateway.ask("stops/list")
     if as_json:
         emit(found)
         return
@@ -134,12 +135,6 @@ def _list(config: Any, *, as_json: bool) -> None:
         cells = (one["id"], stopped, one.get("issuer", "-"), _moment(one["at"]), _moment(one.get("until")))
         rows.add_row(*map(plain, (*cells, one["by"]["id"], one["reason"])))
     show(rows)
-
-
-def _operator(config: Any) -> AbstractContextManager[DeskClient]:
-    from gateway.cli.desk_client import connect_to_desk
-
-    return connect_to_desk(configuration(config).operator_socket("stops"), None, [])
 
 
 def _moment(seconds: float | None) -> str:

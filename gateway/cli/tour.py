@@ -18,7 +18,6 @@ from mcp import MCPError
 from rich.text import Text
 
 from gateway import app, keys
-from gateway.app.people import socket_path
 from gateway.cli import trial
 from gateway.cli.terminal import line, out, paint, plain
 from gateway.demo import agent, lease
@@ -59,7 +58,7 @@ async def run(*, port: int | None, state: Path | None, form: TourForm) -> bool:
         lent = trial.LentServer(lease.UPSTREAM, thief.before)
         chosen, kept = port or trial.free_port(), state or Path(folder)
         async with trial.serve_demo(port=chosen, state=kept, lent=lent) as configuration:
-            async with _up(configuration), person_at(socket_path(configuration)):
+            async with _up(configuration), person_at(configuration.control_socket):
                 await _walk(configuration, _all_steps(configuration, thief, task), tally, form)
             record = reader.verify(configuration.journal.path, key=keys.read_chain(configuration))
             proof = lease.proof_of(reader.entries(configuration.journal.path), task.id)

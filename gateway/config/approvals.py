@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from gateway.config.channels import ChannelSettings, CliChannel, SendingChannel, name_of
 from gateway.config.identities import JwtIdentity
 from gateway.config.operators import AccountSettings, find_repeated
-from gateway.config.values import Duration, FilePath, Settings, Text
+from gateway.config.values import Duration, Settings, Text
 from gateway.model.names import canonical_group
 
 
@@ -67,9 +67,6 @@ class ApprovalSettings(Settings):
     hold: Duration = Field(
         default=timedelta(seconds=25),
         description="How long one request waits for an answer before it is told to come again.",
-    )
-    socket: FilePath | None = Field(
-        default=None, description="Unix socket of `opagate approvals`; by default `<state>/approvals.sock`."
     )
     peers: tuple[PeerSettings, ...] = Field(default=(), description="Who answers over the socket.")
     people: ApproverIdentity | None = Field(

@@ -62,9 +62,6 @@ class ConsoleSettings(Settings):
         default=None,
         description="Login at an OpenID provider. Without it people log in by a one-time link, on this machine alone.",
     )
-    socket: FilePath | None = Field(
-        default=None, description="Unix socket of `opagate console link`; by default `<state>/console.sock`."
-    )
     candidate: CandidatePolicy | None = Field(
         default=None,
         description="A policy to compare with the policy in force, on recorded decisions; it decides no call.",

@@ -1,4 +1,4 @@
-"""The settings of operators: their accounts on this machine, and the folder of their sockets."""
+"""The settings of operators: their accounts on this machine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from gateway.config.values import FilePath, Settings, Text
+from gateway.config.values import Settings, Text
 
 
 class AccountSettings(Settings):
@@ -27,16 +27,12 @@ def find_repeated(accounts: tuple[AccountSettings, ...]) -> str | None:
 
 
 class OperatorSettings(Settings):
-    """Accounts that operate the gateway over its sockets, beside root."""
+    """Accounts that operate the gateway over its socket, beside root."""
 
     accounts: tuple[AccountSettings, ...] = Field(
         default=(),
-        description="Who may use `opagate leases`, `connections` and `signals`, and be operator at the console by a one-time link."
+        description="Who may use `opagate leases`, `connections`, `signals` and `stop`, and be operator at the console by a one-time link."
         " The gateway's own account counts in development alone; named here, it needs no terminal.",
-    )
-    sockets: FilePath | None = Field(
-        default=None,
-        description="Folder of the sockets of operators, which their accounts can reach; by default `<state>`.",
     )
 
     @field_validator("accounts")

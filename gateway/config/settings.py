@@ -285,6 +285,11 @@ class Configuration(Settings):
     allowed_origins: tuple[Origin, ...] = Field(default=(), description="Further accepted `Origin` values.")
     tls: TlsSettings | None = Field(default=None, description="HTTPS.")
     state: FilePath = Field(default=Path("state"), description="Folder for the gateway's own keys.")
+    socket: FilePath | None = Field(
+        default=None,
+        description="Unix socket for people with an account on this machine, and for their commands; by default"
+        " `<state>/control.sock`.",
+    )
     keys: KeySettings = Field(default=KeySettings(), description="The gateway's keys, each for one purpose.")
     identity: tuple[Identity, ...] = Field(
         default=(), description="Who may call: whoever one of these identifies. Without any, nobody."
@@ -358,9 +363,10 @@ class Configuration(Settings):
         """Return whether the gateway signs tokens for trying things out. Its own account has authority in development alone."""
         return any(identity.kind == "development" for identity in self.identity)
 
-    def operator_socket(self, name: str) -> Path:
-        """Return the path of a socket of operators."""
-        return (self.operators.sockets or self.state) / f"{name}.sock"
+    @property
+    def control_socket(self) -> Path:
+        """Return the path of the socket for people with an account on this machine."""
+        return self.socket or self.state / "control.sock"
 
     @field_validator("listen")
     @classmethod

@@ -1,4 +1,4 @@
-"""Accounts of this machine as visitors of the console. An account may do there only as much as over its sockets. Pure."""
+"""Accounts of this machine as visitors of the console. An account may do there only as much as over the socket. Pure."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
 
+from gateway.approvals.accounts import Accounts
 from gateway.approvals.model import Person
-from gateway.approvals.socket import Accounts
 from gateway.console.sessions import Role, Visitor
 from gateway.model.decision import Reason
 

@@ -11,11 +11,11 @@ from starlette.routing import Route
 
 from gateway.console import approvals, decisions, leases, policy, stops, task_list, tasks, tools
 from gateway.console.events import event_routes
+from gateway.console.links import make_link
 from gateway.console.logins import login_routes
 from gateway.console.overview import show_overview
 from gateway.console.parts import NavigationEntry
 from gateway.console.responses import HEADERS
-from gateway.console.socket import make_link
 from gateway.console.visits import page_route
 from gateway.line_socket import Account, own_uid
 from gateway.model.decision import Reason
@@ -23,7 +23,7 @@ from gateway.model.decision import Reason
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from gateway.approvals.socket import Accounts
+    from gateway.approvals.accounts import Accounts
     from gateway.composition import Gateway
     from gateway.console.parts import ConsoleParts
 
@@ -50,7 +50,7 @@ class Console(NamedTuple):
         if self.parts.provider is not None:
             return None
         found = make_link(self.parts, self.accounts, Account(own_uid(), has_terminal=True))
-        return None if isinstance(found, Reason) else str(found["url"])
+        return None if isinstance(found, Reason) else found.url
 
 
 def find_navigation(gateway: Gateway) -> tuple[NavigationEntry, ...]:

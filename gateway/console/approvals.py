@@ -6,13 +6,13 @@ Answers go through the office of the desk, as over the socket and the API. The o
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway import reasons
-from gateway.approvals.endorsement import Selection
+from gateway.approvals.endorsement import EndorsementSelection
 from gateway.approvals.lines import build_blocks
 from gateway.approvals.office import SubmittedAnswer
 from gateway.approvals.rendering import summarize
@@ -110,21 +110,18 @@ async def _vote(visit: ConsoleVisit, approver: Approver) -> Response:
     answer = visit.value("answer")
     end_task = answer == "deny-and-end"
     scopes = ["once", *visit.form.get("scope", [])]
-    counted = await _people(visit).office.vote(
-        visit.request.path_params["id"],
-        approver,
-        SubmittedAnswer("deny" if end_task else answer, visit.value("shown"), scopes, end_task),
-    )
+    identifier: str = visit.request.path_params["id"]
+    submitted = SubmittedAnswer(identifier, "deny" if end_task else answer, visit.value("shown"), scopes, end_task)
+    counted = await _people(visit).office.vote(approver, submitted)
     if isinstance(counted, Reason):
         return (
             visit.refuse(counted)
             if counted.code == reasons.VOTE_UNKNOWN.code
             else await _show_question(visit, approver, refused=counted)
         )
-    identifier: Any = counted["id"]
     return see_other(f"{PATH}/{identifier}")
 
 
 async def _revoke(visit: ConsoleVisit, approver: Approver) -> Response:
-    revoked = await _people(visit).office.revoke(Selection(id=visit.value("id")), approver)
+    revoked = await _people(visit).office.revoke(EndorsementSelection(id=visit.value("id")), approver)
     return visit.refuse(revoked) if isinstance(revoked, Reason) else see_other(f"{PATH}?done=revoked")

@@ -35,29 +35,29 @@ async def _answer_questions(socket: Path) -> None:
     reader, writer = await asyncio.open_unix_connection(socket)
     waiting = list(APPROVED)
     try:
-        _send(writer, do="watch")
+        _send(writer, "approvals/watch")
         while line := await reader.readline():
             news = json.loads(line)["ok"]
             if news["state"] != "pending":
                 continue
-            question = await _ask(socket, do="show", id=news["id"])
+            question = await _ask(socket, "approvals/show", id=news["id"])
             arguments = question["said_by_agent"]["arguments"].get("value", {})
             known = [call for call in waiting if call[0] == question["target"] and arguments.get(call[1]) == call[2]]
             waiting = [call for call in waiting if call not in known]
             vote = {"answer": "approve" if known else "deny", "shown": question["shown"]}
-            await _ask(socket, do="vote", id=news["id"], vote=vote)
+            await _ask(socket, "approvals/vote", id=news["id"], **vote)
     finally:
         writer.close()
 
 
-async def _ask(socket: Path, **request: Any) -> Any:
+async def _ask(socket: Path, do: str, **fields: Any) -> Any:
     reader, writer = await asyncio.open_unix_connection(socket)
     try:
-        _send(writer, **request)
+        _send(writer, do, **fields)
         return json.loads(await reader.readline())["ok"]
     finally:
         writer.close()
 
 
-def _send(writer: asyncio.StreamWriter, **request: Any) -> None:
-    writer.write(json.dumps({"speaks_as": PERSON, **request}).encode() + b"\n")
+def _send(writer: asyncio.StreamWriter, do: str, **fields: Any) -> None:
+    writer.write(json.dumps({"do": do, "fields": fields, "speaks_as": PERSON}).encode() + b"\n")

@@ -14,6 +14,7 @@ from starlette.routing import Route
 from gateway import reasons
 from gateway.http.edge import RefusedClient
 from gateway.model.decision import Refusal
+from gateway.pages.api import api_routes
 from gateway.pages.approvals import approval_routes
 from gateway.pages.connect import connect_routes
 from gateway.pages.documents import document_routes
@@ -44,6 +45,7 @@ def build_pages(
     routes = [
         *probe_routes(gateway, is_draining),
         *task_routes(gateway),
+        *api_routes(gateway),
         *approval_routes(gateway, has_console=configuration.console is not None),
         *document_routes(configuration),
         *token_routes(configuration, gateway),

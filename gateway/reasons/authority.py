@@ -74,9 +74,6 @@ VOTE_CLOSED_TASK: Final = RefusalText("vote/closed", 409, "The task of this call
 VOTE_CHANGED: Final = RefusalText(
     "vote/changed", 409, "The question is not the one that you were shown.", "Look at it again."
 )
-VOTE_INVALID: Final = RefusalText("vote/invalid", 400, "The vote cannot be read: {problem}.", "Correct it.")
-VOTE_INVALID_REQUEST: Final = RefusalText("vote/invalid", 400, "The request cannot be read: {problem}.", "Correct it.")
-VOTE_INVALID_ABSENT: Final = RefusalText("vote/invalid", 400, "The request has no vote.", "Add it.")
 VOTE_INVALID_ANSWER: Final = RefusalText("vote/invalid", 400, "An answer is approve or deny.", "Write one of the two.")
 VOTE_INVALID_SCOPES: Final = RefusalText("vote/invalid", 400, "The scopes are {scopes}.", "Write some of them.")
 VOTE_ACCOUNT: Final = RefusalText(
@@ -126,9 +123,6 @@ VOTE_LOGIN: Final = RefusalText(
 VOTE_SCOPE: Final = RefusalText("vote/scope", 403, "The policy allows these scopes: {scopes}.", "Choose one of them.")
 ENDORSEMENT_UNKNOWN: Final = RefusalText(
     "endorsement/unknown", 404, "There is no such endorsement.", "List the ones in force: `opagate endorsements list`."
-)
-ENDORSEMENT_INVALID: Final = RefusalText(
-    "endorsement/invalid", 400, "The selection cannot be read: {problem}.", "Correct it."
 )
 ENDORSEMENT_INVALID_EMPTY: Final = RefusalText(
     "endorsement/invalid",

@@ -157,24 +157,30 @@ IDENTITY_PERSON: Final = RefusalText(
     _rpc.UNAUTHENTICATED,
 )
 OPERATOR_ACCOUNT: Final = RefusalText(
-    "{word}/account",
+    "operator/account",
     403,
     "This account is no operator of the gateway.",
     "Have it listed in operators.accounts, or use root.",
 )
 OPERATOR_ACCOUNT_OF_GATEWAY: Final = RefusalText(
-    "{word}/account",
+    "operator/account",
     403,
     "The gateway's own account does not operate it: servers that it starts for agents may run under it.",
     "Use another account of operators.accounts.",
 )
 OPERATOR_TERMINAL: Final = RefusalText(
-    "{word}/account",
+    "operator/account",
     403,
     "The gateway's own account is heard from a terminal only.",
     "Run the command in a terminal. For scripts in development, list the account in operators.accounts.",
 )
-OPERATOR_INVALID: Final = RefusalText("{word}/invalid", 400, "The request cannot be read: {problem}.", "Correct it.")
+CONTROL_INVALID: Final = RefusalText("control/invalid", 400, "The request cannot be read: {problem}.", "Correct it.")
+CONTROL_UNKNOWN: Final = RefusalText(
+    "control/unknown", 404, "No gateway has such an operation.", "Look at `x-socket` in docs/reference/openapi.json."
+)
+CONTROL_ABSENT: Final = RefusalText(
+    "control/absent", 404, "This gateway has no {name}.", "Its configuration needs {need}."
+)
 JOURNAL_DAMAGED: Final = RefusalText(
     "journal/unavailable",
     503,

@@ -44,7 +44,6 @@ CONSOLE_FORM: Final = RefusalText(
 CONSOLE_REASON: Final = RefusalText(
     "console/reason", 403, "The form has no reason.", "Write one, of at most 500 characters."
 )
-CONSOLE_INVALID: Final = RefusalText("console/invalid", 400, "The request cannot be read: {problem}.", "")
 CONSOLE_BUSY: Final = RefusalText(
     "console/busy", 409, "A comparison is running already.", "Load the page of the policy again."
 )

@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 from msgspec import Struct
 
-from gateway.cli.desk_client import connect_to_desk
+from gateway.cli.control_client import connect_to_gateway
 from tests.agents.model import Model, Script
 from tests.e2e.wire import token, until
 from tests.gateway_process import GatewayProcess, running_gateway
@@ -123,17 +123,17 @@ class Person:
     """Approves at the desk of a gateway."""
 
     def __init__(self, gateway: GatewayProcess) -> None:
-        self._socket = gateway.folder / "state/approvals.sock"
+        self._socket = gateway.folder / "state/control.sock"
 
     def pending(self) -> list[str]:
-        with connect_to_desk(self._socket, "carol", []) as desk:
-            return [one["id"] for one in desk.ask("list") if one["state"] == "pending"]
+        with connect_to_gateway(self._socket, "carol") as desk:
+            return [one["id"] for one in desk.ask("approvals/list")["questions"] if one["state"] == "pending"]
 
     def approve(self) -> None:
-        with connect_to_desk(self._socket, "carol", []) as desk:
+        with connect_to_gateway(self._socket, "carol") as desk:
             for identifier in self.pending():
-                shown = desk.ask("show", id=identifier)["shown"]
-                desk.ask("vote", id=identifier, vote={"answer": "approve", "shown": shown})
+                shown = desk.ask("approvals/show", id=identifier)["shown"]
+                desk.ask("approvals/vote", id=identifier, answer="approve", shown=shown)
 
     def approve_after(self, seconds: float) -> None:
         until(self.pending, 120)

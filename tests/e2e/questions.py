@@ -16,7 +16,7 @@ from typing import Any, Final
 import yaml
 
 from gateway import reasons
-from gateway.cli.desk_client import connect_to_desk
+from gateway.cli.control_client import connect_to_gateway
 from tests.e2e.desk import ADDRESS, CODE_NAME, CUSTOMER, KEY, made
 from tests.e2e.systems import Agent, Servers, agent, delegated, many
 from tests.e2e.wire import Caller, legacy, stateless
@@ -46,16 +46,16 @@ class Office:
     asked: dict[str, str] = field(default_factory=dict[str, str])
 
     def desk(self, do: str, **fields: Any) -> Any:
-        with connect_to_desk(self.gateway.folder / "state/approvals.sock", "carol", []) as desk:
+        with connect_to_gateway(self.gateway.folder / "state/control.sock", "carol") as desk:
             return desk.ask(do, **fields)
 
     def ask(self, kind: str) -> dict[str, Any]:
         """Return the question of a kind, as the desk describes it. Its calls are made once."""
         if kind not in self.asked:
-            before = {one["id"] for one in self.desk("list")}
+            before = {one["id"] for one in self.desk("approvals/list")["questions"]}
             CASES[kind](self)
-            (self.asked[kind],) = {one["id"] for one in self.desk("list")} - before
-        return self.desk("show", id=self.asked[kind])
+            (self.asked[kind],) = {one["id"] for one in self.desk("approvals/list")["questions"]} - before
+        return self.desk("approvals/show", id=self.asked[kind])
 
     def agent(self, **more: Any) -> Agent:
         return agent(self.gateway, self.systems, **more)

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 import yaml
 
-from gateway.cli.desk_client import DeskClient
+from gateway.cli.control_client import ControlClient
 from tests.e2e.conftest import policy
 from tests.e2e.faults import problems
 from tests.e2e.running import Opa, mortal_gateway
@@ -71,8 +71,8 @@ def test_a_kill_with_sixty_open_questions_loses_none_and_asks_nobody_twice(echo_
     assert verified(tmp_path).ok
 
 
-def _argument(desk: DeskClient, identifier: str) -> str:
-    return desk.ask("show", id=identifier)["said_by_agent"]["arguments"]["value"]["text"]
+def _argument(desk: ControlClient, identifier: str) -> str:
+    return desk.ask("approvals/show", id=identifier)["said_by_agent"]["arguments"]["value"]["text"]
 
 
 _TOLD_ONCE = (["approval.asked"], ["approval.digest"], ["approval.asked", "approval.digest"])

@@ -17,7 +17,7 @@ from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import TextContent
 
-from gateway.cli.desk_client import DeskClient, connect_to_desk
+from gateway.cli.control_client import ControlClient, connect_to_gateway
 from tests import forked_gateway
 from tests.e2e.running import mortal_gateway
 from tests.e2e.wire import call, caller, entries, page, token, until, verified
@@ -55,19 +55,19 @@ def gateway(echo_server: ServerProcess, tmp_path_factory: pytest.TempPathFactory
         yield running
 
 
-def at_desk(folder: Path, act: Callable[[DeskClient], Any], person: str = "carol") -> Any:
-    with connect_to_desk(folder / "state/approvals.sock", person, []) as desk:
+def at_desk(folder: Path, act: Callable[[ControlClient], Any], person: str = "carol") -> Any:
+    with connect_to_gateway(folder / "state/control.sock", person) as desk:
         return act(desk)
 
 
 def waiting(folder: Path) -> list[dict[str, Any]]:
-    return at_desk(folder, lambda desk: desk.ask("list"))
+    return at_desk(folder, lambda desk: desk.ask("approvals/list")["questions"])
 
 
 def approve(folder: Path, identifier: str, **more: Any) -> None:
-    def act(desk: DeskClient) -> Any:
-        shown = desk.ask("show", id=identifier)["shown"]
-        return desk.ask("vote", id=identifier, vote={"answer": "approve", "shown": shown, **more})
+    def act(desk: ControlClient) -> Any:
+        shown = desk.ask("approvals/show", id=identifier)["shown"]
+        return desk.ask("approvals/vote", id=identifier, answer="approve", shown=shown, **more)
 
     assert at_desk(folder, act)["state"] == "granted"
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.cli.desk_client import connect_to_desk
+from gateway.cli.control_client import connect_to_gateway
 from tests.e2e.desk import CODE_NAME, made
 from tests.e2e.systems import Agent, Servers, agent, delegated, many, spellings, with_sdk
 from tests.e2e.wire import stateless
@@ -53,11 +53,11 @@ def staffed(with_people: GatewayProcess, systems: Servers) -> Agent:
 
 def approve_all(caller: Agent) -> None:
     """Approve as a person whatever waits at the gateway of a caller."""
-    with connect_to_desk(caller.gateway.folder / "state/approvals.sock", "carol", []) as desk:
-        for one in desk.ask("list"):
+    with connect_to_gateway(caller.gateway.folder / "state/control.sock", "carol") as desk:
+        for one in desk.ask("approvals/list")["questions"]:
             if one["state"] == "pending":
-                shown = desk.ask("show", id=one["id"])["shown"]
-                voted = desk.ask("vote", id=one["id"], vote={"answer": "approve", "shown": shown})
+                shown = desk.ask("approvals/show", id=one["id"])["shown"]
+                voted = desk.ask("approvals/vote", id=one["id"], answer="approve", shown=shown)
                 assert voted["state"] == "granted", voted
 
 

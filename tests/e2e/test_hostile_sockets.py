@@ -1,4 +1,4 @@
-"""A hostile server under the gateway's own account, which is even named as an operator: the sockets do not hear the server."""
+"""A hostile server under the gateway's own account, which is even named as an operator: the socket does not hear the server."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from gateway.cli.desk_client import connect_to_desk
+from gateway.cli.control_client import connect_to_gateway
 from tests.e2e.wire import call, caller, legacy
 from tests.gateway_process import ANYONE_ANYTHING, running_gateway
 from tests.machine import needs_proc
@@ -15,7 +15,7 @@ SERVER = Path(__file__).with_name("hostile_sockets.py")
 
 
 @needs_proc
-def test_a_server_takes_neither_votes_nor_links_through_the_gateways_sockets(tmp_path: Path):
+def test_a_server_takes_neither_votes_nor_links_through_the_gateways_socket(tmp_path: Path):
     command = json.dumps([sys.executable, "-I", str(SERVER), str(tmp_path / "state")])
     config = (
         "identity: [{kind: development}]\n"
@@ -32,9 +32,9 @@ def test_a_server_takes_neither_votes_nor_links_through_the_gateways_sockets(tmp
         answer = agent.ask(call("attack"), headers={"mcp-session-id": opened.headers["mcp-session-id"]})
         assert "result" in answer.json, answer.json
         found = json.loads(answer.text)
-        for name, do in (("approvals", "list"), ("console", "link")):
-            with connect_to_desk(tmp_path / f"state/{name}.sock", None, []) as desk:
+        with connect_to_gateway(tmp_path / "state/control.sock") as desk:
+            for do in ("approvals/list", "stops/list", "logins/link"):
                 assert desk.ask(do) is not None
 
-    assert len(found) == 4
+    assert len(found) == 6
     assert set(found.values()) <= {"socket/descendant", "unreachable"}, found

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 import yaml
 
-from gateway.cli.desk_client import connect_to_desk
+from gateway.cli.control_client import connect_to_gateway
 from tests.e2e.left_behind import check_all_ended
 from tests.e2e.running import mortal_gateway
 from tests.e2e.test_leases import carried, configured
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 
 def leases_of(folder: Path, agent: str) -> list[dict[str, Any]]:
-    with connect_to_desk(folder / "state/leases.sock", None, []) as operator:
-        return [lease for lease in operator.ask("list") if lease["agent"] == agent]
+    with connect_to_gateway(folder / "state/control.sock") as operator:
+        return [lease for lease in operator.ask("leases/list") if lease["agent"] == agent]
 
 
 def test_without_the_journal_nothing_is_lent_and_all_leases_end(echo_server: ServerProcess, tmp_path: Path):
@@ -108,8 +108,8 @@ def test_a_revocation_under_load_ends_these_leases_and_no_others(
     with mortal_gateway(configured(tmp_path, echo_server.mcp), tmp_path) as gateway:
         with Load(gateway, "ann", "bob", "eve") as load:
             load.go_on()
-            with connect_to_desk(tmp_path / "state/leases.sock", None, []) as operator:
-                operator.ask("revoke", chosen=chosen)
+            with connect_to_gateway(tmp_path / "state/control.sock") as operator:
+                operator.ask("leases/revoke", **chosen)
             begun = dict(load.numbers)
             load.go_on()
         gateway.process.terminate()

@@ -15,7 +15,7 @@ import httpx2
 import pytest
 import yaml
 
-from gateway.cli.desk_client import connect_to_desk
+from gateway.cli.control_client import connect_to_gateway
 from tests.e2e.running import mortal_gateway
 from tests.e2e.test_leases import configured
 from tests.e2e.test_signals import configured as signals_config
@@ -55,8 +55,8 @@ def asking(who: Caller, tool: str, headers: dict[str, str] | None = None, **argu
 
 
 def revoke(gateway: GatewayProcess, agent: str) -> None:
-    with connect_to_desk(gateway.folder / "state/leases.sock", None, []) as operator:
-        assert operator.ask("revoke", chosen={"agent": agent})["ended"] >= 1
+    with connect_to_gateway(gateway.folder / "state/control.sock") as operator:
+        assert operator.ask("leases/revoke", agent=agent)["ended"] >= 1
 
 
 def outcomes(folder: Path, tool: str) -> list[str]:

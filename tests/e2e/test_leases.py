@@ -13,7 +13,7 @@ import httpx2
 import pytest
 import yaml
 
-from gateway.cli.desk_client import connect_to_desk
+from gateway.cli.control_client import connect_to_gateway
 from tests import tiny_policy
 from tests.e2e.left_behind import check_all_ended, places_of, tokens_of
 from tests.e2e.running import mortal_gateway
@@ -145,13 +145,15 @@ def test_a_killed_gateway_ends_the_leases_of_the_one_before(echo_server: ServerP
 def test_an_operator_ends_the_leases_of_an_agent_at_once(gateway: GatewayProcess, echo_server: ServerProcess):
     bob = caller(gateway, "bob", "task")
     bob.call("echo", text="bob-before")
-    with connect_to_desk(gateway.folder / "state/leases.sock", None, []) as operator:
+    with connect_to_gateway(gateway.folder / "state/control.sock") as operator:
         (lent,) = [
-            lease for lease in operator.ask("list") if lease["agent"] == "bob" and "messages" not in lease["task"]
+            lease
+            for lease in operator.ask("leases/list")
+            if lease["agent"] == "bob" and "messages" not in lease["task"]
         ]
-        assert operator.ask("revoke", chosen={"agent": "bob"})["ended"] >= 1
+        assert operator.ask("leases/revoke", agent="bob")["ended"] >= 1
         bob.call("echo", text="bob-after")
-        until(lambda: lent["id"] not in {lease["id"] for lease in operator.ask("list")})
+        until(lambda: lent["id"] not in {lease["id"] for lease in operator.ask("leases/list")})
 
     assert carried(echo_server, "bob-before") != carried(echo_server, "bob-after")
     assert [

@@ -18,7 +18,7 @@ from typing import Any, Final
 import httpx2
 import pytest
 
-from gateway.cli.desk_client import connect_to_desk
+from gateway.cli.control_client import connect_to_gateway
 from gateway.words.letters import is_hidden
 from tests import forked_gateway
 from tests.e2e import certificates
@@ -102,8 +102,8 @@ def surfaces(systems: Servers, tmp_path_factory: pytest.TempPathFactory) -> Gene
 
 def log_in(found: Office, console: httpx2.Client) -> None:
     """Log a client in to the console by a one-time link."""
-    with connect_to_desk(found.gateway.folder / "state/console.sock", None, []) as desk:
-        link = desk.ask("link")["url"]
+    with connect_to_gateway(found.gateway.folder / "state/control.sock") as desk:
+        link = desk.ask("logins/link")["url"]
     origin = {"origin": found.gateway.origin}
     assert (
         console.post("/console/login/link", data={"token": link.rpartition("token=")[2]}, headers=origin).status_code

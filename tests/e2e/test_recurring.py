@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import yaml
 
-from gateway.cli.desk_client import connect_to_desk
+from gateway.cli.control_client import connect_to_gateway
 from tests.e2e.running import mortal_gateway
 from tests.e2e.wire import Caller, entries, token, verified
 from tests.gateway_process import GatewayProcess, free_port
@@ -51,18 +51,18 @@ def task_of_kind(gateway: GatewayProcess) -> Caller:
 
 def endorse(agent: Caller, text: str) -> None:
     assert agent.call("echo", text=text).codes[-1] == "approval/pending"
-    with connect_to_desk(agent.gateway.folder / "state/approvals.sock", "carol", []) as desk:
-        (asked,) = [one for one in desk.ask("list") if one["state"] == "pending"]
-        shown = desk.ask("show", id=asked["id"])
+    with connect_to_gateway(agent.gateway.folder / "state/control.sock", "carol") as desk:
+        (asked,) = [one for one in desk.ask("approvals/list")["questions"] if one["state"] == "pending"]
+        shown = desk.ask("approvals/show", id=asked["id"])
         assert shown["recurs"]["values"] == {"/text": [text]}
         vote = {"answer": "approve", "shown": shown["shown"], "scopes": ["once", "recurring"]}
-        assert desk.ask("vote", id=asked["id"], vote=vote)["state"] == "granted"
+        assert desk.ask("approvals/vote", id=asked["id"], **vote)["state"] == "granted"
     assert agent.call("echo", text=text).text == text
 
 
 def listed(folder: Path) -> list[dict[str, Any]]:
-    with connect_to_desk(folder / "state/approvals.sock", "carol", []) as desk:
-        return desk.ask("endorsements")
+    with connect_to_gateway(folder / "state/control.sock", "carol") as desk:
+        return desk.ask("endorsements/list")["endorsements"]
 
 
 def test_a_kill_loses_no_endorsement_and_revives_none(echo_server: ServerProcess, tmp_path: Path):
@@ -81,8 +81,8 @@ def test_a_kill_loses_no_endorsement_and_revives_none(echo_server: ServerProcess
         both = read_endorsements(state)
         agent = task_of_kind(gateway)
         assert [agent.call("echo", text=text).text for text in (kept, revoked)] == [kept, revoked]
-        with connect_to_desk(tmp_path / "state/approvals.sock", "dave", []) as desk:
-            desk.ask("revoke", selection={"id": listed(tmp_path)[1]["id"]})
+        with connect_to_gateway(tmp_path / "state/control.sock", "dave") as desk:
+            desk.ask("endorsements/revoke", id=listed(tmp_path)[1]["id"])
         assert agent.call("echo", text=revoked).codes[-1] == "approval/pending"
         gateway.process.kill()
     put_back_endorsements(state, both)

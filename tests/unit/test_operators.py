@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.line_socket import Account
+from gateway.model.decision import Reason
 from gateway.operators import ROOT, OperatorAccounts, OperatorName
 
 OWN, NAMED, OTHER = 1000, 1001, 1002
@@ -45,3 +46,23 @@ def test_the_record_has_the_configured_name_or_the_number():
 
     assert accounts.name_of(Account(NAMED, has_terminal=False)) == OLGA
     assert accounts.name_of(Account(ROOT, has_terminal=False)).id == "account 0"
+
+
+@pytest.mark.parametrize(
+    ("account", "is_development", "remedy"),
+    [
+        (Account(OTHER, has_terminal=True), False, "Have it listed in operators.accounts, or use root."),
+        (Account(OWN, has_terminal=True), False, "Use another account of operators.accounts."),
+        (Account(OWN, has_terminal=False), True, "Run the command in a terminal."),
+    ],
+)
+def test_a_refused_account_is_told_what_to_do(account: Account, remedy: str, *, is_development: bool):
+    found = OperatorAccounts(OWN, {}, is_development).find(account)
+
+    assert isinstance(found, Reason)
+    assert found.code == "operator/account"
+    assert found.remedy.startswith(remedy)
+
+
+def test_an_operator_is_found_by_name():
+    assert OperatorAccounts(OWN, {NAMED: OLGA}).find(Account(NAMED, has_terminal=False)) == OLGA

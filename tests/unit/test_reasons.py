@@ -156,16 +156,16 @@ def test_the_entries_of_a_code_of_pages_share_its_status_and_no_two_have_one_tex
 
 def test_an_entry_is_a_code_with_words_for_people():
     for entry in reasons.entries():
-        assert re.fullmatch(r"(?:[a-z-]+|\{word\})/(?:[a-z-]+|\{fault\})", entry.code), entry
+        assert re.fullmatch(r"[a-z-]+/(?:[a-z-]+|\{fault\})", entry.code), entry
         assert entry.message.endswith((".", "{problem}")), entry
         assert not entry.remedy or entry.remedy.endswith((".", "{remedy}")), entry
         assert 200 <= entry.status < 600, entry
 
 
 def test_values_with_braces_stand_as_they_are():
-    reason = reasons.VOTE_INVALID.reason(problem="{word} and {0.__class__}")
+    reason = reasons.CONTROL_INVALID.reason(problem="{word} and {0.__class__}")
 
-    assert reason.message == "The vote cannot be read: {word} and {0.__class__}."
+    assert reason.message == "The request cannot be read: {word} and {0.__class__}."
 
 
 def test_a_refusal_has_the_status_and_the_error_code_of_its_entry():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 from msgspec import Struct
 
@@ -75,7 +75,21 @@ class RegisteredClient(Struct, frozen=True):
         return f"RegisteredClient({self.id!r})"
 
 
-def describe_connection(connection: UserConnection) -> dict[str, Any]:
+class ListedConnection(TypedDict):
+    """A connection as operators see it."""
+
+    id: str
+    user: str
+    agent: str
+    issuer: str
+    broker: str
+    server: str
+    scopes: list[str]
+    made: str
+    state: Literal["active", "removed"]
+
+
+def describe_connection(connection: UserConnection) -> ListedConnection:
     """Return a connection as operators see it."""
     owner = connection.owner
     return {

@@ -1,25 +1,23 @@
-"""Connections for operators: `opagate connections` on the Unix socket `<state>/connections.sock`.
-
-| request | answer |
-|---|---|
-| `{"do": "list"}` | `{"ok": [connection, …]}` |
-| `{"do": "revoke", "chosen": {"user": …}}` (see `ConnectionSelection`) | `{"ok": {"removed": number}}` |
-
-A refused request is answered with `{"error": {"code", "message", "remedy"}}`. `OperatorAccounts` names the operators.
-"""
+"""Users' connections as operations of the control interface, for operators: `opagate connections`."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
 from gateway import reasons
-from gateway.authority.connections.connections import Connections
-from gateway.authority.connections.model import UserConnection, describe_connection
+from gateway.authority.connections.model import ListedConnection, UserConnection, describe_connection
+from gateway.control import NoFields, Operation
 from gateway.errors import GatewayError
 from gateway.model.decision import Reason
-from gateway.operators import OperatorAccounts, OperatorName, Operators
+
+if TYPE_CHECKING:
+    from gateway.authority.connections.connections import Connections
+    from gateway.control import Control
+    from gateway.operators import OperatorName
+
+_NEED: Final = "a broker of kind `user_oauth`"
 
 
 class ConnectionSelection(Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,27 +44,37 @@ class ConnectionSelection(Struct, frozen=True, forbid_unknown_fields=True):
         return not connection.is_removed and all(wanted in (None, value) for wanted, value in pairs)
 
 
-class ConnectionOperation(Struct, frozen=True, forbid_unknown_fields=True):
-    """One request of an operator."""
+class RemovedConnections(Struct, frozen=True):
+    """The number of removed connections."""
 
-    do: Literal["list", "revoke"]
-    chosen: ConnectionSelection = ConnectionSelection()
+    removed: int
 
 
-class ConnectionOperators(Operators[ConnectionOperation]):
-    """Answers to operators about users' connections."""
+LIST: Final = Operation("connections/list", "operator", "List the users' connections.", list[ListedConnection], _NEED)
+REVOKE: Final = Operation(
+    "connections/revoke",
+    "operator",
+    "Remove the connections that fit every given field.",
+    RemovedConnections,
+    _NEED,
+    ConnectionSelection,
+)
+OPERATIONS: Final = (LIST, REVOKE)
 
-    def __init__(self, connections: Connections, accounts: OperatorAccounts) -> None:
-        super().__init__(ConnectionOperation, "connection", accounts)
-        self._connections = connections
 
-    async def _do(self, request: ConnectionOperation, _by: OperatorName, /) -> Any:
-        if request.do == "list":
-            return [describe_connection(each) for each in sorted(self._connections.all(), key=lambda each: each.made)]
-        if request.chosen.is_empty():
+def add_operations(control: Control, connections: Connections) -> None:
+    """Add the operations of users' connections."""
+
+    async def list_connections(_asked: NoFields, _by: OperatorName) -> list[ListedConnection]:
+        return [describe_connection(each) for each in sorted(connections.all(), key=lambda each: each.made)]
+
+    async def revoke(asked: ConnectionSelection, _by: OperatorName) -> RemovedConnections | Reason:
+        if asked.is_empty():
             return reasons.CONNECTION_INVALID.reason()
-        chosen = [each for each in self._connections.all() if request.chosen.fits(each)]
+        chosen = [each for each in connections.all() if asked.fits(each)]
         try:
-            return {"removed": await self._connections.remove(chosen, "operator")}
+            return RemovedConnections(await connections.remove(chosen, "operator"))
         except GatewayError as error:
             return Reason(error.code, f"{error.message}; the connections are out of use until a restart", error.remedy)
+
+    control.add({LIST: list_connections, REVOKE: revoke})

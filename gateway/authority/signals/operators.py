@@ -1,38 +1,31 @@
-"""Signals for operators: `opagate signals` on the Unix socket `<state>/signals.sock`.
-
-| request | answer |
-|---|---|
-| `{"do": "status"}` | `{"ok": {"streams": [stream, …], "signals": [signal, …]}}` |
-| `{"do": "test", "stream": …}` | `{"ok": {"stream", "seconds"}}` once the verification event has come |
-| `{"do": "forget", "id": …}` | `{"ok": signal}`: it is no longer in force |
-
-A refused request is answered with `{"error": {"code", "message", "remedy"}}`. `OperatorAccounts` names the operators.
-"""
+"""Signals as operations of the control interface, for operators: `opagate signals`."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, NotRequired, TypedDict, cast
 
 from msgspec import Struct
 
 from gateway import reasons
 from gateway.authority.signals.subjects import digest_subject
-from gateway.errors import GatewayError
+from gateway.control import NoFields, Operation
 from gateway.model.decision import Reason
-from gateway.operators import OperatorAccounts, OperatorName, Operators
 
 if TYPE_CHECKING:
     from gateway.authority.signals.polling import Verifier
     from gateway.authority.signals.receiver import SignalReceiver, SignalStream
     from gateway.authority.signals.register import Signal
+    from gateway.control import Control
+    from gateway.operators import OperatorName
 
 PATIENCE: Final = 20.0
 """Seconds for a verification event."""
 _LOOK: Final = 0.05
 _SHOWN: Final = 1_000
 """Signals in one answer."""
+_NEED: Final = "`signals:`"
 
 
 class StreamInfo(Struct, frozen=True):
@@ -44,51 +37,102 @@ class StreamInfo(Struct, frozen=True):
     has_keys: Callable[[], bool]
 
 
-class SignalOperation(Struct, frozen=True, forbid_unknown_fields=True):
-    """One request of an operator."""
+class StreamName(Struct, frozen=True, forbid_unknown_fields=True):
+    """The name of a stream."""
 
-    do: Literal["status", "test", "forget"]
-    stream: str = ""
-    id: str = ""
+    stream: str
 
 
-class SignalOperators(Operators[SignalOperation]):
-    """Answers to operators about signals."""
+class SignalName(Struct, frozen=True, forbid_unknown_fields=True):
+    """The id of a signal."""
+
+    id: str
+
+
+class ListedStream(TypedDict):
+    """A stream as operators see it. Times are in seconds since the epoch."""
+
+    name: str
+    transmitter: str
+    delivery: str
+    status: str
+    is_silent: bool
+    has_keys: bool
+    last_event: NotRequired[float]
+    last_verified: NotRequired[float]
+    problem: NotRequired[str]
+
+
+class ListedSignal(TypedDict):
+    """A signal in force, with the digest of its subject."""
+
+    id: str
+    stream: str
+    type: str
+    effect: str
+    level: NotRequired[str]
+    at: float
+    subject: str
+
+
+class SignalStatus(Struct, frozen=True):
+    """The streams, and the latest signals in force."""
+
+    streams: list[ListedStream]
+    signals: list[ListedSignal]
+
+
+class TriedStream(Struct, frozen=True):
+    """A stream whose verification event came after so many seconds."""
+
+    stream: str
+    seconds: float
+
+
+STATUS: Final = Operation(
+    "signals/status", "operator", "Show the streams and the signals in force.", SignalStatus, _NEED
+)
+TEST: Final = Operation(
+    "signals/test", "operator", "Ask for a verification event, and wait.", TriedStream, _NEED, StreamName
+)
+FORGET: Final = Operation("signals/forget", "operator", "Take a signal out of force.", ListedSignal, _NEED, SignalName)
+OPERATIONS: Final = (STATUS, TEST, FORGET)
+
+
+class SignalOperators:
+    """The operations of signals."""
 
     def __init__(
         self,
         receiver: SignalReceiver,
         streams: Mapping[str, StreamInfo],
-        accounts: OperatorAccounts,
         *,
         monotonic: Callable[[], float],
         new_state: Callable[[], str],
     ) -> None:
-        super().__init__(SignalOperation, "signal", accounts)
         self._receiver = receiver
         self._streams = streams
         self._monotonic = monotonic
         self._new_state = new_state
 
-    async def _do(self, request: SignalOperation, _by: OperatorName, /) -> Any:
-        match request.do:
-            case "status":
-                signals = sorted(self._receiver.register, key=lambda signal: signal.at, reverse=True)
-                return {
-                    "streams": [_describe_stream(info) for info in self._streams.values()],
-                    "signals": [_describe_signal(signal) for signal in signals[:_SHOWN] if signal.is_open],
-                }
-            case "test":
-                return await self._test(request.stream)
-            case "forget":
-                try:
-                    signal = await self._receiver.forget(request.id)
-                except GatewayError as error:
-                    return reasons.reason_of(error)
-                return reasons.SIGNAL_UNKNOWN.reason() if signal is None else _describe_signal(signal)
+    def add_operations(self, control: Control) -> None:
+        """Add the operations."""
+        control.add({STATUS: self._show_status, TEST: self._test, FORGET: self._forget})
 
-    async def _test(self, name: str) -> dict[str, Any] | Reason:
+    async def _show_status(self, _asked: NoFields, _by: OperatorName) -> SignalStatus:
+        signals = sorted(self._receiver.register, key=lambda signal: signal.at, reverse=True)
+        return SignalStatus(
+            [_describe_stream(info) for info in self._streams.values()],
+            [_describe_signal(signal) for signal in signals[:_SHOWN] if signal.is_open],
+        )
+
+    async def _forget(self, asked: SignalName, _by: OperatorName) -> ListedSignal | Reason:
+        signal = await self._receiver.forget(asked.id)
+        return reasons.SIGNAL_UNKNOWN.reason() if signal is None else _describe_signal(signal)
+
+    async def _test(self, asked: StreamName, _by: OperatorName) -> TriedStream | Reason:
         """Ask a transmitter for a verification event, and wait for it."""
+        name = asked.stream
         info = self._streams.get(name)
         if info is None:
             return reasons.SIGNAL_STREAM.reason(name=name)
@@ -102,12 +146,12 @@ class SignalOperators(Operators[SignalOperation]):
             if self._monotonic() - began > PATIENCE:
                 return reasons.SIGNAL_SILENT.reason(seconds=PATIENCE)
             await asyncio.sleep(_LOOK)
-        return {"stream": name, "seconds": round(self._monotonic() - began, 3)}
+        return TriedStream(name, round(self._monotonic() - began, 3))
 
 
-def _describe_stream(info: StreamInfo) -> dict[str, Any]:
+def _describe_stream(info: StreamInfo) -> ListedStream:
     stream, watch = info.stream, info.stream.watch
-    described = {
+    described: dict[str, Any] = {
         "name": stream.name,
         "transmitter": stream.rules.issuer,
         "delivery": info.delivery,
@@ -118,12 +162,12 @@ def _describe_stream(info: StreamInfo) -> dict[str, Any]:
         "last_verified": watch.last_verified,
         "problem": watch.problem,
     }
-    return {name: value for name, value in described.items() if value is not None}
+    return cast("ListedStream", {name: value for name, value in described.items() if value is not None})
 
 
-def _describe_signal(signal: Signal) -> dict[str, Any]:
+def _describe_signal(signal: Signal) -> ListedSignal:
     """Return a signal without its subject, whose digest is in the journal too."""
-    described = {
+    described: dict[str, Any] = {
         "id": signal.id,
         "stream": signal.transmitter,
         "type": signal.type,
@@ -132,4 +176,4 @@ def _describe_signal(signal: Signal) -> dict[str, Any]:
         "at": signal.at,
         "subject": digest_subject(signal.subject),
     }
-    return {name: value for name, value in described.items() if value is not None}
+    return cast("ListedSignal", {name: value for name, value in described.items() if value is not None})

@@ -7,7 +7,7 @@ every issuer.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, NotRequired, TypeAlias, TypedDict, cast
 
 from msgspec import Struct
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from gateway.model.caller import Principal
     from gateway.model.decision import Refusal
-    from gateway.model.wire import Json, JsonObject
+    from gateway.model.wire import Json
 
 Scope: TypeAlias = Literal["agent", "user", "task", "upstream", "all"]
 SCOPES: Final[tuple[Scope, ...]] = ("agent", "user", "task", "upstream", "all")
@@ -137,7 +137,20 @@ _WHAT: Final[Mapping[Scope, str]] = {
 }
 
 
-def describe_stop(stop: Stop) -> JsonObject:
+class ListedStop(TypedDict):
+    """A stop as operators see it. Times are in seconds since the epoch."""
+
+    id: str
+    scope: Scope
+    name: NotRequired[str]
+    issuer: NotRequired[str]
+    at: float
+    until: NotRequired[float]
+    reason: str
+    by: dict[str, str]
+
+
+def describe_stop(stop: Stop) -> ListedStop:
     """Return a stop for people, and for the record."""
     fields: dict[str, Json] = {
         "id": stop.id,
@@ -149,7 +162,7 @@ def describe_stop(stop: Stop) -> JsonObject:
         "reason": stop.reason,
         "by": dict(stop.by),
     }
-    return {name: value for name, value in fields.items() if value is not None}
+    return cast("ListedStop", {name: value for name, value in fields.items() if value is not None})
 
 
 def _keys(parties: Parties, upstream: str | None, task: str | None) -> Iterable[_Key]:

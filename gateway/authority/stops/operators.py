@@ -1,70 +1,62 @@
-"""Stops for operators: `opagate stop` and `opagate resume` on the Unix socket `<state>/stops.sock`.
-
-| request | answer |
-|---|---|
-| `{"do": "list"}` | `{"ok": [stop, …]}` |
-| `{"do": "stop", "chosen": {"scope": "agent", "name": …}, "reason": …, "until": …}` (see `Selection`) | `{"ok": {"stop", "ended"}}` |
-| `{"do": "resume", "id": …, "reason": …}`, or with `chosen` | `{"ok": [stop, …]}`: these are no longer in force |
-
-A refused request is answered with `{"error": {"code", "message", "remedy"}}`. `OperatorAccounts` names the operators.
-"""
+"""Stops as operations of the control interface, for operators: `opagate stop` and `opagate resume`."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Final
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from gateway import reasons
-from gateway.authority.stops.model import Selection, describe_stop
-from gateway.authority.stops.switch import LONGEST_REASON, StopOrder, StopSwitch
-from gateway.errors import GatewayError
+from gateway.authority.stops.model import ListedStop, Selection, describe_stop
+from gateway.authority.stops.switch import LONGEST_REASON, StopEffects, StopOrder, StopSwitch
+from gateway.control import NoFields, Operation
 from gateway.model.decision import Reason
-from gateway.operators import OperatorAccounts, OperatorName, Operators
+
+if TYPE_CHECKING:
+    from gateway.control import Control
+    from gateway.operators import OperatorName
 
 
-class StopOperation(Struct, frozen=True, forbid_unknown_fields=True):
-    """One request of an operator."""
+class ResumeOrder(Struct, frozen=True, forbid_unknown_fields=True):
+    """An order to let calls go on: the id of a stop, or exactly its selection."""
 
-    do: Literal["list", "stop", "resume"]
-    chosen: Selection | None = None
     id: str = ""
+    chosen: Selection | None = None
     reason: str = ""
-    until: float | None = None
 
 
-class StopOperators(Operators[StopOperation]):
-    """Answers to operators about stops."""
+class BegunStop(Struct, frozen=True):
+    """A stop in force, and its effects."""
 
-    def __init__(self, switch: StopSwitch, accounts: OperatorAccounts) -> None:
-        super().__init__(StopOperation, "stop", accounts)
-        self._switch = switch
+    stop: ListedStop
+    ended: StopEffects
 
-    async def _do(self, request: StopOperation, operator: OperatorName, /) -> Any:
-        by = {"id": operator.id, "issuer": operator.issuer, "channel": "socket"}
-        try:
-            match request.do:
-                case "list":
-                    return [describe_stop(stop) for stop in sorted(self._switch.register, key=lambda stop: stop.at)]
-                case "stop":
-                    return await self._stop(request, by)
-                case "resume":
-                    return await self._resume(request, by)
-        except GatewayError as error:
-            return reasons.reason_of(error)
 
-    async def _stop(self, request: StopOperation, by: dict[str, str]) -> Any:
-        if request.chosen is None:
-            return reasons.STOP_INVALID.reason()
-        found = await self._switch.stop(StopOrder(request.chosen, request.reason, request.until), by)
-        if isinstance(found, Reason):
-            return found
-        stop, ended = found
-        return {"stop": describe_stop(stop), "ended": structs.asdict(ended)}
+LIST: Final = Operation("stops/list", "operator", "List the stops in force.", list[ListedStop], "")
+STOP: Final = Operation("stops/stop", "operator", "Refuse calls at once.", BegunStop, "", StopOrder)
+RESUME: Final = Operation("stops/resume", "operator", "Let calls go on.", list[ListedStop], "", ResumeOrder)
+OPERATIONS: Final = (LIST, STOP, RESUME)
 
-    async def _resume(self, request: StopOperation, by: dict[str, str]) -> Any:
-        if not 0 < len(request.reason.strip()) <= LONGEST_REASON:
+
+def add_operations(control: Control, switch: StopSwitch) -> None:
+    """Add the operations of stops."""
+
+    async def list_stops(_asked: NoFields, _by: OperatorName) -> list[ListedStop]:
+        return [describe_stop(stop) for stop in sorted(switch.register, key=lambda stop: stop.at)]
+
+    async def stop(asked: StopOrder, by: OperatorName) -> BegunStop | Reason:
+        found = await switch.stop(asked, _describe_operator(by))
+        return found if isinstance(found, Reason) else BegunStop(describe_stop(found[0]), found[1])
+
+    async def resume(asked: ResumeOrder, by: OperatorName) -> list[ListedStop] | Reason:
+        if not 0 < len(asked.reason.strip()) <= LONGEST_REASON:
             return reasons.STOP_REASON.reason(longest=LONGEST_REASON)
-        stops = self._switch.find(request.id, request.chosen)
-        await self._switch.resume(stops, by, request.reason.strip())
+        stops = switch.find(asked.id, asked.chosen)
+        await switch.resume(stops, _describe_operator(by), asked.reason.strip())
         return [describe_stop(stop) for stop in stops] or reasons.STOP_UNKNOWN.reason()
+
+    control.add({LIST: list_stops, STOP: stop, RESUME: resume})
+
+
+def _describe_operator(by: OperatorName) -> dict[str, Any]:
+    return {"id": by.id, "issuer": by.issuer, "channel": "socket"}

@@ -36,11 +36,11 @@ LONGEST_REASON: Final = 500
 Action = Literal["stopped", "resumed", "expired"]
 
 
-class StopOrder(Struct, frozen=True):
+class StopOrder(Struct, frozen=True, forbid_unknown_fields=True):
     """An order of an operator. `until` is in seconds since the epoch."""
 
     chosen: Selection
-    reason: str
+    reason: str = ""
     until: float | None = None
 
 

@@ -19,7 +19,7 @@ from moto.server import ThreadedMotoServer
 
 from gateway import config
 from gateway.app import open_gateway
-from gateway.cli.desk_client import connect_to_desk
+from gateway.cli.control_client import connect_to_gateway
 from tests.e2e.left_behind import open_leases, places_of
 from tests.e2e.wire import entries, legacy, stateless, until, verified
 from tests.gateway_process import free_port
@@ -295,9 +295,9 @@ def test_a_hundred_leases_of_five_brokers_end_one_task_after_another_and_the_res
         with ThreadPoolExecutor(5) as pool:
             names = [f"one-of-twenty-{number:02d}" for number in range(20)]
             held = list(pool.map(partial(hold, issuers, agent), names))
-        with connect_to_desk(folder / "state/leases.sock", None, []) as operator:
+        with connect_to_gateway(folder / "state/control.sock") as operator:
             tasks = {each.task.id for each in held}
-            states = [lease["state"] for lease in operator.ask("list") if lease["task"] in tasks]
+            states = [lease["state"] for lease in operator.ask("leases/list") if lease["task"] in tasks]
         assert states == ["active"] * 100
 
         ended = [each.task.id for each in held[:8]]

@@ -14,7 +14,7 @@ from gateway.authority.brokers.issuer_client import IssuerClient
 from gateway.authority.brokers.oauth_client import OAuthClient
 from gateway.authority.brokers.token_checks import read_claims
 from gateway.authority.model import LeaseRequest, NotEnded, Proof, Scope
-from gateway.cli.desk_client import connect_to_desk
+from gateway.cli.control_client import connect_to_gateway
 from gateway.config.brokers import ExchangeBroker, ExchangeCredential
 from tests.e2e.wire import Caller, call, until, verified
 from tests.gateway_process import ANYONE_ANYTHING, gateway_process
@@ -167,10 +167,10 @@ async def test_a_lease_of_a_gateway_waits_for_the_time_of_its_token_or_refuses_a
         (record,) = [each for each in Recorder(echo_server.origin).requests() if text in each["body"]]
         shown = dict(record["headers"])["authorization"].removeprefix("Bearer ")
         assert shown != asked.subject_token
-        with connect_to_desk(tmp_path / "state/leases.sock", None, []) as desk:
-            desk.ask("revoke", chosen={"all": True})
-            until(lambda: any(lease.get("problem") for lease in desk.ask("list")))
-            (lease,) = desk.ask("list")
+        with connect_to_gateway(tmp_path / "state/control.sock") as desk:
+            desk.ask("leases/revoke", all=True)
+            until(lambda: any(lease.get("problem") for lease in desk.ask("leases/list")))
+            (lease,) = desk.ask("leases/list")
     assert (lease["state"], lease["kind"], lease["cause"]) == ("ending", "exchange", "operator")
     assert "no proof is to be had" in lease["problem"]
     assert verified(tmp_path).ok

@@ -15,7 +15,7 @@ import yaml
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 
-from gateway.cli.desk_client import connect_to_desk
+from gateway.cli.control_client import connect_to_gateway
 from tests.e2e.running import mortal_gateway
 from tests.e2e.wire import Caller, call, caller, entries, stateless, token, until, verified
 from tests.gateway_process import ANYONE_ANYTHING, GatewayProcess, free_port
@@ -175,8 +175,8 @@ def test_a_renewal_replaces_the_login_in_the_running_process(bao: OpenBao, notes
         assert bao.postgres.may_log_in(first.user, first.password), "a query under way may still need it"
 
         (lease,) = [entry for entry in task.leases(tmp_path) if entry["event"] == "issued"][:1]
-        with connect_to_desk(gateway.folder / "state/leases.sock", None, []) as operator:
-            operator.ask("revoke", chosen={"id": lease["id"]})
+        with connect_to_gateway(gateway.folder / "state/control.sock") as operator:
+            operator.ask("leases/revoke", id=lease["id"])
         until(lambda: not bao.postgres.may_log_in(first.user, first.password), 30)
         assert task.query(COUNT, "query_again") == (process, "0")
 
@@ -222,6 +222,6 @@ async def test_a_client_of_the_handshake_era_works_over_the_end_of_a_lease(bao: 
                 assert not answer.is_error, answer
                 (content,) = answer.content
                 seen.append(int(json.loads(content.model_dump_json())["text"].partition(" ")[0]))
-                with connect_to_desk(gateway.folder / "state/leases.sock", None, []) as operator:
-                    assert operator.ask("revoke", chosen={"all": True})["ended"] >= 1
+                with connect_to_gateway(gateway.folder / "state/control.sock") as operator:
+                    assert operator.ask("leases/revoke", all=True)["ended"] >= 1
             assert seen[0] != seen[1]

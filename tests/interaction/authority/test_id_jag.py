@@ -18,7 +18,7 @@ import yaml
 from gateway.authority.brokers.exchange import GRANT
 from gateway.authority.brokers.id_jag import JWT_BEARER
 from gateway.authority.brokers.token_checks import read_claims
-from gateway.cli.desk_client import connect_to_desk
+from gateway.cli.control_client import connect_to_gateway
 from tests.e2e.left_behind import check_all_ended
 from tests.e2e.wire import Answer, Caller, call, entries, stateless, until
 from tests.gateway_process import ANYONE_ANYTHING, GatewayProcess, free_port, gateway_process
@@ -73,8 +73,8 @@ class Place:
         return [each for each in found if each["id"] in calls]
 
     def end_leases(self) -> None:
-        with connect_to_desk(self.gateway.folder / "state/leases.sock", None, []) as desk:
-            desk.ask("revoke", chosen={"all": True})
+        with connect_to_gateway(self.gateway.folder / "state/control.sock") as desk:
+            desk.ask("leases/revoke", all=True)
 
 
 @asynccontextmanager
@@ -224,11 +224,11 @@ async def test_a_revoked_connection_ends_its_leases_at_once_and_its_login_at_the
     await connect(await place.call("first"))
     assert (await place.call("connected")).text == "connected"
     value = place.carried("connected")
-    with connect_to_desk(place.gateway.folder / "state/connections.sock", None, []) as desk:
-        (listed,) = desk.ask("list")
+    with connect_to_gateway(place.gateway.folder / "state/control.sock") as desk:
+        (listed,) = desk.ask("connections/list")
         assert (listed["broker"], listed["server"]) == ("keycloak", place.provider.issuer)
         assert listed["scopes"] == ["tickets.read"]
-        assert desk.ask("revoke", chosen={"user": "alice"}) == {"removed": 1}
+        assert desk.ask("connections/revoke", user="alice") == {"removed": 1}
 
     assert (await place.call("removed")).codes == ["credential/connect"]
     until(lambda: not place.keycloak.is_active(value))

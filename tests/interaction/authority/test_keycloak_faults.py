@@ -8,7 +8,7 @@ import httpx2
 import pytest
 import yaml
 
-from gateway.cli.desk_client import connect_to_desk
+from gateway.cli.control_client import connect_to_gateway
 from tests.e2e.left_behind import check_all_ended
 from tests.e2e.running import mortal_gateway
 from tests.e2e.wire import Answer, Caller, call, entries, stateless, until
@@ -61,8 +61,8 @@ class Place:
 
     def lease(self, task: dict[str, Any]) -> dict[str, Any]:
         """Return the open lease of a task, as an operator sees it."""
-        with connect_to_desk(self.gateway.folder / "state/leases.sock", None, []) as operator:
-            (found,) = [lease for lease in operator.ask("list") if lease["task"] == task["id"]]
+        with connect_to_gateway(self.gateway.folder / "state/control.sock") as operator:
+            (found,) = [lease for lease in operator.ask("leases/list") if lease["task"] == task["id"]]
         return found
 
 

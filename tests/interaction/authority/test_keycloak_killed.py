@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import pytest
 
-from gateway.cli.desk_client import connect_to_desk
+from gateway.cli.control_client import connect_to_gateway
 from tests.e2e.left_behind import places_of
 from tests.e2e.running import mortal_gateway
 from tests.e2e.wire import Caller, call, entries, stateless, until, verified
@@ -97,10 +97,10 @@ def test_a_gateway_that_is_killed_forgets_no_token(
         gateway.process.wait(30)
     relay.pass_on()
     with mortal_gateway(config, tmp_path, port=port) as gateway:
-        with connect_to_desk(tmp_path / "state/leases.sock", None, []) as operator:
+        with connect_to_gateway(tmp_path / "state/control.sock") as operator:
             identifier = agent.leases(tmp_path)[0]["id"]
-            until(lambda: operator.ask("show", id=identifier).get("problem"))
-            lease = operator.ask("show", id=identifier)
+            until(lambda: operator.ask("leases/show", id=identifier).get("problem"))
+            lease = operator.ask("leases/show", id=identifier)
         gateway.process.terminate()
         assert gateway.process.wait(60) == 0, "an end that only time brings is no failure"
 

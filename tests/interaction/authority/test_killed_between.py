@@ -11,7 +11,7 @@ import httpx2
 import pytest
 import yaml
 
-from gateway.cli.desk_client import connect_to_desk
+from gateway.cli.control_client import connect_to_gateway
 from tests.e2e.left_behind import check_all_ended, open_leases
 from tests.e2e.running import mortal_gateway
 from tests.e2e.wire import Answer, Caller, call, caller, entries, stateless, token, until
@@ -176,8 +176,8 @@ def test_an_end_that_cannot_be_proven_blocks_its_broker_until_it_is(
             assert '"lease.stuck"' in gateway.printed()
             answers.append(Task(gateway).call("while-stuck"))
             assert answers[-1].codes == ["credential/stuck"]
-            with connect_to_desk(tmp_path / "state/leases.sock", None, []) as operator:
-                assert [lease["state"] for lease in operator.ask("list", stuck=True)] == ["stuck"]
+            with connect_to_gateway(tmp_path / "state/control.sock") as operator:
+                assert [lease["state"] for lease in operator.ask("leases/list", stuck=True)] == ["stuck"]
             gateway.process.terminate()
             assert gateway.process.wait(60) == 1
             assert "not proven to have ended (brokers: bao)" in gateway.printed()

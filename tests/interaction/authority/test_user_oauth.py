@@ -16,7 +16,7 @@ import pytest
 import yaml
 from playwright.async_api import Page, async_playwright, expect
 
-from gateway.cli.desk_client import connect_to_desk
+from gateway.cli.control_client import connect_to_gateway
 from tests.e2e.wire import Answer, Caller, call, entries, until, verified
 from tests.gateway_process import ANYONE_ANYTHING, GatewayProcess, free_port, gateway_process
 from tests.servers.echo import Recorder
@@ -206,8 +206,8 @@ async def test_rotated_refresh_tokens_serve_one_task_after_another(place: Place)
 
     for number in range(3):
         assert (await place.call(f"call-{number}")).text == f"call-{number}"
-        with connect_to_desk(place.gateway.folder / "state/leases.sock", None, []) as desk:
-            assert desk.ask("revoke", chosen={"all": True})["ended"] == 1
+        with connect_to_gateway(place.gateway.folder / "state/control.sock") as desk:
+            assert desk.ask("leases/revoke", all=True)["ended"] == 1
     assert len({place.carried(f"call-{number}") for number in range(3)}) == 3
     assert place.events() == ["asked", "agreed", "made"]
 
@@ -225,10 +225,10 @@ async def test_another_person_at_the_browser_connects_nothing(place: Place):
 async def test_a_revoked_connection_is_out_of_use_at_once_and_ends_at_the_server(place: Place):
     await connect(await place.call("first"))
     await place.call("second")
-    with connect_to_desk(place.gateway.folder / "state/connections.sock", None, []) as desk:
-        (listed,) = desk.ask("list")
+    with connect_to_gateway(place.gateway.folder / "state/control.sock") as desk:
+        (listed,) = desk.ask("connections/list")
         assert (listed["user"], listed["agent"], listed["state"]) == ("alice", "agent-1", "active")
-        assert desk.ask("revoke", chosen={"user": "alice"}) == {"removed": 1}
+        assert desk.ask("connections/revoke", user="alice") == {"removed": 1}
 
     assert (await place.call("third")).codes == ["credential/connect"]
     until(lambda: "ended" in place.events())
@@ -243,11 +243,11 @@ async def test_a_revoked_connection_is_out_of_use_at_once_and_ends_at_the_server
 async def test_a_token_that_the_server_cannot_revoke_waits_for_its_time(place: Place):
     await connect(await place.call("first"))
     assert (await place.call("second")).text == "second"
-    with connect_to_desk(place.gateway.folder / "state/connections.sock", None, []) as desk:
-        desk.ask("revoke", chosen={"all": True})
-    with connect_to_desk(place.gateway.folder / "state/leases.sock", None, []) as desk:
-        until(lambda: any(lease.get("problem") for lease in desk.ask("list")))
-        (lease,) = desk.ask("list")
+    with connect_to_gateway(place.gateway.folder / "state/control.sock") as desk:
+        desk.ask("connections/revoke", all=True)
+    with connect_to_gateway(place.gateway.folder / "state/control.sock") as desk:
+        until(lambda: any(lease.get("problem") for lease in desk.ask("leases/list")))
+        (lease,) = desk.ask("leases/list")
 
     assert (lease["state"], lease["cause"]) == ("ending", "connection-removed")
     assert "no proof is to be had" in lease["problem"]

@@ -13,7 +13,7 @@ import yaml
 from playwright.async_api import expect
 
 from gateway.authority.brokers.token_checks import read_claims
-from gateway.cli.desk_client import connect_to_desk
+from gateway.cli.control_client import connect_to_gateway
 from tests.e2e.left_behind import check_all_ended
 from tests.e2e.wire import Answer, Caller, call, entries, stateless, until
 from tests.gateway_process import ANYONE_ANYTHING, GatewayProcess, free_port, gateway_process
@@ -64,8 +64,8 @@ class Place:
             await page.get_by_role("button", name="Connect", exact=True).click()
             await expect(page.get_by_role("heading", name="Connected")).to_be_visible()
 
-    def ask_operator(self, socket: str, do: str, **fields: Any) -> Any:
-        with connect_to_desk(self.gateway.folder / f"state/{socket}.sock", None, []) as desk:
+    def ask_operator(self, do: str, **fields: Any) -> Any:
+        with connect_to_gateway(self.gateway.folder / "state/control.sock") as desk:
             return desk.ask(do, **fields)
 
 
@@ -115,7 +115,7 @@ async def test_a_user_connects_at_keycloak_and_the_end_is_proven(
         assert claims is not None
         assert (claims["sub"], claims["azp"], claims["scope"]) == (place.person.id, place.client, "crm.read")
         assert keycloak.is_active(value, "tickets")
-        assert place.ask_operator("connections", "revoke", chosen={"user": place.person.id}) == {"removed": 1}
+        assert place.ask_operator("connections/revoke", user=place.person.id) == {"removed": 1}
         assert (await place.call("echo", text="third")).codes == ["credential/connect"]
         until(lambda: not keycloak.is_active(value, "tickets"))
         until(lambda: "revoked" in [each["event"] for each in entries(tmp_path, "lease")])
@@ -146,7 +146,7 @@ async def test_a_process_has_the_token_of_the_user_in_a_variable_and_both_end_to
         (tmp_path / "notes" / process).unlink()
         assert (keycloak.is_active(value, "tickets"), is_inhabited(int(process))) == (True, True)
 
-        assert place.ask_operator("leases", "revoke", chosen={"user": place.person.id})["ended"] >= 1
+        assert place.ask_operator("leases/revoke", user=place.person.id)["ended"] >= 1
         until(lambda: not keycloak.is_active(value, "tickets") and not is_inhabited(int(process)))
         assert (await place.call("whoami")).text.split()[1] == place.person.id, "the connection outlives its leases"
         for path in (tmp_path / "notes").iterdir():

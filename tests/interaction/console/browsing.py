@@ -13,7 +13,7 @@ from typing import Any, Final
 import yaml
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
-from gateway.cli.desk_client import connect_to_desk
+from gateway.cli.control_client import connect_to_gateway
 from tests.e2e.wire import caller
 from tests.gateway_process import GatewayProcess
 from tests.interaction.identity.server import OAuthServer
@@ -61,7 +61,7 @@ class There:
 
     async def log_in(self, page: Page, name: str = "", *groups: str) -> None:
         if self.server is None:
-            with connect_to_desk(self.gateway.folder / "state/console.sock", None, []) as socket:
+            with connect_to_gateway(self.gateway.folder / "state/control.sock") as socket:
                 link = await asyncio.to_thread(socket.ask, "link")
             await page.goto(link["url"])
             await page.get_by_role("button").click()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, expect
 
-from gateway.cli.desk_client import connect_to_desk
+from gateway.cli.control_client import connect_to_gateway
 from tests.e2e.wire import entries
 from tests.gateway_process import free_port, gateway_process
 from tests.interaction.console.browsing import CHROMIUM, HOSTILE, LONG, There, assert_accessible, press_to, settings
@@ -88,7 +88,7 @@ async def test_hostile_words_are_read_and_do_nothing(there: There):
 
 async def test_the_keyboard_alone_logs_in_and_approves(there: There):
     async with there.page() as page:
-        with connect_to_desk(there.gateway.folder / "state/console.sock", None, []) as socket:
+        with connect_to_gateway(there.gateway.folder / "state/control.sock") as socket:
             link = await asyncio.to_thread(socket.ask, "link")
         await page.goto(link["url"])
         await press_to(page, "Continue as developer")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from gateway.cli.desk_client import connect_to_desk
+from gateway.cli.control_client import connect_to_gateway
 from tests.e2e.wire import caller
 from tests.gateway_process import gateway_process
 from tests.interaction.console.browsing import CHROMIUM, GRANTS, LONG, There, assert_accessible, press_to, settings
@@ -45,7 +45,7 @@ async def call(there: There, *texts: str) -> None:
 
 
 async def link_of(there: There) -> str:
-    with connect_to_desk(there.gateway.folder / "state/console.sock", None, []) as socket:
+    with connect_to_gateway(there.gateway.folder / "state/control.sock") as socket:
         return str((await asyncio.to_thread(socket.ask, "link"))["url"])
 
 

@@ -36,7 +36,7 @@ async def test_the_tour_shows_what_passes_and_what_is_refused(demo: dict[str, st
             ttl=300,
             clock=time.time,
         )
-        async with person_at(tmp_path / "state/approvals.sock"):
+        async with person_at(tmp_path / "state/control.sock"):
             steps = [step async for step in tour(gateway.origin, token)]
 
     assert [step.attempt for step in steps] == list(SCRIPT)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.cli.desk_client import DeskClient, connect_to_desk
+from gateway.cli.control_client import ControlClient, connect_to_gateway
 from tests.conformance.run import Node
 from tests.e2e.wire import call, caller, stateless, token, until
 from tests.gateway_process import GatewayProcess, running_gateway
@@ -67,15 +67,19 @@ class Desk:
     """The person at the desk, who knows the questions of one agent."""
 
     def __init__(self, gateway: GatewayProcess, agent: str) -> None:
-        self._socket = gateway.folder / "state/approvals.sock"
+        self._socket = gateway.folder / "state/control.sock"
         self._agent = agent
 
     def pending(self) -> list[str]:
-        with connect_to_desk(self._socket, "carol", []) as desk:
-            return [one["id"] for one in desk.ask("list") if one["agent"] == self._agent and one["state"] == "pending"]
+        with connect_to_gateway(self._socket, "carol") as desk:
+            return [
+                one["id"]
+                for one in desk.ask("approvals/list")["questions"]
+                if one["agent"] == self._agent and one["state"] == "pending"
+            ]
 
     def approve(self, identifier: str) -> None:
-        with connect_to_desk(self._socket, "carol", []) as desk:
+        with connect_to_gateway(self._socket, "carol") as desk:
             assert self._vote(desk, identifier)["state"] == "granted"
 
     def open(self, url: str) -> None:
@@ -88,9 +92,9 @@ class Desk:
         (identifier,) = self.pending()
         self.approve(identifier)
 
-    def _vote(self, desk: DeskClient, identifier: str) -> Any:
-        shown = desk.ask("show", id=identifier)["shown"]
-        return desk.ask("vote", id=identifier, vote={"answer": "approve", "shown": shown})
+    def _vote(self, desk: ControlClient, identifier: str) -> Any:
+        shown = desk.ask("approvals/show", id=identifier)["shown"]
+        return desk.ask("approvals/vote", id=identifier, answer="approve", shown=shown)
 
 
 class Trial:

@@ -286,7 +286,7 @@ def test_the_gateway_cannot_be_signalled(broken_into: Break):
 
 def test_no_socket_of_the_gateway_can_be_reached(broken_into: Break):
     sockets = list(broken_into.folder.rglob("*.sock"))
-    assert {"approvals.sock"} <= {path.name for path in sockets}
+    assert {"control.sock"} <= {path.name for path in sockets}
 
     for path in sockets:
         for upstream in ("burglar", "online"):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from gateway.approvals.endorsement import Selection, read_given
+from gateway.approvals.endorsement import EndorsementSelection, read_given
 from gateway.approvals.endorsements import Endorsements
 from gateway.errors import JournalError
 from tests.unit.approvals.making import (
@@ -103,7 +103,7 @@ async def test_the_journal_gives_back_all_but_the_values(known: Endorsements, jo
 async def test_the_journal_brings_an_older_file_up_to_date(known: Endorsements, journal: Recorder, tmp_path: Path):
     await known.give(endorsement("e1"))
     older = read_endorsements(tmp_path)
-    await known.revoke(Selection(id="e1"), BOB)
+    await known.revoke(EndorsementSelection(id="e1"), BOB)
     await known.give(endorsement("e2"))
     put_back_endorsements(tmp_path, older)
 
@@ -150,7 +150,7 @@ async def test_without_a_journal_nothing_is_revoked(known: Endorsements, journal
     await known.give(endorsement())
     journal.failing = True
     with pytest.raises(JournalError):
-        await known.revoke(Selection(all=True), BOB)
+        await known.revoke(EndorsementSelection(all=True), BOB)
     assert [one.id for one in known.list()] == ["e1"]
 
 
@@ -165,14 +165,14 @@ async def test_an_endorsement_is_out_of_use_before_the_journal_learns_of_its_end
         await journal.append(kind, fields)
 
     monkeypatch.setattr(known, "_append", append)
-    await known.revoke(Selection(all=True), BOB)
+    await known.revoke(EndorsementSelection(all=True), BOB)
 
     assert seen == [None]
 
 
 async def test_parallel_revocations_end_an_endorsement_once(known: Endorsements, journal: Recorder):
     await known.give(endorsement())
-    found = await asyncio.gather(*(known.revoke(Selection(all=True), BOB) for _ in range(20)))
+    found = await asyncio.gather(*(known.revoke(EndorsementSelection(all=True), BOB) for _ in range(20)))
 
     assert sorted(map(len, found)) == [0] * 19 + [1]
     assert journal.events == ["given", "revoked"]

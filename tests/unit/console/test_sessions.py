@@ -6,8 +6,8 @@ from contextlib import ExitStack
 
 import pytest
 
+from gateway.approvals.accounts import Accounts
 from gateway.approvals.model import Person
-from gateway.approvals.socket import Accounts
 from gateway.console.accounts import find_visitor
 from gateway.console.feed import PER_SESSION, STREAMS, Feed, View
 from gateway.console.sessions import LINK_SECONDS, LINKS, PER_PERSON, LinkRegister, SessionRegister, Visitor

@@ -13,7 +13,8 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
 from msgspec import structs
 
-from gateway.approvals.endorsement import Selection
+from gateway.app.control import OPERATIONS
+from gateway.approvals.endorsement import EndorsementSelection
 from gateway.approvals.model import Person
 from gateway.approvals.rendering import describe_endorsement
 from gateway.approvals.state import fact_of
@@ -194,16 +195,18 @@ async def test_without_a_token_nothing_is_told(there: Bench):
 
     assert (await ask_page(there, "GET", "/api/approvals")).status == 401
     assert (await vote(there, identifier, "x")).status == 401
-    assert (await ask_page(there, "GET", "/api/approvals/openapi.json")).json["openapi"] == "3.1.0"
+    assert (await ask_page(there, "GET", "/api/openapi.json")).json["openapi"] == "3.1.0"
 
 
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
-        (b"{}", 400, "vote/invalid"),
-        (b"[]", 400, "vote/invalid"),
+        (b"{}", 400, "control/invalid"),
+        (b"[]", 400, "control/invalid"),
         (b'{"answer": "approve", "shown": "sha256:other"}', 409, "vote/changed"),
-        (b'{"answer": "approve", "shown": "x", "person": "eve"}', 400, "vote/invalid"),
+        (b'{"answer": "approve", "shown": "x", "person": "eve"}', 400, "control/invalid"),
+        (b'{"answer": "approve", "shown": "x", "id": "q2"}', 400, "control/invalid"),
+        (b'{"answer": ' + b"[" * 30_000, 400, "control/invalid"),
         (b'{"answer": "approve", "shown": "x", "scopes": ["always"]}', 400, "vote/invalid"),
     ],
 )
@@ -339,9 +342,9 @@ async def test_no_token_of_an_agent_lists_or_revokes(there: Bench, changes: dict
     ("body", "status", "code"),
     [
         (b"{}", 400, "endorsement/invalid"),
-        (b"[]", 400, "endorsement/invalid"),
-        (b'{"every": true}', 400, "endorsement/invalid"),
-        (b'{"all": "yes"}', 400, "endorsement/invalid"),
+        (b"[]", 400, "control/invalid"),
+        (b'{"every": true}', 400, "control/invalid"),
+        (b'{"all": "yes"}', 400, "control/invalid"),
         (b'{"id": "e1"}', 404, "endorsement/unknown"),
     ],
 )
@@ -352,10 +355,11 @@ async def test_a_selection_that_fits_nothing_is_refused(there: Bench, body: byte
 
 
 async def test_the_interface_describes_all_that_is_answered(there: Bench):
-    described = (await ask_page(there, "GET", "/api/approvals/openapi.json")).json
+    described = (await ask_page(there, "GET", "/api/openapi.json")).json
 
-    assert {"/api/endorsements", "/api/endorsements/revoke"} <= described["paths"].keys()
+    assert {"/api/approvals/{id}/vote", "/api/endorsements", "/api/endorsements/revoke"} <= described["paths"].keys()
+    assert described["x-socket"].keys() == OPERATIONS.keys()
     listed = describe_endorsement(endorsement())
-    assert listed.keys() == described["components"]["schemas"]["Endorsement"]["properties"].keys()
-    fields = {field.name for field in structs.fields(Selection)}
-    assert fields == described["components"]["schemas"]["Selection"]["properties"].keys()
+    assert listed.keys() == described["components"]["schemas"]["ListedEndorsement"]["properties"].keys()
+    fields = {field.name for field in structs.fields(EndorsementSelection)}
+    assert fields == described["components"]["schemas"]["EndorsementSelection"]["properties"].keys()

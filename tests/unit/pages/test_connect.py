@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.authority.connections.operators import ConnectionOperators
 from gateway.authority.stops.model import Selection
 from gateway.authority.stops.switch import StopOrder
 from gateway.journal.reader import verify
 from gateway.keys import load as load_keys
-from gateway.line_socket import Account
 from gateway.model.decision import Reason
-from gateway.operators import ROOT, OperatorAccounts
 from gateway.pipeline.tickets import CONNECTION_KEY
 from tests.unit.authority.brokers.asking import values_shown
 from tests.unit.connecting import ORIGIN, Place, connecting
 from tests.unit.harness import Back, call, message, result
+from tests.unit.operating import perform
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -186,12 +184,7 @@ async def test_a_revoked_connection_takes_its_access_token_along_at_once(place: 
     authority = place.bench.gateway.authority
     assert authority is not None
     assert authority.office is not None
-    operators = ConnectionOperators(authority.office.connections, OperatorAccounts(1000))
-    answer, _ = await operators.answer(
-        b'{"do": "revoke", "chosen": {"user": "alice"}}', Account(ROOT, has_terminal=False)
-    )
-
-    assert answer == {"ok": {"removed": 1}}
+    assert await perform(place.bench.gateway.control, "connections/revoke", user="alice") == {"removed": 1}
     assert (await place.call()).codes == ["credential/connect"]
     assert place.carried() == [value]
     async with asyncio.timeout(60):

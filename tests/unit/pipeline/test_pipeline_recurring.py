@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.approvals.endorsement import Selection
+from gateway.approvals.endorsement import EndorsementSelection
 from gateway.errors import JournalError
 from gateway.model.decision import Decision, Reason
 from tests.unit.approving import BOB, REVISION, approve, pending, vote
@@ -211,7 +211,7 @@ async def test_a_revoked_endorsement_asks_in_open_tasks_too(there: Bench):
     assert await later.passes(to=BOSS)
     (one,) = endorsements(there).list()
 
-    assert await endorsements(there).revoke(Selection(id=one.id), CAROL) == [one]
+    assert await endorsements(there).revoke(EndorsementSelection(id=one.id), CAROL) == [one]
 
     assert not await later.passes(to=BOSS)
     assert endorsements(there).list() == []
@@ -226,7 +226,7 @@ async def test_a_call_that_is_decided_while_a_person_revokes_asks(there: Bench, 
 
     async def revoke_meanwhile(document: JsonObject) -> Decision:
         decision = await decide(document)
-        await endorsements(there).revoke(Selection(all=True), CAROL)
+        await endorsements(there).revoke(EndorsementSelection(all=True), CAROL)
         return decision
 
     monkeypatch.setattr(there.gateway.policy, "decide", revoke_meanwhile)
@@ -296,7 +296,7 @@ async def test_endorsements_outlive_a_restart_and_a_lost_file(tmp_path: Path):
         await endorse(there, to=BOSS)
         await endorse(there, to="ann@corp.example")
         ann = endorsements(there).list()[-1]
-        await endorsements(there).revoke(Selection(id=ann.id), CAROL)
+        await endorsements(there).revoke(EndorsementSelection(id=ann.id), CAROL)
     async with recurring_bench(tmp_path) as there:
         (kept,) = endorsements(there).list()
         assert kept.shown == {"/to": [BOSS]}
@@ -321,7 +321,7 @@ async def test_an_older_file_revives_nothing_that_was_revoked(tmp_path: Path):
         await endorse(there, to=BOSS)
     older = read_endorsements(tmp_path / "state")
     async with recurring_bench(tmp_path) as there:
-        await endorsements(there).revoke(Selection(all=True), CAROL)
+        await endorsements(there).revoke(EndorsementSelection(all=True), CAROL)
     put_back_endorsements(tmp_path / "state", older)
     async with recurring_bench(tmp_path) as there:
         assert endorsements(there).list() == []

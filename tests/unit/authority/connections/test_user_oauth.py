@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.authority.connections.operators import ConnectionOperators
+from gateway.authority.connections.operators import add_operations
 from gateway.authority.model import BrokerRefusal, Issued, NotEnded, Proof
-from gateway.line_socket import Account
-from gateway.operators import ROOT, OperatorAccounts
 from tests.unit.authority.brokers.asking import issued, jwt_text, lease_of, prepared, refused, values_shown
+from tests.unit.operating import new_control, perform
 
 if TYPE_CHECKING:
     from gateway.authority.model import LeaseRequest
@@ -255,21 +254,19 @@ async def test_a_second_connection_replaces_the_first_and_spares_its_grant(there
 async def test_operators_list_and_remove_connections(there: Connecting):
     await there.connect()
     await there.connect("bob")
-    operators = ConnectionOperators(there.connections, OperatorAccounts(1000))
+    control = new_control()
+    add_operations(control, there.connections)
 
-    async def ask(line: bytes, uid: int = ROOT) -> Any:
-        document, _ = await operators.answer(line, Account(uid, has_terminal=True))
-        return document["ok"] if "ok" in document else document["error"]["code"]
+    async def ask(do: str, **fields: Any) -> Any:
+        return await perform(control, f"connections/{do}", **fields)
 
-    listed = await ask(b'{"do": "list"}')
+    listed = await ask("list")
     assert [each["user"] for each in listed] == ["alice", "bob"]
     assert values_shown(there.at.secrets, listed) == []
-    assert await ask(b'{"do": "list"}', 1001) == "connection/account"
-    assert await ask(b'{"do": "revoke"}') == "connection/invalid"
-    assert await ask(b'{"do": "revoke", "chosen": {"users": "bob"}}') == "connection/invalid"
-    assert await ask(b'{"do": "revoke", "chosen": {"user": "bob", "broker": "other"}}') == {"removed": 0}
-    assert await ask(b'{"do": "revoke", "chosen": {"user": "bob"}}', 1000) == "connection/account"
-    assert await ask(b'{"do": "revoke", "chosen": {"user": "bob"}}') == {"removed": 1}
+    assert await ask("revoke") == "connection/invalid"
+    assert await ask("revoke", users="bob") == "control/invalid"
+    assert await ask("revoke", user="bob", broker="other") == {"removed": 0}
+    assert await ask("revoke", user="bob") == {"removed": 1}
     refused(await lend(there, there.request(user="bob")), "credential/connect")
     issued(await lend(there, there.request()))
 

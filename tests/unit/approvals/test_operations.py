@@ -1,4 +1,4 @@
-"""The desk on its socket, spoken to by `opagate approvals` and by hand."""
+"""The desk on the control socket, spoken to by `opagate approvals` and by hand."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from msgspec import structs
 from typer.testing import CliRunner
 
 from gateway.approvals import Desk
+from gateway.approvals.accounts import Accounts
 from gateway.approvals.admission import Admission
 from gateway.approvals.endorsements import Endorsements
 from gateway.approvals.model import ApproverRule, Recurrence
 from gateway.approvals.office import Office
-from gateway.approvals.socket import Accounts, DeskSocket
+from gateway.approvals.operations import OPERATIONS, add_operations
 from gateway.cli import approvals
 from gateway.cli import endorsements as commands
-from gateway.cli.desk_client import DeskRefusal, connect_to_desk
+from gateway.cli.control_client import ControlRefusal, connect_to_gateway
+from gateway.control import ControlSocket
 from gateway.errors import ConfigurationError
 from gateway.operators import OperatorAccounts
 from tests.unit.approvals.making import (
@@ -35,6 +37,7 @@ from tests.unit.approvals.making import (
     question,
 )
 from tests.unit.clock import Clock
+from tests.unit.operating import new_control
 
 ME = os.getuid()
 
@@ -72,7 +75,9 @@ def listening(
                 return True
 
             self.stack = AsyncExitStack()
-            socket = DeskSocket(folder / "desk.sock", Office(desk, register, end_task), accounts)
+            control = new_control()
+            add_operations(control, Office(desk, register, end_task))
+            socket = ControlSocket(folder / "desk.sock", control, accounts.identify)
             await socket.start(self.stack)
             return socket.path
 
@@ -84,14 +89,14 @@ def listening(
 
 async def asked(path: Path, do: str, speaks_as: str | None = None, **fields: Any) -> Any:
     def ask() -> Any:
-        with connect_to_desk(path, speaks_as, []) as client:
+        with connect_to_gateway(path, speaks_as) as client:
             return client.ask(do, **fields)
 
     return await asyncio.to_thread(ask)
 
 
 async def refused(path: Path, do: str, speaks_as: str | None = None, **fields: Any) -> str:
-    with pytest.raises(DeskRefusal) as refusal:
+    with pytest.raises(ControlRefusal) as refusal:
         await asked(path, do, speaks_as, **fields)
     return refusal.value.message.rpartition("[")[2].rstrip("]")
 
@@ -103,9 +108,9 @@ def vote(answer: str = "approve", **more: Any) -> dict[str, Any]:
 async def test_a_person_lists_shows_and_approves(desk: Desk, path: Path):
     await desk.ask(question(), DESCRIPTION)
 
-    (listed,) = await asked(path, "list")
-    shown = await asked(path, "show", id="q1")
-    voted = await asked(path, "vote", id="q1", vote=vote())
+    (listed,) = (await asked(path, "approvals/list"))["questions"]
+    shown = await asked(path, "approvals/show", id="q1")
+    voted = await asked(path, "approvals/vote", id="q1", **vote())
 
     assert (listed["id"], listed["code"], listed["votes"]) == ("q1", shown["code"], "0 of 1")
     assert shown["said_by_agent"]["arguments"] == DESCRIPTION["arguments"]
@@ -118,14 +123,14 @@ async def test_a_person_lists_shows_and_approves(desk: Desk, path: Path):
 
 async def test_a_no_can_end_the_task(desk: Desk, path: Path, ended: list[str]):
     await desk.ask(question(), DESCRIPTION)
-    voted = await asked(path, "vote", id="q1", vote=vote("deny", end_task=True))
+    voted = await asked(path, "approvals/vote", id="q1", **vote("deny", end_task=True))
 
     assert (voted["state"], voted["task_ended"], ended) == ("denied", True, ["t1"])
 
 
 async def test_a_yes_never_ends_a_task(desk: Desk, path: Path, ended: list[str]):
     await desk.ask(question(), DESCRIPTION)
-    voted = await asked(path, "vote", id="q1", vote=vote(end_task=True))
+    voted = await asked(path, "approvals/vote", id="q1", **vote(end_task=True))
 
     assert (voted["state"], voted["task_ended"], ended) == ("granted", False, [])
 
@@ -133,19 +138,19 @@ async def test_a_yes_never_ends_a_task(desk: Desk, path: Path, ended: list[str])
 @pytest.mark.parametrize(
     ("fields", "code"),
     [
-        ({"id": "q2", "vote": vote()}, "vote/unknown"),
-        ({"id": "q1"}, "vote/invalid"),
-        ({"id": "q1", "vote": vote("maybe")}, "vote/invalid"),
-        ({"id": "q1", "vote": vote(scopes=["always"])}, "vote/invalid"),
-        ({"id": "q1", "vote": {**vote(), "shown": "sha256:other"}}, "vote/changed"),
-        ({"id": "q1", "vote": {**vote(), "person": "alice"}}, "vote/invalid"),
-        ({"id": "q1", "vote": vote(), "speaks_as": "alice"}, "vote/account"),
+        ({"id": "q2", **vote()}, "vote/unknown"),
+        ({"id": "q1"}, "control/invalid"),
+        ({"id": "q1", **vote("maybe")}, "vote/invalid"),
+        ({"id": "q1", **vote(scopes=["always"])}, "vote/invalid"),
+        ({"id": "q1", **vote(), "shown": "sha256:other"}, "vote/changed"),
+        ({"id": "q1", **vote(), "person": "alice"}, "control/invalid"),
+        ({"id": "q1", **vote(), "speaks_as": "alice"}, "vote/account"),
     ],
 )
 async def test_requests_that_count_for_nothing(desk: Desk, path: Path, fields: dict[str, Any], code: str):
     await desk.ask(question(), DESCRIPTION)
 
-    assert await refused(path, "vote", **fields) == code
+    assert await refused(path, "approvals/vote", **fields) == code
     assert [one.state for one in desk.list_open()] == ["pending"]
 
 
@@ -156,8 +161,8 @@ async def test_the_gateways_own_account_and_strangers_are_not_heard(tmp_path: Pa
         Accounts({ME + 1: BOB}, OperatorAccounts(ME + 2)),
     ):
         async with listening(tmp_path, desk, ended, accounts) as path:
-            for do in ("list", "show", "vote", "endorsements", "revoke", "watch"):
-                assert await refused(path, do, id="q1", vote=vote()) == "vote/account"
+            for operation in OPERATIONS:
+                assert await refused(path, operation.name) == "vote/account"
 
 
 async def test_in_development_the_owner_speaks_as_anybody_but_the_requester(
@@ -165,8 +170,8 @@ async def test_in_development_the_owner_speaks_as_anybody_but_the_requester(
 ):
     await desk.ask(question(), DESCRIPTION)
     async with listening(tmp_path, desk, ended, Accounts({}, OperatorAccounts(ME, is_development=True))) as path:
-        assert await refused(path, "vote", "agent", id="q1", vote=vote()) == "vote/excluded"
-        assert (await asked(path, "vote", "carol", id="q1", vote=vote()))["state"] == "granted"
+        assert await refused(path, "approvals/vote", "agent", id="q1", **vote()) == "vote/excluded"
+        assert (await asked(path, "approvals/vote", "carol", id="q1", **vote()))["state"] == "granted"
 
 
 @pytest.mark.parametrize(("held", "is_heard"), [((), False), (("staff",), False), (("staff", "\uff53re"), True)])
@@ -178,16 +183,16 @@ async def test_where_groups_are_configured_a_listed_account_needs_one_of_them(
     await desk.ask(question(), DESCRIPTION)
     async with listening(tmp_path, desk, ended, accounts) as path:
         if is_heard:
-            assert [one["id"] for one in await asked(path, "list")] == ["q1"]
+            assert [one["id"] for one in (await asked(path, "approvals/list"))["questions"]] == ["q1"]
             return
-        for do in ("list", "show", "vote", "endorsements", "revoke", "watch"):
-            assert await refused(path, do, id="q1", vote=vote(), selection={"all": True}) == "vote/member"
+        for operation in OPERATIONS:
+            assert await refused(path, operation.name) == "vote/member"
 
 
 async def test_a_watcher_sees_each_change(desk: Desk, path: Path):
     await desk.ask(question(), DESCRIPTION)
     reader, writer = await asyncio.open_unix_connection(path)
-    writer.write(b'{"do": "watch"}\n')
+    writer.write(b'{"do": "approvals/watch"}\n')
     first = json.loads(await reader.readline())
     await desk.ask(question("q2"), DESCRIPTION)
     second = json.loads(await reader.readline())
@@ -196,28 +201,38 @@ async def test_a_watcher_sees_each_change(desk: Desk, path: Path):
     assert [first["ok"]["id"], second["ok"]["id"]] == ["q1", "q2"]
 
 
-@pytest.mark.parametrize("line", [b"\xff\n", b"{}\n", b"[]\n", b'{"do": "approve-all"}\n', b"{" * 70_000 + b"\n"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\xff\n",
+        b"{}\n",
+        b"[]\n",
+        b'{"do": "approvals/list", "id": "q1"}\n',
+        b'{"do": "approvals/list", "fields": []}\n',
+        b'{"do": "approvals/list", "fields": ' + b"[" * 30_000 + b"}\n",
+        b"{" * 70_000 + b"\n",
+    ],
+)
 async def test_a_line_that_is_no_request_ends_nothing(desk: Desk, path: Path, line: bytes):
     reader, writer = await asyncio.open_unix_connection(path)
     writer.write(line)
     answer = await reader.readline()
     writer.close()
 
-    assert answer == b"" or json.loads(answer)["error"]["code"] == "vote/invalid"
-    assert await asked(path, "list") == []
+    assert answer == b"" or json.loads(answer)["error"]["code"] == "control/invalid"
+    assert (await asked(path, "approvals/list"))["questions"] == []
 
 
 async def test_silent_and_strange_peers_keep_no_place(tmp_path: Path, desk: Desk, endorsements: Endorsements):
-    async def no_task(_task: str) -> bool:
-        return False
-
+    control = new_control()
+    add_operations(control, Office(desk, endorsements, _end_no_task))
     for accounts, first in (
         (Accounts({ME: BOB}, OperatorAccounts(ME + 1)), b""),
-        (Accounts({}, OperatorAccounts(ME + 1)), b'{"do": "list"}\n'),
+        (Accounts({}, OperatorAccounts(ME + 1)), b'{"do": "approvals/list"}\n'),
     ):
         async with AsyncExitStack() as stack:
             idle = 60.0 if first else 0.05
-            socket = DeskSocket(tmp_path / "idle.sock", Office(desk, endorsements, no_task), accounts, idle=idle)
+            socket = ControlSocket(tmp_path / "idle.sock", control, accounts.identify, idle=idle)
             await socket.start(stack)
             reader, writer = await asyncio.open_unix_connection(socket.path)
             writer.write(first)
@@ -226,25 +241,19 @@ async def test_silent_and_strange_peers_keep_no_place(tmp_path: Path, desk: Desk
             assert (b"vote/account" in answer) is bool(first)
 
 
-async def test_a_path_that_cannot_be_a_socket_is_told(tmp_path: Path, desk: Desk, endorsements: Endorsements):
-    async def no_task(_task: str) -> bool:
-        return False
-
-    socket = DeskSocket(tmp_path / ("x" * 200), Office(desk, endorsements, no_task), Accounts({}, OperatorAccounts(0)))
+async def test_a_path_that_cannot_be_a_socket_is_told(tmp_path: Path):
+    socket = ControlSocket(tmp_path / ("x" * 200), new_control(), Accounts({}, OperatorAccounts(0)).identify)
     with pytest.raises(ConfigurationError, match="cannot be made"):
         await socket.start(AsyncExitStack())
 
 
-@pytest.mark.parametrize(
-    ("name", "setting"), [("approvals", "`approvals:`"), ("leases", "leased credential"), ("signals", "`signals:`")]
-)
-def test_without_a_gateway_the_command_says_so_and_names_the_setting(tmp_path: Path, name: str, setting: str):
-    with (
-        pytest.raises(ConfigurationError, match="no gateway answers") as raised,
-        connect_to_desk(tmp_path / f"{name}.sock", None, []),
-    ):
+def test_without_a_gateway_the_command_says_so(tmp_path: Path):
+    with pytest.raises(ConfigurationError, match="no gateway answers"), connect_to_gateway(tmp_path / "no.sock"):
         pass
-    assert setting in raised.value.remedy
+
+
+async def _end_no_task(_task: str) -> bool:
+    return False
 
 
 # --- the command line --------------------------------------------------------------------------------
@@ -307,12 +316,12 @@ async def test_show_is_laid_out_in_lines(desk: Desk, path: Path, capfd: pytest.C
 
 async def test_a_person_lists_and_revokes_endorsements(path: Path, endorsements: Endorsements):
     await endorsements.give(endorsement())
-    (listed,) = await asked(path, "endorsements")
+    (listed,) = (await asked(path, "endorsements/list"))["endorsements"]
 
     assert (listed["id"], listed["kind"], listed["tool"]) == ("e1", "weekly-report", "mail/send")
     assert (listed["values"], listed["approved_by"][0]["id"]) == ({"/to": ["boss@corp.example"]}, "bob")
-    assert [one["id"] for one in await asked(path, "revoke", selection={"id": "e1"})] == ["e1"]
-    assert await asked(path, "endorsements") == []
+    assert [one["id"] for one in (await asked(path, "endorsements/revoke", id="e1"))["endorsements"]] == ["e1"]
+    assert (await asked(path, "endorsements/list"))["endorsements"] == []
 
 
 @pytest.mark.parametrize(
@@ -323,7 +332,7 @@ async def test_a_person_lists_and_revokes_endorsements(path: Path, endorsements:
         ({"id": "e2"}, "endorsement/unknown"),
         ({"kind": "monthly-report"}, "endorsement/unknown"),
         ({"all": True, "kind": "monthly-report"}, "endorsement/unknown"),
-        ({"everything": True}, "vote/invalid"),
+        ({"everything": True}, "control/invalid"),
     ],
 )
 async def test_a_selection_that_fits_nothing_revokes_nothing(
@@ -331,7 +340,7 @@ async def test_a_selection_that_fits_nothing_revokes_nothing(
 ):
     await endorsements.give(endorsement())
 
-    assert await refused(path, "revoke", selection=selection) == code
+    assert await refused(path, "endorsements/revoke", **selection) == code
     assert len(endorsements.list()) == 1
 
 

@@ -1,0 +1,51 @@
+"""One-time links as an operation of the control interface, for `opagate console link`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+
+from gateway.console.accounts import find_visitor
+from gateway.console.sessions import LINK_SECONDS
+from gateway.control import NoFields, Operation
+from gateway.model.decision import Reason
+
+if TYPE_CHECKING:
+    from gateway.approvals.accounts import Accounts
+    from gateway.console.parts import ConsoleParts
+    from gateway.control import Control
+    from gateway.line_socket import Account
+
+
+class MadeLink(Struct, frozen=True):
+    """A one-time link for a person, good for so many seconds."""
+
+    url: str
+    seconds: int
+    person: str
+    roles: list[str]
+
+
+LINK: Final = Operation(
+    "logins/link", "account", "Make a link that logs the account in once.", MadeLink, "`console: {}`, without a login"
+)
+OPERATIONS: Final = (LINK,)
+
+
+def add_operations(control: Control, console: ConsoleParts, accounts: Accounts) -> None:
+    """Add the operation of links."""
+
+    async def link(_asked: NoFields, account: Account) -> MadeLink | Reason:
+        return make_link(console, accounts, account)
+
+    control.add({LINK: link})
+
+
+def make_link(console: ConsoleParts, accounts: Accounts, account: Account) -> MadeLink | Reason:
+    """Return a one-time link for an account, or the refusal of a foreign account."""
+    visitor = find_visitor(accounts, account, console.gateway.clock())
+    if isinstance(visitor, Reason):
+        return visitor
+    url = console.link(console.links.make(visitor))
+    return MadeLink(url, int(LINK_SECONDS), visitor.name, sorted(visitor.roles))
