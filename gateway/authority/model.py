@@ -263,6 +263,6 @@ def describe_lease(lease: Lease) -> ListedLease:
 def describe_to_owner(lease: Lease) -> dict[str, Any]:
     """Return a lease as the owner of its task sees it."""
     shown = ("id", "upstream", "audience", "scope", "state", "expires", "cause", "proof", "processes")
-    described = describe_lease(lease)
+    described = cast("dict[str, Any]", describe_lease(lease))
     ends = datetime.fromtimestamp(lease.expires, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
     return {name: described[name] for name in shown if name in described} | {"expires": ends}

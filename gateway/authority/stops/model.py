@@ -7,7 +7,7 @@ every issuer.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Final, Literal, NotRequired, TypeAlias, TypedDict, cast
+from typing import TYPE_CHECKING, Final, Literal, NotRequired, TypeAlias, TypedDict
 
 from msgspec import Struct
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from gateway.model.caller import Principal
     from gateway.model.decision import Refusal
-    from gateway.model.wire import Json
+    from gateway.model.wire import Json, JsonObject
 
 Scope: TypeAlias = Literal["agent", "user", "task", "upstream", "all"]
 SCOPES: Final[tuple[Scope, ...]] = ("agent", "user", "task", "upstream", "all")
@@ -150,7 +150,7 @@ class ListedStop(TypedDict):
     by: dict[str, str]
 
 
-def describe_stop(stop: Stop) -> ListedStop:
+def describe_stop(stop: Stop) -> JsonObject:
     """Return a stop for people, and for the record."""
     fields: dict[str, Json] = {
         "id": stop.id,
@@ -162,7 +162,7 @@ def describe_stop(stop: Stop) -> ListedStop:
         "reason": stop.reason,
         "by": dict(stop.by),
     }
-    return cast("ListedStop", {name: value for name, value in fields.items() if value is not None})
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _keys(parties: Parties, upstream: str | None, task: str | None) -> Iterable[_Key]:

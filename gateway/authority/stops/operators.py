@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from msgspec import Struct
 
 from gateway import reasons
-from gateway.authority.stops.model import ListedStop, Selection, describe_stop
+from gateway.authority.stops.model import ListedStop, Selection, Stop, describe_stop
 from gateway.authority.stops.switch import LONGEST_REASON, StopEffects, StopOrder, StopSwitch
 from gateway.control import NoFields, Operation
 from gateway.model.decision import Reason
@@ -42,20 +42,24 @@ def add_operations(control: Control, switch: StopSwitch) -> None:
     """Add the operations of stops."""
 
     async def list_stops(_asked: NoFields, _by: OperatorName) -> list[ListedStop]:
-        return [describe_stop(stop) for stop in sorted(switch.register, key=lambda stop: stop.at)]
+        return [_list_stop(each) for each in sorted(switch.register, key=lambda each: each.at)]
 
     async def stop(asked: StopOrder, by: OperatorName) -> BegunStop | Reason:
         found = await switch.stop(asked, _describe_operator(by))
-        return found if isinstance(found, Reason) else BegunStop(describe_stop(found[0]), found[1])
+        return found if isinstance(found, Reason) else BegunStop(_list_stop(found[0]), found[1])
 
     async def resume(asked: ResumeOrder, by: OperatorName) -> list[ListedStop] | Reason:
         if not 0 < len(asked.reason.strip()) <= LONGEST_REASON:
             return reasons.STOP_REASON.reason(longest=LONGEST_REASON)
         stops = switch.find(asked.id, asked.chosen)
         await switch.resume(stops, _describe_operator(by), asked.reason.strip())
-        return [describe_stop(stop) for stop in stops] or reasons.STOP_UNKNOWN.reason()
+        return [_list_stop(each) for each in stops] or reasons.STOP_UNKNOWN.reason()
 
     control.add({LIST: list_stops, STOP: stop, RESUME: resume})
+
+
+def _list_stop(found: Stop) -> ListedStop:
+    return cast("ListedStop", describe_stop(found))
 
 
 def _describe_operator(by: OperatorName) -> dict[str, Any]:
