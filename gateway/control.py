@@ -44,9 +44,9 @@ class NoFields(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Operation(Struct, frozen=True):
-    """An operation that a person asks for. `route` is its method and path over HTTP; without one, it is on the socket alone.
+    """An operation for people. `route` is its method and path over HTTP. Without a route, the socket alone has it.
 
-    `need` names the setting without which a gateway does not have the operation.
+    `need` names the required setting.
     """
 
     name: str
@@ -94,7 +94,7 @@ class Control:
         self._watches[operation.name] = watch
 
     def find(self, name: str) -> Operation | Reason:
-        """Return an operation that this gateway has, or the reason why it has none of that name."""
+        """Return an operation of this gateway, or the reason why the gateway has none of that name."""
         declared = self.declared.get(name)
         if declared is None:
             return reasons.CONTROL_UNKNOWN.reason()
