@@ -29,7 +29,7 @@ def told(identity: dict[str, Any], uids: list[int], **more: Any) -> list[str]:
 
 
 def test_operators_are_named():
-    assert told(JWT, [OTHER]) == [f"over the sockets: p{OTHER} ({OTHER}), and root"]
+    assert told(JWT, [OTHER]) == [f"over the socket: p{OTHER} ({OTHER}), and root"]
     assert told(JWT, []) == []
 
 
