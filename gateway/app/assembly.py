@@ -113,6 +113,7 @@ class _Base(Struct, frozen=True):
     signalled: SignalMemory
     stopped: StopMemory
     identities: Identities
+    control: Control
 
 
 async def _open_base(stack: AsyncExitStack, configuration: Configuration, clock: Callable[[], float]) -> _Base:
@@ -123,7 +124,8 @@ async def _open_base(stack: AsyncExitStack, configuration: Configuration, clock:
     store = _open_store(stack, configuration, keys, clock)
     signalled, stopped = await SignalMemory.open(configuration, store), await StopMemory.open(store)
     identities = await _identities(stack, configuration, clock, signalled.is_ended)
-    return _Base(metrics, tracing, keys, store, journal, recorder, policy, signalled, stopped, identities)
+    control = Control(OPERATIONS)
+    return _Base(metrics, tracing, keys, store, journal, recorder, policy, signalled, stopped, identities, control)
 
 
 async def _open_parts(
@@ -136,8 +138,7 @@ async def _open_parts(
     conceal = content.stderr_concealer(configuration, inspector, origins, live)
     upstreams = _upstreams(stack, configuration, base.metrics, clock, conceal)
     history = memory.open_history(configuration, origins, inspector.detector, vault, clock)
-    control = Control(OPERATIONS)
-    parts = DeskParts(configuration, base.keys, base.store, base.journal, history, clock, time.monotonic, control)
+    parts = DeskParts(configuration, base.keys, base.store, base.journal, history, clock, time.monotonic, base.control)
     lends = AuthorityParts(parts, inspector, base.metrics, upstreams, base.signalled, live, base.stopped)
     authority, catalogue, review = await _lending(stack, lends, base.policy, base.recorder)
     flood, registers = events.flood(stack, configuration, base.recorder, clock), build_registers(parts)
@@ -185,7 +186,7 @@ async def _open_parts(
         stops=await open_stops(stack, parts, base.stopped, (base.signalled.answers, authority, people, upstreams)),
         answers=base.signalled.answers,
         user_connections=build_user_connections(parts, authority, people),
-        control=control,
+        control=base.control,
     )
 
 
