@@ -204,6 +204,10 @@ class JournalSettings(Settings):
         default="interval", description="`always`: before a call goes on; `interval`: each second; `never`: by the OS."
     )
     segment: Size = Field(default=64 * 2**20, description="A new file is begun beyond this size.")
+    compress: bool = Field(
+        default=True,
+        description="Compress closed files with Zstandard. Set it to false for a program that follows the plain files.",
+    )
     arguments: Literal["digest", "full", "none"] = Field(default="digest", description="How arguments are recorded.")
     results: Literal["digest", "full", "none"] = Field(default="digest", description="How results are recorded.")
     refusals: Count = Field(

@@ -28,7 +28,7 @@ from gateway.journal.columns import Column, Search, SegmentColumns, TaskRows
 from gateway.journal.entry import opened_by
 from gateway.journal.placed import BUDGET, EntryPage, EntryPlace, PlacedLine, find_last_line, read_line, unreadable
 from gateway.journal.reader import entry_of
-from gateway.journal.storage import segment_path, segments
+from gateway.journal.storage import open_segment, segment_path, segment_size, segments
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator
@@ -256,7 +256,7 @@ class EntryIndex:
             except OSError as error:
                 raise unreadable(path, error) from error
             if columns is None:
-                yield None, 0, before if is_first else EntryPlace(number, path.stat().st_size)
+                yield None, 0, before if is_first else EntryPlace(number, segment_size(path))
                 return
             end = columns.row_at(before.offset) if before is not None and is_first else len(columns)
             yield columns, end, None
@@ -284,7 +284,7 @@ class EntryIndex:
     def _extend(self, columns: SegmentColumns, path: Path) -> None:
         """Index the lines that the columns lack. Raises `OSError`, and `JournalError` for a line that is too long."""
         turns = ThreadTurns(self._rest)
-        with path.open("rb") as file:
+        with open_segment(path) as file:
             file.seek(columns.size)
             while (line := file.readline(MAX_LINE + 1)).endswith(b"\n"):
                 columns.add(line[:-1], self._chain)
@@ -344,7 +344,7 @@ class EntryIndex:
     def _open_segment(self, number: int) -> Generator[BinaryIO]:
         path = segment_path(self._folder, number)
         try:
-            with path.open("rb") as file:
+            with open_segment(path) as file:
                 yield file
         except OSError as error:
             raise unreadable(path, error) from error
@@ -362,7 +362,7 @@ def _line_at(file: BinaryIO, place: EntryPlace) -> bytes:
 
 def _state_of(path: Path) -> _FileState:
     status = path.stat()
-    return _FileState(status.st_ino, status.st_size, status.st_mtime_ns)
+    return _FileState(status.st_ino, segment_size(path), status.st_mtime_ns)
 
 
 def _has_grown(known: _FileState | None, state: _FileState) -> bool:

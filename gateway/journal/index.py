@@ -12,7 +12,7 @@ import msgspec
 from gateway.errors import JournalError
 from gateway.journal.chain import MAX_LINE
 from gateway.journal.reader import entry_of, raw_lines
-from gateway.journal.storage import segment_path, segments
+from gateway.journal.storage import open_segment, segment_path, segments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,7 +116,7 @@ class Index:
     def _read(self, place: int) -> JsonObject:
         path = segment_path(self._path, place >> _OFFSET)
         try:
-            with path.open("rb") as file:
+            with open_segment(path) as file:
                 file.seek(place & ((1 << _OFFSET) - 1))
                 return entry_of(file.readline(MAX_LINE + 1), path)
         except OSError as error:

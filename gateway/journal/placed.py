@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from gateway.errors import JournalError
 from gateway.journal.chain import MAX_LINE, Chain
 from gateway.journal.reader import entry_of
-from gateway.journal.storage import segment_path, segments
+from gateway.journal.storage import open_segment, segment_path, segment_size, segments
 
 if TYPE_CHECKING:
     from gateway.model.wire import JsonObject
@@ -57,7 +57,7 @@ def lines_before(folder: Path, before: EntryPlace | None = None) -> Iterator[Pla
 def _lines_of(path: Path, end: int | None) -> Iterator[tuple[int, bytes]]:
     """Yield the whole lines of a file before an offset, the last one first."""
     try:
-        with path.open("rb") as file:
+        with open_segment(path) as file:
             at = file.seek(0, 2) if end is None else end
             # The bytes after the last newline that was seen: the beginning of their line is in an earlier block.
             rest, is_last = b"", end is None
@@ -89,7 +89,7 @@ def lines_from(folder: Path, place: EntryPlace) -> Iterator[PlacedLine]:
             continue
         offset = place.offset if number == place.segment else 0
         try:
-            with path.open("rb") as file:
+            with open_segment(path) as file:
                 file.seek(offset)
                 while (line := file.readline(MAX_LINE + 1)).endswith(b"\n"):
                     yield PlacedLine(EntryPlace(number, offset), line[:-1])
@@ -109,7 +109,7 @@ def place_after(folder: Path, place: EntryPlace, size: int) -> EntryPlace:
     following = [(one, path) for one, path in segments(folder) if one >= number]
     for number, path in following:
         try:
-            end = path.stat().st_size
+            end = segment_size(path)
         except OSError as error:
             raise unreadable(path, error) from error
         if offset <= end or number == following[-1][0]:
@@ -164,7 +164,7 @@ def read_at(folder: Path, place: EntryPlace, *, key: bytes | None = None) -> Jso
     """Return the entry at a place. Raises `JournalError` if no line begins there."""
     path = segment_path(folder, place.segment)
     try:
-        with path.open("rb") as file:
+        with open_segment(path) as file:
             file.seek(max(place.offset - 1, 0))
             is_begin = place.offset == 0 or file.read(1) == b"\n"
             line = file.readline(MAX_LINE + 1)

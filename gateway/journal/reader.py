@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 import msgspec
@@ -12,8 +13,9 @@ import msgspec
 from gateway.errors import JournalError
 from gateway.journal import pruning_mark
 from gateway.journal.chain import MAX_LINE, Chain
+from gateway.journal.compression import DamagedSegment
 from gateway.journal.entry import closed_by, opened_by
-from gateway.journal.storage import segment_path, segments
+from gateway.journal.storage import find_segment, open_segment, segment_size, segments
 from gateway.journal.verification import (
     Fault,
     JournalProblem,
@@ -105,6 +107,7 @@ class _Check:
         self._on_progress = on_progress
         self._pause = pause
         self._position = Position()
+        self._place = LinePlace("", 0, 0)
         self._expected = 1
         self._segments = 0
         self._entries = 0
@@ -136,16 +139,24 @@ class _Check:
             self._position = lost(self._position)
         self._expected = number + 1
         self._segments += 1
-        place = LinePlace(path.name, number, 0)
+        self._place = LinePlace(path.name, number, 0)
+        try:
+            self._lines(path, number, last=last)
+        except DamagedSegment as error:
+            self._report(JournalProblem(Fault.EDITED, path.name, self._place.line + 1, error.message))
+            self._position = lost(self._position)
+        else:
+            if self._place.line == 0 and not last:
+                self._report(JournalProblem(Fault.GAP, path.name, 0, "the segment is empty"))
+
+    def _lines(self, path: Path, number: int, *, last: bool) -> None:
         for line in raw_lines(path, self._pause):
-            place = LinePlace(path.name, number, place.line + 1)
+            self._place = LinePlace(path.name, number, self._place.line + 1)
             if not line.endswith(b"\n"):
-                self._report_unfinished(line, place, last=last)
+                self._report_unfinished(line, self._place, last=last)
                 break
-            if self._line(line[:-1], place) is Fault.WRONG_KEY:
+            if self._line(line[:-1], self._place) is Fault.WRONG_KEY:
                 break
-        if place.line == 0 and not last:
-            self._report(JournalProblem(Fault.GAP, path.name, 0, "the segment is empty"))
 
     def result(self, path: Path) -> Verification:
         if self._segments == 0:
@@ -307,22 +318,22 @@ def tail(path: Path, *, wait: Callable[[], bool] = _sleep) -> Iterator[JsonObjec
     found = segments(path)
     number = found[-1][0] if found else 1
     while True:
-        file = segment_path(path, number)
-        if file.exists():
-            yield from _follow_segment(file, segment_path(path, number + 1), wait)
+        file = find_segment(path, number)
+        if file is not None:
+            yield from _follow_segment(file, partial(find_segment, path, number + 1), wait)
             number += 1
-            if not segment_path(path, number).exists():
+            if find_segment(path, number) is None:
                 return
         elif not wait():
             return
 
 
-def _follow_segment(path: Path, after: Path, wait: Callable[[], bool]) -> Iterator[JsonObject]:
+def _follow_segment(path: Path, find_next: Callable[[], Path | None], wait: Callable[[], bool]) -> Iterator[JsonObject]:
     """Yield the entries of a segment, until the next segment exists or `wait` ends the wait."""
     number, rest = 0, b""
     with _open_file(path) as file:
         while True:
-            finished = after.exists()
+            finished = find_next() is not None
             while line := file.readline(MAX_LINE + 1):
                 rest += line
                 if rest.endswith(b"\n"):
@@ -360,14 +371,16 @@ def _finish_line(file: BinaryIO, line: bytes, pause: Callable[[float], None]) ->
 
 def _open_file(path: Path) -> BinaryIO:
     try:
-        return path.open("rb")
+        return open_segment(path)
     except OSError as error:
         raise _unreadable(path, error) from error
 
 
 def _size(path: Path) -> int:
     try:
-        return path.stat().st_size
+        return segment_size(path)
+    except DamagedSegment:
+        return 0
     except OSError as error:
         raise _unreadable(path, error) from error
 

@@ -12,9 +12,10 @@ import msgspec
 
 from gateway.errors import JournalError
 from gateway.journal.chain import MAX_LINE
+from gateway.journal.compression import SUFFIX
 from gateway.journal.entry import closed_by, opened_by
 from gateway.journal.segment import Pending
-from gateway.journal.storage import Disk, segments, set_aside
+from gateway.journal.storage import Disk, open_segment, segments, set_aside
 from gateway.journal.verification import LinePlace, Position, follow, lost
 from gateway.journal.write_outage import abandoned
 
@@ -59,8 +60,10 @@ def recover(
     """
     torn: list[Torn] = []
     for number, path in reversed(segments(folder)):
-        with path.open("rb") as file:
+        with open_segment(path) as file:
             end, rest = _scan(file, chain, LinePlace(path.name, number, 1), path, fingerprints)
+        if rest and path.suffix == SUFFIX:
+            raise make_damage_error(path, end.lines + 1 if end else 1, "the last line of the segment has no end")
         if rest:
             torn.append(Torn(rest, set_aside(path, rest, disk).name))
             _cut(path, end.size if end else 0, disk)
@@ -74,7 +77,7 @@ def recover(
 def require_end(folder: Path, chain: Chain, fingerprints: str | None = None) -> None:
     """Check the end as `recover` does, and change nothing. Raises `JournalError` and `OSError`."""
     for number, path in segments(folder)[-1:]:
-        with path.open("rb") as file:
+        with open_segment(path) as file:
             _scan(file, chain, LinePlace(path.name, number, 1), path, fingerprints)
 
 
@@ -167,7 +170,7 @@ def take_up(
         if end is None:
             appender.begin(new_id(), time)
         else:
-            appender.resume(end)
+            appender.resume(end, time)
         entries = [*map(_torn_entry, torn), *map(abandoned, end.unsettled if end else ())]
         _, error = appender.append(entries, time)
         if error is not None:

@@ -5,10 +5,8 @@ gateway."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, cast
@@ -17,14 +15,11 @@ from gateway.errors import JournalError
 from gateway.journal import pruning_mark, reader
 from gateway.journal.chain import Chain
 from gateway.journal.pruning_mark import PruningMark
-from gateway.journal.storage import Disk, segments, write_all
+from gateway.journal.storage import Disk, hold_pruning, segments, write_all
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
-
-
-_LOCK = "prune.lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +41,12 @@ def prune(
     """
     disk = disk or Disk()
     try:
-        with _alone(folder):
+        with hold_pruning(folder):
             return _prune(folder, key=key, before=before, time=time, archive=archive, disk=disk)
+    except BlockingIOError:
+        raise JournalError(
+            f"the journal {folder} is being pruned or compressed already", "wait until that is done"
+        ) from None
     except OSError as error:
         raise JournalError(
             f"the journal {folder} cannot be pruned: {error.strerror}: {error.filename}",
@@ -133,16 +132,3 @@ def _write(folder: Path, line: bytes, disk: Disk) -> None:
         disk.close(descriptor)
     fresh.rename(folder / pruning_mark.FILE)
     disk.sync_folder(folder)
-
-
-@contextmanager
-def _alone(folder: Path) -> Generator[None]:
-    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise JournalError(f"the journal {folder} is being pruned already", "wait until that is done") from None
-        yield
-    finally:
-        os.close(descriptor)

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from gateway.errors import JournalError
 from gateway.journal.chain import GENESIS, MAX_LINE
+from gateway.journal.compression import SUFFIX
 from gateway.journal.storage import Disk, SegmentIdentity, discard, segment_path, write_all
 
 if TYPE_CHECKING:
@@ -62,13 +63,16 @@ class Appender:
         self.broken: JournalError | None = None
         """Set when the files are in a state that only a new start can put right."""
 
-    def resume(self, end: End) -> None:
-        """Go on after the last line of a journal. Raises `OSError`."""
-        self._fd = self._disk.open(end.path)
-        self._kept = SegmentIdentity.of(self._fd)
+    def resume(self, end: End, time: str) -> None:
+        """Go on after the last line of a journal, after a compressed segment with the next one. Raises `OSError`."""
         self._journal, self._lines, self.path = end.journal, end.lines, end.path
         self.number, self.size, self.seq, self.link = end.number, end.size, end.seq, end.link
         self.open = dict.fromkeys(end.unsettled)
+        if end.path.suffix == SUFFIX:
+            self._next_segment(time)
+        else:
+            self._fd = self._disk.open(end.path)
+            self._kept = SegmentIdentity.of(self._fd)
 
     def begin(self, journal: str, time: str) -> None:
         """Begin a journal in an empty folder. Raises `OSError`."""

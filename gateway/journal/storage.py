@@ -1,7 +1,8 @@
 """The files of a journal: names, permissions, and the few calls to the system that the writer makes.
 
 <journal>/lock                held while a gateway writes
-<journal>/00000001.jsonl      segments, in order
+<journal>/00000001.jsonl      segments, in order; the last one is written
+<journal>/00000001.jsonl.zst  a closed segment, compressed; see `compression`
 <journal>/00000001.jsonl.torn what a crash left of a last line, moved aside
 <journal>/floor.json          where the journal begins, if its first segments were pruned
 <journal>/index/              where the entries of closed segments are, for the console; see `entry_index`
@@ -13,16 +14,19 @@ import fcntl
 import os
 import re
 import stat
-from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from gateway.errors import JournalError
 from gateway.file_access import ExposedFile, require_own_folder
+from gateway.journal.compression import SUFFIX, compress_segment, open_compressed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
     from pathlib import Path
 
-_SEGMENT = re.compile(r"([0-9]{8})\.jsonl")
+_SEGMENT = re.compile(r"([0-9]{8})\.jsonl(?:\.zst)?")
+_PRUNING = "prune.lock"
 
 
 def segment_path(folder: Path, number: int) -> Path:
@@ -32,7 +36,9 @@ def segment_path(folder: Path, number: int) -> Path:
 def segments(folder: Path) -> list[tuple[int, Path]]:
     """Return the segments of a journal, in order. Raises `JournalError` if the folder cannot be read."""
     try:
-        found = [(int(match[1]), path) for path in folder.iterdir() if (match := _SEGMENT.fullmatch(path.name))]
+        # A crash may leave a segment twice. Its plain file is whole then, and sorts before the other one.
+        paths = sorted(folder.iterdir(), reverse=True)
+        found = {int(match[1]): path for path in paths if (match := _SEGMENT.fullmatch(path.name))}
     except FileNotFoundError as error:
         raise JournalError(
             f"there is no journal {folder}",
@@ -42,7 +48,48 @@ def segments(folder: Path) -> list[tuple[int, Path]]:
         raise JournalError(
             f"the journal {folder} cannot be read: {error.strerror}", "name the folder that journal.path names"
         ) from error
-    return sorted(found)
+    return sorted(found.items())
+
+
+def find_segment(folder: Path, number: int) -> Path | None:
+    """Return the file of a segment, `None` if there is none."""
+    plain = segment_path(folder, number)
+    return next((path for path in (plain, plain.with_name(plain.name + SUFFIX)) if path.exists()), None)
+
+
+def open_segment(path: Path) -> BinaryIO:
+    """Open the lines of a segment, also if its plain file was compressed meanwhile. Raises `OSError` and `DamagedSegment`."""
+    if path.suffix == SUFFIX:
+        return open_compressed(path)
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        return open_compressed(path.with_name(path.name + SUFFIX))
+
+
+def segment_size(path: Path) -> int:
+    """Return the bytes of all lines of a segment. Raises `OSError` and `DamagedSegment`."""
+    with open_segment(path) as file:
+        return file.seek(0, os.SEEK_END)
+
+
+def compress_closed(folder: Path, disk: Disk, is_stopped: Callable[[], bool]) -> None:
+    """Compress the segments before the last one. Do nothing while another process prunes. Raises `OSError`."""
+    with suppress(BlockingIOError), hold_pruning(folder):
+        for _, path in segments(folder)[:-1]:
+            if path.suffix != SUFFIX and not compress_segment(path, disk, is_stopped):
+                return
+
+
+@contextmanager
+def hold_pruning(folder: Path) -> Generator[None]:
+    """Keep others from pruning and compressing. Raises `OSError`, and `BlockingIOError` if another process does so now."""
+    descriptor = os.open(folder / _PRUNING, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def has_begun(folder: Path) -> bool:

@@ -16,7 +16,8 @@ import asyncio
 import os
 import secrets
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -28,7 +29,7 @@ from gateway.journal.entry import CLOSING
 from gateway.journal.recovery import take_up
 from gateway.journal.redaction import plain
 from gateway.journal.segment import LONGEST_FIELDS, Appender, Pending
-from gateway.journal.storage import Disk, lock, prepare_folder
+from gateway.journal.storage import Disk, compress_closed, lock, prepare_folder
 from gateway.journal.write_outage import WriteOutage
 from gateway.subkeys import key_id, subkey
 
@@ -117,6 +118,10 @@ class Journal:
         self._syncing: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._worker = ThreadPoolExecutor(1, "journal")
+        self._folder = settings.path
+        self._compresses = settings.compress
+        self._compressor = ThreadPoolExecutor(1, "compressed journal")
+        self._compressed_before = 0
         self._closed = False
         self._problem: JournalError | None = None
         self._outage: WriteOutage | None = None
@@ -222,6 +227,7 @@ class Journal:
             if timer is not None:
                 timer.cancel()
         self._worker.shutdown()
+        self._compressor.shutdown()
         try:
             self._stop()
         finally:
@@ -249,6 +255,8 @@ class Journal:
             return
         batch, self._queue = self._queue, []
         written, error = self._write(batch)
+        if self._compresses and self._appender.number != self._compressed_before:
+            self._compress()
         if error is not None:
             for queued in batch[written:]:
                 queued.end(error)
@@ -263,6 +271,12 @@ class Journal:
                 queued.waiter.set_result(None)
         if batch and self._timer is None:
             self._sync_soon()
+
+    def _compress(self) -> None:
+        """Compress the closed segments in a thread, also those of the gateway before this one."""
+        self._compressed_before = self._appender.number
+        work = partial(compress_closed, self._folder, self._disk, lambda: self._closed)
+        self._compressor.submit(work).add_done_callback(_note_compressed)
 
     def _write(self, entries: Sequence[Pending]) -> tuple[int, JournalError | None]:
         # As `timestamp`, for each turn with entries.
@@ -344,3 +358,9 @@ class Journal:
             queued.end()
         if self._queue:
             self.flush()
+
+
+def _note_compressed(done: Future[None]) -> None:
+    """Log the failure of a compression. The segments stay as they are until the next one closes."""
+    if (error := done.exception()) is not None:
+        log.warning("journal.uncompressed", problem=str(error))

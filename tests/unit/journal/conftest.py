@@ -42,12 +42,15 @@ def open_journal(folder: Path, clock: Callable[[], float]) -> Callable[..., Jour
         *,
         fsync: str = "never",
         segment: int = 2**20,
+        compress: bool = False,
         key: bytes = KEY,
         fingerprints: bytes = KEY,
         disk: Disk | None = None,
         path: Path = folder,
     ) -> Journal:
-        settings = JournalSettings.model_validate({"path": path, "fsync": fsync, "segment": segment})
+        settings = JournalSettings.model_validate(
+            {"path": path, "fsync": fsync, "segment": segment, "compress": compress}
+        )
         return Journal.open(
             settings, key=key, fingerprints=fingerprints, clock=clock, new_id=lambda: "journal-1", disk=disk
         )

@@ -270,7 +270,7 @@ def test_two_do_not_prune_at_once(folder: Path, head: str):
 
     class Second(Disk):
         def create(self, path: Path) -> int:
-            with pytest.raises(JournalError, match="being pruned already"):
+            with pytest.raises(JournalError, match="being pruned or compressed already"):
                 pruned(folder, keep_from=4)
             return super().create(path)
 

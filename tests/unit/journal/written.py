@@ -28,7 +28,8 @@ class Written:
 
     def begin(self) -> None:
         self.segment += 1
-        self.write("segment", segment=self.segment)
+        chain, key = self.chain.name, self.chain.key_id
+        self.write("segment", segment=self.segment, journal="written", chain=chain, key=key)
 
     def write(self, kind: str, **fields: Any) -> None:
         self.seq += 1
