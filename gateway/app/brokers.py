@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, TypeVar
 from gateway.authority.brokers.aws_sts import BotocoreSigner, RoleSessionBroker
 from gateway.authority.brokers.exchange import TokenExchangeBroker
 from gateway.authority.brokers.id_jag import AssertionBroker
-from gateway.authority.brokers.issuer_client import IssuerClient
-from gateway.authority.brokers.oauth_client import ClientProof, OAuthClient
 from gateway.authority.brokers.openbao import DynamicSecretBroker
 from gateway.authority.brokers.openbao_login import Login
 from gateway.authority.brokers.subjects import CallerSubjects
@@ -21,6 +19,8 @@ from gateway.config.brokers import (
     OpenBaoCredential,
 )
 from gateway.config.connections import server_of
+from gateway.https_client import HttpsClient
+from gateway.oauth_client import ClientProof, OAuthClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,8 +94,8 @@ def _build_of_callers(
     return build_assertion_broker(name, settings, configuration, idp=idp, subjects=subjects, clock=clock)
 
 
-def _http(settings: BrokerSettings, socket: str | None = None) -> IssuerClient:
-    return IssuerClient(seconds=settings.timeout.total_seconds(), ca=settings.ca, socket=socket)
+def _http(settings: BrokerSettings, socket: str | None = None) -> HttpsClient:
+    return HttpsClient(seconds=settings.timeout.total_seconds(), ca=settings.ca, socket=socket)
 
 
 def _credentials(configuration: Configuration, broker: str, kind: type[Credential]) -> dict[str, Credential]:

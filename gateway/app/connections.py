@@ -14,8 +14,6 @@ from gateway import reasons
 from gateway.app.brokers import build_assertion_broker
 from gateway.approvals.seal import TicketSeal
 from gateway.authority.brokers.connected_users import ConnectedUsers
-from gateway.authority.brokers.issuer_client import IssuerClient
-from gateway.authority.brokers.oauth_client import OAuthClient
 from gateway.authority.brokers.subjects import LoginSubjects
 from gateway.authority.brokers.user_oauth import UserConnectionBroker
 from gateway.authority.connections.browsers import LoggedInPerson
@@ -30,9 +28,11 @@ from gateway.background import Job
 from gateway.config.brokers import BrokeredCredential, ExchangeBroker, UserOAuthBroker, UserOAuthCredential
 from gateway.config.connections import callback_of, server_of
 from gateway.errors import GatewayError
+from gateway.https_client import HttpsClient
 from gateway.identity.id_token import LoginFault
 from gateway.identity.login import BegunLogin, LoginClient, LoginProvider
 from gateway.model.decision import Reason
+from gateway.oauth_client import OAuthClient
 from gateway.pipeline.user_connections import UserConnections
 from gateway.response.completion_notices import CompletionNotices
 from gateway.subkeys import subkey
@@ -138,7 +138,7 @@ def build_user_connections(
 
 def _client(settings: UserOAuthBroker | ExchangeBroker, clock: Callable[[], float]) -> OAuthClient:
     server = server_of(settings)
-    http = IssuerClient(seconds=settings.timeout.total_seconds(), ca=settings.ca)
+    http = HttpsClient(seconds=settings.timeout.total_seconds(), ca=settings.ca)
     return OAuthClient(settings.issuer if server is None else server.issuer, http, clock)
 
 

@@ -1,21 +1,17 @@
-"""Sources of keys: a file, a URL, or the metadata of an issuer (OIDC Discovery 1.0, RFC 8414). Fetching is off the hot
-path, and so uses httpx2. Every failure is a `LoadError` with the place and the problem, without received data."""
+"""Sources of keys: a file, a URL, or the metadata of an issuer (OIDC Discovery 1.0, RFC 8414). Every failure is a `LoadError` with the place and the problem, without received data."""
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
-from urllib.parse import urljoin, urlsplit
 
 from gateway.background import in_thread
+from gateway.https_client import HttpsClient, NoAnswer
 from gateway.identity.jose import load_object, text
 from gateway.protocol.issuers import is_acceptable_url, is_downgrade, metadata_urls
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import httpx2
 
     from gateway.model.wire import JsonObject
 
@@ -132,55 +128,21 @@ def _read_metadata(url: str, data: bytes, issuer: str) -> JsonObject:
 
 
 class Fetcher:
-    """GET of a bounded document. The client is made at first use: most gateways have a file or a single URL."""
+    """GET of a bounded document."""
 
     def __init__(self) -> None:
-        self._client: httpx2.AsyncClient | None = None
+        self._http = HttpsClient(seconds=DEADLINE, largest=MAX_BYTES, redirects=MAX_REDIRECTS)
 
     async def get(self, url: str) -> bytes:
         """Return the body of a 200 answer. Raises `LoadError`."""
-        import httpx2  # noqa: PLC0415 - it takes 2 MB, for those whose keys are fetched
-
-        try:
-            async with asyncio.timeout(DEADLINE):
-                return await self._follow(url)
-        except TimeoutError as error:
-            raise LoadError(f"{url} did not answer within {DEADLINE:.0f} s") from error
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise LoadError(f"{url} cannot be reached: {type(error).__name__}") from error
+        if not is_acceptable_url(url):
+            raise LoadError(f"{url} is not https")
+        answer = await self._http.send("GET", url, headers={"accept": "application/json"})
+        if isinstance(answer, NoAnswer):
+            raise LoadError(answer.problem)
+        if answer.status != 200:
+            raise LoadError(f"{url} answered {answer.status}")
+        return answer.body
 
     async def aclose(self) -> None:
-        if self._client is not None:
-            await self._client.aclose()
-            self._client = None
-
-    async def _follow(self, url: str) -> bytes:
-        origin = urlsplit(url)[:2]
-        for _ in range(MAX_REDIRECTS + 1):
-            if not is_acceptable_url(url) or urlsplit(url)[:2] != origin:
-                raise LoadError(f"{origin[0]}://{origin[1]} sends to another host, or is not https")
-            answer = await self._once(url)
-            if isinstance(answer, bytes):
-                return answer
-            url = urljoin(url, answer)
-        raise LoadError(f"{url} redirects too often")
-
-    async def _once(self, url: str) -> bytes | str:
-        """Return the body, or the place of a redirect."""
-        if self._client is None:
-            import httpx2  # noqa: PLC0415 - as above
-
-            # The environment is not consulted: `config` alone reads it.
-            self._client = httpx2.AsyncClient(follow_redirects=False, timeout=DEADLINE, trust_env=False)
-        headers = {"accept": "application/json", "accept-encoding": "identity"}
-        async with self._client.stream("GET", url, headers=headers) as response:
-            if response.has_redirect_location:
-                return response.headers["location"]
-            if response.status_code != 200:
-                raise LoadError(f"{url} answered {response.status_code}")
-            data = bytearray()
-            async for chunk in response.aiter_bytes():
-                data += chunk
-                if len(data) > MAX_BYTES:
-                    raise LoadError(f"{url} sent more than 1 MiB")
-            return bytes(data)
+        await self._http.aclose()

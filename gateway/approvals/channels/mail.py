@@ -21,7 +21,7 @@ import structlog
 
 from gateway.approvals.channels.channel import UndeliveredError
 from gateway.approvals.channels.notice import lines_of, title_of
-from gateway.approvals.channels.posting import tls_context
+from gateway.https_client import tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable

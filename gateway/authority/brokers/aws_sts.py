@@ -16,10 +16,10 @@ from urllib.parse import urlencode
 from msgspec import structs
 
 from gateway import reasons
-from gateway.authority.brokers.issuer_client import IssuerAnswer, IssuerClient, NoAnswer
 from gateway.authority.model import BrokerRefusal, Credential, Issued, Lease, LeaseRequest, NotEnded, Proof
 from gateway.background import in_thread
 from gateway.errors import ConfigurationError
+from gateway.https_client import HttpsAnswer, HttpsClient, NoAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -46,7 +46,7 @@ class Signer(Protocol):
         """Return the headers of a signed request, `None` without credentials."""
         ...
 
-    def read_fields(self, action: str, answer: IssuerAnswer) -> Mapping[str, Any]:
+    def read_fields(self, action: str, answer: HttpsAnswer) -> Mapping[str, Any]:
         """Return the fields of an answer, an empty mapping for an unreadable one."""
         ...
 
@@ -64,7 +64,7 @@ class RoleSessionBroker:
         settings: AwsStsBroker,
         upstreams: Mapping[str, AwsStsCredential],
         *,
-        http: IssuerClient,
+        http: HttpsClient,
         signer: Signer,
         clock: Callable[[], float],
     ) -> None:
@@ -142,7 +142,7 @@ class RoleSessionBroker:
             )
         return fields
 
-    async def _send(self, fields: Mapping[str, str]) -> IssuerAnswer | BrokerRefusal:
+    async def _send(self, fields: Mapping[str, str]) -> HttpsAnswer | BrokerRefusal:
         body = urlencode(fields).encode()
         headers: dict[str, str] | None = {"Content-Type": FORM}
         if "WebIdentityToken" not in fields:
@@ -154,7 +154,7 @@ class RoleSessionBroker:
             return self._unavailable(answer.problem)
         return answer
 
-    def _refuse_denied(self, answer: IssuerAnswer, found: Mapping[str, Any]) -> BrokerRefusal:
+    def _refuse_denied(self, answer: HttpsAnswer, found: Mapping[str, Any]) -> BrokerRefusal:
         """Refuse with AWS's code. Its text stays out: it may quote the request."""
         error = found.get("Error")
         code = cast("Mapping[str, Any]", error).get("Code") if isinstance(error, dict) else None
@@ -214,7 +214,7 @@ class BotocoreSigner:
         self._auth.SigV4Auth(credentials.get_frozen_credentials(), "sts", self._region).add_auth(request)
         return {str(name): str(value) for name, value in request.headers.items()}
 
-    def read_fields(self, action: str, answer: IssuerAnswer) -> Mapping[str, Any]:
+    def read_fields(self, action: str, answer: HttpsAnswer) -> Mapping[str, Any]:
         import botocore.parsers  # noqa: PLC0415 - an extra
 
         shape = self._shapes.operation_model(action).output_shape

@@ -13,11 +13,11 @@ from gateway.authority.brokers.assertions import ID_JAG, PROFILE, Assertion, Ass
 from gateway.authority.brokers.exchange import GRANT
 from gateway.authority.brokers.issued_answers import TYPE_PREFIX, AnswerJudge
 from gateway.authority.brokers.issued_tokens import IssuedTokens
-from gateway.authority.brokers.issuer_client import IssuerAnswer, NoAnswer, read_object
-from gateway.authority.brokers.oauth_client import ClientProof, OAuthClient, describe_error, has_error
 from gateway.authority.brokers.token_checks import SKEW, TokenBounds, is_token
 from gateway.authority.model import BrokerRefusal, Credential, Issued, Lease, LeaseRequest, NotEnded, Proof
 from gateway.background import to_the_end
+from gateway.https_client import HttpsAnswer, NoAnswer, read_object
+from gateway.oauth_client import ClientProof, OAuthClient, describe_error, has_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -195,7 +195,7 @@ class AssertionBroker:
         reason = reasons.CREDENTIAL_ASSERTION_UNANSWERED.reason(broker=self.name, problem=failure.problem)
         return BrokerRefusal(reason, may_retry=True, is_certain=True)
 
-    async def _refuse_denied(self, subject: SubjectProof, answer: IssuerAnswer) -> BrokerRefusal:
+    async def _refuse_denied(self, subject: SubjectProof, answer: HttpsAnswer) -> BrokerRefusal:
         lost = await self._subjects.look_again(subject) if has_error(answer, "invalid_grant") else None
         if lost is not None:
             return lost

@@ -12,8 +12,6 @@ from msgspec import Struct
 
 from gateway import reasons
 from gateway.authority.brokers.issued_tokens import IssuedTokens
-from gateway.authority.brokers.issuer_client import IssuerAnswer, NoAnswer, read_object
-from gateway.authority.brokers.oauth_client import ClientProof, OAuthClient, describe_error
 from gateway.authority.brokers.token_checks import (
     SKEW,
     TokenBounds,
@@ -24,6 +22,8 @@ from gateway.authority.brokers.token_checks import (
     read_scopes,
 )
 from gateway.authority.model import BrokerRefusal, Credential, Issued, Lease, LeaseRequest, NotEnded, Proof
+from gateway.https_client import HttpsAnswer, NoAnswer, read_object
+from gateway.oauth_client import ClientProof, OAuthClient, describe_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +81,7 @@ class AnswerJudge:
         """Revoke the token of a lease and ask whether it is active."""
         return await self._tokens.end(lease, credential, self._proof, self._introspector)
 
-    async def judge(self, request: LeaseRequest, asked: TokenBounds, answer: IssuerAnswer) -> Issued | BrokerRefusal:
+    async def judge(self, request: LeaseRequest, asked: TokenBounds, answer: HttpsAnswer) -> Issued | BrokerRefusal:
         """Turn an answer into a credential. A token that is wider than the request is revoked."""
         if answer.status != 200:
             return self.refuse_denied(answer)
@@ -152,7 +152,7 @@ class AnswerJudge:
         text = reasons.CREDENTIAL_UNAVAILABLE
         return BrokerRefusal(text.reason(broker=self._name, problem=failure.problem), may_retry=True)
 
-    def refuse_denied(self, answer: IssuerAnswer) -> BrokerRefusal:
+    def refuse_denied(self, answer: HttpsAnswer) -> BrokerRefusal:
         """Refuse a request that the server has denied."""
         passing = answer.status == 429 or answer.status >= 500
         text = reasons.CREDENTIAL_TOKEN_UNAVAILABLE if passing else reasons.CREDENTIAL_TOKEN_REFUSED

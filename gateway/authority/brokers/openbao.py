@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gateway import reasons
-from gateway.authority.brokers.issuer_client import IssuerAnswer, IssuerClient, NoAnswer, read_object
 from gateway.authority.brokers.openbao_login import Login
 from gateway.authority.model import BrokerRefusal, Credential, Issued, Lease, LeaseRequest, NotEnded, Proof
+from gateway.https_client import HttpsAnswer, HttpsClient, NoAnswer, read_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -82,7 +82,7 @@ class DynamicSecretBroker:
         settings: OpenBaoBroker,
         upstreams: Mapping[str, OpenBaoCredential],
         *,
-        http: IssuerClient,
+        http: HttpsClient,
         login: Login,
         clock: Callable[[], float],
     ) -> None:
@@ -317,7 +317,7 @@ class DynamicSecretBroker:
         cluster = None if document is None else document.get("cluster_id")
         return cluster if isinstance(cluster, str) and cluster else NoAnswer("sys/health gave no cluster_id")
 
-    async def _ask(self, token: str, method: str, path: str, body: object = None) -> IssuerAnswer | NoAnswer:
+    async def _ask(self, token: str, method: str, path: str, body: object = None) -> HttpsAnswer | NoAnswer:
         headers = {"x-vault-token": token, "x-vault-request": "true", **self._login.namespace}
         data = b"" if body is None else json.dumps(body).encode()
         return await self._http.send(method, f"{self._login.base}/v1/{path}", headers=headers, body=data)
@@ -343,7 +343,7 @@ class DynamicSecretBroker:
             self._locks.pop(task, None)
 
 
-def _read_secret(answer: IssuerAnswer) -> tuple[str, float, dict[str, str]] | None:
+def _read_secret(answer: HttpsAnswer) -> tuple[str, float, dict[str, str]] | None:
     """Return the lease id, its seconds and the fields of a dynamic secret. A static one has no lease."""
     document = read_object(answer)
     lease = None if document is None else document.get("lease_id")
@@ -367,7 +367,7 @@ def _header_value(settings: OpenBaoCredential, fields: Mapping[str, str]) -> str
     return base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
-def _lease_duration(answer: IssuerAnswer | NoAnswer) -> float | None:
+def _lease_duration(answer: HttpsAnswer | NoAnswer) -> float | None:
     if isinstance(answer, NoAnswer) or answer.status != 200:
         return None
     return _seconds(_member(read_object(answer), "auth").get("lease_duration"))
@@ -386,14 +386,14 @@ def _seconds(value: Json) -> float | None:
     return float(value)
 
 
-def _has_error(answer: IssuerAnswer, text: str) -> bool:
+def _has_error(answer: HttpsAnswer, text: str) -> bool:
     """Return whether an answer is OpenBao's word for something unknown. A lost permission has another word."""
     document = read_object(answer) if answer.status in {400, 404} else None
     errors = None if document is None else document.get("errors")
     return isinstance(errors, list) and any(isinstance(error, str) and text in error for error in errors)
 
 
-def _outlives(answer: IssuerAnswer, now: float) -> bool:
+def _outlives(answer: HttpsAnswer, now: float) -> bool:
     """Return whether a lease ends later than now. The revocation of a token sets the end of its leases to that moment."""
     end = _member(read_object(answer), "data").get("expire_time") if answer.status == 200 else None
     try:

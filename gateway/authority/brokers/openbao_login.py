@@ -6,8 +6,8 @@ import json
 import math
 from typing import TYPE_CHECKING, Final
 
-from gateway.authority.brokers.issuer_client import IssuerClient, NoAnswer, read_object
 from gateway.background import in_thread
+from gateway.https_client import HttpsClient, NoAnswer, read_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ _MARGIN: Final = 30.0
 class Login:
     """The source of the gateway's token. A child token dies with its parent, so the parent has to live longer."""
 
-    def __init__(self, settings: OpenBaoBroker, http: IssuerClient, clock: Callable[[], float]) -> None:
+    def __init__(self, settings: OpenBaoBroker, http: HttpsClient, clock: Callable[[], float]) -> None:
         self._settings = settings.auth
         self._http = http
         self._clock = clock

@@ -9,15 +9,15 @@ from msgspec import Struct
 from gateway import reasons
 from gateway.authority.brokers.connected_users import CONNECT, ConnectedUsers
 from gateway.authority.brokers.token_checks import read_subject
-from gateway.authority.connections.flow import proves_user
+from gateway.authority.connections.grants import proves_user
 from gateway.authority.model import BrokerRefusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.authority.brokers.oauth_client import ClientProof
     from gateway.authority.connections.model import UserConnection
     from gateway.authority.model import LeaseRequest
+    from gateway.oauth_client import ClientProof
 
 
 class SubjectProof(Struct, frozen=True):

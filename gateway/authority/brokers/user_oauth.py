@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.authority.brokers.issued_tokens import Mode
-    from gateway.authority.brokers.oauth_client import ClientProof
     from gateway.authority.connections.connections import Connections
-    from gateway.authority.connections.flow import TokenGrant
+    from gateway.authority.connections.grants import TokenGrant
     from gateway.authority.connections.model import UserConnection
     from gateway.authority.connections.server import AuthorizationServer
     from gateway.config.brokers import UserOAuthBroker
     from gateway.model.target import Revocable
     from gateway.model.wire import JsonObject
+    from gateway.oauth_client import ClientProof
 
 
 class UserConnectionBroker:

@@ -5,10 +5,11 @@ Each has the person who logged in, the pending login and the pending authorizati
 
 from __future__ import annotations
 
-import hmac
 from typing import Final
 
 from msgspec import Struct, field
+
+from gateway.code_flow import CodeSecrets, is_same
 
 LIFE: Final = 900.0
 """Seconds of a session, from its beginning."""
@@ -31,8 +32,7 @@ class PendingConsent(Struct, frozen=True):
     `names_issuer`: the answer has to name the server (RFC 9207).
     """
 
-    state: str
-    verifier: str
+    code: CodeSecrets
     link: str
     issuer: str
     redirect_uri: str
@@ -75,7 +75,7 @@ class Browser(Struct):
     def take(self, broker: str, state: str) -> PendingConsent | None:
         """Take out the authorization at a broker that an answer belongs to. An answer counts once."""
         pending = self.authorizations.get(broker)
-        if pending is None or not is_same(pending.state, state):
+        if pending is None or not is_same(pending.code.state, state):
             return None
         return self.authorizations.pop(broker)
 
@@ -106,8 +106,3 @@ class Browsers:
     def rename(self, name: str, fresh: str) -> None:
         """Give a session a fresh name: the name of before the login proves nothing any more."""
         self._sessions[fresh] = self._sessions.pop(name)
-
-
-def is_same(known: str, given: str) -> bool:
-    """Return whether two secrets are the same, in a time that tells nothing."""
-    return hmac.compare_digest(known.encode(), given.encode("utf-8", "surrogatepass"))

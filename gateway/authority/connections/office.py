@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from msgspec import Struct
 
 from gateway import reasons
-from gateway.authority.brokers.issuer_client import NoAnswer
 from gateway.authority.connections import events
 from gateway.authority.connections.browsers import (
     LIFE,
@@ -23,19 +23,20 @@ from gateway.authority.connections.browsers import (
     LoggedInPerson,
     PendingConsent,
     PendingLogin,
-    is_same,
 )
-from gateway.authority.connections.flow import CallbackAnswer, check_issuer, proves_user, read_answer
+from gateway.authority.connections.grants import proves_user
 from gateway.authority.connections.links import Links
 from gateway.authority.connections.model import ConnectionLink, UserConnection
 from gateway.authority.connections.server import Refused
 from gateway.background import to_the_end
+from gateway.code_flow import CallbackAnswer, CodeSecrets, is_same, read_answer
 from gateway.errors import GatewayError
+from gateway.https_client import NoAnswer
 from gateway.model.decision import Reason
 
 if TYPE_CHECKING:
     from gateway.authority.connections.connections import Connections
-    from gateway.authority.connections.flow import TokenGrant
+    from gateway.authority.connections.grants import TokenGrant
     from gateway.authority.connections.model import ConnectionOwner
     from gateway.authority.connections.server import AuthorizationServer
     from gateway.model.wire import JsonObject
@@ -237,8 +238,8 @@ class ConnectionOffice:
         Raises `JournalError` and `StoreError`.
         """
         browser, answer = self._browsers.find(cookie, self._clock()), read_answer(query)
-        if isinstance(answer, Reason):
-            return answer
+        if isinstance(answer, str):
+            return reasons.CONNECTION_ANSWER.reason(problem=answer)
         pending = None if browser is None else browser.take(broker, answer.state)
         if browser is None or browser.person is None or pending is None or broker not in self.servers:
             return reasons.CONNECTION_BROWSER.reason()
@@ -271,9 +272,8 @@ class ConnectionOffice:
         proof = await server.identify()
         if isinstance(proof, Reason):
             return proof
-        pending = PendingConsent(
-            *_secrets(), link.id, server.issuer, server.addresses.redirect_uri, endpoints.names_issuer
-        )
+        code = CodeSecrets.make(partial(secrets.token_urlsafe, _BYTES))
+        pending = PendingConsent(code, link.id, server.issuer, server.addresses.redirect_uri, endpoints.names_issuer)
         await self._append(events.KIND, events.link_entry(link, "agreed", self._clock()))
         browser.begin(link.broker, pending)
         return SentAway(await server.authorize(endpoints, proof, pending, link.upstream, link.scopes))
@@ -296,7 +296,7 @@ class ConnectionOffice:
     async def _redeem(
         self, link: ConnectionLink, browser: Browser, pending: PendingConsent, answer: CallbackAnswer
     ) -> UserConnection | Reason:
-        problem = check_issuer(pending, answer.issuer) or await self._check_person(link, browser)
+        problem = _check_issuer(pending, answer) or await self._check_person(link, browser)
         if problem is not None:
             return problem
         if answer.code is None:
@@ -359,9 +359,12 @@ class ConnectionOffice:
             hear(link)
 
 
-def _secrets() -> tuple[str, str]:
-    """Return a state and a verifier."""
-    return secrets.token_urlsafe(_BYTES), secrets.token_urlsafe(_BYTES)
+def _check_issuer(pending: PendingConsent, answer: CallbackAnswer) -> Reason | None:
+    """Refuse an answer of another server than the browser was sent to. Also answers with an error are checked."""
+    if answer.is_of_issuer(pending.issuer, names_issuer=pending.names_issuer):
+        return None
+    found = reasons.CONNECTION_ISSUER_ABSENT if answer.issuer is None else reasons.CONNECTION_ISSUER
+    return found.reason()
 
 
 def _wake(waiting: set[asyncio.Future[None]] | tuple[()]) -> None:

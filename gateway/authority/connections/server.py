@@ -11,23 +11,24 @@ from msgspec import Struct
 
 from gateway import reasons
 from gateway.authority.brokers.issued_tokens import IssuedTokens, Mode
-from gateway.authority.brokers.issuer_client import IssuerAnswer, NoAnswer, read_object
-from gateway.authority.brokers.oauth_client import ClientProof, describe_error, has_error
-from gateway.authority.connections.flow import authorization_url, challenge_of, read_grant
+from gateway.authority.connections.grants import read_grant
 from gateway.authority.connections.model import RegisteredClient
+from gateway.code_flow import build_redemption, build_request
 from gateway.credentials.own_token import OF_THE_GATEWAY
+from gateway.https_client import HttpsAnswer, NoAnswer, read_object
 from gateway.model.decision import Reason
+from gateway.oauth_client import ClientProof, describe_error, has_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.authority.brokers.oauth_client import Endpoints, OAuthClient
     from gateway.authority.connections.browsers import PendingConsent
-    from gateway.authority.connections.flow import TokenGrant
+    from gateway.authority.connections.grants import TokenGrant
     from gateway.authority.connections.store import ConnectionStore
     from gateway.config.brokers import ConnectionClient
     from gateway.credentials.live_values import LiveValues
     from gateway.model.wire import JsonObject
+    from gateway.oauth_client import Endpoints, OAuthClient
 
 _EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 CLIENT_NAME: Final = "opagate, a gateway for agents"
@@ -125,34 +126,20 @@ class AuthorizationServer:
         self, endpoints: Endpoints, proof: ClientProof, pending: PendingConsent, upstream: str, scopes: Sequence[str]
     ) -> str:
         """Return the address that the browser is sent to."""
-        fields = [
-            ("response_type", "code"),
-            ("client_id", proof.client_id),
-            ("redirect_uri", pending.redirect_uri),
-            ("state", pending.state),
-            ("code_challenge", challenge_of(pending.verifier)),
-            ("code_challenge_method", "S256"),
-            *(("resource", each) for each in self._all_resources(upstream)),
-        ]
+        fields = [("resource", each) for each in self._all_resources(upstream)]
         scopes = self.terms.login or scopes
         if scopes:
             fields.append(("scope", " ".join(scopes)))
         if "offline_access" in scopes:
             # OpenID Connect Core 1.0 section 11: without it, the server ignores the scope.
             fields.append(("prompt", "consent"))
-        return authorization_url(endpoints.authorization or "", fields)
+        return build_request(endpoints.authorization or "", proof.client_id, pending.redirect_uri, pending.code, fields)
 
     async def redeem(
         self, code: str, pending: PendingConsent, proof: ClientProof, upstream: str, scopes: Sequence[str]
     ) -> TokenGrant | Refused | NoAnswer:
         """Return the tokens for a code. There is no second try: servers end the tokens of a code that comes twice."""
-        form = [
-            ("grant_type", "authorization_code"),
-            ("code", code),
-            ("redirect_uri", pending.redirect_uri),
-            ("code_verifier", pending.verifier),
-            *self._resource(upstream),
-        ]
+        form = [*build_redemption(code, pending.redirect_uri, pending.code), *self._resource(upstream)]
         return await self._ask(form, proof, scopes)
 
     async def refresh(
@@ -219,7 +206,7 @@ class AuthorizationServer:
         grant = "is no JSON object" if document is None else read_grant(document, scopes, self._clock())
         return Refused(f"the answer {grant}", is_final=False) if isinstance(grant, str) else grant
 
-    async def _refuse(self, answer: IssuerAnswer) -> Refused | NoAnswer:
+    async def _refuse(self, answer: HttpsAnswer) -> Refused | NoAnswer:
         if answer.status == 429 or answer.status >= 500:
             return NoAnswer(f"{self.issuer} answered {describe_error(answer)}")
         if self._fixed is None and has_error(answer, "invalid_client"):

@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 import msgspec
 from msgspec import Struct
 
-from gateway.authority.brokers.issuer_client import IssuerAnswer, IssuerClient, NoAnswer, read_object
-from gateway.authority.brokers.oauth_client import ClientProof, OAuthClient, describe_error
+from gateway.https_client import HttpsAnswer, HttpsClient, NoAnswer, read_object
+from gateway.oauth_client import ClientProof, OAuthClient, describe_error
 from gateway.protocol.issuers import is_acceptable_url, is_downgrade, ssf_metadata_urls
 
 if TYPE_CHECKING:
@@ -77,10 +77,10 @@ class Transmitter:
         self._issuer = settings.transmitter
         self._access = access
         self._clock = clock
-        self._http = IssuerClient(seconds=_SECONDS, ca=settings.ca)
-        self._polls = IssuerClient(seconds=_LONG_POLL + _SECONDS, ca=settings.ca, largest=_LARGEST_POLL)
+        self._http = HttpsClient(seconds=_SECONDS, ca=settings.ca)
+        self._polls = HttpsClient(seconds=_LONG_POLL + _SECONDS, ca=settings.ca, largest=_LARGEST_POLL)
         self._oauth = OAuthClient(
-            access.issuer or settings.transmitter, IssuerClient(seconds=_SECONDS, ca=settings.ca), clock
+            access.issuer or settings.transmitter, HttpsClient(seconds=_SECONDS, ca=settings.ca), clock
         )
         authentication = access.client_auth
         self._proof = None if authentication is None else ClientProof(access.client_id or "", authentication, clock)
@@ -104,7 +104,7 @@ class Transmitter:
             return stream
         body = msgspec.json.encode({"stream_id": stream.id, "state": state})
         answer = await self._send(self._http, "POST", metadata.verification, body)
-        return None if isinstance(answer, IssuerAnswer) and answer.status in {200, 202, 204} else _problem(answer)
+        return None if isinstance(answer, HttpsAnswer) and answer.status in {200, 202, 204} else _problem(answer)
 
     async def poll(self, taken: list[str], refused: Mapping[str, SetFault], *, wait: bool) -> Polled | str:
         """Return further events, or the problem. `taken` and `refused` are the `jti` of earlier ones, which then come no more."""
@@ -142,7 +142,7 @@ class Transmitter:
             self._stream = found
         return found
 
-    def _choose(self, answer: IssuerAnswer, now: float) -> StreamDescription | str:
+    def _choose(self, answer: HttpsAnswer, now: float) -> StreamDescription | str:
         """Return the gateway's stream from an answer with one stream or a list of streams."""
         try:
             body = answer.body.strip()
@@ -178,7 +178,7 @@ class Transmitter:
             return self._metadata
         return problem
 
-    async def _send(self, http: IssuerClient, method: str, url: str, body: bytes = b"") -> IssuerAnswer | NoAnswer:
+    async def _send(self, http: HttpsClient, method: str, url: str, body: bytes = b"") -> HttpsAnswer | NoAnswer:
         token = await self._access_token()
         if isinstance(token, NoAnswer):
             return token
@@ -186,7 +186,7 @@ class Transmitter:
         if body:
             headers["content-type"] = "application/json"
         answer = await http.send(method, url, headers=headers, body=body)
-        if isinstance(answer, IssuerAnswer) and answer.status == 401:
+        if isinstance(answer, HttpsAnswer) and answer.status == 401:
             # The server may have forgotten the token. The next request gets another.
             self._token = None
         return answer
@@ -219,7 +219,7 @@ class Transmitter:
         return url
 
 
-def _read_polled(answer: IssuerAnswer) -> Polled | None:
+def _read_polled(answer: HttpsAnswer) -> Polled | None:
     try:
         read = msgspec.json.decode(answer.body, type=_PollAnswer)
     except msgspec.MsgspecError:
@@ -227,5 +227,5 @@ def _read_polled(answer: IssuerAnswer) -> Polled | None:
     return Polled(read.sets, read.more)
 
 
-def _problem(answer: IssuerAnswer | NoAnswer) -> str:
+def _problem(answer: HttpsAnswer | NoAnswer) -> str:
     return answer.problem if isinstance(answer, NoAnswer) else f"the transmitter answered {describe_error(answer)}"

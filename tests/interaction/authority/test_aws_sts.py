@@ -16,9 +16,9 @@ import yaml
 from moto.server import ThreadedMotoServer
 
 from gateway.authority.brokers.aws_sts import BotocoreSigner, RoleSessionBroker, session_policy
-from gateway.authority.brokers.issuer_client import IssuerAnswer, IssuerClient, NoAnswer
 from gateway.authority.model import NotEnded, Proof, Scope
 from gateway.config.brokers import AwsStsBroker, AwsStsCredential
+from gateway.https_client import HttpsAnswer, HttpsClient, NoAnswer
 from tests.e2e.running import mortal_gateway
 from tests.e2e.wire import Caller, call, caller, entries, stateless, verified
 from tests.gateway_process import ANYONE_ANYTHING
@@ -42,7 +42,7 @@ KEYS = ("AKIAEXAMPLEOFATEST00", "a-secret-key-of-a-test-that-opens-nothing")
 ACTIONS = ("s3:GetObject", "s3:ListBucket")
 
 
-class RecordingClient(IssuerClient):
+class RecordingClient(HttpsClient):
     """The real client, which keeps the bodies of requests."""
 
     def __init__(self) -> None:
@@ -51,11 +51,17 @@ class RecordingClient(IssuerClient):
         self.headers: list[Mapping[str, str]] = []
 
     async def send(
-        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b""
-    ) -> IssuerAnswer | NoAnswer:
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        within: float | None = None,
+    ) -> HttpsAnswer | NoAnswer:
         self.sent.append(dict(parse_qsl(body.decode())))
         self.headers.append(headers or {})
-        return await super().send(method, url, headers=headers, body=body)
+        return await super().send(method, url, headers=headers, body=body, within=within)
 
 
 class Time:
@@ -174,8 +180,8 @@ async def test_other_answers_are_refusals(
 ):
     broker, http = make(sts, Time())
 
-    async def answer(*_: object, **__: object) -> IssuerAnswer:
-        return IssuerAnswer(status, body)
+    async def answer(*_: object, **__: object) -> HttpsAnswer:
+        return HttpsAnswer(status, body)
 
     monkeypatch.setattr(http, "send", answer)
     request = lease_request()

@@ -10,12 +10,12 @@ import pytest
 import yaml
 
 from gateway.authority.brokers.exchange import GRANT, TokenExchangeBroker
-from gateway.authority.brokers.issuer_client import IssuerClient
-from gateway.authority.brokers.oauth_client import OAuthClient
 from gateway.authority.brokers.token_checks import read_claims
 from gateway.authority.model import LeaseRequest, NotEnded, Proof, Scope
 from gateway.cli.control_client import connect_to_gateway
 from gateway.config.brokers import ExchangeBroker, ExchangeCredential
+from gateway.https_client import HttpsClient
+from gateway.oauth_client import OAuthClient
 from tests.e2e.wire import Caller, call, until, verified
 from tests.gateway_process import ANYONE_ANYTHING, gateway_process
 from tests.servers.echo import Recorder
@@ -56,7 +56,7 @@ async def brokers(provider: OAuthServer, settings: dict[str, Any]) -> AsyncGener
     for name in ("jwt", "opaque"):
         given = {"kind": "exchange", "broker": "idp", "resource": f"{RESOURCE}/{name}"}
         upstreams = {UPSTREAM: ExchangeCredential.model_validate(given)}
-        client = OAuthClient(provider.issuer, IssuerClient(seconds=30), time.time)
+        client = OAuthClient(provider.issuer, HttpsClient(seconds=30), time.time)
         made[name] = TokenExchangeBroker("idp", ExchangeBroker.model_validate(settings), upstreams, client, time.time)
     yield made
     for broker in made.values():

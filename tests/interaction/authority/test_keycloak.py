@@ -10,11 +10,11 @@ import pytest
 import yaml
 
 from gateway.authority.brokers.exchange import TokenExchangeBroker
-from gateway.authority.brokers.issuer_client import IssuerClient
-from gateway.authority.brokers.oauth_client import OAuthClient
 from gateway.authority.brokers.token_checks import read_claims
 from gateway.authority.model import LeaseRequest, Proof, Scope
 from gateway.config.brokers import ExchangeBroker, ExchangeCredential
+from gateway.https_client import HttpsClient
+from gateway.oauth_client import OAuthClient
 from tests.e2e.left_behind import check_all_ended
 from tests.e2e.running import mortal_gateway
 from tests.e2e.wire import Caller, call, entries, stateless, until, verified
@@ -75,7 +75,7 @@ def broker(
     monkeypatch.setenv("GATEWAY_SECRET", secret or SECRETS[client])
     parsed = ExchangeBroker.model_validate(settings(keycloak, client))
     upstream = ExchangeCredential.model_validate({"kind": "exchange", "broker": "idp", "audience": "tickets"})
-    oauth = OAuthClient(keycloak.issuer, IssuerClient(seconds=10), time.time)
+    oauth = OAuthClient(keycloak.issuer, HttpsClient(seconds=10), time.time)
     _OPEN.append(TokenExchangeBroker("idp", parsed, {UPSTREAM: upstream}, oauth, time.time))
     return _OPEN[-1]
 

@@ -14,10 +14,10 @@ import pytest
 import yaml
 
 from gateway.authority.brokers.exchange import TokenExchangeBroker
-from gateway.authority.brokers.issuer_client import IssuerClient
-from gateway.authority.brokers.oauth_client import OAuthClient
 from gateway.authority.model import NotEnded, Proof, Scope
 from gateway.config.brokers import ExchangeBroker, ExchangeCredential
+from gateway.https_client import HttpsClient
+from gateway.oauth_client import OAuthClient
 from tests.e2e.left_behind import check_all_ended
 from tests.e2e.running import mortal_gateway
 from tests.e2e.wire import Answer, Caller, call, entries, stateless, until
@@ -116,7 +116,7 @@ async def make(
         monkeypatch.setenv("CLIENT_SECRET", client.secret)
         parsed = ExchangeBroker.model_validate(settings(keycloak, client))
         upstream = ExchangeCredential.model_validate({"kind": "exchange", "broker": "idp", "audience": "tickets"})
-        oauth = OAuthClient(keycloak.issuer, IssuerClient(seconds=20), time.time)
+        oauth = OAuthClient(keycloak.issuer, HttpsClient(seconds=20), time.time)
         opened.append(TokenExchangeBroker("idp", parsed, {UPSTREAM: upstream}, oauth, time.time))
         return opened[-1]
 

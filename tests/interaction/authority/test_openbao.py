@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 import yaml
 
-from gateway.authority.brokers.issuer_client import IssuerClient
 from gateway.authority.brokers.openbao import DynamicSecretBroker
 from gateway.authority.brokers.openbao_login import Login
 from gateway.authority.model import Issued, NotEnded, Proof
 from gateway.config.brokers import OpenBaoBroker, OpenBaoCredential
+from gateway.https_client import HttpsClient
 from tests.e2e.left_behind import check_all_ended
 from tests.e2e.wire import call, caller, until
 from tests.gateway_process import ANYONE_ANYTHING, running_gateway
@@ -60,7 +60,7 @@ def make(bao: OpenBao, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Dynamic
         given = {"kind": "openbao", "url": bao.url, "auth": {"token": "${BAO_TOKEN}"}, "policies": ["tasks"]}
         parsed = OpenBaoBroker.model_validate({**given, **settings})
         credential = OpenBaoCredential.model_validate({"kind": "openbao", "broker": "bao", "path": path})
-        http = IssuerClient(seconds=10)
+        http = HttpsClient(seconds=10)
         login = Login(parsed, http, time.time)
         return DynamicSecretBroker("bao", parsed, {UPSTREAM: credential}, http=http, login=login, clock=time.time)
 

@@ -74,7 +74,7 @@ async def test_a_redirect_loop_ends(site: Site):
 
 async def test_an_answer_that_is_too_large_is_refused(site: Site):
     site.answers["/keys"] = Answer(b"x" * (fetching.MAX_BYTES + 1))
-    with pytest.raises(LoadError, match="more than 1 MiB"):
+    with pytest.raises(LoadError, match="more than 1024 KiB"):
         await load(UrlSource(f"{site.url}/keys"))
 
 

@@ -323,7 +323,7 @@ def test_no_secret_is_in_the_form_of_a_server():
 
 
 def test_authorities_that_cannot_be_read_are_told(tmp_path: Path):
-    with pytest.raises(ConfigurationError, match=r"none\.pem cannot be read"):
+    with pytest.raises(ConfigurationError, match=r"none\.pem cannot be used"):
         webhook("https://127.0.0.1", tmp_path / "none.pem")
 
 

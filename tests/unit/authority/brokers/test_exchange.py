@@ -10,11 +10,11 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
 
 from gateway.authority.brokers.exchange import TokenExchangeBroker
-from gateway.authority.brokers.issuer_client import IssuerClient
-from gateway.authority.brokers.oauth_client import OAuthClient
 from gateway.authority.model import Credential, Issued, NotEnded, Proof
 from gateway.config.brokers import ExchangeBroker, ExchangeCredential
 from gateway.errors import ConfigurationError
+from gateway.https_client import HttpsClient
+from gateway.oauth_client import OAuthClient
 from tests.unit.authority.brokers.asking import (
     AUDIENCE,
     UPSTREAM,
@@ -78,7 +78,7 @@ def broker(
     authentication = {"client_auth": {"client_secret": "${GATEWAY_SECRET}"}}
     parsed = ExchangeBroker.model_validate({**given, **authentication, **settings})
     credential = ExchangeCredential.model_validate({"kind": "exchange", "broker": "idp", **(upstream or {})})
-    client = OAuthClient(server.url, IssuerClient(seconds=parsed.timeout.total_seconds()), clock)
+    client = OAuthClient(server.url, HttpsClient(seconds=parsed.timeout.total_seconds()), clock)
     _OPEN.append(TokenExchangeBroker("idp", parsed, {UPSTREAM: credential}, client, clock))
     return _OPEN[-1]
 

@@ -9,8 +9,6 @@ from typing import Any
 
 from gateway.app.connections import OpenIdLogin
 from gateway.authority.broker import Broker
-from gateway.authority.brokers.issuer_client import IssuerClient
-from gateway.authority.brokers.oauth_client import OAuthClient
 from gateway.authority.brokers.user_oauth import UserConnectionBroker
 from gateway.authority.connections.connections import Connections
 from gateway.authority.connections.model import ConnectionLink, ConnectionOwner, UserConnection, owner_of
@@ -22,8 +20,10 @@ from gateway.config.brokers import UserOAuthBroker
 from gateway.config.connections import ConnectionLogin
 from gateway.credentials.live_values import LiveValues
 from gateway.errors import JournalError
+from gateway.https_client import HttpsClient
 from gateway.model.caller import AuthMethod, Principal, User
 from gateway.model.decision import Reason
+from gateway.oauth_client import OAuthClient
 from gateway.store.records import SealedStore
 from tests.unit.authority.connections.server import FakeServer
 from tests.unit.live import live_values
@@ -157,7 +157,7 @@ class Connecting:
         self.entries.append({"kind": kind, **fields})
 
     def client(self, issuer: str) -> OAuthClient:
-        client = OAuthClient(issuer, IssuerClient(seconds=5), self.now)
+        client = OAuthClient(issuer, HttpsClient(seconds=5), self.now)
         self.opened.append(client)
         return client
 

@@ -10,11 +10,11 @@ from msgspec import structs
 
 from gateway.authority.brokers.connected_users import ConnectedUsers
 from gateway.authority.brokers.id_jag import AssertionBroker
-from gateway.authority.brokers.oauth_client import ClientProof
 from gateway.authority.brokers.subjects import CallerSubjects, LoginSubjects, Subjects
 from gateway.authority.connections.server import Addresses, AuthorizationServer, ServerTerms
 from gateway.authority.model import BrokerRefusal, Issued, Proof
 from gateway.config.brokers import ExchangeBroker, ExchangeCredential
+from gateway.oauth_client import ClientProof
 from tests.unit.authority.brokers.asking import issued, jwt_text, lease_of, prepared, refused, values_shown
 from tests.unit.authority.connections import connecting
 from tests.unit.authority.connections.connecting import BASE, SCOPES, Connecting

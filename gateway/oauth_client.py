@@ -13,8 +13,8 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
 from msgspec import Struct
 
-from gateway.authority.brokers.issuer_client import IssuerAnswer, IssuerClient, NoAnswer, read_object
 from gateway.errors import ConfigurationError
+from gateway.https_client import HttpsAnswer, HttpsClient, NoAnswer, read_object
 from gateway.protocol.issuers import is_acceptable_url, is_downgrade, metadata_urls
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class ClientProof:
 class OAuthClient:
     """The gateway as a client of one authorization server."""
 
-    def __init__(self, issuer: str, http: IssuerClient, clock: Callable[[], float]) -> None:
+    def __init__(self, issuer: str, http: HttpsClient, clock: Callable[[], float]) -> None:
         self.issuer = issuer
         self._http = http
         self._clock = clock
@@ -131,25 +131,25 @@ class OAuthClient:
                 return self._accept(url, answer, now)
         return problem
 
-    async def post(self, url: str, fields: Sequence[tuple[str, str]], proof: ClientProof) -> IssuerAnswer | NoAnswer:
+    async def post(self, url: str, fields: Sequence[tuple[str, str]], proof: ClientProof) -> HttpsAnswer | NoAnswer:
         """Send a form with the proof of a client."""
         headers = {"accept": "application/json", "content-type": "application/x-www-form-urlencoded", **proof.headers()}
         form = [*fields, *proof.fields(self.issuer)]
         return await self._http.send("POST", url, headers=headers, body=urlencode(form).encode())
 
-    async def post_json(self, url: str, body: bytes) -> IssuerAnswer | NoAnswer:
+    async def post_json(self, url: str, body: bytes) -> HttpsAnswer | NoAnswer:
         """Send a document, such as the registration of a client."""
         headers = {"accept": "application/json", "content-type": "application/json"}
         return await self._http.send("POST", url, headers=headers, body=body)
 
-    async def get(self, url: str) -> IssuerAnswer | NoAnswer:
+    async def get(self, url: str) -> HttpsAnswer | NoAnswer:
         """Read a document, such as the keys of the server."""
         return await self._http.send("GET", url, headers={"accept": "application/json"})
 
     async def aclose(self) -> None:
         await self._http.aclose()
 
-    def _accept(self, url: str, answer: IssuerAnswer, now: float) -> Endpoints | NoAnswer:
+    def _accept(self, url: str, answer: HttpsAnswer, now: float) -> Endpoints | NoAnswer:
         document = read_object(answer)
         if document is None:
             return NoAnswer(f"{url} is not a JSON object")
@@ -182,14 +182,14 @@ class OAuthClient:
         return url
 
 
-def describe_error(answer: IssuerAnswer) -> str:
+def describe_error(answer: HttpsAnswer) -> str:
     """Return the status of a refusal, with its OAuth error code if it has one. Free text of a server is left out."""
     document = read_object(answer)
     code = document.get("error") if document is not None else None
     return f"{answer.status} {code}" if isinstance(code, str) and _CODE.fullmatch(code) else str(answer.status)
 
 
-def has_error(answer: IssuerAnswer, code: str) -> bool:
+def has_error(answer: HttpsAnswer, code: str) -> bool:
     """Return whether a refusal has an OAuth error code."""
     document = read_object(answer)
     return document is not None and document.get("error") == code
