@@ -304,18 +304,17 @@ def with_the_page(tmp_path: Path) -> Path:
     blocks = [re.sub(r"^ {4}", "", block, flags=re.MULTILINE).strip() + "\n" for block in _INDENTED.findall(page)]
     rule = next(block for block in blocks if "package gateway.denials.tickets\n" in block)
     test = next(block for block in blocks if "package gateway.denials.tickets_test\n" in block)
-    glance = next(block for block in blocks if "found(call) := set() if" in block)
     folder = tmp_path / "rego"
     shutil.copytree(ROOT / "rego", folder)
     family = folder / "gateway/denials/tickets"
     family.mkdir(exist_ok=True)
-    (family / "tickets.rego").write_text(f"{rule}\n{glance}", encoding="utf-8")
+    (family / "tickets.rego").write_text(rule, encoding="utf-8")
     (family / "tickets_test.rego").write_text(test, encoding="utf-8")
     decision = folder / "gateway/decision/decision.rego"
     text = decision.read_text("utf-8")
     line = next(block.strip() for block in blocks if block.strip() == "data.gateway.denials.tickets.denials,")
     decision.write_text(
-        text.replace("\tcatalogue.found(input),\n", f"\tcatalogue.found(input),\n\t{line}\n", 1), "utf-8"
+        text.replace("\tdata.gateway.overlay.denials,\n", f"\tdata.gateway.overlay.denials,\n\t{line}\n", 1), "utf-8"
     )
 
     assert decision.read_text("utf-8") != text

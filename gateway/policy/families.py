@@ -48,7 +48,7 @@ def _unasked_sets(graph: ReferenceGraph, asked: frozenset[Path]) -> Iterator[Pro
             name = ".".join(path)
             yield Problem(
                 f"{rule.place}: the decision never asks `{name}`, so it refuses nothing",
-                f"add `{name},` to `findings` in gateway/decision/decision.rego, or remove the rule",
+                f"add `{name},` to `{path[-1]}` in gateway/decision/decision.rego, or remove the rule",
             )
 
 
@@ -70,7 +70,7 @@ def _without_denials(graph: ReferenceGraph, family: Path, paths: Sequence[Path])
     said = f"gives `{rule.path[-1]}`, and the decision asks a family for `denials`" if sets else "has no rule `denials`"
     return Problem(
         f"{rule.place}: the family `{family[-1]}` {said}",
-        f"name its rule `denials`, and add `{'.'.join(family)}.denials,` to `findings` in gateway/decision/decision.rego",
+        f"name its rule `denials`, and add `{'.'.join(family)}.denials,` to `denials` in gateway/decision/decision.rego",
     )
 
 

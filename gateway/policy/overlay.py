@@ -17,7 +17,7 @@ from typing import Any, Final, cast
 from gateway.errors import PolicyBroken
 from gateway.policy import annotations, bundle, syntax
 from gateway.policy.bundle import Bundle
-from gateway.policy.overlay_rules import HIDES, ROOT, Family, families, problems
+from gateway.policy.overlay_rules import HIDES, ROOT, SETS, Family, families, problems
 from gateway.policy.shadowing import DataSource
 from gateway.policy.syntax import Module
 
@@ -32,7 +32,7 @@ OWN_FAMILIES: Final = frozenset(
 """Families of the codes that the gateway gives itself."""
 
 _REASONS: Final = ("gateway", "reasons")
-_USE: Final = "overlay.found(input)"
+_USES: Final = ("gateway.overlay.denials", "gateway.overlay.asks")
 _TAKEN: Final = ("gateway", "system")
 """Folders of a policy that an overlay cannot have: their data would be out of force below `overlay/`."""
 
@@ -61,9 +61,10 @@ def merge(policy: Bundle, own: Bundle, modules: Sequence[Module]) -> Bundle:
 
 def _require_place(policy: Bundle) -> None:
     texts = dict(policy.modules)
-    if SLOT not in texts or not any(_USE in text for name, text in texts.items() if name != SLOT):
+    asking = "".join(text for name, text in texts.items() if name != SLOT)
+    if SLOT not in texts or not all(use in asking for use in _USES):
         raise PolicyBroken(
-            f"the policy has no place for an overlay: it has no {SLOT}, or does not ask {_USE}",
+            f"the policy has no place for an overlay: it has no {SLOT}, or does not ask {' and '.join(_USES)}",
             "leave policy.path out, or take both over from the policy that comes with opagate",
         )
     taken = [name for name in texts if name.startswith(f"{ROOT}/")]
@@ -109,23 +110,22 @@ def _yield_known(policy: Bundle) -> Iterator[str]:
 
 def _slot(found: Sequence[Family]) -> str:
     """Return the module that the policy asks, with lines for each family."""
-    findings = [f"\t{family.path}.denials," for family in found if "denials" in family.rules]
-    findings += [
-        f'\t{{object.union(ask, {{"approvable": true}}) | some ask in {family.path}.asks}},'
-        for family in found
-        if "asks" in family.rules
-    ]
-    obligations = [f"\t{family.path}.obligations," for family in found if "obligations" in family.rules]
+    sets = {name: [f"\t{family.path}.{name}," for family in found if name in family.rules] for name in SETS}
     hiding = [f"hides(resource) if {family.path}.{HIDES}(resource)" for family in found if HIDES in family.rules]
     return "\n".join(
         [
             "# Written by opagate, from the families of an overlay.",
             "package gateway.overlay",
             "",
-            "found(call) := union({",
+            "denials := union({",
             "\tset(),",
-            *findings,
-            "}) if call >= {}",
+            *sets["denials"],
+            "})",
+            "",
+            "asks := union({",
+            "\tset(),",
+            *sets["asks"],
+            "})",
             "",
             "with_own(obligations) := array.concat(obligations, _others) if obligations >= []",
             "",
@@ -135,7 +135,7 @@ def _slot(found: Sequence[Family]) -> str:
             "",
             "_own := union({",
             "\tset(),",
-            *obligations,
+            *sets["obligations"],
             "})",
             "",
             '_names_approvers(own) if own.id == "require_approvers"',

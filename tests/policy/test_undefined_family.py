@@ -17,24 +17,23 @@ from gateway.policy.embedded import Embedded
 from tests.policy.conftest import ROOT, cases
 
 _DECISION = (ROOT / "rego/gateway/decision/decision.rego").read_text("utf-8")
-CALLED = sorted(set(re.findall(r"^\t(\w+)\.found\(input\)", _DECISION, re.MULTILINE)) - {"overlay"})
-"""The families that the decision asks."""
+CALLED = sorted(re.findall(r"^\tdata\.gateway\.denials\.(\w+\.\w+),", _DECISION, re.MULTILINE))
+"""The sets of the families that the decision asks."""
 GRANTED = next(case.input for case in cases() if case.name == "allow: the agent reads a file")
 
 
 @pytest.fixture(params=CALLED)
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """The shipped policy, in which `found` of one family has no value."""
+    """The shipped policy, in which one set of a family has no value."""
     copied = tmp_path / "rego"
     shutil.copytree(ROOT / "rego", copied, ignore=shutil.ignore_patterns("*_test.rego"))
-    name = cast("str", request.param)
-    family = copied / f"gateway/denials/{name}/{name}.rego"
-    text = family.read_text("utf-8")
-    sets = "findings" if "\nasks contains" in text else "denials"
-    nothing = f"found(call) := data.gateway.denials.{name}.{sets} if call.arguments.nowhere\n"
-    changed = re.sub(r"(?ms)^found\(call\) := .*?^\}.*?\n(?=\n)", nothing, text, count=1)
-    assert changed != text
-    family.write_text(changed, "utf-8")
+    name = cast("str", request.param).partition(".")[0]
+    (copied / f"gateway/denials/{name}/own.rego").write_text(
+        f"package gateway.denials.{name}\n\nlost := set() if input.arguments.nowhere\n", "utf-8"
+    )
+    decision = _DECISION.replace(f"\tdata.gateway.denials.{request.param},", f"\tdata.gateway.denials.{name}.lost,")
+    assert decision != _DECISION
+    (copied / "gateway/decision/decision.rego").write_text(decision, "utf-8")
     return copied
 
 

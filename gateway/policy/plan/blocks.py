@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -38,7 +39,10 @@ class _ConstantNames(Protocol):
 
 @dataclass(frozen=True)
 class FunctionBody:
-    """The parts of a function that is to be written. `kept` is the name under which a rule keeps its value."""
+    """The parts of a function that is to be written. `kept` is the name under which a rule keeps its value.
+
+    `rules` are the functions that keep their value.
+    """
 
     blocks: Sequence[Block]
     params: Sequence[int]
@@ -46,6 +50,7 @@ class FunctionBody:
     names: Mapping[str, str]
     constants: _ConstantNames
     kept: str
+    rules: AbstractSet[str]
 
 
 def write_body(body: FunctionBody) -> list[ast.stmt]:
@@ -263,8 +268,16 @@ class _Writer:
         terms = [self._term(operand) for operand in operands]
         arguments = [term.node for term in terms]
         if name in self._body.names:
-            return trees.call(self._body.names[name], _M, *arguments)
-        return forms.write_call(name, trees.call(python_name(name), *arguments), terms)
+            written = self._body.names[name]
+            call = trees.call(written, _M, *arguments)
+            if name not in self._body.rules:
+                return call
+            return quote("m[kept] if kept in m else call", kept=trees.constant(written), call=call)
+        call = trees.call(python_name(name), *arguments)
+        if name == "regex.match" and terms[0].literal and terms[0].kind == "str":
+            test = self._constants.name(trees.call("matcher", terms[0].node)).node
+            return forms.either(quote("test(a)", test=test, a=arguments[1]), [(terms[1], "str")], call)
+        return forms.write_call(name, call, terms)
 
     # --- statements ---
 
@@ -363,8 +376,9 @@ class _Writer:
         self._write(trees.assign_item(self._local(statement.local("object")), at, item))
 
     def insert_once(self, statement: Statement) -> None:
-        at, item = self._operand(statement.operand("key")), self._operand(statement.operand("value"))
-        self._write(trees.run(trees.call("insert_once", self._local(statement.local("object")), at, item)))
+        collection = self._local(statement.local("object"))
+        at, item = self._term(statement.operand("key")), self._operand(statement.operand("value"))
+        self._write(trees.run(forms.write_insertion(collection, at, item)))
 
     def merge(self, statement: Statement) -> None:
         target, a, b = statement.local("target"), *map(self._known.term, map(statement.local, ("a", "b")))

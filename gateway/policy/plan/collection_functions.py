@@ -24,7 +24,7 @@ from gateway.policy.plan.values import (
     unkey,
 )
 
-_NAMES: Final = {
+NAMES: Final = {
     type(None): "null",
     bool: "boolean",
     int: "number",
@@ -38,7 +38,7 @@ _LONE: Final = re.compile("[\ud800-\udfff]")
 
 
 def type_name(value: Value) -> Value:
-    return _NAMES[type(value)]
+    return NAMES[type(value)]
 
 
 def is_of(*kinds: type) -> Callable[[Value], Value]:

@@ -127,6 +127,17 @@ def write_field(value: Term, name: Term) -> ast.expr:
     return either(quote("a.get(b, U)", a=a, b=b), [(value, "dict"), (name, "str")], call)
 
 
+def write_insertion(collection: ast.expr, name: Term, item: ast.expr) -> ast.expr:
+    """Return Python that puts an item into an object, and fails if another item has the key."""
+    a, b = collection, name.node
+    tests = [] if name.kind else [is_type(name, "str")]
+    call = quote("insert_once(a, b, c)", a=a, b=b, c=item)
+    if name.kind not in {"", "str"}:
+        return call
+    test = trees.every([*tests, quote("b not in a", a=a, b=b)])
+    return quote("a.__setitem__(b, c) if test else call", a=a, b=b, c=item, test=test, call=call)
+
+
 def write_length(value: Term) -> ast.expr:
     if value.kind in {"list", "dict", "set"}:
         return quote("len(a)", a=value.node)
@@ -217,11 +228,12 @@ def _split(call: ast.expr, value: Term, separator: Term) -> ast.expr:
 
 
 def _concat(call: ast.expr, separator: Term, parts: Term) -> ast.expr:
-    if separator.literal != "''" or not 0 < len(parts.items) <= _MOST_ITEMS:
+    if separator.kind != "str" or not separator.literal or not 0 < len(parts.items) <= _MOST_ITEMS:
         return call
     first, *others = (item.node for item in parts.items)
     for other in others:
-        first = quote("a + b", a=first, b=other)
+        joined = other if separator.literal == "''" else quote("a + b", a=separator.node, b=other)
+        first = quote("a + b", a=first, b=joined)
     return either(first, [(item, "str") for item in parts.items], call)
 
 
@@ -237,6 +249,26 @@ def _substring(call: ast.expr, value: Term, start: Term, size: Term) -> ast.expr
 
 def _count(call: ast.expr, value: Term) -> ast.expr:
     return quote("len(a) if type(a) in COUNTED else call", a=value.node, call=call)
+
+
+def _minus(call: ast.expr, a: Term, b: Term) -> ast.expr:
+    """Return the form of the difference of two integers, or of two sets."""
+    if {a.kind, b.kind} - {"", "int", "set"} or len({a.kind, b.kind} - {""}) > 1:
+        return call
+    tests = [quote("type(a) in SUBTRACTED and type(a) is type(b)", a=a.node, b=b.node)]
+    for term, other in ((a, b), (b, a)):
+        if term.kind:
+            tests = [] if other.kind else [is_type(other, term.kind)]
+    fast = quote("a - b", a=a.node, b=b.node)
+    return quote("fast if test else call", fast=fast, test=trees.every(tests), call=call) if tests else fast
+
+
+def _keys(call: ast.expr, value: Term) -> ast.expr:
+    return either(quote("set(a)", a=value.node), [(value, "dict")], call)
+
+
+def _type_name(_: ast.expr, value: Term) -> ast.expr:
+    return quote("NAMES[type(a)]", a=value.node)
 
 
 def _equal(_: ast.expr, a: Term, b: Term) -> ast.expr:
@@ -266,14 +298,20 @@ _FORMS: Final[Mapping[str, _Form]] = {
     "is_string": _is_of("str"),
     "lt": _order_form("a < b"),
     "lte": _order_form("a <= b"),
-    "minus": _on("int", "a - b"),
+    "minus": _minus,
     "neq": _not_equal,
     "object.get": _get,
+    "object.keys": _keys,
     "or": _on("set", "a | b"),
     "plus": _on("int", "a + b"),
     "split": _split,
     "startswith": _on("str", "a.startswith(b)"),
     "substring": _substring,
+    "type_name": _type_name,
+    "trim_left": _on("str", "a.lstrip(b)"),
+    "trim_prefix": _on("str", "a.removeprefix(b)"),
+    "trim_right": _on("str", "a.rstrip(b)"),
+    "trim_suffix": _on("str", "a.removesuffix(b)"),
 }
 INLINE: Final = frozenset(_FORMS)
 """The functions that are written in line. Tests compare each with its function."""
@@ -281,7 +319,7 @@ RESULTS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("contains", "endswith", "startswith", "internal.member_2"), "bool"),
     **dict.fromkeys(("equal", "neq", "gt", "gte", "lt", "lte"), "bool"),
     **dict.fromkeys(("is_array", "is_boolean", "is_null", "is_number", "is_object", "is_set", "is_string"), "bool"),
-    **dict.fromkeys(("concat", "lower", "replace", "sprintf", "substring", "trim", "upper"), "str"),
+    **dict.fromkeys(("concat", "lower", "replace", "sprintf", "substring", "trim", "type_name", "upper"), "str"),
     "count": "int",
     "split": "list",
 }

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 from typing import Final
 
 from gateway.errors import PolicyBroken
-from gateway.policy.plan import forms, trees
+from gateway.policy.plan import forms, trees, usage
 from gateway.policy.plan.blocks import FunctionBody, write_body
 from gateway.policy.plan.forms import Term
 from gateway.policy.plan.functions import python_name
@@ -26,11 +27,14 @@ from gateway.policy.plan.values import number
 _HEAD: Final = """
 from decimal import Decimal
 
+from gateway.policy.plan.collection_functions import NAMES
 from gateway.policy.plan.functions import FUNCTIONS
+from gateway.policy.plan.regex_functions import matcher
 from gateway.policy.plan.values import U, dot, equal, insert_once, key, length, merge, once, scan, upsert
 
 LISTS = frozenset({list, set})
 COUNTED = frozenset({str, list, dict, set})
+SUBTRACTED = frozenset({int, set})
 """
 _NUMBER: Final = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
@@ -39,8 +43,10 @@ def module(plan: Plan) -> ast.Module:
     """Return the Python of a plan. Raises `PolicyBroken` for unsupported control flow."""
     names = {function.name: f"f{number_}" for number_, function in enumerate(plan.functions)}
     constants = Constants(plan)
-    bodies = [_function(names[function.name], function, plan, names, constants) for function in plan.functions]
-    entries = [_entry(f"entry_{number_}", entry, plan, names, constants) for number_, entry in enumerate(plan.entries)]
+    rules = frozenset(function.name for function in plan.functions if len(function.params) == 2)
+    common = partial(FunctionBody, plan=plan, names=names, constants=constants, rules=rules)
+    bodies = [_function(names[function.name], function, common) for function in plan.functions]
+    entries = [_entry(f"entry_{number_}", entry, common) for number_, entry in enumerate(plan.entries)]
     builtins = [
         trees.assign(python_name(name), quote("FUNCTIONS[name]", name=trees.constant(name)))
         for name in sorted(plan.builtins)
@@ -50,7 +56,7 @@ def module(plan: Plan) -> ast.Module:
 
 
 def _tables(plan: Plan, names: Mapping[str, str]) -> list[ast.stmt]:
-    """Return the tables by which the program finds entries, rules of computed paths, and places of rules."""
+    """Return the tables by which the program finds entries, rules of computed paths, places of rules, and lasting rules."""
     entries = [
         (trees.constant(entry.name), trees.name(f"entry_{number_}")) for number_, entry in enumerate(plan.entries)
     ]
@@ -62,7 +68,9 @@ def _tables(plan: Plan, names: Mapping[str, str]) -> list[ast.stmt]:
     places = [
         (trees.constant(names[function.name]), trees.constant(_place(function, plan))) for function in plan.functions
     ]
-    tables = {"ENTRIES": entries, "BY_PATH": paths, "PLACES": places}
+    lasting = usage.independent_rules(plan.functions)
+    rules = [(trees.constant(names[name]), trees.name(names[name])) for name in names if name in lasting]
+    tables = {"ENTRIES": entries, "BY_PATH": paths, "PLACES": places, "LASTING": rules}
     return [trees.assign(name, trees.mapping(pairs)) for name, pairs in tables.items()]
 
 
@@ -107,10 +115,10 @@ def _place(function: Function, plan: Plan) -> str:
     return ""
 
 
-def _function(name: str, function: Function, plan: Plan, names: Mapping[str, str], constants: Constants) -> ast.stmt:
+def _function(name: str, function: Function, common: Callable[..., FunctionBody]) -> ast.stmt:
     """Return a function. A rule, which has no parameters of its own, keeps its value in `m`."""
     kept = name if len(function.params) == 2 else ""
-    body = write_body(FunctionBody(function.blocks, function.params, plan, names, constants, kept))
+    body = write_body(common(function.blocks, function.params, kept=kept))
     begin, end = _memory(kept)
     parameters = ["m", *(f"v{local}" for local in function.params)]
     return trees.function(name, parameters, [*begin, *body, *end, trees.give_back(trees.name("U"))])
@@ -125,7 +133,7 @@ def _memory(kept: str) -> tuple[Sequence[ast.stmt], Sequence[ast.stmt]]:
     return [begin], [trees.assign_item(m, place, trees.name("U"))]
 
 
-def _entry(name: str, entry: PlanEntry, plan: Plan, names: Mapping[str, str], constants: Constants) -> ast.stmt:
-    body = write_body(FunctionBody(entry.blocks, [0, 1], plan, names, constants, ""))
+def _entry(name: str, entry: PlanEntry, common: Callable[..., FunctionBody]) -> ast.stmt:
+    body = write_body(common(entry.blocks, [0, 1], kept=""))
     begin, end = trees.assign("results", trees.array([])), trees.give_back(trees.name("results"))
     return trees.function(name, ["m", "v0", "v1"], [begin, *body, end])

@@ -53,4 +53,7 @@ def listed(value: Value, place: int) -> list[Value]:
 
 def texts(value: Value, place: int) -> list[str]:
     """Return the strings of an array or a set. Raise `EvaluationFailed` if another value is in it."""
-    return [text(item, place) for item in listed(value, place)]
+    found = listed(value, place)
+    if {*map(type, found)} - {str}:
+        raise EvaluationFailed(f"operand {place} must be a list of strings")
+    return found

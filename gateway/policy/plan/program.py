@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import CodeType, TracebackType
 from typing import Any, Final, cast
 
@@ -10,7 +11,7 @@ from gateway.errors import PolicyLate, PolicyMalformed, PolicyUnavailable
 from gateway.model.wire import JsonObject
 from gateway.policy import document as documents
 from gateway.policy.grant_index import with_grant_index
-from gateway.policy.plan.values import EvaluationFailed, Value, to_json
+from gateway.policy.plan.values import EvaluationFailed, U, Value, to_json
 
 FILE: Final = "<the plan of the policy>"
 """The name of the written Python in tracebacks."""
@@ -25,11 +26,12 @@ class Program:
         self.entries = cast("Mapping[str, Callable[..., list[Any]]]", names["ENTRIES"])
         self._places = cast("Mapping[str, str]", names["PLACES"])
         self._data = with_grant_index(data)
+        self._lasting = _evaluate_lasting(names["LASTING"], self._data)
 
     def answer(self, entry: str, document: Value) -> Any:
         """Return the answer to an input as JSON has it, `None` for no answer. Raise `EvaluationFailed`, with the place."""
         try:
-            results = self.entries[entry]({}, document, self._data)
+            results = self.entries[entry](self._lasting.copy(), document, self._data)
             return to_json(results[0]["result"]) if results else None
         except Exception as error:
             raise EvaluationFailed(self._place(error.__traceback__)) from error
@@ -42,6 +44,15 @@ class Program:
                 place = self._places.get(trace.tb_frame.f_code.co_name, place)
             trace = trace.tb_next
         return place
+
+
+def _evaluate_lasting(rules: Mapping[str, Callable[..., Value]], data: Value) -> dict[str, Value]:
+    """Return the values of the rules that no input changes, by the names of the rules. A rule that fails fails in each question."""
+    kept: dict[str, Value] = {}
+    for name, rule in rules.items():
+        with suppress(Exception):
+            kept[name] = rule(kept, U, data)
+    return kept
 
 
 class CompiledPolicy:

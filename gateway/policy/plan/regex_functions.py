@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, Final, Protocol, cast
 
@@ -31,7 +31,6 @@ class _Pattern(Protocol):
     def groups(self) -> int: ...
     @property
     def groupindex(self) -> dict[str, int]: ...
-    def search(self, text: str) -> _Match | None: ...
     def finditer(self, text: str) -> Iterator[_Match]: ...
 
 
@@ -47,7 +46,7 @@ def is_valid(expression: Value) -> Value:
 
 def match(expression: Value, value: Value) -> Value:
     pattern, found = text(expression, 1), text(value, 2)
-    return _compile_kept(pattern).search(found) is not None
+    return matcher(pattern)(found)
 
 
 def split(expression: Value, value: Value) -> Value:
@@ -142,3 +141,26 @@ def _compile(expression: str) -> _Pattern:
 
 
 _kept = lru_cache(maxsize=256)(_compile)
+
+
+def matcher(expression: str) -> Callable[[str], bool]:
+    """Return the test whether an expression has a match in a text. An expression with a fault fails in each test."""
+    return _kept_matcher(expression) if len(expression) <= _LONGEST else _matcher(expression)
+
+
+def _matcher(expression: str) -> Callable[[str], bool]:
+    engine: list[Any] = []
+
+    def has_match(value: str) -> bool:
+        if not engine:
+            # The wrapper counts letters up to each match, in several functions. A test needs no place.
+            engine.append(cast("Any", _compile_kept(expression))._regexp)  # noqa: SLF001 - see above
+        content = value.encode()
+        return engine[0].Match(_ANYWHERE, content, 0, len(content))[0] != _NOWHERE
+
+    return has_match
+
+
+_kept_matcher = lru_cache(maxsize=256)(_matcher)
+_ANYWHERE: Final[Any] = re2._re2.RE2.Anchor.UNANCHORED  # pyright: ignore  # noqa: SLF001 - as above
+_NOWHERE: Final = (-1, -1)

@@ -10,7 +10,7 @@ import re
 from typing import Final
 
 from gateway.policy.plan.operands import mapping, text, texts, whole
-from gateway.policy.plan.values import EvaluationFailed, Value, items
+from gateway.policy.plan.values import EvaluationFailed, Value
 
 _SPACE: Final = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
 _ESCAPES: Final = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v"}
@@ -40,7 +40,7 @@ def any_prefix_match(values: Value, parts: Value) -> Value:
 
 def any_suffix_match(values: Value, parts: Value) -> Value:
     found, wanted = _one_or_more(values, 1), tuple(_one_or_more(parts, 2))
-    return any(value.endswith(wanted) for value in found)
+    return found[0].endswith(wanted) if len(found) == 1 else any(value.endswith(wanted) for value in found)
 
 
 def _one_or_more(value: Value, place: int) -> list[str]:
@@ -96,13 +96,14 @@ def replace(value: Value, old: Value, new: Value) -> Value:
 
 
 def replace_n(patterns: Value, value: Value) -> Value:
-    pairs = {text(old, 1): text(new, 1) for old, new in items(mapping(patterns, 1))}
-    found = text(value, 2)
-    if not pairs:
-        return found
+    pairs, found = mapping(patterns, 1), text(value, 2)
+    if {*map(type, pairs), *map(type, pairs.values())} - {str}:
+        raise EvaluationFailed("operand 1 must be an object of strings")
     if "" in pairs:
         raise EvaluationFailed("strings.replace_n: an empty string cannot be replaced")
-    return re.sub("|".join(map(re.escape, pairs)), lambda match: pairs[match[0]], found)
+    if not any(map(found.__contains__, pairs)):
+        return found
+    return re.sub("|".join(map(re.escape, sorted(pairs))), lambda match: pairs[match[0]], found)
 
 
 def trim(value: Value, cut: Value) -> Value:

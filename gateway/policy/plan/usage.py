@@ -8,8 +8,9 @@ from collections.abc import Set as AbstractSet
 from typing import Any, Final, cast
 
 from gateway.errors import PolicyBroken
-from gateway.policy.plan.intermediate import REMEDY, Block, PlanOperand, Statement, statements
+from gateway.policy.plan.intermediate import REMEDY, Block, Function, PlanOperand, Statement, statements
 
+_INPUT: Final = 0
 _NEVER_FAILING: Final = frozenset(
     """
     ArrayAppendStmt AssignIntStmt AssignVarOnceStmt AssignVarStmt BlockStmt LenStmt MakeArrayStmt MakeNullStmt
@@ -55,6 +56,36 @@ def reads(statement: Statement) -> list[int]:
     found = [int(operand.value) for operand in operands(statement) if operand.type == "local"]
     found += [statement.local(field) for field in _READ.get(statement.type, ())]
     return found + (statement.locals("args") if statement.type == "CallDynamicStmt" else [])
+
+
+def independent_rules(functions: Sequence[Function]) -> set[str]:
+    """Return the rules whose values depend on data alone. No input changes these values.
+
+    Local 0 is the input. A rule may give it to a function that does not depend on it, and use it for nothing else.
+    """
+    needs = {function.name: _needs(function) for function in functions}
+    dependent = {name for name, called in needs.items() if called is None}
+    while found := {name for name, called in needs.items() if called and called & dependent} - dependent:
+        dependent |= found
+    return {function.name for function in functions if len(function.params) == 2} - dependent
+
+
+def _needs(function: Function) -> set[str] | None:
+    """Return the functions to which a function gives the input. Return `None` if it uses the input itself."""
+    called: set[str] = set()
+    for statement in statements(function.blocks):
+        if statement.type in {"WithStmt", "CallDynamicStmt"}:
+            return None
+        uses = reads(statement).count(_INPUT) + (_INPUT in _writes(statement))
+        if (
+            statement.type == "CallStmt"
+            and uses == 1
+            and statement.operands("args")[:1] == [PlanOperand("local", _INPUT)]
+        ):
+            called.add(statement.fields["func"])
+        elif uses:
+            return None
+    return called
 
 
 def mentions(blocks: Iterable[Block]) -> Counter[int]:

@@ -49,10 +49,7 @@ questions contains {"code": "approval/effect", "facts": ["/resource/properties/e
 # METADATA
 # title: What the task has done before asks for an approval
 # description: The rules are those of the families, each with the code of what it would refuse at a higher limit.
-questions contains object.remove(finding, ["approvable"]) if {
-	some finding in data.gateway.decision.findings
-	finding.approvable
-}
+questions contains ask if some ask in data.gateway.decision.asks
 
 # METADATA
 # title: Nobody may approve the call

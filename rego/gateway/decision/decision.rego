@@ -2,24 +2,13 @@
 # scope: package
 # title: The decision on one call
 # description: |
-#   A call passes if a grant holds for it, nothing denies it, and no approval is wanting. A family of denials is one
-#   folder and one line in `findings` below; families of your own come by `overlay`.
+#   A call passes if a grant holds for it, nothing denies it, and no approval is wanting. A family is one folder, with a
+#   line in `denials` below and one in `asks`; families of your own come by `overlay`.
 # schemas:
 #   - input: schema.input
 package gateway.decision
 
-import data.gateway.denials.argument
 import data.gateway.denials.budget
-import data.gateway.denials.catalogue
-import data.gateway.denials.contract
-import data.gateway.denials.credential
-import data.gateway.denials.credential_chain
-import data.gateway.denials.delegation
-import data.gateway.denials.fan_out
-import data.gateway.denials.identity
-import data.gateway.denials.signal
-import data.gateway.denials.tool
-import data.gateway.denials.toxic_flow
 import data.gateway.obligations
 import data.gateway.overlay
 
@@ -48,15 +37,9 @@ default result := {
 }
 
 # A question shows all codes, answered or not: the approval that comes of it is the only one at the next release.
-# Nearly every call passes here, with one look at each family.
-result := _answer("allow", [], overlay.with_own(obligations.of(input))) if {
-	findings == set()
-	data.gateway.grants.granted == "at once"
-	settings := data.gateway.settings
-	input.resource.properties.effect in settings.effects_without_approval
-} else := _answer("deny", _reasons(denials), []) if {
+result := _answer("deny", _reasons(denials), []) if {
 	denials != set()
-} else := _answer("allow", [], overlay.with_own(obligations.of(input))) if {
+} else := _answer("allow", [], overlay.with_own(obligations.ordered)) if {
 	_every_family_answered
 	data.gateway.grants.granted
 	data.gateway.approvals.required == set()
@@ -67,7 +50,7 @@ result := _answer("allow", [], overlay.with_own(obligations.of(input))) if {
 	_unasked != set()
 } else := _answer("ask", _reasons(data.gateway.approvals.questions), array.concat(
 	data.gateway.approvers.obligations,
-	overlay.with_own(obligations.of(input)),
+	overlay.with_own(obligations.ordered),
 )) if {
 	_every_family_answered
 	data.gateway.grants.granted
@@ -75,36 +58,44 @@ result := _answer("allow", [], overlay.with_own(obligations.of(input))) if {
 }
 
 # METADATA
-# title: What the families find
-# description: What refuses the call; and, with `approvable`, what a person has to approve.
-findings := union({
-	_version(input),
-	argument.found(input),
-	budget.found(input),
-	catalogue.found(input),
-	contract.found(input),
-	credential.found(input),
-	credential_chain.found(input),
-	delegation.found(input),
-	fan_out.found(input),
-	identity.found(input),
-	overlay.found(input),
-	signal.found(input),
-	tool.found(input),
-	toxic_flow.found(input),
+# title: Everything that refuses the call
+denials := union({
+	_unknown_version,
+	data.gateway.denials.argument.denials,
+	data.gateway.denials.budget.denials,
+	data.gateway.denials.catalogue.denials,
+	data.gateway.denials.contract.denials,
+	data.gateway.denials.credential.denials,
+	data.gateway.denials.credential_chain.denials,
+	data.gateway.denials.delegation.denials,
+	data.gateway.denials.fan_out.denials,
+	data.gateway.denials.identity.denials,
+	data.gateway.denials.signal.denials,
+	data.gateway.denials.tool.denials,
+	data.gateway.denials.toxic_flow.denials,
+	data.gateway.overlay.denials,
+})
+
+# METADATA
+# title: Everything that a person has to approve
+asks := union({
+	data.gateway.denials.argument.asks,
+	data.gateway.denials.budget.asks,
+	data.gateway.denials.credential_chain.asks,
+	data.gateway.denials.fan_out.asks,
+	data.gateway.denials.signal.asks,
+	data.gateway.denials.tool.asks,
+	data.gateway.denials.toxic_flow.asks,
+	data.gateway.overlay.asks,
 })
 
 # Why no person is asked.
 _unasked := data.gateway.approvals.unanswerable | budget.exhausted
 
-# A union has no value if one family has none, and then the denials of all others would be missing as well.
-_every_family_answered if findings >= set()
-
-# METADATA
-# title: Everything that refuses the call
-denials contains finding if {
-	some finding in findings
-	not finding.approvable
+# A union has no value if one family has none, and then the findings of all others would be missing as well.
+_every_family_answered if {
+	denials >= set()
+	asks >= set()
 }
 
 # METADATA
@@ -114,9 +105,7 @@ denials contains finding if {
 #   message: The gateway asked in a version of the policy contract that this policy does not know.
 #   remedy: An operator should use a policy and a gateway of the same release.
 #   controls: [ASI02]
-_version(call) := set() if {
-	call.version == 1
-} else := {{"code": "policy/version", "facts": ["/version"]}}
+_unknown_version contains {"code": "policy/version", "facts": ["/version"]} if not input.version == 1
 
 _answer(effect, reasons, obligations) := {
 	"version": 1,

@@ -11,7 +11,6 @@ package gateway.leases
 
 import data.gateway.denials.catalogue
 import data.gateway.denials.credential
-import data.gateway.denials.delegation
 import data.gateway.denials.identity
 import data.gateway.denials.signal
 import data.gateway.denials.tool
@@ -30,7 +29,7 @@ result := {"version": 1, "keep": sort({lease.id | some lease in input.leases; _s
 	identity.complete(input)
 	identity.in_task(input)
 	identity.in_time(input)
-	delegation.found(input) == set()
+	data.gateway.denials.delegation.denials == set()
 	not signal.refuses(input)
 	every lease in input.leases {
 		tool.labelled(lease.resource)

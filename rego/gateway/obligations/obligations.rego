@@ -11,32 +11,7 @@ import data.gateway.lib.patterns
 
 # METADATA
 # title: What must happen, in order
-# description: One look shows that no rule below holds, or the first alone; else what they say.
-of(call) := [] if {
-	settings := data.gateway.settings
-	properties := call.resource.properties
-	effect := properties.effect
-	limited := settings.call_limits
-	not limited[effect]
-	not limited[effect] == false
-	sensitivity := properties.sensitivity
-	labelled := settings.labelled_sensitivities
-
-	# Only arrays have a place 0; a list that is none says of no sensitivity that it is open.
-	_ = labelled[0]
-	not sensitivity in labelled
-	settings.concealed == []
-} else := [{"id": "label", "properties": {"confidentiality": sensitivity}}] if {
-	settings := data.gateway.settings
-	properties := call.resource.properties
-	effect := properties.effect
-	limited := settings.call_limits
-	not limited[effect]
-	not limited[effect] == false
-	sensitivity := properties.sensitivity
-	sensitivity in settings.labelled_sensitivities
-	settings.concealed == []
-} else := sort(data.gateway.obligations.required)
+ordered := sort(required)
 
 # METADATA
 # title: The task has read something sensitive

@@ -10,9 +10,12 @@
 package gateway.overlay
 
 # METADATA
-# title: What the families of the overlay find
-# description: What refuses the call; and, with `approvable`, what a person has to approve.
-found(call) := set() if call >= {}
+# title: What refuses the call by the families of the overlay
+denials := set()
+
+# METADATA
+# title: What a person has to approve by the families of the overlay
+asks := set()
 
 # METADATA
 # title: The obligations of the overlay that say who may approve

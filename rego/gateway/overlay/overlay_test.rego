@@ -3,7 +3,10 @@ package gateway.overlay_test
 import data.gateway.overlay
 import data.gateway.testing.example_test as example
 
-test_without_an_overlay_nothing_is_found if count(overlay.found(example.call)) == 0
+test_without_an_overlay_nothing_is_found if {
+	count(overlay.denials) == 0
+	count(overlay.asks) == 0
+}
 
 test_without_an_overlay_obligations_stay_as_they_are if {
 	obligations := [{"id": "conceal_credentials", "properties": {}}]

@@ -10,7 +10,6 @@ package gateway.visibility
 
 import data.gateway.denials.catalogue
 import data.gateway.denials.credential
-import data.gateway.denials.delegation
 import data.gateway.denials.identity
 import data.gateway.denials.signal
 import data.gateway.denials.tool
@@ -29,7 +28,7 @@ result := {"version": 1, "visible": sort({resource.id | some resource in input.r
 	identity.complete(input)
 	identity.in_task(input)
 	identity.in_time(input)
-	delegation.found(input) == set()
+	data.gateway.denials.delegation.denials == set()
 	not signal.refuses(input)
 	every resource in input.resources {
 		tool.labelled(resource)

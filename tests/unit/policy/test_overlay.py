@@ -130,7 +130,7 @@ def test_a_policy_without_a_place_for_an_overlay_is_refused(own: Own, tmp_path: 
     )
     decision = "gateway/decision/decision.rego"
     deaf = tiny_policy.write(
-        tmp_path / "deaf", {**modules, decision: modules[decision].replace("\toverlay.found(input),\n", "")}
+        tmp_path / "deaf", {**modules, decision: modules[decision].replace("\tdata.gateway.overlay.asks,\n", "")}
     )
 
     for policy in (without, deaf):

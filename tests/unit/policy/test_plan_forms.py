@@ -57,13 +57,15 @@ def _pairs(found: Any) -> list[Any]:
 
 
 _NAMES: Final[dict[str, Any]] = {
-    name: getattr(values, name) for name in ("U", "dot", "equal", "key", "length", "merge", "scan")
+    name: getattr(values, name) for name in ("U", "dot", "equal", "insert_once", "key", "length", "merge", "scan")
 } | {
     "pairs": _pairs,
     "Decimal": Decimal,
     "NoneType": type(None),
     "LISTS": frozenset({list, set}),
     "COUNTED": frozenset({str, list, dict, set}),
+    "SUBTRACTED": frozenset({int, set}),
+    "NAMES": collection_functions.NAMES,
 }
 _FAILED: Final = "failed"
 
@@ -133,9 +135,12 @@ def _compiled(written: ast.expr) -> Any:
     return names["form"]
 
 
+_ARGUMENTS: Final = {"object.get": 3, "substring": 3, "count": 1, "object.keys": 1, "type_name": 1}
+
+
 @pytest.mark.parametrize("name", sorted(forms.INLINE))
 def test_a_form_has_the_value_of_its_function_on_every_type(name: str):
-    many = {"object.get": 3, "substring": 3, "count": 1}.get(name, 1 if name.startswith("is_") else 2)
+    many = _ARGUMENTS.get(name, 1 if name.startswith("is_") else 2)
 
     def write(*terms: Term) -> ast.expr:
         return forms.write_call(name, trees.call("function", *(term.node for term in terms)), terms)
@@ -177,6 +182,16 @@ def test_the_form_of_a_scan_has_the_items_of_its_function():
     assert _differences("items", write, function, 1)[:3] == []
 
 
+def test_the_form_of_an_insertion_puts_the_same_item_as_its_function():
+    for name, given in _operands("b"):
+        insert = _compiled(forms.write_insertion(trees.name("a"), name, trees.name("c")))
+        for held in ({}, {"a": 1}, {0: "a"}, {_TRUE: 1}, {"b": [], None: 2}):
+            for item in (1, "a", [], Decimal("1.0")):
+                found, expected = dict[Any, Any](held), dict[Any, Any](held)
+                outcomes = _outcome(insert, found, given, item), _outcome(values.insert_once, expected, given, item)
+                assert (outcomes[0], found) == (outcomes[1], expected), (name, given, held, item)
+
+
 def test_an_absent_value_merged_with_an_empty_object_is_empty():
     written = forms.write_merge(Term(trees.name("a")), Term(trees.name("b"), "dict", "{}"))
     assert written is not None
@@ -194,6 +209,7 @@ def test_the_result_of_each_function_has_the_type_that_is_taken_for_certain():
             "trim": 2,
             "count": 1,
             "lower": 1,
+            "type_name": 1,
             "upper": 1,
         }
         many = arguments.get(name, 1 if name.startswith("is_") else 2)

@@ -15,28 +15,6 @@ import data.gateway.lib.reach
 import data.gateway.lib.startup
 
 # METADATA
-# title: What refuses the call, or a person has to approve
-# description: Nothing, if one look shows that no rule below holds; else what they say.
-found(call) := set() if {
-	# Of all values that JSON has, mappings come last.
-	call.arguments >= {}
-	call.resource.type in ["tool", "prompt"]
-	_startup_files(call) == set()
-	every pointer, role in call.resource.properties.roles {
-		_quiet(role, pointer, call.arguments)
-	}
-
-	# History spells the destinations of the arguments; the rules below look at both.
-	every destination in call.session.call_destinations {
-		_quiet_destination(destination)
-	}
-} else := findings
-
-# METADATA
-# title: What all rules below find
-findings := denials | {object.union(ask, {"approvable": true}) | some ask in asks}
-
-# METADATA
 # title: The arguments are no object
 # custom:
 #   code: argument/malformed
@@ -127,69 +105,6 @@ asks contains {"code": "argument/startup-file", "facts": [concat("/", ["/argumen
 	some name in _startup_files(input)
 }
 
-# Plain texts that no rule above holds for. What is not plain is left to those rules.
-_quiet(role, pointer, arguments) if {
-	not role in ["destination", "selector", "record", "command"]
-} else if {
-	[before, key] := split(pointer, "/")
-	before == ""
-	not contains(key, "~")
-	key != "*"
-	_quiet_at(role, arguments, key)
-}
-
-_quiet_at(role, arguments, key) if {
-	not arguments[key]
-} else if {
-	role in ["selector", "record"]
-	text := arguments[key]
-	is_string(text)
-	regex.match(`^[./]?([A-Za-z0-9_ -][./]?)*$`, text)
-} else if {
-	role == "destination"
-	every text in _listed(arguments[key]) {
-		_quiet_destination(text)
-	}
-}
-
-_quiet_destination(text) if {
-	settings := data.gateway.settings
-	_ = settings.internal_networks.v4[0]
-	_ = settings.internal_networks.v6[0]
-	is_string(text)
-	host := _plain_host(text)
-	names := settings.internal_names
-	not strings.any_suffix_match(host, names)
-}
-
-_listed(value) := [value] if {
-	is_string(value)
-} else := value if {
-	is_array(value)
-}
-
-# The host, after a dot, of a mail address, of a link to a name, or of a path that begins with a name, not a number.
-_plain_host(text) := host if {
-	contains(text, "@")
-	regex.match(`^([A-Za-z0-9_+-]\.?)+@([a-z0-9-]+\.)*[a-z][a-z0-9-]*$`, text)
-	host := replace(text, "@", ".")
-} else := host if {
-	contains(text, ":")
-	regex.match(_plain_link, text)
-	parts := split(text, "/")
-	host := concat("", [".", parts[2]])
-} else := host if {
-	regex.match(`^([a-z0-9_-]+\.)*[a-z][a-z0-9_-]*(/([A-Za-z0-9_ -]\.?)+)*$`, text)
-	parts := split(text, "/")
-	host := concat("", [".", parts[0]])
-}
-
-# A name and no address, no two dots together, and nothing encoded that could be a dot, a percent sign or NUL.
-_plain_link := concat("", [
-	`^https?://([a-z0-9-]+\.)*[a-z][a-z0-9-]*`,
-	`(/\.?(([A-Za-z0-9_~=&?#/+,;:@!$'()*-]|%(2[0-46-9A-DFa-df]|[13-9A-Fa-f][0-9A-Fa-f]|0[1-9A-Fa-f]))\.?)*)?$`,
-])
-
 _with_object(call) if is_object(call.arguments)
 
 # A joiner between two emoji makes one picture of them and hides nothing. In a chain of pictures the first look takes
@@ -209,19 +124,19 @@ _hidden := concat("", [
 
 # Every text that says where something is or goes and that could be trouble, with its place. A destination may be a
 # bare host; a selector has to look like a URL or like more than a plain path.
-_places contains [concat("", ["/arguments", pointer]), text, role] if {
+_places := array.concat(_uris, [[concat("", ["/arguments", pointer]), text, role] |
 	some pointer, role in input.resource.properties.roles
 	role in ["destination", "selector", "record"]
 	some text in pointers.texts(input.arguments, pointer)
 	_notable(role, text)
-}
+])
 
-_places contains ["/resource/id", uri, "uri"] if {
+_uris := [["/resource/id", uri, "uri"] |
 	input.resource.type == "resource"
 	uri := substring(input.resource.id, count(input.resource.properties.upstream) + 1, -1)
-}
+]
 
-_addresses contains [pointer, hosts.address(text)] if some [pointer, text, _] in _places
+_addresses := [[pointer, hosts.address(text)] | some [pointer, text, _] in _places]
 
 _only_climbs(role, text) if {
 	role == "selector"

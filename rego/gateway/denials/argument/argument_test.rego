@@ -3,18 +3,16 @@ package gateway.denials.argument_test
 import data.gateway.denials.argument
 import data.gateway.testing.example_test as example
 
-# One look and a close one say the same.
-_found(call) := found if {
-	findings := argument.findings with input as call
-	found := argument.found(call) with input as call
-	found == findings
+_found(call) := example.found(denials, asks) if {
+	denials := argument.denials with input as call
+	asks := argument.asks with input as call
 }
 
 # A person decides on each but what is no object.
-_denials(call) := {object.remove(finding, ["approvable"]) | some finding in found} if {
+_denials(call) := {object.remove(finding, ["asked"]) | some finding in found} if {
 	found := _found(call)
 	every finding in found {
-		object.get(finding, "approvable", false) == finding.code != "argument/malformed"
+		object.get(finding, "asked", false) == finding.code != "argument/malformed"
 	}
 }
 

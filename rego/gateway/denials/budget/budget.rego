@@ -9,40 +9,15 @@ package gateway.denials.budget
 import data.gateway.lib.reach
 
 # METADATA
-# title: What refuses the call, or a person has to approve
-found(call) := set() if {
-	clear(call)
-} else := findings
-
-# METADATA
-# title: What all rules below find
-findings := denials | {object.union(ask, {"approvable": true}) | some ask in asks}
-
-# METADATA
-# title: Nothing here holds against the call
-# description: One look at all facts; see the same rule of fan_out.
-clear(call) if {
-	settings := data.gateway.settings
-	limits := settings.task_limits
-	session := call.session
-	limits.calls.soft - session.calls >= 0
-	limits.denials.soft - session.denials >= 0
-	limits.in_flight.soft - session.in_flight >= 0
-	is_number(session.approvals_used)
-	not call.context.task.risk
-	object.get(call.context.task, ["contract", "limits"], {}) == {}
-}
-
-# METADATA
 # title: History does not know what the task has used up
 # custom:
 #   code: budget/incomplete
 #   message: The gateway does not know what this task has used up.
 #   remedy: An operator should check the history of the gateway.
 #   controls: [ASI08, MCP08]
-denials contains {"code": "budget/incomplete", "facts": facts} if {
-	facts := sort({concat("/", ["/session", name]) | some name in _unknown})
-	facts != []
+denials contains {"code": "budget/incomplete", "facts": sort(facts)} if {
+	facts := {concat("/", ["/session", name]) | some name in _numbers; not _is_known(name)}
+	facts != set()
 }
 
 # METADATA
@@ -54,7 +29,7 @@ denials contains {"code": "budget/incomplete", "facts": facts} if {
 #     Ask a person who may approve it, or open another task. Beyond the hard limit only an operator can help:
 #     `limits.task.calls` in gateway.yaml.
 #   controls: [ASI02, ASI08, ASI10]
-denials contains {"code": "budget/calls", "facts": ["/session/calls"]} if "calls" in _above_hard
+denials contains {"code": "budget/calls", "facts": ["/session/calls"]} if _is_beyond("calls")
 
 # METADATA
 # title: Too many refused calls
@@ -66,7 +41,7 @@ denials contains {"code": "budget/calls", "facts": ["/session/calls"]} if "calls
 #     can approve more; beyond the hard limit only an operator can help: `limits.task.denials` in gateway.yaml.
 #   controls: [ASI02, ASI10, MCP02]
 denials contains {"code": "budget/denials", "facts": ["/session/denials"]} if {
-	"denials" in _above_hard
+	_is_beyond("denials")
 	not _reads_on(input)
 }
 
@@ -79,7 +54,7 @@ denials contains {"code": "budget/denials", "facts": ["/session/denials"]} if {
 #     Wait for answers before calling again. A person can approve more; beyond the hard limit only an operator can
 #     help: `limits.task.in_flight` in gateway.yaml.
 #   controls: [ASI02, ASI08]
-denials contains {"code": "budget/in-flight", "facts": ["/session/in_flight"]} if "in_flight" in _above_hard
+denials contains {"code": "budget/in-flight", "facts": ["/session/in_flight"]} if _is_beyond("in_flight")
 
 # METADATA
 # title: Too many approvals
@@ -111,10 +86,12 @@ asks contains {"code": "budget/risk", "facts": facts} if {
 # title: A person decides whether the task may use up so much
 # description: Under the codes of the rules above, whose soft limits these are.
 asks contains {"code": code, "facts": [concat("/", ["/session", name])], "limits": {name: shown}} if {
-	some name in _above_soft
-	code := _codes[name]
+	some name, code in _codes
+	size := input.session[name]
+	is_number(size)
+	not _is_within(name, size)
 	_stops(name, input)
-	shown := object.get(_shown, name, _sizes[name])
+	shown := _shown(name, size)
 }
 
 _codes := {
@@ -125,23 +102,19 @@ _codes := {
 
 # Each call would ask again if an approval held for one more. It holds for as many again as there were before the first
 # question, and never beyond the hard limit.
-_shown[name] := min({hard, size + step}) if {
+_shown(name, size) := min({hard, size + _step(name)}) if {
 	settings := data.gateway.settings
-	some name, step in _steps
-	size := _sizes[name]
 	hard := settings.task_limits[name].hard
 	is_number(hard)
-}
+} else := size
 
-_steps[name] := soft if {
+_step(name) := _declared[name] if {
+	_ = _declared[name]
+} else := soft if {
 	settings := data.gateway.settings
-	some name, _ in _sizes
-	not _declared[name]
 	soft := settings.task_limits[name].soft
 	is_number(soft)
 }
-
-_steps[name] := limit if some name, limit in _declared
 
 # Refused calls of before are no reason to stop a plain read of a system that the task has reached.
 _stops(name, call) if {
@@ -173,45 +146,37 @@ _unattended(call) if {
 	call.resource.properties.effect in data.gateway.denials.budget.unattended[call.context.task.risk]
 }
 
-_sizes[name] := input.session[name] if {
-	some name in (object.keys(_codes) | {"approvals_used"})
-	is_number(input.session[name])
+_numbers := ["approvals_used", "calls", "denials", "in_flight"]
+
+_is_known(name) if is_number(input.session[name])
+
+_is_beyond(name) if {
+	size := input.session[name]
+	is_number(size)
+	not _is_within_hard(name, size)
 }
 
-_unknown := (object.keys(_codes) | {"approvals_used"}) - object.keys(_sizes)
-
-_above_hard := object.keys(_sizes) - _within_hard
-
-_above_soft := object.keys(_sizes) - (_within_soft & _within_hard)
-
-# A number is less than every text and more than what is neither; so a limit that is none lets nothing pass.
-_within_hard contains name if {
+# A limit that is no number lets nothing pass.
+_is_within_hard(name, size) if {
 	settings := data.gateway.settings
-	limits := settings.task_limits
-	some name, size in _sizes
-	hard := limits[name].hard
+	hard := settings.task_limits[name].hard
+	is_number(hard)
 	size <= hard
-	hard < ""
 }
 
-_within_soft contains name if {
-	settings := data.gateway.settings
-	limits := settings.task_limits
-	some name, size in _sizes
+# A person may have approved as much for this task before.
+_is_within(name, size) if {
+	_is_within_hard(name, size)
 	not _declared[name]
-	soft := limits[name].soft
+	settings := data.gateway.settings
+	soft := settings.task_limits[name].soft
+	is_number(soft)
 	size <= soft
-	soft < ""
-}
-
-_within_soft contains name if {
-	some name, limit in _declared
-	_sizes[name] <= limit
-}
-
-# A person has approved as much for this task before.
-_within_soft contains name if {
-	some name, size in _sizes
+} else if {
+	_is_within_hard(name, size)
+	size <= _declared[name]
+} else if {
+	_is_within_hard(name, size)
 	number := input.session.approved[name]
 	is_number(number)
 	size <= number

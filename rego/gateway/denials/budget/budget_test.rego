@@ -20,7 +20,7 @@ _limits := data.gateway.settings.task_limits
 test_up_to_the_soft_limit_nothing_is_asked if {
 	every name, _ in _table {
 		call := _call(name, _limits[name].soft)
-		budget.clear(call)
+		_found(call) == set()
 		_denied(call) == set()
 		_asked(call) == set()
 	}
@@ -29,7 +29,7 @@ test_up_to_the_soft_limit_nothing_is_asked if {
 test_above_the_soft_limit_a_person_is_asked if {
 	every name, code in _table {
 		call := _call(name, _limits[name].soft + 1)
-		not budget.clear(call)
+		_found(call) != set()
 		_asked(call) == {code}
 	}
 }
@@ -46,7 +46,7 @@ test_an_unknown_count_refuses if {
 	every name, _ in object.union(_table, {"approvals_used": ""}) {
 		pointer := concat("/", ["/session", name])
 		without := example.without(pointer)
-		not budget.clear(without)
+		_found(without) != set()
 		found := budget.denials with input as without
 		found == {{"code": "budget/incomplete", "facts": [pointer]}}
 		every value in [null, "1", []] {
@@ -63,13 +63,13 @@ _contracted(limits, name, size) := json.patch(_call(name, size), [{
 
 test_a_contract_moves_the_soft_limit_and_not_the_hard_one if {
 	_asked(_contracted({"calls": 10}, "calls", 11)) == {"budget/calls"}
-	not budget.clear(_contracted({"calls": 10}, "calls", 11))
+	_found(_contracted({"calls": 10}, "calls", 11)) != set()
 	_asked(_contracted({"calls": 10}, "calls", 10)) == set()
 	_asked(_contracted({"denials": 60}, "denials", 60)) == set()
 	_asked(_contracted({"denials": 1000}, "denials", 501)) == {"budget/denials"}
 	_denied(_contracted({"denials": 1000}, "denials", 501)) == {"budget/denials"}
 	_asked(_contracted({"denials": "60"}, "denials", 51)) == {"budget/denials"}
-	budget.clear(_contracted({}, "calls", 11))
+	_found(_contracted({}, "calls", 11)) == set()
 }
 
 _risky(risk, effect) := example.changed({"/context/task/risk": risk, "/resource/properties/effect": effect})
@@ -80,7 +80,7 @@ test_a_risky_task_asks_for_what_it_changes if {
 	_asked(_risky("medium", "write")) == set()
 	every effect in ["write", "destructive", "mint", "exec", "other"] {
 		_asked(_risky("high", effect)) == {"budget/risk"}
-		not budget.clear(_risky("high", effect))
+		_found(_risky("high", effect)) != set()
 	}
 	_asked(_risky("medium", "exec")) == {"budget/risk"}
 	_asked(_risky("unheard-of", "write")) == {"budget/risk"}
@@ -104,21 +104,9 @@ test_a_lost_limit_refuses if {
 
 _with_limits(limits) := object.union(object.remove(data.gateway.settings, ["task_limits"]), {"task_limits": limits})
 
-_found(call) := answer if answer := budget.found(call) with input as call
-
-test_found_is_what_the_rules_find if {
-	_found(example.call) == set()
-	refused := _call("calls", 2000001)
-	denials := budget.denials with input as refused
-	{finding | some finding in _found(refused); not finding.approvable} == denials
-	denials != set()
-}
-
-test_found_holds_what_a_person_decides if {
-	open_question := _call("calls", 200001)
-	asks := budget.asks with input as open_question
-	_found(open_question) == {object.union(ask, {"approvable": true}) | some ask in asks}
-	asks != set()
+_found(call) := example.found(denials, asks) if {
+	denials := budget.denials with input as call
+	asks := budget.asks with input as call
 }
 
 _with_limit(name, limit) := object.union(object.remove(data.gateway.settings, ["task_limits"]), {"task_limits": limits}) if {
@@ -130,9 +118,9 @@ test_a_limit_is_seen_at_a_glance_as_the_rules_see_it if {
 		every soft in [0, 1] {
 			call := _call(name, 2)
 			settings := _with_limit(name, {"soft": soft, "hard": 300})
-			found := budget.found(call) with input as call with data.gateway.settings as settings
+			found := _found(call) with data.gateway.settings as settings
 			shown := min({300, 2 + soft})
-			found == {{"code": code, "facts": [concat("/", ["/session", name])], "limits": {name: shown}, "approvable": true}}
+			found == {{"code": code, "facts": [concat("/", ["/session", name])], "limits": {name: shown}, "asked": true}}
 		}
 	}
 }

@@ -7,16 +7,6 @@
 package gateway.denials.catalogue
 
 # METADATA
-# title: What refuses the call
-# description: Nothing, if one look shows that no rule below holds; else what they say.
-found(call) := set() if {
-	call.resource.properties.pin == "match"
-} else := set() if {
-	call.resource.properties.pin == "unpinned"
-	data.gateway.denials.catalogue.unpinned == "allow"
-} else := data.gateway.denials.catalogue.denials
-
-# METADATA
 # title: The upstream has no such tool or prompt
 # custom:
 #   code: catalogue/unknown

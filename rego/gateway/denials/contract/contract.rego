@@ -11,22 +11,6 @@ package gateway.denials.contract
 import data.gateway.lib.patterns
 
 # METADATA
-# title: What refuses the call
-found(call) := set() if {
-	clear(call)
-} else := data.gateway.denials.contract.denials
-
-# METADATA
-# title: Nothing here holds against the call
-# description: Most tasks declare nothing.
-clear(call) if {
-	task := call.context.task
-	not task.contract
-	not task.environment
-	not task.tenant
-}
-
-# METADATA
 # title: The contract cannot be read
 # custom:
 #   code: contract/malformed

@@ -9,14 +9,6 @@
 package gateway.denials.credential
 
 # METADATA
-# title: What refuses the call
-# description: Nothing, if one look shows that no rule below holds; else what they say.
-found(call) := set() if {
-	not call.resource.properties.credential
-	not call.resource.properties.credential == false
-} else := data.gateway.denials.credential.denials
-
-# METADATA
 # title: A fixed credential where only lent ones may be used
 # custom:
 #   code: credential/standing

@@ -16,35 +16,6 @@ import data.gateway.lib.pointers
 import data.gateway.lib.reach
 
 # METADATA
-# title: What refuses the call, or a person has to approve
-found(call) := set() if {
-	clear(call)
-} else := findings
-
-# METADATA
-# title: What all rules below find
-findings := denials | {object.union(ask, {"approvable": true}) | some ask in asks}
-
-# METADATA
-# title: Nothing here holds against the call
-# description: No credential, none to be made, and nobody to log in as. What only reads logs nobody in.
-clear(call) if {
-	call.session.credentials == []
-	call.resource.properties.effect == "read"
-} else if {
-	call.session.credentials == []
-	not call.resource.properties.effect == "mint"
-	is_object(call.arguments)
-	settings := data.gateway.settings
-	_ = settings.logins.arguments[0]
-	every name, value in call.arguments {
-		not _says_whom(name)
-		not is_object(value)
-		not _may_be_object(value)
-	}
-}
-
-# METADATA
 # title: History does not know which credentials the call carries
 # custom:
 #   code: credential-chain/incomplete
@@ -219,13 +190,6 @@ asks contains {"code": "credential-chain/identity-switch", "facts": [concat("/",
 asks contains {"code": "credential-chain/unknown", "facts": _facts(i, held)} if {
 	some i, held in _held
 	not _from_known(held)
-}
-
-# To those who read JSON in a text.
-_may_be_object(value) if {
-	is_string(value)
-	contains(value, "{")
-	regex.match(`^\s*\{`, value)
 }
 
 # The gateway never says so of a value in the form of a secret.

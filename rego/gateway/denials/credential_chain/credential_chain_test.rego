@@ -44,24 +44,16 @@ test_a_handle_goes_nowhere_else_whatever_the_contract_says if {
 	_passes(_carrying([object.union(_token, {"handle": true})], {}))
 }
 
-test_a_call_without_credentials_is_clear if {
-	credential_chain.clear(example.call)
+test_a_call_without_credentials_passes if {
+	_found(example.call) == set()
 	writes := example.changed({"/resource/properties/effect": "write"})
-	credential_chain.clear(writes)
+	_found(writes) == set()
 	_passes(writes)
-}
-
-test_a_call_with_a_credential_is_not_clear if {
-	not credential_chain.clear(_carrying([_token], {}))
-	not credential_chain.clear(_carrying([_token], {"/resource/properties/effect": "write"}))
-	not credential_chain.clear(example.changed({"/resource/properties/effect": "mint"}))
-	not credential_chain.clear(example.changed({"/resource/properties/effect": "write", "/arguments/username": "root"}))
-	not credential_chain.clear(example.changed({"/resource/properties/effect": "write", "/arguments": []}))
 }
 
 test_unknown_credentials_refuse if {
 	call := example.without("/session/credentials")
-	not credential_chain.clear(call)
+	_found(call) != set()
 	found := credential_chain.denials with input as call
 	found == {{"code": "credential-chain/incomplete", "facts": ["/session/credentials"]}}
 	every value in [null, {}, "none"] {
@@ -132,11 +124,11 @@ _astray := {"credential-chain/egress", "credential-chain/presentation"}
 test_a_place_that_the_operator_trusts_is_named if {
 	call := _carrying([object.union(_user, {"role": "content"})], _addressed(["bob@corp.example"], ["/to"]))
 	_denied(call) == {"credential-chain/egress"}
-	found := credential_chain.found(call) with input as call
+	found := _found(call)
 		with data.gateway.denials.toxic_flow.trusted_destinations as ["*@corp.example"]
 	example.codes(found) == {"credential-chain/egress"}
 	every finding in found {
-		finding.approvable
+		finding.asked
 	}
 	link := _carrying([object.union(_user, {"role": "content"})], _addressed(["bob@corp.example"], ["/text"]))
 	refused := credential_chain.denials with input as link
@@ -312,17 +304,17 @@ test_a_login_as_somebody_else_asks if {
 	every tool in ["login", "user_login", "LogIn", "authenticate_user", "sudo", "assume_role"] {
 		found := credential_chain.asks with input as _login(tool, {"username": "root"})
 		found == {{"code": "credential-chain/identity-switch", "facts": ["/arguments/username"]}}
-		not credential_chain.clear(_login(tool, {"username": "root"}))
+		_found(_login(tool, {"username": "root"})) != set()
 	}
 	every name in ["User", "user-name", "USER_ID", "userName"] {
 		_asked(_login("login", {name: "root"})) == {"credential-chain/identity-switch"}
-		not credential_chain.clear(_login("login", {name: "root"}))
+		_found(_login("login", {name: "root"})) != set()
 	}
 	nested := credential_chain.asks with input as _login("login", {"as": {"deep": {"User": "root"}}})
 	nested == {{"code": "credential-chain/identity-switch", "facts": ["/arguments/as"]}}
-	not credential_chain.clear(_login("login", {"as": {"user": "root"}}))
+	_found(_login("login", {"as": {"user": "root"}})) != set()
 	_asked(_login("login", {"as": " {\"user\": \"root\"}"})) == {"credential-chain/identity-switch"}
-	not credential_chain.clear(_login("login", {"as": " {\"user\": \"root\"}"}))
+	_found(_login("login", {"as": " {\"user\": \"root\"}"})) != set()
 	_asked(_login("login", {"user": 42})) == {"credential-chain/identity-switch"}
 	every name in ["userId", "user-id", "USER_ID", "user\u0130d", "USER_\u0130D"] {
 		_asked(_login("login", {name: "root"})) == {"credential-chain/identity-switch"}
@@ -346,7 +338,7 @@ test_a_login_as_oneself_passes if {
 	sigma := json.patch(_login("login", {"user": "\u039f\u03a3"}), [{"op": "replace", "path": "/subject/properties/user/id", "value": "\u03bf\u03c3"}])
 	_passes(sigma)
 	reads := json.patch(_login("login", {"user": "bob"}), [{"op": "replace", "path": "/resource/properties/effect", "value": "read"}])
-	credential_chain.clear(reads)
+	_found(reads) == set()
 	_passes(reads)
 }
 
@@ -374,21 +366,9 @@ test_a_tool_that_makes_credentials_of_others_asks if {
 	}
 }
 
-_found(call) := answer if answer := credential_chain.found(call) with input as call
-
-test_found_is_what_the_rules_find if {
-	_found(example.call) == set()
-	refused := example.without("/session/credentials")
-	denials := credential_chain.denials with input as refused
-	_found(refused) == denials
-	denials != set()
-}
-
-test_found_holds_what_a_person_decides if {
-	open_question := example.changed({"/resource/properties/effect": "mint"})
-	asks := credential_chain.asks with input as open_question
-	_found(open_question) == {object.union(ask, {"approvable": true}) | some ask in asks}
-	asks != set()
+_found(call) := example.found(denials, asks) if {
+	denials := credential_chain.denials with input as call
+	asks := credential_chain.asks with input as call
 }
 
 _code := object.union(_from({"kind": "result", "audience": "mail", "call": 2}), {"one_time": true, "requested": true})

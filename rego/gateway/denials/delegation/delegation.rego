@@ -6,15 +6,6 @@
 package gateway.denials.delegation
 
 # METADATA
-# title: What refuses the call
-# description: Nothing, if one look shows that no rule below holds; else what they say.
-found(call) := set() if {
-	properties := call.subject.properties
-	properties.delegation == []
-	properties.delegation_depth == 0
-} else := data.gateway.denials.delegation.denials
-
-# METADATA
 # title: The chain is not fully known
 # custom:
 #   code: delegation/incomplete

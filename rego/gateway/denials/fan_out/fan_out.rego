@@ -11,81 +11,15 @@ package gateway.denials.fan_out
 import data.gateway.lib.reach
 
 # METADATA
-# title: What refuses the call, or a person has to approve
-found(call) := set() if {
-	clear(call)
-} else := findings
-
-# METADATA
-# title: What all rules below find
-findings := denials | {object.union(ask, {"approvable": true}) | some ask in asks}
-
-# METADATA
-# title: Nothing here holds against the call
-# description: |
-#   One look at all facts, for the many calls of small tasks. A difference exists between numbers only, so a limit or a
-#   fact that is none makes nothing clear. First the smallest of tasks, which has reached this one system alone.
-clear(call) if {
-	properties := call.resource.properties
-	here := [properties.audience]
-	session := call.session
-	session.audiences == here
-	session.audiences_in_window == here
-	session.write_audiences in [[], here]
-	session.call_destinations == []
-	session.tenants in [[], [object.get(properties, "tenant", "")]]
-	session.environments == [properties.environment]
-	settings := data.gateway.settings
-	limits := settings.task_limits
-	limits.audiences.soft - 1 >= 0
-	limits.audiences_in_window.soft - 1 >= 0
-	limits.write_audiences.soft - 1 >= 0
-	limits.call_destinations.soft - 0 >= 0
-	limits.call_own_destinations.soft - object.get(session, "call_own_destinations", 0) >= 0
-	limits.tenants.soft - 1 >= 0
-	limits.environments.soft - 1 >= 0
-	limits.destinations.soft - session.destinations >= 0
-	limits.own_destinations.soft - object.get(session, "own_destinations", 0) >= 0
-	limits.spread.soft - session.spread >= 0
-	limits.depth.soft - session.depth >= 0
-	_is_plain(call)
-} else if {
-	settings := data.gateway.settings
-	limits := settings.task_limits
-	session := call.session
-
-	# Objects and texts have a count too. In the order of all values, arrays begin with `[]`, and end before `{}`.
-	every list in [
-		session.audiences, session.audiences_in_window, session.write_audiences,
-		session.call_destinations, session.tenants, session.environments,
-	] {
-		list >= []
-		list < {}
-	}
-	limits.audiences.soft - count(session.audiences) >= 0
-	limits.audiences_in_window.soft - count(session.audiences_in_window) >= 0
-	limits.write_audiences.soft - count(session.write_audiences) >= 0
-	limits.call_destinations.soft - count(session.call_destinations) >= 0
-	limits.call_own_destinations.soft - object.get(session, "call_own_destinations", 0) >= 0
-	limits.tenants.soft - count(session.tenants) >= 0
-	limits.environments.soft - count(session.environments) >= 0
-	limits.destinations.soft - session.destinations >= 0
-	limits.own_destinations.soft - object.get(session, "own_destinations", 0) >= 0
-	limits.spread.soft - session.spread >= 0
-	limits.depth.soft - session.depth >= 0
-	_is_plain(call)
-}
-
-# METADATA
 # title: History does not know how far the task has reached
 # custom:
 #   code: fan-out/incomplete
 #   message: The gateway does not know how far this task has reached, so it lets it reach no further.
 #   remedy: Send smaller arguments if they are very large; else an operator should check the history of the gateway.
 #   controls: [ASI08, MCP08]
-denials contains {"code": "fan-out/incomplete", "facts": facts} if {
-	facts := sort({concat("/", ["/session", name]) | some name in _unknown})
-	facts != []
+denials contains {"code": "fan-out/incomplete", "facts": sort(facts)} if {
+	facts := {concat("/", ["/session", name]) | some name in (object.keys(_always) - _known)}
+	facts != set()
 }
 
 # METADATA
@@ -121,7 +55,7 @@ denials contains {"code": "fan-out/burst", "facts": ["/session/audiences_in_wind
 #     Ask a person who may approve it, or open another task for the rest. Beyond the hard limit only an operator can
 #     help: `limits.task.write_audiences` in gateway.yaml.
 #   controls: [ASI02, ASI08]
-denials contains {"code": "fan-out/writes", "facts": _facts.write_audiences} if {
+denials contains {"code": "fan-out/writes", "facts": _facts("write_audiences")} if {
 	"write_audiences" in _above_hard
 }
 
@@ -210,11 +144,11 @@ denials contains {"code": "fan-out/environments", "facts": ["/session/environmen
 # title: A person decides whether the task may reach so far
 # description: Under the codes of the rules above, whose soft limits these are.
 asks contains {"code": code, "facts": facts, "limits": {name: number}} if {
-	some name in _above_soft
+	some name, number in _asked
 	name != "unnamed_systems"
+	not _is_within(name, number)
 	code := _codes[name]
-	facts := _facts[name]
-	number := _asked[name]
+	facts := _facts(name)
 }
 
 # METADATA
@@ -222,15 +156,14 @@ asks contains {"code": code, "facts": facts, "limits": {name: number}} if {
 # description: |
 #   For this system alone, so the approval holds up to no number: several calls at once would show the number of all.
 asks contains {"code": "fan-out/unnamed-system", "facts": _unnamed_facts} if {
-	"unnamed_systems" in _above_soft
+	number := _asked.unnamed_systems
+	not _is_within("unnamed_systems", number)
 }
 
 # A call that changes nothing raises neither of the two numbers.
-_facts[name] := array.concat(_labels(name), [concat("/", ["/session", name])]) if {
-	some name in object.keys(_codes)
-}
+_facts(name) := array.concat(_labels(name), [concat("/", ["/session", name])])
 
-_unnamed_facts := array.concat(["/session/labels/untrusted"], _facts.unnamed_systems)
+_unnamed_facts := array.concat(["/session/labels/untrusted"], _facts("unnamed_systems"))
 
 _labels(name) := reach.missing_labels(input) if {
 	name in ["unnamed_systems", "write_audiences"]
@@ -251,15 +184,19 @@ _codes := {
 	"unnamed_systems": "fan-out/unnamed-system",
 }
 
+# The size of each list, and each number, for a call of which history does not say what it raises.
 _sizes[name] := count(list) if {
+	session := input.session
 	some name in _lists
-	list := input.session[name]
+	list := session[name]
 	is_array(list)
 }
 
-_sizes[name] := input.session[name] if {
+_sizes[name] := number if {
+	session := input.session
 	some name in ["destinations", "own_destinations", "call_own_destinations", "spread", "depth"]
-	is_number(input.session[name])
+	number := session[name]
+	is_number(number)
 }
 
 _lists := [
@@ -272,25 +209,25 @@ _lists := [
 	"write_audiences",
 ]
 
-_depth_known if _ = _sizes.depth
+_depth_known if is_number(input.session.depth)
 
-# Depth has its own rule. What lies in own domains is known where all destinations are. Most tasks write to no system
-# that nobody has named.
-_optional := {"depth", "own_destinations", "call_own_destinations", "unnamed_systems"}
-
-_unknown := (object.keys(_codes) - object.keys(_sizes)) - _optional
-
-# The contract states no limit, and the call is no first write to a system that nobody has named.
-_is_plain(call) if {
-	object.get(call.context.task, ["contract", "limits"], {}) == {}
-	not call.session.raises.unnamed_systems
-	_names_systems(call)
+# What history always says. Depth has its own rule. What lies in own domains is known where all destinations are. Most
+# tasks write to no system that nobody has named.
+_always := {
+	"audiences": "array",
+	"audiences_in_window": "array",
+	"call_destinations": "array",
+	"destinations": "number",
+	"environments": "array",
+	"spread": "number",
+	"tenants": "array",
+	"write_audiences": "array",
 }
 
-_names_systems(call) if {
-	not call.session.unnamed_systems
-} else if {
-	is_object(call.session.raises)
+_known contains name if {
+	session := input.session
+	some name, kind in _always
+	type_name(session[name]) == kind
 }
 
 # The numbers that this call raises. Where history does not say which, it raises all.
@@ -304,8 +241,8 @@ _raised := input.session.raises if {
 _known_raises if _ = _raised
 
 _reached[name] := number if {
-	some name, _ in _codes
-	number := _raised[name]
+	some name, number in _raised
+	_ = _codes[name]
 }
 
 _reached[name] := size if {
@@ -315,9 +252,10 @@ _reached[name] := size if {
 
 # What a soft limit counts: destinations that neither the goal nor the contract names.
 _asked[name] := number if {
-	some name, _ in _codes
-	fact := object.get(_unnamed, name, name)
-	number := _raised[fact]
+	some fact, number in _raised
+	name := object.get(_named_by, fact, fact)
+	_ = _codes[name]
+	not _counts_all(fact)
 }
 
 _asked[name] := size if {
@@ -327,43 +265,44 @@ _asked[name] := size if {
 
 _unnamed_size["destinations"] := input.session.unnamed_destinations if is_number(input.session.unnamed_destinations)
 
-_unnamed := {"destinations": "unnamed_destinations", "call_destinations": "call_unnamed_destinations"}
+_named_by := {"unnamed_destinations": "destinations", "call_unnamed_destinations": "call_destinations"}
 
-_above_hard := object.keys(_reached) - _within_hard
+_counts_all(fact) if fact in ["destinations", "call_destinations"]
 
-_above_soft := object.keys(_asked) - (_within_soft & _within_hard)
-
-# A number is less than every text and more than what is neither; so a limit that is none lets nothing pass.
-_within_hard contains name if {
-	settings := data.gateway.settings
-	limits := settings.task_limits
+_above_hard contains name if {
 	some name, size in _reached
-	hard := limits[name].hard
-	size <= hard
-	hard < ""
+	not _is_within_hard(name, size)
 }
 
-_within_soft contains name if {
+# A limit that is no number lets nothing pass.
+_is_within_hard(name, size) if {
 	settings := data.gateway.settings
-	limits := settings.task_limits
-	some name, size in _asked
+	hard := settings.task_limits[name].hard
+	is_number(hard)
+	size <= hard
+}
+
+# What a soft limit counts may be less than what the hard one does. A person may have approved as much before.
+_is_within(name, number) if {
+	_is_reached_within_hard(name)
 	not _declared[name]
-	soft := limits[name].soft
-	size <= soft
-	soft < ""
+	settings := data.gateway.settings
+	soft := settings.task_limits[name].soft
+	is_number(soft)
+	number <= soft
+} else if {
+	_is_reached_within_hard(name)
+	number <= _declared[name]
+} else if {
+	_is_reached_within_hard(name)
+	approved := input.session.approved[name]
+	is_number(approved)
+	number <= approved
 }
 
-_within_soft contains name if {
-	some name, limit in _declared
-	_asked[name] <= limit
-}
-
-# A person has approved as much for this task before.
-_within_soft contains name if {
-	some name, size in _asked
-	number := input.session.approved[name]
-	is_number(number)
-	size <= number
+_is_reached_within_hard(name) if {
+	_ = _reached[name]
+	not name in _above_hard
 }
 
 # What the contract of the task says in place of soft limits.

@@ -9,18 +9,6 @@
 package gateway.denials.signal
 
 # METADATA
-# title: What refuses the call, or a person has to approve
-# description: Nothing, if one look shows that no signal is open; else what the rules below say.
-found(call) := set() if {
-	not call.context.signals
-	not call.context.signals == false
-} else := findings
-
-# METADATA
-# title: What all rules below find
-findings := denials | {object.union(ask, {"approvable": true}) | some ask in asks}
-
-# METADATA
 # title: A signal ends what the caller may do
 # custom:
 #   code: signal/adverse

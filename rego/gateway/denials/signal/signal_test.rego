@@ -3,14 +3,12 @@ package gateway.denials.signal_test
 import data.gateway.denials.signal
 import data.gateway.testing.example_test as example
 
-# One look and a close one say the same.
-_findings(call) := findings if {
-	findings := signal.findings with input as call
-	found := signal.found(call) with input as call
-	found == findings
+_findings(call) := example.found(denials, asks) if {
+	denials := signal.denials with input as call
+	asks := signal.asks with input as call
 }
 
-_found(signals) := {[finding.code, finding.facts, object.get(finding, "approvable", false)] | some finding in findings} if {
+_found(signals) := {[finding.code, finding.facts, object.get(finding, "asked", false)] | some finding in findings} if {
 	findings := _findings(example.changed({"/context/signals": signals}))
 }
 

@@ -14,21 +14,6 @@ import data.gateway.lib.conditions
 import data.gateway.lib.reach
 
 # METADATA
-# title: What refuses the call, or a person has to approve
-# description: Nothing, if one look shows that no rule below holds; else what they say.
-found(call) := set() if {
-	data.gateway.grants.granted
-	resource := call.resource
-	resource.properties.effect != "exec"
-	labelled(resource)
-	within_ceiling(resource)
-} else := findings
-
-# METADATA
-# title: What all rules below find
-findings := denials | {object.union(ask, {"approvable": true}) | some ask in asks}
-
-# METADATA
 # title: The target is not fully labelled
 # custom:
 #   code: tool/incomplete

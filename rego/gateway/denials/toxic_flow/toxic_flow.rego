@@ -13,39 +13,6 @@ import data.gateway.lib.reach
 import data.gateway.lib.sources
 
 # METADATA
-# title: What refuses the call, or a person has to approve
-found(call) := set() if {
-	clear(call)
-} else := findings
-
-# METADATA
-# title: What all rules below find
-findings := denials | {object.union(ask, {"approvable": true}) | some ask in asks}
-
-# METADATA
-# title: Nothing here holds against the call
-# description: The task has read nothing confidential, and every value has a source or needs none.
-clear(call) if {
-	_sourced(call)
-	labels := call.session.labels
-	labels.confidentiality in ["public", "internal"]
-	labels.untrusted in [true, false]
-}
-
-# What only reads needs no source for what is no command: the rule below would excuse each of its values.
-_sourced(call) if {
-	call.session.ungrounded == []
-} else if {
-	reach.reads_only(call)
-	is_array(call.session.ungrounded)
-	roles := call.resource.properties.roles
-	not "command" in roles
-	every pointer in call.session.ungrounded {
-		roles[pointer]
-	}
-}
-
-# METADATA
 # title: History does not know what the task has read
 # custom:
 #   code: toxic-flow/incomplete

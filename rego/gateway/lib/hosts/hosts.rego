@@ -15,10 +15,9 @@ address(text) := {"host": host, "authority": authority, "url": url} if {
 	lowered := lower(strings.replace_n(_lowered_to_ascii, text))
 	[url, rest] := _scheme(lowered)
 
-	# An index behind a call costs the embedded engine more than all the rest here, so what a call gives is bound first.
-	parts := regex.split(`[/?#]`, rest)
-	authority := parts[0]
-	host := trim_right(_bare(regex.replace(authority, `(?s)^.*@`, "")), ".")
+	authority := split(split(split(rest, "/")[0], "?")[0], "#")[0]
+	parts := split(authority, "@")
+	host := trim_right(_bare(parts[count(parts) - 1]), ".")
 }
 
 # METADATA

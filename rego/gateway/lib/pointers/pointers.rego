@@ -27,10 +27,15 @@ value(document, pointer) := found if {
 #   A set. A list of recipients gives each recipient, an object the text of its members. Beside RFC 6901: a step `*` is
 #   every item or member, and a text that is JSON is also read as that JSON, as they are for the gateway's history.
 texts(document, pointer) := found if {
-	read := opened(_around(document, pointer))
+	around := _around(document, pointer)
+	read := opened(around)
 	place := _place(pointer)
-	found := _texts(document, place) | _texts(read, place)
+	found := _texts(document, place) | _others(read, around, place)
 }
+
+_others(read, around, place) := set() if {
+	read == around
+} else := _texts(read, place)
 
 # METADATA
 # title: A document, its members that are JSON in a text read as that JSON
@@ -43,6 +48,7 @@ opened(document) := object.union(document, read) if {
 		some name, text in document
 		value := _read(text)
 	}
+	read != {}
 } else := document
 
 # What is at or below a list is at or below its items, and one value in the place of a list is its only item.

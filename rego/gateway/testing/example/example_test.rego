@@ -119,3 +119,6 @@ lacking(document, path) := json.remove(document, [trim_prefix(path, "/")])
 granted(fields) := {"files": [object.union(grant, fields)]}
 
 codes(denials) := {denial.code | some denial in denials}
+
+# What a family finds, each question marked.
+found(denials, asks) := denials | {object.union(ask, {"asked": true}) | some ask in asks}
