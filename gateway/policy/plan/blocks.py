@@ -39,10 +39,7 @@ class _ConstantNames(Protocol):
 
 @dataclass(frozen=True)
 class FunctionBody:
-    """The parts of a function that is to be written. `kept` is the name under which a rule keeps its value.
-
-    `rules` are the functions that keep their value.
-    """
+    """The parts of a function in writing. A rule keeps its value under the name `kept`. `rules` are all functions with such a name."""
 
     blocks: Sequence[Block]
     params: Sequence[int]

@@ -128,7 +128,7 @@ def _compile_kept(expression: str) -> _Pattern:
 
 
 def _compile(expression: str) -> _Pattern:
-    engine: Any = re2
+    engine = _ENGINE
     options = engine.Options()
     options.log_errors = False
     options.max_mem = _MEMORY
@@ -162,5 +162,6 @@ def _matcher(expression: str) -> Callable[[str], bool]:
 
 
 _kept_matcher = lru_cache(maxsize=256)(_matcher)
-_ANYWHERE: Final[Any] = re2._re2.RE2.Anchor.UNANCHORED  # pyright: ignore  # noqa: SLF001 - as above
+_ENGINE: Final[Any] = re2
+_ANYWHERE: Final = _ENGINE._re2.RE2.Anchor.UNANCHORED  # noqa: SLF001 - as above
 _NOWHERE: Final = (-1, -1)

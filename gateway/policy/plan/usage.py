@@ -59,12 +59,9 @@ def reads(statement: Statement) -> list[int]:
 
 
 def independent_rules(functions: Sequence[Function]) -> set[str]:
-    """Return the rules whose values depend on data alone. No input changes these values.
-
-    Local 0 is the input. A rule may give it to a function that does not depend on it, and use it for nothing else.
-    """
+    """Return the rules with values of data alone: no input changes these values. Local 0 is the input."""
     needs = {function.name: _needs(function) for function in functions}
-    dependent = {name for name, called in needs.items() if called is None}
+    dependent = {name for name, called in needs.items() if called is None or called - needs.keys()}
     while found := {name for name, called in needs.items() if called and called & dependent} - dependent:
         dependent |= found
     return {function.name for function in functions if len(function.params) == 2} - dependent

@@ -185,9 +185,11 @@ def test_the_form_of_a_scan_has_the_items_of_its_function():
 def test_the_form_of_an_insertion_puts_the_same_item_as_its_function():
     for name, given in _operands("b"):
         insert = _compiled(forms.write_insertion(trees.name("a"), name, trees.name("c")))
-        for held in ({}, {"a": 1}, {0: "a"}, {_TRUE: 1}, {"b": [], None: 2}):
-            for item in (1, "a", [], Decimal("1.0")):
-                found, expected = dict[Any, Any](held), dict[Any, Any](held)
+        objects: tuple[dict[Any, Any], ...] = ({}, {"a": 1}, {0: "a"}, {_TRUE: 1}, {"b": [], None: 2})
+        items: tuple[Any, ...] = (1, "a", [], Decimal("1.0"))
+        for held in objects:
+            for item in items:
+                found, expected = dict(held), dict(held)
                 outcomes = _outcome(insert, found, given, item), _outcome(values.insert_once, expected, given, item)
                 assert (outcomes[0], found) == (outcomes[1], expected), (name, given, held, item)
 

@@ -35,6 +35,8 @@ test_arguments_are_an_object if {
 	}
 	found := _denials(example.without("/arguments"))
 	example.codes(found) == {"argument/malformed"}
+	written := _denials(example.changed({"/arguments": "x", "/resource/properties/effect": "write"}))
+	example.codes(written) == {"argument/malformed"}
 }
 
 test_paths_do_not_climb if {

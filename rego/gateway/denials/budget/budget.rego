@@ -16,7 +16,7 @@ import data.gateway.lib.reach
 #   remedy: An operator should check the history of the gateway.
 #   controls: [ASI08, MCP08]
 denials contains {"code": "budget/incomplete", "facts": sort(facts)} if {
-	facts := {concat("/", ["/session", name]) | some name in _numbers; not _is_known(name)}
+	facts := {concat("/", ["/session", name]) | some name in (_always - _known)}
 	facts != set()
 }
 
@@ -29,7 +29,7 @@ denials contains {"code": "budget/incomplete", "facts": sort(facts)} if {
 #     Ask a person who may approve it, or open another task. Beyond the hard limit only an operator can help:
 #     `limits.task.calls` in gateway.yaml.
 #   controls: [ASI02, ASI08, ASI10]
-denials contains {"code": "budget/calls", "facts": ["/session/calls"]} if _is_beyond("calls")
+denials contains {"code": "budget/calls", "facts": ["/session/calls"]} if _is_beyond("calls", input)
 
 # METADATA
 # title: Too many refused calls
@@ -41,7 +41,7 @@ denials contains {"code": "budget/calls", "facts": ["/session/calls"]} if _is_be
 #     can approve more; beyond the hard limit only an operator can help: `limits.task.denials` in gateway.yaml.
 #   controls: [ASI02, ASI10, MCP02]
 denials contains {"code": "budget/denials", "facts": ["/session/denials"]} if {
-	_is_beyond("denials")
+	_is_beyond("denials", input)
 	not _reads_on(input)
 }
 
@@ -54,7 +54,7 @@ denials contains {"code": "budget/denials", "facts": ["/session/denials"]} if {
 #     Wait for answers before calling again. A person can approve more; beyond the hard limit only an operator can
 #     help: `limits.task.in_flight` in gateway.yaml.
 #   controls: [ASI02, ASI08]
-denials contains {"code": "budget/in-flight", "facts": ["/session/in_flight"]} if _is_beyond("in_flight")
+denials contains {"code": "budget/in-flight", "facts": ["/session/in_flight"]} if _is_beyond("in_flight", input)
 
 # METADATA
 # title: Too many approvals
@@ -89,9 +89,9 @@ asks contains {"code": code, "facts": [concat("/", ["/session", name])], "limits
 	some name, code in _codes
 	size := input.session[name]
 	is_number(size)
-	not _is_within(name, size)
+	not name in _within
 	_stops(name, input)
-	shown := _shown(name, size)
+	shown := _shown(name, size, _declared)
 }
 
 _codes := {
@@ -102,14 +102,14 @@ _codes := {
 
 # Each call would ask again if an approval held for one more. It holds for as many again as there were before the first
 # question, and never beyond the hard limit.
-_shown(name, size) := min({hard, size + _step(name)}) if {
+_shown(name, size, declared) := min({hard, size + _step(name, declared)}) if {
 	settings := data.gateway.settings
 	hard := settings.task_limits[name].hard
 	is_number(hard)
 } else := size
 
-_step(name) := _declared[name] if {
-	_ = _declared[name]
+_step(name, declared) := limit if {
+	limit := declared[name]
 } else := soft if {
 	settings := data.gateway.settings
 	soft := settings.task_limits[name].soft
@@ -146,12 +146,16 @@ _unattended(call) if {
 	call.resource.properties.effect in data.gateway.denials.budget.unattended[call.context.task.risk]
 }
 
-_numbers := ["approvals_used", "calls", "denials", "in_flight"]
+_always := {"approvals_used", "calls", "denials", "in_flight"}
 
-_is_known(name) if is_number(input.session[name])
+_known contains name if {
+	session := input.session
+	some name in _always
+	is_number(session[name])
+}
 
-_is_beyond(name) if {
-	size := input.session[name]
+_is_beyond(name, call) if {
+	size := call.session[name]
 	is_number(size)
 	not _is_within_hard(name, size)
 }
@@ -164,20 +168,26 @@ _is_within_hard(name, size) if {
 	size <= hard
 }
 
+_within contains name if {
+	some name, _ in _codes
+	size := input.session[name]
+	_is_within(name, size, input, _declared)
+}
+
 # A person may have approved as much for this task before.
-_is_within(name, size) if {
+_is_within(name, size, call, declared) if {
 	_is_within_hard(name, size)
-	not _declared[name]
+	not declared[name]
 	settings := data.gateway.settings
 	soft := settings.task_limits[name].soft
 	is_number(soft)
 	size <= soft
 } else if {
 	_is_within_hard(name, size)
-	size <= _declared[name]
+	size <= declared[name]
 } else if {
 	_is_within_hard(name, size)
-	number := input.session.approved[name]
+	number := call.session.approved[name]
 	is_number(number)
 	size <= number
 }

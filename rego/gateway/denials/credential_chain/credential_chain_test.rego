@@ -124,8 +124,7 @@ _astray := {"credential-chain/egress", "credential-chain/presentation"}
 test_a_place_that_the_operator_trusts_is_named if {
 	call := _carrying([object.union(_user, {"role": "content"})], _addressed(["bob@corp.example"], ["/to"]))
 	_denied(call) == {"credential-chain/egress"}
-	found := _found(call)
-		with data.gateway.denials.toxic_flow.trusted_destinations as ["*@corp.example"]
+	found := _found(call) with data.gateway.denials.toxic_flow.trusted_destinations as ["*@corp.example"]
 	example.codes(found) == {"credential-chain/egress"}
 	every finding in found {
 		finding.asked

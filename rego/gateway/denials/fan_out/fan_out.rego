@@ -146,7 +146,7 @@ denials contains {"code": "fan-out/environments", "facts": ["/session/environmen
 asks contains {"code": code, "facts": facts, "limits": {name: number}} if {
 	some name, number in _asked
 	name != "unnamed_systems"
-	not _is_within(name, number)
+	not name in _within
 	code := _codes[name]
 	facts := _facts(name)
 }
@@ -156,8 +156,8 @@ asks contains {"code": code, "facts": facts, "limits": {name: number}} if {
 # description: |
 #   For this system alone, so the approval holds up to no number: several calls at once would show the number of all.
 asks contains {"code": "fan-out/unnamed-system", "facts": _unnamed_facts} if {
-	number := _asked.unnamed_systems
-	not _is_within("unnamed_systems", number)
+	_ = _asked.unnamed_systems
+	not "unnamed_systems" in _within
 }
 
 # A call that changes nothing raises neither of the two numbers.
@@ -269,9 +269,17 @@ _named_by := {"unnamed_destinations": "destinations", "call_unnamed_destinations
 
 _counts_all(fact) if fact in ["destinations", "call_destinations"]
 
-_above_hard contains name if {
+_above_hard := object.keys(_reached) - _within_hard
+
+_within_hard contains name if {
 	some name, size in _reached
-	not _is_within_hard(name, size)
+	_is_within_hard(name, size)
+}
+
+_within contains name if {
+	some name, number in _asked
+	name in _within_hard
+	_is_within_soft(name, number, input, _declared)
 }
 
 # A limit that is no number lets nothing pass.
@@ -282,27 +290,19 @@ _is_within_hard(name, size) if {
 	size <= hard
 }
 
-# What a soft limit counts may be less than what the hard one does. A person may have approved as much before.
-_is_within(name, number) if {
-	_is_reached_within_hard(name)
-	not _declared[name]
+# A person may have approved as much for this task before.
+_is_within_soft(name, number, call, declared) if {
+	not declared[name]
 	settings := data.gateway.settings
 	soft := settings.task_limits[name].soft
 	is_number(soft)
 	number <= soft
 } else if {
-	_is_reached_within_hard(name)
-	number <= _declared[name]
+	number <= declared[name]
 } else if {
-	_is_reached_within_hard(name)
-	approved := input.session.approved[name]
+	approved := call.session.approved[name]
 	is_number(approved)
 	number <= approved
-}
-
-_is_reached_within_hard(name) if {
-	_ = _reached[name]
-	not name in _above_hard
 }
 
 # What the contract of the task says in place of soft limits.
