@@ -141,8 +141,7 @@ _person(approver) if {
 }
 
 _unattended(call) if {
-	settings := data.gateway.settings
-	call.resource.properties.effect in settings.effects_without_approval
+	call.resource.properties.effect in data.gateway.settings.effects_without_approval
 } else if {
 	declared.effect_agreed(call)
 } else if {

@@ -29,8 +29,7 @@ _obligation(more) := {
 }
 
 _of_settings := array.concat([approving.every, approving.effects[effect], _own_call], _of_classes) if {
-	settings := data.gateway.settings
-	approving := settings.approvers
+	approving := data.gateway.settings.approvers
 	[_, _, effect] := grants.designation(input.resource)
 }
 
@@ -39,8 +38,7 @@ _of_classes := [more |
 	some name in names
 	more := approving[class][name]
 ] if {
-	settings := data.gateway.settings
-	approving := settings.approvers
+	approving := data.gateway.settings.approvers
 	classes := {
 		"environments": approvers.environments(input),
 		"sensitivities": {input.resource.properties.sensitivity},
@@ -55,8 +53,7 @@ _of_classes := [more |
 default _own_call := {"exclude": ["user", "delegates"]}
 
 _own_call := {} if {
-	settings := data.gateway.settings
-	own_calls := settings.approvers.own_calls
+	own_calls := data.gateway.settings.approvers.own_calls
 	[_, _, effect] := grants.designation(input.resource)
 	is_array(own_calls.effects)
 	effect in own_calls.effects

@@ -112,9 +112,7 @@ _answer(effect, reasons, obligations) := {
 	"effect": effect,
 	"reasons": reasons,
 	"obligations": obligations,
-	"policy": {"name": settings.name},
-} if {
-	settings := data.gateway.settings
+	"policy": {"name": data.gateway.settings.name},
 }
 
 # The numbers up to which an approval of the code holds.

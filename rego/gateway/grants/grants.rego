@@ -28,10 +28,9 @@ granted := "at once" if {
 	subject := input.subject
 	patterns.any_matches(grant.agents, subject.id)
 	patterns.any_matches(grant.issuers, subject.properties.issuer)
-	settings := data.gateway.settings
-	ranks := settings.sensitivities
+	ranks := data.gateway.settings.sensitivities
 	ranks[input.resource.properties.sensitivity] <= ranks[object.get(grant, "sensitivity", "internal")]
-	rest := object.remove(grant, settings.grant_fields)
+	rest := object.remove(grant, data.gateway.settings.grant_fields)
 	_rest_holds(grant, rest)
 } else := "after approval" if {
 	[field, name, _] := designation(input.resource)
@@ -76,13 +75,11 @@ of_agent(key) := [list[place] | some place in places] if {
 designation(resource) := [field, name, effect] if {
 	resource.type == "tool"
 	effect := resource.properties.effect
-	settings := data.gateway.settings
-	field := settings.patterns_of.tool
+	field := data.gateway.settings.patterns_of.tool
 	name := substring(resource.id, count(resource.properties.upstream) + 1, -1)
 } else := [field, name, "read"] if {
 	resource.type in ["resource", "prompt"]
-	settings := data.gateway.settings
-	field := settings.patterns_of[resource.type]
+	field := data.gateway.settings.patterns_of[resource.type]
 	name := substring(resource.id, count(resource.properties.upstream) + 1, -1)
 }
 
@@ -90,8 +87,7 @@ designation(resource) := [field, name, effect] if {
 # title: The caller, and the place of the target, are ones that a grant is for
 open_to_caller(grant, resource) if {
 	for_agent(grant)
-	settings := data.gateway.settings
-	rest := object.remove(grant, settings.grant_fields)
+	rest := object.remove(grant, data.gateway.settings.grant_fields)
 	_restrictions_hold(rest, resource)
 }
 
@@ -125,8 +121,7 @@ covers_effect(grant, resource) if {
 # title: A target is no more sensitive than a grant covers
 # description: A grant that names no sensitivity covers `internal` and what is more open.
 covers_sensitivity(grant, resource) if {
-	settings := data.gateway.settings
-	ranks := settings.sensitivities
+	ranks := data.gateway.settings.sensitivities
 	ranks[resource.properties.sensitivity] <= ranks[object.get(grant, "sensitivity", "internal")]
 }
 

@@ -33,19 +33,16 @@ required contains {"id": "conceal_credentials", "properties": {}} if {
 # METADATA
 # title: A call with a far-reaching effect is kept short
 required contains {"id": "limit", "properties": limit} if {
-	settings := data.gateway.settings
-	limit := settings.call_limits[input.resource.properties.effect]
+	limit := data.gateway.settings.call_limits[input.resource.properties.effect]
 }
 
 # METADATA
 # title: The result is shown as it is
 shown(call) if {
-	settings := data.gateway.settings
-	settings.concealed == []
+	data.gateway.settings.concealed == []
 	is_object(call)
 } else if {
-	settings := data.gateway.settings
-	concealed := settings.concealed
+	concealed := data.gateway.settings.concealed
 	is_array(concealed)
 	id := call.resource.id
 	is_string(id)
@@ -53,8 +50,7 @@ shown(call) if {
 }
 
 _open(sensitivity) if {
-	settings := data.gateway.settings
-	labelled := settings.labelled_sensitivities
+	labelled := data.gateway.settings.labelled_sensitivities
 	is_array(labelled)
 	not sensitivity in labelled
 }

@@ -160,9 +160,8 @@ _notable(role, text) if {
 
 _outside(address) if {
 	host := address.host
-	settings := data.gateway.settings
-	names := settings.internal_names
-	networks := settings.internal_networks
+	names := data.gateway.settings.internal_names
+	networks := data.gateway.settings.internal_networks
 	count(networks.v4) > 0
 	count(networks.v6) > 0
 	not hosts.within(host, names, networks)

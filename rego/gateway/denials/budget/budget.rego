@@ -103,16 +103,14 @@ _codes := {
 # Each call would ask again if an approval held for one more. It holds for as many again as there were before the first
 # question, and never beyond the hard limit.
 _shown(name, size, declared) := min({hard, size + _step(name, declared)}) if {
-	settings := data.gateway.settings
-	hard := settings.task_limits[name].hard
+	hard := data.gateway.settings.task_limits[name].hard
 	is_number(hard)
 } else := size
 
 _step(name, declared) := limit if {
 	limit := declared[name]
 } else := soft if {
-	settings := data.gateway.settings
-	soft := settings.task_limits[name].soft
+	soft := data.gateway.settings.task_limits[name].soft
 	is_number(soft)
 }
 
@@ -128,8 +126,7 @@ _reads_on(call) if {
 }
 
 _may_ask(call) if {
-	settings := data.gateway.settings
-	limits := settings.task_limits
+	limits := data.gateway.settings.task_limits
 	is_number(limits.approvals_used.hard)
 	is_number(call.session.approvals_used)
 	limits.approvals_used.hard - call.session.approvals_used > 0
@@ -162,8 +159,7 @@ _is_beyond(name, call) if {
 
 # A limit that is no number lets nothing pass.
 _is_within_hard(name, size) if {
-	settings := data.gateway.settings
-	hard := settings.task_limits[name].hard
+	hard := data.gateway.settings.task_limits[name].hard
 	is_number(hard)
 	size <= hard
 }
@@ -178,8 +174,7 @@ _within contains name if {
 _is_within(name, size, call, declared) if {
 	_is_within_hard(name, size)
 	not declared[name]
-	settings := data.gateway.settings
-	soft := settings.task_limits[name].soft
+	soft := data.gateway.settings.task_limits[name].soft
 	is_number(soft)
 	size <= soft
 } else if {

@@ -122,8 +122,7 @@ _known_limit(name, limit) if {
 }
 
 _below_hard(name, limit) if {
-	settings := data.gateway.settings
-	hard := settings.task_limits[name].hard
+	hard := data.gateway.settings.task_limits[name].hard
 	is_number(hard)
 	limit < hard
 }

@@ -91,16 +91,14 @@ leased(resource) if {
 }
 
 _standing_allowed(resource) if {
-	settings := data.gateway.settings
-	allowed := settings.standing_environments
+	allowed := data.gateway.settings.standing_environments
 	is_array(allowed)
 	some environment in ["*", object.get(resource.properties, "environment", "production")]
 	environment in allowed
 }
 
 _of_user(resource) if {
-	settings := data.gateway.settings
-	resource.properties.credential.kind in settings.credentials_of_users
+	resource.properties.credential.kind in data.gateway.settings.credentials_of_users
 }
 
 _time_left(shortest) if {
@@ -111,6 +109,5 @@ _time_left(shortest) if {
 
 _few(stuck) if {
 	is_number(stuck)
-	settings := data.gateway.settings
-	stuck <= settings.stuck_leases
+	stuck <= data.gateway.settings.stuck_leases
 }

@@ -372,8 +372,7 @@ _short(held) if {
 _logs_in if {
 	not input.resource.properties.effect == "read"
 	name := letters.lowered(input.resource.properties.tool)
-	settings := data.gateway.settings
-	patterns.any_matches(settings.logins.tools, name)
+	patterns.any_matches(data.gateway.settings.logins.tools, name)
 } else if {
 	input.resource.properties.effect == "mint"
 	"credential" in input.resource.properties.roles
@@ -383,8 +382,7 @@ _logs_in if {
 _says_whom(name) if letters.folded(name) in _login_names
 
 _login_names contains letters.folded(name) if {
-	settings := data.gateway.settings
-	some name in settings.logins.arguments
+	some name in data.gateway.settings.logins.arguments
 }
 
 _own_name(call, value) if {

@@ -284,8 +284,7 @@ _within contains name if {
 
 # A limit that is no number lets nothing pass.
 _is_within_hard(name, size) if {
-	settings := data.gateway.settings
-	hard := settings.task_limits[name].hard
+	hard := data.gateway.settings.task_limits[name].hard
 	is_number(hard)
 	size <= hard
 }
@@ -293,8 +292,7 @@ _is_within_hard(name, size) if {
 # A person may have approved as much for this task before.
 _is_within_soft(name, number, call, declared) if {
 	not declared[name]
-	settings := data.gateway.settings
-	soft := settings.task_limits[name].soft
+	soft := data.gateway.settings.task_limits[name].soft
 	is_number(soft)
 	number <= soft
 } else if {

@@ -89,8 +89,7 @@ complete(call) if {
 	properties := subject.properties
 	is_string(properties.issuer)
 	properties.issuer != ""
-	settings := data.gateway.settings
-	properties.auth_method in settings.auth_methods
+	properties.auth_method in data.gateway.settings.auth_methods
 	properties.bound in [true, false]
 	is_array(properties.scopes)
 	_user(properties.user)
@@ -181,19 +180,16 @@ _user(user) if {
 }
 
 _safe_for_bearer(resource) if {
-	settings := data.gateway.settings
-	resource.properties.effect in settings.unbound_effects
+	resource.properties.effect in data.gateway.settings.unbound_effects
 } else if {
 	_harmless(resource)
 }
 
 _trial(resource) if {
-	settings := data.gateway.settings
-	resource.properties.sensitivity in settings.anonymous_sensitivities
+	resource.properties.sensitivity in data.gateway.settings.anonymous_sensitivities
 	_harmless(resource)
 }
 
 _harmless(resource) if {
-	settings := data.gateway.settings
-	resource.properties.environment in settings.harmless_environments
+	resource.properties.environment in data.gateway.settings.harmless_environments
 }

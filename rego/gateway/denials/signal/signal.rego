@@ -70,13 +70,11 @@ _borne(signal) if {
 }
 
 _asks(signal) if {
-	settings := data.gateway.settings
-	is_array(settings.signals.ask)
-	signal.type in settings.signals.ask
+	is_array(data.gateway.settings.signals.ask)
+	signal.type in data.gateway.settings.signals.ask
 }
 
 _passes(signal) if {
-	settings := data.gateway.settings
-	is_array(settings.signals.pass)
-	signal.type in settings.signals.pass
+	is_array(data.gateway.settings.signals.pass)
+	signal.type in data.gateway.settings.signals.pass
 }

@@ -123,14 +123,13 @@ hides(resource) if not _presentable(resource)
 # METADATA
 # title: Every label of a target is there
 labelled(resource) if {
-	settings := data.gateway.settings
 	properties := resource.properties
 	startswith(resource.id, concat("", [properties.upstream, "/"]))
 	resource.type in ["tool", "resource", "prompt"]
 	properties.audience > ""
 	properties.audience < []
-	properties.effect in settings.effects
-	settings.sensitivities[properties.sensitivity] >= 0
+	properties.effect in data.gateway.settings.effects
+	data.gateway.settings.sensitivities[properties.sensitivity] >= 0
 	properties.trust in ["trusted", "untrusted"]
 	properties.egress in [true, false]
 
@@ -142,8 +141,7 @@ labelled(resource) if {
 # title: The caller's way of proving itself is good for the effect of a target
 within_ceiling(resource) if {
 	method := input.subject.properties.auth_method
-	settings := data.gateway.settings
-	resource.properties.effect in settings.effects_of[method]
+	resource.properties.effect in data.gateway.settings.effects_of[method]
 }
 
 _presentable(resource) if {

@@ -63,8 +63,7 @@ usual(grant) if {
 	object.keys(lists) & {"tools", "resources", "prompts"} != set()
 	is_string(grant.id)
 	is_string(object.get(grant, "description", ""))
-	settings := data.gateway.settings
-	settings.sensitivities[object.get(grant, "sensitivity", "internal")] >= 0
+	data.gateway.settings.sensitivities[object.get(grant, "sensitivity", "internal")] >= 0
 	object.get(grant, "approval", true) in [true, false]
 	is_object(object.get(grant, "when", {}))
 
@@ -73,7 +72,7 @@ usual(grant) if {
 	effects > []
 	effects < {}
 	every effect in effects {
-		effect in settings.effects
+		effect in data.gateway.settings.effects
 	}
 	every list in lists {
 		list > []

@@ -83,9 +83,8 @@ excluded(named, call) := union({
 # title: The environments that count for the approvers of a call
 # description: An environment that is not known to be harmless counts as production too.
 environments(call) := {call.resource.properties.environment} if {
-	settings := data.gateway.settings
-	is_array(settings.harmless_environments)
-	call.resource.properties.environment in settings.harmless_environments
+	is_array(data.gateway.settings.harmless_environments)
+	call.resource.properties.environment in data.gateway.settings.harmless_environments
 } else := {object.get(call.resource.properties, "environment", "production"), "production"}
 
 _exclusions(rules) := [party | some party in parties; party in named] if {
@@ -98,8 +97,7 @@ _freshness(rules) := {} if {
 } else := {"max_age_seconds": floor(min([rule.max_age_seconds | some rule in rules]))}
 
 _strongest(rules) := names[0] if {
-	settings := data.gateway.settings
-	ranks := settings.assurances
+	ranks := data.gateway.settings.assurances
 	asked := [ranks[rule.assurance] | some rule in rules]
 	asked != []
 	highest := max(asked)
@@ -167,8 +165,7 @@ _may_be(field, value) if {
 } else if {
 	field == "assurance"
 	is_string(value)
-	settings := data.gateway.settings
-	settings.assurances[value] >= 0
+	data.gateway.settings.assurances[value] >= 0
 } else if {
 	is_array(value)
 	choices := _choices[field]
@@ -188,8 +185,7 @@ _fits(approver, rule) if {
 	every group in rule.groups {
 		group in approver.groups
 	}
-	settings := data.gateway.settings
-	ranks := settings.assurances
+	ranks := data.gateway.settings.assurances
 	ranks[approver.assurance] >= ranks[rule.assurance]
 }
 

@@ -46,8 +46,7 @@ _rule(call) := approvers.merged([one |
 	some rules in [[approving.every, approving.effects[effect]], _of_classes(call), _of_overlay]
 	some one in rules
 ]) if {
-	settings := data.gateway.settings
-	approving := settings.approvers
+	approving := data.gateway.settings.approvers
 	effect := call.resource.properties.effect
 	approving.effects[effect]
 }
@@ -61,8 +60,7 @@ _of_classes(call) := [more |
 	some name in names
 	more := approving[class][name]
 ] if {
-	settings := data.gateway.settings
-	approving := settings.approvers
+	approving := data.gateway.settings.approvers
 	every class in ["environments", "sensitivities", "families"] {
 		is_object(approving[class])
 	}
