@@ -25,8 +25,8 @@ SLOT: Final = "gateway/overlay/overlay.rego"
 """The module of the policy that is written anew."""
 OWN_FAMILIES: Final = frozenset(
     """
-    approval configuration connection console credential credential-chain endorsement gateway history identity journal lease
-    limit policy request result session socket stop task trace upstream vote
+    approval configuration connection console control credential credential-chain endorsement gateway history identity journal
+    lease limit operator policy records request result session socket stop task trace upstream vote
     """.split()  # noqa: SIM905 - as in dialect.py
 )
 """Families of the codes that the gateway gives itself."""

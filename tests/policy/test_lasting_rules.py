@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,12 @@ alone := x if {
 COMPUTED = "package gateway.asking\n\ncomputed := data.gateway.answers[input.rule]\n"
 NAMES = ("fields", "sized", "named", "again", "other", "inner", "outer", "broken", "chosen", "alone")
 ENTRIES = [*(f"gateway/answers/{name}" for name in NAMES), "gateway/asking/computed"]
-INPUTS = ({}, {"name": "y", "place": 1}, {"name": "z", "place": 0, "rule": "alone"}, {"a": 1, "b": 2, "rule": "fields"})
+INPUTS: tuple[dict[str, Any], ...] = (
+    {},
+    {"name": "y", "place": 1},
+    {"name": "z", "place": 0, "rule": "alone"},
+    {"a": 1, "b": 2, "rule": "fields"},
+)
 
 
 @pytest.fixture(scope="module")

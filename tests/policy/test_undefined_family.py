@@ -12,9 +12,11 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.policy import bundle
-from gateway.policy.embedded import Embedded
+from gateway.policy.plan import values
+from tests.policy.compiled import compiled, plan_of
 from tests.policy.conftest import ROOT, cases
+
+ENTRY = "gateway/decision/result"
 
 _DECISION = (ROOT / "rego/gateway/decision/decision.rego").read_text("utf-8")
 CALLED = sorted(re.findall(r"^\tdata\.gateway\.denials\.(\w+\.\w+),", _DECISION, re.MULTILINE))
@@ -43,9 +45,10 @@ def _calls() -> list[dict[str, Any]]:
     return [GRANTED, refused]
 
 
-def test_a_family_without_an_answer_refuses_every_call(folder: Path):
-    engine = Embedded(bundle.read_folder(folder), deadline=5.0)
-    answers = [cast("dict[str, Any]", engine.answer("decision", json.dumps(call).encode())) for call in _calls()]
+@pytest.mark.opa
+def test_a_family_without_an_answer_refuses_every_call(folder: Path, opa_path: Path):
+    program = compiled(*plan_of(opa_path, folder, [ENTRY]))
+    answers = [cast("dict[str, Any]", program.answer(ENTRY, values.plain(call))) for call in _calls()]
 
     assert [answer["effect"] for answer in answers] == ["deny", "deny"]
     assert [answer["reasons"][0]["code"] for answer in answers] == ["policy/undefined", "policy/undefined"]

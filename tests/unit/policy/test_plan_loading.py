@@ -118,7 +118,7 @@ _ALLOWS_ALL = """
 def allow(m, v0, v1):
     return [{"result": {"version": 1, "effect": "allow", "reasons": [], "obligations": [], "policy": {"name": "x"}}}]
 
-ENTRIES, PLACES = {"gateway/decision/result": allow}, {}
+ENTRIES, PLACES, LASTING = {"gateway/decision/result": allow}, {}, {}
 """
 
 
@@ -333,6 +333,7 @@ def entry_0(m, v0, v1):
     return f0_rule(m, v0, v1)
 ENTRIES = {"e": entry_0}
 PLACES = {"f0_rule": "a.rego:3"}
+LASTING = {}
 """
     from gateway.policy.plan.program import FILE  # noqa: PLC0415
 
