@@ -62,6 +62,7 @@ async def open_console(
         journal_key=journal_key,
         index=EntryIndex(configuration.journal.path, journal_key),
     )
+    stack.callback(parts.index.close)
     accounts = find_accounts(configuration)
     if provider is None:
         add_operations(gateway.control, parts, accounts)

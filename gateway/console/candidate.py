@@ -150,7 +150,7 @@ def _has_arguments(decision: JsonObject) -> bool:
 def _build_input(
     console: ConsoleParts, place: EntryPlace, decision: JsonObject, inspector: Inspector
 ) -> JsonObject | None:
-    window = JournalWindow(console.configuration.journal.path, place, console.journal_key, index=console.index)
+    window = JournalWindow(console.configuration.journal.path, place, console.journal_key, console.index)
     explanation = explain_history(decision, lambda tasks: window.tasks(tasks, since=since_of(decision)))
     if explanation is None:
         return None

@@ -205,7 +205,7 @@ async def find_decision(
 
 def _describe(console: ConsoleParts, decision: JsonObject, place: EntryPlace) -> dict[str, Any]:
     """Return all that the record and the policy of today know of a decision, but for the grants. It reads files."""
-    window = JournalWindow(console.configuration.journal.path, place, console.journal_key, index=console.index)
+    window = JournalWindow(console.configuration.journal.path, place, console.journal_key, console.index)
     explanation = explain_history(decision, lambda tasks: window.tasks(tasks, since=since_of(decision)))
     outcome = window.outcome(str(decision["id"]))
     settled = next((entry for entry in outcome if entry["kind"] in {"settled", "abandoned"}), None)

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from gateway.console.parts import ConsoleParts
     from gateway.console.visits import ConsoleVisit
-    from gateway.journal.columns import Column, TaskRows
+    from gateway.journal.columns import Column
     from gateway.journal.entry_index import TaskLine
+    from gateway.journal.index_file import TaskRows
     from gateway.model.wire import JsonObject
 
 PATH: Final = "/console/tasks"

@@ -85,7 +85,7 @@ def make_graph(console: ConsoleParts, task: str, place: EntryPlace | None, lit: 
     if found is None:
         return None
     place, call = found
-    window = JournalWindow(console.configuration.journal.path, place, console.journal_key, index=console.index)
+    window = JournalWindow(console.configuration.journal.path, place, console.journal_key, console.index)
     entries = window.tasks({task}, since=_since(call))
     nodes, edges = read_task(task, entries)
     audiences = {name: upstream.audience for name, upstream in console.configuration.upstreams.items()}

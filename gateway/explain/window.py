@@ -1,4 +1,4 @@
-"""The entries around a recorded decision, found by an index or read from the place of the decision outwards.
+"""The entries around a recorded decision, found by the index or read from the place of the decision outwards.
 
 A large journal is not read whole.
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import msgspec
 
 from gateway.journal.chain import Chain, timestamp
-from gateway.journal.entry import closed_by, opened_by
+from gateway.journal.entry import opened_by
 from gateway.journal.placed import BUDGET, EntryPlace, PlacedLine, lines_before, lines_from, place_after, read_line
 
 if TYPE_CHECKING:
@@ -36,9 +36,8 @@ class JournalWindow:
         folder: Path,
         place: EntryPlace,
         key: bytes | None,
+        index: EntryIndex,
         budget: int = BUDGET,
-        *,
-        index: EntryIndex | None = None,
     ) -> None:
         self._folder = folder
         self._place = place
@@ -69,29 +68,8 @@ class JournalWindow:
         """Return the entries of tasks and the outcomes of their calls, oldest first, from a time on. Raises `JournalError`."""
         marks = list(map(msgspec.json.encode, ids))
         begin = timestamp(since).encode("ascii")
-        if self._index is not None:
-            return self._load_indexed(self._index, ids, marks, begin)
-        found: list[JsonObject] = []
-        ends: dict[str, tuple[EntryPlace, bytes]] = {}
-        for place, line in self._before():
-            if _is_before(line, begin):
-                break
-            if _ENDS.search(line, 0, 200):
-                ends[_id_of(line)] = (place, line)
-            elif any(mark in line for mark in marks):
-                entry = read_line(self._folder, place, line, self._chain)
-                if _is_of(entry, ids):
-                    found.append(entry)
-                    self._add_end(entry, ends, found)
-        after = [entry for entry in self._after() if _is_of(entry, ids) or _ends_one_of(entry, found)]
-        return sorted((*found, *after), key=lambda entry: cast("int", entry["seq"]))
-
-    def _load_indexed(
-        self, index: EntryIndex, ids: Collection[str], marks: Collection[bytes], begin: bytes
-    ) -> list[JsonObject]:
-        """Return the same by an index: only the lines of the tasks are read."""
         before = place_after(self._folder, self._place, _AFTER)
-        lines, self.is_cut = index.find_task_lines(ids, before, since=begin.decode(), budget=self._budget)
+        lines, self.is_cut = self._index.find_task_lines(ids, before, since=begin.decode(), budget=self._budget)
         found: list[JsonObject] = []
         ends: list[PlacedLine] = []
         for placed in lines:
@@ -103,11 +81,6 @@ class JournalWindow:
         calls = {opened_by(str(entry.get("kind")), entry) for entry in found}
         found += [read_line(self._folder, *end, self._chain) for end in ends if _id_of(end.line) in calls]
         return sorted(found, key=lambda entry: cast("int", entry["seq"]))
-
-    def _add_end(self, entry: JsonObject, ends: dict[str, tuple[EntryPlace, bytes]], found: list[JsonObject]) -> None:
-        call = opened_by(str(entry.get("kind")), entry)
-        if call is not None and call in ends:
-            found.append(read_line(self._folder, *ends[call], self._chain))
 
     def _before(self) -> Iterable[tuple[EntryPlace, bytes]]:
         read = 0
@@ -144,11 +117,6 @@ def _is_of(entry: JsonObject, ids: Collection[str]) -> bool:
     """Return whether an entry names one of the tasks. An outcome names its call alone."""
     named: Any = entry.get("task")
     return (cast("dict[str, Any]", named).get("id") if isinstance(named, dict) else named) in ids
-
-
-def _ends_one_of(entry: JsonObject, calls: Collection[JsonObject]) -> bool:
-    ended = closed_by(str(entry.get("kind")), entry)
-    return ended is not None and any(opened_by(str(call.get("kind")), call) == ended for call in calls)
 
 
 def since_of(decision: JsonObject) -> float:

@@ -5,7 +5,7 @@
 <journal>/00000001.jsonl.zst  a closed segment, compressed; see `compression`
 <journal>/00000001.jsonl.torn what a crash left of a last line, moved aside
 <journal>/floor.json          where the journal begins, if its first segments were pruned
-<journal>/index/              where the entries of closed segments are, for the console; see `entry_index`
+<journal>/index/entries.db    where the entries are, for the console; see `entry_index`
 """
 
 from __future__ import annotations

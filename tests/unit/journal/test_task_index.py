@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.journal.columns import Search, TaskRows
+from gateway.journal.columns import Search
 from gateway.journal.entry_index import TaskLine
+from gateway.journal.index_file import TaskRows
 from gateway.model.wire import JsonObject
 from tests.unit.journal.written import Written, fill
 
 
 @pytest.fixture
-def written(tmp_path: Path) -> Written:
-    return Written(tmp_path / "journal")
+def written(tmp_path: Path) -> Iterator[Written]:
+    with closing(Written(tmp_path / "journal")) as found:
+        yield found
 
 
 def counts(line: TaskLine) -> tuple[Any, int, int, int]:

@@ -23,6 +23,7 @@ class Written:
         self.chain = Chain.of(key)
         self.link, self.seq, self.segment = GENESIS, 0, 0
         self.lines: list[tuple[int, dict[str, Any]]] = []
+        self.indexes: list[EntryIndex] = []
         folder.mkdir(exist_ok=True)
         self.begin()
 
@@ -54,7 +55,12 @@ class Written:
         self.write("call", **fields)
 
     def index(self) -> EntryIndex:
-        return EntryIndex(self.folder, KEY, rest=lambda _: None)
+        self.indexes.append(EntryIndex(self.folder, KEY, rest=lambda _: None))
+        return self.indexes[-1]
+
+    def close(self) -> None:
+        for index in self.indexes:
+            index.close()
 
 
 def fill(written: Written, count: int = 120, segments: int = 4) -> None:
