@@ -10,25 +10,48 @@ import base64
 import binascii
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from gateway.credentials.fingerprint import Fingerprints
-from gateway.credentials.live_values import LiveValues
-from gateway.credentials.own_token import OF_THE_GATEWAY, TokenSearch, secret_of
+from gateway.credentials.live_values import LiveValue, LiveValues
+from gateway.credentials.own_token import OF_THE_GATEWAY, TokenSearch, read_values, secret_of
+from gateway.credentials.signs import signs_of
+from gateway.json.lex import unescape
+from gateway.model.wire import Headers
 
 MAX_OF_CALLER: Final = 4
 """Tokens of one caller that are searched for, the latest."""
 MAX_CALLERS: Final = 20_000
-MAX_SEARCHES: Final = 256
-"""Searches that are kept: 75 to 110 KB each, and up to 420 KB after much varied text. A new one takes 1.0 to 1.6 milliseconds."""
+MAX_SEARCHES: Final = 64
+"""Searches that are kept: 75 to 110 KB each, and up to 420 KB after much varied text. A new one takes 1.0 to 1.6 milliseconds,
+and only a message near the token needs one."""
+_CLOSE: Final = 16 * 2**10
+"""Bytes of a message up to which a look is a close one. A longer message is searched for each token of its caller."""
 LIFETIME: Final = 3_600.0
 """Seconds for which a token without a readable expiry is kept after its last use."""
 
 
 class _Claims(msgspec.Struct):
     exp: float = 0.0
+
+
+class Look(NamedTuple):
+    """The live values that a message may have. A short message without an encoding is plain: it has no other value."""
+
+    near: tuple[LiveValue, ...]
+    is_plain: bool
+
+
+def look_through(live: LiveValues, headers: Headers, body: bytes, *, has_tokens: bool) -> Look:
+    """Look once at the letters of a message for all live values. `has_tokens`: its caller has tokens, which may be split."""
+    sent = b"\n".join([unescape(body), *[part for field in headers for part in field]])
+    values = read_values(body) if has_tokens else b""
+    signs, is_short = signs_of(sent), len(sent) <= _CLOSE
+    near = live.find_by_signs(sent, signs, beside=values or b"", closely=is_short)
+    is_plain = signs is None or not (signs.encoded or signs.rare or signs.split)
+    return Look(near, is_plain=is_plain and is_short and values is not None)
 
 
 class CallerTokens:
@@ -40,16 +63,14 @@ class CallerTokens:
         self._callers: OrderedDict[str, OrderedDict[bytes, float]] = OrderedDict()
         self._searches: OrderedDict[bytes, TokenSearch] = OrderedDict()
 
-    def searches(self, owner: str, authorization: Sequence[str], now: float) -> list[TokenSearch]:
-        """Take in the tokens of a request, and return the searches for them and for the caller's other tokens.
+    def take(self, owner: str, authorization: Sequence[str], now: float) -> bool:
+        """Take in the tokens of a request. Return whether the caller has any.
 
         `owner` is the caller's `Principal.key`, `now` in seconds since the epoch.
         """
-        if not authorization:
-            return []
         used = {secret: value for value in authorization if (secret := secret_of(value))}
         if not used:
-            return []
+            return False
         known = self._callers.setdefault(owner, OrderedDict())
         self._callers.move_to_end(owner)
         for secret in [secret for secret, ends in known.items() if ends <= now]:
@@ -65,12 +86,18 @@ class CallerTokens:
             oldest, theirs = self._callers.popitem(last=False)
             for secret in tuple(theirs):
                 self._forget(oldest, theirs, secret)
-        return [self._search(secret) for secret in known]
+        return True
 
-    def known(self, owner: str) -> dict[str, frozenset[int]]:
-        """Return the tokens of a caller as known credentials: fingerprint → shingles."""
-        searches = map(self._search, self._callers.get(owner, ()))
-        return {search.name: search.shingles for search in searches}
+    def searches(self, owner: str, look: Look) -> list[TokenSearch]:
+        """Return the searches for the tokens of a caller that a message may have, by a look at it."""
+        return [self._search(secret) for secret in self._callers.get(owner, ()) if self._may_have(look, owner, secret)]
+
+    def _may_have(self, look: Look, owner: str, secret: bytes) -> bool:
+        """Return whether a message may have a token. A token that the registry cannot tell from other text may be in each."""
+        if not look.is_plain or not self._live.holds(secret.decode("latin-1")):
+            return True
+        holder = _holder(owner, secret)
+        return any(holder in value.holders for value in look.near)
 
     def _forget(self, owner: str, known: OrderedDict[bytes, float], secret: bytes) -> None:
         del known[secret]

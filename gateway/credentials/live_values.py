@@ -8,6 +8,7 @@ The values are in this memory alone, are never shown or stored, and are forgotte
 
 from __future__ import annotations
 
+import binascii
 import re
 import sys
 from collections import deque
@@ -38,12 +39,16 @@ _PART: Final = 48 * 2**10
 _OVERLAP: Final = 16 * 2**10
 _RUN: Final = 8
 """Letters of a run: as many as bytes of a number."""
-_WHOLE: Final = 48
-"""Letters of a value whose runs are all kept. Of a longer value every third is, so that nineteen letters in a row tell it."""
+_WHOLE: Final = 96
+"""Letters of a value whose runs are all kept, such as the signature of a token. Of a longer value every third is, so that
+nineteen letters in a row tell it."""
 _STEP: Final = 3
 _HALF: Final = _RUN // 2
 """Letters from one run of a text to the next that is looked at. Backwards, it is every eighth."""
 _BETWEEN: Final = tuple(start for start in range(_RUN) if start % _HALF)
+_CLOSELY: Final = tuple(start for start in range(1, _RUN) if start != _HALF)
+_CLOSELY_BACK: Final = tuple(range(2, _RUN, 2))
+"""Further places of a text at which a close look compares a run: forwards each, backwards every second."""
 _TINY: Final = _RUN + _HALF - 1
 _SHORT: Final = 2 * _RUN - 1
 """Letters below which a value may stand between the runs that are looked at, forwards and backwards. While such a value lives,
@@ -204,26 +209,43 @@ class LiveValues:
         found = self._by_run.get(run, ())
         return (found,) if isinstance(found, LiveValue) else found
 
+    def holds(self, text: str) -> bool:
+        """Return whether a value is held."""
+        return text in self._values
+
     # --- the look at a text --------------------------------------------------------------------------
 
     def find_near(self, text: bytes) -> tuple[LiveValue, ...]:
         """Return the values that a text without JSON's escapes may show, in any form; none for nearly every text."""
-        if not self._values:
-            return ()
-        found = self._meet(text)
-        if (signs := signs_of(text)) is not None:
+        return self.find_by_signs(text, signs_of(text)) if self._values else ()
+
+    def find_by_signs(
+        self, text: bytes, signs: Signs | None, *, beside: bytes = b"", closely: bool = False
+    ) -> tuple[LiveValue, ...]:
+        """Return the same for a text with these signs. `beside` is another reading of the text.
+
+        A close look finds pieces of eight letters of a value whose runs are all kept, and of ten letters of any other. Only the
+        text itself needs one: a piece is longer in other readings.
+        """
+        found = self._meet(text, closely=closely)
+        if beside:
+            found |= self._meet(beside)
+        if signs is not None:
             for reading in _readings(text, signs, Budget(len(text)), ROUNDS):
                 found |= self._meet(reading)
         return tuple(found)
 
-    def _meet(self, text: bytes) -> set[LiveValue]:
+    def _meet(self, text: bytes, *, closely: bool = False) -> set[LiveValue]:
         """Return the values with a run of letters that a text has, forwards or backwards."""
         row = letters(text)
-        rows = [_from(row, 0), _from(row, _HALF), _from(row[::-1], 0)]
+        back = row[::-1]
+        rows = [_from(row, 0), _from(row, _HALF), _from(back, 0)]
+        if closely:
+            rows += [_from(row, start) for start in _CLOSELY] + [_from(back, start) for start in _CLOSELY_BACK]
         if self._short:
-            rows.append(_from(row[::-1], _HALF))
+            rows.append(_from(back, _HALF))
         if self._tiny:
-            rows += [_from(each, start) for start in _BETWEEN for each in (row, row[::-1])]
+            rows += [_from(each, start) for start in _BETWEEN for each in (row, back)]
         runs = memoryview(b"".join(rows)).cast("Q").tolist()
         known, found = self._by_run.keys(), set[LiveValue]()
         if not known.isdisjoint(runs):
@@ -278,14 +300,25 @@ def is_telling(text: str) -> bool:
 def _readings(text: bytes, signs: Signs, budget: Budget, rounds: int) -> Iterator[bytes]:
     """Yield the other readings of a text, for which it has signs, in so many rounds of encodings."""
     if signs.spelled:
-        yield without_fillers(text)
+        yield (spelled := without_fillers(text))
+        if signs.split:
+            yield from _decode_wide(spelled)
     if not signs.encoded or not rounds:
         return
+    yield from _decode_wide(text)
     for _, decoded in decode_once(text, rare=signs.rare):
         if budget.take(len(decoded)):
             yield decoded
             if (inner := signs_of(decoded)) is not None:
                 yield from _readings(decoded, inner, budget, rounds - 1)
+
+
+def _decode_wide(text: bytes) -> Iterator[bytes]:
+    """Yield base64 in a text decoded at each place where its groups may begin, without zeros: UTF-16 has many."""
+    rows = [match[0].translate(_OF_URLS) for match in _IN_BASE64.finditer(text)]
+    for start in range(_GROUP):
+        decoded = [binascii.a2b_base64(row[start : len(row) - (len(row) - start) % _GROUP]) for row in rows]
+        yield b" ".join(decoded).replace(b"\0", b"")
 
 
 def _completes(value: LiveValue, piece: set[int] | None, parts: set[int]) -> bool:
@@ -333,3 +366,7 @@ def _runs_of(told: str) -> list[int]:
 
 
 _MARKS: Final = re.compile(r"[^A-Za-z0-9]+")
+_IN_BASE64: Final = re.compile(rb"[0-9A-Za-z+/_-]{12,}")
+_OF_URLS: Final = bytes.maketrans(b"-_", b"+/")
+_GROUP: Final = 4
+"""Characters of base64 for three bytes."""

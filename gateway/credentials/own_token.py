@@ -137,7 +137,7 @@ class TokenSearch:
 def examine(searches: Sequence[TokenSearch], headers: Headers, body: bytes, fingerprints: Fingerprints) -> Found:
     """Return whether a message has a token whole, else its pieces of tokens, in headers that travel on or in the body. A body
     that is no JSON counts as a token."""
-    values = _values(body)
+    values = read_values(body)
     if values is None:
         return WHOLE
     sent = b"\n".join([unescape(body)] + [value for _, value in headers] + [name for name, _ in headers])
@@ -162,7 +162,7 @@ def examine(searches: Sequence[TokenSearch], headers: Headers, body: bytes, fing
 # --- what a message says ---------------------------------------------------------------------------------
 
 
-def _values(body: bytes) -> bytes | None:
+def read_values(body: bytes) -> bytes | None:
     """Return the texts and numbers of a body without names between them; `None` if the body is no JSON.
 
     So the pieces of a token in several arguments come one after another.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -12,13 +12,12 @@ from msgspec import Struct
 from gateway import reasons
 from gateway.catalogue.catalogue import Catalogue
 from gateway.credentials import own_token
-from gateway.credentials.caller_tokens import CallerTokens
+from gateway.credentials.caller_tokens import CallerTokens, Look, look_through
 from gateway.credentials.fingerprint import Fingerprints
 from gateway.credentials.forms import string
-from gateway.credentials.live_values import LiveValues, sent_parts
+from gateway.credentials.live_values import LiveValue, LiveValues, sent_parts
 from gateway.history import TaskLedger
 from gateway.journal.writer import Journal
-from gateway.json.lex import unescape
 from gateway.json.walk import flatten
 from gateway.model.content import CredentialPiece
 from gateway.model.decision import Refusal
@@ -48,19 +47,34 @@ class ExposureGuard(Struct, frozen=True):
     fingerprints: Fingerprints
     live: LiveValues
 
-    async def refuse_live(self, context: RequestContext, request: UpstreamRequest) -> Refusal | None:
-        """Refuse a request with a live value of the gateway anywhere, or with the rest of one, unless its upstream has the value.
+    async def examine(self, context: RequestContext, request: UpstreamRequest) -> Refusal | bool:
+        """Refuse a request with a token of its caller, with a live value of the gateway, or with the rest of either.
 
-        A caller's own token has a refusal of its own (`examine`). For nearly every request this is one look at its letters.
-        The token that selects the caller's task may stand in its own place, where it is a name and gives nothing.
+        Another system's credential beside the arguments counts like a token. Pieces of less than half are counted and recorded before they go on. Returns whether the request has a piece of a token
+        of its caller.
         """
         body = request.body or b""
-        sent = b"\n".join(
-            [unescape(body), *[value for _, value in request.headers], *[name for name, _ in request.headers]]
+        authorization = texts_of(context.exchange.fields, b"authorization")
+        has_tokens = self.tokens.take(request.principal.key, authorization, context.arrived)
+        look = await self.worker.run(
+            len(body), partial(look_through, self.live, request.sent_headers, body, has_tokens=has_tokens)
         )
-        near = await self.worker.run(len(sent), partial(self.live.find_near, sent))
-        if not near:
-            return None
+        exposed: Refusal | bool = False
+        # Without a token, a caller to whom no system has shown a credential has nothing of its own to expose.
+        if has_tokens or self.chain.origins.of(request.principal.key) is not None:
+            exposed = await self._examine_own(context, request, look if has_tokens else None)
+        if isinstance(exposed, Refusal):
+            return exposed
+        refused = await self._refuse_live(context, request, look.near) if look.near else None
+        return exposed if refused is None else refused
+
+    async def _refuse_live(
+        self, context: RequestContext, request: UpstreamRequest, near: Sequence[LiveValue]
+    ) -> Refusal | None:
+        """Refuse a request with a live value of the gateway anywhere, or with the rest of one, unless its upstream has the value.
+
+        The token that selects the caller's task may stand in its own place, where it is a name and gives nothing.
+        """
         audience = self.catalogue.audience(context.exchange.upstream)
         others = tuple(value for value in near if not value.may_go_to(audience))
         if not others:
@@ -69,18 +83,16 @@ class ExposureGuard(Struct, frozen=True):
             task = self.tasks.find_task(context, request, request.message, context.arrived)
             if isinstance(task, Refusal):
                 return task
-        found = await self.worker.run(
-            len(sent), partial(self.live.find_whole, others, _list_values(request), sent_parts)
-        )
-        return LIVE if found else None
+        look = partial(self.live.find_whole, others, _list_values(request), sent_parts)
+        return LIVE if await self.worker.run(len(request.body or b""), look) else None
 
-    async def examine(self, context: RequestContext, request: UpstreamRequest) -> Refusal | bool:
+    async def _examine_own(
+        self, context: RequestContext, request: UpstreamRequest, look: Look | None
+    ) -> Refusal | bool:
         """Refuse a request with another system's credential beside its arguments, or with a token of its caller anywhere, or with
-        the rest of either. Pieces of less than half are counted and recorded before they go on.
-
-        Returns whether the request has a piece of a token of its caller.
+        the rest of either.
         """
-        mine = await self._find_own_tokens(context, request)
+        mine = await self._find_own_tokens(request, look)
         if mine == own_token.WHOLE:
             return OWN_TOKEN
         upstream = context.exchange.upstream
@@ -100,17 +112,14 @@ class ExposureGuard(Struct, frozen=True):
         await self.journal.append("exposed", exposed)
         return bool(mine)
 
-    async def _find_own_tokens(self, context: RequestContext, request: UpstreamRequest) -> own_token.Found:
-        """Return the tokens of its caller that a request carries."""
-        authorization = texts_of(context.exchange.fields, b"authorization")
-        if not authorization:
-            return ()
-        searches = self.tokens.searches(request.principal.key, authorization, context.arrived)
+    async def _find_own_tokens(self, request: UpstreamRequest, look: Look | None) -> own_token.Found:
+        """Return the tokens of its caller that a request carries; none for a caller without tokens."""
+        body = request.body or b""
+        searches = [] if look is None else self.tokens.searches(request.principal.key, look)
         if not searches:
             return ()
-        body = request.body or b""
-        look = partial(own_token.examine, searches, request.sent_headers, body, self.fingerprints)
-        return await self.worker.run(len(body), look)
+        search = partial(own_token.examine, searches, request.sent_headers, body, self.fingerprints)
+        return await self.worker.run(len(body), search)
 
 
 def _selects_task(request: UpstreamRequest) -> bool:

@@ -8,7 +8,6 @@ from typing import Final
 
 from msgspec import Struct, structs
 
-from gateway.credentials.caller_tokens import CallerTokens
 from gateway.credentials.calls import CredentialIndex
 from gateway.credentials.detect import Detector
 from gateway.credentials.known_spots import KnownSpots
@@ -37,7 +36,6 @@ class CallerCredentials(Struct, frozen=True):
     tasks: TaskRegistry
     ledger: TaskLedger
     chain: CredentialChain
-    tokens: CallerTokens
     task_tokens: TaskTokens
     detector: Detector
     live: LiveValues
@@ -62,7 +60,7 @@ class CallerCredentials(Struct, frozen=True):
     ) -> KnownSpots | None:
         """Return the known credentials of the caller of an undecided request, its own tokens among them."""
         task = self._find_task(context, principal, message)
-        indexes = [*self._find_shown(principal.key, task), *self._find_tokens(context, principal.key)]
+        indexes = [*self._find_shown(principal.key, task), *self._find_tokens(context)]
         return KnownSpots(self.detector, indexes, live=self.live) if indexes or self.live else None
 
     def _find_shown(self, owner: str, task: Task | None) -> list[CredentialIndex]:
@@ -91,10 +89,11 @@ class CallerCredentials(Struct, frozen=True):
         kept = self.tasks.find(named) if isinstance(named, str) else None
         return kept.task if kept is not None and kept.owner == principal.key else None
 
-    def _find_tokens(self, context: RequestContext, owner: str) -> Iterator[CredentialIndex]:
-        """Yield the caller's own tokens as known credentials: of a JWT also its signature, the part that no other has."""
-        if earlier := self.tokens.known(owner):
-            yield CredentialIndex(earlier)
+    def _find_tokens(self, context: RequestContext) -> Iterator[CredentialIndex]:
+        """Yield the tokens of a request as known credentials: of a JWT also its signature, the part that no other has.
+
+        Earlier tokens of the caller are live values.
+        """
         of = self.detector.fingerprints
         parts: set[str] = set()
         for value in texts_of(context.exchange.fields, b"authorization"):

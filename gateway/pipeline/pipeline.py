@@ -197,14 +197,8 @@ class Pipeline(Struct, frozen=True):
             unowned = refuse_unowned(self.exchanges, context.exchange.upstream, request)
             if unowned is not None:
                 return unowned
-        exposed: Refusal | bool = False
-        # Without a token, a caller to whom no system has shown a credential has nothing of its own to expose.
-        if b"authorization" in context.exchange.fields or self.exposure.chain.origins.of(principal.key) is not None:
-            exposed = await self.exposure.examine(context, request)
-        if isinstance(exposed, Refusal):
-            return exposed
-        refused = await self.exposure.refuse_live(context, request)
-        return AdmittedRequest(request, exposed, resumed) if refused is None else refused
+        exposed = await self.exposure.examine(context, request)
+        return exposed if isinstance(exposed, Refusal) else AdmittedRequest(request, exposed, resumed)
 
     async def _decide_and_forward(
         self, context: RequestContext, admitted: AdmittedRequest, message: Message

@@ -98,7 +98,7 @@ async def test_a_task_token_of_the_gateway_before_this_one_is_live_from_its_firs
 async def test_the_token_of_one_caller_is_shown_to_no_other_and_goes_nowhere(there: Bench):
     secret = "c2lnbmF0dXJlLXRoYXQtaXM-bG9uZw8x7Qz93"
     token = f"eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJiZXJ0In0.{secret}"
-    there.gateway.caller_tokens.searches("bert", [f"Bearer {token}"], 1_000.0)
+    there.gateway.caller_tokens.take("bert", [f"Bearer {token}"], 1_000.0)
     assert secret[:-1] not in await shown(there, token)
     assert (await there.ask(call(path=token))).codes == ["credential-chain/gateway"]
 

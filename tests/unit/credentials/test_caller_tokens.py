@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import base64
 import json
+from random import Random
+from string import ascii_letters, digits
 
 import pytest
 
-from gateway.credentials.caller_tokens import LIFETIME, MAX_OF_CALLER, CallerTokens, expiry
+from gateway.credentials.caller_tokens import LIFETIME, MAX_OF_CALLER, CallerTokens, Look, expiry, look_through
 from gateway.credentials.fingerprint import Fingerprints
 from gateway.credentials.own_token import secret_of
 from tests.unit.live import live_values
 
 KEYED = Fingerprints(b"k" * 32)
 FIRST, SECOND = "Bearer k7Qz93mW2tRx8bLnVq7t", "Bearer aB3dE5gH7jK9mN2pZz9Y"
+
+
+UNSEEN = Look((), is_plain=False)
+"""A look at a message that may have any token."""
 
 
 def jwt(**claims: object) -> str:
@@ -32,7 +38,9 @@ class Kept:
         self.tokens = CallerTokens(KEYED, live_values())
 
     def searched(self, *authorization: str, now: float = 0.0, owner: str = "ada") -> list[str]:
-        return [search.name for search in self.tokens.searches(owner, authorization, now)]
+        if not self.tokens.take(owner, authorization, now):
+            return []
+        return [search.name for search in self.tokens.searches(owner, UNSEEN)]
 
 
 @pytest.fixture
@@ -88,8 +96,48 @@ def test_searches_are_made_anew_when_there_was_no_room_for_them(kept: Kept, monk
     kept.searched(FIRST)
     for _ in range(2):
         assert kept.searched(SECOND)[-1] == name(SECOND)
-    (only,) = kept.tokens.searches("bert", (FIRST,), 0.0)
-    assert kept.tokens.searches("bert", (FIRST,), 0.0) == [only]
+    assert kept.tokens.take("bert", (FIRST,), 0.0)
+    (only,) = kept.tokens.searches("bert", UNSEEN)
+    assert kept.tokens.searches("bert", UNSEEN) == [only]
+
+
+def test_only_tokens_near_a_message_are_searched_for(kept: Kept):
+    kept.searched(FIRST)
+    kept.searched(SECOND)
+    kept.searched(FIRST, owner="bert")
+    live = kept.tokens._live
+    piece = secret_of(FIRST)[4:13]
+
+    def near(text: bytes, owner: str) -> list[str]:
+        text = b'{"text": "' + text + b'"}'
+        return [search.name for search in kept.tokens.searches(owner, look_through(live, (), text, has_tokens=True))]
+
+    assert near(b"nothing of note", "ada") == []
+    assert near(b"a " + piece + b" b", "ada") == near(b"a " + piece + b" b", "bert") == [name(FIRST)]
+    assert near(secret_of(SECOND), "bert") == []
+
+
+def test_a_token_that_could_be_any_text_is_searched_for_in_each_message(kept: Kept):
+    ordinary = f"Bearer {'a' * 30}"
+    assert kept.tokens.take("ada", (ordinary,), 0.0)
+    assert [search.name for search in kept.tokens.searches("ada", Look((), is_plain=True))] == [name(ordinary)]
+
+
+def test_ten_thousand_callers_make_no_search(kept: Kept, monkeypatch: pytest.MonkeyPatch):
+    """A search takes a millisecond, and the room for searches ends at some."""
+    made: list[bytes] = []
+
+    def note(secret: bytes, _fingerprints: Fingerprints) -> None:
+        made.append(secret)
+
+    monkeypatch.setattr("gateway.credentials.caller_tokens.TokenSearch", note)
+    random = Random(3)
+    for number in range(10_000):
+        token = "".join(random.choices(ascii_letters + digits, k=43))
+        assert kept.tokens.take(f"caller-{number}", (f"Bearer {token}",), 0.0)
+        look = look_through(kept.tokens._live, (), b'{"query": "open bugs in the parser"}', has_tokens=True)
+        assert kept.tokens.searches(f"caller-{number}", look) == []
+    assert made == []
 
 
 @pytest.mark.parametrize(

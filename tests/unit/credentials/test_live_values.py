@@ -58,6 +58,8 @@ FORMS: Mapping[str, Callable[[str], str]] = {
     "spaced": " ".join,
     "dashed": "-".join,
     "reversed": lambda text: text[::-1],
+    "base64 of UTF-16": lambda text: base64.b64encode(text.encode("utf-16-le")).decode(),
+    "base64 of UTF-16 from the high byte on": lambda text: base64.b64encode(f"a{text}".encode("utf-16-be")).decode(),
     "reversed, spaced": lambda text: " ".join(text[::-1]),
     "hex": lambda text: text.encode().hex(),
     "hex with colons": lambda text: text.encode().hex(":"),
@@ -119,6 +121,16 @@ def test_each_piece_of_a_value_is_found_from_eleven_letters_on_wherever_it_stand
     for lead in range(8):
         for at in range(len(letters) - 10):
             assert held.find_near(("z" * lead + letters[at : at + 11]).encode())
+
+
+def test_a_close_look_finds_pieces_of_eight_letters_and_of_nine_backwards():
+    held = live(TOKEN)
+    letters = TOKEN.replace("-", "").replace("_", "")
+    for lead in range(8):
+        for at in range(len(letters) - 8):
+            ahead, back = letters[at : at + 8], letters[at : at + 9][::-1]
+            assert held.find_by_signs(("z" * lead + ahead).encode(), None, closely=True)
+            assert held.find_by_signs(("z" * lead + back).encode(), None, closely=True)
 
 
 def test_the_parts_of_a_value_in_several_texts_are_found_once_they_are_half_of_it():

@@ -15,11 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.credentials.corpus import negatives
+from gateway.credentials.caller_tokens import CallerTokens, look_through
 from gateway.credentials.fingerprint import Fingerprints
-from gateway.credentials.own_token import OF_THE_GATEWAY, WHOLE, TokenSearch, examine, secret_of
+from gateway.credentials.own_token import OF_THE_GATEWAY, WHOLE, Found, TokenSearch, examine, secret_of
 from gateway.model.content import CredentialPiece
 from gateway.model.shingles import is_exposed
 from gateway.model.wire import Headers
+from tests.unit.live import live_values
 
 KEYED = Fingerprints(b"k" * 32)
 SIGNATURE = "MEUCIQDsecretsecretsecretsecretsecret_-x"
@@ -28,17 +30,22 @@ BEARER = (f"Bearer {TOKEN}",)
 INNOCENT = b'{"params":{"arguments":{"text":"a\\nb","list":[1,null,{"k":["v"]}]}}}'
 
 
-def searches(authorization: tuple[str, ...]) -> list[TokenSearch]:
-    return [TokenSearch(secret, KEYED) for value in authorization if (secret := secret_of(value))]
+def look(authorization: tuple[str, ...], headers: Headers, body: bytes) -> Found:
+    """Return the tokens in a message as the gateway finds them: the registry says which tokens are searched for."""
+    live = live_values()
+    tokens = CallerTokens(KEYED, live)
+    tokens.take("ada", authorization, 0.0)
+    searches = tokens.searches("ada", look_through(live, headers, body, has_tokens=True))
+    return examine(searches, headers, body, KEYED) if searches else ()
 
 
 def is_carried(authorization: tuple[str, ...], headers: Headers, body: bytes) -> bool:
     """Whether a message has a token whole."""
-    return examine(searches(authorization), headers, body, KEYED) == WHOLE
+    return look(authorization, headers, body) == WHOLE
 
 
 def pieces(authorization: tuple[str, ...], headers: Headers, body: bytes) -> tuple[CredentialPiece, ...]:
-    found = examine(searches(authorization), headers, body, KEYED)
+    found = look(authorization, headers, body)
     assert found != WHOLE
     return found
 
@@ -141,7 +148,7 @@ def found(authorization: tuple[str, ...], text: str, headers: Headers = ()) -> b
 
 def is_more_than_half(authorization: tuple[str, ...], headers: Headers, body: bytes) -> bool:
     """Whether a message would be refused."""
-    result = examine(searches(authorization), headers, body, KEYED)
+    result = look(authorization, headers, body)
     return result == WHOLE or any(is_exposed(piece.shingles, piece.grams) for piece in result)
 
 
@@ -307,7 +314,7 @@ def test_a_token_with_two_dots_and_a_short_end_is_taken_as_a_whole():
 
 
 def test_the_search_does_not_show_the_token():
-    (search,) = searches(ES256)
+    search = TokenSearch(secret_of(ES256[0]), KEYED)
     assert RANDOM[:8] not in repr(search)
 
 

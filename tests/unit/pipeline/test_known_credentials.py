@@ -146,7 +146,7 @@ async def test_the_tokens_of_the_caller_are_known(there: Bench):
     assert knows(there, SIGNATURE, bearer)
     assert knows(there, token, bearer)
     assert not knows(there, SIGNATURE)
-    there.gateway.caller_tokens.searches(ADA.key, (f"Bearer {token}",), NOW)
+    there.gateway.caller_tokens.take(ADA.key, (f"Bearer {token}",), NOW)
     assert knows(there, SIGNATURE)
 
 

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from string import ascii_letters, digits
 
 import pytest
 
-from gateway.credentials import own_token
-from gateway.credentials.fingerprint import Fingerprints
-from gateway.credentials.own_token import TokenSearch
+from gateway.credentials import caller_tokens, own_token
 from gateway.model.caller import Credentials, Principal
 from gateway.model.decision import Refusal
-from gateway.model.wire import Headers
 from tests.requirements import requirement
 from tests.unit.harness import URL, Bench, bench, call, message
 
@@ -112,16 +108,17 @@ async def test_a_piece_in_an_unknown_task_is_refused(known: Bench):
 
 async def test_a_long_call_is_looked_through_beside_the_event_loop(known: Bench, monkeypatch: pytest.MonkeyPatch):
     """A call in percent signs may take half a second. Others would wait."""
-    look, threads = own_token.examine, list[str]()
+    read, threads = own_token.read_values, list[str]()
 
-    def looked(searches: Sequence[TokenSearch], headers: Headers, body: bytes, of: Fingerprints) -> own_token.Found:
+    def noted(body: bytes) -> bytes | None:
         threads.append(threading.current_thread().name.partition("_")[0])
-        return look(searches, headers, body, of)
+        return read(body)
 
-    monkeypatch.setattr(own_token, "examine", looked)
+    monkeypatch.setattr(own_token, "read_values", noted)
+    monkeypatch.setattr(caller_tokens, "read_values", noted)
     text = "%61" * 80_000
     for body in (call(path="%61"), call(path=text), message("ping", _meta={"note": text})):
         answer = await known.ask(body, BEARER)
         assert answer.json["result"] == {"content": []}
 
-    assert threads == ["MainThread", "worker", "worker"]
+    assert (threads[0], {*threads[2:]}) == ("MainThread", {"worker"})

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.binding.sessionless_exchanges import SessionlessExchanges
-from gateway.credentials import own_token
+from gateway.credentials import caller_tokens, own_token
 from gateway.model.caller import AuthMethod, Credentials, Principal
 from gateway.model.decision import Refusal
 from gateway.model.wire import Disposition, Era, Message, UpstreamReply, UpstreamRequest
@@ -114,17 +114,17 @@ async def asking_with_token(there: Bench, monkeypatch: pytest.MonkeyPatch) -> li
     """Have the caller hold a token. Return the lengths of the bodies that are searched for it, as they come."""
     principal = await there.gateway.identities.identify(Credentials("POST", URL), "127.0.0.1")
     searched: list[int] = []
-    examine = own_token.examine
+    read = own_token.read_values
 
     async def identify(_credentials: Credentials, _ip: str | None) -> Principal | Refusal:
         return principal
 
-    def noted(searches: Any, headers: Any, body: bytes, fingerprints: Any) -> own_token.Found:
+    def noted(body: bytes) -> bytes | None:
         searched.append(len(body))
-        return examine(searches, headers, body, fingerprints)
+        return read(body)
 
     monkeypatch.setattr(there.gateway.identities, "identify", identify)
-    monkeypatch.setattr(own_token, "examine", noted)
+    monkeypatch.setattr(caller_tokens, "read_values", noted)
     return searched
 
 
