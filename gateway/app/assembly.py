@@ -34,6 +34,7 @@ from gateway.binding.sessionless_exchanges import SessionlessExchanges
 from gateway.binding.sessions import Sessions
 from gateway.binding.vault import Vault
 from gateway.catalogue.catalogue import Catalogue
+from gateway.catalogue.lockfile import PackagePins
 from gateway.catalogue.pins import PinChange
 from gateway.composition import Gateway
 from gateway.config import Configuration
@@ -74,6 +75,7 @@ from gateway.upstream.http import HttpUpstream
 from gateway.upstream.stdio import StdioUpstream
 from gateway.upstream.stdio.isolation.launch import build_launchers
 from gateway.upstream.stdio.isolation.launch import clean as clean_scratch
+from gateway.upstream.stdio.isolation.locked import remove_others
 from gateway.upstream.stdio.private_folder import choose_folder, clean
 from gateway.upstream.stdio.spawner import Conceal, shown_as_is
 from gateway.worker_thread import WorkerThread
@@ -359,6 +361,12 @@ def _upstreams(
     servers = {name: transport for name, transport in found.items() if isinstance(transport, StdioUpstream)}
     for server in servers.values():
         server.require_isolation()
+    installed = [
+        launcher.installation.folder
+        for launcher in build_launchers(configuration, PackagePins(configuration.catalogue.lock).find).values()
+        if launcher.installation is not None
+    ]
+    remove_others(configuration.state, installed)
     metrics.observe_servers(lambda: {name: asdict(server.status()) for name, server in servers.items()})
     for transport in found.values():
         stack.push_async_callback(transport.aclose)
@@ -399,7 +407,7 @@ def upstream_transports(
     """
     limits = configuration.limits
     folder, _ = choose_folder(configuration.state)
-    launchers = build_launchers(configuration)
+    launchers = build_launchers(configuration, PackagePins(configuration.catalogue.lock).find)
     return {
         name: HttpUpstream(name, settings, limits)
         if settings.url

@@ -11,13 +11,14 @@ import os
 import re
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
 from gateway.catalogue.pins import INSTRUCTIONS, Definition, Lock, Pinned, read_definition, read_instructions
+from gateway.config.packages import PackageLock
 from gateway.errors import ConfigurationError
 from gateway.words.letters import is_hidden
 
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 
     from gateway.catalogue.pins import Subject, UnpinnableDefinition
 
-VERSION: Final = 3
+VERSION: Final = 4
+_READ_VERSIONS: Final = frozenset({3, VERSION})
+"""Versions that are read. Version 3 has no packages; the next change writes the file anew."""
 _ABOUT: Final = (
     "What this gateway trusts of its upstreams: written by opagate, committed and reviewed like code.",
     "What is no longer as it is in here is not shown and cannot be used. See what changed: opagate catalogue diff",
@@ -116,15 +119,23 @@ def _replace(path: Path, text: str) -> None:
 
 def render(lock: Lock) -> str:
     """Return the text of the lock file: the same pins give the same text."""
-    upstreams = {upstream: _describe_upstream(lock, upstream) for upstream in sorted(lock.upstreams)}
+    names = sorted({*lock.upstreams, *lock.packages})
+    upstreams = {upstream: _describe_upstream(lock, upstream) for upstream in names}
     document = {"about": _ABOUT, "version": VERSION, "upstreams": upstreams}
     text = json.dumps(document, indent=2, ensure_ascii=False)
     return "".join(_escape(c) if c != "\n" and is_hidden(c) else c for c in text) + "\n"
 
 
 def _describe_upstream(lock: Lock, upstream: str) -> dict[str, Any]:
-    """Return the pins of an upstream, its instructions first."""
+    """Return the pins of an upstream, its packages and instructions first."""
     described: dict[str, Any] = {}
+    if (packages := lock.packages.get(upstream)) is not None:
+        described["packages"] = {
+            "digest": packages.digest,
+            "registry": packages.registry,
+            "versions": dict(sorted(packages.versions.items())),
+            "tree": packages.tree,
+        }
     for pin in lock.of(upstream, "instructions").values():
         lines = str(pin.definition.document[INSTRUCTIONS]).split("\n")
         described[INSTRUCTIONS] = {"digest": pin.definition.digest, "pinned": pin.at, "text": lines}
@@ -160,7 +171,21 @@ class _InstructionsText(msgspec.Struct, forbid_unknown_fields=True):
     text: list[str]
 
 
+class _PackagesText(msgspec.Struct, forbid_unknown_fields=True):
+    digest: str
+    registry: Literal["npm", "pypi"]
+    versions: dict[str, str]
+    tree: _NpmTree | list[str]
+
+
+class _NpmTree(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    lockfileVersion: int  # noqa: N815 - as npm calls it
+    packages: dict[str, dict[str, Any]]
+
+
 class _UpstreamText(msgspec.Struct, forbid_unknown_fields=True):
+    packages: _PackagesText | None = None
     instructions: _InstructionsText | None = None
     prompts: dict[str, _PinText] = {}
     resources: dict[str, _PinText] = {}
@@ -181,7 +206,13 @@ def parse(text: bytes | str, name: str = "catalogue.lock") -> Lock:
     """Return the pins in the text of a lock file. Raises `ConfigurationError` with the place."""
     reader = _LockReader(name)
     document = reader.read_document(text.encode() if isinstance(text, str) else text)
-    return Lock({upstream: reader.take_upstream(upstream, found) for upstream, found in document.upstreams.items()})
+    pins = {upstream: reader.take_upstream(upstream, found) for upstream, found in document.upstreams.items()}
+    packages = {
+        upstream: reader.take_packages(upstream, found.packages)
+        for upstream, found in document.upstreams.items()
+        if found.packages is not None
+    }
+    return Lock({upstream: found for upstream, found in pins.items() if found or upstream not in packages}, packages)
 
 
 class _LockReader:
@@ -198,7 +229,7 @@ class _LockReader:
         try:
             json.loads(text.decode(), object_pairs_hook=_require_unique)
             version = msgspec.json.decode(text, type=_VersionText).version
-            if version != VERSION:
+            if version not in _READ_VERSIONS:
                 self.refuse(f" has version {version}; this gateway reads version {VERSION}")
             return msgspec.json.decode(text, type=_LockText)
         except json.JSONDecodeError as error:
@@ -221,6 +252,14 @@ class _LockReader:
             if texts:
                 pins[subject] = {name: self._take_pin(f"{upstream}/{name}", name, text) for name, text in texts.items()}
         return pins
+
+    def take_packages(self, upstream: str, text: _PackagesText) -> PackageLock:
+        """Return the packages of an upstream, if they have their digest."""
+        tree = text.tree if isinstance(text.tree, list) else msgspec.to_builtins(text.tree)
+        lock = PackageLock(text.registry, text.versions, tree)
+        if isinstance(text.tree, list) is not (text.registry == "pypi") or lock.digest != text.digest:
+            self.refuse(f", at {upstream}/packages, has a digest that is not the digest of its packages")
+        return lock
 
     def _take_pin(self, place: str, name: str, text: _PinText) -> Pinned:
         """Return a pin, its definition read as strictly as an upstream's."""
@@ -250,6 +289,24 @@ def _require_unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         raise _RepeatedName(next(name for name in names if names.count(name) > 1))
     return members
+
+
+class PackagePins:
+    """The packages of a lock file, read again when the file has changed. While the file is gone or unreadable, the latest
+    packages stay in force."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._signature = signature_of(path)
+        self._packages = load(path).packages
+
+    def find(self, upstream: str) -> PackageLock | None:
+        """Return the locked packages of an upstream."""
+        signature = signature_of(self._path)
+        if signature is not None and signature != self._signature:
+            with suppress(ConfigurationError):
+                self._packages, self._signature = load(self._path).packages, signature
+        return self._packages.get(upstream)
 
 
 def signature_of(path: Path) -> tuple[int, int, int] | None:

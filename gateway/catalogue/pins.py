@@ -20,6 +20,7 @@ from gateway.words.letters import spell_out
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from gateway.config.packages import PackageLock
     from gateway.model.wire import Json, JsonObject
 
 _MAX_NAME = 1024
@@ -139,11 +140,13 @@ class Pinned:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """All pins: upstream → subject → name → pin. Upstreams and subjects without pins are left out."""
+    """All pins: upstream → subject → name → pin. Upstreams and subjects without pins are left out. `packages` are of stdio
+    upstreams."""
 
     upstreams: Mapping[str, Mapping[Subject, Mapping[str, Pinned]]] = field(
         default_factory=dict[str, "Mapping[Subject, Mapping[str, Pinned]]"]
     )
+    packages: Mapping[str, PackageLock] = field(default_factory=dict[str, "PackageLock"])
 
     def of(self, upstream: str, subject: Subject) -> Mapping[str, Pinned]:
         return self.upstreams.get(upstream, {}).get(subject, {})
@@ -158,12 +161,17 @@ class Lock:
         kept = {name: pin for name, pin in self.of(upstream, subject).items() if name not in gone}
         return self._with(upstream, subject, kept)
 
+    def with_packages(self, upstream: str, packages: PackageLock | None) -> Lock:
+        """Return the lock with these packages of an upstream; with `None` without any."""
+        kept = {name: lock for name, lock in self.packages.items() if name != upstream}
+        return Lock(self.upstreams, kept if packages is None else {**kept, upstream: packages})
+
     def _with(self, upstream: str, subject: Subject, pins: Mapping[str, Pinned]) -> Lock:
         subjects: dict[Subject, Mapping[str, Pinned]] = {
             key: kept for key in SUBJECTS if (kept := pins if key == subject else self.of(upstream, key))
         }
         upstreams = {**self.upstreams, upstream: subjects}
-        return Lock({key: value for key, value in upstreams.items() if value})
+        return Lock({key: value for key, value in upstreams.items() if value}, self.packages)
 
 
 @dataclass(frozen=True, slots=True)

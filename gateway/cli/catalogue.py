@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
 
 import typer
 
-from gateway.cli import loop
+from gateway.cli import loop, package_pins
 from gateway.cli.options import ConfigOption, JsonOption, configuration
 from gateway.cli.terminal import emit, err, out, paint, plain, say, sentence, show, table
 
@@ -91,9 +91,14 @@ def pin(
         str | None, typer.Argument(metavar="UPSTREAM[/NAME]", help="The definitions to trust. Without it: all.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    packages: Annotated[
+        bool, typer.Option("--packages/--no-packages", help="Lock the packages of npx and uvx servers, or unlock them.")
+    ] = True,
     config: ConfigOption = None,
 ) -> None:
     """Trust the current definitions: show the differences, ask, and write the lock file.
+
+    Packages that npx, uvx and the like run for a server come first: their versions and digests, and those of all dependencies. With UPSTREAM/NAME they stay as they are.
 
     UPSTREAM/skill://name/SKILL.md names a resource. Tools and prompts of one name go together. UPSTREAM/instructions names the instructions of an upstream.
 
@@ -103,6 +108,8 @@ def pin(
     """
     upstream, _, name = (what or "").partition("/")
     settings = _only(configuration(config, secrets=True), upstream or None)
+    if not name:
+        package_pins.pin(settings, yes=yes, keep=packages)
     loop.run(_pin(settings, name or None, yes=yes))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from gateway.catalogue.lockfile import PackagePins
 from gateway.cli.approval_checks import ApprovalFinding
 from gateway.errors import GatewayError
 from gateway.upstream.stdio.isolation.description import describe
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def look(settings: Configuration) -> Iterator[tuple[str, ApprovalFinding | GatewayError]]:
     """Yield the findings about each stdio upstream, and the error of an isolation that is not to be had."""
-    for name, launcher in build_launchers(settings).items():
+    for name, launcher in build_launchers(settings, PackagePins(settings.catalogue.lock).find).items():
         try:
             yield from ((f"isolation of {name}", told) for told in _look_at(settings, launcher))
         except GatewayError as error:
@@ -53,7 +54,7 @@ def _withheld(launcher: Launcher, where: str) -> Iterator[ApprovalFinding]:
         return
     if launcher.keeps_home and not launcher.settings.network:
         yield ApprovalFinding(
-            f"{launcher.settings.command[0] if launcher.settings.command else 'it'} fetches packages, and has no network",
+            f"{launcher.command[0]} fetches packages, and has no network",
             f"write {where}.network: [443], or install the package and name its program",
             is_warning=True,
         )

@@ -8,7 +8,11 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, Literal, NamedTuple, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+from gateway.errors import ConfigurationError
+from gateway.json import canonical
 
 Registry: TypeAlias = Literal["npm", "pypi", "image"]
 
@@ -147,6 +151,128 @@ _PYPI: Final = re.compile(
 _COMMIT: Final = re.compile(r"[@#]([0-9a-f]{40}|[0-9a-f]{64})(?:$|[#&])")
 _IMAGE: Final = re.compile(r"(?P<name>[^@]+)@(?P<version>sha256:[0-9a-f]{64})")
 _DENO: Final = re.compile(r"(?:npm|jsr|https?):.+", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class PackageLock:
+    """The exact packages of one server, down to the last dependency, each with the digest of its files.
+
+    `versions` are those of the packages that the command names. `tree` is a package-lock of npm without addresses, or lines
+    of requirements with hashes.
+    """
+
+    registry: Literal["npm", "pypi"]
+    versions: Mapping[str, str]
+    tree: Any
+
+    @property
+    def digest(self) -> str:
+        """Return the SHA-256 of all of it."""
+        return canonical.digest({"registry": self.registry, "versions": dict(self.versions), "tree": self.tree})
+
+    def list_versions(self) -> dict[str, str]:
+        """Return the version of each package in the tree, by its place in it."""
+        if self.registry == "npm":
+            found = {path: str(entry.get("version")) for path, entry in self.tree["packages"].items() if path}
+            return {path.removeprefix("node_modules/"): version for path, version in found.items()}
+        return dict(line.partition(" ")[0].split("==", 1) for line in self.tree)
+
+
+@dataclass(frozen=True, slots=True)
+class LockableCommand:
+    """A runner's command whose packages the gateway can install itself.
+
+    `program` is the name of the program in the packages; empty for the program of the first package.
+    """
+
+    registry: Literal["npm", "pypi"]
+    packages: tuple[Package, ...]
+    program: str
+    arguments: tuple[str, ...]
+    python: str | None = None
+
+    def requirements(self) -> dict[str, str]:
+        """Return what the command asks of each package, by name, as the registry's own installer reads it."""
+        if self.registry == "npm":
+            return {
+                package.name: package.spec.removeprefix(package.name).lstrip("@") or "latest"
+                for package in self.packages
+            }
+        return {
+            _normal_name(package.name): _PYPI_AT.sub(r"==\1", _PYPI_LATEST.sub("", package.spec))
+            for package in self.packages
+        }
+
+    def require_same(self, lock: PackageLock, upstream: str) -> None:
+        """Raise `ConfigurationError` if the command asks for another package or version than the locked one."""
+        for package in self.packages:
+            name = package.name if self.registry == "npm" else _normal_name(package.name)
+            locked = lock.versions.get(name) if lock.registry == self.registry else None
+            if locked is None or package.version not in {None, locked}:
+                has = f"the lock has {locked}" if locked is not None else "the lock does not have it"
+                raise ConfigurationError(
+                    f"upstreams.{upstream}.command asks for {package.spec}, and {has}",
+                    f"look at the new version, then: opagate catalogue pin {upstream}",
+                )
+
+
+_LOCKABLE: Final[Mapping[str, tuple[str, ...]]] = {
+    "npx": (), "pnpx": (), "bunx": (), "uvx": (), "uv": ("tool", "run")
+}  # fmt: skip
+"""Runners with the verbs before their options."""
+_WITHOUT_EFFECT: Final = frozenset(
+    {"-y", "--yes", "-q", "--quiet", "--silent", "--prefer-offline", "--isolated", "--no-progress"}
+)
+_NPM_NAME: Final = re.compile(r"(?:@[a-z0-9~-][a-z0-9._~-]*/)?[a-z0-9~-][a-z0-9._~-]*")
+_PYPI_LATEST: Final = re.compile(r"\s*@\s*latest$")
+_PYPI_AT: Final = re.compile(r"\s*@\s*(\d\S*)$")
+
+
+def find_lockable(command: Sequence[str]) -> LockableCommand | None:
+    """Return the parts of a command whose packages can be locked; `None` for any other, such as one with an index of its own."""
+    words = list(command)
+    program = _program(words[0]) if words else ""
+    verbs = _LOCKABLE.get(program)
+    if verbs is None or tuple(words[1 : 1 + len(verbs)]) != verbs:
+        return None
+    return _read_lockable(program, _RUNNERS[program], words[1 + len(verbs) :])
+
+
+def _read_lockable(program: str, runner: _Runner, words: list[str]) -> LockableCommand | None:
+    """Return a runner's words taken apart: its options, the program, and the arguments of the program."""
+    specs: list[str] = []
+    is_named, python = False, None
+    while words and words[0].startswith("-"):
+        option, equals, value = words.pop(0).partition("=")
+        if option in runner.naming | runner.adding and (equals or words):
+            specs.append(value if equals else words.pop(0))
+            is_named = is_named or option in runner.naming
+        elif option in {"-p", "--python"} and runner is not _NPX and (equals or words):
+            python = value if equals else words.pop(0)
+        elif equals or option not in _WITHOUT_EFFECT | {"--"}:
+            return None
+    if not words:
+        return None
+    first, arguments = words[0], tuple(words[1:])
+    packages = tuple(_package(program, runner, spec) for spec in (specs if is_named else [first, *specs]))
+    if not all(map(_is_in_registry, packages)):
+        return None
+    if runner.registry == "npm":
+        return LockableCommand("npm", packages, first if is_named else "", arguments)
+    return LockableCommand("pypi", packages, first if is_named else packages[0].name, arguments, python)
+
+
+def _is_in_registry(package: Package) -> bool:
+    if "${" in package.spec or ":" in package.spec or "\n" in package.spec:
+        return False
+    if package.registry == "npm":
+        return _NPM_NAME.fullmatch(package.name) is not None
+    return _PYPI.fullmatch(package.spec) is not None and "/" not in package.spec
+
+
+def _normal_name(name: str) -> str:
+    """Return the name of a package as PyPI compares it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def find_packages(command: Sequence[str]) -> tuple[Package, ...]:

@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 
 import structlog
 
+from gateway.background import in_thread
 from gateway.config import Upstream
 from gateway.config.authority import LeasedCredential
 from gateway.config.own_files import OwnFiles
@@ -162,6 +163,8 @@ class Spawner:
         return child
 
     async def _start(self, child: ServerProcess, env: Mapping[str, str]) -> None:
+        if self._launcher.installation is not None:
+            await in_thread(self._launcher.install)
         launch = self._launcher.prepare(env, () if child.handed is None else child.handed.folders)
         if launch.scratch is not None:
             self._scratch[child] = launch.scratch

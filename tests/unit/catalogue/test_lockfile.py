@@ -11,8 +11,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from gateway.catalogue.lockfile import amend, load, parse, render
+from gateway.catalogue.lockfile import PackagePins, amend, load, parse, render
 from gateway.catalogue.pins import Definition, Lock, diff, read_definition, read_instructions
+from gateway.config.packages import PackageLock
 from gateway.errors import ConfigurationError
 from gateway.words.letters import is_hidden
 
@@ -42,6 +43,57 @@ LOCK = (
 def test_what_is_written_is_read_again():
     assert parse(render(LOCK)) == LOCK
     assert parse(render(Lock())) == Lock()
+
+
+PACKAGES = PackageLock("pypi", {"served": "1.0"}, ["served==1.0 --hash=sha256:aa"])
+TREE = {"name": "server", "lockfileVersion": 3, "packages": {"": {}, "node_modules/served": {"version": "1.0.0"}}}
+
+
+def test_locked_packages_are_read_again_and_stay_with_other_pins():
+    npm = PackageLock("npm", {"served": "1.0.0"}, TREE)
+    lock = LOCK.with_packages("mail", PACKAGES).with_packages("alone", npm)
+    assert parse(render(lock)) == lock
+    assert (
+        lock.pinned("mail", "tool", [defined()], AT).without("files", "tool", ["write_file"]).packages == lock.packages
+    )
+    assert lock.with_packages("mail", None).with_packages("alone", None) == LOCK
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("served==1.0 ", "served==1.1 "),
+        ('"served": "1.0"', '"served": "1.1"'),
+        ('"registry": "pypi"', '"registry": "npm"'),
+        ("sha256:aa", "sha256:ab"),
+    ],
+)
+def test_packages_that_were_edited_by_hand_are_refused(before: str, after: str):
+    text = render(LOCK.with_packages("mail", PACKAGES))
+    with pytest.raises(ConfigurationError, match="digest of its packages"):
+        parse(text.replace(before, after))
+
+
+def test_a_lock_of_before_packages_is_read_and_written_anew(tmp_path: Path):
+    path = tmp_path / "catalogue.lock"
+    path.write_text(render(LOCK).replace('"version": 4', '"version": 3'))
+    assert load(path) == LOCK
+    amend(path, lambda lock: lock.with_packages("mail", PACKAGES))
+    assert json.loads(path.read_bytes())["version"] == 4
+
+
+def test_packages_follow_the_file_and_outlive_it(tmp_path: Path):
+    path = tmp_path / "catalogue.lock"
+    pins = PackagePins(path)
+    assert pins.find("mail") is None
+    amend(path, lambda lock: lock.with_packages("mail", PACKAGES))
+    assert pins.find("mail") == PACKAGES
+    path.write_text("{")
+    assert pins.find("mail") == PACKAGES
+    path.unlink()
+    assert pins.find("mail") == PACKAGES
+    amend(path, lambda lock: lock)
+    assert pins.find("mail") is None
 
 
 def test_prompts_stand_in_a_section_of_their_own():
@@ -217,11 +269,11 @@ def test_one_changed_line_of_a_definition_is_two_changed_lines_of_the_file():
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (('"version": 3', '"version": 2'), " has version 2; this gateway reads version 3"),
-        (('"version": 3,', "<<<<<<< HEAD"), ", line 7, cannot be read"),
-        (('  "version": 3,\n', ""), "missing required field `version`"),
-        (('"version": 3', '"version": [1]'), "Expected `int`"),
-        (('"version": 3', '"version": 3, "extra": 2'), "unknown field `extra`"),
+        (('"version": 4', '"version": 2'), " has version 2; this gateway reads version 4"),
+        (('"version": 4,', "<<<<<<< HEAD"), ", line 7, cannot be read"),
+        (('  "version": 4,\n', ""), "missing required field `version`"),
+        (('"version": 4', '"version": [1]'), "Expected `int`"),
+        (('"version": 4', '"version": 4, "extra": 2'), "unknown field `extra`"),
         (('"mail": {', '"files": {'), " has 'files' twice in one object"),
         (('"send": {', '"sent": {'), ", at mail/sent, has the definition of 'send'"),
         (('"digest": "sha256:', '"digest": "sha256:0'), ", at files/read_file, has a digest"),

@@ -6,7 +6,8 @@ import shlex
 
 import pytest
 
-from gateway.config.packages import find_packages
+from gateway.config.packages import PackageLock, find_lockable, find_packages
+from gateway.errors import ConfigurationError
 
 COMMIT = "a" * 40
 DIGEST = "sha256:" + "b" * 64
@@ -124,3 +125,76 @@ def test_a_package_that_may_change_is_told(command: str):
 )
 def test_other_commands_fetch_nothing(command: str):
     assert find_packages(shlex.split(command)) == ()
+
+
+@pytest.mark.parametrize(
+    ("command", "asked", "program", "arguments"),
+    [
+        ("npx -y @acme/served --port 1", {"@acme/served": "latest"}, "", ("--port", "1")),
+        ("npx served@^1", {"served": "^1"}, "", ()),
+        ("npx --yes -p served@1.2.3 --package=other run it", {"served": "1.2.3", "other": "latest"}, "run", ("it",)),
+        ("/usr/bin/bunx served@1.2.3", {"served": "1.2.3"}, "", ()),
+        ("uvx Served_One", {"served-one": "Served_One"}, "Served_One", ()),
+        ("uvx served@latest -v", {"served": "served"}, "served", ("-v",)),
+        ("uvx served@1.2", {"served": "served==1.2"}, "served", ()),
+        ("uvx --from 'served[cli]>=1,<2' --with extra==2 run", {"served": "served[cli]>=1,<2", "extra": "extra==2"}, "run", ()),
+        ("uv tool run served==1", {"served": "served==1"}, "served", ()),
+    ],
+)  # fmt: skip
+def test_a_command_is_taken_apart_for_its_lock(
+    command: str, asked: dict[str, str], program: str, arguments: tuple[str, ...]
+):
+    found = find_lockable(shlex.split(command))
+    assert found is not None
+    assert (found.requirements(), found.program, found.arguments) == (asked, program, arguments)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "npx --registry https://r.example served", "npx -c 'served && other'", "npx -y ./served", "npx .", "npx -y",
+        "npx github:acme/served", "npx alias@npm:served@1.0.0", "npx ${PACKAGE}", "npx acme/served", "npx served@file:../x",
+        "uvx --index-url https://i.example served", "uvx git+https://git.example/served", "uvx ./served", "uvx --with-editable . x",
+        "uvx 'served @ https://x.example/served.whl'", "uv run served", "sh -c 'npx served'", "env A=b npx served",
+        "npm exec served", "docker run served", "python -m served",
+    ],
+)  # fmt: skip
+def test_a_command_that_the_gateway_cannot_repeat_has_no_lock(command: str):
+    assert find_lockable(shlex.split(command)) is None
+
+
+NPM = PackageLock("npm", {"served": "1.0.0"}, {"packages": {"": {}, "node_modules/served": {"version": "1.0.0"}}})
+PYPI = PackageLock("pypi", {"served-one": "1.0"}, ["served-one==1.0 --hash=sha256:aa", "needed==2.0 --hash=sha256:bb"])
+
+
+@pytest.mark.parametrize(
+    ("command", "lock", "told"),
+    [
+        ("npx served", NPM, "same"),
+        ("npx served@1.0.0", NPM, "same"),
+        ("npx served@^1", NPM, "same"),
+        ("npx served@1.0.1", NPM, "other"),
+        ("npx served-one", NPM, "other"),
+        ("npx -p served -p other served", NPM, "other"),
+        ("uvx served", NPM, "other"),
+        ("uvx served.one", PYPI, "same"),
+        ("uvx Served_One==1.0", PYPI, "same"),
+        ("uvx served-one==2.0", PYPI, "other"),
+        ("uvx --with needed served-one", PYPI, "other"),
+        ("npx served-one", PYPI, "other"),
+    ],
+)
+def test_a_command_runs_its_locked_packages_alone(command: str, lock: PackageLock, told: str):
+    found = find_lockable(shlex.split(command))
+    assert found is not None
+    if told == "same":
+        found.require_same(lock, "one")
+        return
+    with pytest.raises(ConfigurationError, match=r"upstreams\.one\.command asks for") as caught:
+        found.require_same(lock, "one")
+    assert "opagate catalogue pin one" in caught.value.remedy
+
+
+def test_a_lock_lists_each_package_of_its_tree():
+    assert NPM.list_versions() == {"served": "1.0.0"}
+    assert PYPI.list_versions() == {"served-one": "1.0", "needed": "2.0"}

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gateway.config.isolation import Account, NoIsolation, Sandbox
+from gateway.config.packages import find_lockable
 from gateway.errors import ConfigurationError
 from gateway.upstream.stdio.isolation import bubblewrap, machine
 from gateway.upstream.stdio.isolation.bubblewrap import Room
+from gateway.upstream.stdio.isolation.locked import Installation
 from gateway.upstream.stdio.isolation.needs import fetches_packages, find_needs, find_program
 from gateway.upstream.stdio.isolation.view import View, ViewBuilder, follow
 from gateway.upstream.stdio.private_folder import choose_folder
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from gateway.config import Configuration, Upstream
     from gateway.config.own_files import OwnFiles
+    from gateway.config.packages import PackageLock
     from gateway.upstream.stdio.isolation.machine import Machine
     from gateway.upstream.stdio.isolation.system_calls import Sockets
 
@@ -61,17 +64,50 @@ class Launcher:
         state: Path,
         *,
         find_machine: Callable[[], Machine] = machine.examine,
+        find_packages: Callable[[str], PackageLock | None] = lambda _upstream: None,
     ) -> None:
         self.name = name
         self.settings = settings
-        self._command: tuple[str, ...] = settings.command or ()
+        self._lockable = find_lockable(settings.command or ())
+        self._find_packages = find_packages
         self._own = own
         self._state = state
         self._find_machine = find_machine
         self._system: View | None = None
 
+    @property
+    def installation(self) -> Installation | None:
+        """The folder of the locked packages; `None` for a server without. An account of its own cannot read that folder.
+
+        Raises `ConfigurationError` for a command that asks for others than the locked ones.
+        """
+        lock = None if isinstance(self.settings.isolation, Account) else self._find_packages(self.name)
+        if lock is None:
+            return None
+        if self._lockable is None:
+            raise ConfigurationError(
+                f"upstreams.{self.name}.command runs no packages that can be locked, and the lock has some for it",
+                f"look at the command, then: opagate catalogue pin {self.name}",
+            )
+        self._lockable.require_same(lock, self.name)
+        return Installation(self._lockable, lock, self._state)
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The command that a start runs: the configured one, or the installed program of its locked packages."""
+        found = self.installation
+        return found.get_command() if found is not None and found.is_complete else self.settings.command or ()
+
+    def install(self) -> None:
+        """Install the locked packages if they are not there. This takes seconds. Raises `ConfigurationError`."""
+        found = self.installation
+        if found is not None:
+            own = {name: value.get_secret_value() for name, value in self.settings.env.items()}
+            found.install({**os.environ, **own})
+
     def require(self) -> None:
-        """Raise `ConfigurationError` if the configured isolation is not to be had."""
+        """Raise `ConfigurationError` if the configured isolation or the locked packages are not to be had."""
+        _ = self.installation
         match self.settings.isolation:
             case Sandbox():
                 self._require_sandbox()
@@ -86,10 +122,11 @@ class Launcher:
         Raises `OSError` for a missing program or folder, and `ConfigurationError`.
         """
         self.require()
+        self.install()
         view = self.find_view(env, given)
         match self.settings.isolation:
             case NoIsolation():
-                return Launch(self._command, env, self.settings.cwd)
+                return Launch(self.command, env, self.settings.cwd)
             case Account(user=user):
                 return self._with_account(pwd.getpwnam(user), env)
             case Sandbox():
@@ -101,7 +138,8 @@ class Launcher:
         """Return the files that a server sees. Raises `OSError`, also for a missing program or folder."""
         cwd = self.settings.cwd or Path.cwd()
         cwd.stat()
-        program = find_program(self._command[0], env, cwd)
+        command, found = self.command, self.installation
+        program = find_program(command[0], env, cwd)
         settings = self.settings
         if self._system is None:
             system = ViewBuilder(self._own)
@@ -109,11 +147,11 @@ class Launcher:
             self._system = system.build()
         builder = ViewBuilder(self._own, self._system)
         builder.add_declared(settings.files.read, settings.files.write)
+        for folder in (*given, *(() if found is None else (found.folder,))):
+            builder.add_given(folder)
         if settings.cwd is not None:
             builder.add_needs([settings.cwd])
-        builder.add_needs(find_needs(self._command, program, env, cwd, is_changeable=self._own.is_changeable))
-        for folder in given:
-            builder.add_given(folder)
+        builder.add_needs(find_needs(command, program, env, cwd, is_changeable=self._own.is_changeable))
         return builder.build()
 
     @property
@@ -123,7 +161,7 @@ class Launcher:
     @property
     def keeps_home(self) -> bool:
         """Return whether the server's home outlives the process: programs that fetch packages keep them there."""
-        return fetches_packages(self._command[0])
+        return fetches_packages(self.command[0])
 
     # --- the ways --------------------------------------------------------------------------------------
 
@@ -142,7 +180,7 @@ class Launcher:
         kept, later = _split_environment(env)
         confined = (*fenced, *counted, *self._list_limits("limit"), *_filter_of("all"), *later)
         own = {name: value for name, value in kept.items() if name not in _SCRATCH_VARIABLES}
-        command = (*bubblewrap.arrange(program, room), *machine.LAUNCH, *confined, "--", *self._command)
+        command = (*bubblewrap.arrange(program, room), *machine.LAUNCH, *confined, "--", *self.command)
         return Launch(command, {**own, "HOME": str(home)}, None, has_monitor=True)
 
     def _behind_fence(self, view: View, env: Mapping[str, str], given: Sequence[Path]) -> Launch:
@@ -156,7 +194,7 @@ class Launcher:
         sockets: Sockets = "network" if self.settings.network else "none"
         limits = (*self._list_limits("beside"), "tied", "yes")
         kept, later = _split_environment(env)
-        command = (*machine.LAUNCH, *fenced, *limits, *_filter_of(sockets), *later, "--", *self._command)
+        command = (*machine.LAUNCH, *fenced, *limits, *_filter_of(sockets), *later, "--", *self.command)
         own = {"HOME": str(home), **dict.fromkeys(_SCRATCH_VARIABLES, str(scratch))}
         return Launch(command, {**kept, **own}, self.settings.cwd, scratch=scratch)
 
@@ -166,7 +204,7 @@ class Launcher:
         kept, later = _split_environment(env)
         confined = ("user", user, "tied", "yes", *self._list_limits("limit"), *_filter_of("all"), *later)
         own = {"HOME": account.pw_dir, "USER": account.pw_name, "LOGNAME": account.pw_name}
-        return Launch((*machine.LAUNCH, *confined, "--", *self._command), {**kept, **own}, self.settings.cwd)
+        return Launch((*machine.LAUNCH, *confined, "--", *self.command), {**kept, **own}, self.settings.cwd)
 
     def _list_fenced(self, read: Sequence[Path], write: Sequence[Path], listed: Sequence[Path]) -> tuple[str, ...]:
         ports = () if isinstance(self.settings.network, bool) else self.settings.network
@@ -230,11 +268,13 @@ class Launcher:
             )
 
 
-def build_launchers(configuration: Configuration) -> dict[str, Launcher]:
-    """Return a launcher for each stdio upstream of a configuration."""
+def build_launchers(
+    configuration: Configuration, find_packages: Callable[[str], PackageLock | None]
+) -> dict[str, Launcher]:
+    """Return a launcher for each stdio upstream of a configuration. `find_packages` gives the locked packages of one."""
     own = configuration.own_files.hide(choose_folder(configuration.state)[0])
     return {
-        name: Launcher(name, settings, own, configuration.state)
+        name: Launcher(name, settings, own, configuration.state, find_packages=find_packages)
         for name, settings in configuration.upstreams.items()
         if settings.command is not None
     }

@@ -83,7 +83,7 @@ class ViewBuilder:
             if (
                 not (is_shown and self._add_parts(path, in_parts=in_parts))
                 and real.exists()
-                and not self._is_written(real)
+                and not self._is_within_shown(real)
             ):
                 self._withheld[path] = None
 
@@ -126,8 +126,9 @@ class ViewBuilder:
     def _leads_through_changeable(self, real: Path, links: Iterable[Path]) -> bool:
         return any(self._own.is_changeable(path) for path in (real, *links))
 
-    def _is_written(self, real: Path) -> bool:
-        return real in self._write or any(parent in self._write for parent in real.parents)
+    def _is_within_shown(self, real: Path) -> bool:
+        shown = {*self._read, *self._write}
+        return not shown.isdisjoint((real, *real.parents))
 
     def _add_parts(self, path: Path, *, in_parts: bool = False) -> bool:
         """Add a path without the gateway's own files. Return whether anything of it is shown."""
