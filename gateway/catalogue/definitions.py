@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.catalogue.overlaps import Overlap
     from gateway.catalogue.pins import PinChange, Subject
     from gateway.config import Upstream
-    from gateway.model.wire import JsonObject
+    from gateway.model.wire import Json, JsonObject
 
 Seen: TypeAlias = Definition | UnpinnableDefinition
 
@@ -219,7 +219,7 @@ def target_of(
         labels=labels.labels_for(name, settings.tools) if is_tool else _READ,
         pin=pin,
         annotations=_annotations(document),
-        schema=document.get("inputSchema"),
+        schema=_describe_arguments(definition) if subject == "prompt" and definition else document.get("inputSchema"),
         output=document.get("outputSchema"),
         aggregates=settings.aggregates,
         credential=credential,
@@ -241,6 +241,14 @@ def resource_of(
         aggregates=settings.aggregates,
         credential=credential,
     )
+
+
+def _describe_arguments(definition: Definition) -> Json:
+    """Return the arguments of a prompt as a schema: texts under the names of its definition, and no other."""
+    listed = definition.document.get("arguments", [])
+    items = listed if isinstance(listed, list) else []
+    names = [name for item in items if isinstance(item, dict) and isinstance(name := item.get("name"), str)]
+    return {"type": "object", "properties": {name: {"type": "string"} for name in names}}
 
 
 def _annotations(document: JsonObject) -> JsonObject:

@@ -35,19 +35,23 @@ class ToolSchemas:
         self._compiled: dict[int, tuple[Json, Schema | UnusableSchema]] = {}
 
     def refuse_arguments(self, target: Target, arguments: Json, size: int) -> Refusal | None:
-        """Refuse arguments that do not fit the tool's `inputSchema`. `size` are the bytes of their message."""
+        """Refuse arguments that do not fit the definition of their tool or prompt. `size` are the bytes of their message."""
         if target.schema is None or target.pin not in _DECIDED:
             return None
         kept, is_lenient = self._compiled.get(id(target.schema)), target.upstream in self._lenient
         schema = self._compile(target.schema) if kept is None else kept[1]
         if isinstance(schema, UnusableSchema):
-            return None if is_lenient else _refuse(reasons.ARGUMENT_SCHEMA_UNUSABLE, Misfit("", schema.problem))
+            return (
+                None
+                if is_lenient
+                else _refuse(reasons.ARGUMENT_SCHEMA_UNUSABLE, target.type, Misfit("", schema.problem))
+            )
         misfit = schema.find_misfit(arguments, size)
         # Clients and models send `null` for an argument that they leave out.
         if misfit is not None and schema.find_misfit(_without_nulls(arguments), size) is not None:
-            return _refuse(reasons.ARGUMENT_SCHEMA, misfit)
+            return _refuse(reasons.ARGUMENT_SCHEMA, target.type, misfit)
         unnamed = None if is_lenient else schema.find_unnamed(arguments)
-        return None if unnamed is None else _refuse(reasons.ARGUMENT_UNNAMED, unnamed)
+        return None if unnamed is None else _refuse(reasons.ARGUMENT_UNNAMED, target.type, unnamed)
 
     def refuse_result(self, target: Target, structured: Json, size: int) -> Refusal | None:
         """Refuse a result's `structuredContent` that does not fit the tool's `outputSchema`. `size` are the bytes of its message."""
@@ -81,10 +85,10 @@ def _without_nulls(value: Json) -> Json:
     return [_without_nulls(member) for member in value] if isinstance(value, list) else value
 
 
-def _refuse(text: RefusalText, misfit: Misfit) -> Refusal:
+def _refuse(text: RefusalText, kind: str, misfit: Misfit) -> Refusal:
     pointer = cut(spell_out(misfit.pointer), _LONGEST)
     problem = f"{pointer}: {spell_out(misfit.problem)}" if pointer else spell_out(misfit.problem)
-    reason = replace(text.reason(problem=problem), facts=(f"/arguments{pointer}",))
+    reason = replace(text.reason(kind=kind, problem=problem), facts=(f"/arguments{pointer}",))
     return Refusal(text.status, reason, REFUSED)
 
 

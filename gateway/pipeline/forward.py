@@ -32,9 +32,9 @@ from gateway.response.observe import ResultObserver
 from gateway.response.open_answers import OpenAnswer, OpenAnswers
 from gateway.response.parts import AnswerParts
 from gateway.response.pinned_contents import PinnedContentsCheck
-from gateway.response.result_schema import ResultSchemaCheck
+from gateway.response.result_schema import LateResultCheck, ResultSchemaCheck
 from gateway.response.stream import EndedAs, ResponseStream, StreamEnd
-from gateway.response.undecided_reads import UndecidedReadObserver, unanswered_key
+from gateway.response.undecided_reads import UndecidedReadObserver, find_late_call, unanswered_key
 
 if TYPE_CHECKING:
     from gateway.authority.lending import Authority
@@ -326,10 +326,23 @@ class Forwarder(Struct, frozen=True):
                 is_idle=is_idle,
             )
             answer.reads = UndecidedReadObserver(parts, context, request)
+            answer.check = self._check_task(context, request)
+            if is_idle:
+                find_call = partial(find_late_call, parts, upstream, request)
+                answer.late = LateResultCheck(self.parts.schemas, find_call, parts.worker)
             return opened.follow(build_stream(reply, answer))
         except BaseException:
             opened.leave()
             raise
+
+    def _check_task(self, context: RequestContext, request: UpstreamRequest) -> ResultSchemaCheck | None:
+        """Return the comparison of a protocol task's result with the definition of its tool; `None` for other messages."""
+        message, parts = request.message, self.parts.answers
+        past_call = _find_past_call(parts.ownership, context.exchange.upstream, request)
+        if message is None or past_call is None or past_call.target.output is None:
+            return None
+        words = partial(_render_in_place, message, context.id, self.parts.style)
+        return ResultSchemaCheck(self.parts.schemas, past_call.target, words, parts.worker)
 
     def _conceal_message(self, context: RequestContext, request: UpstreamRequest) -> Concealer | Refusal | None:
         """Return the stage that conceals credentials in an answer without a decision; `None` if the answer may show all."""
@@ -447,10 +460,15 @@ def _charsets(content_type: bytes) -> set[str]:
 def find_late_bounds(ownership: Ownership, upstream: str, request: UpstreamRequest) -> Bounds:
     """Return the bounds of the answer to a request that names a protocol task. The result may be no larger than the
     call's own result. Its time limit applied to the first answer."""
-    if request.message is None or request.message.name is None:
-        return NO_BOUNDS
-    past_call = ownership.past_call(upstream, request.message.name, request.principal)
+    past_call = _find_past_call(ownership, upstream, request)
     return NO_BOUNDS if past_call is None else Bounds(size=past_call.max_bytes)
+
+
+def _find_past_call(ownership: Ownership, upstream: str, request: UpstreamRequest) -> PastCall | None:
+    """Return the call of the protocol task that a request names."""
+    if request.message is None or request.message.name is None:
+        return None
+    return ownership.past_call(upstream, request.message.name, request.principal)
 
 
 def _classify(error: BaseException) -> EndedAs:

@@ -102,13 +102,16 @@ class Preparation(Struct, frozen=True):
             if isinstance(resolved, Refusal):
                 return resolved
             handles = resolved
-        if call.target.schema is not None:
-            # A handle stands for a text of the form that the schema describes.
-            sent = (handles.outgoing.message or message).params.get("arguments", _NOTHING)
-            misfit = self.schemas.refuse_arguments(call.target, sent, len(body))
-            if misfit is not None:
-                return misfit
-        return PreparedCall(request, message, call, task, handles, exposed)
+        misfit = self._refuse_misfit(call, handles.outgoing.message or message)
+        return misfit or PreparedCall(request, message, call, task, handles, exposed)
+
+    def _refuse_misfit(self, call: Call, sent: Message) -> Refusal | None:
+        """Refuse arguments that do not fit the definition. A handle stands for a text of the form that the definition has."""
+        if call.target.schema is None:
+            return None
+        is_completion = TABLE[call.action].target is None
+        arguments = call.arguments if is_completion else sent.params.get("arguments", _NOTHING)
+        return self.schemas.refuse_arguments(call.target, arguments, len(sent.body))
 
     def _find_task(self, context: RequestContext, request: UpstreamRequest, message: Message) -> Task | Refusal:
         """Return the task of a call, unless an operator has stopped the call: it may have waited for a person meanwhile."""

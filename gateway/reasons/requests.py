@@ -87,19 +87,19 @@ REQUEST_AMBIGUOUS_ARGUMENT: Final = RefusalText(
 ARGUMENT_SCHEMA: Final = RefusalText(
     "argument/schema",
     200,
-    "The arguments do not fit the tool's definition: {problem}.",
-    "Send arguments that its inputSchema describes.",
+    "The arguments do not fit the {kind}'s definition: {problem}.",
+    "Send arguments that its definition describes.",
 )
 ARGUMENT_UNNAMED: Final = RefusalText(
     "argument/schema",
     200,
-    "The tool's definition does not have one of the arguments: {problem}.",
+    "The {kind}'s definition does not have one of the arguments: {problem}.",
     "Leave it out. The operator can let such arguments pass: `upstreams.*.additional_arguments`.",
 )
 ARGUMENT_SCHEMA_UNUSABLE: Final = RefusalText(
     "argument/schema",
     200,
-    "Nothing can be compared with the tool's inputSchema: it {problem}.",
+    "Nothing can be compared with the {kind}'s inputSchema: it {problem}.",
     "Have the server mended, or have the operator set `upstreams.*.additional_arguments` to `pass`.",
 )
 RESULT_SCHEMA: Final = RefusalText(

@@ -32,7 +32,7 @@ from gateway.response.obligations import NO_BOUNDS, Bounds
 from gateway.response.observe import ResultObserver
 from gateway.response.parts import AnswerParts
 from gateway.response.pinned_contents import LateContentsCheck, PinnedContentsCheck
-from gateway.response.result_schema import ResultSchemaCheck
+from gateway.response.result_schema import LateResultCheck, ResultSchemaCheck
 from gateway.response.stream import Hasher, ResponseStream, Stage, Stages, StreamEnd
 from gateway.response.undecided_reads import UndecidedReadObserver, unanswered_key
 
@@ -60,6 +60,8 @@ class UpstreamAnswer(Struct):
     reads: UndecidedReadObserver | None = None
     check: ResultSchemaCheck | PinnedContentsCheck | None = None
     """The comparison of a result with the definition of its tool, or of contents with their pin."""
+    late: LateResultCheck | None = None
+    """The comparison of results of earlier calls, on a stream of news."""
     is_idle: bool = False
     """The answer waits for news rather than for the result of a call."""
     reserved_names: int = 0
@@ -194,6 +196,8 @@ def _build_stages(status: int, written_as: bytes | None, answer: UpstreamAnswer)
         stages.append(answer.check)
     elif request.message is None and request.session is not None:
         stages.append(_check_late_contents(parts, answer.context.exchange.upstream, request))
+    if answer.late is not None:
+        stages.append(answer.late)
     if answer.reads is not None:
         stages.append(answer.reads)
     stages.append(LiveConcealer(parts.live, parts.inspector.detector, parts.worker))

@@ -18,7 +18,7 @@ from gateway.model.content import ResultContent, Sighting
 from gateway.model.decision import Refusal
 from gateway.model.target import Effect, Sensitivity
 from gateway.model.task import Task
-from gateway.model.wire import RequestId, UpstreamRequest
+from gateway.model.wire import JsonObject, RequestId, UpstreamRequest
 from gateway.pipeline.context import RequestContext
 from gateway.response.frames import AnswerFrame
 from gateway.response.observe import inspect_pieces
@@ -204,6 +204,17 @@ def _withheld() -> Generator[None]:
         raise UpstreamBroken(
             f"the answer was withheld, because what it holds cannot be recorded: {error.message}", error.remedy
         ) from None
+
+
+def find_late_call(
+    parts: AnswerParts, upstream: str, request: UpstreamRequest, document: JsonObject
+) -> PastCall | None:
+    """Return the call of a message on a stream: of the answered request, or of the task that a notification names."""
+    identifier, params = document.get("id"), document.get("params")
+    if isinstance(identifier, int | str) and "method" not in document:
+        return parts.unanswered.past_call(upstream, unanswered_key(request.session, identifier), request.principal)
+    task = params.get("taskId") if isinstance(params, dict) else None
+    return parts.ownership.past_call(upstream, task, request.principal) if isinstance(task, str) else None
 
 
 def unanswered_key(session: str | None, request: RequestId) -> str:

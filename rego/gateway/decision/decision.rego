@@ -127,6 +127,11 @@ _has_limits(finding, code) if {
 	_ = finding.limits
 }
 
+# The kind of the target, for texts with `{kind}`. A skill is a resource with a scheme of its own.
+_kind := "skill" if {
+	contains(input.resource.id, "/skill://")
+} else := object.get(input, ["resource", "type"], "resource")
+
 # One reason for each code, with all the facts that were found for it.
 _reasons(findings) := [reason |
 	some code in sort({finding.code | some finding in findings})
@@ -134,7 +139,7 @@ _reasons(findings) := [reason |
 	reason := object.union(
 		{
 			"code": code,
-			"message": object.get(texts, "message", code),
+			"message": replace(object.get(texts, "message", code), "{kind}", _kind),
 			"remedy": object.get(texts, "remedy", ""),
 			"controls": object.get(texts, "controls", []),
 			"facts": sort({fact | some finding in findings; finding.code == code; some fact in finding.facts}),

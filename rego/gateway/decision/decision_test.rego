@@ -26,8 +26,24 @@ test_one_denial_is_enough if {
 	found.obligations == []
 }
 
-_reason(code, facts) := object.union(texts, {"code": code, "facts": facts}) if {
+_reason(code, facts) := object.union(texts, {"code": code, "facts": facts, "message": message}) if {
 	texts := object.filter(data.gateway.reasons[code], ["message", "remedy", "controls"])
+	message := replace(texts.message, "{kind}", "tool")
+}
+
+test_a_reason_names_the_kind_of_the_target if {
+	resources := {
+		"tool": {},
+		"prompt": {"/resource/type": "prompt", "/action/name": "prompts/get"},
+		"resource": {"/resource/type": "resource", "/resource/id": "docs/file:///readme"},
+		"skill": {"/resource/type": "resource", "/resource/id": "docs/skill://refunds/SKILL.md"},
+	}
+	every kind, places in resources {
+		found := _decided(object.union(places, {"/resource/properties/pin": "changed"}), {})
+		some reason in found.reasons
+		reason.code == "catalogue/changed"
+		reason.message == sprintf("The definition of this %s has changed since it was pinned.", [kind])
+	}
 }
 
 test_each_reason_has_its_own_texts_and_facts if {

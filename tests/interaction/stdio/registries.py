@@ -61,7 +61,7 @@ class Registry:
 
     def publish_pypi(self, name: str, version: str, module: str, needs: str = "") -> None:
         """Publish a wheel. Its program has its name."""
-        file = f"{name}-{version}-py3-none-any.whl"
+        file = f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
         data = _wheel(name, version, module, needs)
         self.published[f"/files/{file}"] = data
         link = f'<a href="/files/{file}#sha256={hashlib.sha256(data).hexdigest()}">{file}</a>\n'
@@ -70,11 +70,15 @@ class Registry:
     def publish_servers(self, version: str, needed: str) -> None:
         """Publish a server in both registries that needs another package, and says so in its one tool."""
         self.publish_npm("needed", needed, {"index.js": f'module.exports = "{needed}";'})
-        run = {"bin": {"served": "index.js"}, "dependencies": {"needed": "*"}, "scripts": {"install": "touch /tmp/ran"}}
-        self.publish_npm("served", version, {"index.js": _NODE.replace("VERSION", version)}, **run)
+        run = {
+            "bin": {"opagate-served": "index.js"},
+            "dependencies": {"needed": "*"},
+            "scripts": {"install": "touch /tmp/ran"},
+        }
+        self.publish_npm("opagate-served", version, {"index.js": _NODE.replace("VERSION", version)}, **run)
         self.publish_pypi("needed", needed, f"said = {needed!r}")
         text = _ANSWERING.replace("VERSION", version).replace("NEEDED", needed)
-        self.publish_pypi("served", version, f"def main():\n{_indent(text)}", "needed")
+        self.publish_pypi("opagate-served", version, f"def main():\n{_indent(text)}", "needed")
 
 
 def _indent(text: str) -> str:
@@ -92,13 +96,14 @@ def _tarball(files: dict[str, str]) -> bytes:
 
 
 def _wheel(name: str, version: str, module: str, needs: str) -> bytes:
-    about = f"{name}-{version}.dist-info"
+    written = name.replace("-", "_")
+    about = f"{written}-{version}.dist-info"
     required = f"Requires-Dist: {needs}\n" if needs else ""
     files = {
-        f"{name}.py": module,
+        f"{written}.py": module,
         f"{about}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{required}",
         f"{about}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        f"{about}/entry_points.txt": f"[console_scripts]\n{name} = {name}:main\n",
+        f"{about}/entry_points.txt": f"[console_scripts]\n{name} = {written}:main\n",
         f"{about}/RECORD": "",
     }
     found = io.BytesIO()

@@ -18,7 +18,7 @@ from tests.machine import skip_or_fail
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-COMMANDS = {"npm": ["npx", "-y", "served"], "pypi": ["uvx", "served"]}
+COMMANDS = {"npm": ["npx", "-y", "opagate-served"], "pypi": ["uvx", "opagate-served"]}
 OPAGATE = Path(sys.executable).parent / "opagate"
 
 
@@ -86,23 +86,23 @@ def project(tmp_path: Path) -> Generator[Project]:
 def test_the_locked_version_runs_with_its_locked_dependencies(project: Project, kind: str):
     project.configure(*COMMANDS[kind])
     told = project.pin()
-    assert "served 1.0.0" in told
+    assert "opagate-served 1.0.0" in told
     assert "needed 5.0.0" in told
-    assert project.lock["versions"] == {"served": "1.0.0"}
+    assert project.lock["versions"] == {"opagate-served": "1.0.0"}
     assert project.registry.address not in (project.folder / "catalogue.lock").read_text()
 
     project.registry.publish_servers("1.1.0", "5.1.0")
     for _ in range(2):
         assert '"pin": "match"' in project.says()
         project.forget_installed()
-    assert "served 1.0.0: 2 packages" in project.run("check").stdout
+    assert "opagate-served 1.0.0: 2 packages" in project.run("check").stdout
 
-    assert "served 1.0.0 → 1.1.0" in project.pin()
+    assert "opagate-served 1.0.0 → 1.1.0" in project.pin()
     assert '"pin": "match"' in project.says()
     assert not Path("/tmp/ran").exists()
 
 
-@pytest.mark.parametrize("package", ["served", "needed"])
+@pytest.mark.parametrize("package", ["opagate-served", "needed"])
 @pytest.mark.parametrize("kind", COMMANDS)
 def test_a_file_with_another_digest_is_never_run(project: Project, kind: str, package: str):
     project.configure(*COMMANDS[kind])
@@ -111,9 +111,9 @@ def test_a_file_with_another_digest_is_never_run(project: Project, kind: str, pa
     shutil.rmtree(project.folder / "home")
     (project.folder / "home").mkdir()
     # Whoever has the registry publishes other files under the same version.
-    project.registry.publish_npm(package, "1.0.0" if package == "served" else "5.0.0", {"index.js": "evil"})
+    project.registry.publish_npm(package, "1.0.0" if package == "opagate-served" else "5.0.0", {"index.js": "evil"})
     project.registry.published.pop(f"/simple/{package}/")
-    project.registry.publish_pypi(package, "1.0.0" if package == "served" else "5.0.0", "evil = 1")
+    project.registry.publish_pypi(package, "1.0.0" if package == "opagate-served" else "5.0.0", "evil = 1")
 
     told = project.says()
     assert "cannot give the packages" in told
@@ -123,8 +123,8 @@ def test_a_file_with_another_digest_is_never_run(project: Project, kind: str, pa
 @pytest.mark.parametrize(
     ("kind", "command"),
     [
-        ("npm", ["npx", "-y", "--registry", "http://127.0.0.1:1/", "served"]),
-        ("pypi", ["uvx", "served==1.1.0"]),
+        ("npm", ["npx", "-y", "--registry", "http://127.0.0.1:1/", "opagate-served"]),
+        ("pypi", ["uvx", "opagate-served==1.1.0"]),
     ],
 )
 def test_a_command_for_other_packages_than_the_locked_ones_is_refused(project: Project, kind: str, command: list[str]):
@@ -132,7 +132,7 @@ def test_a_command_for_other_packages_than_the_locked_ones_is_refused(project: P
     project.pin()
     project.configure(*command)
     told = project.says()
-    assert "opagate catalogue pin one" in told
+    assert "runs no packages that can be locked" in told or "the lock has 1.0.0" in told
     assert '"tools": []' in told
 
 
@@ -148,9 +148,10 @@ def test_the_server_cannot_write_what_it_runs(project: Project, kind: str):
 
 
 def test_packages_are_unlocked_by_a_word(project: Project):
-    project.configure(*COMMANDS["npm"], network=True)
+    project.configure(*COMMANDS["npm"])
     project.pin()
-    assert "unlocked the packages of one" in project.pin("--no-packages")
+    # Without a network, npx has no package to run, and the listing fails.
+    assert "unlocked the packages of one" in project.run("catalogue", "pin", "--yes", "--no-packages").stdout
     assert "packages" not in json.loads((project.folder / "catalogue.lock").read_bytes())["upstreams"]["one"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -214,3 +215,111 @@ async def test_a_result_too_large_to_be_compared_ends_its_answer(structured: Ben
     answered(structured, {"count": "x" * (9 * 2**20)})
     answer = await structured.ask(call())
     assert b"xxxx" not in answer.body
+
+
+# --- results that come late --------------------------------------------------------------------------------
+
+WRONG: dict[str, Any] = {"count": SECRET}
+WORKING = {"taskId": "t1", "status": "working", "createdAt": "2026-11-30T00:00:00Z", "ttl": 60000}
+
+
+async def working(there: Bench) -> None:
+    """Have a call go on as a protocol task."""
+    there.upstream.script = lambda request: result(request, {"task": WORKING})
+    assert (await there.ask(message("tools/call", name="read_file", arguments={}, task={}))).status == 200
+
+
+@pytest.mark.parametrize("events", [False, True])
+@pytest.mark.parametrize(("value", "passes"), [(WRONG, False), ({}, False), ({"count": 3}, True)])
+async def test_the_result_of_a_task_is_compared(structured: Bench, value: Any, *, passes: bool, events: bool):
+    await working(structured)
+    answered(structured, value, events=events)
+    answer = await structured.ask(message("tasks/result", identifier=8, taskId="t1"))
+    assert (b"structuredContent" in answer.body) is passes
+    assert (b"definition" in answer.body) is not passes
+    assert SECRET.encode() not in answer.body
+
+
+@pytest.mark.parametrize(("value", "passes"), [(WRONG, False), ({"count": 3}, True)])
+async def test_the_result_within_a_finished_task_is_compared(structured: Bench, value: Any, *, passes: bool):
+    await working(structured)
+    done: dict[str, Any] = {**WORKING, "status": "completed", "result": {"content": [], "structuredContent": value}}
+    structured.upstream.script = lambda request: result(request, done)
+    answer = await structured.ask(message("tasks/get", identifier=8, taskId="t1"))
+    assert (b"structuredContent" in answer.body) is passes
+    assert SECRET.encode() not in answer.body
+
+
+async def test_the_result_of_a_forgotten_task_passes(structured: Bench):
+    """Nothing says of which tool it is."""
+    answered(structured, WRONG)
+    assert (await structured.ask(message("tasks/result", identifier=8, taskId="other"))).status == 400
+
+
+@pytest.mark.parametrize(("value", "passes"), [(WRONG, False), ({"count": 3}, True)])
+async def test_the_result_that_a_stream_of_news_has_is_compared(structured: Bench, value: Any, *, passes: bool):
+    await working(structured)
+    news: dict[str, Any] = {
+        "taskId": "t1",
+        "status": "completed",
+        "result": {"content": [], "structuredContent": value},
+    }
+    text = json.dumps({"jsonrpc": "2.0", "method": "notifications/tasks", "params": news}).encode()
+    structured.upstream.script = lambda _: Back(type="text/event-stream", chunks=(b"data: ", text, b"\n\n"))
+    answer = await structured.ask(None)
+    assert (b"structuredContent" in answer.body) is passes
+    assert SECRET.encode() not in answer.body
+
+
+# --- prompts -----------------------------------------------------------------------------------------------
+
+
+class Prompting(Upstream):
+    """An upstream with a prompt of one argument."""
+
+    async def send(self, request: UpstreamRequest) -> Any:
+        reply = await super().send(request)
+        if request not in self.sent and request.message is not None and request.message.method == "prompts/list":
+            prompts = [{"name": "hello", "arguments": [{"name": "who", "required": True}]}]
+            back: Back = result(request, {"prompts": prompts})
+            return type(reply)(200, reply.headers, self._chunks(back.chunks), self.aclose)
+        return reply
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sent"),
+    [
+        ({"who": "Ada"}, True),
+        ({}, True),
+        ({"who": "Ada", "note": SECRET}, False),
+        ({"who": {"note": SECRET}}, False),
+    ],
+)
+async def test_a_prompt_gets_the_arguments_that_it_names(tmp_path: Path, arguments: Any, *, sent: bool):
+    async with bench(tmp_path, Prompting(), site="trust: untrusted") as there:
+        body, *headers = modern("prompts/get", name="hello", arguments=arguments)
+        for answer in (
+            await there.ask(message("prompts/get", name="hello", arguments=arguments)),
+            await there.ask(body, *headers),
+        ):
+            assert sent or answer.codes == CODE
+            assert sent or "the prompt's definition" in answer.body.decode() or "The prompt's" in answer.body.decode()
+            assert SECRET not in answer.body.decode()
+        assert len(there.upstream.sent) == 2 * sent
+
+
+async def test_a_prompt_without_arguments_gets_none_unless_the_operator_says_so(tmp_path: Path):
+    for number, (site, sent) in enumerate((("trust: untrusted", 0), ("additional_arguments: pass", 1))):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        async with bench(folder, site=site) as there:
+            await there.ask(message("prompts/get", name="hello", arguments={"note": "x"}))
+            assert len(there.upstream.sent) == sent
+
+
+@pytest.mark.parametrize(("name", "sent"), [("who", 1), ("note", 0)])
+async def test_a_completion_is_of_an_argument_that_the_prompt_names(tmp_path: Path, name: str, sent: int):
+    async with bench(tmp_path, Prompting(), site="trust: untrusted") as there:
+        asked: Any = {"ref": {"type": "ref/prompt", "name": "hello"}, "argument": {"name": name, "value": "A"}}
+        await there.ask(message("completion/complete", **asked))
+        assert len(there.upstream.sent) == sent

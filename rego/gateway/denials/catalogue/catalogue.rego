@@ -19,7 +19,7 @@ denials contains {"code": "catalogue/unknown", "facts": ["/resource/id"]} if inp
 # title: It is not the one that was reviewed
 # custom:
 #   code: catalogue/changed
-#   message: The definition of the tool or prompt has changed since it was pinned.
+#   message: The definition of this {kind} has changed since it was pinned.
 #   remedy: >-
 #     An operator should look at `opagate catalogue diff`, and accept the new definition with `opagate catalogue
 #     pin` only if every change is meant.
