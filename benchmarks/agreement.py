@@ -1,4 +1,4 @@
-"""`python -m benchmarks.agreement`: the compiled policy, regorus and a real OPA on mutations of every fixture.
+"""`python -m benchmarks.agreement`: the compiled policy and a real OPA on mutations of every fixture.
 
 Each field of every fixture is removed, and replaced by eight values; then fixtures are mutated at random. They answer with the same
 whole document: effect, codes, facts and obligations. An answer may be a failure where another refuses, since both refuse.
@@ -18,8 +18,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -28,10 +28,8 @@ from typing import Any
 from gateway.errors import PolicyError
 from gateway.policy import bundle
 from gateway.policy import document as documents
-from gateway.policy.embedded import Embedded
-from gateway.policy.plan import compile_process, store
-from gateway.policy.plan.program import CompiledPolicy, Program
-from gateway.policy.plan.values import read_json
+from gateway.policy.plan.program import CompiledPolicy
+from tests.compiled_policy import compiled
 from tests.policy.conftest import FAILED, FIXTURES, ROOT, Case, Opa, cases, connected, put, take
 from tests.policy.test_fixtures import places
 
@@ -46,24 +44,17 @@ HOSTILE: tuple[Any, ...] = (
 
 @dataclass
 class Evaluators:
-    """One policy on each evaluator."""
+    """One policy, compiled and in OPA."""
 
     compiled: CompiledPolicy
-    embedded: Embedded
     opa: Opa
 
-    def answers(self, case: Case, document: dict[str, Any]) -> dict[str, Any]:
-        """Return the answer of each evaluator, that of the compiled policy first."""
-        encoded = documents.encode(document)
-        asked: dict[str, Callable[[], object]] = {"compiled": lambda: self.compiled.answer(case.entrypoint, document)}
-        asked["regorus"] = lambda: self.embedded.answer(case.entrypoint, encoded)
-        found: dict[str, Any] = {}
-        for name, ask in asked.items():
-            try:
-                found[name] = ask()
-            except PolicyError:
-                found[name] = FAILED
-        return {**found, "opa": self.opa.evaluate(case.entrypoint, encoded)}
+    def answers(self, case: Case, document: dict[str, Any]) -> tuple[Any, Any]:
+        """Return the answers of the compiled policy and of OPA."""
+        found: Any = FAILED
+        with suppress(PolicyError):
+            found = self.compiled.answer(case.entrypoint, document)
+        return found, self.opa.evaluate(case.entrypoint, documents.encode(document))
 
 
 @dataclass
@@ -74,16 +65,15 @@ class Tally:
     beside: int = 0
     differing: list[str] = field(default_factory=list[str])
 
-    def add(self, answers: dict[str, Any], document: dict[str, Any]) -> None:
-        compiled = answers["compiled"]
-        self.effects[str(answers["opa"].get("effect", "list or failure"))] += 1
-        for name, other in answers.items():
-            if compiled == other:
-                continue
-            if _refuses(compiled) and _refuses(other) and FAILED in (compiled, other):
-                self.beside += 1
-            else:
-                self.differing.append(f"{name}: {json.dumps(document)}\n  compiled {compiled}\n  {name} {other}")
+    def add(self, answers: tuple[Any, Any], document: dict[str, Any]) -> None:
+        compiled, opa = answers
+        self.effects[str(opa.get("effect", "list or failure"))] += 1
+        if compiled == opa:
+            return
+        if _refuses(compiled) and _refuses(opa) and FAILED in answers:
+            self.beside += 1
+        else:
+            self.differing.append(f"{json.dumps(document)}\n  compiled {compiled}\n  OPA {opa}")
 
 
 def main() -> int:
@@ -146,7 +136,6 @@ def _mutations(known: list[Case], many: int, chance: random.Random) -> Iterator[
 @contextmanager
 def _policies() -> Generator[dict[str, Evaluators]]:
     """Serve the shipped policy, and the same rules with other data, as the tests of fixtures have them."""
-    code = compile_process.compile_plan(bytes(store.unpack(store.SHIPPED.read_bytes(), "shipped.plan").plan))
     with tempfile.TemporaryDirectory() as name:
         folders = {"shipped": ROOT / "rego", "strict": _strict(Path(name) / "strict")}
         started: list[subprocess.Popen[bytes]] = []
@@ -164,12 +153,7 @@ def _policies() -> Generator[dict[str, Evaluators]]:
                     folder,
                 ]
                 started.append(subprocess.Popen(command))
-                read = bundle.read_folder(folder)
-                found[policy] = Evaluators(
-                    CompiledPolicy(Program(code, read_json(read.data)), deadline=60.0, thread_time=time.thread_time),
-                    Embedded(read, deadline=60.0),
-                    Opa(connected(address)),
-                )
+                found[policy] = Evaluators(compiled(bundle.read_folder(folder)), Opa(connected(address)))
             yield found
         finally:
             for process in started:

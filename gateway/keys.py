@@ -66,11 +66,6 @@ class Keys:
         return _access(self.tokens)
 
     @property
-    def plans(self) -> bytes:
-        """Return the key by which this gateway knows the compiled policies that were made with its configuration."""
-        return _plans(self.chain)
-
-    @property
     def snapshots(self) -> bytes:
         """Return the key of snapshots. Snapshots hold digests, and are unusable under another key of fingerprints."""
         return _snapshots(self.chain, self.fingerprints)
@@ -119,12 +114,6 @@ def read_keys(configuration: Configuration, *, begun: bool) -> dict[Name, bytes]
 def read_chain(configuration: Configuration) -> bytes | None:
     """Return the journal's key, `None` if there is none. Raises `JournalError`."""
     return _read(configuration, "chain")
-
-
-def read_plans(configuration: Configuration) -> bytes | None:
-    """Return the key of compiled policies, `None` before the first start. Raises `JournalError`."""
-    chain = _read(configuration, "chain")
-    return None if chain is None else _plans(chain)
 
 
 def read_snapshots(configuration: Configuration) -> bytes | None:
@@ -185,10 +174,6 @@ def _whole(file: KeyFile, content: bytes) -> bytes:
             "put it back from a copy",
         )
     return key
-
-
-def _plans(chain: bytes) -> bytes:
-    return subkey(chain, "plans beside folders")
 
 
 def _snapshots(chain: bytes, fingerprints: bytes) -> bytes:

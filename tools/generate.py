@@ -24,15 +24,15 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # as a script has it, also when a test imports this file
 
-import msgspec
 import reference
 
 from gateway import reasons as own_reasons
 from gateway.app.control import OPERATIONS
 from gateway.errors import GatewayError, PolicyBroken
 from gateway.pages.openapi import describe_api
-from gateway.policy import annotations, bundle, contract
-from gateway.policy.plan import compile_process, opa_build, store
+from gateway.policy import annotations, authoring, bundle, contract
+from gateway.policy.bundle import Bundle
+from gateway.policy.plan import compile_process, store
 from gateway.policy.plan.store import StoredPlan
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -68,13 +68,13 @@ def write(root: Path, files: Mapping[str, str]) -> list[str]:
 def planned(root: Path) -> StoredPlan | None:
     """Return the plan that belongs to the rules, `None` for rules that answer no question. Raise `PolicyBroken` if it has to be made and there is no OPA, or a function is missing."""
     modules = tuple(bundle.sources(root / "rego").items())
-    if not opa_build.entries(modules):
+    if not authoring.entries(modules):
         return None
     rules = store.digest(modules)
     if OPA.exists():
-        plan = opa_build.build(OPA, modules)
-        compile_process.compile_plan(plan)
-        return StoredPlan(rules, opa_build.version(OPA), msgspec.Raw(plan))
+        stored = authoring.compile_rules(Bundle(modules, "{}", ""), OPA)
+        compile_process.compile_plan(bytes(stored.plan))
+        return stored
     found = _stored(root)
     if found is None or found.rules != rules:
         raise PolicyBroken("the rules have changed, and their plan needs an OPA", "run `make tools`, which installs it")

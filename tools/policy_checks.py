@@ -5,6 +5,7 @@ Each check runs one program and gives what it found, empty if nothing. `tests/po
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -15,8 +16,9 @@ from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 from gateway.errors import PolicyError
-from gateway.policy import bundle
-from gateway.policy.embedded import Embedded
+from gateway.policy import authoring, bundle
+from gateway.policy.plan.loading import Plans
+from gateway.policy.plan.program import CompiledPolicy
 from gateway.policy.problems import DATA_FILES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,9 +42,9 @@ def compiled(rego: Path) -> Findings:
 
 
 def loaded(rego: Path) -> Findings:
-    """As the gateway loads it: the embedded engine can read it, and OPA means the same by it."""
+    """As the gateway judges rules of others: the types of its own input, no function out of bounds, no family that nobody asks."""
     try:
-        Embedded(bundle.read_folder(rego), deadline=60.0)
+        authoring.judge(bundle.read_folder(rego), ())
     except PolicyError as error:
         return [f"{error.message}; {error.remedy}"]
     return []
@@ -81,8 +83,9 @@ def linted(rego: Path) -> Findings:
 def readable(rego: Path) -> Findings:
     """What the policy says is wrong with its own data: grants that hold for nobody, limits that let nothing pass."""
     try:
-        engine = Embedded(bundle.read_folder(rego), deadline=60.0)
-        return [f"{file.path}: {problem}" for file in DATA_FILES for problem in engine.problems(file)]
+        program = asyncio.run(Plans().load(bundle.read_folder(rego))).program
+        policy = CompiledPolicy(program, deadline=60.0, thread_time=time.thread_time)
+        return [f"{file.path}: {problem}" for file in DATA_FILES for problem in policy.problems(file)]
     except PolicyError:
         return ["not known while the policy cannot be loaded"]
 

@@ -4,16 +4,16 @@ leaves out the questions, which matter when one rule is taken away.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.model.decision import Decision
 from gateway.model.wire import JsonObject
-from gateway.policy import engine
+from gateway.policy import document as documents
 from gateway.policy.bundle import Bundle
 from gateway.policy.policy import Policy
+from tests.compiled_policy import compiled
 
 Decide = Callable[[JsonObject], Awaitable[Decision]]
 
@@ -40,28 +40,24 @@ NOTHING: Final = Findings(frozenset(), frozenset())
 
 
 class FindingsReader:
-    """An engine with the same policy. It evaluates the rules that `gateway.decision` decides from."""
+    """The same policy, compiled. It evaluates the rules that `gateway.decision` decides from."""
 
     def __init__(self, bundle: Bundle) -> None:
-        self._engine = engine.new()
-        for name, text in bundle.modules:
-            self._engine.add_policy(name, text)
-        self._engine.add_data_json(bundle.data)
+        self._program = compiled(bundle).program
 
     def read(self, document: JsonObject, decision: Decision) -> Findings:
         """Return what holds against a call. Raise `ValueError` if the decision does not follow from it."""
         if decision.allowed:
             return NOTHING
-        self._engine.set_input_json(json.dumps(document))
-        denials = _codes(self._evaluate("data.gateway.decision.denials"))
-        questions = _codes(self._evaluate("data.gateway.approvals.required"))
+        denials = _codes(self._evaluate("data.gateway.decision", "denials", document))
+        questions = _codes(self._evaluate("data.gateway.approvals", "required", document))
         decided = frozenset(reason.code for reason in decision.reasons)
         if decided != (denials if decision.effect == "deny" else questions):
             raise ValueError(f"the policy decided {decision.effect} for {sorted(decided)}, and its rules say otherwise")
         return Findings(denials, questions)
 
-    def _evaluate(self, rule: str) -> Any:
-        return json.loads(self._engine.eval_rule_as_json(rule))
+    def _evaluate(self, package: str, rule: str, document: JsonObject) -> Any:
+        return dict(self._program.values((package,), (rule,), documents.plain(document)))[f"{package}.{rule}"]
 
 
 class ObservedPolicy:

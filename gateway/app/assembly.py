@@ -61,7 +61,7 @@ from gateway.pipeline.hidden_tools import HiddenTools
 from gateway.pipeline.lease_review import LeaseReview
 from gateway.policy.passed_trials import PassedTrials
 from gateway.policy.plan.code_cache import CodeCache
-from gateway.policy.plan.loading import Plans
+from gateway.policy.plan.loading import PlanCaches, Plans
 from gateway.policy.plan.signatures import PlanTrust
 from gateway.policy.policy import Policy
 from gateway.store.records import SealedStore
@@ -253,10 +253,13 @@ async def _policy(
     keys: Keys,
 ) -> Policy:
     """Give the policy in force, watched by a metric. The record of this start names it."""
-    cache = CodeCache(configuration.state / "compiled-policy", subkey(keys.chain, "compiled policy"))
+    caches = PlanCaches(
+        CodeCache(configuration.state / "compiled-policy", subkey(keys.chain, "compiled policy")),
+        CodeCache(configuration.state / "judged-policy", subkey(keys.chain, "judged policy")),
+    )
     policy = Policy.build(
         configuration.policy,
-        plans=Plans(cache, PlanTrust(keys.plans, configuration.policy.plan_keys)),
+        plans=Plans(caches, PlanTrust(configuration.policy.plan_keys)),
         try_policy=PassedTrials(
             CodeCache(configuration.state / "tried-policy", subkey(keys.chain, "tried policy"))
         ).require,

@@ -115,10 +115,8 @@ def note_policy(recorder: EventRecorder, event: PolicyEvent) -> None:
         # The `start` entry names the first policy.
         recorder.write("policy", lambda: policy_entry(revision(status), plan=status.plan))
     if is_in_force:
-        engine = {"engine": status.engine, "evaluator": status.evaluator, "plan": status.plan}
+        engine = {"engine": status.engine, "plan": status.plan}
         log.info("policy.loaded", name=status.name, revision=status.revision, **engine)
-        if status.detour is not None:
-            log.warning("policy.not_compiled", reason=status.detour)
     elif event.kind == "mended":
         log.info("policy.mended", name=status.name, revision=status.revision, engine=status.engine)
     elif event.kind == "stale":

@@ -27,7 +27,6 @@ from gateway.cli import (
     package_checks,
     signal_checks,
 )
-from gateway.cli.rego import problems as data_problems
 from gateway.cli.terminal import describe_count, describe_revision
 from gateway.credentials import ruleset, suppressions
 from gateway.credentials.detect import detectors
@@ -181,7 +180,7 @@ async def _identity(settings: Configuration) -> AsyncIterator[CheckResult]:
 
 async def _policy(settings: Configuration) -> AsyncIterator[CheckResult]:
     section = settings.policy
-    problems = list(_own_data(section)) if section.has_files else []
+    problems = [found async for found in _own_data(section)] if section.has_files else []
     for finding in problems:
         yield finding
     if problems:
@@ -230,11 +229,10 @@ def _place(section: PolicySettings, file: DataFile) -> str:
     return str(own or PolicyFolders.configured(section).policy / file.path)
 
 
-def _own_data(section: PolicySettings) -> Iterator[CheckResult]:
-    """Yield problems of the policy's data. Loading the policy shows its other problems."""
+async def _own_data(section: PolicySettings) -> AsyncIterator[CheckResult]:
+    """Yield all problems of the policy's data. Loading the policy shows its other problems."""
     try:
-        loaded = folders.read_policy(PolicyFolders.configured(section))
-        found = {file: data_problems(loaded, file) for file in DATA_FILES}
+        found = await compiled_checks.find_data_problems(section)
     except GatewayError:
         return
     for file, problems in found.items():

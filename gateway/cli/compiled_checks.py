@@ -1,20 +1,32 @@
-"""The finding about a compiled policy beside a folder: whether it counts at this gateway."""
+"""The findings about a compiled policy: whether one beside a folder counts at this gateway, and the problems of its data."""
 
 from __future__ import annotations
 
+import math
+import time
 from typing import TYPE_CHECKING
 
-from gateway import keys
 from gateway.cli.approval_checks import ApprovalFinding
 from gateway.policy import folders
 from gateway.policy.folders import PolicyFolders
 from gateway.policy.plan import loading, store
+from gateway.policy.plan.loading import Plans
+from gateway.policy.plan.program import CompiledPolicy
 from gateway.policy.plan.signatures import PlanTrust
+from gateway.policy.problems import DATA_FILES, DataFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.config import Configuration
+    from gateway.config import Configuration, PolicySettings
+
+
+async def find_data_problems(section: PolicySettings) -> dict[DataFile, list[str]]:
+    """Return the problems of each data file of the configured policy. Raise `GatewayError`."""
+    places = PolicyFolders.configured(section)
+    loaded = await Plans(trust=PlanTrust(section.plan_keys)).load(folders.read_policy(places), places.planned)
+    policy = CompiledPolicy(loaded.program, deadline=math.inf, thread_time=time.thread_time)
+    return {file: policy.problems(file) for file in DATA_FILES}
 
 
 def look(settings: Configuration) -> Iterator[ApprovalFinding]:
@@ -22,10 +34,9 @@ def look(settings: Configuration) -> Iterator[ApprovalFinding]:
     section = settings.policy
     places = PolicyFolders.configured(section)
     plans = [place for place in map(store.beside, places.planned) if place.exists()]
-    if section.engine.kind != "embedded" or section.engine.evaluator == "regorus" or not plans:
+    if section.engine.kind != "embedded" or not plans:
         return
-    trust = PlanTrust(keys.read_plans(settings), section.plan_keys)
-    found, reason = loading.find_plan(folders.read_policy(places), places.planned, trust)
+    found, reason = loading.find_plan(folders.read_policy(places), places.planned, PlanTrust(section.plan_keys))
     if found is None:
         yield ApprovalFinding(reason, "", is_warning=True)
     else:

@@ -1,4 +1,4 @@
-"""`opagate policy`: Rego checked, tested and evaluated with the engine of the gateway."""
+"""`opagate policy`: Rego checked, tested and built with OPA, and evaluated as the gateway does."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from gateway.config import PolicySettings
     from gateway.model.decision import Decision
     from gateway.model.wire import JsonObject
+    from gateway.policy.authoring import PolicyTest
     from gateway.policy.folders import PolicyFolders
-    from gateway.policy.selftest import PolicyTest
 
 app = typer.Typer(
-    help="Rego: check it, test it, evaluate it with the engine that will run it, push it to an OPA.",
+    help="Rego: check it, test it, build it, evaluate it as the gateway will, push it to an OPA.",
     no_args_is_help=True,
 )
 
@@ -50,33 +50,14 @@ def init(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new fo
     show(rows)
 
 
-@app.command("build", epilog="Example: opagate policy build built --overlay overlay")
+@app.command("build", epilog="Example: opagate policy build --overlay overlay --sign plan-key.pem")
 def build(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new or empty folder, for `opa run --bundle`.")],
-    path: PathOption = None,
-    grants: GrantsOption = None,
-    overlay: OverlayOption = None,
-    config: ConfigOption = None,
-) -> None:
-    """Write policy, grants and overlay into one folder, for an OPA of your own.
-
-    Only a policy that the gateway could put into force is written.
-    """
-    from gateway.cli import rego
-    from gateway.errors import ConfigurationError
-
-    places = _folders(path, grants, overlay, config)
-    try:
-        if folder.exists() and any(folder.iterdir()):
-            raise ConfigurationError(f"{folder} is not empty", "name a new folder")
-        policy = loop.run(rego.build(places, folder, _limit(path, grants, config)))
-    except OSError as error:
-        raise ConfigurationError(f"{folder} cannot be written: {error.strerror}", "name another folder") from None
-    out.print(f"wrote {folder}, revision {policy.revision}", markup=False)
-
-
-@app.command("compile", epilog="Example: opagate policy compile --overlay overlay --sign plan-key.pem")
-def compile_rules(
+    bundle: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[BUNDLE]", help="Write the policy for an OPA: a new or empty folder, or an archive BUNDLE.tar.gz."
+        ),
+    ] = None,
     path: PathOption = None,
     grants: GrantsOption = None,
     overlay: OverlayOption = None,
@@ -84,40 +65,52 @@ def compile_rules(
     sign: Annotated[
         Path | None,
         typer.Option(
-            metavar="KEY", help="Sign by the Ed25519 key in this file; a missing file is made, with a new key."
+            metavar="KEY",
+            help="Write the compiled rules too, signed by the Ed25519 key in this file; a missing file is made, with a new key.",
         ),
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; exit with 1 unless the plan there is that of the rules.")
+        bool,
+        typer.Option("--check", help="Write nothing; exit with 1 unless the compiled form there is that of the rules."),
     ] = False,
 ) -> None:
-    """Compile own rules, so that the embedded engine takes half the time for them. Needs `opa` on PATH.
+    """Check, test and compile own rules. Needs `opa` on PATH; the result does not.
 
-    The result stands beside the folder, as FOLDER.plan. A running gateway takes it at its next look if its mark counts.
+    With --sign, the compiled rules stand beside the folder, as FOLDER.plan. A gateway with the key's public half in
+    `policy.plan_keys` takes them at its next look. Build again after each change of a rule; other data, such as grants, may change.
 
-    A mark is made by a key of `policy.plan_keys` (`--sign`), or by the gateway's own key on its machine.
-
-    Compile again after each change of a rule. Other data, such as grants, may change.
+    With BUNDLE, policy, grants and overlay are written for an OPA of your own. An archive is replaced as a whole, so an OPA may
+    poll its place. Only a policy that the gateway could put into force is written.
     """
-    from gateway.cli import policy_compile
+    from gateway.cli import policy_build
 
     places = _folders(path, grants, overlay, config)
-    known = configuration(config) if config is not None or configuration_path(None).exists() else None
     if check:
-        trust = policy_compile.trust(sign, known)
-        place, digest, difference = loop.run(policy_compile.check(places, trust))
-        if difference is not None:
-            out.print(f"{place} is not the plan of these rules: {difference}", markup=False)
-            raise typer.Exit(1)
-        out.print(f"{place} is the plan of these rules, {digest}", markup=False)
+        _check_plan(places, sign, config)
         return
-    mark = policy_compile.marker(sign, known)
-    place, revision, digest = loop.run(policy_compile.write(places, mark))
-    out.print(f"wrote {place}, for revision {revision}: plan {digest}", markup=False)
+    if bundle is None and sign is None:
+        raise typer.BadParameter("name a BUNDLE to write for an OPA, or a key with --sign to write the compiled rules")
+    if bundle is not None:
+        policy = loop.run(policy_build.write_bundle(places, bundle, _limit(path, grants, config)))
+        out.print(f"wrote {bundle}, revision {policy.revision}", markup=False)
     if sign is not None:
-        out.print(
-            "policy:", f"  plan_keys: [{policy_compile.public_key(sign)}]", sep="\n", markup=False, soft_wrap=True
-        )
+        built = policy_build.write_plan(places, sign)
+        out.print(f"wrote {built.place}: plan {built.digest}", markup=False)
+        out.print("policy:", f"  plan_keys: [{built.key}]", sep="\n", markup=False, soft_wrap=True)
+
+
+def _check_plan(places: PolicyFolders, sign: Path | None, config: Path | None) -> None:
+    from gateway.cli import policy_build
+    from gateway.policy.plan import signatures
+    from gateway.policy.plan.signatures import PlanTrust
+
+    known = configuration(config).policy.plan_keys if config is not None or configuration_path(None).exists() else ()
+    own = () if sign is None else (signatures.public_text(policy_build.signing_key(sign)),)
+    place, digest, difference = policy_build.compare_plan(places, PlanTrust((*known, *own)))
+    if difference is not None:
+        out.print(f"{place} is not the plan of these rules: {difference}", markup=False)
+        raise typer.Exit(1)
+    out.print(f"{place} is the plan of these rules, {digest}", markup=False)
 
 
 @app.command("check", epilog="Example: opagate policy check --path rego/")
@@ -128,7 +121,7 @@ def check(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a policy as the gateway does at load; and with `opa check`, `opa fmt` and Regal, if they are here.
+    """Check a policy with OPA, and as the gateway does at load. Needs `opa` on PATH. Regal is asked if it is here.
 
     Exit status 1 if a check found something.
     """
@@ -162,18 +155,16 @@ def run_tests(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run the policy's `test_*` rules in the embedded engine; and in a real OPA, if it is here.
+    """Run the policy's `test_*` rules in OPA. Needs `opa` on PATH.
 
-    Exit status 1 if a test fails in either engine: a gateway runs the tests in the embedded engine before each start.
+    Exit status 1 if a test fails.
     """
     from gateway.cli import rego
 
     places = _folders(path, grants, overlay, config)
-    suites = rego.suites(places)
     with loop.interruptible():
-        embedded = rego.embedded_tests(suites)
-    opa = rego.opa_tests(suites)
-    failed = list(dict.fromkeys(item.name for item in (*embedded, *(opa or ())) if not item.passed))
+        tests = rego.run_tests(rego.suites(places))
+    failed = [item.name for item in tests if not item.passed]
     if as_json:
         emit(
             {
@@ -181,14 +172,11 @@ def run_tests(
                 "overlay": None if places.overlay is None else str(places.overlay),
                 "ok": not failed,
                 "failed": failed,
-                "embedded": [
-                    {"name": i.name, "place": i.place, "passed": i.passed, "detail": i.detail} for i in embedded
-                ],
-                "opa": None if opa is None else [{"name": i.name, "passed": i.passed} for i in opa],
+                "tests": [{"name": i.name, "place": i.place, "passed": i.passed} for i in tests],
             }
         )
     else:
-        _show_tests(embedded, opa, failed)
+        _show_tests(tests)
     if failed:
         raise typer.Exit(1)
 
@@ -245,7 +233,7 @@ app.command("cost", epilog="Example: opagate policy cost sessions.jsonl --json")
 def policy_settings(
     path: Path | None, grants: Path | None, config: Path | None, overlay: Path | None = None
 ) -> PolicySettings:
-    """Return the policy section of the configuration; without one, the embedded engine on the shipped folder."""
+    """Return the policy section of the configuration; without one, the shipped folder."""
     from gateway.config import PolicySettings
 
     configured = PolicySettings()
@@ -347,25 +335,14 @@ def _show_checks(found: Sequence[FolderCheck], places: PolicyFolders) -> None:
                 out.print(f"  {finding}", markup=False)
 
 
-def _show_tests(embedded: Sequence[PolicyTest], opa: Sequence[PolicyTest] | None, failed: Sequence[str]) -> None:
-    rows = table("engine", "passed", "failed")
-    for name, tests in (("embedded", embedded), ("opa", opa or ())):
-        if name == "opa" and opa is None:
-            rows.add_row("opa", "", paint("skipped", "not on the PATH"))
-            continue
-        passed = sum(item.passed for item in tests)
-        rows.add_row(
-            name, paint("ok", str(passed)), paint("fail" if passed < len(tests) else "", str(len(tests) - passed))
-        )
+def _show_tests(tests: Sequence[PolicyTest]) -> None:
+    failed = [item for item in tests if not item.passed]
+    rows = table("passed", "failed")
+    rows.add_row(paint("ok", str(len(tests) - len(failed))), paint("fail" if failed else "", str(len(failed))))
     show(rows)
-    passing = {item.name for item in opa or () if item.passed}
-    own = [item for item in embedded if not item.passed]
-    for item in own:
-        what = " (passes in OPA)" if item.name in passing else ""
-        out.print(paint("fail", "FAIL"), f"{item.place}: {item.name}{what}: {item.detail}", markup=False)
-    for name in sorted({*failed} - {item.name for item in own}):
-        out.print(paint("fail", "FAIL"), f"{name}: in OPA", markup=False)
-    if not embedded:
+    for item in failed:
+        out.print(paint("fail", "FAIL"), f"{item.place}: {item.name}", markup=False)
+    if not tests:
         out.print("There are no tests: no rule test_… in a file *_test.rego.", style="yellow")
 
 

@@ -13,14 +13,9 @@ from gateway.config.values import Duration, FilePath, Secret, Settings, Text, ho
 
 
 class EmbeddedEngine(Settings):
-    """Rego evaluated inside the gateway."""
+    """Rego evaluated inside the gateway, in its compiled form."""
 
     kind: Literal["embedded"] = "embedded"
-    evaluator: Literal["auto", "regorus"] = Field(
-        default="auto",
-        description="`auto`: OPA's compiled plan where one fits the rules, else regorus. `regorus`: always regorus, at half the"
-        " speed.",
-    )
     deadline: Duration = Field(
         default=timedelta(milliseconds=250), description="Processor time of one decision; a longer one is refused."
     )
@@ -78,12 +73,13 @@ class PolicySettings(Settings):
     )
     plan_keys: tuple[PlanKey, ...] = Field(
         default=(),
-        description="Ed25519 public keys, each as `opagate policy compile --sign KEY` prints it. A compiled form beside a"
-        " folder counts with a signature of one of them, or if this gateway's own key marked it.",
+        description="Ed25519 public keys, each as `opagate policy build --sign KEY` prints it. A compiled form beside a"
+        " folder counts with a signature of one of them. Without one, the OPA program on this machine compiles own rules.",
     )
     require_tests: bool = Field(
         default=True,
-        description="Whether the tests of a folder of your own, or of an overlay, must pass before it is put into force.",
+        description="Whether the tests of a folder of your own, or of an overlay, must pass before it is put into force. For a"
+        " signed compiled form, `opagate policy build` ran them.",
     )
     reload: Duration = Field(default=timedelta(seconds=2), description="How often the files are looked at.")
     stale_after: Duration | None = Field(

@@ -117,6 +117,7 @@ def _files_in_force(console: ConsoleParts) -> PolicyFiles:
     settings = console.configuration.policy
     return PolicyFiles(
         *(None if path is None else str(path) for path in (settings.path, settings.grants, settings.overlay)),
+        plan_keys=settings.plan_keys,
         limits={name: limit.model_dump(exclude_none=True) for name, limit in settings.task_limits.items()},
     )
 

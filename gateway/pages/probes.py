@@ -70,7 +70,4 @@ def _describe_policy(gateway: Gateway) -> JsonObject:
     status = gateway.policy.status()
     since = timestamp(status.since) if status.since else None
     described: JsonObject = {"name": status.name, "revision": status.revision, "engine": status.engine, "since": since}
-    described["evaluator"] = status.evaluator
-    if status.plan is not None:
-        described["plan"] = status.plan
-    return described if status.detour is None else {**described, "evaluator_note": status.detour}
+    return described if status.plan is None else {**described, "plan": status.plan}

@@ -11,19 +11,16 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from gateway.errors import PolicyBroken, PolicyError
-from gateway.policy import folders, opa_contents, trial
+from gateway.errors import PolicyBroken
+from gateway.policy import folders, opa_contents
 from gateway.policy.bundle import Bundle, Fingerprint
 from gateway.policy.folders import PolicyFolders
 from gateway.policy.opa_client import Held, OpaClient
 from gateway.policy.opa_contents import Difference, HeldModule
 from gateway.policy.reload import read_in_thread
-from gateway.policy.trial import Trial
 
 _LONGEST_PAUSE: Final = 60.0
 """Seconds between two comparisons while nothing changes and OPA holds another policy."""
-_TRIAL_SECONDS: Final = 10
-"""Processor time for the embedded engine to say what is wrong with a policy."""
 
 
 class Agreement:
@@ -42,7 +39,6 @@ class Agreement:
         self._mark: object = None
         self._changed = self._due = -math.inf
         self._pause = 0.0
-        self._fault: tuple[Bundle, str] | None = None
         self.problem: str | None = "OPA has not been compared with the configured policy yet"
         self.revision = ""
         """Names the policy that OPA holds: of the configured policy, or `opa+` and a digest for another policy."""
@@ -95,7 +91,7 @@ class Agreement:
             return
         self._pause = min(max(2 * self._pause, 1.0), _LONGEST_PAUSE)
         self._due = now + self._pause
-        self.problem = await self._explain(policy, difference, held)
+        self.problem = self._explain(difference, held)
         if self._agreed is None or await self._difference(self._agreed, modules):
             within = opa_contents.modules_within(modules, opa_contents.owned_roots(policy))
             self.revision = f"opa+{opa_contents.digest(within)}"
@@ -105,24 +101,11 @@ class Agreement:
         found = {path: await self._server.value(path) for path in paths}
         return opa_contents.compare(policy, modules, found)
 
-    async def _explain(self, policy: Bundle, difference: Difference, held: Held) -> str:
+    def _explain(self, difference: Difference, held: Held) -> str:
         reason = difference.sentence() if difference else f"the last push was of revision {held.pushed.revision}"
-        # OPA has compiled modules that it holds.
-        if difference.missing and (fault := await self._fault_of(policy)):
-            reason += f"; the embedded engine says of it: {fault}"
         remedy = "run `opagate policy push`"
         if held.bundles:
             remedy = (
-                "mend the folder (`opa check --bundle` has OPA's own errors), or restart OPA if the folder is right"
+                "mend the folder (`opagate policy check` has OPA's own errors), or restart OPA if the folder is right"
             )
         return f"OPA has not taken the configured policy from {self._folders.policy}: {reason}; {remedy}"
-
-    async def _fault_of(self, policy: Bundle) -> str:
-        """Return why the embedded engine refuses a policy, empty if it does not. A process of its own tries the policy."""
-        if self._fault is None or self._fault[0] is not policy:
-            try:
-                await trial.require(Trial(policy, seconds=_TRIAL_SECONDS))
-                self._fault = policy, ""
-            except PolicyError as error:
-                self._fault = policy, error.message
-        return self._fault[1]

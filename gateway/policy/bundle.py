@@ -52,6 +52,14 @@ class Bundle:
         return cast("dict[str, Any]", json.loads(self.data))
 
 
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """Tests to run on a policy: the tests in files whose names begin with `below`."""
+
+    policy: Bundle
+    below: str = ""
+
+
 def read_folder(folder: Path, grants: Path | None = None) -> Bundle:
     """Read a policy folder; `grants` is a YAML file in place of its `gateway/grants/data.yaml`.
 

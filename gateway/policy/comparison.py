@@ -24,12 +24,14 @@ PATIENCE: Final = 120.0
 
 
 class PolicyFiles(Struct, frozen=True):
-    """The files of a policy. `limits` are the operator's numbers for limits of tasks, by their names."""
+    """The files of a policy. `limits` are the operator's numbers for limits of tasks, by their names. `plan_keys` are the
+    public keys whose signatures on compiled rules count."""
 
     path: str | None = None
     grants: str | None = None
     overlay: str | None = None
     limits: dict[str, dict[str, int]] = {}
+    plan_keys: tuple[str, ...] = ()
 
 
 class ComparisonJob(Struct, frozen=True):

@@ -41,7 +41,7 @@ def main() -> None:
     except PolicyError as error:
         compared = Compared(problem=error.message, remedy=error.remedy)
     except MemoryError:
-        os.abort()  # as the engine does
+        os.abort()
     sys.stdout.buffer.write(msgspec.json.encode(compared))
 
 
@@ -60,7 +60,13 @@ async def _start(stack: AsyncExitStack, files: PolicyFiles, supported: tuple[str
     engine = EmbeddedEngine(deadline=timedelta(seconds=10))
     path, grants, overlay = (None if one is None else Path(one) for one in (files.path, files.grants, files.overlay))
     settings = PolicySettings(
-        engine=engine, path=path, grants=grants, overlay=overlay, reload=_FOREVER, require_tests=False
+        engine=engine,
+        path=path,
+        grants=grants,
+        overlay=overlay,
+        plan_keys=files.plan_keys,
+        reload=_FOREVER,
+        require_tests=False,
     )
     limits = {name: TaskLimit.model_validate(numbers) for name, numbers in files.limits.items()}
     settings = settings.with_task_limits(limits)

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from gateway.config import PolicySettings
 from gateway.errors import PolicyBroken
-from gateway.policy import bundle, embedded, overlay, parse_cost
-from gateway.policy.bundle import Bundle, Fingerprint
+from gateway.policy import bundle, overlay
+from gateway.policy.bundle import Bundle, Fingerprint, Suite
 from gateway.policy.grant_index import with_grant_index
 from gateway.policy.plan import store
-from gateway.policy.selftest import Suite
 from gateway.policy.task_limits import LimitChange, with_limits
 
 
@@ -69,8 +68,6 @@ def read_with_suites(folders: PolicyFolders) -> tuple[Bundle, tuple[Suite, ...]]
     """
     policy = bundle.read_folder(folders.policy, folders.grants)
     own = () if folders.is_shipped else (Suite(policy),)
-    if own:
-        _require_parsable(policy)
     if folders.overlay is None:
         return with_limits(policy, folders.limits), own
     merged = _with_overlay(policy, folders.overlay)
@@ -84,13 +81,7 @@ def _with_overlay(policy: Bundle, folder: Path) -> Bundle:
             f"{folder} holds no Rego files",
             "point policy.overlay at a folder of own rules, or leave it out; `opagate policy init` writes one",
         )
-    _require_parsable(own)
-    return overlay.merge(policy, own, embedded.parse(own.modules))
-
-
-def _require_parsable(policy: Bundle) -> None:
-    parse_cost.require(policy.modules, parse_cost.MAX_RULES)
-    parse_cost.require(policy.tests, parse_cost.MAX_TESTS)
+    return overlay.merge(policy, own)
 
 
 def texts(folders: PolicyFolders) -> dict[str, str]:

@@ -4,7 +4,8 @@ an undefined or malformed result, since every call would be refused. It also fai
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
 
 from gateway import reasons
 from gateway.errors import PolicyBroken, PolicyError
@@ -16,7 +17,7 @@ from gateway.model.target import Effect, Labels, Pin, Role, Target
 from gateway.model.task import Task
 from gateway.model.wire import JsonObject
 from gateway.policy import document, verdict
-from gateway.policy.embedded import Entrypoint
+from gateway.policy.entrypoint import Entrypoint
 
 HOSTILE: Final[JsonObject] = {}
 """An input in which every fact is absent."""
@@ -74,36 +75,35 @@ LEASES: Final = document.leases(
 _REMEDY: Final = "mend the policy so that its `default result` is a complete denial; `opagate policy test` shows it"
 
 
-class Evaluator(Protocol):
-    async def evaluate(self, entrypoint: Entrypoint, document: bytes) -> object: ...
-
+Ask: TypeAlias = Callable[[Entrypoint, JsonObject], Awaitable[object]]
+"""A question to a policy, answered."""
 
 _FAULTS: Final = frozenset(
     {reasons.POLICY_UNDEFINED.code, reasons.POLICY_MALFORMED.code, reasons.POLICY_OBLIGATION.code}
 )
 
 
-async def require(engine: Evaluator) -> str:
+async def require(ask: Ask) -> str:
     """Ask all of them. Returns the name that the policy gives itself. Raises `PolicyBroken` if an answer will not do,
     and lets through `PolicyUnavailable` and `PolicyLate`: they say nothing about the policy."""
     name = ""
     for question in CALLS:
-        name = await _require_verdict(engine, question)
-    await _require_list(engine)
-    await _require_closed(engine)
+        name = await _require_verdict(ask, question)
+    await _require_list(ask)
+    await _require_closed(ask)
     return name
 
 
-async def _require_verdict(engine: Evaluator, question: JsonObject) -> str:
-    decided = verdict.read_decision(await engine.evaluate("decision", document.encode(question)), verdict.KNOWN)
+async def _require_verdict(ask: Ask, question: JsonObject) -> str:
+    decided = verdict.read_decision(await ask("decision", question), verdict.KNOWN)
     for reason in decided.reasons:
         if reason.code in _FAULTS:
             raise PolicyBroken(reason.message, _REMEDY)
     return decided.policy.name
 
 
-async def _require_list(engine: Evaluator) -> None:
-    visible = verdict.visible_ids(await engine.evaluate("visibility", document.encode(LIST)))
+async def _require_list(ask: Ask) -> None:
+    visible = verdict.visible_ids(await ask("visibility", LIST))
     if visible is None or not visible <= {_TOOL.id, _RESOURCE.id}:
         raise PolicyBroken(
             "the policy's answer to a list does not follow the contract",
@@ -111,10 +111,10 @@ async def _require_list(engine: Evaluator) -> None:
         )
 
 
-async def _require_closed(engine: Evaluator) -> None:
+async def _require_closed(ask: Ask) -> None:
     try:
-        decided = verdict.read_decision(await engine.evaluate("decision", document.encode(HOSTILE)), verdict.KNOWN)
-        seen = verdict.visible_ids(await engine.evaluate("visibility", document.encode(HOSTILE)))
+        decided = verdict.read_decision(await ask("decision", HOSTILE), verdict.KNOWN)
+        seen = verdict.visible_ids(await ask("visibility", HOSTILE))
     except PolicyError:
         return
     if decided.allowed:

@@ -2,7 +2,7 @@
 waiting and reading. Timers keep it, not `asyncio.timeout`: the caller may continue in another task (`shielding`), and a
 task for each question costs more. The client asks again once, and only after a kept connection proved closed: asking
 changes nothing in OPA. OPA answers 200 without `result` for an undefined rule (REST API, "Get a Document (with
-Input)"), so the status alone never means yes. `strict-builtin-errors` makes OPA fail where the embedded engine fails.
+Input)"), so the status alone never means yes. `strict-builtin-errors` makes OPA fail where the gateway's own evaluator fails.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from gateway.http.failures import AnswerTimeout, ConnectTimeout, ExchangeError, 
 from gateway.http.response import AnyResponse
 from gateway.policy import bundle_age, findings, opa_contents, verdict
 from gateway.policy.bundle_age import Report
-from gateway.policy.embedded import Entrypoint
+from gateway.policy.entrypoint import Entrypoint
 from gateway.policy.opa_contents import PUSHED, HeldModule, Path, Pushed
 from gateway.policy.problems import DataFile
 

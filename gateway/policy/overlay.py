@@ -15,11 +15,10 @@ from dataclasses import replace
 from typing import Any, Final, cast
 
 from gateway.errors import PolicyBroken
-from gateway.policy import annotations, bundle, syntax
+from gateway.policy import annotations, bundle
 from gateway.policy.bundle import Bundle
-from gateway.policy.overlay_rules import HIDES, ROOT, SETS, Family, families, problems
+from gateway.policy.overlay_rules import HIDES, ROOT, SETS, Family, find_families
 from gateway.policy.shadowing import DataSource
-from gateway.policy.syntax import Module
 
 SLOT: Final = "gateway/overlay/overlay.rego"
 """The module of the policy that is written anew."""
@@ -37,13 +36,12 @@ _TAKEN: Final = ("gateway", "system")
 """Folders of a policy that an overlay cannot have: their data would be out of force below `overlay/`."""
 
 
-def merge(policy: Bundle, own: Bundle, modules: Sequence[Module]) -> Bundle:
-    """Return the policy with an overlay: its files `own` and their syntax trees `modules`. Raise `PolicyBroken`."""
+def merge(policy: Bundle, own: Bundle) -> Bundle:
+    """Return the policy with an overlay, whose files are `own`. Raise `PolicyBroken`."""
     _require_place(policy)
     _require_own_folders(own)
-    syntax.require(problems(modules))
+    slot = _slot(find_families(own.modules))
     reasons = _reasons(policy, own)
-    slot = _slot(families(modules))
     sources = (*policy.sources, *own.sources, reasons)
     roots = policy.roots if bundle.is_within_roots(ROOT, policy.roots) else (*policy.roots, ROOT)
     data = bundle.merge_data(sources)
@@ -110,7 +108,11 @@ def _yield_known(policy: Bundle) -> Iterator[str]:
 
 def _slot(found: Sequence[Family]) -> str:
     """Return the module that the policy asks, with lines for each family."""
-    sets = {name: [f"\t{family.path}.{name}," for family in found if name in family.rules] for name in SETS}
+    denials, asks, obligations = (
+        # A comprehension has a value also if a family has none. Without it, one family would take away those of all others.
+        [f"\t{{found | some found in {family.path}.{name}}}," for family in found if name in family.rules]
+        for name in SETS
+    )
     hiding = [f"hides(resource) if {family.path}.{HIDES}(resource)" for family in found if HIDES in family.rules]
     return "\n".join(
         [
@@ -119,12 +121,12 @@ def _slot(found: Sequence[Family]) -> str:
             "",
             "denials := union({",
             "\tset(),",
-            *sets["denials"],
+            *denials,
             "})",
             "",
             "asks := union({",
             "\tset(),",
-            *sets["asks"],
+            *asks,
             "})",
             "",
             "with_own(obligations) := array.concat(obligations, _others) if obligations >= []",
@@ -135,7 +137,7 @@ def _slot(found: Sequence[Family]) -> str:
             "",
             "_own := union({",
             "\tset(),",
-            *sets["obligations"],
+            *obligations,
             "})",
             "",
             '_names_approvers(own) if own.id == "require_approvers"',

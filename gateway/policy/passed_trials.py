@@ -1,6 +1,6 @@
 """Trials that a policy has passed, so that the next start does not repeat them.
 
-A passed trial counts again for the same rules, data, tests, code and bounds, under the same gateway, engine and Python. Its
+A passed trial counts again for the same code, data and bounds, under the same gateway and Python. Its
 times are not measured again: the deadline of each answer still bounds a policy that has become slow.
 """
 
@@ -9,20 +9,18 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Awaitable, Callable
-from functools import cache, partial
+from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from gateway.background import in_thread
 from gateway.policy import trial
-from gateway.policy.plan.code_cache import CodeCache
+from gateway.policy.plan.code_cache import CodeCache, digest_gateway
 from gateway.policy.trial import Trial
 
 _PASSED: Final = b"passed"
-_GATEWAY: Final = Path(__file__).parents[1]
 
 
 class PassedTrials:
@@ -43,15 +41,6 @@ class PassedTrials:
 
 def _mark(asked: Trial) -> str:
     """Return a digest of everything that decides a trial."""
-    found = hashlib.sha256(msgspec.json.encode(asked) + digest_code())
-    found.update(f"{version('gordon-to-regorus')} {version('msgspec')} {sys.version}".encode())
+    found = hashlib.sha256(msgspec.json.encode(asked) + digest_gateway())
+    found.update(f"{version('msgspec')} {sys.version}".encode())
     return found.hexdigest()
-
-
-@cache
-def digest_code() -> bytes:
-    """Return a digest of the gateway's own code. The code stays the same while the gateway runs."""
-    found = hashlib.sha256()
-    for path in sorted(_GATEWAY.rglob("*.py")):
-        found.update(path.read_bytes())
-    return found.digest()

@@ -22,16 +22,15 @@ from gateway.config import EmbeddedEngine, PolicySettings
 from gateway.errors import PolicyError, PolicyStale
 from gateway.model.decision import Decision, PolicyRevision
 from gateway.model.wire import JsonObject
-from gateway.policy import document as documents
 from gateway.policy import grant_fits, trial, verdict
 from gateway.policy.agreement import Agreement
-from gateway.policy.embedded import Entrypoint
-from gateway.policy.engine import EvaluatorName
+from gateway.policy.entrypoint import Entrypoint
 from gateway.policy.folders import PolicyFolders
 from gateway.policy.grant_fits import Fit
 from gateway.policy.opa_client import OpaClient
 from gateway.policy.plan.loading import Plans
 from gateway.policy.plan.program import CompiledPolicy
+from gateway.policy.plan.signatures import PlanTrust
 from gateway.policy.reload import PolicyFolder
 from gateway.policy.remote import RemotePolicy
 from gateway.policy.trial import Trial
@@ -59,11 +58,8 @@ class PolicyStatus:
     engine: Literal["embedded", "opa"]
     problem: str | None
     since: float
-    evaluator: EvaluatorName = "regorus"
-    detour: str | None = None
-    """Why regorus evaluates the rules in the place of a compiled form."""
     plan: str | None = None
-    """The digest of the plan that decides, `None` if no compiled form is in force."""
+    """The digest of the plan that decides, `None` if an OPA does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +102,6 @@ class PolicySource(Protocol):
     async def open(self) -> None: ...
     async def look(self) -> bool: ...
     @property
-    def evaluator(self) -> EvaluatorName:
-        """Return what evaluates the rules."""
-        ...
-
-    @property
-    def detour(self) -> str | None:
-        """Return why regorus evaluates the rules in the place of a compiled form, or Python in the place of the core."""
-        ...
-
-    @property
     def plan(self) -> str | None:
         """Return the digest of the plan in force."""
         ...
@@ -126,7 +112,7 @@ class PolicySource(Protocol):
         ...
 
     async def evaluate(self, entrypoint: Entrypoint, document: JsonObject, /) -> object: ...
-    async def malformed_rule(self, document: bytes, /) -> str | None:
+    async def malformed_rule(self, document: JsonObject, /) -> str | None:
         """Return the rule of a family that gives a finding without a code on this input."""
         ...
 
@@ -176,7 +162,7 @@ class Policy:
     ) -> Policy:
         """Return a policy, not yet loaded. Raise `PolicyBroken` for settings that contradict each other.
 
-        A policy that serves no calls (`is_for_calls`) is neither timed nor tested. Without `plans`, regorus evaluates it.
+        A policy that serves no calls (`is_for_calls`) is neither timed nor tested. Without `plans`, no file keeps its code.
         """
         return cls(
             _source(settings, monotonic, plans, (try_policy or trial.require) if is_for_calls else None),
@@ -271,8 +257,6 @@ class Policy:
             source.kind,
             self._problem(),
             self._since,
-            source.evaluator,
-            source.detour,
             source.plan,
         )
 
@@ -281,7 +265,7 @@ class Policy:
         if not decision.undecided or decision.reasons[0].code != reasons.POLICY_MALFORMED.code:
             return decision
         try:
-            return verdict.blame(decision, await self._source.malformed_rule(documents.encode(document)))
+            return verdict.blame(decision, await self._source.malformed_rule(document))
         except PolicyError:
             return decision
 
@@ -366,8 +350,8 @@ def _source(
             deadline=engine.deadline.total_seconds(),
             monotonic=monotonic,
             trial=try_policy,
-            require_tests=settings.require_tests,
-            plans=plans if engine.evaluator == "auto" else None,
+            require_tests=settings.require_tests and try_policy is not None,
+            plans=plans or Plans(trust=PlanTrust(settings.plan_keys)),
         )
     server = OpaClient(engine)
     agreement = None

@@ -20,7 +20,7 @@ from gateway.model.facts import SessionFacts, TaskLabels
 from gateway.model.target import Effect, Labels, Pin, Role, Sensitivity, Target
 from gateway.model.task import Task
 from gateway.model.wire import Json, JsonObject
-from gateway.policy import document, load_checks, regex_example
+from gateway.policy import document, load_checks
 
 LIST_LENGTH: Final = 64
 """Entries of a list that the gateway asks about at a time."""
@@ -110,13 +110,6 @@ def conditions(grant: PlacedGrant) -> int:
     """Return how many conditions a grant has."""
     when = grant.fields.get("when")
     return len(cast("dict[str, Any]", when)) if isinstance(when, dict) else 0
-
-
-def expressions(grant: PlacedGrant) -> Iterator[tuple[str, str]]:
-    """Return the pointers and regular expressions of the conditions of a grant."""
-    for pointer, condition in _conditions_of(grant):
-        if isinstance(condition.get("matches"), str):
-            yield pointer, condition["matches"]
 
 
 def _of_upstream(upstream: str, grants: Mapping[str, Sequence[PlacedGrant]]) -> Iterator[Probe]:
@@ -300,7 +293,7 @@ def _holding(condition: Mapping[str, Any]) -> Json:
     if isinstance(listed, list) and listed:
         return cast("list[Json]", listed)[0]
     if isinstance(pattern, str):
-        return regex_example.example(pattern)
+        return _LONG
     if isinstance(folder, str):
         return f"{folder.rstrip('/')}/probe"
     if isinstance(hosts, list) and hosts and isinstance(host := cast("list[object]", hosts)[0], str):

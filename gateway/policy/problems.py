@@ -4,7 +4,8 @@ come into force."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import difflib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -74,3 +75,9 @@ SETTINGS: Final = DataFile(
     _of_a_setting,
 )
 DATA_FILES: Final = (GRANTS, SETTINGS)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ` did you mean …?` with the known name that is closest, empty if none is close."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean `{close[0]}`?" if close else ""

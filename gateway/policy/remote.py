@@ -17,8 +17,7 @@ from gateway.policy import document as documents
 from gateway.policy import load_checks
 from gateway.policy.agreement import Agreement
 from gateway.policy.bundle_age import BundleAges
-from gateway.policy.embedded import Entrypoint
-from gateway.policy.engine import EvaluatorName
+from gateway.policy.entrypoint import Entrypoint
 from gateway.policy.opa_client import Held, OpaClient
 from gateway.policy.plan.program import CompiledPolicy
 
@@ -27,8 +26,6 @@ class RemotePolicy:
     """A policy in an OPA. Without an `agreement` the gateway takes any policy that OPA holds."""
 
     kind: Literal["embedded", "opa"] = "opa"
-    evaluator: EvaluatorName = "opa"
-    detour: str | None = None
     plan: str | None = None
     compiled: CompiledPolicy | None = None
 
@@ -115,7 +112,7 @@ class RemotePolicy:
         """Return whether another policy came into force. Raise a `PolicyError` for a policy that answers badly."""
         if self.ready and revision == self._tried:
             return False
-        self.name = await load_checks.require(self._server)
+        self.name = await load_checks.require(self._ask)
         changed, self._tried = revision != self._tried, revision
         self.revision, self._flaw = revision, None
         return changed
@@ -132,11 +129,14 @@ class RemotePolicy:
         """Return OPA's answer to one input. Raise a `PolicyError`, always so before the first agreement."""
         if self._agreement is not None and not self._agreement.is_reached:
             raise PolicyUnavailable("OPA does not hold the configured policy", "see /readyz or the log, which say why")
+        return await self._ask(entrypoint, document)
+
+    async def _ask(self, entrypoint: Entrypoint, document: JsonObject) -> object:
         return await self._server.evaluate(entrypoint, documents.encode(document))
 
-    async def malformed_rule(self, document: bytes) -> str | None:
+    async def malformed_rule(self, document: JsonObject) -> str | None:
         """Return the rule of a family that gives a finding without a code. Raise a `PolicyError`."""
-        return await self._server.malformed_rule(document)
+        return await self._server.malformed_rule(documents.encode(document))
 
     async def aclose(self) -> None:
         await self._server.aclose()

@@ -1,26 +1,31 @@
-"""Data that would take the place of a rule. Pure: it reads syntax trees and the data files of a policy.
+"""The data files of a policy beside its rules. Pure: it reads paths of a plan, and the data files.
 
-The embedded engine lets data replace a rule of the same path. One line in a data file could grant everything, or switch a
-denial off. OPA refuses such a policy ("conflicting rule"). For the path of every rule, this module refuses:
+Data of an operator change without the rules, so a gateway looks at them at each load:
 
-- data at the path of a rule, or below it, whatever its value;
-- a value that is no mapping above a rule: nothing could stand below it;
-- a package at the path of a rule, or below it.
+- Data at the path of a rule, or below it, would never be read, or would stand in its place. OPA refuses such a policy.
+- A value that is no mapping above a rule leaves no place for the rule.
+- Data that a rule reads by name and no file gives have no value, so a denial that reads them never holds.
 
-A grants file has `upstreams` at its top and nothing else, since all other names there are those of rules.
+A grants file has `upstreams` at its top and nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
-from gateway.policy import syntax
-from gateway.policy.syntax import Module, Problem, Rule
+from gateway.errors import PolicyBroken
+from gateway.policy.problems import nearest
 
+Path: TypeAlias = tuple[str, ...]
+"""A path below `data`, such as `("gateway", "grants")`."""
 _GRANTS: Final = ("gateway", "grants")
 _GRANTS_KEYS: Final = frozenset({"upstreams"})
+_OPEN: Final = (("gateway", "grants", "upstreams"), ("gateway", "grants", "index"))
+"""The places with keys of the operator's own, and of the gateway's index."""
+_SLOT: Final = "gateway/overlay/overlay.rego"
+"""The module that asks each family for each of its rules, also for rules that it lacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,70 +37,77 @@ class DataSource:
     value: Mapping[str, Any]
 
 
-def problems(modules: Sequence[Module], sources: Iterable[DataSource]) -> list[Problem]:
-    """Return every conflict of a rule with data or with a package, and what a grants file should not hold."""
-    rules: dict[tuple[str, ...], Rule] = {}
-    for module in modules:
-        for rule in syntax.rules(module):
-            rules.setdefault(rule.path, rule)
-    found = [problem for source in sources for problem in _in_source(source, rules)]
-    return found + [problem for module in modules for problem in _of_package(module, rules)]
+def require(rules: Iterable[Path], reads: Mapping[Path, str], sources: Iterable[DataSource], data: object) -> None:
+    """Raise `PolicyBroken` for data in the place of a rule, and for data that are read and missing.
+
+    `reads` are the data that rules read by name, with the place of a rule that does. `data` are the sources, merged.
+    """
+    known = sorted({path for path in rules if path})
+    for source in sources:
+        _require_grants(source, known)
+        for rule in known:
+            _require_apart(source, rule)
+    packages = {path[:end] for path in known for end in range(1, len(path))}
+    for path, place in reads.items():
+        if not place.startswith(_SLOT):
+            _require_present(path, place, packages, data)
 
 
-def _in_source(source: DataSource, rules: Mapping[tuple[str, ...], Rule]) -> Iterator[Problem]:
-    if source.at == _GRANTS:
-        yield from _in_grants(source, rules)
-    for path, rule in rules.items():
-        conflict = _conflict(source, path[1:])
-        if conflict is None:
-            continue
-        if conflict == path[1:]:
-            yield Problem(
-                f"{source.name}: it gives {_show_path(conflict)}, and so does a rule ({rule.place})",
-                "remove it from the data file, or give it another name: data may not take the place of a rule",
-            )
-        else:
-            yield Problem(
-                f"{source.name}: {_show_path(conflict)} is no mapping, and a rule stands below it ({rule.place})",
-                "remove it from the data file, or make it a mapping",
-            )
-
-
-def _in_grants(source: DataSource, rules: Mapping[tuple[str, ...], Rule]) -> Iterator[Problem]:
-    for key in source.value:
-        if key not in _GRANTS_KEYS and ("data", *_GRANTS, key) not in rules:
-            yield Problem(
-                f"{source.name}: {key!r} does not belong in a grants file{syntax.nearest(key, _GRANTS_KEYS)}",
+def _require_grants(source: DataSource, rules: Iterable[Path]) -> None:
+    for key in source.value if source.at == _GRANTS else ():
+        if key not in _GRANTS_KEYS and (*_GRANTS, key) not in rules:
+            raise PolicyBroken(
+                f"{source.name}: {key!r} does not belong in a grants file{nearest(key, _GRANTS_KEYS)}",
                 "write `upstreams` at the top, and all grants below it",
             )
 
 
-def _conflict(source: DataSource, path: tuple[str, ...]) -> tuple[str, ...] | None:
+def _require_apart(source: DataSource, rule: Path) -> None:
+    conflict = _conflict(source, rule)
+    if conflict == rule:
+        raise PolicyBroken(
+            f"{source.name}: it gives {_show_path(rule)}, and so does a rule",
+            "remove it from the data file, or give it another name: data may not take the place of a rule",
+        )
+    if conflict is not None:
+        raise PolicyBroken(
+            f"{source.name}: {_show_path(conflict)} is no mapping, and the rule {_show_path(rule)} stands below it",
+            "remove it from the data file, or make it a mapping",
+        )
+
+
+def _conflict(source: DataSource, rule: Path) -> Path | None:
     """Return the path where data replace a rule: the path of the rule, or a path above with a value that is no mapping."""
-    shared = min(len(source.at), len(path))
-    if source.at[:shared] != path[:shared]:
+    shared = min(len(source.at), len(rule))
+    if source.at[:shared] != rule[:shared]:
         return None
     value: object = source.value
-    for depth in range(len(source.at), len(path)):
+    for depth in range(len(source.at), len(rule)):
         if not isinstance(value, dict):
-            return path[:depth]
+            return rule[:depth]
         mapping = cast("dict[str, object]", value)
-        if path[depth] not in mapping:
+        if rule[depth] not in mapping:
             return None
-        value = mapping[path[depth]]
-    return path
+        value = mapping[rule[depth]]
+    return rule
 
 
-def _of_package(module: Module, rules: Mapping[tuple[str, ...], Rule]) -> Iterator[Problem]:
-    package = tuple(module.package.split("."))
-    for end in range(2, len(package) + 1):
-        rule = rules.get(package[:end])
-        if rule is not None:
-            yield Problem(
-                f"{module.file}: the package {module.package} stands at or below a rule ({rule.place})",
-                "give the package or the rule another name",
+def _require_present(path: Path, read_at: str, packages: Collection[Path], data: object) -> None:
+    if any(path[: len(place)] == place for place in _OPEN):
+        return
+    value: object = data
+    for depth, step in enumerate(path):
+        if not isinstance(value, dict):
+            return  # a rule may look at the kind of a value
+        mapping, here = cast("dict[str, object]", value), path[: depth + 1]
+        if step not in mapping and here not in packages:
+            known = {*mapping, *(package[depth] for package in packages if package[:-1] == here[:-1])}
+            raise PolicyBroken(
+                f"{read_at}: there is no `{_show_path(here)}`: no rule and no data file gives it{nearest(step, known)}",
+                "mend its name, or give it in a data file",
             )
+        value = mapping.get(step, {})
 
 
-def _show_path(path: tuple[str, ...]) -> str:
+def _show_path(path: Path) -> str:
     return ".".join(("data", *path))

@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from gateway.errors import PolicyBroken
-from gateway.policy import bundle, syntax
+from gateway.policy import bundle
+from gateway.policy.problems import nearest
 from gateway.policy.shadowing import DataSource
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def _require(change: LimitChange, in_force: Mapping[str, Any]) -> None:
     place, limit = f"limits.task.{change.name}", in_force.get(change.name)
     if not isinstance(limit, dict):
         raise PolicyBroken(
-            f"{place}: the policy has no such limit{syntax.nearest(change.name, in_force)}",
+            f"{place}: the policy has no such limit{nearest(change.name, in_force)}",
             "correct its name in gateway.yaml; docs/policy/history.md#limits has all limits",
         )
     numbers = cast("Mapping[str, Any]", limit)

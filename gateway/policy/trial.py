@@ -1,7 +1,7 @@
 """A policy is tried in a process of its own before it is put into force.
 
-The engine cannot be interrupted and holds the event loop, so a slow rule or test would hold up every call. The process has its
-own loop, a lower priority, and bounds on its processor time and memory. On Linux it ends with the gateway.
+An evaluation cannot be interrupted and holds the event loop, so a slow rule would hold up every call. The process has its own
+loop, a lower priority, and bounds on its processor time and memory. On Linux it ends with the gateway.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from typing import Any, Final, cast
 import msgspec
 
 from gateway.errors import PolicyBroken, PolicyUnavailable
-from gateway.policy.bundle import Bundle
 from gateway.policy.child_process import ask_process
-from gateway.policy.selftest import Suite
+from gateway.policy.shadowing import DataSource
 
 _PATIENCE: Final = 600
 """Seconds until a trial that gets no processor time is given up."""
@@ -24,15 +23,17 @@ _PATIENCE: Final = 600
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A policy to be tried. `limit` is the processor time in seconds that one answer may take; `None` is no limit. `places`
-    has the name of a data file for people, by `DataFile.name`; the policy judges the data files named there."""
+    """A policy to be tried: the code of its plan, its data, and the files that the data come from.
 
-    policy: Bundle
-    suites: tuple[Suite, ...] = ()
+    `limit` is the processor time in seconds that one answer may take; `None` is no limit. `places` has the name of a data file
+    for people, by `DataFile.name`; the policy judges the data files named there.
+    """
+
+    code: bytes
+    data: str
+    sources: tuple[DataSource, ...] = ()
     limit: float | None = None
     places: dict[str, str] = field(default_factory=dict[str, str])
-    code: bytes = b""
-    """The code of the compiled policy, which has to answer as the engine does; empty without one."""
     seconds: int = 60
     """Processor time of the whole trial."""
     memory: int = 2 * 2**30
@@ -69,14 +70,14 @@ def _require_good(trial: Trial, lines: list[dict[str, Any]], status: int) -> Non
     if status == -signal.SIGXCPU:
         raise PolicyBroken(
             f"the policy took more than {trial.seconds} s of processor time to be tried, and was at {place}",
-            "simplify the rule or the test there",
+            "simplify the rule there, or make the data smaller",
         )
     if status == -signal.SIGABRT:
         raise PolicyBroken(
             f"the policy took more than {trial.memory >> 20} MiB of memory to be tried, and was at {place}",
-            "simplify the rule or the test there, or make the data smaller",
+            "simplify the rule there, or make the data smaller",
         )
     raise PolicyBroken(
         f"the process that tried the policy ended with status {status}, and was at {place}",
-        "look at the rule or the test there; a process that is killed may have lacked memory; save a file to try again",
+        "look at the rule there; a process that is killed may have lacked memory; save a file to try again",
     )

@@ -7,26 +7,27 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import json
 import marshal
 import os
 import resource
 import signal
 import sys
 import time
+from functools import partial
 from types import CodeType
 from typing import Final, cast
 
 import msgspec
 
 from gateway import own_process
-from gateway.errors import PolicyBroken, PolicyError, PolicyUnavailable
-from gateway.policy import load_checks, selftest, speed
-from gateway.policy.embedded import Embedded, Entrypoint
-from gateway.policy.evaluator_agreement import require_agreement
+from gateway.errors import PolicyError
+from gateway.model.wire import JsonObject
+from gateway.policy import load_checks, shadowing, speed
+from gateway.policy.entrypoint import Entrypoint
 from gateway.policy.plan.program import CompiledPolicy, Program
 from gateway.policy.plan.values import read_json
-from gateway.policy.problems import DATA_FILES, GRANTS, DataFile
-from gateway.policy.selftest import Suite
+from gateway.policy.problems import DATA_FILES
 from gateway.policy.trial import Trial
 
 NICENESS: Final = 5
@@ -48,7 +49,7 @@ def main() -> None:
     except PolicyError as error:
         _write({"problem": error.message, "remedy": error.remedy})
     except MemoryError:
-        os.abort()  # as the engine does
+        os.abort()
     else:
         _write({"good": True})
 
@@ -65,59 +66,25 @@ def bound(kind: int, value: int) -> None:
 
 
 async def require(trial: Trial) -> None:
-    """Load a policy, judge its data, ask its fixtures and probes, and run its tests. Raise `PolicyError`."""
+    """Load a policy, judge its data, and ask its fixtures and probes. Raise `PolicyError`."""
     _at("loading it")
-    engine = Embedded(trial.policy, deadline=trial.seconds)
+    code = cast("CodeType", marshal.loads(trial.code))  # noqa: S302 - the gateway that started this process runs it too
+    program = Program(code, read_json(trial.data))
+    policy = CompiledPolicy(program, deadline=trial.seconds, thread_time=time.thread_time)
     _at("its data")
+    shadowing.require(program.rules, program.reads, trial.sources, json.loads(trial.data))
     for file in DATA_FILES:
         if file.name in trial.places:
-            _require_readable(file, engine, trial)
+            file.require(policy.problems(file), trial.places[file.name])
     _at("its fixtures")
-    await load_checks.require(_Untimed(engine))
+    await load_checks.require(partial(_answer, policy))
     if trial.limit is not None:
         _at("its probes")
-        speed.require(engine, trial.policy, trial.limit)
-    if trial.code:
-        _at("its compiled form")
-        await require_agreement(_load_compiled(trial), engine, trial.policy)
-    for suite in trial.suites:
-        _require_passed(suite)
+        speed.require(policy, trial.data, trial.limit)
 
 
-def _load_compiled(trial: Trial) -> CompiledPolicy:
-    code = cast("CodeType", marshal.loads(trial.code))  # noqa: S302 - the gateway that started this process runs it too
-    program = Program(code, read_json(trial.policy.data))
-    return CompiledPolicy(program, deadline=trial.seconds, thread_time=time.thread_time)
-
-
-def _require_readable(file: DataFile, engine: Embedded, trial: Trial) -> None:
-    place = trial.places[file.name]
-    try:
-        file.require(engine.problems(file), place)
-    except PolicyUnavailable:
-        if file is GRANTS and (found := speed.refused_expression(trial.policy)):
-            raise PolicyBroken(f"{place}: {found}", "write a smaller regular expression") from None
-        raise
-
-
-def _require_passed(suite: Suite) -> None:
-    _at("loading its tests")
-    tests = selftest.run(suite, starting=lambda name, place: _at(f"the test {name} ({place})"))
-    failed = [test for test in tests if not test.passed]
-    if failed:
-        first, more = failed[0], f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-        raise PolicyBroken(
-            f"{first.place}: the test {first.name} fails: {first.detail}{more}",
-            "mend the rule or the test; `opagate policy test` runs all of them",
-        )
-
-
-class _Untimed:
-    def __init__(self, engine: Embedded) -> None:
-        self._engine = engine
-
-    async def evaluate(self, entrypoint: Entrypoint, document: bytes) -> object:
-        return self._engine.answer(entrypoint, document)
+async def _answer(policy: CompiledPolicy, entrypoint: Entrypoint, document: JsonObject) -> object:
+    return policy.answer(entrypoint, document)
 
 
 def _at(place: str) -> None:

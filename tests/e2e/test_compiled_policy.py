@@ -39,38 +39,41 @@ def _policy(gateway: GatewayProcess) -> dict[str, Any]:
 
 def test_the_shipped_rules_are_compiled_with_the_grants_of_the_operator(echo_server: ServerProcess, tmp_path: Path):
     with running_gateway(config(echo_server, policy(tmp_path)), tmp_path) as gateway:
-        assert _policy(gateway)["evaluator"] == "plan"
-        assert "evaluator_note" not in _policy(gateway)
         shipped = store.digest_of(bytes(store.unpack(store.SHIPPED.read_bytes(), "shipped.plan").plan))
         assert _policy(gateway)["plan"] == entries(tmp_path, "start")[0]["policy"]["plan"] == shipped
         assert Caller(gateway).call("echo", text="hello").text == "hello"
 
 
-@pytest.mark.opa
-def test_own_rules_are_compiled_by_a_command_while_the_gateway_runs(
-    echo_server: ServerProcess, opa_path: Path, tmp_path: Path
-):
-    overlay = tmp_path / "overlay"
+def _settings(server: ServerProcess, folder: Path, more: str = "") -> str:
+    overlay = folder / "overlay"
     (overlay / "acme").mkdir(parents=True)
     (overlay / "acme" / HOSTILE).write_text(OVERLAY, "utf-8")
-    settings = config(echo_server, policy(tmp_path)).replace("policy: {", f"policy: {{overlay: {overlay}, ")
-    with running_gateway(settings, tmp_path) as gateway:
-        before = _policy(gateway)
-        refused = Caller(gateway).call("echo", text="acme").codes
-        environment = os.environ | {
-            "PATH": f"{opa_path.parent}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": str(ROOT),
-        }
-        command = [sys.executable, "-m", "gateway", "policy", "compile", "--config", str(tmp_path / "gateway.yaml")]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        until(lambda: _policy(gateway)["evaluator"] == "plan")
-        digest = _policy(gateway)["plan"]
-        assert digest in done.stdout
-        until(lambda: [entry["plan"] for entry in entries(tmp_path, "policy")] == [digest])
+    return config(server, policy(folder)).replace("policy: {", f"policy: {{overlay: {overlay}, {more}")
 
-        assert before["evaluator"] == "regorus"
-        assert "opagate policy compile" in before["evaluator_note"]
+
+@pytest.mark.opa
+def test_own_rules_are_compiled_by_the_opa_on_the_machine(echo_server: ServerProcess, opa_path: Path, tmp_path: Path):
+    with running_gateway(_settings(echo_server, tmp_path), tmp_path) as gateway:
         assert not [*tmp_path.rglob("owned")]
-        assert refused == Caller(gateway).call("echo", text="acme").codes == ["acme/no"]
+        assert Caller(gateway).call("echo", text="acme").codes == ["acme/no"]
         assert Caller(gateway).call("echo", text="hello").text == "hello"
+        overlay = next(tmp_path.rglob("*.rego"))
+        overlay.write_text(OVERLAY.replace('"acme" if', '"other" if').replace('== "acme"', '== "other"'), "utf-8")
+        until(lambda: len(entries(tmp_path, "policy")) == 1)
+
+        assert entries(tmp_path, "policy")[0]["plan"] == _policy(gateway)["plan"]
+        assert Caller(gateway).call("echo", text="acme").text == "acme"
+
+
+@pytest.mark.opa
+def test_signed_rules_run_where_there_is_no_opa(echo_server: ServerProcess, opa_path: Path, tmp_path: Path):
+    settings = _settings(echo_server, tmp_path)
+    command = [sys.executable, "-m", "gateway", "policy", "build", "--overlay", "overlay", "--sign", "key.pem"]
+    environment = os.environ | {"PATH": f"{opa_path.parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    key = done.stdout.splitlines()[-1].strip()
+
+    with running_gateway(settings.replace("policy: {", f"policy: {{{key}, "), tmp_path) as gateway:
+        assert _policy(gateway)["plan"] in done.stdout
+        assert Caller(gateway).call("echo", text="acme").codes == ["acme/no"]

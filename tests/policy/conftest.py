@@ -1,4 +1,4 @@
-"""The shipped policy, and one with other data, on both engines: the embedded one and a real OPA."""
+"""The shipped policy, and one with other data: compiled, and in a real OPA."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType
 from typing import Any, cast
 
 import pytest
@@ -21,9 +20,9 @@ import yaml
 
 from gateway.errors import PolicyError
 from gateway.policy import bundle
-from gateway.policy.embedded import Embedded, Entrypoint
-from gateway.policy.plan import compile_process, store, values
-from gateway.policy.plan.program import CompiledPolicy, Program
+from gateway.policy.entrypoint import Entrypoint
+from gateway.policy.plan.program import CompiledPolicy
+from tests.compiled_policy import compiled
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -73,36 +72,23 @@ class Opa:
 
 @dataclass(frozen=True)
 class Engines:
-    """One policy on both engines; `opa` is absent where there is none."""
+    """One policy, compiled and in OPA; `opa` is absent where there is none."""
 
-    embedded: Embedded
+    policy: CompiledPolicy
     opa: Opa | None = None
-    compiled: CompiledPolicy | None = None
 
     async def both(self, entrypoint: Entrypoint, document: dict[str, Any], *, typed: bool = True) -> dict[str, Any]:
-        """The answer, which must be the same whole document on both, and of the compiled policy. For a document that breaks the schema, one
-        engine may fail (a refusal by the gateway) where the other refuses in words."""
-        encoded = json.dumps(document).encode()
+        """The answer, which must be the same whole document in OPA. For a document that breaks the schema, one may fail (a
+        refusal by the gateway) where the other refuses in words."""
         try:
-            answer = await self.embedded.evaluate(entrypoint, encoded)
+            answer = self.policy.answer(entrypoint, document)
         except PolicyError:
             answer = FAILED
-        if self.compiled is not None:
-            other = self._of_compiled(entrypoint, document)
-            refused = not typed and _refuses(answer) and _refuses(other)
-            assert refused or other == answer, json.dumps(document)
         if self.opa is not None:
-            other = self.opa.evaluate(entrypoint, encoded)
+            other = self.opa.evaluate(entrypoint, json.dumps(document).encode())
             refused = not typed and _refuses(answer) and _refuses(other)
             assert refused or other == answer, json.dumps(document)
         return cast("dict[str, Any]", answer)
-
-    def _of_compiled(self, entrypoint: Entrypoint, document: dict[str, Any]) -> object:
-        assert self.compiled is not None
-        try:
-            return self.compiled.answer(entrypoint, document)
-        except PolicyError:
-            return FAILED
 
 
 def _refuses(answer: object) -> bool:
@@ -173,10 +159,8 @@ def policies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def embedded(policies: dict[str, Path]) -> dict[str, Engines]:
-    """Each policy on the embedded engine."""
-    stored = store.unpack(store.SHIPPED.read_bytes(), store.SHIPPED.name)
-    code = compile_process.compile_plan(bytes(stored.plan))
-    return {name: Engines(_embedded(folder), compiled=_compiled(folder, code)) for name, folder in policies.items()}
+    """Each policy, compiled."""
+    return {name: Engines(compiled(bundle.read_folder(folder))) for name, folder in policies.items()}
 
 
 @pytest.fixture(scope="session")
@@ -186,7 +170,7 @@ def engines(
     opa_path: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[dict[str, Engines]]:
-    """Each policy on both engines."""
+    """Each policy, compiled and in OPA."""
     folder = tmp_path_factory.mktemp("opa")
     processes: list[subprocess.Popen[bytes]] = []
     found: dict[str, Engines] = {}
@@ -196,22 +180,13 @@ def engines(
         command = [opa_path, "run", "--server", "--addr", f"unix://{address}", "--log-level", "error", "--bundle", path]
         processes.append(subprocess.Popen(command))
         connections.append(connected(address))
-        found[name] = Engines(embedded[name].embedded, Opa(connections[-1]), embedded[name].compiled)
+        found[name] = Engines(embedded[name].policy, Opa(connections[-1]))
     yield found
     for connection in connections:
         connection.close()
     for process in processes:
         process.kill()
         process.wait()
-
-
-def _compiled(folder: Path, code: CodeType) -> CompiledPolicy:
-    data = values.read_json(bundle.read_folder(folder).data)
-    return CompiledPolicy(Program(code, data), deadline=5.0, thread_time=time.thread_time)
-
-
-def _embedded(folder: Path) -> Embedded:
-    return Embedded(bundle.read_folder(folder), deadline=5.0)
 
 
 def connected(address: Path) -> UnixConnection:

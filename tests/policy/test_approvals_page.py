@@ -17,13 +17,13 @@ from gateway.model.decision import Decision
 from gateway.model.wire import JsonObject
 from gateway.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.policy import bundle, folders, verdict
-from gateway.policy import document as documents
-from gateway.policy.embedded import Embedded
 from gateway.policy.folders import PolicyFolders, find_shipped
+from gateway.policy.plan.program import CompiledPolicy
 from gateway.policy.problems import SETTINGS
 from gateway.replay.engine import replay
 from gateway.replay.reader import read_traces
 from tests import tiny_policy
+from tests.compiled_policy import compiled
 from tests.policy.conftest import FIXTURES, ROOT, put
 
 PAGE: Final = (ROOT / "docs/policy/approvals.md").read_text("utf-8")
@@ -55,8 +55,8 @@ def call(**places: object) -> dict[str, Any]:
     return made
 
 
-def decide(engine: Embedded, document: dict[str, Any]) -> dict[str, Any]:
-    return cast("dict[str, Any]", engine.answer("decision", json.dumps(document).encode()))
+def decide(engine: CompiledPolicy, document: dict[str, Any]) -> dict[str, Any]:
+    return cast("dict[str, Any]", engine.answer("decision", document))
 
 
 def rules_of(answer: dict[str, Any]) -> list[dict[str, Any]]:
@@ -71,7 +71,7 @@ def fact(*names: str, codes: tuple[str, ...] = ("approval/grant",), **fields: ob
 
 
 @pytest.fixture(scope="module")
-def configured(tmp_path_factory: pytest.TempPathFactory) -> Embedded:
+def configured(tmp_path_factory: pytest.TempPathFactory) -> CompiledPolicy:
     """The policy with the settings of the page."""
     folder = tmp_path_factory.mktemp("policy") / "rego"
     shutil.copytree(ROOT / "rego", folder)
@@ -79,29 +79,29 @@ def configured(tmp_path_factory: pytest.TempPathFactory) -> Embedded:
     settings = yaml.safe_load(data.read_text("utf-8")) | yaml.safe_load(block("text", "own_calls:"))
     data.write_text(yaml.safe_dump(settings), "utf-8")
     (folder / bundle.GRANTS).write_text(GRANTS, "utf-8")
-    return Embedded(bundle.read_folder(folder), deadline=5.0)
+    return compiled(bundle.read_folder(folder))
 
 
 @pytest.fixture(scope="module")
-def overlaid(tmp_path_factory: pytest.TempPathFactory) -> Embedded:
+def overlaid(tmp_path_factory: pytest.TempPathFactory) -> CompiledPolicy:
     """The policy with the overlay of the page."""
     own = tiny_policy.write(
         tmp_path_factory.mktemp("own"), {"refunds/refunds.rego": block("rego", "package overlay.refunds")}
     )
     grants = tmp_path_factory.mktemp("grants") / "grants.yaml"
     grants.write_text(json.dumps({"upstreams": {"*": [{**GRANT, "approval": False}]}}), "utf-8")
-    return Embedded(folders.read_policy(PolicyFolders(find_shipped(), grants, own)), deadline=5.0)
+    return compiled(folders.read_policy(PolicyFolders(find_shipped(), grants, own)))
 
 
 @pytest.fixture(scope="module")
-def granted(tmp_path_factory: pytest.TempPathFactory) -> Embedded:
+def granted(tmp_path_factory: pytest.TempPathFactory) -> CompiledPolicy:
     """The policy with the grants of the page."""
     grants = tmp_path_factory.mktemp("grants") / "grants.yaml"
     grants.write_text(block("yaml", "triage-closes-tickets"), "utf-8")
-    return Embedded(folders.read_policy(PolicyFolders(find_shipped(), grants)), deadline=5.0)
+    return compiled(folders.read_policy(PolicyFolders(find_shipped(), grants)))
 
 
-def test_the_settings_of_the_page_have_no_problems(configured: Embedded):
+def test_the_settings_of_the_page_have_no_problems(configured: CompiledPolicy):
     assert configured.problems(SETTINGS) == []
 
 
@@ -117,7 +117,9 @@ def test_the_settings_of_the_page_have_no_problems(configured: Embedded):
         ({"sensitivity": "restricted"}, {"count": 2, "assurance": "mfa"}),
     ],
 )
-def test_the_settings_of_the_page_hold_by_class(configured: Embedded, places: dict[str, Any], wanted: dict[str, Any]):
+def test_the_settings_of_the_page_hold_by_class(
+    configured: CompiledPolicy, places: dict[str, Any], wanted: dict[str, Any]
+):
     answer = decide(configured, call(**places))
 
     (rule,) = rules_of(answer)
@@ -125,7 +127,7 @@ def test_the_settings_of_the_page_hold_by_class(configured: Embedded, places: di
     assert {name: rule[name] for name in wanted} == wanted
 
 
-def test_each_group_of_several_classes_is_asked_for(configured: Embedded):
+def test_each_group_of_several_classes_is_asked_for(configured: CompiledPolicy):
     document = call(environment="production", effect="mint")
     document["subject"]["properties"]["bound"] = True
     rules = rules_of(decide(configured, document))
@@ -149,7 +151,9 @@ def test_each_group_of_several_classes_is_asked_for(configured: Embedded):
         (("bob", "eve", "spiffe://corp/agent/triage"), {}, "ask"),
     ],
 )
-def test_the_grant_of_the_page_needs_two_persons(granted: Embedded, names: tuple[str, ...], fields: Any, effect: str):
+def test_the_grant_of_the_page_needs_two_persons(
+    granted: CompiledPolicy, names: tuple[str, ...], fields: Any, effect: str
+):
     approval = fact(*names, codes=("approval/effect", "approval/grant"), **fields)
     document = call(
         agent="spiffe://corp/agent/triage",
@@ -179,12 +183,10 @@ def test_the_demo_of_the_page_is_the_shipped_grant():
 async def test_the_trace_of_the_page_needs_two_persons(tmp_path: Path):
     trace = tmp_path / "two.jsonl"
     trace.write_text(json.dumps(json.loads(block("json", '"two-persons"'))) + "\n", "utf-8")
-    engine = Embedded(folders.read_policy(PolicyFolders(find_shipped())), deadline=5.0)
+    engine = compiled(folders.read_policy(PolicyFolders(find_shipped())))
 
     async def judge(document: JsonObject) -> Decision:
-        return verdict.read_decision(
-            engine.answer("decision", documents.encode(document)), frozenset(SUPPORTED_OBLIGATIONS)
-        )
+        return verdict.read_decision(engine.answer("decision", document), frozenset(SUPPORTED_OBLIGATIONS))
 
     outcomes = [outcome async for outcome in replay(read_traces(trace), judge)]
 
@@ -201,7 +203,7 @@ def refund(amount: object, approval: object = None) -> dict[str, Any]:
     return made
 
 
-def test_the_overlay_of_the_page_names_who_approves_a_large_refund(overlaid: Embedded):
+def test_the_overlay_of_the_page_names_who_approves_a_large_refund(overlaid: CompiledPolicy):
     answer = decide(overlaid, refund(500))
 
     assert decide(overlaid, refund(100))["effect"] == "allow"
@@ -219,18 +221,18 @@ def test_the_overlay_of_the_page_names_who_approves_a_large_refund(overlaid: Emb
         ({"groups": ["support"], "assurance": "mfa"}, "ask"),
     ],
 )
-def test_the_overlay_of_the_page_judges_the_release(overlaid: Embedded, fields: dict[str, Any], effect: str):
+def test_the_overlay_of_the_page_judges_the_release(overlaid: CompiledPolicy, fields: dict[str, Any], effect: str):
     approval = fact("bob", "eve", codes=("acme-refunds/large",), **fields)
 
     assert decide(overlaid, refund(500, approval))["effect"] == effect
 
 
-def with_approvers(folder: Path, approvers: object) -> Embedded:
+def with_approvers(folder: Path, approvers: object) -> CompiledPolicy:
     shutil.copytree(ROOT / "rego", folder / "rego")
     data = folder / "rego/gateway/settings/data.yaml"
     data.write_text(yaml.safe_dump(yaml.safe_load(data.read_text("utf-8")) | {"approvers": approvers}), "utf-8")
     (folder / "rego" / bundle.GRANTS).write_text(GRANTS, "utf-8")
-    return Embedded(bundle.read_folder(folder / "rego"), deadline=5.0)
+    return compiled(bundle.read_folder(folder / "rego"))
 
 
 NAMES: Final = ("every", "effects", "environments", "sensitivities", "families", "own_calls")

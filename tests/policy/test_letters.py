@@ -11,18 +11,21 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.policy import engine as rego
+from gateway.policy.bundle import Bundle
+from tests.compiled_policy import compiled
 from tests.policy.conftest import ROOT
 
 LETTERS = ROOT / "rego/gateway/lib/letters/letters.rego"
 QUERY = """
-package letters_of_all_texts
+package gateway.explanation
 
 import data.gateway.lib.letters
 
 lowered := [letters.lowered(text) | some text in input.texts]
 
 folded := [letters.folded(text) | some text in input.texts]
+
+result := {"lowered": lowered, "folded": folded}
 """
 LATER = re.compile(r"[\u1c89\u1c8a\ua7cb-\ua7dc\u0264\u019b\U00010d50-\U00010d85\U00016ea0-\U00016ed3]")
 """The letters of Unicode 16 and 17 and their lower case, which one engine knows and the other does not."""
@@ -31,15 +34,12 @@ LATER = re.compile(r"[\u1c89\u1c8a\ua7cb-\ua7dc\u0264\u019b\U00010d50-\U00010d85
 def answers(texts: list[str], opa: Path, folder: Path) -> list[dict[str, Any]]:
     """What both engines make of texts: `lowered` and `folded`."""
     document = json.dumps({"texts": texts})
-    engine = rego.new()
-    engine.add_policy("letters.rego", LETTERS.read_text("utf-8"))
-    engine.add_policy("query.rego", QUERY)
-    engine.set_input_json(document)
-    embedded = {name: json.loads(engine.eval_rule_as_json(f"data.letters_of_all_texts.{name}")) for name in NAMES}
+    modules = (("letters.rego", LETTERS.read_text("utf-8")), ("query.rego", QUERY))
+    embedded = cast("dict[str, Any]", compiled(Bundle(modules, "{}", "")).answer("explanation", {"texts": texts}))
     (folder / "query.rego").write_text(QUERY, "utf-8")
     (folder / "input.json").write_text(document, "utf-8")
     command = [opa, "eval", "-d", LETTERS, "-d", folder / "query.rego", "-i", folder / "input.json"]
-    done = subprocess.run([*command, "data.letters_of_all_texts"], capture_output=True, text=True, check=True)
+    done = subprocess.run([*command, "data.gateway.explanation.result"], capture_output=True, text=True, check=True)
     return [embedded, cast("dict[str, Any]", json.loads(done.stdout)["result"][0]["expressions"][0]["value"])]
 
 

@@ -15,7 +15,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.policy.embedded import Embedded
+from gateway.policy.plan.program import CompiledPolicy
 from tests.policy import test_overlay
 from tests.policy.conftest import FIXTURES, Opa
 from tests.policy.test_overlay import ASSURANCES
@@ -131,13 +131,13 @@ def is_released(case: dict[str, Any]) -> bool:
     )
 
 
-def answered(engine: Embedded, case: dict[str, Any]) -> dict[str, Any]:
-    return cast("dict[str, Any]", engine.answer("decision", json.dumps(document(case)).encode()))
+def answered(engine: CompiledPolicy, case: dict[str, Any]) -> dict[str, Any]:
+    return cast("dict[str, Any]", engine.answer("decision", document(case)))
 
 
 @_SETTINGS
 @given(case=CASES)
-def test_a_call_is_released_exactly_if_its_approvers_satisfy_all_rules(engine: Embedded, case: dict[str, Any]):
+def test_a_call_is_released_exactly_if_its_approvers_satisfy_all_rules(engine: CompiledPolicy, case: dict[str, Any]):
     answer = answered(engine, case)
 
     assert answer["effect"] == ("allow" if is_released(case) else "ask")
@@ -150,19 +150,21 @@ def test_a_call_is_released_exactly_if_its_approvers_satisfy_all_rules(engine: E
 @pytest.mark.opa
 @settings(_SETTINGS, max_examples=200)
 @given(case=CASES)
-def test_a_release_is_the_same_in_opa(engine: Embedded, opa: Opa, case: dict[str, Any]):
+def test_a_release_is_the_same_in_opa(engine: CompiledPolicy, opa: Opa, case: dict[str, Any]):
     assert opa.evaluate("decision", json.dumps(document(case)).encode()) == answered(engine, case)
 
 
 @settings(_SETTINGS, max_examples=100)
 @given(case=CASES, unreadable=UNREADABLE)
-def test_a_rule_that_cannot_be_read_refuses_every_approval(engine: Embedded, case: dict[str, Any], unreadable: object):
+def test_a_rule_that_cannot_be_read_refuses_every_approval(
+    engine: CompiledPolicy, case: dict[str, Any], unreadable: object
+):
     answer = answered(engine, {**case, "rules": [*case["rules"], unreadable]})
 
     assert (answer["effect"], answer["obligations"]) == ("deny", [])
 
 
-def test_the_cases_release_some_calls_and_hold_others(engine: Embedded):
+def test_the_cases_release_some_calls_and_hold_others(engine: CompiledPolicy):
     """Guard the property above against approvals that never hold."""
     one = {"id": "bob", "issuer": "https://a.example", "groups": ["sre"], "assurance": "mfa"}
     case = {

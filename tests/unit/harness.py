@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,10 +23,6 @@ from gateway.identity import anonymous, development
 from gateway.model.decision import Decision, Obligation, PolicyRevision, Refusal
 from gateway.model.target import Target
 from gateway.model.wire import Headers, JsonObject, UpstreamReply, UpstreamRequest
-from gateway.policy import embedded
-from gateway.policy.bundle import Bundle
-from gateway.policy.embedded import _LoadingSteps
-from gateway.policy.engine import Engine
 from gateway.protocol.replies import Reply
 from tests.unit.exchanges import new_exchange
 
@@ -199,30 +194,6 @@ async def read_out(answer: Any) -> Answer:
     return Answer(answer.status, answer.headers, b"".join(chunks), broken)
 
 
-@dataclass(frozen=True, slots=True)
-class _Loaded:
-    """A policy that an engine has loaded already. Each gateway uses a clone of the engine."""
-
-    engine: Engine
-
-    def __iter__(self) -> Iterator[None]:
-        return iter(())
-
-
-_loaded: dict[tuple[object, ...], _Loaded] = {}
-
-
-def _loaded_once(policy: Bundle) -> _Loaded:
-    """Return the engine that has loaded this policy in this thread."""
-    contents = (threading.get_ident(), policy.modules, policy.data, policy.roots)
-    if contents not in _loaded:
-        steps = _LoadingSteps(policy)
-        for _ in steps:
-            pass
-        _loaded[contents] = _Loaded(steps.engine)
-    return _loaded[contents]
-
-
 @asynccontextmanager
 async def bench(
     folder: Path,
@@ -256,7 +227,6 @@ async def bench(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(assembly, "upstream_transports", transports)
-        patch.setattr(embedded, "_LoadingSteps", _loaded_once)
         async with app.open_gateway(configuration) as gateway:
             yield Bench(gateway, port, folder, configuration)
 

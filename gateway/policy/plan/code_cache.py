@@ -1,7 +1,8 @@
-"""Compiled Python of plans, in files below the state folder.
+"""Compiled Python of plans, in files.
 
-A file is used if its digest, under a key of the gateway, fits its content, the plan, the generator and the Python that runs.
-Any other file is as good as none: the code is made again.
+A file below the state folder is used if its digest, under a key of the gateway, fits. The digest covers its content, the plan, the
+generator and the Python that runs. The code of the shipped plan stands where Python keeps its compiled modules: who may write there may change
+the gateway itself. Any other file is as good as none: the code is made again.
 """
 
 from __future__ import annotations
@@ -13,11 +14,18 @@ import os
 import secrets
 import sys
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Final
 
+from gateway.policy.plan import store
+
 _DIGEST: Final = 32
 _MOST: Final = 64 * 2**20
+_GATEWAY: Final = Path(__file__).parents[2]
+_SHIPPED_CODE: Final = (
+    Path(__file__).with_name("__pycache__") / f"{store.SHIPPED.stem}.{sys.implementation.cache_tag}.code"
+)
 
 
 class CodeCache:
@@ -57,6 +65,46 @@ class CodeCache:
 
     def _digest(self, mark: str, code: bytes) -> bytes:
         return hmac.digest(self._key, mark.encode() + b"\0" + code, "sha256")
+
+
+def is_shipped(mark_: str) -> bool:
+    """Return whether a mark is that of the shipped plan."""
+    return mark_ == _shipped_mark()
+
+
+def load_shipped(mark_: str) -> bytes | None:
+    """Return the code of the shipped plan, `None` for another mark, or if there is none yet."""
+    try:
+        content = _SHIPPED_CODE.read_bytes()
+    except OSError:
+        return None
+    head = mark_.encode() + b"\n"
+    return content[len(head) :] if content.startswith(head) else None
+
+
+def write_shipped(mark_: str, code: bytes) -> None:
+    """Keep the code of the shipped plan for the next start, where Python may write its compiled modules."""
+    if sys.dont_write_bytecode:
+        return
+    fresh = _SHIPPED_CODE.with_name(f".{secrets.token_hex(8)}")
+    with suppress(OSError):
+        _SHIPPED_CODE.parent.mkdir(exist_ok=True)
+        fresh.write_bytes(mark_.encode() + b"\n" + code)
+        fresh.replace(_SHIPPED_CODE)
+
+
+@cache
+def _shipped_mark() -> str:
+    return mark(bytes(store.read_shipped().plan))
+
+
+@cache
+def digest_gateway() -> bytes:
+    """Return a digest of the gateway's own code. The code stays the same while the gateway runs."""
+    found = hashlib.sha256()
+    for path in sorted(_GATEWAY.rglob("*.py")):
+        found.update(path.read_bytes())
+    return found.digest()
 
 
 def mark(plan: bytes) -> str:

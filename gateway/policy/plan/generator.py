@@ -16,7 +16,7 @@ from functools import partial
 from typing import Final
 
 from gateway.errors import PolicyBroken
-from gateway.policy.plan import forms, trees, usage
+from gateway.policy.plan import forms, paths, trees, usage
 from gateway.policy.plan.blocks import FunctionBody, write_body
 from gateway.policy.plan.forms import Term
 from gateway.policy.plan.functions import python_name
@@ -56,11 +56,11 @@ def module(plan: Plan) -> ast.Module:
 
 
 def _tables(plan: Plan, names: Mapping[str, str]) -> list[ast.stmt]:
-    """Return the tables by which the program finds entries, rules of computed paths, places of rules, and lasting rules."""
+    """Return the tables of a program: entries, rules by their paths, places of rules, lasting rules, and the data that rules read."""
     entries = [
         (trees.constant(entry.name), trees.name(f"entry_{number_}")) for number_, entry in enumerate(plan.entries)
     ]
-    paths = [
+    rules = [
         (trees.tuple_of(map(trees.constant, function.path)), trees.name(names[function.name]))
         for function in plan.functions
         if function.path
@@ -68,9 +68,13 @@ def _tables(plan: Plan, names: Mapping[str, str]) -> list[ast.stmt]:
     places = [
         (trees.constant(names[function.name]), trees.constant(_place(function, plan))) for function in plan.functions
     ]
-    lasting = usage.independent_rules(plan.functions)
-    rules = [(trees.constant(names[name]), trees.name(names[name])) for name in names if name in lasting]
-    tables = {"ENTRIES": entries, "BY_PATH": paths, "PLACES": places, "LASTING": rules}
+    kept = usage.independent_rules(plan.functions)
+    lasting = [(trees.constant(names[name]), trees.name(names[name])) for name in names if name in kept]
+    reads = [
+        (trees.tuple_of(map(trees.constant, path)), trees.constant(place))
+        for path, place in paths.find_reads(plan).items()
+    ]
+    tables = {"ENTRIES": entries, "BY_PATH": rules, "PLACES": places, "LASTING": lasting, "READS": reads}
     return [trees.assign(name, trees.mapping(pairs)) for name, pairs in tables.items()]
 
 

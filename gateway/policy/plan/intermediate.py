@@ -56,7 +56,7 @@ _FIELDS: Final[Mapping[str, Mapping[str, str]]] = {
     }.items()
 }
 """The fields of each statement, with the kind of value that each holds."""
-REMEDY: Final = "set policy.engine.evaluator: regorus, and report this with the version of OPA"
+REMEDY: Final = "report this with the version of OPA; policy.engine: opa has an OPA of your own evaluate the policy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,15 +182,21 @@ def _require_known(plan: Plan) -> None:
         raise PolicyBroken("the plan of the policy has two functions of one name", REMEDY)
     if any(local < 0 for function in plan.functions for local in function.params):
         raise PolicyBroken("the plan of the policy has a parameter that is not known", REMEDY)
-    missing = sorted(plan.builtins - FUNCTIONS.keys())
     for found in (*plan.functions, *plan.entries):
         for statement in statements(found.blocks):
             _require_statement(statement, plan)
             called = statement.fields.get("func")
-            if called is not None and called not in names and called not in plan.builtins:
-                missing.append(str(called))
-    if missing:
-        raise PolicyBroken(f"the policy calls {missing[0]}, which its compiled form does not have", REMEDY)
+            if called is not None and called not in names and called not in FUNCTIONS:
+                raise _unknown_function(called, f"{plan.files[statement.fields['file']]}:{statement.row}")
+    if missing := sorted(plan.builtins - FUNCTIONS.keys()):
+        raise _unknown_function(missing[0], "the policy")
+
+
+def _unknown_function(name: str, place: str) -> PolicyBroken:
+    return PolicyBroken(
+        f"{place}: the function {name} may not be used in a policy that the gateway evaluates",
+        "have the gateway supply what it gives as input or data, or evaluate this policy in an OPA of your own (policy.engine: opa)",
+    )
 
 
 def _require_statement(statement: Statement, plan: Plan) -> None:

@@ -1,4 +1,8 @@
-"""Loading of compiled policies: the plan of the rules, and its code from the cache or from a compiling process."""
+"""Loading of policies: the plan of the rules, and its code from a cache or from a compiling process.
+
+The shipped rules come with their plan. Other rules need a plan with a signature that counts, or the OPA program on this machine,
+which checks, tests and compiles them (`authoring.py`).
+"""
 
 from __future__ import annotations
 
@@ -8,15 +12,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import CodeType
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from gateway.background import in_thread
 from gateway.errors import PolicyBroken, PolicyUnavailable
-from gateway.policy.bundle import Bundle
+from gateway.policy import authoring
+from gateway.policy.bundle import Bundle, Suite
 from gateway.policy.child_process import ask_process
+from gateway.policy.opa_program import HOW_TO_GET, find_program
 from gateway.policy.plan import code_cache, store
 from gateway.policy.plan.code_cache import CodeCache
-from gateway.policy.plan.compile_process import CODE, PROBLEM
+from gateway.policy.plan.compile_process import CODE, PROBLEM, compile_plan
 from gateway.policy.plan.program import Program
 from gateway.policy.plan.signatures import PlanTrust, UntrustedPlan
 from gateway.policy.plan.store import StoredPlan
@@ -24,79 +30,109 @@ from gateway.policy.plan.values import read_json
 
 _PATIENCE: Final = 120
 """Seconds for a process that compiles."""
+_SMALL: Final = 64 * 2**10
+"""Bytes of a plan that takes less time than the start of a process."""
 _KEPT: Final = 4
-"""Codes that are kept where no cache keeps them: a change of grants alone compiles nothing."""
+"""Codes and plans that are kept where no cache keeps them: a change of grants alone compiles nothing."""
 _CODES: Final[dict[str, bytes]] = {}
+_PLANS: Final[dict[str, bytes]] = {}
 NO_TRUST: Final = PlanTrust()
-
-UNFIT: Final = "no compiled form fits the rules in force, so regorus evaluates them, at half the speed; `opagate policy compile` makes it"
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A compiled policy. `reason` says in one sentence why there is none."""
+    """A compiled policy: its program, the code of the program for another process, and the digest of its plan in hex."""
 
-    program: Program | None
-    reason: str = ""
-    code: bytes = b""
-    """The code of the program, for another process of this gateway."""
-    digest: str = ""
-    """The digest of the plan in hex."""
+    program: Program
+    code: bytes
+    digest: str
 
 
-_SIGN: Final = "compile with `opagate policy compile` on this machine, or with `--sign` where you build"
+class PlanCaches(NamedTuple):
+    """Files below the state folder: the code of a plan, and the plan of rules that were judged on this machine."""
+
+    code: CodeCache
+    judged: CodeCache
 
 
 class Plans:
-    """Compiled policies. `cache` keeps their code; without it each start compiles anew. `trust` says which plans in files count."""
+    """Compiled policies. Without caches each start compiles anew. `trust` says which plans in files count."""
 
-    def __init__(self, cache: CodeCache | None = None, trust: PlanTrust = NO_TRUST) -> None:
-        self._cache = cache
+    def __init__(self, caches: PlanCaches | None = None, trust: PlanTrust = NO_TRUST) -> None:
+        self._caches = caches
         self._trust = trust
 
-    async def load(self, policy: Bundle, folders: Sequence[Path]) -> Loaded:
-        """Return the compiled form of a policy. `folders` are its folders, with plans beside them."""
-        try:
-            stored, reason = await in_thread(partial(find_plan, policy, folders, self._trust))
-            if stored is None:
-                return Loaded(None, reason)
-            plan = bytes(stored.plan)
-            code = await self._code(plan)
-        except PolicyBroken as error:
-            return Loaded(None, f"{error.message}; {error.remedy}; regorus evaluates the rules")
+    async def load(self, policy: Bundle, folders: Sequence[Path] = (), suites: Sequence[Suite] = ()) -> Loaded:
+        """Return the compiled form of a policy. `folders` are its folders, with plans beside them; `suites` its tests.
+
+        Raise `PolicyBroken`.
+        """
+        stored, reason = await in_thread(partial(find_plan, policy, folders, self._trust))
+        plan = bytes((stored or await self._judge(policy, suites, reason)).plan)
+        code = await self._code(plan)
         decoded = cast("CodeType", marshal.loads(code))  # noqa: S302 - from a process that this one started, or its cache
-        program = Program(decoded, read_json(policy.data))
-        return Loaded(program, code=code, digest=store.digest_of(plan))
+        return Loaded(Program(decoded, read_json(policy.data)), code, store.digest_of(plan))
+
+    async def _judge(self, policy: Bundle, suites: Sequence[Suite], reason: str) -> StoredPlan:
+        """Return the plan of rules that OPA has checked and tested, now or before."""
+        rules = store.digest(policy.modules)
+        mark = await in_thread(partial(_mark_judged, rules, suites))
+        kept = _PLANS.get(mark)
+        if kept is None and self._caches is not None:
+            kept = await in_thread(partial(self._caches.judged.load_code, mark))
+        if kept is not None:
+            return store.unpack(kept, "the plan in the state folder")
+        if find_program() is None:
+            raise PolicyBroken(
+                f"{reason}, and there is no `opa` on PATH to compile the rules", f"{SIGN}; or {HOW_TO_GET}"
+            )
+        judged = store.unpack(_PLANS[rules], "the plan in memory") if rules in _PLANS else None
+        stored = await in_thread(partial(authoring.judge, policy, suites, judged))
+        packed = await in_thread(partial(store.pack, stored))
+        for name in (rules, mark):
+            _keep(_PLANS, name, packed)
+        if self._caches is not None:
+            await in_thread(partial(self._caches.judged.write, mark, packed))
+        return stored
 
     async def _code(self, plan: bytes) -> bytes:
         mark = code_cache.mark(plan)
-        code = _CODES.get(mark)
-        if code is None and self._cache is not None:
-            code = await in_thread(partial(self._cache.load_code, mark))
+        code = _CODES.get(mark) or await in_thread(partial(code_cache.load_shipped, mark))
+        if code is None and self._caches is not None:
+            code = await in_thread(partial(self._caches.code.load_code, mark))
         if code is not None:
             return code
-        code = await _compile_in_process(plan)
-        if self._cache is None:
-            _remember(mark, code)
-        else:
-            await in_thread(partial(self._cache.write, mark, code))
+        code = marshal.dumps(compile_plan(plan)) if len(plan) < _SMALL else await _compile_in_process(plan)
+        await in_thread(partial(self._write, mark, code))
         return code
+
+    def _write(self, mark: str, code: bytes) -> None:
+        if code_cache.is_shipped(mark):
+            code_cache.write_shipped(mark, code)
+        if self._caches is None:
+            _keep(_CODES, mark, code)
+        else:
+            self._caches.code.write(mark, code)
+
+
+def _mark_judged(rules: str, suites: Sequence[Suite]) -> str:
+    return store.digest_judged(rules, suites, code_cache.digest_gateway())
 
 
 def remember(plan: bytes, code: CodeType) -> None:
     """Keep the code of a plan for this process."""
-    _remember(code_cache.mark(plan), marshal.dumps(code))
+    _keep(_CODES, code_cache.mark(plan), marshal.dumps(code))
 
 
-def _remember(mark: str, code: bytes) -> None:
-    _CODES[mark] = code
-    while len(_CODES) > _KEPT:
-        del _CODES[next(iter(_CODES))]
+def _keep(kept: dict[str, bytes], mark: str, content: bytes) -> None:
+    kept[mark] = content
+    while len(kept) > _KEPT:
+        del kept[next(iter(kept))]
 
 
 def find_plan(policy: Bundle, folders: Sequence[Path], trust: PlanTrust) -> tuple[StoredPlan | None, str]:
     """Return the plan of a policy, or the reason why none is used. Raise `PolicyBroken` for a file that is no plan."""
-    rules, reason = store.digest(policy.modules), UNFIT
+    rules, reason = store.digest(policy.modules), "no compiled form fits the rules"
     shipped = store.read_shipped()
     if shipped.rules == rules:
         return shipped, ""
@@ -104,11 +140,14 @@ def find_plan(policy: Bundle, folders: Sequence[Path], trust: PlanTrust) -> tupl
         try:
             found = store.find(rules, place, trust)
         except UntrustedPlan as error:
-            reason = f"{place} {error}, so it is left out, and regorus evaluates the rules; {_SIGN}"
+            reason = f"{place} {error}, so it is left out"
             continue
         if found is not None:
             return found, ""
     return None, reason
+
+
+SIGN: Final = "run `opagate policy build --sign KEY` where OPA is, and name the key's public half in policy.plan_keys"
 
 
 async def _compile_in_process(plan: bytes) -> bytes:

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from types import CodeType, TracebackType
 from typing import Any, Final, cast
 
-from gateway.errors import PolicyLate, PolicyMalformed, PolicyUnavailable
+from gateway.errors import PolicyBroken, PolicyLate, PolicyMalformed, PolicyUnavailable
 from gateway.model.wire import JsonObject
 from gateway.policy import document as documents
+from gateway.policy import findings
 from gateway.policy.grant_index import with_grant_index
 from gateway.policy.plan.values import EvaluationFailed, U, Value, to_json
+from gateway.policy.problems import DataFile
 
 FILE: Final = "<the plan of the policy>"
 """The name of the written Python in tracebacks."""
 
 
 class Program:
-    """The rules of a policy with their data. `entries` are the names of its questions."""
+    """The rules of a policy with their data. `entries` are the names of its questions.
+
+    `rules` are its rules and functions by their paths below `data`, and `reads` are the data that they read by name, with a place.
+    """
 
     def __init__(self, code: CodeType, data: Value) -> None:
         names: dict[str, Any] = {"__name__": "opagate_policy"}
         exec(code, names)  # noqa: S102 - the code is written by `generator`, and `store` holds its digest
         self.entries = cast("Mapping[str, Callable[..., list[Any]]]", names["ENTRIES"])
+        self.rules: Mapping[tuple[str, ...], Callable[..., Value]] = {
+            path[1:]: rule for path, rule in cast("dict[tuple[str, ...], Any]", names["BY_PATH"]).items()
+        }
+        self.reads = cast("Mapping[tuple[str, ...], str]", names["READS"])
         self._places = cast("Mapping[str, str]", names["PLACES"])
         self._data = with_grant_index(data)
         self._lasting = _evaluate_lasting(names["LASTING"], self._data)
@@ -33,10 +42,25 @@ class Program:
         try:
             results = self.entries[entry](self._lasting.copy(), document, self._data)
             return to_json(results[0]["result"]) if results else None
+        except MemoryError:
+            raise  # a trial ends by it
         except Exception as error:
-            raise EvaluationFailed(self._place(error.__traceback__)) from error
+            raise EvaluationFailed(self._place_of(error.__traceback__)) from error
 
-    def _place(self, trace: TracebackType | None) -> str:
+    def values(self, places: tuple[str, ...], names: tuple[str, ...], document: Value) -> Iterator[tuple[str, Any]]:
+        """Yield the rules of these names below these packages, and their values as JSON has them."""
+        for path, rule in sorted(self.rules.items(), key=lambda item: item[0]):
+            full = ".".join(("data", *path))
+            if path[-1:] and path[-1] in names and full.startswith(tuple(f"{place}." for place in places)):
+                with suppress(Exception):  # a rule that fails here is no rule without a code
+                    value = rule(self._lasting.copy(), document, self._data)
+                    yield full, None if value is U else to_json(value)
+
+    def place(self, name: str) -> str:
+        """Return the file and line of a rule by the name of its function."""
+        return self._places.get(name, "")
+
+    def _place_of(self, trace: TracebackType | None) -> str:
         """Return the file and line of the rule that failed."""
         place = ""
         while trace is not None:
@@ -56,10 +80,10 @@ def _evaluate_lasting(rules: Mapping[str, Callable[..., Value]], data: Value) ->
 
 
 class CompiledPolicy:
-    """A program that answers inputs of the gateway. `deadline` is in seconds of `thread_time`, as that of the embedded engine."""
+    """A program that answers inputs of the gateway. `deadline` is in seconds of `thread_time`."""
 
     def __init__(self, program: Program, *, deadline: float, thread_time: Callable[[], float]) -> None:
-        self._program = program
+        self.program = program
         self._deadline = deadline
         self._thread_time = thread_time
 
@@ -78,11 +102,11 @@ class CompiledPolicy:
     def answer(self, entrypoint: str, document: JsonObject) -> object:
         """Return the same without a deadline."""
         entry = f"gateway/{entrypoint}/result"
-        if entry not in self._program.entries:
+        if entry not in self.program.entries:
             return None
         given = documents.plain(document)
         try:
-            found = self._program.answer(entry, given)
+            found = self.program.answer(entry, given)
         except EvaluationFailed as error:
             where = f"at {error} " if str(error) else ""
             raise PolicyUnavailable(
@@ -94,3 +118,18 @@ class CompiledPolicy:
                 "make `result` follow rego/schemas/result.json",
             )
         return cast("object", found)
+
+    def problems(self, file: DataFile) -> list[str]:
+        """Return the policy's complaints about a data file, each as a sentence. Raise a `PolicyError`."""
+        entry = file.rule.removeprefix("data.").replace(".", "/")
+        if entry not in self.program.entries:
+            return []
+        try:
+            return file.sentences(self.program.answer(entry, {}))
+        except EvaluationFailed as error:
+            raise PolicyBroken(f"{file.path} could not be judged: the rule at {error} fails", "mend the rule") from None
+
+    def malformed_rule(self, document: JsonObject) -> str | None:
+        """Return the rule of a family that gives a finding without a code on this input."""
+        values = self.program.values(findings.PLACES, findings.SETS, documents.plain(document))
+        return findings.find_malformed(values)

@@ -1,13 +1,12 @@
-"""Marks on plans that come from files: an Ed25519 signature, or the MAC of the gateway that compiled the plan.
+"""Ed25519 signatures on plans that come from files.
 
-The first line of a file has the mark, and the mark covers every byte after the line. Nothing of a plan is unpacked before its mark is
-found good.
+The first line of a file has the signature, which covers every byte after the line. Nothing of a plan is unpacked before its signature
+is found good.
 """
 
 from __future__ import annotations
 
 import base64
-import hmac
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,21 +17,19 @@ from gateway.config.formats import ed25519_bytes, ed25519_text
 
 _NAME: Final = b"opagate-plan-1"
 _SIGNED: Final = b"ed25519"
-_OWN: Final = b"mac"
 _DOMAIN: Final = b"opagate plan\0"
 _LONGEST: Final = 256
 """Bytes of the first line."""
 
 
 class UntrustedPlan(Exception):
-    """A plan without a good mark. The text is a clause about the file."""
+    """A plan without a good signature. The text is a clause about the file."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class PlanTrust:
-    """The marks that count at one gateway: of its own key, and of public keys. Without both, no mark counts."""
+    """The public keys whose signatures count at one gateway."""
 
-    own: bytes | None = None
     keys: tuple[str, ...] = ()
 
     def open_plan(self, content: bytes) -> bytes:
@@ -42,8 +39,6 @@ class PlanTrust:
         match head.split(b" ") if end else []:
             case [name, kind, mark] if name == _NAME and kind == _SIGNED:
                 self._require_signed(_decode(mark), packed)
-            case [name, kind, mark] if name == _NAME and kind == _OWN:
-                self._require_own(_decode(mark), packed)
             case _:
                 raise UntrustedPlan("has no signature")
         return packed
@@ -57,32 +52,15 @@ class PlanTrust:
             return
         raise UntrustedPlan("is not signed by a key of policy.plan_keys, or was changed")
 
-    def _require_own(self, mac: bytes, packed: bytes) -> None:
-        if self.own is None or not hmac.compare_digest(mac, _mac(self.own, packed)):
-            raise UntrustedPlan("was compiled for another gateway, or was changed")
-
 
 def sign(packed: bytes, key: Ed25519PrivateKey) -> bytes:
     """Return a signed file."""
-    return _marked(_SIGNED, key.sign(_DOMAIN + packed), packed)
-
-
-def authenticate(packed: bytes, own: bytes) -> bytes:
-    """Return a file with the MAC of a gateway."""
-    return _marked(_OWN, _mac(own, packed), packed)
+    return b" ".join((_NAME, _SIGNED, base64.b64encode(key.sign(_DOMAIN + packed)))) + b"\n" + packed
 
 
 def public_text(key: Ed25519PrivateKey) -> str:
     """Return the public key for `policy.plan_keys`."""
     return ed25519_text(key.public_key().public_bytes_raw())
-
-
-def _marked(kind: bytes, mark: bytes, packed: bytes) -> bytes:
-    return b" ".join((_NAME, kind, base64.b64encode(mark))) + b"\n" + packed
-
-
-def _mac(key: bytes, packed: bytes) -> bytes:
-    return hmac.digest(key, _DOMAIN + packed, "sha256")
 
 
 def _decode(mark: bytes) -> bytes:

@@ -15,6 +15,7 @@ from typing import Final, Literal
 import msgspec
 
 from gateway.errors import PolicyBroken
+from gateway.policy.bundle import Suite
 from gateway.policy.plan.signatures import PlanTrust
 
 SHIPPED: Final = Path(__file__).with_name("shipped.plan")
@@ -44,6 +45,14 @@ def digest(modules: Iterable[tuple[str, str]]) -> str:
     return found.hexdigest()
 
 
+def digest_judged(rules: str, suites: Iterable[Suite], judge: bytes) -> str:
+    """Return a digest of rules, of tests with their data, and of the judging code: all that decides whether the rules pass."""
+    found = hashlib.sha256(rules.encode() + judge)
+    for suite in suites:
+        found.update(digest((*suite.policy.modules, *suite.policy.tests, ("data", suite.policy.data))).encode())
+    return found.hexdigest()
+
+
 def digest_of(plan: bytes) -> str:
     """Return the SHA-256 digest of a plan, which identifies the plan to people."""
     return hashlib.sha256(plan).hexdigest()
@@ -65,7 +74,7 @@ def unpack(packed: bytes, name: str) -> StoredPlan:
         raise PolicyBroken(f"{name} is no compiled policy of this version", _AGAIN) from None
 
 
-_AGAIN: Final = "delete it, or run `opagate policy compile` again"
+_AGAIN: Final = "delete it, or run `opagate policy build --sign KEY` again"
 
 
 def read_shipped() -> StoredPlan:

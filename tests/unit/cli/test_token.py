@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.cli.conftest import Status
 
-SLOW_TO_LOAD = ("asyncio", "httptools", "httpx2", "mcp", "regorus", "structlog", "uvicorn")
+SLOW_TO_LOAD = ("asyncio", "httptools", "httpx2", "mcp", "structlog", "uvicorn")
 """None of them makes a token, and each would be waited for."""
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 from gateway.errors import PolicyInput, PolicyLate, PolicyUnavailable
 from gateway.model.wire import JsonObject
-from gateway.policy.embedded import Entrypoint
+from gateway.policy.entrypoint import Entrypoint
 from gateway.policy.policy import Policy
 
 _ALLOW: Final[dict[str, Any]] = {
@@ -36,8 +36,6 @@ class _Engine:
     problem = None
     ready = True
     current = 0.0
-    evaluator: Literal["plan", "regorus", "opa"] = "opa"
-    detour = None
     plan = None
     compiled = None
 
@@ -54,7 +52,7 @@ class _Engine:
             raise self._answer
         return self._answer
 
-    async def malformed_rule(self, _document: bytes, /) -> str | None:
+    async def malformed_rule(self, _document: JsonObject, /) -> str | None:
         return None
 
     async def aclose(self) -> None: ...

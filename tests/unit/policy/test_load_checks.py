@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from gateway.errors import PolicyBroken, PolicyLate, PolicyUnavailable
-from gateway.policy import document, load_checks
-from gateway.policy.embedded import Entrypoint
+from gateway.model.wire import JsonObject
+from gateway.policy import load_checks
+from gateway.policy.entrypoint import Entrypoint
 
 DENIED: dict[str, Any] = {
     "version": 1,
@@ -17,7 +18,6 @@ DENIED: dict[str, Any] = {
 }
 ALLOWED: dict[str, Any] = DENIED | {"effect": "allow", "reasons": []}
 NOTHING: dict[str, Any] = {"version": 1, "visible": []}
-EMPTY = document.encode(load_checks.HOSTILE)
 
 
 class _Engine:
@@ -27,8 +27,8 @@ class _Engine:
         self._full = {"decision": decision, "visibility": visibility}
         self.empty: dict[str, object] = {"decision": DENIED, "visibility": NOTHING}
 
-    async def evaluate(self, entrypoint: Entrypoint, document: bytes) -> object:
-        answer = (self.empty if document == EMPTY else self._full)[entrypoint]
+    async def __call__(self, entrypoint: Entrypoint, document: JsonObject) -> object:
+        answer = (self.empty if document == load_checks.HOSTILE else self._full)[entrypoint]
         if isinstance(answer, BaseException):
             raise answer
         return answer

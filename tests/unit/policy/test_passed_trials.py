@@ -9,15 +9,13 @@ from typing import Any
 import pytest
 
 from gateway.errors import PolicyBroken
-from gateway.policy import passed_trials
-from gateway.policy.bundle import Bundle
 from gateway.policy.passed_trials import PassedTrials
+from gateway.policy.plan import code_cache
 from gateway.policy.plan.code_cache import CodeCache
-from gateway.policy.selftest import Suite
+from gateway.policy.shadowing import DataSource
 from gateway.policy.trial import Trial
 
-POLICY = Bundle((("a.rego", "package a"),), "{}", "r1", ("",), (), ())
-TRIAL = Trial(POLICY, places={"grants": "grants.yaml"}, code=b"code")
+TRIAL = Trial(b"code", "{}", places={"grants": "grants.yaml"})
 
 
 class _Tried:
@@ -46,15 +44,14 @@ async def test_a_passed_trial_is_not_repeated_after_a_restart(tmp_path: Path):
 @pytest.mark.parametrize(
     "changed",
     [
-        {"policy": replace(POLICY, data='{"x": 1}')},
-        {"policy": replace(POLICY, modules=(("a.rego", "package b"),))},
+        {"data": '{"x": 1}'},
+        {"sources": (DataSource("data.json", (), {"x": 1}),)},
         {"code": b"other code"},
         {"code": b""},
         {"places": {}},
         {"seconds": 61},
         {"memory": 1},
         {"limit": 1.0},
-        {"suites": (Suite(POLICY),)},
     ],
     ids=str,
 )
@@ -98,8 +95,8 @@ async def test_a_file_of_another_key_or_content_proves_nothing(tmp_path: Path):
 async def test_another_gateway_tries_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     tried = _Tried(tmp_path / "cache")
     (tmp_path / "gateway").mkdir()
-    monkeypatch.setattr(passed_trials, "_GATEWAY", tmp_path / "gateway")
-    digest_code = passed_trials.digest_code
+    monkeypatch.setattr(code_cache, "_GATEWAY", tmp_path / "gateway")
+    digest_code = code_cache.digest_gateway
     digest_code.cache_clear()
     await tried.trials.require(TRIAL)
     (tmp_path / "gateway/x.py").write_text("changed", "utf-8")

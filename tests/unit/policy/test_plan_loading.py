@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import marshal
 import os
@@ -15,24 +14,37 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import structs
 
-from gateway.errors import PolicyBroken, PolicyInput, PolicyLate, PolicyUnavailable
-from gateway.policy import document as documents
+from gateway.errors import PolicyBroken, PolicyInput, PolicyLate
 from gateway.policy import folders, load_checks, trial, verdict
-from gateway.policy.bundle import Bundle
-from gateway.policy.embedded import Embedded
-from gateway.policy.evaluator_agreement import require_agreement
 from gateway.policy.folders import PolicyFolders
-from gateway.policy.plan import loading, signatures, store
+from gateway.policy.plan import code_cache, loading, signatures, store
 from gateway.policy.plan.code_cache import CodeCache
-from gateway.policy.plan.loading import UNFIT, Plans
+from gateway.policy.plan.loading import PlanCaches, Plans
 from gateway.policy.plan.program import CompiledPolicy, Program
 from gateway.policy.plan.signatures import PlanTrust
 from gateway.policy.plan.values import EvaluationFailed, U
 from gateway.policy.reload import PolicyFolder
 from gateway.policy.trial import Trial
+from tests.compiled_policy import compiled
 from tests.unit.policy.conftest import Tree
 
 SHIPPED = PolicyFolders(folders.find_shipped())
+
+
+def _caches(folder: Path) -> PlanCaches:
+    return PlanCaches(CodeCache(folder / "code", b"k" * 32), CodeCache(folder / "judged", b"k" * 32))
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have each test find no code that another has left."""
+    monkeypatch.setattr(loading, "_CODES", {})
+    monkeypatch.setattr(code_cache, "load_shipped", _nothing)
+    monkeypatch.setattr(code_cache, "write_shipped", _nothing)
+
+
+def _nothing(*_: object) -> None:
+    """Stand for a cache without content."""
 
 
 def _folder(place: PolicyFolders, plans: Plans | None) -> PolicyFolder:
@@ -41,26 +53,24 @@ def _folder(place: PolicyFolders, plans: Plans | None) -> PolicyFolder:
 
 async def test_the_shipped_policy_is_asked_in_its_compiled_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(loading, "_CODES", {})
-    folder = _folder(SHIPPED, Plans(CodeCache(tmp_path / "cache", b"k" * 32)))
+    folder = _folder(SHIPPED, Plans(_caches(tmp_path)))
 
     await folder.open()
 
-    assert (folder.evaluator, folder.detour) == ("plan", None)
     stored = store.unpack(store.SHIPPED.read_bytes(), "shipped.plan")
     assert folder.plan == hashlib.sha256(bytes(stored.plan)).hexdigest()
     for call in load_checks.CALLS:
         answer = await folder.evaluate("decision", call)
         assert verdict.read_decision(answer, verdict.KNOWN).effect == "deny"
-        assert answer == Embedded(folders.read_policy(SHIPPED), deadline=5.0).answer("decision", _encoded(call))
-    assert len(os.listdir(tmp_path / "cache")) == 1  # noqa: PTH208
+    assert len(os.listdir(tmp_path / "code")) == 1  # noqa: PTH208
 
 
 async def test_a_forged_cache_is_made_again_and_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(loading, "_CODES", {})
-    plans = Plans(CodeCache(tmp_path, b"k" * 32))
+    plans = Plans(_caches(tmp_path))
     policy = folders.read_policy(SHIPPED)
     await plans.load(policy, ())
-    path, good = _forge(tmp_path)
+    path, good = _forge(tmp_path / "code")
     loading._CODES.clear()
 
     loaded = await plans.load(policy, ())
@@ -77,91 +87,95 @@ def _forge(folder: Path) -> tuple[Path, bytes]:
     return path, good
 
 
-async def _passes(_trial: Trial) -> None:
-    """Stand for a trial that a policy passes."""
+async def test_a_malformed_answer_is_blamed_on_its_rule(tree: Tree):
+    family = 'package overlay.x\n\nasks contains {"code": 7, "facts": []} if input.version == 1\n'
+    decides = 'import data.overlay.x\n\nresult := {"x": x.asks} if input.x\n'
+    files = {"gateway/decision/extra.rego": f"package gateway.decision\n\n{decides}", "overlay/x/x.rego": family}
+    policy = compiled(folders.read_policy(PolicyFolders(tree(files))))
+
+    assert policy.malformed_rule({"version": 1}) == "data.overlay.x.asks"
+    assert policy.malformed_rule({"version": 2}) is None
 
 
-async def test_a_compiled_policy_has_no_engine_until_a_malformed_answer_needs_it():
-    others = _engines()
-    folder = PolicyFolder(SHIPPED, deadline=5.0, monotonic=lambda: 0.0, plans=Plans(), trial=_passes)
-    await folder.open()
-    without = _engines() - others
-
-    rule = await folder.malformed_rule(documents.encode(load_checks.CALLS[0]))
-
-    assert (without, folder.evaluator, rule) == (0, "plan", None)
-    assert _engines() - others == 1
-
-
-def _engines() -> int:
-    gc.collect()
-    return sum(isinstance(item, Embedded) for item in gc.get_objects())
-
-
-async def test_the_trial_compares_the_compiled_form_that_decides():
+async def test_the_trial_asks_the_compiled_form_that_decides():
     seen: list[Trial] = []
 
     async def note(given: Trial) -> None:
         seen.append(given)
 
-    folder = PolicyFolder(SHIPPED, deadline=5.0, monotonic=lambda: 0.0, plans=Plans(), trial=note)
+    folder = PolicyFolder(SHIPPED, deadline=5.0, monotonic=lambda: 0.0, trial=note)
     await folder.open()
 
     (given,) = seen
     await trial.require(given)
     allows_all = marshal.dumps(compile(_ALLOWS_ALL, "plan", "exec"))
-    with pytest.raises(PolicyBroken, match="differ"):
-        await trial.require(replace(given, code=allows_all))
+    with pytest.raises(PolicyBroken, match="allows a call on an empty input"):
+        await trial.require(replace(given, code=allows_all, places={}))
 
 
 _ALLOWS_ALL = """
 def allow(m, v0, v1):
     return [{"result": {"version": 1, "effect": "allow", "reasons": [], "obligations": [], "policy": {"name": "x"}}}]
 
-ENTRIES, PLACES, LASTING = {"gateway/decision/result": allow}, {}, {}
+def show(m, v0, v1):
+    return [{"result": {"version": 1, "visible": []}}]
+
+ENTRIES, PLACES = {"gateway/decision/result": allow, "gateway/visibility/result": show}, {}
+BY_PATH, READS, LASTING = {}, {}, {}
 """
 
 
+@pytest.mark.opa
+async def test_own_rules_are_compiled_once_for_all_starts(tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(loading, "_PLANS", {})
+    place = PolicyFolders(tree({"gateway/decision/extra.rego": "package gateway.decision\n\nonce := 1\n"}))
+
+    def plans(key: bytes = b"k" * 32) -> Plans:
+        return Plans(PlanCaches(CodeCache(tmp_path / "code", key), CodeCache(tmp_path / "judged", key)))
+
+    await _folder(place, plans()).open()
+    loading._PLANS.clear()
+    monkeypatch.setattr(loading, "find_program", lambda: None)
+
+    await _folder(place, plans()).open()
+    with pytest.raises(PolicyBroken, match="there is no `opa` on PATH"):
+        await _folder(place, plans(b"o" * 32)).open()
+    tree({"gateway/decision/extra.rego": "package gateway.decision\n\nonce := 2\n"})
+    with pytest.raises(PolicyBroken, match="there is no `opa` on PATH"):
+        await _folder(place, plans()).open()
+
+
+@pytest.mark.opa
 async def test_a_plan_that_comes_for_the_rules_in_force_is_told_as_another_policy(
     tree: Tree, monkeypatch: pytest.MonkeyPatch
 ):
     plans, policy = Plans(), tree({})
     folder = _folder(PolicyFolders(policy), plans)
     await folder.open()
-    engine = Embedded(folders.read_policy(PolicyFolders(policy)), deadline=5.0)
+    loaded = await plans.load(folders.read_policy(PolicyFolders(policy)))
 
-    class AsRegorus(_Program):
-        def answer(self, entry: str, document: object) -> object:
-            return engine.answer(cast("Any", entry.split("/")[1]), documents.encode(cast("Any", document)))
-
-    async def load(_policy: Bundle, _folders: object) -> loading.Loaded:
-        return loading.Loaded(cast("Program", AsRegorus(None)), digest="d1")
+    async def load(*_: object) -> loading.Loaded:
+        return replace(loaded, digest="d1")
 
     monkeypatch.setattr(plans, "load", load)
     store.beside(policy).write_bytes(b"a plan")
 
     assert [await folder.look(), await folder.look(), await folder.look()] == [False, True, False]
-    assert (folder.evaluator, folder.plan, folder.detour) == ("plan", "d1", None)
+    assert folder.plan == "d1"
 
 
-async def test_changed_rules_run_on_regorus_and_say_so(tree: Tree):
-    folder = _folder(PolicyFolders(tree({})), Plans())
-
-    await folder.open()
-
-    assert (folder.evaluator, folder.detour) == ("regorus", UNFIT)
-    assert cast("dict[str, Any]", await folder.evaluate("decision", {}))["effect"] == "deny"
-
-
-async def test_a_broken_plan_beside_a_policy_is_left_and_named(tree: Tree):
+async def test_a_signed_file_that_is_no_plan_is_refused(tree: Tree):
     policy = tree({})
-    store.beside(policy).write_bytes(signatures.authenticate(b"no plan", b"k" * 32))
-    folder = _folder(PolicyFolders(policy), Plans(trust=PlanTrust(b"k" * 32)))
+    store.beside(policy).write_bytes(signatures.sign(b"no plan", SIGNER))
 
-    await folder.open()
+    with pytest.raises(PolicyBroken, match="is no compiled policy") as raised:
+        await _folder(PolicyFolders(policy), Plans(trust=TRUST)).open()
+    assert str(store.beside(policy)) in raised.value.message
 
-    assert folder.evaluator == "regorus"
-    assert str(store.beside(policy)) in (folder.detour or "")
+
+SIGNER = Ed25519PrivateKey.generate()
+OTHER = Ed25519PrivateKey.generate()
+TRUST = PlanTrust((signatures.public_text(SIGNER),))
 
 
 @pytest.fixture
@@ -172,12 +186,7 @@ def own_plan(tree: Tree) -> tuple[Path, bytes]:
     return policy, store.pack(structs.replace(store.read_shipped(), rules=rules))
 
 
-SIGNER = Ed25519PrivateKey.generate()
-OTHER = Ed25519PrivateKey.generate()
-
-
 _UNSIGNED: Final = "is not signed by a key of policy.plan_keys"
-_FOREIGN: Final = "was compiled for another gateway"
 _NONE: Final = "has no signature"
 _MARKED: Final[list[tuple[Callable[[bytes], bytes], str]]] = [
     (lambda packed: packed, _NONE),
@@ -189,54 +198,51 @@ _MARKED: Final[list[tuple[Callable[[bytes], bytes], str]]] = [
     (lambda packed: b"opagate-plan-1 none x\n" + packed, _NONE),
     (lambda packed: b"opagate-plan-2" + signatures.sign(packed, SIGNER)[14:], _NONE),
     (lambda packed: b" " * 300 + signatures.sign(packed, SIGNER), _NONE),
-    (lambda packed: signatures.authenticate(packed, b"o" * 32), _FOREIGN),
-    (lambda packed: signatures.authenticate(packed, b""), _FOREIGN),
-    (lambda packed: signatures.sign(packed, SIGNER).replace(b"ed25519", b"mac", 1), _FOREIGN),
+    (lambda packed: signatures.sign(packed, SIGNER).replace(b"ed25519", b"mac", 1), _NONE),
 ]
 
 
 @pytest.mark.parametrize(("write", "why"), _MARKED)
-async def test_a_plan_without_a_mark_that_counts_is_left_out_and_named(
-    own_plan: tuple[Path, bytes], write: Callable[[bytes], bytes], why: str
+async def test_a_plan_without_a_signature_that_counts_is_left_out_and_named(
+    own_plan: tuple[Path, bytes], write: Callable[[bytes], bytes], why: str, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr(loading, "_PLANS", {})
+    monkeypatch.setattr(loading, "find_program", lambda: None)
     policy, packed = own_plan
     store.beside(policy).write_bytes(write(packed))
-    folder = _folder(PolicyFolders(policy), Plans(trust=PlanTrust(b"k" * 32, (signatures.public_text(SIGNER),))))
 
-    await folder.open()
+    with pytest.raises(PolicyBroken) as raised:
+        await _folder(PolicyFolders(policy), Plans(trust=TRUST)).open()
 
-    assert (folder.evaluator, folder.plan) == ("regorus", None)
-    assert f"{store.beside(policy)} {why}" in (folder.detour or "")
-    assert "--sign" in (folder.detour or "")
+    assert f"{store.beside(policy)} {why}" in raised.value.message
+    assert "--sign" in raised.value.remedy
 
 
-@pytest.mark.parametrize("mark", ["signed", "signed by the newer of two keys", "own"])
-async def test_a_plan_with_a_mark_that_counts_is_compared_with_the_rules(own_plan: tuple[Path, bytes], mark: str):
-    """The forged plan here differs from its rules, which shows that it was read."""
+@pytest.mark.parametrize("keys", [(SIGNER,), (OTHER, SIGNER)], ids=["signed", "signed by the newer of two keys"])
+async def test_a_plan_with_a_signature_that_counts_decides(
+    own_plan: tuple[Path, bytes], keys: tuple[Ed25519PrivateKey, ...], monkeypatch: pytest.MonkeyPatch
+):
+    """Without an OPA. The plan here is of other rules than it says, which shows that it was read."""
+    monkeypatch.setattr(loading, "_PLANS", {})
+    monkeypatch.setattr(loading, "find_program", lambda: None)
     policy, packed = own_plan
-    keys = tuple(map(signatures.public_text, (OTHER, SIGNER) if "two" in mark else (SIGNER,)))
-    marked = signatures.authenticate(packed, b"k" * 32) if mark == "own" else signatures.sign(packed, SIGNER)
-    store.beside(policy).write_bytes(marked)
+    store.beside(policy).write_bytes(signatures.sign(packed, SIGNER))
 
-    with pytest.raises(PolicyBroken, match="differ"):
-        await _folder(PolicyFolders(policy), Plans(trust=PlanTrust(b"k" * 32, keys))).open()
+    loaded = await Plans(trust=PlanTrust(tuple(map(signatures.public_text, keys)))).load(
+        folders.read_policy(PolicyFolders(policy)), [policy]
+    )
+
+    assert "gateway/leases/result" in loaded.program.entries
 
 
-async def test_without_any_key_no_plan_in_a_file_counts(own_plan: tuple[Path, bytes]):
+@pytest.mark.opa
+async def test_an_opa_compiles_rules_whose_plan_does_not_count(own_plan: tuple[Path, bytes]):
     policy, packed = own_plan
-    for marked in (packed, signatures.authenticate(packed, b""), signatures.sign(packed, SIGNER)):
-        store.beside(policy).write_bytes(marked)
-        folder = _folder(PolicyFolders(policy), Plans())
+    for content in (packed, signatures.sign(packed, OTHER)):
+        store.beside(policy).write_bytes(content)
+        folder = _folder(PolicyFolders(policy), Plans(trust=TRUST))
         await folder.open()
-        assert folder.evaluator == "regorus"
-
-
-async def test_without_plans_regorus_is_no_detour():
-    folder = _folder(SHIPPED, None)
-
-    await folder.open()
-
-    assert (folder.evaluator, folder.detour) == ("regorus", None)
+        assert folder.name == "tiny"
 
 
 class _Program:
@@ -279,31 +285,6 @@ def test_an_argument_with_several_readings_is_refused(argument: object):
         _compiled({}).evaluate("decision", cast("Any", {"arguments": {"x": argument}}))
 
 
-@pytest.mark.parametrize("answer", [{"version": 1, "effect": "allow"}, None, {}])
-async def test_a_compiled_form_that_answers_differently_is_refused(answer: object):
-    policy = folders.read_policy(SHIPPED)
-
-    with pytest.raises(PolicyBroken) as raised:
-        await require_agreement(_compiled(answer), Embedded(policy, deadline=5.0), policy)
-    assert "differ" in raised.value.message
-
-
-async def test_a_policy_whose_compiled_form_differs_is_not_put_into_force(monkeypatch: pytest.MonkeyPatch):
-    plans = Plans()
-
-    async def load(_policy: Bundle, _folders: object) -> loading.Loaded:
-        return loading.Loaded(cast("Program", _Program({"version": 1, "effect": "allow"})))
-
-    monkeypatch.setattr(plans, "load", load)
-    folder = _folder(SHIPPED, plans)
-
-    with pytest.raises(PolicyBroken):
-        await folder.open()
-    assert not folder.ready
-    with pytest.raises(PolicyUnavailable):
-        await folder.evaluate("decision", {})
-
-
 async def test_grants_are_read_with_the_policy_and_are_no_part_of_the_plan():
     policy = folders.read_policy(SHIPPED)
     changed = policy.decoded_data()
@@ -333,14 +314,8 @@ def entry_0(m, v0, v1):
     return f0_rule(m, v0, v1)
 ENTRIES = {"e": entry_0}
 PLACES = {"f0_rule": "a.rego:3"}
-LASTING = {}
+BY_PATH, READS, LASTING = {}, {}, {}
 """
     from gateway.policy.plan.program import FILE  # noqa: PLC0415
 
     return Program(compile(source, FILE, "exec"), {})
-
-
-def _encoded(document: object) -> bytes:
-    from gateway.policy import document as documents  # noqa: PLC0415
-
-    return documents.encode(cast("Any", document))

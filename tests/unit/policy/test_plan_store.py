@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.errors import PolicyBroken
 from gateway.policy import folders
@@ -17,7 +18,8 @@ from gateway.policy.plan.store import StoredPlan
 
 RULES = [("a.rego", "package a"), ("b.rego", "package b")]
 KEY = b"k" * 32
-TRUST = PlanTrust(KEY)
+SIGNER = Ed25519PrivateKey.generate()
+TRUST = PlanTrust((signatures.public_text(SIGNER),))
 MARK = "0" * 64
 
 
@@ -39,7 +41,7 @@ def test_a_digest_of_rules_depends_on_names_and_texts_and_not_on_their_order():
 
 def test_a_plan_is_found_beside_a_folder_for_its_own_rules_alone(tmp_path: Path):
     place = store.beside(tmp_path / "policy")
-    place.write_bytes(signatures.authenticate(store.pack(_stored("mine")), KEY))
+    place.write_bytes(signatures.sign(store.pack(_stored("mine")), SIGNER))
 
     found = store.find("mine", place, TRUST)
 
@@ -52,7 +54,7 @@ def test_a_plan_is_found_beside_a_folder_for_its_own_rules_alone(tmp_path: Path)
 @pytest.mark.parametrize("content", [b"", b"no plan", store.pack(_stored())[:-3], store.pack(_stored()) + b"x"])
 def test_a_file_that_is_no_plan_is_refused_by_name(tmp_path: Path, content: bytes):
     place = tmp_path / "policy.plan"
-    place.write_bytes(signatures.authenticate(content, KEY))
+    place.write_bytes(signatures.sign(content, SIGNER))
 
     with pytest.raises(PolicyBroken) as raised:
         store.find("mine", place, TRUST)

@@ -24,7 +24,7 @@ from gateway.model.decision import Decision, PolicyRevision
 from gateway.model.wire import JsonObject
 from gateway.policy import document as documents
 from gateway.policy import folders
-from gateway.policy.embedded import Entrypoint
+from gateway.policy.entrypoint import Entrypoint
 from gateway.policy.policy import Policy, PolicyEvent, PolicyStatus
 
 Tree = Callable[[dict[str, str]], Path]
@@ -43,8 +43,6 @@ class Source:
     """An engine that answers, or raises, what it is told."""
 
     kind: Literal["embedded", "opa"] = "opa"
-    evaluator: Literal["plan", "regorus", "opa"] = "regorus"
-    detour = None
     plan = None
     compiled = None
     ready = True
@@ -77,7 +75,7 @@ class Source:
             raise self.answer
         return self.answer
 
-    async def malformed_rule(self, document: bytes) -> str | None:
+    async def malformed_rule(self, document: JsonObject, /) -> str | None:
         if isinstance(self.blamed, BaseException):
             raise self.blamed
         return self.blamed
@@ -421,8 +419,15 @@ async def test_the_embedded_engine_is_built_from_settings(tree: Tree, tmp_path: 
         assert decision.allowed == allowed
         assert visible == (frozenset({"a", "b"}) if allowed else frozenset())
         assert status == PolicyStatus(
-            ready=True, name="tiny", revision=decision.policy.revision, engine="embedded", problem=None, since=5.0
+            ready=True,
+            name="tiny",
+            revision=decision.policy.revision,
+            engine="embedded",
+            problem=None,
+            since=5.0,
+            plan=status.plan,
         )
+        assert status.plan
 
 
 async def test_a_broken_policy_stops_the_start(tree: Tree):

@@ -7,7 +7,7 @@ from typing import Any, cast
 from gateway.errors import PolicyUnavailable
 from gateway.policy.agreement import Agreement
 from gateway.policy.bundle_age import BundleState, OpaLabels, Report
-from gateway.policy.embedded import Entrypoint
+from gateway.policy.entrypoint import Entrypoint
 from gateway.policy.opa_client import Held, OpaClient
 from gateway.policy.opa_contents import Pushed
 from gateway.policy.remote import RemotePolicy

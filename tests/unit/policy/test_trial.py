@@ -1,4 +1,4 @@
-"""A policy is tried in a process of its own: loaded, read, asked, timed and tested."""
+"""A policy is tried in a process of its own: loaded, read, asked and timed."""
 
 from __future__ import annotations
 
@@ -6,23 +6,26 @@ import asyncio
 import errno
 import json
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.errors import PolicyBroken
-from gateway.policy import bundle, child_process, embedded, trial
+from gateway.policy import bundle, child_process, folders, trial
+from gateway.policy.bundle import Bundle
 from gateway.policy.folders import PolicyFolders, find_shipped
+from gateway.policy.plan.loading import Plans
 from gateway.policy.reload import PolicyFolder
-from gateway.policy.selftest import Suite
 from gateway.policy.trial import Trial
 from tests import tiny_policy
 from tests.machine import is_alive, needs_proc
 from tests.tiny_policy import OVERLAY
+from tests.unit.policy.test_speed import SLOW
 
 Tree = Callable[[dict[str, str]], Path]
 
@@ -30,22 +33,30 @@ RED = 'package gateway.decision_test\n\nimport data.gateway.decision\n\ntest_red
 GREEN = RED.replace("allow", "deny")
 TEST = "gateway/decision/decision_test.rego"
 FAILING_TEST = "package overlay.tickets_test\n\ntest_red if false\n"
-ENDLESS = """package a_test
+MANY = "some _ in _hundred"
+ENDLESS = {
+    "gateway/visibility/visibility.rego": f"""package gateway.visibility
 
-_many := [1 | some _ in _hundred; some _ in _hundred; some _ in _hundred; some _ in _hundred; some _ in _hundred]
+default result := {{"version": 1, "visible": []}}
 
-_hundred := split("{}", "")
+result := {{"version": 1, "visible": [count(_many)]}} if input.version == 1
 
-test_endless if count(_many) == 0
+_many := {{1 | {"; ".join([MANY] * 6)}}}
+
+_hundred := split("{"x" * 100}", "")
 """
+}
+INDEXES = "; ".join(f"some {name}, _ in _hundred" for name in "abcd")
+GREEDY = {
+    name: text.replace(f"1 | {'; '.join([MANY] * 6)}", f"[a, b, c, d] | {INDEXES}") for name, text in ENDLESS.items()
+}
 
 ORPHAN = """
 import asyncio, pathlib
-from gateway.policy import bundle, trial
-from gateway.policy.selftest import Suite
+import msgspec
+from gateway.policy import trial
 
 async def main():
-    policy = bundle.read_folder(pathlib.Path("{policy}"))
     start = asyncio.create_subprocess_exec
 
     async def started(*words, **options):
@@ -56,10 +67,14 @@ async def main():
         return process
 
     asyncio.create_subprocess_exec = started
-    await trial.require(trial.Trial(policy, (Suite(policy),)))
+    await trial.require(msgspec.json.decode(pathlib.Path("{trial}").read_bytes(), type=trial.Trial))
 
 asyncio.run(main())
 """
+
+
+async def _trial(policy: Bundle, **more: Any) -> Trial:
+    return Trial((await Plans().load(policy)).code, policy.data, policy.sources, **more)
 
 
 async def _refusal(given: Trial) -> str:
@@ -70,98 +85,63 @@ async def _refusal(given: Trial) -> str:
 
 
 async def test_a_good_policy_passes(tree: Tree):
-    policy = bundle.read_folder(tree({TEST: GREEN}))
+    policy = bundle.read_folder(tree({}))
 
-    await trial.require(Trial(policy, (Suite(policy),), 10.0, {"grants": "grants.yaml"}))
-
-
-async def test_what_is_wrong_with_a_policy_is_told_as_the_gateway_tells_it(tree: Tree):
-    broken = bundle.read_folder(tree({"gateway/decision/extra.rego": "package gateway.decision\n\nx := \n"}))
-    misspelt = bundle.read_folder(
-        tree({"gateway/decision/extra.rego": "package gateway.decision\n\nx if input.subjekt\n"})
-    )
-
-    assert "gateway/decision/extra.rego:4: expecting expression" in await _refusal(Trial(broken))
-    assert "gateway/decision/extra.rego:3: `input` has no field `subjekt`" in await _refusal(Trial(misspelt))
+    await trial.require(await _trial(policy, limit=10.0, places={"grants": "grants.yaml"}))
 
 
-async def test_a_red_test_is_told_with_its_file_and_line(tree: Tree):
-    policy = bundle.read_folder(tree({TEST: RED + "\ntest_also_red if false\n"}))
+async def test_data_in_the_place_of_a_rule_are_told(tree: Tree):
+    policy = bundle.read_folder(tree({"gateway/decision/data.json": '{"result": {"effect": "allow"}}'}))
+    good = bundle.read_folder(tree({"gateway/decision/data.json": ""}))
+    code = (await Plans().load(good)).code
 
-    assert await _refusal(Trial(policy, (Suite(policy),))) == (
-        f"{TEST}:5: the test gateway.decision_test.test_red fails: it has no value (and 1 more)"
-    )
-    await trial.require(Trial(policy))
+    said = await _refusal(Trial(code, policy.data, policy.sources))
+
+    assert said == "gateway/decision/data.json: it gives data.gateway.decision.result, and so does a rule"
 
 
-async def test_grants_that_are_too_slow_are_told(tmp_path: Path):
-    usual = {"agents": ["*"], "issuers": ["*"], "tools": ["send"]}
-    expression = "([a-z]{{3}}|[0-9]{{4}}|[A-Z_-]{{5}}){{12}}{}"
-    grants = [{**usual, "id": f"g{i}", "when": {"/to": {"matches": expression.format(i)}}} for i in range(2000)]
-    (tmp_path / "grants.yaml").write_text(json.dumps({"upstreams": {"mail": grants}}), encoding="utf-8")
-    policy = bundle.read_folder(find_shipped(), tmp_path / "grants.yaml")
+async def test_a_policy_that_is_too_slow_is_told(tmp_path: Path):
+    own = tiny_policy.write(tmp_path / "own", {"slow/slow.rego": SLOW})
+    policy = folders.read_policy(PolicyFolders(find_shipped(), None, own))
 
-    refusal = await _refusal(Trial(policy, limit=0.125, places={"grants": "grants.yaml"}))
+    refusal = await _refusal(await _trial(policy, limit=0.02))
 
-    assert "ms of processor time for tools/call of mail/send" in refusal
-    assert "it looks at 2000 grants; the slowest is upstream 'mail', grant " in refusal
+    assert "ms of processor time for tools/call with many long arguments" in refusal
+    assert "the slowest rule is at overlay/slow/slow.rego:1" in refusal
 
 
 async def test_data_that_cannot_be_read_in_full_are_told_with_their_place(tmp_path: Path):
-    grant = {
-        "id": "g",
-        "agents": ["*"],
-        "issuers": ["*"],
-        "tools": ["send"],
-        "when": {"/to": {"matches": "(a{500}){500}"}},
-    }
+    usual = {"id": "g", "agents": ["*"], "issuers": ["*"], "tools": ["send"]}
     place = tmp_path / "grants.yaml"
     for fields, problem in (
         ({"scope": ["x"]}, "/grants.yaml: upstream 'mail', grant 1: there is no field \"scope\""),
-        (grant, "/grants.yaml: upstream 'mail', grant 1 (g): when /to: compiled regex exceeded size limit"),
+        ({"when": {"/to": {"matches": "(a{500}){500}"}}}, "/grants.yaml: upstream 'mail', grant 1: when /to: "),
     ):
-        place.write_text(json.dumps({"upstreams": {"mail": [{**grant, "when": {}, **fields}]}}), encoding="utf-8")
+        place.write_text(json.dumps({"upstreams": {"mail": [{**usual, **fields}]}}), encoding="utf-8")
+        policy = bundle.read_folder(find_shipped(), place)
 
-        assert problem in await _refusal(
-            Trial(bundle.read_folder(find_shipped(), place), places={"grants": str(place)})
-        )
+        assert problem in await _refusal(await _trial(policy, places={"grants": str(place)}))
 
 
 async def test_a_trial_without_end_is_ended_and_says_where_it_was(tree: Tree):
-    policy = bundle.read_folder(tree({"a_test.rego": ENDLESS.replace("{}", "x" * 100)}))
+    refusal = await _refusal(await _trial(bundle.read_folder(tree(ENDLESS)), seconds=2))
 
-    refusal = await _refusal(Trial(policy, (Suite(policy),), seconds=2))
-
-    assert "the policy took more than 2 s of processor time to be tried" in refusal
-    assert "and was at the test a_test.test_endless (a_test.rego:7)" in refusal
+    assert refusal == "the policy took more than 2 s of processor time to be tried, and was at its fixtures"
 
 
-async def test_rego_that_the_parser_never_finishes_ends_with_the_trial(tree: Tree):
-    """`parse_cost` refuses such a file when it is read; the process bounds what the estimate does not see."""
-    endless = f"package a\n\nx := {'[' * 120}1{']' * 120}\n"
-    policy = bundle.read_folder(tree({"a.rego": endless, "a_test.rego": endless}))
+async def test_a_rule_that_takes_all_memory_is_ended(tree: Tree):
+    policy = bundle.read_folder(tree(GREEDY))
 
-    refusal = await _refusal(Trial(policy, seconds=1))
+    refusal = await _refusal(await _trial(policy, memory=200 * 2**20))
 
-    assert refusal == "the policy took more than 1 s of processor time to be tried, and was at loading it"
-
-
-async def test_a_test_that_takes_all_memory_is_ended_and_named(tree: Tree):
-    greedy = "package a_test\n\ntest_greedy if count(numbers.range(1, 10000000000)) == 0\n"
-    policy = bundle.read_folder(tree({"a_test.rego": greedy}))
-
-    refusal = await _refusal(Trial(policy, (Suite(policy),)))
-
-    assert refusal == (
-        "the policy took more than 2048 MiB of memory to be tried, and was at the test a_test.test_greedy (a_test.rego:3)"
-    )
+    assert refusal == "the policy took more than 200 MiB of memory to be tried, and was at its fixtures"
 
 
 @needs_proc
 async def test_a_process_that_is_killed_says_where_it_was(tree: Tree):
-    policy = bundle.read_folder(tree({"a_test.rego": ENDLESS.replace("{}", "x" * 100)}))
+    given = await _trial(bundle.read_folder(tree(ENDLESS)))
     before = _children()
-    trying = asyncio.create_task(trial.require(Trial(policy, (Suite(policy),))))
+    trying = asyncio.create_task(trial.require(given))
     child = await _new_child(before)
 
     os.kill(int(child), signal.SIGKILL)
@@ -172,18 +152,17 @@ async def test_a_process_that_is_killed_says_where_it_was(tree: Tree):
 
 
 @pytest.mark.parametrize("written", [b"", b'{"at":"its data"}\n{"prob', b"\xff\n"])
-def test_an_answer_that_was_cut_is_a_refusal(tree: Tree, written: bytes):
+def test_an_answer_that_was_cut_is_a_refusal(written: bytes):
     with pytest.raises(PolicyBroken, match="ended with status 1"):
-        trial._require_good(Trial(bundle.read_folder(tree({}))), trial._lines(written), 1)
+        trial._require_good(Trial(b"", "{}"), trial._lines(written), 1)
 
 
 @needs_proc
 async def test_the_process_ends_with_the_gateway(tree: Tree, tmp_path: Path):
     """A gateway that is killed can end nothing itself."""
-    policy = tree({"a_test.rego": ENDLESS.replace("{}", "x" * 100)})
-    started = tmp_path / "started"
-    program = tmp_path / "program.py"
-    program.write_text(ORPHAN.format(policy=str(policy), started=str(started)), encoding="utf-8")
+    given, started, program = tmp_path / "trial", tmp_path / "started", tmp_path / "program.py"
+    given.write_bytes(msgspec.json.encode(await _trial(bundle.read_folder(tree(ENDLESS)))))
+    program.write_text(ORPHAN.format(trial=given, started=started), encoding="utf-8")
     gateway = await asyncio.create_subprocess_exec(sys.executable, program, env=child_process.clean_environment())
     while not started.exists():
         await asyncio.sleep(0)
@@ -198,9 +177,9 @@ async def test_the_process_ends_with_the_gateway(tree: Tree, tmp_path: Path):
 
 @needs_proc
 async def test_a_trial_that_is_called_off_leaves_no_process(tree: Tree):
-    policy = bundle.read_folder(tree({"a_test.rego": ENDLESS.replace("{}", "x" * 100)}))
+    given = await _trial(bundle.read_folder(tree(ENDLESS)))
     before = _children()
-    trying = asyncio.create_task(trial.require(Trial(policy, (Suite(policy),))))
+    trying = asyncio.create_task(trial.require(given))
     child = await _new_child(before)
 
     trying.cancel()
@@ -225,7 +204,7 @@ async def test_the_process_has_none_of_the_secrets_of_the_gateway(tree: Tree, mo
     monkeypatch.setenv("MY_TOKEN", "secret")
 
     assert "MY_TOKEN" not in child_process.clean_environment()
-    await trial.require(Trial(bundle.read_folder(tree({}))))
+    await trial.require(await _trial(bundle.read_folder(tree({}))))
 
 
 # --- before a folder is put into force ---------------------------------------------------------------
@@ -307,46 +286,32 @@ async def test_tests_that_change_are_nothing_where_they_are_not_required(tree: T
 async def test_edits_during_a_trial_are_tried_themselves(tree: Tree):
     """What comes into force is what was tried, and the last edit comes into force at last."""
     folder = tree({TEST: GREEN})
+    more = "gateway/more/more.rego"
     edits = [
-        {"gateway/more/more.rego": "package gateway.more\n\nx := 2\n", TEST: RED},
-        {"gateway/more/more.rego": "package gateway.more\n\nx := 3\n", TEST: GREEN},
+        {more: "package gateway.more\n\nx := 2\n", TEST: RED},
+        {more: "package gateway.more\n\nx := 3\n", TEST: GREEN},
     ]
-    tried: list[str] = []
+    tried: list[int] = []
 
     async def try_and_edit(given: Trial) -> None:
-        tried.append(given.policy.revision)
-        if len(tried) > 1 and edits:
+        tried.append(len(edits))
+        if len(tried) > 1 and len(edits) == 2:
             tree(edits.pop(0))
         await trial.require(given)
 
     opened = PolicyFolder(PolicyFolders(folder), deadline=60.0, monotonic=lambda: 0.0, trial=try_and_edit)
     await opened.open()
-    tree({"gateway/more/more.rego": "package gateway.more\n\nx := 1\n"})
-    in_force = [opened.revision, *[opened.revision for _ in range(8) if await opened.look()]]
+    tree({more: "package gateway.more\n\nx := 1\n"})
+    for _ in range(4):
+        await opened.look()
+    red, problem = opened.revision, str(opened.problem)
+    tree(edits.pop(0))
+    in_force = [opened.revision for _ in range(4) if await opened.look()]
 
-    first, second, red, last = tried
-    assert in_force == [first, second, last]
+    assert "test_red fails" in problem
+    assert in_force == [bundle.read_folder(folder).revision]
     assert red not in in_force
-    assert opened.revision == bundle.read_folder(folder).revision
     assert opened.problem is None
-
-
-async def test_the_tests_of_a_policy_are_from_the_same_reading(tree: Tree, tmp_path: Path):
-    """An edit between two readings would have one policy tested and another put into force."""
-    own = tiny_policy.write(tmp_path / "own", {"tickets/tickets.rego": OVERLAY})
-    folder = tiny_policy.write(
-        shutil.copytree(find_shipped(), tmp_path / "copied"), {"x_test.rego": "package x_test\n"}
-    )
-    read: list[Trial] = []
-
-    async def edit(given: Trial) -> None:
-        (folder / "x_test.rego").unlink(missing_ok=True)
-        read.append(given)
-
-    opened = PolicyFolder(PolicyFolders(folder, None, own), deadline=60.0, monotonic=lambda: 0.0, trial=edit)
-    await opened.open()
-
-    assert "x_test.rego" in dict(read[0].suites[0].policy.tests)
 
 
 async def test_a_trial_that_cannot_start_is_tried_again(tree: Tree, monkeypatch: pytest.MonkeyPatch):
@@ -369,39 +334,28 @@ async def test_a_trial_that_cannot_start_is_tried_again(tree: Tree, monkeypatch:
     assert opened.revision != before
 
 
-async def test_slow_grants_keep_the_grants_before_in_force(tmp_path: Path):
-    grants = tmp_path / "grants.yaml"
-    grants.write_text("upstreams: {}\n", encoding="utf-8")
+async def test_a_slow_rule_keeps_the_policy_before_in_force(tmp_path: Path):
+    own = tiny_policy.write(
+        tmp_path / "own", {"slow/slow.rego": SLOW.replace("some c, _ in input.arguments", "c := 1")}
+    )
     opened = PolicyFolder(
-        PolicyFolders(find_shipped(), grants), deadline=0.25, monotonic=lambda: 0.0, trial=trial.require
+        PolicyFolders(find_shipped(), None, own), deadline=0.1, monotonic=lambda: 0.0, trial=trial.require
     )
     await opened.open()
     before = opened.revision
-    expression = "([a-z]{{3}}|[0-9]{{4}}|[A-Z_-]{{5}}){{12}}{}"
-    usual = {"agents": ["*"], "issuers": ["*"], "tools": ["send"]}
-    slow = [{**usual, "id": f"g{i}", "when": {"/to": {"matches": expression.format(i)}}} for i in range(2000)]
-    grants.write_text(json.dumps({"upstreams": {"mail": slow}}), encoding="utf-8")
+    tiny_policy.write(own, {"slow/slow.rego": SLOW})
 
     await opened.look()
     looking = asyncio.create_task(opened.look())
     turns = 0
     while not looking.done():
-        await asyncio.wait([looking], timeout=0.01)
+        await asyncio.sleep(0)
         turns += 1
 
     assert not await looking
-    assert "the slowest is upstream 'mail', grant " in str(opened.problem)
+    assert "the slowest rule is at overlay/slow/slow.rego:1" in str(opened.problem)
     assert opened.revision == before
-    assert turns > 20, "the loop goes on while the policy is tried"
-
-
-async def test_a_tried_policy_is_not_checked_again_here(tree: Tree, monkeypatch: pytest.MonkeyPatch):
-    def refuse(_: object) -> None:
-        pytest.fail("the trees of a policy take memory that this process would keep")
-
-    monkeypatch.setattr(embedded, "_fault", refuse)
-
-    assert (await _opened(PolicyFolders(tree({})))).ready
+    assert turns > 100, "the loop goes on while the policy is tried"
 
 
 def test_whatever_is_not_the_shipped_policy_alone_is_tried(tree: Tree, tmp_path: Path):
