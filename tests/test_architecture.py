@@ -109,7 +109,6 @@ PURE = (
     "gateway.http.failures",
     "gateway.http.response_parser",
     "gateway.http.request_parser",
-    "gateway.http.usual",
     "gateway.history.carried",
     "gateway.history.codec",
     "gateway.history.events",

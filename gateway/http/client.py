@@ -12,15 +12,14 @@ import re
 import select
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final, Protocol, cast
 
 from gateway.http.address import Address
 from gateway.http.dial import connect
 from gateway.http.failures import AnswerTimeout, ExchangeError, Lost, Malformed, Unsendable
-from gateway.http.response import AnyResponse, Response, WholeResponse
 from gateway.http.response_parser import ResponseParser
-from gateway.http.usual import read_usual_response
+from gateway.model.wire import Headers
 
 IDLE_SECONDS: Final = 4.0
 """How long an unused connection is kept: common servers close theirs after 5 s, and a request that is sent into a
@@ -58,7 +57,7 @@ class Client:
         within: float,
         target: bytes | None = None,
         again: bool = False,
-    ) -> AnyResponse:
+    ) -> Response:
         """Send a request; the answer, when its head is there. `within`: seconds until then, connecting included.
 
         `target` is the address's own, if not given. `headers` are without Host and Content-Length, which are written
@@ -156,7 +155,7 @@ class Client:
             connection.close()
 
 
-def _abandon(connection: OutboundConnection, waiter: asyncio.Future[AnyResponse]) -> None:
+def _abandon(connection: OutboundConnection, waiter: asyncio.Future[Response]) -> None:
     """End an exchange whose caller has gone, and close its answer."""
     if waiter.cancelled():
         connection.give_up(waiter)
@@ -199,7 +198,7 @@ class OutboundConnection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", None)
         self._poll: Any = None
         self._parser: ResponseParser | None = None
-        self._waiter: asyncio.Future[AnyResponse] | None = None
+        self._waiter: asyncio.Future[Response] | None = None
         self._response: Response | None = None
         self.paused = False
         """The peer has to wait until the body is read."""
@@ -213,10 +212,10 @@ class OutboundConnection(asyncio.Protocol):
         does. Otherwise the request would be lost, or take old data for its answer."""
         return not self._transport.is_closing() and (self._poll is None or not self._poll.poll(0))
 
-    def send(self, head: bytes, body: bytes, deadline: float) -> asyncio.Future[AnyResponse]:
+    def send(self, head: bytes, body: bytes, deadline: float) -> asyncio.Future[Response]:
         """Begin an exchange. The future fails with `Lost`, `Malformed`, or `AnswerTimeout` if no answer begins before the
         deadline. Whoever does not wait for it calls `give_up`."""
-        waiter: asyncio.Future[AnyResponse] = self._loop.create_future()
+        waiter: asyncio.Future[Response] = self._loop.create_future()
         if self._transport.is_closing():
             # It was lost as soon as it was there, and nobody tells a second time.
             waiter.set_exception(Lost("the connection was closed", begun=False))
@@ -231,7 +230,7 @@ class OutboundConnection(asyncio.Protocol):
             self._transport.writelines((head, body))
         return waiter
 
-    def give_up(self, waiter: asyncio.Future[AnyResponse], error: ExchangeError | None = None) -> None:
+    def give_up(self, waiter: asyncio.Future[Response], error: ExchangeError | None = None) -> None:
         """End the exchange that `send` gave this future for, unless its answer has come. The connection may carry
         another exchange by now, which is none of the caller's affair."""
         if waiter is self._waiter:
@@ -273,16 +272,9 @@ class OutboundConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         parser = self._parser
         if parser is None:
-            waiter = self._waiter
-            if waiter is None:
+            if self._waiter is None:
                 # Nothing was asked.
                 self._transport.abort()
-                return
-            whole = None if waiter.done() else read_usual_response(data)
-            if whole is not None:
-                self._waiter = None
-                waiter.set_result(WholeResponse(*whole))
-                self._become_free()
                 return
             parser = self._parser = ResponseParser()
         parser.feed(data)
@@ -362,3 +354,67 @@ class OutboundConnection(asyncio.Protocol):
     def _resume(self) -> None:
         self.paused = False
         self._transport.resume_reading()
+
+
+class Response:
+    """An answer whose head has arrived. Iterate once, for the body; a cancelled read can be taken up again. A body with a
+    wrong end raises `Lost` or `Malformed`, or their translation. `close` must follow."""
+
+    __slots__ = ("_connection", "_ended", "_error", "_parser", "_waiter", "headers", "status", "translate")
+
+    def __init__(self, connection: OutboundConnection, parser: ResponseParser) -> None:
+        self.status = parser.status
+        self.headers: Headers = parser.headers
+        self._connection = connection
+        self._parser = parser
+        self._waiter: asyncio.Future[None] | None = None
+        self._ended = False
+        self._error: ExchangeError | None = None
+        self.translate: Callable[[ExchangeError], Exception] | None = None
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        parser = self._parser
+        while not parser.pieces:
+            if self._error is not None:
+                raise self._error if self.translate is None else self.translate(self._error) from None
+            if self._ended:
+                raise StopAsyncIteration
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        taken = parser.pieces[0] if len(parser.pieces) == 1 else b"".join(parser.pieces)
+        parser.pieces.clear()
+        parser.size = 0
+        if self._connection.paused:
+            self._connection.taken(self)
+        return taken
+
+    def close(self, error: ExchangeError | None = None) -> None:
+        """Give up on missing data; the waiting reader gets `error`. Safe to call at any time, and again."""
+        if not self._ended and self._error is None:
+            error = error or Lost("the exchange was given up", begun=True)
+            self.fail(error)
+            self._connection.leave(self, error)
+
+    async def aclose(self) -> None:
+        """Close the response where a coroutine is expected."""
+        self.close()
+
+    def arrived(self) -> None:
+        """Note an arrival. The connection calls this method and the two below."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def end(self) -> None:
+        self._ended = True
+        if self._waiter is not None:
+            self.arrived()
+
+    def fail(self, error: ExchangeError) -> None:
+        self._error = error
+        self.arrived()

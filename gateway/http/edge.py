@@ -11,12 +11,13 @@ Before anything is parsed or anyone is asked, the edge refuses:
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -24,7 +25,6 @@ from msgspec import Struct
 from gateway import reasons
 from gateway.config import Configuration
 from gateway.http.asgi import Application, run_application
-from gateway.http.body import read_body
 from gateway.http.delivery import Channel, Delivery
 from gateway.http.exchange import Answer, Exchange, Stream
 from gateway.model.decision import Refusal
@@ -36,6 +36,12 @@ _JUDGED: Final = (b"host", b"origin", b"sec-fetch-site", b"content-type", b"cont
 _REMEMBERED: Final = 64
 """Sets of them whose judgement is remembered: clients send the same ones again and again. Strangers may fill it, with
 heads of 64 KiB each at most."""
+
+BODY_SECONDS: Final = 30.0
+"""How long a client may take to send a request's body: a slow one must not hold a place for ever."""
+
+_LENGTH_DIGITS: Final = 19
+"""Digits of the longest body that anybody could send."""
 
 
 class RefusedClient(Struct, frozen=True):
@@ -108,11 +114,7 @@ class Edge:
         # The path as it stands: to whoever routes before the gateway, `/mcp%2Ffiles` is not below `/mcp/`.
         if not request.path.startswith("/mcp/"):
             return self._serve_page(channel)
-        whole_body = None
-        if request.is_complete and not channel.connection.is_read_paused and len(request.body) <= self._request_bytes:
-            # As `Channel.take`, for the connection does not wait for its reader.
-            whole_body, request.body = bytes(request.body), b""
-        exchange = self._exchange(channel, whole_body)
+        exchange = self._exchange(channel)
         first, last = self._judge(request.method, *map(exchange.fields.get, _JUDGED))
         if first is not None:
             return self._refuse(channel, first)
@@ -172,7 +174,7 @@ class Edge:
             not hosts and version == "1.0"
         )
 
-    def _exchange(self, channel: Channel, whole_body: bytes | None = None) -> Exchange:
+    def _exchange(self, channel: Channel) -> Exchange:
         request = channel.request
         path = request.path
         return Exchange(
@@ -186,7 +188,6 @@ class Edge:
             path=path,
             body=partial(read_body, channel, self._request_bytes),
             become_stream=self._delivery.become_stream,
-            whole_body=whole_body,
         )
 
     def _judge_mcp(self, method: str, *found: tuple[bytes, ...] | None) -> tuple[Refusal | None, Refusal | None]:
@@ -231,6 +232,58 @@ def _unreadable(headers: Headers) -> Refusal | None:
     if values(headers, b"content-encoding") not in {(), ("identity",)}:
         return reasons.REQUEST_COMPRESSED.refusal()
     return None
+
+
+async def read_body(channel: Channel, limit: int) -> bytes | Refusal:
+    """Return the whole body, of at most `limit` bytes, or the refusal to read it. Raises `ClientGone`."""
+    request = channel.request
+    if request.is_complete:
+        body = channel.take()
+        return body if len(body) <= limit else _too_large(limit)
+    declared = next((value for name, value in channel.request.headers if name == b"content-length"), b"0").lstrip(b"0")
+    # Zeros before a number are legal, and as many as a header has room for; a number of so many digits Python refuses.
+    if len(declared) > _LENGTH_DIGITS or int(declared or b"0") > limit:
+        return _too_large(limit)
+    reader = _ReadingTask(cast("asyncio.Task[Any]", asyncio.current_task()))
+    # Not `asyncio.timeout`, which costs several times as much.
+    timer = asyncio.get_running_loop().call_later(BODY_SECONDS, reader.stop)
+    try:
+        return await _read(channel, limit)
+    except asyncio.CancelledError:
+        if not reader.stopped or reader.task.uncancel() > 0:
+            raise
+        return reasons.REQUEST_SLOW.refusal()
+    finally:
+        timer.cancel()
+
+
+class _ReadingTask:
+    """A reading task with a way to stop it."""
+
+    __slots__ = ("stopped", "task")
+
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self.task = task
+        self.stopped = False
+
+    def stop(self) -> None:
+        self.stopped = True
+        self.task.cancel()
+
+
+async def _read(channel: Channel, limit: int) -> bytes | Refusal:
+    chunks: list[bytes] = []
+    size = 0
+    while chunk := await channel.read_chunk():
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > limit:
+            return _too_large(limit)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _too_large(limit: int) -> Refusal:
+    return reasons.REQUEST_TOO_LARGE.refusal(limit=limit)
 
 
 def values(headers: Headers, name: bytes) -> tuple[str, ...]:

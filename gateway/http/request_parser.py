@@ -1,8 +1,6 @@
 """A parser of requests in pieces. Pure. It accepts less than HTTP allows: one framing, only the coding `chunked`, no
 tunnel, a bounded head, few requests before their answers. No leniency of llhttp is switched on. So llhttp refuses two
 lengths, a length beside a coding, bare line ends, folded lines, and a space before a colon.
-
-The connection reads a usual request that arrives whole in one read without this parser (`usual`).
 """
 
 from __future__ import annotations
@@ -64,7 +62,6 @@ class RequestParser:
         "fault",
         "has_ended",
         "in_head",
-        "is_idle",
         "kept",
         "requests",
     )
@@ -76,8 +73,6 @@ class RequestParser:
         """The last request of the connection has arrived: it asked for no further one."""
         self.in_head = False
         """A head has begun, and is not complete."""
-        self.is_idle = True
-        """No request is being read, and the next may begin."""
         self._llhttp: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self._current: Request | None = None
         self._fields: list[tuple[bytes, bytes]] = []
@@ -92,7 +87,7 @@ class RequestParser:
         while data and self.fault is None and not self.has_ended:
             room = HEAD_BYTES - self.kept
             if room <= 0:
-                self.fault, self.is_idle = TOO_LARGE, False
+                self.fault = TOO_LARGE
                 return
             self._feed_part(data[:room])
             data = data[room:]
@@ -149,7 +144,6 @@ class RequestParser:
         self._fields = []
         self._target = b""
         self.in_head = True
-        self.is_idle = False
 
     def on_url(self, url: bytes) -> None:
         self._target += url
@@ -208,7 +202,6 @@ class RequestParser:
         request.is_complete = True
         self._current = None
         self.has_ended = not request.keep_alive
-        self.is_idle = request.keep_alive
 
     def _split_target(self) -> tuple[str, bytes]:
         """Return the path and the query of the target. The host of an absolute target replaces the header's

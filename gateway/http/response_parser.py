@@ -1,8 +1,6 @@
 """A parser of answers in pieces. Pure. It accepts less than HTTP allows: one framing, only the coding `chunked`, no
 upgrade, a bounded head. No leniency of llhttp is switched on. So llhttp refuses two lengths, a length beside a coding,
 bare line ends, folded lines, and a space before a colon.
-
-The connection reads a usual answer that arrives whole in one read without this parser (`usual`).
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ from gateway.http.delivery import JOINED_BYTES, Channel
 from gateway.http.draining import QUIET, has_unread
 from gateway.http.limits import ConcurrencyLimit
 from gateway.http.request_parser import INVALID, ParseFault, RequestParser
-from gateway.http.usual import feed_requests
 
 KEEP_ALIVE_SECONDS: Final = 75.0
 """How long a connection is kept without a request."""
@@ -135,7 +134,7 @@ class Connection(asyncio.Protocol):
         parser = self._parser
         if self._transport.is_closing():
             return
-        feed_requests(parser, data)
+        parser.feed(data)
         if parser.fault is not None:
             self._refuse(parser.fault)
             return
@@ -233,7 +232,7 @@ class Connection(asyncio.Protocol):
         request.is_discarded = True
         request.body = b""
         parser.requests.pop(0)
-        self._quiet_since = now = self._loop.time()
+        self._quiet_since = self._loop.time()
         if not channel.keep_alive:
             self.close()
             return
@@ -247,10 +246,6 @@ class Connection(asyncio.Protocol):
             self._begin()
         elif parser.in_head or not request.is_complete:
             self._expect(self.serving.head_seconds, awaits_head=True)
-        elif self._timer is not None and self._timer.when() <= now + KEEP_ALIVE_SECONDS:
-            # As `_expect`, which most answers need not enter.
-            self._awaits_head = False
-            self._due = now + KEEP_ALIVE_SECONDS
         else:
             self._expect(KEEP_ALIVE_SECONDS, awaits_head=False)
 

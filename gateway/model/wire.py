@@ -121,14 +121,12 @@ class UpstreamRequest(Struct, frozen=True):
 
 
 class UpstreamReply(Struct, frozen=True):
-    """An upstream's answer. `chunks` is consumed once; `close` ends it early and may be called at any time. `body` is
-    the whole body if all of it has arrived: then neither `chunks` nor `close` is needed."""
+    """An upstream's answer. `chunks` is consumed once; `close` ends it early and may be called at any time."""
 
     status: int
     headers: Headers
     chunks: AsyncIterator[bytes]
     close: Callable[[], Awaitable[None]]
-    body: bytes | None = None
 
 
 class UpstreamTransport(Protocol):

@@ -3,10 +3,9 @@ the gateway sends anything."""
 
 from __future__ import annotations
 
-from asyncio import CancelledError
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
@@ -20,7 +19,7 @@ from gateway.model.content import CallContent
 from gateway.model.decision import Decision, Refusal
 from gateway.model.facts import SessionFacts
 from gateway.pipeline.assumed_labels import name_assumed_labels
-from gateway.pipeline.completion import run_for_result, run_rest
+from gateway.pipeline.completion import run_for_result
 from gateway.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.pipeline.recurring import find_endorsement
 from gateway.pipeline.releasing import Release, Releases
@@ -168,15 +167,7 @@ class Decider(Struct, frozen=True):
         A counted call is decided also if its caller leaves: a caller could take a denial back by leaving otherwise.
         """
         content, walked = await self.inspection.inspect_arguments(context, prepared)
-        deciding = self._decide_and_record(context, prepared, content, walked, release)
-        left: CancelledError | None = None
-        try:
-            # As `run_for_result`: with a compiled policy this is all of the work.
-            waits_for = deciding.send(None)
-        except StopIteration as end:
-            recorded = cast("_Recorded", end.value)
-        else:
-            recorded, left = await run_rest(deciding, waits_for)
+        recorded, left = await run_for_result(self._decide_and_record(context, prepared, content, walked, release))
         decision, claimed, releases = recorded.decision, recorded.claimed, self.questions.releases
         try:
             left = await recorded.entry.outlast() or left

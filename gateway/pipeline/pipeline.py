@@ -124,7 +124,7 @@ class Pipeline(Struct, frozen=True):
         exchange = context.exchange
         message = None
         if exchange.method == "POST":
-            body = await exchange.body() if exchange.whole_body is None else exchange.whole_body
+            body = await exchange.body()
             message = body if isinstance(body, Refusal) else classify(body, exchange.fields)
         if isinstance(message, Refusal):
             return await self.refuser.refuse(context, message, principal)

@@ -21,9 +21,8 @@ from gateway.background import in_thread
 from gateway.config import OpaEngine
 from gateway.errors import PolicyBroken, PolicyLate, PolicyMalformed, PolicyUnavailable, PolicyUndefined
 from gateway.http import address
-from gateway.http.client import Client
+from gateway.http.client import Client, Response
 from gateway.http.failures import AnswerTimeout, ConnectTimeout, ExchangeError, Malformed
-from gateway.http.response import AnyResponse
 from gateway.policy import bundle_age, findings, opa_contents, verdict
 from gateway.policy.bundle_age import Report
 from gateway.policy.entrypoint import Entrypoint
@@ -262,7 +261,7 @@ def _tls(settings: OpaEngine) -> ssl.SSLContext:
         ) from None
 
 
-async def _read_bounded(response: AnyResponse, limit: int) -> bytes:
+async def _read_bounded(response: Response, limit: int) -> bytes:
     pieces: list[bytes] = []
     size = 0
     async for piece in response:
@@ -273,7 +272,7 @@ async def _read_bounded(response: AnyResponse, limit: int) -> bytes:
     return b"".join(pieces)
 
 
-def _require_json(response: AnyResponse) -> None:
+def _require_json(response: Response) -> None:
     types = [value for name, value in response.headers if name == b"content-type"]
     plain = len(types) == 1 and types[0].partition(b";")[0].strip().lower() == b"application/json"
     if not plain or any(name == b"content-encoding" for name, _ in response.headers):

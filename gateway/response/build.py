@@ -26,7 +26,7 @@ from gateway.reasons import sentence
 from gateway.response.changed_lists import changed_lists
 from gateway.response.conceal import Concealer
 from gateway.response.filter import MessageFilter, ReservedNameFilter
-from gateway.response.frames import HOLD, HOLD_LISTS, Framing
+from gateway.response.frames import HOLD, HOLD_LISTS, Framing, begin_frames
 from gateway.response.live_values import LiveConcealer, without_live_values
 from gateway.response.obligations import NO_BOUNDS, Bounds
 from gateway.response.observe import ResultObserver
@@ -205,10 +205,8 @@ def _build_stages(status: int, written_as: bytes | None, answer: UpstreamAnswer)
         answer.concealer.observer = answer.observer or answer.reads
         stages.append(answer.concealer)
     return Stages(
-        framing,
+        begin_frames(framing, HOLD if may_pass_unseen else HOLD_LISTS, may_pass_unseen=may_pass_unseen),
         stages,
-        may_pass_unseen,
-        HOLD if may_pass_unseen else HOLD_LISTS,
         observer=answer.observer,
         turn=partial(parts.turns.take, request.principal.key),
         fail=partial(_fail, answer.context, messages),

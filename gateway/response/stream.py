@@ -11,8 +11,8 @@ from msgspec import Struct
 
 from gateway.errors import CredentialEnded, UpstreamBroken, UpstreamError
 from gateway.loop_turns import Turn, next_turn
-from gateway.pipeline.completion import run_rest
-from gateway.response.frames import AnswerFrame, Frames, Framing, begin_frames
+from gateway.pipeline.completion import run_to_completion
+from gateway.response.frames import AnswerFrame, Frames
 from gateway.response.obligations import NO_BOUNDS, Bounds
 
 if TYPE_CHECKING:
@@ -86,36 +86,19 @@ def _no_words(_error: UpstreamError, *, begun: bool) -> bytes | None:
 class Stages(Struct, eq=False):
     """The stages of one answer in their order, and its frames.
 
-    `hold` bounds the bytes of a message that is held back. `observer` sees the frames of one piece together, before the
-    other stages. `fail` gives the last bytes of a failed answer, if a message still fits.
+    `observer` sees the frames of one piece together, before the other stages. `fail` gives the last bytes of a failed
+    answer, if a message still fits.
     """
 
-    framing: Framing
+    frames: Frames
     stages: Sequence[Stage]
-    may_pass_unseen: bool
-    hold: int
     observer: Stage | None = None
     turn: Turn = next_turn
     fail: Callable[..., bytes | None] = _no_words
-    frames: Frames | None = None
-
-    async def handle_whole(self, body: bytes) -> bytes | None:
-        """Return the bytes to pass on of a JSON document; `None` for an answer to `feed`."""
-        if self.framing != "json" or len(body) > self.hold:
-            return None
-        frame = AnswerFrame("document", body, body)
-        if self.observer is not None:
-            await self.observer.handle(frame)
-        for stage in self.stages:
-            kept = await stage.handle(frame)
-            if kept is None:
-                return b""
-            frame = kept
-        return frame.raw
 
     async def feed(self, chunk: bytes) -> bytes:
         """Return the bytes to pass on after the next bytes of an answer; empty while a message is held back."""
-        frames = self._open_frames()
+        frames = self.frames
         if len(chunk) <= frames.at_once:
             return await self._handle(frames.feed(chunk))
         passed: list[bytes] = []
@@ -126,12 +109,7 @@ class Stages(Struct, eq=False):
 
     async def finish(self) -> bytes:
         """Return the rest of the bytes to pass on."""
-        return b"".join([await self._handle([frame]) for frame in self._open_frames().finish()])
-
-    def _open_frames(self) -> Frames:
-        if self.frames is None:
-            self.frames = begin_frames(self.framing, self.hold, may_pass_unseen=self.may_pass_unseen)
-        return self.frames
+        return b"".join([await self._handle([frame]) for frame in self.frames.finish()])
 
     async def _handle(self, frames: list[AnswerFrame]) -> bytes:
         if not frames:
@@ -161,14 +139,12 @@ class ResponseStream:
 
     __slots__ = (
         "_begun",
-        "_body",
         "_bounds",
         "_closed",
         "_closing",
         "_cut",
         "_deadline",
         "_ended",
-        "_is_read",
         "_notices",
         "_record",
         "_reply",
@@ -203,8 +179,6 @@ class ResponseStream:
         self.whole = False
         """Whether the last chunk ended the answer."""
         self._reply = reply
-        # The bound on time is looked at between two pieces.
-        self._body = reply.body if bounds.seconds is None else None
         self._stages = stages
         self._settlement = settlement
         self._notices = notices
@@ -214,7 +188,6 @@ class ResponseStream:
         self._size = 0
         self._begun = False
         self._ended: EndedAs = "cancelled"
-        self._is_read = False
         self._closed = False
         self._cut: CredentialEnded | None = None
         self._closing: asyncio.Future[None] | None = None
@@ -247,7 +220,7 @@ class ResponseStream:
                 return self._end_cut(self._cut)
             try:
                 chunk = await self._next()
-                if chunk:
+                if chunk and self._cut is None:
                     return self._count(chunk)
             except TimeoutError:
                 self._ended = "limited"
@@ -266,26 +239,18 @@ class ResponseStream:
 
     async def _next(self) -> bytes:
         """Return the next piece to pass on; empty while a stage holds it back."""
-        body, self._body = self._body, None
-        if body:
-            self._is_read = True
-        chunk = body if self._is_read else await self._read()
+        chunk = await self._read()
         if chunk is None:
             if self._cut is not None:
                 raise self._cut
-            self.whole = True
-            self._ended = "completed"
-            return await self._stages.finish()
+            rest = await self._stages.finish()
+            if self._cut is None:
+                self.whole = True
+                self._ended = "completed"
+            return rest
         if b"\0" in chunk:
             raise UpstreamBroken(_OTHER_ENCODING)
-        passed = await self._stages.handle_whole(body) if body else None
-        if passed is None:
-            return await self._stages.feed(chunk)
-        if self._cut is not None:
-            raise self._cut
-        self.whole = True
-        self._ended = "completed"
-        return passed
+        return await self._stages.feed(chunk)
 
     async def _read(self) -> bytes | None:
         """Return the next chunk of the upstream; `None` at the end."""
@@ -331,22 +296,14 @@ class ResponseStream:
         if self._closed:
             return
         self._closed = True
-        ending = self._end()
-        try:
-            # As `run_to_completion`: the end of most answers waits for nothing.
-            waits_for = ending.send(None)
-        except StopIteration:
-            return
-        _, cancelled = await run_rest(ending, waits_for)
-        if cancelled is not None:
-            raise cancelled
+        await run_to_completion(self._end())
 
     async def _end(self) -> None:
         try:
             self._settlement.on_sent()
             if self._closing is not None:
                 await self._closing
-            elif not self._is_read:
+            else:
                 await self._reply.close()
         finally:
             digest = self._record.hexdigest() if self._record is not None else None

@@ -15,7 +15,6 @@ from gateway.errors import ConfigurationError, UpstreamBroken, UpstreamError, Up
 from gateway.http import address
 from gateway.http.client import Client
 from gateway.http.failures import AnswerTimeout, ExchangeError, Unconnected
-from gateway.http.response import WholeResponse
 from gateway.model.wire import UpstreamReply, UpstreamRequest
 
 _METHODS: Final = {"POST": b"POST", "GET": b"GET", "DELETE": b"DELETE"}
@@ -60,8 +59,7 @@ class HttpUpstream:
             response.close()
             raise UpstreamBroken(f"upstream {self._name} answered with a redirect", "configure the final url")
         response.translate = self._make_error
-        body = response.body if isinstance(response, WholeResponse) else None
-        return UpstreamReply(response.status, response.headers, response, response.aclose, body)
+        return UpstreamReply(response.status, response.headers, response, response.aclose)
 
     async def aclose(self) -> None:
         if self._client is not None:

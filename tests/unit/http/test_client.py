@@ -16,16 +16,15 @@ import uvloop
 
 from gateway.http import client as clients
 from gateway.http.address import of_socket, of_url
-from gateway.http.client import HIGH_WATER, Client, OutboundConnection
+from gateway.http.client import HIGH_WATER, Client, OutboundConnection, Response
 from gateway.http.failures import AnswerTimeout, ExchangeError, Lost, Malformed, Unsendable
-from gateway.http.response import AnyResponse, Response
 from tests.unit.http.peer import OK, Peer, asking, serving
 
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
 CUT = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{}"
 
 
-async def body_of(response: AnyResponse) -> bytes:
+async def body_of(response: Response) -> bytes:
     try:
         return b"".join([piece async for piece in response])
     finally:

@@ -16,8 +16,8 @@ from msgspec import structs
 from gateway.config import Limits
 from gateway.errors import UpstreamBroken
 from gateway.http import body as bodies
-from gateway.http.body import read_body
 from gateway.http.delivery import Channel, Delivery
+from gateway.http.edge import read_body
 from gateway.http.exchange import Exchange
 from gateway.model.decision import Refusal
 from gateway.model.wire import Headers

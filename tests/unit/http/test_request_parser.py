@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import pytest
 
 from gateway.http.request_parser import HEAD_BYTES, INVALID, TOO_LARGE, WAITING, RequestParser
-from gateway.http.usual import feed_requests, read_usual_request
 from tests.requirements import requirement
 
 LINE = b"POST /mcp/files?a=b HTTP/1.1\r\nhost: here\r\n"
@@ -22,7 +21,7 @@ Outcome = tuple[Sequence[tuple[object, ...]], object, bool, bool]
 def read(*parts: bytes) -> RequestParser:
     parser = RequestParser()
     for part in parts:
-        feed_requests(parser, part)
+        parser.feed(part)
     return parser
 
 
@@ -81,7 +80,7 @@ def test_mutated_bytes_that_are_cut_anywhere_have_the_same_outcome():
         assert outcome(read(*parts)) == outcome(read(sent)), (sent, cuts)
 
 
-USUAL = (
+COMMON = (
     b"POST /mcp/files HTTP/1.1\r\nHost: a:8\r\nAccept: b/c, d\r\nConnection: keep-alive\r\nContent-Length: 5\r\n\r\nhello",
     b"DELETE /mcp/a%20b?x=/?y HTTP/1.1\r\nhost: here\r\nmcp-session-id: a_b\r\n\r\n",
     b"GET //x;y=1/../* HTTP/1.1\r\nx: {}<>\r\ncontent-length: 0\r\n\r\n",
@@ -93,25 +92,20 @@ PIECES = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("sent", USUAL)
-def test_a_usual_request_in_one_read_is_read_as_its_bytes_one_by_one(sent: bytes):
-    assert read_usual_request(sent) is not None
+@pytest.mark.parametrize("sent", COMMON)
+def test_a_request_in_one_read_is_read_as_its_bytes_one_by_one(sent: bytes):
     assert outcome(read(sent)) == outcome(read(*[sent[at : at + 1] for at in range(len(sent))]))
 
 
 @requirement("strangers/one-reading")
-def test_a_mutated_usual_request_in_one_read_is_read_as_in_two():
+def test_a_mutated_request_in_one_read_is_read_as_in_two():
     chance = random.Random(17)
-    usual = 0
     for _ in range(20_000):
-        sent = chance.choice(USUAL)
+        sent = chance.choice(COMMON)
         for _ in range(chance.randint(1, 2)):
             at = chance.randrange(len(sent))
             sent = sent[:at] + chance.choice(PIECES) + sent[at + chance.randint(0, 3) :]
-        usual += read_usual_request(sent) is not None
         assert outcome(read(sent)) == outcome(read(sent[:1], sent[1:])), sent
-
-    assert 1_000 < usual < 19_000
 
 
 @requirement("strangers/one-reading")
@@ -120,10 +114,10 @@ def test_requests_of_one_connection_are_read_the_same_in_whole_reads_and_in_cut_
     for _ in range(1_000):
         whole, cut = RequestParser(), RequestParser()
         for _ in range(6):
-            sent = chance.choice([*USUAL, *VALID.values(), CHUNKED + b"9\r\nhel", b"\r\n", b"lo"])
-            feed_requests(whole, sent)
+            sent = chance.choice([*COMMON, *VALID.values(), CHUNKED + b"9\r\nhel", b"\r\n", b"lo"])
+            whole.feed(sent)
             for at in range(0, len(sent), 3):
-                feed_requests(cut, sent[at : at + 3])
+                cut.feed(sent[at : at + 3])
             assert outcome(whole) == outcome(cut)
             if chance.random() < 0.7:
                 # The server answers, and reads no more of a body that still arrives.
@@ -290,16 +284,15 @@ def test_empty_lines_between_requests_are_no_head_that_grows():
     parser = RequestParser()
     usual = b"POST /a HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n{}"
     for _ in range(5):
-        feed_requests(parser, usual)
+        parser.feed(usual)
         assert parser.requests.pop().is_complete
-        feed_requests(parser, b"\r\n" * (HEAD_BYTES // 5))
+        parser.feed(b"\r\n" * (HEAD_BYTES // 5))
     assert parser.fault is None
 
 
 @requirement("strangers/waiting")
 @pytest.mark.parametrize("waiting", [WAITING, WAITING + 1])
-def test_usual_requests_in_reads_of_their_own_wait_in_the_same_number(waiting: int):
-    assert read_usual_request(VALID["get"]) is not None
+def test_requests_in_reads_of_their_own_wait_in_the_same_number(waiting: int):
     apart, whole = read(*[VALID["get"]] * (1 + waiting)), read(VALID["get"] * (1 + waiting))
 
     assert outcome(apart) == outcome(whole)
@@ -310,5 +303,5 @@ def test_usual_requests_in_reads_of_their_own_wait_in_the_same_number(waiting: i
 def test_nothing_is_read_after_the_fault_of_endless_empty_lines():
     parser = read(b"\r\n" * HEAD_BYTES)
     assert parser.fault == TOO_LARGE
-    feed_requests(parser, VALID["get"])
+    parser.feed(VALID["get"])
     assert parser.requests == []

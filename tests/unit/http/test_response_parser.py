@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 
 from gateway.http.response_parser import MAX_FIELDS, MAX_HEAD, ResponseParser
-from gateway.http.usual import read_usual_response
 
 OK = b"HTTP/1.1 200 OK\r\n"
 SIZED = OK + b"Content-Type: application/json \r\ncontent-length: 2\r\n\r\n{}"
@@ -260,44 +257,3 @@ def test_a_body_may_go_on_and_on():
         found.feed(b"1000\r\n" + b"x" * 4096 + b"\r\n")
 
     assert (found.fault, found.size) == (None, 409_600)
-
-
-USUAL = (
-    OK + b"Content-Type: text/event-stream\r\nContent-Length: 2\r\nconnection: keep-alive\r\n\r\n{}",
-    b"HTTP/1.1 404 Not Found\r\ndate: Sun, 1 Jan\r\ncontent-length: 0\r\n\r\n",
-)
-PIECES = (
-    b"\r", b"\n", b"\r\n", b"\0", b" ", b"  ", b"\t", b":", b": ", b"0", b"2", b"x", b"-", b"\x7f", b"\xff", b"", b"HTTP/1.0",
-    b"100", b"101", b"204", b"304", b"600", b"chunked", b"transfer-encoding: chunked\r\n", b"connection: close\r\n",
-    b"proxy-connection: close\r\n", b"upgrade: h2c\r\nconnection: upgrade\r\n", b"content-length: 2\r\n", b"Connection: Keep-Alive\r\n",
-)  # fmt: skip
-
-
-def test_an_answer_that_is_read_without_a_parser_is_whole_and_the_same_to_a_parser():
-    chance = random.Random(16)
-    usual = 0
-    for _ in range(20_000):
-        sent = chance.choice(USUAL)
-        for _ in range(chance.randint(0, 2)):
-            at = chance.randrange(len(sent))
-            sent = sent[:at] + chance.choice(PIECES) + sent[at + chance.randint(0, 3) :]
-        whole, found = read_usual_response(sent), read(sent)
-        if whole is not None:
-            usual += 1
-            assert whole == (found.status, found.headers, b"".join(found.pieces)), sent
-            assert (found.complete, found.keep_alive, found.excess, found.fault) == (True, True, False, None), sent
-
-    assert 2_000 < usual < 19_000
-
-
-@pytest.mark.parametrize("more", [b"\r\n", b"x", SIZED])
-def test_an_answer_with_bytes_after_it_is_left_to_a_parser(more: bytes):
-    assert read_usual_response(USUAL[0]) is not None
-    assert read_usual_response(USUAL[0] + more) is None
-
-
-def test_an_answer_with_too_many_or_too_long_fields_is_left_to_a_parser():
-    many, long = b"a: 1\r\n" * MAX_FIELDS, b"a: %b\r\n" % (b"x" * MAX_HEAD)
-
-    for fields in (many, long):
-        assert read_usual_response(OK + fields + b"content-length: 0\r\n\r\n") is None

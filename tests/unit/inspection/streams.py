@@ -9,7 +9,7 @@ from gateway.model.wire import RequestId
 from gateway.protocol import sse
 from gateway.protocol.listing import Listing
 from gateway.response.filter import MessageFilter, ReservedNameFilter
-from gateway.response.frames import HOLD, AnswerFrame, Framing
+from gateway.response.frames import HOLD, AnswerFrame, Framing, begin_frames
 from gateway.response.stream import Stage, Stages
 from gateway.worker_thread import WorkerThread
 
@@ -122,7 +122,7 @@ def stages(
     """Return the stages of an answer. `observer` is before the filters, `after` are stages after them."""
     filters = [ReservedNameFilter(Recipient(), _WORKER), ScriptedFilter(script, framing, last_words, check)]
     walk = cast("list[Stage]", [*filters, *after])
-    return Stages(framing, walk, may_pass_unseen=unseen, hold=hold, observer=cast("Stage | None", observer))
+    return Stages(begin_frames(framing, hold, may_pass_unseen=unseen), walk, observer=cast("Stage | None", observer))
 
 
 async def run(answer: Stages, *chunks: bytes) -> bytes:

@@ -13,6 +13,7 @@ from gateway.errors import UpstreamBroken
 from gateway.model.wire import Disposition, Era, Kind, Message
 from gateway.protocol import sse
 from gateway.response.filter import MessageFilter, ReservedNameFilter
+from gateway.response.frames import begin_frames
 from gateway.response.stream import Stages
 from gateway.worker_thread import WorkerThread
 from tests.requirements import requirement
@@ -173,7 +174,7 @@ async def seen_of(stream: bytes, size: int, hold: int) -> bytes:
     """What the caller gets of this as the answer to a call, if it comes in pieces of this size."""
     recipient, worker = Recipient(), WorkerThread()
     walk = [ReservedNameFilter(recipient, worker), MessageFilter(CALL, "files", recipient, worker, "events")]
-    messages = Stages("events", walk, may_pass_unseen=True, hold=hold)
+    messages = Stages(begin_frames("events", hold, may_pass_unseen=True), walk)
     passed = b""
     try:
         for start in range(0, len(stream), size):

@@ -11,6 +11,7 @@ import pytest
 from gateway.errors import CredentialEnded, UpstreamBroken
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.wire import UpstreamReply
+from gateway.response.frames import begin_frames
 from gateway.response.open_answers import ADVERSE, OpenAnswer, OpenAnswers
 from gateway.response.stream import ResponseStream, Stages, StreamEnd
 
@@ -50,7 +51,7 @@ class Streamed:
         self.upstream = Silent(*chunks)
         self.endings: list[StreamEnd] = []
         self.told: list[str] = []
-        stages = Stages("text", (), may_pass_unseen=True, hold=0, fail=self.fail)
+        stages = Stages(begin_frames("text", 0, may_pass_unseen=True), (), fail=self.fail)
         self.stream = ResponseStream(self.upstream.reply(), (), stages, self, idle=idle)
 
     def on_sent(self) -> None:

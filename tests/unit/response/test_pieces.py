@@ -1,4 +1,4 @@
-"""An answer whose body arrived at once, beside the same answer in pieces: the client, the task and the record get the same."""
+"""Answers in one piece and in several: the client, the task and the record get the same."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from gateway.model.content import ResultContent
 from gateway.model.wire import Disposition, Era, JsonObject, Kind, Message, UpstreamReply
 from gateway.response.conceal import Concealer
 from gateway.response.filter import MessageFilter, ReservedNameFilter
-from gateway.response.frames import HOLD, HOLD_LISTS, Framing
+from gateway.response.frames import HOLD, HOLD_LISTS, Framing, begin_frames
 from gateway.response.obligations import NO_BOUNDS, Bounds
 from gateway.response.observe import ResultObserver
 from gateway.response.stream import ResponseStream, Stage, Stages, StreamEnd
@@ -51,10 +51,9 @@ ASKED = [CALL, request("tools/list", Disposition.FILTER), request("initialize"),
 
 @dataclass
 class Upstream:
-    """The body of an answer in these pieces, or at once."""
+    """The body of an answer in these pieces."""
 
     pieces: list[bytes]
-    at_once: bool
     closed: int = 0
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -69,7 +68,7 @@ class Upstream:
         self.closed += 1
 
     def reply(self) -> UpstreamReply:
-        return UpstreamReply(200, (), self, self.close, b"".join(self.pieces) if self.at_once else None)
+        return UpstreamReply(200, (), self, self.close)
 
 
 @dataclass
@@ -121,11 +120,12 @@ class Answer:
 
         unseen = messages.may_pass_unseen
         hold = HOLD if unseen else HOLD_LISTS
-        passing = Stages(self.framing, walk, unseen, hold, self.observer, fail=fail)
+        frames = begin_frames(self.framing, hold, may_pass_unseen=unseen)
+        passing = Stages(frames, walk, self.observer, fail=fail)
         return ResponseStream(upstream.reply(), (), passing, self.reads, bounds=self.bounds, record=sha256())
 
-    async def read(self, pieces: list[bytes], *, at_once: bool) -> dict[str, Any]:
-        upstream = Upstream(pieces, at_once)
+    async def read(self, pieces: list[bytes]) -> dict[str, Any]:
+        upstream = Upstream(pieces)
         stream, passed, broken = self.stream(upstream), b"", ""
         try:
             async for chunk in stream:
@@ -154,11 +154,11 @@ def merged(way: dict[str, Any], framing: Framing) -> dict[str, Any]:
 
 
 async def same(body: bytes, asked: Message | None, framing: Framing = "json", **more: Any) -> dict[str, Any]:
-    """Check that all ways give the same, and return it."""
-    whole = await Answer(asked, framing, **more).read([body], at_once=True)
+    """Check that each cut gives the same, and return it."""
+    whole = await Answer(asked, framing, **more).read([body])
     byte_by_byte = [body[at : at + 1] for at in range(len(body))]
-    for pieces in ([body], byte_by_byte, [body[: len(body) // 2], body[len(body) // 2 :]]):
-        cut = await Answer(asked, framing, **more).read(pieces, at_once=False)
+    for pieces in (byte_by_byte, [body[: len(body) // 2], body[len(body) // 2 :]]):
+        cut = await Answer(asked, framing, **more).read(pieces)
         assert merged(cut, framing) == merged(whole, framing)
     return whole
 
@@ -216,7 +216,7 @@ def text_result(text: str) -> str:
 )
 @settings(max_examples=500, deadline=None)
 @requirement("mcp/large")
-def test_an_answer_at_once_is_handled_as_one_in_pieces(  # noqa: PLR0917 - the parameters of an answer
+def test_an_answer_in_one_piece_is_handled_as_one_in_several(  # noqa: PLR0917 - the parameters of an answer
     shape: str,
     identifier: str,
     result: str,
@@ -230,14 +230,14 @@ def test_an_answer_at_once_is_handled_as_one_in_pieces(  # noqa: PLR0917 - the p
 
 @given(st.binary(max_size=60), st.sampled_from(ASKED))
 @settings(max_examples=200, deadline=None)
-def test_any_bytes_at_once_are_handled_as_in_pieces(body: bytes, asked: Message | None):
+def test_any_bytes_in_one_piece_are_handled_as_in_several(body: bytes, asked: Message | None):
     asyncio.run(same(body, asked))
 
 
 @pytest.mark.parametrize(
     ("framing", "result"), [*[("events", each) for each in RESULTS[:8]], *[("text", each) for each in RESULTS[:6]]]
 )
-async def test_an_answer_of_another_form_at_once_is_handled_as_in_pieces(framing: Framing, result: str):
+async def test_an_answer_of_another_form_in_one_piece_is_handled_as_in_several(framing: Framing, result: str):
     message = SHAPES[0].format(id=7, result=result)
     body = f"event: message\ndata: {message}\n\n: note\n\ndata: unfinished" if framing == "events" else message
 
@@ -246,42 +246,41 @@ async def test_an_answer_of_another_form_at_once_is_handled_as_in_pieces(framing
 
 async def test_a_body_larger_than_the_hold_goes_on_in_parts():
     body = SHAPES[0].format(id=7, result=text_result("x " * 200_000)).encode()
-    whole = await Answer(CALL).read([body], at_once=True)
-    cut = await Answer(CALL).read([body], at_once=False)
+    whole = await Answer(CALL).read([body])
+    cut = await Answer(CALL).read([body[:1000], body[1000:]])
 
     assert whole["passed"] == cut["passed"] == body
     assert (whole["words"], whole["end"]) == (None, cut["end"])
 
 
 @pytest.mark.parametrize("size", [10, 41])
-async def test_a_bound_of_the_size_holds_for_a_body_at_once(size: int):
+async def test_a_bound_of_the_size_holds_for_a_body_in_one_piece(size: int):
     bounded = await same(SHAPES[0].format(id=7, result="{}").encode(), CALL, bounds=Bounds(size=size))
 
     assert bounded["end"].ended == ("limited" if size == 10 else "completed")
 
 
-async def test_a_bound_of_the_time_holds_for_a_body_at_once():
+async def test_a_bound_of_the_time_holds_for_a_body_in_one_piece():
     answer = Answer(CALL, bounds=Bounds(seconds=0.0))
-    ended = await answer.read([SHAPES[0].format(id=7, result="{}").encode()], at_once=True)
+    ended = await answer.read([SHAPES[0].format(id=7, result="{}").encode()])
 
     assert (ended["end"].ended, b"longer than policy allows" in ended["passed"]) == ("limited", True)
 
 
-async def test_a_body_at_once_leaves_nothing_to_close():
+async def test_the_exchange_of_a_whole_answer_is_closed():
     body = SHAPES[0].format(id=7, result="{}").encode()
-    for at_once, closed in ((True, 0), (False, 1)):
-        upstream = Upstream([body], at_once)
-        stream = Answer(CALL).stream(upstream)
-        assert (await anext(stream), stream.whole, upstream.closed) == (body, True, 0)
-        await stream.close()
-        assert upstream.closed == closed
+    upstream = Upstream([body])
+    stream = Answer(CALL).stream(upstream)
+    assert (await anext(stream), stream.whole, upstream.closed) == (body, True, 0)
+    await stream.close()
+    assert upstream.closed == 1
 
 
 async def test_a_cut_while_a_body_is_looked_at_ends_the_answer():
     """The inspection of a long document takes several turns of the event loop."""
     body = SHAPES[0].format(id=7, result=json.dumps("words " * 20_000)).encode()
     answer = Answer(CALL)
-    stream = answer.stream(Upstream([body], at_once=True))
+    stream = answer.stream(Upstream([body]))
     reading = asyncio.ensure_future(anext(stream))
     await asyncio.sleep(0)
     stream.cut()

@@ -1,4 +1,4 @@
-"""Bodies that the edge hands on at once: each handler gets the body that a reader of the connection would get."""
+"""Bodies of requests: each handler gets the body of its request, however it arrives."""
 
 from __future__ import annotations
 
@@ -22,16 +22,14 @@ SIZES = (0, 1, 2, 63, LIMIT, LIMIT + 1, 200)
 
 
 class Bodies:
-    """A handler in the place of the pipeline: it notes each body or the code of its refusal."""
+    """A handler in the place of the pipeline: it notes each body, or the code of its refusal."""
 
     def __init__(self) -> None:
         self.found: list[bytes | str] = []
-        self.handed_on = 0
         self.edge = Edge(configured(), handlers(self))
 
     async def __call__(self, exchange: Exchange) -> Answer:
-        self.handed_on += exchange.whole_body is not None
-        body = await exchange.body() if exchange.whole_body is None else exchange.whole_body
+        body = await exchange.body()
         self.found.append(body.reason.code if isinstance(body, Refusal) else body)
         return rendered(body) if isinstance(body, Refusal) else Reply(200, (), b"{}")
 
@@ -53,7 +51,7 @@ async def settle(random: Random | None = None) -> None:
 
 @requirement("strangers/one-reading")
 async def test_the_body_of_each_request_is_whole_and_bounded_however_it_arrives():
-    random, handed_on, read = Random(19), 0, 0
+    random, read = Random(19), 0
     for _ in range(600):
         bodies = [random.randbytes(random.choice(SIZES)) for _ in range(random.randint(1, 3))]
         requests = [written(body, random) for body in bodies]
@@ -71,22 +69,19 @@ async def test_the_body_of_each_request_is_whole_and_bounded_however_it_arrives(
         assert there.found == expected[: len(there.found)], (sent, cuts)
         # A client that was not told to go on ends its connection with a refusal.
         assert len(there.found) == len(bodies) or (wire.ended and b"expect" in sent)
-        handed_on += there.handed_on
-        read += len(there.found) - there.handed_on
+        read += len(there.found)
         connection.connection_lost(None)
-    assert handed_on > 200
     assert read > 200
 
 
 @pytest.mark.parametrize("size", [LIMIT, LIMIT + 1])
-async def test_a_body_over_the_limit_is_not_handed_on(size: int):
+async def test_a_body_over_the_limit_reaches_no_handler(size: int):
     there = Bodies()
     connection, wire = made(there.edge)
     connection.data_received(HEAD + b"content-length: %d\r\n\r\n" % size + b"x" * size)
     await settle()
     connection.connection_lost(None)
 
-    assert there.handed_on == (size <= LIMIT)
     assert there.found == [b"x" * size if size <= LIMIT else "request/too-large"]
     assert wire.writes[0].startswith(b"HTTP/1.1 200" if size <= LIMIT else b"HTTP/1.1 413")
 
@@ -117,4 +112,4 @@ async def test_the_reader_of_a_paused_connection_lets_its_client_send_on():
     await settle()
     connection.connection_lost(None)
 
-    assert (there.found, there.handed_on, on) == ([b"{}"], 0, [True])
+    assert (there.found, on) == ([b"{}"], [True])
