@@ -60,7 +60,8 @@ class CallerCredentials(Struct, frozen=True):
     ) -> KnownSpots | None:
         """Return the known credentials of the caller of an undecided request, its own tokens among them."""
         task = self._find_task(context, principal, message)
-        indexes = [*self._find_shown(principal.key, task), *self._find_tokens(context)]
+        authorization = texts_of(context.exchange.fields, b"authorization")
+        indexes = [*self._find_shown(principal.key, task), self.tokens.index(principal.key, authorization)]
         return KnownSpots(self.detector, indexes, live=self.live) if indexes or self.live else None
 
     def _find_shown(self, owner: str, task: Task | None) -> list[CredentialIndex]:
@@ -88,19 +89,6 @@ class CallerCredentials(Struct, frozen=True):
             named = self.task_tokens.task_of(named, principal, context.arrived)
         kept = self.tasks.find(named) if isinstance(named, str) else None
         return kept.task if kept is not None and kept.owner == principal.key else None
-
-    def _find_tokens(self, context: RequestContext) -> Iterator[CredentialIndex]:
-        """Yield the tokens of a request as known credentials: of a JWT also its signature, the part that no other has.
-
-        Earlier tokens of the caller are live values.
-        """
-        of = self.detector.fingerprints
-        parts: set[str] = set()
-        for value in texts_of(context.exchange.fields, b"authorization"):
-            credential = value.strip().rpartition(" ")[2]
-            parts |= {credential, credential.rpartition(".")[2]}
-        if parts:
-            yield CredentialIndex({of.of(part): of.shingles(part) for part in parts if part})
 
 
 # --- the words for the caller ----------------------------------------------------------------------------
@@ -142,7 +130,8 @@ def _texts(refusal: Refusal, message: Message | None) -> Iterator[Json]:
         yield message.name
     if refusal.data is not None:
         yield refusal.data
-    for reason in (refusal.reason, *(() if refusal.decision is None else refusal.decision.reasons)):
+    found = () if refusal.decision is None else refusal.decision.reasons
+    for reason in found if refusal.reason in found else (refusal.reason, *found):
         yield from (reason.message, reason.remedy, *reason.facts)
 
 

@@ -57,6 +57,23 @@ def test_a_message_is_searched_for_the_tokens_of_its_own_caller(kept: Kept):
     assert kept.searched(FIRST, SECOND, owner="carl") == [name(FIRST), name(SECOND)]
 
 
+def held(kept: Kept, authorization: str, *presented: str, owner: str = "ada") -> bool:
+    """Return whether the index of a request has a token."""
+    digests = KEYED.gram_digests(secret_of(authorization))
+    return bool(kept.tokens.index(owner, presented).met(digests))
+
+
+def test_the_index_of_a_request_has_its_own_tokens_alone(kept: Kept):
+    assert not held(kept, FIRST)
+    assert held(kept, FIRST, FIRST)
+    assert not held(kept, FIRST)
+    assert not held(kept, FIRST, SECOND)
+    assert held(kept, FIRST, FIRST, SECOND)
+    assert held(kept, SECOND, FIRST, SECOND)
+    assert not held(kept, FIRST, SECOND, owner="bert")
+    assert held(kept, jwt(exp=500), jwt(exp=500))
+
+
 def test_a_token_is_forgotten_when_it_has_expired(kept: Kept):
     old = jwt(exp=500)
     kept.searched(old)
