@@ -45,13 +45,7 @@ def facts(
     """
     whole = content if content is not None and content.complete else None
     reach = reach_of(tuple(state.touched))
-    counts = _NO_DESTINATIONS
-    if state.destinations or state.inside or state.uninspected_calls or state.destinations_overflowed:
-        counts = _destination_counts(state)
-    # A system with an open call is in the window, and most tasks have called no other.
-    is_busy = state.last.keys() <= state.busy.keys()
-    window = frozenset(state.busy) if is_busy else audiences_in_window(state, now)
-    has_spread = state.uninspected_calls or state.unkept or carried.unkept or state.spread_histogram
+    destinations, unnamed_destinations, own_destinations = _destination_counts(state)
     confidential = state.confidential_systems | carried.confidential_systems
     return SessionFacts(
         calls=state.settled + len(state.open),
@@ -63,12 +57,12 @@ def facts(
         tenants=reach.tenants,
         environments=reach.environments,
         denials=state.denials,
-        audiences_in_window=window,
-        destinations=counts[0],
-        unnamed_destinations=counts[1],
-        own_destinations=counts[2],
+        audiences_in_window=audiences_in_window(state, now),
+        destinations=destinations,
+        unnamed_destinations=unnamed_destinations,
+        own_destinations=own_destinations,
         depth=depth,
-        spread=_spread(state, carried) if has_spread else 0,
+        spread=_spread(state, carried),
         labels=TaskLabels(
             state.untrusted or carried.untrusted,
             state.confidentiality if carried is NOTHING else higher(state.confidentiality, carried.confidentiality),
@@ -117,7 +111,7 @@ def _content_facts(state: TaskState, call: str | None, whole: CallContent, carri
     function for them."""
     credentials: tuple[CredentialFact, ...] | None = None
     if call is not None:
-        credentials = _credentials(state, call, whole, carried) if whole.sightings or whole.unsure else ()
+        credentials = _credentials(state, call, whole, carried)
     unsourced = None
     if call is not None and whole.unnamed is not None:
         unsourced = _find_unsourced(state, call, whole.unnamed, carried)
@@ -139,9 +133,6 @@ def _content_facts(state: TaskState, call: str | None, whole: CallContent, carri
 def depth_of(principal: Principal, target: Target) -> int | None:
     """Agents and aggregators between the user and the systems that a call reaches; `None` if nobody knows how many."""
     return None if target.aggregates == () else len(principal.delegation) + (target.aggregates is not None)
-
-
-_NO_DESTINATIONS: Final = (0, 0, 0)
 
 
 def _destination_counts(state: TaskState) -> tuple[int | None, int | None, int | None]:
@@ -168,8 +159,6 @@ def _credentials(
     """Return the facts of credentials: unknown as a whole if one that could not be kept may be in the call."""
     if content.unsure:
         return None
-    if not content.sightings:
-        return ()
     number = state.open[call].number
     found: list[CredentialFact] = []
     for sighting in content.sightings:

@@ -6,7 +6,7 @@ event takes time in proportion to its own size, whatever the length of the task.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.history.events import (
     Ended,
@@ -22,7 +22,6 @@ from gateway.history.events import (
     Settled,
     Shown,
     Touch,
-    shared_touch,
     shown_in,
     unpack,
 )
@@ -38,7 +37,6 @@ from gateway.history.state import (
     Key,
     KnownCredential,
     TaskState,
-    has_untrusted,
     higher,
     open_call,
     smallest,
@@ -46,46 +44,20 @@ from gateway.history.state import (
 from gateway.model.target import Sensitivity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
 
 def apply(state: TaskState, event: Event) -> TaskState:
     """Return the state after an event: the same object, changed. Raises `ValueError`, and changes nothing, for a
     call that is reserved twice, and for what happens to a call that is not open."""
-    match event:
-        case Reserved():
-            reserve(state, event)
-        case Passed() | Settled() | Released():
-            _decide(state, event)
-        case Exposed():
-            _count_exposed(state, event.touch, event.exposed, 1)
-        case Observed():
-            observe(state, event)
-        case Read():
-            _read(state, event)
-        case Opened():
-            _open(state, event)
-        case Endorsed():
-            _endorse(state, event)
-        case Ended():
-            state.ended = event.how
+    _FOLDS[type(event)](state, event)
     return state
 
 
-def _decide(state: TaskState, event: Passed | Settled | Released) -> None:
-    match event:
-        case Passed():
-            let_pass(state, event.call)
-        case Settled():
-            settle(state, event.call)
-        case Released():
-            _release(state, event)
-
-
-def let_pass(state: TaskState, call: str) -> None:
+def _let_pass(state: TaskState, event: Passed) -> None:
     """Fold that an open call may go on. Raises `ValueError` for any other call."""
-    passed = state.open.get(call) or open_call(state, call)
-    if call in state.undecided.calls:
+    passed = open_call(state, event.call)
+    if event.call in state.undecided.calls:
         _end_decision(state, passed)
     if passed.credentials:
         _give_codes(state, passed)
@@ -118,41 +90,33 @@ def _open(state: TaskState, event: Opened) -> None:
     state.trusted = _grown(state.trusted, known)
 
 
-def reserve(state: TaskState, event: Reserved) -> None:
+def _reserve(state: TaskState, event: Reserved) -> None:
     """Fold the reservation of a call. Raises `ValueError` for a call that is open already."""
     if event.call in state.open:
         raise ValueError(f"the call {event.call} is open already")
     audience, undecided = event.audience, state.undecided
-    touch = shared_touch(audience, event.write, event.tenant, event.environment, event.behind, event.assumed)
+    touch = event.touch
     state.open[event.call] = event
     undecided.calls[event.call] = None
-    undecided.touched[touch] = undecided.touched.get(touch, 0) + 1
+    _shift(undecided.touched, (touch,), 1)
     state.number = max(state.number, event.number)
-    state.touched[touch] = state.touched.get(touch, 0) + 1
-    state.busy[audience] = state.busy.get(audience, 0) + 1
-    if event.behind:
-        _shift(state.busy, event.behind, 1)
+    _shift(state.touched, (touch,), 1)
+    _shift(state.busy, (audience, *event.behind), 1)
     state.uninspected_calls += event.destinations is None
     state.destinations_overflowed += event.crowded
     state.off_goal_calls += event.own
-    # Each of these is rare, so that a call without them enters no function for them.
-    if event.destinations or event.inside or event.fed or event.flooded or event.links:
-        _count_reach(state, event, 1)
-        _count_undecided(state, event, 1)
-    if event.said or event.told or event.uttered:
-        _count_words(state, event, 1)
-    if event.unnamed:
-        _shift(state.unnamed, event.unnamed, 1)
+    _count_reach(state, event, 1)
+    _count_undecided(state, event, 1)
+    _count_words(state, event, 1)
+    _shift(state.unnamed, event.unnamed, 1)
     if event.wordy:
         state.wordy = min(state.wordy or event.number, event.number)
-    if event.exposed:
-        _count_exposed(state, touch, event.exposed, 1)
-    if event.credentials:
-        _present(state, event)
+    _count_exposed(state, touch, event.exposed, 1)
+    _present(state, event)
 
 
 def _release(state: TaskState, event: Released) -> None:
-    """Take back the marks of a reserved call: all that `reserve` counted, with the other sign."""
+    """Take back the marks of a reserved call: all that `_reserve` counted, with the other sign."""
     taken = _close(state, event.call)
     _shift(state.touched, (taken.touch,), -1)
     state.uninspected_calls -= taken.destinations is None
@@ -218,14 +182,8 @@ def _end_decision(state: TaskState, event: Reserved) -> None:
     """Stop counting a call as under decision: it passed or ended."""
     undecided = state.undecided
     del undecided.calls[event.call]
-    touch = shared_touch(event.audience, event.write, event.tenant, event.environment, event.behind, event.assumed)
-    left = undecided.touched[touch] - 1
-    if left:
-        undecided.touched[touch] = left
-    else:
-        del undecided.touched[touch]
-    if event.destinations or event.inside or event.fed or event.flooded:
-        _count_undecided(state, event, -1)
+    _shift(undecided.touched, (event.touch,), -1)
+    _count_undecided(state, event, -1)
 
 
 def _present(state: TaskState, event: Reserved) -> None:
@@ -236,22 +194,20 @@ def _present(state: TaskState, event: Reserved) -> None:
             state.presented[fingerprint] = min(first, event.number)
 
 
-def settle(state: TaskState, call: str) -> None:
+def _settle(state: TaskState, event: Settled) -> None:
     """Fold the end of an open call. Raises `ValueError` for any other call."""
-    done = _close(state, call)
+    done = _close(state, event.call)
     state.settled += 1
     at, audience = done.at, done.audience
     state.last[audience] = max(state.last.get(audience, at), at)
     for system in done.behind:
         state.last[system] = max(state.last.get(system, at), at)
-    is_labelled = done.sensitivity is state.confidentiality and done.sensitivity not in CONFIDENTIAL
-    if not is_labelled or not (done.trusted or has_untrusted(state, done)):
-        _label(state, done.touch, done.sensitivity, untrusted=not done.trusted)
+    _label(state, done.touch, done.sensitivity, untrusted=not done.trusted)
 
 
-def observe(state: TaskState, event: Observed) -> None:
+def _observe(state: TaskState, event: Observed) -> None:
     """Fold a part of an open call's result. Raises `ValueError` for any other call."""
-    source = state.open.get(event.call) or open_call(state, event.call)
+    source = open_call(state, event.call)
     audience, untrusted = source.audience, not source.trusted
     _label(state, source.touch, event.sensitivity, untrusted=untrusted)
     for shows in shown_in(event) if event.credentials else ():
@@ -355,20 +311,12 @@ def _grown(have: Grown[Key], more: frozenset[Key]) -> Grown[Key]:
 
 
 def _close(state: TaskState, call: str) -> Reserved:
-    reservation = state.open.get(call) or open_call(state, call)
+    reservation = open_call(state, call)
     del state.open[call]
     if call in state.undecided.calls:
         _end_decision(state, reservation)
     state.kept.pop(call, None)
-    # As `_shift` does, in place: this runs for each call.
-    busy, audience = state.busy, reservation.audience
-    left = busy[audience] - 1
-    if left:
-        busy[audience] = left
-    else:
-        del busy[audience]
-    if reservation.behind:
-        _shift(state.busy, reservation.behind, -1)
+    _shift(state.busy, (reservation.audience, *reservation.behind), -1)
     return reservation
 
 
@@ -380,3 +328,25 @@ def _shift(counts: dict[Key, int], keys: Iterable[Key], step: int) -> None:
             counts[key] = left
         else:
             del counts[key]
+
+
+def _expose(state: TaskState, event: Exposed) -> None:
+    _count_exposed(state, event.touch, event.exposed, 1)
+
+
+def _end(state: TaskState, event: Ended) -> None:
+    state.ended = event.how
+
+
+_FOLDS: Final[Mapping[type[Event], Callable[[TaskState, Any], None]]] = {
+    Reserved: _reserve,
+    Passed: _let_pass,
+    Settled: _settle,
+    Released: _release,
+    Exposed: _expose,
+    Observed: _observe,
+    Read: _read,
+    Opened: _open,
+    Endorsed: _endorse,
+    Ended: _end,
+}

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections import ChainMap
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from gateway.errors import TaskExpired
-from gateway.history import fold
 from gateway.history.carried import NOTHING, carried
-from gateway.history.events import Endorsed, Event, Exposed, Observed, Read, Released, pack, to_fields
+from gateway.history.events import Endorsed, Event, Exposed, Observed, Passed, Read, Released, Settled, pack, to_fields
 from gateway.history.facts import facts, keeps_words, relevance_of
+from gateway.history.fold import apply
 from gateway.history.new_events import build_observation, build_reading, build_reservation, changes_nothing, touch_of
-from gateway.history.state import CONFIDENTIAL, has_untrusted, open_call
+from gateway.history.state import open_call
 from gateway.model.call import PastCall
 from gateway.model.content import CallContent, CredentialPiece, ResultContent
 from gateway.model.facts import SessionFacts
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from gateway.model.content import Relevance
     from gateway.model.target import Target
     from gateway.model.task import Task
-
-_NOTHING_SHOWN: Final = ResultContent()
 
 
 class Reservation(Struct, frozen=True):
@@ -71,24 +69,22 @@ class TaskLedger:
         self._origins = origins
         self._exposures = exposures
         self._clock = clock
-        # A method for each look-up would cost a call of each kind more than its fold does.
-        self._by_id = states.by_id
 
     # --- before the decision -------------------------------------------------------------------------
 
     def seen(self, task: Task) -> Mapping[str, frozenset[int]]:
         """Return the credentials that the task was shown: fingerprint → shingles. For finding them again in arguments; the
         mapping goes on changing. Raises `TaskExpired`."""
-        kept = self._by_id.get(task.id) or self._tasks.require(task)
-        shingles = (kept.state or self._states.load(kept)).shingles
-        earlier = self._carried(kept).shingles if kept.before is not None else None
+        kept = self._tasks.require(task)
+        shingles = (self._states.load(kept)).shingles
+        earlier = self._carried(kept).shingles
         return ChainMap(shingles, dict(earlier)) if earlier else shingles
 
     def relevance(self, task: Task, target: Target) -> Relevance:
         """Return the words of a call that matter. Raises `TaskExpired`."""
-        kept = self._by_id.get(task.id) or self._tasks.require(task)
-        before = self._carried(kept) if kept.before is not None else NOTHING
-        return relevance_of(kept.state or self._states.load(kept), target, before)
+        kept = self._tasks.require(task)
+        before = self._carried(kept)
+        return relevance_of(self._states.load(kept), target, before)
 
     def reserve(
         self, task: Task, call_id: str, call: Call, content: CallContent | None, now: float, *, depth: int | None = None
@@ -98,21 +94,15 @@ class TaskLedger:
         `call_id` is the decision id. `depth` is the delegation depth plus aggregator hops. Each call that was reserved
         is ended once, by `release` or `settle`. Raises `TaskExpired`, and `ValueError` for an id that is open.
         """
-        kept = self._by_id.get(task.id) or self._tasks.require(task)
+        kept = self._tasks.require(task)
         if (kept.ended is not None or kept.task.expires is not None) and kept.status(now) != "open":
             raise TaskExpired(f"the task {task.id} is over", "open a new one with POST /tasks")
-        state = kept.state or self._states.load(kept)
-        before = self._carried(kept) if kept.before is not None else NOTHING
+        state = self._states.load(kept)
+        before = self._carried(kept)
         if content is not None and content.pieces:
             content = self._exposures.complete(kept, state, call.target, content, before)
         event = build_reservation(state, call_id, call, content, now, depth=depth, carried=before)
-        fold.reserve(state, event)
-        kept.changed = True
-        if event.exposed:
-            self._exposures.follow(kept.owner, task.id, state, event)
-        # The request of the call has used its task at the same time already, nearly always.
-        if kept.used < now:
-            self._tasks.use(kept, now)
+        self.append(kept, event, now)
         known = facts(state, now, call=call_id, content=content, depth=depth, carried=before)
         fields = {**kept.origin, **to_fields(event)}
         if kept.before is not None:
@@ -145,9 +135,7 @@ class TaskLedger:
 
     def let_pass(self, task: Task, call_id: str) -> None:
         """Let a reserved call go on, after its verdict was recorded. Raise `ValueError` for a call without a reservation."""
-        kept = self._by_id.get(task.id) or self._require_open(task)
-        fold.let_pass(kept.state or self._states.load(kept), call_id)
-        kept.changed = True
+        self.append(self._require_open(task), Passed(call_id))
 
     def release(self, task: Task, call_id: str, *, denied: bool) -> None:
         """Take back a reserved call that does not go on. Raises `ValueError` for a closed call."""
@@ -170,8 +158,8 @@ class TaskLedger:
 
     def keeps_words(self, task: Task, target: Target) -> bool:
         """Return whether the words of a call's result matter. Raises `TaskExpired`."""
-        kept = self._by_id.get(task.id) or self._tasks.require(task)
-        return keeps_words(kept.state or self._states.load(kept), target)
+        kept = self._tasks.require(task)
+        return keeps_words(self._states.load(kept), target)
 
     def observe(
         self, task: Task, call_id: str, content: ResultContent, *, label: Sensitivity = Sensitivity.PUBLIC
@@ -181,27 +169,12 @@ class TaskLedger:
         Returns the fields of an `observed` entry, `None` if it says nothing new. Raises `ValueError` for a call that
         is not open.
         """
-        kept = self._by_id.get(task.id) or self._tasks.require(task)
-        state = kept.state or self._states.load(kept)
-        call = state.open.get(call_id)
-        # Most parts show nothing. This is `changes_nothing` for the event of such a part, which then need not be made.
-        if (
-            content == _NOTHING_SHOWN
-            and label is Sensitivity.PUBLIC
-            and call is not None
-            and call.sensitivity is state.confidentiality
-            and call.sensitivity not in CONFIDENTIAL
-            and (call.trusted or has_untrusted(state, call))
-        ):
-            return None
-        event = build_observation(
-            state, call_id, content, label, self._carried(kept) if kept.before is not None else NOTHING
-        )
+        kept = self._tasks.require(task)
+        state = self._states.load(kept)
+        event = build_observation(state, call_id, content, label, self._carried(kept))
         if changes_nothing(state, event):
             return None
-        fold.observe(state, event)
-        kept.changed = True
-        self._tell_origins(kept, state, event)
+        self.append(kept, event)
         return {"id": call_id, "task": task.id, **to_fields(event)}
 
     def past_call(
@@ -214,10 +187,7 @@ class TaskLedger:
 
     def settle(self, task: Task, call_id: str) -> None:
         """End a reserved call after any outcome. Raises `ValueError` for a closed call."""
-        kept = self._by_id.get(task.id) or self._require_open(task)
-        fold.settle(kept.state or self._states.load(kept), call_id)
-        kept.changed = True
-        self._tasks.use(kept, self._clock())
+        self.append(self._require_open(task), Settled(call_id), self._clock())
 
     # --- messages without a decision -----------------------------------------------------------------
 
@@ -256,10 +226,9 @@ class TaskLedger:
     # --- every event ---------------------------------------------------------------------------------
 
     def append(self, kept: TaskHistory, event: Event, used: float | None = None) -> None:
-        """Fold an event into the state of a task. `used` is the time at which the event used the task, if it did. The methods
-        that each call needs do the same in place. Raises `ValueError` for an impossible event, and `HistoryError`."""
+        """Fold an event into the state of a task. `used` is the time at which the event used the task, if it did. Raises `ValueError` for an impossible event, and `HistoryError`."""
         state = self._states.load(kept)
-        fold.apply(state, event)
+        apply(state, event)
         kept.changed = True
         self._exposures.follow(kept.owner, kept.task.id, state, event)
         if isinstance(event, Observed | Read):
@@ -273,10 +242,12 @@ class TaskLedger:
             self._origins.tell(kept.owner, kept.task.id, state, event.credentials)
 
     def _require_open(self, task: Task) -> TaskHistory:
-        kept = self._by_id.get(task.id)
+        kept = self._tasks.find(task.id)
         if kept is None:
             raise ValueError(f"the task {task.id} has no open call")
         return kept
 
     def _carried(self, kept: TaskHistory) -> Carried:
+        if kept.before is None:
+            return NOTHING
         return carried([self._states.load(before) for before in kept.earlier])

@@ -68,37 +68,12 @@ def build_reservation(
     Without whole content, every fact that depends on the content is unknown.
     """
     seen = _UNSEEN if content is None else content
-    event = _usual(state, call_id, call.target, seen, at, carried=carried)
-    # Most calls have none of these, and `with_content` would change nothing.
-    if (
-        seen.destinations
-        or seen.sightings
-        or seen.tokens
-        or seen.links
-        or (seen.told_values or seen.told)
-        or seen.exposed
-        or (state.unkept or carried.unkept)
-        or len(state.destinations) + len(state.inside) > MAX_DESTINATIONS
-    ):
-        event = with_content(state, event, seen, carried)
-    # A call that names nothing, to systems that a call before it has certainly reached, raises no number.
-    touch = shared_touch(event.audience, event.write, event.tenant, event.environment, event.behind, event.assumed)
-    if state.touched.get(touch, 0) > state.undecided.touched.get(touch, 0) and not (
-        depth or seen.destinations or event.crowded or event.fed or event.flooded or event.unnamed
-    ):
-        return event
-    raises = raised(state, event, seen, depth, carried)
-    return structs.replace(event, raises=raises) if raises else event
-
-
-def _usual(
-    state: TaskState, call_id: str, target: Target, seen: CallContent, at: float, *, carried: Carried
-) -> Reserved:
-    """Return a reservation with the contents that each call has."""
-    touch, words = touch_of(target), seen.words
-    is_said = words is not None and words <= state.uttered.keys()
-    uttered, wordy = (b"", False) if is_said else _find_uttered(state, seen, carried)
-    return Reserved(
+    target, touch = call.target, touch_of(call.target)
+    links = pack(link for link in {*seen.links.values()} if link in state.links) if seen.links else b""
+    said, told = _find_told(state, touch.audience, seen, carried) if seen.told_values or seen.told else (b"", b"")
+    outside, inside, named, crowded = _destinations(state, seen)
+    uttered, wordy = _find_uttered(state, seen, carried)
+    event = Reserved(
         call=call_id,
         number=state.number + 1,
         at=round(at, 3),
@@ -108,17 +83,29 @@ def _usual(
         environment=touch.environment,
         behind=touch.behind,
         assumed=touch.assumed,
-        mint=target.labels.effect is _MINT,
+        mint=target.labels.effect is Effect.MINT,
         trusted=target.trust != "untrusted",
         sensitivity=target.labels.sensitivity,
-        destinations=b"" if seen.complete else None,
-        own=seen.has_off_goal_text,
+        destinations=outside if seen.complete else None,
+        inside=inside,
+        named=named,
+        crowded=crowded,
+        credentials=_fingerprints(seen) if seen.sightings else (),
+        fed=_find_fed(state, touch.audience, seen.tokens, carried) if seen.tokens else (),
+        flooded=_is_flooded(state, seen, carried) if state.unkept or carried.unkept else False,
+        links=links,
+        own=seen.has_off_goal_text and not links,
         directed=seen.follows_goal,
         pointed=seen.pointed,
+        said=said,
+        told=told,
+        exposed=pack(seen.exposed) if seen.exposed else b"",
         uttered=uttered,
         wordy=wordy,
         unnamed=_find_unnamed(state, target, touch, seen, carried) if touch.write else (),
     )
+    raises = raised(state, event, seen, depth, carried)
+    return structs.replace(event, raises=raises) if raises else event
 
 
 def _find_unnamed(
@@ -150,29 +137,6 @@ def touch_of(target: Target) -> Touch:
     return shared_touch(target.audience, writes, target.tenant, target.environment, behind, assumed)
 
 
-def with_content(state: TaskState, event: Reserved, seen: CallContent, carried: Carried) -> Reserved:
-    """Return a reservation with the rarer contents of its arguments, each where it can say something."""
-    links = pack(link for link in {*seen.links.values()} if link in state.links) if seen.links else b""
-    said, told = _find_told(state, event.audience, seen, carried) if seen.told_values or seen.told else (b"", b"")
-    outside, inside, named, crowded = _destinations(state, seen)
-    return structs.replace(
-        event,
-        destinations=outside if seen.complete else None,
-        inside=inside,
-        named=named,
-        crowded=crowded,
-        credentials=_fingerprints(seen) if seen.sightings else (),
-        fed=_find_fed(state, event.audience, seen.tokens, carried) if seen.tokens else (),
-        flooded=_is_flooded(state, seen, carried) if state.unkept or carried.unkept else False,
-        links=links,
-        own=seen.has_off_goal_text and not links,
-        said=said,
-        exposed=pack(seen.exposed) if seen.exposed else b"",
-        told=told,
-    )
-
-
-_MINT: Final = Effect.MINT
 _UNSEEN: Final = CallContent(complete=False, has_off_goal_text=True)
 """The content of arguments of which nothing is known."""
 

@@ -53,8 +53,6 @@ def reach_of(touched: tuple[Touch, ...]) -> Reach:
 
 def audiences_in_window(state: TaskState, now: float) -> frozenset[str]:
     """Return the systems with an open call, or with a call within the last minute."""
-    if state.last.keys() <= state.busy.keys():
-        return frozenset(state.busy)
     return frozenset([*state.busy, *(name for name, at in state.last.items() if now - at <= WINDOW)])
 
 

@@ -204,11 +204,6 @@ class TaskState(Struct, omit_defaults=True):
         return shown or bool(self.lost or self.exposed)
 
 
-def has_untrusted(state: TaskState, call: Reserved) -> bool:
-    """Return whether the systems of a call are known as systems that something untrusted was read from."""
-    return call.audience in state.untrusted_systems and not call.behind
-
-
 def open_call(state: TaskState, call: str) -> Reserved:
     try:
         return state.open[call]

@@ -1,4 +1,4 @@
-"""The short ways for common calls give what the plain rules give, on generated lives of tasks."""
+"""Calls reserve, raise and show what the plain rules give, on generated lives of tasks."""
 
 from __future__ import annotations
 
@@ -9,24 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config import HistorySettings
-from gateway.history import build_history
-from gateway.history.carried import NOTHING
-from gateway.history.events import Opened, Passed, Reserved, Settled, Touch, unpack
+from gateway.history.events import Passed, Reserved, Touch, unpack
 from gateway.history.exposure import Exposures
 from gateway.history.facts import facts
 from gateway.history.fold import apply
-from gateway.history.new_events import build_observation, build_reservation, changes_nothing, with_content
+from gateway.history.new_events import build_reservation
 from gateway.history.origins import Teller
 from gateway.history.reach import WINDOW
 from gateway.history.registry import TaskRegistry
 from gateway.history.state import ENDLESS, MAX_UTTERED, MAX_UTTERED_IN_CALL, TaskState
 from gateway.history.states import TaskStates
 from gateway.history.task_history import TaskHistory
-from gateway.model.content import CallContent, ResultContent
-from gateway.model.target import Sensitivity
+from gateway.model.content import CallContent
 from gateway.model.task import Task
-from tests.unit.history.lives import CALLS, COMPLETE, DIGEST_SETS, DIGESTS, OPENED, RESULTS, Life, lives
-from tests.unit.history.lives import CONTENTS as RICH_CONTENTS
+from tests.unit.history.lives import CALLS, COMPLETE, DIGEST_SETS, DIGESTS, Life, lives
 
 if TYPE_CHECKING:
     from gateway.model.call import Call
@@ -59,15 +55,6 @@ def test_a_call_raises_what_its_systems_raise_by_the_plain_rule(
 
     expected = systems_raised(state, event)
     assert dict(event.raises) == (expected | {"depth": depth} if depth else expected)
-
-
-@given(lives(), CALLS, RICH_CONTENTS)
-def test_a_call_without_rare_contents_is_reserved_as_one_whose_contents_are_all_looked_at(
-    life: Life, call: Call, content: CallContent
-):
-    event = build_reservation(life.state, "next", call, content, 100.0)
-
-    assert with_content(life.state, event, content, NOTHING) == event
 
 
 def systems_raised(state: TaskState, event: Reserved) -> dict[str, int]:
@@ -133,32 +120,6 @@ def test_the_facts_of_a_call_are_those_of_the_plain_rules(
         assert (known.credentials, known.ungrounded, known.followed, known.unsourced) == ((), (), (), None)
 
 
-@given(OPENED, CALLS, CONTENTS, st.lists(RESULTS, max_size=2))
-def test_a_call_by_the_short_ways_leaves_what_its_events_leave(
-    opened: Opened, call: Call, content: CallContent, results: list[ResultContent]
-):
-    history, task, plain = build_history(HistorySettings(), clock=lambda: 0.0), Task("t", "implicit", 0.0), TaskState()
-    kept = TaskHistory(task, "agent", ("issuer",), 0.0)
-    history.tasks.admit(kept)
-    history.ledger.append(kept, opened, 0.0)
-    apply(plain, opened)
-
-    history.ledger.reserve(task, "c", call, content, 1.0)
-    apply(plain, build_reservation(plain, "c", call, content, 1.0))
-    history.ledger.let_pass(task, "c")
-    apply(plain, Passed("c"))
-    for result in results:
-        shown = build_observation(plain, "c", result)
-        fields = history.ledger.observe(task, "c", result)
-        assert (fields is None) == changes_nothing(plain, shown)
-        apply(plain, shown if fields is not None else Passed("c"))
-    history.ledger.settle(task, "c")
-    apply(plain, Settled("c"))
-
-    assert kept.state == plain
-    assert kept.changed
-
-
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), max_size=12))
 def test_each_implicit_task_knows_the_kept_ones_before_it(steps: list[tuple[bool, int]]):
     tasks = TaskRegistry(HistorySettings(), TaskStates(), Teller(None), Exposures())
@@ -187,15 +148,3 @@ def test_thousands_of_tasks_of_one_caller_are_linked_without_a_look_at_each():
 
     assert all(later.before is earlier for earlier, later in pairwise(kept))
     assert len(kept[-1].earlier) == 4_999
-
-
-@given(LIVES, st.sampled_from(Sensitivity), RESULTS | st.just(ResultContent()))
-def test_a_part_that_shows_nothing_leaves_what_its_event_leaves(life: Life, label: Sensitivity, content: ResultContent):
-    history, task = build_history(HistorySettings(), clock=lambda: 0.0), Task("t", "implicit", 0.0)
-    kept = TaskHistory(task, "agent", ("issuer",), 0.0, state=life.state)
-    history.tasks.admit(kept)
-    for call in list(life.state.open):
-        shown = build_observation(life.state, call, content, label)
-        is_news = not changes_nothing(life.state, shown)
-
-        assert (history.ledger.observe(task, call, content, label=label) is not None) == is_news
