@@ -106,7 +106,7 @@ class CallerTokens:
         return any(holder in value.holders for value in look.near)
 
     def index(self, owner: str, authorization: tuple[str, ...]) -> CredentialIndex:
-        """Return the tokens of a request as known credentials. A JWT is there with its signature apart, the part that no other has.
+        """Return the tokens of a request as known credentials, and the signature of a JWT apart: no other token has it.
 
         Earlier tokens of the caller are live values.
         """

@@ -108,11 +108,14 @@ def _reserve(state: TaskState, event: Reserved) -> None:
     _count_reach(state, event, 1)
     _count_undecided(state, event, 1)
     _count_words(state, event, 1)
-    _shift(state.unnamed, event.unnamed, 1)
+    if event.unnamed:
+        _shift(state.unnamed, event.unnamed, 1)
     if event.wordy:
         state.wordy = min(state.wordy or event.number, event.number)
-    _count_exposed(state, touch, event.exposed, 1)
-    _present(state, event)
+    if event.exposed:
+        _count_exposed(state, touch, event.exposed, 1)
+    if event.credentials:
+        _present(state, event)
 
 
 def _release(state: TaskState, event: Released) -> None:
@@ -124,18 +127,24 @@ def _release(state: TaskState, event: Released) -> None:
     state.off_goal_calls -= taken.own
     _count_reach(state, taken, -1)
     _count_words(state, taken, -1)
-    _shift(state.unnamed, taken.unnamed, -1)
-    _count_exposed(state, taken.touch, taken.exposed, -1)
+    if taken.unnamed:
+        _shift(state.unnamed, taken.unnamed, -1)
+    if taken.exposed:
+        _count_exposed(state, taken.touch, taken.exposed, -1)
     state.denials += event.denied
 
 
 def _count_reach(state: TaskState, event: Reserved, step: int) -> None:
     """Count the destinations of a call, the results in its arguments, and the links that it follows."""
-    _shift(state.destinations, unpack(event.destinations or b""), step)
-    _shift(state.named, event.named_outside, step)
-    _shift(state.inside, event.unnamed_inside, step)
-    _shift(state.followed, unpack(event.links), step)
-    _shift(state.flood, (event.audience,) if event.flooded else (), step)
+    if event.destinations:
+        _shift(state.destinations, unpack(event.destinations), step)
+        _shift(state.named, event.named_outside, step)
+    if event.inside:
+        _shift(state.inside, event.unnamed_inside, step)
+    if event.links:
+        _shift(state.followed, unpack(event.links), step)
+    if event.flooded:
+        _shift(state.flood, (event.audience,), step)
     for number in event.fed:
         _count_spread(state, number, event.audience, step)
 
@@ -155,9 +164,9 @@ def _count_spread(state: TaskState, number: int, audience: str, step: int) -> No
 
 def _count_words(state: TaskState, event: Reserved, step: int) -> None:
     """Count the values and words that a call told."""
-    _shift(state.said, unpack(event.said), step)
-    _shift(state.told, unpack(event.told), step)
-    _shift(state.uttered, unpack(event.uttered), step)
+    for counts, words in ((state.said, event.said), (state.told, event.told), (state.uttered, event.uttered)):
+        if words:
+            _shift(counts, unpack(words), step)
 
 
 def _count_exposed(state: TaskState, touch: Touch, grams: bytes, step: int) -> None:
@@ -172,10 +181,14 @@ def _count_exposed(state: TaskState, touch: Touch, grams: bytes, step: int) -> N
 def _count_undecided(state: TaskState, event: Reserved, step: int) -> None:
     """Count the destinations and the results of a call under decision. Most calls reach nothing but their systems."""
     undecided, audience = state.undecided, event.audience
-    _shift(undecided.destinations, unpack(event.destinations or b""), step)
-    _shift(undecided.inside, event.unnamed_inside, step)
-    _shift(undecided.carried_to, [(number, audience) for number in event.fed], step)
-    _shift(undecided.flood, (audience,) if event.flooded else (), step)
+    if event.destinations:
+        _shift(undecided.destinations, unpack(event.destinations), step)
+    if event.inside:
+        _shift(undecided.inside, event.unnamed_inside, step)
+    if event.fed:
+        _shift(undecided.carried_to, [(number, audience) for number in event.fed], step)
+    if event.flooded:
+        _shift(undecided.flood, (audience,), step)
 
 
 def _end_decision(state: TaskState, event: Reserved) -> None:

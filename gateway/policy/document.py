@@ -49,7 +49,7 @@ from gateway.policy.contract import (
     UserInput,
 )
 from gateway.policy.plan import values
-from gateway.policy.plan.values import Shared, Unchanging, Value
+from gateway.policy.plan.values import Shared, Value
 
 VERSION = 1
 
@@ -62,13 +62,6 @@ _Source = TypeVar("_Source")
 _Known = TypeVar("_Known")
 
 
-class PolicyQuestion(Unchanging):
-    """An input that this module made. Only the parts in `_FOREIGN`, approvals and endorsements need a conversion for a compiled
-    policy: the rest has lists, and no floats."""
-
-    __slots__ = ()
-
-
 _FOREIGN: Final = ("arguments", "resource", "resources", "leases")
 """The parts of an input with values of callers and upstreams."""
 
@@ -76,37 +69,37 @@ _FOREIGN: Final = ("arguments", "resource", "resources", "leases")
 def decision(principal: Principal, call: Call, context: Context, facts: SessionFacts) -> JsonObject:
     """Return the input of `data.gateway.decision.result`: may this principal make this call, now, after its task's history?"""
     target = call.target
-    return PolicyQuestion(
-        version=VERSION,
-        subject=_SUBJECTS.part(principal),
-        action={"name": call.action},
-        resource=_TOOLS.part(target) if target.type == "tool" else _describe_resource(target),
-        arguments=call.arguments,
-        context={**_describe_context(context), **call.beside} if call.beside else _describe_context(context),
-        session=session(facts),
-    )
+    return {
+        "version": VERSION,
+        "subject": _SUBJECTS.part(principal),
+        "action": {"name": call.action},
+        "resource": _TOOLS.part(target) if target.type == "tool" else _describe_resource(target),
+        "arguments": call.arguments,
+        "context": {**_describe_context(context), **call.beside} if call.beside else _describe_context(context),
+        "session": session(facts),
+    }
 
 
 def visibility(principal: Principal, targets: Sequence[Target], context: Context, facts: SessionFacts) -> JsonObject:
     """Return the input of `data.gateway.visibility.result`: which of these may this principal know of?"""
-    return PolicyQuestion(
-        version=VERSION,
-        subject=_SUBJECTS.part(principal),
-        resources=[_describe_target(target) for target in targets],
-        context=_describe_context(context),
-        session=session(facts),
-    )
+    return {
+        "version": VERSION,
+        "subject": _SUBJECTS.part(principal),
+        "resources": [_describe_target(target) for target in targets],
+        "context": _describe_context(context),
+        "session": session(facts),
+    }
 
 
 def leases(principal: Principal, held: Sequence[HeldLease], context: Context, facts: SessionFacts) -> JsonObject:
     """Return the input of `data.gateway.leases.result`: which of these may this principal keep?"""
-    return PolicyQuestion(
-        version=VERSION,
-        subject=_SUBJECTS.part(principal),
-        leases=[_describe_lease(lease) for lease in held],
-        context=_describe_context(context),
-        session=session(facts),
-    )
+    return {
+        "version": VERSION,
+        "subject": _SUBJECTS.part(principal),
+        "leases": [_describe_lease(lease) for lease in held],
+        "context": _describe_context(context),
+        "session": session(facts),
+    }
 
 
 def encode(document: JsonObject) -> bytes:
@@ -129,8 +122,6 @@ def encode(document: JsonObject) -> bytes:
 def plain(document: JsonObject) -> Value:
     """Return the document for a compiled policy, in values of its own. Raises `PolicyInput` as `encode` does."""
     try:
-        if type(document) is PolicyQuestion:
-            return _plain_question(document)
         return values.plain(document if type(document) is dict else dict(document))
     except UnicodeEncodeError:
         raise PolicyInput("the call holds text that is not valid Unicode", "send well-formed UTF-8") from None
@@ -138,34 +129,6 @@ def plain(document: JsonObject) -> Value:
         raise PolicyInput("the call's arguments are nested too deeply", "send flatter arguments") from None
     except values.Inexact as error:
         raise PolicyInput(f"the call holds {error}", error.remedy) from None
-
-
-def _plain_question(asked: PolicyQuestion) -> Value:
-    """Return a question in values of a compiled policy. Raise `UnicodeEncodeError` for text that is no Unicode, and `Inexact`."""
-    context = asked["context"]
-    _ENCODER.encode((context, asked["session"]))  # for the refusal of bad text alone
-    subject, task, approval, endorsement = (
-        asked["subject"],
-        context["task"],
-        context["approval"],
-        context.get("endorsement"),
-    )
-    found = {
-        **asked,
-        "subject": subject.plain if type(subject) is Shared else values.plain(subject),
-        "context": {**context, "task": task.plain if type(task) is Shared else values.plain(task)},
-    }
-    if approval is not None:
-        found["context"]["approval"] = values.plain(approval)
-    if endorsement is not None:
-        found["context"]["endorsement"] = values.plain(endorsement)
-    if "params" in context:
-        found["context"]["params"] = values.plain(context["params"])
-    for name in _FOREIGN:
-        part = asked.get(name)
-        if part is not None:
-            found[name] = part.plain if type(part) is Shared else values.plain(part)
-    return found
 
 
 def _plain(value: object) -> object:

@@ -24,9 +24,6 @@ class Plain:
     def __init__(self, fail: Callable[..., bytes | None] | None = None) -> None:
         self.fail = fail or _say_nothing
 
-    async def handle_whole(self, _body: bytes) -> bytes | None:
-        return None
-
     async def feed(self, chunk: bytes) -> bytes:
         return chunk
 
