@@ -15,7 +15,7 @@ from msgspec import structs
 
 from gateway.config import Limits
 from gateway.errors import UpstreamBroken
-from gateway.http import body as bodies
+from gateway.http import edge as bodies
 from gateway.http.delivery import Channel, Delivery
 from gateway.http.edge import read_body
 from gateway.http.exchange import Exchange
