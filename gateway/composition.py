@@ -127,6 +127,7 @@ class Gateway:
             self.history.tasks,
             self.history.ledger,
             self.credential_chain,
+            self.caller_tokens,
             self.task_tokens,
             self.inspector.detector,
             self.live,

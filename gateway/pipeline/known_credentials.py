@@ -8,6 +8,7 @@ from typing import Final
 
 from msgspec import Struct, structs
 
+from gateway.credentials.caller_tokens import CallerTokens
 from gateway.credentials.calls import CredentialIndex
 from gateway.credentials.detect import Detector
 from gateway.credentials.known_spots import KnownSpots
@@ -36,6 +37,7 @@ class CallerCredentials(Struct, frozen=True):
     tasks: TaskRegistry
     ledger: TaskLedger
     chain: CredentialChain
+    tokens: CallerTokens
     task_tokens: TaskTokens
     detector: Detector
     live: LiveValues
