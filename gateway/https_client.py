@@ -19,7 +19,7 @@ from gateway.json import strict
 from gateway.protocol.issuers import is_acceptable_url
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import httpx2
@@ -177,6 +177,24 @@ def read_object(answer: HttpsAnswer) -> JsonObject | None:
     """Return the JSON object of an answer, `None` for any other text."""
     document = strict.read_part(answer.body)
     return None if isinstance(document, strict.UnreadableJson) else document
+
+
+async def read_metadata(client: HttpsClient, issuer: str, urls: Sequence[str]) -> tuple[str, JsonObject] | NoAnswer:
+    """Return the metadata of an issuer, and its URL, from the first of the URLs that answers. It names exactly this issuer."""
+    problem = NoAnswer(f"{issuer} has no metadata")
+    for url in urls:
+        answer = await client.send("GET", url, headers={"accept": "application/json"})
+        if isinstance(answer, NoAnswer):
+            problem = answer
+        elif answer.status != 200:
+            problem = NoAnswer(f"{url} answered {answer.status}")
+        elif (document := read_object(answer)) is None:
+            return NoAnswer(f"{url} is not a JSON object")
+        elif document.get("issuer") != issuer:
+            return NoAnswer(f"{url} is the metadata of another issuer than {issuer}")
+        else:
+            return url, document
+    return problem
 
 
 def tls_context(ca: Path | None) -> ssl.SSLContext:

@@ -14,7 +14,7 @@ from joserfc.jwk import ECKey, RSAKey
 from msgspec import Struct
 
 from gateway.errors import ConfigurationError
-from gateway.https_client import HttpsAnswer, HttpsClient, NoAnswer, read_object
+from gateway.https_client import HttpsAnswer, HttpsClient, NoAnswer, read_metadata, read_object
 from gateway.protocol.issuers import is_acceptable_url, is_downgrade, metadata_urls
 
 if TYPE_CHECKING:
@@ -120,16 +120,8 @@ class OAuthClient:
         now = self._clock()
         if self._endpoints is not None and 0 <= now - self._endpoints.read_at < FRESH:
             return self._endpoints
-        problem = NoAnswer(f"{self.issuer} has no metadata")
-        for url in metadata_urls(self.issuer):
-            answer = await self._http.send("GET", url, headers={"accept": "application/json"})
-            if isinstance(answer, NoAnswer):
-                problem = answer
-            elif answer.status != 200:
-                problem = NoAnswer(f"{url} answered {answer.status}")
-            else:
-                return self._accept(url, answer, now)
-        return problem
+        found = await read_metadata(self._http, self.issuer, metadata_urls(self.issuer))
+        return found if isinstance(found, NoAnswer) else self._accept(*found, now)
 
     async def post(self, url: str, fields: Sequence[tuple[str, str]], proof: ClientProof) -> HttpsAnswer | NoAnswer:
         """Send a form with the proof of a client."""
@@ -149,12 +141,7 @@ class OAuthClient:
     async def aclose(self) -> None:
         await self._http.aclose()
 
-    def _accept(self, url: str, answer: HttpsAnswer, now: float) -> Endpoints | NoAnswer:
-        document = read_object(answer)
-        if document is None:
-            return NoAnswer(f"{url} is not a JSON object")
-        if document.get("issuer") != self.issuer:
-            return NoAnswer(f"{url} is the metadata of another issuer than {self.issuer}")
+    def _accept(self, url: str, document: JsonObject, now: float) -> Endpoints | NoAnswer:
         token = self._endpoint(document, "token_endpoint")
         if token is None:
             return NoAnswer(f"{url} names no token_endpoint that may be used")

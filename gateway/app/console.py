@@ -17,8 +17,7 @@ from gateway.console.links import add_operations
 from gateway.console.parts import ConsoleParts
 from gateway.console.rendering import Templates
 from gateway.console.sessions import LinkRegister, SessionRegister
-from gateway.identity.login import LoginClient, LoginProvider
-from gateway.identity.login_cookie import LoginSeal
+from gateway.identity.login import LoginClient, LoginProvider, LoginSeal
 from gateway.journal.entry_index import EntryIndex
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from gateway.approvals import operations as approvals
-from gateway.approvals.accounts import Accounts
-from gateway.approvals.admission import Admission
+from gateway.approvals.admission import Accounts, Admission
 from gateway.approvals.model import Person
 from gateway.authority import operators as leases
 from gateway.authority.connections import operators as connections

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway import reasons
+from gateway.approvals.model import Person
+from gateway.model.decision import Reason
 from gateway.model.names import canonical_groups
+from gateway.operators import OperatorAccounts
 
 if TYPE_CHECKING:
-    from gateway.approvals.model import Person
-    from gateway.model.decision import Reason
+    from gateway.control import ControlRequest, Role
+    from gateway.line_socket import Account
 
 
 class Approver(NamedTuple):
@@ -29,3 +34,37 @@ class Admission:
         if (is_listed and not self._groups) or self._groups & canonical_groups(person.groups):
             return Approver(person)
         return reasons.VOTE_MEMBER.reason()
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """People by the number of their account, and the accounts of operators. The gateway's own account never votes: agents'
+    servers may run under it. Only in development its owner may speak as anybody."""
+
+    people: Mapping[int, Person]
+    operators: OperatorAccounts
+    admission: Admission = field(default_factory=Admission)
+
+    def identify(self, role: Role, account: Account, request: ControlRequest) -> Any:
+        """Return the person of a role behind a request, or the reason why the account is none."""
+        if role == "approver":
+            return self.approver(account, request.speaks_as, request.groups)
+        if request.speaks_as is not None or request.groups:
+            return reasons.VOTE_ACCOUNT_OF_ANOTHER.reason()
+        return account if role == "account" else self.operators.find(account)
+
+    def approver(self, account: Account, speaks_as: str | None, groups: tuple[str, ...]) -> Approver | Reason:
+        """Return the approver behind a connection."""
+        person = self._person(account, speaks_as, groups)
+        return person if isinstance(person, Reason) else self.admission.admit(person, is_listed=True)
+
+    def _person(self, account: Account, speaks_as: str | None, groups: tuple[str, ...]) -> Person | Reason:
+        if account.uid == self.operators.own:
+            if self.operators.hears_own(account):
+                return Person(speaks_as or "developer", "local", groups, "peer", "socket")
+            is_development = self.operators.is_development
+            return (reasons.VOTE_TERMINAL if is_development else reasons.VOTE_ACCOUNT_OF_GATEWAY).reason()
+        found = self.people.get(account.uid)
+        if found is None:
+            return reasons.VOTE_ACCOUNT.reason(account=account.uid)
+        return found if speaks_as is None else reasons.VOTE_ACCOUNT_OF_ANOTHER.reason()

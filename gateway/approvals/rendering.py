@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from gateway.approvals.model import Approval, Person, Question
 
 
-class ListedQuestion(TypedDict):
-    """A line of a list of questions. `warnings` name the places to look at closely."""
+class QuestionState(TypedDict):
+    """A question and its state. `warnings` name the places to look at closely."""
 
     id: str
     code: str
@@ -28,11 +28,16 @@ class ListedQuestion(TypedDict):
     target: str
     agent: str
     user: str | None
-    reasons: list[str]
     asked: str
     expires: str
     votes: str
     warnings: list[str]
+
+
+class ListedQuestion(QuestionState):
+    """A line of a list of questions, with the codes of its reasons."""
+
+    reasons: list[str]
 
 
 class CountedVote(ListedQuestion):
@@ -41,7 +46,7 @@ class CountedVote(ListedQuestion):
     task_ended: bool
 
 
-class ShownReason(TypedDict):
+class DescribedReason(TypedDict):
     """A reason of the policy for a question."""
 
     code: str
@@ -70,24 +75,14 @@ class ShownRecurrence(TypedDict):
     values: dict[str, Any]
 
 
-class ShownQuestion(TypedDict):
+class ShownQuestion(QuestionState):
     """A whole question. `shown` is its digest, which a vote repeats."""
 
-    id: str
-    code: str
-    state: str
-    target: str
-    agent: str
-    user: str | None
-    asked: str
-    expires: str
-    votes: str
-    warnings: list[str]
     shown: str
     call: dict[str, Any]
     said_by_agent: dict[str, Any]
     is_whole: bool
-    reasons: list[ShownReason]
+    reasons: list[DescribedReason]
     rule: ShownRule
     recurs: ShownRecurrence | None
     votes_by: list[dict[str, str]]

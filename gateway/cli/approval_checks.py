@@ -1,4 +1,4 @@
-"""Findings about approvals: the approvers, and the channels to them. No message is sent."""
+"""Findings about people: the approvers, the channels to them, and the operators. No message is sent."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from gateway.approvals.admission import Admission
 from gateway.approvals.channels.building import build_channels
 from gateway.approvals.model import Person
 from gateway.cli.terminal import describe_count
+from gateway.line_socket import own_uid
 from gateway.model.decision import Reason
 
 if TYPE_CHECKING:
@@ -40,6 +41,24 @@ def look(settings: Configuration) -> Iterator[ApprovalFinding]:
             is_warning=True,
         )
     yield from _channels(approvals)
+
+
+def look_at_operators(settings: Configuration) -> Iterator[ApprovalFinding]:
+    """Yield the configured operators, and each account that is listed for nothing."""
+    accounts = settings.operators.accounts
+    if accounts:
+        named = ", ".join(f"{account.id} ({account.uid})" for account in accounts)
+        yield ApprovalFinding(f"over the socket: {named}, and root")
+    elif settings.console is not None and settings.console.login is None and not settings.is_development:
+        yield ApprovalFinding(
+            "root alone operates the gateway over the socket", "list accounts in operators.accounts", is_warning=True
+        )
+    if not settings.is_development and own_uid() in {account.uid for account in accounts}:
+        yield ApprovalFinding(
+            f"the account {own_uid()} runs this command; if it also runs the gateway, it operates nothing in production",
+            "list another account: servers of agents may run under the gateway's",
+            is_warning=True,
+        )
 
 
 def _find_approvers(approvals: ApprovalSettings, *, is_development: bool) -> ApprovalFinding:

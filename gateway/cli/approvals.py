@@ -11,7 +11,7 @@ from rich.text import Text
 
 from gateway.approvals.lines import WIDTH
 from gateway.approvals.model import WARNINGS
-from gateway.cli.control_client import AsOption, GroupOption, SocketOption, open_control
+from gateway.cli.control_client import AsOption, GroupOption, SocketOption, complete_id, open_control
 from gateway.cli.loop import run
 from gateway.cli.options import ConfigOption, JsonOption, configuration, moment
 from gateway.cli.terminal import FURTHER, NARROWEST, describe_count, emit, note, out, pairs, plain, say, show, table
@@ -19,7 +19,6 @@ from gateway.words.letters import count_cells, fold
 
 if TYPE_CHECKING:
     from gateway.approvals.lines import Line
-    from gateway.cli.control_client import ControlClient
 
 app = typer.Typer(help="Calls that wait for a person: look at them, and answer.", no_args_is_help=True)
 
@@ -75,7 +74,9 @@ def show_question(
 ) -> None:
     """Show all of one question: the call, where its values came from, the reasons, and the reach of a yes."""
     with open_control(socket, config, speaks_as, group) as desk:
-        found = desk.ask("approvals/show", id=_whole_id(desk, question))
+        found = desk.ask(
+            "approvals/show", id=complete_id(desk.ask("approvals/list")["questions"], question, "question")
+        )
     if as_json:
         emit(found)
     else:
@@ -97,7 +98,9 @@ def approve(
 ) -> None:
     """Approve a call. The call passes once, if the policy still allows it."""
     with open_control(socket, config, speaks_as, group) as desk:
-        found = desk.ask("approvals/show", id=_whole_id(desk, question))
+        found = desk.ask(
+            "approvals/show", id=complete_id(desk.ask("approvals/list")["questions"], question, "question")
+        )
         if code is not None and code.upper() != found["code"]:
             raise typer.BadParameter(f"the question has the code {found['code']}", param_hint="--code")
         if not as_json:
@@ -119,7 +122,9 @@ def deny(
 ) -> None:
     """Refuse a call. One no is enough."""
     with open_control(socket, config, speaks_as, group) as desk:
-        found = desk.ask("approvals/show", id=_whole_id(desk, question))
+        found = desk.ask(
+            "approvals/show", id=complete_id(desk.ask("approvals/list")["questions"], question, "question")
+        )
         vote = {"answer": "deny", "shown": found["shown"], "end_task": end_task}
         counted_vote = desk.ask("approvals/vote", id=found["id"], **vote)
     _print_vote(counted_vote, as_json=as_json)
@@ -217,16 +222,6 @@ def _print_report(report: dict[str, Any]) -> None:
 
 
 _SHORT: Final = 8
-
-
-def _whole_id(desk: ControlClient, beginning: str) -> str:
-    """Return the id of the open question from its beginning. Raises `typer.BadParameter` if there are several."""
-    found = [one["id"] for one in desk.ask("approvals/list")["questions"] if one["id"].startswith(beginning)]
-    if len(found) > 1:
-        raise typer.BadParameter(
-            f"{describe_count(len(found), 'question')} begin with {beginning!r}; give more of the id"
-        )
-    return found[0] if found else beginning
 
 
 def _print_vote(found: dict[str, Any], *, as_json: bool) -> None:

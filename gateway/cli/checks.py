@@ -23,7 +23,6 @@ from gateway.cli import (
     credential_checks,
     grant_checks,
     isolation_checks,
-    operator_checks,
     package_checks,
     signal_checks,
 )
@@ -91,7 +90,7 @@ async def run(path: Path) -> list[CheckResult]:
         *_lock(settings),
         *_approvals(settings),
     ]
-    found += [_write_finding("operators", each) for each in operator_checks.look(settings)]
+    found += [_write_finding("operators", each) for each in approval_checks.look_at_operators(settings)]
     found += [_write_finding("packages", each) for each in package_checks.look(settings)]
     found += [_write_finding("credentials", each) for each in credential_checks.look(settings)]
     found += _isolation(settings)

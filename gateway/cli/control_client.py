@@ -100,3 +100,11 @@ def open_control(
     """Give a connection to the gateway at a path, or to the configured one. Raises `ConfigurationError` if none listens."""
     with connect_to_gateway(path or configuration(config).control_socket, speaks_as, groups or ()) as client:
         yield client
+
+
+def complete_id(known: list[dict[str, Any]], beginning: str, noun: str) -> str:
+    """Return the id of a listed thing from its beginning. Raises `typer.BadParameter` if there are several."""
+    found = [one["id"] for one in known if one["id"].startswith(beginning)]
+    if len(found) > 1:
+        raise typer.BadParameter(f"{len(found)} {noun}s begin with {beginning!r}; give more of the id")
+    return found[0] if found else beginning

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from gateway.cli.control_client import AsOption, SocketOption, open_control
+from gateway.cli.control_client import AsOption, SocketOption, complete_id, open_control
 from gateway.cli.options import ConfigOption, JsonOption
 from gateway.cli.terminal import describe_count, emit, note, plain, say, show, table
 
@@ -69,7 +69,7 @@ def revoke(
         named = {"principal": principal, "tool": tool, "kind": kind}
         selection: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
         if endorsement:
-            selection["id"] = _whole_id(desk.ask("endorsements/list")["endorsements"], endorsement)
+            selection["id"] = complete_id(desk.ask("endorsements/list")["endorsements"], endorsement, "endorsement")
         revoked: list[dict[str, Any]] = desk.ask("endorsements/revoke", **selection, all=every)["endorsements"]
     if as_json:
         emit(revoked)
@@ -81,16 +81,6 @@ def revoke(
 def _fits(found: dict[str, Any], principal: str | None, tool: str | None, kind: str | None) -> bool:
     is_named = principal is None or principal in {found["agent"], found["user"], found["principal"]}
     return is_named and tool in {None, found["tool"]} and kind in {None, found["kind"]}
-
-
-def _whole_id(known: list[dict[str, Any]], beginning: str) -> str:
-    """Return the id of the endorsement from its beginning. Raises `typer.BadParameter` if there are several."""
-    found = [one["id"] for one in known if one["id"].startswith(beginning)]
-    if len(found) > 1:
-        raise typer.BadParameter(
-            f"{describe_count(len(found), 'endorsement')} begin with {beginning!r}; give more of the id"
-        )
-    return found[0] if found else beginning
 
 
 def _print_endorsements(found: list[dict[str, Any]]) -> None:

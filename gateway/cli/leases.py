@@ -8,7 +8,7 @@ import typer
 
 from gateway.cli.control_client import SocketOption, open_control
 from gateway.cli.options import ConfigOption, JsonOption
-from gateway.cli.terminal import describe_count, emit, note, pairs, plain, show, table
+from gateway.cli.terminal import describe_count, emit, note, pairs, plain, show, table, write_time
 
 app = typer.Typer(help="Credentials lent to calls: look at them, and end them.", no_args_is_help=True)
 
@@ -42,7 +42,7 @@ def list_leases(
             " ".join(one["scope"]),
             one["task"],
         )
-        listed.add_row(one["id"], one["state"], *map(plain, cells), _moment(one["expires"]))
+        listed.add_row(one["id"], one["state"], *map(plain, cells), write_time(one["expires"]))
     show(listed)
 
 
@@ -114,13 +114,7 @@ def abandon(
 
 def _write_value(name: str, value: Any) -> str:
     if name in _TIMES:
-        return _moment(value)
+        return write_time(value)
     if name == "proof":
-        return f"{value['kind']}, {_moment(value['at'])}: {value['detail']}"
+        return f"{value['kind']}, {write_time(value['at'])}: {value['detail']}"
     return " ".join(value) if name == "scope" else str(value)
-
-
-def _moment(seconds: float) -> str:
-    from gateway.journal.chain import timestamp
-
-    return timestamp(seconds)

@@ -8,7 +8,7 @@ import typer
 
 from gateway.cli.control_client import SocketOption, open_control
 from gateway.cli.options import ConfigOption, JsonOption
-from gateway.cli.terminal import emit, note, out, plain, show, table
+from gateway.cli.terminal import emit, note, out, plain, show, table, write_time
 
 app = typer.Typer(help="Signals of identity providers: look at them, and try their streams.", no_args_is_help=True)
 
@@ -24,7 +24,7 @@ def show_status(socket: SocketOption = None, config: ConfigOption = None, as_jso
     streams = table("stream", "transmitter", "delivery", "state", "last event", "last verified", "problem")
     for one in found["streams"]:
         cells = (one["name"], plain(one["transmitter"]), one["delivery"], _state(one))
-        times = (_moment(one.get("last_event")), _moment(one.get("last_verified")))
+        times = (write_time(one.get("last_event")), write_time(one.get("last_verified")))
         streams.add_row(*cells, *times, plain(one.get("problem", "-")))
     show(streams)
     if not found["signals"]:
@@ -32,7 +32,7 @@ def show_status(socket: SocketOption = None, config: ConfigOption = None, as_jso
         return
     signals = table("id", "stream", "type", "effect", "level", "at", "subject")
     for one in found["signals"]:
-        cells = (one["id"], one["stream"], one["type"], one["effect"], one.get("level", "-"), _moment(one["at"]))
+        cells = (one["id"], one["stream"], one["type"], one["effect"], one.get("level", "-"), write_time(one["at"]))
         signals.add_row(*map(plain, cells), one["subject"][:19])
     out.print()
     show(signals)
@@ -79,9 +79,3 @@ def _state(stream: dict[str, Any]) -> str:
     if not stream["has_keys"]:
         return "no keys"
     return "works" if stream.get("last_event") else "no event yet"
-
-
-def _moment(seconds: float | None) -> str:
-    from gateway.journal.chain import timestamp
-
-    return "-" if seconds is None else timestamp(seconds)

@@ -9,7 +9,7 @@ import typer
 
 from gateway.cli.control_client import SocketOption, open_control
 from gateway.cli.options import ConfigOption, JsonOption, later
-from gateway.cli.terminal import describe_count, emit, note, plain, show, table
+from gateway.cli.terminal import describe_count, emit, note, plain, show, table, write_time
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,12 +132,6 @@ def _list(socket: Path | None, config: Path | None, *, as_json: bool) -> None:
     rows = table("id", "stopped", "issuer", "since", "until", "by", "reason")
     for one in found:
         stopped = " ".join((one["scope"], one.get("name", "")))
-        cells = (one["id"], stopped, one.get("issuer", "-"), _moment(one["at"]), _moment(one.get("until")))
+        cells = (one["id"], stopped, one.get("issuer", "-"), write_time(one["at"]), write_time(one.get("until")))
         rows.add_row(*map(plain, (*cells, one["by"]["id"], one["reason"])))
     show(rows)
-
-
-def _moment(seconds: float | None) -> str:
-    from gateway.journal.chain import timestamp
-
-    return "-" if seconds is None else timestamp(seconds)

@@ -180,3 +180,10 @@ def describe_revision(policy: str, revision: str) -> str:
 def plain(text: str) -> Text:
     """Words of a caller or an upstream: hidden characters are spelled out, so none is a command to the terminal."""
     return Text(spell_out(text))
+
+
+def write_time(seconds: float | None) -> str:
+    """Return seconds since the epoch as the journal writes them, and a dash for no time."""
+    from gateway.journal.chain import timestamp
+
+    return "-" if seconds is None else timestamp(seconds)

@@ -23,7 +23,7 @@ from gateway.model.decision import Reason
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from gateway.approvals.accounts import Accounts
+    from gateway.approvals.admission import Accounts
     from gateway.composition import Gateway
     from gateway.console.parts import ConsoleParts
 

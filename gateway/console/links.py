@@ -1,21 +1,27 @@
-"""One-time links as an operation of the control interface, for `opagate console link`."""
+"""One-time links as an operation of the control interface, for `opagate console link`.
+
+An account may do at the console only as much as over the socket.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from gateway.console.accounts import find_visitor
-from gateway.console.sessions import LINK_SECONDS
+from gateway.approvals.model import Person
+from gateway.console.sessions import LINK_SECONDS, Role, Visitor
 from gateway.control import NoFields, Operation
 from gateway.model.decision import Reason
 
 if TYPE_CHECKING:
-    from gateway.approvals.accounts import Accounts
+    from gateway.approvals.admission import Accounts
     from gateway.console.parts import ConsoleParts
     from gateway.control import Control
     from gateway.line_socket import Account
+
+_OF_OPERATOR: Final[frozenset[Role]] = frozenset({"viewer", "operator"})
+_OF_APPROVER: Final[frozenset[Role]] = frozenset({"approver"})
 
 
 class MadeLink(Struct, frozen=True):
@@ -49,3 +55,16 @@ def make_link(console: ConsoleParts, accounts: Accounts, account: Account) -> Ma
         return visitor
     url = console.link(console.links.make(visitor))
     return MadeLink(url, int(LINK_SECONDS), visitor.name, sorted(visitor.roles))
+
+
+def find_visitor(accounts: Accounts, account: Account, now: float) -> Visitor | Reason:
+    """Return the visitor behind an account."""
+    is_operator = accounts.operators.has(account)
+    approver = accounts.approver(account, None, ())
+    if not isinstance(approver, Reason):
+        person, roles = approver.person, _OF_APPROVER | (_OF_OPERATOR if is_operator else frozenset[Role]())
+    elif is_operator:
+        person, roles = Person(*accounts.operators.name_of(account)), _OF_OPERATOR
+    else:
+        return approver
+    return Visitor(structs.replace(person, channel="console"), roles, "link", now, person.id)

@@ -29,7 +29,7 @@ from gateway.console.visits import ConsoleVisit, action_route, find_session, rea
 from gateway.errors import GatewayError
 from gateway.http.edge import RefusedClient
 from gateway.identity.id_token import LoginFault
-from gateway.identity.login_cookie import SECONDS
+from gateway.identity.login import SECONDS
 from gateway.model.decision import Reason, Refusal
 from gateway.model.names import canonical_groups
 from gateway.protocol.error_codes import UNAUTHENTICATED

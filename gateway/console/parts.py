@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from gateway.console.feed import Feed
     from gateway.console.rendering import Templates
     from gateway.console.sessions import LinkRegister, Role, SessionRegister
-    from gateway.identity.login import LoginProvider
-    from gateway.identity.login_cookie import LoginSeal
+    from gateway.identity.login import LoginProvider, LoginSeal
     from gateway.journal.entry_index import EntryIndex
 
 

@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from gateway.background import in_thread
-from gateway.https_client import HttpsClient, NoAnswer
-from gateway.identity.jose import load_object, text
+from gateway.https_client import HttpsClient, NoAnswer, read_metadata
+from gateway.identity.jose import text
 from gateway.protocol.issuers import is_acceptable_url, is_downgrade, metadata_urls
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from gateway.model.wire import JsonObject
 
 MAX_BYTES: Final = 2**20
 DEADLINE: Final = 5.0
@@ -70,13 +68,13 @@ class UrlSource:
 
     def __init__(self, url: str) -> None:
         self.place = url
-        self._fetcher = Fetcher()
+        self._http = HttpsClient(seconds=DEADLINE, largest=MAX_BYTES, redirects=MAX_REDIRECTS)
 
     async def load(self) -> bytes:
-        return await self._fetcher.get(self.place)
+        return await _fetch(self._http, self.place)
 
     async def aclose(self) -> None:
-        await self._fetcher.aclose()
+        await self._http.aclose()
 
 
 class DiscoverySource:
@@ -85,17 +83,22 @@ class DiscoverySource:
     def __init__(self, issuer: str, urls: tuple[str, ...] | None = None) -> None:
         """Look the metadata up at `urls`; by default at the places for authorization servers."""
         self.place = issuer
-        self._urls = urls
-        self._fetcher = Fetcher()
+        self._urls = metadata_urls(issuer) if urls is None else urls
+        self._http = HttpsClient(seconds=DEADLINE, largest=MAX_BYTES, redirects=MAX_REDIRECTS)
 
     async def load(self) -> bytes:
-        return await self._fetcher.get(await self._jwks_uri())
+        return await _fetch(self._http, await self._jwks_uri())
 
     async def aclose(self) -> None:
-        await self._fetcher.aclose()
+        await self._http.aclose()
 
     async def _jwks_uri(self) -> str:
-        url, document = await load_metadata(self._fetcher, self.place, self._urls)
+        if not is_acceptable_url(self.place):
+            raise LoadError(f"{self.place} is not https")
+        found = await read_metadata(self._http, self.place, self._urls)
+        if isinstance(found, NoAnswer):
+            raise LoadError(found.problem)
+        url, document = found
         uri = text(document.get("jwks_uri"))
         if uri is None:
             raise LoadError(f"{url} has no jwks_uri")
@@ -104,45 +107,13 @@ class DiscoverySource:
         return uri
 
 
-async def load_metadata(fetcher: Fetcher, issuer: str, urls: tuple[str, ...] | None = None) -> tuple[str, JsonObject]:
-    """Return the metadata of an issuer, and its URL, by default a URL for authorization servers. Raises `LoadError`."""
-    problem = LoadError(f"{issuer} has no metadata")
-    for url in metadata_urls(issuer) if urls is None else urls:
-        try:
-            data = await fetcher.get(url)
-        except LoadError as error:
-            problem = error
-            continue
-        return url, _read_metadata(url, data, issuer)
-    raise problem
-
-
-def _read_metadata(url: str, data: bytes, issuer: str) -> JsonObject:
-    try:
-        document = load_object(data)
-    except (ValueError, RecursionError) as error:
-        raise LoadError(f"{url} is not a JSON object") from error
-    if document.get("issuer") != issuer:
-        raise LoadError(f"{url} is the metadata of another issuer than {issuer}")
-    return document
-
-
-class Fetcher:
-    """GET of a bounded document."""
-
-    def __init__(self) -> None:
-        self._http = HttpsClient(seconds=DEADLINE, largest=MAX_BYTES, redirects=MAX_REDIRECTS)
-
-    async def get(self, url: str) -> bytes:
-        """Return the body of a 200 answer. Raises `LoadError`."""
-        if not is_acceptable_url(url):
-            raise LoadError(f"{url} is not https")
-        answer = await self._http.send("GET", url, headers={"accept": "application/json"})
-        if isinstance(answer, NoAnswer):
-            raise LoadError(answer.problem)
-        if answer.status != 200:
-            raise LoadError(f"{url} answered {answer.status}")
-        return answer.body
-
-    async def aclose(self) -> None:
-        await self._http.aclose()
+async def _fetch(http: HttpsClient, url: str) -> bytes:
+    """Return the body of a 200 answer. Raises `LoadError`."""
+    if not is_acceptable_url(url):
+        raise LoadError(f"{url} is not https")
+    answer = await http.send("GET", url, headers={"accept": "application/json"})
+    if isinstance(answer, NoAnswer):
+        raise LoadError(answer.problem)
+    if answer.status != 200:
+        raise LoadError(f"{url} answered {answer.status}")
+    return answer.body

@@ -1,15 +1,19 @@
 """Login of people at an OpenID provider: the code flow (`gateway.code_flow`), and an ID token (OpenID Connect Core 1.0).
 
-The ID token is verified as all tokens here, with the issuer's published keys.
+The ID token is verified as all tokens here, with the issuer's published keys. A login on its way is sealed in a cookie of its browser.
+So no visitor fills the gateway's memory, and the provider's answer is bound to this browser.
 """
 
 from __future__ import annotations
 
+import base64
 import secrets
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import structlog
+from cryptography.fernet import Fernet, InvalidToken
 from msgspec import Struct
 
 from gateway.code_flow import CodeSecrets, build_redemption, build_request, is_same, read_answer
@@ -31,6 +35,8 @@ log = structlog.get_logger("gateway.identity")
 
 _ALGORITHMS: Final = frozenset({"RS256", "PS256", "ES256", "EdDSA", "Ed25519"})
 _BYTES: Final = 32
+SECONDS: Final = 600
+"""The longest time that a person spends at the provider."""
 _REMEDY: Final = "try again; an operator can look at the provider's address in the configuration"
 
 
@@ -137,3 +143,22 @@ class LoginProvider:
                 f"the identity provider {issuer} has no authorization_endpoint over https", _REMEDY
             )
         return found.authorization, found
+
+
+class LoginSeal:
+    """Seals and opens logins, with Fernet (AES-128-CBC and HMAC-SHA256) of the library cryptography. `key` has 32 bytes."""
+
+    def __init__(self, key: bytes) -> None:
+        self._fernet = Fernet(base64.urlsafe_b64encode(key))
+
+    def seal(self, begun: BegunLogin, now: float) -> str:
+        """Return the value of the cookie."""
+        return self._fernet.encrypt_at_time(msgspec.json.encode(begun), int(now)).decode("ascii")
+
+    def open(self, cookie: str, now: float) -> BegunLogin | None:
+        """Return the login of a cookie, `None` for a foreign or expired cookie."""
+        try:
+            data = self._fernet.decrypt_at_time(cookie.encode(), SECONDS, int(now))
+            return msgspec.json.decode(data, type=BegunLogin)
+        except (InvalidToken, msgspec.MsgspecError, ValueError):
+            return None

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gateway.app.control import OPERATIONS
-from gateway.approvals.accounts import Accounts
+from gateway.approvals.admission import Accounts
 from gateway.approvals.model import Person
 from gateway.control import Control, ControlRequest, ControlSocket, NoFields
 from gateway.line_socket import Account

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.approvals.channels.mail import MailSender, SmtpServer
-from gateway.approvals.channels.slack import Slack
-from gateway.approvals.channels.webhook import Webhook
+from gateway.approvals.channels.webhooks import Slack, Webhook
 from gateway.config.channels import EmailChannel, SlackChannel, name_of, signing_key
 
 if TYPE_CHECKING:

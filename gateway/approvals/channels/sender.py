@@ -14,7 +14,6 @@ import structlog
 
 from gateway.approvals.channels.channel import UndeliveredError
 from gateway.approvals.channels.notice import compose
-from gateway.approvals.channels.throttle import CallerThrottle
 
 if TYPE_CHECKING:
     from gateway.approvals.channels.channel import ApprovalChannel
@@ -29,6 +28,32 @@ _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 60.0
 _PLACES: Final = 4
 """Messages of one channel that are sent at once."""
+
+
+BURST: Final = 3
+"""Messages about one caller's questions at once. Further news of the same caller are gathered in a digest."""
+SECONDS: Final = 20.0
+"""Between messages after that."""
+_SWEPT: Final = 1_000
+"""Callers from which on those with a full bucket are forgotten."""
+
+
+class CallerThrottle:
+    """A token bucket for each caller. Callers with a full bucket take no memory."""
+
+    def __init__(self) -> None:
+        self._full_at: dict[str, float] = {}
+
+    def take(self, caller: str, now: float) -> float:
+        """Take the right to one message, and return 0; or return the seconds until the next right."""
+        full_at = max(self._full_at.get(caller, now), now)
+        missing = full_at + SECONDS - now - BURST * SECONDS
+        if missing > 0:
+            return missing
+        self._full_at[caller] = full_at + SECONDS
+        if len(self._full_at) > _SWEPT:
+            self._full_at = {name: at for name, at in self._full_at.items() if at > now}
+        return 0.0
 
 
 class DeliveryListener(Protocol):

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import msgspec
 from msgspec import Struct
 
-from gateway.https_client import HttpsAnswer, HttpsClient, NoAnswer, read_object
+from gateway.https_client import HttpsAnswer, HttpsClient, NoAnswer, read_metadata, read_object
 from gateway.oauth_client import ClientProof, OAuthClient, describe_error
 from gateway.protocol.issuers import is_acceptable_url, is_downgrade, ssf_metadata_urls
 
@@ -162,21 +162,15 @@ class Transmitter:
         now = self._clock()
         if self._metadata is not None and 0 <= now - self._metadata.read_at < FRESH:
             return self._metadata
-        problem = f"{self._issuer} has no metadata"
-        for url in ssf_metadata_urls(self._issuer):
-            answer = await self._http.send("GET", url, headers={"accept": "application/json"})
-            if isinstance(answer, NoAnswer) or answer.status != 200:
-                problem = answer.problem if isinstance(answer, NoAnswer) else f"{url} answered {answer.status}"
-                continue
-            document = read_object(answer)
-            if document is None or document.get("issuer") != self._issuer:
-                return f"{url} is not the metadata of {self._issuer}"
-            configuration = self._endpoint(document, "configuration_endpoint")
-            if configuration is None:
-                return f"{url} names no configuration_endpoint that may be used"
-            self._metadata = _Metadata(configuration, self._endpoint(document, "verification_endpoint"), now)
-            return self._metadata
-        return problem
+        found = await read_metadata(self._http, self._issuer, ssf_metadata_urls(self._issuer))
+        if isinstance(found, NoAnswer):
+            return found.problem
+        url, document = found
+        configuration = self._endpoint(document, "configuration_endpoint")
+        if configuration is None:
+            return f"{url} names no configuration_endpoint that may be used"
+        self._metadata = _Metadata(configuration, self._endpoint(document, "verification_endpoint"), now)
+        return self._metadata
 
     async def _send(self, http: HttpsClient, method: str, url: str, body: bytes = b"") -> HttpsAnswer | NoAnswer:
         token = await self._access_token()

@@ -17,7 +17,7 @@ from msgspec import structs
 from gateway.approvals import state
 from gateway.approvals.channels.mail import mail_of
 from gateway.approvals.channels.notice import NoticeMessage, compose, event_of, item_of, lines_of
-from gateway.approvals.channels.slack import payload_of
+from gateway.approvals.channels.webhooks import payload_of
 from gateway.approvals.lines import WIDTH, Line, build_blocks, find_warnings, texts_of
 from gateway.approvals.model import ApproverRule, Recurrence, ShownReason
 from gateway.approvals.rendering import describe
@@ -75,7 +75,7 @@ NESTED = st.recursive(
 )
 
 
-def shown(value: Any, **more: Any) -> dict[str, Any]:
+def shown(value: Any, **more: Any) -> Any:
     """The document of a question about a call with these arguments."""
     description = {**DESCRIPTION, "arguments": {"mode": "full", "value": value}, **more}
     return describe(state.ask(question()), description, BOB, 1_001.0)
@@ -126,7 +126,7 @@ class Tags(HTMLParser):
         self._inside = self._inside and tag != "section"
 
 
-def page(found: dict[str, Any]) -> Tags:
+def page(found: Mapping[str, Any]) -> Tags:
     visitor = Visitor(BOB, frozenset({"approver"}), "oidc", 0.0, "bob")
     blocks = {one.name: one for one in build_blocks(found)}
     context = {"question": found, "blocks": blocks, "visitor": visitor, "pages": (), "path": "/console/approvals/q1"}
@@ -190,7 +190,7 @@ def test_each_scalar_is_a_line_however_deep_it_stands(value: Any):
 def test_no_text_adds_a_line_anywhere(goal: str, target: str, agent: str, message: str, client: str):
     """Whatever the texts, a question has the lines of the same question with ordinary texts."""
 
-    def made(*said: str) -> dict[str, Any]:
+    def made(*said: str) -> Any:
         goal, target, agent, message, client = said
         asker = structs.replace(question().requester, id=agent, user=agent)
         reasons = (ShownReason("approval/effect", message, facts=("/arguments/to",)),)

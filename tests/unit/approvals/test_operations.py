@@ -15,8 +15,7 @@ from msgspec import structs
 from typer.testing import CliRunner
 
 from gateway.approvals import Desk
-from gateway.approvals.accounts import Accounts
-from gateway.approvals.admission import Admission
+from gateway.approvals.admission import Accounts, Admission
 from gateway.approvals.endorsements import Endorsements
 from gateway.approvals.model import ApproverRule, Recurrence
 from gateway.approvals.office import Office

@@ -11,7 +11,7 @@ import pytest
 
 from gateway import config
 from gateway.cli import approval_checks
-from gateway.cli.operator_checks import look
+from gateway.cli.approval_checks import look_at_operators as look
 from gateway.errors import ConfigurationError
 
 JWT = {"kind": "jwt", "issuer": "https://idp.example"}

@@ -6,10 +6,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from gateway.approvals.accounts import Accounts
+from gateway.approvals.admission import Accounts
 from gateway.approvals.model import Person
-from gateway.console.accounts import find_visitor
 from gateway.console.feed import PER_SESSION, STREAMS, Feed, View
+from gateway.console.links import find_visitor
 from gateway.console.sessions import LINK_SECONDS, LINKS, PER_PERSON, LinkRegister, SessionRegister, Visitor
 from gateway.line_socket import Account
 from gateway.model.decision import Reason

@@ -20,8 +20,7 @@ from gateway.approvals.channels.building import build_channels
 from gateway.approvals.channels.channel import UndeliveredError
 from gateway.approvals.channels.mail import MailSender, SmtpServer
 from gateway.approvals.channels.notice import NoticeMessage, QuestionNews, compose, event_of, lines_of, title_of
-from gateway.approvals.channels.slack import Slack
-from gateway.approvals.channels.webhook import Webhook
+from gateway.approvals.channels.webhooks import Slack, Webhook
 from gateway.config.channels import signing_key
 from gateway.errors import ConfigurationError
 from tests.e2e import certificates

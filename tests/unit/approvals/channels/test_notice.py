@@ -18,7 +18,7 @@ from gateway.approvals.channels.notice import (
     lines_of,
     title_of,
 )
-from gateway.approvals.channels.slack import payload_of
+from gateway.approvals.channels.webhooks import payload_of
 from gateway.approvals.model import ShownReason
 from tests.unit.approvals.making import question
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.approvals.channels.throttle import _SWEPT, BURST, SECONDS, CallerThrottle
+from gateway.approvals.channels.sender import _SWEPT, BURST, SECONDS, CallerThrottle
 
 
 def test_a_caller_has_a_burst_and_then_one_message_at_a_time():

@@ -65,8 +65,8 @@ async def test_a_stream_is_found_polled_and_asked(monkeypatch: pytest.MonkeyPatc
 
 ODD: list[tuple[dict[str, Any], str]] = [
     ({METADATA: (404, {})}, "answered 404"),
-    ({METADATA: (200, [])}, "is not the metadata of"),
-    ({METADATA: (200, {"issuer": "https://other.example"})}, "is not the metadata of"),
+    ({METADATA: (200, [])}, "is not a JSON object"),
+    ({METADATA: (200, {"issuer": "https://other.example"})}, "is the metadata of another issuer"),
     ({"/streams": (200, [])}, "has no such streams"),
     ({"/streams": (200, [{"stream_id": "a"}, {"stream_id": "b"}])}, "has 2 such streams"),
     ({"/streams": (200, {"stream_id": 5})}, "does not describe its streams"),
