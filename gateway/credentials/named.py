@@ -23,7 +23,7 @@ DETECTOR_OF: Final[dict[Strength, str]] = {
 }  # fmt: skip
 KEYS: Final = (
     "api|access|secret|private|signing|account|shared|encryption|master|auth|service|session|license|subscription|application|app"
-    "|deploy|pre-?shared"
+    "|deploy|pre-?shared|unseal|recovery|storage"
 )
 """Of an RE2 expression: what stands before `key` in the name of a credential."""
 LOCAL: Final = (

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from gateway.credentials.finding import Hit, Kind, SignedSearch
 from gateway.credentials.forms import string
-from gateway.credentials.named import LOCAL, NAMES, placeholder, plausible
+from gateway.credentials.named import KEYS, LOCAL, NAMES, placeholder, plausible
 from gateway.credentials.ordinary import is_ordinary
 from gateway.credentials.ruleset import Re2Match, Re2Pattern, compiled
 
@@ -137,8 +137,10 @@ _OPENS: Final = (
     r"(?:magic|log-?in|sign-?in|auth|verif|confirm|activat|invit|reset|recover|unlock|session|sso|access|password|join)"
 )
 _PARAMETER: Final = r"[?&#](?:t|k|c|key|code|ticket|auth|otp|l)="
-_SAYS: Final = r"(?:['’]s|(?:\s[a-zß-ÿ']{1,12}){0,6}\s(?:is|was|be|to|lautet|ist|est|es)|\s(?:-|–|—|→|->))\s"
-_SAYS_SIGN: Final = r"(?:['’]s|(?:\s[a-zß-ÿ']+)*\s(?:is|was|be|to|lautet|ist|est|es)|\s(?:-|–|—|→|->))\s"
+_SAYS: Final = r"(?:['’]s|(?:\s[a-zß-ÿ']{1,12}){0,6}\s(?:is|was|be|to|lautet|ist|est|es|auf):?|\s(?:-|–|—|→|->))\s"
+_SAYS_SIGN: Final = r"(?:['’]s|(?:\s[a-zß-ÿ']+)*\s(?:is|was|be|to|lautet|ist|est|es|auf):?|\s(?:-|–|—|→|->))\s"
+_IS_PAIR: Final = r"\s(?:is|are|ist|sind|lautet|lauten)\s"
+_WIFI_KEY: Final = r"(?:(?:network|security|wi-?fi|wlan)[ -])?(?:key|schlüssel)\s?[:=]\s?"
 _KEPT: Final = r"(?:pass(?:word|wd|phrase)?|pwd|secret|token|api_?key)"
 _WHOSE: Final = r"\sis\s(?:your|the|my|our)\s(?:new\s|temporary\s|initial\s)?"
 _FOR: Final = r"\s(?:as|for)\s(?:the\s|your\s|its\s|a\s)?"
@@ -210,6 +212,7 @@ PHRASES: Final = (
     _phrase("login-pair", _AS, rf"{_AS}(?:user(?:name)?\s|the\s)?{_USER}\s?(?:/|:|,?\s(?:with|and|using))\s?(?:the\s)?(?:password\s|pw\s)?{_WORD}", _is_given),
     _phrase("login-pair", rf"{_LOGIN}[^\n:=/|0-9]*{_TELLS}{_NAME}\s[/|:]\s", rf"{_LOGIN}{_IS}{_USER}\s[/|:]\s{_WORD}", _is_mixed),
     _phrase("login-pair", rf"{_LOGIN}[^\n:=/|0-9]*{_TELLS}{_NAME}[:/]", rf"{_LOGIN}{_IS}{_USER}[:/]{_WORD}", _is_generated),
+    _phrase("login-pair", rf"{_LOGIN}{_IS_PAIR}{_NAME}\s[/|]\s{_HAS_DIGIT}", rf"{_LOGIN}{_IS_PAIR}{_USER}\s[/|]\s{_WORD}", _is_generated),
     _phrase("login-pair", r"[a-z0-9_.+-]:[^\s\"'<>@:/\x00]+@[a-z0-9-]+\.", r"(?:^|[\s\"'(=])([a-z0-9_.+-]{2,64}):([^\s\"'<>@:/\x00]{6,64})@[a-z0-9-]+\.[a-z0-9]", _is_generated),
     _phrase("sql-password", r"identified\s", rf"\b(?:user|role|grant|to)\b[^;]{{0,160}}?\bidentified\s(?:with\s\S{{1,40}}\s)?by\s(?:password\s)?{_QUOTED}", _password),
     _phrase("sql-password", r"identified\s", r"\b(?:user|role|grant|to)\b[^;]{0,160}?\bidentified\sby\s([^\s\"'\x60;,()]{6,128})", _is_mixed),
@@ -223,6 +226,9 @@ PHRASES: Final = (
     _phrase("login-pair", r"\bsqlplus\s", r"\bsqlplus\s[^\n|;]{0,80}?([\w.-]{1,64})/([^\s\"'@\x00]{6,128})@", _password),
     _phrase("login-pair", r"<auth-user-pass>", rf"<auth-user-pass>\s{{1,8}}{_USER}\s{{1,8}}{_WORD}\s", _password),
     _phrase("login-pair", r"chpasswd:", r"\bchpasswd:\s[^:]{0,80}:?[^:]{0,80}[\s\"'-]([\w.-]{2,64}):([^\s\"'\x60]{6,128})", _is_mixed),
+    _phrase("named-password", rf"\n\s*{_WIFI_KEY}", rf"\bssid\b[^\n]{{0,80}}\n(?:[^\n]{{1,60}}\n){{0,3}}\s*{_WIFI_KEY}{_WORD}", _is_mixed),
+    _phrase("named-token", rf"(?:{KEYS})[ _-]key\s#?[0-9]\s?:\s", rf"\b(?:{KEYS})[ _-]key\s#?[0-9]{{1,2}}\s?:\s{{1,8}}{_WORD}", _is_generated),
+    _phrase("named-password", r"\bSetCredential=", rf"\bSetCredential=[\w.-]{{1,64}}:{_WORD}", _is_mixed),
     _phrase("named-password", r"\bpsk\s+[\"']", rf"\bpsk\s{{1,8}}{_QUOTED}", _password),
     _phrase("named-password", r"\b(?:secret|password|key)\s[07]\s", r"\b(?:secret|password|key)\s[07]\s([^\s\"'\x00]{6,128})", _is_mixed),
     _phrase("named-password", rf"form-data;[^\n]*(?:{NAMES})", rf"form-data;[^\n]{{0,80}}name=[\"']?[\w.-]{{0,40}}(?:{NAMES})[\w-]{{0,20}}[\"']?[^\n]{{0,40}}\n(?:[^\s][^\n]{{0,80}}\n){{0,3}}\r?\n{_WORD}", _is_mixed),

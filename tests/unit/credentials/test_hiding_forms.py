@@ -16,11 +16,12 @@ from tests.held_out_forms import HELD_OUT_FORMS
 from tests.hiding_forms import HIDING_FORMS
 from tests.secret_forms import SecretForm
 from tests.unit.credentials.conftest import RULES
+from tests.unseen_forms import UNSEEN_FORMS
 
 DETECTOR = Detector(RULES, Fingerprints(b"k" * 32))
-BEYOND = frozenset({"cookies of a browser"})
+BEYOND = frozenset({"cookies of a browser", "terraform output -json", "systemd LoadCredential text"})
 """Forms that are out of reach."""
-FORMS = [form for form in (*HIDING_FORMS, *HELD_OUT_FORMS) if form.name not in BEYOND]
+FORMS = [form for form in (*HIDING_FORMS, *HELD_OUT_FORMS, *UNSEEN_FORMS) if form.name not in BEYOND]
 _HOST = re.compile(r"https?://([a-z0-9.-]+)")
 
 
@@ -89,9 +90,9 @@ def test_what_is_concealed_of_a_form_is_its_credential():
 
 
 def test_there_are_enough_forms_that_hide_one():
-    names = {form.name for form in (*HIDING_FORMS, *HELD_OUT_FORMS)}
+    forms = (*HIDING_FORMS, *HELD_OUT_FORMS, *UNSEEN_FORMS)
 
-    assert len(names) == len(HIDING_FORMS) + len(HELD_OUT_FORMS) >= 170
+    assert len({form.name for form in forms}) == len(forms) >= 230
 
 
 NESTED = "hK7mQ2xv-Zp4T"
