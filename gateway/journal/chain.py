@@ -29,6 +29,8 @@ from typing import Final, Protocol
 
 from gateway.subkeys import key_id, subkey
 
+FORMAT: Final = 1
+"""The form of segments and their entries, which each heading names. A heading without one has the first form."""
 GENESIS: Final = "0" * 64
 """The `prev` of the first line of a journal."""
 MAX_LINE: Final = 2**20

@@ -143,13 +143,25 @@ def compress_segment(path: Path, disk: Disk, is_stopped: Callable[[], bool]) -> 
     target = path.with_name(path.name + SUFFIX)
     fresh = target.with_name(f".{target.name}.new")
     fresh.unlink(missing_ok=True)
+    try:
+        if not _write_compressed(path, fresh, disk, is_stopped):
+            return False
+        fresh.rename(target)
+    finally:
+        fresh.unlink(missing_ok=True)
+    disk.sync_folder(path.parent)
+    path.unlink()
+    disk.sync_folder(path.parent)
+    return True
+
+
+def _write_compressed(path: Path, fresh: Path, disk: Disk, is_stopped: Callable[[], bool]) -> bool:
     descriptor = disk.create(fresh)
     with os.fdopen(descriptor, "wb") as out, path.open("rb") as source:
         sizes = bytearray()
         turns = ThreadTurns()
         while piece := source.read(FRAME):
             if is_stopped():
-                fresh.unlink()
                 return False
             frame = zstd.compress(piece, options=_OPTIONS)
             out.write(frame)
@@ -160,12 +172,7 @@ def compress_segment(path: Path, disk: Disk, is_stopped: Callable[[], bool]) -> 
         out.flush()
         disk.sync(descriptor)
     if not _has_same_lines(path, fresh):
-        fresh.unlink()
         raise OSError(f"{fresh} cannot be read back")
-    fresh.rename(target)
-    disk.sync_folder(path.parent)
-    path.unlink()
-    disk.sync_folder(path.parent)
     return True
 
 

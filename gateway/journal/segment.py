@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.errors import JournalError
-from gateway.journal.chain import GENESIS, MAX_LINE
+from gateway.journal.chain import FORMAT, GENESIS, MAX_LINE
 from gateway.journal.compression import SUFFIX
 from gateway.journal.storage import Disk, SegmentIdentity, discard, segment_path, write_all
 
@@ -203,6 +203,7 @@ class Appender:
     def _heading(self, number: int) -> bytes:
         return msgspec.json.encode(
             {
+                "format": FORMAT,
                 "segment": number,
                 "journal": self._journal,
                 "chain": self._chain.name,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
-from gateway.journal.chain import GENESIS
+from gateway.journal.chain import FORMAT, GENESIS
 
 if TYPE_CHECKING:
     from gateway.journal.chain import Chain
@@ -27,6 +27,7 @@ class Fault(StrEnum):
     FOREIGN_SEGMENT = "foreign-segment"  # of another journal, or under another's name
     TORN = "torn"  # the last line has no end
     WRONG_KEY = "wrong-key"
+    LATER_FORM = "later-form"  # a later release wrote the segment
     HEAD_MISSING = "head-missing"  # the expected head is not the link of any line
     CUT = "cut"  # the journal ends before an entry that is known
     OTHER_JOURNAL = "other-journal"  # the known entries are of another journal
@@ -167,6 +168,10 @@ def _heading(position: Position, entry: JsonObject, place: LinePlace) -> Journal
         return _problem(Fault.FOREIGN_SEGMENT, place, f"the segment {what}")
     if place.line > 1:
         return None
+    if entry.get("format", 1) != FORMAT:
+        return _problem(
+            Fault.LATER_FORM, place, "a later release of the gateway wrote the segment: read it with that one"
+        )
     if entry.get("segment") != place.number:
         return _problem(Fault.FOREIGN_SEGMENT, place, f"this is segment {entry.get('segment')} under another name")
     if position.journal is not None and entry.get("journal") != position.journal:

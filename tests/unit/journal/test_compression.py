@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import shutil
 import struct
@@ -165,6 +167,23 @@ def test_a_stopped_compression_leaves_the_segment_as_it_was(tmp_path: Path):
     compress_closed(written.folder, Disk(), lambda: True)
 
     assert {path.name for path in written.folder.iterdir()} - names == {"prune.lock"}
+
+
+def test_a_full_disk_leaves_the_segment_and_nothing_beside_it(tmp_path: Path):
+    class FullDisk(Disk):
+        """A disk whose room ends during the compression."""
+
+        def sync(self, fd: int) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    written = Written(tmp_path / "journal")
+    fill(written, count=20, segments=2)
+    before = list(entries(written.folder))
+    with pytest.raises(OSError, match="No space"):
+        compress_closed(written.folder, FullDisk(), lambda: False)
+
+    assert {path.name for path in written.folder.iterdir()} == {"00000001.jsonl", "00000002.jsonl", "prune.lock"}
+    assert list(entries(written.folder)) == before
 
 
 def test_nothing_is_compressed_while_another_process_prunes(tmp_path: Path):

@@ -74,7 +74,7 @@ def disk() -> FaultyDisk:
 
 @pytest.fixture
 def appender(tmp_path: Path, disk: FaultyDisk) -> Iterator[Appender]:
-    made = Appender(tmp_path, Chain.of(KEY), disk, limit=1200, durable=True)
+    made = Appender(tmp_path, Chain.of(KEY), disk, limit=1212, durable=True)
     made.begin("journal-1", "t")
     yield made
     made.close()

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from gateway.journal.chain import GENESIS, Chain
+from gateway.journal.chain import FORMAT, GENESIS, Chain
 from gateway.journal.verification import Fault, LinePlace, Position, follow, lost
 
 CHAIN = Chain.of(b"k" * 32)
@@ -45,6 +45,19 @@ def test_a_heading_and_a_line_that_follows_are_in_order():
 
     assert problem is None
     assert (after.seq, after.link, after.journal, after.kind) == (2, CHAIN.link(line), "j", "start")
+
+
+def test_a_segment_of_a_later_form_is_reported_and_one_without_a_number_is_of_the_first():
+    fields: dict[str, object] = {"segment": 1, "journal": "j", "chain": CHAIN.name, "key": CHAIN.key_id}
+
+    def problem_of(more: dict[str, int]) -> Fault | None:
+        line = CHAIN.line(1, "t", "segment", json.dumps({**fields, **more}).encode(), GENESIS)
+        _, problem = follow(CHAIN, Position(), line, first_place())
+        return None if problem is None else problem.fault
+
+    assert problem_of({}) is None
+    assert problem_of({"format": FORMAT}) is None
+    assert problem_of({"format": FORMAT + 1}) is Fault.LATER_FORM
 
 
 @pytest.mark.parametrize(

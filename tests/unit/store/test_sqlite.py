@@ -31,6 +31,14 @@ async def test_the_file_is_for_its_owner_alone(store: SqliteStore, tmp_path: Pat
     assert store.path.stat().st_mode & 0o777 == 0o600
 
 
+async def test_a_finished_change_waits_for_the_disk(store: SqliteStore):
+    await store.change(Change("k", "a", b"1"))
+    database = store._connect_once()  # pyright: ignore[reportPrivateUsage]
+    full, wal = (database.execute(f"pragma {name}").fetchone() for name in ("synchronous", "journal_mode"))
+
+    assert (full, wal) == ((2,), ("wal",))
+
+
 async def test_a_link_in_the_place_of_the_file_is_not_followed(store: SqliteStore, tmp_path: Path):
     (tmp_path / FILE).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StoreError, match="cannot be used"):
