@@ -91,7 +91,11 @@ def _serve(server: MCPServer, verifier: Verifier | None, listening: socket.socke
         timeout_graceful_shutdown=1,
         ws="none",
     )
-    uvicorn.Server(config).run(sockets=[listening])
+    serving = uvicorn.Server(config)
+    # uvicorn hears signals once its loop runs, and uvloop loses an exit that is raised before.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, serving.handle_exit)
+    serving.run(sockets=[listening])
 
 
 def _end(_number: int, _frame: FrameType | None) -> NoReturn:

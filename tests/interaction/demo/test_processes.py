@@ -67,6 +67,29 @@ async def test_a_server_ends_when_its_parent_is_killed():
         assert await child.wait() == 0
 
 
+SIGNALLED = """
+import os, signal, uvicorn
+from gateway.demo import mail, serving
+choose = uvicorn.Config.get_loop_factory
+def signalled(config):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return choose(config)
+uvicorn.Config.get_loop_factory = signalled
+serving.main(mail.build(), ["--port", "PORT"])
+"""
+"""A server that is told to stop when its loop is about to be made."""
+
+
+async def test_a_signal_that_meets_the_start_of_the_loop_ends_the_server():
+    program = SIGNALLED.replace("PORT", str(free_port()))
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, cwd=ROOT, stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+    )
+    _, printed_last = await child.communicate()
+
+    assert (child.returncode, printed_last) == (0, b"")
+
+
 async def test_a_server_that_does_not_come_up_is_named_with_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("gateway.demo.processes.NAMES", ("mail", "nonsense"))
 
