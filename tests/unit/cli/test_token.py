@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import base64
+import json
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,3 +43,30 @@ def test_a_name_that_no_gateway_takes_gets_no_token(
     assert status("token", "--agent", "me", option, name) == 2
 
     assert f"{option} is empty, too long, no SPIFFE ID or not printable" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_token_says_who_acts_for_whom_with_which_scopes(status: Status, capsys: pytest.CaptureFixture[str]):
+    Path("gateway.yaml").write_text("identity: [{kind: development}]\n", "utf-8")
+    person = ("--user", "ada", "--group", "staff", "--group", "ops")
+
+    assert status("token", "--agent", "triage", *person, "--scope", "a", "--scope", "b", "--ttl", "2h") == 0
+
+    told = claims(capsys.readouterr().out)
+    assert (told["sub"], told["act"], told["groups"]) == ("ada", {"sub": "triage"}, ["staff", "ops"])
+    assert (told["scope"], told["exp"] - told["iat"]) == ("a b", 7200)
+
+
+def test_a_token_of_an_agent_alone_has_no_user_and_no_scope(status: Status, capsys: pytest.CaptureFixture[str]):
+    Path("gateway.yaml").write_text("identity: [{kind: development}]\n", "utf-8")
+
+    assert status("token", "--agent", "triage") == 0
+
+    told = claims(capsys.readouterr().out)
+    assert told["sub"] == "triage"
+    assert told.keys().isdisjoint({"act", "groups", "scope"})
+
+
+def claims(token: str) -> dict[str, Any]:
+    """Return the claims of a token."""
+    part = token.strip().split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
