@@ -72,7 +72,7 @@ def client_scenarios(node: Node, version: str) -> list[str]:
 def client_scenario(node: Node, command: Sequence[str], scenario: str, version: str, folder: Path) -> Findings:
     """One client scenario: the suite starts a server, and `command` is run with its URL as last argument."""
     shown = " ".join(command)
-    arguments = ("client", "--command", shown, "--scenario", scenario, "--spec-version", version, "--timeout", "60000")
+    arguments = ("client", "--command", shown, "--scenario", scenario, "--spec-version", version, "--timeout", "300000")
     return _run(node.conformance(*arguments), folder)
 
 

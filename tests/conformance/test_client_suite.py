@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conformance.run import Node, client_scenario, client_scenarios, differences
+from tests.conformance.through_gateway import gateway_on_request
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,8 +44,8 @@ def test_every_check_has_the_same_outcome_through_the_gateway(
     module = [sys.executable, "-m", "tests.conformance.client"]
     gateway = tmp_path / "gateway"
     gateway.mkdir()
-    wrapper = [sys.executable, "-m", "tests.conformance.through_gateway", str(gateway)]
-    with ThreadPoolExecutor() as side_by_side:
+    with gateway_on_request(gateway) as asked, ThreadPoolExecutor() as side_by_side:
+        wrapper = [sys.executable, "-m", "tests.conformance.through_gateway", str(asked)]
         alone = side_by_side.submit(client_scenario, node, module, scenario, version, tmp_path / "direct")
         through = client_scenario(node, wrapper, scenario, version, tmp_path / "through")
         direct = alone.result()
