@@ -1,7 +1,7 @@
 """Seed faults into security-relevant functions, one at a time, and tell which of them the tests find.
 
 `python tools/seed_faults.py --count 60 --seed 1` works on a copy of the tree. For each fault it runs the tests that import
-the module. A fault that no test finds is printed with its place: close it with a test, or see that it changes nothing.
+the module, then those of its part. A fault that no test finds is printed with its place: close it with a test, or see that it changes nothing.
 """
 
 from __future__ import annotations
@@ -99,17 +99,23 @@ def seeded(source: str, fault: Fault) -> str:
     return ast.unparse(ast.fix_missing_locations(tree)) + "\n"
 
 
-def tests_of(path: Path) -> list[str]:
-    """Return the unit tests that import a module or have its name, these first; else all tests of its part."""
+def tests_of(path: Path) -> list[list[str]]:
+    """Return the unit tests that have a module's name or import it, then all tests of its part."""
     package, stem = ".".join(path.parent.parts), path.stem
-    folder = ROOT / "tests/unit" / path.parts[1]
+    folder = next(found for found in folders_of(path) if found.is_dir())
     named, importing = list[str](), list[str]()
     for test in sorted((ROOT / "tests/unit").rglob("test_*.py")):
         if test.is_relative_to(folder) and test.stem.startswith((f"test_{stem}", f"test_{path.parent.name}_{stem}")):
             named.append(str(test.relative_to(ROOT)))
         elif is_importing(test.read_text("utf-8"), package, stem):
             importing.append(str(test.relative_to(ROOT)))
-    return [*named, *importing] or [str(folder.relative_to(ROOT))]
+    return [tests for tests in ([*named, *importing], [str(folder.relative_to(ROOT))]) if tests]
+
+
+def folders_of(path: Path) -> Iterator[Path]:
+    """Give the folders whose tests may concern a module, the nearest first."""
+    for parent in path.parents:
+        yield ROOT / "tests/unit" / Path(*parent.parts[1:])
 
 
 def is_importing(text: str, package: str, stem: str) -> bool:
@@ -117,19 +123,26 @@ def is_importing(text: str, package: str, stem: str) -> bool:
     return f"from {package}.{stem} import" in text or any(stem in line.split(", ") for line in listed)
 
 
-def is_found(fault: Fault, tree: Path, seconds: int) -> str:
+def how_it_ends(fault: Fault, tree: Path, seconds: int) -> str:
     """Return how the tests end on a fault: `found`, `missed`, or `late` where they run on."""
-    tests, target = tests_of(fault.path), tree / fault.path
+    target = tree / fault.path
     source = target.read_text("utf-8")
     target.write_text(seeded(source, fault), "utf-8")
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-n0", "-p", "no:cacheprovider", "--timeout=60", *tests]
+    try:
+        ends = (run(tests, tree, seconds) for tests in tests_of(fault.path))
+        return next((end for end in ends if end != "missed"), "missed")
+    finally:
+        target.write_text(source, "utf-8")
+
+
+def run(tests: list[str], tree: Path, seconds: int) -> str:
+    """Return how some tests end."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-n0", "-p", "no:cacheprovider", *tests]
     own = os.environ | {"OPAGATE_TOOLS": os.environ.get("OPAGATE_TOOLS", str(ROOT / ".tools"))}
     try:
         done = subprocess.run(command, cwd=tree, env=own, capture_output=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
         return "late"
-    finally:
-        target.write_text(source, "utf-8")
     return "missed" if done.returncode == 0 else "found"
 
 
@@ -146,7 +159,7 @@ def main() -> None:
             source, target = ROOT / name, Path(folder) / name
             (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
         for fault in faults:
-            end = is_found(fault, Path(folder), given.seconds)
+            end = how_it_ends(fault, Path(folder), given.seconds)
             ended[end] = ended.get(end, 0) + 1
             print(f"{end:9}{fault.kind:12}{fault.path}:{fault.line} {fault.function}", flush=True)
     print(*(f"{count} {end}" for end, count in sorted(ended.items())), sep=", ")

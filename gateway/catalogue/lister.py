@@ -73,8 +73,8 @@ _ACCEPT: Final[Headers] = ((b"accept", b"application/json, text/event-stream"),)
 class ListingBounds:
     """Bounds of a listing, for all its pages together, in seconds and bytes.
 
-    `probe` bounds `server/discover`, since servers of the handshake era may leave it unanswered. `prompts` bounds the
-    list of prompts; tools do not wait for prompts.
+    After `probe` without an answer to `server/discover` the handshake is tried beside it, since servers of the handshake
+    era may leave it unanswered. `prompts` bounds the list of prompts; tools do not wait for prompts.
     """
 
     seconds: float = 20.0
@@ -130,7 +130,7 @@ async def inventory(
         async with asyncio.timeout(bounds.seconds):
             deadline = asyncio.get_running_loop().time() + bounds.seconds
             conversation = _Conversation(upstream, transport, bounds, worker or WorkerThread(), deadline, pinned)
-            return await _stateless(conversation) or await _handshake(conversation)
+            return await _ask_in_its_era(conversation)
     except TimeoutError:
         raise UpstreamTimeout(
             f"upstream {upstream} did not list its tools within {bounds.seconds:g} s", "check the upstream"
@@ -140,14 +140,41 @@ async def inventory(
 # --- the eras --------------------------------------------------------------------------------------
 
 
-async def _stateless(conversation: _Conversation) -> Inventory | None:
-    """Return the inventory of a server of the stateless era; `None` for any other server."""
+async def _ask_in_its_era(conversation: _Conversation) -> Inventory:
+    """Return the inventory of a server. Its answers tell the era, and its speed does not: a slow server is asked in both ways."""
+    discovering = asyncio.ensure_future(_discover(conversation))
+    greeting: asyncio.Future[_ListAnswer] | None = None
     try:
-        async with asyncio.timeout(conversation.bounds.probe):
-            answer = await conversation.ask("server/discover", {})
+        await asyncio.wait((discovering,), timeout=conversation.bounds.probe)
+        if not discovering.done():
+            greeting = asyncio.ensure_future(_initialize(conversation))
+            await asyncio.wait((discovering, greeting), return_when=asyncio.FIRST_COMPLETED)
+            if not discovering.done() and _is_greeted(greeting):
+                return await _take_inventory_of_session(conversation, greeting.result())
+        found = await discovering
+        if found is None:
+            return await _take_inventory_of_session(conversation, await (greeting or _initialize(conversation)))
+        conversation.era, conversation.revision = Era.STATELESS, STATELESS
+        return await _take_inventory(conversation, found, STATELESS)
+    finally:
+        asked = [discovering] if greeting is None else [discovering, greeting]
+        for question in asked:
+            question.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+
+
+def _is_greeted(greeting: asyncio.Future[_ListAnswer]) -> bool:
+    """Return whether a server has answered the handshake. A failure may be that of a slow server of the stateless era."""
+    return greeting.exception() is None
+
+
+async def _discover(conversation: _Conversation) -> _ListAnswer | None:
+    """Return the greeting of a server of the stateless era; `None` for any other server."""
+    try:
+        answer = await conversation.ask("server/discover", {})
     except UpstreamUnreachable:
         raise
-    except (TimeoutError, UpstreamError):
+    except UpstreamError:
         return None
     if answer.status in (401, 403):
         raise conversation.broken(f"refuses the gateway (HTTP {answer.status})", "check its credential")
@@ -163,12 +190,12 @@ async def _stateless(conversation: _Conversation) -> Inventory | None:
         if not versions.isdisjoint(HANDSHAKE):
             return None
         raise conversation.broken("speaks no protocol revision that this gateway speaks")
-    return await _take_inventory(conversation, answer, STATELESS)
+    return answer
 
 
-async def _handshake(conversation: _Conversation) -> Inventory:
-    conversation.era = Era.HANDSHAKE
-    conversation.revision = None
+async def _initialize(conversation: _Conversation) -> _ListAnswer:
+    """Return the greeting of a server of the handshake era."""
+    conversation.era, conversation.revision = Era.HANDSHAKE, None
     answer = await conversation.ask(
         "initialize", {"protocolVersion": HANDSHAKE[0], "capabilities": CAPABILITIES, "clientInfo": _CLIENT}
     )
@@ -176,14 +203,18 @@ async def _handshake(conversation: _Conversation) -> Inventory:
         raise conversation.broken(
             f"answers neither server/discover nor initialize (HTTP {answer.status})", "check its url and credential"
         )
-    revision = answer.result.get("protocolVersion")
+    return answer
+
+
+async def _take_inventory_of_session(conversation: _Conversation, greeting: _ListAnswer) -> Inventory:
+    revision = (greeting.result or {}).get("protocolVersion")
     if revision not in HANDSHAKE:
         raise conversation.broken("speaks no protocol revision that this gateway speaks")
     conversation.revision = str(revision)
-    conversation.session = answer.session
+    conversation.session = greeting.session
     try:
         await conversation.tell("notifications/initialized")
-        return await _take_inventory(conversation, answer, conversation.revision)
+        return await _take_inventory(conversation, greeting, conversation.revision)
     finally:
         await conversation.end()
 

@@ -116,6 +116,56 @@ async def test_a_probe_that_is_never_answered_falls_back_in_time():
     assert (await inventory("files", port, ListingBounds(probe=0.01))).tools == (READ,)
 
 
+async def test_a_slow_upstream_of_the_stateless_era_is_not_taken_for_another():
+    """It answers what it was asked first once it has started, as a process that reads its input does."""
+    port, started = stateless(lambda: [READ]), asyncio.Event()
+    send = port.send
+
+    async def slow(request: UpstreamRequest) -> UpstreamReply:
+        if method(request) == "initialize":
+            started.set()
+            await asyncio.Event().wait()
+        await started.wait()
+        return await send(request)
+
+    port.send = slow
+
+    found = await inventory("files", port, ListingBounds(probe=0.01))
+
+    assert (found.revision, found.tools) == ("2026-07-28", (READ,))
+    assert port.methods == ["server/discover", "tools/list"]
+
+
+async def test_a_slow_upstream_that_refuses_the_handshake_is_waited_for():
+    port, refused = stateless(lambda: [READ]), asyncio.Event()
+    send = port.send
+
+    async def slow(request: UpstreamRequest) -> UpstreamReply:
+        if method(request) == "initialize":
+            refused.set()
+            raise UpstreamBroken("broke off")
+        await refused.wait()
+        await asyncio.sleep(0)
+        return await send(request)
+
+    port.send = slow
+
+    assert (await inventory("files", port, ListingBounds(probe=0.01))).revision == "2026-07-28"
+
+
+async def test_an_upstream_that_answers_nothing_is_told_in_time():
+    port = handshake(lambda request: error(request, -32601))
+
+    async def silent(_: UpstreamRequest) -> UpstreamReply:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    port.send = silent
+
+    with pytest.raises(UpstreamTimeout, match="did not list its tools within"):
+        await inventory("files", port, ListingBounds(seconds=0.05, probe=0.01))
+
+
 @pytest.mark.parametrize("version", HANDSHAKE)
 async def test_the_revision_that_the_upstream_chooses_is_used(version: str):
     port = handshake(lambda request: error(request, -32601), version=version, session=None)

@@ -2,9 +2,12 @@ from pathlib import Path
 
 import pytest
 
+from gateway.config.identities import JwtIdentity
 from gateway.errors import ConfigurationError
 from gateway.identity import assembly
-from tests.unit.identity.tokens import Clock, configuration, jwt_identity
+from gateway.identity.identities import Identities
+from gateway.model.caller import Principal
+from tests.unit.identity.tokens import Clock, Signer, bearer, configuration, jwt_identity
 
 TLS = {"certificate": "c.pem", "key": "k.pem", "client_ca": "ca.pem"}
 
@@ -77,3 +80,32 @@ def test_a_chain_may_be_made_out_to_any_audience_of_this_gateway(tmp_path: Path)
         "https://gateway.example/mcp/files",
         "api://gateway",
     }
+
+
+@pytest.mark.parametrize(
+    ("named", "audience"), [({}, "https://gateway.example/api/approvals"), ({"audience": "api://desk"}, "api://desk")]
+)
+async def test_approvers_present_tokens_for_approvals_or_for_the_audience_that_is_named(
+    tmp_path: Path, named: dict[str, str], audience: str
+):
+    signer, clock = Signer(), Clock()
+    (tmp_path / "keys").write_bytes(signer.jwks())
+    settings = configuration(tmp_path, {"kind": "anonymous"})
+    identity = JwtIdentity.model_validate(jwt_identity(tmp_path / "keys", **named))
+    approvers = Identities.build_approvers(settings, identity, clock=clock)
+    await approvers.start()
+
+    for aud in ("https://gateway.example/mcp", "api://other", audience):
+        found = await approvers.identify(bearer(signer.token(aud=aud)), None)
+        assert isinstance(found, Principal) == (aud == audience), aud
+
+    await approvers.stop()
+
+
+@pytest.mark.parametrize("audience", ["https://gateway.example/mcp", "https://gateway.example/mcp/github", "api://all"])
+def test_a_token_of_a_caller_approves_nothing(tmp_path: Path, audience: str):
+    settings = configuration(tmp_path, jwt_identity(tmp_path / "k", audience="api://all"))
+    identity = JwtIdentity.model_validate(jwt_identity(tmp_path / "k", audience=audience))
+
+    with pytest.raises(ConfigurationError, match="is that of callers"):
+        assembly.assemble_approvers(settings, identity, clock=Clock())
