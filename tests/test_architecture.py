@@ -398,7 +398,7 @@ classify(b'{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"x",
 print("pure")
 """
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
     )
 
     assert done.stdout.strip() == "pure", done.stderr or done.stdout

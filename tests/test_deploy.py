@@ -104,8 +104,8 @@ def test_the_health_check_of_the_image_tells_a_gateway_that_lives_from_one_that_
     assert match
     with running_gateway("identity: [{kind: anonymous}]\n", tmp_path) as gateway:
         _, *arguments = json.loads(match[1].replace("127.0.0.1:8080", gateway.origin.removeprefix("http://")))
-        alive = subprocess.run([sys.executable, *arguments], capture_output=True, timeout=30, check=False)
-    dead = subprocess.run([sys.executable, *arguments], capture_output=True, timeout=30, check=False)
+        alive = subprocess.run([sys.executable, *arguments], capture_output=True, timeout=300, check=False)
+    dead = subprocess.run([sys.executable, *arguments], capture_output=True, timeout=300, check=False)
 
     assert (alive.returncode, alive.stderr) == (0, b"")
     assert dead.returncode == 1
@@ -181,7 +181,7 @@ def test_an_upstream_serves_where_the_gateway_looks_for_it_and_its_health_check_
             f"http://127.0.0.1:{port}/mcp", b"{}", {"Host": "files:8000", "Content-Type": "application/json"}
         )
         with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(request, timeout=10)
+            urllib.request.urlopen(request, timeout=300)
         # The host is accepted; the body is no message.
         with refused.value as answer:
             assert answer.code in {400, 406}

@@ -136,7 +136,7 @@ class Person:
                 desk.ask("approvals/vote", id=identifier, answer="approve", shown=shown)
 
     def approve_after(self, seconds: float) -> None:
-        until(self.pending, 120)
+        until(self.pending)
         time.sleep(seconds)
         self.approve()
 

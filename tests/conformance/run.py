@@ -65,7 +65,7 @@ def server_suite(node: Node, url: str, requirements: str, folder: Path) -> Findi
 def client_scenarios(node: Node, version: str) -> list[str]:
     """The client scenarios that the suite has for one version of the specification, in its order."""
     command = node.conformance("list", "--client", "--spec-version", version)
-    listed = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60, check=True).stdout
+    listed = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=300, check=True).stdout
     return re.findall(r"^  - (\S+)", listed, re.MULTILINE)
 
 

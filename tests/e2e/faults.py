@@ -65,7 +65,7 @@ def problems(gateway: GatewayProcess) -> dict[str, str]:
 def vanishing(caller: Caller, sent: Sent) -> socket.socket:
     """A client that has sent a message, and vanishes without a word when it is closed."""
     host, port = caller.gateway.origin.removeprefix("http://").split(":")
-    client = socket.create_connection((host, int(port)), timeout=30)
+    client = socket.create_connection((host, int(port)), timeout=300)
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     fields = {"host": f"{host}:{port}", **JSON, **sent.headers, "content-length": str(len(sent.body))}
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())

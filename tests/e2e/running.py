@@ -45,7 +45,7 @@ def mortal_gateway(
         process = started_gateway(path, output, environment or {}, by_command=by_command)
     gateway = GatewayProcess(f"{'https' if tls else 'http'}://127.0.0.1:{port}", folder, log, process)
     try:
-        until(lambda: _answers(gateway, awaited, tls), 90)
+        until(lambda: _answers(gateway, awaited, tls))
         yield gateway
     finally:
         process.kill()
@@ -161,7 +161,7 @@ class Opa:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        until(lambda: _is_healthy(self.socket), 90)
+        until(lambda: _is_healthy(self.socket))
 
     def signal(self, number: int) -> None:
         """A process that is to stop has stopped when this returns, with all of its threads."""

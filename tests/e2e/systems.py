@@ -214,7 +214,7 @@ class Agent:
             method=method,
         )
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=300) as answer:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             with error:
@@ -233,7 +233,7 @@ class SdkAgent(Agent):
 
     async def _called(self, system: str, tool: str, arguments: dict[str, Any]) -> CallToolResult:
         async with (
-            httpx2.AsyncClient(headers=dict(self.headers), verify=False, timeout=60) as http,
+            httpx2.AsyncClient(headers=dict(self.headers), verify=False, timeout=300) as http,
             Client(streamable_http_client(self.gateway.mcp(system), http_client=http)) as client,
         ):
             return await client.call_tool(tool, arguments)

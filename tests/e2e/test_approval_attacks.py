@@ -61,7 +61,7 @@ def test_a_kill_with_sixty_open_questions_loses_none_and_asks_nobody_twice(echo_
             asked = [entry for entry in entries(tmp_path, "approval") if entry["event"] == "asked"]
             assert len(asked) == 60
             pending = {one["id"] for one in found if one["state"] == "pending"}
-            until(lambda: pending <= _told(hooks.received).keys(), 60)
+            until(lambda: pending <= _told(hooks.received).keys())
             # A kill in the middle of a delivery leaves it unrecorded. Then a digest may list its question again.
             assert all(sorted(types) in _TOLD_ONCE for types in _told(hooks.received).values())
             again = caller(gateway, "agent-0", "echo").call("echo", text=granted[0])

@@ -166,7 +166,7 @@ def test_an_operator_sends_a_test_message(echo_server: ServerProcess, tmp_path: 
     (tmp_path / "gateway.yaml").write_text(f"listen: 127.0.0.1:{free_port()}\n{config}", "utf-8")
 
     def run(*words: str) -> Any:
-        return forked_gateway.run(words, tmp_path, {"HOME": str(tmp_path)}, given="", timeout=60)
+        return forked_gateway.run(words, tmp_path, {"HOME": str(tmp_path)}, given="", timeout=300)
 
     done = run("approvals", "test", "--json")
     hooks.statuses = [410]

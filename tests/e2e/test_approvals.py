@@ -119,7 +119,7 @@ async def test_the_sdk_for_python_gets_its_result_at_the_click(gateway: GatewayP
     clicking.start()
     headers = {"authorization": f"Bearer {token(gateway, f'sdk-{mode}')}"}
     async with (
-        httpx2.AsyncClient(headers=headers, timeout=60) as http,
+        httpx2.AsyncClient(headers=headers, timeout=300) as http,
         Client(streamable_http_client(gateway.mcp("echo"), http_client=http), mode=mode) as client,
     ):
         result = await client.call_tool("echo", {"text": text})
@@ -137,7 +137,7 @@ async def test_a_call_that_its_client_gave_up_passes_only_when_it_comes_again(
     agent = f"impatient-{mode}"
     headers = {"authorization": f"Bearer {token(gateway, agent)}"}
     async with (
-        httpx2.AsyncClient(headers=headers, timeout=60) as http,
+        httpx2.AsyncClient(headers=headers, timeout=300) as http,
         Client(streamable_http_client(gateway.mcp("echo"), http_client=http), mode=mode) as client,
     ):
         with pytest.raises(MCPError, match="timed out"):
@@ -154,7 +154,7 @@ async def test_a_call_that_its_client_gave_up_passes_only_when_it_comes_again(
 def test_approvers_list_show_and_deny_on_the_command_line(gateway: GatewayProcess):
     def run(*words: str) -> Any:
         arguments = ("approvals", *words, "--as", "carol", "--json")
-        done = forked_gateway.run(arguments, gateway.folder, {"HOME": str(gateway.folder)}, given="", timeout=60)
+        done = forked_gateway.run(arguments, gateway.folder, {"HOME": str(gateway.folder)}, given="", timeout=300)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 

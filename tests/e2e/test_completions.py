@@ -51,7 +51,7 @@ def opens(request: pytest.FixtureRequest) -> Opens:
     @asynccontextmanager
     async def client(ada: Agent) -> AsyncGenerator[Client]:
         async with (
-            httpx2.AsyncClient(headers=dict(ada.headers), timeout=60) as http,
+            httpx2.AsyncClient(headers=dict(ada.headers), timeout=300) as http,
             Client(streamable_http_client(ada.gateway.mcp("travel"), http_client=http), mode=request.param) as found,
         ):
             yield found

@@ -173,7 +173,7 @@ def test_a_handle_in_json_in_an_argument_for_a_credential_is_put_back(ada: Agent
 @requirement("conceal/results", "conceal/handles")
 async def test_the_client_of_the_sdk_works_with_handles(ada: Agent):
     async with (
-        httpx2.AsyncClient(headers=dict(ada.headers), timeout=60) as http,
+        httpx2.AsyncClient(headers=dict(ada.headers), timeout=300) as http,
         Client(streamable_http_client(ada.gateway.mcp("crm"), http_client=http)) as client,
     ):
         shown = str((await client.call_tool("read", {"page": "key"})).content)

@@ -427,7 +427,7 @@ def test_it_holds_after_the_gateway_was_killed(systems: Servers, tmp_path: Path,
 @pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
 async def test_the_client_of_the_sdk_is_told(ada: Agent, mode: str):
     async with (
-        httpx2.AsyncClient(headers=dict(ada.headers), timeout=60) as http,
+        httpx2.AsyncClient(headers=dict(ada.headers), timeout=300) as http,
         Client(streamable_http_client(ada.gateway.mcp("billing"), http_client=http), mode=mode) as client,
     ):
         ada.servers.take()

@@ -33,7 +33,7 @@ ISSUER = "https://idp.example"
 
 
 def raw(gateway: GatewayProcess, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
-    connection = http.client.HTTPConnection(gateway.origin.removeprefix("http://"), timeout=30)
+    connection = http.client.HTTPConnection(gateway.origin.removeprefix("http://"), timeout=300)
     try:
         connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
         answer = connection.getresponse()

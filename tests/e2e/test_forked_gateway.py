@@ -22,7 +22,7 @@ def test_it_prints_and_ends_as_the_command_does(words: list[str], tmp_path: Path
     forked = forked_gateway.run(words, tmp_path, environment)
     command = [sys.executable, "-m", "gateway", *words]
     alone = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=90, check=False
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
 
     assert (forked.returncode, forked.stdout, forked.stderr) == (alone.returncode, alone.stdout, alone.stderr)

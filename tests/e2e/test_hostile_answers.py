@@ -51,7 +51,7 @@ async def test_a_real_client_sees_the_list_that_was_filtered(before: GatewayProc
     answering(server, answer)
     headers = {"authorization": f"Bearer {token(before, 'bob')}"}
     async with (
-        httpx2.AsyncClient(headers=headers, timeout=30) as web,
+        httpx2.AsyncClient(headers=headers, timeout=300) as web,
         Client(
             streamable_http_client(before.mcp("hostile"), http_client=web), mode="2026-07-28", read_timeout_seconds=20
         ) as client,

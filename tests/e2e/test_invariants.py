@@ -146,7 +146,7 @@ def test_invariant_2_what_two_readers_could_read_differently_is_refused_before_p
 @pytest.mark.parametrize("name", ["mcp-name", "mcp-method", "mcp-protocol-version", "mcp-session-id", "content-type"])
 def test_invariant_2_a_routing_header_given_twice_is_refused(gateway: GatewayProcess, recorder: Recorder, name: str):
     sent = call("echo", stateless, text="x")
-    connection = http.client.HTTPConnection(gateway.origin.removeprefix("http://"), timeout=30)
+    connection = http.client.HTTPConnection(gateway.origin.removeprefix("http://"), timeout=300)
     connection.putrequest("POST", "/mcp/echo")
     fields = {"content-type": "application/json", **sent.headers, "content-length": str(len(sent.body))}
     for key, value in [*fields.items(), (name, fields.get(name, "s")), (name, fields.get(name, "s"))]:
@@ -434,7 +434,7 @@ def test_invariant_9_what_is_counted_is_counted_before_the_call_goes_on(
         with ThreadPoolExecutor(10) as threads:
             held = [threads.submit(Caller(gateway).call, "hold", key="parallel") for _ in range(10)]
             try:
-                until(lambda: sum(one.done() for one in held) >= 7, 90)
+                until(lambda: sum(one.done() for one in held) >= 7)
                 assert len(calls(recorder)) == 3
             finally:
                 recorder.release("parallel")

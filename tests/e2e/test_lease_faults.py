@@ -87,7 +87,7 @@ class Load:
     def go_on(self, calls: int = 5) -> None:
         """Wait for some more calls of each agent."""
         wanted = {agent: number + calls for agent, number in self.numbers.items()}
-        until(lambda: all(self.numbers[agent] >= number for agent, number in wanted.items()), 120)
+        until(lambda: all(self.numbers[agent] >= number for agent, number in wanted.items()))
 
 
 def values_by_call(echo: ServerProcess, mark: str, agent: str) -> dict[int, str]:

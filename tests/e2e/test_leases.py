@@ -204,7 +204,7 @@ def test_a_new_policy_ends_exactly_the_leases_that_it_no_longer_keeps(echo_serve
         grants.write_text("upstreams: [broken", "utf-8")
         until(lambda: "policy.broken" in gateway.printed())
         grants.write_text(both.replace("[ann, bob]", "[ann]"), "utf-8")
-        until(lambda: ends(tmp_path), 30)
+        until(lambda: ends(tmp_path))
         for number, each in enumerate(callers[:3]):
             assert each.call("echo", text=f"after-{number}").text
         assert callers[3].call("echo", text="after-3").codes == ["tool/not-granted"]
@@ -233,7 +233,7 @@ def test_a_policy_without_an_answer_about_leases_ends_all_of_them(echo_server: S
         ann = caller(gateway, "ann", "task")
         ann.call("echo", text="old-policy")
         (tmp_path / "grants.yaml").write_text(GRANTS.replace("id: a", "id: other"), "utf-8")
-        until(lambda: ends(tmp_path) == [("task", "policy-changed")], 30)
+        until(lambda: ends(tmp_path) == [("task", "policy-changed")])
         ann.call("echo", text="new-policy")
 
     assert carried(echo_server, "old-policy") != carried(echo_server, "new-policy")

@@ -55,7 +55,7 @@ async def at_once(
     """Make all calls, on as many connections. `renewed` gives the headers of each call in the place of the agent's."""
     begun = asyncio.Event()
     limits = httpx2.Limits(max_connections=len(calls))
-    async with httpx2.AsyncClient(headers={**JSON, **who.headers}, limits=limits, timeout=120) as http:
+    async with httpx2.AsyncClient(headers={**JSON, **who.headers}, limits=limits, timeout=300) as http:
 
         async def one(system: str, tool: str, arguments: dict[str, Any]) -> Back:
             sent = call(tool, **arguments)

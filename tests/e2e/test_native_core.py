@@ -38,7 +38,7 @@ def test_a_gateway_shows_its_core_and_python_verifies_its_journal(
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
@@ -54,7 +54,7 @@ def test_a_gateway_that_needs_the_core_does_not_start_with_one_of_another_interf
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
 
     assert done.returncode == 2

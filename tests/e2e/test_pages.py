@@ -36,7 +36,7 @@ class Line:
     def __init__(self, gateway: GatewayProcess) -> None:
         self.host = gateway.origin.removeprefix("http://")
         address, _, port = self.host.partition(":")
-        self._socket = socket.create_connection((address, int(port)), timeout=30)
+        self._socket = socket.create_connection((address, int(port)), timeout=300)
         self._read = self._socket.makefile("rb")
 
     def __enter__(self) -> Self:

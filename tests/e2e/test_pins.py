@@ -32,7 +32,7 @@ MODES: Final = ("legacy", "auto")
 async def connected(shop: GatewayProcess, mode: str) -> AsyncGenerator[Client]:
     headers = {"authorization": f"Bearer {token(shop, 'ada')}"}
     async with (
-        httpx2.AsyncClient(headers=headers, timeout=60) as http,
+        httpx2.AsyncClient(headers=headers, timeout=300) as http,
         Client(streamable_http_client(shop.mcp("orders"), http_client=http), mode=mode) as client,
     ):
         yield client
@@ -96,7 +96,7 @@ PAUSE: Final = 0.3
 
 async def becomes(look: Callable[[], Awaitable[object]], wanted: object) -> None:
     """Wait until the gateway has seen the lock file, at which it looks every two seconds, and then the server."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(300):
         while await look() != wanted:
             await asyncio.sleep(PAUSE)
 
@@ -257,7 +257,7 @@ async def test_a_server_that_goes_back_once_the_other_was_pinned_is_refused_unti
     catalogue(shop, "pin", "orders", "--yes")
     say(server.origin, **before)
     refused = ["catalogue/changed", "catalogue/changed", None]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(300):
         while await usable(shop, mode) != refused:
             await noticed(shop, mode)
             await asyncio.sleep(PAUSE)

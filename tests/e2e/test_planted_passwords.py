@@ -271,7 +271,7 @@ def test_invariant_8_a_trace_carries_none(attack: Attack):
             attack.plant(system, beside(call("read"), traceparent=f"00-{trace}-{span}-01"))
     honest = secrets.token_hex(16)
     attack.plant("crm", beside(call("read"), traceparent=f"00-{honest}-b7ad6b7169203331-01"))
-    until(lambda: any(span.trace_id.hex() == honest for span in attack.collector.spans), 60)
+    until(lambda: any(span.trace_id.hex() == honest for span in attack.collector.spans))
     assert [span for span in attack.collector.spans if span.trace_id.hex() in digits] == []
     assert [body for body in attack.collector.bodies if WORD.encode()[:12] in body] == []
     assert [entry for entry in entries(attack.folder) if str(entry.get("trace_id")) in digits] == []

@@ -161,7 +161,7 @@ def test_a_stateless_client_that_leaves_cancels_the_call(anyone: Caller, recorde
 def test_a_stateless_client_that_leaves_before_any_answer_cancels_the_call(anyone: Caller, recorder: Recorder):
     sent = call("silent", stateless, key="leaves-silent")
     host = anyone.gateway.origin.removeprefix("http://")
-    connection = http.client.HTTPConnection(host, timeout=30)
+    connection = http.client.HTTPConnection(host, timeout=300)
     connection.request("POST", "/mcp/echo", sent.body, {"content-type": "application/json", **sent.headers})
     recorder.wait("request", "leaves-silent")
     connection.close()

@@ -94,7 +94,7 @@ def surfaces(systems: Servers, tmp_path_factory: pytest.TempPathFactory) -> Gene
         ]
         with (
             office(systems, folder, channels) as found,
-            httpx2.Client(base_url=found.gateway.origin, timeout=60) as console,
+            httpx2.Client(base_url=found.gateway.origin, timeout=300) as console,
         ):
             log_in(found, console)
             yield Surfaces(found, hooks, mails, console)

@@ -38,7 +38,7 @@ class Load:
 
     def repeat(self, name: str, upstream: str, sent: Sent, expected: bytes) -> None:
         """Send again and again; each answer is to be whole, and to have something in it."""
-        connection = http.client.HTTPConnection(self._host, timeout=60)
+        connection = http.client.HTTPConnection(self._host, timeout=300)
         while not self._over.is_set():
             try:
                 connection.request("POST", f"/mcp/{upstream}", sent.body, {**JSON, **sent.headers})

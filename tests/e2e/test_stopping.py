@@ -38,7 +38,7 @@ class Clients:
         """Call until the gateway refuses a new connection. Any other end of a call is a loss."""
         chance = Random(seed)
         while True:
-            connection = http.client.HTTPConnection(self._host, timeout=30)
+            connection = http.client.HTTPConnection(self._host, timeout=300)
             try:
                 connection.connect()
             except ConnectionRefusedError:

@@ -108,9 +108,9 @@ class Caller:
         """Send a request; its answer is read by the test. Leaving the block closes the connection."""
         host = self.gateway.origin.partition("://")[2]
         connection = (
-            http.client.HTTPSConnection(host, timeout=60, context=self.tls)
+            http.client.HTTPSConnection(host, timeout=300, context=self.tls)
             if self.tls
-            else http.client.HTTPConnection(host, timeout=60)
+            else http.client.HTTPConnection(host, timeout=300)
         )
         fields = JSON if sent else {"accept": "text/event-stream"}
         fields = {**fields, **self.headers, **(sent.headers if sent else {}), **(headers or {})}
@@ -148,7 +148,7 @@ def caller(gateway: GatewayProcess, agent: str, upstream: str, **more: Any) -> C
 def page(gateway: GatewayProcess, path: str) -> tuple[int, str]:
     """Status and text of one of the gateway's own pages."""
     try:
-        with urllib.request.urlopen(gateway.origin + path, timeout=30) as answer:
+        with urllib.request.urlopen(gateway.origin + path, timeout=300) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -176,7 +176,7 @@ def verified(folder: Path) -> Verification:
     return verify(folder / "state/journal", key=(folder / "state/journal-key").read_bytes())
 
 
-def until(holds: Callable[[], object], within: float = 60) -> None:
+def until(holds: Callable[[], object], within: float = 300) -> None:
     """Wait for something that another process does and cannot tell of."""
     deadline = time.monotonic() + within
     while not holds():

@@ -43,7 +43,7 @@ class Case:
 
 class UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=10)
+        super().__init__("localhost", timeout=300)
         self._path = str(path)
 
     def connect(self) -> None:

@@ -130,7 +130,7 @@ def given(descriptor: int | None) -> str:
             found.append(handed.read())
     if address := os.environ.get("AWS_CONTAINER_CREDENTIALS_FULL_URI"):
         headers = {"authorization": os.environ["AWS_CONTAINER_AUTHORIZATION_TOKEN"]}
-        with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=30) as said:
+        with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=300) as said:
             found.append(said.read().decode())
     return "\n".join(found)
 

@@ -334,7 +334,7 @@ class Recorder:
 
     def _ask(self, method: str, path: str, value: object = None) -> Any:
         request = urllib.request.Request(self.origin + path, json.dumps(value).encode(), method=method)
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=300) as answer:
             return json.load(answer)
 
 

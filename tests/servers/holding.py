@@ -109,7 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _asked(self, body: bytes) -> tuple[http.client.HTTPResponse, bytes]:
         """Return the answer of the server."""
-        connection = http.client.HTTPConnection(str(self._relay.server.netloc), timeout=30)
+        connection = http.client.HTTPConnection(str(self._relay.server.netloc), timeout=300)
         connection.request(self.command, self.path, body, dict(self.headers.items()))
         answer = connection.getresponse()
         data = answer.read()

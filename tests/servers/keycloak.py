@@ -110,9 +110,9 @@ class Keycloak:
         """Send a request of an administrator to `/admin/realms/…`."""
         form = {"grant_type": "password", "client_id": "admin-cli", "username": "admin", "password": "admin"}
         url = f"{self.origin}/realms/master/protocol/openid-connect/token"
-        token = httpx2.post(url, data=form, timeout=60).json()["access_token"]
+        token = httpx2.post(url, data=form, timeout=300).json()["access_token"]
         headers = {"authorization": f"Bearer {token}"}
-        answer = httpx2.request(method, f"{self.origin}/admin/realms/{path}", json=body, headers=headers, timeout=60)
+        answer = httpx2.request(method, f"{self.origin}/admin/realms/{path}", json=body, headers=headers, timeout=300)
         assert answer.status_code < 300, answer.text
         return answer
 
@@ -177,7 +177,7 @@ class Keycloak:
             f"{self.issuer}/ssf/transmitter/streams",
             json=asked,
             headers={"authorization": f"Bearer {token}"},
-            timeout=60,
+            timeout=300,
         )
         assert answer.status_code == 201, answer.text
         return Receiver(name, secret, answer.json()["stream_id"])

@@ -111,7 +111,7 @@ class OpenBao:
     process: subprocess.Popen[bytes]
 
     def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        with httpx2.Client(trust_env=False, timeout=30) as client:
+        with httpx2.Client(trust_env=False, timeout=300) as client:
             headers = {"x-vault-token": ROOT_TOKEN}
             answer = client.request(method, f"{self.url}/v1/{path}", json=body, headers=headers)
         assert answer.status_code in {200, 204}, answer.text

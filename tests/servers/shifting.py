@@ -120,7 +120,7 @@ def told(app: ASGIApp) -> ASGIApp:
 def say(origin: str, **what: Any) -> int:
     """Have a running one say that from now on. How often it was asked for its tools so far."""
     request = urllib.request.Request(f"{origin}/say", json.dumps(what).encode(), method="POST")
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=300) as answer:
         return int(answer.read())
 
 

@@ -17,7 +17,7 @@ from tests.servers.serving import ServerProcess
 @contextmanager
 def calling(server: ServerProcess, name: str, **arguments: object) -> Generator[http.client.HTTPResponse]:
     """A raw `tools/call`, whose answer is read by the test."""
-    connection = http.client.HTTPConnection(server.origin.removeprefix("http://"), timeout=20)
+    connection = http.client.HTTPConnection(server.origin.removeprefix("http://"), timeout=300)
     params = {"name": name, "arguments": arguments}
     message = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params}
     connection.request("POST", "/mcp", json.dumps(message), {"x-token": "kept"})

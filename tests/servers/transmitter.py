@@ -48,7 +48,7 @@ class Transmitter:
         """Push an event to the gateway. Return the status and the body of the answer."""
         assert self.push_to is not None
         url = urlsplit(self.push_to)
-        connection = http.client.HTTPConnection(url.netloc, timeout=30)
+        connection = http.client.HTTPConnection(url.netloc, timeout=300)
         try:
             connection.request("POST", url.path, token, {"content-type": "application/secevent+jwt", **(headers or {})})
             answer = connection.getresponse()

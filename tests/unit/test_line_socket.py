@@ -395,7 +395,7 @@ def take_number(last: Path, number: int) -> subprocess.Popen[bytes]:
 def test_a_foreign_program_is_heard_with_its_account_and_its_terminal(heard: Heard):
     def run(program: str) -> Any:
         words, place = heard.words(program)
-        subprocess.run(words, check=True, timeout=60, start_new_session=True)
+        subprocess.run(words, check=True, timeout=300, start_new_session=True)
         return read_answer(place)
 
     for program, has_terminal in (("ask(path, place)", False), (WITH_A_TERMINAL, True)):

@@ -128,7 +128,9 @@ class Agent:
         return self.on_tasks("POST", path, body).raise_for_status()
 
     def on_tasks(self, method: str, path: str, body: Any = None) -> httpx2.Response:
-        return httpx2.request(method, f"{self.gateway.origin}/tasks{path}", json=body, headers=self.headers, timeout=60)
+        return httpx2.request(
+            method, f"{self.gateway.origin}/tasks{path}", json=body, headers=self.headers, timeout=300
+        )
 
 
 @dataclass
@@ -276,7 +278,7 @@ def connect(refused: Answer, person: Person) -> None:
     """Go from the link of a refusal to a connection: the login at Keycloak, the consent, and the server."""
     assert refused.codes == ["credential/connect"], refused.text
     (link,) = set(re.findall(r"https?://[\w.:]+/connect/[\w-]+", refused.text))
-    with httpx2.Client(trust_env=False, follow_redirects=True, timeout=60) as browser:
+    with httpx2.Client(trust_env=False, follow_redirects=True, timeout=300) as browser:
         page = browser.get(link)
         (action,) = re.findall(r'<form[^>]+action="([^"]+)"', page.text)
         # Browsers send secure cookies to a loopback address, and the client here does not.

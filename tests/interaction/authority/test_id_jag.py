@@ -55,7 +55,7 @@ class Place:
         claims = {"iss": self.provider.issuer, "sub": "alice", "client_id": "agent-1", "aud": "gw"}
         token = await self.provider.sign({**claims, "iat": now, "exp": now + 600, "jti": f"a-{text}"})
         headers = {"authorization": f"Bearer {token}"}
-        async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
+        async with httpx2.AsyncClient(trust_env=False, timeout=300) as client:
             asked = {"goal": "read tickets", "expires_in": 300}
             opened = await client.post(f"{self.gateway.origin}/tasks", json=asked, headers=headers)
         caller, task = Caller(self.gateway, "tickets", headers), {"opagate-task": opened.json()["token"]}
@@ -196,7 +196,7 @@ async def test_keycloak_itself_takes_an_assertion_once_and_none_that_is_for_othe
     async def present(typ: str = ID_JAG_TYPE, **changes: Any) -> int:
         assertion = await provider.sign({**right, "jti": "j1", **changes}, typ=typ)
         form = {"grant_type": JWT_BEARER, "assertion": assertion, "scope": "tickets.read"}
-        async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
+        async with httpx2.AsyncClient(trust_env=False, timeout=300) as client:
             url = f"{keycloak.issuer}/protocol/openid-connect/token"
             return (await client.post(url, data=form, auth=(there, there))).status_code
 

@@ -182,7 +182,7 @@ def opagate(folder: Path, *arguments: str) -> str:
         [sys.executable, "-m", "gateway", *arguments, "--config", str(folder / "gateway.yaml")],
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=300,
         check=False,
         env={"SSF_SECRET": "unused", "SSF_PUSH": "unused", "PATH": "/usr/bin:/bin", "COLUMNS": "160"},
     )

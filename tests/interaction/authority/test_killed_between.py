@@ -190,14 +190,14 @@ def test_an_end_that_cannot_be_proven_blocks_its_broker_until_it_is(
         finally:
             bao.postgres.start()
     with mortal_gateway(config, tmp_path, port=port) as last:
-        until(lambda: "revoked" in task.events(tmp_path), 60)
+        until(lambda: "revoked" in task.events(tmp_path))
         agent = caller(last, "ann", "reports")
 
         def is_healed() -> bool:
             answers.append(agent.call("echo", text="openbao-healed"))
             return answers[-1].text == "openbao-healed"
 
-        until(is_healed, 60)
+        until(is_healed)
         last.process.terminate()
         assert last.process.wait(60) == 0
     assert bao.postgres.roles() == 0

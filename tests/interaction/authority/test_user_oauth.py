@@ -84,7 +84,7 @@ class PublicAddress(httpx2.AsyncHTTPTransport):
 async def connect(answer: Answer, transport: httpx2.AsyncHTTPTransport | None = None) -> httpx2.Response:
     """Open the link of a refusal in a browser of its own, log in, agree, and go on at the server."""
     url = link_of(answer)
-    async with httpx2.AsyncClient(trust_env=False, follow_redirects=True, timeout=60, transport=transport) as browser:
+    async with httpx2.AsyncClient(trust_env=False, follow_redirects=True, timeout=300, transport=transport) as browser:
         page = await browser.get(url)
         if "<form" not in page.text:
             return page

@@ -52,11 +52,11 @@ def _run(folder: Path, *arguments: str, stdin: str = "", environment: dict[str, 
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=300,
             check=False,
         )
     else:
-        done = forked_gateway.run(arguments, folder, own, given=stdin, timeout=90)
+        done = forked_gateway.run(arguments, folder, own, given=stdin, timeout=300)
     assert TRACEBACK not in done.stderr + done.stdout, done.stderr
     return Done(done.returncode, done.stdout, done.stderr)
 

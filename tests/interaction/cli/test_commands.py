@@ -469,7 +469,7 @@ def test_a_reader_that_goes_away_is_no_error(tour: Done, tmp_path: Path):
             env=os.environ | {"PYTHONUNBUFFERED": "1"},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
         assert done.stderr == ""

@@ -57,7 +57,7 @@ async def person(server: OAuthServer, tmp_path: Path) -> AsyncGenerator[Person]:
     text = CONFIG.format(issuer=server.issuer, client=client)
     async with (
         gateway_process(text, tmp_path, environment={"CONSOLE_SECRET": secret}, port=port) as gateway,
-        httpx2.AsyncClient(trust_env=False, timeout=60) as browser,
+        httpx2.AsyncClient(trust_env=False, timeout=300) as browser,
     ):
         yield Person(browser, gateway, server)
 

@@ -63,7 +63,7 @@ async def test_a_server_ends_when_its_parent_is_killed():
     assert child.stdin is not None
     child.stdin.close()
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         assert await child.wait() == 0
 
 
@@ -123,7 +123,7 @@ async def test_a_server_can_be_started_by_hand_on_a_port(tmp_path: Path):
 
 async def health(port: int) -> bytes:
     """The first line of the answer to a health request, once something listens."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         while True:
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)

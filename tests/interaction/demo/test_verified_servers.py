@@ -46,7 +46,7 @@ async def session(verified: dict[str, str], minter: Minter) -> AsyncGenerator[ht
     """A session that was opened with a token which permits no calls."""
     minter.now = time.time()
     async with httpx2.AsyncClient(
-        base_url=verified["tickets"].removesuffix("/mcp"), headers=HEADERS, timeout=20
+        base_url=verified["tickets"].removesuffix("/mcp"), headers=HEADERS, timeout=300
     ) as client:
         opened = await post(client, minter.task(may_call=False), OPENING)
         assert opened.status_code == 200, opened.text

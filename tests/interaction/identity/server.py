@@ -82,7 +82,7 @@ class OAuthServer:
         body: dict[str, Any] = {"redirect_uris": [redirect_uri], "token_endpoint_auth_method": "client_secret_basic"}
         if grants:
             body["grant_types"] = list(grants)
-        async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
+        async with httpx2.AsyncClient(trust_env=False, timeout=300) as client:
             answer = await client.post(f"{self.issuer}/reg", json=body)
         assert answer.status_code == 201, answer.text
         return answer.json()["client_id"], answer.json()["client_secret"]
@@ -106,7 +106,7 @@ class OAuthServer:
 
 
 async def _post(url: str, **more: Any) -> httpx2.Response:
-    async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
+    async with httpx2.AsyncClient(trust_env=False, timeout=300) as client:
         answer = await client.post(url, **more)
     assert answer.status_code == 200, answer.text
     return answer

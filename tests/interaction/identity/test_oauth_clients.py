@@ -57,7 +57,7 @@ class Browser:
     back: dict[str, str]
 
     async def visit(self, url: str) -> None:
-        async with httpx2.AsyncClient(trust_env=False, timeout=60) as http:
+        async with httpx2.AsyncClient(trust_env=False, timeout=300) as http:
             while not url.startswith(CALLBACK):
                 answer = await http.get(url)
                 assert answer.is_redirect, answer.text
@@ -80,7 +80,7 @@ def gateway(server: OAuthServer, echo_server: ServerProcess, tmp_path: Path) -> 
 
 async def echoed(url: str, auth: httpx2.Auth) -> object:
     async with (
-        httpx2.AsyncClient(auth=auth, trust_env=False, timeout=60) as http,
+        httpx2.AsyncClient(auth=auth, trust_env=False, timeout=300) as http,
         Client(streamable_http_client(url, http_client=http)) as client,
     ):
         result = await client.call_tool("echo", {"text": "hello"})

@@ -68,7 +68,7 @@ def test_a_second_gateway_is_refused_while_the_first_runs_and_not_after(writer_c
         assert first.stdout is not None
         assert first.stdout.readline() == "open\n"
         second = subprocess.run(
-            [*writer_command, str(folder), "never", "20000"], capture_output=True, text=True, check=False, timeout=30
+            [*writer_command, str(folder), "never", "20000"], capture_output=True, text=True, check=False, timeout=300
         )
         with pytest.raises(JournalError, match="another gateway writes"):
             opened(folder)

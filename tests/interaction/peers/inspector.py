@@ -33,5 +33,5 @@ class Inspector:
         ]
         environment = os.environ | {"MCP_CATALOG_PATH": str(self.home / "mcp.json")}
         return subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False
         )

@@ -46,7 +46,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Generator[GatewayProces
 def token(gateway: GatewayProcess) -> str:
     """As the README has people make one."""
     command = [sys.executable, "-m", "gateway", "token", "--agent", "me", "--config", "gateway.yaml"]
-    made = subprocess.run(command, cwd=gateway.folder, capture_output=True, text=True, check=True, timeout=60)
+    made = subprocess.run(command, cwd=gateway.folder, capture_output=True, text=True, check=True, timeout=300)
     return made.stdout.strip()
 
 
@@ -57,7 +57,7 @@ def pasted(language: str, gateway: GatewayProcess, token: str) -> str:
 def test_the_client_of_the_python_sdk_lists_the_files(gateway: GatewayProcess, token: str, tmp_path: Path):
     program = tmp_path / "me.py"
     program.write_text(pasted("python", gateway, token), "utf-8")
-    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=300, check=False)
 
     assert done.returncode == 0, done.stderr
     assert "docs/deployment.md" in done.stdout
@@ -70,7 +70,7 @@ def test_the_client_of_the_typescript_sdk_lists_the_files(
     program = tmp_path / "me.mts"
     program.write_text(pasted("ts", gateway, token), "utf-8")
     (tmp_path / "node_modules").symlink_to(node.modules)
-    done = subprocess.run([node.program, program], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([node.program, program], capture_output=True, text=True, timeout=300, check=False)
 
     assert done.returncode == 0, done.stderr
     assert "docs/deployment.md" in done.stdout

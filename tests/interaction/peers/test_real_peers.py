@@ -237,6 +237,6 @@ def test_a_refusal_reaches_the_user_of_the_go_sdk_with_its_reason(gosdk_path: Pa
 def with_go(program: Path, tool: str, given: Mapping[str, Any], *server: str) -> dict[str, Any]:
     """What the client in `tools/gosdk` sees of a server, at a URL or started by it."""
     command = [str(program), tool, json.dumps(given), *server]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout)

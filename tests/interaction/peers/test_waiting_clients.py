@@ -210,7 +210,7 @@ def test_the_sdk_for_go_fails_visibly_after_three_rounds_and_passes_when_it_come
 
     def run() -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False
         )
 
     first, desk = run(), Desk(gateway, "dev")

@@ -96,7 +96,7 @@ class _Python:
         headers = {"authorization": f"Bearer {plan.token}"}
         mode = plan.era if plan.era == "2026-07-28" else "legacy"
         async with (
-            httpx2.AsyncClient(headers=headers, timeout=60, event_hooks={"request": [self.count]}) as http,
+            httpx2.AsyncClient(headers=headers, timeout=300, event_hooks={"request": [self.count]}) as http,
             Client(
                 streamable_http_client(plan.url, http_client=http), mode=mode, **(callbacks if plan.opens else {})
             ) as client,
@@ -117,7 +117,7 @@ class _Python:
                 raise
             (elicitation,) = error.data["elicitations"]
             await self.open(elicitation["url"])
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(300):
                 await self.noticed.wait()
             return {"elicited": elicitation["elicitationId"], "code": error.code}
         assert isinstance(result.content[0], types.TextContent)

@@ -51,7 +51,7 @@ class Break:
         sent = stateless("tools/call", name="attempt", arguments={"way": way, "with": given})
         headers = {"content-type": "application/json", "accept": "application/json, text/event-stream", **sent.headers}
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/mcp/{upstream}", sent.body, headers)
-        with urllib.request.urlopen(request, timeout=120) as answer:
+        with urllib.request.urlopen(request, timeout=300) as answer:
             text = answer.read().decode()
         data = [line.removeprefix("data:") for line in text.splitlines() if line.startswith("data:")]
         document = json.loads(data[-1] if data else text)
@@ -133,7 +133,7 @@ def running(setting: str) -> Generator[Break]:
             stderr=subprocess.STDOUT,
         )
     try:
-        until(lambda: is_ready(process, port, folder), 120)
+        until(lambda: is_ready(process, port, folder))
         found = Break(folder, port, process, setting)
         found.attempt("environment", "victim")
         yield found
@@ -192,7 +192,7 @@ def test_the_log_says_what_isolates_each_server(broken_into: Break):
 
 
 def test_the_readiness_probe_says_the_same(broken_into: Break):
-    with urllib.request.urlopen(f"http://127.0.0.1:{broken_into.port}/readyz", timeout=30) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{broken_into.port}/readyz", timeout=300) as answer:
         told = json.load(answer)["isolation"]
 
     assert set(told) == {"burglar", "online", "victim"}

@@ -36,7 +36,7 @@ def message(name: str, **arguments: object) -> bytes:
 def posting(
     gateway: GatewayProcess, body: bytes, headers: Mapping[str, str] | None = None
 ) -> Generator[http.client.HTTPResponse]:
-    connection = http.client.HTTPConnection(gateway.origin.removeprefix("http://"), timeout=20)
+    connection = http.client.HTTPConnection(gateway.origin.removeprefix("http://"), timeout=300)
     fields = ACCEPT | {"mcp-protocol-version": "2025-11-25"} | dict(headers or {})
     connection.request("POST", "/mcp/echo", body, fields)
     answer = connection.getresponse()

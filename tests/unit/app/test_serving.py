@@ -22,7 +22,7 @@ async def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, unused_tcp_por
     configuration = config.parse(text, base=tmp_path)
     ready = asyncio.Event()
     running = asyncio.create_task(app.run(configuration, on_ready=ready.set))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         await ready.wait()
         with pytest.raises(ConfigurationError, match="cannot listen"):
             make_server(None, configuration)
@@ -49,7 +49,7 @@ async def test_one_that_is_told_to_stop_before_it_listens_closes_its_record(tmp_
     running = asyncio.create_task(
         app.run(config.parse(text, base=tmp_path), on_ready=lambda: pytest.fail("it listened"))
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         while not (tmp_path / "state/journal/00000001.jsonl").exists():
             await asyncio.sleep(0)
         os.kill(os.getpid(), signal.SIGTERM)

@@ -235,7 +235,7 @@ async def test_silent_and_strange_peers_keep_no_place(tmp_path: Path, desk: Desk
             await socket.start(stack)
             reader, writer = await asyncio.open_unix_connection(socket.path)
             writer.write(first)
-            answer = await asyncio.wait_for(reader.read(), 30)
+            answer = await asyncio.wait_for(reader.read(), 300)
             writer.close()
             assert (b"vote/account" in answer) is bool(first)
 

@@ -57,7 +57,7 @@ async def test_a_pin_that_is_made_before_the_change_was_noticed_has_the_upstream
     once = listed(1)
     await catalogue.reload()
     assert catalogue.target("files", "tool", "read_file").pin is Pin.CHANGED
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         await once.wait()
     await catalogue.refresh("files")
     assert catalogue.target("files", "tool", "read_file").pin is Pin.MATCH
@@ -118,7 +118,7 @@ async def test_an_upstream_that_says_so_without_end_is_listed_once(
     catalogue = world.catalogue()
     await catalogue.start()
     before, once = listings(world), listed(1)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         while not once.is_set():
             catalogue.relist("files")
             await asyncio.sleep(0)
@@ -138,7 +138,7 @@ async def test_what_an_upstream_says_soon_after_it_was_listed_is_not_forgotten(
     await catalogue.start()
     once, twice = listed(1), listed(2)
     catalogue.relist("files")
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         await once.wait()
         catalogue.relist("files")
         await twice.wait()
@@ -154,7 +154,7 @@ async def test_an_upstream_that_shows_each_client_something_new_is_not_listed_fo
     for number in range(100):
         await catalogue.observe("files", "tool", [tool(f"new{number}")], complete=False)
         await asyncio.sleep(0)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         await once.wait()
 
     assert listings(world) - before == 1

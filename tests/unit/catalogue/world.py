@@ -66,7 +66,7 @@ class World:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for a change after which `condition` holds."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             while not condition():
                 await self.changed.wait()
                 self.changed.clear()

@@ -29,7 +29,7 @@ def test_a_gateway_that_serves_loads_nothing_that_it_does_not_need(words: tuple[
     )
 
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
     )
 
     assert (done.returncode, done.stdout.split()) == (0, ["loaded"]), done.stderr

@@ -101,7 +101,7 @@ async def test_a_page_that_waits_for_its_turn_does_not_hold_up_the_end(monkeypat
         waiting = asyncio.ensure_future(feed.wait_for_turn(page))
         await asyncio.sleep(0)
         feed.close()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             await waiting
 
     assert feed.is_closed

@@ -117,7 +117,7 @@ class Stream(RecordedChannel):
         return [message.get("body", b"") for message in self.sent]
 
     async def until(self, text: bytes) -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             while text not in b"".join(self.chunks):
                 self.begun.clear()
                 await self.begun.wait()

@@ -235,7 +235,7 @@ async def test_nothing_is_forgotten_when_the_gateway_is_killed(tmp_path: Path):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == -signal.SIGKILL, done.stderr

@@ -53,7 +53,7 @@ class Peer:
             self.news.notify_all()
 
     async def until(self, met: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20), self.news:
+        async with asyncio.timeout(300), self.news:
             await self.news.wait_for(met)
 
 

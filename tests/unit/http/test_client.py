@@ -381,7 +381,7 @@ async def test_a_connection_that_was_used_meanwhile_is_kept_for_longer(monkeypat
         await ask(client)
         [connection] = client._open
         first, connection.free_since = client._sweeping, connection.free_since + 0.2
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(300):
             while client._sweeping is first:
                 await asyncio.sleep(0)
         assert client._open
@@ -452,7 +452,7 @@ def test_closing_does_not_wait_for_a_connection_that_nobody_waited_for(
             monkeypatch.setattr(client, "opened", made)
             with pytest.raises(asyncio.CancelledError):
                 await asked
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(300):
                 await client.aclose()
 
     uvloop.run(given_up_when_made())

@@ -297,7 +297,7 @@ async def test_the_reader_of_an_idle_stream_gets_notices_until_its_end():
     ears.begun.clear()
     (say,) = listening.listeners
     say(b"data: notice\n\n")
-    await asyncio.wait_for(ears.begun.wait(), 5)
+    await asyncio.wait_for(ears.begun.wait(), 300)
     end.set()
     await conversing
 
@@ -315,7 +315,7 @@ async def test_those_who_listen_are_told_of_changed_lists_and_others_are_not():
     ears.begun.clear()
 
     found.announce_changed_lists()
-    await asyncio.wait_for(ears.begun.wait(), 5)
+    await asyncio.wait_for(ears.begun.wait(), 300)
     end.set()
     await conversing
     found.announce_changed_lists()
@@ -398,7 +398,7 @@ def test_an_answer_is_with_its_client_before_it_is_settled_and_settled_before_th
         await found.converse(new_exchange("GET", "files", "", ()), handle, channel)
 
     def ask(port: int) -> None:
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        with socket.create_connection(("127.0.0.1", port), timeout=300) as client:
             client.sendall(b"GET /first HTTP/1.1\r\nhost: here\r\n\r\n")
             assert client.recv(1_000).endswith(b"an answer")
             client.sendall(b"GET /second HTTP/1.1\r\nhost: here\r\n\r\n")

@@ -28,7 +28,7 @@ class Wire:
 
     async def got(self, body: bytes) -> None:
         async with self._changed:
-            await asyncio.wait_for(self._changed.wait_for(lambda: body in self.sent), 5)
+            await asyncio.wait_for(self._changed.wait_for(lambda: body in self.sent), 300)
 
 
 async def for_a_while() -> None:
@@ -39,7 +39,7 @@ async def for_a_while() -> None:
 
 
 async def until_it_says_something(keep_alive: KeepAlive) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         while keep_alive._sending is None:
             await asyncio.sleep(0.01)
 

@@ -47,7 +47,7 @@ class Crowd:
     async def until(self, holds: Callable[[list[bytes]], bool]) -> None:
         while not holds(self.told):
             self.news.clear()
-            await asyncio.wait_for(self.news.wait(), 5)
+            await asyncio.wait_for(self.news.wait(), 300)
 
 
 @pytest.fixture

@@ -152,7 +152,7 @@ async def serving(settings: str, servers: list[Server] | None = None) -> AsyncGe
 async def connected(port: int) -> AsyncGenerator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(300):
             yield reader, writer
     finally:
         writer.close()
@@ -473,6 +473,6 @@ async def test_what_a_client_does_not_read_does_not_keep_its_connection():
         connections = running[0].serving.connections
         assert len(connections) == 1
         writer.write(b"\r\n")
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             while connections:
                 await asyncio.sleep(0.01)

@@ -244,7 +244,7 @@ async def test_a_client_that_leaves_is_noticed_while_its_call_runs(leave: Callab
         client.sendall(GET % b"")
         await waiting.begun.wait()
         leave(client)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             await waiting.ended.wait()
             while server.serving.connections or server.serving.tasks:
                 await asyncio.sleep(0.01)
@@ -268,7 +268,7 @@ async def test_a_reset_within_a_body_ends_the_reading_and_frees_the_place():
             while not server.serving.tasks:
                 await asyncio.sleep(0.01)
             reset(client)
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(300):
                 await handled.wait()
                 while server.serving.connections or server.serving.tasks:
                     await asyncio.sleep(0.01)
@@ -295,7 +295,7 @@ async def test_a_client_that_leaves_is_noticed_while_the_exchange_before_is_stil
             await waiting.begun.wait()
             settled.set()
             await asyncio.sleep(0)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             await waiting.ended.wait()
 
 
@@ -348,7 +348,7 @@ async def test_a_client_that_leaves_is_noticed_while_its_next_request_waits():
         async with connected(port) as (_, writer):
             writer.write(GET % b"" * 2)
             await waiting.begun.wait()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             await waiting.ended.wait()
 
 

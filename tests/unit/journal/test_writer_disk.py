@@ -196,7 +196,7 @@ async def test_a_full_disk_refuses_and_a_mended_one_goes_on(
 
 
 async def mended(journal: Journal) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         while journal.problem() is not None:
             await asyncio.sleep(0)
 

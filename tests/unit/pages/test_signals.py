@@ -86,7 +86,7 @@ async def place(
 
 async def until(is_so: Callable[[], bool]) -> None:
     """Wait for work beside requests, at most ten seconds."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         while not is_so():
             await asyncio.sleep(0.005)
 

@@ -191,7 +191,7 @@ async def test_a_held_call_is_refused_at_once_and_its_approval_never_counts(
             stopped, effects = await stop(there, chosen)
             assert effects.questions == 1
 
-        answer = await asyncio.wait_for(running, 10)
+        answer = await asyncio.wait_for(running, 300)
 
         assert answer.codes == ["stop/in-force"]
         assert there.upstream.sent == []

@@ -100,7 +100,7 @@ async def test_a_writer_that_is_cancelled_before_its_first_turn_leaves_nobody_wa
         await asyncio.sleep(0)
     store._writer.cancel()  # pyright: ignore[reportPrivateUsage]
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         done = await asyncio.gather(*waiting, return_exceptions=True)
     assert {type(each) for each in done} == {asyncio.CancelledError}
     await store.change(Change("k", "later", b"1"))

@@ -159,7 +159,7 @@ async def test_an_answer_that_is_left_closes_the_connection():
         reply = await there.send(request())
         await anext(aiter(reply.chunks))
         await reply.close()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(300):
             await peer.left.wait()
 
 

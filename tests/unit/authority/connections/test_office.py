@@ -276,7 +276,7 @@ async def test_a_waiting_call_hears_of_the_connection(there: Connecting):
     assert not waiting.done()
 
     await there.office.finish("crm", there.at.authorize(await there.agree(link, cookie)), cookie)
-    await asyncio.wait_for(waiting, 60)
+    await asyncio.wait_for(waiting, 300)
 
 
 async def test_the_gateway_registers_itself_once_and_keeps_the_client(tmp_path: Path):

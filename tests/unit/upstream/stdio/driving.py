@@ -101,7 +101,7 @@ async def next_event(reply: UpstreamReply) -> Any:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Let real processes do their work until `condition` holds."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         while not condition():
             await asyncio.sleep(0.01)
 

@@ -72,7 +72,7 @@ def test_a_gateway_that_adopts_a_dead_orphan_does_not_wait_for_it_and_leaves_it_
     loop: str, closes: str, then: str, reason: str
 ):
     words = [sys.executable, "-c", ADOPTS, loop, closes, LEAVES_AN_ORPHAN.format(then=then)]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
 
     told = [line for line in done.stdout.splitlines() if "upstream." not in line]
     assert told == [reason, "nothing is left"], done.stderr

@@ -181,7 +181,7 @@ def test_the_description_names_what_is_open(tmp_path: Path):
 
 def run(launcher: Launcher) -> subprocess.CompletedProcess[str]:
     found = launcher.prepare({"PATH": os.environ["PATH"], "HOME": "/root"})
-    return subprocess.run(found.command, env=dict(found.env), capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(found.command, env=dict(found.env), capture_output=True, text=True, check=False, timeout=300)
 
 
 @pytest.mark.parametrize("machine", [None, FENCE], ids=["namespaces", "fence"])
@@ -237,5 +237,5 @@ def test_the_loader_takes_no_code_of_a_server_into_the_processes_around_it(tmp_p
     found = launcher_of(tmp_path, machine, command=("/bin/sh", "-c", "echo $LD_PRELOAD $GLIBC_TUNABLES")).prepare(env)
 
     assert not {"LD_PRELOAD", "GLIBC_TUNABLES"} & set(found.env)
-    told = subprocess.run(found.command, env=dict(found.env), capture_output=True, text=True, check=False, timeout=60)
+    told = subprocess.run(found.command, env=dict(found.env), capture_output=True, text=True, check=False, timeout=300)
     assert told.stdout == f"{tmp_path / 'own.so'} glibc.malloc.check=1\n"
