@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.config import Limits, Upstream
-from gateway.upstream.stdio import StdioUpstream
+from gateway.upstream.stdio import StdioUpstream, replies
 from tests.unit.clock import Clock
 from tests.unit.upstream.stdio.driving import PUPPET, Make
 
@@ -20,13 +20,19 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUnusedFunction] - pytest uses it
+    """Have the form of an answer depend on what a server says, and on no machine that is slow."""
+    monkeypatch.setattr(replies, "GRACE", 300.0)
+
+
 @pytest.fixture
 async def make(clock: Clock) -> AsyncIterator[Make]:
     """Makes upstreams, and ends them."""
     made: list[StdioUpstream] = []
     ids = (f"session-{number}" for number in itertools.count(1))
 
-    def build(*command: str, first_byte: str = "20s", **settings: Any) -> StdioUpstream:
+    def build(*command: str, first_byte: str = "300s", **settings: Any) -> StdioUpstream:
         upstream = StdioUpstream(
             "files",
             Upstream.model_validate({"command": command or PUPPET, "audience": "files", **settings}),
