@@ -156,7 +156,7 @@ async def test_a_slow_upstream_that_refuses_the_handshake_is_waited_for():
 async def test_an_upstream_that_answers_nothing_is_told_in_time():
     port = handshake(lambda request: error(request, -32601))
 
-    async def silent(_: UpstreamRequest) -> UpstreamReply:
+    async def silent(request: UpstreamRequest) -> UpstreamReply:
         await asyncio.Event().wait()
         raise AssertionError
 
