@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 import yaml
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import structs
 
@@ -145,7 +145,6 @@ def between(lines: list[str], title: str) -> Iterator[str]:
         yield line
 
 
-@settings(max_examples=300, deadline=None)
 @given(ARGUMENTS)
 @example({"a": "x" * (2 * WIDTH - len('/a = "') - 1) + "a" + "\u0301" * 4 + "x"})
 def test_n_arguments_are_n_lines_on_the_terminal_and_on_the_page(value: dict[str, Any]):
@@ -164,14 +163,12 @@ def test_n_arguments_are_n_lines_on_the_terminal_and_on_the_page(value: dict[str
     assert {*tags} <= {"section said agent", "span whose", "ul lines", "li argument", "bdi row", "small"}
 
 
-@settings(max_examples=100, deadline=None)
 @given(ARGUMENTS)
 def test_a_narrow_terminal_breaks_no_row(value: dict[str, Any]):
     # A letter keeps its marks, so a row may be some cells wider for a terminal without marks.
     assert all(count_cells(row) <= 60 + MARKS for row in between(printed(shown(value), 60), "said by the agent"))
 
 
-@settings(max_examples=200, deadline=None)
 @given(NESTED)
 def test_each_scalar_is_a_line_however_deep_it_stands(value: Any):
     found = shown({"a": value})
@@ -185,7 +182,6 @@ def test_each_scalar_is_a_line_however_deep_it_stands(value: Any):
     assert all(line.kind == "argument" for line in block(found, "said"))
 
 
-@settings(max_examples=200, deadline=None)
 @given(TEXT, TEXT, TEXT, TEXT, TEXT)
 def test_no_text_adds_a_line_anywhere(goal: str, target: str, agent: str, message: str, client: str):
     """Whatever the texts, a question has the lines of the same question with ordinary texts."""
@@ -217,7 +213,6 @@ def messages(target: str, task: str, code: str) -> NoticeMessage:
     return compose("hook", (item_of(state.ask(asked), "asked", "https://g/approvals"),))
 
 
-@settings(max_examples=200, deadline=None)
 @given(TEXT, TEXT, TEXT)
 def test_no_name_adds_a_line_to_a_message(target: str, task: str, code: str):
     """Mail, Slack and webhooks. The warning about replaced letters is the only line more."""
@@ -360,7 +355,6 @@ def test_what_a_yes_covers_is_one_line_for_each_scope():
 # --- suggestions -----------------------------------------------------------------------------------
 
 
-@settings(max_examples=200, deadline=None)
 @given(TEXT, TEXT, st.sampled_from(["tool", "resource", "prompt"]))
 def test_a_suggestion_is_yaml_and_has_no_text_of_a_call(target: str, value: str, sort: str):
     codes = ("approval/grant", "approval/effect", "toxic-flow/ungrounded", "credential-chain/presentation")

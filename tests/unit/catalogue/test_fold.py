@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.catalogue.fold import CatalogueEvent, InstructionsSeen, ListingRead, PinsAdopted
@@ -64,7 +64,6 @@ def copy(definitions: Definitions) -> Maps:
     return Maps(*(dict(getattr(definitions, name)) for name in Maps._fields))
 
 
-@settings(deadline=None, max_examples=200)
 @given(histories, st.booleans())
 def test_a_target_matches_only_a_definition_that_is_as_it_was_trusted(events: list[CatalogueEvent], first_use: bool):  # noqa: FBT001 - given by Hypothesis
     case = Case(first_use=first_use)
@@ -84,7 +83,6 @@ def test_a_target_matches_only_a_definition_that_is_as_it_was_trusted(events: li
             assert target.definition == trusted.digest
 
 
-@settings(deadline=None, max_examples=200)
 @given(histories, st.booleans())
 def test_a_definition_seen_otherwise_than_pinned_stays_changed_until_a_person_pins(
     events: list[CatalogueEvent],
@@ -107,7 +105,6 @@ def test_a_definition_seen_otherwise_than_pinned_stays_changed_until_a_person_pi
         assert {name for name in doubted if case.definitions.target(name).pin is Pin.MATCH} == set()
 
 
-@settings(deadline=None, max_examples=200)
 @given(histories)
 def test_an_event_leaves_the_definitions_before_it_as_they_were(events: list[CatalogueEvent]):
     case = Case()
@@ -118,7 +115,6 @@ def test_an_event_leaves_the_definitions_before_it_as_they_were(events: list[Cat
         assert copy(before) == held
 
 
-@settings(deadline=None, max_examples=200)
 @given(histories)
 def test_pins_read_again_at_a_restart_let_nothing_pass_that_they_do_not_name(events: list[CatalogueEvent]):
     """A process that was killed comes back with the lock file, which has the pins of people and of first use."""

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.credentials.examples import example
@@ -346,7 +346,6 @@ ANY = st.recursive(
 
 
 @given(ANY, st.booleans(), st.integers(1, 300))
-@settings(max_examples=300, deadline=None)
 def test_any_document_stays_what_it_is_but_for_its_credentials(value: Any, ascii_only: bool, size: int):  # noqa: FBT001 - drawn
     raw = json.dumps(value, ensure_ascii=ascii_only).encode()
     kept = Kept()

@@ -110,7 +110,6 @@ def test_hex_is_read_whatever_parts_its_digits(written: str):
     st.lists(st.text("-:;,.#/_ |()[]{}<>*+=~@!?'\n", min_size=1, max_size=3), min_size=64, max_size=64),
     st.integers(1, 9),
 )
-@settings(max_examples=200, deadline=None)
 def test_hex_in_groups_of_any_size_is_read_between_any_marks(marks: list[str], size: int):
     groups = [VALUE.hex()[at : at + size] for at in range(0, 2 * len(VALUE), size)]
     written = "".join(group + mark for group, mark in zip(groups, marks, strict=False))
@@ -119,7 +118,6 @@ def test_hex_in_groups_of_any_size_is_read_between_any_marks(marks: list[str], s
 
 
 @given(st.text(min_size=8, max_size=12), st.sampled_from(["utf-8", "utf-16-le"]), st.sampled_from(["", "a", "a1"]))
-@settings(max_examples=300, deadline=None)
 def test_hex_of_whatever_reads_as_text_is_undone(text: str, encoding: str, glued: str):
     data = text.encode(encoding, "surrogatepass")
     written = glued.encode() + data.hex().encode()
@@ -137,7 +135,6 @@ LETTERS = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345678
 
 
 @given(st.lists(LETTERS, min_size=1, max_size=8))
-@settings(max_examples=300, deadline=None)
 def test_what_is_decoded_at_every_alignment_is_as_if_decoded_run_by_run(texts: list[str]):
     runs = [text.encode() for text in texts]
     for start, decoded in enumerate(module._align_runs(runs)):
@@ -229,7 +226,7 @@ def every_base64(text: bytes) -> bytes:
 
 
 @given(st.lists(PARTS_WITH_BASE64, max_size=12).map(b"".join))
-@settings(max_examples=1_500, deadline=None)
+@settings(max_examples=500, deadline=None)
 def test_a_run_of_base64_is_passed_over_only_where_it_decodes_to_no_text(text: bytes):
     assert module._base64(text) == every_base64(text)
 
@@ -239,7 +236,7 @@ def test_a_run_of_base64_is_passed_over_only_where_it_decodes_to_no_text(text: b
     st.integers(0, 3),
     st.integers(0, 3),
 )
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_base64_of_whatever_reads_as_text_is_decoded_behind_any_letters(text: str, before: int, cut: int):
     written = base64.b64encode(text.encode("utf-8", "surrogatepass")).rstrip(b"=")
     written = b"xyz"[:before] + written[: len(written) - cut]

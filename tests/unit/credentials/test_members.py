@@ -106,7 +106,7 @@ def test_arguments_without_both_members_hold_none(arguments: dict[str, Json]):
         max_size=40,
     )
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=133, deadline=None)
 def test_any_text_is_searched_and_what_is_found_has_its_sign(parts: list[str]):
     assert_signed("".join(parts))
 

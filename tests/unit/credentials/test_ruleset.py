@@ -6,7 +6,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.credentials.examples import example
@@ -360,7 +360,6 @@ def test_entropy_is_in_bits_a_character():
 
 
 @given(st.lists(st.sampled_from(sorted(RULES._keywords)) | st.binary(max_size=6), max_size=5))
-@settings(max_examples=300, deadline=None)
 def test_every_keyword_that_stands_in_a_sign_names_its_rules(parts: list[bytes]):
     rules, sign = RULES, b"".join(parts).lower()
     named = {rule.id for word, found in rules._keywords.items() if word in sign for rule in found}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.credentials.examples import example
@@ -237,7 +237,6 @@ def test_a_token_longer_than_the_hold_goes_whole():
 
 
 @given(st.binary(max_size=400), st.integers(1, 50))
-@settings(max_examples=300, deadline=None)
 def test_whatever_comes_passes_unchanged_if_it_holds_none(data: bytes, size: int):
     passed, found = concealed(*(data[at : at + size] for at in range(0, len(data), size)))
 
@@ -254,7 +253,6 @@ def test_whatever_comes_passes_unchanged_if_it_holds_none(data: bytes, size: int
     ),
     st.integers(1, 3000),
 )
-@settings(max_examples=300, deadline=None)
 def test_any_order_of_parts_in_any_chunks_hides_nothing(parts: list[bytes], size: int):
     data = b" ".join(parts)
     passed, found = concealed(*(data[at : at + size] for at in range(0, len(data), size)))
@@ -299,7 +297,6 @@ def test_a_wrapped_credential_after_a_long_image_is_found():
     after=st.binary(max_size=40),
     encode=st.sampled_from([base64.b64encode, base64.urlsafe_b64encode]),
 )
-@settings(max_examples=200, deadline=None)
 def test_a_credential_anywhere_in_wrapped_bytes_is_found(before: bytes, after: bytes, encode: Callable[[bytes], bytes]):
     encoded = encode(before + b" password=hunter2xyz\n" + after)
     scanner = Scanner(DETECTOR)

@@ -96,7 +96,7 @@ def test_what_stands_in_no_column_of_credentials_is_none(text: str):
         max_size=40,
     )
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=133, deadline=None)
 def test_any_text_is_searched_and_what_is_found_has_its_sign(parts: list[str]):
     text = "".join(parts)
 

@@ -49,7 +49,7 @@ def _after(reads: list[tuple[Call, CallContent, ResultContent]]) -> TaskState:
 
 
 @given(READS, CALLS, CONTENTS)
-@settings(max_examples=500)
+@settings(max_examples=166)
 def test_what_is_not_wanted_of_a_call_changes_no_fact(
     reads: list[tuple[Call, CallContent, ResultContent]], call: Call, content: CallContent
 ):

@@ -3,7 +3,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
@@ -152,7 +152,6 @@ def test_a_public_key_is_imported_by_its_type():
         assert keyset.import_public(key.as_dict(private=False)).thumbprint() == key.thumbprint()
 
 
-@settings(max_examples=300)
 @given(st.sampled_from(KEYS), st.dictionaries(MEMBERS, ODD | st.lists(ODD, max_size=2), max_size=4))
 def test_whatever_is_in_a_key_it_is_imported_or_left_out(key: dict[str, Any], changes: dict[str, Any]):
     found = keyset.parse(document({**key, **changes}, Signer("good").jwk()))

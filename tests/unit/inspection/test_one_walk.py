@@ -81,7 +81,7 @@ def named(arguments: JsonObject, goal: Grounds) -> bool | None:
 
 
 @given(ARGUMENTS | LONG, st.sampled_from([GOAL, None]))
-@settings(max_examples=1_500, deadline=None)
+@settings(max_examples=500, deadline=None)
 def test_a_goal_names_the_leaves_if_it_names_each_text(arguments: dict[str, Json], goal: str | None):
     given_by = grounds(goal, None)
 
@@ -109,13 +109,12 @@ KNOWN = [KnownSpots(DETECTOR, [CredentialIndex({OF.of(SECRET): OF.shingles(SECRE
 
 
 @given(ARGUMENTS, st.sampled_from(KNOWN))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=133, deadline=None)
 def test_leaves_hold_a_known_credential_if_their_value_does(arguments: dict[str, Json], known: KnownSpots):
     assert known.holds_leaves(leaves(arguments)) is known.holds_any(arguments)
 
 
 @given(ARGUMENTS, st.sampled_from(KNOWN))
-@settings(max_examples=300, deadline=None)
 def test_the_record_is_the_same_with_leaves_made_before(arguments: dict[str, Json], known: KnownSpots):
     alone = record_arguments(arguments, "full", key=KEY, known=known)
 
@@ -133,7 +132,6 @@ def uncommon(arguments: JsonObject) -> bool:
 
 
 @given(ARGUMENTS)
-@settings(max_examples=300, deadline=None)
 def test_a_call_may_hold_a_lost_credential_if_any_text_or_name_is_uncommon(arguments: dict[str, Json]):
     content, shown = CallContent(), KnownOrigins().of("owner")
 

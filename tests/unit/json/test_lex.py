@@ -140,7 +140,7 @@ def test_json_escapes_are_undone():
 
 
 @given(st.lists(st.sampled_from([*r"\"/bfnrtuxa041", "\\", "\\", "\n", "\r", "é", " "]), max_size=9).map("".join))
-@settings(max_examples=1_500, deadline=None)
+@settings(max_examples=500, deadline=None)
 def test_common_escapes_are_undone_in_bulk_as_others_are_one_by_one(text: str):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lex, "_UNCOMMON_ESCAPE", re.compile(b""))

@@ -119,7 +119,7 @@ def test_nothing_passes_without_an_allow_on_record_whatever_is_sent_and_answered
         there: Bench = runner.run(stack.enter_async_context(bench(tmp_path, upstream, "journal: {fsync: never}\n")))
 
         @settings(
-            max_examples=300,
+            max_examples=100,
             deadline=None,
             derandomize=True,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

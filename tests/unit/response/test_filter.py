@@ -486,7 +486,7 @@ async def test_a_change_that_is_announced_is_told_of_on_every_stream(
         max_size=12,
     ).map("".join)
 )
-@settings(max_examples=1000)
+@settings(max_examples=333)
 def test_a_message_that_is_not_suspicious_has_no_reserved_names(text: str):
     message = text.encode()
 

@@ -214,7 +214,7 @@ def text_result(text: str) -> str:
     st.sampled_from(ASKED),
     st.booleans(),
 )
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=166, deadline=None)
 @requirement("mcp/large")
 def test_an_answer_in_one_piece_is_handled_as_one_in_several(  # noqa: PLR0917 - the parameters of an answer
     shape: str,
@@ -229,7 +229,6 @@ def test_an_answer_in_one_piece_is_handled_as_one_in_several(  # noqa: PLR0917 -
 
 
 @given(st.binary(max_size=60), st.sampled_from(ASKED))
-@settings(max_examples=200, deadline=None)
 def test_any_bytes_in_one_piece_are_handled_as_in_several(body: bytes, asked: Message | None):
     asyncio.run(same(body, asked))
 

@@ -108,7 +108,7 @@ TIMES = [
 
 
 @given(st.lists(st.sampled_from(TIMES) | st.text(max_size=9), max_size=6).map(" ".join))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=133, deadline=None)
 def test_times_are_looked_for_wherever_they_may_stand(text: str):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_AFTER_DIGITS", b"\xff" * 9)
@@ -128,7 +128,7 @@ def plainly_distinctive(text: str) -> set[bytes]:
 
 
 @given(st.text(alphabet="1234ab@_:/.-+%$ ,", max_size=24))
-@settings(max_examples=400)
+@settings(max_examples=133)
 def test_no_short_word_with_four_digits_is_left_out(text: str):
     assert distinctive(text) == plainly_distinctive(text)
 
