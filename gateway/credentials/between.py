@@ -39,22 +39,17 @@ _SPACED: Final = bytes(code if chr(code).isascii() and chr(code).isalnum() else 
 
 def without_fillers(text: bytes) -> bytes:
     """Return the text without fillers, read in each of the ways above, one reading after the other."""
-    return b"".join(_readings(text)) if len(text) <= LONGEST else b""
-
-
-def _readings(text: bytes) -> Iterator[bytes]:
+    if len(text) > LONGEST:
+        return b""
     words = text.translate(_SPACED).split()
     if _ODD_CAPITAL.search(text) is None:
-        yield from [word for word in words if not word.isalpha()]
+        found = [word for word in words if not word.isalpha()]
     else:
-        yield from [word for word in words if not word.isalpha() or _has_odd_capitals(word)]
-    yield from [word for word in words if len(word) == 1]
+        found = [word for word in words if not word.isalpha() or _has_odd_capitals(word)]
+    found += [word for word in words if len(word) == 1]
     rows = b"".join(map(_align, _rows(text, words)))
-    if not rows:
-        return
-    for stride in _STRIDES:
-        for start in range(stride):
-            yield rows[start::stride]
+    found += [rows[start::stride] for stride in _STRIDES for start in range(stride)]
+    return b"".join(found)
 
 
 def _has_odd_capitals(word: bytes) -> bool:

@@ -239,13 +239,16 @@ class LiveValues:
         """Return the values with a run of letters that a text has, forwards or backwards."""
         row = letters(text)
         back = row[::-1]
-        rows = [_from(row, 0), _from(row, _HALF), _from(back, 0)]
+        starts, starts_back = (0, _HALF), (0,)
         if closely:
-            rows += [_from(row, start) for start in _CLOSELY] + [_from(back, start) for start in _CLOSELY_BACK]
+            starts, starts_back = (*starts, *_CLOSELY), (*starts_back, *_CLOSELY_BACK)
         if self._short:
-            rows.append(_from(back, _HALF))
+            starts_back = (*starts_back, _HALF)
         if self._tiny:
-            rows += [_from(each, start) for start in _BETWEEN for each in (row, back)]
+            starts, starts_back = (*starts, *_BETWEEN), (*starts_back, *_BETWEEN)
+        # The whole runs of the letters from each place on.
+        rows = [row[start : start + (len(row) - start & -_RUN)] for start in starts]
+        rows += [back[start : start + (len(row) - start & -_RUN)] for start in starts_back]
         runs = memoryview(b"".join(rows)).cast("Q").tolist()
         known, found = self._by_run.keys(), set[LiveValue]()
         if not known.isdisjoint(runs):
@@ -340,11 +343,6 @@ def _parts(values: list[Json]) -> Iterator[list[Json]]:
     text = "\0".join(texts)
     for start in range(0, max(1, len(text) - _OVERLAP), _PART - _OVERLAP):
         yield [text[start : start + _PART]]
-
-
-def _from(row: bytes, start: int) -> bytes:
-    """Return the whole runs of a row of letters from a place on."""
-    return row[start : start + (len(row) - start & -_RUN)]
 
 
 def _telling_part(text: str) -> str:
