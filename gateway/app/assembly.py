@@ -22,7 +22,7 @@ from gateway.app import content, events, memory
 from gateway.app.authority import AuthorityParts, lend_to_listings, open_authority
 from gateway.app.connections import build_user_connections
 from gateway.app.control import OPERATIONS, open_control
-from gateway.app.events import DefinitionChanges, EventRecorder, note_flood, note_policy, revision
+from gateway.app.events import DefinitionChanges, EventRecorder, note_flood, note_policy, note_policy_check, revision
 from gateway.app.live_values import open_live_values
 from gateway.app.people import DeskParts, build_registers, open_people
 from gateway.app.signals import Lending, SignalMemory, open_signals
@@ -266,6 +266,7 @@ async def _policy(
         supported=frozenset(SUPPORTED_OBLIGATIONS),
         clock=clock,
         on_event=partial(note_policy, recorder),
+        on_check=partial(note_policy_check, recorder),
     )
     await policy.start()
     stack.push_async_callback(policy.stop)

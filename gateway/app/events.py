@@ -20,6 +20,7 @@ from gateway.model.decision import PolicyRevision
 from gateway.model.wire import JsonObject
 from gateway.pipeline.record import append_or_log
 from gateway.pipeline.refuse import log_flood
+from gateway.policy.here import PolicyCheck
 from gateway.policy.policy import PolicyEvent, PolicyStatus
 from gateway.telemetry.metrics import Metrics
 
@@ -125,6 +126,16 @@ def note_policy(recorder: EventRecorder, event: PolicyEvent) -> None:
         log.error(
             "policy.broken", kind=event.kind, problem=status.problem, in_force=status.revision, exc_info=event.error
         )
+
+
+def note_policy_check(recorder: EventRecorder, check: PolicyCheck) -> None:
+    """Count a decision that was put to OPA as well. Record and log a difference."""
+    recorder.metrics.policy_checks.labels(check.result).inc()
+    if check.result != "differed":
+        return
+    log.error("policy.differed", revision=check.revision, plan=check.plan)
+    described = PolicyRevision("", check.revision)
+    recorder.write("policy", lambda: policy_entry(described, plan=check.plan, has_differed=True))
 
 
 def revision(status: PolicyStatus) -> PolicyRevision:

@@ -29,6 +29,27 @@ class OpaEngine(Settings):
     deadline: Duration = Field(default=timedelta(milliseconds=250), description="For the whole question.")
     token: Secret | None = Field(default=None, description="Bearer token, if OPA asks for one.")
     ca: FilePath | None = Field(default=None, description="Certificate authorities to trust for `https`.")
+    evaluate: Literal["there", "here"] = Field(
+        default="there",
+        description="Where the policy is evaluated: in OPA, or `here`, by the plan in the signed bundle that OPA keeps.",
+    )
+    bundle: FilePath | None = Field(
+        default=None,
+        description="With `here`: the file in which OPA keeps its bundle (`persist: true`), such as"
+        " `/var/lib/opa/bundles/main/bundle.tar.gz`. It has a plan (`opa build -t plan`) and a signature.",
+    )
+    bundle_key: FilePath | None = Field(
+        default=None,
+        description="With `here`: the public key in PEM that verifies the bundle: RSA, elliptic curve or Ed25519.",
+    )
+    check_every: int = Field(
+        default=100, ge=1, le=1_000_000, description="With `here`: every nth decision is put to OPA as well."
+    )
+    on_difference: Literal["ask", "refuse", "log"] = Field(
+        default="ask",
+        description="With `here`: what decides after a difference, until another bundle comes. OPA decides each call (`ask`),"
+        " every call is refused (`refuse`), or the plan goes on (`log`). The stricter answer holds for the call that differed.",
+    )
 
     @field_validator("url")
     @classmethod
@@ -40,6 +61,16 @@ class OpaEngine(Settings):
         raise ValueError(
             "it would carry decisions over an open network; write unix:///…, https://…, or http:// on loopback"
         )
+
+    @model_validator(mode="after")
+    def _has_bundle(self) -> Self:
+        if self.evaluate == "here" and (self.bundle is None or self.bundle_key is None):
+            raise ValueError(
+                "`evaluate: here` needs `bundle` and `bundle_key`; name the file of the bundle and the key that signs"
+            )
+        if self.evaluate == "there" and (self.bundle is not None or self.bundle_key is not None):
+            raise ValueError("`bundle` and `bundle_key` are for `evaluate: here`; add it, or leave them out")
+        return self
 
 
 def _engine(value: object) -> object:
@@ -105,6 +136,12 @@ class PolicySettings(Settings):
     def has_files(self) -> bool:
         """Return whether files of the policy are here: always, unless an OPA may hold any policy."""
         return self.engine.kind == "embedded" or any((self.path, self.grants, self.overlay, self._task_limits))
+
+    @model_validator(mode="after")
+    def _has_one_policy(self) -> Self:
+        if self.engine.kind == "opa" and self.engine.evaluate == "here" and any((self.path, self.grants, self.overlay)):
+            raise ValueError("with `evaluate: here` the bundle is the whole policy; leave path, grants and overlay out")
+        return self
 
     @model_validator(mode="after")
     def _outlasts_looks(self) -> Self:

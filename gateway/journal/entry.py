@@ -179,10 +179,15 @@ def start_entry(version: str, listen: str, policy: PolicyRevision | None, *, pla
     return {"version": version, "listen": listen, "policy": described}
 
 
-def policy_entry(policy: PolicyRevision, *, plan: str | None = None) -> JsonObject:
-    """Return the fields of a `policy`. `plan` is the digest of the plan that decides in the place of the rules."""
+def policy_entry(policy: PolicyRevision, *, plan: str | None = None, has_differed: bool = False) -> JsonObject:
+    """Return the fields of a `policy`. `plan` is the digest of the plan that decides in the place of the rules.
+
+    `has_differed` tells of a difference between that plan and an OPA.
+    """
     described: JsonObject = {"name": policy.name, "revision": policy.revision}
-    return described if plan is None else {**described, "plan": plan}
+    if plan is not None:
+        described["plan"] = plan
+    return {**described, "differed": True} if has_differed else described
 
 
 def pin_entry(subject: str, identifier: str, state: Pin | None, digest: str) -> JsonObject:

@@ -70,6 +70,14 @@ class OpaClient:
             )
         return answer["result"]
 
+    async def evaluate_of_revision(self, entrypoint: Entrypoint, document: bytes) -> tuple[object, str]:
+        """Return OPA's answer to one input, and the revision of OPA's bundles. Raise a `PolicyError`."""
+        target = b"/v1/data/gateway/%b/result?strict-builtin-errors=true&provenance=true" % entrypoint.encode()
+        status, body = await self._ask(b"POST", target, b'{"input":' + document + b"}")
+        _require_ok(status, body)
+        answer = _object(body)
+        return answer.get("result"), _reported(answer).revision
+
     async def malformed_rule(self, document: bytes) -> str | None:
         """Return the rule of a family that gives a finding without a code on this input. Raise a `PolicyError`."""
         values: list[tuple[str, object]] = []
@@ -96,15 +104,7 @@ class OpaClient:
         """Return what OPA reports as in force: its bundles, and the last push. Raise a `PolicyError`."""
         status, body = await self._ask(b"GET", b"/v1/data/%b?provenance=true" % "/".join(PUSHED).encode())
         _require_ok(status, body)
-        answer = _object(body)
-        try:
-            reported = msgspec.convert(answer.get("provenance"), _OpaProvenance)
-            pushed = msgspec.convert(answer.get("result", {}), Pushed)
-        except msgspec.ValidationError:
-            raise PolicyMalformed("OPA does not say which bundles it has", "use OPA 1.20.2 or newer") from None
-        revisions = sorted(bundle.revision for bundle in reported.bundles.values() if bundle.revision)
-        revision = "+".join(revisions) or pushed.revision or reported.revision
-        return Held(revision, frozenset(reported.bundles), pushed)
+        return _reported(_object(body), is_about_push=True)
 
     async def modules(self) -> tuple[HeldModule, ...]:
         """Return every module that OPA holds. Raise a `PolicyError`."""
@@ -232,6 +232,17 @@ class Held:
     revision: str
     bundles: frozenset[str]
     pushed: Pushed = field(default_factory=Pushed)
+
+
+def _reported(answer: dict[str, Any], *, is_about_push: bool = False) -> Held:
+    """Return what OPA reports beside an answer as in force. Raise `PolicyMalformed`."""
+    try:
+        reported = msgspec.convert(answer.get("provenance"), _OpaProvenance)
+        pushed = msgspec.convert(answer.get("result", {}), Pushed) if is_about_push else Pushed()
+    except msgspec.ValidationError:
+        raise PolicyMalformed("OPA does not say which bundles it has", "use OPA 1.20.2 or newer") from None
+    revisions = sorted(bundle.revision for bundle in reported.bundles.values() if bundle.revision)
+    return Held("+".join(revisions) or pushed.revision or reported.revision, frozenset(reported.bundles), pushed)
 
 
 class _BundleRevision(msgspec.Struct):

@@ -19,7 +19,7 @@ from msgspec import structs
 from gateway import reasons
 from gateway.background import Job
 from gateway.config import EmbeddedEngine, PolicySettings
-from gateway.errors import PolicyError, PolicyStale
+from gateway.errors import PolicyBroken, PolicyError, PolicyStale
 from gateway.model.decision import Decision, PolicyRevision
 from gateway.model.wire import JsonObject
 from gateway.policy import grant_fits, trial, verdict
@@ -27,6 +27,7 @@ from gateway.policy.agreement import Agreement
 from gateway.policy.entrypoint import Entrypoint
 from gateway.policy.folders import PolicyFolders
 from gateway.policy.grant_fits import Fit
+from gateway.policy.here import HerePolicy, PolicyCheck
 from gateway.policy.opa_client import OpaClient
 from gateway.policy.plan.loading import Plans
 from gateway.policy.plan.program import CompiledPolicy
@@ -159,13 +160,14 @@ class Policy:
         is_for_calls: bool = True,
         plans: Plans | None = None,
         try_policy: Callable[[Trial], Awaitable[None]] | None = None,
+        on_check: Callable[[PolicyCheck], None] | None = None,
     ) -> Policy:
         """Return a policy, not yet loaded. Raise `PolicyBroken` for settings that contradict each other.
 
         A policy that serves no calls (`is_for_calls`) is neither timed nor tested. Without `plans`, no file keeps its code.
         """
         return cls(
-            _source(settings, monotonic, plans, (try_policy or trial.require) if is_for_calls else None),
+            _source(settings, monotonic, plans, (try_policy or trial.require) if is_for_calls else None, on_check),
             supported=supported,
             clock=clock,
             interval=settings.reload.total_seconds(),
@@ -341,6 +343,7 @@ def _source(
     monotonic: Callable[[], float],
     plans: Plans | None,
     try_policy: Callable[[Trial], Awaitable[None]] | None,
+    on_check: Callable[[PolicyCheck], None] | None,
 ) -> PolicySource:
     engine = settings.engine
     if isinstance(engine, EmbeddedEngine):
@@ -353,9 +356,17 @@ def _source(
             require_tests=settings.require_tests and try_policy is not None,
             plans=plans or Plans(trust=PlanTrust(settings.plan_keys)),
         )
-    server = OpaClient(engine)
+    server, stale_after = OpaClient(engine), _stale_after(settings)
+    if engine.evaluate == "here":
+        if settings.task_limits:
+            raise PolicyBroken(
+                "with `evaluate: here` the limits of tasks stand in the bundle",
+                "leave `limits.task` out, and write them into `task_limits` of the policy's settings",
+            )
+        remote = RemotePolicy(server, stale_after=stale_after, monotonic=monotonic)
+        return HerePolicy(engine, server, remote, plans or Plans(), monotonic=monotonic, on_check=on_check)
     agreement = None
     if settings.has_files:
         grace = _GRACE_LOOKS * settings.reload.total_seconds()
         agreement = Agreement(server, PolicyFolders.configured(settings), grace=grace, monotonic=monotonic)
-    return RemotePolicy(server, stale_after=_stale_after(settings), monotonic=monotonic, agreement=agreement)
+    return RemotePolicy(server, stale_after=stale_after, monotonic=monotonic, agreement=agreement)

@@ -50,6 +50,9 @@ class Metrics:
             "What became of the policy: loaded, kept out, stale, mended, or a defect.",
             ("result",),
         )
+        self.policy_checks = counter(
+            "opagate_policy_checks", "Decisions of a plan that were put to OPA as well.", ("result",)
+        )
         self.policy_ready = Gauge(
             "opagate_policy_ready", "1 while the policy in force is the newest there is.", registry=self.registry
         )
