@@ -146,6 +146,7 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "operations/mounted-keys": Requirement("docs/operations.md#keys", "Keys that the kubelet mounts and an fsGroup folder are accepted where nobody else can write."),
         "operations/probes": Requirement("docs/operations.md#start-stop-health", "/healthz, /readyz and /metrics answer at any address; under another name they reveal nothing."),
         "operations/opa-folder": Requirement("docs/operations.md#policy", "A folder that OPA has taken is recorded with its revision; one that it has not is named in /readyz."),
+        "operations/evaluate-here": Requirement("docs/operations.md#evaluate-the-bundle-of-an-opa-here", "The gateway decides by the signed bundle that OPA keeps, and tells of a difference."),
         "operations/push": Requirement("docs/operations.md#push-the-policy-to-an-opa", "At no moment of a push is a call decided by half a policy; a refused one leaves the policy before."),
         "operations/readiness": Requirement("docs/operations.md#start-stop-health", "/readyz names what is not ready."),
         "operations/metrics": Requirement("docs/operations.md#start-stop-health", "/metrics tells decisions and outcomes."),

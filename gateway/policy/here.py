@@ -81,9 +81,13 @@ class HerePolicy:
         self._plans = plans
         self._monotonic = monotonic
         self._on_check = on_check
+        self._bundle: SignedBundle | None = None
+        """The bundle in force."""
         self._held: _CountedPolicy | None = None
         self._key: BundleKey | None = None
         self._seen: _Mark | None = None
+        self._fault: tuple[str, str] | None = None
+        """What is wrong with the file that was read last."""
         self._flaw: str | None = "the bundle of OPA has not been read yet"
         self._difference: str | None = None
         self.name = ""
@@ -142,15 +146,21 @@ class HerePolicy:
         path, key = cast("Path", self._settings.bundle), cast("BundleKey", self._key)
         seen = await in_thread(partial(_mark, path))
         if seen == self._seen:
+            if self._fault is not None:
+                raise PolicyBroken(*self._fault)
             return False
-        bundle = await in_thread(partial(read_bundle, path, key))
-        loaded = await self._plans.load_plan(bundle.plan, bundle.data)
-        if loaded.digest == self.plan and bundle.revision == self.revision:
-            self._seen = seen
-            return False
-        await self._adopt(bundle, cast("Program", loaded.program), loaded.digest)
-        self._seen = seen
-        return True
+        try:
+            bundle = await in_thread(partial(read_bundle, path, key))
+            is_other = bundle != self._bundle
+            if is_other:
+                loaded = await self._plans.load_plan(bundle.plan, bundle.data)
+                await self._adopt(bundle, cast("Program", loaded.program), loaded.digest)
+        except PolicyBroken as error:
+            # The file stays as it is. Another error may pass, so the next look tries again.
+            self._seen, self._fault = seen, (error.message, error.remedy)
+            raise
+        self._seen, self._fault = seen, None
+        return is_other
 
     async def _adopt(self, bundle: SignedBundle, program: Program, digest: str) -> None:
         """Put a bundle into force. Raise a `PolicyError` for one that answers badly."""
@@ -158,7 +168,8 @@ class HerePolicy:
         held = _CountedPolicy(program, deadline=deadline, thread_time=time.thread_time)
         self.name = await load_checks.require(_Asked(held))
         held.decisions = 0
-        self._held, self.revision, self.plan, self._difference = held, bundle.revision, digest, None
+        self._bundle, self._held, self._difference = bundle, held, None
+        self.revision, self.plan = bundle.revision, digest
 
     async def evaluate(self, entrypoint: Entrypoint, document: JsonObject) -> object:
         """Return the answer to one input. Raise a `PolicyError`, always so without a verified bundle."""

@@ -227,38 +227,41 @@ def _changed(packed: Path, name: str, change: Callable[[bytes], bytes | None]) -
     return out
 
 
-@pytest.mark.parametrize(
-    ("spoil", "told"),
-    [
-        (lambda d, p: _changed(p, "plan.json", lambda c: c + b" "), "plan.json"),
-        (lambda d, p: _changed(p, "plan.json", lambda c: None), "other files"),
-        (lambda d, p: _changed(p, "decision.rego", lambda c: c + b"\n# more"), "decision.rego"),
-        (lambda d, p: _changed(p, ".manifest", lambda c: c.replace(b"r1", b"r2")), ".manifest"),
-        (lambda d, p: _changed(p, "data.json", lambda c: c.replace(b"2.5", b"3.5")), "data.json"),
-        (lambda d, p: _changed(p, ".signatures.json", lambda c: None), "not signed"),
-        (lambda d, p: _changed(p, "extra", lambda c: c), "other files"),
-        (lambda d, p: d.write_key("two") and d.build(ANYBODY, "r2", key="two"), "not one of policy.engine.bundle_key"),
-        (lambda d, p: d.build(ANYBODY, "r2", key=None), "not signed"),
-        (lambda d, p: d.build(ANYBODY, "r2", target="rego"), "has no plan"),
-        (lambda d, p: d.key, "cannot be read"),
-    ],
-    ids=[
-        "plan",
-        "no plan",
-        "rule",
-        "manifest",
-        "data",
-        "no signature",
-        "more",
-        "other key",
-        "unsigned",
-        "rego",
-        "no bundle",
-    ],
-)
-async def test_a_bundle_that_was_not_signed_so_never_comes_into_force(
-    distributed: Distributed, serve: Any, spoil: Any, told: str
-):
+Spoiled = Callable[[Distributed, Path], Path]
+
+
+def _without(_: bytes) -> None:
+    """Leave a file out."""
+
+
+def _changing(name: str, change: Callable[[bytes], bytes | None]) -> Spoiled:
+    return lambda _, packed: _changed(packed, name, change)
+
+
+def _of_another_key(distributed: Distributed, _: Path) -> Path:
+    distributed.write_key("two")
+    return distributed.build(ANYBODY, "r2", key="two")
+
+
+SPOILED: dict[str, tuple[Spoiled, str]] = {
+    "plan": (_changing("plan.json", lambda content: content + b" "), "plan.json"),
+    "no plan": (_changing("plan.json", _without), "other files"),
+    "rule": (_changing("decision.rego", lambda content: content + b"\n# more"), "decision.rego"),
+    "manifest": (_changing(".manifest", lambda content: content.replace(b"r1", b"r2")), ".manifest"),
+    "data": (_changing("data.json", lambda content: content.replace(b"2.5", b"3.5")), "data.json"),
+    "no signature": (_changing(".signatures.json", _without), "not signed"),
+    "more": (_changing("extra", _without), "other files"),
+    "other key": (_of_another_key, "not one of policy.engine.bundle_key"),
+    "unsigned": (lambda distributed, _: distributed.build(ANYBODY, "r2", key=None), "not signed"),
+    "rego": (lambda distributed, _: distributed.build(ANYBODY, "r2", target="rego"), "has no plan"),
+    "no bundle": (lambda distributed, _: distributed.key, "cannot be read"),
+}
+"""Bundles that are not as they were signed, each with a part of the words for it."""
+
+
+@pytest.mark.parametrize("name", SPOILED)
+async def test_a_bundle_that_was_not_signed_so_never_comes_into_force(distributed: Distributed, serve: Any, name: str):
+    spoil, told = SPOILED[name]
     packed = distributed.build(FRIENDS, "r1")
     distributed.keep(spoil(distributed, packed))
     await serve(packed)
