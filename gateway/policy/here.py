@@ -14,16 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, cast
 
-import msgspec
-
 from gateway.background import in_thread
 from gateway.config import OpaEngine
 from gateway.errors import PolicyBroken, PolicyError, PolicyUnavailable
 from gateway.model.wire import JsonObject
 from gateway.policy import document as documents
 from gateway.policy import load_checks
-from gateway.policy.embedded import Entrypoint
-from gateway.policy.engine import EvaluatorName
+from gateway.policy.entrypoint import Entrypoint
 from gateway.policy.opa_client import OpaClient
 from gateway.policy.plan.loading import Plans
 from gateway.policy.plan.program import CompiledPolicy, Program
@@ -62,8 +59,6 @@ class HerePolicy:
     """A policy that OPA distributes, and that this process evaluates."""
 
     kind: Literal["embedded", "opa"] = "opa"
-    evaluator: EvaluatorName = "plan"
-    detour: str | None = None
 
     def __init__(
         self,
@@ -154,7 +149,7 @@ class HerePolicy:
             is_other = bundle != self._bundle
             if is_other:
                 loaded = await self._plans.load_plan(bundle.plan, bundle.data)
-                await self._adopt(bundle, cast("Program", loaded.program), loaded.digest)
+                await self._adopt(bundle, loaded.program, loaded.digest)
         except PolicyBroken as error:
             # The file stays as it is. Another error may pass, so the next look tries again.
             self._seen, self._fault = seen, (error.message, error.remedy)
@@ -166,7 +161,7 @@ class HerePolicy:
         """Put a bundle into force. Raise a `PolicyError` for one that answers badly."""
         deadline = self._settings.deadline.total_seconds()
         held = _CountedPolicy(program, deadline=deadline, thread_time=time.thread_time)
-        self.name = await load_checks.require(_Asked(held))
+        self.name = await load_checks.require(partial(_answer, held))
         held.decisions = 0
         self._bundle, self._held, self._difference = bundle, held, None
         self.revision, self.plan = bundle.revision, digest
@@ -211,7 +206,7 @@ class HerePolicy:
             self._on_check(PolicyCheck(result, revision, plan))
         return answer
 
-    async def malformed_rule(self, document: bytes) -> str | None:
+    async def malformed_rule(self, document: JsonObject) -> str | None:
         """Return the rule of a family that gives a finding without a code. Raise a `PolicyError`."""
         return await self._remote.malformed_rule(document)
 
@@ -219,14 +214,8 @@ class HerePolicy:
         await self._remote.aclose()
 
 
-class _Asked:
-    """A compiled policy that takes encoded questions."""
-
-    def __init__(self, policy: CompiledPolicy) -> None:
-        self._policy = policy
-
-    async def evaluate(self, entrypoint: Entrypoint, document: bytes) -> object:
-        return self._policy.evaluate(entrypoint, msgspec.json.decode(document))
+async def _answer(held: CompiledPolicy, entrypoint: Entrypoint, document: JsonObject) -> object:
+    return held.evaluate(entrypoint, document)
 
 
 def _mark(path: Path) -> _Mark:

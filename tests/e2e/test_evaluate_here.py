@@ -16,7 +16,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from gateway.policy.plan.opa_build import ENTRIES
+from gateway.policy.authoring import ENTRIES
 from tests.e2e.conftest import policy
 from tests.e2e.faults import config, problems
 from tests.e2e.running import Opa, mortal_gateway

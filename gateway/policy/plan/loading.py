@@ -69,9 +69,7 @@ class Plans:
         """
         stored, reason = await in_thread(partial(find_plan, policy, folders, self._trust))
         plan = bytes((stored or await self._judge(policy, suites, reason)).plan)
-        code = await self._code(plan)
-        decoded = cast("CodeType", marshal.loads(code))  # noqa: S302 - from a process that this one started, or its cache
-        return Loaded(Program(decoded, read_json(policy.data)), code, store.digest_of(plan))
+        return await self.load_plan(plan, policy.data)
 
     async def _judge(self, policy: Bundle, suites: Sequence[Suite], reason: str) -> StoredPlan:
         """Return the plan of rules that OPA has checked and tested, now or before."""
@@ -96,10 +94,10 @@ class Plans:
         return stored
 
     async def load_plan(self, plan: bytes, data: str) -> Loaded:
-        """Return the compiled form of a plan from elsewhere, whose origin the caller has verified. Raise `PolicyBroken`."""
+        """Return the compiled form of a plan with its data, for a caller that trusts the plan. Raise `PolicyBroken`."""
         code = await self._code(plan)
         decoded = cast("CodeType", marshal.loads(code))  # noqa: S302 - from a process that this one started, or its cache
-        return Loaded(Program(decoded, read_json(data)), code=code, digest=store.digest_of(plan))
+        return Loaded(Program(decoded, read_json(data)), code, store.digest_of(plan))
 
     async def _code(self, plan: bytes) -> bytes:
         mark = code_cache.mark(plan)

@@ -158,7 +158,7 @@ async def test_the_plan_decides_and_opa_checks_every_nth_decision(distributed: D
         status = policy.status()
 
     assert checks == ["agreed"] * 3
-    assert (status.ready, status.problem, status.revision, status.evaluator) == (True, None, "r1", "plan")
+    assert (status.ready, status.problem, status.revision) == (True, None, "r1")
     assert status.plan
 
 
