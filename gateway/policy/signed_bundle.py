@@ -33,7 +33,7 @@ _SIGNATURES: Final = ".signatures.json"
 _MANIFEST: Final = ".manifest"
 _PLAN: Final = "plan.json"
 _DATA: Final = "data.json"
-_DIGESTS: Final[Mapping[str, Callable[[bytes], hashlib._Hash]]] = {
+_DIGESTS: Final[Mapping[str, Callable[[bytes], Any]]] = {
     "SHA-256": hashlib.sha256,
     "SHA-384": hashlib.sha384,
     "SHA-512": hashlib.sha512,
@@ -165,7 +165,7 @@ def _digest(name: str, content: bytes, algorithm: str) -> str:
             content = _canonical(json.loads(content, parse_int=_Number, parse_float=_Number))
         except (ValueError, RecursionError):
             return ""
-    return _DIGESTS[algorithm](content).hexdigest()
+    return str(_DIGESTS[algorithm](content).hexdigest())
 
 
 class _Number(str):
