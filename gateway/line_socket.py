@@ -11,8 +11,9 @@ import math
 import os
 import socket
 import struct
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,8 +34,11 @@ if TYPE_CHECKING:
 log = structlog.get_logger("gateway")
 
 _LINE: Final = 64 * 2**10
-_PEERS: Final = 64
-"""Connections at once."""
+PEERS: Final = 64
+"""Connections at once. Root has a place beyond these."""
+PEERS_OF_ACCOUNT: Final = 16
+"""Connections of one account at once: no account keeps all places from others."""
+ROOT: Final = 0
 IDLE_SECONDS: Final = 60.0
 """For the next request of a peer: a silent one keeps no place from others."""
 _SEND_SECONDS: Final = 60.0
@@ -154,6 +158,7 @@ class LineSocket:
         self._answer = answer
         self._idle = idle
         self._connected = set[asyncio.Task[None]]()
+        self._by_account = Counter[int]()
         self._noted = -math.inf
 
     async def start(self, stack: AsyncExitStack) -> None:
@@ -211,24 +216,39 @@ class LineSocket:
                     if refusal is not None:
                         await peer.send(describe_refusal(refusal))
 
+    @contextmanager
+    def _counted(self, uid: int) -> Generator[None]:
+        """Count a connection of an account for the length of a block."""
+        self._by_account[uid] += 1
+        try:
+            yield
+        finally:
+            self._by_account[uid] -= 1
+            if not self._by_account[uid]:
+                del self._by_account[uid]
+
     async def _hear(self, peer: Peer) -> Reason | None:
         """Answer the requests of a peer. Return the reason why the gateway does not hear it any more."""
         account = peer.judge()
         if isinstance(account, Reason):
             # Without a wait for its first line: a silent program of an agent keeps no place from people.
             return self._note(peer, account)
-        if len(self._connected) > _PEERS:
-            return reasons.SOCKET_BUSY.reason()
-        try:
-            while line := await self._next_line(peer):
-                # Parents end, and a program hands its connection on: each request is judged for itself.
-                account = peer.judge()
-                if isinstance(account, Reason):
-                    return self._note(peer, account)
-                if not await self._answer(line, peer, account):
-                    return None
-        except ForeignSender:
-            return self._note(peer, reasons.SOCKET_SENDER.reason())
+        with self._counted(peer.uid):
+            if not has_place(peer.uid, self._by_account[peer.uid], self._by_account.total()):
+                return reasons.SOCKET_BUSY.reason()
+            try:
+                return await self._answer_lines(peer)
+            except ForeignSender:
+                return self._note(peer, reasons.SOCKET_SENDER.reason())
+
+    async def _answer_lines(self, peer: Peer) -> Reason | None:
+        while line := await self._next_line(peer):
+            # Parents end, and a program hands its connection on: each request is judged for itself.
+            account = peer.judge()
+            if isinstance(account, Reason):
+                return self._note(peer, account)
+            if not await self._answer(line, peer, account):
+                return None
         return None
 
     def _note(self, peer: Peer, reason: Reason) -> Reason:
@@ -243,6 +263,11 @@ class LineSocket:
     async def _next_line(self, peer: Peer) -> bytes:
         async with asyncio.timeout(self._idle):
             return await peer.next_line()
+
+
+def has_place(uid: int, own: int, connected: int) -> bool:
+    """Return whether a connection has a place. `own` and `connected` count it: those of its account, and all."""
+    return own <= PEERS_OF_ACCOUNT and (connected <= PEERS or uid == ROOT)
 
 
 def describe_refusal(reason: Reason) -> dict[str, Any]:

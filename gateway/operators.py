@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway import reasons
+from gateway.line_socket import ROOT
 from gateway.model.decision import Reason
 
 if TYPE_CHECKING:
     from gateway.line_socket import Account
-
-ROOT: Final = 0
 
 
 class OperatorName(NamedTuple):

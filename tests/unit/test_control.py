@@ -16,7 +16,7 @@ from gateway.app.control import OPERATIONS
 from gateway.approvals.admission import Accounts
 from gateway.approvals.model import Person
 from gateway.control import Control, ControlRequest, ControlSocket, NoFields
-from gateway.line_socket import Account
+from gateway.line_socket import PEERS_OF_ACCOUNT, Account, has_place
 from gateway.model.decision import Reason
 from gateway.operators import OperatorAccounts, OperatorName
 
@@ -85,6 +85,37 @@ async def test_one_connection_asks_for_several_operations(path: Path):
     assert absent["error"]["code"] == "control/absent"
     assert absent["error"]["remedy"] == "Its configuration needs an upstream with a leased credential."
     assert answered == {"ok": ["olga"]}
+
+
+@pytest.mark.parametrize(
+    ("uid", "own", "connected", "is_heard"),
+    [
+        (OTHER, 16, 16, True),
+        (OTHER, 17, 17, False),
+        (0, 17, 17, False),
+        (OTHER, 1, 64, True),
+        (OTHER, 1, 65, False),
+        (0, 1, 65, True),
+        (0, 16, 10_000, True),
+    ],
+)
+def test_no_account_keeps_the_places_of_others(uid: int, own: int, connected: int, *, is_heard: bool):
+    assert has_place(uid, own, connected) is is_heard
+
+
+async def test_an_account_has_so_many_connections_and_again_after_their_end(path: Path):
+    kept = [await asyncio.open_unix_connection(path) for _ in range(PEERS_OF_ACCOUNT)]
+    for reader, writer in kept:
+        writer.write(b'{"do": "stops/list"}\n')
+        assert json.loads(await reader.readline()) == {"ok": ["olga"]}
+    (refused,) = await ask(path, b'{"do": "stops/list"}')
+    for reader, writer in kept:
+        writer.write_eof()
+        assert await reader.read() == b""
+        writer.close()
+
+    assert refused["error"]["code"] == "socket/busy"
+    assert await ask(path, b'{"do": "stops/list"}') == [{"ok": ["olga"]}]
 
 
 @pytest.mark.parametrize("fields", [b'{"all": true}', b"[]", b"null", b"{} {}", b'"', b"[" * 30_000])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.line_socket import Account
+from gateway.line_socket import ROOT, Account
 from gateway.model.decision import Reason
-from gateway.operators import ROOT, OperatorAccounts, OperatorName
+from gateway.operators import OperatorAccounts, OperatorName
 
 OWN, NAMED, OTHER = 1000, 1001, 1002
 OLGA = OperatorName("olga", "https://idp.example")
