@@ -1,6 +1,7 @@
 """A hostile server behind a real gateway: each way from the server into the gateway's authority, in three settings.
 
-The settings: the account of the tests, an account without privileges, and a container that permits no namespaces.
+The settings: the account of the tests, an account without privileges, and a container that permits no namespaces. At the end: a
+gateway of root whose servers have accounts of their own.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ BURGLAR: Final = ROOT / "tests/servers/burglar.py"
 MARKER: Final = "the-gateways-own-secret-7c1f"
 NOBODY: Final = 65534
 SETTINGS: Final = ("same-account", "unprivileged", "container")
+ACCOUNTS: Final = {"burglar": "games", "online": "news", "victim": "nobody"}
+"""Accounts of each Linux that have no login, one for each server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ class Break:
         return "refused" in self.attempt(way, **given)
 
 
-def configuration(folder: Path, python: str, port: int) -> str:
+def configuration(folder: Path, python: str, port: int, *, has_accounts: bool) -> str:
     """Return a configuration: a hostile server with a writable folder, one with the network, and one with a secret."""
     (folder / "grants.yaml").write_text(ANYONE_ANYTHING, "utf-8")
     (folder / "key.txt").write_text(MARKER, "utf-8")
@@ -75,26 +78,23 @@ def configuration(folder: Path, python: str, port: int) -> str:
         "tools": {"*": {"effect": "read", "egress": False, "sensitivity": "internal"}},
     }
     limits = {"memory": "400MiB", "processes": 60, "files": 200}
+    upstreams: dict[str, dict[str, Any]] = {
+        "burglar": {"files": {"write": [str(folder / "drop")]}, "process_limits": limits},
+        "online": {"network": True},
+        "victim": {"env": {"TOKEN": "${OPAGATE_TEST_SECRET}", "KEY": "file:key.txt"}},
+    }
+    if has_accounts:
+        # An account bounds neither files nor the network.
+        upstreams = {"burglar": {"process_limits": limits}, "online": {}, "victim": upstreams["victim"]}
+        for name, user in ACCOUNTS.items():
+            upstreams[name]["isolation"] = {"kind": "account", "user": user}
     return json.dumps(
         {
             "listen": f"127.0.0.1:{port}",
             "identity": [{"kind": "anonymous"}],
             "policy": {"grants": "grants.yaml", "engine": {"kind": "embedded", "deadline": "20s"}},
             "approvals": {"peers": [{"uid": 0, "id": "root"}]},
-            "upstreams": {
-                "burglar": {
-                    **server,
-                    "audience": "burglar",
-                    "files": {"write": [str(folder / "drop")]},
-                    "process_limits": limits,
-                },
-                "online": {**server, "audience": "online", "network": True},
-                "victim": {
-                    **server,
-                    "audience": "victim",
-                    "env": {"TOKEN": "${OPAGATE_TEST_SECRET}", "KEY": "file:key.txt"},
-                },
-            },
+            "upstreams": {name: {**server, "audience": name, **more} for name, more in upstreams.items()},
         }
     )
 
@@ -111,7 +111,9 @@ def running(setting: str) -> Generator[Break]:
     folder = Path(tempfile.mkdtemp(prefix="opagate-burglar-"))
     port = free_port()
     (folder / "drop").mkdir()
-    (folder / "gateway.yaml").write_text(configuration(folder, python, port), "utf-8")
+    (folder / "gateway.yaml").write_text(
+        configuration(folder, python, port, has_accounts=setting == "account"), "utf-8"
+    )
     gateway = sys.executable
     if front:
         gateway = make_environment(folder.with_suffix(".venv"), python)
@@ -161,6 +163,8 @@ def starting(setting: str) -> tuple[str, Sequence[str]]:
     python = f"/usr/bin/python3.{sys.version_info.minor}"
     if os.geteuid() != 0 or not Path(python).exists() or not os.access(ROOT, os.X_OK):
         skip_or_fail(f"root's rights, and {python} that each account may run, to start a gateway as another account")
+    if setting == "account":
+        return python, ()
     front = [*LAUNCH, "user", f"{NOBODY}:{NOBODY}"]
     if setting == "container":
         # As the default profile of Docker, it refuses new namespaces and mounts.
@@ -340,3 +344,52 @@ def test_a_kill_of_all_processes_leaves_the_gateway_and_its_other_servers(broken
 
     assert broken_into.process.poll() is None
     assert "got" in broken_into.attempt("environment", "victim")
+
+
+# --- accounts of their own -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def apart() -> Generator[Break]:
+    """A gateway of root with hostile servers under accounts of their own."""
+    with running("account") as found:
+        yield found
+
+
+def test_a_server_under_its_account_reads_nothing_of_the_gateway(apart: Break):
+    own = [path for path in apart.folder.rglob("*") if path.is_file()]
+    assert {"gateway.yaml", "grants.yaml", "key.txt", "journal-key"} <= {path.name for path in own}
+
+    for upstream in ACCOUNTS:
+        assert [path for path in own if "refused" not in apart.attempt("read", upstream, path=str(path))] == []
+    assert apart.refused("read", path="/etc/shadow")
+
+
+def test_a_server_under_its_account_writes_nothing_of_the_gateway(apart: Break):
+    for path in (apart.folder, apart.folder / "grants.yaml", apart.folder / "state", BURGLAR, Path("/etc/passwd")):
+        assert apart.refused("write", path=str(path)), path
+        assert apart.refused("replace", path=str(path)), path
+
+
+def test_a_server_under_its_account_reaches_no_other_process(apart: Break):
+    gateway = apart.process.pid
+
+    assert apart.refused("environments", marker="OPAGATE_TEST_SECRET=")
+    assert apart.refused("environments", marker=f"TOKEN={MARKER[:4]}"), "of the server with the secret"
+    assert apart.refused("memory", process=gateway)
+    assert apart.refused("trace", process=gateway)
+    assert apart.refused("stop", process=gateway)
+    assert MARKER not in str(apart.attempt("environment")["got"])
+
+
+def test_a_server_under_its_account_reaches_no_socket_of_the_gateway(apart: Break):
+    sockets = list(apart.folder.rglob("*.sock"))
+    assert sockets
+    assert [path for path in sockets if not apart.refused("knock", path=str(path))] == []
+
+
+def test_a_kill_under_an_account_leaves_the_gateway_and_servers_of_other_accounts(apart: Break):
+    apart.attempt("stop_all")
+
+    assert apart.process.poll() is None
+    assert "got" in apart.attempt("environment", "victim")
