@@ -8,11 +8,11 @@ gets one state after the other, and each time the newest. An older state would b
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import structs
 
@@ -23,23 +23,14 @@ from gateway.approvals.index import UNHEARD, QuestionIndex
 from gateway.approvals.model import OPEN, Approval, Question, Vote
 from gateway.background import to_the_end
 from gateway.model.decision import Reason
+from gateway.steady_clock import SteadyClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from gateway.approvals.store import StoredApprovals
+    from gateway.approvals.store import ApprovalStore, StoredApprovals
     from gateway.model.target import Target
     from gateway.model.wire import JsonObject
-
-
-class QuestionStore(Protocol):
-    """Questions on disk: `store.ApprovalStore`."""
-
-    async def load(self) -> StoredApprovals: ...
-    async def describe(self, identifier: str, /) -> dict[str, Any] | None: ...
-    async def add(self, approval: Approval, description: Mapping[str, Any], /) -> None: ...
-    async def save(self, changed: Iterable[Approval], gone: Iterable[str] = (), /) -> None: ...
-    async def save_position(self, journal: str, seq: int, /) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +52,7 @@ class Desk:
     def __init__(
         self,
         times: Times,
-        store: QuestionStore,
+        store: ApprovalStore,
         *,
         append: Callable[[str, JsonObject], Awaitable[None]],
         clock: Callable[[], float],
@@ -71,10 +62,8 @@ class Desk:
         self.times = times
         self._store = store
         self._append = append
-        self._clock = clock
-        self._monotonic = monotonic
+        self._clock = SteadyClock(clock, monotonic)
         self._has_ended = has_ended
-        self._latest, self._latest_monotonic = 0.0, monotonic()
         self._index = QuestionIndex()
         self._claimed: set[str] = set()
         self._ending: set[str] = set()
@@ -90,10 +79,7 @@ class Desk:
 
     def now(self) -> float:
         """Return the time. A clock set back revives nothing, and lengthens nothing."""
-        passed = self._monotonic()
-        self._latest = max(self._latest + passed - self._latest_monotonic, self._clock())
-        self._latest_monotonic = passed
-        return self._latest
+        return self._clock.now()
 
     # --- for calls -------------------------------------------------------------------------------------
 
@@ -383,7 +369,7 @@ class Desk:
 
     def _note_time(self, *times: object) -> None:
         """Note times of the journal: the clock may have been set back since."""
-        self._latest = max(self._latest, *(at for at in times if isinstance(at, int | float)), 0.0)
+        self._clock.note(0.0, *(at for at in times if isinstance(at, int | float)))
 
     def _is_over(self, approval: Approval, now: float) -> bool:
         """Return whether the time or the task of an open approval is over."""

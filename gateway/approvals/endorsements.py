@@ -18,6 +18,7 @@ from gateway.approvals.endorsement import Endorsement, EndorsementSelection, Eve
 from gateway.approvals.store import StoredEndorsements
 from gateway.background import to_the_end
 from gateway.json import canonical
+from gateway.steady_clock import SteadyClock
 
 if TYPE_CHECKING:
     from gateway.approvals.model import Binding, Person
@@ -45,10 +46,7 @@ class Endorsements:
         self._store = store
         self._key = key
         self._append = append
-        self._clock = clock
-        self._monotonic = monotonic
-        self._latest = 0.0
-        self._ticked = monotonic()
+        self._clock = SteadyClock(clock, monotonic)
         self._all: dict[str, Endorsement] = {}
         self._by_binding: dict[Binding, str] = {}
         self._of_tool: dict[tuple[str, str, str], int] = {}
@@ -57,10 +55,7 @@ class Endorsements:
 
     def now(self) -> float:
         """Return the time. A clock set back revives nothing, and lets nothing live longer."""
-        ticked = self._monotonic()
-        self._latest = max(self._latest + ticked - self._ticked, self._clock())
-        self._ticked = ticked
-        return self._latest
+        return self._clock.now()
 
     # --- for calls -------------------------------------------------------------------------------------
 
@@ -140,7 +135,7 @@ class Endorsements:
     async def restore(self) -> StoredEndorsements:
         """Take over the endorsements of the previous gateway. Raises `StoreError`."""
         stored = await self._store.load()
-        self._latest = max(self._latest, stored.latest)
+        self._clock.note(stored.latest)
         self._place = (stored.journal, stored.seq)
         for endorsement in stored.endorsements:
             self._put(endorsement)
@@ -152,7 +147,7 @@ class Endorsements:
             self._replay_use(entry)
         if entry.get("kind") != events.KIND:
             return
-        self._latest = max(self._latest, float(str(entry["at"])))
+        self._clock.note(float(str(entry["at"])))
         if entry["event"] == "given":
             given = events.read_given(entry)
             known = self._all.get(given.id)

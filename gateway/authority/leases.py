@@ -21,10 +21,10 @@ from gateway.authority.model import BrokerRefusal, Issued, Lease, LeaseRequest
 from gateway.authority.narrowing import find_excess
 from gateway.authority.permitted import PermittedLeases
 from gateway.authority.register import LeaseRegister, Terms, terms_of
-from gateway.authority.steady_clock import SteadyClock
 from gateway.background import to_the_end
 from gateway.errors import GatewayError
 from gateway.model.lease import OpenLeases
+from gateway.steady_clock import SteadyClock
 
 if TYPE_CHECKING:
     from gateway.authority.broker import Broker

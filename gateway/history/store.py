@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hmac
 import json
-import os
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from gateway.errors import HistoryError
+from gateway.store.sqlite import open_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -126,13 +126,6 @@ class Store:
     def save(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint, whole or not at all; on disk when this returns. Raises `StoreReplaced`, and writes nothing,
         if changes alone would leave something out."""
-        try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
-        except OSError as error:
-            raise HistoryError(
-                f"the snapshots {self.path} cannot be written: {error.strerror}", "make the state folder writable"
-            ) from error
         with closing(self._connect()) as database:
             try:
                 self._save(database, checkpoint)
@@ -204,12 +197,15 @@ class Store:
 
     def _connect(self) -> sqlite3.Connection:
         try:
-            return sqlite3.connect(self.path, timeout=5)
-        except sqlite3.Error as error:
+            return open_database(self.path)
+        except (OSError, sqlite3.Error) as error:
             raise self._make_error(error) from error
 
-    def _make_error(self, error: sqlite3.Error) -> HistoryError:
-        return HistoryError(f"the snapshots {self.path} cannot be used: {error}", f"remove {self.path} and start again")
+    def _make_error(self, error: Exception) -> HistoryError:
+        return HistoryError(
+            f"the snapshots {self.path} cannot be used: {error}",
+            f"make the state folder writable; if the file is damaged, remove {self.path} and start again",
+        )
 
     def _make_edited_error(self, what: str) -> StoreEdited:
         return StoreEdited(

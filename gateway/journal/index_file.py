@@ -9,7 +9,6 @@ key, or a folder to write to, the rows are in memory.
 from __future__ import annotations
 
 import hmac
-import os
 import sqlite3
 from contextlib import closing, suppress
 from hashlib import blake2b
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from gateway.journal.columns import ASKED, CALLS, COLUMNS, DENIED, ENDED, UNREADABLE
+from gateway.store.sqlite import open_database
 from gateway.subkeys import subkey
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from gateway.journal.columns import Column, IndexedLine, Search
 
 _FORMAT: Final = 2
-_MEMORY: Final = ":memory:"
 _SCHEMA: Final = """
 create table segments (number integer primary key, size integer not null, link text not null, begun text not null,
   broken integer not null, mac blob);
@@ -214,26 +213,24 @@ class IndexFile:
     @property
     def _database(self) -> sqlite3.Connection:
         if self._opened is None:
-            self._opened = self._open_file() if self.is_stored else _connect(_MEMORY)
+            self._opened = self._open_file() if self.is_stored else _open_memory()
         return self._opened
 
     def _open_file(self) -> sqlite3.Connection:
         try:
-            self._path.parent.mkdir(mode=0o700, exist_ok=True)
-            # Without O_NONBLOCK a pipe in the place of the file would keep the reader waiting.
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            os.close(os.open(self._path, flags, 0o600))
-            if self._path.is_file():
-                return _connect(str(self._path))
+            return _prepare(open_database(self._path))
         except (OSError, sqlite3.Error):
-            pass
-        # A reader without a right to write searches all the same.
-        self.is_stored = False
-        return _connect(_MEMORY)
+            # A reader without a right to write searches all the same.
+            self.is_stored = False
+            return _open_memory()
 
 
-def _connect(name: str) -> sqlite3.Connection:
-    database = sqlite3.connect(name, timeout=5, check_same_thread=False)
+def _open_memory() -> sqlite3.Connection:
+    return _prepare(sqlite3.connect(":memory:", check_same_thread=False))
+
+
+def _prepare(database: sqlite3.Connection) -> sqlite3.Connection:
+    """Return a database with the tables of the index."""
     try:
         database.execute("pragma journal_mode = wal")
         database.execute("pragma synchronous = off")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import stat
 import threading
 import time
 from collections import deque
@@ -45,6 +46,20 @@ _REMOVE: Final = "delete from records where kind = ? and id = ?"
 _EXPIRE: Final = "delete from records where kind = ? and expires <= ?"
 _LATEST: Final = "select version from latest"
 _RAISE: Final = "update latest set version = ?"
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """Open an SQLite file for its owner alone, and make it first if need be. Raises `OSError` and `sqlite3.Error`."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Without O_NONBLOCK a pipe in the place of the file would keep the process waiting.
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(f"{path} is no file")
+    finally:
+        os.close(descriptor)
+    return sqlite3.connect(path, timeout=5, check_same_thread=False)
 
 
 class SqliteStore:
@@ -178,9 +193,8 @@ class SqliteStore:
     def _connect_once(self) -> sqlite3.Connection:
         if self._database is None:
             try:
-                self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
-                self._database = sqlite3.connect(self.path, timeout=5, check_same_thread=False, isolation_level=None)
+                self._database = open_database(self.path)
+                self._database.isolation_level = None
                 (form,) = self._database.execute("pragma user_version").fetchone()
                 if form <= _FORMAT:
                     self._database.execute("pragma journal_mode = wal")

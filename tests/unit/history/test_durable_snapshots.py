@@ -302,7 +302,7 @@ async def test_a_snapshot_that_cannot_be_written_is_made_up_for_by_the_next(tmp_
     before = Gateway(new_history(), Record())
     before.history.states.attach(Store(tmp_path, KEY))
     task = busy(before)
-    with pytest.raises(HistoryError, match="cannot be written"):
+    with pytest.raises(HistoryError, match="cannot be used"):
         await snapshot(before.history, Store(tmp_path / "file" / "x", KEY), before.record.position)
 
     await snapshot(before.history, Store(tmp_path, KEY), before.record.position)

@@ -147,14 +147,14 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(store: Store):
 def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path):
     (tmp_path / "file").touch()
 
-    with pytest.raises(HistoryError, match="cannot be written"):
+    with pytest.raises(HistoryError, match="cannot be used"):
         Store(tmp_path / "file" / "history", KEY).save(Checkpoint("journal", 1, (), ()))
 
 
 def test_a_link_is_not_followed(tmp_path: Path):
     (tmp_path / "tasks.db").symlink_to(tmp_path / "elsewhere")
 
-    with pytest.raises(HistoryError, match="cannot be written"):
+    with pytest.raises(HistoryError, match="cannot be used"):
         Store(tmp_path, KEY).save(Checkpoint("journal", 1, (), ()))
     assert not (tmp_path / "elsewhere").exists()
 

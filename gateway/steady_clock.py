@@ -27,6 +27,10 @@ class SteadyClock:
         self._seen = elapsed
         return self._latest
 
+    def note(self, *times: float) -> None:
+        """Note times of the record: the wall clock may have been set back since."""
+        self._latest = max(self._latest, *times)
+
     def deadline(self, end: float) -> float:
         """Return the elapsed time of an end that is far off by the wall clock as it stands."""
         return self._elapsed() + end - self._wall()
