@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 
-from benchmarks.gateway import agentgateway, targets
+from benchmarks.gateway import agentgateway, growth, targets
 from benchmarks.gateway.approvals import approvals
 from benchmarks.gateway.call_path import call_path
 from benchmarks.gateway.fairness import fairness
@@ -39,6 +39,7 @@ HEAD = """\
     make bench ARGS=minting        # what a token of a call costs, the same
     make bench ARGS=isolation      # what the sandbox of a stdio server costs, the same
     make bench ARGS=path           # functions, files and time of one call in this process, the same
+    make bench ARGS=growth         # one call beside many tokens, grants, tasks and others: growth.md
     make bench ARGS=authority      # how fast lent credentials die: authority.md
     make bench ARGS=console        # what the console costs: console.md
 
@@ -68,7 +69,7 @@ def _options() -> argparse.Namespace:
         "--core", choices=("python", "native"), default="python", help="with path: the implementation to measure"
     )
     parser.add_argument(
-        "--write", action="store_true", help="with authority or console: write its page in docs/benchmarks"
+        "--write", action="store_true", help="with authority, console or growth: write its page in docs/benchmarks"
     )
     return parser.parse_args()
 
@@ -144,6 +145,17 @@ def console_pages(folder: Path, options: argparse.Namespace) -> bool:
     return found.is_within_goals()
 
 
+def cost_of_growth(folder: Path, options: argparse.Namespace) -> bool:
+    """Measure one call beside many of each thing. Return whether each figure reaches its goal."""
+    os.sched_setaffinity(0, {targets.TARGET_CORE})
+    found = growth.growth(folder, quick=options.quick)
+    text = growth.page(found)
+    print(text)
+    if options.write:
+        (DOCS / "growth.md").write_text(f"{text}\n")
+    return all(each.is_within_goal() for each in found)
+
+
 def isolated_starts(folder: Path, _options: argparse.Namespace) -> bool:
     """Measure what the sandbox of a stdio server costs."""
     os.sched_setaffinity(0, range(os.cpu_count() or 1))
@@ -154,6 +166,7 @@ PARTS: dict[str, Callable[[Path, argparse.Namespace], bool]] = {
     "approvals": open_questions,
     "authority": lent_credentials,
     "console": console_pages,
+    "growth": cost_of_growth,
     "isolation": isolated_starts,
     "minting": minted_tokens,
     "path": one_call,

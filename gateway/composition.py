@@ -42,6 +42,7 @@ from gateway.pipeline.prepare import CurrentTasks, Preparation
 from gateway.pipeline.record import ArgumentsForm, CallRecord
 from gateway.pipeline.refuse import Refuser
 from gateway.pipeline.releasing import Releases
+from gateway.pipeline.shown_lists import ShownLists
 from gateway.pipeline.signals import Signals
 from gateway.pipeline.stops import Stops
 from gateway.pipeline.task_approval import TaskApprovals
@@ -159,6 +160,7 @@ def build_pipeline(parts: Gateway) -> Pipeline:
         parts.signals.register,
         parts.hidden_tools,
         parts.turns,
+        ShownLists(),
     )
     return Pipeline(
         admission=Admission(

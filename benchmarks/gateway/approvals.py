@@ -11,7 +11,7 @@ import json
 import os
 import statistics
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -192,6 +192,27 @@ async def _measure_calls(
             await _click(gateway, Agent(configuration, f"clicked-{number}"), configuration) for number in range(clicks)
         ]
         return idle, beside, found
+
+
+@asynccontextmanager
+async def held_calls(folder: Path, count: int) -> AsyncGenerator[Callable[[], Awaitable[None]]]:
+    """A call that needs no approval, beside so many held calls of other agents."""
+    with targets.direct(folder / "direct") as base:
+        configuration = _configure(folder / "held", base.request.url)
+        async with _gateway(configuration) as gateway:
+            if gateway.people is None:
+                raise SystemExit("the benchmark's gateway has no desk")
+            gateway.people.desk.times = replace(gateway.people.desk.times, hold=0.001)
+            for number in range(count):
+                holder = Agent(configuration, f"holder-{number // PER_CALLER}")
+                await holder.call(gateway, "held", f"{number}")
+            agent = Agent(configuration, "free")
+
+            async def call() -> None:
+                if await agent.call(gateway, "free", "x") != ANSWER:
+                    raise SystemExit("the benchmark's call did not come to its result")
+
+            yield call
 
 
 async def _added(gateway: Gateway, agent: Agent, calls: int) -> float:

@@ -108,6 +108,11 @@ class Client:
     configuration: config.Configuration
     kind: Kind
     token: str | None
+    key: ECKey
+
+    def of_agent(self, agent: str) -> Client:
+        """Return a client of another agent."""
+        return replace(self, token=_sign(self.key, self.configuration.base_url, agent))
 
     def request(self, upstream: str, tool: str, arguments: dict[str, str]) -> bytes:
         """Return a call in the bytes of HTTP."""
@@ -126,6 +131,18 @@ class Client:
             return partial(send, "files", _call(self.kind.tool, {"path": text or SHORT_PATH}))
         await self._send(there, "mail", _call("read_letter", {"path": "inbox"}), is_allowed=True)
         return partial(send, "files", _call(self.kind.tool, INVOICE if text is None else INVOICE | {"path": text}))
+
+    async def prepare_result(self, size: int) -> Callable[[], Awaitable[None]]:
+        """Return a call of users with a result of so many bytes of prose, after the calls of its history."""
+        await self.prepare()
+        there = replace(self.gateway, upstreams={"files": _Upstream(_prose(size))})
+        return partial(self._send, there, "files", _call(self.kind.tool, INVOICE), is_allowed=True)
+
+    def list_tools(self, tools: list[dict[str, Any]]) -> Callable[[], Awaitable[None]]:
+        """Return a request for the list of an upstream with these tools."""
+        there = replace(self.gateway, upstreams={"files": _Upstream(result={"tools": tools})})
+        body = json.dumps({"jsonrpc": "2.0", "id": 7, "method": "tools/list", "params": {}}).encode()
+        return partial(self._send, there, "files", body, is_allowed=True)
 
     async def _send(self, there: Gateway, upstream: str, body: bytes, *, is_allowed: bool) -> None:
         headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
@@ -151,9 +168,9 @@ class Client:
 class _Upstream:
     """An upstream that answers each call with the same text, at once."""
 
-    def __init__(self, text: str) -> None:
-        result = {"content": [{"type": "text", "text": text}]}
-        self._answer = json.dumps({"jsonrpc": "2.0", "id": 7, "result": result}).encode()
+    def __init__(self, text: str = "", result: dict[str, Any] | None = None) -> None:
+        found = {"content": [{"type": "text", "text": text}]} if result is None else result
+        self._answer = json.dumps({"jsonrpc": "2.0", "id": 7, "result": found}).encode()
 
     async def send(self, _request: UpstreamRequest) -> UpstreamReply:
         return UpstreamReply(200, ((b"content-type", b"application/json"),), self._chunks(), self._close)
@@ -185,22 +202,22 @@ def _prose(size: int) -> str:
 
 
 @asynccontextmanager
-async def open_client(folder: Path, kind: Kind) -> AsyncGenerator[Client]:
+async def open_client(folder: Path, kind: Kind, grants: str = _GRANTS) -> AsyncGenerator[Client]:
     """A gateway in `folder` with an upstream on loopback, and a client of it whose task has the history of its kind."""
     key = ECKey.generate_key("P-256")
-    _write_files(folder, key)
+    _write_files(folder, key, grants)
     server = await asyncio.start_server(_answer_requests, "127.0.0.1", 0)
     async with server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/mcp"
         configuration = config.parse(yaml.safe_dump(_configure(kind, url)), base=folder)
         async with open_gateway(configuration) as gateway:
             token = _sign(key, configuration.base_url) if kind.is_known else None
-            yield Client(gateway, configuration, kind, token)
+            yield Client(gateway, configuration, kind, token, key)
 
 
-def _write_files(folder: Path, key: ECKey) -> None:
+def _write_files(folder: Path, key: ECKey, grants: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "grants.yaml").write_text(_GRANTS, "utf-8")
+    (folder / "grants.yaml").write_text(grants, "utf-8")
     (folder / "jwks.json").write_text(json.dumps({"keys": [key.as_dict(private=False)]}), "utf-8")
 
 
@@ -212,7 +229,7 @@ def _configure(kind: Kind, url: str) -> dict[str, Any]:
     }
     document: dict[str, Any] = {
         "identity": [{"kind": "jwt", "issuer": _ISSUER, "jwks": "file:jwks.json"}],
-        "policy": {"grants": "grants.yaml"},
+        "policy": {"grants": "grants.yaml", "engine": {"kind": "embedded", "deadline": "20s"}},
         "approvals": {"hold": "30s"},
         "limits": {"task": {"denials": _UNSPENT}},
         "telemetry": {"level": "error"},
@@ -227,12 +244,12 @@ def _configure(kind: Kind, url: str) -> dict[str, Any]:
     return document
 
 
-def _sign(key: ECKey, base_url: str) -> str:
+def _sign(key: ECKey, base_url: str, agent: str = "agent") -> str:
     """Return the access token of an agent that works for a user."""
     now = int(time.time())
     claims = {"iss": _ISSUER, "sub": "ann", "aud": f"{base_url}/mcp", "iat": now, "exp": now + 3600, "jti": "t-1"}
     header = {"alg": "ES256", "typ": "at+jwt"}
-    return jwt.encode(header, claims | {"act": {"sub": "agent"}}, key, algorithms=["ES256"])
+    return jwt.encode(header, claims | {"act": {"sub": agent}}, key, algorithms=["ES256"])
 
 
 async def _answer_requests(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

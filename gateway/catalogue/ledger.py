@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.catalogue.definitions import Definitions, DefinitionTerms
 from gateway.catalogue.fold import CatalogueEvent, FoldedDefinitions, InstructionsSeen, PinsAdopted, fold
@@ -25,6 +25,14 @@ _TOLD_AT_ONCE: Final = 64
 """Changes that are told of in one turn of the event loop."""
 _PIN_BYTES: Final = 256
 """The weight of a pin where the worker thread may put pins into force."""
+
+
+class _SettledListing(NamedTuple):
+    """A listing that left these definitions as they were."""
+
+    definitions: Definitions
+    complete: bool
+    items: tuple[bytes, ...]
 
 
 class CatalogueLedger:
@@ -48,6 +56,7 @@ class CatalogueLedger:
                 self.definitions[name][subject] = Definitions(terms)
                 self._readers[name, subject] = DefinitionReader(terms)
         self._turns = {name: asyncio.Lock() for name in upstreams}
+        self._settled: dict[tuple[str, Subject], _SettledListing] = {}
         self._untold: deque[PinChange] = deque()
         self._worker = worker
         self._on_change = on_change
@@ -75,9 +84,16 @@ class CatalogueLedger:
     async def note(
         self, upstream: str, subject: Subject, items: Sequence[bytes], at: str, *, complete: bool, own: bool
     ) -> bool:
-        """Take in a listing, and return whether an own listing is needed."""
+        """Take in a listing, and return whether an own listing is needed. A listing of a client that said nothing new is not read again."""
+        before = self.definitions[upstream][subject]
+        listing = _SettledListing(before, complete, tuple(items))
+        if not own and not self._turns[upstream].locked() and self._settled.get((upstream, subject)) == listing:
+            return False
         read = partial(self._readers[upstream, subject].read_listing, items, at, complete=complete, own=own)
-        return (await self._fold(upstream, subject, sum(map(len, items)), read)).needs_listing
+        folded = await self._fold(upstream, subject, sum(map(len, items)), read)
+        if not own and folded.definitions is before and not folded.needs_listing:
+            self._settled[upstream, subject] = listing
+        return folded.needs_listing
 
     async def adopt(
         self, upstream: str, subject: Subject, pinned: Mapping[str, Pinned], cleared: Iterable[str] = ()
@@ -101,7 +117,7 @@ class CatalogueLedger:
         """Read and fold an event of so many bytes, after all earlier events of the upstream."""
         async with self._turns[upstream]:
             before = self.definitions[upstream][subject]
-            folded = await self._worker.run(size, lambda: fold(before, read()))
+            folded = await self._worker.run(size, lambda: _without_copies(before, fold(before, read())))
             self.definitions[upstream][subject] = folded.definitions
             self._untold.extend(folded.changes)
         self._tell()
@@ -112,3 +128,10 @@ class CatalogueLedger:
             self._on_change(self._untold.popleft())
         if self._untold:
             asyncio.get_running_loop().call_soon(self._tell)
+
+
+def _without_copies(before: Definitions, folded: FoldedDefinitions) -> FoldedDefinitions:
+    """Return the same; after an event without news, with the very definitions of before."""
+    after = folded.definitions
+    is_same = all(getattr(before, name) == getattr(after, name) for name in Definitions.__struct_fields__)
+    return folded._replace(definitions=before) if is_same else folded

@@ -18,11 +18,15 @@ from gateway.errors import HistoryError
 from gateway.history import TaskLedger, TaskRegistry
 from gateway.inspection.label_cases import label_variants
 from gateway.loop_turns import LoopTurns
+from gateway.model.call import Context
+from gateway.model.caller import Principal
 from gateway.model.decision import Refusal
+from gateway.model.facts import SessionFacts
 from gateway.model.target import Pin, Target
 from gateway.model.wire import Message, UpstreamRequest
 from gateway.pipeline.context import RequestContext
 from gateway.pipeline.hidden_tools import TOLD_OF_GRANTS, HiddenTools, explain_hidden_tools, keep_usable
+from gateway.pipeline.shown_lists import ShownLists, ShownQuestion, without_time
 from gateway.policy import document
 from gateway.policy.policy import Policy
 from gateway.protocol.classify import cursor_of
@@ -54,6 +58,7 @@ class Visibility(Struct, frozen=True):
     signals: SignalRegister
     hidden_tools: HiddenTools
     turns: LoopTurns
+    shown: ShownLists
 
     async def visible_names(
         self, context: RequestContext, request: UpstreamRequest, method: str, page: Listing
@@ -76,12 +81,24 @@ class Visibility(Struct, frozen=True):
         if large:
             problem = f"{len(large)} {kind}s have definitions of more than {MAX_LISTED >> 10} KiB"
             log.warning("list.hidden", id=context.id, upstream=context.upstream, problem=problem)
-        names = [item.name for item in page.items if item.name not in large]
-        targets = {name: self.catalogue.target(upstream, kind, name) for name in names}
-        ids = await self.visible_ids(context, request, tuple(targets.values()))
-        if kind == "tool" and not ids and (tools := keep_usable(targets.values())):
-            self.hidden_tools.note(principal, upstream, len(tools))
-        return frozenset(name for name, target in targets.items() if target.id in ids)
+        names = tuple([item.name for item in page.items if item.name not in large])
+        asked = self._describe(context, request)
+        if asked is None:
+            return frozenset()
+        circumstances, facts = asked
+        definitions = self.catalogue.definitions[upstream][kind]
+        question = ShownQuestion(
+            self.policy.in_force, definitions, names, principal, without_time(circumstances), facts
+        )
+        shown = self.shown.find(upstream, question, context.began)
+        if shown is None:
+            targets = tuple([self.catalogue.target(upstream, kind, name) for name in names])
+            ids = await self._ask(principal, targets, circumstances, facts)
+            if kind == "tool" and not ids and (tools := keep_usable(targets)):
+                self.hidden_tools.note(principal, upstream, len(tools))
+            shown = frozenset(name for name, target in zip(names, targets, strict=True) if target.id in ids)
+            self.shown.keep(upstream, question, shown, context.began)
+        return shown
 
     async def has_pinned_instructions(self, context: RequestContext, said: bytes) -> bool:
         """Return whether a caller may see these instructions (a JSON value): only pinned instructions."""
@@ -116,14 +133,24 @@ class Visibility(Struct, frozen=True):
         self, context: RequestContext, request: UpstreamRequest, targets: tuple[Target, ...]
     ) -> frozenset[str]:
         """Return the ids of the targets visible to this caller. For a tool with cases, one permitted case is enough."""
-        principal, found = request.principal, set[str]()
+        asked = self._describe(context, request)
+        return frozenset() if asked is None else await self._ask(request.principal, targets, *asked)
+
+    def _describe(self, context: RequestContext, request: UpstreamRequest) -> tuple[Context, SessionFacts] | None:
+        """Return the circumstances of a question about lists, and the facts of the caller's task; `None` if history cannot be asked."""
+        principal = request.principal
         try:
             task = self.tasks.open_implicit(principal, context.arrived)
             facts = self.ledger.facts(task, context.arrived)
         except HistoryError as error:
             log.warning("list.hidden", id=context.id, upstream=context.upstream, code=error.code, problem=error.message)
-            return frozenset()
-        circumstances = context.describe(request.message, task, self.signals.facts(principal))
+            return None
+        return context.describe(request.message, task, self.signals.facts(principal)), facts
+
+    async def _ask(
+        self, principal: Principal, targets: tuple[Target, ...], circumstances: Context, facts: SessionFacts
+    ) -> frozenset[str]:
+        found = set[str]()
         asked = [variant for target in targets for variant in label_variants(target)]
         for first in range(0, len(asked), _ASKED_AT_ONCE):
             if first:

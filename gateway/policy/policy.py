@@ -223,6 +223,12 @@ class Policy:
             self._permission = _Permission(kept, decision, self._source.name, self._source.revision)
         return decision
 
+    @property
+    def in_force(self) -> object | None:
+        """Return what decides, another object for each policy; `None` if answers may change with the same, as answers of an OPA."""
+        is_stale = self._stale_after != math.inf and self._is_stale()
+        return None if is_stale else self._source.compiled
+
     async def visible(self, document: JsonObject, asked: frozenset[str]) -> frozenset[str]:
         """Return the visible part of `asked` (`document.visibility`). Never raises: a failure hides everything."""
         try:
