@@ -195,24 +195,27 @@ async def _measure_calls(
 
 
 @asynccontextmanager
-async def held_calls(folder: Path, count: int) -> AsyncGenerator[Callable[[], Awaitable[None]]]:
-    """A call that needs no approval, beside so many held calls of other agents."""
+async def held_calls(
+    folder: Path,
+) -> AsyncGenerator[tuple[Callable[[range], Awaitable[None]], Callable[[], Awaitable[None]]]]:
+    """Two functions: one holds further calls of other agents, the other is a call that needs no approval."""
     with targets.direct(folder / "direct") as base:
         configuration = _configure(folder / "held", base.request.url)
         async with _gateway(configuration) as gateway:
             if gateway.people is None:
                 raise SystemExit("the benchmark's gateway has no desk")
             gateway.people.desk.times = replace(gateway.people.desk.times, hold=0.001)
-            for number in range(count):
-                holder = Agent(configuration, f"holder-{number // PER_CALLER}")
-                await holder.call(gateway, "held", f"{number}")
             agent = Agent(configuration, "free")
+
+            async def hold(numbers: range) -> None:
+                for number in numbers:
+                    await Agent(configuration, f"holder-{number // PER_CALLER}").call(gateway, "held", f"{number}")
 
             async def call() -> None:
                 if await agent.call(gateway, "free", "x") != ANSWER:
                     raise SystemExit("the benchmark's call did not come to its result")
 
-            yield call
+            yield hold, call
 
 
 async def _added(gateway: Gateway, agent: Agent, calls: int) -> float:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -20,11 +19,10 @@ from typing import Any, Final, TypeAlias
 import uvloop
 
 from benchmarks.gateway.approvals import held_calls
-from benchmarks.gateway.measured_calls import CHEAPEST, OF_USERS, Client, open_client
+from benchmarks.gateway.measured_calls import OF_USERS, Client, open_client
 from gateway.model.caller import AuthMethod, Principal
 
 Call: TypeAlias = Callable[[], Awaitable[None]]
-_GRANT: Final = {"agents": ["*"], "issuers": ["*"], "sensitivity": "confidential"}
 _SCHEMA: Final = {"type": "object", "properties": {"path": {"type": "string", "description": "The path of the file"}}}
 _BATCHES: Final = 7
 HEAD: Final = """\
@@ -77,26 +75,28 @@ def page(found: list[Growth]) -> str:
 
 async def _measure(folder: Path, counts: tuple[int, int, int]) -> list[Growth]:
     few, some, many = counts
-    lists, sizes = (few, some, min(many, 4_000)), (64, 6_400, 204_800)
-    fewer = (few, some, many // 10)
-    made: tuple[tuple[str, Callable[[Path, int], Any], tuple[int, int, int], float, bool], ...] = (
-        ("live tokens of callers", _beside_tokens, counts, 1.2, True),
-        ("live secrets of the gateway", _beside_secrets, counts, 1.2, True),
-        ("grants on the upstream, for other agents", _beside_grants, counts, 1.2, True),
-        ("grants on the upstream, for other tools", _beside_grants_of_tools, counts, 1.2, True),
-        ("agents that have called", _beside_agents, counts, 1.2, True),
-        ("tasks of other callers", _beside_tasks, counts, 1.2, True),
-        ("held calls of other agents", held_calls, fewer, 1.2, True),
-        ("tools in a list", _list_of, lists, 1.0, False),
-        ("bytes of a result", _result_of, sizes, 3.5, False),
-    )
-    found: list[Growth] = []
-    for thing, make, each, most, is_factor in made:
-        costs: dict[int, float] = {}
-        for count in each:
-            async with make(folder / f"{len(found)}-{count}", count) as call:
-                costs[count] = await _time(call)
-        found.append(Growth(thing, costs, most, is_factor))
+    async with open_client(folder / "one", OF_USERS) as client:
+        found = [
+            Growth("bytes of a result", await _results(client, (64, 6_400, 204_800)), 3.5, is_factor=False),
+            Growth("tools in a list", await _lists(client, (few, some, min(many, 4_000))), 1.0, is_factor=False),
+        ]
+        beside: dict[str, Callable[[Client, range], Awaitable[None]]] = {
+            "live tokens of callers": _add_tokens,
+            "live secrets of the gateway": _add_secrets,
+            "tasks of other callers": _add_tasks,
+            "agents that have called": _add_agents,
+        }
+        for thing, add in beside.items():
+            found.append(Growth(thing, await _beside(client, add, counts), 1.2))
+    for thing, grant in (("agents", _grant_of_agent), ("tools", _grant_of_tool)):
+        costs = {count: await _granted(folder / f"{thing}-{count}", grant, count) for count in counts}
+        found.append(Growth(f"grants on the upstream, for other {thing}", costs, 1.2))
+    async with held_calls(folder / "held") as (hold, call):
+        costs, held = dict[int, float](), 0
+        for count in (few, some, many // 10):
+            await hold(range(held, count))
+            held, costs[count] = count, await _time(call)
+        found.append(Growth("held calls of other agents", costs, 1.2))
     return found
 
 
@@ -119,87 +119,67 @@ async def _time(call: Call) -> float:
 # --- what grows --------------------------------------------------------------------------------------
 
 
-@asynccontextmanager
-async def _client_beside(
-    folder: Path, count: int, add: Callable[[Client, int], Awaitable[None]]
-) -> AsyncGenerator[Call]:
-    async with open_client(folder, OF_USERS) as client:
-        await add(client, count)
-        yield await client.prepare()
+async def _results(client: Client, sizes: tuple[int, ...]) -> dict[int, float]:
+    return {size: await _time(await client.prepare_result(size)) for size in sizes}
 
 
-def _secrets(count: int) -> list[str]:
-    random = Random(count)
-    return ["".join(random.choices(ascii_letters + digits, k=86)) for _ in range(count)]
-
-
-def _beside_tokens(folder: Path, count: int) -> Any:
-    async def add(client: Client, count: int) -> None:
-        for number, secret in enumerate(_secrets(count)):
-            client.gateway.caller_tokens.take(f"caller-{number // 4}", [f"Bearer a.b.{secret}"], time.time())
-
-    return _client_beside(folder, count, add)
-
-
-def _beside_secrets(folder: Path, count: int) -> Any:
-    async def add(client: Client, count: int) -> None:
-        for number, secret in enumerate(_secrets(count)):
-            client.gateway.live.hold(f"lease-{number}", [secret], "https://crm.example")
-
-    return _client_beside(folder, count, add)
-
-
-def _beside_tasks(folder: Path, count: int) -> Any:
-    async def add(client: Client, count: int) -> None:
-        for number in range(count):
-            other = Principal(f"agent-{number}", "https://idp.example", AuthMethod.JWT)
-            client.gateway.history.tasks.open_implicit(other, time.time())
-
-    return _client_beside(folder, count, add)
-
-
-def _beside_agents(folder: Path, count: int) -> Any:
-    async def add(client: Client, count: int) -> None:
-        for number in range(count):
-            call = await client.of_agent(f"agent-{number}").prepare()
-            await call()
-
-    return _client_beside(folder, count, add)
-
-
-@asynccontextmanager
-async def _granted(folder: Path, others: list[dict[str, Any]]) -> AsyncGenerator[Call]:
-    own = [_GRANT | {"id": name, "tools": ["read_*"]} for name in ("files", "mail")]
-    grants = json.dumps({"upstreams": {"files": [*others, own[0]], "mail": [own[1]]}}, indent=0)
-    async with open_client(folder, OF_USERS, grants) as client:
-        yield await client.prepare()
-
-
-def _beside_grants(folder: Path, count: int) -> Any:
-    return _granted(
-        folder,
-        [
-            _GRANT | {"id": f"g{number}", "agents": [f"a{number}"], "tools": ["read_file"]}
-            for number in range(count - 1)
-        ],
-    )
-
-
-def _beside_grants_of_tools(folder: Path, count: int) -> Any:
-    return _granted(folder, [_GRANT | {"id": f"g{number}", "tools": [f"t{number}"]} for number in range(count - 1)])
-
-
-@asynccontextmanager
-async def _list_of(folder: Path, count: int) -> AsyncGenerator[Call]:
+async def _lists(client: Client, counts: tuple[int, ...]) -> dict[int, float]:
     tools = [
         {"name": f"read_{number}", "description": "Read a file of the project.", "inputSchema": _SCHEMA}
-        for number in range(count)
+        for number in range(max(counts))
     ]
-    async with open_client(folder, CHEAPEST) as client:
-        yield client.list_tools(tools)
+    return {count: await _time(client.list_tools(tools[:count])) for count in counts}
 
 
-@asynccontextmanager
-async def _result_of(folder: Path, size: int) -> AsyncGenerator[Call]:
-    async with open_client(folder, OF_USERS) as client:
-        yield await client.prepare_result(size)
+async def _beside(
+    client: Client, add: Callable[[Client, range], Awaitable[None]], counts: tuple[int, ...]
+) -> dict[int, float]:
+    """Return the cost of a call beside so many things, which are added between."""
+    call, costs, present = await client.prepare(), dict[int, float](), 0
+    for count in counts:
+        await add(client, range(present, count))
+        present, costs[count] = count, await _time(call)
+    return costs
+
+
+def _secret(number: int) -> str:
+    return "".join(Random(number).choices(ascii_letters + digits, k=86))
+
+
+async def _add_tokens(client: Client, numbers: range) -> None:
+    for number in numbers:
+        client.gateway.caller_tokens.take(f"caller-{number // 4}", [f"Bearer a.b.{_secret(number)}"], time.time())
+
+
+async def _add_secrets(client: Client, numbers: range) -> None:
+    for number in numbers:
+        client.gateway.live.hold(f"lease-{number}", [_secret(-1 - number)], "https://crm.example")
+
+
+async def _add_tasks(client: Client, numbers: range) -> None:
+    for number in numbers:
+        other = Principal(f"other-{number}", "https://idp.example", AuthMethod.JWT)
+        client.gateway.history.tasks.open_implicit(other, time.time())
+
+
+async def _add_agents(client: Client, numbers: range) -> None:
+    for number in numbers:
+        call = await client.of_agent(f"agent-{number}").prepare()
+        await call()
+
+
+def _grant_of_agent(number: int) -> dict[str, Any]:
+    return {"id": f"g{number}", "agents": [f"a{number}"], "issuers": ["*"], "tools": ["read_file"]}
+
+
+def _grant_of_tool(number: int) -> dict[str, Any]:
+    return {"id": f"g{number}", "agents": ["*"], "issuers": ["*"], "tools": [f"t{number}"]}
+
+
+async def _granted(folder: Path, grant: Callable[[int], dict[str, Any]], count: int) -> float:
+    """Return the cost of a call that the last of so many grants allows."""
+    own = {"agents": ["*"], "issuers": ["*"], "tools": ["read_*"], "sensitivity": "confidential"}
+    files = [*map(grant, range(count - 1)), own | {"id": "files"}]
+    grants = json.dumps({"upstreams": {"files": files, "mail": [own | {"id": "mail"}]}}, indent=0)
+    async with open_client(folder, OF_USERS, grants) as client:
+        return await _time(await client.prepare())
