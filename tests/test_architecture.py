@@ -224,6 +224,7 @@ CACHES = {
     "words/words.py": "keys",
     "journal/chain.py": "keys",
     "journal/records.py": "keys",
+    "protocol/listing.py": "the latest 16 answers of at most 256 KiB",
     "policy/plan/code_cache.py": "the gateway's own code and the shipped plan, once",
     "policy/plan/regex_functions.py": "expressions of a policy, of at most 4,096 characters",
     "json/strict.py": "names of the protocol",

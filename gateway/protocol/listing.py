@@ -18,7 +18,7 @@ from gateway.protocol.methods import TABLE
 _object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _array: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _encode: Final = msgspec.json.Encoder().encode
-_LONGEST_KEPT: Final = 512 * 2**10
+_LONGEST_KEPT: Final = 256 * 2**10
 """Bytes of an answer that is kept with its reading."""
 
 
