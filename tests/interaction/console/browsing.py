@@ -62,7 +62,7 @@ class There:
     async def log_in(self, page: Page, name: str = "", *groups: str) -> None:
         if self.server is None:
             with connect_to_gateway(self.gateway.folder / "state/control.sock") as socket:
-                link = await asyncio.to_thread(socket.ask, "link")
+                link = await asyncio.to_thread(socket.ask, "logins/link")
             await page.goto(link["url"])
             await page.get_by_role("button").click()
         else:

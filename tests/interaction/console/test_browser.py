@@ -89,7 +89,7 @@ async def test_hostile_words_are_read_and_do_nothing(there: There):
 async def test_the_keyboard_alone_logs_in_and_approves(there: There):
     async with there.page() as page:
         with connect_to_gateway(there.gateway.folder / "state/control.sock") as socket:
-            link = await asyncio.to_thread(socket.ask, "link")
+            link = await asyncio.to_thread(socket.ask, "logins/link")
         await page.goto(link["url"])
         await press_to(page, "Continue as developer")
         await page.wait_for_url("**/console")

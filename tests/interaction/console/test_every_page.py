@@ -46,7 +46,7 @@ async def call(there: There, *texts: str) -> None:
 
 async def link_of(there: There) -> str:
     with connect_to_gateway(there.gateway.folder / "state/control.sock") as socket:
-        return str((await asyncio.to_thread(socket.ask, "link"))["url"])
+        return str((await asyncio.to_thread(socket.ask, "logins/link"))["url"])
 
 
 async def test_axe_finds_nothing_on_the_other_pages(there: There, node_modules: Path):

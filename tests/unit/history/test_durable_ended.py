@@ -24,7 +24,7 @@ async def test_a_task_that_is_gone_when_a_snapshot_fails_stays_gone(tmp_path: Pa
     await asyncio.sleep(0)
     gateway.history.tasks.forget(10**9)
 
-    with pytest.raises(HistoryError, match="cannot be written"):
+    with pytest.raises(HistoryError, match="cannot be used"):
         await writing
     assert len(gateway.history.tasks) == 0
 
@@ -35,7 +35,7 @@ async def test_of_tasks_that_no_snapshot_has_nothing_is_left_to_be_removed(tmp_p
     gateway = Gateway(new_history(), Record())
     gateway.history.states.attach(Store(tmp_path / "file" / "x", KEY))
     gateway.call(gateway.history.tasks.open_implicit(AGENT, 1000.0))
-    with pytest.raises(HistoryError, match="cannot be written"):
+    with pytest.raises(HistoryError, match="cannot be used"):
         await snapshot(gateway.history, Store(tmp_path / "file" / "x", KEY), gateway.record.position)
     gateway.history.tasks.forget(10**9)
 
