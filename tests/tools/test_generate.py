@@ -24,6 +24,7 @@ PATHS = [
     "rego/schemas/result.json",
     "rego/gateway/reasons/data.json",
     "docs/reference/reasons.md",
+    "docs/reference/openapi.json",
     "docs/reference/cli.md",
     "docs/reference/configuration.md",
 ]

@@ -71,7 +71,7 @@ state: state
 policy: {grants: grants.yaml, overlay: rules, path: policy}
 keys: {tokens: secrets/tokens.pem}
 tls: {certificate: public/cert.pem, key: secrets/tls.pem}
-approvals: {socket: run/desk.sock}
+socket: run/desk.sock
 console: {}
 """
 
