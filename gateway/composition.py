@@ -28,7 +28,7 @@ from gateway.model.wire import UpstreamTransport
 from gateway.pipeline.admit import Admission
 from gateway.pipeline.approve import CallApproval
 from gateway.pipeline.asking import Questions
-from gateway.pipeline.connecting import Connecting
+from gateway.pipeline.connecting import Connecting, UserConnections
 from gateway.pipeline.credential_chain import CredentialChain
 from gateway.pipeline.decide import CallInspection, Decider, PolicyQuestions
 from gateway.pipeline.exposure import ExposureGuard
@@ -46,7 +46,6 @@ from gateway.pipeline.shown_lists import ShownLists
 from gateway.pipeline.signals import Signals
 from gateway.pipeline.stops import Stops
 from gateway.pipeline.task_approval import TaskApprovals
-from gateway.pipeline.user_connections import UserConnections
 from gateway.pipeline.visibility import Visibility
 from gateway.policy.policy import Policy
 from gateway.response.open_answers import OpenAnswers

@@ -103,7 +103,6 @@ PURE = (
     "gateway.errors",
     "gateway.binding.sessions",
     "gateway.http.address",
-    "gateway.http.failures",
     "gateway.http.response_parser",
     "gateway.http.request_parser",
     "gateway.history.carried",

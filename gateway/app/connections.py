@@ -33,7 +33,7 @@ from gateway.identity.id_token import LoginFault
 from gateway.identity.login import BegunLogin, LoginClient, LoginProvider
 from gateway.model.decision import Reason
 from gateway.oauth_client import OAuthClient
-from gateway.pipeline.user_connections import UserConnections
+from gateway.pipeline.connecting import UserConnections
 from gateway.response.completion_notices import CompletionNotices
 from gateway.subkeys import subkey
 

@@ -23,7 +23,6 @@ from gateway.history.codec import task_fields
 from gateway.history.events import Ended, list_shown, make_opening, to_fields
 from gateway.history.facts import facts
 from gateway.history.fold import apply
-from gateway.history.room import Room
 from gateway.history.task_history import TaskHistory, declared_size
 from gateway.model.decision import Reason
 from gateway.model.facts import TaskReport
@@ -39,6 +38,66 @@ if TYPE_CHECKING:
     from gateway.model.caller import Principal
     from gateway.model.content import ResultContent
     from gateway.model.wire import JsonObject
+
+Full = Literal["caller", "shared"]
+"""The limit that was reached: of the caller, or of all."""
+
+NEWCOMERS: Final = 4
+"""One part in so many is kept for callers that have nothing."""
+ISSUERS: Final = 16
+"""One part in so many is kept for issuers that hold less than half."""
+PARTY: Final = 64
+"""A party that holds more than one in so many parts of the free amount takes nothing of the newcomers' part."""
+
+
+class Room:
+    """An amount of places or bytes, and the parts that callers hold. `parties` are as in `Principal`."""
+
+    def __init__(self, limit: int, per_caller: int) -> None:
+        self.limit = limit
+        self.per_caller = per_caller
+        self.used = 0
+        self._by_caller: dict[str, int] = {}
+        self._by_party: dict[str, int] = {}
+
+    def held(self, owner: str) -> int:
+        """Return the amount that a caller holds."""
+        return self._by_caller.get(owner, 0)
+
+    def full(self, owner: str, parties: tuple[str, ...], amount: int) -> Full | None:
+        """Return the limit that forbids a caller another amount, `None` if there is room."""
+        if self.held(owner) + amount > self.per_caller:
+            return "caller"
+        free = self.limit - self.used
+        if amount > free:
+            return "shared"
+        left = free - amount
+        if left >= self.limit // NEWCOMERS:
+            return None
+        if self.held(owner) or any(self._party(party) * PARTY > free for party in parties[1:]):
+            return "shared"
+        if left < self.limit // ISSUERS and self._party(parties[0]) * 2 > self.limit:
+            return "shared"
+        return None
+
+    def give(self, owner: str, parties: tuple[str, ...], amount: int) -> None:
+        """Give a caller an amount of room, even beyond the limit. A negative amount takes room back."""
+        self.used += amount
+        _add(self._by_caller, owner, amount)
+        for party in parties:
+            _add(self._by_party, party, amount)
+
+    def _party(self, party: str) -> int:
+        return self._by_party.get(party, 0)
+
+
+def _add(amounts: dict[str, int], name: str, amount: int) -> None:
+    left = amounts.get(name, 0) + amount
+    if left:
+        amounts[name] = left
+    else:
+        amounts.pop(name, None)
+
 
 MAX_IMPLICIT: Final = 4
 """Implicit tasks of a caller at once. Earlier ones are many only while calls of each are open; then the latest goes on."""

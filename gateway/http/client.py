@@ -16,8 +16,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final, Protocol, cast
 
 from gateway.http.address import Address
-from gateway.http.dial import connect
-from gateway.http.failures import AnswerTimeout, ExchangeError, Lost, Malformed, Unsendable
+from gateway.http.dial import AnswerTimeout, ExchangeError, Lost, Malformed, Unsendable, connect
 from gateway.http.response_parser import ResponseParser
 from gateway.model.wire import Headers
 

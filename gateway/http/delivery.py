@@ -18,8 +18,7 @@ import structlog
 from gateway.config import Limits
 from gateway.errors import UpstreamError
 from gateway.http.exchange import Answer, Exchange, Stream
-from gateway.http.keepalive import KeepAlive
-from gateway.http.listeners import Listeners
+from gateway.http.keepalive import KeepAlive, Listeners
 
 if TYPE_CHECKING:
     from gateway.http.request_parser import Request

@@ -6,20 +6,23 @@ clients get a refusal with the link, which their model can read. The client wait
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
 from gateway import reasons
 from gateway.approvals.digest import digest_session
-from gateway.approvals.seal import StateTicket
+from gateway.approvals.seal import StateTicket, TicketSeal
 from gateway.authority.connections.model import owner_of
+from gateway.authority.connections.office import ConnectionOffice
 from gateway.model.decision import Refusal
+from gateway.pipeline.people import Holds
 from gateway.pipeline.tickets import CONNECTION_KEY
 from gateway.pipeline.waiting import ROUNDS, ask_for_input, may_be_elicited, may_be_told_to_wait, responses_of
 from gateway.protocol.classify import opens_urls, state_of
 from gateway.protocol.error_codes import URL_ELICITATION_REQUIRED
+from gateway.response.completion_notices import CompletionNotices
 
 if TYPE_CHECKING:
     from gateway.authority.connections.model import ConnectionLink, ConnectionOwner
@@ -27,8 +30,19 @@ if TYPE_CHECKING:
     from gateway.model.caller import Principal
     from gateway.model.wire import JsonObject, Message, UpstreamRequest
     from gateway.pipeline.tickets import Resumed
-    from gateway.pipeline.user_connections import UserConnections
     from gateway.protocol.replies import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class UserConnections:
+    """The way to users who have to connect. `page_url` is the address of a link without its id. `hold` is in seconds."""
+
+    office: ConnectionOffice
+    tickets: TicketSeal
+    page_url: str
+    hold: float
+    notices: CompletionNotices
+    holds: Holds = field(default_factory=Holds)
 
 
 class Connecting(Struct, frozen=True):

@@ -23,7 +23,7 @@ from gateway.http.exchange import Exchange
 from gateway.http.limits import RequestPlace
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.decision import Refusal
-from gateway.model.wire import Disposition, Era, Kind, Message
+from gateway.model.wire import Disposition, Era, Kind, Message, UpstreamRequest
 from gateway.pipeline.admit import Admission, waits_for_news
 from gateway.pipeline.approve import AdmittedRequest, AllowedCall, CallApproval
 from gateway.pipeline.asking import refuse_without_people
@@ -34,11 +34,11 @@ from gateway.pipeline.exposure import ExposureGuard
 from gateway.pipeline.forward import Forwarder
 from gateway.pipeline.prepare import Preparation
 from gateway.pipeline.refuse import Refuser, refuse_failure
-from gateway.pipeline.sessionless import refuse_unowned
 from gateway.pipeline.stops import Stops
 from gateway.pipeline.tickets import take_out_ticket
 from gateway.pipeline.visibility import Visibility
 from gateway.protocol.classify import classify
+from gateway.protocol.methods import OWN_TASK
 from gateway.protocol.replies import Reply
 from gateway.response.stream import ResponseStream
 from gateway.telemetry.tracing import TraceContext
@@ -275,3 +275,26 @@ def _refuse_unknown_upstream(name: str, known: Iterable[str], principal: Princip
 
 _LONGEST_NAME: Final = 63
 """Characters of an upstream's name. A longer text is cut before it is compared."""
+
+
+_NOT_ASKED: Final = reasons.SESSION_FOREIGN_ANSWER.refusal()
+_NOT_UNDER_WAY: Final = reasons.SESSION_NOT_UNDER_WAY.refusal()
+_TASK_WITHOUT_OWNER: Final = reasons.SESSION_NOT_UNDER_WAY_TASK.refusal()
+
+
+def refuse_unowned(exchanges: SessionlessExchanges, upstream: str, request: UpstreamRequest) -> Refusal | None:
+    """Refuse an answer, a cancellation or news of a task that the gateway must not send; `None` for all other messages.
+    It refuses an answer to a question that the caller was not asked, and messages about requests of unknown owners.
+    From 2026-07-28 on, a caller cancels a request by closing its connection. It changes nothing."""
+    message, owner = request.message, request.principal.key
+    if message is None or request.session is not None:
+        return None
+    if message.kind is Kind.RESPONSE:
+        return None if exchanges.is_asked(upstream, owner, message.id) else _NOT_ASKED
+    if message.method == OWN_TASK:
+        return _TASK_WITHOUT_OWNER
+    if message.method != "notifications/cancelled":
+        return None
+    named = message.params.get("requestId")
+    own = message.era is Era.HANDSHAKE and exchanges.is_open(upstream, owner, named)
+    return None if own else _NOT_UNDER_WAY

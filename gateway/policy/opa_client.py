@@ -22,7 +22,7 @@ from gateway.config import OpaEngine
 from gateway.errors import PolicyBroken, PolicyLate, PolicyMalformed, PolicyUnavailable, PolicyUndefined
 from gateway.http import address
 from gateway.http.client import Client, Response
-from gateway.http.failures import AnswerTimeout, ConnectTimeout, ExchangeError, Malformed
+from gateway.http.dial import AnswerTimeout, ConnectTimeout, ExchangeError, Malformed
 from gateway.policy import bundle_age, findings, opa_contents, verdict
 from gateway.policy.bundle_age import Report
 from gateway.policy.entrypoint import Entrypoint

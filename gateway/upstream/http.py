@@ -14,7 +14,7 @@ from gateway.config import HeaderCredential, Limits, Upstream
 from gateway.errors import ConfigurationError, UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from gateway.http import address
 from gateway.http.client import Client
-from gateway.http.failures import AnswerTimeout, ExchangeError, Unconnected
+from gateway.http.dial import AnswerTimeout, ExchangeError, Unconnected
 from gateway.model.wire import UpstreamReply, UpstreamRequest
 
 _METHODS: Final = {"POST": b"POST", "GET": b"GET", "DELETE": b"DELETE"}

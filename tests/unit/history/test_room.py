@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from gateway.history.room import ISSUERS, NEWCOMERS, Room
+from gateway.history.registry import ISSUERS, NEWCOMERS, Room
 from gateway.model.caller import AuthMethod, Principal, User
 
 LIMIT = 20_000

@@ -17,7 +17,7 @@ import uvloop
 from gateway.http import client as clients
 from gateway.http.address import of_socket, of_url
 from gateway.http.client import HIGH_WATER, Client, OutboundConnection, Response
-from gateway.http.failures import AnswerTimeout, ExchangeError, Lost, Malformed, Unsendable
+from gateway.http.dial import AnswerTimeout, ExchangeError, Lost, Malformed, Unsendable
 from tests.unit.http.peer import OK, Peer, asking, serving
 
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.http.client import HIGH_WATER, OutboundConnection
-from gateway.http.failures import AnswerTimeout, Lost
+from gateway.http.dial import AnswerTimeout, Lost
 
 LATER = float("inf")
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"

@@ -14,8 +14,7 @@ import pytest
 
 from gateway.http import dial as dialling
 from gateway.http.address import of_socket
-from gateway.http.dial import interleave, race
-from gateway.http.failures import ConnectTimeout, Unconnected, Untrusted
+from gateway.http.dial import ConnectTimeout, Unconnected, Untrusted, interleave, race
 from tests.e2e.certificates import server as server_pair
 from tests.e2e.certificates import written
 from tests.unit.http.peer import OK, Peer, asking, serving

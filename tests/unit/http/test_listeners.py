@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from gateway.http import listeners
-from gateway.http.listeners import Listeners
+from gateway.http import keepalive as listeners
+from gateway.http.keepalive import Listeners
 
 
 class Reader:

@@ -17,7 +17,7 @@ from gateway.model.caller import AuthMethod, Credentials, Principal
 from gateway.model.decision import Refusal
 from gateway.model.wire import Disposition, Era, Message, UpstreamReply, UpstreamRequest
 from gateway.pipeline.admit import waits_for_news
-from gateway.pipeline.sessionless import refuse_unowned
+from gateway.pipeline.pipeline import refuse_unowned
 from gateway.pipeline.visibility import SUBSCRIBING
 from gateway.protocol.methods import TABLE, Method
 from gateway.response.stream import ResponseStream

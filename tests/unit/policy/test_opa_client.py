@@ -16,7 +16,7 @@ import pytest
 
 from gateway.config import OpaEngine
 from gateway.errors import PolicyBroken, PolicyLate, PolicyMalformed, PolicyUnavailable, PolicyUndefined
-from gateway.http.failures import AnswerTimeout
+from gateway.http.dial import AnswerTimeout
 from gateway.pipeline.completion import run_for_result
 from gateway.policy import opa_client as servers
 from gateway.policy.bundle_age import OpaLabels, Report
