@@ -154,6 +154,7 @@ PURE = (
     "gateway.policy.plan.format_functions",
     "gateway.policy.plan.functions",
     "gateway.policy.plan.generator",
+    "gateway.policy.plan.input_use",
     "gateway.policy.plan.intermediate",
     "gateway.policy.plan.network_functions",
     "gateway.policy.plan.numbers",

@@ -20,7 +20,7 @@ from gateway.policy.problems import DATA_FILES, GRANTS
 from gateway.policy.trial import Trial
 
 RULES: Final = "opa check"
-FAMILIES: Final = "families"
+PLAN: Final = "fields and families"
 LOADED: Final = "data, fixtures and speed"
 
 
@@ -55,7 +55,7 @@ async def checks(places: PolicyFolders, limit: float) -> Sequence[FolderCheck]:
     rules = _checked(RULES, lambda: _check_rules(places, policy, opa))
     found = [rules]
     if rules.state == "ok":
-        found.append(_checked(FAMILIES, lambda: _find_unasked(policy, opa)))
+        found.append(_checked(PLAN, lambda: _find_in_plan(policy, opa)))
     if not any(item.findings for item in found):
         found.append(await _try_policy(places, policy, limit))
     return [*found, _check_annotations(places.policy), _check_format(places, opa), _lint(places, policy)]
@@ -80,8 +80,9 @@ def _check_rules(places: PolicyFolders, policy: Bundle, opa: Path) -> list[str]:
     return list(dict.fromkeys([*found, *authoring.check_rules(policy, opa)]))
 
 
-def _find_unasked(policy: Bundle, opa: Path) -> list[str]:
-    return authoring.find_unasked(policy, bytes(authoring.compile_rules(policy, opa).plan), opa)
+def _find_in_plan(policy: Bundle, opa: Path) -> list[str]:
+    plan = bytes(authoring.compile_rules(policy, opa).plan)
+    return [*authoring.find_misuses(plan), *authoring.find_unasked(policy, plan, opa)]
 
 
 async def _try_policy(places: PolicyFolders, policy: Bundle, limit: float) -> FolderCheck:

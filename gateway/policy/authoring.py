@@ -1,7 +1,8 @@
 """Rules of an author, judged by the OPA program before a gateway evaluates their plan.
 
-OPA finds a misspelt field of the input, a rule that does not compile, and a test that fails. Of the plan, this module asks one
-thing more: the decision reaches each rule that refuses, asks or obliges. A family that nobody asks would let calls through.
+OPA finds a misspelt field of the input, a rule that does not compile, and a test that fails. Of the plan, this module asks two
+things more. No function reads a misspelt field of its argument. The decision reaches each rule that refuses, asks or obliges: a
+family that nobody asks would let calls through.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from gateway.policy.bundle import Bundle, Suite
 from gateway.policy.findings import CODE
 from gateway.policy.opa_program import ProgramOutput, read_version, require_opa, run_program
 from gateway.policy.overlay_rules import HIDES, ROOT, SETS
-from gateway.policy.plan import intermediate, paths, store
+from gateway.policy.plan import input_use, intermediate, paths, store
 from gateway.policy.plan.store import StoredPlan
 
 ENTRIES: Final = ("decision", "visibility", "leases", "explanation")
@@ -101,8 +102,14 @@ def judge(policy: Bundle, suites: Sequence[Suite], judged: StoredPlan | None = N
 def _judge_rules(policy: Bundle, opa: Path) -> StoredPlan:
     _require_none(check_rules(policy, opa))
     stored = compile_rules(policy, opa)
+    _require_none(find_misuses(bytes(stored.plan)))
     _require_none(find_unasked(policy, bytes(stored.plan), opa))
     return stored
+
+
+def find_misuses(plan: bytes) -> list[str]:
+    """Return each field of the input that a plan reads and no input has, also by way of functions."""
+    return input_use.find_misuses(intermediate.read_plan(plan), contract.schemas()["input.json"])
 
 
 def _require_none(found: Sequence[str]) -> None:

@@ -133,9 +133,21 @@ _SPELT: Final = {
 }
 
 
+_NANOSECONDS: Final = st.integers(-(2**62), 2**62) | st.integers(0, 10).map(lambda days: days * 86_400 * 10**9)
+_MOMENT: Final = _NANOSECONDS | st.tuples(
+    _NANOSECONDS, st.sampled_from(["", "UTC", "Europe/Berlin", "America/New_York", "nowhere"])
+).map(list)
+_MOMENTS: Final = {"time.add_date": 1, "time.clock": 1, "time.date": 1, "time.diff": 2, "time.weekday": 1}
+_DATES: Final = {"time.add_date": (st.integers(-300, 300) | _VALUE,) * 3}
+
+
 def _arguments(name: str) -> st.SearchStrategy[list[Any]]:
     if name.startswith("time.parse"):
         return st.tuples(_TIME | _VALUE).map(list)
+    if name in _MOMENTS:
+        return st.tuples(
+            *(_MOMENT | _MOMENT | _MOMENT | _VALUE for _ in range(_MOMENTS[name])), *_DATES.get(name, ())
+        ).map(list)
     if name in _SPELT:
         spelt = _SPELT[name]
         return st.tuples(*(spelt | spelt | spelt | _VALUE for _ in range(_arity(name)))).map(list)

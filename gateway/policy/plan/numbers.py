@@ -179,3 +179,27 @@ def _with_digits(value: Fraction, digits: int) -> Decimal:
         exponent, scaled = exponent - 1, scaled * 10
     written = tuple(int(digit) for digit in str(round(scaled)))
     return Decimal((1 if value < 0 else 0, written, exponent))
+
+
+def bits_and(a: Value, b: Value) -> Value:
+    return _integer(a, 1) & _integer(b, 2)
+
+
+def bits_or(a: Value, b: Value) -> Value:
+    return _integer(a, 1) | _integer(b, 2)
+
+
+def bits_xor(a: Value, b: Value) -> Value:
+    return _integer(a, 1) ^ _integer(b, 2)
+
+
+def bits_negate(a: Value) -> Value:
+    return ~_integer(a, 1)
+
+
+def _integer(value: Value, place: int) -> int:
+    """Return an operand that is an integer of any size."""
+    found = number(value, place)
+    if found != int(found):
+        raise EvaluationFailed(f"operand {place} must be an integer")
+    return int(found)

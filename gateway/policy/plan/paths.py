@@ -80,7 +80,11 @@ def _reads(blocks: Iterable[Block], held: dict[int, Path], plan: Plan) -> Iterat
                     held[statement.local("target")] = path
             if statement.type == "DotStmt" and path is not None:
                 yield path, f"{plan.files[statement.fields['file']]}:{statement.row}"
-            yield from _reads(statement.inner, held, plan)
+            if statement.type == "WithStmt":
+                replaced = statement.local("local")
+                yield from _reads(statement.inner, {name: at for name, at in held.items() if name != replaced}, plan)
+            else:
+                yield from _reads(statement.inner, held, plan)
 
 
 def _path_of(statement: Statement, held: Mapping[int, Path], plan: Plan) -> Path | None:

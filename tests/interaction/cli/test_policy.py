@@ -86,7 +86,7 @@ def test_what_would_not_be_put_into_force_is_found(opagate: Opagate, tmp_path: P
     states = {item["name"]: item["state"] for item in done.json["checks"]}
 
     assert done.status == 1
-    assert states["families"] == "fail"
+    assert states["fields and families"] == "fail"
     assert "decision.rego:" in opagate("policy", "check", "--path", "p").out
 
 
