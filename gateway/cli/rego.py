@@ -82,7 +82,8 @@ def _check_rules(places: PolicyFolders, policy: Bundle, opa: Path) -> list[str]:
 
 def _find_in_plan(policy: Bundle, opa: Path) -> list[str]:
     plan = bytes(authoring.compile_rules(policy, opa).plan)
-    return [*authoring.find_misuses(plan), *authoring.find_unasked(policy, plan, opa)]
+    guards = authoring.find_void_guards(policy.modules, opa)
+    return [*authoring.find_misuses(plan), *guards, *authoring.find_unasked(policy, plan, opa)]
 
 
 async def _try_policy(places: PolicyFolders, policy: Bundle, limit: float) -> FolderCheck:

@@ -38,11 +38,19 @@ _MAY_FIND: Final = re.compile(r"\b(denials|asks|obligations|hides|overlay)\b")
 _DECISION: Final = "gateway/decision/result"
 _LEFT_OUT: Final = frozenset({"col", "end_col", "end_row"})
 """Parts of places in Rego that nothing here reads, a fifth of a plan."""
-_HEADS: Final = """[{"file": file, "package": [part.value | some part in array.slice(tree.package.path, 1, 100)], "heads": [rule.head | some rule in object.get(tree, "rules", [])]} |
+_HEADS: Final = """[module |
 	some file, text in input
 	tree := rego.parse_module(file, text)
+	rules := object.get(tree, "rules", [])
+	module := {
+		"file": file,
+		"package": [part.value | some part in array.slice(tree.package.path, 1, 100)],
+		"imports": [found | some found in object.get(tree, "imports", [])],
+		"heads": [object.union(rule.head, {"default": object.get(rule, "default", false)}) | some rule in rules],
+		"negated": [found.terms | some rule in rules; walk(rule, [_, found]); found.negated; is_array(found.terms)],
+	}
 ]"""
-"""The question for the heads of all rules."""
+"""The question for the heads of all rules, and for the calls that are negated."""
 _AUTHOR: Final = "mend the rule; `opagate policy check` tries it again"
 _FORM: Final = 'write `denials contains {"code": "family/name", "facts": ["/resource/id"]} if { … }`'
 
@@ -103,6 +111,7 @@ def _judge_rules(policy: Bundle, opa: Path) -> StoredPlan:
     _require_none(check_rules(policy, opa))
     stored = compile_rules(policy, opa)
     _require_none(find_misuses(bytes(stored.plan)))
+    _require_none(find_void_guards(policy.modules, opa))
     _require_none(find_unasked(policy, bytes(stored.plan), opa))
     return stored
 
@@ -201,22 +210,107 @@ def find_unasked(policy: Bundle, plan: bytes, opa: Path) -> list[str]:
         return []
     decided, reached = paths.find_reached(read, [_DECISION]), paths.find_reached(read, names)
     may_find = ((file, text) for file, text in policy.modules if _MAY_FIND.search(file) or _MAY_FIND.search(text))
-    heads = list(_read_heads(may_find, opa))
+    heads = [head for module in _read_modules(may_find, opa) for head in module.heads]
     found = [*_outside(heads), *(said for head in heads for said in _of_rule(head, decided, reached))]
     return list(dict.fromkeys([*found, *_silent_families(heads, reached)]))
 
 
-def _read_heads(modules: Iterable[tuple[str, str]], opa: Path) -> Iterator[RuleHead]:
+@dataclass(frozen=True, slots=True)
+class ReadModule:
+    """One module, as OPA reads it. `imports` are full paths by their names; `negated` are the terms of negated calls."""
+
+    file: str
+    package: tuple[str, ...]
+    imports: Mapping[str, tuple[str, ...]]
+    heads: tuple[RuleHead, ...]
+    negated: tuple[list[dict[str, Any]], ...]
+
+
+def _read_modules(modules: Iterable[tuple[str, str]], opa: Path) -> list[ReadModule]:
     with tempfile.TemporaryDirectory(prefix="opagate-policy-") as name:
         texts = Path(name) / "texts.json"
         texts.write_text(json.dumps(dict(modules)), "utf-8")
         done = run_program(opa, "eval", "--format", "raw", "--strict-builtin-errors", "--input", str(texts), _HEADS)
     if done.status != 0:
         raise PolicyBroken(f"OPA cannot read the rules: {'; '.join(done.lines[:5])}", _AUTHOR)
-    for module in cast("list[dict[str, Any]]", json.loads(done.written)):
-        for fields in module["heads"]:
-            path = (*module["package"], str(fields["ref"][0]["value"]))
-            yield RuleHead(module["file"], path, fields)
+    return [_read_module(module) for module in cast("list[dict[str, Any]]", json.loads(done.written))]
+
+
+def _read_module(found: dict[str, Any]) -> ReadModule:
+    file, package = str(found["file"]), tuple(map(str, found["package"]))
+    heads = [RuleHead(file, (*package, str(fields["ref"][0]["value"])), fields) for fields in found["heads"]]
+    imports: dict[str, tuple[str, ...]] = {}
+    for each in found["imports"]:
+        path = tuple(str(part["value"]) for part in each["path"]["value"])
+        imports[each.get("alias") or path[-1]] = path
+    return ReadModule(file, package, imports, tuple(heads), tuple(found["negated"]))
+
+
+# --- negation ----------------------------------------------------------------------------------------
+
+
+def find_void_guards(modules: Sequence[tuple[str, str]], opa: Path) -> list[str]:
+    """Return each `not` around a call with an operand that may be missing: then the rule has no value, and guards nothing."""
+    read, texts = _read_modules(modules, opa), dict(modules)
+    always = {head.path for module in read for head in module.heads if head.is_partial_set or head.fields["default"]}
+    own = {head.path for module in read for head in module.heads if "args" in head.fields}
+    found = [
+        _describe_guard(module.file, called, texts[module.file])
+        for module in read
+        for terms in module.negated
+        for called, operands in [_hoisted(terms)]
+        if any(_may_lack_value(term, module, always, own) for term in operands)
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _hoisted(terms: Sequence[dict[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
+    """Return the function of a negated call, and the operands that have to have a value. A side of `==` need not."""
+    name, *operands = terms
+    called = ".".join(str(part["value"]) for part in name["value"])
+    is_equality = called in {"eq", "equal"}
+    return called, [term for term in operands if not is_equality or term["type"] != "ref"]
+
+
+def _describe_guard(file: str, called: str, text: str) -> str:
+    line = next((number for number, line in enumerate(text.splitlines(), 1) if f"not {called}(" in line), 0)
+    place = f"{file}:{line}" if line else file
+    return (
+        f"{place}: `not` stands around {called}, which has no value where its operand is missing, so it guards nothing;"
+        " give what is negated a rule or a function of its own, and negate its name"
+    )
+
+
+def _may_lack_value(
+    term: dict[str, Any], module: ReadModule, always: set[tuple[str, ...]], own: set[tuple[str, ...]]
+) -> bool:
+    """Return whether an operand may be missing: a reference, or a call of a function of the policy. A comprehension never is."""
+    match term["type"]:
+        case "ref":
+            # An input there always is; a name alone is a variable with a value.
+            is_whole = len(term["value"]) == 1 and term["value"][0]["value"] not in module.imports
+            return not is_whole and _full_path(term["value"], module) not in always
+        case "call":
+            name, *operands = term["value"]
+            is_own = _full_path(name["value"], module) in own
+            return is_own or any(_may_lack_value(each, module, always, own) for each in operands)
+        case "array" | "set":
+            return any(_may_lack_value(each, module, always, own) for each in term["value"])
+        case "object":
+            return any(_may_lack_value(each, module, always, own) for pair in term["value"] for each in pair)
+        case _:
+            return False
+
+
+def _full_path(parts: Sequence[dict[str, Any]], module: ReadModule) -> tuple[str, ...]:
+    """Return the path below `data` that a reference names, as far as its parts are written out."""
+    names = tuple(str(part["value"]) for part in parts)
+    first, *rest = names
+    if first == "data":
+        return tuple(rest)
+    if first in module.imports:
+        return (*module.imports[first], *rest)[1:]
+    return (*module.package, *names)
 
 
 def _outside(heads: Iterable[RuleHead]) -> Iterator[str]:

@@ -41,7 +41,7 @@ class _Schema:
     def node(self, place: str) -> Mapping[str, Any]:
         found: Any = self._schema
         for step in place.split("/")[1:]:
-            found = cast("Any", found)[int(step) if isinstance(found, list) else step]
+            found = found[int(step) if type(found) is list else step]
         return cast("Mapping[str, Any]", found)
 
     def resolve(self, place: str) -> Nodes:

@@ -138,6 +138,77 @@ def test_a_package_of_the_policy_in_a_file_of_an_overlay_is_refused():
     assert found == ["overlay/x.rego: gateway.lib.x is no package of an overlay"]
 
 
+GUARDS = """package overlay.x
+
+members contains 1
+
+given(x) if x
+
+same(x) := x
+
+named if input.resource
+
+default sure := false
+
+guarded(call) if {{
+	y := call.version
+	{}
+}}
+"""
+
+
+@pytest.mark.parametrize(
+    "guard",
+    [
+        "not is_string(input.x)",
+        "not input.x > 3",
+        'not startswith(call.a.b, "x")',
+        "not given(same(call))",
+        'not lower(input.x) == "a"',
+        "not input.x in {1}",
+        "not 1 in input.x",
+        "not data.overlay.x.named in {1}",
+        "every z in [1] { not is_string(input.x[z]) }",
+        "1 in [1 | not is_string(call.x)]",
+    ],
+)
+def test_a_guard_that_has_no_value_where_a_fact_is_missing_is_refused(guard: str):
+    """In OPA the whole rule has no value then, so a denial would not hold."""
+    (found,) = _guards(GUARDS.format(guard))
+
+    assert found.startswith("overlay/x.rego")
+    assert "guards nothing" in found
+
+
+@pytest.mark.parametrize(
+    "guard",
+    [
+        "not input.x",
+        "not input.x == 1",
+        "not named",
+        "not given(call)",
+        "not is_array(y)",
+        "not count({1 | input.y}) > 0",
+        "not members == set()",
+        "not count(data.overlay.x.members) > 1",
+        "not data.overlay.x.sure in {1}",
+        "not given(call) with input as {}",
+    ],
+)
+def test_a_guard_that_always_has_a_value_passes(guard: str):
+    assert _guards(GUARDS.format(guard)) == []
+
+
+def _guards(text: str) -> list[str]:
+    return authoring.find_void_guards([("overlay/x.rego", text)], opa_program.require_opa("this test"))
+
+
+def test_the_shipped_policy_has_no_void_guards():
+    policy = folders.read_policy(PolicyFolders(find_shipped()))
+
+    assert authoring.find_void_guards(policy.modules, opa_program.require_opa("this test")) == []
+
+
 @pytest.mark.parametrize("name", ["http.send", "time.now_ns", "rand.intn", "opa.runtime", "io.jwt.decode"])
 async def test_a_function_out_of_the_bounds_of_a_policy_is_refused_by_name(name: str, tree: Tree):
     arguments = {"http.send": '{"url": "x"}', "rand.intn": '"a", 2', "io.jwt.decode": "input.action.name"}.get(name, "")
