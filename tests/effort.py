@@ -33,6 +33,11 @@ def at_most(seconds: float = float("inf")) -> Generator[Effort]:
     assert effort.seconds < seconds, f"it took {effort.seconds:.2f} of {seconds:.2f} s of a usual machine"
 
 
+def here(seconds: float) -> float:
+    """Return seconds of a usual machine as seconds of this machine, if it is slower now."""
+    return seconds * max(1.0, _fixed_work() / _USUAL)
+
+
 def _fixed_work() -> float:
     """Return the seconds of a processor that a fixed piece of work takes now."""
     begun = time.thread_time()

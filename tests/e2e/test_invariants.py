@@ -434,7 +434,7 @@ def test_invariant_9_what_is_counted_is_counted_before_the_call_goes_on(
         with ThreadPoolExecutor(10) as threads:
             held = [threads.submit(Caller(gateway).call, "hold", key="parallel") for _ in range(10)]
             try:
-                until(lambda: sum(one.done() for one in held) >= 7)
+                until(lambda: sum(one.done() for one in held) >= 7 and len(calls(recorder)) >= 3)
                 assert len(calls(recorder)) == 3
             finally:
                 recorder.release("parallel")

@@ -20,7 +20,7 @@ from gateway.model.content import Sighting
 from gateway.model.facts import CredentialFact, SessionFacts, TaskLabels
 from gateway.model.lease import HeldLease, OpenLeases
 from gateway.model.signal import SIGNAL_TYPES, SignalFact
-from gateway.model.target import Effect, Labels, Pin, Role, Sensitivity, Target, TargetCredential
+from gateway.model.target import Effect, Labels, Pin, Role, Sensitivity, System, Target, TargetCredential
 from gateway.model.task import Contract, Task
 from gateway.policy import contract, document
 
@@ -198,6 +198,35 @@ def test_every_fact_that_is_known_has_its_name_in_the_contract():
         "followed": ["/url"],
         "approvals_used": 4,
     }
+
+
+RARE_FACTS: dict[str, Any] = {
+    "assumed_write_audiences": ["w"],
+    "unnamed_systems": ["u"],
+    "unnamed_destinations": 3,
+    "own_destinations": 2,
+    "known_destinations": ["d"],
+    "named_accounts": ["ada"],
+    "unsourced": ["/s"],
+    "call_own_destinations": 1,
+    "raises": {"audiences": 6},
+    "approved": {"audiences": 5},
+    "unread": ["/n"],
+    "recorded": ["/r"],
+    "dictated": "quotes",
+}
+
+
+def test_no_fact_of_the_contract_is_left_out():
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in RARE_FACTS.items()}
+    given["assumed_write_audiences"] = frozenset({"w"})
+    given["confidential_systems"] = (System("hr", "acme", None),)
+
+    session = _read(document.session(structs.replace(ALL_FACTS, **given)))
+
+    assert session.keys() == set(contract.SessionInput.__struct_fields__)
+    assert {name: session[name] for name in RARE_FACTS} == RARE_FACTS
+    assert session["confidential_systems"] == [{"audience": "hr", "tenant": "acme"}]
 
 
 def test_a_fact_of_nothing_is_not_an_absent_fact():

@@ -16,7 +16,7 @@ from gateway.policy import bundle, folders, probes, speed
 from gateway.policy.bundle import Bundle
 from gateway.policy.folders import PolicyFolders, find_shipped
 from gateway.policy.probes import Probe
-from tests import tiny_policy
+from tests import effort, tiny_policy
 from tests.compiled_policy import compiled
 
 LIMIT = 0.1
@@ -68,8 +68,8 @@ def test_the_shipped_policy_and_usual_grants_are_fast_enough(tmp_path: Path):
         for upstream in range(10)
     }
 
-    assert _refusal(bundle.read_folder(find_shipped())) == ""
-    assert _refusal(_with_grants(tmp_path, usual)) == ""
+    assert _refusal(bundle.read_folder(find_shipped()), effort.here(LIMIT)) == ""
+    assert _refusal(_with_grants(tmp_path, usual), effort.here(LIMIT)) == ""
 
 
 def test_the_grants_beside_a_slow_call_are_named(tmp_path: Path):

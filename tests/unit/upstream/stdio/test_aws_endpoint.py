@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import httpx2
 import pytest
 
+from gateway.config.hand_over import HandOver
 from gateway.model.wire import HandedCredential
 from gateway.upstream.stdio.aws_endpoint import ContainerEndpoint
+from gateway.upstream.stdio.handed import HandedProcess
 
 TOKEN = "token-of-a-process-4f1c"
 FIELDS = (("access_key_id", "AK"), ("secret_access_key", "SK"), ("session_token", "ST"))
@@ -83,3 +86,18 @@ async def test_a_closed_endpoint_listens_no_more(endpoint: ContainerEndpoint):
 
     with pytest.raises(httpx2.ConnectError):
         await ask(variables)
+
+
+@pytest.mark.parametrize("end", [HandedProcess.withdraw, HandedProcess.finish])
+async def test_a_credential_that_is_withdrawn_is_given_no_more(
+    endpoint: ContainerEndpoint, tmp_path: Path, end: Callable[[HandedProcess], None]
+):
+    lent = HandedCredential("lease-1", "t1", 1.0, "ST", FIELDS, 60.0, token=TOKEN)
+    process = HandedProcess(HandOver(aws_container=True), lent, tmp_path, endpoint)
+    variables = dict(process.variables)
+    assert (await ask(variables)).json()["SecretAccessKey"] == "SK"
+
+    end(process)
+
+    assert (await ask(variables)).status_code == 403
+    process.finish()
