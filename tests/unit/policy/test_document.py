@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import jsonschema
 import msgspec
@@ -218,7 +218,10 @@ RARE_FACTS: dict[str, Any] = {
 
 
 def test_no_fact_of_the_contract_is_left_out():
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in RARE_FACTS.items()}
+    given: dict[str, Any] = {
+        name: tuple(cast("list[str]", value)) if isinstance(value, list) else value
+        for name, value in RARE_FACTS.items()
+    }
     given["assumed_write_audiences"] = frozenset({"w"})
     given["confidential_systems"] = (System("hr", "acme", None),)
 
