@@ -25,8 +25,8 @@ from benchmarks.gateway.load import Load, run
 from benchmarks.gateway.memory import memory
 from benchmarks.gateway.minting import minting
 from benchmarks.gateway.report import Measured, cost_between, picture, ratios, table
-from gateway.native import binding
-from gateway.native.choice import choose
+from gateway import native
+from gateway.native import choose
 
 LOADS = (Load(1, pause=0.005), Load(1), Load(16), Load(64))
 DOCS = targets.ROOT / "docs/benchmarks"
@@ -100,7 +100,7 @@ def measure_all(folder: Path, options: argparse.Namespace) -> None:
 def one_call(folder: Path, options: argparse.Namespace) -> bool:
     """Count what a call enters in this process. Return whether each figure reaches its goal."""
     os.sched_setaffinity(0, {targets.TARGET_CORE})
-    binding.bind(choose(options.core))
+    native.bind(choose(options.core))
     found = call_path(folder / "path", quick=options.quick)
     print(found.table())
     return found.is_within_goals()

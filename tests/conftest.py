@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-from gateway.native import binding
-from gateway.native.choice import choose
+from gateway import native
+from gateway.native import choose
 from tests.conformance.run import Node
 from tests.machine import MISSING, skip_or_fail
 from tests.servers.echo import Recorder
@@ -49,7 +49,7 @@ def pytest_configure() -> None:
     settings.register_profile(ANYWHERE, settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile(ANYWHERE)
     if os.environ.get("OPAGATE_TEST_CORE") == "native":
-        binding.bind(choose("native"))
+        native.bind(choose("native"))
 
 
 def pytest_collection_finish() -> None:

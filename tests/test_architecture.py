@@ -238,7 +238,7 @@ CACHES = {
 
 
 NATIVE = {("gateway.words.words", "distinctive"), ("gateway.words.words", "digests")}
-"""The functions that `gateway.native.binding` replaces."""
+"""The functions that `gateway.native.bind` replaces."""
 
 
 @cache

@@ -232,6 +232,7 @@ def _configure(kind: Kind, url: str) -> dict[str, Any]:
         "policy": {"grants": "grants.yaml", "engine": {"kind": "embedded", "deadline": "20s"}},
         "approvals": {"hold": "30s"},
         "limits": {"task": {"denials": _UNSPENT}},
+        "history": {"tasks": 40_000},
         "telemetry": {"level": "error"},
         "upstreams": upstreams,
         "state": "state",

@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from gateway import free_memory
+from gateway import free_memory, native
 from gateway.app.assembly import open_gateway
 from gateway.app.stopping import Stopping
 from gateway.composition import Gateway
 from gateway.config import Configuration
 from gateway.http.edge import Edge, Handlers
 from gateway.http.server import Server, tls_context
-from gateway.native import binding
-from gateway.native.choice import REMEDY, choose
+from gateway.native import REMEDY, choose
 from gateway.pages import PROBES, build_pages
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ async def run(
 def _bind_core(configuration: Configuration) -> None:
     """Use the native core or Python, as configured, before any part is made. Raises `ConfigurationError`."""
     choice = choose(configuration.core)
-    binding.bind(choice)
+    native.bind(choice)
     log.info("core.chosen", core=choice.name)
     if choice.unfit is not None:
         log.warning("core.unfit", problem=choice.unfit, remedy=REMEDY)

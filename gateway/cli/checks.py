@@ -36,7 +36,7 @@ from gateway.identity.identities import Identities
 from gateway.journal import recovery, storage
 from gateway.journal.chain import Chain
 from gateway.model.target import Pin
-from gateway.native.choice import choose
+from gateway.native import choose
 from gateway.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.policy import folders
 from gateway.policy.folders import PolicyFolders

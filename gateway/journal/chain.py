@@ -102,7 +102,7 @@ class Chain:
             inner,
             prev.encode(),
         )
-        # `core/src/journal.rs` has this function too: change both. The digests are taken in place: this runs for each entry, and a method would be entered twice.
+        # The digests are taken in place: this runs for each entry, and a method would be entered twice.
         state, outer = self._inner.copy(), self._outer
         state.update(covered)
         if outer is None:

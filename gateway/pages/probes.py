@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.journal.chain import timestamp
-from gateway.native.choice import describe_choice
+from gateway.native import describe_choice
 from gateway.pages.responses import ReplyResponse, json_response
 from gateway.pipeline.readiness import list_problems
 from gateway.protocol.replies import Reply

@@ -28,7 +28,7 @@ from gateway.json.lex import Unescaper, decode_text
 from gateway.json.walk import leaves
 from gateway.model.target import Role
 from gateway.model.wire import Disposition, Era, Json, JsonObject, Kind, Message
-from gateway.native.binding import PYTHON_WORDS
+from gateway.native import PYTHON_WORDS
 from gateway.response.filter import MessageFilter
 from gateway.words import own_words, words
 from gateway.words.grounds import grounds

@@ -6,8 +6,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from gateway.native.choice import MODULE, choose
-from gateway.native.core import Core
+from gateway.native import MODULE, Core, choose
 from tests.machine import MISSING
 
 

@@ -9,10 +9,9 @@ from typing import NoReturn
 
 import pytest
 
+from gateway import native
 from gateway.errors import ConfigurationError
-from gateway.native import binding
-from gateway.native.choice import PYTHON, Choice, choose, chosen_core
-from gateway.native.core import INTERFACE, Core
+from gateway.native import INTERFACE, PYTHON, Choice, Core, choose, describe_choice
 from gateway.words import words
 
 ABSENT = "opagate_core_that_is_absent"
@@ -21,9 +20,9 @@ ABSENT = "opagate_core_that_is_absent"
 @pytest.fixture
 def bound():
     """Bind as before when the test has ended."""
-    before = chosen_core()
+    before = (words.distinctive, words.digests)
     yield
-    binding.bind(Choice(before))
+    words.distinctive, words.digests = before
 
 
 @pytest.fixture
@@ -94,10 +93,10 @@ def test_a_failure_in_the_core_is_an_exception_that_names_its_place_alone(core: 
 
 @pytest.mark.usefixtures("bound")
 def test_a_bound_core_takes_the_place_of_the_functions_in_python(core: Core):
-    binding.bind(Choice(core))
-    assert chosen_core() is core
-    assert (words.distinctive, words.digests) != binding.PYTHON_WORDS
+    native.bind(Choice(core))
+    assert describe_choice() == "native"
+    assert (words.distinctive, words.digests) != native.PYTHON_WORDS
 
-    binding.bind(PYTHON)
-    assert chosen_core() is None
-    assert (words.distinctive, words.digests) == binding.PYTHON_WORDS
+    native.bind(PYTHON)
+    assert describe_choice() == "python"
+    assert (words.distinctive, words.digests) == native.PYTHON_WORDS

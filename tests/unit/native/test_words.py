@@ -10,8 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.native.binding import PYTHON_WORDS
-from gateway.native.core import Core, Words
+from gateway.native import PYTHON_WORDS, Core, Words
 from gateway.words import words
 
 DISTINCTIVE, DIGESTS = PYTHON_WORDS

@@ -1,18 +1,52 @@
-"""The choice between the native core and Python, made once at the start of a process."""
+"""The native core, an option: functions of the gateway in Rust (`core/`). The Python of the gateway is their specification.
+
+Callers name these functions by their module (`words.digests`), so a call costs no test of the choice.
+"""
 
 from __future__ import annotations
 
 import importlib
-from typing import Final, Literal, NamedTuple, TypeAlias, cast
+from collections.abc import Callable, Iterable
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias, cast
 
 from gateway.errors import ConfigurationError
-from gateway.native.core import INTERFACE, Core
+from gateway.words import words
 
+INTERFACE: Final = 6
+"""The version of the interface. `core/src/lib.rs` has it too; both grow with each change of a function or of its results."""
+PYTHON_WORDS: Final = (words.distinctive, words.digests)
+"""The functions in Python, which are the specification."""
 Wanted: TypeAlias = Literal["auto", "python", "native"]
 """The setting `core`."""
 MODULE: Final = "opagate_core"
 REMEDY: Final = "build it with `make core`"
 _ABSENT: Final = "it is not installed"
+
+
+class Words(Protocol):
+    """The words of texts."""
+
+    def distinctive(self, text: str) -> set[bytes]:
+        """Return the same as `words.distinctive`."""
+        ...
+
+    def digests(self, words: Iterable[bytes], key: bytes) -> frozenset[int]:
+        """Return the same as `words.digests`."""
+        ...
+
+
+class Core(Protocol):
+    """The module `opagate_core`."""
+
+    INTERFACE: int
+
+    def fail(self) -> None:
+        """Raise the exception of a defect."""
+        ...
+
+    def Words(self, common: list[bytes], accounts: Callable[[str], list[bytes]]) -> Words:  # noqa: N802 - a class
+        """Return the search for words."""
+        ...
 
 
 class Choice(NamedTuple):
@@ -28,23 +62,20 @@ class Choice(NamedTuple):
 
 
 PYTHON: Final = Choice(None)
-_in_use = PYTHON
 
 
-def use(choice: Choice) -> None:
-    """Remember the choice of this process, for objects that are made from now on."""
-    global _in_use  # noqa: PLW0603 - one choice for the process
-    _in_use = choice
-
-
-def chosen_core() -> Core | None:
-    """Return the core in use, `None` for Python."""
-    return _in_use.core
+def bind(choice: Choice) -> None:
+    """Put the functions of a core, or of Python, into their places. For the start of a process."""
+    if choice.core is None:
+        words.distinctive, words.digests = PYTHON_WORDS
+        return
+    native = choice.core.Words(sorted(words.COMMON), words.accounts)
+    words.distinctive, words.digests = native.distinctive, native.digests
 
 
 def describe_choice() -> str:
     """Return the name of the implementation in use."""
-    return _in_use.name
+    return "python" if (words.distinctive, words.digests) == PYTHON_WORDS else "native"
 
 
 def choose(wanted: Wanted, module: str = MODULE) -> Choice:
