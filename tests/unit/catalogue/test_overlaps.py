@@ -132,6 +132,12 @@ def test_patterns_within_and_meeting_agree_with_the_matcher():
             )
 
 
+@pytest.mark.parametrize(("one", "other"), [("a", "b"), ("ab", "a"), ("a?", "a"), ("?", ""), ("a*b", "a*c")])
+def test_patterns_without_a_common_text_do_not_meet(one: str, other: str):
+    assert not may_both_match(one, other)
+    assert not may_both_match(other, one)
+
+
 def test_long_patterns_end_quickly():
     assert not may_both_match("a*" * 90 + "x", "a*" * 90 + "y")
     assert is_within("a" * 3000, "*")

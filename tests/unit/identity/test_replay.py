@@ -38,3 +38,9 @@ def test_one_key_cannot_fill_the_memory_for_others():
     memory = ReplayMemory(80, capacity=10, share=2)
     assert [memory.use("greedy", str(n), 0) for n in range(3)] == ["fresh", "fresh", "full"]
     assert memory.use("other", "p", 0) == "fresh"
+
+
+def test_a_key_keeps_to_its_share_while_its_older_proofs_are_forgotten():
+    memory = ReplayMemory(80, capacity=10, share=3)
+    assert [memory.use("greedy", str(n), 40 * n) for n in range(3)] == ["fresh"] * 3
+    assert [memory.use("greedy", str(n), 80.1) for n in (3, 4)] == ["fresh", "full"]
