@@ -100,8 +100,8 @@ def test_a_wrong_annotation_is_told_by_file_and_line(generate: ModuleType, repos
 def test_every_command_and_every_setting_has_a_meaning(generate: ModuleType, repository: Path):
     _run(generate, repository)
 
-    commands = (repository / PATHS[4]).read_text(encoding="utf-8")
-    settings = (repository / PATHS[5]).read_text(encoding="utf-8")
+    commands = (repository / "docs/reference/cli.md").read_text(encoding="utf-8")
+    settings = (repository / "docs/reference/configuration.md").read_text(encoding="utf-8")
     sections = commands.split("\n## ")[1:]
     assert {"opagate up", "opagate journal tail", "opagate catalogue pin"} < {part.split("\n")[0] for part in sections}
     assert all("Example: `opagate " in part for part in sections)
