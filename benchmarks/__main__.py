@@ -183,6 +183,7 @@ def measure(folder: Path, *, rounds: int, seconds: float, without: list[str]) ->
             "transport": lambda: targets.transport(folder / "transport", base.request.url),
             "embedded": lambda: targets.opagate(folder / "embedded", base.request.url, engine="embedded"),
             "opa": lambda: targets.opagate(folder / "opa", base.request.url, engine="opa"),
+            "here": lambda: targets.opagate(folder / "here", base.request.url, engine="here"),
             "constant": lambda: targets.opagate(folder / "constant", base.request.url, engine="constant"),
             "envoy": lambda: targets.envoy(folder / "envoy", base.request.url),
             "agentgateway": lambda: _agentgateway(folder / "agentgateway", base.request.url),

@@ -21,10 +21,14 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from benchmarks.gateway import agentgateway as agentgateway_parts
 from benchmarks.gateway.envoy import configuration
 from benchmarks.gateway.load import Request
 from gateway.identity import development
+from gateway.policy.authoring import ENTRIES
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / ".tools"
@@ -212,11 +216,11 @@ def opagate(folder: Path, upstream: str, *, engine: str) -> Generator[Target]:
     each call without a decision."""
     folder.mkdir(parents=True, exist_ok=True)
     port, socket_path = free_port(), folder / "opa.sock"
-    policy = (
-        f"{{engine: {{kind: opa, url: 'unix://{socket_path}', deadline: 5s}}}}"
-        if engine == "opa"
-        else "{grants: grants.yaml}"
-    )
+    policy = {
+        "opa": f"{{engine: {{kind: opa, url: 'unix://{socket_path}', deadline: 5s}}}}",
+        "here": f"{{engine: {{kind: opa, url: 'unix://{socket_path}', deadline: 5s, evaluate: here,"
+        f" bundle: '{folder}/bundle.tar.gz', bundle_key: '{folder}/key.pem'}}}}",
+    }.get(engine, "{grants: grants.yaml}")
     (folder / "grants.yaml").write_text(GRANTS)
     (folder / "gateway.yaml").write_text(
         f"listen: 127.0.0.1:{port}\nidentity: [{{kind: development}}]\npolicy: {policy}\n"
@@ -227,7 +231,7 @@ def opagate(folder: Path, upstream: str, *, engine: str) -> Generator[Target]:
     module = "benchmarks.gateway.constant" if engine == "constant" else "gateway"
     command = [sys.executable, "-m", module, "serve", "--config", str(folder / "gateway.yaml")]
     with (
-        _opa(folder, socket_path) if engine == "opa" else nullcontext(()) as opa_pids,
+        _opa(folder, socket_path, engine) if engine in {"opa", "here"} else nullcontext(()) as opa_pids,
         process(command, core=TARGET_CORE, folder=folder) as running,
     ):
         origin = f"http://127.0.0.1:{port}"
@@ -243,22 +247,36 @@ def token(folder: Path, origin: str, agent: str = "bench") -> str:
 
 
 @contextmanager
-def _opa(folder: Path, socket_path: Path) -> Generator[tuple[int, ...]]:
+def _opa(folder: Path, socket_path: Path, engine: str) -> Generator[tuple[int, ...]]:
     bundle = folder / "policy"
     subprocess.run(["cp", "-r", str(ROOT / "rego"), str(bundle)], check=True)
     (bundle / "gateway/grants/data.yaml").write_text(GRANTS)
-    with _opa_server(folder / "opa", f"unix://{socket_path}", bundle) as running:
+    source = _signed_bundle(folder, bundle) if engine == "here" else [bundle]
+    with _opa_server(folder / "opa", f"unix://{socket_path}", *source) as running:
         deadline = time.monotonic() + 20
         while not socket_path.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         yield (running.pid,)
 
 
+def _signed_bundle(folder: Path, rego: Path) -> list[str | Path]:
+    """Write a signed bundle with a plan. Return the words by which OPA loads it."""
+    made, pem = ec.generate_private_key(ec.SECP256R1()), serialization.Encoding.PEM
+    private, public, packed = folder / "signing.pem", folder / "key.pem", folder / "bundle.tar.gz"
+    private.write_bytes(made.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    public.write_bytes(made.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo))
+    command = [TOOLS / "opa", "build", "--bundle", rego, "--target=plan", "--revision=bench", "--ignore=*_test.rego"]
+    command += [f"--entrypoint=gateway/{entry}/result" for entry in ENTRIES]
+    command += ["--signing-key", private, "--signing-alg=ES256", "--output", packed]
+    subprocess.run(command, check=True, capture_output=True)
+    return [packed, "--verification-key", public, "--signing-alg=ES256"]
+
+
 @contextmanager
-def _opa_server(folder: Path, address: str, bundle: Path) -> Generator[subprocess.Popen[bytes]]:
+def _opa_server(folder: Path, address: str, *source: str | Path) -> Generator[subprocess.Popen[bytes]]:
     """OPA with a bundle, on the core of the targets."""
     command = [str(TOOLS / "opa"), "run", "--server", f"--addr={address}", "--log-level=error"]
-    command += ["--optimize-store-for-read-speed", "--bundle", str(bundle)]
+    command += ["--optimize-store-for-read-speed", "--bundle", *map(str, source)]
     with process(command, core=TARGET_CORE, folder=folder, GOMAXPROCS="1", GOGC="400") as running:
         yield running
 
