@@ -18,7 +18,7 @@ from gateway.model.call import ActionName, Call, Context
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.model.content import Sighting
 from gateway.model.facts import CredentialFact, SessionFacts, TaskLabels
-from gateway.model.lease import HeldLease, OpenLeases
+from gateway.model.lease import OpenLeases
 from gateway.model.signal import SIGNAL_TYPES, SignalFact
 from gateway.model.target import Effect, Labels, Pin, Role, Sensitivity, System, Target, TargetCredential
 from gateway.model.task import Contract, Task
@@ -482,24 +482,6 @@ def test_any_mapping_can_be_arguments():
     assert _read(document.decision(PRINCIPAL, call, CONTEXT, FACTS))["arguments"] == {"x": {"y": 1}}
 
 
-def test_a_value_that_is_not_json_is_a_type_error():
-    with pytest.raises(TypeError, match="object"):
-        document.encode({"context": object()})  # type: ignore[dict-item] - the point
-
-
-@pytest.mark.parametrize(
-    ("seconds", "written"),
-    [
-        (1e300, "9999-12-31T23:59:59Z"),
-        (-5.0, "1970-01-01T00:00:00Z"),
-        (math.nan, "1970-01-01T00:00:00Z"),
-        (0.25, "1970-01-01T00:00:00.250000Z"),
-    ],
-)
-def test_a_time_that_the_calendar_cannot_write_becomes_its_nearest_end(seconds: float, written: str):
-    assert document.timestamp(seconds) == written
-
-
 def test_a_lent_credential_and_the_open_leases_are_told():
     target = dataclasses.replace(TARGET, credential=TargetCredential("exchange", "at_once", 60))
     context = structs.replace(CONTEXT, leases=OpenLeases(open=3, stuck=1))
@@ -511,12 +493,3 @@ def test_a_lent_credential_and_the_open_leases_are_told():
         "min_ttl_seconds": 60,
     }
     assert read["context"]["task"]["leases"] == {"open": 3, "stuck": 1}
-
-
-def test_a_question_about_leases_has_each_with_its_target():
-    held = HeldLease("lease-1", TARGET, "https://api.github.example", ("repo",), "gateway", 1_500_000_060.0)
-    read = _read(document.leases(PRINCIPAL, (held,), CONTEXT, FACTS))
-
-    (lease,) = read["leases"]
-    assert (lease["id"], lease["resource"]["id"], lease["scope"]) == ("lease-1", "github/create_issue", ["repo"])
-    assert lease["expires"] == "2017-07-14T02:41:00Z"
