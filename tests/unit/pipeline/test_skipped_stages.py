@@ -82,7 +82,7 @@ class Entered:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.names: list[str] = []
         for owner, name in (
-            (ExposureGuard, "examine"),
+            (ExposureGuard, "_examine_own"),
             (Admission, "_find_session"),
             (Admission, "replace_unsafe_trace"),
         ):
@@ -126,10 +126,10 @@ async def test_a_request_that_is_not_examined_exposes_nothing(
         context = context_of(there, headers)
         entered.names.clear()
         admitted = await pipeline._admit(context, ADA, message)
-        if "examine" not in entered.names and not isinstance(admitted, Refusal):
+        if "_examine_own" not in entered.names and not isinstance(admitted, Refusal):
             skipped += 1
             request = UpstreamRequest("POST", headers, ADA, message)
-            assert await pipeline.exposure.examine(context, request) is False
+            assert await pipeline.exposure._examine_own(context, request, None) is False
     assert there.entries("exposed") == []
     assert skipped == 0 if shown else skipped > 30
 
