@@ -121,6 +121,12 @@ class CredentialEnded(UpstreamError):
     code = reasons.CREDENTIAL_ENDED_IN_ANSWER.code
 
 
+class CallStopped(CredentialEnded):
+    """A cut answer: an operator has stopped the call."""
+
+    code = reasons.STOP_IN_FORCE.code
+
+
 class UpstreamBroken(UpstreamError):
     code = reasons.UPSTREAM_BROKEN.code
 

@@ -6,6 +6,7 @@ listen.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import time
@@ -372,9 +373,16 @@ def _upstreams(
     ]
     remove_others(configuration.state, installed)
     metrics.observe_servers(lambda: {name: asdict(server.status()) for name, server in servers.items()})
-    for transport in found.values():
-        stack.push_async_callback(transport.aclose)
+    stack.push_async_callback(_close_together, tuple(found.values()))
     return found
+
+
+async def _close_together(transports: tuple[HttpUpstream | StdioUpstream, ...]) -> None:
+    """Close all upstreams at once: a server on stdio may take seconds to end."""
+    ended = await asyncio.gather(*[transport.aclose() for transport in transports], return_exceptions=True)
+    for failure in ended:
+        if failure is not None:
+            raise failure
 
 
 def _tasks(

@@ -60,8 +60,9 @@ class StopEnder:
     async def end(self, stop: Stop) -> StopEffects:
         """End leases, answers under way, processes and open questions. Leases and answers end in this turn of the event loop."""
         chosen = stop.chosen
-        leases = 0 if self._authority is None else _end_leases(self._authority, chosen)
+        # The end of a lease cuts its answers too. Their callers hear of the stop, so the answers come first.
         answers = self._answers.cut(lambda each: chosen.covers(Parties.of(each.principal), each.upstream, each.task))
+        leases = 0 if self._authority is None else _end_leases(self._authority, chosen)
         questions = 0 if self._desk is None else await _withdraw_questions(self._desk, chosen)
         return StopEffects(leases, answers, questions, await self._end_processes(chosen))
 

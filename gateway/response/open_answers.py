@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
-from gateway.errors import CredentialEnded
-from gateway.response.stream import ENDED
+from gateway.errors import CallStopped, CredentialEnded
+from gateway.response.stream import ENDED, STOPPED
 
 if TYPE_CHECKING:
     from gateway.authority.model import Cause, Lease
@@ -34,7 +34,19 @@ class OpenAnswer:
     `is_lent`: the call has a lent credential, so the end of its task is its end.
     """
 
-    __slots__ = ("_answers", "_end", "_timer", "is_cut", "is_idle", "is_lent", "lease", "principal", "task", "upstream")
+    __slots__ = (
+        "_answers",
+        "_end",
+        "_fault",
+        "_timer",
+        "is_cut",
+        "is_idle",
+        "is_lent",
+        "lease",
+        "principal",
+        "task",
+        "upstream",
+    )
 
     def __init__(
         self,
@@ -49,6 +61,7 @@ class OpenAnswer:
     ) -> None:
         self._answers = answers
         self._end: Callable[[], object] = _do_nothing
+        self._fault = CredentialEnded(*ENDED)
         self._timer: asyncio.TimerHandle | None = None
         self.is_cut = False
         self.is_idle = is_idle
@@ -68,20 +81,22 @@ class OpenAnswer:
         except asyncio.CancelledError:
             if not self.is_cut or worker is None or worker.uncancel() > 0:
                 raise
-            raise CredentialEnded(*ENDED) from None
+            raise self._fault from None
         finally:
             self._end = _do_nothing
 
     def follow(self, stream: ResponseStream) -> ResponseStream:
         """Cut an answer from now on, until it is settled."""
-        self._end = stream.cut
+        self._end = lambda: stream.cut(self._fault)
         stream.leaves.append(self.leave)
         return stream
 
-    def cut(self) -> None:
+    def cut(self, *, is_stopped: bool = False) -> None:
         """End the request and its answer now. Several causes may come at once: the first one ends it."""
         if not self.is_cut:
             self.is_cut = True
+            if is_stopped:
+                self._fault = CallStopped(*STOPPED)
             self._end()
 
     def finish(self, seconds: float) -> None:
@@ -149,9 +164,10 @@ class OpenAnswers:
         self._end(tuple(each for each in self._open if is_chosen(each.principal)), self._on_signal)
 
     def cut(self, is_chosen: Callable[[OpenAnswer], bool]) -> int:
-        """Cut the chosen answers at once, whatever the configuration says of other ends. Return their number."""
+        """Cut the answers that an operator stops, whatever the configuration says of other ends. Return their number."""
         chosen = tuple(each for each in self._open if is_chosen(each))
-        self._end(chosen, "cut")
+        for answer in chosen:
+            answer.cut(is_stopped=True)
         return len(chosen)
 
     def _end(self, answers: tuple[OpenAnswer, ...], manner: Manner) -> None:

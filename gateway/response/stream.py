@@ -70,6 +70,11 @@ ENDED: Final = (
     "call again if you may; whether the upstream has carried the call out is not known",
 )
 """The words for a caller whose answer was cut, and the remedy."""
+STOPPED: Final = (
+    "an operator has stopped this call, so the gateway cut the answer off",
+    "ask the operator; whether the upstream has carried the call out is not known",
+)
+"""The same for a stop."""
 
 _OTHER_ENCODING: Final = "the answer was withheld: it is not in UTF-8, so it cannot be looked into"
 """What is written in two bytes a letter has zeros, and neither JSON nor text in UTF-8 has any."""
@@ -194,11 +199,11 @@ class ResponseStream:
         self.leaves: list[Callable[[], object]] = []
         """To be called once the answer has ended and is settled."""
 
-    def cut(self) -> None:
+    def cut(self, fault: CredentialEnded) -> None:
         """End the answer now, and close the exchange with the upstream. The answer counts as cancelled."""
         if self._closed or self.whole or self._cut is not None:
             return
-        self._cut = CredentialEnded(*ENDED)
+        self._cut = fault
         self._ended = "cancelled"
         self._closing = asyncio.ensure_future(self._reply.close())
 

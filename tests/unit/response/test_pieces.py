@@ -20,7 +20,7 @@ from gateway.credentials.concealment import CredentialRewriter
 from gateway.credentials.detect import Detector
 from gateway.credentials.fingerprint import Fingerprints
 from gateway.credentials.stream import Scanner
-from gateway.errors import UpstreamBroken, UpstreamError
+from gateway.errors import CredentialEnded, UpstreamBroken, UpstreamError
 from gateway.inspection.results import ResultInspector, ResultWords, together
 from gateway.model.content import ResultContent
 from gateway.model.wire import Disposition, Era, JsonObject, Kind, Message, UpstreamReply
@@ -29,7 +29,7 @@ from gateway.response.filter import MessageFilter, ReservedNameFilter
 from gateway.response.frames import HOLD, HOLD_LISTS, Framing, begin_frames
 from gateway.response.obligations import NO_BOUNDS, Bounds
 from gateway.response.observe import ResultObserver
-from gateway.response.stream import ResponseStream, Stage, Stages, StreamEnd
+from gateway.response.stream import ENDED, ResponseStream, Stage, Stages, StreamEnd
 from gateway.worker_thread import WorkerThread
 from tests.requirements import requirement
 from tests.secret_forms import FORMS
@@ -282,7 +282,7 @@ async def test_a_cut_while_a_body_is_looked_at_ends_the_answer():
     stream = answer.stream(Upstream([body]))
     reading = asyncio.ensure_future(anext(stream))
     await asyncio.sleep(0)
-    stream.cut()
+    stream.cut(CredentialEnded(*ENDED))
     words = await reading
     await stream.close()
 
