@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from gateway.journal.compression import compress_segment
+from gateway.journal.storage import Disk
 from tests.interaction.cli.conftest import Done, Opagate
 from tests.requirements import requirement
 
@@ -43,6 +45,24 @@ def test_the_earlier_calls_that_made_a_fact_are_named(opagate: Opagate, refused:
     assert "this call  was the first to reach 80 destinations" in opagate("explain", own["id"]).out
 
     assert "ghp_" not in people + json.dumps(carried)
+
+
+def test_a_compressed_record_is_told_as_before(opagate: Opagate, refused: dict[str, str], tmp_path: Path):
+    commands = (
+        ("explain", refused["credential-chain/presentation"]),
+        ("journal", "verify", "--json"),
+        ("journal", "export"),
+        ("journal", "export", "--format", "trace"),
+        ("journal", "tail", "--no-follow"),
+    )
+    before = [opagate(*command) for command in commands]
+    (segment,) = (tmp_path / "state/journal").glob("*.jsonl")
+    assert compress_segment(segment, Disk(), lambda: False)
+    after = [opagate(*command) for command in commands]
+
+    assert [path.suffix for path in (tmp_path / "state/journal").glob("0*")] == [".zst"]
+    assert [(done.status, done.out) for done in after] == [(done.status, done.out) for done in before]
+    assert {done.status for done in after} == {0}
 
 
 def test_a_journal_that_was_edited_is_a_sentence(opagate: Opagate, refused: dict[str, str], tmp_path: Path):

@@ -45,7 +45,7 @@ def cut(folder: Path, keep: int) -> None:
 
 @requirement("history/journal-edited")
 async def test_an_older_segment_that_was_edited_does_not_become_history(tmp_path: Path):
-    more = "journal: {segment: 3000}\n"
+    more = "journal: {segment: 3000, compress: false}\n"
     async with bench(tmp_path, more=more) as there:
         for _ in range(6):
             assert (await there.ask(call(path="a"))).status == 200

@@ -37,7 +37,9 @@ def loaded(folder: Path, *, begun: bool) -> Keys:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A journal of entries from ten days ago until now, in many segments."""
-    settings = JournalSettings.model_validate({"path": tmp_path / "journal", "fsync": "never", "segment": 900})
+    settings = JournalSettings.model_validate(
+        {"path": tmp_path / "journal", "fsync": "never", "segment": 900, "compress": False}
+    )
     made = loaded(tmp_path, begun=False)
     now = time.time()
     hours = iter(range(1000))
