@@ -76,11 +76,13 @@ def build(
 ) -> None:
     """Check, test and compile own rules. Needs `opa` on PATH; the result does not.
 
-    With --sign, the compiled rules stand beside the folder, as FOLDER.plan. A gateway with the key's public half in
-    `policy.plan_keys` takes them at its next look. Build again after each change of a rule; other data, such as grants, may change.
+    With --sign, the compiled rules stand beside the folder, as FOLDER.plan. Gateways with `policy.plan_keys` take them.
 
-    With BUNDLE, policy, grants and overlay are written for an OPA of your own. An archive is replaced as a whole, so an OPA may
-    poll its place. Only a policy that the gateway could put into force is written.
+    Build again after each change of a rule. Other data, such as grants, may change.
+
+    With BUNDLE, policy, grants and overlay are written for an OPA of your own, which may poll the place of an archive.
+
+    An archive is replaced as a whole. Only a policy that the gateway could put into force is written.
     """
     from gateway.cli import policy_build
 

@@ -155,7 +155,7 @@ def _listed(method: str, shown: str) -> JsonObject | None:
                 "tools": [*tools, *([] if shown == PAGES["none"] else [{"name": "x", "description": shown}])]
             } | fresh
         case "prompts/list":
-            return {"prompts": [{"name": name} for name in ("p", "hello")]} | fresh
+            return {"prompts": [{"name": name, "arguments": [{"name": "who"}]} for name in ("p", "hello")]} | fresh
         case "resources/list":
             return {"resources": [{"uri": "test://page", "name": "page", "description": shown}]}
         case _:
