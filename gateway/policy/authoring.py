@@ -380,7 +380,9 @@ def run_tests(suite: Suite, opa: Path) -> list[PolicyTest]:
             describe_place(item["location"], folder),
             passed=not (item.get("fail") or item.get("error")),
         )
-        for item in results
+        for item in sorted(
+            results, key=lambda item: (str(item["location"].get("file")), item["location"].get("row", 0))
+        )
         if not item.get("skip") and describe_place(item["location"], folder).startswith(suite.below)
     ]
 

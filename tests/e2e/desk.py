@@ -39,6 +39,10 @@ TOOLS: Final = (
 )
 
 
+NAMED: Final = [{"name": name} for name in ("a", "page", "who")]
+"""The arguments of each prompt."""
+
+
 def made(name: str) -> str:
     """A credential in the form of a GitLab token, the same in each process. It opens nothing."""
     return "glpat-" + hashlib.sha256(name.encode()).hexdigest()[:24]
@@ -155,7 +159,7 @@ def _listed(method: str, shown: str) -> JsonObject | None:
                 "tools": [*tools, *([] if shown == PAGES["none"] else [{"name": "x", "description": shown}])]
             } | fresh
         case "prompts/list":
-            return {"prompts": [{"name": name, "arguments": [{"name": "who"}]} for name in ("p", "hello")]} | fresh
+            return {"prompts": [{"name": name, "arguments": NAMED} for name in ("p", "hello")]} | fresh
         case "resources/list":
             return {"resources": [{"uri": "test://page", "name": "page", "description": shown}]}
         case _:

@@ -38,7 +38,7 @@ hides(_) if {
 	_takes_half_a_second
 }
 
-_takes_half_a_second if count({[i, j, k] | some i, _ in _many; some j, _ in _many; some k, _ in _many}) == 0
+_takes_half_a_second if count({[i, j, k, input.version] | some i, _ in _many; some j, _ in _many; some k, _ in _many}) == 0
 
 _many := split("LETTERS", "")
 """.replace("LETTERS", "x" * 60)

@@ -23,7 +23,9 @@ CITIES = ("paris", "parma", "porto")
 async def list_prompts(
     _context: ServerRequestContext[Any], _params: types.PaginatedRequestParams | None
 ) -> types.ListPromptsResult:
-    return types.ListPromptsResult(prompts=[types.Prompt(name="travel")])
+    return types.ListPromptsResult(
+        prompts=[types.Prompt(name="travel", arguments=[types.PromptArgument(name=name) for name in ("from", "to")])]
+    )
 
 
 async def complete(_context: ServerRequestContext[Any], params: types.CompleteRequestParams) -> types.CompleteResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import cached_property
 from types import CodeType, TracebackType
 from typing import Any, Final, cast
 
@@ -35,7 +36,15 @@ class Program:
         self.reads = cast("Mapping[tuple[str, ...], str]", names["READS"])
         self._places = cast("Mapping[str, str]", names["PLACES"])
         self._data = with_grant_index(data)
-        self._lasting = _evaluate_lasting(names["LASTING"], self._data)
+        self._rules_of_data = cast("Mapping[str, Callable[..., Value]]", names["LASTING"])
+
+    @cached_property
+    def _lasting(self) -> dict[str, Value]:
+        """The values of the rules that no input changes, by the names of the rules.
+
+        The first question evaluates them: a trial, with its bounds, comes before the first question at the gateway.
+        """
+        return _evaluate_lasting(self._rules_of_data, self._data)
 
     def answer(self, entry: str, document: Value) -> Any:
         """Return the answer to an input as JSON has it, `None` for no answer. Raise `EvaluationFailed`, with the place."""
@@ -71,11 +80,15 @@ class Program:
 
 
 def _evaluate_lasting(rules: Mapping[str, Callable[..., Value]], data: Value) -> dict[str, Value]:
-    """Return the values of the rules that no input changes, by the names of the rules. A rule that fails fails in each question."""
+    """Return the values of these rules. A rule that fails fails in each question. Raise `MemoryError`: a trial ends by it."""
     kept: dict[str, Value] = {}
     for name, rule in rules.items():
-        with suppress(Exception):
+        try:
             kept[name] = rule(kept, U, data)
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001, S112 - the rule fails again, with its place, in each question that needs it
+            continue
     return kept
 
 

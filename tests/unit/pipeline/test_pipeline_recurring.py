@@ -238,13 +238,13 @@ async def test_a_call_that_is_decided_while_a_person_revokes_asks(there: Bench, 
 async def test_time_ends_an_endorsement(there: Bench, monkeypatch: pytest.MonkeyPatch):
     await endorse(there, to=BOSS)
     later = await task_of_kind(there)
-    now = endorsements(there).now()
-    monkeypatch.setattr(endorsements(there), "_clock", lambda: now + 3_023_990)
+    clock, now = endorsements(there)._clock, endorsements(there).now()
+    monkeypatch.setattr(clock, "_wall", lambda: now + 3_023_990)
     assert await later.passes(to=BOSS)
-    monkeypatch.setattr(endorsements(there), "_clock", lambda: now + 3_024_001)
+    monkeypatch.setattr(clock, "_wall", lambda: now + 3_024_001)
     assert not await later.passes(to=BOSS)
 
-    monkeypatch.setattr(endorsements(there), "_clock", lambda: now)
+    monkeypatch.setattr(clock, "_wall", lambda: now)
     assert not await later.passes(to=BOSS)
 
 

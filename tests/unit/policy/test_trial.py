@@ -343,7 +343,8 @@ async def test_a_slow_rule_keeps_the_policy_before_in_force(tmp_path: Path):
     )
     await opened.open()
     before = opened.revision
-    tiny_policy.write(own, {"slow/slow.rego": SLOW})
+    slower = SLOW.replace("some c,", "some d, _ in input.arguments\n\tsome c,")
+    tiny_policy.write(own, {"slow/slow.rego": slower})
 
     await opened.look()
     looking = asyncio.create_task(opened.look())
