@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import resource
 import shutil
 import subprocess
+import sys
+from collections.abc import Callable
 from contextlib import suppress
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
+from gateway.background import in_thread
 from gateway.errors import PolicyBroken
+from gateway.policy import program_process
 from gateway.policy.child_process import clean_environment
+
+Result = TypeVar("Result")
 
 HOW_TO_GET: Final = "install OPA 1.22 or newer and have `opa` on PATH: docs/operations.md says how"
 _PATIENCE: Final = 120.0
@@ -19,6 +27,9 @@ _PATIENCE: Final = 120.0
 _PROCESSOR_SECONDS: Final = 120
 _MEMORY: Final = 4 * 2**30
 """Bytes of one command. The shipped rules take 0.2 GB."""
+_LAUNCHER: Final = (sys.executable, "-I", "-S", program_process.__file__)
+_RUNNING: Final[ContextVar[set[subprocess.Popen[str]] | None]] = ContextVar("_RUNNING", default=None)
+"""The programs that run for the present caller of `in_killable_thread`."""
 _TOOLS: Final = Path(__file__).resolve().parents[2] / ".tools"
 
 
@@ -51,11 +62,26 @@ def require_opa(work: str) -> Path:
     return found
 
 
+async def in_killable_thread(work: Callable[[], Result]) -> Result:
+    """Do work that runs programs in a thread. For a cancelled caller the programs end at once, and so does the work."""
+    running: set[subprocess.Popen[str]] = set()
+    _RUNNING.set(running)
+    thread = asyncio.ensure_future(in_thread(work))
+    try:
+        return await asyncio.shield(thread)
+    except asyncio.CancelledError:
+        while not thread.done():
+            for process in tuple(running):
+                process.kill()
+            await asyncio.wait([thread], timeout=0.05)
+        raise
+
+
 def run_program(program: Path, *arguments: str, folder: Path | None = None) -> ProgramOutput:
     """Run a program to its end, with bounds on time and memory. Raise `PolicyBroken` if it does not start or end."""
     try:
         process = subprocess.Popen(  # noqa: S603 - `opa` or `regal` of the operator, without a shell
-            [str(program), *arguments],
+            [*_LAUNCHER, str(program.absolute()), *arguments],
             cwd=folder,
             env=clean_environment(),
             stdin=subprocess.DEVNULL,
@@ -68,6 +94,9 @@ def run_program(program: Path, *arguments: str, folder: Path | None = None) -> P
     except OSError as error:
         raise PolicyBroken(f"{program} cannot be run: {error.strerror}", HOW_TO_GET) from None
     _bound(process.pid)
+    running = _RUNNING.get()
+    running = set[subprocess.Popen[str]]() if running is None else running
+    running.add(process)
     try:
         written, complaints = process.communicate(timeout=_PATIENCE)
     except subprocess.TimeoutExpired:
@@ -76,6 +105,8 @@ def run_program(program: Path, *arguments: str, folder: Path | None = None) -> P
         raise PolicyBroken(
             f"{program.name} took longer than {_PATIENCE:.0f} s", "run it by hand on the folder to see why"
         ) from None
+    finally:
+        running.discard(process)
     return ProgramOutput(written, complaints, process.returncode)
 
 

@@ -328,7 +328,7 @@ def test_a_deadline_that_the_policy_cannot_keep_keeps_the_gateway_from_starting(
     assert "Traceback" not in printed
 
 
-ENDLESS_TEST = """package endless_test
+ENDLESS_TEST = """package gateway.endless_test
 
 test_endless if count({[i, j, k, l] |
 	some i in numbers.range(1, 1000)
@@ -340,13 +340,20 @@ test_endless if count({[i, j, k, l] |
 """
 
 
+def add_endless_test(tree: Path) -> None:
+    """Add a rule to a policy, so that its tests run, and a test without end."""
+    (tree / "endless_test.rego").write_text(ENDLESS_TEST, "utf-8")
+    (tree / "added.rego").write_text("package gateway.added\n\nvalue := 7\n", "utf-8")
+
+
 def trials(gateway: int) -> list[int]:
-    """Return the processes in which a gateway tries a policy."""
+    """Return the processes in which a gateway tries a policy, or has OPA test it."""
     found: list[int] = []
     for thread in Path(f"/proc/{gateway}/task").iterdir():
         for child in (thread / "children").read_text("utf-8").split():
             with suppress(FileNotFoundError, ProcessLookupError):
-                if b"trial_process" in Path(f"/proc/{child}/cmdline").read_bytes():
+                words = Path(f"/proc/{child}/cmdline").read_bytes()
+                if b"trial_process" in words or b"/opa\0test\0" in words:
                     found.append(int(child))
     return found
 
@@ -359,7 +366,7 @@ def test_calls_go_on_while_a_policy_is_tried_and_the_trial_ends_with_the_gateway
 ):
     tree = policy(tmp_path)
     with mortal_gateway(config(echo_server, tree), tmp_path) as gateway:
-        (tree / "endless_test.rego").write_text(ENDLESS_TEST, "utf-8")
+        add_endless_test(tree)
         until(lambda: trials(gateway.process.pid))
         (trial,) = trials(gateway.process.pid)
 
@@ -376,7 +383,7 @@ def test_calls_go_on_while_a_policy_is_tried_and_the_trial_ends_with_the_gateway
 @requirement("fault/slow-policy")
 def test_a_gateway_can_be_stopped_while_it_tries_its_first_policy(echo_server: ServerProcess, tmp_path: Path):
     tree = policy(tmp_path)
-    (tree / "endless_test.rego").write_text(ENDLESS_TEST, "utf-8")
+    add_endless_test(tree)
     (tmp_path / "gateway.yaml").write_text(f"listen: 127.0.0.1:{free_port()}\n{config(echo_server, tree)}", "utf-8")
     with subprocess.Popen(
         [sys.executable, "-m", "gateway", "serve", "--config", str(tmp_path / "gateway.yaml")],

@@ -19,7 +19,7 @@ from gateway.errors import PolicyBroken, PolicyUnavailable
 from gateway.policy import authoring
 from gateway.policy.bundle import Bundle, Suite
 from gateway.policy.child_process import ask_process
-from gateway.policy.opa_program import HOW_TO_GET, find_program
+from gateway.policy.opa_program import HOW_TO_GET, find_program, in_killable_thread
 from gateway.policy.plan import code_cache, store
 from gateway.policy.plan.code_cache import CodeCache
 from gateway.policy.plan.compile_process import CODE, PROBLEM, compile_plan
@@ -85,7 +85,7 @@ class Plans:
                 f"{reason}, and there is no `opa` on PATH to compile the rules", f"{SIGN}; or {HOW_TO_GET}"
             )
         judged = store.unpack(_PLANS[rules], "the plan in memory") if rules in _PLANS else None
-        stored = await in_thread(partial(authoring.judge, policy, suites, judged))
+        stored = await in_killable_thread(partial(authoring.judge, policy, suites, judged))
         packed = await in_thread(partial(store.pack, stored))
         for name in (rules, mark):
             _keep(_PLANS, name, packed)
