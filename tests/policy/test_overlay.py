@@ -261,7 +261,8 @@ def test_no_package_of_the_policy_is_extended(head: str, tmp_path: Path):
 
 @pytest.mark.opa
 def test_a_rule_of_an_overlay_that_depends_on_itself_is_refused(tmp_path: Path):
-    text = 'package overlay.x\n\ndenials contains {"code": "acme/x", "facts": []} if data.gateway.decision.result\n'
+    head = "package overlay.x\n\n# METADATA\n# title: X\n# custom: {code: acme/x, message: X., remedy: None., controls: []}\n"
+    text = head + 'denials contains {"code": "acme/x", "facts": []} if data.gateway.decision.result\n'
     own = tiny_policy.write(tmp_path / "own", {"x/x.rego": text})
     policy = folders.read_policy(PolicyFolders(find_shipped(), None, own))
 

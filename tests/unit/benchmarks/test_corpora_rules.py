@@ -80,6 +80,7 @@ def test_a_question_under_a_denial_is_none_until_the_denial_is_gone():
 
 REGO = """
 package gateway.decision
+result := {"version": 1, "found": [denials, data.gateway.approvals.required]}
 denials := {{"code": "b/one", "facts": []} | input.bad}
 """
 APPROVALS = """
@@ -90,7 +91,8 @@ required := {{"code": "a/one", "facts": []} | input.bad}
 
 @pytest.fixture
 def reader() -> FindingsReader:
-    return FindingsReader(Bundle((("decision.rego", REGO), ("approvals.rego", APPROVALS)), "{}", "0"))
+    lists = ("lists.rego", "package gateway.visibility\nresult := {}\n")
+    return FindingsReader(Bundle((("decision.rego", REGO), ("approvals.rego", APPROVALS), lists), "{}", "0"))
 
 
 def decided(effect: str, *codes: str) -> Decision:
