@@ -107,6 +107,8 @@ def run_program(program: Path, *arguments: str, folder: Path | None = None) -> P
         ) from None
     finally:
         running.discard(process)
+    if process.returncode == program_process.CANNOT_RUN:
+        raise PolicyBroken(f"{program} cannot be run: {complaints}", HOW_TO_GET)
     return ProgramOutput(written, complaints, process.returncode)
 
 
