@@ -6,6 +6,7 @@ gateway of root whose servers have accounts of their own.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -349,11 +350,16 @@ def test_a_kill_of_all_processes_leaves_the_gateway_and_its_other_servers(broken
 # --- accounts of their own -------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def apart() -> Generator[Break]:
-    """A gateway of root with hostile servers under accounts of their own."""
-    with running("account") as found:
-        yield found
+    """A gateway of root with hostile servers under accounts of their own.
+
+    One of the tests kills all processes of an account, so a lock keeps the tests of other workers waiting.
+    """
+    with (Path(tempfile.gettempdir()) / "opagate-accounts.lock").open("a") as alone:
+        fcntl.flock(alone, fcntl.LOCK_EX)
+        with running("account") as found:
+            yield found
 
 
 def test_a_server_under_its_account_reads_nothing_of_the_gateway(apart: Break):

@@ -73,7 +73,8 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Generator[Project]:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Project]:
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     for program in ("npm", "uv"):
         if shutil.which(program) is None:
             skip_or_fail(f"{program}, which installs locked packages")
