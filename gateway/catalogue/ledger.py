@@ -28,7 +28,7 @@ _PIN_BYTES: Final = 256
 
 
 class _SettledListing(NamedTuple):
-    """A listing that left these definitions as they were."""
+    """A listing without a changed definition."""
 
     definitions: Definitions
     complete: bool

@@ -390,7 +390,7 @@ class Configuration(Settings):
 
     @model_validator(mode="after")
     def _limits_of_policy(self) -> Self:
-        """Hand the limits of tasks to the policy, which has them as data."""
+        """Copy the limits of tasks into the data of the policy."""
         if self.limits.task:
             object.__setattr__(self, "policy", self.policy.with_task_limits(self.limits.task))
         return self

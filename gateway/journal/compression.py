@@ -41,7 +41,7 @@ _OPTIONS: Final[Mapping[int, int]] = {
 
 
 class DamagedSegment(JournalError):
-    """A compressed segment with other bytes than those that were written."""
+    """A compressed segment whose bytes have changed."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"the compressed segment {name} is not as it was written", "run `opagate journal verify`")

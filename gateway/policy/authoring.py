@@ -66,7 +66,7 @@ class PolicyTest:
 
 @dataclass(frozen=True, slots=True)
 class RuleHead:
-    """The head of one rule, as OPA reads it. `path` is its full path, up to its name."""
+    """The head of a rule in OPA's reading. `path` is its full path, up to its name."""
 
     file: str
     path: tuple[str, ...]
@@ -161,7 +161,7 @@ def _findings(done: ProgramOutput, folder: Path) -> Iterator[str]:
 
 
 def _known_names(details: object) -> str:
-    """Return the names that OPA knows at the place of an unknown one."""
+    """Return the known names beside an unknown name, as OPA lists them."""
     known = cast("dict[str, Any]", details).get("oneOf") if isinstance(details, dict) else None
     return f"; it may be one of {', '.join(map(str, cast('list[object]', known)))}" if known else ""
 

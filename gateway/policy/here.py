@@ -38,7 +38,7 @@ _Mark: TypeAlias = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class PolicyCheck:
-    """One decision that was put to OPA as well. `revision` and `plan` name the policy in force."""
+    """The comparison of one decision with OPA's. `revision` and `plan` name the policy in force."""
 
     result: CheckResult
     revision: str
@@ -56,7 +56,7 @@ class _CountedPolicy(CompiledPolicy):
 
 
 class HerePolicy:
-    """A policy that OPA distributes, and that this process evaluates."""
+    """A policy from OPA's signed bundle, evaluated in this process."""
 
     kind: Literal["embedded", "opa"] = "opa"
 

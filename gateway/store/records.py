@@ -50,7 +50,7 @@ class RecordKind(Generic[Form]):
 
 
 class SealedStore:
-    """An engine, and the key that seals all values in it."""
+    """An engine with the key that seals its values."""
 
     def __init__(self, engine: Engine, key: bytes) -> None:
         self.engine = engine

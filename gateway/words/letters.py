@@ -179,7 +179,7 @@ _LATIN_TWINS: Final = frozenset("аеорсухіјѕһԁԛԝӏьАВЕКМНО�
 
 
 def find_alphabets(word: str) -> set[str]:
-    """Return the alphabets of a word's letters, among those with letters that look alike."""
+    """Return the alphabets in a word that have look-alike letters."""
     return {name for name in map(_alphabet, filter(str.isalpha, word)) if name in _ALPHABETS}
 
 

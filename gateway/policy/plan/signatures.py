@@ -28,7 +28,7 @@ class UntrustedPlan(Exception):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class PlanTrust:
-    """The public keys whose signatures count at one gateway."""
+    """The public keys of a gateway for signed plans."""
 
     keys: tuple[str, ...] = ()
 

@@ -25,7 +25,7 @@ _FIRST_LINE: Final = 512
 
 
 def fetches_packages(program: str) -> bool:
-    """Return whether a program downloads the package that it runs."""
+    """Return whether a program downloads packages before it runs them."""
     return Path(program).name in _RUNNERS
 
 

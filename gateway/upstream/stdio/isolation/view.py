@@ -37,7 +37,7 @@ _MOST_LINKS: Final = 40
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Resolved paths to read and to write, and the links that lead to them.
+    """The paths that a sandbox may read or write, resolved, with links to them.
 
     `listed` are folders that are shown in parts. `withheld` paths were named, and are not shown.
     """
