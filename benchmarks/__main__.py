@@ -25,8 +25,8 @@ from benchmarks.gateway.load import Load, run
 from benchmarks.gateway.memory import memory
 from benchmarks.gateway.minting import minting
 from benchmarks.gateway.report import Measured, cost_between, picture, ratios, table
-from gateway import native
-from gateway.native import choose
+from gateway.inspection.words import native
+from gateway.inspection.words.native import choose
 
 LOADS = (Load(1, pause=0.005), Load(1), Load(16), Load(64))
 DOCS = targets.ROOT / "docs/benchmarks"

@@ -25,9 +25,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from gateway.errors import PolicyError
-from gateway.policy import bundle
+from gateway.model.errors import PolicyError
 from gateway.policy import document as documents
+from gateway.policy.folder import bundle
 from gateway.policy.plan.program import CompiledPolicy
 from tests.compiled_policy import compiled
 from tests.policy.conftest import FAILED, FIXTURES, ROOT, Case, Opa, cases, connected, put, take

@@ -1,6 +1,6 @@
 """`python -m gateway` is `opagate`."""
 
-from gateway.cli import main
+from gateway.surfaces.cli import main
 
 if __name__ == "__main__":
     main()

@@ -8,9 +8,10 @@ from pathlib import Path
 from types import CodeType
 from typing import TYPE_CHECKING, cast
 
-from gateway.policy import authoring, shadowing
-from gateway.policy.bundle import Bundle
-from gateway.policy.opa_program import find_program
+from gateway.policy import authoring
+from gateway.policy.folder import shadowing
+from gateway.policy.folder.bundle import Bundle
+from gateway.policy.opa.program import find_program
 from gateway.policy.plan import compile_process, loading, store
 from gateway.policy.plan.program import CompiledPolicy, Program
 from gateway.policy.plan.values import read_json

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-from gateway import native
-from gateway.native import choose
+from gateway.inspection.words import native
+from gateway.inspection.words.native import choose
 from tests.conformance.run import Node
 from tests.machine import MISSING, skip_or_fail
 from tests.servers.echo import Recorder

@@ -164,14 +164,15 @@ def _source() -> _Source:
 
 def main() -> None:
     """Fork a gateway for each request until the socket is closed. In the child this returns when the gateway has ended."""
-    from gateway import cli  # noqa: PLC0415
-    from gateway.cli import start  # noqa: PLC0415
+    from gateway.surfaces import cli  # noqa: PLC0415
+    from gateway.surfaces.cli import start  # noqa: PLC0415
 
     start.load_lean()
-    for name in ("uvloop", "gateway.app", "gateway.cli.running", "gateway.telemetry.logs"):
+    for name in ("uvloop", "gateway.surfaces.app", "gateway.surfaces.cli.running", "gateway.record.telemetry.logs"):
         importlib.import_module(name)
-    from gateway.policy import passed_trials, policy, trial  # noqa: PLC0415
+    from gateway.policy import policy  # noqa: PLC0415
     from gateway.policy.plan import compile_process, loading, store  # noqa: PLC0415
+    from gateway.policy.trials import passed_trials, trial  # noqa: PLC0415
     from tests.policy_trials import PassedInFolder, RememberedTrials  # noqa: PLC0415
 
     remembered = RememberedTrials(PassedInFolder(Path(os.environ.pop(_TRIALS))), trial.require)

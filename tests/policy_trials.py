@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from gateway.policy.trial import Trial
+    from gateway.policy.trials.trial import Trial
 
 
 class Passed(Protocol):

@@ -26,7 +26,7 @@ _NEW = f"{_MCP}/2026-07-28"
 _OLD = f"{_MCP}/2025-11-25/basic/transports"
 _HTTP = f"{_NEW}/basic/transports/streamable-http"
 _BYTES = "docs/design/0002-bytes-and-clients.md"
-_FAULTS = "SECURITY.md, and the exceptions of gateway/errors.py"
+_FAULTS = "SECURITY.md, and the exceptions of gateway/model/errors.py"
 
 REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
     {

@@ -1,6 +1,6 @@
-"""The folder tree is the way of a call: which part may import which, and which modules are pure.
+"""The folder tree has thirteen rooms on eight floors: which may import which, and which modules are pure.
 
-docs/design/0001-phases-and-their-interfaces.md says why.
+docs/design/0001-rooms-and-their-interfaces.md says why.
 """
 
 from __future__ import annotations
@@ -18,39 +18,34 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "gateway"
 
-PHASES = {
-    "approvals",
-    "authority",
-    "binding",
-    "catalogue",
-    "history",
-    "identity",
-    "inspection",
-    "journal",
-    "policy",
-    "tasks",
-    "upstream",
+FLOORS = {
+    "model": 0,
+    "base": 1,
+    "config": 2,
+    "wire": 3,
+    "identity": 4,
+    "inspection": 4,
+    "policy": 4,
+    "authority": 5,
+    "history": 5,
+    "record": 5,
+    "upstreams": 5,
+    "calls": 6,
+    "surfaces": 7,
 }
-VOCABULARY = {
-    "background", "code_flow", "config", "credentials", "destinations", "errors", "file_access", "free_memory", "http", "https_client", "json",
-    "key_files", "keys", "line_socket", "loop_turns", "model", "native", "oauth_client", "processes", "protocol", "reasons",
-    "signing_keys", "steady_clock", "store", "strict_yaml", "subkeys", "text_cache", "words", "worker_thread",
-}  # fmt: skip
-"""What every part may import."""
-CONDUCTORS = {"app", "composition", "console", "explain", "pages", "pipeline", "replay", "response"}
-"""What may import phases, beside the commands."""
+"""Each room with its floor. A room imports rooms of lower floors alone."""
 
 PURE = (
     *(
-        f"gateway.credentials.{path.stem}"
-        for path in sorted((ROOT / "gateway/credentials").glob("[a-z]*.py"))
+        f"gateway.inspection.credentials.{path.stem}"
+        for path in sorted((ROOT / "gateway/inspection/credentials").glob("[a-z]*.py"))
         if path.stem not in {"codes", "encoded_text", "known_spots", "ruleset", "surroundings"}
     ),
     "gateway.config.secret_texts",
-    *(f"gateway.reasons.{name}" for name in ("authority", "brokers", "callers", "console", "failures")),
-    *(f"gateway.reasons.{name}" for name in ("policy_codes", "requests", "text")),
-    "gateway.catalogue.definitions",
-    "gateway.catalogue.fold",
+    *(f"gateway.model.reasons.{name}" for name in ("authority", "brokers", "callers", "console", "failures")),
+    *(f"gateway.model.reasons.{name}" for name in ("policy_codes", "requests", "text")),
+    "gateway.upstreams.catalogue.definitions",
+    "gateway.upstreams.catalogue.fold",
     "gateway.model.added_headers",
     "gateway.model.call",
     "gateway.model.caller",
@@ -81,30 +76,30 @@ PURE = (
     "gateway.authority.signals.subjects",
     "gateway.authority.signals.watch",
     "gateway.authority.state",
-    "gateway.steady_clock",
+    "gateway.base.steady_clock",
     "gateway.authority.brokers.assertions",
     "gateway.authority.brokers.token_checks",
     "gateway.authority.model",
-    "gateway.approvals.channels.notice",
-    "gateway.code_flow",
-    "gateway.approvals.admission",
-    "gateway.approvals.digest",
-    "gateway.approvals.endorsement",
-    "gateway.approvals.events",
-    "gateway.approvals.index",
-    "gateway.approvals.lines",
-    "gateway.approvals.model",
-    "gateway.approvals.rendering",
-    "gateway.approvals.suggestions",
-    "gateway.approvals.rules",
-    "gateway.approvals.state",
+    "gateway.authority.approvals.channels.notice",
+    "gateway.wire.code_flow",
+    "gateway.authority.approvals.admission",
+    "gateway.authority.approvals.digest",
+    "gateway.authority.approvals.endorsement",
+    "gateway.authority.approvals.events",
+    "gateway.authority.approvals.index",
+    "gateway.authority.approvals.lines",
+    "gateway.authority.approvals.model",
+    "gateway.authority.approvals.rendering",
+    "gateway.authority.approvals.suggestions",
+    "gateway.authority.approvals.rules",
+    "gateway.authority.approvals.state",
     "gateway.config.problems",
-    "gateway.journal.columns",
-    "gateway.errors",
-    "gateway.binding.sessions",
-    "gateway.http.address",
-    "gateway.http.response_parser",
-    "gateway.http.request_parser",
+    "gateway.record.journal.columns",
+    "gateway.model.errors",
+    "gateway.calls.binding.sessions",
+    "gateway.wire.http.address",
+    "gateway.wire.http.response_parser",
+    "gateway.wire.http.request_parser",
     "gateway.history.carried",
     "gateway.history.codec",
     "gateway.history.events",
@@ -124,30 +119,30 @@ PURE = (
     "gateway.inspection.authority",
     "gateway.inspection.role_values",
     "gateway.inspection.sightings",
-    "gateway.words.declared_effects",
-    "gateway.destinations.find",
-    "gateway.words.grounds",
-    "gateway.destinations.hosts",
+    "gateway.inspection.words.declared_effects",
+    "gateway.inspection.destinations.find",
+    "gateway.inspection.words.grounds",
+    "gateway.inspection.destinations.hosts",
     "gateway.inspection.inspector",
     "gateway.inspection.label_cases",
-    "gateway.destinations.normalise",
-    "gateway.response.server_messages",
+    "gateway.inspection.destinations.normalise",
+    "gateway.calls.response.server_messages",
     "gateway.inspection.results",
-    "gateway.words.letters",
-    "gateway.words.words",
-    "gateway.journal.chain",
-    "gateway.journal.entry",
-    "gateway.journal.pruning_mark",
-    "gateway.journal.refusal_sampler",
-    "gateway.journal.redaction",
-    "gateway.pages.openapi",
-    "gateway.policy.annotations",
-    "gateway.policy.bundle_age",
+    "gateway.base.letters",
+    "gateway.inspection.words.words",
+    "gateway.record.journal.chain",
+    "gateway.record.journal.entry",
+    "gateway.record.journal.pruning_mark",
+    "gateway.record.journal.refusal_sampler",
+    "gateway.record.journal.redaction",
+    "gateway.surfaces.pages.openapi",
+    "gateway.policy.folder.annotations",
+    "gateway.policy.opa.bundle_age",
     "gateway.policy.document",
     "gateway.policy.entrypoint",
     "gateway.policy.findings",
-    "gateway.policy.opa_contents",
-    "gateway.policy.overlay_rules",
+    "gateway.policy.opa.contents",
+    "gateway.policy.folder.overlay_rules",
     "gateway.policy.plan.arrangement",
     "gateway.policy.plan.blocks",
     "gateway.policy.plan.collection_functions",
@@ -166,35 +161,35 @@ PURE = (
     "gateway.policy.plan.trees",
     "gateway.policy.plan.usage",
     "gateway.policy.plan.values",
-    "gateway.policy.shadowing",
+    "gateway.policy.folder.shadowing",
     "gateway.policy.verdict",
-    "gateway.json.canonical",
-    "gateway.protocol.classify",
-    "gateway.protocol.error_codes",
-    "gateway.protocol.headers",
-    "gateway.protocol.issuers",
-    "gateway.protocol.listing",
-    "gateway.protocol.methods",
-    "gateway.protocol.replies",
-    "gateway.json.pointer",
-    "gateway.json.edit",
-    "gateway.json.lex",
-    "gateway.json.walk",
-    "gateway.protocol.sse",
-    "gateway.json.strict",
-    "gateway.replay.secrets",
-    "gateway.replay.trace",
-    "gateway.strict_yaml",
-    "gateway.subkeys",
-    "gateway.tasks.contract",
-    "gateway.tasks.selection",
-    "gateway.tasks.tokens",
-    "gateway.text_cache",
-    "gateway.catalogue.labels",
-    "gateway.catalogue.pins",
-    "gateway.upstream.stdio.isolation.bubblewrap",
-    "gateway.upstream.stdio.isolation.system_calls",
-    "gateway.upstream.stdio.rendering",
+    "gateway.base.json.canonical",
+    "gateway.wire.protocol.classify",
+    "gateway.model.error_codes",
+    "gateway.wire.protocol.headers",
+    "gateway.wire.protocol.issuers",
+    "gateway.wire.protocol.listing",
+    "gateway.wire.protocol.methods",
+    "gateway.wire.protocol.replies",
+    "gateway.base.json.pointer",
+    "gateway.base.json.edit",
+    "gateway.base.json.lex",
+    "gateway.base.json.walk",
+    "gateway.wire.protocol.sse",
+    "gateway.base.json.strict",
+    "gateway.surfaces.replay.secrets",
+    "gateway.surfaces.replay.trace",
+    "gateway.base.strict_yaml",
+    "gateway.base.keys.subkeys",
+    "gateway.history.tasks.contract",
+    "gateway.history.tasks.selection",
+    "gateway.history.tasks.tokens",
+    "gateway.base.text_cache",
+    "gateway.upstreams.catalogue.labels",
+    "gateway.upstreams.catalogue.pins",
+    "gateway.upstreams.stdio.isolation.bubblewrap",
+    "gateway.upstreams.stdio.isolation.system_calls",
+    "gateway.upstreams.stdio.rendering",
 )
 
 FORBIDDEN_TO_PURE = {
@@ -217,28 +212,28 @@ CACHES = {
     "identity/identities.py": "addresses of connections",
     "inspection/label_cases.py": "expressions of the operator's labels",
     "inspection/code_requests.py": "names of at most `text_cache.SHORT` characters",
-    "credentials/named.py": "names of at most `text_cache.SHORT` characters",
-    "credentials/ruleset.py": "matches of expressions that end after so many characters",
-    "words/grounds.py": "goals and destinations of tasks; the declaration bounds both",
-    "words/own_words.py": "names of callers and of own domains; tokens and the configuration bound them",
-    "words/words.py": "keys",
-    "journal/chain.py": "keys",
-    "journal/records.py": "keys",
-    "protocol/listing.py": "the latest 16 answers of at most 256 KiB",
+    "inspection/credentials/named.py": "names of at most `text_cache.SHORT` characters",
+    "inspection/credentials/ruleset.py": "matches of expressions that end after so many characters",
+    "inspection/words/grounds.py": "goals and destinations of tasks; the declaration bounds both",
+    "inspection/words/own_words.py": "names of callers and of own domains; tokens and the configuration bound them",
+    "inspection/words/words.py": "keys",
+    "record/journal/chain.py": "keys",
+    "record/journal/records.py": "keys",
+    "wire/protocol/listing.py": "the latest 16 answers of at most 256 KiB",
     "policy/plan/code_cache.py": "the gateway's own code and the shipped plan, once",
     "policy/plan/regex_functions.py": "expressions of a policy, of at most 4,096 characters",
-    "json/strict.py": "names of the protocol",
-    "text_cache.py": "short texts",
-    "http/limits.py": "addresses, and agents with their issuers",
-    "http/edge.py": "64 heads, each of at most 64 KiB",
-    "upstream/http.py": "nothing",
-    "upstream/stdio/isolation/machine.py": "nothing",
+    "base/json/strict.py": "names of the protocol",
+    "base/text_cache.py": "short texts",
+    "wire/http/limits.py": "addresses, and agents with their issuers",
+    "wire/http/edge.py": "64 heads, each of at most 64 KiB",
+    "upstreams/http.py": "nothing",
+    "upstreams/stdio/isolation/machine.py": "nothing",
 }
 """What uses a cache of `functools`, and what its keys are. How long these may be must be known."""
 
 
-NATIVE = {("gateway.words.words", "distinctive"), ("gateway.words.words", "digests")}
-"""The functions that `gateway.native.bind` replaces."""
+NATIVE = {("gateway.inspection.words.words", "distinctive"), ("gateway.inspection.words.words", "digests")}
+"""The functions that `gateway.inspection.words.native.bind` replaces."""
 
 
 @cache
@@ -255,69 +250,73 @@ def _trees_of_this_module() -> Iterator[None]:  # pyright: ignore[reportUnusedFu
 
 
 @cache
-def parts() -> dict[str, set[str]]:
-    """Part of the package (first name below `gateway`) → the parts that it imports."""
+def rooms() -> dict[str, set[str]]:
+    """Return each room (first name below `gateway`) with the rooms that it imports."""
     found: dict[str, set[str]] = {}
     for path in PACKAGE.rglob("*.py"):
-        part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        found.setdefault(part, set()).update(imports(path))
+        room, *below = path.relative_to(PACKAGE).parts
+        if below:
+            found.setdefault(room, set()).update(imports(path) - {room})
     return found
 
 
-def imports(path: Path) -> set[str]:
+def imports(path: Path, *, depth: int = 1) -> set[str]:
+    """Return the imported parts of `gateway`, each by its first `depth` names."""
     names: set[str] = set()
     for node in ast.walk(tree(path)):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            if node.module == "gateway":
-                names.update(alias.name for alias in node.names)
-            elif node.module.startswith("gateway."):
-                names.add(node.module.split(".")[1])
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "gateway":
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
-            names.update(alias.name.split(".")[1] for alias in node.names if alias.name.startswith("gateway."))
-    return names
+            names.update(alias.name for alias in node.names if alias.name.startswith("gateway."))
+    return {".".join(name.split(".")[1 : depth + 1]) for name in names}
 
 
-def test_the_design_note_has_a_row_for_each_phase():
-    note = (ROOT / "docs/design/0001-phases-and-their-interfaces.md").read_text("utf-8")
-
-    assert set(re.findall(r"^\| `(\w+)` \|", note, re.MULTILINE)) == PHASES
-
-
-@pytest.mark.parametrize("phase", sorted(PHASES))
-def test_a_phase_imports_no_other_phase(phase: str):
-    assert parts()[phase] & (PHASES - {phase}) == set()
+def parts_of(folder: str, *, depth: int) -> set[str]:
+    """Return the parts of `gateway` that the modules of a folder import."""
+    return {part for path in (PACKAGE / folder).rglob("*.py") for part in imports(path, depth=depth)}
 
 
-@pytest.mark.parametrize("word", sorted(VOCABULARY))
-def test_the_vocabulary_imports_only_itself(word: str):
-    assert parts()[word] <= VOCABULARY
+def test_the_folder_tree_has_the_rooms_and_nothing_beside_them():
+    beside = {path.name for path in PACKAGE.iterdir() if path.name != "__pycache__"} - set(FLOORS)
+
+    assert beside - {"_rego"} == {"__init__.py", "__main__.py"}
+    assert set(rooms()) == set(FLOORS)
 
 
-def test_only_the_conductors_and_the_commands_import_phases():
-    importing = {part for part, imported in parts().items() if imported & PHASES}
+def test_the_design_note_has_a_row_for_each_room():
+    note = (ROOT / "docs/design/0001-rooms-and-their-interfaces.md").read_text("utf-8")
 
-    assert importing - PHASES <= CONDUCTORS | {"cli", "demo"}
-
-
-def test_only_the_composition_root_imports_the_pages():
-    assert {part for part, imported in parts().items() if "pages" in imported} - {"pages"} == {"app"}
+    assert dict(re.findall(r"^\| `(\w+)` \| (\d) \|", note, re.MULTILINE)) == {k: str(v) for k, v in FLOORS.items()}
 
 
-def test_only_the_composition_root_imports_the_console():
-    assert {part for part, imported in parts().items() if "console" in imported} - {"console"} == {"app"}
+@pytest.mark.parametrize("room", sorted(FLOORS))
+def test_a_room_imports_rooms_of_lower_floors_alone(room: str):
+    assert {imported for imported in rooms()[room] if FLOORS[imported] >= FLOORS[room]} == set()
+
+
+def test_only_the_composition_root_imports_the_pages_or_the_console():
+    surfaces = {path.name for path in (PACKAGE / "surfaces").iterdir() if path.is_dir()} - {"__pycache__"}
+    importing = {name: parts_of(f"surfaces/{name}", depth=2) for name in surfaces}
+
+    for part in ("pages", "console"):
+        assert {name for name, found in importing.items() if f"surfaces.{part}" in found} - {part} == {"app"}
 
 
 def test_the_console_imports_neither_the_way_of_a_call_nor_the_commands():
-    assert parts()["console"] & {"app", "cli", "demo", "pages", "response"} == set()
-    assert not any(
-        "gateway.pipeline.pipeline" in path.read_text("utf-8") for path in (PACKAGE / "console").rglob("*.py")
-    )
+    found = parts_of("surfaces/console", depth=3)
+
+    assert {".".join(part.split(".")[:2]) for part in found} & {
+        *("calls.response", "surfaces.app", "surfaces.cli", "surfaces.demo", "surfaces.pages")
+    } == set()
+    assert "calls.pipeline.pipeline" not in found
 
 
 @pytest.mark.parametrize("part", ["pipeline", "response"])
 def test_a_stage_takes_parts_and_never_the_whole_gateway(part: str):
-    assert parts()[part] & {"app", "composition"} == set()
-    assert not any(re.search(r"\bGateway\b", path.read_text("utf-8")) for path in (PACKAGE / part).rglob("*.py"))
+    assert "calls.composition" not in parts_of(f"calls/{part}", depth=2)
+    assert not any(
+        re.search(r"\bGateway\b", path.read_text("utf-8")) for path in (PACKAGE / "calls" / part).rglob("*.py")
+    )
 
 
 def importers(package: str) -> set[str]:
@@ -338,7 +337,7 @@ def importers(package: str) -> set[str]:
 
 
 def test_anyio_is_for_jobs_beside_calls_and_for_the_demo():
-    assert importers("anyio") == {"background.py", "demo/processes.py"}
+    assert importers("anyio") == {"base/concurrency/background.py", "surfaces/demo/processes.py"}
 
 
 def test_callers_name_functions_of_the_native_core_by_their_module():
@@ -356,17 +355,20 @@ def test_callers_name_functions_of_the_native_core_by_their_module():
 
 
 def test_starlette_serves_pages_and_nothing_on_the_way_of_a_call():
-    assert {Path(module).parts[0] for module in importers("starlette")} == {"console", "pages", "demo"}
+    assert {Path(module).parts[:2] for module in importers("starlette")} == {
+        ("surfaces", name) for name in ("console", "pages", "demo")
+    }
 
 
 def test_templates_have_one_user():
-    assert {Path(module).parts[0] for module in importers("jinja2") | importers("markupsafe")} == {"console"}
+    found = importers("jinja2") | importers("markupsafe")
+
+    assert {Path(module).parts[:2] for module in found} == {("surfaces", "console")}
 
 
 def test_nothing_that_serves_calls_imports_the_commands_or_the_demo():
-    serving = {part: imported for part, imported in parts().items() if part not in {"cli", "demo", "__main__"}}
-
-    assert {part for part, imported in serving.items() if imported & {"cli", "demo"}} == set()
+    for name in ("app", "console", "explain", "pages", "replay"):
+        assert parts_of(f"surfaces/{name}", depth=2) & {"surfaces.cli", "surfaces.demo"} == set(), name
 
 
 def reaches_outside(module: str) -> bool:
@@ -394,7 +396,7 @@ def refuse(event, arguments):
     if event in {{"open", "socket.__new__", "socket.connect", "subprocess.Popen", "os.system"}}:
         raise SystemExit(f"a pure module reached for {{event}} {{arguments[:1]}}")
 sys.addaudithook(refuse)
-from gateway.protocol.classify import classify
+from gateway.wire.protocol.classify import classify
 classify(b'{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"x","arguments":{{}}}}}}', {{}})
 print("pure")
 """
@@ -455,4 +457,4 @@ def test_no_function_is_longer_than_60_lines():
 def test_one_module_knows_the_escapes_of_json_pointers():
     knowing = {str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py") if '"~1"' in path.read_text("utf-8")}
 
-    assert knowing == {"json/pointer.py"}
+    assert knowing == {"base/json/pointer.py"}

@@ -17,7 +17,7 @@ import yaml
 
 from gateway import config
 from gateway.config import OpaEngine
-from gateway.demo.upstreams import NAMES, upstreams
+from gateway.surfaces.demo.upstreams import NAMES, upstreams
 from tests.e2e.wire import until
 from tests.gateway_process import free_port, running_gateway
 from tests.servers.serving import stop
@@ -152,7 +152,7 @@ def test_each_upstream_is_a_service_alone_with_the_gateway_on_a_network_that_lea
     service, gateway = COMPOSE["services"][name], COMPOSE["services"]["gateway"]
     members = [other for other, item in COMPOSE["services"].items() if name in item.get("networks", [])]
 
-    assert service["entrypoint"] == ["python", "-m", f"gateway.demo.{name}"]
+    assert service["entrypoint"] == ["python", "-m", f"gateway.surfaces.demo.{name}"]
     assert service["networks"] == [name]
     assert sorted(members) == sorted(["gateway", name])
     assert COMPOSE["networks"][name]["internal"] is True
@@ -173,7 +173,7 @@ def test_an_upstream_serves_where_the_gateway_looks_for_it_and_its_health_check_
     check = [word.replace(":8000", f":{port}") for word in COMPOSE["services"]["files"]["healthcheck"]["test"][2:]]
     with (tmp_path / "log").open("wb") as log:
         server = subprocess.Popen(
-            [sys.executable, "-m", "gateway.demo.files", *map(str, words)], stdout=log, stderr=log
+            [sys.executable, "-m", "gateway.surfaces.demo.files", *map(str, words)], stdout=log, stderr=log
         )
     try:
         until(lambda: subprocess.run([sys.executable, *check], capture_output=True, check=False).returncode == 0)

@@ -17,13 +17,13 @@ import yaml
 from pydantic import BaseModel
 
 from gateway import config
-from gateway.cli import rego
-from gateway.cli.root import app
 from gateway.config import Configuration
-from gateway.policy import annotations, bundle
-from gateway.policy.folders import PolicyFolders
-from gateway.policy.problems import GRANTS
-from gateway.telemetry.metrics import Metrics, SignalCounts
+from gateway.policy.folder import annotations, bundle
+from gateway.policy.folder.folders import PolicyFolders
+from gateway.policy.folder.problems import GRANTS
+from gateway.record.telemetry.metrics import Metrics, SignalCounts
+from gateway.surfaces.cli import rego
+from gateway.surfaces.cli.root import app
 from tests.compiled_policy import compiled
 from tests.policy.conftest import cases, put
 from tests.policy.test_rego import CHECKS
@@ -202,7 +202,7 @@ def test_every_code_that_the_gateway_gives_by_itself_is_documented():
     assert sorted(code for code in given if f"`{code}`" not in pages) == []
 
 
-@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/design/0001-phases-and-their-interfaces.md"])
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/design/0001-rooms-and-their-interfaces.md"])
 def test_a_class_or_module_that_a_page_for_contributors_names_is_there(page: str):
     sources = [*(ROOT / "gateway").rglob("*.py"), *(ROOT / "tests").glob("*.py")]
     classes = {

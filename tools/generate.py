@@ -26,14 +26,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # as a script has it, 
 
 import reference
 
-from gateway import reasons as own_reasons
-from gateway.app.control import OPERATIONS
-from gateway.errors import GatewayError, PolicyBroken
-from gateway.pages.openapi import describe_api
-from gateway.policy import annotations, authoring, bundle, contract
-from gateway.policy.bundle import Bundle
+from gateway.model import reasons as own_reasons
+from gateway.model.errors import GatewayError, PolicyBroken
+from gateway.policy import authoring, contract
+from gateway.policy.folder import annotations, bundle
+from gateway.policy.folder.bundle import Bundle
 from gateway.policy.plan import compile_process, store
 from gateway.policy.plan.store import StoredPlan
+from gateway.surfaces.app.control import OPERATIONS
+from gateway.surfaces.pages.openapi import describe_api
 
 ROOT = Path(__file__).resolve().parent.parent
 OPA = Path(os.environ.get("OPAGATE_TOOLS") or ROOT / ".tools") / "opa"

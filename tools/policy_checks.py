@@ -15,11 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
-from gateway.errors import PolicyError
-from gateway.policy import authoring, bundle
+from gateway.model.errors import PolicyError
+from gateway.policy import authoring
+from gateway.policy.folder import bundle
+from gateway.policy.folder.problems import DATA_FILES
 from gateway.policy.plan.loading import Plans
 from gateway.policy.plan.program import CompiledPolicy
-from gateway.policy.problems import DATA_FILES
 
 ROOT = Path(__file__).resolve().parents[1]
 REGO = ROOT / "rego"

@@ -16,8 +16,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from gateway import config
-from gateway.cli.root import app
 from gateway.config import values
+from gateway.surfaces.cli.root import app
 
 _GENERATED: Final = "This page is generated from the code (`make generate`)."
 _SCALARS: Final = {

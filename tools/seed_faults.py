@@ -23,8 +23,8 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parents[1]
 COPIED: Final = ("gateway", "opagate", "rego", "tests", "benchmarks", "tools", "docs", "pyproject.toml", "README.md")
 PARTS: Final = (
-    *("approvals", "authority", "binding", "catalogue", "credentials", "destinations", "history", "identity"),
-    *("inspection", "journal", "json", "pipeline", "policy", "protocol", "response", "tasks", "upstream"),
+    *("authority", "base/json", "calls", "history", "identity", "inspection", "policy"),
+    *("record/journal", "upstreams", "wire/protocol"),
 )
 SWAPPED: Final[dict[type[ast.cmpop], type[ast.cmpop]]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,

@@ -20,7 +20,7 @@ from benchmarks.corpora.corpus import BY_HAND, Corpus, Job, measure_corpora, run
 from benchmarks.corpora.installed import ROOT
 from benchmarks.corpora.measure import REGO, WITH_DIRECTORY, Measured
 from benchmarks.corpora.traces import name_of, read_catalogue
-from gateway.policy import bundle
+from gateway.policy.folder import bundle
 
 RESULTS = ROOT / "docs/benchmarks/agentdojo-results.md"
 

@@ -12,14 +12,14 @@ from typing import Final
 import uvloop
 
 from gateway import config
-from gateway.app import open_gateway, serving
 from gateway.authority.leases import Lent
 from gateway.authority.lending import MESSAGES, Authority, Purpose
 from gateway.authority.model import LeaseGrounds, Scope
-from gateway.composition import Gateway
+from gateway.calls.composition import Gateway
 from gateway.config import Configuration
 from gateway.config.brokers import OWN
 from gateway.model.caller import AuthMethod, Principal, User
+from gateway.surfaces.app import open_gateway, serving
 
 UPSTREAM: Final = "u"
 OF_USER: Final = 10

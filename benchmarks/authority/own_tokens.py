@@ -21,9 +21,9 @@ from benchmarks.authority.figures import Figure
 from benchmarks.authority.lending_gateway import OF_USER, UPSTREAM
 from benchmarks.gateway import targets
 from gateway import config
-from gateway.cli.control_client import ControlRefusal, connect_to_gateway
-from gateway.demo.thief import Thief
 from gateway.identity import development
+from gateway.surfaces.cli.control_client import ControlRefusal, connect_to_gateway
+from gateway.surfaces.demo.thief import Thief
 from tests.signalling import ISSUER, Provider, account
 
 if TYPE_CHECKING:

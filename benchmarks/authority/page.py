@@ -17,12 +17,12 @@ from benchmarks.authority.own_tokens import SIGNALS, STREAM, configure, measure_
 from benchmarks.gateway import targets
 from benchmarks.gateway.minting import minting
 from gateway import config
-from gateway.app import open_gateway
 from gateway.authority.lending import MESSAGES, Authority, Purpose
 from gateway.authority.model import Scope
+from gateway.calls.pipeline.signals import take_token
 from gateway.config.brokers import OWN
 from gateway.model.caller import AuthMethod, Principal, User
-from gateway.pipeline.signals import take_token
+from gateway.surfaces.app import open_gateway
 from tests.signalling import ISSUER, Provider, account
 
 PAGE: Final = targets.ROOT / "docs/benchmarks/authority.md"

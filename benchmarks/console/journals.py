@@ -14,12 +14,13 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway import config, keys
-from gateway.journal.chain import Chain, timestamp
-from gateway.journal.entry_index import EntryIndex
-from gateway.journal.retention import prune
-from gateway.journal.segment import Appender, Pending
-from gateway.journal.storage import Disk
+from gateway import config
+from gateway.config import keys
+from gateway.record.journal.chain import Chain, timestamp
+from gateway.record.journal.entry_index import EntryIndex
+from gateway.record.journal.retention import prune
+from gateway.record.journal.segment import Appender, Pending
+from gateway.record.journal.storage import Disk
 
 RARE: Final = "rare-agent"
 _SEGMENT: Final = 64 * 2**20

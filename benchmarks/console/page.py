@@ -25,7 +25,7 @@ from benchmarks.console.journals import RARE, build_index, put_back, read_entrie
 from benchmarks.console.paced import run_paced
 from benchmarks.gateway import targets
 from benchmarks.gateway.load import Request
-from gateway.cli.control_client import connect_to_gateway
+from gateway.surfaces.cli.control_client import connect_to_gateway
 
 PAGE: Final = targets.ROOT / "docs/benchmarks/console.md"
 HEAD: Final = """\

@@ -21,7 +21,7 @@ from benchmarks.corpora.installed import ROOT
 from benchmarks.corpora.measure import REGO
 from benchmarks.corpora.rules_page import rules_page
 from benchmarks.unfamiliar.__main__ import unfamiliar
-from gateway.policy import bundle
+from gateway.policy.folder import bundle
 
 Figures = dict[str, Any]
 

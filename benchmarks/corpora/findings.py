@@ -11,7 +11,7 @@ from typing import Any, Final
 from gateway.model.decision import Decision
 from gateway.model.wire import JsonObject
 from gateway.policy import document as documents
-from gateway.policy.bundle import Bundle
+from gateway.policy.folder.bundle import Bundle
 from gateway.policy.policy import Policy
 from tests.compiled_policy import compiled
 

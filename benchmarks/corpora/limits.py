@@ -21,7 +21,7 @@ from benchmarks.corpora.report import table
 from benchmarks.corpora.traces import make_trace, upstream_of
 from gateway.model.decision import Decision, PolicyRevision
 from gateway.model.wire import JsonObject
-from gateway.replay import read_traces, replay
+from gateway.surfaces.replay import read_traces, replay
 
 LIMITS: Final = (
     "audiences",

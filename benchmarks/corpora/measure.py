@@ -17,11 +17,11 @@ import yaml
 from benchmarks.corpora.findings import Findings, FindingsReader, ObservedPolicy
 from benchmarks.corpora.installed import ROOT, Recording
 from benchmarks.corpora.traces import Catalogue, is_consequential, name_of, upstream_of, write_traces
+from gateway.calls.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.config import PolicySettings
-from gateway.pipeline.context import SUPPORTED_OBLIGATIONS
-from gateway.policy import bundle
+from gateway.policy.folder import bundle
 from gateway.policy.policy import Policy
-from gateway.replay import StepOutcome, Trace, read_traces, replay
+from gateway.surfaces.replay import StepOutcome, Trace, read_traces, replay
 
 REGO: Final = ROOT / "rego"
 SETTINGS_DATA: Final = "gateway/settings/data.yaml"

@@ -21,10 +21,10 @@ from statistics import median
 from benchmarks.credentials.corpus import BENIGN, CONTEXTS, Positive, negatives, positives, prose
 from benchmarks.credentials.passwords import GENERATORS, rates
 from benchmarks.credentials.peers import PEERS, run
-from gateway.credentials import ruleset
-from gateway.credentials.detect import Detector
-from gateway.credentials.fingerprint import Fingerprints
-from gateway.credentials.stream import Scanner
+from gateway.inspection.credentials import ruleset
+from gateway.inspection.credentials.detect import Detector
+from gateway.inspection.credentials.fingerprint import Fingerprints
+from gateway.inspection.credentials.stream import Scanner
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/credentials.md"
 BEGIN, END = "<!-- benchmark: begin -->", "<!-- benchmark: end -->"

@@ -11,7 +11,7 @@ from random import Random
 from urllib.parse import quote
 
 from benchmarks.credentials.examples import ALPHABETS, example
-from gateway.credentials.ruleset import Ruleset
+from gateway.inspection.credentials.ruleset import Ruleset
 
 WORDS = [
     "the",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import Final
 
-from gateway.credentials.detect import Detector
+from gateway.inspection.credentials.detect import Detector
 
 _LOWER: Final = string.ascii_lowercase
 _LETTERS: Final = string.ascii_letters

@@ -23,15 +23,15 @@ import uvloop
 from benchmarks.gateway import targets
 from benchmarks.gateway.ways import Upstream
 from gateway import config
-from gateway.app import open_gateway
-from gateway.approvals.desk import Desk
-from gateway.approvals.model import ApproverRule, Question, Requester, ShownReason
-from gateway.composition import Gateway
-from gateway.http.exchange import Exchange
+from gateway.authority.approvals.desk import Desk
+from gateway.authority.approvals.model import ApproverRule, Question, Requester, ShownReason
+from gateway.calls.composition import Gateway
+from gateway.calls.pipeline.approve import CallApproval
 from gateway.identity import development
-from gateway.pipeline.approve import CallApproval
-from gateway.protocol.headers import group_headers
-from gateway.protocol.replies import Reply
+from gateway.surfaces.app import open_gateway
+from gateway.wire.http.exchange import Exchange
+from gateway.wire.protocol.headers import group_headers
+from gateway.wire.protocol.replies import Reply
 
 MOST_MICROSECONDS: Final = 5.0
 """For a call that needs no approval."""

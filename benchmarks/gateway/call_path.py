@@ -39,9 +39,9 @@ from benchmarks.gateway.measured_calls import (
     require_expected,
     size_of_body,
 )
-from gateway.app.serving import build_edge
-from gateway.http.limits import ConcurrencyLimit
-from gateway.http.server_connection import Connection, Serving
+from gateway.surfaces.app.serving import build_edge
+from gateway.wire.http.limits import ConcurrencyLimit
+from gateway.wire.http.server_connection import Connection, Serving
 
 MOST_FUNCTIONS: Final = 500
 MOST_FILES: Final = 60

@@ -5,10 +5,10 @@ The difference to the real gateway is the cost of a decision in its place, with 
 
 from __future__ import annotations
 
-from gateway.cli import main
 from gateway.model.decision import Decision, PolicyRevision
 from gateway.model.wire import JsonObject
 from gateway.policy.policy import Policy
+from gateway.surfaces.cli import main
 
 ALLOWED = Decision("allow", (), (), PolicyRevision("constant", "1"))
 

@@ -26,10 +26,8 @@ from benchmarks.gateway import targets
 from benchmarks.gateway.targets import GRANTS
 from benchmarks.gateway.ways import WAYS, Upstream, ways
 from gateway import config
-from gateway.app import open_gateway
-from gateway.composition import Gateway
+from gateway.calls.composition import Gateway
 from gateway.history import Reservation
-from gateway.http.exchange import Exchange
 from gateway.identity import development
 from gateway.model.call import Call
 from gateway.model.caller import Credentials, Principal
@@ -37,8 +35,10 @@ from gateway.model.content import CallContent, ResultContent
 from gateway.model.decision import Refusal
 from gateway.model.task import Task
 from gateway.model.wire import JsonObject
-from gateway.protocol.headers import group_headers
-from gateway.protocol.replies import Reply
+from gateway.surfaces.app import open_gateway
+from gateway.wire.http.exchange import Exchange
+from gateway.wire.protocol.headers import group_headers
+from gateway.wire.protocol.replies import Reply
 
 LENGTHS: Final = (10, 1_000, 100_000)
 SIZE: Final = 4_096

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from gateway.config import Upstream
 from gateway.config.own_files import OwnFiles
-from gateway.upstream.stdio.isolation.launch import Launch, Launcher
+from gateway.upstreams.stdio.isolation.launch import Launch, Launcher
 
 MOST_MILLISECONDS: Final = 60.0
 """More for a start in a sandbox than for one without."""

@@ -19,12 +19,12 @@ from joserfc.jwk import ECKey
 
 from benchmarks.credentials.corpus import prose
 from gateway import config
-from gateway.app import open_gateway
-from gateway.composition import Gateway
-from gateway.http.exchange import Exchange
+from gateway.calls.composition import Gateway
 from gateway.model.wire import UpstreamReply, UpstreamRequest
-from gateway.protocol.headers import group_headers
-from gateway.protocol.replies import Reply
+from gateway.surfaces.app import open_gateway
+from gateway.wire.http.exchange import Exchange
+from gateway.wire.protocol.headers import group_headers
+from gateway.wire.protocol.replies import Reply
 
 _HEAD_OF_REQUEST: Final = (
     "POST /mcp/{upstream} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n"

@@ -14,11 +14,11 @@ from typing import Any, Final
 
 from joserfc.jwk import ECKey
 
-from gateway import signing_keys
 from gateway.authority.active import ActiveTokens
 from gateway.authority.introspection import IntrospectingUpstream, Introspector, digest_secret
 from gateway.authority.minting import Mint, MintedToken, bind_call
 from gateway.authority.model import LeaseRequest, Scope
+from gateway.base.keys import signing_keys
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 from opagate.verify import Caller, Verifier
 

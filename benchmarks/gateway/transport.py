@@ -12,10 +12,10 @@ from typing import Any, Final
 import uvloop
 
 from gateway import config
-from gateway.http.address import of_url
-from gateway.http.client import Client
-from gateway.http.delivery import Channel
-from gateway.http.server import Server
+from gateway.wire.http.address import of_url
+from gateway.wire.http.client import Client
+from gateway.wire.http.delivery import Channel
+from gateway.wire.http.server import Server
 
 PATIENCE: Final = 20.0
 _OURS: Final = frozenset({b"host", b"content-length", b"transfer-encoding"})

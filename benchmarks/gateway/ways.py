@@ -12,7 +12,7 @@ from typing import Final, cast
 
 from msgspec import structs
 
-from gateway.composition import Gateway
+from gateway.calls.composition import Gateway
 from gateway.config import HistorySettings
 from gateway.history import History, Reservation, TaskLedger, build_history
 from gateway.history.exposure import Exposures

@@ -19,7 +19,7 @@ from benchmarks.corpora.traces import read_catalogue
 from benchmarks.unfamiliar import packages
 from benchmarks.unfamiliar.injections import attacks, read_injections
 from benchmarks.unfamiliar.report import report
-from gateway.policy import bundle
+from gateway.policy.folder import bundle
 
 RESULTS = ROOT / "docs/benchmarks/unfamiliar-results.md"
 CATALOGUES = Path(__file__).with_name("catalogue")

@@ -1,4 +1,4 @@
-//! Words of texts and their keyed digests, as `gateway/words/words.py` makes them.
+//! Words of texts and their keyed digests, as `gateway/inspection/words/words.py` makes them.
 
 use std::borrow::Cow;
 use std::collections::HashSet;

@@ -16,7 +16,7 @@ from msgspec import structs
 
 from gateway.authority import events, state
 from gateway.authority.model import ENDED_BY_VALUE, Lease, NotEnded, Proof
-from gateway.errors import GatewayError
+from gateway.model.errors import GatewayError
 
 if TYPE_CHECKING:
     from gateway.authority.broker import Broker

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from msgspec import Struct, structs
 
-from gateway import reasons
 from gateway.authority import state
 from gateway.authority.model import BrokerRefusal, Issued, Lease, LeaseRequest
 from gateway.authority.narrowing import find_excess
 from gateway.authority.permitted import PermittedLeases
 from gateway.authority.register import LeaseRegister, Terms, terms_of
-from gateway.background import to_the_end
-from gateway.errors import GatewayError
+from gateway.base.concurrency.background import to_the_end
+from gateway.base.steady_clock import SteadyClock
+from gateway.model import reasons
+from gateway.model.errors import GatewayError
 from gateway.model.lease import OpenLeases
-from gateway.steady_clock import SteadyClock
 
 if TYPE_CHECKING:
     from gateway.authority.broker import Broker

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from gateway import reasons
 from gateway.authority.lifetime import Ends, choose_end, name_end
 from gateway.authority.minting import bind_call
 from gateway.authority.model import BrokerRefusal, Credential, LeaseRequest, Scope, describe_to_owner
 from gateway.authority.narrowing import Bind
 from gateway.authority.register import terms_of
+from gateway.model import reasons
 from gateway.model.target import Effect, Sensitivity
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.authority.leases import Leases
     from gateway.authority.minting import Mint
     from gateway.authority.model import Cause, Lease, LeaseGrounds
-    from gateway.credentials.live_values import LiveValues
+    from gateway.inspection.credentials.live_values import LiveValues
     from gateway.model.caller import Principal
     from gateway.model.task import TaskEnd
     from gateway.model.wire import JsonObject

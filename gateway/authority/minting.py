@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 from msgspec import Struct
 
-from gateway import reasons
 from gateway.authority.model import BrokerRefusal, Credential, LeaseRequest
-from gateway.json import canonical
+from gateway.base.json import canonical
+from gateway.model import reasons
 
 if TYPE_CHECKING:
     from joserfc.jwk import ECKey

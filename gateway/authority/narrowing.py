@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 from msgspec import Struct
 
-from gateway import reasons
 from gateway.authority.lifetime import SKEW
 from gateway.authority.model import LONG_LIVED, BrokerRefusal, Scope
+from gateway.model import reasons
 from gateway.model.decision import Obligation, Reason
 
 if TYPE_CHECKING:

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from gateway import reasons
 from gateway.authority.model import Lease, ListedLease, describe_lease
-from gateway.control import Operation
+from gateway.base.control.operations import Operation
+from gateway.model import reasons
 from gateway.model.decision import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.authority.leases import Leases
-    from gateway.control import Control
-    from gateway.operators import OperatorName
+    from gateway.base.control.operations import Control
+    from gateway.base.control.operators import OperatorName
 
 _LONGEST_REASON: Final = 500
 _NEED: Final = "an upstream with a leased credential"

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.authority.model import Credential, Lease
-from gateway.store.records import RecordKind
+from gateway.base.store.records import RecordKind
 
 if TYPE_CHECKING:
-    from gateway.store.records import SealedStore
+    from gateway.base.store.records import SealedStore
 
 # A lease that is not read would live on at its issuer.
 LEASES: Final = RecordKind("lease", Lease, is_vital=True)

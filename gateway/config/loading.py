@@ -6,10 +6,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from gateway import strict_yaml
+from gateway.base import strict_yaml
 from gateway.config.problems import explain
 from gateway.config.settings import Configuration
-from gateway.errors import ConfigurationError
+from gateway.model.errors import ConfigurationError
 
 
 class InvalidSettings(ConfigurationError):

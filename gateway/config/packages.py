@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
-from gateway.errors import ConfigurationError
-from gateway.json import canonical
+from gateway.base.json import canonical
+from gateway.model.errors import ConfigurationError
 
 Registry: TypeAlias = Literal["npm", "pypi", "image"]
 

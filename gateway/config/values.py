@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo
 
-from gateway.errors import ConfigurationError
+from gateway.model.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
-from gateway.background import in_thread
-from gateway.errors import HistoryError
+from gateway.base.concurrency.background import in_thread
 from gateway.history.codec import decode_row, read_task
 from gateway.history.events import (
     Ended,
@@ -36,6 +35,7 @@ from gateway.history.events import (
 from gateway.history.new_events import lost_result
 from gateway.history.store import Checkpoint, StoreReplaced
 from gateway.history.task_history import TaskHistory, declared_size
+from gateway.model.errors import HistoryError
 from gateway.model.task import Task
 from gateway.model.wire import JsonObject
 

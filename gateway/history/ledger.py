@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from gateway.errors import TaskExpired
 from gateway.history.carried import NOTHING, carried
 from gateway.history.events import Endorsed, Event, Exposed, Observed, Passed, Read, Released, Settled, pack, to_fields
 from gateway.history.facts import facts, keeps_words, relevance_of
@@ -21,6 +20,7 @@ from gateway.history.new_events import build_observation, build_reading, build_r
 from gateway.history.state import open_call
 from gateway.model.call import PastCall
 from gateway.model.content import CallContent, CredentialPiece, ResultContent
+from gateway.model.errors import TaskExpired
 from gateway.model.facts import SessionFacts
 from gateway.model.target import Sensitivity
 from gateway.model.wire import JsonObject

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from msgspec import structs
 
-from gateway.errors import HistoryError
 from gateway.history.carried import STRIDE, carried
 from gateway.history.events import Read, Released, Reserved, Touch, from_fields, unpack, verdict_of
 from gateway.history.exposure import FORM
 from gateway.history.facts import facts
 from gateway.history.reading_marks import Mark, ReadingMarks, reserved
 from gateway.model.content import CallContent, Sighting
+from gateway.model.errors import HistoryError
 from gateway.model.facts import CredentialFact, SessionFacts
 from gateway.model.shingles import gram
 from gateway.model.target import Role

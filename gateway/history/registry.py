@@ -17,14 +17,14 @@ from functools import partial
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Final, Literal
 
-from gateway import reasons
-from gateway.errors import HistoryFull, TaskExpired
 from gateway.history.codec import task_fields
 from gateway.history.events import Ended, list_shown, make_opening, to_fields
 from gateway.history.facts import facts
 from gateway.history.fold import apply
 from gateway.history.task_history import TaskHistory, declared_size
+from gateway.model import reasons
 from gateway.model.decision import Reason
+from gateway.model.errors import HistoryFull, TaskExpired
 from gateway.model.facts import TaskReport
 from gateway.model.task import Task, TaskEnd
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from gateway.errors import HistoryError
 from gateway.history.codec import decode_state, encode_row
 from gateway.history.state import TaskState
 from gateway.history.store import digest_of
+from gateway.model.errors import HistoryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

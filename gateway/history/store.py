@@ -15,8 +15,8 @@ from hashlib import sha256
 from itertools import chain
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from gateway.errors import HistoryError
-from gateway.store.sqlite import open_database
+from gateway.base.store.sqlite import open_database
+from gateway.model.errors import HistoryError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gateway import reasons
 from gateway.identity.outcomes import NOT_MINE, CredentialFault, Verified
 from gateway.identity.signed import CACHED
+from gateway.model import reasons
 from gateway.model.caller import AuthMethod, Principal
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.config.identities import DevelopmentIdentity, JwtIdentity, SpiffeIdentity
-from gateway.errors import ConfigurationError
 from gateway.identity import anonymous, development, metadata, spiffeid
 from gateway.identity.delegation import Trust
 from gateway.identity.fetching import DiscoverySource, FileSource, UrlSource
@@ -15,7 +14,8 @@ from gateway.identity.jwt import JwtAuthenticator
 from gateway.identity.keys import IssuerKeys
 from gateway.identity.spiffe import SpiffeAuthenticator
 from gateway.identity.x509 import X509Authenticator
-from gateway.protocol.issuers import is_acceptable_url, ssf_metadata_urls
+from gateway.model.errors import ConfigurationError
+from gateway.wire.protocol.issuers import is_acceptable_url, ssf_metadata_urls
 
 if TYPE_CHECKING:
     from collections.abc import Callable

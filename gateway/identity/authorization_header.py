@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from gateway import reasons
 from gateway.identity.jose import MAX_TOKEN
 from gateway.identity.outcomes import CredentialFault
+from gateway.model import reasons
 
 if TYPE_CHECKING:
     from gateway.model.caller import Credentials

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from gateway import reasons
 from gateway.identity.jose import ALGORITHMS
+from gateway.model import reasons
 from gateway.model.decision import Refusal
 
 if TYPE_CHECKING:

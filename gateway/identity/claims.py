@@ -8,10 +8,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from gateway import reasons
 from gateway.identity import delegation
 from gateway.identity.jose import is_object, number, text, texts
 from gateway.identity.outcomes import Confirmation, CredentialFault
+from gateway.model import reasons
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 
 if TYPE_CHECKING:

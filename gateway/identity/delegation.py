@@ -7,10 +7,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from gateway import reasons
 from gateway.identity import spiffeid
 from gateway.identity.jose import is_object, text, texts
 from gateway.identity.outcomes import CredentialFault
+from gateway.model import reasons
 from gateway.model.caller import Actor
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 from joserfc import jwt
 
-from gateway import reasons, signing_keys
+from gateway.base.keys import signing_keys
 from gateway.identity import claims, jose, signed
 from gateway.identity.outcomes import NOT_MINE, CredentialFault
+from gateway.model import reasons
 from gateway.model.caller import AuthMethod
 
 if TYPE_CHECKING:

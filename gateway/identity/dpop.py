@@ -10,11 +10,11 @@ import math
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
-from gateway import reasons
 from gateway.identity import jose
 from gateway.identity.keyset import import_public
 from gateway.identity.outcomes import CredentialFault
 from gateway.identity.replay import ReplayMemory
+from gateway.model import reasons
 
 if TYPE_CHECKING:
     from gateway.identity.outcomes import Confirmation

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from gateway.background import in_thread
-from gateway.https_client import HttpsClient, NoAnswer, read_metadata
+from gateway.base.concurrency.background import in_thread
 from gateway.identity.jose import text
-from gateway.protocol.issuers import is_acceptable_url, is_downgrade, metadata_urls
+from gateway.wire.https_client import HttpsClient, NoAnswer, read_metadata
+from gateway.wire.protocol.issuers import is_acceptable_url, is_downgrade, metadata_urls
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,13 +8,13 @@ import hashlib
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from gateway import reasons
-from gateway.background import in_parallel
+from gateway.base.concurrency.background import in_parallel
 from gateway.config.values import is_loopback, is_private
 from gateway.identity import assembly, authorization_header, challenge, jose
 from gateway.identity.dpop import Possession
 from gateway.identity.outcomes import CredentialFault, NotMine, PresentedCredentials
 from gateway.identity.proof_watermark import ProofWatermark
+from gateway.model import reasons
 
 if TYPE_CHECKING:
     from collections.abc import Callable

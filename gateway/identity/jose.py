@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias, TypeGuard, cast
 from joserfc import jwa
 from joserfc.errors import JoseError
 
-from gateway import reasons
 from gateway.identity.outcomes import CredentialFault
+from gateway.model import reasons
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from gateway.background import Job
-from gateway.errors import IdentityUnavailable
+from gateway.base.concurrency.background import Job
 from gateway.identity import keyset
 from gateway.identity.fetching import FileSource, LoadError
+from gateway.model.errors import IdentityUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 if TYPE_CHECKING:
     from gateway.identity.jose import Jws
     from gateway.model.caller import Credentials, Principal
-    from gateway.reasons import RefusalText
+    from gateway.model.reasons import RefusalText
 
 
 class NotMine(Enum):

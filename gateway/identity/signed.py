@@ -6,10 +6,10 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from gateway import reasons
 from gateway.identity import claims as read
 from gateway.identity import jose
 from gateway.identity.outcomes import CredentialFault, Verified
+from gateway.model import reasons
 
 if TYPE_CHECKING:
     import structlog

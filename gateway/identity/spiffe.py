@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gateway import reasons
 from gateway.identity import claims, signed, spiffeid
 from gateway.identity.jose import text
 from gateway.identity.outcomes import NOT_MINE, CredentialFault
+from gateway.model import reasons
 from gateway.model.caller import AuthMethod
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from gateway import reasons
 from gateway.identity import spiffeid
 from gateway.identity.dpop import thumbprint
 from gateway.identity.outcomes import NOT_MINE, CredentialFault, Verified
 from gateway.identity.signed import CACHED
+from gateway.model import reasons
 from gateway.model.caller import AuthMethod, Principal
 
 if TYPE_CHECKING:

@@ -9,20 +9,20 @@ from typing import Final
 
 from msgspec import structs
 
-from gateway.destinations import links as followable_links
-from gateway.destinations.find import MAX_TEXT, links, listed, texts
-from gateway.destinations.normalise import Destination, fold_text
-from gateway.destinations.own_domains import is_inside
+from gateway.base.text_cache import short_text_cache
+from gateway.inspection.destinations import links as followable_links
+from gateway.inspection.destinations.find import MAX_TEXT, links, listed, texts
+from gateway.inspection.destinations.normalise import Destination, fold_text
+from gateway.inspection.destinations.own_domains import is_inside
 from gateway.inspection.role_values import at
+from gateway.inspection.words import words as text_words
+from gateway.inspection.words.grounds import Grounds
+from gateway.inspection.words.records import record_pieces
+from gateway.inspection.words.words import digest, encoded, value_words
 from gateway.model.call import Call
 from gateway.model.content import CallContent, Pieces
 from gateway.model.target import Effect, Labels, Role
 from gateway.model.wire import Json, JsonObject
-from gateway.text_cache import short_text_cache
-from gateway.words import words as text_words
-from gateway.words.grounds import Grounds
-from gateway.words.records import record_pieces
-from gateway.words.words import digest, encoded, value_words
 
 MAX_DESTINATIONS: Final = 1_000
 """Destinations of one call that are told apart: far above any limit on them."""

@@ -9,10 +9,10 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from gateway.json.lex import Unescaper
-from gateway.json.strict import fold
+from gateway.base.json.lex import Unescaper
+from gateway.base.json.strict import fold
+from gateway.base.text_cache import SHORT
 from gateway.model.target import Effect, Target
-from gateway.text_cache import SHORT
 
 _LOOKED_AT: Final = 65_536
 """Characters of a result that are looked through."""

@@ -13,37 +13,37 @@ from typing import Final, NamedTuple, cast
 
 from msgspec import Struct, structs
 
-from gateway.credentials.calls import CredentialIndex
-from gateway.credentials.detect import Detector
-from gateway.credentials.encoded_text import decode_words
-from gateway.credentials.finding import NOTHING, Finding, Inspection, Known, StandIn
-from gateway.credentials.forms import string
-from gateway.credentials.stream import Scanner
-from gateway.credentials.suppressions import ActiveSuppressions, Suppressions
-from gateway.destinations import links as followable_links
-from gateway.destinations.directory import EMPTY, Directory
-from gateway.destinations.find import texts
-from gateway.destinations.normalise import fold_text
+from gateway.base.json.walk import Leaves, leaves
+from gateway.base.text_cache import SHORT
 from gateway.inspection.authority import MAX_CHARACTERS, add_authority
 from gateway.inspection.code_requests import may_request, names_request
+from gateway.inspection.credentials.calls import CredentialIndex
+from gateway.inspection.credentials.detect import Detector
+from gateway.inspection.credentials.encoded_text import decode_words
+from gateway.inspection.credentials.finding import NOTHING, Finding, Inspection, Known, StandIn
+from gateway.inspection.credentials.forms import string
+from gateway.inspection.credentials.stream import Scanner
+from gateway.inspection.credentials.suppressions import ActiveSuppressions, Suppressions
+from gateway.inspection.destinations import links as followable_links
+from gateway.inspection.destinations.directory import EMPTY, Directory
+from gateway.inspection.destinations.find import texts
+from gateway.inspection.destinations.normalise import fold_text
 from gateway.inspection.results import ResultInspector, ResultWords
 from gateway.inspection.role_values import at
 from gateway.inspection.sightings import NO_CREDENTIALS, ArgumentDetector, show_credentials
-from gateway.json.walk import Leaves, leaves
+from gateway.inspection.words import words as text_words
+from gateway.inspection.words.declared_effects import unnamed_values
+from gateway.inspection.words.dictation import dictation
+from gateway.inspection.words.grounds import Grounds, grounds
+from gateway.inspection.words.named_systems import find_named_systems
+from gateway.inspection.words.own_words import OwnParts, foreign, identity_of, parts_of_texts
+from gateway.inspection.words.records import ResultRecords, told_values
 from gateway.model.call import Call
 from gateway.model.caller import Principal
 from gateway.model.content import EVERYTHING, CallContent, Relevance, ResultContent
 from gateway.model.target import Effect, Role
 from gateway.model.task import Contract, Task
 from gateway.model.wire import Json, JsonObject
-from gateway.text_cache import SHORT
-from gateway.words import words as text_words
-from gateway.words.declared_effects import unnamed_values
-from gateway.words.dictation import dictation
-from gateway.words.grounds import Grounds, grounds
-from gateway.words.named_systems import find_named_systems
-from gateway.words.own_words import OwnParts, foreign, identity_of, parts_of_texts
-from gateway.words.records import ResultRecords, told_values
 
 MAX_WORDS: Final = 4_096
 """Characters of arguments whose words are looked for whatever is wanted of them."""

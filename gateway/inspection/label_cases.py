@@ -11,11 +11,11 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
-from gateway.credentials.ruleset import Re2Pattern, compiled
-from gateway.destinations.find import texts
+from gateway.base.json.pointer import item_number, split_pointer
+from gateway.base.json.strict import fold
+from gateway.inspection.credentials.ruleset import Re2Pattern, compiled
+from gateway.inspection.destinations.find import texts
 from gateway.inspection.statements import kind_of
-from gateway.json.pointer import item_number, split_pointer
-from gateway.json.strict import fold
 from gateway.model.target import ArgumentCondition, Effect, LabelCase, Labels, Sensitivity, Target
 from gateway.model.wire import Json, JsonObject
 

@@ -9,13 +9,13 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
-from gateway.credentials.finding import Finding
-from gateway.destinations import links as followable_links
+from gateway.base.json.lex import Unescaper, decode_text
 from gateway.inspection.code_requests import CodeRequests
-from gateway.json.lex import Unescaper, decode_text
+from gateway.inspection.credentials.finding import Finding
+from gateway.inspection.destinations import links as followable_links
+from gateway.inspection.words import words as text_words
+from gateway.inspection.words.records import ResultRecords
 from gateway.model.content import ResultContent, Sighting
-from gateway.words import words as text_words
-from gateway.words.records import ResultRecords
 
 MAX_WORDS: Final = 1_024
 """Words of an untrusted result that are kept, those with the smallest digests: all of a result of about 20 KB. Of a

@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Final, cast
 
-from gateway.destinations.find import MAX_TEXT
-from gateway.json.pointer import item_number, split_pointer
-from gateway.json.strict import fold
+from gateway.base.json.pointer import item_number, split_pointer
+from gateway.base.json.strict import fold
+from gateway.base.text_cache import short_text_cache
+from gateway.inspection.destinations.find import MAX_TEXT
 from gateway.model.wire import Json
-from gateway.text_cache import short_text_cache
 
 
 def at(arguments: Json, pointer: str) -> list[Json]:

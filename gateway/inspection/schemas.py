@@ -6,18 +6,18 @@ from collections.abc import Container
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from gateway import reasons
-from gateway.json.pointer import split_pointer
-from gateway.json.schema import Misfit, Schema, UnusableSchema, compile_schema
+from gateway.base.json.pointer import split_pointer
+from gateway.base.json.schema import Misfit, Schema, UnusableSchema, compile_schema
+from gateway.base.letters import cut, spell_out
+from gateway.model import reasons
 from gateway.model.decision import Refusal
+from gateway.model.error_codes import REFUSED
 from gateway.model.target import Pin
-from gateway.protocol.error_codes import REFUSED
-from gateway.words.letters import cut, spell_out
 
 if TYPE_CHECKING:
+    from gateway.model.reasons.text import RefusalText
     from gateway.model.target import Target
     from gateway.model.wire import Json
-    from gateway.reasons.text import RefusalText
 
 _KEPT: Final = 2_048
 """Compiled schemas that are kept."""

@@ -6,18 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple, Protocol
 
-from gateway.credentials.calls import CredentialIndex
-from gateway.credentials.finding import Finding, Inspection, Known
-from gateway.credentials.ordinary import is_ordinary
-from gateway.destinations.normalise import fold_text, normalise
+from gateway.base.json.walk import Leaves
+from gateway.inspection.credentials.calls import CredentialIndex
+from gateway.inspection.credentials.finding import Finding, Inspection, Known
+from gateway.inspection.credentials.ordinary import is_ordinary
+from gateway.inspection.destinations.normalise import fold_text, normalise
 from gateway.inspection.role_values import at
-from gateway.json.walk import Leaves
+from gateway.inspection.words.grounds import Grounds
+from gateway.inspection.words.words import digest
 from gateway.model.call import Call
 from gateway.model.content import CredentialPiece, Sighting
 from gateway.model.target import Role
 from gateway.model.wire import JsonObject
-from gateway.words.grounds import Grounds
-from gateway.words.words import digest
 
 _MAX_WORDS: Final = 4_096
 """Characters of an argument in which the word of a credential is looked for."""

@@ -19,12 +19,13 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from gateway.errors import PolicyBroken
-from gateway.policy import contract, folders
-from gateway.policy.bundle import Bundle, Suite
+from gateway.model.errors import PolicyBroken
+from gateway.policy import contract
 from gateway.policy.findings import CODE
-from gateway.policy.opa_program import ProgramOutput, read_version, require_opa, run_program
-from gateway.policy.overlay_rules import HIDES, ROOT, SETS
+from gateway.policy.folder import folders
+from gateway.policy.folder.bundle import Bundle, Suite
+from gateway.policy.folder.overlay_rules import HIDES, ROOT, SETS
+from gateway.policy.opa.program import ProgramOutput, read_version, require_opa, run_program
 from gateway.policy.plan import input_use, intermediate, paths, store
 from gateway.policy.plan.store import StoredPlan
 

@@ -16,9 +16,9 @@ from typing import Any, Final, Generic, TypeVar, cast
 import msgspec
 from msgspec import UNSET, UnsetType, to_builtins
 
-from gateway.errors import PolicyInput
 from gateway.model.call import Call, Context
 from gateway.model.caller import Principal
+from gateway.model.errors import PolicyInput
 from gateway.model.facts import CredentialFact, SessionFacts
 from gateway.model.lease import HeldLease
 from gateway.model.signal import SignalFact

@@ -16,25 +16,27 @@ from typing import Final, Literal, NamedTuple, Protocol, cast
 
 from msgspec import structs
 
-from gateway import reasons
-from gateway.background import Job
+from gateway.base.concurrency.background import Job
 from gateway.config import EmbeddedEngine, PolicySettings
-from gateway.errors import PolicyBroken, PolicyError, PolicyStale
+from gateway.model import reasons
 from gateway.model.decision import Decision, PolicyRevision
+from gateway.model.errors import PolicyBroken, PolicyError, PolicyStale
 from gateway.model.wire import JsonObject
-from gateway.policy import grant_fits, trial, verdict
-from gateway.policy.agreement import Agreement
+from gateway.policy import verdict
 from gateway.policy.entrypoint import Entrypoint
-from gateway.policy.folders import PolicyFolders
-from gateway.policy.grant_fits import Fit
-from gateway.policy.here import HerePolicy, PolicyCheck
-from gateway.policy.opa_client import OpaClient
+from gateway.policy.folder.folders import PolicyFolders
+from gateway.policy.folder.reload import PolicyFolder
+from gateway.policy.grants import fits as grant_fits
+from gateway.policy.grants.fits import Fit
+from gateway.policy.opa.agreement import Agreement
+from gateway.policy.opa.client import OpaClient
+from gateway.policy.opa.here import HerePolicy, PolicyCheck
+from gateway.policy.opa.remote import RemotePolicy
 from gateway.policy.plan.loading import Plans
 from gateway.policy.plan.program import CompiledPolicy
 from gateway.policy.plan.signatures import PlanTrust
-from gateway.policy.reload import PolicyFolder
-from gateway.policy.remote import RemotePolicy
-from gateway.policy.trial import Trial
+from gateway.policy.trials import trial
+from gateway.policy.trials.trial import Trial
 
 _DEFECT: Final = "the gateway failed while asking for a decision", "report this as a defect; the log has its place"
 _STALE: Final = (

@@ -21,7 +21,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from gateway import reasons
+from gateway.model import reasons
 from gateway.model.decision import Decision, Obligation, PolicyRevision, Reason
 from gateway.policy import contract
 

@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 from msgspec import Struct
 
-from gateway.cli.control_client import connect_to_gateway
+from gateway.surfaces.cli.control_client import connect_to_gateway
 from tests.agents.model import Model, Script
 from tests.e2e.wire import token, until
 from tests.gateway_process import GatewayProcess, running_gateway

@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import yaml
 
-from gateway import reasons
-from gateway.cli.control_client import connect_to_gateway
+from gateway.model import reasons
+from gateway.surfaces.cli.control_client import connect_to_gateway
 from tests.e2e.desk import ADDRESS, CODE_NAME, CUSTOMER, KEY, made
 from tests.e2e.systems import Agent, Servers, agent, delegated, many
 from tests.e2e.wire import Caller, legacy, stateless

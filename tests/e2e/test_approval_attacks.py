@@ -11,7 +11,7 @@ import httpx2
 import pytest
 import yaml
 
-from gateway.cli.control_client import ControlClient
+from gateway.surfaces.cli.control_client import ControlClient
 from tests.e2e.conftest import policy
 from tests.e2e.faults import problems
 from tests.e2e.running import Opa, mortal_gateway

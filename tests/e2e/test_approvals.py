@@ -17,7 +17,7 @@ from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import TextContent
 
-from gateway.cli.control_client import ControlClient, connect_to_gateway
+from gateway.surfaces.cli.control_client import ControlClient, connect_to_gateway
 from tests import forked_gateway
 from tests.e2e.running import mortal_gateway
 from tests.e2e.wire import call, caller, entries, page, token, until, verified

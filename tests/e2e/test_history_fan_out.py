@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.cli.control_client import connect_to_gateway
+from gateway.surfaces.cli.control_client import connect_to_gateway
 from tests.e2e.desk import CODE_NAME, made
 from tests.e2e.systems import Agent, Servers, agent, delegated, many, spellings, with_sdk
 from tests.e2e.wire import stateless

@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from gateway.cli.control_client import connect_to_gateway
+from gateway.surfaces.cli.control_client import connect_to_gateway
 from tests.e2e.wire import call, caller, legacy
 from tests.gateway_process import ANYONE_ANYTHING, running_gateway
 from tests.machine import needs_proc

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 import yaml
 
-from gateway.cli.control_client import connect_to_gateway
+from gateway.surfaces.cli.control_client import connect_to_gateway
 from tests.e2e.left_behind import check_all_ended
 from tests.e2e.running import mortal_gateway
 from tests.e2e.test_leases import carried, configured

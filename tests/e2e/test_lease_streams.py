@@ -15,7 +15,7 @@ import httpx2
 import pytest
 import yaml
 
-from gateway.cli.control_client import connect_to_gateway
+from gateway.surfaces.cli.control_client import connect_to_gateway
 from tests.e2e.running import mortal_gateway
 from tests.e2e.test_leases import configured
 from tests.e2e.test_signals import configured as signals_config

@@ -13,7 +13,7 @@ import httpx2
 import pytest
 import yaml
 
-from gateway.cli.control_client import connect_to_gateway
+from gateway.surfaces.cli.control_client import connect_to_gateway
 from tests import tiny_policy
 from tests.e2e.left_behind import check_all_ended, places_of, tokens_of
 from tests.e2e.running import mortal_gateway

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.native import INTERFACE, MODULE
+from gateway.inspection.words.native import INTERFACE, MODULE
 from tests.e2e.conftest import policy
 from tests.e2e.faults import config
 from tests.e2e.wire import Caller, page

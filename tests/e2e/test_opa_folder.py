@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.policy import bundle
+from gateway.policy.folder import bundle
 from tests.e2e.conftest import policy
 from tests.e2e.faults import config, problems
 from tests.e2e.running import Opa, mortal_gateway

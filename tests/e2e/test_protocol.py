@@ -13,7 +13,7 @@ import mcp_types as types
 import pytest
 from mcp.client import Client
 
-from gateway.protocol.error_codes import INVALID_PARAMS, MISSING_CAPABILITY
+from gateway.model.error_codes import INVALID_PARAMS, MISSING_CAPABILITY
 from tests import machine
 from tests.e2e.wire import Caller, Sent, call, caller, entries, legacy, stateless
 from tests.gateway_process import GatewayProcess

@@ -18,8 +18,8 @@ from typing import Any, Final
 import httpx2
 import pytest
 
-from gateway.cli.control_client import connect_to_gateway
-from gateway.words.letters import is_hidden
+from gateway.base.letters import is_hidden
+from gateway.surfaces.cli.control_client import connect_to_gateway
 from tests import forked_gateway
 from tests.e2e import certificates
 from tests.e2e.questions import CASES, CODES, Office, codes_that_ask, office

@@ -8,13 +8,13 @@ from typing import Any
 import httpx2
 import yaml
 
-from gateway.cli.control_client import connect_to_gateway
+from gateway.surfaces.cli.control_client import connect_to_gateway
 from tests.e2e.running import mortal_gateway
 from tests.e2e.wire import Caller, entries, token, verified
 from tests.gateway_process import GatewayProcess, free_port
 from tests.servers.serving import ServerProcess
+from tests.unit.base.store.keeping import put_back_endorsements, read_endorsements
 from tests.unit.recurring import KIND, RECURRING, policy_with
-from tests.unit.store.keeping import put_back_endorsements, read_endorsements
 
 GRANTS = "upstreams: {echo: [{id: all, agents: ['*'], issuers: ['*'], tools: ['*'], effects: [read, write]}]}\n"
 

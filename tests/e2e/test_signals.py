@@ -13,7 +13,7 @@ import httpx2
 import yaml
 from typer.testing import CliRunner
 
-from gateway.cli.root import app
+from gateway.surfaces.cli.root import app
 from tests.e2e.wire import Answer, Caller, call, entries, until, verified
 from tests.gateway_process import ANYONE_ANYTHING, GatewayProcess, free_port, running_gateway, started_gateway
 from tests.servers.transmitter import TOKEN, Transmitter, running_transmitter

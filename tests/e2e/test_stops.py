@@ -11,7 +11,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from gateway.cli.root import app
+from gateway.surfaces.cli.root import app
 from tests.e2e.running import mortal_gateway
 from tests.e2e.test_lease_streams import asking, outcomes
 from tests.e2e.test_leases import configured

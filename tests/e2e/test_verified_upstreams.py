@@ -149,7 +149,15 @@ async def test_an_agent_cannot_use_its_task_token_or_its_own_token_past_the_gate
 def test_a_server_that_fetches_the_keys_serves_a_gateway_that_starts_after_it(tmp_path: Path):
     """The gateway lists its upstreams before it listens, so the server cannot have the keys by then."""
     port, own = free_port(), free_port()
-    command = [sys.executable, "-m", "gateway.demo.tickets", "--port", str(own), "--audience", "https://call.example"]
+    command = [
+        sys.executable,
+        "-m",
+        "gateway.surfaces.demo.tickets",
+        "--port",
+        str(own),
+        "--audience",
+        "https://call.example",
+    ]
     server = subprocess.Popen([*command, "--issuer", f"http://127.0.0.1:{port}"], cwd=ROOT)
     try:
         until(lambda: is_healthy(own))

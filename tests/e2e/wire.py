@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.identity import development
-from gateway.journal.reader import Verification, verify
+from gateway.record.journal.reader import Verification, verify
 from tests.gateway_process import GatewayProcess
 
 JSON = {"content-type": "application/json", "accept": "application/json, text/event-stream"}

@@ -18,9 +18,9 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from gateway.errors import PolicyError
-from gateway.policy import bundle
+from gateway.model.errors import PolicyError
 from gateway.policy.entrypoint import Entrypoint
+from gateway.policy.folder import bundle
 from gateway.policy.plan.program import CompiledPolicy
 from tests.compiled_policy import compiled
 

@@ -12,16 +12,17 @@ from typing import Any, Final, cast
 import pytest
 import yaml
 
-from gateway.errors import PolicyBroken
+from gateway.calls.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.model.decision import Decision
+from gateway.model.errors import PolicyBroken
 from gateway.model.wire import JsonObject
-from gateway.pipeline.context import SUPPORTED_OBLIGATIONS
-from gateway.policy import bundle, folders, verdict
-from gateway.policy.folders import PolicyFolders, find_shipped
+from gateway.policy import verdict
+from gateway.policy.folder import bundle, folders
+from gateway.policy.folder.folders import PolicyFolders, find_shipped
+from gateway.policy.folder.problems import SETTINGS
 from gateway.policy.plan.program import CompiledPolicy
-from gateway.policy.problems import SETTINGS
-from gateway.replay.engine import replay
-from gateway.replay.reader import read_traces
+from gateway.surfaces.replay.engine import replay
+from gateway.surfaces.replay.reader import read_traces
 from tests import tiny_policy
 from tests.compiled_policy import compiled
 from tests.policy.conftest import FIXTURES, ROOT, put

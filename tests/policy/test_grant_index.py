@@ -9,11 +9,12 @@ from typing import Any, Final, cast
 
 import pytest
 
-from gateway.policy import folders, load_checks
-from gateway.policy.folders import PolicyFolders
-from gateway.policy.grant_index import FEWEST, index_grants, with_grant_index
+from gateway.policy.folder import folders
+from gateway.policy.folder.folders import PolicyFolders
+from gateway.policy.grants.index import FEWEST, index_grants, with_grant_index
 from gateway.policy.plan import compile_process, store, values
 from gateway.policy.plan.program import Program
+from gateway.policy.trials import load_checks
 from tests.policy.conftest import Case, cases
 
 VOID: Final = "tool/grant-void"

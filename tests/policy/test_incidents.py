@@ -16,14 +16,14 @@ from typing import Any, cast
 import pytest
 import pytest_asyncio
 
+from gateway.calls.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.config import EmbeddedEngine, OpaEngine, PolicySettings
-from gateway.pipeline.context import SUPPORTED_OBLIGATIONS
-from gateway.policy import bundle
+from gateway.policy.folder import bundle
 from gateway.policy.policy import Policy
-from gateway.replay import StepOutcome, Trace, replay
-from gateway.replay.engine import Assume
-from gateway.replay.report import describe_expected
-from gateway.replay.trace import head, step
+from gateway.surfaces.replay import StepOutcome, Trace, replay
+from gateway.surfaces.replay.engine import Assume
+from gateway.surfaces.replay.report import describe_expected
+from gateway.surfaces.replay.trace import head, step
 from tests.policy.conftest import ROOT, connected
 from tests.policy.disguises import Raw, decisive, disguised
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.policy.bundle import Bundle
+from gateway.policy.folder.bundle import Bundle
 from tests.compiled_policy import compiled
 from tests.policy.conftest import ROOT
 

@@ -9,9 +9,11 @@ from typing import Final
 
 import pytest
 
-from gateway.errors import PolicyBroken
-from gateway.policy import authoring, opa_program, shadowing
-from gateway.policy.bundle import Bundle
+from gateway.model.errors import PolicyBroken
+from gateway.policy import authoring
+from gateway.policy.folder import shadowing
+from gateway.policy.folder.bundle import Bundle
+from gateway.policy.opa import program as opa_program
 from gateway.policy.plan import intermediate, paths
 from tests.compiled_policy import opa
 from tests.policy.variants import (

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.errors import PolicyBroken, PolicyError
-from gateway.policy import authoring, folders
-from gateway.policy.folders import PolicyFolders, find_shipped
+from gateway.model.errors import PolicyBroken, PolicyError
+from gateway.policy import authoring
+from gateway.policy.folder import folders
+from gateway.policy.folder.folders import PolicyFolders, find_shipped
 from gateway.policy.plan.program import CompiledPolicy
 from tests import tiny_policy
 from tests.compiled_policy import compiled

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from gateway.cli import rego
-from gateway.policy.folders import PolicyFolders
+from gateway.policy.folder.folders import PolicyFolders
+from gateway.surfaces.cli import rego
 from tests.policy.conftest import ROOT
 
 

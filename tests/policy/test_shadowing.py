@@ -10,10 +10,10 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.errors import PolicyBroken
-from gateway.policy import bundle, shadowing
-from gateway.policy.bundle import Bundle
-from gateway.policy.shadowing import DataSource
+from gateway.model.errors import PolicyBroken
+from gateway.policy.folder import bundle, shadowing
+from gateway.policy.folder.bundle import Bundle
+from gateway.policy.folder.shadowing import DataSource
 from tests.compiled_policy import compiled
 from tests.policy.conftest import ROOT
 

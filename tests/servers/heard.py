@@ -13,8 +13,8 @@ import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from gateway import own_process
-from gateway.line_socket import Account, LineSocket, Peer, SocketName
+from gateway.base import own_process
+from gateway.base.control.line_socket import Account, LineSocket, Peer, SocketName
 
 
 async def _answer(line: bytes, peer: Peer, account: Account) -> bool:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gateway.approvals.model import Approval, Person, Vote
+from gateway.authority.approvals.model import Approval, Person, Vote
 from gateway.model.decision import PolicyRevision
 
 if TYPE_CHECKING:
-    from gateway.approvals import Desk
+    from gateway.authority.approvals import Desk
     from tests.unit.harness import Bench
 
 QUICK = "approvals: {hold: 20ms}\n"

@@ -7,15 +7,16 @@ import pytest
 import structlog
 
 from gateway.model.decision import Obligation
-from gateway.policy import passed_trials, policy, trial_process
+from gateway.policy import policy
 from gateway.policy.plan import compile_process, loading, store
+from gateway.policy.trials import passed_trials, trial_process
 from tests.policy_trials import RememberedTrials
 from tests.unit.harness import Bench, allow, bench, deciding
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _trials_in_this_process() -> Generator[None]:  # pyright: ignore[reportUnusedFunction] - pytest uses it
-    """Try the policy of a gateway in the process of the test. The tests of `gateway.policy.trial` use its process."""
+    """Try the policy of a gateway in the process of the test. The tests of `gateway.policy.trials.trial` use its process."""
 
     def unwritten(_line: dict[str, object]) -> None:
         """The lines of a trial are for the process that started it."""

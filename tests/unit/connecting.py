@@ -14,12 +14,12 @@ from urllib.parse import urlencode, urlsplit
 
 from joserfc import jwt
 
-from gateway.app.serving import build_edge
-from gateway.catalogue.lister import CONTROL
 from gateway.model.wire import UpstreamReply, UpstreamRequest
+from gateway.surfaces.app.serving import build_edge
+from gateway.upstreams.catalogue.lister import CONTROL
 from tests.unit.authority.connections.server import FakeServer, fake_server
 from tests.unit.harness import JSON, READING, Answer, Bench, Upstream, bench, call, modern, own
-from tests.unit.pages.asking import ask_page
+from tests.unit.surfaces.pages.asking import ask_page
 
 ORIGIN = "http://127.0.0.1:8080"
 FORM = (b"content-type", b"application/x-www-form-urlencoded")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.http.exchange import Exchange
 from gateway.model.wire import Headers
-from gateway.protocol.headers import group_headers
+from gateway.wire.http.exchange import Exchange
+from gateway.wire.protocol.headers import group_headers
 
 
 def new_exchange(

@@ -14,16 +14,17 @@ from typing import Any, TypeAlias
 import pytest
 from msgspec import structs
 
-from gateway import app, config
-from gateway.app import assembly
-from gateway.catalogue.catalogue import Catalogue, TargetType
-from gateway.composition import Gateway
-from gateway.errors import GatewayError
+from gateway import config
+from gateway.calls.composition import Gateway
 from gateway.identity import anonymous, development
 from gateway.model.decision import Decision, Obligation, PolicyRevision, Refusal
+from gateway.model.errors import GatewayError
 from gateway.model.target import Target
 from gateway.model.wire import Headers, JsonObject, UpstreamReply, UpstreamRequest
-from gateway.protocol.replies import Reply
+from gateway.surfaces import app
+from gateway.surfaces.app import assembly
+from gateway.upstreams.catalogue.catalogue import Catalogue, TargetType
+from gateway.wire.protocol.replies import Reply
 from tests.unit.exchanges import new_exchange
 
 URL = "http://127.0.0.1:8080/mcp/files"

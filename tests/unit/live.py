@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from gateway.credentials import ruleset
-from gateway.credentials.detect import Detector
-from gateway.credentials.fingerprint import Fingerprints
-from gateway.credentials.live_values import LiveValues
+from gateway.inspection.credentials import ruleset
+from gateway.inspection.credentials.detect import Detector
+from gateway.inspection.credentials.fingerprint import Fingerprints
+from gateway.inspection.credentials.live_values import LiveValues
 
 DETECTOR = Detector(ruleset.load(), Fingerprints(b"k" * 32))
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from gateway.app.control import OPERATIONS
-from gateway.control import Control, Operation
+from gateway.base.control.operations import Control, Operation
+from gateway.base.control.operators import OperatorName
 from gateway.model.decision import Reason
-from gateway.operators import OperatorName
+from gateway.surfaces.app.control import OPERATIONS
 
 OPERATOR = OperatorName("olga")
 

@@ -10,15 +10,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.approvals.model import Person
+from gateway.authority.approvals.model import Person
 from gateway.identity import development
-from gateway.policy.folders import find_shipped
+from gateway.policy.folder.folders import find_shipped
 from tests.unit.approving import BOB, approve
 from tests.unit.harness import Bench, bench, call
-from tests.unit.pages.asking import ask_page
+from tests.unit.surfaces.pages.asking import ask_page
 
 if TYPE_CHECKING:
-    from gateway.approvals.endorsements import Endorsements
+    from gateway.authority.approvals.endorsements import Endorsements
     from tests.unit.harness import Answer
 
 GRANTS = """

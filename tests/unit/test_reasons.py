@@ -14,10 +14,10 @@ from string import Formatter
 
 import pytest
 
-from gateway import reasons
-from gateway.errors import HistoryError
-from gateway.protocol.error_codes import REFUSED
-from gateway.reasons import policy_codes
+from gateway.model import reasons
+from gateway.model.error_codes import REFUSED
+from gateway.model.errors import HistoryError
+from gateway.model.reasons import policy_codes
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMED = {name: entry for name, entry in vars(reasons).items() if isinstance(entry, reasons.RefusalText)}
@@ -121,9 +121,9 @@ def test_each_code_of_policy_that_the_gateway_names_has_a_rule():
 def test_the_sections_of_the_table_share_no_name():
     names = [
         name
-        for path in sorted((ROOT / "gateway/reasons").glob("*.py"))
+        for path in sorted((ROOT / "gateway/model/reasons").glob("*.py"))
         if path.stem != "__init__"
-        for name, value in vars(import_module(f"gateway.reasons.{path.stem}")).items()
+        for name, value in vars(import_module(f"gateway.model.reasons.{path.stem}")).items()
         if isinstance(value, reasons.RefusalText)
     ]
 

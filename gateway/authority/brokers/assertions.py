@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from gateway import reasons
 from gateway.authority.brokers.token_checks import SKEW, is_token, read_claims, read_header, read_scopes, read_seconds
+from gateway.model import reasons
 
 if TYPE_CHECKING:
     from gateway.model.wire import JsonObject

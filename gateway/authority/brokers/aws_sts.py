@@ -15,11 +15,11 @@ from urllib.parse import urlencode
 
 from msgspec import structs
 
-from gateway import reasons
 from gateway.authority.model import BrokerRefusal, Credential, Issued, Lease, LeaseRequest, NotEnded, Proof
-from gateway.background import in_thread
-from gateway.errors import ConfigurationError
-from gateway.https_client import HttpsAnswer, HttpsClient, NoAnswer
+from gateway.base.concurrency.background import in_thread
+from gateway.model import reasons
+from gateway.model.errors import ConfigurationError
+from gateway.wire.https_client import HttpsAnswer, HttpsClient, NoAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

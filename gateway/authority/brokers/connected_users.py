@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gateway import reasons
 from gateway.authority.connections.model import owner_of
 from gateway.authority.connections.server import Refused
 from gateway.authority.model import BrokerRefusal
-from gateway.https_client import NoAnswer
+from gateway.model import reasons
 from gateway.model.decision import Reason
+from gateway.wire.https_client import NoAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.authority.connections.model import UserConnection
     from gateway.authority.connections.server import AuthorizationServer
     from gateway.authority.model import LeaseRequest
-    from gateway.oauth_client import ClientProof
+    from gateway.wire.oauth_client import ClientProof
 
 CONNECT: Final = BrokerRefusal(reasons.CREDENTIAL_CONNECT_ABSENT.reason(), is_certain=True)
 """The refusal that only the user can lift, by a connection."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gateway import reasons
 from gateway.authority.brokers.issued_answers import TYPE_PREFIX, AnswerJudge
 from gateway.authority.brokers.token_checks import SKEW, TokenBounds, is_token, read_actor, read_claims, read_subject
 from gateway.authority.model import BrokerRefusal, Credential, Issued, Lease, LeaseRequest, NotEnded, Proof
-from gateway.background import in_thread
-from gateway.https_client import NoAnswer
-from gateway.oauth_client import ClientProof, OAuthClient
+from gateway.base.concurrency.background import in_thread
+from gateway.model import reasons
+from gateway.wire.https_client import NoAnswer
+from gateway.wire.oauth_client import ClientProof, OAuthClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

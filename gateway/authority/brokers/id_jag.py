@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gateway import reasons
 from gateway.authority.brokers.assertions import ID_JAG, PROFILE, Assertion, AssertionFault, Expected, read_assertion
 from gateway.authority.brokers.exchange import GRANT
 from gateway.authority.brokers.issued_answers import TYPE_PREFIX, AnswerJudge
 from gateway.authority.brokers.issued_tokens import IssuedTokens
 from gateway.authority.brokers.token_checks import SKEW, TokenBounds, is_token
 from gateway.authority.model import BrokerRefusal, Credential, Issued, Lease, LeaseRequest, NotEnded, Proof
-from gateway.background import to_the_end
-from gateway.https_client import HttpsAnswer, NoAnswer, read_object
-from gateway.oauth_client import ClientProof, OAuthClient, describe_error, has_error
+from gateway.base.concurrency.background import to_the_end
+from gateway.model import reasons
+from gateway.wire.https_client import HttpsAnswer, NoAnswer, read_object
+from gateway.wire.oauth_client import ClientProof, OAuthClient, describe_error, has_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from gateway import reasons
 from gateway.authority.brokers.issued_tokens import IssuedTokens
 from gateway.authority.brokers.token_checks import (
     SKEW,
@@ -22,8 +21,9 @@ from gateway.authority.brokers.token_checks import (
     read_scopes,
 )
 from gateway.authority.model import BrokerRefusal, Credential, Issued, Lease, LeaseRequest, NotEnded, Proof
-from gateway.https_client import HttpsAnswer, NoAnswer, read_object
-from gateway.oauth_client import ClientProof, OAuthClient, describe_error
+from gateway.model import reasons
+from gateway.wire.https_client import HttpsAnswer, NoAnswer, read_object
+from gateway.wire.oauth_client import ClientProof, OAuthClient, describe_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable

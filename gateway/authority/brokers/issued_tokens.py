@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from gateway.authority.brokers.token_checks import SKEW
 from gateway.authority.model import Credential, Lease, NotEnded, Proof
-from gateway.https_client import NoAnswer, read_object
-from gateway.oauth_client import describe_error, has_error
+from gateway.wire.https_client import NoAnswer, read_object
+from gateway.wire.oauth_client import describe_error, has_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.model.wire import JsonObject
-    from gateway.oauth_client import ClientProof, OAuthClient
+    from gateway.wire.oauth_client import ClientProof, OAuthClient
 
 
 Mode: TypeAlias = Literal["introspect", "blind", "none"]

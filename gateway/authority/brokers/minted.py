@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from gateway import reasons
 from gateway.authority.model import BrokerRefusal, Credential, Issued, Lease, LeaseRequest, NotEnded, Proof
+from gateway.model import reasons
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from gateway import reasons
 from gateway.authority.brokers.openbao_login import Login
 from gateway.authority.model import BrokerRefusal, Credential, Issued, Lease, LeaseRequest, NotEnded, Proof
-from gateway.https_client import HttpsAnswer, HttpsClient, NoAnswer, read_object
+from gateway.model import reasons
+from gateway.wire.https_client import HttpsAnswer, HttpsClient, NoAnswer, read_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

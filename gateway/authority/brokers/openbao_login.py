@@ -6,8 +6,8 @@ import json
 import math
 from typing import TYPE_CHECKING, Final
 
-from gateway.background import in_thread
-from gateway.https_client import HttpsClient, NoAnswer, read_object
+from gateway.base.concurrency.background import in_thread
+from gateway.wire.https_client import HttpsClient, NoAnswer, read_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable

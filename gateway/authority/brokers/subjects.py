@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from msgspec import Struct
 
-from gateway import reasons
 from gateway.authority.brokers.connected_users import CONNECT, ConnectedUsers
 from gateway.authority.brokers.token_checks import read_subject
 from gateway.authority.connections.grants import proves_user
 from gateway.authority.model import BrokerRefusal
+from gateway.model import reasons
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.authority.connections.model import UserConnection
     from gateway.authority.model import LeaseRequest
-    from gateway.oauth_client import ClientProof
+    from gateway.wire.oauth_client import ClientProof
 
 
 class SubjectProof(Struct, frozen=True):

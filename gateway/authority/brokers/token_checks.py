@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeGuard
 
 from msgspec import Struct
 
-from gateway.json import strict
+from gateway.base.json import strict
 
 if TYPE_CHECKING:
     from collections.abc import Collection

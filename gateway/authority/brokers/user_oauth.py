@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway import reasons
 from gateway.authority.brokers.connected_users import CONNECT, ConnectedUsers
 from gateway.authority.brokers.token_checks import SKEW, names_only
 from gateway.authority.model import BrokerRefusal, Credential, Issued, Lease, LeaseRequest, NotEnded, Proof
-from gateway.background import to_the_end
+from gateway.base.concurrency.background import to_the_end
+from gateway.model import reasons
 from gateway.model.decision import Reason
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.config.brokers import UserOAuthBroker
     from gateway.model.target import Revocable
     from gateway.model.wire import JsonObject
-    from gateway.oauth_client import ClientProof
+    from gateway.wire.oauth_client import ClientProof
 
 
 class UserConnectionBroker:

@@ -11,12 +11,12 @@ from msgspec import structs
 
 from gateway.authority.connections import events
 from gateway.authority.model import NotEnded
-from gateway.credentials.own_token import OF_THE_GATEWAY
+from gateway.inspection.credentials.own_token import OF_THE_GATEWAY
 
 if TYPE_CHECKING:
     from gateway.authority.connections.model import ConnectionLink, RemovalCause, UserConnection
     from gateway.authority.connections.store import ConnectionStore
-    from gateway.credentials.live_values import LiveValues
+    from gateway.inspection.credentials.live_values import LiveValues
     from gateway.model.wire import JsonObject
 
 log = structlog.get_logger("gateway.connections")

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from msgspec import Struct
 
-from gateway import reasons
 from gateway.authority.connections import events
 from gateway.authority.connections.browsers import (
     LIFE,
@@ -28,11 +27,12 @@ from gateway.authority.connections.grants import proves_user
 from gateway.authority.connections.links import Links
 from gateway.authority.connections.model import ConnectionLink, UserConnection
 from gateway.authority.connections.server import Refused
-from gateway.background import to_the_end
-from gateway.code_flow import CallbackAnswer, CodeSecrets, is_same, read_answer
-from gateway.errors import GatewayError
-from gateway.https_client import NoAnswer
+from gateway.base.concurrency.background import to_the_end
+from gateway.model import reasons
 from gateway.model.decision import Reason
+from gateway.model.errors import GatewayError
+from gateway.wire.code_flow import CallbackAnswer, CodeSecrets, is_same, read_answer
+from gateway.wire.https_client import NoAnswer
 
 if TYPE_CHECKING:
     from gateway.authority.connections.connections import Connections

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from gateway import reasons
 from gateway.authority.connections.model import ListedConnection, UserConnection, describe_connection
-from gateway.control import NoFields, Operation
-from gateway.errors import GatewayError
+from gateway.base.control.operations import NoFields, Operation
+from gateway.model import reasons
 from gateway.model.decision import Reason
+from gateway.model.errors import GatewayError
 
 if TYPE_CHECKING:
     from gateway.authority.connections.connections import Connections
-    from gateway.control import Control
-    from gateway.operators import OperatorName
+    from gateway.base.control.operations import Control
+    from gateway.base.control.operators import OperatorName
 
 _NEED: Final = "a broker of kind `user_oauth`"
 

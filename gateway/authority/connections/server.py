@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from gateway import reasons
 from gateway.authority.brokers.issued_tokens import IssuedTokens, Mode
 from gateway.authority.connections.grants import read_grant
 from gateway.authority.connections.model import RegisteredClient
-from gateway.code_flow import build_redemption, build_request
-from gateway.credentials.own_token import OF_THE_GATEWAY
-from gateway.https_client import HttpsAnswer, NoAnswer, read_object
+from gateway.inspection.credentials.own_token import OF_THE_GATEWAY
+from gateway.model import reasons
 from gateway.model.decision import Reason
-from gateway.oauth_client import ClientProof, describe_error, has_error
+from gateway.wire.code_flow import build_redemption, build_request
+from gateway.wire.https_client import HttpsAnswer, NoAnswer, read_object
+from gateway.wire.oauth_client import ClientProof, describe_error, has_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from gateway.authority.connections.grants import TokenGrant
     from gateway.authority.connections.store import ConnectionStore
     from gateway.config.brokers import ConnectionClient
-    from gateway.credentials.live_values import LiveValues
+    from gateway.inspection.credentials.live_values import LiveValues
     from gateway.model.wire import JsonObject
-    from gateway.oauth_client import Endpoints, OAuthClient
+    from gateway.wire.oauth_client import Endpoints, OAuthClient
 
 _EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 CLIENT_NAME: Final = "opagate, a gateway for agents"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.authority.connections.model import RegisteredClient, UserConnection
-from gateway.store.records import RecordKind
+from gateway.base.store.records import RecordKind
 
 if TYPE_CHECKING:
-    from gateway.store.records import SealedStore
+    from gateway.base.store.records import SealedStore
 
 CONNECTIONS: Final = RecordKind("connection", UserConnection)
 TOKENS: Final = RecordKind("refresh token", str)

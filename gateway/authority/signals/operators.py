@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, Final, NotRequired, TypedDict, cast
 
 from msgspec import Struct
 
-from gateway import reasons
 from gateway.authority.signals.subjects import digest_subject
-from gateway.control import NoFields, Operation
+from gateway.base.control.operations import NoFields, Operation
+from gateway.model import reasons
 from gateway.model.decision import Reason
 
 if TYPE_CHECKING:
     from gateway.authority.signals.polling import Verifier
     from gateway.authority.signals.receiver import SignalReceiver, SignalStream
     from gateway.authority.signals.register import Signal
-    from gateway.control import Control
-    from gateway.operators import OperatorName
+    from gateway.base.control.operations import Control
+    from gateway.base.control.operators import OperatorName
 
 PATIENCE: Final = 20.0
 """Seconds for a verification event."""

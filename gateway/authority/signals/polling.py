@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from gateway.authority.signals.set import SetFault
-from gateway.errors import GatewayError
+from gateway.model.errors import GatewayError
 
 if TYPE_CHECKING:
     from gateway.authority.signals.transmitter import Polled, Transmitter

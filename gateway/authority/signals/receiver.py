@@ -26,8 +26,8 @@ from gateway.authority.signals.register import Signal
 from gateway.authority.signals.set import SetFault, SetRules
 from gateway.authority.signals.store import StoredEvent
 from gateway.authority.signals.subjects import SignalSubject, digest_subject, issuers_named, may_name, read_subject
-from gateway.background import to_the_end
-from gateway.errors import GatewayError, StoreError
+from gateway.base.concurrency.background import to_the_end
+from gateway.model.errors import GatewayError, StoreError
 
 if TYPE_CHECKING:
     from gateway.authority.signals.register import Effect, SignalRegister

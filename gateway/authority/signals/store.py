@@ -11,13 +11,13 @@ import msgspec
 
 from gateway.authority.signals.register import Signal
 from gateway.authority.signals.set import KEPT
-from gateway.errors import StoreError
-from gateway.store.records import RecordKind
+from gateway.base.store.records import RecordKind
+from gateway.model.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.store.records import SealedStore
+    from gateway.base.store.records import SealedStore
 
 MOST_EVENTS: Final = 1_000_000
 """Events that are known again at once, some 100 MB. Beyond it no event is taken."""

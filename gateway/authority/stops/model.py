@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal, NotRequired, TypeAlias, TypedD
 
 from msgspec import Struct
 
-from gateway import reasons
+from gateway.model import reasons
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from msgspec import Struct
 
-from gateway import reasons
 from gateway.authority.stops.model import ListedStop, Selection, Stop, describe_stop
 from gateway.authority.stops.switch import LONGEST_REASON, StopEffects, StopOrder, StopSwitch
-from gateway.control import NoFields, Operation
+from gateway.base.control.operations import NoFields, Operation
+from gateway.model import reasons
 from gateway.model.decision import Reason
 
 if TYPE_CHECKING:
-    from gateway.control import Control
-    from gateway.operators import OperatorName
+    from gateway.base.control.operations import Control
+    from gateway.base.control.operators import OperatorName
 
 
 class ResumeOrder(Struct, frozen=True, forbid_unknown_fields=True):

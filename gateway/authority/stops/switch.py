@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Final, Literal
 import structlog
 from msgspec import Struct, structs
 
-from gateway import reasons
 from gateway.authority.stops.model import CAPACITY, Selection, Stop, StopRegister, describe_stop
-from gateway.background import to_the_end
+from gateway.base.concurrency.background import to_the_end
+from gateway.base.store.records import RecordKind
+from gateway.model import reasons
 from gateway.model.decision import Reason
-from gateway.store.records import RecordKind
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from gateway.base.store.records import Records
     from gateway.model.wire import JsonObject
-    from gateway.store.records import Records
 
 log = structlog.get_logger("gateway.stops")
 

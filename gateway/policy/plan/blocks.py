@@ -14,7 +14,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from gateway.errors import PolicyBroken
+from gateway.model.errors import PolicyBroken
 from gateway.policy.plan import forms, trees, usage
 from gateway.policy.plan.arrangement import arrange
 from gateway.policy.plan.forms import Term

@@ -12,7 +12,7 @@ import sys
 from types import CodeType
 from typing import Final
 
-from gateway.errors import PolicyBroken
+from gateway.model.errors import PolicyBroken
 from gateway.policy.plan import generator, intermediate
 from gateway.policy.plan.program import FILE
 

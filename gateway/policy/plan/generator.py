@@ -15,7 +15,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Final
 
-from gateway.errors import PolicyBroken
+from gateway.model.errors import PolicyBroken
 from gateway.policy.plan import forms, paths, trees, usage
 from gateway.policy.plan.blocks import FunctionBody, write_body
 from gateway.policy.plan.forms import Term

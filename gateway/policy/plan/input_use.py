@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
+from gateway.policy.folder.problems import nearest
 from gateway.policy.plan.intermediate import Block, Function, Plan, PlanOperand, Statement
-from gateway.policy.problems import nearest
 
 Nodes: TypeAlias = frozenset[str]
 """The possible places of a value in the schema."""

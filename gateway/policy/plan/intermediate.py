@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from gateway.errors import PolicyBroken
+from gateway.model.errors import PolicyBroken
 from gateway.policy.plan.functions import FUNCTIONS
 
 _PLACE: Final[Mapping[str, str]] = {"file": "file", **dict.fromkeys(("col", "row", "end_col", "end_row"), "integer")}

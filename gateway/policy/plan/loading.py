@@ -14,12 +14,11 @@ from pathlib import Path
 from types import CodeType
 from typing import Final, NamedTuple, cast
 
-from gateway.background import in_thread
-from gateway.errors import PolicyBroken, PolicyUnavailable
+from gateway.base.concurrency.background import in_thread
+from gateway.model.errors import PolicyBroken, PolicyUnavailable
 from gateway.policy import authoring
-from gateway.policy.bundle import Bundle, Suite
-from gateway.policy.child_process import ask_process
-from gateway.policy.opa_program import HOW_TO_GET, find_program, in_killable_thread
+from gateway.policy.folder.bundle import Bundle, Suite
+from gateway.policy.opa.program import HOW_TO_GET, find_program, in_killable_thread
 from gateway.policy.plan import code_cache, store
 from gateway.policy.plan.code_cache import CodeCache
 from gateway.policy.plan.compile_process import CODE, PROBLEM, compile_plan
@@ -27,6 +26,7 @@ from gateway.policy.plan.program import Program
 from gateway.policy.plan.signatures import PlanTrust, UntrustedPlan
 from gateway.policy.plan.store import StoredPlan
 from gateway.policy.plan.values import read_json
+from gateway.policy.trials.child_process import ask_process
 
 _PATIENCE: Final = 120
 """Seconds for a process that compiles."""

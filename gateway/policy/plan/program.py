@@ -8,13 +8,13 @@ from functools import cached_property
 from types import CodeType, TracebackType
 from typing import Any, Final, cast
 
-from gateway.errors import PolicyBroken, PolicyLate, PolicyMalformed, PolicyUnavailable
+from gateway.model.errors import PolicyBroken, PolicyLate, PolicyMalformed, PolicyUnavailable
 from gateway.model.wire import JsonObject
 from gateway.policy import document as documents
 from gateway.policy import findings
-from gateway.policy.grant_index import with_grant_index
+from gateway.policy.folder.problems import DataFile
+from gateway.policy.grants.index import with_grant_index
 from gateway.policy.plan.values import EvaluationFailed, U, Value, to_json
-from gateway.policy.problems import DataFile
 
 FILE: Final = "<the plan of the policy>"
 """The name of the written Python in tracebacks."""

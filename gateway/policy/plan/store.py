@@ -14,8 +14,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from gateway.errors import PolicyBroken
-from gateway.policy.bundle import Suite
+from gateway.model.errors import PolicyBroken
+from gateway.policy.folder.bundle import Suite
 from gateway.policy.plan.signatures import PlanTrust
 
 SHIPPED: Final = Path(__file__).with_name("shipped.plan")

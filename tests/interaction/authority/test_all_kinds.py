@@ -18,8 +18,8 @@ import yaml
 from moto.server import ThreadedMotoServer
 
 from gateway import config
-from gateway.app import open_gateway
-from gateway.cli.control_client import connect_to_gateway
+from gateway.surfaces.app import open_gateway
+from gateway.surfaces.cli.control_client import connect_to_gateway
 from tests.e2e.left_behind import open_leases, places_of
 from tests.e2e.wire import entries, legacy, stateless, until, verified
 from tests.gateway_process import free_port

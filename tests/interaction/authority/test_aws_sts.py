@@ -18,7 +18,7 @@ from moto.server import ThreadedMotoServer
 from gateway.authority.brokers.aws_sts import BotocoreSigner, RoleSessionBroker, session_policy
 from gateway.authority.model import NotEnded, Proof, Scope
 from gateway.config.brokers import AwsStsBroker, AwsStsCredential
-from gateway.https_client import HttpsAnswer, HttpsClient, NoAnswer
+from gateway.wire.https_client import HttpsAnswer, HttpsClient, NoAnswer
 from tests.e2e.running import mortal_gateway
 from tests.e2e.wire import Caller, call, caller, entries, stateless, verified
 from tests.gateway_process import ANYONE_ANYTHING

@@ -12,10 +12,10 @@ import yaml
 from gateway.authority.brokers.exchange import GRANT, TokenExchangeBroker
 from gateway.authority.brokers.token_checks import read_claims
 from gateway.authority.model import LeaseRequest, NotEnded, Proof, Scope
-from gateway.cli.control_client import connect_to_gateway
 from gateway.config.brokers import ExchangeBroker, ExchangeCredential
-from gateway.https_client import HttpsClient
-from gateway.oauth_client import OAuthClient
+from gateway.surfaces.cli.control_client import connect_to_gateway
+from gateway.wire.https_client import HttpsClient
+from gateway.wire.oauth_client import OAuthClient
 from tests.e2e.wire import Caller, call, until, verified
 from tests.gateway_process import ANYONE_ANYTHING, gateway_process
 from tests.servers.echo import Recorder

@@ -15,7 +15,7 @@ import yaml
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 
-from gateway.cli.control_client import connect_to_gateway
+from gateway.surfaces.cli.control_client import connect_to_gateway
 from tests.e2e.running import mortal_gateway
 from tests.e2e.wire import Caller, call, caller, entries, stateless, token, until, verified
 from tests.gateway_process import ANYONE_ANYTHING, GatewayProcess, free_port

@@ -18,7 +18,7 @@ import yaml
 from gateway.authority.brokers.exchange import GRANT
 from gateway.authority.brokers.id_jag import JWT_BEARER
 from gateway.authority.brokers.token_checks import read_claims
-from gateway.cli.control_client import connect_to_gateway
+from gateway.surfaces.cli.control_client import connect_to_gateway
 from tests.e2e.left_behind import check_all_ended
 from tests.e2e.wire import Answer, Caller, call, entries, stateless, until
 from tests.gateway_process import ANYONE_ANYTHING, GatewayProcess, free_port, gateway_process

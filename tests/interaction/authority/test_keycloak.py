@@ -13,8 +13,8 @@ from gateway.authority.brokers.exchange import TokenExchangeBroker
 from gateway.authority.brokers.token_checks import read_claims
 from gateway.authority.model import LeaseRequest, Proof, Scope
 from gateway.config.brokers import ExchangeBroker, ExchangeCredential
-from gateway.https_client import HttpsClient
-from gateway.oauth_client import OAuthClient
+from gateway.wire.https_client import HttpsClient
+from gateway.wire.oauth_client import OAuthClient
 from tests.e2e.left_behind import check_all_ended
 from tests.e2e.running import mortal_gateway
 from tests.e2e.wire import Caller, call, entries, stateless, until, verified

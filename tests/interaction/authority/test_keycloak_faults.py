@@ -8,7 +8,7 @@ import httpx2
 import pytest
 import yaml
 
-from gateway.cli.control_client import connect_to_gateway
+from gateway.surfaces.cli.control_client import connect_to_gateway
 from tests.e2e.left_behind import check_all_ended
 from tests.e2e.running import mortal_gateway
 from tests.e2e.wire import Answer, Caller, call, entries, stateless, until

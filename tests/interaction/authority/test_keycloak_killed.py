@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import pytest
 
-from gateway.cli.control_client import connect_to_gateway
+from gateway.surfaces.cli.control_client import connect_to_gateway
 from tests.e2e.left_behind import places_of
 from tests.e2e.running import mortal_gateway
 from tests.e2e.wire import Caller, call, entries, stateless, until, verified

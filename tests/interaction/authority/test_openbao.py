@@ -15,7 +15,7 @@ from gateway.authority.brokers.openbao import DynamicSecretBroker
 from gateway.authority.brokers.openbao_login import Login
 from gateway.authority.model import Issued, NotEnded, Proof
 from gateway.config.brokers import OpenBaoBroker, OpenBaoCredential
-from gateway.https_client import HttpsClient
+from gateway.wire.https_client import HttpsClient
 from tests.e2e.left_behind import check_all_ended
 from tests.e2e.wire import call, caller, until
 from tests.gateway_process import ANYONE_ANYTHING, running_gateway

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from playwright.async_api import Page, async_playwright, expect
 
-from gateway.cli.control_client import connect_to_gateway
+from gateway.surfaces.cli.control_client import connect_to_gateway
 from tests.e2e.wire import Answer, Caller, call, entries, until, verified
 from tests.gateway_process import ANYONE_ANYTHING, GatewayProcess, free_port, gateway_process
 from tests.servers.echo import Recorder

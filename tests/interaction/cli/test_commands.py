@@ -18,7 +18,7 @@ import httpx2
 import pytest
 import yaml
 
-from gateway.policy.folders import find_shipped
+from gateway.policy.folder.folders import find_shipped
 from tests import tiny_policy
 from tests.gateway_process import free_port
 from tests.interaction.cli.conftest import Done, Opagate
@@ -141,7 +141,7 @@ def test_what_init_writes_passes_the_check_and_can_be_pinned(opagate: Opagate, t
 def test_the_check_says_what_is_wrong_where_and_how_to_mend_it(opagate: Opagate, tmp_path: Path):
     opagate("init")
     path = tmp_path / "gateway.yaml"
-    path.write_text(path.read_text("utf-8").replace("gateway.demo.files", "gateway.demo.nothing"), "utf-8")
+    path.write_text(path.read_text("utf-8").replace("gateway.surfaces.demo.files", "gateway.demo.nothing"), "utf-8")
     grants = tmp_path / "grants.yaml"
     grants.write_text(grants.read_text("utf-8").replace("tools: [write_file]", "tols: [write_file]"), "utf-8")
 

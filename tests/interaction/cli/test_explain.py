@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from gateway.journal.compression import compress_segment
-from gateway.journal.storage import Disk
+from gateway.record.journal.compression import compress_segment
+from gateway.record.journal.storage import Disk
 from tests.interaction.cli.conftest import Done, Opagate
 from tests.requirements import requirement
 

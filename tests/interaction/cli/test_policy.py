@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from gateway.cli import policy_build
 from gateway.policy.plan import signatures, store
+from gateway.surfaces.cli import policy_build
 from tests.interaction.cli.conftest import ROOT, Opagate
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.policy import bundle
+from gateway.policy.folder import bundle
 from tests import tiny_policy
 from tests.e2e.wire import until
 from tests.interaction.cli.conftest import Opagate

@@ -13,7 +13,7 @@ from typing import Any, Final
 import yaml
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
-from gateway.cli.control_client import connect_to_gateway
+from gateway.surfaces.cli.control_client import connect_to_gateway
 from tests.e2e.wire import caller
 from tests.gateway_process import GatewayProcess
 from tests.interaction.identity.server import OAuthServer

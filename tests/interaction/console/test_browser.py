@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, expect
 
-from gateway.cli.control_client import connect_to_gateway
+from gateway.surfaces.cli.control_client import connect_to_gateway
 from tests.e2e.wire import entries
 from tests.gateway_process import free_port, gateway_process
 from tests.interaction.console.browsing import CHROMIUM, HOSTILE, LONG, There, assert_accessible, press_to, settings

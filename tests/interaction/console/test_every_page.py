@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from gateway.cli.control_client import connect_to_gateway
+from gateway.surfaces.cli.control_client import connect_to_gateway
 from tests.e2e.wire import caller
 from tests.gateway_process import gateway_process
 from tests.interaction.console.browsing import CHROMIUM, GRANTS, LONG, There, assert_accessible, press_to, settings

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest_asyncio
 
-from gateway.demo.processes import run_servers
+from gateway.surfaces.demo.processes import run_servers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.demo.processes import run_servers
-from gateway.errors import UpstreamUnreachable
+from gateway.model.errors import UpstreamUnreachable
+from gateway.surfaces.demo.processes import run_servers
 from tests.gateway_process import free_port
 from tests.servers.serving import ROOT
 
@@ -53,7 +53,7 @@ async def test_a_server_ends_when_its_parent_is_killed():
         child = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "gateway.demo.mail",
+            "gateway.surfaces.demo.mail",
             "--fd",
             str(listening.fileno()),
             pass_fds=[listening.fileno()],
@@ -69,7 +69,7 @@ async def test_a_server_ends_when_its_parent_is_killed():
 
 SIGNALLED = """
 import os, signal, uvicorn
-from gateway.demo import mail, serving
+from gateway.surfaces.demo import mail, serving
 choose = uvicorn.Config.get_loop_factory
 def signalled(config):
     os.kill(os.getpid(), signal.SIGTERM)
@@ -91,7 +91,7 @@ async def test_a_signal_that_meets_the_start_of_the_loop_ends_the_server():
 
 
 async def test_a_server_that_does_not_come_up_is_named_with_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("gateway.demo.processes.NAMES", ("mail", "nonsense"))
+    monkeypatch.setattr("gateway.surfaces.demo.processes.NAMES", ("mail", "nonsense"))
 
     with pytest.raises(UpstreamUnreachable, match="nonsense ended with status 1") as caught:
         async with run_servers(tmp_path):
@@ -102,7 +102,7 @@ async def test_a_server_that_does_not_come_up_is_named_with_its_log(tmp_path: Pa
 
 
 async def test_a_server_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("gateway.demo.processes._START_SECONDS", 0.01)
+    monkeypatch.setattr("gateway.surfaces.demo.processes._START_SECONDS", 0.01)
 
     with pytest.raises(UpstreamUnreachable, match="does not answer"):
         async with run_servers(tmp_path):
@@ -112,7 +112,13 @@ async def test_a_server_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pyte
 async def test_a_server_can_be_started_by_hand_on_a_port(tmp_path: Path):
     port = free_port()
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "gateway.demo.tickets", "--port", str(port), cwd=ROOT, stdin=asyncio.subprocess.DEVNULL
+        sys.executable,
+        "-m",
+        "gateway.surfaces.demo.tickets",
+        "--port",
+        str(port),
+        cwd=ROOT,
+        stdin=asyncio.subprocess.DEVNULL,
     )
     try:
         assert b" 200 " in await health(port)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from gateway.catalogue.catalogue import Catalogue
-from gateway.catalogue.pins import Definition, diff
 from gateway.config import CatalogueSettings, Limits, Upstream
 from gateway.model.target import Pin
-from gateway.upstream.http import HttpUpstream
+from gateway.upstreams.catalogue.catalogue import Catalogue
+from gateway.upstreams.catalogue.pins import Definition, diff
+from gateway.upstreams.http import HttpUpstream
 from tests.servers.serving import running
 
 if TYPE_CHECKING:

@@ -15,16 +15,16 @@ from mcp import Client, StdioServerParameters
 from mcp.types import TextContent
 from msgspec import structs
 
-from gateway.catalogue.catalogue import Catalogue
-from gateway.catalogue.lister import inventory
-from gateway.catalogue.pins import Definition, read_definition
 from gateway.config import CatalogueSettings, Limits, Upstream
-from gateway.demo.files import github_token
-from gateway.demo.tickets import INJECTED
-from gateway.demo.upstreams import upstreams
 from gateway.model.target import Pin
-from gateway.upstream.http import HttpUpstream
-from gateway.upstream.stdio import StdioUpstream
+from gateway.surfaces.demo.files import github_token
+from gateway.surfaces.demo.tickets import INJECTED
+from gateway.surfaces.demo.upstreams import upstreams
+from gateway.upstreams.catalogue.catalogue import Catalogue
+from gateway.upstreams.catalogue.lister import inventory
+from gateway.upstreams.catalogue.pins import Definition, read_definition
+from gateway.upstreams.http import HttpUpstream
+from gateway.upstreams.stdio import StdioUpstream
 from tests.servers.serving import ROOT
 
 if TYPE_CHECKING:
@@ -57,7 +57,9 @@ async def test_every_demo_server_serves_both_eras(demo: dict[str, str], mode: Li
 
 @pytest.mark.parametrize("name", TOOLS)
 async def test_every_demo_server_speaks_stdio(name: str):
-    server = StdioServerParameters(command=sys.executable, args=["-m", f"gateway.demo.{name}", "--stdio"], cwd=ROOT)
+    server = StdioServerParameters(
+        command=sys.executable, args=["-m", f"gateway.surfaces.demo.{name}", "--stdio"], cwd=ROOT
+    )
     async with Client(server) as client:
         assert {tool.name for tool in (await client.list_tools()).tools} == TOOLS[name]
 
@@ -195,7 +197,7 @@ async def test_mail_can_be_listed_read_and_sent(demo: dict[str, str]):
 @pytest.mark.parametrize(
     ("module", "arguments", "tool", "revision"),
     [
-        ("gateway.demo.mail", ["--stdio"], "send_message", "2026-07-28"),
+        ("gateway.surfaces.demo.mail", ["--stdio"], "send_message", "2026-07-28"),
         ("mcp_server_time", ["--local-timezone", "UTC"], "get_current_time", None),
         ("mcp_server_git", [], "git_status", None),
     ],

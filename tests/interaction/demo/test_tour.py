@@ -9,10 +9,10 @@ import pytest
 import yaml
 from mcp import Client
 
-from gateway.demo.agent import SCRIPT, tour
-from gateway.demo.person import person_at
-from gateway.demo.upstreams import upstreams
 from gateway.identity import development
+from gateway.surfaces.demo.agent import SCRIPT, tour
+from gateway.surfaces.demo.person import person_at
+from gateway.surfaces.demo.upstreams import upstreams
 from tests.gateway_process import gateway_process
 
 if TYPE_CHECKING:

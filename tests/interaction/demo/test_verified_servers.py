@@ -10,7 +10,7 @@ import httpx2
 import pytest
 import pytest_asyncio
 
-from gateway.demo.processes import GatewayKeys, run_servers
+from gateway.surfaces.demo.processes import GatewayKeys, run_servers
 from tests.minted import ISSUER, Minter, message
 
 if TYPE_CHECKING:

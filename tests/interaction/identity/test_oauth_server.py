@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from joserfc.jwk import ECKey
 
-from gateway.errors import IdentityUnavailable
 from gateway.model.caller import Actor, AuthMethod, Credentials, User
+from gateway.model.errors import IdentityUnavailable
 from tests.interaction.identity.server import OAuthServer
 from tests.unit.identity.tokens import BASE, MCP, Clock, accepted, bearer, configuration, dpop, proof, refused, running
 

@@ -14,9 +14,9 @@ PROGRAM = """
 import asyncio, itertools, sys, time
 from pathlib import Path
 from gateway.config import JournalSettings
-from gateway.errors import JournalError
-from gateway.journal.writer import Journal
-from gateway.telemetry import logs
+from gateway.model.errors import JournalError
+from gateway.record.journal.writer import Journal
+from gateway.record.telemetry import logs
 
 async def call(journal, numbers):
     for number in numbers:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.config import JournalSettings
-from gateway.errors import JournalError
-from gateway.journal.reader import entries, verify
-from gateway.journal.writer import Journal
+from gateway.model.errors import JournalError
+from gateway.record.journal.reader import entries, verify
+from gateway.record.journal.writer import Journal
 from tests import machine
 
 if TYPE_CHECKING:

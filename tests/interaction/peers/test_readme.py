@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli import importing
+from gateway.surfaces.cli import importing
 from tests.conformance.run import Node
 from tests.gateway_process import GatewayProcess, running_gateway
 from tests.servers.serving import ROOT
@@ -22,7 +22,7 @@ CONFIG = f"""
 identity: [{{kind: development}}]
 upstreams:
   files:
-    command: ["{sys.executable}", -m, gateway.demo.files, --stdio]
+    command: ["{sys.executable}", -m, gateway.surfaces.demo.files, --stdio]
     cwd: {ROOT}
     audience: files.example.com
     environment: demo

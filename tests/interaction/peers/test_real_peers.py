@@ -20,7 +20,7 @@ import pytest
 from mcp.client import Client, Transport
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
-from gateway.catalogue import lockfile
+from gateway.upstreams.catalogue import lockfile
 from tests.conformance.run import Node
 from tests.gateway_process import GatewayProcess, open_config, open_policy, running_gateway
 from tests.interaction.peers.inspector import Inspector

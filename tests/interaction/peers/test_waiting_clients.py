@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.cli.control_client import ControlClient, connect_to_gateway
+from gateway.surfaces.cli.control_client import ControlClient, connect_to_gateway
 from tests.conformance.run import Node
 from tests.e2e.wire import call, caller, stateless, token, until
 from tests.gateway_process import GatewayProcess, running_gateway

@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.config import OpaEngine, PolicySettings
-from gateway.errors import PolicyError
 from gateway.model.decision import Decision
-from gateway.policy.here import CheckResult, PolicyCheck
-from gateway.policy.opa_client import OpaClient
+from gateway.model.errors import PolicyError
+from gateway.policy.opa.client import OpaClient
+from gateway.policy.opa.here import CheckResult, PolicyCheck
 from gateway.policy.policy import Policy
 from tests import tiny_policy
 

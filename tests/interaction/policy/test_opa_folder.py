@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from gateway.cli.opa_admin import OpaAdmin
-from gateway.cli.opa_push import push
 from gateway.config import OpaEngine, PolicySettings
 from gateway.model.decision import Decision
-from gateway.policy import bundle
-from gateway.policy.folders import PolicyFolders, read_policy
+from gateway.policy.folder import bundle
+from gateway.policy.folder.folders import PolicyFolders, read_policy
 from gateway.policy.policy import Policy, PolicyEvent
+from gateway.surfaces.cli.opa_admin import OpaAdmin
+from gateway.surfaces.cli.opa_push import push
 from tests import tiny_policy
 
 pytestmark = pytest.mark.opa

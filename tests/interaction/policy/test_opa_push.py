@@ -13,13 +13,14 @@ import pytest
 import requests
 from pydantic import SecretStr
 
-from gateway.cli.opa_admin import OpaAdmin, Rejected
-from gateway.cli.opa_push import Change, is_gate, push
 from gateway.config import OpaEngine
-from gateway.errors import PolicyBroken, PolicyError, PolicyUnavailable
-from gateway.policy import bundle, verdict
-from gateway.policy.bundle import Bundle
-from gateway.policy.opa_contents import Difference, HeldModule, Pushed
+from gateway.model.errors import PolicyBroken, PolicyError, PolicyUnavailable
+from gateway.policy import verdict
+from gateway.policy.folder import bundle
+from gateway.policy.folder.bundle import Bundle
+from gateway.policy.opa.contents import Difference, HeldModule, Pushed
+from gateway.surfaces.cli.opa_admin import OpaAdmin, Rejected
+from gateway.surfaces.cli.opa_push import Change, is_gate, push
 from tests import tiny_policy
 from tests.e2e.certificates import server as server_pair
 from tests.e2e.certificates import written

@@ -20,13 +20,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.config import OpaEngine, PolicySettings
-from gateway.errors import PolicyError
 from gateway.model.decision import Decision
-from gateway.policy import bundle, document, load_checks
-from gateway.policy.folders import find_shipped
-from gateway.policy.opa_client import OpaClient
+from gateway.model.errors import PolicyError
+from gateway.policy import document
+from gateway.policy.folder import bundle
+from gateway.policy.folder.folders import find_shipped
+from gateway.policy.folder.problems import DATA_FILES, GRANTS
+from gateway.policy.opa.client import OpaClient
 from gateway.policy.policy import Policy
-from gateway.policy.problems import DATA_FILES, GRANTS
+from gateway.policy.trials import load_checks
 from tests import tiny_policy
 from tests.compiled_policy import compiled
 from tests.requirements import requirement

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from gateway.config import Limits, Upstream
-from gateway.upstream.stdio import StdioUpstream
-from tests.unit.upstream.stdio.driving import Make
+from gateway.upstreams.stdio import StdioUpstream
+from tests.unit.upstreams.stdio.driving import Make
 
 
 @pytest.fixture

@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
+from gateway.model.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
 from gateway.model.wire import Era
-from gateway.upstream.stdio import StdioUpstream
-from gateway.upstream.stdio.stderr import LINES_PER_SECOND, LONGEST_LINE
-from gateway.upstream.stdio.stream import MAX_EVENTS
-from gateway.upstream.stdio.throttle import REST, TURN
+from gateway.upstreams.stdio import StdioUpstream
+from gateway.upstreams.stdio.stderr import LINES_PER_SECOND, LONGEST_LINE
+from gateway.upstreams.stdio.stream import MAX_EVENTS
+from gateway.upstreams.stdio.throttle import REST, TURN
 from tests.machine import find_outside, is_alive, needs_proc
-from tests.unit.upstream.stdio.driving import BOB, Client, Make, body_of, events_of, json_of, until
+from tests.unit.upstreams.stdio.driving import BOB, Client, Make, body_of, events_of, json_of, until
 
 HOSTILE = (sys.executable, "-I", "-S", str(Path(__file__).with_name("hostile.py")))
 
@@ -124,7 +124,7 @@ async def test_a_server_that_dies_in_the_middle_of_a_line_fails_the_request(make
 
 
 async def test_a_server_that_exits_at_once_is_started_ever_more_rarely(make: Make, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("gateway.upstream.stdio.backoff.FIRST_DELAY", 2.0)
+    monkeypatch.setattr("gateway.upstreams.stdio.backoff.FIRST_DELAY", 2.0)
     client, begun = Client(make(*HOSTILE, "exits_at_once")), time.monotonic()
     with pytest.raises(UpstreamBroken, match="exited with status 1"):
         await client.initialize()
@@ -179,8 +179,8 @@ GATEWAY = textwrap.dedent("""
     import asyncio, sys, time
     from gateway.config import Limits, Upstream
     from gateway.model.wire import Era
-    from gateway.upstream.stdio import StdioUpstream
-    from tests.unit.upstream.stdio.driving import PUPPET, Client
+    from gateway.upstreams.stdio import StdioUpstream
+    from tests.unit.upstreams.stdio.driving import PUPPET, Client
 
     async def main():
         settings = Upstream.model_validate({"command": PUPPET, "audience": "files"})

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from gateway.upstream.stdio.isolation.machine import LAUNCH, get_filter
+from gateway.upstreams.stdio.isolation.machine import LAUNCH, get_filter
 from tests.e2e.wire import stateless, until
 from tests.gateway_process import ANYONE_ANYTHING, free_port
 from tests.machine import needs_proc, skip_or_fail

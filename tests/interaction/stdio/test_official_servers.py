@@ -14,12 +14,12 @@ import pytest
 from gateway.model.wire import Era
 from tests.interaction.stdio.test_real_servers import BIN, handshake, node_server, tool
 from tests.servers.openbao import running_postgres
-from tests.unit.upstream.stdio.driving import Client, Make
+from tests.unit.upstreams.stdio.driving import Client, Make
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from gateway.upstream.stdio import StdioUpstream
+    from gateway.upstreams.stdio import StdioUpstream
 
 
 async def both(upstream: StdioUpstream) -> tuple[Client, Client]:

@@ -13,9 +13,9 @@ import uvloop
 
 from gateway.config import Limits, Upstream
 from gateway.model.wire import Era
-from gateway.upstream.stdio import StdioUpstream
-from gateway.upstream.stdio.pool import POOL_SIZE
-from tests.unit.upstream.stdio.driving import Client, Make, body_of, events_of, is_stream, json_of
+from gateway.upstreams.stdio import StdioUpstream
+from gateway.upstreams.stdio.pool import POOL_SIZE
+from tests.unit.upstreams.stdio.driving import Client, Make, body_of, events_of, is_stream, json_of
 
 BIN = Path(sys.executable).parent
 META = {

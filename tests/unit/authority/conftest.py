@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from joserfc.jwk import ECKey
 
-from gateway import signing_keys
 from gateway.authority.minting import Mint
 from gateway.authority.model import LeaseRequest, Scope
+from gateway.base.keys import signing_keys
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 
 ISSUER = "https://gateway.example"

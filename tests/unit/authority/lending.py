@@ -22,10 +22,10 @@ from gateway.authority.model import (
 )
 from gateway.authority.register import LeaseRegister
 from gateway.authority.store import LeaseStore
-from gateway.errors import JournalError
 from gateway.model.caller import AuthMethod, Principal
+from gateway.model.errors import JournalError
 from gateway.model.target import Revocable
-from tests.unit.store.keeping import sealed_store
+from tests.unit.base.store.keeping import sealed_store
 
 AGENT = Principal(id="agent", issuer="https://idp.example", method=AuthMethod.JWT)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.authority.leases import Lent
 from gateway.authority.model import NotEnded
-from gateway.steady_clock import SteadyClock
+from gateway.base.steady_clock import SteadyClock
 from tests.unit.authority.lending import Lending
 
 if TYPE_CHECKING:

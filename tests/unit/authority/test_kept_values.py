@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.authority.lending import Lending, ScriptedBroker
 from tests.unit.authority.test_leases import lent, settled
-from tests.unit.store.keeping import edit
+from tests.unit.base.store.keeping import edit
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from msgspec import structs
 from gateway.authority.ending import choose_pause
 from gateway.authority.leases import Lent
 from gateway.authority.model import BrokerRefusal, Credential, Issued, NotEnded, Proof
-from gateway.errors import JournalError, StoreError
 from gateway.model.decision import Reason
+from gateway.model.errors import JournalError, StoreError
 from tests.unit.authority.lending import Lending, ScriptedBroker
-from tests.unit.store.keeping import edit
+from tests.unit.base.store.keeping import edit
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.authority.ending import STARTS
 from gateway.authority.leases import SWEPT, Lent
-from gateway.store.sqlite import AT_ONCE, SqliteStore
+from gateway.base.store.sqlite import AT_ONCE, SqliteStore
 from tests.unit.authority.lending import Lending
 
 MANY = 3 * max(STARTS, AT_ONCE, SWEPT)

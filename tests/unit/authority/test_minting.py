@@ -10,10 +10,10 @@ from msgspec import structs
 
 from gateway.authority.minting import MAX_TOKEN, Mint, MintedToken, bind_call
 from gateway.authority.model import BrokerRefusal, LeaseRequest, Scope
-from gateway.json import canonical
+from gateway.base.json import canonical
+from gateway.history.tasks.tokens import TaskTokens
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.model.task import Task
-from gateway.tasks.tokens import TaskTokens
 from tests import effort
 from tests.unit.live import live_values
 

@@ -11,8 +11,8 @@ from gateway.model.call import Call
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.decision import Decision, PolicyRevision, Reason
 from gateway.model.target import Target
-from gateway.policy.bundle import Bundle
-from gateway.replay import StepOutcome
+from gateway.policy.folder.bundle import Bundle
+from gateway.surfaces.replay import StepOutcome
 
 POLICY = PolicyRevision("test", "0")
 

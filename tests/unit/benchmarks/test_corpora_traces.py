@@ -18,7 +18,7 @@ from benchmarks.corpora.traces import (
     upstream_of,
     write_traces,
 )
-from gateway.replay import read_traces
+from gateway.surfaces.replay import read_traces
 
 TOOLS: dict[str, Any] = {
     "mail": {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from benchmarks.gateway.approvals import Costs, Spent, quantile
-from gateway.pipeline.approve import CallApproval
+from gateway.calls.pipeline.approve import CallApproval
 
 GOOD = Costs(1.0, 4.9, (*(4.0,) * 99, 99.0), 22.0, 0.5, 10_000)
 

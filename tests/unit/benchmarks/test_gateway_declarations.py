@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.gateway import targets
 from benchmarks.gateway.declarations import GOAL, SHAPES, declarations
-from gateway.tasks.contract import Declaration, read_declaration
+from gateway.history.tasks.contract import Declaration, read_declaration
 
 
 @pytest.mark.parametrize("shape", SHAPES)

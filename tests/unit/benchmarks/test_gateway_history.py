@@ -10,8 +10,8 @@ import pytest
 from benchmarks.gateway import history, targets
 from benchmarks.gateway.history import KINDS, Rig, Row, Times, measure, table
 from benchmarks.gateway.ways import WAYS, ways
-from gateway.app import open_gateway
 from gateway.model.call import Call
+from gateway.surfaces.app import open_gateway
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from gateway import config
 from gateway.config.authority import AuthoritySettings
 from gateway.config.values import UnresolvedSecret
-from gateway.errors import ConfigurationError
+from gateway.model.errors import ConfigurationError
 
 CLIENT = {"id": "tickets", "secret": "${TICKETS_SECRET}", "audiences": ["https://tickets.example"]}
 

@@ -10,7 +10,7 @@ import pytest
 from gateway import config
 from gateway.config.approvals import ApprovalSettings
 from gateway.config.channels import name_of
-from gateway.errors import ConfigurationError
+from gateway.model.errors import ConfigurationError
 
 KEY = "whsec_QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo="
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.cli.credential_checks import look
 from gateway.config.brokers import UserOAuthBroker
+from gateway.surfaces.cli.credential_checks import look
 from tests.unit.configuring import parse, problems
 
 IDENTITY = "identity: [{kind: jwt, issuer: 'https://idp.example', audience: gw}]\n"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.cli.credential_checks import look
 from gateway.config.brokers import ExchangeBroker
+from gateway.surfaces.cli.credential_checks import look
 from tests.unit.config.test_connections import IDENTITY, LOGIN
 from tests.unit.configuring import parse, problems
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway import config
-from gateway.errors import ConfigurationError
+from gateway.model.errors import ConfigurationError
 from tests.unit.configuring import parse, problems
 
 

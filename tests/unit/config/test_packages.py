@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from gateway.config.packages import PackageLock, find_lockable, find_packages
-from gateway.errors import ConfigurationError
+from gateway.model.errors import ConfigurationError
 
 COMMIT = "a" * 40
 DIGEST = "sha256:" + "b" * 64

@@ -7,7 +7,7 @@ import pytest
 
 from gateway import config
 from gateway.config import Configuration
-from gateway.errors import ConfigurationError
+from gateway.model.errors import ConfigurationError
 from gateway.model.target import Effect, Role
 from tests.unit.configuring import parse, problems
 

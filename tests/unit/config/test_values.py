@@ -8,7 +8,7 @@ import pytest
 from gateway import config
 from gateway.config import Configuration, HeaderCredential
 from gateway.config.values import is_loopback
-from gateway.errors import ConfigurationError
+from gateway.model.errors import ConfigurationError
 from tests.unit.configuring import BASE, UPSTREAM, parse, problems
 
 # --- sizes and durations -----------------------------------------------------------------------------

@@ -11,7 +11,6 @@ from gateway.config import HistorySettings
 from gateway.history import History, build_history
 from gateway.history.facts import depth_of
 from gateway.history.provenance import Explanation, Provenance
-from gateway.journal.entry import call_entry
 from gateway.model.call import Call, Context, Source
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.content import CallContent, ResultContent, Sighting
@@ -19,6 +18,7 @@ from gateway.model.decision import Decision, PolicyRevision
 from gateway.model.facts import SessionFacts
 from gateway.model.target import Effect, Labels, Sensitivity, Target
 from gateway.model.task import Task
+from gateway.record.journal.entry import call_entry
 
 if TYPE_CHECKING:
     from gateway.model.wire import JsonObject

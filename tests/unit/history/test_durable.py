@@ -14,12 +14,12 @@ import msgspec
 import pytest
 
 from gateway.config import JournalSettings
-from gateway.errors import HistoryError
 from gateway.history import Restored, Store, rebuild, restore, snapshot
-from gateway.journal import reader
-from gateway.journal.writer import Journal
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.content import CallContent, ResultContent
+from gateway.model.errors import HistoryError
+from gateway.record.journal import reader
+from gateway.record.journal.writer import Journal
 from tests import effort
 from tests.unit.history.recording import AGENT, DECLARED, Gateway, Record, all_facts, another, busy, new_history, stream
 
@@ -203,7 +203,7 @@ _KILLED = """
 import asyncio, os, signal, sys, time
 from pathlib import Path
 from gateway.config import JournalSettings
-from gateway.journal.writer import Journal
+from gateway.record.journal.writer import Journal
 from tests.unit.history.recording import DECLARED, Gateway, Record, busy, new_history
 from gateway.model.content import CallContent
 

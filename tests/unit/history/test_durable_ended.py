@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.errors import HistoryError
 from gateway.history import Store, restore, snapshot
 from gateway.history.store import StoredTask
+from gateway.model.errors import HistoryError
 from tests.unit.history.recording import AGENT, KEY, Gateway, Record, new_history
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.config import HistorySettings
-from gateway.errors import HistoryError
 from gateway.history import History, Store, build_history, codec, lost_end, rebuild, restore, rewind, snapshot
 from gateway.history.codec import encode_row
 from gateway.history.state import TaskState
@@ -20,6 +19,7 @@ from gateway.history.states import RESIDENT
 from gateway.history.store import Checkpoint, Row
 from gateway.history.task_history import TaskHistory
 from gateway.model.content import CallContent, ResultContent
+from gateway.model.errors import HistoryError
 from gateway.model.facts import SessionFacts
 from gateway.model.task import Task
 from tests.unit.history.recording import (

@@ -12,10 +12,10 @@ import pytest
 from msgspec import structs
 
 from gateway.config import HistorySettings
-from gateway.errors import HistoryError, HistoryFull, TaskExpired
 from gateway.history import History, build_history
 from gateway.model.caller import User
 from gateway.model.content import CallContent, ResultContent, Sighting
+from gateway.model.errors import HistoryError, HistoryFull, TaskExpired
 from gateway.model.target import Effect, Sensitivity
 from gateway.model.task import Task
 from tests.unit.clock import Clock

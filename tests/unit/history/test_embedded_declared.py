@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from gateway.config import HistorySettings
-from gateway.errors import HistoryFull, TaskExpired
 from gateway.history import History, build_history
 from gateway.history.registry import REMEMBERED
 from gateway.model.content import CallContent, ResultContent, Sighting
 from gateway.model.decision import Reason
+from gateway.model.errors import HistoryFull, TaskExpired
 from gateway.model.facts import TaskReport
 from gateway.model.task import Contract, Task
 from tests.unit.clock import Clock

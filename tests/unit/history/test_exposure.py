@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.errors import TaskExpired
 from gateway.history import Restored, Store, rebuild, restore, snapshot
 from gateway.history.codec import decode_state, encode_state
 from gateway.history.events import Released, Settled, Touch, from_fields, to_fields
@@ -18,6 +17,7 @@ from gateway.history.new_events import build_reservation
 from gateway.history.state import MAX_EXPOSED, TaskState
 from gateway.model.call import Call
 from gateway.model.content import CallContent, CredentialPiece, ResultContent, Sighting
+from gateway.model.errors import TaskExpired
 from gateway.model.target import Target
 from gateway.model.task import Task
 from tests.requirements import requirement

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from gateway.config import HistorySettings
-from gateway.errors import HistoryError
 from gateway.history import History, Restored, Store, build_history, rebuild, restore, snapshot
 from gateway.history.state import MAX_CREDENTIALS, MAX_MARKED
 from gateway.model.call import Call
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.content import ResultContent, Sighting
+from gateway.model.errors import HistoryError
 from gateway.model.shingles import IN_WINDOW, name_of
 from gateway.model.target import Effect, Labels, Target
 from gateway.model.task import Task

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from gateway.errors import HistoryError
 from gateway.history.provenance import DENIALS, Provenance
 from gateway.model.content import CallContent, CredentialPiece, ResultContent, Sighting
+from gateway.model.errors import HistoryError
 from gateway.model.target import Effect, Role, Sensitivity
 from gateway.model.task import Contract, Task
 from tests.requirements import requirement

@@ -7,10 +7,10 @@ from datetime import timedelta
 import pytest
 
 from gateway.config import HistorySettings
-from gateway.errors import HistoryError
 from gateway.history import build_history
 from gateway.history.provenance import Provenance
 from gateway.model.content import CallContent, ResultContent
+from gateway.model.errors import HistoryError
 from gateway.model.target import Effect, Sensitivity
 from tests.requirements import requirement
 from tests.unit.history.recording import AGENT, stream

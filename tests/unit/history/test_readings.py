@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from gateway.errors import TaskExpired
 from gateway.history import Restored, Store, rebuild, restore, snapshot
 from gateway.history import state as bounds
 from gateway.history.embedded import History
@@ -20,6 +19,7 @@ from gateway.history.new_events import build_reading, build_reservation, changes
 from gateway.history.state import ENDLESS, TaskState
 from gateway.model.call import Call, PastCall
 from gateway.model.content import CallContent, ResultContent, Sighting
+from gateway.model.errors import TaskExpired
 from gateway.model.target import Effect, Labels, Sensitivity, Target
 from tests.requirements import requirement
 from tests.unit.history.lives import CALLS, CONTENTS, RESULTS, sources

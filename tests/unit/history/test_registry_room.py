@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from gateway.config import HistorySettings
-from gateway.errors import HistoryFull
 from gateway.history import History, Restored, Store, build_history, rebuild, restore, snapshot
 from gateway.history.registry import REMEMBERED
 from gateway.model.caller import Principal, User
 from gateway.model.content import ResultContent
+from gateway.model.errors import HistoryFull
 from gateway.model.task import Contract, Task
 from tests.unit.history.recording import AGENT, Gateway, Record, another, stream
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.errors import HistoryError
 from gateway.history.store import Checkpoint, Row, Store, StoredTask, digest_of
+from gateway.model.errors import HistoryError
 
 if TYPE_CHECKING:
     from pathlib import Path

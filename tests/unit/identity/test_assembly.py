@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 
 from gateway.config.identities import JwtIdentity
-from gateway.errors import ConfigurationError
 from gateway.identity import assembly
 from gateway.identity.identities import Identities
 from gateway.model.caller import Principal
+from gateway.model.errors import ConfigurationError
 from tests.unit.identity.tokens import Clock, Signer, bearer, configuration, jwt_identity
 
 TLS = {"certificate": "c.pem", "key": "k.pem", "client_ca": "ca.pem"}

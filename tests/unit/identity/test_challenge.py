@@ -2,11 +2,11 @@ import re
 
 import pytest
 
-from gateway import reasons
 from gateway.identity import challenge
 from gateway.identity.challenge import Protection
 from gateway.identity.outcomes import CredentialFault
-from gateway.protocol.error_codes import UNAUTHENTICATED
+from gateway.model import reasons
+from gateway.model.error_codes import UNAUTHENTICATED
 
 URL = "https://gateway.example/mcp"
 PLAIN = Protection("https://gateway.example", frozenset({"github"}))

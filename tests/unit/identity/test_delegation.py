@@ -2,9 +2,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway import reasons
 from gateway.identity import delegation
 from gateway.identity.outcomes import CredentialFault
+from gateway.model import reasons
 from gateway.model.caller import Actor
 
 if TYPE_CHECKING:

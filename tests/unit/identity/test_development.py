@@ -6,9 +6,9 @@ import pytest
 from joserfc.jwk import ECKey
 from msgspec import structs
 
-from gateway.errors import ConfigurationError
 from gateway.identity import development
 from gateway.model.caller import Actor, AuthMethod, Credentials, User
+from gateway.model.errors import ConfigurationError
 from tests.unit.identity.tokens import MCP, Clock, Signer, accepted, bearer, configuration, refused, running
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ import pytest
 from joserfc.jwk import ECKey
 from structlog.testing import capture_logs
 
-from gateway.errors import IdentityUnavailable
 from gateway.identity import development
 from gateway.identity.claims import FOREIGN, USED, VERIFIED
 from gateway.identity.identities import Identities
 from gateway.identity.keys import FORCED_INTERVAL, MAX_AGE
 from gateway.model.caller import Credentials
 from gateway.model.decision import Refusal
+from gateway.model.errors import IdentityUnavailable
 from tests.unit.identity.tokens import (
     BASE,
     ISSUER,

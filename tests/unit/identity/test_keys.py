@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.errors import IdentityUnavailable
 from gateway.identity import keys as module
 from gateway.identity.fetching import FileSource, LoadError, UrlSource
 from gateway.identity.keys import IssuerKeys
+from gateway.model.errors import IdentityUnavailable
 from tests.unit.identity.tokens import ISSUER, Authority, Clock, Signer
 
 if TYPE_CHECKING:

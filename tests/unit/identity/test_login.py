@@ -12,10 +12,10 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
 
-from gateway.errors import IdentityUnavailable
 from gateway.identity.fetching import MAX_BYTES
 from gateway.identity.id_token import LoginFault, VerifiedLogin
 from gateway.identity.login import BegunLogin, LoginClient, LoginProvider
+from gateway.model.errors import IdentityUnavailable
 from tests.unit.identity.web import Answer, Site, serving
 
 KEY = ECKey.generate_key("P-256", {"kid": "k1"})

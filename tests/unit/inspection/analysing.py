@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.credentials.calls import CredentialIndex
-from gateway.credentials.finding import Known
 from gateway.inspection import inspector
+from gateway.inspection.credentials.calls import CredentialIndex
+from gateway.inspection.credentials.finding import Known
 from gateway.inspection.sightings import ArgumentDetector
 from gateway.model.call import Call
 from gateway.model.content import CallContent

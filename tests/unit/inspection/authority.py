@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from gateway.inspection.words.words import digests, encoded, value_words
 from gateway.model.target import Role
 from gateway.model.wire import Json
-from gateway.words.words import digests, encoded, value_words
 
 
 def value_digests(value: Json, role: Role, key: bytes, *, limit: int = 1_000) -> frozenset[int]:

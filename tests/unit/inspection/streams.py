@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, cast
 
+from gateway.base.concurrency.worker_thread import WorkerThread
+from gateway.calls.response.filter import MessageFilter, ReservedNameFilter
+from gateway.calls.response.frames import HOLD, AnswerFrame, Framing, begin_frames
+from gateway.calls.response.stream import Stage, Stages
 from gateway.model.wire import RequestId
-from gateway.protocol import sse
-from gateway.protocol.listing import Listing
-from gateway.response.filter import MessageFilter, ReservedNameFilter
-from gateway.response.frames import HOLD, AnswerFrame, Framing, begin_frames
-from gateway.response.stream import Stage, Stages
-from gateway.worker_thread import WorkerThread
+from gateway.wire.protocol import sse
+from gateway.wire.protocol.listing import Listing
 
 LIST = b'{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"hidden"}]}}'
 """A response to another request, which nobody has filtered."""

@@ -10,21 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.credentials.calls import CredentialIndex
-from gateway.credentials.finding import Finding, Inspection, Kind, Known
-from gateway.destinations.find import MAX_TEXT
+from gateway.base.json.walk import Leaves
 from gateway.history import state as bounds
 from gateway.inspection.authority import MAX_CHARACTERS, MAX_DESTINATIONS
+from gateway.inspection.credentials.calls import CredentialIndex
+from gateway.inspection.credentials.finding import Finding, Inspection, Kind, Known
+from gateway.inspection.destinations.find import MAX_TEXT
 from gateway.inspection.inspector import MAX_LOOKED_UP, MAX_SAID, MAX_TOKENS, sample_tokens
 from gateway.inspection.results import ResultWords
 from gateway.inspection.role_values import at
-from gateway.json.walk import Leaves
+from gateway.inspection.words.words import digest, digests
 from gateway.model.call import Call
 from gateway.model.content import CallContent, Sighting
 from gateway.model.target import Effect, Labels, Role, Target
 from gateway.model.task import Contract
 from gateway.model.wire import Json, JsonObject
-from gateway.words.words import digest, digests
 from tests import effort
 from tests.unit.inspection.analysing import analyse
 from tests.unit.inspection.authority import value_digests

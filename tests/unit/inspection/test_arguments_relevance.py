@@ -7,11 +7,11 @@ import base64
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.inspection.words.words import digests
 from gateway.model.call import Call
 from gateway.model.content import EVERYTHING, CallContent, Relevance
 from gateway.model.target import Labels, Role, Target
 from gateway.model.wire import JsonObject
-from gateway.words.words import digests
 from tests.unit.inspection.analysing import analyse
 
 KEY = b"k" * 32

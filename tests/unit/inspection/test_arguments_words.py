@@ -6,14 +6,14 @@ import base64
 
 import pytest
 
-from gateway.credentials import ruleset
-from gateway.credentials.detect import Detector
-from gateway.credentials.fingerprint import Fingerprints
+from gateway.inspection.credentials import ruleset
+from gateway.inspection.credentials.detect import Detector
+from gateway.inspection.credentials.fingerprint import Fingerprints
+from gateway.inspection.words.words import digest
 from gateway.model.call import Call
 from gateway.model.content import Relevance
 from gateway.model.target import Effect, Labels, Target
 from gateway.model.wire import Json, JsonObject
-from gateway.words.words import digest
 from tests.unit.inspection.analysing import analyse
 
 KEY = b"k" * 32

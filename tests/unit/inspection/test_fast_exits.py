@@ -17,22 +17,22 @@ from hypothesis import strategies as st
 
 from benchmarks.credentials.corpus import negatives
 from benchmarks.credentials.examples import example
-from gateway.credentials import forms, own_token, ruleset, stream
-from gateway.credentials.detect import Detector
-from gateway.credentials.finding import Inspection
-from gateway.credentials.fingerprint import Fingerprints
-from gateway.credentials.own_token import TokenSearch
+from gateway.base.concurrency.worker_thread import WorkerThread
+from gateway.base.json.lex import Unescaper, decode_text
+from gateway.base.json.walk import leaves
+from gateway.calls.response.filter import MessageFilter
 from gateway.inspection import inspector as module
+from gateway.inspection.credentials import forms, own_token, ruleset, stream
+from gateway.inspection.credentials.detect import Detector
+from gateway.inspection.credentials.finding import Inspection
+from gateway.inspection.credentials.fingerprint import Fingerprints
+from gateway.inspection.credentials.own_token import TokenSearch
 from gateway.inspection.results import ResultInspector, ResultWords, together
-from gateway.json.lex import Unescaper, decode_text
-from gateway.json.walk import leaves
+from gateway.inspection.words import own_words, words
+from gateway.inspection.words.grounds import grounds
+from gateway.inspection.words.native import PYTHON_WORDS
 from gateway.model.target import Role
 from gateway.model.wire import Disposition, Era, Json, JsonObject, Kind, Message
-from gateway.native import PYTHON_WORDS
-from gateway.response.filter import MessageFilter
-from gateway.words import own_words, words
-from gateway.words.grounds import grounds
-from gateway.worker_thread import WorkerThread
 from tests.secret_forms import FORMS
 
 KEY = b"k" * 32

@@ -9,17 +9,17 @@ from random import Random
 import pytest
 
 from benchmarks.credentials.examples import example
-from gateway.credentials import ruleset, stream
-from gateway.credentials.detect import Detector
-from gateway.credentials.fingerprint import Fingerprints
-from gateway.credentials.suppressions import Suppression, Suppressions
+from gateway.inspection.credentials import ruleset, stream
+from gateway.inspection.credentials.detect import Detector
+from gateway.inspection.credentials.fingerprint import Fingerprints
+from gateway.inspection.credentials.suppressions import Suppression, Suppressions
 from gateway.inspection.inspector import Inspector
+from gateway.inspection.words.words import digests, distinctive, mentions
 from gateway.model.call import Call
 from gateway.model.content import CallContent, Relevance, ResultContent
 from gateway.model.target import Effect, Labels, Role, Target
 from gateway.model.task import Contract, Task
 from gateway.model.wire import JsonObject
-from gateway.words.words import digests, distinctive, mentions
 from tests.unit.inspection.authority import value_digests
 
 KEY = b"k" * 32

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from gateway.catalogue.labels import labels_for
 from gateway.config import ToolLabels
 from gateway.inspection.label_cases import MAX_TEXT, label_variants, labelled_for_call
 from gateway.model.target import Effect, Labels, Role, Sensitivity, Target
+from gateway.upstreams.catalogue.labels import labels_for
 from tests.requirements import requirement
 
 QUERY: dict[str, Any] = {

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.errors import UpstreamBroken
+from gateway.base.concurrency.worker_thread import WorkerThread
+from gateway.calls.response.filter import MessageFilter, ReservedNameFilter
+from gateway.calls.response.frames import begin_frames
+from gateway.calls.response.stream import Stages
+from gateway.model.errors import UpstreamBroken
 from gateway.model.wire import Disposition, Era, Kind, Message
-from gateway.protocol import sse
-from gateway.response.filter import MessageFilter, ReservedNameFilter
-from gateway.response.frames import begin_frames
-from gateway.response.stream import Stages
-from gateway.worker_thread import WorkerThread
+from gateway.wire.protocol import sse
 from tests.requirements import requirement
 from tests.unit.inspection.streams import LIST, Recipient, keep, replace, run, stages
 

@@ -13,25 +13,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.credentials.examples import example
-from gateway.credentials import other_tasks, ruleset
-from gateway.credentials.calls import CredentialIndex
-from gateway.credentials.detect import Detector
-from gateway.credentials.fingerprint import Fingerprints
-from gateway.credentials.known_spots import KnownSpots
-from gateway.credentials.origins import KnownOrigins
-from gateway.destinations import links
+from gateway.base.json import walk
+from gateway.base.json.walk import leaves
 from gateway.inspection import inspector as inspection
 from gateway.inspection.code_requests import may_request
+from gateway.inspection.credentials import other_tasks, ruleset
+from gateway.inspection.credentials.calls import CredentialIndex
+from gateway.inspection.credentials.detect import Detector
+from gateway.inspection.credentials.fingerprint import Fingerprints
+from gateway.inspection.credentials.known_spots import KnownSpots
+from gateway.inspection.credentials.origins import KnownOrigins
+from gateway.inspection.destinations import links
 from gateway.inspection.inspector import Inspector
 from gateway.inspection.label_cases import labelled_for_call
-from gateway.journal.records import record_arguments
-from gateway.json import walk
-from gateway.json.walk import leaves
+from gateway.inspection.words.grounds import Grounds, grounds
 from gateway.model.call import Call
 from gateway.model.content import CallContent
 from gateway.model.target import Effect, Labels, Target
 from gateway.model.wire import Json, JsonObject
-from gateway.words.grounds import Grounds, grounds
+from gateway.record.journal.records import record_arguments
 
 DETECTOR = Detector(ruleset.load(), Fingerprints(b"k" * 32))
 OF = DETECTOR.fingerprints

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from gateway.credentials.finding import Finding
+from gateway.inspection.credentials.finding import Finding
 from gateway.inspection.results import MAX_MENTIONS, MAX_WORDS, ResultInspector, ResultWords, together
+from gateway.inspection.words.words import digests, distinctive, mentions
 from gateway.model.content import ResultContent, Sighting
 from gateway.model.target import Role
-from gateway.words.words import digests, distinctive, mentions
 from tests.unit.inspection.authority import value_digests
 
 KEY = b"k" * 32

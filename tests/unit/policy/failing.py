@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
-from gateway.errors import PolicyInput, PolicyLate, PolicyUnavailable
+from gateway.model.errors import PolicyInput, PolicyLate, PolicyUnavailable
 from gateway.model.wire import JsonObject
 from gateway.policy.entrypoint import Entrypoint
 from gateway.policy.policy import Policy

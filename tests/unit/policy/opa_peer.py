@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from gateway.config import OpaEngine
-from gateway.policy.opa_client import OpaClient
+from gateway.policy.opa.client import OpaClient
 
 
 class Peer:

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli import policy_build, rego
-from gateway.errors import PolicyBroken
-from gateway.policy import authoring, bundle, folders, opa_program
+from gateway.model.errors import PolicyBroken
+from gateway.policy import authoring
 from gateway.policy.authoring import PolicyTest
-from gateway.policy.bundle import Bundle, Suite
-from gateway.policy.folders import PolicyFolders, find_shipped
+from gateway.policy.folder import bundle, folders
+from gateway.policy.folder.bundle import Bundle, Suite
+from gateway.policy.folder.folders import PolicyFolders, find_shipped
+from gateway.policy.opa import program as opa_program
 from gateway.policy.plan.loading import Plans
 from gateway.policy.plan.signatures import PlanTrust
+from gateway.surfaces.cli import policy_build, rego
 from tests import tiny_policy
 from tests.tiny_policy import OVERLAY
 from tests.unit.policy.conftest import Tree

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from gateway.errors import PolicyInput
 from gateway.model.call import Call, Context
 from gateway.model.caller import Principal
 from gateway.model.content import Sighting
+from gateway.model.errors import PolicyInput
 from gateway.model.facts import CredentialFact, SessionFacts
 from gateway.model.lease import HeldLease, OpenLeases
 from gateway.model.target import Target

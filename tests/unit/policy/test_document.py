@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from gateway.errors import PolicyInput
 from gateway.model.call import ActionName, Call, Context
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.model.content import Sighting
+from gateway.model.errors import PolicyInput
 from gateway.model.facts import CredentialFact, SessionFacts, TaskLabels
 from gateway.model.lease import OpenLeases
 from gateway.model.signal import SIGNAL_TYPES, SignalFact

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from gateway.errors import PolicyInput
 from gateway.model.call import Call, Context
 from gateway.model.caller import AuthMethod, Principal
+from gateway.model.errors import PolicyInput
 from gateway.model.facts import SessionFacts
 from gateway.model.target import Target
 from gateway.model.task import Task

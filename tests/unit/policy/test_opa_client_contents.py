@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.errors import PolicyMalformed
-from gateway.policy import opa_client as servers
+from gateway.model.errors import PolicyMalformed
 from gateway.policy import verdict
-from gateway.policy.opa_contents import HeldModule
+from gateway.policy.opa import client as servers
+from gateway.policy.opa.contents import HeldModule
 from tests.unit.policy.opa_peer import client_of, http, peer_answering, result
 
 

@@ -14,17 +14,19 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import structs
 
-from gateway.errors import PolicyBroken, PolicyInput, PolicyLate
-from gateway.policy import folders, load_checks, trial, verdict
-from gateway.policy.folders import PolicyFolders
+from gateway.model.errors import PolicyBroken, PolicyInput, PolicyLate
+from gateway.policy import verdict
+from gateway.policy.folder import folders
+from gateway.policy.folder.folders import PolicyFolders
+from gateway.policy.folder.reload import PolicyFolder
 from gateway.policy.plan import code_cache, loading, signatures, store
 from gateway.policy.plan.code_cache import CodeCache
 from gateway.policy.plan.loading import PlanCaches, Plans
 from gateway.policy.plan.program import CompiledPolicy, Program
 from gateway.policy.plan.signatures import PlanTrust
 from gateway.policy.plan.values import EvaluationFailed, U
-from gateway.policy.reload import PolicyFolder
-from gateway.policy.trial import Trial
+from gateway.policy.trials import load_checks, trial
+from gateway.policy.trials.trial import Trial
 from tests.compiled_policy import compiled
 from tests.unit.policy.conftest import Tree
 

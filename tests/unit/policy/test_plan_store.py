@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gateway.errors import PolicyBroken
-from gateway.policy import folders
+from gateway.model.errors import PolicyBroken
+from gateway.policy.folder import folders
 from gateway.policy.plan import code_cache, compile_process, signatures, store
 from gateway.policy.plan.code_cache import CodeCache
 from gateway.policy.plan.signatures import PlanTrust

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from gateway.errors import PolicyBroken
+from gateway.model.errors import PolicyBroken
 from gateway.policy.plan import compile_process, intermediate
 from gateway.policy.plan.program import Program
 from gateway.policy.plan.values import EvaluationFailed

@@ -10,7 +10,8 @@ from typing import Any, Literal
 import pytest
 
 from gateway.config import EmbeddedEngine, OpaEngine, PolicySettings
-from gateway.errors import (
+from gateway.model.decision import Decision, PolicyRevision
+from gateway.model.errors import (
     PolicyBroken,
     PolicyError,
     PolicyInput,
@@ -20,11 +21,10 @@ from gateway.errors import (
     PolicyUnavailable,
     PolicyUndefined,
 )
-from gateway.model.decision import Decision, PolicyRevision
 from gateway.model.wire import JsonObject
 from gateway.policy import document as documents
-from gateway.policy import folders
 from gateway.policy.entrypoint import Entrypoint
+from gateway.policy.folder import folders
 from gateway.policy.policy import Policy, PolicyEvent, PolicyStatus
 
 Tree = Callable[[dict[str, str]], Path]
@@ -463,7 +463,7 @@ async def test_an_opa_that_is_not_there_is_a_denial_and_not_ready(tmp_path: Path
 
 
 def test_the_shipped_folder_is_the_installed_one_if_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(folders, "__file__", str(tmp_path / "gateway/policy/folders.py"))
+    monkeypatch.setattr(folders, "__file__", str(tmp_path / "gateway/policy/folder/folders.py"))
     assert folders.find_shipped() == tmp_path / "rego"
 
     (tmp_path / "gateway/_rego").mkdir(parents=True)

@@ -12,9 +12,9 @@ import rfc8785
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.json import canonical
+from gateway.base.json import canonical
 from gateway.model.wire import Disposition
-from gateway.protocol.methods import TABLE
+from gateway.wire.protocol.methods import TABLE
 from opagate import verify
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers() | st.integers(-(2**53) - 9, 2**53 + 9)

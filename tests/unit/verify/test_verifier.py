@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from joserfc.jwk import ECKey
 
+from gateway.history.tasks.tokens import TaskTokens
 from gateway.model.task import Task
-from gateway.tasks.tokens import TaskTokens
 from opagate.verify import Caller, Refusal, UsedTokens, Verifier
 from tests.minted import AUDIENCE, DELEGATE, IDP, ISSUER, NOW, Minter, decoded, encoded, message, sign, sign_hs256
 from tests.unit.live import live_values

@@ -12,9 +12,9 @@ from joserfc.jwk import ECKey, RSAKey
 from gateway.authority.brokers.exchange import TokenExchangeBroker
 from gateway.authority.model import Credential, Issued, NotEnded, Proof
 from gateway.config.brokers import ExchangeBroker, ExchangeCredential
-from gateway.errors import ConfigurationError
-from gateway.https_client import HttpsClient
-from gateway.oauth_client import OAuthClient
+from gateway.model.errors import ConfigurationError
+from gateway.wire.https_client import HttpsClient
+from gateway.wire.oauth_client import OAuthClient
 from tests.unit.authority.brokers.asking import (
     AUDIENCE,
     UPSTREAM,

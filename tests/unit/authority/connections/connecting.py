@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gateway.app.connections import OpenIdLogin
 from gateway.authority.broker import Broker
 from gateway.authority.brokers.user_oauth import UserConnectionBroker
 from gateway.authority.connections.connections import Connections
@@ -16,18 +15,19 @@ from gateway.authority.connections.office import ConnectionEnd, ConnectionOffice
 from gateway.authority.connections.server import Addresses, AuthorizationServer, ServerTerms
 from gateway.authority.connections.store import ConnectionStore
 from gateway.authority.model import LeaseRequest, Scope
+from gateway.base.store.records import SealedStore
 from gateway.config.brokers import UserOAuthBroker
 from gateway.config.connections import ConnectionLogin
-from gateway.credentials.live_values import LiveValues
-from gateway.errors import JournalError
-from gateway.https_client import HttpsClient
+from gateway.inspection.credentials.live_values import LiveValues
 from gateway.model.caller import AuthMethod, Principal, User
 from gateway.model.decision import Reason
-from gateway.oauth_client import OAuthClient
-from gateway.store.records import SealedStore
+from gateway.model.errors import JournalError
+from gateway.surfaces.app.connections import OpenIdLogin
+from gateway.wire.https_client import HttpsClient
+from gateway.wire.oauth_client import OAuthClient
 from tests.unit.authority.connections.server import FakeServer
+from tests.unit.base.store.keeping import sealed_store
 from tests.unit.live import live_values
-from tests.unit.store.keeping import sealed_store
 
 BASE = "https://gateway.example"
 RESOURCE = "https://crm.example/mcp"

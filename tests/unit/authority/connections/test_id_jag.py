@@ -14,7 +14,7 @@ from gateway.authority.brokers.subjects import CallerSubjects, LoginSubjects, Su
 from gateway.authority.connections.server import Addresses, AuthorizationServer, ServerTerms
 from gateway.authority.model import BrokerRefusal, Issued, Proof
 from gateway.config.brokers import ExchangeBroker, ExchangeCredential
-from gateway.oauth_client import ClientProof
+from gateway.wire.oauth_client import ClientProof
 from tests.unit.authority.brokers.asking import issued, jwt_text, lease_of, prepared, refused, values_shown
 from tests.unit.authority.connections import connecting
 from tests.unit.authority.connections.connecting import BASE, SCOPES, Connecting

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from gateway.authority.connections.office import ConnectionEnd, Consent, SentAway
-from gateway.errors import JournalError
+from gateway.model.errors import JournalError
 from tests.unit.authority.brokers.asking import values_shown
 from tests.unit.authority.connections.connecting import BASE, RESOURCE, SCOPES, Connecting, refused
 from tests.unit.authority.connections.server import fake_server

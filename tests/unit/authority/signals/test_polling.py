@@ -7,7 +7,7 @@ from gateway.authority.signals.polling import LONGEST_PAUSE, Poller
 from gateway.authority.signals.set import SetFault
 from gateway.authority.signals.transmitter import Polled
 from gateway.authority.signals.watch import StreamWatch
-from gateway.errors import JournalError
+from gateway.model.errors import JournalError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

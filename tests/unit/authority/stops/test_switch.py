@@ -10,10 +10,10 @@ import pytest
 
 from gateway.authority.stops.model import CAPACITY, Selection, Stop, StopRegister
 from gateway.authority.stops.switch import STOPS, StopEffects, StopOrder, StopSwitch
-from gateway.errors import JournalError, StoreError
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.decision import Reason
-from tests.unit.store.keeping import sealed_store
+from gateway.model.errors import JournalError, StoreError
+from tests.unit.base.store.keeping import sealed_store
 
 TRIAGE = Principal("triage", "https://idp.example", AuthMethod.JWT)
 OF_TRIAGE = Selection("agent", "triage")

@@ -1,8 +1,0 @@
-"""The composition root of the gateway. `assembly` makes every part from the configuration and owns its lifetime.
-`content` makes the inspectors, `memory` restores tasks, and `events` records events beside requests. `serving` listens,
-and stops the parts in reverse order once the calls in flight have ended."""
-
-from gateway.app.assembly import open_gateway, upstream_transports
-from gateway.app.serving import run
-
-__all__ = ["open_gateway", "run", "upstream_transports"]

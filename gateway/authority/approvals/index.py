@@ -1,0 +1,147 @@
+"""An index of questions in memory: by id, by digest of the call, by decision id of the use, and by caller."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gateway.authority.approvals import state
+from gateway.authority.approvals.model import OPEN, Approval
+from gateway.model import reasons
+from gateway.model.decision import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.authority.approvals.model import Question
+
+PER_TASK: Final = 5
+"""Questions of one task that may wait for people at once."""
+PER_CALLER: Final = 100
+"""The same for one caller."""
+REMEMBERED_PER_CALLER: Final = 1_000
+REMEMBERED: Final = 20_000
+"""Questions in all, answered ones included: some 3 KB each."""
+
+_ANSWERING: Final = frozenset({"pending", "granted", "denied", "expired", "unreachable"})
+UNHEARD: Final = frozenset({"expired", "unreachable"})
+"""States without an answer of a person. The caller is told once, and its next call asks anew."""
+
+
+class QuestionIndex:
+    """Questions by their four keys."""
+
+    def __init__(self) -> None:
+        self._all: dict[str, Approval] = {}
+        self._by_call: dict[str, str] = {}
+        self._by_use: dict[str, str] = {}
+        self._by_act: dict[str, str] = {}
+        """Granted approvals that wait for their call."""
+        self._of_caller: dict[str, dict[str, None]] = {}
+        self._of_subject: dict[tuple[str, str], set[str]] = {}
+
+    def __iter__(self) -> Iterator[Approval]:
+        return iter(tuple(self._all.values()))
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def get(self, identifier: str) -> Approval | None:
+        """Return an approval by its id."""
+        return self._all.get(identifier)
+
+    def has_questions(self, caller: str) -> bool:
+        """Return whether a caller (`Principal.key`) has a remembered question."""
+        return caller in self._of_caller
+
+    def has_questions_about(self, caller: str, subject: str) -> bool:
+        """Return whether a caller has a remembered question about a target (`digest_subject`)."""
+        return (caller, subject) in self._of_subject
+
+    def put(self, approval: Approval) -> None:
+        """Keep an approval in the place of its earlier state."""
+        question = approval.question
+        self._all[approval.id] = approval
+        self._of_caller.setdefault(question.requester.key, {})[approval.id] = None
+        self._of_subject.setdefault((question.requester.key, question.subject), set()).add(approval.id)
+        if approval.state in _ANSWERING:
+            self._by_call[question.call] = approval.id
+        else:
+            self.let_ask_anew(approval)
+        if approval.calls:
+            self._by_use[approval.calls[-1]] = approval.id
+        if approval.state == "granted":
+            self._by_act[question.act] = approval.id
+        elif self._by_act.get(question.act) == approval.id:
+            del self._by_act[question.act]
+
+    def let_ask_anew(self, approval: Approval) -> None:
+        """Let the next equal call make a new question."""
+        if self._by_call.get(approval.question.call) == approval.id:
+            del self._by_call[approval.question.call]
+
+    def remove(self, approval: Approval) -> None:
+        """Forget an approval."""
+        del self._all[approval.id]
+        self.let_ask_anew(approval)
+        if self._by_act.get(approval.question.act) == approval.id:
+            del self._by_act[approval.question.act]
+        for decision in approval.calls:
+            self._by_use.pop(decision, None)
+        caller = approval.question.requester.key
+        del self._of_caller[caller][approval.id]
+        if not self._of_caller[caller]:
+            del self._of_caller[caller]
+        about = self._of_subject[caller, approval.question.subject]
+        about.discard(approval.id)
+        if not about:
+            del self._of_subject[caller, approval.question.subject]
+
+    def answering(self, call: str, now: float) -> Approval | None:
+        """Return the approval for an equal call at `now`: open, refused, or ended without the caller's knowledge."""
+        found = self._by_call.get(call)
+        if found is None:
+            return None
+        approval = state.end_of_time(self._all[found], now)
+        if approval.state in UNHEARD:
+            return approval
+        return approval if approval.state in _ANSWERING and now < approval.until else None
+
+    def granted_otherwise(self, act: str, call: str, now: float) -> Approval | None:
+        """Return the granted approval that waits for a call with other parts beside the arguments than this `call`."""
+        found = self._by_act.get(act)
+        approval = None if found is None else self._all[found]
+        return approval if approval is not None and approval.question.call != call and now < approval.until else None
+
+    def continued(self, operation: str, earlier: str, now: float) -> Approval | None:
+        """Return the approval used by the call with the decision id `earlier`, if this call is a later round of that
+        call."""
+        used = self._by_use.get(earlier)
+        approval = None if used is None else self._all[used]
+        return (
+            approval
+            if approval is not None and approval.question.operation == operation and now < approval.until
+            else None
+        )
+
+    def take_round(self, earlier: str) -> bool:
+        """Take the right to continue a call, and return whether the right was left: a call has one next round."""
+        return self._by_use.pop(earlier, None) is not None
+
+    def give_round_back(self, earlier: str, identifier: str) -> None:
+        """Let a call be continued after all."""
+        if identifier in self._all:
+            self._by_use[earlier] = identifier
+
+    def object_to_question(self, question: Question) -> Reason | None:
+        """Return the reason against a question to people: too many questions wait already."""
+        ids = self._of_caller.get(question.requester.key, {})
+        waiting = [one for one in map(self._all.__getitem__, ids) if one.state == "pending"]
+        of_task = sum(one.question.task == question.task for one in waiting)
+        is_full = len(ids) >= REMEMBERED_PER_CALLER or len(self._all) >= REMEMBERED
+        return (
+            reasons.APPROVAL_BUDGET.reason() if is_full or len(waiting) >= PER_CALLER or of_task >= PER_TASK else None
+        )
+
+    def over(self, now: float, remember: float) -> list[Approval]:
+        """Return the approvals with an end more than `remember` seconds ago."""
+        return [one for one in self if one.state not in OPEN and now >= one.until + remember]

@@ -1,0 +1,105 @@
+"""The verbs of the desk for admitted people: list, show and vote; list and revoke endorsements. Socket, API and console
+use these verbs. Each verb takes an `Approver`, so none is without the check of `admission`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct
+
+from gateway.authority.approvals.model import SCOPES, Approval, Scope, Vote
+from gateway.authority.approvals.rendering import describe, describe_endorsement, summarize
+from gateway.authority.approvals.rules import spell_groups
+from gateway.model import reasons
+from gateway.model.decision import Reason
+
+if TYPE_CHECKING:
+    from gateway.authority.approvals.admission import Approver
+    from gateway.authority.approvals.desk import Desk
+    from gateway.authority.approvals.endorsement import EndorsementSelection
+    from gateway.authority.approvals.endorsements import Endorsements
+    from gateway.authority.approvals.rendering import CountedVote, ListedEndorsement, ListedQuestion, ShownQuestion
+
+
+class SubmittedAnswer(Struct, frozen=True, forbid_unknown_fields=True):
+    """A person's answer to a question, as received. `shown` is the digest of the question as shown to the person.
+
+    `answer` is `approve` or `deny`. `end_task`: a no ends the task too.
+    """
+
+    id: str
+    answer: str
+    shown: str
+    scopes: list[str] = msgspec.field(default_factory=lambda: ["once"])
+    end_task: bool = False
+
+
+class Office:
+    """`end_task` ends the task with an id, and returns whether such a task was open."""
+
+    def __init__(self, desk: Desk, endorsements: Endorsements, end_task: Callable[[str], Awaitable[bool]]) -> None:
+        self.desk = desk
+        self._endorsements = endorsements
+        self._end_task = end_task
+
+    def list(self, _approver: Approver) -> list[ListedQuestion]:
+        """Return the open questions and approvals, the oldest first."""
+        return [summarize(approval) for approval in self.desk.list_open()]
+
+    async def show(self, identifier: str, approver: Approver) -> ShownQuestion | Reason:
+        """Return the whole question for a person. Raises `StoreError`."""
+        approval = self.desk.get(identifier)
+        if approval is None:
+            return reasons.VOTE_UNKNOWN.reason()
+        return describe(approval, await self.desk.describe(identifier), approver.person, self.desk.now())
+
+    async def vote(self, approver: Approver, answer: SubmittedAnswer) -> CountedVote | Reason:
+        """Count a person's answer. Raises `JournalError` and `StoreError`."""
+        identifier = answer.id
+        if answer.answer not in {"approve", "deny"}:
+            return reasons.VOTE_INVALID_ANSWER.reason()
+        scopes: tuple[Scope, ...] = tuple(scope for scope in SCOPES if scope in answer.scopes or scope == "once")
+        if not set(answer.scopes) <= set[str](scopes):
+            return reasons.VOTE_INVALID_SCOPES.reason(scopes=", ".join(SCOPES))
+        if answer.answer == "approve" and await self.desk.describe(identifier) is None:
+            return reasons.VOTE_UNKNOWN.reason()
+        counted = await self.desk.vote(identifier, self._vote(approver, answer, scopes), answer.shown)
+        if isinstance(counted, Reason):
+            return counted
+        ended = answer.end_task and counted.state == "denied" and await self._end_task(counted.question.task)
+        return {**summarize(counted), "task_ended": ended}
+
+    def _vote(self, approver: Approver, answer: SubmittedAnswer, scopes: tuple[Scope, ...]) -> Vote:
+        is_yes, approval = answer.answer == "approve", self.desk.get(answer.id)
+        person = approver.person if approval is None else spell_groups(approver.person, approval.question.rule)
+        return Vote(
+            person,
+            "approve" if is_yes else "deny",
+            self.desk.now(),
+            scopes if is_yes else ("once",),
+            answer.end_task and not is_yes,
+        )
+
+    def list_endorsements(self, _approver: Approver) -> list[ListedEndorsement]:
+        """Return the endorsements in force, the oldest first."""
+        return [describe_endorsement(one) for one in self._endorsements.list()]
+
+    async def revoke(self, selection: EndorsementSelection, approver: Approver) -> list[ListedEndorsement] | Reason:
+        """Take back and return the selected endorsements. Any approver may: the agent then asks again.
+
+        Raises `JournalError` and `StoreError`.
+        """
+        if selection.is_empty:
+            return reasons.ENDORSEMENT_INVALID_EMPTY.reason()
+        found = await self._endorsements.revoke(selection, approver.person)
+        return [describe_endorsement(one) for one in found] or reasons.ENDORSEMENT_UNKNOWN.reason()
+
+    def watch(self, _approver: Approver, tell: Callable[[ListedQuestion], None]) -> Callable[[], None]:
+        """Have `tell` called with the summary of each changed question. Returns a function to end the watch."""
+
+        def told(approval: Approval) -> None:
+            tell(summarize(approval))
+
+        return self.desk.watch(told)

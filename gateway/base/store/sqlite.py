@@ -1,0 +1,230 @@
+"""The embedded engine: one SQLite file with a write-ahead log. A finished change survives a crash and a loss of power.
+
+Changes that come while the disk works share the next write. A thread does the work, so no call waits for the disk of another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import stat
+import threading
+import time
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.base.concurrency.background import in_thread
+from gateway.base.store.engine import ABSENT, Change, Record
+from gateway.model.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+AT_ONCE: Final = 128
+"""Sets of changes in one write: the answers to all of them fit into one turn of the event loop."""
+_FORMAT: Final = 1
+"""The form of the file, kept in its `user_version`."""
+_SCHEMA: Final = """
+begin immediate;
+create table if not exists records (kind text not null, id text not null, version integer not null, value blob not null,
+  expires real, primary key (kind, id)) without rowid;
+create index if not exists records_by_end on records (kind, expires) where expires is not null;
+create table if not exists latest (one integer primary key check (one = 1), version integer not null);
+insert or ignore into latest values (1, 0);
+pragma user_version = 1;
+commit;
+"""
+_LIST: Final = "select id, version, value from records where kind = ? and (expires is null or expires > ?) order by id"
+_READ: Final = _LIST.replace(" order by id", " and id = ?")
+_VERSION: Final = _READ.replace("id, version, value", "version")
+_COUNT: Final = "select count(*) from records where kind = ? and (expires is null or expires > ?)"
+_PUT: Final = "insert or replace into records values (?, ?, ?, ?, ?)"
+_REMOVE: Final = "delete from records where kind = ? and id = ?"
+_EXPIRE: Final = "delete from records where kind = ? and expires <= ?"
+_LATEST: Final = "select version from latest"
+_RAISE: Final = "update latest set version = ?"
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """Open an SQLite file for its owner alone, and make it first if need be. Raises `OSError` and `sqlite3.Error`."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Without O_NONBLOCK a pipe in the place of the file would keep the process waiting.
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(f"{path} is no file")
+    finally:
+        os.close(descriptor)
+    return sqlite3.connect(path, timeout=5, check_same_thread=False)
+
+
+class SqliteStore:
+    """The engine over one file. `clock` gives seconds since the epoch, for the ends of records."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self.path = path
+        self._clock = clock
+        self._database: sqlite3.Connection | None = None
+        # SQLite's module crashes when two threads use one connection at the same time.
+        self._lock = threading.RLock()
+        self._queue: deque[tuple[Sequence[Change], asyncio.Future[int | None]]] = deque()
+        self._writer: asyncio.Task[None] | None = None
+
+    async def read(self, kind: str, identifier: str, /) -> Record | None:
+        """Return a record, `None` if it is not there or has ended. Raises `StoreError`."""
+        rows = await self._query(_READ, kind, identifier)
+        return Record(*rows[0]) if rows else None
+
+    async def list(self, kind: str, /) -> list[Record]:
+        """Return the records of a kind, in the order of their ids. Raises `StoreError`."""
+        return [Record(*row) for row in await self._query(_LIST, kind)]
+
+    async def count(self, kind: str, /) -> int:
+        """Return the number of records of a kind. Raises `StoreError`."""
+        rows = await self._query(_COUNT, kind)
+        return rows[0][0] if rows else 0
+
+    async def change(self, *changes: Change) -> int | None:
+        """Carry out all changes or none: see `Engine.change`. Raises `StoreError`."""
+        written: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        self._queue.append((changes, written))
+        if self._writer is None:
+            self._start_writer()
+        try:
+            return await asyncio.shield(written)
+        except asyncio.CancelledError:
+            await asyncio.wait([written])
+            raise
+
+    async def expire(self, kind: str, /) -> None:
+        """Remove the records of a kind that have ended. Raises `StoreError`."""
+        await in_thread(partial(self._expire, kind))
+
+    def close(self) -> None:
+        """Close the file. The next use opens it again."""
+        with self._lock:
+            if self._database is not None:
+                self._database.close()
+                self._database = None
+
+    # --- the queue of changes ----------------------------------------------------------------------------
+
+    def _start_writer(self) -> None:
+        self._writer = asyncio.create_task(self._write_queue(), name="records on disk")
+        self._writer.add_done_callback(self._forget_writer)
+
+    async def _write_queue(self) -> None:
+        while self._queue:
+            await self._write_together([self._queue.popleft() for _ in range(min(len(self._queue), AT_ONCE))])
+
+    def _forget_writer(self, writer: asyncio.Task[None]) -> None:
+        """Give the queue to the next writer. A cancelled writer, also one that never ran, leaves nobody waiting."""
+        self._writer = None
+        if writer.cancelled():
+            while self._queue:
+                self._queue.popleft()[1].cancel()
+        elif self._queue:
+            self._start_writer()
+
+    async def _write_together(self, waiting: Sequence[tuple[Sequence[Change], asyncio.Future[int | None]]]) -> None:
+        try:
+            versions = await in_thread(partial(self._write, [changes for changes, _ in waiting]))
+        except BaseException as error:
+            for _, written in waiting:
+                if isinstance(error, Exception):
+                    written.set_exception(error)
+                else:
+                    written.cancel()
+            if not isinstance(error, Exception):
+                raise
+        else:
+            for (_, written), version in zip(waiting, versions, strict=True):
+                written.set_result(version)
+
+    # --- the file, in a thread ---------------------------------------------------------------------------
+
+    async def _query(self, statement: str, kind: str, *values: str) -> list[tuple[Any, ...]]:
+        return await in_thread(partial(self._fetch, statement, kind, *values))
+
+    def _fetch(self, statement: str, kind: str, *values: str) -> list[tuple[Any, ...]]:
+        with self._lock:
+            if self._database is None and not self.path.exists():
+                return []
+            try:
+                return self._connect_once().execute(statement, (kind, self._clock(), *values)).fetchall()
+            except sqlite3.Error as error:
+                raise self._make_error(error) from error
+
+    def _write(self, sets: Sequence[Sequence[Change]]) -> list[int | None]:
+        """Carry out sets of changes in one transaction, each set whole or not at all."""
+        with self._lock:
+            try:
+                database, now = self._connect_once(), self._clock()
+                database.execute("begin immediate")
+                (latest,) = database.execute(_LATEST).fetchone()
+                versions: list[int | None] = []
+                for version, changes in enumerate(sets, latest + 1):
+                    fits = all(_fits(database, change, now) for change in changes)
+                    versions.append(version if fits else None)
+                    for change in changes if fits else ():
+                        _apply(database, change, version)
+                database.execute(_RAISE, (latest + len(sets),))
+                database.execute("commit")
+            except sqlite3.Error as error:
+                # Closing takes back what was begun.
+                self.close()
+                raise self._make_error(error) from error
+        return versions
+
+    def _expire(self, kind: str) -> None:
+        with self._lock:
+            if self._database is None and not self.path.exists():
+                return
+            try:
+                self._connect_once().execute(_EXPIRE, (kind, self._clock()))
+            except sqlite3.Error as error:
+                self.close()
+                raise self._make_error(error) from error
+
+    def _connect_once(self) -> sqlite3.Connection:
+        if self._database is None:
+            try:
+                self._database = open_database(self.path)
+                self._database.isolation_level = None
+                (form,) = self._database.execute("pragma user_version").fetchone()
+                if form <= _FORMAT:
+                    self._database.execute("pragma journal_mode = wal")
+                    self._database.execute("pragma synchronous = full")
+                    self._database.executescript(_SCHEMA)
+            except (OSError, sqlite3.Error) as error:
+                self.close()
+                raise self._make_error(error) from error
+            if form > _FORMAT:
+                self.close()
+                raise StoreError(f"a later release of the gateway wrote {self.path}", "start that release")
+        return self._database
+
+    def _make_error(self, error: Exception) -> StoreError:
+        return StoreError(
+            f"the gateway's records {self.path} cannot be used: {error}",
+            "make the state folder writable, with free space; put a damaged file back from a copy",
+        )
+
+
+def _fits(database: sqlite3.Connection, change: Change, now: float) -> bool:
+    """Return whether a record has the version that a change expects."""
+    if change.version is None:
+        return True
+    found = database.execute(_VERSION, (change.kind, now, change.id)).fetchone()
+    return change.version == (ABSENT if found is None else found[0])
+
+
+def _apply(database: sqlite3.Connection, change: Change, version: int) -> None:
+    if change.value is None:
+        database.execute(_REMOVE, (change.kind, change.id))
+    else:
+        database.execute(_PUT, (change.kind, change.id, version, change.value, change.expires))

@@ -1,0 +1,281 @@
+"""All parts of a running gateway, and the stages of requests built from them. No stage imports this module: each names its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from gateway.authority.lending import Authority
+from gateway.base.concurrency.loop_turns import LoopTurns
+from gateway.base.concurrency.worker_thread import WorkerThread
+from gateway.base.control.operations import Control
+from gateway.calls.binding.ownership import Ownership
+from gateway.calls.binding.sessionless_exchanges import SessionlessExchanges
+from gateway.calls.binding.sessions import Sessions
+from gateway.calls.binding.vault import Vault
+from gateway.calls.pipeline.admit import Admission
+from gateway.calls.pipeline.approve import CallApproval
+from gateway.calls.pipeline.asking import Questions
+from gateway.calls.pipeline.connecting import Connecting, UserConnections
+from gateway.calls.pipeline.credential_chain import CredentialChain
+from gateway.calls.pipeline.decide import CallInspection, Decider, PolicyQuestions
+from gateway.calls.pipeline.exposure import ExposureGuard
+from gateway.calls.pipeline.forward import CallParts, Forwarder
+from gateway.calls.pipeline.hidden_tools import HiddenTools
+from gateway.calls.pipeline.issue import Issuer
+from gateway.calls.pipeline.known_credentials import CallerCredentials
+from gateway.calls.pipeline.people import People
+from gateway.calls.pipeline.pipeline import Pipeline
+from gateway.calls.pipeline.prepare import CurrentTasks, Preparation
+from gateway.calls.pipeline.record import ArgumentsForm, CallRecord
+from gateway.calls.pipeline.refuse import Refuser
+from gateway.calls.pipeline.releasing import Releases
+from gateway.calls.pipeline.shown_lists import ShownLists
+from gateway.calls.pipeline.signals import Signals
+from gateway.calls.pipeline.stops import Stops
+from gateway.calls.pipeline.task_approval import TaskApprovals
+from gateway.calls.pipeline.visibility import Visibility
+from gateway.calls.response.open_answers import OpenAnswers
+from gateway.calls.response.parts import AnswerParts
+from gateway.history import History
+from gateway.history.tasks.endpoints import TaskEndpoints
+from gateway.history.tasks.tokens import TaskTokens
+from gateway.identity.identities import Identities
+from gateway.inspection.credentials.caller_tokens import CallerTokens
+from gateway.inspection.credentials.live_values import LiveValues
+from gateway.inspection.inspector import Inspector
+from gateway.inspection.schemas import ToolSchemas
+from gateway.model.wire import UpstreamTransport
+from gateway.policy.policy import Policy
+from gateway.record.journal.records import ResultRecord
+from gateway.record.journal.refusal_sampler import RefusalSampler
+from gateway.record.journal.writer import Journal
+from gateway.record.telemetry.metrics import Metrics
+from gateway.record.telemetry.tracing import Tracing
+from gateway.upstreams.catalogue.catalogue import Catalogue
+from gateway.wire.http.limits import RequestPlaces
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """All parts of a gateway, for probes, pages and the console. `pipeline` is built from them."""
+
+    identities: Identities
+    catalogue: Catalogue
+    history: History
+    policy: Policy
+    journal: Journal
+    flood: RefusalSampler
+    """The sample of refusals of unknown callers: the journal and the log have so many a minute."""
+    upstreams: Mapping[str, UpstreamTransport]
+    sessions: Sessions
+    ownership: Ownership
+    """The owners of request states and protocol tasks of upstreams."""
+    sessionless_exchanges: SessionlessExchanges
+    """Open requests between callers and upstreams without sessions."""
+    unanswered: Ownership
+    """The calls of sessions: their answers may come on another stream than their own."""
+    vault: Vault
+    metrics: Metrics
+    tracing: Tracing
+    places: RequestPlaces
+    clock: Callable[[], float]
+    monotonic: Callable[[], float]
+    """Seconds of a clock that changes of the time of day leave alone."""
+    new_id: Callable[[], str]
+    arguments_form: ArgumentsForm
+    """The form of a call's arguments in the record."""
+    tasks: TaskEndpoints
+    task_tokens: TaskTokens
+    inspector: Inspector
+    worker: WorkerThread
+    turns: LoopTurns
+    hidden_tools: HiddenTools
+    credential_chain: CredentialChain
+    caller_tokens: CallerTokens
+    live: LiveValues
+    """The values that the gateway issued or holds: no answer shows them, and no argument carries them elsewhere."""
+    result_record: Callable[[], ResultRecord | None]
+    """Makes the record of a result; `None`: the record has no results."""
+    style: Literal["result", "protocol"]
+    people: People | None = None
+    """The way to people who approve calls; `None`: a call that needs a person is refused."""
+    authority: Authority | None = None
+    """The credentials lent to calls; `None`: no upstream has a leased credential."""
+    schemas: ToolSchemas = field(default_factory=ToolSchemas)
+    """The compiled schemas of tools."""
+    added_headers: Mapping[str, frozenset[bytes]] = field(default_factory=dict[str, frozenset[bytes]])
+    """The names of the callers' headers that the operator lets through, by upstream."""
+    user_connections: UserConnections | None = None
+    """The way to users who have to connect; `None`: no upstream is used through users' own connections."""
+    signals: Signals = field(default_factory=Signals)
+    """The signals of identity providers: ended logins, and open facts about callers."""
+    stops: Stops = field(default_factory=Stops)
+    """The stops of operators."""
+    answers: OpenAnswers = field(default_factory=OpenAnswers)
+    """The answers that end with a lease, at a signal, or at a stop."""
+    control: Control = field(default_factory=Control)
+    """The operations for approvers and operators."""
+    known: CallerCredentials = field(init=False)
+    pipeline: Pipeline = field(init=False)
+    task_approvals: TaskApprovals = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Build the stages, also of a copy with other parts."""
+        known = CallerCredentials(
+            self.history.tasks,
+            self.history.ledger,
+            self.credential_chain,
+            self.caller_tokens,
+            self.task_tokens,
+            self.inspector.detector,
+            self.live,
+        )
+        spots = self.inspector.spots
+        object.__setattr__(self, "known", known)
+        object.__setattr__(self, "pipeline", build_pipeline(self))
+        object.__setattr__(self, "task_approvals", TaskApprovals(self.people, known, spots, self.journal, self.new_id))
+
+
+def build_pipeline(parts: Gateway) -> Pipeline:
+    """Return the stages of requests."""
+    tasks = CurrentTasks(parts.history.tasks, parts.task_tokens)
+    preparation = Preparation(parts.catalogue, tasks, parts.vault, parts.schemas, parts.stops)
+    record = CallRecord(
+        parts.journal, parts.metrics, parts.history.ledger, parts.worker, parts.arguments_form, parts.monotonic
+    )
+    decider = _build_decider(parts, record)
+    connecting = None
+    if parts.user_connections is not None and parts.authority is not None:
+        connecting = Connecting(parts.user_connections, parts.authority)
+    waited = parts.people or parts.user_connections
+    visibility = Visibility(
+        parts.catalogue,
+        parts.history.tasks,
+        parts.history.ledger,
+        parts.policy,
+        parts.ownership,
+        parts.signals.register,
+        parts.hidden_tools,
+        parts.turns,
+        ShownLists(),
+    )
+    return Pipeline(
+        admission=Admission(
+            parts.identities,
+            parts.places,
+            parts.sessions,
+            parts.ownership,
+            parts.known,
+            parts.tracing,
+            parts.added_headers,
+        ),
+        exposure=_build_exposure_guard(parts, tasks),
+        preparation=preparation,
+        decider=decider,
+        approval=_build_approval(parts, preparation, decider, connecting),
+        connecting=connecting,
+        # Both parts have the same seal: a call may wait for people first, and then for its user's connection.
+        tickets=None if waited is None else waited.tickets,
+        exchanges=parts.sessionless_exchanges,
+        visibility=visibility,
+        forwarder=_build_forwarder(parts, record, connecting, _build_answer_parts(parts, tasks, visibility)),
+        refuser=Refuser(
+            parts.flood,
+            parts.journal,
+            parts.metrics,
+            parts.known,
+            parts.tracing,
+            parts.new_id,
+            parts.style,
+        ),
+        stops=parts.stops,
+        clock=parts.clock,
+        monotonic=parts.monotonic,
+    )
+
+
+def _build_exposure_guard(parts: Gateway, tasks: CurrentTasks) -> ExposureGuard:
+    return ExposureGuard(
+        parts.catalogue,
+        parts.credential_chain,
+        parts.caller_tokens,
+        parts.history.ledger,
+        tasks,
+        parts.journal,
+        parts.worker,
+        parts.inspector.detector.fingerprints,
+        parts.live,
+    )
+
+
+def _build_decider(parts: Gateway, record: CallRecord) -> Decider:
+    releases, people = None, parts.people
+    if people is not None:
+        releases = Releases(
+            people.desk, people.endorsements, parts.history.ledger, parts.journal, parts.metrics, parts.new_id
+        )
+    return Decider(
+        CallInspection(parts.inspector, parts.history.ledger, parts.credential_chain, parts.worker),
+        PolicyQuestions(parts.policy, parts.signals.register, parts.authority, releases),
+        record,
+        parts.known,
+        parts.history.ledger,
+        parts.metrics,
+        parts.monotonic,
+    )
+
+
+def _build_approval(
+    parts: Gateway, preparation: Preparation, decider: Decider, connecting: Connecting | None
+) -> CallApproval | None:
+    if parts.people is None:
+        return None
+    questions = Questions(
+        parts.people, parts.known, parts.history.ledger, parts.inspector.spots, parts.journal, parts.new_id
+    )
+    return CallApproval(
+        parts.people,
+        questions,
+        preparation,
+        decider,
+        parts.ownership,
+        connecting,
+        parts.clock,
+        parts.monotonic,
+        parts.new_id,
+    )
+
+
+def _build_answer_parts(parts: Gateway, tasks: CurrentTasks, visibility: Visibility) -> AnswerParts:
+    asking = parts.people or parts.user_connections
+    return AnswerParts(
+        visibility=visibility,
+        catalogue=parts.catalogue,
+        tasks=tasks,
+        ledger=parts.history.ledger,
+        inspector=parts.inspector,
+        credential_chain=parts.credential_chain,
+        live=parts.live,
+        vault=parts.vault,
+        sessions=parts.sessions,
+        ownership=parts.ownership,
+        unanswered=parts.unanswered,
+        sessionless_exchanges=parts.sessionless_exchanges,
+        notices=None if asking is None else asking.notices,
+        journal=parts.journal,
+        metrics=parts.metrics,
+        worker=parts.worker,
+        turns=parts.turns,
+        clock=parts.clock,
+        monotonic=parts.monotonic,
+    )
+
+
+def _build_forwarder(
+    parts: Gateway, record: CallRecord, connecting: Connecting | None, answers: AnswerParts
+) -> Forwarder:
+    issuer = Issuer(parts.authority, connecting, parts.catalogue, parts.policy)
+    calls = CallParts(answers, record, parts.known, parts.authority, parts.result_record, parts.schemas, parts.style)
+    return Forwarder(parts.upstreams, issuer, parts.signals, parts.stops, parts.answers, calls)

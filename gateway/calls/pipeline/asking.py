@@ -1,0 +1,202 @@
+"""A question to people about a held call: its description, its rule, and the digests that bind the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from msgspec import Struct, structs
+
+from gateway.authority.approvals.digest import digest_call, digest_question, digest_session, digest_subject
+from gateway.authority.approvals.lines import find_warnings, texts_of
+from gateway.authority.approvals.model import Approval, Question, Requester, ShownReason
+from gateway.authority.approvals.rules import merge_rules
+from gateway.base.letters import cut, spell_out
+from gateway.calls.pipeline.known_credentials import CallerCredentials
+from gateway.calls.pipeline.people import People
+from gateway.calls.pipeline.recurring import add_recurrence
+from gateway.calls.pipeline.waiting import may_be_elicited
+from gateway.history import TaskLedger
+from gateway.model import reasons
+from gateway.model.decision import Reason, Refusal
+from gateway.model.error_codes import REFUSED
+from gateway.record.journal.redaction import Spots, concealed_with, redact_value, together
+from gateway.record.journal.writer import Journal
+from gateway.wire.protocol.parameters import meta_of_client
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.calls.pipeline.context import RequestContext
+    from gateway.calls.pipeline.decide import Ruling
+    from gateway.calls.pipeline.prepare import PreparedCall
+    from gateway.inspection.credentials.known_spots import KnownSpots
+    from gateway.model.facts import CredentialFact
+    from gateway.model.wire import Json, JsonObject
+
+_CREDENTIALS: Final = 64
+_LISTED: Final = 256
+"""Characters of the name of a target in lists and in the journal."""
+_LONGEST: Final = 16 * 2**10
+"""Characters of a goal, or of the address of a resource, in the description of a call."""
+_IMPLICIT: Final = "implicit"
+"""All implicit tasks of a caller in the digest of a call. The call is decided again with the history of the present one."""
+
+
+def digest_prepared_call(prepared: PreparedCall, *, has_responses: bool = True, has_beside: bool = True) -> str:
+    """Return the digest by which a retry finds the approval of its call; without input responses, the digest of all its rounds.
+
+    Without the parts beside the arguments, it is the digest of all calls that differ in these alone.
+    """
+    handles = {
+        handle: [seen.fingerprint for seen in found.sightings] for handle, found in prepared.handles.held.items()
+    }
+    params = prepared.message.params
+    more: dict[str, Json] = {"responses": params.get("inputResponses") if has_responses else None}
+    if has_beside:
+        more["client"] = meta_of_client(params)
+    task = prepared.task.id if prepared.task.kind == "declared" else _IMPLICIT
+    call = prepared.call if has_beside else structs.replace(prepared.call, beside={})
+    return digest_call(prepared.request.principal.key, task, call, handles, more)
+
+
+class Questions(Struct, frozen=True):
+    """The stage that puts held calls to people."""
+
+    people: People
+    known: CallerCredentials
+    ledger: TaskLedger
+    spots: Spots
+    journal: Journal
+    new_id: Callable[[], str]
+
+    async def ask_people(self, context: RequestContext, prepared: PreparedCall, ruling: Ruling) -> Approval | Refusal:
+        """Put a held call to people, or refuse it with too many questions.
+
+        Raises `JournalError` and `StoreError`.
+        """
+        known = self.known.find_known(prepared.request.principal.key, prepared.task, ruling.content.sightings)
+        description = self._describe(prepared, ruling, known)
+        question = self._build_question(context, prepared, ruling)
+        shown = cast("Mapping[str, Any]", description["arguments"]).get("value")
+        question = add_recurrence(question, prepared, ruling, self.people.endorsements, shown)
+        question = structs.replace(question, target=self._conceal(known, prepared.call.target.id))
+        warnings = find_warnings(
+            texts_of([description, question.target, question.requester.id, question.requester.user])
+        )
+        question = structs.replace(question, warnings=warnings)
+        question = structs.replace(question, shown=digest_question(question, description))
+        approval = await self.people.desk.ask(question, description)
+        return _refuse(ruling, approval) if isinstance(approval, Reason) else approval
+
+    def _conceal(self, known: KnownSpots | None, text: str) -> str:
+        """Return a caller's word without credentials, such as the address of a resource: the journal and lists repeat it."""
+        return cut(spell_out(self._redact(known, text)), _LISTED)
+
+    def _redact(self, known: KnownSpots | None, text: str) -> str:
+        """Return a caller's word without credentials. A part that is left out is counted."""
+        spots = self.spots if known is None else together(self.spots, known)
+        return cut(concealed_with(spots, text, 2 * _LONGEST), _LONGEST)
+
+    def _build_question(self, context: RequestContext, prepared: PreparedCall, ruling: Ruling) -> Question:
+        decision, now = ruling.decision, self.people.desk.now()
+        rule = merge_rules(decision.obligations, seconds=self.people.desk.times.pending)
+        ungrounded = ruling.facts.ungrounded or ()
+        values = {digest for pointer in ungrounded for digest in ruling.content.authority.get(pointer, ())}
+        return Question(
+            id=self.new_id(),
+            call=digest_prepared_call(prepared),
+            operation=digest_prepared_call(prepared, has_responses=False),
+            act=digest_prepared_call(prepared, has_beside=False),
+            subject=digest_subject(prepared.call.target),
+            shown="",
+            decision=context.id,
+            task=prepared.task.id,
+            target="",
+            requester=_describe_requester(prepared),
+            rule=rule,
+            reasons=tuple(
+                ShownReason(item.code, item.message, item.remedy, item.facts, dict(item.limits))
+                for item in decision.reasons
+            ),
+            asked=now,
+            expires=now + rule.seconds,
+            policy=(decision.policy.name, decision.policy.revision),
+            values=tuple(sorted(values)),
+            outlives_task=prepared.task.kind == "implicit",
+            sort=prepared.call.target.type,
+        )
+
+    def _describe(self, prepared: PreparedCall, ruling: Ruling, known: KnownSpots | None) -> JsonObject:
+        """Return the description of a call for people: without credentials, and with each part's source told apart."""
+        call, target, facts = prepared.call, prepared.call.target, ruling.facts
+        shown = self.people.describe(call, facts, known, prepared.exposed)
+        responses, beside = prepared.message.params.get("inputResponses"), call.beside
+        spots, key = self.spots, self.journal.fingerprint_key
+        labels = target.labels
+        return {
+            "action": call.action,
+            "target": self._redact(known, target.id),
+            "audience": target.audience,
+            "labels": {
+                "effect": labels.effect.value,
+                "egress": labels.egress,
+                "sensitivity": labels.sensitivity.value,
+                "trust": target.trust,
+                "environment": target.environment,
+                "tenant": target.tenant,
+                "pin": None if target.pin is None else target.pin.value,
+            },
+            "arguments": shown,
+            "responses": {"value": redact_value(responses, key=key, spots=spots, known=known)} if responses else None,
+            "beside": {"value": redact_value(beside, key=key, spots=spots, known=known)} if beside else None,
+            "credentials": [_describe_credential(fact) for fact in (facts.credentials or ())[:_CREDENTIALS]],
+            "ungrounded": {
+                pointer: self.ledger.sources(prepared.task, ruling.content.authority.get(pointer, frozenset()))
+                for pointer in facts.ungrounded or ()
+            },
+            "grounded": sorted(ruling.content.grounded),
+            "roles": {pointer: role.value for pointer, role in labels.roles.items()},
+            "task": {"id": prepared.task.id, "kind": prepared.task.kind, "risk": prepared.task.risk},
+            "declared_kind": prepared.task.declared_kind,
+            "goal": None if prepared.task.goal is None else self._redact(known, prepared.task.goal),
+            "client": None
+            if prepared.message.client_name is None
+            else self._redact(known, prepared.message.client_name),
+        }
+
+
+def refuse_without_people(ruling: Ruling) -> Refusal:
+    """Refuse a call that needs a person, at a gateway without a desk."""
+    return _refuse(ruling, _UNAVAILABLE)
+
+
+def _refuse(ruling: Ruling, reason: Reason) -> Refusal:
+    decision = structs.replace(ruling.decision, reasons=(*ruling.decision.reasons, reason))
+    return Refusal(200, reason, REFUSED, decision=decision)
+
+
+def _describe_requester(prepared: PreparedCall) -> Requester:
+    request, principal = prepared.request, prepared.request.principal
+    is_elicited = request.session is not None and may_be_elicited(request)
+    return Requester(
+        principal.key,
+        principal.id,
+        principal.issuer,
+        None if principal.user is None else principal.user.id,
+        tuple(actor.id for actor in principal.delegation),
+        digest_session(prepared.call.target.upstream, principal.key, request.session or "") if is_elicited else "",
+    )
+
+
+def _describe_credential(fact: CredentialFact) -> dict[str, Any]:
+    return {
+        "pointer": spell_out(fact.sighting.pointer),
+        "detector": fact.sighting.detector,
+        "fingerprint": fact.sighting.fingerprint,
+        "origin": fact.origin,
+        "audience": fact.origin_audience,
+    }
+
+
+_UNAVAILABLE: Final = reasons.APPROVAL_UNAVAILABLE.reason()

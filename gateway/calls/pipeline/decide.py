@@ -1,0 +1,262 @@
+"""The verdict of policy on a call, from its arguments and the history of its task. The journal has the verdict before
+the gateway sends anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+
+from gateway.authority.approvals.endorsement import Endorsement
+from gateway.base.concurrency.worker_thread import AT_ONCE
+from gateway.base.json.walk import Leaves, leaves
+from gateway.calls.pipeline.assumed_labels import name_assumed_labels
+from gateway.calls.pipeline.completion import run_for_result
+from gateway.calls.pipeline.context import SUPPORTED_OBLIGATIONS
+from gateway.calls.pipeline.recurring import find_endorsement
+from gateway.calls.pipeline.releasing import Release, Releases
+from gateway.history import Reservation, TaskLedger
+from gateway.history.facts import depth_of
+from gateway.model.call import Call, Context
+from gateway.model.content import CallContent
+from gateway.model.decision import Decision, Refusal
+from gateway.model.error_codes import REFUSED
+from gateway.model.facts import SessionFacts
+from gateway.model.reasons import policy_codes
+from gateway.policy import document
+from gateway.record.journal.writer import QueuedEntry
+
+if TYPE_CHECKING:
+    from gateway.authority.lending import Authority
+    from gateway.authority.signals.register import SignalRegister
+    from gateway.base.concurrency.worker_thread import WorkerThread
+    from gateway.calls.pipeline.context import RequestContext
+    from gateway.calls.pipeline.credential_chain import CredentialChain
+    from gateway.calls.pipeline.known_credentials import CallerCredentials
+    from gateway.calls.pipeline.prepare import PreparedCall
+    from gateway.calls.pipeline.record import CallRecord
+    from gateway.inspection.credentials.finding import StandIn
+    from gateway.inspection.inspector import Inspector
+    from gateway.policy.policy import Policy
+    from gateway.record.telemetry.metrics import Metrics
+
+
+SPENT: Final = frozenset({policy_codes.BUDGET_CALLS, policy_codes.BUDGET_DENIALS})
+"""Reasons after which a task changes nothing any more. Those of other budgets pass."""
+_NO_STAND_INS: Final[dict[str, StandIn]] = {}
+
+
+class Ruling(Struct, frozen=True):
+    """A recorded decision on a call, with the facts and the content behind the decision."""
+
+    decision: Decision
+    facts: SessionFacts
+    content: CallContent
+
+
+class _Recorded(Struct, frozen=True):
+    """A decision on a counted call, with its entry on the way to the journal."""
+
+    decision: Decision
+    counted: Reservation
+    entry: QueuedEntry
+    claimed: Release | None
+    endorsement: Endorsement | None
+    seconds: float
+    """Seconds that the policy took."""
+
+
+class CallInspection(Struct, frozen=True):
+    """The inspection of calls for credentials, destinations and words."""
+
+    inspector: Inspector
+    ledger: TaskLedger
+    chain: CredentialChain
+    worker: WorkerThread
+
+    async def inspect_arguments(self, context: RequestContext, prepared: PreparedCall) -> tuple[CallContent, Leaves]:
+        """Return the content of the arguments, with the credentials that other tasks of the caller were shown, and their leaves."""
+        call, task, principal = prepared.call, prepared.task, prepared.request.principal
+        size, seen, handles = len(prepared.message.body), self.ledger.seen(task), prepared.handles
+        suppressions = self.inspector.suppressions
+        look = partial(
+            self.inspector.call,
+            call,
+            task,
+            seen,
+            handles.stand_ins() if handles.held else _NO_STAND_INS,
+            quiet=suppressions.of(call.target, context.arrived) if suppressions.rules else None,
+            index=self.chain.index(task, seen) if seen else None,
+            relevance=self.ledger.relevance(task, call.target),
+            caller=principal,
+        )
+        if size <= AT_ONCE:
+            walked = leaves(call.arguments)
+            content = look(walked=walked)
+        else:
+            content, walked = await self.worker.run(size, partial(_walk_and_look, call, look))
+        if self.chain.origins.of(principal.key) is not None:
+            content = await self.chain.add_other_tasks(principal.key, task, call, content, walked=walked, size=size)
+        return content, walked
+
+
+def _walk_and_look(call: Call, look: Callable[..., CallContent]) -> tuple[CallContent, Leaves]:
+    walked = leaves(call.arguments)
+    return look(walked=walked), walked
+
+
+class PolicyQuestions(Struct, frozen=True):
+    """The questions to policy about calls. `authority` is `None` without leased credentials, `releases` without people."""
+
+    policy: Policy
+    signals: SignalRegister
+    authority: Authority | None
+    releases: Releases | None
+
+    async def ask_policy(
+        self,
+        context: RequestContext,
+        prepared: PreparedCall,
+        facts: SessionFacts,
+        release: Release | None,
+        endorsement: Endorsement | None,
+    ) -> tuple[Context, Decision]:
+        """Return the policy's decision on a counted call, and the circumstances given to the policy."""
+        principal, call = prepared.request.principal, prepared.call
+        approved = endorsed = leases = None
+        if self.releases is not None and (release is not None or endorsement is not None):
+            approved, endorsed = self.releases.describe(release, endorsement)
+        if self.authority is not None:
+            leases = self.authority.leases.count(prepared.task.id)
+        told = Context(
+            time=context.arrived,
+            trace_id=context.trace.trace_id,
+            client_ip=context.exchange.client_ip,
+            client_name=prepared.message.client_name,
+            task=prepared.task,
+            supported_obligations=SUPPORTED_OBLIGATIONS,
+            approval=approved,
+            endorsement=endorsed,
+            signals=self.signals.facts(principal) if self.signals.signals else (),
+            leases=leases,
+        )
+        decision = await self.policy.decide(document.decision(principal, call, told, facts))
+        if prepared.handles.held:
+            decision = prepared.handles.enforce_audience(decision, call.target.audience)
+        if decision.effect != "allow":
+            decision = name_assumed_labels(decision, call.target, facts.assumed_write_audiences)
+        return told, decision
+
+
+class Decider(Struct, frozen=True):
+    """The stage that decides on calls, and records each decision before its call goes on."""
+
+    inspection: CallInspection
+    questions: PolicyQuestions
+    record: CallRecord
+    known: CallerCredentials
+    ledger: TaskLedger
+    metrics: Metrics
+    monotonic: Callable[[], float]
+
+    async def decide(self, context: RequestContext, prepared: PreparedCall, release: Release | None = None) -> Ruling:
+        """Return the policy's decision on a call, after the record has it. `release` is a person's approval of an equal call.
+
+        A counted call is decided also if its caller leaves: a caller could take a denial back by leaving otherwise.
+        """
+        content, walked = await self.inspection.inspect_arguments(context, prepared)
+        recorded, left = await run_for_result(self._decide_and_record(context, prepared, content, walked, release))
+        decision, claimed, releases = recorded.decision, recorded.claimed, self.questions.releases
+        try:
+            left = await recorded.entry.outlast() or left
+        except BaseException:
+            if decision.effect == "allow":
+                self._take_back(context, prepared, claimed)
+            elif claimed is not None and releases is not None:
+                releases.give_back(claimed)
+            raise
+        self._conclude(context, prepared, recorded)
+        if claimed is not None and releases is not None:
+            _, late = await run_for_result(releases.settle(context.id, prepared.task, decision, claimed))
+            left = late or left
+        if left is not None:
+            if decision.effect == "allow":
+                self.record.record_cancelled(context, prepared)
+            raise left
+        return Ruling(decision, recorded.counted.facts, content)
+
+    async def _decide_and_record(
+        self,
+        context: RequestContext,
+        prepared: PreparedCall,
+        content: CallContent,
+        walked: Leaves,
+        release: Release | None,
+    ) -> _Recorded:
+        """Decide a call, and queue its entry. The call is counted first, so that parallel calls cannot race a limit."""
+        principal, call, task = prepared.request.principal, prepared.call, prepared.task
+        releases, ask_policy = self.questions.releases, self.questions.ask_policy
+        claimed = None if release is None or releases is None else releases.claim(release)
+        depth = depth_of(principal, call.target)
+        counted = self.ledger.reserve(task, context.id, call, content, context.arrived, depth=depth)
+        try:
+            endorsement = None
+            if releases is not None:
+                endorsement = find_endorsement(releases.endorsements, prepared, counted.facts, content)
+            asked = self.monotonic()
+            decided = await ask_policy(context, prepared, counted.facts, claimed, endorsement)
+            seconds = self.monotonic() - asked
+            known = None
+            # Asked after the policy: another call of the caller may have shown a credential meanwhile.
+            seen = self.ledger.seen(task)
+            if content.sightings or seen or self.inspection.chain.origins.of(principal.key) is not None:
+                known = self.known.find_known(principal.key, task, content.sightings)
+            arguments = await self.record.describe_arguments(prepared, counted, walked, known)
+            if endorsement is not None and releases is not None and not releases.is_in_force(endorsement):
+                endorsement = None
+                decided = await ask_policy(context, prepared, counted.facts, claimed, None)
+            approval = None if claimed is None else claimed.approval.id
+            entry = self.record.begin(context, prepared, decided, counted, arguments, known=known, approval=approval)
+        except BaseException:
+            self._take_back(context, prepared, claimed)
+            raise
+        decision = decided[1]
+        if decision.effect != "allow":
+            # At once: other calls of this turn of the loop would find a refused call in flight until the write.
+            self.ledger.release(task, context.id, denied=decision.is_denial)
+        return _Recorded(decision, counted, entry, claimed, endorsement, seconds)
+
+    def _take_back(self, context: RequestContext, prepared: PreparedCall, claimed: Release | None) -> None:
+        """Uncount a call without a recorded decision, and let another call have its approval."""
+        self.ledger.release(prepared.task, context.id, denied=False)
+        if claimed is not None and self.questions.releases is not None:
+            self.questions.releases.give_back(claimed)
+
+    def _conclude(self, context: RequestContext, prepared: PreparedCall, recorded: _Recorded) -> None:
+        """Let a recorded call pass. A refused call counts no more, except as a denial."""
+        decision, target, releases = recorded.decision, prepared.call.target, self.questions.releases
+        if decision.effect == "allow":
+            self.ledger.let_pass(prepared.task, context.id)
+            if recorded.endorsement is not None and releases is not None:
+                releases.endorsements.note_use(recorded.endorsement.id)
+        else:
+            self._end_if_spent(prepared.task.id, decision)
+        code = decision.reasons[0].code if decision.reasons else "allowed"
+        self.metrics.count_decision(target.upstream, prepared.call.action, decision.effect, code, recorded.seconds)
+
+    def _end_if_spent(self, task: str, decision: Decision) -> None:
+        """End the leases of a task that has used up its calls or its denials beyond the hard limit."""
+        authority = self.questions.authority
+        if (
+            authority is not None
+            and decision.is_denial
+            and not SPENT.isdisjoint(reason.code for reason in decision.reasons)
+        ):
+            authority.end_spent(task)
+
+
+def refuse_denied(decision: Decision) -> Refusal:
+    """Return the refusal of a call that the policy denied."""
+    return Refusal(200, decision.reasons[0], REFUSED, decision=decision)

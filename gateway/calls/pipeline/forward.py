@@ -1,0 +1,491 @@
+"""Forwarding of allowed calls and of messages without a decision, and the handling of their answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from msgspec import Struct, structs
+
+from gateway.calls.binding.ownership import Ownership
+from gateway.calls.pipeline.admit import waits_for_news
+from gateway.calls.pipeline.completion import run_to_completion
+from gateway.calls.pipeline.ended_logins import LOGIN_ENDED
+from gateway.calls.pipeline.issue import NOTHING, Attached, Issuer, refuse_unconfigured
+from gateway.calls.pipeline.record import record_or_log
+from gateway.calls.response.build import UpstreamAnswer, build_stream
+from gateway.calls.response.conceal import Concealer, conceal_credentials
+from gateway.calls.response.obligations import NO_BOUNDS, NO_OBLIGATIONS, Bounds, ResponseObligations, read_obligations
+from gateway.calls.response.observe import ResultObserver
+from gateway.calls.response.open_answers import OpenAnswer, OpenAnswers
+from gateway.calls.response.parts import AnswerParts
+from gateway.calls.response.pinned_contents import PinnedContentsCheck
+from gateway.calls.response.result_schema import LateResultCheck, ResultSchemaCheck
+from gateway.calls.response.stream import EndedAs, ResponseStream, StreamEnd
+from gateway.calls.response.undecided_reads import UndecidedReadObserver, find_late_call, unanswered_key
+from gateway.inspection.schemas import ToolSchemas
+from gateway.model.content import ResultContent
+from gateway.model.decision import Refusal
+from gateway.model.errors import CredentialEnded, UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnauthorized
+from gateway.model.target import Sensitivity
+from gateway.model.wire import Disposition, JsonObject, UpstreamReply, UpstreamRequest, UpstreamTransport
+from gateway.record.journal.entry import Outcome, settled_entry
+from gateway.record.journal.records import ResultRecord
+from gateway.wire.protocol.replies import Reply, Style, render
+
+if TYPE_CHECKING:
+    from gateway.authority.lending import Authority
+    from gateway.calls.pipeline.approve import AllowedCall
+    from gateway.calls.pipeline.context import RequestContext
+    from gateway.calls.pipeline.known_credentials import CallerCredentials
+    from gateway.calls.pipeline.prepare import PreparedCall
+    from gateway.calls.pipeline.record import CallRecord
+    from gateway.calls.pipeline.signals import Signals
+    from gateway.calls.pipeline.stops import Stops
+    from gateway.calls.pipeline.tickets import Resumed
+    from gateway.model.call import PastCall
+    from gateway.model.wire import Message
+
+log = structlog.get_logger("gateway.forwarding")
+
+
+class CallParts(Struct, frozen=True):
+    """The parts with which answers of calls are observed and settled. `authority` is `None` without leased credentials.
+    `keep_result` makes the record of a result; `None`: the record has no results."""
+
+    answers: AnswerParts
+    record: CallRecord
+    known: CallerCredentials
+    authority: Authority | None
+    keep_result: Callable[[], ResultRecord | None]
+    schemas: ToolSchemas
+    style: Style
+
+
+class CallReads(Struct, frozen=True):
+    """The reads of one call (see `observe.ResultReads`)."""
+
+    parts: AnswerParts
+    context: RequestContext
+    prepared: PreparedCall
+    label: Sensitivity
+
+    async def fold(self, content: ResultContent) -> JsonObject | None:
+        """Fold a part of the result into the task of the call."""
+        if content.sightings:
+            content = await self.parts.credential_chain.mark_repeated(self.prepared.request, content)
+        return self.parts.ledger.observe(self.prepared.task, self.context.id, content, label=self.label)
+
+    def record(self, fields: JsonObject) -> Awaitable[None]:
+        """Write an `observed` entry. Raises `JournalError`."""
+        return self.parts.journal.append("observed", fields)
+
+    def fold_words(self, observer: ResultObserver) -> JsonObject | None:
+        """Fold the words of an answer that is on its way. Return the field `history` of its `settled` entry. It is too
+        late to withhold the answer: if its words cannot be found, they may be any."""
+        try:
+            content = observer.words()
+        except Exception:
+            log.exception("defect", id=self.context.id)
+            content = ResultContent(complete=False)
+        if content is None:
+            return None
+        return self.parts.ledger.observe(self.prepared.task, self.context.id, content, label=self.label)
+
+
+class CallAnswer(UpstreamAnswer, kw_only=True):
+    """An answer to an allowed call. It adds its words to history, and settles the call. `max_bytes` bounds a late result."""
+
+    calls: CallParts
+    prepared: PreparedCall
+    reads_of_call: CallReads
+    result_record: ResultRecord | None
+    max_bytes: int | None
+    history: JsonObject | None = None
+    """The words of the result that were folded while the answer was on its way."""
+
+    def past_call(self) -> PastCall:
+        """Return the facts of this call for a late result."""
+        prepared, label = self.prepared, self.reads_of_call.label
+        return self.parts.ledger.past_call(prepared.task, self.context.id, prepared.call.target, label, self.max_bytes)
+
+    def on_sent(self) -> None:
+        """Fold the content not searched while the answer was on its way."""
+        if self.observer is not None:
+            self.history = self.reads_of_call.fold_words(self.observer)
+
+    async def settle(self, end: StreamEnd) -> None:
+        """Remove an ended call from the calls under way, and record its end."""
+        calls, context, prepared, kept = self.calls, self.context, self.prepared, self.result_record
+        calls.record.ledger.settle(prepared.task, context.id)
+        if calls.authority is not None:
+            calls.authority.end_call(context.id)
+        content = None
+        if kept is not None and kept.held:
+            known = calls.known.find_known(prepared.request.principal.key, prepared.task)
+            content = await self.parts.worker.run(kept.held, partial(kept.value, known))
+        concealed = None if self.concealer is None else self.concealer.count
+        entry = settled_entry(
+            context.id,
+            _name_outcome(end),
+            duration_ms=(self.parts.monotonic() - context.began) * 1000,
+            status=end.status,
+            size=end.size,
+            result=end.digest,
+            content=content,
+            concealed=concealed,
+            put_back=prepared.handles.count,
+            history=self.history,
+            withheld=None if self.check is None else self.check.withheld,
+        )
+        record_or_log(calls.record, "settled", entry)
+        if concealed or prepared.handles.count:
+            upstream = context.exchange.upstream
+            self.parts.metrics.handles(upstream, concealed=concealed or 0, put_back=prepared.handles.count)
+        self.measure(end)
+        if self.reserved_names:
+            await self.record_reserved_names()
+
+
+class Forwarder(Struct, frozen=True):
+    """The stage that sends requests to upstreams, and makes their answers ready for callers."""
+
+    upstreams: Mapping[str, UpstreamTransport]
+    issuer: Issuer
+    signals: Signals
+    stops: Stops
+    open_answers: OpenAnswers
+    parts: CallParts
+
+    async def forward(self, allowed: AllowedCall, resumed: Resumed | None = None) -> ResponseStream | Refusal | Reply:
+        """Obtain the credential of an allowed call, send the call, and settle it exactly once, however it ends.
+
+        `resumed` is the ticket of an earlier request for the call.
+        """
+        context, prepared, decision = allowed.context, allowed.prepared, allowed.decision
+        upstream, attached = context.exchange.upstream, NOTHING
+        # `_issue` attaches nothing to any other call.
+        if (
+            self.issuer.authority is not None
+            or decision.obligations
+            or self.stops.register.stops
+            or (self.signals.register.signals and self.signals.register.is_ended(prepared.request.principal))
+        ):
+            attached = await self._issue(allowed, resumed)
+            if not isinstance(attached, Attached):
+                return attached
+        obligations = read_obligations(decision) if decision.obligations else NO_OBLIGATIONS
+        answer, limits = self._begin_answer(allowed, obligations), obligations.bounds
+        session, identifier = prepared.request.session, prepared.message.id
+        if session is not None and identifier is not None:
+            # A session's answer may come on another stream, before it is known that the first has ended.
+            key, principal = unanswered_key(session, identifier), prepared.request.principal
+            self.parts.answers.unanswered.deliver(upstream, key, principal, answer.past_call(), once=True)
+        outgoing, transport = attached.carried_by(prepared.handles.outgoing), self.upstreams[upstream]
+        opened = self._open_answer(upstream, prepared.request, attached, prepared.task.id)
+        try:
+            sending = send_in_time(upstream, transport, outgoing, limits)
+            reply, answer.bounds = await opened.send(sending)
+            if attached is not NOTHING:
+                self.issuer.note_accepted(attached)
+            return opened.follow(build_stream(reply, answer))
+        except BaseException as error:
+            opened.leave()
+            await run_to_completion(answer.settle(StreamEnd(_classify(error))))
+            if isinstance(error, UpstreamUnauthorized):
+                raise self.issuer.note_rejected(attached, error) from None
+            raise
+
+    def _begin_answer(self, allowed: AllowedCall, obligations: ResponseObligations) -> CallAnswer:
+        """Return the answer of a call that is about to be sent."""
+        context, prepared, parts = allowed.context, allowed.prepared, self.parts.answers
+        call, task, target = prepared.call, prepared.task, prepared.call.target
+        suppressions = parts.inspector.suppressions
+        inspector = parts.inspector.result(
+            call,
+            task,
+            quiet=suppressions.of(target, context.arrived) if suppressions.rules else None,
+            seen=parts.ledger.seen(task),
+            words=parts.ledger.keeps_words(task, target),
+        )
+        concealer = None
+        if obligations.conceals or prepared.handles.values:
+            concealer = self._conceal_answer(allowed)
+        reads = CallReads(parts, context, prepared, obligations.label)
+        record = self.parts.keep_result()
+        return CallAnswer(
+            parts,
+            context,
+            prepared.request,
+            concealer,
+            record=record,
+            observer=ResultObserver(inspector, reads, partial(parts.turns.take, prepared.request.principal.key)),
+            calls=self.parts,
+            prepared=prepared,
+            reads_of_call=reads,
+            result_record=record,
+            max_bytes=obligations.bounds.size,
+            check=self._begin_check(context, prepared),
+        )
+
+    def _begin_check(
+        self, context: RequestContext, prepared: PreparedCall
+    ) -> ResultSchemaCheck | PinnedContentsCheck | None:
+        """Return the comparison of an answer with its definition; `None` for most calls."""
+        target, parts = prepared.call.target, self.parts.answers
+        reads = prepared.call.action == "resources/read"
+        if target.output is None and not (reads and parts.catalogue.is_pinned_resource(target.upstream, target.name)):
+            return None
+        words = partial(_render_in_place, prepared.message, context.id, self.parts.style)
+        if target.output is not None:
+            return ResultSchemaCheck(self.parts.schemas, target, words, parts.worker)
+        judge = partial(parts.catalogue.judge_contents, target.upstream, target.name)
+        return PinnedContentsCheck(judge, words, parts.worker)
+
+    def _conceal_answer(self, allowed: AllowedCall) -> Concealer:
+        """Return the stage that conceals credentials in the answer of a call."""
+        context, prepared, answers = allowed.context, allowed.prepared, self.parts.answers
+        answers.vault.conceal(prepared.request.principal.key, context.exchange.upstream)
+        values, target = prepared.handles.values, prepared.call.target
+        return conceal_credentials(answers, prepared.task, target, context.arrived, values)
+
+    async def _issue(self, allowed: AllowedCall, resumed: Resumed | None) -> Attached | Refusal | Reply:
+        """Return the credential of an allowed call. A call without a credential is settled here, since it goes no further."""
+        context, prepared = allowed.context, allowed.prepared
+        try:
+            # The call may have waited for a person since its caller was identified.
+            if (stopped := self._refuse_stopped(prepared)) is not None:
+                attached = stopped
+            elif self.signals.register.is_ended(prepared.request.principal):
+                attached = LOGIN_ENDED
+            elif self.issuer.authority is None:
+                attached = refuse_unconfigured(allowed.decision) or NOTHING
+            else:
+                attached = await self.issuer.issue_credential(
+                    context, prepared, allowed.decision, resumed=resumed, approval_ends=allowed.approval_ends
+                )
+                # A stop may have come while the issuer was asked.
+                attached = self._refuse_stopped(prepared) or attached
+        except BaseException as error:
+            outcome = Outcome.CANCELLED if isinstance(error, asyncio.CancelledError) else Outcome.REFUSED
+            self.parts.record.record_cancelled(context, prepared, outcome)
+            raise
+        if not isinstance(attached, Attached):
+            self.parts.record.record_cancelled(context, prepared, Outcome.REFUSED)
+            if self.issuer.authority is not None:
+                self.issuer.authority.end_call(context.id)
+        return attached
+
+    def _refuse_stopped(self, prepared: PreparedCall) -> Refusal | None:
+        return self.stops.refuse(prepared.request.principal, prepared.call.target.upstream, prepared.task.id)
+
+    def _open_answer(
+        self, upstream: str, request: UpstreamRequest, attached: Attached, task: str | None, *, is_idle: bool = False
+    ) -> OpenAnswer:
+        """Note a request that ends with its credential, at a signal, or at a stop."""
+        is_lent = attached.credential is not None or attached.lent is not None
+        lease = None if attached.lent is None else attached.lent.lease.id
+        return self.open_answers.enter(request.principal, upstream, lease, task, is_lent=is_lent, is_idle=is_idle)
+
+    async def pass_through(self, context: RequestContext, request: UpstreamRequest) -> ResponseStream | Refusal | Reply:
+        """Pass on a message without a decision. An upstream may reject it for want of a user's connection."""
+        try:
+            return await self._pass_through(context, request)
+        except UpstreamUnauthorized as error:
+            asked = await self.issuer.ask_after_rejection(context, request, error)
+            if asked is None:
+                raise
+            return asked
+
+    async def _pass_through(self, context: RequestContext, request: UpstreamRequest) -> ResponseStream | Refusal:
+        """Pass on a message. The gateway inspects the answer all the same, since its content counts as read from then on."""
+        upstream, transport = context.exchange.upstream, self.upstreams[context.exchange.upstream]
+        attached = await self.issuer.issue_for_message(context, request)
+        # A stop may have come while the issuer was asked.
+        attached = self.stops.refuse(request.principal, upstream) or attached
+        if isinstance(attached, Refusal):
+            return attached
+        concealer = self._conceal_message(context, request)
+        if isinstance(concealer, Refusal):
+            return concealer
+        is_idle = waits_for_news(context.exchange.method, request.message)
+        opened = self._open_answer(upstream, request, attached, None, is_idle=is_idle)
+        try:
+            sending = self._send_message(upstream, attached, transport.send(attached.carried_by(request)))
+            reply = await opened.send(sending)
+            parts = self.parts.answers
+            answer = UpstreamAnswer(
+                parts,
+                context,
+                request,
+                concealer,
+                find_late_bounds(parts.ownership, upstream, request),
+                is_idle=is_idle,
+            )
+            answer.reads = UndecidedReadObserver(parts, context, request)
+            answer.check = self._check_task(context, request)
+            if is_idle:
+                find_call = partial(find_late_call, parts, upstream, request)
+                answer.late = LateResultCheck(self.parts.schemas, find_call, parts.worker)
+            return opened.follow(build_stream(reply, answer))
+        except BaseException:
+            opened.leave()
+            raise
+
+    def _check_task(self, context: RequestContext, request: UpstreamRequest) -> ResultSchemaCheck | None:
+        """Return the comparison of a protocol task's result with the definition of its tool; `None` for other messages."""
+        message, parts = request.message, self.parts.answers
+        past_call = _find_past_call(parts.ownership, context.exchange.upstream, request)
+        if message is None or past_call is None or past_call.target.output is None:
+            return None
+        words = partial(_render_in_place, message, context.id, self.parts.style)
+        return ResultSchemaCheck(self.parts.schemas, past_call.target, words, parts.worker)
+
+    def _conceal_message(self, context: RequestContext, request: UpstreamRequest) -> Concealer | Refusal | None:
+        """Return the stage that conceals credentials in an answer without a decision; `None` if the answer may show all."""
+        upstream, answers = context.exchange.upstream, self.parts.answers
+        if _may_answer_a_call(request) and answers.vault.conceals(request.principal.key, upstream):
+            # It may answer again, or at last, a call whose answer was to be concealed.
+            task = answers.tasks.find_task(context, request, request.message, context.arrived)
+            if isinstance(task, Refusal):
+                return task
+            target = answers.catalogue.target(upstream, "resource", "")
+            return conceal_credentials(answers, task, target, context.arrived)
+        return None
+
+    async def _send_message(
+        self, upstream: str, attached: Attached, sending: Awaitable[UpstreamReply]
+    ) -> UpstreamReply:
+        """Return the reply to a request with a credential, and tell the leases whether the upstream took the credential."""
+        try:
+            reply = await accept(upstream, await sending)
+        except UpstreamUnauthorized as error:
+            raise self.issuer.note_rejected(attached, error) from None
+        self.issuer.note_accepted(attached)
+        return reply
+
+
+def _render_in_place(message: Message, decision_id: str, style: Style, refusal: Refusal) -> bytes:
+    return render(refusal, message, decision_id=decision_id, style=style).body
+
+
+def _may_answer_a_call(request: UpstreamRequest) -> bool:
+    return request.method == "GET" or (
+        request.message is not None and request.message.disposition is not Disposition.FILTER
+    )
+
+
+class Overdue(UpstreamTimeout):
+    """A call that took longer than policy allows."""
+
+
+async def send_in_time(
+    upstream: str, transport: UpstreamTransport, request: UpstreamRequest, allowed: Bounds
+) -> tuple[UpstreamReply, Bounds]:
+    """Return the beginning of the answer, and the bounds left for its rest."""
+    if allowed.seconds is None:
+        return await accept(upstream, await transport.send(request)), allowed
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    try:
+        async with asyncio.timeout(allowed.seconds):
+            reply = await accept(upstream, await transport.send(request))
+    except TimeoutError:
+        raise Overdue(
+            f"upstream {upstream} did not begin to answer within the {allowed.seconds} s that policy allows",
+            "ask for less, or have the operator raise the limit",
+        ) from None
+    return reply, structs.replace(allowed, seconds=allowed.seconds - (loop.time() - began))
+
+
+async def accept(upstream: str, reply: UpstreamReply) -> UpstreamReply:
+    """Return an answer that may be passed on. Close any other, and raise its fault."""
+    if (fault := find_fault(upstream, reply)) is not None:
+        await reply.close()
+        raise fault
+    return reply
+
+
+def find_fault(upstream: str, reply: UpstreamReply) -> UpstreamError | None:
+    """Return the fault of an answer that may not be passed on. A rejection of the gateway's own credential names the upstream,
+    and would send the caller to fetch a token for it. Compressed answers, and answers that are not UTF-8, cannot be inspected;
+    the gateway asks for neither."""
+    if reply.status in _REJECTED:
+        return UpstreamUnauthorized(
+            f"upstream {upstream} does not accept this gateway (HTTP {reply.status})",
+            "have the operator check the upstream's credential",
+            is_unknown=reply.status == 401,
+        )
+    types: list[bytes] = []
+    problem: tuple[str, str] | None = None
+    for name, value in reply.headers:
+        if name == b"content-type":
+            types.append(value)
+        elif name == b"content-encoding" and value.strip().lower() != b"identity":
+            problem = problem or _COMPRESSED
+    if problem is None and len(types) > 1:
+        problem = _TWO_TYPES
+    elif problem is None and types and types[0] not in _USUAL_TYPES and not _charsets(types[0]) <= _PLAIN:
+        problem = _OTHER_ENCODING
+    return None if problem is None else UpstreamBroken(f"upstream {upstream} {problem[0]}", problem[1])
+
+
+_REJECTED: Final = frozenset({401, 403})
+_COMPRESSED: Final = (
+    "compressed its answer, though it was asked not to, so it cannot be looked into",
+    "have the operator turn compression off there",
+)
+_TWO_TYPES: Final = (
+    "gave its answer two types, and clients differ in which one they believe",
+    "have the operator mend the upstream",
+)
+_OTHER_ENCODING: Final = (
+    "answered in another character encoding than UTF-8, so it cannot be looked into",
+    "have the upstream answer in UTF-8",
+)
+_USUAL_TYPES: Final = frozenset({b"application/json", b"text/event-stream"})
+_PLAIN: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin1"})
+"""Character encodings that write every searched sign as UTF-8 writes it."""
+
+
+def _charsets(content_type: bytes) -> set[str]:
+    parts = content_type.decode("latin-1").split(";")[1:]
+    parameters = [part.strip().lower().partition("=") for part in parts]
+    return {value.strip(" \"'") for name, _, value in parameters if name.strip() == "charset"}
+
+
+def find_late_bounds(ownership: Ownership, upstream: str, request: UpstreamRequest) -> Bounds:
+    """Return the bounds of the answer to a request that names a protocol task. The result may be no larger than the
+    call's own result. Its time limit applied to the first answer."""
+    past_call = _find_past_call(ownership, upstream, request)
+    return NO_BOUNDS if past_call is None else Bounds(size=past_call.max_bytes)
+
+
+def _find_past_call(ownership: Ownership, upstream: str, request: UpstreamRequest) -> PastCall | None:
+    """Return the call of the protocol task that a request names."""
+    if request.message is None or request.message.name is None:
+        return None
+    return ownership.past_call(upstream, request.message.name, request.principal)
+
+
+def _classify(error: BaseException) -> EndedAs:
+    if isinstance(error, asyncio.CancelledError | CredentialEnded):
+        return "cancelled"
+    return "limited" if isinstance(error, Overdue) else "failed"
+
+
+_OUTCOMES: Final[Mapping[EndedAs, Outcome]] = {
+    "completed": Outcome.COMPLETED,
+    "cancelled": Outcome.CANCELLED,
+    "failed": Outcome.UPSTREAM_FAILED,
+    "limited": Outcome.REFUSED,
+}
+
+
+def _name_outcome(end: StreamEnd) -> Outcome:
+    if end.ended == "completed" and (end.status or 0) >= 400:
+        return Outcome.ERROR
+    return _OUTCOMES[end.ended]

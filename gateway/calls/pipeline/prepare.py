@@ -1,0 +1,155 @@
+"""The inputs of a decision on a call, from its message: target, arguments, task and handles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, cast
+
+from msgspec import Struct, structs
+
+from gateway.calls.binding.vault import Vault
+from gateway.calls.pipeline.context import RequestContext
+from gateway.calls.pipeline.resolved_handles import ResolvedHandles, resolve_handles
+from gateway.calls.pipeline.stops import Stops
+from gateway.history import TaskRegistry
+from gateway.history.tasks.selection import HEADER, select_task
+from gateway.history.tasks.tokens import TaskTokens, is_token
+from gateway.inspection.credentials.handles import BACKSLASH, SIGN, places
+from gateway.inspection.label_cases import labelled_for_call
+from gateway.inspection.schemas import ToolSchemas
+from gateway.model import reasons
+from gateway.model.call import ActionName, Call
+from gateway.model.decision import Reason, Refusal
+from gateway.model.error_codes import REFUSED
+from gateway.model.task import Task
+from gateway.model.wire import Headers, Json, JsonObject, Message, UpstreamRequest
+from gateway.upstreams.catalogue.catalogue import Catalogue
+from gateway.wire.protocol import completions
+from gateway.wire.protocol.headers import PARAM_PREFIX
+from gateway.wire.protocol.methods import TABLE
+from gateway.wire.protocol.parameters import find_repeated_arguments, is_ambiguous, parts_beside
+
+
+class PreparedCall(Struct, frozen=True):
+    """A call on its way: the request, the call as policy sees it, its task and its handles. `exposed`: the message has a piece
+    of a token of its caller."""
+
+    request: UpstreamRequest
+    message: Message
+    call: Call
+    task: Task
+    handles: ResolvedHandles
+    exposed: bool
+
+
+class CurrentTasks(Struct, frozen=True):
+    """The tasks of requests: the declared task named by a request, else the implicit task of its caller."""
+
+    registry: TaskRegistry
+    tokens: TaskTokens
+
+    def find_task(
+        self, context: RequestContext, request: UpstreamRequest, message: Message | None, now: float
+    ) -> Task | Refusal:
+        """Return the task of a request at `now`, in seconds since the epoch. Refuse (403) a task of another caller, and an ended
+        task."""
+        fields = context.exchange.fields
+        names_none = HEADER not in fields and (message is None or "_meta" not in message.params)
+        named = None if names_none else select_task(message, fields)
+        if named is None:
+            return self.registry.open_implicit(request.principal, now)
+        found: str | Task | Reason = named
+        if isinstance(found, str) and is_token(found):
+            found = self.tokens.task_of(found, request.principal, now)
+        if isinstance(found, str):
+            found = self.registry.select(request.principal, found, now)
+        return Refusal(403, found, REFUSED) if isinstance(found, Reason) else found
+
+
+class Preparation(Struct, frozen=True):
+    """The stage that collects the inputs of a decision."""
+
+    catalogue: Catalogue
+    tasks: CurrentTasks
+    vault: Vault
+    schemas: ToolSchemas
+    stops: Stops
+
+    def prepare_call(
+        self, context: RequestContext, request: UpstreamRequest, message: Message, *, exposed: bool
+    ) -> PreparedCall | Refusal:
+        """Collect the inputs of a decision on a call. Refuse an ambiguous call, a call with an unknown task or handle, and a call
+        that does not fit its tool's definition."""
+        call = self._read_call(context.exchange.upstream, message, request.added)
+        if is_ambiguous(call.arguments, call.target.schema):
+            return _AMBIGUOUS
+        for name, _ in request.headers:
+            if name.startswith(PARAM_PREFIX):
+                repeated = find_repeated_arguments(call.arguments, call.target.schema, request.headers)
+                if repeated is None:
+                    return _CONTRADICTED
+                request = structs.replace(request, headers=repeated)
+                break
+        task = self._find_task(context, request, message)
+        if isinstance(task, Refusal):
+            return task
+        body = message.body
+        found = places(body, TABLE[call.action].decided) if BACKSLASH in body or SIGN in body else ()
+        handles = ResolvedHandles(request, {})
+        if found:
+            readings = self.tasks.registry.readings_of(task)
+            resolved = resolve_handles(self.vault, request, message, call, found, tasks=readings)
+            if isinstance(resolved, Refusal):
+                return resolved
+            handles = resolved
+        misfit = self._refuse_misfit(call, handles.outgoing.message or message)
+        return misfit or PreparedCall(request, message, call, task, handles, exposed)
+
+    def _refuse_misfit(self, call: Call, sent: Message) -> Refusal | None:
+        """Refuse arguments that do not fit the definition. A handle stands for a text of the form that the definition has."""
+        if call.target.schema is None:
+            return None
+        is_completion = TABLE[call.action].target is None
+        arguments = call.arguments if is_completion else sent.params.get("arguments", _NOTHING)
+        return self.schemas.refuse_arguments(call.target, arguments, len(sent.body))
+
+    def _find_task(self, context: RequestContext, request: UpstreamRequest, message: Message) -> Task | Refusal:
+        """Return the task of a call, unless an operator has stopped the call: it may have waited for a person meanwhile."""
+        task = self.tasks.find_task(context, request, message, context.arrived)
+        if not self.stops.register.stops or isinstance(task, Refusal):
+            return task
+        return self.stops.refuse(request.principal, context.exchange.upstream, task.id) or task
+
+    def _read_call(self, upstream: str, message: Message, added: Headers) -> Call:
+        """Return the call as policy sees it: its target with labels and pin, and all that its upstream reads. The arguments of a
+        completion stand under their own names."""
+        action, row, name = cast("ActionName", message.method), TABLE[message.method or ""], message.name or ""
+        if row.target is None:
+            asked, beside = completions.read_completion(message.params), completions.find_unknown(message.params)
+            target = self.catalogue.target(upstream, asked.type, asked.name)
+            return Call(action, target, asked.arguments, parts_beside(beside, added))
+        beside = (
+            parts_beside(message.params, added) if added or not _WITHOUT_MORE.issuperset(message.params) else _NOTHING
+        )
+        listed = (
+            None if row.target == "resource" else self.catalogue.definitions[upstream][row.target].targets.get(name)
+        )
+        target = listed or self.catalogue.target(upstream, row.target, name)
+        given: Json = message.params.get("arguments") if row.decided == "arguments" else {row.decided or "": name}
+        # A dictionary, as nearly always, costs no look at an abstract class.
+        arguments: JsonObject = given if isinstance(given, (dict, Mapping)) else {}
+        return Call(
+            action,
+            labelled_for_call(target, arguments) if target.labels.cases and row.target == "tool" else target,
+            arguments,
+            beside,
+        )
+
+
+_NOTHING: Final[JsonObject] = {}
+_WITHOUT_MORE: Final = frozenset({"name", "arguments", "uri"})
+"""Members of `params` beside which nothing has to be looked for, as in most calls."""
+_AMBIGUOUS: Final = reasons.REQUEST_AMBIGUOUS_ARGUMENT.refusal()
+_CONTRADICTED: Final = reasons.REQUEST_HEADER.refusal(
+    problem="a header Mcp-Param does not match the argument that it repeats"
+)

@@ -1,0 +1,182 @@
+"""Visibility for a caller: tools, resources and prompts that policy shows, also in subscriptions, its own protocol tasks, and
+pinned instructions of a server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final, cast
+
+import structlog
+from msgspec import Struct
+
+from gateway.authority.signals.register import SignalRegister
+from gateway.base.concurrency.loop_turns import LoopTurns
+from gateway.calls.binding.ownership import Ownership
+from gateway.calls.pipeline.context import RequestContext
+from gateway.calls.pipeline.hidden_tools import TOLD_OF_GRANTS, HiddenTools, explain_hidden_tools, keep_usable
+from gateway.calls.pipeline.shown_lists import ShownLists, ShownQuestion, without_time
+from gateway.history import TaskLedger, TaskRegistry
+from gateway.inspection.label_cases import label_variants
+from gateway.model import reasons
+from gateway.model.call import Context
+from gateway.model.caller import Principal
+from gateway.model.decision import Refusal
+from gateway.model.errors import HistoryError
+from gateway.model.facts import SessionFacts
+from gateway.model.target import Pin, Target
+from gateway.model.wire import Message, UpstreamRequest
+from gateway.policy import document
+from gateway.policy.policy import Policy
+from gateway.upstreams.catalogue.catalogue import Catalogue
+from gateway.upstreams.catalogue.pins import MAX_LISTED
+from gateway.wire.protocol.classify import cursor_of
+from gateway.wire.protocol.listing import Listing
+from gateway.wire.protocol.methods import TABLE, names_where
+
+log = structlog.get_logger("gateway.visibility")
+
+_ASKED_AT_ONCE: Final = 64
+"""Targets that policy is asked about in one question: some six milliseconds, in which the event loop stands still."""
+
+SUBSCRIBING: Final = names_where(lambda row: row.subscribes)
+
+NOT_VISIBLE: Final = reasons.REQUEST_NOT_VISIBLE.refusal()
+
+
+class Visibility(Struct, frozen=True):
+    """The stage that shows callers only permitted tools, resources and prompts, their own tasks, and pinned instructions.
+
+    Policy decides on no subscription itself: its decision on lists covers subscriptions. A subscription reveals that a resource
+    exists, and when it changes.
+    """
+
+    catalogue: Catalogue
+    tasks: TaskRegistry
+    ledger: TaskLedger
+    policy: Policy
+    ownership: Ownership
+    signals: SignalRegister
+    hidden_tools: HiddenTools
+    turns: LoopTurns
+    shown: ShownLists
+
+    async def visible_names(
+        self, context: RequestContext, request: UpstreamRequest, method: str, page: Listing
+    ) -> frozenset[str]:
+        """Return the names in a list that policy lets this caller see. A list of tools or prompts is also news for the
+        catalogue."""
+        upstream, principal = context.exchange.upstream, request.principal
+        kind = TABLE[method].target
+        if kind is None:
+            # The items are tasks of the protocol.
+            return frozenset(i.name for i in page.items if self.ownership.renew_if_owner(upstream, i.name, principal))
+        if kind != "resource":
+            items = [item.raw for item in page.items]
+            if not await self.catalogue.observe(upstream, kind, items, complete=_is_complete(request, page)):
+                log.warning(
+                    "list.hidden", id=context.id, upstream=context.upstream, problem=f"it has {len(items)} {kind}s"
+                )
+                return frozenset()
+        large = {item.name for item in page.items if len(item.raw) > MAX_LISTED}
+        if large:
+            problem = f"{len(large)} {kind}s have definitions of more than {MAX_LISTED >> 10} KiB"
+            log.warning("list.hidden", id=context.id, upstream=context.upstream, problem=problem)
+        names = tuple([item.name for item in page.items if item.name not in large])
+        asked = self._describe(context, request)
+        if asked is None:
+            return frozenset()
+        circumstances, facts = asked
+        definitions = self.catalogue.definitions[upstream][kind]
+        question = ShownQuestion(
+            self.policy.in_force, definitions, names, principal, without_time(circumstances), facts
+        )
+        shown = self.shown.find(upstream, question, context.began)
+        if shown is None:
+            targets = tuple([self.catalogue.target(upstream, kind, name) for name in names])
+            ids = await self._ask(principal, targets, circumstances, facts)
+            if kind == "tool" and not ids and (tools := keep_usable(targets)):
+                self.hidden_tools.note(principal, upstream, len(tools))
+            shown = frozenset(name for name, target in zip(names, targets, strict=True) if target.id in ids)
+            self.shown.keep(upstream, question, shown, context.began)
+        return shown
+
+    async def has_pinned_instructions(self, context: RequestContext, said: bytes) -> bool:
+        """Return whether a caller may see these instructions (a JSON value): only pinned instructions."""
+        pin = await self.catalogue.instructions(context.exchange.upstream, said)
+        if pin is not Pin.MATCH:
+            log.warning("instructions.withheld", id=context.id, upstream=context.upstream, state=pin.value)
+        return pin is Pin.MATCH
+
+    async def notice_for_caller(self, context: RequestContext, request: UpstreamRequest) -> str | None:
+        """Return the words of a server's greeting about tools that policy hides from the caller, if it hides any."""
+        upstream, principal = context.exchange.upstream, request.principal
+        if principal.method not in TOLD_OF_GRANTS:
+            return None
+        await self.catalogue.ensure(upstream)
+        tools = keep_usable(self.catalogue.tools(upstream))
+        hidden = bool(tools) and not await self.visible_ids(context, request, tools)
+        return explain_hidden_tools(principal, upstream, tools) if hidden else None
+
+    async def refuse_subscription(self, context: RequestContext, request: UpstreamRequest) -> Refusal | None:
+        """Refuse a subscription to a resource outside the caller's lists; `None` for any other subscription or request."""
+        message = request.message
+        if message is None or message.method not in SUBSCRIBING:
+            return None
+        upstream, found = context.exchange.upstream, frozenset(named_resources(message))
+        targets = tuple(self.catalogue.target(upstream, "resource", uri) for uri in found)
+        if not targets:
+            return None
+        visible = await self.visible_ids(context, request, targets)
+        return None if visible.issuperset(target.id for target in targets) else NOT_VISIBLE
+
+    async def visible_ids(
+        self, context: RequestContext, request: UpstreamRequest, targets: tuple[Target, ...]
+    ) -> frozenset[str]:
+        """Return the ids of the targets visible to this caller. For a tool with cases, one permitted case is enough."""
+        asked = self._describe(context, request)
+        return frozenset() if asked is None else await self._ask(request.principal, targets, *asked)
+
+    def _describe(self, context: RequestContext, request: UpstreamRequest) -> tuple[Context, SessionFacts] | None:
+        """Return the circumstances of a question about lists, and the facts of the caller's task; `None` if history cannot be asked."""
+        principal = request.principal
+        try:
+            task = self.tasks.open_implicit(principal, context.arrived)
+            facts = self.ledger.facts(task, context.arrived)
+        except HistoryError as error:
+            log.warning("list.hidden", id=context.id, upstream=context.upstream, code=error.code, problem=error.message)
+            return None
+        return context.describe(request.message, task, self.signals.facts(principal)), facts
+
+    async def _ask(
+        self, principal: Principal, targets: tuple[Target, ...], circumstances: Context, facts: SessionFacts
+    ) -> frozenset[str]:
+        found = set[str]()
+        asked = [variant for target in targets for variant in label_variants(target)]
+        for first in range(0, len(asked), _ASKED_AT_ONCE):
+            if first:
+                await self.turns.take(principal.key)
+            portion = asked[first : first + _ASKED_AT_ONCE]
+            question = document.visibility(principal, portion, circumstances, facts)
+            found |= await self.policy.visible(question, frozenset(target.id for target in portion))
+        return frozenset(found)
+
+
+def _is_complete(request: UpstreamRequest, page: Listing) -> bool:
+    first = request.message is not None and cursor_of(request.message) is None
+    return first and page.cursor is None
+
+
+def named_resources(message: Message) -> Iterator[str]:
+    """Yield the URIs of the resources in a message's subscriptions. A URI that is no text becomes an empty URI, which
+    no list shows."""
+    params = message.params
+    if message.method == "resources/subscribe":
+        yield _text(params.get("uri"))
+    elif isinstance(notifications := params.get("notifications"), Mapping):
+        uris = notifications.get("resourceSubscriptions")
+        for uri in cast("list[object]", uris) if isinstance(uris, list) else (uris,) if uris is not None else ():
+            yield _text(uri)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

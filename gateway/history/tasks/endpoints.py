@@ -1,0 +1,215 @@
+"""The answers of `/tasks` to verified callers, and the keys of the tokens of tasks. `gateway.surfaces.pages.tasks` has the
+routes.
+
+A task of another caller is as unknown as a task never declared. An answer of success is in the journal first. A task
+without its journal entry is ended at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+import msgspec
+
+from gateway.base.letters import spell_out
+from gateway.history.tasks.contract import MAX_CREDENTIALS, Declaration, read_declaration, too_many_credentials
+from gateway.model import reasons
+from gateway.model.caller import Principal
+from gateway.model.content import ResultContent
+from gateway.model.decision import Reason
+from gateway.model.facts import TaskReport
+from gateway.model.task import Task, TaskApprover
+from gateway.model.wire import Json, JsonObject
+from gateway.wire.protocol.replies import Reply
+
+if TYPE_CHECKING:
+    from gateway.history.tasks.tokens import TaskTokens
+    from gateway.model.task import Contract
+
+End = Literal["completed", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalReply(Reply):
+    """An answer of refusal, with its reason."""
+
+    reason: Reason
+
+
+class TaskApproval(NamedTuple):
+    """A person's approval of a task as a whole: its id, and the approvers."""
+
+    id: str
+    approvers: tuple[TaskApprover, ...]
+
+
+class TaskStore(Protocol):
+    """Store of tasks: `history.TaskRegistry`."""
+
+    def require_room(self, principal: Principal, now: float) -> None: ...
+    def open(self, principal: Principal, task: Task, content: ResultContent) -> JsonObject: ...
+    def report(self, principal: Principal, task_id: str, now: float) -> TaskReport | Reason: ...
+    def end(self, task: Task, how: End) -> JsonObject: ...
+
+
+class TaskEndpoints:
+    """`inspect` finds the words of a goal and of a contract's destinations. `holds_credential` tells whether a text
+    holds a credential, by its form or known to the caller with this `Principal.key`. `append` writes to the journal.
+    `leases` describes the open leases of a task."""
+
+    def __init__(
+        self,
+        store: TaskStore,
+        tokens: TaskTokens,
+        *,
+        inspect: Callable[[str | None, Contract | None], ResultContent],
+        holds_credential: Callable[[str, str], bool],
+        append: Callable[[str, JsonObject], Awaitable[None]],
+        new_id: Callable[[], str],
+        leases: Callable[[str], Sequence[JsonObject]] = lambda _task: (),
+    ) -> None:
+        self._store = store
+        self._tokens = tokens
+        self._inspect = inspect
+        self._holds_credential = holds_credential
+        self._append = append
+        self._new_id = new_id
+        self._leases = leases
+
+    async def open(self, principal: Principal, body: bytes, now: float, approval: TaskApproval | None = None) -> Reply:
+        """Open the task declared in a body. `now` is in seconds since the epoch, here and below. `approval` is a
+        person's yes to the task as a whole.
+
+        Raises `GatewayError` if there is no room, or if the journal cannot be written.
+        """
+        declared = read_declaration(body)
+        if isinstance(declared, Reason):
+            return refuse_task(declared)
+        if self._holds_credential(principal.key, "\n".join(declared.names())):
+            # These texts are in force as they stand, and kept so: none of them can be concealed.
+            return refuse_task(reasons.TASK_INVALID_CREDENTIAL.reason())
+        self._store.require_room(principal, now)
+        task = _task(self._new_id(), declared, now)
+        if approval is not None:
+            task = replace(task, approved_by=approval.approvers)
+        content = self._inspect(task.goal, task.contract)
+        if len(content.sightings) > MAX_CREDENTIALS:
+            return refuse_task(too_many_credentials())
+        fields = self._store.open(principal, task, content)
+        try:
+            await self._append("task", fields if approval is None else {**fields, "approval": approval.id})
+        except BaseException:
+            # Also when the caller is gone: nobody has been told the task's name, so nobody could end it.
+            self._store.end(task, "cancelled")
+            raise
+        report = self._store.report(principal, task.id, now)
+        if isinstance(report, Reason):
+            return refuse_task(report)
+        token = self._tokens.issue(principal, task, now)
+        location = (b"location", f"/tasks/{task.id}".encode("ascii"))
+        return _json(201, {**_describe(report), "token": token}, location)
+
+    def report(self, principal: Principal, task_id: str, now: float) -> Reply:
+        """Describe a task to its owner."""
+        report = self._store.report(principal, task_id, now)
+        if isinstance(report, Reason):
+            return refuse_task(report)
+        return _json(200, {**_describe(report), "leases": self._leases(task_id)})
+
+    async def end(self, principal: Principal, task_id: str, how: End, now: float) -> Reply:
+        """End a task. A second end asks whether the task has ended, and records the end again.
+
+        Raises `GatewayError` if the journal cannot be written.
+        """
+        report = self._store.report(principal, task_id, now)
+        if isinstance(report, Reason):
+            return refuse_task(report)
+        if report.status == "expired":
+            return refuse_task(reasons.TASK_EXPIRED.reason())
+        if report.status not in {"open", how}:
+            return refuse_task(reasons.TASK_ENDED_BEFORE.reason(state=report.status))
+        await self._append("task", self._store.end(report.task, how))
+        return self.report(principal, task_id, now)
+
+
+def _task(task_id: str, declared: Declaration, now: float) -> Task:
+    opened = round(now, 3)
+    return Task(
+        id=task_id,
+        kind="declared",
+        opened=opened,
+        expires=opened + declared.expires_in,
+        goal=declared.goal,
+        declared_kind=declared.kind,
+        risk=declared.risk,
+        tenant=declared.tenant,
+        environment=declared.environment,
+        contract=declared.contract,
+    )
+
+
+def _describe(report: TaskReport) -> JsonObject:
+    task, facts = report.task, report.facts
+    described: dict[str, Json] = {
+        "id": task.id,
+        "status": report.status,
+        "opened": _time(task.opened),
+        "expires": None if task.expires is None else _time(task.expires),
+        "goal": task.goal,
+        "kind": task.declared_kind,
+        "risk": task.risk,
+        "tenant": task.tenant,
+        "environment": task.environment,
+        "contract": None if task.contract is None else _contract(task.contract),
+        "approved_by": [{"id": one.id, "issuer": one.issuer} for one in task.approved_by] or None,
+        "done": _known_fields(
+            {
+                "calls": facts.calls,
+                "in_flight": facts.in_flight,
+                "denials": facts.denials,
+                "audiences": sorted(facts.audiences),
+                "write_audiences": sorted(facts.write_audiences),
+                "destinations": facts.destinations,
+            }
+        ),
+    }
+    return _known_fields(described)
+
+
+def _known_fields(fields: JsonObject) -> JsonObject:
+    """Return the fields without undeclared or unknown values."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _contract(contract: Contract) -> JsonObject:
+    return _known_fields(
+        {
+            "audiences": None if contract.audiences is None else sorted(contract.audiences),
+            "tools": contract.tools,
+            "destinations": contract.destinations,
+            "credential_flows": [{"from": source, "to": to} for source, to in contract.credential_flows],
+            "limits": contract.limits,
+            "effects": contract.effects or None,
+        }
+    )
+
+
+def _time(seconds: float) -> str:
+    """Return a time as RFC 3339 in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:-6] + "Z"
+
+
+def refuse_task(reason: Reason, status: int | None = None, *headers: tuple[bytes, bytes]) -> RefusalReply:
+    """Return the answer of refusal to a request. The status is the reason's own unless given."""
+    shown = {"code": reason.code, "message": spell_out(reason.message), "remedy": spell_out(reason.remedy)}
+    reply = _json(status or reasons.status_of(reason.code), {"error": shown}, *headers)
+    return RefusalReply(reply.status, reply.headers, reply.body, reason)
+
+
+def _json(status: int, body: JsonObject, *headers: tuple[bytes, bytes]) -> Reply:
+    fixed = ((b"content-type", b"application/json"), (b"x-content-type-options", b"nosniff"))
+    kept = () if any(name == b"cache-control" for name, _ in headers) else ((b"cache-control", b"no-store"),)
+    return Reply(status, (*fixed, *kept, *headers), msgspec.json.encode(body))

@@ -1,0 +1,484 @@
+"""Credentials in the arguments of a call, with their place and form. Pure. All strings are searched together first,
+which settles nearly every call. A finding is then narrowed down to its string. A known credential spread over several
+strings has no pointer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Final, NamedTuple
+
+from gateway.base.json.pointer import unescape
+from gateway.base.json.strict import fold
+from gateway.base.json.walk import Leaves
+from gateway.base.text_cache import SHORT, short_text_cache
+from gateway.inspection.credentials.between import without_fillers
+from gateway.inspection.credentials.codes import bare
+from gateway.inspection.credentials.finding import NOTHING, Finding, Hit, Inspection, Known, StandIn
+from gateway.inspection.credentials.fingerprint import Fingerprints, grams_of_digests, is_half_covered, letters
+from gateway.inspection.credentials.forms import Budget, Form, decode_hex, forms, string, whole
+from gateway.inspection.credentials.gram_filter import GramFilter
+from gateway.inspection.credentials.members import may_have_value, may_name
+from gateway.inspection.credentials.named import DETECTOR_OF, Strength, placeholder, plausible, strength
+from gateway.inspection.credentials.pieces import pieces_of
+from gateway.inspection.credentials.tables import columns_of
+from gateway.model.content import CredentialPiece
+from gateway.model.shingles import GRAM, gram, grams_of, is_word_mark, mark_named, mark_of, marks_of, word_mark
+from gateway.model.target import Role
+
+MAX_FINDINGS: Final = 256
+MAX_WORDS: Final = 20_000
+"""Words of one call whose fingerprints are compared with those of short credentials."""
+
+MAX_NEAR: Final = 256
+"""Credentials whose pieces are looked for in one text."""
+MAX_PIECES: Final = 24
+"""Arguments, and names of members, of which each is tried as the continuation of each other."""
+_PIECE: Final = 64
+"""Bytes of a text that may be no more than a piece of what was encoded before it was cut up."""
+_REACH: Final = GRAM - 1
+"""Letters on either side of a cut that are in a shingle with one on the other side."""
+
+_PARTED: Final = re.compile(rb"[^\s\"'`\x00]+")
+_FINER: Final = re.compile(rb"[^\s\"'`\x00=:,;&?/<>(){}\[\]|@#%!.\\]+")
+_SHORTEST: Final = 4
+_LONGEST_SHORT: Final = 96
+BY_ROLE: Final = "credential-role"
+"""The detector of what is a credential for its role alone."""
+_HANDLE: Final = b"<placeholder>"
+"""What stands in the place of a handle where credentials are looked for: no rule takes it for one."""
+
+Look = Callable[[bytes], list[Hit]]
+
+
+class CredentialIndex:
+    """Known credentials, for search in many texts. One thread may change the index during another's search: the search
+    may or may not see the change."""
+
+    __slots__ = ("_by_gram", "_filter", "_lines", "_samples", "_windows", "_words")
+
+    def __init__(self, known: Known) -> None:
+        self._samples: dict[str, tuple[int, ...]] = {}
+        self._by_gram: dict[int, str | tuple[str, ...]] = {}
+        self._lines: dict[str, tuple[int, ...]] = {}
+        self._filter = GramFilter()
+        self._windows: dict[int, str] = {}
+        self._words: dict[int, str] = {}
+        for name, shingles in known.items():
+            self.add(name, shingles)
+
+    def __bool__(self) -> bool:
+        return bool(self._samples or self._words or self._windows)
+
+    @property
+    def has_marks(self) -> bool:
+        """Return whether a credential is known by a mark."""
+        return bool(self._windows or self._words)
+
+    @property
+    def has_words(self) -> bool:
+        """Return whether a credential is known as a whole word alone."""
+        return bool(self._words)
+
+    @property
+    def has_windows(self) -> bool:
+        """Return whether a credential is known by the mark of a window."""
+        return bool(self._windows)
+
+    def add(self, name: str, shingles: Collection[int]) -> None:
+        """Add a credential that was not known before. Without shingles it is known by its mark, or as a whole word."""
+        sample = grams_of(shingles)
+        if sample:
+            self._samples[name] = sample
+            if len(marks := marks_of(shingles)) > 1:
+                # Each line of a key tells the key.
+                self._lines[name] = marks
+                self._windows.update(dict.fromkeys(marks, name))
+            for digest in map(gram, sample):
+                others = self._names(digest)
+                self._filter.add(digest)
+                self._by_gram[digest] = (*others, name) if others else name
+            return
+        mark = _own_mark(name)
+        (self._words if is_word_mark(mark) else self._windows)[mark] = name
+
+    def remove(self, name: str) -> None:
+        """Remove a credential, if it is known."""
+        sample = self._samples.pop(name, None)
+        if sample is None:
+            mark = _own_mark(name)
+            (self._words if is_word_mark(mark) else self._windows).pop(mark, None)
+            return
+        for mark in self._lines.pop(name, ()):
+            self._windows.pop(mark, None)
+        for digest in map(gram, sample):
+            left = tuple(other for other in self._names(digest) if other != name)
+            if left:
+                self._by_gram[digest] = left
+            else:
+                del self._by_gram[digest]
+
+    def _names(self, digest: int) -> tuple[str, ...]:
+        """Return the credentials with a gram. A single credential is kept without a list, to save memory."""
+        found = self._by_gram.get(digest, ())
+        return (found,) if isinstance(found, str) else found
+
+    def met(self, digests: bytearray) -> set[int]:
+        """Return the grams of a text, given as digests, that occur in any known credential."""
+        if not self._by_gram:
+            return set()
+        found = self._filter.among(digests, self._by_gram.keys())
+        return self._by_gram.keys() & grams_of_digests(digests) if found is None else found
+
+    def made_of(self, met: set[int]) -> set[str]:
+        """Return the names of the credentials that these grams make."""
+        names = {name for digest in met for name in self._names(digest)}
+        return {name for name in names if is_half_covered(self._samples.get(name, ()), met)}
+
+    def near(self, met: Iterable[int]) -> dict[str, tuple[int, ...]]:
+        """Return the credentials that have any of these grams, each with all its shingles."""
+        names = dict.fromkeys(name for digest in met for name in self._names(digest))
+        return {name: self._samples.get(name, ()) for name in names}
+
+    def marked(self, marks: Iterable[int]) -> set[str]:
+        """Return the names of the credentials that are known by any of these marks."""
+        return {name for mark in marks if (name := self._windows.get(mark) or self._words.get(mark)) is not None}
+
+
+def _own_mark(name: str) -> int:
+    """Return the mark that the name of a credential without shingles says."""
+    mark = mark_named(name)
+    return word_mark(name) if mark is None else mark
+
+
+NO_INDEX: Final = CredentialIndex({})
+"""The index of a task that has seen no credential. Nothing is added to it."""
+
+
+class _RoledLeaf(NamedTuple):
+    """A leaf of the arguments (`json.walk`) with the role of its place."""
+
+    pointer: str
+    name: str
+    text: bytes
+    is_text: bool
+    member: bytes
+    role: Role | None
+
+
+def inspect(
+    walked: Leaves,
+    roles: Mapping[str, Role],
+    index: CredentialIndex,
+    fingerprints: Fingerprints,
+    *,
+    look: Look | None,
+    handles: Mapping[str, StandIn],
+    unnamed: bool = False,
+) -> Inspection:
+    """See `Detector.inspect`. `look` finds credentials by form; without it only known ones are looked for. `unnamed`: there are
+    neither known credentials, nor handles, nor leaves that are credentials by name or role."""
+    search = _CredentialSearch(index, fingerprints, look, walked.size)
+    first = search.read_text(walked.data) if unnamed else None
+    if first is not None and not first.has_credential:
+        return Inspection(incomplete=True) if search.incomplete or not walked.complete else NOTHING
+    steps = _steps(roles) if roles else []
+    leaves = [_RoledLeaf(*leaf, _role(_path(leaf.pointer), steps) if steps else None) for leaf in walked.found]
+    if handles:
+        leaves = [search.by_handle(leaf, handles) for leaf in leaves]
+    if look is not None:
+        beside = kinds_beside(walked)
+        for leaf in leaves:
+            search.by_place(leaf, beside.get(leaf.pointer))
+    search.among(leaves, first)
+    search.together(leaves)
+    return Inspection(tuple(search.found.values()), search.incomplete or not walked.complete, search.pieces())
+
+
+def kinds_beside(walked: Leaves) -> dict[str, Strength]:
+    """Return the places of leaves that another leaf names: a member of the same object, or the header of a column."""
+    objects: dict[str, Strength] = {
+        _object_of(leaf.pointer): kind
+        for leaf in walked.found
+        if leaf.member
+        and len(leaf.text) <= SHORT
+        and may_name(leaf.name)
+        and (kind := strength(string(leaf.text))) is not None
+    }
+    found = columns_of(walked)
+    for leaf in walked.found if objects else ():
+        kind = objects.get(_object_of(leaf.pointer))
+        if kind is not None and leaf.member and may_have_value(leaf.name):
+            found[leaf.pointer] = kind
+    return found
+
+
+def _object_of(pointer: str) -> str:
+    """Return the pointer of the object that has a member."""
+    return pointer.rpartition("/")[0]
+
+
+class _ReadText(NamedTuple):
+    """The readings of a text, and the known credentials in each by the name of the form."""
+
+    readings: tuple[Form, ...]
+    known: Mapping[str, set[str]]
+    has_credential: bool
+
+
+class _CredentialSearch:
+    def __init__(self, index: CredentialIndex, fingerprints: Fingerprints, look: Look | None, size: int) -> None:
+        self._index = index
+        self._fingerprints = fingerprints
+        self._look = look
+        self._looked: dict[bytes, list[Hit]] = {}
+        self._budget = Budget(size)
+        self._words = MAX_WORDS
+        self._full = False
+        self._met: set[int] = set()
+        self._pieces: dict[str, set[int]] = {}
+        self.found: dict[tuple[str, str], Finding] = {}
+
+    @property
+    def incomplete(self) -> bool:
+        return self._budget.incomplete or self._full
+
+    def by_handle(self, leaf: _RoledLeaf, handles: Mapping[str, StandIn]) -> _RoledLeaf:
+        """Note the credentials behind the handles here, and return the leaf without handles, which are no credentials
+        themselves."""
+        text = leaf.text
+        for handle, held in handles.items():
+            if handle.encode() in text:
+                text = text.replace(handle.encode(), _HANDLE)
+                for name, detector in held.credentials:
+                    found = Finding(name, detector, "seen", leaf.pointer, leaf.role, "handle", handle=held.audience)
+                    self._keep(found)
+        return leaf if text is leaf.text else leaf._replace(text=text)
+
+    def by_place(self, leaf: _RoledLeaf, beside: Strength | None) -> None:
+        """Note the leaf as a credential by its name or role, unless its value is known to be another thing. `beside` is the
+        strength of a name that is the value of another leaf."""
+        kind = strength(leaf.name) if leaf.name else None
+        is_beside = kind is None and beside is not None
+        kind = beside if is_beside else kind
+        if kind is None and leaf.role is not Role.CREDENTIAL:
+            return
+        value = string(leaf.text)
+        by_role = leaf.role is Role.CREDENTIAL and len(value) >= _SHORTEST and not placeholder(value)
+        by_name = (
+            kind is not None
+            and (leaf.is_text or kind in {"code", "key", "pin"})
+            and plausible(value, kind, structured=not is_beside)
+        )
+        if not by_role and not by_name:
+            return
+        if self._hits(leaf.text):
+            return
+        detector = DETECTOR_OF[kind] if kind is not None and by_name else BY_ROLE
+        value = bare(value)
+        hit = Hit(detector, "code" if by_name and kind in {"code", "pin"} else "named", 0, len(leaf.text), value)
+        self._add(leaf, hit, "raw")
+
+    def read_text(self, text: bytes) -> _ReadText:
+        """Return the readings of a text, searched."""
+        readings = forms(text, self._budget, rare=bool(self._index)).readings
+        known = {reading.name: names for reading in readings if (names := self._find_known(reading.text))}
+        return _ReadText(readings, known, bool(known) or any(self._hits(reading.text) for reading in readings))
+
+    def _hits(self, text: bytes) -> list[Hit]:
+        """Return the credentials of a text by their form. A text is looked at once for all that ask."""
+        if self._look is None:
+            return []
+        found = self._looked.get(text)
+        if found is None:
+            found = self._looked[text] = self._look(text)
+        return found
+
+    def among(self, leaves: list[_RoledLeaf], read: _ReadText | None = None) -> None:
+        """Note the credentials in these leaves, narrowed down by halves. `read` is the text of all of them, if it was read."""
+        readings, known, has_credential = self.read_text(_join_values(leaves)) if read is None else read
+        if not has_credential:
+            return
+        if self._full:
+            return
+        if len(leaves) == 1:
+            self._settle(leaves[0], readings, known)
+            return
+        middle = len(leaves) // 2
+        self.among(leaves[:middle])
+        self.among(leaves[middle:])
+        alone = {finding.fingerprint for finding in self.found.values()}
+        for form, names in known.items():
+            for name in sorted(names - alone):
+                self._keep(Finding(name, "seen", "seen", form="split" if form == "raw" else f"{form}+split"))
+
+    def together(self, leaves: list[_RoledLeaf]) -> None:
+        """Note the known credentials that appear only in all readings together. Such a credential is cut into pieces,
+        in another order or with other arguments between the pieces. It may also be encoded in part, or encoded first
+        and then cut."""
+        if not self._index:
+            return
+        texts, members = [leaf.text for leaf in leaves if leaf.text], [leaf.member for leaf in leaves if leaf.member]
+        parts = [*texts, *members] if len(texts) + len(members) <= MAX_PIECES else texts
+        self._meet(_meetings(parts))
+        unfilled = without_fillers(b"\0".join(parts))
+        for reading in (unfilled, *decode_hex(unfilled)):
+            self._meet(reading)
+        for glued in (_glue(texts), _glue(members)):
+            for reading in self._find_encoded(glued):
+                self._meet(reading.text)
+        alone = {finding.fingerprint for finding in self.found.values()}
+        for name in sorted(self._index.made_of(self._met) - alone):
+            self._keep(Finding(name, "seen", "seen", form="split"))
+
+    def _find_encoded(self, glued: bytes) -> tuple[Form, ...]:
+        budget = Budget(len(glued))
+        readings = forms(glued, budget).readings[1:]
+        self._full = self._full or budget.incomplete
+        return readings
+
+    def _settle(self, leaf: _RoledLeaf, readings: tuple[Form, ...], known: Mapping[str, set[str]]) -> None:
+        for reading in readings:
+            for hit in self._hits(reading.text)[: MAX_FINDINGS + 1]:
+                self._add(leaf, hit, reading.name)
+        for reading in readings:
+            for name in sorted(known.get(reading.name, ())):
+                form = reading.name if name in self._whole(reading.text) else _in_pieces(reading.name)
+                self._keep(Finding(name, "seen", "seen", leaf.pointer, leaf.role, form))
+
+    def _find_known(self, text: bytes) -> set[str]:
+        if not self._index:
+            return set()
+        found = self._index.made_of(self._meet(text)) | self._index.made_of(self._meet(text[::-1]))
+        if self._index.has_windows:
+            found |= self._index.marked(self._fingerprints.windows(text))
+        return found | self._index.marked(map(word_mark, self._whole(text))) if self._index.has_words else found
+
+    def _meet(self, text: bytes) -> set[int]:
+        """Return the grams of a text that occur in any known credential, and note those of pieces."""
+        digests = self._fingerprints.gram_digests(text)
+        met = self._index.met(digests)
+        if not met:
+            return met
+        grams = grams_of_digests(digests)
+        self._met |= met
+        near, counted = self._index.near(met), letters(text)
+        if len(near) > MAX_NEAR:
+            self._full = True
+        for name in islice(near, MAX_NEAR):
+            if here := pieces_of(counted, grams, near[name]):
+                self._pieces.setdefault(name, set()).update(here)
+        return met
+
+    def pieces(self) -> tuple[CredentialPiece, ...]:
+        """Return the pieces of credentials that were not found whole."""
+        whole = {finding.fingerprint for finding in self.found.values()}
+        near = self._index.near(self._met)
+        return tuple(
+            CredentialPiece(name, frozenset(near[name]), frozenset(grams))
+            for name, grams in self._pieces.items()
+            if name not in whole and name in near
+        )
+
+    def _whole(self, text: bytes) -> set[str]:
+        """Return the fingerprints of the words of a text and of their decodings."""
+        words = {*_PARTED.findall(text), *_FINER.findall(text), *text.split(b"\0")}
+        values = {word for word in words if _SHORTEST <= len(word) <= 4 * _LONGEST_SHORT}
+        values |= {decoded for word in values if len(word) <= _LONGEST_SHORT for decoded in whole(word)}
+        if len(values) > self._words:
+            self._full = True
+            values = set(sorted(values)[: self._words])
+        self._words -= len(values)
+        return {self._fingerprints.of(string(value)) for value in values}
+
+    def _add(self, leaf: _RoledLeaf, hit: Hit, form: str) -> None:
+        of = self._fingerprints
+        name = of.of(hit.value, hit.host)
+        shingles = of.shingles(hit.value, hit.user, in_lines=hit.kind == "private-key")
+        if self._index.has_marks and hit.host is None:
+            mark = mark_of(shingles)
+            name = min(self._index.marked(() if mark is None else (mark,)), default=name)
+        self._keep(Finding(name, hit.detector, hit.kind, leaf.pointer, leaf.role, form, shingles, hit.host))
+
+    def _keep(self, finding: Finding) -> None:
+        if len(self.found) >= MAX_FINDINGS:
+            self._full = True
+            return
+        pointer = self._showable(finding.pointer)
+        self.found.setdefault((finding.fingerprint, pointer), replace(finding, pointer=pointer))
+
+    def _showable(self, pointer: str) -> str:
+        """Return the part of a pointer without a credential: the name of a member can be one."""
+        while pointer:
+            text = pointer.encode("utf-8", "surrogatepass")
+            if not self._hits(text) and not self._find_known(text):
+                break
+            pointer = pointer.rpartition("/")[0]
+        return pointer
+
+
+def words_of(text: str) -> Iterator[str]:
+    """Yield the words of a text by which short credentials are known, each once."""
+    data = text.encode("utf-8", "surrogatepass")
+    yield from map(string, dict.fromkeys((data, *_PARTED.findall(data), *_FINER.findall(data))))
+
+
+def _in_pieces(form: str) -> str:
+    return "split" if form == "raw" else f"{form}+split"
+
+
+def _meetings(pieces: list[bytes]) -> bytes:
+    """Return each meeting of the end of one piece with the beginning of another, for few pieces."""
+    if not 2 < len(pieces) <= MAX_PIECES:
+        return b""
+    ends = [(text[:_REACH], text[-_REACH:]) for piece in pieces if (text := letters(piece))]
+    return b"".join(
+        [tail + head for one, (_, tail) in enumerate(ends) for other, (head, _) in enumerate(ends) if one != other]
+    )
+
+
+def _glue(texts: list[bytes]) -> bytes:
+    """Join the short texts."""
+    short = [text for text in texts if len(text) <= _PIECE]
+    return b"".join(short) if len(short) > 1 else b""
+
+
+def _join_values(leaves: list[_RoledLeaf]) -> bytes:
+    """Return the values, then the names, joined with zero bytes. Pieces of a split credential so follow each other."""
+    return b"\0".join([leaf.text for leaf in leaves] + [leaf.member for leaf in leaves if leaf.member])
+
+
+# --- roles -----------------------------------------------------------------------------------------
+
+
+def _steps(roles: Mapping[str, Role]) -> list[tuple[tuple[str, ...], Role]]:
+    return [(_path(pointer), role) for pointer, role in roles.items()]
+
+
+def _path(pointer: str) -> tuple[str, ...]:
+    return tuple(map(_fold_name, pointer.split("/")[1:]))
+
+
+def role_at(path: Sequence[str | int], roles: Mapping[str, Role]) -> Role | None:
+    """Return the role of a place in the arguments."""
+    steps = _steps(roles)
+    return _role(tuple(fold(str(step)) for step in path), steps)
+
+
+@short_text_cache(4_096)
+def _fold_name(step: str) -> str:
+    """Return the name of an argument as its most tolerant reader takes it."""
+    return fold(unescape(step))
+
+
+def _role(path: tuple[str, ...], steps: list[tuple[tuple[str, ...], Role]]) -> Role | None:
+    """Return the role of the longest pointer to this place or to one of its parents."""
+    best: tuple[int, Role | None] = (-1, None)
+    for pattern, role in steps:
+        if best[0] < len(pattern) <= len(path) and all(
+            step in {"*", there} for step, there in zip(pattern, path, strict=False)
+        ):
+            best = (len(pattern), role)
+    return best[1]

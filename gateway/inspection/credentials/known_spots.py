@@ -1,0 +1,133 @@
+"""Finds where known credentials stand in a text that is about to be recorded or repeated. Pure.
+
+A credential without a format is told by its fingerprint alone, in whatever form it is written. The spot is the word that
+holds it, or the part of the word between separators. Where several words hold it together, the spot is the whole text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final, TypeAlias
+
+from gateway.base.json.walk import Leaves, leaves
+from gateway.inspection.credentials.calls import CredentialIndex
+from gateway.inspection.credentials.detect import Detector
+from gateway.inspection.credentials.finding import Finding
+from gateway.inspection.credentials.live_values import LiveValues
+from gateway.model.wire import Json
+
+Spot: TypeAlias = tuple[int, int, str]
+"""Begin, end and `rule:fingerprint`."""
+
+LONGEST: Final = 16 * 2**10
+"""Characters of a text that are searched for words. A longer text with a known credential is one spot."""
+UNSEARCHED: Final = "unsearched"
+"""Stands for the rule and fingerprint where a text was too much to be searched."""
+
+_WORD: Final = re.compile(r"[^\s\"'`]+")
+# The padding of base64 belongs to its part.
+_PART: Final = re.compile(r"[^=:,;&?/<>(){}\[\]|@#%!.\\~]+(?:={1,2}(?=[,;&<>(){}\[\]|]|\Z))?")
+
+
+class KnownSpots:
+    """Search for the credentials of some indexes, and for the `live` values of the gateway. `rules` maps a fingerprint to the
+    rule that found the credential."""
+
+    __slots__ = ("_detector", "_indexes", "_live", "_rules")
+
+    def __init__(
+        self,
+        detector: Detector,
+        indexes: Sequence[CredentialIndex],
+        rules: Mapping[str, str] = MappingProxyType({}),
+        live: LiveValues | None = None,
+    ) -> None:
+        self._detector = detector
+        self._indexes = [index for index in indexes if index]
+        self._rules = rules
+        self._live = live
+
+    def _indexes_near(self, text: bytes) -> list[CredentialIndex]:
+        """Return the indexes, with one of the live values that a text may hold."""
+        near = self._live.find_near(text) if self._live is not None else ()
+        return [*self._indexes, self._live.index(near)] if near and self._live is not None else self._indexes
+
+    def holds_any(self, value: Json) -> bool:
+        """Return whether a value may hold a known credential: in a text or a name in it, or in several together."""
+        return bool(self._indexes or self._live) and self.holds_leaves(leaves(value))
+
+    def holds_leaves(self, walked: Leaves) -> bool:
+        """Return the same for the leaves of a value."""
+        for index in self._indexes_near(walked.data):
+            found = self._detector.inspect_leaves(walked, {}, index, new=False)
+            if found.findings or found.incomplete:
+                return True
+        return False
+
+    def __call__(self, text: str) -> list[Spot]:
+        """Return the spots of a text, in order and apart."""
+        name = self._name(text)
+        if name is None:
+            return []
+        whole = [(0, len(text), name)]
+        if len(text) > LONGEST:
+            return whole
+        spots = [
+            spot for begin, end, held in self._among(text, _WORD, 0) for spot in self._narrow(text, begin, end, held)
+        ]
+        return spots if spots and self._name(_without(text, spots)) is None else whole
+
+    def _narrow(self, text: str, begin: int, end: int, name: str) -> list[Spot]:
+        """Return the parts of a word that hold credentials, or the word where only all of it does."""
+        word = text[begin:end]
+        parts = self._among(word, _PART, begin)
+        if parts and self._name(_without(word, [(at - begin, to - begin, held) for at, to, held in parts])) is None:
+            return parts
+        return [(begin, end, name)]
+
+    def _among(self, text: str, pieces: re.Pattern[str], offset: int) -> list[Spot]:
+        """Return the pieces of a text that hold a credential each."""
+        matches = list(pieces.finditer(text))
+        words: list[Json] = [match[0] for match in matches]
+        held: dict[int, str] = {}
+        for finding in self._findings(words):
+            number = finding.pointer.rpartition("/")[2]
+            if number.isdigit():
+                held.setdefault(int(number), self._mark_of(finding))
+        return [
+            (matches[number].start() + offset, matches[number].end() + offset, held[number]) for number in sorted(held)
+        ]
+
+    def _name(self, text: str) -> str | None:
+        """Return the mark of a credential that a text holds, in whatever form; `None` for none."""
+        walked = leaves([text])
+        for index in self._indexes_near(walked.data):
+            found = self._detector.inspect_leaves(walked, {}, index, new=False)
+            if found.findings:
+                return self._mark_of(found.findings[0])
+            if found.incomplete:
+                return UNSEARCHED
+        return None
+
+    def _findings(self, words: list[Json]) -> list[Finding]:
+        walked = leaves(words)
+        return [
+            finding
+            for index in self._indexes_near(walked.data)
+            for finding in self._detector.inspect_leaves(walked, {}, index, new=False).findings
+        ]
+
+    def _mark_of(self, finding: Finding) -> str:
+        return f"{self._rules.get(finding.fingerprint, finding.detector)}:{finding.fingerprint}"
+
+
+def _without(text: str, spots: Sequence[Spot]) -> str:
+    """Return a text with a mark that is no credential in the place of each spot."""
+    parts: list[str] = []
+    at = 0
+    for begin, end, _ in spots:
+        parts += [text[at:begin], "\0"]
+        at = end
+    return "".join([*parts, text[at:]])

@@ -1,0 +1,444 @@
+"""Every part of the gateway, made from the configuration, with its lifetime.
+
+Start order: journal, policy, identity, upstreams, catalogue. Without a record or decisions, the gateway does not
+listen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from dataclasses import asdict
+from functools import partial
+from importlib.metadata import version
+from typing import Final
+
+from msgspec import Struct
+
+from gateway.authority.lending import Authority
+from gateway.authority.signals.register import SignalRegister
+from gateway.base.concurrency.loop_turns import LoopTurns
+from gateway.base.concurrency.worker_thread import WorkerThread
+from gateway.base.control.operations import Control
+from gateway.base.keys.subkeys import subkey
+from gateway.base.store.records import SealedStore
+from gateway.base.store.sqlite import SqliteStore
+from gateway.calls.binding.ownership import Ownership
+from gateway.calls.binding.sessionless_exchanges import SessionlessExchanges
+from gateway.calls.binding.sessions import Sessions
+from gateway.calls.binding.vault import Vault
+from gateway.calls.composition import Gateway
+from gateway.calls.pipeline.context import SUPPORTED_OBLIGATIONS
+from gateway.calls.pipeline.credential_chain import CredentialChain
+from gateway.calls.pipeline.hidden_tools import HiddenTools
+from gateway.calls.pipeline.lease_review import LeaseReview
+from gateway.config import Configuration
+from gateway.config.keys import Keys
+from gateway.config.keys import load as load_keys
+from gateway.history import History, TaskRegistry
+from gateway.history.tasks.endpoints import TaskEndpoints
+from gateway.history.tasks.tokens import TaskTokens
+from gateway.identity.identities import Identities
+from gateway.inspection.credentials.caller_tokens import CallerTokens
+from gateway.inspection.credentials.live_values import LiveValues
+from gateway.inspection.credentials.origins import KnownOrigins
+from gateway.inspection.inspector import Inspector
+from gateway.model.caller import Principal
+from gateway.model.errors import StoreError
+from gateway.model.wire import UpstreamTransport
+from gateway.policy.plan.code_cache import CodeCache
+from gateway.policy.plan.loading import PlanCaches, Plans
+from gateway.policy.plan.signatures import PlanTrust
+from gateway.policy.policy import Policy
+from gateway.policy.trials.passed_trials import PassedTrials
+from gateway.record.journal.entry import start_entry
+from gateway.record.journal.storage import has_begun, lock
+from gateway.record.journal.writer import Journal
+from gateway.record.telemetry.metrics import Metrics
+from gateway.record.telemetry.tracing import Tracing
+from gateway.surfaces.app import content, events, memory
+from gateway.surfaces.app.authority import AuthorityParts, lend_to_listings, open_authority
+from gateway.surfaces.app.connections import build_user_connections
+from gateway.surfaces.app.control import OPERATIONS, open_control
+from gateway.surfaces.app.events import (
+    DefinitionChanges,
+    EventRecorder,
+    note_flood,
+    note_policy,
+    note_policy_check,
+    revision,
+)
+from gateway.surfaces.app.live_values import open_live_values
+from gateway.surfaces.app.people import DeskParts, build_registers, open_people
+from gateway.surfaces.app.signals import Lending, SignalMemory, open_signals
+from gateway.surfaces.app.stops import StopMemory, open_stops
+from gateway.upstreams.catalogue.catalogue import Catalogue
+from gateway.upstreams.catalogue.lockfile import PackagePins
+from gateway.upstreams.catalogue.pins import PinChange
+from gateway.upstreams.http import HttpUpstream
+from gateway.upstreams.stdio import StdioUpstream
+from gateway.upstreams.stdio.isolation.launch import build_launchers
+from gateway.upstreams.stdio.isolation.launch import clean as clean_scratch
+from gateway.upstreams.stdio.isolation.locked import remove_others
+from gateway.upstreams.stdio.private_folder import choose_folder, clean
+from gateway.upstreams.stdio.spawner import Conceal, shown_as_is
+from gateway.wire.http.limits import RequestPlaces
+
+_EARLIER: Final = (
+    "approvals/approvals.db",
+    "approvals/endorsements",
+    "connections/connections.db",
+    "leases/leases.db",
+    "signals/signals.db",
+    "stops/stops.db",
+)
+"""Files of releases before the durable records had one file."""
+
+
+@asynccontextmanager
+async def open_gateway(
+    configuration: Configuration, *, clock: Callable[[], float] = time.time
+) -> AsyncGenerator[Gateway]:
+    """Start every part, and stop all in the reverse order. Raises `GatewayError` if a part cannot start."""
+    async with AsyncExitStack() as stack:
+        gateway = await _open_parts(stack, configuration, await _open_base(stack, configuration, clock), clock)
+        await open_control(stack, configuration, gateway)
+        yield gateway
+
+
+class _Base(Struct, frozen=True):
+    """The parts without which the gateway does not listen: its record, its policy and the identities of callers."""
+
+    metrics: Metrics
+    tracing: Tracing
+    keys: Keys
+    store: SealedStore
+    journal: Journal
+    recorder: EventRecorder
+    policy: Policy
+    signalled: SignalMemory
+    stopped: StopMemory
+    identities: Identities
+    control: Control
+
+
+async def _open_base(stack: AsyncExitStack, configuration: Configuration, clock: Callable[[], float]) -> _Base:
+    metrics, tracing = Metrics(), _tracing(stack, configuration)
+    keys = load_keys(configuration, begun=has_begun(configuration.journal.path))
+    journal, recorder = _record(stack, configuration, keys, metrics, clock)
+    policy = await _policy(stack, configuration, recorder, journal, clock, keys=keys)
+    store = _open_store(stack, configuration, keys, clock)
+    signalled, stopped = await SignalMemory.open(configuration, store), await StopMemory.open(store)
+    identities = await _identities(stack, configuration, clock, signalled.is_ended)
+    control = Control(OPERATIONS)
+    return _Base(metrics, tracing, keys, store, journal, recorder, policy, signalled, stopped, identities, control)
+
+
+async def _open_parts(
+    stack: AsyncExitStack, configuration: Configuration, base: _Base, clock: Callable[[], float]
+) -> Gateway:
+    """Start the upstreams, the catalogue, and all parts beside them."""
+    origins, vault, worker = KnownOrigins(), Vault(secrets.token_urlsafe), stack.enter_context(closing(WorkerThread()))
+    inspector = content.inspector(configuration, base.keys.fingerprints, base.metrics)
+    live = open_live_values(configuration, base.keys, inspector.detector)
+    conceal = content.stderr_concealer(configuration, inspector, origins, live)
+    upstreams = _upstreams(stack, configuration, base.metrics, clock, conceal)
+    history = memory.open_history(configuration, origins, inspector.detector, vault, clock)
+    parts = DeskParts(configuration, base.keys, base.store, base.journal, history, clock, time.monotonic, base.control)
+    lends = AuthorityParts(parts, inspector, base.metrics, upstreams, base.signalled, live, base.stopped)
+    authority, catalogue, review = await _lending(stack, lends, base.policy, base.recorder)
+    flood, registers = events.flood(stack, configuration, base.recorder, clock), build_registers(parts)
+    ownership, unanswered = Ownership(clock), Ownership(clock)
+    forget = partial(memory.forget, (ownership, unanswered), vault, history, clock)
+    await memory.keep_memory(stack, parts, registers, forget, partial(note_flood, base.recorder, flood))
+    people = await open_people(stack, parts, registers, inspector.spots, base.signalled.is_ended)
+    tokens = TaskTokens(base.keys.tokens, base_url=configuration.base_url, live=live)
+    return Gateway(
+        identities=base.identities,
+        catalogue=catalogue,
+        history=history,
+        policy=base.policy,
+        journal=base.journal,
+        flood=flood,
+        upstreams=upstreams,
+        sessions=Sessions(subkey(base.keys.sessions, "sessions")),
+        ownership=ownership,
+        sessionless_exchanges=SessionlessExchanges(),
+        unanswered=unanswered,
+        vault=vault,
+        metrics=base.metrics,
+        tracing=base.tracing,
+        places=_places(configuration),
+        clock=clock,
+        monotonic=time.monotonic,
+        new_id=partial(secrets.token_hex, 12),
+        arguments_form=content.arguments_form(configuration, base.journal, inspector.spots),
+        tasks=_tasks(history.tasks, tokens, base.journal, inspector, (origins, live), authority=authority),
+        task_tokens=tokens,
+        inspector=inspector,
+        worker=worker,
+        turns=LoopTurns(),
+        hidden_tools=HiddenTools(),
+        credential_chain=CredentialChain(origins, inspector.detector, worker),
+        caller_tokens=CallerTokens(inspector.detector.fingerprints, live),
+        result_record=content.result_record(configuration, base.journal, inspector.spots),
+        style=configuration.errors,
+        people=people,
+        authority=authority,
+        schemas=content.tool_schemas(configuration),
+        added_headers=content.added_headers(configuration),
+        live=live,
+        signals=await open_signals(stack, parts, base.signalled, base.recorder, Lending(authority, review)),
+        stops=await open_stops(stack, parts, base.stopped, (base.signalled.answers, authority, people, upstreams)),
+        answers=base.signalled.answers,
+        user_connections=build_user_connections(parts, authority, people),
+        control=base.control,
+    )
+
+
+def _places(configuration: Configuration) -> RequestPlaces:
+    limits = configuration.limits
+    return RequestPlaces(limits.in_flight_per_caller, limits.streams_per_caller, limits.streams)
+
+
+def _tracing(stack: AsyncExitStack, configuration: Configuration) -> Tracing:
+    tracing = Tracing.build(configuration.telemetry.otlp)
+    stack.callback(tracing.stop)
+    return tracing
+
+
+def _record(
+    stack: AsyncExitStack, configuration: Configuration, keys: Keys, metrics: Metrics, clock: Callable[[], float]
+) -> tuple[Journal, EventRecorder]:
+    """Return the journal, and the recorder of events beside requests."""
+    stack.callback(os.close, lock(configuration.state, "gateway.lock", "uses the state folder"))
+    journal = Journal.open(configuration.journal, key=keys.chain, fingerprints=keys.fingerprints, clock=clock)
+    stack.push_async_callback(journal.close)
+    metrics.open_calls.set_function(lambda: journal.open_calls)
+    recorder = EventRecorder(journal, metrics)
+    stack.push_async_callback(recorder.written)
+    return journal, recorder
+
+
+def _open_store(
+    stack: AsyncExitStack, configuration: Configuration, keys: Keys, clock: Callable[[], float]
+) -> SealedStore:
+    """Return the durable records until the stack ends. Raises `StoreError` for state of an earlier release."""
+    if earlier := [path for name in _EARLIER if (path := configuration.state / name).exists()]:
+        raise StoreError(
+            f"{earlier[0]} is of an earlier release, and this release does not read it",
+            "start and stop that release once, which ends open leases; note its stops and signals; then remove the folders "
+            + ", ".join(sorted({str(path.parent) for path in earlier})),
+        )
+    store = SealedStore(SqliteStore(configuration.state / "records.db", clock), subkey(keys.chain, "records"))
+    stack.callback(store.close)
+    return store
+
+
+async def _identities(
+    stack: AsyncExitStack,
+    configuration: Configuration,
+    clock: Callable[[], float],
+    is_ended: Callable[[Principal], bool] | None,
+) -> Identities:
+    identities = Identities.build(configuration, clock=clock, is_ended=is_ended)
+    await identities.start()
+    stack.push_async_callback(identities.stop)
+    return identities
+
+
+async def _policy(
+    stack: AsyncExitStack,
+    configuration: Configuration,
+    recorder: EventRecorder,
+    journal: Journal,
+    clock: Callable[[], float],
+    *,
+    keys: Keys,
+) -> Policy:
+    """Give the policy in force, watched by a metric. The record of this start names it."""
+    caches = PlanCaches(
+        CodeCache(configuration.state / "compiled-policy", subkey(keys.chain, "compiled policy")),
+        CodeCache(configuration.state / "judged-policy", subkey(keys.chain, "judged policy")),
+    )
+    policy = Policy.build(
+        configuration.policy,
+        plans=Plans(caches, PlanTrust(configuration.policy.plan_keys)),
+        try_policy=PassedTrials(
+            CodeCache(configuration.state / "tried-policy", subkey(keys.chain, "tried policy"))
+        ).require,
+        supported=frozenset(SUPPORTED_OBLIGATIONS),
+        clock=clock,
+        on_event=partial(note_policy, recorder),
+        on_check=partial(note_policy_check, recorder),
+    )
+    await policy.start()
+    stack.push_async_callback(policy.stop)
+    recorder.metrics.policy_ready.set_function(lambda: float(policy.status().ready and policy.status().problem is None))
+    status = policy.status()
+    entry = start_entry(version("opagate"), configuration.listen, revision(status), plan=status.plan)
+    await journal.append("start", entry)
+    return policy
+
+
+async def _lending(
+    stack: AsyncExitStack,
+    parts: AuthorityParts,
+    policy: Policy,
+    recorder: EventRecorder,
+) -> tuple[Authority | None, Catalogue, LeaseReview | None]:
+    """Return the authority with its leases, the catalogue with its leased listings, and their review by the policy."""
+    gateway = parts.gateway
+    authority = await open_authority(stack, parts)
+    review = partial(_review, stack, authority, policy, gateway.history, signals=parts.signals.register)
+    listed = lend_to_listings(parts.upstreams, authority)
+    catalogue, reviewing = await _catalogue(
+        stack, gateway.configuration, listed, recorder, gateway.clock, review=review
+    )
+    return authority, catalogue, reviewing
+
+
+async def _catalogue(
+    stack: AsyncExitStack,
+    configuration: Configuration,
+    transports: Mapping[str, UpstreamTransport],
+    recorder: EventRecorder,
+    clock: Callable[[], float],
+    *,
+    review: Callable[[Catalogue], LeaseReview | None],
+) -> tuple[Catalogue, LeaseReview | None]:
+    """Return the catalogue of the upstreams' tools, and the review of leases. The catalogue lists tools again and
+    again, and notes changes."""
+    changes = DefinitionChanges(recorder, clock)
+
+    def note(change: PinChange) -> None:
+        changes.note(catalogue, change)
+        if reviewing is not None:
+            reviewing.note_pin(change.upstream)
+
+    catalogue = Catalogue(
+        configuration.upstreams,
+        configuration.catalogue,
+        transports,
+        clock=clock,
+        on_change=note,
+        credential_of=configuration.credential_of,
+    )
+    reviewing = review(catalogue)
+    await catalogue.start()
+    stack.push_async_callback(catalogue.stop)
+    return catalogue, reviewing
+
+
+def _review(
+    stack: AsyncExitStack,
+    authority: Authority | None,
+    policy: Policy,
+    history: History,
+    catalogue: Catalogue,
+    *,
+    signals: SignalRegister,
+) -> LeaseReview | None:
+    """Ask the policy again about open leases, until the stack ends."""
+    if authority is None:
+        return None
+    review = LeaseReview(
+        authority.leases,
+        policy,
+        history.tasks,
+        history.ledger,
+        catalogue,
+        clock=authority.clock,
+        open_signals=signals.facts,
+    )
+    stack.push_async_callback(review.start().stop)
+    return review
+
+
+def _upstreams(
+    stack: AsyncExitStack,
+    configuration: Configuration,
+    metrics: Metrics,
+    clock: Callable[[], float],
+    conceal: Callable[[str], Conceal],
+) -> dict[str, HttpUpstream | StdioUpstream]:
+    found = upstream_transports(configuration, clock, conceal)
+    # A power failure may have left files of the gateway before this one.
+    clean(choose_folder(configuration.state)[0])
+    clean_scratch(configuration.state)
+    servers = {name: transport for name, transport in found.items() if isinstance(transport, StdioUpstream)}
+    for server in servers.values():
+        server.require_isolation()
+    installed = [
+        launcher.installation.folder
+        for launcher in build_launchers(configuration, PackagePins(configuration.catalogue.lock).find).values()
+        if launcher.installation is not None
+    ]
+    remove_others(configuration.state, installed)
+    metrics.observe_servers(lambda: {name: asdict(server.status()) for name, server in servers.items()})
+    stack.push_async_callback(_close_together, tuple(found.values()))
+    return found
+
+
+async def _close_together(transports: tuple[HttpUpstream | StdioUpstream, ...]) -> None:
+    """Close all upstreams at once: a server on stdio may take seconds to end."""
+    ended = await asyncio.gather(*[transport.aclose() for transport in transports], return_exceptions=True)
+    for failure in ended:
+        if failure is not None:
+            raise failure
+
+
+def _tasks(
+    registry: TaskRegistry,
+    tokens: TaskTokens,
+    journal: Journal,
+    inspector: Inspector,
+    known: tuple[KnownOrigins, LiveValues],
+    *,
+    authority: Authority | None,
+) -> TaskEndpoints:
+    """Return the endpoints of tasks. A token ends with its task."""
+    registry.subscribe(tokens.end)
+    return TaskEndpoints(
+        registry,
+        tokens,
+        inspect=inspector.declared,
+        holds_credential=partial(content.holds_credential, inspector.detector, *known),
+        append=journal.append,
+        new_id=lambda: f"task-{secrets.token_hex(12)}",
+        leases=(lambda _task: ()) if authority is None else authority.describe_task,
+    )
+
+
+def upstream_transports(
+    configuration: Configuration,
+    clock: Callable[[], float],
+    conceal: Callable[[str], Conceal] = lambda _upstream: shown_as_is,
+) -> dict[str, HttpUpstream | StdioUpstream]:
+    """Return the way to each upstream. Nothing is connected or started before the first request; close each with
+    `aclose`.
+
+    `conceal` gives, for the name of a stdio upstream, the concealment of its processes' standard error.
+    """
+    limits = configuration.limits
+    folder, _ = choose_folder(configuration.state)
+    launchers = build_launchers(configuration, PackagePins(configuration.catalogue.lock).find)
+    return {
+        name: HttpUpstream(name, settings, limits)
+        if settings.url
+        else StdioUpstream(
+            name,
+            settings,
+            limits,
+            clock=clock,
+            new_id=lambda: secrets.token_urlsafe(18),
+            conceal=conceal(name),
+            folder=folder / name,
+            launcher=launchers[name],
+        )
+        for name, settings in configuration.upstreams.items()
+    }

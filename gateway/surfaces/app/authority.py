@@ -1,0 +1,236 @@
+"""The authority of the gateway, made from the configuration: its brokers, its leases, and their clockwork."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import structlog
+
+from gateway.authority.active import ActiveTokens
+from gateway.authority.brokers.minted import MintedBroker
+from gateway.authority.ending import Ender, LeaseRecord
+from gateway.authority.leases import LeaseHooks, Leases
+from gateway.authority.lending import CATALOGUE, MESSAGES, Authority, Lives, UpstreamTerms
+from gateway.authority.minting import Mint
+from gateway.authority.model import Credential, Lease
+from gateway.authority.operators import add_operations
+from gateway.authority.register import LeaseRegister
+from gateway.authority.store import LeaseStore
+from gateway.base.concurrency.background import Job
+from gateway.calls.pipeline.issue import ListingTransport
+from gateway.config.authority import GatewayCredential, LeasedCredential
+from gateway.config.brokers import OWN
+from gateway.model.errors import LeasesLeftOpen
+from gateway.surfaces.app.brokers import build_brokers
+from gateway.surfaces.app.connections import open_connections
+from gateway.upstreams.stdio import StdioUpstream
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.authority.broker import Broker
+    from gateway.authority.connections.model import UserConnection
+    from gateway.authority.model import LeaseRequest
+    from gateway.config import Configuration
+    from gateway.inspection.credentials.live_values import LiveValues
+    from gateway.inspection.inspector import Inspector
+    from gateway.model.wire import UpstreamTransport
+    from gateway.record.telemetry.metrics import Metrics
+    from gateway.surfaces.app.people import DeskParts
+    from gateway.surfaces.app.signals import SignalMemory
+    from gateway.surfaces.app.stops import StopMemory
+
+log = structlog.get_logger("gateway")
+
+_SWEEP_SECONDS: Final = 1.0
+_DRAIN_SECONDS: Final = 10.0
+
+
+class AuthorityParts(NamedTuple):
+    """The parts of the gateway for its authority."""
+
+    gateway: DeskParts
+    inspector: Inspector
+    metrics: Metrics
+    upstreams: Mapping[str, UpstreamTransport]
+    signals: SignalMemory
+    live: LiveValues
+    stops: StopMemory
+
+
+async def open_authority(stack: AsyncExitStack, parts: AuthorityParts) -> Authority | None:
+    """Return the authority until the stack ends. `None`: no upstream has a leased credential, and no credential was
+    left behind.
+
+    A start ends the leases of the gateway before this one. The end of the stack ends all leases.
+    """
+    gateway = parts.gateway
+    configuration, clock = gateway.configuration, gateway.clock
+    store = LeaseStore(gateway.store)
+    terms = _terms(configuration)
+    tokens, mint = ActiveTokens(), _mint(gateway)
+    minted = MintedBroker(mint, tokens, new_jti=partial(secrets.token_hex, 12), clock=clock, name=OWN)
+    connected = await open_connections(stack, gateway, parts.live, parts.stops.register)
+    of_users = {} if connected is None else connected.brokers
+    brokers: dict[str, Broker] = {**build_brokers(configuration, clock), **of_users, OWN: minted}
+    for broker in brokers.values():
+        stack.push_async_callback(broker.aclose)
+    leases = _leases(parts, store, brokers)
+    restored = await leases.restore(store)
+    if restored:
+        log.info("lease.restored", leases=restored)
+    if not terms and not restored:
+        return None
+    stack.push_async_callback(_drain, leases)
+    _keep_time(stack, leases, parts)
+    add_operations(gateway.control, leases)
+    parts.metrics.observe_leases(lambda: Counter(lease.state for lease in leases.all()))
+    office = None if connected is None else connected.office
+    if office is not None:
+        office.connections.watch(partial(_end_connection, leases))
+    authority = Authority(leases, mint, tokens, terms, _lives(configuration), clock, _new_id, office, live=parts.live)
+    gateway.history.tasks.subscribe(authority.end_task)
+    gateway.history.tasks.subscribe(parts.signals.answers.end_task)
+    return authority
+
+
+def _end_connection(leases: Leases, connection: UserConnection) -> None:
+    """End the leases of a removed connection. No call carries their tokens from now on."""
+    owner, broker = connection.owner.key, connection.broker
+    leases.end_all(lambda lease: lease.owner == owner and lease.broker == broker, "connection-removed")
+
+
+def _lives(configuration: Configuration) -> Lives:
+    settings = configuration.authority.ttl
+    by_sensitivity = {sensitivity: _seconds(life) for sensitivity, life in settings.by_sensitivity.items()}
+    return Lives(_seconds(settings.default), _seconds(settings.max), by_sensitivity)
+
+
+def lend_to_listings(
+    transports: Mapping[str, UpstreamTransport], authority: Authority | None
+) -> Mapping[str, UpstreamTransport]:
+    """Return the transports of the gateway's own listings: with a credential for each upstream with leased
+    credentials."""
+    if authority is None:
+        return transports
+    return {
+        name: ListingTransport(transport, authority, name) if name in authority.terms else transport
+        for name, transport in transports.items()
+    }
+
+
+def _terms(configuration: Configuration) -> dict[str, UpstreamTerms]:
+    found: dict[str, UpstreamTerms] = {}
+    for name, upstream in configuration.upstreams.items():
+        credential = upstream.credential
+        if not isinstance(credential, LeasedCredential):
+            continue
+        is_minted = isinstance(credential, GatewayCredential)
+        found[name] = UpstreamTerms(
+            broker=OWN if is_minted else credential.broker,
+            kind=credential.kind,
+            audience=upstream.audience,
+            scopes=credential.scopes,
+            bind=credential.bind if is_minted else "task",
+            longest=None if credential.ttl is None else _seconds(credential.ttl),
+            hands_over=credential.hand_over is not None,
+        )
+    return found
+
+
+def _mint(parts: DeskParts) -> Mint:
+    configuration = parts.configuration
+    return Mint(parts.keys.access, configuration.authority.issuer or configuration.base_url)
+
+
+def _leases(parts: AuthorityParts, store: LeaseStore, brokers: Mapping[str, Broker]) -> Leases:
+    gateway, fingerprints = parts.gateway, parts.inspector.detector.fingerprints
+    keeps_values = gateway.configuration.authority.leases.keep == "sealed"
+    register, record = LeaseRegister(), LeaseRecord(store, gateway.journal.append, keeps_values=keeps_values)
+    stuck_after = _seconds(gateway.configuration.authority.stuck_after)
+
+    def is_open(task: str, now: float) -> bool:
+        return task.startswith(MESSAGES) or task == CATALOGUE or gateway.history.tasks.is_open(task, now)
+
+    def hold(lease: Lease, credential: Credential) -> None:
+        parts.live.hold(lease.id, credential.secrets(), lease.audience)
+
+    def note_end(lease: Lease, seconds: float) -> None:
+        parts.live.release(lease.id)
+        parts.metrics.lease_ended(lease.broker, lease.state, seconds)
+
+    async def withdraw(lease: Lease) -> bool | None:
+        server = parts.upstreams.get(lease.upstream)
+        return await server.withdraw(lease.id) if isinstance(server, StdioUpstream) else None
+
+    def ender(now: Callable[[], float]) -> Ender:
+        return Ender(register, brokers, record, now=now, stuck_after=stuck_after, on_end=note_end, withdraw=withdraw)
+
+    hooks = LeaseHooks(
+        clock=gateway.clock,
+        is_open=is_open,
+        fingerprint=fingerprints.of,
+        on_issued=hold,
+        on_ending=parts.signals.answers.end_lease,
+        is_barred=partial(_is_barred, parts),
+    )
+    return Leases(register, brokers, record, ender, hooks)
+
+
+def _is_barred(parts: AuthorityParts, request: LeaseRequest) -> bool:
+    """Return whether nothing may be lent for a request: its login was ended, or an operator has stopped it."""
+    is_stopped = parts.stops.register.find(request.principal, request.upstream, request.task) is not None
+    return is_stopped or parts.signals.register.is_ended(request.principal)
+
+
+def _keep_time(stack: AsyncExitStack, leases: Leases, parts: AuthorityParts) -> None:
+    """Sweep the leases every second. End all of them when the journal has failed for too long."""
+    gateway = parts.gateway
+    outage = _seconds(gateway.configuration.authority.journal_outage)
+    down_since = list[float]()
+
+    async def sweep() -> None:
+        await asyncio.sleep(_SWEEP_SECONDS)
+        gateway.history.tasks.forget(gateway.clock())
+        parts.live.forget()
+        await leases.sweep()
+        if gateway.journal.problem() is None:
+            down_since.clear()
+            await leases.catch_up()
+            return
+        down_since[:] = [*down_since, leases.now()][:1]
+        if leases.now() - down_since[0] >= outage:
+            leases.end_all(lambda _lease: True, "journal-outage")
+
+    stack.push_async_callback(Job.begin_repeating(sweep, "leases").stop)
+
+
+async def _drain(leases: Leases) -> None:
+    """End all leases. The next start goes on with the rest. Raises `LeasesLeftOpen` if an issuer owes a proof."""
+    left = [lease for lease in await leases.drain(_DRAIN_SECONDS) if not lease.waits]
+    for lease in left:
+        log.error(
+            "lease.open-at-stop", id=lease.id, broker=lease.broker, upstream=lease.upstream, problem=lease.problem
+        )
+    if left:
+        brokers = ", ".join(sorted({lease.broker for lease in left}))
+        count = "1 lease is" if len(left) == 1 else f"{len(left)} leases are"
+        raise LeasesLeftOpen(
+            f"the gateway has stopped, and {count} not proven to have ended (brokers: {brokers})",
+            "start it again when they answer: it goes on to end them; the log names each as lease.open-at-stop",
+        )
+
+
+def _seconds(duration: timedelta) -> float:
+    return duration.total_seconds()
+
+
+def _new_id() -> str:
+    return f"lease-{secrets.token_hex(12)}"

@@ -1,0 +1,97 @@
+"""The console, made from the configuration."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Final
+
+from gateway.base.concurrency.background import Job
+from gateway.config import keys
+from gateway.identity.login import LoginClient, LoginProvider, LoginSeal
+from gateway.record.journal.entry_index import EntryIndex
+from gateway.surfaces.app.control import find_accounts
+from gateway.surfaces.console.application import Console, find_navigation
+from gateway.surfaces.console.events import render_region
+from gateway.surfaces.console.feed import Feed
+from gateway.surfaces.console.links import add_operations
+from gateway.surfaces.console.parts import ConsoleParts
+from gateway.surfaces.console.rendering import Templates
+from gateway.surfaces.console.sessions import LinkRegister, SessionRegister
+
+if TYPE_CHECKING:
+    from gateway.calls.composition import Gateway
+    from gateway.config import Configuration
+    from gateway.config.console import ConsoleSettings
+
+
+_LOOK_SECONDS: Final = 1.0
+
+
+async def open_console(
+    stack: AsyncExitStack, configuration: Configuration, settings: ConsoleSettings, gateway: Gateway
+) -> Console:
+    """Open the console until the stack ends. Raises `ConfigurationError`."""
+    provider = _provider(configuration, settings, gateway)
+    if provider is not None:
+        stack.push_async_callback(provider.aclose)
+    sessions = SessionRegister(
+        lifetime=settings.lifetime.total_seconds(),
+        idle=settings.idle.total_seconds(),
+        limit=settings.sessions,
+        monotonic=gateway.monotonic,
+    )
+    feed = Feed(lambda view: render_region(parts, view))
+    journal_key = keys.read_chain(configuration)
+    if gateway.people is not None:
+        stack.callback(gateway.people.desk.watch(lambda _approval: feed.tell("approvals")))
+    stack.push_async_callback(_watch_journal(gateway, feed).stop)
+    parts = ConsoleParts(
+        configuration=configuration,
+        settings=settings,
+        gateway=gateway,
+        sessions=sessions,
+        links=LinkRegister(monotonic=gateway.monotonic),
+        templates=Templates(),
+        seal=LoginSeal(secrets.token_bytes(32)),
+        provider=provider,
+        navigation=find_navigation(gateway),
+        feed=feed,
+        journal_key=journal_key,
+        index=EntryIndex(configuration.journal.path, journal_key),
+    )
+    stack.callback(parts.index.close)
+    accounts = find_accounts(configuration)
+    if provider is None:
+        add_operations(gateway.control, parts, accounts)
+    return Console(parts, accounts)
+
+
+def _watch_journal(gateway: Gateway, feed: Feed) -> Job:
+    """Tell the open pages of decisions about new entries, at most once a second. Calls do not know of these pages."""
+    told = [gateway.journal.entries]
+
+    async def look() -> None:
+        await asyncio.sleep(_LOOK_SECONDS)
+        if told != [entries := gateway.journal.entries]:
+            told[:] = [entries]
+            feed.tell("decisions", "tasks")
+
+    return Job.begin_repeating(look, "console")
+
+
+def _provider(configuration: Configuration, settings: ConsoleSettings, gateway: Gateway) -> LoginProvider | None:
+    login = settings.login
+    if login is None:
+        return None
+    client = LoginClient(
+        issuer=login.issuer,
+        client_id=login.client_id,
+        secret=None if login.client_secret is None else login.client_secret.get_secret_value(),
+        redirect_uri=f"{configuration.base_url}/console/login/callback",
+        scopes=login.scopes,
+        groups_claim=login.groups_claim,
+        max_age=settings.lifetime.total_seconds(),
+    )
+    return LoginProvider(client, clock=gateway.clock)

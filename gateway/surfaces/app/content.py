@@ -1,0 +1,132 @@
+"""Inspection of calls and results, and the form of their content in the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import structlog
+
+from gateway.base.keys.subkeys import subkey
+from gateway.calls.pipeline.record import ArgumentsForm
+from gateway.config import Configuration
+from gateway.inspection.credentials import ruleset
+from gateway.inspection.credentials.calls import CredentialIndex
+from gateway.inspection.credentials.detect import Detector, detectors
+from gateway.inspection.credentials.fingerprint import Fingerprints
+from gateway.inspection.credentials.known_spots import KnownSpots
+from gateway.inspection.credentials.live_values import LiveValues
+from gateway.inspection.credentials.origins import KnownOrigins
+from gateway.inspection.credentials.suppressions import Suppression, Suppressions, unknown
+from gateway.inspection.destinations.directory_files import load
+from gateway.inspection.inspector import Inspector
+from gateway.inspection.schemas import ToolSchemas
+from gateway.model.target import Target
+from gateway.record.journal.records import ResultRecord
+from gateway.record.journal.redaction import Spots, concealed_with, together
+from gateway.record.journal.writer import Journal
+from gateway.record.telemetry.metrics import Metrics
+from gateway.upstreams.catalogue.labels import selects_records
+from gateway.upstreams.stdio.stderr import LONGEST_LINE
+
+log = structlog.get_logger("gateway")
+
+
+def inspector(configuration: Configuration, key: bytes, metrics: Metrics) -> Inspector:
+    detector = Detector(ruleset.load(*configuration.inspection.rules), Fingerprints(subkey(key, "credentials")))
+    directory = load(configuration.directory.entries, configuration.directory.files)
+    if directory:
+        log.info("directory.loaded", entries=len(directory))
+    suppressions = _suppressions(configuration, detector, metrics)
+    own_domains = configuration.history.own_domains
+    records = any(selects_records(upstream.tools.values()) for upstream in configuration.upstreams.values())
+    return Inspector(subkey(key, "content"), detector, suppressions, directory, own_domains, records)
+
+
+def _suppressions(configuration: Configuration, detector: Detector, metrics: Metrics) -> Suppressions:
+    """Make the suppressions of the configuration. The gateway counts each use and logs the first. At the start it logs
+    each suppression without effect."""
+    rules, told = configuration.inspection.suppressions, set[int]()
+    names = detectors(detector.ruleset)
+    for number, rule in enumerate(rules):
+        if (problem := unknown(rule.detector, names)) is not None:
+            log.warning("credential.suppression-unused", number=number, problem=problem)
+
+    def used(number: int, target: Target) -> None:
+        metrics.suppressed.labels(target.upstream).inc()
+        if number not in told:
+            told.add(number)
+            rule = rules[number]
+            log.info("credential.suppressed", upstream=target.upstream, number=number, until=str(rule.until))
+
+    return Suppressions(
+        [Suppression(rule.upstream, rule.ends, rule.tool, rule.detector, rule.pointer) for rule in rules], used
+    )
+
+
+def stderr_concealer(
+    configuration: Configuration, inspector: Inspector, origins: KnownOrigins, live: LiveValues
+) -> Callable[[str], Callable[[str, str], str]]:
+    """Return, by the name of a stdio upstream, the concealment of a line on the standard error of a caller's process.
+    The credentials are known by their form, from the environment of the process, or from results shown to the caller. Live
+    values of the gateway are concealed too.
+    """
+
+    def of_upstream(upstream: str) -> Callable[[str, str], str]:
+        of = inspector.detector.fingerprints
+        values = [value.get_secret_value() for value in configuration.upstreams[upstream].env.values()]
+        own = CredentialIndex({of.of(value): of.shingles(value) for value in values if len(value) >= _SHORTEST_SECRET})
+
+        def conceal(owner: str, line: str) -> str:
+            shown = origins.of(owner)
+            known = KnownSpots(inspector.detector, (own,) if shown is None else (own, shown.index), live=live)
+            return concealed_with(together(inspector.spots, known), line, _LONGEST_LINE)
+
+        return conceal
+
+    return of_upstream
+
+
+_SHORTEST_SECRET: Final = 4
+"""Characters of a value of an environment that may be a secret."""
+_LONGEST_LINE: Final = 2 * LONGEST_LINE
+"""Characters of a line with marks in the place of credentials, before it is cut."""
+
+
+def holds_credential(detector: Detector, origins: KnownOrigins, live: LiveValues, owner: str, text: str) -> bool:
+    """Return whether a text holds a credential: by its form, shown to the caller `owner`, or as a live value of the gateway."""
+    if detector.whole_hits(text.encode("utf-8", "surrogatepass")):
+        return True
+    shown = origins.of(owner)
+    return KnownSpots(detector, () if shown is None else (shown.index,), live=live).holds_any([text])
+
+
+def arguments_form(configuration: Configuration, journal: Journal, spots: Spots) -> ArgumentsForm:
+    return ArgumentsForm(configuration.journal.arguments, journal.fingerprint_key, spots)
+
+
+def result_record(configuration: Configuration, journal: Journal, spots: Spots) -> Callable[[], ResultRecord | None]:
+    match configuration.journal.results:
+        case "none":
+            return lambda: None
+        case "digest":
+            return partial(ResultRecord, journal.fingerprint_key)
+        case "full":
+            return partial(ResultRecord, journal.fingerprint_key, spots)
+
+
+def added_headers(configuration: Configuration) -> dict[str, frozenset[bytes]]:
+    """Return the names of the callers' headers that the operator lets through, by upstream."""
+    return {
+        name: frozenset(header.encode() for header in upstream.headers)
+        for name, upstream in configuration.upstreams.items()
+        if upstream.headers
+    }
+
+
+def tool_schemas(configuration: Configuration) -> ToolSchemas:
+    """Return the checks of arguments and results."""
+    return ToolSchemas(
+        {name for name, upstream in configuration.upstreams.items() if upstream.additional_arguments == "pass"}
+    )

@@ -1,0 +1,135 @@
+"""The history of tasks: restored at the start, written down now and then and at the end, and forgotten with age."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Final
+
+import structlog
+
+from gateway.base.concurrency.background import Job
+from gateway.calls.binding.ownership import Ownership
+from gateway.calls.binding.vault import Vault
+from gateway.config import Configuration
+from gateway.history import History, Store, build_history, lost_end, rebuild, restore, rewind, snapshot
+from gateway.history.task_history import TaskHistory
+from gateway.inspection.credentials.calls import CredentialIndex
+from gateway.inspection.credentials.detect import Detector
+from gateway.inspection.credentials.known_spots import KnownSpots
+from gateway.inspection.credentials.origins import KnownOrigins
+from gateway.model.errors import HistoryError, StoreError
+from gateway.record.journal.redaction import concealed_with
+from gateway.record.journal.verified_entries import entries
+from gateway.surfaces.app.people import ApprovalRegisters, DeskParts
+from gateway.surfaces.app.restored_approvals import RestoredApprovals
+
+log = structlog.get_logger("gateway")
+
+_HOUSEKEEPING_SECONDS: Final = 60.0
+_GOAL_LENGTH: Final = 8192
+"""Characters of a task's goal that the journal keeps, without what looks like a credential."""
+
+
+def open_history(
+    configuration: Configuration,
+    origins: KnownOrigins,
+    detector: Detector,
+    vault: Vault,
+    clock: Callable[[], float],
+) -> History:
+    """Return an empty history. The end of a task takes its handles from the vault."""
+    conceal = partial(_conceal_goal, origins, detector)
+    history = build_history(configuration.history, clock=clock, conceal=conceal, origins=origins)
+    history.tasks.subscribe(lambda task_id, _how: vault.drop(task_id))
+    return history
+
+
+def _conceal_goal(origins: KnownOrigins, detector: Detector, goal: str, kept: TaskHistory) -> str:
+    """Return a goal without credentials: by their form, and as known to this or another task of the caller."""
+    shown = origins.of(kept.owner)
+    indexes = [] if shown is None else [shown.index]
+    if kept.state is not None and kept.state.shingles:
+        indexes.append(CredentialIndex(kept.state.shingles))
+    return concealed_with(KnownSpots(detector, indexes), goal, _GOAL_LENGTH)
+
+
+async def open_memory(parts: DeskParts, registers: ApprovalRegisters | None = None) -> Callable[[], Awaitable[None]]:
+    """Restore history, open questions and endorsements from the stores and the journal of the gateway before this one.
+
+    Returns a function to write both down. Raises `JournalError` for a changed journal: a task would seem to have done
+    less than in truth.
+    """
+    configuration, keys, _, journal, history, clock, *_ = parts
+    store = Store(configuration.state / "history", keys.snapshots)
+    restored = restore(history, store)
+    if restored.problem is not None:
+        log.error("history.snapshot-unused", problem=restored.problem.message)
+    approvals = None if registers is None else await RestoredApprovals.load(registers)
+    after = restored.seq if approvals is None else min(restored.seq, approvals.seq)
+    recorded = entries(configuration.journal.path, key=keys.chain, journal=restored.journal, after=after)
+    rebuilt = rebuild(history, recorded if approvals is None else approvals.follow(recorded), restored)
+    if approvals is not None:
+        await approvals.resume(rebuilt.journal or "", journal.entries)
+    lost = lost_end(history, restored, rebuilt, journal.taken_up)
+    rewind(history, journal.taken_up)
+    if lost is not None:
+        log.error("history.journal-cut", problem="the journal ended before the snapshots of history", **lost)
+        await journal.append("cut", lost)
+        if registers is not None:
+            await registers.desk.withdraw_all("journal-cut")
+            await registers.endorsements.withdraw_all("journal-cut")
+    log.info("history.rebuilt", tasks=len(history.tasks), events=rebuilt.events)
+
+    async def write_down() -> None:
+        try:
+            replaced = await snapshot(history, store, lambda: (rebuilt.journal or "", journal.entries))
+            if replaced is not None:
+                log.error("history.snapshot-replaced", problem=replaced.message)
+            history.states.shed(clock())
+            if registers is not None:
+                place = (rebuilt.journal or "", journal.entries)
+                await registers.desk.sweep(place)
+                await registers.endorsements.sweep(place)
+        except StoreError as error:
+            log.error("approvals.unsaved", problem=error.message)  # noqa: TRY400 - the message says it all
+        except HistoryError as error:
+            # The journal has everything: the next start only takes longer.
+            log.error("history.snapshot-failed", problem=error.message)  # noqa: TRY400 - the message says it all
+
+    await write_down()
+    return write_down
+
+
+def forget(owned: tuple[Ownership, ...], vault: Vault, history: History, clock: Callable[[], float]) -> None:
+    """Remove expired entries of all memories. A job calls this, so an idle gateway frees memory too."""
+    for each in owned:
+        each.expire()
+    vault.retain(partial(history.tasks.is_open, now=clock()))
+
+
+async def keep_memory(
+    stack: AsyncExitStack, parts: DeskParts, registers: ApprovalRegisters | None, *chores: Callable[[], None]
+) -> None:
+    """Restore the memory of the gateway before this one, and write the memory down again and again until the stack
+    ends.
+
+    Raises `JournalError` as `open_memory` does.
+    """
+    write_down = await open_memory(parts, registers)
+    stack.push_async_callback(write_down)
+    keep_house(stack, write_down, *chores)
+
+
+def keep_house(stack: AsyncExitStack, memory: Callable[[], Awaitable[None]], *chores: Callable[[], None]) -> None:
+    """Do the chores and write the memory down again and again. The stack ends this before it writes for the last time."""
+
+    async def do_chores() -> None:
+        await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+        for chore in chores:
+            chore()
+        await memory()
+
+    stack.push_async_callback(Job.begin_repeating(do_chores, "housekeeping").stop)

@@ -1,0 +1,206 @@
+"""The desk of approvals, made from the configuration, with its clockwork."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import structlog
+
+from gateway.authority.approvals import Desk, Times
+from gateway.authority.approvals.channels.building import build_channels
+from gateway.authority.approvals.channels.notifier import Notifier
+from gateway.authority.approvals.channels.sender import Timing
+from gateway.authority.approvals.endorsements import Endorsements
+from gateway.authority.approvals.model import Question
+from gateway.authority.approvals.office import Office
+from gateway.authority.approvals.operations import add_operations
+from gateway.authority.approvals.seal import TicketSeal
+from gateway.authority.approvals.store import ApprovalStore, EndorsementStore
+from gateway.base.concurrency.background import Job
+from gateway.base.keys.subkeys import subkey
+from gateway.calls.pipeline.people import Approvers, People
+from gateway.calls.pipeline.record import held_credentials
+from gateway.calls.response.completion_notices import CompletionNotices
+from gateway.identity.identities import Identities
+from gateway.model.errors import GatewayError
+from gateway.record.journal.records import record_arguments
+from gateway.surfaces.app.control import find_admission
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.base.control.operations import Control
+    from gateway.base.store.records import SealedStore
+    from gateway.config import Configuration
+    from gateway.config.keys import Keys
+    from gateway.history import History
+    from gateway.model.call import Call
+    from gateway.model.caller import Principal
+    from gateway.model.facts import SessionFacts
+    from gateway.model.wire import JsonObject
+    from gateway.record.journal.redaction import KnownCredentials, Spots
+    from gateway.record.journal.writer import Journal
+
+log = structlog.get_logger("gateway")
+
+_SWEEP_SECONDS: Final = 1.0
+
+
+class DeskParts(NamedTuple):
+    """The parts of the gateway for the desk."""
+
+    configuration: Configuration
+    keys: Keys
+    store: SealedStore
+    journal: Journal
+    history: History
+    clock: Callable[[], float]
+    monotonic: Callable[[], float]
+    control: Control
+
+
+class ApprovalRegisters(NamedTuple):
+    """The people's answers kept over a restart: open questions, and recurring values."""
+
+    desk: Desk
+    endorsements: Endorsements
+
+
+def build_registers(parts: DeskParts) -> ApprovalRegisters | None:
+    """Return the registers of approvals, `None` if nobody is configured to approve calls."""
+    settings = parts.configuration.approvals
+    if settings is None:
+        return None
+    append = parts.journal.append
+    times = Times(*(each.total_seconds() for each in (settings.pending, settings.grant, settings.hold)))
+    desk = Desk(
+        times,
+        ApprovalStore(parts.store),
+        append=append,
+        clock=parts.clock,
+        monotonic=parts.monotonic,
+        has_ended=partial(_has_ended, parts.history),
+    )
+    endorsements = Endorsements(
+        EndorsementStore(parts.store),
+        key=subkey(parts.keys.chain, "endorsed values"),
+        append=append,
+        clock=parts.clock,
+        monotonic=parts.monotonic,
+    )
+    return ApprovalRegisters(desk, endorsements)
+
+
+def _has_ended(history: History, question: Question, now: float) -> bool:
+    """Return whether the task of a question is over. An implicit task is over if somebody ended it, not by its time."""
+    if question.outlives_task:
+        return history.tasks.was_ended(question.task)
+    return not history.tasks.is_open(question.task, now)
+
+
+async def open_people(
+    stack: AsyncExitStack,
+    parts: DeskParts,
+    registers: ApprovalRegisters | None,
+    spots: Spots,
+    is_ended: Callable[[Principal], bool] | None,
+) -> People | None:
+    """Open the desk until the stack ends: its clockwork, its operations, and the way to it for calls; `None` without registers.
+    A person whose login `is_ended` cannot approve over HTTP.
+
+    Raises `ConfigurationError`.
+    """
+    if registers is None:
+        return None
+    desk, endorsements = registers
+    configuration, journal, history = parts.configuration, parts.journal, parts.history
+
+    async def end_task(task_id: str) -> bool:
+        kept = history.tasks.find(task_id)
+        if kept is None or kept.status(desk.now()) != "open":
+            return False
+        await journal.append("task", history.tasks.end(kept.task, "cancelled"))
+        return True
+
+    keep_time(stack, desk, endorsements)
+    page_url = f"{configuration.base_url}/approvals"
+    start_channels(stack, parts, desk, page_url)
+    office = Office(desk, endorsements, end_task)
+    add_operations(parts.control, office)
+    return People(
+        desk,
+        endorsements,
+        office,
+        TicketSeal(subkey(parts.keys.sessions, "approvals"), os.urandom),
+        page_url,
+        _describer(journal, spots),
+        CompletionNotices(desk),
+        find_admission(configuration),
+        approvers=await _approvers(stack, configuration, parts.clock, is_ended),
+    )
+
+
+def start_channels(stack: AsyncExitStack, parts: DeskParts, desk: Desk, page_url: str) -> None:
+    """Tell people of questions until the stack ends. Raises `ConfigurationError`."""
+    settings = parts.configuration.approvals
+    channels = () if settings is None else build_channels(settings, parts.clock)
+    if settings is None or not channels:
+        return
+    timing = Timing(time.monotonic, asyncio.sleep, random.random)
+    notifier = Notifier(desk, channels, page_url, timing, has_watchers=settings.has_watchers)
+    stack.push_async_callback(notifier.stop)
+    notifier.start()
+
+
+async def _approvers(
+    stack: AsyncExitStack,
+    configuration: Configuration,
+    clock: Callable[[], float],
+    is_ended: Callable[[Principal], bool] | None,
+) -> Approvers | None:
+    """Return the identities of approvers over HTTP, with their keys loaded; `None` without any."""
+    identity = None if configuration.approvals is None else configuration.approvals.people
+    if identity is None:
+        return None
+    identities = Identities.build_approvers(configuration, identity, clock=clock, is_ended=is_ended)
+    await identities.start()
+    stack.push_async_callback(identities.stop)
+    return Approvers(identities, identity.assurance)
+
+
+def keep_time(stack: AsyncExitStack, desk: Desk, endorsements: Endorsements) -> None:
+    """End questions and endorsements whose time is over, again and again, until the stack ends."""
+
+    async def sweep() -> None:
+        await asyncio.sleep(_SWEEP_SECONDS)
+        try:
+            await desk.sweep()
+            await endorsements.sweep()
+        except GatewayError as error:
+            log.warning("approvals.unswept", problem=error.message)
+
+    stack.push_async_callback(Job.begin_repeating(sweep, "approvals").stop)
+
+
+def _describer(
+    journal: Journal, spots: Spots
+) -> Callable[[Call, SessionFacts, KnownCredentials | None, bool], JsonObject]:
+    """Return the description of arguments for people. The description has no credentials, and is the same for each
+    setting of the journal."""
+    record = partial(record_arguments, mode="full", key=journal.fingerprint_key, spots=spots)
+
+    def describe(
+        call: Call,
+        facts: SessionFacts,
+        known: KnownCredentials | None,
+        has_pieces: bool,  # noqa: FBT001 - called in one place
+    ) -> JsonObject:
+        return record(call.arguments, known=known, held=None if has_pieces else held_credentials(facts))
+
+    return describe

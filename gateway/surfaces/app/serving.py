@@ -1,0 +1,166 @@
+"""Serving, from the first signal handler to the last line of the log."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import ssl
+import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from gateway.base import free_memory
+from gateway.calls.composition import Gateway
+from gateway.config import Configuration
+from gateway.inspection.words import native
+from gateway.inspection.words.native import REMEDY, choose
+from gateway.surfaces.app.assembly import open_gateway
+from gateway.surfaces.app.stopping import Stopping
+from gateway.surfaces.pages import PROBES, build_pages
+from gateway.wire.http.edge import Edge, Handlers
+from gateway.wire.http.server import Server, tls_context
+
+if TYPE_CHECKING:
+    from gateway.surfaces.console.application import Console
+
+log = structlog.get_logger("gateway")
+
+_YOUNG_OBJECTS: Final = 10_000
+"""Container objects that are made before the collector looks for cycles among them: some twenty calls' worth."""
+_TURN_SECONDS: Final = 0.0005
+"""How long another thread may run while the event loop waits for its turn, some three times a turn. Ten times as long by
+default."""
+_CUT_OFF_SECONDS: Final = 5.0
+"""How long the calls that the end of the drain cut off may take to be settled."""
+
+
+async def run(
+    configuration: Configuration,
+    *,
+    on_ready: Callable[[], None] = lambda: None,
+    on_link: Callable[[str], None] = lambda _link: None,
+) -> None:
+    """Serve until SIGTERM, SIGINT or SIGHUP. Raises `GatewayError` when the gateway cannot start.
+
+    `on_link` is called before `on_ready` with a one-time link to the console, if people log in by links.
+    """
+    sys.setswitchinterval(_TURN_SECONDS)
+    _bind_core(configuration)
+    stopping = Stopping()
+
+    def ready() -> None:
+        stopping.note_start()
+        on_ready()
+
+    with stopping.hear_signals():
+        try:
+            async with open_gateway(configuration) as gateway, AsyncExitStack() as stack:
+                console = await _open_console(stack, configuration, gateway)
+                free_memory.give_back()
+                await serve(configuration, gateway, console, on_ready=ready, on_link=on_link)
+        except asyncio.CancelledError:
+            if not stopping.told:
+                raise
+            log.info("stopped", problem="it was told to stop before it listened")
+
+
+def _bind_core(configuration: Configuration) -> None:
+    """Use the native core or Python, as configured, before any part is made. Raises `ConfigurationError`."""
+    choice = choose(configuration.core)
+    native.bind(choice)
+    log.info("core.chosen", core=choice.name)
+    if choice.unfit is not None:
+        log.warning("core.unfit", problem=choice.unfit, remedy=REMEDY)
+
+
+async def _open_console(stack: AsyncExitStack, configuration: Configuration, gateway: Gateway) -> Console | None:
+    """Open the console until the stack ends; `None` if the configuration has none. Raises `ConfigurationError`."""
+    if configuration.console is None:
+        return None
+    from gateway.surfaces.app.console import open_console  # noqa: PLC0415 - Jinja2 takes memory, for gateways with a console
+
+    return await open_console(stack, configuration, configuration.console, gateway)
+
+
+async def serve(
+    configuration: Configuration,
+    gateway: Gateway,
+    console: Console | None,
+    *,
+    on_ready: Callable[[], None],
+    on_link: Callable[[str], None],
+) -> None:
+    """Listen, until told to stop; then let the calls in flight end."""
+    draining = asyncio.Event()
+    edge = build_edge(configuration, gateway, draining.is_set, console)
+    gateway.metrics.observe_in_flight(lambda: edge.in_flight)
+    gateway.metrics.observe_streams(lambda: edge.streams)
+    gateway.policy.on_change(edge.announce_changed_lists)
+    gateway.catalogue.on_pinned(edge.announce_changed_lists)
+
+    def stop() -> None:
+        draining.set()
+        log.info(
+            "draining",
+            in_flight=edge.in_flight,
+            streams=edge.streams,
+            delay=configuration.limits.drain_delay.total_seconds(),
+        )
+
+    def drain() -> None:
+        log.info("closed", in_flight=edge.in_flight, streams=edge.streams)
+        edge.drain()
+        if console is not None:
+            console.parts.feed.close()
+        if gateway.people is not None:
+            gateway.people.desk.end_waits()
+        if gateway.user_connections is not None:
+            gateway.user_connections.office.end_waits()
+
+    def ready() -> None:
+        _settle_memory()
+        log.info("listening", listen=configuration.listen, url=configuration.base_url)
+        gateway.catalogue.retry()
+        link = None if console is None else console.link()
+        if link is not None:
+            on_link(link)
+        on_ready()
+
+    server = Server(edge, configuration, tls=_tls(configuration), on_ready=ready, on_stop=stop, on_drain=drain)
+    await server.run_until_stopped()
+    await edge.ended(_CUT_OFF_SECONDS)
+    log.info("stopped", journal_head=gateway.journal.head)
+
+
+def build_edge(
+    configuration: Configuration, gateway: Gateway, is_draining: Callable[[], bool], console: Console | None = None
+) -> Edge:
+    """Return the HTTP edge, with MCP and all pages behind it."""
+    routes = () if console is None else console.routes
+    handlers = Handlers(
+        mcp=gateway.pipeline.handle,
+        pages=build_pages(configuration, gateway, is_draining=is_draining, more=routes),
+        probes=PROBES,
+        refuse=gateway.pipeline.refuser.refuse_early,
+    )
+    return Edge(configuration, handlers)
+
+
+def _settle_memory() -> None:
+    """Take the objects made at start-up out of the garbage collector's sight. Code, configuration and policy live as
+    long as the process; collecting over these again and again took a tenth of every call. Memory freed by start-up goes
+    back to the system: glibc would keep the memory (malloc_trim(3)), others have no such call."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def _tls(configuration: Configuration) -> ssl.SSLContext | None:
+    return None if configuration.tls is None else tls_context(configuration.tls)

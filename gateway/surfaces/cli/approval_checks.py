@@ -1,0 +1,102 @@
+"""Findings about people: the approvers, the channels to them, and the operators. No message is sent."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.authority.approvals.admission import Admission
+from gateway.authority.approvals.channels.building import build_channels
+from gateway.authority.approvals.model import Person
+from gateway.base.control.line_socket import own_uid
+from gateway.model.decision import Reason
+from gateway.surfaces.cli.terminal import describe_count
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.config import Configuration
+    from gateway.config.approvals import ApprovalSettings
+
+
+class ApprovalFinding(NamedTuple):
+    """A finding in words. `is_warning`: an operator should follow `remedy`."""
+
+    found: str
+    remedy: str = ""
+    is_warning: bool = False
+
+
+def look(settings: Configuration) -> Iterator[ApprovalFinding]:
+    """Yield the configured approvers and channels. Raises `GatewayError` for an unusable channel."""
+    approvals = settings.approvals
+    if approvals is None:
+        return
+    yield _find_approvers(approvals, is_development=settings.is_development)
+    yield from _find_outsiders(approvals)
+    if settings.console is not None and settings.console.login is not None and approvals.people is None:
+        yield ApprovalFinding(
+            "nobody answers a question at the console",
+            "name the groups of approvers in approvals.people",
+            is_warning=True,
+        )
+    yield from _channels(approvals)
+
+
+def look_at_operators(settings: Configuration) -> Iterator[ApprovalFinding]:
+    """Yield the configured operators, and each account that is listed for nothing."""
+    accounts = settings.operators.accounts
+    if accounts:
+        named = ", ".join(f"{account.id} ({account.uid})" for account in accounts)
+        yield ApprovalFinding(f"over the socket: {named}, and root")
+    elif settings.console is not None and settings.console.login is None and not settings.is_development:
+        yield ApprovalFinding(
+            "root alone operates the gateway over the socket", "list accounts in operators.accounts", is_warning=True
+        )
+    if not settings.is_development and own_uid() in {account.uid for account in accounts}:
+        yield ApprovalFinding(
+            f"the account {own_uid()} runs this command; if it also runs the gateway, it operates nothing in production",
+            "list another account: servers of agents may run under the gateway's",
+            is_warning=True,
+        )
+
+
+def _find_approvers(approvals: ApprovalSettings, *, is_development: bool) -> ApprovalFinding:
+    ways = [f"{describe_count(len(approvals.peers), 'account')} over the socket"] if approvals.peers else []
+    if approvals.people is not None:
+        groups = ", ".join(approvals.people.groups)
+        ways.append(f"people of {approvals.people.issuer} in the groups {groups} over /api/approvals")
+    if is_development:
+        ways.append("the gateway's own account (development)")
+    if not ways:
+        return ApprovalFinding(
+            "nobody can answer a question", "list people under approvals.peers or approvals.people", is_warning=True
+        )
+    return ApprovalFinding(f"answers come from {', '.join(ways)}")
+
+
+def _find_outsiders(approvals: ApprovalSettings) -> Iterator[ApprovalFinding]:
+    """Yield listed accounts that are in no group of approvers, and so answer nothing."""
+    if approvals.people is None:
+        return
+    admission = Admission(approvals.people.groups)
+    for peer in approvals.peers:
+        if isinstance(admission.admit(Person(peer.id, peer.issuer, peer.groups)), Reason):
+            yield ApprovalFinding(
+                f"the account {peer.uid} ({peer.id}) of approvals.peers answers no question: it is in no group of"
+                " approvals.people.groups",
+                "give it one of these groups, or remove it",
+                is_warning=True,
+            )
+
+
+def _channels(approvals: ApprovalSettings) -> Iterator[ApprovalFinding]:
+    for settings, channel in zip(approvals.sending, build_channels(approvals, time.time), strict=True):
+        end = ", and the end of a question too" if channel.tells_end else ""
+        yield ApprovalFinding(f"channel {channel.name} ({settings.kind}) sends to {channel.place}{end}")
+    if not approvals.sending:
+        yield ApprovalFinding("no channel sends messages: people look with `opagate approvals`, or over /api/approvals")
+    elif not approvals.has_watchers:
+        yield ApprovalFinding(
+            "a question that no channel delivers ends as approval/unreachable; try `opagate approvals test`"
+        )

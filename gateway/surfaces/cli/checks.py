@@ -1,0 +1,494 @@
+"""The checks of `opagate check`. Each looks at a part by itself, so a failure does not hide the others."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from cryptography import x509
+
+from gateway import config
+from gateway.base.keys.subkeys import key_id
+from gateway.calls.pipeline.context import SUPPORTED_OBLIGATIONS
+from gateway.config import keys
+from gateway.identity.identities import Identities
+from gateway.inspection.credentials import ruleset, suppressions
+from gateway.inspection.credentials.detect import detectors
+from gateway.inspection.destinations import directory_files
+from gateway.inspection.words.native import choose
+from gateway.model.errors import ConfigurationError, GatewayError
+from gateway.model.target import Pin
+from gateway.policy.folder import folders
+from gateway.policy.folder.folders import PolicyFolders
+from gateway.policy.folder.problems import DATA_FILES, GRANTS, DataFile
+from gateway.policy.opa.client import OpaClient
+from gateway.policy.policy import Policy
+from gateway.record.journal import recovery, storage
+from gateway.record.journal.chain import Chain
+from gateway.record.telemetry import logs
+from gateway.surfaces.cli import (
+    approval_checks,
+    catalogue,
+    compiled_checks,
+    credential_checks,
+    grant_checks,
+    isolation_checks,
+    package_checks,
+    signal_checks,
+)
+from gateway.surfaces.cli.terminal import describe_count, describe_revision
+from gateway.upstreams.catalogue import lockfile
+from gateway.upstreams.catalogue.pins import name_of_definition
+from gateway.wire.http.server import tls_context
+
+if TYPE_CHECKING:
+    from gateway.config import Configuration, OpaEngine, PolicySettings, TaskLimit, TlsSettings
+    from gateway.model.target import Target
+    from gateway.surfaces.cli.approval_checks import ApprovalFinding
+    from gateway.upstreams.catalogue.catalogue import UpstreamStatus
+
+_SOON_DAYS: Final = 21
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """A checked subject with its result, for people. `remedy` is empty if there is nothing to do. `lines` are output of
+    a tried program."""
+
+    state: Literal["ok", "warn", "fail"]
+    what: str
+    found: str
+    remedy: str = ""
+    lines: tuple[str, ...] = ()
+
+
+def as_json(finding: CheckResult) -> dict[str, Any]:
+    return asdict(finding)
+
+
+async def run(path: Path) -> list[CheckResult]:
+    """Look at everything named in the configuration file."""
+    logs.configure("console", "critical")
+    try:
+        settings = config.load(path)
+    except config.InvalidSettings as error:
+        return [CheckResult("fail", "configuration", problem) for problem in error.problems]
+    except ConfigurationError as error:
+        return [_describe_failure("configuration", error)]
+    found = [CheckResult("ok", "configuration", f"{path} is valid")]
+    found += [*_core(settings), *_check_address(settings), *_tls(settings.tls)]
+    found += [item async for item in _identity(settings)]
+    found += [item async for item in _policy(settings)]
+    found += [
+        *_inspection(settings),
+        *_directory(settings),
+        *_lock(settings),
+        *_approvals(settings),
+    ]
+    found += [_write_finding("operators", each) for each in approval_checks.look_at_operators(settings)]
+    found += [_write_finding("packages", each) for each in package_checks.look(settings)]
+    found += [_write_finding("credentials", each) for each in credential_checks.look(settings)]
+    found += _isolation(settings)
+    found += [item async for item in _signals(settings)]
+    grants = _grants(settings)
+    if settings.policy.engine.kind == "embedded":
+        found += [_describe_warning(item) for item in grant_checks.warnings(grants, list(settings.upstreams))]
+    found += [item async for item in _upstreams(settings, grants)]
+    return [*found, *_journal(settings)]
+
+
+# --- parts -------------------------------------------------------------------------------------------
+
+
+def _core(settings: Configuration) -> Iterator[CheckResult]:
+    try:
+        choice = choose(settings.core)
+    except ConfigurationError as error:
+        yield _describe_failure("core", error)
+        return
+    if choice.core is not None:
+        yield CheckResult("ok", "core", "the native core is installed and fits")
+
+
+def _check_address(settings: Configuration) -> Iterator[CheckResult]:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        socket.create_server((settings.host, settings.port), family=family).close()
+    except OSError as error:
+        yield CheckResult(
+            "warn",
+            "listen",
+            f"{settings.listen}: {os.strerror(error.errno) if error.errno else error}",
+            "fine if the gateway is running; else stop what uses it",
+        )
+    else:
+        yield CheckResult("ok", "listen", f"{settings.listen} is free; callers use {settings.base_url}")
+
+
+def _tls(settings: TlsSettings | None) -> Iterator[CheckResult]:
+    if settings is None:
+        return
+    try:
+        tls_context(settings)
+        certificate = x509.load_pem_x509_certificate(settings.certificate.read_bytes())
+    except GatewayError as error:
+        yield _describe_failure("tls", error)
+        return
+    left = certificate.not_valid_after_utc - datetime.now(UTC)
+    until = f"{settings.certificate} is valid until {certificate.not_valid_after_utc:%Y-%m-%d}"
+    if left.total_seconds() < 0:
+        yield CheckResult("fail", "tls", f"{settings.certificate} has expired", "renew the certificate")
+    elif left.days < _SOON_DAYS:
+        yield CheckResult("warn", "tls", until, "renew the certificate soon")
+    else:
+        yield CheckResult("ok", "tls", until)
+
+
+async def _identity(settings: Configuration) -> AsyncIterator[CheckResult]:
+    if not settings.identity:
+        yield CheckResult("warn", "identity", "nobody can call: no identity is configured", "add one under identity")
+        return
+    try:
+        identities = Identities.build(settings, clock=time.time)
+        await identities.start()
+    except GatewayError as error:
+        yield _describe_failure("identity", error)
+        return
+    try:
+        for issuer in identities.status():
+            if issuer.ready:
+                yield CheckResult("ok", "identity", f"{issuer.issuer}: {issuer.keys} keys")
+            else:
+                problem = issuer.problem or "its keys are not known"
+                yield CheckResult(
+                    "fail", "identity", f"{issuer.issuer}: {problem}", "see that its keys can be reached from here"
+                )
+    finally:
+        await identities.stop()
+    for identity in settings.identity:
+        if identity.kind == "development" and identity.reach == "private":
+            yield CheckResult("ok", "identity", "development: callers on this machine and at private addresses")
+        elif identity.kind in {"development", "anonymous"}:
+            yield CheckResult("ok", "identity", f"{identity.kind}: callers on this machine only")
+
+
+async def _policy(settings: Configuration) -> AsyncIterator[CheckResult]:
+    section = settings.policy
+    problems = [found async for found in _own_data(section)] if section.has_files else []
+    for finding in problems:
+        yield finding
+    if problems:
+        return
+    try:
+        policy = Policy.build(section, supported=frozenset(SUPPORTED_OBLIGATIONS), clock=time.time)
+        await policy.start()
+    except GatewayError as error:
+        yield _describe_failure("policy", error)
+        return
+    status = policy.status()
+    await policy.stop()
+    if status.problem is not None or not status.ready:
+        yield CheckResult(
+            "fail", "policy", status.problem or "it is not loaded", "start OPA, or mend its bundle or its configuration"
+        )
+        return
+    yield CheckResult("ok", "policy", f"{describe_revision(status.name, status.revision)}, {status.engine} engine")
+    if section.task_limits:
+        yield CheckResult("ok", "limits", f"limits.task in force: {_describe_limits(section.task_limits)}")
+    if section.engine.kind == "opa":
+        async for finding in _opa_data(section.engine):
+            yield finding
+    else:
+        yield CheckResult("ok", "grants", f"{_place(section, GRANTS)} can be read in full")
+        for finding in _compiled(settings):
+            yield finding
+
+
+def _compiled(settings: Configuration) -> Iterator[CheckResult]:
+    try:
+        yield from (_write_finding("compiled policy", told) for told in compiled_checks.look(settings))
+    except GatewayError as error:
+        yield _describe_failure("compiled policy", error)
+
+
+def _describe_limits(limits: Mapping[str, TaskLimit]) -> str:
+    numbers = {name: limit.model_dump(exclude_none=True).items() for name, limit in limits.items()}
+    return ", ".join(
+        f"{name} " + " and ".join(f"{field} {number}" for field, number in given) for name, given in numbers.items()
+    )
+
+
+def _place(section: PolicySettings, file: DataFile) -> str:
+    own = section.grants if file is GRANTS else None
+    return str(own or PolicyFolders.configured(section).policy / file.path)
+
+
+async def _own_data(section: PolicySettings) -> AsyncIterator[CheckResult]:
+    """Yield all problems of the policy's data. Loading the policy shows its other problems."""
+    try:
+        found = await compiled_checks.find_data_problems(section)
+    except GatewayError:
+        return
+    for file, problems in found.items():
+        for problem in problems:
+            yield CheckResult("fail", file.name, f"{_place(section, file)}: {problem}", file.remedy)
+
+
+async def _opa_data(engine: OpaEngine) -> AsyncIterator[CheckResult]:
+    """Yield problems of the data in OPA. OPA takes any policy, so its data have to be checked by the person loading the
+    policy."""
+    server = OpaClient(engine)
+    try:
+        for file in DATA_FILES:
+            problems = await server.problems(file)
+            for problem in problems:
+                yield CheckResult("fail", file.name, f"in OPA: {problem}", file.remedy)
+            if not problems and file is GRANTS:
+                yield CheckResult("ok", "grants", "those in OPA can be read in full")
+    except GatewayError as error:
+        yield _describe_failure("grants", error)
+    finally:
+        await server.aclose()
+
+
+def _grants(settings: Configuration) -> grant_checks.Grants:
+    """Return the grants of the operator; of the demo's own grants, only the grants for configured upstreams."""
+    section = settings.policy
+    try:
+        found = grant_checks.read_grants(folders.read_policy(PolicyFolders.configured(section)).data)
+    except GatewayError:
+        return {}
+    own = section.path is not None or section.grants is not None
+    return found if own else {name: items for name, items in found.items() if name in settings.upstreams}
+
+
+def _describe_warning(item: grant_checks.Warned) -> CheckResult:
+    return CheckResult("warn", "grants", item.found, item.remedy)
+
+
+def _inspection(settings: Configuration) -> Iterator[CheckResult]:
+    """Yield unreadable rules, and expired or useless suppressions."""
+    section = settings.inspection
+    try:
+        names = detectors(ruleset.load(*section.rules))
+    except GatewayError as error:
+        yield _describe_failure("inspection.rules", error)
+        return
+    if section.rules:
+        yield CheckResult("ok", "inspection.rules", f"{', '.join(map(str, section.rules))} can be read in full")
+    yield from _suppressions(settings, names)
+
+
+def _directory(settings: Configuration) -> Iterator[CheckResult]:
+    section = settings.directory
+    if not section.entries and not section.files:
+        return
+    try:
+        found = directory_files.load(section.entries, section.files)
+    except GatewayError as error:
+        yield _describe_failure("directory", error)
+        return
+    yield CheckResult("ok", "directory", f"{len(found):,} people, accounts, hosts and patterns are known")
+
+
+def _approvals(settings: Configuration) -> Iterator[CheckResult]:
+    try:
+        for told in approval_checks.look(settings):
+            yield _write_finding("approvals", told)
+    except GatewayError as error:
+        yield _describe_failure("approvals", error)
+
+
+def _isolation(settings: Configuration) -> Iterator[CheckResult]:
+    for what, told in isolation_checks.look(settings):
+        yield _describe_failure(what, told) if isinstance(told, GatewayError) else _write_finding(what, told)
+
+
+async def _signals(settings: Configuration) -> AsyncIterator[CheckResult]:
+    try:
+        async for told in signal_checks.look(settings):
+            yield _write_finding("signals", told)
+    except GatewayError as error:
+        yield _describe_failure("signals", error)
+
+
+def _write_finding(what: str, told: ApprovalFinding) -> CheckResult:
+    return CheckResult("warn" if told.is_warning else "ok", what, told.found, told.remedy)
+
+
+def _suppressions(settings: Configuration, names: frozenset[str]) -> Iterator[CheckResult]:
+    from fnmatch import fnmatchcase
+
+    today = datetime.now(UTC).date()
+    for number, rule in enumerate(settings.inspection.suppressions):
+        what = f"inspection.suppressions.{number}"
+        if rule.until < today:
+            yield CheckResult(
+                "warn",
+                what,
+                f"it ended on {rule.until}: what it covered counts as a credential again",
+                "look at it once more, then give it a new date or remove it",
+            )
+        if not any(fnmatchcase(name, rule.upstream) for name in settings.upstreams):
+            yield CheckResult("warn", what, "no upstream has such a name, so it covers nothing", "correct its upstream")
+        if (problem := suppressions.unknown(rule.detector, names)) is not None:
+            yield CheckResult("warn", what, problem, "correct its detector")
+
+
+def _lock(settings: Configuration) -> Iterator[CheckResult]:
+    path, trust = settings.catalogue.lock, settings.catalogue.trust
+    try:
+        lock = lockfile.load(path)
+    except GatewayError as error:
+        yield _describe_failure("catalogue", error)
+        return
+    tools, prompts = (
+        describe_count(sum(len(lock.of(upstream, subject)) for upstream in lock.upstreams), subject)
+        for subject in ("tool", "prompt")
+    )
+    if path.exists():
+        yield CheckResult("ok", "catalogue", f"{path} pins {tools} and {prompts} (trust: {trust})")
+    elif trust == "locked":
+        yield CheckResult(
+            "warn",
+            "catalogue",
+            f"there is no {path}: no tool can be used",
+            "review the tools, then `opagate catalogue pin`",
+        )
+    else:
+        yield CheckResult("ok", "catalogue", f"{path} is written when tools are first seen (trust: first_use)")
+
+
+async def _upstreams(settings: Configuration, grants: grant_checks.Grants) -> AsyncIterator[CheckResult]:
+    if not settings.upstreams:
+        yield CheckResult(
+            "warn", "upstreams", "there are none", "add one under upstreams, or import some: `opagate init --from FILE`"
+        )
+        return
+    try:
+        async with catalogue.open_catalogue(settings) as there:
+            tools = list(catalogue.targets_of(there.catalogue, "tool"))
+            statuses = there.catalogue.status()
+    except GatewayError as error:
+        yield _describe_failure("upstreams", error)
+        return
+    for status in statuses:
+        if not status.listed:
+            yield _describe_unlisted(status, there.written.lines(status.upstream))
+            continue
+        for finding in _upstream(status, [tool for tool in tools if tool.upstream == status.upstream], settings):
+            yield finding
+    listed = {
+        status.upstream: frozenset(tool.name for tool in tools if tool.upstream == status.upstream)
+        for status in statuses
+        if status.listed
+    }
+    if settings.policy.engine.kind == "embedded":
+        for warned in grant_checks.find_unmatched(grants, listed, complete=len(listed) == len(statuses)):
+            yield _describe_warning(warned)
+
+
+def _describe_unlisted(status: UpstreamStatus, lines: tuple[str, ...]) -> CheckResult:
+    problem = status.error or "it could not be listed"
+    remedy = "see that it runs, and that url or command is right"
+    return CheckResult("fail", f"upstream {status.upstream}", problem, remedy, lines)
+
+
+def _upstream(status: UpstreamStatus, tools: list[Target], settings: Configuration) -> Iterator[CheckResult]:
+    what = f"upstream {status.upstream}"
+    yield CheckResult("ok", what, f"{describe_count(len(tools), 'tool')}, MCP {status.revision}")
+    if status.unlisted is not None:
+        yield CheckResult(
+            "warn", what, f"its prompts are kept from callers: {status.unlisted}", "mend its prompts/list"
+        )
+    changed = [name_of_definition(*named) for named, pin in status.states.items() if pin is Pin.CHANGED]
+    if changed:
+        yield CheckResult(
+            "warn",
+            what,
+            f"not as pinned, and so kept from callers: {', '.join(changed)}",
+            f"see `opagate catalogue diff {status.upstream}`",
+        )
+    unpinned = [name_of_definition(*named) for named, pin in status.states.items() if pin is Pin.UNREVIEWED]
+    if unpinned and settings.catalogue.trust == "locked":
+        yield CheckResult(
+            "warn",
+            what,
+            f"not pinned, and so kept from callers: {', '.join(unpinned)}",
+            f"review, then `opagate catalogue pin {status.upstream}`",
+        )
+    for warning in status.warnings:
+        yield CheckResult("warn", what, warning, "mend the label, or remove it")
+    unlabelled = [tool.name for tool in tools if not _has_labels(tool, settings)]
+    if unlabelled:
+        yield CheckResult(
+            "warn",
+            what,
+            f"without labels, and so taken for writes that leave: {', '.join(unlabelled)}",
+            f"label them under upstreams.{status.upstream}.tools",
+        )
+
+
+def _has_labels(tool: Target, settings: Configuration) -> bool:
+    from fnmatch import fnmatchcase
+
+    return any(fnmatchcase(tool.name, pattern) for pattern in settings.upstreams[tool.upstream].tools)
+
+
+def _journal(settings: Configuration) -> Iterator[CheckResult]:
+    folder = settings.journal.path
+    try:
+        found = keys.read_keys(settings, begun=storage.has_begun(folder))
+        if not folder.exists():
+            yield _creatable(folder)
+            return
+        storage.prepare_folder(folder, storage.Disk())
+        if not os.access(folder, os.W_OK | os.X_OK):
+            yield CheckResult(
+                "fail", "journal", f"{folder} cannot be written", "make it writable for the gateway's user"
+            )
+            return
+        segments = storage.segments(folder)
+    except GatewayError as error:
+        yield _describe_failure("journal", error)
+        return
+    try:
+        os.close(storage.lock(folder))
+    except storage.InUse:
+        yield CheckResult(
+            "ok", "journal", f"{folder}: {describe_count(len(segments), 'segment')}; a gateway is writing to it"
+        )
+        return
+    except GatewayError as error:
+        yield _describe_failure("journal", error)
+        return
+    yield _check_continuation(folder, found, len(segments))
+
+
+def _check_continuation(folder: Path, found: Mapping[keys.Name, bytes], segments: int) -> CheckResult:
+    """Return whether a gateway could go on with the existing journal."""
+    try:
+        if segments:
+            recovery.require_end(folder, Chain.of(found["chain"]), key_id(found["fingerprints"]))
+    except GatewayError as error:
+        return _describe_failure("journal", error)
+    return CheckResult("ok", "journal", f"{folder}: {describe_count(segments, 'segment')}, writable")
+
+
+def _creatable(folder: Path) -> CheckResult:
+    parent = next(path for path in folder.absolute().parents if path.exists())
+    if os.access(parent, os.W_OK | os.X_OK):
+        return CheckResult("ok", "journal", f"{folder} will be made")
+    return CheckResult(
+        "fail", "journal", f"{folder} cannot be made in {parent}", "make that folder writable, or set journal.path"
+    )
+
+
+def _describe_failure(what: str, error: GatewayError) -> CheckResult:
+    return CheckResult("fail", what, error.message, error.remedy)

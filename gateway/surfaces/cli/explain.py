@@ -1,0 +1,316 @@
+"""`opagate explain`: a recorded decision with its rules, and the earlier calls behind the facts of these rules."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
+
+import typer
+
+from gateway.model.errors import JournalError
+from gateway.surfaces.cli import recorded_grants
+from gateway.surfaces.cli.options import ConfigOption, JsonOption, configuration
+from gateway.surfaces.cli.terminal import (
+    describe_count,
+    describe_revision,
+    emit,
+    note,
+    out,
+    paint,
+    pairs,
+    plain,
+    say,
+    sentence,
+    show,
+)
+
+if TYPE_CHECKING:
+    from gateway.config import Configuration
+    from gateway.history.provenance import Cause, Explanation
+    from gateway.model.wire import JsonObject
+    from gateway.surfaces.explain.facts import Facts
+
+_CAUSES: Final = 20
+"""Of the calls that made a fact, so many are shown."""
+
+
+def explain(
+    decision_id: Annotated[str, typer.Argument(metavar="DECISION_ID", help="The id in the refusal or in the journal.")],
+    policy_input: Annotated[
+        bool, typer.Option("--input", help="Print the policy input of the decision, for `opagate policy eval`.")
+    ] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Explain a recorded decision: the caller, the rules that answered, their facts, and the earlier calls behind the facts.
+
+    For a call, also name the grants that hold or come nearest, as today's policy judges them.
+
+    Conditions on arguments need `journal.arguments: full`.
+    """
+    from gateway.config import keys
+    from gateway.record.journal import reader
+
+    settings = configuration(config)
+    key = keys.read_chain(settings)
+    entries = [cast("dict[str, Any]", entry) for entry in reader.find(settings.journal.path, decision_id, key=key)]
+    decision = next((entry for entry in entries if entry["kind"] in {"call", "refused"}), None)
+    if decision is None:
+        sentence(
+            f"there is no decision {decision_id!r} in {settings.journal.path}",
+            "see `opagate journal tail` for the latest ones, and --config for another gateway",
+        )
+        raise typer.Exit(1)
+    explanation = _explain(decision, settings.journal.path, key)
+    approval = _approval(decision, settings.journal.path, key)
+    if policy_input:
+        _print_input(settings, decision, explanation, approval)
+        return
+    settled = next((entry for entry in entries if entry["kind"] in {"settled", "abandoned"}), None)
+    try:
+        if reserved := sum(entry["count"] for entry in entries if entry["kind"] == "reserved"):
+            decision["reserved"] = reserved
+        if approval is not None:
+            decision["approved"] = approval
+        _tell(settings, decision, settled, explanation, as_json=as_json)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        # Without the journal's key nothing has shown that the entry is as it was written.
+        raise JournalError(f"the entry of {decision_id} is damaged: {error}", "run `opagate journal verify`") from error
+
+
+def _tell(
+    settings: Configuration,
+    decision: dict[str, Any],
+    settled: dict[str, Any] | None,
+    explanation: Explanation | None,
+    *,
+    as_json: bool,
+) -> None:
+    from gateway.surfaces.cli import near_grants
+    from gateway.surfaces.explain import grants as known_grants
+    from gateway.surfaces.explain.facts import facts_of
+    from gateway.surfaces.explain.reasons import rules_of
+    from gateway.surfaces.explain.recorded import describe_reason
+
+    facts, rules = facts_of(decision, explanation), rules_of(settings)
+    reasons = [describe_reason(item, rules, facts) for item in decision.get("reasons") or ()]
+    where = known_grants.places(settings.policy)
+    fits = None if explanation is None else recorded_grants.fits(settings, decision, explanation)
+    if as_json:
+        missing = None if explanation is None else explanation.missing
+        grants = None if fits is None else known_grants.as_json(fits, where)
+        emit({"decision": decision, "reasons": reasons, "settled": settled, "missing": missing, "grants": grants})
+        return
+    _show(decision, settled)
+    for reason in reasons:
+        _show_reason(reason, facts)
+    if explanation is not None:
+        near_grants.show_grants(fits, where, decision["target"]["id"])
+    if explanation is not None and explanation.missing:
+        out.print()
+        out.print(
+            f"Earlier calls of the task that are not in this journal: {explanation.missing}. They may have added.",
+            style="yellow",
+        )
+    _show_policy(decision, settings)
+
+
+def _print_input(
+    settings: Configuration, decision: JsonObject, explanation: Explanation | None, approval: JsonObject | None
+) -> None:
+    from gateway.surfaces.replay.asking import inspector_of
+    from gateway.surfaces.replay.rebuilt import rebuild_input
+
+    if explanation is None:
+        sentence("policy was not asked about this request, so there is no input", "see the reasons without --input")
+        raise typer.Exit(1)
+    rebuilt = rebuild_input(decision, explanation, inspector_of(settings), approval)
+    for remark in rebuilt.missing:
+        note(remark)
+    emit(rebuilt.document)
+
+
+def _explain(decision: JsonObject, journal: Path, key: bytes | None) -> Explanation | None:
+    from gateway.record.journal import reader
+    from gateway.surfaces.explain.recorded import explain_history
+
+    return explain_history(decision, lambda tasks: reader.tasks(journal, tasks, key=key))
+
+
+def _approval(decision: Mapping[str, Any], journal: Path, key: bytes | None) -> JsonObject | None:
+    from gateway.record.journal import reader
+    from gateway.surfaces.explain.recorded import read_approval
+
+    return read_approval(decision, lambda identifier: reader.find(journal, identifier, key=key))
+
+
+# --- for people --------------------------------------------------------------------------------------
+
+
+def _show(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> None:
+    effect = str(decision.get("effect") or "refused")
+    say(paint(effect, effect.upper()), "  ", _what(decision), style="bold")
+    rows = pairs()
+    for name, value in _facts(decision, settled):
+        rows.add_row(name, plain(value))
+    show(rows)
+
+
+def _facts(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+    yield "decision", str(decision["id"])
+    yield "when", str(decision["time"])
+    principal = cast("dict[str, Any] | None", decision.get("principal"))
+    if principal:
+        yield "who", f"{principal['id']} (issuer {principal['issuer']}, {principal['method']})"
+        if principal.get("user"):
+            yield "for", str(principal["user"])
+        if principal.get("delegation"):
+            yield "through", " → ".join(principal["delegation"])
+    client = cast("dict[str, Any]", decision.get("client") or {})
+    yield "from", f"{client.get('ip') or 'this machine'}, {_name(client.get('name'))}"
+    if "task" in decision:
+        yield "task", task(decision)
+    target = cast("dict[str, Any] | None", decision.get("target"))
+    if target:
+        yield "target", f"{target['type']} of {target['upstream']}: {target['effect']} on {target['audience']}"
+        if target.get("pin"):
+            yield "pin", str(target["pin"])
+    yield from ((heading, sent(decision[name])) for name, heading in _SENT if name in decision)
+    yield from _people(decision)
+    yield from _signals(decision)
+    if decision.get("obligations"):
+        yield "obligations", ", ".join(decision["obligations"])
+    yield "settled", outcome(decision, settled)
+    if count := decision.get("reserved"):
+        yield "answer", f"{describe_count(count, 'name')} or error codes that only the gateway uses taken out"
+
+
+_SENT: Final = (("arguments", "arguments"), ("beside", "beside them"))
+"""The fields of an entry with the words of the caller, and their names for people."""
+
+
+def _people(decision: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the approvers of a call, or of its values in an earlier task."""
+    approved, endorsed = decision.get("approved"), decision.get("endorsement")
+    if approved is not None:
+        yield "approved by", f"{_names(approved)}, at {approved['granted']}, for {' and '.join(approved['scopes'])}"
+        yield "answers", f"{', '.join(approved['answers'])}, in the question {approved['id']}"
+    elif "approval" in decision:
+        yield "approved", f"in the question {decision['approval']}, whose entries are not in this journal"
+    if endorsed is not None:
+        yield "endorsed by", f"{_names(endorsed)}, at {endorsed['granted']}, for tasks of the kind {endorsed['kind']}"
+        yield "values", f"{', '.join(endorsed['facts'])}, in the endorsement {endorsed['id']}"
+
+
+def _signals(decision: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the open facts about the caller from identity providers."""
+    from gateway.record.journal.chain import timestamp
+
+    for fact in decision.get("signals", ()):
+        yield "signal", f"{fact['type']} {fact.get('level', '')}".strip() + f", of {timestamp(fact['at'])}"
+
+
+def _names(fact: Mapping[str, Any]) -> str:
+    return " and ".join(f"{one['id']} ({one['issuer']}, {one['assurance']})" for one in fact["approvers"])
+
+
+def task(decision: Mapping[str, Any]) -> str:
+    """Return the task, with the earlier tasks of known readings."""
+    history = cast("Mapping[str, list[str]]", decision.get("history") or {})
+    carried = history.get("carried")
+    more = f", and all that {' and '.join(carried)} had read" if carried else ""
+    return f"{decision['task']['id']} ({decision['task']['kind']}){more}"
+
+
+def sent(recorded: Mapping[str, Any]) -> str:
+    """Return the arguments of a call, for people, as far as the journal keeps them."""
+    if recorded["mode"] == "none":
+        return "the journal keeps nothing of them"
+    if "value" in recorded:
+        return json.dumps(recorded["value"], ensure_ascii=False)
+    names = ", ".join(recorded["names"])
+    return f"{names}; the journal keeps a digest of {recorded['bytes']} bytes" if names else "none"
+
+
+def _name(name: object) -> str:
+    return f"a client that calls itself {name}" if name else "a client without a name"
+
+
+def _what(decision: Mapping[str, Any]) -> str:
+    if "target" in decision:
+        return f"{decision.get('action')} {decision['target']['id']}"
+    return f"{decision.get('method') or 'a request'} {decision.get('name') or ''}".rstrip()
+
+
+def outcome(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> str:
+    """Return how a call ended, for people."""
+    if settled is None:
+        return "not yet" if decision.get("effect") == "allow" else "it was not forwarded"
+    if settled["kind"] == "abandoned":
+        return "unknown: the gateway ended before the answer did"
+    status = f", HTTP {settled['status']}" if settled.get("status") else ""
+    shown = f"{settled['outcome']} after {settled['duration_ms']} ms, {settled['bytes']} bytes{status}"
+    if "withheld" in settled:
+        shown += f"; withheld from the caller ({settled['withheld']})"
+    if "put_back" in settled:
+        shown += f"; {describe_count(settled['put_back'], 'handle')} put back"
+    return (
+        shown
+        if "concealed" not in settled
+        else f"{shown}; {describe_count(settled['concealed'], 'credential')} concealed"
+    )
+
+
+def _show_reason(reason: Mapping[str, Any], facts: Facts) -> None:
+    from gateway.surfaces.explain.reasons import rows as reason_rows
+
+    out.print()
+    say(paint("fail", str(reason["code"])), " ", str(reason["title"] or ""), style="bold")
+    rows = pairs()
+    for label, text in reason_rows(reason):
+        rows.add_row(label, plain(text))
+    for pointer in reason["facts"]:
+        rows.add_row("fact", plain(f"{pointer} = {facts.words(pointer)}"))
+        for label, text in _write_causes(facts.causes(pointer), str(facts.known["id"])):
+            rows.add_row(label, plain(text))
+    show(rows)
+
+
+def _write_causes(causes: tuple[Cause, ...], own: str) -> Iterator[tuple[str, str]]:
+    """Yield the calls behind a fact."""
+    for cause in causes[:_CAUSES]:
+        call = cause.call
+        if call.id == own:
+            yield "  this call", cause.how
+        else:
+            kind = "reading" if call.reading else "call"
+            where = f" in {call.task}" if call.task else ""
+            yield f"  {kind} {call.number}", f"{call.target} {cause.how}{where}, {call.time} [{call.id}]"
+    if len(causes) > _CAUSES:
+        yield "", f"and {len(causes) - _CAUSES} more, which --json tells"
+
+
+def _show_policy(decision: Mapping[str, Any], settings: Configuration) -> None:
+    if "policy" not in decision:
+        return
+    from gateway.model.errors import PolicyError
+    from gateway.policy.folder import folders
+    from gateway.policy.folder.folders import PolicyFolders
+
+    name, then = decision["policy"]["name"], decision["policy"]["revision"]
+    out.print()
+    out.print(f"policy {describe_revision(name, then)}", style="dim", markup=False)
+    if settings.policy.engine.kind != "embedded":
+        return
+    places = PolicyFolders.configured(settings.policy)
+    try:
+        now = folders.read_policy(places).revision
+    except PolicyError:
+        return
+    if now != then:
+        out.print(
+            f"{places.overlay or places.policy} has changed since (now {now}): files and lines are as they are today.",
+            style="yellow",
+        )

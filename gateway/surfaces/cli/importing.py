@@ -1,0 +1,216 @@
+"""The MCP server lists of other clients (`client_files`) → upstreams. Pure: text in, settings and notes out.
+
+No value of an environment variable or header is taken over: each becomes a reference, `${NAME}`, and a note lists the
+variables to set. The same goes for arguments and URLs with a likely secret.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+from urllib.parse import urlsplit
+
+from gateway.config.packages import find_packages
+from gateway.config.values import is_loopback
+from gateway.record.journal.redaction import conceal_text
+from gateway.surfaces.cli import client_files
+from gateway.upstreams.stdio.isolation.needs import fetches_packages
+
+_SECRET_NAME: Final = re.compile(
+    r"(?i)(api[-_]?key|access[-_]?key|private[-_]?key|token|secret|passw(or)?d|passphrase|credential|auth|bearer|cookie|signature|\bsig\b|\bkey\b|\bpat\b|\bdsn\b)"
+)
+_REFERENCE: Final = re.compile(r"\$\{(?:(env|input|config|command):)?([^}:]+)(:-[^}]*)?\}")
+
+_KINDS: Final[Mapping[str, type]] = {"args": list, "env": dict, "headers": dict}
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """The result of an import. `upstreams` are settings in the form of gateway.yaml. `variables` are environment
+    variable → the place of its value. `notes` are sentences about the parts left out."""
+
+    upstreams: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    variables: dict[str, str] = field(default_factory=dict[str, str])
+    notes: list[str] = field(default_factory=list[str])
+
+
+def import_servers(text: str, name: str, taken: Collection[str] = ()) -> Imported:
+    """Return the servers of a client's file, under names that are not `taken`.
+
+    Raises `ConfigurationError` for a file without a list of servers.
+    """
+    found = Imported()
+    for given, settings in client_files.read_servers(text, name):
+        upstream = _unique(_slug(given), {*taken, *found.upstreams})
+        if not isinstance(settings, Mapping):
+            found.notes.append(f"{given}: it is no mapping, and was left out")
+            continue
+        _ImportedServer(given, upstream, cast("Mapping[str, Any]", settings), found).take()
+    return found
+
+
+def _slug(name: str) -> str:
+    slug = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_")[:60]
+    return slug or "server"
+
+
+def _unique(name: str, taken: Collection[str]) -> str:
+    if name not in taken:
+        return name
+    return next(f"{name}-{n}" for n in range(2, len(taken) + 3) if f"{name}-{n}" not in taken)
+
+
+class _ImportedServer:
+    """A server on its way from a client's file into the configuration."""
+
+    def __init__(self, given: str, upstream: str, settings: Mapping[str, Any], found: Imported) -> None:
+        self._given = given
+        self._upstream = upstream
+        self._settings = settings
+        self._found = found
+
+    def take(self) -> None:
+        settings = self._settings
+        kind = str(settings.get("type") or settings.get("transport") or "").lower()
+        if settings.get("disabled") is True:
+            return self._note("it is disabled there, and was left out")
+        if kind == "sse":
+            return self._note("it speaks the old HTTP+SSE transport, which opagate does not; it was left out")
+        if (unreadable := next((key for key in _KINDS if not self._is_readable(key)), None)) is not None:
+            return self._note(f"its {unreadable} cannot be read, and it was left out")
+        url = settings.get("url") or settings.get("serverUrl")
+        if isinstance(settings.get("command"), str):
+            upstream = self._stdio(settings["command"])
+        elif isinstance(url, str):
+            upstream = self._http(url)
+        else:
+            return self._note("it has neither command nor url, and was left out")
+        if "envFile" in settings:
+            self._note("its envFile is not read; set those variables for the gateway, and name them under env")
+        self._found.upstreams[self._upstream] = upstream
+        return None
+
+    def _is_readable(self, key: str) -> bool:
+        found = cast("object", self._settings.get(key))
+        items = cast("list[object]", found) if isinstance(found, list) else []
+        right = not found or isinstance(found, _KINDS[key])
+        return right and all(isinstance(item, str | int | float) for item in items)
+
+    def _stdio(self, command: str) -> dict[str, Any]:
+        arguments = [str(item) for item in cast("list[object]", self._settings.get("args") or [])]
+        upstream: dict[str, Any] = {"command": [self._expand(command), *self._arguments(arguments)]}
+        env = cast("dict[str, Any]", self._settings.get("env") or {})
+        if env:
+            upstream["env"] = {name: self._refer(name, value, f"env {name}") for name, value in env.items()}
+        if isinstance(self._settings.get("cwd"), str):
+            upstream["cwd"] = self._expand(self._settings["cwd"])
+        for package in find_packages(upstream["command"]):
+            if (problem := package.describe_problem()) is not None:
+                self._note(f"{problem}; {package.describe_remedy()}")
+        if fetches_packages(command):
+            upstream["network"] = True
+            self._note(
+                "it fetches its package, so it was given the network; name the ports that it needs: network: [443]"
+            )
+        return {**upstream, "audience": self._upstream}
+
+    def _http(self, url: str) -> dict[str, Any]:
+        host = _audience(url) or self._upstream
+        secret = _url_holds_secret(url)
+        upstream: dict[str, Any] = {
+            "url": self._variable("URL", "url, in which a secret was") if secret else self._expand(url)
+        }
+        upstream["audience"] = self._upstream if "${" in url else host
+        headers = cast("dict[str, Any]", self._settings.get("headers") or {})
+        if headers:
+            first = next((name for name in headers if name.lower() == "authorization"), next(iter(headers)))
+            value = self._refer(first.upper(), headers[first], f"header {first}, the whole value", whole=True)
+            upstream["credential"] = {"kind": "header", "name": first.lower(), "value": value}
+            for other in headers:
+                if other != first:
+                    self._note(f"its header {other} was left out: an upstream has one credential header")
+        return upstream
+
+    def _arguments(self, arguments: list[str]) -> Iterator[str]:
+        """Return the arguments, with references in the place of likely secrets, and of values after a name of a
+        secret."""
+        follows = False
+        for number, argument in enumerate(arguments, 1):
+            option, equals, value = argument.partition("=")
+            if follows and not argument.startswith("-"):
+                yield self._refer(f"ARG{number}", argument, f"argument {number}", whole=True)
+            elif equals and value and _SECRET_NAME.search(option):
+                yield f"{option}={self._refer(f'ARG{number}', value, f'argument {number}, after =', whole=True)}"
+            elif _is_secret(argument):
+                yield self._refer(f"ARG{number}", argument, f"argument {number}", whole=True)
+            else:
+                yield self._expand(argument)
+            follows = argument.startswith("-") and not equals and _SECRET_NAME.search(argument) is not None
+
+    def _refer(self, name: str, value: object, where: str, *, whole: bool = False) -> str:
+        """Return the value's own reference if the value is a reference already, else a new reference."""
+        match = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
+        if match:
+            return self._expand(cast("str", value))
+        return self._variable(name, where, own=whole)
+
+    def _variable(self, name: str, where: str, *, own: bool = True) -> str:
+        """Return a new variable. The name of an environment variable is kept unless another server has the same."""
+        prefix = f"{_constant(self._upstream)}_"
+        chosen = prefix + _constant(name) if own else _constant(name)
+        if chosen in self._found.variables:
+            chosen = prefix + _constant(name)
+        self._found.variables[chosen] = f"{self._given}: {where}"
+        return f"${{{chosen}}}"
+
+    def _expand(self, text: str) -> str:
+        """Return a text with the client's own references made into environment variables."""
+
+        def replaced(match: re.Match[str]) -> str:
+            kind, name = match[1], match[2]
+            chosen = (
+                "HOME" if name == "userHome" else _constant(name) if kind in {"input", "config", "command"} else name
+            )
+            chosen = chosen if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", chosen) else _constant(chosen)
+            if chosen != "HOME":
+                self._found.variables.setdefault(chosen, f"{self._given}: {match[0].partition(':-')[0].rstrip('}')}}}")
+            return f"${{{chosen}}}"
+
+        return _REFERENCE.sub(replaced, text)
+
+    def _note(self, text: str) -> None:
+        self._found.notes.append(f"{self._given}: {text}")
+
+
+def _constant(name: str) -> str:
+    made = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_").upper()
+    return made if made and not made[0].isdigit() else f"X_{made}"
+
+
+def _is_secret(text: str) -> bool:
+    """Return whether an argument looks like a credential, or is a header or URL with a credential."""
+    name, colon, _ = text.partition(":")
+    header = bool(colon) and " " not in name and "/" not in name and _SECRET_NAME.search(name) is not None
+    return conceal_text(text, 4096) != text or header or ("://" in text and _url_holds_secret(text))
+
+
+def _audience(url: str) -> str | None:
+    """Return the host of a URL; on this machine with its port, since each port is another system."""
+    try:
+        parts = urlsplit(_REFERENCE.sub("x", url))
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    return f"{host}:{port}" if host and port and is_loopback(host) else host
+
+
+def _url_holds_secret(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return True
+    named = any(_SECRET_NAME.search(item.partition("=")[0]) for item in parts.query.split("&"))
+    literal = _REFERENCE.sub("", url)
+    return "@" in parts.netloc or named or conceal_text(literal, 4096) != literal

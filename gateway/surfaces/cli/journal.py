@@ -1,0 +1,399 @@
+"""`opagate journal`: the record, checked, exported and followed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from gateway.model.errors import JournalError
+from gateway.surfaces.cli.options import ConfigOption, JsonOption, configuration, moment
+from gateway.surfaces.cli.terminal import (
+    describe_count,
+    emit,
+    err,
+    line,
+    note,
+    out,
+    paint,
+    pairs,
+    require_reader,
+    say,
+    sentence,
+    show,
+    table,
+    text,
+)
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from gateway.config import Configuration
+    from gateway.model.wire import JsonObject
+    from gateway.record.journal.reader import Verification
+    from gateway.record.journal.verification import JournalProblem, KnownEntry
+
+app = typer.Typer(help="The record: check it, export it, follow it.", no_args_is_help=True)
+
+_POLL_SECONDS = 0.2
+_CALLS_KEPT = 1_000
+"""Calls whose targets `tail` remembers, for the entries that tell how they ended."""
+_HEAD = re.compile(r"[0-9a-f]{64}")
+
+
+class ExportForm(StrEnum):
+    """Forms of an export."""
+
+    ENTRIES = "entries"
+    TRACE = "trace"
+
+
+_KEPT_SECONDS = 2 * 86_400
+"""A task lives for a day at most, and history may have to be folded again from the entries of its calls."""
+
+
+@app.command("verify", epilog="Example: opagate journal verify --head 9f2c…")
+def verify(
+    head: Annotated[
+        str | None,
+        typer.Option(metavar="HEAD", help="A head noted earlier: the journal must hold the line that it belongs to."),
+    ] = None,
+    path: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="A folder of segments that were archived, in the place of the journal."),
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check that no line of the journal was changed, removed, added or moved. Exit status 1 if one was.
+
+    Also check that the journal goes as far as the snapshots of history in the state folder.
+    """
+    from gateway.config import keys
+    from gateway.record.journal import reader
+
+    if head is not None and _HEAD.fullmatch(head) is None:
+        raise typer.BadParameter(
+            f"{head!r} is no head; write all 64 digits of one that `opagate journal verify` printed"
+        )
+    settings = configuration(config)
+    key, folder = keys.read_chain(settings), path or settings.journal.path
+    # Read before the journal, which goes on meanwhile. An archive ends where it was cut.
+    known, edited = (None, None) if key is None or path is not None else _find_known_entry(settings)
+    with _progress("Checking the journal") as advance:
+        found = reader.verify(folder, key=key, head=head, known=known, on_progress=advance)
+    if edited is not None:
+        found = replace(found, problems=(*found.problems, edited), problem_count=found.problem_count + 1)
+    if as_json:
+        emit({"ok": found.ok, **asdict(found)})
+    else:
+        _show(found, folder)
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+def _find_known_entry(settings: Configuration) -> tuple[KnownEntry | None, JournalProblem | None]:
+    """Return the last entry in the snapshots of history, or the problem with the snapshots."""
+    from gateway.config import keys
+    from gateway.history.store import Store, StoreEdited
+    from gateway.model.errors import HistoryError
+    from gateway.record.journal.verification import Fault, JournalProblem, KnownEntry
+
+    key = keys.read_snapshots(settings)
+    if key is None:
+        note("the end of the journal was compared with nothing: the key of fingerprints is not there")
+        return None, None
+    store = Store(settings.state / "history", key)
+    try:
+        stored = store.load()
+    except StoreEdited as error:
+        return None, JournalProblem(Fault.SNAPSHOTS_EDITED, store.path.name, 0, error.message)
+    except HistoryError as error:
+        note(f"the end of the journal was compared with nothing: {error.message}")
+        return None, None
+    return (None if stored is None else KnownEntry(stored.journal, stored.known)), None
+
+
+@app.command("export", epilog="Example: opagate journal export --since 24h --kind call --output calls.jsonl")
+def export(
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="From this time on: RFC 3339, a date, or 2h for two hours ago.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Before this time.")] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option(metavar="KIND", help="Only entries of this kind, such as call. Repeatable.")
+    ] = None,
+    form: Annotated[
+        ExportForm,
+        typer.Option("--format", help="`entries`, or `trace`: each task with its calls, for `opagate replay`."),
+    ] = ExportForm.ENTRIES,
+    task: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="With traces: only this task. Repeatable.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="A new file, in the place of stdout.")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Print entries as JSON lines, oldest first; or the tasks in them as traces."""
+    from gateway.record.journal import reader
+
+    if form is ExportForm.TRACE:
+        if since or until or kind:
+            raise typer.BadParameter("traces are of whole tasks: --since, --until and --kind go with entries")
+        _export_traces(configuration(config).journal.path, frozenset(task or ()), output)
+        return
+    if task:
+        raise typer.BadParameter("--task goes with --format trace")
+    from gateway.record.journal.chain import timestamp
+
+    now = time.time()
+    first = timestamp(moment(since, now=now)) if since else ""
+    last = timestamp(moment(until, now=now)) if until else "~"
+    kinds = frozenset(kind or ())
+    path = configuration(config).journal.path
+    count = 0
+    with _writer(output) as write:
+        for entry in reader.entries(path):
+            if first <= str(entry["time"]) < last and (not kinds or entry["kind"] in kinds):
+                write(f"{_compact(entry)}\n")
+                count += 1
+    if output is not None:
+        note(f"{count} entries written to {output}")
+
+
+def _export_traces(path: Path, wanted: frozenset[str], output: Path | None) -> None:
+    """Print each task as a line. Remarks on missing parts of the record go to stderr."""
+    from gateway.record.journal.index import Index
+    from gateway.surfaces.replay.recorded import Omitted, write_task
+
+    index, omitted, tasks, steps = Index(path), Omitted(), 0, 0
+    known = index.tasks()
+    if strange := sorted(wanted - set(known)):
+        sentence(
+            f"there is no task {strange[0]!r} in {path}", "see `opagate journal tail --json` for the tasks of calls"
+        )
+        raise typer.Exit(1)
+    with _writer(output) as write:
+        for name in known:
+            if not wanted or name in wanted:
+                made = write_task(index, name, write, omitted)
+                tasks, steps = tasks + (made > 0), steps + made
+    note(
+        f"{describe_count(steps, 'call')} of {describe_count(tasks, 'task')}"
+        + ("" if output is None else f" written to {output}")
+    )
+    for remark in omitted.remarks():
+        note(remark)
+
+
+@app.command("tail", epilog="Example: opagate journal tail --json | jq .")
+def tail(
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", metavar="N", min=0, help="How many of the latest entries come first.")
+    ] = 10,
+    follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Go on with each new entry.")] = True,
+    config: ConfigOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Entries as JSON lines.")] = False,
+) -> None:
+    """Show the latest entries, and each new one as it is written, until Ctrl-C."""
+    from gateway.record.journal import reader
+
+    path = configuration(config).journal.path
+    latest: deque[JsonObject] = deque(maxlen=lines)
+    live = False
+
+    targets = OrderedDict[str, str]()
+
+    def put(entry: JsonObject) -> None:
+        if as_json:
+            line(_compact(entry))
+        else:
+            say(_line(entry, _target_of(cast("dict[str, Any]", entry), targets)))
+
+    def wait() -> bool:
+        nonlocal live
+        while latest:
+            put(latest.popleft())
+        out.file.flush()
+        live = True
+        if follow:
+            require_reader()
+            time.sleep(_POLL_SECONDS)
+        return follow
+
+    for entry in reader.tail(path, wait=wait):
+        if entry["kind"] == "observed" and not as_json:
+            # A bookkeeping entry of history says nothing to a person.
+            continue
+        if live:
+            put(entry)
+        else:
+            _target_of(cast("dict[str, Any]", entry), targets)
+            latest.append(entry)
+
+
+@app.command("prune", epilog="Example: opagate journal prune --before 90d --archive /mnt/archive/opagate")
+def prune(
+    before: Annotated[
+        str, typer.Option(metavar="TIME", help="Segments all of whose entries are older: RFC 3339, a date, or 90d.")
+    ],
+    archive: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where they go. Without it they are removed for good.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove them for good.")] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let the oldest segments go. What stays can be verified as before. May run beside the gateway."""
+    from gateway.config import keys
+    from gateway.record.journal import retention
+    from gateway.record.journal.chain import timestamp
+
+    now = time.time()
+    oldest = moment(before, now=now)
+    if oldest > now - _KEPT_SECONDS:
+        raise typer.BadParameter("the last two days are kept: tasks that are open may have begun then")
+    if archive is None and not yes:
+        raise typer.BadParameter("the entries would be gone for good; name an --archive folder, or add --yes")
+    settings = configuration(config)
+    key = keys.read_chain(settings)
+    if key is None:
+        raise JournalError(f"there is no journal key in {settings.state}", "name the gateway's configuration")
+    done = retention.prune(
+        settings.journal.path, key=key, before=timestamp(oldest), time=timestamp(now), archive=archive
+    )
+    if as_json:
+        emit(asdict(done))
+        return
+    where = f"moved to {archive}" if archive else "removed"
+    note(f"{describe_count(done.segments, 'segment')} ({done.bytes} bytes) {where}")
+    if done.floor is not None:
+        note(f"the journal begins after entry {done.floor.seq} now")
+
+
+@contextmanager
+def _progress(title: str) -> Generator[Callable[[int, int], None] | None]:
+    """Give a bar on stderr if stderr is a terminal."""
+    if not err.is_terminal:
+        yield None
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(binary_units=True), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task(title, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def _writer(path: Path | None) -> Generator[Callable[[str], None]]:
+    """Give a writer to stdout, or to a new file for its owner alone: the record names people and systems."""
+    if path is None:
+        yield text
+        return
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        raise typer.BadParameter(f"{path} exists; name another file") from None
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        yield lambda piece: print(piece, end="", file=file)
+
+
+def _show(found: Verification, path: Path) -> None:
+    rows = pairs()
+    rows.add_row("journal", f"{path} ({found.journal or 'none'})")
+    rows.add_row("entries", f"{found.entries} in {describe_count(found.segments, 'segment')}")
+    if found.known is not None:
+        rows.add_row("snapshots", f"of history, up to entry {found.known}")
+    if found.cuts:
+        rows.add_row("lost ends", paint("warn", f"{found.cuts}: see `opagate journal export --kind cut`"))
+    rows.add_row("head", found.head or "none")
+    rows.add_row(
+        "end", "the gateway was stopped" if found.stopped else "a gateway is running, or it ended without a stop"
+    )
+    show(rows)
+    if found.ok:
+        out.print(paint("ok", "ok: every line follows from the one before it"))
+        return
+    problems = table("segment", "line", "fault", "what")
+    for problem in found.problems:
+        problems.add_row(problem.segment, str(problem.line or ""), paint("fail", problem.fault.value), problem.message)
+    show(problems)
+    more = found.problem_count - len(found.problems)
+    sentence(
+        f"the journal {path} is not as it was written: {describe_count(found.problem_count, 'problem')}"
+        + (f", {more} more than shown" if more else ""),
+        "keep it as it is, compare it with a copy, and find out who could write to it",
+    )
+
+
+def _compact(entry: JsonObject) -> str:
+    return json.dumps(entry, separators=(",", ":"))
+
+
+def _target_of(fields: dict[str, Any], targets: OrderedDict[str, str]) -> str | None:
+    """Return the target of an entry's call. `targets` keeps the targets of the latest calls."""
+    target, call = fields.get("target"), str(fields.get("id"))
+    if isinstance(target, dict):
+        targets[call] = str(cast("dict[str, Any]", target).get("id"))
+        if len(targets) > _CALLS_KEPT:
+            targets.popitem(last=False)
+        return None
+    return targets.get(call)
+
+
+def _line(entry: JsonObject, target: str | None = None) -> Text:
+    """Return an entry as a line: time, kind, target, caller and reasons. `target` is the target of its call."""
+    from rich.text import Text
+
+    from gateway.base.letters import spell_out
+
+    fields = cast("dict[str, Any]", entry)
+    kind = str(fields["kind"])
+    word = next((fields[name] for name in ("effect", "outcome", "state", "event") if fields.get(name)), "")
+    word = "refused" if kind == "refused" else word
+    shown = Text.assemble((str(fields["time"]), "dim"), " ", f"{kind:<9}", " ")
+    shown.append_text(paint(str(word), f"{word:<10}"))
+    for part in (*([target] if target else []), *_details(fields)):
+        shown.append(f" {spell_out(part)}")
+    return shown
+
+
+def _code_of(reason: Any) -> str:
+    """Return the code of a reason. An `approval` entry has codes alone."""
+    return reason if isinstance(reason, str) else str(reason["code"])
+
+
+def _details(fields: dict[str, Any]) -> Iterator[str]:
+    target, principal = fields.get("target"), fields.get("principal")
+    if isinstance(target, dict):
+        yield str(cast("dict[str, Any]", target).get("id"))
+    elif isinstance(target, str):
+        yield target
+    if fields.get("method"):
+        yield f"{fields['method']} {fields.get('name') or ''}".rstrip()
+    if isinstance(principal, dict):
+        yield f"by {cast('dict[str, Any]', principal).get('id')}"
+    codes = [_code_of(reason) for reason in fields.get("reasons") or ()]
+    if codes:
+        yield ", ".join(codes)
+    if isinstance(vote := fields.get("vote"), dict):
+        yield f"by {cast('dict[str, Any]', vote)['person']['id']}"
+    if isinstance(fields.get("codes"), dict):
+        yield f"{fields['count']} more refusals:"
+        yield ", ".join(f"{code} {count}" for code, count in cast("dict[str, Any]", fields["codes"]).items())
+    if "duration_ms" in fields:
+        yield f"{fields['duration_ms']} ms"
+    if fields.get("id"):
+        yield f"[{fields['id']}]"

@@ -1,0 +1,120 @@
+"""`opagate leases`: credentials lent to calls, and their end."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from gateway.surfaces.cli.control_client import SocketOption, open_control
+from gateway.surfaces.cli.options import ConfigOption, JsonOption
+from gateway.surfaces.cli.terminal import describe_count, emit, note, pairs, plain, show, table, write_time
+
+app = typer.Typer(help="Credentials lent to calls: look at them, and end them.", no_args_is_help=True)
+
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The lease.")]
+_TIMES = ("requested", "expires")
+
+
+@app.command("list", epilog="Example: opagate leases list --stuck")
+def list_leases(
+    stuck: Annotated[bool, typer.Option("--stuck", help="Only leases whose issuer has not confirmed the end.")] = False,
+    socket: SocketOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the open leases, the oldest first. A lease is open until its end is proven."""
+    with open_control(socket, config) as gateway:
+        found: list[dict[str, Any]] = gateway.ask("leases/list", stuck=stuck)
+    if as_json:
+        emit(found)
+        return
+    if not found:
+        note("no lease is stuck" if stuck else "no lease is open")
+        return
+    listed = table("id", "state", "upstream", "broker", "agent", "user", "scope", "task", "expires")
+    for one in found:
+        cells = (
+            one["upstream"],
+            one["broker"],
+            one["agent"],
+            one.get("user", "-"),
+            " ".join(one["scope"]),
+            one["task"],
+        )
+        listed.add_row(one["id"], one["state"], *map(plain, cells), write_time(one["expires"]))
+    show(listed)
+
+
+@app.command("show", epilog="Example: opagate leases show lease-0c1d2e3f")
+def show_lease(
+    lease: IdArgument, socket: SocketOption = None, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """Show all of one lease. Its value is never shown."""
+    with open_control(socket, config) as gateway:
+        found: dict[str, Any] = gateway.ask("leases/show", id=lease)
+    if as_json:
+        emit(found)
+        return
+    grid = pairs()
+    for name, value in found.items():
+        grid.add_row(name, plain(_write_value(name, value)))
+    show(grid)
+
+
+@app.command("revoke", epilog="Example: opagate leases revoke --user alice")
+def revoke(
+    lease: Annotated[str | None, typer.Argument(metavar="ID", help="One lease.")] = None,
+    task: Annotated[str | None, typer.Option("--task", metavar="ID", help="All leases of a task.")] = None,
+    user: Annotated[str | None, typer.Option("--user", metavar="USER", help="All leases for a user.")] = None,
+    agent: Annotated[str | None, typer.Option("--agent", metavar="AGENT", help="All leases of an agent.")] = None,
+    upstream: Annotated[
+        str | None, typer.Option("--upstream", metavar="NAME", help="All leases for an upstream.")
+    ] = None,
+    broker: Annotated[str | None, typer.Option("--broker", metavar="NAME", help="All leases of a broker.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All leases of this gateway.")] = False,
+    socket: SocketOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """End leases at once. No later call carries their credentials, and a later permitted call gets new ones.
+
+    A lease has to fit all given options.
+    """
+    chosen: dict[str, Any] = {
+        "id": lease, "task": task, "user": user, "agent": agent, "upstream": upstream, "broker": broker
+    }  # fmt: skip
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    if not chosen and not every:
+        raise typer.BadParameter("give an id, --task, --user, --agent, --upstream, --broker or --all")
+    with open_control(socket, config) as gateway:
+        found: dict[str, Any] = gateway.ask("leases/revoke", **chosen, all=every)
+    if as_json:
+        emit(found)
+        return
+    note(f"the end of {describe_count(found['ended'], 'lease')} began; `opagate leases list` shows those without proof")
+
+
+@app.command("abandon", epilog="Example: opagate leases abandon lease-0c1d2e3f --reason 'the database is gone'")
+def abandon(
+    lease: IdArgument,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="For the journal.")],
+    socket: SocketOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give up the end of a lease that its issuer does not confirm. Its credential may still work."""
+    with open_control(socket, config) as gateway:
+        found: dict[str, Any] = gateway.ask("leases/abandon", id=lease, reason=reason)
+    if as_json:
+        emit(found)
+        return
+    note(f"{lease} is abandoned: end its credential at {found['broker']} by hand")
+
+
+def _write_value(name: str, value: Any) -> str:
+    if name in _TIMES:
+        return write_time(value)
+    if name == "proof":
+        return f"{value['kind']}, {write_time(value['at'])}: {value['detail']}"
+    return " ".join(value) if name == "scope" else str(value)

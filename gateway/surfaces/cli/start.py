@@ -1,0 +1,65 @@
+"""The work of `opagate serve`, without the modules for command lines, of no use to a serving gateway."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+CONFIGURATION: Final = Path("gateway.yaml")
+
+
+def asked_for(words: Sequence[str]) -> Path | None:
+    """Return the configuration to serve, if a command line names it plainly. All others are for typer to read."""
+    match words:
+        case ["serve"]:
+            return CONFIGURATION
+        case ["serve", "--config" | "-c", name] if not name.startswith("-"):
+            return Path(name)
+        case ["serve", word] if word.startswith("--config="):
+            return Path(word.removeprefix("--config="))
+        case _:
+            return None
+
+
+def serve(configuration: Path) -> None:
+    """Serve until SIGTERM or Ctrl-C."""
+    load_lean()
+    import uvloop
+
+    from gateway import config
+    from gateway.base import own_process
+    from gateway.config.secret_texts import secret_variables
+    from gateway.record.telemetry import logs
+    from gateway.surfaces import app
+
+    own_process.hide_memory()
+    own_process.adopt_orphans()
+    settings = config.load(configuration)
+    own_process.forget_variables(secret_variables(settings, os.environ))
+    logs.configure(settings.telemetry.log, settings.telemetry.level)
+    uvloop.run(app.run(settings))
+
+
+def load_lean() -> None:
+    """Load structlog and Starlette without packages that they would load and the gateway never uses.
+
+    Structlog loads Rich (4 MB) to draw tracebacks, and greenlet where it is installed. Starlette loads python_multipart (2 MB)
+    to read forms.
+    """
+    _load("structlog", without=("rich", "greenlet"))
+    _load("starlette.requests", without=("python_multipart", "multipart"))
+
+
+def _load(module: str, *, without: Sequence[str]) -> None:
+    absent = [name for name in without if name not in sys.modules]
+    for name in absent:
+        sys.modules[name] = None  # type: ignore[assignment] - this is how an import is made to fail (importlib reference)
+    try:
+        importlib.import_module(module)
+    finally:
+        for name in absent:
+            del sys.modules[name]

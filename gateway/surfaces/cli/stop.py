@@ -1,0 +1,137 @@
+"""`opagate stop` and `opagate resume`: calls refused at once, until an operator lets them go on."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.surfaces.cli.control_client import SocketOption, open_control
+from gateway.surfaces.cli.options import ConfigOption, JsonOption, later
+from gateway.surfaces.cli.terminal import describe_count, emit, note, plain, show, table, write_time
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+AgentOption = Annotated[str | None, typer.Option("--agent", metavar="AGENT", help="The calls of an agent.")]
+UserOption = Annotated[str | None, typer.Option("--user", metavar="USER", help="The calls for a user.")]
+TaskOption = Annotated[str | None, typer.Option("--task", metavar="ID", help="The calls of a task.")]
+UpstreamOption = Annotated[str | None, typer.Option("--upstream", metavar="NAME", help="The calls to an upstream.")]
+AllOption = Annotated[bool, typer.Option("--all", help="All calls.")]
+IssuerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--issuer", metavar="URL", help="The agent or user of this issuer alone. Without it: of every issuer."
+    ),
+]
+_ONE = "give one of --agent, --user, --task, --upstream or --all"
+
+
+def stop(
+    agent: AgentOption = None,
+    user: UserOption = None,
+    task: TaskOption = None,
+    upstream: UpstreamOption = None,
+    every: AllOption = False,
+    issuer: IssuerOption = None,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="TIME", help="Resume by itself: at a time, or after 30m or 8h.")
+    ] = None,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="For the journal.")] = "",
+    listed: Annotated[bool, typer.Option("--list", help="Stop nothing; list the stops in force.")] = False,
+    socket: SocketOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Refuse calls at once, cut open answers, and end lent credentials.
+
+    The stop lasts until `opagate resume`, also over a restart. Names count as they stand in tokens.
+    """
+    chosen = _selection(issuer, agent=agent, user=user, task=task, upstream=upstream, every=every)
+    if listed:
+        if chosen is not None or until is not None or reason:
+            raise typer.BadParameter("--list stops nothing, and takes no other option")
+        _list(socket, config, as_json=as_json)
+        return
+    if chosen is None:
+        raise typer.BadParameter(_ONE)
+    if not reason.strip():
+        raise typer.BadParameter("give a --reason, for the journal")
+    ends = None if until is None else later(until, now=time.time())
+    with open_control(socket, config) as gateway:
+        found: dict[str, Any] = gateway.ask("stops/stop", chosen=chosen, reason=reason, until=ends)
+    if as_json:
+        emit(found)
+        return
+    ended = found["ended"]
+    parts = [
+        describe_count(ended["leases"], "lease"),
+        describe_count(ended["answers"], "open answer"),
+        describe_count(ended["questions"], "open question"),
+        describe_count(ended["processes"], "server process").replace("processs", "processes"),
+    ]
+    note(f"{found['stop']['id']} is in force; it ended {', '.join(parts)}")
+
+
+def resume(
+    identifier: Annotated[str, typer.Argument(metavar="[ID]", help="The stop.", show_default=False)] = "",
+    agent: AgentOption = None,
+    user: UserOption = None,
+    task: TaskOption = None,
+    upstream: UpstreamOption = None,
+    every: AllOption = False,
+    issuer: IssuerOption = None,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="For the journal.")] = "",
+    socket: SocketOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take one stop out of force, or each stop with exactly these options, and let its calls go on.
+
+    Other stops stay in force, also for the same calls.
+    """
+    chosen = _selection(issuer, agent=agent, user=user, task=task, upstream=upstream, every=every)
+    if bool(identifier) == (chosen is not None):
+        raise typer.BadParameter(f"give the id of a stop, or {_ONE.removeprefix('give ')}")
+    if not reason.strip():
+        raise typer.BadParameter("give a --reason, for the journal")
+    with open_control(socket, config) as gateway:
+        found: list[dict[str, Any]] = gateway.ask("stops/resume", id=identifier, chosen=chosen, reason=reason)
+    if as_json:
+        emit(found)
+        return
+    for one in found:
+        note(f"{one['id']} is no longer in force")
+
+
+def _selection(issuer: str | None, *, every: bool, **named: str | None) -> dict[str, str] | None:
+    """Return the chosen calls, `None` for no choice. Raises `BadParameter` for several."""
+    given = [(scope, name) for scope, name in named.items() if name is not None]
+    if every:
+        given.append(("all", ""))
+    if len(given) > 1:
+        raise typer.BadParameter(_ONE)
+    if issuer is not None and (not given or given[0][0] not in {"agent", "user"}):
+        raise typer.BadParameter("--issuer goes with --agent or --user")
+    if not given:
+        return None
+    scope, name = given[0]
+    return {"scope": scope, "name": name, **({} if issuer is None else {"issuer": issuer})}
+
+
+def _list(socket: Path | None, config: Path | None, *, as_json: bool) -> None:
+    with open_control(socket, config) as gateway:
+        found: list[dict[str, Any]] = gateway.ask("stops/list")
+    if as_json:
+        emit(found)
+        return
+    if not found:
+        note("no stop is in force")
+        return
+    rows = table("id", "stopped", "issuer", "since", "until", "by", "reason")
+    for one in found:
+        stopped = " ".join((one["scope"], one.get("name", "")))
+        cells = (one["id"], stopped, one.get("issuer", "-"), write_time(one["at"]), write_time(one.get("until")))
+        rows.add_row(*map(plain, (*cells, one["by"]["id"], one["reason"])))
+    show(rows)

@@ -1,0 +1,120 @@
+"""Facts of a recorded decision: the value of each, and the calls behind each value. JSON pointers (RFC 6901) into the
+policy input name facts, as in a rule's `facts`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from gateway.base.json.pointer import find_value, split_pointer
+from gateway.policy import document
+
+if TYPE_CHECKING:
+    from gateway.history.provenance import Cause, Explanation
+    from gateway.model.wire import JsonObject
+
+_KEPT: Final = (
+    ("/resource/properties", ("target",)),
+    ("/resource", ("target",)),
+    ("/arguments", ("arguments", "value")),
+    ("/subject/properties", ("principal",)),
+    ("/subject", ("principal",)),
+    ("/context/client", ("client",)),
+    ("/context/task", ("task",)),
+    ("/session", ("session",)),
+)
+"""Where in the policy input, and where in what is known."""
+
+_NOT_KEPT: Final = "(the journal does not keep it)"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The facts of a decision. `known` is its entry with the declared task, and with the history of the task as
+    `session`. `explanation` is `None` for a request without a decision."""
+
+    known: JsonObject
+    explanation: Explanation | None = None
+
+    def value(self, pointer: str) -> object:
+        """Return the recorded value of a fact, `None` without a value. The journal has only the number of a call's
+        destinations."""
+        for prefix, place in _KEPT:
+            if pointer == prefix or pointer.startswith(f"{prefix}/"):
+                return find_value(self.known, (*place, *split_pointer(pointer.removeprefix(prefix))))
+        return None
+
+    def causes(self, pointer: str) -> tuple[Cause, ...]:
+        """Return the calls behind a fact, oldest first, including the decided call."""
+        if self.explanation is None:
+            return ()
+        if pointer.startswith("/arguments/"):
+            return self.explanation.causes.get("ungrounded", ()) if self._is_ungrounded(pointer) else ()
+        member = pointer.removeprefix("/session/")
+        while member not in self.explanation.causes and "/" in member:
+            member = member.rpartition("/")[0]
+        return self.explanation.causes.get(member, ())
+
+    def words(self, pointer: str) -> str:
+        """Return the value of a fact in words. A fact without a recorded value gets a sentence instead."""
+        value = self.value(pointer)
+        if value is None:
+            return self._remark(pointer)
+        if pointer == "/session/call_destinations":
+            return f"{cast('Mapping[str, int]', value)['count']}, of which the journal keeps digests"
+        if pointer.startswith("/session/credentials/") and isinstance(value, Mapping):
+            return _credential(cast("Mapping[str, Any]", value))
+        return json.dumps(value, ensure_ascii=False)
+
+    def _remark(self, pointer: str) -> str:
+        found = cast("Mapping[str, Any]", self.known.get("found") or {})
+        place = pointer.removeprefix("/arguments")
+        held = [item for item in found.get("credentials") or () if item["pointer"] == place]
+        if place != pointer and held:
+            return ", ".join(f"a credential ({item['detector']}, {item['form']})" for item in held)
+        if self._is_ungrounded(pointer):
+            return f"{_NOT_KEPT}; neither the task nor a trusted source named it"
+        if pointer.startswith("/session/"):
+            return "unknown"
+        return _NOT_KEPT
+
+    def _is_ungrounded(self, pointer: str) -> bool:
+        found = cast("Mapping[str, Any]", self.known.get("found") or {})
+        return pointer.startswith("/arguments/") and pointer.removeprefix("/arguments") in (
+            found.get("ungrounded") or ()
+        )
+
+
+def facts_of(decision: JsonObject, explanation: Explanation | None) -> Facts:
+    """Return the facts of a recorded decision. `explanation` is from its task's provenance."""
+    if explanation is None:
+        return Facts(decision)
+    session: dict[str, object] = {**document.session(explanation.facts)}
+    if explanation.destinations is not None:
+        session["call_destinations"] = {"count": explanation.destinations}
+    task = {**cast("JsonObject", decision["task"]), **explanation.declared}
+    return Facts(cast("JsonObject", {**decision, "task": task, "session": session}), explanation)
+
+
+def value_at(document: JsonObject, pointer: str) -> object:
+    """Return the value at a JSON pointer into a policy input; `None` if there is none."""
+    return find_value(document, split_pointer(pointer))
+
+
+def _credential(held: Mapping[str, Any]) -> str:
+    """Describe a credential. `origin` is its origin as far as the task knows."""
+    origin = held["origin"]
+    source = {
+        "result": f"from a result of {origin.get('audience')}",
+        "user": "from the user",
+        "broker": "issued by the gateway",
+    }.get(origin["kind"], "of unknown origin")
+    chain = f", {held['chain_depth']} more credentials before it" if held["chain_depth"] else ""
+    minted = ", made in this task" if held["minted_in_task"] else ""
+    plain = ", a plain word elsewhere" if held.get("plain_word") else ""
+    pointed = ", from a source and to a place that the goal names" if held.get("pointed_at") else ""
+    code = ", a one-time code" if held.get("one_time") else ""
+    code += " that the system waits for" if held.get("requested") else ""
+    return f"{held['detector']} {held['fingerprint']} in {held['pointer'] or '/'}, {source}{chain}{minted}{plain}{code}{pointed}"

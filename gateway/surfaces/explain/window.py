@@ -1,0 +1,136 @@
+"""The entries around a recorded decision, found by the index or read from the place of the decision outwards.
+
+A large journal is not read whole.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import msgspec
+
+from gateway.record.journal.chain import Chain, timestamp
+from gateway.record.journal.entry import opened_by
+from gateway.record.journal.placed import (
+    BUDGET,
+    EntryPlace,
+    PlacedLine,
+    lines_before,
+    lines_from,
+    place_after,
+    read_line,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.model.wire import JsonObject
+    from gateway.record.journal.entry_index import EntryIndex
+
+_TIME: Final = re.compile(rb'"time":"([^"]+)"')
+_ENDS: Final = re.compile(rb'"kind":"(?:settled|abandoned)"')
+_DECISIONS: Final = frozenset({"call", "refused"})
+_AFTER: Final = 2 * 2**20
+"""Bytes after the decision: calls counted before it may stand there, and its outcome."""
+
+
+class JournalWindow:
+    """The entries of a journal before a place, within a budget of bytes. `is_cut` tells whether the budget was over first."""
+
+    def __init__(
+        self,
+        folder: Path,
+        place: EntryPlace,
+        key: bytes | None,
+        index: EntryIndex,
+        budget: int = BUDGET,
+    ) -> None:
+        self._folder = folder
+        self._place = place
+        self._chain = None if key is None else Chain.of(key)
+        self._budget = budget
+        self._index = index
+        self.is_cut = False
+
+    def outcome(self, decision: str) -> list[JsonObject]:
+        """Return the entries about a decision after its own, oldest first."""
+        return [entry for entry in self._after() if entry.get("id") == decision and entry["kind"] not in _DECISIONS]
+
+    def approval(self, identifier: str) -> list[JsonObject]:
+        """Return the entries of an approval before the place, oldest first, from its question on."""
+        mark = msgspec.json.encode(identifier)
+        found: list[JsonObject] = []
+        for place, line in self._before():
+            if mark not in line:
+                continue
+            entry = read_line(self._folder, place, line, self._chain)
+            if entry.get("id") == identifier:
+                found.append(entry)
+                if entry.get("event") == "asked":
+                    break
+        return found[::-1]
+
+    def tasks(self, ids: Collection[str], *, since: float) -> list[JsonObject]:
+        """Return the entries of tasks and the outcomes of their calls, oldest first, from a time on. Raises `JournalError`."""
+        marks = list(map(msgspec.json.encode, ids))
+        begin = timestamp(since).encode("ascii")
+        before = place_after(self._folder, self._place, _AFTER)
+        lines, self.is_cut = self._index.find_task_lines(ids, before, since=begin.decode(), budget=self._budget)
+        found: list[JsonObject] = []
+        ends: list[PlacedLine] = []
+        for placed in lines:
+            if _ENDS.search(placed.line, 0, 200):
+                ends.append(placed)
+            elif any(mark in placed.line for mark in marks) and not _is_before(placed.line, begin):
+                entry = read_line(self._folder, *placed, self._chain)
+                found += [entry] if _is_of(entry, ids) else []
+        calls = {opened_by(str(entry.get("kind")), entry) for entry in found}
+        found += [read_line(self._folder, *end, self._chain) for end in ends if _id_of(end.line) in calls]
+        return sorted(found, key=lambda entry: cast("int", entry["seq"]))
+
+    def _before(self) -> Iterable[tuple[EntryPlace, bytes]]:
+        read = 0
+        for placed in lines_before(self._folder, self._place):
+            read += len(placed.line)
+            if read > self._budget:
+                self.is_cut = True
+                return
+            yield placed
+
+    def _after(self) -> Iterable[JsonObject]:
+        """Yield the relevant entries from the place on."""
+        read = 0
+        for place, line in lines_from(self._folder, self._place):
+            read += len(line)
+            if read > _AFTER:
+                return
+            yield read_line(self._folder, place, line, self._chain)
+
+
+def _is_before(line: bytes, begin: bytes) -> bool:
+    return (time := _TIME.search(line, 0, 200)) is not None and time[1] < begin
+
+
+def _id_of(line: bytes) -> str:
+    return msgspec.json.decode(line, type=_EntryHeading).id
+
+
+class _EntryHeading(msgspec.Struct):
+    id: str = ""
+
+
+def _is_of(entry: JsonObject, ids: Collection[str]) -> bool:
+    """Return whether an entry names one of the tasks. An outcome names its call alone."""
+    named: Any = entry.get("task")
+    return (cast("dict[str, Any]", named).get("id") if isinstance(named, dict) else named) in ids
+
+
+def since_of(decision: JsonObject) -> float:
+    """Return the time at which the task of a decision was opened; the epoch, if earlier tasks count or the record does not tell."""
+    history: Any = decision.get("history")
+    if not isinstance(history, dict) or "carried" in history:
+        return 0.0
+    opened: Any = cast("dict[str, Any]", history).get("opened")
+    return float(opened) - 1.0 if isinstance(opened, int | float) else 0.0

@@ -1,0 +1,212 @@
+"""Decides each step of a trace as the gateway decides a live call: with the same fold, facts, policy input and reading
+of answers.
+
+There is no wire and no upstream. The trace has the answers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, cast
+
+from gateway.base.json.walk import leaves
+from gateway.calls.response.obligations import read_label
+from gateway.history.events import Endorsed, Passed, Released, Settled, list_shown, make_opening, pack
+from gateway.history.exposure import Exposures
+from gateway.history.facts import keeps_words, relevance_of
+from gateway.history.fold import apply
+from gateway.history.new_events import build_observation, changes_nothing
+from gateway.history.origins import Teller
+from gateway.history.state import TaskState
+from gateway.inspection.credentials import other_tasks, ruleset
+from gateway.inspection.credentials.detect import Detector
+from gateway.inspection.credentials.fingerprint import Fingerprints
+from gateway.inspection.credentials.origins import KnownOrigins
+from gateway.inspection.inspector import Inspector
+from gateway.model.call import Call
+from gateway.model.caller import Principal
+from gateway.model.content import CallContent, ResultContent
+from gateway.model.decision import Decision
+from gateway.model.signal import SignalFact
+from gateway.model.target import Sensitivity
+from gateway.model.wire import Json, JsonObject
+from gateway.surfaces.replay.asking import KEY, ask
+from gateway.surfaces.replay.trace import BEGINNING, Expectation, Step, StepApproval, StepEndorsement, Trace
+
+Assume = Literal["refused", "forwarded"]
+"""What is taken to happen after a step that was not allowed: it ends there and has no result, or it goes on all the
+same, so that later steps show every rule that would have held."""
+
+Decide = Callable[[JsonObject], Awaitable[Decision]]
+
+_OWNER: Final = "replay"
+"""Whose task each trace is."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutcome:
+    """A step and its decision. `number` counts from 0; `facts` is `session` of the policy input."""
+
+    trace: str
+    number: int
+    principal: Principal
+    call: Call
+    decision: Decision
+    facts: JsonObject
+    expect: Expectation | None
+
+    @property
+    def tool(self) -> str:
+        return self.call.target.id
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        return tuple(reason.code for reason in self.decision.reasons)
+
+    @property
+    def met(self) -> bool:
+        """Return whether the outcome is as expected, or nothing is expected."""
+        if self.expect is None:
+            return True
+        return self.decision.effect in self.expect.effects and self.expect.code in {None, *self.codes}
+
+
+async def replay(
+    traces: Iterable[Trace], decide: Decide, *, assume: Assume = "refused", inspector: Inspector | None = None
+) -> AsyncIterator[StepOutcome]:
+    """Yield the outcome of each step, in order. Keep the state of one task at a time.
+
+    `decide` is the method of a `Policy`. `inspector` has the operator's rules, directory and own domains
+    (`asking.inspector_of`). The default has the shipped rules alone. A replay suppresses no credential.
+
+    Raises `TraceInvalid` at the fault in a file.
+    """
+    inspector = inspector or Inspector(KEY, Detector(ruleset.load(), Fingerprints(KEY)))
+    for trace in traces:
+        run = _Run(trace, assume, inspector)
+        for number, step in enumerate(trace.steps):
+            yield await run.take(number, step, decide)
+
+
+class _Run:
+    """A task from its beginning."""
+
+    def __init__(self, trace: Trace, assume: Assume, inspector: Inspector) -> None:
+        self._trace = trace
+        self._assume = assume
+        self._inspector = trace.inspector(inspector)
+        self._origins = KnownOrigins()
+        self._teller = Teller(self._origins)
+        self._exposures = Exposures()
+        self.task = trace.task
+        self.owner = _OWNER
+        given = inspector.declared(trace.task.goal, trace.task.contract)
+        self._state = apply(TaskState(), make_opening(given.tokens, list_shown(given.sightings)))
+
+    async def take(self, number: int, step: Step, decide: Decide) -> StepOutcome:
+        trace, state, call_id, now = self._trace, self._state, str(number), BEGINNING + step.at
+        call = Call("tools/call", trace.target(step), step.arguments)
+        walked = leaves(call.arguments)
+        content = self._inspector.call(
+            call,
+            trace.task,
+            state.shingles,
+            relevance=relevance_of(state, call.target),
+            caller=trace.principal,
+            walked=walked,
+        )
+        if (shown := self._origins.of(_OWNER)) is not None:
+            content = other_tasks.completed(
+                content, call, shown, trace.task.id, self._inspector.detector, walked=walked
+            )
+        content = self._exposures.complete(self, state, call.target, content)
+        signals = tuple(SignalFact(one.type, now - one.age_seconds, one.level) for one in step.signals)
+        asked = ask(trace.principal, call, trace.task, content, state, number=number, now=now, signals=signals)
+        if step.endorsed is not None:
+            asked = with_endorsement(asked, step.endorsed, f"{trace.id}/{number}")
+        decision = await decide(asked)
+        if step.approve is not None and decision.effect == "ask":
+            question, asked = decision, with_approval(asked, step.approve, decision, f"{trace.id}/{number}")
+            decision = await decide(asked)
+            if decision.allowed:
+                apply(state, endorse(step.approve, question, content, asked))
+        if decision.allowed or self._assume == "forwarded":
+            apply(state, Passed(call_id))
+            self._answer(call_id, call, step.result, read_label(decision))
+            apply(state, Settled(call_id))
+        else:
+            apply(state, Released(call_id, denied=decision.is_denial))
+        session = cast("JsonObject", asked["session"])
+        return StepOutcome(trace.id, number, trace.principal, call, decision, session, step.expect)
+
+    def _answer(self, call_id: str, call: Call, result: Json, least: Sensitivity) -> None:
+        """Take in the upstream's answer as the gateway does before the answer goes on."""
+        inspector = self._inspector.result(call, self._trace.task, words=keeps_words(self._state, call.target))
+        for content in (inspector.feed(_write_answer(result)), inspector.finish(), ResultContent()):
+            if content is not None:
+                event = build_observation(self._state, call_id, content, least)
+                if not changes_nothing(self._state, event):
+                    apply(self._state, event)
+                    self._teller.tell(_OWNER, self._trace.task.id, self._state, event.credentials)
+
+
+def with_approval(asked: JsonObject, approval: StepApproval, question: Decision, name: str) -> JsonObject:
+    """Return the policy input of the release: the question's input with the approval as a fact."""
+    context = cast("JsonObject", asked["context"])
+    codes = [reason.code for reason in question.reasons] if approval.answers is None else approval.answers
+    fact: JsonObject = {
+        "id": name,
+        "digest": f"replay:{name}",
+        "approvers": approval.approvers,
+        "granted": context["time"],
+        "scopes": approval.scopes,
+        "answers": list(codes),
+    }
+    return {**asked, "context": {**context, "approval": fact}}
+
+
+def with_endorsement(asked: JsonObject, endorsement: StepEndorsement, name: str) -> JsonObject:
+    """Return the policy input of a step with values approved in an earlier task of the same kind."""
+    context = cast("Mapping[str, Any]", asked["context"])
+    fact: JsonObject = {
+        "id": name,
+        "digest": f"replay:{name}",
+        "kind": context["task"].get("declared_kind", ""),
+        "approvers": endorsement.approvers,
+        "granted": context["time"],
+        "age_seconds": endorsement.age_seconds,
+        "scopes": ["recurring"],
+        "facts": endorsement.facts,
+    }
+    return {**asked, "context": {**context, "endorsement": fact}}
+
+
+def endorse(approval: StepApproval, question: Decision, content: CallContent, asked: JsonObject) -> Endorsed:
+    """Return the event of a used approval, with its values and limits for the rest of the task."""
+    session = cast("Mapping[str, Sequence[str]]", asked["session"])
+    values = {digest for pointer in session.get("ungrounded", ()) for digest in content.authority.get(pointer, ())}
+    limits = {name: number for reason in question.reasons for name, number in reason.limits.items()}
+    return Endorsed(
+        pack(values) if "destination" in approval.scopes else b"",
+        limits if "limit" in approval.scopes else {},
+    )
+
+
+def _write_answer(result: Json) -> bytes:
+    """Return the answer to a `tools/call` in an upstream's form. A text is one block of text. An object without
+    `content` is structured content. An object with `content` is the result itself."""
+    if result is None:
+        shaped: Json = {"content": []}
+    elif isinstance(result, str):
+        shaped = {"content": [{"type": "text", "text": result}]}
+    elif isinstance(result, Mapping) and "content" in result:
+        shaped = result
+    else:
+        shaped = {"content": [], "structuredContent": result}
+    return _encode(json.dumps({"jsonrpc": "2.0", "id": 1, "result": shaped}, ensure_ascii=False))
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")

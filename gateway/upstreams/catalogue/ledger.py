@@ -1,0 +1,137 @@
+"""The ledger of all definitions: it folds events one at a time for each upstream, and tells each change."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from gateway.upstreams.catalogue.definitions import Definitions, DefinitionTerms
+from gateway.upstreams.catalogue.fold import CatalogueEvent, FoldedDefinitions, InstructionsSeen, PinsAdopted, fold
+from gateway.upstreams.catalogue.pins import SUBJECTS
+from gateway.upstreams.catalogue.reading import DefinitionReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from gateway.base.concurrency.worker_thread import WorkerThread
+    from gateway.config import Upstream
+    from gateway.model.target import TargetCredential
+    from gateway.upstreams.catalogue.definitions import Seen
+    from gateway.upstreams.catalogue.pins import Lock, PinChange, Pinned, Subject
+
+_TOLD_AT_ONCE: Final = 64
+"""Changes that are told of in one turn of the event loop."""
+_PIN_BYTES: Final = 256
+"""The weight of a pin where the worker thread may put pins into force."""
+
+
+class _SettledListing(NamedTuple):
+    """A listing without a changed definition."""
+
+    definitions: Definitions
+    complete: bool
+    items: tuple[bytes, ...]
+
+
+class CatalogueLedger:
+    """The definitions of each upstream by subject. Until an event is folded, calls see the definitions before it."""
+
+    def __init__(
+        self,
+        upstreams: Mapping[str, Upstream],
+        credentials: Mapping[str, TargetCredential | None],
+        worker: WorkerThread,
+        *,
+        first_use: bool,
+        on_change: Callable[[PinChange], None],
+    ) -> None:
+        self.definitions: dict[str, dict[Subject, Definitions]] = {}
+        self._readers: dict[tuple[str, Subject], DefinitionReader] = {}
+        for name, upstream in upstreams.items():
+            self.definitions[name] = {}
+            for subject in SUBJECTS:
+                terms = DefinitionTerms(name, upstream, subject, first_use, credentials[name])
+                self.definitions[name][subject] = Definitions(terms)
+                self._readers[name, subject] = DefinitionReader(terms)
+        self._turns = {name: asyncio.Lock() for name in upstreams}
+        self._settled: dict[tuple[str, Subject], _SettledListing] = {}
+        self._untold: deque[PinChange] = deque()
+        self._worker = worker
+        self._on_change = on_change
+
+    def __iter__(self) -> Iterator[tuple[str, Subject, Definitions]]:
+        """Yield the definitions of each upstream and subject."""
+        for name, sorts in tuple(self.definitions.items()):
+            for subject, definitions in tuple(sorts.items()):
+                yield name, subject, definitions
+
+    def is_listed(self, upstream: str) -> bool:
+        """Return whether the gateway itself has listed the tools of an upstream."""
+        return self.definitions[upstream]["tool"].listed
+
+    def has_pins(self, upstream: str) -> bool:
+        """Return whether an upstream has a pin of any subject."""
+        return any(definitions.pins or definitions.fresh for definitions in self.definitions[upstream].values())
+
+    def begin_with(self, lock: Lock) -> None:
+        """Put the pins of the lock file into force before anything is listed."""
+        for name, subject, definitions in self:
+            folded = fold(definitions, PinsAdopted(lock.of(name, subject)))
+            self.definitions[name][subject] = folded.definitions
+
+    async def note(
+        self, upstream: str, subject: Subject, items: Sequence[bytes], at: str, *, complete: bool, own: bool
+    ) -> bool:
+        """Take in a listing, and return whether an own listing is needed. A listing of a client that said nothing new is not read again."""
+        before = self.definitions[upstream][subject]
+        listing = _SettledListing(before, complete, tuple(items))
+        if not own and not self._turns[upstream].locked() and self._settled.get((upstream, subject)) == listing:
+            return False
+        read = partial(self._readers[upstream, subject].read_listing, items, at, complete=complete, own=own)
+        folded = await self._fold(upstream, subject, sum(map(len, items)), read)
+        if not own and folded.definitions is before and not folded.needs_listing:
+            self._settled[upstream, subject] = listing
+        return folded.needs_listing
+
+    async def adopt(
+        self, upstream: str, subject: Subject, pinned: Mapping[str, Pinned], cleared: Iterable[str] = ()
+    ) -> bool:
+        """Put pins into force, and return whether any differ from before."""
+        adopted = PinsAdopted(pinned, frozenset(cleared))
+        return (await self._fold(upstream, subject, len(pinned) * _PIN_BYTES, lambda: adopted)).needs_listing
+
+    async def doubt(self, upstream: str, said: Seen) -> None:
+        """Take in instructions that differ from the pinned ones."""
+        await self._fold(upstream, "instructions", 0, lambda: InstructionsSeen(said))
+
+    def tell_rest(self) -> None:
+        """Tell all changes that are left."""
+        while self._untold:
+            self._tell()
+
+    async def _fold(
+        self, upstream: str, subject: Subject, size: int, read: Callable[[], CatalogueEvent]
+    ) -> FoldedDefinitions:
+        """Read and fold an event of so many bytes, after all earlier events of the upstream."""
+        async with self._turns[upstream]:
+            before = self.definitions[upstream][subject]
+            folded = await self._worker.run(size, lambda: _without_copies(before, fold(before, read())))
+            self.definitions[upstream][subject] = folded.definitions
+            self._untold.extend(folded.changes)
+        self._tell()
+        return folded
+
+    def _tell(self) -> None:
+        for _ in range(min(_TOLD_AT_ONCE, len(self._untold))):
+            self._on_change(self._untold.popleft())
+        if self._untold:
+            asyncio.get_running_loop().call_soon(self._tell)
+
+
+def _without_copies(before: Definitions, folded: FoldedDefinitions) -> FoldedDefinitions:
+    """Return the same; after an event without news, with the very definitions of before."""
+    after = folded.definitions
+    is_same = all(getattr(before, name) == getattr(after, name) for name in Definitions.__struct_fields__)
+    return folded._replace(definitions=before) if is_same else folded

@@ -1,0 +1,136 @@
+"""A streamable HTTP upstream: bytes out, bytes back, one pool of connections.
+
+The client is our own (docs/design/0002). A call is never sent twice: a sent call may have been carried out.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from functools import cache
+from typing import Final
+
+from gateway.config import HeaderCredential, Limits, Upstream
+from gateway.model.errors import ConfigurationError, UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
+from gateway.model.wire import UpstreamReply, UpstreamRequest
+from gateway.wire.http import address
+from gateway.wire.http.client import Client
+from gateway.wire.http.dial import AnswerTimeout, ExchangeError, Unconnected
+
+_METHODS: Final = {"POST": b"POST", "GET": b"GET", "DELETE": b"DELETE"}
+
+
+class HttpUpstream:
+    """A configured upstream with a `url`."""
+
+    def __init__(self, name: str, settings: Upstream, limits: Limits) -> None:
+        self._name = name
+        self._address = _address(name, settings)
+        self._first_byte = limits.first_byte.total_seconds()
+        self._connect = limits.connect.total_seconds()
+        self._credential = _credential(settings)
+        self._tls = _tls(name, settings) if self._address.tls or settings.ca is not None else None
+        self._client: Client | None = None
+
+    async def send(self, request: UpstreamRequest) -> UpstreamReply:
+        """Send a request. Raises `UpstreamUnreachable`, `UpstreamTimeout` or `UpstreamBroken`."""
+        if self._client is None:
+            self._client = Client(self._address, connect=self._connect, tls=self._tls)
+        message, credential = request.message, request.credential
+        headers: Sequence[tuple[bytes, bytes]] = request.sent_headers
+        if request.session is not None:
+            headers = (*headers, (b"mcp-session-id", request.session.encode("latin-1")))
+        if credential is not None:
+            headers = _replace_credential(headers, (credential.name, credential.value))
+        elif self._credential is not None:
+            headers = _replace_credential(headers, self._credential)
+        try:
+            response = await self._client.request(
+                _METHODS[request.method],
+                headers,
+                None if message is None else message.body,
+                within=self._first_byte,
+                # Opening a stream and ending a session can be done again (RFC 9110 section 9.2.2); a call cannot.
+                again=request.method != "POST",
+            )
+        except ExchangeError as error:
+            raise self._failure(error) from None
+        if 300 <= response.status < 400:
+            response.close()
+            raise UpstreamBroken(f"upstream {self._name} answered with a redirect", "configure the final url")
+        response.translate = self._make_error
+        return UpstreamReply(response.status, response.headers, response, response.aclose)
+
+    async def aclose(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
+
+    def _failure(self, error: ExchangeError) -> UpstreamError:
+        if isinstance(error, Unconnected):
+            return UpstreamUnreachable(
+                f"upstream {self._name} cannot be reached: {error}", "check that it runs, and its url"
+            )
+        if isinstance(error, AnswerTimeout):
+            return UpstreamTimeout(
+                f"upstream {self._name} did not begin to answer within {self._first_byte:g} s",
+                "try again, or have the operator raise limits.first_byte",
+            )
+        return UpstreamBroken(f"upstream {self._name} broke off before it answered: {error}", "check the upstream")
+
+    def _make_error(self, error: ExchangeError) -> UpstreamError:
+        return UpstreamBroken(
+            f"upstream {self._name} broke off in the middle of its answer: {error}",
+            "check the upstream; whether the call was carried out is not known",
+        )
+
+
+def _replace_credential(
+    headers: Sequence[tuple[bytes, bytes]], credential: tuple[bytes, bytes]
+) -> list[tuple[bytes, bytes]]:
+    """Replace every header of the credential's name. A caller must not speak in the gateway's place, also not to a
+    server that takes `_` for `-`."""
+    own = _read_as(credential[0])
+    return [*(field for field in headers if _read_as(field[0]) != own), credential]
+
+
+def _read_as(name: bytes) -> bytes:
+    """Return a header's name in the reading of the most tolerant server."""
+    return name.lower().replace(b"_", b"-")
+
+
+def _address(name: str, settings: Upstream) -> address.Address:
+    try:
+        return address.of_url(settings.url or "")
+    except ValueError as error:
+        raise ConfigurationError(
+            f"upstreams.{name}.url cannot be used: {error}",
+            "write https://host/path; a user or password goes into upstreams.*.credential",
+        ) from None
+
+
+def _credential(settings: Upstream) -> tuple[bytes, bytes] | None:
+    if not isinstance(settings.credential, HeaderCredential):
+        return None
+    return settings.credential.name.encode(), settings.credential.value.get_secret_value().encode()
+
+
+def _tls(name: str, settings: Upstream) -> ssl.SSLContext:
+    if settings.ca is None:
+        return _public_authorities()
+    try:
+        return _with_protocol(ssl.create_default_context(cafile=str(settings.ca)))
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(
+            f"upstreams.{name}.ca: {settings.ca} cannot be used: {error}", "give a PEM file of certificate authorities"
+        ) from error
+
+
+@cache
+def _public_authorities() -> ssl.SSLContext:
+    return _with_protocol(ssl.create_default_context())
+
+
+def _with_protocol(context: ssl.SSLContext) -> ssl.SSLContext:
+    context.set_alpn_protocols(["http/1.1"])
+    return context

@@ -1,0 +1,106 @@
+"""Limits on what a client holds at once: its connections, its requests under way, and its streams.
+
+A client keeps a stream open for hours and the gateway does nothing for it meanwhile. So a stream takes no place of a request: callers
+with many streams leave room for the calls of others.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address
+from typing import Final
+
+from msgspec import Struct
+
+from gateway.model import reasons
+from gateway.model.decision import Refusal
+
+
+class ConcurrencyLimit:
+    """A limit on the places that each client holds at once. Clients differ by address or another key.
+
+    Only clients with a place take memory."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._held: dict[str | bytes, int] = {}
+
+    def admit(self, client: str) -> bool:
+        """Take a place for the client until `leave`. Return false if the client already holds `limit` places."""
+        holder = _holder(client)
+        count = self._held.get(holder, 0)
+        if count >= self._limit:
+            return False
+        self._held[holder] = count + 1
+        return True
+
+    def leave(self, client: str) -> None:
+        """Give back the place of an admitted request."""
+        holder = _holder(client)
+        self._held[holder] -= 1
+        if not self._held[holder]:
+            del self._held[holder]
+
+
+@lru_cache(4_096)
+def _holder(client: str) -> str | bytes:
+    """Return the counted client of an address. A subscriber of IPv6 has a whole /64 (RFC 6177), and so shares one
+    bound. Telling that a text is no address takes a hundredth of a whole call."""
+    try:
+        parsed = ip_address(client)
+    except ValueError:
+        return client
+    return parsed.packed[:8] if isinstance(parsed, IPv6Address) else client
+
+
+class RequestPlaces:
+    """All places: `requests` and `streams` of each caller, and `all_streams` together."""
+
+    def __init__(self, requests: int, streams: int, all_streams: int) -> None:
+        self.requests = ConcurrencyLimit(requests)
+        self._streams = ConcurrencyLimit(streams)
+        self._left = all_streams
+
+    def enter(self, caller: str) -> RequestPlace | Refusal:
+        """Take a place of a request, until `RequestPlace.leave`."""
+        return RequestPlace(self, caller) if self.requests.admit(caller) else _TOO_MANY_REQUESTS
+
+    def enter_stream(self, caller: str) -> Refusal | None:
+        if not self._streams.admit(caller):
+            return _TOO_MANY_STREAMS_OF_CALLER
+        if not self._left:
+            self._streams.leave(caller)
+            return _TOO_MANY_STREAMS
+        self._left -= 1
+        return None
+
+    def leave_stream(self, caller: str) -> None:
+        self._streams.leave(caller)
+        self._left += 1
+
+
+class RequestPlace(Struct):
+    """The place of one request."""
+
+    places: RequestPlaces
+    caller: str
+    is_stream: bool = False
+
+    def become_stream(self) -> Refusal | None:
+        """Take the place of a stream instead. Returns the refusal if there is none left; the place of the request then stays."""
+        if (refusal := self.places.enter_stream(self.caller)) is not None:
+            return refusal
+        self.places.requests.leave(self.caller)
+        self.is_stream = True
+        return None
+
+    def leave(self) -> None:
+        if self.is_stream:
+            self.places.leave_stream(self.caller)
+        else:
+            self.places.requests.leave(self.caller)
+
+
+_TOO_MANY_REQUESTS: Final = reasons.LIMIT_IN_FLIGHT_PER_CALLER.refusal()
+_TOO_MANY_STREAMS_OF_CALLER: Final = reasons.LIMIT_STREAMS_PER_CALLER.refusal()
+_TOO_MANY_STREAMS: Final = reasons.LIMIT_STREAMS.refusal()

@@ -1,0 +1,348 @@
+"""The server's side of an HTTP/1.1 connection: one exchange at a time, with bounds on all that a stranger can hold open."""
+
+from __future__ import annotations
+
+import _ssl
+import asyncio
+import ssl
+from collections.abc import Callable, Coroutine
+from http import HTTPStatus
+from typing import Any, Final, cast
+
+from gateway.wire.http.delivery import JOINED_BYTES, Channel
+from gateway.wire.http.draining import QUIET, has_unread
+from gateway.wire.http.limits import ConcurrencyLimit
+from gateway.wire.http.request_parser import INVALID, ParseFault, RequestParser
+
+KEEP_ALIVE_SECONDS: Final = 75.0
+"""How long a connection is kept without a request."""
+
+BODY_BYTES: Final = 64 * 2**10
+"""Bytes of requests' bodies that wait for their readers before the client is made to wait."""
+
+_HELD_BYTES: Final = 64 * 2**10
+"""Bytes that are held back at most, so that flow control has its say in the middle of a turn too."""
+
+_LATE: Final = ParseFault(408, "The request's head did not arrive in time.")
+
+
+class Serving:
+    """The state that all connections of a server share."""
+
+    __slots__ = ("connections", "handler", "head_seconds", "is_stopping", "limit", "tasks")
+
+    def __init__(
+        self, handler: Callable[[Channel], Coroutine[Any, Any, None]], limit: ConcurrencyLimit, head: float
+    ) -> None:
+        self.handler = handler
+        self.limit = limit
+        self.head_seconds = head
+        self.is_stopping = False
+        """After the order to stop, each answer closes its connection."""
+        self.connections: set[Connection] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
+
+
+class Connection(asyncio.Protocol):
+    """An HTTP/1.1 connection of a client.
+
+    A whole head has to come within `head_seconds` while no request is being answered (RFC 9112 section 9.5 leaves the time to
+    the server). The time begins with the connection, or with the first byte after an answer. This byte may be the rest of a body,
+    or an empty line: neither is a reason to wait longer.
+
+    The connection combines all writes of one turn of the event loop: a write can be a system call, and a record of TLS.
+    """
+
+    __slots__ = (
+        "_address",
+        "_awaits_head",
+        "_channel",
+        "_due",
+        "_held",
+        "_held_size",
+        "_loop",
+        "_parser",
+        "_quiet_since",
+        "_timer",
+        "_transport",
+        "_writable",
+        "certificates",
+        "client_ip",
+        "is_full",
+        "is_read_paused",
+        "serving",
+    )
+
+    def __init__(self, serving: Serving) -> None:
+        self.client_ip: str | None = None
+        self.certificates: tuple[bytes, ...] = ()
+        self.is_full = False
+        """The client has not read enough of what was sent to it."""
+        self.is_read_paused = False
+        """The client has to wait until the bodies of its requests are read."""
+        self.serving = serving
+        self._loop = asyncio.get_running_loop()
+        self._transport = cast("asyncio.Transport", None)
+        self._parser = RequestParser()
+        self._channel: Channel | None = None
+        self._address: str | None = None
+        """The client, as it is counted among the connections."""
+        self._due: float | None = None
+        self._awaits_head = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._quiet_since = 0.0
+        self._held: list[bytes] = []
+        self._held_size = 0
+        self._writable: asyncio.Event | None = None
+
+    # --- for the event loop ------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        peer = self.address_of("peername")
+        self.client_ip = peer[0] if peer else None
+        address = self.client_ip or ""
+        if not self.serving.limit.admit(address):
+            self._transport.abort()
+            return
+        self._address = address
+        tls = transport.get_extra_info("ssl_object")
+        if tls is not None:
+            self.certificates = _verified_chain(tls)
+        self.serving.connections.add(self)
+        self._quiet_since = self._loop.time()
+        self._expect(self.serving.head_seconds, awaits_head=True)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._due = None
+        self._held.clear()
+        self._parser.close()
+        self._parser.requests.clear()
+        self.serving.connections.discard(self)
+        if self._address is not None:
+            self.serving.limit.leave(self._address)
+            self._address = None
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.leave()
+        self.resume_writing()
+
+    def data_received(self, data: bytes) -> None:
+        parser = self._parser
+        if self._transport.is_closing():
+            return
+        parser.feed(data)
+        if parser.fault is not None:
+            self._refuse(parser.fault)
+            return
+        channel = self._channel
+        if channel is not None:
+            channel.tell_news()
+        elif parser.requests:
+            self._begin()
+        else:
+            # The time runs on if it has begun.
+            if not (self._awaits_head and self._due is not None):
+                self._expect(self.serving.head_seconds, awaits_head=True)
+            return
+        # Reading goes on while requests wait for their turn: a client that leaves is noticed by it.
+        unread = 0
+        for request in parser.requests:
+            unread += len(request.body)
+        if unread > BODY_BYTES:
+            self._pause_reading()
+
+    def pause_writing(self) -> None:
+        self.is_full = True
+
+    def resume_writing(self) -> None:
+        self.is_full = False
+        if self._writable is not None:
+            self._writable.set()
+            self._writable = None
+
+    # --- for the channel ---------------------------------------------------------------------------
+
+    @property
+    def is_encrypted(self) -> bool:
+        """The connection has TLS."""
+        return self._transport.get_extra_info("ssl_object") is not None
+
+    def address_of(self, end: str) -> tuple[str, int] | None:
+        """Return the address and port of an end of the connection, `peername` or `sockname`."""
+        found: tuple[str, int] | None = self._transport.get_extra_info(end)
+        return found[:2] if found else None
+
+    def write(self, data: bytes) -> None:
+        """Write at the end of the turn, or as soon as many bytes are held."""
+        if not self._held:
+            self._loop.call_soon(self.flush)
+        self._held.append(data)
+        self._held_size += len(data)
+        if self._held_size > _HELD_BYTES:
+            self.flush()
+
+    def write_whole(self, head: bytes, body: bytes) -> None:
+        """Write an answer whose end is known."""
+        if self._held:
+            self.flush()
+        if self._transport.is_closing():
+            # uvloop raises for a closed handle, and tells of its end in a later turn.
+            return
+        if len(body) < JOINED_BYTES:
+            self._transport.write(head + body)
+        else:
+            self._transport.writelines((head, body))
+
+    def flush(self) -> None:
+        """Write the held bytes now."""
+        if not self._held:
+            return
+        data = self._held[0] if len(self._held) == 1 else b"".join(self._held)
+        self._held.clear()
+        self._held_size = 0
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    async def drain(self) -> None:
+        """Wait until the client has read enough."""
+        while self.is_full:
+            self._writable = self._writable or asyncio.Event()
+            await self._writable.wait()
+
+    def resume_reading(self) -> None:
+        """Let the client send on."""
+        if self.is_read_paused and not self._transport.is_closing():
+            self.is_read_paused = False
+            self._transport.resume_reading()
+
+    def is_last(self, channel: Channel) -> bool:
+        """Return whether no other request waits."""
+        return self._parser.requests[-1] is channel.request
+
+    def finish(self, channel: Channel) -> None:
+        """Go on after an answer: close, begin the next request, or wait for one."""
+        if channel is not self._channel:
+            return
+        parser, request = self._parser, channel.request
+        self._channel = None
+        request.is_discarded = True
+        request.body = b""
+        parser.requests.pop(0)
+        self._quiet_since = self._loop.time()
+        if not channel.keep_alive:
+            self.close()
+            return
+        if self._held:
+            self.flush()
+        if self._transport.is_closing():
+            return
+        if self.is_read_paused:
+            self.resume_reading()
+        if parser.requests:
+            self._begin()
+        elif parser.in_head or not request.is_complete:
+            self._expect(self.serving.head_seconds, awaits_head=True)
+        else:
+            self._expect(KEEP_ALIVE_SECONDS, awaits_head=False)
+
+    def close(self) -> None:
+        """Close the connection after all that was written."""
+        self.flush()
+        self._transport.close()
+
+    # --- for the server ----------------------------------------------------------------------------
+
+    def close_if_quiet(self) -> None:
+        """Close the connection unless a request is being read or answered, or may be on its way."""
+        if self._channel is not None or self._parser.in_head or self._loop.time() - self._quiet_since < QUIET:
+            return
+        if not has_unread(self._transport):
+            self._close_for_good()
+
+    # --- inside ------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """Begin to answer the oldest request."""
+        self._due = None
+        channel = self._channel = Channel(self._parser.requests[0], self)
+        try:
+            work = self.serving.handler(channel)
+        except Exception:  # noqa: BLE001 - the client gets an answer, whatever the defect
+            channel.fail()
+            return
+        task = self._loop.create_task(work)
+        self.serving.tasks.add(task)
+        task.add_done_callback(channel.end_work)
+
+    def _pause_reading(self) -> None:
+        if not self.is_read_paused and not self._transport.is_closing():
+            self.is_read_paused = True
+            self._transport.pause_reading()
+
+    def _refuse(self, fault: ParseFault) -> None:
+        """Refuse the bytes of a client, and close. A fault in a body makes the refusal the answer to its request. Any other
+        answer that is due or has begun is cut off instead: the client would read the refusal as a part of it."""
+        self._due = None
+        requests, channel = self._parser.requests, self._channel
+        is_answer = len(requests) == 1 and not requests[0].is_complete and fault is INVALID
+        if requests and not (is_answer and not (channel is not None and channel.has_started)):
+            self._transport.abort()
+            return
+        if channel is not None:
+            self._channel = None
+            channel.leave()
+        if not self._transport.is_closing():
+            self._transport.write(_refusal(fault))
+        self._close_for_good()
+
+    def _close_for_good(self) -> None:
+        """Close, and drop unread output: a closed connection stays until the client has read everything, and this client
+        has had its time."""
+        self._transport.close()
+        if self._transport.get_write_buffer_size():
+            self._transport.abort()
+
+    # --- time --------------------------------------------------------------------------------------
+
+    def _expect(self, seconds: float, *, awaits_head: bool) -> None:
+        """Bound the time until the next head is there, or until the next byte. A timer that runs out too early begins
+        anew, so most requests leave it alone."""
+        self._awaits_head = awaits_head
+        self._due = due = self._loop.time() + seconds
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(due, self._look_at_time)
+
+    def _look_at_time(self) -> None:
+        self._timer = None
+        if self._due is None:
+            return
+        if self._loop.time() < self._due:
+            self._timer = self._loop.call_at(self._due, self._look_at_time)
+        elif self._awaits_head:
+            self._refuse(_LATE)
+        else:
+            self._close_for_good()
+
+
+def _refusal(fault: ParseFault) -> bytes:
+    sentence = fault.sentence.encode()
+    return (
+        b"HTTP/1.1 %d %b\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+    ) % (fault.status, HTTPStatus(fault.status).phrase.encode(), len(sentence), sentence)
+
+
+def _verified_chain(tls: ssl.SSLObject) -> tuple[bytes, ...]:
+    """Return the client's certificate and its issuers up to the authority, as verified by the handshake."""
+    own = tls.getpeercert(binary_form=True)
+    if own is None:
+        return ()
+    handshake = cast("Any", tls)._sslobj  # noqa: SLF001 - `SSLObject.get_verified_chain` is there from Python 3.13 on
+    chain = cast("list[_ssl.Certificate] | None", handshake.get_verified_chain())
+    return (own,) if chain is None else tuple(link.public_bytes(_ssl.ENCODING_DER) for link in chain)

@@ -1,0 +1,129 @@
+"""The gateway's own keys: made whole, for its user alone, and refused when somebody else could know or choose them."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.base.keys.key_files import MAX_BYTES, KeyFile
+from gateway.model.errors import ConfigurationError, JournalError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEY = b"k" * 32
+
+
+def _file(path: Path) -> KeyFile:
+    return KeyFile(path, "the test's key", JournalError)
+
+
+def _never() -> bytes:
+    raise AssertionError("a key was made")
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> KeyFile:
+    file = _file(tmp_path / "key")
+    assert file.load(lambda: KEY) == KEY
+    return file
+
+
+def test_a_missing_key_is_made_for_its_owner_only(tmp_path: Path):
+    state = tmp_path / "deep/state"
+
+    assert _file(state / "key").load(lambda: KEY) == KEY
+    assert (state / "key").stat().st_mode & 0o777 == 0o600
+    assert state.stat().st_mode & 0o777 == 0o700
+    assert [path.name for path in state.iterdir()] == ["key"]
+
+
+def test_a_key_that_is_there_is_never_replaced(kept: KeyFile):
+    assert kept.load(_never) == KEY
+    assert kept.load_key() == KEY
+
+
+def test_a_key_is_read_without_being_made(tmp_path: Path):
+    assert _file(tmp_path / "key").load_key() is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_key_that_another_process_makes_meanwhile_is_taken(tmp_path: Path):
+    file = _file(tmp_path / "key")
+
+    def beaten() -> bytes:
+        _file(file.path).load(lambda: KEY)
+        return b"later"
+
+    assert file.load(beaten) == KEY
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
+
+
+def test_nothing_is_left_of_a_key_that_could_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+
+    with pytest.raises(JournalError, match=r"the test's key .*/key cannot be read or made: No space left"):
+        _file(tmp_path / "key").load(lambda: KEY)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", [0o604, 0o602, 0o601, 0o666])
+def test_a_key_that_others_may_use_is_refused(kept: KeyFile, mode: int):
+    kept.path.chmod(mode)
+
+    for attempt in (lambda: kept.load(_never), kept.load_key):
+        with pytest.raises(JournalError, match=r"the test's key .* is not safe: others may use") as caught:
+            attempt()
+        assert caught.value.remedy == f"run: chmod o= {kept.path}"
+
+
+def test_a_key_that_is_mounted_as_a_link_is_read(tmp_path: Path):
+    target = tmp_path / "elsewhere/key"
+    _file(target).load(lambda: KEY)
+    file = _file(tmp_path / "key")
+    file.path.symlink_to(target)
+
+    assert file.load(_never) == file.load_key() == KEY
+
+
+def test_nothing_is_made_behind_a_link_that_leads_nowhere(tmp_path: Path):
+    file = _file(tmp_path / "key")
+    file.path.symlink_to(tmp_path / "elsewhere/key")
+
+    with pytest.raises(JournalError, match="cannot be read or made: No such file"):
+        file.load(lambda: b"m")
+    assert not (tmp_path / "elsewhere").exists()
+    assert file.load_key() is None
+
+
+def test_a_pipe_in_the_place_of_a_key_is_refused_and_not_waited_for(tmp_path: Path):
+    file = _file(tmp_path / "key")
+    os.mkfifo(file.path, 0o600)
+
+    with pytest.raises(JournalError, match="is not a file"):
+        file.load(_never)
+
+
+def test_more_than_any_key_is_refused(kept: KeyFile):
+    kept.path.write_bytes(b"k" * MAX_BYTES)
+    assert kept.load_key() == b"k" * MAX_BYTES
+
+    kept.path.write_bytes(b"k" * (MAX_BYTES + 1))
+    with pytest.raises(JournalError, match="too large"):
+        kept.load_key()
+
+
+def test_a_folder_that_cannot_be_made_or_looked_into_is_said_to_be_so(tmp_path: Path):
+    (tmp_path / "state").write_text("a file")
+    file = KeyFile(tmp_path / "state/below/key", "the test's key", ConfigurationError)
+
+    with pytest.raises(ConfigurationError, match="cannot be read or made: Not a directory") as caught:
+        file.load(lambda: KEY)
+    assert caught.value.remedy
+    with pytest.raises(ConfigurationError, match="cannot be read: Not a directory"):
+        file.load_key()

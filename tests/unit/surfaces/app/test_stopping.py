@@ -1,0 +1,106 @@
+"""What a signal does before, while and after the gateway serves. The signals are real ones."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import pytest
+
+from gateway.surfaces.app.stopping import Stopping
+
+HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+@contextmanager
+def handled(number: int, handler: signal.Handlers) -> Generator[None]:
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+async def starting(stopping: list[Stopping]) -> None:
+    """A gateway that does not come to its start."""
+    stopping.append(Stopping())
+    with stopping[0].hear_signals():
+        await asyncio.get_running_loop().create_future()
+
+
+@pytest.mark.parametrize("number", HEARD)
+async def test_a_signal_at_the_start_ends_the_start_in_order(number: signal.Signals):
+    made: list[Stopping] = []
+    task = asyncio.create_task(starting(made))
+    await asyncio.sleep(0)
+    signal.raise_signal(number)
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert made[0].told
+
+
+@pytest.mark.parametrize("number", HEARD)
+async def test_a_signal_after_it_has_served_does_not_disturb_the_end(number: signal.Signals):
+    stopping = Stopping()
+    with stopping.hear_signals():
+        stopping.note_start()
+        signal.raise_signal(number)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    assert not stopping.told
+
+
+async def test_a_second_signal_does_not_disturb_the_end_of_the_start():
+    ended = asyncio.Event()
+
+    async def slow_to_end() -> None:
+        with Stopping().hear_signals():
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                signal.raise_signal(signal.SIGTERM)
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                ended.set()
+
+    task = asyncio.create_task(slow_to_end())
+    await asyncio.sleep(0)
+    signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set()
+
+
+async def test_who_serves_is_told_of_a_hang_up_as_of_an_end():
+    told: list[int] = []
+    stopping = Stopping()
+    with stopping.hear_signals():
+        stopping.note_start()
+        before = signal.signal(signal.SIGTERM, lambda number, _frame: told.append(number))
+        signal.raise_signal(signal.SIGHUP)
+        signal.signal(signal.SIGTERM, before)
+
+    assert told == [signal.SIGTERM]
+
+
+async def test_a_hang_up_that_is_to_be_ignored_is_ignored():
+    stopping = Stopping()
+    with handled(signal.SIGHUP, signal.SIG_IGN), stopping.hear_signals():
+        signal.raise_signal(signal.SIGHUP)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    assert not stopping.told
+
+
+async def test_afterwards_signals_do_what_they_did_before():
+    before = [signal.getsignal(number) for number in HEARD]
+    with Stopping().hear_signals():
+        assert [signal.getsignal(number) for number in HEARD] != before
+
+    assert [signal.getsignal(number) for number in HEARD] == before

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.unit.surfaces.cli.conftest import Status
+
+CLIENT: dict[str, Any] = {
+    "mcpServers": {
+        "files": {"command": "other-files"},
+        "crm": {"url": "https://crm.example/mcp", "headers": {"Authorization": "Bearer s3cret-marker"}},
+    }
+}
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Path:
+    path = tmp_path / "client.json"
+    path.write_text(json.dumps(CLIENT), "utf-8")
+    return path
+
+
+def test_a_second_file_is_merged_into_what_init_wrote(
+    status: Status, client: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    monkeypatch.chdir(tmp_path)
+    assert status("init") == 0
+    before = Path("gateway.yaml").read_text("utf-8")
+
+    assert status("add", "--from", str(client)) == 0
+
+    text = Path("gateway.yaml").read_text("utf-8")
+    assert text.startswith(before)
+    assert sorted(yaml.safe_load(text)["upstreams"]) == ["crm", "files", "files-2"]
+    assert yaml.safe_load(text)["upstreams"]["crm"]["credential"]["value"] == "${CRM_AUTHORIZATION}"
+    grants = yaml.safe_load(Path("grants.yaml").read_text("utf-8"))["upstreams"]
+    assert grants["crm"] == grants["files-2"] == []
+    assert grants["files"]
+    said = capsys.readouterr()
+    assert "CRM_AUTHORIZATION" in said.out
+    assert "s3cret-marker" not in said.out + said.err + text
+
+
+def test_a_file_that_was_added_twice_is_there_twice_under_other_names(
+    status: Status, client: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.chdir(tmp_path)
+    assert status("init", "--from", str(client)) == 0
+
+    assert status("add", "--from", str(client)) == 0
+
+    names = sorted(yaml.safe_load(Path("gateway.yaml").read_text("utf-8"))["upstreams"])
+    assert names == ["crm", "crm-2", "files", "files-2"]
+
+
+def test_without_a_configuration_the_remedy_is_init(
+    status: Status, client: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    monkeypatch.chdir(tmp_path)
+
+    assert status("add", "--from", str(client)) == 2
+    assert "opagate init --from" in capsys.readouterr().err
+    assert not Path("gateway.yaml").exists()
+
+
+def test_init_names_add_where_files_are_taken(
+    status: Status, client: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    monkeypatch.chdir(tmp_path)
+    assert status("init") == 0
+
+    assert status("init", "--from", str(client)) == 2
+    assert "`opagate add --from` merges" in capsys.readouterr().err
