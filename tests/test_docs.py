@@ -155,7 +155,7 @@ def models(annotation: object) -> Iterator[type[BaseModel]]:
 
 
 def test_every_metric_is_documented_with_its_labels():
-    page = (ROOT / "docs/operations.md").read_text("utf-8").partition("## Metrics")[2].partition("\n## ")[0]
+    page = (ROOT / "docs/operations/siem.md").read_text("utf-8").partition("## Metrics")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| `(\w+)` \| (.*?) ?\| ", page, re.MULTILINE)
     metrics = Metrics()
     metrics.observe_in_flight(lambda: 0)
@@ -179,7 +179,7 @@ def test_every_metric_is_documented_with_its_labels():
 
 
 def test_nothing_is_measured_that_is_not_documented():
-    page = (ROOT / "docs/operations.md").read_text("utf-8").partition("## Metrics")[2].partition("\n## ")[0]
+    page = (ROOT / "docs/operations/siem.md").read_text("utf-8").partition("## Metrics")[2].partition("\n## ")[0]
     documented = {name for name, _ in re.findall(r"^\| `(\w+)` \| (.*?) ?\| ", page, re.MULTILINE)}
     metrics = Metrics()
     metrics.count_refusal("identity/missing")
@@ -237,7 +237,7 @@ def logged() -> Iterator[str]:
 
 
 def test_every_event_of_the_log_is_documented():
-    page = (ROOT / "docs/operations.md").read_text("utf-8").partition("## Traces and logs")[2].partition("\n## ")[0]
+    page = (ROOT / "docs/operations/siem.md").read_text("utf-8").partition("## Traces and logs")[2].partition("\n## ")[0]
     rows = [
         event for cell in re.findall(r"^\| (`.*?) \| ", page, re.MULTILINE) for event in re.findall(r"`([^`]+)`", cell)
     ]
@@ -280,7 +280,7 @@ def test_the_python_of_the_pages_compiles():
 
 
 def test_a_rule_that_a_page_shows_stands_where_the_page_says():
-    page = (ROOT / "docs/operations.md").read_text("utf-8")
+    page = (ROOT / "docs/operations/decisions.md").read_text("utf-8")
     shown = re.findall(
         r"^ {4}([a-z-]+/[a-z-]+) .*\n(?:(?! {4}[a-z-]+/).*\n)*? {4}rule +(gateway/\S+):(\d+)$", page, re.MULTILINE
     )

@@ -116,7 +116,7 @@ class PolicySettings(Settings):
     stale_after: Duration | None = Field(
         default=None,
         description="Refuse every call when a newer policy has been kept out for longer, or nobody could tell whether there"
-        " is one; without it, never. An OPA has to say how old its bundles are: docs/operations.md.",
+        " is one; without it, never. An OPA has to say how old its bundles are: docs/operations/policy.md.",
     )
 
     _task_limits: TaskLimits = PrivateAttr(default_factory=dict)

@@ -21,7 +21,7 @@ from gateway.policy.trials.child_process import clean_environment
 
 Result = TypeVar("Result")
 
-HOW_TO_GET: Final = "install OPA 1.22 or newer and have `opa` on PATH: docs/operations.md says how"
+HOW_TO_GET: Final = "install OPA 1.22 or newer and have `opa` on PATH: docs/operations/policy.md says how"
 _PATIENCE: Final = 120.0
 """Seconds for one command."""
 _PROCESSOR_SECONDS: Final = 120

@@ -61,7 +61,7 @@ catalogue:
 # People who approve what the policy asks about: docs/approvals.md. Without them such calls are refused.
 # approvals: {peers: [{uid: 1000, id: ada@corp.example}]}
 
-# Behind a balancer set drain_delay: docs/operations.md says how long.
+# Behind a balancer set drain_delay: docs/operations/upgrade.md says how long.
 # limits: {request_bytes: 4MiB, connect: 5s, first_byte: 60s, in_flight: 1000, streams: 1000, drain_delay: 10s, drain: 30s}
 
 # The gateway makes its keys below state, unless a file is named here.

@@ -215,7 +215,7 @@ def test_the_check_that_a_page_shows_is_what_it_prints(opagate: Opagate, tmp_pat
     rule = "{upstream: files, detector: named-pasword, until: 2999-12-31, reason: fixtures}"
     misspelt = path.read_text("utf-8").replace("write_file:", "write_fil:").replace(":8080", f":{free_port()}")
     path.write_text(f"{misspelt}\ncore: python\ninspection:\n  suppressions: [{rule}]\n", "utf-8")
-    page = (Path(__file__).resolve().parents[3] / "docs/operations.md").read_text("utf-8")
+    page = (Path(__file__).resolve().parents[3] / "docs/operations/install.md").read_text("utf-8")
     shown = page.partition("are misspelt:\n\n")[2].partition("\n\nWarnings")[0]
 
     done = opagate("check")

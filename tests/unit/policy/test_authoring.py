@@ -289,7 +289,7 @@ async def test_without_an_opa_own_rules_say_what_to_do(tree: Tree, monkeypatch: 
     ) as raised:
         await Plans().load(policy)
     assert "opagate policy build --sign KEY" in raised.value.remedy
-    assert "docs/operations.md" in raised.value.remedy
+    assert "docs/operations/policy.md" in raised.value.remedy
 
 
 async def _check_shipped() -> None:
@@ -312,7 +312,7 @@ async def test_a_command_that_needs_an_opa_says_how_to_get_it(
 
     with pytest.raises(PolicyBroken, match=r"^`opagate policy \w+` needs the OPA program") as raised:
         await command()
-    assert "docs/operations.md" in raised.value.remedy
+    assert "docs/operations/policy.md" in raised.value.remedy
 
 
 def test_a_program_that_does_not_run_is_told(tmp_path: Path):
