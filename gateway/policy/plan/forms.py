@@ -1,6 +1,6 @@
 """Comparisons and built-in functions, written in the place of a call for operands of their usual types. Pure.
 
-Each form is exact: operands of other types go to the function. `tests/unit/policy/test_plan_forms.py` compares both.
+Each form is exact: operands of other types go to the function. `tests/unit/policy/plan/test_forms.py` compares both.
 """
 
 from __future__ import annotations

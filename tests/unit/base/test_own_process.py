@@ -21,7 +21,7 @@ NOBODY: Final = 65534
 HIDDEN: Final = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from gateway import own_process
+from gateway.base import own_process
 if sys.argv[2] == "hide":
     own_process.hide_memory()
 print("ready", flush=True)
@@ -80,7 +80,7 @@ def test_other_programs_of_the_account_read_nothing_of_a_hidden_process(mode: st
 @needs_proc
 def test_a_forgotten_variable_is_in_no_memory_and_no_child():
     code = (
-        "import os, subprocess, sys; from gateway import own_process; own_process.forget_variables(['SECRET', 'ABSENT']);"
+        "import os, subprocess, sys; from gateway.base import own_process; own_process.forget_variables(['SECRET', 'ABSENT']);"
         "print(os.environ.get('SECRET'), 's3cr3t' in open('/proc/self/environ').read(),"
         "b's3cr3t' in subprocess.run(['env'], capture_output=True).stdout, os.environ['KEPT'])"
     )

@@ -1,4 +1,4 @@
-"""Parts of an input that several inputs share: the same values for OPA, regorus and the compiled policy, and never changed."""
+"""Parts of an input that several inputs share: the same values for OPA and the compiled policy, and never changed."""
 
 from __future__ import annotations
 

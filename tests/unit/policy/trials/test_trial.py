@@ -55,7 +55,7 @@ GREEDY = {
 ORPHAN = """
 import asyncio, pathlib
 import msgspec
-from gateway.policy import trial
+from gateway.policy.trials import trial
 
 async def main():
     start = asyncio.create_subprocess_exec

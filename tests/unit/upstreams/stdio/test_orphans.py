@@ -14,7 +14,7 @@ from tests.servers.serving import ROOT
 ADOPTS: Final = """
 import asyncio, os, sys, time
 import uvloop
-from gateway import own_process
+from gateway.base import own_process
 from gateway.upstreams.stdio import child as child_module
 
 ended = []

@@ -31,8 +31,8 @@ async def test_a_call_enters_no_more_than_it_did(tmp_path: Path, kind: Kind):
     assert way.without_comprehensions() <= functions
     assert way.files <= files
     assert way.moves <= moves
-    assert ("pipeline/pipeline.py", "Pipeline._decide_and_forward") in way.entered
-    assert (("pipeline/forward.py", "Forwarder.forward") in way.entered) == kind.is_allowed
+    assert ("calls/pipeline/pipeline.py", "Pipeline._decide_and_forward") in way.entered
+    assert (("calls/pipeline/forward.py", "Forwarder.forward") in way.entered) == kind.is_allowed
 
 
 def test_figures_beyond_a_goal_are_told():

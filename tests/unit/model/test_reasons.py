@@ -19,7 +19,7 @@ from gateway.model.error_codes import REFUSED
 from gateway.model.errors import HistoryError
 from gateway.model.reasons import policy_codes
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 NAMED = {name: entry for name, entry in vars(reasons).items() if isinstance(entry, reasons.RefusalText)}
 OF_RULES: dict[str, object] = json.loads((ROOT / "rego/gateway/reasons/data.json").read_text("utf-8"))
 FAMILIES = {code.partition("/")[0] for code in (*OF_RULES, *(entry.code for entry in reasons.entries()))} - {
