@@ -39,7 +39,7 @@ PURE = (
     *(
         f"gateway.inspection.credentials.{path.stem}"
         for path in sorted((ROOT / "gateway/inspection/credentials").glob("[a-z]*.py"))
-        if path.stem not in {"codes", "encoded_text", "known_spots", "ruleset", "surroundings"}
+        if path.stem not in {"known_spots", "ruleset", "surroundings"}
     ),
     "gateway.config.secret_texts",
     *(f"gateway.model.reasons.{name}" for name in ("authority", "brokers", "callers", "console", "failures")),
@@ -116,10 +116,8 @@ PURE = (
     "gateway.identity.delegation",
     "gateway.identity.id_token",
     "gateway.identity.metadata",
-    "gateway.inspection.authority",
-    "gateway.inspection.role_values",
-    "gateway.inspection.sightings",
-    "gateway.inspection.words.declared_effects",
+    "gateway.inspection.arguments",
+    "gateway.inspection.words.declared",
     "gateway.inspection.destinations.find",
     "gateway.inspection.words.grounds",
     "gateway.inspection.destinations.hosts",
@@ -211,12 +209,11 @@ CACHES = {
     "history/reach.py": "what a task has touched; its state bounds how much that is",
     "identity/identities.py": "addresses of connections",
     "inspection/label_cases.py": "expressions of the operator's labels",
-    "inspection/code_requests.py": "names of at most `text_cache.SHORT` characters",
+    "inspection/results.py": "names of at most `text_cache.SHORT` characters",
     "inspection/credentials/named.py": "names of at most `text_cache.SHORT` characters",
     "inspection/credentials/ruleset.py": "matches of expressions that end after so many characters",
     "inspection/words/grounds.py": "goals and destinations of tasks; the declaration bounds both",
-    "inspection/words/own_words.py": "names of callers and of own domains; tokens and the configuration bound them",
-    "inspection/words/words.py": "keys",
+    "inspection/words/words.py": "keys; names of callers and of own domains, which tokens and the configuration bound",
     "record/journal/chain.py": "keys",
     "record/journal/records.py": "keys",
     "wire/protocol/listing.py": "the latest 16 answers of at most 256 KiB",

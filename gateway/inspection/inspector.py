@@ -15,29 +15,36 @@ from msgspec import Struct, structs
 
 from gateway.base.json.walk import Leaves, leaves
 from gateway.base.text_cache import SHORT
-from gateway.inspection.authority import MAX_CHARACTERS, add_authority
-from gateway.inspection.code_requests import may_request, names_request
-from gateway.inspection.credentials.calls import CredentialIndex
+from gateway.inspection.arguments import (
+    MAX_CHARACTERS,
+    NO_CREDENTIALS,
+    ArgumentDetector,
+    add_authority,
+    at,
+    show_credentials,
+)
 from gateway.inspection.credentials.detect import Detector
-from gateway.inspection.credentials.encoded_text import decode_words
-from gateway.inspection.credentials.finding import NOTHING, Finding, Inspection, Known, StandIn
-from gateway.inspection.credentials.forms import string
+from gateway.inspection.credentials.finding import (
+    NOTHING,
+    ActiveSuppressions,
+    Finding,
+    Inspection,
+    Known,
+    StandIn,
+    Suppressions,
+)
+from gateway.inspection.credentials.forms import decode_words, string
+from gateway.inspection.credentials.index import CredentialIndex
 from gateway.inspection.credentials.stream import Scanner
-from gateway.inspection.credentials.suppressions import ActiveSuppressions, Suppressions
-from gateway.inspection.destinations import links as followable_links
 from gateway.inspection.destinations.directory import EMPTY, Directory
-from gateway.inspection.destinations.find import texts
+from gateway.inspection.destinations.find import followable, may_follow_links, texts
 from gateway.inspection.destinations.normalise import fold_text
-from gateway.inspection.results import ResultInspector, ResultWords
-from gateway.inspection.role_values import at
-from gateway.inspection.sightings import NO_CREDENTIALS, ArgumentDetector, show_credentials
+from gateway.inspection.results import ResultInspector, ResultWords, may_request, names_request
 from gateway.inspection.words import words as text_words
-from gateway.inspection.words.declared_effects import unnamed_values
-from gateway.inspection.words.dictation import dictation
+from gateway.inspection.words.declared import dictation, find_named_systems, unnamed_values
 from gateway.inspection.words.grounds import Grounds, grounds
-from gateway.inspection.words.named_systems import find_named_systems
-from gateway.inspection.words.own_words import OwnParts, foreign, identity_of, parts_of_texts
 from gateway.inspection.words.records import ResultRecords, told_values
+from gateway.inspection.words.words import OwnParts, foreign, identity_of, parts_of_texts
 from gateway.model.call import Call
 from gateway.model.caller import Principal
 from gateway.model.content import EVERYTHING, CallContent, Relevance, ResultContent
@@ -128,7 +135,7 @@ class Inspector:
         its words matter (`TaskLedger.keeps_words`)."""
         target = call.target
         trusted = target.trust == "trusted"
-        links = task.goal is not None and followable_links.may_be_followed(call, task.goal)
+        links = task.goal is not None and may_follow_links(call, task.goal)
         # A completion repeats what it was told by its nature, and code in a sandbox can say anything: they ground nothing.
         grounds_nothing = trusted and (call.action == "completion/complete" or target.labels.in_sandbox)
         is_read = (words or links) and not grounds_nothing
@@ -290,7 +297,7 @@ def analyse(
         has_off_goal_text=named is False,
         pointed=named is True,
         to_named_place=bool(shown.sightings) and _names_place(call, given),
-        follows_goal=named is True and followable_links.may_be_followed(call, goal),
+        follows_goal=named is True and may_follow_links(call, goal),
         words=words.words,
         told_values=words.said,
         pieces=shown.pieces,
@@ -376,7 +383,7 @@ def _named(walked: Leaves, given: Grounds) -> bool | None:
             return False
         if leaf.is_text:
             text = string(leaf.text)
-            if not given.caseless or not given.names(followable_links.followable(text) or text):
+            if not given.caseless or not given.names(followable(text) or text):
                 return False
             found = True
     return found

@@ -11,7 +11,7 @@ from msgspec import structs
 
 from gateway.authority.connections import events
 from gateway.authority.model import NotEnded
-from gateway.inspection.credentials.own_token import OF_THE_GATEWAY
+from gateway.inspection.credentials.caller_tokens import OF_THE_GATEWAY
 
 if TYPE_CHECKING:
     from gateway.authority.connections.model import ConnectionLink, RemovalCause, UserConnection

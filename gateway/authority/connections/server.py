@@ -12,7 +12,7 @@ from msgspec import Struct
 from gateway.authority.brokers.issued_tokens import IssuedTokens, Mode
 from gateway.authority.connections.grants import read_grant
 from gateway.authority.connections.model import RegisteredClient
-from gateway.inspection.credentials.own_token import OF_THE_GATEWAY
+from gateway.inspection.credentials.caller_tokens import OF_THE_GATEWAY
 from gateway.model import reasons
 from gateway.model.decision import Reason
 from gateway.wire.code_flow import build_redemption, build_request

@@ -1,7 +1,7 @@
 """The one walk of a JSON value: its strings and numbers, made once for all readers of a call's arguments. Pure.
 
 Its readers are the search for credentials of any task, words, the goal's names and the record. Values at a role
-(`inspection.role_values`) include booleans. Ambiguity needs whole objects, and a redacted record is a new value.
+(`inspection.arguments`) include booleans. Ambiguity needs whole objects, and a redacted record is a new value.
 """
 
 from __future__ import annotations

@@ -16,11 +16,10 @@ from msgspec import structs
 
 from gateway.base.concurrency.worker_thread import WorkerThread
 from gateway.base.json.walk import Leaves
-from gateway.inspection.credentials import other_tasks, outside_arguments
-from gateway.inspection.credentials.calls import CredentialIndex
+from gateway.inspection.credentials import origins
 from gateway.inspection.credentials.detect import Detector
+from gateway.inspection.credentials.index import CredentialIndex, RecentIndexes
 from gateway.inspection.credentials.origins import KnownOrigins
-from gateway.inspection.credentials.recent import RecentIndexes
 from gateway.model import reasons
 from gateway.model.call import Call
 from gateway.model.content import CallContent, CredentialPiece, ResultContent
@@ -63,7 +62,7 @@ class CredentialChain:
         shown = self.origins.of(request.principal.key)
         if shown is None:
             return ()
-        look = partial(outside_arguments.examine, _describe_sent(request, trace), shown, audience, self._detector)
+        look = partial(origins.examine_message, _describe_sent(request, trace), shown, audience, self._detector)
         found = await self._worker.run(_size(request), look)
         if isinstance(found, tuple):
             return found
@@ -78,10 +77,10 @@ class CredentialChain:
         credential this costs one look-up.
         """
         shown = self.origins.of(owner)
-        if shown is None or not other_tasks.concern(shown, task.id, call.target.audience):
+        if shown is None or not origins.may_lack_credentials(shown, task.id, call.target.audience):
             return content
         return await self._worker.run(
-            size, partial(other_tasks.completed, content, call, shown, task.id, self._detector, walked=walked)
+            size, partial(origins.complete_content, content, call, shown, task.id, self._detector, walked=walked)
         )
 
     async def mark_repeated(self, request: UpstreamRequest, content: ResultContent) -> ResultContent:
@@ -90,7 +89,7 @@ class CredentialChain:
         would then refuse that caller."""
         if not content.sightings:
             return content
-        look = partial(outside_arguments.find_repeated, content.sightings, _describe_sent(request), self._detector)
+        look = partial(origins.find_repeated, content.sightings, _describe_sent(request), self._detector)
         repeated = await self._worker.run(_size(request), look)
         if not repeated:
             return content
@@ -106,12 +105,12 @@ def _size(request: UpstreamRequest) -> int:
     return headers + (len(request.message.body) if request.message is not None else 0)
 
 
-def _describe_sent(request: UpstreamRequest, trace: bytes | None = None) -> outside_arguments.Sent:
+def _describe_sent(request: UpstreamRequest, trace: bytes | None = None) -> origins.Sent:
     """Return the sent parts. The handles in the message were checked to be the upstream's, given to this caller."""
     message = request.message
     given = frozenset(() if trace is None else (trace.decode(),))
     if message is None:
-        return outside_arguments.Sent(request.sent_headers, given=given)
+        return origins.Sent(request.sent_headers, given=given)
     state = state_of(message)
     handles = tasks_of(message) if state is None else tasks_of(message) | {state}
-    return outside_arguments.Sent(request.sent_headers, message, handles | given)
+    return origins.Sent(request.sent_headers, message, handles | given)

@@ -17,7 +17,7 @@ from gateway.calls.pipeline.prepare import CurrentTasks
 from gateway.history import TaskLedger
 from gateway.history.tasks.selection import META
 from gateway.history.tasks.tokens import is_token
-from gateway.inspection.credentials import own_token
+from gateway.inspection.credentials import caller_tokens
 from gateway.inspection.credentials.caller_tokens import CallerTokens, Look, look_through
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.credentials.forms import string
@@ -93,7 +93,7 @@ class ExposureGuard(Struct, frozen=True):
         the rest of either.
         """
         mine = await self._find_own_tokens(request, look)
-        if mine == own_token.WHOLE:
+        if mine == caller_tokens.WHOLE:
             return OWN_TOKEN
         upstream = context.exchange.upstream
         audience = self.catalogue.audience(upstream)
@@ -112,13 +112,13 @@ class ExposureGuard(Struct, frozen=True):
         await self.journal.append("exposed", exposed)
         return bool(mine)
 
-    async def _find_own_tokens(self, request: UpstreamRequest, look: Look | None) -> own_token.Found:
+    async def _find_own_tokens(self, request: UpstreamRequest, look: Look | None) -> caller_tokens.Found:
         """Return the tokens of its caller that a request carries; none for a caller without tokens."""
         body = request.body or b""
         searches = [] if look is None else self.tokens.searches(request.principal.key, look)
         if not searches:
             return ()
-        search = partial(own_token.examine, searches, request.sent_headers, body, self.fingerprints)
+        search = partial(caller_tokens.find_tokens, searches, request.sent_headers, body, self.fingerprints)
         return await self.worker.run(len(body), search)
 
 

@@ -14,8 +14,8 @@ from gateway.history import TaskLedger, TaskRegistry
 from gateway.history.tasks.selection import select_task
 from gateway.history.tasks.tokens import TaskTokens, is_token
 from gateway.inspection.credentials.caller_tokens import CallerTokens
-from gateway.inspection.credentials.calls import CredentialIndex
 from gateway.inspection.credentials.detect import Detector
+from gateway.inspection.credentials.index import CredentialIndex
 from gateway.inspection.credentials.known_spots import KnownSpots
 from gateway.inspection.credentials.live_values import LiveValues
 from gateway.model.caller import Principal

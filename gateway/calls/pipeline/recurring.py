@@ -15,7 +15,7 @@ from gateway.authority.approvals.endorsement import endorse, fact_of
 from gateway.authority.approvals.model import Approval, Binding, Question, Recurrence
 from gateway.authority.approvals.rules import without_recurrence
 from gateway.base.json.pointer import item_number, split_pointer
-from gateway.inspection.role_values import at
+from gateway.inspection.arguments import at
 from gateway.model.caller import AuthMethod
 from gateway.model.errors import JournalError, StoreError
 from gateway.model.reasons import policy_codes

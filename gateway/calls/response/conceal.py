@@ -13,8 +13,8 @@ from typing import Protocol
 from gateway.base.concurrency.worker_thread import WorkerThread
 from gateway.calls.response.frames import AnswerFrame
 from gateway.calls.response.parts import AnswerParts
-from gateway.inspection.credentials.concealment import CredentialRewriter, Recalling
 from gateway.inspection.credentials.finding import Finding
+from gateway.inspection.credentials.handles import CredentialRewriter, Recalling
 from gateway.model.content import Sighting
 from gateway.model.target import Target
 from gateway.model.task import Task

@@ -8,10 +8,10 @@ from typing import Final
 from gateway.base.concurrency.worker_thread import AT_ONCE, WorkerThread
 from gateway.base.json.lex import unescape
 from gateway.calls.response.frames import AnswerFrame
-from gateway.inspection.credentials.concealment import CredentialRewriter
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.forms import string
-from gateway.inspection.credentials.live_spots import LiveSpots
+from gateway.inspection.credentials.handles import CredentialRewriter
+from gateway.inspection.credentials.known_spots import LiveSpots
 from gateway.inspection.credentials.live_values import LiveValues, shown_parts
 from gateway.model.errors import UpstreamBroken
 from gateway.model.wire import Headers

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from joserfc import jwt
 from joserfc.errors import JoseError
 
-from gateway.inspection.credentials.own_token import OF_THE_GATEWAY
+from gateway.inspection.credentials.caller_tokens import OF_THE_GATEWAY
 from gateway.model import reasons
 from gateway.model.decision import Reason
 

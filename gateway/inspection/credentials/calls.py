@@ -5,7 +5,7 @@ strings has no pointer."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Final, NamedTuple
@@ -14,18 +14,17 @@ from gateway.base.json.pointer import unescape
 from gateway.base.json.strict import fold
 from gateway.base.json.walk import Leaves
 from gateway.base.text_cache import SHORT, short_text_cache
-from gateway.inspection.credentials.between import without_fillers
-from gateway.inspection.credentials.codes import bare
-from gateway.inspection.credentials.finding import NOTHING, Finding, Hit, Inspection, Known, StandIn
-from gateway.inspection.credentials.fingerprint import Fingerprints, grams_of_digests, is_half_covered, letters
+from gateway.inspection.credentials.decoders import without_fillers
+from gateway.inspection.credentials.finding import NOTHING, Finding, Hit, Inspection, StandIn
+from gateway.inspection.credentials.fingerprint import Fingerprints, grams_of_digests, letters
 from gateway.inspection.credentials.forms import Budget, Form, decode_hex, forms, string, whole
-from gateway.inspection.credentials.gram_filter import GramFilter
+from gateway.inspection.credentials.index import CredentialIndex, pieces_of
 from gateway.inspection.credentials.members import may_have_value, may_name
 from gateway.inspection.credentials.named import DETECTOR_OF, Strength, placeholder, plausible, strength
-from gateway.inspection.credentials.pieces import pieces_of
+from gateway.inspection.credentials.surroundings import bare
 from gateway.inspection.credentials.tables import columns_of
 from gateway.model.content import CredentialPiece
-from gateway.model.shingles import GRAM, gram, grams_of, is_word_mark, mark_named, mark_of, marks_of, word_mark
+from gateway.model.shingles import GRAM, mark_of, word_mark
 from gateway.model.target import Role
 
 MAX_FINDINGS: Final = 256
@@ -51,110 +50,6 @@ _HANDLE: Final = b"<placeholder>"
 """What stands in the place of a handle where credentials are looked for: no rule takes it for one."""
 
 Look = Callable[[bytes], list[Hit]]
-
-
-class CredentialIndex:
-    """Known credentials, for search in many texts. One thread may change the index during another's search: the search
-    may or may not see the change."""
-
-    __slots__ = ("_by_gram", "_filter", "_lines", "_samples", "_windows", "_words")
-
-    def __init__(self, known: Known) -> None:
-        self._samples: dict[str, tuple[int, ...]] = {}
-        self._by_gram: dict[int, str | tuple[str, ...]] = {}
-        self._lines: dict[str, tuple[int, ...]] = {}
-        self._filter = GramFilter()
-        self._windows: dict[int, str] = {}
-        self._words: dict[int, str] = {}
-        for name, shingles in known.items():
-            self.add(name, shingles)
-
-    def __bool__(self) -> bool:
-        return bool(self._samples or self._words or self._windows)
-
-    @property
-    def has_marks(self) -> bool:
-        """Return whether a credential is known by a mark."""
-        return bool(self._windows or self._words)
-
-    @property
-    def has_words(self) -> bool:
-        """Return whether a credential is known as a whole word alone."""
-        return bool(self._words)
-
-    @property
-    def has_windows(self) -> bool:
-        """Return whether a credential is known by the mark of a window."""
-        return bool(self._windows)
-
-    def add(self, name: str, shingles: Collection[int]) -> None:
-        """Add a credential that was not known before. Without shingles it is known by its mark, or as a whole word."""
-        sample = grams_of(shingles)
-        if sample:
-            self._samples[name] = sample
-            if len(marks := marks_of(shingles)) > 1:
-                # Each line of a key tells the key.
-                self._lines[name] = marks
-                self._windows.update(dict.fromkeys(marks, name))
-            for digest in map(gram, sample):
-                others = self._names(digest)
-                self._filter.add(digest)
-                self._by_gram[digest] = (*others, name) if others else name
-            return
-        mark = _own_mark(name)
-        (self._words if is_word_mark(mark) else self._windows)[mark] = name
-
-    def remove(self, name: str) -> None:
-        """Remove a credential, if it is known."""
-        sample = self._samples.pop(name, None)
-        if sample is None:
-            mark = _own_mark(name)
-            (self._words if is_word_mark(mark) else self._windows).pop(mark, None)
-            return
-        for mark in self._lines.pop(name, ()):
-            self._windows.pop(mark, None)
-        for digest in map(gram, sample):
-            left = tuple(other for other in self._names(digest) if other != name)
-            if left:
-                self._by_gram[digest] = left
-            else:
-                del self._by_gram[digest]
-
-    def _names(self, digest: int) -> tuple[str, ...]:
-        """Return the credentials with a gram. A single credential is kept without a list, to save memory."""
-        found = self._by_gram.get(digest, ())
-        return (found,) if isinstance(found, str) else found
-
-    def met(self, digests: bytearray) -> set[int]:
-        """Return the grams of a text, given as digests, that occur in any known credential."""
-        if not self._by_gram:
-            return set()
-        found = self._filter.among(digests, self._by_gram.keys())
-        return self._by_gram.keys() & grams_of_digests(digests) if found is None else found
-
-    def made_of(self, met: set[int]) -> set[str]:
-        """Return the names of the credentials that these grams make."""
-        names = {name for digest in met for name in self._names(digest)}
-        return {name for name in names if is_half_covered(self._samples.get(name, ()), met)}
-
-    def near(self, met: Iterable[int]) -> dict[str, tuple[int, ...]]:
-        """Return the credentials that have any of these grams, each with all its shingles."""
-        names = dict.fromkeys(name for digest in met for name in self._names(digest))
-        return {name: self._samples.get(name, ()) for name in names}
-
-    def marked(self, marks: Iterable[int]) -> set[str]:
-        """Return the names of the credentials that are known by any of these marks."""
-        return {name for mark in marks if (name := self._windows.get(mark) or self._words.get(mark)) is not None}
-
-
-def _own_mark(name: str) -> int:
-    """Return the mark that the name of a credential without shingles says."""
-    mark = mark_named(name)
-    return word_mark(name) if mark is None else mark
-
-
-NO_INDEX: Final = CredentialIndex({})
-"""The index of a task that has seen no credential. Nothing is added to it."""
 
 
 class _RoledLeaf(NamedTuple):

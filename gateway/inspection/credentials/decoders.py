@@ -1,13 +1,16 @@
-"""Undoes encodings of mail and of binary data in text: quoted-printable, uuencode and base85. Pure.
+"""Decoders of mail and of binary data in text, signs of base64 of readable text, and removal of fillers. Pure.
 
-Each decoder looks for a sign first, which ordinary text hardly ever has, and gives only what reads as text.
-"""
+Each decoder looks for a sign first, which ordinary text hardly ever has, and gives only readable text.
+
+Four letters of base64 hold three bytes. The first letter has the upper six bits of a byte. The second has the upper four of
+the next byte, the third the upper two of the last. The upper bits of a readable byte are few."""
 
 from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Iterator
+import string
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from gateway.inspection.credentials.ruleset import Re2Pattern, compiled
@@ -31,7 +34,6 @@ def quoted_printable(text: bytes) -> Iterator[bytes]:
 
 
 # --- uuencode ----------------------------------------------------------------------------------------
-
 
 _UU_LINES: Final = r"(?:^|[\n\x00]|\\n)[(-M](?:[ -`]{4}){3,15}(?:$|[\r\n\x00]|\\[nr])"
 _UU_SIGN: Final = compiled(_UU_LINES)
@@ -160,3 +162,156 @@ def _decode_groups(way: _Base85, text: bytes) -> bytes:
         byte = int.from_bytes(numbers[_LANE - 4 + at :: _LANE], "big") & whole
         decoded[at::4] = byte.to_bytes(count, "big")
     return bytes(decoded)
+
+
+# --- base64 of readable text -------------------------------------------------------------------------
+
+_ALPHABET: Final = (*string.ascii_uppercase, *string.ascii_lowercase, *string.digits, r"+\-", "/_")
+"""The letters of six bits each."""
+
+
+def _letters(accepted: Callable[[int], bool]) -> str:
+    """Return a class of the letters whose six bits are accepted."""
+    return f"[{''.join(letter for bits, letter in enumerate(_ALPHABET) if accepted(bits))}]"
+
+
+FIRST: Final = _letters(lambda bits: 8 <= bits < 32 or bits in {2, 3})
+SECOND: Final = _letters(lambda bits: bits & 15 in {0, 2, 3, 4, 5, 6, 7})
+THIRD: Final = _letters(lambda bits: bits & 3 < 2)
+FOURTH: Final = _letters(lambda _: True)
+
+
+def eight_bytes() -> str:
+    """Return an expression that matches in base64 of eight readable bytes."""
+    after_one, after_two = f"{SECOND}{THIRD}{FOURTH}", f"{THIRD}{FOURTH}"
+    four = f"{FIRST}{after_one}"
+    return f"{four}{four}{FIRST}{SECOND}|{after_one}{four}{FIRST}{SECOND}{THIRD}|{after_two}{four}{four}{FIRST}"
+
+
+_LEAST: Final = 8
+"""Bytes of text that are looked for."""
+_LEAD: Final = _letters(lambda bits: bits & 3 == 3)
+_CONTINUATIONS: Final = {"text": 0, "two": 1, "more": 2}
+"""Kinds of first bytes of a character, and the continuation bytes that must follow."""
+_UPPER: Final[tuple[dict[str, str], ...]] = (
+    {
+        "text": FIRST,
+        "two": _letters(lambda bits: 48 <= bits < 56),
+        "more": _letters(lambda bits: 56 <= bits < 62),
+        "next": _letters(lambda bits: 32 <= bits < 48),
+    },
+    {
+        "text": SECOND,
+        "two": _letters(lambda bits: bits & 15 in {12, 13}),
+        "more": _letters(lambda bits: bits & 15 >= 14),
+        "next": _letters(lambda bits: 8 <= bits & 15 < 12),
+    },
+    {
+        "text": f"(?:{_letters(lambda bits: bits & 3 == 0)}{_letters(lambda bits: bits in {9, 10, 13} or bits >= 32)}"
+        f"|{_letters(lambda bits: bits & 3 == 1)}{_letters(lambda bits: bits < 63)})",
+        "two": _LEAD + _letters(lambda bits: 2 <= bits < 32),
+        "more": _LEAD + _letters(lambda bits: 32 <= bits < 53),
+        "next": _letters(lambda bits: bits & 3 == 2) + FOURTH,
+    },
+)
+"""Letters that have the upper bits of the first, second and third byte of a group, by the kind of the byte."""
+_LAST: Final = {"text": THIRD, "two": _LEAD, "more": _LEAD, "next": _letters(lambda bits: bits & 3 == 2)}
+"""The same of a third byte whose lower bits may be cut off."""
+_ZERO: Final = ("A", _letters(lambda bits: bits & 15 == 0), _letters(lambda bits: bits & 3 == 0) + "A")
+
+
+def readable_text() -> str:
+    """Return an expression that matches in base64 of eight characters that read as text, in UTF-8 or UTF-16.
+
+    A letter shows the kind of its byte: ASCII, or the first or a further byte of a character. Text that is no base64
+    seldom has eight such bytes in a row.
+    """
+    return "|".join([*(_bytes(place, _LEAST, 0) for place in range(3)), *(_wide(place) for place in range(3))])
+
+
+def _bytes(place: int, left: int, due: int, *, may_go_on: bool = False) -> str:
+    """Return an expression for `left` bytes from a place in a group. The first `due` bytes continue a character, and with
+    `may_go_on` another byte can.
+    """
+    if not left:
+        return ""
+    letters, after = _LAST if place == 2 and left == 1 else _UPPER[place], (place + 1) % 3
+    if due:
+        return letters["next"] + _bytes(after, left - 1, due - 1, may_go_on=may_go_on)
+    kinds = [
+        letters[kind] + _bytes(after, left - 1, needed, may_go_on=kind == "more")
+        for kind, needed in _CONTINUATIONS.items()
+    ]
+    if may_go_on:
+        kinds.append(letters["next"] + _bytes(after, left - 1, 0))
+    return f"(?:{'|'.join(kinds)})"
+
+
+def _wide(place: int) -> str:
+    """Return an expression for four characters of ASCII in UTF-16."""
+    places = [(place + at) % 3 for at in range(_LEAST)]
+    return "".join(_UPPER[each]["text"] if at % 2 == 0 else _ZERO[each] for at, each in enumerate(places))
+
+
+def groups(count: int) -> str:
+    """Return an expression that matches base64 of three readable bytes each, across white space."""
+    return rf"(?:{FIRST}\s*{SECOND}\s*{THIRD}\s*{FOURTH}\s*){{{count}}}"
+
+
+# --- fillers between the pieces of a credential ------------------------------------------------------
+
+LONGEST: Final = 16_384
+"""Bytes of a text that are looked at."""
+_STRIDES: Final = (2, 3)
+_ALIGNED: Final = 6
+"""A multiple of each stride."""
+_LONG: Final = 14
+"""Letters of a word that may have others between its own."""
+_ODD_CAPITAL: Final = compiled(r"[a-z][A-Z]|[A-Z]{2}[a-z]", groups=False)
+_LONG_WORD: Final = compiled(r"[A-Za-z0-9]{14}", groups=False)
+_SHORT_WORDS: Final = compiled(r"(?:[^A-Za-z0-9]+[A-Za-z0-9]{1,3}){7}", groups=False)
+"""Stand in a text that has a row."""
+SPELLED: Final = (
+    r"(?:[^A-Za-z0-9]+[A-Za-z0-9]{1,3}){7}|(?s:(?:\b[A-Za-z0-9]\b.*?){8})|[A-Za-z0-9]{20}"
+    r"|(?s:(?:(?:[A-Za-z][0-9]|[0-9][A-Za-z])[A-Za-z0-9]*\b.*?){3})"
+)
+"""Matches in a text that may have fillers between the pieces of a credential: short words in a row, eight words of one
+letter, a long word, or three words that mix letters with digits."""
+_SPELLED: Final = re.compile(rb"[\1-\3]{8,}")
+"""The lengths of words that spell something."""
+_SPACED: Final = bytes(code if chr(code).isascii() and chr(code).isalnum() else ord(" ") for code in range(256))
+
+
+def without_fillers(text: bytes) -> bytes:
+    """Return the text without fillers, read in each of the ways above, one reading after the other."""
+    if len(text) > LONGEST:
+        return b""
+    words = text.translate(_SPACED).split()
+    if _ODD_CAPITAL.search(text) is None:
+        found = [word for word in words if not word.isalpha()]
+    else:
+        found = [word for word in words if not word.isalpha() or _has_odd_capitals(word)]
+    found += [word for word in words if len(word) == 1]
+    rows = b"".join(map(_align, _rows(text, words)))
+    found += [rows[start::stride] for stride in _STRIDES for start in range(stride)]
+    return b"".join(found)
+
+
+def _has_odd_capitals(word: bytes) -> bool:
+    return not (word.islower() or word.isupper() or word.istitle())
+
+
+def _rows(text: bytes, words: Sequence[bytes]) -> Iterator[bytes]:
+    """Yield long words, and what short ones spell."""
+    if _LONG_WORD.search(text) is not None:
+        yield from [word for word in words if len(word) >= _LONG]
+    if _SHORT_WORDS.search(text) is None:
+        return
+    lengths = bytes([min(_LONG, size) for size in map(len, words)])
+    for match in _SPELLED.finditer(lengths):
+        yield b"".join(words[slice(*match.span())])
+
+
+def _align(letters: bytes) -> bytes:
+    """Return letters filled up, so that the next row begins where every stride does."""
+    return letters + b" " * (-len(letters) % _ALIGNED)

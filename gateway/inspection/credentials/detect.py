@@ -15,13 +15,13 @@ from typing import Final, NamedTuple
 from gateway.base.concurrency.worker_thread import AT_ONCE, give_way
 from gateway.base.json.walk import Leaves, leaves
 from gateway.base.text_cache import SHORT
-from gateway.inspection.credentials import codes, members, phrases, surroundings, tables
-from gateway.inspection.credentials.calls import BY_ROLE, NO_INDEX, CredentialIndex, inspect, words_of
-from gateway.inspection.credentials.codes import bare
+from gateway.inspection.credentials import members, phrases, surroundings, tables
+from gateway.inspection.credentials.calls import BY_ROLE, inspect, words_of
 from gateway.inspection.credentials.finding import NOTHING, Finding, Hit, Inspection, Kind, Known, StandIn
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.credentials.forms import is_plain, string
-from gateway.inspection.credentials.members import may_name
+from gateway.inspection.credentials.index import NO_INDEX, CredentialIndex
+from gateway.inspection.credentials.members import CLOSING, QUOTES, Value, may_name, read_value
 from gateway.inspection.credentials.named import (
     KEYS,
     LOCAL,
@@ -38,7 +38,7 @@ from gateway.inspection.credentials.named import (
 )
 from gateway.inspection.credentials.ordinary import is_ordinary
 from gateway.inspection.credentials.ruleset import REACH, CredentialRule, Ruleset, compiled, compiled_set
-from gateway.inspection.credentials.values import CLOSING, QUOTES, Value, read_value
+from gateway.inspection.credentials.surroundings import bare
 from gateway.model.target import Role
 from gateway.model.wire import JsonObject
 
@@ -74,7 +74,13 @@ def detectors(rules: Ruleset) -> frozenset[str]:
     return BY_PLACE | {rule.id for rule in rules.rules}
 
 
-_BY_CONTEXT: Final = (*surroundings.SEARCHES, *phrases.SEARCHES, *codes.SEARCHES, *members.SEARCHES, *tables.SEARCHES)
+_BY_CONTEXT: Final = (
+    *surroundings.SEARCHES,
+    *phrases.SEARCHES,
+    *surroundings.CODE_SEARCHES,
+    *members.SEARCHES,
+    *tables.SEARCHES,
+)
 """The searches for credentials by the words around them."""
 _SIGNS_OF_CONTEXT: Final = compiled_set(search.sign for search in _BY_CONTEXT)
 

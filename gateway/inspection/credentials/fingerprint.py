@@ -5,7 +5,7 @@ values. Shingles know a value again when it is cut in pieces, spaced, dashed or 
 them knows it again as a whole, for credentials of which there are too many to keep all shingles.
 
 `model.shingles` has their form. A shingle is of six letters and digits, a mark of twelve, or of all of a shorter value.
-"""
+A private key is known by its secret lines: its first and last line and its public parts stand elsewhere too."""
 
 from __future__ import annotations
 
@@ -20,10 +20,49 @@ from typing import Final
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from gateway.inspection.credentials.gram_filter import BLOCK
-from gateway.inspection.credentials.key_lines import secret_lines
 from gateway.model.shingles import GRAM, IN_WINDOW, gram, word_mark
 
+# --- the secret lines of a private key ---------------------------------------------------------------
+
+_SECRET: Final = (
+    ("MIGHAgEAMBMGByqGSM49", 48, 91),
+    ("MIG2AgEAMBAGByqGSM49", 46, 111),
+    ("MIHuAgEAMBAGByqGSM49", 46, 135),
+    ("MHcCAQEEI", 9, 52),
+    ("MIGkAgEBBDA", 10, 75),
+    ("MIGkAgEBBDB", 10, 75),
+    ("MIHcAgEBBEI", 10, 99),
+    ("b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZWQyNTUxOQ", 214, 258),
+    ("b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAaAAAABNlY2RzYS1zaGEyLW5pc3RwMjU2", 356, 399),
+)
+"""The beginnings of keys on curves, with the first and last letter of the secret number: P-256, P-384 and P-521 (RFC 5208, RFC
+5915), Ed25519 and P-256 of OpenSSH (PROTOCOL.key). The public key stands beside it."""
+_BORDER: Final = re.compile(r"-----[A-Z0-9 ]{1,64}-----")
+_OPENSSH: Final = "b3BlbnNzaC1rZXktdjE"
+_PUBLIC: Final = 4
+"""The modulus is less than a quarter of an RSA key (RFC 8017 appendix A.1.2), and of OpenSSH in both of its first quarters."""
+
+
+def is_key(value: str) -> bool:
+    """Return whether a value has the first line of a private key (RFC 7468 section 10)."""
+    return "PRIVATE KEY-----" in value
+
+
+def secret_lines(key: str) -> str:
+    """Return the part of a private key of which any line tells the key."""
+    body = _BORDER.sub("", key).strip()
+    letters = "".join(body.split())
+    for beginning, first, last in _SECRET:
+        if letters.startswith(beginning):
+            return letters[first:last]
+    quarters = 2 if letters.startswith(_OPENSSH) else 1
+    return letters[quarters * len(letters) // _PUBLIC :]
+
+
+# --- names and shingles ------------------------------------------------------------------------------
+
+BLOCK: Final = 16
+"""Bytes of the digest of one run of letters, of which the first eight are the gram and room for a place."""
 LONGEST: Final = 16 * 2**10
 """Characters of a value that count. Of a longer one the beginning is its name."""
 WINDOW: Final = 12
@@ -121,7 +160,7 @@ class Fingerprints:
         return grams_of_digests(self.gram_digests(text))
 
     def gram_digests(self, text: bytes) -> bytearray:
-        """Return the same digests as bytes, a block for each (`gram_filter`)."""
+        """Return the same digests as bytes, a block for each (`index.GramFilter`)."""
         return self._digest_blocks(_blocks(letters(text), GRAM))
 
     def windows(self, text: bytes) -> Sequence[int]:

@@ -1,11 +1,8 @@
 """Undoes encodings that hide a credential, up to two rounds of them. Pure; the work is bounded.
 
 The encodings are percent, base64, base64url, hex, JSON and `\\x` escapes, compatibility forms and characters that do not
-show. `decoders` has those of mail, and base85.
-
-Base64 and hex are decoded in every run of their letters, across white space and separators, at every alignment. So letters
-before a run hide nothing. Only text is kept of the result.
-"""
+show. `decoders` has those of mail, and base85. Base64 and hex are decoded in every run of their letters, across white
+space and separators, at every alignment. So letters before a run hide nothing. Only text is kept of the result."""
 
 from __future__ import annotations
 
@@ -18,8 +15,15 @@ from urllib.parse import unquote_to_bytes
 
 from gateway.base.concurrency.worker_thread import AT_ONCE, give_way
 from gateway.base.json.lex import unescape_any
-from gateway.inspection.credentials.base64_text import groups, readable_text
-from gateway.inspection.credentials.decoders import base85, decode_uuencoded, quoted_printable
+from gateway.inspection.credentials.decoders import (
+    RARE_SIGNS,
+    SPELLED,
+    base85,
+    decode_uuencoded,
+    groups,
+    quoted_printable,
+    readable_text,
+)
 from gateway.inspection.credentials.fingerprint import bare
 from gateway.inspection.credentials.ruleset import compiled
 
@@ -155,7 +159,6 @@ def decode_once(text: bytes, *, rare: bool) -> list[tuple[str, bytes]]:
 
 # --- one round -------------------------------------------------------------------------------------
 
-
 _TAGS: Final = re.compile("[\U000e0020-\U000e007e]+")
 """The copies of ASCII that do not show, in which a text is hidden from people and not from models."""
 _UNTAGGED: Final = {0xE0000 + code: code for code in range(0x20, 0x7F)}
@@ -290,3 +293,68 @@ def whole(word: bytes) -> Iterator[bytes]:
 
 _BASE64_WORD: Final = re.compile(rb"[A-Za-z0-9+/]+")
 _HEX_WORD: Final = re.compile(rb"[0-9A-Fa-f]{8,}")
+
+
+# --- encoded words -----------------------------------------------------------------------------------
+
+SHORTEST_ENCODED: Final = 16
+"""Letters of a run that may be base64 or hex: twelve characters, or eight."""
+MAX_ENCODED: Final = 65_536
+"""Characters of one call's arguments that are decoded."""
+
+_WORD_SIGN: Final = re.compile(
+    rf"%[0-9A-Fa-f]{{2}}|\\[xu][0-9A-Fa-f]{{2}}|(?<![A-Za-z0-9+/_-])(?=[a-z/_+-]*[A-Z0-9])[A-Za-z0-9+/_-]{{{SHORTEST_ENCODED}}}",
+    re.ASCII,
+)
+"""Of sixteen letters of base64, all are small ones or marks in one text of 500,000; words and paths often are."""
+_ENCODED_WORD: Final = compiled(rf"%[0-9A-Fa-f]{{2}}|\\[xu][0-9A-Fa-f]{{2}}|[A-Za-z0-9+/_-]{{{SHORTEST_ENCODED}}}")
+"""What is in every text that has a sign: one look at all words in the time of a few."""
+
+
+def decode_words(text: str) -> str:
+    """Return the decoded words of a text, one line for each possible decoding; empty for most texts."""
+    if _ENCODED_WORD.search(text.encode("utf-8", "surrogatepass")) is None:
+        return ""
+    found = [word for word in text.split() if len(word) >= SHORTEST_ENCODED and _WORD_SIGN.search(word) is not None]
+    if not found:
+        return ""
+    data = "\n".join(found)[:MAX_ENCODED].encode("utf-8", "surrogatepass")
+    return "\n".join([string(form.text) for form in forms(data, Budget(len(data))).readings[1:]])
+
+
+# --- signs of a hidden value -------------------------------------------------------------------------
+
+_ACROSS_SPACE: Final = r"]\s*"
+"""Ends a class of letters in the place of `]`: base64 is read across white space."""
+WIDE: Final = r"(?:[0-9A-Za-z+/_-]{1,4}A){6}"
+"""Matches in base64 of UTF-16, where every second byte of English is zero."""
+_HIDDEN_SIGNS: Final = (
+    groups(4).replace("]", _ACROSS_SPACE)
+    + rf"|{WIDE}|{HEX}|[\x{{e0020}}-\x{{e007e}}]{{8}}|[\x{{fe00}}-\x{{fe0f}}\x{{e0100}}-\x{{e01ef}}]{{8}}"
+)
+"""Matches in base64, hex and rows of characters without a look."""
+_ANY_SIGN: Final = compiled(f"{RARE_SIGNS}|{SPELLED}|{_HIDDEN_SIGNS}", groups=False)
+_RARE_SIGN: Final = compiled(RARE_SIGNS, groups=False)
+_SPELLED_SIGN: Final = compiled(SPELLED, groups=False)
+_SPLIT_SIGN: Final = compiled(r"(?:[^A-Za-z0-9]+[A-Za-z0-9]{1,3}){7}", groups=False)
+_HIDDEN_SIGN: Final = compiled(_HIDDEN_SIGNS, groups=False)
+
+
+class Signs(NamedTuple):
+    """The signs of a text: of encodings, rare encodings, fillers between letters, and a word that is split into short ones."""
+
+    encoded: bool
+    rare: bool
+    spelled: bool
+    split: bool
+
+
+def signs_of(text: bytes) -> Signs | None:
+    """Return the signs of a text, `None` for none, as is usual."""
+    escaped = _PERCENT_SIGN in text or _BACKSLASH in text or not text.isascii()
+    if _ANY_SIGN.search(text) is None:
+        return Signs(encoded=True, rare=False, spelled=False, split=False) if escaped else None
+    rare = _RARE_SIGN.search(text) is not None
+    encoded = escaped or rare or _HIDDEN_SIGN.search(text) is not None
+    spelled = _SPELLED_SIGN.search(text) is not None
+    return Signs(encoded, rare, spelled, spelled and _SPLIT_SIGN.search(text) is not None)

@@ -16,14 +16,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from gateway.base.json.walk import leaves
-from gateway.inspection.credentials.between import without_fillers
-from gateway.inspection.credentials.calls import CredentialIndex
+from gateway.inspection.credentials.decoders import without_fillers
 from gateway.inspection.credentials.detect import Detector
-from gateway.inspection.credentials.fingerprint import LONGEST, encoded, find_distinguishing, letters, normalise_value
-from gateway.inspection.credentials.forms import ROUNDS, Budget, decode_once
-from gateway.inspection.credentials.key_lines import is_key, secret_lines
+from gateway.inspection.credentials.fingerprint import (
+    LONGEST,
+    encoded,
+    find_distinguishing,
+    is_key,
+    letters,
+    normalise_value,
+    secret_lines,
+)
+from gateway.inspection.credentials.forms import ROUNDS, Budget, Signs, decode_once, signs_of
+from gateway.inspection.credentials.index import CredentialIndex
 from gateway.inspection.credentials.ordinary import is_ordinary
-from gateway.inspection.credentials.signs import Signs, signs_of
 from gateway.model.shingles import is_exposed
 from gateway.model.wire import Json
 
@@ -86,7 +92,7 @@ class LiveValue:
 
 
 class LiveValues:
-    """The registry. An `audience` is the system that a value belongs to, `own_token.OF_THE_GATEWAY` for none. `clock` gives
+    """The registry. An `audience` is the system that a value belongs to, `caller_tokens.OF_THE_GATEWAY` for none. `clock` gives
     seconds, and never goes back."""
 
     def __init__(self, detector: Detector, clock: Callable[[], float]) -> None:

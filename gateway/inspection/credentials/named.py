@@ -9,9 +9,9 @@ from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 from gateway.base.text_cache import SHORT
-from gateway.inspection.credentials.common_words import JOINING
 from gateway.inspection.credentials.finding import Hit
-from gateway.inspection.credentials.ordinary import is_ordinary
+from gateway.inspection.credentials.ordinary import JOINING, is_ordinary
+from gateway.inspection.word_lists import word_list
 
 Strength: TypeAlias = Literal["password", "pass", "token", "key", "code", "pin"]
 """What a name promises. `password`: any text. `pass`: a name that means other things too, so the value mixes letters and
@@ -103,142 +103,7 @@ _REFERENCES: Final = re.compile(_FILLED_IN)
 _LEADING_REFERENCES: Final = re.compile(rf"(?:{_FILLED_IN})+".encode())
 _GIVEN: Final = re.compile(r"['\"]([^'\"]*)['\"]|:?[-=+?]([^{}]*)\}")
 """A value inside a reference: a text in quotes, or the default of a shell's variable."""
-_WORDS: Final = frozenset(
-    [
-        "string",
-        "str",
-        "text",
-        "integer",
-        "number",
-        "boolean",
-        "object",
-        "array",
-        "null",
-        "none",
-        "nil",
-        "true",
-        "false",
-        "yes",
-        "no",
-        "required",
-        "optional",
-        "missing",
-        "invalid",
-        "valid",
-        "expired",
-        "revoked",
-        "unknown",
-        "empty",
-        "default",
-        "hidden",
-        "password",
-        "passwd",
-        "secret",
-        "token",
-        "bearer",
-        "basic",
-        "user",
-        "username",
-        "admin",
-        "root",
-        "guest",
-        "public",
-        "private",
-        "test",
-        "testing",
-        "demo",
-        "value",
-        "values",
-        "here",
-        "type",
-        "types",
-        "field",
-        "input",
-        "undefined",
-        "disabled",
-        "enabled",
-        "incorrect",
-        "wrong",
-        "correct",
-        "refresh",
-        "access",
-        "implicit",
-        "authorization_code",
-        "client_credentials",
-        "client_secret_basic",
-        "client_secret_post",
-        "private_key_jwt",
-        "urn",
-        "jwt",
-        "opaque",
-        "header",
-        "cookie",
-        "cookies",
-        "session",
-        "query",
-        "body",
-        "form",
-        "email",
-        "login",
-        "logout",
-        "failed",
-        "success",
-        "error",
-        "denied",
-        "granted",
-        "unauthorized",
-        "forbidden",
-        "pass",
-        "passphrase",
-        "changeit",
-        "letmein",
-        "foo",
-        "bar",
-        "baz",
-        "qux",
-        "xxx",
-        "abc",
-        "keyboard-interactive",
-        "publickey",
-        "mandatory",
-        "sha256",
-        "sha512",
-        "sha1",
-        "md5",
-        "bcrypt",
-        "scrypt",
-        "argon2",
-        "pbkdf2",
-        "hs256",
-        "rs256",
-        "es256",
-        "eddsa",
-        "aes",
-        "rsa",
-        "ec",
-        "okp",
-        "plain",
-        "plaintext",
-        "production",
-        "staging",
-        "development",
-        "local",
-        "environment",
-        "inherit",
-        "write",
-        "read",
-        "readonly",
-        "readwrite",
-        "manual",
-        "automatic",
-        "auto",
-        "unchanged",
-        "encrypted",
-        "generated",
-        "protected",
-        "provided",
-    ]
-)
+_NO_SECRETS: Final = word_list("no_secrets")
 _IDENTIFIER: Final = re.compile(r"[a-z]+(?:[A-Z][a-z]+)+|[A-Za-z]+(?:[._/-][A-Za-z]+)*")
 _LOCAL: Final = re.compile(LOCAL, re.IGNORECASE)
 _TIME: Final = re.compile(r"1[5-9]\d{8}(?:\d{3}){0,3}")
@@ -359,7 +224,7 @@ def placeholder(value: str) -> bool:
     """
     if _TEMPLATE.match(value) is not None:
         return not _holds_generated(_REFERENCES.sub(_write_defaults, value))
-    if _REFERENCE.match(value) is not None or value.lower() in _WORDS:
+    if _REFERENCE.match(value) is not None or value.lower() in _NO_SECRETS:
         return True
     if "\ufffd" in value:
         # `%DB_PASSWORD%` is read as percent encoding, too.

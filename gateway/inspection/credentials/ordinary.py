@@ -1,9 +1,8 @@
-"""Tells values that ordinary text may hold too from generated secrets. Pure.
+"""Tells ordinary words from generated secrets, and common words from words that may be a credential. Pure.
 
 A short password such as `postgres` also stands in headers and in other tasks. There it proves nothing, so it is not
 looked for. A generated value has no such excuse: it is known again everywhere. The answer needs no dictionary: words of
-most languages in Latin letters follow each other's letters in the same few ways.
-"""
+most languages in Latin letters follow each other's letters in the same few ways."""
 
 from __future__ import annotations
 
@@ -13,7 +12,13 @@ from itertools import pairwise
 from typing import Final
 
 from gateway.base.text_cache import short_text_cache
-from gateway.inspection.credentials.common_words import COMMON, NAMING
+from gateway.inspection.word_lists import word_list
+
+COMMON: Final = frozenset(word.encode() for word in word_list("common"))
+"""Common words of eight letters and more, in lower case. They reveal no origin of a text."""
+JOINING: Final = word_list("joining")
+"""Words that join others to a sentence, in lower case."""
+
 
 _LONGEST_VALUE: Final = 64
 _LONGEST_WORD: Final = 18
@@ -41,7 +46,7 @@ _HUMP: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _ADDRESS: Final = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _PHONE: Final = re.compile(r"\+\d[\d ()./-]{6,20}")
 _ACCOUNT: Final = re.compile(r"[A-Z]{2}\d{2}[A-Z0-9]{11,30}")
-_KNOWN: Final = NAMING | {word.decode() for word in COMMON}
+_KNOWN: Final = JOINING | word_list("naming") | word_list("common")
 
 _FOLLOWING: Final = (
     "67885677867989564989775466",
@@ -182,3 +187,41 @@ def _is_passphrase(words: list[str], value: str) -> bool:
     long = [word for word in words if len(word) >= _SHORT]
     known = sum(word.lower() in _KNOWN for word in words)
     return len(long) >= _FEW_WORDS and known <= (len(long) - 2) // 2
+
+
+# --- common words ------------------------------------------------------------------------------------
+
+_COMMON_PART: Final = re.compile(r"[^\W_]+")
+_LONGEST_COMMON_WORD: Final = 7
+"""Letters of a word that is common whatever it is."""
+_LONGEST_COMMON_NUMBER: Final = 5
+"""Digits of a number that is common whatever it is."""
+_LONGEST_MIXED: Final = 3
+"""Letters and digits of a part such as `Q3`, `64k` or `v12`."""
+_HUMPED: Final = re.compile(r"(?:[A-Z]?[a-z]{2,}|[A-Z]{2,}|Ids?|[A-Z](?=[A-Z]|\Z))+")
+_COMMON_WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
+_PROTOCOL: Final = frozenset(word.encode() for word in word_list("protocol"))
+"""Words of the protocol, which each of its messages may have."""
+_NAMES_WITH_DIGITS: Final = word_list("names_with_digits")
+"""Names with digits that interfaces have."""
+
+
+def has_uncommon(text: str) -> bool:
+    """Return whether a text has a word that may be a credential or a piece of one."""
+    return any(map(_is_uncommon, set(_COMMON_PART.findall(text))))
+
+
+def _is_uncommon(part: str) -> bool:
+    if part.isdigit():
+        return len(part) > _LONGEST_COMMON_NUMBER
+    if not part.isascii():
+        return len(part) > _LONGEST_COMMON_WORD
+    if not part.isalpha():
+        return len(part) > _LONGEST_MIXED and part.lower() not in _NAMES_WITH_DIGITS
+    if _HUMPED.fullmatch(part) is None:
+        return len(part) > _LONGEST_MIXED
+    return any(map(_is_uncommon_word, _COMMON_WORD.findall(part)))
+
+
+def _is_uncommon_word(word: str) -> bool:
+    return len(word.removesuffix("s")) > _LONGEST_COMMON_WORD and word.lower().encode() not in COMMON | _PROTOCOL

@@ -1,18 +1,33 @@
-"""The credentials that systems have shown to the tasks of a caller, to be found again where no policy looks.
+"""The systems that showed credentials to the tasks of a caller, and the search for these credentials in a call. Pure.
 
-Kept for all tasks of a caller together, for as long as history keeps the tasks. A credential takes up to 7 KB. Where there
-are too many, its mark takes 0.4 KB: it is known again as a whole, and not in pieces. Beyond that the credentials of
-its system are `lost`, and nothing uncommon is known to be harmless. Pure; bounded.
-"""
+A caller may open as many tasks as it likes: if each knew only of its own credentials, a new task would know of none.
+
+Policy sees the arguments of a call, and may let a credential pass there; no role and no contract speaks for any other
+place. So a credential that one system has shown may go back to that system there, and to no other. A credential that no
+system has shown is the client's own affair: it may be what the client authenticates to the upstream with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal, cast
 
-from gateway.inspection.credentials.calls import CredentialIndex
+import msgspec
+from msgspec import structs
+
+from gateway.base.json.walk import Leaves, flatten, leaves
+from gateway.inspection.credentials.detect import Detector
+from gateway.inspection.credentials.finding import Finding
+from gateway.inspection.credentials.index import CredentialIndex
+from gateway.inspection.credentials.ordinary import has_uncommon
+from gateway.model.call import Call
+from gateway.model.content import CallContent, CredentialPiece, Sighting
 from gateway.model.shingles import grams_of, mark_named, mark_of, name_of
+from gateway.model.wire import Headers, Json, JsonObject, Kind, Message
+from gateway.wire.protocol import completions
+from gateway.wire.protocol.headers import NAME, PARAM_PREFIX, decode
+from gateway.wire.protocol.methods import TABLE
+from gateway.wire.protocol.trace_context import read_parent
 
 MAX_OF_CALLER: Final = 4_096
 MAX_OF_ALL: Final = 32_768
@@ -157,3 +172,170 @@ class KnownOrigins:
 
 def _sample(shingles: Collection[int]) -> Collection[int]:
     return () if len(grams_of(shingles)) < FEWEST else shingles
+
+
+# --- credentials that other tasks were shown ---------------------------------------------------------
+
+
+def may_lack_credentials(shown: ShownToCaller, task: str, audience: str) -> bool:
+    """Return whether the content of a call of this task to this system may have to be completed."""
+    return shown.is_beside(task) or shown.has_lost_beside(audience)
+
+
+def complete_content(
+    content: CallContent, call: Call, shown: ShownToCaller, task: str, detector: Detector, *, walked: Leaves
+) -> CallContent:
+    """Return the content with the credentials that another system has shown to other tasks, in whatever form. Where
+    such a system has shown more than is kept, a call with an uncommon word is `unsure`. `walked` are the leaves of its arguments."""
+    audience = call.target.audience
+    if shown.has_lost_beside(audience) and _may_hold_lost(content, walked, shown):
+        content = structs.replace(content, unsure=True)
+    if not shown.is_beside(task):
+        return content
+    found = detector.inspect_leaves(walked, call.target.labels.roles, shown.index, new=False)
+    here = [replace(item, fingerprint=shown.name(item.fingerprint, item.shingles)) for item in content.sightings]
+    known = {item.fingerprint for item in here}
+    more = [_sighting(item) for item in found.findings if item.fingerprint not in known]
+    sightings = (replace(item, shown_by=shown.of_another(audience, item.fingerprint)) for item in (*here, *more))
+    kept = tuple(item for item in sightings if item.fingerprint in known or item.shown_by is not None)
+    theirs = (piece._replace(shown_by=shown.of_another(audience, piece.fingerprint)) for piece in found.pieces)
+    pieces = (*content.pieces, *(piece for piece in theirs if piece.shown_by is not None))
+    whole = content.complete and not found.incomplete
+    return structs.replace(content, sightings=kept, complete=whole, pieces=pieces)
+
+
+def _may_hold_lost(content: CallContent, walked: Leaves, shown: ShownToCaller) -> bool:
+    """Return whether the call has a credential of unknown origin, or any other uncommon word. A goal that repeats the
+    word changes nothing. Leaves that are not complete may have one."""
+    if any(item.handle is None and item.fingerprint not in shown.systems for item in content.sightings):
+        return True
+    return not walked.complete or any(map(has_uncommon, walked.texts))
+
+
+def _sighting(found: Finding) -> Sighting:
+    return Sighting(found.fingerprint, found.detector, found.pointer, found.role, found.form)
+
+
+# --- what is outside the arguments -------------------------------------------------------------------
+
+Problem = Literal["foreign", "unsearched"]
+"""Another system's credential is there; or one may be: there is more than can be looked at, or more was shown than is
+kept and an uncommon word is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message on its way to an upstream. `given` has values that hold no foreign credential: handles that the upstream made
+    (request state, task ids), and the gateway's own trace."""
+
+    headers: Headers
+    message: Message | None = None
+    given: Collection[str] = ()
+
+
+def examine_message(
+    sent: Sent, shown: ShownToCaller, audience: str, detector: Detector
+) -> Problem | tuple[CredentialPiece, ...]:
+    """Return the problem with sending this to `audience`, or else the pieces of other systems' credentials in it."""
+    texts = _texts(sent)
+    walked = leaves({"": [*texts, *_traces(sent)]})
+    if not walked.complete:
+        return "unsearched"
+    found = detector.inspect_leaves(walked, {}, shown.index, new=False)
+    if not all(shown.may_go_to(audience, finding.fingerprint) for finding in found.findings):
+        return "foreign"
+    if found.incomplete or (shown.has_lost_beside(audience) and _has_uncommon(texts)):
+        return "unsearched"
+    theirs = (piece._replace(shown_by=shown.of_another(audience, piece.fingerprint)) for piece in found.pieces)
+    return tuple(piece for piece in theirs if piece.shown_by is not None)
+
+
+def _has_uncommon(texts: list[Json]) -> bool:
+    """Return whether a text may be a credential that was shown and is not kept."""
+    return any(has_uncommon(str(text)) for text in texts if text is not None and not isinstance(text, bool))
+
+
+def find_repeated(sightings: Collection[Sighting], sent: Sent, detector: Detector) -> frozenset[str]:
+    """Return the fingerprints of a result's credentials that its own call had beside its arguments. The caller sends
+    these values everywhere, such as a user agent or the id of a device. The system only repeats them."""
+    index = CredentialIndex({item.fingerprint: item.shingles for item in sightings})
+    found = detector.inspect({"": _texts(sent)}, {}, index, new=False)
+    return frozenset(finding.fingerprint for finding in found.findings)
+
+
+# --- what is looked at -----------------------------------------------------------------------------------
+
+
+def _texts(sent: Sent) -> list[Json]:
+    """Return all values in order, so that parts of a split credential follow each other; then all names."""
+    values: list[Json] = list(_header_values(sent))
+    names: list[Json] = [_text(name) for name, _ in sent.headers]
+    if sent.message is not None:
+        flat = flatten(_shown_to_nobody(sent.message))
+        values.extend(item for item in flat.scalars if item not in sent.given)
+        names.extend(flat.names)
+    return [*values, *names]
+
+
+def _traces(sent: Sent) -> Iterator[str]:
+    """Yield the ids of traces and their bytes: a caller chooses these. They are too short for the search to read hex there."""
+    texts = [value.decode("latin-1") for name, value in sent.headers if name == b"traceparent"]
+    meta = None if sent.message is None else sent.message.params.get("_meta")
+    if isinstance(meta, Mapping):
+        texts.append(str(meta.get("traceparent", "")))
+    for text in texts:
+        parent = read_parent(text.encode("utf-8", "surrogatepass"))
+        if parent is not None:
+            ids = (parent[0] + parent[1]).decode()
+            yield ids
+            yield bytes.fromhex(ids).decode("latin-1")
+
+
+def _find_decided(message: Message) -> str | None:
+    """Return the name of the member of `params` that policy sees; `None` for a method without one."""
+    row = None if message.method is None else TABLE.get(message.method)
+    return None if row is None else row.decided
+
+
+def _shown_to_nobody(message: Message) -> JsonObject:
+    """Return the parts of a message that no policy sees and no table knows."""
+    if message.kind is Kind.RESPONSE:
+        return cast("JsonObject", msgspec.json.decode(message.body))
+    if message.method == completions.METHOD:
+        return {"id": message.id, "params": completions.beside(message.params)}
+    decided = _find_decided(message)
+    params = {name: value for name, value in message.params.items() if name != decided}
+    return {"id": message.id, "params": params}
+
+
+def _header_values(sent: Sent) -> Iterator[str]:
+    """Yield the header values, except of routing headers that repeat the policy input."""
+    message = sent.message
+    uri = message is not None and message.method == "resources/read"
+    arguments: frozenset[str] | None = None
+    for name, value in sent.headers:
+        text = _text(value)
+        if text in sent.given:
+            continue
+        if name == NAME and (uri or decode(text) in sent.given):
+            continue
+        if name.startswith(PARAM_PREFIX):
+            arguments = _scalars(message) if arguments is None else arguments
+            if decode(text) in arguments:
+                continue
+        yield text
+
+
+def _scalars(message: Message | None) -> frozenset[str]:
+    """Return the values of the decided arguments, in the form of header values."""
+    if message is None or _find_decided(message) != "arguments":
+        return frozenset()
+    found = flatten(message.params.get("arguments")).scalars
+    return frozenset(str(item) for item in found if item is not None and not isinstance(item, bool))
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")

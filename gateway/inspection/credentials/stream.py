@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from msgspec import Struct
 
 from gateway.base.json.lex import BEGUN_ESCAPE, EscapedPlaces, begun_escape, unescape
-from gateway.inspection.credentials.base64_text import eight_bytes
+from gateway.inspection.credentials.decoders import eight_bytes
 from gateway.inspection.credentials.finding import Finding, Hit
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.credentials.forms import ROUNDS

@@ -1,5 +1,10 @@
 """Destinations of a call: each destination of a text, so that none is hidden or counted twice. Pure.
-docs/destinations.md has the rules and their reasons. Nothing is dropped."""
+docs/destinations.md has the rules and their reasons. Nothing is dropped.
+
+A task may follow some web links although only an untrusted text named them. To follow a link is to fetch a page whose whole
+address stood in a result. Such a call tells the host only which page was fetched, so it cannot carry data away. That holds
+only for the same address, letter by letter, without room for data: no query, port, user information or unusual letter
+case. IP addresses and names of internal networks are excluded, since a stranger's text must not choose such a target."""
 
 from __future__ import annotations
 
@@ -10,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, cast
 from urllib.parse import unquote
 
+from gateway.base.json.pointer import child
 from gateway.inspection.destinations.normalise import (
     MAIL,
     MAX_ONE,
@@ -19,6 +25,8 @@ from gateway.inspection.destinations.normalise import (
     DestinationKind,
     normalise,
 )
+from gateway.model.call import Call
+from gateway.model.target import Effect, Role
 
 MAX_TEXT: Final = 65_536
 """Characters of one text that are taken apart. A longer one counts as one destination more."""
@@ -254,3 +262,55 @@ def _links(word: str) -> Iterator[Destination]:
 def distinct(values: Iterable[str]) -> frozenset[str]:
     """Return the normal forms of all destinations in these texts."""
     return frozenset(destination.value for value in values for destination in listed(value))
+
+
+# --- links that a task may follow --------------------------------------------------------------------
+
+MAX_LINK: Final = 256
+"""Characters of an address."""
+
+_FOLLOWABLE: Final = re.compile(
+    r"(https?://)?((?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+([a-z]{2,24}))(/[A-Za-z0-9._~/%+@-]*)?", re.ASCII
+)
+_LINK_WORD: Final = re.compile(r"[^\s<>\"'`|^{}\[\]()\\,;*]+")
+_END_MARKS: Final = ".:!?*_~"
+_INTERNAL: Final = frozenset(
+    {"arpa", "corp", "home", "internal", "intranet", "lan", "local", "localdomain", "localhost", "onion", "private"}
+)
+"""Last labels of names that no public DNS has (RFC 6761, RFC 6762, RFC 8375, and what networks use without asking)."""
+
+
+def followable(text: str) -> str | None:
+    """Return the followable address of a text without its scheme, `None` for other texts. `www.site.example` and
+    `https://www.site.example/` are the same address."""
+    found = _FOLLOWABLE.fullmatch(text) if len(text) <= MAX_LINK else None
+    if found is None or found[3] in _INTERNAL:
+        return None
+    return found[2] + ("" if found[4] in {None, "/"} else found[4])
+
+
+def find_followable(text: str) -> set[bytes]:
+    """Return the whole followable addresses in a text, as a browser or a chat would link them. Each has a scheme or a
+    path, or begins with `www.`. Other names with a dot may be files."""
+    if "/" not in text and "www." not in text:
+        return set()
+    words = {word.rstrip(_END_MARKS) for word in _LINK_WORD.findall(text) if "/" in word or word.startswith("www.")}
+    return {found.encode() for word in words if (found := followable(word)) is not None}
+
+
+def find_sole_link(call: Call) -> tuple[str, str] | None:
+    """Return the JSON pointer and the address of a call's only argument; `None` for a call with any other content."""
+    if len(call.arguments) != 1:
+        return None
+    ((name, value),) = call.arguments.items()
+    pointer = child("", name)
+    if call.target.labels.roles.get(pointer) is not Role.DESTINATION or not isinstance(value, str):
+        return None
+    found = followable(value)
+    return None if found is None else (pointer, found)
+
+
+def may_follow_links(call: Call, goal: str | None) -> bool:
+    """Return whether a task may follow the links in the result of a call. The goal must name the call's subject, the
+    call must only read, and its system must be untrusted. Links of a trusted system are grounded anyway."""
+    return goal is not None and call.target.labels.effect is Effect.READ and call.target.trust == "untrusted"

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 from gateway.inspection.destinations import hosts
+from gateway.inspection.word_lists import word_list
 
 MAX_ONE: Final = 2_048
 """Characters of one destination that are looked into; a longer one stands for itself, by digest."""
@@ -87,123 +88,9 @@ _DRIVE: Final = re.compile(r"[a-z]:[/\\]", re.IGNORECASE | re.ASCII)
 _UNRESERVED: Final = re.compile(r"%(2[dDeE]|3[0-9]|4[1-9a-fA-F]|5[0-9aAfF]|6[1-9a-fA-F]|7[0-9aAeE])")
 _SCP: Final = re.compile(r"[\w.-]+@([\w.-]+):(?![0-9]+$)")
 SCHEME_ADDRESS: Final = re.compile(r"(tel|sms|sips?|xmpp):(?!//)(.+)", re.IGNORECASE | re.ASCII | re.DOTALL)
-_FILES: Final = frozenset(
-    [
-        "bak",
-        "bin",
-        "bmp",
-        "cfg",
-        "conf",
-        "csv",
-        "css",
-        "db",
-        "dll",
-        "doc",
-        "docx",
-        "eml",
-        "env",
-        "exe",
-        "gif",
-        "gz",
-        "html",
-        "htm",
-        "ini",
-        "ipynb",
-        "jpeg",
-        "jpg",
-        "js",
-        "json",
-        "jsonl",
-        "jsx",
-        "key",
-        "lock",
-        "log",
-        "mp3",
-        "mp4",
-        "odt",
-        "parquet",
-        "pdf",
-        "pem",
-        "php",
-        "png",
-        "ppt",
-        "pptx",
-        "ps1",
-        "rar",
-        "rtf",
-        "sql",
-        "sqlite",
-        "svg",
-        "tar",
-        "tgz",
-        "tif",
-        "toml",
-        "ts",
-        "tsv",
-        "tsx",
-        "txt",
-        "wav",
-        "webp",
-        "xls",
-        "xlsx",
-        "xml",
-        "yaml",
-        "yml",
-    ]
-)
+_FILES: Final = word_list("file_ends")
 """Ends of file names that are no top-level domains, or hardly."""
-_DOMAINS: Final = frozenset(
-    [
-        "com",
-        "org",
-        "net",
-        "edu",
-        "gov",
-        "io",
-        "ai",
-        "co",
-        "app",
-        "dev",
-        "cloud",
-        "info",
-        "biz",
-        "me",
-        "us",
-        "uk",
-        "de",
-        "fr",
-        "nl",
-        "eu",
-        "ch",
-        "at",
-        "it",
-        "es",
-        "jp",
-        "cn",
-        "in",
-        "ru",
-        "br",
-        "au",
-        "ca",
-        "se",
-        "no",
-        "dk",
-        "fi",
-        "pl",
-        "be",
-        "cz",
-        "xyz",
-        "site",
-        "online",
-        "shop",
-        "club",
-        "tech",
-        "example",
-        "test",
-        "internal",
-        "local",
-    ]
-)
+_DOMAINS: Final = word_list("domain_ends")
 """Ends of host names before a path that has no scheme."""
 
 
@@ -364,3 +251,20 @@ def fold_text(text: str) -> str:
     if text.isascii():
         return " ".join(text.lower().split())
     return " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower()).split())
+
+
+# --- own domains -------------------------------------------------------------------------------------
+
+_PLAIN_LOCAL_PART: Final = re.compile(r"[a-z0-9._+-]+", re.ASCII)
+"""A plain local part. `eve%evil.example@corp.example` is passed on to another domain by some servers."""
+_PLAIN_HOST: Final = re.compile(r"(?:[a-z0-9_-]+\.)+[a-z0-9-]+", re.ASCII)
+
+
+def is_inside(destination: Destination, domains: tuple[str, ...]) -> bool:
+    """Return whether a mail address or a host belongs to one of some domains, or to a domain below it."""
+    if not domains or destination.kind not in {DestinationKind.MAIL, DestinationKind.HOST} or destination.mixed:
+        return False
+    local, at, host = destination.value.rpartition("@")
+    if (at and _PLAIN_LOCAL_PART.fullmatch(local) is None) or _PLAIN_HOST.fullmatch(host) is None:
+        return False
+    return any(host == domain or host.endswith(f".{domain}") for domain in domains)

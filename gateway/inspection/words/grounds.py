@@ -1,8 +1,8 @@
 """Grounding: whether a value of a call stands in the task's goal or contract, or in the operator's directory. Pure.
 
 A goal grounds a value only as a whole word: `bob` does not stand in `bob@evil.example`, nor `example.com` in
-`example.com.evil.example`. A name that mixes alphabets is grounded by a contract alone.
-"""
+`example.com.evil.example`. A name that mixes alphabets is grounded by a contract alone. The accounts of a goal are named
+by a phrase, or by a password beside the name; other names may be those of recipients."""
 
 from __future__ import annotations
 
@@ -13,15 +13,76 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
+from gateway.inspection.credentials.named import LOCAL
 from gateway.inspection.destinations.directory import EMPTY, Directory
 from gateway.inspection.destinations.find import distinct, listed, texts
 from gateway.inspection.destinations.normalise import Destination, DestinationKind, fold_text, normalise
-from gateway.inspection.words import dates
-from gateway.inspection.words.goal_accounts import accounts_of
-from gateway.inspection.words.own_words import parts_of
-from gateway.inspection.words.words import ACCOUNTS, PHONES, amount, encoded, mentions, two_readings
+from gateway.inspection.word_lists import word_list
+from gateway.inspection.words.words import (
+    ACCOUNTS,
+    PHONES,
+    amount,
+    encoded,
+    find_days,
+    is_given_day,
+    mentions,
+    moment,
+    parts_of,
+    two_readings,
+)
 from gateway.model.target import Role
 from gateway.model.wire import Json
+
+# --- accounts of a goal ------------------------------------------------------------------------------
+
+MAX_ACCOUNTS: Final = 32
+"""Accounts of one goal. For any other a person is asked."""
+
+_LOG_IN: Final = (
+    r"(?:log+(?:ing|ged|in|gin)?[ -]?(?:in|on)?|sign(?:ing|ed)?[ -]?in|authenticat(?:e|ing|ed)|impersonat(?:e|ing))"
+)
+_NOUN: Final = r"(?:user ?names?|user ?ids?|user|log-?in(?: name)?|account(?: name)?|handle|e-?mail(?: address)?)"
+_IS: Final = r" ?(?:is|as|:|=)? ?"
+_LEAD: Final = r"(?:(?:the|an?|user|username|account) ){0,2}"
+_NAME: Final = r"(?:[\"'\x60‘’“”]([^\"'\x60‘’“”]{1,64})[\"'\x60‘’“”]|([^\s\"'\x60‘’“”,;()<>]{1,128}))"
+_PASSWORD: Final = rf"(?:passw(?:or)?d|passphrase|passcode|pass|pwd|pw|{LOCAL})\b"
+_AND: Final = r"(?:and|with|und|mit|et|con|y|e|og|och|en) (?:(?:the|my|a) )?"
+_BESIDE: Final = rf"(?: ?[,/;|] ?(?:{_AND})?| {_AND})"
+"""Between the name and the password of one account."""
+_PHRASES: Final = (
+    rf"\b{_LOG_IN}(?: [^\s.,;:]{{1,32}}){{0,5}}? as {_LEAD}{_NAME}",
+    rf"\bmy (?:own )?(?:{_NOUN}|id){_IS}{_NAME}",
+    rf"\bmy [\w-]{{1,24}} {_NOUN} ?(?:is|as|:|=) ?{_NAME}",
+    rf"\bmy (?:own )?(?:account|user|profile|login) (?:with|under|by) (?:the |its )?(?:{_NOUN}|id|name){_IS}{_NAME}",
+    rf"\b(?:i am|i['’]m) {_NAME}",
+    rf"{_NAME}{_BESIDE}{_PASSWORD}",
+    rf"\b{_NOUN}{_IS}{_NAME}(?:{_BESIDE}| ){_PASSWORD}",
+)
+_SIGNS: Final = re.compile(rf"\blog|\bsign|authent|imperson|\bmy\b|\bi am\b|\bi['’]m\b|{_PASSWORD}", re.IGNORECASE)
+_EXPRESSIONS: Final = tuple(re.compile(phrase, re.IGNORECASE) for phrase in _PHRASES)
+_ENDS: Final = ".,:;!?"
+_POSSESSIVE: Final = re.compile(r"['’]s?(?=\s|$)")
+
+
+def accounts_of(goal: str) -> frozenset[str]:
+    """Return the names of the accounts to log in as, in lower case."""
+    text = " ".join(goal.split())
+    if _SIGNS.search(text) is None:
+        return frozenset()
+    found: dict[str, None] = {}
+    for expression in _EXPRESSIONS:
+        for match in expression.finditer(text):
+            quoted, bare = match.groups()
+            if quoted is None and _POSSESSIVE.match(text, match.end(2)) is not None:
+                continue
+            if name := fold_text(quoted or bare.rstrip(_ENDS)):
+                found[name] = None
+            if len(found) == MAX_ACCOUNTS:
+                return frozenset(found)
+    return frozenset(found)
+
+
+# --- grounds -----------------------------------------------------------------------------------------
 
 MAX_GOAL: Final = 16_384
 """Characters of a goal that can ground something."""
@@ -31,72 +92,12 @@ _JOINS: Final = frozenset(".-@/\\:%+~=")
 """Marks that make one word of what is on their two sides."""
 _QUOTES: Final = {"'": "'", '"': '"', "`": "`", "‘": "’", "“": "”", "„": "“”", "‚": "‘’", "«": "»", "‹": "›", "»": "«"}
 """Opening mark → closing marks."""
-NAMES_NOBODY: Final = frozenset(
-    [
-        "a",
-        "all",
-        "an",
-        "and",
-        "any",
-        "anyone",
-        "are",
-        "as",
-        "at",
-        "be",
-        "by",
-        "each",
-        "every",
-        "everybody",
-        "everyone",
-        "for",
-        "from",
-        "i",
-        "if",
-        "in",
-        "into",
-        "is",
-        "it",
-        "its",
-        "me",
-        "my",
-        "no",
-        "not",
-        "of",
-        "on",
-        "or",
-        "our",
-        "so",
-        "some",
-        "that",
-        "the",
-        "their",
-        "them",
-        "then",
-        "there",
-        "these",
-        "they",
-        "this",
-        "those",
-        "to",
-        "us",
-        "was",
-        "we",
-        "were",
-        "what",
-        "when",
-        "which",
-        "who",
-        "will",
-        "with",
-        "you",
-        "your",
-    ]
-)
+NAME_NOBODY: Final = word_list("name_nobody")
 """Words that stand in any sentence, and name nobody."""
 _NAMES: Final = 3
 """Letters of a word that names something."""
 _RUN_ON: Final = re.compile(
-    rf"(?<=[a-z0-9])\.(?=(?:{'|'.join(sorted(word.title() for word in NAMES_NOBODY if len(word) > 2 and word != 'you'))})(?![\w./@:-]))"
+    rf"(?<=[a-z0-9])\.(?=(?:{'|'.join(sorted(word.title() for word in NAME_NOBODY if len(word) > 2 and word != 'you'))})(?![\w./@:-]))"
 )
 """The end of a sentence without a space after it: `see our-company.example.They know more`. None of these words is a
 top-level domain; those of two letters may be, and `you` is."""
@@ -135,8 +136,8 @@ class Grounds:
             number = amount(text)
             if number is not None:
                 return (number in self.amounts and (not two_readings(text) or stands(fold_text(text), self.caseless)),)
-            day = dates.moment(text)
-            return (stands(fold_text(text), self.caseless) or (day is not None and dates.given(day, self.days)),)
+            day = moment(text)
+            return (stands(fold_text(text), self.caseless) or (day is not None and is_given_day(day, self.days)),)
         if role is Role.RECORD:
             return (stands(fold_text(text), self.caseless),)
         return (stands(_normalise_spaces(text), self.exact),)
@@ -146,7 +147,7 @@ class Grounds:
         if not self.caseless:
             return False
         word = fold_text(text)
-        return len(word) >= _NAMES and word not in NAMES_NOBODY and stands(word, self.caseless)
+        return len(word) >= _NAMES and word not in NAME_NOBODY and stands(word, self.caseless)
 
     def names_record(self, text: str) -> bool:
         """Return whether the goal names a record: by a word as in `name`, or by a number of any length."""
@@ -161,7 +162,7 @@ class Grounds:
         if destination.value in self.contracted:
             return True
         word = destination.word.lower()
-        if destination.mixed or word in NAMES_NOBODY:
+        if destination.mixed or word in NAME_NOBODY:
             return False
         return (encoded(word) in self.mentioned and len(word) > 1) or stands(word, self.caseless)
 
@@ -219,7 +220,7 @@ def grounds(goal: str | None, contracted: tuple[str, ...] | None, directory: Dir
         caseless=fold_text(text),
         mentioned=frozenset(mentions(text)) if text else frozenset(),
         amounts=frozenset(number for number in numbers if number is not None),
-        days=dates.days(text),
+        days=find_days(text),
         contracted=distinct(contracted or ()),
         parts=parts_of("\n".join((text, *(contracted or ())))),
         accounts=accounts_of(text),

@@ -14,13 +14,12 @@ from typing import Final, NamedTuple, cast
 
 import msgspec
 
-from gateway.inspection.credentials.common_words import COMMON
+from gateway.inspection.credentials.ordinary import COMMON
 from gateway.inspection.destinations.find import texts
 from gateway.inspection.destinations.normalise import fold_text
 from gateway.inspection.words import words as text_words
-from gateway.inspection.words.grounds import NAMES_NOBODY, Grounds
-from gateway.inspection.words.own_words import parts_of
-from gateway.inspection.words.words import MAX_VALUE, digest, encoded
+from gateway.inspection.words.grounds import NAME_NOBODY, Grounds
+from gateway.inspection.words.words import MAX_VALUE, digest, encoded, parts_of
 from gateway.model.content import Pieces
 from gateway.model.wire import Json, JsonObject
 from gateway.wire.protocol import sse
@@ -41,7 +40,7 @@ _LONGEST_TOLD: Final = 24
 """Characters of a told value whose parts are looked for: each argument of each call is told."""
 MAX_PIECED: Final = 32
 """Values of one argument whose parts are looked for."""
-_COMMON: Final = frozenset(word.encode() for word in NAMES_NOBODY) | COMMON
+_COMMON: Final = frozenset(word.encode() for word in NAME_NOBODY) | COMMON
 _DIGIT: Final = re.compile(rb"[0-9]")
 
 

@@ -1,26 +1,86 @@
 """Words of arguments and results as keyed digests, so that history can compare words without keeping their text. Pure.
+
 Spread uses distinctive words of an untrusted result in later arguments. Grounding uses values of authority-bearing
-arguments that a trusted result or the goal has, in any spelling."""
+arguments that a trusted result or the goal has, in any spelling. Days are written as in ISO 8601, and without a year as
+`--01-11`; ambiguous forms (`01/02/2025`) are no days. Own words are those of the user, the caller's identity and the
+operator: nothing foreign is carried by them."""
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from struct import pack, unpack
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
 
-from gateway.inspection.credentials.common_words import COMMON
+from gateway.inspection.credentials.ordinary import COMMON
 from gateway.inspection.credentials.ruleset import compiled
 from gateway.inspection.destinations.find import listed, texts
 from gateway.inspection.destinations.normalise import fold_text, normalise
-from gateway.inspection.words.dates import moment
+from gateway.model.caller import Principal
 from gateway.model.target import Role
 from gateway.model.wire import Json
+
+# --- days --------------------------------------------------------------------------------------------
+
+_MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MONTH: Final = (
+    r"(?P<month>jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?"
+    r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\b\.?"
+)
+_DAY: Final = r"\d{1,2}(?:st|nd|rd|th)?"
+_RANGE: Final = rf"(?P<day>{_DAY})(?:\s*(?:to|until|till|through|and|or|-|–)\s*(?:the\s+)?(?P<last>{_DAY}))?"
+_YEAR: Final = r"(?:,?\s*(?P<year>\d{4}))?(?![\w:])"
+_FORMS: Final = (
+    re.compile(r"(?<![\w.-])(?P<year>\d{4})-(?P<month>\d{2})-(?P<day>\d{2})(?![\d-])"),
+    re.compile(r"(?<![\w.-])(?P<day>\d{1,2})\.(?P<month>\d{1,2})\.(?P<year>\d{4})(?![\w-])"),
+    re.compile(rf"(?<!\w){_MONTH}\s*(?:the\s+)?{_RANGE}{_YEAR}", re.IGNORECASE),
+    re.compile(rf"(?<![\w.,:-]){_RANGE}\s*(?:of\s+)?{_MONTH}{_YEAR}", re.IGNORECASE),
+)
+_DATE_AND_TIME: Final = re.compile(
+    r"(\d{4})-(\d{2})-(\d{2})(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?:Z|[+-]\d{2}:?\d{2})?)?", re.IGNORECASE
+)
+
+
+def find_days(text: str) -> frozenset[str]:
+    """Return the days in a text, both ends of a range in one month included."""
+    return frozenset(day for form in _FORMS for found in form.finditer(text) for day in _of(found))
+
+
+def moment(text: str) -> str | None:
+    """Return the day of a value that is a date or a date and time (ISO 8601, RFC 3339)."""
+    found = _DATE_AND_TIME.fullmatch(text.strip())
+    return _write_day(int(found[2]), int(found[3]), int(found[1])) if found is not None else None
+
+
+def is_given_day(day: str, known: frozenset[str]) -> bool:
+    """Return whether a day is among the known days. A known day without a year stands for that day in each year."""
+    return day in known or f"-{day[4:]}" in known
+
+
+def _of(found: re.Match[str]) -> Iterator[str]:
+    parts = found.groupdict()
+    month = parts["month"][:3].lower()
+    number = int(month) if month.isdigit() else _MONTHS.index(month) + 1
+    year = int(parts["year"]) if parts["year"] else None
+    for part in (parts["day"], parts.get("last")):
+        if part and (written := _write_day(number, int(re.sub(r"\D", "", part)), year)) is not None:
+            yield written
+
+
+def _write_day(month: int, day: int, year: int | None) -> str | None:
+    """Return a day of the calendar in ISO 8601. Without a year, 2024 stands in, since it has every day."""
+    try:
+        date = dt.date(year if year is not None else 2024, month, day)
+    except ValueError:
+        return None
+    return date.isoformat() if year is not None else f"-{date.isoformat()[4:]}"
+
 
 MAX_WORD: Final = 256
 """Bytes of a word. Of a longer one the beginning counts."""
@@ -28,7 +88,6 @@ MAX_VALUE: Final = 64
 """Characters of a value in a result: a name, an address, an amount. What is longer is prose."""
 
 # --- digests ---------------------------------------------------------------------------------------
-
 
 _BLOCK: Final = 16
 
@@ -99,7 +158,6 @@ def encoded(word: str) -> bytes:
 
 # --- words that tell where data came from ------------------------------------------------------------
 
-
 _KEPT: Final = b"_-.@+%:/$"
 """Marks inside of addresses, paths, identifiers and amounts. All other marks part words."""
 _EDGES: Final = b"_-.@+%:/"
@@ -161,7 +219,6 @@ def _without(text: str, marks: str, instead: str) -> str:
 
 
 # --- values that give authority ------------------------------------------------------------------------
-
 
 _CURRENCY: Final = r"(?!(?i:mio|mil|mln|mrd|mld|bio|bil|bln|tri|trn|tsd|thd|tys|lac|crs))[A-Za-z]{3}"
 """Three letters that do not multiply, as those of a million do."""
@@ -350,3 +407,41 @@ _PLAIN: Final = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 """URLs whose host is plain, names with dots, mail addresses and paths: in lower case they are their own normal form."""
+
+
+# --- own words ---------------------------------------------------------------------------------------
+
+OwnParts: TypeAlias = tuple[frozenset[bytes], ...]
+"""Parts of own words, by who gave them."""
+_OWN_PART: Final = re.compile(rb"[0-9a-z\x80-\xff]+")
+
+
+def parts_of(text: str) -> frozenset[bytes]:
+    """Return the parts of all words of a text, in lower case."""
+    return frozenset(_OWN_PART.findall(text.lower().encode("utf-8", "surrogatepass")))
+
+
+@lru_cache(maxsize=1024)
+def parts_of_texts(texts: tuple[str, ...]) -> frozenset[bytes]:
+    """Return the parts of all words of some texts. Each call of a caller asks for those of its identity."""
+    return parts_of("\n".join(texts))
+
+
+def identity_of(caller: Principal) -> tuple[str, ...]:
+    """Return the texts that name a caller: the agent, its delegates, its user and the user's groups."""
+    user = () if caller.user is None else (caller.user.id, *caller.user.groups)
+    return (caller.id, *(actor.id for actor in caller.delegation), *user)
+
+
+def foreign(words: Iterable[bytes], own: OwnParts) -> set[bytes]:
+    """Return the words with a part that is in none of the sets."""
+    found = set(words)
+    strange = set(_OWN_PART.findall(b" ".join(found)))
+    count = len(strange)
+    for parts in own:
+        # Not in place: that would walk through a whole directory.
+        strange = strange - parts
+    if len(strange) == count:
+        # None of the parts is own, as is usual for the text of a stranger.
+        return {word for word in found if _OWN_PART.search(word) is not None}
+    return {word for word in found if not strange.isdisjoint(_OWN_PART.findall(word))}

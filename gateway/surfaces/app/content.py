@@ -12,14 +12,14 @@ from gateway.base.keys.subkeys import subkey
 from gateway.calls.pipeline.record import ArgumentsForm
 from gateway.config import Configuration
 from gateway.inspection.credentials import ruleset
-from gateway.inspection.credentials.calls import CredentialIndex
 from gateway.inspection.credentials.detect import Detector, detectors
+from gateway.inspection.credentials.finding import Suppression, Suppressions, explain_unknown_detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
+from gateway.inspection.credentials.index import CredentialIndex
 from gateway.inspection.credentials.known_spots import KnownSpots
 from gateway.inspection.credentials.live_values import LiveValues
 from gateway.inspection.credentials.origins import KnownOrigins
-from gateway.inspection.credentials.suppressions import Suppression, Suppressions, unknown
-from gateway.inspection.destinations.directory_files import load
+from gateway.inspection.destinations.directory import load_directory
 from gateway.inspection.inspector import Inspector
 from gateway.inspection.schemas import ToolSchemas
 from gateway.model.target import Target
@@ -35,7 +35,7 @@ log = structlog.get_logger("gateway")
 
 def inspector(configuration: Configuration, key: bytes, metrics: Metrics) -> Inspector:
     detector = Detector(ruleset.load(*configuration.inspection.rules), Fingerprints(subkey(key, "credentials")))
-    directory = load(configuration.directory.entries, configuration.directory.files)
+    directory = load_directory(configuration.directory.entries, configuration.directory.files)
     if directory:
         log.info("directory.loaded", entries=len(directory))
     suppressions = _suppressions(configuration, detector, metrics)
@@ -50,7 +50,7 @@ def _suppressions(configuration: Configuration, detector: Detector, metrics: Met
     rules, told = configuration.inspection.suppressions, set[int]()
     names = detectors(detector.ruleset)
     for number, rule in enumerate(rules):
-        if (problem := unknown(rule.detector, names)) is not None:
+        if (problem := explain_unknown_detector(rule.detector, names)) is not None:
             log.warning("credential.suppression-unused", number=number, problem=problem)
 
     def used(number: int, target: Target) -> None:

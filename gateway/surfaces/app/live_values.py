@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from gateway.config.secret_texts import SecretText, secret_texts
+from gateway.inspection.credentials.caller_tokens import OF_THE_GATEWAY
 from gateway.inspection.credentials.live_values import LiveValues, is_telling
 from gateway.inspection.credentials.named import strength
-from gateway.inspection.credentials.own_token import OF_THE_GATEWAY
 
 if TYPE_CHECKING:
     from gateway.config import Configuration

@@ -16,8 +16,8 @@ from gateway.calls.binding.vault import Vault
 from gateway.config import Configuration
 from gateway.history import History, Store, build_history, lost_end, rebuild, restore, rewind, snapshot
 from gateway.history.task_history import TaskHistory
-from gateway.inspection.credentials.calls import CredentialIndex
 from gateway.inspection.credentials.detect import Detector
+from gateway.inspection.credentials.index import CredentialIndex
 from gateway.inspection.credentials.known_spots import KnownSpots
 from gateway.inspection.credentials.origins import KnownOrigins
 from gateway.model.errors import HistoryError, StoreError

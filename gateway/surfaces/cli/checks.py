@@ -18,9 +18,10 @@ from gateway.base.keys.subkeys import key_id
 from gateway.calls.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.config import keys
 from gateway.identity.identities import Identities
-from gateway.inspection.credentials import ruleset, suppressions
+from gateway.inspection.credentials import ruleset
 from gateway.inspection.credentials.detect import detectors
-from gateway.inspection.destinations import directory_files
+from gateway.inspection.credentials.finding import explain_unknown_detector
+from gateway.inspection.destinations import directory
 from gateway.inspection.words.native import choose
 from gateway.model.errors import ConfigurationError, GatewayError
 from gateway.model.target import Pin
@@ -290,7 +291,7 @@ def _directory(settings: Configuration) -> Iterator[CheckResult]:
     if not section.entries and not section.files:
         return
     try:
-        found = directory_files.load(section.entries, section.files)
+        found = directory.load_directory(section.entries, section.files)
     except GatewayError as error:
         yield _describe_failure("directory", error)
         return
@@ -337,7 +338,7 @@ def _suppressions(settings: Configuration, names: frozenset[str]) -> Iterator[Ch
             )
         if not any(fnmatchcase(name, rule.upstream) for name in settings.upstreams):
             yield CheckResult("warn", what, "no upstream has such a name, so it covers nothing", "correct its upstream")
-        if (problem := suppressions.unknown(rule.detector, names)) is not None:
+        if (problem := explain_unknown_detector(rule.detector, names)) is not None:
             yield CheckResult("warn", what, problem, "correct its detector")
 
 

@@ -14,9 +14,9 @@ from gateway.history.new_events import build_reservation
 from gateway.history.state import TaskState
 from gateway.inspection.credentials import ruleset
 from gateway.inspection.credentials.detect import Detector
+from gateway.inspection.credentials.finding import Suppression, Suppressions
 from gateway.inspection.credentials.fingerprint import Fingerprints
-from gateway.inspection.credentials.suppressions import Suppression, Suppressions
-from gateway.inspection.destinations.directory_files import load
+from gateway.inspection.destinations.directory import load_directory
 from gateway.inspection.inspector import Inspector
 from gateway.model.call import Call, Context
 from gateway.model.caller import Principal
@@ -41,7 +41,7 @@ def inspector_of(configuration: Configuration) -> Inspector:
         Suppression(rule.upstream, rule.ends, rule.tool, rule.detector, rule.pointer) for rule in settings.suppressions
     ]
     detector = Detector(ruleset.load(*settings.rules), Fingerprints(KEY))
-    known = load(directory.entries, directory.files)
+    known = load_directory(directory.entries, directory.files)
     records = any(selects_records(upstream.tools.values()) for upstream in configuration.upstreams.values())
     return Inspector(KEY, detector, Suppressions(rules), known, configuration.history.own_domains, records)
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, cast
 
+from gateway.inspection.arguments import at
 from gateway.inspection.destinations.find import links, listed, texts
-from gateway.inspection.role_values import at
 from gateway.model.decision import Reason
 from gateway.model.reasons import policy_codes
 from gateway.model.target import Role

@@ -20,7 +20,7 @@ from gateway.history.fold import apply
 from gateway.history.new_events import build_observation, changes_nothing
 from gateway.history.origins import Teller
 from gateway.history.state import TaskState
-from gateway.inspection.credentials import other_tasks, ruleset
+from gateway.inspection.credentials import origins, ruleset
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.credentials.origins import KnownOrigins
@@ -118,7 +118,7 @@ class _Run:
             walked=walked,
         )
         if (shown := self._origins.of(_OWNER)) is not None:
-            content = other_tasks.completed(
+            content = origins.complete_content(
                 content, call, shown, trace.task.id, self._inspector.detector, walked=walked
             )
         content = self._exposures.complete(self, state, call.target, content)

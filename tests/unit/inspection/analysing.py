@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.inspection import inspector
-from gateway.inspection.credentials.calls import CredentialIndex
+from gateway.inspection.arguments import ArgumentDetector
 from gateway.inspection.credentials.finding import Known
-from gateway.inspection.sightings import ArgumentDetector
+from gateway.inspection.credentials.index import CredentialIndex
 from gateway.model.call import Call
 from gateway.model.content import CallContent
 

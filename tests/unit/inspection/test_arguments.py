@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 
 from gateway.base.json.walk import Leaves
 from gateway.history import state as bounds
-from gateway.inspection.authority import MAX_CHARACTERS, MAX_DESTINATIONS
-from gateway.inspection.credentials.calls import CredentialIndex
+from gateway.inspection.arguments import MAX_CHARACTERS, MAX_DESTINATIONS, at
 from gateway.inspection.credentials.finding import Finding, Inspection, Kind, Known
+from gateway.inspection.credentials.index import CredentialIndex
 from gateway.inspection.destinations.find import MAX_TEXT
 from gateway.inspection.inspector import MAX_LOOKED_UP, MAX_SAID, MAX_TOKENS, sample_tokens
 from gateway.inspection.results import ResultWords
-from gateway.inspection.role_values import at
 from gateway.inspection.words.words import digest, digests
 from gateway.model.call import Call
 from gateway.model.content import CallContent, Sighting

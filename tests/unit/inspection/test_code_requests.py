@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.inspection.code_requests import CodeRequests, may_request
+from gateway.inspection.results import CodeRequests, may_request
 from gateway.model.target import Effect, Labels, Target
 
 

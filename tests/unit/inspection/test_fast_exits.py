@@ -22,13 +22,13 @@ from gateway.base.json.lex import Unescaper, decode_text
 from gateway.base.json.walk import leaves
 from gateway.calls.response.filter import MessageFilter
 from gateway.inspection import inspector as module
-from gateway.inspection.credentials import forms, own_token, ruleset, stream
+from gateway.inspection.credentials import caller_tokens, forms, ruleset, stream
+from gateway.inspection.credentials.caller_tokens import TokenSearch
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.finding import Inspection
 from gateway.inspection.credentials.fingerprint import Fingerprints
-from gateway.inspection.credentials.own_token import TokenSearch
 from gateway.inspection.results import ResultInspector, ResultWords, together
-from gateway.inspection.words import own_words, words
+from gateway.inspection.words import words
 from gateway.inspection.words.grounds import grounds
 from gateway.inspection.words.native import PYTHON_WORDS
 from gateway.model.target import Role
@@ -179,10 +179,10 @@ OWN_PARTS = st.frozensets(st.sampled_from([b"northwind", b"q3", b"csv", b"a", b"
     st.lists(OWN_PARTS, max_size=3).map(tuple),
 )
 def test_foreign_words_are_those_with_a_part_that_nobody_gave(found: set[bytes], own: tuple[frozenset[bytes], ...]):
-    parts = {word: own_words.parts_of(word.decode()) for word in found}
+    parts = {word: words.parts_of(word.decode()) for word in found}
     given_by_all = frozenset[bytes]().union(*own)
 
-    assert own_words.foreign(found, own) == {word for word in found if parts[word] - given_by_all}
+    assert words.foreign(found, own) == {word for word in found if parts[word] - given_by_all}
 
 
 @pytest.mark.parametrize("expected", [7, "a", 'q"uote', 0])
@@ -241,8 +241,8 @@ def test_pieces_of_a_token_are_found_whatever_stands_beside_them(begin: int, end
     written = {"raw": piece, "base64": base64.b64encode(piece), "hex": piece.hex().encode(), "reversed": piece[::-1]}
     body = b'{"params":{"arguments":{"a":["%s"],"b":{"c":1}}}}' % written[form]
 
-    def examined(*more: bytes) -> own_token.Found:
-        return own_token.examine([SEARCH], tuple((b"x", value) for value in more), body, DETECTOR.fingerprints)
+    def examined(*more: bytes) -> caller_tokens.Found:
+        return caller_tokens.find_tokens([SEARCH], tuple((b"x", value) for value in more), body, DETECTOR.fingerprints)
 
     assert examined() == examined(beside)
-    assert examined() == own_token.WHOLE or end - begin < len(SECRET) or form == "reversed"
+    assert examined() == caller_tokens.WHOLE or end - begin < len(SECRET) or form == "reversed"

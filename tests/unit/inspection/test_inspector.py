@@ -11,8 +11,8 @@ import pytest
 from benchmarks.credentials.examples import example
 from gateway.inspection.credentials import ruleset, stream
 from gateway.inspection.credentials.detect import Detector
+from gateway.inspection.credentials.finding import Suppression, Suppressions
 from gateway.inspection.credentials.fingerprint import Fingerprints
-from gateway.inspection.credentials.suppressions import Suppression, Suppressions
 from gateway.inspection.inspector import Inspector
 from gateway.inspection.words.words import digests, distinctive, mentions
 from gateway.model.call import Call

@@ -16,16 +16,16 @@ from benchmarks.credentials.examples import example
 from gateway.base.json import walk
 from gateway.base.json.walk import leaves
 from gateway.inspection import inspector as inspection
-from gateway.inspection.code_requests import may_request
-from gateway.inspection.credentials import other_tasks, ruleset
-from gateway.inspection.credentials.calls import CredentialIndex
+from gateway.inspection.credentials import ordinary, origins, ruleset
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
+from gateway.inspection.credentials.index import CredentialIndex
 from gateway.inspection.credentials.known_spots import KnownSpots
 from gateway.inspection.credentials.origins import KnownOrigins
-from gateway.inspection.destinations import links
+from gateway.inspection.destinations.find import followable
 from gateway.inspection.inspector import Inspector
 from gateway.inspection.label_cases import labelled_for_call
+from gateway.inspection.results import may_request
 from gateway.inspection.words.grounds import Grounds, grounds
 from gateway.model.call import Call
 from gateway.model.content import CallContent
@@ -75,7 +75,7 @@ def named(arguments: JsonObject, goal: Grounds) -> bool | None:
     plain = all(inspection._MEMBER.fullmatch(name) for name in all_names(arguments))
     if len(values) > inspection.MAX_LOOKED_UP or not plain:
         return False
-    if not all(goal.caseless and goal.names(links.followable(text) or text) for text in said):
+    if not all(goal.caseless and goal.names(followable(text) or text) for text in said):
         return False
     return True if said else None
 
@@ -128,7 +128,7 @@ def target(name: str = "send", labels: Labels | None = None, kind: Any = "tool")
 
 def uncommon(arguments: JsonObject) -> bool:
     said = [str(item) for item in all_values(arguments) if type(item) in {str, int, float}]
-    return any(map(other_tasks.has_uncommon, (*said, *all_names(arguments))))
+    return any(map(ordinary.has_uncommon, (*said, *all_names(arguments))))
 
 
 @given(ARGUMENTS)
@@ -136,13 +136,13 @@ def test_a_call_may_hold_a_lost_credential_if_any_text_or_name_is_uncommon(argum
     content, shown = CallContent(), KnownOrigins().of("owner")
 
     assert shown is None
-    assert other_tasks._may_hold_lost(content, leaves(arguments), Mock()) is uncommon(arguments)
+    assert origins._may_hold_lost(content, leaves(arguments), Mock()) is uncommon(arguments)
 
 
 def test_more_than_is_walked_may_hold_a_lost_credential(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(walk, "MAX_BYTES", 4)
 
-    assert other_tasks._may_hold_lost(CallContent(), leaves({"a": "the", "b": "and"}), Mock())
+    assert origins._may_hold_lost(CallContent(), leaves({"a": "the", "b": "and"}), Mock())
 
 
 @pytest.mark.parametrize("kind", ["tool", "resource", "prompt"])

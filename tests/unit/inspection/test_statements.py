@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.inspection.statements import MAX_STATEMENT, kind_of
+from gateway.inspection.label_cases import MAX_STATEMENT, kind_of
 from gateway.model.wire import Json
 from tests.requirements import requirement
 

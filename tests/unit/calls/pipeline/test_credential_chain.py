@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.base.json import walk
-from gateway.inspection.credentials import outside_arguments
+from gateway.inspection.credentials import origins
 from gateway.model.caller import Credentials, Principal
 from gateway.model.task import Task
 from tests.requirements import requirement
@@ -220,14 +220,14 @@ async def meanwhile(there: Bench, body: bytes) -> tuple[Answer, int]:
 @requirement("history/elsewhere")
 async def test_others_are_answered_while_a_large_message_is_searched(there: Bench, monkeypatch: pytest.MonkeyPatch):
     await shown(there, "crm")
-    answered, problem = threading.Event(), outside_arguments.examine
+    answered, problem = threading.Event(), origins.examine_message
 
     def waiting(*args: Any) -> Any:
         if threading.current_thread() is not threading.main_thread():
             assert answered.wait(30)
         return problem(*args)
 
-    monkeypatch.setattr(outside_arguments, "examine", waiting)
+    monkeypatch.setattr(origins, "examine_message", waiting)
     large = asyncio.create_task(there.ask(message("ping", _meta={"a": LONG, "b": KEY})))
     await asyncio.sleep(0)
     assert (await there.ask(message("ping"))).status == 200

@@ -17,9 +17,9 @@ from gateway.history.fold import apply
 from gateway.history.new_events import touch_of
 from gateway.history.state import TaskState
 from gateway.inspection.credentials import ruleset
-from gateway.inspection.credentials.calls import CredentialIndex
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
+from gateway.inspection.credentials.index import CredentialIndex
 from gateway.model.caller import Credentials, Principal
 from gateway.model.content import CallContent
 from gateway.model.target import Target

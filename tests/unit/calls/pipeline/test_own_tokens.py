@@ -10,7 +10,7 @@ from string import ascii_letters, digits
 
 import pytest
 
-from gateway.inspection.credentials import caller_tokens, own_token
+from gateway.inspection.credentials import caller_tokens
 from gateway.model.caller import Credentials, Principal
 from gateway.model.decision import Refusal
 from tests.requirements import requirement
@@ -108,13 +108,13 @@ async def test_a_piece_in_an_unknown_task_is_refused(known: Bench):
 
 async def test_a_long_call_is_looked_through_beside_the_event_loop(known: Bench, monkeypatch: pytest.MonkeyPatch):
     """A call in percent signs may take half a second. Others would wait."""
-    read, threads = own_token.read_values, list[str]()
+    read, threads = caller_tokens.read_values, list[str]()
 
     def noted(body: bytes) -> bytes | None:
         threads.append(threading.current_thread().name.partition("_")[0])
         return read(body)
 
-    monkeypatch.setattr(own_token, "read_values", noted)
+    monkeypatch.setattr(caller_tokens, "read_values", noted)
     monkeypatch.setattr(caller_tokens, "read_values", noted)
     text = "%61" * 80_000
     for body in (call(path="%61"), call(path=text), message("ping", _meta={"note": text})):

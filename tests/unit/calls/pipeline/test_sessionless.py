@@ -16,7 +16,7 @@ from gateway.calls.pipeline.admit import waits_for_news
 from gateway.calls.pipeline.pipeline import refuse_unowned
 from gateway.calls.pipeline.visibility import SUBSCRIBING
 from gateway.calls.response.stream import ResponseStream
-from gateway.inspection.credentials import caller_tokens, own_token
+from gateway.inspection.credentials import caller_tokens
 from gateway.model.caller import AuthMethod, Credentials, Principal
 from gateway.model.decision import Refusal
 from gateway.model.wire import Disposition, Era, Message, UpstreamReply, UpstreamRequest
@@ -114,7 +114,7 @@ async def asking_with_token(there: Bench, monkeypatch: pytest.MonkeyPatch) -> li
     """Have the caller hold a token. Return the lengths of the bodies that are searched for it, as they come."""
     principal = await there.gateway.identities.identify(Credentials("POST", URL), "127.0.0.1")
     searched: list[int] = []
-    read = own_token.read_values
+    read = caller_tokens.read_values
 
     async def identify(_credentials: Credentials, _ip: str | None) -> Principal | Refusal:
         return principal

@@ -22,8 +22,8 @@ from gateway.calls.pipeline.prepare import Preparation
 from gateway.calls.pipeline.resolved_handles import ResolvedHandles, resolve_handles
 from gateway.calls.pipeline.tickets import take_out_ticket
 from gateway.history.tasks.selection import META, select_task
+from gateway.inspection.credentials.finding import Suppressions
 from gateway.inspection.credentials.handles import places
-from gateway.inspection.credentials.suppressions import Suppressions
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.decision import Decision, Obligation, PolicyRevision, Refusal
 from gateway.model.task import Task

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from gateway.base.concurrency.worker_thread import WorkerThread
 from gateway.calls.response.conceal import Concealer
 from gateway.calls.response.frames import AnswerFrame
-from gateway.inspection.credentials.concealment import CredentialRewriter
 from gateway.inspection.credentials.finding import Finding
+from gateway.inspection.credentials.handles import CredentialRewriter
 from gateway.model.content import Sighting
 from gateway.model.errors import UpstreamBroken
 from gateway.wire.protocol.sse import MAX_LINES

@@ -23,9 +23,9 @@ from gateway.calls.response.obligations import NO_BOUNDS, Bounds
 from gateway.calls.response.observe import ResultObserver
 from gateway.calls.response.stream import ENDED, ResponseStream, Stage, Stages, StreamEnd
 from gateway.inspection.credentials import ruleset
-from gateway.inspection.credentials.concealment import CredentialRewriter
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
+from gateway.inspection.credentials.handles import CredentialRewriter
 from gateway.inspection.credentials.stream import Scanner
 from gateway.inspection.results import ResultInspector, ResultWords, together
 from gateway.model.content import ResultContent

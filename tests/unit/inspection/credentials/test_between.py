@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.inspection.credentials.between import LONGEST, without_fillers
+from gateway.inspection.credentials.decoders import LONGEST, without_fillers
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from tests import effort

@@ -16,9 +16,9 @@ from gateway.inspection.credentials.caller_tokens import (
     Look,
     expiry,
     look_through,
+    secret_of,
 )
 from gateway.inspection.credentials.fingerprint import Fingerprints
-from gateway.inspection.credentials.own_token import secret_of
 from tests.unit.live import live_values
 
 KEYED = Fingerprints(b"k" * 32)

@@ -15,10 +15,11 @@ from benchmarks.credentials.corpus import negatives
 from benchmarks.credentials.examples import example
 from gateway.base.json import walk
 from gateway.inspection.credentials import calls, forms
-from gateway.inspection.credentials.calls import CredentialIndex, role_at
+from gateway.inspection.credentials.calls import role_at
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.finding import Finding, Known, StandIn
 from gateway.inspection.credentials.fingerprint import Fingerprints
+from gateway.inspection.credentials.index import CredentialIndex
 from gateway.model.target import Role
 from gateway.model.wire import Json
 from tests import effort

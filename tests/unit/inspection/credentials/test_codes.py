@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from gateway.inspection.credentials.codes import bare
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.credentials.stream import Scanner
+from gateway.inspection.credentials.surroundings import bare
 from tests import effort
 from tests.unit.inspection.credentials.conftest import RULES
 

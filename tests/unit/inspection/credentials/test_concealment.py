@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from benchmarks.credentials.examples import example
 from gateway.inspection.credentials import ruleset
-from gateway.inspection.credentials.concealment import CredentialRewriter, Recalling
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.finding import Finding
 from gateway.inspection.credentials.fingerprint import Fingerprints
+from gateway.inspection.credentials.handles import CredentialRewriter, Recalling
 from gateway.inspection.credentials.stream import HOLD_OF_KEY
 from gateway.model.errors import UpstreamBroken
 from gateway.model.wire import Json

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.credentials.corpus import CONTEXTS, negatives, positives
-from gateway.inspection.credentials import codes, detect, ruleset, surroundings
+from gateway.inspection.credentials import detect, ruleset, surroundings
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.credentials.phrases import PHRASES, Phrase
@@ -97,14 +97,14 @@ EXPRESSIONS = (
     *("_PRIVATE_KEY", "_PUTTY", "_JWT", "_BEARER", "_BASIC", "_USERINFO", "_SIGNED", "_CODES"),
     *("_BESIDE", "_BEFORE", "_ENTERED", "_LINK"),
 )
-SEARCHES = dict(zip(EXPRESSIONS, (*surroundings.SEARCHES, *codes.SEARCHES), strict=True))
+SEARCHES = dict(zip(EXPRESSIONS, (*surroundings.SEARCHES, *surroundings.CODE_SEARCHES), strict=True))
 
 
 @pytest.mark.parametrize("name", EXPRESSIONS)
 @given(data=st.data())
 @settings(max_examples=25, deadline=None)
 def test_whatever_an_expression_finds_has_its_own_sign(name: str, data: st.DataObject):
-    expression: Re2Pattern = getattr(surroundings if hasattr(surroundings, name) else codes, name)
+    expression: Re2Pattern = getattr(surroundings, name)
     text = data.draw(st.from_regex(expression.pattern.replace("{1000,}", "{40,}"))).encode("utf-8", "surrogatepass")
     if expression.search(text) is not None:
         assert compiled(SEARCHES[name].sign).search(b"~ " + text) is not None

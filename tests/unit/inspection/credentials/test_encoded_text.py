@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from gateway.inspection.credentials.encoded_text import MAX_ENCODED, SHORTEST, decode_words
+from gateway.inspection.credentials.forms import MAX_ENCODED, SHORTEST_ENCODED, decode_words
 from gateway.inspection.words.words import distinctive
 
 SAID = "The zanzibarian figures of Acme are 4471829, says ana@corp.example."
@@ -57,7 +57,7 @@ def test_ordinary_arguments_are_not_decoded(text: str):
 
 
 def test_sixteen_letters_are_the_least():
-    word = base64_of("x" * SHORTEST)[: SHORTEST - 1]
+    word = base64_of("x" * SHORTEST_ENCODED)[: SHORTEST_ENCODED - 1]
 
     assert decode_words(word) == ""
 

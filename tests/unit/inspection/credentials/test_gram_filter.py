@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.inspection.credentials import gram_filter
-from gateway.inspection.credentials.calls import CredentialIndex
+from gateway.inspection.credentials import index
 from gateway.inspection.credentials.fingerprint import Fingerprints, grams_of_digests
-from gateway.inspection.credentials.gram_filter import GramFilter
+from gateway.inspection.credentials.index import CredentialIndex, GramFilter
 from gateway.model.shingles import gram, grams_of
 
 KEYED = Fingerprints(b"k" * 32)
@@ -59,7 +58,7 @@ def test_a_gram_that_was_removed_is_not_found():
 
 
 def test_the_order_of_bytes_in_a_number_is_the_machines(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(gram_filter, "_ORDER", "big")
+    monkeypatch.setattr(index, "_ORDER", "big")
     digest = 0x1122_3344_5566_0000
     marks = GramFilter()
     marks.add(digest)

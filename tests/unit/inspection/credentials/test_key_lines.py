@@ -8,10 +8,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from gateway.inspection.credentials.calls import CredentialIndex
 from gateway.inspection.credentials.detect import Detector
-from gateway.inspection.credentials.fingerprint import LONGEST, Fingerprints
-from gateway.inspection.credentials.key_lines import secret_lines
+from gateway.inspection.credentials.fingerprint import LONGEST, Fingerprints, secret_lines
+from gateway.inspection.credentials.index import CredentialIndex
 from gateway.inspection.credentials.stream import Scanner
 from tests.unit.inspection.credentials.conftest import RULES
 

@@ -9,9 +9,9 @@ from urllib.parse import quote
 import pytest
 
 from gateway.inspection.credentials import ruleset
-from gateway.inspection.credentials.calls import CredentialIndex
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
+from gateway.inspection.credentials.index import CredentialIndex
 from gateway.inspection.credentials.known_spots import LONGEST, KnownSpots
 
 DETECTOR = Detector(ruleset.load(), Fingerprints(b"k" * 32))

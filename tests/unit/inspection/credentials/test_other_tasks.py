@@ -8,8 +8,7 @@ import pytest
 
 from gateway.base.json.walk import leaves
 from gateway.inspection.credentials.detect import Detector
-from gateway.inspection.credentials.origins import ShownToCaller
-from gateway.inspection.credentials.other_tasks import completed
+from gateway.inspection.credentials.origins import ShownToCaller, complete_content
 from gateway.model.call import Call
 from gateway.model.content import CallContent, Sighting
 from gateway.model.target import Target
@@ -37,6 +36,6 @@ def test_a_call_is_unsure_if_it_may_hold_what_was_lost(
     content = CallContent(sightings=() if sighting is None else (sighting,))
     call = Call("tools/call", Target("tool", "wiki", "write", "wiki"), {"x": text})
 
-    found = completed(content, call, shown, "t", detector, walked=leaves({"x": text}))
+    found = complete_content(content, call, shown, "t", detector, walked=leaves({"x": text}))
 
     assert found.unsure == is_unsure

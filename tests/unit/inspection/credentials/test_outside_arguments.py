@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from benchmarks.credentials.examples import example
-from gateway.inspection.credentials import outside_arguments, ruleset
+from gateway.inspection.credentials import origins, ruleset
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
-from gateway.inspection.credentials.origins import KnownOrigins, ShownToCaller
-from gateway.inspection.credentials.outside_arguments import Sent
+from gateway.inspection.credentials.origins import KnownOrigins, Sent, ShownToCaller
 from gateway.model.content import CredentialPiece, Sighting
 from gateway.model.decision import Refusal
 from gateway.model.wire import Headers, Message
@@ -61,7 +60,7 @@ def _problem(found: str | tuple[CredentialPiece, ...]) -> str | None:
 
 
 def problem(sent: Sent, audience: str = "billing", known: ShownToCaller | None = None) -> str | None:
-    return _problem(outside_arguments.examine(sent, known or shown(KEY), audience, DETECTOR))
+    return _problem(origins.examine_message(sent, known or shown(KEY), audience, DETECTOR))
 
 
 @pytest.mark.parametrize(
@@ -175,7 +174,7 @@ def test_pieces_in_the_ids_of_a_trace_are_counted(text: str):
         Sent((), request("ping", _meta={"traceparent": trace})),
     )
     for each in sent:
-        found = outside_arguments.examine(each, shown(KEY), "billing", DETECTOR)
+        found = origins.examine_message(each, shown(KEY), "billing", DETECTOR)
         assert found == "foreign" or {piece.fingerprint for piece in found if not isinstance(piece, str)} == {
             KEYED.of(KEY)
         }
@@ -192,4 +191,4 @@ def test_what_a_result_repeats_of_its_call_is_known():
     sent = Sent(
         ((b"user-agent", KEY.encode()),), request("tools/call", name="t", arguments={"a": FRESH}, more="hunter2")
     )
-    assert outside_arguments.find_repeated(sightings, sent, DETECTOR) == {KEYED.of(KEY), KEYED.of("hunter2")}
+    assert origins.find_repeated(sightings, sent, DETECTOR) == {KEYED.of(KEY), KEYED.of("hunter2")}

@@ -15,9 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.credentials.corpus import negatives
-from gateway.inspection.credentials.caller_tokens import CallerTokens, look_through
+from gateway.inspection.credentials.caller_tokens import (
+    OF_THE_GATEWAY,
+    WHOLE,
+    CallerTokens,
+    Found,
+    TokenSearch,
+    find_tokens,
+    look_through,
+    secret_of,
+)
 from gateway.inspection.credentials.fingerprint import Fingerprints
-from gateway.inspection.credentials.own_token import OF_THE_GATEWAY, WHOLE, Found, TokenSearch, examine, secret_of
 from gateway.model.content import CredentialPiece
 from gateway.model.shingles import is_exposed
 from gateway.model.wire import Headers
@@ -36,7 +44,7 @@ def look(authorization: tuple[str, ...], headers: Headers, body: bytes) -> Found
     tokens = CallerTokens(KEYED, live)
     tokens.take("ada", authorization, 0.0)
     searches = tokens.searches("ada", look_through(live, headers, body, has_tokens=True))
-    return examine(searches, headers, body, KEYED) if searches else ()
+    return find_tokens(searches, headers, body, KEYED) if searches else ()
 
 
 def is_carried(authorization: tuple[str, ...], headers: Headers, body: bytes) -> bool:

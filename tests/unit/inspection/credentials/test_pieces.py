@@ -7,9 +7,9 @@ from random import Random
 
 import pytest
 
-from gateway.inspection.credentials.calls import CredentialIndex
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
+from gateway.inspection.credentials.index import CredentialIndex
 from gateway.model.content import CredentialPiece
 from gateway.model.shingles import GRAM, grams_of, is_exposed
 from gateway.model.wire import Json

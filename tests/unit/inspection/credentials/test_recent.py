@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.inspection.credentials.fingerprint import Fingerprints
-from gateway.inspection.credentials.recent import RecentIndexes
+from gateway.inspection.credentials.index import RecentIndexes
 
 KEYED = Fingerprints(b"k" * 32)
 

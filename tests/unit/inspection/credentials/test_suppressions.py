@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.inspection.credentials.finding import Finding
-from gateway.inspection.credentials.suppressions import Suppression, Suppressions, unknown
+from gateway.inspection.credentials.finding import Finding, Suppression, Suppressions, explain_unknown_detector
 from gateway.model.target import Target
 
 TARGET = Target("tool", "files", "read_file", "files")
@@ -86,7 +85,7 @@ NAMES = frozenset({"named-password", "named-token", "github-pat", "jwt"})
 
 @pytest.mark.parametrize("detector", [None, "jwt", "named-*", "*", "github-pa[st]"])
 def test_a_detector_that_there_is_is_none_that_is_unknown(detector: str | None):
-    assert unknown(detector, NAMES) is None
+    assert explain_unknown_detector(detector, NAMES) is None
 
 
 @pytest.mark.parametrize(
@@ -94,7 +93,7 @@ def test_a_detector_that_there_is_is_none_that_is_unknown(detector: str | None):
     [("named-pasword", "named-password"), ("name-*", "named-token"), ("JWT", None), ("github_pat", "github-pat")],
 )
 def test_a_misspelt_detector_is_told_with_the_nearest_there_is(detector: str, near: str | None):
-    problem = unknown(detector, NAMES)
+    problem = explain_unknown_detector(detector, NAMES)
 
     assert problem is not None
     assert repr(detector) in problem
@@ -103,7 +102,7 @@ def test_a_misspelt_detector_is_told_with_the_nearest_there_is(detector: str, ne
 
 
 def test_what_a_task_knows_is_not_to_be_suppressed_by_name():
-    problem = unknown("seen", NAMES)
+    problem = explain_unknown_detector("seen", NAMES)
 
     assert problem is not None
     assert "stays one" in problem

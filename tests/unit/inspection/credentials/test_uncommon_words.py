@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.inspection.credentials.uncommon_words import has_uncommon
+from gateway.inspection.credentials.ordinary import has_uncommon
 
 
 @pytest.mark.parametrize(

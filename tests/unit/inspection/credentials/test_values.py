@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.inspection.credentials.values import read_value
+from gateway.inspection.credentials.members import read_value
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.inspection.destinations import directory_files
+from gateway.inspection.destinations import directory
 from gateway.inspection.destinations.directory import Directory
 from gateway.inspection.destinations.find import listed
 from gateway.model.errors import ConfigurationError
@@ -39,7 +39,7 @@ SCIM = {
 
 def load(tmp_path: Path, name: str, data: bytes) -> Directory:
     (tmp_path / name).write_bytes(data)
-    return directory_files.load([], [tmp_path / name])
+    return directory.load_directory([], [tmp_path / name])
 
 
 def knows(directory: Directory, text: str) -> bool:
@@ -101,14 +101,14 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, name: str, data: by
 
 def test_a_file_that_is_missing_or_too_large_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(ConfigurationError, match=r"users\.csv cannot be read: No such file"):
-        directory_files.load([], [tmp_path / "users.csv"])
-    monkeypatch.setattr(directory_files, "MAX_BYTES", 10)
+        directory.load_directory([], [tmp_path / "users.csv"])
+    monkeypatch.setattr(directory, "MAX_BYTES", 10)
     with pytest.raises(ConfigurationError, match="larger than"):
         load(tmp_path, "users.csv", GOOGLE.encode())
 
 
 def test_too_many_entries_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(directory_files, "MAX_ENTRIES", 1)
+    monkeypatch.setattr(directory, "MAX_ENTRIES", 1)
     with pytest.raises(ConfigurationError, match="more than 1 entries") as raised:
         load(tmp_path, "users.csv", SEMICOLONS.encode())
     assert "pattern for a whole domain" in (raised.value.remedy or "")
@@ -124,4 +124,4 @@ def test_a_star_in_a_file_is_no_pattern(tmp_path: Path):
 
 def test_a_bad_pattern_of_the_configuration_is_named():
     with pytest.raises(ConfigurationError, match=r"directory: '\*' would name nearly everything"):
-        directory_files.load(["*"], [])
+        directory.load_directory(["*"], [])

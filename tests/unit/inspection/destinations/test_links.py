@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.inspection.destinations.links import MAX_LINK, followable, in_text, may_be_followed, sole_argument
+from gateway.inspection.destinations.find import MAX_LINK, find_followable, find_sole_link, followable, may_follow_links
 from gateway.model.call import Call
 from gateway.model.target import Effect, Labels, Role, Target
 from gateway.model.wire import JsonObject
@@ -67,8 +67,8 @@ def test_links_stand_whole_in_a_text():
         '"https://quoted.example/" and [this](https://markdown.example/x).\nwww.last.example.'
     )
 
-    assert in_text("see https://a.example/b") == {b"a.example/b"}
-    assert in_text(text) == {
+    assert find_followable("see https://a.example/b") == {b"a.example/b"}
+    assert find_followable(text) == {
         b"www.news.example",
         b"blog.example/me",
         b"a.example/b",
@@ -92,12 +92,12 @@ def test_links_stand_whole_in_a_text():
     ],
 )
 def test_files_and_parts_of_addresses_are_no_links(text: str):
-    assert in_text(text) == set()
+    assert find_followable(text) == set()
 
 
 def test_a_call_that_is_one_link_says_no_more():
-    assert sole_argument(call({"url": "https://site.example/a"})) == ("/url", "site.example/a")
-    assert sole_argument(call({"a/b": "www.site.example"})) == ("/a~1b", "www.site.example")
+    assert find_sole_link(call({"url": "https://site.example/a"})) == ("/url", "site.example/a")
+    assert find_sole_link(call({"a/b": "www.site.example"})) == ("/a~1b", "www.site.example")
 
 
 @pytest.mark.parametrize(
@@ -114,11 +114,11 @@ def test_a_call_that_is_one_link_says_no_more():
     ],
 )
 def test_a_call_that_says_anything_else_is_no_link(arguments: JsonObject):
-    assert sole_argument(call(arguments)) is None
+    assert find_sole_link(call(arguments)) is None
 
 
 def test_only_what_reads_something_untrusted_for_a_goal_sends_its_reader_on():
-    assert may_be_followed(call({}), "read it")
-    assert not may_be_followed(call({}), None)
-    assert not may_be_followed(call({}, Effect.WRITE), "read it")
-    assert not may_be_followed(call({}, trusted=True), "read it")
+    assert may_follow_links(call({}), "read it")
+    assert not may_follow_links(call({}), None)
+    assert not may_follow_links(call({}, Effect.WRITE), "read it")
+    assert not may_follow_links(call({}, trusted=True), "read it")

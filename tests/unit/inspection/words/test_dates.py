@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.inspection.words import dates
-from gateway.inspection.words.dates import days, moment
+from gateway.inspection.words.words import find_days, is_given_day, moment
 
 
 @pytest.mark.parametrize(
@@ -34,7 +33,7 @@ from gateway.inspection.words.dates import days, moment
     ],
 )
 def test_the_days_of_a_text_are_found(text: str, expected: set[str]):
-    assert days(text) == expected
+    assert find_days(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -56,9 +55,9 @@ def test_a_moment_has_a_day(text: str, expected: str | None):
 
 
 def test_a_day_without_a_year_stands_for_each_year():
-    assert dates.given("2031-01-11", frozenset({"--01-11"}))
-    assert dates.given("2031-01-11", frozenset({"2031-01-11"}))
-    assert not dates.given("2031-01-11", frozenset({"2030-01-11", "--01-12"}))
+    assert is_given_day("2031-01-11", frozenset({"--01-11"}))
+    assert is_given_day("2031-01-11", frozenset({"2031-01-11"}))
+    assert not is_given_day("2031-01-11", frozenset({"2030-01-11", "--01-12"}))
 
 
 @given(st.dates())
@@ -73,9 +72,9 @@ def test_each_day_is_found_in_each_of_its_spellings(date: object):
         f"{name} {day}, {year:04}",
         f"the {day}th of {name[:3]} {year:04}",
     ):
-        assert days(f"from {spelling}; or so") == {text} == {moment(text)}
+        assert find_days(f"from {spelling}; or so") == {text} == {moment(text)}
 
 
 @given(st.text(alphabet="0123456789 -.,:adehjmnoprstuy"))
 def test_no_text_is_too_odd(text: str):
-    assert all(len(day) in {7, 10} for day in days(text))
+    assert all(len(day) in {7, 10} for day in find_days(text))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.inspection.destinations.directory import DirectoryEntry, directory_of
-from gateway.inspection.words.declared_effects import MAX_VALUES
+from gateway.inspection.words.declared import MAX_VALUES
 from gateway.model.call import Call
 from gateway.model.target import Effect, Labels, Role, Target
 from gateway.model.task import Contract

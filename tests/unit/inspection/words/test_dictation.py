@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.inspection.words.dictation import MAX_TEXTS
+from gateway.inspection.words.declared import MAX_TEXTS
 from gateway.inspection.words.grounds import stands_quoted
 from gateway.model.call import Call
 from gateway.model.content import Dictation

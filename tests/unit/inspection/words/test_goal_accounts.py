@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.inspection.words.goal_accounts import MAX_ACCOUNTS, accounts_of
+from gateway.inspection.words.grounds import MAX_ACCOUNTS, accounts_of
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.inspection.words.declared import find_named_systems
 from gateway.inspection.words.grounds import grounds
-from gateway.inspection.words.named_systems import find_named_systems
 from gateway.model.target import Target
 from gateway.model.task import Contract
 

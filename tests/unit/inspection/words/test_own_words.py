@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gateway.inspection.destinations.directory import DirectoryEntry, directory_of
-from gateway.inspection.destinations.normalise import normalise
-from gateway.inspection.destinations.own_domains import is_inside
-from gateway.inspection.words.own_words import foreign, identity_of, parts_of
+from gateway.inspection.destinations.normalise import is_inside, normalise
+from gateway.inspection.words.words import foreign, identity_of, parts_of
 from gateway.model.call import Call
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.model.target import Labels, Role, Target

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.inspection.credentials.common_words import COMMON
+from gateway.inspection.credentials.ordinary import COMMON
 from gateway.inspection.destinations.find import listed
 from gateway.inspection.words import words as module
 from gateway.inspection.words.words import MAX_VALUE, MAX_WORD, amount, digest, digests, distinctive, mentions

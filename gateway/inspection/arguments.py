@@ -1,28 +1,90 @@
-"""Authority-bearing values of a call: destinations, commands, amounts, records and links, with their grounds. Pure. Limits
-bound time and memory for any arguments."""
+"""The arguments of a call by their roles: authority-bearing values with their grounds, and credentials without their value.
+
+Pure. Limits bound time and memory for any arguments."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations, permutations
-from typing import Final
+from typing import Final, NamedTuple, Protocol, cast
 
 from msgspec import structs
 
+from gateway.base.json.pointer import item_number, split_pointer
+from gateway.base.json.strict import fold
+from gateway.base.json.walk import Leaves
 from gateway.base.text_cache import short_text_cache
-from gateway.inspection.destinations import links as followable_links
-from gateway.inspection.destinations.find import MAX_TEXT, links, listed, texts
-from gateway.inspection.destinations.normalise import Destination, fold_text
-from gateway.inspection.destinations.own_domains import is_inside
-from gateway.inspection.role_values import at
+from gateway.inspection.credentials.finding import Finding, Inspection, Known
+from gateway.inspection.credentials.index import CredentialIndex
+from gateway.inspection.credentials.ordinary import is_ordinary
+from gateway.inspection.destinations.find import MAX_TEXT, find_sole_link, links, listed, texts
+from gateway.inspection.destinations.normalise import Destination, fold_text, is_inside, normalise
 from gateway.inspection.words import words as text_words
 from gateway.inspection.words.grounds import Grounds
 from gateway.inspection.words.records import record_pieces
 from gateway.inspection.words.words import digest, encoded, value_words
 from gateway.model.call import Call
-from gateway.model.content import CallContent, Pieces
+from gateway.model.content import CallContent, CredentialPiece, Pieces, Sighting
 from gateway.model.target import Effect, Labels, Role
 from gateway.model.wire import Json, JsonObject
+
+# --- values at a role --------------------------------------------------------------------------------
+
+
+def at(arguments: Json, pointer: str) -> list[Json]:
+    """Return the values at a role's pointer (RFC 6901), each with its whole content.
+
+    The step `*` is every item or member. A step also matches a member whose name differs in letter case, `_` or `-`
+    alone, since some servers read it so. A step into a text with JSON goes into that JSON. A text that is invalid JSON
+    stands for itself, and so does a single value in the place of a list.
+    """
+    values: list[Json] = [arguments]
+    for name in split_pointer(pointer):
+        values = [member for value in values for member in _members(value, name)]
+    return values
+
+
+def _members(value: Json, name: str) -> Iterator[Json]:
+    if isinstance(value, str) and value.lstrip()[:1] in {"{", "["}:
+        read = _parse(value)
+        yield from [value] if read is None else _members_of(read, name)
+    else:
+        yield from _members_of(value, name)
+
+
+def _members_of(value: Json, name: str) -> Iterator[Json]:
+    if isinstance(value, Mapping):
+        if name == "*":
+            yield from value.values()
+            return
+        wanted = _folded(name)
+        for member, item in value.items():
+            if member == name or _folded(member) == wanted:
+                yield item
+    elif isinstance(value, list | tuple):
+        if name == "*":
+            yield from value
+        elif (number := item_number(name, len(value))) is not None:
+            yield value[number]
+    elif value is not None and name == "*":
+        yield value
+
+
+_folded: Final = short_text_cache(4_096)(fold)
+
+
+def _parse(text: str) -> Json:
+    if len(text) > MAX_TEXT:
+        return None
+    try:
+        return cast("Json", json.loads(text))
+    except (ValueError, RecursionError):
+        return None
+
+
+# --- authority-bearing values ------------------------------------------------------------------------
 
 MAX_DESTINATIONS: Final = 1_000
 """Destinations of one call that are told apart: far above any limit on them."""
@@ -46,7 +108,7 @@ def add_authority(
     labels = call.target.labels
     values = _AuthorityValues(key, given, own_domains)
     values.add_all(call.arguments, _roles_of_authority(labels))
-    link = followable_links.sole_argument(call)
+    link = find_sole_link(call)
     links = {} if link is None else {link[0]: digest(link[1], key)}
     grounded, selects = frozenset(values.grounded), _with_role(Role.RECORD, values, labels)
     return structs.replace(
@@ -222,3 +284,90 @@ def _grounded_in_parts(
     }
     named = {one for one, other in permutations(list(single)[:_PARTED], 2) if given.name_of(single[one], single[other])}
     return frozenset(joined | named)
+
+
+# --- credentials -------------------------------------------------------------------------------------
+
+_MAX_WORDS: Final = 4_096
+"""Characters of an argument in which the word of a credential is looked for."""
+_SHORTEST_WORD: Final = 6
+"""Characters of a named value. Shorter ones are codes."""
+
+
+class ArgumentDetector(Protocol):
+    """A detector of credentials: by their form, and, given the credentials that a task has seen, these again in any disguise."""
+
+    def word_of(self, fingerprint: str, text: str, /) -> str | None:
+        """Return the word of a text that has a fingerprint."""
+        ...
+
+    def inspect_leaves(
+        self, walked: Leaves, roles: Mapping[str, Role], known: Known | CredentialIndex | None = None, /
+    ) -> Inspection:
+        """Return the credentials in arguments."""
+        ...
+
+
+class ShownCredentials(NamedTuple):
+    """The credentials in a call. `complete` is false if the search ended early."""
+
+    sightings: tuple[Sighting, ...] = ()
+    complete: bool = True
+    pieces: tuple[CredentialPiece, ...] = ()
+
+
+def show_credentials(
+    call: Call, found: Inspection, detector: ArgumentDetector, given: Grounds, key: bytes
+) -> ShownCredentials:
+    """Return the credentials that an inspection found in a call."""
+    if not found.findings:
+        return ShownCredentials((), not found.incomplete, found.pieces)
+    told = _sightings(found.findings, call.arguments)
+    sightings = tuple(_with_word(item, call.arguments, detector, given, key) for item in told)
+    return ShownCredentials(sightings, not found.incomplete, found.pieces)
+
+
+def _sightings(found: Sequence[Finding], arguments: JsonObject) -> tuple[Sighting, ...]:
+    """Return each credential once, even if found both by form and as known. A link shown only to its signing host is
+    not a credential."""
+    home = {(item.fingerprint, item.pointer) for item in found if _goes_home(item, arguments)}
+    seen = {
+        (item.fingerprint, item.pointer, item.form): Sighting(
+            item.fingerprint,
+            item.detector,
+            item.pointer,
+            item.role,
+            item.form,
+            item.shingles,
+            handle=item.handle,
+        )
+        for item in reversed(found)
+        if (item.fingerprint, item.pointer) not in home
+    }
+    return tuple(reversed(seen.values()))
+
+
+def _goes_home(item: Finding, arguments: JsonObject) -> bool:
+    """Return a signed link, and nothing beside it, in the place that says where the call goes."""
+    if item.kind != "presigned" or item.role is not Role.DESTINATION:
+        return False
+    values = at(arguments, item.pointer)
+    link = values[0] if len(values) == 1 else None
+    return isinstance(link, str) and link.startswith("https://") and normalise(link).value == item.host
+
+
+def _with_word(
+    item: Sighting, arguments: JsonObject, detector: ArgumentDetector, given: Grounds, key: bytes
+) -> Sighting:
+    """Return a sighting with its word, if the argument has the value undisguised and the value has no secret's form."""
+    if item.form != "raw" or item.handle is not None or not item.pointer:
+        return item
+    values = at(arguments, item.pointer)
+    text = values[0] if len(values) == 1 else None
+    word = detector.word_of(item.fingerprint, text[:_MAX_WORDS]) if isinstance(text, str) else None
+    if word is None or len(word) < _SHORTEST_WORD or not is_ordinary(word):
+        return item
+    return replace(item, word=digest(fold_text(word), key), in_goal=given.names(word))
+
+
+NO_CREDENTIALS: Final = ShownCredentials()
