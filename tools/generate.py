@@ -6,6 +6,7 @@
     docs/reference/cli.md                   from the commands
     docs/reference/configuration.md         from the settings
     docs/reference/openapi.json             from the operations of the control interface
+    docs/reference/schemas/*.json           from the settings: what `opagate schema` prints
     gateway/policy/plan/shipped.plan        from the rules, by the OPA of `make tools`
 
 `--check` writes nothing, names each file that differs, and exits with status 1.
@@ -26,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # as a script has it, 
 
 import reference
 
+from gateway.config.schema import SCHEMAS
 from gateway.model import reasons as own_reasons
 from gateway.model.errors import GatewayError, PolicyBroken
 from gateway.policy import authoring, contract
@@ -48,6 +50,7 @@ def generated(root: Path) -> dict[str, str]:
     files["rego/gateway/reasons/data.json"] = _json(reasons)
     files["docs/reference/reasons.md"] = _page(reasons)
     files["docs/reference/openapi.json"] = _json(describe_api(OPERATIONS.values()))
+    files |= {f"docs/reference/schemas/{name}.json": _json(schema()) for name, schema in SCHEMAS.items()}
     return files | reference.pages()
 
 

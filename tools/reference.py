@@ -228,20 +228,12 @@ def _value(field: FieldInfo) -> str:
 def _written(value: object, *, size: bool) -> str:
     """A value as the file has it."""
     if isinstance(value, timedelta):
-        return _duration(value)
+        return values.written_duration(value)
     if isinstance(value, tuple):
         return f"[{', '.join(str(item) for item in cast('tuple[object, ...]', value))}]"
     if isinstance(value, bool):
         return str(value).lower()
     return f"{cast('int', value) >> 20}MiB" if size else str(value)
-
-
-def _duration(value: timedelta) -> str:
-    seconds = value.total_seconds()
-    for unit, size in (("h", 3600), ("m", 60), ("s", 1)):
-        if seconds >= size and seconds % size == 0:
-            return f"{seconds / size:.0f}{unit}"
-    return f"{seconds * 1000:.0f}ms"
 
 
 def _models(annotation: object) -> list[type[BaseModel]]:

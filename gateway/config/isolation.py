@@ -38,7 +38,9 @@ def _isolation(value: object) -> object:
 
 
 Isolation: TypeAlias = Annotated[
-    Sandbox | Account | NoIsolation, Field(discriminator="kind"), BeforeValidator(_isolation)
+    Sandbox | Account | NoIsolation,
+    Field(discriminator="kind"),
+    BeforeValidator(_isolation, json_schema_input_type=Literal["sandbox"] | Sandbox | Account | NoIsolation),
 ]
 
 

@@ -36,7 +36,13 @@ class ArgumentTests(Settings):
     one_of: tuple[JsonValue, ...] | None = Field(default=None, description="The value is in this list.")
     equals: JsonValue = Field(default=None, description="The value is this one, of the same type.")
     matches: str | None = Field(default=None, description="The expression (RE2) matches the whole text.")
-    statement: Annotated[tuple[StatementKind, ...], BeforeValidator(_as_list)] | None = Field(
+    statement: (
+        Annotated[
+            tuple[StatementKind, ...],
+            BeforeValidator(_as_list, json_schema_input_type=StatementKind | tuple[StatementKind, ...]),
+        ]
+        | None
+    ) = Field(
         default=None,
         min_length=1,
         description="The text is one SQL statement of this kind, without comments, that changes nothing:"

@@ -84,9 +84,11 @@ _LOOKS: Final = 3
 class PolicySettings(Settings):
     """The policy that decides, and its engine."""
 
-    engine: Annotated[EmbeddedEngine | OpaEngine, Field(discriminator="kind"), BeforeValidator(_engine)] = Field(
-        default=EmbeddedEngine(), description="`embedded`, or a real OPA."
-    )
+    engine: Annotated[
+        EmbeddedEngine | OpaEngine,
+        Field(discriminator="kind"),
+        BeforeValidator(_engine, json_schema_input_type=Literal["embedded"] | EmbeddedEngine | OpaEngine),
+    ] = Field(default=EmbeddedEngine(), description="`embedded`, or a real OPA.")
     path: FilePath | None = Field(
         default=None,
         description="The policy folder; by default the one that ships with opagate. With an OPA: the folder that OPA is to"

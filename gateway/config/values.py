@@ -149,13 +149,19 @@ def _base(info: ValidationInfo) -> Path:
     return context["base"] if context else Path()
 
 
-Size = Annotated[int, BeforeValidator(_size), Field(gt=0)]
+_SizeText = Annotated[str, Field(pattern=rf"^\s*{_SIZE.pattern}\s*$")]
+_DurationText = Annotated[str, Field(pattern=rf"^\s*{_DURATION.pattern}\s*$")]
+_SecretText = Annotated[str, Field(pattern=rf"^(file:.+|{_VARIABLE.pattern})$")]
+
+Size = Annotated[int, BeforeValidator(_size, json_schema_input_type=int | _SizeText), Field(gt=0)]
 """Bytes, written as `4MiB`."""
-Duration = Annotated[timedelta, BeforeValidator(_duration), Field(gt=timedelta(0))]
+Duration = Annotated[
+    timedelta, BeforeValidator(_duration, json_schema_input_type=_DurationText), Field(gt=timedelta(0))
+]
 """Written as `250ms`, `5s`, `10m`."""
-Delay = Annotated[timedelta, BeforeValidator(_duration), Field(ge=timedelta(0))]
+Delay = Annotated[timedelta, BeforeValidator(_duration, json_schema_input_type=_DurationText), Field(ge=timedelta(0))]
 """Written as a duration; `0s` is one."""
-Secret = Annotated[SecretStr, BeforeValidator(_secret)]
+Secret = Annotated[SecretStr, BeforeValidator(_secret, json_schema_input_type=_SecretText)]
 """Written as `${NAME}` or `file:PATH`; never as itself."""
 Text = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
 """`${NAME}` in it is replaced from the environment."""
@@ -166,6 +172,15 @@ FilePath = Annotated[Path, BeforeValidator(_path)]
 
 KeyLocation = Annotated[str, BeforeValidator(_location)]
 """`file:PATH` (relative to the configuration file's folder), or `https://…`; `http://` only on loopback."""
+
+
+def written_duration(value: timedelta) -> str:
+    """Return a duration as the configuration has it, such as `5m`."""
+    seconds = value.total_seconds()
+    for unit, size in (("h", 3600), ("m", 60), ("s", 1)):
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{seconds * 1000:.0f}ms"
 
 
 def shorten(value: str) -> str:

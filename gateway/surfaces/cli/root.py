@@ -23,6 +23,7 @@ from gateway.surfaces.cli import (
     leases,
     policy,
     replay,
+    schema,
     serve,
     signals,
     stop,
@@ -52,6 +53,9 @@ app.command("token", rich_help_panel=_TRY, epilog="Example: opagate token --agen
 app.command("init", rich_help_panel=_OPERATE, epilog="Example: opagate init --from ~/.cursor/mcp.json")(init.init)
 app.command("add", rich_help_panel=_OPERATE, epilog="Example: opagate add --from ~/.claude.json")(add.add)
 app.command("check", rich_help_panel=_OPERATE, epilog="Example: opagate check --config gateway.yaml")(check.check)
+app.command("schema", rich_help_panel=_OPERATE, epilog="Example: opagate schema config > gateway.schema.json")(
+    schema.schema
+)
 app.command("serve", rich_help_panel=_OPERATE, epilog="Example: opagate serve --config gateway.yaml")(serve.serve)
 app.add_typer(catalogue.app, name="catalogue", rich_help_panel=_OPERATE)
 app.add_typer(policy.app, name="policy", rich_help_panel=_OPERATE)

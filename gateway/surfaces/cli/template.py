@@ -12,7 +12,7 @@ import yaml
 _HEAD: Final = """\
 # The configuration of an opagate gateway. docs/reference/configuration.md describes every setting.
 # Check it with `opagate check`. Sizes are written like 4MiB, durations like 250ms, 5s, 10m. ${NAME} is replaced from the
-# environment. Secrets are written as ${NAME} or file:PATH, never as themselves. Paths are relative to this file.
+# environment. Editors complete settings by the schema of `opagate schema config`. Secrets are written as ${NAME} or file:PATH, never as themselves. Paths are relative to this file.
 
 # Where it listens. Development and anonymous identities are for loopback only.
 listen: 127.0.0.1:8080
