@@ -25,6 +25,9 @@ PATHS = [
     "rego/gateway/reasons/data.json",
     "docs/reference/reasons.md",
     "docs/reference/openapi.json",
+    "docs/reference/schemas/config.json",
+    "docs/reference/schemas/grants.json",
+    "docs/reference/schemas/labels.json",
     "docs/reference/cli.md",
     "docs/reference/configuration.md",
 ]

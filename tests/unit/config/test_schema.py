@@ -6,7 +6,7 @@ import copy
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 import yaml
@@ -17,7 +17,7 @@ from gateway.surfaces.cli import template
 from gateway.surfaces.demo.upstreams import NAMES, upstreams
 
 ROOT: Final = Path(__file__).resolve().parents[3]
-VALIDATORS: Final = {name: Draft202012Validator(schema()) for name, schema in SCHEMAS.items()}
+VALIDATORS: Final[dict[str, Any]] = {name: Draft202012Validator(schema()) for name, schema in SCHEMAS.items()}
 
 
 class _Texts(yaml.SafeLoader):
@@ -46,7 +46,9 @@ def configurations() -> Iterator[Any]:
         for number, text in enumerate(
             re.findall(r"^```yaml\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
         ):
-            if not any(isinstance(item, list) for item in (read(text).get("upstreams") or {}).values()):
+            if not any(
+                isinstance(item, list) for item in cast("dict[str, object]", read(text).get("upstreams") or {}).values()
+            ):
                 yield pytest.param(text, id=f"{page.relative_to(ROOT)}-{number}")
 
 
