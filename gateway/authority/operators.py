@@ -75,13 +75,31 @@ class EndedLeases(Struct, frozen=True):
     ended: int
 
 
-LIST: Final = Operation("leases/list", "operator", "List the open leases.", list[ListedLease], _NEED, LeaseFilter)
-SHOW: Final = Operation("leases/show", "operator", "Show one lease.", ListedLease, _NEED, LeaseName)
+LIST: Final = Operation(
+    "leases/list", "operator", "List the open leases.", list[ListedLease], _NEED, LeaseFilter, ("GET", "/api/leases")
+)
+SHOW: Final = Operation(
+    "leases/show", "operator", "Show one lease.", ListedLease, _NEED, LeaseName, ("GET", "/api/leases/{id}")
+)
 REVOKE: Final = Operation(
-    "leases/revoke", "operator", "End the leases that fit every given field.", EndedLeases, _NEED, LeaseSelection
+    "leases/revoke",
+    "operator",
+    "End the leases that fit every given field.",
+    EndedLeases,
+    _NEED,
+    LeaseSelection,
+    ("POST", "/api/leases/revoke"),
+    is_recorded=True,
 )
 ABANDON: Final = Operation(
-    "leases/abandon", "operator", "Give up an end without proof.", ListedLease, _NEED, AbandonedEnd
+    "leases/abandon",
+    "operator",
+    "Give up an end without proof.",
+    ListedLease,
+    _NEED,
+    AbandonedEnd,
+    ("POST", "/api/leases/{id}/abandon"),
+    is_recorded=True,
 )
 OPERATIONS: Final = (LIST, SHOW, REVOKE, ABANDON)
 

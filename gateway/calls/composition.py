@@ -25,7 +25,7 @@ from gateway.calls.pipeline.forward import CallParts, Forwarder
 from gateway.calls.pipeline.hidden_tools import HiddenTools
 from gateway.calls.pipeline.issue import Issuer
 from gateway.calls.pipeline.known_credentials import CallerCredentials
-from gateway.calls.pipeline.people import People
+from gateway.calls.pipeline.people import People, TokenPeople
 from gateway.calls.pipeline.pipeline import Pipeline
 from gateway.calls.pipeline.prepare import CurrentTasks, Preparation
 from gateway.calls.pipeline.record import ArgumentsForm, CallRecord
@@ -91,7 +91,6 @@ class Gateway:
     inspector: Inspector
     worker: WorkerThread
     turns: LoopTurns
-    hidden_tools: HiddenTools
     credential_chain: CredentialChain
     caller_tokens: CallerTokens
     live: LiveValues
@@ -117,6 +116,9 @@ class Gateway:
     """The answers that end with a lease, at a signal, or at a stop."""
     control: Control = field(default_factory=Control)
     """The operations for approvers and operators."""
+    hidden_tools: HiddenTools = field(default_factory=HiddenTools)
+    token_people: Mapping[str, TokenPeople] = field(default_factory=dict[str, TokenPeople])
+    """The people with a token for these operations over HTTP, by their role."""
     known: CallerCredentials = field(init=False)
     pipeline: Pipeline = field(init=False)
     task_approvals: TaskApprovals = field(init=False)

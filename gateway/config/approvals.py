@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Literal, cast
+from typing import Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from gateway.config.channels import ChannelSettings, CliChannel, SendingChannel, name_of
-from gateway.config.identities import JwtIdentity
-from gateway.config.operators import AccountSettings, find_repeated
+from gateway.config.operators import AccountSettings, GroupName, PeopleIdentity, find_repeated
 from gateway.config.values import Duration, Settings, Text
-from gateway.model.names import canonical_group
-
-
-def _name(value: str) -> str:
-    if not canonical_group(value):
-        raise ValueError("it is blank; give it a value")
-    return value
-
-
-Name = Annotated[Text, AfterValidator(_name)]
-"""The name of a group."""
 
 
 class PeerSettings(AccountSettings):
@@ -30,11 +18,12 @@ class PeerSettings(AccountSettings):
     groups: tuple[Text, ...] = Field(default=(), description="Groups of approvers that the person is in.")
 
 
-class ApproverIdentity(JwtIdentity):
+class ApproverIdentity(PeopleIdentity):
     """The people for questions. Their tokens have the desk as audience: no token of an agent serves."""
 
-    kind: Literal["jwt"] = "jwt"
-    groups: tuple[Name, ...] = Field(
+    setting = "approvals.people"
+    path = "/api/approvals"
+    groups: tuple[GroupName, ...] = Field(
         min_length=1,
         description="The groups of approvers. Whoever is in none of them sees and answers nothing, also at the console and the"
         " socket. Names compare after NFKC, and their case counts.",
@@ -45,16 +34,6 @@ class ApproverIdentity(JwtIdentity):
     assurance: Literal["login", "mfa", "passkey"] = Field(
         default="login", description="The proof that a login at this issuer asks for; policies can ask for more."
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _names_groups(cls, value: object) -> object:
-        if isinstance(value, dict) and "groups" not in value:
-            raise ValueError(
-                "groups is missing, and without it every token of the issuer would answer;"
-                " name the groups of approvers, such as groups: [sre]"
-            )
-        return cast("object", value)
 
 
 class ApprovalSettings(Settings):

@@ -21,7 +21,7 @@ from gateway.config.identities import Identity
 from gateway.config.inspection import InspectionSettings
 from gateway.config.isolation import DEFAULT, FileAccess, Isolation, Port, ProcessLimits
 from gateway.config.labels import ToolLabels
-from gateway.config.operators import OperatorSettings
+from gateway.config.operators import OperatorSettings, PeopleIdentity
 from gateway.config.own_files import OwnFiles, find_nested, find_overlap, find_own_files
 from gateway.config.policy import PolicySettings
 from gateway.config.signals import Signals
@@ -316,7 +316,8 @@ class Configuration(Settings):
         default=None, description="People who approve calls. Without it, such calls are refused."
     )
     operators: OperatorSettings = Field(
-        default=OperatorSettings(), description="The accounts on this machine that operate the gateway."
+        default=OperatorSettings(),
+        description="The people who operate the gateway: accounts on this machine, and persons with a token.",
     )
     authority: AuthoritySettings = Field(
         default=AuthoritySettings(), description="The credentials that the gateway lends to calls."
@@ -366,6 +367,12 @@ class Configuration(Settings):
     def is_development(self) -> bool:
         """Return whether the gateway signs tokens for trying things out. Its own account has authority in development alone."""
         return any(identity.kind == "development" for identity in self.identity)
+
+    @property
+    def people_over_http(self) -> tuple[PeopleIdentity, ...]:
+        """Return the people with a role who prove themselves by a token."""
+        approvers = None if self.approvals is None else self.approvals.people
+        return tuple(found for found in (approvers, self.operators.people) if found is not None)
 
     @property
     def control_socket(self) -> Path:

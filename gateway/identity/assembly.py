@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from gateway.config import Configuration
     from gateway.config.identities import Identity
+    from gateway.config.operators import PeopleIdentity
     from gateway.identity.challenge import Protection
     from gateway.identity.fetching import KeySource
     from gateway.identity.outcomes import Authenticator
@@ -68,14 +69,17 @@ def assemble(configuration: Configuration, *, clock: Callable[[], float]) -> Par
     return Parts(tuple(authenticators), tuple(keys), protection)
 
 
-def assemble_approvers(configuration: Configuration, identity: JwtIdentity, *, clock: Callable[[], float]) -> Parts:
-    """Build the parts for approvers. Their tokens have an audience of their own. Raises `ConfigurationError`."""
-    audience = identity.audience or f"{configuration.base_url}/api/approvals"
-    if audience in _own_audiences(configuration, f"{configuration.base_url}/mcp"):
-        raise ConfigurationError(
-            f"approvals.people: the audience {audience} is that of callers, so that agents' tokens would approve calls",
-            "give approvers an audience of their own",
-        )
+def assemble_people(configuration: Configuration, identity: PeopleIdentity, *, clock: Callable[[], float]) -> Parts:
+    """Build the parts for people with a role. Their tokens have an audience of their own. Raises `ConfigurationError`."""
+    audience = identity.find_audience(configuration.base_url)
+    others = {each.setting: {each.find_audience(configuration.base_url)} for each in configuration.people_over_http}
+    others = {**others, "callers": _own_audiences(configuration, f"{configuration.base_url}/mcp")}
+    for other, audiences in others.items():
+        if other != identity.setting and audience in audiences:
+            raise ConfigurationError(
+                f"{identity.setting}: the audience {audience} is that of {other} too, so that one token would serve both",
+                f"give {identity.setting} an audience of its own",
+            )
     keys = IssuerKeys(identity.issuer, _jwt_source(identity), clock=clock)
     trust = Trust(frozenset({identity.issuer}), frozenset({audience}))
     authenticator = JwtAuthenticator(identity, keys, trust, default_audience=audience)

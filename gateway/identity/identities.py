@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.config import Configuration
-    from gateway.config.identities import JwtIdentity
+    from gateway.config.operators import PeopleIdentity
     from gateway.identity.authorization_header import AccessToken
     from gateway.identity.challenge import Protection
     from gateway.identity.keys import IssuerKeys, KeyStatus
@@ -70,16 +70,16 @@ class Identities:
         )
 
     @classmethod
-    def build_approvers(
+    def build_people(
         cls,
         configuration: Configuration,
-        identity: JwtIdentity,
+        identity: PeopleIdentity,
         *,
         clock: Callable[[], float],
         is_ended: Callable[[Principal], bool] | None = None,
     ) -> Identities:
-        """Return the identities of approvers. Raises `ConfigurationError`. Arguments are as for `build`."""
-        parts = assembly.assemble_approvers(configuration, identity, clock=clock)
+        """Return the identities of people with a role. Raises `ConfigurationError`. Arguments are as for `build`."""
+        parts = assembly.assemble_people(configuration, identity, clock=clock)
         return cls(parts.authenticators, parts.keys, parts.protection, clock=clock, is_ended=is_ended)
 
     async def start(self) -> None:

@@ -50,7 +50,14 @@ class RemovedConnections(Struct, frozen=True):
     removed: int
 
 
-LIST: Final = Operation("connections/list", "operator", "List the users' connections.", list[ListedConnection], _NEED)
+LIST: Final = Operation(
+    "connections/list",
+    "operator",
+    "List the users' connections.",
+    list[ListedConnection],
+    _NEED,
+    route=("GET", "/api/connections"),
+)
 REVOKE: Final = Operation(
     "connections/revoke",
     "operator",
@@ -58,6 +65,8 @@ REVOKE: Final = Operation(
     RemovedConnections,
     _NEED,
     ConnectionSelection,
+    ("POST", "/api/connections/revoke"),
+    is_recorded=True,
 )
 OPERATIONS: Final = (LIST, REVOKE)
 

@@ -90,12 +90,32 @@ class TriedStream(Struct, frozen=True):
 
 
 STATUS: Final = Operation(
-    "signals/status", "operator", "Show the streams and the signals in force.", SignalStatus, _NEED
+    "signals/status",
+    "operator",
+    "Show the streams and the signals in force.",
+    SignalStatus,
+    _NEED,
+    route=("GET", "/api/signals"),
 )
 TEST: Final = Operation(
-    "signals/test", "operator", "Ask for a verification event, and wait.", TriedStream, _NEED, StreamName
+    "signals/test",
+    "operator",
+    "Ask for a verification event, and wait.",
+    TriedStream,
+    _NEED,
+    StreamName,
+    ("POST", "/api/signals/streams/{stream}/test"),
 )
-FORGET: Final = Operation("signals/forget", "operator", "Take a signal out of force.", ListedSignal, _NEED, SignalName)
+FORGET: Final = Operation(
+    "signals/forget",
+    "operator",
+    "Take a signal out of force.",
+    ListedSignal,
+    _NEED,
+    SignalName,
+    ("POST", "/api/signals/{id}/forget"),
+    is_recorded=True,
+)
 OPERATIONS: Final = (STATUS, TEST, FORGET)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from msgspec import Struct
 
@@ -32,9 +32,15 @@ class BegunStop(Struct, frozen=True):
     ended: StopEffects
 
 
-LIST: Final = Operation("stops/list", "operator", "List the stops in force.", list[ListedStop], "")
-STOP: Final = Operation("stops/stop", "operator", "Refuse calls at once.", BegunStop, "", StopOrder)
-RESUME: Final = Operation("stops/resume", "operator", "Let calls go on.", list[ListedStop], "", ResumeOrder)
+LIST: Final = Operation(
+    "stops/list", "operator", "List the stops in force.", list[ListedStop], "", route=("GET", "/api/stops")
+)
+STOP: Final = Operation(
+    "stops/stop", "operator", "Refuse calls at once.", BegunStop, "", StopOrder, ("POST", "/api/stops")
+)
+RESUME: Final = Operation(
+    "stops/resume", "operator", "Let calls go on.", list[ListedStop], "", ResumeOrder, ("POST", "/api/stops/resume")
+)
 OPERATIONS: Final = (LIST, STOP, RESUME)
 
 
@@ -45,14 +51,14 @@ def add_operations(control: Control, switch: StopSwitch) -> None:
         return [_list_stop(each) for each in sorted(switch.register, key=lambda each: each.at)]
 
     async def stop(asked: StopOrder, by: OperatorName) -> BegunStop | Reason:
-        found = await switch.stop(asked, _describe_operator(by))
+        found = await switch.stop(asked, by.describe())
         return found if isinstance(found, Reason) else BegunStop(_list_stop(found[0]), found[1])
 
     async def resume(asked: ResumeOrder, by: OperatorName) -> list[ListedStop] | Reason:
         if not 0 < len(asked.reason.strip()) <= LONGEST_REASON:
             return reasons.STOP_REASON.reason(longest=LONGEST_REASON)
         stops = switch.find(asked.id, asked.chosen)
-        await switch.resume(stops, _describe_operator(by), asked.reason.strip())
+        await switch.resume(stops, by.describe(), asked.reason.strip())
         return [_list_stop(each) for each in stops] or reasons.STOP_UNKNOWN.reason()
 
     control.add({LIST: list_stops, STOP: stop, RESUME: resume})
@@ -60,7 +66,3 @@ def add_operations(control: Control, switch: StopSwitch) -> None:
 
 def _list_stop(found: Stop) -> ListedStop:
     return cast("ListedStop", describe_stop(found))
-
-
-def _describe_operator(by: OperatorName) -> dict[str, Any]:
-    return {"id": by.id, "issuer": by.issuer, "channel": "socket"}

@@ -46,7 +46,7 @@ class NoFields(Struct, frozen=True, forbid_unknown_fields=True):
 class Operation(Struct, frozen=True):
     """An operation for people. `route` is its method and path over HTTP. Without a route, the socket alone has it.
 
-    `need` names the required setting.
+    `need` names the required setting. `is_recorded`: the journal has each request with its person. Others record what they did.
     """
 
     name: str
@@ -57,10 +57,13 @@ class Operation(Struct, frozen=True):
     request: type[Struct] = NoFields
     route: tuple[Literal["GET", "POST"], str] | None = None
     is_stream: bool = False
+    is_recorded: bool = False
 
 
 Handler: TypeAlias = Callable[[Any, Any], Awaitable[Any]]
 """The work of an operation: the request, and the person → the answer, or the reason of a refusal."""
+Record: TypeAlias = Callable[[Operation, Any, Any], Awaitable[None]]
+"""The record of a request in the journal: the operation, the request, and the person."""
 Tell: TypeAlias = Callable[[Any], None]
 Watch: TypeAlias = Callable[[Any, Tell], tuple[list[Any], Callable[[], None]]]
 """The work of a stream: the person, and the place for news → the present state, and the end of the watch."""
@@ -80,8 +83,9 @@ class ControlRequest(Struct, frozen=True, forbid_unknown_fields=True):
 class Control:
     """The operations of a gateway with their handlers. `declared` are the operations of every gateway, by their names."""
 
-    def __init__(self, declared: Mapping[str, Operation] | None = None) -> None:
+    def __init__(self, declared: Mapping[str, Operation] | None = None, record: Record | None = None) -> None:
         self.declared = declared or {}
+        self._record = record
         self._handlers: dict[str, Handler] = {}
         self._watches: dict[str, Watch] = {}
 
@@ -102,12 +106,18 @@ class Control:
             return reasons.CONTROL_ABSENT.reason(name=name, need=declared.need)
         return declared
 
-    async def perform(self, operation: Operation, fields: bytes | Raw, by: Any) -> Any:
-        """Return the answer to a request of an admitted person, or the reason of a refusal. `fields` are a JSON object."""
-        request = read_request(fields, operation.request)
+    async def perform(self, operation: Operation, fields: bytes | Raw, by: Any, *, is_text: bool = False) -> Any:
+        """Return the answer to a request of an admitted person, or the reason of a refusal. `fields` are a JSON object.
+
+        `is_text`: each value is a text, as in a query.
+        """
+        request = read_request(fields, operation.request, is_text=is_text)
         if isinstance(request, Reason):
             return request
         try:
+            # The journal has the person before the effect begins, as at the console.
+            if operation.is_recorded and self._record is not None:
+                await self._record(operation, request, by)
             return await self._handlers[operation.name](request, by)
         except GatewayError as error:
             return reasons.reason_of(error)
@@ -174,10 +184,10 @@ class ControlSocket:
             await asyncio.wait([gone])
 
 
-def read_request(data: bytes | Raw, kind: type[Request]) -> Request | Reason:
+def read_request(data: bytes | Raw, kind: type[Request], *, is_text: bool = False) -> Request | Reason:
     """Return a request of JSON, or the reason why it cannot be read."""
     try:
-        return msgspec.json.decode(data, type=kind)
+        return msgspec.json.decode(data, type=kind, strict=not is_text)
     except RecursionError:
         return reasons.CONTROL_INVALID.reason(problem="it is nested too deeply")
     except msgspec.MsgspecError as error:

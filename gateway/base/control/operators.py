@@ -15,10 +15,15 @@ if TYPE_CHECKING:
 
 
 class OperatorName(NamedTuple):
-    """The person behind an operator's account. `issuer` vouches for the name."""
+    """An operator. `issuer` vouches for the name, and `channel` is the way of the request."""
 
     id: str
     issuer: str = "local"
+    channel: str = "socket"
+
+    def describe(self) -> dict[str, str]:
+        """Return the operator for the journal."""
+        return {"id": self.id, "issuer": self.issuer, "channel": self.channel}
 
 
 @dataclass(frozen=True, slots=True)

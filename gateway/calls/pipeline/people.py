@@ -6,17 +6,17 @@ import asyncio
 from collections.abc import Callable, Generator, Hashable
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from gateway.authority.approvals.admission import Admission
 from gateway.authority.approvals.desk import Desk
 from gateway.authority.approvals.endorsements import Endorsements
-from gateway.authority.approvals.model import Assurance
 from gateway.authority.approvals.office import Office
 from gateway.authority.approvals.seal import TicketSeal
 from gateway.calls.response.completion_notices import CompletionNotices
 from gateway.identity.identities import Identities
 from gateway.model.call import Call
+from gateway.model.caller import Principal, User
 from gateway.model.facts import SessionFacts
 from gateway.model.wire import JsonObject
 from gateway.record.journal.redaction import KnownCredentials
@@ -120,11 +120,15 @@ class Holds:
 
 
 @dataclass(frozen=True, slots=True)
-class Approvers:
-    """The identities of people who answer over HTTP. `assurance` is the worth of a login at their issuer."""
+class TokenPeople:
+    """The people of a role who prove themselves by a token over HTTP.
+
+    `admit` returns the person for an operation, or the reason against one. A login older than `fresh` seconds permits no change.
+    """
 
     identities: Identities
-    assurance: Assurance
+    admit: Callable[[Principal, User], Any]
+    fresh: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,5 +145,3 @@ class People:
     notices: CompletionNotices
     admission: Admission
     holds: Holds = field(default_factory=Holds)
-    approvers: Approvers | None = None
-    """`None`: people answer over the socket only."""

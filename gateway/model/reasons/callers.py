@@ -156,6 +156,20 @@ IDENTITY_PERSON: Final = RefusalText(
     "Log in yourself, and use the token of that login.",
     _rpc.UNAUTHENTICATED,
 )
+OPERATOR_MEMBER: Final = RefusalText(
+    "operator/member",
+    403,
+    "You are in no group that operates the gateway.",
+    "Ask an operator which groups operators.people.groups names.",
+    _rpc.UNAUTHENTICATED,
+)
+OPERATOR_LOGIN: Final = RefusalText(
+    "operator/login",
+    401,
+    "A change needs a login of the last {max_age} s.",
+    "Log in again, and send the new token.",
+    _rpc.UNAUTHENTICATED,
+)
 OPERATOR_ACCOUNT: Final = RefusalText(
     "operator/account",
     403,

@@ -9,6 +9,7 @@
 | `observed` | before a part of an answer reaches the caller, if it says anything new | id, task, digests, fingerprints; for what is no answer to a call also owner, source |
 | `approval` | a question to people was made, answered or ended | id, event, at, task, call, shown, reasons, rule, vote, cause |
 | `console` | a person logged in or out at the console, or acted there | event, by, session, … |
+| `operator` | an operator asks for a change of leases, connections or signals, before it begins | event, by, fields |
 | `signal` | an identity provider's event was taken, before the answer to it | jti, issuer, stream, type, action, subject, occurred, id |
 | `settled` | the call ended, in whatever way | id, outcome, status, bytes, result, content, withheld, duration_ms, history |
 | `reserved` | an answer ended from which names or error codes of the gateway's own were taken out | id, upstream, count |

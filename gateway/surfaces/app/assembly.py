@@ -34,7 +34,6 @@ from gateway.calls.binding.vault import Vault
 from gateway.calls.composition import Gateway
 from gateway.calls.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.calls.pipeline.credential_chain import CredentialChain
-from gateway.calls.pipeline.hidden_tools import HiddenTools
 from gateway.calls.pipeline.lease_review import LeaseReview
 from gateway.config import Configuration
 from gateway.config.keys import Keys
@@ -63,7 +62,7 @@ from gateway.record.telemetry.tracing import Tracing
 from gateway.surfaces.app import content, events, memory
 from gateway.surfaces.app.authority import AuthorityParts, lend_to_listings, open_authority
 from gateway.surfaces.app.connections import build_user_connections
-from gateway.surfaces.app.control import OPERATIONS, open_control
+from gateway.surfaces.app.control import OPERATIONS, open_control, open_token_people, recording
 from gateway.surfaces.app.events import (
     DefinitionChanges,
     EventRecorder,
@@ -134,7 +133,7 @@ async def _open_base(stack: AsyncExitStack, configuration: Configuration, clock:
     store = _open_store(stack, configuration, keys, clock)
     signalled, stopped = await SignalMemory.open(configuration, store), await StopMemory.open(store)
     identities = await _identities(stack, configuration, clock, signalled.is_ended)
-    control = Control(OPERATIONS)
+    control = Control(OPERATIONS, recording(journal))
     return _Base(metrics, tracing, keys, store, journal, recorder, policy, signalled, stopped, identities, control)
 
 
@@ -155,7 +154,7 @@ async def _open_parts(
     ownership, unanswered = Ownership(clock), Ownership(clock)
     forget = partial(memory.forget, (ownership, unanswered), vault, history, clock)
     await memory.keep_memory(stack, parts, registers, forget, partial(note_flood, base.recorder, flood))
-    people = await open_people(stack, parts, registers, inspector.spots, base.signalled.is_ended)
+    people = await open_people(stack, parts, registers, inspector.spots)
     tokens = TaskTokens(base.keys.tokens, base_url=configuration.base_url, live=live)
     return Gateway(
         identities=base.identities,
@@ -182,7 +181,6 @@ async def _open_parts(
         inspector=inspector,
         worker=worker,
         turns=LoopTurns(),
-        hidden_tools=HiddenTools(),
         credential_chain=CredentialChain(origins, inspector.detector, worker),
         caller_tokens=CallerTokens(inspector.detector.fingerprints, live),
         result_record=content.result_record(configuration, base.journal, inspector.spots),
@@ -197,6 +195,7 @@ async def _open_parts(
         answers=base.signalled.answers,
         user_connections=build_user_connections(parts, authority, people),
         control=base.control,
+        token_people=await open_token_people(stack, configuration, clock, base.signalled.is_ended),
     )
 
 

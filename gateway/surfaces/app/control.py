@@ -1,14 +1,16 @@
-"""The control interface, made from the configuration: its operations, the accounts of people, and its socket."""
+"""The control interface, made from the configuration: its operations, its socket, and the people with a role."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
+from msgspec import to_builtins
 
 from gateway.authority import operators as leases
 from gateway.authority.approvals import operations as approvals
-from gateway.authority.approvals.admission import Accounts, Admission
+from gateway.authority.approvals.admission import Accounts, Admission, Approver
 from gateway.authority.approvals.model import Person
 from gateway.authority.connections import operators as connections
 from gateway.authority.signals import operators as signals
@@ -16,14 +18,26 @@ from gateway.authority.stops import operators as stops
 from gateway.base.control.line_socket import own_uid
 from gateway.base.control.operations import ControlSocket
 from gateway.base.control.operators import OperatorAccounts, OperatorName
+from gateway.calls.pipeline.people import TokenPeople
+from gateway.config.approvals import ApproverIdentity
+from gateway.config.operators import OperatorIdentity
+from gateway.identity.identities import Identities
+from gateway.model import reasons
 from gateway.model.errors import ConfigurationError
+from gateway.model.names import canonical_groups
 from gateway.surfaces.console import links
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AsyncExitStack
 
+    from gateway.authority.approvals.model import Assurance
+    from gateway.base.control.operations import Operation, Record
     from gateway.calls.composition import Gateway
     from gateway.config import Configuration
+    from gateway.model.caller import Principal, User
+    from gateway.model.decision import Reason
+    from gateway.record.journal.writer import Journal
 
 log = structlog.get_logger("gateway")
 
@@ -60,6 +74,52 @@ def find_accounts(configuration: Configuration) -> Accounts:
     named = {account.uid: OperatorName(account.id, account.issuer) for account in configuration.operators.accounts}
     operators = OperatorAccounts(own_uid(), named, configuration.is_development)
     return Accounts(people, operators, find_admission(configuration))
+
+
+async def open_token_people(
+    stack: AsyncExitStack,
+    configuration: Configuration,
+    clock: Callable[[], float],
+    is_ended: Callable[[Principal], bool] | None,
+) -> dict[str, TokenPeople]:
+    """Return the people with a token over HTTP by their role, with their keys loaded. A person whose login `is_ended` is refused.
+
+    Raises `ConfigurationError`.
+    """
+    found: dict[str, TokenPeople] = {}
+    for settings in configuration.people_over_http:
+        identities = Identities.build_people(configuration, settings, clock=clock, is_ended=is_ended)
+        await identities.start()
+        stack.push_async_callback(identities.stop)
+        if isinstance(settings, OperatorIdentity):
+            fresh = None if settings.fresh is None else settings.fresh.total_seconds()
+            found["operator"] = TokenPeople(
+                identities, partial(_admit_operator, canonical_groups(settings.groups)), fresh
+            )
+        elif isinstance(settings, ApproverIdentity):
+            admit = partial(_admit_approver, find_admission(configuration), settings.assurance)
+            found["approver"] = TokenPeople(identities, admit)
+    return found
+
+
+def _admit_operator(groups: frozenset[str], principal: Principal, user: User) -> OperatorName | Reason:
+    if not groups & canonical_groups(user.groups):
+        return reasons.OPERATOR_MEMBER.reason()
+    return OperatorName(user.id, principal.issuer, "api")
+
+
+def _admit_approver(admission: Admission, assurance: Assurance, principal: Principal, user: User) -> Approver | Reason:
+    return admission.admit(Person(user.id, principal.issuer, user.groups, assurance, "api", principal.logged_in))
+
+
+def recording(journal: Journal) -> Record:
+    """Return the record of operators' requests."""
+
+    async def record(operation: Operation, request: Any, by: OperatorName) -> None:
+        fields = {name: value for name, value in to_builtins(request).items() if value not in (None, False)}
+        await journal.append("operator", {"event": operation.name, "by": by.describe(), "fields": fields})
+
+    return record
 
 
 def find_admission(configuration: Configuration) -> Admission:

@@ -24,10 +24,9 @@ from gateway.authority.approvals.seal import TicketSeal
 from gateway.authority.approvals.store import ApprovalStore, EndorsementStore
 from gateway.base.concurrency.background import Job
 from gateway.base.keys.subkeys import subkey
-from gateway.calls.pipeline.people import Approvers, People
+from gateway.calls.pipeline.people import People
 from gateway.calls.pipeline.record import held_credentials
 from gateway.calls.response.completion_notices import CompletionNotices
-from gateway.identity.identities import Identities
 from gateway.model.errors import GatewayError
 from gateway.record.journal.records import record_arguments
 from gateway.surfaces.app.control import find_admission
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from gateway.config.keys import Keys
     from gateway.history import History
     from gateway.model.call import Call
-    from gateway.model.caller import Principal
     from gateway.model.facts import SessionFacts
     from gateway.model.wire import JsonObject
     from gateway.record.journal.redaction import KnownCredentials, Spots
@@ -109,10 +107,8 @@ async def open_people(
     parts: DeskParts,
     registers: ApprovalRegisters | None,
     spots: Spots,
-    is_ended: Callable[[Principal], bool] | None,
 ) -> People | None:
     """Open the desk until the stack ends: its clockwork, its operations, and the way to it for calls; `None` without registers.
-    A person whose login `is_ended` cannot approve over HTTP.
 
     Raises `ConfigurationError`.
     """
@@ -142,7 +138,6 @@ async def open_people(
         _describer(journal, spots),
         CompletionNotices(desk),
         find_admission(configuration),
-        approvers=await _approvers(stack, configuration, parts.clock, is_ended),
     )
 
 
@@ -156,22 +151,6 @@ def start_channels(stack: AsyncExitStack, parts: DeskParts, desk: Desk, page_url
     notifier = Notifier(desk, channels, page_url, timing, has_watchers=settings.has_watchers)
     stack.push_async_callback(notifier.stop)
     notifier.start()
-
-
-async def _approvers(
-    stack: AsyncExitStack,
-    configuration: Configuration,
-    clock: Callable[[], float],
-    is_ended: Callable[[Principal], bool] | None,
-) -> Approvers | None:
-    """Return the identities of approvers over HTTP, with their keys loaded; `None` without any."""
-    identity = None if configuration.approvals is None else configuration.approvals.people
-    if identity is None:
-        return None
-    identities = Identities.build_approvers(configuration, identity, clock=clock, is_ended=is_ended)
-    await identities.start()
-    stack.push_async_callback(identities.stop)
-    return Approvers(identities, identity.assurance)
 
 
 def keep_time(stack: AsyncExitStack, desk: Desk, endorsements: Endorsements) -> None:

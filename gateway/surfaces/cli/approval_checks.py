@@ -49,7 +49,10 @@ def look_at_operators(settings: Configuration) -> Iterator[ApprovalFinding]:
     if accounts:
         named = ", ".join(f"{account.id} ({account.uid})" for account in accounts)
         yield ApprovalFinding(f"over the socket: {named}, and root")
-    elif settings.console is not None and settings.console.login is None and not settings.is_development:
+    people = settings.operators.people
+    if people is not None:
+        yield ApprovalFinding(f"people of {people.issuer} in the groups {', '.join(people.groups)} over /api")
+    if not accounts and settings.console is not None and settings.console.login is None and not settings.is_development:
         yield ApprovalFinding(
             "root alone operates the gateway over the socket", "list accounts in operators.accounts", is_warning=True
         )

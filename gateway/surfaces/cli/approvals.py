@@ -12,7 +12,7 @@ from rich.text import Text
 from gateway.authority.approvals.lines import WIDTH
 from gateway.authority.approvals.model import WARNINGS
 from gateway.base.letters import count_cells, fold
-from gateway.surfaces.cli.control_client import AsOption, GroupOption, SocketOption, complete_id, open_control
+from gateway.surfaces.cli.control_client import AsOption, GatewayOption, GroupOption, complete_id, open_control
 from gateway.surfaces.cli.loop import run
 from gateway.surfaces.cli.options import ConfigOption, JsonOption, configuration, moment
 from gateway.surfaces.cli.terminal import (
@@ -51,12 +51,12 @@ ScopeOption = Annotated[
 @app.command("list", epilog="Example: opagate approvals list")
 def list_questions(
     speaks_as: AsOption = None,
-    socket: SocketOption = None,
+    at: GatewayOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the calls that wait for a person, the oldest first."""
-    with open_control(socket, config, speaks_as) as desk:
+    with open_control(at, config, speaks_as) as desk:
         found: list[dict[str, Any]] = desk.ask("approvals/list")["questions"]
     if as_json:
         emit(found)
@@ -80,12 +80,12 @@ def show_question(
     question: IdArgument,
     speaks_as: AsOption = None,
     group: GroupOption = None,
-    socket: SocketOption = None,
+    at: GatewayOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show all of one question: the call, where its values came from, the reasons, and the reach of a yes."""
-    with open_control(socket, config, speaks_as, group) as desk:
+    with open_control(at, config, speaks_as, group) as desk:
         found = desk.ask(
             "approvals/show", id=complete_id(desk.ask("approvals/list")["questions"], question, "question")
         )
@@ -104,12 +104,12 @@ def approve(
     ] = None,
     speaks_as: AsOption = None,
     group: GroupOption = None,
-    socket: SocketOption = None,
+    at: GatewayOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Approve a call. The call passes once, if the policy still allows it."""
-    with open_control(socket, config, speaks_as, group) as desk:
+    with open_control(at, config, speaks_as, group) as desk:
         found = desk.ask(
             "approvals/show", id=complete_id(desk.ask("approvals/list")["questions"], question, "question")
         )
@@ -128,12 +128,12 @@ def deny(
     end_task: Annotated[bool, typer.Option("--end-task", help="End the task of the call too.")] = False,
     speaks_as: AsOption = None,
     group: GroupOption = None,
-    socket: SocketOption = None,
+    at: GatewayOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Refuse a call. One no is enough."""
-    with open_control(socket, config, speaks_as, group) as desk:
+    with open_control(at, config, speaks_as, group) as desk:
         found = desk.ask(
             "approvals/show", id=complete_id(desk.ask("approvals/list")["questions"], question, "question")
         )
@@ -145,12 +145,12 @@ def deny(
 @app.command("watch", epilog="Example: opagate approvals watch")
 def watch(
     speaks_as: AsOption = None,
-    socket: SocketOption = None,
+    at: GatewayOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print each question as it comes and changes, until you press Ctrl-C."""
-    with open_control(socket, config, speaks_as) as desk:
+    with open_control(at, config, speaks_as) as desk:
         for one in desk.watch("approvals/watch"):
             if as_json:
                 typer.echo(json.dumps(one))

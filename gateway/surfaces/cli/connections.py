@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.surfaces.cli.control_client import SocketOption, open_control
+from gateway.surfaces.cli.control_client import GatewayOption, open_control
 from gateway.surfaces.cli.options import ConfigOption, JsonOption
 from gateway.surfaces.cli.terminal import describe_count, emit, note, plain, show, table
 
@@ -14,9 +14,9 @@ app = typer.Typer(help="Users' connections to other systems: look at them, and e
 
 
 @app.command("list", epilog="Example: opagate connections list --json")
-def list_connections(socket: SocketOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def list_connections(at: GatewayOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """List the connections, the oldest first. A removed one stays until its server confirmed the end."""
-    with open_control(socket, config) as gateway:
+    with open_control(at, config) as gateway:
         found: list[dict[str, Any]] = gateway.ask("connections/list")
     if as_json:
         emit(found)
@@ -38,7 +38,7 @@ def revoke(
     agent: Annotated[str | None, typer.Option("--agent", metavar="AGENT", help="All connections of an agent.")] = None,
     broker: Annotated[str | None, typer.Option("--broker", metavar="NAME", help="All connections of a broker.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All connections of this gateway.")] = False,
-    socket: SocketOption = None,
+    at: GatewayOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -50,7 +50,7 @@ def revoke(
     chosen = {name: value for name, value in chosen.items() if value is not None}
     if not chosen and not every:
         raise typer.BadParameter("give an id, --user, --agent, --broker or --all")
-    with open_control(socket, config) as gateway:
+    with open_control(at, config) as gateway:
         found: dict[str, Any] = gateway.ask("connections/revoke", **chosen, all=every)
     if as_json:
         emit(found)

@@ -7,25 +7,23 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from gateway.model.errors import ConfigurationError
-from gateway.surfaces.cli.control_client import SocketOption, connect_to_gateway
+from gateway.surfaces.cli.control_client import GatewayOption, open_control
 from gateway.surfaces.cli.options import ConfigOption, JsonOption, configuration
 from gateway.surfaces.cli.terminal import emit, line, note
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gateway.config import Configuration
 
 app = typer.Typer(help="The pages for people who answer for the gateway.", no_args_is_help=True)
 
 
 @app.command("link", epilog="Example: opagate console link")
-def link(socket: SocketOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def link(at: GatewayOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Print a link that logs you in to the console on this machine, once.
 
     The gateway knows your account from the connection. An account may do at the console only as much as over the socket.
     """
-    with connect_to_gateway(socket or _find_socket(configuration(config))) as gateway:
+    with open_control(at or _find_socket(configuration(config)), None) as gateway:
         found: dict[str, Any] = gateway.ask("logins/link")
     if as_json:
         emit(found)
@@ -34,10 +32,10 @@ def link(socket: SocketOption = None, config: ConfigOption = None, as_json: Json
     note(f"for {found['person']} ({', '.join(found['roles'])}), once, within {found['seconds'] // 60} minutes")
 
 
-def _find_socket(settings: Configuration) -> Path:
+def _find_socket(settings: Configuration) -> str:
     """Return the path of the socket. Raises `ConfigurationError` for a console with another login."""
     if settings.console is not None and settings.console.login is not None:
         raise ConfigurationError(
             "people log in to this console at an identity provider", f"open {settings.base_url}/console"
         )
-    return settings.control_socket
+    return str(settings.control_socket)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from gateway.surfaces.cli.control_client import AsOption, SocketOption, complete_id, open_control
+from gateway.surfaces.cli.control_client import AsOption, GatewayOption, complete_id, open_control
 from gateway.surfaces.cli.options import ConfigOption, JsonOption
 from gateway.surfaces.cli.terminal import describe_count, emit, note, plain, say, show, table
 
@@ -32,12 +32,12 @@ def list_endorsements(
     tool: ToolOption = None,
     kind: KindOption = None,
     speaks_as: AsOption = None,
-    socket: SocketOption = None,
+    at: GatewayOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the values that later tasks of the same kind may use without a question, the oldest first."""
-    with open_control(socket, config, speaks_as) as desk:
+    with open_control(at, config, speaks_as) as desk:
         every: list[dict[str, Any]] = desk.ask("endorsements/list")["endorsements"]
     found = [one for one in every if _fits(one, principal, tool, kind)]
     if as_json:
@@ -58,14 +58,14 @@ def revoke(
     kind: KindOption = None,
     every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
     speaks_as: AsOption = None,
-    socket: SocketOption = None,
+    at: GatewayOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Revoke endorsements: the next call asks again, in open tasks too. Several options select what fits all of them."""
     if not (endorsement or principal or tool or kind or every):
         raise typer.BadParameter("name an id, --principal, --tool or --kind, or give --all")
-    with open_control(socket, config, speaks_as) as desk:
+    with open_control(at, config, speaks_as) as desk:
         named = {"principal": principal, "tool": tool, "kind": kind}
         selection: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
         if endorsement:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.surfaces.cli.control_client import SocketOption, open_control
+from gateway.surfaces.cli.control_client import GatewayOption, open_control
 from gateway.surfaces.cli.options import ConfigOption, JsonOption
 from gateway.surfaces.cli.terminal import describe_count, emit, note, pairs, plain, show, table, write_time
 
@@ -19,12 +19,12 @@ _TIMES = ("requested", "expires")
 @app.command("list", epilog="Example: opagate leases list --stuck")
 def list_leases(
     stuck: Annotated[bool, typer.Option("--stuck", help="Only leases whose issuer has not confirmed the end.")] = False,
-    socket: SocketOption = None,
+    at: GatewayOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the open leases, the oldest first. A lease is open until its end is proven."""
-    with open_control(socket, config) as gateway:
+    with open_control(at, config) as gateway:
         found: list[dict[str, Any]] = gateway.ask("leases/list", stuck=stuck)
     if as_json:
         emit(found)
@@ -48,10 +48,10 @@ def list_leases(
 
 @app.command("show", epilog="Example: opagate leases show lease-0c1d2e3f")
 def show_lease(
-    lease: IdArgument, socket: SocketOption = None, config: ConfigOption = None, as_json: JsonOption = False
+    lease: IdArgument, at: GatewayOption = None, config: ConfigOption = None, as_json: JsonOption = False
 ) -> None:
     """Show all of one lease. Its value is never shown."""
-    with open_control(socket, config) as gateway:
+    with open_control(at, config) as gateway:
         found: dict[str, Any] = gateway.ask("leases/show", id=lease)
     if as_json:
         emit(found)
@@ -73,7 +73,7 @@ def revoke(
     ] = None,
     broker: Annotated[str | None, typer.Option("--broker", metavar="NAME", help="All leases of a broker.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All leases of this gateway.")] = False,
-    socket: SocketOption = None,
+    at: GatewayOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -87,7 +87,7 @@ def revoke(
     chosen = {name: value for name, value in chosen.items() if value is not None}
     if not chosen and not every:
         raise typer.BadParameter("give an id, --task, --user, --agent, --upstream, --broker or --all")
-    with open_control(socket, config) as gateway:
+    with open_control(at, config) as gateway:
         found: dict[str, Any] = gateway.ask("leases/revoke", **chosen, all=every)
     if as_json:
         emit(found)
@@ -99,12 +99,12 @@ def revoke(
 def abandon(
     lease: IdArgument,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="For the journal.")],
-    socket: SocketOption = None,
+    at: GatewayOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Give up the end of a lease that its issuer does not confirm. Its credential may still work."""
-    with open_control(socket, config) as gateway:
+    with open_control(at, config) as gateway:
         found: dict[str, Any] = gateway.ask("leases/abandon", id=lease, reason=reason)
     if as_json:
         emit(found)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.surfaces.cli.control_client import SocketOption, open_control
+from gateway.surfaces.cli.control_client import GatewayOption, open_control
 from gateway.surfaces.cli.options import ConfigOption, JsonOption
 from gateway.surfaces.cli.terminal import emit, note, out, plain, show, table, write_time
 
@@ -14,9 +14,9 @@ app = typer.Typer(help="Signals of identity providers: look at them, and try the
 
 
 @app.command("status", epilog="Example: opagate signals status")
-def show_status(socket: SocketOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def show_status(at: GatewayOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show each stream with its last event, and the ended logins and open facts."""
-    with open_control(socket, config) as gateway:
+    with open_control(at, config) as gateway:
         found: dict[str, Any] = gateway.ask("signals/status")
     if as_json:
         emit(found)
@@ -41,7 +41,7 @@ def show_status(socket: SocketOption = None, config: ConfigOption = None, as_jso
 @app.command("test", epilog="Example: opagate signals test idp-example")
 def try_stream(
     stream: Annotated[str, typer.Argument(metavar="STREAM", help="The name of the stream.")],
-    socket: SocketOption = None,
+    at: GatewayOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -49,7 +49,7 @@ def try_stream(
 
     The settings of these signals need `stream`.
     """
-    with open_control(socket, config) as gateway:
+    with open_control(at, config) as gateway:
         found: dict[str, Any] = gateway.ask("signals/test", stream=stream)
     if as_json:
         emit(found)
@@ -60,12 +60,12 @@ def try_stream(
 @app.command("forget", epilog="Example: opagate signals forget 5f0c1d2e3a4b5c6d7e8f9a0b")
 def forget(
     signal: Annotated[str, typer.Argument(metavar="ID", help="The signal.")],
-    socket: SocketOption = None,
+    at: GatewayOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Take a signal out of force: tokens of that login are accepted again, or the fact is closed. Ended tasks stay ended."""
-    with open_control(socket, config) as gateway:
+    with open_control(at, config) as gateway:
         found: dict[str, Any] = gateway.ask("signals/forget", id=signal)
     if as_json:
         emit(found)

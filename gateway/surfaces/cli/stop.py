@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.surfaces.cli.control_client import SocketOption, open_control
+from gateway.surfaces.cli.control_client import GatewayOption, open_control
 from gateway.surfaces.cli.options import ConfigOption, JsonOption, later
 from gateway.surfaces.cli.terminal import describe_count, emit, note, plain, show, table, write_time
 
@@ -40,7 +40,7 @@ def stop(
     ] = None,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="For the journal.")] = "",
     listed: Annotated[bool, typer.Option("--list", help="Stop nothing; list the stops in force.")] = False,
-    socket: SocketOption = None,
+    at: GatewayOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -52,14 +52,14 @@ def stop(
     if listed:
         if chosen is not None or until is not None or reason:
             raise typer.BadParameter("--list stops nothing, and takes no other option")
-        _list(socket, config, as_json=as_json)
+        _list(at, config, as_json=as_json)
         return
     if chosen is None:
         raise typer.BadParameter(_ONE)
     if not reason.strip():
         raise typer.BadParameter("give a --reason, for the journal")
     ends = None if until is None else later(until, now=time.time())
-    with open_control(socket, config) as gateway:
+    with open_control(at, config) as gateway:
         found: dict[str, Any] = gateway.ask("stops/stop", chosen=chosen, reason=reason, until=ends)
     if as_json:
         emit(found)
@@ -83,7 +83,7 @@ def resume(
     every: AllOption = False,
     issuer: IssuerOption = None,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="For the journal.")] = "",
-    socket: SocketOption = None,
+    at: GatewayOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -96,7 +96,7 @@ def resume(
         raise typer.BadParameter(f"give the id of a stop, or {_ONE.removeprefix('give ')}")
     if not reason.strip():
         raise typer.BadParameter("give a --reason, for the journal")
-    with open_control(socket, config) as gateway:
+    with open_control(at, config) as gateway:
         found: list[dict[str, Any]] = gateway.ask("stops/resume", id=identifier, chosen=chosen, reason=reason)
     if as_json:
         emit(found)
@@ -120,8 +120,8 @@ def _selection(issuer: str | None, *, every: bool, **named: str | None) -> dict[
     return {"scope": scope, "name": name, **({} if issuer is None else {"issuer": issuer})}
 
 
-def _list(socket: Path | None, config: Path | None, *, as_json: bool) -> None:
-    with open_control(socket, config) as gateway:
+def _list(at: str | None, config: Path | None, *, as_json: bool) -> None:
+    with open_control(at, config) as gateway:
         found: list[dict[str, Any]] = gateway.ask("stops/list")
     if as_json:
         emit(found)

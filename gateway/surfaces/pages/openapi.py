@@ -29,21 +29,27 @@ def describe_api(operations: Iterable[Operation]) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": "opagate", "version": "1"},
-        "security": [{"approver": []}],
-        "paths": {
-            operation.route[1]: {
-                operation.route[0].lower(): _describe_route(operation, components, *schemas[operation.name])
-            }
-            for operation in listed
-            if operation.route is not None
-        },
+        "paths": _describe_paths(listed, components, schemas),
         "x-socket": {operation.name: _describe_request(operation, *schemas[operation.name]) for operation in listed},
         "components": {
-            "securitySchemes": {"approver": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+            "securitySchemes": dict.fromkeys(("approver", "operator"), _TOKEN),
             "schemas": dict(sorted(components.items())),
             "responses": {"Error": {"description": "The request was refused.", "content": _json(_ERROR)}},
         },
     }
+
+
+def _describe_paths(
+    operations: list[Operation], components: dict[str, Any], schemas: dict[str, Any]
+) -> dict[str, dict[str, Any]]:
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in operations:
+        if operation.route is not None:
+            method, path = operation.route
+            paths.setdefault(path, {})[method.lower()] = _describe_route(
+                operation, components, *schemas[operation.name]
+            )
+    return paths
 
 
 def _describe_request(operation: Operation, request: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
@@ -56,18 +62,21 @@ def _describe_route(
 ) -> dict[str, Any]:
     method, path = operation.route or ("GET", "")
     named = _FIELD.findall(path)
+    body = components[request["$ref"].rpartition("/")[2]]
     errors = {status: {"$ref": "#/components/responses/Error"} for status in _STATUSES}
     described: dict[str, Any] = {
         "summary": operation.summary,
         "operationId": operation.name.replace("/", "-"),
+        "security": [{operation.role: []}],
         "responses": {"200": {"description": "The answer.", "content": _json(answer)}, **errors},
     }
-    if named:
-        described["parameters"] = [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in named
-        ]
+    parameters = [{"name": name, "in": "path", "required": True, "schema": _TEXT} for name in named]
+    if method == "GET":
+        properties = _leave_out(body, named)["properties"]
+        parameters += [{"name": name, "in": "query", "schema": schema} for name, schema in properties.items()]
+    if parameters:
+        described["parameters"] = parameters
     if method == "POST":
-        body = components[request["$ref"].rpartition("/")[2]]
         described["requestBody"] = {"required": True, "content": _json(_leave_out(body, named))}
     return described
 
@@ -84,6 +93,7 @@ def _json(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 _TEXT: Final = {"type": "string"}
+_TOKEN: Final = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
 _ERROR: Final = {
     "type": "object",
     "properties": {"error": {"type": "object", "properties": {"code": _TEXT, "message": _TEXT, "remedy": _TEXT}}},

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.identities import JwtIdentity
+from gateway.config.approvals import ApproverIdentity
 from gateway.identity import assembly
 from gateway.identity.identities import Identities
 from gateway.model.caller import Principal
@@ -91,8 +91,8 @@ async def test_approvers_present_tokens_for_approvals_or_for_the_audience_that_i
     signer, clock = Signer(), Clock()
     (tmp_path / "keys").write_bytes(signer.jwks())
     settings = configuration(tmp_path, {"kind": "anonymous"})
-    identity = JwtIdentity.model_validate(jwt_identity(tmp_path / "keys", **named))
-    approvers = Identities.build_approvers(settings, identity, clock=clock)
+    identity = ApproverIdentity.model_validate(jwt_identity(tmp_path / "keys", groups=["sre"], **named))
+    approvers = Identities.build_people(settings, identity, clock=clock)
     await approvers.start()
 
     for aud in ("https://gateway.example/mcp", "api://other", audience):
@@ -105,7 +105,7 @@ async def test_approvers_present_tokens_for_approvals_or_for_the_audience_that_i
 @pytest.mark.parametrize("audience", ["https://gateway.example/mcp", "https://gateway.example/mcp/github", "api://all"])
 def test_a_token_of_a_caller_approves_nothing(tmp_path: Path, audience: str):
     settings = configuration(tmp_path, jwt_identity(tmp_path / "k", audience="api://all"))
-    identity = JwtIdentity.model_validate(jwt_identity(tmp_path / "k", audience=audience))
+    identity = ApproverIdentity.model_validate(jwt_identity(tmp_path / "k", groups=["sre"], audience=audience))
 
     with pytest.raises(ConfigurationError, match="is that of callers"):
-        assembly.assemble_approvers(settings, identity, clock=Clock())
+        assembly.assemble_people(settings, identity, clock=Clock())

@@ -267,7 +267,7 @@ async def run(*words: str) -> str:
 async def test_the_commands_show_what_is_asked_and_answer(desk: Desk, path: Path, capsys: pytest.CaptureFixture[str]):
     hostile = {"arguments": {"mode": "full", "value": {"path": "a\u202eb\x1b[2J"}}, "goal": "tidy\x07 up"}
     await desk.ask(question(), {**DESCRIPTION, **hostile})
-    at = ("--socket", str(path))
+    at = ("--gateway", str(path))
 
     listed = json.loads(await run("list", "--json", *at))
     voted = json.loads(await run("approve", "q", "--scope", "limit", "--json", *at))
@@ -283,7 +283,7 @@ async def test_hidden_characters_reach_no_terminal(desk: Desk, path: Path, capfd
     await desk.ask(question(), {**DESCRIPTION, "arguments": {"mode": "full", "value": value}, "goal": "x\x07"})
 
     def show() -> None:
-        approvals.show_question("q1", socket=path)
+        approvals.show_question("q1", at=str(path))
 
     await asyncio.to_thread(show)
     printed = capfd.readouterr().out
@@ -296,14 +296,14 @@ async def test_hidden_characters_reach_no_terminal(desk: Desk, path: Path, capfd
 async def test_arguments_that_are_not_shown_whole_say_so(desk: Desk, path: Path, capfd: pytest.CaptureFixture[str]):
     record = {"mode": "digest", "digest": "fp:1", "bytes": 70_000, "names": ["path"]}
     await desk.ask(question(), {**DESCRIPTION, "arguments": record})
-    await asyncio.to_thread(lambda: approvals.show_question("q1", socket=path))
+    await asyncio.to_thread(lambda: approvals.show_question("q1", at=str(path)))
 
     assert "NOT shown whole" in capfd.readouterr().out
 
 
 async def test_show_is_laid_out_in_lines(desk: Desk, path: Path, capfd: pytest.CaptureFixture[str]):
     await desk.ask(question(), DESCRIPTION)
-    await asyncio.to_thread(lambda: approvals.show_question("q1", socket=path))
+    await asyncio.to_thread(lambda: approvals.show_question("q1", at=str(path)))
     printed = capfd.readouterr().out
 
     assert "U+000A" not in printed
@@ -349,7 +349,7 @@ async def test_the_commands_list_and_revoke_what_they_name(path: Path, endorseme
     await endorsements.give(endorsement("g3", binding={"tool": "chat/post"}, agent="other"))
 
     async def run_commands(*words: str) -> Any:
-        result = await asyncio.to_thread(CliRunner().invoke, commands.app, [*words, "--json", "--socket", str(path)])
+        result = await asyncio.to_thread(CliRunner().invoke, commands.app, [*words, "--json", "--gateway", str(path)])
         assert result.exception is None, result.output
         return [one["id"] for one in json.loads(result.output)]
 
@@ -362,7 +362,7 @@ async def test_the_commands_list_and_revoke_what_they_name(path: Path, endorseme
 
 
 async def test_a_command_that_names_nothing_is_told(path: Path):
-    result = await asyncio.to_thread(CliRunner().invoke, commands.app, ["revoke", "--socket", str(path)])
+    result = await asyncio.to_thread(CliRunner().invoke, commands.app, ["revoke", "--gateway", str(path)])
 
     assert result.exit_code == 2
 
@@ -372,7 +372,7 @@ async def test_hidden_characters_of_values_reach_no_terminal(
 ):
     await endorsements.give(endorsement(shown={"/to": ["a\u202eb\x1b[2J" + "x" * 500]}))
     await endorsements.give(endorsement("f2", shown=None))
-    await asyncio.to_thread(lambda: commands.list_endorsements(socket=path))
+    await asyncio.to_thread(lambda: commands.list_endorsements(at=str(path)))
     printed = capfd.readouterr().out
 
     assert not set(printed) & {"\u202e", "\x1b"}
@@ -385,7 +385,7 @@ async def test_show_says_what_a_yes_can_carry_over(desk: Desk, path: Path, capfd
     recurs = Recurrence(bound, 3_024_000, ("/to",), {"/to": ["boss@corp.example"], "/amount": [10]})
     rule = ApproverRule(scopes=("once", "recurring"))
     await desk.ask(question(recurrence=recurs, rule=rule), {**DESCRIPTION, "declared_kind": "weekly-report"})
-    await asyncio.to_thread(lambda: approvals.show_question("q1", socket=path))
+    await asyncio.to_thread(lambda: approvals.show_question("q1", at=str(path)))
     printed = " ".join(capfd.readouterr().out.replace("│", "").split())
 
     assert "kind of the task: weekly-report" in printed

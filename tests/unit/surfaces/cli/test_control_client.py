@@ -1,0 +1,76 @@
+"""The commands of operators against a gateway at a URL, over a real connection."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+from joserfc.jwk import KeySet
+from typer.testing import CliRunner
+
+from gateway.model.errors import ConfigurationError
+from gateway.surfaces.cli import control_client
+from gateway.surfaces.cli.control_client import ControlRefusal, open_control
+from gateway.surfaces.cli.root import app
+from tests.gateway_process import GatewayProcess, running_gateway
+from tests.unit.surfaces.pages.test_operators import KEY, OPERATORS, token
+
+
+def text_of(gateway: GatewayProcess, **changes: object) -> str:
+    """Return a token of an operator for a gateway."""
+    return token(aud=f"{gateway.origin}/api/operators", **changes)[1].decode().removeprefix("Bearer ")
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Generator[GatewayProcess]:
+    (tmp_path / "jwks.json").write_text(json.dumps(KeySet([KEY]).as_dict(private=False)), "utf-8")
+    config = "identity: [{kind: anonymous}]\npolicy: {}\nupstreams: {}\n" + OPERATORS
+    with running_gateway(config, tmp_path) as running:
+        yield running
+
+
+def test_the_commands_work_at_a_url_as_at_a_socket(gateway: GatewayProcess, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(control_client.TOKEN_VARIABLE, text_of(gateway))
+    at = ("--gateway", gateway.origin, "--json")
+
+    stopped = CliRunner().invoke(app, ["stop", "--agent", "a/b c", "--reason", "it mails strangers", *at])
+    listed = CliRunner().invoke(app, ["stop", "--list", *at])
+
+    (one,) = json.loads(listed.output)
+    assert json.loads(stopped.output)["stop"]["id"] == one["id"]
+    assert (one["name"], one["by"]["id"], one["by"]["channel"]) == ("a/b c", "olga", "api")
+    with open_control(gateway.origin, None) as there:
+        with pytest.raises(ControlRefusal, match="gateway has no leases/list"):
+            there.ask("leases/list", stuck=True)
+        with pytest.raises(ControlRefusal, match="over the gateway's socket alone"):
+            next(there.watch("approvals/watch"))
+        with pytest.raises(ControlRefusal, match="has no such page"):
+            there.ask("approvals/list")
+
+
+def test_a_refusal_is_told_in_the_words_of_the_gateway(gateway: GatewayProcess, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(control_client.TOKEN_VARIABLE, text_of(gateway, groups=["sre"]))
+
+    with open_control(gateway.origin, None) as there, pytest.raises(ControlRefusal, match="operator/member") as found:
+        there.ask("stops/list")
+    assert "operators.people.groups" in found.value.remedy
+
+
+@pytest.mark.parametrize("url", ["http://gateway.example", "http://user@127.0.0.1", "ftp://127.0.0.1", "https://"])
+def test_a_token_crosses_no_open_network(url: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(control_client.TOKEN_VARIABLE, "x")
+
+    with pytest.raises(ConfigurationError, match="open network"), open_control(url, None):
+        pass
+
+
+def test_a_url_needs_a_token(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv(control_client.TOKEN_VARIABLE, raising=False)
+
+    with (
+        pytest.raises(ConfigurationError, match="OPAGATE_TOKEN is empty"),
+        open_control("https://gateway.example", None),
+    ):
+        pass
