@@ -96,7 +96,7 @@ PURE = (
     "gateway.config.problems",
     "gateway.record.journal.columns",
     "gateway.model.errors",
-    "gateway.calls.binding.sessions",
+    "gateway.calls.binding.ownership",
     "gateway.wire.http.address",
     "gateway.wire.http.response_parser",
     "gateway.wire.http.request_parser",

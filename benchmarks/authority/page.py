@@ -19,7 +19,7 @@ from benchmarks.gateway.minting import minting
 from gateway import config
 from gateway.authority.lending import MESSAGES, Authority, Purpose
 from gateway.authority.model import Scope
-from gateway.calls.pipeline.signals import take_token
+from gateway.calls.pipeline.revocation import take_token
 from gateway.config.brokers import OWN
 from gateway.model.caller import AuthMethod, Principal, User
 from gateway.surfaces.app import open_gateway

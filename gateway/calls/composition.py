@@ -10,34 +10,26 @@ from gateway.authority.lending import Authority
 from gateway.base.concurrency.loop_turns import LoopTurns
 from gateway.base.concurrency.worker_thread import WorkerThread
 from gateway.base.control.operations import Control
-from gateway.calls.binding.ownership import Ownership
-from gateway.calls.binding.sessionless_exchanges import SessionlessExchanges
-from gateway.calls.binding.sessions import Sessions
+from gateway.calls.binding.ownership import Ownership, SessionlessExchanges, Sessions
 from gateway.calls.binding.vault import Vault
 from gateway.calls.pipeline.admit import Admission
 from gateway.calls.pipeline.approve import CallApproval
-from gateway.calls.pipeline.asking import Questions
+from gateway.calls.pipeline.asking import Questions, TaskApprovals
 from gateway.calls.pipeline.connecting import Connecting, UserConnections
-from gateway.calls.pipeline.credential_chain import CredentialChain
+from gateway.calls.pipeline.credentials import CallerCredentials, CredentialChain, ExposureGuard
 from gateway.calls.pipeline.decide import CallInspection, Decider, PolicyQuestions
-from gateway.calls.pipeline.exposure import ExposureGuard
 from gateway.calls.pipeline.forward import CallParts, Forwarder
-from gateway.calls.pipeline.hidden_tools import HiddenTools
 from gateway.calls.pipeline.issue import Issuer
-from gateway.calls.pipeline.known_credentials import CallerCredentials
 from gateway.calls.pipeline.people import People, TokenPeople
 from gateway.calls.pipeline.pipeline import Pipeline
 from gateway.calls.pipeline.prepare import CurrentTasks, Preparation
 from gateway.calls.pipeline.record import ArgumentsForm, CallRecord
 from gateway.calls.pipeline.refuse import Refuser
 from gateway.calls.pipeline.releasing import Releases
-from gateway.calls.pipeline.shown_lists import ShownLists
-from gateway.calls.pipeline.signals import Signals
-from gateway.calls.pipeline.stops import Stops
-from gateway.calls.pipeline.task_approval import TaskApprovals
-from gateway.calls.pipeline.visibility import Visibility
+from gateway.calls.pipeline.revocation import Signals, Stops
+from gateway.calls.pipeline.visibility import HiddenTools, ShownLists, Visibility
+from gateway.calls.response.build import AnswerParts
 from gateway.calls.response.open_answers import OpenAnswers
-from gateway.calls.response.parts import AnswerParts
 from gateway.history import History
 from gateway.history.tasks.endpoints import TaskEndpoints
 from gateway.history.tasks.tokens import TaskTokens

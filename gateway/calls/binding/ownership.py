@@ -1,18 +1,71 @@
-"""The principal of each opaque value of an upstream: `requestState` (2026-07-28, multi round-trip requests) and
-`taskId` (tasks). An upstream sees one caller, the gateway, and cannot tell the gateway's clients apart. So the gateway
-keeps the digest of each value with its recipient, and refuses the value from all other callers. The gateway also keeps
-the call behind each value: a later result counts as a result of this call."""
+"""The principal of each session, opaque value, open request and round of an upstream. An upstream sees one caller, the gateway, and cannot
+tell the gateway's clients apart. So the gateway binds each of these to its caller, and refuses it from all others. Pure.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from msgspec import Struct
+
+from gateway.base.json import canonical
 from gateway.model.call import PastCall
 from gateway.model.caller import Principal
+from gateway.model.wire import RequestId
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.model.wire import Message
+
+# --- sessions --------------------------------------------------------------------------------------------
+
+
+_MAC_BYTES: Final = 16
+_OPENS_URLS: Final = "u"
+"""Stands before the MAC of a session whose client opens URLs. No MAC begins with this letter."""
+
+
+class Session(Struct, frozen=True):
+    """A session of a caller. `id` is the upstream's own. `opens_urls`: the client declared URL elicitation in `initialize`."""
+
+    id: str
+    opens_urls: bool = False
+
+
+class Sessions:
+    """Seals and opens session ids with a key."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def seal(self, session: Session, *, upstream: str, principal: Principal) -> str:
+        """Return the client's id for the upstream's."""
+        return f"{session.id}.{self._tag(session, upstream, principal)}"
+
+    def open(self, sealed: str, *, upstream: str, principal: Principal) -> Session | None:
+        """Return the session, or `None` if this principal did not get `sealed` from this upstream."""
+        identifier, _, tag = sealed.rpartition(".")
+        session = Session(identifier, tag.startswith(_OPENS_URLS))
+        expected = self._tag(session, upstream, principal)
+        return session if hmac.compare_digest(tag.encode(), expected.encode()) else None
+
+    def _tag(self, session: Session, upstream: str, principal: Principal) -> str:
+        # Only the text of a session whose client opens URLs begins with a NUL, since an upstream has a name.
+        mark, first = (_OPENS_URLS, "\0") if session.opens_urls else ("", "")
+        message = f"{first}{upstream}\0{principal.key}\0{session.id}".encode()
+        return mark + hmac.digest(self._key, message, hashlib.sha256)[:_MAC_BYTES].hex()
+
+
+# --- opaque values ---------------------------------------------------------------------------------------
+
 
 LIFETIME: Final = 24 * 3600.0
 """Seconds that a value is remembered after it was last delivered or used."""
@@ -106,3 +159,106 @@ def _level(sizes: list[int], room: int) -> int:
 
 def _digest(upstream: str, value: str) -> bytes:
     return hashlib.sha256(f"{upstream}\0{value}".encode()).digest()[:16]
+
+
+# --- open requests outside of sessions -------------------------------------------------------------------
+
+
+QUESTIONS: Final = 64
+"""Questions on one stream that wait for their answers; beyond it the oldest is forgotten, and cannot be answered."""
+
+
+@dataclass(slots=True, eq=False)
+class _Open:
+    """A request, or a stream without a request (`None`), with the questions on it. Ids are told apart by type: 1 is not
+    "1"."""
+
+    request: str | None
+    questions: dict[str, None] = field(default_factory=dict[str, None])
+
+
+class SessionlessExchanges:
+    """Open requests and questions outside of a session, by upstream and caller."""
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[str, str], list[_Open]] = {}
+
+    def begin(self, upstream: str, principal: str, request: RequestId | None) -> Callable[[], None]:
+        """Note a request, or a stream. Return a function to call at its end."""
+        key, opened = (upstream, principal), _Open(None if request is None else repr(request), {})
+        self._open.setdefault(key, []).append(opened)
+        return partial(self._end, key, opened)
+
+    def note_question(self, upstream: str, principal: str, request: RequestId | None, question: RequestId) -> None:
+        """Note a question on the stream of a request."""
+        for opened in self._open.get((upstream, principal), ()):
+            if opened.request == _name(request):
+                opened.questions[repr(question)] = None
+                if len(opened.questions) > QUESTIONS:
+                    del opened.questions[next(iter(opened.questions))]
+                return
+
+    def is_open(self, upstream: str, principal: str, request: object) -> bool:
+        """Return whether the id names an open request of the caller."""
+        if not isinstance(request, str | int):
+            return False
+        name = _name(request)
+        return any(opened.request == name for opened in self._open.get((upstream, principal), ()))
+
+    def is_asked(self, upstream: str, principal: str, question: RequestId | None) -> bool:
+        """Return whether the caller has an open question of this id."""
+        name = repr(question)
+        return any(name in opened.questions for opened in self._open.get((upstream, principal), ()))
+
+    def close_question(self, upstream: str, principal: str, question: RequestId | None) -> None:
+        """Close the question of this id: the caller has answered it."""
+        name = repr(question)
+        for opened in self._open.get((upstream, principal), ()):
+            if name in opened.questions:
+                del opened.questions[name]
+                return
+
+    def _end(self, key: tuple[str, str], opened: _Open) -> None:
+        left = self._open[key]
+        left.remove(opened)
+        if not left:
+            del self._open[key]
+
+
+def _name(request: RequestId | None) -> str | None:
+    return None if request is None else repr(request)
+
+
+# --- rounds without a state ------------------------------------------------------------------------------
+
+
+_NAMESPACE: Final = "\0round"
+"""Keeps rounds apart from the values of an upstream. No upstream's name has a zero byte, so no client can present a round as a state."""
+_PER_REQUEST: Final = frozenset({"_meta", "requestState", "inputResponses"})
+
+
+def note_round(
+    ownership: Ownership, principal: Principal, message: Message, requests: Iterable[str], past_call: PastCall
+) -> None:
+    """Note that an upstream asked `principal` for input in answer to `message`, without a state. `requests` are the keys."""
+    name = _name_round(message, requests)
+    if name is not None:
+        ownership.deliver(past_call.target.upstream + _NAMESPACE, name, principal, past_call)
+
+
+def find_round(ownership: Ownership, upstream: str, principal: Principal, message: Message) -> PastCall | None:
+    """Return the call whose answer asked for the responses of this retry."""
+    responses = message.params.get("inputResponses")
+    if not isinstance(responses, Mapping) or not responses or "requestState" in message.params:
+        return None
+    name = _name_round(message, responses)
+    return None if name is None else ownership.past_call(upstream + _NAMESPACE, name, principal)
+
+
+def _name_round(message: Message, keys: Iterable[str]) -> str | None:
+    """Return a digest of a call and the keys of its requests. Return `None` for numbers that JSON cannot write."""
+    call = {name: value for name, value in message.params.items() if name not in _PER_REQUEST}
+    try:
+        return canonical.digest({"method": message.method, "call": call, "keys": sorted(keys)})
+    except ValueError:
+        return None

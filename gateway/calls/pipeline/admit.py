@@ -11,10 +11,9 @@ import msgspec
 from msgspec import Struct, structs
 
 from gateway.base.json.walk import MAX_BYTES, leaves
-from gateway.calls.binding.ownership import Ownership
-from gateway.calls.binding.sessions import Session, Sessions
+from gateway.calls.binding.ownership import Ownership, Session, Sessions
 from gateway.calls.pipeline.context import RequestContext
-from gateway.calls.pipeline.known_credentials import CallerCredentials
+from gateway.calls.pipeline.credentials import CallerCredentials
 from gateway.calls.pipeline.refuse import refuse_failure
 from gateway.identity.identities import Identities
 from gateway.model import reasons

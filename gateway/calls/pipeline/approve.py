@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct, structs
 
 from gateway.authority.approvals.model import Approval
+from gateway.calls.binding.ownership import find_round
 from gateway.calls.pipeline.asking import Questions, digest_prepared_call
 from gateway.calls.pipeline.connecting import Connecting
 from gateway.calls.pipeline.context import RequestContext
@@ -17,7 +18,6 @@ from gateway.calls.pipeline.decide import Decider, refuse_denied
 from gateway.calls.pipeline.people import Hold, People, RequestName
 from gateway.calls.pipeline.prepare import Preparation, PreparedCall
 from gateway.calls.pipeline.releasing import Release
-from gateway.calls.pipeline.stateless_rounds import find_round
 from gateway.calls.pipeline.waiting import is_shown_address, refuse_waiting, refuse_with_address, tell_to_wait
 from gateway.model import reasons
 from gateway.model.decision import Decision, Refusal
@@ -26,7 +26,7 @@ from gateway.wire.protocol.classify import state_of
 
 if TYPE_CHECKING:
     from gateway.calls.binding.ownership import Ownership
-    from gateway.calls.pipeline.tickets import Resumed
+    from gateway.calls.pipeline.waiting import Resumed
     from gateway.model.wire import Message, RequestId, UpstreamRequest
     from gateway.wire.protocol.replies import Reply
 

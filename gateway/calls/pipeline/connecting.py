@@ -15,10 +15,15 @@ from gateway.authority.approvals.digest import digest_session
 from gateway.authority.approvals.seal import StateTicket, TicketSeal
 from gateway.authority.connections.model import owner_of
 from gateway.authority.connections.office import ConnectionOffice
-from gateway.calls.pipeline.people import Holds
-from gateway.calls.pipeline.tickets import CONNECTION_KEY
-from gateway.calls.pipeline.waiting import ROUNDS, ask_for_input, may_be_elicited, may_be_told_to_wait, responses_of
-from gateway.calls.response.completion_notices import CompletionNotices
+from gateway.calls.pipeline.people import CompletionNotices, Holds
+from gateway.calls.pipeline.waiting import (
+    CONNECTION_KEY,
+    ROUNDS,
+    ask_for_input,
+    may_be_elicited,
+    may_be_told_to_wait,
+    responses_of,
+)
 from gateway.model import reasons
 from gateway.model.decision import Refusal
 from gateway.model.error_codes import URL_ELICITATION_REQUIRED
@@ -27,7 +32,7 @@ from gateway.wire.protocol.classify import opens_urls, state_of
 if TYPE_CHECKING:
     from gateway.authority.connections.model import ConnectionLink, ConnectionOwner
     from gateway.authority.lending import Authority
-    from gateway.calls.pipeline.tickets import Resumed
+    from gateway.calls.pipeline.waiting import Resumed
     from gateway.model.caller import Principal
     from gateway.model.wire import JsonObject, Message, UpstreamRequest
     from gateway.wire.protocol.replies import Reply

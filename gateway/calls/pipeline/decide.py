@@ -1,46 +1,112 @@
 """The verdict of policy on a call, from its arguments and the history of its task. The journal has the verdict before
-the gateway sends anything."""
+the gateway sends anything.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gateway.authority.approvals.endorsement import Endorsement
 from gateway.base.concurrency.worker_thread import AT_ONCE
 from gateway.base.json.walk import Leaves, leaves
-from gateway.calls.pipeline.assumed_labels import name_assumed_labels
 from gateway.calls.pipeline.completion import run_for_result
 from gateway.calls.pipeline.context import SUPPORTED_OBLIGATIONS
-from gateway.calls.pipeline.recurring import find_endorsement
-from gateway.calls.pipeline.releasing import Release, Releases
+from gateway.calls.pipeline.releasing import Release, Releases, find_endorsement
 from gateway.history import Reservation, TaskLedger
 from gateway.history.facts import depth_of
 from gateway.model.call import Call, Context
 from gateway.model.content import CallContent
-from gateway.model.decision import Decision, Refusal
+from gateway.model.decision import Decision, Reason, Refusal
 from gateway.model.error_codes import REFUSED
 from gateway.model.facts import SessionFacts
 from gateway.model.reasons import policy_codes
+from gateway.model.target import ASSUMABLE, Labels, Target
 from gateway.policy import document
 from gateway.record.journal.writer import QueuedEntry
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from gateway.authority.lending import Authority
     from gateway.authority.signals.register import SignalRegister
     from gateway.base.concurrency.worker_thread import WorkerThread
     from gateway.calls.pipeline.context import RequestContext
-    from gateway.calls.pipeline.credential_chain import CredentialChain
-    from gateway.calls.pipeline.known_credentials import CallerCredentials
+    from gateway.calls.pipeline.credentials import CallerCredentials, CredentialChain
     from gateway.calls.pipeline.prepare import PreparedCall
     from gateway.calls.pipeline.record import CallRecord
     from gateway.inspection.credentials.finding import StandIn
     from gateway.inspection.inspector import Inspector
     from gateway.policy.policy import Policy
     from gateway.record.telemetry.metrics import Metrics
+
+# --- missing labels --------------------------------------------------------------------------------------
+
+
+_PROPERTIES: Final = "/resource/properties/"
+_WRITTEN: Final = "/session/write_audiences"
+_SAID: Final = {
+    "effect": "counts as `{}`",
+    "egress": "counts as one by which data leaves",
+    "sensitivity": "counts as `{}`",
+}
+"""A label → the words for its fail-closed value."""
+_NAMED: Final = 5
+"""Systems that a reason names."""
+
+
+def name_assumed_labels(decision: Decision, target: Target, assumed_writes: Collection[str] = ()) -> Decision:
+    """Return a decision whose reasons name each label that the gateway assumed and the reason rests on, these reasons first.
+
+    `assumed_writes` are the systems that only calls without a label for their effect have written to.
+    """
+    if decision.allowed or not (target.labels.assumed or assumed_writes):
+        return decision
+    named = [_name_labels(reason, target, sorted(assumed_writes)) for reason in decision.reasons]
+    # Sorting is stable, so that all else stays in the order of the policy.
+    named.sort(key=lambda pair: not pair[1])
+    return structs.replace(decision, reasons=tuple(reason for reason, _ in named))
+
+
+def _name_labels(reason: Reason, target: Target, assumed_writes: list[str]) -> tuple[Reason, bool]:
+    """Return a reason with its missing labels, and whether it rests on any."""
+    labels = [name for name in ASSUMABLE if name in target.labels.assumed and f"{_PROPERTIES}{name}" in reason.facts]
+    others = [name for name in assumed_writes if name != target.audience] if _WRITTEN in reason.facts else []
+    if not labels and not others:
+        return reason, False
+    causes = ([_tell_call(target, labels)] if labels else []) + ([_tell_history(others)] if others else [])
+    message = " ".join([*(cause for cause, _ in causes), reason.message])
+    remedy = " ".join([*(advice for _, advice in causes), reason.remedy])
+    return replace(reason, message=message, remedy=remedy), True
+
+
+def _tell_call(target: Target, labels: list[str]) -> tuple[str, str]:
+    said = " and ".join(_say(name, target.labels) for name in labels)
+    named = " and ".join(f"`{name}`" for name in labels)
+    return (
+        f"The tool {target.id} has no label {named}, so it {said}.",
+        f"An operator can set its {named} under upstreams.{target.upstream}.tools.",
+    )
+
+
+def _tell_history(systems: list[str]) -> tuple[str, str]:
+    more = f" and {len(systems) - _NAMED} more" if len(systems) > _NAMED else ""
+    shown = f"{', '.join(systems[:_NAMED])}{more}"
+    return (
+        f"Earlier calls had no label `effect`, so {shown} count as written to.",
+        f"An operator can set `effect` for the tools of {shown}.",
+    )
+
+
+def _say(name: str, labels: Labels) -> str:
+    return _SAID[name].format(getattr(labels, name))
+
+
+# --- the decision ----------------------------------------------------------------------------------------
 
 
 SPENT: Final = frozenset({policy_codes.BUDGET_CALLS, policy_codes.BUDGET_DENIALS})

@@ -13,19 +13,24 @@ from msgspec import Struct, structs
 from gateway.calls.binding.ownership import Ownership
 from gateway.calls.pipeline.admit import waits_for_news
 from gateway.calls.pipeline.completion import run_to_completion
-from gateway.calls.pipeline.ended_logins import LOGIN_ENDED
 from gateway.calls.pipeline.issue import NOTHING, Attached, Issuer, refuse_unconfigured
 from gateway.calls.pipeline.record import record_or_log
-from gateway.calls.response.build import UpstreamAnswer, build_stream
+from gateway.calls.pipeline.revocation import LOGIN_ENDED
+from gateway.calls.response.build import AnswerParts, UpstreamAnswer, build_stream
+from gateway.calls.response.checks import LateResultCheck, PinnedContentsCheck, ResultSchemaCheck
 from gateway.calls.response.conceal import Concealer, conceal_credentials
-from gateway.calls.response.obligations import NO_BOUNDS, NO_OBLIGATIONS, Bounds, ResponseObligations, read_obligations
-from gateway.calls.response.observe import ResultObserver
+from gateway.calls.response.observe import ResultObserver, UndecidedReadObserver, find_late_call, unanswered_key
 from gateway.calls.response.open_answers import OpenAnswer, OpenAnswers
-from gateway.calls.response.parts import AnswerParts
-from gateway.calls.response.pinned_contents import PinnedContentsCheck
-from gateway.calls.response.result_schema import LateResultCheck, ResultSchemaCheck
-from gateway.calls.response.stream import EndedAs, ResponseStream, StreamEnd
-from gateway.calls.response.undecided_reads import UndecidedReadObserver, find_late_call, unanswered_key
+from gateway.calls.response.stream import (
+    NO_BOUNDS,
+    NO_OBLIGATIONS,
+    Bounds,
+    EndedAs,
+    ResponseObligations,
+    ResponseStream,
+    StreamEnd,
+    read_obligations,
+)
 from gateway.inspection.schemas import ToolSchemas
 from gateway.model.content import ResultContent
 from gateway.model.decision import Refusal
@@ -40,12 +45,11 @@ if TYPE_CHECKING:
     from gateway.authority.lending import Authority
     from gateway.calls.pipeline.approve import AllowedCall
     from gateway.calls.pipeline.context import RequestContext
-    from gateway.calls.pipeline.known_credentials import CallerCredentials
+    from gateway.calls.pipeline.credentials import CallerCredentials
     from gateway.calls.pipeline.prepare import PreparedCall
     from gateway.calls.pipeline.record import CallRecord
-    from gateway.calls.pipeline.signals import Signals
-    from gateway.calls.pipeline.stops import Stops
-    from gateway.calls.pipeline.tickets import Resumed
+    from gateway.calls.pipeline.revocation import Signals, Stops
+    from gateway.calls.pipeline.waiting import Resumed
     from gateway.model.call import PastCall
     from gateway.model.wire import Message
 

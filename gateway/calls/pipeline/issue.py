@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.calls.pipeline.connecting import Connecting
     from gateway.calls.pipeline.context import RequestContext
     from gateway.calls.pipeline.prepare import PreparedCall
-    from gateway.calls.pipeline.tickets import Resumed
+    from gateway.calls.pipeline.waiting import Resumed
     from gateway.model.caller import Principal
     from gateway.model.decision import Decision
     from gateway.model.target import Target

@@ -16,20 +16,20 @@ from typing import Final, TypeVar
 from msgspec import Struct
 
 from gateway.authority.approvals.seal import TicketSeal
-from gateway.calls.binding.sessionless_exchanges import SessionlessExchanges
+from gateway.calls.binding.ownership import SessionlessExchanges
 from gateway.calls.pipeline.admit import Admission, waits_for_news
 from gateway.calls.pipeline.approve import AdmittedRequest, AllowedCall, CallApproval
 from gateway.calls.pipeline.asking import refuse_without_people
 from gateway.calls.pipeline.connecting import Connecting
 from gateway.calls.pipeline.context import RequestContext
+from gateway.calls.pipeline.credentials import ExposureGuard
 from gateway.calls.pipeline.decide import Decider, Ruling, refuse_denied
-from gateway.calls.pipeline.exposure import ExposureGuard
 from gateway.calls.pipeline.forward import Forwarder
 from gateway.calls.pipeline.prepare import Preparation
 from gateway.calls.pipeline.refuse import Refuser, refuse_failure
-from gateway.calls.pipeline.stops import Stops
-from gateway.calls.pipeline.tickets import take_out_ticket
+from gateway.calls.pipeline.revocation import Stops
 from gateway.calls.pipeline.visibility import Visibility
+from gateway.calls.pipeline.waiting import take_out_ticket
 from gateway.calls.response.stream import ResponseStream
 from gateway.model import reasons
 from gateway.model.caller import AuthMethod, Principal

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from gateway.calls.pipeline.completion import run_to_completion
 from gateway.calls.pipeline.context import RequestContext
-from gateway.calls.pipeline.known_credentials import CallerCredentials, conceal_refusal
+from gateway.calls.pipeline.credentials import CallerCredentials, conceal_refusal
 from gateway.calls.pipeline.record import append_or_log
 from gateway.inspection.credentials.known_spots import KnownSpots
 from gateway.model.caller import Principal

@@ -1,25 +1,25 @@
 """Visibility for a caller: tools, resources and prompts that policy shows, also in subscriptions, its own protocol tasks, and
-pinned instructions of a server."""
+pinned instructions of a server.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Final, cast
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, cast
 
 import structlog
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gateway.authority.signals.register import SignalRegister
 from gateway.base.concurrency.loop_turns import LoopTurns
 from gateway.calls.binding.ownership import Ownership
 from gateway.calls.pipeline.context import RequestContext
-from gateway.calls.pipeline.hidden_tools import TOLD_OF_GRANTS, HiddenTools, explain_hidden_tools, keep_usable
-from gateway.calls.pipeline.shown_lists import ShownLists, ShownQuestion, without_time
 from gateway.history import TaskLedger, TaskRegistry
 from gateway.inspection.label_cases import label_variants
 from gateway.model import reasons
 from gateway.model.call import Context
-from gateway.model.caller import Principal
+from gateway.model.caller import AuthMethod, Principal
 from gateway.model.decision import Refusal
 from gateway.model.errors import HistoryError
 from gateway.model.facts import SessionFacts
@@ -28,12 +28,114 @@ from gateway.model.wire import Message, UpstreamRequest
 from gateway.policy import document
 from gateway.policy.policy import Policy
 from gateway.upstreams.catalogue.catalogue import Catalogue
+from gateway.upstreams.catalogue.definitions import Definitions
 from gateway.upstreams.catalogue.pins import MAX_LISTED
 from gateway.wire.protocol.classify import cursor_of
 from gateway.wire.protocol.listing import Listing
 from gateway.wire.protocol.methods import TABLE, names_where
 
+# --- callers without tools -------------------------------------------------------------------------------
+
+
 log = structlog.get_logger("gateway.visibility")
+
+TOLD_OF_GRANTS: Final = frozenset({AuthMethod.DEVELOPMENT, AuthMethod.ANONYMOUS})
+"""Callers that are told about grants, since they are on the operator's machine. Others learn nothing of hidden tools."""
+_MOST_TOLD: Final = 4_096
+
+
+def keep_usable(tools: Iterable[Target]) -> tuple[Target, ...]:
+    """Return the tools whose definitions may be used: the catalogue itself hides all others."""
+    return tuple(tool for tool in tools if tool.pin in {Pin.MATCH, Pin.UNPINNED})
+
+
+class HiddenTools:
+    """A log of the callers that see no tool of an upstream, with one line for each caller and upstream."""
+
+    def __init__(self) -> None:
+        self._told: dict[tuple[str, str], None] = {}
+
+    def note(self, principal: Principal, upstream: str, tools: int) -> None:
+        """Log that policy hides all `tools` of an upstream from a caller, the first time only."""
+        key = principal.key, upstream
+        if key in self._told:
+            return
+        if len(self._told) >= _MOST_TOLD:
+            del self._told[next(iter(self._told))]
+        self._told[key] = None
+        log.warning(
+            "list.empty",
+            agent=principal.id,
+            issuer=principal.issuer,
+            upstream=upstream,
+            problem=f"policy shows this caller none of {tools} tools",
+            remedy="add a grant, or see `opagate can`",
+        )
+
+
+def explain_hidden_tools(principal: Principal, upstream: str, tools: Sequence[Target]) -> str:
+    """Return instructions for a caller from which policy hides all `tools` of an upstream."""
+    return (
+        f"opagate shows {principal.id!r} none of the {len(tools)} tools of {upstream!r}: no grant covers this caller."
+        f" The operator can add one to the grants file. `opagate can {principal.id} {tools[0].id}` says what is missing."
+    )
+
+
+# --- lists of a moment ago -------------------------------------------------------------------------------
+
+
+LIFETIME: Final = 10.0
+"""Seconds for which a list stays: rules may ask for the time."""
+MOST: Final = 64
+"""Lists that are kept, each with its names: some 40 KB for 500 tools."""
+
+
+class ShownQuestion(NamedTuple):
+    """Everything that decides what a list shows. `policy` is `None` where answers may change with an unchanged policy."""
+
+    policy: object | None
+    definitions: Definitions
+    names: tuple[str, ...]
+    principal: Principal
+    context: Context
+    facts: SessionFacts
+
+
+def without_time(context: Context) -> Context:
+    """Return circumstances without the time and the trace, which differ in each request."""
+    return structs.replace(context, time=0.0, trace_id="")
+
+
+class ShownLists:
+    """The latest lists by caller, upstream and kind."""
+
+    def __init__(self) -> None:
+        self._shown: OrderedDict[tuple[str, ...], tuple[ShownQuestion, frozenset[str], float]] = OrderedDict()
+
+    def find(self, upstream: str, question: ShownQuestion, now: float) -> frozenset[str] | None:
+        """Return the names that were shown to the same question; `None` for another question, or after `LIFETIME`."""
+        kept = self._shown.get(_place(upstream, question))
+        if kept is None or question.policy is None or now - kept[2] >= LIFETIME or kept[0] != question:
+            return None
+        return kept[1]
+
+    def keep(self, upstream: str, question: ShownQuestion, shown: frozenset[str], now: float) -> None:
+        """Keep an answer, in the place of the caller's earlier answer for the upstream. A failure shows nothing, and is not kept."""
+        if not shown:
+            return
+        place = _place(upstream, question)
+        self._shown[place] = question, shown, now
+        self._shown.move_to_end(place)
+        while len(self._shown) > MOST:
+            self._shown.popitem(last=False)
+
+
+def _place(upstream: str, question: ShownQuestion) -> tuple[str, ...]:
+    return question.principal.key, upstream, question.definitions.terms.subject
+
+
+# --- the stage -------------------------------------------------------------------------------------------
+
 
 _ASKED_AT_ONCE: Final = 64
 """Targets that policy is asked about in one question: some six milliseconds, in which the event loop stands still."""

@@ -2,39 +2,114 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from msgspec import Struct
 
 from gateway.authority.approvals.digest import digest_session
-from gateway.calls.binding.sessions import Session, Sessions
+from gateway.base.json.strict import SUBSCRIPTION_KEY
+from gateway.calls.binding.ownership import Session, Sessions, note_round
 from gateway.calls.pipeline.context import RequestContext
 from gateway.calls.pipeline.record import append_or_log
-from gateway.calls.pipeline.stateless_rounds import note_round
-from gateway.calls.response.changed_lists import changed_lists
-from gateway.calls.response.conceal import Concealer
+from gateway.calls.response.checks import LateContentsCheck, LateResultCheck, PinnedContentsCheck, ResultSchemaCheck
+from gateway.calls.response.conceal import Concealer, LiveConcealer, without_live_values
 from gateway.calls.response.filter import MessageFilter, ReservedNameFilter
 from gateway.calls.response.frames import HOLD, HOLD_LISTS, Framing, begin_frames
-from gateway.calls.response.live_values import LiveConcealer, without_live_values
-from gateway.calls.response.obligations import NO_BOUNDS, Bounds
-from gateway.calls.response.observe import ResultObserver
-from gateway.calls.response.parts import AnswerParts
-from gateway.calls.response.pinned_contents import LateContentsCheck, PinnedContentsCheck
-from gateway.calls.response.result_schema import LateResultCheck, ResultSchemaCheck
-from gateway.calls.response.stream import Hasher, ResponseStream, Stage, Stages, StreamEnd
-from gateway.calls.response.undecided_reads import UndecidedReadObserver, unanswered_key
+from gateway.calls.response.observe import ResultObserver, UndecidedReadObserver, unanswered_key
+from gateway.calls.response.stream import NO_BOUNDS, Bounds, Hasher, ResponseStream, Stage, Stages, StreamEnd
 from gateway.model.call import PastCall
 from gateway.model.errors import UpstreamError
 from gateway.model.reasons import sentence
 from gateway.model.target import Pin
-from gateway.model.wire import Headers, Json, RequestId, UpstreamReply, UpstreamRequest
+from gateway.model.wire import Headers, Json, Message, RequestId, UpstreamReply, UpstreamRequest
 from gateway.record.journal.entry import reserved_entry
+from gateway.wire.protocol import sse
 from gateway.wire.protocol.classify import opens_urls
 from gateway.wire.protocol.headers import ResponseHead, read_response_head
 from gateway.wire.protocol.listing import Listing
+
+if TYPE_CHECKING:
+    from gateway.base.concurrency.loop_turns import LoopTurns
+    from gateway.base.concurrency.worker_thread import WorkerThread
+    from gateway.calls.binding.ownership import Ownership, SessionlessExchanges
+    from gateway.calls.binding.vault import Vault
+    from gateway.calls.pipeline.credentials import CredentialChain
+    from gateway.calls.pipeline.people import CompletionNotices
+    from gateway.calls.pipeline.prepare import CurrentTasks
+    from gateway.calls.pipeline.visibility import Visibility
+    from gateway.history import TaskLedger
+    from gateway.inspection.credentials.live_values import LiveValues
+    from gateway.inspection.inspector import Inspector
+    from gateway.record.journal.writer import Journal
+    from gateway.record.telemetry.metrics import Metrics
+    from gateway.upstreams.catalogue.catalogue import Catalogue
+
+
+class AnswerParts(Struct, frozen=True):
+    """The parts that answers need, whether policy decided on their requests or not. `unanswered` has the calls of sessions: their
+    answers may come on another stream. `notices` is `None` if no call waits for people or for its user."""
+
+    visibility: Visibility
+    catalogue: Catalogue
+    tasks: CurrentTasks
+    ledger: TaskLedger
+    inspector: Inspector
+    credential_chain: CredentialChain
+    live: LiveValues
+    vault: Vault
+    sessions: Sessions
+    ownership: Ownership
+    unanswered: Ownership
+    sessionless_exchanges: SessionlessExchanges
+    notices: CompletionNotices | None
+    journal: Journal
+    metrics: Metrics
+    worker: WorkerThread
+    turns: LoopTurns
+    clock: Callable[[], float]
+    monotonic: Callable[[], float]
+
+
+# --- notices of changed lists ----------------------------------------------------------------------------
+
+
+_ASKED_FOR: Final = {
+    "tools": "toolsListChanged",
+    "prompts": "promptsListChanged",
+    "resources": "resourcesListChanged",
+}
+"""Sort of list → the member of `params.notifications` with which a subscription asks for its changes."""
+
+
+def changed_lists(request: UpstreamRequest, announced: Collection[str], *, begun: bool) -> bytes:
+    """Return the list-change events for the stream that answers `request`: one event for each sort of list in
+    `announced`. A subscription begins with a message of the server; before it (`begun`) there are no events."""
+    message = request.message
+    if message is None:
+        sorts = [sort for sort in _ASKED_FOR if sort in announced] if request.method == "GET" else []
+        return b"".join([_event(sort, {}) for sort in sorts])
+    if not begun or message.method != "subscriptions/listen":
+        return b""
+    meta = {"_meta": {SUBSCRIPTION_KEY: message.id}}
+    return b"".join([_event(sort, meta) for sort in _asked_for(message) if sort in announced])
+
+
+def _asked_for(message: Message) -> list[str]:
+    asked = message.params.get("notifications")
+    return [sort for sort, member in _ASKED_FOR.items() if isinstance(asked, Mapping) and asked.get(member) is True]
+
+
+def _event(sort: str, params: Mapping[str, object]) -> bytes:
+    notification = {"jsonrpc": "2.0", "method": f"notifications/{sort}/list_changed", "params": params}
+    return sse.encode(json.dumps(notification).encode())
+
+
+# --- the answer ------------------------------------------------------------------------------------------
+
 
 _EVENTS: Final = b"text/event-stream"
 _JSON: Final = b"application/json"

@@ -14,12 +14,14 @@ from msgspec import Struct
 from gateway.base.concurrency.worker_thread import WorkerThread
 from gateway.base.json import strict
 from gateway.base.json.strict import ENVELOPE, look_alike
-from gateway.calls.response.envelope import Envelope, EventEnvelope
-from gateway.calls.response.frames import AnswerFrame, Framing
-from gateway.calls.response.members import (
+from gateway.calls.response.frames import (
     OBJECT,
     SHORTEST_MEMBER,
     UNREADABLE,
+    AnswerFrame,
+    Envelope,
+    EventEnvelope,
+    Framing,
     decode_value,
     failure_response,
     members_of,

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from gateway.base.json.strict import RELATED_TASK
-from gateway.calls.response.members import UNREADABLE, decode_value, request_id
+from gateway.calls.response.frames import UNREADABLE, decode_value, request_id
 from gateway.model.wire import RequestId
 from gateway.wire.protocol.methods import TABLE, names_where
 

@@ -1,22 +1,81 @@
 """The stream of an answer from an upstream to the client: through its stages, counted, and settled exactly once. The
-answer may end, fail, be cut off, or lose its client."""
+answer may end, fail, be cut off, or lose its client.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, Literal, Protocol, cast
 
 from msgspec import Struct
 
 from gateway.base.concurrency.loop_turns import Turn, next_turn
 from gateway.calls.pipeline.completion import run_to_completion
 from gateway.calls.response.frames import AnswerFrame, Frames
-from gateway.calls.response.obligations import NO_BOUNDS, Bounds
+from gateway.model.decision import Decision
 from gateway.model.errors import CredentialEnded, UpstreamBroken, UpstreamError
+from gateway.model.target import Sensitivity
 
 if TYPE_CHECKING:
     from gateway.model.wire import Headers, UpstreamReply
+
+# --- obligations -----------------------------------------------------------------------------------------
+
+
+CONCEAL: Final = "conceal_credentials"
+
+
+class Bounds(Struct, frozen=True):
+    """Bounds of an answer: `seconds` until its end, `size` in bytes."""
+
+    seconds: float | None = None
+    size: int | None = None
+
+
+NO_BOUNDS: Final = Bounds()
+
+
+class ResponseObligations(Struct, frozen=True):
+    """Duties of the gateway for one answer. `label` is the highest confidentiality of the result by policy."""
+
+    label: Sensitivity = Sensitivity.PUBLIC
+    bounds: Bounds = NO_BOUNDS
+    conceals: bool = False
+    """Whether policy requires the credentials of the answer to be concealed."""
+
+
+NO_OBLIGATIONS: Final = ResponseObligations()
+
+
+def read_obligations(decision: Decision) -> ResponseObligations:
+    """Return the duties of the gateway for the answer by a decision."""
+    if not decision.obligations:
+        return NO_OBLIGATIONS
+    return ResponseObligations(
+        read_label(decision), _read_bounds(decision), any(item.id == CONCEAL for item in decision.obligations)
+    )
+
+
+def read_label(decision: Decision) -> Sensitivity:
+    """Return the highest confidentiality of the `label` obligations."""
+    ranks = list(Sensitivity)
+    named = [
+        Sensitivity(str(item.properties["confidentiality"])) for item in decision.obligations if item.id == "label"
+    ]
+    return max(named, key=ranks.index, default=Sensitivity.PUBLIC)
+
+
+def _read_bounds(decision: Decision) -> Bounds:
+    """Return the bounds of the `limit` obligations: the tightest of several."""
+    limits = [cast("Mapping[str, int]", item.properties) for item in decision.obligations if item.id == "limit"]
+    seconds = [limit["timeout_seconds"] for limit in limits if "timeout_seconds" in limit]
+    sizes = [limit["max_bytes"] for limit in limits if "max_bytes" in limit]
+    return Bounds(min(seconds, default=None), min(sizes, default=None))
+
+
+# --- the stream ------------------------------------------------------------------------------------------
+
 
 EndedAs = Literal["completed", "cancelled", "failed", "limited"]
 

@@ -27,13 +27,11 @@ from gateway.base.control.operations import Control
 from gateway.base.keys.subkeys import subkey
 from gateway.base.store.records import SealedStore
 from gateway.base.store.sqlite import SqliteStore
-from gateway.calls.binding.ownership import Ownership
-from gateway.calls.binding.sessionless_exchanges import SessionlessExchanges
-from gateway.calls.binding.sessions import Sessions
+from gateway.calls.binding.ownership import Ownership, SessionlessExchanges, Sessions
 from gateway.calls.binding.vault import Vault
 from gateway.calls.composition import Gateway
 from gateway.calls.pipeline.context import SUPPORTED_OBLIGATIONS
-from gateway.calls.pipeline.credential_chain import CredentialChain
+from gateway.calls.pipeline.credentials import CredentialChain
 from gateway.calls.pipeline.lease_review import LeaseReview
 from gateway.config import Configuration
 from gateway.config.keys import Keys

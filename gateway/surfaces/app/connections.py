@@ -25,7 +25,7 @@ from gateway.authority.stops.model import Parties, refuse
 from gateway.base.concurrency.background import Job
 from gateway.base.keys.subkeys import subkey
 from gateway.calls.pipeline.connecting import UserConnections
-from gateway.calls.response.completion_notices import CompletionNotices
+from gateway.calls.pipeline.people import CompletionNotices
 from gateway.config.brokers import BrokeredCredential, ExchangeBroker, UserOAuthBroker, UserOAuthCredential
 from gateway.config.connections import callback_of, server_of
 from gateway.identity.id_token import LoginFault

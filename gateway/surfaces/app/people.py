@@ -24,9 +24,8 @@ from gateway.authority.approvals.seal import TicketSeal
 from gateway.authority.approvals.store import ApprovalStore, EndorsementStore
 from gateway.base.concurrency.background import Job
 from gateway.base.keys.subkeys import subkey
-from gateway.calls.pipeline.people import People
+from gateway.calls.pipeline.people import CompletionNotices, People
 from gateway.calls.pipeline.record import held_credentials
-from gateway.calls.response.completion_notices import CompletionNotices
 from gateway.model.errors import GatewayError
 from gateway.record.journal.records import record_arguments
 from gateway.surfaces.app.control import find_admission

@@ -21,8 +21,7 @@ from gateway.authority.signals.store import SignalStore
 from gateway.authority.signals.transmitter import Transmitter
 from gateway.authority.signals.watch import StreamWatch
 from gateway.base.concurrency.background import Job
-from gateway.calls.pipeline.ended_logins import EndedLogins, SeenCallers
-from gateway.calls.pipeline.signals import Signals, VerifiedStream, take_token
+from gateway.calls.pipeline.revocation import EndedLogins, SeenCallers, Signals, VerifiedStream, take_token
 from gateway.calls.response.open_answers import OpenAnswers
 from gateway.identity.assembly import transmitter_keys
 from gateway.model.errors import GatewayError

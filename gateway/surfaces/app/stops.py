@@ -12,7 +12,7 @@ from gateway.authority.stops.model import Parties, StopRegister
 from gateway.authority.stops.operators import add_operations
 from gateway.authority.stops.switch import STOPS, StopSwitch
 from gateway.base.concurrency.background import Job
-from gateway.calls.pipeline.stops import StopEnder, Stops
+from gateway.calls.pipeline.revocation import StopEnder, Stops
 from gateway.model import reasons
 from gateway.model.errors import GatewayError
 from gateway.upstreams.stdio import StdioUpstream

@@ -167,8 +167,8 @@ def _question(settings: Configuration, principal: Principal, call: Call, when: f
 async def _decide(settings: Configuration, asked: JsonObject, call: Call) -> tuple[Decision, tuple[Fit, ...] | None]:
     from datetime import timedelta
 
-    from gateway.calls.pipeline.assumed_labels import name_assumed_labels
     from gateway.calls.pipeline.context import SUPPORTED_OBLIGATIONS
+    from gateway.calls.pipeline.decide import name_assumed_labels
     from gateway.policy.policy import Policy
 
     section = settings.policy

@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from gateway.authority.introspection import RateLimit
 from gateway.authority.signals.set import SetFault
-from gateway.calls.pipeline.signals import take_token
+from gateway.calls.pipeline.revocation import take_token
 from gateway.model import reasons
 from gateway.model.decision import Refusal
 from gateway.model.error_codes import INVALID_REQUEST
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from gateway.authority.signals.receiver import SignalReceiver
     from gateway.calls.composition import Gateway
-    from gateway.calls.pipeline.signals import VerifiedStream
+    from gateway.calls.pipeline.revocation import VerifiedStream
     from gateway.wire.http.exchange import Exchange
 
 _REFUSALS_A_MINUTE: Final = 600

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
 
-from gateway.calls.pipeline.task_approval import task_id_of
+from gateway.calls.pipeline.asking import task_id_of
 from gateway.history.tasks.endpoints import End, RefusalReply, refuse_task
 from gateway.model import reasons
 from gateway.model.decision import Refusal

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
 
 from gateway.base.json.walk import leaves
-from gateway.calls.response.obligations import read_label
+from gateway.calls.response.stream import read_label
 from gateway.history.events import Endorsed, Passed, Released, Settled, list_shown, make_opening, pack
 from gateway.history.exposure import Exposures
 from gateway.history.facts import keeps_words, relevance_of

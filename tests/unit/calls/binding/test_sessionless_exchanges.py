@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.calls.binding.sessionless_exchanges import QUESTIONS, SessionlessExchanges
+from gateway.calls.binding.ownership import QUESTIONS, SessionlessExchanges
 
 
 @pytest.fixture

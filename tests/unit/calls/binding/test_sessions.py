@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.calls.binding.sessions import Session, Sessions
+from gateway.calls.binding.ownership import Session, Sessions
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 
 OWNER = Principal(id="agent", issuer="https://idp", method=AuthMethod.JWT, user=User("ann"))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.calls.pipeline.assumed_labels import name_assumed_labels
+from gateway.calls.pipeline.decide import name_assumed_labels
 from gateway.config import ToolLabels
 from gateway.model.decision import Decision, PolicyRevision, Reason
 from gateway.model.target import Effect, Target

@@ -17,8 +17,7 @@ import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from gateway.calls.response.obligations import Bounds, read_obligations
-from gateway.calls.response.stream import ResponseStream
+from gateway.calls.response.stream import Bounds, ResponseStream, read_obligations
 from gateway.history.events import Observed, from_fields, unpack
 from gateway.inspection.results import ResultWords
 from gateway.inspection.words.words import digest

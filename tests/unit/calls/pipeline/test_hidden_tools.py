@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from gateway.calls.pipeline.hidden_tools import HiddenTools
+from gateway.calls.pipeline.visibility import HiddenTools
 from gateway.model.caller import AuthMethod, Principal
 from tests.unit.harness import Back, Bench, bench, listed, message, result
 

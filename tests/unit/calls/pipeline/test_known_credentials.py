@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.calls.pipeline.context import RequestContext
-from gateway.calls.pipeline.known_credentials import conceal_refusal
+from gateway.calls.pipeline.credentials import conceal_refusal
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.content import ResultContent, Sighting
 from gateway.model.decision import Decision, PolicyRevision, Reason, Refusal

@@ -15,7 +15,7 @@ from gateway.authority.approvals.model import Approval, Person, Vote
 from gateway.calls.pipeline.approve import AllowedCall
 from gateway.calls.pipeline.forward import Forwarder
 from gateway.calls.pipeline.people import HELD_PER_CALLER
-from gateway.calls.pipeline.tickets import Resumed
+from gateway.calls.pipeline.waiting import Resumed
 from gateway.model.decision import Decision, Reason
 from gateway.model.errors import JournalError
 from gateway.policy.verdict import refuse

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.calls.pipeline.tickets import RESPONSE_KEY
+from gateway.calls.pipeline.waiting import RESPONSE_KEY
 from gateway.model.decision import Decision, Reason
 from gateway.wire.protocol import sse
 from tests.unit.approving import HOLDING, QUICK, REVISION, approve, desk, events, pending, vote

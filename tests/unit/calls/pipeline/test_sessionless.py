@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gateway.calls.binding.sessionless_exchanges import SessionlessExchanges
+from gateway.calls.binding.ownership import SessionlessExchanges
 from gateway.calls.pipeline.admit import waits_for_news
 from gateway.calls.pipeline.pipeline import refuse_unowned
 from gateway.calls.pipeline.visibility import SUBSCRIBING

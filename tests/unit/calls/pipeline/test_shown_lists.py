@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from gateway.calls.pipeline import shown_lists
+from gateway.calls.pipeline import visibility
 from gateway.model.target import Pin
 from gateway.model.wire import JsonObject
 from gateway.policy.policy import Policy
@@ -79,7 +79,7 @@ async def test_a_list_is_asked_about_after_some_seconds(
 ):
     lists(there, *TOOLS)
     await shown(there)
-    monkeypatch.setattr(shown_lists, "LIFETIME", 0.0)
+    monkeypatch.setattr(visibility, "LIFETIME", 0.0)
     await shown(there)
     assert len(asked) == 2
 

@@ -12,15 +12,13 @@ from gateway.authority.signals.register import SignalRegister
 from gateway.calls.pipeline import prepare
 from gateway.calls.pipeline.admit import Admission
 from gateway.calls.pipeline.approve import AllowedCall
-from gateway.calls.pipeline.assumed_labels import name_assumed_labels
 from gateway.calls.pipeline.context import RequestContext
-from gateway.calls.pipeline.exposure import ExposureGuard
+from gateway.calls.pipeline.credentials import CallerCredentials, ExposureGuard
+from gateway.calls.pipeline.decide import name_assumed_labels
 from gateway.calls.pipeline.issue import NOTHING
-from gateway.calls.pipeline.known_credentials import CallerCredentials
 from gateway.calls.pipeline.pipeline import Pipeline
-from gateway.calls.pipeline.prepare import Preparation
-from gateway.calls.pipeline.resolved_handles import ResolvedHandles, resolve_handles
-from gateway.calls.pipeline.tickets import take_out_ticket
+from gateway.calls.pipeline.prepare import Preparation, ResolvedHandles, resolve_handles
+from gateway.calls.pipeline.waiting import take_out_ticket
 from gateway.history.tasks.selection import META, select_task
 from gateway.inspection.credentials.finding import Suppressions
 from gateway.inspection.credentials.handles import places

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.calls.binding.ownership import Ownership
-from gateway.calls.pipeline.stateless_rounds import _name_round, find_round, note_round
+from gateway.calls.binding.ownership import Ownership, _name_round, find_round, note_round
 from gateway.model.call import PastCall
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.target import Sensitivity, Target

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
-from gateway.calls.response.changed_lists import changed_lists
+from gateway.calls.response.build import changed_lists
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.wire import Disposition, Era, Kind, Message, UpstreamRequest
 

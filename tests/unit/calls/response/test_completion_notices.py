@@ -11,7 +11,7 @@ from msgspec import structs
 
 from gateway.authority.approvals.index import PER_CALLER
 from gateway.authority.approvals.model import Approval, State
-from gateway.calls.response.completion_notices import KEPT, CompletionNotices
+from gateway.calls.pipeline.people import KEPT, CompletionNotices
 from tests.unit.authority.approvals.making import question
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.calls.response.envelope import MOST, Envelope, EventEnvelope
+from gateway.calls.response.frames import MOST, Envelope, EventEnvelope
 from gateway.model.errors import UpstreamBroken
 from tests.requirements import requirement
 

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from gateway.base.concurrency.worker_thread import WorkerThread
 from gateway.calls.response.filter import SUSPICIOUS, MessageFilter
-from gateway.calls.response.members import failure_response
+from gateway.calls.response.frames import failure_response
 from gateway.model.error_codes import UPSTREAM_FAILED
 from gateway.model.wire import Disposition, Era, Kind, Message
 from gateway.wire.protocol.reserved import is_suspect, without_reserved

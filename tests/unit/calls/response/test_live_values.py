@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gateway.calls.response.live_values import WITHHELD
+from gateway.calls.response.conceal import WITHHELD
 from gateway.model.wire import UpstreamRequest
 from tests.unit.harness import READING, Back, Bench, answering, bench, call, message, modern, result
 

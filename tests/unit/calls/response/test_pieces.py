@@ -19,9 +19,8 @@ from gateway.base.concurrency.worker_thread import WorkerThread
 from gateway.calls.response.conceal import Concealer
 from gateway.calls.response.filter import MessageFilter, ReservedNameFilter
 from gateway.calls.response.frames import HOLD, HOLD_LISTS, Framing, begin_frames
-from gateway.calls.response.obligations import NO_BOUNDS, Bounds
 from gateway.calls.response.observe import ResultObserver
-from gateway.calls.response.stream import ENDED, ResponseStream, Stage, Stages, StreamEnd
+from gateway.calls.response.stream import ENDED, NO_BOUNDS, Bounds, ResponseStream, Stage, Stages, StreamEnd
 from gateway.inspection.credentials import ruleset
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints

@@ -8,8 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.calls.response.obligations import Bounds
-from gateway.calls.response.stream import ResponseStream, Stages, StreamEnd
+from gateway.calls.response.stream import Bounds, ResponseStream, Stages, StreamEnd
 from gateway.model.errors import UpstreamBroken, UpstreamError
 from gateway.model.wire import UpstreamReply
 

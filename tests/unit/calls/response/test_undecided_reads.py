@@ -13,7 +13,7 @@ import pytest
 from benchmarks.credentials.examples import example
 from gateway.calls.pipeline.context import RequestContext
 from gateway.calls.response.frames import HOLD
-from gateway.calls.response.undecided_reads import UndecidedReadObserver
+from gateway.calls.response.observe import UndecidedReadObserver
 from gateway.identity import anonymous
 from gateway.inspection.credentials import ruleset
 from gateway.model.caller import AuthMethod, Principal

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.calls.response.live_values import WITHHELD
+from gateway.calls.response.conceal import WITHHELD
 from gateway.config.secret_texts import SecretText, secret_texts
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.task import Task

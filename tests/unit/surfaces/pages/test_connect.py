@@ -10,7 +10,7 @@ import pytest
 
 from gateway.authority.stops.model import Selection
 from gateway.authority.stops.switch import StopOrder
-from gateway.calls.pipeline.tickets import CONNECTION_KEY
+from gateway.calls.pipeline.waiting import CONNECTION_KEY
 from gateway.config.keys import load as load_keys
 from gateway.model.decision import Reason
 from gateway.record.journal.reader import verify

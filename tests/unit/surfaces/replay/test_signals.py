@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.authority.signals.register import Signal, SignalRegister
 from gateway.authority.signals.subjects import SignalSubject
-from gateway.calls.pipeline.signals import Signals
+from gateway.calls.pipeline.revocation import Signals
 from gateway.identity import anonymous
 from gateway.model.signal import SignalFact
 from tests.unit.harness import Bench, bench, call, message, result

@@ -1,0 +1,178 @@
+"""The stages that compare a result with its tool's definition, and the contents of a resource with their pin."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from typing import Final
+
+from msgspec import Struct
+
+from gateway.base.concurrency.worker_thread import WorkerThread
+from gateway.base.json import strict
+from gateway.calls.response.frames import AnswerFrame, failure_response
+from gateway.inspection.schemas import ToolSchemas
+from gateway.model import reasons
+from gateway.model.call import PastCall
+from gateway.model.decision import Refusal
+from gateway.model.target import Pin, Target
+from gateway.model.wire import Json, JsonObject, RequestId
+from gateway.wire.protocol import sse
+
+# --- structured results ----------------------------------------------------------------------------------
+
+
+_STRUCTURED: Final = b"structuredContent"
+_ESCAPED: Final = b"\\u00"
+
+
+class ResultSchemaCheck(Struct, eq=False):
+    """Stage that replaces a result with another form than its tool's definition has. `render` gives the words in its place."""
+
+    schemas: ToolSchemas
+    target: Target
+    render: Callable[[Refusal], bytes]
+    worker: WorkerThread
+    withheld: str | None = None
+    """The code for which a result was replaced."""
+
+    async def handle(self, frame: AnswerFrame) -> AnswerFrame:
+        """Return a frame with a result that fits, or with a refusal in its place."""
+        data = frame.data
+        if frame.kind not in {"document", "event"} or (_STRUCTURED not in data and _ESCAPED not in data):
+            return frame
+        refusal = await self.worker.run(len(data), partial(self._refuse, data))
+        if refusal is None:
+            return frame
+        self.withheld = refusal.reason.code
+        words = self.render(refusal)
+        raw = words if frame.kind == "document" else sse.encode(words, frame.id)
+        return AnswerFrame(frame.kind, raw, words, frame.id)
+
+    def _refuse(self, data: bytes) -> Refusal | None:
+        document = strict.read_reply(data)
+        if isinstance(document, strict.UnreadableJson):
+            return self.schemas.refuse_unreadable_result()
+        return _refuse_document(self.schemas, self.target, document, len(data))
+
+
+class LateResultCheck(Struct, eq=False):
+    """Stage for a stream of news, on which the result of an earlier call may come. `find_call` returns the call of a message."""
+
+    schemas: ToolSchemas
+    find_call: Callable[[JsonObject], PastCall | None]
+    worker: WorkerThread
+
+    async def handle(self, frame: AnswerFrame) -> AnswerFrame | None:
+        """Return a frame with a result that fits, an error in its place, or `None` in the place of a notification."""
+        data = frame.data
+        if frame.kind not in {"document", "event"} or (_STRUCTURED not in data and _ESCAPED not in data):
+            return frame
+        document = await self.worker.run(len(data), partial(strict.read_reply, data))
+        if isinstance(document, strict.UnreadableJson):
+            return None
+        call = self.find_call(document)
+        if call is None or call.target.output is None:
+            return frame
+        look = partial(_refuse_document, self.schemas, call.target, document, len(data))
+        refusal = await self.worker.run(len(data), look)
+        if refusal is None:
+            return frame
+        identifier = document.get("id")
+        if not isinstance(identifier, int | str):
+            return None
+        words = failure_response(identifier, refusal.reason.message)
+        raw = sse.encode(words, frame.id) if frame.kind == "event" else words
+        return AnswerFrame(frame.kind, raw, words, frame.id)
+
+
+def _refuse_document(schemas: ToolSchemas, target: Target, document: JsonObject, size: int) -> Refusal | None:
+    """Refuse a message with a result of another form, wherever the protocol has it."""
+    refused = (schemas.refuse_result(target, structured, size) for structured in _find_structured(document))
+    return next((refusal for refusal in refused if refusal is not None), None)
+
+
+def _find_structured(document: JsonObject) -> Iterator[Json]:
+    """Yield the structured content of a response, and of the finished task in a response or a notification."""
+    for member in (document.get("result"), document.get("params")):
+        inner = member.get("result") if isinstance(member, dict) else None
+        for result in (member, inner):
+            if isinstance(result, dict) and "structuredContent" in result and result.get("isError") is not True:
+                yield result["structuredContent"]
+
+
+# --- pinned contents -------------------------------------------------------------------------------------
+
+
+_TRUSTED: Final = frozenset({Pin.MATCH, Pin.UNPINNED})
+_REFUSED: Final = reasons.RESOURCE_CHANGED.refusal()
+
+
+class PinnedContentsCheck(Struct, eq=False):
+    """Stage that replaces contents other than the pinned ones. `judge` compares contents with their pin, and `render` gives the
+    words in their place."""
+
+    judge: Callable[[Json], Awaitable[Pin]]
+    render: Callable[[Refusal], bytes]
+    worker: WorkerThread
+    withheld: str | None = None
+    """The code for which contents were replaced."""
+
+    async def handle(self, frame: AnswerFrame) -> AnswerFrame:
+        """Return a frame with pinned contents, or with a refusal in their place."""
+        data = frame.data
+        if frame.kind not in {"document", "event"} or not data:
+            return frame
+        document = await self.worker.run(len(data), partial(strict.read_reply, data))
+        if isinstance(document, strict.UnreadableJson):
+            return self._replace(frame)
+        result = document.get("result")
+        if not isinstance(result, dict):
+            return frame
+        if "contents" not in result:
+            return frame if result.get("resultType") == "input_required" else self._replace(frame)
+        return frame if await self.judge(result["contents"]) in _TRUSTED else self._replace(frame)
+
+    def _replace(self, frame: AnswerFrame) -> AnswerFrame:
+        self.withheld = _REFUSED.reason.code
+        words = self.render(_REFUSED)
+        raw = words if frame.kind == "document" else sse.encode(words, frame.id)
+        return AnswerFrame(frame.kind, raw, words, frame.id)
+
+
+class LateContentsCheck(Struct, eq=False):
+    """Stage for the stream of a session, on which a server may answer an earlier request. `find_call` returns the call of an
+    answer, and `judge` compares the contents of a URI with their pin; `None` for a resource without a pin."""
+
+    find_call: Callable[[RequestId], PastCall | None]
+    judge: Callable[[str, Json], Awaitable[Pin | None]]
+
+    async def handle(self, frame: AnswerFrame) -> AnswerFrame | None:
+        """Return a frame without contents other than the pinned ones."""
+        if not frame.data or (_CONTENTS not in frame.data and _ESCAPED not in frame.data):
+            return frame
+        document = strict.read_reply(frame.data)
+        if isinstance(document, strict.UnreadableJson):
+            return None
+        result, identifier = document.get("result"), document.get("id")
+        if not isinstance(result, dict) or "contents" not in result or not isinstance(identifier, int | str):
+            return frame
+        call = self.find_call(identifier)
+        # Of a call that is forgotten, the contents alone say what they are.
+        uris = _uris(result["contents"]) if call is None else (call.target.name,)
+        for uri in uris:
+            if await self.judge(uri, result["contents"]) not in _PASSING:
+                words = failure_response(identifier, _REFUSED.reason.message)
+                raw = sse.encode(words, frame.id) if frame.kind == "event" else words
+                return AnswerFrame(frame.kind, raw, words, frame.id)
+        return frame
+
+
+_PASSING: Final = _TRUSTED | {None}
+_CONTENTS: Final = b'"contents"'
+
+
+def _uris(contents: Json) -> tuple[str, ...]:
+    """Return the addresses that contents name themselves by."""
+    items = contents if isinstance(contents, list) else []
+    return tuple(str(item.get("uri")) for item in items if isinstance(item, dict))
