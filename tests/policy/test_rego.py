@@ -1,4 +1,4 @@
-"""The checks of `make policy` pass, and each of them can fail."""
+"""The checks of `make policy`: each of them can fail, and the shipped policy passes those of its behaviour."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from gateway.policy.folder.folders import PolicyFolders
 from gateway.surfaces.cli import rego
+from tests import tiny_policy
 from tests.policy.conftest import ROOT
 
 
@@ -26,44 +27,61 @@ def _module() -> Any:
 CHECKS = _module()
 
 
+EXTRA = "package gateway.lib.extra\n\nholds if input.version == 1\n"
+TESTS = (
+    "package gateway.lib.extra_test\n\nimport data.gateway.lib.extra\n\n"
+    'test_holds if extra.holds with input as {"version": 1}\n'
+)
+
+
 @pytest.fixture
 def broken(tmp_path: Path) -> Path:
     """A copy of the policy, to be broken."""
     return Path(shutil.copytree(ROOT / "rego", tmp_path / "rego"))
 
 
+@pytest.fixture
+def small(tmp_path: Path, opa_path: Path, regal_path: Path) -> Path:
+    """A folder of one rule with its test, in which nothing of these kinds is to be found."""
+    return tiny_policy.write(
+        tmp_path / "rego",
+        {"gateway/lib/extra/extra.rego": EXTRA, "gateway/lib/extra/extra_test.rego": TESTS, ".manifest": "{}"},
+    )
+
+
 @pytest.mark.opa
-@pytest.mark.parametrize("name", CHECKS.CHECKS)
-def test_the_shipped_policy_passes(name: str, opa_path: Path, regal_path: Path):
+@pytest.mark.parametrize("name", ["check", "load", "data"])
+def test_the_shipped_policy_passes(name: str, opa_path: Path):
+    """The form, the coverage and the linter are the work of `make policy` alone."""
     assert CHECKS.CHECKS[name](ROOT / "rego") == []
 
 
 @pytest.mark.opa
 @pytest.mark.parametrize(
-    ("name", "text"),
+    ("name", "file", "text", "finding"),
     [
-        ("fmt", "package gateway.lib.extra\n\nholds   if true\n"),
-        ("check", "package gateway.lib.extra\n\nholds if input.x == y\n"),
-        ("load", 'package gateway.denials.extra\n\ndeny contains {"code": "extra/x"} if input.version == 1\n'),
-        ("test", "package gateway.lib.extra_test\n\ntest_nothing if false\n"),
-        ("coverage", "package gateway.lib.extra\n\nholds if input.version == 1\n"),
-        ("regal", "package gateway.lib.extra\n\nholds if time.now_ns() > 1\n"),
+        ("fmt", "extra.rego", EXTRA.replace(" if", "   if"), "not formatted"),
+        ("check", "extra.rego", EXTRA.replace("== 1", "== y"), "var y is unsafe"),
+        ("test", "extra_test.rego", TESTS.replace('"version": 1', '"version": 2'), "FAIL"),
+        ("test", "extra_test.rego", "", "no test reaches line 3"),
+        ("regal", "extra.rego", EXTRA.replace("input.version == 1", "time.now_ns() > 1"), "forbidden-function-call"),
     ],
+    ids=["fmt", "check", "test", "coverage", "regal"],
 )
-def test_a_broken_file_is_found(name: str, text: str, broken: Path, opa_path: Path, regal_path: Path):
-    folder = broken / "gateway/lib/extra"
-    folder.mkdir()
-    (folder / ("extra_test.rego" if name == "test" else "extra.rego")).write_text(text, encoding="utf-8")
+def test_a_broken_file_is_found(name: str, file: str, text: str, finding: str, small: Path):
+    assert [found for found in CHECKS.CHECKS[name](small) if finding in found] == []
 
-    assert CHECKS.CHECKS[name](broken)
+    tiny_policy.write(small, {f"gateway/lib/extra/{file}": text})
+
+    assert any(finding in found for found in CHECKS.CHECKS[name](small))
 
 
 @pytest.mark.opa
-def test_there_is_no_coverage_while_a_test_fails(broken: Path, opa_path: Path):
-    path = broken / "gateway/lib/extra_test.rego"
-    path.write_text("package gateway.lib.extra_test\n\ntest_nothing if false\n", encoding="utf-8")
+def test_a_family_that_nobody_asks_is_found(broken: Path, opa_path: Path):
+    rule = 'package gateway.denials.extra\n\ndeny contains {"code": "extra/x"} if input.version == 1\n'
+    tiny_policy.write(broken, {"gateway/denials/extra/extra.rego": rule})
 
-    assert CHECKS.covered(broken) == ["not known while a test fails"]
+    assert any("extra" in found for found in CHECKS.loaded(broken))
 
 
 @pytest.mark.opa

@@ -110,20 +110,26 @@ def _differences(name: str, write: Any, function: Any, many: int) -> list[Any]:
     """Return the operands for which the written form has another value than the function."""
     found: list[Any] = []
     made: dict[str, Any] = {}
-    lists = [_operands(letter) for letter in "abc"[:many]]
-    if many == 3:
-        lists = [[*each[::2]] for each in lists]
-    for operands in itertools.product(*lists):
+    lists = [_operands(letter)[:: 2 if many == 3 else 1] for letter in "abc"[:many]]
+    for operands in itertools.product(*(_by_term(each).items() for each in lists)):
         written = write(*(term for term, _ in operands))
         if written is None:
             continue
         shown = ast.dump(written)
         code = made.get(shown) or made.setdefault(shown, _compiled(written))
-        given = [value for _, value in operands]
-        answers = _outcome(code, *given), _outcome(function, *given)
-        if not _same(*answers):
-            found.append((name, ast.unparse(written), given, answers))
+        for given in itertools.product(*(given for _, given in operands)):
+            answers = _outcome(code, *given), _outcome(function, *given)
+            if not _same(*answers):
+                found.append((name, ast.unparse(written), given, answers))
     return found
+
+
+def _by_term(operands: list[tuple[Term, Any]]) -> dict[Term, list[Any]]:
+    """Return the values of each term: a form is written for terms, whatever their values are."""
+    grouped: dict[Term, list[Any]] = {}
+    for term, value in operands:
+        grouped.setdefault(term, []).append(value)
+    return grouped
 
 
 def _compiled(written: ast.expr) -> Any:
