@@ -116,6 +116,13 @@ def cases() -> list[Case]:
     return found
 
 
+def at(document: Any, pointer: str) -> object:
+    """Return the value of a place."""
+    for step in _steps(pointer):
+        document = document[step]
+    return document
+
+
 def put(document: Any, pointer: str, value: object) -> None:
     *steps, last = _steps(pointer)
     for step in steps:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ ASKING = [
 _FINDING = (
     'contains {{"code": "own/{name}", "facts": ["/resource/id"]}} if input.resource.properties.tool == "{tool}"\n'
 )
+TOOLS = ("read_file", "list_files")
 GRANTED = next(case.input for case in cases() if case.name == "allow: the agent reads a file")
 CONFIGURATION = """
 identity: [{kind: development}]
@@ -57,13 +59,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def evaluators(folder: Path, opa_path: Path) -> Iterator[dict[str, Codes]]:
+    replayed = functools.cache(lambda: _ask_replay(folder.parent))
     program = compiled(*plan_of(opa_path, folder, ["gateway/decision/result"]))
     with serving(opa_path, folder, program) as both:
         yield {
             "plan": lambda tool: _codes(both.plan("gateway/decision/result", _call(tool))),
             "opa": lambda tool: _codes(both.opa("gateway/decision/result", _call(tool))),
             "can": lambda tool: _ask_can(folder.parent, tool),
-            "replay": lambda tool: _ask_replay(folder.parent, tool),
+            "replay": lambda tool: replayed()[tool],
         }
 
 
@@ -82,12 +85,15 @@ def _ask_can(folder: Path, tool: str) -> set[str]:
     return _codes(json.loads(_run(folder, "can", "dev", f"files/{tool}", '{"path": "a"}', "--json")))
 
 
-def _ask_replay(folder: Path, tool: str) -> set[str]:
+def _ask_replay(folder: Path) -> dict[str, set[str]]:
+    """Return the codes for a call of each tool, from one replay of two tasks."""
     read = {"effect": "read", "egress": False, "sensitivity": "internal"}
-    step = {"upstream": "files", "tool": tool, "arguments": {"path": "a"}, "result": "text"}
-    trace = {"id": "one", "upstreams": {"files": {"environment": "demo", "tools": {tool: read}}}, "steps": [step]}
-    (folder / "trace.jsonl").write_text(json.dumps(trace), "utf-8")
-    return set(json.loads(_run(folder, "replay", "trace.jsonl", "--path", "rego", "--json").splitlines()[0])["codes"])
+    upstreams = {"files": {"environment": "demo", "tools": dict.fromkeys(TOOLS, read)}}
+    steps = [{"upstream": "files", "tool": tool, "arguments": {"path": "a"}, "result": "text"} for tool in TOOLS]
+    tasks = [{"id": step["tool"], "upstreams": upstreams, "steps": [step]} for step in steps]
+    (folder / "trace.jsonl").write_text("\n".join(map(json.dumps, tasks)), "utf-8")
+    lines = _run(folder, "replay", "trace.jsonl", "--path", "rego", "--json").splitlines()
+    return {tool: set(json.loads(line)["codes"]) for tool, line in zip(TOOLS, lines, strict=False)}
 
 
 def _run(folder: Path, *words: str) -> str:

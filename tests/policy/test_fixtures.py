@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.policy.conftest import ROOT, Case, Engines, cases, put, take
+from tests.policy.conftest import ROOT, Case, Engines, at, cases, put, take
 
 CASES = cases()
 SCHEMA = json.loads((ROOT / "rego/schemas/input.json").read_text(encoding="utf-8"))
@@ -100,7 +100,7 @@ async def test_every_optional_place_is_really_one(embedded: dict[str, Engines]):
     passed: set[str] = set()
     for case in CASES:
         if case.entrypoint == "decision" and case.policy == "shipped" and case.expected["effect"] == "allow":
-            for pointer in places(case.input):
+            for pointer in set(places(case.input)) & OPTIONAL.keys() - passed:
                 document = copy.deepcopy(case.input)
                 take(document, pointer)
                 if (await embedded["shipped"].both("decision", document))["effect"] == "allow":
@@ -111,12 +111,17 @@ async def test_every_optional_place_is_really_one(embedded: dict[str, Engines]):
 
 @pytest.mark.opa
 async def test_both_engines_agree_on_every_missing_fact(engines: dict[str, Engines]):
+    """Each value of each place is taken from the first call that has it: most calls share all values but a few."""
+    taken = set[tuple[str, str, str]]()
     for case in CASES:
         if case.name.startswith(("allow", "ask", "visible: what")):
             for pointer in places(case.input):
-                document = copy.deepcopy(case.input)
-                take(document, pointer)
-                await engines[case.policy].both(case.entrypoint, document)
+                fact = (case.policy, pointer, json.dumps(at(case.input, pointer)))
+                if fact not in taken:
+                    taken.add(fact)
+                    document = copy.deepcopy(case.input)
+                    take(document, pointer)
+                    await engines[case.policy].both(case.entrypoint, document)
 
 
 @pytest.mark.opa
