@@ -5,6 +5,7 @@
     docs/reference/reasons.md               the same, for people
     docs/reference/cli.md                   from the commands
     docs/reference/configuration.md         from the settings
+    docs/reference/facts.md                 from `SessionFacts`, the history as policy sees it
     docs/reference/openapi.json             from the operations of the control interface
     docs/reference/schemas/*.json           from the settings: what `opagate schema` prints
     gateway/policy/plan/shipped.plan        from the rules, by the OPA of `make tools`

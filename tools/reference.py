@@ -1,9 +1,12 @@
-"""The reference pages of the command line and of the configuration, from the code itself. `tools/generate.py` writes them."""
+"""The reference pages of the commands, the settings and the facts, from the code itself. `tools/generate.py` writes them."""
 
 from __future__ import annotations
 
+import ast
+import inspect
+import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
 from enum import Enum
 from pathlib import Path
@@ -17,6 +20,8 @@ from pydantic_core import PydanticUndefined
 
 from gateway import config
 from gateway.config import values
+from gateway.model import facts
+from gateway.policy import contract
 from gateway.surfaces.cli.root import app
 
 _GENERATED: Final = "This page is generated from the code (`make generate`)."
@@ -50,7 +55,11 @@ A key that is not known is refused, with the nearest one that is. So is a key th
 
 def pages() -> dict[str, str]:
     """Path below the repository → what belongs there."""
-    return {"docs/reference/cli.md": commands(), "docs/reference/configuration.md": settings()}
+    return {
+        "docs/reference/cli.md": commands(),
+        "docs/reference/configuration.md": settings(),
+        "docs/reference/facts.md": session_facts(),
+    }
 
 
 # --- the command line --------------------------------------------------------------------------------
@@ -245,6 +254,70 @@ def _models(annotation: object) -> list[type[BaseModel]]:
 
 def _bare(annotation: object) -> object:
     return _bare(get_args(annotation)[0]) if get_origin(annotation) is Annotated else annotation
+
+
+# --- the facts of a task ------------------------------------------------------------------------------
+
+_FACTS: Final = (
+    ("", facts.SessionFacts),
+    ("credentials[]", facts.CredentialFact),
+    ("credentials[].origin", facts.CredentialOrigin),
+    ("labels", facts.TaskLabels),
+    ("confidential_systems[]", facts.SystemFact),
+)
+_JSON_TYPES: Final = {"string": "text", "integer": "number", "boolean": "true or false", "object": "mapping, see below"}
+
+
+def session_facts() -> str:
+    """Return the page of `input.session`: each fact with its type and description."""
+    schema: Any = contract.schemas()["input.json"]["properties"]["session"]
+    lines = [
+        "# Facts of a task",
+        "",
+        f"The facts of a task stand in `input.session` of a policy's input. {_GENERATED}",
+        "A fact that is not known is absent. [History](../policy/history.md) says how the facts come about.",
+    ]
+    for place, model in _FACTS:
+        lines += _fact_section(place, model, schema)
+    return "\n".join(lines) + "\n"
+
+
+def _fact_section(place: str, model: type[facts.Fact], schema: Any) -> list[str]:
+    for name in filter(None, place.split(".")):
+        schema = schema["properties"][name.removesuffix("[]")]
+        schema = schema["items"] if name.endswith("[]") else schema
+    named = f"session.{place}" if place else "session"
+    lines = ["", f"## `{named}`", "", _sentence(model.__doc__), "", "| fact | type | meaning |", "|---|---|---|"]
+    says = _field_texts(model)
+    return lines + [
+        f"| `{name}` | {_cell(_json_type(schema['properties'][name]))} | {_cell(says[name])} |"
+        for name in model.__struct_fields__
+    ]
+
+
+def _field_texts(model: type[facts.Fact]) -> dict[str, str]:
+    """Return the text below each field of a struct."""
+    (written,) = ast.parse(inspect.getsource(model)).body
+    body = cast("ast.ClassDef", written).body
+    return {
+        field.target.id: text.value.value
+        for field, text in itertools.pairwise(body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
+    }
+
+
+def _json_type(schema: Mapping[str, Any]) -> str:
+    if "enum" in schema:
+        return " or ".join(f"`{item}`" for item in schema["enum"])
+    if schema["type"] == "array":
+        return f"list of {_json_type(schema['items'])}"
+    if isinstance(schema.get("additionalProperties"), dict):
+        return f"mapping of name to {_json_type(schema['additionalProperties'])}"
+    return _JSON_TYPES[schema["type"]]
 
 
 # --- text --------------------------------------------------------------------------------------------

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypedDict
+
+from msgspec import structs
 
 from gateway.history.carried import NOTHING, is_unread, records_of
 from gateway.history.codes import is_requested
 from gateway.history.reach import audiences_in_window, reach_of
 from gateway.history.state import ENDLESS, MAX_LINKS, MAX_RESULTS, MAX_TOKENS, MAX_TRUSTED, higher
 from gateway.model.content import Relevance
-from gateway.model.facts import CredentialFact, SessionFacts, TaskLabels
+from gateway.model.facts import CredentialFact, CredentialOrigin, SessionFacts, SystemFact, TaskLabels
 from gateway.model.target import Role
 
 if TYPE_CHECKING:
@@ -70,7 +71,9 @@ def facts(
         approvals_used=state.approvals,
         raises=None if call is None else dict(state.open[call].raises),
         approved=dict(state.approved),
-        confidential_systems=tuple(sorted(confidential, key=repr)) if confidential else (),
+        confidential_systems=tuple(SystemFact(*system) for system in sorted(confidential, key=repr))
+        if confidential
+        else (),
         **(_UNKNOWN_CONTENT if whole is None else _content_facts(state, call, whole, carried)),
     )
 
@@ -88,7 +91,7 @@ class _ContentFacts(TypedDict):
     dictated: Dictation | None
     followed: tuple[str, ...] | None
     unsourced: tuple[str, ...] | None
-    call_own_destinations: int | None
+    call_own_destinations: int
 
 
 _UNKNOWN_CONTENT: Final[_ContentFacts] = {
@@ -102,7 +105,7 @@ _UNKNOWN_CONTENT: Final[_ContentFacts] = {
     "dictated": None,
     "followed": None,
     "unsourced": None,
-    "call_own_destinations": None,
+    "call_own_destinations": 0,
 }
 
 
@@ -168,29 +171,29 @@ def _credentials(
         # What another system has shown first stays that system's, though it stands behind a handle of this one.
         if sighting.handle is None or (known is not None and known.audience not in {None, sighting.handle}):
             fact = _credential(sighting, known, content, state.presented.get(sighting.fingerprint, number), number)
-            fact = fact if known is None else _with_kind(fact, known, state, call, carried)
-            found.append(replace(fact, pointed_at=True) if _is_pointed_at(fact, known, content) else fact)
+            fact = fact if known is None else _with_kind(fact, sighting, known, state, call=call, carried=carried)
+            found.append(structs.replace(fact, pointed_at=True) if _is_pointed_at(fact, known, content) else fact)
     return tuple(found)
 
 
 def _with_kind(
-    fact: CredentialFact, known: KnownCredential, state: TaskState, call: str, carried: Carried
+    fact: CredentialFact, sighting: Sighting, known: KnownCredential, state: TaskState, *, call: str, carried: Carried
 ) -> CredentialFact:
     """Return a fact with what only some credentials are: a plain word, or a one-time code."""
     if known.one_time is not None:
         audience = state.open[call].audience
-        carries_over = fact.sighting.fingerprint in carried.credentials
-        fact = replace(
+        carries_over = fact.fingerprint in carried.credentials
+        fact = structs.replace(
             fact,
             one_time=True,
-            requested=not carries_over and is_requested(state, fact.sighting, known, audience),
+            requested=not carries_over and is_requested(state, sighting, known, audience),
         )
-    return replace(fact, plain_word=True) if _is_plain_word(state, fact.sighting, known, carried) else fact
+    return structs.replace(fact, plain_word=True) if _is_plain_word(state, sighting, known, carried) else fact
 
 
 def _is_pointed_at(fact: CredentialFact, known: KnownCredential | None, content: CallContent) -> bool:
     """Return whether the goal names the source of a credential, or has the credential, and names the place of the call."""
-    from_goal = fact.origin == "user" or (known is not None and known.pointed and fact.sighting.shown_by is None)
+    from_goal = fact.origin.kind == "user" or (known is not None and known.pointed and fact.shown_by is None)
     return content.to_named_place and from_goal
 
 
@@ -205,9 +208,11 @@ def _by_handle(sighting: Sighting, audience: str, known: KnownCredential | None)
     """Return the credential behind a handle of this audience. For a credential without room in the history, assume the
     worst origin."""
     if known is None:
-        return CredentialFact(sighting, "result", audience, chain_depth=ENDLESS, minted_in_task=True)
+        origin = CredentialOrigin("result", audience)
+        return CredentialFact.of(sighting, origin, chain_depth=ENDLESS, minted_in_task=True)
     call = known.call if known.audience == audience else None
-    return CredentialFact(sighting, "result", audience, call, chain_depth=known.depth, minted_in_task=known.minted)
+    origin = CredentialOrigin("result", audience, call)
+    return CredentialFact.of(sighting, origin, chain_depth=known.depth, minted_in_task=known.minted)
 
 
 def _credential(
@@ -216,14 +221,13 @@ def _credential(
     """Return the fact of a sighting. `first` is the number of the first call with it, `number` of the present call."""
     if sighting.shown_by is not None and (known is None or known.origin == "user"):
         # Whoever writes the goal of a task cannot make a credential of a system one of the user's by repeating it there.
-        return CredentialFact(sighting, "result", sighting.shown_by)
+        return CredentialFact.of(sighting, CredentialOrigin("result", sighting.shown_by))
     if known is None and _is_given(sighting, content):
-        return CredentialFact(sighting, "user")
+        return CredentialFact.of(sighting, CredentialOrigin("user"))
     if known is None:
-        return CredentialFact(sighting, "unknown", origin_call=first if first < number else None)
-    return CredentialFact(
-        sighting, known.origin, known.audience, known.call, chain_depth=known.depth, minted_in_task=known.minted
-    )
+        return CredentialFact.of(sighting, CredentialOrigin("unknown", call=first if first < number else None))
+    origin = CredentialOrigin(known.origin, known.audience, known.call)
+    return CredentialFact.of(sighting, origin, chain_depth=known.depth, minted_in_task=known.minted)
 
 
 def _is_plain_word(state: TaskState, sighting: Sighting, known: KnownCredential, carried: Carried) -> bool:

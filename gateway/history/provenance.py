@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from msgspec import structs
@@ -143,7 +143,7 @@ class Provenance:
             known,
             credentials=_with_plain_words(known.credentials, found),
             call_destinations=None,
-            call_own_destinations=None if self._own.destinations is None else len(self._own.unnamed_inside),
+            call_own_destinations=0 if self._own.destinations is None else len(self._own.unnamed_inside),
             ungrounded=_pointers(found.get("ungrounded", ())),
             followed=_pointers(found.get("followed", ())),
         )
@@ -233,8 +233,8 @@ class Provenance:
         yield "ungrounded", read["untrusted"]
         yield "confidential_systems", [*self._confidential()]
         for index, fact in enumerate(known.credentials or ()):
-            parts = self._carried_parts(fact.sighting) if fact.sighting.form == FORM else ()
-            yield f"credentials/{index}", [*self._credential(fact.sighting.fingerprint), *parts]
+            parts = self._carried_parts(fact.fingerprint) if fact.form == FORM else ()
+            yield f"credentials/{index}", [*self._credential(fact.fingerprint), *parts]
 
     def _all_marks(self) -> Iterator[ReadingMarks]:
         """Yield the marks of the earlier tasks, the earliest first, and those of the task."""
@@ -274,9 +274,9 @@ class Provenance:
         """Return the call whose result showed a credential first, in whichever task."""
         return next((marks.shown[fingerprint] for marks in self._all_marks() if fingerprint in marks.shown), None)
 
-    def _carried_parts(self, sighting: Sighting) -> Iterator[Cause]:
+    def _carried_parts(self, fingerprint: str) -> Iterator[Cause]:
         """Yield the earlier calls that carried parts of a credential to the same system."""
-        shingles = (marks.state.shingles.get(sighting.fingerprint, ()) for marks in self._all_marks())
+        shingles = (marks.state.shingles.get(fingerprint, ()) for marks in self._all_marks())
         grams = {gram(shingle) for found in shingles for shingle in found}
         for exposed, mark in self._parts:
             if exposed & grams:
@@ -344,7 +344,7 @@ def _with_plain_words(
     if credentials is None or len(credentials) != len(held):
         return credentials
     return tuple(
-        replace(fact, plain_word=bool(item.get("plain_word")), pointed_at=bool(item.get("pointed_at")))
+        structs.replace(fact, plain_word=bool(item.get("plain_word")), pointed_at=bool(item.get("pointed_at")))
         for fact, item in zip(credentials, held, strict=True)
     )
 

@@ -5,20 +5,19 @@ with both: a misspelt field in Rego is an error at build time. `document.py` mak
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Final, Literal, cast
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from gateway.model.call import ActionName
 from gateway.model.caller import AuthMethod
+from gateway.model.facts import Count, Positive, SessionFacts
 from gateway.model.signal import SignalType
 from gateway.model.target import Assumable, CredentialKind, Effect, Pin, Revocable, Role, Sensitivity
 
 Text = Annotated[str, Meta(min_length=1)]
 Time = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?Z$")]
-Count = Annotated[int, Meta(ge=0)]
-Positive = Annotated[int, Meta(ge=1)]
 Pointer = Annotated[str, Meta(pattern=r"^(/([^~/]|~[01])*)*$")]
 """A JSON pointer, RFC 6901."""
 Assurance = Literal["chat", "peer", "login", "mfa", "passkey"]
@@ -221,85 +220,6 @@ class ContextInput(Circumstances, kw_only=True):
     """Members of the request's `params`, and of their `_meta`, that neither MCP nor the arguments explain."""
 
 
-class Origin(Closed):
-    """The first place of a credential. `call` counts the calls of the task, from 1."""
-
-    kind: Literal["result", "broker", "user", "unknown"]
-    audience: str | UnsetType = UNSET
-    call: Positive | UnsetType = UNSET
-
-
-class CredentialInput(Closed):
-    """A credential in this call, by its keyed fingerprint; `pointer` names the argument. `handle`: the argument has a
-    handle, resolved for the audience of its origin alone. `plain_word`: the value has no secret's form, and the goal or
-    a result of another system has it as a word. `one_time`: it is good for one login. `requested`: the called system waits
-    for it. `pointed_at`: the goal names the source and the place of the call."""
-
-    fingerprint: str
-    detector: str
-    pointer: str
-    origin: Origin
-    chain_depth: Count
-    minted_in_task: bool
-    handle: bool
-    role: Role | UnsetType = UNSET
-    plain_word: bool | UnsetType = UNSET
-    one_time: bool | UnsetType = UNSET
-    requested: bool | UnsetType = UNSET
-    pointed_at: bool | UnsetType = UNSET
-
-
-class ReadLabels(Closed):
-    """Of all that the task has read."""
-
-    untrusted: bool
-    confidentiality: Sensitivity
-
-
-class SystemInput(Closed):
-    """A system and where it belongs, as in the properties of a resource."""
-
-    audience: str
-    tenant: str | UnsetType = UNSET
-    environment: str | UnsetType = UNSET
-
-
-class SessionInput(Closed):
-    """The facts of the task, the call under decision included. A fact that is not known is absent."""
-
-    calls: Count
-    in_flight: Count
-    audiences: list[str]
-    write_audiences: list[str]
-    tenants: list[str]
-    environments: list[str]
-    denials: Count
-    audiences_in_window: list[str] | UnsetType = UNSET
-    destinations: Count | UnsetType = UNSET
-    call_destinations: list[str] | UnsetType = UNSET
-    known_destinations: list[str] | UnsetType = UNSET
-    named_accounts: list[str] | UnsetType = UNSET
-    depth: Count | UnsetType = UNSET
-    spread: Count | UnsetType = UNSET
-    credentials: list[CredentialInput] | UnsetType = UNSET
-    labels: ReadLabels | UnsetType = UNSET
-    ungrounded: list[str] | UnsetType = UNSET
-    followed: list[str] | UnsetType = UNSET
-    unsourced: list[str] | UnsetType = UNSET
-    approvals_used: Count | UnsetType = UNSET
-    unnamed_destinations: Count | UnsetType = UNSET
-    own_destinations: Count | UnsetType = UNSET
-    call_own_destinations: Count | UnsetType = UNSET
-    raises: dict[str, Count] | UnsetType = UNSET
-    approved: dict[str, Count] | UnsetType = UNSET
-    confidential_systems: list[SystemInput] | UnsetType = UNSET
-    unread: list[str] | UnsetType = UNSET
-    recorded: list[str] | UnsetType = UNSET
-    dictated: Literal["quotes", "words"] | UnsetType = UNSET
-    assumed_write_audiences: list[str] | UnsetType = UNSET
-    unnamed_systems: list[str] | UnsetType = UNSET
-
-
 class LeaseInput(Closed):
     """A lease of the task. `resource` is the target whose call needed the credential. For messages without a decision it stands for the
     upstream itself: its id ends after the name of the upstream and a slash."""
@@ -319,7 +239,7 @@ class Input(Closed):
     version: Literal[1]
     subject: SubjectInput
     context: ContextInput
-    session: SessionInput
+    session: SessionFacts
     action: Action | UnsetType = UNSET
     resource: Resource | UnsetType = UNSET
     arguments: dict[str, Any] | UnsetType = UNSET
@@ -459,7 +379,12 @@ def _inline_references(node: Any, definitions: dict[str, Any]) -> Any:
     mapping = cast("dict[str, Any]", node)
     if "$ref" in mapping:
         return _inline_references(definitions[mapping["$ref"].rpartition("/")[2]], definitions)
-    # Defaults and titles tell a type checker nothing.
-    return {
-        key: _inline_references(value, definitions) for key, value in mapping.items() if key not in {"title", "default"}
-    }
+    if "anyOf" in mapping and mapping.get("default", "") is None:
+        # An unknown fact is absent, so its `null` is never in an input.
+        (mapping,) = (one for one in mapping["anyOf"] if one != {"type": "null"})
+        return _inline_references(mapping, definitions)
+    return {key: _inline_references(value, definitions) for key, value in mapping.items() if key not in _SAYS_NOTHING}
+
+
+_SAYS_NOTHING: Final = frozenset({"title", "default", "uniqueItems"})
+"""The parts of a schema that tell a type checker nothing."""

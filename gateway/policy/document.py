@@ -19,10 +19,10 @@ from msgspec import UNSET, UnsetType, to_builtins
 from gateway.model.call import Call, Context
 from gateway.model.caller import Principal
 from gateway.model.errors import PolicyInput
-from gateway.model.facts import CredentialFact, SessionFacts
+from gateway.model.facts import SessionFacts
 from gateway.model.lease import HeldLease
 from gateway.model.signal import SignalFact
-from gateway.model.target import ASSUMABLE, System, Target, TargetCredential
+from gateway.model.target import ASSUMABLE, Target, TargetCredential
 from gateway.model.task import Contract, Task, TaskApprover
 from gateway.model.wire import Json, JsonObject
 from gateway.policy.contract import (
@@ -30,20 +30,15 @@ from gateway.policy.contract import (
     Assurance,
     Circumstances,
     ClientInput,
-    CredentialInput,
     DeclaredEffects,
     DelegationLink,
     FlowInput,
-    Origin,
-    ReadLabels,
     Resource,
     ResourceProperties,
-    SessionInput,
     ShownCredential,
     SignalInput,
     SubjectInput,
     SubjectProperties,
-    SystemInput,
     TaskContract,
     TaskInput,
     UserInput,
@@ -279,69 +274,8 @@ def _contract(contract: Contract) -> TaskContract:
 
 
 def session(facts: SessionFacts) -> dict[str, Json]:
-    """Return the history of a task for policy."""
-    labels = facts.labels
-    history = SessionInput(
-        calls=facts.calls,
-        in_flight=facts.in_flight,
-        audiences=sorted(facts.audiences),
-        write_audiences=sorted(facts.write_audiences),
-        tenants=sorted(facts.tenants),
-        environments=sorted(facts.environments),
-        denials=facts.denials,
-        audiences_in_window=UNSET if facts.audiences_in_window is None else sorted(facts.audiences_in_window),
-        labels=UNSET if labels is None else ReadLabels(labels.untrusted, labels.confidentiality),
-        destinations=UNSET if facts.destinations is None else facts.destinations,
-        call_destinations=UNSET if facts.call_destinations is None else list(facts.call_destinations),
-        known_destinations=list(facts.known_destinations) or UNSET,
-        named_accounts=list(facts.named_accounts) or UNSET,
-        depth=UNSET if facts.depth is None else facts.depth,
-        spread=UNSET if facts.spread is None else facts.spread,
-        ungrounded=UNSET if facts.ungrounded is None else list(facts.ungrounded),
-        followed=UNSET if facts.followed is None else list(facts.followed),
-        unsourced=UNSET if facts.unsourced is None else list(facts.unsourced),
-        approvals_used=UNSET if facts.approvals_used is None else facts.approvals_used,
-        unnamed_destinations=UNSET if facts.unnamed_destinations is None else facts.unnamed_destinations,
-        own_destinations=UNSET if facts.own_destinations is None else facts.own_destinations,
-        call_own_destinations=facts.call_own_destinations or UNSET,
-        raises=UNSET if facts.raises is None else dict(facts.raises),
-        approved=dict(facts.approved) or UNSET,
-        unread=list(facts.unread) or UNSET,
-        recorded=list(facts.recorded) or UNSET,
-        dictated=UNSET if facts.dictated is None else facts.dictated,
-    )
-    # Most calls have neither: a comprehension is a frame more for each call.
-    if facts.credentials is not None:
-        history.credentials = [*map(_credential, facts.credentials)]
-    if facts.confidential_systems:
-        history.confidential_systems = [*map(_system, facts.confidential_systems)]
-    if facts.assumed_write_audiences:
-        history.assumed_write_audiences = sorted(facts.assumed_write_audiences)
-    if facts.unnamed_systems:
-        history.unnamed_systems = list(facts.unnamed_systems)
-    return to_builtins(history)
-
-
-def _system(system: System) -> SystemInput:
-    return SystemInput(system.audience, _known_or_absent(system.tenant), _known_or_absent(system.environment))
-
-
-def _credential(fact: CredentialFact) -> CredentialInput:
-    sighting = fact.sighting
-    return CredentialInput(
-        fingerprint=sighting.fingerprint,
-        detector=sighting.detector,
-        pointer=sighting.pointer,
-        origin=Origin(fact.origin, _known_or_absent(fact.origin_audience), _known_or_absent(fact.origin_call)),
-        chain_depth=fact.chain_depth,
-        minted_in_task=fact.minted_in_task,
-        handle=sighting.handle is not None,
-        role=_known_or_absent(sighting.role),
-        plain_word=fact.plain_word or UNSET,
-        one_time=fact.one_time or UNSET,
-        requested=fact.requested or UNSET,
-        pointed_at=fact.pointed_at or UNSET,
-    )
+    """Return the history of a task for policy. Sets are lists in order, and absent facts are left out."""
+    return to_builtins(facts, order="deterministic")
 
 
 def _known_or_absent(value: _Known | None) -> _Known | UnsetType:

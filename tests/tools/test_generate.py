@@ -30,6 +30,7 @@ PATHS = [
     "docs/reference/schemas/labels.json",
     "docs/reference/cli.md",
     "docs/reference/configuration.md",
+    "docs/reference/facts.md",
 ]
 
 

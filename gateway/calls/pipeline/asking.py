@@ -203,11 +203,11 @@ def _describe_requester(prepared: PreparedCall) -> Requester:
 
 def _describe_credential(fact: CredentialFact) -> dict[str, Any]:
     return {
-        "pointer": spell_out(fact.sighting.pointer),
-        "detector": fact.sighting.detector,
-        "fingerprint": fact.sighting.fingerprint,
-        "origin": fact.origin,
-        "audience": fact.origin_audience,
+        "pointer": spell_out(fact.pointer),
+        "detector": fact.detector,
+        "fingerprint": fact.fingerprint,
+        "origin": fact.origin.kind,
+        "audience": fact.origin.audience,
     }
 
 

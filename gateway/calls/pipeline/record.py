@@ -154,6 +154,5 @@ def held_credentials(facts: SessionFacts) -> dict[str, list[str]] | None:
         return None
     held: dict[str, list[str]] = {}
     for fact in facts.credentials:
-        sighting = fact.sighting
-        held.setdefault(sighting.pointer, []).append(f"{sighting.detector}:{sighting.fingerprint}")
+        held.setdefault(fact.pointer, []).append(f"{fact.detector}:{fact.fingerprint}")
     return held

@@ -317,15 +317,14 @@ def _found(facts: SessionFacts, conceal: Conceal) -> JsonObject:
 
 
 def _describe_fact(fact: CredentialFact, conceal: Conceal) -> JsonObject:
-    sighting = fact.sighting
     return {
-        "fingerprint": sighting.fingerprint,
-        "detector": sighting.detector,
-        "pointer": conceal(sighting.pointer),
-        "role": None if sighting.role is None else sighting.role.value,
-        "form": sighting.form,
-        "origin": fact.origin,
-        **({} if sighting.shown_by is None else {"shown_by": sighting.shown_by}),
+        "fingerprint": fact.fingerprint,
+        "detector": fact.detector,
+        "pointer": conceal(fact.pointer),
+        "role": None if fact.role is None else fact.role.value,
+        "form": fact.form,
+        "origin": fact.origin.kind,
+        **({} if fact.shown_by is None else {"shown_by": fact.shown_by}),
         **({"plain_word": True} if fact.plain_word else {}),
         **({"pointed_at": True} if fact.pointed_at else {}),
     }

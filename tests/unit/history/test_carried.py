@@ -202,7 +202,7 @@ def test_what_is_carried_on_ends_when_the_earlier_task_was_unused_for_the_idle_l
     assert facts.labels is not None
     assert (facts.labels.untrusted, facts.labels.confidentiality) == (False, Sensitivity.PUBLIC)
     assert facts.credentials is not None
-    assert facts.credentials[0].origin == "unknown"
+    assert facts.credentials[0].origin.kind == "unknown"
     assert later.history.tasks.readings_of(task) == (task.id,)
 
 
@@ -224,7 +224,12 @@ def test_a_credential_stays_the_system_s_that_showed_it_first(next_task: Callabl
 
     assert facts.credentials is not None
     (fact,) = facts.credentials
-    assert (fact.origin, fact.origin_audience, fact.origin_call, fact.minted_in_task) == ("result", "a", None, True)
+    assert (fact.origin.kind, fact.origin.audience, fact.origin.call, fact.minted_in_task) == (
+        "result",
+        "a",
+        None,
+        True,
+    )
 
 
 def test_the_credentials_that_the_present_task_is_shown_are_found_beside_them(next_task: Callable[..., Caller]):
@@ -344,7 +349,7 @@ def test_a_late_answer_to_a_call_of_the_task_before_counts_at_once(caller: Calle
     assert facts.labels is not None
     assert (facts.labels.untrusted, facts.labels.confidentiality, facts.spread) == (True, Sensitivity.RESTRICTED, 1)
     assert facts.credentials is not None
-    assert facts.credentials[0].origin_audience == "a"
+    assert facts.credentials[0].origin.audience == "a"
 
 
 def test_a_call_that_is_open_over_two_ends_is_carried_on_beside_the_task_between(caller: Caller):
@@ -363,7 +368,7 @@ def test_a_call_that_is_open_over_two_ends_is_carried_on_beside_the_task_between
     facts = caller.call("d", says(1, sightings=(SECRET,)))
     assert facts.spread == 2
     assert facts.credentials is not None
-    assert facts.credentials[0].origin_audience == "a"
+    assert facts.credentials[0].origin.audience == "a"
     assert facts.labels is not None
     assert facts.labels.confidentiality is Sensitivity.RESTRICTED
 

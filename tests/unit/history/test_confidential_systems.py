@@ -13,6 +13,7 @@ from gateway.history.events import from_fields, to_fields
 from gateway.history.fold import apply
 from gateway.history.new_events import build_observation, build_reading, changes_nothing
 from gateway.model.content import ResultContent
+from gateway.model.facts import SystemFact
 from gateway.model.target import Effect, Labels, Sensitivity, System, Target
 from tests.requirements import requirement
 from tests.unit.history.agents import Agent
@@ -33,7 +34,7 @@ def test_a_system_counts_with_its_tenant_and_environment(agent: Agent, sensitivi
     show(agent, "crm", sensitivity)
 
     _, known = agent.begin("mail")
-    assert known.confidential_systems == (System("crm", "acme", "staging"),)
+    assert known.confidential_systems == (SystemFact("crm", "acme", "staging"),)
 
 
 @pytest.mark.parametrize("sensitivity", [Sensitivity.PUBLIC, Sensitivity.INTERNAL])
@@ -90,7 +91,7 @@ def test_the_systems_are_found_again_after_a_crash():
     after = new_history()
     rebuild(after, before.record.entries, Restored())
 
-    assert after.ledger.facts(task, 1000.0).confidential_systems == (System("crm"), System("hr"))
+    assert after.ledger.facts(task, 1000.0).confidential_systems == (SystemFact("crm"), SystemFact("hr"))
 
 
 @pytest.fixture

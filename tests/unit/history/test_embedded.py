@@ -262,7 +262,7 @@ def test_what_a_result_shows_is_in_the_facts_before_the_call_has_ended(
     assert (fields["id"], fields["task"], fields["event"]) == ("c1", "task-1", "observed")
     assert again is None
     assert known.credentials is not None
-    assert (known.credentials[0].origin_audience, known.spread) == ("a", 1)
+    assert (known.credentials[0].origin.audience, known.spread) == ("a", 1)
     assert known.labels is not None
     assert known.labels.confidentiality is Sensitivity.RESTRICTED
 

@@ -165,4 +165,4 @@ def test_what_the_goal_says_is_known(
 
     assert known.ungrounded == ()
     assert known.credentials is not None
-    assert known.credentials[0].origin == "user"
+    assert known.credentials[0].origin.kind == "user"

@@ -53,7 +53,7 @@ def begun(history: History, task: Task, call_id: str, made: Call, *pieces: Crede
     """The forms of the credentials that are found in a call."""
     found = history.ledger.reserve(task, call_id, made, content(*pieces), 1000.0).facts.credentials
     assert found is not None
-    return [fact.sighting.form for fact in found]
+    return [fact.form for fact in found]
 
 
 def shown(gateway: Gateway, audience: str = "crm") -> Task:
@@ -181,7 +181,7 @@ def test_the_finding_says_who_has_shown_it(gateway: Gateway):
     found = gateway.history.ledger.reserve(task, "a", call("billing"), rest, 1000.0).facts.credentials
     assert found is not None
     (fact,) = found
-    assert (fact.origin, fact.origin_audience, fact.sighting.pointer) == ("result", "crm", "")
+    assert (fact.origin.kind, fact.origin.audience, fact.pointer) == ("result", "crm", "")
 
 
 # --- bounds ------------------------------------------------------------------------------------------

@@ -57,7 +57,6 @@ def test_the_first_call_is_in_its_own_facts():
         approvals_used=0,
         unnamed_destinations=1,
         own_destinations=0,
-        call_own_destinations=0,
         raises={},
     )
 
@@ -97,7 +96,7 @@ def test_a_credential_that_stands_in_the_goal_is_the_users():
     found = facts(state, 0, call="c", content=content).credentials
 
     assert found is not None
-    assert [credential.origin for credential in found] == ["user", "unknown", "unknown", "unknown"]
+    assert [credential.origin.kind for credential in found] == ["user", "unknown", "unknown", "unknown"]
 
 
 def test_a_credential_that_another_task_was_shown_is_that_systems_whatever_the_goal_says():
@@ -111,7 +110,7 @@ def test_a_credential_that_another_task_was_shown_is_that_systems_whatever_the_g
     found = facts(state, 0, call="c", content=content).credentials
 
     assert found is not None
-    assert [(one.origin, one.origin_audience) for one in found] == [("result", "vault")] * 2
+    assert [(one.origin.kind, one.origin.audience) for one in found] == [("result", "vault")] * 2
 
 
 def test_a_credential_that_this_task_was_shown_too_is_of_the_system_that_showed_it_here():
@@ -125,7 +124,7 @@ def test_a_credential_that_this_task_was_shown_too_is_of_the_system_that_showed_
     found = facts(state, 0, call="2", content=content).credentials
 
     assert found is not None
-    assert [(one.origin, one.origin_audience, one.origin_call) for one in found] == [("result", "files", 1)]
+    assert [(one.origin.kind, one.origin.audience, one.origin.call) for one in found] == [("result", "files", 1)]
 
 
 def test_a_credential_of_a_result_stays_one_though_the_goal_has_it_too():
@@ -140,7 +139,7 @@ def test_a_credential_of_a_result_stays_one_though_the_goal_has_it_too():
     found = facts(state, 0, call="2", content=content).credentials
 
     assert found is not None
-    assert [(credential.origin, credential.origin_audience) for credential in found] == [("result", "files")]
+    assert [(credential.origin.kind, credential.origin.audience) for credential in found] == [("result", "files")]
 
 
 def test_without_a_call_only_what_was_is_in_the_facts():
@@ -216,7 +215,7 @@ def _presented(state: TaskState, handle: str) -> list[tuple[str, str | None, int
     content = CallContent(sightings=(Sighting("f1", "jwt", "/token", Role.CREDENTIAL, "handle", handle=handle),))
     found = facts(state, 0, call="c-2", content=content).credentials
     assert found is not None
-    return [(item.origin, item.origin_audience, item.origin_call, item.chain_depth) for item in found]
+    return [(item.origin.kind, item.origin.audience, item.origin.call, item.chain_depth) for item in found]
 
 
 def _shown(audience: str) -> TaskState:

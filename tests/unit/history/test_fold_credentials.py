@@ -27,7 +27,7 @@ def test_a_credential_comes_from_the_result_that_showed_it_first(
     known = agent.call("railway", make_content(credentials=["s"])).credentials
 
     assert known is not None
-    assert [(fact.origin, fact.origin_audience, fact.origin_call) for fact in known] == [("result", "files", 1)]
+    assert [(fact.origin.kind, fact.origin.audience, fact.origin.call) for fact in known] == [("result", "files", 1)]
     assert (known[0].chain_depth, known[0].minted_in_task) == (0, False)
 
 
@@ -40,7 +40,7 @@ def test_a_credential_of_the_goal_is_the_users(
     known = agent.call("railway", make_content(credentials=["s"])).credentials
 
     assert known is not None
-    assert (known[0].origin, known[0].origin_audience) == ("user", None)
+    assert (known[0].origin.kind, known[0].origin.audience) == ("user", None)
 
 
 def test_a_credential_that_was_nowhere_is_of_unknown_origin_and_remembered(
@@ -50,9 +50,9 @@ def test_a_credential_that_was_nowhere_is_of_unknown_origin_and_remembered(
     again = agent.call("b", make_content(credentials=["s"])).credentials
 
     assert first is not None
-    assert (first[0].origin, first[0].origin_call) == ("unknown", None)
+    assert (first[0].origin.kind, first[0].origin.call) == ("unknown", None)
     assert again is not None
-    assert (again[0].origin, again[0].origin_audience, again[0].origin_call) == ("unknown", None, 1)
+    assert (again[0].origin.kind, again[0].origin.audience, again[0].origin.call) == ("unknown", None, 1)
 
 
 def test_an_unknown_origin_becomes_known_when_a_result_shows_it(
@@ -64,7 +64,7 @@ def test_an_unknown_origin_becomes_known_when_a_result_shows_it(
     known = agent.call("b", make_content(credentials=["s"])).credentials
 
     assert known is not None
-    assert (known[0].origin, known[0].origin_audience) == ("result", "a")
+    assert (known[0].origin.kind, known[0].origin.audience) == ("result", "a")
 
 
 def test_the_depth_of_a_credential_counts_those_that_were_used_to_get_it(
@@ -89,7 +89,7 @@ def test_a_credential_that_comes_back_to_who_sent_it_is_no_chain(
     known = agent.call("login", make_content(credentials=["mine"])).credentials
 
     assert known is not None
-    assert (known[0].origin, known[0].chain_depth) == ("result", 0)
+    assert (known[0].origin.kind, known[0].chain_depth) == ("result", 0)
 
 
 def test_a_credential_that_was_made_in_the_task_is_said_so(
@@ -114,7 +114,7 @@ def test_when_credentials_cannot_be_kept_a_call_that_may_hold_one_makes_the_fact
     assert agent.call("x", unsure).credentials is None
     kept = agent.call("x", make_content(credentials=[many[0]])).credentials
     assert kept is not None
-    assert kept[0].origin_audience == "files"
+    assert kept[0].origin.audience == "files"
     assert agent.call("x", make_content()).credentials == ()
 
 
@@ -127,7 +127,7 @@ def test_credentials_of_an_agent_that_makes_them_up_do_not_take_the_room_of_othe
     known = agent.call("x", make_content(credentials=["real", "s9999"])).credentials
 
     assert known is not None
-    assert [(fact.origin, fact.origin_call) for fact in known] == [("result", 2), ("unknown", None)]
+    assert [(fact.origin.kind, fact.origin.call) for fact in known] == [("result", 2), ("unknown", None)]
     assert len(agent.state.presented) <= bounds.MAX_PRESENTED
 
 
@@ -141,7 +141,7 @@ def test_a_result_with_more_credentials_than_are_told_apart_loses_some_of_its_sy
     assert agent.state.lost == {"files"}
     held = agent.call("mail", make_content(credentials=["told", "first"])).credentials
     assert held is not None
-    assert [credential.origin for credential in held] == ["result", "result"]
+    assert [credential.origin.kind for credential in held] == ["result", "result"]
 
 
 def test_a_result_with_more_words_than_are_kept_leaves_the_origin_of_credentials_known(
@@ -151,4 +151,4 @@ def test_a_result_with_more_words_than_are_kept_leaves_the_origin_of_credentials
 
     held = agent.call("mail", make_content(credentials=["another"])).credentials
     assert held is not None
-    assert [credential.origin for credential in held] == ["unknown"]
+    assert [credential.origin.kind for credential in held] == ["unknown"]

@@ -93,7 +93,9 @@ def test_a_credential_that_another_task_was_shown_stays_that_systems(session: Se
 
     held = session.explain(last).facts.credentials
     assert held is not None
-    assert [(credential.sighting, credential.origin_audience) for credential in held] == [(item, "vault")]
+    assert [(credential.fingerprint, credential.origin.audience) for credential in held] == [
+        (item.fingerprint, "vault")
+    ]
 
 
 def test_a_plain_word_stays_one(session: Session):
@@ -114,7 +116,7 @@ def test_a_credential_that_the_user_gave_stays_one(session: Session):
 
     held = session.explain(last).facts.credentials
     assert held is not None
-    assert [(credential.sighting, credential.origin) for credential in held] == [(item, "user")]
+    assert [(credential.fingerprint, credential.origin.kind) for credential in held] == [(item.fingerprint, "user")]
 
 
 def test_a_link_that_was_followed_is_told(session: Session):

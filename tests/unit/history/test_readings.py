@@ -73,7 +73,7 @@ def test_a_credential_that_was_read_is_of_its_system_and_of_no_call():
     take(state, stream("crm"), SHOWN)
 
     fact = presented(state)
-    assert (fact.origin, fact.origin_audience, fact.origin_call) == ("result", "crm", None)
+    assert (fact.origin.kind, fact.origin.audience, fact.origin.call) == ("result", "crm", None)
     assert (fact.chain_depth, fact.minted_in_task) == (0, False)
 
 
@@ -85,7 +85,7 @@ def test_a_late_result_is_one_of_its_call():
     take(state, late(past_call(DECLARED, 1, Effect.MINT, "mine")), SHOWN, late=True)
 
     fact = presented(state)
-    assert (fact.origin_audience, fact.origin_call, fact.chain_depth, fact.minted_in_task) == ("a", 1, 1, True)
+    assert (fact.origin.audience, fact.origin.call, fact.chain_depth, fact.minted_in_task) == ("a", 1, 1, True)
 
 
 @requirement("history/read-elsewhere")
@@ -95,7 +95,7 @@ def test_in_another_task_it_is_of_no_call_and_as_long_a_chain():
 
     assert number == 1
     fact = presented(state)
-    assert (fact.origin_audience, fact.origin_call, fact.chain_depth, fact.minted_in_task) == ("a", None, 1, True)
+    assert (fact.origin.audience, fact.origin.call, fact.chain_depth, fact.minted_in_task) == ("a", None, 1, True)
 
 
 @requirement("history/read-elsewhere", "invariant/6")

@@ -16,7 +16,7 @@ from gateway.model.call import Call, Context
 from gateway.model.caller import Principal
 from gateway.model.content import Sighting
 from gateway.model.errors import PolicyInput
-from gateway.model.facts import CredentialFact, SessionFacts
+from gateway.model.facts import CredentialFact, CredentialOrigin, SessionFacts
 from gateway.model.lease import HeldLease, OpenLeases
 from gateway.model.target import Target
 from gateway.policy import document
@@ -80,7 +80,7 @@ def _types(value: Any) -> set[Any]:
         ({"approval": {"id": "\ud800"}}, {}),
         ({"endorsement": {"id": "\ud800"}}, {}),
         ({}, {"call_destinations": ("\ud800",)}),
-        ({}, {"credentials": (CredentialFact(Sighting("fp", "d", "/\ud800"), "user"),)}),
+        ({}, {"credentials": (CredentialFact.of(Sighting("fp", "d", "/\ud800"), CredentialOrigin("user")),)}),
         ({}, {"raises": {"\ud800": 1}}),
     ],
 )

@@ -17,10 +17,10 @@ from gateway.model.call import ActionName, Call, Context
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.model.content import Sighting
 from gateway.model.errors import PolicyInput
-from gateway.model.facts import CredentialFact, SessionFacts, TaskLabels
+from gateway.model.facts import CredentialFact, CredentialOrigin, SessionFacts, SystemFact, TaskLabels
 from gateway.model.lease import OpenLeases
 from gateway.model.signal import SIGNAL_TYPES, SignalFact
-from gateway.model.target import Effect, Labels, Pin, Role, Sensitivity, System, Target, TargetCredential
+from gateway.model.target import Effect, Labels, Pin, Role, Sensitivity, Target, TargetCredential
 from gateway.model.task import Contract, Task
 from gateway.policy import contract, document
 
@@ -57,8 +57,10 @@ ALL_FACTS = structs.replace(
     depth=2,
     spread=1,
     credentials=(
-        CredentialFact(SEEN, "result", "https://api.github.example", 3, 2, minted_in_task=True),
-        CredentialFact(Sighting("fp:2", "jwt", "/body"), "unknown"),
+        CredentialFact.of(
+            SEEN, CredentialOrigin("result", "https://api.github.example", 3), chain_depth=2, minted_in_task=True
+        ),
+        CredentialFact.of(Sighting("fp:2", "jwt", "/body"), CredentialOrigin("unknown")),
     ),
     labels=TaskLabels(untrusted=True, confidentiality=Sensitivity.CONFIDENTIAL),
     ungrounded=("/to",),
@@ -182,6 +184,7 @@ def test_every_fact_that_is_known_has_its_name_in_the_contract():
                 "chain_depth": 2,
                 "minted_in_task": True,
                 "handle": False,
+                "form": "base64",
             },
             {
                 "fingerprint": "fp:2",
@@ -223,11 +226,11 @@ def test_no_fact_of_the_contract_is_left_out():
         for name, value in RARE_FACTS.items()
     }
     given["assumed_write_audiences"] = frozenset({"w"})
-    given["confidential_systems"] = (System("hr", "acme", None),)
+    given["confidential_systems"] = (SystemFact("hr", "acme"),)
 
     session = _read(document.session(structs.replace(ALL_FACTS, **given)))
 
-    assert session.keys() == set(contract.SessionInput.__struct_fields__)
+    assert session.keys() == set(SessionFacts.__struct_fields__)
     assert {name: session[name] for name in RARE_FACTS} == RARE_FACTS
     assert session["confidential_systems"] == [{"audience": "hr", "tenant": "acme"}]
 
@@ -264,13 +267,8 @@ def test_a_list_that_narrows_nothing_is_absent_and_one_that_allows_nothing_is_em
         return _read(document.decision(PRINCIPAL, CALL, context, FACTS))["context"]["task"]["contract"]
 
     assert told(Contract()) == {"credential_flows": [], "limits": {}}
-    assert told(Contract(frozenset(), (), ())) == {
-        "audiences": [],
-        "tools": [],
-        "destinations": [],
-        "credential_flows": [],
-        "limits": {},
-    }
+    empty = told(Contract(frozenset(), (), ()))
+    assert [empty[name] for name in ("audiences", "tools", "destinations")] == [[], [], []]
 
 
 def test_a_visibility_document_has_resources_in_the_place_of_one():
@@ -378,13 +376,16 @@ CONTEXTS = st.builds(
     signals=st.lists(SIGNALS, max_size=2).map(tuple),
 )
 CREDENTIALS = st.builds(
-    CredentialFact,
+    CredentialFact.of,
     st.builds(Sighting, TEXT, TEXT, TEXT, st.none() | st.sampled_from(Role)),
-    st.sampled_from(["result", "broker", "user", "unknown"]),
-    st.none() | TEXT,
-    st.none() | st.integers(1, 9),
-    COUNTS,
-    st.booleans(),
+    st.builds(
+        CredentialOrigin,
+        st.sampled_from(["result", "broker", "user", "unknown"]),
+        st.none() | TEXT,
+        st.none() | st.integers(1, 9),
+    ),
+    chain_depth=COUNTS,
+    minted_in_task=st.booleans(),
 )
 SESSIONS = st.builds(
     SessionFacts,

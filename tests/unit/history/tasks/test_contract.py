@@ -19,8 +19,8 @@ from gateway.history.tasks.contract import (
     read_declaration,
 )
 from gateway.model.decision import Reason
+from gateway.model.facts import SessionFacts
 from gateway.model.task import Contract
-from gateway.policy.contract import SessionInput
 from gateway.policy.folder.folders import find_shipped
 
 WHOLE: dict[str, Any] = {
@@ -210,4 +210,4 @@ def test_a_contract_can_limit_each_fact_that_the_policy_limits_and_no_other():
     settings = yaml.safe_load((find_shipped() / "gateway/settings/data.yaml").read_text("utf-8"))
 
     assert set(LIMITS) == settings["task_limits"].keys()
-    assert set(LIMITS) <= set(SessionInput.__struct_fields__)
+    assert set(LIMITS) <= set(SessionFacts.__struct_fields__)

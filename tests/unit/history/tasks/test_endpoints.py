@@ -153,7 +153,7 @@ async def test_what_a_goal_holds_is_known_to_history(desk: Desk, me: Principal):
     assert desk.inspected[0][1] is not None
     assert known.ungrounded == ()
     assert known.credentials is not None
-    assert known.credentials[0].origin == "user"
+    assert known.credentials[0].origin.kind == "user"
 
 
 async def test_a_task_is_read_by_its_owner_only(desk: Desk, me: Principal, you: Principal):

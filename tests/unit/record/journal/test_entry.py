@@ -12,7 +12,7 @@ from gateway.model.call import Call, Context
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.model.content import Sighting
 from gateway.model.decision import Decision, Obligation, PolicyRevision, Reason, Refusal
-from gateway.model.facts import CredentialFact, SessionFacts
+from gateway.model.facts import CredentialFact, CredentialOrigin, SessionFacts
 from gateway.model.target import Effect, Labels, Pin, Role, Target
 from gateway.model.task import Task
 from gateway.model.wire import Disposition, Era, Kind, Message
@@ -140,10 +140,13 @@ def test_a_credential_that_a_caller_made_the_name_of_an_argument_is_not_in_the_p
 
 
 def test_a_call_says_which_credentials_it_holds_and_what_nobody_gave():
-    held = CredentialFact(Sighting("f1", "jwt", "/token", Role.CREDENTIAL, "base64"), "user")
+    held = CredentialFact.of(Sighting("f1", "jwt", "/token", Role.CREDENTIAL, "base64"), CredentialOrigin("user"))
     facts = structs.replace(
         FACTS,
-        credentials=(held, CredentialFact(Sighting("f2", "pem", f"/{SECRET}", shown_by="crm"), "result")),
+        credentials=(
+            held,
+            CredentialFact.of(Sighting("f2", "pem", f"/{SECRET}", shown_by="crm"), CredentialOrigin("result")),
+        ),
         ungrounded=("/to",),
     )
 
@@ -192,7 +195,9 @@ def test_what_was_not_looked_at_whole_is_null_in_the_record():
 
 
 def test_of_very_many_credentials_the_first_are_recorded():
-    held = tuple(CredentialFact(Sighting(f"f{number}", "jwt"), "unknown") for number in range(1000))
+    held = tuple(
+        CredentialFact.of(Sighting(f"f{number}", "jwt"), CredentialOrigin("unknown")) for number in range(1000)
+    )
 
     assert len(call_fields(facts=structs.replace(FACTS, credentials=held))["found"]["credentials"]) == 64
 

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.history.provenance import Cause, Explanation, Mark
 from gateway.model.content import Sighting
-from gateway.model.facts import CredentialFact, SessionFacts, TaskLabels
+from gateway.model.facts import CredentialFact, CredentialOrigin, SessionFacts, TaskLabels
 from gateway.model.target import Sensitivity
 from gateway.surfaces.explain.facts import Facts, facts_of
 
@@ -19,7 +19,9 @@ CALL: dict[str, Any] = {
     "task": {"id": "t"},
     "found": {"credentials": [{"pointer": "/body", "detector": "jwt", "form": "base64"}], "ungrounded": ["/to"]},
 }
-HELD = CredentialFact(Sighting("f1", "jwt", "/body"), "result", "files", 3, 2, minted_in_task=True)
+HELD = CredentialFact.of(
+    Sighting("f1", "jwt", "/body"), CredentialOrigin("result", "files", 3), chain_depth=2, minted_in_task=True
+)
 SESSION = SessionFacts(
     calls=2,
     in_flight=1,
@@ -28,7 +30,11 @@ SESSION = SessionFacts(
     tenants=frozenset(),
     environments=frozenset(),
     denials=0,
-    credentials=(HELD, CredentialFact(Sighting("f2", "jwt"), "user"), CredentialFact(Sighting("f3", "jwt"), "unknown")),
+    credentials=(
+        HELD,
+        CredentialFact.of(Sighting("f2", "jwt"), CredentialOrigin("user")),
+        CredentialFact.of(Sighting("f3", "jwt"), CredentialOrigin("unknown")),
+    ),
     labels=TaskLabels(untrusted=True, confidentiality=Sensitivity.PUBLIC),
 )
 FIRST = Cause(Mark("d-1", 1, "T", "files/read"), "was the first")
