@@ -42,8 +42,8 @@ PURE = (
         if path.stem not in {"known_spots", "ruleset", "surroundings"}
     ),
     "gateway.config.secret_texts",
-    *(f"gateway.model.reasons.{name}" for name in ("authority", "brokers", "callers", "console", "failures")),
-    *(f"gateway.model.reasons.{name}" for name in ("policy_codes", "requests", "text")),
+    "gateway.model.reasons.policy_codes",
+    "gateway.model.reasons.text",
     "gateway.upstreams.catalogue.definitions",
     "gateway.upstreams.catalogue.fold",
     "gateway.model.added_headers",

@@ -3,6 +3,7 @@
     rego/schemas/input.json, result.json    from the types of the policy contract
     rego/gateway/reasons/data.json          from the METADATA annotations of the rules
     docs/reference/reasons.md               the same, for people
+    gateway/model/reasons/names.py          from the names in reasons.json
     docs/reference/cli.md                   from the commands
     docs/reference/configuration.md         from the settings
     docs/reference/facts.md                 from `SessionFacts`, the history as policy sees it
@@ -50,6 +51,7 @@ def generated(root: Path) -> dict[str, str]:
     files = {f"rego/schemas/{name}": _json(schema) for name, schema in contract.schemas().items()}
     files["rego/gateway/reasons/data.json"] = _json(reasons)
     files["docs/reference/reasons.md"] = _page(reasons)
+    files["gateway/model/reasons/names.py"] = _reason_names()
     files["docs/reference/openapi.json"] = _json(describe_api(OPERATIONS.values()))
     files |= {f"docs/reference/schemas/{name}.json": _json(schema()) for name, schema in SCHEMAS.items()}
     return files | reference.pages()
@@ -168,6 +170,20 @@ def _own_reasons() -> list[str]:
         code, *texts = (_cell(_SLOT.sub(r"*\1*", text)) for text in (entry.code, entry.message, entry.remedy))
         lines.append(f"| {f'`{entry.code}`' if code == entry.code else code} | {entry.status} | {' | '.join(texts)} |")
     return lines
+
+
+def _reason_names() -> str:
+    """Return the module with the names of the gateway's own reasons."""
+    lines = [
+        '"""The names in reasons.json, for type checkers. `make generate` writes this module."""',
+        "",
+        "from __future__ import annotations",
+        "",
+        "from gateway.model.reasons.text import RefusalText",
+        "",
+        *(f"{name}: RefusalText" for name in own_reasons.names()),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 _SLOT: Final = re.compile(r"\{(\w+)[^}]*\}")

@@ -24,6 +24,7 @@ PATHS = [
     "rego/schemas/result.json",
     "rego/gateway/reasons/data.json",
     "docs/reference/reasons.md",
+    "gateway/model/reasons/names.py",
     "docs/reference/openapi.json",
     "docs/reference/schemas/config.json",
     "docs/reference/schemas/grants.json",

@@ -1,16 +1,32 @@
-"""An entry of the table of reasons, and the reasons of failures. Pure."""
+"""An entry of the table of reasons, as the file has it and as the gateway gives it, and the reasons of failures. Pure."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from msgspec import Struct
 
+from gateway.model import error_codes
 from gateway.model.decision import Reason, Refusal
-from gateway.model.error_codes import REFUSED
 
 if TYPE_CHECKING:
     from gateway.model.errors import GatewayError
+
+
+_RpcName: TypeAlias = Literal[
+    "DENIED",
+    "HEADER_MISMATCH",
+    "INVALID_PARAMS",
+    "INVALID_REQUEST",
+    "METHOD_NOT_FOUND",
+    "MISSING_CAPABILITY",
+    "PARSE_ERROR",
+    "REFUSED",
+    "UNAUTHENTICATED",
+    "UNAVAILABLE",
+    "UNSUPPORTED_VERSION",
+    "UPSTREAM_FAILED",
+]
 
 
 class RefusalText(Struct, frozen=True):
@@ -20,7 +36,7 @@ class RefusalText(Struct, frozen=True):
     status: int
     message: str
     remedy: str
-    rpc_code: int = REFUSED
+    rpc_code: int = error_codes.REFUSED
     controls: tuple[str, ...] = ()
 
     def reason(self, **values: Any) -> Reason:
@@ -32,6 +48,22 @@ class RefusalText(Struct, frozen=True):
     def refusal(self, **values: Any) -> Refusal:
         """Return the refusal of a request for this reason."""
         return Refusal(self.status, self.reason(**values), self.rpc_code)
+
+
+class EntryText(Struct, frozen=True, forbid_unknown_fields=True):
+    """An entry as `reasons.json` has it. `rpc` is the name of a code in `error_codes`."""
+
+    code: str
+    status: int
+    message: str
+    remedy: str
+    rpc: _RpcName = "REFUSED"
+    controls: tuple[str, ...] = ()
+
+    def read(self) -> RefusalText:
+        """Return the entry of the table."""
+        rpc_code: int = getattr(error_codes, self.rpc)
+        return RefusalText(self.code, self.status, self.message, self.remedy, rpc_code, self.controls)
 
 
 def reason_of(error: GatewayError) -> Reason:

@@ -8,16 +8,17 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from string import Formatter
 
+import msgspec
 import pytest
 
 from gateway.model import reasons
 from gateway.model.error_codes import REFUSED
 from gateway.model.errors import HistoryError
 from gateway.model.reasons import policy_codes
+from gateway.model.reasons.text import EntryText
 
 ROOT = Path(__file__).resolve().parents[3]
 NAMED = {name: entry for name, entry in vars(reasons).items() if isinstance(entry, reasons.RefusalText)}
@@ -118,16 +119,32 @@ def test_each_code_of_policy_that_the_gateway_names_has_a_rule():
     assert named <= OF_RULES.keys()
 
 
-def test_the_sections_of_the_table_share_no_name():
-    names = [
-        name
-        for path in sorted((ROOT / "gateway/model/reasons").glob("*.py"))
-        if path.stem != "__init__"
-        for name, value in vars(import_module(f"gateway.model.reasons.{path.stem}")).items()
-        if isinstance(value, reasons.RefusalText)
-    ]
+def test_no_name_stands_twice_in_the_table():
+    found: list[str] = []
+
+    def collect(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found.extend(name for name, _ in pairs)
+        return dict(pairs)
+
+    json.loads((ROOT / "gateway/model/reasons/reasons.json").read_text("utf-8"), object_pairs_hook=collect)
+    names = [name for name in found if name.isupper()]
 
     assert len(names) == len(set(names)) == len(NAMED)
+    assert tuple(names) == reasons.names()
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"code": "a/b", "status": 400, "message": "A."},
+        {"code": "a/b", "status": "400", "message": "A.", "remedy": ""},
+        {"code": "a/b", "status": 400, "message": "A.", "remedy": "", "rpc": "REFUSD"},
+        {"code": "a/b", "status": 400, "message": "A.", "remedy": "", "remdy": "B."},
+    ],
+)
+def test_an_entry_of_another_form_fails_at_the_start(entry: dict[str, object]):
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(entry, EntryText)
 
 
 def test_a_refusal_fills_exactly_the_slots_of_its_entry():
