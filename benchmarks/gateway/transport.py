@@ -12,9 +12,9 @@ from typing import Any, Final
 import uvloop
 
 from gateway import config
-from gateway.wire.http.address import of_url
 from gateway.wire.http.client import Client
 from gateway.wire.http.delivery import Channel
+from gateway.wire.http.dial import address_of_url
 from gateway.wire.http.server import Server
 
 PATIENCE: Final = 20.0
@@ -26,7 +26,7 @@ class Transport:
     """Sends each request on to one upstream, and its answer back."""
 
     def __init__(self, upstream: str) -> None:
-        self._client = Client(of_url(upstream), connect=PATIENCE)
+        self._client = Client(address_of_url(upstream), connect=PATIENCE)
 
     async def __call__(self, channel: Channel) -> None:
         body = b""

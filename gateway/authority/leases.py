@@ -23,8 +23,8 @@ from gateway.authority.register import LeaseRegister, Terms, terms_of
 from gateway.base.concurrency.background import to_the_end
 from gateway.base.steady_clock import SteadyClock
 from gateway.model import reasons
+from gateway.model.call import OpenLeases
 from gateway.model.errors import GatewayError
-from gateway.model.lease import OpenLeases
 
 if TYPE_CHECKING:
     from gateway.authority.broker import Broker

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, SecretStr
 
 from gateway.config.values import Secret, Text, UnresolvedSecret, hostname, shorten
-from gateway.model.added_headers import find_problem_of_added
+from gateway.model.wire import find_problem_of_added
 
 _URL: Final = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 _DOMAIN: Final = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z](?:[a-z0-9-]*[a-z0-9])?", re.ASCII)

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from gateway.config.identities import JwtIdentity
 from gateway.config.values import Duration, Settings, Text
-from gateway.model.names import canonical_group
+from gateway.model.caller import canonical_group
 
 
 def _name(value: str) -> str:

@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.config.identities import DevelopmentIdentity, JwtIdentity, SpiffeIdentity
-from gateway.identity import anonymous, development, metadata, spiffeid
-from gateway.identity.delegation import Trust
-from gateway.identity.fetching import DiscoverySource, FileSource, UrlSource
-from gateway.identity.jwt import JwtAuthenticator
-from gateway.identity.keys import IssuerKeys
-from gateway.identity.spiffe import SpiffeAuthenticator
+from gateway.identity import anonymous, challenge, claims, development
+from gateway.identity.claims import Trust
+from gateway.identity.keys import DiscoverySource, FileSource, IssuerKeys, UrlSource
+from gateway.identity.signed import JwtAuthenticator, SpiffeAuthenticator
 from gateway.identity.x509 import X509Authenticator
 from gateway.model.errors import ConfigurationError
-from gateway.wire.protocol.issuers import is_acceptable_url, ssf_metadata_urls
+from gateway.wire.oauth_flow import is_acceptable_url, ssf_metadata_urls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.config.identities import Identity
     from gateway.config.operators import PeopleIdentity
     from gateway.identity.challenge import Protection
-    from gateway.identity.fetching import KeySource
+    from gateway.identity.keys import KeySource
     from gateway.identity.outcomes import Authenticator
 
 
@@ -37,7 +35,7 @@ class Parts:
 
 def assemble(configuration: Configuration, *, clock: Callable[[], float]) -> Parts:
     """Build the parts of `Identities`. Raises `ConfigurationError`."""
-    protection = metadata.protection(configuration)
+    protection = challenge.protection(configuration)
     issuers = [issuer_of(identity) for identity in configuration.identity]
     for issuer in issuers:
         if issuers.count(issuer) > 1:
@@ -83,7 +81,7 @@ def assemble_people(configuration: Configuration, identity: PeopleIdentity, *, c
     keys = IssuerKeys(identity.issuer, _jwt_source(identity), clock=clock)
     trust = Trust(frozenset({identity.issuer}), frozenset({audience}))
     authenticator = JwtAuthenticator(identity, keys, trust, default_audience=audience)
-    return Parts((authenticator,), (keys,), metadata.protection(configuration))
+    return Parts((authenticator,), (keys,), challenge.protection(configuration))
 
 
 def transmitter_keys(issuer: str, jwks: str | None, *, clock: Callable[[], float]) -> IssuerKeys:
@@ -98,7 +96,7 @@ def issuer_of(identity: Identity) -> str:
         case JwtIdentity():
             return identity.issuer
         case SpiffeIdentity():
-            return f"{spiffeid.SCHEME}{identity.trust_domain}"
+            return f"{claims.SCHEME}{identity.trust_domain}"
         case DevelopmentIdentity():
             return development.ISSUER
         case _:

@@ -1,6 +1,7 @@
 """Verified claims to a `Principal`. Pure. Every claim is in exactly one declared set, after PyPI's trusted publishing.
 It is verified, used for the principal, known and not needed, or the mark of another kind of token and so refused.
-`find_unaccounted` reports the names of all others, so a new claim of an issuer is noticed."""
+`find_unaccounted` reports the names of all others, so a new claim of an issuer is noticed.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +9,6 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from gateway.identity import delegation
 from gateway.identity.jose import is_object, number, text, texts
 from gateway.identity.outcomes import Confirmation, CredentialFault
 from gateway.model import reasons
@@ -16,6 +16,108 @@ from gateway.model.caller import Actor, AuthMethod, Principal, User
 
 if TYPE_CHECKING:
     from gateway.model.wire import Json, JsonObject
+
+# --- SPIFFE IDs ------------------------------------------------------------------------------------------
+
+
+SCHEME: Final = "spiffe://"
+MAX_LENGTH: Final = 2048
+"""Bytes (section 2.3)."""
+
+_ID: Final = re.compile(r"spiffe://([a-z0-9._-]{1,255})((?:/[A-Za-z0-9._-]+)*)")
+
+
+def trust_domain(value: str) -> str | None:
+    """Return the trust domain of a SPIFFE ID; `None` for anything else."""
+    match = _ID.fullmatch(value)
+    if match is None or len(value) > MAX_LENGTH or any(part in {".", ".."} for part in match[2].split("/")):
+        return None
+    return match[1]
+
+
+def workload(value: str) -> str | None:
+    """Return the trust domain of a workload's SPIFFE ID: an ID with a path. An ID without is the domain itself."""
+    domain = trust_domain(value)
+    return domain if domain is not None and len(value) > len(SCHEME) + len(domain) else None
+
+
+# --- delegation ------------------------------------------------------------------------------------------
+
+
+MAX_DEPTH: Final = 8
+"""Links. A longer chain is refused, whatever policy would say of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """The trust for a chain: the configured issuers, and the audiences of this gateway."""
+
+    issuers: frozenset[str]
+    audiences: frozenset[str]
+
+
+def read_chain(act: Json, trust: Trust) -> tuple[Actor, ...] | CredentialFault:
+    """Return the actors of an `act` claim, the present actor first."""
+    actors: list[Actor] = []
+    successors = trust.audiences
+    link: Json = act
+    while True:
+        if len(actors) == MAX_DEPTH:
+            return _fault(f"the delegation chain is longer than {MAX_DEPTH} links")
+        if not is_object(link):
+            return _fault("a link of the delegation chain is not an object")
+        actor = _actor(link, trust.issuers)
+        if isinstance(actor, CredentialFault):
+            return actor
+        if "aud" in link and not _made_out_to(link, successors):
+            return _fault("a link of the delegation chain was made out to somebody else than the next actor")
+        actors.append(actor)
+        if "act" not in link:
+            return tuple(actors)
+        successors = frozenset({actor.id})
+        link = link["act"]
+
+
+def permits(may_act: Json, actor: Actor) -> CredentialFault | None:
+    """Check that a `may_act` claim names the present actor. `actor.issuer` is never `None` here."""
+    if not is_object(may_act) or text(may_act.get("sub")) is None:
+        return _fault("may_act does not name anybody")
+    if may_act["sub"] != actor.id or may_act.get("iss", actor.issuer) != actor.issuer:
+        return _fault("may_act names somebody else than the present actor")
+    return None
+
+
+def identifier(value: Json) -> str | None:
+    """Return the id of an agent or a user; an id in the form of a SPIFFE ID must be valid."""
+    name = text(value)
+    if name is None or (name.lower().startswith(SCHEME) and workload(name) is None):
+        return None
+    return name
+
+
+def _actor(link: JsonObject, issuers: frozenset[str]) -> Actor | CredentialFault:
+    name = identifier(link.get("sub"))
+    if name is None:
+        return _fault("a link of the delegation chain has no usable sub")
+    if "iss" not in link:
+        return Actor(name, None)
+    issuer = text(link["iss"])
+    if issuer is None or issuer not in issuers:
+        return _fault("a link of the delegation chain comes from an issuer that is not configured")
+    return Actor(name, issuer)
+
+
+def _made_out_to(link: JsonObject, successors: frozenset[str]) -> bool:
+    names = texts(link["aud"])
+    return names is not None and not successors.isdisjoint(names)
+
+
+def _fault(detail: str) -> CredentialFault:
+    return CredentialFault(reasons.IDENTITY_DELEGATION, detail)
+
+
+# --- claims ----------------------------------------------------------------------------------------------
+
 
 VERIFIED: Final = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "cnf", "act", "may_act", "typ", "token_use"})
 """Checked against the clock, the configuration, the request or one another."""
@@ -55,7 +157,7 @@ class Rules:
 
     issuer: str
     method: AuthMethod
-    trust: delegation.Trust
+    trust: Trust
     groups_claim: str = "groups"
     leeway: float = 10.0
     issued_at: bool = True
@@ -112,7 +214,7 @@ def principal(claims: JsonObject, rules: Rules, *, digest: str) -> Principal | C
     fault = _other_kind(claims)
     if fault is not None:
         return fault
-    subject = delegation.identifier(claims.get("sub"))
+    subject = identifier(claims.get("sub"))
     if subject is None:
         return CredentialFault(reasons.IDENTITY_CLAIMS, "the token lacks a usable sub")
     parties = _parties(claims, subject, rules)
@@ -164,7 +266,7 @@ def _other_kind(claims: JsonObject) -> CredentialFault | None:
 
 def _parties(claims: JsonObject, subject: str, rules: Rules) -> _Parties | CredentialFault:
     if "act" in claims:
-        chain = delegation.chain(claims["act"], rules.trust)
+        chain = read_chain(claims["act"], rules.trust)
         if isinstance(chain, CredentialFault):
             return chain
         parties = _Parties(chain[0].id, subject, chain)
@@ -175,7 +277,7 @@ def _parties(claims: JsonObject, subject: str, rules: Rules) -> _Parties | Crede
         parties = _parties_without_delegation(claims, subject, client)
     if "may_act" in claims:
         issuer = (parties.chain[0].issuer if parties.chain else None) or rules.issuer
-        fault = delegation.permits(claims["may_act"], Actor(parties.agent, issuer))
+        fault = permits(claims["may_act"], Actor(parties.agent, issuer))
         if fault is not None:
             return fault
     return parties
@@ -190,7 +292,7 @@ def _parties_without_delegation(claims: JsonObject, subject: str, client: str | 
 
 
 def _client(claims: JsonObject) -> str | CredentialFault | None:
-    names = {delegation.identifier(claims[name]) for name in ("client_id", "azp") if name in claims}
+    names = {identifier(claims[name]) for name in ("client_id", "azp") if name in claims}
     if None in names:
         return CredentialFault(reasons.IDENTITY_CLAIMS, "the token's client_id or azp is not a usable id")
     if len(names) > 1:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from joserfc.jwk import ECKey
 
-    from gateway.identity.delegation import Trust
+    from gateway.identity.claims import Trust
     from gateway.identity.outcomes import NotMine, Peer, PresentedCredentials, Verified
 
 ISSUER: Final = "urn:opagate:development"

@@ -1,26 +1,122 @@
 """Proof of possession: DPoP (RFC 9449), and certificate-bound tokens (RFC 8705 section 3). The gateway verifies a proof
 for every request, and accepts a proof once. The memory of used proofs lives in this process. A proof older than the
-process is refused, and so is a proof perhaps accepted ahead of time by an earlier process (see `proof_watermark`). So a
-restart forgets no replayable proof."""
+process is refused, and so is a proof perhaps accepted ahead of time by an earlier process (see `ProofWatermark`). So a
+restart forgets no replayable proof.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from typing import TYPE_CHECKING, Final
+import os
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import unquote, urlsplit
 
 from gateway.identity import jose
-from gateway.identity.keyset import import_public
+from gateway.identity.keys import import_public
 from gateway.identity.outcomes import CredentialFault
-from gateway.identity.replay import ReplayMemory
 from gateway.model import reasons
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gateway.identity.outcomes import Confirmation
-    from gateway.identity.proof_watermark import ProofWatermark
     from gateway.model.caller import Credentials
     from gateway.model.wire import JsonObject
+
+# --- used proofs -----------------------------------------------------------------------------------------
+
+
+CAPACITY: Final = 100_000
+"""Proofs at once, of all keys."""
+SHARE: Final = 10_000
+"""Proofs at once, of one key."""
+
+
+class ReplayMemory:
+    """`window` in seconds: how long after its first use a proof could still be accepted."""
+
+    def __init__(self, window: float, *, capacity: int = CAPACITY, share: int = SHARE) -> None:
+        self._window = window
+        self._capacity = capacity
+        self._share = share
+        self._seen: set[tuple[str, str]] = set()
+        self._order: deque[tuple[float, tuple[str, str]]] = deque()
+        self._per_key: Counter[str] = Counter()
+
+    def use(self, key: str, proof: str, now: float) -> Literal["fresh", "replayed", "full"]:
+        """Note a use of `proof` by `key`. Anything but `fresh` must be refused."""
+        self._forget(now)
+        entry = (key, proof)
+        if entry in self._seen:
+            return "replayed"
+        if len(self._seen) >= self._capacity or self._per_key[key] >= self._share:
+            return "full"
+        self._seen.add(entry)
+        self._order.append((now + self._window, entry))
+        self._per_key[key] += 1
+        return "fresh"
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def _forget(self, now: float) -> None:
+        while self._order and self._order[0][0] < now:
+            _, entry = self._order.popleft()
+            self._seen.remove(entry)
+            self._per_key[entry[0]] -= 1
+            if not self._per_key[entry[0]]:
+                del self._per_key[entry[0]]
+
+
+# --- proofs ahead of time --------------------------------------------------------------------------------
+
+
+FILE: Final = "proofs-ahead"
+
+
+class ProofWatermark:
+    """The mark of one state folder. An unreadable file counts as none."""
+
+    def __init__(self, state: Path) -> None:
+        self._path = state / FILE
+        self.until = self._read()
+
+    def note(self, issued: float) -> bool:
+        """Raise the mark to the time of a proof. False after a failed write; then the proof must be refused.
+
+        Writes once a second at most.
+        """
+        if issued <= self.until:
+            return True
+        until = math.ceil(issued)
+        try:
+            self._write(f"{until}\n".encode())
+        except OSError:
+            return False
+        self.until = float(until)
+        return True
+
+    def _read(self) -> float:
+        try:
+            return float(int(self._path.read_bytes()[:32]))
+        except (OSError, ValueError):
+            return 0.0
+
+    def _write(self, data: bytes) -> None:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh = self._path.with_name(f".{FILE}.new")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, data)
+        finally:
+            os.close(descriptor)
+        fresh.replace(self._path)
+
+
+# --- proof of possession ---------------------------------------------------------------------------------
+
 
 WINDOW: Final = 60.0
 """Seconds after its `iat` that a proof is accepted."""

@@ -1,5 +1,6 @@
 """Authentication of callers: credentials to a `Principal` or a `Refusal`. A verified credential stays accepted for up
-to a minute, by digest. Each request is checked for its audience, its proof of possession, and its scopes."""
+to a minute, by digest. Each request is checked for its audience, its proof of possession, and its scopes.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +9,14 @@ import hashlib
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from msgspec import Struct
+
 from gateway.base.concurrency.background import in_parallel
 from gateway.config.values import is_loopback, is_private
-from gateway.identity import assembly, authorization_header, challenge, jose
-from gateway.identity.dpop import Possession
+from gateway.identity import assembly, challenge, jose
+from gateway.identity.dpop import Possession, ProofWatermark
+from gateway.identity.jose import MAX_TOKEN
 from gateway.identity.outcomes import CredentialFault, NotMine, PresentedCredentials
-from gateway.identity.proof_watermark import ProofWatermark
 from gateway.model import reasons
 
 if TYPE_CHECKING:
@@ -21,12 +24,51 @@ if TYPE_CHECKING:
 
     from gateway.config import Configuration
     from gateway.config.operators import PeopleIdentity
-    from gateway.identity.authorization_header import AccessToken
     from gateway.identity.challenge import Protection
     from gateway.identity.keys import IssuerKeys, KeyStatus
     from gateway.identity.outcomes import Authenticator, Peer, Verified
     from gateway.model.caller import Credentials, Principal
     from gateway.model.decision import Refusal
+
+# --- the Authorization header ----------------------------------------------------------------------------
+
+
+_SCHEMES: Final = {"bearer": False, "dpop": True}
+
+
+class AccessToken(Struct, frozen=True):
+    """A token as sent; `dpop`: under the DPoP scheme, not Bearer."""
+
+    token: str
+    dpop: bool
+
+
+def access_token(credentials: Credentials) -> AccessToken | CredentialFault | None:
+    """Return the token of a request; `None` when there is no Authorization header."""
+    match credentials.authorization:
+        case ():
+            return None
+        case (value,):
+            return _read(value)
+        case _:
+            return CredentialFault(reasons.IDENTITY_MALFORMED, "there is more than one Authorization header")
+
+
+def _read(value: str) -> AccessToken | CredentialFault:
+    """Read the header. `jose.read_jws` reads the token itself strictly later: a cached token need not be read again."""
+    scheme, _, token = value.partition(" ")
+    dpop = _SCHEMES.get(scheme.lower())
+    token = token.lstrip(" ")
+    if dpop is None or not token or not token.isascii():
+        return CredentialFault(
+            reasons.IDENTITY_MALFORMED, "the Authorization header is not `Bearer` or `DPoP` with a token"
+        )
+    if len(token) > MAX_TOKEN:
+        return CredentialFault(reasons.IDENTITY_MALFORMED, "the token is longer than 16 KiB")
+    return AccessToken(token, dpop)
+
+
+# --- callers ---------------------------------------------------------------------------------------------
 
 
 class Identities:
@@ -98,7 +140,7 @@ class Identities:
 
         Raises `IdentityUnavailable` when a needed key server is away and no kept key serves.
         """
-        presented = authorization_header.access_token(credentials) if credentials.authorization else None
+        presented = access_token(credentials) if credentials.authorization else None
         if isinstance(presented, CredentialFault):
             return challenge.refusal(presented, self._protection, credentials.url)
         now = self._clock()

@@ -1,4 +1,4 @@
-"""Login of people at an OpenID provider: the code flow (`gateway.wire.code_flow`), and an ID token (OpenID Connect Core 1.0).
+"""Login of people at an OpenID provider: the code flow (`gateway.wire.oauth_flow`), and an ID token (OpenID Connect Core 1.0).
 
 The ID token is verified as all tokens here, with the issuer's published keys. A login on its way is sealed in a cookie of its browser.
 So no visitor fills the gateway's memory, and the provider's answer is bound to this browser.
@@ -17,14 +17,13 @@ from cryptography.fernet import Fernet, InvalidToken
 from msgspec import Struct
 
 from gateway.identity import jose
-from gateway.identity.fetching import DEADLINE, MAX_BYTES, MAX_REDIRECTS, DiscoverySource
 from gateway.identity.id_token import ExpectedLogin, LoginFault, VerifiedLogin, read_login
-from gateway.identity.keys import IssuerKeys
+from gateway.identity.keys import DEADLINE, MAX_BYTES, MAX_REDIRECTS, DiscoverySource, IssuerKeys
 from gateway.identity.outcomes import CredentialFault
 from gateway.model.errors import IdentityUnavailable
-from gateway.wire.code_flow import CodeSecrets, build_redemption, build_request, is_same, read_answer
 from gateway.wire.https_client import HttpsAnswer, HttpsClient, NoAnswer, read_object
 from gateway.wire.oauth_client import ClientProof, OAuthClient, describe_error
+from gateway.wire.oauth_flow import CodeSecrets, build_redemption, build_request, is_same, read_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

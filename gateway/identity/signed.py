@@ -1,4 +1,4 @@
-"""The common parts of all signed tokens: header, signature, times, audience, binding, principal."""
+"""Authenticators of signed tokens: access tokens of an issuer, and JWT-SVIDs. All share the checks of header, signature, times, audience, binding and principal."""
 
 from __future__ import annotations
 
@@ -6,16 +6,23 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from gateway.identity import claims as read
-from gateway.identity import jose
-from gateway.identity.outcomes import CredentialFault, Verified
+from gateway.identity import claims, jose
+from gateway.identity.jose import text
+from gateway.identity.outcomes import NOT_MINE, CredentialFault, Verified
 from gateway.model import reasons
+from gateway.model.caller import AuthMethod
 
 if TYPE_CHECKING:
     import structlog
 
+    from gateway.config.identities import JwtIdentity, SpiffeIdentity
+    from gateway.identity.claims import Trust
     from gateway.identity.jose import Jws, VerificationKey
     from gateway.identity.keys import IssuerKeys
+    from gateway.identity.outcomes import NotMine, PresentedCredentials
+
+# --- all signed tokens -----------------------------------------------------------------------------------
+
 
 CACHED: Final = 60.0
 """Seconds that a verified credential is believed without verifying it again."""
@@ -35,7 +42,7 @@ class Demands:
     algorithms: frozenset[str]
     types: frozenset[str | None]
     audience: str
-    rules: read.Rules
+    rules: claims.Rules
     required_scopes: tuple[str, ...] = ()
     require_bound: bool = False
 
@@ -67,18 +74,18 @@ def verify_signed(
     jws: Jws, demands: Demands, *, now: float, generation: int | None, usable_until: float
 ) -> Verified | CredentialFault:
     """Return the content of a token with a verified signature. `usable_until`: the end of its keys' trusted age."""
-    expires = read.expiry(jws.claims, demands.rules, now)
+    expires = claims.expiry(jws.claims, demands.rules, now)
     if isinstance(expires, CredentialFault):
         return expires
-    named = read.audiences(jws.claims)
+    named = claims.audiences(jws.claims)
     if isinstance(named, CredentialFault):
         return named
-    confirmation = read.confirmation(jws.claims)
+    confirmation = claims.confirmation(jws.claims)
     if isinstance(confirmation, CredentialFault):
         return confirmation
     # Without the signature: whoever holds a token can write that of ECDSA in another way, and be counted anew.
     digest = hashlib.sha256(jws.signed).hexdigest()
-    principal = read.principal(jws.claims, demands.rules, digest=digest)
+    principal = claims.principal(jws.claims, demands.rules, digest=digest)
     if isinstance(principal, CredentialFault):
         return principal
     return Verified(
@@ -102,3 +109,112 @@ def _verify(jws: Jws, keys: tuple[VerificationKey, ...]) -> CredentialFault | No
     if not any(jose.signed_by(jws, key) for key in keys):
         return CredentialFault(reasons.IDENTITY_SIGNATURE, "the token's signature does not verify")
     return None
+
+
+# --- access tokens ---------------------------------------------------------------------------------------
+
+
+ACCESS_TOKEN_TYPES: Final = frozenset({"at+jwt", "jwt", None})
+"""RFC 9068 asks for `at+jwt`; many issuers send `JWT`, and Kubernetes none. What else is told by claims."""
+
+
+class JwtAuthenticator:
+    """An authenticator of tokens with the `iss` of a configured issuer."""
+
+    def __init__(self, identity: JwtIdentity, keys: IssuerKeys, trust: Trust, *, default_audience: str) -> None:
+        self.issuer = identity.issuer
+        self._keys = keys
+        self._groups_claim = identity.groups_claim
+        self._report = ClaimReport(identity.issuer)
+        self._demands = Demands(
+            algorithms=frozenset(identity.algorithms),
+            types=ACCESS_TOKEN_TYPES,
+            audience=identity.audience or default_audience,
+            rules=claims.Rules(
+                issuer=identity.issuer,
+                method=AuthMethod.JWT,
+                trust=trust,
+                groups_claim=identity.groups_claim,
+                leeway=identity.leeway.total_seconds(),
+            ),
+            required_scopes=identity.required_scopes,
+            require_bound=identity.require_bound,
+        )
+
+    @property
+    def generation(self) -> int | None:
+        return self._keys.generation
+
+    async def authenticate(self, presented: PresentedCredentials) -> Verified | NotMine | CredentialFault:
+        jws = presented.jws
+        if jws is None or jws.claims.get("iss") != self.issuer:
+            return NOT_MINE
+        fault = await signature(jws, self._demands, self._keys)
+        if fault is not None:
+            return fault
+        self._report.note(claims.find_unaccounted(jws.claims, self._groups_claim))
+        return verify_signed(
+            jws,
+            self._demands,
+            now=presented.now,
+            generation=self.generation,
+            usable_until=self._keys.usable_until(),
+        )
+
+
+# --- JWT-SVIDs -------------------------------------------------------------------------------------------
+
+
+SVID_ALGORITHMS: Final = frozenset(
+    {"RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512"},
+)
+"""Section 2.1: no others."""
+SVID_TYPES: Final = frozenset({"jwt", "jose", None})
+"""Section 2.3."""
+
+
+class SpiffeAuthenticator:
+    """The JWT-SVIDs of one trust domain. `iss` and `iat` are optional (section 3)."""
+
+    def __init__(self, identity: SpiffeIdentity, keys: IssuerKeys, trust: Trust, *, default_audience: str) -> None:
+        self.issuer = f"{claims.SCHEME}{identity.trust_domain}"
+        self._foreign = trust.issuers
+        self._keys = keys
+        self._report = ClaimReport(self.issuer)
+        self._demands = Demands(
+            algorithms=SVID_ALGORITHMS,
+            types=SVID_TYPES,
+            audience=identity.audience or default_audience,
+            rules=claims.Rules(issuer=self.issuer, method=AuthMethod.SPIFFE_JWT, trust=trust, issued_at=False),
+        )
+
+    @property
+    def generation(self) -> int | None:
+        return self._keys.generation
+
+    async def authenticate(self, presented: PresentedCredentials) -> Verified | NotMine | CredentialFault:
+        jws = presented.jws
+        if jws is None or not self._is_mine(text(jws.claims.get("sub")), text(jws.claims.get("iss"))):
+            return NOT_MINE
+        fault = await signature(jws, self._demands, self._keys)
+        if fault is not None:
+            return fault
+        if not jws.claims.keys().isdisjoint({"act", "may_act", "client_id", "azp"}):
+            return CredentialFault(
+                reasons.IDENTITY_DELEGATION, "a JWT-SVID speaks for its workload only; it cannot delegate"
+            )
+        self._report.note(claims.find_unaccounted(jws.claims, "groups"))
+        return verify_signed(
+            jws,
+            self._demands,
+            now=presented.now,
+            generation=self.generation,
+            usable_until=self._keys.usable_until(),
+        )
+
+    def _is_mine(self, subject: str | None, issuer: str | None) -> bool:
+        """Return whether the token is for this issuer. A token of another configured issuer is not, with any
+        subject."""
+        if subject is None or (issuer != self.issuer and issuer in self._foreign):
+            return False
+        return subject == self.issuer or subject.startswith(f"{self.issuer}/")

@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from gateway.identity import spiffeid
+from gateway.identity import claims
 from gateway.identity.dpop import thumbprint
 from gateway.identity.outcomes import NOT_MINE, CredentialFault, Verified
 from gateway.identity.signed import CACHED
@@ -33,7 +33,7 @@ class X509Authenticator:
     """The client certificates of one trust domain."""
 
     def __init__(self, identity: SpiffeIdentity, keys: IssuerKeys) -> None:
-        self.issuer = f"{spiffeid.SCHEME}{identity.trust_domain}"
+        self.issuer = f"{claims.SCHEME}{identity.trust_domain}"
         self._domain = identity.trust_domain
         self._keys = keys
 
@@ -53,7 +53,7 @@ class X509Authenticator:
             return _fault("the client certificate is malformed")
         if name is None:
             return _fault("the client certificate has not exactly one URI name, or that is no SPIFFE ID")
-        if spiffeid.trust_domain(name) != self._domain:
+        if claims.trust_domain(name) != self._domain:
             return NOT_MINE
         now = datetime.fromtimestamp(presented.now, UTC)
         authorities = (await self._keys.authorities()).authorities
@@ -84,7 +84,7 @@ def spiffe_name(leaf: x509.Certificate) -> str | None:
     except x509.ExtensionNotFound:
         return None
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-    return uris[0] if len(uris) == 1 and spiffeid.workload(uris[0]) is not None else None
+    return uris[0] if len(uris) == 1 and claims.workload(uris[0]) is not None else None
 
 
 def check_leaf(leaf: x509.Certificate, now: datetime) -> CredentialFault | None:

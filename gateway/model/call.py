@@ -1,17 +1,55 @@
-"""A call, and the circumstances of a call."""
+"""A call, and the circumstances of a call: signals about its caller, and leases of its task."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 from msgspec import Struct
 
-from gateway.model.lease import OpenLeases
-from gateway.model.signal import SignalFact
-from gateway.model.target import Sensitivity, Target
+from gateway.model.target import CredentialKind, Sensitivity, Target
 from gateway.model.task import Task
 from gateway.model.wire import JsonObject
+
+SignalType: TypeAlias = Literal[
+    "session-revoked",
+    "credential-change",
+    "token-claims-change",
+    "device-compliance-change",
+    "assurance-level-change",
+    "risk-level-change",
+]
+SIGNAL_TYPES: Final[tuple[SignalType, ...]] = get_args(SignalType)
+
+
+class SignalFact(Struct, frozen=True):
+    """An open fact about the user, the session or the agent of a call. `at` is the time of the event in seconds since the epoch.
+
+    `level` is the present level of risk or assurance, the status of the device, or the change of the credential, in lower case.
+    """
+
+    type: SignalType
+    at: float
+    level: str | None = None
+
+
+class OpenLeases(Struct, frozen=True):
+    """The numbers of a task's leases: `open` until their end is proven, and of these `stuck`."""
+
+    open: int
+    stuck: int
+
+
+class HeldLease(Struct, frozen=True):
+    """A lent credential, without its value. `target` is the target of its first call. `expires` is in seconds since the epoch."""
+
+    id: str
+    target: Target
+    audience: str
+    scope: tuple[str, ...]
+    kind: CredentialKind
+    expires: float
+
 
 ActionName: TypeAlias = Literal["tools/call", "resources/read", "prompts/get", "completion/complete"]
 """What is decided, by the method that asks for it."""

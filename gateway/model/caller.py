@@ -1,12 +1,29 @@
-"""Callers and their credentials."""
+"""Callers, their credentials, and the forms in which names of people and groups compare."""
 
 from __future__ import annotations
 
 import hashlib
+import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from msgspec import Struct
+
+
+def canonical_group(name: str) -> str:
+    """Return the name of a group in the form for comparisons: NFKC, without spaces around it."""
+    return unicodedata.normalize("NFKC", name).strip()
+
+
+def canonical_groups(names: Iterable[str]) -> frozenset[str]:
+    """Return names of groups in the form for comparisons, without empty ones."""
+    return frozenset(filter(None, map(canonical_group, names)))
+
+
+def canonical_person(name: str) -> str:
+    """Return the name of a person in the form for comparisons: NFKC, without case and spaces around it."""
+    return unicodedata.normalize("NFKC", canonical_group(name).casefold())
 
 
 class Credentials(Struct, frozen=True):

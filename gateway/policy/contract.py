@@ -10,10 +10,9 @@ from typing import Annotated, Any, Final, Literal, cast
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from gateway.model.call import ActionName
+from gateway.model.call import ActionName, SignalType
 from gateway.model.caller import AuthMethod
 from gateway.model.facts import Count, Positive, SessionFacts
-from gateway.model.signal import SignalType
 from gateway.model.target import Assumable, CredentialKind, Effect, Pin, Revocable, Role, Sensitivity
 
 Text = Annotated[str, Meta(min_length=1)]

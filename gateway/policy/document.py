@@ -16,12 +16,10 @@ from typing import Any, Final, Generic, TypeVar, cast
 import msgspec
 from msgspec import UNSET, UnsetType, to_builtins
 
-from gateway.model.call import Call, Context
+from gateway.model.call import Call, Context, HeldLease, SignalFact
 from gateway.model.caller import Principal
 from gateway.model.errors import PolicyInput
 from gateway.model.facts import SessionFacts
-from gateway.model.lease import HeldLease
-from gateway.model.signal import SignalFact
 from gateway.model.target import ASSUMABLE, Target, TargetCredential
 from gateway.model.task import Contract, Task, TaskApprover
 from gateway.model.wire import Json, JsonObject

@@ -13,7 +13,7 @@ from typing import Final
 from gateway.config import HeaderCredential, Limits, Upstream
 from gateway.model.errors import ConfigurationError, UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from gateway.model.wire import UpstreamReply, UpstreamRequest
-from gateway.wire.http import address
+from gateway.wire.http import dial
 from gateway.wire.http.client import Client
 from gateway.wire.http.dial import AnswerTimeout, ExchangeError, Unconnected
 
@@ -99,9 +99,9 @@ def _read_as(name: bytes) -> bytes:
     return name.lower().replace(b"_", b"-")
 
 
-def _address(name: str, settings: Upstream) -> address.Address:
+def _address(name: str, settings: Upstream) -> dial.Address:
     try:
-        return address.of_url(settings.url or "")
+        return dial.address_of_url(settings.url or "")
     except ValueError as error:
         raise ConfigurationError(
             f"upstreams.{name}.url cannot be used: {error}",

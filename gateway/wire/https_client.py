@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from gateway.base.json import strict
 from gateway.model.errors import ConfigurationError
-from gateway.wire.protocol.issuers import is_acceptable_url
+from gateway.wire.oauth_flow import is_acceptable_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

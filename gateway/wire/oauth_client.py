@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from gateway.model.errors import ConfigurationError
 from gateway.wire.https_client import HttpsAnswer, HttpsClient, NoAnswer, read_metadata, read_object
-from gateway.wire.protocol.issuers import is_acceptable_url, is_downgrade, metadata_urls
+from gateway.wire.oauth_flow import is_acceptable_url, is_downgrade, metadata_urls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gateway.authority.approvals.model import Person
 from gateway.base.control.operators import OperatorAccounts
 from gateway.model import reasons
+from gateway.model.caller import canonical_groups
 from gateway.model.decision import Reason
-from gateway.model.names import canonical_groups
 
 if TYPE_CHECKING:
     from gateway.base.control.line_socket import Account

@@ -18,8 +18,8 @@ from gateway.authority.approvals.model import (
     Vote,
 )
 from gateway.model import reasons
+from gateway.model.caller import canonical_group, canonical_groups, canonical_person
 from gateway.model.decision import Reason
-from gateway.model.names import canonical_group, canonical_groups, canonical_person
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

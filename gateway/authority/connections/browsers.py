@@ -9,7 +9,7 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from gateway.wire.code_flow import CodeSecrets, is_same
+from gateway.wire.oauth_flow import CodeSecrets, is_same
 
 LIFE: Final = 900.0
 """Seconds of a session, from its beginning."""

@@ -31,8 +31,8 @@ from gateway.base.concurrency.background import to_the_end
 from gateway.model import reasons
 from gateway.model.decision import Reason
 from gateway.model.errors import GatewayError
-from gateway.wire.code_flow import CallbackAnswer, CodeSecrets, is_same, read_answer
 from gateway.wire.https_client import NoAnswer
+from gateway.wire.oauth_flow import CallbackAnswer, CodeSecrets, is_same, read_answer
 
 if TYPE_CHECKING:
     from gateway.authority.connections.connections import Connections

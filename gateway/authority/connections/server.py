@@ -15,9 +15,9 @@ from gateway.authority.connections.model import RegisteredClient
 from gateway.inspection.credentials.caller_tokens import OF_THE_GATEWAY
 from gateway.model import reasons
 from gateway.model.decision import Reason
-from gateway.wire.code_flow import build_redemption, build_request
 from gateway.wire.https_client import HttpsAnswer, NoAnswer, read_object
 from gateway.wire.oauth_client import ClientProof, describe_error, has_error
+from gateway.wire.oauth_flow import build_redemption, build_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

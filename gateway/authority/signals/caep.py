@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from msgspec import Struct
 
-from gateway.model.signal import SIGNAL_TYPES, SignalType
+from gateway.model.call import SIGNAL_TYPES, SignalType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from gateway.authority.signals.set import SecurityEvent
     from gateway.authority.signals.store import SignalStore
     from gateway.authority.signals.watch import StreamWatch
-    from gateway.model.signal import SignalType
+    from gateway.model.call import SignalType
     from gateway.model.wire import JsonObject
 
 log = structlog.get_logger("gateway.signals")

@@ -21,7 +21,7 @@ from gateway.authority.signals.subjects import (
     names,
     names_session_only,
 )
-from gateway.model.signal import SignalFact, SignalType
+from gateway.model.call import SignalFact, SignalType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

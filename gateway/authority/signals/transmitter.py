@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from gateway.wire.https_client import HttpsAnswer, HttpsClient, NoAnswer, read_metadata, read_object
 from gateway.wire.oauth_client import ClientProof, OAuthClient, describe_error
-from gateway.wire.protocol.issuers import is_acceptable_url, is_downgrade, ssf_metadata_urls
+from gateway.wire.oauth_flow import is_acceptable_url, is_downgrade, ssf_metadata_urls
 
 if TYPE_CHECKING:
     from gateway.authority.signals.set import SetFault

@@ -28,7 +28,7 @@ from gateway.model.error_codes import REFUSED
 from gateway.model.task import TaskApprover
 from gateway.record.journal.redaction import Spots, concealed_with, redact_value, together
 from gateway.record.journal.writer import Journal
-from gateway.wire.protocol.parameters import meta_of_client
+from gateway.wire.protocol.classify import meta_of_client
 from gateway.wire.protocol.replies import Reply
 
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from gateway.model.call import Context
-from gateway.model.signal import SignalFact
+from gateway.model.call import Context, SignalFact
 from gateway.model.task import Task
 from gateway.model.wire import Message
 from gateway.record.telemetry.tracing import TraceContext

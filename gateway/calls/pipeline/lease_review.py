@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Final, TypeVar, cast
 import structlog
 
 from gateway.base.concurrency.background import Job
-from gateway.model.call import Context
+from gateway.model.call import Context, HeldLease
 from gateway.model.errors import HistoryError
-from gateway.model.lease import HeldLease
 from gateway.policy import document
 
 if TYPE_CHECKING:
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
     from gateway.authority.leases import Leases
     from gateway.authority.model import Cause, Lease, LeaseGrounds
     from gateway.history import TaskLedger, TaskRegistry
+    from gateway.model.call import SignalFact
     from gateway.model.caller import Principal
-    from gateway.model.signal import SignalFact
     from gateway.model.target import CredentialKind, Target
     from gateway.model.wire import JsonObject
     from gateway.policy.policy import Policy

@@ -28,10 +28,10 @@ from gateway.model.error_codes import REFUSED
 from gateway.model.task import Task
 from gateway.model.wire import Headers, Json, JsonObject, Message, UpstreamRequest
 from gateway.upstreams.catalogue.catalogue import Catalogue
-from gateway.wire.protocol import completions
+from gateway.wire.protocol import methods
+from gateway.wire.protocol.classify import find_repeated_arguments, is_ambiguous, parts_beside
 from gateway.wire.protocol.headers import PARAM_PREFIX
 from gateway.wire.protocol.methods import TABLE
-from gateway.wire.protocol.parameters import find_repeated_arguments, is_ambiguous, parts_beside
 
 # --- handles of concealed credentials --------------------------------------------------------------------
 
@@ -215,7 +215,7 @@ class Preparation(Struct, frozen=True):
         completion stand under their own names."""
         action, row, name = cast("ActionName", message.method), TABLE[message.method or ""], message.name or ""
         if row.target is None:
-            asked, beside = completions.read_completion(message.params), completions.find_unknown(message.params)
+            asked, beside = methods.read_completion(message.params), methods.find_unknown_of_completion(message.params)
             target = self.catalogue.target(upstream, asked.type, asked.name)
             return Call(action, target, asked.arguments, parts_beside(beside, added))
         beside = (

@@ -31,7 +31,7 @@ from gateway.calls.response.frames import (
 from gateway.inspection.credentials.ruleset import compiled
 from gateway.model.errors import UpstreamBroken
 from gateway.model.wire import Disposition, Kind, Message, RequestId
-from gateway.wire.protocol import instructions, listing, sse
+from gateway.wire.protocol import listing, sse
 from gateway.wire.protocol.listing import Listing
 from gateway.wire.protocol.methods import TABLE, names_where
 from gateway.wire.protocol.reserved import PREFIX, ReservedNameCheck, without_reserved
@@ -40,7 +40,7 @@ log = structlog.get_logger("gateway.inspection")
 
 _LIST_METHODS: Final = {strict.fold(row.items.field): row.name for row in TABLE.values() if row.items is not None}
 """The member that holds a list, as the most tolerant reader finds it → what lists it."""
-_INSTRUCTIONS: Final = strict.fold(instructions.FIELD)
+_INSTRUCTIONS: Final = strict.fold(listing.INSTRUCTIONS)
 _GREETING: Final = "initialize"
 _WATCHED: Final = frozenset({*_LIST_METHODS.values(), _GREETING})
 _NONE: Final[frozenset[str]] = frozenset()
@@ -74,7 +74,7 @@ class ListFilter(Struct, frozen=True):
         method, *others = sorted(watched)
         seen = None
         if identifier is not None and not others:
-            if method in instructions.METHODS:
+            if method in listing.GREETINGS:
                 seen = await self._filter_instructions(data, identifier)
             else:
                 seen = await self._filter_list(method, data, identifier)
@@ -91,7 +91,7 @@ class ListFilter(Struct, frozen=True):
         return await self.worker.run(size, partial(page.only, await self.viewer.visible_names(method, page)))
 
     async def _filter_instructions(self, data: bytes, identifier: RequestId) -> bytes | None:
-        greeting = await self.worker.run(len(data), partial(instructions.read_greeting, data, identifier))
+        greeting = await self.worker.run(len(data), partial(listing.read_greeting, data, identifier))
         if greeting is None:
             return None
         if greeting.welcomes and (notice := await self.viewer.notice()) is not None:
@@ -107,7 +107,7 @@ def watched_kinds(message: Message | None, result: msgspec.Raw | None) -> frozen
     if message is None:
         return _NONE if result is None else _kinds_by_shape(result)
     method = message.method
-    watched = message.disposition is Disposition.FILTER or method in instructions.METHODS
+    watched = message.disposition is Disposition.FILTER or method in listing.GREETINGS
     return frozenset({method}) if watched and method is not None else _NONE
 
 
@@ -248,7 +248,7 @@ class MessageFilter:
         self.may_pass_unseen: bool = (
             message is not None
             and message.disposition is not Disposition.FILTER
-            and message.method not in instructions.METHODS
+            and message.method not in listing.GREETINGS
         )
         """Whether a message too large for inspection may go on."""
         self.expected: RequestId | None = message.id if message is not None and message.kind is Kind.REQUEST else None

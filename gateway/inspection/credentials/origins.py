@@ -24,10 +24,9 @@ from gateway.model.call import Call
 from gateway.model.content import CallContent, CredentialPiece, Sighting
 from gateway.model.shingles import grams_of, mark_named, mark_of, name_of
 from gateway.model.wire import Headers, Json, JsonObject, Kind, Message
-from gateway.wire.protocol import completions
-from gateway.wire.protocol.headers import NAME, PARAM_PREFIX, decode
+from gateway.wire.protocol import methods
+from gateway.wire.protocol.headers import NAME, PARAM_PREFIX, decode, read_parent
 from gateway.wire.protocol.methods import TABLE
-from gateway.wire.protocol.trace_context import read_parent
 
 MAX_OF_CALLER: Final = 4_096
 MAX_OF_ALL: Final = 32_768
@@ -301,8 +300,8 @@ def _shown_to_nobody(message: Message) -> JsonObject:
     """Return the parts of a message that no policy sees and no table knows."""
     if message.kind is Kind.RESPONSE:
         return cast("JsonObject", msgspec.json.decode(message.body))
-    if message.method == completions.METHOD:
-        return {"id": message.id, "params": completions.beside(message.params)}
+    if message.method == methods.COMPLETION:
+        return {"id": message.id, "params": methods.parts_of_completion_beside(message.params)}
     decided = _find_decided(message)
     params = {name: value for name, value in message.params.items() if name != decided}
     return {"id": message.id, "params": params}

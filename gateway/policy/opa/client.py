@@ -27,7 +27,7 @@ from gateway.policy.opa import bundle_age
 from gateway.policy.opa import contents as opa_contents
 from gateway.policy.opa.bundle_age import Report
 from gateway.policy.opa.contents import PUSHED, HeldModule, Path, Pushed
-from gateway.wire.http import address
+from gateway.wire.http import dial
 from gateway.wire.http.client import Client, Response
 from gateway.wire.http.dial import AnswerTimeout, ConnectTimeout, ExchangeError, Malformed
 
@@ -53,7 +53,7 @@ class OpaClient:
         """Raises `PolicyBroken` if the certificate authorities or the address cannot be used."""
         self._deadline = settings.deadline.total_seconds()
         parts = urlsplit(settings.url)
-        self._address = address.of_socket(parts.path, "opa") if parts.scheme == "unix" else _address(settings)
+        self._address = dial.address_of_socket(parts.path, "opa") if parts.scheme == "unix" else _address(settings)
         self._base = b"" if parts.scheme == "unix" else self._address.target.rstrip(b"/")
         self._tls = _tls(settings) if self._address.tls else None
         self._headers = [(b"content-type", b"application/json"), (b"accept-encoding", b"identity")]
@@ -258,9 +258,9 @@ class _OpaProvenance(msgspec.Struct):
     revision: str = ""
 
 
-def _address(settings: OpaEngine) -> address.Address:
+def _address(settings: OpaEngine) -> dial.Address:
     try:
-        return address.of_url(settings.url)
+        return dial.address_of_url(settings.url)
     except ValueError as error:
         raise PolicyBroken(
             f"policy.engine.url cannot be used: {error}", "write unix:///path, https://host, or http:// on loopback"

@@ -8,11 +8,10 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
 from gateway.model import reasons
-from gateway.model.call import Call, Context
+from gateway.model.call import Call, Context, HeldLease
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.model.errors import PolicyBroken, PolicyError
 from gateway.model.facts import SessionFacts
-from gateway.model.lease import HeldLease
 from gateway.model.target import Effect, Labels, Pin, Role, Target
 from gateway.model.task import Task
 from gateway.model.wire import JsonObject

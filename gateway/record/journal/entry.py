@@ -40,11 +40,10 @@ from gateway.record.journal.redaction import Conceal, conceal_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.model.call import Call, Context
+    from gateway.model.call import Call, Context, SignalFact
     from gateway.model.caller import Principal
     from gateway.model.decision import Decision, PolicyRevision, Reason, Refusal
     from gateway.model.facts import CredentialFact, SessionFacts
-    from gateway.model.signal import SignalFact
     from gateway.model.target import Target
     from gateway.model.task import Task
     from gateway.model.wire import Json, JsonObject, Message

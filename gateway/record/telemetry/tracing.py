@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gateway.model.wire import Headers
-from gateway.wire.protocol.headers import HeaderFields
-from gateway.wire.protocol.trace_context import read_parent, read_state
+from gateway.wire.protocol.headers import HeaderFields, read_parent, read_state
 
 if TYPE_CHECKING:
     from gateway.record.telemetry.spans import OpenSpan, Spans

@@ -23,8 +23,8 @@ from gateway.config.approvals import ApproverIdentity
 from gateway.config.operators import OperatorIdentity
 from gateway.identity.identities import Identities
 from gateway.model import reasons
+from gateway.model.caller import canonical_groups
 from gateway.model.errors import ConfigurationError
-from gateway.model.names import canonical_groups
 from gateway.surfaces.console import links
 
 if TYPE_CHECKING:

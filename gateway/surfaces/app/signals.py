@@ -24,8 +24,8 @@ from gateway.base.concurrency.background import Job
 from gateway.calls.pipeline.revocation import EndedLogins, SeenCallers, Signals, VerifiedStream, take_token
 from gateway.calls.response.open_answers import OpenAnswers
 from gateway.identity.assembly import transmitter_keys
+from gateway.model.call import SIGNAL_TYPES
 from gateway.model.errors import GatewayError
-from gateway.model.signal import SIGNAL_TYPES
 from gateway.record.telemetry.metrics import SignalCounts
 
 if TYPE_CHECKING:

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from gateway.identity import anonymous, claims, delegation, development, spiffeid
-from gateway.identity.claims import Rules
-from gateway.identity.delegation import Trust
+from gateway.identity import anonymous, claims, development
+from gateway.identity.claims import Rules, Trust
 from gateway.identity.outcomes import CredentialFault
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.errors import ConfigurationError
@@ -59,7 +58,7 @@ def _issuer(identity: Identity) -> str:
         case "jwt":
             return identity.issuer
         case "spiffe":
-            return f"{spiffeid.SCHEME}{identity.trust_domain}"
+            return f"{claims.SCHEME}{identity.trust_domain}"
         case "development":
             return development.ISSUER
         case "anonymous":
@@ -74,7 +73,7 @@ def _principal(identity: Identity, named: CallerNames) -> Principal | None:
             fits = plain and named.agent == identity.id
             return Principal(named.agent, issuer, AuthMethod.ANONYMOUS) if fits else None
         case "spiffe":
-            if spiffeid.trust_domain(named.agent) != identity.trust_domain or named.user or named.scopes:
+            if claims.trust_domain(named.agent) != identity.trust_domain or named.user or named.scopes:
                 return None
             method = AuthMethod.SPIFFE_X509 if identity.x509 else AuthMethod.SPIFFE_JWT
             return Principal(named.agent, issuer, method, bound=identity.x509 or named.bound)
@@ -93,7 +92,7 @@ def _trust(issuer: str) -> Trust:
 
 def _of_token(named: CallerNames, rules: Rules, *, acts: bool) -> Principal | None:
     """Return the caller of a token with these names. `acts`: the agent is an actor (RFC 8693), as in `opagate token`."""
-    if delegation.identifier(named.agent) is None:
+    if claims.identifier(named.agent) is None:
         return None
     members: dict[str, Json] = {"sub": named.user or named.agent, "scope": " ".join(named.scopes)}
     if named.user:

@@ -185,7 +185,7 @@ def open_control(
 
 def _open_api(url: str) -> ApiClient:
     """Return the client for a URL. Raises `ConfigurationError` without a token, and for a URL that would show the token to others."""
-    from gateway.wire.protocol.issuers import is_acceptable_url
+    from gateway.wire.oauth_flow import is_acceptable_url
 
     if not is_acceptable_url(url):
         raise ConfigurationError(f"a token would cross an open network to {url}", "give an https URL")

@@ -20,12 +20,12 @@ def token(
     config: ConfigOption = None,
 ) -> None:
     """Print a development token, and nothing else, on standard output."""
-    from gateway.identity import delegation, development
+    from gateway.identity import claims, development
     from gateway.model.errors import ConfigurationError
 
     lifetime = seconds(ttl)
     for option, name in (("agent", agent), ("user", user)):
-        if name is not None and delegation.identifier(name) is None:
+        if name is not None and claims.identifier(name) is None:
             raise typer.BadParameter(
                 f"--{option} is empty, too long, no SPIFFE ID or not printable, so no gateway takes it"
             )

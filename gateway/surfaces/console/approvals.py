@@ -16,8 +16,8 @@ from gateway.authority.approvals.lines import build_blocks
 from gateway.authority.approvals.office import SubmittedAnswer
 from gateway.authority.approvals.rendering import summarize
 from gateway.model import reasons
+from gateway.model.caller import canonical_person
 from gateway.model.decision import Reason
-from gateway.model.names import canonical_person
 from gateway.surfaces.console.responses import see_other
 from gateway.surfaces.console.visits import ConsoleVisit, Handler, action_route, page_route
 

@@ -25,10 +25,10 @@ from gateway.authority.approvals.model import Person
 from gateway.identity.id_token import LoginFault
 from gateway.identity.login import SECONDS
 from gateway.model import reasons
+from gateway.model.caller import canonical_groups
 from gateway.model.decision import Reason, Refusal
 from gateway.model.error_codes import UNAUTHENTICATED
 from gateway.model.errors import GatewayError
-from gateway.model.names import canonical_groups
 from gateway.surfaces.console.responses import html, leave_for, own_path, see_other
 from gateway.surfaces.console.sessions import Role, Visitor
 from gateway.surfaces.console.visits import ConsoleVisit, action_route, find_session, read_form, record

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.identity import metadata
+from gateway.identity import challenge
 from gateway.surfaces.pages.responses import json_response
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def document_routes(configuration: Configuration) -> list[Route]:
     """Return the routes of the documents."""
 
     async def show_metadata(upstream: str | None, _request: Request) -> Response:
-        return json_response(metadata.document(configuration, upstream) or {}, *_HEADERS)
+        return json_response(challenge.document(configuration, upstream) or {}, *_HEADERS)
 
     # A route for each upstream: whichever the method, there is no page for any other name.
     resources = {_METADATA: None, f"{_METADATA}/mcp": None}

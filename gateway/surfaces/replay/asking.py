@@ -18,10 +18,9 @@ from gateway.inspection.credentials.finding import Suppression, Suppressions
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.destinations.directory import load_directory
 from gateway.inspection.inspector import Inspector
-from gateway.model.call import Call, Context
+from gateway.model.call import Call, Context, SignalFact
 from gateway.model.caller import Principal
 from gateway.model.content import CallContent
-from gateway.model.signal import SignalFact
 from gateway.model.task import Task
 from gateway.model.wire import JsonObject
 from gateway.policy import document

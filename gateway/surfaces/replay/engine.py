@@ -25,11 +25,10 @@ from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.credentials.origins import KnownOrigins
 from gateway.inspection.inspector import Inspector
-from gateway.model.call import Call
+from gateway.model.call import Call, SignalFact
 from gateway.model.caller import Principal
 from gateway.model.content import CallContent, ResultContent
 from gateway.model.decision import Decision
-from gateway.model.signal import SignalFact
 from gateway.model.target import Sensitivity
 from gateway.model.wire import Json, JsonObject
 from gateway.surfaces.replay.asking import KEY, ask

@@ -13,11 +13,9 @@ from msgspec import structs
 
 from gateway.calls.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.history.codec import read_task
-from gateway.model.call import ActionName, Call, Context
+from gateway.model.call import ActionName, Call, Context, OpenLeases, SignalFact
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.model.errors import JournalError
-from gateway.model.lease import OpenLeases
-from gateway.model.signal import SignalFact
 from gateway.model.target import Effect, Labels, Pin, Role, Sensitivity, Target, TargetCredential
 from gateway.model.task import Task
 from gateway.policy import document

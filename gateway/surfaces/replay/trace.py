@@ -15,9 +15,9 @@ from gateway.inspection.destinations.directory import EMPTY, Directory, Director
 from gateway.inspection.inspector import Inspector
 from gateway.inspection.label_cases import labelled_for_call
 from gateway.model import reasons
+from gateway.model.call import SignalType
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.model.errors import GatewayError
-from gateway.model.signal import SignalType
 from gateway.model.target import SHORTEST_LIFE, CredentialKind, Pin, Target, TargetCredential
 from gateway.model.task import Contract, Task, TaskApprover
 from gateway.model.wire import Json, JsonObject

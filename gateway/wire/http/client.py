@@ -16,9 +16,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final, Protocol, cast
 
 from gateway.model.wire import Headers
-from gateway.wire.http.address import Address
-from gateway.wire.http.dial import AnswerTimeout, ExchangeError, Lost, Malformed, Unsendable, connect
-from gateway.wire.http.response_parser import ResponseParser
+from gateway.wire.http.dial import Address, AnswerTimeout, ExchangeError, Lost, Malformed, Unsendable, connect
+from gateway.wire.http.parsers import ResponseParser
 
 IDLE_SECONDS: Final = 4.0
 """How long an unused connection is kept: common servers close theirs after 5 s, and a request that is sent into a

@@ -17,11 +17,10 @@ import structlog
 
 from gateway.config import Limits
 from gateway.model.errors import UpstreamError
-from gateway.wire.http.exchange import Answer, Exchange, Stream
-from gateway.wire.http.keepalive import KeepAlive, Listeners
+from gateway.wire.http.exchange import Answer, Exchange, KeepAlive, Listeners, Stream
 
 if TYPE_CHECKING:
-    from gateway.wire.http.request_parser import Request
+    from gateway.wire.http.parsers import Request
     from gateway.wire.http.server_connection import Connection
 
 log = structlog.get_logger("gateway.transport")

@@ -19,9 +19,8 @@ from typing import Any, Final
 from gateway.config import Configuration, TlsSettings
 from gateway.model.errors import ConfigurationError
 from gateway.wire.http.delivery import Channel
-from gateway.wire.http.draining import BACKLOG, QUIET, accept_waiting
 from gateway.wire.http.limits import ConcurrencyLimit
-from gateway.wire.http.server_connection import Connection, Serving
+from gateway.wire.http.server_connection import BACKLOG, QUIET, Connection, Serving, accept_waiting
 
 ACCEPTED: Final = 16
 """Connections that are accepted in a turn of the event loop."""

@@ -1,6 +1,6 @@
-"""List results of an upstream, with items taken out and every other value as it was.
+"""List results and instructions of an upstream: items or instructions are taken out, and every other value stays as it was.
 
-Read strictly: an ambiguous result is not filtered but hidden.
+Reading is strict: an ambiguous result is not filtered but hidden.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ import msgspec
 
 from gateway.base.json import strict
 from gateway.model.wire import JsonObject, RequestId
-from gateway.wire.protocol.methods import TABLE
+from gateway.wire.protocol.methods import TABLE, names_where
+
+# --- lists -----------------------------------------------------------------------------------------------
+
 
 _object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _array: Final = msgspec.json.Decoder(list[msgspec.Raw])
@@ -116,3 +119,56 @@ def _item(entry: object, raw: bytes, field: str) -> Item | None:
     if strict.look_alike(value, frozenset({field})):
         return None
     return Item(name, raw) if isinstance(name, str) else None
+
+
+# --- instructions ----------------------------------------------------------------------------------------
+
+
+GREETINGS: Final = names_where(lambda row: row.gives_instructions)
+"""The methods whose answers carry instructions."""
+INSTRUCTIONS: Final = "instructions"
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """An answer to a greeting. `said` is the JSON value of its instructions; `None` without any, or for `null`."""
+
+    body: bytes
+    said: bytes | None = None
+
+    @property
+    def welcomes(self) -> bool:
+        """Return whether the answer is a result, with possible instructions, and no error."""
+        return "result" in _object.decode(self.body)
+
+    def without(self) -> bytes:
+        """Return the answer without its instructions."""
+        return self._change(None)
+
+    def replaced(self, text: str) -> bytes:
+        """Return the answer with `text` as its instructions."""
+        return self._change(text)
+
+    def _change(self, text: str | None) -> bytes:
+        envelope = _object.decode(self.body)
+        result = _object.decode(envelope["result"])
+        result.pop(INSTRUCTIONS, None)
+        if text is not None:
+            result[INSTRUCTIONS] = msgspec.Raw(_encode(text))
+        envelope["result"] = msgspec.Raw(_encode(result))
+        return _encode(envelope)
+
+
+def read_greeting(body: bytes, id: RequestId) -> Greeting | None:  # noqa: A002 - the field's own name
+    """Read the answer to a request sent with `id`. `None` for any other answer."""
+    document = strict.read_reply(body)
+    if isinstance(document, strict.UnreadableJson) or not answers(document, id):
+        return None
+    if "error" in document:
+        return Greeting(body) if isinstance(document["error"], dict) else None
+    result = document["result"]
+    if not isinstance(result, dict) or strict.look_alike(result, frozenset({INSTRUCTIONS})):
+        return None
+    if result.get(INSTRUCTIONS) is None:
+        return Greeting(body)
+    return Greeting(body, bytes(_object.decode(_object.decode(body)["result"])[INSTRUCTIONS]))

@@ -1,19 +1,19 @@
 import pytest
 
-from gateway.identity import authorization_header
+from gateway.identity import identities
 from gateway.identity.outcomes import CredentialFault
 from gateway.model.caller import Credentials
 
 
-def present(*authorization: str) -> authorization_header.AccessToken | CredentialFault | None:
-    return authorization_header.access_token(Credentials("POST", "https://gateway.example/mcp", authorization))
+def present(*authorization: str) -> identities.AccessToken | CredentialFault | None:
+    return identities.access_token(Credentials("POST", "https://gateway.example/mcp", authorization))
 
 
 def test_the_scheme_and_the_token_are_read():
-    assert present("Bearer a.b.c") == authorization_header.AccessToken("a.b.c", dpop=False)
-    assert present("bearer  a.b.c") == authorization_header.AccessToken("a.b.c", dpop=False)
-    assert present("DPoP a.b.c") == authorization_header.AccessToken("a.b.c", dpop=True)
-    assert present("dpop a.b.c") == authorization_header.AccessToken("a.b.c", dpop=True)
+    assert present("Bearer a.b.c") == identities.AccessToken("a.b.c", dpop=False)
+    assert present("bearer  a.b.c") == identities.AccessToken("a.b.c", dpop=False)
+    assert present("DPoP a.b.c") == identities.AccessToken("a.b.c", dpop=True)
+    assert present("dpop a.b.c") == identities.AccessToken("a.b.c", dpop=True)
 
 
 def test_no_header_is_no_token():

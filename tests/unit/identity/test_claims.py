@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.identity import claims, delegation
+from gateway.identity import claims
 from gateway.identity.outcomes import Confirmation, CredentialFault
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 NOW = 1_800_000_000.0
 ISSUER = "https://idp.example"
-TRUST = delegation.Trust(frozenset({ISSUER, "https://sts.example"}), frozenset({"https://gateway.example/mcp"}))
+TRUST = claims.Trust(frozenset({ISSUER, "https://sts.example"}), frozenset({"https://gateway.example/mcp"}))
 RULES = claims.Rules(issuer=ISSUER, method=AuthMethod.JWT, trust=TRUST)
 TIMES: "dict[str, Json]" = {"exp": NOW + 60, "iat": NOW}
 
@@ -270,7 +270,7 @@ def test_whatever_an_issuer_signs_is_a_principal_that_can_be_used_or_a_fault(mem
     if isinstance(result, Principal):
         assert len(result.key) == 32
         assert result.id.isprintable()
-        assert len(result.delegation) <= delegation.MAX_DEPTH
+        assert len(result.delegation) <= claims.MAX_DEPTH
     assert isinstance(claims.audiences(members), CredentialFault | frozenset)
     assert isinstance(claims.expiry(members, RULES, NOW), CredentialFault | float)
     assert isinstance(claims.confirmation(members), CredentialFault | Confirmation | None)

@@ -2,7 +2,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.identity import delegation
+from gateway.identity import claims
 from gateway.identity.outcomes import CredentialFault
 from gateway.model import reasons
 from gateway.model.caller import Actor
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from gateway.model.wire import Json
 
 GATEWAY = "https://gateway.example/mcp"
-TRUST = delegation.Trust(frozenset({"https://idp.example", "spiffe://corp"}), frozenset({GATEWAY}))
+TRUST = claims.Trust(frozenset({"https://idp.example", "spiffe://corp"}), frozenset({GATEWAY}))
 
 
 def nested(depth: int) -> "Json":
@@ -24,7 +24,7 @@ def nested(depth: int) -> "Json":
 def test_a_chain_is_read_with_the_present_actor_first():
     before: Json = {"sub": "spiffe://corp/before", "act": {"sub": "first"}}
     act: Json = {"sub": "now", "iss": "https://idp.example", "act": before}
-    assert delegation.chain(act, TRUST) == (
+    assert claims.read_chain(act, TRUST) == (
         Actor("now", "https://idp.example"),
         Actor("spiffe://corp/before", None),
         Actor("first", None),
@@ -32,10 +32,10 @@ def test_a_chain_is_read_with_the_present_actor_first():
 
 
 def test_eight_links_are_read_and_nine_are_refused():
-    links = delegation.chain(nested(8), TRUST)
+    links = claims.read_chain(nested(8), TRUST)
     assert not isinstance(links, CredentialFault)
     assert len(links) == 8
-    assert delegation.chain(nested(9), TRUST) == CredentialFault(
+    assert claims.read_chain(nested(9), TRUST) == CredentialFault(
         reasons.IDENTITY_DELEGATION, "the delegation chain is longer than 8 links"
     )
 
@@ -65,14 +65,14 @@ def test_eight_links_are_read_and_nine_are_refused():
     ],
 )
 def test_a_link_that_is_not_sound_refuses_the_chain(act: "Json"):
-    result = delegation.chain(act, TRUST)
+    result = claims.read_chain(act, TRUST)
     assert isinstance(result, CredentialFault)
     assert result.code == "identity/delegation"
 
 
 def test_links_that_were_made_out_to_the_next_actor_pass():
     act: Json = {"sub": "b", "aud": [GATEWAY, "other"], "act": {"sub": "a", "aud": "b"}}
-    assert delegation.chain(act, TRUST) == (Actor("b", None), Actor("a", None))
+    assert claims.read_chain(act, TRUST) == (Actor("b", None), Actor("a", None))
 
 
 @pytest.mark.parametrize(
@@ -88,14 +88,14 @@ def test_links_that_were_made_out_to_the_next_actor_pass():
     ],
 )
 def test_spliced_links_are_refused(act: "Json"):
-    result = delegation.chain(act, TRUST)
+    result = claims.read_chain(act, TRUST)
     assert isinstance(result, CredentialFault)
     assert result.detail == "a link of the delegation chain was made out to somebody else than the next actor"
 
 
 @pytest.mark.parametrize("may_act", [{"sub": "a"}, {"sub": "a", "iss": "https://idp.example"}, {"sub": "a", "x": 1}])
 def test_may_act_that_names_the_present_actor_passes(may_act: "Json"):
-    assert delegation.permits(may_act, Actor("a", "https://idp.example")) is None
+    assert claims.permits(may_act, Actor("a", "https://idp.example")) is None
 
 
 @pytest.mark.parametrize(
@@ -103,6 +103,6 @@ def test_may_act_that_names_the_present_actor_passes(may_act: "Json"):
     [None, "a", [], {}, {"client_id": "a"}, {"sub": 7}, {"sub": ["a"]}, {"sub": "b"}, {"sub": "a", "iss": "https://x"}],
 )
 def test_may_act_that_names_another_or_nobody_is_refused(may_act: "Json"):
-    fault = delegation.permits(may_act, Actor("a", "https://idp.example"))
+    fault = claims.permits(may_act, Actor("a", "https://idp.example"))
     assert fault is not None
     assert fault.code == "identity/delegation"

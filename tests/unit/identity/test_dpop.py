@@ -4,10 +4,17 @@ from typing import Any
 import pytest
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from gateway.identity.dpop import LEEWAY, WINDOW, Possession, normalise_url, thumbprint
+from gateway.identity.dpop import (
+    FILE,
+    LEEWAY,
+    WINDOW,
+    Possession,
+    ProofWatermark,
+    ReplayMemory,
+    normalise_url,
+    thumbprint,
+)
 from gateway.identity.outcomes import Confirmation, CredentialFault
-from gateway.identity.proof_watermark import FILE, ProofWatermark
-from gateway.identity.replay import ReplayMemory
 from gateway.model import reasons
 from gateway.model.caller import Credentials
 from tests.unit.identity.tokens import MCP, NOW, bearer, dpop, proof, raw_token

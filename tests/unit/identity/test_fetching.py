@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.identity import fetching
-from gateway.identity.fetching import DiscoverySource, FileSource, LoadError, UrlSource
+from gateway.identity import keys
+from gateway.identity.keys import DiscoverySource, FileSource, LoadError, UrlSource
 from tests.unit.identity.web import Answer, Site, serving
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ async def test_a_file_that_is_missing_or_too_large_is_an_error(tmp_path: Path):
     with pytest.raises(LoadError, match="No such file"):
         await FileSource(tmp_path / "none").load()
     large = tmp_path / "large"
-    large.write_bytes(b"x" * (fetching.MAX_BYTES + 1))
+    large.write_bytes(b"x" * (keys.MAX_BYTES + 1))
     with pytest.raises(LoadError, match="larger than 1 MiB"):
         await FileSource(large).load()
 
@@ -69,11 +69,11 @@ async def test_a_redirect_loop_ends(site: Site):
     site.answers["/keys"] = Answer(status=302, headers={"location": "/keys"})
     with pytest.raises(LoadError, match="redirects too often"):
         await load(UrlSource(f"{site.url}/keys"))
-    assert len(site.asked) == fetching.MAX_REDIRECTS + 1
+    assert len(site.asked) == keys.MAX_REDIRECTS + 1
 
 
 async def test_an_answer_that_is_too_large_is_refused(site: Site):
-    site.answers["/keys"] = Answer(b"x" * (fetching.MAX_BYTES + 1))
+    site.answers["/keys"] = Answer(b"x" * (keys.MAX_BYTES + 1))
     with pytest.raises(LoadError, match="more than 1024 KiB"):
         await load(UrlSource(f"{site.url}/keys"))
 
@@ -86,7 +86,7 @@ async def test_any_other_status_is_an_error(site: Site, status: int):
 
 
 async def test_a_server_that_does_not_answer_is_an_error(site: Site, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(fetching, "DEADLINE", 0.05)
+    monkeypatch.setattr(keys, "DEADLINE", 0.05)
     gate = asyncio.Event()
     site.answers["/keys"] = Answer(gate=gate)
     with pytest.raises(LoadError, match=r"did not answer|ReadTimeout"):

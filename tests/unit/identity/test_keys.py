@@ -7,13 +7,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.identity import keys as module
-from gateway.identity.fetching import FileSource, LoadError, UrlSource
-from gateway.identity.keys import IssuerKeys
+from gateway.identity.keys import FileSource, IssuerKeys, LoadError, UrlSource
 from gateway.model.errors import IdentityUnavailable
 from tests.unit.identity.tokens import ISSUER, Authority, Clock, Signer
 
 if TYPE_CHECKING:
-    from gateway.identity.fetching import KeySource
+    from gateway.identity.keys import KeySource
 
 
 class Place:

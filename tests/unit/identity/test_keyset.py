@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from gateway.identity import keyset
+from gateway.identity import keys
 from tests.unit.identity.tokens import Authority, Signer
 
 ODD = st.none() | st.integers() | st.text(max_size=8) | st.sampled_from(["AQAB", "AA", "P-256", "RSA", "EC", "OKP"])
@@ -21,7 +21,7 @@ def document(*keys: object, **members: object) -> bytes:
 
 def test_the_keys_of_a_set_are_found_by_id_and_algorithm():
     one, two = Signer("k1"), Signer("k2", key=RSAKey.generate_key(2048), alg="RS256")
-    found = keyset.parse(one.jwks(two))
+    found = keys.parse(one.jwks(two))
     assert [key.kid for key in found.candidates("k2", "PS256")] == ["k2"]
     assert found.candidates("k1", "RS256") == ()
     assert found.candidates("k3", "ES256") == ()
@@ -31,15 +31,15 @@ def test_the_keys_of_a_set_are_found_by_id_and_algorithm():
 
 def test_without_an_id_only_a_sole_suitable_key_will_do():
     one, two, rsa = Signer("k1"), Signer("k2"), Signer("k3", key=RSAKey.generate_key(2048))
-    assert len(keyset.parse(one.jwks(rsa)).candidates(None, "ES256")) == 1
-    assert keyset.parse(one.jwks(two)).candidates(None, "ES256") == ()
-    assert keyset.parse(one.jwks(two)).knows(None)
+    assert len(keys.parse(one.jwks(rsa)).candidates(None, "ES256")) == 1
+    assert keys.parse(one.jwks(two)).candidates(None, "ES256") == ()
+    assert keys.parse(one.jwks(two)).knows(None)
 
 
 def test_another_document_has_another_digest():
     one, two = Signer("k1"), Signer("k2")
-    assert keyset.parse(one.jwks()).digest != keyset.parse(one.jwks(two)).digest
-    assert keyset.parse(one.jwks()).digest == keyset.parse(one.jwks()).digest
+    assert keys.parse(one.jwks()).digest != keys.parse(one.jwks(two)).digest
+    assert keys.parse(one.jwks()).digest == keys.parse(one.jwks()).digest
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_another_document_has_another_digest():
     ],
 )
 def test_a_key_that_cannot_be_used_is_left_out_and_named(odd: object, problem: str):
-    found = keyset.parse(document(odd, Signer().jwk()))
+    found = keys.parse(document(odd, Signer().jwk()))
     assert [key.kid for key in found.keys] == ["k1"]
     assert found.warnings == (f"key 0 is left out: {problem}",)
 
@@ -65,7 +65,7 @@ def test_a_short_rsa_key_is_left_out():
     with pytest.warns(match="2048"):
         short = RSAKey.generate_key(1024).as_dict(private=False)
     with pytest.warns(match="2048"):
-        found = keyset.parse(document(short, Signer().jwk()))
+        found = keys.parse(document(short, Signer().jwk()))
     assert found.warnings == ("key 0 is left out: its RSA modulus is not between 2048 and 8192 bits",)
 
 
@@ -73,13 +73,13 @@ def test_a_short_rsa_key_is_left_out():
     "members", [{"use": "enc"}, {"use": "jwt-svid"}, {"key_ops": ["sign"]}, {"key_ops": "verify"}, {"use": 7}]
 )
 def test_a_key_for_another_use_is_no_key(members: dict[str, object]):
-    found = keyset.parse(document(Signer("odd").jwk(**members), Signer("k1").jwk(use="sig", key_ops=["verify"])))
+    found = keys.parse(document(Signer("odd").jwk(**members), Signer("k1").jwk(use="sig", key_ops=["verify"])))
     assert [key.kid for key in found.keys] == ["k1"]
 
 
 def test_the_private_half_of_a_published_key_is_never_imported():
     published = {**ECKey.generate_key("P-256").as_dict(private=True), "kid": "k1"}
-    found = keyset.parse(document(published))
+    found = keys.parse(document(published))
     assert not found.keys[0].is_private
 
 
@@ -94,17 +94,17 @@ def test_the_private_half_of_a_published_key_is_never_imported():
         b'{"keys":["k"]}',
         b'{"keys":[],"keys":[]}',
         b"\xff",
-        document(Signer().jwk(), *[{"kty": "EC"}] * keyset.MAX_KEYS),
+        document(Signer().jwk(), *[{"kty": "EC"}] * keys.MAX_KEYS),
         document({"kty": "oct", "k": "c2VjcmV0"}),
     ],
 )
 def test_a_document_without_a_usable_key_is_refused(data: bytes):
     with pytest.raises(ValueError):
-        keyset.parse(data)
+        keys.parse(data)
 
 
 def test_a_document_may_have_so_many_keys():
-    found = keyset.parse(document(Signer().jwk(), *[{"kty": "EC"}] * (keyset.MAX_KEYS - 1)))
+    found = keys.parse(document(Signer().jwk(), *[{"kty": "EC"}] * (keys.MAX_KEYS - 1)))
     assert [key.kid for key in found.keys] == ["k1"]
 
 
@@ -112,7 +112,7 @@ def test_a_spiffe_bundle_has_keys_for_tokens_and_authorities_for_certificates():
     authority = Authority()
     svid = Signer("k1")
     bundle = document(svid.jwk(use="jwt-svid"), authority.jwk(), spiffe_sequence=3, spiffe_refresh_hint=60)
-    found = keyset.parse(bundle, use="jwt-svid")
+    found = keys.parse(bundle, use="jwt-svid")
     assert [key.kid for key in found.keys] == ["k1"]
     assert found.authorities == (authority.certificate,)
     assert found.refresh_hint == 60
@@ -120,13 +120,13 @@ def test_a_spiffe_bundle_has_keys_for_tokens_and_authorities_for_certificates():
 
 
 def test_a_key_of_a_bundle_without_a_use_or_with_another_is_no_key():
-    found = keyset.parse(document(Signer("a").jwk(), Signer("b").jwk(use="sig"), Authority().jwk()), use="jwt-svid")
+    found = keys.parse(document(Signer("a").jwk(), Signer("b").jwk(use="sig"), Authority().jwk()), use="jwt-svid")
     assert found.keys == ()
 
 
 def test_an_authority_is_nothing_in_a_plain_key_set():
     with pytest.raises(ValueError, match="no usable key"):
-        keyset.parse(document(Authority().jwk()))
+        keys.parse(document(Authority().jwk()))
 
 
 @pytest.mark.parametrize(
@@ -143,17 +143,17 @@ def test_an_authority_is_nothing_in_a_plain_key_set():
 )
 def test_an_authority_without_one_sound_certificate_is_left_out(x5c: object, problem: str):
     entry: dict[str, Any] = {**Authority().jwk(), "x5c": x5c}
-    found = keyset.parse(document(entry, Signer().jwk(use="jwt-svid")), use="jwt-svid")
+    found = keys.parse(document(entry, Signer().jwk(use="jwt-svid")), use="jwt-svid")
     assert found.warnings == (f"key 0 is left out: {problem}",)
 
 
 def test_a_public_key_is_imported_by_its_type():
     for key in (ECKey.generate_key("P-384"), OKPKey.generate_key("Ed25519"), RSAKey.generate_key(2048)):
-        assert keyset.import_public(key.as_dict(private=False)).thumbprint() == key.thumbprint()
+        assert keys.import_public(key.as_dict(private=False)).thumbprint() == key.thumbprint()
 
 
 @given(st.sampled_from(KEYS), st.dictionaries(MEMBERS, ODD | st.lists(ODD, max_size=2), max_size=4))
 def test_whatever_is_in_a_key_it_is_imported_or_left_out(key: dict[str, Any], changes: dict[str, Any]):
-    found = keyset.parse(document({**key, **changes}, Signer("good").jwk()))
+    found = keys.parse(document({**key, **changes}, Signer("good").jwk()))
     assert found.knows("good")
     assert not any(imported.is_private for imported in found.keys)

@@ -12,8 +12,8 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
 
-from gateway.identity.fetching import MAX_BYTES
 from gateway.identity.id_token import LoginFault, VerifiedLogin
+from gateway.identity.keys import MAX_BYTES
 from gateway.identity.login import BegunLogin, LoginClient, LoginProvider
 from gateway.model.errors import IdentityUnavailable
 from tests.unit.identity.web import Answer, Site, serving

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from gateway.identity import metadata
+from gateway.identity import challenge
 from gateway.identity.challenge import DPOP_ALGORITHMS
 from tests.unit.identity.tokens import configuration, jwt_identity
 
@@ -12,7 +12,7 @@ def test_the_whole_gateway_is_described(tmp_path: Path):
         {"kind": "jwt", "issuer": "https://other.example", "required_scopes": ["mcp:call", "mcp:audit"]},
         {"kind": "spiffe", "trust_domain": "corp", "bundle": f"file:{tmp_path}/b"},
     )
-    assert metadata.document(settings) == {
+    assert challenge.document(settings) == {
         "resource": "https://gateway.example/mcp",
         "authorization_servers": ["https://idp.example", "https://other.example"],
         "bearer_methods_supported": ["header"],
@@ -24,7 +24,7 @@ def test_the_whole_gateway_is_described(tmp_path: Path):
 
 def test_an_upstream_is_a_resource_of_its_own(tmp_path: Path):
     settings = configuration(tmp_path, jwt_identity(tmp_path / "k"))
-    document = metadata.document(settings, "github")
+    document = challenge.document(settings, "github")
     assert document is not None
     assert document["resource"] == "https://gateway.example/mcp/github"
     assert document["resource_name"] == "opagate: github"
@@ -32,24 +32,24 @@ def test_an_upstream_is_a_resource_of_its_own(tmp_path: Path):
 
 
 def test_an_unknown_upstream_has_no_metadata(tmp_path: Path):
-    assert metadata.document(configuration(tmp_path, jwt_identity(tmp_path / "k")), "other") is None
+    assert challenge.document(configuration(tmp_path, jwt_identity(tmp_path / "k")), "other") is None
 
 
 def test_members_without_a_value_are_left_out(tmp_path: Path):
-    document = metadata.document(configuration(tmp_path))
+    document = challenge.document(configuration(tmp_path))
     assert document is not None
     assert "authorization_servers" not in document
-    assert not metadata.protection(configuration(tmp_path)).bound_only
+    assert not challenge.protection(configuration(tmp_path)).bound_only
 
 
 def test_binding_is_announced_as_it_is_demanded(tmp_path: Path):
     bound = jwt_identity(tmp_path / "k", require_bound=True)
     plain = {"kind": "jwt", "issuer": "https://other.example"}
     tls = {"certificate": "c.pem", "key": "k.pem", "client_ca": "ca.pem"}
-    only = metadata.document(configuration(tmp_path, bound)) or {}
+    only = challenge.document(configuration(tmp_path, bound)) or {}
     assert only["dpop_bound_access_tokens_required"] is True
-    mixed = metadata.document(configuration(tmp_path, bound, plain)) or {}
+    mixed = challenge.document(configuration(tmp_path, bound, plain)) or {}
     assert "dpop_bound_access_tokens_required" not in mixed
-    either = metadata.document(configuration(tmp_path, bound, tls=tls)) or {}
+    either = challenge.document(configuration(tmp_path, bound, tls=tls)) or {}
     assert "dpop_bound_access_tokens_required" not in either
     assert either["tls_client_certificate_bound_access_tokens"] is True

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.identity.proof_watermark import FILE, ProofWatermark
+from gateway.identity.dpop import FILE, ProofWatermark
 
 
 def test_what_was_noted_is_known_to_the_next_process(tmp_path: Path):

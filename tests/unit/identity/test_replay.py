@@ -1,4 +1,4 @@
-from gateway.identity.replay import ReplayMemory
+from gateway.identity.dpop import ReplayMemory
 
 
 def test_a_proof_is_fresh_once():

@@ -1,16 +1,16 @@
 import pytest
 
-from gateway.identity import spiffeid
+from gateway.identity import claims
 
 
 @pytest.mark.parametrize("name", ["spiffe://corp/agent/triage", "spiffe://corp.example/a", "spiffe://c-1_2.x/A.b-c_9"])
 def test_a_workload_has_a_trust_domain_and_a_path(name: str):
-    assert spiffeid.workload(name) == name.split("/")[2]
+    assert claims.workload(name) == name.split("/")[2]
 
 
 def test_a_trust_domain_alone_is_no_workload():
-    assert spiffeid.trust_domain("spiffe://corp") == "corp"
-    assert spiffeid.workload("spiffe://corp") is None
+    assert claims.trust_domain("spiffe://corp") == "corp"
+    assert claims.workload("spiffe://corp") is None
 
 
 @pytest.mark.parametrize(
@@ -39,5 +39,5 @@ def test_a_trust_domain_alone_is_no_workload():
     ],
 )
 def test_what_is_not_a_spiffe_id_has_no_trust_domain(name: str):
-    assert spiffeid.trust_domain(name) is None
-    assert spiffeid.workload(name) is None
+    assert claims.trust_domain(name) is None
+    assert claims.workload(name) is None

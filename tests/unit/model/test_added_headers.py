@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.model.added_headers import find_problem_of_added
+from gateway.model.wire import find_problem_of_added
 
 
 @pytest.mark.parametrize(

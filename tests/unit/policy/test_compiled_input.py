@@ -12,12 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from gateway.model.call import Call, Context
+from gateway.model.call import Call, Context, HeldLease, OpenLeases
 from gateway.model.caller import Principal
 from gateway.model.content import Sighting
 from gateway.model.errors import PolicyInput
 from gateway.model.facts import CredentialFact, CredentialOrigin, SessionFacts
-from gateway.model.lease import HeldLease, OpenLeases
 from gateway.model.target import Target
 from gateway.policy import document
 from tests.unit.policy.test_document import (

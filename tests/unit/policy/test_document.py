@@ -13,13 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from gateway.model.call import ActionName, Call, Context
+from gateway.model.call import SIGNAL_TYPES, ActionName, Call, Context, OpenLeases, SignalFact
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.model.content import Sighting
 from gateway.model.errors import PolicyInput
 from gateway.model.facts import CredentialFact, CredentialOrigin, SessionFacts, SystemFact, TaskLabels
-from gateway.model.lease import OpenLeases
-from gateway.model.signal import SIGNAL_TYPES, SignalFact
 from gateway.model.target import Effect, Labels, Pin, Role, Sensitivity, Target, TargetCredential
 from gateway.model.task import Contract, Task
 from gateway.policy import contract, document

@@ -7,10 +7,9 @@ import math
 
 import pytest
 
-from gateway.model.call import Context
+from gateway.model.call import Context, HeldLease
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.facts import SessionFacts
-from gateway.model.lease import HeldLease
 from gateway.model.target import Target
 from gateway.model.task import Task
 from gateway.policy import document

@@ -13,10 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.model.call import Call
+from gateway.model.call import Call, OpenLeases
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.errors import PolicyInput
-from gateway.model.lease import OpenLeases
 from gateway.model.target import Target
 from gateway.model.task import Task
 from gateway.policy import document

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from gateway.wire.code_flow import CallbackAnswer, CodeSecrets, build_request, challenge_of, is_same, read_answer
+from gateway.wire.oauth_flow import CallbackAnswer, CodeSecrets, build_request, challenge_of, is_same, read_answer
 
 ISSUER = "https://as.example"
 

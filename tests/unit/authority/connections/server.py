@@ -17,7 +17,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from gateway.authority.brokers.token_checks import read_claims
-from gateway.wire.code_flow import challenge_of
+from gateway.wire.oauth_flow import challenge_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -16,7 +16,7 @@ from gateway.surfaces.app.serving import build_edge
 from gateway.surfaces.console.application import Console
 from gateway.surfaces.console.sessions import Role, Visitor
 from gateway.wire.http.edge import Edge
-from gateway.wire.http.request_parser import Request
+from gateway.wire.http.parsers import Request
 from tests.unit.harness import GRANTS, READING, Answer, Bench, Upstream, bench
 from tests.unit.surfaces.pages.asking import ask_page, request_of
 from tests.unit.wire.http.channels import RecordedChannel

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.surfaces.app.serving import build_edge
 from gateway.wire.http.edge import Edge
-from gateway.wire.http.request_parser import Request
+from gateway.wire.http.parsers import Request
 from tests.unit.harness import JSON, Answer, Bench
 from tests.unit.wire.http.channels import RecordedChannel, request
 

@@ -10,7 +10,7 @@ from gateway.authority.signals.register import Signal, SignalRegister
 from gateway.authority.signals.subjects import SignalSubject
 from gateway.calls.pipeline.revocation import Signals
 from gateway.identity import anonymous
-from gateway.model.signal import SignalFact
+from gateway.model.call import SignalFact
 from tests.unit.harness import Bench, bench, call, message, result
 from tests.unit.surfaces.replay.test_rebuilt import plain, rebuilt, watched
 from tests.unit.surfaces.replay.test_recorded import exported, replayed

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from gateway.wire.http.delivery import Channel, ClientGone
-from gateway.wire.http.request_parser import Request
+from gateway.wire.http.parsers import Request
 
 ADDRESS = ("127.0.0.1", 5)
 

@@ -8,8 +8,8 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from gateway.wire.http.address import Address, of_url
 from gateway.wire.http.client import Client
+from gateway.wire.http.dial import Address, address_of_url
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
 
@@ -81,7 +81,7 @@ async def serving(*answers: bytes | None, tls: ssl.SSLContext | None = None, **h
 async def asking(
     where: str | Address, *, connect: float = 5.0, tls: ssl.SSLContext | None = None
 ) -> AsyncGenerator[Client]:
-    client = Client(of_url(where) if isinstance(where, str) else where, connect=connect, tls=tls)
+    client = Client(address_of_url(where) if isinstance(where, str) else where, connect=connect, tls=tls)
     try:
         yield client
     finally:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway import config
-from gateway.wire.http.asgi import Send, run_application
+from gateway.wire.http.edge import Send, run_application
 from gateway.wire.http.server import Server
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.wire.http.address import Address, of_socket, of_url
+from gateway.wire.http.dial import Address, address_of_socket, address_of_url
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from gateway.wire.http.address import Address, of_socket, of_url
     ],
 )
 def test_a_url_is_taken_apart_as_it_will_be_sent(url: str, expected: Address):
-    assert of_url(url) == expected
+    assert address_of_url(url) == expected
 
 
 @pytest.mark.parametrize(
@@ -36,15 +36,15 @@ def test_a_url_is_taken_apart_as_it_will_be_sent(url: str, expected: Address):
 )
 def test_what_is_no_address_is_refused(url: str, problem: str):
     with pytest.raises(ValueError, match=problem):
-        of_url(url)
+        address_of_url(url)
 
 
 def test_a_line_end_in_a_url_does_not_reach_the_request_line():
-    assert b"\r" not in of_url("http://h/a\r\nx-b: 1").target
-    assert b" " not in of_url("http://h/a\r\nx-b: 1").target
+    assert b"\r" not in address_of_url("http://h/a\r\nx-b: 1").target
+    assert b" " not in address_of_url("http://h/a\r\nx-b: 1").target
 
 
 def test_a_unix_socket_has_a_name_of_its_own():
-    found = of_socket("/run/opa.sock", "opa")
+    found = address_of_socket("/run/opa.sock", "opa")
 
     assert (found.socket, found.authority, found.tls) == ("/run/opa.sock", b"opa", False)

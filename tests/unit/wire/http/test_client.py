@@ -15,9 +15,16 @@ import pytest
 import uvloop
 
 from gateway.wire.http import client as clients
-from gateway.wire.http.address import of_socket, of_url
 from gateway.wire.http.client import HIGH_WATER, Client, OutboundConnection, Response
-from gateway.wire.http.dial import AnswerTimeout, ExchangeError, Lost, Malformed, Unsendable
+from gateway.wire.http.dial import (
+    AnswerTimeout,
+    ExchangeError,
+    Lost,
+    Malformed,
+    Unsendable,
+    address_of_socket,
+    address_of_url,
+)
 from tests.unit.wire.http.peer import OK, Peer, asking, serving
 
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
@@ -441,7 +448,7 @@ def test_closing_does_not_wait_for_a_connection_that_nobody_waited_for(
     async def given_up_when_made() -> None:
         path = str(tmp_path / "s")
         async with serving() as peer, await asyncio.start_unix_server(peer, path):
-            client = Client(of_socket(path, "opa") if over == "unix" else of_url(peer.url), connect=5)
+            client = Client(address_of_socket(path, "opa") if over == "unix" else address_of_url(peer.url), connect=5)
             asked = asyncio.ensure_future(client.request(b"GET", (), within=20, target=b"/"))
             opened = client.opened
 

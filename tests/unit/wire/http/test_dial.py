@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from gateway.wire.http import dial as dialling
-from gateway.wire.http.address import of_socket
-from gateway.wire.http.dial import ConnectTimeout, Unconnected, Untrusted, interleave, race
+from gateway.wire.http.dial import ConnectTimeout, Unconnected, Untrusted, address_of_socket, interleave, race
 from tests.e2e.certificates import server as server_pair
 from tests.e2e.certificates import written
 from tests.unit.identity.tokens import Authority
@@ -96,7 +95,7 @@ async def test_a_unix_socket_is_asked_like_a_port(tmp_path: Path):
     path = str(tmp_path / "s")
     peer = Peer([OK])
     server = await asyncio.start_unix_server(peer, path)
-    async with asking(of_socket(path, "opa")) as client:
+    async with asking(address_of_socket(path, "opa")) as client:
         response = await client.request(b"GET", (), within=20, target=b"/health")
         assert b"".join([piece async for piece in response]) == b"{}"
     server.close()

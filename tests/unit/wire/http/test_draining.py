@@ -16,11 +16,11 @@ import pytest
 import uvloop
 
 from gateway.config import TlsSettings
-from gateway.wire.http import draining
 from gateway.wire.http import server as servers
-from gateway.wire.http.asgi import Receive, Send
-from gateway.wire.http.draining import accept_waiting
+from gateway.wire.http import server_connection
+from gateway.wire.http.edge import Receive, Send
 from gateway.wire.http.server import tls_context
+from gateway.wire.http.server_connection import accept_waiting
 from tests.e2e import certificates
 from tests.requirements import requirement
 from tests.unit.identity.tokens import Authority
@@ -228,7 +228,7 @@ async def test_a_connection_with_a_request_that_nobody_has_read_yet_is_not_quiet
 
 @requirement("fault/drain")
 def test_connections_that_wait_to_be_accepted_are_accepted():
-    listener = socket.create_server(("127.0.0.1", 0), backlog=draining.BACKLOG)
+    listener = socket.create_server(("127.0.0.1", 0), backlog=server_connection.BACKLOG)
     clients = [socket.create_connection(listener.getsockname()) for _ in range(20)]
     accepted = accept_waiting(listener)
     listener.close()

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.wire.http.keepalive import COMMENT, KeepAlive
+from gateway.wire.http.exchange import COMMENT, KeepAlive
 
 EVENTS = b"data: something else\n\n"
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from gateway.wire.http import keepalive as listeners
-from gateway.wire.http.keepalive import Listeners
+from gateway.wire.http import exchange as listeners
+from gateway.wire.http.exchange import Listeners
 
 
 class Reader:

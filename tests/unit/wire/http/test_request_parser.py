@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from gateway.wire.http.request_parser import HEAD_BYTES, INVALID, TOO_LARGE, WAITING, RequestParser
+from gateway.wire.http.parsers import HEAD_BYTES, INVALID, TOO_LARGE, WAITING, RequestParser
 from tests.requirements import requirement
 
 LINE = b"POST /mcp/files?a=b HTTP/1.1\r\nhost: here\r\n"

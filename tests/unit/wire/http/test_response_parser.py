@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.wire.http.response_parser import MAX_FIELDS, MAX_HEAD, ResponseParser
+from gateway.wire.http.parsers import MAX_FIELDS, MAX_HEAD, ResponseParser
 
 OK = b"HTTP/1.1 200 OK\r\n"
 SIZED = OK + b"Content-Type: application/json \r\ncontent-length: 2\r\n\r\n{}"

@@ -18,8 +18,8 @@ import uvloop
 from gateway import config
 from gateway.config import TlsSettings
 from gateway.model.errors import ConfigurationError
-from gateway.wire.http.asgi import Receive, Send
-from gateway.wire.http.request_parser import HEAD_BYTES, WAITING
+from gateway.wire.http.edge import Receive, Send
+from gateway.wire.http.parsers import HEAD_BYTES, WAITING
 from gateway.wire.http.server import ACCEPTED, Server, listen, tls_context
 from gateway.wire.http.server_connection import Connection
 from tests.e2e import certificates

@@ -16,7 +16,7 @@ import pytest
 from gateway.wire.http import server_connection as connections
 from gateway.wire.http.delivery import Channel, ClientGone
 from gateway.wire.http.limits import ConcurrencyLimit
-from gateway.wire.http.request_parser import WAITING
+from gateway.wire.http.parsers import WAITING
 from gateway.wire.http.server import Server
 from gateway.wire.http.server_connection import BODY_BYTES, Connection, Serving
 from tests.requirements import requirement

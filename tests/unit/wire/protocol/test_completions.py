@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from gateway.wire.protocol import completions
-from gateway.wire.protocol.completions import Completion
+from gateway.wire.protocol import methods
+from gateway.wire.protocol.methods import Completion
 
 PROMPT = {"type": "ref/prompt", "name": "travel"}
 TEMPLATE = {"type": "ref/resource", "uri": "trip://{from}/{to}"}
@@ -35,8 +35,8 @@ def given(**arguments: Any) -> dict[str, Any]:
     ],
 )
 def test_a_completion_is_a_use_of_what_it_refers_to(asked: dict[str, Any], means: Completion):
-    assert completions.fault(asked) is None
-    assert completions.read_completion(asked) == means
+    assert methods.find_fault_of_completion(asked) is None
+    assert methods.read_completion(asked) == means
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_completion_is_a_use_of_what_it_refers_to(asked: dict[str, Any], means
 )
 def test_a_variable_that_is_said_twice_has_both_values(asked: dict[str, Any], arguments: dict[str, Any]):
     """Some clients send the value of before beside that of now. Which of them counts is the server's affair."""
-    assert completions.read_completion(asked).arguments == arguments
+    assert methods.read_completion(asked).arguments == arguments
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_variable_that_is_said_twice_has_both_values(asked: dict[str, Any], ar
     ],
 )
 def test_what_cannot_be_read_is_a_fault(asked: dict[str, Any]):
-    assert completions.fault(asked) is not None
+    assert methods.find_fault_of_completion(asked) is not None
 
 
 def test_all_that_is_not_decided_on_is_left_beside_it():
@@ -85,12 +85,12 @@ def test_all_that_is_not_decided_on_is_left_beside_it():
         "_meta": {"more": "x4"},
         "arguments": {"more": "x5"},
     }
-    assert completions.beside(asked) == {
+    assert methods.parts_of_completion_beside(asked) == {
         "ref": {"type": "ref/resource", "name": "x1"},
         "argument": {"more": "x2"},
         "context": {"more": "x3"},
         "_meta": {"more": "x4"},
         "arguments": {"more": "x5"},
     }
-    beside = completions.beside(params({**PROMPT, "uri": "y1"}))
+    beside = methods.parts_of_completion_beside(params({**PROMPT, "uri": "y1"}))
     assert beside["ref"] == {**PROMPT, "uri": "y1"}

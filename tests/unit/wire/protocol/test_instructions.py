@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.wire.protocol.instructions import Greeting, read_greeting
+from gateway.wire.protocol.listing import Greeting, read_greeting
 
 GREETING = (
     b'{ "jsonrpc":"2.0", "id":1, "result":{"protocolVersion":"2025-11-25", "instructions" : "Use it. \\u0041sk first.",'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.wire.protocol.issuers import is_acceptable_url, is_downgrade
+from gateway.wire.oauth_flow import is_acceptable_url, is_downgrade
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from mcp.shared.inbound import mcp_param_headers, x_mcp_header_map
 
+from gateway.wire.protocol.classify import find_fault_of_meta, find_repeated_arguments, is_ambiguous
 from gateway.wire.protocol.headers import encode
-from gateway.wire.protocol.parameters import find_fault_of_meta, find_repeated_arguments, is_ambiguous
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
