@@ -200,6 +200,24 @@ def test_no_service_uses_the_network_of_the_host_and_only_the_gateway_is_publish
     assert (DEPLOYED.port, DEPLOYED.base_url) == (8080, "http://127.0.0.1:8080")
 
 
+def test_the_configuration_of_the_service_loads_with_the_credentials_of_its_unit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    unit = (ROOT / "deploy/systemd/opagate.service").read_text("utf-8")
+    loaded = re.findall(r"^LoadCredential=([\w-]+):", unit, re.MULTILINE)
+    for name in loaded:
+        (tmp_path / name).write_text("x" * 32, "utf-8")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+
+    found = config.load(ROOT / "deploy/systemd/gateway.yaml")
+
+    named = {path.name for path in found.keys.model_dump().values()} | {"tickets-token"}
+    assert sorted(named) == sorted(loaded)
+    assert f"StateDirectory={found.state.name}\n" in unit
+    assert found.journal.path.is_relative_to(found.state)
+    assert found.catalogue.lock.is_relative_to(found.state)
+
+
 def test_only_one_service_builds_the_image():
     assert [name for name, item in COMPOSE["services"].items() if "build" in item] == ["gateway"]
 

@@ -9,6 +9,7 @@
     docs/reference/facts.md                 from `SessionFacts`, the history as policy sees it
     docs/reference/openapi.json             from the operations of the control interface
     docs/reference/schemas/*.json           from the settings: what `opagate schema` prints
+    deploy/systemd/opagate.service          what `opagate service install` writes
     gateway/policy/plan/shipped.plan        from the rules, by the OPA of `make tools`
 
 `--check` writes nothing, names each file that differs, and exits with status 1.
@@ -38,11 +39,22 @@ from gateway.policy.folder.bundle import Bundle
 from gateway.policy.plan import compile_process, store
 from gateway.policy.plan.store import StoredPlan
 from gateway.surfaces.app.control import OPERATIONS
+from gateway.surfaces.cli import service
 from gateway.surfaces.pages.openapi import describe_api
 
 ROOT = Path(__file__).resolve().parent.parent
 OPA = Path(os.environ.get("OPAGATE_TOOLS") or ROOT / ".tools") / "opa"
 PLAN = "gateway/policy/plan/shipped.plan"
+SERVICE: Final = service.Service(
+    program=Path("/opt/opagate/.venv/bin/opagate"),
+    configuration=Path("/etc/opagate/gateway.yaml"),
+    account="opagate",
+    credentials=tuple(
+        (name, Path("/etc/opagate/credentials") / name)
+        for name in ("chain", "sessions", "fingerprints", "tokens", "tickets-token")
+    ),
+)
+"""The unit under deploy/, for the configuration beside it."""
 
 
 def generated(root: Path) -> dict[str, str]:
@@ -54,6 +66,7 @@ def generated(root: Path) -> dict[str, str]:
     files["gateway/model/reasons/names.py"] = _reason_names()
     files["docs/reference/openapi.json"] = _json(describe_api(OPERATIONS.values()))
     files |= {f"docs/reference/schemas/{name}.json": _json(schema()) for name, schema in SCHEMAS.items()}
+    files["deploy/systemd/opagate.service"] = service.unit(SERVICE)
     return files | reference.pages()
 
 

@@ -95,7 +95,7 @@ def _secret(value: object, info: ValidationInfo) -> object:
 
 def _resolve(value: str, info: ValidationInfo) -> str | FileSecret:
     if value.startswith("file:"):
-        path = _base(info) / value.removeprefix("file:")
+        path = _base(info) / _interpolate(value.removeprefix("file:"))
         try:
             return FileSecret(path.read_text(encoding="utf-8").strip(), path)
         except OSError as error:
@@ -162,7 +162,7 @@ Duration = Annotated[
 Delay = Annotated[timedelta, BeforeValidator(_duration, json_schema_input_type=_DurationText), Field(ge=timedelta(0))]
 """Written as a duration; `0s` is one."""
 Secret = Annotated[SecretStr, BeforeValidator(_secret, json_schema_input_type=_SecretText)]
-"""Written as `${NAME}` or `file:PATH`; never as itself."""
+"""Written as `${NAME}` or `file:PATH`, never as itself; the path may have `${NAME}` in it."""
 Text = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
 """`${NAME}` in it is replaced from the environment."""
 Count = Annotated[int, Field(strict=True)]

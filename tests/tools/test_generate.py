@@ -29,6 +29,7 @@ PATHS = [
     "docs/reference/schemas/config.json",
     "docs/reference/schemas/grants.json",
     "docs/reference/schemas/labels.json",
+    "deploy/systemd/opagate.service",
     "docs/reference/cli.md",
     "docs/reference/configuration.md",
     "docs/reference/facts.md",

@@ -9,11 +9,13 @@ import ssl
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from gateway.base import free_memory
+from gateway.base.service_manager import ServiceManager
 from gateway.calls.composition import Gateway
 from gateway.config import Configuration
 from gateway.inspection.words import native
@@ -36,6 +38,8 @@ _TURN_SECONDS: Final = 0.0005
 default."""
 _CUT_OFF_SECONDS: Final = 5.0
 """How long the calls that the end of the drain cut off may take to be settled."""
+_CLOSING: Final = timedelta(seconds=15)
+"""The time of a stop after the drain: for calls that were cut off, and for the ends of leases."""
 
 
 async def run(
@@ -50,7 +54,7 @@ async def run(
     """
     sys.setswitchinterval(_TURN_SECONDS)
     _bind_core(configuration)
-    stopping = Stopping()
+    stopping, manager = Stopping(), ServiceManager.of_environment()
 
     def ready() -> None:
         stopping.note_start()
@@ -61,7 +65,7 @@ async def run(
             async with open_gateway(configuration) as gateway, AsyncExitStack() as stack:
                 console = await _open_console(stack, configuration, gateway)
                 free_memory.give_back()
-                await serve(configuration, gateway, console, on_ready=ready, on_link=on_link)
+                await serve(configuration, gateway, console, manager, on_ready=ready, on_link=on_link)
         except asyncio.CancelledError:
             if not stopping.told:
                 raise
@@ -90,6 +94,7 @@ async def serve(
     configuration: Configuration,
     gateway: Gateway,
     console: Console | None,
+    manager: ServiceManager,
     *,
     on_ready: Callable[[], None],
     on_link: Callable[[str], None],
@@ -104,6 +109,7 @@ async def serve(
 
     def stop() -> None:
         draining.set()
+        manager.tell_stopping(configuration.limits.drain_delay + configuration.limits.drain + _CLOSING)
         log.info(
             "draining",
             in_flight=edge.in_flight,
@@ -129,6 +135,7 @@ async def serve(
         if link is not None:
             on_link(link)
         on_ready()
+        manager.tell_ready(configuration.base_url)
 
     server = Server(edge, configuration, tls=_tls(configuration), on_ready=ready, on_stop=stop, on_drain=drain)
     await server.run_until_stopped()

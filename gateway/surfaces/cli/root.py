@@ -25,6 +25,7 @@ from gateway.surfaces.cli import (
     replay,
     schema,
     serve,
+    service,
     signals,
     stop,
     token,
@@ -56,6 +57,7 @@ app.command("check", rich_help_panel=_OPERATE, epilog="Example: opagate check --
 app.command("schema", rich_help_panel=_OPERATE, epilog="Example: opagate schema config > gateway.schema.json")(
     schema.schema
 )
+app.add_typer(service.app, name="service", rich_help_panel=_OPERATE)
 app.command("serve", rich_help_panel=_OPERATE, epilog="Example: opagate serve --config gateway.yaml")(serve.serve)
 app.add_typer(catalogue.app, name="catalogue", rich_help_panel=_OPERATE)
 app.add_typer(policy.app, name="policy", rich_help_panel=_OPERATE)
