@@ -75,7 +75,7 @@ class _Request(BaseHTTPRequestHandler):
             Received(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
         )
         if self.path.startswith("/held"):
-            self._hooks.gate.wait(60)
+            self._hooks.gate.wait()
         self.send_response(self._hooks.next_status())
         for name, value in self._hooks.headers.items():
             self.send_header(name, value)

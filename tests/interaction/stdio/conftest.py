@@ -1,11 +1,11 @@
-"""Stdio upstreams on real time, and the real servers that they run."""
+"""Stdio upstreams, and the real servers that they run."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -17,15 +17,17 @@ from tests.unit.upstreams.stdio.driving import Make
 
 @pytest.fixture
 async def make() -> AsyncIterator[Make]:
-    """Makes upstreams, and ends them."""
+    """Makes upstreams, and ends them. Their time is real, unless a test owns it."""
     made: list[StdioUpstream] = []
     ids = (f"session-{number}" for number in itertools.count(1))
 
-    def build(*command: str, first_byte: str = "30s", **settings: Any) -> StdioUpstream:
+    def build(
+        *command: str, first_byte: str = "30s", clock: Callable[[], float] = time.monotonic, **settings: Any
+    ) -> StdioUpstream:
         settings = {"command": command, "audience": "files", **settings}
         limits = Limits.model_validate({"first_byte": first_byte})
         upstream = StdioUpstream(
-            "files", Upstream.model_validate(settings), limits, clock=time.monotonic, new_id=lambda: next(ids)
+            "files", Upstream.model_validate(settings), limits, clock=clock, new_id=lambda: next(ids)
         )
         made.append(upstream)
         return upstream

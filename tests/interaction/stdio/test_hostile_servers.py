@@ -11,6 +11,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -18,29 +19,30 @@ from structlog.testing import capture_logs
 from gateway.model.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
 from gateway.model.wire import Era
 from gateway.upstreams.stdio import StdioUpstream
+from gateway.upstreams.stdio import child as child_module
 from gateway.upstreams.stdio.stderr import LINES_PER_SECOND, LONGEST_LINE
 from gateway.upstreams.stdio.stream import MAX_EVENTS
-from gateway.upstreams.stdio.throttle import REST, TURN
+from gateway.upstreams.stdio.throttle import REST, TURN, Throttle
 from tests.machine import find_outside, is_alive, needs_proc
+from tests.unit.clock import Clock
 from tests.unit.upstreams.stdio.driving import BOB, Client, Make, body_of, events_of, json_of, until
 
 HOSTILE = (sys.executable, "-I", "-S", str(Path(__file__).with_name("hostile.py")))
 
 
-async def client_of(make: Make, mode: str, **settings: str) -> Client:
+async def client_of(make: Make, mode: str, **settings: Any) -> Client:
     client = Client(make(*HOSTILE, mode, **settings))
     assert (await client.initialize()).status == 200
     return client
 
 
 async def test_a_flood_on_standard_error_is_thinned_cut_and_escaped(make: Make):
-    client = await client_of(make, "floods_stderr")
-    begun = time.monotonic()
+    client = await client_of(make, "floods_stderr", clock=Clock())
     with capture_logs() as logs:
         assert (await json_of(await client.call(1)))["id"] == 1
 
     lines = [entry["line"] for entry in logs if entry["event"] == "upstream.stderr"]
-    assert 0 < len(lines) <= (LINES_PER_SECOND + 1) * (time.monotonic() - begun + 2)
+    assert 0 < len(lines) <= LINES_PER_SECOND
     assert all(len(line) <= LONGEST_LINE + 100 and line.isprintable() for line in lines)
 
 
@@ -96,7 +98,7 @@ async def test_a_server_that_asks_without_end_and_reads_no_answer_is_ended(make:
         await body_of(await client.call(1))
 
 
-async def test_servers_that_flood_are_heard_no_faster_together_than_one(make: Make):
+async def test_servers_that_flood_are_heard_no_faster_together_than_one(make: Make, monkeypatch: pytest.MonkeyPatch):
     """What is not heard costs nothing: the event loop is there for others."""
     upstream = make(*HOSTILE, "floods_without_end")
     for _ in range(4):
@@ -104,11 +106,26 @@ async def test_servers_that_flood_are_heard_no_faster_together_than_one(make: Ma
         await client.initialize()
         await client.call(1)
 
-    heard, begun = said(upstream), time.monotonic()
-    while time.monotonic() - begun < 1.0:
-        await asyncio.sleep(0.05)
+    rests, heard = noted_rests(monkeypatch), said(upstream)
+    await until(lambda: len(rests) == 4 and all(len(asked) >= 25 for asked in rests.values()))
 
-    assert 0 < said(upstream) - heard <= 1.2 * TURN / REST * (time.monotonic() - begun) + 4 * TURN
+    longest = max(sum(asked) for asked in rests.values())
+    assert TURN * 100 <= said(upstream) - heard <= 1.2 * TURN / REST * longest + 4 * TURN
+
+
+def noted_rests(monkeypatch: pytest.MonkeyPatch) -> dict[object, list[float]]:
+    """Note the seconds of rest that each server is given from now on."""
+    noted: dict[object, list[float]] = {}
+    loop = asyncio.get_running_loop()
+    call_later: Any = loop.call_later
+
+    def later(seconds: float, callback: Any, *given: Any, **more: Any) -> asyncio.TimerHandle:
+        if getattr(callback, "__func__", None) is Throttle._end_rest:
+            noted.setdefault(given[0].__self__, []).append(seconds)
+        return call_later(seconds, callback, *given, **more)
+
+    monkeypatch.setattr(loop, "call_later", later)
+    return noted
 
 
 def said(upstream: StdioUpstream) -> int:
@@ -123,31 +140,41 @@ async def test_a_server_that_dies_in_the_middle_of_a_line_fails_the_request(make
         await client.call(1)
 
 
-async def test_a_server_that_exits_at_once_is_started_ever_more_rarely(make: Make, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("gateway.upstreams.stdio.backoff.FIRST_DELAY", 2.0)
-    client, begun = Client(make(*HOSTILE, "exits_at_once")), time.monotonic()
-    with pytest.raises(UpstreamBroken, match="exited with status 1"):
-        await client.initialize()
-
-    with pytest.raises(UpstreamUnreachable, match=r"again in [012]\.\d s"):
-        await client.initialize()
-    await until(lambda: client.upstream.status().retry_seconds == 0.0)
-    assert time.monotonic() - begun >= 2.0
-    with pytest.raises(UpstreamBroken):
-        await client.initialize()
-    assert client.upstream.status().failures == 2
+async def test_a_server_that_exits_at_once_is_started_ever_more_rarely(make: Make):
+    clock = Clock()
+    client = Client(make(*HOSTILE, "exits_at_once", clock=clock))
+    for failures, delay in ((1, "0.5"), (2, "1.0"), (3, "2.0")):
+        with pytest.raises(UpstreamBroken, match="exited with status 1"):
+            await client.initialize()
+        assert client.upstream.status().failures == failures
+        clock.now += float(delay) / 2
+        with pytest.raises(UpstreamUnreachable, match=rf"again in {float(delay) / 2:.1f} s"):
+            await client.initialize()
+        clock.now += float(delay) / 2
 
 
-async def test_a_server_that_ignores_end_of_input_and_sigterm_is_killed(make: Make):
+async def test_a_server_that_ignores_end_of_input_and_sigterm_is_killed(make: Make, monkeypatch: pytest.MonkeyPatch):
     client = Client(make(*HOSTILE, "ignores_everything"))
     await client.initialize()
     (child,) = client.upstream._spawner._children
-    begun = time.monotonic()
+    steps, within, ask_end = list[object](), child_module._within, child._ask_end
 
+    async def give_up(seconds: float, something: Any) -> None:
+        """Wait for a moment where two seconds are asked for."""
+        is_step = seconds == child_module.SHUTDOWN_STEP
+        steps.extend(["a wait"] if is_step else [])
+        await within(0.01 if is_step else seconds, something)
+
+    def asked() -> None:
+        steps.append("SIGTERM")
+        ask_end()
+
+    monkeypatch.setattr(child_module, "_within", give_up)
+    monkeypatch.setattr(child, "_ask_end", asked)
     await client.upstream.aclose()
 
     assert not is_alive(child.pid)
-    assert 3.5 < time.monotonic() - begun < 30.0
+    assert steps == ["a wait", "SIGTERM", "a wait"]
 
 
 async def test_a_helper_of_a_server_ends_with_its_session(make: Make):
@@ -188,7 +215,7 @@ GATEWAY = textwrap.dedent("""
         await Client(upstream).initialize()
         await Client(upstream, era=Era.STATELESS).call(1)
         print(*(child.pid for child in upstream._spawner._children), file=sys.stderr, flush=True)
-        await asyncio.sleep(60)
+        await asyncio.Event().wait()
 
     asyncio.run(main())
 """)
@@ -209,7 +236,5 @@ def test_servers_end_when_the_gateway_is_killed():
         assert all(is_alive(pid) for pid in children)
         gateway.send_signal(signal.SIGKILL)
 
-    deadline = time.monotonic() + 10
     while any(is_alive(pid) for pid in children):
-        assert time.monotonic() < deadline, "a server outlived the gateway"
         time.sleep(0.02)

@@ -8,11 +8,12 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from gateway import config
 from gateway.wire.http.edge import Send, run_application
 from gateway.wire.http.server import Server
+from gateway.wire.http.server_connection import Connection
 
 
 def nothing() -> None:
@@ -48,6 +49,30 @@ async def running_server(app: Any, settings: str = "", **more: Any) -> AsyncGene
     finally:
         server.stop()
         await running
+
+
+class _LaterLoop:
+    """An event loop whose clock is so many seconds ahead."""
+
+    def __init__(self, loop: Any, seconds: float) -> None:
+        self._loop, self._seconds = loop, seconds
+
+    def time(self) -> float:
+        return self._loop.time() + self._seconds
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        return self._loop.call_at(when - self._seconds, callback)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+
+def let_pass(connection: Connection, seconds: float) -> None:
+    """Let seconds pass for one connection, at once."""
+    connection._loop = cast("asyncio.AbstractEventLoop", _LaterLoop(connection._loop, seconds))
+    if connection._timer is not None:
+        connection._timer.cancel()
+        connection._look_at_time()
 
 
 async def send_whole(send: Send, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:

@@ -20,10 +20,11 @@ from gateway.wire.http.parsers import WAITING
 from gateway.wire.http.server import Server
 from gateway.wire.http.server_connection import BODY_BYTES, Connection, Serving
 from tests.requirements import requirement
-from tests.unit.wire.http.servers import running_server
-from tests.unit.wire.http.test_server import PATIENT, SOON, connected
+from tests.unit.wire.http.servers import let_pass, running_server
+from tests.unit.wire.http.test_server import PATIENT, connected
 
 GET = b"GET /%b HTTP/1.1\r\nhost: here\r\n\r\n"
+HEAD_SECONDS = 10.0
 TEXT = ((b"content-type", b"text/plain"),)
 
 Handler = Callable[[Channel], Coroutine[Any, Any, None]]
@@ -111,7 +112,7 @@ class Wire(asyncio.Transport):
 def made(handler: Handler) -> tuple[Connection, Wire]:
     """Return a connection on a transport of the test."""
     wire = Wire()
-    connection = Connection(Serving(handler, ConcurrencyLimit(10), 10.0))
+    connection = Connection(Serving(handler, ConcurrencyLimit(10), HEAD_SECONDS))
     connection.connection_made(wire)
     return connection, wire
 
@@ -364,23 +365,35 @@ async def test_the_bodies_of_waiting_requests_are_bounded_together():
     await asyncio.sleep(0)
 
 
+async def finished(connection: Connection) -> None:
+    """Let the work on all requests end."""
+    while connection.serving.tasks:
+        await asyncio.sleep(0)
+
+
 @requirement("strangers/head")
 async def test_half_a_head_behind_a_request_has_no_longer_than_another():
-    async with serving(echo, SOON) as (_, port):
-        found = await ask(port, GET % b"first" + b"GET / HTTP/1.1\r\n")
-    assert found.startswith(b"HTTP/1.1 200 ")
-    assert b"HTTP/1.1 408 " in found
+    connection, wire = made(echo)
+    connection.data_received(GET % b"first" + b"GET / HTTP/1.1\r\n")
+    await finished(connection)
+    let_pass(connection, HEAD_SECONDS - 1)
+    assert len(wire.writes) == 1
+    let_pass(connection, 1)
+    assert [sent[:13] for sent in wire.writes] == [b"HTTP/1.1 200 ", b"HTTP/1.1 408 "]
+    assert wire.ended == "closed"
 
 
-async def test_a_connection_without_a_request_is_closed_some_day(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(connections, "KEEP_ALIVE_SECONDS", 0.1)
-    async with serving(echo) as (_, port):
-        found = await ask(port, GET % b"first")
-    assert found.endswith(b"/first")
+async def test_a_connection_without_a_request_is_closed_some_day():
+    connection, wire = made(echo)
+    connection.data_received(GET % b"first")
+    await finished(connection)
+    let_pass(connection, connections.KEEP_ALIVE_SECONDS - 1)
+    assert not wire.ended
+    let_pass(connection, 1)
+    assert (len(wire.writes), wire.ended) == (1, "closed")
 
 
-async def test_a_request_ends_the_time_for_the_next_one(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(connections, "KEEP_ALIVE_SECONDS", 0.2)
+async def test_a_request_ends_the_time_for_the_next_one():
     proceed = asyncio.Event()
 
     async def handle(channel: Channel) -> None:
@@ -388,13 +401,19 @@ async def test_a_request_ends_the_time_for_the_next_one(monkeypatch: pytest.Monk
             await proceed.wait()
         await echo(channel)
 
-    async with serving(handle) as (_, port), connected(port) as (reader, writer):
-        writer.write(GET % b"first")
-        await reader.readuntil(b"/first")
-        writer.write(GET % b"held")
-        asyncio.get_running_loop().call_later(0.5, proceed.set)
-        await reader.readuntil(b"/held")
-        assert await reader.read() == b""
+    connection, wire = made(handle)
+    connection.data_received(GET % b"first")
+    await finished(connection)
+    connection.data_received(GET % b"held")
+    let_pass(connection, 10 * connections.KEEP_ALIVE_SECONDS)
+    assert not wire.ended
+    proceed.set()
+    await finished(connection)
+    assert wire.writes[-1].endswith(b"/held")
+    let_pass(connection, connections.KEEP_ALIVE_SECONDS - 1)
+    assert not wire.ended
+    let_pass(connection, 1)
+    assert wire.ended == "closed"
 
 
 async def test_a_thousand_idle_connections_take_little_memory():
