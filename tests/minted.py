@@ -16,6 +16,7 @@ from joserfc.jwk import ECKey
 
 from gateway.authority.minting import Mint, MintedToken, bind_call
 from gateway.authority.model import LeaseRequest, Scope
+from gateway.base.keys.key_ring import KeyRing, SigningKey
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Minter:
 
     @property
     def mint(self) -> Mint:
-        return Mint(self.key, self.issuer)
+        return Mint(KeyRing(SigningKey(self.key)), self.issuer)
 
     def request(self, ttl: float = 60, details: tuple[dict[str, Any], ...] = ()) -> LeaseRequest:
         scope = Scope(("tickets:write",), details)

@@ -206,6 +206,7 @@ CACHES = {
     "inspection/credentials/ruleset.py": "matches of expressions that end after so many characters",
     "inspection/words/grounds.py": "goals and destinations of tasks; the declaration bounds both",
     "inspection/words/words.py": "keys; names of callers and of own domains, which tokens and the configuration bound",
+    "base/store/records.py": "keys",
     "record/journal/chain.py": "keys",
     "record/journal/records.py": "keys",
     "wire/protocol/listing.py": "the latest 16 answers of at most 256 KiB",

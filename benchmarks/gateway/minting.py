@@ -19,6 +19,7 @@ from gateway.authority.introspection import IntrospectingUpstream, Introspector,
 from gateway.authority.minting import Mint, MintedToken, bind_call
 from gateway.authority.model import LeaseRequest, Scope
 from gateway.base.keys import signing_keys
+from gateway.base.keys.key_ring import KeyRing, SigningKey
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 from opagate.verify import Caller, Verifier
 
@@ -70,7 +71,7 @@ class Costs:
 
 def minting(*, calls: int = 1_000, batches: int = 7) -> Costs:
     """Measure all figures."""
-    mint = Mint(signing_keys.derive(ECKey.generate_key("P-256"), "access tokens"), ISSUER)
+    mint = Mint(KeyRing(SigningKey(signing_keys.derive(ECKey.generate_key("P-256"), "access tokens"))), ISSUER)
     register = ActiveTokens()
     for number in range(OPEN):
         register.add(_token(mint, f"open-{number}"), 1000)

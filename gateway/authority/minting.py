@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
@@ -17,11 +18,11 @@ from msgspec import Struct
 
 from gateway.authority.model import BrokerRefusal, Credential, LeaseRequest
 from gateway.base.json import canonical
+from gateway.base.keys.key_ring import find_signer
 from gateway.model import reasons
 
 if TYPE_CHECKING:
-    from joserfc.jwk import ECKey
-
+    from gateway.base.keys.key_ring import KeyRing, SigningKey
     from gateway.model.caller import Actor, Principal
     from gateway.model.wire import Json, JsonObject
 
@@ -90,15 +91,32 @@ def bind_call(method: str, params: JsonObject, *, decision: str, policy: str) ->
     )
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class _Signer:
+    """A key with its public form, and the head of its tokens."""
+
+    key: ec.EllipticCurvePrivateKey
+    since: float
+    public: Mapping[str, str]
+    head: bytes
+
+
+def _make_signer(key: SigningKey) -> _Signer:
+    public = {name: str(value) for name, value in key.key.as_dict(private=False).items() if name in _PUBLIC}
+    return _Signer(
+        cast("ec.EllipticCurvePrivateKey", key.key.private_key),
+        key.since,
+        {**public, "kid": key.kid, "use": "sig", "alg": ALGORITHM},
+        _encode(msgspec.json.encode({"alg": ALGORITHM, "typ": TYPE, "kid": key.kid})) + b".",
+    )
+
+
 class Mint:
     """The signer of access tokens. `issuer` is their `iss`, and their `sub` where the gateway asks for itself."""
 
-    def __init__(self, key: ECKey, issuer: str) -> None:
-        self._key = cast("ec.EllipticCurvePrivateKey", key.private_key)
-        self._public = {name: str(value) for name, value in key.as_dict(private=False).items() if name in _PUBLIC}
-        self._kid = key.thumbprint()
+    def __init__(self, keys: KeyRing[SigningKey], issuer: str) -> None:
+        self._signers = keys.map(_make_signer)
         self._issuer = issuer
-        self._head = _encode(msgspec.json.encode({"alg": ALGORITHM, "typ": TYPE, "kid": self._kid})) + b"."
 
     @property
     def issuer(self) -> str:
@@ -131,11 +149,11 @@ class Mint:
         """Return a token with which the gateway lists tools for itself: its subject is the gateway, and it permits no call."""
         claims = self._claims(audience, jti, now, expires)
         claims |= {"sub": self._issuer, "client_id": self._issuer, "scope": " ".join(scope)}
-        return self._sign(claims, None, None)
+        return self._sign(claims, None, None, now)
 
     def jwks(self) -> JsonObject:
-        """Return the public key as a JWK Set (RFC 7517 section 5)."""
-        return {"keys": [{**self._public, "kid": self._kid, "use": "sig", "alg": ALGORITHM}]}
+        """Return the public keys as a JWK Set (RFC 7517 section 5): also a key that signs later, and earlier keys."""
+        return {"keys": [dict(each.public) for each in self._signers.keys]}
 
     def _mint(
         self, request: LeaseRequest, details: tuple[JsonObject, ...], jti: str, now: float
@@ -146,16 +164,16 @@ class Mint:
         claims["task"] = request.task
         if details:
             claims["authorization_details"] = details
-        token = self._sign(claims, request.task, request.principal.key)
+        token = self._sign(claims, request.task, request.principal.key, now)
         return token if len(token.value) <= MAX_TOKEN else _TOO_LONG
 
     def _claims(self, audience: str, jti: str, now: float, expires: float) -> dict[str, Any]:
         return {"iss": self._issuer, "aud": audience, "iat": int(now), "exp": int(expires), "jti": jti}
 
-    def _sign(self, claims: dict[str, Any], task: str | None, owner: str | None) -> MintedToken:
-        text = msgspec.json.encode(claims)
-        signed = self._head + _encode(text)
-        r, s = utils.decode_dss_signature(self._key.sign(signed, _SIGNATURE))
+    def _sign(self, claims: dict[str, Any], task: str | None, owner: str | None, now: float) -> MintedToken:
+        signer, text = find_signer(self._signers, now), msgspec.json.encode(claims)
+        signed = signer.head + _encode(text)
+        r, s = utils.decode_dss_signature(signer.key.sign(signed, _SIGNATURE))
         signature = r.to_bytes(_CURVE_BYTES, "big") + s.to_bytes(_CURVE_BYTES, "big")
         value = (signed + b"." + _encode(signature)).decode("ascii")
         return MintedToken(value, claims["jti"], claims["aud"], float(claims["exp"]), task, owner, text)

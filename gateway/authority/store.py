@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from gateway.base.store.records import SealedStore
 
 # A lease that is not read would live on at its issuer.
-LEASES: Final = RecordKind("lease", Lease, is_vital=True)
-VALUES: Final = RecordKind("value of a lease", Credential)
+LEASES: Final = RecordKind("lease", Lease, "its credential lives on at its issuer", is_vital=True)
+VALUES: Final = RecordKind("value of a lease", Credential, "its credential lives on at its issuer", is_vital=True)
 
 
 class LeaseStore:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _PUBLIC: Final = frozenset({"ca", "client_ca", "certificate"})
 """Settings whose files everybody may read, and only the operator may write."""
+_ROTATED: Final = frozenset({"chain", "sealing", "sessions", "tokens"})
+"""Settings with a key beside which earlier keys are kept."""
 _OF_SERVERS: Final = frozenset({"cwd", "files", "command"})
 """Settings of an upstream whose files are the server's."""
 _PACKAGE: Final = Path(__file__).resolve().parents[1]
@@ -57,6 +59,8 @@ def find_own_files(settings: BaseModel, source: Path | None, access: Iterable[Fi
     trusted = {Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve(), _PACKAGE, _PACKAGE.parent / "rego"}
     for name, path in _list_paths(settings):
         (trusted if name in _PUBLIC else hidden).add(path.resolve())
+        if name in _ROTATED:
+            hidden.update(each.resolve() for each in path.parent.glob(f"{path.name}.*"))
     changeable = {path.resolve() for files in access for path in files.write}
     return OwnFiles(tuple(sorted(hidden)), tuple(sorted(trusted)), tuple(sorted(changeable)))
 

@@ -253,10 +253,17 @@ class Limits(Settings):
 
 
 class KeySettings(Settings):
-    """Files of the gateway's keys. A key given here is never made; the others are made below `state`."""
+    """Files of the gateway's keys. A key given here is never made; the others are made below `state`.
+
+    An earlier key is in a file beside the present one, as `NAME.1`; the highest number is the latest of them.
+    """
 
     chain: FilePath | None = Field(
         default=None, description="Links the journal. Each gateway has its own; by default `<state>/journal-key`."
+    )
+    sealing: FilePath | None = Field(
+        default=None,
+        description="Seals the durable records and snapshots of history; by default `<state>/sealing-key`.",
     )
     sessions: FilePath | None = Field(default=None, description="Seals session ids; by default `<state>/sessions-key`.")
     fingerprints: FilePath | None = Field(

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from gateway.base.keys.key_ring import KeyRing
+
 Item = TypeVar("Item")
 
 _SCHEMA: Final = """
@@ -97,9 +99,10 @@ class StoreEdited(HistoryError):
 class Store:
     """The database of tasks. Raises `HistoryError` for a failed read or write, and for an edited file."""
 
-    def __init__(self, folder: Path, key: bytes) -> None:
+    def __init__(self, folder: Path, keys: KeyRing[bytes]) -> None:
         self.path = folder / "tasks.db"
-        self._key = key
+        self._keys = keys
+        self._key = keys.newest  # the key of the present rows
         self._checkpoint: bytes | None = None  # the MAC of the one that was read or written last
 
     def load(self) -> Stored | None:
@@ -146,13 +149,31 @@ class Store:
         if found is None:
             raise self._make_edited_error("it has no checkpoint")
         journal, seq, mac = found
-        if not hmac.compare_digest(mac, self._checkpoint_mac(journal, seq, ((row[0], row[4]) for row in rows))):
+        key = self._find_key(journal, seq, mac, [(row[0], row[4]) for row in rows])
+        if key is None:
             raise self._make_edited_error("rows were removed, added or put back")
-        for task_id, row_seq, meta, digest, row_mac in rows:
-            if not hmac.compare_digest(row_mac, self._row_mac(task_id, row_seq, meta, digest)):
-                raise self._make_edited_error(f"the task {task_id} is not as it was written")
-        self._checkpoint = mac
+        for row in rows:
+            self._require_row(key, row)
+        self._key, self._checkpoint = key, mac
         return Stored(journal, seq, tuple(StoredTask(*row[:4]) for row in rows))
+
+    def _find_key(self, journal: str, seq: int, mac: bytes, macs: list[tuple[str, bytes]]) -> bytes | None:
+        """Return the key that wrote a checkpoint, `None` if none did."""
+        made = ((key, _checkpoint_mac(key, journal, seq, macs)) for key in self._keys.keys)
+        return next((key for key, expected in made if hmac.compare_digest(mac, expected)), None)
+
+    def _require_row(self, key: bytes, row: tuple[str, int, bytes, bytes, bytes]) -> None:
+        """Refuse an edited row: its id, number, meta, digest and MAC."""
+        if not hmac.compare_digest(row[4], _row_mac(key, *row[:4])):
+            raise self._make_edited_error(f"the task {row[0]} is not as it was written")
+
+    def _change_key(self, database: sqlite3.Connection, key: bytes) -> None:
+        """Give each row a MAC under a new key. An edited row is refused, and gets none."""
+        rows = database.execute("select id, seq, meta, digest, mac from tasks").fetchall()
+        for row in rows:
+            self._require_row(self._key, row)
+        macs = [(_row_mac(key, *row[:4]), row[0]) for row in rows]
+        database.executemany("update tasks set mac = ? where id = ?", macs)
 
     def _save(self, database: sqlite3.Connection, checkpoint: Checkpoint) -> None:
         database.executescript(_SCHEMA)
@@ -162,38 +183,25 @@ class Store:
                 f"the snapshots {self.path} were removed or replaced while the gateway ran",
                 "find out who did: `<state>` is the gateway's alone",
             )
+        key = self._keys.newest
         with database:
             if checkpoint.whole:
                 database.execute("delete from tasks")
+            elif key != self._key:
+                self._change_key(database, key)
             for gone in _batch(checkpoint.gone):
                 database.execute(f"delete from tasks where id in ({_list(len(gone))})", gone)  # noqa: S608 - only marks
             for rows in _batch(checkpoint.rows):
                 marks = ", ".join([f"({_list(6)})"] * len(rows))
-                values = tuple(chain.from_iterable(map(self._row, rows)))
+                values = tuple(chain.from_iterable(_stored(key, row) for row in rows))
                 database.execute(f"insert or replace into tasks values {marks}", values)  # noqa: S608 - only marks
             (listed,) = database.execute(_MACS).fetchone()
             macs = ((task_id, bytes.fromhex(mac)) for task_id, mac in json.loads(listed))
-            mac = self._checkpoint_mac(checkpoint.journal, checkpoint.seq, macs)
+            mac = _checkpoint_mac(key, checkpoint.journal, checkpoint.seq, macs)
             database.execute(
                 "insert or replace into checkpoints values (1, ?, ?, ?)", (checkpoint.journal, checkpoint.seq, mac)
             )
-        self._checkpoint = mac
-
-    def _row(self, row: Row) -> tuple[str, int, bytes, bytes, bytes, bytes]:
-        digest = digest_of(row.state)
-        return row.id, row.seq, row.meta, digest, self._row_mac(row.id, row.seq, row.meta, digest), row.state
-
-    def _row_mac(self, task_id: str, seq: int, meta: bytes, digest: bytes) -> bytes:
-        return self._mac(b"task", task_id.encode(), seq.to_bytes(8, "big"), meta, digest)
-
-    def _checkpoint_mac(self, journal: str, seq: int, macs: Iterable[tuple[str, bytes]]) -> bytes:
-        rows = sha256()
-        for task_id, mac in macs:
-            rows.update(_frame(task_id.encode()) + _frame(mac))
-        return self._mac(b"checkpoint", journal.encode(), seq.to_bytes(8, "big"), rows.digest())
-
-    def _mac(self, *parts: bytes) -> bytes:
-        return hmac.digest(self._key, b"".join(map(_frame, parts)), "sha256")
+        self._key, self._checkpoint = key, mac
 
     def _connect(self) -> sqlite3.Connection:
         try:
@@ -230,3 +238,23 @@ def _frame(part: bytes) -> bytes:
 
 def digest_of(state: bytes) -> bytes:
     return sha256(state).digest()
+
+
+def _stored(key: bytes, row: Row) -> tuple[str, int, bytes, bytes, bytes, bytes]:
+    digest = digest_of(row.state)
+    return row.id, row.seq, row.meta, digest, _row_mac(key, row.id, row.seq, row.meta, digest), row.state
+
+
+def _row_mac(key: bytes, task_id: str, seq: int, meta: bytes, digest: bytes) -> bytes:
+    return _mac(key, b"task", task_id.encode(), seq.to_bytes(8, "big"), meta, digest)
+
+
+def _checkpoint_mac(key: bytes, journal: str, seq: int, macs: Iterable[tuple[str, bytes]]) -> bytes:
+    rows = sha256()
+    for task_id, mac in macs:
+        rows.update(_frame(task_id.encode()) + _frame(mac))
+    return _mac(key, b"checkpoint", journal.encode(), seq.to_bytes(8, "big"), rows.digest())
+
+
+def _mac(key: bytes, *parts: bytes) -> bytes:
+    return hmac.digest(key, b"".join(map(_frame, parts)), "sha256")

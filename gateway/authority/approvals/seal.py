@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any, Final
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from msgspec import Struct
+
+if TYPE_CHECKING:
+    from gateway.base.keys.key_ring import KeyRing
 
 PREFIX: Final = "oga1."
 _NONCE: Final = 12
@@ -36,16 +40,16 @@ class StateTicket(Struct, frozen=True):
 
 
 class TicketSeal:
-    """Seals and opens tickets. `key` has 32 bytes; `nonce` returns a given number of fresh random bytes."""
+    """Seals and opens tickets: the newest key seals, and each of them opens. `nonce` returns so many fresh random bytes."""
 
-    def __init__(self, key: bytes, nonce: Any) -> None:
-        self._cipher = AESGCM(key)
+    def __init__(self, keys: KeyRing[bytes], nonce: Any) -> None:
+        self._ciphers = keys.map(AESGCM)
         self._nonce = nonce
 
     def seal(self, ticket: StateTicket) -> str:
         """Return the state for the client."""
         nonce = self._nonce(_NONCE)
-        sealed = self._cipher.encrypt(nonce, msgspec.json.encode(ticket), PREFIX.encode("ascii"))
+        sealed = self._ciphers.newest.encrypt(nonce, msgspec.json.encode(ticket), PREFIX.encode("ascii"))
         return PREFIX + base64.urlsafe_b64encode(nonce + sealed).decode("ascii").rstrip("=")
 
     def open(self, state: str, principal: str, now: float) -> StateTicket | None:
@@ -55,9 +59,14 @@ class TicketSeal:
         text = state.removeprefix(PREFIX)
         try:
             data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-            ticket = msgspec.json.decode(
-                self._cipher.decrypt(data[:_NONCE], data[_NONCE:], PREFIX.encode("ascii")), type=StateTicket
-            )
-        except (binascii.Error, InvalidTag, ValueError, msgspec.MsgspecError):
+            sealed = self._decrypt(data)
+            ticket = None if sealed is None else msgspec.json.decode(sealed, type=StateTicket)
+        except (binascii.Error, ValueError, msgspec.MsgspecError):
             return None
-        return ticket if ticket.principal == principal and now < ticket.expires else None
+        return ticket if ticket is not None and ticket.principal == principal and now < ticket.expires else None
+
+    def _decrypt(self, data: bytes) -> bytes | None:
+        for cipher in self._ciphers.keys:
+            with suppress(InvalidTag):
+                return cipher.decrypt(data[:_NONCE], data[_NONCE:], PREFIX.encode("ascii"))
+        return None

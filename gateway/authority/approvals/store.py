@@ -39,10 +39,10 @@ class StoredEndorsements(JournalPosition, frozen=True):
     latest: float = 0.0
 
 
-APPROVALS: Final = RecordKind("approval", Approval)
-DESCRIPTIONS: Final = RecordKind("description of a call", dict[str, Any])
-POSITIONS: Final = RecordKind("position of approvals", JournalPosition)
-ENDORSEMENTS: Final = RecordKind("endorsements", StoredEndorsements)
+APPROVALS: Final = RecordKind("approval", Approval, "the journal makes it again, or people are asked again")
+DESCRIPTIONS: Final = RecordKind("description of a call", dict[str, Any], "the question has no details")
+POSITIONS: Final = RecordKind("position of approvals", JournalPosition, "the journal is read from its beginning")
+ENDORSEMENTS: Final = RecordKind("endorsements", StoredEndorsements, "people are asked again for values that return")
 _ALL: Final = "all"
 
 

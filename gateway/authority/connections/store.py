@@ -10,9 +10,9 @@ from gateway.base.store.records import RecordKind
 if TYPE_CHECKING:
     from gateway.base.store.records import SealedStore
 
-CONNECTIONS: Final = RecordKind("connection", UserConnection)
-TOKENS: Final = RecordKind("refresh token", str)
-CLIENTS: Final = RecordKind("registered client", RegisteredClient)
+CONNECTIONS: Final = RecordKind("connection", UserConnection, "the user connects again")
+TOKENS: Final = RecordKind("refresh token", str, "the user connects again")
+CLIENTS: Final = RecordKind("registered client", RegisteredClient, "the gateway registers again")
 
 
 class ConnectionStore:

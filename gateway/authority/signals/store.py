@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 MOST_EVENTS: Final = 1_000_000
 """Events that are known again at once, some 100 MB. Beyond it no event is taken."""
 # An ended login that is not read would be let in again.
-SIGNALS: Final = RecordKind("signal", Signal, is_vital=True)
-EVENTS: Final = RecordKind("event of a transmitter", str)
+SIGNALS: Final = RecordKind("signal", Signal, "an ended login is let in again", is_vital=True)
+EVENTS: Final = RecordKind("event of a transmitter", str, "an event that comes again is taken again")
 
 
 class StoredEvent(msgspec.Struct, frozen=True):

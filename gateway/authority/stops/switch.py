@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger("gateway.stops")
 
 # A stop that is not read would let calls go on.
-STOPS: Final = RecordKind("stop", Stop, is_vital=True)
+STOPS: Final = RecordKind("stop", Stop, "the stopped calls go on", is_vital=True)
 KIND: Final = "switch"
 """Of entries in the journal. `stop` is the end of a gateway there."""
 LONGEST_NAME: Final = 2048

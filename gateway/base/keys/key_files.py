@@ -1,15 +1,17 @@
 """The gateway's own keys: files below the state folder, made if missing.
 
-A key is made whole or not at all: its name appears when its content is on disk. An existing key is never replaced. A
-key is refused if other users may read, change or swap the file (see `file_access`).
+A key is made whole or not at all: its name appears when its content is on disk. A rotation keeps the key before the new
+one: `NAME.1` is the first earlier key, and the highest number is the latest of them. A key is refused if other users
+may read, change or swap the file (see `file_access`).
 """
 
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from gateway.base.file_access import ExposedFile, open_private
@@ -55,9 +57,69 @@ class KeyFile:
                 f"{self.what} {self.path} cannot be read: {error.strerror}", "run this as the gateway's user"
             ) from error
 
+    def find_earlier(self) -> tuple[KeyFile, ...]:
+        """Return the files of the keys before this one, the latest first."""
+        numbered = re.compile(re.escape(self.path.name) + r"\.([1-9][0-9]{0,5})")
+        try:
+            names = [match for path in self.path.parent.iterdir() if (match := numbered.fullmatch(path.name))]
+        except OSError:
+            return ()
+        names.sort(key=lambda match: -int(match[1]))
+        return tuple(replace(self, path=self.path.with_name(match[0])) for match in names)
+
+    def read_since(self) -> float:
+        """Return when the file got its content, in seconds since the epoch; 0 without a file."""
+        try:
+            return self.path.stat().st_mtime
+        except OSError:
+            return 0.0
+
+    def add_earlier(self, key: bytes) -> KeyFile:
+        """Keep a key as the latest of the earlier keys, and return its file."""
+        earlier = self.find_earlier()
+        number = int(earlier[0].path.suffix[1:]) + 1 if earlier else 1
+        kept = replace(self, path=self.path.with_name(f"{self.path.name}.{number}"))
+        try:
+            kept._make(key)
+        except OSError as error:
+            raise self._cannot_rotate(error) from error
+        return kept
+
+    def rotate(self, fresh: bytes) -> KeyFile:
+        """Replace the present key by a new key. Return the file of the replaced key."""
+        try:
+            kept = self.add_earlier(self._read())
+            owner = self.path.stat()
+            # Its age says since when verifiers know a key of signatures.
+            os.utime(kept.path, ns=(owner.st_atime_ns, owner.st_mtime_ns))
+            written = self._write(fresh)
+            if os.geteuid() == 0:
+                for path in (written, kept.path):
+                    os.chown(path, owner.st_uid, owner.st_gid)
+            written.replace(self.path)
+            _sync(self.path.parent)
+        except OSError as error:
+            raise self._cannot_rotate(error) from error
+        return kept
+
+    def _cannot_rotate(self, error: OSError) -> GatewayError:
+        return self.failure(
+            f"{self.what} {self.path} cannot be replaced: {error.strerror}",
+            f"put the present key beside it as {self.path.name}.1 and a new key in its place; then: opagate keys reload",
+        )
+
     def _make(self, key: bytes) -> None:
-        folder = self.path.parent
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh = self._write(key)
+        try:
+            with suppress(FileExistsError):  # another process was first; its key is as good
+                os.link(fresh, self.path)
+        finally:
+            fresh.unlink()
+        _sync(self.path.parent)
+
+    def _write(self, key: bytes) -> Path:
+        """Write a key to a new file beside its place, and return that file."""
         fresh = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
@@ -65,11 +127,10 @@ class KeyFile:
                 file.write(key)
                 file.flush()
                 os.fsync(file.fileno())
-            with suppress(FileExistsError):  # another process was first; its key is as good
-                os.link(fresh, self.path)
-        finally:
+        except BaseException:
             fresh.unlink()
-        _sync(folder)
+            raise
+        return fresh
 
     def _read(self) -> bytes:
         try:

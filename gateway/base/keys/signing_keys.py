@@ -24,7 +24,16 @@ def load(path: Path, what: str, *, remedy: str) -> ECKey:
 
     Raises `ConfigurationError`.
     """
-    pem = KeyFile(path, what, ConfigurationError).load(lambda: ECKey.generate_key("P-256").as_pem(private=True))
+    return read_pem(KeyFile(path, what, ConfigurationError).load(make_pem), path, what, remedy)
+
+
+def make_pem() -> bytes:
+    """Return a new key, in PEM."""
+    return ECKey.generate_key("P-256").as_pem(private=True)
+
+
+def read_pem(pem: bytes, path: Path, what: str, remedy: str) -> ECKey:
+    """Return the key in the content of a file. Raises `ConfigurationError`."""
     try:
         key = ECKey.import_key(pem)
     except (JoseError, ValueError, TypeError, UnsupportedAlgorithm) as error:

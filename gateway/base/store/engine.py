@@ -9,7 +9,8 @@ Every operation is a set of changes, carried out whole or not at all:
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 ABSENT: Final = 0
 """The version of a record that is not there."""
@@ -36,6 +37,10 @@ class Change(NamedTuple):
     expires: float | None = None
 
 
+Rewrite: TypeAlias = "Callable[[str, str, bytes], bytes | None]"
+"""Makes another form of a value, from its kind, id and present form; `None` leaves the value as it is."""
+
+
 class Engine(Protocol):
     """An engine that keeps records by kind and id. Each method raises `StoreError`."""
 
@@ -60,6 +65,10 @@ class Engine(Protocol):
 
     async def expire(self, kind: str, /) -> None:
         """Remove the records of a kind that have ended."""
+        ...
+
+    async def rewrite(self, change: Rewrite, /, *, unless: bytes) -> int:
+        """Write each value anew that does not begin with `unless`, and return their number. Versions and ends stay."""
         ...
 
     def close(self) -> None:

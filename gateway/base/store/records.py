@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import msgspec
@@ -16,10 +17,12 @@ import structlog
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from gateway.base.keys.subkeys import key_id
 from gateway.base.store.engine import Change
 from gateway.model.errors import StoreError
 
 if TYPE_CHECKING:
+    from gateway.base.keys.key_ring import KeyRing
     from gateway.base.store.engine import Engine
 
 log = structlog.get_logger("gateway.store")
@@ -29,17 +32,21 @@ Upgrade = Callable[[Any], Any]
 """Makes the decoded JSON of a record from that of the form before."""
 
 _NONCE: Final = 12
+_SEALED: Final = b"\x02"
+"""The form of a sealed value: this byte, eight bytes of the key's id, the nonce, and the encrypted value."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordKind(Generic[Form]):
     """A kind of records. `upgrades` lead from each form to the next; the first form has the number 1.
 
-    `is_vital`: without such a record the gateway would allow more, or leave a credential open. A start without it is refused.
+    `lost` says what goes with a record. `is_vital`: without such a record the gateway would allow more, or leave a credential
+    open. A start that cannot read it is refused.
     """
 
     name: str
     form: type[Form]
+    lost: str
     is_vital: bool = False
     upgrades: tuple[Upgrade, ...] = ()
 
@@ -50,11 +57,12 @@ class RecordKind(Generic[Form]):
 
 
 class SealedStore:
-    """An engine with the key that seals its values."""
+    """An engine with the keys that seal its values. The newest key seals, and each value names its key."""
 
-    def __init__(self, engine: Engine, key: bytes) -> None:
+    def __init__(self, engine: Engine, keys: KeyRing[bytes]) -> None:
         self.engine = engine
-        self._cipher = AESGCM(key)
+        self._keys = keys
+        self._ciphers: dict[bytes, AESGCM] = {}
 
     def of(self, kind: RecordKind[Form]) -> Records[Form]:
         """Return the records of a kind."""
@@ -65,20 +73,57 @@ class SealedStore:
         return await self.engine.change(*changes)
 
     def seal(self, name: str, value: bytes) -> bytes:
-        """Return a value encrypted under a name."""
-        nonce = os.urandom(_NONCE)
-        return nonce + self._cipher.encrypt(nonce, value, name.encode())
+        """Return a value encrypted under a name with the newest key."""
+        nonce, key = os.urandom(_NONCE), self._keys.newest
+        return _mark(key) + nonce + self._cipher(key).encrypt(nonce, value, name.encode())
 
     def open(self, name: str, sealed: bytes) -> bytes | None:
-        """Return the value sealed under a name, `None` for the value of another name."""
-        try:
-            return self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], name.encode())
-        except (InvalidTag, ValueError):
-            return None
+        """Return the value sealed under a name, `None` for the value of another name, or without its key."""
+        for key in self._keys.keys:
+            if sealed.startswith(mark := _mark(key)):
+                return self._decrypt(key, name, sealed[len(mark) :])
+        # The values of form 1 name no key.
+        opened = (self._decrypt(key, name, sealed) for key in self._keys.keys)
+        return next((value for value in opened if value is not None), None)
+
+    async def reseal(self) -> int:
+        """Seal the values of earlier keys with the newest key, and return their number. Raises `StoreError`.
+
+        A value stays as it is if its key is missing. Its reader reports that.
+        """
+
+        def change(kind: str, identifier: str, sealed: bytes) -> bytes | None:
+            name = _name(kind, identifier)
+            value = self.open(name, sealed)
+            return None if value is None else self.seal(name, value)
+
+        return await self.engine.rewrite(change, unless=_mark(self._keys.newest))
 
     def close(self) -> None:
         """Close the engine."""
         self.engine.close()
+
+    def _decrypt(self, key: bytes, name: str, sealed: bytes) -> bytes | None:
+        try:
+            return self._cipher(key).decrypt(sealed[:_NONCE], sealed[_NONCE:], name.encode())
+        except (InvalidTag, ValueError):
+            return None
+
+    def _cipher(self, key: bytes) -> AESGCM:
+        if key not in self._ciphers:
+            self._ciphers[key] = AESGCM(key)
+        return self._ciphers[key]
+
+
+@lru_cache(maxsize=16)
+def _mark(key: bytes) -> bytes:
+    """Return the beginning of values sealed with a key: the number of their form, and the id of the key."""
+    return _SEALED + bytes.fromhex(key_id(key))
+
+
+def _name(kind: str, identifier: str) -> str:
+    """Return the name for the seal: no record opens as one of another kind."""
+    return f"{kind} {identifier}"
 
 
 class Records(Generic[Form]):
@@ -104,9 +149,12 @@ class Records(Generic[Form]):
         return {name: (form, version) for name, (form, version) in opened.items() if form is not None}
 
     async def get(self, identifier: str) -> Form | None:
-        """Return a record, `None` if it is not there or cannot be read."""
+        """Return a record, `None` if it is not there or unreadable. The log names an unreadable record; a vital one is an error."""
         found = await self._store.engine.read(self._kind.name, identifier)
-        return None if found is None else self._open(identifier, found.value)
+        opened = None if found is None else self._open(identifier, found.value)
+        if found is not None and opened is None:
+            self._report([identifier])
+        return opened
 
     async def count(self) -> int:
         """Return the number of records."""
@@ -129,14 +177,16 @@ class Records(Generic[Form]):
     ) -> Change:
         """Return the change that writes a record: see `Change`."""
         text = b"%d %b" % (self._kind.number, msgspec.json.encode(record))
-        return Change(self._kind.name, identifier, self._store.seal(self._name(identifier), text), version, expires)
+        return Change(
+            self._kind.name, identifier, self._store.seal(_name(self._kind.name, identifier), text), version, expires
+        )
 
     def removed(self, identifier: str) -> Change:
         """Return the change that removes a record."""
         return Change(self._kind.name, identifier, None)
 
     def _open(self, identifier: str, sealed: bytes) -> Form | None:
-        text = self._store.open(self._name(identifier), sealed)
+        text = self._store.open(_name(self._kind.name, identifier), sealed)
         if text is None:
             return None
         number, _, content = text.partition(b" ")
@@ -159,15 +209,12 @@ class Records(Generic[Form]):
             record = upgrade(record)
         return msgspec.json.encode(record)
 
-    def _name(self, identifier: str) -> str:
-        """Return the name for the seal: no record opens as one of another kind."""
-        return f"{self._kind.name} {identifier}"
-
     def _report(self, unreadable: list[str]) -> None:
         log.error("store.unreadable", kind=self._kind.name, ids=unreadable)
         if self._kind.is_vital:
             named = ", ".join(unreadable[:20]) + (", …" if len(unreadable) > 20 else "")
             raise StoreError(
                 f"{len(unreadable)} records of the kind {self._kind.name!r} cannot be read: {named}",
-                "put back the file and the journal's key that belong together; to forget all of them, move records.db away",
+                "put back the file and the sealing key that belong together; or: "
+                f"opagate state forget {self._kind.name.replace(' ', '-')}",
             )

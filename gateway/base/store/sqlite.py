@@ -12,8 +12,10 @@ import stat
 import threading
 import time
 from collections import deque
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from gateway.base.concurrency.background import in_thread
 from gateway.base.store.engine import ABSENT, Change, Record
@@ -23,10 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from gateway.base.store.engine import Rewrite
+
 AT_ONCE: Final = 128
 """Sets of changes in one write: the answers to all of them fit into one turn of the event loop."""
-_FORMAT: Final = 1
-"""The form of the file, kept in its `user_version`."""
+FORMAT: Final = 2
+"""The form of the file, kept in its `user_version`. Since form 2, a value names the key that sealed it."""
 _SCHEMA: Final = """
 begin immediate;
 create table if not exists records (kind text not null, id text not null, version integer not null, value blob not null,
@@ -34,7 +38,7 @@ create table if not exists records (kind text not null, id text not null, versio
 create index if not exists records_by_end on records (kind, expires) where expires is not null;
 create table if not exists latest (one integer primary key check (one = 1), version integer not null);
 insert or ignore into latest values (1, 0);
-pragma user_version = 1;
+pragma user_version = 2;
 commit;
 """
 _LIST: Final = "select id, version, value from records where kind = ? and (expires is null or expires > ?) order by id"
@@ -44,6 +48,12 @@ _COUNT: Final = "select count(*) from records where kind = ? and (expires is nul
 _PUT: Final = "insert or replace into records values (?, ?, ?, ?, ?)"
 _REMOVE: Final = "delete from records where kind = ? and id = ?"
 _EXPIRE: Final = "delete from records where kind = ? and expires <= ?"
+_BATCH: Final = (
+    _LIST.replace("id, version", "kind, id")
+    .replace("kind = ?", "(kind, id) > (?, ?)")
+    .replace("order by id", "and substr(value, 1, ?) <> ? order by kind, id limit 500")
+)
+_REWRITE: Final = "update records set value = ? where kind = ? and id = ?"
 _LATEST: Final = "select version from latest"
 _RAISE: Final = "update latest set version = ?"
 
@@ -60,6 +70,29 @@ def open_database(path: Path) -> sqlite3.Connection:
     finally:
         os.close(descriptor)
     return sqlite3.connect(path, timeout=5, check_same_thread=False)
+
+
+def read_form(path: Path) -> int:
+    """Return the number of a file's form (`user_version`), 0 without a file. Raises `StoreError`."""
+    rows = query_file(path, "pragma user_version") if path.exists() else []
+    return int(rows[0][0]) if rows else 0
+
+
+def query_file(path: Path, statement: str) -> list[tuple[Any, ...]]:
+    """Return rows of an SQLite file, which stays as it is. Raises `StoreError`."""
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5)) as database:
+            return database.execute(statement).fetchall()
+    except sqlite3.Error as error:
+        raise StoreError(f"{path} cannot be read: {error}", "put a damaged file back from a copy") from error
+
+
+def count_seals(path: Path) -> dict[str, int]:
+    """Return the number of records by the id of the key that sealed them. Raises `StoreError`."""
+    if not path.exists():
+        return {}
+    rows = query_file(path, "select lower(hex(substr(value, 2, 8))), count(*) from records group by 1")
+    return dict(rows)
 
 
 class SqliteStore:
@@ -103,6 +136,15 @@ class SqliteStore:
     async def expire(self, kind: str, /) -> None:
         """Remove the records of a kind that have ended. Raises `StoreError`."""
         await in_thread(partial(self._expire, kind))
+
+    async def rewrite(self, change: Rewrite, /, *, unless: bytes) -> int:
+        """Write each value anew that does not begin with `unless`, and return their number. Raises `StoreError`."""
+        changed, place = 0, ("", "")
+        while True:
+            found, written, place = await in_thread(partial(self._rewrite, change, place, unless))
+            changed += written
+            if not found:
+                return changed
 
     def close(self) -> None:
         """Close the file. The next use opens it again."""
@@ -190,20 +232,41 @@ class SqliteStore:
                 self.close()
                 raise self._make_error(error) from error
 
+    def _rewrite(self, change: Rewrite, after: tuple[str, str], unless: bytes) -> tuple[int, int, tuple[str, str]]:
+        """Rewrite the next records after a place: their number, the number of changed ones, and the last place."""
+        with self._lock:
+            if self._database is None and not self.path.exists():
+                return 0, 0, after
+            try:
+                database = self._connect_once()
+                database.execute("begin immediate")
+                rows = database.execute(_BATCH, (*after, self._clock(), len(unless), unless)).fetchall()
+                changed = [
+                    (value, kind, identifier)
+                    for kind, identifier, sealed in rows
+                    if (value := change(kind, identifier, sealed)) is not None
+                ]
+                database.executemany(_REWRITE, changed)
+                database.execute("commit")
+            except sqlite3.Error as error:
+                self.close()
+                raise self._make_error(error) from error
+        return len(rows), len(changed), (rows[-1][0], rows[-1][1]) if rows else after
+
     def _connect_once(self) -> sqlite3.Connection:
         if self._database is None:
             try:
                 self._database = open_database(self.path)
                 self._database.isolation_level = None
                 (form,) = self._database.execute("pragma user_version").fetchone()
-                if form <= _FORMAT:
+                if form <= FORMAT:
                     self._database.execute("pragma journal_mode = wal")
                     self._database.execute("pragma synchronous = full")
                     self._database.executescript(_SCHEMA)
             except (OSError, sqlite3.Error) as error:
                 self.close()
                 raise self._make_error(error) from error
-            if form > _FORMAT:
+            if form > FORMAT:
                 self.close()
                 raise StoreError(f"a later release of the gateway wrote {self.path}", "start that release")
         return self._database

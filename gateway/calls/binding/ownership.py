@@ -23,6 +23,7 @@ from gateway.model.wire import RequestId
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from gateway.base.keys.key_ring import KeyRing
     from gateway.model.wire import Message
 
 # --- sessions --------------------------------------------------------------------------------------------
@@ -41,27 +42,30 @@ class Session(Struct, frozen=True):
 
 
 class Sessions:
-    """Seals and opens session ids with a key."""
+    """Seals and opens session ids with keys: the newest one seals, and each of them opens."""
 
-    def __init__(self, key: bytes) -> None:
-        self._key = key
+    def __init__(self, keys: KeyRing[bytes]) -> None:
+        self._keys = keys
 
     def seal(self, session: Session, *, upstream: str, principal: Principal) -> str:
         """Return the client's id for the upstream's."""
-        return f"{session.id}.{self._tag(session, upstream, principal)}"
+        return f"{session.id}.{self._tag(self._keys.newest, session, upstream, principal)}"
 
     def open(self, sealed: str, *, upstream: str, principal: Principal) -> Session | None:
         """Return the session, or `None` if this principal did not get `sealed` from this upstream."""
         identifier, _, tag = sealed.rpartition(".")
         session = Session(identifier, tag.startswith(_OPENS_URLS))
-        expected = self._tag(session, upstream, principal)
-        return session if hmac.compare_digest(tag.encode(), expected.encode()) else None
+        for key in self._keys.keys:
+            if hmac.compare_digest(tag.encode(), self._tag(key, session, upstream, principal).encode()):
+                return session
+        return None
 
-    def _tag(self, session: Session, upstream: str, principal: Principal) -> str:
+    @staticmethod
+    def _tag(key: bytes, session: Session, upstream: str, principal: Principal) -> str:
         # Only the text of a session whose client opens URLs begins with a NUL, since an upstream has a name.
         mark, first = (_OPENS_URLS, "\0") if session.opens_urls else ("", "")
         message = f"{first}{upstream}\0{principal.key}\0{session.id}".encode()
-        return mark + hmac.digest(self._key, message, hashlib.sha256)[:_MAC_BYTES].hex()
+        return mark + hmac.digest(key, message, hashlib.sha256)[:_MAC_BYTES].hex()
 
 
 # --- opaque values ---------------------------------------------------------------------------------------

@@ -4,18 +4,19 @@ algorithm, key and type, and a fixed set of claims. Source: RFC 8725 sections 3.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from joserfc import jwt
 from joserfc.errors import JoseError
 
+from gateway.base.keys.key_ring import find_signer
 from gateway.inspection.credentials.caller_tokens import OF_THE_GATEWAY
 from gateway.model import reasons
 from gateway.model.decision import Reason
 
 if TYPE_CHECKING:
-    from joserfc.jwk import ECKey
-
+    from gateway.base.keys.key_ring import KeyRing, SigningKey
     from gateway.inspection.credentials.live_values import LiveValues
     from gateway.model.caller import Principal
     from gateway.model.task import Task, TaskEnd
@@ -27,12 +28,12 @@ MAX_TOKEN: Final = 4_096
 
 
 class TaskTokens:
-    """`base_url` is the gateway's public address, without a slash at its end."""
+    """`base_url` is the gateway's public address, without a slash at its end. The newest key that may sign now signs, and
+    each key verifies."""
 
-    def __init__(self, key: ECKey, *, base_url: str, live: LiveValues) -> None:
-        self._key = key
+    def __init__(self, keys: KeyRing[SigningKey], *, base_url: str, live: LiveValues) -> None:
+        self._keys = keys
         self._live = live
-        self._kid = key.thumbprint()
         self._issuer = base_url
         self._audience = f"{base_url}/mcp"
 
@@ -48,7 +49,8 @@ class TaskTokens:
             "iat": int(now),
             "exp": int(task.expires),
         }
-        token = jwt.encode(self._header, claims, self._key, algorithms=[ALGORITHM])
+        signer = find_signer(self._keys, now)
+        token = jwt.encode(_header(signer), claims, signer.key, algorithms=[ALGORITHM])
         self._live.hold(task.id, [token], OF_THE_GATEWAY)
         return token
 
@@ -56,14 +58,13 @@ class TaskTokens:
         """Return the id of the token's task. `task/unknown` if the token is not this gateway's or not this caller's."""
         if len(token) > MAX_TOKEN or not token.isascii():
             return reasons.TASK_UNKNOWN.reason()
-        try:
-            read = jwt.decode(token, self._key, algorithms=[ALGORITHM])
-        except (JoseError, ValueError):
+        read = self._verify(token)
+        if read is None:
             return reasons.TASK_UNKNOWN.reason()
         claims = read.claims
         task, expires = claims.get("jti"), claims.get("exp")
         expected = {"iss": self._issuer, "aud": self._audience, "sub": principal.key}
-        if read.header != self._header or {name: claims.get(name) for name in expected} != expected:
+        if {name: claims.get(name) for name in expected} != expected:
             return reasons.TASK_UNKNOWN.reason()
         if claims.keys() != {*expected, "jti", "iat", "exp"} or not isinstance(task, str) or type(expires) is not int:
             return reasons.TASK_UNKNOWN.reason()
@@ -77,9 +78,17 @@ class TaskTokens:
         """Have the token of an ended task forgotten."""
         self._live.release(task)
 
-    @property
-    def _header(self) -> dict[str, str]:
-        return {"alg": ALGORITHM, "typ": TYPE, "kid": self._kid}
+    def _verify(self, token: str) -> jwt.Token | None:
+        """Return a token under a key of the gateway, if the header names the same key."""
+        for each in self._keys.keys:
+            with suppress(JoseError, ValueError):
+                read = jwt.decode(token, each.key, algorithms=[ALGORITHM])
+                return read if read.header == _header(each) else None
+        return None
+
+
+def _header(key: SigningKey) -> dict[str, str]:
+    return {"alg": ALGORITHM, "typ": TYPE, "kid": key.kid}
 
 
 def is_token(text: str) -> bool:

@@ -14,6 +14,9 @@ Two kinds of link:
 - `hmac-sha256`, with a key (FIPS 198-1). Somebody who can write the files but cannot read the key cannot make a line
   that passes. Somebody who reads the key can.
 
+A rotation begins a segment under a new key. Its heading covers the line before it, so whoever reads an earlier key can
+change nothing from before the rotation; and no segment under an earlier key may follow.
+
 Neither can show that lines were cut off the end, or that the whole journal was put back to an earlier copy: for this,
 keep a head (the link of the last line) elsewhere and give it to `reader.verify`.
 """
@@ -22,11 +25,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
+from gateway.base.keys.key_ring import KeyRing
 from gateway.base.keys.subkeys import key_id, subkey
 
 FORMAT: Final = 1
@@ -43,6 +47,10 @@ _CHECK_LENGTH: Final = 32
 _TAIL_LENGTH: Final = len(_CHECK) + _CHECK_LENGTH + len(b'"}')
 
 
+ChainKeys: TypeAlias = bytes | tuple[bytes, ...] | KeyRing[bytes] | None
+"""A deployment's journal key, or all of them, the newest first; `None` for plain SHA-256."""
+
+
 class Hash(Protocol):
     """The needed part of a hash of `hashlib`."""
 
@@ -54,9 +62,11 @@ class Hash(Protocol):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Chain:
-    """The links of one journal. `key` is the chain's own key, or `None` for plain SHA-256; see `of`."""
+    """The links of one journal. `key` is the chain's own key, or `None` for plain SHA-256; see `of`. `earlier` are the chains
+    of the keys before it, the latest first."""
 
     key: bytes | None
+    earlier: tuple[Chain, ...] = ()
     _inner: Hash = field(init=False, compare=False)
     """The state in which each hash begins. With a key it is that of HMAC's inner hash, the key taken in."""
     _outer: Hash | None = field(init=False, compare=False)
@@ -69,9 +79,18 @@ class Chain:
         object.__setattr__(self, "_outer", outer)
 
     @classmethod
-    def of(cls, key: bytes | None) -> Chain:
-        """Return the chain for a deployment's journal key."""
-        return cls(None if key is None else subkey(key, "chain"))
+    def of(cls, key: ChainKeys) -> Chain:
+        """Return the chain for a deployment's journal keys."""
+        if key is None:
+            return cls(None)
+        keys = (key,) if isinstance(key, bytes) else key.keys if isinstance(key, KeyRing) else key
+        newest, *earlier = [cls(subkey(each, "chain")) for each in keys]
+        return replace(newest, earlier=tuple(earlier))
+
+    @property
+    def all(self) -> tuple[Chain, ...]:
+        """Return this chain, and those of the earlier keys."""
+        return (self, *self.earlier)
 
     @property
     def name(self) -> str:
@@ -130,6 +149,11 @@ class Chain:
             return None
         state.update(tail)
         return self._digest(state)
+
+    def find_link(self, line: bytes) -> str | None:
+        """Return the link of a line that is intact under the newest or an earlier key. Only `verify` tells whether the key is
+        that of the line's time."""
+        return next((link for chain in self.all if (link := chain.checked(line)) is not None), None)
 
     def follows(self, line: bytes, link: str) -> bool:
         """Return whether an intact line names a link as that of the line before."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, TypeVar, cas
 
 from gateway.base.concurrency.background import ThreadTurns
 from gateway.model.errors import JournalError
-from gateway.record.journal.chain import MAX_LINE, Chain, timestamp
+from gateway.record.journal.chain import MAX_LINE, Chain, ChainKeys, timestamp
 from gateway.record.journal.columns import UNREADABLE, Column, IndexedLine, Search, read_columns
 from gateway.record.journal.entry import opened_by
 from gateway.record.journal.index_file import IndexedSegment, IndexFile, TaskRows
@@ -94,10 +94,11 @@ class _Allowance:
 class EntryIndex:
     """The index of one journal. Its methods read files and may be called from any thread, one at a time."""
 
-    def __init__(self, folder: Path, key: bytes | None, rest: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, folder: Path, key: ChainKeys, rest: Callable[[float], None] = time.sleep) -> None:
         self._folder = folder
+        self._keys = key
         self._chain = Chain.of(key)
-        self._file = IndexFile(folder / _FILE, key)
+        self._file = IndexFile(folder / _FILE, self._chain.key)
         self._rest = rest
         self._known: dict[int, tuple[_FileState, IndexedSegment]] = {}
         self._sealed: set[int] = set()
@@ -236,6 +237,7 @@ class EntryIndex:
     def _search(self, work: Callable[[], Result]) -> Result:
         """Search with the lock. A damaged file is made anew, and one that cannot be used gives way to memory."""
         with self._lock:
+            self._renew_chain()
             for _ in range(2):
                 try:
                     if self._file.was_changed():
@@ -246,6 +248,15 @@ class EntryIndex:
                     self._file.renew()
             self._file.is_stored = False
             return work()
+
+    def _renew_chain(self) -> None:
+        """Take over a new key of the journal. The rows of the file are then made anew."""
+        chain = Chain.of(self._keys)
+        if chain != self._chain:
+            self._chain = chain
+            self._forget()
+            self._file.close()
+            self._file = IndexFile(self._folder / _FILE, chain.key)
 
     def _forget(self) -> None:
         self._known.clear()
@@ -335,7 +346,7 @@ class EntryIndex:
         if segment.size != state.size:
             return False
         last = find_last_line(path)
-        return last is not None and self._chain.checked(last) == (segment.link or None)
+        return last is not None and self._chain.find_link(last) == (segment.link or None)
 
     def _extend(self, segment: IndexedSegment, path: Path) -> IndexedSegment:
         """Index the lines that the index lacks. Raises `OSError`, and `JournalError` for a line that is too long."""
@@ -357,7 +368,7 @@ class EntryIndex:
 
     def _follow(self, segment: IndexedSegment, line: bytes) -> tuple[IndexedSegment, IndexedLine]:
         """Return the segment after its next line, and the values of that line."""
-        link = self._chain.checked(line)
+        link = self._chain.find_link(line)
         is_broken = link is None or bool(segment.link and not self._chain.follows(line, segment.link))
         indexed = IndexedLine(UNREADABLE) if link is None else read_columns(line)
         after = IndexedSegment(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.model.errors import JournalError
-from gateway.record.journal.chain import MAX_LINE, Chain
+from gateway.record.journal.chain import MAX_LINE, Chain, ChainKeys
 from gateway.record.journal.reader import entry_of
 from gateway.record.journal.storage import open_segment, segment_path, segment_size, segments
 
@@ -132,7 +132,7 @@ def find_page(
     before: EntryPlace | None = None,
     count: int = 50,
     budget: int = BUDGET,
-    key: bytes | None = None,
+    key: ChainKeys = None,
 ) -> EntryPage:
     """Return the last entries before a place whose line fits, each checked with the journal's key.
 
@@ -155,12 +155,12 @@ def find_page(
 def read_line(folder: Path, place: EntryPlace, line: bytes, chain: Chain | None) -> JsonObject:
     """Return the entry of a line. Raises `JournalError` for an edited line."""
     path = segment_path(folder, place.segment)
-    if chain is not None and not chain.intact(line):
+    if chain is not None and chain.find_link(line) is None:
         raise JournalError(f"{path}, byte {place.offset} is not as it was written", "run `opagate journal verify`")
     return entry_of(line, path)
 
 
-def read_at(folder: Path, place: EntryPlace, *, key: bytes | None = None) -> JsonObject:
+def read_at(folder: Path, place: EntryPlace, *, key: ChainKeys = None) -> JsonObject:
     """Return the entry at a place. Raises `JournalError` if no line begins there."""
     path = segment_path(folder, place.segment)
     try:

@@ -37,13 +37,13 @@ def write_mark(chain: Chain, floor: PruningMark) -> bytes:
 
 
 def read_mark(chain: Chain, line: bytes) -> PruningMark | None:
-    """Return the floor that was written with this chain's key; `None` for anything else."""
+    """Return the floor that was written with a key of this chain; `None` for anything else."""
     whole = line.removesuffix(b"\n")
     try:
         found = msgspec.json.decode(whole, type=_MarkLine)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
-    if found.kind != _KIND or not chain.intact(whole):
+    if found.kind != _KIND or chain.find_link(whole) is None:
         return None
     return PruningMark(found.journal, found.segment, found.seq, found.prev, found.time)
 

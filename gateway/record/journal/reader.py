@@ -12,7 +12,7 @@ import msgspec
 
 from gateway.model.errors import JournalError
 from gateway.record.journal import pruning_mark
-from gateway.record.journal.chain import MAX_LINE, Chain
+from gateway.record.journal.chain import MAX_LINE, Chain, ChainKeys
 from gateway.record.journal.compression import DamagedSegment
 from gateway.record.journal.entry import closed_by, opened_by
 from gateway.record.journal.storage import find_segment, open_segment, segment_size, segments
@@ -69,7 +69,7 @@ class Verification:
 def verify(
     path: Path,
     *,
-    key: bytes | None,
+    key: ChainKeys,
     head: str | None = None,
     known: KnownEntry | None = None,
     on_progress: Callable[[int, int], None] | None = None,
@@ -77,7 +77,7 @@ def verify(
 ) -> Verification:
     """Check every line of the journal in a folder. Raises `JournalError` if it cannot be read.
 
-    `key` is the deployment's journal key (`keys.read_chain`), `head` a head that was noted earlier: the journal has to
+    `key` has the deployment's journal keys (`keys.read_chain`), `head` a head that was noted earlier: the journal has to
     hold the line that it belongs to. `known` was read before this call: the journal has to go as far. `on_progress` is called with bytes read and bytes in all, each MiB.
     `pause` waits for a running gateway that is in the middle of a line.
     """
@@ -260,10 +260,10 @@ def first_of(path: Path) -> JsonObject:
     return next(lines_of(path), nothing)
 
 
-def find(path: Path, decision_id: str, *, key: bytes | None = None) -> tuple[JsonObject, ...]:
+def find(path: Path, decision_id: str, *, key: ChainKeys = None) -> tuple[JsonObject, ...]:
     """Return the entries about one decision, oldest first; no entry for an unknown decision.
 
-    With the deployment's journal key (`keys.read_chain`) each entry is checked. Raises `JournalError`, also for an edited entry.
+    With the deployment's journal keys (`keys.read_chain`) each entry is checked. Raises `JournalError`, also for an edited entry.
     """
     mark, chain = msgspec.json.encode(decision_id), None if key is None else Chain.of(key)
     return tuple(
@@ -276,7 +276,7 @@ def find(path: Path, decision_id: str, *, key: bytes | None = None) -> tuple[Jso
     )
 
 
-def tasks(path: Path, ids: Collection[str], *, key: bytes | None = None) -> Iterator[JsonObject]:
+def tasks(path: Path, ids: Collection[str], *, key: ChainKeys = None) -> Iterator[JsonObject]:
     """Yield the entries about some tasks and the outcomes of their calls, oldest first, checked as in `find`. Kept are the
     ids of open calls. Raises `JournalError`."""
     marks, chain, calls = list(map(msgspec.json.encode, ids)), None if key is None else Chain.of(key), set[str]()
@@ -392,7 +392,7 @@ def _unreadable(path: Path, error: OSError) -> JournalError:
 
 
 def _check_line(line: bytes, path: Path, number: int, chain: Chain | None) -> JsonObject:
-    if chain is not None and not chain.intact(line[:-1]):
+    if chain is not None and chain.find_link(line[:-1]) is None:
         raise JournalError(f"{path}, line {number} is not as it was written", "run `opagate journal verify`")
     return entry_of(line, path, number)
 

@@ -48,6 +48,8 @@ class End:
     link: str
     journal: str
     unsettled: tuple[str, ...]
+    chain: Chain
+    """The chain of the key that wrote the last segment."""
 
 
 def recover(
@@ -121,6 +123,7 @@ def _scan(
             position.link,
             position.journal,
             tuple(unsettled),
+            position.chain or chain,
         ),
         rest,
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from gateway.model.errors import JournalError
 from gateway.record.journal import pruning_mark, reader
-from gateway.record.journal.chain import Chain
+from gateway.record.journal.chain import Chain, ChainKeys
 from gateway.record.journal.pruning_mark import PruningMark
 from gateway.record.journal.storage import Disk, hold_pruning, segments, write_all
 
@@ -32,7 +32,7 @@ class Pruned:
 
 
 def prune(
-    folder: Path, *, key: bytes, before: str, time: str, archive: Path | None = None, disk: Disk | None = None
+    folder: Path, *, key: ChainKeys, before: str, time: str, archive: Path | None = None, disk: Disk | None = None
 ) -> Pruned:
     """Let the segments go all of whose entries are from earlier than `before`; with `archive`, into that folder.
 
@@ -54,7 +54,7 @@ def prune(
         ) from error
 
 
-def _prune(folder: Path, *, key: bytes, before: str, time: str, archive: Path | None, disk: Disk) -> Pruned:
+def _prune(folder: Path, *, key: ChainKeys, before: str, time: str, archive: Path | None, disk: Disk) -> Pruned:
     chain = Chain.of(key)
     verified = reader.verify(folder, key=key)
     if not verified.ok:

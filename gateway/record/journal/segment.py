@@ -64,11 +64,14 @@ class Appender:
         """Set when the files are in a state that only a new start can put right."""
 
     def resume(self, end: End, time: str) -> None:
-        """Go on after the last line of a journal, after a compressed segment with the next one. Raises `OSError`."""
+        """Go on after the last line of a journal. After a compressed segment, or one under an earlier key, begin the next.
+
+        Raises `OSError`.
+        """
         self._journal, self._lines, self.path = end.journal, end.lines, end.path
         self.number, self.size, self.seq, self.link = end.number, end.size, end.seq, end.link
         self.open = dict.fromkeys(end.unsettled)
-        if end.path.suffix == SUFFIX:
+        if end.path.suffix == SUFFIX or end.chain.key_id != self._chain.key_id:
             self._next_segment(time)
         else:
             self._fd = self._disk.open(end.path)
@@ -78,6 +81,19 @@ class Appender:
         """Begin a journal in an empty folder. Raises `OSError`."""
         self._journal = journal
         self._next_segment(time)
+
+    def change_chain(self, chain: Chain, time: str) -> None:
+        """Begin a segment under another key, unless the key is the same. Raises `JournalError` and `OSError`: nothing changed."""
+        if chain.key_id == self._chain.key_id:
+            return
+        if (problem := self.broken or self.changed()) is not None:
+            raise problem
+        before, self._chain = self._chain, chain
+        try:
+            self._next_segment(time)
+        except OSError:
+            self._chain = before
+            raise
 
     def append(self, entries: Sequence[Pending], time: str) -> tuple[int, JournalError | None]:
         """Write entries in order: how many were written, and why not all of them."""

@@ -64,6 +64,8 @@ class Position:
     kind: str = ""
     entry: JsonObject | None = None
     """The line, decoded; `None` when it cannot be trusted."""
+    chain: Chain | None = None
+    """The chain of the key of the latest segment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +99,14 @@ def lost(position: Position) -> Position:
 
 
 def follow(chain: Chain, position: Position, line: bytes, place: LinePlace) -> tuple[Position, JournalProblem | None]:
-    """Return the position after a line, and the problem of the line, if any."""
+    """Return the position after a line, and the problem of the line, if any. A segment's heading names its key of the chain."""
     entry = _decode_line(line)
-    if place.line == 1 and (problem := _other_key(chain, entry, place)):
-        return lost(position), problem
-    link = None if entry is None else chain.checked(line)
+    if place.line == 1:
+        found = _find_chain(chain, position.chain, entry, place)
+        if isinstance(found, JournalProblem):
+            return lost(position), found
+        position = replace(position, chain=found)
+    link = None if entry is None else (position.chain or chain).checked(line)
     if entry is None or link is None:
         seq = None if position.seq is None else position.seq + 1
         return replace(position, seq=seq, link=None, kind="", entry=None), _problem(
@@ -117,7 +122,7 @@ def _check_order(
 ) -> tuple[Position, JournalProblem | None]:
     seq, expected = cast("int", entry["seq"]), None if position.seq is None else position.seq + 1
     journal = cast("str | None", entry.get("journal")) if place.line == 1 else position.journal
-    after = Position(seq, link, journal, cast("str", entry["kind"]), entry)
+    after = Position(seq, link, journal, cast("str", entry["kind"]), entry, position.chain)
     if expected is not None and seq > expected:
         missing = f"entry {expected} is" if seq == expected + 1 else f"entries {expected} to {seq - 1} are"
         return after, _problem(Fault.GAP, place, f"{missing} missing before entry {seq}")
@@ -147,13 +152,21 @@ def _decode_line(line: bytes) -> JsonObject | None:
     return cast("JsonObject", fields) if shaped else None
 
 
-def _other_key(chain: Chain, entry: JsonObject | None, place: LinePlace) -> JournalProblem | None:
-    """Report a whole segment under another key once, not as a thousand edited lines."""
+def _find_chain(
+    chain: Chain, before: Chain | None, entry: JsonObject | None, place: LinePlace
+) -> Chain | JournalProblem:
+    """Return the chain that a heading names. `before` is that of the segment before: no earlier key may follow it.
+
+    A whole segment under another key is reported once, not as a thousand edited lines.
+    """
     if entry is None or entry["kind"] != "segment":
-        return None
+        return before or chain
     named = (entry.get("chain"), entry.get("key"))
-    if named == (chain.name, chain.key_id):
-        return None
+    found = next((each for each in chain.all if (each.name, each.key_id) == named), None)
+    if found is not None:
+        if before is None or chain.all.index(found) <= chain.all.index(before):
+            return found
+        return _problem(Fault.WRONG_KEY, place, "the segment was written with an earlier key than the one before it")
     if entry.get("chain") == chain.name:
         return _problem(Fault.WRONG_KEY, place, "the segment was written with another key")
     if chain.key is None:

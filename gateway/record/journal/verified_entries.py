@@ -5,11 +5,12 @@ call that history would miss, so limits would begin anew. A journal with a fault
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, cast
 
 from gateway.model.errors import JournalError
 from gateway.record.journal import pruning_mark
-from gateway.record.journal.chain import Chain
+from gateway.record.journal.chain import Chain, ChainKeys
 from gateway.record.journal.reader import first_of, floor_line, raw_lines
 from gateway.record.journal.recovery import make_damage_error
 from gateway.record.journal.storage import segments
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
 _SEQ: Final = re.compile(rb'\{"seq":([0-9]{1,18}),')
 
 
-def entries(path: Path, *, key: bytes, journal: str | None = None, after: int = 0) -> Iterator[JsonObject]:
+def entries(path: Path, *, key: ChainKeys, journal: str | None = None, after: int = 0) -> Iterator[JsonObject]:
     """Yield the entries of the journal in a folder, oldest first, without an unfinished last line. `key` is the
-    deployment's journal key. Of the journal with the id `journal`, entries up to `after` are left out, except for the
+    deployment's journal keys. Of the journal with the id `journal`, entries up to `after` are left out, except for the
     heading of their segment. Raises `JournalError` at the first changed line or gap."""
     chain, found = Chain.of(key), segments(path)
     if not found or not after or _id_of(found[-1][1]) != journal:
@@ -50,7 +51,7 @@ def _at(position: Position, after: int, file: Path) -> Position:
     seq = cast("int", position.seq)
     if seq > after + 1:
         raise make_damage_error(file, 1, f"entries {after + 1} to {seq - 1} are missing before it")
-    return position if seq > after else Position(after, None, position.journal)
+    return position if seq > after else replace(position, seq=after, link=None, kind="", entry=None)
 
 
 def _read_wanted(file: Path, number: int, after: int, *, last: bool) -> Iterator[tuple[LinePlace, bytes]]:

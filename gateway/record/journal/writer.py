@@ -25,7 +25,7 @@ import structlog
 
 from gateway.base.keys.subkeys import key_id, subkey
 from gateway.model.errors import JournalError
-from gateway.record.journal.chain import RESERVED, Chain, second_text, timestamp
+from gateway.record.journal.chain import RESERVED, Chain, ChainKeys, second_text, timestamp
 from gateway.record.journal.entry import CLOSING
 from gateway.record.journal.recovery import take_up
 from gateway.record.journal.redaction import plain
@@ -102,6 +102,7 @@ class Journal:
         lock_fd: int,
         *,
         taken_up: int,
+        keys: ChainKeys,
         fingerprint_key: bytes,
         clock: Callable[[], float],
     ) -> None:
@@ -109,6 +110,8 @@ class Journal:
         self._appender = appender
         self._disk = disk
         self._lock = lock_fd
+        self.keys = keys
+        """The keys of the chain. `change_key` takes over a new one of the ring."""
         self.taken_up = taken_up
         """The number of the last entry that was there when the journal was opened; 0 for a new one."""
         self._clock = clock
@@ -133,7 +136,7 @@ class Journal:
         cls,
         settings: JournalSettings,
         *,
-        key: bytes,
+        key: ChainKeys,
         fingerprints: bytes,
         clock: Callable[[], float],
         new_id: Callable[[], str] = lambda: secrets.token_hex(8),
@@ -141,7 +144,7 @@ class Journal:
     ) -> Journal:
         """Lock the journal and go on after its last whole line, or begin one. Raises `JournalError`.
 
-        `key` is that of the chain; `fingerprints` is that of all digests in the entries, and a journal has one.
+        `key` has those of the chain; `fingerprints` is that of all digests in the entries, and a journal has one.
 
         What a crash left is moved aside and noted (`recovered`), and calls without an outcome are given one
         (`abandoned`), before anything else is written.
@@ -157,7 +160,9 @@ class Journal:
         try:
             end = take_up(appender, settings.path, Chain.of(key), disk, named, new_id=new_id, time=timestamp(clock()))
             fingerprint_key = subkey(fingerprints, "fingerprints")
-            return cls(settings, appender, disk, lock_fd, taken_up=end, fingerprint_key=fingerprint_key, clock=clock)
+            return cls(
+                settings, appender, disk, lock_fd, taken_up=end, keys=key, fingerprint_key=fingerprint_key, clock=clock
+            )
         except BaseException:
             appender.close()
             os.close(lock_fd)
@@ -215,6 +220,19 @@ class Journal:
             self._is_scheduled = True
             asyncio.get_running_loop().call_soon(self.flush)
         return queued
+
+    async def change_key(self) -> None:
+        """Begin a segment under the newest key of the chain. Raises `JournalError`: then the former key goes on."""
+        while self._syncing is not None:
+            await asyncio.wait([self._syncing])
+        appender = self._appender
+        try:
+            appender.change_chain(Chain.of(self.keys), timestamp(self._clock()))
+        except OSError as error:
+            raise appender.broken or JournalError(
+                f"the journal {appender.path} cannot go on under a new key: {error.strerror}",
+                "mend its disk, and try again",
+            ) from error
 
     async def close(self) -> None:
         """Write what waits and the `stop` entry, and give the journal up. Raises `JournalError` if that fails."""

@@ -17,6 +17,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Final
 
+import structlog
 from msgspec import Struct
 
 from gateway.authority.lending import Authority
@@ -24,6 +25,7 @@ from gateway.authority.signals.register import SignalRegister
 from gateway.base.concurrency.loop_turns import LoopTurns
 from gateway.base.concurrency.worker_thread import WorkerThread
 from gateway.base.control.operations import Control
+from gateway.base.keys.key_ring import derive_ring
 from gateway.base.keys.subkeys import subkey
 from gateway.base.store.records import SealedStore
 from gateway.base.store.sqlite import SqliteStore
@@ -34,7 +36,7 @@ from gateway.calls.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.calls.pipeline.credentials import CredentialChain
 from gateway.calls.pipeline.lease_review import LeaseReview
 from gateway.config import Configuration
-from gateway.config.keys import Keys
+from gateway.config.keys import RECORDS, Keys
 from gateway.config.keys import load as load_keys
 from gateway.history import History, TaskRegistry
 from gateway.history.tasks.endpoints import TaskEndpoints
@@ -69,6 +71,7 @@ from gateway.surfaces.app.events import (
     note_policy_check,
     revision,
 )
+from gateway.surfaces.app.keys import KeyedParts, add_operations
 from gateway.surfaces.app.live_values import open_live_values
 from gateway.surfaces.app.people import DeskParts, build_registers, open_people
 from gateway.surfaces.app.signals import Lending, SignalMemory, open_signals
@@ -84,6 +87,8 @@ from gateway.upstreams.stdio.isolation.locked import remove_others
 from gateway.upstreams.stdio.private_folder import choose_folder, clean
 from gateway.upstreams.stdio.spawner import Conceal, shown_as_is
 from gateway.wire.http.limits import RequestPlaces
+
+log = structlog.get_logger("gateway")
 
 _EARLIER: Final = (
     "approvals/approvals.db",
@@ -102,7 +107,9 @@ async def open_gateway(
 ) -> AsyncGenerator[Gateway]:
     """Start every part, and stop all in the reverse order. Raises `GatewayError` if a part cannot start."""
     async with AsyncExitStack() as stack:
-        gateway = await _open_parts(stack, configuration, await _open_base(stack, configuration, clock), clock)
+        base = await _open_base(stack, configuration, clock)
+        gateway = await _open_parts(stack, configuration, base, clock)
+        add_operations(base.control, KeyedParts(configuration, base.keys, base.journal, base.store, gateway.live))
         await open_control(stack, configuration, gateway)
         yield gateway
 
@@ -128,7 +135,7 @@ async def _open_base(stack: AsyncExitStack, configuration: Configuration, clock:
     keys = load_keys(configuration, begun=has_begun(configuration.journal.path))
     journal, recorder = _record(stack, configuration, keys, metrics, clock)
     policy = await _policy(stack, configuration, recorder, journal, clock, keys=keys)
-    store = _open_store(stack, configuration, keys, clock)
+    store = await _open_store(stack, configuration, keys, clock)
     signalled, stopped = await SignalMemory.open(configuration, store), await StopMemory.open(store)
     identities = await _identities(stack, configuration, clock, signalled.is_ended)
     control = Control(OPERATIONS, recording(journal))
@@ -162,7 +169,7 @@ async def _open_parts(
         journal=base.journal,
         flood=flood,
         upstreams=upstreams,
-        sessions=Sessions(subkey(base.keys.sessions, "sessions")),
+        sessions=Sessions(derive_ring(base.keys.sessions, "sessions")),
         ownership=ownership,
         sessionless_exchanges=SessionlessExchanges(),
         unanswered=unanswered,
@@ -221,7 +228,7 @@ def _record(
     return journal, recorder
 
 
-def _open_store(
+async def _open_store(
     stack: AsyncExitStack, configuration: Configuration, keys: Keys, clock: Callable[[], float]
 ) -> SealedStore:
     """Return the durable records until the stack ends. Raises `StoreError` for state of an earlier release."""
@@ -231,8 +238,10 @@ def _open_store(
             "start and stop that release once, which ends open leases; note its stops and signals; then remove the folders "
             + ", ".join(sorted({str(path.parent) for path in earlier})),
         )
-    store = SealedStore(SqliteStore(configuration.state / "records.db", clock), subkey(keys.chain, "records"))
+    store = SealedStore(SqliteStore(configuration.state / RECORDS, clock), derive_ring(keys.sealing, "records"))
     stack.callback(store.close)
+    if resealed := await store.reseal():
+        log.info("store.resealed", records=resealed)
     return store
 
 
@@ -259,14 +268,14 @@ async def _policy(
 ) -> Policy:
     """Give the policy in force, watched by a metric. The record of this start names it."""
     caches = PlanCaches(
-        CodeCache(configuration.state / "compiled-policy", subkey(keys.chain, "compiled policy")),
-        CodeCache(configuration.state / "judged-policy", subkey(keys.chain, "judged policy")),
+        CodeCache(configuration.state / "compiled-policy", subkey(keys.sealing.newest, "compiled policy")),
+        CodeCache(configuration.state / "judged-policy", subkey(keys.sealing.newest, "judged policy")),
     )
     policy = Policy.build(
         configuration.policy,
         plans=Plans(caches, PlanTrust(configuration.policy.plan_keys)),
         try_policy=PassedTrials(
-            CodeCache(configuration.state / "tried-policy", subkey(keys.chain, "tried policy"))
+            CodeCache(configuration.state / "tried-policy", subkey(keys.sealing.newest, "tried policy"))
         ).require,
         supported=frozenset(SUPPORTED_OBLIGATIONS),
         clock=clock,

@@ -23,7 +23,7 @@ from gateway.authority.connections.store import ConnectionStore
 from gateway.authority.model import NotEnded
 from gateway.authority.stops.model import Parties, refuse
 from gateway.base.concurrency.background import Job
-from gateway.base.keys.subkeys import subkey
+from gateway.base.keys.key_ring import derive_ring
 from gateway.calls.pipeline.connecting import UserConnections
 from gateway.calls.pipeline.people import CompletionNotices
 from gateway.config.brokers import BrokeredCredential, ExchangeBroker, UserOAuthBroker, UserOAuthCredential
@@ -131,7 +131,9 @@ def build_user_connections(
     # A call may wait for people and for its user, with one ticket and one stream of notices.
     notices = CompletionNotices(None) if people is None else people.notices
     office.watch(notices.note_link)
-    tickets = TicketSeal(subkey(parts.keys.sessions, "approvals"), os.urandom) if people is None else people.tickets
+    tickets = (
+        TicketSeal(derive_ring(parts.keys.sessions, "approvals"), os.urandom) if people is None else people.tickets
+    )
     page_url, hold = f"{parts.configuration.base_url}/connect", settings.hold.total_seconds()
     return UserConnections(office, tickets, page_url, hold, notices)
 

@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
 from gateway.base.concurrency.background import Job
-from gateway.config import keys
 from gateway.identity.login import LoginClient, LoginProvider, LoginSeal
 from gateway.record.journal.entry_index import EntryIndex
 from gateway.surfaces.app.control import find_accounts
@@ -43,7 +42,6 @@ async def open_console(
         monotonic=gateway.monotonic,
     )
     feed = Feed(lambda view: render_region(parts, view))
-    journal_key = keys.read_chain(configuration)
     if gateway.people is not None:
         stack.callback(gateway.people.desk.watch(lambda _approval: feed.tell("approvals")))
     stack.push_async_callback(_watch_journal(gateway, feed).stop)
@@ -58,8 +56,8 @@ async def open_console(
         provider=provider,
         navigation=find_navigation(gateway),
         feed=feed,
-        journal_key=journal_key,
-        index=EntryIndex(configuration.journal.path, journal_key),
+        journal_key=gateway.journal.keys,
+        index=EntryIndex(configuration.journal.path, gateway.journal.keys),
     )
     stack.callback(parts.index.close)
     accounts = find_accounts(configuration)

@@ -25,6 +25,7 @@ from gateway.identity.identities import Identities
 from gateway.model import reasons
 from gateway.model.caller import canonical_groups
 from gateway.model.errors import ConfigurationError
+from gateway.surfaces.app import keys
 from gateway.surfaces.console import links
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ log = structlog.get_logger("gateway")
 
 OPERATIONS: Final = {
     operation.name: operation
-    for declared in (approvals, leases, connections, signals, stops, links)
+    for declared in (approvals, leases, connections, signals, stops, links, keys)
     for operation in declared.OPERATIONS
 }
 """The operations of every gateway, by their names."""

@@ -27,8 +27,13 @@ def open_live_values(configuration: Configuration, keys: Keys, detector: Detecto
     for secret in secret_texts(configuration):
         audience = OF_THE_GATEWAY if secret.audience is None else secret.audience
         live.hold(f"{_CONFIGURED} {secret.place}", telling_parts(secret, detector), audience, lasting=True)
-    live.hold(_KEYS, _written_keys(keys), OF_THE_GATEWAY, lasting=True)
+    hold_keys(live, keys)
     return live
+
+
+def hold_keys(live: LiveValues, keys: Keys) -> None:
+    """Hold the keys of the gateway in the place of those held before."""
+    live.hold(_KEYS, _written_keys(keys), OF_THE_GATEWAY, lasting=True)
 
 
 def telling_parts(secret: SecretText, detector: Detector) -> tuple[str, ...]:
@@ -48,8 +53,9 @@ def telling_parts(secret: SecretText, detector: Detector) -> tuple[str, ...]:
 
 def _written_keys(keys: Keys) -> Iterator[str]:
     """Yield the keys as their files may have them, and as a reader would write them."""
-    for key in (keys.chain, keys.sessions, keys.fingerprints):
+    for key in (*keys.chain.keys, *keys.sealing.keys, *keys.sessions.keys, keys.fingerprints):
         yield base64.b64encode(key).decode()
         yield key.hex()
-    yield keys.tokens.as_pem(private=True).decode()
-    yield str(keys.tokens.as_dict(private=True)["d"])
+    for signing in keys.tokens.keys:
+        yield signing.key.as_pem(private=True).decode()
+        yield str(signing.key.as_dict(private=True)["d"])

@@ -14,6 +14,7 @@ from gateway.base.concurrency.background import Job
 from gateway.calls.binding.ownership import Ownership
 from gateway.calls.binding.vault import Vault
 from gateway.config import Configuration
+from gateway.config.keys import SNAPSHOTS
 from gateway.history import History, Store, build_history, lost_end, rebuild, restore, rewind, snapshot
 from gateway.history.task_history import TaskHistory
 from gateway.inspection.credentials.detect import Detector
@@ -63,7 +64,7 @@ async def open_memory(parts: DeskParts, registers: ApprovalRegisters | None = No
     less than in truth.
     """
     configuration, keys, _, journal, history, clock, *_ = parts
-    store = Store(configuration.state / "history", keys.snapshots)
+    store = Store(configuration.state / SNAPSHOTS, keys.snapshots)
     restored = restore(history, store)
     if restored.problem is not None:
         log.error("history.snapshot-unused", problem=restored.problem.message)

@@ -23,6 +23,7 @@ from gateway.authority.approvals.operations import add_operations
 from gateway.authority.approvals.seal import TicketSeal
 from gateway.authority.approvals.store import ApprovalStore, EndorsementStore
 from gateway.base.concurrency.background import Job
+from gateway.base.keys.key_ring import derive_ring
 from gateway.base.keys.subkeys import subkey
 from gateway.calls.pipeline.people import CompletionNotices, People
 from gateway.calls.pipeline.record import held_credentials
@@ -86,7 +87,7 @@ def build_registers(parts: DeskParts) -> ApprovalRegisters | None:
     )
     endorsements = Endorsements(
         EndorsementStore(parts.store),
-        key=subkey(parts.keys.chain, "endorsed values"),
+        key=subkey(parts.keys.fingerprints, "endorsed values"),
         append=append,
         clock=parts.clock,
         monotonic=parts.monotonic,
@@ -132,7 +133,7 @@ async def open_people(
         desk,
         endorsements,
         office,
-        TicketSeal(subkey(parts.keys.sessions, "approvals"), os.urandom),
+        TicketSeal(derive_ring(parts.keys.sessions, "approvals"), os.urandom),
         page_url,
         _describer(journal, spots),
         CompletionNotices(desk),

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from gateway.config import Configuration
     from gateway.history.provenance import Cause, Explanation
     from gateway.model.wire import JsonObject
+    from gateway.record.journal.chain import ChainKeys
     from gateway.surfaces.explain.facts import Facts
 
 _CAUSES: Final = 20
@@ -132,14 +133,14 @@ def _print_input(
     emit(rebuilt.document)
 
 
-def _explain(decision: JsonObject, journal: Path, key: bytes | None) -> Explanation | None:
+def _explain(decision: JsonObject, journal: Path, key: ChainKeys) -> Explanation | None:
     from gateway.record.journal import reader
     from gateway.surfaces.explain.recorded import explain_history
 
     return explain_history(decision, lambda tasks: reader.tasks(journal, tasks, key=key))
 
 
-def _approval(decision: Mapping[str, Any], journal: Path, key: bytes | None) -> JsonObject | None:
+def _approval(decision: Mapping[str, Any], journal: Path, key: ChainKeys) -> JsonObject | None:
     from gateway.record.journal import reader
     from gateway.surfaces.explain.recorded import read_approval
 

@@ -113,7 +113,7 @@ def _find_known_entry(settings: Configuration) -> tuple[KnownEntry | None, Journ
     if key is None:
         note("the end of the journal was compared with nothing: the key of fingerprints is not there")
         return None, None
-    store = Store(settings.state / "history", key)
+    store = Store(settings.state / keys.SNAPSHOTS, key)
     try:
         stored = store.load()
     except StoreEdited as error:

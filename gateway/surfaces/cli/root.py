@@ -20,6 +20,7 @@ from gateway.surfaces.cli import (
     explain,
     init,
     journal,
+    keys,
     leases,
     policy,
     replay,
@@ -73,6 +74,7 @@ app.command("explain", rich_help_panel=_RECORD, epilog="Example: opagate explain
 app.add_typer(approvals.app, name="approvals", rich_help_panel=_OPERATE)
 app.add_typer(endorsements.app, name="endorsements", rich_help_panel=_OPERATE)
 app.add_typer(leases.app, name="leases", rich_help_panel=_OPERATE)
+app.add_typer(keys.app, name="keys", rich_help_panel=_OPERATE)
 app.add_typer(console.app, name="console", rich_help_panel=_OPERATE)
 app.add_typer(connections.app, name="connections", rich_help_panel=_OPERATE)
 app.add_typer(signals.app, name="signals", rich_help_panel=_OPERATE)

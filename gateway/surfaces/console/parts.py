@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gateway.config import Configuration
     from gateway.config.console import ConsoleSettings
     from gateway.identity.login import LoginProvider, LoginSeal
+    from gateway.record.journal.chain import ChainKeys
     from gateway.record.journal.entry_index import EntryIndex
     from gateway.surfaces.console.feed import Feed
     from gateway.surfaces.console.rendering import Templates
@@ -48,7 +49,7 @@ class ConsoleParts:
     provider: LoginProvider | None
     navigation: tuple[NavigationEntry, ...]
     feed: Feed
-    journal_key: bytes | None
+    journal_key: ChainKeys
     index: EntryIndex
     readers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_READERS))
 

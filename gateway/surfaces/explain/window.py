@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
-from gateway.record.journal.chain import Chain, timestamp
+from gateway.record.journal.chain import Chain, ChainKeys, timestamp
 from gateway.record.journal.entry import opened_by
 from gateway.record.journal.placed import (
     BUDGET,
@@ -43,7 +43,7 @@ class JournalWindow:
         self,
         folder: Path,
         place: EntryPlace,
-        key: bytes | None,
+        key: ChainKeys,
         index: EntryIndex,
         budget: int = BUDGET,
     ) -> None:

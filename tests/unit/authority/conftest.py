@@ -8,6 +8,7 @@ from joserfc.jwk import ECKey
 from gateway.authority.minting import Mint
 from gateway.authority.model import LeaseRequest, Scope
 from gateway.base.keys import signing_keys
+from gateway.base.keys.key_ring import KeyRing, SigningKey
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 
 ISSUER = "https://gateway.example"
@@ -27,7 +28,7 @@ def key(tokens_key: ECKey) -> ECKey:
 
 @pytest.fixture(scope="session")
 def mint(key: ECKey) -> Mint:
-    return Mint(key, ISSUER)
+    return Mint(KeyRing(SigningKey(key)), ISSUER)
 
 
 @pytest.fixture

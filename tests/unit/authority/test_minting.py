@@ -11,6 +11,7 @@ from msgspec import structs
 from gateway.authority.minting import MAX_TOKEN, Mint, MintedToken, bind_call
 from gateway.authority.model import BrokerRefusal, LeaseRequest, Scope
 from gateway.base.json import canonical
+from gateway.base.keys.key_ring import KeyRing, SigningKey
 from gateway.history.tasks.tokens import TaskTokens
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.model.task import Task
@@ -241,7 +242,7 @@ def test_the_published_keys_have_no_private_part(mint: Mint, key: ECKey):
 def test_a_task_token_is_no_access_token_and_an_access_token_no_task_token(
     mint: Mint, tokens_key: ECKey, request_: LeaseRequest
 ):
-    tasks = TaskTokens(tokens_key, base_url=ISSUER, live=live_values())
+    tasks = TaskTokens(KeyRing(SigningKey(tokens_key)), base_url=ISSUER, live=live_values())
     task_token = tasks.issue(request_.principal, Task("task-1", "declared", 1000, 2000), 1000)
     access_token = mint.mint_task(request_, jti="task-1", now=1000)
     assert isinstance(access_token, MintedToken)
@@ -253,11 +254,13 @@ def test_a_task_token_is_no_access_token_and_an_access_token_no_task_token(
 
 def test_one_key_for_both_kinds_would_still_tell_them_apart(tokens_key: ECKey, request_: LeaseRequest):
     """The type separates the kinds even where an operator gives both one key (RFC 8725 section 3.11)."""
-    token = Mint(tokens_key, ISSUER).mint_task(request_, jti="task-1", now=1000)
+    token = Mint(KeyRing(SigningKey(tokens_key)), ISSUER).mint_task(request_, jti="task-1", now=1000)
     assert isinstance(token, MintedToken)
 
     assert (
-        TaskTokens(tokens_key, base_url=ISSUER, live=live_values()).task_of(token.value, request_.principal, 1001)
+        TaskTokens(KeyRing(SigningKey(tokens_key)), base_url=ISSUER, live=live_values()).task_of(
+            token.value, request_.principal, 1001
+        )
         != "task-1"
     )
 

@@ -16,12 +16,22 @@ from gateway.model.errors import ConfigurationError, GatewayError, JournalError
 from tests.requirements import requirement
 
 PEM = ECKey.generate_key("P-256").as_pem(private=True)
-GIVEN: dict[Name, bytes] = {"chain": b"c" * 32, "sessions": b"s" * 32, "fingerprints": b"f" * 32, "tokens": PEM}
+GIVEN: dict[Name, bytes] = {
+    "chain": b"c" * 32,
+    "sealing": b"e" * 32,
+    "sessions": b"s" * 32,
+    "fingerprints": b"f" * 32,
+    "tokens": PEM,
+}
 
 
 def configured(folder: Path, *given: Name) -> Configuration:
     lines = "".join(f"  {name}: mounted/{name}\n" for name in given)
     return config.parse(f"state: state\n{'keys:' if given else ''}\n{lines}", base=folder)
+
+
+def secrets_of(found: keys.Keys) -> tuple[bytes, ...]:
+    return found.chain.newest, found.sealing.newest, found.sessions.newest, found.fingerprints
 
 
 @pytest.fixture
@@ -43,10 +53,10 @@ def test_missing_keys_are_made_once_below_the_state_folder(tmp_path: Path):
     again = keys.load(configured(tmp_path), begun=True)
 
     assert sorted(path.name for path in (tmp_path / "state").iterdir()) == sorted(FILES.values())
-    assert len({made.chain, made.sessions, made.fingerprints}) == 3
-    assert {len(key) for key in (made.chain, made.sessions, made.fingerprints)} == {32}
-    assert (again.chain, again.sessions, again.fingerprints) == (made.chain, made.sessions, made.fingerprints)
-    assert again.tokens.thumbprint() == made.tokens.thumbprint()
+    assert len(set(secrets_of(made))) == 4
+    assert {len(key) for key in secrets_of(made)} == {32}
+    assert secrets_of(again) == secrets_of(made)
+    assert again.tokens.newest.kid == made.tokens.newest.kid
 
 
 def test_keys_are_read_without_being_made(tmp_path: Path):
@@ -57,7 +67,10 @@ def test_keys_are_read_without_being_made(tmp_path: Path):
     assert not (tmp_path / "state").exists()
     made = keys.load(configuration, begun=False)
     assert keys.read_keys(configuration, begun=True).keys() == FILES.keys() - {"tokens"}
-    assert (keys.read_chain(configuration), keys.read_snapshots(configuration)) == (made.chain, made.snapshots)
+    snapshots = keys.read_snapshots(configuration)
+    assert keys.read_chain(configuration) == made.chain.keys
+    assert snapshots is not None
+    assert snapshots.keys == made.snapshots.keys
 
 
 @requirement("operations/keys")
@@ -67,8 +80,8 @@ def test_keys_that_are_given_are_used_and_none_is_made(tmp_path: Path, put: Call
 
     found = keys.load(configured(tmp_path, *FILES), begun=False)
 
-    assert (found.chain, found.sessions, found.fingerprints) == (b"c" * 32, b"s" * 32, b"f" * 32)
-    assert found.tokens.as_pem(private=True) == PEM
+    assert secrets_of(found) == (b"c" * 32, b"e" * 32, b"s" * 32, b"f" * 32)
+    assert found.tokens.newest.key.as_pem(private=True) == PEM
     assert not (tmp_path / "state").exists()
 
 
@@ -111,7 +124,7 @@ def test_a_key_of_what_is_open_is_made_anew(tmp_path: Path, name: Name):
 def test_a_key_may_be_given_in_base64(tmp_path: Path, put: Callable[..., Path], encoded: bytes):
     put("sessions", encoded)
 
-    assert keys.load(configured(tmp_path, "sessions"), begun=False).sessions == b"s" * 32
+    assert keys.load(configured(tmp_path, "sessions"), begun=False).sessions.newest == b"s" * 32
 
 
 @pytest.mark.parametrize("content", [b"", b"short", b"l" * 33, b"x" * 44, base64.b64encode(b"s" * 31), b"\n"])
@@ -152,14 +165,14 @@ def test_two_keys_are_not_the_same(tmp_path: Path, put: Callable[..., Path], nam
 def test_snapshots_under_another_key_of_fingerprints_are_unusable(tmp_path: Path, put: Callable[..., Path]):
     for name in FILES:
         put(name)
-    before = keys.load(configured(tmp_path, *FILES), begun=False).snapshots
+    before = keys.load(configured(tmp_path, *FILES), begun=False).snapshots.keys
     put("sessions", b"S" * 32)
-    assert keys.load(configured(tmp_path, *FILES), begun=False).snapshots == before
+    assert keys.load(configured(tmp_path, *FILES), begun=False).snapshots.keys == before
     put("fingerprints", b"F" * 32)
-    assert keys.load(configured(tmp_path, *FILES), begun=False).snapshots != before
+    assert keys.load(configured(tmp_path, *FILES), begun=False).snapshots.keys != before
 
 
 def test_no_key_is_shown(tmp_path: Path):
     made = keys.load(configured(tmp_path), begun=False)
 
-    assert repr(made.chain)[2:-1] not in repr(made)
+    assert repr(made.chain.newest)[2:-1] not in repr(made) + repr(made.chain) + repr(made.tokens.newest)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from gateway.base.keys.key_ring import KeyRing
 from gateway.config import HistorySettings
 from gateway.history import History, build_history
 from gateway.model.call import Call, Source
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 _RUNS = itertools.count(1, 1000)
 """Each history gives other ids, as random ones are."""
-KEY = b"k" * 32
+KEY = KeyRing(b"k" * 32)
 AGENT = Principal("agent", "https://idp.example", AuthMethod.JWT, token_id="t")
 DECLARED = Task("declared-1", "declared", 1000.0, 10**9, "mend it", contract=Contract(frozenset({"a"})))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.base.keys.key_ring import KeyRing
 from gateway.config import HistorySettings
 from gateway.history import History, Restored, Store, build_history, rebuild, restore, snapshot
 from gateway.history.state import MAX_CREDENTIALS, MAX_MARKED
@@ -155,7 +156,7 @@ def test_a_task_that_is_over_is_told_as_such_when_it_is_forgotten_and_not_before
 
 async def _stored(folder: Path, *sightings: Sighting, complete: bool = True) -> Store:
     """A store of a gateway whose task saw these."""
-    store = Store(folder, b"k" * 32)
+    store = Store(folder, KeyRing(b"k" * 32))
     kept = history()
     restore(kept, store)
     read(kept, kept.tasks.open_implicit(ADA, 1000.0), *sightings, complete=complete)

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.base.keys.key_ring import KeyRing
 from gateway.history.store import Checkpoint, Row, Store, StoredTask, digest_of
 from gateway.model.errors import HistoryError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-KEY = b"k" * 32
+KEY = KeyRing(b"k" * 32)
 ROWS = (Row("t1", 5, b"meta one", b"state one"), Row("t2", 6, b"meta two", b"state two"))
 
 
@@ -118,7 +119,7 @@ def test_a_single_row_that_is_put_back_is_refused(store: Store):
 
 def test_another_key_is_refused(store: Store):
     with pytest.raises(HistoryError, match="were edited"):
-        Store(store.path.parent, b"x" * 32).load()
+        Store(store.path.parent, KeyRing(b"x" * 32)).load()
 
 
 def test_a_file_that_is_no_database_is_an_error(store: Store):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from joserfc.jwk import ECKey
 
+from gateway.base.keys.key_ring import KeyRing, SigningKey
 from gateway.history.tasks.tokens import TaskTokens
 from gateway.model.task import Task
 from opagate.verify import Caller, Refusal, UsedTokens, Verifier
@@ -285,7 +286,7 @@ async def test_each_changed_character_is_noticed(verifier: Verifier, minter: Min
 
 
 async def test_a_task_token_of_an_agent_is_no_access_token_even_under_one_key(minter: Minter, clock: Clock):
-    token = TaskTokens(minter.key, base_url=ISSUER, live=live_values()).issue(
+    token = TaskTokens(KeyRing(SigningKey(minter.key)), base_url=ISSUER, live=live_values()).issue(
         DELEGATE, Task("t", "declared", NOW, NOW + 600), NOW
     )
     verifier = Verifier(ISSUER, f"{ISSUER}/mcp", jwks=minter.mint.jwks(), clock=clock, bind="task")

@@ -7,6 +7,7 @@ import os
 import pytest
 
 from gateway.authority.approvals.seal import PREFIX, StateTicket, TicketSeal
+from gateway.base.keys.key_ring import KeyRing
 
 KEY = b"k" * 32
 TICKET = StateTicket("a-question-to-people", "sha256:call", "k1", 3, 100.0, "theirs", {"k": {"action": "accept"}})
@@ -14,7 +15,7 @@ TICKET = StateTicket("a-question-to-people", "sha256:call", "k1", 3, 100.0, "the
 
 @pytest.fixture
 def seal() -> TicketSeal:
-    return TicketSeal(KEY, os.urandom)
+    return TicketSeal(KeyRing(KEY), os.urandom)
 
 
 def test_a_ticket_comes_back_as_it_was(seal: TicketSeal):
@@ -32,7 +33,7 @@ def test_a_ticket_is_for_its_caller_its_time_and_its_key(seal: TicketSeal):
     assert seal.open(state, "k2", 0.0) is None
     assert seal.open(state, "", 0.0) is None
     assert seal.open(state, "k1", 100.0) is None
-    assert TicketSeal(b"l" * 32, os.urandom).open(state, "k1", 0.0) is None
+    assert TicketSeal(KeyRing(b"l" * 32), os.urandom).open(state, "k1", 0.0) is None
 
 
 def test_no_changed_character_is_accepted(seal: TicketSeal):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING
 
 import pytest
@@ -127,3 +128,44 @@ def test_a_folder_that_cannot_be_made_or_looked_into_is_said_to_be_so(tmp_path: 
     assert caught.value.remedy
     with pytest.raises(ConfigurationError, match="cannot be read: Not a directory"):
         file.load_key()
+
+
+def test_a_rotation_keeps_each_earlier_key_in_order(tmp_path: Path):
+    file = KeyFile(tmp_path / "key", "the key", ConfigurationError)
+    file.load(lambda: b"first")
+
+    assert file.rotate(b"second").path == tmp_path / "key.1"
+    assert file.rotate(b"third").path == tmp_path / "key.2"
+
+    assert file.load_key() == b"third"
+    assert [each.load_key() for each in file.find_earlier()] == [b"second", b"first"]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
+
+
+def test_the_age_of_a_key_survives_its_rotation(tmp_path: Path):
+    file = KeyFile(tmp_path / "key", "the key", ConfigurationError)
+    file.load(lambda: b"first")
+    os.utime(file.path, (1_000, 2_000))
+
+    kept = file.rotate(b"second")
+
+    assert kept.read_since() == 2_000
+    assert file.read_since() > 2_000
+
+
+def test_files_with_other_names_are_no_earlier_keys(tmp_path: Path):
+    file = KeyFile(tmp_path / "key", "the key", ConfigurationError)
+    file.load(lambda: b"first")
+    for name in ("key.0", "key.01", "key.x", "key.1.bak", "other.1", ".key.1"):
+        (tmp_path / name).write_bytes(b"x")
+
+    assert file.find_earlier() == ()
+
+
+def test_a_key_that_cannot_be_replaced_is_named_with_the_way_by_hand(tmp_path: Path):
+    file = KeyFile(tmp_path / "key", "the key", ConfigurationError)
+
+    with pytest.raises(ConfigurationError, match=r"the key .* cannot be replaced") as caught:
+        file.rotate(b"second")
+    assert "as key.1" in caught.value.remedy
+    assert not any(tmp_path.iterdir())

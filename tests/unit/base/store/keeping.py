@@ -7,6 +7,7 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from gateway.base.keys.key_ring import KeyRing
 from gateway.base.store.records import SealedStore
 from gateway.base.store.sqlite import SqliteStore
 
@@ -20,7 +21,7 @@ FILE = "records.db"
 
 def sealed_store(folder: Path, key: bytes = KEY, clock: Callable[[], float] = time.time) -> SealedStore:
     """Return the records of a state folder."""
-    return SealedStore(SqliteStore(folder / FILE, clock), key)
+    return SealedStore(SqliteStore(folder / FILE, clock), KeyRing(key))
 
 
 def edit(folder: Path, statement: str, *values: Any) -> list[Any]:

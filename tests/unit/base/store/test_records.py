@@ -26,10 +26,10 @@ def _with_words(note: dict[str, Any]) -> dict[str, Any]:
     return {**note, "words": note["text"].split()}
 
 
-NOTES = RecordKind("note", Note)
-VITAL = RecordKind("note", Note, is_vital=True)
-LATER = RecordKind("note", LongNote, upgrades=(_with_words,))
-OTHERS = RecordKind("other", Note)
+NOTES = RecordKind("note", Note, "a note")
+VITAL = RecordKind("note", Note, "a note", is_vital=True)
+LATER = RecordKind("note", LongNote, "a note", upgrades=(_with_words,))
+OTHERS = RecordKind("other", Note, "a note")
 
 
 async def test_values_are_not_readable_on_disk(tmp_path: Path):

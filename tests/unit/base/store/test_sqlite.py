@@ -49,7 +49,7 @@ async def test_a_link_in_the_place_of_the_file_is_not_followed(store: SqliteStor
 async def test_a_file_of_a_later_release_is_refused_and_kept(store: SqliteStore, tmp_path: Path):
     await store.change(Change("k", "a", b"1"))
     store.close()
-    edit(tmp_path, "pragma user_version = 2")
+    edit(tmp_path, "pragma user_version = 3")
     with pytest.raises(StoreError, match="a later release"):
         await store.list("k")
     with pytest.raises(StoreError, match="a later release"):

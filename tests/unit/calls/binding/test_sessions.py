@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from gateway.base.keys.key_ring import KeyRing
 from gateway.calls.binding.ownership import Session, Sessions
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 
 OWNER = Principal(id="agent", issuer="https://idp", method=AuthMethod.JWT, user=User("ann"))
-SESSIONS = Sessions(b"k" * 32)
+SESSIONS = Sessions(KeyRing(b"k" * 32))
 SESSION = Session("s.1")
 SEALED = SESSIONS.seal(SESSION, upstream="files", principal=OWNER)
 OPENING = Session("s.1", opens_urls=True)
@@ -53,7 +54,7 @@ def test_another_upstream_does_not_know_it():
 
 
 def test_another_key_does_not_open_it():
-    assert Sessions(b"x" * 32).open(SEALED, upstream="files", principal=OWNER) is None
+    assert Sessions(KeyRing(b"x" * 32)).open(SEALED, upstream="files", principal=OWNER) is None
 
 
 @pytest.mark.parametrize("sealed", [SEALED, SEALED_OPENING])

@@ -15,6 +15,7 @@ from gateway.authority.active import ActiveTokens
 from gateway.authority.lending import Authority, Lives, UpstreamTerms
 from gateway.authority.minting import Mint
 from gateway.authority.model import Credential
+from gateway.base.keys.key_ring import KeyRing, SigningKey
 from gateway.calls.pipeline.issue import Attached, Issuer
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.decision import Decision, Obligation, PolicyRevision, Refusal
@@ -52,7 +53,7 @@ class Bench:
         numbers = iter(range(10**6))
         authority = Authority(
             self.lending.leases,
-            Mint(ECKey.generate_key("P-256"), "https://gateway.example"),
+            Mint(KeyRing(SigningKey(ECKey.generate_key("P-256"))), "https://gateway.example"),
             ActiveTokens(),
             terms,
             lives,

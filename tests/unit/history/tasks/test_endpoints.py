@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gateway.base.keys.key_ring import KeyRing, SigningKey
 from gateway.config import HistorySettings
 from gateway.history import Restored, build_history, rebuild
 from gateway.history.tasks.endpoints import TaskEndpoints
@@ -49,7 +50,7 @@ class Desk:
         self.history = build_history(
             HistorySettings(tasks_per_caller=3), clock=lambda: 1000.0, conceal=lambda goal, _kept: goal
         )
-        self.tokens = TaskTokens(key, base_url="https://gateway.example", live=live_values())
+        self.tokens = TaskTokens(KeyRing(SigningKey(key)), base_url="https://gateway.example", live=live_values())
         self.written: list[tuple[str, JsonObject]] = []
         self.broken = False
         self.inspected: list[tuple[str | None, Contract | None]] = []

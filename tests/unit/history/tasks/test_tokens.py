@@ -8,6 +8,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
+from gateway.base.keys.key_ring import KeyRing, SigningKey
 from gateway.history.tasks.tokens import TaskTokens, is_token
 from gateway.model.decision import Reason
 from gateway.model.task import Task
@@ -24,7 +25,7 @@ TASK = Task("task-1", "declared", 1000.5, 2000.5)
 
 @pytest.fixture
 def tokens(key: ECKey) -> TaskTokens:
-    return TaskTokens(key, base_url=BASE, live=live_values())
+    return TaskTokens(KeyRing(SigningKey(key)), base_url=BASE, live=live_values())
 
 
 @pytest.fixture

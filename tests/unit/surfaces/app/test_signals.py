@@ -10,6 +10,7 @@ from joserfc.jwk import ECKey
 
 from gateway.authority.signals.register import Effect, Signal
 from gateway.authority.signals.subjects import SignalSubject
+from gateway.base.keys.key_ring import KeyRing, SigningKey
 from gateway.config.keys import Keys
 from gateway.identity.identities import Identities
 from gateway.model.caller import AuthMethod, Principal
@@ -33,7 +34,13 @@ if TYPE_CHECKING:
 
     from gateway.model.decision import Decision
 
-KEYS = Keys(b"c" * 32, b"s" * 32, b"f" * 32, ECKey.generate_key("P-256"))
+KEYS = Keys(
+    KeyRing(b"c" * 32),
+    KeyRing(b"e" * 32),
+    KeyRing(b"s" * 32),
+    b"f" * 32,
+    KeyRing(SigningKey(ECKey.generate_key("P-256"))),
+)
 STREAM = {"kind": "ssf", "transmitter": ISSUER}
 
 

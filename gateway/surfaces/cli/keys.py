@@ -1,0 +1,216 @@
+"""`opagate keys`: the gateway's own keys, listed and replaced."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import closing, contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from gateway.surfaces.cli.control_client import GatewayOption, open_control
+from gateway.surfaces.cli.loop import run
+from gateway.surfaces.cli.options import ConfigOption, JsonOption, configuration
+from gateway.surfaces.cli.terminal import describe_count, emit, note, out, plain, show, table, write_time
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+    from gateway.config import Configuration
+    from gateway.config.keys import Name
+    from gateway.surfaces.app.keys import KeyChange, RotatedName
+
+app = typer.Typer(help="The gateway's own keys: look at them, and replace them.", no_args_is_help=True)
+
+
+class KeyName(StrEnum):
+    """Keys that can be replaced."""
+
+    CHAIN = "chain"
+    SEALING = "sealing"
+    SESSIONS = "sessions"
+    TOKENS = "tokens"
+
+
+class ListedKey(NamedTuple):
+    """A key in its file. `since` is the time of the file, and `used` is what needs the key."""
+
+    key: str
+    id: str
+    file: str
+    is_newest: bool
+    since: float
+    used: str
+
+
+@app.command("list", epilog="Example: opagate keys list")
+def list_keys(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """List the keys with their files. Earlier keys read, and write nothing.
+
+    An earlier file that nothing needs any more can be deleted. Then run `opagate keys reload`.
+    """
+    found = find_keys(configuration(config))
+    if as_json:
+        emit([each._asdict() for each in found])
+        return
+    listed = table("key", "id", "use", "since", "needed by", "file")
+    for each in found:
+        use = "writes" if each.is_newest else "reads"
+        listed.add_row(each.key, each.id[:16], use, write_time(each.since), each.used, plain(each.file))
+    show(listed)
+
+
+@app.command("rotate", epilog="Example: opagate keys rotate sealing")
+def rotate(
+    key: Annotated[KeyName, typer.Argument(metavar="KEY", help="`chain`, `sealing`, `sessions` or `tokens`.")],
+    at: GatewayOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put a new key in the place of one. The earlier key stays beside it, and still reads. No call is refused.
+
+    A running gateway does it, and uses the new key at once. A new key of tokens is published for ten minutes before it signs.
+    The key of fingerprints cannot be replaced: tasks would forget what they know.
+    """
+    settings = configuration(config)
+    if at is not None or _is_running(settings):
+        with open_control(at, config) as gateway:
+            found: dict[str, Any] = gateway.ask("keys/rotate", key=key.value)
+    else:
+        found = _rotate_here(settings, key.value)
+    if as_json:
+        emit(found)
+        return
+    note(f"{key.value}: the new key is {found['ids'][key.value][:16]}")
+    out.print(f"The earlier key stays in {plain(found['kept'])}", soft_wrap=True)
+    if found["resealed"]:
+        note(f"{describe_count(found['resealed'], 'record')} sealed anew")
+
+
+@app.command("reload", epilog="Example: opagate keys reload")
+def reload(at: GatewayOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Have the running gateway take over its keys from their files, where something else writes these files."""
+    with open_control(at, config) as gateway:
+        found: dict[str, Any] = gateway.ask("keys/reload")
+    if as_json:
+        emit(found)
+        return
+    for name, identifier in found["ids"].items():
+        note(f"{name}: {identifier[:16]}")
+
+
+def find_keys(settings: Configuration) -> list[ListedKey]:
+    """Return the present keys with their files, each purpose's newest first. Raises `GatewayError`."""
+    from gateway.config import keys
+
+    return [listed for name in keys.FILES for listed in _find_key(settings, name)]
+
+
+def _find_key(settings: Configuration, name: Name) -> Generator[ListedKey]:
+    from gateway.base.keys import signing_keys
+    from gateway.base.keys.subkeys import key_id
+    from gateway.config import keys
+
+    file = keys.find_file(settings, name)
+    uses = _find_uses(settings, name)
+    for number, each in enumerate((file, *file.find_earlier())):
+        content = each.load_key()
+        if content is None:
+            continue
+        if name == "tokens":
+            identifier = signing_keys.read_pem(content, each.path, each.what, "put it back").thumbprint()
+        else:
+            identifier = key_id(keys.whole_key(each, content))
+        used = uses.get(identifier, uses.get("", "nothing" if number else "new records"))
+        yield ListedKey(name, identifier, str(each.path), number == 0, each.read_since(), used)
+
+
+def _find_uses(settings: Configuration, name: Name) -> dict[str, str]:
+    """Return the uses of each key by its id. An empty id stands for all keys."""
+    from collections import Counter
+
+    from gateway.base.store.sqlite import count_seals
+    from gateway.config import keys
+
+    match name:
+        case "chain":
+            found = Counter(_chain_ids(settings))
+            return {identifier: describe_count(count, "journal segment") for identifier, count in found.items()}
+        case "sealing":
+            seals = count_seals(settings.state / keys.RECORDS)
+            return {identifier: describe_count(count, "record") for identifier, count in seals.items()}
+        case "sessions":
+            return {"": "open sessions"}
+        case "tokens":
+            return {"": "open tasks, a day at most"}
+        case _:
+            return {"": "tasks and journal"}
+
+
+def _chain_ids(settings: Configuration) -> Generator[str]:
+    """Yield the id of the deployment's key of each segment."""
+    from gateway.base.keys.subkeys import key_id
+    from gateway.config import keys
+    from gateway.record.journal import reader, storage
+    from gateway.record.journal.chain import Chain
+
+    chains = {Chain.of(key).key_id: key_id(key) for key in keys.read_chain(settings) or ()}
+    if storage.has_begun(settings.journal.path):
+        for _, path in storage.segments(settings.journal.path):
+            yield chains.get(str(reader.first_of(path).get("key")), "")
+
+
+def _is_running(settings: Configuration) -> bool:
+    """Return whether a gateway uses the state folder."""
+    from gateway.record.journal import storage
+
+    try:
+        os.close(storage.lock(settings.state, "gateway.lock", "uses the state folder"))
+    except storage.InUse:
+        return True
+    return False
+
+
+@contextmanager
+def hold_state(path: Path) -> Generator[None]:
+    """Keep gateways from starting on a state folder. Raises `JournalError`, also if one runs."""
+    from gateway.record.journal import storage
+
+    descriptor = storage.lock(path, "gateway.lock", "uses the state folder")
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _rotate_here(settings: Configuration, name: RotatedName) -> dict[str, Any]:
+    import msgspec
+
+    with hold_state(settings.state):
+        changed: KeyChange = run(_rotate(settings, name))
+    return msgspec.to_builtins(changed)
+
+
+async def _rotate(settings: Configuration, name: RotatedName) -> KeyChange:
+    """Replace a key of a gateway that does not run. The journal notes it as a running gateway would."""
+    from gateway.base.keys.key_ring import derive_ring
+    from gateway.base.store.records import SealedStore
+    from gateway.base.store.sqlite import SqliteStore
+    from gateway.config import keys
+    from gateway.record.journal.storage import has_begun
+    from gateway.record.journal.writer import Journal
+    from gateway.surfaces.app.keys import KeyedParts, KeyRotation
+
+    found = keys.load(settings, begun=has_begun(settings.journal.path))
+    journal = Journal.open(settings.journal, key=found.chain, fingerprints=found.fingerprints, clock=time.time)
+    try:
+        with closing(
+            SealedStore(SqliteStore(settings.state / keys.RECORDS), derive_ring(found.sealing, "records"))
+        ) as store:
+            by = {"id": f"account {os.geteuid()}", "issuer": "local", "channel": "command"}
+            return await KeyRotation(KeyedParts(settings, found, journal, store)).rotate(name, by)
+    finally:
+        await journal.close()
