@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-from gateway.config.values import FileSecret
+from gateway.config.values import FilePath, FileSecret, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -23,6 +23,28 @@ _ROTATED: Final = frozenset({"chain", "sealing", "sessions", "tokens"})
 _OF_SERVERS: Final = frozenset({"cwd", "files", "command"})
 """Settings of an upstream whose files are the server's."""
 _PACKAGE: Final = Path(__file__).resolve().parents[1]
+
+
+class KeySettings(Settings):
+    """Files of the gateway's keys. A key given here is never made; the others are made below `state`.
+
+    An earlier key is in a file beside the present one, as `NAME.1`; the highest number is the latest of them.
+    """
+
+    chain: FilePath | None = Field(
+        default=None, description="Links the journal. Each gateway has its own; by default `<state>/journal-key`."
+    )
+    sealing: FilePath | None = Field(
+        default=None,
+        description="Seals the durable records and snapshots of history; by default `<state>/sealing-key`.",
+    )
+    sessions: FilePath | None = Field(default=None, description="Seals session ids; by default `<state>/sessions-key`.")
+    fingerprints: FilePath | None = Field(
+        default=None, description="Digests arguments, words and credentials; by default `<state>/fingerprints-key`."
+    )
+    tokens: FilePath | None = Field(
+        default=None, description="Signs task tokens: P-256 in PEM; by default `<state>/gateway-key.pem`."
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from gateway.config.inspection import InspectionSettings
 from gateway.config.isolation import DEFAULT, FileAccess, Isolation, Port, ProcessLimits
 from gateway.config.labels import ToolLabels
 from gateway.config.operators import OperatorSettings, PeopleIdentity
-from gateway.config.own_files import OwnFiles, find_nested, find_overlap, find_own_files
+from gateway.config.own_files import KeySettings, OwnFiles, find_nested, find_overlap, find_own_files
 from gateway.config.policy import PolicySettings
 from gateway.config.signals import Signals
 from gateway.config.task_limits import TaskLimit, TaskLimits
@@ -249,28 +249,6 @@ class Limits(Settings):
         default_factory=dict[str, TaskLimit],
         description="Numbers in the place of the policy's limits on one task, by the name of the limit:"
         " docs/policy/history.md#limits.",
-    )
-
-
-class KeySettings(Settings):
-    """Files of the gateway's keys. A key given here is never made; the others are made below `state`.
-
-    An earlier key is in a file beside the present one, as `NAME.1`; the highest number is the latest of them.
-    """
-
-    chain: FilePath | None = Field(
-        default=None, description="Links the journal. Each gateway has its own; by default `<state>/journal-key`."
-    )
-    sealing: FilePath | None = Field(
-        default=None,
-        description="Seals the durable records and snapshots of history; by default `<state>/sealing-key`.",
-    )
-    sessions: FilePath | None = Field(default=None, description="Seals session ids; by default `<state>/sessions-key`.")
-    fingerprints: FilePath | None = Field(
-        default=None, description="Digests arguments, words and credentials; by default `<state>/fingerprints-key`."
-    )
-    tokens: FilePath | None = Field(
-        default=None, description="Signs task tokens: P-256 in PEM; by default `<state>/gateway-key.pem`."
     )
 
 
