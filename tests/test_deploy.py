@@ -17,7 +17,7 @@ import yaml
 
 from gateway import config
 from gateway.config import OpaEngine
-from gateway.surfaces.demo.upstreams import NAMES, upstreams
+from gateway.surfaces.demo.processes import NAMES, upstreams
 from tests.e2e.wire import until
 from tests.gateway_process import free_port, running_gateway
 from tests.servers.serving import stop

@@ -62,6 +62,7 @@ from gateway.record.telemetry.tracing import Tracing
 from gateway.surfaces.app import content, events, memory
 from gateway.surfaces.app.authority import AuthorityParts, lend_to_listings, open_authority
 from gateway.surfaces.app.connections import build_user_connections
+from gateway.surfaces.app.content import open_live_values
 from gateway.surfaces.app.control import OPERATIONS, open_control, open_token_people, recording
 from gateway.surfaces.app.events import (
     DefinitionChanges,
@@ -72,7 +73,6 @@ from gateway.surfaces.app.events import (
     revision,
 )
 from gateway.surfaces.app.keys import KeyedParts, add_operations
-from gateway.surfaces.app.live_values import open_live_values
 from gateway.surfaces.app.people import DeskParts, build_registers, open_people
 from gateway.surfaces.app.signals import Lending, SignalMemory, open_signals
 from gateway.surfaces.app.stops import StopMemory, open_stops

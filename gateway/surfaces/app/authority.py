@@ -28,8 +28,7 @@ from gateway.calls.pipeline.issue import ListingTransport
 from gateway.config.authority import GatewayCredential, LeasedCredential
 from gateway.config.brokers import OWN
 from gateway.model.errors import LeasesLeftOpen
-from gateway.surfaces.app.brokers import build_brokers
-from gateway.surfaces.app.connections import open_connections
+from gateway.surfaces.app.connections import build_brokers, open_connections
 from gateway.upstreams.stdio import StdioUpstream
 
 if TYPE_CHECKING:

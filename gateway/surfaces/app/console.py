@@ -12,12 +12,10 @@ from gateway.identity.login import LoginClient, LoginProvider, LoginSeal
 from gateway.record.journal.entry_index import EntryIndex
 from gateway.surfaces.app.control import find_accounts
 from gateway.surfaces.console.application import Console, find_navigation
-from gateway.surfaces.console.events import render_region
-from gateway.surfaces.console.feed import Feed
-from gateway.surfaces.console.links import add_operations
-from gateway.surfaces.console.parts import ConsoleParts
+from gateway.surfaces.console.feed import Feed, render_region
 from gateway.surfaces.console.rendering import Templates
-from gateway.surfaces.console.sessions import LinkRegister, SessionRegister
+from gateway.surfaces.console.sessions import LinkRegister, SessionRegister, add_operations
+from gateway.surfaces.console.visits import ConsoleParts
 
 if TYPE_CHECKING:
     from gateway.calls.composition import Gateway

@@ -1,23 +1,28 @@
-"""Inspection of calls and results, and the form of their content in the journal."""
+"""Inspection of calls and results, the form of their content in the journal, and the values that live from the start on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import base64
+import time
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from gateway.base.keys.subkeys import subkey
 from gateway.calls.pipeline.record import ArgumentsForm
 from gateway.config import Configuration
+from gateway.config.secret_texts import SecretText, secret_texts
 from gateway.inspection.credentials import ruleset
+from gateway.inspection.credentials.caller_tokens import OF_THE_GATEWAY
 from gateway.inspection.credentials.detect import Detector, detectors
 from gateway.inspection.credentials.finding import Suppression, Suppressions, explain_unknown_detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.credentials.index import CredentialIndex
 from gateway.inspection.credentials.known_spots import KnownSpots
-from gateway.inspection.credentials.live_values import LiveValues
+from gateway.inspection.credentials.live_values import LiveValues, is_telling
+from gateway.inspection.credentials.named import strength
 from gateway.inspection.credentials.origins import KnownOrigins
 from gateway.inspection.destinations.directory import load_directory
 from gateway.inspection.inspector import Inspector
@@ -29,6 +34,11 @@ from gateway.record.journal.writer import Journal
 from gateway.record.telemetry.metrics import Metrics
 from gateway.upstreams.catalogue.labels import selects_records
 from gateway.upstreams.stdio.stderr import LONGEST_LINE
+
+if TYPE_CHECKING:
+    from gateway.config import Configuration
+    from gateway.config.keys import Keys
+
 
 log = structlog.get_logger("gateway")
 
@@ -130,3 +140,47 @@ def tool_schemas(configuration: Configuration) -> ToolSchemas:
     return ToolSchemas(
         {name for name, upstream in configuration.upstreams.items() if upstream.additional_arguments == "pass"}
     )
+
+
+_CONFIGURED: Final = "configuration"
+_KEYS: Final = "keys"
+
+
+def open_live_values(configuration: Configuration, keys: Keys, detector: Detector) -> LiveValues:
+    """Return the registry, with the secrets of a configuration and the keys of the gateway."""
+    live = LiveValues(detector, time.monotonic)
+    for secret in secret_texts(configuration):
+        audience = OF_THE_GATEWAY if secret.audience is None else secret.audience
+        live.hold(f"{_CONFIGURED} {secret.place}", telling_parts(secret, detector), audience, lasting=True)
+    hold_keys(live, keys)
+    return live
+
+
+def hold_keys(live: LiveValues, keys: Keys) -> None:
+    """Hold the keys of the gateway in the place of those held before."""
+    live.hold(_KEYS, _written_keys(keys), OF_THE_GATEWAY, lasting=True)
+
+
+def telling_parts(secret: SecretText, detector: Detector) -> tuple[str, ...]:
+    """Return the parts by which a secret is known: the credentials in its text, or all of it.
+
+    An address without a credential has none. Of a variable whose name is no secret's, only the credentials within count. Regions,
+    models and ids of accounts stand in many answers.
+    """
+    text = secret.text
+    found = [hit.value for hit in detector.whole_hits(text.encode("utf-8", "surrogatepass")) if is_telling(hit.value)]
+    if found:
+        return tuple(dict.fromkeys(found))
+    if "://" in text or text.startswith(("/", "~/", "./")) or not is_telling(text):
+        return ()
+    return () if secret.variable is not None and strength(secret.variable) is None else (text,)
+
+
+def _written_keys(keys: Keys) -> Iterator[str]:
+    """Yield the keys as their files may have them, and as a reader would write them."""
+    for key in (*keys.chain.keys, *keys.sealing.keys, *keys.sessions.keys, keys.fingerprints):
+        yield base64.b64encode(key).decode()
+        yield key.hex()
+    for signing in keys.tokens.keys:
+        yield signing.key.as_pem(private=True).decode()
+        yield str(signing.key.as_dict(private=True)["d"])

@@ -26,7 +26,7 @@ from gateway.model import reasons
 from gateway.model.caller import canonical_groups
 from gateway.model.errors import ConfigurationError
 from gateway.surfaces.app import keys
-from gateway.surfaces.console import links
+from gateway.surfaces.console import sessions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,7 @@ log = structlog.get_logger("gateway")
 
 OPERATIONS: Final = {
     operation.name: operation
-    for declared in (approvals, leases, connections, signals, stops, links, keys)
+    for declared in (approvals, leases, connections, signals, stops, sessions, keys)
     for operation in declared.OPERATIONS
 }
 """The operations of every gateway, by their names."""

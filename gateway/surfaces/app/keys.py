@@ -16,7 +16,7 @@ from gateway.base.control.operations import NoFields, Operation
 from gateway.base.keys.subkeys import key_id
 from gateway.config import keys as key_files
 from gateway.config.keys import Keys
-from gateway.surfaces.app.live_values import hold_keys
+from gateway.surfaces.app.content import hold_keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

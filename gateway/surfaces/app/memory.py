@@ -1,12 +1,16 @@
-"""The history of tasks: restored at the start, written down now and then and at the end, and forgotten with age."""
+"""The history of tasks: restored at the start, written down now and then and at the end, and forgotten with age.
+
+Open questions and endorsements of the previous gateway come from their stores, and are brought up to date from the journal.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -25,7 +29,12 @@ from gateway.model.errors import HistoryError, StoreError
 from gateway.record.journal.redaction import concealed_with
 from gateway.record.journal.verified_entries import entries
 from gateway.surfaces.app.people import ApprovalRegisters, DeskParts
-from gateway.surfaces.app.restored_approvals import RestoredApprovals
+
+if TYPE_CHECKING:
+    from gateway.authority.approvals.store import StoredApprovals, StoredEndorsements
+    from gateway.model.wire import JsonObject
+    from gateway.surfaces.app.people import ApprovalRegisters
+
 
 log = structlog.get_logger("gateway")
 
@@ -134,3 +143,54 @@ def keep_house(stack: AsyncExitStack, memory: Callable[[], Awaitable[None]], *ch
         await memory()
 
     stack.push_async_callback(Job.begin_repeating(do_chores, "housekeeping").stop)
+
+
+@dataclass(frozen=True, slots=True)
+class RestoredApprovals:
+    """The registers with the contents of their stores."""
+
+    registers: ApprovalRegisters
+    asked: StoredApprovals
+    endorsed: StoredEndorsements
+
+    @classmethod
+    async def load(cls, registers: ApprovalRegisters) -> RestoredApprovals:
+        """Take over the contents of the stores. Raises `StoreError`."""
+        return cls(registers, await registers.desk.restore(), await registers.endorsements.restore())
+
+    @property
+    def seq(self) -> int:
+        """Return the number of the last journal entry in both stores."""
+        found = [self.asked.seq] if self.asked.approvals else []
+        if self.endorsed.journal:
+            found.append(self.endorsed.seq)
+        return min(found, default=2**63)
+
+    def follow(self, entries: Iterable[JsonObject]) -> Iterator[JsonObject]:
+        """Yield the entries of the journal after both registers have followed each. Raises `HistoryError` for a damaged entry."""
+        for entry in entries:
+            try:
+                self.registers.desk.replay(entry)
+                self.registers.endorsements.replay(entry)
+            except (ValueError, KeyError, TypeError) as error:
+                raise HistoryError(
+                    f"an entry of the journal about approvals cannot be read: {error}", "run `opagate journal verify`"
+                ) from error
+            yield entry
+
+    async def resume(self, journal: str, last: int) -> None:
+        """Go on with the questions and endorsements. All end if the journal is another, or lacks its end: the use of an
+        approval may be missing, or the revocation of an endorsement. `last` is the number of the journal's last
+        entry."""
+        desk, endorsements = self.registers
+        await desk.resume()
+        if self.asked.approvals and self.asked.journal != journal:
+            log.error("approvals.withdrawn", problem="the journal is not the one in which they were asked")
+            await desk.withdraw_all("journal-replaced")
+        if not self.endorsed.endorsements:
+            return
+        if self.endorsed.journal != journal or self.endorsed.seq > last:
+            log.error(
+                "endorsements.withdrawn", problem="the journal is not the one in which they were given, or was cut"
+            )
+            await endorsements.withdraw_all("journal-replaced")

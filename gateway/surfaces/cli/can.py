@@ -154,7 +154,7 @@ def _question(settings: Configuration, principal: Principal, call: Call, when: f
     from gateway.history.fold import apply
     from gateway.history.state import TaskState
     from gateway.model.task import Task
-    from gateway.surfaces.replay.asking import ask, inspector_of
+    from gateway.surfaces.replay.engine import ask, inspector_of
 
     inspector = inspector_of(settings)
     task, state = Task("asked", "implicit", when), apply(TaskState(), Opened())
@@ -198,8 +198,7 @@ def _tell(
 ) -> None:
     from gateway.surfaces.cli import near_grants
     from gateway.surfaces.explain import grants as known_grants
-    from gateway.surfaces.explain.facts import value_at
-    from gateway.surfaces.explain.reasons import describe_for_programs, rules_of
+    from gateway.surfaces.explain.recorded import describe_for_programs, rules_of, value_at
 
     where = known_grants.places(settings.policy)
     chosen = None if fits is None else known_grants.choose_grants(fits)
@@ -242,7 +241,7 @@ def _as_json(decision: Decision) -> dict[str, Any]:
 
 
 def _show_reason(reason: Mapping[str, Any]) -> None:
-    from gateway.surfaces.explain.reasons import rows as reason_rows
+    from gateway.surfaces.explain.recorded import rows as reason_rows
 
     out.print()
     out.print(paint("fail", reason["code"]), plain(str(reason["title"] or "")), style="bold")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gateway.history.provenance import Cause, Explanation
     from gateway.model.wire import JsonObject
     from gateway.record.journal.chain import ChainKeys
-    from gateway.surfaces.explain.facts import Facts
+    from gateway.surfaces.explain.recorded import Facts
 
 _CAUSES: Final = 20
 """Of the calls that made a fact, so many are shown."""
@@ -91,9 +91,7 @@ def _tell(
 ) -> None:
     from gateway.surfaces.cli import near_grants
     from gateway.surfaces.explain import grants as known_grants
-    from gateway.surfaces.explain.facts import facts_of
-    from gateway.surfaces.explain.reasons import rules_of
-    from gateway.surfaces.explain.recorded import describe_reason
+    from gateway.surfaces.explain.recorded import describe_reason, facts_of, rules_of
 
     facts, rules = facts_of(decision, explanation), rules_of(settings)
     reasons = [describe_reason(item, rules, facts) for item in decision.get("reasons") or ()]
@@ -121,7 +119,7 @@ def _tell(
 def _print_input(
     settings: Configuration, decision: JsonObject, explanation: Explanation | None, approval: JsonObject | None
 ) -> None:
-    from gateway.surfaces.replay.asking import inspector_of
+    from gateway.surfaces.replay.engine import inspector_of
     from gateway.surfaces.replay.rebuilt import rebuild_input
 
     if explanation is None:
@@ -265,7 +263,7 @@ def outcome(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> s
 
 
 def _show_reason(reason: Mapping[str, Any], facts: Facts) -> None:
-    from gateway.surfaces.explain.reasons import rows as reason_rows
+    from gateway.surfaces.explain.recorded import rows as reason_rows
 
     out.print()
     say(paint("fail", str(reason["code"])), " ", str(reason["title"] or ""), style="bold")

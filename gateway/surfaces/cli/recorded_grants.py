@@ -19,7 +19,7 @@ def fits(settings: Configuration, decision: JsonObject, explanation: Explanation
     """Return the holding or nearest grants; `None` if policy or record does not tell."""
     from gateway.model.errors import JournalError, PolicyError
     from gateway.surfaces.explain import grants
-    from gateway.surfaces.replay.asking import inspector_of
+    from gateway.surfaces.replay.engine import inspector_of
     from gateway.surfaces.replay.rebuilt import rebuild_input
 
     try:

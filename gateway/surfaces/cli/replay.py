@@ -151,7 +151,7 @@ def operator_inspector(config: Path | None) -> Inspector | None:
 
     Raises `ConfigurationError`.
     """
-    from gateway.surfaces.replay.asking import inspector_of
+    from gateway.surfaces.replay.engine import inspector_of
 
     is_configured = config is not None or configuration_path(None).exists()
     return inspector_of(configuration(config)) if is_configured else None

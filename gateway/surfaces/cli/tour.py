@@ -23,10 +23,9 @@ from gateway.record.journal import reader
 from gateway.surfaces import app
 from gateway.surfaces.cli import trial
 from gateway.surfaces.cli.terminal import line, out, paint, plain
-from gateway.surfaces.demo import agent, lease
-from gateway.surfaces.demo.lease import LentTask
-from gateway.surfaces.demo.person import person_at
-from gateway.surfaces.demo.thief import Thief
+from gateway.surfaces.demo import agent
+from gateway.surfaces.demo.agent import person_at
+from gateway.surfaces.demo.thief import UPSTREAM, LentTask, Thief, lease_tour, proof_of
 
 if TYPE_CHECKING:
     from gateway.config import Configuration
@@ -56,13 +55,13 @@ async def run(*, port: int | None, state: Path | None, form: TourForm) -> bool:
     """Return whether every step went as it should, and the journal is whole. Raise `GatewayError` if nothing can start."""
     with tempfile.TemporaryDirectory(prefix="opagate-", ignore_cleanup_errors=True) as folder:
         tally, thief, task = _TourCounts(), Thief(), LentTask()
-        lent = trial.LentServer(lease.UPSTREAM, thief.before)
+        lent = trial.LentServer(UPSTREAM, thief.before)
         chosen, kept = port or trial.free_port(), state or Path(folder)
         async with trial.serve_demo(port=chosen, state=kept, lent=lent) as configuration:
             async with _up(configuration), person_at(configuration.control_socket):
                 await _walk(configuration, _all_steps(configuration, thief, task), tally, form)
             record = reader.verify(configuration.journal.path, key=keys.read_chain(configuration))
-            proof = lease.proof_of(reader.entries(configuration.journal.path), task.id)
+            proof = proof_of(reader.entries(configuration.journal.path), task.id)
         _finish(tally, record, proof, form)
         return tally.unexpected == 0 and record.ok and proof is not None
 
@@ -72,7 +71,7 @@ async def _all_steps(configuration: Configuration, thief: Thief, task: LentTask)
     bearer = trial.make_token(configuration)
     async for step in agent.tour(configuration.base_url, bearer):
         yield step
-    async for step in lease.lease_tour(configuration.base_url, bearer, thief, task):
+    async for step in lease_tour(configuration.base_url, bearer, thief, task):
         yield step
 
 

@@ -29,7 +29,7 @@ from gateway.record.telemetry import logs
 from gateway.surfaces import app
 from gateway.surfaces.cli.options import TRIAL
 from gateway.surfaces.cli.terminal import err, out, pairs, show
-from gateway.surfaces.demo import processes, upstreams
+from gateway.surfaces.demo import processes
 from gateway.surfaces.demo.processes import GatewayKeys
 
 AGENT: Final = "trial"
@@ -61,7 +61,7 @@ class LentServer(NamedTuple):
 
     def settings(self, secret: Path) -> dict[str, object]:
         """Return the settings of the gateway's answers to the server."""
-        client = {"id": self.name, "secret": f"file:{secret}", "audiences": [upstreams.audience_of(self.name)]}
+        client = {"id": self.name, "secret": f"file:{secret}", "audiences": [processes.audience_of(self.name)]}
         return {"authority": {"introspection": {"clients": [client]}}}
 
 
@@ -151,7 +151,7 @@ def write(path: Path, *, port: int, urls: dict[str, str], lent: LentServer | Non
     servers = {
         name: item.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
         | {"credential": item.credential.model_dump(mode="json", exclude_none=True)}
-        for name, item in upstreams.upstreams(urls, verified=True, of_task=of_task).items()
+        for name, item in processes.upstreams(urls, verified=True, of_task=of_task).items()
     }
     document = (
         _settings(port)

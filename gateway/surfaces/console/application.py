@@ -11,21 +11,20 @@ from starlette.routing import Route
 
 from gateway.base.control.line_socket import Account, own_uid
 from gateway.model.decision import Reason
-from gateway.surfaces.console import approvals, decisions, leases, policy, stops, task_list, tasks, tools
-from gateway.surfaces.console.events import event_routes
-from gateway.surfaces.console.links import make_link
+from gateway.surfaces.console import approvals, decisions, leases, policy, stops, tasks, tools
+from gateway.surfaces.console.feed import event_routes
 from gateway.surfaces.console.logins import login_routes
 from gateway.surfaces.console.overview import show_overview
-from gateway.surfaces.console.parts import NavigationEntry
-from gateway.surfaces.console.responses import HEADERS
-from gateway.surfaces.console.visits import page_route
+from gateway.surfaces.console.rendering import HEADERS
+from gateway.surfaces.console.sessions import make_link
+from gateway.surfaces.console.visits import NavigationEntry, page_route
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
     from gateway.authority.approvals.admission import Accounts
     from gateway.calls.composition import Gateway
-    from gateway.surfaces.console.parts import ConsoleParts
+    from gateway.surfaces.console.visits import ConsoleParts
 
 _FILES: Final = {
     "console.css": "text/css; charset=utf-8",
@@ -59,7 +58,7 @@ def find_navigation(gateway: Gateway) -> tuple[NavigationEntry, ...]:
         NavigationEntry("/console", "Overview", None),
         *(() if gateway.people is None else (NavigationEntry(approvals.PATH, "Approvals", "approver"),)),
         NavigationEntry(decisions.PATH, "Decisions", "viewer"),
-        NavigationEntry(task_list.PATH, "Tasks", "viewer"),
+        NavigationEntry(tasks.PATH, "Tasks", "viewer"),
         NavigationEntry(tools.PATH, "Tools", "viewer"),
         *(() if gateway.authority is None else (NavigationEntry(leases.PATH, "Leases", "viewer"),)),
         NavigationEntry(stops.PATH, "Stops", "viewer"),

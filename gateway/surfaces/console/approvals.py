@@ -18,14 +18,14 @@ from gateway.authority.approvals.rendering import summarize
 from gateway.model import reasons
 from gateway.model.caller import canonical_person
 from gateway.model.decision import Reason
-from gateway.surfaces.console.responses import see_other
+from gateway.surfaces.console.rendering import see_other
 from gateway.surfaces.console.visits import ConsoleVisit, Handler, action_route, page_route
 
 if TYPE_CHECKING:
     from gateway.authority.approvals.admission import Approver
     from gateway.authority.approvals.model import Approval
     from gateway.calls.pipeline.people import People
-    from gateway.surfaces.console.parts import ConsoleParts
+    from gateway.surfaces.console.visits import ConsoleParts
 
 PATH: Final = "/console/approvals"
 _ENDED: Final = 20

@@ -17,12 +17,10 @@ from gateway.model.errors import GatewayError, JournalError
 from gateway.record.journal.columns import CALLS, EFFECTS, REFUSED, UNREADABLE, Search
 from gateway.record.journal.placed import EntryPlace, find_page, read_at
 from gateway.surfaces.console.visits import ConsoleVisit, page_route
-from gateway.surfaces.explain.facts import Facts, facts_of
 from gateway.surfaces.explain.grants import as_json, choose_grants, places, settle
-from gateway.surfaces.explain.reasons import rules_of
-from gateway.surfaces.explain.recorded import describe_reason, explain_history, read_approval
+from gateway.surfaces.explain.recorded import Facts, describe_reason, explain_history, facts_of, read_approval, rules_of
 from gateway.surfaces.explain.window import JournalWindow, since_of
-from gateway.surfaces.replay.asking import inspector_of
+from gateway.surfaces.replay.engine import inspector_of
 from gateway.surfaces.replay.rebuilt import rebuild_input
 
 if TYPE_CHECKING:
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.model.wire import JsonObject
     from gateway.record.journal.columns import Column
     from gateway.record.journal.placed import EntryPage
-    from gateway.surfaces.console.parts import ConsoleParts
+    from gateway.surfaces.console.visits import ConsoleParts
 
 PATH: Final = "/console/decisions"
 EVENTS: Final = "/console/events"

@@ -12,12 +12,12 @@ from gateway.authority.model import describe_lease
 from gateway.authority.operators import LeaseSelection
 from gateway.model import reasons
 from gateway.model.decision import Reason
-from gateway.surfaces.console.responses import see_other
+from gateway.surfaces.console.rendering import see_other
 from gateway.surfaces.console.visits import ConsoleVisit, action_route, page_route, read_reason
 
 if TYPE_CHECKING:
     from gateway.authority.leases import Leases
-    from gateway.surfaces.console.parts import ConsoleParts
+    from gateway.surfaces.console.visits import ConsoleParts
 
 PATH: Final = "/console/leases"
 _MOST: Final = 500

@@ -29,7 +29,7 @@ from gateway.model.caller import canonical_groups
 from gateway.model.decision import Reason, Refusal
 from gateway.model.error_codes import UNAUTHENTICATED
 from gateway.model.errors import GatewayError
-from gateway.surfaces.console.responses import html, leave_for, own_path, see_other
+from gateway.surfaces.console.rendering import html, leave_for, own_path, see_other
 from gateway.surfaces.console.sessions import Role, Visitor
 from gateway.surfaces.console.visits import ConsoleVisit, action_route, find_session, read_form, record
 from gateway.wire.http.edge import RefusedClient
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from gateway.authority.approvals.admission import Admission
     from gateway.config.console import ConsoleLogin
     from gateway.identity.id_token import VerifiedLogin
-    from gateway.surfaces.console.parts import ConsoleParts
+    from gateway.surfaces.console.visits import ConsoleParts
 
 
 def login_routes(console: ConsoleParts) -> list[Route]:

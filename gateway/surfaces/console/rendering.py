@@ -1,4 +1,7 @@
-"""Pages from Jinja2 templates. Every text is escaped for HTML, and its hidden characters are spelled out, whoever wrote it."""
+"""Pages from Jinja2 templates, and the answers around pages.
+
+Jinja2 escapes every text for HTML, and `spell` spells out hidden characters. The headers keep other sites out.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from gateway.authority.approvals.lines import show_values, texts_of
 from gateway.base.concurrency.background import ThreadTurns
@@ -16,6 +20,43 @@ from gateway.base.letters import cut, find_mixed_words, spell_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self';"
+    " frame-ancestors 'none'; base-uri 'none'"
+)
+HEADERS: Final = {
+    "content-security-policy": POLICY,
+    # With `no-referrer` a browser sends `Origin: null` with the console's own forms (Fetch, "append a request Origin header").
+    "referrer-policy": "same-origin",
+    "x-content-type-options": "nosniff",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+
+def html(text: str, status: int = 200) -> Response:
+    """Return a page."""
+    return HTMLResponse(text, status, HEADERS)
+
+
+def see_other(path: str) -> Response:
+    """Return the answer that sends a browser to another page of the console."""
+    return RedirectResponse(path, 303, HEADERS)
+
+
+def leave_for(url: str) -> Response:
+    """Return the answer that sends a browser to the identity provider."""
+    return RedirectResponse(url, 303, HEADERS)
+
+
+def own_path(path: str) -> str:
+    """Return a path to go back to, if it is one of the console; else the first page."""
+    is_own = path == "/console" or path.startswith(("/console/", "/console?"))
+    return path if is_own and path.isprintable() and "\\" not in path else "/console"
+
 
 _LONGEST: Final = 256 * 2**10
 """Characters of one text on a page."""

@@ -1,6 +1,7 @@
 """Logins at the console: sessions behind an opaque cookie, and one-time links. Both are bounded in number and time.
 
-The registers keep digests, so that a copy of the memory gives no cookie away. A restart ends all of them.
+The registers keep digests, so that a copy of the memory gives no cookie away. A restart ends all of them. An account may do
+at the console only as much as over the socket.
 """
 
 from __future__ import annotations
@@ -8,11 +9,20 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from msgspec import Struct, structs
 
 from gateway.authority.approvals.model import Person
+from gateway.base.control.operations import NoFields, Operation
+from gateway.model.decision import Reason
+
+if TYPE_CHECKING:
+    from gateway.authority.approvals.admission import Accounts
+    from gateway.base.control.line_socket import Account
+    from gateway.base.control.operations import Control
+    from gateway.surfaces.console.visits import ConsoleParts
+
 
 Role: TypeAlias = Literal["viewer", "approver", "operator"]
 
@@ -142,3 +152,54 @@ def _is_same(one: Person, other: Person) -> bool:
 
 def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+_OF_OPERATOR: Final[frozenset[Role]] = frozenset({"viewer", "operator"})
+_OF_APPROVER: Final[frozenset[Role]] = frozenset({"approver"})
+
+
+class MadeLink(Struct, frozen=True):
+    """A one-time link for a person, good for so many seconds."""
+
+    url: str
+    seconds: int
+    person: str
+    roles: list[str]
+
+
+LINK: Final = Operation(
+    "logins/link", "account", "Make a link that logs the account in once.", MadeLink, "`console: {}`, without a login"
+)
+OPERATIONS: Final = (LINK,)
+
+
+def add_operations(control: Control, console: ConsoleParts, accounts: Accounts) -> None:
+    """Add the operation of links."""
+
+    async def link(_asked: NoFields, account: Account) -> MadeLink | Reason:
+        return make_link(console, accounts, account)
+
+    control.add({LINK: link})
+
+
+def make_link(console: ConsoleParts, accounts: Accounts, account: Account) -> MadeLink | Reason:
+    """Return a one-time link for an account, or the refusal of a foreign account."""
+    visitor = find_visitor(accounts, account, console.gateway.clock())
+    if isinstance(visitor, Reason):
+        return visitor
+    url = console.link(console.links.make(visitor))
+    return MadeLink(url, int(LINK_SECONDS), visitor.name, sorted(visitor.roles))
+
+
+def find_visitor(accounts: Accounts, account: Account, now: float) -> Visitor | Reason:
+    """Return the visitor behind an account."""
+    is_operator = accounts.operators.has(account)
+    approver = accounts.approver(account, None, ())
+    if not isinstance(approver, Reason):
+        person, roles = approver.person, _OF_APPROVER | (_OF_OPERATOR if is_operator else frozenset[Role]())
+    elif is_operator:
+        name = accounts.operators.name_of(account)
+        person, roles = Person(name.id, name.issuer), _OF_OPERATOR
+    else:
+        return approver
+    return Visitor(structs.replace(person, channel="console"), roles, "link", now, person.id)

@@ -12,12 +12,12 @@ from gateway.authority.stops.model import SCOPES, Selection, describe_stop
 from gateway.authority.stops.switch import StopOrder
 from gateway.model import reasons
 from gateway.model.decision import Reason
-from gateway.surfaces.console.responses import see_other
+from gateway.surfaces.console.rendering import see_other
 from gateway.surfaces.console.visits import ConsoleVisit, action_route, page_route, read_reason
 
 if TYPE_CHECKING:
     from gateway.authority.stops.switch import StopSwitch
-    from gateway.surfaces.console.parts import ConsoleParts
+    from gateway.surfaces.console.visits import ConsoleParts
 
 PATH: Final = "/console/stops"
 

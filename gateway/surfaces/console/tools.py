@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from gateway.model import reasons
 from gateway.model.decision import Reason
-from gateway.surfaces.console.responses import see_other
+from gateway.surfaces.console.rendering import see_other
 from gateway.surfaces.console.visits import ConsoleVisit, action_route, page_route, read_reason
 from gateway.upstreams.catalogue.pins import PinChange, UnpinnableDefinition, diff
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.model.target import Target
-    from gateway.surfaces.console.parts import ConsoleParts
+    from gateway.surfaces.console.visits import ConsoleParts
     from gateway.upstreams.catalogue.catalogue import Catalogue
 
 PATH: Final = "/console/tools"

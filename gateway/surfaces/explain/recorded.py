@@ -1,21 +1,169 @@
-"""A recorded decision with the parts of its explanation. The caller brings the entries of the journal."""
+"""A recorded decision with its rules, facts and earlier calls. The caller brings the entries of the journal."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from gateway.authority.approvals.events import read_fact
+from gateway.base.json.pointer import find_value, split_pointer
 from gateway.history.provenance import Provenance
-from gateway.model.errors import JournalError
+from gateway.model.errors import JournalError, PolicyError
+from gateway.policy import document, verdict
 from gateway.policy.document import timestamp
-from gateway.surfaces.explain.reasons import Rules, describe_for_programs
+from gateway.policy.folder import annotations, folders
+from gateway.policy.folder.folders import PolicyFolders
 
 if TYPE_CHECKING:
-    from gateway.history.provenance import Explanation
+    from gateway.config import Configuration
+    from gateway.history.provenance import Cause, Explanation
     from gateway.model.wire import JsonObject
-    from gateway.surfaces.explain.facts import Facts
+    from gateway.policy.folder.annotations import Annotation
+
+
+Rules = Mapping[str, "Annotation"]
+"""Reason code → the annotation of its rule."""
+
+
+def rules_of(settings: Configuration) -> Rules:
+    """Return the rules of the policy folders as of now; none for an unreadable folder."""
+    try:
+        texts = folders.texts(PolicyFolders.configured(settings.policy))
+        return {item.code: item for file, text in texts.items() for item in annotations.parse(text, file)}
+    except PolicyError:
+        return {}
+
+
+def describe_for_programs(code: str, message: str | None, rules: Rules, facts: Mapping[str, object]) -> dict[str, Any]:
+    """Return a reason for programs. `facts` are the values behind the reason, by their JSON pointers."""
+    rule = rules.get(code)
+    return {
+        "code": code,
+        "title": rule.title if rule else verdict.FAILURES.get(code),
+        "message": message,
+        "remedy": rule.remedy if rule else None,
+        "controls": list(rule.controls) if rule else [],
+        "rule": {"file": rule.file, "line": rule.line} if rule else None,
+        "facts": dict(facts),
+    }
+
+
+def rows(reason: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the parts of a reason for people, all but its facts."""
+    yield "why", str(reason["message"] or "")
+    if reason["remedy"]:
+        yield "remedy", str(reason["remedy"])
+    if reason["rule"]:
+        yield "rule", f"{reason['rule']['file']}:{reason['rule']['line']}"
+    if reason["controls"]:
+        yield "controls", ", ".join(reason["controls"])
+
+
+_KEPT: Final = (
+    ("/resource/properties", ("target",)),
+    ("/resource", ("target",)),
+    ("/arguments", ("arguments", "value")),
+    ("/subject/properties", ("principal",)),
+    ("/subject", ("principal",)),
+    ("/context/client", ("client",)),
+    ("/context/task", ("task",)),
+    ("/session", ("session",)),
+)
+"""Where in the policy input, and where in what is known."""
+
+_NOT_KEPT: Final = "(the journal does not keep it)"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The facts of a decision. `known` is its entry with the declared task, and with the history of the task as
+    `session`. `explanation` is `None` for a request without a decision."""
+
+    known: JsonObject
+    explanation: Explanation | None = None
+
+    def value(self, pointer: str) -> object:
+        """Return the recorded value of a fact, `None` without a value. The journal has only the number of a call's
+        destinations."""
+        for prefix, place in _KEPT:
+            if pointer == prefix or pointer.startswith(f"{prefix}/"):
+                return find_value(self.known, (*place, *split_pointer(pointer.removeprefix(prefix))))
+        return None
+
+    def causes(self, pointer: str) -> tuple[Cause, ...]:
+        """Return the calls behind a fact, oldest first, including the decided call."""
+        if self.explanation is None:
+            return ()
+        if pointer.startswith("/arguments/"):
+            return self.explanation.causes.get("ungrounded", ()) if self._is_ungrounded(pointer) else ()
+        member = pointer.removeprefix("/session/")
+        while member not in self.explanation.causes and "/" in member:
+            member = member.rpartition("/")[0]
+        return self.explanation.causes.get(member, ())
+
+    def words(self, pointer: str) -> str:
+        """Return the value of a fact in words. A fact without a recorded value gets a sentence instead."""
+        value = self.value(pointer)
+        if value is None:
+            return self._remark(pointer)
+        if pointer == "/session/call_destinations":
+            return f"{cast('Mapping[str, int]', value)['count']}, of which the journal keeps digests"
+        if pointer.startswith("/session/credentials/") and isinstance(value, Mapping):
+            return _credential(cast("Mapping[str, Any]", value))
+        return json.dumps(value, ensure_ascii=False)
+
+    def _remark(self, pointer: str) -> str:
+        found = cast("Mapping[str, Any]", self.known.get("found") or {})
+        place = pointer.removeprefix("/arguments")
+        held = [item for item in found.get("credentials") or () if item["pointer"] == place]
+        if place != pointer and held:
+            return ", ".join(f"a credential ({item['detector']}, {item['form']})" for item in held)
+        if self._is_ungrounded(pointer):
+            return f"{_NOT_KEPT}; neither the task nor a trusted source named it"
+        if pointer.startswith("/session/"):
+            return "unknown"
+        return _NOT_KEPT
+
+    def _is_ungrounded(self, pointer: str) -> bool:
+        found = cast("Mapping[str, Any]", self.known.get("found") or {})
+        return pointer.startswith("/arguments/") and pointer.removeprefix("/arguments") in (
+            found.get("ungrounded") or ()
+        )
+
+
+def facts_of(decision: JsonObject, explanation: Explanation | None) -> Facts:
+    """Return the facts of a recorded decision. `explanation` is from its task's provenance."""
+    if explanation is None:
+        return Facts(decision)
+    session: dict[str, object] = {**document.session(explanation.facts)}
+    if explanation.destinations is not None:
+        session["call_destinations"] = {"count": explanation.destinations}
+    task = {**cast("JsonObject", decision["task"]), **explanation.declared}
+    return Facts(cast("JsonObject", {**decision, "task": task, "session": session}), explanation)
+
+
+def value_at(document: JsonObject, pointer: str) -> object:
+    """Return the value at a JSON pointer into a policy input; `None` if there is none."""
+    return find_value(document, split_pointer(pointer))
+
+
+def _credential(held: Mapping[str, Any]) -> str:
+    """Describe a credential. `origin` is its origin as far as the task knows."""
+    origin = held["origin"]
+    source = {
+        "result": f"from a result of {origin.get('audience')}",
+        "user": "from the user",
+        "broker": "issued by the gateway",
+    }.get(origin["kind"], "of unknown origin")
+    chain = f", {held['chain_depth']} more credentials before it" if held["chain_depth"] else ""
+    minted = ", made in this task" if held["minted_in_task"] else ""
+    plain = ", a plain word elsewhere" if held.get("plain_word") else ""
+    pointed = ", from a source and to a place that the goal names" if held.get("pointed_at") else ""
+    code = ", a one-time code" if held.get("one_time") else ""
+    code += " that the system waits for" if held.get("requested") else ""
+    return f"{held['detector']} {held['fingerprint']} in {held['pointer'] or '/'}, {source}{chain}{minted}{plain}{code}{pointed}"
 
 
 def explain_history(

@@ -16,8 +16,7 @@ from gateway.model.decision import Refusal
 from gateway.surfaces.pages.api import api_routes
 from gateway.surfaces.pages.approvals import approval_routes
 from gateway.surfaces.pages.connect import connect_routes
-from gateway.surfaces.pages.documents import document_routes
-from gateway.surfaces.pages.probes import probe_routes
+from gateway.surfaces.pages.probes import document_routes, probe_routes
 from gateway.surfaces.pages.responses import ReplyResponse, allowed_methods, exchange_of
 from gateway.surfaces.pages.signals import signal_routes
 from gateway.surfaces.pages.tasks import task_routes

@@ -1,9 +1,10 @@
-"""Health, readiness and metrics, for the kubelet, balancers and Prometheus."""
+"""Pages without a caller: probes, and documents for clients (protected-resource metadata, RFC 9728)."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.calls.pipeline.readiness import list_problems
+from gateway.identity import challenge
 from gateway.inspection.words.native import describe_choice
 from gateway.record.journal.chain import timestamp
 from gateway.surfaces.pages.responses import ReplyResponse, json_response
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from gateway.calls.composition import Gateway
+    from gateway.config import Configuration
     from gateway.model.wire import JsonObject
+
 
 PROBES: Final[Mapping[str, bool]] = MappingProxyType({"/healthz": True, "/readyz": True, "/metrics": False})
 """Path of each probe → whether it has a short answer that a web page of another site may read (see `Handlers.probes`).
@@ -71,3 +75,19 @@ def _describe_policy(gateway: Gateway) -> JsonObject:
     since = timestamp(status.since) if status.since else None
     described: JsonObject = {"name": status.name, "revision": status.revision, "engine": status.engine, "since": since}
     return described if status.plan is None else {**described, "plan": status.plan}
+
+
+_METADATA: Final = "/.well-known/oauth-protected-resource"
+_HEADERS: Final = ((b"cache-control", b"max-age=300"), (b"access-control-allow-origin", b"*"))
+
+
+def document_routes(configuration: Configuration) -> list[Route]:
+    """Return the routes of the documents."""
+
+    async def show_metadata(upstream: str | None, _request: Request) -> Response:
+        return json_response(challenge.document(configuration, upstream) or {}, *_HEADERS)
+
+    # A route for each upstream: whichever the method, there is no page for any other name.
+    resources = {_METADATA: None, f"{_METADATA}/mcp": None}
+    resources |= {f"{_METADATA}/mcp/{upstream}": upstream for upstream in configuration.upstreams}
+    return [Route(path, partial(show_metadata, upstream)) for path, upstream in resources.items()]

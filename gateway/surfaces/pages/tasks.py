@@ -16,8 +16,7 @@ from gateway.model import reasons
 from gateway.model.decision import Refusal
 from gateway.model.error_codes import REFUSED
 from gateway.model.errors import GatewayError
-from gateway.surfaces.pages.callers import KnownCallers, known_caller
-from gateway.surfaces.pages.responses import ReplyResponse, allowed_methods
+from gateway.surfaces.pages.responses import KnownCallers, ReplyResponse, allowed_methods, known_caller
 from gateway.wire.protocol.replies import Reply
 
 if TYPE_CHECKING:

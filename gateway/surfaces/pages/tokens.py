@@ -30,8 +30,7 @@ from gateway.authority.introspection import (
 )
 from gateway.model import reasons
 from gateway.model.decision import Refusal
-from gateway.surfaces.pages.callers import KnownCallers, known_caller
-from gateway.surfaces.pages.responses import ReplyResponse, exchange_of, json_response
+from gateway.surfaces.pages.responses import KnownCallers, ReplyResponse, exchange_of, json_response, known_caller
 from gateway.wire.http.edge import RefusedClient as Origin
 from gateway.wire.protocol.headers import texts_of
 from gateway.wire.protocol.replies import Reply

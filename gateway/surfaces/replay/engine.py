@@ -1,5 +1,4 @@
-"""Decides each step of a trace as the gateway decides a live call: with the same fold, facts, policy input and reading
-of answers.
+"""Decides each step of a trace as the gateway decides a live call: with the same fold, facts, policy input and reading of answers.
 
 There is no wire and no upstream. The trace has the answers.
 """
@@ -12,27 +11,75 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
 
 from gateway.base.json.walk import leaves
+from gateway.calls.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.calls.response.stream import read_label
+from gateway.config import Configuration
 from gateway.history.events import Endorsed, Passed, Released, Settled, list_shown, make_opening, pack
 from gateway.history.exposure import Exposures
-from gateway.history.facts import keeps_words, relevance_of
+from gateway.history.facts import depth_of, facts, keeps_words, relevance_of
 from gateway.history.fold import apply
-from gateway.history.new_events import build_observation, changes_nothing
+from gateway.history.new_events import build_observation, build_reservation, changes_nothing
 from gateway.history.origins import Teller
 from gateway.history.state import TaskState
 from gateway.inspection.credentials import origins, ruleset
 from gateway.inspection.credentials.detect import Detector
+from gateway.inspection.credentials.finding import Suppression, Suppressions
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.credentials.origins import KnownOrigins
+from gateway.inspection.destinations.directory import load_directory
 from gateway.inspection.inspector import Inspector
-from gateway.model.call import Call, SignalFact
+from gateway.model.call import Call, Context, SignalFact
 from gateway.model.caller import Principal
 from gateway.model.content import CallContent, ResultContent
 from gateway.model.decision import Decision
 from gateway.model.target import Sensitivity
+from gateway.model.task import Task
 from gateway.model.wire import Json, JsonObject
-from gateway.surfaces.replay.asking import KEY, ask
+from gateway.policy import document
 from gateway.surfaces.replay.trace import BEGINNING, Expectation, Step, StepApproval, StepEndorsement, Trace
+from gateway.upstreams.catalogue.labels import selects_records
+
+KEY: Final = b"opagate replay: nothing that it digests is kept"
+"""Of the digests and fingerprints of a question, so that two runs have the same output."""
+
+
+def inspector_of(configuration: Configuration) -> Inspector:
+    """Return an inspector with the configured rules, suppressions, directory and own domains.
+
+    Raises `ConfigurationError` for unreadable rules or an unreadable directory.
+    """
+    settings, directory = configuration.inspection, configuration.directory
+    rules = [
+        Suppression(rule.upstream, rule.ends, rule.tool, rule.detector, rule.pointer) for rule in settings.suppressions
+    ]
+    detector = Detector(ruleset.load(*settings.rules), Fingerprints(KEY))
+    known = load_directory(directory.entries, directory.files)
+    records = any(selects_records(upstream.tools.values()) for upstream in configuration.upstreams.values())
+    return Inspector(KEY, detector, Suppressions(rules), known, configuration.history.own_domains, records)
+
+
+def ask(
+    principal: Principal,
+    call: Call,
+    task: Task,
+    content: CallContent,
+    state: TaskState,
+    *,
+    number: int,
+    now: float,
+    signals: tuple[SignalFact, ...] = (),
+) -> JsonObject:
+    """Return the policy input for one call, and count the call in the state of its task.
+
+    `number` is the place of the call in the task; `now` is in seconds since the epoch.
+    """
+    call_id = str(number)
+    depth = depth_of(principal, call.target)
+    apply(state, build_reservation(state, call_id, call, content, now, depth=depth))
+    known = facts(state, now, call=call_id, content=content, depth=depth)
+    context = Context(now, f"{number:032x}", None, None, task, SUPPORTED_OBLIGATIONS, signals=signals)
+    return document.decision(principal, call, context, known)
+
 
 Assume = Literal["refused", "forwarded"]
 """What is taken to happen after a step that was not allowed: it ends there and has no result, or it goes on all the

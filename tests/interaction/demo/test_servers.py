@@ -18,8 +18,8 @@ from msgspec import structs
 from gateway.config import CatalogueSettings, Limits, Upstream
 from gateway.model.target import Pin
 from gateway.surfaces.demo.files import github_token
+from gateway.surfaces.demo.processes import upstreams
 from gateway.surfaces.demo.tickets import INJECTED
-from gateway.surfaces.demo.upstreams import upstreams
 from gateway.upstreams.catalogue.catalogue import Catalogue
 from gateway.upstreams.catalogue.lister import inventory
 from gateway.upstreams.catalogue.pins import Definition, read_definition

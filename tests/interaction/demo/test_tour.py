@@ -10,9 +10,8 @@ import yaml
 from mcp import Client
 
 from gateway.identity import development
-from gateway.surfaces.demo.agent import SCRIPT, tour
-from gateway.surfaces.demo.person import person_at
-from gateway.surfaces.demo.upstreams import upstreams
+from gateway.surfaces.demo.agent import SCRIPT, person_at, tour
+from gateway.surfaces.demo.processes import upstreams
 from tests.gateway_process import gateway_process
 
 if TYPE_CHECKING:

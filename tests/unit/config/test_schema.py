@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 
 from gateway.config.schema import SCHEMAS
 from gateway.surfaces.cli import template
-from gateway.surfaces.demo.upstreams import NAMES, upstreams
+from gateway.surfaces.demo.processes import NAMES, upstreams
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 VALIDATORS: Final[dict[str, Any]] = {name: Draft202012Validator(schema()) for name, schema in SCHEMAS.items()}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.model.errors import ConfigurationError
-from gateway.surfaces.app.brokers import build_brokers
+from gateway.surfaces.app.connections import build_brokers
 from tests.unit.config.test_brokers import EXCHANGE, OPENBAO, upstream
 from tests.unit.configuring import parse
 

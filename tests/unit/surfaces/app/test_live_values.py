@@ -12,7 +12,7 @@ from gateway.calls.response.conceal import WITHHELD
 from gateway.config.secret_texts import SecretText, secret_texts
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.task import Task
-from gateway.surfaces.app.live_values import telling_parts
+from gateway.surfaces.app.content import telling_parts
 from tests.unit.harness import READING, Bench, answering, bench, call, message
 from tests.unit.live import DETECTOR
 

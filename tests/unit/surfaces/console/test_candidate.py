@@ -12,8 +12,8 @@ import pytest
 from gateway.model.errors import PolicyBroken, PolicyUnavailable
 from gateway.policy.trials import comparison
 from gateway.policy.trials.comparison import Compared, ComparedVerdict, PolicyFiles
-from gateway.surfaces.console import candidate
-from gateway.surfaces.console.candidate import CandidateRuns, judge
+from gateway.surfaces.console import policy
+from gateway.surfaces.console.policy import CandidateRuns, judge
 from tests.unit.harness import GRANTS, call
 from tests.unit.surfaces.console.visiting import Browser, person, visited
 
@@ -113,10 +113,10 @@ def row(effect: str) -> dict[str, Any]:
 def test_a_decision_that_the_policy_in_force_would_not_repeat_is_not_compared():
     allow, deny = ComparedVerdict("allow", ()), ComparedVerdict("deny", ("a/b",))
     asked = [
-        candidate._RecordedInput(row("deny"), {}),
-        candidate._RecordedInput(row("allow"), None),
-        candidate._RecordedInput(row("allow"), {}),
-        candidate._RecordedInput(row("deny"), {}),
+        policy._RecordedInput(row("deny"), {}),
+        policy._RecordedInput(row("allow"), None),
+        policy._RecordedInput(row("allow"), {}),
+        policy._RecordedInput(row("deny"), {}),
     ]
     compared = Compared(("1", "2"), ((allow, deny), (allow, deny), (deny, deny)))
     found = judge("oda", "now", asked, compared)

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.surfaces.console.events import find_view
-from gateway.surfaces.console.feed import Feed, Subscription, View
+from gateway.surfaces.console.feed import Feed, Subscription, View, find_view
 from tests.unit.harness import call
 from tests.unit.surfaces.console.visiting import Browser, Stream, person, visited
 

@@ -12,8 +12,15 @@ from gateway.base.control.line_socket import Account
 from gateway.base.control.operators import OperatorAccounts, OperatorName
 from gateway.model.decision import Reason
 from gateway.surfaces.console.feed import PER_SESSION, STREAMS, Feed, View
-from gateway.surfaces.console.links import find_visitor
-from gateway.surfaces.console.sessions import LINK_SECONDS, LINKS, PER_PERSON, LinkRegister, SessionRegister, Visitor
+from gateway.surfaces.console.sessions import (
+    LINK_SECONDS,
+    LINKS,
+    PER_PERSON,
+    LinkRegister,
+    SessionRegister,
+    Visitor,
+    find_visitor,
+)
 
 
 class Clock:
@@ -123,6 +130,7 @@ def test_an_account_may_do_as_much_as_over_the_sockets():
     assert (both.person, both.roles) == (peer.person, {"approver", "viewer", "operator"})
     assert isinstance(olga, Visitor)
     assert (olga.name, olga.person.issuer, olga.roles) == ("olga", "https://idp.example", {"viewer", "operator"})
+    assert olga.person.groups == ()
     assert isinstance(root, Visitor)
     assert root.roles == olga.roles
     assert isinstance(visit(ACCOUNTS, 1003), Reason)

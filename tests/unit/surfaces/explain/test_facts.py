@@ -9,7 +9,7 @@ from gateway.history.provenance import Cause, Explanation, Mark
 from gateway.model.content import Sighting
 from gateway.model.facts import CredentialFact, CredentialOrigin, SessionFacts, TaskLabels
 from gateway.model.target import Sensitivity
-from gateway.surfaces.explain.facts import Facts, facts_of
+from gateway.surfaces.explain.recorded import Facts, facts_of
 
 CALL: dict[str, Any] = {
     "id": "d-2",

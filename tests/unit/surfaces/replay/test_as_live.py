@@ -13,8 +13,7 @@ from gateway.inspection.credentials import ruleset
 from gateway.inspection.inspector import Inspector
 from gateway.model.decision import Decision, Obligation
 from gateway.model.wire import JsonObject
-from gateway.surfaces.replay.asking import inspector_of
-from gateway.surfaces.replay.engine import replay
+from gateway.surfaces.replay.engine import inspector_of, replay
 from tests.requirements import requirement
 from tests.unit.harness import Bench, Upstream, bench, call, result
 from tests.unit.surfaces.pages.asking import ask_page

@@ -15,7 +15,7 @@ from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.model.errors import JournalError
 from gateway.policy import contract
 from gateway.record.journal import reader
-from gateway.surfaces.replay.asking import inspector_of
+from gateway.surfaces.replay.engine import inspector_of
 from gateway.surfaces.replay.rebuilt import RebuiltInput, rebuild_input
 from tests.unit.harness import Bench, bench, call, message, modern, result
 from tests.unit.surfaces.replay.test_recorded import opened

@@ -17,7 +17,7 @@ from gateway.history.provenance import Provenance
 from gateway.policy.document import timestamp
 from gateway.record.journal import reader
 from gateway.surfaces.cli import explain
-from gateway.surfaces.replay.asking import inspector_of
+from gateway.surfaces.replay.engine import inspector_of
 from gateway.surfaces.replay.rebuilt import rebuild_input
 from tests.unit.harness import Bench
 from tests.unit.recurring import BOSS, KIND, endorse, recurring_bench, task_of_kind
