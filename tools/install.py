@@ -1,4 +1,4 @@
-"""Install the programs that the tests drive the gateway with into `.tools/`: OPA, Regal, a client in Go, Node packages, Keycloak.
+"""Install the programs that the tests drive the gateway with into `.tools/`: OPA, Regal, Helm, a client in Go, Node packages, Keycloak.
 
 Each step is pinned by files in this folder (a Go module with its checksums, an npm lock file, a digest) and is skipped while
 they are unchanged. What cannot be installed is named, with its remedy; that is an error only under `CI=true`.
@@ -108,6 +108,10 @@ def _build_regal() -> None:
     _go_build("regal", package, "-ldflags", f"{REGAL_VERSION}{version}")
 
 
+def _build_helm() -> None:
+    _go_build("helm", "helm.sh/helm/v3/cmd/helm")
+
+
 def _build_gosdk() -> None:
     _go_build("gosdk", ".")
 
@@ -207,6 +211,7 @@ def _run(command: list[str], *, cwd: Path, environment: dict[str, str]) -> None:
 STEPS = (
     Step("opa", (PINS / "opa/go.mod", PINS / "opa/go.sum"), TARGET / "opa", _build_opa, "about 75 s"),
     Step("regal", (PINS / "regal/go.mod", PINS / "regal/go.sum"), TARGET / "regal", _build_regal, "about 45 s"),
+    Step("helm", (PINS / "helm/go.mod", PINS / "helm/go.sum"), TARGET / "helm", _build_helm, "about 90 s"),
     Step(
         "gosdk",
         tuple(PINS / "gosdk" / name for name in ("go.mod", "go.sum", "main.go")),
