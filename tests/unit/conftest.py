@@ -6,12 +6,17 @@ from pathlib import Path
 import pytest
 import structlog
 
+from gateway.inspection.credentials import ruleset
 from gateway.model.decision import Obligation
 from gateway.policy import policy
 from gateway.policy.plan import compile_process, loading, store
+from gateway.policy.plan.loading import Loaded, Plans
 from gateway.policy.trials import passed_trials, trial_process
 from tests.policy_trials import RememberedTrials
 from tests.unit.harness import Bench, allow, bench, deciding
+
+MOST_SHARED = 16
+"""Programs of the shipped policy that are kept, each with other data."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -30,10 +35,40 @@ def _trials_in_this_process() -> Generator[None]:  # pyright: ignore[reportUnuse
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _compiled_policy() -> None:  # pyright: ignore[reportUnusedFunction] - pytest uses it
-    """Compile the shipped policy once. Each test has a state folder of its own, and would compile it for seconds."""
+def _compiled_policy() -> Generator[None]:  # pyright: ignore[reportUnusedFunction] - pytest uses it
+    """Compile the shipped policy once. Each test has a state folder of its own, and would compile it for seconds.
+
+    Gateways with the same grants share its program as well, which no question changes.
+    """
     plan = bytes(store.unpack(store.SHIPPED.read_bytes(), store.SHIPPED.name).plan)
     loading.remember(plan, compile_process.compile_plan(plan))
+    shared, load_plan = dict[str, Loaded](), Plans.load_plan
+
+    async def load(plans: Plans, given: bytes, data: str) -> Loaded:
+        if given != plan or not loading._CODES:
+            return await load_plan(plans, given, data)
+        if data not in shared:
+            shared[data] = await load_plan(plans, given, data)
+        while len(shared) > MOST_SHARED:
+            del shared[next(iter(shared))]
+        return shared[data]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Plans, "load_plan", load)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _read_rules() -> Generator[None]:  # pyright: ignore[reportUnusedFunction] - pytest uses it
+    """Read the shipped rules of credentials once. Each gateway makes its own rule set of them."""
+    read, shipped = ruleset._read, ruleset._read(ruleset.OWN, own=True)
+
+    def read_once(path: Path, *, own: bool) -> ruleset._File:
+        return shipped if own and path == ruleset.OWN else read(path, own=own)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ruleset, "_read", read_once)
+        yield
 
 
 @pytest.fixture(autouse=True)
