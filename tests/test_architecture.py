@@ -209,7 +209,6 @@ CACHES = {
     "base/store/records.py": "keys",
     "record/journal/chain.py": "keys",
     "record/journal/records.py": "keys",
-    "wire/protocol/listing.py": "the latest 16 answers of at most 256 KiB",
     "policy/plan/code_cache.py": "the gateway's own code and the shipped plan, once",
     "policy/plan/regex_functions.py": "expressions of a policy, of at most 4,096 characters",
     "base/json/strict.py": "names of the protocol",

@@ -30,6 +30,7 @@ from gateway.calls.pipeline.revocation import Signals, Stops
 from gateway.calls.pipeline.visibility import HiddenTools, ShownLists, Visibility
 from gateway.calls.response.build import AnswerParts
 from gateway.calls.response.open_answers import OpenAnswers
+from gateway.calls.response.recent_lists import RecentLists
 from gateway.history import History
 from gateway.history.tasks.endpoints import TaskEndpoints
 from gateway.history.tasks.tokens import TaskTokens
@@ -258,6 +259,7 @@ def _build_answer_parts(parts: Gateway, tasks: CurrentTasks, visibility: Visibil
         unanswered=parts.unanswered,
         sessionless_exchanges=parts.sessionless_exchanges,
         notices=None if asking is None else asking.notices,
+        lists=RecentLists(),
         journal=parts.journal,
         metrics=parts.metrics,
         worker=parts.worker,

@@ -20,12 +20,13 @@ from gateway.calls.response.conceal import Concealer, LiveConcealer, without_liv
 from gateway.calls.response.filter import MessageFilter, ReservedNameFilter
 from gateway.calls.response.frames import HOLD, HOLD_LISTS, Framing, begin_frames
 from gateway.calls.response.observe import ResultObserver, UndecidedReadObserver, unanswered_key
+from gateway.calls.response.recent_lists import RecentLists
 from gateway.calls.response.stream import NO_BOUNDS, Bounds, Hasher, ResponseStream, Stage, Stages, StreamEnd
 from gateway.model.call import PastCall
 from gateway.model.errors import UpstreamError
 from gateway.model.reasons import sentence
 from gateway.model.target import Pin
-from gateway.model.wire import Headers, Json, Message, RequestId, UpstreamReply, UpstreamRequest
+from gateway.model.wire import Disposition, Headers, Json, Message, RequestId, UpstreamReply, UpstreamRequest
 from gateway.record.journal.entry import reserved_entry
 from gateway.wire.protocol import sse
 from gateway.wire.protocol.classify import opens_urls
@@ -66,6 +67,7 @@ class AnswerParts(Struct, frozen=True):
     unanswered: Ownership
     sessionless_exchanges: SessionlessExchanges
     notices: CompletionNotices | None
+    lists: RecentLists
     journal: Journal
     metrics: Metrics
     worker: WorkerThread
@@ -263,19 +265,21 @@ def build_stream(reply: UpstreamReply, answer: UpstreamAnswer) -> ResponseStream
 def _build_stages(status: int, written_as: bytes | None, answer: UpstreamAnswer) -> Stages:
     parts, request = answer.parts, answer.request
     recipient = CallerRecipient(answer)
-    messages = MessageFilter(request.message, answer.context.exchange.upstream, recipient, parts.worker)
+    lists = parts.lists if request.message is not None and request.message.disposition is Disposition.FILTER else None
+    upstream = answer.context.exchange.upstream
+    messages = MessageFilter(request.message, upstream, recipient, parts.worker, lists=lists)
     may_pass_unseen = messages.may_pass_unseen and answer.check is None
     messages.framing = framing = _framing(status, written_as, may_pass_unseen=may_pass_unseen)
-    stages: list[Stage] = [ReservedNameFilter(recipient, parts.worker), messages]
+    stages: list[Stage] = [ReservedNameFilter(recipient, parts.worker, lists), messages]
     if answer.check is not None:
         stages.append(answer.check)
     elif request.message is None and request.session is not None:
-        stages.append(_check_late_contents(parts, answer.context.exchange.upstream, request))
+        stages.append(_check_late_contents(parts, upstream, request))
     if answer.late is not None:
         stages.append(answer.late)
     if answer.reads is not None:
         stages.append(answer.reads)
-    stages.append(LiveConcealer(parts.live, parts.inspector.detector, parts.worker))
+    stages.append(LiveConcealer(parts.live, parts.inspector.detector, parts.worker, lists))
     if answer.concealer is not None:
         answer.concealer.observer = answer.observer or answer.reads
         stages.append(answer.concealer)

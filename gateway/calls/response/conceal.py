@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from gateway.base.concurrency.worker_thread import AT_ONCE, WorkerThread
 from gateway.base.json.lex import unescape
 from gateway.calls.response.frames import AnswerFrame
+from gateway.calls.response.recent_lists import RecentLists
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.finding import Finding
 from gateway.inspection.credentials.forms import string
@@ -128,9 +129,13 @@ class LiveConcealer:
     `values` are all live values. Nearly every frame has none, and passes unchanged.
     """
 
-    __slots__ = ("_detector", "_passing", "_values", "_worker")
+    __slots__ = ("_detector", "_is_far", "_lists", "_passing", "_values", "_worker")
 
-    def __init__(self, values: LiveValues, detector: Detector, worker: WorkerThread) -> None:
+    def __init__(
+        self, values: LiveValues, detector: Detector, worker: WorkerThread, lists: RecentLists | None = None
+    ) -> None:
+        self._lists = lists
+        self._is_far = False
         self._values = values
         self._detector = detector
         self._worker = worker
@@ -142,9 +147,7 @@ class LiveConcealer:
         if kind == "own" or not (raw or self._passing):
             return frame
         if kind in {"document", "event", "unfinished"}:
-            if len(raw) <= AT_ONCE:
-                return self._conceal(frame)
-            return await self._worker.run(len(raw), partial(self._conceal, frame))
+            return await self._conceal_message(frame)
         if kind in {"part", "text"}:
             self._passing = passing = self._passing or self._rewriter()
             out = await self._worker.run(len(raw), partial(passing.part if kind == "part" else passing.text, raw))
@@ -158,11 +161,23 @@ class LiveConcealer:
     def _rewriter(self) -> CredentialRewriter:
         return CredentialRewriter(LiveSpots(self._values, self._detector), lambda _findings, _text: WITHHELD)
 
+    async def _conceal_message(self, frame: AnswerFrame) -> AnswerFrame | None:
+        """Return a whole message without live values. A list near none of them stays so until a value is added."""
+        size, additions = len(frame.raw), self._values.additions
+        lists = self._lists if frame.kind == "document" else None
+        if lists is not None and lists.find("live", frame.raw, frame.data, additions) is not None:
+            return frame
+        kept = self._conceal(frame) if size <= AT_ONCE else await self._worker.run(size, partial(self._conceal, frame))
+        if self._is_far and lists is not None:
+            lists.keep("live", frame.raw, frame.data, additions)
+        return kept
+
     def _conceal(self, frame: AnswerFrame) -> AnswerFrame | None:
         # Data in several lines reads otherwise once they are joined.
         told = frame.raw if frame.data in frame.raw else frame.raw + b"\n" + frame.data
         text = unescape(told) if _BACKSLASH in told else told
         near = self._values.find_near(text)
+        self._is_far = not near
         if not near or not self._values.find_whole(near, [string(text)], shown_parts):
             return frame
         if frame.kind == "unfinished":

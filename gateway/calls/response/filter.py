@@ -28,6 +28,7 @@ from gateway.calls.response.frames import (
     repeats_member,
     request_id,
 )
+from gateway.calls.response.recent_lists import RecentLists
 from gateway.inspection.credentials.ruleset import compiled
 from gateway.model.errors import UpstreamBroken
 from gateway.model.wire import Disposition, Kind, Message, RequestId
@@ -68,6 +69,7 @@ class ListFilter(Struct, frozen=True):
     upstream: str
     viewer: ListViewer
     worker: WorkerThread
+    lists: RecentLists
 
     async def filter_response(self, data: bytes, watched: frozenset[str], identifier: RequestId | None) -> bytes:
         """Return a response with the visible entries alone. An error replaces a response with two readings."""
@@ -84,11 +86,26 @@ class ListFilter(Struct, frozen=True):
         return seen
 
     async def _filter_list(self, method: str, data: bytes, identifier: RequestId) -> bytes | None:
-        size = len(data)
-        page = await self.worker.run(size, partial(listing.read_list, data, method, identifier))
+        page = await self._read_page(method, data, identifier)
         if page is None or page.error:
             return page and data
-        return await self.worker.run(size, partial(page.only, await self.viewer.visible_names(method, page)))
+        names = await self.viewer.visible_names(method, page)
+        seen = self.lists.find("seen", data, method, names)
+        if not isinstance(seen, bytes):
+            seen = await self.worker.run(len(data), partial(page.only, names))
+            self.lists.keep("seen", data, method, names, found=seen)
+        return seen
+
+    async def _read_page(self, method: str, data: bytes, identifier: RequestId) -> Listing | None:
+        """Return the page in a response, read once for the same bytes and the same request. `1` and `True` are different ids."""
+        causes = method, type(identifier), identifier
+        page = self.lists.find("page", data, *causes)
+        if isinstance(page, Listing):
+            return page
+        page = await self.worker.run(len(data), partial(listing.read_list, data, method, identifier))
+        if page is not None:
+            self.lists.keep("page", data, *causes, found=page)
+        return page
 
     async def _filter_instructions(self, data: bytes, identifier: RequestId) -> bytes | None:
         greeting = await self.worker.run(len(data), partial(listing.read_greeting, data, identifier))
@@ -169,6 +186,8 @@ class ReservedNameFilter(Struct, eq=False):
 
     recipient: Recipient
     worker: WorkerThread
+    lists: RecentLists | None = None
+    """The latest lists, for an answer that may be one."""
     count: int = 0
     """Reserved names found so far."""
     check: ReservedNameCheck | None = None
@@ -182,12 +201,21 @@ class ReservedNameFilter(Struct, eq=False):
         elif kind == "part-end":
             self.check = None
         data = frame.raw if kind == "unfinished" and not frame.data else frame.data
-        if not data or kind == "end" or SUSPICIOUS.search(data) is None:
+        if not data or kind == "end" or self._is_plain(data):
             return frame
         found, count = await self.worker.run(len(data), partial(without_reserved, data))
         if count:
             self._note(count)
         return frame if found is data else _replace_message(frame, found)
+
+    def _is_plain(self, data: bytes) -> bool:
+        """Return whether a message has no sign of a reserved name or code."""
+        if self.lists is None:
+            return SUSPICIOUS.search(data) is None
+        is_plain = self.lists.find("reserved", data) is not None or SUSPICIOUS.search(data) is None
+        if is_plain:
+            self.lists.keep("reserved", data)
+        return is_plain
 
     def _feed(self, part: bytes) -> None:
         self.check = self.check or ReservedNameCheck()
@@ -236,12 +264,14 @@ class MessageFilter:
         recipient: Recipient,
         worker: WorkerThread,
         framing: Framing = "json",
+        *,
+        lists: RecentLists | None = None,
     ) -> None:
         self._message = message
         self._upstream = upstream
         self.framing: Framing = framing
         self._recipient = recipient
-        self._lists = ListFilter(upstream, recipient, worker)
+        self._lists = ListFilter(upstream, recipient, worker, RecentLists() if lists is None else lists)
         self._check: Envelope | EventEnvelope | None = None
         self._answered = False
         self._problem: str | None = None

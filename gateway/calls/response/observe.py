@@ -26,7 +26,7 @@ from gateway.model.decision import Refusal
 from gateway.model.errors import HistoryError, JournalError, UpstreamBroken
 from gateway.model.target import Effect, Sensitivity
 from gateway.model.task import Task
-from gateway.model.wire import JsonObject, RequestId, UpstreamRequest
+from gateway.model.wire import Disposition, JsonObject, RequestId, UpstreamRequest
 
 if TYPE_CHECKING:
     from gateway.calls.response.build import AnswerParts
@@ -125,6 +125,8 @@ class _Read:
     source: Source
     label: str
     inspector: ResultInspector
+    is_plain: bool
+    """The inspector looks for credentials alone, and for all of them."""
     numbers: dict[str, int] = field(default_factory=dict[str, int])
 
 
@@ -132,7 +134,7 @@ class UndecidedReadObserver:
     """Stage that records an answer without a decision as data read by the task. Raises `UpstreamBroken` for messages
     without room in the record."""
 
-    __slots__ = ("_asked", "_context", "_last", "_open", "_parts", "_request", "_turn", "_upstream")
+    __slots__ = ("_asked", "_context", "_last", "_lists", "_open", "_parts", "_request", "_turn", "_upstream")
 
     def __init__(self, parts: AnswerParts, context: RequestContext, request: UpstreamRequest) -> None:
         self._parts = parts
@@ -141,6 +143,7 @@ class UndecidedReadObserver:
         self._turn = partial(parts.turns.take, request.principal.key)
         self._upstream = context.exchange.upstream
         self._asked = request.message.method if request.message is not None else None
+        self._lists = parts.lists if _asks_for_list(request) else None
         self._open: _Read | None = None
         self._last: _Read | None = None
 
@@ -169,7 +172,12 @@ class UndecidedReadObserver:
         self._note_tasks(message, read.source.past_call)
         # Data that stands in several lines reads otherwise once they are joined.
         whole = raw if data in raw else raw + b"\n" + data
+        lists = self._lists if read.is_plain else None
+        if lists is not None and lists.find("credentials", whole) is not None:
+            return
         content = await inspect_pieces(read.inspector, whole, last=True, turn=self._turn)
+        if content is None and lists is not None:
+            lists.keep("credentials", whole)
         if content is not None or message.is_read:
             await self._take(read, content or _NOTHING)
 
@@ -198,7 +206,8 @@ class UndecidedReadObserver:
             seen = parts.ledger.seen(self._task(parts.clock())) if quiet else ()
         trusted = source.target.trust == "trusted"
         inspector = parts.inspector.passing(trusted=trusted, words=server.is_read, quiet=quiet, seen=seen)
-        return _Read(source, self._label(server), inspector)
+        is_plain = quiet is None and not server.is_read
+        return _Read(source, self._label(server), inspector, is_plain)
 
     def _source(self, server: ServerMessage) -> Source:
         """Return the source of a reading.
@@ -305,6 +314,10 @@ def find_late_call(
         return parts.unanswered.past_call(upstream, unanswered_key(request.session, identifier), request.principal)
     task = params.get("taskId") if isinstance(params, dict) else None
     return parts.ownership.past_call(upstream, task, request.principal) if isinstance(task, str) else None
+
+
+def _asks_for_list(request: UpstreamRequest) -> bool:
+    return request.message is not None and request.message.disposition is Disposition.FILTER
 
 
 def unanswered_key(session: str | None, request: RequestId) -> str:

@@ -103,6 +103,8 @@ class LiveValues:
         self._by_run: dict[int, LiveValue | tuple[LiveValue, ...]] = {}
         self._exact: dict[bytes, LiveValue] = {}
         self._short = self._tiny = 0
+        self.additions = 0
+        """Values added so far. A text that was near no value stays so until the next."""
         self._ending: deque[tuple[float, str]] = deque()
         self._due: dict[str, float] = {}
         self._lasting: set[str] = set()
@@ -161,6 +163,7 @@ class LiveValues:
 
     def _add(self, text: str) -> LiveValue:
         value = self._values[text] = LiveValue(text, self._detector)
+        self.additions += 1
         fresh = dict.fromkeys(value.runs, value)
         if self._by_run.keys().isdisjoint(fresh):
             self._by_run.update(fresh)

@@ -6,7 +6,6 @@ Reading is strict: an ambiguous result is not filtered but hidden.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final, cast
 
 import msgspec
@@ -21,8 +20,6 @@ from gateway.wire.protocol.methods import TABLE, names_where
 _object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _array: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _encode: Final = msgspec.json.Encoder().encode
-_LONGEST_KEPT: Final = 256 * 2**10
-"""Bytes of an answer that is kept with its reading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +60,7 @@ class Listing:
 
 def read_list(body: bytes, method: str, id: RequestId) -> Listing | None:  # noqa: A002 - the field's own name
     """Read the response to a list request sent with `id`. `None` for any other answer; the caller sees nothing of such
-    an answer. Raises `KeyError` for a method without a list.
-
-    The latest answers are not read again: servers give the same list to each client.
-    """
-    read = _read_again if len(body) <= _LONGEST_KEPT else _read
-    return read(body, method, id)
-
-
-def _read(body: bytes, method: str, id: RequestId) -> Listing | None:  # noqa: A002 - as above
+    an answer. Raises `KeyError` for a method without a list."""
     items = TABLE[method].items
     if items is None:
         raise KeyError(method)
@@ -98,9 +87,6 @@ def _read(body: bytes, method: str, id: RequestId) -> Listing | None:  # noqa: A
         cursor if isinstance(cursor, str) else None,
         result.get("cacheScope") == "public",
     )
-
-
-_read_again: Final = lru_cache(maxsize=16, typed=True)(_read)
 
 
 def answers(document: JsonObject, id: RequestId) -> bool:  # noqa: A002 - as above
