@@ -15,8 +15,7 @@ from msgspec import structs
 from gateway.calls.composition import Gateway
 from gateway.config import HistorySettings
 from gateway.history import History, Reservation, TaskLedger, build_history
-from gateway.history.exposure import Exposures
-from gateway.history.origins import Teller
+from gateway.history.exposure import Exposures, OriginReporter
 from gateway.inspection.inspector import Inspector, Terms, analyse
 from gateway.inspection.results import ResultInspector
 from gateway.model.call import Call
@@ -86,7 +85,7 @@ class Forgetful(TaskLedger):
     def __init__(self, first: Reservation) -> None:
         history = build_history(HistorySettings(), clock=time.time)
         self.tasks, self.states = history.tasks, history.states
-        super().__init__(self.tasks, self.states, Teller(None), Exposures(), clock=time.time)
+        super().__init__(self.tasks, self.states, OriginReporter(None), Exposures(), clock=time.time)
         self._first = structs.replace(first, fields={})
 
     def reserve(self, *about: object, **more: object) -> Reservation:

@@ -4,8 +4,7 @@ their states in memory or in the store. `durable` keeps them beyond the process 
 in the journal)."""
 
 from gateway.history.durable import Rebuilt, Restored, lost_end, rebuild, restore, rewind, snapshot
-from gateway.history.embedded import History, build_history
-from gateway.history.ledger import Reservation, TaskLedger
+from gateway.history.ledger import History, Reservation, TaskLedger, build_history
 from gateway.history.registry import TaskRegistry
 from gateway.history.store import Store
 

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.history.events import NO_DIGESTS
-from gateway.history.state import MAX_SAID, KnownCredential, higher
+from gateway.history.state import MAX_TOLD_TO_TRUSTED, KnownCredential, higher
 from gateway.model.target import Sensitivity, System
 
 if TYPE_CHECKING:
@@ -26,24 +26,25 @@ STRIDE: Final = 2**40
 
 class Carried(Struct, frozen=True):
     """Fields as in `TaskState`. `tokens` and `results` number results among themselves; the present task writes these
-    numbers as negative ones. `crowded`: more values were told to trusted systems than are kept apart. `told` has more values than are
-    told apart if it has more than `MAX_TOLD`. `wordy`: calls said more words that no reading had than are kept."""
+    numbers as negative ones. `told_overflow`: more values were told to trusted systems than are kept apart. `unrecorded`
+    has more values than are told apart if it has more than `MAX_UNRECORDED`. `words_overflow`: calls said more words that
+    no reading had than are kept."""
 
     untrusted_systems: AbstractSet[str] = frozenset()
     confidentiality: Sensitivity = Sensitivity.PUBLIC
     confidential_systems: AbstractSet[System] = frozenset()
     trusted: AbstractSet[int] = NO_DIGESTS
-    said: AbstractSet[int] = NO_DIGESTS
-    crowded: bool = False
+    told_to_trusted: AbstractSet[int] = NO_DIGESTS
+    told_overflow: bool = False
     records: Mapping[str, AbstractSet[int]] = msgspec.field(default_factory=dict[str, AbstractSet[int]])
-    told: AbstractSet[int] = NO_DIGESTS
+    unrecorded: AbstractSet[int] = NO_DIGESTS
     sampled: bool = False
-    uttered: AbstractSet[int] = NO_DIGESTS
-    wordy: bool = False
+    unread_words: AbstractSet[int] = NO_DIGESTS
+    words_overflow: bool = False
     tokens: Mapping[int, int] = msgspec.field(default_factory=dict[int, int])
     results: Mapping[int, str] = msgspec.field(default_factory=dict[int, str])
     sources: AbstractSet[str] = frozenset()
-    unkept: AbstractSet[str] = frozenset()
+    partial_sources: AbstractSet[str] = frozenset()
     credentials: Mapping[str, KnownCredential] = msgspec.field(default_factory=dict[str, KnownCredential])
     shingles: Mapping[str, frozenset[int]] = msgspec.field(default_factory=dict[str, frozenset[int]])
 
@@ -70,17 +71,17 @@ def _of_one(state: TaskState) -> Carried:
         state.confidentiality,
         state.confidential_systems,
         state.trusted,
-        state.said.keys(),
-        len(state.said) > MAX_SAID,
+        state.told_to_trusted.keys(),
+        len(state.told_to_trusted) > MAX_TOLD_TO_TRUSTED,
         state.records,
-        state.told.keys(),
+        state.unrecorded.keys(),
         state.sampled,
-        state.uttered.keys(),
-        bool(state.wordy),
+        state.unread_words.keys(),
+        bool(state.words_overflowed_at),
         state.tokens,
         state.results,
         state.sources,
-        state.unkept,
+        state.partial_sources,
         state.credentials,
         state.shingles,
     )
@@ -107,17 +108,17 @@ def _join(found: list[Carried]) -> Carried:
         confidentiality,
         frozenset(item for one in found for item in one.confidential_systems),
         frozenset(item for one in found for item in one.trusted),
-        frozenset(item for one in found for item in one.said),
-        any(one.crowded for one in found),
+        frozenset(item for one in found for item in one.told_to_trusted),
+        any(one.told_overflow for one in found),
         records,
-        frozenset(item for one in found for item in one.told),
+        frozenset(item for one in found for item in one.unrecorded),
         any(one.sampled for one in found),
-        frozenset(item for one in found for item in one.uttered),
-        any(one.wordy for one in found),
+        frozenset(item for one in found for item in one.unread_words),
+        any(one.words_overflow for one in found),
         tokens,
         results,
         frozenset(item for one in found for item in one.sources),
-        frozenset(item for one in found for item in one.unkept),
+        frozenset(item for one in found for item in one.partial_sources),
         credentials,
         shingles,
     )
@@ -125,7 +126,7 @@ def _join(found: list[Carried]) -> Carried:
 
 def is_unread(state: TaskState, pieces: frozenset[int] | None, before: Carried = NOTHING) -> bool:
     """Return whether certainly no untrusted result has shown a value, by the parts of it (`CallContent.pieces_of`)."""
-    if pieces is None or state.sampled or before.sampled or state.unkept or before.unkept:
+    if pieces is None or state.sampled or before.sampled or state.partial_sources or before.partial_sources:
         return False
     return pieces.isdisjoint(state.tokens) and pieces.isdisjoint(before.tokens)
 

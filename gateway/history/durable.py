@@ -19,20 +19,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
 from gateway.base.concurrency.background import in_thread
-from gateway.history.codec import decode_row, read_task
 from gateway.history.events import (
-    Ended,
     Event,
     Observed,
-    Opened,
-    Read,
+    Reading,
     Released,
     Reserved,
     Settled,
+    TaskEnded,
+    TaskOpened,
     from_fields,
     verdict_of,
 )
 from gateway.history.new_events import lost_result
+from gateway.history.states import decode_row, read_task
 from gateway.history.store import Checkpoint, StoreReplaced
 from gateway.history.task_history import TaskHistory, declared_size
 from gateway.model.errors import HistoryError
@@ -40,7 +40,7 @@ from gateway.model.task import Task
 from gateway.model.wire import JsonObject
 
 if TYPE_CHECKING:
-    from gateway.history.embedded import History
+    from gateway.history.ledger import History
     from gateway.history.store import Row, Store
 
 BATCH: Final = 32
@@ -220,14 +220,14 @@ class _Rebuild:
 
     def observed(self, entry: JsonObject) -> None:
         event = from_fields(entry)
-        if isinstance(event, Read):
+        if isinstance(event, Reading):
             self._read(entry, event)
             return
         kept = self._history.tasks.find(cast("str", entry["task"]))
         if kept is not None and self.seq > kept.seq and isinstance(event, Observed) and event.call in self._calls:
             self._fold(kept, event, kept.used)
 
-    def _read(self, entry: JsonObject, event: Read) -> None:
+    def _read(self, entry: JsonObject, event: Reading) -> None:
         self._history.tasks.forget(event.at)
         kept = self._task(cast("str", entry["task"]), lambda: cast("str", entry["owner"]), entry, event.at)
         if kept is not None and self.seq > kept.seq:
@@ -260,12 +260,12 @@ class _Rebuild:
             if declared is None or self.seq <= self._stored:
                 return
             task = read_task(declared)
-            size = declared_size(task, event) if isinstance(event, Opened) else 0
+            size = declared_size(task, event) if isinstance(event, TaskOpened) else 0
             kept = TaskHistory(task, cast("str", entry["owner"]), _parties(entry), task.opened, size=size)
             self._history.tasks.admit(kept)
         if self.seq <= kept.seq:
             return
-        if isinstance(event, Ended):
+        if isinstance(event, TaskEnded):
             kept.ended = event.how
         self._fold(kept, event, kept.used)
 

@@ -64,7 +64,7 @@ def unpack(packed: bytes) -> tuple[int, ...]:
     return struct.unpack(f"<{len(packed) // 8}Q", packed) if packed else ()
 
 
-class Shown(NamedTuple):
+class ShownCredential(NamedTuple):
     """A credential in a reading of the task: its fingerprint, and digests of its parts for finding pieces. `ordinary`: ordinary
     text may have the same value. `one_time`: the credential is good for one login."""
 
@@ -74,11 +74,23 @@ class Shown(NamedTuple):
     one_time: OneTime | None = None
 
 
+_STORED_NAMES: Final = {
+    "destinations_overflow": "crowded",
+    "source_results": "fed",
+    "has_partial_source": "flooded",
+    "told_to_trusted": "said",
+    "unread_words": "uttered",
+    "words_overflow": "wordy",
+    "unrecorded": "told",
+}
+"""Field → its name in the journal and in snapshots, where that is an older one."""
+
+
 class _Event(Struct, frozen=True, omit_defaults=True, tag_field="event", tag=str.lower):
     """An event, with its kind in the field `event`."""
 
 
-class Showing(_Event, frozen=True, kw_only=True):
+class ShowingEvent(_Event, frozen=True, kw_only=True):
     """The part of an event that shows credentials to the task: fingerprint → digests of the parts of the credential.
     `ordinary`: ordinary text may have the same value. `one_time`: the credential is good for one login."""
 
@@ -87,7 +99,7 @@ class Showing(_Event, frozen=True, kw_only=True):
     one_time: dict[str, OneTime] = {}
 
 
-class Touching(_Event, frozen=True, kw_only=True):
+class TouchingEvent(_Event, frozen=True, kw_only=True):
     """The part of an event that touches systems, as in `Touch`."""
 
     audience: str
@@ -103,28 +115,28 @@ class Touching(_Event, frozen=True, kw_only=True):
         return shared_touch(self.audience, self.write, self.tenant, self.environment, self.behind, self.assumed)
 
 
-class Opened(Showing, frozen=True):
+class TaskOpened(ShowingEvent, frozen=True, tag="opened"):
     """A declared task. `known` are the digests of the words of its goal and of its contract's destinations, `credentials`
     the credentials in them."""
 
     known: bytes = b""
 
 
-class Reserved(Touching, frozen=True, kw_only=True):
-    """A call that is about to be decided. Made by `new_events.reserved`.
+class Reserved(TouchingEvent, frozen=True, kw_only=True, rename=_STORED_NAMES):
+    """A call that is about to be decided. Made by `new_events.build_reservation`.
 
     `call` is its decision id. `number` counts the calls of the task from 1. `at` is in seconds since the epoch.
-    `destinations` are those outside of the operator's own domains, `None` if the arguments were not read whole. `inside` are
-    those in own domains, and `named` those of both that the goal or the contract names. `raises` are the
-    numbers that the call raises, by the name of their limit. `crowded`: the task has more destinations than are kept
-    apart. `fed` are the numbers of the untrusted results with data in the arguments. `flooded`: data of results that are
-    not kept whole may be in the arguments too. `links` are the links of results that the call follows. `own`: the call
-    says something beyond the goal. `said` are values that the call tells a trusted system. `uttered` are words of the
-    call that the task has not read. `wordy`: the call has more of these than are kept. `told` are values of
-    the call that no record has. `exposed` are grams of foreign credentials in the call. `mint`, `trusted` and `sensitivity`
-    describe the coming result. `directed`: links in the result may be followed. `pointed`: the goal names each text of this
-    reading call. `unnamed` are the systems that the call writes to under foreign influence, for the first time and without
-    a name in goal or contract.
+    `destinations` are those outside of the operator's own domains, `None` if the arguments were not read whole. `inside`
+    are those in own domains, and `named` those of both that the goal or the contract names. `raises` are the numbers that
+    the call raises, by the name of their limit. `destinations_overflow`: the task has more destinations than are kept
+    apart. `source_results` are the numbers of the untrusted results with data in the arguments. `has_partial_source`: data
+    of results that are not kept whole may be in the arguments too. `links` are the links of results that the call follows.
+    `own`: the call says something beyond the goal. `told_to_trusted` are values that the call tells a trusted system.
+    `unread_words` are words of the call that the task has not read. `words_overflow`: the call has more of these than are
+    kept. `unrecorded` are values of the call that no record has. `exposed` are grams of foreign credentials in the call.
+    `mint`, `trusted` and `sensitivity` describe the coming result. `directed`: links in the result may be followed.
+    `pointed`: the goal names each text of this reading call. `unnamed` are the systems that the call writes to under
+    foreign influence, for the first time and without a name in goal or contract.
     """
 
     call: str
@@ -134,22 +146,22 @@ class Reserved(Touching, frozen=True, kw_only=True):
     mint: bool = False
     trusted: bool = False
     destinations: bytes | None = None
-    crowded: bool = False
+    destinations_overflow: bool = False
     credentials: tuple[str, ...] = ()
-    fed: tuple[int, ...] = ()
-    flooded: bool = False
+    source_results: tuple[int, ...] = ()
+    has_partial_source: bool = False
     links: bytes = b""
     own: bool = False
     directed: bool = False
-    said: bytes = b""
-    uttered: bytes = b""
-    wordy: bool = False
+    told_to_trusted: bytes = b""
+    unread_words: bytes = b""
+    words_overflow: bool = False
     exposed: bytes = b""
     named: bytes = b""
     inside: bytes = b""
     raises: dict[str, int] = {}
     pointed: bool = False
-    told: bytes = b""
+    unrecorded: bytes = b""
     unnamed: tuple[str, ...] = ()
 
     @property
@@ -165,7 +177,7 @@ class Reserved(Touching, frozen=True, kw_only=True):
         return tuple(digest for digest in unpack(self.inside) if digest not in named)
 
 
-class Exposed(Touching, frozen=True, kw_only=True):
+class Exposed(TouchingEvent, frozen=True, kw_only=True):
     """A message without a decision, or the part of a call beside its arguments, with grams of foreign credentials."""
 
     exposed: bytes
@@ -190,8 +202,8 @@ class Settled(_Event, frozen=True):
     call: str
 
 
-class Observed(Showing, frozen=True, kw_only=True):
-    """A part of a call's result. Made by `new_events.observed`, which leaves out what is known already.
+class Observed(ShowingEvent, frozen=True, kw_only=True):
+    """A part of a call's result. Made by `new_events.build_observation`, which leaves out what is known already.
 
     `tokens` are the digests of its words, as far as there is room; `incomplete` if there was more. `lost`: it may
     also have shown credentials that are not in `credentials`. `confirmed` are known credentials of an untrusted system that a
@@ -212,13 +224,13 @@ class Observed(Showing, frozen=True, kw_only=True):
     sampled: bool = False
 
 
-class Read(Touching, frozen=True, kw_only=True):
-    """A reading outside of an open call, or a part of it. Made by `new_events.read`, which leaves out known content.
+class Reading(TouchingEvent, frozen=True, kw_only=True, tag="read"):
+    """A reading outside of an open call, or a part of it. Made by `new_events.build_reading`, which leaves out known content.
 
     `number` is its place among the calls and readings of the task. A `late` result has the number of its call. `call` is the
     id of the call with this late result, in any task. The touched systems are those of origin. `used` are the credentials of
     the call; `unknown`: the gateway has forgotten the call. All else is as for `Reserved` and `Observed`. A struct has one
-    base with fields, so those of `Showing` are here again.
+    base with fields, so those of `ShowingEvent` are here again.
     """
 
     number: int
@@ -248,13 +260,15 @@ class Endorsed(_Event, frozen=True):
     limits: dict[str, int] = {}
 
 
-class Ended(_Event, frozen=True):
+class TaskEnded(_Event, frozen=True, tag="ended"):
     """The end of a declared task."""
 
     how: Literal["completed", "cancelled"]
 
 
-Event: TypeAlias = Opened | Reserved | Passed | Exposed | Released | Settled | Observed | Read | Endorsed | Ended
+Event: TypeAlias = (
+    TaskOpened | Reserved | Passed | Exposed | Released | Settled | Observed | Reading | Endorsed | TaskEnded
+)
 
 
 to_fields: Final = cast("Callable[[Event], JsonObject]", msgspec.to_builtins)
@@ -272,10 +286,10 @@ def from_fields(fields: JsonObject) -> Event:
     return event
 
 
-def shown_in(event: Opened | Observed | Read) -> tuple[Shown, ...]:
+def shown_in(event: TaskOpened | Observed | Reading) -> tuple[ShownCredential, ...]:
     """Return the credentials that an event shows to the task."""
     return tuple(
-        Shown(name, frozenset(unpack(parts)), name in event.ordinary, event.one_time.get(name))
+        ShownCredential(name, frozenset(unpack(parts)), name in event.ordinary, event.one_time.get(name))
         for name, parts in event.credentials.items()
     )
 
@@ -297,24 +311,24 @@ def verdict_of(entry: JsonObject, call: str) -> Passed | Released:
     return Released(call, denied=effect == "deny" and not entry.get("undecided", False))
 
 
-def list_shown(sightings: Iterable[Sighting]) -> tuple[Shown, ...]:
+def list_shown(sightings: Iterable[Sighting]) -> tuple[ShownCredential, ...]:
     """Return the credentials shown by sightings, each once."""
     found = {
-        item.fingerprint: Shown(item.fingerprint, item.shingles, item.ordinary, ONE_TIME.get(item.detector))
+        item.fingerprint: ShownCredential(item.fingerprint, item.shingles, item.ordinary, ONE_TIME.get(item.detector))
         for item in sightings
     }
     return tuple(found.values())
 
 
 class ShownFields(NamedTuple):
-    """Credentials in the fields of `Showing`."""
+    """Credentials in the fields of `ShowingEvent`."""
 
     credentials: dict[str, bytes]
     ordinary: tuple[str, ...]
     one_time: dict[str, OneTime]
 
 
-def shown_fields(items: Collection[Shown]) -> ShownFields:
+def shown_fields(items: Collection[ShownCredential]) -> ShownFields:
     """Return credentials in the fields of an event."""
     credentials = {item.fingerprint: pack(item.shingles) for item in items}
     ordinary = tuple(item.fingerprint for item in items if item.ordinary)
@@ -323,6 +337,6 @@ def shown_fields(items: Collection[Shown]) -> ShownFields:
     )
 
 
-def make_opening(tokens: Iterable[int], credentials: Collection[Shown] = ()) -> Opened:
+def make_opening(tokens: Iterable[int], credentials: Collection[ShownCredential] = ()) -> TaskOpened:
     """Return the event of a declared task with the words and credentials of its goal."""
-    return Opened(known=pack(tokens), **shown_fields(credentials)._asdict())
+    return TaskOpened(known=pack(tokens), **shown_fields(credentials)._asdict())

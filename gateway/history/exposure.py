@@ -1,4 +1,4 @@
-"""Pieces of credentials that calls carried to other systems than their own. Pure: no I/O, no clock, no randomness.
+"""Credentials of the kept tasks by the systems of origin, and pieces of credentials in calls to other systems. Pure.
 
     content = exposures.complete(kept, state, target, content)         # before the call is reserved
     exposures.follow(owner, task, state, event)                        # after an event of the task was folded
@@ -6,12 +6,11 @@
 
 A call that carries less than half of a credential passes. What it carried counts for each later call to the same system, of
 all tasks of the caller that are kept. Kept are grams, which are keyed digests. A piece that cannot be counted stands for
-the whole credential, so that nothing uncounted is sent.
-"""
+the whole credential, so that nothing uncounted is sent."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
 from msgspec import structs
@@ -25,8 +24,48 @@ from gateway.model.shingles import gram, is_exposed
 
 if TYPE_CHECKING:
     from gateway.history.events import Event, Touch
+    from gateway.history.task_history import TaskHistory
     from gateway.model.target import Target
     from gateway.model.task import Task
+
+
+class OriginListener(Protocol):
+    """A listener for origins. `owner` is a principal's key, `task` an id."""
+
+    def note(self, owner: str, task: str, audience: str, fingerprint: str, shingles: frozenset[int], /) -> object:
+        """Keep that a result of the system `audience` has shown this credential to the task."""
+
+    def lose(self, owner: str, task: str, audience: str, /) -> None:
+        """Note that `audience` has shown the task credentials that are not kept individually."""
+
+    def drop(self, owner: str, task: str, /) -> None:
+        """Forget a task that is no longer kept."""
+
+
+class OriginReporter:
+    """Tells `origins` of the tasks that are kept, if anybody wants to know."""
+
+    __slots__ = ("_origins",)
+
+    def __init__(self, origins: OriginListener | None) -> None:
+        self._origins = origins
+
+    def tell(self, owner: str, task: str, state: TaskState, fingerprints: Iterable[str]) -> None:
+        """Tell of new credentials of a task. A credential from the user belongs to no system, and an ordinary word would be
+        found everywhere."""
+        if self._origins is None:
+            return
+        for audience in state.lost:
+            self._origins.lose(owner, task, audience)
+        for fingerprint in fingerprints:
+            known = state.credentials.get(fingerprint)
+            if known is not None and known.audience is not None and not known.ordinary:
+                self._origins.note(owner, task, known.audience, fingerprint, state.shingles[fingerprint])
+
+    def drop(self, kept: TaskHistory) -> None:
+        if self._origins is not None:
+            self._origins.drop(kept.owner, kept.task.id)
+
 
 MAX_OF_CALLER: Final = 16_384
 MAX_OF_ALL: Final = 262_144

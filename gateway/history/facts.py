@@ -1,4 +1,7 @@
-"""Facts of a task for policy, and the words that can still change a fact. Pure: no I/O, no clock, no randomness."""
+"""Facts of a task for policy, and the words that can still change a fact. Pure: no I/O, no clock, no randomness.
+
+A one-time code goes without a question to a system with an open request of this task. The code has to arrive after the
+request. A planted code makes two codes, and a person is asked."""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ from typing import TYPE_CHECKING, Final, TypedDict
 from msgspec import structs
 
 from gateway.history.carried import NOTHING, is_unread, records_of
-from gateway.history.codes import is_requested
 from gateway.history.reach import audiences_in_window, reach_of
 from gateway.history.state import ENDLESS, MAX_LINKS, MAX_RESULTS, MAX_TOKENS, MAX_TRUSTED, higher
 from gateway.model.content import Relevance
@@ -25,6 +27,47 @@ if TYPE_CHECKING:
     from gateway.model.content import CallContent, Dictation, Sighting
     from gateway.model.target import Target
 
+
+def is_requested(state: TaskState, sighting: Sighting, known: KnownCredential, audience: str) -> bool:
+    """Return whether a call gives its system, `audience`, the one-time code of an open request.
+
+    The code stands undisguised in an argument for a credential. Another system showed the code first, after the answer to
+    the request. No other system waits, and no other code has come since. A code is good for one system, and a request for one
+    code. The same code may go to its system again.
+    """
+    if sighting.role is not Role.CREDENTIAL or sighting.form != "raw" or known.origin != "result" or known.minted:
+        return False
+    if sighting.fingerprint in state.given_codes:
+        return state.given_codes[sighting.fingerprint] == audience
+    since = state.code_requests.get(audience)
+    if since is None or not _came_after(known, since):
+        return False
+    return not _another_waits(state, known, audience) and not _another_came(state, sighting, known, audience, since)
+
+
+def _came_after(known: KnownCredential, since: int) -> bool:
+    return known.call is not None and known.call > since
+
+
+def _another_waits(state: TaskState, known: KnownCredential, audience: str) -> bool:
+    return any(
+        other not in {audience, known.audience} and _came_after(known, since)
+        for other, since in state.code_requests.items()
+    )
+
+
+def _another_came(state: TaskState, sighting: Sighting, known: KnownCredential, audience: str, since: int) -> bool:
+    return any(
+        name != sighting.fingerprint
+        and other.one_time == known.one_time
+        and other.audience != audience
+        and name not in state.given_codes
+        and _came_after(other, since)
+        for name, other in state.credentials.items()
+    )
+
+
+if TYPE_CHECKING:
     Grounds: TypeAlias = tuple[AbstractSet[int], ...]
     """Sets of digests of values that have a source."""
 
@@ -152,8 +195,9 @@ def _spread(state: TaskState, carried: Carried) -> int | None:
     """Return the width of the widest result, and for results that are not kept apart the widest possible."""
     if state.uninspected_calls:
         return None
-    unkept = max((len(state.flood.keys() - {source}) for source in state.unkept | carried.unkept), default=0)
-    return max(unkept, max(state.spread_histogram, default=0))
+    partial_sources = state.partial_sources | carried.partial_sources
+    possible = max((len(state.partial_carried_to.keys() - {source}) for source in partial_sources), default=0)
+    return max(possible, max(state.spread_histogram, default=0))
 
 
 def _credentials(
@@ -240,7 +284,7 @@ def _is_plain_word(state: TaskState, sighting: Sighting, known: KnownCredential,
         return False
     if sighting.in_goal:
         return True
-    if sighting.word in state.uttered or sighting.word in carried.uttered:
+    if sighting.word in state.unread_words or sighting.word in carried.unread_words:
         return False
     return (known.untrusted and sighting.word in state.trusted) or _was_read_before(
         state, sighting.word, known, carried
@@ -253,9 +297,9 @@ def _was_read_before(state: TaskState, word: int, known: KnownCredential, carrie
     Results after a call with more words than are kept do not count.
     """
     number = state.tokens.get(word)
-    if number is None or number < 0 or known.call is None or carried.wordy:
+    if number is None or number < 0 or known.call is None or carried.words_overflow:
         return False
-    before = min(known.call, state.wordy or known.call)
+    before = min(known.call, state.words_overflowed_at or known.call)
     return number < before and state.results[number] != known.audience
 
 
@@ -315,9 +359,17 @@ def _is_made_by_task(audience: str, word: int, state: TaskState, carried: Carrie
     Such a word names what the task itself made. Results after a call with more words than are kept do not count.
     """
     number = state.tokens.get(word)
-    if number is None or word in state.uttered or word in carried.uttered or word in carried.tokens or carried.wordy:
+    if (
+        number is None
+        or word in state.unread_words
+        or word in carried.unread_words
+        or word in carried.tokens
+        or carried.words_overflow
+    ):
         return False
-    return number in state.made and state.results[number] == audience and number < (state.wordy or ENDLESS)
+    return (
+        number in state.made and state.results[number] == audience and number < (state.words_overflowed_at or ENDLESS)
+    )
 
 
 def _unread(state: TaskState, call: str | None, content: CallContent, carried: Carried) -> tuple[str, ...]:
@@ -362,7 +414,7 @@ def relevance_of(state: TaskState, target: Target, carried: Carried = NOTHING) -
     """
     if not state.sources <= {target.audience} or not carried.sources <= {target.audience}:
         words = "all"
-    elif state.unkept or carried.unkept:
+    elif state.partial_sources or carried.partial_sources:
         words = "one"
     else:
         words = "none"
@@ -375,4 +427,4 @@ def keeps_words(state: TaskState, target: Target) -> bool:
     if target.trust == "trusted":
         return len(state.trusted) < MAX_TRUSTED
     full = len(state.tokens) >= MAX_TOKENS or len(state.results) >= MAX_RESULTS
-    return not full or target.audience not in state.unkept
+    return not full or target.audience not in state.partial_sources

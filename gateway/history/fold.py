@@ -9,18 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.history.events import (
-    Ended,
     Endorsed,
     Event,
     Exposed,
     Observed,
-    Opened,
     Passed,
-    Read,
+    Reading,
     Released,
     Reserved,
     Settled,
-    Shown,
+    ShownCredential,
+    TaskEnded,
+    TaskOpened,
     Touch,
     shown_in,
     unpack,
@@ -33,9 +33,9 @@ from gateway.history.state import (
     MAX_MARKED,
     MAX_PRESENTED,
     MAX_TRUSTED,
-    Grown,
     Key,
     KnownCredential,
+    LazySet,
     TaskState,
     higher,
     open_call,
@@ -83,7 +83,7 @@ def _endorse(state: TaskState, event: Endorsed) -> None:
     state.endorsed = _grown(state.endorsed, values)
 
 
-def _open(state: TaskState, event: Opened) -> None:
+def _open(state: TaskState, event: TaskOpened) -> None:
     for shows in shown_in(event):
         _keep_credential(state, shows, KnownCredential("user"))
     known = smallest(frozenset(unpack(event.known)) - state.trusted, MAX_TRUSTED - len(state.trusted))
@@ -103,15 +103,15 @@ def _reserve(state: TaskState, event: Reserved) -> None:
     _shift(state.touched, (touch,), 1)
     _shift(state.busy, (audience, *event.behind), 1)
     state.uninspected_calls += event.destinations is None
-    state.destinations_overflowed += event.crowded
+    state.destinations_overflowed += event.destinations_overflow
     state.off_goal_calls += event.own
     _count_reach(state, event, 1)
     _count_undecided(state, event, 1)
     _count_words(state, event, 1)
     if event.unnamed:
         _shift(state.unnamed, event.unnamed, 1)
-    if event.wordy:
-        state.wordy = min(state.wordy or event.number, event.number)
+    if event.words_overflow:
+        state.words_overflowed_at = min(state.words_overflowed_at or event.number, event.number)
     if event.exposed:
         _count_exposed(state, touch, event.exposed, 1)
     if event.credentials:
@@ -123,7 +123,7 @@ def _release(state: TaskState, event: Released) -> None:
     taken = _close(state, event.call)
     _shift(state.touched, (taken.touch,), -1)
     state.uninspected_calls -= taken.destinations is None
-    state.destinations_overflowed -= taken.crowded
+    state.destinations_overflowed -= taken.destinations_overflow
     state.off_goal_calls -= taken.own
     _count_reach(state, taken, -1)
     _count_words(state, taken, -1)
@@ -143,9 +143,9 @@ def _count_reach(state: TaskState, event: Reserved, step: int) -> None:
         _shift(state.inside, event.unnamed_inside, step)
     if event.links:
         _shift(state.followed, unpack(event.links), step)
-    if event.flooded:
-        _shift(state.flood, (event.audience,), step)
-    for number in event.fed:
+    if event.has_partial_source:
+        _shift(state.partial_carried_to, (event.audience,), step)
+    for number in event.source_results:
         _count_spread(state, number, event.audience, step)
 
 
@@ -164,7 +164,11 @@ def _count_spread(state: TaskState, number: int, audience: str, step: int) -> No
 
 def _count_words(state: TaskState, event: Reserved, step: int) -> None:
     """Count the values and words that a call told."""
-    for counts, words in ((state.said, event.said), (state.told, event.told), (state.uttered, event.uttered)):
+    for counts, words in (
+        (state.told_to_trusted, event.told_to_trusted),
+        (state.unrecorded, event.unrecorded),
+        (state.unread_words, event.unread_words),
+    ):
         if words:
             _shift(counts, unpack(words), step)
 
@@ -185,10 +189,10 @@ def _count_undecided(state: TaskState, event: Reserved, step: int) -> None:
         _shift(undecided.destinations, unpack(event.destinations), step)
     if event.inside:
         _shift(undecided.inside, event.unnamed_inside, step)
-    if event.fed:
-        _shift(undecided.carried_to, [(number, audience) for number in event.fed], step)
-    if event.flooded:
-        _shift(undecided.flood, (audience,), step)
+    if event.source_results:
+        _shift(undecided.carried_to, [(number, audience) for number in event.source_results], step)
+    if event.has_partial_source:
+        _shift(undecided.partial_carried_to, (audience,), step)
 
 
 def _end_decision(state: TaskState, event: Reserved) -> None:
@@ -242,10 +246,10 @@ def _observe(state: TaskState, event: Observed) -> None:
     state.sampled |= event.sampled
     _keep_words(state, source.number, audience, tokens, untrusted=untrusted)
     if untrusted and event.incomplete:
-        state.unkept = _grown(state.unkept, frozenset({audience}))
+        state.partial_sources = _grown(state.partial_sources, frozenset({audience}))
 
 
-def _read(state: TaskState, event: Read) -> None:
+def _read(state: TaskState, event: Reading) -> None:
     """Fold a reading. For a forgotten call, assume the worst: the call made the credential, after any others."""
     state.number = max(state.number, event.number)
     untrusted = not event.trusted
@@ -262,7 +266,7 @@ def _read(state: TaskState, event: Read) -> None:
     state.sampled |= event.sampled
     _keep_words(state, event.number, event.audience, frozenset(unpack(event.tokens)), untrusted=untrusted)
     if untrusted and event.incomplete:
-        state.unkept = _grown(state.unkept, frozenset({event.audience}))
+        state.partial_sources = _grown(state.partial_sources, frozenset({event.audience}))
 
 
 def _keep_words(state: TaskState, number: int, audience: str, tokens: frozenset[int], *, untrusted: bool) -> None:
@@ -277,7 +281,7 @@ def _keep_words(state: TaskState, number: int, audience: str, tokens: frozenset[
         state.tokens.setdefault(token, number)
 
 
-def _keep_credential(state: TaskState, shows: Shown, known: KnownCredential) -> None:
+def _keep_credential(state: TaskState, shows: ShownCredential, known: KnownCredential) -> None:
     """Keep a credential; the first place seen stays."""
     if shows.fingerprint in state.credentials:
         return
@@ -313,7 +317,7 @@ def _label(state: TaskState, source: Touch, sensitivity: Sensitivity, *, untrust
         state.confidential_systems = _grown(state.confidential_systems, source.systems)
 
 
-def _grown(have: Grown[Key], more: frozenset[Key]) -> Grown[Key]:
+def _grown(have: LazySet[Key], more: frozenset[Key]) -> LazySet[Key]:
     """Add members to a set, and return the set. A frozen set is copied once, since a copy for each event would cost more than the event."""
     if not more:
         return have
@@ -347,7 +351,7 @@ def _expose(state: TaskState, event: Exposed) -> None:
     _count_exposed(state, event.touch, event.exposed, 1)
 
 
-def _end(state: TaskState, event: Ended) -> None:
+def _end(state: TaskState, event: TaskEnded) -> None:
     state.ended = event.how
 
 
@@ -358,8 +362,8 @@ _FOLDS: Final[Mapping[type[Event], Callable[[TaskState, Any], None]]] = {
     Released: _release,
     Exposed: _expose,
     Observed: _observe,
-    Read: _read,
-    Opened: _open,
+    Reading: _read,
+    TaskOpened: _open,
     Endorsed: _endorse,
-    Ended: _end,
+    TaskEnded: _end,
 }

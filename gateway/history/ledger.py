@@ -1,8 +1,7 @@
 """The events of a task: each is made from the state before it, folded into the state, and given to the journal.
 
 Nothing here waits, so that calls on one event loop see one another whole. A call counts from its reservation on, and each
-reservation is ended once, by `release` or `settle`.
-"""
+reservation is ended once, by `release` or `settle`."""
 
 from __future__ import annotations
 
@@ -13,11 +12,25 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gateway.history.carried import NOTHING, carried
-from gateway.history.events import Endorsed, Event, Exposed, Observed, Passed, Read, Released, Settled, pack, to_fields
+from gateway.history.events import (
+    Endorsed,
+    Event,
+    Exposed,
+    Observed,
+    Passed,
+    Reading,
+    Released,
+    Settled,
+    pack,
+    to_fields,
+)
+from gateway.history.exposure import Exposures, OriginReporter
 from gateway.history.facts import facts, keeps_words, relevance_of
 from gateway.history.fold import apply
 from gateway.history.new_events import build_observation, build_reading, build_reservation, changes_nothing, touch_of
+from gateway.history.registry import TaskRegistry, new_task_id
 from gateway.history.state import open_call
+from gateway.history.states import TaskStates
 from gateway.model.call import PastCall
 from gateway.model.content import CallContent, CredentialPiece, ResultContent
 from gateway.model.errors import TaskExpired
@@ -28,12 +41,10 @@ from gateway.model.wire import JsonObject
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from gateway.config import HistorySettings
     from gateway.history.carried import Carried
-    from gateway.history.exposure import Exposures
-    from gateway.history.origins import Teller
-    from gateway.history.registry import TaskRegistry
+    from gateway.history.exposure import OriginListener
     from gateway.history.state import TaskState
-    from gateway.history.states import TaskStates
     from gateway.history.task_history import TaskHistory
     from gateway.model.call import Call, Source
     from gateway.model.content import Relevance
@@ -59,7 +70,7 @@ class TaskLedger:
         self,
         tasks: TaskRegistry,
         states: TaskStates,
-        origins: Teller,
+        origins: OriginReporter,
         exposures: Exposures,
         *,
         clock: Callable[[], float],
@@ -231,12 +242,12 @@ class TaskLedger:
         apply(state, event)
         kept.changed = True
         self._exposures.follow(kept.owner, kept.task.id, state, event)
-        if isinstance(event, Observed | Read):
+        if isinstance(event, Observed | Reading):
             self._tell_origins(kept, state, event)
         if used is not None:
             self._tasks.use(kept, used)
 
-    def _tell_origins(self, kept: TaskHistory, state: TaskState, event: Observed | Read) -> None:
+    def _tell_origins(self, kept: TaskHistory, state: TaskState, event: Observed | Reading) -> None:
         """Tell of the credentials that a part of a result has shown to the task."""
         if event.credentials or event.lost:
             self._origins.tell(kept.owner, kept.task.id, state, event.credentials)
@@ -251,3 +262,30 @@ class TaskLedger:
         if kept.before is None:
             return NOTHING
         return carried([self._states.load(before) for before in kept.earlier])
+
+
+class History(Struct, frozen=True):
+    """The parts of a history. `tasks` opens, finds and forgets tasks, and `ledger` has the events of each. `states` has
+    their states, for snapshots."""
+
+    tasks: TaskRegistry
+    ledger: TaskLedger
+    states: TaskStates
+
+
+def build_history(
+    settings: HistorySettings,
+    *,
+    clock: Callable[[], float],
+    new_id: Callable[[], str] = new_task_id,
+    conceal: Callable[[str, TaskHistory], str] = lambda _goal, _kept: "",
+    origins: OriginListener | None = None,
+) -> History:
+    """Return an empty history.
+
+    `conceal` takes the credentials out of a task's goal before it is written; by default no goal is written. `origins`
+    hears which credentials systems have shown to the kept tasks.
+    """
+    states, exposures, teller = TaskStates(conceal), Exposures(), OriginReporter(origins)
+    tasks = TaskRegistry(settings, states, teller, exposures, new_id=new_id)
+    return History(tasks, TaskLedger(tasks, states, teller, exposures, clock=clock), states)

@@ -12,16 +12,16 @@ from gateway.history.carried import NOTHING, is_unread, records_of
 from gateway.history.events import (
     NO_DIGESTS,
     Observed,
-    Read,
+    Reading,
     Reserved,
-    Shown,
+    ShownCredential,
     Touch,
     list_shown,
     pack,
     shared_touch,
     shown_fields,
 )
-from gateway.history.reach import certain_reach, raised
+from gateway.history.reach import certain_reach, find_raised_numbers
 from gateway.history.state import (
     CONFIDENTIAL,
     MAX_CREDENTIALS,
@@ -31,12 +31,12 @@ from gateway.history.state import (
     MAX_RECORDED,
     MAX_RESULT_TOKENS,
     MAX_RESULTS,
-    MAX_SAID,
     MAX_TOKENS,
-    MAX_TOLD,
+    MAX_TOLD_TO_TRUSTED,
     MAX_TRUSTED,
-    MAX_UTTERED,
-    MAX_UTTERED_IN_CALL,
+    MAX_UNREAD_WORDS,
+    MAX_UNREAD_WORDS_IN_CALL,
+    MAX_UNRECORDED,
     TaskState,
     higher,
     open_call,
@@ -70,9 +70,11 @@ def build_reservation(
     seen = _UNSEEN if content is None else content
     target, touch = call.target, touch_of(call.target)
     links = pack(link for link in {*seen.links.values()} if link in state.links) if seen.links else b""
-    said, told = _find_told(state, touch.audience, seen, carried) if seen.told_values or seen.told else (b"", b"")
-    outside, inside, named, crowded = _destinations(state, seen)
-    uttered, wordy = _find_uttered(state, seen, carried)
+    told_to_trusted, unrecorded = (
+        _find_told(state, touch.audience, seen, carried) if seen.told_values or seen.told else (b"", b"")
+    )
+    outside, inside, named, destinations_overflow = _destinations(state, seen)
+    unread_words, words_overflow = _find_unread_words(state, seen, carried)
     event = Reserved(
         call=call_id,
         number=state.number + 1,
@@ -89,22 +91,24 @@ def build_reservation(
         destinations=outside if seen.complete else None,
         inside=inside,
         named=named,
-        crowded=crowded,
+        destinations_overflow=destinations_overflow,
         credentials=_fingerprints(seen) if seen.sightings else (),
-        fed=_find_fed(state, touch.audience, seen.tokens, carried) if seen.tokens else (),
-        flooded=_is_flooded(state, seen, carried) if state.unkept or carried.unkept else False,
+        source_results=_find_source_results(state, touch.audience, seen.tokens, carried) if seen.tokens else (),
+        has_partial_source=_has_partial_source(state, seen, carried)
+        if state.partial_sources or carried.partial_sources
+        else False,
         links=links,
         own=seen.has_off_goal_text and not links,
         directed=seen.follows_goal,
         pointed=seen.pointed,
-        said=said,
-        told=told,
+        told_to_trusted=told_to_trusted,
+        unrecorded=unrecorded,
         exposed=pack(seen.exposed) if seen.exposed else b"",
-        uttered=uttered,
-        wordy=wordy,
+        unread_words=unread_words,
+        words_overflow=words_overflow,
         unnamed=_find_unnamed(state, target, touch, seen, carried) if touch.write else (),
     )
-    raises = raised(state, event, seen, depth, carried)
+    raises = find_raised_numbers(state, event, seen, depth, carried)
     return structs.replace(event, raises=raises) if raises else event
 
 
@@ -157,7 +161,7 @@ def _find_told(state: TaskState, audience: str, content: CallContent, carried: C
     untrusted result."""
     if not (state.untrusted or carried.untrusted):
         return b"", b""
-    said = content.told_values - state.trusted - carried.trusted
+    told_to_trusted = content.told_values - state.trusted - carried.trusted
     known = (*records_of(audience, state, carried), state.trusted, carried.trusted)
     fresh = frozenset(
         value
@@ -165,27 +169,27 @@ def _find_told(state: TaskState, audience: str, content: CallContent, carried: C
         if not any(value in values for values in known) and not is_unread(state, pieces, carried)
     )
     return (
-        pack(smallest(said, MAX_SAID + 1 - len(state.said))),
-        pack(smallest(fresh, MAX_TOLD + 1 - len(state.told))),
+        pack(smallest(told_to_trusted, MAX_TOLD_TO_TRUSTED + 1 - len(state.told_to_trusted))),
+        pack(smallest(fresh, MAX_UNRECORDED + 1 - len(state.unrecorded))),
     )
 
 
-def _find_uttered(state: TaskState, content: CallContent, carried: Carried) -> tuple[bytes, bool]:
+def _find_unread_words(state: TaskState, content: CallContent, carried: Carried) -> tuple[bytes, bool]:
     """Return the words of a call that the task has read nowhere, and whether there are more than are kept."""
     words = content.words
     if words is None:
         return b"", True
     # One difference for each: with several at once, each of the larger sets would be walked whole.
-    for known in (state.uttered, state.tokens, state.trusted, carried.tokens, carried.trusted):
+    for known in (state.unread_words, state.tokens, state.trusted, carried.tokens, carried.trusted):
         if words and known:
             words = words.difference(known)
     if not words:
         return b"", False
-    room = max(0, min(MAX_UTTERED_IN_CALL, MAX_UTTERED - len(state.uttered)))
+    room = max(0, min(MAX_UNREAD_WORDS_IN_CALL, MAX_UNREAD_WORDS - len(state.unread_words)))
     return pack(smallest(words, room)), len(words) > room
 
 
-def _is_flooded(state: TaskState, content: CallContent, carried: Carried) -> bool:
+def _has_partial_source(state: TaskState, content: CallContent, carried: Carried) -> bool:
     """Return whether data of results that are not kept whole may be in the arguments."""
     return not (content.complete and content.tokens - carried.trusted <= state.trusted)
 
@@ -234,9 +238,11 @@ def _find_recorded(state: TaskState, source: Reserved, content: ResultContent, c
 
     A result of an aggregator has none: any system behind it may have written it.
     """
-    if source.behind or max(len(state.told), len(carried.told)) > MAX_TOLD:
+    if source.behind or max(len(state.unrecorded), len(carried.unrecorded)) > MAX_UNRECORDED:
         return NO_DIGESTS
-    fresh = content.records.difference(state.records.get(source.audience, NO_DIGESTS), state.told, carried.told)
+    fresh = content.records.difference(
+        state.records.get(source.audience, NO_DIGESTS), state.unrecorded, carried.unrecorded
+    )
     return smallest(fresh, max(0, MAX_RECORDED - sum(map(len, state.records.values()))))
 
 
@@ -255,7 +261,7 @@ def build_reading(
     late: bool = False,
     number: int | None = None,
     carried: Carried = NOTHING,
-) -> Read:
+) -> Reading:
     """Return a part of a reading outside of an open call, as far as it says something new. `late` marks the result of a call
     of this task; other readings give no ground, since they may repeat anything. `number` is the number of earlier parts."""
     past_call, target, untrusted = source.past_call, source.target, source.untrusted
@@ -267,7 +273,7 @@ def build_reading(
     tokens, complete = _bound_words(state, number, content, room, carried, untrusted=untrusted)
     fresh, whole = _fresh(state, content)
     touch = touch_of(target)
-    return Read(
+    return Reading(
         number=number,
         at=round(at, 3),
         audience=touch.audience,
@@ -290,9 +296,9 @@ def build_reading(
     )
 
 
-def changes_nothing(state: TaskState, event: Observed | Read) -> bool:
+def changes_nothing(state: TaskState, event: Observed | Reading) -> bool:
     """Return whether folding the event would change nothing, so that it need not be written down."""
-    if isinstance(event, Read):
+    if isinstance(event, Reading):
         untrusted, source, links, records, requested = not event.trusted, event.touch, b"", b"", 0
     else:
         reservation = open_call(state, event.call)
@@ -308,7 +314,7 @@ def changes_nothing(state: TaskState, event: Observed | Read) -> bool:
         or links
         or requested
         or (untrusted and not set(source.reached) <= state.untrusted_systems)
-        or (untrusted and event.incomplete and source.audience not in state.unkept)
+        or (untrusted and event.incomplete and source.audience not in state.partial_sources)
         or higher(state.confidentiality, event.sensitivity) is not state.confidentiality
         or (event.sensitivity in CONFIDENTIAL and not source.systems <= state.confidential_systems)
     )
@@ -320,10 +326,10 @@ def _find_confirmed(state: TaskState, content: ResultContent) -> tuple[str, ...]
     return tuple(name for name, one in known.items() if one is not None and one.untrusted and not one.confirmed)
 
 
-def _fresh(state: TaskState, content: ResultContent) -> tuple[tuple[Shown, ...], bool]:
+def _fresh(state: TaskState, content: ResultContent) -> tuple[tuple[ShownCredential, ...], bool]:
     """Return the credentials of a result that are new to the task, and whether all of them have room. Where a credential has
     no room, its mark has."""
-    fresh: dict[str, Shown] = {}
+    fresh: dict[str, ShownCredential] = {}
     complete = True
     for item in list_shown(content.sightings):
         marked = _reduce_to_mark(item)
@@ -339,13 +345,13 @@ def _fresh(state: TaskState, content: ResultContent) -> tuple[tuple[Shown, ...],
     return tuple(fresh.values()), complete
 
 
-def _is_whole(item: Shown) -> bool:
+def _is_whole(item: ShownCredential) -> bool:
     """Return whether a credential was shown with its shingles, or is too short for any."""
     mark = mark_of(item.shingles)
     return mark is None or is_word_mark(mark) or len(item.shingles) > 1
 
 
-def _reduce_to_mark(item: Shown) -> Shown | None:
+def _reduce_to_mark(item: ShownCredential) -> ShownCredential | None:
     """Return a credential as its mark alone; `None` if it has no mark."""
     mark = mark_of(item.shingles)
     return None if mark is None else item._replace(fingerprint=name_of(mark), shingles=NO_DIGESTS)
@@ -355,7 +361,7 @@ def _fingerprints(content: CallContent) -> tuple[str, ...]:
     return tuple(dict.fromkeys(item.fingerprint for item in content.sightings))
 
 
-def _find_fed(state: TaskState, audience: str, tokens: frozenset[int], carried: Carried) -> tuple[int, ...]:
+def _find_source_results(state: TaskState, audience: str, tokens: frozenset[int], carried: Carried) -> tuple[int, ...]:
     """Return the untrusted results with data among the words; carried results have negative numbers. Data that goes back to
     its own system is not spread. Neither are words of the user or of a trusted source."""
     if state.sources <= {audience} and carried.sources <= {audience}:
@@ -377,8 +383,8 @@ def _bound_words(
 ) -> tuple[frozenset[int], bool]:
     """Return the new words of a result, as far as there is room, and whether the result held no more."""
     if not untrusted:
-        fresh = content.tokens.difference(state.trusted, state.said, carried.said)
-        told_apart = len(state.said) <= MAX_SAID and not carried.crowded
+        fresh = content.tokens.difference(state.trusted, state.told_to_trusted, carried.told_to_trusted)
+        told_apart = len(state.told_to_trusted) <= MAX_TOLD_TO_TRUSTED and not carried.told_overflow
         room = min(room, MAX_TRUSTED - len(state.trusted)) if told_apart else 0
         return smallest(fresh, room), content.complete
     fresh = content.tokens.difference(state.tokens).difference(state.trusted)

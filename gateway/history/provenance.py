@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from msgspec import structs
 
 from gateway.history.carried import STRIDE, carried
-from gateway.history.events import Read, Released, Reserved, Touch, from_fields, unpack, verdict_of
+from gateway.history.events import Reading, Released, Reserved, Touch, from_fields, unpack, verdict_of
 from gateway.history.exposure import FORM
 from gateway.history.facts import facts
 from gateway.history.reading_marks import Mark, ReadingMarks, reserved
@@ -85,7 +85,7 @@ class Provenance:
         self._presented: dict[str, Mark] = {}
         self._carried: dict[int, dict[str, Mark]] = {}  # result → audience → the first call that carried its words
         self._parts: list[tuple[frozenset[int], Mark]] = []  # grams of credentials, and the call that carried them
-        self._flooded: dict[str, Mark] = {}
+        self._possible_carriers: dict[str, Mark] = {}
         self._denied: list[Mark] = []
 
     @property
@@ -188,10 +188,10 @@ class Provenance:
         for fingerprint in event.credentials:
             if fingerprint in self._marks.state.presented:
                 self._presented.setdefault(fingerprint, mark)
-        for number in event.fed:
+        for number in event.source_results:
             self._carried.setdefault(number, {}).setdefault(touch.audience, mark)
-        if event.flooded:
-            self._flooded.setdefault(touch.audience, mark)
+        if event.has_partial_source:
+            self._possible_carriers.setdefault(touch.audience, mark)
         if event.exposed and event.call != self._own.call and {*touch.reached} & {*self._own.touch.reached}:
             self._parts.append((frozenset(unpack(event.exposed)), mark))
 
@@ -206,7 +206,7 @@ class Provenance:
 
     def _observe(self, entry: JsonObject) -> None:
         event = from_fields(entry)
-        if isinstance(event, Read):
+        if isinstance(event, Reading):
             if event.number >= self._own.number:
                 return
             if not event.late and event.number not in self._readings:
@@ -258,16 +258,18 @@ class Provenance:
 
     def _spread(self, width: int) -> list[Cause]:
         """Return the result with the widest spread, and the calls that carried, or may have carried, its words."""
-        number = next((number for number, fed in self._marks.state.carried_to.items() if len(fed) == width), None)
+        number = next(
+            (number for number, reached in self._marks.state.carried_to.items() if len(reached) == width), None
+        )
         if number is not None:
             reader = self._result(number)
             source = [] if reader is None else [Cause(reader, "read the untrusted data")]
-            told = self._carried.get(number, {})
-            return [*source, *(Cause(mark, f"carried words of it to {name}") for name, mark in told.items())]
-        unkept = [item for marks in self._all_marks() for item in marks.unkept.items()]
+            carriers = self._carried.get(number, {})
+            return [*source, *(Cause(mark, f"carried words of it to {name}") for name, mark in carriers.items())]
+        partial = [item for marks in self._all_marks() for item in marks.partial_sources.items()]
         return [
-            *(Cause(mark, f"read more of {name} than is kept apart") for name, mark in unkept),
-            *(Cause(mark, f"may have carried it to {name}") for name, mark in self._flooded.items()),
+            *(Cause(mark, f"read more of {name} than is kept apart") for name, mark in partial),
+            *(Cause(mark, f"may have carried it to {name}") for name, mark in self._possible_carriers.items()),
         ]
 
     def _find_shower(self, fingerprint: str) -> Mark | None:

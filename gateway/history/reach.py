@@ -56,7 +56,7 @@ def audiences_in_window(state: TaskState, now: float) -> frozenset[str]:
     return frozenset([*state.busy, *(name for name, at in state.last.items() if now - at <= WINDOW)])
 
 
-def raised(
+def find_raised_numbers(
     state: TaskState, event: Reserved, content: CallContent, depth: int | None, carried: Carried
 ) -> dict[str, int]:
     """Return the numbers that a call is about to raise, by the name of their limit, and how far. `state` is that before
@@ -65,11 +65,11 @@ def raised(
     # A call to systems that an earlier call has certainly reached raises none of their numbers.
     if state.touched.get(event.touch, 0) <= state.undecided.touched.get(event.touch, 0):
         found |= _systems(state, event)
-    if event.crowded or event.destinations or event.inside:
+    if event.destinations_overflow or event.destinations or event.inside:
         found |= _destinations(state, event)
     if event.unnamed:
         found["unnamed_systems"] = len(state.unnamed.keys() | set(event.unnamed))
-    if event.fed or event.flooded:
+    if event.source_results or event.has_partial_source:
         found |= _spread(state, event, carried)
     if depth or content.destinations:
         found |= _own_numbers(content, depth)
@@ -110,7 +110,7 @@ _SETS: Final = (("audiences", 0), ("write_audiences", 1), ("tenants", 2), ("envi
 
 
 def _destinations(state: TaskState, event: Reserved) -> dict[str, int]:
-    if event.crowded:
+    if event.destinations_overflow:
         return dict.fromkeys(("destinations", "unnamed_destinations", "own_destinations"), ENDLESS)
     found: dict[str, int] = {}
     outside, named = unpack(event.destinations or b""), frozenset(unpack(event.named))
@@ -130,12 +130,16 @@ def _spread(state: TaskState, event: Reserved, carried: Carried) -> dict[str, in
     audience, undecided = event.audience, state.undecided
     widths = [
         len(state.carried_to.get(number, {}).keys() | {audience})
-        for number in event.fed
+        for number in event.source_results
         if state.carried_to.get(number, {}).get(audience, 0) <= undecided.carried_to.get((number, audience), 0)
     ]
-    if event.flooded and state.flood.get(audience, 0) <= undecided.flood.get(audience, 0):
-        reached = state.flood.keys() | {audience}
-        widths += [len(reached - {source}) for source in state.unkept | carried.unkept if source != audience]
+    if event.has_partial_source and state.partial_carried_to.get(audience, 0) <= undecided.partial_carried_to.get(
+        audience, 0
+    ):
+        reached = state.partial_carried_to.keys() | {audience}
+        widths += [
+            len(reached - {source}) for source in state.partial_sources | carried.partial_sources if source != audience
+        ]
     return {"spread": max(widths)} if widths else {}
 
 

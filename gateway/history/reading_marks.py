@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from gateway.history.events import Event, Observed, Read, Released, Reserved, Settled, from_fields, verdict_of
+from gateway.history.events import Event, Observed, Reading, Released, Reserved, Settled, from_fields, verdict_of
 from gateway.history.fold import apply
 from gateway.history.new_events import lost_result
 from gateway.history.state import TaskState
@@ -46,7 +46,7 @@ class ReadingMarks:
         """Credential → the call whose result showed it."""
         self.results: dict[int, Mark] = {}
         """Untrusted results whose words are known."""
-        self.unkept: dict[str, Mark] = {}
+        self.partial_sources: dict[str, Mark] = {}
         self.read: dict[str, Mark] = {}
         """Label → the call that first read so."""
         self.confidential: dict[System, Mark] = {}
@@ -92,7 +92,7 @@ class ReadingMarks:
         event = from_fields(entry)
         if isinstance(event, Observed) and (mark := self.open.get(event.call)) is not None:
             self._seen_in(event, mark, self.state.open[event.call].audience)
-        elif isinstance(event, Read):
+        elif isinstance(event, Reading):
             self._seen_in(event, self._reading(entry, event), event.audience)
         return event
 
@@ -116,7 +116,7 @@ class ReadingMarks:
             return False
         return True
 
-    def _reading(self, entry: JsonObject, event: Read) -> Mark:
+    def _reading(self, entry: JsonObject, event: Reading) -> Mark:
         fields = cast("Mapping[str, Any]", entry)
         source = str(fields.get("source", event.audience))
         if event.late:
@@ -125,15 +125,15 @@ class ReadingMarks:
             str(fields["id"]), event.number, str(fields["time"]), source, event.used, reading=True, task=self._task
         )
 
-    def _seen_in(self, event: Observed | Read, mark: Mark, audience: str) -> None:
+    def _seen_in(self, event: Observed | Reading, mark: Mark, audience: str) -> None:
         self._label(event, mark)
         for fingerprint in event.credentials:
             if fingerprint in self.state.credentials:
                 self.shown.setdefault(fingerprint, mark)
         if mark.number in self.state.results:
             self.results.setdefault(mark.number, mark)
-        if audience in self.state.unkept:
-            self.unkept.setdefault(audience, mark)
+        if audience in self.state.partial_sources:
+            self.partial_sources.setdefault(audience, mark)
 
     def _label(self, event: Event, mark: Mark) -> None:
         """Fold a reading, and note its place for each label of the task that changes."""

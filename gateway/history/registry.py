@@ -17,10 +17,10 @@ from functools import partial
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Final, Literal
 
-from gateway.history.codec import task_fields
-from gateway.history.events import Ended, list_shown, make_opening, to_fields
+from gateway.history.events import TaskEnded, list_shown, make_opening, to_fields
 from gateway.history.facts import facts
 from gateway.history.fold import apply
+from gateway.history.states import task_fields
 from gateway.history.task_history import TaskHistory, declared_size
 from gateway.model import reasons
 from gateway.model.decision import Reason
@@ -32,14 +32,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.config import HistorySettings
-    from gateway.history.exposure import Exposures
-    from gateway.history.origins import Teller
+    from gateway.history.exposure import Exposures, OriginReporter
     from gateway.history.states import TaskStates
     from gateway.model.caller import Principal
     from gateway.model.content import ResultContent
     from gateway.model.wire import JsonObject
 
-Full = Literal["caller", "shared"]
+ReachedLimit = Literal["caller", "shared"]
 """The limit that was reached: of the caller, or of all."""
 
 NEWCOMERS: Final = 4
@@ -50,8 +49,8 @@ PARTY: Final = 64
 """A party that holds more than one in so many parts of the free amount takes nothing of the newcomers' part."""
 
 
-class Room:
-    """An amount of places or bytes, and the parts that callers hold. `parties` are as in `Principal`."""
+class Quota:
+    """A limited amount of places or bytes, and the parts that callers hold. `parties` are as in `Principal`."""
 
     def __init__(self, limit: int, per_caller: int) -> None:
         self.limit = limit
@@ -64,7 +63,7 @@ class Room:
         """Return the amount that a caller holds."""
         return self._by_caller.get(owner, 0)
 
-    def full(self, owner: str, parties: tuple[str, ...], amount: int) -> Full | None:
+    def find_reached_limit(self, owner: str, parties: tuple[str, ...], amount: int) -> ReachedLimit | None:
         """Return the limit that forbids a caller another amount, `None` if there is room."""
         if self.held(owner) + amount > self.per_caller:
             return "caller"
@@ -80,7 +79,7 @@ class Room:
             return "shared"
         return None
 
-    def give(self, owner: str, parties: tuple[str, ...], amount: int) -> None:
+    def add(self, owner: str, parties: tuple[str, ...], amount: int) -> None:
         """Give a caller an amount of room, even beyond the limit. A negative amount takes room back."""
         self.used += amount
         _add(self._by_caller, owner, amount)
@@ -121,15 +120,15 @@ class TaskRegistry:
         self,
         settings: HistorySettings,
         states: TaskStates,
-        origins: Teller,
+        origins: OriginReporter,
         exposures: Exposures,
         *,
         new_id: Callable[[], str] = new_task_id,
     ) -> None:
         self._idle = settings.idle.total_seconds()
         self._lifetime = max(settings.lifetime, settings.idle).total_seconds()
-        self._places = Room(settings.tasks, settings.tasks_per_caller)
-        self._bytes = Room(settings.declarations, settings.declarations_per_caller)
+        self._places = Quota(settings.tasks, settings.tasks_per_caller)
+        self._bytes = Quota(settings.declarations, settings.declarations_per_caller)
         self._new_id = new_id
         self._origins = origins
         self._exposures = exposures
@@ -191,7 +190,7 @@ class TaskRegistry:
 
     def end(self, task: Task, how: Literal["completed", "cancelled"]) -> JsonObject:
         """End a declared task. Calls that are open go on to their end. Returns the fields of a `task` entry."""
-        event, kept = Ended(how), self.require(task)
+        event, kept = TaskEnded(how), self.require(task)
         apply(self._states.load(kept), event)
         kept.ended, kept.changed = how, True
         self._tell_end(task.id, how)
@@ -275,15 +274,15 @@ class TaskRegistry:
             return None
         latest = self._by_id[ids[-1]]
         is_over = now - latest.task.opened >= self._lifetime and len(ids) < MAX_IMPLICIT
-        return None if is_over and self._full(principal) is None else latest
+        return None if is_over and self._find_full(principal) is None else latest
 
     # --- keep and forget -----------------------------------------------------------------------------
 
     def admit(self, kept: TaskHistory) -> None:
         """Keep a task, whatever room there is."""
         self._states.add(kept)
-        self._places.give(kept.owner, kept.parties, 1)
-        self._bytes.give(kept.owner, kept.parties, kept.size)
+        self._places.add(kept.owner, kept.parties, 1)
+        self._bytes.add(kept.owner, kept.parties, kept.size)
         if kept.is_implicit:
             self._link(kept)
         elif kept.task.expires is not None:
@@ -327,8 +326,8 @@ class TaskRegistry:
         self._states.remove(kept)
         if kept.is_implicit:
             self._unlink(kept)
-        self._places.give(kept.owner, kept.parties, -1)
-        self._bytes.give(kept.owner, kept.parties, -kept.size)
+        self._places.add(kept.owner, kept.parties, -1)
+        self._bytes.add(kept.owner, kept.parties, -kept.size)
         self._origins.drop(kept)
         self._exposures.drop(kept.owner, task_id)
         self._tell_end(task_id, kept.ended or "expired")
@@ -368,20 +367,20 @@ class TaskRegistry:
 
     def _require_room(self, principal: Principal, size: int = 0) -> None:
         """Raise `HistoryFull` if there is no room for another task of the caller; `size` is that of its declaration."""
-        full = self._full(principal, size)
+        full = self._find_full(principal, size)
         if full is not None:
             raise full
 
-    def _full(self, principal: Principal, size: int = 0) -> HistoryFull | None:
+    def _find_full(self, principal: Principal, size: int = 0) -> HistoryFull | None:
         owner, parties = principal.key, principal.parties
-        match self._places.full(owner, parties, 1):
+        match self._places.find_reached_limit(owner, parties, 1):
             case "caller":
                 return _caller_full(f"{self._places.held(owner)} tasks", "tasks_per_caller")
             case "shared":
                 return _shared_full(f"{self._places.used:,} tasks", "tasks")
             case None:
                 pass
-        match self._bytes.full(owner, parties, size) if size else None:
+        match self._bytes.find_reached_limit(owner, parties, size) if size else None:
             case "caller":
                 return _caller_full(f"declarations of {self._bytes.held(owner):,} bytes", "declarations_per_caller")
             case "shared":

@@ -3,7 +3,7 @@
 Beyond a bound a fact becomes unknown, or counts too much. A state never forgets:
 
 - A word belongs to the first untrusted result that held it. When no more words or results can be kept apart, each later
-  call counts as fed by the rest (`flood`).
+  call counts as one that carries the rest (`partial_carried_to`).
 - More destinations than `MAX_DESTINATIONS` count as `ENDLESS`.
 - Of credentials beyond `MAX_CREDENTIALS` the marks are kept (see `model.shingles`). When one that a result revealed has no
   room even so, or was not told apart from others, its system is in `lost`.
@@ -32,15 +32,15 @@ MAX_RESULT_TOKENS: Final = 2_048
 """Words of one result: the journal writes them down, and this makes a line of 22 KB."""
 MAX_TRUSTED: Final = 16_384
 """Words of trusted results, of the goal and of the contract."""
-MAX_SAID: Final = 4_096
+MAX_TOLD_TO_TRUSTED: Final = 4_096
 """Values told to trusted systems that are kept apart. One more says that there are too many."""
 MAX_RECORDED: Final = 16_384
 """Values of records with a word of the goal. Values beyond these give no ground."""
-MAX_TOLD: Final = 4_096
+MAX_UNRECORDED: Final = 4_096
 """Values of calls that stood in no record. After one more no result gives ground to a record."""
-MAX_UTTERED: Final = 1_024
+MAX_UNREAD_WORDS: Final = 1_024
 """Words of calls that the task had read nowhere. Results after the first call beyond it give no plain word."""
-MAX_UTTERED_IN_CALL: Final = 64
+MAX_UNREAD_WORDS_IN_CALL: Final = 64
 """Such words of one call: the journal writes them down."""
 MAX_ENDORSED: Final = 4_096
 """A person would have to approve as many calls."""
@@ -64,7 +64,7 @@ _RANK: Final = {sensitivity: rank for rank, sensitivity in enumerate(Sensitivity
 CONFIDENTIAL: Final = (Sensitivity.CONFIDENTIAL, Sensitivity.RESTRICTED)
 """A tuple, since a set asks each sensitivity for its hash, which is a function in Python."""
 Key = TypeVar("Key")
-Grown: TypeAlias = AbstractSet[Key]
+LazySet: TypeAlias = AbstractSet[Key]
 """A set that is made when it first has something in it: most tasks never need one, and an empty one takes 216 bytes."""
 
 
@@ -86,7 +86,18 @@ class KnownCredential(NamedTuple):
     pointed: bool = False
 
 
-class Undecided(Struct, omit_defaults=True):
+_STORED_NAMES: Final = {
+    "told_to_trusted": "said",
+    "unread_words": "uttered",
+    "words_overflowed_at": "wordy",
+    "unrecorded": "told",
+    "partial_carried_to": "flood",
+    "partial_sources": "unkept",
+}
+"""Field → its name in snapshots, where that is an older one."""
+
+
+class Undecided(Struct, omit_defaults=True, rename=_STORED_NAMES):
     """Marks of the calls under decision, as counts. Nearly always empty. `fold` counts calls in and out."""
 
     calls: dict[str, None] = field(default_factory=dict[str, None])
@@ -94,10 +105,10 @@ class Undecided(Struct, omit_defaults=True):
     destinations: dict[int, int] = field(default_factory=dict[int, int])
     inside: dict[int, int] = field(default_factory=dict[int, int])
     carried_to: dict[tuple[int, str], int] = field(default_factory=dict[tuple[int, str], int])
-    flood: dict[str, int] = field(default_factory=dict[str, int])
+    partial_carried_to: dict[str, int] = field(default_factory=dict[str, int])
 
 
-class TaskState(Struct, omit_defaults=True):
+class TaskState(Struct, omit_defaults=True, rename=_STORED_NAMES):
     """The state of a task, and its form in snapshots. Each counter counts open and settled calls."""
 
     number: int = 0
@@ -134,7 +145,7 @@ class TaskState(Struct, omit_defaults=True):
     credentials: dict[str, KnownCredential] = field(default_factory=dict[str, KnownCredential])
     shingles: dict[str, frozenset[int]] = field(default_factory=dict[str, frozenset[int]])
     """Known credential → digests of its parts."""
-    lost: Grown[str] = frozenset()
+    lost: LazySet[str] = frozenset()
     """Audiences that have shown credentials which are not kept."""
     exposed: dict[str, dict[int, int]] = field(default_factory=dict[str, dict[int, int]])
     """Audience → gram of another system's credential → calls that carried it there."""
@@ -145,27 +156,27 @@ class TaskState(Struct, omit_defaults=True):
     presented: dict[str, int] = field(default_factory=dict[str, int])
     """Credential of unknown origin → the first call that had it."""
 
-    trusted: Grown[int] = NO_DIGESTS
-    said: dict[int, int] = field(default_factory=dict[int, int])
+    trusted: LazySet[int] = NO_DIGESTS
+    told_to_trusted: dict[int, int] = field(default_factory=dict[int, int])
     """Value → calls that told it to a trusted system after something untrusted was read: who repeats it gives no ground."""
-    uttered: dict[int, int] = field(default_factory=dict[int, int])
+    unread_words: dict[int, int] = field(default_factory=dict[int, int])
     """Word that the task had read nowhere → calls that said it: a system that repeats it knows it from the task."""
-    wordy: int = 0
+    words_overflowed_at: int = 0
     """The first call that said more such words than are kept, or 0. A refused call counts too."""
-    endorsed: Grown[int] = NO_DIGESTS
+    endorsed: LazySet[int] = NO_DIGESTS
     records: dict[str, set[int]] = field(default_factory=dict[str, set[int]])
     """Audience → values in its records with a word of the goal: ground for arguments that select a record there."""
     sampled: bool = False
     """Whether an untrusted result had more words than are kept."""
-    told: dict[int, int] = field(default_factory=dict[int, int])
+    unrecorded: dict[int, int] = field(default_factory=dict[int, int])
     """Value that stood in no record before → calls that told it: a system that repeats it knows it from the task."""
     tokens: dict[int, int] = field(default_factory=dict[int, int])
     """Word → the first untrusted result that held it."""
     results: dict[int, str] = field(default_factory=dict[int, str])
     """Untrusted result with words in `tokens` → its audience."""
-    made: Grown[int] = NO_DIGESTS
+    made: LazySet[int] = NO_DIGESTS
     """Those of `results` that answered a call of the task which changed something."""
-    sources: Grown[str] = frozenset()
+    sources: LazySet[str] = frozenset()
     """The audiences in `results`."""
     kept: dict[str, int] = field(default_factory=dict[str, int])
     """Open call → words of its result kept so far."""
@@ -173,12 +184,12 @@ class TaskState(Struct, omit_defaults=True):
     """Untrusted result → audience that its data went to → calls."""
     spread_histogram: dict[int, int] = field(default_factory=dict[int, int])
     """Number of audiences → results that went to so many."""
-    flood: dict[str, int] = field(default_factory=dict[str, int])
+    partial_carried_to: dict[str, int] = field(default_factory=dict[str, int])
     """Audience → calls after a result that is not kept whole."""
-    unkept: Grown[str] = frozenset()
+    partial_sources: LazySet[str] = frozenset()
     """Audiences of the results that are not kept whole."""
 
-    links: Grown[int] = NO_DIGESTS
+    links: LazySet[int] = NO_DIGESTS
     """Links in untrusted results that the goal pointed at, while the task had said nothing of its own that could have come
     back; one more than `MAX_LINKS` says that there are too many."""
     followed: dict[int, int] = field(default_factory=dict[int, int])
@@ -186,10 +197,10 @@ class TaskState(Struct, omit_defaults=True):
     off_goal_calls: int = 0
     """Calls that said something which the goal does not."""
 
-    untrusted_systems: Grown[str] = frozenset()
+    untrusted_systems: LazySet[str] = frozenset()
     """Systems that something untrusted was read from, or may have been: all behind an aggregator."""
     confidentiality: Sensitivity = Sensitivity.PUBLIC
-    confidential_systems: Grown[System] = frozenset()
+    confidential_systems: LazySet[System] = frozenset()
     """Systems that something confidential was read from, or may have been: all behind an aggregator."""
 
     @property

@@ -10,7 +10,7 @@ from gateway.model.task import Contract, Task
 from gateway.model.wire import JsonObject
 
 if TYPE_CHECKING:
-    from gateway.history.events import Opened
+    from gateway.history.events import TaskOpened
     from gateway.history.state import TaskState
 
 Status = Literal["open", "completed", "cancelled", "expired"]
@@ -76,8 +76,8 @@ class TaskHistory:
         return (
             len(state.tokens)
             + len(state.trusted)
-            + len(state.said)
-            + len(state.uttered)
+            + len(state.told_to_trusted)
+            + len(state.unread_words)
             + len(state.credentials)
             + shingles
             + 10
@@ -97,7 +97,7 @@ _CREDENTIAL: Final = 1_024
 """Bytes of a credential without its shingles."""
 
 
-def declared_size(task: Task, opened: Opened) -> int:
+def declared_size(task: Task, opened: TaskOpened) -> int:
     """Return the bytes of memory that a declaration takes at most, beside the bytes of any task."""
     contract = task.contract or Contract()
     texts = [

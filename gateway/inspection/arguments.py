@@ -16,7 +16,7 @@ from gateway.base.json.pointer import item_number, split_pointer
 from gateway.base.json.strict import fold
 from gateway.base.json.walk import Leaves
 from gateway.base.text_cache import short_text_cache
-from gateway.inspection.credentials.finding import Finding, Inspection, Known
+from gateway.inspection.credentials.finding import Finding, Inspection, KnownShingles
 from gateway.inspection.credentials.index import CredentialIndex
 from gateway.inspection.credentials.ordinary import is_ordinary
 from gateway.inspection.destinations.find import MAX_TEXT, find_sole_link, links, listed, texts
@@ -302,7 +302,7 @@ class ArgumentDetector(Protocol):
         ...
 
     def inspect_leaves(
-        self, walked: Leaves, roles: Mapping[str, Role], known: Known | CredentialIndex | None = None, /
+        self, walked: Leaves, roles: Mapping[str, Role], known: KnownShingles | CredentialIndex | None = None, /
     ) -> Inspection:
         """Return the credentials in arguments."""
         ...

@@ -29,7 +29,7 @@ from gateway.inspection.credentials.finding import (
     ActiveSuppressions,
     Finding,
     Inspection,
-    Known,
+    KnownShingles,
     StandIn,
     Suppressions,
 )
@@ -39,7 +39,7 @@ from gateway.inspection.credentials.stream import Scanner
 from gateway.inspection.destinations.directory import EMPTY, Directory
 from gateway.inspection.destinations.find import followable, may_follow_links, texts
 from gateway.inspection.destinations.normalise import fold_text
-from gateway.inspection.results import ResultInspector, ResultWords, may_request, names_request
+from gateway.inspection.results import ResultInspector, ResultWords, build_code_requests, names_request
 from gateway.inspection.words import words as text_words
 from gateway.inspection.words.declared import dictation, find_named_systems, unnamed_values
 from gateway.inspection.words.grounds import Grounds, grounds
@@ -64,7 +64,7 @@ MAX_LOOKED_UP: Final = 32
 """Values of a call for which it is asked whether the goal names them all."""
 _MEMBER: Final = re.compile(r"[A-Za-z_-]{1,32}")
 """The name of a parameter. Any other may be a text that somebody chose."""
-MAX_SAID: Final = 65_536
+MAX_TOLD_CHARACTERS: Final = 65_536
 """Characters that are looked through for the values which a call tells a trusted system: a few tenths of a second."""
 _TOO_MANY_VALUES: Final = range(8_192)
 """More values than history keeps apart: they stand for all that there are."""
@@ -92,7 +92,7 @@ class Inspector:
         seen: Mapping[str, frozenset[int]],
         handles: Mapping[str, StandIn] = MappingProxyType({}),
         *,
-        quiet: ActiveSuppressions | None = None,
+        suppressions: ActiveSuppressions | None = None,
         relevance: Relevance = EVERYTHING,
         index: CredentialIndex | None = None,
         caller: Principal | None = None,
@@ -102,7 +102,7 @@ class Inspector:
         the arguments, if they were made before.
 
         `seen` has the credentials that the task was shown (`TaskLedger.seen`), and `index` the same as an index. The call is
-        searched for them in every form. `handles` maps the handles in the arguments to their credentials. `quiet` has the
+        searched for them in every form. `handles` maps the handles in the arguments to their credentials. `suppressions` has the
         suppressions in force (`suppressions.of`), and `relevance` the words that matter (`TaskLedger.relevance`).
         """
         return analyse(
@@ -117,7 +117,9 @@ class Inspector:
                 self.records,
                 caller,
             ),
-            _CallDetector(self.detector, handles, quiet, seen) if handles or quiet is not None else self.detector,
+            _CallDetector(self.detector, handles, suppressions, seen)
+            if handles or suppressions is not None
+            else self.detector,
             index or seen or None,
             walked,
         )
@@ -127,11 +129,11 @@ class Inspector:
         call: Call,
         task: Task,
         *,
-        quiet: ActiveSuppressions | None = None,
+        suppressions: ActiveSuppressions | None = None,
         seen: Container[str] = (),
         words: bool = True,
     ) -> ResultInspector:
-        """Return the inspector of a call's streaming result. `quiet` and `seen` are as for `call`; `words` is whether
+        """Return the inspector of a call's streaming result. `suppressions` and `seen` are as for `call`; `words` is whether
         its words matter (`TaskLedger.keeps_words`)."""
         target = call.target
         trusted = target.trust == "trusted"
@@ -140,13 +142,13 @@ class Inspector:
         grounds_nothing = trusted and (call.action == "completion/complete" or target.labels.in_sandbox)
         is_read = (words or links) and not grounds_nothing
         scanner = Scanner(self.detector)
-        # A reading by another name than these asks for no code: `may_request` would say so of each call.
+        # A reading by another name than these asks for no code: `build_code_requests` would say so of each call.
         name, reads = target.name, target.labels.effect is Effect.READ
         may_ask = not reads or len(name) > SHORT or names_request(name)
         return ResultInspector(
             ResultWords(self.key, trusted=trusted, links=links) if is_read else None,
-            _SuppressingScanner(scanner, quiet, seen) if quiet is not None else scanner,
-            may_request(target) if may_ask else None,
+            _SuppressingScanner(scanner, suppressions, seen) if suppressions is not None else scanner,
+            build_code_requests(target) if may_ask else None,
             self.result_records(call, task) if self.records else None,
         )
 
@@ -158,13 +160,13 @@ class Inspector:
         return ResultRecords(self.key, grounds(task.goal, None, self.directory), made=made)
 
     def passing(
-        self, *, trusted: bool, words: bool, quiet: ActiveSuppressions | None = None, seen: Container[str] = ()
+        self, *, trusted: bool, words: bool, suppressions: ActiveSuppressions | None = None, seen: Container[str] = ()
     ) -> ResultInspector:
         """Return the inspector of data read outside of an open call; without `words`, for credentials alone."""
         scanner = Scanner(self.detector)
         return ResultInspector(
             ResultWords(self.key, trusted=trusted) if words else None,
-            _SuppressingScanner(scanner, quiet, seen) if quiet is not None else scanner,
+            _SuppressingScanner(scanner, suppressions, seen) if suppressions is not None else scanner,
         )
 
     def spots(self, text: str) -> list[tuple[int, int, str]]:
@@ -199,19 +201,19 @@ class _CallDetector:
 
     detector: Detector
     handles: Mapping[str, StandIn]
-    quiet: ActiveSuppressions | None
+    suppressions: ActiveSuppressions | None
     seen: Container[str]
 
     def word_of(self, fingerprint: str, text: str, /) -> str | None:
         return self.detector.word_of(fingerprint, text)
 
     def inspect_leaves(
-        self, walked: Leaves, roles: Mapping[str, Role], known: Known | CredentialIndex | None = None, /
+        self, walked: Leaves, roles: Mapping[str, Role], known: KnownShingles | CredentialIndex | None = None, /
     ) -> Inspection:
         found = self.detector.inspect_leaves(walked, roles, known, handles=self.handles)
         return (
-            replace(found, findings=_drop_suppressed(found.findings, self.quiet, self.seen))
-            if self.quiet is not None
+            replace(found, findings=_drop_suppressed(found.findings, self.suppressions, self.seen))
+            if self.suppressions is not None
             else found
         )
 
@@ -221,7 +223,7 @@ class _SuppressingScanner:
     """A scanner without what is taken for no credential."""
 
     scanner: Scanner
-    quiet: ActiveSuppressions
+    suppressions: ActiveSuppressions
     seen: Container[str]
 
     @property
@@ -229,16 +231,16 @@ class _SuppressingScanner:
         return self.scanner.incomplete
 
     def feed(self, chunk: bytes, /) -> tuple[Finding, ...]:
-        return _drop_suppressed(self.scanner.feed(chunk), self.quiet, self.seen)
+        return _drop_suppressed(self.scanner.feed(chunk), self.suppressions, self.seen)
 
     def finish(self, chunk: bytes = b"", /) -> tuple[Finding, ...]:
-        return _drop_suppressed(self.scanner.finish(chunk), self.quiet, self.seen)
+        return _drop_suppressed(self.scanner.finish(chunk), self.suppressions, self.seen)
 
 
 def _drop_suppressed(
-    found: tuple[Finding, ...], quiet: ActiveSuppressions, seen: Container[str]
+    found: tuple[Finding, ...], suppressions: ActiveSuppressions, seen: Container[str]
 ) -> tuple[Finding, ...]:
-    return tuple(item for item in found if not quiet.covers(item, seen))
+    return tuple(item for item in found if not suppressions.covers(item, seen))
 
 
 # --- the content of a call ---------------------------------------------------------------------------
@@ -272,7 +274,7 @@ def analyse(
     call: Call,
     terms: Terms,
     detector: ArgumentDetector | None = None,
-    known: Known | CredentialIndex | None = None,
+    known: KnownShingles | CredentialIndex | None = None,
     walked: Leaves | None = None,
 ) -> CallContent:
     """Return the content of `call`. `known` has the credentials that the task has seen, or `None` for none. `walked` are
@@ -361,8 +363,10 @@ def _enough(text: str, relevance: Relevance, key: bytes, own: OwnParts) -> froze
 def _said(text: str, encoded: str, key: bytes) -> frozenset[int]:
     """Return the values that a call tells its system. Of more text than is looked through, more than anybody keeps
     apart."""
-    told = text_words.digests(text_words.mentions(text[:MAX_SAID]) | text_words.mentions(encoded[:MAX_SAID]), key)
-    return told if max(len(text), len(encoded)) <= MAX_SAID else told.union(_TOO_MANY_VALUES)
+    told = text_words.digests(
+        text_words.mentions(text[:MAX_TOLD_CHARACTERS]) | text_words.mentions(encoded[:MAX_TOLD_CHARACTERS]), key
+    )
+    return told if max(len(text), len(encoded)) <= MAX_TOLD_CHARACTERS else told.union(_TOO_MANY_VALUES)
 
 
 def sample_tokens(tokens: frozenset[int]) -> frozenset[int]:

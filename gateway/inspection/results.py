@@ -83,7 +83,7 @@ class CodeRequests:
         return self._told
 
 
-def may_request(target: Target) -> CodeRequests | None:
+def build_code_requests(target: Target) -> CodeRequests | None:
     """Return a search of the result of a call; `None` for a call that cannot request a code."""
     if target.type != "tool":
         return None

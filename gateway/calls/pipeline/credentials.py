@@ -20,8 +20,7 @@ from gateway.base.json.walk import Leaves, flatten
 from gateway.calls.pipeline.context import RequestContext
 from gateway.calls.pipeline.prepare import CurrentTasks
 from gateway.history import TaskLedger, TaskRegistry
-from gateway.history.tasks.selection import META, select_task
-from gateway.history.tasks.tokens import TaskTokens, is_token
+from gateway.history.tasks.tokens import META, TaskTokens, is_token, select_task
 from gateway.inspection.credentials import caller_tokens, origins
 from gateway.inspection.credentials.caller_tokens import CallerTokens, Look, look_through
 from gateway.inspection.credentials.detect import Detector
@@ -122,15 +121,15 @@ def _size(request: UpstreamRequest) -> int:
     return headers + (len(request.message.body) if request.message is not None else 0)
 
 
-def _describe_sent(request: UpstreamRequest, trace: bytes | None = None) -> origins.Sent:
+def _describe_sent(request: UpstreamRequest, trace: bytes | None = None) -> origins.OutgoingMessage:
     """Return the sent parts. The handles in the message were checked to be the upstream's, given to this caller."""
     message = request.message
     given = frozenset(() if trace is None else (trace.decode(),))
     if message is None:
-        return origins.Sent(request.sent_headers, given=given)
+        return origins.OutgoingMessage(request.sent_headers, given=given)
     state = state_of(message)
     handles = tasks_of(message) if state is None else tasks_of(message) | {state}
-    return origins.Sent(request.sent_headers, message, handles | given)
+    return origins.OutgoingMessage(request.sent_headers, message, handles | given)
 
 
 # --- credentials that a caller knows ---------------------------------------------------------------------

@@ -153,7 +153,7 @@ class CallInspection(Struct, frozen=True):
             task,
             seen,
             handles.stand_ins() if handles.held else _NO_STAND_INS,
-            quiet=suppressions.of(call.target, context.arrived) if suppressions.rules else None,
+            suppressions=suppressions.of(call.target, context.arrived) if suppressions.rules else None,
             index=self.chain.index(task, seen) if seen else None,
             relevance=self.ledger.relevance(task, call.target),
             caller=principal,

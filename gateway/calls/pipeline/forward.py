@@ -211,7 +211,7 @@ class Forwarder(Struct, frozen=True):
         inspector = parts.inspector.result(
             call,
             task,
-            quiet=suppressions.of(target, context.arrived) if suppressions.rules else None,
+            suppressions=suppressions.of(target, context.arrived) if suppressions.rules else None,
             seen=parts.ledger.seen(task),
             words=parts.ledger.keeps_words(task, target),
         )

@@ -13,8 +13,7 @@ from gateway.calls.binding.vault import Concealed, Vault
 from gateway.calls.pipeline.context import RequestContext
 from gateway.calls.pipeline.revocation import Stops
 from gateway.history import TaskRegistry
-from gateway.history.tasks.selection import HEADER, select_task
-from gateway.history.tasks.tokens import TaskTokens, is_token
+from gateway.history.tasks.tokens import HEADER, TaskTokens, is_token, select_task
 from gateway.inspection.credentials import handles
 from gateway.inspection.credentials.calls import role_at
 from gateway.inspection.credentials.finding import StandIn

@@ -92,7 +92,7 @@ def conceal_credentials(
     where they do not look like credentials."""
     detector = parts.inspector.detector
     looking = Recalling(detector, values) if values else detector
-    quiet, seen = parts.inspector.suppressions.of(target, now), parts.ledger.seen(task)
+    suppressions, seen = parts.inspector.suppressions.of(target, now), parts.ledger.seen(task)
     kept = parts.tasks.registry.find(task.id)
     owner = "" if kept is None else kept.owner
 
@@ -100,7 +100,9 @@ def conceal_credentials(
         seen = tuple(replace(_sighting(finding), shingles=frozenset()) for finding in findings)
         return parts.vault.keep(owner, task.id, target.audience, seen, text)
 
-    rewriter = CredentialRewriter(looking, keep, none=lambda found: quiet is not None and quiet.covers(found, seen))
+    rewriter = CredentialRewriter(
+        looking, keep, none=lambda found: suppressions is not None and suppressions.covers(found, seen)
+    )
     return Concealer(rewriter, parts.worker)
 
 

@@ -201,12 +201,12 @@ class UndecidedReadObserver:
 
     def _begin(self, server: ServerMessage) -> _Read:
         source, parts = self._source(server), self._parts
-        quiet = parts.inspector.suppressions.of(source.target, parts.clock())
+        suppressions = parts.inspector.suppressions.of(source.target, parts.clock())
         with _withheld():
-            seen = parts.ledger.seen(self._task(parts.clock())) if quiet else ()
+            seen = parts.ledger.seen(self._task(parts.clock())) if suppressions else ()
         trusted = source.target.trust == "trusted"
-        inspector = parts.inspector.passing(trusted=trusted, words=server.is_read, quiet=quiet, seen=seen)
-        is_plain = quiet is None and not server.is_read
+        inspector = parts.inspector.passing(trusted=trusted, words=server.is_read, suppressions=suppressions, seen=seen)
+        is_plain = suppressions is None and not server.is_read
         return _Read(source, self._label(server), inspector, is_plain)
 
     def _source(self, server: ServerMessage) -> Source:

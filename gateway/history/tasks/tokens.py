@@ -1,9 +1,15 @@
-"""Task tokens: JWTs (RFC 7519) signed by the gateway, each the name of a task for its own caller. A token gives nothing
-by itself: the caller has to authenticate as usual, and to own the token. The gateway accepts only its own form: one
-algorithm, key and type, and a fixed set of claims. Source: RFC 8725 sections 3.1, 3.8, 3.9, 3.11."""
+"""Names of declared tasks in requests: their tokens, and the selection of a task by token or id. Pure.
+
+Task tokens are JWTs (RFC 7519) signed by the gateway, each the name of a task for its own caller. A token gives nothing by
+itself: the caller has to authenticate as usual, and to own the token. The gateway accepts only its own form: one algorithm,
+key and type, and a fixed set of claims. Source: RFC 8725 sections 3.1, 3.8, 3.9, 3.11.
+
+A client names the task in the header `Opagate-Task`, or in the message, `_meta["io.opagate/task"]`. The message goes to the
+upstream unchanged, so the header hides the task's name from the upstream."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +26,8 @@ if TYPE_CHECKING:
     from gateway.inspection.credentials.live_values import LiveValues
     from gateway.model.caller import Principal
     from gateway.model.task import Task, TaskEnd
+    from gateway.model.wire import Message
+    from gateway.wire.protocol.headers import HeaderFields
 
 ALGORITHM: Final = "ES256"
 TYPE: Final = "opagate-task+jwt"
@@ -94,3 +102,30 @@ def _header(key: SigningKey) -> dict[str, str]:
 def is_token(text: str) -> bool:
     """Return whether a text has the form of a token; task ids have no dots."""
     return text.count(".") == 2
+
+
+HEADER: Final = b"opagate-task"
+META: Final = "io.opagate/task"
+
+
+def select_task(message: Message | None, fields: HeaderFields) -> str | Reason | None:
+    """Return the id or token in the request, `None` without any. Refuse a request with two names, or with an impossible
+    name. An empty name is refused too: its caller must not get the implicit task."""
+    sent = fields.get(HEADER)
+    meta = None if message is None else message.params.get("_meta")
+    if isinstance(meta, Mapping) and META in meta:
+        value = meta[META]
+        if not isinstance(value, str):
+            return reasons.TASK_UNKNOWN.reason()
+        named = [*_names(sent or ()), value]
+    elif sent is None:
+        return None
+    else:
+        named = _names(sent)
+    if len(set(named)) > 1:
+        return reasons.TASK_AMBIGUOUS.reason(member=META)
+    return named[0] if 0 < len(named[0]) <= MAX_TOKEN else reasons.TASK_UNKNOWN.reason()
+
+
+def _names(values: tuple[bytes, ...]) -> list[str]:
+    return [value.decode("latin-1").strip() for value in values]

@@ -82,13 +82,13 @@ def inspect(
     steps = _steps(roles) if roles else []
     leaves = [_RoledLeaf(*leaf, _role(_path(leaf.pointer), steps) if steps else None) for leaf in walked.found]
     if handles:
-        leaves = [search.by_handle(leaf, handles) for leaf in leaves]
+        leaves = [search.take_handles(leaf, handles) for leaf in leaves]
     if look is not None:
         beside = kinds_beside(walked)
         for leaf in leaves:
-            search.by_place(leaf, beside.get(leaf.pointer))
-    search.among(leaves, first)
-    search.together(leaves)
+            search.note_by_place(leaf, beside.get(leaf.pointer))
+    search.search_leaves(leaves, first)
+    search.search_joined(leaves)
     return Inspection(tuple(search.found.values()), search.incomplete or not walked.complete, search.pieces())
 
 
@@ -132,7 +132,7 @@ class _CredentialSearch:
         self._budget = Budget(size)
         self._words = MAX_WORDS
         self._full = False
-        self._met: set[int] = set()
+        self._matched: set[int] = set()
         self._pieces: dict[str, set[int]] = {}
         self.found: dict[tuple[str, str], Finding] = {}
 
@@ -140,7 +140,7 @@ class _CredentialSearch:
     def incomplete(self) -> bool:
         return self._budget.incomplete or self._full
 
-    def by_handle(self, leaf: _RoledLeaf, handles: Mapping[str, StandIn]) -> _RoledLeaf:
+    def take_handles(self, leaf: _RoledLeaf, handles: Mapping[str, StandIn]) -> _RoledLeaf:
         """Note the credentials behind the handles here, and return the leaf without handles, which are no credentials
         themselves."""
         text = leaf.text
@@ -152,7 +152,7 @@ class _CredentialSearch:
                     self._keep(found)
         return leaf if text is leaf.text else leaf._replace(text=text)
 
-    def by_place(self, leaf: _RoledLeaf, beside: Strength | None) -> None:
+    def note_by_place(self, leaf: _RoledLeaf, beside: Strength | None) -> None:
         """Note the leaf as a credential by its name or role, unless its value is known to be another thing. `beside` is the
         strength of a name that is the value of another leaf."""
         kind = strength(leaf.name) if leaf.name else None
@@ -191,7 +191,7 @@ class _CredentialSearch:
             found = self._looked[text] = self._look(text)
         return found
 
-    def among(self, leaves: list[_RoledLeaf], read: _ReadText | None = None) -> None:
+    def search_leaves(self, leaves: list[_RoledLeaf], read: _ReadText | None = None) -> None:
         """Note the credentials in these leaves, narrowed down by halves. `read` is the text of all of them, if it was read."""
         readings, known, has_credential = self.read_text(_join_values(leaves)) if read is None else read
         if not has_credential:
@@ -202,14 +202,14 @@ class _CredentialSearch:
             self._settle(leaves[0], readings, known)
             return
         middle = len(leaves) // 2
-        self.among(leaves[:middle])
-        self.among(leaves[middle:])
+        self.search_leaves(leaves[:middle])
+        self.search_leaves(leaves[middle:])
         alone = {finding.fingerprint for finding in self.found.values()}
         for form, names in known.items():
             for name in sorted(names - alone):
                 self._keep(Finding(name, "seen", "seen", form="split" if form == "raw" else f"{form}+split"))
 
-    def together(self, leaves: list[_RoledLeaf]) -> None:
+    def search_joined(self, leaves: list[_RoledLeaf]) -> None:
         """Note the known credentials that appear only in all readings together. Such a credential is cut into pieces,
         in another order or with other arguments between the pieces. It may also be encoded in part, or encoded first
         and then cut."""
@@ -217,15 +217,15 @@ class _CredentialSearch:
             return
         texts, members = [leaf.text for leaf in leaves if leaf.text], [leaf.member for leaf in leaves if leaf.member]
         parts = [*texts, *members] if len(texts) + len(members) <= MAX_PIECES else texts
-        self._meet(_meetings(parts))
+        self._match_grams(_join_ends(parts))
         unfilled = without_fillers(b"\0".join(parts))
         for reading in (unfilled, *decode_hex(unfilled)):
-            self._meet(reading)
+            self._match_grams(reading)
         for glued in (_glue(texts), _glue(members)):
             for reading in self._find_encoded(glued):
-                self._meet(reading.text)
+                self._match_grams(reading.text)
         alone = {finding.fingerprint for finding in self.found.values()}
-        for name in sorted(self._index.made_of(self._met) - alone):
+        for name in sorted(self._index.find_covered(self._matched) - alone):
             self._keep(Finding(name, "seen", "seen", form="split"))
 
     def _find_encoded(self, glued: bytes) -> tuple[Form, ...]:
@@ -246,31 +246,33 @@ class _CredentialSearch:
     def _find_known(self, text: bytes) -> set[str]:
         if not self._index:
             return set()
-        found = self._index.made_of(self._meet(text)) | self._index.made_of(self._meet(text[::-1]))
+        found = self._index.find_covered(self._match_grams(text)) | self._index.find_covered(
+            self._match_grams(text[::-1])
+        )
         if self._index.has_windows:
-            found |= self._index.marked(self._fingerprints.windows(text))
-        return found | self._index.marked(map(word_mark, self._whole(text))) if self._index.has_words else found
+            found |= self._index.find_by_marks(self._fingerprints.windows(text))
+        return found | self._index.find_by_marks(map(word_mark, self._whole(text))) if self._index.has_words else found
 
-    def _meet(self, text: bytes) -> set[int]:
+    def _match_grams(self, text: bytes) -> set[int]:
         """Return the grams of a text that occur in any known credential, and note those of pieces."""
         digests = self._fingerprints.gram_digests(text)
-        met = self._index.met(digests)
-        if not met:
-            return met
+        matched = self._index.find_grams(digests)
+        if not matched:
+            return matched
         grams = grams_of_digests(digests)
-        self._met |= met
-        near, counted = self._index.near(met), letters(text)
+        self._matched |= matched
+        near, counted = self._index.find_sharing(matched), letters(text)
         if len(near) > MAX_NEAR:
             self._full = True
         for name in islice(near, MAX_NEAR):
             if here := pieces_of(counted, grams, near[name]):
                 self._pieces.setdefault(name, set()).update(here)
-        return met
+        return matched
 
     def pieces(self) -> tuple[CredentialPiece, ...]:
         """Return the pieces of credentials that were not found whole."""
         whole = {finding.fingerprint for finding in self.found.values()}
-        near = self._index.near(self._met)
+        near = self._index.find_sharing(self._matched)
         return tuple(
             CredentialPiece(name, frozenset(near[name]), frozenset(grams))
             for name, grams in self._pieces.items()
@@ -294,7 +296,7 @@ class _CredentialSearch:
         shingles = of.shingles(hit.value, hit.user, in_lines=hit.kind == "private-key")
         if self._index.has_marks and hit.host is None:
             mark = mark_of(shingles)
-            name = min(self._index.marked(() if mark is None else (mark,)), default=name)
+            name = min(self._index.find_by_marks(() if mark is None else (mark,)), default=name)
         self._keep(Finding(name, hit.detector, hit.kind, leaf.pointer, leaf.role, form, shingles, hit.host))
 
     def _keep(self, finding: Finding) -> None:
@@ -324,7 +326,7 @@ def _in_pieces(form: str) -> str:
     return "split" if form == "raw" else f"{form}+split"
 
 
-def _meetings(pieces: list[bytes]) -> bytes:
+def _join_ends(pieces: list[bytes]) -> bytes:
     """Return each meeting of the end of one piece with the beginning of another, for few pieces."""
     if not 2 < len(pieces) <= MAX_PIECES:
         return b""

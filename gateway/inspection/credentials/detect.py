@@ -17,7 +17,7 @@ from gateway.base.json.walk import Leaves, leaves
 from gateway.base.text_cache import SHORT
 from gateway.inspection.credentials import members, phrases, surroundings, tables
 from gateway.inspection.credentials.calls import BY_ROLE, inspect, words_of
-from gateway.inspection.credentials.finding import NOTHING, Finding, Hit, Inspection, Kind, Known, StandIn
+from gateway.inspection.credentials.finding import NOTHING, Finding, Hit, Inspection, Kind, KnownShingles, StandIn
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.credentials.forms import is_plain, string
 from gateway.inspection.credentials.index import NO_INDEX, CredentialIndex
@@ -130,7 +130,7 @@ class Detector:
         self,
         arguments: JsonObject,
         roles: Mapping[str, Role],
-        known: Known | CredentialIndex | None = None,
+        known: KnownShingles | CredentialIndex | None = None,
         *,
         new: bool = True,
         handles: Mapping[str, StandIn] = MappingProxyType({}),
@@ -144,7 +144,7 @@ class Detector:
         self,
         walked: Leaves,
         roles: Mapping[str, Role],
-        known: Known | CredentialIndex | None = None,
+        known: KnownShingles | CredentialIndex | None = None,
         *,
         new: bool = True,
         handles: Mapping[str, StandIn] = MappingProxyType({}),

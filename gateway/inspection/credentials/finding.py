@@ -20,7 +20,7 @@ Kind: TypeAlias = Literal["format", "named", "private-key", "jwt", "header", "us
 """How it was recognised. `format`: by a rule of the rule file. `named`: by the name that it stands under. `code`: a
 one-time code, by the words around it. `presigned`: a signed URL, for `host` alone. `seen`: the task knows it already."""
 
-Known: TypeAlias = Mapping[str, frozenset[int]]
+KnownShingles: TypeAlias = Mapping[str, frozenset[int]]
 """The credentials that a task has seen: fingerprint → shingles, empty if they were not kept."""
 
 
@@ -38,7 +38,7 @@ class Finding:
 
     `pointer` (RFC 6901) is its string in the arguments; `""` stands for several strings together, and for any result.
     `role` is the argument's role. `form` is its spelling: `raw`, its decodings from the outermost on (`base64`,
-    `percent+hex`), or `split`. `shingles` are for `Known`. `host` is the host of a presigned URL. `offset` is its first
+    `percent+hex`), or `split`. `shingles` are for `KnownShingles`. `host` is the host of a presigned URL. `offset` is its first
     byte in the stream. `ordinary`: ordinary text may have the same value. `handle`: a handle of this audience stands
     for it, and its form is `handle`.
     """

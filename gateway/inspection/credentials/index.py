@@ -1,4 +1,4 @@
-"""Known credentials as an index, for the search in many texts. Pure.
+"""KnownShingles credentials as an index, for the search in many texts. Pure.
 
 The filter finds the few known grams of a text. The six bytes of the known grams are marked in six tables. One pass over
 each byte of all digests of a text tells the places where all six are marked. For a page of text that is a sixth of the work.
@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from gateway.inspection.credentials.finding import Known
+from gateway.inspection.credentials.finding import KnownShingles
 from gateway.inspection.credentials.fingerprint import BLOCK, SAMPLE, grams_of_digests, is_half_covered
 from gateway.model.shingles import GRAM, gram, grams_of, is_word_mark, mark_named, marks_of, place_of, word_mark
 
@@ -26,7 +26,7 @@ _PLACE: Final = 0xFFFF
 _SIGNIFICANT: Final = range(2, _WIDTH)
 """The bytes of a gram, the least significant first. The two bytes before are its place."""
 _MOST: Final = 160
-"""Known grams from which on most bytes are marked, so that numbers cost less."""
+"""KnownShingles grams from which on most bytes are marked, so that numbers cost less."""
 
 
 class GramFilter:
@@ -42,7 +42,7 @@ class GramFilter:
         for table, place in zip(self._tables, _SIGNIFICANT, strict=True):
             table[gram >> 8 * place & 0xFF] = 1
 
-    def among(self, digests: bytearray, known: Collection[int]) -> set[int] | None:
+    def find(self, digests: bytearray, known: Collection[int]) -> set[int] | None:
         """Return the known grams among the digests of a text; `None` if numbers cost less. `known` are the marked grams."""
         if len(known) > _MOST:
             return None
@@ -122,12 +122,12 @@ def _is_telling(run: bytes, *, is_long: bool) -> bool:
 
 
 class CredentialIndex:
-    """Known credentials, for search in many texts. One thread may change the index during another's search: the search
+    """KnownShingles credentials, for search in many texts. One thread may change the index during another's search: the search
     may or may not see the change."""
 
     __slots__ = ("_by_gram", "_filter", "_lines", "_samples", "_windows", "_words")
 
-    def __init__(self, known: Known) -> None:
+    def __init__(self, known: KnownShingles) -> None:
         self._samples: dict[str, tuple[int, ...]] = {}
         self._by_gram: dict[int, str | tuple[str, ...]] = {}
         self._lines: dict[str, tuple[int, ...]] = {}
@@ -193,24 +193,24 @@ class CredentialIndex:
         found = self._by_gram.get(digest, ())
         return (found,) if isinstance(found, str) else found
 
-    def met(self, digests: bytearray) -> set[int]:
+    def find_grams(self, digests: bytearray) -> set[int]:
         """Return the grams of a text, given as digests, that occur in any known credential."""
         if not self._by_gram:
             return set()
-        found = self._filter.among(digests, self._by_gram.keys())
+        found = self._filter.find(digests, self._by_gram.keys())
         return self._by_gram.keys() & grams_of_digests(digests) if found is None else found
 
-    def made_of(self, met: set[int]) -> set[str]:
-        """Return the names of the credentials that these grams make."""
-        names = {name for digest in met for name in self._names(digest)}
-        return {name for name in names if is_half_covered(self._samples.get(name, ()), met)}
+    def find_covered(self, grams: set[int]) -> set[str]:
+        """Return the names of the credentials of which these grams cover half."""
+        names = {name for digest in grams for name in self._names(digest)}
+        return {name for name in names if is_half_covered(self._samples.get(name, ()), grams)}
 
-    def near(self, met: Iterable[int]) -> dict[str, tuple[int, ...]]:
+    def find_sharing(self, grams: Iterable[int]) -> dict[str, tuple[int, ...]]:
         """Return the credentials that have any of these grams, each with all its shingles."""
-        names = dict.fromkeys(name for digest in met for name in self._names(digest))
+        names = dict.fromkeys(name for digest in grams for name in self._names(digest))
         return {name: self._samples.get(name, ()) for name in names}
 
-    def marked(self, marks: Iterable[int]) -> set[str]:
+    def find_by_marks(self, marks: Iterable[int]) -> set[str]:
         """Return the names of the credentials that are known by any of these marks."""
         return {name for mark in marks if (name := self._windows.get(mark) or self._words.get(mark)) is not None}
 

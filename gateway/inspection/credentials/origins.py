@@ -223,7 +223,7 @@ kept and an uncommon word is there."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class OutgoingMessage:
     """A message on its way to an upstream. `given` has values that hold no foreign credential: handles that the upstream made
     (request state, task ids), and the gateway's own trace."""
 
@@ -233,7 +233,7 @@ class Sent:
 
 
 def examine_message(
-    sent: Sent, shown: ShownToCaller, audience: str, detector: Detector
+    sent: OutgoingMessage, shown: ShownToCaller, audience: str, detector: Detector
 ) -> Problem | tuple[CredentialPiece, ...]:
     """Return the problem with sending this to `audience`, or else the pieces of other systems' credentials in it."""
     texts = _texts(sent)
@@ -254,7 +254,7 @@ def _has_uncommon(texts: list[Json]) -> bool:
     return any(has_uncommon(str(text)) for text in texts if text is not None and not isinstance(text, bool))
 
 
-def find_repeated(sightings: Collection[Sighting], sent: Sent, detector: Detector) -> frozenset[str]:
+def find_repeated(sightings: Collection[Sighting], sent: OutgoingMessage, detector: Detector) -> frozenset[str]:
     """Return the fingerprints of a result's credentials that its own call had beside its arguments. The caller sends
     these values everywhere, such as a user agent or the id of a device. The system only repeats them."""
     index = CredentialIndex({item.fingerprint: item.shingles for item in sightings})
@@ -265,7 +265,7 @@ def find_repeated(sightings: Collection[Sighting], sent: Sent, detector: Detecto
 # --- what is looked at -----------------------------------------------------------------------------------
 
 
-def _texts(sent: Sent) -> list[Json]:
+def _texts(sent: OutgoingMessage) -> list[Json]:
     """Return all values in order, so that parts of a split credential follow each other; then all names."""
     values: list[Json] = list(_header_values(sent))
     names: list[Json] = [_text(name) for name, _ in sent.headers]
@@ -276,7 +276,7 @@ def _texts(sent: Sent) -> list[Json]:
     return [*values, *names]
 
 
-def _traces(sent: Sent) -> Iterator[str]:
+def _traces(sent: OutgoingMessage) -> Iterator[str]:
     """Yield the ids of traces and their bytes: a caller chooses these. They are too short for the search to read hex there."""
     texts = [value.decode("latin-1") for name, value in sent.headers if name == b"traceparent"]
     meta = None if sent.message is None else sent.message.params.get("_meta")
@@ -307,7 +307,7 @@ def _shown_to_nobody(message: Message) -> JsonObject:
     return {"id": message.id, "params": params}
 
 
-def _header_values(sent: Sent) -> Iterator[str]:
+def _header_values(sent: OutgoingMessage) -> Iterator[str]:
     """Yield the header values, except of routing headers that repeat the policy input."""
     message = sent.message
     uri = message is not None and message.method == "resources/read"

@@ -149,7 +149,7 @@ def _target(settings: Configuration, upstream: str, name: str, kind: Literal["to
 
 
 def _question(settings: Configuration, principal: Principal, call: Call, when: float) -> JsonObject:
-    from gateway.history.events import Opened
+    from gateway.history.events import TaskOpened
     from gateway.history.facts import relevance_of
     from gateway.history.fold import apply
     from gateway.history.state import TaskState
@@ -157,10 +157,12 @@ def _question(settings: Configuration, principal: Principal, call: Call, when: f
     from gateway.surfaces.replay.engine import ask, inspector_of
 
     inspector = inspector_of(settings)
-    task, state = Task("asked", "implicit", when), apply(TaskState(), Opened())
-    quiet = inspector.suppressions.of(call.target, when)
+    task, state = Task("asked", "implicit", when), apply(TaskState(), TaskOpened())
+    suppressions = inspector.suppressions.of(call.target, when)
     relevant = relevance_of(state, call.target)
-    content = inspector.call(call, task, state.shingles, quiet=quiet, relevance=relevant, caller=principal)
+    content = inspector.call(
+        call, task, state.shingles, suppressions=suppressions, relevance=relevant, caller=principal
+    )
     return ask(principal, call, task, content, state, number=1, now=when)
 
 

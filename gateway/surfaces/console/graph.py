@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from msgspec import Struct, structs
 
-from gateway.history.events import Read
+from gateway.history.events import Reading
 from gateway.history.reading_marks import ReadingMarks, reserved
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def read_task(task: str, entries: Sequence[JsonObject]) -> tuple[list[Node], lis
             edges += _ways(fields, node, marks)
         if fields["kind"] != "observed":
             marks.take(entry)
-        elif isinstance(event := marks.observe(entry), Read):
+        elif isinstance(event := marks.observe(entry), Reading):
             nodes.setdefault(event.number, _reading(fields, event))
     for mark in marks.shown.values():
         if (shower := nodes.get(mark.number)) is not None:
@@ -152,7 +152,7 @@ def _call(fields: Mapping[str, Any]) -> Node:
 def _ways(fields: Mapping[str, Any], node: Node, marks: ReadingMarks) -> Iterable[GraphEdge]:
     """Yield the ways of words and credentials into a call."""
     event = reserved(cast("JsonObject", fields))
-    for number in event.fed:
+    for number in event.source_results:
         if number > 0:
             yield GraphEdge("words", number, node.number, "words of its result")
     for fingerprint in dict.fromkeys(event.credentials):
@@ -160,7 +160,7 @@ def _ways(fields: Mapping[str, Any], node: Node, marks: ReadingMarks) -> Iterabl
             yield GraphEdge("credential", mark.number, node.number, f"the credential {fingerprint[:8]}")
 
 
-def _reading(fields: Mapping[str, Any], event: Read) -> Node:
+def _reading(fields: Mapping[str, Any], event: Reading) -> Node:
     return Node(
         number=event.number,
         id=str(fields["id"]),

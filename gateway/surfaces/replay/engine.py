@@ -15,11 +15,10 @@ from gateway.calls.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.calls.response.stream import read_label
 from gateway.config import Configuration
 from gateway.history.events import Endorsed, Passed, Released, Settled, list_shown, make_opening, pack
-from gateway.history.exposure import Exposures
+from gateway.history.exposure import Exposures, OriginReporter
 from gateway.history.facts import depth_of, facts, keeps_words, relevance_of
 from gateway.history.fold import apply
 from gateway.history.new_events import build_observation, build_reservation, changes_nothing
-from gateway.history.origins import Teller
 from gateway.history.state import TaskState
 from gateway.inspection.credentials import origins, ruleset
 from gateway.inspection.credentials.detect import Detector
@@ -144,7 +143,7 @@ class _Run:
         self._assume = assume
         self._inspector = trace.inspector(inspector)
         self._origins = KnownOrigins()
-        self._teller = Teller(self._origins)
+        self._teller = OriginReporter(self._origins)
         self._exposures = Exposures()
         self.task = trace.task
         self.owner = _OWNER

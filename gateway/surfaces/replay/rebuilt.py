@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from msgspec import structs
 
 from gateway.calls.pipeline.context import SUPPORTED_OBLIGATIONS
-from gateway.history.codec import read_task
+from gateway.history.states import read_task
 from gateway.model.call import ActionName, Call, Context, OpenLeases, SignalFact
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.model.errors import JournalError

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
 
-from gateway.history.events import Endorsed, Event, Released, Reserved, Settled, Shown, make_opening, pack
+from gateway.history.events import Endorsed, Event, Released, Reserved, Settled, ShownCredential, make_opening, pack
 from gateway.history.fold import apply
 from gateway.history.new_events import build_observation, build_reading, build_reservation
 from gateway.history.state import TaskState
@@ -66,7 +66,9 @@ CALLS = st.builds(
     labels=st.builds(Labels, st.sampled_from(Effect), sensitivity=st.sampled_from(Sensitivity)),
     aggregates=st.sampled_from([None, None, ("b", "d"), ()]),
 ).map(lambda target: Call("tools/call", target, {}))
-OPENED = st.builds(make_opening, DIGEST_SETS, st.lists(st.builds(Shown, NAMES, DIGEST_SETS), max_size=1).map(tuple))
+OPENED = st.builds(
+    make_opening, DIGEST_SETS, st.lists(st.builds(ShownCredential, NAMES, DIGEST_SETS), max_size=1).map(tuple)
+)
 STEPS = st.lists(
     st.sampled_from(["begin", "begin", "show", "show", "settle", "deny", "drop", "endorse", "read"]),
     min_size=1,

@@ -5,10 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from gateway.history.events import Exposed, Observed, Read, Reserved, Shown, Touch, pack, shown_fields
+from gateway.history.events import Exposed, Observed, Reading, Reserved, ShownCredential, Touch, pack, shown_fields
 from gateway.model.target import Sensitivity
 
-_DIGESTS = ("destinations", "links", "said", "uttered", "exposed", "named", "inside", "told", "tokens", "records")
+_DIGESTS = (
+    "destinations",
+    "links",
+    "told_to_trusted",
+    "unread_words",
+    "exposed",
+    "named",
+    "inside",
+    "unrecorded",
+    "tokens",
+    "records",
+)
 
 
 def make_reserved(
@@ -24,7 +35,10 @@ def make_exposed(touch: Touch, grams: Iterable[int]) -> Exposed:
 
 
 def make_observed(
-    call: str, credentials: tuple[Shown, ...] = (), sensitivity: Sensitivity = Sensitivity.PUBLIC, **fields: Any
+    call: str,
+    credentials: tuple[ShownCredential, ...] = (),
+    sensitivity: Sensitivity = Sensitivity.PUBLIC,
+    **fields: Any,
 ) -> Observed:
     shows = shown_fields(credentials)._asdict()
     return Observed(call=call, sensitivity=sensitivity, **shows, **_packed_fields(fields))
@@ -34,12 +48,12 @@ def make_read(
     number: int,
     at: float,
     touch: Touch,
-    credentials: tuple[Shown, ...] = (),
+    credentials: tuple[ShownCredential, ...] = (),
     sensitivity: Sensitivity = Sensitivity.PUBLIC,
     **fields: Any,
-) -> Read:
+) -> Reading:
     shows = shown_fields(credentials)._asdict()
-    return Read(number=number, at=at, sensitivity=sensitivity, **touch._asdict(), **shows, **_packed_fields(fields))
+    return Reading(number=number, at=at, sensitivity=sensitivity, **touch._asdict(), **shows, **_packed_fields(fields))
 
 
 def _packed_fields(fields: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pytest
 from gateway.config import HistorySettings
 from gateway.history import History, Restored, Store, build_history, rebuild, restore, snapshot
 from gateway.history.registry import MAX_IMPLICIT
-from gateway.history.state import MAX_SAID
+from gateway.history.state import MAX_TOLD_TO_TRUSTED
 from gateway.model.call import Call
 from gateway.model.content import CallContent, ResultContent, Sighting
 from gateway.model.facts import SessionFacts
@@ -319,7 +319,7 @@ def test_a_trusted_system_that_repeats_what_it_was_told_in_the_task_before_gives
 def test_after_too_much_was_told_in_the_task_before_nothing_gives_ground(next_task: Callable[..., Caller]):
     later = next_task(
         reads("a", words(8)),
-        tells(*range(100, 102 + MAX_SAID)),
+        tells(*range(100, 102 + MAX_TOLD_TO_TRUSTED)),
     )
     later.call("wiki", CallContent(), words(9), trust="trusted")
 

@@ -3,11 +3,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 from hypothesis import given
+from msgspec import structs
 
-from gateway.history.codec import decode_state, encode_state
 from gateway.history.events import Event
 from gateway.history.fold import apply
-from gateway.history.state import TaskState
+from gateway.history.state import TaskState, Undecided
+from gateway.history.states import decode_state, encode_state
 from tests.unit.history.lives import Life, lives
 
 
@@ -70,3 +71,15 @@ def test_a_fact_that_is_false_or_empty_takes_no_room(life: Life):
 
     assert "sampled" not in names or life.state.sampled
     assert "trusted" not in names or life.state.trusted
+
+
+def test_names_on_disk_are_those_of_earlier_snapshots():
+    """A renamed field without its older name would be lost at the start after an upgrade: unknown fields are ignored."""
+    names = {field.encode_name for field in structs.fields(TaskState)}
+    undecided = {field.encode_name for field in structs.fields(Undecided)}
+
+    assert names >= {"said", "uttered", "wordy", "told", "flood", "unkept"}
+    assert undecided == {"calls", "touched", "destinations", "inside", "carried_to", "flood"}
+    assert decode_state(stored(said={7: 1}, wordy=3, unkept=["a"])) == TaskState(
+        told_to_trusted={7: 1}, words_overflowed_at=3, partial_sources={"a"}
+    )

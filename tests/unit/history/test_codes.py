@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.history.carried import carried
-from gateway.history.codec import decode_state, encode_state
 from gateway.history.events import Observed, Passed, Settled, from_fields, to_fields
 from gateway.history.facts import facts
 from gateway.history.fold import apply
 from gateway.history.new_events import build_observation, changes_nothing
 from gateway.history.state import TaskState
+from gateway.history.states import decode_state, encode_state
 from gateway.model.content import CallContent, ResultContent, Sighting
 from gateway.model.target import Effect, Role
 

@@ -8,10 +8,10 @@ import pytest
 
 from gateway.config import HistorySettings
 from gateway.history import Restored, build_history, rebuild
-from gateway.history.codec import decode_state, encode_state
 from gateway.history.events import from_fields, to_fields
 from gateway.history.fold import apply
 from gateway.history.new_events import build_observation, build_reading, changes_nothing
+from gateway.history.states import decode_state, encode_state
 from gateway.model.content import ResultContent
 from gateway.model.facts import SystemFact
 from gateway.model.target import Effect, Labels, Sensitivity, System, Target

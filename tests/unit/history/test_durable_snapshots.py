@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.config import HistorySettings
-from gateway.history import History, Store, build_history, codec, lost_end, rebuild, restore, rewind, snapshot
-from gateway.history.codec import encode_row
+from gateway.history import History, Store, build_history, lost_end, rebuild, restore, rewind, snapshot, states
 from gateway.history.state import TaskState
-from gateway.history.states import RESIDENT
+from gateway.history.states import RESIDENT, encode_row
 from gateway.history.store import Checkpoint, Row
 from gateway.history.task_history import TaskHistory
 from gateway.model.content import CallContent, ResultContent
@@ -247,7 +246,7 @@ async def test_of_the_snapshots_of_another_version_no_use_is_made(
     task = gateway.history.tasks.open_implicit(AGENT, 1000.0)
     gateway.call(task, "x")
     with monkeypatch.context() as older:
-        older.setattr(codec, "VERSION", codec.VERSION - 1)
+        older.setattr(states, "VERSION", states.VERSION - 1)
         await snapshot(gateway.history, store, gateway.record.position)
 
     after = new_history()
@@ -256,7 +255,7 @@ async def test_of_the_snapshots_of_another_version_no_use_is_made(
 
     assert restored.seq == 0
     assert restored.problem is not None
-    assert f"version {codec.VERSION - 1}, and this gateway reads version {codec.VERSION}" in restored.problem.message
+    assert f"version {states.VERSION - 1}, and this gateway reads version {states.VERSION}" in restored.problem.message
     assert after.ledger.facts(task, 1000.0) == gateway.history.ledger.facts(task, 1000.0)
 
 

@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.base.keys.key_ring import KeyRing
 from gateway.history import Restored, Store, rebuild, restore, snapshot
-from gateway.history.codec import decode_state, encode_state
 from gateway.history.events import Released, Settled, Touch, from_fields, to_fields
 from gateway.history.exposure import Exposures
 from gateway.history.fold import apply
 from gateway.history.new_events import build_reservation
 from gateway.history.state import MAX_EXPOSED, TaskState
+from gateway.history.states import decode_state, encode_state
 from gateway.model.call import Call
 from gateway.model.content import CallContent, CredentialPiece, ResultContent, Sighting
 from gateway.model.errors import TaskExpired
@@ -27,7 +28,7 @@ from tests.unit.history.recording import AGENT, Gateway, Record, new_history
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.history.embedded import History
+    from gateway.history.ledger import History
 
 LETTERS = 20
 GRAMS = [number << 16 for number in range(1, LETTERS - 4)]
@@ -271,7 +272,7 @@ def test_what_was_sent_is_never_taken_back(calls: list[tuple[set[int], bool]]):
 @pytest.mark.parametrize("snapshots", [True, False])
 async def test_pieces_add_up_over_a_crash(tmp_path: Path, *, snapshots: bool):
     before = Gateway(new_history(), Record())
-    task, store = shown(before), Store(tmp_path, b"k" * 32)
+    task, store = shown(before), Store(tmp_path, KeyRing(b"k" * 32))
     before.history.states.attach(store)
     call_id = before.begin(task, "billing", content(piece(0, 10)))
     before.settle(task, call_id)

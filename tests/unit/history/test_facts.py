@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.history.events import Released, Settled, Shown, Touch, make_opening
+from gateway.history.events import Released, Settled, ShownCredential, Touch, make_opening
 from gateway.history.facts import depth_of, facts
 from gateway.history.fold import apply
 from gateway.history.reach import WINDOW
@@ -101,7 +101,7 @@ def test_a_credential_that_stands_in_the_goal_is_the_users():
 
 def test_a_credential_that_another_task_was_shown_is_that_systems_whatever_the_goal_says():
     state = TaskState()
-    apply(state, make_opening((), (Shown("f1"),)))
+    apply(state, make_opening((), (ShownCredential("f1"),)))
     _reserve(state, "c", "bank", credentials=("f1", "f2"))
     told = Sighting("f1", "named-password", "/password", Role.CREDENTIAL, shown_by="vault")
     named = Sighting("f2", "named-password", "/pin", Role.CREDENTIAL, shown_by="vault")
@@ -116,7 +116,7 @@ def test_a_credential_that_another_task_was_shown_is_that_systems_whatever_the_g
 def test_a_credential_that_this_task_was_shown_too_is_of_the_system_that_showed_it_here():
     state = TaskState()
     _reserve(state, "1", "files")
-    apply(state, make_observed("1", (Shown("f1"),)))
+    apply(state, make_observed("1", (ShownCredential("f1"),)))
     apply(state, Settled("1"))
     _reserve(state, "2", "bank", credentials=("f1",))
     content = CallContent(sightings=(Sighting("f1", "jwt", "/x", shown_by="vault"),))
@@ -130,7 +130,7 @@ def test_a_credential_that_this_task_was_shown_too_is_of_the_system_that_showed_
 def test_a_credential_of_a_result_stays_one_though_the_goal_has_it_too():
     state = TaskState()
     _reserve(state, "1", "files")
-    apply(state, make_observed("1", (Shown("f1"),)))
+    apply(state, make_observed("1", (ShownCredential("f1"),)))
     apply(state, Settled("1"))
     _reserve(state, "2", "bank", credentials=("f1",))
     named = Sighting("f1", "named-password", "/password", Role.CREDENTIAL)
@@ -221,7 +221,7 @@ def _presented(state: TaskState, handle: str) -> list[tuple[str, str | None, int
 def _shown(audience: str) -> TaskState:
     state = TaskState()
     _reserve(state, "c-1", audience)
-    return apply(state, make_observed("c-1", credentials=(Shown("f1"),)))
+    return apply(state, make_observed("c-1", credentials=(ShownCredential("f1"),)))
 
 
 def test_a_credential_behind_a_handle_is_of_the_audience_of_the_handle():
@@ -242,6 +242,6 @@ def test_of_a_handle_that_came_outside_of_calls_the_worst_is_assumed():
 
 
 def test_a_handle_for_what_the_user_gave_is_still_of_its_audience():
-    state = apply(TaskState(), make_opening((), (Shown("f1"),)))
+    state = apply(TaskState(), make_opening((), (ShownCredential("f1"),)))
 
     assert _presented(state, "crm") == [("result", "crm", None, 0)]

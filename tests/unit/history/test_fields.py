@@ -9,15 +9,16 @@ from hypothesis import given
 from msgspec import structs
 
 from gateway.history.events import (
-    Ended,
     Endorsed,
     Event,
     Observed,
-    Opened,
+    Reading,
     Released,
     Reserved,
     Settled,
-    Shown,
+    ShownCredential,
+    TaskEnded,
+    TaskOpened,
     Touch,
     from_fields,
     make_opening,
@@ -40,15 +41,15 @@ WRITTEN: Final = Path(__file__).with_name("written_events.jsonl")
 TOUCH = Touch("a", write=True, tenant="acme", environment="staging")
 RESERVED = make_reserved(
     "c", 3, 12.345, TOUCH, mint=True, trusted=True, sensitivity=Sensitivity.RESTRICTED, destinations=(1, 2**64 - 1),
-    credentials=("fp:1",), fed=(1, 2), flooded=True,
+    credentials=("fp:1",), source_results=(1, 2), has_partial_source=True,
     links=(7,), own=True, directed=True,
 )  # fmt: skip
 EVENTS: tuple[Event, ...] = (
-    Opened(),
-    make_opening({1, 2}, (Shown("fp:1", frozenset({3})),)),
+    TaskOpened(),
+    make_opening({1, 2}, (ShownCredential("fp:1", frozenset({3})),)),
     RESERVED,
     structs.replace(RESERVED, destinations=None),
-    structs.replace(RESERVED, destinations=b"", crowded=True),
+    structs.replace(RESERVED, destinations=b"", destinations_overflow=True),
     make_reserved("c", 1, 0.0, Touch("a", write=False, tenant=None, environment=None), destinations=()),
     make_reserved("c", 1, 0.0, Touch("hub", write=False, tenant=None, environment=None, behind=("a", "b"))),
     Released("c", denied=True),
@@ -57,7 +58,7 @@ EVENTS: tuple[Event, ...] = (
     make_observed("c"),
     make_observed(
         "c",
-        (Shown("fp:1"), Shown("fp:2", frozenset({9})), Shown("fp:3", ordinary=True)),
+        (ShownCredential("fp:1"), ShownCredential("fp:2", frozenset({9})), ShownCredential("fp:3", ordinary=True)),
         tokens=frozenset({0, 2**64 - 1}),
         incomplete=True,
         sensitivity=Sensitivity.CONFIDENTIAL,
@@ -76,15 +77,15 @@ EVENTS: tuple[Event, ...] = (
         mint=True,
         unknown=True,
         used=("fp:1",),
-        credentials=(Shown("fp:2", frozenset({9})), Shown("fp:3", ordinary=True)),
+        credentials=(ShownCredential("fp:2", frozenset({9})), ShownCredential("fp:3", ordinary=True)),
         tokens=frozenset({0, 2**64 - 1}),
         incomplete=True,
         lost=True,
     ),
     Endorsed(),
     Endorsed(pack({5})),
-    Ended("completed"),
-    Ended("cancelled"),
+    TaskEnded("completed"),
+    TaskEnded("cancelled"),
 )
 
 
@@ -143,6 +144,18 @@ def test_an_ordinary_call_takes_little_room():
 def test_damaged_fields_are_an_error(change: dict[str, Any], problem: str):
     with pytest.raises(ValueError, match=problem):
         from_fields({**_through_json(RESERVED), **change})
+
+
+def test_names_in_the_journal_are_those_of_earlier_entries():
+    digest = pack((7,))
+    event = structs.replace(
+        RESERVED, destinations_overflow=True, told_to_trusted=digest, unread_words=digest, words_overflow=True
+    )
+
+    assert {"crowded", "said", "uttered", "wordy", "told", "fed", "flooded"} <= _through_json(
+        structs.replace(event, unrecorded=digest, source_results=(1,), has_partial_source=True)
+    ).keys()
+    assert _through_json(Reading(number=1, at=0.0, sensitivity=Sensitivity.PUBLIC, audience="a"))["event"] == "read"
 
 
 def test_a_missing_field_is_an_error():

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.history import state as bounds
-from gateway.history.events import Ended, Event, Observed, Released, Settled, pack
+from gateway.history.events import Event, Observed, Released, Settled, TaskEnded, pack
 from gateway.history.facts import facts
 from gateway.history.fold import apply
 from gateway.history.new_events import build_observation, build_reservation
@@ -156,4 +156,4 @@ def test_a_result_that_was_not_inspected_counts_as_read_when_the_call_has_ended(
 
 
 def test_a_task_that_ended_says_how(agent: Agent):
-    assert apply(agent.state, Ended("cancelled")).ended == "cancelled"
+    assert apply(agent.state, TaskEnded("cancelled")).ended == "cancelled"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 
 from gateway.history import state as bounds
-from gateway.history.events import Shown, make_opening
+from gateway.history.events import ShownCredential, make_opening
 from gateway.history.fold import apply
 from gateway.model.content import CallContent, ResultContent
 from gateway.model.target import Effect
@@ -34,7 +34,7 @@ def test_a_credential_comes_from_the_result_that_showed_it_first(
 def test_a_credential_of_the_goal_is_the_users(
     agent: Agent, make_content: Callable[..., CallContent], make_result: Callable[..., ResultContent]
 ):
-    apply(agent.state, make_opening((), (Shown("s"),)))
+    apply(agent.state, make_opening((), (ShownCredential("s"),)))
     agent.call("files", result=make_result(credentials=["s"]))
 
     known = agent.call("railway", make_content(credentials=["s"])).credentials

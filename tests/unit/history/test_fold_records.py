@@ -6,12 +6,12 @@ import pytest
 
 from gateway.history import Restored, rebuild
 from gateway.history.carried import carried
-from gateway.history.codec import decode_state, encode_state
 from gateway.history.events import Endorsed, from_fields, make_opening, pack, to_fields
 from gateway.history.facts import facts
 from gateway.history.fold import apply
 from gateway.history.new_events import build_observation, build_reading, build_reservation, changes_nothing
-from gateway.history.state import MAX_RECORDED, MAX_TOLD
+from gateway.history.state import MAX_RECORDED, MAX_UNRECORDED
+from gateway.history.states import decode_state, encode_state
 from gateway.model.call import Call
 from gateway.model.content import CallContent, ResultContent
 from gateway.model.target import Effect, Labels, Target
@@ -126,10 +126,10 @@ def test_a_refused_call_has_told_nothing(agent: Agent):
 
 def test_after_too_many_told_values_no_record_gives_ground(agent: Agent):
     agent.call("web")
-    agent.call("shop", tells(*range(100, 200 + MAX_TOLD)))
+    agent.call("shop", tells(*range(100, 200 + MAX_UNRECORDED)))
     agent.call("shop", result=records(CARD))
 
-    assert len(agent.state.told) == MAX_TOLD + 1
+    assert len(agent.state.unrecorded) == MAX_UNRECORDED + 1
     assert ungrounded(agent) == ("/card",)
 
 

@@ -122,10 +122,10 @@ def test_results_beyond_those_kept_apart_count_as_spread(
 ):
     for number in range(bounds.MAX_RESULTS):
         agent.call("files", result=make_result({number}))
-    assert not agent.state.unkept
+    assert not agent.state.partial_sources
     agent.call("files", result=make_result({10**9}))
 
-    assert agent.state.unkept == {"files"}
+    assert agent.state.partial_sources == {"files"}
     assert agent.call("mail", make_content({10**9})).spread == 1
 
 
@@ -177,12 +177,12 @@ def test_a_task_that_tells_trusted_systems_too_much_is_given_no_more_ground(
     agent: Agent, make_result: Callable[..., ResultContent]
 ):
     agent.call("issues")
-    agent.call("wiki", CallContent(told_values=frozenset(range(bounds.MAX_SAID))), trusted=True)
+    agent.call("wiki", CallContent(told_values=frozenset(range(bounds.MAX_TOLD_TO_TRUSTED))), trusted=True)
     agent.call("directory", result=make_result({10**6}), trusted=True)
     agent.call("wiki", CallContent(told_values=frozenset(range(5000, 6000))), trusted=True)
     agent.call("directory", result=make_result({10**7}), trusted=True)
 
-    assert len(agent.state.said) == bounds.MAX_SAID + 1
+    assert len(agent.state.told_to_trusted) == bounds.MAX_TOLD_TO_TRUSTED + 1
     assert agent.call("mail", _authority(cc={10**6}, to={10**7})).ungrounded == ("/to",)
 
 

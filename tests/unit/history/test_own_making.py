@@ -79,7 +79,7 @@ def test_after_a_call_with_more_words_than_are_kept_nothing_new_has_a_source(age
     assert unsourced(agent, CallContent(unnamed={"/id": frozenset({OTHER})})) == ("/id",)
 
 
-@pytest.mark.parametrize("carried", [Carried(tokens={TICKET: 1}), Carried(uttered=frozenset({TICKET}))])
+@pytest.mark.parametrize("carried", [Carried(tokens={TICKET: 1}), Carried(unread_words=frozenset({TICKET}))])
 def test_what_an_earlier_task_has_read_or_said_has_none(agent: Agent, carried: Carried):
     change(agent)
     name, known = agent.begin("github", SELECTS, effect=Effect.DESTRUCTIVE)

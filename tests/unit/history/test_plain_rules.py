@@ -10,14 +10,13 @@ from hypothesis import strategies as st
 
 from gateway.config import HistorySettings
 from gateway.history.events import Passed, Reserved, Touch, unpack
-from gateway.history.exposure import Exposures
+from gateway.history.exposure import Exposures, OriginReporter
 from gateway.history.facts import facts
 from gateway.history.fold import apply
 from gateway.history.new_events import build_reservation
-from gateway.history.origins import Teller
 from gateway.history.reach import WINDOW
 from gateway.history.registry import TaskRegistry
-from gateway.history.state import ENDLESS, MAX_UTTERED, MAX_UTTERED_IN_CALL, TaskState
+from gateway.history.state import ENDLESS, MAX_UNREAD_WORDS, MAX_UNREAD_WORDS_IN_CALL, TaskState
 from gateway.history.states import TaskStates
 from gateway.history.task_history import TaskHistory
 from gateway.model.content import CallContent
@@ -88,12 +87,12 @@ def test_the_words_of_a_call_are_those_that_nothing_has(life: Life, call: Call, 
     event = build_reservation(state, "next", call, content, 100.0)
 
     if content is None or content.words is None:
-        assert (event.uttered, event.wordy) == (b"", True)
+        assert (event.unread_words, event.words_overflow) == (b"", True)
         return
-    known = (state.tokens, state.trusted, state.uttered)
+    known = (state.tokens, state.trusted, state.unread_words)
     fresh = sorted(word for word in content.words if not any(word in words for words in known))
-    room = min(MAX_UTTERED_IN_CALL, MAX_UTTERED - len(state.uttered))
-    assert (unpack(event.uttered), event.wordy) == (tuple(fresh[:room]), len(fresh) > room)
+    room = min(MAX_UNREAD_WORDS_IN_CALL, MAX_UNREAD_WORDS - len(state.unread_words))
+    assert (unpack(event.unread_words), event.words_overflow) == (tuple(fresh[:room]), len(fresh) > room)
 
 
 @given(LIVES, CALLS, st.none() | CONTENTS, st.floats(0, 300))
@@ -112,7 +111,7 @@ def test_the_facts_of_a_call_are_those_of_the_plain_rules(
     )
     recent = {name for name, at in state.last.items() if now - at <= WINDOW}
     assert known.audiences_in_window == {*state.busy} | recent
-    unkept = max((len(state.flood.keys() - {source}) for source in state.unkept), default=0)
+    unkept = max((len(state.partial_carried_to.keys() - {source}) for source in state.partial_sources), default=0)
     assert known.spread == (None if state.uninspected_calls else max(unkept, max(state.spread_histogram, default=0)))
     if content is None or not content.complete:
         assert (known.credentials, known.ungrounded, known.followed, known.unsourced) == (None,) * 4
@@ -122,7 +121,7 @@ def test_the_facts_of_a_call_are_those_of_the_plain_rules(
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), max_size=12))
 def test_each_implicit_task_knows_the_kept_ones_before_it(steps: list[tuple[bool, int]]):
-    tasks = TaskRegistry(HistorySettings(), TaskStates(), Teller(None), Exposures())
+    tasks = TaskRegistry(HistorySettings(), TaskStates(), OriginReporter(None), Exposures())
     kept: list[TaskHistory] = []
     for number, (adds, at) in enumerate(steps):
         if adds or not kept:
@@ -140,7 +139,7 @@ def test_each_implicit_task_knows_the_kept_ones_before_it(steps: list[tuple[bool
 
 
 def test_thousands_of_tasks_of_one_caller_are_linked_without_a_look_at_each():
-    tasks = TaskRegistry(HistorySettings(), TaskStates(), Teller(None), Exposures())
+    tasks = TaskRegistry(HistorySettings(), TaskStates(), OriginReporter(None), Exposures())
     kept = [TaskHistory(Task(f"t{at}", "implicit", float(at)), "agent", ("issuer",), 0.0) for at in range(5_000)]
 
     for task in kept:

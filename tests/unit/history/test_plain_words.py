@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.history import state as bounds
-from gateway.history.events import Shown, make_opening
+from gateway.history.events import ShownCredential, make_opening
 from gateway.history.fold import apply
 from gateway.model.content import CallContent, ResultContent, Sighting
 from gateway.model.target import Effect
@@ -114,7 +114,7 @@ def test_a_credential_that_the_task_made_never_is(agent: Agent):
 
 def test_a_credential_of_the_user_or_of_nobody_is_not_said_to_be_plain(agent: Agent):
     assert not is_plain(agent, carrying(in_goal=True))
-    apply(agent.state, make_opening((), (Shown("s", ordinary=True),)))
+    apply(agent.state, make_opening((), (ShownCredential("s", ordinary=True),)))
     assert not is_plain(agent, carrying(in_goal=True))
 
 
@@ -140,7 +140,7 @@ def test_a_refused_call_said_nothing(agent: Agent):
     assert is_plain(agent)
 
 
-@pytest.mark.parametrize("much", [CallContent(), said(*range(1, bounds.MAX_UTTERED_IN_CALL + 2))])
+@pytest.mark.parametrize("much", [CallContent(), said(*range(1, bounds.MAX_UNREAD_WORDS_IN_CALL + 2))])
 def test_results_after_a_call_of_too_many_words_are_no_ground(agent: Agent, much: CallContent):
     agent.call("crm", much)
     agent.call("search", said(), result=plain())
@@ -156,10 +156,10 @@ def test_results_before_a_call_of_too_many_words_are_ground(agent: Agent):
 
 
 def test_the_words_of_a_task_are_bounded(agent: Agent):
-    for start in range(0, 2 * bounds.MAX_UTTERED, 50):
+    for start in range(0, 2 * bounds.MAX_UNREAD_WORDS, 50):
         agent.call("crm", said(*range(start, start + 50)))
-    assert len(agent.state.uttered) == bounds.MAX_UTTERED
-    assert agent.state.wordy == bounds.MAX_UTTERED // 50 + 1
+    assert len(agent.state.unread_words) == bounds.MAX_UNREAD_WORDS
+    assert agent.state.words_overflowed_at == bounds.MAX_UNREAD_WORDS // 50 + 1
 
 
 def test_a_handle_is_no_plain_word(agent: Agent):

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.history.codec import decode_state, encode_state
 from gateway.history.events import Endorsed, Passed, Released, Settled, from_fields, pack, to_fields
 from gateway.history.facts import facts
 from gateway.history.fold import apply
 from gateway.history.new_events import build_reservation
 from gateway.history.reach import WINDOW
 from gateway.history.state import TaskState
+from gateway.history.states import decode_state, encode_state
 from gateway.model.call import Call
 from gateway.model.content import CallContent
 from gateway.model.target import Effect, Labels, Target
@@ -184,6 +184,6 @@ def test_nothing_is_left_of_a_decided_call(end: Passed | Released | Settled):
         undecided.destinations,
         undecided.inside,
         undecided.carried_to,
-        undecided.flood,
+        undecided.partial_carried_to,
     )
     assert not any(left)

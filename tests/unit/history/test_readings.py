@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
+from gateway.base.keys.key_ring import KeyRing
 from gateway.history import Restored, Store, rebuild, restore, snapshot
 from gateway.history import state as bounds
-from gateway.history.embedded import History
 from gateway.history.facts import facts
 from gateway.history.fold import apply
+from gateway.history.ledger import History
 from gateway.history.new_events import build_reading, build_reservation, changes_nothing
 from gateway.history.state import ENDLESS, TaskState
 from gateway.model.call import Call, PastCall
@@ -194,7 +195,7 @@ def test_what_is_kept_of_readings_is_bounded():
     take(state, stream(), ResultContent(many, frozenset(range(bounds.MAX_RESULT_TOKENS + 5))))
 
     assert (len(state.credentials), state.lost) == (bounds.MAX_CREDENTIALS, {"a"})
-    assert (len(state.tokens), state.unkept) == (bounds.MAX_RESULT_TOKENS, {"a"})
+    assert (len(state.tokens), state.partial_sources) == (bounds.MAX_RESULT_TOKENS, {"a"})
 
 
 def test_credentials_beyond_those_that_are_kept_are_news_once():
@@ -248,7 +249,7 @@ def test_an_implicit_task_that_has_only_read_begins_again_with_its_reading():
 
 async def test_a_reading_that_a_snapshot_knows_already_changes_nothing(tmp_path: Path):
     """It is folded before it is written down, so a snapshot can be between the two."""
-    store = Store(tmp_path, b"k" * 32)
+    store = Store(tmp_path, KeyRing(b"k" * 32))
     before = Gateway(new_history(), Record())
     before.history.states.attach(store)
     task = before.history.tasks.open_implicit(AGENT, 1000.0)

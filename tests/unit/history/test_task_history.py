@@ -3,8 +3,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from gateway.history.codec import decode_row, encode_row, read_task, task_fields
 from gateway.history.state import TaskState
+from gateway.history.states import decode_row, encode_row, read_task, task_fields
 from gateway.history.store import StoredTask, digest_of
 from gateway.history.task_history import TaskHistory
 from gateway.model.task import Contract, Task

@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.inspection import inspector
 from gateway.inspection.arguments import ArgumentDetector
-from gateway.inspection.credentials.finding import Known
+from gateway.inspection.credentials.finding import KnownShingles
 from gateway.inspection.credentials.index import CredentialIndex
 from gateway.model.call import Call
 from gateway.model.content import CallContent
@@ -16,7 +16,7 @@ def analyse(
     call: Call,
     *,
     detector: ArgumentDetector | None = None,
-    known: Known | CredentialIndex | None = None,
+    known: KnownShingles | CredentialIndex | None = None,
     **terms: Any,
 ) -> CallContent:
     """Return the content of a call. `terms` are the members of `inspector.Terms`."""

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from gateway.base.json.walk import Leaves
 from gateway.history import state as bounds
 from gateway.inspection.arguments import MAX_CHARACTERS, MAX_DESTINATIONS, at
-from gateway.inspection.credentials.finding import Finding, Inspection, Kind, Known
+from gateway.inspection.credentials.finding import Finding, Inspection, Kind, KnownShingles
 from gateway.inspection.credentials.index import CredentialIndex
 from gateway.inspection.destinations.find import MAX_TEXT
-from gateway.inspection.inspector import MAX_LOOKED_UP, MAX_SAID, MAX_TOKENS, sample_tokens
+from gateway.inspection.inspector import MAX_LOOKED_UP, MAX_TOKENS, MAX_TOLD_CHARACTERS, sample_tokens
 from gateway.inspection.results import ResultWords
 from gateway.inspection.words.words import digest, digests
 from gateway.model.call import Call
@@ -199,11 +199,11 @@ def test_what_a_call_tells_a_trusted_system_is_too_much_when_it_is_not_looked_th
     target = Target("tool", "wiki", "read", "wiki", trust="trusted")
     few, many = (
         analyse(Call("tools/call", target, {"body": "word " * size}), key=KEY, goal=None, contract=None).told_values
-        for size in (MAX_SAID // 5 - 2, MAX_SAID // 5 + 1)
+        for size in (MAX_TOLD_CHARACTERS // 5 - 2, MAX_TOLD_CHARACTERS // 5 + 1)
     )
 
     assert len(few) < 10
-    assert len(many) > bounds.MAX_SAID
+    assert len(many) > bounds.MAX_TOLD_TO_TRUSTED
 
 
 def test_words_of_all_arguments_are_kept_names_of_members_included():
@@ -249,7 +249,7 @@ class Detector:
         return None
 
     def inspect_leaves(
-        self, walked: Leaves, roles: Mapping[str, Role], known: Known | CredentialIndex | None = None, /
+        self, walked: Leaves, roles: Mapping[str, Role], known: KnownShingles | CredentialIndex | None = None, /
     ) -> Inspection:
         assert roles == ROLES
         new = (finding("f1"),) if b"ghp" in walked.data else ()
@@ -298,7 +298,7 @@ class Signed:
         return None
 
     def inspect_leaves(
-        self, _walked: Leaves, _roles: Mapping[str, Role], _known: Known | CredentialIndex | None = None, /
+        self, _walked: Leaves, _roles: Mapping[str, Role], _known: KnownShingles | CredentialIndex | None = None, /
     ) -> Inspection:
         return Inspection((self.finding, Finding("f1", "github-pat", "seen", self.finding.pointer, Role.CONTENT)))
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.inspection.results import CodeRequests, may_request
+from gateway.inspection.results import CodeRequests, build_code_requests
 from gateway.model.target import Effect, Labels, Target
 
 
@@ -16,7 +16,7 @@ def target(name: str, effect: Effect = Effect.WRITE, kind: str = "tool") -> Targ
 
 
 def says(text: str, *, tool: str = "login", effect: Effect = Effect.WRITE) -> bool:
-    request = may_request(target(tool, effect))
+    request = build_code_requests(target(tool, effect))
     return request is not None and any((request.feed(text.encode()), request.finish()))
 
 
@@ -84,11 +84,11 @@ def test_other_names_do_not(tool: str):
 def test_a_tool_without_a_label_may_only_read():
     labels = Labels(Effect.WRITE, egress=False, assumed=frozenset({"effect"}))
 
-    assert may_request(Target("tool", "bank", "login", "bank", labels=labels)) is None
+    assert build_code_requests(Target("tool", "bank", "login", "bank", labels=labels)) is None
 
 
 def test_resources_request_nothing():
-    assert may_request(target("request_code", kind="resource")) is None
+    assert build_code_requests(target("request_code", kind="resource")) is None
 
 
 def test_a_sentence_in_two_chunks_is_one():

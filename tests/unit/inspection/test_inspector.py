@@ -188,30 +188,32 @@ def test_the_key_of_the_deployment_is_not_shown():
 
 
 def test_what_is_taken_for_no_credential_is_found_neither_in_calls_nor_in_results():
-    quiet = Suppressions([Suppression("mail", 10.0, detector="github-pat")]).of(TARGET, 0.0)
+    suppressions = Suppressions([Suppression("mail", 10.0, detector="github-pat")]).of(TARGET, 0.0)
     call, data = Call("tools/call", TARGET, {"body": SECRET}), json.dumps({"text": SECRET}).encode()
 
-    assert INSPECTOR.call(call, TASK, {}, quiet=quiet).sightings == ()
-    looking = INSPECTOR.result(call, TASK, quiet=quiet)
+    assert INSPECTOR.call(call, TASK, {}, suppressions=suppressions).sightings == ()
+    looking = INSPECTOR.result(call, TASK, suppressions=suppressions)
     found = [part for part in (looking.feed(data), looking.finish()) if part is not None]
     assert [part.sightings for part in found if part.sightings] == []
 
 
 def test_what_the_task_was_shown_is_found_all_the_same():
     shown = {FINGERPRINT.fingerprint: FINGERPRINT.shingles}
-    quiet = Suppressions([Suppression("*", 10.0, detector="*")]).of(TARGET, 0.0)
+    suppressions = Suppressions([Suppression("*", 10.0, detector="*")]).of(TARGET, 0.0)
     call, data = Call("tools/call", TARGET, {"body": SECRET}), json.dumps({"text": SECRET}).encode()
 
-    assert {item.fingerprint for item in INSPECTOR.call(call, TASK, shown, quiet=quiet).sightings} == set(shown)
-    looking = INSPECTOR.result(call, TASK, quiet=quiet, seen=shown)
+    assert {item.fingerprint for item in INSPECTOR.call(call, TASK, shown, suppressions=suppressions).sightings} == set(
+        shown
+    )
+    looking = INSPECTOR.result(call, TASK, suppressions=suppressions, seen=shown)
     found = [part for part in (looking.feed(data), looking.finish()) if part is not None]
     assert [item.fingerprint for part in found for item in part.sightings] == list(shown)
 
 
 @pytest.mark.parametrize("once", [True, False])
 def test_of_a_result_nothing_is_taken_for_no_credential_but_what_is_suppressed(*, once: bool):
-    quiet = Suppressions([Suppression("mail", 10.0, detector="jwt")]).of(TARGET, 0.0)
-    looking = INSPECTOR.result(Call("tools/call", TARGET, {}), TASK, quiet=quiet)
+    suppressions = Suppressions([Suppression("mail", 10.0, detector="jwt")]).of(TARGET, 0.0)
+    looking = INSPECTOR.result(Call("tools/call", TARGET, {}), TASK, suppressions=suppressions)
     data = json.dumps({"text": SECRET}).encode()
     parts = (looking.finish(data),) if once else (looking.feed(data), looking.finish())
     found = [part for part in parts if part is not None]
@@ -222,9 +224,9 @@ def test_of_a_result_nothing_is_taken_for_no_credential_but_what_is_suppressed(*
 
 def test_with_suppressions_too_a_result_may_have_more_credentials_than_are_told_apart(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(stream, "MAX_FINDINGS", 1)
-    quiet = Suppressions([Suppression("mail", 10.0, detector="github-pat")]).of(TARGET, 0.0)
+    suppressions = Suppressions([Suppression("mail", 10.0, detector="github-pat")]).of(TARGET, 0.0)
     other = example(next(rule.example for rule in RULES.rules if rule.id == "github-pat"), Random(8))
-    looking = INSPECTOR.result(Call("tools/call", TARGET, {}), TASK, quiet=quiet)
+    looking = INSPECTOR.result(Call("tools/call", TARGET, {}), TASK, suppressions=suppressions)
     content = looking.finish(json.dumps([SECRET, other]).encode())
 
     assert content is not None

@@ -25,7 +25,7 @@ from gateway.inspection.credentials.origins import KnownOrigins
 from gateway.inspection.destinations.find import followable
 from gateway.inspection.inspector import Inspector
 from gateway.inspection.label_cases import labelled_for_call
-from gateway.inspection.results import may_request
+from gateway.inspection.results import build_code_requests
 from gateway.inspection.words.grounds import Grounds, grounds
 from gateway.model.call import Call
 from gateway.model.content import CallContent
@@ -158,7 +158,7 @@ def test_each_result_that_may_tell_of_a_code_is_searched_for_it(
     called = target(name, labels, kind)
     looked = Inspector(KEY, DETECTOR).result(Call("tools/call", called, {}), Mock(goal=None, contract=None))
 
-    assert (looked.requests is None) is (may_request(called) is None)
+    assert (looked.requests is None) is (build_code_requests(called) is None)
 
 
 @pytest.mark.parametrize("arguments", [{}, {"query": "select 1"}])

@@ -374,5 +374,5 @@ async def test_an_answer_whose_words_cannot_be_found_is_settled_as_one_that_said
 
     (task,) = there.gateway.history.tasks.all()
     state = there.gateway.history.states.load(task)
-    assert (state.open, state.unkept) == ({}, {"files"})
+    assert (state.open, state.partial_sources) == ({}, {"files"})
     assert [entry["outcome"] for entry in there.entries("settled")] == ["completed"]

@@ -19,7 +19,7 @@ from gateway.calls.pipeline.issue import NOTHING
 from gateway.calls.pipeline.pipeline import Pipeline
 from gateway.calls.pipeline.prepare import Preparation, ResolvedHandles, resolve_handles
 from gateway.calls.pipeline.waiting import take_out_ticket
-from gateway.history.tasks.selection import META, select_task
+from gateway.history.tasks.tokens import META, select_task
 from gateway.inspection.credentials.finding import Suppressions
 from gateway.inspection.credentials.handles import places
 from gateway.model.caller import AuthMethod, Principal

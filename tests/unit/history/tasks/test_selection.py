@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.history.tasks.selection import HEADER, META, select_task
+from gateway.history.tasks.tokens import HEADER, META, select_task
 from gateway.model.decision import Reason
 from gateway.model.wire import Disposition, Era, Headers, Kind, Message
 from gateway.wire.protocol.headers import group_headers

@@ -67,7 +67,7 @@ def test_a_message_is_searched_for_the_tokens_of_its_own_caller(kept: Kept):
 def held(kept: Kept, authorization: str, *presented: str, owner: str = "ada") -> bool:
     """Return whether the index of a request has a token."""
     digests = KEYED.gram_digests(secret_of(authorization))
-    return bool(kept.tokens.index(owner, presented).met(digests))
+    return bool(kept.tokens.index(owner, presented).find_grams(digests))
 
 
 def test_the_index_of_a_request_has_its_own_tokens_alone(kept: Kept):

@@ -17,7 +17,7 @@ from gateway.base.json import walk
 from gateway.inspection.credentials import calls, forms
 from gateway.inspection.credentials.calls import role_at
 from gateway.inspection.credentials.detect import Detector
-from gateway.inspection.credentials.finding import Finding, Known, StandIn
+from gateway.inspection.credentials.finding import Finding, KnownShingles, StandIn
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.credentials.index import CredentialIndex
 from gateway.model.target import Role
@@ -41,7 +41,9 @@ def detected(arguments: Mapping[str, Json], **roles: Role) -> list[tuple[str, st
 
 
 def seen_again(
-    arguments: Mapping[str, Json], known: Known | CredentialIndex = KNOWN, roles: Mapping[str, Role] | None = None
+    arguments: Mapping[str, Json],
+    known: KnownShingles | CredentialIndex = KNOWN,
+    roles: Mapping[str, Role] | None = None,
 ) -> tuple[Finding, ...]:
     return DETECTOR.inspect(arguments, roles or {}, known, new=False).findings
 
@@ -370,7 +372,7 @@ def test_what_is_known_can_be_added_and_removed():
     index.remove(NAME)
     assert not index
     assert seen_again(text, index) == ()
-    assert not index.met(KEYED.gram_digests(text["x"].encode()))
+    assert not index.find_grams(KEYED.gram_digests(text["x"].encode()))
 
 
 # --- limits ----------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ def found(text: str, grams: set[int]) -> set[int] | None:
     marks = GramFilter()
     for digest in grams:
         marks.add(digest)
-    return marks.among(KEYED.gram_digests(text.encode()), grams)
+    return marks.find(KEYED.gram_digests(text.encode()), grams)
 
 
 @given(st.lists(st.sampled_from([*SECRETS, "some", "words", " and "]), max_size=12), st.integers(0, 5))
@@ -46,15 +46,15 @@ def test_each_gram_is_found_at_each_place():
 def test_many_known_grams_are_for_a_set_to_find():
     assert found(SECRETS[0], known(*SECRETS)) is None
     index = CredentialIndex({KEYED.of(value): KEYED.shingles(value) for value in SECRETS})
-    assert index.met(KEYED.gram_digests(SECRETS[3].encode())) == known(SECRETS[3])
+    assert index.find_grams(KEYED.gram_digests(SECRETS[3].encode())) == known(SECRETS[3])
 
 
 def test_a_gram_that_was_removed_is_not_found():
     index = CredentialIndex({KEYED.of(value): KEYED.shingles(value) for value in SECRETS[:2]})
     index.remove(KEYED.of(SECRETS[0]))
-    assert index.met(KEYED.gram_digests(" ".join(SECRETS[:2]).encode())) == known(SECRETS[1])
+    assert index.find_grams(KEYED.gram_digests(" ".join(SECRETS[:2]).encode())) == known(SECRETS[1])
     index.remove(KEYED.of(SECRETS[1]))
-    assert index.met(KEYED.gram_digests(SECRETS[1].encode())) == set()
+    assert index.find_grams(KEYED.gram_digests(SECRETS[1].encode())) == set()
 
 
 def test_the_order_of_bytes_in_a_number_is_the_machines(monkeypatch: pytest.MonkeyPatch):
@@ -63,5 +63,5 @@ def test_the_order_of_bytes_in_a_number_is_the_machines(monkeypatch: pytest.Monk
     marks = GramFilter()
     marks.add(digest)
     block = digest.to_bytes(8, "big") + b"\xaa" * 8
-    assert marks.among(bytearray(b"\x11" * 16 + block), {digest}) == {digest}
+    assert marks.find(bytearray(b"\x11" * 16 + block), {digest}) == {digest}
     assert list(grams_of_digests(bytearray())) == []

@@ -57,22 +57,22 @@ def test_a_place_in_the_arguments_says_nothing_of_results():
 
 
 def test_what_the_task_knows_stays_a_credential():
-    quiet = Suppressions([Suppression("files", 100.0, detector="*")]).of(TARGET, 0.0)
+    active = Suppressions([Suppression("files", 100.0, detector="*")]).of(TARGET, 0.0)
 
-    assert quiet is not None
-    assert not quiet.covers(FOUND, {"f1": frozenset[int]()})
-    assert not quiet.covers(replace(FOUND, kind="seen"), ())
-    assert not quiet.covers(replace(FOUND, handle="crm"), ())
-    assert quiet.covers(FOUND, {"f2"})
+    assert active is not None
+    assert not active.covers(FOUND, {"f1": frozenset[int]()})
+    assert not active.covers(replace(FOUND, kind="seen"), ())
+    assert not active.covers(replace(FOUND, handle="crm"), ())
+    assert active.covers(FOUND, {"f2"})
 
 
 def test_each_use_is_told_with_the_number_of_the_rule():
     used: list[tuple[int, str]] = []
     rules = [Suppression("files", 100.0, detector="jwt"), Suppression("*", 100.0, detector="named-*")]
-    quiet = Suppressions(rules, lambda number, target: used.append((number, target.upstream))).of(TARGET, 0.0)
-    assert quiet is not None
-    quiet.covers(FOUND, ())
-    quiet.covers(replace(FOUND, detector="bearer"), ())
+    active = Suppressions(rules, lambda number, target: used.append((number, target.upstream))).of(TARGET, 0.0)
+    assert active is not None
+    active.covers(FOUND, ())
+    active.covers(replace(FOUND, detector="bearer"), ())
 
     assert used == [(1, "files")]
     assert not Suppressions().of(TARGET, 0.0)

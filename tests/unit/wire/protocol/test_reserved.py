@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.history.tasks.selection import META
+from gateway.history.tasks.tokens import META
 from gateway.model import error_codes
 from gateway.model.errors import UpstreamBroken
 from gateway.wire.protocol.replies import DECISION_META, REASON_META
