@@ -37,12 +37,12 @@ Opagate = Callable[..., Done]
 
 @pytest.fixture
 def opagate(tmp_path: Path) -> Opagate:
-    """Run the real command in `tmp_path`; it must never print a traceback."""
+    """Run the real command in `tmp_path`."""
+    return partial(run_opagate, tmp_path)
 
-    return partial(_run, tmp_path)
 
-
-def _run(folder: Path, *arguments: str, stdin: str = "", environment: dict[str, str] | None = None) -> Done:
+def run_opagate(folder: Path, *arguments: str, stdin: str = "", environment: dict[str, str] | None = None) -> Done:
+    """Run the real command in a folder. It must never print a traceback."""
     own = os.environ | {"PYTHONPATH": str(ROOT)} | (environment or {})
     if "PYTHONPATH" in (environment or {}):
         done = subprocess.run(
@@ -72,7 +72,7 @@ class Tour:
 @pytest.fixture(scope="session")
 def first_tour(tmp_path_factory: pytest.TempPathFactory) -> Tour:
     folder = tmp_path_factory.mktemp("tour")
-    done = _run(folder, "up", "--once", "--state", "state", "--json")
+    done = run_opagate(folder, "up", "--once", "--state", "state", "--json")
     assert done.status == 0, done.err
     return Tour(done, folder / "state")
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec import structs
 
 from gateway.policy.plan import signatures, store
 from gateway.surfaces.cli import policy_build
-from tests.interaction.cli.conftest import ROOT, Opagate
+from tests.interaction.cli.conftest import ROOT, Done, Opagate, run_opagate
 
 
 def _policy(folder: Path, *, test: str) -> None:
@@ -178,43 +181,62 @@ def test_policy_and_overlay_are_built_for_an_opa(opagate: Opagate, tmp_path: Pat
     assert not (tmp_path / "other").exists()
 
 
-@pytest.mark.opa
-def test_own_rules_are_compiled_beside_their_folder(
-    opagate: Opagate, opa_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A folder with an overlay, its signed plan beside it and the key, and what the command printed."""
+
+    folder: Path
+    compiled: Done
+
+
+@pytest.fixture(scope="module")
+def first_signed(opa_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Signed:
+    folder = tmp_path_factory.mktemp("signed")
+    run_with: dict[str, Any] = {"environment": {"PATH": f"{opa_path.parent}{os.pathsep}{os.environ['PATH']}"}}
+    assert run_opagate(folder, "policy", "init", "own").status == 0
+    return Signed(folder, run_opagate(folder, "policy", "build", "--overlay", "own", "--sign", "key.pem", **run_with))
+
+
+@pytest.fixture
+def signed(first_signed: Signed, tmp_path: Path, opa_path: Path, monkeypatch: pytest.MonkeyPatch) -> Done:
+    """Copy the signed overlay for the test alone. Return what the command printed."""
     monkeypatch.setenv("PATH", f"{opa_path.parent}{os.pathsep}{os.environ['PATH']}")
-    assert opagate("policy", "init", "own").status == 0
+    shutil.copytree(first_signed.folder, tmp_path, dirs_exist_ok=True)
+    return first_signed.compiled
 
-    aimless = opagate("policy", "build", "--overlay", "own")
-    assert aimless.status == 2
-    assert "--sign" in aimless.err
-    assert not (tmp_path / "own.plan").exists()
 
-    compiled = opagate("policy", "build", "--overlay", "own", "--sign", "key.pem")
-
-    assert compiled.status == 0, compiled.err
-    assert compiled.out.startswith("wrote own.plan: plan ")
+@pytest.mark.opa
+def test_own_rules_are_compiled_beside_their_folder(signed: Done, tmp_path: Path):
+    assert signed.status == 0, signed.err
+    assert signed.out.startswith("wrote own.plan: plan ")
+    assert (tmp_path / "own.plan").exists()
     assert (tmp_path / "key.pem").stat().st_mode & 0o777 == 0o600
-    public = compiled.out.splitlines()[-1].strip()
+    public = signed.out.splitlines()[-1].strip()
     printed = subprocess.run(
         ["openssl", "pkey", "-in", "key.pem", "-pubout"], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert public == f"plan_keys: [{printed.stdout.splitlines()[1]}]"
-    again = opagate("policy", "build", "--overlay", "own", "--sign", "key.pem")
-    assert again.out == compiled.out, "an existing key is kept"
+
+
+@pytest.mark.opa
+def test_a_build_without_a_target_or_a_key_writes_nothing(opagate: Opagate, opa_path: Path, tmp_path: Path):
+    assert opagate("policy", "init", "own").status == 0
+
+    aimless = opagate("policy", "build", "--overlay", "own")
+
+    assert aimless.status == 2
+    assert "--sign" in aimless.err
+    assert not (tmp_path / "own.plan").exists()
 
 
 @pytest.mark.opa
 def test_the_check_of_a_configuration_says_whether_a_compiled_form_counts(
-    opagate: Opagate, opa_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    opagate: Opagate, signed: Done, tmp_path: Path
 ):
-    monkeypatch.setenv("PATH", f"{opa_path.parent}{os.pathsep}{os.environ['PATH']}")
-    assert opagate("policy", "init", "own").status == 0
-    compiled = opagate("policy", "build", "--overlay", "own", "--sign", "key.pem")
     (tmp_path / "gateway.yaml").write_text("policy: {overlay: own}\n", "utf-8")
 
     left = [item for item in opagate("check", "--json").json["findings"] if item["what"] == "compiled policy"]
-    section = "policy:\n  overlay: own\n" + compiled.out.splitlines()[-1] + "\n"
+    section = "policy:\n  overlay: own\n" + signed.out.splitlines()[-1] + "\n"
     (tmp_path / "gateway.yaml").write_text(section, "utf-8")
     taken = [item for item in opagate("check", "--json").json["findings"] if item["what"] == "compiled policy"]
 
@@ -235,14 +257,10 @@ def test_a_key_of_another_kind_is_refused_in_the_configuration(opagate: Opagate,
 
 
 @pytest.mark.opa
-def test_a_plan_that_is_not_of_its_rules_is_found(
-    opagate: Opagate, opa_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setenv("PATH", f"{opa_path.parent}{os.pathsep}{os.environ['PATH']}")
-    assert opagate("policy", "init", "own").status == 0
-    place = tmp_path / "own.plan"
-    assert opagate("policy", "build", "--overlay", "own", "--sign", "key.pem").status == 0
+def test_a_plan_that_is_not_of_its_rules_is_found(opagate: Opagate, signed: Done, tmp_path: Path):
+    place, key = tmp_path / "own.plan", (tmp_path / "key.pem").read_bytes()
     assert opagate("policy", "build", "--overlay", "own", "--sign", "key.pem", "--check").status == 0
+    assert (tmp_path / "key.pem").read_bytes() == key, "an existing key is kept"
 
     written = place.read_bytes()
     stored = store.unpack(written.partition(b"\n")[2], "own.plan")

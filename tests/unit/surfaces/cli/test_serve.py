@@ -12,12 +12,18 @@ NOT_FOR_SERVING = ("aiohttp", "attr", "httpx2", "mcp", "opentelemetry", "pygment
 """What the other commands, spans and fetched keys need: 17 MB of each gateway's memory."""
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose state keeps the compiled policy from one start to the next."""
+    return tmp_path_factory.mktemp("served")
+
+
 @pytest.mark.parametrize(
     "words", [(), ("--config", "gateway.yaml"), ("--config=gateway.yaml",), ("-c", "gateway.yaml")], ids=" ".join
 )
-def test_a_gateway_that_serves_loads_nothing_that_it_does_not_need(words: tuple[str, ...], tmp_path: Path):
+def test_a_gateway_that_serves_loads_nothing_that_it_does_not_need(words: tuple[str, ...], folder: Path):
     """Up to the point where it listens: there it is stopped, by an address that it cannot have."""
-    (tmp_path / "gateway.yaml").write_text("listen: 192.0.2.1:1\nidentity: []\n", "utf-8")
+    (folder / "gateway.yaml").write_text("listen: 192.0.2.1:1\nidentity: []\n", "utf-8")
     script = (
         "import sys, atexit\n"
         f"atexit.register(lambda: print('loaded', *(name for name in {NOT_FOR_SERVING!r} if name in sys.modules)))\n"
@@ -29,7 +35,7 @@ def test_a_gateway_that_serves_loads_nothing_that_it_does_not_need(words: tuple[
     )
 
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
+        [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=False, timeout=300
     )
 
     assert (done.returncode, done.stdout.split()) == (0, ["loaded"]), done.stderr
