@@ -15,7 +15,7 @@ from gateway.calls.binding.vault import Vault
 from gateway.calls.pipeline.admit import Admission
 from gateway.calls.pipeline.approve import CallApproval
 from gateway.calls.pipeline.asking import Questions, TaskApprovals
-from gateway.calls.pipeline.connecting import Connecting, UserConnections
+from gateway.calls.pipeline.connecting import ConnectionStage, UserConnections
 from gateway.calls.pipeline.credentials import CallerCredentials, CredentialChain, ExposureGuard
 from gateway.calls.pipeline.decide import CallInspection, Decider, PolicyQuestions
 from gateway.calls.pipeline.forward import CallParts, Forwarder
@@ -143,29 +143,11 @@ def build_pipeline(parts: Gateway) -> Pipeline:
     decider = _build_decider(parts, record)
     connecting = None
     if parts.user_connections is not None and parts.authority is not None:
-        connecting = Connecting(parts.user_connections, parts.authority)
+        connecting = ConnectionStage(parts.user_connections, parts.authority)
     waited = parts.people or parts.user_connections
-    visibility = Visibility(
-        parts.catalogue,
-        parts.history.tasks,
-        parts.history.ledger,
-        parts.policy,
-        parts.ownership,
-        parts.signals.register,
-        parts.hidden_tools,
-        parts.turns,
-        ShownLists(),
-    )
+    visibility = _build_visibility(parts)
     return Pipeline(
-        admission=Admission(
-            parts.identities,
-            parts.places,
-            parts.sessions,
-            parts.ownership,
-            parts.known,
-            parts.tracing,
-            parts.added_headers,
-        ),
+        admission=_build_admission(parts),
         exposure=_build_exposure_guard(parts, tasks),
         preparation=preparation,
         decider=decider,
@@ -176,19 +158,41 @@ def build_pipeline(parts: Gateway) -> Pipeline:
         exchanges=parts.sessionless_exchanges,
         visibility=visibility,
         forwarder=_build_forwarder(parts, record, connecting, _build_answer_parts(parts, tasks, visibility)),
-        refuser=Refuser(
-            parts.flood,
-            parts.journal,
-            parts.metrics,
-            parts.known,
-            parts.tracing,
-            parts.new_id,
-            parts.style,
-        ),
+        refuser=_build_refuser(parts),
         stops=parts.stops,
         clock=parts.clock,
         monotonic=parts.monotonic,
     )
+
+
+def _build_admission(parts: Gateway) -> Admission:
+    return Admission(
+        parts.identities,
+        parts.places,
+        parts.sessions,
+        parts.ownership,
+        parts.known,
+        parts.tracing,
+        parts.added_headers,
+    )
+
+
+def _build_visibility(parts: Gateway) -> Visibility:
+    return Visibility(
+        parts.catalogue,
+        parts.history.tasks,
+        parts.history.ledger,
+        parts.policy,
+        parts.ownership,
+        parts.signals.register,
+        parts.hidden_tools,
+        parts.turns,
+        ShownLists(),
+    )
+
+
+def _build_refuser(parts: Gateway) -> Refuser:
+    return Refuser(parts.flood, parts.journal, parts.metrics, parts.known, parts.tracing, parts.new_id, parts.style)
 
 
 def _build_exposure_guard(parts: Gateway, tasks: CurrentTasks) -> ExposureGuard:
@@ -223,7 +227,7 @@ def _build_decider(parts: Gateway, record: CallRecord) -> Decider:
 
 
 def _build_approval(
-    parts: Gateway, preparation: Preparation, decider: Decider, connecting: Connecting | None
+    parts: Gateway, preparation: Preparation, decider: Decider, connecting: ConnectionStage | None
 ) -> CallApproval | None:
     if parts.people is None:
         return None
@@ -270,7 +274,7 @@ def _build_answer_parts(parts: Gateway, tasks: CurrentTasks, visibility: Visibil
 
 
 def _build_forwarder(
-    parts: Gateway, record: CallRecord, connecting: Connecting | None, answers: AnswerParts
+    parts: Gateway, record: CallRecord, connecting: ConnectionStage | None, answers: AnswerParts
 ) -> Forwarder:
     issuer = Issuer(parts.authority, connecting, parts.catalogue, parts.policy)
     calls = CallParts(answers, record, parts.known, parts.authority, parts.result_record, parts.schemas, parts.style)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gateway.identity.outcomes import NOT_MINE, CredentialFault, Verified
+from gateway.identity.outcomes import NOT_MINE, CredentialFault, VerifiedCaller
 from gateway.identity.signed import CACHED
 from gateway.model import reasons
 from gateway.model.caller import AuthMethod, Principal
@@ -25,7 +25,7 @@ class AnonymousAuthenticator:
     def __init__(self, identity: AnonymousIdentity) -> None:
         self._principal = Principal(id=identity.id, issuer=ISSUER, method=AuthMethod.ANONYMOUS)
 
-    async def authenticate(self, presented: PresentedCredentials) -> Verified | NotMine | CredentialFault:
+    async def authenticate(self, presented: PresentedCredentials) -> VerifiedCaller | NotMine | CredentialFault:
         credentials = presented.credentials
         if presented.token is not None or credentials.dpop or credentials.certificate is not None:
             return NOT_MINE
@@ -33,4 +33,4 @@ class AnonymousAuthenticator:
             return CredentialFault(
                 reasons.IDENTITY_MISSING, "callers without credentials are accepted from this machine only"
             )
-        return Verified(self._principal, until=presented.now + CACHED)
+        return VerifiedCaller(self._principal, until=presented.now + CACHED)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from joserfc.jwk import ECKey
 
     from gateway.identity.claims import Trust
-    from gateway.identity.outcomes import NotMine, Peer, PresentedCredentials, Verified
+    from gateway.identity.outcomes import NotMine, Peer, PresentedCredentials, VerifiedCaller
 
 ISSUER: Final = "urn:opagate:development"
 KEY_FILE: Final = "development-key.pem"
@@ -45,7 +45,7 @@ class DevelopmentAuthenticator:
             rules=claims.Rules(issuer=ISSUER, method=AuthMethod.DEVELOPMENT, trust=trust),
         )
 
-    async def authenticate(self, presented: PresentedCredentials) -> Verified | NotMine | CredentialFault:
+    async def authenticate(self, presented: PresentedCredentials) -> VerifiedCaller | NotMine | CredentialFault:
         jws = presented.jws
         if jws is None or jws.claims.get("iss") != ISSUER:
             return NOT_MINE

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.config.operators import PeopleIdentity
     from gateway.identity.challenge import Protection
     from gateway.identity.keys import IssuerKeys, KeyStatus
-    from gateway.identity.outcomes import Authenticator, Peer, Verified
+    from gateway.identity.outcomes import Authenticator, Peer, VerifiedCaller
     from gateway.model.caller import Credentials, Principal
     from gateway.model.decision import Refusal
 
@@ -167,7 +167,7 @@ class Identities:
 
     async def _verify(
         self, credentials: Credentials, presented: AccessToken | None, key: CacheKey | None, *, peer: Peer, now: float
-    ) -> Verified | CredentialFault:
+    ) -> VerifiedCaller | CredentialFault:
         """Ask each authenticator, and remember a verified credential under `key`."""
         jws = jose.read_jws(presented.token) if presented else None
         if isinstance(jws, CredentialFault):
@@ -185,7 +185,7 @@ class Identities:
         return _describe_unknown(credentials, presented)
 
     def _check_request(
-        self, credentials: Credentials, presented: AccessToken, verified: Verified, now: float
+        self, credentials: Credentials, presented: AccessToken, verified: VerifiedCaller, now: float
     ) -> CredentialFault | None:
         """Check the audience of a verified token, and its proof of possession."""
         if verified.audience not in verified.named and not self._names_upstream(credentials, verified):
@@ -197,12 +197,14 @@ class Identities:
             return CredentialFault(reasons.IDENTITY_UNBOUND, "the token is not bound to a key")
         return fault
 
-    def _names_upstream(self, credentials: Credentials, verified: Verified) -> bool:
+    def _names_upstream(self, credentials: Credentials, verified: VerifiedCaller) -> bool:
         """Return whether a token is for a single upstream, and so for no other resource."""
         resource = self._protection.upstream_resource(credentials.url)
         return resource is not None and resource in verified.named
 
-    def _check_scopes(self, credentials: Credentials, verified: Verified, *, uses_dpop: bool) -> Principal | Refusal:
+    def _check_scopes(
+        self, credentials: Credentials, verified: VerifiedCaller, *, uses_dpop: bool
+    ) -> Principal | Refusal:
         """Return the caller if it has each required scope, else the refusal with the missing scopes."""
         principal = verified.principal
         missing = [scope for scope in verified.required_scopes if scope not in principal.scopes]
@@ -255,9 +257,9 @@ class VerifiedCache:
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
-        self._entries: dict[CacheKey, tuple[Authenticator, Verified]] = {}
+        self._entries: dict[CacheKey, tuple[Authenticator, VerifiedCaller]] = {}
 
-    def get(self, key: CacheKey, now: float) -> Verified | None:
+    def get(self, key: CacheKey, now: float) -> VerifiedCaller | None:
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -267,7 +269,7 @@ class VerifiedCache:
             return None
         return verified
 
-    def put(self, key: CacheKey, authenticator: Authenticator, verified: Verified) -> None:
+    def put(self, key: CacheKey, authenticator: Authenticator, verified: VerifiedCaller) -> None:
         if len(self._entries) >= self._capacity and key not in self._entries:
             del self._entries[next(iter(self._entries))]
         self._entries[key] = (authenticator, verified)

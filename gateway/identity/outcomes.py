@@ -1,4 +1,4 @@
-"""Results of authenticators. Pure. After Ory Oathkeeper, there are three: a proven caller (`Verified`), another
+"""Results of authenticators. Pure. After Ory Oathkeeper, there are three: a proven caller (`VerifiedCaller`), another
 authenticator's credentials (`NOT_MINE`), or a refusal (`CredentialFault`). `CredentialFault` carries no HTTP:
 `challenge.refusal` adds the form."""
 
@@ -44,7 +44,7 @@ class Confirmation:
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
+class VerifiedCaller:
     """The cacheable facts of a credential. `Identities` checks the rest for each request: the audience, proof of
     possession, and scopes. `until` is in seconds since the epoch. `generation` belongs to the verifying keys; `None`
     without keys."""
@@ -92,6 +92,6 @@ class Authenticator(Protocol):
         """Of its keys, now. A cached result of another generation counts for nothing."""
         ...
 
-    async def authenticate(self, presented: PresentedCredentials) -> Verified | NotMine | CredentialFault:
+    async def authenticate(self, presented: PresentedCredentials) -> VerifiedCaller | NotMine | CredentialFault:
         """Verify the presented credentials. Raises `IdentityUnavailable` without a needed key."""
         ...

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.identity import claims, jose
 from gateway.identity.jose import text
-from gateway.identity.outcomes import NOT_MINE, CredentialFault, Verified
+from gateway.identity.outcomes import NOT_MINE, CredentialFault, VerifiedCaller
 from gateway.model import reasons
 from gateway.model.caller import AuthMethod
 
@@ -72,7 +72,7 @@ async def signature(jws: Jws, demands: Demands, keys: IssuerKeys) -> CredentialF
 
 def verify_signed(
     jws: Jws, demands: Demands, *, now: float, generation: int | None, usable_until: float
-) -> Verified | CredentialFault:
+) -> VerifiedCaller | CredentialFault:
     """Return the content of a token with a verified signature. `usable_until`: the end of its keys' trusted age."""
     expires = claims.expiry(jws.claims, demands.rules, now)
     if isinstance(expires, CredentialFault):
@@ -88,7 +88,7 @@ def verify_signed(
     principal = claims.principal(jws.claims, demands.rules, digest=digest)
     if isinstance(principal, CredentialFault):
         return principal
-    return Verified(
+    return VerifiedCaller(
         # Whoever is let in with a bound token has proved possession: `Identities` asks for it each time.
         principal=replace(principal, bound=confirmation is not None),
         until=min(expires, now + CACHED, usable_until),
@@ -145,7 +145,7 @@ class JwtAuthenticator:
     def generation(self) -> int | None:
         return self._keys.generation
 
-    async def authenticate(self, presented: PresentedCredentials) -> Verified | NotMine | CredentialFault:
+    async def authenticate(self, presented: PresentedCredentials) -> VerifiedCaller | NotMine | CredentialFault:
         jws = presented.jws
         if jws is None or jws.claims.get("iss") != self.issuer:
             return NOT_MINE
@@ -192,7 +192,7 @@ class SpiffeAuthenticator:
     def generation(self) -> int | None:
         return self._keys.generation
 
-    async def authenticate(self, presented: PresentedCredentials) -> Verified | NotMine | CredentialFault:
+    async def authenticate(self, presented: PresentedCredentials) -> VerifiedCaller | NotMine | CredentialFault:
         jws = presented.jws
         if jws is None or not self._is_mine(text(jws.claims.get("sub")), text(jws.claims.get("iss"))):
             return NOT_MINE

@@ -14,7 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from gateway.identity import claims
 from gateway.identity.dpop import thumbprint
-from gateway.identity.outcomes import NOT_MINE, CredentialFault, Verified
+from gateway.identity.outcomes import NOT_MINE, CredentialFault, VerifiedCaller
 from gateway.identity.signed import CACHED
 from gateway.model import reasons
 from gateway.model.caller import AuthMethod, Principal
@@ -41,7 +41,7 @@ class X509Authenticator:
     def generation(self) -> int | None:
         return self._keys.generation
 
-    async def authenticate(self, presented: PresentedCredentials) -> Verified | NotMine | CredentialFault:
+    async def authenticate(self, presented: PresentedCredentials) -> VerifiedCaller | NotMine | CredentialFault:
         certificate = presented.credentials.certificate
         if certificate is None or presented.token is not None:
             return NOT_MINE
@@ -63,7 +63,7 @@ class X509Authenticator:
             or self._verify(leaf, name, token_id=thumbprint(certificate), now=presented.now)
         )
 
-    def _verify(self, leaf: x509.Certificate, name: str, *, token_id: str, now: float) -> Verified:
+    def _verify(self, leaf: x509.Certificate, name: str, *, token_id: str, now: float) -> VerifiedCaller:
         ends = leaf.not_valid_after_utc.timestamp()
         principal = Principal(
             id=name,
@@ -74,7 +74,7 @@ class X509Authenticator:
             issued=leaf.not_valid_before_utc.timestamp(),
         )
         until = min(ends, now + CACHED, self._keys.usable_until())
-        return Verified(principal, until=until, generation=self.generation)
+        return VerifiedCaller(principal, until=until, generation=self.generation)
 
 
 def spiffe_name(leaf: x509.Certificate) -> str | None:

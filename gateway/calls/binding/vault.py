@@ -31,7 +31,7 @@ _CALLERS: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Concealed:
+class ConcealedText:
     """The original text of a handle, or `None` for a text too long to be seen whole, with the `sightings` of its
     credentials."""
 
@@ -48,8 +48,8 @@ class _TaskHandles:
     name: str
     owner: str
     size: int = 0
-    by_handle: dict[str, Concealed] = field(default_factory=dict[str, Concealed])
-    by_text: dict[tuple[str, str], Concealed] = field(default_factory=dict[tuple[str, str], Concealed])
+    by_handle: dict[str, ConcealedText] = field(default_factory=dict[str, ConcealedText])
+    by_text: dict[tuple[str, str], ConcealedText] = field(default_factory=dict[tuple[str, str], ConcealedText])
 
 
 class Vault:
@@ -107,7 +107,7 @@ class Vault:
             return None
         if kept is None:
             kept = self._tasks[task_id] = _TaskHandles(self._new_id(_TASK_BYTES), owner)
-        made = Concealed(f"cred://{kept.name}/{self._new_id(_ID_BYTES)}", audience, sightings, text)
+        made = ConcealedText(f"cred://{kept.name}/{self._new_id(_ID_BYTES)}", audience, sightings, text)
         kept.by_handle[made.handle] = made
         if text is not None:
             kept.by_text[audience, text] = made
@@ -115,7 +115,7 @@ class Vault:
         self._add(owner, 1, size)
         return made.handle
 
-    def find(self, task_id: str, handle: str) -> Concealed | None:
+    def find(self, task_id: str, handle: str) -> ConcealedText | None:
         """Return the content of a handle of this task, `None` if the task has no such handle."""
         kept = self._tasks.get(task_id)
         return None if kept is None else kept.by_handle.get(handle)

@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 from gateway.authority.approvals.model import Approval
 from gateway.calls.binding.ownership import find_round
 from gateway.calls.pipeline.asking import Questions, digest_prepared_call
-from gateway.calls.pipeline.connecting import Connecting
+from gateway.calls.pipeline.connecting import ConnectionStage
 from gateway.calls.pipeline.context import RequestContext
 from gateway.calls.pipeline.decide import Decider, refuse_denied
 from gateway.calls.pipeline.people import Hold, People, RequestName
@@ -26,7 +26,7 @@ from gateway.wire.protocol.classify import state_of
 
 if TYPE_CHECKING:
     from gateway.calls.binding.ownership import Ownership
-    from gateway.calls.pipeline.waiting import Resumed
+    from gateway.calls.pipeline.waiting import ResumedRequest
     from gateway.model.wire import Message, RequestId, UpstreamRequest
     from gateway.wire.protocol.replies import Reply
 
@@ -49,7 +49,7 @@ class AdmittedRequest(Struct, frozen=True):
 
     request: UpstreamRequest
     exposed: bool = False
-    resumed: Resumed | None = None
+    resumed: ResumedRequest | None = None
 
 
 class _Waiting(Struct, frozen=True):
@@ -57,7 +57,7 @@ class _Waiting(Struct, frozen=True):
 
     prepared: PreparedCall
     approval: Approval
-    resumed: Resumed | None
+    resumed: ResumedRequest | None
     shows_address: bool
 
 
@@ -72,7 +72,7 @@ class CallApproval(Struct, frozen=True):
     preparation: Preparation
     decider: Decider
     ownership: Ownership
-    connecting: Connecting | None
+    connecting: ConnectionStage | None
     clock: Callable[[], float]
     monotonic: Callable[[], float]
     new_id: Callable[[], str]
@@ -112,10 +112,10 @@ class CallApproval(Struct, frozen=True):
             context = structs.replace(context, id=self.new_id(), arrived=self.clock())
 
     async def _decide_once(
-        self, context: RequestContext, prepared: PreparedCall, release: Release | None, resumed: Resumed | None
+        self, context: RequestContext, prepared: PreparedCall, release: Release | None, resumed: ResumedRequest | None
     ) -> AllowedCall | Refusal | Reply | Approval:
         ruling = await self.decider.decide(context, prepared, release)
-        if ruling.decision.allowed:
+        if ruling.decision.effect == "allow":
             return AllowedCall(context, prepared, ruling.decision, self._find_end(release))
         if ruling.decision.effect != "ask":
             return refuse_denied(ruling.decision)
@@ -127,7 +127,7 @@ class CallApproval(Struct, frozen=True):
                 return unconnected
         return await self.questions.ask_people(context, prepared, ruling)
 
-    async def _withdraw_declined(self, approval: Approval, resumed: Resumed | None) -> Refusal | None:
+    async def _withdraw_declined(self, approval: Approval, resumed: ResumedRequest | None) -> Refusal | None:
         """Withdraw the question that the client's person declined, also after a yes, and return the refusal of the call.
 
         An equal call that has claimed the approval keeps its claim.

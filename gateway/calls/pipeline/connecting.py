@@ -32,7 +32,7 @@ from gateway.wire.protocol.classify import opens_urls, state_of
 if TYPE_CHECKING:
     from gateway.authority.connections.model import ConnectionLink, ConnectionOwner
     from gateway.authority.lending import Authority
-    from gateway.calls.pipeline.waiting import Resumed
+    from gateway.calls.pipeline.waiting import ResumedRequest
     from gateway.model.caller import Principal
     from gateway.model.wire import JsonObject, Message, UpstreamRequest
     from gateway.wire.protocol.replies import Reply
@@ -50,7 +50,7 @@ class UserConnections:
     holds: Holds = field(default_factory=Holds)
 
 
-class Connecting(Struct, frozen=True):
+class ConnectionStage(Struct, frozen=True):
     """The way of calls to users who have to connect."""
 
     connections: UserConnections
@@ -67,7 +67,7 @@ class Connecting(Struct, frozen=True):
         return owner
 
     async def ask_if_unconnected(
-        self, decision: str, upstream: str, request: UpstreamRequest, resumed: Resumed | None
+        self, decision: str, upstream: str, request: UpstreamRequest, resumed: ResumedRequest | None
     ) -> Reply | Refusal | None:
         """Send the user to a link if a connection is missing. `decision` is the id of the request. Raises `JournalError`."""
         owner, connections = self.find_unconnected(upstream, request.principal), self.connections
@@ -92,7 +92,7 @@ class Connecting(Struct, frozen=True):
         params = {**_elicitation_params(connections, asked.link), "elicitationId": asked.link.id}
         return replace(refusal, rpc_code=URL_ELICITATION_REQUIRED, data={"elicitations": [params]})
 
-    async def hold(self, request: UpstreamRequest, resumed: Resumed) -> Reply | Refusal | None:
+    async def hold(self, request: UpstreamRequest, resumed: ResumedRequest) -> Reply | Refusal | None:
         """Hold a call whose user was sent to a link. Returns the answer of the client, `None` if the call is decided now.
 
         Raises `JournalError`.
@@ -124,7 +124,7 @@ def _tell_to_wait(
     link: ConnectionLink,
     request: UpstreamRequest,
     message: Message,
-    resumed: Resumed | None,
+    resumed: ResumedRequest | None,
 ) -> Reply | None:
     """Return the result `input_required`, `None` if the client cannot take another, or opens no addresses.
 

@@ -13,7 +13,7 @@ from msgspec import Struct, structs
 from gateway.calls.binding.ownership import Ownership
 from gateway.calls.pipeline.admit import waits_for_news
 from gateway.calls.pipeline.completion import run_to_completion
-from gateway.calls.pipeline.issue import NOTHING, Attached, Issuer, refuse_unconfigured
+from gateway.calls.pipeline.issue import NOTHING, AttachedCredential, Issuer, refuse_unconfigured
 from gateway.calls.pipeline.record import record_or_log
 from gateway.calls.pipeline.revocation import LOGIN_ENDED
 from gateway.calls.response.build import AnswerParts, UpstreamAnswer, build_stream
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from gateway.calls.pipeline.prepare import PreparedCall
     from gateway.calls.pipeline.record import CallRecord
     from gateway.calls.pipeline.revocation import Signals, Stops
-    from gateway.calls.pipeline.waiting import Resumed
+    from gateway.calls.pipeline.waiting import ResumedRequest
     from gateway.model.call import PastCall
     from gateway.model.wire import Message
 
@@ -164,7 +164,9 @@ class Forwarder(Struct, frozen=True):
     open_answers: OpenAnswers
     parts: CallParts
 
-    async def forward(self, allowed: AllowedCall, resumed: Resumed | None = None) -> ResponseStream | Refusal | Reply:
+    async def forward(
+        self, allowed: AllowedCall, resumed: ResumedRequest | None = None
+    ) -> ResponseStream | Refusal | Reply:
         """Obtain the credential of an allowed call, send the call, and settle it exactly once, however it ends.
 
         `resumed` is the ticket of an earlier request for the call.
@@ -179,7 +181,7 @@ class Forwarder(Struct, frozen=True):
             or (self.signals.register.signals and self.signals.register.is_ended(prepared.request.principal))
         ):
             attached = await self._issue(allowed, resumed)
-            if not isinstance(attached, Attached):
+            if not isinstance(attached, AttachedCredential):
                 return attached
         obligations = read_obligations(decision) if decision.obligations else NO_OBLIGATIONS
         answer, limits = self._begin_answer(allowed, obligations), obligations.bounds
@@ -256,7 +258,9 @@ class Forwarder(Struct, frozen=True):
         values, target = prepared.handles.values, prepared.call.target
         return conceal_credentials(answers, prepared.task, target, context.arrived, values)
 
-    async def _issue(self, allowed: AllowedCall, resumed: Resumed | None) -> Attached | Refusal | Reply:
+    async def _issue(
+        self, allowed: AllowedCall, resumed: ResumedRequest | None
+    ) -> AttachedCredential | Refusal | Reply:
         """Return the credential of an allowed call. A call without a credential is settled here, since it goes no further."""
         context, prepared = allowed.context, allowed.prepared
         try:
@@ -277,7 +281,7 @@ class Forwarder(Struct, frozen=True):
             outcome = Outcome.CANCELLED if isinstance(error, asyncio.CancelledError) else Outcome.REFUSED
             self.parts.record.record_cancelled(context, prepared, outcome)
             raise
-        if not isinstance(attached, Attached):
+        if not isinstance(attached, AttachedCredential):
             self.parts.record.record_cancelled(context, prepared, Outcome.REFUSED)
             if self.issuer.authority is not None:
                 self.issuer.authority.end_call(context.id)
@@ -287,7 +291,13 @@ class Forwarder(Struct, frozen=True):
         return self.stops.refuse(prepared.request.principal, prepared.call.target.upstream, prepared.task.id)
 
     def _open_answer(
-        self, upstream: str, request: UpstreamRequest, attached: Attached, task: str | None, *, is_idle: bool = False
+        self,
+        upstream: str,
+        request: UpstreamRequest,
+        attached: AttachedCredential,
+        task: str | None,
+        *,
+        is_idle: bool = False,
     ) -> OpenAnswer:
         """Note a request that ends with its credential, at a signal, or at a stop."""
         is_lent = attached.credential is not None or attached.lent is not None
@@ -361,7 +371,7 @@ class Forwarder(Struct, frozen=True):
         return None
 
     async def _send_message(
-        self, upstream: str, attached: Attached, sending: Awaitable[UpstreamReply]
+        self, upstream: str, attached: AttachedCredential, sending: Awaitable[UpstreamReply]
     ) -> UpstreamReply:
         """Return the reply to a request with a credential, and tell the leases whether the upstream took the credential."""
         try:

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from gateway.authority.lending import Authority, UpstreamTerms
     from gateway.authority.model import LeaseRequest
     from gateway.authority.narrowing import Breadth
-    from gateway.calls.pipeline.connecting import Connecting
+    from gateway.calls.pipeline.connecting import ConnectionStage
     from gateway.calls.pipeline.context import RequestContext
     from gateway.calls.pipeline.prepare import PreparedCall
-    from gateway.calls.pipeline.waiting import Resumed
+    from gateway.calls.pipeline.waiting import ResumedRequest
     from gateway.model.caller import Principal
     from gateway.model.decision import Decision
     from gateway.model.target import Target
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from gateway.wire.protocol.replies import Reply
 
 
-class Attached(Struct, frozen=True):
+class AttachedCredential(Struct, frozen=True):
     """The credential of one request, and its lease if other requests share the lease. Both are `None` without a leased credential.
 
     `handed` is for a process.
@@ -57,7 +57,7 @@ class Attached(Struct, frozen=True):
         return structs.replace(request, credential=_header(self.credential))
 
 
-NOTHING: Final = Attached()
+NOTHING: Final = AttachedCredential()
 
 
 class Issuer(Struct, frozen=True):
@@ -65,7 +65,7 @@ class Issuer(Struct, frozen=True):
     users' own connections."""
 
     authority: Authority | None
-    connecting: Connecting | None
+    connecting: ConnectionStage | None
     catalogue: Catalogue
     policy: Policy
 
@@ -75,9 +75,9 @@ class Issuer(Struct, frozen=True):
         prepared: PreparedCall,
         decision: Decision,
         *,
-        resumed: Resumed | None = None,
+        resumed: ResumedRequest | None = None,
         approval_ends: float | None = None,
-    ) -> Attached | Refusal | Reply:
+    ) -> AttachedCredential | Refusal | Reply:
         """Return the credential of an allowed call, as broad as the configuration and the policy both permit.
 
         Without a connection that the call needs, the answer sends the user to make one. `resumed` is the ticket of an earlier request.
@@ -101,7 +101,7 @@ class Issuer(Struct, frozen=True):
         minted = authority.mint_call(request, method, outgoing.params, decision=context.id, policy=policy)
         if isinstance(minted, BrokerRefusal):
             return _refusal(minted)
-        return Attached(minted)
+        return AttachedCredential(minted)
 
     async def _lend(
         self,
@@ -110,8 +110,8 @@ class Issuer(Struct, frozen=True):
         prepared: PreparedCall,
         request: LeaseRequest,
         *,
-        resumed: Resumed | None,
-    ) -> Attached | Refusal | Reply:
+        resumed: ResumedRequest | None,
+    ) -> AttachedCredential | Refusal | Reply:
         """Lend a credential of the task, or send the user to connect."""
         asked = await self._ask_if_unconnected(context.id, request.upstream, prepared.request, resumed)
         if asked is not None:
@@ -123,13 +123,15 @@ class Issuer(Struct, frozen=True):
         return asked or _attach(authority, lent, request.upstream)
 
     async def _ask_if_unconnected(
-        self, decision: str, upstream: str, request: UpstreamRequest, resumed: Resumed | None
+        self, decision: str, upstream: str, request: UpstreamRequest, resumed: ResumedRequest | None
     ) -> Reply | Refusal | None:
         if self.connecting is None:
             return None
         return await self.connecting.ask_if_unconnected(decision, upstream, request, resumed)
 
-    async def issue_for_message(self, context: RequestContext, request: UpstreamRequest) -> Attached | Refusal:
+    async def issue_for_message(
+        self, context: RequestContext, request: UpstreamRequest
+    ) -> AttachedCredential | Refusal:
         """Return the credential of a message without a decision. It permits no calls, and is shared by such messages of a caller.
 
         Raises `JournalError` and `StoreError`.
@@ -165,7 +167,7 @@ class Issuer(Struct, frozen=True):
             return None
         return await self._ask_if_unconnected(context.id, context.exchange.upstream, request, None)
 
-    def note_rejected(self, attached: Attached, error: UpstreamUnauthorized) -> UpstreamUnauthorized:
+    def note_rejected(self, attached: AttachedCredential, error: UpstreamUnauthorized) -> UpstreamUnauthorized:
         """End the lease of a credential that the upstream rejected. Return the error with a remedy for the caller.
 
         The gateway sends no call again by itself: the upstream may have carried it out.
@@ -177,7 +179,7 @@ class Issuer(Struct, frozen=True):
             error.message, "call again: the gateway has ended that credential, and obtains another"
         )
 
-    def note_accepted(self, attached: Attached) -> None:
+    def note_accepted(self, attached: AttachedCredential) -> None:
         """Note that the upstream accepted the credential."""
         if self.authority is not None and attached.lent is not None:
             self.authority.leases.note_accepted(attached.lent)
@@ -220,7 +222,7 @@ def _describe_purpose(
 
 async def _lend_reading(
     authority: Authority, upstream: str, terms: UpstreamTerms, purpose: Purpose
-) -> Attached | Refusal:
+) -> AttachedCredential | Refusal:
     scope = Scope(terms.scopes.get(Effect.READ, ()))
     is_of_users = authority.office is not None and terms.broker in authority.office.servers
     if is_of_users and owner_of(purpose.principal) is None:
@@ -249,12 +251,12 @@ class ListingTransport:
         return await self._transport.send(request if isinstance(attached, Refusal) else attached.carried_by(request))
 
 
-def _attach(authority: Authority, answer: Lent | BrokerRefusal, upstream: str) -> Attached | Refusal:
+def _attach(authority: Authority, answer: Lent | BrokerRefusal, upstream: str) -> AttachedCredential | Refusal:
     if isinstance(answer, BrokerRefusal):
         return _refusal(answer)
     if not authority.terms[upstream].hands_over:
-        return Attached(answer.credential, answer)
-    return Attached(answer.credential, answer, _hand_over(authority, answer))
+        return AttachedCredential(answer.credential, answer)
+    return AttachedCredential(answer.credential, answer, _hand_over(authority, answer))
 
 
 def _refusal(refusal: BrokerRefusal) -> Refusal:

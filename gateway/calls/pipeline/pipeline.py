@@ -20,7 +20,7 @@ from gateway.calls.binding.ownership import SessionlessExchanges
 from gateway.calls.pipeline.admit import Admission, waits_for_news
 from gateway.calls.pipeline.approve import AdmittedRequest, AllowedCall, CallApproval
 from gateway.calls.pipeline.asking import refuse_without_people
-from gateway.calls.pipeline.connecting import Connecting
+from gateway.calls.pipeline.connecting import ConnectionStage
 from gateway.calls.pipeline.context import RequestContext
 from gateway.calls.pipeline.credentials import ExposureGuard
 from gateway.calls.pipeline.decide import Decider, Ruling, refuse_denied
@@ -63,7 +63,7 @@ class Pipeline(Struct, frozen=True):
     preparation: Preparation
     decider: Decider
     approval: CallApproval | None
-    connecting: Connecting | None
+    connecting: ConnectionStage | None
     tickets: TicketSeal | None
     exchanges: SessionlessExchanges
     visibility: Visibility

@@ -9,7 +9,7 @@ from typing import Final, cast
 from msgspec import Struct, structs
 
 from gateway.base.json import strict
-from gateway.calls.binding.vault import Concealed, Vault
+from gateway.calls.binding.vault import ConcealedText, Vault
 from gateway.calls.pipeline.context import RequestContext
 from gateway.calls.pipeline.revocation import Stops
 from gateway.history import TaskRegistry
@@ -41,7 +41,7 @@ class ResolvedHandles:
     that it goes to. `values` are the values put back."""
 
     outgoing: UpstreamRequest
-    held: Mapping[str, Concealed] = field(default_factory=dict[str, Concealed])
+    held: Mapping[str, ConcealedText] = field(default_factory=dict[str, ConcealedText])
     values: tuple[str, ...] = field(default=(), repr=False)
     count: int = 0
 
@@ -75,7 +75,7 @@ def resolve_handles(
     a handle in a place that cannot take its value."""
     if isinstance(found, handles.Misplaced):
         return reasons.CREDENTIAL_CHAIN_HANDLE.refusal(problem=found.message)
-    held: dict[str, Concealed] = {}
+    held: dict[str, ConcealedText] = {}
     for handle in (handle for place in found for handle in place.named()):
         stands_for = next(filter(None, (vault.find(task, handle) for task in tasks)), None)
         if stands_for is None:
@@ -87,7 +87,7 @@ def resolve_handles(
 
 
 def _put_back(
-    request: UpstreamRequest, message: Message, call: Call, found: tuple[Place, ...], held: Mapping[str, Concealed]
+    request: UpstreamRequest, message: Message, call: Call, found: tuple[Place, ...], held: Mapping[str, ConcealedText]
 ) -> ResolvedHandles | Refusal:
     values = {handle: item.text for handle, item in held.items() if item.text is not None}
     if len(values) < len(held):

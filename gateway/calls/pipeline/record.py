@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger("gateway.recording")
 
 
-class Recording(Protocol):
+class RecordPlace(Protocol):
     """A place for records, with a counter of failed writes."""
 
     @property
@@ -41,7 +41,7 @@ class Recording(Protocol):
     def metrics(self) -> Metrics: ...
 
 
-async def append_or_log(recording: Recording, kind: str, entry: JsonObject) -> None:
+async def append_or_log(recording: RecordPlace, kind: str, entry: JsonObject) -> None:
     """Record what has happened already: it cannot be undone if the record fails, only logged and counted."""
     try:
         await recording.journal.append(kind, entry)
@@ -49,7 +49,7 @@ async def append_or_log(recording: Recording, kind: str, entry: JsonObject) -> N
         _log_lost(recording, kind, entry, error)
 
 
-def record_or_log(recording: Recording, kind: str, entry: JsonObject) -> None:
+def record_or_log(recording: RecordPlace, kind: str, entry: JsonObject) -> None:
     """Record a past event as `append_or_log` does, without a wait for the write."""
     try:
         recording.journal.begin(kind, entry, partial(_log_lost, recording, kind, entry))
@@ -57,7 +57,7 @@ def record_or_log(recording: Recording, kind: str, entry: JsonObject) -> None:
         _log_lost(recording, kind, entry, error)
 
 
-def _log_lost(recording: Recording, kind: str, entry: JsonObject, error: JournalError) -> None:
+def _log_lost(recording: RecordPlace, kind: str, entry: JsonObject, error: JournalError) -> None:
     recording.metrics.journal_failures.inc()
     log.critical("journal.lost", kind=kind, id=entry.get("id"), problem=error.message)
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gateway.authority.signals.register import Signal
     from gateway.authority.stops.model import Selection, Stop
     from gateway.authority.stops.switch import StopSwitch
-    from gateway.calls.pipeline.record import Recording
+    from gateway.calls.pipeline.record import RecordPlace
     from gateway.calls.response.open_answers import OpenAnswers
     from gateway.history import TaskRegistry
     from gateway.history.task_history import TaskHistory
@@ -226,7 +226,7 @@ class EndedLogins:
     def __init__(
         self,
         registry: TaskRegistry,
-        recorder: Recording,
+        recorder: RecordPlace,
         authority: Authority | None,
         seen: SeenCallers,
         *,

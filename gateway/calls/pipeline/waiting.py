@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 # --- tickets ---------------------------------------------------------------------------------------------
 
 
-class Resumed(Struct, frozen=True):
+class ResumedRequest(Struct, frozen=True):
     """A request of a waiting caller. `message` is the message as it would be forwarded. `is_declined`: the client's person declined
     the gateway's question."""
 
@@ -54,7 +54,7 @@ CONNECTION_KEY: Final = "io.opagate/connection"
 
 def take_out_ticket(
     seal: TicketSeal | None, principal: Principal, message: Message | None, now: float
-) -> Resumed | Refusal | None:
+) -> ResumedRequest | Refusal | None:
     """Return a message without the gateway's own state, and the ticket that was in it; `None` for any other message.
 
     The upstream's own state and responses, which the first request had, are put back. Refuses a state that this gateway did not give
@@ -68,7 +68,9 @@ def take_out_ticket(
     is_call = message.disposition is Disposition.DECIDE and message.era is Era.STATELESS
     ticket = seal.open(state, principal.key, now) if seal is not None and is_call else None
     return (
-        refuse_foreign(message) if ticket is None else Resumed(_restore(message, ticket), ticket, _is_declined(message))
+        refuse_foreign(message)
+        if ticket is None
+        else ResumedRequest(_restore(message, ticket), ticket, _is_declined(message))
     )
 
 
@@ -147,7 +149,9 @@ def may_be_told_to_wait(message: Message) -> bool:
     return message.era is Era.STATELESS and message.method in _RESUMABLE
 
 
-def tell_to_wait(people: People, prepared: PreparedCall, approval: Approval, resumed: Resumed | None) -> Reply | None:
+def tell_to_wait(
+    people: People, prepared: PreparedCall, approval: Approval, resumed: ResumedRequest | None
+) -> Reply | None:
     """Return the result `input_required`; `None` if the client cannot take another.
 
     A client that opens addresses gets the address of the question once: it would ask its user each time. The map of requests is
@@ -184,12 +188,12 @@ def ask_for_input(message: Message, state: str, requests: JsonObject) -> Reply:
     return Reply(200, ((b"content-type", b"application/json"),), body)
 
 
-def _waits_for_no_person(resumed: Resumed | None) -> bool:
+def _waits_for_no_person(resumed: ResumedRequest | None) -> bool:
     """Return whether the client was not asked to wait for people: it called for the first time, or waited for a connection."""
     return resumed is None or resumed.ticket.connection is not None
 
 
-def is_shown_address(prepared: PreparedCall, approval: Approval, resumed: Resumed | None, request: str) -> bool:
+def is_shown_address(prepared: PreparedCall, approval: Approval, resumed: ResumedRequest | None, request: str) -> bool:
     """Return whether this answer gives the client the address of the question, and so comes at once.
 
     `request` is the decision id of the request. A session gets the address with the answer to the call that made the question.

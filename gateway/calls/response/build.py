@@ -267,7 +267,7 @@ def _build_stages(status: int, written_as: bytes | None, answer: UpstreamAnswer)
     recipient = CallerRecipient(answer)
     lists = parts.lists if request.message is not None and request.message.disposition is Disposition.FILTER else None
     upstream = answer.context.exchange.upstream
-    messages = MessageFilter(request.message, upstream, recipient, parts.worker, lists=lists)
+    messages = MessageFilter(request.message, upstream, recipient, parts.worker, lists=parts.lists)
     may_pass_unseen = messages.may_pass_unseen and answer.check is None
     messages.framing = framing = _framing(status, written_as, may_pass_unseen=may_pass_unseen)
     stages: list[Stage] = [ReservedNameFilter(recipient, parts.worker, lists), messages]

@@ -144,12 +144,26 @@ class LiveConcealer:
         self._passing: CredentialRewriter | None = None
 
     async def handle(self, frame: AnswerFrame) -> AnswerFrame | None:
-        """Return a frame without live values. Raises `UpstreamBroken` for a frame that shows one in pieces."""
-        kind, raw = frame.kind, frame.raw
-        if kind == "own" or not (raw or self._passing):
+        """Return a frame without live values. Raises `UpstreamBroken` for a frame that shows one in pieces.
+
+        A list near no live value stays so until a value is added.
+        """
+        kind, size, additions = frame.kind, len(frame.raw), self._values.additions
+        if kind == "own" or not (size or self._passing):
             return frame
-        if kind in {"document", "event", "unfinished"}:
-            return await self._conceal_message(frame)
+        if kind not in {"document", "event", "unfinished"}:
+            return await self._conceal_part(frame)
+        lists = self._lists if kind == "document" else None
+        if lists is not None and lists.find("live", frame.raw, frame.data, additions) is not None:
+            return frame
+        kept = self._conceal(frame) if size <= AT_ONCE else await self._worker.run(size, partial(self._conceal, frame))
+        if self._is_far and lists is not None:
+            lists.keep("live", frame.raw, frame.data, additions)
+        return kept
+
+    async def _conceal_part(self, frame: AnswerFrame) -> AnswerFrame:
+        """Return a part of a message, or of a text, without live values. Its last letters wait for the next part."""
+        kind, raw = frame.kind, frame.raw
         if kind in {"part", "text"}:
             self._passing = passing = self._passing or self._rewriter()
             out = await self._worker.run(len(raw), partial(passing.part if kind == "part" else passing.text, raw))

@@ -201,21 +201,17 @@ class ReservedNameFilter(Struct, eq=False):
         elif kind == "part-end":
             self.check = None
         data = frame.raw if kind == "unfinished" and not frame.data else frame.data
-        if not data or kind == "end" or self._is_plain(data):
+        lists = self.lists
+        if not data or kind == "end" or (lists is not None and lists.find("reserved", data) is not None):
+            return frame
+        if SUSPICIOUS.search(data) is None:
+            if lists is not None:
+                lists.keep("reserved", data)
             return frame
         found, count = await self.worker.run(len(data), partial(without_reserved, data))
         if count:
             self._note(count)
         return frame if found is data else _replace_message(frame, found)
-
-    def _is_plain(self, data: bytes) -> bool:
-        """Return whether a message has no sign of a reserved name or code."""
-        if self.lists is None:
-            return SUSPICIOUS.search(data) is None
-        is_plain = self.lists.find("reserved", data) is not None or SUSPICIOUS.search(data) is None
-        if is_plain:
-            self.lists.keep("reserved", data)
-        return is_plain
 
     def _feed(self, part: bytes) -> None:
         self.check = self.check or ReservedNameCheck()

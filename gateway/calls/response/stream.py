@@ -303,25 +303,23 @@ class ResponseStream:
 
     async def _next(self) -> bytes:
         """Return the next piece to pass on; empty while a stage holds it back."""
-        chunk = await self._read()
-        if chunk is None:
-            if self._cut is not None:
-                raise self._cut
-            rest = await self._stages.finish()
-            if self._cut is None:
-                self.whole = True
-                self._ended = "completed"
-            return rest
+        try:
+            chunk = await (anext(self._reply.chunks) if self._deadline is None else self._in_time(self._deadline))
+        except StopAsyncIteration:
+            return await self._finish()
         if b"\0" in chunk:
             raise UpstreamBroken(_OTHER_ENCODING)
         return await self._stages.feed(chunk)
 
-    async def _read(self) -> bytes | None:
-        """Return the next chunk of the upstream; `None` at the end."""
-        try:
-            return await (anext(self._reply.chunks) if self._deadline is None else self._in_time(self._deadline))
-        except StopAsyncIteration:
-            return None
+    async def _finish(self) -> bytes:
+        """Return the last piece to pass on, after the upstream's end."""
+        if self._cut is not None:
+            raise self._cut
+        rest = await self._stages.finish()
+        if self._cut is None:
+            self.whole = True
+            self._ended = "completed"
+        return rest
 
     async def _in_time(self, deadline: float) -> bytes:
         if asyncio.get_running_loop().time() >= deadline:

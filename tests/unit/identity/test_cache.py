@@ -1,7 +1,7 @@
 from dataclasses import dataclass
 
 from gateway.identity.identities import VerifiedCache
-from gateway.identity.outcomes import NOT_MINE, NotMine, PresentedCredentials, Verified
+from gateway.identity.outcomes import NOT_MINE, NotMine, PresentedCredentials, VerifiedCaller
 from gateway.model.caller import AuthMethod, Principal
 
 
@@ -16,8 +16,8 @@ class Keyed:
         return NOT_MINE
 
 
-def verified(until: float = 60.0, generation: int | None = 1) -> Verified:
-    return Verified(Principal("a", "https://idp.example", AuthMethod.JWT), until=until, generation=generation)
+def verified(until: float = 60.0, generation: int | None = 1) -> VerifiedCaller:
+    return VerifiedCaller(Principal("a", "https://idp.example", AuthMethod.JWT), until=until, generation=generation)
 
 
 def test_an_entry_holds_until_its_time():

@@ -6,7 +6,7 @@ from itertools import count
 import pytest
 
 from gateway.calls.binding import vault as module
-from gateway.calls.binding.vault import Concealed, Vault
+from gateway.calls.binding.vault import ConcealedText, Vault
 from gateway.model.content import Sighting
 
 SEEN = (Sighting("f1", "github-pat"),)
@@ -22,7 +22,7 @@ def test_a_handle_stands_for_what_was_kept():
     handle = vault.keep("ada", "a", "crm", SEEN, "secret")
 
     assert handle == "cred://0-8/1-16"
-    assert vault.find("a", handle) == Concealed(handle, "crm", SEEN, "secret")
+    assert vault.find("a", handle) == ConcealedText(handle, "crm", SEEN, "secret")
     assert "secret" not in repr(vault.find("a", handle))
 
 

@@ -16,7 +16,7 @@ from gateway.authority.lending import Authority, Lives, UpstreamTerms
 from gateway.authority.minting import Mint
 from gateway.authority.model import Credential
 from gateway.base.keys.key_ring import KeyRing, SigningKey
-from gateway.calls.pipeline.issue import Attached, Issuer
+from gateway.calls.pipeline.issue import AttachedCredential, Issuer
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.decision import Decision, Obligation, PolicyRevision, Refusal
 from gateway.model.errors import UpstreamUnauthorized
@@ -78,7 +78,7 @@ class Bench:
 
     async def call(
         self, method: AuthMethod = AuthMethod.JWT, sensitivity: Sensitivity = Sensitivity.INTERNAL, **narrowed: Any
-    ) -> Attached | Refusal:
+    ) -> AttachedCredential | Refusal:
         principal = Principal(id="agent", issuer="https://idp.example", method=method)
         labels = Labels(Effect.READ, sensitivity=sensitivity)
         target = Target("tool", "crm", "find", "https://crm.example", labels=labels)
@@ -99,8 +99,8 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path, {Effect.READ: ("crm.read",)})
 
 
-def lease_of(attached: Attached | Refusal) -> Any:
-    assert isinstance(attached, Attached)
+def lease_of(attached: AttachedCredential | Refusal) -> Any:
+    assert isinstance(attached, AttachedCredential)
     assert attached.lent is not None
     return attached.lent.lease
 
@@ -162,14 +162,14 @@ async def test_messages_of_an_upstream_without_scopes_to_read_carry_nothing(tmp_
 
     attached = await bench.issuer.issue_for_message(bench.context, request)
 
-    assert attached == Attached()
+    assert attached == AttachedCredential()
     assert bench.lending.broker.asked == 0
 
 
 @pytest.mark.parametrize("is_unknown", [True, False])
 async def test_only_an_upstream_that_does_not_know_a_credential_ends_it(bench: Bench, *, is_unknown: bool):
     attached = await bench.call()
-    assert isinstance(attached, Attached)
+    assert isinstance(attached, AttachedCredential)
 
     bench.issuer.note_rejected(attached, UpstreamUnauthorized("no", "ask", is_unknown=is_unknown))
 
@@ -180,7 +180,7 @@ def test_the_value_of_a_credential_goes_out_as_its_broker_gave_it():
     given = base64.b64encode(b"user:password-1").decode()
     request = UpstreamRequest("GET", (), Principal("agent", "https://idp.example", AuthMethod.JWT))
 
-    sent = Attached(Credential(given, scheme="Basic")).carried_by(request)
+    sent = AttachedCredential(Credential(given, scheme="Basic")).carried_by(request)
 
     assert sent.credential == UpstreamCredential(b"authorization", f"Basic {given}".encode())
     assert given not in repr(sent)
@@ -196,13 +196,13 @@ async def test_a_process_gets_the_credential_of_its_terms_and_no_header(tmp_path
     bench = Bench(tmp_path, {Effect.READ: ("crm.read",)}, hands_over=True)
     request = UpstreamRequest("POST", (), Principal(id="agent", issuer="i", method=AuthMethod.JWT))
     attached = await bench.call()
-    assert isinstance(attached, Attached)
+    assert isinstance(attached, AttachedCredential)
     carried = attached.carried_by(request)
     assert carried.handed is not None
     assert (carried.credential, carried.handed.lease, carried.handed.value) == (None, "l0", "secret-1")
     assert "secret-1" not in repr(carried)
     again = await bench.call()
-    assert isinstance(again, Attached)
+    assert isinstance(again, AttachedCredential)
     assert again.carried_by(request).handed == carried.handed
 
 
@@ -217,11 +217,11 @@ async def test_no_process_gets_the_credential_of_one_call(tmp_path: Path, kind: 
 async def test_a_get_of_a_session_starts_no_process(tmp_path: Path):
     bench = Bench(tmp_path, {Effect.READ: ("crm.read",)}, hands_over=True)
     request = UpstreamRequest("GET", (), Principal(id="agent", issuer="https://idp.example", method=AuthMethod.JWT))
-    assert await bench.issuer.issue_for_message(bench.context, request) == Attached()
+    assert await bench.issuer.issue_for_message(bench.context, request) == AttachedCredential()
     assert bench.lending.broker.asked == 0
 
     await bench.call()
-    assert await bench.issuer.issue_for_message(bench.context, request) == Attached()
+    assert await bench.issuer.issue_for_message(bench.context, request) == AttachedCredential()
     assert len(bench.authority.live) == 1, "the token with which its process asks for its credential"
 
 

@@ -15,7 +15,7 @@ from gateway.authority.approvals.model import Approval, Person, Vote
 from gateway.calls.pipeline.approve import AllowedCall
 from gateway.calls.pipeline.forward import Forwarder
 from gateway.calls.pipeline.people import HELD_PER_CALLER
-from gateway.calls.pipeline.waiting import Resumed
+from gateway.calls.pipeline.waiting import ResumedRequest
 from gateway.model.decision import Decision, Reason
 from gateway.model.errors import JournalError
 from gateway.policy.verdict import refuse
@@ -480,7 +480,7 @@ async def test_the_credential_of_an_approved_call_ends_with_the_time_that_people
     ends: list[float | None] = []
     forward = Forwarder.forward
 
-    async def watch(forwarder: Forwarder, allowed: AllowedCall, resumed: Resumed | None) -> Any:
+    async def watch(forwarder: Forwarder, allowed: AllowedCall, resumed: ResumedRequest | None) -> Any:
         ends.append(allowed.approval_ends)
         return await forward(forwarder, allowed, resumed)
 
