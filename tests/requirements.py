@@ -143,6 +143,9 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "fault/rolling-restart": Requirement("docs/operations/upgrade.md#stop-and-restart-behind-a-balancer", "Two gateways restarted in turn behind a balancer: no call fails."),
         # --- operations ---------------------------------------------------------------------------
         "operations/keys": Requirement("docs/operations/keys-and-backup.md#keys", "Keys are separate and can be given; one that is given or that a journal needs is never made anew."),
+        "operations/rotation": Requirement("docs/operations/keys-and-backup.md#replace-a-key", "Each key is replaced while the gateway serves, and no call is refused."),
+        "operations/state": Requirement("docs/operations/keys-and-backup.md#check-the-state", "A stored form of a later release, and unreadable content, are named with what is lost; a start without them is refused."),
+        "operations/backup": Requirement("docs/operations/keys-and-backup.md#copy-and-restore", "A copy of a running gateway is whole; restored, it ends open leases and withdraws approvals."),
         "operations/mounted-keys": Requirement("docs/operations/keys-and-backup.md#keys", "Keys that the kubelet mounts and an fsGroup folder are accepted where nobody else can write."),
         "operations/probes": Requirement("docs/operations/install.md#start-stop-health", "/healthz, /readyz and /metrics answer at any address; under another name they reveal nothing."),
         "operations/opa-folder": Requirement("docs/operations/policy.md#a-change-and-its-trial", "A folder that OPA has taken is recorded with its revision; one that it has not is named in /readyz."),

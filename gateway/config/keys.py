@@ -171,6 +171,11 @@ def read_sealing(configuration: Configuration) -> KeyRing[bytes] | None:
     return KeyRing(*found) if found else None
 
 
+def read_fingerprints(configuration: Configuration) -> bytes | None:
+    """Return the key of fingerprints, `None` if there is none. Raises `ConfigurationError`."""
+    return next(iter(_read(configuration, "fingerprints")), None)
+
+
 def read_snapshots(configuration: Configuration) -> KeyRing[bytes] | None:
     """Return the keys of snapshots, `None` without a key of records or of fingerprints. Raises `GatewayError`."""
     sealing, fingerprints = read_sealing(configuration), _read(configuration, "fingerprints")

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 
 import msgspec
 import structlog
@@ -155,6 +155,13 @@ class Records(Generic[Form]):
         if found is not None and opened is None:
             self._report([identifier])
         return opened
+
+    def find_problem(self, identifier: str, sealed: bytes) -> Literal["unreadable", "later"] | None:
+        """Return the problem of a stored value: no key for it, or a later release as its writer."""
+        try:
+            return "unreadable" if self._open(identifier, sealed) is None else None
+        except StoreError:
+            return "later"
 
     async def count(self) -> int:
         """Return the number of records."""

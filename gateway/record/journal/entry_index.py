@@ -21,7 +21,7 @@ from gateway.model.errors import JournalError
 from gateway.record.journal.chain import MAX_LINE, Chain, ChainKeys, timestamp
 from gateway.record.journal.columns import UNREADABLE, Column, IndexedLine, Search, read_columns
 from gateway.record.journal.entry import opened_by
-from gateway.record.journal.index_file import IndexedSegment, IndexFile, TaskRows
+from gateway.record.journal.index_file import FILE, IndexedSegment, IndexFile, TaskRows
 from gateway.record.journal.placed import (
     BUDGET,
     EntryPage,
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-_FILE: Final = "index/entries.db"
 _ALLOWED: Final = re.compile(rb'"kind":"call".*"effect":"allow"')
 _READS: Final = 20_000
 """Lines that one search reads at most."""
@@ -98,7 +97,7 @@ class EntryIndex:
         self._folder = folder
         self._keys = key
         self._chain = Chain.of(key)
-        self._file = IndexFile(folder / _FILE, self._chain.key)
+        self._file = IndexFile(folder / FILE, self._chain.key)
         self._rest = rest
         self._known: dict[int, tuple[_FileState, IndexedSegment]] = {}
         self._sealed: set[int] = set()
@@ -256,7 +255,7 @@ class EntryIndex:
             self._chain = chain
             self._forget()
             self._file.close()
-            self._file = IndexFile(self._folder / _FILE, chain.key)
+            self._file = IndexFile(self._folder / FILE, chain.key)
 
     def _forget(self) -> None:
         self._known.clear()

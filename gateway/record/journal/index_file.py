@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from gateway.record.journal.columns import Column, IndexedLine, Search
 
-_FORMAT: Final = 2
+FORMAT: Final = 2
+FILE: Final = "index/entries.db"
 _SCHEMA: Final = """
 create table segments (number integer primary key, size integer not null, link text not null, begun text not null,
   broken integer not null, mac blob);
@@ -204,7 +205,7 @@ class IndexFile:
 
     def _mac(self, segment: IndexedSegment) -> bytes:
         rows = self._database.execute(_ROWS, (segment.number,)).fetchone()
-        return hmac.digest(self._key, msgspec.json.encode((_FORMAT, segment, rows)), "sha256")
+        return hmac.digest(self._key, msgspec.json.encode((FORMAT, segment, rows)), "sha256")
 
     def _digest(self, value: str) -> int:
         digest = blake2b(value.encode("utf-8", "surrogatepass"), digest_size=6, key=self._key).digest()
@@ -234,8 +235,8 @@ def _prepare(database: sqlite3.Connection) -> sqlite3.Connection:
     try:
         database.execute("pragma journal_mode = wal")
         database.execute("pragma synchronous = off")
-        if database.execute("pragma user_version").fetchone() != (_FORMAT,):
-            database.executescript(f"{_DROP}{_SCHEMA}pragma user_version = {_FORMAT};")
+        if database.execute("pragma user_version").fetchone() != (FORMAT,):
+            database.executescript(f"{_DROP}{_SCHEMA}pragma user_version = {FORMAT};")
     except BaseException:
         database.close()
         raise

@@ -16,7 +16,7 @@ from gateway.record.journal.compression import SUFFIX
 from gateway.record.journal.entry import closed_by, opened_by
 from gateway.record.journal.segment import Pending
 from gateway.record.journal.storage import Disk, open_segment, segments, set_aside
-from gateway.record.journal.verification import LinePlace, Position, follow, lost
+from gateway.record.journal.verification import Fault, LinePlace, Position, follow, lost
 from gateway.record.journal.write_outage import abandoned
 
 if TYPE_CHECKING:
@@ -100,6 +100,8 @@ def _scan(
     while (line := file.readline(MAX_LINE + 1)).endswith(b"\n"):
         line_number += 1
         position, problem = follow(chain, position, line[:-1], LinePlace(place.segment, place.number, line_number))
+        if problem is not None and problem.fault is Fault.LATER_FORM:
+            raise JournalError(f"a later release of the gateway wrote {path}", "start that release")
         if problem is not None:
             raise make_damage_error(path, line_number, problem.message)
         if line_number == 1 and fingerprints is not None:

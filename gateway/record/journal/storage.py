@@ -33,6 +33,11 @@ def segment_path(folder: Path, number: int) -> Path:
     return folder / f"{number:08d}.jsonl"
 
 
+def is_segment(name: str) -> bool:
+    """Return whether a file name is that of a segment."""
+    return _SEGMENT.fullmatch(name) is not None
+
+
 def segments(folder: Path) -> list[tuple[int, Path]]:
     """Return the segments of a journal, in order. Raises `JournalError` if the folder cannot be read."""
     try:

@@ -15,7 +15,6 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
-from typing import Final
 
 import structlog
 from msgspec import Struct
@@ -47,7 +46,6 @@ from gateway.inspection.credentials.live_values import LiveValues
 from gateway.inspection.credentials.origins import KnownOrigins
 from gateway.inspection.inspector import Inspector
 from gateway.model.caller import Principal
-from gateway.model.errors import StoreError
 from gateway.model.wire import UpstreamTransport
 from gateway.policy.plan.code_cache import CodeCache
 from gateway.policy.plan.loading import PlanCaches, Plans
@@ -76,6 +74,7 @@ from gateway.surfaces.app.keys import KeyedParts, add_operations
 from gateway.surfaces.app.people import DeskParts, build_registers, open_people
 from gateway.surfaces.app.signals import Lending, SignalMemory, open_signals
 from gateway.surfaces.app.stops import StopMemory, open_stops
+from gateway.surfaces.stored.check import require_known_state
 from gateway.upstreams.catalogue.catalogue import Catalogue
 from gateway.upstreams.catalogue.lockfile import PackagePins
 from gateway.upstreams.catalogue.pins import PinChange
@@ -89,16 +88,6 @@ from gateway.upstreams.stdio.spawner import Conceal, shown_as_is
 from gateway.wire.http.limits import RequestPlaces
 
 log = structlog.get_logger("gateway")
-
-_EARLIER: Final = (
-    "approvals/approvals.db",
-    "approvals/endorsements",
-    "connections/connections.db",
-    "leases/leases.db",
-    "signals/signals.db",
-    "stops/stops.db",
-)
-"""Files of releases before the durable records had one file."""
 
 
 @asynccontextmanager
@@ -132,6 +121,7 @@ class _Base(Struct, frozen=True):
 
 async def _open_base(stack: AsyncExitStack, configuration: Configuration, clock: Callable[[], float]) -> _Base:
     metrics, tracing = Metrics(), _tracing(stack, configuration)
+    require_known_state(configuration.state)
     keys = load_keys(configuration, begun=has_begun(configuration.journal.path))
     journal, recorder = _record(stack, configuration, keys, metrics, clock)
     policy = await _policy(stack, configuration, recorder, journal, clock, keys=keys)
@@ -231,13 +221,7 @@ def _record(
 async def _open_store(
     stack: AsyncExitStack, configuration: Configuration, keys: Keys, clock: Callable[[], float]
 ) -> SealedStore:
-    """Return the durable records until the stack ends. Raises `StoreError` for state of an earlier release."""
-    if earlier := [path for name in _EARLIER if (path := configuration.state / name).exists()]:
-        raise StoreError(
-            f"{earlier[0]} is of an earlier release, and this release does not read it",
-            "start and stop that release once, which ends open leases; note its stops and signals; then remove the folders "
-            + ", ".join(sorted({str(path.parent) for path in earlier})),
-        )
+    """Return the durable records until the stack ends. Raises `StoreError`."""
     store = SealedStore(SqliteStore(configuration.state / RECORDS, clock), derive_ring(keys.sealing, "records"))
     stack.callback(store.close)
     if resealed := await store.reseal():

@@ -29,6 +29,7 @@ from gateway.model.errors import HistoryError, StoreError
 from gateway.record.journal.redaction import concealed_with
 from gateway.record.journal.verified_entries import entries
 from gateway.surfaces.app.people import ApprovalRegisters, DeskParts
+from gateway.surfaces.stored.backup import forget_restored, read_restored
 
 if TYPE_CHECKING:
     from gateway.authority.approvals.store import StoredApprovals, StoredEndorsements
@@ -91,6 +92,7 @@ async def open_memory(parts: DeskParts, registers: ApprovalRegisters | None = No
         if registers is not None:
             await registers.desk.withdraw_all("journal-cut")
             await registers.endorsements.withdraw_all("journal-cut")
+    await _withdraw_restored(parts, registers)
     log.info("history.rebuilt", tasks=len(history.tasks), events=rebuilt.events)
 
     async def write_down() -> None:
@@ -111,6 +113,19 @@ async def open_memory(parts: DeskParts, registers: ApprovalRegisters | None = No
 
     await write_down()
     return write_down
+
+
+async def _withdraw_restored(parts: DeskParts, registers: ApprovalRegisters | None) -> None:
+    """Withdraw the approvals of a state from a copy. Each may have been used, and each endorsement revoked, after the copy."""
+    state = parts.configuration.state
+    if (restored := read_restored(state)) is None:
+        return
+    log.warning("state.restored", made=restored.made)
+    await parts.journal.append("restored", {"made": restored.made})
+    if registers is not None:
+        await registers.desk.withdraw_all("restored")
+        await registers.endorsements.withdraw_all("restored")
+        forget_restored(state)
 
 
 def forget(owned: tuple[Ownership, ...], vault: Vault, history: History, clock: Callable[[], float]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -17,7 +17,6 @@ from gateway.surfaces.cli.terminal import describe_count, emit, note, out, plain
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-    from pathlib import Path
 
     from gateway.config import Configuration
     from gateway.config.keys import Name
@@ -174,20 +173,10 @@ def _is_running(settings: Configuration) -> bool:
     return False
 
 
-@contextmanager
-def hold_state(path: Path) -> Generator[None]:
-    """Keep gateways from starting on a state folder. Raises `JournalError`, also if one runs."""
-    from gateway.record.journal import storage
-
-    descriptor = storage.lock(path, "gateway.lock", "uses the state folder")
-    try:
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def _rotate_here(settings: Configuration, name: RotatedName) -> dict[str, Any]:
     import msgspec
+
+    from gateway.surfaces.stored.holding import hold_state
 
     with hold_state(settings.state):
         changed: KeyChange = run(_rotate(settings, name))

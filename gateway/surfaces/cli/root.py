@@ -28,6 +28,7 @@ from gateway.surfaces.cli import (
     serve,
     service,
     signals,
+    state,
     stop,
     token,
     up,
@@ -78,6 +79,7 @@ app.add_typer(keys.app, name="keys", rich_help_panel=_OPERATE)
 app.add_typer(console.app, name="console", rich_help_panel=_OPERATE)
 app.add_typer(connections.app, name="connections", rich_help_panel=_OPERATE)
 app.add_typer(signals.app, name="signals", rich_help_panel=_OPERATE)
+app.add_typer(state.app, name="state", rich_help_panel=_OPERATE)
 app.command(
     "stop", rich_help_panel=_OPERATE, epilog="Example: opagate stop --agent triage --reason 'it mails strangers'"
 )(stop.stop)

@@ -30,7 +30,7 @@ async def test_state_of_an_earlier_release_is_not_passed_over(tmp_path: Path):
     (tmp_path / "state/leases").mkdir(parents=True)
     (tmp_path / "state/leases/leases.db").touch()
 
-    with pytest.raises(StoreError, match=r"leases\.db is of an earlier release"):
+    with pytest.raises(StoreError, match=r"leases\.db is of a release before 0\.2\.0"):
         async with app.open_gateway(configuration):
             pytest.fail("it started")
 

@@ -1,0 +1,191 @@
+"""`opagate state`: what a gateway keeps on disk, checked, copied and put back."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.surfaces.cli.loop import run
+from gateway.surfaces.cli.options import ConfigOption, JsonOption, configuration
+from gateway.surfaces.cli.terminal import describe_count, emit, note, out, plain, sentence, show, table
+
+if TYPE_CHECKING:
+    from gateway.base.store.forms import CheckedForm
+    from gateway.config import Configuration
+
+app = typer.Typer(help="What the gateway keeps on disk: check it, copy it, put it back.", no_args_is_help=True)
+
+_ALL = "all"
+
+
+@app.command("check", epilog="Example: opagate state check")
+def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Check each stored form as a start would: its number, its records, and what would be lost. Exit status 1 if a start fails.
+
+    Nothing is changed. `opagate journal verify` reads every line of the journal.
+    """
+    from gateway.surfaces.stored.check import check_state
+
+    found = check_state(configuration(config))
+    if as_json:
+        emit([_describe(each) for each in found])
+    else:
+        _show(found)
+    if any(each.state == "fail" for each in found):
+        raise typer.Exit(1)
+
+
+@app.command("backup", epilog="Example: opagate state backup /backup/2026-12-01")
+def backup(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder for the copy.")],
+    with_keys: Annotated[
+        bool, typer.Option("--with-keys", help="Copy the keys too. Whoever reads the copy can then forge the record.")
+    ] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy the state, also of a running gateway: records, snapshots, journal and pins, as of one moment.
+
+    Run this as the gateway's account. Without --with-keys, keep the keys elsewhere: the copy is of no use without them.
+    """
+    from gateway.surfaces.stored.backup import back_up
+
+    settings = configuration(config)
+    made = back_up(settings, folder, with_keys=with_keys, now=time.time())
+    if as_json:
+        emit({"made": made.made, "release": made.release, "files": len(made.files), "has_keys": made.has_keys})
+        return
+    size = sum(each.size for each in made.files)
+    note(f"{plain(str(folder))}: {describe_count(len(made.files), 'file')}, {size:,} bytes")
+    if not made.has_keys:
+        note("without keys: keep those apart, " + ", ".join(f"{name} {key}" for name, key in made.ids.items()))
+
+
+@app.command("restore", epilog="Example: opagate state restore /backup/2026-12-01")
+def restore(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of `opagate state backup`.")],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put a copy into the configured state and journal folders, where no state is. Then check it.
+
+    The next start ends the copy's open leases, and withdraws its approvals: each may have been used after the copy.
+    Stops and ended logins from after the copy are not in it.
+    """
+    from gateway.surfaces.stored.backup import restore as restore_state
+    from gateway.surfaces.stored.check import check_state
+    from gateway.surfaces.stored.holding import hold_state
+
+    settings = configuration(config)
+    settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with hold_state(settings.state):
+        made = restore_state(settings, folder)
+        found = check_state(settings)
+    if as_json:
+        emit({"made": made.made, "release": made.release, "forms": [_describe(each) for each in found]})
+    else:
+        _show(found)
+        note(f"restored as of {made.made}, from release {plain(made.release)}")
+    if any(each.state == "fail" for each in found):
+        raise typer.Exit(1)
+
+
+@app.command("forget", epilog="Example: opagate state forget lease")
+def forget(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="A kind of `opagate state check`, or `all`.")],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove the records of a kind that cannot be read, so that a gateway starts without them. Readable records stay.
+
+    `all` moves the file of all records aside, for a lost sealing key. What is lost is named. The gateway must not run.
+    """
+    from gateway.surfaces.stored.holding import hold_state
+
+    settings = configuration(config)
+    with hold_state(settings.state):
+        if kind == _ALL:
+            aside = _move_aside(settings)
+            found: dict[str, Any] = {"moved": str(aside)}
+        else:
+            found = run(_forget(settings, kind.replace("-", " ")))
+    if as_json:
+        emit(found)
+    elif kind == _ALL:
+        out.print(f"Moved to {plain(found['moved'])}", soft_wrap=True)
+        sentence(
+            "open leases are not ended, ended logins are let in again, and stops are over", "end them at their issuers"
+        )
+    else:
+        note(f"{describe_count(len(found['ids']), 'record')} removed: {plain(', '.join(found['ids']) or '-')}")
+        note(f"lost with each: {found['lost']}")
+
+
+def _show(found: list[CheckedForm]) -> None:
+    listed = table("form", "place", "number", "count", "state")
+    for each in found:
+        listed.add_row(each.form.name, each.form.place, str(each.form.number), str(each.records), each.state)
+    show(listed)
+    for each in found:
+        if each.problem:
+            sentence(f"{each.form.name}: {each.problem}", each.remedy)
+
+
+def _describe(checked: CheckedForm) -> dict[str, Any]:
+    form = checked.form
+    return {
+        "form": form.name,
+        "place": form.place,
+        "number": form.number,
+        "lost": form.lost,
+        "count": checked.records,
+        "state": checked.state,
+        "problem": checked.problem,
+        "remedy": checked.remedy,
+    }
+
+
+def _move_aside(settings: Configuration) -> Path:
+    """Move the file of durable records aside with what belongs to it. Raises `OSError`."""
+    from gateway.config.keys import RECORDS
+
+    records = settings.state / RECORDS
+    aside = records.with_name(f"{RECORDS}.forgotten-{int(time.time())}")
+    for suffix in ("-wal", "-shm", ""):
+        path = records.with_name(records.name + suffix)
+        if path.exists() or not suffix:
+            path.rename(aside.with_name(aside.name + suffix))
+    return aside
+
+
+async def _forget(settings: Configuration, kind: str) -> dict[str, Any]:
+    """Remove the unreadable records of a kind. The journal names them."""
+    from contextlib import closing
+
+    from gateway.base.store.engine import Change
+    from gateway.base.store.sqlite import SqliteStore
+    from gateway.config import keys
+    from gateway.record.journal.storage import has_begun
+    from gateway.record.journal.writer import Journal
+    from gateway.surfaces.stored.check import KINDS, find_unreadable, read_rows
+
+    lost = {known.name: known.lost for known in KINDS}.get(kind)
+    if lost is None:
+        raise typer.BadParameter(f"{kind!r} is no kind; the kinds are: {', '.join(known.name for known in KINDS)}")
+    unreadable = find_unreadable(settings, read_rows(settings)).get(kind)
+    ids = () if unreadable is None else unreadable.ids
+    found = keys.load(settings, begun=has_begun(settings.journal.path))
+    journal = Journal.open(settings.journal, key=found.chain, fingerprints=found.fingerprints, clock=time.time)
+    try:
+        if ids:
+            by = {"id": f"account {os.geteuid()}", "issuer": "local", "channel": "command"}
+            await journal.append("forgotten", {"record": kind, "ids": list(ids[:100]), "count": len(ids), "by": by})
+            with closing(SqliteStore(settings.state / keys.RECORDS)) as engine:
+                await engine.change(*(Change(kind, identifier, None) for identifier in ids))
+    finally:
+        await journal.close()
+    return {"kind": kind, "ids": list(ids), "lost": lost}

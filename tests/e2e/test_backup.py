@@ -1,0 +1,77 @@
+"""A running gateway is copied, and another one goes on from the copy: it ends the open leases, and its journal goes on."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.e2e.left_behind import check_all_ended, open_leases
+from tests.e2e.running import mortal_gateway
+from tests.e2e.test_leases import carried, configured
+from tests.e2e.wire import caller, entries, until, verified
+from tests.requirements import requirement
+from tests.servers.serving import ServerProcess
+
+
+def opagate(*arguments: str, expected: int = 0) -> str:
+    command = [sys.executable, "-c", "from gateway.surfaces.cli.root import main; main()", *arguments]
+    result = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
+    assert result.returncode == expected, result.stdout + result.stderr
+    return result.stdout + result.stderr
+
+
+@requirement("operations/backup")
+def test_a_copy_of_a_running_gateway_ends_its_leases_where_it_is_restored(echo_server: ServerProcess, tmp_path: Path):
+    first, second, copy = tmp_path / "first", tmp_path / "second", tmp_path / "copy"
+    first.mkdir()
+    second.mkdir()
+    config = configured(first, echo_server.mcp)
+    configured(second, echo_server.mcp)
+    with mortal_gateway(config, first) as gateway:
+        ann = caller(gateway, "ann", "task")
+        ann.call("echo", text="before-the-copy")
+        opagate("state", "backup", str(copy), "--with-keys", "--config", str(first / "gateway.yaml"))
+        ann.call("echo", text="after-the-copy")
+        gateway.process.kill()
+        gateway.process.wait(30)
+    before = len(entries(first))
+
+    (second / "gateway.yaml").write_text((first / "gateway.yaml").read_text("utf-8"), "utf-8")
+    opagate("state", "restore", str(copy), "--config", str(second / "gateway.yaml"))
+    assert len(open_leases(second)) >= 1
+    assert 0 < len(entries(second)) < before
+    with mortal_gateway(config, second) as gateway:
+        until(lambda: "restart" in {entry.get("cause") for entry in entries(second, "lease")})
+        caller(gateway, "ann", "task").call("echo", text="from-the-copy")
+        gateway.process.terminate()
+        assert gateway.process.wait(60) == 0
+
+    (noted,) = entries(second, "restored")
+    assert noted["made"]
+    assert verified(second).ok
+    check_all_ended(second, [carried(echo_server, "before-the-copy"), carried(echo_server, "from-the-copy")])
+    shutil.rmtree(copy)
+
+
+@requirement("operations/backup")
+def test_a_start_that_cannot_read_an_open_lease_names_it_and_does_not_go_on(echo_server: ServerProcess, tmp_path: Path):
+    config = configured(tmp_path, echo_server.mcp)
+    with mortal_gateway(config, tmp_path) as gateway:
+        caller(gateway, "ann", "task").call("echo", text="left-open")
+        gateway.process.kill()
+        gateway.process.wait(30)
+    left = next(iter(open_leases(tmp_path)))
+    at = ("--config", str(tmp_path / "gateway.yaml"))
+    key = tmp_path / "state/sealing-key"
+    key.write_bytes(bytes(32))
+
+    said = opagate("serve", *at, expected=2)
+    assert left in said
+    assert "opagate state forget lease" in said
+    assert left in opagate("state", "check", *at, expected=1)
+    forgotten = opagate("state", "forget", "lease", *at)
+    assert left in forgotten
+    assert [entry["ids"] for entry in entries(tmp_path, "forgotten")] == [[*sorted(open_leases(tmp_path))]]
+    opagate("state", "check", *at)
