@@ -116,7 +116,7 @@ def test_every_command_is_documented():
 
 def test_every_command_that_a_page_names_exists():
     known = {"opagate", *commands(typer.main.get_command(app))}
-    groups = {name.split()[0] for name in known if " " in name}
+    groups = {name.rpartition(" ")[0] for name in known if " " in name}
     wrong: list[str] = []
     for page in PAGES:
         text = page.read_text("utf-8")

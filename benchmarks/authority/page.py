@@ -35,7 +35,7 @@ HEAD: Final = """\
 """
 NOTES: Final = """\
 - "No call can carry it": the gateway has answered. The value leaves memory before that, whatever the issuer does.
-- Ends of tasks, introspection and `opagate leases` are requests to a gateway in a process of its own.
+- Ends of tasks, introspection and `opagate credentials` are requests to a gateway in a process of its own.
 - A signal is a push of an identity provider (RFC 8935) to the same gateway, with an event of CAEP: session revoked.
 - "Signal → no call can carry": in the gateway, from the event's bytes to the refusal of its user. The record and the answer follow.
 - "Proven": the issuer has answered that it knows the credential no more (introspection, or OpenBao's lookup).

@@ -1,4 +1,4 @@
-"""Leases as operations of the control interface, for operators: `opagate leases`."""
+"""Leases as operations of the control interface, for operators: `opagate credentials`."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class OperatorSettings(Settings):
 
     accounts: tuple[AccountSettings, ...] = Field(
         default=(),
-        description="Who may use `opagate leases`, `connections`, `signals` and `stop`, and be operator at the console by a one-time link."
+        description="Who may use `opagate credentials`, `connections`, `signals` and `stop`, and be operator at the console by a one-time link."
         " The gateway's own account counts in development alone; named here, it needs no terminal.",
     )
 

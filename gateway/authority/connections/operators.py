@@ -1,4 +1,4 @@
-"""Users' connections as operations of the control interface, for operators: `opagate connections`."""
+"""Users' connections as operations of the control interface, for operators: `opagate credentials connections`."""
 
 from __future__ import annotations
 

@@ -1,14 +1,20 @@
-"""`opagate approvals`: the questions about held calls, and people's answers to them."""
+"""`opagate approvals`: questions about held calls with people's answers, approved values that recur, and the channels to people."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import secrets
 import time
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.text import Text
 
+from gateway.authority.approvals.channels.building import build_channels
+from gateway.authority.approvals.channels.channel import UndeliveredError
+from gateway.authority.approvals.channels.notice import NoticeMessage
+from gateway.authority.approvals.channels.sender import ATTEMPT_SECONDS
 from gateway.authority.approvals.lines import WIDTH
 from gateway.authority.approvals.model import WARNINGS
 from gateway.base.letters import count_cells, fold
@@ -30,9 +36,14 @@ from gateway.surfaces.cli.terminal import (
 )
 
 if TYPE_CHECKING:
+    from gateway.authority.approvals.channels.channel import ApprovalChannel
     from gateway.authority.approvals.lines import Line
+    from gateway.config import Configuration
+
 
 app = typer.Typer(help="Calls that wait for a person: look at them, and answer.", no_args_is_help=True)
+
+_SHORT: Final = 8
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The question, or the first characters of its id.")]
 ScopeOption = Annotated[
@@ -195,7 +206,6 @@ def send_test(
     as_json: JsonOption = False,
 ) -> None:
     """Send a test message through each channel of the configuration. A failure makes the exit status 1."""
-    from gateway.surfaces.cli.channel_test import try_channels
 
     found = run(try_channels(configuration(config), channel))
     if as_json:
@@ -231,9 +241,6 @@ def _print_report(report: dict[str, Any]) -> None:
     if report["warning"]:
         out.print()
         say(report["warning"], style="yellow")
-
-
-_SHORT: Final = 8
 
 
 def _print_vote(found: dict[str, Any], *, as_json: bool) -> None:
@@ -274,3 +281,132 @@ def _print_line(line: Line) -> None:
     for told in line.notes:
         for row in fold(told, room):
             out.print(Text(f"    ↳ {row}"), style="dim")
+
+
+PrincipalOption = Annotated[
+    str | None, typer.Option("--principal", metavar="NAME", help="Endorsements of this agent, or for this user.")
+]
+ToolOption = Annotated[
+    str | None, typer.Option("--tool", metavar="TOOL", help="Endorsements for this tool, as in mail/send.")
+]
+KindOption = Annotated[str | None, typer.Option("--kind", metavar="KIND", help="Endorsements for tasks of this kind.")]
+
+endorsements = typer.Typer(
+    help="Approved values that recur in later tasks: list and revoke them.", no_args_is_help=True
+)
+app.add_typer(endorsements, name="endorsements")
+
+_LONGEST_VALUE: Final = 200
+"""Characters of one value in a list. `--json` has it whole."""
+
+
+@endorsements.command("list", epilog="Example: opagate approvals endorsements list --kind weekly-report")
+def list_endorsements(
+    principal: PrincipalOption = None,
+    tool: ToolOption = None,
+    kind: KindOption = None,
+    speaks_as: AsOption = None,
+    at: GatewayOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the values that later tasks of the same kind may use without a question, the oldest first."""
+    with open_control(at, config, speaks_as) as desk:
+        every: list[dict[str, Any]] = desk.ask("endorsements/list")["endorsements"]
+    found = [one for one in every if _fits(one, principal, tool, kind)]
+    if as_json:
+        emit(found)
+    elif not found:
+        note("no approved values recur")
+    else:
+        _print_endorsements(found)
+
+
+@endorsements.command("revoke", epilog="Example: opagate approvals endorsements revoke 5f0c1d2e")
+def revoke_endorsements(
+    endorsement: Annotated[
+        str | None, typer.Argument(metavar="ID", help="The endorsement, or the first characters of its id.")
+    ] = None,
+    principal: PrincipalOption = None,
+    tool: ToolOption = None,
+    kind: KindOption = None,
+    every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    speaks_as: AsOption = None,
+    at: GatewayOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Revoke endorsements: the next call asks again, in open tasks too. Several options select what fits all of them."""
+    if not (endorsement or principal or tool or kind or every):
+        raise typer.BadParameter("name an id, --principal, --tool or --kind, or give --all")
+    with open_control(at, config, speaks_as) as desk:
+        named = {"principal": principal, "tool": tool, "kind": kind}
+        selection: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+        if endorsement:
+            selection["id"] = complete_id(desk.ask("endorsements/list")["endorsements"], endorsement, "endorsement")
+        revoked: list[dict[str, Any]] = desk.ask("endorsements/revoke", **selection, all=every)["endorsements"]
+    if as_json:
+        emit(revoked)
+        return
+    _print_endorsements(revoked)
+    note(f"{describe_count(len(revoked), 'endorsement')} revoked: the next call with these values asks again")
+
+
+def _fits(found: dict[str, Any], principal: str | None, tool: str | None, kind: str | None) -> bool:
+    is_named = principal is None or principal in {found["agent"], found["user"], found["principal"]}
+    return is_named and tool in {None, found["tool"]} and kind in {None, found["kind"]}
+
+
+def _print_endorsements(found: list[dict[str, Any]]) -> None:
+    listed = table("id", "kind", "tool", "agent", "for", "approved by", "expires", "used")
+    for one in found:
+        persons = ", ".join(person["id"] for person in one["approved_by"])
+        cells = (
+            one["kind"],
+            one["tool"],
+            one["agent"],
+            one["user"] or "-",
+            persons,
+            one["expires"],
+            one["used"] or "-",
+        )
+        listed.add_row(one["id"][:_SHORT], *map(plain, cells))
+    show(listed)
+    for one in found:
+        say(f"{one['id'][:_SHORT]}: {_values(one)}")
+
+
+def _values(found: dict[str, Any]) -> str:
+    """Return the bound values of an endorsement in words."""
+    if found["values"] is None:
+        return f"the values of {', '.join(found['asked'])}, of which the gateway has the digest alone"
+    parts = (f"{pointer} = {_value(values)}" for pointer, values in found["values"].items())
+    return "; ".join(parts)
+
+
+def _value(values: list[Any]) -> str:
+    text = ", ".join(json.dumps(value, ensure_ascii=False) for value in values)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}… ({len(text)} characters)"
+
+
+async def try_channels(settings: Configuration, name: str | None) -> list[dict[str, Any]]:
+    """Send a message through each channel, or the named channel, and return the outcomes. Raises `ConfigurationError`,
+    and `typer.BadParameter` for an unknown name.
+    """
+    channels = () if settings.approvals is None else build_channels(settings.approvals, time.time)
+    chosen = [channel for channel in channels if name in {None, channel.name}]
+    if name is not None and not chosen:
+        known = ", ".join(channel.name for channel in channels) or "none"
+        raise typer.BadParameter(f"no channel has the name {name!r}; there are: {known}", param_hint="--channel")
+    return list(await asyncio.gather(*map(_try, chosen)))
+
+
+async def _try(channel: ApprovalChannel) -> dict[str, Any]:
+    problem = None
+    try:
+        await channel.send(NoticeMessage(f"msg_{secrets.token_hex(16)}", "test"), ATTEMPT_SECONDS)
+    except UndeliveredError as error:
+        problem = error.problem
+    finally:
+        await channel.aclose()
+    return {"channel": channel.name, "place": channel.place, "delivered": problem is None, "problem": problem}

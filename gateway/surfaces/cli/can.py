@@ -198,7 +198,7 @@ def _tell(
     *,
     as_json: bool,
 ) -> None:
-    from gateway.surfaces.cli import near_grants
+    from gateway.surfaces.cli.explain import show_grants
     from gateway.surfaces.explain import grants as known_grants
     from gateway.surfaces.explain.recorded import describe_for_programs, rules_of, value_at
 
@@ -227,7 +227,7 @@ def _tell(
     show(rows)
     for reason in reasons:
         _show_reason(reason)
-    near_grants.show_grants(chosen, where, call.target.id)
+    show_grants(chosen, where, call.target.id)
     out.print()
     for line in describe_obligations(decision.obligations):
         out.print(plain(line))

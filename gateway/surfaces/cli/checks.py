@@ -34,14 +34,10 @@ from gateway.record.journal import recovery, storage
 from gateway.record.journal.chain import Chain
 from gateway.record.telemetry import logs
 from gateway.surfaces.cli import (
-    approval_checks,
     catalogue,
-    compiled_checks,
-    credential_checks,
-    grant_checks,
-    isolation_checks,
-    package_checks,
-    signal_checks,
+    people_checks,
+    policy_checks,
+    upstream_checks,
 )
 from gateway.surfaces.cli.terminal import describe_count, describe_revision
 from gateway.upstreams.catalogue import lockfile
@@ -51,7 +47,7 @@ from gateway.wire.http.server import tls_context
 if TYPE_CHECKING:
     from gateway.config import Configuration, OpaEngine, PolicySettings, TaskLimit, TlsSettings
     from gateway.model.target import Target
-    from gateway.surfaces.cli.approval_checks import ApprovalFinding
+    from gateway.surfaces.cli.people_checks import ApprovalFinding
     from gateway.upstreams.catalogue.catalogue import UpstreamStatus
 
 _SOON_DAYS: Final = 21
@@ -92,14 +88,14 @@ async def run(path: Path) -> list[CheckResult]:
         *_lock(settings),
         *_approvals(settings),
     ]
-    found += [_write_finding("operators", each) for each in approval_checks.look_at_operators(settings)]
-    found += [_write_finding("packages", each) for each in package_checks.look(settings)]
-    found += [_write_finding("credentials", each) for each in credential_checks.look(settings)]
+    found += [_write_finding("operators", each) for each in people_checks.look_at_operators(settings)]
+    found += [_write_finding("packages", each) for each in upstream_checks.look_at_packages(settings)]
+    found += [_write_finding("credentials", each) for each in upstream_checks.look_at_credentials(settings)]
     found += _isolation(settings)
     found += [item async for item in _signals(settings)]
     grants = _grants(settings)
     if settings.policy.engine.kind == "embedded":
-        found += [_describe_warning(item) for item in grant_checks.warnings(grants, list(settings.upstreams))]
+        found += [_describe_warning(item) for item in policy_checks.warnings(grants, list(settings.upstreams))]
     found += [item async for item in _upstreams(settings, grants)]
     return [*found, *_journal(settings)]
 
@@ -213,7 +209,7 @@ async def _policy(settings: Configuration) -> AsyncIterator[CheckResult]:
 
 def _compiled(settings: Configuration) -> Iterator[CheckResult]:
     try:
-        yield from (_write_finding("compiled policy", told) for told in compiled_checks.look(settings))
+        yield from (_write_finding("compiled policy", told) for told in policy_checks.look_at_compiled(settings))
     except GatewayError as error:
         yield _describe_failure("compiled policy", error)
 
@@ -233,7 +229,7 @@ def _place(section: PolicySettings, file: DataFile) -> str:
 async def _own_data(section: PolicySettings) -> AsyncIterator[CheckResult]:
     """Yield all problems of the policy's data. Loading the policy shows its other problems."""
     try:
-        found = await compiled_checks.find_data_problems(section)
+        found = await policy_checks.find_data_problems(section)
     except GatewayError:
         return
     for file, problems in found.items():
@@ -258,18 +254,18 @@ async def _opa_data(engine: OpaEngine) -> AsyncIterator[CheckResult]:
         await server.aclose()
 
 
-def _grants(settings: Configuration) -> grant_checks.Grants:
+def _grants(settings: Configuration) -> policy_checks.Grants:
     """Return the grants of the operator; of the demo's own grants, only the grants for configured upstreams."""
     section = settings.policy
     try:
-        found = grant_checks.read_grants(folders.read_policy(PolicyFolders.configured(section)).data)
+        found = policy_checks.read_grants(folders.read_policy(PolicyFolders.configured(section)).data)
     except GatewayError:
         return {}
     own = section.path is not None or section.grants is not None
     return found if own else {name: items for name, items in found.items() if name in settings.upstreams}
 
 
-def _describe_warning(item: grant_checks.Warned) -> CheckResult:
+def _describe_warning(item: policy_checks.Warned) -> CheckResult:
     return CheckResult("warn", "grants", item.found, item.remedy)
 
 
@@ -300,20 +296,20 @@ def _directory(settings: Configuration) -> Iterator[CheckResult]:
 
 def _approvals(settings: Configuration) -> Iterator[CheckResult]:
     try:
-        for told in approval_checks.look(settings):
+        for told in people_checks.look(settings):
             yield _write_finding("approvals", told)
     except GatewayError as error:
         yield _describe_failure("approvals", error)
 
 
 def _isolation(settings: Configuration) -> Iterator[CheckResult]:
-    for what, told in isolation_checks.look(settings):
+    for what, told in upstream_checks.look_at_isolation(settings):
         yield _describe_failure(what, told) if isinstance(told, GatewayError) else _write_finding(what, told)
 
 
 async def _signals(settings: Configuration) -> AsyncIterator[CheckResult]:
     try:
-        async for told in signal_checks.look(settings):
+        async for told in people_checks.look_at_signals(settings):
             yield _write_finding("signals", told)
     except GatewayError as error:
         yield _describe_failure("signals", error)
@@ -366,7 +362,7 @@ def _lock(settings: Configuration) -> Iterator[CheckResult]:
         yield CheckResult("ok", "catalogue", f"{path} is written when tools are first seen (trust: first_use)")
 
 
-async def _upstreams(settings: Configuration, grants: grant_checks.Grants) -> AsyncIterator[CheckResult]:
+async def _upstreams(settings: Configuration, grants: policy_checks.Grants) -> AsyncIterator[CheckResult]:
     if not settings.upstreams:
         yield CheckResult(
             "warn", "upstreams", "there are none", "add one under upstreams, or import some: `opagate init --from FILE`"
@@ -391,7 +387,7 @@ async def _upstreams(settings: Configuration, grants: grant_checks.Grants) -> As
         if status.listed
     }
     if settings.policy.engine.kind == "embedded":
-        for warned in grant_checks.find_unmatched(grants, listed, complete=len(listed) == len(statuses)):
+        for warned in policy_checks.find_unmatched(grants, listed, complete=len(listed) == len(statuses)):
             yield _describe_warning(warned)
 
 
@@ -472,11 +468,11 @@ def _journal(settings: Configuration) -> Iterator[CheckResult]:
     yield _check_continuation(folder, found, len(segments))
 
 
-def _check_continuation(folder: Path, found: Mapping[keys.Name, bytes], segments: int) -> CheckResult:
+def _check_continuation(folder: Path, found: Mapping[keys.Name, tuple[bytes, ...]], segments: int) -> CheckResult:
     """Return whether a gateway could go on with the existing journal."""
     try:
         if segments:
-            recovery.require_end(folder, Chain.of(found["chain"]), key_id(found["fingerprints"]))
+            recovery.require_end(folder, Chain.of(found["chain"]), key_id(found["fingerprints"][0]))
     except GatewayError as error:
         return _describe_failure("journal", error)
     return CheckResult("ok", "journal", f"{folder}: {describe_count(segments, 'segment')}, writable")

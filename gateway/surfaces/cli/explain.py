@@ -1,16 +1,18 @@
-"""`opagate explain`: a recorded decision with its rules, and the earlier calls behind the facts of these rules."""
+"""`opagate explain`: a recorded decision with its rules, the earlier calls behind the facts of these rules, and the near grants."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import typer
 
 from gateway.model.errors import JournalError
-from gateway.surfaces.cli import recorded_grants
+from gateway.policy.grants import fits as grant_fits
+from gateway.surfaces.cli import loop
 from gateway.surfaces.cli.options import ConfigOption, JsonOption, configuration
 from gateway.surfaces.cli.terminal import (
     describe_count,
@@ -25,13 +27,17 @@ from gateway.surfaces.cli.terminal import (
     sentence,
     show,
 )
+from gateway.surfaces.explain import grants
 
 if TYPE_CHECKING:
     from gateway.config import Configuration
     from gateway.history.provenance import Cause, Explanation
     from gateway.model.wire import JsonObject
+    from gateway.policy.grants.fits import Fit, GrantPart
+    from gateway.policy.grants.places import Places
     from gateway.record.journal.chain import ChainKeys
     from gateway.surfaces.explain.recorded import Facts
+
 
 _CAUSES: Final = 20
 """Of the calls that made a fact, so many are shown."""
@@ -89,14 +95,13 @@ def _tell(
     *,
     as_json: bool,
 ) -> None:
-    from gateway.surfaces.cli import near_grants
     from gateway.surfaces.explain import grants as known_grants
     from gateway.surfaces.explain.recorded import describe_reason, facts_of, rules_of
 
     facts, rules = facts_of(decision, explanation), rules_of(settings)
     reasons = [describe_reason(item, rules, facts) for item in decision.get("reasons") or ()]
     where = known_grants.places(settings.policy)
-    fits = None if explanation is None else recorded_grants.fits(settings, decision, explanation)
+    fits = None if explanation is None else _find_fits(settings, decision, explanation)
     if as_json:
         missing = None if explanation is None else explanation.missing
         grants = None if fits is None else known_grants.as_json(fits, where)
@@ -106,7 +111,7 @@ def _tell(
     for reason in reasons:
         _show_reason(reason, facts)
     if explanation is not None:
-        near_grants.show_grants(fits, where, decision["target"]["id"])
+        show_grants(fits, where, decision["target"]["id"])
     if explanation is not None and explanation.missing:
         out.print()
         out.print(
@@ -313,3 +318,98 @@ def _show_policy(decision: Mapping[str, Any], settings: Configuration) -> None:
             f"{places.overlay or places.policy} has changed since (now {now}): files and lines are as they are today.",
             style="yellow",
         )
+
+
+_LONGEST: Final = 200
+"""Characters of one value that are shown."""
+
+
+def show_grants(fits: Sequence[Fit] | None, where: Places, target: str) -> None:
+    """Print the grants from `choose_grants` for a call to `target`; `None` if nothing is known."""
+    out.print()
+    if fits is None:
+        out.print("Neither the policy nor the record tells which grants are near.", style="yellow")
+        return
+    if not fits:
+        say(f"No grant is for the upstream of {target}, and none for all upstreams.", style="bold")
+        return
+    if not any(fit.names_target for fit in fits):
+        say(f"No grant names {target}. The nearest:", style="bold")
+    for fit in fits:
+        _show_grant(fit, where)
+
+
+def _show_grant(fit: Fit, where: Places) -> None:
+    word = "holds" if fit.holds else "does not hold" if fit.failed else "holds if its conditions do"
+    style = "ok" if fit.holds else "refused" if fit.failed else "warn"
+    name = fit.id or f"grant {fit.index + 1} of {fit.upstream}"
+    out.print(paint(style, "grant"), plain(name), paint(style, word), style="bold")
+    rows = pairs()
+    rows.add_row(
+        "place", plain(grants.describe_place(fit, where) or f"in OPA: upstream {fit.upstream}, grant {fit.index + 1}")
+    )
+    for label, text in _write_parts(fit, where):
+        rows.add_row(label, plain(text))
+    show(rows)
+
+
+def _write_parts(fit: Fit, where: Places) -> Iterator[tuple[str, str]]:
+    if fit.asks:
+        yield "approval", "each call needs an approval"
+    place = grants.find_place(fit, where)
+    for part in fit.failed:
+        at = "" if place is None else f"  ({place.of(part.name)})"
+        yield part.name, part.problem or f"{_describe_wanted(part)}; the call has {_call_has(part)}{at}"
+    for part in fit.open:
+        yield part.name, f"{_describe_wanted(part)}; the arguments are not known here"
+
+
+def _describe_wanted(part: GrantPart) -> str:
+    wanted: object = part.wanted
+    if part.pointer and isinstance(wanted, Mapping):
+        tests = cast("Mapping[str, object]", wanted)
+        return ", ".join(f"{test} {_short(value)}" for test, value in tests.items())
+    return f"wanted {_short(part.wanted)}"
+
+
+def _call_has(part: GrantPart) -> str:
+    if not part.pointer:
+        return _short(part.found)
+    if part.found is None:
+        return "a value that the journal does not keep"
+    return "no such argument" if part.found == grant_fits.MISSING else _short(part.found[0])
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def _find_fits(settings: Configuration, decision: JsonObject, explanation: Explanation) -> tuple[Fit, ...] | None:
+    """Return the holding or nearest grants; `None` if policy or record does not tell."""
+    from gateway.model.errors import JournalError, PolicyError
+    from gateway.surfaces.explain import grants
+    from gateway.surfaces.replay.engine import inspector_of
+    from gateway.surfaces.replay.rebuilt import rebuild_input
+
+    try:
+        asked = rebuild_input(decision, explanation, inspector_of(settings)).document
+        found = loop.run(_ask_policy(settings, asked))
+    except (JournalError, PolicyError):
+        return None
+    if found is None:
+        return None
+    entry = cast("Mapping[str, Any]", decision)
+    pointers = {fact for reason in entry.get("reasons") or () for fact in reason.get("facts") or ()}
+    return grants.choose_grants([grants.settle(fit, pointers, allowed=entry["effect"] == "allow") for fit in found])
+
+
+async def _ask_policy(settings: Configuration, asked: JsonObject) -> tuple[Fit, ...] | None:
+    from gateway.policy.policy import Policy
+
+    policy = Policy.build(settings.policy, supported=frozenset(), clock=time.time, is_for_calls=False)
+    await policy.start()
+    try:
+        return await policy.fits(asked)
+    finally:
+        await policy.stop()

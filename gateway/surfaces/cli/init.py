@@ -1,14 +1,17 @@
-"""`opagate init`: a first configuration, or a configuration made from a client's file."""
+"""`opagate init`: a first configuration, one made from a client's file, or a client's servers added to an existing one."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import typer
 
+from gateway.base import strict_yaml
+from gateway.model.errors import ConfigurationError
 from gateway.surfaces.cli.terminal import err, note, out, pairs, plain, show
 
 if TYPE_CHECKING:
@@ -33,25 +36,60 @@ def init(
 
     With --from, the servers of another client become upstreams.
 
+    An existing gateway.yaml keeps its comments, order and entries. Each server is added with an empty grant.
+
+    A server with a taken name gets a number behind its name.
+
     Secrets are never copied: each becomes a reference to an environment variable, and the command lists the variables to set.
     """
     from gateway.model.errors import ConfigurationError
     from gateway.surfaces.cli import template
 
+    if source is not None and output.exists() and not force:
+        _add(source, output)
+        return
     imported = None if source is None else read_client_file(source)
     grants = output.with_name("grants.yaml")
     upstreams = None if imported is None else imported.upstreams
     files = {output: template.configuration(upstreams), grants: template.grants(upstreams)}
     taken = [str(path) for path in files if path.exists() or path.is_symlink()]
     if taken and not force:
-        remedy = "name another --output, or add --force" + ("" if source is None else "; `opagate add --from` merges")
-        raise ConfigurationError(f"{' and '.join(taken)} would be overwritten", remedy)
+        raise ConfigurationError(
+            f"{' and '.join(taken)} would be overwritten",
+            "name another --output, add servers with --from, or add --force",
+        )
     for path, content in files.items():
         write(path, content)
         err.print(f"wrote {path}", style="green", markup=False)
     if imported is not None:
         tell(imported.variables, imported.notes)
     next_steps(output, imported=imported is not None)
+
+
+def _add(source: Path, path: Path) -> None:
+    """Add the servers of a client's file to an existing configuration, with an empty grant for each."""
+    from gateway.model.errors import ConfigurationError
+    from gateway.surfaces.cli import template
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigurationError(f"{path} cannot be read: {reason}", "name another --output, or add --force") from None
+    imported = read_client_file(source, taken=names_of_upstreams(text, str(path)))
+    files = {path: add_upstreams(text, str(path), template.upstreams_of(imported.upstreams))}
+    grants = path.with_name("grants.yaml")
+    if grants.exists():
+        before = grants.read_text(encoding="utf-8")
+        missing = [name for name in imported.upstreams if name not in names_of_upstreams(before, str(grants))]
+        files[grants] = add_upstreams(before, str(grants), template.grants_of(missing))
+    for name, content in files.items():
+        write(name, content)
+        err.print(f"added {len(imported.upstreams)} upstreams to {name}", style="green", markup=False)
+    if not grants.exists():
+        note(f"note: there is no {grants}; grant the new upstreams where policy.grants says")
+    tell(imported.variables, imported.notes)
+    next_steps(path, imported=True)
 
 
 def read_client_file(source: Path, taken: Collection[str] = ()) -> Imported:
@@ -105,3 +143,55 @@ def next_steps(path: Path, *, imported: bool) -> None:
     rows.add_row(f"  opagate serve --config {path}", "run it")
     rows.add_row(f"  opagate token --agent you{config}", "a token to call it with")
     show(rows)
+
+
+_EMPTY: Final = re.compile(r"^upstreams:[ \t]*(?:\{[ \t]*\})?[ \t]*(?:#.*)?$", re.MULTILINE)
+_KEY: Final = re.compile(r"^[^\s#-]", re.MULTILINE)
+
+
+def add_upstreams(text: str, name: str, additions: Mapping[str, str]) -> str:
+    """Return the file with `additions` (name → its YAML, indented by two) at the end of its `upstreams`.
+
+    `name` is the file's name, for people. Raise `ConfigurationError` for a file too free in its form.
+    """
+    before = _upstreams(text, name)
+    head = _EMPTY.search(text)
+    if head is None:
+        raise _by_hand(name, "its `upstreams` do not begin on a line of their own")
+    rest = text[head.end() :]
+    following = _KEY.search(rest)
+    end = head.end() + (following.start() if following else len(rest))
+    body = text[head.end() : end].rstrip("\n")
+    fresh = "".join(addition if addition.endswith("\n") else f"{addition}\n" for addition in additions.values())
+    merged = f"{text[: head.start()]}upstreams:{body}\n{fresh}{text[end:]}"
+    after = _upstreams(merged, name)
+    if {
+        key: value for key, value in after.items() if key not in additions
+    } != before or not additions.keys() <= after.keys():
+        raise _by_hand(name, "its indentation is not by two spaces")
+    return merged
+
+
+def names_of_upstreams(text: str, name: str) -> frozenset[str]:
+    """Return the names of the upstreams in a file. Raise `ConfigurationError` for an unreadable file."""
+    return frozenset(_upstreams(text, name))
+
+
+def _upstreams(text: str, name: str) -> dict[str, Any]:
+    try:
+        document = strict_yaml.value(text)
+    except strict_yaml.UnreadableYaml as error:
+        raise ConfigurationError(
+            f"{name} cannot be read: line {error.line}: {error.problem}", "mend that line"
+        ) from None
+    found = cast("dict[str, Any]", document).get("upstreams") if isinstance(document, dict) else None
+    if found is not None and not isinstance(found, dict):
+        raise ConfigurationError(f"{name}: upstreams is not a mapping", "write it as a mapping of names")
+    return cast("dict[str, Any]", found or {})
+
+
+def _by_hand(name: str, problem: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{name} cannot be added to: {problem}",
+        "add the upstreams by hand: `opagate init --from FILE --output other.yaml` writes them",
+    )

@@ -72,6 +72,7 @@ def rotate(
     """Put a new key in the place of one. The earlier key stays beside it, and still reads. No call is refused.
 
     A running gateway does it, and uses the new key at once. A new key of tokens is published for ten minutes before it signs.
+
     The key of fingerprints cannot be replaced: tasks would forget what they know.
     """
     settings = configuration(config)

@@ -1,40 +1,54 @@
-"""The root command."""
+"""The root command, and the names for option values in `--help`."""
 
 from __future__ import annotations
 
 import sys
 from functools import partial
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
+from typer.main import get_command
 
 from gateway.surfaces.cli import (
-    add,
     approvals,
     can,
     catalogue,
-    check,
-    connections,
-    console,
-    endorsements,
+    credentials,
     explain,
     init,
     journal,
     keys,
-    leases,
+    operating,
     policy,
     replay,
-    schema,
-    serve,
     service,
-    signals,
+    serving,
     state,
-    stop,
-    token,
-    up,
 )
-from gateway.surfaces.cli.help import CommandLine
 from gateway.surfaces.cli.running import run
+
+
+class CommandLine(typer.Typer):
+    """A command line with no types of Python in its help: typer would put types beside flags and arguments."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        command = get_command(self)
+        _without_types(command)
+        return command(*args, **kwargs)
+
+
+def _without_types(command: Any, parent: typer.Context | None = None) -> None:
+    context = typer.Context(command, parent=parent, **command.context_settings)
+    for parameter in command.get_params(context):
+        if parameter.param_type_name == "argument" or parameter.is_flag:
+            parameter.display_type_rich = _nothing
+    for inner in getattr(command, "commands", {}).values():
+        _without_types(inner, context)
+
+
+def _nothing(**_: object) -> None:
+    """Return an empty column for the type."""
+
 
 app = CommandLine(
     name="opagate",
@@ -49,18 +63,17 @@ _TRY: Final = "Try it"
 _OPERATE: Final = "Run it"
 _RECORD: Final = "Look into the record"
 
-app.command("up", rich_help_panel=_TRY, epilog="Example: opagate up --once")(up.up)
+app.command("up", rich_help_panel=_TRY, epilog="Example: opagate up --once")(serving.up)
 app.command("token", rich_help_panel=_TRY, epilog="Example: opagate token --agent triage --user alice --ttl 8h")(
-    token.token
+    serving.token
 )
 app.command("init", rich_help_panel=_OPERATE, epilog="Example: opagate init --from ~/.cursor/mcp.json")(init.init)
-app.command("add", rich_help_panel=_OPERATE, epilog="Example: opagate add --from ~/.claude.json")(add.add)
-app.command("check", rich_help_panel=_OPERATE, epilog="Example: opagate check --config gateway.yaml")(check.check)
+app.command("check", rich_help_panel=_OPERATE, epilog="Example: opagate check --config gateway.yaml")(serving.check)
 app.command("schema", rich_help_panel=_OPERATE, epilog="Example: opagate schema config > gateway.schema.json")(
-    schema.schema
+    serving.schema
 )
 app.add_typer(service.app, name="service", rich_help_panel=_OPERATE)
-app.command("serve", rich_help_panel=_OPERATE, epilog="Example: opagate serve --config gateway.yaml")(serve.serve)
+app.command("serve", rich_help_panel=_OPERATE, epilog="Example: opagate serve --config gateway.yaml")(serving.serve)
 app.add_typer(catalogue.app, name="catalogue", rich_help_panel=_OPERATE)
 app.add_typer(policy.app, name="policy", rich_help_panel=_OPERATE)
 app.command("can", rich_help_panel=_OPERATE, epilog='Example: opagate can triage github/comment \'{"ticket": "T-1"}\'')(
@@ -73,19 +86,17 @@ app.command("explain", rich_help_panel=_RECORD, epilog="Example: opagate explain
     explain.explain
 )
 app.add_typer(approvals.app, name="approvals", rich_help_panel=_OPERATE)
-app.add_typer(endorsements.app, name="endorsements", rich_help_panel=_OPERATE)
-app.add_typer(leases.app, name="leases", rich_help_panel=_OPERATE)
+app.add_typer(credentials.app, name="credentials", rich_help_panel=_OPERATE)
 app.add_typer(keys.app, name="keys", rich_help_panel=_OPERATE)
-app.add_typer(console.app, name="console", rich_help_panel=_OPERATE)
-app.add_typer(connections.app, name="connections", rich_help_panel=_OPERATE)
-app.add_typer(signals.app, name="signals", rich_help_panel=_OPERATE)
+app.command("console", rich_help_panel=_OPERATE, epilog="Example: opagate console")(operating.console)
+app.add_typer(operating.signals, name="signals", rich_help_panel=_OPERATE)
 app.add_typer(state.app, name="state", rich_help_panel=_OPERATE)
 app.command(
     "stop", rich_help_panel=_OPERATE, epilog="Example: opagate stop --agent triage --reason 'it mails strangers'"
-)(stop.stop)
+)(operating.stop)
 app.command(
     "resume", rich_help_panel=_OPERATE, epilog="Example: opagate resume --agent triage --reason 'it is mended'"
-)(stop.resume)
+)(operating.resume)
 app.add_typer(journal.app, name="journal", rich_help_panel=_RECORD)
 
 

@@ -221,7 +221,7 @@ def _greet(configuration: Configuration, path: Path, links: list[str]) -> None:
         )
     show(rows)
     if links:
-        _print_heading("Console", "this link works once, for five minutes; `opagate console link` makes another")
+        _print_heading("Console", "this link works once, for five minutes; `opagate console` makes another")
         out.print(links[0], markup=False, style="cyan")
     _print_heading("Token", "for as long as this gateway runs, from this machine only")
     out.print(bearer, markup=False)

@@ -78,7 +78,7 @@ def test_only_commands_that_connect_to_upstreams_need_their_secrets(opagate: Opa
         (["journal", "tail", "--lines", "x"], "invalid value for '--lines'", "opagate journal tail --help"),
         (["up", "--json"], "--json goes with --once", "opagate"),
         (["up", "--verbose"], "--verbose goes with --once", "opagate"),
-        (["add", "--from", "none.json"], "gateway.yaml cannot be read", "opagate init --from"),
+        (["init", "--from", "none.json"], "none.json cannot be read", "name the MCP file of a client"),
         (["check"], "there is no configuration file gateway.yaml", "opagate init"),
         (["serve"], "there is no configuration file gateway.yaml", "opagate init"),
         (["policy", "eval", "none.json"], "none.json cannot be read", "readable"),
@@ -377,7 +377,7 @@ def test_the_tour_shows_a_stolen_credential_that_ends_with_its_task(opagate: Opa
     assert all("Checkout hangs" in step["text"] for step in steps[-3:-1])
     (proof,) = [entry for entry in recorded(opagate, "lease") if entry == summary["lease"]]
     assert (proof["event"], proof["cause"], proof["proof"]["kind"]) == ("revoked", "task-completed", "own")
-    assert opagate("leases", "list").status != 0, "the gateway has stopped"
+    assert opagate("credentials", "list").status != 0, "the gateway has stopped"
     last = {entry["id"]: entry["event"] for entry in recorded(opagate, "lease")}
     assert set(last.values()) == {"revoked"}
     assert not [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.config.brokers import UserOAuthBroker
-from gateway.surfaces.cli.credential_checks import look
+from gateway.surfaces.cli.upstream_checks import look_at_credentials as look
 from tests.unit.configuring import parse, problems
 
 IDENTITY = "identity: [{kind: jwt, issuer: 'https://idp.example', audience: gw}]\n"

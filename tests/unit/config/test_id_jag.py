@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.config.brokers import ExchangeBroker
-from gateway.surfaces.cli.credential_checks import look
+from gateway.surfaces.cli.upstream_checks import look_at_credentials as look
 from tests.unit.config.test_connections import IDENTITY, LOGIN
 from tests.unit.configuring import parse, problems
 

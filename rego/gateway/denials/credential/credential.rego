@@ -63,7 +63,7 @@ denials contains {"code": "credential/task-ends", "facts": [
 # custom:
 #   code: credential/unended
 #   message: The end of an earlier credential of this task is not proven, so the task gets no further one.
-#   remedy: An operator should look at `opagate leases list --stuck`.
+#   remedy: An operator should look at `opagate credentials list --stuck`.
 #   controls: [ASI03, NHI1, NHI7]
 denials contains {"code": "credential/unended", "facts": ["/context/task/leases/stuck"]} if {
 	leased(input.resource)

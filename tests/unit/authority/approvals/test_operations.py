@@ -24,7 +24,6 @@ from gateway.base.control.operations import ControlSocket
 from gateway.base.control.operators import OperatorAccounts
 from gateway.model.errors import ConfigurationError
 from gateway.surfaces.cli import approvals
-from gateway.surfaces.cli import endorsements as commands
 from gateway.surfaces.cli.control_client import ControlRefusal, connect_to_gateway
 from tests.unit.authority.approvals.making import (
     BOB,
@@ -349,7 +348,9 @@ async def test_the_commands_list_and_revoke_what_they_name(path: Path, endorseme
     await endorsements.give(endorsement("g3", binding={"tool": "chat/post"}, agent="other"))
 
     async def run_commands(*words: str) -> Any:
-        result = await asyncio.to_thread(CliRunner().invoke, commands.app, [*words, "--json", "--gateway", str(path)])
+        result = await asyncio.to_thread(
+            CliRunner().invoke, approvals.endorsements, [*words, "--json", "--gateway", str(path)]
+        )
         assert result.exception is None, result.output
         return [one["id"] for one in json.loads(result.output)]
 
@@ -362,7 +363,7 @@ async def test_the_commands_list_and_revoke_what_they_name(path: Path, endorseme
 
 
 async def test_a_command_that_names_nothing_is_told(path: Path):
-    result = await asyncio.to_thread(CliRunner().invoke, commands.app, ["revoke", "--gateway", str(path)])
+    result = await asyncio.to_thread(CliRunner().invoke, approvals.endorsements, ["revoke", "--gateway", str(path)])
 
     assert result.exit_code == 2
 
@@ -372,7 +373,7 @@ async def test_hidden_characters_of_values_reach_no_terminal(
 ):
     await endorsements.give(endorsement(shown={"/to": ["a\u202eb\x1b[2J" + "x" * 500]}))
     await endorsements.give(endorsement("f2", shown=None))
-    await asyncio.to_thread(lambda: commands.list_endorsements(at=str(path)))
+    await asyncio.to_thread(lambda: approvals.list_endorsements(at=str(path)))
     printed = capfd.readouterr().out
 
     assert not set(printed) & {"\u202e", "\x1b"}

@@ -31,7 +31,7 @@ def test_a_second_file_is_merged_into_what_init_wrote(
     assert status("init") == 0
     before = Path("gateway.yaml").read_text("utf-8")
 
-    assert status("add", "--from", str(client)) == 0
+    assert status("init", "--from", str(client)) == 0
 
     text = Path("gateway.yaml").read_text("utf-8")
     assert text.startswith(before)
@@ -51,27 +51,31 @@ def test_a_file_that_was_added_twice_is_there_twice_under_other_names(
     monkeypatch.chdir(tmp_path)
     assert status("init", "--from", str(client)) == 0
 
-    assert status("add", "--from", str(client)) == 0
+    assert status("init", "--from", str(client)) == 0
 
     names = sorted(yaml.safe_load(Path("gateway.yaml").read_text("utf-8"))["upstreams"])
     assert names == ["crm", "crm-2", "files", "files-2"]
 
 
-def test_without_a_configuration_the_remedy_is_init(
-    status: Status, client: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-):
-    monkeypatch.chdir(tmp_path)
-
-    assert status("add", "--from", str(client)) == 2
-    assert "opagate init --from" in capsys.readouterr().err
-    assert not Path("gateway.yaml").exists()
-
-
-def test_init_names_add_where_files_are_taken(
+def test_an_existing_configuration_is_overwritten_by_force_alone(
     status: Status, client: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ):
     monkeypatch.chdir(tmp_path)
     assert status("init") == 0
+    before = Path("gateway.yaml").read_text("utf-8")
+
+    assert status("init") == 2
+    assert "add servers with --from" in capsys.readouterr().err
+    assert Path("gateway.yaml").read_text("utf-8") == before
+    assert status("init", "--from", str(client), "--force") == 0
+    assert sorted(yaml.safe_load(Path("gateway.yaml").read_text("utf-8"))["upstreams"]) == ["crm", "files"]
+
+
+def test_an_existing_file_without_upstreams_stays_as_it_was(
+    status: Status, client: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.chdir(tmp_path)
+    Path("gateway.yaml").write_text("listen: 127.0.0.1:1\n\xff: [", "utf-8")
 
     assert status("init", "--from", str(client)) == 2
-    assert "`opagate add --from` merges" in capsys.readouterr().err
+    assert Path("gateway.yaml").read_text("utf-8") == "listen: 127.0.0.1:1\n\xff: ["

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from gateway.model.errors import ConfigurationError
-from gateway.surfaces.cli import client_files
+from gateway.surfaces.cli import importing
 
 LOCAL = {"command": "npx", "args": ["-y", "fs"]}
 REMOTE = {"type": "http", "url": "https://mcp.example/mcp", "headers": {"Authorization": "Bearer x"}}
 
 
 def read(document: object, name: str = "mcp.json") -> list[tuple[str, object]]:
-    return list(client_files.read_servers(json.dumps(document), name))
+    return list(importing.read_servers(json.dumps(document), name))
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ env_http_headers = {X-Two = "TWO"}
 
 
 def test_codex_names_environment_variables_in_the_place_of_secrets():
-    assert list(client_files.read_servers(CODEX, "config.toml")) == [
+    assert list(importing.read_servers(CODEX, "config.toml")) == [
         ("fs", {"command": "npx", "args": ["-y", "fs"], "env": {"A": "1", "B": "${B}"}}),
         ("gh", {"url": "https://mcp.example/mcp", "headers": {"Authorization": "Bearer ${GH_TOKEN}"}}),
         (
@@ -118,7 +118,7 @@ def test_gemini_has_a_key_of_its_own_for_streamable_http():
 )
 def test_a_file_without_servers_is_refused(text: str, name: str, said: str):
     with pytest.raises(ConfigurationError, match=said) as raised:
-        client_files.read_servers(text, name)
+        importing.read_servers(text, name)
     assert raised.value.remedy
 
 
@@ -132,6 +132,6 @@ def test_what_is_not_as_it_should_be_is_left_as_it_is(odd: dict[str, Any]):
     "odd", ["env_vars = 7", "env_vars = [{name = 'B'}, 'C']", "http_headers = 7", "env = 7", "args = 7"]
 )
 def test_what_codex_does_not_write_ends_nothing(odd: str):
-    ((name, settings),) = client_files.read_servers(f"[mcp_servers.a]\ncommand = 'x'\n{odd}\n", "config.toml")
+    ((name, settings),) = importing.read_servers(f"[mcp_servers.a]\ncommand = 'x'\n{odd}\n", "config.toml")
     assert name == "a"
     assert "{'name'" not in repr(settings)

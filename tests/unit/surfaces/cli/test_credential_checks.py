@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from gateway import config
-from gateway.surfaces.cli import credential_checks
-from gateway.surfaces.cli.credential_checks import look
+from gateway.surfaces.cli import upstream_checks
+from gateway.surfaces.cli.upstream_checks import look_at_credentials as look
 from tests.unit.configuring import BASE, parse
 
 
@@ -66,7 +66,7 @@ def _choose(folder: Path, is_in_memory: bool, _state: Path) -> tuple[Path, bool]
 def test_a_hand_over_tells_its_folder_and_its_renewal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for is_in_memory in (True, False):
         chosen = partial(_choose, tmp_path, is_in_memory)
-        monkeypatch.setattr(credential_checks, "choose_folder", chosen)
+        monkeypatch.setattr(upstream_checks, "choose_folder", chosen)
         text = "{kind: gateway, bind: task, scopes: {read: [a]}, hand_over: {file: TOKEN_FILE}}"
         configuration = parse(f"upstreams: {{crm: {{command: [x], audience: crm, credential: {text}}}}}")
         _, told = look(configuration)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.surfaces.cli.grant_checks import find_unmatched, read_grants, warnings
+from gateway.surfaces.cli.policy_checks import find_unmatched, read_grants, warnings
 
 
 def grant(*tools: str, id: str = "g") -> dict[str, Any]:  # noqa: A002 - the field's own name

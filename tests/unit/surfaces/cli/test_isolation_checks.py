@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gateway.model.errors import GatewayError
-from gateway.surfaces.cli.isolation_checks import look
+from gateway.surfaces.cli.upstream_checks import look_at_isolation as look
 from tests.unit.configuring import parse
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from gateway import config
 from gateway.model.errors import ConfigurationError
-from gateway.surfaces.cli import approval_checks
-from gateway.surfaces.cli.approval_checks import look_at_operators as look
+from gateway.surfaces.cli import people_checks
+from gateway.surfaces.cli.people_checks import look_at_operators as look
 
 JWT = {"kind": "jwt", "issuer": "https://idp.example"}
 DEVELOPMENT = {"kind": "development"}
@@ -50,7 +50,7 @@ def test_the_gateways_own_account_is_listed_for_nothing_in_production():
 def approvals(**settings: Any) -> list[str]:
     document = {"identity": [JWT], "approvals": settings}
     settings_of = config.parse(json.dumps(document), base=Path())
-    return [one.found for one in approval_checks.look(settings_of) if one.is_warning]
+    return [one.found for one in people_checks.look(settings_of) if one.is_warning]
 
 
 def test_a_listed_approver_without_a_group_of_approvers_is_named():
@@ -69,7 +69,7 @@ def test_a_listed_approver_without_a_group_of_approvers_is_named():
 @pytest.mark.parametrize(
     ("document", "problem"),
     [
-        ({"approvals": {"people": {"issuer": "https://idp.example"}}}, "every token of the issuer would answer"),
+        ({"approvals": {"people": {"issuer": "https://idp.example"}}}, "every token of the issuer would serve"),
         ({"approvals": {"people": {"issuer": "https://idp.example", "groups": []}}}, "it is empty"),
         ({"approvals": {"people": {"issuer": "https://idp.example", "groups": [" "]}}}, "it is blank"),
         (

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from gateway import config
-from gateway.surfaces.cli.package_checks import look
+from gateway.surfaces.cli.upstream_checks import look_at_packages as look
 
 UPSTREAMS = {
     "files": ["npx", "-y", "@acme/files"],

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway import config
-from gateway.surfaces.cli.signal_checks import look
+from gateway.surfaces.cli.people_checks import look_at_signals as look
 from tests.signalling import ISSUER, Provider
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import yaml
 from gateway import config
 from gateway.config import PolicySettings
 from gateway.policy.folder.problems import GRANTS
-from gateway.surfaces.cli import compiled_checks, template
+from gateway.surfaces.cli import policy_checks, template
 
 IMPORTED = {
     "github": {"url": "https://mcp.github.example/mcp", "audience": "mcp.github.example"},
@@ -36,7 +36,7 @@ def test_imported_upstreams_are_read_as_they_were_given(tmp_path: Path):
 
 async def find_problems(grants: Path) -> list[str]:
     """Return the shipped policy's complaints about a file of grants."""
-    return (await compiled_checks.find_data_problems(PolicySettings(grants=grants)))[GRANTS]
+    return (await policy_checks.find_data_problems(PolicySettings(grants=grants)))[GRANTS]
 
 
 @pytest.mark.parametrize("upstreams", [None, {}, {"github": {}, "files": {}}], ids=["example", "none", "imported"])

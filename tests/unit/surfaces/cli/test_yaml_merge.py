@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from gateway.model.errors import ConfigurationError
-from gateway.surfaces.cli.yaml_merge import add, names
+from gateway.surfaces.cli.init import add_upstreams as add
+from gateway.surfaces.cli.init import names_of_upstreams as names
 
 NEW = {"mail": "  mail:\n    url: https://mail.example/mcp\n    audience: mail\n"}
 

@@ -1,4 +1,4 @@
-"""`opagate leases`: credentials lent to calls, and their end."""
+"""`opagate credentials`: credentials lent to calls, users' consents to agents acting for the user, and the end of both."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from gateway.surfaces.cli.control_client import GatewayOption, open_control
 from gateway.surfaces.cli.options import ConfigOption, JsonOption
 from gateway.surfaces.cli.terminal import describe_count, emit, note, pairs, plain, show, table, write_time
 
-app = typer.Typer(help="Credentials lent to calls: look at them, and end them.", no_args_is_help=True)
+app = typer.Typer(
+    help="Credentials lent to calls, and users' connections: look at them, and end them.", no_args_is_help=True
+)
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The lease.")]
 _TIMES = ("requested", "expires")
 
 
-@app.command("list", epilog="Example: opagate leases list --stuck")
+@app.command("list", epilog="Example: opagate credentials list --stuck")
 def list_leases(
     stuck: Annotated[bool, typer.Option("--stuck", help="Only leases whose issuer has not confirmed the end.")] = False,
     at: GatewayOption = None,
@@ -46,7 +48,7 @@ def list_leases(
     show(listed)
 
 
-@app.command("show", epilog="Example: opagate leases show lease-0c1d2e3f")
+@app.command("show", epilog="Example: opagate credentials show lease-0c1d2e3f")
 def show_lease(
     lease: IdArgument, at: GatewayOption = None, config: ConfigOption = None, as_json: JsonOption = False
 ) -> None:
@@ -62,7 +64,7 @@ def show_lease(
     show(grid)
 
 
-@app.command("revoke", epilog="Example: opagate leases revoke --user alice")
+@app.command("revoke", epilog="Example: opagate credentials revoke --user alice")
 def revoke(
     lease: Annotated[str | None, typer.Argument(metavar="ID", help="One lease.")] = None,
     task: Annotated[str | None, typer.Option("--task", metavar="ID", help="All leases of a task.")] = None,
@@ -92,10 +94,12 @@ def revoke(
     if as_json:
         emit(found)
         return
-    note(f"the end of {describe_count(found['ended'], 'lease')} began; `opagate leases list` shows those without proof")
+    note(
+        f"the end of {describe_count(found['ended'], 'lease')} began; `opagate credentials list` shows those without proof"
+    )
 
 
-@app.command("abandon", epilog="Example: opagate leases abandon lease-0c1d2e3f --reason 'the database is gone'")
+@app.command("abandon", epilog="Example: opagate credentials abandon lease-0c1d2e3f --reason 'the database is gone'")
 def abandon(
     lease: IdArgument,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="For the journal.")],
@@ -118,3 +122,50 @@ def _write_value(name: str, value: Any) -> str:
     if name == "proof":
         return f"{value['kind']}, {write_time(value['at'])}: {value['detail']}"
     return " ".join(value) if name == "scope" else str(value)
+
+
+@app.command("connections", epilog="Example: opagate credentials connections --json")
+def list_connections(at: GatewayOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """List the connections, the oldest first. A removed one stays until its server confirmed the end."""
+    with open_control(at, config) as gateway:
+        found: list[dict[str, Any]] = gateway.ask("connections/list")
+    if as_json:
+        emit(found)
+        return
+    if not found:
+        note("no user has connected")
+        return
+    listed = table("id", "state", "user", "agent", "broker", "scopes", "made")
+    for one in found:
+        cells = (one["user"], one["agent"], one["broker"], " ".join(one["scopes"]))
+        listed.add_row(one["id"], one["state"], *map(plain, cells), one["made"])
+    show(listed)
+
+
+@app.command("disconnect", epilog="Example: opagate credentials disconnect --user alice")
+def disconnect(
+    connection: Annotated[str | None, typer.Argument(metavar="ID", help="One connection.")] = None,
+    user: Annotated[str | None, typer.Option("--user", metavar="USER", help="All connections of a user.")] = None,
+    agent: Annotated[str | None, typer.Option("--agent", metavar="AGENT", help="All connections of an agent.")] = None,
+    broker: Annotated[str | None, typer.Option("--broker", metavar="NAME", help="All connections of a broker.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All connections of this gateway.")] = False,
+    at: GatewayOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove connections at once, with the leases of their tokens. Users can connect again.
+
+    A connection has to fit all given options.
+    """
+    chosen: dict[str, Any] = {"id": connection, "user": user, "agent": agent, "broker": broker}
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    if not chosen and not every:
+        raise typer.BadParameter("give an id, --user, --agent, --broker or --all")
+    with open_control(at, config) as gateway:
+        found: dict[str, Any] = gateway.ask("connections/revoke", **chosen, all=every)
+    if as_json:
+        emit(found)
+        return
+    note(
+        f"{describe_count(found['removed'], 'connection')} removed; `opagate credentials connections` shows those without a proof"
+    )

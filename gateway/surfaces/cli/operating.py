@@ -1,4 +1,4 @@
-"""`opagate stop` and `opagate resume`: calls refused at once, until an operator lets them go on."""
+"""Commands of operators: `opagate stop`, `resume`, `signals` and `console`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gateway.model.errors import ConfigurationError
 from gateway.surfaces.cli.control_client import GatewayOption, open_control
-from gateway.surfaces.cli.options import ConfigOption, JsonOption, later
-from gateway.surfaces.cli.terminal import describe_count, emit, note, plain, show, table, write_time
+from gateway.surfaces.cli.options import ConfigOption, JsonOption, configuration, later
+from gateway.surfaces.cli.terminal import describe_count, emit, line, note, out, plain, show, table, write_time
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from gateway.config import Configuration
+
 
 AgentOption = Annotated[str | None, typer.Option("--agent", metavar="AGENT", help="The calls of an agent.")]
 UserOption = Annotated[str | None, typer.Option("--user", metavar="USER", help="The calls for a user.")]
@@ -135,3 +139,97 @@ def _list(at: str | None, config: Path | None, *, as_json: bool) -> None:
         cells = (one["id"], stopped, one.get("issuer", "-"), write_time(one["at"]), write_time(one.get("until")))
         rows.add_row(*map(plain, (*cells, one["by"]["id"], one["reason"])))
     show(rows)
+
+
+signals = typer.Typer(help="Signals of identity providers: look at them, and try their streams.", no_args_is_help=True)
+
+
+@signals.command("status", epilog="Example: opagate signals status")
+def show_status(at: GatewayOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Show each stream with its last event, and the ended logins and open facts."""
+    with open_control(at, config) as gateway:
+        found: dict[str, Any] = gateway.ask("signals/status")
+    if as_json:
+        emit(found)
+        return
+    streams = table("stream", "transmitter", "delivery", "state", "last event", "last verified", "problem")
+    for one in found["streams"]:
+        cells = (one["name"], plain(one["transmitter"]), one["delivery"], _state(one))
+        times = (write_time(one.get("last_event")), write_time(one.get("last_verified")))
+        streams.add_row(*cells, *times, plain(one.get("problem", "-")))
+    show(streams)
+    if not found["signals"]:
+        note("no login is ended, and no fact is open")
+        return
+    signals = table("id", "stream", "type", "effect", "level", "at", "subject")
+    for one in found["signals"]:
+        cells = (one["id"], one["stream"], one["type"], one["effect"], one.get("level", "-"), write_time(one["at"]))
+        signals.add_row(*map(plain, cells), one["subject"][:19])
+    out.print()
+    show(signals)
+
+
+@signals.command("test", epilog="Example: opagate signals test idp-example")
+def try_stream(
+    stream: Annotated[str, typer.Argument(metavar="STREAM", help="The name of the stream.")],
+    at: GatewayOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask the transmitter for a verification event, and wait until the running gateway has it.
+
+    The settings of these signals need `stream`.
+    """
+    with open_control(at, config) as gateway:
+        found: dict[str, Any] = gateway.ask("signals/test", stream=stream)
+    if as_json:
+        emit(found)
+        return
+    note(f"{stream}: a verification event came after {found['seconds']:.3f} s")
+
+
+@signals.command("forget", epilog="Example: opagate signals forget 5f0c1d2e3a4b5c6d7e8f9a0b")
+def forget(
+    signal: Annotated[str, typer.Argument(metavar="ID", help="The signal.")],
+    at: GatewayOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a signal out of force: tokens of that login are accepted again, or the fact is closed. Ended tasks stay ended."""
+    with open_control(at, config) as gateway:
+        found: dict[str, Any] = gateway.ask("signals/forget", id=signal)
+    if as_json:
+        emit(found)
+        return
+    note(f"{found['type']} of {found['stream']} is no longer in force")
+
+
+def _state(stream: dict[str, Any]) -> str:
+    if stream["is_silent"]:
+        return "silent"
+    if not stream["has_keys"]:
+        return "no keys"
+    return "works" if stream.get("last_event") else "no event yet"
+
+
+def console(at: GatewayOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Print a link that logs you in to the console on this machine, once.
+
+    The gateway knows your account from the connection. An account may do at the console only as much as over the socket.
+    """
+    with open_control(at or _find_socket(configuration(config)), None) as gateway:
+        found: dict[str, Any] = gateway.ask("logins/link")
+    if as_json:
+        emit(found)
+        return
+    line(found["url"])
+    note(f"for {found['person']} ({', '.join(found['roles'])}), once, within {found['seconds'] // 60} minutes")
+
+
+def _find_socket(settings: Configuration) -> str:
+    """Return the path of the socket. Raises `ConfigurationError` for a console with another login."""
+    if settings.console is not None and settings.console.login is not None:
+        raise ConfigurationError(
+            "people log in to this console at an identity provider", f"open {settings.base_url}/console"
+        )
+    return str(settings.control_socket)

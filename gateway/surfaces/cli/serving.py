@@ -1,0 +1,173 @@
+"""The commands around a serving gateway: `opagate serve`, `up`, `token`, `check` and `schema`."""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.surfaces.cli import loop, start
+from gateway.surfaces.cli.options import TRIAL, ConfigOption, JsonOption, configuration, configuration_path, seconds
+from gateway.surfaces.cli.terminal import emit, err, line, note, out, paint, plain, show, table
+
+_Config = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The configuration file.")]
+
+
+def serve(configuration: _Config = start.CONFIGURATION) -> None:
+    """Serve the configured upstreams until SIGTERM or Ctrl-C."""
+    start.serve(configuration)
+
+
+def up(
+    once: Annotated[
+        bool, typer.Option("--once", help="Run a scripted agent through the gateway, show each decision, and exit.")
+    ] = False,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT", min=1, max=65535, help="The port on 127.0.0.1. By default 8080; a free one with --once."
+        ),
+    ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="The folder for keys, pins and the record. By default state/; a temporary one with --once.",
+        ),
+    ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="With --once: each step with all that was said.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --once: each step as a JSON line, for programs.")
+    ] = False,
+) -> None:
+    """Start a gateway to try, with demo upstreams (files, tickets, mail) and no configuration.
+
+    It prints endpoints, a token, and what to try first; state/mcp.json is a client configuration with that token.
+
+    With --once, exit status 1 if a step did not go as expected.
+    """
+    import uvloop
+
+    from gateway.base import own_process
+    from gateway.surfaces.cli import tour, trial
+
+    if (as_json or verbose) and not once:
+        raise typer.BadParameter(f"{'--json' if as_json else '--verbose'} goes with --once")
+    own_process.hide_memory()
+    own_process.adopt_orphans()
+    if once:
+        form = tour.TourForm.JSON if as_json else tour.TourForm.FULL if verbose else tour.TourForm.BRIEF
+        passed = uvloop.run(tour.run(port=port, state=state, form=form))
+        if not passed:
+            raise typer.Exit(1)
+    else:
+        uvloop.run(trial.run(port=port or 8080, state=state or TRIAL.parent))
+
+
+def token(
+    agent: Annotated[str, typer.Option(metavar="NAME", help="The agent that the token is for.")],
+    user: Annotated[str | None, typer.Option(metavar="NAME", help="The person on whose behalf it acts.")] = None,
+    group: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A group of that person. Repeatable.")] = None,
+    scope: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A scope. Repeatable.")] = None,
+    ttl: Annotated[str, typer.Option(metavar="DURATION", help="How long it is valid.")] = "1h",
+    config: ConfigOption = None,
+) -> None:
+    """Print a development token, and nothing else, on standard output."""
+    from gateway.identity import claims, development
+    from gateway.model.errors import ConfigurationError
+
+    lifetime = seconds(ttl)
+    for option, name in (("agent", agent), ("user", user)):
+        if name is not None and claims.identifier(name) is None:
+            raise typer.BadParameter(
+                f"--{option} is empty, too long, no SPIFFE ID or not printable, so no gateway takes it"
+            )
+    if group and not user:
+        raise typer.BadParameter("a group is that of a user; add --user")
+    settings = configuration(config)
+    if not any(identity.kind == "development" for identity in settings.identity):
+        raise ConfigurationError(
+            f"{configuration_path(config)} does not accept development tokens",
+            "add `- kind: development` under identity (loopback only), or get a token from the configured issuer",
+        )
+    made = development.issue(
+        development.load_key(settings.state),
+        agent=agent,
+        audience=f"{settings.base_url}/mcp",
+        ttl=lifetime,
+        clock=time.time,
+        user=user,
+        groups=group or (),
+        scopes=scope or (),
+    )
+    note(f"A token for development: {settings.base_url} accepts it from this machine only, for {ttl}.")
+    line(made)
+
+
+def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Validate the configuration and reach for everything in it: keys, upstreams, policy, lock file, journal, TLS.
+
+    Nothing is pinned and nothing is called. Exit status 1 if something would keep the gateway from working.
+    """
+    from gateway.surfaces.cli import checks
+
+    path = configuration_path(config)
+    if not path.exists():
+        configuration(path)  # says that it is missing, and how to make one
+    with err.status("Checking") if err.is_terminal else nullcontext():
+        found = loop.run(checks.run(path))
+    failed = any(item.state == "fail" for item in found)
+    if as_json:
+        emit({"configuration": str(path), "ok": not failed, "findings": [checks.as_json(item) for item in found]})
+    else:
+        rows = table("", "what", "found", title=f"Configuration {path}")
+        for item in found:
+            text = plain(item.found)
+            for line in item.lines:
+                text.append("\n  ").append_text(plain(line))
+            if item.remedy:
+                text.append("\n→ ", style="cyan").append_text(plain(item.remedy))
+            rows.add_row(paint(item.state), item.what, text)
+        show(rows)
+        out.print(_summary([item.state for item in found]))
+    if failed:
+        raise typer.Exit(1)
+
+
+def _summary(states: list[str]) -> object:
+    failures, warnings = states.count("fail"), states.count("warn")
+    if failures:
+        return paint("fail", f"{failures} to mend before the gateway works, {warnings} to look at")
+    return paint(
+        "warn" if warnings else "ok", f"{warnings} to look at; the gateway would start" if warnings else "all is well"
+    )
+
+
+class Document(StrEnum):
+    """The documents with a schema."""
+
+    CONFIG = "config"
+    GRANTS = "grants"
+    LABELS = "labels"
+
+
+def schema(
+    document: Annotated[
+        Document, typer.Argument(help="`config`: gateway.yaml; `labels`: its part `upstreams.NAME.tools`.")
+    ],
+) -> None:
+    """Print a JSON Schema, for editors and for checks before a deployment.
+
+    An editor with the YAML language server reads it by a comment: `# yaml-language-server: $schema=gateway.schema.json`.
+
+    `opagate check` says more: a schema knows no rule between two settings.
+    """
+    from gateway.config.schema import SCHEMAS
+
+    emit(SCHEMAS[document.value]())
