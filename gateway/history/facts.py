@@ -40,18 +40,18 @@ def is_requested(state: TaskState, sighting: Sighting, known: KnownCredential, a
     if sighting.fingerprint in state.given_codes:
         return state.given_codes[sighting.fingerprint] == audience
     since = state.code_requests.get(audience)
-    if since is None or not _came_after(known, since):
+    if since is None or not _is_after(known, since):
         return False
     return not _another_waits(state, known, audience) and not _another_came(state, sighting, known, audience, since)
 
 
-def _came_after(known: KnownCredential, since: int) -> bool:
+def _is_after(known: KnownCredential, since: int) -> bool:
     return known.call is not None and known.call > since
 
 
 def _another_waits(state: TaskState, known: KnownCredential, audience: str) -> bool:
     return any(
-        other not in {audience, known.audience} and _came_after(known, since)
+        other not in {audience, known.audience} and _is_after(known, since)
         for other, since in state.code_requests.items()
     )
 
@@ -62,7 +62,7 @@ def _another_came(state: TaskState, sighting: Sighting, known: KnownCredential, 
         and other.one_time == known.one_time
         and other.audience != audience
         and name not in state.given_codes
-        and _came_after(other, since)
+        and _is_after(other, since)
         for name, other in state.credentials.items()
     )
 

@@ -250,7 +250,7 @@ class TaskRegistry:
         kept = self._by_id.get(task_id)
         if kept is None:
             return False
-        return kept.busy or (kept.status(now) == "open" and (not kept.is_implicit or now - kept.used <= self._idle))
+        return kept.is_busy or (kept.status(now) == "open" and (not kept.is_implicit or now - kept.used <= self._idle))
 
     def was_ended(self, task_id: str) -> bool:
         """Return whether somebody ended the task. The end of an implicit task by its time does not count."""
@@ -309,13 +309,13 @@ class TaskRegistry:
             kept = self._by_id[next(iter(self._unused))]
             if now - kept.used <= self._idle:
                 break
-            if not kept.busy:
+            if not kept.is_busy:
                 return kept
             self.use(kept, now)
         while self._expiries and self._expiries[0][0] <= now:
             _, task_id = heappop(self._expiries)
             kept = self._by_id[task_id]
-            if not kept.busy:
+            if not kept.is_busy:
                 return kept
             heappush(self._expiries, (now + REMEMBERED, task_id))
         return None

@@ -226,7 +226,7 @@ class TaskStates:
         for kept in sorted(self.by_id.values(), key=lambda kept: kept.used):
             if now - kept.used <= RESIDENT and weight <= max_weight:
                 break
-            if kept.state is not None and not kept.changed and not kept.busy:
+            if kept.state is not None and not kept.changed and not kept.is_busy:
                 weight -= kept.weight
                 kept.state = None
                 left += 1

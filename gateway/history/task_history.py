@@ -63,7 +63,7 @@ class TaskHistory:
         return tuple(found)
 
     @property
-    def busy(self) -> bool:
+    def is_busy(self) -> bool:
         return self.state is not None and bool(self.state.open)
 
     @property

@@ -39,7 +39,7 @@ from gateway.inspection.credentials.stream import Scanner
 from gateway.inspection.destinations.directory import EMPTY, Directory
 from gateway.inspection.destinations.find import followable, may_follow_links, texts
 from gateway.inspection.destinations.normalise import fold_text
-from gateway.inspection.results import ResultInspector, ResultWords, build_code_requests, names_request
+from gateway.inspection.results import ResultInspector, ResultWords, build_code_requests, names_request, together
 from gateway.inspection.words import words as text_words
 from gateway.inspection.words.declared import dictation, find_named_systems, unnamed_values
 from gateway.inspection.words.grounds import Grounds, grounds
@@ -187,12 +187,7 @@ class Inspector:
         """Return the content of the user's declaration at the opening of a task. It counts as the user's own words."""
         inspector = ResultInspector(ResultWords(self.key, trusted=True), Scanner(self.detector))
         given = "\n".join((goal or "", *((contract.destinations or ()) if contract else ())))
-        found = [part for part in (inspector.feed(json.dumps(given).encode()), inspector.finish()) if part is not None]
-        return ResultContent(
-            tuple(sighting for part in found for sighting in part.sightings),
-            frozenset(token for part in found for token in part.tokens),
-            all(part.complete for part in found),
-        )
+        return together((inspector.feed(json.dumps(given).encode()), inspector.finish())) or ResultContent()
 
 
 @dataclass(frozen=True, slots=True)

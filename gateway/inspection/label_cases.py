@@ -250,7 +250,7 @@ def _holds_at(pointer: str, condition: ArgumentCondition, arguments: JsonObject)
     value = cast("Json", found)
     if any(_HANDLE in text.casefold() for text in texts(value)):
         return False
-    return all(_test(name, expected, value) for name, expected in condition.tests.items())
+    return all(_passes(name, expected, value) for name, expected in condition.tests.items())
 
 
 class _Ambiguous(Exception):
@@ -274,7 +274,7 @@ def _at(arguments: Json, pointer: str) -> object:
     return found
 
 
-def _test(name: str, expected: Any, found: Json) -> bool:
+def _passes(name: str, expected: Any, found: Json) -> bool:
     """Return whether a test holds for a value: if it is of items, for each item of a list."""
     if name in _OF_VALUES:
         return _OF_VALUES[name](expected, found)
@@ -282,7 +282,7 @@ def _test(name: str, expected: Any, found: Json) -> bool:
     return name in _OF_ITEMS and all(_OF_ITEMS[name](expected, item) for item in items)
 
 
-def _same(expected: Json, found: Json) -> bool:
+def _is_same(expected: Json, found: Json) -> bool:
     """Return whether two values are equal and of one JSON type."""
     if isinstance(expected, bool) or isinstance(found, bool):
         return expected is found
@@ -317,13 +317,13 @@ def _is_short(longest: int, found: Json) -> bool:
 
 _Test: TypeAlias = Callable[[Any, Json], bool]
 _OF_VALUES: Final[Mapping[str, _Test]] = {
-    "equals": _same,
+    "equals": _is_same,
     "max_items": _is_short,
     "present": lambda _, __: True,
     "absent": lambda _, __: False,
 }
 _OF_ITEMS: Final[Mapping[str, _Test]] = {
-    "one_of": lambda choices, item: any(_same(choice, item) for choice in choices),
+    "one_of": lambda choices, item: any(_is_same(choice, item) for choice in choices),
     "matches": lambda expression, item: isinstance(item, str) and _matches(expression, item),
     "statement": lambda kinds, item: kind_of(item) in kinds,
     "min": lambda least, item: _is_number(item) and cast("float", item) >= least,

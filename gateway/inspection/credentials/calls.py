@@ -20,7 +20,7 @@ from gateway.inspection.credentials.fingerprint import Fingerprints, grams_of_di
 from gateway.inspection.credentials.forms import Budget, Form, decode_hex, forms, string, whole
 from gateway.inspection.credentials.index import CredentialIndex, pieces_of
 from gateway.inspection.credentials.members import may_have_value, may_name
-from gateway.inspection.credentials.named import DETECTOR_OF, Strength, placeholder, plausible, strength
+from gateway.inspection.credentials.named import DETECTOR_OF, Strength, is_placeholder, is_plausible, strength
 from gateway.inspection.credentials.surroundings import bare
 from gateway.inspection.credentials.tables import columns_of
 from gateway.model.content import CredentialPiece
@@ -161,11 +161,11 @@ class _CredentialSearch:
         if kind is None and leaf.role is not Role.CREDENTIAL:
             return
         value = string(leaf.text)
-        by_role = leaf.role is Role.CREDENTIAL and len(value) >= _SHORTEST and not placeholder(value)
+        by_role = leaf.role is Role.CREDENTIAL and len(value) >= _SHORTEST and not is_placeholder(value)
         by_name = (
             kind is not None
             and (leaf.is_text or kind in {"code", "key", "pin"})
-            and plausible(value, kind, structured=not is_beside)
+            and is_plausible(value, kind, structured=not is_beside)
         )
         if not by_role and not by_name:
             return

@@ -31,9 +31,9 @@ from gateway.inspection.credentials.named import (
     after_references,
     hit_of,
     is_generated,
+    is_plausible,
     is_short_number,
     kept_strength,
-    plausible,
     strength,
 )
 from gateway.inspection.credentials.ordinary import is_ordinary
@@ -216,9 +216,9 @@ def _inside(hit: Hit) -> Iterator[Hit]:
     if not value.isascii() or not (text := value.decode("ascii")).isprintable():
         return
     user, colon, password = text.partition(":")
-    if login and colon and plausible(password, "password"):
+    if login and colon and is_plausible(password, "password"):
         yield replace(hit, value=password, user=user)
-    elif plausible(text, "password"):
+    elif is_plausible(text, "password"):
         yield replace(hit, value=text)
 
 
@@ -388,7 +388,7 @@ def _find_named(text: bytes, at: int, after: int) -> Hit | None:
     found = _SPACE.match(text, after)
     after = after if found is None else found.end()
     begin = after_references(text, after)
-    if begin > after and plausible(reference := string(text[after:begin]), name.kind):
+    if begin > after and is_plausible(reference := string(text[after:begin]), name.kind):
         return hit_of(name.kind, after, begin, reference)
     found = read_value(text, begin)
     if found is None or (begin > after and not is_generated(string(text[found.start : found.end]))):
@@ -420,13 +420,13 @@ def _fits(name: _NamedCredential, value: str, *, bare: bool) -> bool:
         return True
     if name.is_apart and bare and not is_generated(value):
         return False
-    if _scheme(value) or not plausible(value, name.kind, structured=not loose):
+    if _is_scheme(value) or not is_plausible(value, name.kind, structured=not loose):
         return False
     # Reports of tests write `PASS: name_of_test`.
     return name.kind != "pass" or not bare or name.sign.endswith(b"=") or not is_ordinary(value)
 
 
-def _scheme(value: str) -> bool:
+def _is_scheme(value: str) -> bool:
     """Return whether a value is the scheme before a credential in a header."""
     return value.partition(" ")[0].lower() in {"bearer", "basic", "dpop", "token", "digest", "negotiate", "ssws"}
 

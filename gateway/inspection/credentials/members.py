@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from gateway.base.text_cache import short_text_cache
 from gateway.inspection.credentials.finding import Hit, SignedSearch
 from gateway.inspection.credentials.forms import string
-from gateway.inspection.credentials.named import NAMES, SHORT_NAMES, Strength, hit_of, plausible, strength
+from gateway.inspection.credentials.named import NAMES, SHORT_NAMES, Strength, hit_of, is_plausible, strength
 from gateway.inspection.credentials.ruleset import Re2Match, compiled
 
 # --- values ------------------------------------------------------------------------------------------
@@ -138,7 +138,7 @@ def _value(text: bytes, at: int, kind: Strength) -> Hit | None:
     if found.is_bare:
         value = value.rstrip(CLOSING)
     end = found.start + len(value.encode("utf-8", "surrogatepass"))
-    return hit_of(kind, found.start, end, value) if plausible(value, kind, structured=False) else None
+    return hit_of(kind, found.start, end, value) if is_plausible(value, kind, structured=False) else None
 
 
 def _until(text: bytes) -> bytes:

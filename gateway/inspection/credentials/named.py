@@ -165,7 +165,7 @@ def hit_of(kind: Strength, start: int, end: int, value: str) -> Hit:
     return Hit(DETECTOR_OF[kind], "code" if kind in {"code", "pin"} else "named", start, end, value)
 
 
-def plausible(value: str, kind: Strength, *, structured: bool = True) -> bool:
+def is_plausible(value: str, kind: Strength, *, structured: bool = True) -> bool:
     """Return whether a value under such a name can be a credential. `structured`: it is delimited (JSON, an assignment),
     so that it is surely the whole value; prose asks for more."""
     if kind in {"code", "pin"}:
@@ -174,7 +174,7 @@ def plausible(value: str, kind: Strength, *, structured: bool = True) -> bool:
         return False
     if _holds_generated_beside_reference(value):
         return True
-    return not placeholder(value) and _is_kind(value, kind, structured=structured)
+    return not is_placeholder(value) and _is_kind(value, kind, structured=structured)
 
 
 def _is_kind(value: str, kind: Strength, *, structured: bool) -> bool:
@@ -206,7 +206,9 @@ def _is_token(value: str, *, mixed: bool, digits: int) -> bool:
 
 def is_short_number(value: str) -> bool:
     """Return whether a text in quotes may be a token of few digits. A number without quotes is a count or a duration."""
-    return value.isascii() and value.isdigit() and _SHORTEST_NUMBER <= len(value) < _DIGITS and not placeholder(value)
+    return (
+        value.isascii() and value.isdigit() and _SHORTEST_NUMBER <= len(value) < _DIGITS and not is_placeholder(value)
+    )
 
 
 def _is_phrase(value: str) -> bool:
@@ -217,7 +219,7 @@ def _is_phrase(value: str) -> bool:
     return JOINING.isdisjoint(value.lower().split()) and not is_ordinary(value)
 
 
-def placeholder(value: str) -> bool:
+def is_placeholder(value: str) -> bool:
     """Return whether a value stands for another: a reference, an instruction to the reader, or filling.
 
     A reference with a generated value beside it, or in it as a default, is none.

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from gateway.inspection.credentials.finding import Hit, Kind, SignedSearch
 from gateway.inspection.credentials.forms import string
-from gateway.inspection.credentials.named import KEYS, LOCAL, NAMES, placeholder, plausible
+from gateway.inspection.credentials.named import KEYS, LOCAL, NAMES, is_placeholder, is_plausible
 from gateway.inspection.credentials.ordinary import is_ordinary
 from gateway.inspection.credentials.ruleset import Re2Match, Re2Pattern, compiled
 
@@ -37,14 +37,14 @@ class Phrase(NamedTuple):
 # --- which values may be one -------------------------------------------------------------------------
 
 
-def _password(value: str) -> bool:
+def _is_password(value: str) -> bool:
     """Return whether a value that is surely delimited can be a password."""
-    return plausible(value, "password")
+    return is_plausible(value, "password")
 
 
 def _is_mixed(value: str) -> bool:
     """Return whether a word can be a password where a password stands: it mixes letters with digits or marks."""
-    return plausible(value, "password", structured=False) and any(char.isdigit() for char in value)
+    return is_plausible(value, "password", structured=False) and any(char.isdigit() for char in value)
 
 
 def _is_generated(value: str) -> bool:
@@ -52,14 +52,14 @@ def _is_generated(value: str) -> bool:
     return _is_mixed(value) and not is_ordinary(value)
 
 
-def _token(value: str) -> bool:
+def _is_random(value: str) -> bool:
     """Return whether the parameter of a link opens something: a place in a list or a time does not."""
-    return plausible(value, "token") and not is_ordinary(value)
+    return is_plausible(value, "token") and not is_ordinary(value)
 
 
 def _is_secret_word(value: str) -> bool:
     """Return whether a word can be a password after the name of a user: a generated word, or words that make no name."""
-    return _is_generated(value) or (value.count("-") > 1 and plausible(value, "password", structured=False))
+    return _is_generated(value) or (value.count("-") > 1 and is_plausible(value, "password", structured=False))
 
 
 def _is_given(value: str) -> bool:
@@ -72,15 +72,15 @@ def _is_noted(value: str) -> bool:
     return _is_mixed(value) and _VARIABLE.fullmatch(value) is None
 
 
-def _pin(value: str) -> bool:
-    return not placeholder(value)
+def _is_pin(value: str) -> bool:
+    return not is_placeholder(value)
 
 
-def _recovery_code(value: str) -> bool:
-    return sum(char.isdigit() for char in value) > 1 and len(value) > 5 and not placeholder(value)
+def _is_recovery_code(value: str) -> bool:
+    return sum(char.isdigit() for char in value) > 1 and len(value) > 5 and not is_placeholder(value)
 
 
-def _seed(value: str) -> bool:
+def _is_seed(value: str) -> bool:
     return len(set(value.split())) > len(value.split()) // 2
 
 
@@ -186,25 +186,25 @@ def _options() -> Phrase:
     """Return the phrase of all commands. Options tell letter case apart: `-P` is a port where `-p` is a password."""
     ways = [rf"\b(?:{command})\b(?:[^\n|;]{{0,160}}?\s)?{option}" for command, option in _OPTIONS]
     sign = rf"\b(?:{'|'.join(command for command, _ in _OPTIONS)})\b"
-    return Phrase("command-option", sign, compiled(rf"(?:{'|'.join(ways)}){_WORD}"), _password)
+    return Phrase("command-option", sign, compiled(rf"(?:{'|'.join(ways)}){_WORD}"), _is_password)
 
 
 PHRASES: Final = (
     _options(),
-    _phrase("command-option", r"(?:requirepass|masterauth|auth-pass)\s", rf"\b(?:requirepass|masterauth|auth-pass\s\S{{1,40}})\s{{1,8}}{_WORD}", _password),
-    _phrase("command-option", rf"\|[^\n|]*{_READS}", rf"{_WRITES}(?:-[a-z]+\s+){{0,3}}(?:[\"']?%[^\s\"']{{1,8}}[\"']?\s+)?[\"']?([^\s\"'\x60<>|\\\x00]{{6,128}})[^\n|]{{0,160}}\|[^\n|]{{0,160}}{_READS}", _password),
-    _phrase("command-option", rf"\|[^\n|]*{_READS}", rf"{_WRITES}(?:-[a-z]+\s+){{0,3}}(?:[\"']?%[^\s\"']{{1,8}}[\"']?\s+)?[\"']?[^\s\"'\x60<>|\\\x00]{{6,128}}(?:\\n|[\"']?\s[\"']?)([^\s\"'\x60<>|\\\x00]{{6,128}})[^\n|]{{0,160}}\|[^\n|]{{0,160}}{_READS}", _password),
-    _phrase("command-option", r"<<<", rf"{_READS}[^\n|]{{0,160}}<<<\s?\$?{_WORD}", _password),
-    _phrase("command-option", r"<<[~-]?[\"']?\w", rf"{_READS}[^\n|]{{0,160}}<<[~-]?[\"']?\w+[\"']?[^\n]{{0,160}}\n\s*{_WORD}\s*\n", _password),
+    _phrase("command-option", r"(?:requirepass|masterauth|auth-pass)\s", rf"\b(?:requirepass|masterauth|auth-pass\s\S{{1,40}})\s{{1,8}}{_WORD}", _is_password),
+    _phrase("command-option", rf"\|[^\n|]*{_READS}", rf"{_WRITES}(?:-[a-z]+\s+){{0,3}}(?:[\"']?%[^\s\"']{{1,8}}[\"']?\s+)?[\"']?([^\s\"'\x60<>|\\\x00]{{6,128}})[^\n|]{{0,160}}\|[^\n|]{{0,160}}{_READS}", _is_password),
+    _phrase("command-option", rf"\|[^\n|]*{_READS}", rf"{_WRITES}(?:-[a-z]+\s+){{0,3}}(?:[\"']?%[^\s\"']{{1,8}}[\"']?\s+)?[\"']?[^\s\"'\x60<>|\\\x00]{{6,128}}(?:\\n|[\"']?\s[\"']?)([^\s\"'\x60<>|\\\x00]{{6,128}})[^\n|]{{0,160}}\|[^\n|]{{0,160}}{_READS}", _is_password),
+    _phrase("command-option", r"<<<", rf"{_READS}[^\n|]{{0,160}}<<<\s?\$?{_WORD}", _is_password),
+    _phrase("command-option", r"<<[~-]?[\"']?\w", rf"{_READS}[^\n|]{{0,160}}<<[~-]?[\"']?\w+[\"']?[^\n]{{0,160}}\n\s*{_WORD}\s*\n", _is_password),
     _phrase("command-option", rf"{_STORE}[^\n]*{_STORED}", rf"{_STORE}[^\n]{{0,160}}\s{_STORED}\s?{_WORD}", _is_mixed),
     _phrase("command-option", rf"\bauth\s+(?:\S+\s+)?[\"']?\S*{_DIGIT}", rf"(?:^|[\s\"'])(?-i:AUTH)\s+(?:\S{{1,40}}\s+)?[\"']?([^\s\"'<>\x00]{{6,128}})[\"']?\s*{_END}", _is_generated),
-    _phrase("command-option", r"\bsetuser\s[^\n]*\s>", r"\bsetuser\s[^\n]{0,160}?\s>([^\s\"'\x60]{6,128})", _password),
-    _phrase("named-token", rf"{_COOKIE}[\w%.~+/-]+", rf"{_COOKIE.replace('+=', '{1,64}=')}([\w%.~+/-]{{16,}})", _token),
-    _phrase("named-token", rf"{_QUERY}[\w%.~+/-]*[0-9]", rf"{_QUERY}([\w%.~+/-]{{12,}})", _token),
-    _phrase("command-option", r"ConvertTo-SecureString\s", rf"ConvertTo-SecureString\s(?:-String\s)?{_QUOTED}", _password),
+    _phrase("command-option", r"\bsetuser\s[^\n]*\s>", r"\bsetuser\s[^\n]{0,160}?\s>([^\s\"'\x60]{6,128})", _is_password),
+    _phrase("named-token", rf"{_COOKIE}[\w%.~+/-]+", rf"{_COOKIE.replace('+=', '{1,64}=')}([\w%.~+/-]{{16,}})", _is_random),
+    _phrase("named-token", rf"{_QUERY}[\w%.~+/-]*[0-9]", rf"{_QUERY}([\w%.~+/-]{{12,}})", _is_random),
+    _phrase("command-option", r"ConvertTo-SecureString\s", rf"ConvertTo-SecureString\s(?:-String\s)?{_QUOTED}", _is_password),
     _phrase("login-pair", rf"{_CURL}{_NAME}:", rf"{_CURL}{_USER}:{_WORD}", _is_mixed),
     _phrase("login-pair", rf"{_SMB}{_NAME}%", rf"{_SMB}{_USER}%{_WORD}", _is_mixed),
-    _phrase("login-pair", r"chpasswd", rf"[\"']{_USER}:([^\s\"'\x60]{{6,128}})[\"']\s?\|[^\n]{{0,40}}\bchpasswd", _password),
+    _phrase("login-pair", r"chpasswd", rf"[\"']{_USER}:([^\s\"'\x60]{{6,128}})[\"']\s?\|[^\n]{{0,40}}\bchpasswd", _is_password),
     _phrase("login-pair", r"\slogin\s\S+\s+password\s", rf"\bmachine\s\S{{1,128}}\s+login\s{_USER}\s+password\s{_WORD}", _is_mixed),
     _phrase("login-pair", rf"\blogin\s\S+\s+password\s{_HAS_DIGIT}", rf"\blogin\s{_USER}\s+password\s{_WORD}", _is_generated),
     _phrase("login-pair", r":(?:\d{4,5}|\*):\S", rf"{_PGPASS}[\w*-]{{1,64}}:([\w*.@-]{{1,64}}):{_WORD}", _is_mixed),
@@ -214,22 +214,22 @@ PHRASES: Final = (
     _phrase("login-pair", rf"{_LOGIN}[^\n:=/|0-9]*{_TELLS}{_NAME}[:/]", rf"{_LOGIN}{_IS}{_USER}[:/]{_WORD}", _is_generated),
     _phrase("login-pair", rf"{_LOGIN}{_IS_PAIR}{_NAME}\s[/|]\s{_HAS_DIGIT}", rf"{_LOGIN}{_IS_PAIR}{_USER}\s[/|]\s{_WORD}", _is_generated),
     _phrase("login-pair", r"[a-z0-9_.+-]:[^\s\"'<>@:/\x00]+@[a-z0-9-]+\.", r"(?:^|[\s\"'(=])([a-z0-9_.+-]{2,64}):([^\s\"'<>@:/\x00]{6,64})@[a-z0-9-]+\.[a-z0-9]", _is_generated),
-    _phrase("sql-password", r"identified\s", rf"\b(?:user|role|grant|to)\b[^;]{{0,160}}?\bidentified\s(?:with\s\S{{1,40}}\s)?by\s(?:password\s)?{_QUOTED}", _password),
+    _phrase("sql-password", r"identified\s", rf"\b(?:user|role|grant|to)\b[^;]{{0,160}}?\bidentified\s(?:with\s\S{{1,40}}\s)?by\s(?:password\s)?{_QUOTED}", _is_password),
     _phrase("sql-password", r"identified\s", r"\b(?:user|role|grant|to)\b[^;]{0,160}?\bidentified\sby\s([^\s\"'\x60;,()]{6,128})", _is_mixed),
-    _phrase("sql-password", _SET_IN_SQL, r"\b(?:user|role|login|group)\b[^;\n]{0,160}?\bpassword\s?=?\s?n?e?[\"']([^\"'\r\n\x00]{6,128})[\"']", _password),
-    _phrase("sql-password", _SET_IN_SQL, r"\b(?:user|role|login|group)\b[^;\n]{0,160}?\bpassword\s?=?\s?\$\w{0,16}\$([^$\r\n\x00]{6,128})\$", _password),
+    _phrase("sql-password", _SET_IN_SQL, r"\b(?:user|role|login|group)\b[^;\n]{0,160}?\bpassword\s?=?\s?n?e?[\"']([^\"'\r\n\x00]{6,128})[\"']", _is_password),
+    _phrase("sql-password", _SET_IN_SQL, r"\b(?:user|role|login|group)\b[^;\n]{0,160}?\bpassword\s?=?\s?\$\w{0,16}\$([^$\r\n\x00]{6,128})\$", _is_password),
     _phrase("sql-password", rf"password(?:\s|\s?\(\s?)[\"'][^\"'\n]*{_DIGIT}", rf"password(?:\s|\s?\(\s?){_QUOTED}", _is_mixed),
     _phrase("named-password", rf"\b(?:with|using|use|the|temporary|initial|default|new|its)\s{_SECRET}\s{_HAS_DIGIT}", rf"\b(?:with|using|use|the|temporary|initial|default|new|its)\s{_SECRET}\s{_WORD}", _is_generated),
     _phrase("named-password", rf"(?:^|[\s\"'(*]){_SECRET}{_SAYS_SIGN}{_HAS_DIGIT}", rf"(?:^|[\s\"'(*]){_SECRET}{_SAYS}{_WORD}", _is_generated),
     _phrase("named-password", rf"[(\[{{]\s?[\"']?(?:[\w.-]*[_.-])?{_KEPT}[\"']?\s?,\s?[\"'][^\"'\n]*{_DIGIT}", rf"[(\[{{]\s?[\"']?(?:[\w.-]*[_.-])?{_KEPT}[\"']?\s?,\s?{_QUOTED}", _is_generated),
-    _phrase("named-password", r"\n\s*(?:exp_)?send(?:line)?\s", r"assword[^\n]{0,40}\n\s{0,16}(?:exp_)?send(?:line)?\s{1,4}(?:--\s)?[\"']([^\s\"'\\\x00]{6,128})", _password),
-    _phrase("login-pair", r"\bsqlplus\s", r"\bsqlplus\s[^\n|;]{0,80}?([\w.-]{1,64})/([^\s\"'@\x00]{6,128})@", _password),
-    _phrase("login-pair", r"<auth-user-pass>", rf"<auth-user-pass>\s{{1,8}}{_USER}\s{{1,8}}{_WORD}\s", _password),
+    _phrase("named-password", r"\n\s*(?:exp_)?send(?:line)?\s", r"assword[^\n]{0,40}\n\s{0,16}(?:exp_)?send(?:line)?\s{1,4}(?:--\s)?[\"']([^\s\"'\\\x00]{6,128})", _is_password),
+    _phrase("login-pair", r"\bsqlplus\s", r"\bsqlplus\s[^\n|;]{0,80}?([\w.-]{1,64})/([^\s\"'@\x00]{6,128})@", _is_password),
+    _phrase("login-pair", r"<auth-user-pass>", rf"<auth-user-pass>\s{{1,8}}{_USER}\s{{1,8}}{_WORD}\s", _is_password),
     _phrase("login-pair", r"chpasswd:", r"\bchpasswd:\s[^:]{0,80}:?[^:]{0,80}[\s\"'-]([\w.-]{2,64}):([^\s\"'\x60]{6,128})", _is_mixed),
     _phrase("named-password", rf"\n\s*{_WIFI_KEY}", rf"\bssid\b[^\n]{{0,80}}\n(?:[^\n]{{1,60}}\n){{0,3}}\s*{_WIFI_KEY}{_WORD}", _is_mixed),
     _phrase("named-token", rf"(?:{KEYS})[ _-]key\s#?[0-9]\s?:\s", rf"\b(?:{KEYS})[ _-]key\s#?[0-9]{{1,2}}\s?:\s{{1,8}}{_WORD}", _is_generated),
     _phrase("named-password", r"\bSetCredential=", rf"\bSetCredential=[\w.-]{{1,64}}:{_WORD}", _is_mixed),
-    _phrase("named-password", r"\bpsk\s+[\"']", rf"\bpsk\s{{1,8}}{_QUOTED}", _password),
+    _phrase("named-password", r"\bpsk\s+[\"']", rf"\bpsk\s{{1,8}}{_QUOTED}", _is_password),
     _phrase("named-password", r"\b(?:secret|password|key)\s[07]\s", r"\b(?:secret|password|key)\s[07]\s([^\s\"'\x00]{6,128})", _is_mixed),
     _phrase("named-password", rf"form-data;[^\n]*(?:{NAMES})", rf"form-data;[^\n]{{0,80}}name=[\"']?[\w.-]{{0,40}}(?:{NAMES})[\w-]{{0,20}}[\"']?[^\n]{{0,40}}\n(?:[^\s][^\n]{{0,80}}\n){{0,3}}\r?\n{_WORD}", _is_mixed),
     _phrase("named-password", r"(?:password|passwd)\w*\(\s?[\"'][^\"'\n]*[\"']\s?,\s?[\"']", rf"(?:password|passwd)\w*\(\s?[\"'][^\"'\r\n]{{1,64}}[\"']\s?,\s?{_QUOTED}", _is_mixed),
@@ -245,11 +245,11 @@ PHRASES: Final = (
     _phrase("named-password", rf"{_DIGIT}\S*{_FOR}{_SECRET}", rf"\b(?:use|enter|type|try|take)\s{_WORD}[\"'\x60]?{_FOR}{_SECRET}", _is_generated),
     _phrase("named-password", rf"{_DIGIT}\S*{_WHOSE}{_SECRET}", rf"(?:^|[\s\"'\x60(])([^\s\"'\x60<>()\x00]{{6,128}})[\"'\x60]?{_WHOSE}{_SECRET}", _is_generated),
     _phrase("named-token", _SCHEME, rf"\b{_SCHEME}{_WORD}", _is_mixed),
-    _phrase("one-time-code", rf"{_PIN}[\"'*]{{0,3}}[0-9]", rf"{_PIN_OF}{_PIN}[\"'*]{{0,3}}([0-9]{{4,12}})\b", _pin),
-    _phrase("recovery-code", _CODES, rf"{_CODES}\s{{0,8}}\[?\s{{0,8}}[\"']?([a-z0-9][a-z0-9\"',;\s-]{{5,500}})", _recovery_code),
-    _phrase("seed-phrase", _WORDS_OF_SEED, rf"{_WORDS_OF_SEED}\s{{0,8}}[\"']?((?-i:(?:[a-z]{{3,8}} ){{11,23}}[a-z]{{3,8}}))\b", _seed),
-    _phrase("magic-link", rf"://\S*{_OPENS}\S*{_PARAMETER}", rf"https?://[^\s\"'<>?\x00]{{1,200}}?{_OPENS}[^\s\"'<>\x00]{{0,200}}?{_PARAMETER}([A-Za-z0-9._~%-]{{16,}})", _token),
-    _phrase("magic-link", rf"://\S*{_OPENS}[a-z_-]*/[a-z_-]*[0-9]", rf"https?://[^\s\"'<>?\x00]{{1,200}}?{_OPENS}[a-z_-]{{0,24}}/([A-Za-z0-9_-]{{20,}})", _token),
+    _phrase("one-time-code", rf"{_PIN}[\"'*]{{0,3}}[0-9]", rf"{_PIN_OF}{_PIN}[\"'*]{{0,3}}([0-9]{{4,12}})\b", _is_pin),
+    _phrase("recovery-code", _CODES, rf"{_CODES}\s{{0,8}}\[?\s{{0,8}}[\"']?([a-z0-9][a-z0-9\"',;\s-]{{5,500}})", _is_recovery_code),
+    _phrase("seed-phrase", _WORDS_OF_SEED, rf"{_WORDS_OF_SEED}\s{{0,8}}[\"']?((?-i:(?:[a-z]{{3,8}} ){{11,23}}[a-z]{{3,8}}))\b", _is_seed),
+    _phrase("magic-link", rf"://\S*{_OPENS}\S*{_PARAMETER}", rf"https?://[^\s\"'<>?\x00]{{1,200}}?{_OPENS}[^\s\"'<>\x00]{{0,200}}?{_PARAMETER}([A-Za-z0-9._~%-]{{16,}})", _is_random),
+    _phrase("magic-link", rf"://\S*{_OPENS}[a-z_-]*/[a-z_-]*[0-9]", rf"https?://[^\s\"'<>?\x00]{{1,200}}?{_OPENS}[a-z_-]{{0,24}}/([A-Za-z0-9_-]{{20,}})", _is_random),
 )  # fmt: skip
 
 DETECTORS: Final = frozenset(phrase.detector for phrase in PHRASES)

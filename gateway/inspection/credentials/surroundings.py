@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from gateway.inspection.credentials.finding import Hit, SignedSearch
 from gateway.inspection.credentials.fingerprint import LONGEST
 from gateway.inspection.credentials.forms import string
-from gateway.inspection.credentials.named import placeholder, plausible
+from gateway.inspection.credentials.named import is_placeholder, is_plausible
 from gateway.inspection.credentials.ruleset import Re2Match, Re2Pattern, compiled
 from gateway.inspection.word_lists import word_list
 
@@ -89,7 +89,7 @@ def _bearers(text: bytes) -> Iterator[Hit]:
     for match in _BEARER.finditer(text):
         start, end = match.span(1)
         value = string(text[start:end])
-        if plausible(value, "token"):
+        if is_plausible(value, "token"):
             yield Hit("bearer", "header", start, end, value)
 
 
@@ -103,7 +103,13 @@ def _basics(text: bytes) -> Iterator[Hit]:
         pair = base64.b64decode(letters + "=" * (-len(letters) % 4))
         # SASL's PLAIN (RFC 4616) has zero bytes before and after the user.
         user, colon, password = string(pair.lstrip(b"\0").replace(b"\0", b":")).partition(":")
-        if colon and len(password) >= 4 and user.isprintable() and password.isprintable() and not placeholder(password):
+        if (
+            colon
+            and len(password) >= 4
+            and user.isprintable()
+            and password.isprintable()
+            and not is_placeholder(password)
+        ):
             yield Hit("basic", "header", start, end, password, user=user)
 
 
@@ -113,7 +119,7 @@ def _userinfos(text: bytes) -> Iterator[Hit]:
         start, end = match.span(2 if password else 3)
         written = string(text[start:end])
         value = unquote(written)
-        if not placeholder(value) and not placeholder(written) and (password or plausible(value, "token")):
+        if not is_placeholder(value) and not is_placeholder(written) and (password or is_plausible(value, "token")):
             user = unquote(string(match[1] or b"")) if password else ""
             yield Hit("userinfo", "userinfo", start, end, value, user=user)
 
@@ -122,7 +128,7 @@ def _find_signed(text: bytes) -> Iterator[Hit]:
     for match in _SIGNED.finditer(text):
         start, end = match.span(2)
         value = string(text[start:end])
-        if not placeholder(value):
+        if not is_placeholder(value):
             yield Hit("presigned-url", "presigned", start, end, value, string(text[slice(*match.span(1))]).lower())
 
 
@@ -205,7 +211,7 @@ def _before(text: bytes) -> Iterator[Hit]:
     return _with_digits(text, _BEFORE, 1)
 
 
-def _is_entered(text: bytes) -> Iterator[Hit]:
+def _entered(text: bytes) -> Iterator[Hit]:
     return _with_digits(text, _ENTERED, _SHORTEST)
 
 
@@ -216,13 +222,13 @@ def _with_digits(text: bytes, expression: Re2Pattern, least: int) -> Iterator[Hi
 
 
 def _in_links(text: bytes) -> Iterator[Hit]:
-    return (_hit(match) for match in _LINK.finditer(text) if _opens(text, match))
+    return (_hit(match) for match in _LINK.finditer(text) if _is_login_code(text, match))
 
 
 CODE_SEARCHES: Final = (
     SignedSearch(rf"(?i){_WORD}s?{_FOR}{_BETWEEN}{_IS}(?:[a-z]-?)?[0-9]", _beside),
     SignedSearch(r"(?i)[0-9][0-9a-z]*\s+(?:is|as)\s+(?:your|the|my|an?)\s", _before),
-    SignedSearch(r"(?i)(?:use|enter|type|submit|provide)\s+(?:[a-z]-?)?[0-9]", _is_entered),
+    SignedSearch(r"(?i)(?:use|enter|type|submit|provide)\s+(?:[a-z]-?)?[0-9]", _entered),
     SignedSearch(rf"(?i){_PARAMETER}[a-z0-9]{{4}}", _in_links),
 )
 
@@ -231,12 +237,12 @@ def _value(match: Re2Match) -> bytes:
     return match[1] or b""
 
 
-def _opens(text: bytes, match: Re2Match) -> bool:
+def _is_login_code(text: bytes, match: Re2Match) -> bool:
     """Return whether the parameter of a link is a code for a login."""
     value = _value(match)
     if not _is_code(value) or len(value) < _SHORTEST or (value.isdigit() and len(value) > _LONGEST):
         return False
-    return _OPENING.search(string(match[0] or b"")) is not None or _around(text, match.start(), match.start())
+    return _OPENING.search(string(match[0] or b"")) is not None or _has_login_words(text, match.start(), match.start())
 
 
 def _hit(match: Re2Match) -> Hit:
@@ -267,10 +273,12 @@ def _is_of_login(text: bytes, match: Re2Match) -> bool:
         return False
     if words and words[-1] in _SAYS:
         return True
-    return ("your" in words and len(value) >= _SHORTEST) or (len(value) >= _SHORTEST and _around(text, start, end))
+    return ("your" in words and len(value) >= _SHORTEST) or (
+        len(value) >= _SHORTEST and _has_login_words(text, start, end)
+    )
 
 
-def _around(text: bytes, start: int, end: int) -> bool:
+def _has_login_words(text: bytes, start: int, end: int) -> bool:
     return _ABOUT.search(string(text[max(0, start - _NEAR) : end + _NEAR])) is not None
 
 

@@ -21,8 +21,8 @@ from gateway.inspection.credentials.named import (
     SHORT_NAMES,
     Strength,
     hit_of,
+    is_plausible,
     kept_strength,
-    plausible,
     strength,
 )
 from gateway.inspection.credentials.ordinary import is_ordinary
@@ -51,7 +51,6 @@ _LISTED: Final = (
 _HEAD_CELL: Final = rf"(?i)<th[^<>]*>\s*(?:<[^<>]*>\s*)*{_CREDENTIAL}\s*<"
 _HEADERS: Final = compiled(_HEADER, groups=False)
 _LISTS: Final = compiled(_LISTED, groups=False)
-_HEAD_CELLS: Final = compiled(_HEAD_CELL, groups=False)
 
 _OPENED: Final = re.compile(_OPENING.encode())
 _CLOSED: Final = re.compile(rb"[\"'`]\s*[}\])]")
@@ -129,7 +128,7 @@ def _is_credential(value: str, kind: Strength) -> bool:
     """Return whether a cell has a credential. Tables of a grammar or a usage have columns of tokens too."""
     if kind in {"code", "pin"}:
         return False
-    return plausible(value, kind, structured=False) and (kind == "password" or not is_ordinary(value))
+    return is_plausible(value, kind, structured=False) and (kind == "password" or not is_ordinary(value))
 
 
 def _trim(text: bytes, start: int, end: int, offset: int) -> _Span:

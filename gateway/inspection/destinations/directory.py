@@ -41,10 +41,10 @@ class StarPattern(NamedTuple):
         if not (value.startswith(self.head) and value.endswith(self.tail)):
             return False
         run = value[len(self.head) : len(value) - len(self.tail)]
-        return not self.tail or not any(_parts(mark, self.tail) for mark in run)
+        return not self.tail or not any(_may_part(mark, self.tail) for mark in run)
 
 
-def _parts(mark: str, tail: str) -> bool:
+def _may_part(mark: str, tail: str) -> bool:
     """Return whether a mark may end one destination and begin another, before the text that a pattern ends with."""
     return mark in _ONE or mark.isspace() or not mark.isprintable() or (mark == "/" and "/" not in tail)
 
@@ -65,7 +65,7 @@ class Directory:
 
     def knows(self, destination: Destination) -> bool:
         """Return whether a destination is an entry, or follows a pattern."""
-        if destination.mixed:
+        if destination.is_mixed:
             return False
         value = destination.value
         return value in self.values or any(pattern.matches(value) for pattern in self.patterns)

@@ -156,10 +156,10 @@ def _words(piece: str) -> list[str] | None:
         return None
     if "://" in piece:
         return [word.strip("()<>\"'") for word in words if "://" in word]
-    return words if all(map(_plainly, words)) else None
+    return words if all(map(_is_destination, words)) else None
 
 
-def _plainly(word: str) -> bool:
+def _is_destination(word: str) -> bool:
     """Return whether a word by itself is more than part of a name or a number."""
     if word[0] in "#@+/":
         return normalise(word).kind is not DestinationKind.NAME

@@ -188,7 +188,7 @@ def _ipv6(text: str) -> str | None:
     return str(mapped) if mapped is not None else f"[{address.compressed.lower()}]"
 
 
-def mixed(text: str) -> bool:
+def is_mixed(text: str) -> bool:
     """Return whether a label or word mixes similar alphabets: Latin, Cyrillic, Greek, Armenian, Cherokee, Coptic.
     A-labels are decoded first."""
     if text.isascii() and "xn--" not in text:

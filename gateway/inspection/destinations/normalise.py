@@ -45,9 +45,9 @@ class Destination:
         return self.value.replace(".:", ":").rstrip(".") if self.kind is DestinationKind.HOST else self.value
 
     @property
-    def mixed(self) -> bool:
+    def is_mixed(self) -> bool:
         """Return whether it mixes similar alphabets, as only a disguise does."""
-        return hosts.mixed(self.value)
+        return hosts.is_mixed(self.value)
 
 
 def normalise(text: str) -> Destination:
@@ -262,7 +262,7 @@ _PLAIN_HOST: Final = re.compile(r"(?:[a-z0-9_-]+\.)+[a-z0-9-]+", re.ASCII)
 
 def is_inside(destination: Destination, domains: tuple[str, ...]) -> bool:
     """Return whether a mail address or a host belongs to one of some domains, or to a domain below it."""
-    if not domains or destination.kind not in {DestinationKind.MAIL, DestinationKind.HOST} or destination.mixed:
+    if not domains or destination.kind not in {DestinationKind.MAIL, DestinationKind.HOST} or destination.is_mixed:
         return False
     local, at, host = destination.value.rpartition("@")
     if (at and _PLAIN_LOCAL_PART.fullmatch(local) is None) or _PLAIN_HOST.fullmatch(host) is None:

@@ -24,11 +24,11 @@ from gateway.inspection.words.words import (
     amount,
     encoded,
     find_days,
+    has_two_readings,
     is_given_day,
     mentions,
     moment,
     parts_of,
-    two_readings,
 )
 from gateway.model.target import Role
 from gateway.model.wire import Json
@@ -135,7 +135,9 @@ class Grounds:
         if role is Role.AMOUNT:
             number = amount(text)
             if number is not None:
-                return (number in self.amounts and (not two_readings(text) or stands(fold_text(text), self.caseless)),)
+                return (
+                    number in self.amounts and (not has_two_readings(text) or stands(fold_text(text), self.caseless)),
+                )
             day = moment(text)
             return (stands(fold_text(text), self.caseless) or (day is not None and is_given_day(day, self.days)),)
         if role is Role.RECORD:
@@ -162,7 +164,7 @@ class Grounds:
         if destination.value in self.contracted:
             return True
         word = destination.word.lower()
-        if destination.mixed or word in NAME_NOBODY:
+        if destination.is_mixed or word in NAME_NOBODY:
             return False
         return (encoded(word) in self.mentioned and len(word) > 1) or stands(word, self.caseless)
 

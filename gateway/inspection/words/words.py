@@ -259,7 +259,7 @@ def amount(text: str) -> str | None:
     return _decimal(found[1] + digits)
 
 
-def two_readings(text: str) -> bool:
+def has_two_readings(text: str) -> bool:
     """Return whether readers that group by points read another number: `2.000`."""
     return _TWO_READINGS.fullmatch(text) is not None
 
@@ -292,7 +292,7 @@ def _words_of(text: str, role: Role) -> Iterator[str]:
     if role is Role.DESTINATION:
         yield from (destination.word.lower() for destination in listed(text))
     elif role is Role.AMOUNT:
-        yield (None if two_readings(text) else amount(text) or moment(text)) or fold_text(text)
+        yield (None if has_two_readings(text) else amount(text) or moment(text)) or fold_text(text)
     else:
         yield fold_text(text)
 

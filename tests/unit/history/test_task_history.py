@@ -102,4 +102,4 @@ def test_a_task_weighs_what_it_keeps():
 
     assert kept.weight == 0 < light.weight
     assert heavy.weight == light.weight + 100
-    assert not kept.busy
+    assert not kept.is_busy

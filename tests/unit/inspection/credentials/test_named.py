@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.inspection.credentials.named import Strength, placeholder, plausible, strength
+from gateway.inspection.credentials.named import Strength, is_placeholder, is_plausible, strength
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_names_of_other_things(name: str):
 
 @pytest.mark.parametrize("value", ["hunter2x", "tr0ub4dor&3", "correct horse 9", "lettersonly", "P@ss;w,rd9"])
 def test_plausible_passwords(value: str):
-    assert plausible(value, "password")
+    assert is_plausible(value, "password")
 
 
 @pytest.mark.parametrize(
@@ -70,21 +70,21 @@ def test_plausible_passwords(value: str):
     ],
 )
 def test_implausible_passwords(value: str):
-    assert not plausible(value, "password")
+    assert not is_plausible(value, "password")
 
 
 def test_prose_asks_for_more():
-    assert plausible("hunter2x", "password", structured=False)
-    assert plausible("xkqzvbtwpr", "password", structured=False)
-    assert plausible("48213377", "password", structured=False)
-    assert not plausible("lettersonly", "password", structured=False)
-    assert not plausible("required", "password", structured=False)
-    assert not plausible("correct horse 9", "password", structured=False)
+    assert is_plausible("hunter2x", "password", structured=False)
+    assert is_plausible("xkqzvbtwpr", "password", structured=False)
+    assert is_plausible("48213377", "password", structured=False)
+    assert not is_plausible("lettersonly", "password", structured=False)
+    assert not is_plausible("required", "password", structured=False)
+    assert not is_plausible("correct horse 9", "password", structured=False)
 
 
 @pytest.mark.parametrize("value", ["abc123def456", "98467102938475610293", "123e4567-e89b-12d3-a456-426614174000"])
 def test_plausible_tokens(value: str):
-    assert plausible(value, "token")
+    assert is_plausible(value, "token")
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_plausible_tokens(value: str):
     ],
 )
 def test_implausible_tokens(value: str):
-    assert not plausible(value, "token")
+    assert not is_plausible(value, "token")
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_implausible_tokens(value: str):
     ],
 )
 def test_codes(value: str, is_code: bool):  # noqa: FBT001 - a column of the table
-    assert plausible(value, "code") is is_code
+    assert is_plausible(value, "code") is is_code
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_codes(value: str, is_code: bool):  # noqa: FBT001 - a column of the tab
     ],
 )
 def test_how_long_a_value_has_to_be_is_said_by_its_kind(kind: Strength, value: str, may_be: bool):  # noqa: FBT001 - a column
-    assert plausible(value, kind) is may_be
+    assert is_plausible(value, kind) is may_be
 
 
 @pytest.mark.parametrize(
@@ -149,12 +149,12 @@ def test_how_long_a_value_has_to_be_is_said_by_its_kind(kind: Strength, value: s
     ],
 )  # fmt: skip
 def test_placeholders_and_references(value: str):
-    assert placeholder(value)
+    assert is_placeholder(value)
 
 
 @pytest.mark.parametrize("value", ["abc123def456", "hunter2x", "Zm9vYmFyYmF6", "123e4567-e89b-12d3-a456-426614174000"])
 def test_values_are_no_placeholders(value: str):
-    assert not placeholder(value)
+    assert not is_placeholder(value)
 
 
 REFERENCES = [
@@ -170,15 +170,15 @@ GENERATED = "k7Qz93mW2tRx8bLn"
 
 @pytest.mark.parametrize("reference", REFERENCES)
 def test_a_reference_is_no_credential_and_hides_none_beside_it(reference: str):
-    assert placeholder(reference)
-    assert not any(plausible(reference, kind) for kind in ("password", "pass", "token", "key"))
+    assert is_placeholder(reference)
+    assert not any(is_plausible(reference, kind) for kind in ("password", "pass", "token", "key"))
     for value in (
         f"{reference}{GENERATED}",
         f"{reference}-{GENERATED}",
         f"{GENERATED}{reference}",
         f"{reference}_{GENERATED}_",
     ):
-        assert all(plausible(value, kind) for kind in ("password", "pass", "token", "key")), value
+        assert all(is_plausible(value, kind) for kind in ("password", "pass", "token", "key")), value
 
 
 @pytest.mark.parametrize(
@@ -189,17 +189,17 @@ def test_a_reference_is_no_credential_and_hides_none_beside_it(reference: str):
     ],
 )  # fmt: skip
 def test_a_generated_value_in_a_reference_or_behind_its_first_mark_is_a_credential(value: str):
-    assert plausible(value, "password")
-    assert not placeholder(value)
+    assert is_plausible(value, "password")
+    assert not is_placeholder(value)
 
 
 def test_a_long_value_with_such_a_word_in_it_is_none():
-    assert not placeholder("a1B2" + "example" + "q9W8e7R6t5Y4u3I2o1P0" * 8)
+    assert not is_placeholder("a1B2" + "example" + "q9W8e7R6t5Y4u3I2o1P0" * 8)
 
 
 def test_a_pin_is_of_digits_alone():
-    assert plausible("4821", "pin")
-    assert plausible("482133774821", "pin")
-    assert not plausible("17", "pin")
-    assert not plausible("A1B2C3", "pin")
-    assert not plausible("4821337748213", "pin")
+    assert is_plausible("4821", "pin")
+    assert is_plausible("482133774821", "pin")
+    assert not is_plausible("17", "pin")
+    assert not is_plausible("A1B2C3", "pin")
+    assert not is_plausible("4821337748213", "pin")

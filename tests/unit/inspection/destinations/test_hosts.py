@@ -153,15 +153,15 @@ def test_what_cannot_be_a_host_is_none(text: str):
 def test_alphabets_that_look_alike_are_seen_mixed_in_both_spellings():
     shown = "\u0430pple.example"
 
-    assert hosts.mixed(shown)
-    assert hosts.mixed(hosts.domain(shown) or "")
+    assert hosts.is_mixed(shown)
+    assert hosts.is_mixed(hosts.domain(shown) or "")
 
 
 @pytest.mark.parametrize(
     "text", ["apple", "bücher", "пример", "пример.com", "東京tower", "при✝мер", "xn--a", "xn--\u00e9"]
 )
 def test_one_alphabet_a_word_is_not_mixed(text: str):
-    assert not hosts.mixed(text)
+    assert not hosts.is_mixed(text)
 
 
 @given(st.text())
