@@ -210,16 +210,10 @@ class Forwarder(Struct, frozen=True):
         context, prepared, parts = allowed.context, allowed.prepared, self.parts.answers
         call, task, target = prepared.call, prepared.task, prepared.call.target
         suppressions = parts.inspector.suppressions
-        inspector = parts.inspector.result(
-            call,
-            task,
-            suppressions=suppressions.of(target, context.arrived) if suppressions.rules else None,
-            seen=parts.ledger.seen(task),
-            words=parts.ledger.keeps_words(task, target),
-        )
-        concealer = None
-        if obligations.conceals or prepared.handles.values:
-            concealer = self._conceal_answer(allowed)
+        active = suppressions.of(target, context.arrived) if suppressions.rules else None
+        seen, words = parts.ledger.seen(task), parts.ledger.keeps_words(task, target)
+        inspector = parts.inspector.result(call, task, suppressions=active, seen=seen, words=words)
+        concealer = self._conceal_answer(allowed) if obligations.conceals or prepared.handles.values else None
         reads = CallReads(parts, context, prepared, obligations.label)
         record = self.parts.keep_result()
         return CallAnswer(
