@@ -17,7 +17,6 @@ from gateway.model.call import PastCall
 from gateway.model.decision import Refusal
 from gateway.model.target import Pin, Target
 from gateway.model.wire import Json, JsonObject, RequestId
-from gateway.wire.protocol import sse
 
 # --- structured results ----------------------------------------------------------------------------------
 
@@ -45,9 +44,7 @@ class ResultSchemaCheck(Struct, eq=False):
         if refusal is None:
             return frame
         self.withheld = refusal.reason.code
-        words = self.render(refusal)
-        raw = words if frame.kind == "document" else sse.encode(words, frame.id)
-        return AnswerFrame(frame.kind, raw, words, frame.id)
+        return frame.with_message(self.render(refusal))
 
     def _refuse(self, data: bytes) -> Refusal | None:
         document = strict.read_reply(data)
@@ -81,9 +78,7 @@ class LateResultCheck(Struct, eq=False):
         identifier = document.get("id")
         if not isinstance(identifier, int | str):
             return None
-        words = failure_response(identifier, refusal.reason.message)
-        raw = sse.encode(words, frame.id) if frame.kind == "event" else words
-        return AnswerFrame(frame.kind, raw, words, frame.id)
+        return frame.with_message(failure_response(identifier, refusal.reason.message))
 
 
 def _refuse_document(schemas: ToolSchemas, target: Target, document: JsonObject, size: int) -> Refusal | None:
@@ -135,9 +130,7 @@ class PinnedContentsCheck(Struct, eq=False):
 
     def _replace(self, frame: AnswerFrame) -> AnswerFrame:
         self.withheld = _REFUSED.reason.code
-        words = self.render(_REFUSED)
-        raw = words if frame.kind == "document" else sse.encode(words, frame.id)
-        return AnswerFrame(frame.kind, raw, words, frame.id)
+        return frame.with_message(self.render(_REFUSED))
 
 
 class LateContentsCheck(Struct, eq=False):
@@ -162,9 +155,7 @@ class LateContentsCheck(Struct, eq=False):
         uris = _uris(result["contents"]) if call is None else (call.target.name,)
         for uri in uris:
             if await self.judge(uri, result["contents"]) not in _PASSING:
-                words = failure_response(identifier, _REFUSED.reason.message)
-                raw = sse.encode(words, frame.id) if frame.kind == "event" else words
-                return AnswerFrame(frame.kind, raw, words, frame.id)
+                return frame.with_message(failure_response(identifier, _REFUSED.reason.message))
         return frame
 
 

@@ -177,17 +177,6 @@ class LiveConcealer:
     def _rewriter(self) -> CredentialRewriter:
         return CredentialRewriter(LiveSpots(self._values, self._detector), lambda _findings, _text: WITHHELD)
 
-    async def _conceal_message(self, frame: AnswerFrame) -> AnswerFrame | None:
-        """Return a whole message without live values. A list near none of them stays so until a value is added."""
-        size, additions = len(frame.raw), self._values.additions
-        lists = self._lists if frame.kind == "document" else None
-        if lists is not None and lists.find("live", frame.raw, frame.data, additions) is not None:
-            return frame
-        kept = self._conceal(frame) if size <= AT_ONCE else await self._worker.run(size, partial(self._conceal, frame))
-        if self._is_far and lists is not None:
-            lists.keep("live", frame.raw, frame.data, additions)
-        return kept
-
     def _conceal(self, frame: AnswerFrame) -> AnswerFrame | None:
         # Data in several lines reads otherwise once they are joined.
         told = frame.raw if frame.data in frame.raw else frame.raw + b"\n" + frame.data

@@ -229,7 +229,7 @@ class ReservedNameFilter(Struct, eq=False):
 def _replace_message(frame: AnswerFrame, data: bytes) -> AnswerFrame | None:
     """Return a frame with this message in the place of its own. An unfinished event is dropped."""
     if frame.kind == "document":
-        return AnswerFrame("document", data, data)
+        return frame.with_message(data)
     if frame.kind != "event":
         return None
     data = sse.on_one_reading(data)
@@ -289,7 +289,7 @@ class MessageFilter:
             seen = await self.filter_message(frame.data)
             if seen is frame.data:
                 return frame
-            return self.words_at_end(b"") if seen is None else AnswerFrame("document", seen, seen)
+            return self.words_at_end(b"") if seen is None else frame.with_message(seen)
         if kind == "event":
             return await self._filter_event(frame) if frame.data else frame
         if kind == "part":
@@ -309,7 +309,7 @@ class MessageFilter:
         seen = await self.filter_message(frame.data)
         if seen is frame.data:
             return frame
-        return None if seen is None else AnswerFrame("event", sse.encode(seen, frame.id), seen, frame.id)
+        return None if seen is None else frame.with_message(seen)
 
     def begin_check(self) -> Envelope | EventEnvelope:
         """Return the check of a message in parts."""

@@ -278,6 +278,11 @@ class AnswerFrame(Struct, frozen=True):
     data: bytes = b""
     id: bytes | None = None
 
+    def with_message(self, data: bytes) -> AnswerFrame:
+        """Return a frame of the same kind with another message."""
+        raw = sse.encode(data, self.id) if self.kind == "event" else data
+        return AnswerFrame(self.kind, raw, data, self.id)
+
 
 class JsonFrames:
     """Splitter of a JSON document."""
